@@ -1,0 +1,370 @@
+//! What a bundle's `config.json` means, with every default resolved.
+//!
+//! [`parse`] turns the OCI runtime-spec JSON into a [`Config`]. `Option<bool>` and friends die
+//! here: a field is either a plain value or an `Option` whose `None` has a meaning of its own
+//! ("the config says nothing, leave the kernel's value"). Nothing here has an effect on the system.
+//!
+//! Errors carry an RFC 6901 JSON pointer ([`ConfigError`]); unknown properties are ignored, as
+//! config.md asks ("Extensibility"); unsupported values are errors.
+
+pub mod parse;
+pub mod template;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use oci_spec::runtime::LinuxSeccomp;
+
+use crate::tables::{capabilities::CapSet, namespaces::NsKind};
+
+/// A value in `config.json` that cannot be used: where it is and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// RFC 6901 JSON pointer, e.g. `/linux/resources/pids/limit`; empty for the whole document.
+    pub pointer: String,
+    /// What is wrong and what would be right; lower case, no full stop.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// An error at `pointer`.
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.pointer.is_empty() {
+            write!(f, "config.json: {}", self.message)
+        } else {
+            write!(f, "config.json: {}: {}", self.pointer, self.message)
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A container as its config describes it (runtime-spec 1.3, config.md and config-linux.md).
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `ociVersion` as written.
+    pub oci_version: String,
+    /// `root`.
+    pub root: Root,
+    /// `mounts`, in the order they are to be made.
+    pub mounts: Vec<Mount>,
+    /// `process`; a runtime may create a container without one, but cannot start it.
+    pub process: Option<Process>,
+    /// `hostname`.
+    pub hostname: Option<String>,
+    /// `domainname`.
+    pub domainname: Option<String>,
+    /// `hooks`.
+    pub hooks: Hooks,
+    /// `annotations`, inert unless a documented one.
+    pub annotations: BTreeMap<String, String>,
+    /// `linux.namespaces`: the new ones (no path) and the joined ones (path); a kind not listed is inherited.
+    pub namespaces: Vec<Namespace>,
+    /// `linux.uidMappings`.
+    pub uid_maps: Vec<IdMap>,
+    /// `linux.gidMappings`.
+    pub gid_maps: Vec<IdMap>,
+    /// `linux.timeOffsets`: (clock name, seconds, nanoseconds).
+    pub time_offsets: Vec<(String, i64, u32)>,
+    /// `linux.devices`, in addition to the default set of config-linux.md "Default Devices".
+    pub devices: Vec<Device>,
+    /// `linux.netDevices`: (host name, name inside).
+    pub net_devices: Vec<(String, String)>,
+    /// `linux.cgroupsPath` as written.
+    pub cgroups_path: Option<String>,
+    /// `linux.resources`.
+    pub resources: Resources,
+    /// `linux.sysctl`, validated (namespaced keys of new namespaces only, one line): sorted by key.
+    pub sysctl: Vec<(String, String)>,
+    /// `linux.seccomp`, as the library's type; `None`: no filter.
+    pub seccomp: Option<LinuxSeccomp>,
+    /// `linux.rootfsPropagation` as mount(2) flags (e.g. `MS_SLAVE | MS_REC`); `None`: not set.
+    pub rootfs_propagation: Option<u64>,
+    /// `linux.maskedPaths`, absolute.
+    pub masked_paths: Vec<PathBuf>,
+    /// `linux.readonlyPaths`, absolute.
+    pub readonly_paths: Vec<PathBuf>,
+    /// `linux.mountLabel` (SELinux context of mounts).
+    pub mount_label: Option<String>,
+    /// `linux.personality` as personality(2)'s argument.
+    pub personality: Option<u64>,
+}
+
+/// `root`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// As written: absolute, or relative to the bundle.
+    pub path: PathBuf,
+    /// The container's `/` is read-only.
+    pub readonly: bool,
+}
+
+/// One entry of `mounts`, its options split into what each system call takes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mount {
+    /// Where inside the container: absolute, cleaned (`.` and `//` removed; `..` kept for in-root resolution).
+    pub destination: PathBuf,
+    /// `type`; `None` for binds.
+    pub fs_type: Option<String>,
+    /// `source`: a host path for binds (absolute, or relative to the bundle), else the file system's name for it.
+    pub source: Option<String>,
+    /// `bind`/`rbind`: `Some(recursive)`; also set for `"type": "bind"`.
+    pub bind: Option<bool>,
+    /// `remount` was asked for.
+    pub remount: bool,
+    /// Attributes to set (`MOUNT_ATTR_*` of mount_setattr(2)) on this mount only.
+    pub attr_set: u64,
+    /// Attributes to clear on this mount only; atime clears use `MOUNT_ATTR__ATIME`.
+    pub attr_clr: u64,
+    /// The same, for the whole subtree (`rro`, `rnosuid`, ...).
+    pub rec_attr_set: u64,
+    /// The same, for the whole subtree (`rrw`, `rsuid`, ...).
+    pub rec_attr_clr: u64,
+    /// Propagation changes in order, as mount(2) flags (`MS_PRIVATE`, `MS_SLAVE | MS_REC`, ...).
+    pub propagation: Vec<u64>,
+    /// What is left for the file system: (key, value), e.g. `("size", Some("65536k"))`, `("newinstance", None)`,
+    /// superblock flags (`sync`, `dirsync`, `mand`, `lazytime`) among them.
+    pub data: Vec<(String, Option<String>)>,
+    /// `tmpcopyup`: copy what the rootfs holds at the destination into the new tmpfs.
+    pub copy_up: bool,
+    /// `idmap` / `ridmap`, or mappings given: `Some(recursive)`.
+    pub idmap: Option<bool>,
+    /// `uidMappings` of this mount; empty with `idmap`: the container's user namespace.
+    pub uid_maps: Vec<IdMap>,
+    /// `gidMappings` of this mount.
+    pub gid_maps: Vec<IdMap>,
+}
+
+/// `process`.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// A pseudo-terminal is allocated.
+    pub terminal: bool,
+    /// `consoleSize`: (rows, columns).
+    pub console_size: Option<(u16, u16)>,
+    /// `user`.
+    pub user: User,
+    /// `args`, at least one, none with a NUL.
+    pub args: Vec<String>,
+    /// `env`, `KEY=value`.
+    pub env: Vec<String>,
+    /// `cwd`, absolute inside the container.
+    pub cwd: PathBuf,
+    /// `capabilities`, all five sets.
+    pub capabilities: Capabilities,
+    /// `rlimits`: (RLIMIT_* number, soft, hard); units as getrlimit(2).
+    pub rlimits: Vec<Rlimit>,
+    /// `noNewPrivileges`.
+    pub no_new_privileges: bool,
+    /// `apparmorProfile`; `None` or empty: unconfined.
+    pub apparmor_profile: Option<String>,
+    /// `selinuxLabel`.
+    pub selinux_label: Option<String>,
+    /// `oomScoreAdj`, -1000..=1000; `None`: inherited.
+    pub oom_score_adj: Option<i32>,
+    /// `scheduler` as written.
+    pub scheduler: Option<oci_spec::runtime::Scheduler>,
+    /// `ioPriority` as ioprio_set(2)'s argument (class << 13 | priority).
+    pub io_priority: Option<i32>,
+    /// `execCPUAffinity`: (initial, final) cpu lists.
+    pub exec_cpu_affinity: Option<(Option<String>, Option<String>)>,
+}
+
+/// One entry of `process.rlimits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rlimit {
+    /// `RLIMIT_*` of getrlimit(2).
+    pub resource: u32,
+    /// Soft limit; `RLIM_INFINITY` for none.
+    pub soft: u64,
+    /// Hard limit; `RLIM_INFINITY` for none.
+    pub hard: u64,
+}
+
+/// `process.user`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// User id inside the container.
+    pub uid: u32,
+    /// Group id inside the container.
+    pub gid: u32,
+    /// `umask`; `None`: 0022, as runc and crun.
+    pub umask: Option<u32>,
+    /// `additionalGids`.
+    pub additional_gids: Vec<u32>,
+}
+
+/// `process.capabilities`: the five sets of capabilities(7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Capabilities {
+    pub bounding: CapSet,
+    pub effective: CapSet,
+    pub inheritable: CapSet,
+    pub permitted: CapSet,
+    pub ambient: CapSet,
+}
+
+/// `hooks`, by their spec names.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct Hooks {
+    pub prestart: Vec<Hook>,
+    pub create_runtime: Vec<Hook>,
+    pub create_container: Vec<Hook>,
+    pub start_container: Vec<Hook>,
+    pub poststart: Vec<Hook>,
+    pub poststop: Vec<Hook>,
+}
+
+/// One hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Absolute path of the program.
+    pub path: PathBuf,
+    /// `args`, with `args[0]` as execv(3) wants it; defaults to the path alone.
+    pub args: Vec<String>,
+    /// The hook's whole environment.
+    pub env: Vec<String>,
+    /// Seconds, above 0; `None`: no limit.
+    pub timeout: Option<u64>,
+}
+
+/// One entry of `linux.namespaces`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    /// Which of the eight.
+    pub kind: NsKind,
+    /// Joined by this path; `None`: a new one.
+    pub path: Option<PathBuf>,
+}
+
+/// One range of user_namespaces(7)' uid_map or gid_map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    /// First id inside.
+    pub container: u32,
+    /// First id outside.
+    pub host: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// One entry of `linux.devices`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Where inside the container.
+    pub path: PathBuf,
+    /// `c` (also for `u`), `b` or `p`.
+    pub kind: char,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits; 0666 by default.
+    pub mode: u32,
+    /// Owner inside the container.
+    pub uid: u32,
+    /// Group inside the container.
+    pub gid: u32,
+}
+
+/// `linux.resources`. Every `None` leaves the kernel's value.
+#[derive(Debug, Clone, Default)]
+pub struct Resources {
+    /// Device rules in order; the last match wins. Empty: the runtime's default list alone.
+    pub devices: Vec<DeviceRule>,
+    /// `memory`.
+    pub memory: Memory,
+    /// `cpu`.
+    pub cpu: Cpu,
+    /// `pids.limit`: the largest number of tasks; -1 for no limit.
+    pub pids_limit: Option<i64>,
+    /// `blockIO` as written.
+    pub block_io: Option<oci_spec::runtime::LinuxBlockIo>,
+    /// `hugepageLimits`: (page size such as `2MB`, limit in bytes).
+    pub hugepages: Vec<(String, i64)>,
+    /// `network` as written (net_cls and net_prio exist on cgroup v1 only).
+    pub network: Option<oci_spec::runtime::LinuxNetwork>,
+    /// `rdma`: (device, handles, objects).
+    pub rdma: Vec<(String, Option<u32>, Option<u32>)>,
+    /// `unified`: cgroup v2 file names and values, sorted.
+    pub unified: Vec<(String, String)>,
+}
+
+/// One device rule (config-linux.md "Allowed Device list").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceRule {
+    /// Allow or deny.
+    pub allow: bool,
+    /// `a`, `b` or `c`.
+    pub kind: char,
+    /// `None`: any.
+    pub major: Option<u32>,
+    /// `None`: any.
+    pub minor: Option<u32>,
+    /// May read.
+    pub read: bool,
+    /// May write.
+    pub write: bool,
+    /// May mknod.
+    pub mknod: bool,
+}
+
+/// `linux.resources.memory`; bytes, -1 for unlimited.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Hard limit.
+    pub limit: Option<i64>,
+    /// Soft limit.
+    pub reservation: Option<i64>,
+    /// Memory **plus** swap, as config-linux.md defines it for v1 and runc converts for v2.
+    pub swap: Option<i64>,
+    /// 0..=100.
+    pub swappiness: Option<u64>,
+    /// The OOM killer is disabled (v1 only).
+    pub disable_oom_killer: bool,
+    /// Refuse a limit below the current usage.
+    pub check_before_update: bool,
+}
+
+/// `linux.resources.cpu`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// Relative share, 2..=262144.
+    pub shares: Option<u64>,
+    /// Microseconds of cpu time per period; -1 for unlimited.
+    pub quota: Option<i64>,
+    /// Microseconds a period lasts; 100000 where none is given.
+    pub period: Option<u64>,
+    /// Microseconds that may be saved up.
+    pub burst: Option<u64>,
+    /// 1: SCHED_IDLE for the whole cgroup.
+    pub idle: Option<i64>,
+    /// Realtime microseconds per period (v1 only).
+    pub realtime_runtime: Option<i64>,
+    /// Realtime period in microseconds (v1 only).
+    pub realtime_period: Option<u64>,
+    /// cpu list, e.g. `0-3,7`.
+    pub cpus: Option<String>,
+    /// Memory node list.
+    pub mems: Option<String>,
+}
+
+impl Config {
+    /// The namespace entry of `kind`, if the config lists one.
+    pub fn namespace(&self, kind: NsKind) -> Option<&Namespace> {
+        self.namespaces.iter().find(|n| n.kind == kind)
+    }
+
+    /// Whether the config asks for a *new* namespace of `kind`.
+    pub fn is_new(&self, kind: NsKind) -> bool {
+        self.namespace(kind).is_some_and(|n| n.path.is_none())
+    }
+}

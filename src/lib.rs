@@ -1,0 +1,3 @@
+//! safebox: a secure container launcher and OCI runtime.
+pub mod config;
+pub mod tables;

@@ -1,0 +1,11 @@
+//! Tables of names: `(name, bits, doc)` rows with one lookup each.
+//!
+//! Parsing, `features`, `explain` and error messages all read the same rows, so a name that is
+//! accepted is also a name that is printed and documented.
+
+pub mod capabilities;
+pub mod errno;
+pub mod mount_options;
+pub mod namespaces;
+pub mod rlimits;
+pub mod signals;

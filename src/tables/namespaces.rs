@@ -1,0 +1,71 @@
+//! The eight kinds of namespace (namespaces(7)).
+
+/// A kind of namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum NsKind {
+    User,
+    Mount,
+    Pid,
+    Net,
+    Ipc,
+    Uts,
+    Cgroup,
+    Time,
+}
+
+/// One row of [`NAMESPACES`].
+#[derive(Debug)]
+pub struct Row {
+    /// The kind this row is about.
+    pub kind: NsKind,
+    /// Name in config.json (`linux.namespaces[].type`).
+    pub oci: &'static str,
+    /// File name under `/proc/PID/ns`.
+    pub proc: &'static str,
+    /// `CLONE_NEW*` flag.
+    pub flag: u64,
+    /// The flag's name, as strace prints it.
+    pub flag_name: &'static str,
+    /// What it isolates.
+    pub doc: &'static str,
+}
+
+/// All eight, in the order in which they are joined: the user namespace first, since it gives the
+/// right to join the others; the mount namespace last, since after it no host path can be opened.
+pub const NAMESPACES: [Row; 8] = [
+    Row { kind: NsKind::User, oci: "user", proc: "user", flag: libc::CLONE_NEWUSER as u64, flag_name: "CLONE_NEWUSER", doc: "user and group ids and capabilities: root inside is nobody outside" },
+    Row { kind: NsKind::Pid, oci: "pid", proc: "pid", flag: libc::CLONE_NEWPID as u64, flag_name: "CLONE_NEWPID", doc: "process ids: processes outside cannot be seen or signalled; when pid 1 dies the kernel kills the rest" },
+    Row { kind: NsKind::Net, oci: "network", proc: "net", flag: libc::CLONE_NEWNET as u64, flag_name: "CLONE_NEWNET", doc: "network devices, addresses, routes, ports and abstract sockets" },
+    Row { kind: NsKind::Ipc, oci: "ipc", proc: "ipc", flag: libc::CLONE_NEWIPC as u64, flag_name: "CLONE_NEWIPC", doc: "System V IPC objects and POSIX message queues" },
+    Row { kind: NsKind::Uts, oci: "uts", proc: "uts", flag: libc::CLONE_NEWUTS as u64, flag_name: "CLONE_NEWUTS", doc: "host name and domain name" },
+    Row { kind: NsKind::Cgroup, oci: "cgroup", proc: "cgroup", flag: libc::CLONE_NEWCGROUP as u64, flag_name: "CLONE_NEWCGROUP", doc: "the root of the cgroup tree, so paths outside are not shown" },
+    Row { kind: NsKind::Time, oci: "time", proc: "time", flag: 0x80, flag_name: "CLONE_NEWTIME", doc: "offsets of the monotonic and boot-time clocks" },
+    Row { kind: NsKind::Mount, oci: "mount", proc: "mnt", flag: libc::CLONE_NEWNS as u64, flag_name: "CLONE_NEWNS", doc: "the mount table: what is mounted inside is not seen outside" },
+];
+
+impl NsKind {
+    /// This kind's row.
+    pub fn row(self) -> &'static Row {
+        // Every kind has a row; the test below holds that.
+        NAMESPACES.iter().find(|r| r.kind == self).unwrap_or(&NAMESPACES[0])
+    }
+
+    /// The kind named `oci` in config.json.
+    pub fn from_oci(oci: &str) -> Option<Self> {
+        NAMESPACES.iter().find(|r| r.oci == oci).map(|r| r.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_row() {
+        for r in &NAMESPACES {
+            assert_eq!(r.kind.row().oci, r.oci);
+            assert_eq!(NsKind::from_oci(r.oci), Some(r.kind));
+        }
+    }
+}
