@@ -1,3 +1,41 @@
-//! safebox: a secure container launcher and OCI runtime.
+//! safebox: a secure container launcher and OCI runtime whose every kernel operation can be read
+//! before it runs.
+//!
+//! # The tour
+//!
+//! A launch is a pipeline of values; only the last stage acts:
+//!
+//! ```text
+//! argv -> Cli -> Bundle -> Config -> Policy -> Plan -> { Runtime <-> Init } -> execve -> exit code
+//!         said   opened    total     hardened  ordered    one baton
+//! ```
+//!
+//! 1. [`cli`] says what was asked. [`bundle`] opens the directory and the rootfs, once.
+//! 2. [`config`] turns the OCI JSON into a total [`config::Config`]; errors carry a JSON pointer.
+//! 3. [`policy`] hardens it by a table of rules and reports every change.
+//! 4. [`cgroup`], [`seccomp`] and [`host`] lower what depends on this machine.
+//! 5. [`plan::build`] writes the list of [`plan::Step`]s: the order of kernel operations is data.
+//!    [`plan::check`] proves properties of it, [`plan::print`] and `plan::why` show it (`safebox explain`).
+//! 6. [`launch`] performs it: the runtime clones Init, a twelve-byte baton crosses where the actor
+//!    changes, and Init ends as the container's program.
+//! 7. [`state`] keeps what later verbs need, [`launch::undo`] takes everything back.
+//!
+//! [`sys`] is the only place with unsafe code; [`tables`] holds the names that parsing and printing share.
+
+pub mod bundle;
+pub mod cgroup;
+pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod error;
+pub mod hooks;
+pub mod host;
+pub mod idmap;
+pub mod launch;
+pub mod log;
+pub mod plan;
+pub mod policy;
+pub mod seccomp;
+pub mod state;
+pub mod sys;
 pub mod tables;

@@ -7,8 +7,22 @@
 //! Errors carry an RFC 6901 JSON pointer ([`ConfigError`]); unknown properties are ignored, as
 //! config.md asks ("Extensibility"); unsupported values are errors.
 
+mod at;
+mod checks;
+pub mod features;
+pub mod hooks;
+mod json;
+mod linux;
+mod lists;
+mod mounts;
 pub mod parse;
+mod process;
+mod raw;
+mod resources;
+pub mod sysctl;
 pub mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -142,7 +156,7 @@ pub struct Mount {
 }
 
 /// `process`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Process {
     /// A pseudo-terminal is allocated.
     pub terminal: bool,
@@ -177,7 +191,7 @@ pub struct Process {
 }
 
 /// One entry of `process.rlimits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rlimit {
     /// `RLIMIT_*` of getrlimit(2).
     pub resource: u32,
@@ -188,7 +202,7 @@ pub struct Rlimit {
 }
 
 /// `process.user`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct User {
     /// User id inside the container.
     pub uid: u32,
@@ -201,7 +215,7 @@ pub struct User {
 }
 
 /// `process.capabilities`: the five sets of capabilities(7).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs)]
 pub struct Capabilities {
     pub bounding: CapSet,
@@ -212,7 +226,7 @@ pub struct Capabilities {
 }
 
 /// `hooks`, by their spec names.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs)]
 pub struct Hooks {
     pub prestart: Vec<Hook>,
@@ -224,7 +238,7 @@ pub struct Hooks {
 }
 
 /// One hook.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hook {
     /// Absolute path of the program.
     pub path: PathBuf,
@@ -355,6 +369,46 @@ pub struct Cpu {
     pub cpus: Option<String>,
     /// Memory node list.
     pub mems: Option<String>,
+}
+
+/// `process.scheduler` as sched_setattr(2) takes it.
+pub fn scheduler_attr(
+    s: &oci_spec::runtime::Scheduler,
+) -> Result<crate::sys::process::SchedAttr, ConfigError> {
+    use oci_spec::runtime::{LinuxSchedulerFlag as F, LinuxSchedulerPolicy as P};
+    let policy = match s.policy() {
+        P::SchedOther => 0,
+        P::SchedFifo => 1,
+        P::SchedRr => 2,
+        P::SchedBatch => 3,
+        P::SchedIso => {
+            return Err(ConfigError::new("/process/scheduler/policy", "SCHED_ISO does not exist in Linux"));
+        }
+        P::SchedIdle => 5,
+        P::SchedDeadline => 6,
+    };
+    // SCHED_FLAG_* of <linux/sched.h>.
+    let flags = s.flags().iter().flatten().fold(0u64, |bits, f| {
+        bits | match f {
+            F::SchedResetOnFork => 0x01,
+            F::SchedFlagReclaim => 0x02,
+            F::SchedFlagDLOverrun => 0x04,
+            F::SchedFlagKeepPolicy => 0x08,
+            F::SchedFlagKeepParams => 0x10,
+            F::SchedFlagUtilClampMin => 0x20,
+            F::SchedFlagUtilClampMax => 0x40,
+        }
+    });
+    Ok(crate::sys::process::SchedAttr {
+        size: std::mem::size_of::<crate::sys::process::SchedAttr>() as u32,
+        policy,
+        flags,
+        nice: s.nice().unwrap_or(0),
+        priority: s.priority().unwrap_or(0).unsigned_abs(),
+        runtime: s.runtime().unwrap_or(0),
+        deadline: s.deadline().unwrap_or(0),
+        period: s.period().unwrap_or(0),
+    })
 }
 
 impl Config {

@@ -34,14 +34,70 @@ pub struct Row {
 /// All eight, in the order in which they are joined: the user namespace first, since it gives the
 /// right to join the others; the mount namespace last, since after it no host path can be opened.
 pub const NAMESPACES: [Row; 8] = [
-    Row { kind: NsKind::User, oci: "user", proc: "user", flag: libc::CLONE_NEWUSER as u64, flag_name: "CLONE_NEWUSER", doc: "user and group ids and capabilities: root inside is nobody outside" },
-    Row { kind: NsKind::Pid, oci: "pid", proc: "pid", flag: libc::CLONE_NEWPID as u64, flag_name: "CLONE_NEWPID", doc: "process ids: processes outside cannot be seen or signalled; when pid 1 dies the kernel kills the rest" },
-    Row { kind: NsKind::Net, oci: "network", proc: "net", flag: libc::CLONE_NEWNET as u64, flag_name: "CLONE_NEWNET", doc: "network devices, addresses, routes, ports and abstract sockets" },
-    Row { kind: NsKind::Ipc, oci: "ipc", proc: "ipc", flag: libc::CLONE_NEWIPC as u64, flag_name: "CLONE_NEWIPC", doc: "System V IPC objects and POSIX message queues" },
-    Row { kind: NsKind::Uts, oci: "uts", proc: "uts", flag: libc::CLONE_NEWUTS as u64, flag_name: "CLONE_NEWUTS", doc: "host name and domain name" },
-    Row { kind: NsKind::Cgroup, oci: "cgroup", proc: "cgroup", flag: libc::CLONE_NEWCGROUP as u64, flag_name: "CLONE_NEWCGROUP", doc: "the root of the cgroup tree, so paths outside are not shown" },
-    Row { kind: NsKind::Time, oci: "time", proc: "time", flag: 0x80, flag_name: "CLONE_NEWTIME", doc: "offsets of the monotonic and boot-time clocks" },
-    Row { kind: NsKind::Mount, oci: "mount", proc: "mnt", flag: libc::CLONE_NEWNS as u64, flag_name: "CLONE_NEWNS", doc: "the mount table: what is mounted inside is not seen outside" },
+    Row {
+        kind: NsKind::User,
+        oci: "user",
+        proc: "user",
+        flag: libc::CLONE_NEWUSER as u64,
+        flag_name: "CLONE_NEWUSER",
+        doc: "user and group ids and capabilities: root inside is nobody outside",
+    },
+    Row {
+        kind: NsKind::Pid,
+        oci: "pid",
+        proc: "pid",
+        flag: libc::CLONE_NEWPID as u64,
+        flag_name: "CLONE_NEWPID",
+        doc: "process ids: processes outside cannot be seen or signalled; when pid 1 dies the kernel kills the rest",
+    },
+    Row {
+        kind: NsKind::Net,
+        oci: "network",
+        proc: "net",
+        flag: libc::CLONE_NEWNET as u64,
+        flag_name: "CLONE_NEWNET",
+        doc: "network devices, addresses, routes, ports and abstract sockets",
+    },
+    Row {
+        kind: NsKind::Ipc,
+        oci: "ipc",
+        proc: "ipc",
+        flag: libc::CLONE_NEWIPC as u64,
+        flag_name: "CLONE_NEWIPC",
+        doc: "System V IPC objects and POSIX message queues",
+    },
+    Row {
+        kind: NsKind::Uts,
+        oci: "uts",
+        proc: "uts",
+        flag: libc::CLONE_NEWUTS as u64,
+        flag_name: "CLONE_NEWUTS",
+        doc: "host name and domain name",
+    },
+    Row {
+        kind: NsKind::Cgroup,
+        oci: "cgroup",
+        proc: "cgroup",
+        flag: libc::CLONE_NEWCGROUP as u64,
+        flag_name: "CLONE_NEWCGROUP",
+        doc: "the root of the cgroup tree, so paths outside are not shown",
+    },
+    Row {
+        kind: NsKind::Time,
+        oci: "time",
+        proc: "time",
+        flag: 0x80,
+        flag_name: "CLONE_NEWTIME",
+        doc: "offsets of the monotonic and boot-time clocks",
+    },
+    Row {
+        kind: NsKind::Mount,
+        oci: "mount",
+        proc: "mnt",
+        flag: libc::CLONE_NEWNS as u64,
+        flag_name: "CLONE_NEWNS",
+        doc: "the mount table: what is mounted inside is not seen outside",
+    },
 ];
 
 impl NsKind {

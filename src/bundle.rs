@@ -1,0 +1,130 @@
+//! A bundle on disk, opened once: `config.json` and the rootfs.
+
+use std::ffi::CString;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::plan::lower::cpath;
+use crate::sys::{Errno, fs};
+
+/// A config larger than this is a mistake or an attack; the largest ones seen are below 1 MiB.
+const MAX_CONFIG: u64 = 16 << 20;
+
+/// An opened bundle. Everything later about the rootfs goes through [`Bundle::rootfs`].
+#[derive(Debug)]
+pub struct Bundle {
+    /// Absolute path of the bundle directory.
+    pub dir: PathBuf,
+    /// `config.json` as it was on disk.
+    pub raw: Vec<u8>,
+    /// Absolute path of the rootfs, for `state` and hooks; never opened again.
+    pub rootfs_path: PathBuf,
+    /// `O_PATH` descriptor of the rootfs.
+    pub rootfs: OwnedFd,
+    /// The file system the rootfs lies on (statfs(2) `f_type`).
+    pub rootfs_magic: i64,
+}
+
+impl Bundle {
+    /// Opens `dir`, reads and parses its config, and opens the rootfs the config names.
+    pub fn open(dir: &Path) -> Result<(Self, Config)> {
+        let dir =
+            std::path::absolute(dir).map_err(|e| Error::msg(format!("bundle {}: {e}", dir.display())))?;
+        // runc's words, since its callers read them: it changes into the bundle first.
+        match std::fs::metadata(&dir) {
+            Err(e) => return Err(Error::msg(format!("chdir {}: {}", dir.display(), io_text(&e)))),
+            Ok(m) if !m.is_dir() => {
+                return Err(Error::msg(format!("chdir {}: not a directory", dir.display())));
+            }
+            Ok(_) => {}
+        }
+        let raw = read_config(&dir)?;
+        let config = crate::config::parse::from_slice(&raw)?;
+        let rootfs_path = dir.join(&config.root.path);
+        let rootfs = open_rootfs(&rootfs_path)?;
+        let rootfs_magic =
+            fs::fs_magic(rootfs.as_raw_fd()).map_err(|e| Error::os("statfs", rootfs_path.display(), e))?;
+        Ok((Bundle { dir, raw, rootfs_path, rootfs, rootfs_magic }, config))
+    }
+
+    /// The home directory of `uid` in the rootfs's passwd, resolved inside the rootfs; `/` where there is none.
+    pub fn home_of(&self, uid: u32) -> String {
+        home_in(self.rootfs.as_raw_fd(), uid).unwrap_or_else(|| "/".into())
+    }
+}
+
+fn io_text(e: &std::io::Error) -> String {
+    e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text)
+}
+
+fn read_config(dir: &Path) -> Result<Vec<u8>> {
+    let path = dir.join("config.json");
+    // O_NONBLOCK: a FIFO in its place must not hang the launch.
+    let file =
+        std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(|e| {
+            let hint = if e.kind() == std::io::ErrorKind::NotFound {
+                " (write one with `safebox spec`)"
+            } else {
+                ""
+            };
+            Error::msg(format!(
+                "JSON specification file {} not readable: {}{hint}",
+                path.display(),
+                io_text(&e)
+            ))
+        })?;
+    let meta = file.metadata().map_err(|e| Error::msg(format!("{}: {}", path.display(), io_text(&e))))?;
+    if !meta.is_file() {
+        return Err(Error::msg(format!("{} is not a regular file", path.display())));
+    }
+    let mut raw = Vec::with_capacity(meta.len() as usize + 1);
+    file.take(MAX_CONFIG + 1)
+        .read_to_end(&mut raw)
+        .map_err(|e| Error::msg(format!("{}: {}", path.display(), io_text(&e))))?;
+    if raw.len() as u64 > MAX_CONFIG {
+        return Err(Error::msg(format!("{}: larger than {} MiB", path.display(), MAX_CONFIG >> 20)));
+    }
+    Ok(raw)
+}
+
+fn open_rootfs(path: &Path) -> Result<OwnedFd> {
+    let c = cpath(path)?;
+    let fd = fs::openat(libc::AT_FDCWD, &c, libc::O_PATH | libc::O_DIRECTORY, 0).map_err(|e| match e {
+        Errno::ENOENT => {
+            Error::msg(format!("invalid rootfs: stat {}: no such file or directory", path.display()))
+        }
+        Errno::ENOTDIR => Error::msg(format!("invalid rootfs: {} is not a directory", path.display())),
+        Errno::ELOOP => {
+            Error::msg(format!("invalid rootfs: {}: too many levels of symbolic links", path.display()))
+        }
+        e => Error::os("invalid rootfs: open", path.display(), e),
+    })?;
+    Ok(fs::own(fd))
+}
+
+/// The most of a hostile passwd file that is read.
+const MAX_PASSWD: u64 = 1 << 20;
+
+fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
+    let path = CString::new("etc/passwd").ok()?;
+    let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
+    let fd =
+        fs::openat2(rootfs, &path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0, resolve).ok()?;
+    let file = std::fs::File::from(fs::own(fd));
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(MAX_PASSWD).read_to_end(&mut text).ok()?;
+    String::from_utf8_lossy(&text).lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        // Only the number counts: an entry *named* like a number must not match (CVE-2026-30892).
+        let matches = fields.next()?.parse() == Ok(uid);
+        let home = fields.nth(2)?;
+        (matches && home.starts_with('/')).then(|| home.to_string())
+    })
+}

@@ -1,0 +1,283 @@
+//! cgroup v1 and hybrid hosts: a tree per controller (cgroups(7), "Cgroups version 1").
+
+use std::path::{Path, PathBuf};
+
+use super::{Group, Hierarchy, Layout, Request, V1, below, missing_parents, own_group, unavailable};
+use crate::config::{Cpu, Memory, Resources};
+use crate::error::Result;
+
+/// The v1 trees and the hybrid v2 tree that mountinfo lists; the first mount of a tree counts.
+pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
+    let (mut trees, mut unified) = (Vec::<V1>::new(), None);
+    for line in mountinfo.lines() {
+        let Some((head, tail)) = line.split_once(" - ") else { continue };
+        let mut head = head.split(' ').skip(3);
+        let (Some(root), Some(mount)) = (head.next(), head.next()) else { continue };
+        let mut tail = tail.split(' ');
+        match tail.next() {
+            Some("cgroup2") if unified.is_none() => unified = Some(PathBuf::from(mount)),
+            Some("cgroup") => {
+                let names = controllers_of(tail.nth(1).unwrap_or_default());
+                if names.is_empty() || trees.iter().any(|t| t.controllers == names) {
+                    continue;
+                }
+                // Below a mount of a part of the tree, this process's own path starts at that part.
+                let own = own_group(groups, &names.join(","));
+                let own = own.strip_prefix(root.trim_end_matches('/')).unwrap_or(&own).to_string();
+                trees.push(V1 { controllers: names, mount: PathBuf::from(mount), own });
+            }
+            _ => {}
+        }
+    }
+    if trees.is_empty() { Hierarchy::None } else { Hierarchy::V1 { trees, unified } }
+}
+
+/// Controllers among a v1 mount's super options; options that are not controllers are left out.
+fn controllers_of(options: &str) -> Vec<String> {
+    const OTHER: [&str; 8] =
+        ["rw", "ro", "xattr", "noprefix", "clone_children", "all", "none", "favordynmods"];
+    options
+        .split(',')
+        .filter(|o| !OTHER.contains(o) && (o.starts_with("name=") || !o.contains('=')))
+        .map(str::to_string)
+        .collect()
+}
+
+/// The container's groups. An absolute path is taken from each tree's root; a relative one, and the
+/// default `safebox-ID`, lies below the caller's own group, so the caller's limits hold for it too.
+pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> Result<Layout> {
+    let default = format!("safebox-{}", request.id);
+    let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
+    let mut writes = writes(request.resources)?;
+    let mut groups = Vec::new();
+    for tree in trees {
+        let mine: Vec<_> = tree.controllers.iter().flat_map(|c| take(&mut writes, c)).collect();
+        // The freezer stops a container's processes while they are killed or paused.
+        let join = request.all_trees || !mine.is_empty() || tree.controllers.iter().any(|c| c == "freezer");
+        if !join {
+            continue;
+        }
+        let path = if wanted.starts_with('/') {
+            below(&tree.mount, wanted)
+        } else {
+            below(&tree.mount, &tree.own).join(wanted)
+        };
+        let missing = missing_parents(&tree.mount, &path);
+        let mut all = Vec::new();
+        if tree.controllers.iter().any(|c| c == "cpuset") {
+            all.extend(cpuset_inherited(&path, request.resources));
+        }
+        all.extend(mine);
+        groups.push(Group {
+            controllers: tree.controllers.clone(),
+            path,
+            missing,
+            enable: Vec::new(),
+            writes: all,
+            v2: false,
+        });
+    }
+    if let Some((pointer, controller, ..)) = writes.first() {
+        let bound = match unified {
+            Some(mount) if in_unified(mount, controller) => {
+                format!(
+                    "it is bound to cgroup v2 at {}, which on a hybrid host has no containers",
+                    mount.display()
+                )
+            }
+            _ => "no cgroup v1 tree has it; boot with systemd.unified_cgroup_hierarchy=1 for cgroup v2"
+                .to_string(),
+        };
+        return Err(unavailable(pointer, controller, &bound));
+    }
+    if request.all_trees
+        && let Some(mount) = unified
+    {
+        let path = below(mount, if wanted.starts_with('/') { wanted } else { &default });
+        let missing = missing_parents(mount, &path);
+        groups.push(Group {
+            controllers: Vec::new(),
+            path,
+            missing,
+            enable: Vec::new(),
+            writes: Vec::new(),
+            v2: false,
+        });
+    }
+    Ok(Layout { groups })
+}
+
+fn in_unified(mount: &Path, controller: &str) -> bool {
+    std::fs::read_to_string(mount.join("cgroup.controllers"))
+        .is_ok_and(|c| c.split_whitespace().any(|c| c == controller))
+}
+
+/// A write that a limit needs: (JSON pointer, controller, file, value).
+type Write = (&'static str, &'static str, String, String);
+
+fn take(writes: &mut Vec<Write>, controller: &str) -> Vec<(String, String)> {
+    let (mine, rest) = std::mem::take(writes).into_iter().partition(|w| w.1 == controller);
+    *writes = rest;
+    let mine: Vec<Write> = mine;
+    mine.into_iter().map(|(_, _, file, value)| (file, value)).collect()
+}
+
+/// A new cpuset group is empty and takes no process; it gets what its nearest existing ancestor has.
+fn cpuset_inherited(path: &Path, resources: &Resources) -> Vec<(String, String)> {
+    let Some(existing) = path.ancestors().skip(1).find(|p| p.exists()) else { return Vec::new() };
+    ["cpuset.cpus", "cpuset.mems"]
+        .iter()
+        .filter(
+            |f| if f.ends_with("cpus") { resources.cpu.cpus.is_none() } else { resources.cpu.mems.is_none() },
+        )
+        .filter_map(|f| {
+            let value = std::fs::read_to_string(existing.join(f)).ok()?;
+            Some(((*f).to_string(), value.trim_end().to_string()))
+        })
+        .collect()
+}
+
+/// The v1 files and values for `resources`, in the order in which they must be written.
+fn writes(resources: &Resources) -> Result<Vec<Write>> {
+    let mut out = Vec::new();
+    memory(&resources.memory, &mut out);
+    cpu(&resources.cpu, &mut out);
+    if let Some(limit) = resources.pids_limit {
+        let value = if limit < 0 { "max".to_string() } else { limit.to_string() };
+        out.push(("/linux/resources/pids/limit", "pids", "pids.max".into(), value));
+    }
+    const DEVICES: &str = "/linux/resources/devices";
+    let rules = super::devices::with_defaults(&resources.devices);
+    let lines = super::devices::v1_lines(&rules)
+        .map_err(|e| crate::error::Error::Config(crate::config::ConfigError::new(DEVICES, e.to_string())))?;
+    out.extend(lines.into_iter().map(|(file, line)| (DEVICES, "devices", file.to_string(), line)));
+    for (size, limit) in &resources.hugepages {
+        out.push((
+            "/linux/resources/hugepageLimits",
+            "hugetlb",
+            format!("hugetlb.{size}.limit_in_bytes"),
+            limit.to_string(),
+        ));
+    }
+    if let Some(network) = &resources.network {
+        if let Some(class) = network.class_id() {
+            out.push((
+                "/linux/resources/network/classID",
+                "net_cls",
+                "net_cls.classid".into(),
+                class.to_string(),
+            ));
+        }
+        for p in network.priorities().iter().flatten() {
+            let value = format!("{} {}", p.name(), p.priority());
+            out.push(("/linux/resources/network/priorities", "net_prio", "net_prio.ifpriomap".into(), value));
+        }
+    }
+    for (device, handles, objects) in &resources.rdma {
+        let part = |name, v: &Option<u32>| v.map(|v| format!(" {name}={v}")).unwrap_or_default();
+        let value = format!("{device}{}{}", part("hca_handle", handles), part("hca_object", objects));
+        out.push(("/linux/resources/rdma", "rdma", "rdma.max".into(), value));
+    }
+    super::ops::block_io_v1(resources, &mut out);
+    if let Some((key, _)) = resources.unified.first() {
+        return Err(unavailable("/linux/resources/unified", key, "cgroup v1 has no unified files"));
+    }
+    Ok(out)
+}
+
+fn memory(memory: &Memory, out: &mut Vec<Write>) {
+    const AT: &str = "/linux/resources/memory";
+    let mut push = |file: &str, value: String| out.push((AT, "memory", file.to_string(), value));
+    if let Some(limit) = memory.limit {
+        push("memory.limit_in_bytes", limit.to_string());
+    }
+    if let Some(swap) = memory.swap {
+        push("memory.memsw.limit_in_bytes", swap.to_string());
+    }
+    if let Some(low) = memory.reservation {
+        push("memory.soft_limit_in_bytes", low.to_string());
+    }
+    if let Some(swappiness) = memory.swappiness {
+        push("memory.swappiness", swappiness.to_string());
+    }
+    if memory.disable_oom_killer {
+        push("memory.oom_control", "1".into());
+    }
+}
+
+fn cpu(cpu: &Cpu, out: &mut Vec<Write>) {
+    const AT: &str = "/linux/resources/cpu";
+    let mut push = |controller: &'static str, file: &str, value: String| {
+        out.push((AT, controller, file.to_string(), value));
+    };
+    if let Some(shares) = cpu.shares.filter(|s| *s != 0) {
+        push("cpu", "cpu.shares", shares.to_string());
+    }
+    if let Some(period) = cpu.period.filter(|p| *p != 0) {
+        push("cpu", "cpu.cfs_period_us", period.to_string());
+    }
+    if let Some(quota) = cpu.quota.filter(|q| *q != 0) {
+        push("cpu", "cpu.cfs_quota_us", quota.to_string());
+    }
+    if let Some(burst) = cpu.burst {
+        push("cpu", "cpu.cfs_burst_us", burst.to_string());
+    }
+    if let Some(period) = cpu.realtime_period {
+        push("cpu", "cpu.rt_period_us", period.to_string());
+    }
+    if let Some(runtime) = cpu.realtime_runtime {
+        push("cpu", "cpu.rt_runtime_us", runtime.to_string());
+    }
+    if let Some(idle) = cpu.idle {
+        push("cpu", "cpu.idle", idle.to_string());
+    }
+    if let Some(cpus) = &cpu.cpus {
+        push("cpuset", "cpuset.cpus", cpus.clone());
+    }
+    if let Some(mems) = &cpu.mems {
+        push("cpuset", "cpuset.mems", mems.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTINFO: &str = "\
+30 29 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+31 29 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+32 29 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
+33 29 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+34 29 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+35 29 0:27 /x /mnt/memory rw - cgroup cgroup rw,memory
+";
+    const GROUPS: &str = "4:memory:/job/1\n3:pids:/\n2:cpu:/\n1:name=systemd:/\n0::/\n";
+
+    #[test]
+    fn trees_are_found_once_with_this_process_group() {
+        let Hierarchy::V1 { trees, unified } = layout(MOUNTINFO, GROUPS) else { panic!("hybrid") };
+        let names: Vec<_> = trees.iter().map(|t| (t.controllers.join(","), t.own.as_str())).collect();
+        let expect = [("cpu", "/"), ("memory", "/job/1"), ("pids", "/"), ("name=systemd", "/")];
+        assert_eq!(names, expect.map(|(n, o)| (n.to_string(), o)));
+        assert_eq!(unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+    }
+
+    #[test]
+    fn limits_go_to_their_tree_and_a_missing_tree_is_an_error() {
+        let Hierarchy::V1 { trees, unified } = layout(MOUNTINFO, GROUPS) else { panic!("hybrid") };
+        let mut resources = Resources { pids_limit: Some(9), ..Resources::default() };
+        resources.memory.limit = Some(4096);
+        let request = Request { id: "c1", path: None, resources: &resources, all_trees: false };
+        // This table has no devices tree: the default device list cannot be applied.
+        let err = trees_for(&trees, unified.as_deref(), request).unwrap_err().to_string();
+        assert!(err.contains("devices controller"), "{err}");
+        let with_devices =
+            MOUNTINFO.to_string() + "36 29 0:31 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n";
+        let Hierarchy::V1 { trees, .. } = layout(&with_devices, GROUPS) else { panic!("hybrid") };
+        let groups = trees_for(&trees, None, request).unwrap().groups;
+        let memory = groups.iter().find(|g| g.controllers == ["memory"]).unwrap();
+        assert_eq!(memory.path, Path::new("/sys/fs/cgroup/memory/job/1/safebox-c1"));
+        assert_eq!(memory.writes, [("memory.limit_in_bytes".to_string(), "4096".to_string())]);
+        assert!(!groups.iter().any(|g| g.controllers == ["cpu"]), "no limit, no group");
+    }
+}

@@ -1,0 +1,171 @@
+//! Control groups: where a container's group lies, and which files hold its limits.
+//!
+//! Three layouts of hosts (cgroups(7)): pure v2 (one tree), pure v1 (a tree per controller), and
+//! hybrid (v1 trees for the controllers, plus a v2 tree that holds what is left). On all three a limit
+//! is real or it is an error.
+
+pub mod devices;
+pub mod legacy;
+pub mod ops;
+pub mod v2;
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{ConfigError, Resources};
+use crate::error::{Error, Result};
+
+/// Where cgroup file systems are mounted.
+pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
+
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+
+/// A v1 tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct V1 {
+    /// The controllers bound to it (`cpu`, `cpuacct`), or `name=systemd`.
+    pub controllers: Vec<String>,
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// This process's group in it, as a path from the mount.
+    pub own: String,
+}
+
+/// How this host arranges cgroups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// One tree for everything.
+    V2 {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// This process's group.
+        own: String,
+        /// Controllers that the root of the tree has.
+        controllers: Vec<String>,
+    },
+    /// A tree per controller; `unified` is the hybrid layout's v2 tree.
+    V1 {
+        /// The v1 trees.
+        trees: Vec<V1>,
+        /// The v2 tree of a hybrid host.
+        unified: Option<PathBuf>,
+    },
+    /// No cgroup file system is mounted.
+    None,
+}
+
+impl Hierarchy {
+    /// Reads the host's layout: one statfs(2) on a v2 host, mountinfo otherwise.
+    pub fn probe() -> Result<Self> {
+        let magic =
+            crate::sys::fs::openat(libc::AT_FDCWD, c"/sys/fs/cgroup", libc::O_PATH | libc::O_DIRECTORY, 0)
+                .map(crate::sys::fs::own)
+                .and_then(|fd| crate::sys::fs::fs_magic(std::os::fd::AsRawFd::as_raw_fd(&fd)));
+        let read = |path: &str| {
+            std::fs::read_to_string(path).map_err(|e| Error::msg(format!("{path}: {e} (is procfs mounted?)")))
+        };
+        let groups = read("/proc/self/cgroup")?;
+        if magic == Ok(CGROUP2_MAGIC) {
+            let controllers =
+                std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+            return Ok(Hierarchy::V2 {
+                mount: MOUNT_POINT.into(),
+                own: own_group(&groups, ""),
+                controllers: controllers.split_whitespace().map(str::to_string).collect(),
+            });
+        }
+        Ok(legacy::layout(&read("/proc/self/mountinfo")?, &groups))
+    }
+
+    /// Whether the whole host is cgroup v2.
+    pub fn is_v2(&self) -> bool {
+        matches!(self, Hierarchy::V2 { .. })
+    }
+}
+
+/// This process's group in the tree whose controllers are `controllers` (`""` for v2), from `/proc/self/cgroup`.
+fn own_group(text: &str, controllers: &str) -> String {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            Some((fields.next()?, fields.next()?))
+        })
+        .find(|(names, _)| *names == controllers)
+        .map_or_else(|| "/".to_string(), |(_, path)| path.to_string())
+}
+
+/// The groups of one container and what is to be written into them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// The container's groups, the v2 one or one per v1 tree.
+    pub groups: Vec<Group>,
+}
+
+/// One directory of the container in one tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Controllers of the tree; empty for v2.
+    pub controllers: Vec<String>,
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Ancestors that do not exist yet, outermost first.
+    pub missing: Vec<PathBuf>,
+    /// `cgroup.subtree_control` writes that ancestors need, outermost first.
+    pub enable: Vec<(PathBuf, String)>,
+    /// Limits in the order in which they must be written: (file name, value).
+    pub writes: Vec<(String, String)>,
+    /// Whether this is a cgroup v2 group.
+    pub v2: bool,
+}
+
+/// What the container wants of cgroups.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Container id, for the default path.
+    pub id: &'a str,
+    /// `linux.cgroupsPath`.
+    pub path: Option<&'a str>,
+    /// Limits.
+    pub resources: &'a Resources,
+    /// Join every v1 tree, as runc's callers expect, or only those with a limit in them.
+    pub all_trees: bool,
+}
+
+/// Lays out a container's groups on this host; a limit whose controller is missing is an error.
+pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
+    match host {
+        Hierarchy::V2 { mount, own, controllers } => v2::layout(mount, own, controllers, request),
+        Hierarchy::V1 { trees, unified } => legacy::trees_for(trees, unified.as_deref(), request),
+        Hierarchy::None => Err(Error::msg(
+            "no cgroup file system is mounted at /sys/fs/cgroup, so no limit can be applied; \
+             mount one (mount -t cgroup2 none /sys/fs/cgroup)",
+        )),
+    }
+}
+
+/// `group` below `mount`; `..` would leave it and is refused by the config parser already.
+fn below(mount: &Path, group: &str) -> PathBuf {
+    let group = group.trim_matches('/');
+    if group.is_empty() { mount.to_path_buf() } else { mount.join(group) }
+}
+
+/// The ancestors of `path` below `mount` that do not exist, outermost first.
+fn missing_parents(mount: &Path, path: &Path) -> Vec<PathBuf> {
+    let mut missing: Vec<_> = path
+        .ancestors()
+        .skip(1)
+        .take_while(|p| *p != mount && p.starts_with(mount) && !p.exists())
+        .map(Path::to_path_buf)
+        .collect();
+    missing.reverse();
+    missing
+}
+
+/// An error about a limit that this host cannot apply.
+fn unavailable(pointer: &str, controller: &str, where_bound: &str) -> Error {
+    Error::Config(ConfigError::new(
+        pointer,
+        format!(
+            "the {controller} controller is not available here ({where_bound}), so this limit cannot be applied"
+        ),
+    ))
+}

@@ -1,0 +1,178 @@
+//! What is done with a container's groups after it was made: events, killing, freezing, removing.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::config::Resources;
+use crate::sys::{Errno, process};
+
+/// How often the kernel refused the container memory or processes, from the group's event files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Processes killed for lack of memory (`memory.events` `oom_kill`; v1 `memory.oom_control`).
+    pub oom_kills: u64,
+    /// Forks refused by the pids limit (`pids.events` `max`).
+    pub pids_refused: u64,
+}
+
+/// Reads the events of a group; files that the tree does not have count as nothing.
+pub fn events(group: &Path) -> Events {
+    let field = |file: &str, key: &str| {
+        std::fs::read_to_string(group.join(file))
+            .ok()
+            .and_then(|text| text.lines().find_map(|l| l.strip_prefix(key)?.trim().parse::<u64>().ok()))
+    };
+    Events {
+        oom_kills: field("memory.events", "oom_kill ")
+            .or_else(|| field("memory.oom_control", "oom_kill "))
+            .unwrap_or(0),
+        pids_refused: field("pids.events", "max ").unwrap_or(0),
+    }
+}
+
+/// The processes of a group and of the groups below it.
+pub fn pids(group: &Path) -> Vec<i32> {
+    let mut found: Vec<i32> = std::fs::read_to_string(group.join("cgroup.procs"))
+        .map(|text| text.lines().filter_map(|l| l.parse().ok()).collect())
+        .unwrap_or_default();
+    for child in children(group) {
+        found.extend(pids(&child));
+    }
+    found
+}
+
+fn children(group: &Path) -> Vec<std::path::PathBuf> {
+    std::fs::read_dir(group)
+        .map(|entries| {
+            entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+        })
+        .unwrap_or_default()
+}
+
+/// Kills every process of a group: at once with `cgroup.kill` (Linux 5.14), else one by one until none is left.
+pub fn kill_all(group: &Path) {
+    if std::fs::write(group.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    // A fork bomb forks faster than it is counted; frozen it cannot. SIGKILL acts when it is thawed.
+    let frozen = std::fs::write(group.join("freezer.state"), "FROZEN").is_ok();
+    for pid in pids(group) {
+        // A process that is gone meanwhile is what was wanted.
+        process::kill(pid, libc::SIGKILL).unwrap_or_default();
+    }
+    if frozen {
+        std::fs::write(group.join("freezer.state"), "THAWED").unwrap_or_default();
+    }
+}
+
+/// Whether a group is frozen (`cgroup.freeze`; v1 `freezer.state`).
+pub fn frozen(group: &Path) -> bool {
+    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default();
+    read("cgroup.freeze").trim_end() == "1"
+        || matches!(read("freezer.state").trim_end(), "FROZEN" | "FREEZING")
+}
+
+/// Whether a frozen group has come to a standstill.
+pub fn still(group: &Path) -> bool {
+    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default();
+    read("cgroup.events").lines().any(|l| l == "frozen 1") || read("freezer.state").trim_end() == "FROZEN"
+}
+
+/// Freezes or thaws a group; `ENOENT` where the tree has no freezer.
+pub fn freeze(group: &Path, freeze: bool) -> Result<(), Errno> {
+    let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
+    let (v2, v1) = (group.join("cgroup.freeze"), group.join("freezer.state"));
+    if v2.exists() {
+        return std::fs::write(v2, if freeze { "1" } else { "0" }).map_err(errno);
+    }
+    std::fs::write(v1, if freeze { "FROZEN" } else { "THAWED" }).map_err(errno)
+}
+
+/// Removes a group and those below it; processes that are left are killed. The kernel empties a group
+/// a moment after its last process was reaped, so `EBUSY` is tried again for up to ten seconds.
+pub fn remove(group: &Path) -> Result<(), Errno> {
+    let end = Instant::now() + Duration::from_secs(10);
+    let mut pause = 100;
+    loop {
+        match rmdir_tree(group) {
+            Err(Errno::EBUSY) if Instant::now() < end => {}
+            Err(Errno::ENOENT) => return Ok(()),
+            other => return other,
+        }
+        kill_all(group);
+        process::sleep_micros(pause);
+        pause = (pause * 2).min(20_000);
+    }
+}
+
+fn rmdir_tree(group: &Path) -> Result<(), Errno> {
+    let rmdir =
+        |p: &Path| std::fs::remove_dir(p).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
+    match rmdir(group) {
+        // Groups below it, or processes: v1 and v2 both say EBUSY.
+        Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
+        other => return other,
+    }
+    for child in children(group) {
+        rmdir_tree(&child)?;
+    }
+    rmdir(group)
+}
+
+/// `blockIO` as cgroup v2 files.
+pub fn block_io_v2(resources: &Resources, out: &mut Vec<(String, String)>) {
+    let Some(io) = &resources.block_io else { return };
+    if let Some(weight) = io.weight().filter(|w| *w != 0) {
+        // 10..=1000 of the config becomes 1..=10000 of io.weight, as runc converts.
+        let v2 = 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
+        out.push(("io.weight".into(), v2.to_string()));
+    }
+    for d in io.weight_device().iter().flatten() {
+        if let Some(weight) = d.weight() {
+            out.push(("io.bfq.weight".into(), format!("{}:{} {weight}", d.major(), d.minor())));
+        }
+    }
+    let throttles = [
+        ("rbps", io.throttle_read_bps_device()),
+        ("wbps", io.throttle_write_bps_device()),
+        ("riops", io.throttle_read_iops_device()),
+        ("wiops", io.throttle_write_iops_device()),
+    ];
+    for (key, devices) in throttles {
+        for d in devices.iter().flatten() {
+            out.push(("io.max".into(), format!("{}:{} {key}={}", d.major(), d.minor(), d.rate())));
+        }
+    }
+}
+
+/// `blockIO` as cgroup v1 files.
+pub fn block_io_v1(resources: &Resources, out: &mut Vec<(&'static str, &'static str, String, String)>) {
+    let Some(io) = &resources.block_io else { return };
+    let mut push =
+        |file: &str, value: String| out.push(("/linux/resources/blockIO", "blkio", file.to_string(), value));
+    for (file, weight) in [("blkio.weight", io.weight()), ("blkio.leaf_weight", io.leaf_weight())] {
+        if let Some(weight) = weight.filter(|w| *w != 0) {
+            push(file, weight.to_string());
+        }
+    }
+    for d in io.weight_device().iter().flatten() {
+        for (file, weight) in
+            [("blkio.weight_device", d.weight()), ("blkio.leaf_weight_device", d.leaf_weight())]
+        {
+            if let Some(weight) = weight {
+                push(file, format!("{}:{} {weight}", d.major(), d.minor()));
+            }
+        }
+    }
+    let throttles = [
+        ("blkio.throttle.read_bps_device", io.throttle_read_bps_device()),
+        ("blkio.throttle.write_bps_device", io.throttle_write_bps_device()),
+        ("blkio.throttle.read_iops_device", io.throttle_read_iops_device()),
+        ("blkio.throttle.write_iops_device", io.throttle_write_iops_device()),
+    ];
+    for (file, devices) in throttles {
+        for d in devices.iter().flatten() {
+            push(file, format!("{}:{} {}", d.major(), d.minor(), d.rate()));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! cgroup v2: one tree, one group per container, the child born inside it.
+
+use std::path::Path;
+
+use super::{Group, Layout, Request, below, missing_parents, unavailable};
+use crate::config::{Cpu, Memory, Resources};
+use crate::error::Result;
+
+/// The container's group. A path of the config is taken from the root of the tree when it is
+/// absolute; a relative one, and the default `safebox-ID`, lies beside the caller's own group,
+/// since a group with processes cannot hand controllers to children (cgroups(7), "no internal processes").
+pub fn layout(mount: &Path, own: &str, controllers: &[String], request: Request<'_>) -> Result<Layout> {
+    let default = format!("safebox-{}", request.id);
+    let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
+    let path = if wanted.starts_with('/') {
+        below(mount, wanted)
+    } else {
+        let beside = Path::new(own).parent().map_or_else(|| "/".into(), |p| p.to_string_lossy().into_owned());
+        below(mount, &beside).join(wanted)
+    };
+    let writes = writes(request.resources, controllers)?;
+    let needed = needed(controllers);
+    Ok(Layout {
+        groups: vec![Group {
+            controllers: Vec::new(),
+            enable: enable(mount, &path, &needed),
+            missing: missing_parents(mount, &path),
+            path,
+            writes,
+            v2: true,
+        }],
+    })
+}
+
+/// The controllers that every container gets, as runc gives them: usage is counted even without a limit.
+fn needed(available: &[String]) -> Vec<String> {
+    ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma", "misc"]
+        .iter()
+        .filter(|c| available.iter().any(|a| a == *c))
+        .map(|c| (*c).to_string())
+        .collect()
+}
+
+/// The subtree_control writes that are still needed. The parent is read first: if it hands down
+/// everything, so do all above it.
+fn enable(mount: &Path, path: &Path, needed: &[String]) -> Vec<(std::path::PathBuf, String)> {
+    let mut writes = Vec::new();
+    for ancestor in path.ancestors().skip(1).take_while(|p| p.starts_with(mount)) {
+        let file = ancestor.join("cgroup.subtree_control");
+        let have = std::fs::read_to_string(&file).unwrap_or_default();
+        let lacking: Vec<_> = needed
+            .iter()
+            .filter(|c| have.split_whitespace().all(|h| h != *c))
+            .map(|c| format!("+{c}"))
+            .collect();
+        if lacking.is_empty() {
+            break;
+        }
+        writes.push((file, lacking.join(" ")));
+    }
+    writes.reverse();
+    writes
+}
+
+/// The files and values for `resources`, in the order in which they must be written.
+pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(String, String)>> {
+    let mut out = Vec::new();
+    memory(&resources.memory, &mut out);
+    cpu(&resources.cpu, &mut out);
+    if let Some(limit) = resources.pids_limit {
+        out.push(("pids.max".into(), max_or(limit)));
+    }
+    for (size, limit) in &resources.hugepages {
+        out.push((format!("hugetlb.{size}.max"), max_or(*limit)));
+    }
+    for (device, handles, objects) in &resources.rdma {
+        let part = |name, v: &Option<u32>| v.map(|v| format!(" {name}={v}")).unwrap_or_default();
+        let value = format!("{device}{}{}", part("hca_handle", handles), part("hca_object", objects));
+        out.push(("rdma.max".into(), value));
+    }
+    super::ops::block_io_v2(resources, &mut out);
+    out.extend(resources.unified.iter().cloned());
+    for (file, _) in &out {
+        let controller = file.split('.').next().unwrap_or_default();
+        if !matches!(controller, "cgroup") && !controllers.iter().any(|c| c == controller) {
+            let bound = format!("cgroup v2 has {} at {}", controllers.join(" "), super::MOUNT_POINT);
+            return Err(unavailable(pointer_of(file), controller, &bound));
+        }
+    }
+    Ok(out)
+}
+
+/// The config's field behind a v2 file.
+fn pointer_of(file: &str) -> &'static str {
+    match file.split('.').next().unwrap_or_default() {
+        "memory" => "/linux/resources/memory",
+        "cpu" | "cpuset" => "/linux/resources/cpu",
+        "pids" => "/linux/resources/pids/limit",
+        "hugetlb" => "/linux/resources/hugepageLimits",
+        "rdma" => "/linux/resources/rdma",
+        "io" => "/linux/resources/blockIO",
+        _ => "/linux/resources/unified",
+    }
+}
+
+fn max_or(limit: i64) -> String {
+    if limit < 0 { "max".into() } else { limit.to_string() }
+}
+
+fn memory(memory: &Memory, out: &mut Vec<(String, String)>) {
+    if let Some(limit) = memory.limit {
+        out.push(("memory.max".into(), max_or(limit)));
+    }
+    match (memory.swap, memory.limit) {
+        (Some(-1), _) => out.push(("memory.swap.max".into(), "max".into())),
+        // The config counts memory and swap together, v2 counts swap alone.
+        (Some(swap), Some(limit)) if limit >= 0 => {
+            out.push(("memory.swap.max".into(), (swap - limit).max(0).to_string()));
+        }
+        _ => {}
+    }
+    if let Some(low) = memory.reservation {
+        out.push(("memory.low".into(), max_or(low)));
+    }
+}
+
+fn cpu(cpu: &Cpu, out: &mut Vec<(String, String)>) {
+    if let Some(shares) = cpu.shares.filter(|s| *s != 0) {
+        out.push(("cpu.weight".into(), weight(shares).to_string()));
+    }
+    if cpu.quota.is_some() || cpu.period.is_some() {
+        let quota = cpu.quota.filter(|q| *q > 0).map_or_else(|| "max".to_string(), |q| q.to_string());
+        let period = cpu.period.filter(|p| *p != 0).map(|p| format!(" {p}")).unwrap_or_default();
+        out.push(("cpu.max".into(), format!("{quota}{period}")));
+    }
+    if let Some(burst) = cpu.burst {
+        out.push(("cpu.max.burst".into(), burst.to_string()));
+    }
+    if let Some(idle) = cpu.idle {
+        out.push(("cpu.idle".into(), idle.to_string()));
+    }
+    if let Some(cpus) = &cpu.cpus {
+        out.push(("cpuset.cpus".into(), cpus.clone()));
+    }
+    if let Some(mems) = &cpu.mems {
+        out.push(("cpuset.mems".into(), mems.clone()));
+    }
+}
+
+/// v1 shares (2..=262144) as a v2 weight (1..=10000), by runc's and systemd's formula.
+pub fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<String> {
+        ["cpu", "cpuset", "io", "memory", "pids"].map(String::from).to_vec()
+    }
+
+    #[test]
+    fn limits_become_v2_files() {
+        let resources = Resources {
+            memory: Memory { limit: Some(100), swap: Some(150), reservation: Some(10), ..Memory::default() },
+            cpu: Cpu { shares: Some(1024), quota: Some(50_000), period: Some(100_000), ..Cpu::default() },
+            pids_limit: Some(7),
+            ..Resources::default()
+        };
+        let expect = [
+            ("memory.max", "100"),
+            ("memory.swap.max", "50"),
+            ("memory.low", "10"),
+            ("cpu.weight", "39"),
+            ("cpu.max", "50000 100000"),
+            ("pids.max", "7"),
+        ];
+        assert_eq!(writes(&resources, &all()).unwrap(), expect.map(|(f, v)| (f.to_string(), v.to_string())));
+    }
+
+    #[test]
+    fn a_limit_without_its_controller_is_an_error_that_names_it() {
+        let resources = Resources { pids_limit: Some(7), ..Resources::default() };
+        let err = writes(&resources, &["memory".to_string()]).unwrap_err().to_string();
+        assert!(err.contains("/linux/resources/pids/limit") && err.contains("pids controller"), "{err}");
+    }
+
+    #[test]
+    fn weight_spans_the_whole_range() {
+        assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
+    }
+}

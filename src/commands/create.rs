@@ -1,0 +1,94 @@
+//! `safebox create`: everything up to the program, which waits for `start`.
+
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+
+use super::Outcome;
+use crate::cli::{Create, Creating, Global};
+use crate::error::Error;
+use crate::launch::Cx;
+use crate::launch::control::Control;
+use crate::launch::front::{Request, prepare};
+use crate::launch::runtime::perform;
+use crate::plan::build::{Console, Options};
+use crate::policy::{Asked, Policy};
+
+/// The plan's options for runc's flags, on top of the verb's own.
+pub fn options(args: &Creating, verb: &Options) -> Options {
+    Options {
+        no_pivot: args.no_pivot,
+        no_new_keyring: args.no_new_keyring,
+        preserve_fds: args.preserve_fds,
+        pid_file: args
+            .pid_file
+            .as_deref()
+            .map(|p| std::path::absolute(p).unwrap_or_else(|_| p.to_path_buf())),
+        ..verb.clone()
+    }
+}
+
+/// Connects to the socket that takes a terminal's master end.
+pub fn connect_console(path: &Path) -> Result<i32, Error> {
+    std::os::unix::net::UnixStream::connect(path)
+        .map(IntoRawFd::into_raw_fd)
+        .map_err(|e| Error::msg(format!("--console-socket {}: {e}", path.display())))
+}
+
+/// Creates a container. The config is taken as written.
+pub fn create(global: &Global, args: Create) -> Outcome {
+    let root = super::root(global);
+    crate::state::check_id(&args.id)?;
+    crate::state::make_root(&root)?;
+    let bundle = args.creating.bundle.clone().unwrap_or_else(|| ".".into());
+    if root.join(&args.id).exists() {
+        return Err(Error::from(crate::error::StateError::Exists).into());
+    }
+    let options = options(&args.creating, &Options { wait_for_start: true, ..Options::default() });
+    let prepared = prepare(Request {
+        bundle: &bundle,
+        id: &args.id,
+        root: &root,
+        policy: Policy::Privileged,
+        asked: Asked::default(),
+        options,
+        args: Vec::new(),
+        pure: false,
+        launcher: None,
+    })?;
+    let terminal = prepared.options.console == Console::Pty;
+    match (&args.creating.console_socket, terminal) {
+        (None, true) => {
+            return Err(anyhow!("cannot allocate tty if safebox will detach without setting console socket"));
+        }
+        (Some(_), false) => {
+            return Err(anyhow!("cannot use console socket if safebox will not detach or allocate tty"));
+        }
+        _ => {}
+    }
+    if prepared.state.shares_host_root {
+        crate::launch::seal::seal()?;
+    }
+    let (plan, given) = prepared.plan()?;
+    let mut cx = Cx::new(plan.slots);
+    cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
+    if let Some(path) = &args.creating.console_socket {
+        cx.set(&given.console, connect_console(path)?);
+    }
+    perform(&plan, &mut cx, &mut Control::default(), &mut None).map_err(|e| match e {
+        Error::State(_) | Error::Config(_) => anyhow::Error::from(e),
+        e => anyhow::Error::from(e).context("safebox create failed: unable to start container process"),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Decimal and no newline, written whole or not at all: go-runc parses the raw bytes.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<(), Error> {
+    let failed = |e: std::io::Error| Error::msg(format!("--pid-file {}: {e}", path.display()));
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let temp = path.with_file_name(format!(".{name}.tmp"));
+    std::fs::write(&temp, pid.to_string()).map_err(failed)?;
+    std::fs::rename(&temp, path).map_err(failed)
+}

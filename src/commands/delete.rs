@@ -1,0 +1,60 @@
+//! `safebox delete`: the undos of a container, replayed in reverse.
+
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::{Delete, Global};
+use crate::error::{Error, StateError};
+use crate::launch::undo::{Undone, undo};
+use crate::plan::Undo;
+use crate::state::{Container, Status};
+use crate::sys::process;
+
+/// Removes a container. With `--force` it is killed first, and an unknown id is no error.
+pub fn delete(global: &Global, args: &Delete) -> Outcome {
+    let root = super::root(global);
+    let container = match Container::load(&root, &args.id) {
+        Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
+        other => other?,
+    };
+    let lock = match container.lock() {
+        Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
+        other => other?,
+    };
+    let status = container.status();
+    if !args.force && !matches!(status, Status::Stopped | Status::Created) {
+        let text = format!("cannot delete container {} that is not stopped: {status}", args.id);
+        return Err(Error::from(StateError::Wrong(text)).into());
+    }
+    let undone = destroy(&container);
+    drop(lock);
+    match undone.problems.first() {
+        Some(problem) => Err(Error::msg(problem.clone()).into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Kills what is left of a container and removes every trace of it, then runs its poststop hooks.
+pub fn destroy(container: &Container) -> Undone {
+    let child = container.process().and_then(|pid| Some((pid, process::pidfd_open(pid).ok()?)));
+    // Where the runtime died before the state was written, the directory is all there is.
+    let undos = match &container.state {
+        Some(state) => state.undo.clone(),
+        None => vec![Undo::StateDir(container.dir.to_string_lossy().into_owned())],
+    };
+    if container.status() == Status::Paused {
+        super::freeze::thaw(container);
+    }
+    if let Some((pid, pidfd)) = child {
+        // Gone already is what is wanted.
+        process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
+        process::wait_for_exit(pidfd, 10_000);
+        // It may be this process's own child, left as a zombie.
+        process::wait(pid, libc::WNOHANG).map(drop).unwrap_or_default();
+    }
+    let undone = undo(&undos, None, false);
+    if let Some(state) = &container.state {
+        super::start::poststop(state);
+    }
+    undone
+}

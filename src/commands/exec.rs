@@ -1,0 +1,153 @@
+//! `safebox exec`: one more process in a running container, through the same tail as the first.
+
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::{Exec, Global};
+use crate::config::Process;
+use crate::error::{Error, StateError};
+use crate::host::Host;
+use crate::launch::Cx;
+use crate::launch::control::Control;
+use crate::launch::front::compile;
+use crate::launch::runtime::perform;
+use crate::launch::supervise::Supervisor;
+use crate::plan::build::{Console, ExecInput, Filter, Options, build_exec};
+use crate::state::{Container, State, Status};
+use crate::sys::{socket, tty};
+use crate::tables::capabilities;
+
+/// Runs a process in a container.
+pub fn exec(global: &Global, args: Exec) -> Outcome {
+    let container = Container::load(&super::root(global), &args.id).map_err(|e| match e {
+        Error::State(StateError::NotFound) => Error::msg("exec failed: container does not exist"),
+        e => e,
+    })?;
+    let state = container.state()?;
+    match container.status() {
+        Status::Stopped => return Err(wrong("cannot exec in a stopped container")),
+        Status::Creating => return Err(wrong("cannot exec in a container that is being created")),
+        Status::Paused if !args.ignore_paused => {
+            return Err(wrong("cannot exec in a paused container (use --ignore-paused to override)"));
+        }
+        _ => {}
+    }
+    let pid = container.process().ok_or_else(|| wrong("cannot exec in a stopped container"))?;
+    let new = process_of(&args, state)?;
+    if state.shares_host_root {
+        crate::launch::seal::seal()?;
+    }
+    let options = Options {
+        console: if new.terminal { Console::Pty } else { Console::Inherit },
+        preserve_fds: args.preserve_fds,
+        window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
+        ..Options::default()
+    };
+    let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
+    let host = Host::probe()?;
+    let v1: Vec<_> = state.cgroups.iter().filter(|_| !state.cgroup_v2).map(|(_, p)| p.clone()).collect();
+    let (plan, given) = build_exec(ExecInput {
+        id: &args.id,
+        pid,
+        namespaces: state.namespaces,
+        process: &new,
+        cgroup_v2: state.cgroups.first().filter(|_| state.cgroup_v2).map(|(_, p)| p.as_path()),
+        cgroups_v1: &v1,
+        host: &host,
+        filters: &filters,
+        options: &options,
+    })?;
+    let mut cx = Cx::new(plan.slots);
+    let master = console(&args, &new, &mut cx, &given)?;
+    run(&args, &plan, cx, master)
+}
+
+fn wrong(text: &str) -> anyhow::Error {
+    Error::from(StateError::Wrong(text.into())).into()
+}
+
+fn run(args: &Exec, plan: &crate::plan::Plan, mut cx: Cx, master: Option<i32>) -> Outcome {
+    let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
+    perform(plan, &mut cx, &mut Control::default(), &mut None)
+        .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
+    if let Some(path) = &args.pid_file {
+        super::create::write_pid_file(path, cx.pid)?;
+    }
+    let Some(supervisor) = supervisor.as_mut() else { return Ok(ExitCode::SUCCESS) };
+    let master = master.map(|fd| super::run::receive_pty(fd, plan, &cx)).transpose()?;
+    let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
+    Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
+}
+
+/// Where the pty's master end goes.
+fn console(
+    args: &Exec,
+    new: &Process,
+    cx: &mut Cx,
+    given: &crate::plan::build::Given,
+) -> Result<Option<i32>, Error> {
+    match (&args.console_socket, new.terminal) {
+        (Some(path), true) => {
+            cx.set(&given.console, super::create::connect_console(path)?);
+            Ok(None)
+        }
+        (Some(_), false) => {
+            Err(Error::msg("cannot use console socket if safebox will not detach or allocate tty"))
+        }
+        (None, true) if args.detach => {
+            Err(Error::msg("cannot allocate tty if runc will detach without setting console socket"))
+        }
+        (None, true) => {
+            let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
+            cx.set(&given.console, theirs);
+            Ok(Some(ours))
+        }
+        (None, false) => Ok(None),
+    }
+}
+
+/// The new process: the given process.json, or the container's own with the flags on top.
+fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
+    if let Some(path) = &args.process {
+        let raw =
+            std::fs::read(path).map_err(|e| Error::msg(format!("--process {}: {e}", path.display())))?;
+        let mut process = crate::config::parse::process_from_slice(&raw)?;
+        process.terminal |= args.tty;
+        return Ok(process);
+    }
+    let mut process = state.process.clone();
+    if args.command.is_empty() {
+        return Err(Error::msg("process args cannot be empty"));
+    }
+    process.args = args.command.clone();
+    process.terminal = args.tty;
+    process.env.extend(args.env.iter().cloned());
+    if let Some(cwd) = &args.cwd {
+        process.cwd = cwd.into();
+    }
+    if let Some((uid, gid)) = args.user {
+        process.user.uid = uid;
+        process.user.gid = gid.unwrap_or(process.user.gid);
+    }
+    process.user.additional_gids.extend(&args.additional_gids);
+    process.no_new_privileges |= args.no_new_privs;
+    if let Some(profile) = &args.apparmor {
+        process.apparmor_profile = Some(profile.clone());
+    }
+    if let Some(label) = &args.process_label {
+        process.selinux_label = Some(label.clone());
+    }
+    for name in &args.cap {
+        let bit = capabilities::parse(name)
+            .ok_or_else(|| Error::msg(format!("--cap {name}: unknown capability")))?;
+        // Not inheritable: a file with inheritable bits would gain them (CVE-2022-29162).
+        for set in [
+            &mut process.capabilities.bounding,
+            &mut process.capabilities.effective,
+            &mut process.capabilities.permitted,
+        ] {
+            *set = set.with(bit);
+        }
+    }
+    Ok(process)
+}

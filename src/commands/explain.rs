@@ -1,0 +1,43 @@
+//! `safebox explain`: the plan of `run`, printed. Nothing is changed.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::{self, Global};
+use crate::launch::front::{Request, prepare};
+use crate::plan::build::Options;
+use crate::plan::{Plan, report};
+use crate::sys::tty;
+
+/// Prints the plan, or what another bundle's plan does differently.
+pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
+    let plan = plan_of(global, &args, &args.bundle)?;
+    let text = match &args.diff {
+        Some(other) => report::diff(&plan, &plan_of(global, &args, other)?),
+        None if args.json => format!("{:#}\n", report::json(&plan)),
+        None => report::text(&plan, args.why),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan_of(global: &Global, args: &cli::Explain, bundle: &Path) -> anyhow::Result<Plan> {
+    let prepared = prepare(Request {
+        bundle,
+        id: "ID",
+        root: &super::root(global),
+        policy: args.hardening.policy,
+        asked: super::run::asked(&args.hardening)?,
+        options: Options {
+            die_with_runtime: true,
+            window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
+            ..Options::default()
+        },
+        args: args.args.clone(),
+        pure: true,
+        launcher: None,
+    })?;
+    Ok(prepared.plan()?.0)
+}

@@ -1,0 +1,47 @@
+//! `safebox kill`: a signal for the container's process, or for all of them.
+
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::{Global, Kill};
+use crate::error::{Error, StateError};
+use crate::state::{Container, Status};
+use crate::sys::{Errno, process};
+
+/// Sends the signal. `--all` on a stopped container succeeds, as containerd expects.
+pub fn kill(global: &Global, args: &Kill) -> Outcome {
+    let signal = crate::tables::signals::parse(&args.signal).map_err(Error::msg)?;
+    let container = Container::load(&super::root(global), &args.id)?;
+    if args.all {
+        kill_all(&container, signal)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let not_running = || Error::from(StateError::Wrong("container not running".into()));
+    if container.status() == Status::Stopped {
+        return Err(not_running().into());
+    }
+    let pid = container.process().ok_or_else(not_running)?;
+    let pidfd = process::pidfd_open(pid).map_err(|_| not_running())?;
+    // The pid could have been used again between the two looks: the descriptor cannot.
+    let same = container.process() == Some(pid);
+    let sent = if same { process::pidfd_kill(pidfd, signal) } else { Err(Errno::ESRCH) };
+    crate::sys::fs::close(pidfd);
+    sent.map_err(|e| if e == Errno::ESRCH { not_running() } else { Error::os("kill", pid, e) })?;
+    // A frozen process does not die before it is thawed.
+    if signal == libc::SIGKILL && container.status() == Status::Paused {
+        super::freeze::thaw(&container);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kill_all(container: &Container, signal: i32) -> Result<(), Error> {
+    let Some(state) = &container.state else { return Ok(()) };
+    let Some((_, group)) = super::ps::group(state) else { return Ok(()) };
+    for pid in crate::cgroup::ops::pids(group) {
+        match process::kill(pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => return Err(Error::os("kill", pid, e)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! `safebox list`: runc's table, its JSON, or ids.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::{Global, List, TableFormat};
+use crate::state;
+
+/// Lists containers.
+pub fn list(global: &Global, args: &List) -> Outcome {
+    let containers = state::all(&super::root(global));
+    let mut out = std::io::stdout().lock();
+    if args.quiet {
+        for c in &containers {
+            writeln!(out, "{}", c.id)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let values: Vec<_> =
+        containers.iter().filter_map(|c| Some(super::state::value(c, c.state.as_ref()?))).collect();
+    if args.format == TableFormat::Json {
+        // runc prints null for none; its callers take both.
+        let text = if values.is_empty() { "null".into() } else { serde_json::to_string(&values)? };
+        writeln!(out, "{text}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
+    let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), String::from);
+    rows.extend(
+        values.iter().map(|v| ["id", "pid", "status", "bundle", "created", "owner"].map(|k| text(&v[k]))),
+    );
+    print_table(&mut out, &rows)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Columns as wide as their widest cell, three spaces apart, at least twelve: Go's tabwriter as runc sets it.
+fn print_table<const N: usize>(out: &mut impl Write, rows: &[[String; N]]) -> std::io::Result<()> {
+    let width = |column: usize| rows.iter().map(|r| r[column].len() + 3).max().unwrap_or(0).max(12);
+    for row in rows {
+        for (i, cell) in row.iter().enumerate() {
+            if i + 1 == N { writeln!(out, "{cell}")? } else { write!(out, "{cell:<w$}", w = width(i))? }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! One short file per verb.
+
+mod create;
+mod delete;
+mod exec;
+mod explain;
+mod freeze;
+mod kill;
+mod list;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Global, Verb};
+use crate::error::Error;
+use crate::host;
+use crate::log::Log;
+pub use delete::destroy;
+
+/// A failed verb: what to print and which code to exit with.
+pub struct Failure {
+    /// The error.
+    pub error: anyhow::Error,
+    /// Exit code.
+    pub code: u8,
+}
+
+/// What a verb returns.
+pub type Outcome = anyhow::Result<ExitCode>;
+
+/// Runs the verb.
+pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
+    let global = &cli.global;
+    let code = match &cli.verb {
+        Verb::Run(_) => 125,
+        Verb::Exec(_) => 255,
+        _ => 1,
+    };
+    let outcome = match cli.verb {
+        _ if global.systemd_cgroup => {
+            Err(Error::msg("--systemd-cgroup: not supported yet; use cgroupfs").into())
+        }
+        Verb::Run(args) => run::run(global, args, log),
+        Verb::Create(args) => create::create(global, args),
+        Verb::Start(args) => start::start(global, &args.id),
+        Verb::State(args) => state::state(global, &args.id),
+        Verb::Kill(args) => kill::kill(global, &args),
+        Verb::Delete(args) => delete::delete(global, &args),
+        Verb::List(args) => list::list(global, &args),
+        Verb::Exec(args) => exec::exec(global, args),
+        Verb::Ps(args) => ps::ps(global, &args),
+        Verb::Pause(args) => freeze::pause(global, &args.id),
+        Verb::Resume(args) => freeze::resume(global, &args.id),
+        Verb::Explain(args) => explain::explain(global, args),
+        Verb::Spec(args) => spec::spec(&args),
+        Verb::Features => spec::features(),
+    };
+    outcome.map_err(|error| {
+        // `run` tells the runtime's failures from the program's, as `docker run` does.
+        let code = match error.downcast_ref::<Error>() {
+            Some(e) if code == 125 => e.run_code(),
+            _ => code,
+        };
+        Failure { error, code }
+    })
+}
+
+/// Prints clap's message: help and version are successes, anything else is the caller's mistake.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be done where even this cannot be printed.
+    error.print().unwrap_or_default();
+    if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS }
+}
+
+/// Where states are kept.
+fn root(global: &Global) -> PathBuf {
+    match &global.root {
+        // The plan names it from several processes: relative paths would depend on the directory.
+        Some(dir) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
+        None => host::default_state_root(),
+    }
+}
+
+/// Prints a value as runc does: indented, with a newline.
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    use std::io::Write;
+    let text = serde_json::to_string_pretty(value)?;
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}

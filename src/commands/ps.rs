@@ -1,0 +1,54 @@
+//! `safebox ps`: the processes of a container's cgroup.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use super::Outcome;
+use crate::cli::{Global, Ps, TableFormat};
+use crate::error::Error;
+use crate::state::{Container, State};
+
+/// The group that holds all processes: the v2 one, else one that every v1 layout has.
+pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
+    let has = |name: &str| state.cgroups.iter().find(|(c, _)| c.iter().any(|c| c == name));
+    if state.cgroup_v2 {
+        state.cgroups.first()
+    } else {
+        has("freezer").or_else(|| has("pids")).or_else(|| state.cgroups.first())
+    }
+}
+
+/// Lists them as host pids in JSON, or as ps(1) shows them.
+pub fn ps(global: &Global, args: &Ps) -> Outcome {
+    let container = Container::load(&super::root(global), &args.id)?;
+    let state = container.state()?;
+    let (_, path) =
+        group(state).ok_or_else(|| Error::msg("the container has no cgroup to list processes of"))?;
+    let pids = crate::cgroup::ops::pids(path);
+    let mut out = std::io::stdout().lock();
+    if args.format == TableFormat::Json {
+        writeln!(out, "{}", serde_json::to_string(&pids)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let options = if args.ps_options.is_empty() { vec!["-ef".to_string()] } else { args.ps_options.clone() };
+    let output = Command::new("ps").args(&options).output().map_err(|e| Error::msg(format!("ps: {e}")))?;
+    if !output.status.success() {
+        return Err(Error::msg(String::from_utf8_lossy(&output.stderr).trim().to_string()).into());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let title = lines.next().unwrap_or_default();
+    let column = title
+        .split_whitespace()
+        .position(|t| t == "PID")
+        .ok_or_else(|| Error::msg("couldn't find PID field in ps output"))?;
+    writeln!(out, "{title}")?;
+    for line in lines {
+        let pid = line.split_whitespace().nth(column).and_then(|p| p.parse::<i32>().ok());
+        if pid.is_some_and(|p| pids.contains(&p)) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,266 @@
+//! `safebox run`: create, start, supervise, delete.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::{Global, Hardening, Run};
+use crate::error::Error;
+use crate::launch::control::Control;
+use crate::launch::front::{Prepared, Request, prepare};
+use crate::launch::guardian::Guardian;
+use crate::launch::runtime::perform;
+use crate::launch::supervise::Supervisor;
+use crate::launch::{Cx, undo};
+use crate::log::Log;
+use crate::plan::build::{Console, Options};
+use crate::plan::{Plan, Undo};
+use crate::policy::Asked;
+use crate::sys::process::Exit;
+use crate::sys::{fs, process, socket, tty};
+use crate::tables::capabilities::{self, CapSet};
+
+/// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
+/// id cannot be (it has a slash, or is `.` or `..`) is a bundle whose container gets a made-up id;
+/// everything else is an id, and the bundle is the working directory, as runc has it.
+pub fn target(target: Option<&str>, bundle: Option<&Path>) -> Result<(PathBuf, String), Error> {
+    match (target, bundle) {
+        (Some(id), Some(bundle)) => Ok((bundle.to_path_buf(), id.to_string())),
+        (Some(path), None) if path.contains('/') || path == "." || path == ".." => {
+            Ok((PathBuf::from(path), made_up_id(Path::new(path))))
+        }
+        (Some(id), None) => {
+            let here = PathBuf::from(".");
+            if !here.join("config.json").exists() && Path::new(id).join("config.json").exists() {
+                return Err(Error::msg(format!(
+                    "{id} is taken as a container id; for the bundle write {id}/"
+                )));
+            }
+            Ok((here, id.to_string()))
+        }
+        (None, Some(bundle)) => Ok((bundle.to_path_buf(), made_up_id(bundle))),
+        (None, None) => {
+            Err(Error::msg("\"run\" requires exactly 1 argument: a bundle's directory, or a container id"))
+        }
+    }
+}
+
+/// The bundle's name and a part that differs from run to run.
+fn made_up_id(bundle: &Path) -> String {
+    let full = std::path::absolute(bundle).unwrap_or_else(|_| bundle.to_path_buf());
+    let name = full.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).take(40).collect();
+    let t = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let name = if name.is_empty() { "box" } else { &name };
+    format!("{name}-{:x}-{:x}", std::process::id(), t.subsec_nanos())
+}
+
+/// The command line's part of the policy.
+pub fn asked(h: &Hardening) -> Result<Asked, Error> {
+    let mut cap_add = CapSet::EMPTY;
+    for name in &h.cap_add {
+        if name.eq_ignore_ascii_case("all") {
+            return Err(Error::msg(
+                "--cap-add all: name the capabilities one by one, or use --policy privileged",
+            ));
+        }
+        let bit = capabilities::parse(name)
+            .ok_or_else(|| Error::msg(format!("--cap-add {name}: unknown capability")))?;
+        cap_add = cap_add.with(bit);
+    }
+    Ok(Asked {
+        allow: h.allow.clone(),
+        user: h.user,
+        cap_add,
+        seccomp: h.seccomp,
+        memory: h.memory,
+        cpus: h.cpus,
+        pids: h.pids_limit,
+        stdin_is_tty: tty::is_tty(0),
+    })
+}
+
+/// Runs a bundle.
+pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
+    let (bundle, id) = target(args.target.as_deref(), args.creating.bundle.as_deref())?;
+    let root = super::root(global);
+    crate::state::check_id(&id)?;
+    crate::state::make_root(&root)?;
+    crate::launch::leftovers::sweep(&root, log);
+    let me = process::pid();
+    let launcher = (!args.detach).then(|| crate::state::start_time(me).map(|s| (me, s)).unwrap_or((me, 0)));
+    let prepared = prepare(Request {
+        bundle: &bundle,
+        id: &id,
+        root: &root,
+        policy: args.hardening.policy,
+        asked: asked(&args.hardening)?,
+        options: super::create::options(
+            &args.creating,
+            &Options {
+                die_with_runtime: !args.detach && !args.keep,
+                window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
+                ..Options::default()
+            },
+        ),
+        args: args.args.clone(),
+        pure: false,
+        launcher,
+    })?;
+    if prepared.state.shares_host_root {
+        crate::launch::seal::seal()?;
+    }
+    if !args.quiet {
+        for (rule, text) in &prepared.outcome.changes {
+            eprintln!("safebox: {rule}: {text}");
+        }
+    }
+    let (plan, given) = prepared.plan()?;
+    let mut control = Control {
+        step: args.step,
+        until: args.until,
+        fail: args.fail.map(|(row, errno)| (row, crate::sys::Errno::from_raw(errno))),
+    };
+    control.check(&plan)?;
+    let mut cx = Cx::new(plan.slots);
+    cx.set(&given.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
+    let master = console(&mut cx, &given, &prepared, &args)?;
+    if args.detach {
+        detached(&prepared, &plan, cx, &mut control)
+    } else {
+        foreground(&prepared, &plan, cx, &mut control, master, &args)
+    }
+}
+
+/// Where the pty's master end goes: a caller's socket, or this process.
+fn console(
+    cx: &mut Cx,
+    given: &crate::plan::build::Given,
+    prepared: &Prepared,
+    args: &Run,
+) -> Result<Option<i32>, Error> {
+    if prepared.options.console == Console::Inherit {
+        return match &args.creating.console_socket {
+            Some(_) => {
+                Err(Error::msg("--console-socket: the container has no terminal (process.terminal is false)"))
+            }
+            None => Ok(None),
+        };
+    }
+    if let Some(path) = &args.creating.console_socket {
+        cx.set(&given.console, super::create::connect_console(path)?);
+        return Ok(None);
+    }
+    if args.detach {
+        return Err(Error::msg("cannot allocate tty if safebox will detach without setting console socket"));
+    }
+    let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
+    cx.set(&given.console, theirs);
+    Ok(Some(ours))
+}
+
+/// `run --detach`: the container goes to whoever reaps this process's children.
+fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control) -> Outcome {
+    perform(plan, &mut cx, control, &mut None)?;
+    super::start::poststart(prepared.state.hooks.poststart.clone(), &prepared.state, cx.pid);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn foreground(
+    prepared: &Prepared,
+    plan: &Plan,
+    mut cx: Cx,
+    control: &mut Control,
+    console: Option<i32>,
+    args: &Run,
+) -> Outcome {
+    if !args.no_subreaper {
+        process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
+    }
+    // A reader who steps through the plan keeps Ctrl-C.
+    let mut supervisor = if control.asks() { None } else { Some(Supervisor::new()?) };
+    let mut guardian = (!args.keep).then(|| Guardian::new(plan));
+    perform(plan, &mut cx, control, &mut guardian)?;
+    let mut supervisor = match supervisor.take() {
+        Some(s) => s,
+        None => Supervisor::new()?,
+    };
+    let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
+    super::start::poststart(prepared.state.hooks.poststart.clone(), &prepared.state, cx.pid);
+    let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
+    report(prepared, exit);
+    if !args.keep {
+        let undone = undo::undo(&without_kill(plan), None, false);
+        super::start::poststop(&prepared.state);
+        for problem in undone.problems {
+            eprintln!("safebox: {problem}");
+        }
+    }
+    if let Some(guardian) = guardian {
+        guardian.dismiss();
+    }
+    drop(supervisor);
+    Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
+}
+
+/// The master end of the pty that Init made.
+pub fn receive_pty(socket_fd: i32, plan: &Plan, cx: &Cx) -> Result<i32, Error> {
+    // This process's copy of Init's end would keep the socket open.
+    if let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
+        crate::plan::Action::SendPty { socket, .. } => Some(socket),
+        _ => None,
+    }) {
+        fs::close(cx.fd(slot));
+    }
+    let master = socket::recv_fd(socket_fd).map_err(|e| Error::os("receive the terminal", "", e))?;
+    fs::close(socket_fd);
+    Ok(master)
+}
+
+fn without_kill(plan: &Plan) -> Vec<Undo> {
+    plan.undos().filter(|u| **u != Undo::Kill).cloned().collect()
+}
+
+/// Says what the kernel refused the container, from its cgroups' events: never guessed from exit code 137.
+fn report(prepared: &Prepared, exit: Exit) {
+    let resources = &prepared.config.resources;
+    for group in &prepared.layout.groups {
+        let events = crate::cgroup::ops::events(&group.path);
+        if events.oom_kills > 0 {
+            let limit = resources.memory.limit.map(|l| format!(" of {} MiB", l >> 20)).unwrap_or_default();
+            let ended = if exit == Exit::Signal(libc::SIGKILL) {
+                ""
+            } else {
+                "; the container's own process went on"
+            };
+            eprintln!(
+                "safebox: out of memory: the kernel killed {} process(es) of the container at its memory limit{limit}{ended} (--memory)",
+                events.oom_kills
+            );
+        }
+        if events.pids_refused > 0 {
+            let limit = resources.pids_limit.unwrap_or_default();
+            eprintln!(
+                "safebox: the limit of {limit} processes refused a fork {} time(s) (--pids-limit)",
+                events.pids_refused
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundles_and_ids_are_told_apart_by_what_an_id_may_be() {
+        let t = |t, b: Option<&str>| target(t, b.map(Path::new)).map(|(b, id)| (b.display().to_string(), id));
+        assert_eq!(t(Some("id"), Some("b")).unwrap(), ("b".into(), "id".into()));
+        assert_eq!(t(Some("id"), None).unwrap(), (".".into(), "id".into()));
+        let (bundle, id) = t(Some("some/bundle/"), None).unwrap();
+        assert_eq!(bundle, "some/bundle/");
+        assert!(id.starts_with("bundle-") && crate::state::check_id(&id).is_ok(), "{id}");
+        assert!(t(None, None).is_err());
+    }
+}

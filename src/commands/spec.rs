@@ -1,0 +1,41 @@
+//! `safebox spec` and `safebox features`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli;
+use crate::error::Error;
+
+/// Writes a config.json that runs `sh`, as runc's does; an existing one is left alone.
+pub fn spec(args: &cli::Spec) -> Outcome {
+    let dir = args.bundle.clone().unwrap_or_else(|| ".".into());
+    let ids = args.rootless.then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
+    let mut text = serde_json::to_string_pretty(&crate::config::template::spec(ids))?;
+    text.push('\n');
+    let path = dir.join("config.json");
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(|e| {
+        if e.kind() == std::io::ErrorKind::AlreadyExists {
+            Error::msg("File config.json exists. Remove it first")
+        } else {
+            Error::msg(format!("{}: {e}", path.display()))
+        }
+    })?;
+    file.write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what this runtime supports (features.md).
+pub fn features() -> Outcome {
+    let f = crate::seccomp::features();
+    let seccomp = serde_json::json!({
+        "enabled": true,
+        "actions": f.actions,
+        "operators": f.operators,
+        "archs": f.archs,
+        "knownFlags": f.known_flags,
+        "supportedFlags": f.supported_flags,
+    });
+    super::print_json(&crate::config::features::features(seccomp))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,119 @@
+//! `safebox start`: the byte that a created container waits for.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use super::Outcome;
+use crate::cli::Global;
+use crate::config::Hook;
+use crate::error::{Error, StateError};
+use crate::hooks::{HookKind, HookRun};
+use crate::launch::Call;
+use crate::launch::baton::Baton;
+use crate::state::{Container, State, Status, files};
+use crate::sys::{Errno, fs};
+
+/// Starts a created container.
+pub fn start(global: &Global, id: &str) -> Outcome {
+    let container = Container::load(&super::root(global), id)?;
+    let lock = container.lock()?;
+    let state = container.state()?;
+    match container.status() {
+        Status::Created => {}
+        Status::Stopped => return Err(wrong("cannot start a container that has stopped")),
+        Status::Creating => return Err(wrong("cannot start a container that is being created")),
+        Status::Running | Status::Paused => return Err(wrong("cannot start an already running container")),
+    }
+    let pid = container.process().ok_or_else(|| Error::msg("the container process is gone"))?;
+    if let Err(e) = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created")
+        .run(HookKind::StartContainer, pid)
+    {
+        // config.md: a failing startContainer hook ends the container.
+        super::delete::destroy(&container);
+        return Err(Error::msg(format!("startContainer hook failed: {e}; the container was removed")).into());
+    }
+    release(&container)?;
+    drop(lock);
+    poststart(state.hooks.poststart.clone(), state, pid);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wrong(text: &str) -> anyhow::Error {
+    Error::from(StateError::Wrong(text.into())).into()
+}
+
+/// Writes the byte, and waits until the program runs or Init says why it cannot.
+fn release(container: &Container) -> Result<(), Error> {
+    let path = |name: &str| crate::plan::lower::cpath(&container.dir.join(name));
+    let report = fs::openat(libc::AT_FDCWD, &path(files::REPORT)?, libc::O_RDONLY | libc::O_NONBLOCK, 0)
+        .map(fs::own)
+        .map_err(|e| Error::os("open", container.dir.join(files::REPORT).display(), e))?;
+    let start = path(files::START)?;
+    let fifo = fs::openat(libc::AT_FDCWD, &start, libc::O_WRONLY | libc::O_NONBLOCK, 0)
+        .map_err(|e| Error::os("open", container.dir.join(files::START).display(), e))?;
+    let written = fs::write_all(fifo, b"0");
+    fs::close(fifo);
+    written.map_err(|e| Error::os("write", container.dir.join(files::START).display(), e))?;
+    let failed = wait_for_report(std::fs::File::from(report))?;
+    // The name is what says "created": from here on the container runs, or has run.
+    fs::unlinkat(libc::AT_FDCWD, &start, 0)
+        .map_err(|e| Error::os("unlink", container.dir.join(files::START).display(), e))?;
+    match failed {
+        None => Ok(()),
+        Some(b) => Err(Error::msg(format!(
+            "step {}: {}: {}",
+            b.next + 1,
+            Call::from_number(b.pid).name(),
+            crate::tables::errno::text(b.errno)
+        ))),
+    }
+}
+
+/// End of file once all of Init's descriptors are closed by execve (or its death); a record before that is a failure.
+fn wait_for_report(mut report: std::fs::File) -> Result<Option<Baton>, Error> {
+    let mut bytes = [0u8; 12];
+    loop {
+        match report.read(&mut bytes) {
+            Ok(0) => return Ok(None),
+            Ok(12) => return Ok(Some(Baton::from_bytes(&bytes))),
+            Ok(n) => {
+                return Err(Error::msg(format!("a report of {n} bytes came from the container process")));
+            }
+            Err(e) if e.raw_os_error() == Some(Errno::EAGAIN as i32) => {
+                let fd = std::os::fd::AsRawFd::as_raw_fd(&report);
+                crate::sys::process::poll_in([fd]).map_err(|e| Error::os("poll", "report", e))?;
+            }
+            Err(e) => return Err(Error::msg(format!("report: {e}"))),
+        }
+    }
+}
+
+fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<HookRun> {
+    let mut told = state.for_hooks();
+    told["status"] = status.into();
+    Rc::new(HookRun {
+        hooks: list.to_vec(),
+        state: told,
+        bundle: state.bundle.clone(),
+        namespaces: if kind.inside() { state.namespaces } else { 0 },
+    })
+}
+
+/// poststart hooks: a failure is reported, the container goes on (runtime.md, Lifecycle).
+pub fn poststart(list: Vec<Hook>, state: &State, pid: i32) {
+    if !list.is_empty()
+        && hooks(HookKind::Poststart, &list, state, "running").run(HookKind::Poststart, pid).is_err()
+    {
+        eprintln!("safebox: a poststart hook failed");
+    }
+}
+
+/// poststop hooks: every one runs, whatever the others did (runtime.md, Lifecycle).
+pub fn poststop(state: &State) {
+    for hook in &state.hooks.poststop {
+        let one = std::slice::from_ref(hook);
+        // The hook's failure has been reported by name.
+        hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, 0).unwrap_or_default();
+    }
+}

@@ -1,0 +1,34 @@
+//! `safebox state`: the state of a container as JSON, runc's fields.
+
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::Global;
+use crate::state::{Container, State, Status};
+
+/// Prints the state.
+pub fn state(global: &Global, id: &str) -> Outcome {
+    let container = Container::load(&super::root(global), id)?;
+    super::print_json(&value(&container, container.state()?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// runc's fields; a stopped container has pid 0.
+pub fn value(container: &Container, state: &State) -> serde_json::Value {
+    let status = container.status();
+    let pid = if status == Status::Stopped { 0 } else { container.process().unwrap_or(0) };
+    let mut value = serde_json::json!({
+        "ociVersion": state.oci_version,
+        "id": state.id,
+        "pid": pid,
+        "status": status.name(),
+        "bundle": state.bundle,
+        "rootfs": state.rootfs,
+        "created": state.created,
+        "owner": state.owner,
+    });
+    if !state.annotations.is_empty() {
+        value["annotations"] = serde_json::json!(state.annotations);
+    }
+    value
+}

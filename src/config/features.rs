@@ -1,0 +1,57 @@
+//! What `safebox features` prints: runtime-spec features.md and features-linux.md.
+//!
+//! The lists are read from the tables that the parser uses, so what is announced is what is understood.
+
+use serde_json::{Value, json};
+
+use super::hooks;
+use crate::tables::{capabilities::CAPABILITIES, mount_options::OPTIONS, namespaces::NAMESPACES};
+
+/// The oldest and the newest version of the specification whose configs are understood.
+pub const OCI_VERSIONS: (&str, &str) = ("1.0.0", "1.3.0");
+
+/// The features document. `seccomp` is the `linux.seccomp` part, which the filter compiler knows.
+pub fn features(seccomp: Value) -> Value {
+    let mut namespaces: Vec<&str> = NAMESPACES.iter().map(|r| r.oci).collect();
+    namespaces.sort_unstable();
+    json!({
+        "ociVersionMin": OCI_VERSIONS.0,
+        "ociVersionMax": OCI_VERSIONS.1,
+        "hooks": hooks::NAMES,
+        "mountOptions": OPTIONS.iter().map(|r| r.name).collect::<Vec<_>>(),
+        "linux": {
+            "namespaces": namespaces,
+            "capabilities": CAPABILITIES.iter().map(|r| r.name).collect::<Vec<_>>(),
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "seccomp": seccomp,
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "intelRdt": { "enabled": false },
+            "memoryPolicy": { "modes": [], "flags": [] },
+            "mountExtensions": { "idmap": { "enabled": true } },
+            "netDevices": { "enabled": true },
+        },
+        "annotations": { "safebox.version": env!("CARGO_PKG_VERSION") },
+        // As runc: annotations that other runtimes act on, which callers must not let users set.
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_callers_look_for_is_there() {
+        let f = features(json!({ "enabled": true }));
+        let has = |pointer: &str, name: &str| {
+            f.pointer(pointer).and_then(Value::as_array).is_some_and(|a| a.iter().any(|v| v == name))
+        };
+        // Kubernetes' recursive read-only mounts and user namespaces, CRI-O's required versions.
+        assert!(has("/mountOptions", "rro") && has("/linux/namespaces", "user"));
+        assert_eq!(f.pointer("/linux/mountExtensions/idmap/enabled"), Some(&Value::Bool(true)));
+        assert_eq!((&f["ociVersionMin"], &f["ociVersionMax"]), (&json!("1.0.0"), &json!("1.3.0")));
+        // The library's type of the same document reads it.
+        assert!(serde_json::from_value::<oci_spec::runtime::Features>(f).is_ok());
+    }
+}

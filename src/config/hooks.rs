@@ -1,0 +1,41 @@
+//! `hooks`.
+
+use super::at::At;
+use super::lists::absolute;
+use super::{ConfigError, Hook, Hooks, raw};
+
+/// Names of the six hook lists, in the order in which they run (runtime.md "Lifecycle").
+pub const NAMES: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// `hooks`.
+pub(super) fn hooks(raw: Option<raw::Hooks>, at: &At) -> Result<Hooks, ConfigError> {
+    let raw = raw.unwrap_or_default();
+    Ok(Hooks {
+        prestart: list(raw.prestart, &at.key("prestart"))?,
+        create_runtime: list(raw.create_runtime, &at.key("createRuntime"))?,
+        create_container: list(raw.create_container, &at.key("createContainer"))?,
+        start_container: list(raw.start_container, &at.key("startContainer"))?,
+        poststart: list(raw.poststart, &at.key("poststart"))?,
+        poststop: list(raw.poststop, &at.key("poststop"))?,
+    })
+}
+
+/// The hooks of one moment.
+fn list(raw: Option<Vec<raw::Hook>>, at: &At) -> Result<Vec<Hook>, ConfigError> {
+    raw.unwrap_or_default().into_iter().enumerate().map(|(i, h)| hook(h, &at.index(i))).collect()
+}
+
+/// One hook; without `args` the program gets its own path as `args[0]`, as execv(3) callers expect.
+fn hook(raw: raw::Hook, at: &At) -> Result<Hook, ConfigError> {
+    let name = raw.path.unwrap_or_default();
+    let args = raw.args.filter(|a| !a.is_empty()).unwrap_or_else(|| vec![name.clone()]);
+    let timeout = match raw.timeout {
+        None => None,
+        Some(seconds) => match u64::try_from(seconds) {
+            Ok(seconds) if seconds > 0 => Some(seconds),
+            _ => return Err(at.key("timeout").error(format!("timeout {seconds} is not above 0 seconds"))),
+        },
+    };
+    Ok(Hook { path: absolute(name, &at.key("path"))?, args, env: raw.env.unwrap_or_default(), timeout })
+}

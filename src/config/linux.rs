@@ -1,0 +1,189 @@
+//! `linux`, apart from `resources`, `sysctl` and the id mappings: namespaces, devices, clocks, the rest.
+
+use std::path::{Component, Path};
+
+use super::at::At;
+use super::lists::{absolute, some_text};
+use super::resources::{MAX_MAJOR, MAX_MINOR};
+use super::{ConfigError, Device, Namespace, raw};
+use crate::tables::{mount_options, namespaces::NsKind};
+
+/// What the specification has and safebox cannot do yet, or at all: (pointer, why, whether it is asked for).
+///
+/// A field in this table is an error and not a field that is ignored. To implement one, remove its row.
+type NotYet = (&'static str, &'static str, fn(&raw::Linux) -> bool);
+
+/// See [`NotYet`].
+pub(super) const NOT_YET: &[NotYet] = &[
+    ("/linux/intelRdt", "cache and memory bandwidth classes (resctrl) are not supported yet", |l| {
+        l.intel_rdt.is_some()
+    }),
+    ("/linux/memoryPolicy", "memory policies (set_mempolicy(2)) are not supported yet", |l| {
+        l.memory_policy.as_ref().is_some_and(asks_for_policy)
+    }),
+];
+
+/// Whether a memory policy says anything.
+fn asks_for_policy(policy: &raw::MemoryPolicy) -> bool {
+    let text = |t: &Option<String>| t.as_ref().is_some_and(|t| !t.is_empty());
+    text(&policy.mode) || text(&policy.nodes) || policy.flags.as_ref().is_some_and(|f| !f.is_empty())
+}
+
+/// Refuses what [`NOT_YET`] lists.
+pub(super) fn refuse_not_yet(raw: &raw::Linux) -> Result<(), ConfigError> {
+    match NOT_YET.iter().find(|(_, _, asked)| asked(raw)) {
+        Some((pointer, why, _)) => Err(ConfigError::new(*pointer, *why)),
+        None => Ok(()),
+    }
+}
+
+/// `namespaces`: each kind once; an empty path is no path.
+pub(super) fn namespaces(raw: Option<Vec<raw::Namespace>>, at: &At) -> Result<Vec<Namespace>, ConfigError> {
+    let mut list: Vec<Namespace> = Vec::new();
+    for (i, ns) in raw.unwrap_or_default().into_iter().enumerate() {
+        let (at, name) = (at.index(i), ns.r#type.unwrap_or_default());
+        let Some(kind) = NsKind::from_oci(&name) else {
+            let message = format!(
+                "unknown namespace {name:?}; use user, mount, pid, network, ipc, uts, cgroup or time"
+            );
+            return Err(at.key("type").error(message));
+        };
+        if list.iter().any(|n| n.kind == kind) {
+            return Err(at.key("type").error(format!("namespace {name:?} is listed twice")));
+        }
+        let path = some_text(ns.path).map(|path| absolute(path, &at.key("path"))).transpose()?;
+        list.push(Namespace { kind, path });
+    }
+    Ok(list)
+}
+
+/// `devices`.
+pub(super) fn devices(raw: Option<Vec<raw::Device>>, at: &At) -> Result<Vec<Device>, ConfigError> {
+    raw.unwrap_or_default().into_iter().enumerate().map(|(i, d)| device(d, &at.index(i))).collect()
+}
+
+/// One device node.
+fn device(raw: raw::Device, at: &At) -> Result<Device, ConfigError> {
+    let kind = match raw.r#type.as_deref().unwrap_or_default() {
+        "c" | "u" => 'c',
+        "b" => 'b',
+        "p" => 'p',
+        other => {
+            return Err(at.key("type").error(format!("invalid device type {other:?}; use c, b, u or p")));
+        }
+    };
+    let path = absolute(raw.path.unwrap_or_default(), &at.key("path"))?;
+    if path.components().any(|c| c == Component::ParentDir) {
+        return Err(at.key("path").error("the path of a device cannot contain \"..\""));
+    }
+    let number = |value: Option<i64>, name, max| match u32::try_from(value.unwrap_or(0)) {
+        Ok(n) if n <= max => Ok(n),
+        _ => Err(at.key(name).error(format!("device number {} is outside 0 to {max}", value.unwrap_or(0)))),
+    };
+    // Callers send the whole st_mode; its file type bits repeat what `type` says.
+    let mode = raw.file_mode.map_or(0o666, |m| m & !libc::S_IFMT);
+    if mode > 0o7777 {
+        return Err(at.key("fileMode").error("file mode has bits above 4095 (octal 07777)"));
+    }
+    Ok(Device {
+        path,
+        kind,
+        major: number(raw.major, "major", MAX_MAJOR)?,
+        minor: number(raw.minor, "minor", MAX_MINOR)?,
+        mode,
+        uid: raw.uid.unwrap_or(0),
+        gid: raw.gid.unwrap_or(0),
+    })
+}
+
+/// `netDevices`: (host name, name inside); without a name inside it stays the same.
+pub(super) fn net_devices(
+    raw: Option<raw::Map<Option<raw::NetDevice>>>,
+    at: &At,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut list: Vec<(String, String)> = Vec::new();
+    for (host, device) in raw.unwrap_or_default() {
+        let here = at.key(&host);
+        let inside = device.and_then(|d| some_text(d.name)).unwrap_or_else(|| host.clone());
+        for name in [&host, &inside] {
+            if !is_interface_name(name) {
+                return Err(here.error(format!(
+                    "{name:?} is not an interface name: 1 to 15 bytes without / : % or blanks"
+                )));
+            }
+        }
+        if list.iter().any(|(_, other)| *other == inside) {
+            return Err(here.key("name").error(format!("two devices would be named {inside:?}")));
+        }
+        list.push((host, inside));
+    }
+    Ok(list)
+}
+
+/// `dev_valid_name` of the kernel; `%` would make it number the device.
+fn is_interface_name(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.contains(|c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control())
+}
+
+/// `timeOffsets` of time_namespaces(7), as (clock, seconds, nanoseconds).
+pub(super) fn time_offsets(
+    raw: Option<raw::Map<Option<raw::TimeOffset>>>,
+    at: &At,
+) -> Result<Vec<(String, i64, u32)>, ConfigError> {
+    let mut list = Vec::new();
+    for (clock, offset) in raw.unwrap_or_default() {
+        let here = at.key(&clock);
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(here.error(format!("unknown clock {clock:?}; use monotonic or boottime")));
+        }
+        let offset = offset.unwrap_or_default();
+        let nanosecs = offset.nanosecs.unwrap_or(0);
+        if nanosecs > 999_999_999 {
+            return Err(here.key("nanosecs").error("nanoseconds are outside 0 to 999999999"));
+        }
+        list.push((clock, offset.secs.unwrap_or(0), nanosecs));
+    }
+    Ok(list)
+}
+
+/// `rootfsPropagation` as mount(2) flags.
+pub(super) fn propagation(raw: Option<String>, at: &At) -> Result<Option<u64>, ConfigError> {
+    let Some(name) = some_text(raw) else { return Ok(None) };
+    match mount_options::propagation(&name) {
+        Some(flags) => Ok(Some(flags)),
+        None => Err(at.error(format!(
+            "rootfsPropagation={name} is not supported; use private, slave, shared or unbindable, or these with a leading r"
+        ))),
+    }
+}
+
+/// Execution domains of personality(2), `linux/personality.h`.
+const DOMAINS: [(&str, u64); 2] = [("LINUX", 0x0), ("LINUX32", 0x8)];
+
+/// `personality` as personality(2)'s argument.
+pub(super) fn personality(raw: Option<raw::Personality>, at: &At) -> Result<Option<u64>, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    if raw.flags.is_some_and(|f| !f.is_empty()) {
+        return Err(at.key("flags").error("no personality flag is supported; leave flags empty"));
+    }
+    let name = raw.domain.unwrap_or_default();
+    match DOMAINS.iter().find(|d| d.0 == name) {
+        Some((_, domain)) => Ok(Some(*domain)),
+        None => {
+            Err(at.key("domain").error(format!("invalid personality domain {name:?}; use LINUX or LINUX32")))
+        }
+    }
+}
+
+/// `cgroupsPath` as written, but never out of the cgroup tree.
+pub(super) fn cgroups_path(raw: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
+    let path = some_text(raw);
+    match &path {
+        Some(p) if Path::new(p).components().any(|c| c == Component::ParentDir) => {
+            Err(at.error(format!("cgroups path {p:?} cannot contain \"..\"")))
+        }
+        _ => Ok(path),
+    }
+}

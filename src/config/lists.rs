@@ -1,0 +1,96 @@
+//! Small checks that several sections share: texts, paths, cpu lists, id mappings.
+
+use std::path::PathBuf;
+
+use super::at::At;
+use super::{ConfigError, IdMap, raw};
+
+/// `None` for a missing or empty text, which Go cannot tell apart.
+pub(super) fn some_text(text: Option<String>) -> Option<String> {
+    text.filter(|t| !t.is_empty())
+}
+
+/// An absolute path.
+pub(super) fn absolute(path: String, at: &At) -> Result<PathBuf, ConfigError> {
+    if path.starts_with('/') {
+        Ok(PathBuf::from(path))
+    } else {
+        Err(at.error(format!("{path:?} is not an absolute path")))
+    }
+}
+
+/// A list of absolute paths.
+pub(super) fn absolutes(paths: Option<Vec<String>>, at: &At) -> Result<Vec<PathBuf>, ConfigError> {
+    paths.unwrap_or_default().into_iter().enumerate().map(|(i, path)| absolute(path, &at.index(i))).collect()
+}
+
+/// A list of numbers and ranges as cpuset(7) has it: `0-3,7`, also with a stride (`0-15:2/4`).
+pub(super) fn cpu_list(list: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
+    let Some(list) = some_text(list) else { return Ok(None) };
+    let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
+        true => text.parse::<u32>().ok(),
+        false => None,
+    };
+    let good = |part: &str| {
+        let (range, stride) = part.split_once(':').map_or((part, None), |(r, s)| (r, Some(s)));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let ordered = matches!((number(first), number(last)), (Some(a), Some(b)) if a <= b);
+        let strided = stride.is_none_or(|s| {
+            matches!(s.split_once('/').map(|(a, b)| (number(a), number(b))), Some((Some(a), Some(b))) if a <= b && b > 0)
+        });
+        ordered && strided
+    };
+    match list.split(',').map(str::trim).find(|part| !good(part)) {
+        Some(part) => {
+            Err(at
+                .error(format!("{part:?} in the list {list:?} is neither a number nor a range such as 0-3")))
+        }
+        None => Ok(Some(list)),
+    }
+}
+
+/// The kernel takes no more lines in one uid_map: user_namespaces(7).
+const MAX_ID_MAPS: usize = 340;
+
+/// A list of id ranges: none empty, none beyond 32 bits, none overlapping another on either side.
+pub(super) fn id_maps(raw: Option<Vec<raw::IdMap>>, at: &At) -> Result<Vec<IdMap>, ConfigError> {
+    let raw = raw.unwrap_or_default();
+    if raw.len() > MAX_ID_MAPS {
+        return Err(at.error(format!("{} mappings; the kernel takes at most {MAX_ID_MAPS}", raw.len())));
+    }
+    let mut maps: Vec<IdMap> = Vec::with_capacity(raw.len());
+    for (i, r) in raw.iter().enumerate() {
+        let map = id_map(r, &at.index(i))?;
+        if maps.iter().any(|m| overlap((m.container, m.size), (map.container, map.size))) {
+            return Err(at
+                .index(i)
+                .key("containerID")
+                .error("overlaps the ids inside of an earlier mapping"));
+        }
+        if maps.iter().any(|m| overlap((m.host, m.size), (map.host, map.size))) {
+            return Err(at.index(i).key("hostID").error("overlaps the ids outside of an earlier mapping"));
+        }
+        maps.push(map);
+    }
+    Ok(maps)
+}
+
+/// One range.
+fn id_map(raw: &raw::IdMap, at: &At) -> Result<IdMap, ConfigError> {
+    let (container, host) = (raw.container_id.unwrap_or(0), raw.host_id.unwrap_or(0));
+    let size = raw.size.unwrap_or(0);
+    if size == 0 {
+        return Err(at.key("size").error("size is 0; a mapping has at least one id"));
+    }
+    for (first, name) in [(container, "containerID"), (host, "hostID")] {
+        if first.checked_add(size).is_none() {
+            return Err(at.key(name).error(format!("{size} ids from {first} on go beyond 4294967294")));
+        }
+    }
+    Ok(IdMap { container, host, size })
+}
+
+/// Whether two (first, size) ranges share an id; neither wraps.
+fn overlap(a: (u32, u32), b: (u32, u32)) -> bool {
+    a.0 < b.0.saturating_add(b.1) && b.0 < a.0.saturating_add(a.1)
+}

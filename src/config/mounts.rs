@@ -1,0 +1,108 @@
+//! `root` and `mounts`.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::at::At;
+use super::lists::{id_maps, some_text};
+use super::{ConfigError, Mount, Root, raw};
+use crate::tables::mount_options::{self, Effect};
+
+/// `root`, which Linux needs.
+pub(super) fn root(raw: Option<raw::Root>, at: &At) -> Result<Root, ConfigError> {
+    let Some(raw) = raw else {
+        return Err(at.error("root must be specified: {\"path\": \"rootfs\"}"));
+    };
+    match some_text(raw.path) {
+        None => Err(at.key("path").error("path must be specified: the directory of the root file system")),
+        Some(path) => Ok(Root { path: path.into(), readonly: raw.readonly.unwrap_or(false) }),
+    }
+}
+
+/// `mounts`, in order.
+pub(super) fn mounts(raw: Option<Vec<raw::Mount>>, at: &At) -> Result<Vec<Mount>, ConfigError> {
+    raw.unwrap_or_default().into_iter().enumerate().map(|(i, m)| mount(m, &at.index(i))).collect()
+}
+
+/// One mount.
+fn mount(raw: raw::Mount, at: &At) -> Result<Mount, ConfigError> {
+    let mut mount =
+        Mount { destination: destination(raw.destination, &at.key("destination"))?, ..Mount::default() };
+    mount_options::parse_options(&raw.options.unwrap_or_default(), &mut mount);
+    let (fs_type, source) = (some_text(raw.r#type), some_text(raw.source));
+    if fs_type.as_deref() == Some("bind") && mount.bind.is_none() {
+        mount.bind = Some(false);
+    }
+    if mount.bind.is_some() {
+        bind(&mut mount, source.is_some(), at)?;
+    } else {
+        file_system(&mount, fs_type.is_some(), at)?;
+        mount.fs_type = fs_type;
+    }
+    mount.source = source;
+    mapped(&mut mount, raw.uid_mappings, raw.gid_mappings, at)?;
+    Ok(mount)
+}
+
+/// `destination`: a relative one is deprecated and means below `/`.
+fn destination(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
+    match some_text(raw) {
+        None => Err(at.error("destination must not be empty; give an absolute path inside the container")),
+        Some(path) => Ok(clean(&path)),
+    }
+}
+
+/// `path` from `/` on, without `.` and empty components. `..` stays: what it means depends on links, and
+/// only the kernel can resolve it inside the rootfs.
+fn clean(path: &str) -> PathBuf {
+    let parts =
+        Path::new(path).components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir));
+    Path::new("/").join(parts.collect::<PathBuf>())
+}
+
+/// What a bind mount needs, and what it cannot have.
+fn bind(mount: &mut Mount, source: bool, at: &At) -> Result<(), ConfigError> {
+    if !source && !mount.remount {
+        return Err(at.key("source").error("a bind mount needs a source: a path on the host"));
+    }
+    if mount.copy_up {
+        return Err(at.key("options").error("tmpcopyup is for new tmpfs mounts, not for bind mounts"));
+    }
+    // A bind mount has the superblock of its source. The kernel ignores superblock flags on it, and so
+    // do runc and mount(8); data it would ignore too, but there runc refuses since 1.2.
+    mount.data.retain(|(key, _)| !mount_options::find(key).is_some_and(|r| r.effect == Effect::Superblock));
+    match mount.data.first() {
+        Some((key, _)) => Err(at
+            .key("options")
+            .error(format!("bind mounts cannot have any filesystem-specific options applied: {key:?}"))),
+        None => Ok(()),
+    }
+}
+
+/// What a mount of a file system needs.
+fn file_system(mount: &Mount, typed: bool, at: &At) -> Result<(), ConfigError> {
+    if !typed && !mount.remount {
+        return Err(at
+            .key("type")
+            .error("type must be a file system's name unless the options have bind or rbind"));
+    }
+    Ok(())
+}
+
+/// Id mappings of a mount: both or neither.
+fn mapped(
+    mount: &mut Mount,
+    uids: Option<Vec<raw::IdMap>>,
+    gids: Option<Vec<raw::IdMap>>,
+    at: &At,
+) -> Result<(), ConfigError> {
+    mount.uid_maps = id_maps(uids, &at.key("uidMappings"))?;
+    mount.gid_maps = id_maps(gids, &at.key("gidMappings"))?;
+    if mount.uid_maps.is_empty() != mount.gid_maps.is_empty() {
+        let missing = if mount.uid_maps.is_empty() { "uidMappings" } else { "gidMappings" };
+        return Err(at.key(missing).error("an id-mapped mount needs both uidMappings and gidMappings"));
+    }
+    if !mount.uid_maps.is_empty() && mount.idmap.is_none() {
+        mount.idmap = Some(false);
+    }
+    Ok(())
+}

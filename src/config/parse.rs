@@ -1,0 +1,132 @@
+//! From JSON to [`Config`]: read the shape, give every section its meaning, then check what spans sections.
+
+use std::collections::BTreeMap;
+
+use super::at::At;
+use super::lists::{absolutes, id_maps, some_text};
+use super::{Config, ConfigError, Process, Resources};
+use super::{checks, hooks, json, linux, mounts, process, raw, resources, sysctl};
+
+/// Reads a `config.json`.
+pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
+    let raw: raw::Spec = json::read(json)?;
+    platform(&raw)?;
+    let root = At::ROOT;
+    let linux = raw.linux.unwrap_or_default();
+    linux::refuse_not_yet(&linux)?;
+    let at = root.key("linux");
+    let config = Config {
+        oci_version: version(raw.oci_version, &root.key("ociVersion"))?,
+        root: mounts::root(raw.root, &root.key("root"))?,
+        mounts: mounts::mounts(raw.mounts, &root.key("mounts"))?,
+        process: raw.process.map(|p| process::process(p, &root.key("process"))).transpose()?,
+        hostname: name(raw.hostname, &root.key("hostname"))?,
+        domainname: name(raw.domainname, &root.key("domainname"))?,
+        hooks: hooks::hooks(raw.hooks, &root.key("hooks"))?,
+        annotations: annotations(raw.annotations, &root.key("annotations"))?,
+        namespaces: linux::namespaces(linux.namespaces, &at.key("namespaces"))?,
+        uid_maps: id_maps(linux.uid_mappings, &at.key("uidMappings"))?,
+        gid_maps: id_maps(linux.gid_mappings, &at.key("gidMappings"))?,
+        time_offsets: linux::time_offsets(linux.time_offsets, &at.key("timeOffsets"))?,
+        devices: linux::devices(linux.devices, &at.key("devices"))?,
+        net_devices: linux::net_devices(linux.net_devices, &at.key("netDevices"))?,
+        cgroups_path: linux::cgroups_path(linux.cgroups_path, &at.key("cgroupsPath"))?,
+        resources: resources::resources(linux.resources.unwrap_or_default(), &at.key("resources"))?,
+        sysctl: sysctl::entries(linux.sysctl, &at.key("sysctl"))?,
+        seccomp: linux.seccomp,
+        rootfs_propagation: linux::propagation(linux.rootfs_propagation, &at.key("rootfsPropagation"))?,
+        masked_paths: absolutes(linux.masked_paths, &at.key("maskedPaths"))?,
+        readonly_paths: absolutes(linux.readonly_paths, &at.key("readonlyPaths"))?,
+        mount_label: some_text(linux.mount_label),
+        personality: linux::personality(linux.personality, &at.key("personality"))?,
+    };
+    checks::CHECKS.iter().try_for_each(|check| check(&config))?;
+    Ok(config)
+}
+
+/// Reads a `process` object (`exec --process`); pointers start at that object.
+pub fn process_from_slice(json: &[u8]) -> Result<Process, ConfigError> {
+    process::process(json::read(json)?, &At::ROOT)
+}
+
+/// Reads a `resources` object (`update --resources`); pointers start at that object.
+///
+/// Zeros that Docker sends for "leave it" become `None`; see [`Resources`].
+pub fn resources_from_slice(json: &[u8]) -> Result<Resources, ConfigError> {
+    resources::resources(json::read(json)?, &At::ROOT)
+}
+
+/// A config for another system is an error; sections of other systems beside `linux` are not ours to read.
+fn platform(raw: &raw::Spec) -> Result<(), ConfigError> {
+    if raw.linux.is_some() {
+        return Ok(());
+    }
+    let others = [
+        ("solaris", &raw.solaris),
+        ("windows", &raw.windows),
+        ("vm", &raw.vm),
+        ("zos", &raw.zos),
+        ("freebsd", &raw.freebsd),
+    ];
+    match others.iter().find(|(_, section)| section.is_some()) {
+        Some((name, _)) => {
+            Err(At::ROOT.key(name).error("this config is for another platform; a linux section is needed"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `ociVersion`: any 1.x, since minor versions only add (config.md "Specification version").
+fn version(raw: Option<String>, at: &At) -> Result<String, ConfigError> {
+    let Some(version) = some_text(raw) else {
+        return Err(at.error("ociVersion must be specified, for example 1.3.0"));
+    };
+    match major(&version) {
+        None => {
+            Err(at.error(format!("{version:?} is not a version of the form MAJOR.MINOR.PATCH (semver.org)")))
+        }
+        Some(1) => Ok(version),
+        Some(_) => Err(at.error(format!("version {version:?} is not supported; use 1.0.0 or a later 1.x"))),
+    }
+}
+
+/// The major number of a semantic version.
+fn major(version: &str) -> Option<u64> {
+    let words = |text: &str| {
+        text.split('.').all(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+    };
+    let (rest, build) = version.split_once('+').map_or((version, None), |(r, b)| (r, Some(b)));
+    let (core, pre) = rest.split_once('-').map_or((rest, None), |(c, p)| (c, Some(p)));
+    let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'))
+    {
+        true => text.parse::<u64>().ok(),
+        false => None,
+    };
+    let mut numbers = core.split('.').map(number);
+    let (major, minor, patch) = (numbers.next()??, numbers.next()?, numbers.next()?);
+    let good = minor.is_some() && patch.is_some() && numbers.next().is_none();
+    (good && build.is_none_or(words) && pre.is_none_or(words)).then_some(major)
+}
+
+/// `hostname` and `domainname`: sethostname(2) takes 64 bytes.
+fn name(raw: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
+    match some_text(raw) {
+        Some(name) if name.len() > 64 => {
+            Err(at.error(format!("{} bytes; the kernel takes at most 64", name.len())))
+        }
+        name => Ok(name),
+    }
+}
+
+/// `annotations`: any text under any name that is not empty.
+fn annotations(
+    raw: Option<raw::Map<Option<String>>>,
+    at: &At,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let raw = raw.unwrap_or_default();
+    if raw.contains_key("") {
+        return Err(at.key("").error("the name of an annotation must not be empty"));
+    }
+    Ok(raw.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect())
+}

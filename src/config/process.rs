@@ -1,0 +1,240 @@
+//! `process`: what runs, as whom, with which rights.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxSchedulerFlag, LinuxSchedulerPolicy, Scheduler};
+
+use super::at::At;
+use super::lists::{absolute, cpu_list, some_text};
+use super::{Capabilities, ConfigError, Process, Rlimit, User, raw};
+use crate::tables::{capabilities, capabilities::CapSet, rlimits};
+
+/// `process` with its defaults resolved.
+pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError> {
+    Ok(Process {
+        terminal: raw.terminal.unwrap_or(false),
+        console_size: console_size(raw.console_size),
+        user: user(raw.user.unwrap_or_default(), &at.key("user"))?,
+        args: args(raw.args, &at.key("args"))?,
+        env: env(raw.env, &at.key("env"))?,
+        cwd: cwd(raw.cwd, &at.key("cwd"))?,
+        capabilities: capability_sets(raw.capabilities, &at.key("capabilities"))?,
+        rlimits: rlimit_list(&raw.rlimits.unwrap_or_default(), &at.key("rlimits"))?,
+        no_new_privileges: raw.no_new_privileges.unwrap_or(false),
+        apparmor_profile: some_text(raw.apparmor_profile),
+        selinux_label: some_text(raw.selinux_label),
+        oom_score_adj: oom_score_adj(raw.oom_score_adj, &at.key("oomScoreAdj"))?,
+        scheduler: scheduler(raw.scheduler, &at.key("scheduler"))?,
+        io_priority: io_priority(raw.io_priority, &at.key("ioPriority"))?,
+        exec_cpu_affinity: affinity(raw.exec_cpu_affinity, &at.key("execCPUAffinity"))?,
+    })
+}
+
+/// (rows, columns). 0x0 is what callers send who know no size.
+fn console_size(raw: Option<raw::ConsoleSize>) -> Option<(u16, u16)> {
+    let size = raw.map(|s| (s.height.unwrap_or(0), s.width.unwrap_or(0)));
+    size.filter(|s| *s != (0, 0))
+}
+
+/// `user`; a missing id is 0, as in Go. 4294967295 is `(uid_t)-1`, "no change" to setresuid(2).
+fn user(raw: raw::User, at: &At) -> Result<User, ConfigError> {
+    let id = |value: Option<u32>, at: At| match value {
+        Some(u32::MAX) => Err(at.error("4294967295 means no id to the kernel; use 0 to 4294967294")),
+        value => Ok(value.unwrap_or(0)),
+    };
+    let additional_gids = raw.additional_gids.unwrap_or_default();
+    let gids = at.key("additionalGids");
+    if additional_gids.len() > 65536 {
+        return Err(gids.error("more than 65536 groups; the kernel takes no more (NGROUPS_MAX)"));
+    }
+    for (i, gid) in additional_gids.iter().enumerate() {
+        id(Some(*gid), gids.index(i))?;
+    }
+    if raw.umask.is_some_and(|m| m > 0o777) {
+        return Err(at.key("umask").error("umask above 511 (octal 0777)"));
+    }
+    Ok(User {
+        uid: id(raw.uid, at.key("uid"))?,
+        gid: id(raw.gid, at.key("gid"))?,
+        umask: raw.umask,
+        additional_gids,
+    })
+}
+
+/// `args`: at least the program. Whether it exists is found out when it is looked up, since callers make
+/// exit code 127 of that error.
+fn args(raw: Option<Vec<String>>, at: &At) -> Result<Vec<String>, ConfigError> {
+    match raw.unwrap_or_default() {
+        args if args.is_empty() => {
+            Err(at.error("args must not be empty; the first element is the program to execute"))
+        }
+        args => Ok(args),
+    }
+}
+
+/// `env`; an entry without a name is refused, as runc does when it starts the process.
+fn env(raw: Option<Vec<String>>, at: &At) -> Result<Vec<String>, ConfigError> {
+    let env = raw.unwrap_or_default();
+    for (i, entry) in env.iter().enumerate() {
+        match entry.find('=') {
+            None => {
+                return Err(at
+                    .index(i)
+                    .error(format!("environment variable {entry:?} has no =; write NAME=value")));
+            }
+            Some(0) => {
+                return Err(at.index(i).error("environment variable has an empty name; write NAME=value"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(env)
+}
+
+/// `cwd`.
+fn cwd(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
+    match some_text(raw) {
+        None => Err(at.error("cwd must not be empty; give an absolute path inside the container")),
+        Some(cwd) => absolute(cwd, at),
+    }
+}
+
+/// The five sets. A name that does not exist is an error, since the right that was meant would be missing
+/// without a word.
+fn capability_sets(raw: Option<raw::Capabilities>, at: &At) -> Result<Capabilities, ConfigError> {
+    let raw = raw.unwrap_or_default();
+    Ok(Capabilities {
+        bounding: capability_set(raw.bounding, &at.key("bounding"))?,
+        effective: capability_set(raw.effective, &at.key("effective"))?,
+        inheritable: capability_set(raw.inheritable, &at.key("inheritable"))?,
+        permitted: capability_set(raw.permitted, &at.key("permitted"))?,
+        ambient: capability_set(raw.ambient, &at.key("ambient"))?,
+    })
+}
+
+/// One set.
+fn capability_set(raw: Option<Vec<String>>, at: &At) -> Result<CapSet, ConfigError> {
+    let mut set = CapSet::EMPTY;
+    for (i, name) in raw.unwrap_or_default().iter().enumerate() {
+        let Some(bit) = capabilities::parse(name) else {
+            let message = format!("unknown capability {name:?}; the names are those of capabilities(7)");
+            return Err(at.index(i).error(message));
+        };
+        set = set.with(bit);
+    }
+    Ok(set)
+}
+
+/// `rlimits`: each resource once, soft not above hard.
+fn rlimit_list(raw: &[raw::Rlimit], at: &At) -> Result<Vec<Rlimit>, ConfigError> {
+    let mut limits: Vec<Rlimit> = Vec::with_capacity(raw.len());
+    for (i, r) in raw.iter().enumerate() {
+        let (at, name) = (at.index(i), r.r#type.as_deref().unwrap_or_default());
+        let Some(row) = rlimits::by_name(name) else {
+            let message = format!(
+                "unknown resource limit {name:?}; the names are those of getrlimit(2), e.g. RLIMIT_NOFILE"
+            );
+            return Err(at.key("type").error(message));
+        };
+        if limits.iter().any(|l| l.resource == row.number) {
+            return Err(at.key("type").error(format!("resource limit {name} is listed twice")));
+        }
+        let (soft, hard) = (r.soft.unwrap_or(0), r.hard.unwrap_or(0));
+        if soft > hard {
+            return Err(at.key("soft").error(format!("soft limit {soft} is above the hard limit {hard}")));
+        }
+        limits.push(Rlimit { resource: row.number, soft, hard });
+    }
+    Ok(limits)
+}
+
+/// `oomScoreAdj`, proc_pid_oom_score_adj(5).
+fn oom_score_adj(raw: Option<i64>, at: &At) -> Result<Option<i32>, ConfigError> {
+    match raw {
+        Some(n) if !(-1000..=1000).contains(&n) => {
+            Err(at.error(format!("oom score adjustment {n} is outside -1000 to 1000")))
+        }
+        raw => Ok(raw.and_then(|n| i32::try_from(n).ok())),
+    }
+}
+
+/// Flags of sched_setattr(2) by their names in config.md.
+const SCHEDULER_FLAGS: [(&str, LinuxSchedulerFlag); 7] = [
+    ("SCHED_FLAG_RESET_ON_FORK", LinuxSchedulerFlag::SchedResetOnFork),
+    ("SCHED_FLAG_RECLAIM", LinuxSchedulerFlag::SchedFlagReclaim),
+    ("SCHED_FLAG_DL_OVERRUN", LinuxSchedulerFlag::SchedFlagDLOverrun),
+    ("SCHED_FLAG_KEEP_POLICY", LinuxSchedulerFlag::SchedFlagKeepPolicy),
+    ("SCHED_FLAG_KEEP_PARAMS", LinuxSchedulerFlag::SchedFlagKeepParams),
+    ("SCHED_FLAG_UTIL_CLAMP_MIN", LinuxSchedulerFlag::SchedFlagUtilClampMin),
+    ("SCHED_FLAG_UTIL_CLAMP_MAX", LinuxSchedulerFlag::SchedFlagUtilClampMax),
+];
+
+/// `scheduler`: the combinations that sched_setattr(2) can take.
+fn scheduler(raw: Option<raw::Scheduler>, at: &At) -> Result<Option<Scheduler>, ConfigError> {
+    use LinuxSchedulerPolicy::{SchedDeadline, SchedFifo, SchedRr};
+    let Some(raw) = raw else { return Ok(None) };
+    let Some(policy) = raw.policy else {
+        return Err(at.key("policy").error("scheduler policy is required, for example SCHED_BATCH"));
+    };
+    let realtime = matches!(policy, SchedFifo | SchedRr);
+    if raw.nice.is_some_and(|n| !(-20..=19).contains(&n)) {
+        return Err(at.key("nice").error("nice value is outside -20 to 19"));
+    }
+    match raw.priority.unwrap_or(0) {
+        1..=99 if realtime => {}
+        0 if !realtime => {}
+        _ if realtime => return Err(at.key("priority").error("realtime priority is outside 1 to 99")),
+        _ => return Err(at.key("priority").error("priority needs policy SCHED_FIFO or SCHED_RR")),
+    }
+    let times = [raw.runtime, raw.deadline, raw.period];
+    if policy != SchedDeadline && times.iter().flatten().any(|t| *t != 0) {
+        return Err(at.error("runtime, deadline and period need policy SCHED_DEADLINE"));
+    }
+    let flags = raw.flags.map(|f| scheduler_flags(&f, &at.key("flags"))).transpose()?;
+    let mut scheduler = Scheduler::default();
+    scheduler.set_policy(policy).set_nice(raw.nice).set_priority(raw.priority).set_flags(flags);
+    scheduler.set_runtime(raw.runtime).set_deadline(raw.deadline).set_period(raw.period);
+    Ok(Some(scheduler))
+}
+
+/// `scheduler.flags`.
+fn scheduler_flags(raw: &[String], at: &At) -> Result<Vec<LinuxSchedulerFlag>, ConfigError> {
+    let flag = |(i, name): (usize, &String)| match SCHEDULER_FLAGS.iter().find(|f| f.0 == name) {
+        Some((_, flag)) => Ok(*flag),
+        None => {
+            let names: Vec<&str> = SCHEDULER_FLAGS.iter().map(|f| f.0).collect();
+            Err(at.index(i).error(format!("unknown scheduler flag {name:?}; use {}", names.join(", "))))
+        }
+    };
+    raw.iter().enumerate().map(flag).collect()
+}
+
+/// Classes of ioprio_set(2).
+const IO_CLASSES: [(&str, i32); 3] =
+    [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
+
+/// `ioPriority` as `class << 13 | priority`.
+fn io_priority(raw: Option<raw::IoPriority>, at: &At) -> Result<Option<i32>, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let name = raw.class.as_deref().unwrap_or_default();
+    let Some((_, class)) = IO_CLASSES.iter().find(|c| c.0 == name) else {
+        let message =
+            format!("unknown class {name:?}; use IOPRIO_CLASS_RT, IOPRIO_CLASS_BE or IOPRIO_CLASS_IDLE");
+        return Err(at.key("class").error(message));
+    };
+    match i32::try_from(raw.priority.unwrap_or(0)) {
+        Ok(priority @ 0..=7) => Ok(Some(class << 13 | priority)),
+        _ => Err(at.key("priority").error("io priority is outside 0 to 7")),
+    }
+}
+
+/// What [`Process::exec_cpu_affinity`] holds.
+type Affinity = Option<(Option<String>, Option<String>)>;
+
+/// `execCPUAffinity`: two cpu lists.
+fn affinity(raw: Option<raw::CpuAffinity>, at: &At) -> Result<Affinity, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let initial = cpu_list(raw.initial, &at.key("initial"))?;
+    let last = cpu_list(raw.r#final, &at.key("final"))?;
+    Ok((initial.is_some() || last.is_some()).then_some((initial, last)))
+}

@@ -1,0 +1,290 @@
+//! `config.json` as it is written: the shape and the types, nothing else.
+//!
+//! Every field is an `Option`, because Go, in which most callers are written, treats `null`, a missing
+//! key and the zero value alike; what is required is decided where the value gets its meaning. Numbers
+//! are as wide as the field's range needs, so that `-1` for a `uint32` is a type error with a pointer.
+//! Unknown keys are ignored, as config.md "Extensibility" asks.
+
+use std::collections::BTreeMap;
+
+use oci_spec::runtime::{LinuxBlockIo, LinuxNetwork, LinuxSchedulerPolicy, LinuxSeccomp};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+pub(super) type Map<T> = BTreeMap<String, T>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Spec {
+    pub oci_version: Option<String>,
+    pub process: Option<Process>,
+    pub root: Option<Root>,
+    pub hostname: Option<String>,
+    pub domainname: Option<String>,
+    pub mounts: Option<Vec<Mount>>,
+    pub hooks: Option<Hooks>,
+    pub annotations: Option<Map<Option<String>>>,
+    pub linux: Option<Linux>,
+    pub solaris: Option<IgnoredAny>,
+    pub windows: Option<IgnoredAny>,
+    pub vm: Option<IgnoredAny>,
+    pub zos: Option<IgnoredAny>,
+    pub freebsd: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Root {
+    pub path: Option<String>,
+    pub readonly: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Mount {
+    pub destination: Option<String>,
+    pub r#type: Option<String>,
+    pub source: Option<String>,
+    pub options: Option<Vec<String>>,
+    pub uid_mappings: Option<Vec<IdMap>>,
+    pub gid_mappings: Option<Vec<IdMap>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct IdMap {
+    #[serde(rename = "containerID")]
+    pub container_id: Option<u32>,
+    #[serde(rename = "hostID")]
+    pub host_id: Option<u32>,
+    pub size: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Process {
+    pub terminal: Option<bool>,
+    pub console_size: Option<ConsoleSize>,
+    pub user: Option<User>,
+    pub args: Option<Vec<String>>,
+    pub env: Option<Vec<String>>,
+    pub cwd: Option<String>,
+    pub capabilities: Option<Capabilities>,
+    pub rlimits: Option<Vec<Rlimit>>,
+    pub no_new_privileges: Option<bool>,
+    pub apparmor_profile: Option<String>,
+    pub selinux_label: Option<String>,
+    pub oom_score_adj: Option<i64>,
+    pub scheduler: Option<Scheduler>,
+    pub io_priority: Option<IoPriority>,
+    #[serde(rename = "execCPUAffinity")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ConsoleSize {
+    pub height: Option<u16>,
+    pub width: Option<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct User {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub umask: Option<u32>,
+    pub additional_gids: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Capabilities {
+    pub bounding: Option<Vec<String>>,
+    pub effective: Option<Vec<String>>,
+    pub inheritable: Option<Vec<String>>,
+    pub permitted: Option<Vec<String>>,
+    pub ambient: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Rlimit {
+    pub r#type: Option<String>,
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}
+
+/// The library's `Scheduler` cannot read the flags by their names in the specification.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Scheduler {
+    pub policy: Option<LinuxSchedulerPolicy>,
+    pub nice: Option<i32>,
+    pub priority: Option<i32>,
+    pub flags: Option<Vec<String>>,
+    pub runtime: Option<u64>,
+    pub deadline: Option<u64>,
+    pub period: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct IoPriority {
+    pub class: Option<String>,
+    pub priority: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct CpuAffinity {
+    pub initial: Option<String>,
+    pub r#final: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Hooks {
+    pub prestart: Option<Vec<Hook>>,
+    pub create_runtime: Option<Vec<Hook>>,
+    pub create_container: Option<Vec<Hook>>,
+    pub start_container: Option<Vec<Hook>>,
+    pub poststart: Option<Vec<Hook>>,
+    pub poststop: Option<Vec<Hook>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Hook {
+    pub path: Option<String>,
+    pub args: Option<Vec<String>>,
+    pub env: Option<Vec<String>>,
+    pub timeout: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Linux {
+    pub uid_mappings: Option<Vec<IdMap>>,
+    pub gid_mappings: Option<Vec<IdMap>>,
+    pub sysctl: Option<Map<Option<String>>>,
+    pub resources: Option<Resources>,
+    pub cgroups_path: Option<String>,
+    pub namespaces: Option<Vec<Namespace>>,
+    pub devices: Option<Vec<Device>>,
+    pub net_devices: Option<Map<Option<NetDevice>>>,
+    pub seccomp: Option<LinuxSeccomp>,
+    pub rootfs_propagation: Option<String>,
+    pub masked_paths: Option<Vec<String>>,
+    pub readonly_paths: Option<Vec<String>>,
+    pub mount_label: Option<String>,
+    pub intel_rdt: Option<IgnoredAny>,
+    pub memory_policy: Option<MemoryPolicy>,
+    pub personality: Option<Personality>,
+    pub time_offsets: Option<Map<Option<TimeOffset>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Namespace {
+    pub r#type: Option<String>,
+    pub path: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Device {
+    pub path: Option<String>,
+    pub r#type: Option<String>,
+    pub major: Option<i64>,
+    pub minor: Option<i64>,
+    pub file_mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct NetDevice {
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct MemoryPolicy {
+    pub mode: Option<String>,
+    pub nodes: Option<String>,
+    pub flags: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Personality {
+    pub domain: Option<String>,
+    pub flags: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct TimeOffset {
+    pub secs: Option<i64>,
+    pub nanosecs: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Resources {
+    pub devices: Option<Vec<DeviceRule>>,
+    pub memory: Option<Memory>,
+    pub cpu: Option<Cpu>,
+    pub pids: Option<Pids>,
+    #[serde(rename = "blockIO")]
+    pub block_io: Option<LinuxBlockIo>,
+    pub hugepage_limits: Option<Vec<Hugepage>>,
+    pub network: Option<LinuxNetwork>,
+    pub rdma: Option<Map<Option<Rdma>>>,
+    pub unified: Option<Map<Option<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct DeviceRule {
+    pub allow: Option<bool>,
+    pub r#type: Option<String>,
+    pub major: Option<i64>,
+    pub minor: Option<i64>,
+    pub access: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Memory {
+    pub limit: Option<i64>,
+    pub reservation: Option<i64>,
+    pub swap: Option<i64>,
+    pub kernel: Option<i64>,
+    #[serde(rename = "kernelTCP")]
+    pub kernel_tcp: Option<i64>,
+    pub swappiness: Option<u64>,
+    #[serde(rename = "disableOOMKiller")]
+    pub disable_oom_killer: Option<bool>,
+    pub check_before_update: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Cpu {
+    pub shares: Option<u64>,
+    pub quota: Option<i64>,
+    pub burst: Option<u64>,
+    pub period: Option<u64>,
+    pub realtime_runtime: Option<i64>,
+    pub realtime_period: Option<u64>,
+    pub cpus: Option<String>,
+    pub mems: Option<String>,
+    pub idle: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Pids {
+    pub limit: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Hugepage {
+    pub page_size: Option<String>,
+    pub limit: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Rdma {
+    pub hca_handles: Option<u32>,
+    pub hca_objects: Option<u32>,
+}

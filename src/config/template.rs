@@ -1,0 +1,156 @@
+//! The config that `safebox spec` writes: a start for people, close to what `runc spec` writes.
+//!
+//! Differences from runc 1.1.5, each on purpose:
+//! - `ociVersion` is the version that safebox follows, `hostname` is `safebox`;
+//! - a cgroup namespace, which runc adds only on hosts with cgroup v2 alone; it hides the host's paths on
+//!   all of them;
+//! - no ambient capabilities: a program gets rights because it runs as root inside or has file
+//!   capabilities, not because its parent had them;
+//! - `/sys/devices/virtual/powercap` is masked: energy counters leak keys (CVE-2020-8694);
+//! - rootless: the caller's ids are given by the caller of [`spec`].
+
+use serde_json::{Value, json};
+
+use super::features::OCI_VERSIONS;
+
+/// The template; with `rootless`, for the caller with this uid and gid, who becomes root inside.
+pub fn spec(rootless: Option<(u32, u32)>) -> Value {
+    let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    json!({
+        "ociVersion": OCI_VERSIONS.1,
+        "process": {
+            "terminal": true,
+            "user": { "uid": 0, "gid": 0 },
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": { "bounding": caps, "effective": caps, "permitted": caps },
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
+            "noNewPrivileges": true,
+        },
+        "root": { "path": "rootfs", "readonly": true },
+        "hostname": "safebox",
+        "mounts": mounts(rootless.is_some()),
+        "linux": linux(rootless),
+    })
+}
+
+/// `mounts`. Rootless: group 5 is not mapped, and sysfs cannot be mounted without owning the network
+/// namespace, so the host's is bound.
+fn mounts(rootless: bool) -> Value {
+    let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    let sys = if rootless {
+        json!({ "destination": "/sys", "type": "none", "source": "/sys",
+                "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] })
+    } else {
+        pts.push("gid=5");
+        json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs",
+                "options": ["nosuid", "noexec", "nodev", "ro"] })
+    };
+    json!([
+        { "destination": "/proc", "type": "proc", "source": "proc" },
+        { "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+          "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] },
+        { "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": pts },
+        { "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+          "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
+        { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+          "options": ["nosuid", "noexec", "nodev"] },
+        sys,
+        { "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+          "options": ["nosuid", "noexec", "nodev", "relatime", "ro"] },
+    ])
+}
+
+/// `linux`. Rootless: a user namespace instead of a network namespace and a device list.
+fn linux(rootless: Option<(u32, u32)>) -> Value {
+    let mut linux = json!({
+        "maskedPaths": [
+            "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+            "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/sys/devices/virtual/powercap", "/proc/scsi",
+        ],
+        "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+    });
+    let namespaces = if let Some((uid, gid)) = rootless {
+        linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
+        linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
+        ["pid", "ipc", "uts", "mount", "cgroup", "user"]
+    } else {
+        linux["resources"] = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+        ["pid", "network", "ipc", "uts", "mount", "cgroup"]
+    };
+    linux["namespaces"] = namespaces.iter().map(|ns| json!({ "type": ns })).collect();
+    linux
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse::from_slice;
+
+    #[test]
+    fn our_own_parser_takes_it() {
+        for rootless in [None, Some((1000, 1000))] {
+            from_slice(spec(rootless).to_string().as_bytes()).unwrap();
+        }
+    }
+
+    /// What runc writes, or `None` (said loudly) where it is not installed.
+    fn runc_spec(args: &[&str]) -> Option<Value> {
+        let dir = tempfile::tempdir().unwrap();
+        let status =
+            std::process::Command::new("runc").arg("spec").args(args).current_dir(dir.path()).status();
+        if !status.is_ok_and(|s| s.success()) {
+            eprintln!("SKIPPED: runc is not installed, its template was not compared");
+            return None;
+        }
+        let text = std::fs::read(dir.path().join("config.json")).unwrap();
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Undoes the differences that the module's documentation lists.
+    fn as_runc(mut ours: Value, theirs: &Value) -> Value {
+        ours["ociVersion"] = theirs["ociVersion"].clone();
+        ours["hostname"] = json!("runc");
+        if let Some(ambient) = theirs.pointer("/process/capabilities/ambient") {
+            ours["process"]["capabilities"]["ambient"] = ambient.clone();
+        }
+        let has = |list: &str, item: &Value| theirs["linux"][list].as_array().unwrap().contains(item);
+        let keep = |ours: &mut Value, list: &str, item: Value| {
+            if !has(list, &item) {
+                ours["linux"][list].as_array_mut().unwrap().retain(|v| *v != item);
+            }
+        };
+        keep(&mut ours, "namespaces", json!({ "type": "cgroup" }));
+        keep(&mut ours, "maskedPaths", json!("/sys/devices/virtual/powercap"));
+        ours
+    }
+
+    /// Order of namespaces and masked paths means nothing.
+    fn sorted(mut spec: Value) -> Value {
+        for list in ["namespaces", "maskedPaths", "readonlyPaths"] {
+            spec["linux"][list].as_array_mut().unwrap().sort_by_key(Value::to_string);
+        }
+        for mount in spec["mounts"].as_array_mut().unwrap() {
+            if let Some(options) = mount["options"].as_array_mut() {
+                options.sort_by_key(Value::to_string);
+            }
+        }
+        spec
+    }
+
+    #[test]
+    fn the_same_as_runc_but_for_the_listed_differences() {
+        // The uid is runc's view of ours.
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        for (args, ours) in [(&[][..], spec(None)), (&["--rootless"], spec(Some((uid, gid))))] {
+            let Some(theirs) = runc_spec(args) else { return };
+            pretty_equal(&sorted(as_runc(ours, &theirs)), &sorted(theirs));
+        }
+    }
+
+    fn pretty_equal(ours: &Value, theirs: &Value) {
+        let text = |v| serde_json::to_string_pretty(v).unwrap();
+        assert_eq!(text(ours), text(theirs));
+    }
+}

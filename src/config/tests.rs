@@ -1,0 +1,459 @@
+//! The parser against a table of bad and good configs: a merge patch (RFC 7386) of [`base`] each.
+
+use serde_json::{Value, json};
+
+use super::parse::{from_slice, process_from_slice, resources_from_slice};
+use super::template::spec;
+use super::{Config, ConfigError};
+use crate::tables::{capabilities::CapSet, namespaces::NsKind};
+
+/// `safebox spec`, which everything below changes.
+fn base() -> Value {
+    spec(None)
+}
+
+/// RFC 7386: objects merge, `null` removes, all else replaces.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(members) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in members {
+        match value {
+            Value::Null => {
+                target.as_object_mut().unwrap().remove(&name);
+            }
+            value => merge(&mut target[&name], value),
+        }
+    }
+}
+
+fn parse(patch: &str) -> Result<Config, ConfigError> {
+    let mut spec = base();
+    merge(&mut spec, serde_json::from_str(patch).unwrap_or_else(|e| panic!("{patch}: {e}")));
+    from_slice(spec.to_string().as_bytes())
+}
+
+/// (patch, pointer of the error, part of its message)
+type Bad = (&'static str, &'static str, &'static str);
+
+const BAD_PROCESS: &[Bad] = &[
+    (r#"{"process":{"args":[]}}"#, "/process/args", "must not be empty"),
+    (r#"{"process":{"args":null}}"#, "/process/args", "must not be empty"),
+    (r#"{"process":{"args":"sh"}}"#, "/process/args", "expected an array"),
+    (r#"{"process":{"args":["sh", 1]}}"#, "/process/args/1", "expected a string"),
+    (r#"{"process":{"args":["a\u0000b"]}}"#, "/process/args/0", "NUL"),
+    (r#"{"process":{"env":["A=\u0000"]}}"#, "/process/env/0", "NUL"),
+    (r#"{"process":{"env":["PATH"]}}"#, "/process/env/0", "has no ="),
+    (r#"{"process":{"env":["A=b","=x"]}}"#, "/process/env/1", "empty name"),
+    (r#"{"process":{"cwd":"tmp"}}"#, "/process/cwd", "not an absolute path"),
+    (r#"{"process":{"cwd":""}}"#, "/process/cwd", "must not be empty"),
+    (r#"{"process":{"terminal":"yes"}}"#, "/process/terminal", "expected a boolean"),
+    (
+        r#"{"process":{"consoleSize":{"height":65536,"width":80}}}"#,
+        "/process/consoleSize/height",
+        "0 to 65535",
+    ),
+    (r#"{"process":{"user":{"uid":-1}}}"#, "/process/user/uid", "0 to 4294967295"),
+    (r#"{"process":{"user":{"uid":4294967296}}}"#, "/process/user/uid", "0 to 4294967295"),
+    (r#"{"process":{"user":{"uid":4294967295}}}"#, "/process/user/uid", "no id"),
+    (r#"{"process":{"user":{"uid":"root"}}}"#, "/process/user/uid", "whole number"),
+    (r#"{"process":{"user":{"uid":1.5}}}"#, "/process/user/uid", "whole number"),
+    (r#"{"process":{"user":{"gid":1e3}}}"#, "/process/user/gid", "whole number"),
+    (r#"{"process":{"user":{"additionalGids":[1,-2]}}}"#, "/process/user/additionalGids/1", "whole number"),
+    (r#"{"process":{"user":{"additionalGids":[4294967295]}}}"#, "/process/user/additionalGids/0", "no id"),
+    (r#"{"process":{"user":{"umask":512}}}"#, "/process/user/umask", "0777"),
+    (
+        r#"{"process":{"capabilities":{"bounding":["CAP_KILL","CAP_FLY"]}}}"#,
+        "/process/capabilities/bounding/1",
+        "unknown capability \"CAP_FLY\"",
+    ),
+    (
+        r#"{"process":{"capabilities":{"ambient":["0"]}}}"#,
+        "/process/capabilities/ambient/0",
+        "unknown capability",
+    ),
+    (r#"{"process":{"capabilities":["CAP_KILL"]}}"#, "/process/capabilities/0", "expected"),
+    (
+        r#"{"process":{"rlimits":[{"type":"RLIMIT_FOO","soft":1,"hard":1}]}}"#,
+        "/process/rlimits/0/type",
+        "unknown resource limit \"RLIMIT_FOO\"",
+    ),
+    (
+        r#"{"process":{"rlimits":[{"type":"RLIMIT_CPU"},{"type":"RLIMIT_CPU"}]}}"#,
+        "/process/rlimits/1/type",
+        "listed twice",
+    ),
+    (
+        r#"{"process":{"rlimits":[{"type":"RLIMIT_CPU","soft":2,"hard":1}]}}"#,
+        "/process/rlimits/0/soft",
+        "above the hard limit",
+    ),
+    (r#"{"process":{"oomScoreAdj":1001}}"#, "/process/oomScoreAdj", "-1000 to 1000"),
+    (
+        r#"{"process":{"ioPriority":{"class":"RT","priority":1}}}"#,
+        "/process/ioPriority/class",
+        "IOPRIO_CLASS_RT",
+    ),
+    (
+        r#"{"process":{"ioPriority":{"class":"IOPRIO_CLASS_RT","priority":8}}}"#,
+        "/process/ioPriority/priority",
+        "0 to 7",
+    ),
+    (r#"{"process":{"scheduler":{"policy":"SCHED_FAST"}}}"#, "/process/scheduler/policy", "SCHED_FAST"),
+    (
+        r#"{"process":{"scheduler":{"policy":"SCHED_OTHER","nice":20}}}"#,
+        "/process/scheduler/nice",
+        "-20 to 19",
+    ),
+    (
+        r#"{"process":{"scheduler":{"policy":"SCHED_OTHER","priority":1}}}"#,
+        "/process/scheduler/priority",
+        "SCHED_FIFO",
+    ),
+    (r#"{"process":{"execCPUAffinity":{"initial":"0-"}}}"#, "/process/execCPUAffinity/initial", "range"),
+];
+
+const BAD_TOP: &[Bad] = &[
+    (r#"{"ociVersion":null}"#, "/ociVersion", "must be specified"),
+    (r#"{"ociVersion":""}"#, "/ociVersion", "must be specified"),
+    (r#"{"ociVersion":"1.0"}"#, "/ociVersion", "MAJOR.MINOR.PATCH"),
+    (r#"{"ociVersion":"1.0.0-"}"#, "/ociVersion", "MAJOR.MINOR.PATCH"),
+    (r#"{"ociVersion":"2.0.0"}"#, "/ociVersion", "not supported"),
+    (r#"{"ociVersion":"0.5.0-dev"}"#, "/ociVersion", "not supported"),
+    (r#"{"root":null}"#, "/root", "root must be specified"),
+    (r#"{"root":{"path":""}}"#, "/root/path", "must be specified"),
+    (r#"{"hostname":"h","linux":{"namespaces":[{"type":"mount"}]}}"#, "/hostname", "uts namespace"),
+    (r#"{"hostname":null,"domainname":"d","linux":{"namespaces":[{"type":"mount"}]}}"#, "/domainname", "uts"),
+    (r#"{"annotations":{"":"x"}}"#, "/annotations/", "must not be empty"),
+    (r#"{"annotations":{"a/b":1}}"#, "/annotations/a~1b", "expected a string"),
+    (r#"{"hooks":{"prestart":[{"path":"true"}]}}"#, "/hooks/prestart/0/path", "not an absolute path"),
+    (r#"{"hooks":{"poststop":[{"path":"/x","timeout":0}]}}"#, "/hooks/poststop/0/timeout", "above 0"),
+    (r#"{"linux":null,"windows":{}}"#, "/windows", "another platform"),
+    (r#"{"mounts":[{"type":"proc"}]}"#, "/mounts/0/destination", "must not be empty"),
+    (r#"{"mounts":[{"destination":"/a\u0000"}]}"#, "/mounts/0/destination", "NUL"),
+    (r#"{"mounts":[{"destination":"/a"}]}"#, "/mounts/0/type", "file system"),
+    (r#"{"mounts":[{"destination":"/a","options":["bind"]}]}"#, "/mounts/0/source", "needs a source"),
+    (
+        r#"{"mounts":[{"destination":"/a","source":"/b","options":["rbind","z"]}]}"#,
+        "/mounts/0/options",
+        "\"z\"",
+    ),
+    (
+        r#"{"mounts":[{"destination":"/a","source":"/b","options":["rbind","idmap"]}]}"#,
+        "/mounts/0/options",
+        "user namespace",
+    ),
+    (
+        r#"{"mounts":[{"destination":"/a","source":"/b","options":["bind"],"uidMappings":[{"size":1}]}]}"#,
+        "/mounts/0/gidMappings",
+        "needs both",
+    ),
+];
+
+const BAD_LINUX: &[Bad] = &[
+    (r#"{"linux":{"namespaces":[{"type":"net"}]}}"#, "/linux/namespaces/0/type", "unknown namespace \"net\""),
+    (
+        r#"{"linux":{"namespaces":[{"type":"pid"},{"type":"pid"}]}}"#,
+        "/linux/namespaces/1/type",
+        "listed twice",
+    ),
+    (r#"{"linux":{"namespaces":[{"type":"pid","path":"x"}]}}"#, "/linux/namespaces/0/path", "absolute"),
+    (r#"{"linux":{"uidMappings":[{"size":1}]}}"#, "/linux/uidMappings", "no user namespace"),
+    (
+        r#"{"linux":{"namespaces":[{"type":"user"},{"type":"uts"},{"type":"mount"}]}}"#,
+        "/linux/uidMappings",
+        "no mappings",
+    ),
+    (r#"{"linux":{"uidMappings":[{"size":0}]}}"#, "/linux/uidMappings/0/size", "size is 0"),
+    (
+        r#"{"linux":{"uidMappings":[{"hostID":4294967290,"size":10}]}}"#,
+        "/linux/uidMappings/0/hostID",
+        "beyond",
+    ),
+    (r#"{"linux":{"gidMappings":[{"hostID":-1,"size":10}]}}"#, "/linux/gidMappings/0/hostID", "whole number"),
+    (
+        r#"{"linux":{"uidMappings":[{"size":10},{"containerID":9,"hostID":50,"size":1}]}}"#,
+        "/linux/uidMappings/1/containerID",
+        "overlaps",
+    ),
+    (
+        r#"{"linux":{"uidMappings":[{"size":10},{"containerID":10,"hostID":5,"size":1}]}}"#,
+        "/linux/uidMappings/1/hostID",
+        "overlaps",
+    ),
+    (
+        r#"{"linux":{"sysctl":{"kernel.core_pattern":"x"}}}"#,
+        "/linux/sysctl/kernel.core_pattern",
+        "would change the host",
+    ),
+    (r#"{"linux":{"sysctl":{"kernel.hostname":"x"}}}"#, "/linux/sysctl/kernel.hostname", "conflicts"),
+    (
+        r#"{"linux":{"sysctl":{"net.ipv4.ip_forward":"1\nx"}}}"#,
+        "/linux/sysctl/net.ipv4.ip_forward",
+        "one line",
+    ),
+    (r#"{"linux":{"sysctl":{"net.a+kernel.b":"1"}}}"#, "/linux/sysctl/net.a+kernel.b", "'+'"),
+    (r#"{"linux":{"sysctl":{"net/../kernel/x":"1"}}}"#, "/linux/sysctl/net~1..~1kernel~1x", "dots"),
+    (
+        r#"{"hostname":null,"linux":{"namespaces":[{"type":"mount"}],"sysctl":{"net.a":"1"}}}"#,
+        "/linux/sysctl/net.a",
+        "host network namespace",
+    ),
+    (
+        r#"{"linux":{"namespaces":[{"type":"mount"},{"type":"uts"},{"type":"ipc","path":"/x"}],"sysctl":{"kernel.sem":"1"}}}"#,
+        "/linux/sysctl/kernel.sem",
+        "new ipc namespace",
+    ),
+    (r#"{"linux":{"maskedPaths":["proc"]}}"#, "/linux/maskedPaths/0", "absolute"),
+    (r#"{"linux":{"readonlyPaths":["/ok","x"]}}"#, "/linux/readonlyPaths/1", "absolute"),
+    (r#"{"linux":{"namespaces":[{"type":"uts"}]}}"#, "/linux/maskedPaths", "mount namespace"),
+    (
+        r#"{"linux":{"devices":[{"type":"x","path":"/dev/x"}]}}"#,
+        "/linux/devices/0/type",
+        "invalid device type",
+    ),
+    (r#"{"linux":{"devices":[{"type":"c","path":"/dev/../x"}]}}"#, "/linux/devices/0/path", ".."),
+    (r#"{"linux":{"devices":[{"type":"c","path":"dev/x"}]}}"#, "/linux/devices/0/path", "absolute"),
+    (r#"{"linux":{"devices":[{"type":"c","path":"/x","major":-1}]}}"#, "/linux/devices/0/major", "outside"),
+    (r#"{"linux":{"netDevices":{"e/0":{}}}}"#, "/linux/netDevices/e~10", "interface name"),
+    (r#"{"linux":{"rootfsPropagation":"rslow"}}"#, "/linux/rootfsPropagation", "not supported"),
+    (r#"{"linux":{"personality":{"domain":"BSD"}}}"#, "/linux/personality/domain", "LINUX32"),
+    (
+        r#"{"linux":{"personality":{"domain":"LINUX","flags":["X"]}}}"#,
+        "/linux/personality/flags",
+        "no personality flag",
+    ),
+    (r#"{"linux":{"timeOffsets":{"realtime":{"secs":1}}}}"#, "/linux/timeOffsets/realtime", "unknown clock"),
+    (r#"{"linux":{"timeOffsets":{"boottime":{"secs":1}}}}"#, "/linux/timeOffsets", "time namespace"),
+    (
+        r#"{"linux":{"timeOffsets":{"boottime":{"nanosecs":1000000000}}}}"#,
+        "/linux/timeOffsets/boottime/nanosecs",
+        "outside",
+    ),
+    (r#"{"linux":{"cgroupsPath":"/a/../../b"}}"#, "/linux/cgroupsPath", ".."),
+    (r#"{"linux":{"intelRdt":{"closID":"x"}}}"#, "/linux/intelRdt", "not supported yet"),
+    (r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}}"#, "/linux/memoryPolicy", "not supported yet"),
+    (
+        r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_FOO"}}}"#,
+        "/linux/seccomp/defaultAction",
+        "SCMP_ACT_FOO",
+    ),
+    (
+        r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_VAX"]}}}"#,
+        "/linux/seccomp/architectures/0",
+        "SCMP_ARCH_VAX",
+    ),
+];
+
+/// Patches of `linux.resources`; pointers are relative to it, as for `update`.
+const BAD_RESOURCES: &[Bad] = &[
+    (r#"{"memory":{"limit":-2}}"#, "/memory/limit", "-1 for no limit"),
+    (r#"{"memory":{"limit":"1G"}}"#, "/memory/limit", "whole number"),
+    (r#"{"memory":{"limit":100,"swap":99}}"#, "/memory/swap", "must not be below"),
+    (r#"{"memory":{"swappiness":101}}"#, "/memory/swappiness", "0 to 100"),
+    (r#"{"memory":{"kernel":1}}"#, "/memory/kernel", "use limit"),
+    (r#"{"cpu":{"shares":1}}"#, "/cpu/shares", "2 to 262144"),
+    (r#"{"cpu":{"shares":262145}}"#, "/cpu/shares", "2 to 262144"),
+    (r#"{"cpu":{"quota":999}}"#, "/cpu/quota", "1000 microseconds"),
+    (r#"{"cpu":{"quota":-2}}"#, "/cpu/quota", "-1 is no limit"),
+    (r#"{"cpu":{"period":999}}"#, "/cpu/period", "1000 to 1000000"),
+    (r#"{"cpu":{"quota":1000,"burst":1001}}"#, "/cpu/burst", "above the quota"),
+    (r#"{"cpu":{"idle":2}}"#, "/cpu/idle", "SCHED_IDLE"),
+    (r#"{"cpu":{"cpus":"3-1"}}"#, "/cpu/cpus", "\"3-1\""),
+    (r#"{"cpu":{"mems":"0\n1"}}"#, "/cpu/mems", "range"),
+    (r#"{"pids":{"limit":-2}}"#, "/pids/limit", "-1 for no limit"),
+    (r#"{"blockIO":{"weight":9}}"#, "/blockIO/weight", "10 to 1000"),
+    (r#"{"hugepageLimits":[{"pageSize":"2M","limit":1}]}"#, "/hugepageLimits/0/pageSize", "2MB"),
+    (r#"{"devices":[{"allow":true,"access":"x"}]}"#, "/devices/0/access", "r, w and m"),
+    (r#"{"devices":[{"allow":true}]}"#, "/devices/0/access", "r, w and m"),
+    (r#"{"devices":[{"major":1,"access":"r"}]}"#, "/devices/0/type", "type b or c"),
+    (r#"{"devices":[{"type":"c","major":5000,"access":"r"}]}"#, "/devices/0/major", "0 to 4095"),
+    (r#"{"unified":{"../x":"1"}}"#, "/unified/..~1x", "cgroup file"),
+    (r#"{"unified":{"..":"1"}}"#, "/unified/..", "cgroup file"),
+    (r#"{"rdma":{"mlx5_1":{}}}"#, "/rdma/mlx5_1", "hcaHandles"),
+    (r#"{"network":{"classID":-1}}"#, "/network/classID", "whole number"),
+];
+
+fn assert_bad(result: Result<(), ConfigError>, (patch, pointer, fragment): &Bad) {
+    let error = result.expect_err(patch);
+    assert_eq!(error.pointer, *pointer, "{patch}: {error}");
+    assert!(error.message.contains(fragment), "{patch}: {error}");
+    let first = error.message.chars().next().unwrap();
+    assert!(!first.is_uppercase() && !error.message.ends_with('.'), "house style: {error}");
+}
+
+#[test]
+fn bad_configs_are_refused_where_they_are_bad() {
+    for bad in BAD_PROCESS.iter().chain(BAD_TOP).chain(BAD_LINUX) {
+        assert_bad(parse(bad.0).map(drop), bad);
+    }
+}
+
+#[test]
+fn bad_resources_are_refused_in_both_places() {
+    for bad in BAD_RESOURCES {
+        assert_bad(resources_from_slice(bad.0.as_bytes()).map(drop), bad);
+        let whole = format!(r#"{{"linux":{{"resources":{}}}}}"#, bad.0);
+        let pointer = format!("/linux/resources{}", bad.1);
+        assert_eq!(parse(&whole).expect_err(bad.0).pointer, pointer);
+    }
+    let swap = r#"{"linux":{"resources":{"memory":{"swap":5}}}}"#;
+    assert_eq!(parse(swap).expect_err(swap).pointer, "/linux/resources/memory/swap");
+}
+
+#[test]
+fn syntax_errors_have_line_and_column() {
+    let error = from_slice(b"{\n  \"root\": }").expect_err("syntax");
+    assert_eq!(error.to_string(), "config.json: not JSON: expected value at line 2 column 11");
+    assert!(from_slice(b"").is_err() && from_slice(b"{} {}").is_err());
+    assert_eq!(from_slice(b"[]").expect_err("array").message, "invalid length 0, expected an object");
+    assert_eq!(
+        from_slice(b"3").expect_err("number").message,
+        "invalid type: integer `3`, expected an object"
+    );
+    assert_eq!(
+        from_slice(b"{\"root\":{},\"root\":{}}").expect_err("twice").message,
+        "duplicate field `root`"
+    );
+}
+
+/// Patches that must be accepted.
+const GOOD: &[&str] = &[
+    r#"{}"#,
+    r#"{"ociVersion":"1.0.2-dev"}"#,
+    r#"{"ociVersion":"1.99.0-rc.1+build.5"}"#,
+    r#"{"process":null}"#,
+    r#"{"process":{"user":null}}"#,
+    r#"{"process":{"user":{"username":"ContainerAdministrator"}}}"#,
+    r#"{"process":{"oomScoreAdj":-1000,"consoleSize":{"height":24,"width":80}}}"#,
+    r#"{"process":{"env":["A=b=c","EMPTY="],"args":["sh","-c","","\\u0000"]}}"#,
+    r#"{"process":{"scheduler":{"policy":"SCHED_FIFO","priority":10,"flags":["SCHED_FLAG_RESET_ON_FORK"]}}}"#,
+    r#"{"process":{"execCPUAffinity":{"initial":"0-3,7","final":"0-15:2/4"}}}"#,
+    r#"{"unknownProperty":{"x":[1]},"linux":{"somethingNew":true}}"#,
+    r#"{"windows":{},"vm":{},"zos":{}}"#,
+    r#"{"hooks":{"prestart":[{"path":"/bin/true","timeout":5}],"startContainer":[]}}"#,
+    r#"{"mounts":[{"destination":"a/./b//c/","type":"tmpfs","options":["mode=755"]}]}"#,
+    r#"{"mounts":[{"destination":"/a","type":"bind","source":"rel/dir","options":["ro","sync"]}]}"#,
+    r#"{"mounts":[{"destination":"/a","options":["remount","ro"]}]}"#,
+    r#"{"linux":{"cgroupsPath":"system.slice:docker:abc"}}"#,
+    r#"{"linux":{"memoryPolicy":{},"personality":{"domain":"LINUX32"}}}"#,
+    r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_RISCV64"],"flags":["SECCOMP_FILTER_FLAG_LOG"],"syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":2114060288,"valueTwo":0,"op":"SCMP_CMP_MASKED_EQ"}]}]}}}"#,
+    r#"{"linux":{"sysctl":{"net/ipv4/ip_forward":"1","kernel.msgmax":"1","fs.mqueue.msg_max":"1","kernel.domainname":"x"}}}"#,
+    r#"{"linux":{"devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229,"fileMode":8630}]}}"#,
+    r#"{"linux":{"netDevices":{"eth1":{"name":"lan"},"eth2":{}}}}"#,
+    r#"{"linux":{"resources":{"memory":{"limit":-1,"swap":-1,"reservation":0,"kernel":0},"cpu":{"shares":0,"quota":-1,"period":0},"pids":{"limit":0},"hugepageLimits":[{"pageSize":"1GB","limit":18446744073709551615}],"unified":{"memory.high":"max"},"rdma":{"mlx5_1":{"hcaHandles":3}}}}}"#,
+    r#"{"linux":{"namespaces":[{"type":"user"},{"type":"uts"},{"type":"mount"},{"type":"time"}],"uidMappings":[{"size":4294967295}],"gidMappings":[{"containerID":5,"hostID":6,"size":1},{"size":5,"hostID":100}],"timeOffsets":{"monotonic":{"secs":-5},"boottime":{}}}}"#,
+    r#"{"linux":{"namespaces":[{"type":"user","path":"/proc/1/ns/user"},{"type":"uts","path":""},{"type":"mount"}]}}"#,
+];
+
+#[test]
+fn good_configs_are_taken() {
+    for patch in GOOD {
+        if let Err(error) = parse(patch) {
+            panic!("{patch}: {error}");
+        }
+    }
+}
+
+/// Go's decoder takes `null` for everything and leaves the zero value; so do we, for each member of each
+/// object in the document, unless the member is required.
+#[test]
+fn null_is_nothing() {
+    fn members(value: &Value, pointer: &str, found: &mut Vec<String>) {
+        if let Value::Object(object) = value {
+            for (name, value) in object {
+                let here = format!("{pointer}/{}", name.replace('/', "~1"));
+                members(value, &here, found);
+                found.push(here);
+            }
+        }
+    }
+    let mut full = base();
+    for patch in GOOD {
+        merge(&mut full, serde_json::from_str(patch).unwrap());
+    }
+    merge(
+        &mut full,
+        json!({ "process": base()["process"].clone(), "linux": { "namespaces": base()["linux"]["namespaces"].clone() } }),
+    );
+    let mut pointers = Vec::new();
+    members(&full, "", &mut pointers);
+    assert!(pointers.len() > 40);
+    for pointer in pointers {
+        let mut spec = full.clone();
+        *spec.pointer_mut(&pointer).unwrap() = Value::Null;
+        if let Err(error) = from_slice(spec.to_string().as_bytes()) {
+            // The one required member that the library reads.
+            let required = pointer == "/linux/seccomp/defaultAction";
+            assert!(required || !error.message.contains("null"), "{pointer}: {error}");
+        }
+    }
+    let nulls = r#"{"ociVersion":"1.0.0","process":null,"root":{"path":"r","readonly":null},"hostname":null,
+        "mounts":null,"hooks":{"prestart":null},"annotations":{"a":null},"windows":null,
+        "linux":{"cgroupsPath":null,"resources":{"memory":null,"devices":null,"pids":{"limit":null}},
+        "sysctl":null,"seccomp":null,"namespaces":[{"type":"pid","path":null}],"intelRdt":null}}"#;
+    let config = from_slice(nulls.as_bytes()).unwrap();
+    assert_eq!(config.annotations["a"], "");
+    assert_eq!(config.cgroups_path, None);
+}
+
+#[test]
+fn values_mean_what_the_types_say() {
+    let c = parse(
+        r#"{"mounts":[{"destination":"a/./b//../c/","type":"tmpfs","source":"tmpfs","options":["ro"]},
+                      {"destination":"/d","type":"none","source":"/s","options":["rbind"]}],
+            "process":{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":4},"capabilities":{"bounding":["kill"]}},
+            "linux":{"rootfsPropagation":"rslave","devices":[{"path":"/dev/f","type":"u","fileMode":8630}],
+                     "sysctl":{"net/ipv4/conf/e.1/x":"1"},
+                     "resources":{"memory":{"limit":0,"swap":0},"pids":{"limit":0}}}}"#,
+    )
+    .unwrap();
+    assert_eq!(c.mounts[0].destination.to_str(), Some("/a/b/../c"));
+    assert_eq!((c.mounts[1].bind, c.mounts[1].fs_type.as_deref()), (Some(true), None));
+    let p = c.process.as_ref().unwrap();
+    assert_eq!((p.io_priority, p.capabilities.bounding), (Some(2 << 13 | 4), CapSet::EMPTY.with(5)));
+    assert_eq!(c.rootfs_propagation, Some(libc::MS_SLAVE | libc::MS_REC));
+    assert_eq!((c.devices[0].kind, c.devices[0].mode), ('c', 0o666));
+    assert_eq!(c.sysctl, [("net.ipv4.conf.e/1.x".to_owned(), "1".to_owned())]);
+    assert_eq!((c.resources.memory.limit, c.resources.memory.swap), (None, None));
+    assert_eq!(c.resources.pids_limit, Some(0));
+    assert!(c.is_new(NsKind::Pid) && c.namespace(NsKind::User).is_none());
+}
+
+#[test]
+fn exec_s_process_has_pointers_of_its_own() {
+    assert!(process_from_slice(br#"{"args":["id"],"cwd":"/"}"#).is_ok());
+    assert_eq!(process_from_slice(br#"{"args":[],"cwd":"/"}"#).expect_err("args").pointer, "/args");
+}
+
+/// More than the kernel's 340 lines of mappings.
+#[test]
+fn too_many_mappings() {
+    let maps: Vec<Value> = (0..341).map(|i| json!({ "containerID": i, "hostID": i, "size": 1 })).collect();
+    let patch = json!({ "linux": { "uidMappings": maps } }).to_string();
+    assert!(parse(&patch).expect_err("341").message.contains("at most 340"));
+}
+
+/// A 10 KB config must not cost what a container start costs; the bound is loose for debug builds.
+#[test]
+fn parsing_is_quick() {
+    let mut spec = base();
+    let names: Vec<String> = (0..400).map(|i| format!("syscall_number_{i}")).collect();
+    merge(
+        &mut spec,
+        json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }] } } }),
+    );
+    let text = spec.to_string();
+    let start = std::time::Instant::now();
+    for _ in 0..100 {
+        from_slice(text.as_bytes()).unwrap();
+    }
+    let each = start.elapsed() / 100;
+    println!("{} bytes: {each:?} each", text.len());
+    assert!(each < std::time::Duration::from_millis(10), "{each:?}");
+}

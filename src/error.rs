@@ -1,0 +1,137 @@
+//! What can go wrong, with the words for it: what failed, on which path, why it is likely, what to do.
+
+use std::fmt;
+
+use crate::config::ConfigError;
+use crate::sys::Errno;
+
+/// Any failure of the runtime. Printed once, by `main`.
+#[derive(Debug)]
+pub enum Error {
+    /// The config cannot be used.
+    Config(ConfigError),
+    /// The container is not there, or not in the state that the verb needs.
+    State(StateError),
+    /// A row of the plan failed.
+    Step(Box<StepError>),
+    /// The container's program cannot be executed.
+    Exec(ExecError),
+    /// `run --until N` (or a `q` at a `--step` prompt) ended the run; everything was undone.
+    Stopped(usize),
+    /// Anything else, in words.
+    Message(String),
+}
+
+/// Short for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error in words.
+    pub fn msg(text: impl Into<String>) -> Self {
+        Error::Message(text.into())
+    }
+
+    /// A failed system call in words: `what path: errno text`.
+    pub fn os(what: &str, path: impl fmt::Display, errno: Errno) -> Self {
+        Error::Message(format!("{what} {path}: {}", crate::tables::errno::text(errno as i32)))
+    }
+
+    /// Exit code of `run`, as `docker run` has it: 125 the runtime, 126 cannot execute, 127 not found.
+    pub fn run_code(&self) -> u8 {
+        match self {
+            Error::Exec(e) if e.not_found => 127,
+            Error::Exec(_) => 126,
+            Error::Stopped(_) => 0,
+            _ => 125,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Config(e) => e.fmt(f),
+            Error::State(e) => e.fmt(f),
+            Error::Step(e) => e.fmt(f),
+            Error::Exec(e) => f.write_str(&e.message),
+            Error::Stopped(row) => write!(f, "stopped before row {row}; everything was undone"),
+            Error::Message(m) => f.write_str(m),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<ConfigError> for Error {
+    fn from(e: ConfigError) -> Self {
+        Error::Config(e)
+    }
+}
+
+impl From<StateError> for Error {
+    fn from(e: StateError) -> Self {
+        Error::State(e)
+    }
+}
+
+/// Why a verb cannot act on a container. The texts are runc's: containerd, Docker and Podman match them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateError {
+    /// No container has this id.
+    NotFound,
+    /// The id is taken.
+    Exists,
+    /// The id has characters that an id must not have.
+    BadId,
+    /// The container is in another state than the verb needs; the text says both.
+    Wrong(String),
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StateError::NotFound => f.write_str("container does not exist"),
+            StateError::Exists => f.write_str("container with given ID already exists"),
+            StateError::BadId => f.write_str("invalid container ID format"),
+            StateError::Wrong(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A program that cannot be executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecError {
+    /// Whole message, in the words that Docker and Podman look for.
+    pub message: String,
+    /// Not there at all (127), as opposed to there but not executable (126).
+    pub not_found: bool,
+}
+
+/// A row of the plan that failed: everything is derived from the row and the errno.
+#[derive(Debug)]
+pub struct StepError {
+    /// Number of the row, from 1, as `explain` prints it.
+    pub row: usize,
+    /// Who performed it.
+    pub actor: crate::plan::Actor,
+    /// The row as `explain` prints it.
+    pub action: String,
+    /// The system call within the row.
+    pub call: &'static str,
+    /// What the kernel said.
+    pub errno: Errno,
+    /// The likely layer and one remedy, where the hint table has one.
+    pub hint: Option<&'static str>,
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = crate::tables::errno::text(self.errno as i32);
+        let name = crate::tables::errno::name(self.errno as i32);
+        write!(f, "step {} ({}): {}: {}: {text} ({name})", self.row, self.actor, self.action, self.call)?;
+        match self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}

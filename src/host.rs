@@ -1,0 +1,104 @@
+//! Facts about this machine, probed once and only as far as the plan needs them. Tests build one by hand.
+
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::Hierarchy;
+use crate::error::Result;
+
+/// What the plan builder and the policy may know about the machine.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Effective user id of the caller.
+    pub euid: u32,
+    /// Kernel release as (major, minor).
+    pub kernel: (u32, u32),
+    /// How cgroups are mounted, and where this process is in them.
+    pub cgroups: Hierarchy,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Cpus that are online.
+    pub cpus: u32,
+    /// Ids in use or promised to others: (first, count), from /etc/subuid and /etc/subgid.
+    pub taken_ids: Vec<(u32, u32)>,
+    /// A subordinate range of the caller, from /etc/subuid and /etc/subgid (the same in both): (first, count).
+    pub subordinate: Option<(u32, u32)>,
+    /// Security modules that are active: `apparmor`, `selinux`.
+    pub apparmor: bool,
+    /// SELinux is enabled.
+    pub selinux: bool,
+}
+
+impl Host {
+    /// Reads the facts from the running system.
+    pub fn probe() -> Result<Self> {
+        let (subordinate, taken_ids) = crate::idmap::read_subordinate();
+        Ok(Host {
+            euid: nix::unistd::geteuid().as_raw(),
+            kernel: kernel_release(),
+            cgroups: Hierarchy::probe()?,
+            memory: total_memory(),
+            cpus: online_cpus(),
+            taken_ids,
+            subordinate,
+            apparmor: Path::new("/sys/kernel/security/apparmor").exists()
+                || std::fs::read("/sys/module/apparmor/parameters/enabled")
+                    .is_ok_and(|b| b.starts_with(b"Y")),
+            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        })
+    }
+
+    /// Whether a file system with this magic number can be idmapped on this kernel (mount_setattr(2)).
+    pub fn can_idmap(&self, magic: i64) -> bool {
+        IDMAP_SINCE.iter().any(|(m, _, since)| *m == magic && self.kernel >= *since)
+    }
+}
+
+/// File systems that allow `MOUNT_ATTR_IDMAP`: (statfs magic, name, since which kernel). Source: mount_setattr(2).
+pub const IDMAP_SINCE: &[(i64, &str, (u32, u32))] = &[
+    (0xEF53, "ext4", (5, 12)),
+    (0x5846_5342, "xfs", (5, 12)),
+    (0x4d44, "fat", (5, 12)),
+    (0x9123_683E, "btrfs", (5, 15)),
+    (0xF2F5_2010, "f2fs", (5, 18)),
+    (0x5346_544e, "ntfs3", (5, 15)),
+    (0x0102_1994, "tmpfs", (6, 3)),
+    (0x7371_7368, "squashfs", (6, 2)),
+    (0xE0F5_E1E2, "erofs", (5, 19)),
+];
+
+fn kernel_release() -> (u32, u32) {
+    let release =
+        nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|p| p.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+fn total_memory() -> u64 {
+    let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES).ok().flatten().unwrap_or(0);
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+    (pages as u64).saturating_mul(size as u64)
+}
+
+fn online_cpus() -> u32 {
+    let n = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1);
+    u32::try_from(n).unwrap_or(1).max(1)
+}
+
+/// Where containers' state is kept: `/run/safebox`, or below `$XDG_RUNTIME_DIR` for an ordinary user
+/// (or root of a user namespace whose `$USER` is not root), as runc decides it.
+pub fn default_state_root() -> PathBuf {
+    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty());
+    let euid = nix::unistd::geteuid();
+    let plain_root = euid.is_root() && (var("USER").is_none_or(|u| u == "root") || !in_user_namespace());
+    match var("XDG_RUNTIME_DIR") {
+        Some(dir) if !plain_root => PathBuf::from(dir).join("safebox"),
+        _ if euid.is_root() => PathBuf::from("/run/safebox"),
+        _ => PathBuf::from(format!("/tmp/safebox-{euid}")),
+    }
+}
+
+fn in_user_namespace() -> bool {
+    // The first user namespace maps all ids to themselves.
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|m| m.split_whitespace().ne(["0", "0", "4294967295"]))
+}

@@ -1,0 +1,120 @@
+//! Which host ids stand behind a container's ids.
+
+use crate::config::IdMap;
+
+/// How many ids a container gets: what every distribution's files expect to exist.
+pub const RANGE: u32 = 65536;
+
+/// The ids that systemd reserves for containers ("container UIDs", UIDS-GIDS): first, and one past the last.
+const SPARE: (u32, u32) = (524_288, 1_879_048_192);
+
+/// Where a container's ids come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A range that /etc/subuid and /etc/subgid give to the caller.
+    Subordinate,
+    /// A range that nobody on this machine has been given.
+    Spare,
+}
+
+/// The range for container `id`: the caller's subordinate range, else a spare one chosen by a hash of
+/// the id, so that two containers rarely share ids. `None` where neither is to be had.
+pub fn choose(id: &str, subordinate: Option<(u32, u32)>, taken: &[(u32, u32)]) -> Option<(IdMap, Source)> {
+    if let Some((first, count)) = subordinate
+        && count >= RANGE
+    {
+        return Some((IdMap { container: 0, host: first, size: RANGE }, Source::Subordinate));
+    }
+    let blocks = (SPARE.1 - SPARE.0) / RANGE;
+    let start = hash(id) % blocks;
+    (0..blocks)
+        .map(|i| SPARE.0 + (start + i) % blocks * RANGE)
+        .find(|first| free(*first, taken))
+        .map(|host| (IdMap { container: 0, host, size: RANGE }, Source::Spare))
+}
+
+fn free(first: u32, taken: &[(u32, u32)]) -> bool {
+    let end = first + RANGE;
+    taken.iter().all(|(t, n)| end <= *t || t.saturating_add(*n) <= first)
+}
+
+/// FNV-1a: spreads ids over blocks; nothing depends on it being hard to invert.
+fn hash(id: &str) -> u32 {
+    id.bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
+}
+
+/// The caller's subordinate range (the same in both files) and everything that the files give to anyone.
+pub fn read_subordinate() -> (Option<(u32, u32)>, Vec<(u32, u32)>) {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    subordinate_of(&read("/etc/subuid"), &read("/etc/subgid"), &["safebox", "root", "0"])
+}
+
+fn subordinate_of(subuid: &str, subgid: &str, owners: &[&str]) -> (Option<(u32, u32)>, Vec<(u32, u32)>) {
+    let (uids, gids) = (entries(subuid), entries(subgid));
+    let taken = uids.iter().chain(&gids).map(|(_, range)| *range).collect();
+    let own = uids
+        .iter()
+        .filter(|(name, (_, count))| owners.contains(name) && *count >= RANGE)
+        .find(|entry| gids.contains(entry))
+        .map(|(_, range)| *range);
+    (own, taken)
+}
+
+fn entries(text: &str) -> Vec<(&str, (u32, u32))> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.trim().split(':');
+            let name = fields.next()?;
+            Some((name, (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?)))
+        })
+        .collect()
+}
+
+/// The lines of `/proc/PID/uid_map` or `gid_map`.
+pub fn map_text(maps: &[IdMap]) -> String {
+    maps.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
+}
+
+/// Whether the host's uid 0 is one of the ids inside.
+pub fn maps_host_root(maps: &[IdMap]) -> bool {
+    maps.iter().any(|m| m.host == 0 && m.size > 0)
+}
+
+/// The host id behind a container id.
+pub fn to_host(maps: &[IdMap], id: u32) -> Option<u32> {
+    maps.iter().find_map(|m| {
+        let offset = id.checked_sub(m.container)?;
+        (offset < m.size).then(|| m.host.checked_add(offset))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_never_one_that_somebody_has() {
+        let taken = [(524_288, 65536 * 20_000), (100_000, 65536)];
+        let (map, source) = choose("x", None, &taken).unwrap();
+        assert_eq!(source, Source::Spare);
+        assert!(map.host >= 524_288 + 65536 * 20_000, "{map:?}");
+        assert_eq!(choose("x", None, &[(0, u32::MAX)]), None);
+        let (map, source) = choose("x", Some((100_000, 65536)), &taken).unwrap();
+        assert_eq!((map.host, source), (100_000, Source::Subordinate));
+    }
+
+    #[test]
+    fn only_a_range_that_both_files_name_is_used() {
+        let (own, taken) =
+            subordinate_of("root:100000:65536\nalice:165536:65536\n", "root:100000:65536\nbad\n", &["root"]);
+        assert_eq!(own, Some((100_000, 65536)));
+        assert_eq!(taken.len(), 3);
+        assert_eq!(subordinate_of("root:100000:65536\n", "root:200000:65536\n", &["root"]).0, None);
+    }
+
+    #[test]
+    fn ids_translate_within_their_range_only() {
+        let maps = [IdMap { container: 0, host: 1000, size: 10 }];
+        assert_eq!((to_host(&maps, 9), to_host(&maps, 10)), (Some(1009), None));
+    }
+}

@@ -1,0 +1,303 @@
+//! What each row does: the system calls behind the actions of the runtime and of the common tail.
+//!
+//! Rows of Init run after clone: they make system calls and nothing else. The mounts are in
+//! [`super::apply_mounts`].
+
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+use super::{Call, Cx, Done};
+use crate::plan::action::Action;
+use crate::sys::{Errno, cred, fs, mount, process, socket, tty};
+
+/// Performs one row; on an error `cx.call` names the system call.
+pub fn apply(action: &Action, cx: &mut Cx) -> Done {
+    use Action as A;
+    cx.call = Call::None;
+    match action {
+        A::StateDir { path, lock } => {
+            at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o700))?;
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0))?;
+            cx.set(lock, fd);
+            at(cx, Call::Lock, fs::lock(fd))
+        }
+        A::StateFile { dir, name, bytes } => {
+            replace_file(cx, &join(dir, b"/.state.tmp"), &join_name(dir, name), bytes)
+        }
+        A::Fifo { path, to } => {
+            at(cx, Call::Mkfifo, fs::mknodat(libc::AT_FDCWD, path, libc::S_IFIFO | 0o600, 0))?;
+            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_RDWR, 0))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::CgroupDir { path, parents } => cgroup_dir(cx, path, parents),
+        A::CgroupEnable { path, value } | A::CgroupWrite { path, value } => write_file(cx, path, value),
+        A::CgroupOpen { path, to } => {
+            let fd =
+                at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_DIRECTORY, 0))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::DeviceFilter { cgroup, program } => {
+            let loaded = at(cx, Call::Bpf, crate::cgroup::devices::load(program))?;
+            at(cx, Call::Bpf, crate::cgroup::devices::attach(fs::borrow(cx.fd(cgroup)), loaded.as_fd()))
+        }
+        A::OpenTree { .. } => super::apply_mounts::open_tree(action, cx),
+        A::OpenNs { path, to, .. } => {
+            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_RDONLY, 0))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::OpenPidfd { pid, to } => {
+            let fd = at(cx, Call::PidfdOpen, process::pidfd_open(*pid))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::TimeOffsets { value } => {
+            at(cx, Call::Unshare, process::unshare(0x80))?;
+            write_file(cx, c"/proc/self/timens_offsets", value)
+        }
+        _ => apply_outside(action, cx),
+    }
+}
+
+/// Marks the call and passes the result on.
+pub(super) fn at<T>(cx: &mut Cx, call: Call, result: Result<T, Errno>) -> Result<T, Errno> {
+    cx.call = call;
+    result
+}
+
+fn join(dir: &CStr, tail: &[u8]) -> std::ffi::CString {
+    let bytes: Vec<u8> = dir.to_bytes().iter().chain(tail).copied().collect();
+    // Both parts come from C strings, so there is no NUL inside.
+    std::ffi::CString::new(bytes).unwrap_or_default()
+}
+
+fn join_name(dir: &CStr, name: &CStr) -> std::ffi::CString {
+    let mut tail = vec![b'/'];
+    tail.extend_from_slice(name.to_bytes());
+    join(dir, &tail)
+}
+
+/// Writes a file of the kernel (cgroupfs, procfs) in one write.
+fn write_file(cx: &mut Cx, path: &CStr, value: &[u8]) -> Done {
+    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_WRONLY | libc::O_NOFOLLOW, 0))?;
+    let written = at(cx, Call::Write, fs::write_all(fd, value));
+    fs::close(fd);
+    written
+}
+
+/// Writes a file of ours so that readers see the old or the new one, never a part.
+fn replace_file(cx: &mut Cx, temp: &CStr, path: &CStr, bytes: &[u8]) -> Done {
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
+    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, temp, flags, 0o600))?;
+    let written = at(cx, Call::Write, fs::write_all(fd, bytes));
+    fs::close(fd);
+    written?;
+    at(cx, Call::Rename, fs::renameat(libc::AT_FDCWD, temp, libc::AT_FDCWD, path))
+}
+
+/// The container's cgroup; parents that are missing are made too and stay, as systemd's and runc's do.
+fn cgroup_dir(cx: &mut Cx, path: &CStr, parents: &[std::ffi::CString]) -> Done {
+    cx.call = Call::Mkdir;
+    match fs::mkdirat(libc::AT_FDCWD, path, 0o755) {
+        Err(Errno::ENOENT) => {}
+        other => return other,
+    }
+    for parent in parents {
+        match fs::mkdirat(libc::AT_FDCWD, parent, 0o755) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    fs::mkdirat(libc::AT_FDCWD, path, 0o755)
+}
+
+/// Rows of the runtime that act on the child from outside.
+fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
+    use Action as A;
+    match action {
+        A::JoinNs { ns, flags, .. } => at(cx, Call::Setns, process::setns(cx.fd(ns), *flags)),
+        A::RecordPid { dir, name, temp } => {
+            let start = at(cx, Call::Read, crate::state::start_time(cx.pid))?;
+            let text = format!("{} {start}\n", cx.pid);
+            replace_file(cx, &join_name(dir, temp), &join_name(dir, name), text.as_bytes())
+        }
+        // Decimal and no newline: go-runc parses the raw bytes.
+        A::PidFile { path, temp } => replace_file(cx, temp, path, cx.pid.to_string().as_bytes()),
+        A::CgroupJoin { path } => write_file(cx, path, cx.pid.to_string().as_bytes()),
+        A::IdMapWrite { file, value } => write_child(cx, file, value),
+        A::OomScoreAdj { value } => write_child(cx, "oom_score_adj", value.to_string().as_bytes()),
+        A::Prlimit { resource, soft, hard } => {
+            at(cx, Call::Prlimit, process::prlimit(cx.pid, *resource, *soft, *hard))
+        }
+        A::Idmap { tree, propagation } => {
+            let path = proc_path(cx.pid, "ns/user");
+            let userns = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0))?;
+            let attr = mount::MountAttr {
+                attr_set: libc::MOUNT_ATTR_IDMAP,
+                userns_fd: userns as u64,
+                propagation: propagation & !libc::MS_REC,
+                ..mount::MountAttr::default()
+            };
+            let flags = mount::AT_EMPTY_PATH | mount::AT_RECURSIVE;
+            let done = at(cx, Call::MountSetattr, mount::mount_setattr(cx.fd(tree), c"", flags, &attr));
+            fs::close(userns);
+            done
+        }
+        A::Hooks { kind, state } => at(cx, Call::Hook, state.run(*kind, cx.pid)),
+        A::Created { from, to } => {
+            at(cx, Call::Rename, fs::renameat(libc::AT_FDCWD, from, libc::AT_FDCWD, to))
+        }
+        _ => apply_inside(action, cx),
+    }
+}
+
+fn proc_path(pid: i32, file: &str) -> std::ffi::CString {
+    // Digits and a static name hold no NUL.
+    std::ffi::CString::new(format!("/proc/{pid}/{file}")).unwrap_or_default()
+}
+
+fn write_child(cx: &mut Cx, file: &str, value: &[u8]) -> Done {
+    let path = proc_path(cx.pid, file);
+    write_file(cx, &path, value)
+}
+
+/// Rows of Init that are not about mounts.
+fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
+    use Action as A;
+    match action {
+        A::CleanSignals => at(cx, Call::Sigaction, process::clean_signals()),
+        A::NewSession => at(cx, Call::Setsid, process::setsid()),
+        A::BecomeRoot { keep_groups } => {
+            if !keep_groups {
+                at(cx, Call::Setgroups, cred::setgroups(&[]))?;
+            }
+            at(cx, Call::Setgid, cred::setresgid(0))?;
+            at(cx, Call::Setuid, cred::setresuid(0))
+        }
+        A::Undumpable => at(cx, Call::Prctl, process::prctl(libc::PR_SET_DUMPABLE, 0)).map(drop),
+        A::NewCgroupNs => at(cx, Call::Unshare, process::unshare(libc::CLONE_NEWCGROUP as u64)),
+        A::SetHostname { name } => at(cx, Call::Hostname, process::sethostname(name.to_bytes())),
+        A::SetDomainname { name } => at(cx, Call::Domainname, process::setdomainname(name.to_bytes())),
+        A::LoopbackUp => at(cx, Call::Loopback, socket::loopback_up()),
+        A::TakeTty { slave } => {
+            let fd = cx.fd(slave);
+            at(cx, Call::Ioctl, tty::set_controlling(fd))?;
+            for to in 0..3 {
+                at(cx, Call::Dup, fs::dup2(fd, to))?;
+            }
+            Ok(())
+        }
+        A::Scheduler(attr) => at(cx, Call::Sched, process::sched_setattr(attr)),
+        A::IoPriority { value } => at(cx, Call::Ioprio, process::ioprio_set(*value)),
+        A::Personality { value } => at(cx, Call::Personality, process::personality(*value)),
+        A::Keyring { name } => match at(cx, Call::Keyctl, process::join_session_keyring(name.as_deref())) {
+            // A kernel without keyrings has none to inherit.
+            Err(Errno::ENOSYS) => Ok(()),
+            other => other,
+        },
+        A::AwaitStart { start, .. } => {
+            let mut byte = [0u8; 1];
+            match at(cx, Call::Read, fs::read(cx.fd(start), &mut byte)) {
+                Ok(1) => Ok(()),
+                Ok(_) => Err(Errno::EPIPE),
+                Err(e) => Err(e),
+            }
+        }
+        A::CloseFds { keep } => at(cx, Call::CloseRange, process::cloexec_from(*keep)),
+        A::Seccomp { filter, flags, .. } => {
+            at(cx, Call::Seccomp, crate::sys::seccomp::set_filter(filter, *flags).map(drop))
+        }
+        A::FindProgram { candidates } => find_program(cx, candidates),
+        A::Exec { candidates, argv, envp } => {
+            cx.call = Call::Exec;
+            let program = candidates.get(cx.program).ok_or(Errno::ENOENT)?;
+            Err(process::execve(program, argv.pointers(), envp.pointers()))
+        }
+        A::ChangeDir { path } => change_dir(cx, path),
+        A::DieWithRuntime => {
+            at(cx, Call::Prctl, process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64))?;
+            // The runtime may have died before the signal was armed: then its end of the socket is closed.
+            at(cx, Call::RuntimeGone, socket::peer_alive(cx.baton))
+        }
+        _ => apply_creds(action, cx),
+    }
+}
+
+/// Rows that change, and check, who the process is.
+fn apply_creds(action: &Action, cx: &mut Cx) -> Done {
+    use Action as A;
+    match action {
+        A::Bounding { keep } => at(cx, Call::Prctl, cred::limit_bounding(*keep)),
+        A::KeepCaps => at(cx, Call::Prctl, process::prctl(libc::PR_SET_KEEPCAPS, 1)).map(drop),
+        A::SetGroups { gids } => at(cx, Call::Setgroups, cred::setgroups(gids)),
+        A::SetGid { gid } => at(cx, Call::Setgid, cred::setresgid(*gid)),
+        A::SetUid { uid } => at(cx, Call::Setuid, cred::setresuid(*uid)),
+        A::Umask { mask } => {
+            fs::umask(*mask);
+            Ok(())
+        }
+        A::Caps { effective, permitted, inheritable } => {
+            at(cx, Call::Capset, cred::capset(*effective, *permitted, *inheritable))
+        }
+        A::Ambient { caps } => {
+            cx.call = Call::Prctl;
+            process::prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
+            for cap in caps {
+                process::prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, (*cap).into())?;
+            }
+            Ok(())
+        }
+        A::NoNewPrivs => at(cx, Call::Prctl, process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)).map(drop),
+        A::VerifyCreds { uid, gid, effective, permitted, inheritable } => {
+            let uids = at(cx, Call::Setuid, cred::getresuid())?;
+            let gids = at(cx, Call::Setgid, cred::getresgid())?;
+            let caps = at(cx, Call::Capget, cred::capget())?;
+            cx.call = Call::Verify;
+            let as_set = uids == (*uid, *uid, *uid)
+                && gids == (*gid, *gid, *gid)
+                && caps == (*effective, *permitted, *inheritable);
+            if as_set { Ok(()) } else { Err(Errno::EPERM) }
+        }
+        _ => super::apply_mounts::apply(action, cx),
+    }
+}
+
+/// The first candidate that this user may execute; what is wrong with the best one otherwise.
+fn find_program(cx: &mut Cx, candidates: &[std::ffi::CString]) -> Done {
+    let mut found = Errno::ENOENT;
+    for (i, path) in candidates.iter().enumerate() {
+        match at(cx, Call::Stat, fs::stat(path)) {
+            Ok(st) if st.st_mode & libc::S_IFMT == libc::S_IFDIR => {
+                cx.call = Call::IsDirectory;
+                found = Errno::EACCES;
+                continue;
+            }
+            Ok(_) => {}
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            Err(e) => {
+                found = e;
+                continue;
+            }
+        }
+        match at(cx, Call::Access, fs::faccess_exec(libc::AT_FDCWD, path)) {
+            Ok(()) => {
+                cx.program = i;
+                return Ok(());
+            }
+            Err(e) => found = e,
+        }
+    }
+    Err(found)
+}
+
+/// Enters the working directory as the container's user, and asks the kernel where that is.
+fn change_dir(cx: &mut Cx, path: &CStr) -> Done {
+    at(cx, Call::Chdir, fs::chdir(path))?;
+    let mut buf = [0u8; 4096];
+    let len = at(cx, Call::Getcwd, fs::getcwd(&mut buf))?;
+    cx.call = Call::Outside;
+    if len > 0 && buf[0] == b'/' { Ok(()) } else { Err(Errno::ENOENT) }
+}

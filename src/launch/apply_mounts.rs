@@ -1,0 +1,288 @@
+//! What the mount rows do: everything by descriptor, everything below the container's root.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use super::apply::at;
+use super::target::{open_existing, open_or_make};
+use super::{Call, Cx, Done};
+use crate::plan::action::{Action, SetAttr, Target, TargetKind};
+use crate::sys::mount::{self, AT_EMPTY_PATH, AT_RECURSIVE, MountAttr};
+use crate::sys::{Errno, fs, process, socket, tty};
+
+/// Performs one row about mounts and files of the container.
+pub fn apply(action: &Action, cx: &mut Cx) -> Done {
+    use Action as A;
+    match action {
+        A::Propagation { flags } => {
+            let attr = MountAttr { propagation: flags & !libc::MS_REC, ..MountAttr::default() };
+            at(cx, Call::MountSetattr, mount::mount_setattr(libc::AT_FDCWD, c"/", AT_RECURSIVE, &attr))
+        }
+        A::AttachRoot { root } => {
+            at(cx, Call::MoveMount, mount::move_mount(cx.fd(root), libc::AT_FDCWD, c"/"))
+        }
+        A::OpenDir { root, path, to } => {
+            let fd = open_or_make(cx, cx.fd(root), path, TargetKind::Dir, false)?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::MakeTarget { target } => open_target(cx, target, target.kind, false).map(fs::close),
+        A::MountFs { .. } => mount_fs(action, cx),
+        A::MoveTree { tree, before, target } => move_tree(cx, cx.fd(tree), before, target),
+        A::Remount { target, changes } => {
+            let fd = at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path)))?;
+            set_attrs(cx, fd, changes)?;
+            fs::close(fd);
+            Ok(())
+        }
+        A::Symlink { root, path, to } => {
+            match at(cx, Call::Symlink, fs::symlinkat(to, cx.fd(root), path)) {
+                // A rootfs may bring its own; /dev is the container's to arrange.
+                Err(Errno::EEXIST) => Ok(()),
+                other => other,
+            }
+        }
+        A::DeviceNode { .. } => device_node(action, cx),
+        A::EmptyDir { to } => {
+            let fd = new_fs(
+                cx,
+                c"tmpfs",
+                &[(c"size", Some(c"0")), (c"mode", Some(c"0555"))],
+                libc::MOUNT_ATTR_RDONLY
+                    | libc::MOUNT_ATTR_NOSUID
+                    | libc::MOUNT_ATTR_NODEV
+                    | libc::MOUNT_ATTR_NOEXEC,
+            )?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::Mask { root, path, null, empty } => mask(cx, cx.fd(root), path, cx.fd(null), cx.fd(empty)),
+        A::ReadonlyPath { root, path } => readonly_path(cx, cx.fd(root), path),
+        A::RootAttr { root, change } => set_attrs(cx, cx.fd(root), std::slice::from_ref(change)),
+        A::Pivot { root } => {
+            at(cx, Call::Fchdir, fs::fchdir(cx.fd(root)))?;
+            at(cx, Call::Pivot, mount::pivot_root_here())?;
+            at(cx, Call::Umount, mount::umount_here())
+        }
+        A::Chroot { root } => {
+            at(cx, Call::Fchdir, fs::fchdir(cx.fd(root)))?;
+            at(cx, Call::Chroot, process::chroot_here())
+        }
+        _ => apply_files(action, cx),
+    }
+}
+
+/// Terminals, kernel settings, the working directory.
+fn apply_files(action: &Action, cx: &mut Cx) -> Done {
+    use Action as A;
+    match action {
+        A::Pty { devpts, master, slave, size } => {
+            let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_BENEATH;
+            let flags = libc::O_RDWR | libc::O_NOCTTY;
+            let m = at(cx, Call::OpenIn, fs::openat2(cx.fd(devpts), c"ptmx", flags, 0, resolve))?;
+            let s = at(cx, Call::Ioctl, tty::open_peer(m))?;
+            if let Some((rows, cols)) = size {
+                at(cx, Call::Ioctl, tty::set_size(m, tty::Size { rows: *rows, cols: *cols }))?;
+            }
+            cx.set(master, m);
+            cx.set(slave, s);
+            Ok(())
+        }
+        A::SendPty { master, socket: to } => {
+            // runc sends the pty's name along; any byte will do, none would be dropped by the kernel.
+            at(cx, Call::Sendmsg, socket::send_fd(cx.fd(to), b"/dev/ptmx", cx.fd(master)))?;
+            fs::close(cx.fd(master));
+            fs::close(cx.fd(to));
+            Ok(())
+        }
+        A::ConsoleMount { slave, target } => {
+            let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+            let tree = at(cx, Call::OpenTree, mount::open_tree(cx.fd(slave), c"", flags))?;
+            move_tree(cx, tree, &[], target)
+        }
+        A::Sysctl { proc, path, value } | A::ExecLabel { proc, file: path, value } => {
+            write_proc(cx, cx.fd(proc), path, value)
+        }
+        A::MakeCwd { root, path, uid, gid } => {
+            let fd = cx.fd(root);
+            if at(cx, Call::OpenIn, open_existing(fd, or_dot(path))).map(fs::close).is_ok() {
+                return Ok(());
+            }
+            let made = open_or_make(cx, fd, or_dot(path), TargetKind::Dir, false)?;
+            at(cx, Call::Chown, fs::fchownat(made, c"", *uid, *gid))?;
+            fs::close(made);
+            Ok(())
+        }
+        // `Spawn` and `SpawnSibling` are the executor's own; a row that nobody knows must not pass silently.
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn or_dot(path: &CStr) -> &CStr {
+    if path.is_empty() { c"." } else { path }
+}
+
+/// Takes a detached copy of a host path, and checks that a device is the device it should be.
+pub fn open_tree(action: &Action, cx: &mut Cx) -> Done {
+    let Action::OpenTree { source, at: from, recursive, device, to } = action else {
+        return Err(Errno::ENOSYS);
+    };
+    let mut flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;
+    if *recursive {
+        flags |= AT_RECURSIVE;
+    }
+    let dir = match from {
+        Some(slot) => {
+            flags |= AT_EMPTY_PATH;
+            cx.fd(slot)
+        }
+        None => libc::AT_FDCWD,
+    };
+    let tree = at(cx, Call::OpenTree, mount::open_tree(dir, source, flags))?;
+    if let Some((major, minor)) = device {
+        let st = at(cx, Call::Stat, fs::fstatat(tree, c""))?;
+        if st.st_mode & libc::S_IFMT != libc::S_IFCHR || st.st_rdev != libc::makedev(*major, *minor) {
+            cx.call = Call::NotThatDevice;
+            return Err(Errno::ENODEV);
+        }
+    }
+    cx.set(to, tree);
+    Ok(())
+}
+
+fn open_target(cx: &mut Cx, target: &Target, kind: TargetKind, strict: bool) -> Result<RawFd, Errno> {
+    open_or_make(cx, cx.fd(&target.root), &target.path, kind, strict)
+}
+
+fn set_attrs(cx: &mut Cx, fd: RawFd, changes: &[SetAttr]) -> Done {
+    for SetAttr { recursive, attr } in changes {
+        let flags = AT_EMPTY_PATH | if *recursive { AT_RECURSIVE } else { 0 };
+        at(cx, Call::MountSetattr, mount::mount_setattr(fd, c"", flags, attr))?;
+    }
+    Ok(())
+}
+
+/// A detached mount of a new file system.
+fn new_fs(cx: &mut Cx, fs_type: &CStr, data: &[(&CStr, Option<&CStr>)], attrs: u64) -> Result<RawFd, Errno> {
+    let context = at(cx, Call::Fsopen, mount::fsopen(fs_type))?;
+    for (key, value) in data {
+        at(cx, Call::Fsconfig, mount::fsconfig_set(context, key, *value))?;
+    }
+    at(cx, Call::FsconfigCreate, mount::fsconfig_create(context))?;
+    let fd = at(cx, Call::Fsmount, mount::fsmount(context, attrs))?;
+    fs::close(context);
+    Ok(fd)
+}
+
+fn mount_fs(action: &Action, cx: &mut Cx) -> Done {
+    let Action::MountFs { fs: fs_type, data, attrs, after, target, keep } = action else {
+        return Err(Errno::ENOSYS);
+    };
+    let context = at(cx, Call::Fsopen, mount::fsopen(fs_type))?;
+    for (key, value) in data {
+        at(cx, Call::Fsconfig, mount::fsconfig_set(context, key, value.as_deref()))?;
+    }
+    at(cx, Call::FsconfigCreate, mount::fsconfig_create(context))?;
+    let fd = at(cx, Call::Fsmount, mount::fsmount(context, *attrs))?;
+    fs::close(context);
+    set_attrs(cx, fd, after)?;
+    if let Some(target) = target {
+        // What procfs and sysfs say is believed later on, so no link may redirect them.
+        let strict = matches!(fs_type.to_bytes(), b"proc" | b"sysfs");
+        let place = open_target(cx, target, TargetKind::Dir, strict)?;
+        at(cx, Call::MoveMount, mount::move_mount(fd, place, c""))?;
+        fs::close(place);
+    }
+    match keep {
+        Some(slot) => cx.set(slot, fd),
+        None => fs::close(fd),
+    }
+    Ok(())
+}
+
+fn move_tree(cx: &mut Cx, tree: RawFd, before: &[SetAttr], target: &Target) -> Done {
+    let mut kind = target.kind;
+    if kind == TargetKind::AsSource {
+        let st = at(cx, Call::Stat, fs::fstatat(tree, c""))?;
+        kind = if st.st_mode & libc::S_IFMT == libc::S_IFDIR { TargetKind::Dir } else { TargetKind::File };
+    }
+    set_attrs(cx, tree, before)?;
+    let place = open_target(cx, target, kind, false)?;
+    at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
+    fs::close(place);
+    fs::close(tree);
+    Ok(())
+}
+
+fn device_node(action: &Action, cx: &mut Cx) -> Done {
+    let Action::DeviceNode { root, path, parent, mode, dev, uid, gid } = action else {
+        return Err(Errno::ENOSYS);
+    };
+    let (mut dir, mut name) = (cx.fd(root), path.as_c_str());
+    if let Some(parent) = parent {
+        dir = open_or_make(cx, dir, parent, TargetKind::Dir, false)?;
+        let slash = path.to_bytes().iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
+        name = CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slash..]).map_err(|_| Errno::EINVAL)?;
+    }
+    match at(cx, Call::Mknod, fs::mknodat(dir, name, *mode, *dev)) {
+        // The rootfs brings a node: fine if it is that device, else refused.
+        Err(Errno::EEXIST) => {
+            let st = at(cx, Call::Stat, fs::fstatat(dir, name))?;
+            if st.st_mode & libc::S_IFMT != mode & libc::S_IFMT || st.st_rdev != *dev {
+                cx.call = Call::NotThatDevice;
+                return Err(Errno::EEXIST);
+            }
+        }
+        other => other?,
+    }
+    at(cx, Call::Chmod, fs::fchmodat_nofollow(dir, name, mode & 0o7777))?;
+    if (*uid, *gid) != (0, 0) {
+        at(cx, Call::Chown, fs::fchownat(dir, name, *uid, *gid))?;
+    }
+    if parent.is_some() {
+        fs::close(dir);
+    }
+    Ok(())
+}
+
+/// Covers a file with /dev/null and a directory with an empty one; what is not there needs no mask.
+fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) -> Done {
+    let place = match at(cx, Call::OpenIn, open_existing(root, path)) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let st = at(cx, Call::Stat, fs::fstatat(place, c""))?;
+    let cover = if st.st_mode & libc::S_IFMT == libc::S_IFDIR { empty } else { null };
+    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+    let tree = at(cx, Call::OpenTree, mount::open_tree(cover, c"", flags))?;
+    at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
+    fs::close(tree);
+    fs::close(place);
+    Ok(())
+}
+
+fn readonly_path(cx: &mut Cx, root: RawFd, path: &CStr) -> Done {
+    let place = match at(cx, Call::OpenIn, open_existing(root, path)) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
+    let tree = at(cx, Call::OpenTree, mount::open_tree(place, c"", flags))?;
+    let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    set_attrs(cx, tree, &[SetAttr { recursive: true, attr }])?;
+    at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
+    fs::close(tree);
+    fs::close(place);
+    Ok(())
+}
+
+/// Writes below the verified procfs: no link is followed and no other mount is entered.
+fn write_proc(cx: &mut Cx, proc: RawFd, path: &CStr, value: &[u8]) -> Done {
+    let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_XDEV | fs::RESOLVE_NO_MAGICLINKS;
+    let fd = at(cx, Call::OpenIn, fs::openat2(proc, path, libc::O_WRONLY, 0, resolve))?;
+    let written = at(cx, Call::Write, fs::write_all(fd, value));
+    fs::close(fd);
+    written
+}

@@ -1,0 +1,85 @@
+//! The fixed-size record that crosses between processes where the actor changes.
+
+use std::os::fd::RawFd;
+
+use crate::sys::{Errno, Result, socket};
+
+/// Whose turn it is, or what went wrong. Twelve bytes, native byte order: both ends are one binary on one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Baton {
+    /// The next row to perform; on an error the row that failed.
+    pub next: u32,
+    /// 0, or why row `next` failed.
+    pub errno: i32,
+    /// A new child's pid; on an error the number of the system call within the row
+    /// ([`super::Call`]); [`ASK`] when Init asks before a row.
+    pub pid: i32,
+}
+
+/// `Baton::pid` of Init's question "may I perform row `next`?" under `--step`, `--until` and `--fail`.
+pub const ASK: i32 = -1;
+
+impl Baton {
+    /// The turn passes to whoever performs row `next`.
+    pub fn turn(next: usize) -> Self {
+        Baton { next: next as u32, errno: 0, pid: 0 }
+    }
+
+    /// Row `row` failed in `call`.
+    pub fn failed(row: usize, errno: Errno, call: super::Call) -> Self {
+        Baton { next: row as u32, errno: errno as i32, pid: call as i32 }
+    }
+
+    /// Sends the record.
+    pub fn send(self, socket: RawFd) -> Result<()> {
+        socket::send(socket, &self.to_bytes())
+    }
+
+    /// Waits for a record; `None` is end of file: the peer is gone, or has become the container's program.
+    pub fn receive(socket: RawFd) -> Result<Option<Self>> {
+        let mut bytes = [0u8; 12];
+        match socket::recv(socket, &mut bytes) {
+            Ok(12) => {}
+            // A peer that was killed with a record unread resets the connection: it is gone.
+            Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
+            Ok(_) => return Err(Errno::EPROTO),
+            Err(e) => return Err(e),
+        }
+        Ok(Some(Self::from_bytes(&bytes)))
+    }
+
+    /// The record in `bytes`.
+    pub fn from_bytes(bytes: &[u8; 12]) -> Self {
+        let word = |i: usize| [bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]];
+        Baton {
+            next: u32::from_ne_bytes(word(0)),
+            errno: i32::from_ne_bytes(word(4)),
+            pid: i32::from_ne_bytes(word(8)),
+        }
+    }
+
+    /// The record as bytes, for the report pipe that `start` reads.
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0u8; 12];
+        bytes[..4].copy_from_slice(&self.next.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&self.errno.to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.pid.to_ne_bytes());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_the_crossing_and_a_dead_peer_is_end_of_file() {
+        let (a, b) = socket::seqpacket_pair().unwrap();
+        let sent = Baton { next: 41, errno: 13, pid: -1 };
+        sent.send(a).unwrap();
+        assert_eq!(Baton::receive(b).unwrap(), Some(sent));
+        crate::sys::fs::close(a);
+        assert_eq!(Baton::receive(b).unwrap(), None);
+        crate::sys::fs::close(b);
+    }
+}

@@ -1,0 +1,237 @@
+//! From a bundle on disk to a plan: what `run`, `create` and `explain` have in common.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::bundle::Bundle;
+use crate::cgroup::{self, Layout};
+use crate::config::{Config, ConfigError};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::idmap;
+use crate::plan::build::{self, Console, Filter, Given, Input, Options};
+use crate::plan::{Plan, Undo};
+use crate::policy::{self, Asked, Facts, Outcome, Policy};
+use crate::seccomp::{self, Mode};
+use crate::state::{SeccompChoice, State};
+
+/// What a launch is asked to be.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// Bundle directory.
+    pub bundle: &'a Path,
+    /// Container id.
+    pub id: &'a str,
+    /// Where states are kept.
+    pub root: &'a Path,
+    /// How the config is hardened.
+    pub policy: Policy,
+    /// What the command line relaxes or sets.
+    pub asked: Asked,
+    /// The verb's options.
+    pub options: Options,
+    /// Replaces `process.args`.
+    pub args: Vec<String>,
+    /// `explain`: nothing on disk is touched, not even a cache.
+    pub pure: bool,
+    /// A foreground `run`: (pid, start time) of this process.
+    pub launcher: Option<(i32, u64)>,
+}
+
+/// A launch, ready to be planned.
+pub struct Prepared {
+    /// The bundle, its rootfs open.
+    pub bundle: Bundle,
+    /// The config, hardened.
+    pub config: Config,
+    /// The machine.
+    pub host: Host,
+    /// What the policy did.
+    pub outcome: Outcome,
+    /// cgroups.
+    pub layout: Layout,
+    /// The verb's options, completed by the policy.
+    pub options: Options,
+    /// The container's state directory.
+    pub state_dir: PathBuf,
+    /// What goes into it.
+    pub state: State,
+    filters: Vec<Filter>,
+    id: String,
+}
+
+/// Opens, hardens and lays out; no effect but the seccomp cache.
+pub fn prepare(request: Request<'_>) -> Result<Prepared> {
+    crate::state::check_id(request.id)?;
+    let (bundle, mut config) = Bundle::open(request.bundle)?;
+    if !request.args.is_empty()
+        && let Some(process) = config.process.as_mut()
+    {
+        process.args = request.args.clone();
+    }
+    let host = Host::probe()?;
+    let facts = Facts {
+        id: request.id,
+        host: &host,
+        rootfs_magic: bundle.rootfs_magic,
+        asked: &request.asked,
+        policy: request.policy,
+    };
+    let outcome = policy::apply(&mut config, &facts)?;
+    let mut options = request.options;
+    options.idmap_root |= outcome.idmap_root;
+    options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
+    let layout = cgroup::layout(
+        &host.cgroups,
+        cgroup::Request {
+            id: request.id,
+            path: config.cgroups_path.as_deref(),
+            resources: &config.resources,
+            all_trees: request.policy == Policy::Privileged,
+        },
+    )?;
+    let choices = seccomp_choices(&config, &outcome)?;
+    let filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
+    let process = config
+        .process
+        .as_mut()
+        .ok_or_else(|| Error::Config(ConfigError::new("/process", "required to start a container")))?;
+    if !process.env.iter().any(|e| e.starts_with("HOME=")) {
+        process.env.push(format!("HOME={}", bundle.home_of(process.user.uid)));
+    }
+    let process = process.clone();
+    let state_dir = request.root.join(request.id);
+    let state = State {
+        oci_version: config.oci_version.clone(),
+        id: request.id.into(),
+        bundle: bundle.dir.clone(),
+        rootfs: bundle.rootfs_path.clone(),
+        created: crate::state::now(),
+        annotations: config.annotations.clone(),
+        owner: owner(host.euid),
+        undo: undos(&state_dir, &layout),
+        cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
+        cgroup_v2: host.cgroups.is_v2(),
+        process,
+        namespaces: build::namespaces(&config),
+        shares_host_root: shares_host_root(&config),
+        seccomp: choices,
+        hooks: config.hooks.clone(),
+        launcher: request.launcher,
+    };
+    Ok(Prepared {
+        bundle,
+        config,
+        host,
+        outcome,
+        layout,
+        options,
+        state_dir,
+        state,
+        filters,
+        id: request.id.into(),
+    })
+}
+
+impl Prepared {
+    /// The plan for this launch.
+    pub fn plan(&self) -> Result<(Plan, Given)> {
+        let state = serde_json::to_vec(&self.state).map_err(|e| Error::msg(format!("state: {e}")))?;
+        let (mut plan, given) = build::build(Input {
+            id: &self.id,
+            config: &self.config,
+            host: &self.host,
+            bundle: &self.bundle.dir,
+            rootfs: &self.bundle.rootfs_path,
+            state_dir: &self.state_dir,
+            state: &state,
+            hook_state: &self.hook_state(),
+            cgroups: &self.layout,
+            filters: &self.filters,
+            options: &self.options,
+        })?;
+        plan.notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
+        Ok((plan, given))
+    }
+
+    /// What hooks read on stdin, without status and pid.
+    pub fn hook_state(&self) -> serde_json::Value {
+        self.state.for_hooks()
+    }
+}
+
+impl State {
+    /// The State of runtime.md without status and pid, as hooks get it.
+    pub fn for_hooks(&self) -> serde_json::Value {
+        serde_json::json!({
+            "ociVersion": self.oci_version,
+            "id": self.id,
+            "bundle": self.bundle,
+            "annotations": self.annotations,
+        })
+    }
+}
+
+/// Whether a process inside could own files of the host's root, this program's among them.
+fn shares_host_root(config: &Config) -> bool {
+    match config.namespace(crate::tables::namespaces::NsKind::User) {
+        None => true,
+        Some(ns) => ns.path.is_some() || idmap::maps_host_root(&config.uid_maps),
+    }
+}
+
+/// What will have to be undone, known before the plan is built since it is part of what the plan writes.
+fn undos(state_dir: &Path, layout: &Layout) -> Vec<Undo> {
+    let text = |p: &Path| p.to_string_lossy().into_owned();
+    let mut undos = vec![Undo::StateDir(text(state_dir))];
+    undos.extend(layout.groups.iter().map(|g| Undo::Cgroup(text(&g.path))));
+    undos.push(Undo::Kill);
+    undos
+}
+
+fn owner(euid: u32) -> String {
+    if euid == 0 {
+        return "root".into();
+    }
+    std::env::var("USER").unwrap_or_else(|_| euid.to_string())
+}
+
+/// The filters in the order of loading: the config's, then ours.
+fn seccomp_choices(config: &Config, outcome: &Outcome) -> Result<Vec<SeccompChoice>> {
+    let mut choices = Vec::new();
+    if let Some(profile) = &config.seccomp {
+        choices.push(SeccompChoice::Profile(Box::new(profile.clone())));
+    }
+    if outcome.builtin_seccomp {
+        let caps = config.process.as_ref().map(|p| p.capabilities.bounding.0).unwrap_or(0);
+        choices.push(SeccompChoice::BuiltIn { caps });
+    }
+    Ok(choices)
+}
+
+/// Compiles a filter, or takes it from the cache.
+pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
+    let (mode, what) = match choice {
+        SeccompChoice::BuiltIn { caps } => {
+            (Mode::BuiltIn { caps: crate::tables::capabilities::CapSet(*caps) }, "built-in profile")
+        }
+        SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
+    };
+    let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
+    if filter.listener.is_some() {
+        return Err(Error::Config(ConfigError::new("/linux/seccomp/listenerPath", "not supported yet")));
+    }
+    Ok(Filter { program: Rc::new(filter.instructions), flags: filter.flags, what })
+}
+
+/// Where compiled filters are kept; files there are verified before use.
+fn cache_dir() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/cache/safebox");
+    }
+    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    var("XDG_CACHE_HOME")
+        .or_else(|| var("HOME").map(|h| h.join(".cache")))
+        .unwrap_or_else(|| "/nonexistent".into())
+        .join("safebox")
+}

@@ -1,0 +1,73 @@
+//! The guardian of a foreground `run`: a process that only waits for the launcher to die.
+//!
+//! The kernel kills the container with its launcher (`PR_SET_PDEATHSIG`), but nobody would remove its
+//! cgroups and its state. The guardian holds one end of a pipe; end of file without a word means that
+//! the launcher is gone (SIGKILL, a crash), and it undoes the launch. It is forked while Init
+//! works, so it costs no time before the program starts.
+
+use std::os::fd::RawFd;
+
+use super::Cx;
+use crate::plan::{Plan, Undo};
+use crate::sys::{fs, process, socket};
+
+/// A guardian, on duty or not yet.
+pub struct Guardian {
+    undos: Vec<Undo>,
+    pid: Option<i32>,
+    line: RawFd,
+}
+
+impl Guardian {
+    /// One for `plan`; it is forked at the first handover.
+    pub fn new(plan: &Plan) -> Self {
+        Guardian { undos: plan.undos().cloned().collect(), pid: None, line: -1 }
+    }
+
+    /// Forks the guardian, once. A launch without one is no less safe, only less tidy after SIGKILL.
+    pub fn stand(&mut self, cx: &Cx) {
+        if self.pid.is_some() {
+            return;
+        }
+        let Ok((ours, theirs)) = socket::seqpacket_pair() else { return };
+        let (undos, child) = (self.undos.clone(), (cx.pid, cx.pidfd));
+        match process::fork_run(|| watch(theirs, &undos, child)) {
+            Ok(pid) => {
+                fs::close(theirs);
+                (self.pid, self.line) = (Some(pid), ours);
+            }
+            Err(_) => {
+                fs::close(ours);
+                fs::close(theirs);
+            }
+        }
+    }
+
+    /// The pid, for whoever reaps children.
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// The launch has ended in order: the guardian goes home.
+    pub fn dismiss(self) {
+        if let Some(pid) = self.pid {
+            // If the word cannot be sent, the guardian finds nothing left to undo.
+            socket::send(self.line, b"q").unwrap_or_default();
+            process::wait(pid, 0).map(drop).unwrap_or_default();
+        }
+    }
+}
+
+/// The guardian's life.
+fn watch(line: RawFd, undos: &[Undo], child: (i32, RawFd)) -> i32 {
+    // Ctrl-C and hang-ups are for the launcher, and its pipes must not be held open.
+    if process::setsid().is_err() || process::keep_only(&[line, child.1]).is_err() {
+        return 1;
+    }
+    let mut word = [0u8; 1];
+    if matches!(socket::recv(line, &mut word), Ok(n) if n > 0) {
+        return 0;
+    }
+    super::undo::undo(undos, Some(child), false);
+    0
+}

@@ -1,0 +1,171 @@
+//! What a failure likely means and what to do, keyed by (row, errno).
+
+use super::{Call, Cx};
+use crate::error::ExecError;
+use crate::plan::action::Action;
+use crate::plan::lower::show;
+use crate::plan::{Plan, Step};
+use crate::sys::Errno;
+
+/// One remedy for a failed row, where one is known.
+pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
+    use Action as A;
+    if call == Call::Injected {
+        return Some("this row was made to fail by --fail");
+    }
+    Some(match (action, errno) {
+        (A::StateDir { .. }, Errno::EEXIST) => "container with given ID already exists",
+        (A::StateDir { .. } | A::StateFile { .. }, Errno::EROFS) => {
+            "the state directory is read-only: choose another with --root"
+        }
+        (A::StateDir { .. } | A::StateFile { .. }, Errno::ENOSPC) => {
+            "the state directory's file system is full: choose another with --root"
+        }
+        (A::CgroupDir { .. }, Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
+            "cgroupfs is not writable here: run as root, or have this cgroup delegated to you"
+        }
+        (A::CgroupEnable { .. }, Errno::EBUSY) => {
+            "the parent cgroup has processes of its own (\"no internal processes\", cgroups(7)): move them to a child, or choose another linux.cgroupsPath"
+        }
+        (A::CgroupWrite { path, .. }, Errno::ENOENT) if path.to_bytes().ends_with(b"memory.swap.max") => {
+            "swap accounting is off in this kernel (cgroup.memory=noswap): swap cannot be bounded"
+        }
+        (A::CgroupWrite { path, .. }, Errno::ENOENT)
+            if path.to_bytes().ends_with(b"memsw.limit_in_bytes") =>
+        {
+            "swap accounting is off in this kernel (boot with swapaccount=1): swap cannot be bounded"
+        }
+        (A::CgroupWrite { .. }, Errno::ENOENT | Errno::EACCES) => {
+            "this kernel or cgroup has no such file: the limit cannot be applied, and nothing runs without it"
+        }
+        (A::CgroupWrite { .. }, Errno::EINVAL | Errno::ERANGE | Errno::EBUSY) => {
+            "the kernel refuses this value"
+        }
+        (A::Spawn { .. } | A::SpawnSibling { .. }, Errno::EPERM) => {
+            "user namespaces may be off: see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"
+        }
+        (A::Spawn { .. } | A::SpawnSibling { .. }, Errno::ENOSPC) => {
+            "a limit on namespaces is reached: see user.max_user_namespaces and its neighbours in /proc/sys/user"
+        }
+        (A::Spawn { .. }, Errno::EAGAIN) => {
+            "no more processes for this user (RLIMIT_NPROC, or the pids limit of this cgroup)"
+        }
+        (A::Idmap { .. }, _) => {
+            "the rootfs's file system cannot be idmapped: use --allow host-user, or put the rootfs on ext4, xfs, btrfs or tmpfs"
+        }
+        (A::IdMapWrite { .. }, Errno::EPERM) => {
+            "the mapping needs privileges outside: run as root, or use newuidmap's ranges"
+        }
+        (A::OpenTree { device: Some(_), .. }, Errno::ENODEV) => {
+            "the host's /dev has something else at this path: repair it first"
+        }
+        (A::OpenTree { .. }, Errno::ENOENT) => "the source of the bind mount does not exist on the host",
+        (A::MountFs { .. } | A::MoveTree { .. }, Errno::ELOOP) if call == Call::SymlinkTarget => {
+            "the rootfs has a symbolic link where this must be mounted: refused, since it may lead anywhere (CVE-2019-19921)"
+        }
+        (A::MountFs { .. } | A::MakeTarget { .. } | A::MoveTree { .. }, Errno::EROFS) => {
+            "the rootfs is on a read-only file system and lacks this directory: create it there"
+        }
+        (
+            A::MountFs { .. } | A::MakeTarget { .. } | A::MoveTree { .. } | A::MakeCwd { .. },
+            Errno::EACCES | Errno::EOVERFLOW,
+        ) => "the container's root does not own the rootfs, and this must be made in it: create it there",
+        (A::MountFs { fs, .. }, Errno::EPERM) if fs.to_bytes() == b"proc" => {
+            "a new procfs is only allowed where the present one is fully visible: in a container, unmask /proc first"
+        }
+        (A::MountFs { fs, .. }, Errno::EPERM) if fs.to_bytes() == b"sysfs" => {
+            "sysfs needs a network namespace of the same user namespace: give the container its own, or bind /sys"
+        }
+        (A::MountFs { .. }, Errno::ENODEV) => {
+            "the kernel does not know this file system: load its module, or correct `type`"
+        }
+        (A::MountFs { .. }, Errno::EINVAL) if call == Call::Fsconfig => {
+            "the file system does not know this option"
+        }
+        (A::Prlimit { .. }, Errno::EPERM) => {
+            "raising a hard limit needs CAP_SYS_RESOURCE, which safebox does not have here"
+        }
+        (A::OomScoreAdj { .. }, Errno::EACCES) => {
+            "lowering the score needs CAP_SYS_RESOURCE, which safebox does not have here"
+        }
+        (A::SetUid { .. } | A::SetGid { .. } | A::SetGroups { .. }, Errno::EINVAL) => {
+            "this id is not mapped into the container's user namespace"
+        }
+        (A::ChangeDir { .. } | A::MakeCwd { .. }, Errno::ENOTDIR) => "process.cwd is not a directory",
+        (A::ChangeDir { .. }, Errno::EACCES) => {
+            "the container's user may not enter process.cwd: chmod it, or choose the user with --user"
+        }
+        (A::ChangeDir { .. }, Errno::ENOENT) => {
+            "process.cwd does not exist in the container, or lies outside it"
+        }
+        (A::ExecLabel { .. }, Errno::ENOENT) => "the profile is not loaded: load it with apparmor_parser",
+        (A::ExecLabel { .. }, Errno::EINVAL) => "the security module does not know this label",
+        (A::Seccomp { .. }, Errno::EINVAL) => {
+            "the kernel refuses the filter: a flag or action is newer than this kernel"
+        }
+        (A::Pivot { .. }, Errno::EINVAL) => "pivot_root cannot work on an initramfs: use --no-pivot",
+        (A::DieWithRuntime, Errno::ESRCH) => "the launcher died while the container was being built",
+        (A::Sysctl { .. }, Errno::ENOENT) => "this kernel has no such setting",
+        (A::Sysctl { .. }, Errno::EACCES | Errno::EPERM) => {
+            "this setting belongs to the host, not to a namespace of the container"
+        }
+        (_, Errno::ENOSYS) => "this kernel is too old: safebox needs Linux 5.14 or later",
+        _ => return None,
+    })
+}
+
+/// The words of runc and Docker for a program that cannot be executed.
+pub fn exec_error(step: &Step, plan: &Plan, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
+    if call == Call::Injected {
+        return None;
+    }
+    let name = program(plan)?;
+    let uid = plan.steps.iter().find_map(|s| match s.action {
+        Action::SetUid { uid } => Some(uid),
+        _ => None,
+    });
+    let not_found = |message: String| Some(ExecError { message, not_found: true });
+    let cannot = |message: String| Some(ExecError { message, not_found: false });
+    match (&step.action, errno) {
+        (Action::FindProgram { .. }, Errno::ENOENT) if name.contains('/') => {
+            not_found(format!("exec: \"{name}\": stat {name}: no such file or directory"))
+        }
+        (Action::FindProgram { .. }, Errno::ENOENT) => {
+            not_found(format!("exec: \"{name}\": executable file not found in $PATH"))
+        }
+        (Action::FindProgram { .. }, Errno::EACCES) if call == Call::IsDirectory => {
+            cannot(format!("exec: \"{name}\": permission denied (it is a directory)"))
+        }
+        (Action::FindProgram { .. }, Errno::EACCES) => cannot(format!(
+            "exec: \"{name}\": permission denied (uid {} may not execute it: check its mode and those of the directories above it, or choose the user with --user)",
+            uid.unwrap_or_default()
+        )),
+        (Action::FindProgram { .. }, e) => {
+            cannot(format!("exec: \"{name}\": {}", crate::tables::errno::text(e as i32)))
+        }
+        (Action::Exec { candidates, .. }, e) => {
+            let path =
+                candidates.get(cx.program).map(|c| show(c).into_owned()).unwrap_or_else(|| name.clone());
+            match e {
+                Errno::ENOENT => not_found(format!(
+                    "exec: \"{path}\": no such file or directory: the file is there, its interpreter (#! line or ELF loader) is not"
+                )),
+                Errno::ENOEXEC => cannot(format!(
+                    "exec: \"{path}\": exec format error: not a program for this machine (wrong architecture, or a script without a #! line)"
+                )),
+                Errno::EACCES => cannot(format!(
+                    "exec: \"{path}\": permission denied (it lies on a noexec mount, or its interpreter is not executable)"
+                )),
+                e => cannot(format!("exec: \"{path}\": {}", crate::tables::errno::text(e as i32))),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn program(plan: &Plan) -> Option<String> {
+    plan.steps.iter().find_map(|s| match &s.action {
+        Action::Exec { argv, .. } => argv.strings().first().map(|s| show(s).into_owned()),
+        _ => None,
+    })
+}

@@ -1,0 +1,27 @@
+//! Containers of launchers that died together with their guardian (a crash of the machine's memory, a
+//! `kill -9` of both): the next `run` removes them.
+
+use std::path::Path;
+
+use crate::log::Log;
+use crate::state::{self, files};
+
+/// Removes what foreground launchers left whose process is gone.
+pub fn sweep(root: &Path, log: &Log) {
+    let Ok(entries) = std::fs::read_dir(root) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(id) = name.to_str() else { continue };
+        // Most containers are somebody's: one look at the file decides.
+        let Ok(raw) = std::fs::read(entry.path().join(files::STATE)) else { continue };
+        let Ok(state) = serde_json::from_slice::<state::State>(&raw) else { continue };
+        let Some((pid, start)) = state.launcher.filter(|(pid, start)| !state::alive(*pid, *start)) else {
+            continue;
+        };
+        let Ok(container) = state::Container::load(root, id) else { continue };
+        // Whoever holds the lock (the guardian does not) is at work on it.
+        let Ok(_lock) = container.lock() else { continue };
+        log.debug(&format!("removing container {id}: its launcher {pid} (started {start}) is gone"));
+        crate::commands::destroy(&container);
+    }
+}

@@ -1,0 +1,123 @@
+//! Performing a plan: the actors run the same loop over the same list, each its own rows.
+//!
+//! ```text
+//!   runtime                         init
+//!   -------                         ----
+//!   rows ..., clone3  ------------> (waits)
+//!   rows (id maps, idmap, ...)
+//!   Baton{next} ------------------> rows (mounts, pivot_root, caps, ...)
+//!                                   execve: the socket closes
+//!   end of file <-----------------  (or Baton{next: row, errno} and _exit)
+//! ```
+//!
+//! The baton is the whole protocol. It crosses where the actor changes from one row to the next;
+//! every wait has one waker; a dead peer is end of file.
+
+pub mod apply;
+pub mod apply_mounts;
+pub mod baton;
+pub mod control;
+pub mod front;
+pub mod guardian;
+pub mod hints;
+pub mod leftovers;
+pub mod runtime;
+pub mod seal;
+pub mod supervise;
+pub mod target;
+pub mod undo;
+
+use std::os::fd::RawFd;
+
+use crate::sys::Errno;
+
+/// What an actor carries from row to row: descriptors and, in the runtime, the child.
+pub struct Cx {
+    /// The slots of the plan; -1 until a row fills them.
+    pub fds: Vec<RawFd>,
+    /// The container process, as this actor's pid namespace sees it; 0 before the clone.
+    pub pid: i32,
+    /// Its pidfd; -1 before the clone.
+    pub pidfd: RawFd,
+    /// This actor's end of the baton's socket; -1 before the clone.
+    pub baton: RawFd,
+    /// Which candidate of `FindProgram` was chosen.
+    pub program: usize,
+    /// The system call being made, for the report of a failure.
+    pub call: Call,
+    /// Whether the runtime wants to be asked before each of Init's rows (`--step`, `--until`, `--fail`).
+    pub ask: bool,
+    /// Which actor this process is.
+    pub me: crate::plan::Actor,
+}
+
+impl Cx {
+    /// The runtime's, with room for `slots` descriptors.
+    pub fn new(slots: u16) -> Self {
+        Cx {
+            fds: vec![-1; slots.into()],
+            pid: 0,
+            pidfd: -1,
+            baton: -1,
+            program: 0,
+            call: Call::None,
+            ask: false,
+            me: crate::plan::Actor::Runtime,
+        }
+    }
+
+    /// The descriptor in a slot.
+    pub fn fd(&self, slot: &crate::plan::Slot) -> RawFd {
+        self.fds[usize::from(slot.index)]
+    }
+
+    /// Fills a slot.
+    pub fn set(&mut self, slot: &crate::plan::Slot, fd: RawFd) {
+        self.fds[usize::from(slot.index)] = fd;
+    }
+}
+
+/// What performing a row returns.
+pub type Done = Result<(), Errno>;
+
+macro_rules! calls {
+    ($($variant:ident $name:literal),* $(,)?) => {
+        /// The system calls of rows, so that a failure names the one that failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        #[allow(missing_docs)]
+        pub enum Call { $($variant),* }
+
+        impl Call {
+            const ALL: &'static [Call] = &[$(Call::$variant),*];
+
+            /// The call's name, as strace prints it.
+            pub fn name(self) -> &'static str {
+                match self { $(Call::$variant => $name),* }
+            }
+
+            /// The call with this number, as a baton carries it.
+            pub fn from_number(n: i32) -> Call {
+                usize::try_from(n).ok().and_then(|n| Self::ALL.get(n)).copied().unwrap_or(Call::None)
+            }
+        }
+    };
+}
+
+calls! {
+    None "row", Mkdir "mkdirat", Lock "flock", Open "openat", OpenIn "openat2", Write "write", Read "read", Rename "renameat",
+    Mkfifo "mknodat", Bpf "bpf", OpenTree "open_tree", Stat "newfstatat", NotThatDevice "not the device asked for",
+    PidfdOpen "pidfd_open", Unshare "unshare", Socketpair "socketpair", Clone "clone3", Threads "more than one thread",
+    Setns "setns", Prlimit "prlimit64", MountSetattr "mount_setattr", Hook "hook", Setsid "setsid",
+    Setgroups "setgroups", Setgid "setresgid", Setuid "setresuid", Prctl "prctl", Hostname "sethostname",
+    Domainname "setdomainname", Loopback "ioctl(SIOCSIFFLAGS)", MoveMount "move_mount", Fsopen "fsopen",
+    Fsconfig "fsconfig", FsconfigCreate "fsconfig(FSCONFIG_CMD_CREATE)", Fsmount "fsmount", Mknod "mknodat",
+    Chmod "fchmodat", Chown "fchownat", Symlink "symlinkat", Ioctl "ioctl", Sendmsg "sendmsg", Fchdir "fchdir",
+    Pivot "pivot_root", Umount "umount2", Chroot "chroot", Dup "dup2", Sched "sched_setattr", Sigaction "rt_sigaction", Ioprio "ioprio_set",
+    Personality "personality", Keyctl "keyctl", Capset "capset", Capget "capget",
+    Verify "what was dropped is still there", Chdir "chdir", Getcwd "getcwd", Outside "working directory is outside the root",
+    Access "faccessat2", CloseRange "close_range", Seccomp "seccomp", Exec "execve", Baton "recv",
+    SymlinkTarget "the mount's destination is a symbolic link", DirExpected "the mount's destination is not a directory",
+    FileExpected "the mount's destination is a directory, the source is not", RuntimeGone "the runtime is gone",
+    IsDirectory "it is a directory", Injected "injected by --fail",
+}

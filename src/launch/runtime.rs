@@ -1,0 +1,304 @@
+//! The loop that all actors run: perform own rows, hand the baton over, wait for it.
+
+use super::apply::apply;
+use super::baton::{ASK, Baton};
+use super::control::{Control, Verdict};
+use super::guardian::Guardian;
+use super::{Call, Cx, Done};
+use crate::error::{Error, Result, StepError};
+use crate::plan::action::Action;
+use crate::plan::{Actor, Plan, Step};
+use crate::sys::{Errno, fs, process, socket, trap};
+
+/// How far a plan got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The program runs (or has already ended).
+    Started,
+    /// The container waits for `start`.
+    Created,
+}
+
+/// Why it got no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// A row failed.
+    Row(usize, Errno, Call),
+    /// The reader stopped it before this row.
+    Stopped(usize),
+    /// The child died while it held the baton, before its last row.
+    ChildDied(usize),
+}
+
+/// Performs `plan`, the runtime's rows here and the others in the processes that it clones.
+///
+/// On a failure the undos of the rows that ran are replayed, and the report is the error.
+pub fn perform(
+    plan: &Plan,
+    cx: &mut Cx,
+    control: &mut Control,
+    guardian: &mut Option<Guardian>,
+) -> Result<Outcome> {
+    cx.ask = control.asks();
+    match drive(plan, cx, control, guardian) {
+        Ok(outcome) => Ok(outcome),
+        Err(failure) => {
+            let reached = match failure {
+                Failure::Row(row, ..) | Failure::Stopped(row) | Failure::ChildDied(row) => row,
+            };
+            let undos: Vec<_> = plan.steps.iter().take(reached + 1).filter_map(|s| s.undo.clone()).collect();
+            let ended = super::undo::undo(&undos, Some((cx.pid, cx.pidfd)), true);
+            if let Some(guardian) = guardian.take() {
+                guardian.dismiss();
+            }
+            Err(explain(plan, cx, failure, ended))
+        }
+    }
+}
+
+/// The error for a failure: everything is derived from the row and the errno.
+fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) -> Error {
+    for problem in &undo.problems {
+        eprintln!("safebox: {problem}");
+    }
+    match failure {
+        Failure::Stopped(row) => Error::Stopped(row + 1),
+        Failure::ChildDied(row) => {
+            let how = match undo.exit {
+                Some(process::Exit::Signal(s)) => {
+                    format!("killed by {}", crate::tables::signals::name(s).unwrap_or_else(|| s.to_string()))
+                }
+                Some(process::Exit::Code(c)) => format!("exited with code {c}"),
+                None => "gone".into(),
+            };
+            let oom = if undo.oom_kills > 0 {
+                "; the memory limit is too small even to build the container"
+            } else {
+                ""
+            };
+            let step = plan.steps.get(row).map(|s| s.action.to_string()).unwrap_or_default();
+            Error::msg(format!(
+                "the container process was {how} before it could start, at or after step {}: {step}{oom}",
+                row + 1
+            ))
+        }
+        Failure::Row(row, errno, call) => {
+            let Some(step) = plan.steps.get(row) else {
+                return Error::msg("a row that is not in the plan failed");
+            };
+            if let Some(e) = super::hints::exec_error(step, plan, cx, errno, call) {
+                return Error::Exec(e);
+            }
+            Error::Step(Box::new(StepError {
+                row: row + 1,
+                actor: step.actor,
+                action: step.action.to_string(),
+                call: call.name(),
+                errno,
+                hint: super::hints::hint(&step.action, errno, call),
+            }))
+        }
+    }
+}
+
+/// The runtime's side of the loop.
+fn drive(
+    plan: &Plan,
+    cx: &mut Cx,
+    control: &mut Control,
+    guardian: &mut Option<Guardian>,
+) -> std::result::Result<Outcome, Failure> {
+    let mut i = 0;
+    while let Some(step) = plan.steps.get(i) {
+        if step.actor == Actor::Runtime {
+            match control.before(plan, i, cx.pid) {
+                Verdict::Go => {}
+                Verdict::Stop => return Err(Failure::Stopped(i)),
+                Verdict::Fail(errno) => return Err(Failure::Row(i, errno, Call::Injected)),
+            }
+            perform_row(plan, step, i, cx).map_err(|e| Failure::Row(i, e, cx.call))?;
+            i += 1;
+            continue;
+        }
+        if Baton::turn(i).send(cx.baton).is_err() {
+            return Err(Failure::ChildDied(i));
+        }
+        if matches!(step.action, Action::AwaitStart { .. }) {
+            return Ok(Outcome::Created);
+        }
+        if let Some(guardian) = guardian.as_mut() {
+            guardian.stand(cx);
+        }
+        i = match wait_for_turn(plan, cx, control, i)? {
+            Some(next) => next,
+            None => return Ok(Outcome::Started),
+        };
+    }
+    Ok(Outcome::Started)
+}
+
+/// Waits for the baton: the next row, or `None` once the child has become the program.
+fn wait_for_turn(
+    plan: &Plan,
+    cx: &mut Cx,
+    control: &mut Control,
+    from: usize,
+) -> std::result::Result<Option<usize>, Failure> {
+    loop {
+        match Baton::receive(cx.baton) {
+            Ok(Some(b)) if b.pid == ASK => {
+                let row = b.next as usize;
+                let verdict = control.before(plan, row, cx.pid);
+                let (errno, pid) = match verdict {
+                    Verdict::Go => (0, 0),
+                    Verdict::Stop => (0, 1),
+                    Verdict::Fail(e) => (e as i32, 0),
+                };
+                if (Baton { next: b.next, errno, pid }).send(cx.baton).is_err() {
+                    return Err(Failure::ChildDied(row));
+                }
+                if verdict == Verdict::Stop {
+                    return Err(Failure::Stopped(row));
+                }
+            }
+            Ok(Some(b)) if b.errno != 0 => {
+                return Err(Failure::Row(
+                    b.next as usize,
+                    Errno::from_raw(b.errno),
+                    Call::from_number(b.pid),
+                ));
+            }
+            Ok(Some(b)) => {
+                if b.pid != 0 {
+                    adopt(cx, b.pid).map_err(|e| Failure::Row(b.next as usize, e, Call::PidfdOpen))?;
+                }
+                return Ok(Some(b.next as usize));
+            }
+            // End of file after the last handover is a successful exec; before it, a death.
+            Ok(None) if plan.steps[from..].iter().all(|s| s.actor == Actor::Init) => return Ok(None),
+            Ok(None) => return Err(Failure::ChildDied(from)),
+            Err(e) => return Err(Failure::Row(from, e, Call::Baton)),
+        }
+    }
+}
+
+/// Init was cloned by a Joiner as this process's own child; the Joiner has done its work.
+fn adopt(cx: &mut Cx, pid: i32) -> Done {
+    let joiner = cx.pid;
+    fs::close(cx.pidfd);
+    cx.pid = pid;
+    cx.pidfd = process::pidfd_open(pid)?;
+    process::wait(joiner, 0).map(drop)
+}
+
+/// One row; the clones are the loop's own business.
+fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
+    match &step.action {
+        Action::Spawn { namespaces, cgroup } => {
+            cx.call = Call::Threads;
+            // A second thread could hold a lock that the child would wait for forever.
+            if process::threads()? != 1 {
+                return Err(Errno::EBUSY);
+            }
+            cx.call = Call::Socketpair;
+            let (ours, theirs) = socket::seqpacket_pair()?;
+            cx.call = Call::Clone;
+            let cgroup = cgroup.as_ref().map(|slot| cx.fd(slot));
+            match process::clone3(*namespaces, cgroup, false)? {
+                process::Cloned::Child => {
+                    trap::arm();
+                    fs::close(ours);
+                    cx.baton = theirs;
+                    cx.me = plan.steps[row + 1..]
+                        .iter()
+                        .map(|s| s.actor)
+                        .find(|a| *a != Actor::Runtime)
+                        .unwrap_or(Actor::Init);
+                    child(plan, cx)
+                }
+                process::Cloned::Parent { pid, pidfd } => {
+                    fs::close(theirs);
+                    (cx.pid, cx.pidfd, cx.baton) = (pid, pidfd, ours);
+                    Ok(())
+                }
+            }
+        }
+        action => apply(action, cx),
+    }
+}
+
+/// The loop of a child: waits for the baton, performs its rows, and hands it back. Never returns.
+fn child(plan: &Plan, cx: &mut Cx) -> ! {
+    let Ok(Some(turn)) = Baton::receive(cx.baton) else { process::exit_now(1) };
+    let mut i = turn.next as usize;
+    loop {
+        let Some(step) = plan.steps.get(i) else { process::exit_now(1) };
+        if step.actor != cx.me {
+            hand_back(cx, i);
+            let Ok(Some(turn)) = Baton::receive(cx.baton) else { process::exit_now(1) };
+            i = turn.next as usize;
+            continue;
+        }
+        if cx.ask {
+            ask(cx, i);
+        }
+        if let Action::SpawnSibling { namespaces } = step.action {
+            spawn_sibling(plan, cx, i, namespaces);
+        } else if let Err(errno) = apply(&step.action, cx) {
+            fail(plan, cx, i, errno);
+        }
+        i += 1;
+    }
+}
+
+/// The Joiner's clone: the sibling waits for the baton, the Joiner reports its pid and is done.
+fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, namespaces: u64) {
+    cx.call = Call::Clone;
+    match process::clone3(namespaces, None, true) {
+        Ok(process::Cloned::Child) => {
+            cx.me = Actor::Init;
+            cx.pid = 0;
+            child(plan, cx)
+        }
+        Ok(process::Cloned::Parent { pid, .. }) => {
+            let told = (Baton { next: row as u32 + 1, errno: 0, pid }).send(cx.baton);
+            process::exit_now(i32::from(told.is_err()))
+        }
+        Err(errno) => fail(plan, cx, row, errno),
+    }
+}
+
+fn hand_back(cx: &Cx, row: usize) {
+    if Baton::turn(row).send(cx.baton).is_err() {
+        process::exit_now(1);
+    }
+}
+
+/// Asks the runtime whether row `row` may run; a failure it injects is reported as any other.
+fn ask(cx: &mut Cx, row: usize) {
+    let question = Baton { next: row as u32, errno: 0, pid: ASK };
+    let answer = question.send(cx.baton).and_then(|()| Baton::receive(cx.baton));
+    match answer {
+        Ok(Some(b)) if b.pid == 0 && b.errno == 0 => {}
+        Ok(Some(b)) if b.errno != 0 => {
+            let report = Baton::failed(row, Errno::from_raw(b.errno), Call::Injected);
+            process::exit_now(1 + i32::from(report.send(cx.baton).is_err()))
+        }
+        _ => process::exit_now(1),
+    }
+}
+
+/// Reports a failed row to whoever listens (the runtime, or `start` on the report pipe) and ends.
+fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
+    let report = Baton::failed(row, errno, cx.call);
+    let mut told = report.send(cx.baton).is_ok();
+    if !told
+        && let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
+            Action::AwaitStart { report, .. } => Some(report),
+            _ => None,
+        })
+    {
+        told = fs::write_all(cx.fd(slot), &report.to_bytes()).is_ok();
+    }
+    process::exit_now(if told { 1 } else { 125 })
+}

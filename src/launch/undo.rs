@@ -1,0 +1,76 @@
+//! Taking a container back: the undos of its rows, in reverse. Used by a create that failed, by
+//! `delete`, and by the guardian of a launcher that died. Each undo may find its work done already.
+
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use crate::plan::Undo;
+use crate::sys::process::{self, Exit};
+use crate::sys::{Errno, fs};
+
+/// What undoing found.
+#[derive(Debug, Clone, Default)]
+pub struct Undone {
+    /// How the container process ended, where it was this process's child.
+    pub exit: Option<Exit>,
+    /// What could not be undone, in words.
+    pub problems: Vec<String>,
+    /// Processes that were killed for lack of memory before all this.
+    pub oom_kills: u64,
+}
+
+/// Replays `undos` in reverse. `child` is the container process as (pid, pidfd), if there is one;
+/// `ours` says that it is this process's child and must be waited for.
+pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
+    let mut done = Undone::default();
+    for undo in undos.iter().rev() {
+        match undo {
+            Undo::Kill => {
+                let Some((pid, pidfd)) = child.filter(|(pid, _)| *pid != 0) else { continue };
+                // Gone already is what is wanted.
+                process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
+                if ours {
+                    done.exit = process::wait(pid, 0).ok().flatten().map(|(_, exit)| exit);
+                }
+            }
+            Undo::Cgroup(path) => {
+                let path = Path::new(path);
+                done.oom_kills += crate::cgroup::ops::events(path).oom_kills;
+                if let Err(e) = crate::cgroup::ops::remove(path) {
+                    done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
+                }
+            }
+            Undo::StateDir(path) => {
+                if let Err(e) = remove_state(Path::new(path)) {
+                    done.problems.push(format!("state directory {path} cannot be removed: {e}"));
+                }
+            }
+        }
+    }
+    done
+}
+
+/// Removes a container's directory: the files that are ours, then the directory.
+pub fn remove_state(dir: &Path) -> Result<(), Errno> {
+    let path = crate::plan::lower::cpath(dir).map_err(|_| Errno::EINVAL)?;
+    let fd = match fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)
+    {
+        Ok(fd) => fs::own(fd),
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    let entries =
+        std::fs::read_dir(dir).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    for entry in entries.flatten() {
+        let Ok(name) = std::ffi::CString::new(entry.file_name().into_encoded_bytes()) else { continue };
+        match fs::unlinkat(fd, &name, 0) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    match fs::unlinkat(libc::AT_FDCWD, &path, libc::AT_REMOVEDIR) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(e) => Err(e),
+    }
+}

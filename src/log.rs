@@ -1,0 +1,61 @@
+//! The log that callers of runc read: one JSON object per failing call, none on success.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use crate::cli::{Global, LogFormat};
+
+/// Where messages go.
+#[derive(Debug, Clone)]
+pub struct Log {
+    file: Option<PathBuf>,
+    format: LogFormat,
+    debug: bool,
+}
+
+impl Log {
+    /// The log that the command line asks for.
+    pub fn new(global: &Global) -> Self {
+        Log { file: global.log.clone(), format: global.log_format, debug: global.debug }
+    }
+
+    /// Reports a failure: to the log file in its format, and always to stderr, since Podman reads it there.
+    pub fn error(&self, text: &str) {
+        self.to_file("error", text);
+        if self.file.is_none() && self.format == LogFormat::Json {
+            eprintln!("{}", json("error", text));
+        } else {
+            eprintln!("safebox: {text}");
+        }
+    }
+
+    /// Says what is done, with `--debug`.
+    pub fn debug(&self, text: &str) {
+        if !self.debug {
+            return;
+        }
+        match &self.file {
+            Some(_) => self.to_file("debug", text),
+            None if self.format == LogFormat::Json => eprintln!("{}", json("debug", text)),
+            None => eprintln!("safebox: {text}"),
+        }
+    }
+
+    fn to_file(&self, level: &str, text: &str) {
+        let Some(path) = &self.file else { return };
+        let line = match self.format {
+            LogFormat::Json => json(level, text),
+            LogFormat::Text => format!("time={:?} level={level} msg={text:?}", crate::state::now()),
+        };
+        let opened = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
+        if let Err(e) = opened.and_then(|mut f| writeln!(f, "{line}")) {
+            eprintln!("safebox: --log {}: {e}", path.display());
+        }
+    }
+}
+
+fn json(level: &str, text: &str) -> String {
+    serde_json::json!({ "level": level, "msg": text, "time": crate::state::now() }).to_string()
+}

@@ -1,0 +1,340 @@
+//! The vocabulary of a plan: one [`Action`] per kernel operation, already lowered.
+//!
+//! What an action *means* is here (fields, how it prints, why it is done); what it *does* is in
+//! `launch::apply`. Everything a row needs is ready made (C strings, masks, pointer arrays, BPF), so
+//! performing it takes system calls and nothing else.
+
+use std::ffi::CString;
+use std::rc::Rc;
+
+use super::Slot;
+use super::lower::CStrArray;
+use crate::cgroup::devices::BpfInsn;
+use crate::hooks::HookKind;
+use crate::sys::mount::MountAttr;
+use crate::sys::process::SchedAttr;
+use crate::tables::namespaces::NsKind;
+
+/// What must exist at a mount's destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A directory; made if missing.
+    Dir,
+    /// A regular file; made empty if missing.
+    File,
+    /// What the source is.
+    AsSource,
+}
+
+/// A place inside the container, resolved below the root's descriptor when the row runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The container's root mount.
+    pub root: Slot,
+    /// Relative to it, cleaned; empty for the root itself.
+    pub path: CString,
+    /// What to make if nothing is there.
+    pub kind: TargetKind,
+}
+
+/// One mount_setattr(2): to the mount alone or to everything below it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetAttr {
+    /// `AT_RECURSIVE`.
+    pub recursive: bool,
+    /// What to change.
+    pub attr: MountAttr,
+}
+
+/// One kernel operation, or the few that only make sense together.
+///
+/// Paths named `path` without a slot are the runtime's own, outside the container.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // each variant's `why` documents it, and users see that
+pub enum Action {
+    // What the runtime does before the container exists.
+    StateDir {
+        path: CString,
+        lock: Slot,
+    },
+    StateFile {
+        dir: CString,
+        name: CString,
+        bytes: Rc<Vec<u8>>,
+    },
+    Fifo {
+        path: CString,
+        to: Slot,
+    },
+    CgroupDir {
+        path: CString,
+        parents: Vec<CString>,
+    },
+    CgroupEnable {
+        path: CString,
+        value: Vec<u8>,
+    },
+    CgroupWrite {
+        path: CString,
+        value: Vec<u8>,
+    },
+    CgroupOpen {
+        path: CString,
+        to: Slot,
+    },
+    DeviceFilter {
+        cgroup: Slot,
+        program: Rc<Vec<BpfInsn>>,
+    },
+    OpenTree {
+        source: CString,
+        at: Option<Slot>,
+        recursive: bool,
+        device: Option<(u32, u32)>,
+        to: Slot,
+    },
+    OpenNs {
+        path: CString,
+        kind: NsKind,
+        to: Slot,
+    },
+    OpenPidfd {
+        pid: i32,
+        to: Slot,
+    },
+    TimeOffsets {
+        value: Vec<u8>,
+    },
+    // The clone, and what only the outside may do to the child.
+    Spawn {
+        namespaces: u64,
+        cgroup: Option<Slot>,
+    },
+    SpawnSibling {
+        namespaces: u64,
+    },
+    JoinNs {
+        ns: Slot,
+        flags: u64,
+        kind: Option<NsKind>,
+    },
+    RecordPid {
+        dir: CString,
+        name: CString,
+        temp: CString,
+    },
+    CgroupJoin {
+        path: CString,
+    },
+    IdMapWrite {
+        file: &'static str,
+        value: Vec<u8>,
+    },
+    OomScoreAdj {
+        value: i32,
+    },
+    Prlimit {
+        resource: u32,
+        soft: u64,
+        hard: u64,
+    },
+    Idmap {
+        tree: Slot,
+        propagation: u64,
+    },
+    Hooks {
+        kind: HookKind,
+        state: Rc<crate::hooks::HookRun>,
+    },
+    Created {
+        from: CString,
+        to: CString,
+    },
+    PidFile {
+        path: CString,
+        temp: CString,
+    },
+    // Init, still seeing the host.
+    CleanSignals,
+    NewSession,
+    BecomeRoot {
+        keep_groups: bool,
+    },
+    Undumpable,
+    NewCgroupNs,
+    SetHostname {
+        name: CString,
+    },
+    SetDomainname {
+        name: CString,
+    },
+    LoopbackUp,
+    Propagation {
+        flags: u64,
+    },
+    AttachRoot {
+        root: Slot,
+    },
+    OpenDir {
+        root: Slot,
+        path: CString,
+        to: Slot,
+    },
+    MakeTarget {
+        target: Target,
+    },
+    MountFs {
+        fs: CString,
+        data: Vec<(CString, Option<CString>)>,
+        attrs: u64,
+        after: Vec<SetAttr>,
+        target: Option<Target>,
+        keep: Option<Slot>,
+    },
+    MoveTree {
+        tree: Slot,
+        before: Vec<SetAttr>,
+        target: Target,
+    },
+    Remount {
+        target: Target,
+        changes: Vec<SetAttr>,
+    },
+    DeviceNode {
+        root: Slot,
+        path: CString,
+        parent: Option<CString>,
+        mode: u32,
+        dev: u64,
+        uid: u32,
+        gid: u32,
+    },
+    Symlink {
+        root: Slot,
+        path: CString,
+        to: CString,
+    },
+    EmptyDir {
+        to: Slot,
+    },
+    Mask {
+        root: Slot,
+        path: CString,
+        null: Slot,
+        empty: Slot,
+    },
+    ReadonlyPath {
+        root: Slot,
+        path: CString,
+    },
+    Pty {
+        devpts: Slot,
+        master: Slot,
+        slave: Slot,
+        size: Option<(u16, u16)>,
+    },
+    SendPty {
+        master: Slot,
+        socket: Slot,
+    },
+    ConsoleMount {
+        slave: Slot,
+        target: Target,
+    },
+    Sysctl {
+        proc: Slot,
+        path: CString,
+        value: Vec<u8>,
+    },
+    Pivot {
+        root: Slot,
+    },
+    Chroot {
+        root: Slot,
+    },
+    RootAttr {
+        root: Slot,
+        change: SetAttr,
+    },
+    // The tail that `run`, `start` and `exec` share.
+    MakeCwd {
+        root: Slot,
+        path: CString,
+        uid: u32,
+        gid: u32,
+    },
+    TakeTty {
+        slave: Slot,
+    },
+    Scheduler(SchedAttr),
+    IoPriority {
+        value: i32,
+    },
+    Personality {
+        value: u64,
+    },
+    Keyring {
+        name: Option<CString>,
+    },
+    ExecLabel {
+        proc: Slot,
+        file: CString,
+        value: Vec<u8>,
+    },
+    Bounding {
+        keep: u64,
+    },
+    KeepCaps,
+    SetGroups {
+        gids: Vec<u32>,
+    },
+    SetGid {
+        gid: u32,
+    },
+    SetUid {
+        uid: u32,
+    },
+    Umask {
+        mask: u32,
+    },
+    Caps {
+        effective: u64,
+        permitted: u64,
+        inheritable: u64,
+    },
+    Ambient {
+        caps: Vec<u8>,
+    },
+    NoNewPrivs,
+    VerifyCreds {
+        uid: u32,
+        gid: u32,
+        effective: u64,
+        permitted: u64,
+        inheritable: u64,
+    },
+    ChangeDir {
+        path: CString,
+    },
+    DieWithRuntime,
+    FindProgram {
+        candidates: Rc<Vec<CString>>,
+    },
+    CloseFds {
+        keep: u32,
+    },
+    AwaitStart {
+        start: Slot,
+        report: Slot,
+    },
+    Seccomp {
+        filter: Rc<Vec<libc::sock_filter>>,
+        flags: u32,
+        what: &'static str,
+    },
+    Exec {
+        candidates: Rc<Vec<CString>>,
+        argv: Rc<CStrArray>,
+        envp: Rc<CStrArray>,
+    },
+}

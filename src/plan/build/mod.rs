@@ -1,0 +1,272 @@
+//! From a config to a plan: the recipe. Its functions read like the list of rows they append.
+
+mod inside;
+mod mounts;
+mod outside;
+mod tail;
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::{Plan, Slot, Undo};
+use crate::cgroup::Layout;
+use crate::config::{Config, Process};
+use crate::error::{Error, Result};
+use crate::hooks::{HookKind, HookRun};
+use crate::host::Host;
+use crate::tables::namespaces::NsKind;
+
+/// Headings of `explain`.
+pub mod part {
+    #![allow(missing_docs)]
+    pub const STATE: &str = "state: the name is taken, the undo is on disk";
+    pub const CGROUP: &str = "cgroup: limits before the first process";
+    pub const SOURCES: &str = "sources: host paths are resolved once";
+    pub const CLONE: &str = "clone: one child in new namespaces";
+    pub const OUTSIDE: &str = "outside: what only the host may give the child";
+    pub const START: &str = "init: a clean process, root of nothing but its namespaces";
+    pub const ROOT: &str = "root: the rootfs enters the mount namespace";
+    pub const MOUNTS: &str = "mounts";
+    pub const DEV: &str = "devices";
+    pub const MASKS: &str = "masks: what the kernel shows but the container must not use";
+    pub const PIVOT: &str = "pivot: the host's tree is let go";
+    pub const DROP: &str = "drop: ids, capabilities, privileges";
+    pub const CREATED: &str = "created: waiting for start";
+    pub const EXEC: &str = "exec: filter and program";
+}
+
+/// A compiled filter, ready for its row.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// The program.
+    pub program: Rc<Vec<libc::sock_filter>>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+    /// What `explain` calls it.
+    pub what: &'static str,
+}
+
+/// How the container's terminal is handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// stdin, stdout and stderr are the caller's.
+    Inherit,
+    /// A pty; its master end goes over the socket in [`Options::console`].
+    Pty,
+}
+
+/// What the command line and the verb add to the config.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `create`: stop before the program and wait for `start`.
+    pub wait_for_start: bool,
+    /// `run` in the foreground: the container dies with the runtime.
+    pub die_with_runtime: bool,
+    /// Give the rootfs an idmapped mount of the new user namespace.
+    pub idmap_root: bool,
+    /// Terminal.
+    pub console: Console,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// Descriptors 3.. that the program keeps.
+    pub preserve_fds: u32,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// A window size for the pty where the config gives none: (rows, columns).
+    pub window: Option<(u16, u16)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            wait_for_start: false,
+            die_with_runtime: false,
+            idmap_root: false,
+            console: Console::Inherit,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserve_fds: 0,
+            pid_file: None,
+            window: None,
+        }
+    }
+}
+
+/// All that a plan is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Container id.
+    pub id: &'a str,
+    /// The config, hardened.
+    pub config: &'a Config,
+    /// The machine.
+    pub host: &'a Host,
+    /// Absolute path of the bundle.
+    pub bundle: &'a Path,
+    /// Absolute path of the rootfs.
+    pub rootfs: &'a Path,
+    /// The container's state directory.
+    pub state_dir: &'a Path,
+    /// `state.json`.
+    pub state: &'a [u8],
+    /// The state that hooks read on stdin.
+    pub hook_state: &'a serde_json::Value,
+    /// cgroups and limits.
+    pub cgroups: &'a Layout,
+    /// seccomp filters in the order of loading.
+    pub filters: &'a [Filter],
+    /// Verb and flags.
+    pub options: &'a Options,
+}
+
+/// Slots that the runtime fills before the first row.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// `O_PATH` descriptor of the rootfs.
+    pub rootfs: Slot,
+    /// The socket that takes the pty's master end.
+    pub console: Slot,
+}
+
+/// The plan under construction and what its parts share.
+struct Builder<'a> {
+    plan: Plan,
+    input: Input<'a>,
+    given: Given,
+    /// The container's root mount.
+    root: Slot,
+    /// Directory in which device nodes are made.
+    dev: Option<Slot>,
+    /// The container's devpts.
+    devpts: Option<Slot>,
+    /// A procfs that nothing can be mounted over.
+    proc: Option<Slot>,
+    /// A copy of /dev/null, to cover masked files.
+    null: Option<Slot>,
+    /// Sources taken before clone: (index in `config.mounts`, slot).
+    sources: Vec<(usize, Slot)>,
+    /// Sources of cgroup binds: (name of the directory, slot).
+    cgroup_sources: Vec<(String, Slot)>,
+    /// Namespaces that Init joins itself.
+    joined_by_init: Vec<(NsKind, Slot)>,
+    /// The master's and the slave's slots of the pty.
+    pty: Option<(Slot, Slot)>,
+}
+
+impl Builder<'_> {
+    fn process(&self) -> Result<&Process> {
+        self.input.config.process.as_ref().ok_or_else(|| {
+            Error::Config(crate::config::ConfigError::new("/process", "required to start a container"))
+        })
+    }
+
+    fn new_userns(&self) -> bool {
+        self.input.config.is_new(NsKind::User)
+    }
+
+    /// Whether Init lives in a user namespace other than the runtime's.
+    fn in_userns(&self) -> bool {
+        self.input.config.namespace(NsKind::User).is_some()
+    }
+
+    fn hook_run(&self, kind: HookKind, hooks: &[crate::config::Hook]) -> Rc<HookRun> {
+        let status =
+            if matches!(kind, HookKind::CreateContainer | HookKind::CreateRuntime | HookKind::Prestart) {
+                "creating"
+            } else {
+                "created"
+            };
+        let mut state = self.input.hook_state.clone();
+        state["status"] = status.into();
+        Rc::new(HookRun {
+            hooks: hooks.to_vec(),
+            state,
+            bundle: self.input.bundle.to_path_buf(),
+            namespaces: namespaces(self.input.config),
+        })
+    }
+}
+
+/// The `CLONE_NEW*` flags of all namespaces that the container does not share with the runtime.
+pub fn namespaces(config: &Config) -> u64 {
+    config.namespaces.iter().fold(0, |bits, n| bits | n.kind.row().flag)
+}
+
+/// Builds the plan that creates a container and, in the end, becomes it.
+pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
+    let mut plan = Plan::default();
+    let given = Given { rootfs: plan.slot("rootfs"), console: plan.slot("console socket") };
+    let root = plan.slot("root");
+    let mut b = Builder {
+        plan,
+        input,
+        given,
+        root,
+        dev: None,
+        devpts: None,
+        proc: None,
+        null: None,
+        sources: Vec::new(),
+        cgroup_sources: Vec::new(),
+        joined_by_init: Vec::new(),
+        pty: None,
+    };
+    b.state()?;
+    b.cgroups()?;
+    b.sources()?;
+    b.spawn()?;
+    b.outside()?;
+    b.start()?;
+    b.root()?;
+    b.mounts()?;
+    b.devices()?;
+    b.console()?;
+    b.sysctls()?;
+    b.cwd()?;
+    b.masks()?;
+    b.hooks_before_pivot();
+    b.pivot();
+    let created = input.options.wait_for_start.then(|| b.created()).transpose()?;
+    let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
+        .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
+    tail::append(
+        &mut b.plan,
+        &tail::Tail {
+            process: input.config.process.as_ref().ok_or_else(|| Error::msg("process: missing"))?,
+            pty_slave: b.pty.as_ref().map(|(_, s)| s.clone()),
+            proc: b.proc.clone(),
+            personality: input.config.personality,
+            keyring: (!input.options.no_new_keyring).then(|| input.id),
+            filters: input.filters,
+            preserve_fds: input.options.preserve_fds,
+            die_with_runtime: input.options.die_with_runtime,
+            may_set_groups: true,
+            created,
+            start_hooks,
+            host: input.host,
+        },
+    )?;
+    let (plan, given) = (b.plan, b.given);
+    super::check::check(&plan, input.config)?;
+    Ok((plan, given))
+}
+
+/// `dir/name` as a C string.
+fn cjoin(dir: &Path, name: &str) -> Result<CString> {
+    super::lower::cpath(&dir.join(name))
+}
+
+/// A path as text for an [`Undo`]; state paths and cgroup paths are valid UTF-8 by construction.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The undo of the state directory.
+fn state_undo(dir: &Path) -> Undo {
+    Undo::StateDir(text(dir))
+}
+
+pub use tail::{ExecInput, build_exec};

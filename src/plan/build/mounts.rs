@@ -1,0 +1,358 @@
+//! The container's mounts, in the config's order, and its devices.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use super::{Builder, part};
+use crate::config::Mount;
+use crate::error::Result;
+use crate::plan::action::{Action, SetAttr, Target, TargetKind};
+use crate::plan::lower::{cpath, cstring, in_root};
+use crate::plan::{Actor::Init, Slot};
+use crate::sys::mount::MountAttr;
+
+/// The devices that config-linux.md promises ("Default Devices"): (name, major, minor).
+const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Names in /dev that lead elsewhere (config-linux.md, "Dev symbolic links").
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+impl Builder<'_> {
+    /// Every entry of `mounts`.
+    pub(super) fn mounts(&mut self) -> Result<()> {
+        self.targets_for_the_owner()?;
+        for i in 0..self.input.config.mounts.len() {
+            let mount = &self.input.config.mounts[i];
+            if mount.remount {
+                self.remount(mount)?;
+            } else if mount.bind.is_some() {
+                self.bind(i, mount)?;
+            } else if mount.fs_type.as_deref() == Some("cgroup") {
+                self.cgroup_mount(mount)?;
+            } else {
+                self.new_fs(mount)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Without an idmapped rootfs its owner is nobody inside: what is missing must be made by the runtime.
+    fn targets_for_the_owner(&mut self) -> Result<()> {
+        if !self.in_userns() || self.input.options.idmap_root {
+            return Ok(());
+        }
+        let mut covered: Vec<&Path> = Vec::new();
+        let at =
+            self.plan.steps.iter().position(|s| matches!(s.action, Action::OpenTree { .. })).unwrap_or(0);
+        let mut rows = Vec::new();
+        for mount in &self.input.config.mounts {
+            let destination = mount.destination.as_path();
+            if covered.iter().any(|c| destination.starts_with(c)) || mount.remount {
+                continue;
+            }
+            covered.push(destination);
+            let file = mount.bind.is_some()
+                && mount.source.as_deref().is_some_and(|s| self.input.bundle.join(s).is_file());
+            let kind = if file { TargetKind::File } else { TargetKind::Dir };
+            let target = Target { root: self.given.rootfs.clone(), path: in_root(destination)?, kind };
+            rows.push(crate::plan::Step {
+                actor: crate::plan::Actor::Runtime,
+                action: Action::MakeTarget { target },
+                undo: None,
+                part: part::SOURCES,
+            });
+        }
+        self.plan.steps.splice(at..at, rows);
+        Ok(())
+    }
+
+    fn target(&self, mount: &Mount, kind: TargetKind) -> Result<Target> {
+        Ok(Target { root: self.root.clone(), path: in_root(&mount.destination)?, kind })
+    }
+
+    fn remount(&mut self, mount: &Mount) -> Result<()> {
+        let changes = changes(mount, 0);
+        let target = self.target(mount, TargetKind::AsSource)?;
+        self.plan.push(Init, part::MOUNTS, Action::Remount { target, changes });
+        Ok(())
+    }
+
+    fn bind(&mut self, index: usize, mount: &Mount) -> Result<()> {
+        let Some((_, tree)) = self.sources.iter().find(|(i, _)| *i == index) else { return Ok(()) };
+        // A copy of a shared mount is its peer: without this, mounts made inside would appear on the host.
+        let before = changes(mount, libc::MS_SLAVE);
+        let move_tree = Action::MoveTree {
+            tree: tree.clone(),
+            before,
+            target: self.target(mount, TargetKind::AsSource)?,
+        };
+        self.plan.push(Init, part::MOUNTS, move_tree);
+        Ok(())
+    }
+
+    fn new_fs(&mut self, mount: &Mount) -> Result<()> {
+        let fs = mount.fs_type.as_deref().unwrap_or("none");
+        let name = mount.destination.to_string_lossy();
+        let is_dev = name == "/dev";
+        let keep = match (fs, &*name) {
+            ("proc", "/proc") => Some(self.plan.slot("proc")),
+            ("devpts", _) => Some(self.plan.slot("devpts")),
+            (_, "/dev") => Some(self.plan.slot("dev")),
+            _ => None,
+        };
+        let mut data = fs_data(mount)?;
+        if fs == "tmpfs" && self.in_userns() {
+            data.retain(|(k, _)| k.to_bytes() != b"huge");
+        }
+        // Nodes are made in /dev first; if it is to be read-only, that comes last.
+        let attrs = if is_dev { mount.attr_set & !libc::MOUNT_ATTR_RDONLY } else { mount.attr_set };
+        let after = propagation(mount);
+        let row = Action::MountFs {
+            fs: cstring("type", fs)?,
+            data,
+            attrs: attrs | mount.rec_attr_set,
+            after,
+            target: Some(self.target(mount, TargetKind::Dir)?),
+            keep: keep.clone(),
+        };
+        self.plan.push(Init, part::MOUNTS, row);
+        match (fs, keep) {
+            ("proc", Some(slot)) => self.proc = Some(slot),
+            ("devpts", Some(slot)) if name == "/dev/pts" => self.devpts = Some(slot),
+            (_, Some(slot)) if is_dev => self.dev = Some(slot),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The container's own cgroups: the namespace's view on v2, bind mounts of its groups otherwise.
+    fn cgroup_mount(&mut self, mount: &Mount) -> Result<()> {
+        let target = self.target(mount, TargetKind::Dir)?;
+        if self.cgroup_sources.is_empty() {
+            if self.input.cgroups.groups.is_empty() {
+                return Ok(());
+            }
+            let row = Action::MountFs {
+                fs: c"cgroup2".into(),
+                data: Vec::new(),
+                attrs: mount.attr_set,
+                after: Vec::new(),
+                target: Some(target),
+                keep: None,
+            };
+            self.plan.push(Init, part::MOUNTS, row);
+            return Ok(());
+        }
+        if self.input.host.cgroups.is_v2() {
+            let (_, tree) = self.cgroup_sources[0].clone();
+            self.plan.push(
+                Init,
+                part::MOUNTS,
+                Action::MoveTree { tree, before: changes(mount, libc::MS_PRIVATE), target },
+            );
+            return Ok(());
+        }
+        self.cgroup_v1_mounts(mount, target)
+    }
+
+    fn cgroup_v1_mounts(&mut self, mount: &Mount, target: Target) -> Result<()> {
+        let tmpfs = self.plan.slot("cgroups");
+        let row = Action::MountFs {
+            fs: c"tmpfs".into(),
+            data: vec![(c"mode".into(), Some(c"0755".into())), (c"size".into(), Some(c"64k".into()))],
+            attrs: mount.attr_set & !libc::MOUNT_ATTR_RDONLY,
+            after: Vec::new(),
+            target: Some(target),
+            keep: Some(tmpfs.clone()),
+        };
+        self.plan.push(Init, part::MOUNTS, row);
+        for (name, tree) in self.cgroup_sources.clone() {
+            let target =
+                Target { root: tmpfs.clone(), path: cstring("cgroup", &name)?, kind: TargetKind::Dir };
+            let before = changes(mount, libc::MS_PRIVATE);
+            self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
+            if name.contains(',') {
+                for one in name.split(',') {
+                    let link = Action::Symlink {
+                        root: tmpfs.clone(),
+                        path: cstring("cgroup", one)?,
+                        to: cstring("cgroup", &name)?,
+                    };
+                    self.plan.push(Init, part::MOUNTS, link);
+                }
+            }
+        }
+        if mount.attr_set & libc::MOUNT_ATTR_RDONLY != 0 {
+            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+            let change = SetAttr { recursive: false, attr };
+            self.plan.push(Init, part::MOUNTS, Action::RootAttr { root: tmpfs, change });
+        }
+        Ok(())
+    }
+
+    /// The default devices, the config's, and the links of /dev; nothing where /dev is a bind of the caller's.
+    pub(super) fn devices(&mut self) -> Result<()> {
+        let bound =
+            self.input.config.mounts.iter().any(|m| m.destination == Path::new("/dev") && m.bind.is_some());
+        if bound {
+            return Ok(());
+        }
+        let dev = self.dev_dir();
+        for (name, major, minor) in DEFAULT_DEVICES {
+            self.device(&dev, name, 'c', (major, minor), 0o666, (0, 0))?;
+        }
+        for d in &self.input.config.devices {
+            let name = d.path.to_string_lossy();
+            let in_dev = name.strip_prefix("/dev/");
+            let (root, path) = match in_dev {
+                Some(path) => (dev.clone(), path.to_string()),
+                None => (self.root.clone(), name.trim_start_matches('/').to_string()),
+            };
+            if DEFAULT_DEVICES.iter().any(|(n, ma, mi)| in_dev == Some(n) && (*ma, *mi) == (d.major, d.minor))
+            {
+                continue;
+            }
+            self.device(&root, &path, d.kind, (d.major, d.minor), d.mode, (d.uid, d.gid))?;
+        }
+        for (name, to) in LINKS {
+            let link =
+                Action::Symlink { root: dev.clone(), path: cstring("link", name)?, to: cstring("link", to)? };
+            self.plan.push(Init, part::DEV, link);
+        }
+        self.readonly_dev(dev);
+        Ok(())
+    }
+
+    fn readonly_dev(&mut self, dev: Slot) {
+        let mount = self.input.config.mounts.iter().find(|m| m.destination == Path::new("/dev"));
+        if mount.is_some_and(|m| m.attr_set & libc::MOUNT_ATTR_RDONLY != 0) {
+            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+            let change = SetAttr { recursive: false, attr };
+            self.plan.push(Init, part::DEV, Action::RootAttr { root: dev, change });
+        }
+    }
+
+    /// The directory for device nodes: the mount at /dev, or the rootfs's own.
+    fn dev_dir(&mut self) -> Slot {
+        if let Some(dev) = &self.dev {
+            return dev.clone();
+        }
+        let dev = self.plan.slot("dev");
+        self.plan.push(
+            Init,
+            part::DEV,
+            Action::OpenDir { root: self.root.clone(), path: c"dev".into(), to: dev.clone() },
+        );
+        self.dev = Some(dev.clone());
+        dev
+    }
+
+    fn device(
+        &mut self,
+        root: &Slot,
+        path: &str,
+        kind: char,
+        id: (u32, u32),
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Result<()> {
+        // mknod is not allowed in a user namespace: the host's node is shown instead.
+        if self.in_userns() {
+            let tree = self.plan.slot(path);
+            let device = (kind == 'c').then_some(id);
+            let source = cpath(&Path::new("/dev").join(path))?;
+            let open = Action::OpenTree { source, at: None, recursive: false, device, to: tree.clone() };
+            self.plan.push(Init, part::DEV, open);
+            let target =
+                Target { root: root.clone(), path: cstring("device", path)?, kind: TargetKind::File };
+            self.plan.push(Init, part::DEV, Action::MoveTree { tree, before: Vec::new(), target });
+            return Ok(());
+        }
+        let format = match kind {
+            'b' => libc::S_IFBLK,
+            'p' => libc::S_IFIFO,
+            _ => libc::S_IFCHR,
+        };
+        let parent = path.rsplit_once('/').map(|(p, _)| cstring("device", p)).transpose()?;
+        let node = Action::DeviceNode {
+            root: root.clone(),
+            path: cstring("device", path)?,
+            parent,
+            mode: format | mode,
+            dev: libc::makedev(id.0, id.1),
+            uid: owner.0,
+            gid: owner.1,
+        };
+        self.plan.push(Init, part::DEV, node);
+        Ok(())
+    }
+
+    /// A verified copy of the host's /dev/null, for masks.
+    pub(super) fn null_device(&mut self) -> Result<Slot> {
+        if let Some(null) = &self.null {
+            return Ok(null.clone());
+        }
+        let null = self.plan.slot("null");
+        let open = Action::OpenTree {
+            source: c"/dev/null".into(),
+            at: None,
+            recursive: false,
+            device: Some((1, 3)),
+            to: null.clone(),
+        };
+        self.plan.push(Init, part::MASKS, open);
+        self.null = Some(null.clone());
+        Ok(null)
+    }
+}
+
+/// What fsconfig takes: the source's name, then the options.
+fn fs_data(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
+    let mut data = Vec::with_capacity(mount.data.len() + 1);
+    // The name shown in mountinfo; file systems that read it (overlay does not) want it too.
+    if let Some(source) = mount.source.as_deref().filter(|s| !s.is_empty()) {
+        data.push((c"source".into(), Some(cstring("source", source)?)));
+    }
+    for (key, value) in &mount.data {
+        let value = value.as_deref().map(|v| cstring(key, v)).transpose()?;
+        data.push((cstring("option", key)?, value));
+    }
+    Ok(data)
+}
+
+fn propagation(mount: &Mount) -> Vec<SetAttr> {
+    mount
+        .propagation
+        .iter()
+        .map(|p| SetAttr {
+            recursive: p & libc::MS_REC != 0,
+            attr: MountAttr { propagation: p & !libc::MS_REC, ..MountAttr::default() },
+        })
+        .collect()
+}
+
+/// The mount_setattr(2) calls for a mount's options; `default` is the propagation where the config names none.
+fn changes(mount: &Mount, default: u64) -> Vec<SetAttr> {
+    let mut out = propagation(mount);
+    if out.is_empty() && default != 0 {
+        let attr = MountAttr { propagation: default, ..MountAttr::default() };
+        out.push(SetAttr { recursive: true, attr });
+    }
+    if mount.rec_attr_set | mount.rec_attr_clr != 0 {
+        let attr =
+            MountAttr { attr_set: mount.rec_attr_set, attr_clr: mount.rec_attr_clr, ..MountAttr::default() };
+        out.push(SetAttr { recursive: true, attr });
+    }
+    if mount.attr_set | mount.attr_clr != 0 {
+        let attr = MountAttr { attr_set: mount.attr_set, attr_clr: mount.attr_clr, ..MountAttr::default() };
+        out.push(SetAttr { recursive: false, attr });
+    }
+    out
+}

@@ -1,0 +1,283 @@
+//! The runtime's rows: state, cgroups, sources, the clone, and what only the outside may do.
+
+use std::rc::Rc;
+
+use super::{Builder, cjoin, part, state_undo, text};
+use crate::error::Result;
+use crate::hooks::HookKind;
+use crate::idmap::map_text;
+use crate::plan::action::{Action, SetAttr};
+use crate::plan::lower::{cpath, cstring};
+use crate::plan::{Actor::Joiner, Actor::Runtime, Slot, Undo};
+use crate::state::files;
+use crate::sys::mount::MountAttr;
+use crate::tables::namespaces::{NAMESPACES, NsKind};
+
+impl Builder<'_> {
+    /// The state directory, and in it what undoes everything below.
+    pub(super) fn state(&mut self) -> Result<()> {
+        let dir = self.input.state_dir;
+        let path = cpath(dir)?;
+        let lock = self.plan.slot("lock");
+        self.plan.push_undo(
+            Runtime,
+            part::STATE,
+            Action::StateDir { path: path.clone(), lock },
+            state_undo(dir),
+        );
+        let file = Action::StateFile {
+            dir: path,
+            name: cstring("state", files::STATE)?,
+            bytes: Rc::new(self.input.state.to_vec()),
+        };
+        self.plan.push(Runtime, part::STATE, file);
+        Ok(())
+    }
+
+    /// The container's groups and their limits.
+    pub(super) fn cgroups(&mut self) -> Result<()> {
+        for group in &self.input.cgroups.groups {
+            let parents = group.missing.iter().map(|p| cpath(p)).collect::<Result<Vec<_>>>()?;
+            // Controllers are handed down before the group exists, so that its files do.
+            for (file, value) in &group.enable {
+                if file.parent().is_some_and(|p| group.missing.iter().any(|m| m == p)) {
+                    continue;
+                }
+                let enable = Action::CgroupEnable { path: cpath(file)?, value: value.clone().into_bytes() };
+                self.plan.push(Runtime, part::CGROUP, enable);
+            }
+            self.enable_below_missing(group)?;
+            let dir = Action::CgroupDir { path: cpath(&group.path)?, parents };
+            self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
+            for (file, value) in &group.writes {
+                let write = Action::CgroupWrite {
+                    path: cjoin(&group.path, file)?,
+                    value: value.clone().into_bytes(),
+                };
+                self.plan.push(Runtime, part::CGROUP, write);
+            }
+        }
+        Ok(())
+    }
+
+    /// Parents that do not exist yet are made one by one, each handing controllers to the next.
+    fn enable_below_missing(&mut self, group: &crate::cgroup::Group) -> Result<()> {
+        for parent in &group.missing {
+            let Some((file, value)) = group.enable.iter().find(|(f, _)| f.parent() == Some(parent)) else {
+                continue;
+            };
+            let made = Action::CgroupDir { path: cpath(parent)?, parents: Vec::new() };
+            self.plan.push(Runtime, part::CGROUP, made);
+            let enable = Action::CgroupEnable { path: cpath(file)?, value: value.clone().into_bytes() };
+            self.plan.push(Runtime, part::CGROUP, enable);
+        }
+        Ok(())
+    }
+
+    /// Detached copies of the rootfs and of every bind's source, made before the child exists.
+    pub(super) fn sources(&mut self) -> Result<()> {
+        let open = Action::OpenTree {
+            source: cstring("rootfs", "")?,
+            at: Some(self.given.rootfs.clone()),
+            recursive: true,
+            device: None,
+            to: self.root.clone(),
+        };
+        self.plan.push(Runtime, part::SOURCES, open);
+        if !self.input.options.idmap_root {
+            let attr = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+            let private =
+                Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
+            self.plan.push(Runtime, part::SOURCES, private);
+        }
+        for (i, mount) in self.input.config.mounts.iter().enumerate() {
+            let Some(recursive) = mount.bind else { continue };
+            if mount.remount {
+                continue;
+            }
+            let source = self.input.bundle.join(mount.source.as_deref().unwrap_or_default());
+            let to = self.plan.slot(&format!("bind {}", source.display()));
+            let open = Action::OpenTree {
+                source: cpath(&source)?,
+                at: None,
+                recursive,
+                device: None,
+                to: to.clone(),
+            };
+            self.plan.push(Runtime, part::SOURCES, open);
+            self.sources.push((i, to));
+        }
+        self.cgroup_sources()
+    }
+
+    /// cgroup v1, or no cgroup namespace: the container's own groups are shown by bind mounts.
+    fn cgroup_sources(&mut self) -> Result<()> {
+        let wanted = self.input.config.mounts.iter().any(|m| m.fs_type.as_deref() == Some("cgroup"));
+        let v2 = self.input.host.cgroups.is_v2();
+        if !wanted || (v2 && self.input.config.is_new(NsKind::Cgroup)) {
+            return Ok(());
+        }
+        for group in &self.input.cgroups.groups {
+            let name =
+                if group.controllers.is_empty() { "unified".into() } else { group.controllers.join(",") };
+            let name = name.trim_start_matches("name=").to_string();
+            let to = self.plan.slot(&format!("cgroup {name}"));
+            let source = cpath(&group.path)?;
+            let open = Action::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
+            self.plan.push(Runtime, part::SOURCES, open);
+            self.cgroup_sources.push((name, to));
+        }
+        Ok(())
+    }
+
+    /// The clone. Joined namespaces are opened first, while host paths can be seen.
+    pub(super) fn spawn(&mut self) -> Result<()> {
+        self.time_offsets()?;
+        let joined = self.open_joined()?;
+        let cgroup = self.cgroup_slot()?;
+        let mut new = self.new_flags();
+        // A pid or time namespace is entered by children only, and what is new must belong to the
+        // user namespace that is joined: then a Joiner goes first and clones Init inside.
+        let before_clone = |kind| matches!(kind, NsKind::User | NsKind::Pid | NsKind::Time);
+        let needs_joiner = joined.iter().any(|(kind, _)| before_clone(*kind));
+        if needs_joiner {
+            self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
+            self.join_cgroups()?;
+            for (kind, ns) in joined.iter().filter(|(kind, _)| before_clone(*kind)) {
+                self.plan.push(Joiner, part::CLONE, join(*kind, ns));
+                if *kind == NsKind::User {
+                    self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { keep_groups: false });
+                }
+            }
+            self.plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: new }, Undo::Kill);
+        } else {
+            // A new cgroup namespace takes the group of its maker as root: Init makes it once it is in its own.
+            new &= !NsKind::Cgroup.row().flag;
+            let spawn = Action::Spawn { namespaces: new, cgroup };
+            self.plan.push_undo(Runtime, part::CLONE, spawn, Undo::Kill);
+            self.join_cgroups()?;
+        }
+        let joined_by_init = joined.into_iter().filter(|(kind, _)| !before_clone(*kind));
+        self.joined_by_init = joined_by_init.collect();
+        Ok(())
+    }
+
+    /// The flags of the namespaces that are made new by the clone.
+    fn new_flags(&self) -> u64 {
+        let config = self.input.config;
+        let offsets = !config.time_offsets.is_empty();
+        config
+            .namespaces
+            .iter()
+            .filter(|n| n.path.is_none() && n.kind != NsKind::Cgroup && !(n.kind == NsKind::Time && offsets))
+            .fold(0, |bits, n| bits | n.kind.row().flag)
+    }
+
+    fn time_offsets(&mut self) -> Result<()> {
+        let offsets = &self.input.config.time_offsets;
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let value: String = offsets.iter().map(|(clock, s, ns)| format!("{clock} {s} {ns}\n")).collect();
+        self.plan.push(Runtime, part::CLONE, Action::TimeOffsets { value: value.into_bytes() });
+        Ok(())
+    }
+
+    fn open_joined(&mut self) -> Result<Vec<(NsKind, Slot)>> {
+        let mut joined = Vec::new();
+        for row in &NAMESPACES {
+            let Some(path) = self.input.config.namespace(row.kind).and_then(|n| n.path.as_ref()) else {
+                continue;
+            };
+            let to = self.plan.slot(&format!("{} namespace", row.oci));
+            let open = Action::OpenNs { path: cpath(path)?, kind: row.kind, to: to.clone() };
+            self.plan.push(Runtime, part::CLONE, open);
+            joined.push((row.kind, to));
+        }
+        Ok(joined)
+    }
+
+    /// cgroup v2: the group's descriptor for `CLONE_INTO_CGROUP`, with the device filter attached.
+    fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
+        let Some(group) = self.input.cgroups.groups.iter().find(|g| g.v2) else { return Ok(None) };
+        let to = self.plan.slot("cgroup");
+        let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
+        self.plan.push(Runtime, part::CGROUP, open);
+        let rules = crate::cgroup::devices::with_defaults(&self.input.config.resources.devices);
+        let program = Rc::new(crate::cgroup::devices::program(&rules));
+        self.plan.push(Runtime, part::CGROUP, Action::DeviceFilter { cgroup: to.clone(), program });
+        Ok(Some(to))
+    }
+
+    /// cgroup v1: the child is moved into each tree while it waits.
+    fn join_cgroups(&mut self) -> Result<()> {
+        for group in self.input.cgroups.groups.iter().filter(|g| !g.v2) {
+            let path = cjoin(&group.path, "cgroup.procs")?;
+            self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+        }
+        Ok(())
+    }
+
+    /// What the child cannot do for itself.
+    pub(super) fn outside(&mut self) -> Result<()> {
+        let record = Action::RecordPid {
+            dir: cpath(self.input.state_dir)?,
+            name: cstring("pid", files::PID)?,
+            temp: cstring("pid", ".pid.tmp")?,
+        };
+        self.plan.push(Runtime, part::OUTSIDE, record);
+        let config = self.input.config;
+        if self.new_userns() {
+            for (file, maps) in [("uid_map", &config.uid_maps), ("gid_map", &config.gid_maps)] {
+                let write = Action::IdMapWrite { file, value: map_text(maps).into_bytes() };
+                self.plan.push(Runtime, part::OUTSIDE, write);
+            }
+            if self.input.options.idmap_root {
+                let idmap = Action::Idmap { tree: self.root.clone(), propagation: libc::MS_PRIVATE };
+                self.plan.push(Runtime, part::OUTSIDE, idmap);
+            }
+            self.idmap_binds();
+        }
+        let process = self.process()?.clone();
+        if let Some(value) = process.oom_score_adj {
+            self.plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
+        }
+        for r in &process.rlimits {
+            let limit = Action::Prlimit { resource: r.resource, soft: r.soft, hard: r.hard };
+            self.plan.push(Runtime, part::OUTSIDE, limit);
+        }
+        Ok(())
+    }
+
+    /// Bind mounts that ask for the container's own mapping.
+    fn idmap_binds(&mut self) {
+        for (i, tree) in &self.sources {
+            let mount = &self.input.config.mounts[*i];
+            if mount.idmap.is_some() {
+                let idmap = Action::Idmap { tree: tree.clone(), propagation: 0 };
+                self.plan.push(Runtime, part::OUTSIDE, idmap);
+            }
+        }
+    }
+
+    /// Hooks that run once the namespaces and mounts are there, before the root is changed.
+    pub(super) fn hooks_before_pivot(&mut self) {
+        let hooks = &self.input.config.hooks;
+        let moments = [
+            (HookKind::Prestart, &hooks.prestart),
+            (HookKind::CreateRuntime, &hooks.create_runtime),
+            (HookKind::CreateContainer, &hooks.create_container),
+        ];
+        for (kind, list) in moments {
+            if !list.is_empty() {
+                let state = self.hook_run(kind, list);
+                self.plan.push(Runtime, part::PIVOT, Action::Hooks { kind, state });
+            }
+        }
+    }
+}
+
+/// Joins one namespace.
+pub(super) fn join(kind: NsKind, ns: &Slot) -> Action {
+    Action::JoinNs { ns: ns.clone(), flags: kind.row().flag, kind: Some(kind) }
+}

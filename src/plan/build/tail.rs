@@ -1,0 +1,300 @@
+//! The tail that `run`, `start` and `exec` share: who the process is, what it may do, what it executes.
+
+use std::ffi::CString;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::{Filter, Given, Options, part};
+use crate::config::Process;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::plan::action::Action;
+use crate::plan::lower::{CStrArray, cpath, cstring};
+use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Plan, Slot, Undo};
+
+/// What `create` does between the drop and the program.
+pub(super) struct Created {
+    pub from: CString,
+    pub to: CString,
+    pub start: Slot,
+    pub report: Slot,
+    pub pid_file: Option<(CString, CString)>,
+}
+
+/// All that the tail is made from.
+pub(super) struct Tail<'a> {
+    pub process: &'a Process,
+    pub pty_slave: Option<Slot>,
+    pub proc: Option<Slot>,
+    pub personality: Option<u64>,
+    /// Name of the new session keyring; `None`: keep the caller's.
+    pub keyring: Option<&'a str>,
+    pub filters: &'a [Filter],
+    pub preserve_fds: u32,
+    pub die_with_runtime: bool,
+    pub may_set_groups: bool,
+    pub created: Option<Created>,
+    /// `run`: hooks that go right before the program.
+    pub start_hooks: Option<Rc<crate::hooks::HookRun>>,
+    pub host: &'a Host,
+}
+
+/// Appends the tail.
+pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
+    let process = t.process;
+    if let Some(slave) = &t.pty_slave {
+        plan.push(Init, part::DROP, Action::TakeTty { slave: slave.clone() });
+    }
+    scheduling(plan, t)?;
+    if let Some(value) = t.personality {
+        plan.push(Init, part::DROP, Action::Personality { value });
+    }
+    if let Some(id) = t.keyring {
+        plan.push(
+            Init,
+            part::DROP,
+            Action::Keyring { name: Some(cstring("keyring", &format!("_ses.{id}"))?) },
+        );
+    }
+    label(plan, t)?;
+    // Without no_new_privs only CAP_SYS_ADMIN may load a filter: before the drop, then.
+    if !process.no_new_privileges {
+        filters(plan, t.filters);
+    }
+    credentials(plan, t);
+    plan.push(Init, part::DROP, Action::ChangeDir { path: cpath(&process.cwd)? });
+    if t.die_with_runtime {
+        plan.push(Init, part::DROP, Action::DieWithRuntime);
+    }
+    let candidates = Rc::new(candidates(process)?);
+    plan.push(Init, part::DROP, Action::FindProgram { candidates: candidates.clone() });
+    plan.push(Init, part::DROP, Action::CloseFds { keep: 3 + t.preserve_fds });
+    if let Some(c) = &t.created {
+        plan.push(Runtime, part::CREATED, Action::Created { from: c.from.clone(), to: c.to.clone() });
+        if let Some((path, temp)) = c.pid_file.clone() {
+            plan.push(Runtime, part::CREATED, Action::PidFile { path, temp });
+        }
+        plan.push(
+            Init,
+            part::CREATED,
+            Action::AwaitStart { start: c.start.clone(), report: c.report.clone() },
+        );
+    }
+    if let Some(state) = t.start_hooks.clone() {
+        let kind = crate::hooks::HookKind::StartContainer;
+        plan.push(Runtime, part::CREATED, Action::Hooks { kind, state });
+    }
+    if process.no_new_privileges {
+        filters(plan, t.filters);
+    }
+    let argv = Rc::new(CStrArray::new("process.args", &process.args)?);
+    let envp = Rc::new(CStrArray::new("process.env", &process.env)?);
+    plan.push(Init, part::EXEC, Action::Exec { candidates, argv, envp });
+    Ok(())
+}
+
+fn filters(plan: &mut Plan, filters: &[Filter]) {
+    for f in filters {
+        let row = Action::Seccomp { filter: f.program.clone(), flags: f.flags, what: f.what };
+        plan.push(Init, part::EXEC, row);
+    }
+}
+
+fn scheduling(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
+    if let Some(scheduler) = &t.process.scheduler {
+        plan.push(Init, part::DROP, Action::Scheduler(crate::config::scheduler_attr(scheduler)?));
+    }
+    if let Some(value) = t.process.io_priority {
+        plan.push(Init, part::DROP, Action::IoPriority { value });
+    }
+    Ok(())
+}
+
+/// The label that the security module gives the program when it is executed.
+fn label(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
+    let want = |v: &Option<String>| v.clone().filter(|v| !v.is_empty());
+    let (apparmor, selinux) = (want(&t.process.apparmor_profile), want(&t.process.selinux_label));
+    let (file, value) = match (apparmor, selinux) {
+        (Some(profile), _) if t.host.apparmor => ("self/attr/apparmor/exec", format!("exec {profile}")),
+        (None, Some(label)) if t.host.selinux => ("self/attr/exec", label),
+        (Some(_), _) => {
+            return Err(pointer("/process/apparmorProfile", "AppArmor is not active on this host"));
+        }
+        (None, Some(_)) => {
+            return Err(pointer("/process/selinuxLabel", "SELinux is not active on this host"));
+        }
+        (None, None) => return Ok(()),
+    };
+    let Some(proc) = t.proc.clone() else {
+        return Err(Error::msg("a security label needs a procfs handle, and the plan has none"));
+    };
+    let row = Action::ExecLabel { proc, file: cstring("label", file)?, value: value.into_bytes() };
+    plan.push(Init, part::DROP, row);
+    Ok(())
+}
+
+fn pointer(pointer: &str, message: &str) -> Error {
+    Error::Config(crate::config::ConfigError::new(pointer, message))
+}
+
+/// Ids and capabilities, in the one order that works: bounding set while there is CAP_SETPCAP, groups
+/// before the user, the sets last; then everything is read back.
+fn credentials(plan: &mut Plan, t: &Tail<'_>) {
+    let (user, caps) = (&t.process.user, &t.process.capabilities);
+    let mut push = |action| plan.push(Init, part::DROP, action);
+    push(Action::Bounding { keep: caps.bounding.0 });
+    push(Action::KeepCaps);
+    if t.may_set_groups {
+        push(Action::SetGroups { gids: user.additional_gids.clone() });
+    }
+    push(Action::SetGid { gid: user.gid });
+    push(Action::SetUid { uid: user.uid });
+    push(Action::Umask { mask: user.umask.unwrap_or(0o022) });
+    // The ambient set can hold only what is permitted and inheritable.
+    let (effective, permitted, inheritable) = (caps.effective.0, caps.permitted.0, caps.inheritable.0);
+    push(Action::Caps { effective, permitted, inheritable });
+    let ambient = (0..64).filter(|bit| caps.ambient.has(*bit)).collect();
+    push(Action::Ambient { caps: ambient });
+    if t.process.no_new_privileges {
+        push(Action::NoNewPrivs);
+    }
+    push(Action::VerifyCreds { uid: user.uid, gid: user.gid, effective, permitted, inheritable });
+}
+
+/// Where the program may be: the path as given when it has a slash, else every directory of `PATH`.
+fn candidates(process: &Process) -> Result<Vec<CString>> {
+    let program = process.args.first().map(String::as_str).unwrap_or_default();
+    if program.contains('/') {
+        return Ok(vec![cstring("process.args", program)?]);
+    }
+    // As execvp(3), the last PATH wins; without one there is nothing to search.
+    let path = process.env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default();
+    path.split(':').filter(|dir| !dir.is_empty()).map(|dir| cpath(&Path::new(dir).join(program))).collect()
+}
+
+/// All that the plan of `exec` is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecInput<'a> {
+    /// Container id, for the keyring's name.
+    pub id: &'a str,
+    /// The container process.
+    pub pid: i32,
+    /// Namespaces to join, as `CLONE_NEW*` flags.
+    pub namespaces: u64,
+    /// The new process.
+    pub process: &'a Process,
+    /// The container's cgroup v2 group.
+    pub cgroup_v2: Option<&'a Path>,
+    /// The container's cgroup v1 groups.
+    pub cgroups_v1: &'a [std::path::PathBuf],
+    /// The machine.
+    pub host: &'a Host,
+    /// seccomp filters in the order of loading.
+    pub filters: &'a [Filter],
+    /// Flags of the verb.
+    pub options: &'a Options,
+}
+
+/// Builds the plan that runs one more process in a container: the same tail behind another front.
+pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
+    let mut plan = Plan::default();
+    let given = Given { rootfs: plan.slot("rootfs"), console: plan.slot("console socket") };
+    let target = plan.slot("container");
+    plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid: input.pid, to: target.clone() });
+    let cgroup = match input.cgroup_v2 {
+        Some(path) => {
+            let to = plan.slot("cgroup");
+            plan.push(Runtime, part::CGROUP, Action::CgroupOpen { path: cpath(path)?, to: to.clone() });
+            Some(to)
+        }
+        None => None,
+    };
+    plan.push(Runtime, part::CLONE, Action::Undumpable);
+    plan.push_undo(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup }, Undo::Kill);
+    for group in input.cgroups_v1 {
+        let path = cpath(&group.join("cgroup.procs"))?;
+        plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+    }
+    let userns = input.namespaces & libc::CLONE_NEWUSER as u64 != 0;
+    if input.namespaces != 0 {
+        let join = Action::JoinNs { ns: target, flags: input.namespaces, kind: None };
+        plan.push(Joiner, part::CLONE, join);
+    }
+    plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: 0 }, Undo::Kill);
+    for r in &input.process.rlimits {
+        let limit = Action::Prlimit { resource: r.resource, soft: r.soft, hard: r.hard };
+        plan.push(Runtime, part::OUTSIDE, limit);
+    }
+    if let Some(value) = input.process.oom_score_adj {
+        plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
+    }
+    plan.push(Init, part::START, Action::CleanSignals);
+    plan.push(Init, part::START, Action::NewSession);
+    if userns {
+        plan.push(Init, part::START, Action::BecomeRoot { keep_groups: false });
+    }
+    let pty = exec_console(&mut plan, &given, &input)?;
+    let proc = exec_proc(&mut plan, input.process)?;
+    append(
+        &mut plan,
+        &Tail {
+            process: input.process,
+            pty_slave: pty,
+            proc,
+            personality: None,
+            keyring: (!input.options.no_new_keyring).then_some(input.id),
+            filters: input.filters,
+            preserve_fds: input.options.preserve_fds,
+            die_with_runtime: false,
+            may_set_groups: true,
+            created: None,
+            start_hooks: None,
+            host: input.host,
+        },
+    )?;
+    Ok((plan, given))
+}
+
+/// A pty from the container's own devpts, opened inside its mount namespace.
+fn exec_console(plan: &mut Plan, given: &Given, input: &ExecInput<'_>) -> Result<Option<Slot>> {
+    if input.options.console == super::Console::Inherit {
+        return Ok(None);
+    }
+    let devpts = plan.slot("devpts");
+    plan.push(
+        Init,
+        part::DEV,
+        Action::OpenNs {
+            path: c"/dev/pts".into(),
+            kind: crate::tables::namespaces::NsKind::Mount,
+            to: devpts.clone(),
+        },
+    );
+    let (master, slave) = (plan.slot("pty master"), plan.slot("pty"));
+    let size = input.process.console_size.or(input.options.window);
+    plan.push(Init, part::DEV, Action::Pty { devpts, master: master.clone(), slave: slave.clone(), size });
+    plan.push(Init, part::DEV, Action::SendPty { master, socket: given.console.clone() });
+    Ok(Some(slave))
+}
+
+/// A procfs of the container's pid namespace for the label, never the one mounted inside.
+fn exec_proc(plan: &mut Plan, process: &Process) -> Result<Option<Slot>> {
+    let set = |v: &Option<String>| v.as_deref().is_some_and(|v| !v.is_empty());
+    if !set(&process.apparmor_profile) && !set(&process.selinux_label) {
+        return Ok(None);
+    }
+    let proc = plan.slot("proc");
+    plan.push(
+        Init,
+        part::START,
+        Action::MountFs {
+            fs: c"proc".into(),
+            data: Vec::new(),
+            attrs: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
+            after: Vec::new(),
+            target: None,
+            keep: Some(proc.clone()),
+        },
+    );
+    Ok(Some(proc))
+}

@@ -1,0 +1,121 @@
+//! Properties that every plan must have, one small function each. A plan that breaks one is a bug in
+//! the builder or a config that asks for the impossible; either way nothing runs.
+
+use super::action::Action;
+use super::{Actor, Plan};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::tables::namespaces::NsKind;
+
+/// Checks the whole list.
+pub fn check(plan: &Plan, config: &Config) -> Result<()> {
+    let checks: [fn(&Plan, &Config) -> std::result::Result<(), String>; 7] = [
+        one_exec,
+        ids_after_maps,
+        hostname_needs_uts,
+        filter_order,
+        no_host_path_after_pivot,
+        undos,
+        handovers,
+    ];
+    checks
+        .iter()
+        .try_for_each(|check| check(plan, config))
+        .map_err(|text| Error::msg(format!("plan: {text}")))
+}
+
+fn rows<'a>(plan: &'a Plan, actor: Actor) -> impl Iterator<Item = (usize, &'a Action)> {
+    plan.steps.iter().enumerate().filter(move |(_, s)| s.actor == actor).map(|(i, s)| (i, &s.action))
+}
+
+/// Exactly one `Exec`, and it is Init's last row.
+fn one_exec(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let execs = plan.steps.iter().filter(|s| matches!(s.action, Action::Exec { .. })).count();
+    let last =
+        plan.steps.last().is_some_and(|s| matches!(s.action, Action::Exec { .. }) && s.actor == Actor::Init);
+    if execs == 1 && last {
+        Ok(())
+    } else {
+        Err("there must be one exec, and it must be the last row".into())
+    }
+}
+
+/// Nothing that needs mapped ids stands before the maps are written.
+fn ids_after_maps(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let Some(map) = plan.steps.iter().rposition(|s| matches!(s.action, Action::IdMapWrite { .. })) else {
+        return Ok(());
+    };
+    let needs = |a: &Action| {
+        matches!(
+            a,
+            Action::BecomeRoot { .. }
+                | Action::SetUid { .. }
+                | Action::SetGid { .. }
+                | Action::Idmap { .. }
+                | Action::MountFs { .. }
+        )
+    };
+    match plan.steps[..map].iter().position(|s| needs(&s.action)) {
+        Some(i) => Err(format!("row {} needs mapped ids, which come with row {}", i + 1, map + 1)),
+        None => Ok(()),
+    }
+}
+
+/// `sethostname` only in a UTS namespace that is not the host's.
+fn hostname_needs_uts(plan: &Plan, config: &Config) -> std::result::Result<(), String> {
+    let sets =
+        |s: &super::Step| matches!(s.action, Action::SetHostname { .. } | Action::SetDomainname { .. });
+    if plan.steps.iter().any(sets) && config.namespace(NsKind::Uts).is_none() {
+        return Err("a host name is set, but the UTS namespace is the host's".into());
+    }
+    Ok(())
+}
+
+/// seccomp is last before exec with no_new_privs, and before the capability drop without.
+fn filter_order(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let find = |f: fn(&Action) -> bool| plan.steps.iter().position(|s| f(&s.action));
+    let Some(first) = find(|a| matches!(a, Action::Seccomp { .. })) else { return Ok(()) };
+    match find(|a| matches!(a, Action::NoNewPrivs)) {
+        Some(nnp) if nnp < first => {
+            let tail = &plan.steps[first..plan.steps.len() - 1];
+            if tail.iter().all(|s| matches!(s.action, Action::Seccomp { .. })) {
+                Ok(())
+            } else {
+                Err("with no_new_privs the filter must be last before exec".into())
+            }
+        }
+        Some(_) => Err("an unprivileged filter needs no_new_privs first".into()),
+        None if find(|a| matches!(a, Action::Caps { .. })).is_some_and(|caps| first < caps) => Ok(()),
+        None => Err("without no_new_privs the filter must come before the capability drop".into()),
+    }
+}
+
+/// After the pivot no row of Init names a path of the host.
+fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let pivot =
+        plan.steps.iter().position(|s| matches!(s.action, Action::Pivot { .. } | Action::Chroot { .. }));
+    let Some(pivot) = pivot else { return Err("the root is never changed".into()) };
+    let host = |a: &Action| {
+        matches!(a, Action::OpenTree { at: None, .. } | Action::OpenNs { .. } | Action::CgroupOpen { .. })
+    };
+    match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && host(a)) {
+        Some((i, _)) => Err(format!("row {} names a host path after the pivot", i + 1)),
+        None => Ok(()),
+    }
+}
+
+/// Every row that creates something outside the container has an undo.
+fn undos(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let creates = |a: &Action| matches!(a, Action::StateDir { .. } | Action::Spawn { .. });
+    let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::SpawnSibling { .. }));
+    match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none() && !joiner) {
+        Some(i) => Err(format!("row {} creates something and has no undo", i + 1)),
+        None => Ok(()),
+    }
+}
+
+/// At most five handovers between actors.
+fn handovers(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let n = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
+    if n <= 5 { Ok(()) } else { Err(format!("{n} handovers between actors; at most 5 are meant")) }
+}

@@ -1,0 +1,81 @@
+//! Lowering: strings and arrays in the form that system calls take, made before clone.
+
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::error::Error;
+
+/// A null-terminated array of C strings, as execve(2) takes it.
+#[derive(Debug)]
+pub struct CStrArray {
+    strings: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl CStrArray {
+    /// The array for `strings`; an interior NUL is an error that names `what`.
+    pub fn new<S: AsRef<str>>(what: &str, strings: &[S]) -> Result<Self, Error> {
+        let strings = strings.iter().map(|s| cstring(what, s.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        Ok(Self { strings, pointers })
+    }
+
+    /// What execve(2) takes; ends with null.
+    pub fn pointers(&self) -> &[*const libc::c_char] {
+        &self.pointers
+    }
+
+    /// The strings.
+    pub fn strings(&self) -> &[CString] {
+        &self.strings
+    }
+}
+
+/// `s` as a C string.
+pub fn cstring(what: &str, s: &str) -> Result<CString, Error> {
+    CString::new(s).map_err(|_| Error::msg(format!("{what}: a NUL byte is not allowed")))
+}
+
+/// A path as a C string.
+pub fn cpath(path: &Path) -> Result<CString, Error> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::msg(format!("{}: a NUL byte is not allowed in a path", path.display())))
+}
+
+/// A path inside the container as `openat2` below the root takes it: no leading slash, no `.` and
+/// no empty parts; `..` is kept, since the kernel resolves it within the root.
+pub fn in_root(path: &Path) -> Result<CString, Error> {
+    let mut out = Vec::with_capacity(path.as_os_str().len());
+    for part in path.as_os_str().as_bytes().split(|b| *b == b'/') {
+        if part.is_empty() || part == b"." {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push(b'/');
+        }
+        out.extend_from_slice(part);
+    }
+    CString::new(out)
+        .map_err(|_| Error::msg(format!("{}: a NUL byte is not allowed in a path", path.display())))
+}
+
+/// A C string for people.
+pub fn show(s: &CStr) -> std::borrow::Cow<'_, str> {
+    s.to_string_lossy()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_relative_and_clean() {
+        for (from, to) in
+            [("/", ""), ("/proc", "proc"), ("//a/./b/", "a/b"), ("a/../b", "a/../b"), ("/..", "..")]
+        {
+            assert_eq!(in_root(Path::new(from)).unwrap().to_str().unwrap(), to, "{from}");
+        }
+    }
+}

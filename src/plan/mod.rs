@@ -1,0 +1,126 @@
+//! The plan: every kernel operation of a launch, in order, as data.
+//!
+//! [`build`] turns a config into a [`Plan`]; [`check`] proves properties of the list; [`print`] shows
+//! it; `launch` performs it. Nothing in this folder has an effect on the system.
+
+pub mod action;
+pub mod build;
+pub mod check;
+pub mod lower;
+pub mod print;
+pub mod report;
+pub mod why;
+
+use std::rc::Rc;
+
+pub use action::Action;
+
+/// Who performs a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// `safebox` itself, in the runtime namespaces, with the caller's rights.
+    Runtime,
+    /// A short-lived process that joins namespaces and then clones Init inside them.
+    Joiner,
+    /// The process that becomes the container's: it only makes system calls.
+    Init,
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Actor::Runtime => "runtime",
+            Actor::Joiner => "joiner",
+            Actor::Init => "init",
+        })
+    }
+}
+
+/// A file descriptor that one row opens and later rows use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Index into `launch::Cx::fds`.
+    pub index: u16,
+    /// What the plan prints for it.
+    pub name: Rc<str>,
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<{}>", self.name)
+    }
+}
+
+/// What takes back a row, recorded in the state directory before the row runs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Undo {
+    /// Remove the container's state directory.
+    StateDir(String),
+    /// Kill what is left in this cgroup and remove it.
+    Cgroup(String),
+    /// Kill the container's init and wait for it.
+    Kill,
+}
+
+impl std::fmt::Display for Undo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Undo::StateDir(path) => write!(f, "remove {path}"),
+            Undo::Cgroup(path) => write!(f, "kill what is left in {path}, rmdir it"),
+            Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
+        }
+    }
+}
+
+/// One row of the plan.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Who performs it.
+    pub actor: Actor,
+    /// What is done.
+    pub action: Action,
+    /// What takes it back; every row that creates something has one.
+    pub undo: Option<Undo>,
+    /// The heading it stands under in `explain`.
+    pub part: &'static str,
+}
+
+/// An ordered list of rows, and the descriptors they share.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The rows.
+    pub steps: Vec<Step>,
+    /// How many slots the rows use.
+    pub slots: u16,
+    /// What the reader should know that no row says (which id mapping is in force, what was left out and why).
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// A new slot, printed as `<name>`.
+    pub fn slot(&mut self, name: &str) -> Slot {
+        self.slots += 1;
+        Slot { index: self.slots - 1, name: name.into() }
+    }
+
+    /// Appends a row.
+    pub fn push(&mut self, actor: Actor, part: &'static str, action: Action) {
+        self.steps.push(Step { actor, action, undo: None, part });
+    }
+
+    /// Appends a row that creates something.
+    pub fn push_undo(&mut self, actor: Actor, part: &'static str, action: Action, undo: Undo) {
+        self.steps.push(Step { actor, action, undo: Some(undo), part });
+    }
+
+    /// The undos of all rows, in the rows' order.
+    pub fn undos(&self) -> impl Iterator<Item = &Undo> {
+        self.steps.iter().filter_map(|s| s.undo.as_ref())
+    }
+
+    /// The row that replaces this process with the container's.
+    pub fn exec_row(&self) -> usize {
+        self.steps.iter().rposition(|s| matches!(s.action, Action::Exec { .. })).unwrap_or(self.steps.len())
+    }
+}

@@ -1,0 +1,314 @@
+//! How rows print: the system calls, as strace would show them.
+
+use std::fmt::{self, Display};
+
+use super::action::{Action, SetAttr, Target};
+use super::lower::show;
+use crate::sys::mount::MountAttr;
+use crate::tables::mount_options::describe_attrs;
+use crate::tables::namespaces::NAMESPACES;
+
+/// Names of namespace flags, joined by `|`.
+pub fn flags(bits: u64) -> String {
+    let names: Vec<_> = NAMESPACES.iter().filter(|r| bits & r.flag != 0).map(|r| r.flag_name).collect();
+    if names.is_empty() { "0".into() } else { names.join("|") }
+}
+
+/// Names of mount(2) propagation flags, joined by `|`.
+fn propagation(bits: u64) -> String {
+    let table = [
+        (libc::MS_SHARED, "MS_SHARED"),
+        (libc::MS_SLAVE, "MS_SLAVE"),
+        (libc::MS_PRIVATE, "MS_PRIVATE"),
+        (libc::MS_UNBINDABLE, "MS_UNBINDABLE"),
+        (libc::MS_REC, "MS_REC"),
+    ];
+    table.iter().filter(|(b, _)| bits & b != 0).map(|(_, n)| *n).collect::<Vec<_>>().join("|")
+}
+
+/// A value as it is written to a file, without its newline and shortened.
+fn value(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_end();
+    if text.len() > 72 {
+        format!("{:?}...", text.chars().take(69).collect::<String>())
+    } else {
+        format!("{text:?}")
+    }
+}
+
+impl Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.root, show(&self.path))
+    }
+}
+
+impl Display for SetAttr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let MountAttr { attr_set, attr_clr, propagation: p, .. } = self.attr;
+        let mut parts = Vec::new();
+        if attr_set != 0 {
+            parts.push(format!("set={}", describe_attrs(attr_set)));
+        }
+        if attr_clr != 0 {
+            parts.push(format!("clear={}", describe_attrs(attr_clr)));
+        }
+        if p != 0 {
+            parts.push(format!("propagation={}", propagation(p)));
+        }
+        let recursive = if self.recursive { "AT_RECURSIVE, " } else { "" };
+        write!(f, "mount_setattr({recursive}{})", parts.join(", "))
+    }
+}
+
+fn set_attrs(changes: &[SetAttr]) -> String {
+    changes.iter().map(|c| format!("{c} ")).collect()
+}
+
+impl Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Action as A;
+        match self {
+            A::StateDir { path, lock } => {
+                write!(f, "mkdir({:?}, 0700) open -> {lock} flock(LOCK_EX)", show(path))
+            }
+            A::StateFile { dir, name, bytes } => {
+                write!(f, "write({}/{}, {} bytes) rename", show(dir), show(name), bytes.len())
+            }
+            A::Fifo { path, to } => write!(f, "mkfifo({:?}) open -> {to}", show(path)),
+            A::CgroupDir { path, .. } => write!(f, "mkdir({:?})", show(path)),
+            A::CgroupEnable { path, value: v } | A::CgroupWrite { path, value: v } => {
+                write!(f, "write({}, {})", show(path), value(v))
+            }
+            A::CgroupOpen { path, to } => write!(f, "open({:?}, O_PATH|O_DIRECTORY) -> {to}", show(path)),
+            A::DeviceFilter { cgroup, program } => {
+                write!(
+                    f,
+                    "bpf(BPF_PROG_LOAD, CGROUP_DEVICE, {} instructions) bpf(BPF_PROG_ATTACH, {cgroup})",
+                    program.len()
+                )
+            }
+            A::OpenTree { source, at, recursive, device, to } => {
+                let from = at.as_ref().map_or_else(|| format!("{:?}", show(source)), |s| s.to_string());
+                let recursive = if *recursive { "|AT_RECURSIVE" } else { "" };
+                write!(f, "open_tree({from}, OPEN_TREE_CLONE{recursive}) -> {to}")?;
+                match device {
+                    Some((major, minor)) => write!(f, " fstat == char {major}:{minor}"),
+                    None => Ok(()),
+                }
+            }
+            A::OpenNs { path, to, .. } => write!(f, "open({:?}) -> {to}", show(path)),
+            A::OpenPidfd { pid, to } => write!(f, "pidfd_open({pid}) -> {to}"),
+            A::TimeOffsets { value: v } => {
+                write!(f, "unshare(CLONE_NEWTIME) write(/proc/self/timens_offsets, {})", value(v))
+            }
+            _ => self.fmt_spawn(f),
+        }
+    }
+}
+
+impl Action {
+    fn fmt_spawn(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Action as A;
+        let into = |c: &Option<super::Slot>| {
+            c.as_ref().map_or_else(String::new, |c| format!("|CLONE_INTO_CGROUP {c}"))
+        };
+        match self {
+            A::Spawn { namespaces, cgroup } => {
+                write!(
+                    f,
+                    "socketpair(AF_UNIX, SOCK_SEQPACKET) clone3({}|CLONE_PIDFD{})",
+                    flags(*namespaces),
+                    into(cgroup)
+                )
+            }
+            A::SpawnSibling { namespaces } => {
+                write!(f, "clone3({}|CLONE_PARENT|CLONE_PIDFD)", flags(*namespaces))
+            }
+            A::JoinNs { ns, flags: bits, .. } => write!(f, "setns({ns}, {})", flags(*bits)),
+            A::RecordPid { dir, name, .. } => write!(f, "write({}/{}, PID) rename", show(dir), show(name)),
+            A::CgroupJoin { path } => write!(f, "write({}, PID)", show(path)),
+            A::IdMapWrite { file, value: v } => write!(f, "write(/proc/PID/{file}, {})", value(v)),
+            A::OomScoreAdj { value } => write!(f, "write(/proc/PID/oom_score_adj, \"{value}\")"),
+            A::Prlimit { resource, soft, hard } => {
+                let limit =
+                    |v: u64| if v == libc::RLIM_INFINITY { "unlimited".to_string() } else { v.to_string() };
+                let name = crate::tables::rlimits::by_number(*resource).map_or("RLIMIT_?", |r| r.name);
+                write!(f, "prlimit(PID, {name}, {{soft={}, hard={}}})", limit(*soft), limit(*hard))
+            }
+            A::Idmap { tree, propagation: p } => {
+                write!(
+                    f,
+                    "open(/proc/PID/ns/user) mount_setattr({tree}, AT_RECURSIVE, set=MOUNT_ATTR_IDMAP"
+                )?;
+                if *p == 0 { f.write_str(")") } else { write!(f, ", propagation={})", propagation(*p)) }
+            }
+            A::Hooks { kind, state } => write!(f, "{kind} hooks ({})", state.hooks.len()),
+            A::Created { from, to } => write!(f, "rename({:?}, {:?})", show(from), show(to)),
+            A::PidFile { path, .. } => write!(f, "write({:?}, PID) rename", show(path)),
+            A::CleanSignals => f.write_str("rt_sigaction(SIGPIPE, SIG_DFL) rt_sigprocmask(SIG_SETMASK, [])"),
+            A::NewSession => f.write_str("setsid()"),
+            A::BecomeRoot { keep_groups } => f.write_str(if *keep_groups {
+                "setresgid(0) setresuid(0)"
+            } else {
+                "setgroups([]) setresgid(0) setresuid(0)"
+            }),
+            A::Undumpable => f.write_str("prctl(PR_SET_DUMPABLE, 0)"),
+            A::NewCgroupNs => f.write_str("unshare(CLONE_NEWCGROUP)"),
+            A::SetHostname { name } => write!(f, "sethostname({:?})", show(name)),
+            A::SetDomainname { name } => write!(f, "setdomainname({:?})", show(name)),
+            A::LoopbackUp => f.write_str("socket(AF_INET) ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)"),
+            A::Propagation { flags } => {
+                write!(f, "mount_setattr(\"/\", AT_RECURSIVE, propagation={})", propagation(*flags))
+            }
+            _ => self.fmt_mounts(f),
+        }
+    }
+
+    fn fmt_mounts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Action as A;
+        match self {
+            A::AttachRoot { root } => write!(f, "move_mount({root} -> \"/\")"),
+            A::OpenDir { root, path, to } => {
+                write!(f, "openat2({root}/{}, RESOLVE_IN_ROOT) or mkdirat -> {to}", show(path))
+            }
+            A::MakeTarget { target } => write!(f, "openat2({target}, RESOLVE_IN_ROOT) or mkdirat"),
+            A::MountFs { fs, data, attrs, after, target, keep } => {
+                write!(f, "fsopen({:?}) ", show(fs))?;
+                for (k, v) in data {
+                    match v {
+                        Some(v) => write!(f, "fsconfig({}={}) ", show(k), show(v))?,
+                        None => write!(f, "fsconfig({}) ", show(k))?,
+                    }
+                }
+                write!(f, "fsmount({}) {}", describe_attrs(*attrs), set_attrs(after))?;
+                match (target, keep) {
+                    (Some(t), _) => write!(f, "move_mount(-> {t})"),
+                    (None, Some(k)) => write!(f, "-> {k}"),
+                    (None, None) => Ok(()),
+                }
+            }
+            A::MoveTree { tree, before, target } => {
+                write!(f, "{}move_mount({tree} -> {target})", set_attrs(before))
+            }
+            A::Remount { target, changes } => {
+                write!(f, "openat2({target}, RESOLVE_IN_ROOT) {}", set_attrs(changes).trim_end())
+            }
+            A::DeviceNode { root, path, mode, dev, .. } => {
+                write!(
+                    f,
+                    "mknodat({root}/{}, {mode:#o}, {}:{})",
+                    show(path),
+                    libc::major(*dev),
+                    libc::minor(*dev)
+                )
+            }
+            A::Symlink { root, path, to } => write!(f, "symlinkat({:?}, {root}/{})", show(to), show(path)),
+            A::EmptyDir { to } => {
+                write!(f, "fsopen(\"tmpfs\") fsconfig(size=0) fsmount(MOUNT_ATTR_RDONLY) -> {to}")
+            }
+            A::Mask { root, path, null, empty } => {
+                write!(
+                    f,
+                    "openat2({root}/{}) open_tree({null} or {empty}, OPEN_TREE_CLONE) move_mount",
+                    show(path)
+                )
+            }
+            A::ReadonlyPath { root, path } => {
+                write!(
+                    f,
+                    "openat2({root}/{}) open_tree(OPEN_TREE_CLONE|AT_RECURSIVE) mount_setattr(set=MOUNT_ATTR_RDONLY) move_mount",
+                    show(path)
+                )
+            }
+            A::Pty { devpts, master, slave, .. } => {
+                write!(f, "openat2({devpts}/ptmx) -> {master} ioctl(TIOCGPTPEER) -> {slave}")
+            }
+            A::SendPty { master, socket } => write!(f, "sendmsg({socket}, SCM_RIGHTS {master})"),
+            A::ConsoleMount { slave, target } => {
+                write!(f, "open_tree({slave}, OPEN_TREE_CLONE) move_mount(-> {target})")
+            }
+            A::Sysctl { proc, path, value: v } => {
+                write!(f, "openat2({proc}/{}) write({})", show(path), value(v))
+            }
+            A::Pivot { root } => {
+                write!(f, "fchdir({root}) pivot_root(\".\", \".\") umount2(\".\", MNT_DETACH)")
+            }
+            A::Chroot { root } => write!(f, "fchdir({root}) chroot(\".\")"),
+            A::RootAttr { root, change } => write!(f, "{change} on {root}"),
+            _ => self.fmt_tail(f),
+        }
+    }
+
+    fn fmt_tail(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Action as A;
+        let caps = |bits: u64| crate::tables::capabilities::CapSet(bits);
+        match self {
+            A::MakeCwd { root, path, .. } => write!(f, "openat2({root}/{}) or mkdirat", show(path)),
+            A::TakeTty { slave } => {
+                write!(f, "ioctl({slave}, TIOCSCTTY) dup2({slave}, 0) dup2({slave}, 1) dup2({slave}, 2)")
+            }
+            A::Scheduler(a) => {
+                write!(f, "sched_setattr(policy={}, priority={}, nice={})", a.policy, a.priority, a.nice)
+            }
+            A::IoPriority { value } => write!(f, "ioprio_set(IOPRIO_WHO_PROCESS, 0, {value:#x})"),
+            A::Personality { value } => write!(f, "personality({value:#x})"),
+            A::Keyring { name } => match name {
+                Some(n) => write!(f, "keyctl(KEYCTL_JOIN_SESSION_KEYRING, {:?})", show(n)),
+                None => f.write_str("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
+            },
+            A::ExecLabel { proc, file, value: v } => {
+                write!(f, "openat2({proc}/{}) write({})", show(file), value(v))
+            }
+            A::Bounding { keep } => write!(f, "prctl(PR_CAPBSET_DROP, all but {})", caps(*keep)),
+            A::KeepCaps => f.write_str("prctl(PR_SET_KEEPCAPS, 1)"),
+            A::SetGroups { gids } => write!(f, "setgroups({gids:?})"),
+            A::SetGid { gid } => write!(f, "setresgid({gid}, {gid}, {gid})"),
+            A::SetUid { uid } => write!(f, "setresuid({uid}, {uid}, {uid})"),
+            A::Umask { mask } => write!(f, "umask({mask:#05o})"),
+            A::Caps { effective, permitted, inheritable } => {
+                write!(
+                    f,
+                    "capset(effective={}, permitted={}, inheritable={})",
+                    caps(*effective),
+                    caps(*permitted),
+                    caps(*inheritable)
+                )
+            }
+            A::Ambient { caps: list } if list.is_empty() => {
+                f.write_str("prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)")
+            }
+            A::Ambient { caps: list } => {
+                write!(f, "prctl(PR_CAP_AMBIENT, clear all, then raise {})", list.len())
+            }
+            A::NoNewPrivs => f.write_str("prctl(PR_SET_NO_NEW_PRIVS, 1)"),
+            A::VerifyCreds { uid, gid, .. } => {
+                write!(f, "getresuid() == {uid} getresgid() == {gid} capget() == as set")
+            }
+            A::ChangeDir { path } => write!(f, "chdir({:?}) getcwd() is inside", show(path)),
+            A::DieWithRuntime => f.write_str("prctl(PR_SET_PDEATHSIG, SIGKILL)"),
+            A::FindProgram { candidates } => {
+                write!(
+                    f,
+                    "faccessat2({:?}, X_OK, AT_EACCESS)",
+                    candidates.first().map(|c| show(c)).unwrap_or_default()
+                )?;
+                if candidates.len() > 1 {
+                    write!(f, " and {} more of $PATH", candidates.len() - 1)
+                } else {
+                    Ok(())
+                }
+            }
+            A::CloseFds { keep } => write!(f, "close_range({keep}, ~0, CLOSE_RANGE_CLOEXEC)"),
+            A::AwaitStart { start, .. } => write!(f, "read({start}, 1)"),
+            A::Seccomp { filter, what, .. } => {
+                write!(f, "seccomp(SECCOMP_SET_MODE_FILTER, {what}, {} instructions)", filter.len())
+            }
+            A::Exec { argv, envp, .. } => {
+                let args: Vec<_> = argv.strings().iter().map(|s| format!("{:?}", show(s))).collect();
+                write!(f, "execve([{}], {} variables)", args.join(", "), envp.strings().len())
+            }
+            _ => Err(fmt::Error),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Why each row is done, and which system calls it makes: what `explain --why` and the order test read.
+
+use super::action::Action;
+use crate::tables::namespaces::NsKind;
+
+impl Action {
+    /// One sentence for a reader who came to learn, with its source.
+    pub fn why(&self) -> &'static str {
+        use Action as A;
+        match self {
+            A::StateDir { .. } => {
+                "the name is taken atomically: a second create with this id fails here (runtime.md, create)"
+            }
+            A::StateFile { .. } => {
+                "what undoes the rows below is on disk before they run, so `delete` works after a crash"
+            }
+            A::Fifo { .. } => {
+                "create and start are two commands; the container waits on this pipe in between (runtime.md, start)"
+            }
+            A::CgroupDir { .. } => {
+                "limits belong to a cgroup; one per container, so its usage is counted alone (cgroups(7))"
+            }
+            A::CgroupEnable { .. } => {
+                "cgroup v2 hands a controller to children only when the parent says so (cgroups(7), subtree_control)"
+            }
+            A::CgroupWrite { .. } => {
+                "the limit is in force before the first process exists, so nothing runs unlimited"
+            }
+            A::CgroupOpen { .. } => {
+                "clone3 starts the child inside this cgroup: there is no moment outside it (CLONE_INTO_CGROUP)"
+            }
+            A::DeviceFilter { .. } => {
+                "a device node is a door to the kernel: only the listed ones open (config-linux.md, Allowed Device list)"
+            }
+            A::OpenTree { device: Some(_), .. } => {
+                "a copy of the host's device, proved to be that device: a planted /dev/null cannot take its place (CVE-2025-31133)"
+            }
+            A::OpenTree { .. } => {
+                "the host path is resolved once, now; later rows only hold the copy, so swapping the path changes nothing (CVE-2021-30465)"
+            }
+            A::OpenNs { .. } => {
+                "the namespace to join is opened while host paths can still be seen (setns(2))"
+            }
+            A::OpenPidfd { .. } => {
+                "a pidfd names this very process, even if its pid is used again (pidfd_open(2))"
+            }
+            A::TimeOffsets { .. } => {
+                "clock offsets can only be set before the first process enters the namespace (time_namespaces(7))"
+            }
+            A::Spawn { .. } => {
+                "one call makes the child and its namespaces; the first user namespace owns the others, so root inside rules only them (clone(2), user_namespaces(7))"
+            }
+            A::SpawnSibling { .. } => {
+                "joining a pid namespace only affects children, so one more clone enters it (pid_namespaces(7))"
+            }
+            A::JoinNs { kind, .. } => match kind {
+                Some(NsKind::User) => {
+                    "joined first: it gives the right to join the others (user_namespaces(7))"
+                }
+                _ => "shares this view with the container it belongs to (setns(2))",
+            },
+            A::RecordPid { .. } => {
+                "pid and start time together name the process, so `kill` can never hit a stranger"
+            }
+            A::CgroupJoin { .. } => {
+                "cgroup v1 has no CLONE_INTO_CGROUP: the child waits until it has been moved (cgroups(7))"
+            }
+            A::IdMapWrite { file: "setgroups", .. } => {
+                "an unprivileged mapper must give up setgroups first (user_namespaces(7), CVE-2014-8989)"
+            }
+            A::IdMapWrite { .. } => {
+                "ids inside are mapped to a range outside that owns nothing: root inside is nobody outside (user_namespaces(7))"
+            }
+            A::OomScoreAdj { .. } => {
+                "which process the kernel kills first when memory runs out (proc_pid_oom_score_adj(5))"
+            }
+            A::Prlimit { .. } => {
+                "a limit per process, set from outside since raising one needs the host's right (getrlimit(2))"
+            }
+            A::Idmap { .. } => {
+                "the rootfs shows its owners as ids of this user namespace, without a chown on disk (mount_setattr(2))"
+            }
+            A::Hooks { .. } => {
+                "programs of the config's author, run at the moment config.md names (config.md, POSIX-platform Hooks)"
+            }
+            A::Created { .. } => "from here on the container counts as created (runtime.md, state)",
+            A::PidFile { .. } => "written whole or not at all: callers read it the moment create returns",
+            A::CleanSignals => {
+                "the program starts with default signal handling, not the runtime's (signal(7))"
+            }
+            A::NewSession => {
+                "no controlling terminal of the caller is left to inject input into (setsid(2), CVE-2017-5226)"
+            }
+            A::BecomeRoot { .. } => {
+                "root of the new user namespace: enough to build the container, nothing outside it"
+            }
+            A::Undumpable => {
+                "nobody inside may look at this process or its descriptors while it still holds host ones (CVE-2016-9962)"
+            }
+            A::NewCgroupNs => {
+                "the cgroup joined becomes the root of the tree that is shown inside (cgroup_namespaces(7))"
+            }
+            A::SetHostname { .. } | A::SetDomainname { .. } => {
+                "only in a new UTS namespace, or the host would be renamed (uts_namespaces(7))"
+            }
+            A::LoopbackUp => {
+                "a new network namespace has one device, lo, and it is down (network_namespaces(7))"
+            }
+            A::Propagation { .. } => {
+                "mounts made here must not appear on the host (mount_namespaces(7), shared subtrees)"
+            }
+            _ => self.why_mounts(),
+        }
+    }
+
+    fn why_mounts(&self) -> &'static str {
+        use Action as A;
+        match self {
+            A::AttachRoot { .. } => {
+                "the copy of the rootfs enters this mount namespace, on top of the host's tree"
+            }
+            A::OpenDir { .. } => {
+                "entries are made through this descriptor, so a link in the rootfs cannot lead elsewhere (CVE-2019-18837)"
+            }
+            A::MakeTarget { .. } => {
+                "a mount needs something to cover; made now, while the rootfs's owner may (resolved below the root, CVE-2024-45310)"
+            }
+            A::MountFs { target: None, .. } => {
+                "a private procfs that nothing can be mounted over: writes that matter go through it (CVE-2019-16884, CVE-2025-52881)"
+            }
+            A::MountFs { fs, .. } => match fs.to_bytes() {
+                b"proc" => {
+                    "shows the processes of this pid namespace only; the destination must not be a link (CVE-2019-19921)"
+                }
+                b"sysfs" => "shows the devices of this network namespace (sysfs(5))",
+                b"devpts" => {
+                    "the container's own terminals: none of the host's can be opened (devpts, newinstance)"
+                }
+                b"mqueue" => "the message queues of this IPC namespace (mq_overview(7))",
+                b"cgroup" | b"cgroup2" => "shows the container its own limits, read-only (CVE-2022-0492)",
+                b"tmpfs" => {
+                    "a place to write that is empty at every start, bounded, and cannot hold programs or devices where so marked (tmpfs(5))"
+                }
+                _ => "a mount of the config (config.md, Mounts)",
+            },
+            A::MoveTree { .. } => {
+                "the copy made before clone is put below the container's root, wherever links there point (CVE-2021-30465)"
+            }
+            A::Remount { .. } => "changes the attributes of what is already mounted there (mount_setattr(2))",
+            A::DeviceNode { .. } => {
+                "the few devices that every program expects (config-linux.md, Default Devices)"
+            }
+            A::Symlink { .. } => "names that programs expect in /dev (config-linux.md, Dev symbolic links)",
+            A::EmptyDir { .. } => "an empty read-only directory, to cover directories that are masked",
+            A::Mask { .. } => {
+                "covers what leaks or controls the host: a verified /dev/null or an empty directory (CVE-2025-31133)"
+            }
+            A::ReadonlyPath { .. } => {
+                "still readable, no longer a control of the host (config-linux.md, Readonly Paths)"
+            }
+            A::Pty { .. } => {
+                "a terminal of the container's own; its peer is opened through the descriptor, never by path (TIOCGPTPEER)"
+            }
+            A::SendPty { .. } => "the other end goes to whoever drives the terminal (runc's console socket)",
+            A::ConsoleMount { .. } => {
+                "/dev/console is the container's terminal (config-linux.md, Default Devices)"
+            }
+            A::Sysctl { .. } => {
+                "kernel settings that belong to the new namespaces, written through a verified procfs (CVE-2022-0811)"
+            }
+            A::Pivot { .. } => {
+                "the container's root becomes / and the host's tree is let go: unlike chroot, there is nothing to climb back to (pivot_root(2))"
+            }
+            A::Chroot { .. } => {
+                "only where pivot_root cannot work (an initramfs): weaker, since the old root stays mounted (chroot(2))"
+            }
+            A::RootAttr { .. } => {
+                "nothing can be planted for the next start; what must be written goes to a tmpfs"
+            }
+            _ => self.why_tail(),
+        }
+    }
+
+    fn why_tail(&self) -> &'static str {
+        use Action as A;
+        match self {
+            A::MakeCwd { .. } => "the working directory must exist; made with the container user as owner",
+            A::TakeTty { .. } => {
+                "stdin, stdout and stderr are the container's own terminal, which is also its controlling one"
+            }
+            A::Scheduler(_) => "cpu scheduling policy of the process (sched_setattr(2))",
+            A::IoPriority { .. } => "disk scheduling priority of the process (ioprio_set(2))",
+            A::Personality { .. } => "execution domain, e.g. 32-bit uname (personality(2))",
+            A::Keyring { .. } => "the caller's session keys are not passed on (keyctl(2))",
+            A::ExecLabel { .. } => {
+                "the security module confines the program from its first instruction (apparmor(7), selinux(8))"
+            }
+            A::Bounding { .. } => {
+                "no exec, setuid program or file capability can bring these back (capabilities(7))"
+            }
+            A::KeepCaps => {
+                "the next row gives up uid 0; without this the permitted set would go with it (prctl(2))"
+            }
+            A::SetGroups { .. } => "the caller's supplementary groups are not inherited (CVE-2022-36109)",
+            A::SetGid { .. } => {
+                "group before user: afterwards there would be no right to change it (setresgid(2))"
+            }
+            A::SetUid { .. } => "real, effective and saved: there is no way back (setresuid(2))",
+            A::Umask { .. } => "a known mask, not the caller's (umask(2))",
+            A::Caps { .. } => {
+                "root's rights in pieces, and only the pieces asked for; inheritable stays empty unless asked (CVE-2022-29162)"
+            }
+            A::Ambient { .. } => {
+                "ambient capabilities survive exec for non-root users, so the set is cleared first (capabilities(7))"
+            }
+            A::NoNewPrivs => {
+                "setuid and file capabilities have no effect from here on; seccomp may be loaded unprivileged (PR_SET_NO_NEW_PRIVS(2const))"
+            }
+            A::VerifyCreds { .. } => {
+                "what was dropped is read back: a row that silently did nothing must not go unseen"
+            }
+            A::ChangeDir { .. } => {
+                "and the kernel is asked whether it lies inside: a leaked host directory would say (unreachable) (CVE-2024-21626)"
+            }
+            A::DieWithRuntime => {
+                "if the launcher dies, the kernel kills the container: nothing runs unwatched (PR_SET_PDEATHSIG(2const))"
+            }
+            A::FindProgram { .. } => {
+                "looked up as the container's user inside the container, so that create can say what is wrong"
+            }
+            A::CloseFds { .. } => "no descriptor of the host is left open in the container (CVE-2024-21626)",
+            A::AwaitStart { .. } => {
+                "created, not started: everything is in place but the program (runtime.md, start)"
+            }
+            A::Seccomp { .. } => {
+                "last, so that it need not allow what the rows above do: most of the kernel is out of reach now (seccomp(2))"
+            }
+            A::Exec { .. } => {
+                "this process becomes the container's program; every other descriptor closes here (execve(2))"
+            }
+            _ => "",
+        }
+    }
+
+    /// The system calls this row makes, in order; `?` may be left out, `*` may come any number of times.
+    pub fn calls(&self) -> Vec<&'static str> {
+        use Action as A;
+        match self {
+            A::StateDir { .. } => vec!["mkdirat", "openat", "flock"],
+            A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
+            A::Fifo { .. } => vec!["mknodat", "openat"],
+            A::CgroupDir { .. } => vec!["mkdirat*"],
+            A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
+                vec!["openat", "write", "close"]
+            }
+            A::CgroupOpen { .. } | A::OpenNs { .. } => vec!["openat"],
+            A::DeviceFilter { .. } => vec!["bpf", "bpf", "close"],
+            A::OpenTree { device: Some(_), .. } => vec!["open_tree", "newfstatat"],
+            A::OpenTree { .. } => vec!["open_tree"],
+            A::OpenPidfd { .. } => vec!["pidfd_open"],
+            A::TimeOffsets { .. } => vec!["unshare", "openat", "write", "close"],
+            A::Spawn { .. } => vec!["socketpair", "clone3", "close?"],
+            A::SpawnSibling { .. } => vec!["clone3"],
+            A::JoinNs { .. } => vec!["setns"],
+            A::RecordPid { .. } => vec!["openat", "read", "close", "openat", "write", "close", "renameat"],
+            A::PidFile { .. } => vec!["openat", "write", "close", "renameat"],
+            A::IdMapWrite { .. } | A::OomScoreAdj { .. } => vec!["openat", "write", "close"],
+            A::Prlimit { .. } => vec!["prlimit64"],
+            A::Idmap { .. } => vec!["openat", "mount_setattr", "close"],
+            A::Hooks { .. } => vec!["*"],
+            A::Created { .. } => vec!["renameat"],
+            A::CleanSignals => vec!["rt_sigaction", "rt_sigprocmask"],
+            A::NewSession => vec!["setsid"],
+            A::BecomeRoot { .. } => vec!["setgroups?", "setresgid", "setresuid"],
+            A::Undumpable | A::KeepCaps | A::NoNewPrivs => vec!["prctl"],
+            A::DieWithRuntime => vec!["prctl", "poll"],
+            A::NewCgroupNs => vec!["unshare"],
+            A::SetHostname { .. } => vec!["sethostname"],
+            A::SetDomainname { .. } => vec!["setdomainname"],
+            A::LoopbackUp => vec!["socket", "ioctl", "close"],
+            A::Propagation { .. } | A::RootAttr { .. } => vec!["mount_setattr"],
+            _ => self.calls_inside(),
+        }
+    }
+
+    fn calls_inside(&self) -> Vec<&'static str> {
+        use Action as A;
+        /// In-root resolution, and what making a missing target may take.
+        const RESOLVE: [&str; 7] =
+            ["openat2*", "newfstatat*", "readlinkat*", "mkdirat*", "openat*", "openat2*", "close*"];
+        let with = |before: &[&'static str], after: &[&'static str]| [before, &RESOLVE, after].concat();
+        match self {
+            A::AttachRoot { .. } => vec!["move_mount"],
+            A::MakeTarget { .. } | A::OpenDir { .. } | A::MakeCwd { .. } => {
+                with(&[], &["fchownat?", "close*"])
+            }
+            A::MountFs { data, after, target, .. } => {
+                let mut calls = vec!["fsopen"];
+                calls.extend(data.iter().map(|_| "fsconfig"));
+                calls.extend(["fsconfig", "fsmount", "close"]);
+                calls.extend(after.iter().map(|_| "mount_setattr"));
+                if target.is_some() {
+                    calls = [&calls[..], &RESOLVE, &["move_mount", "close*"]].concat();
+                }
+                calls
+            }
+            A::MoveTree { before, .. } => {
+                let mut calls = vec!["newfstatat?"];
+                calls.extend(before.iter().map(|_| "mount_setattr"));
+                [&calls[..], &RESOLVE, &["move_mount", "close*"]].concat()
+            }
+            A::Remount { changes, .. } => {
+                with(&[], &vec!["mount_setattr"; changes.len()]).into_iter().chain(["close"]).collect()
+            }
+            A::DeviceNode { .. } => {
+                vec!["openat2?", "mkdirat?", "close?", "mknodat", "fchmodat", "fchownat?"]
+            }
+            A::Symlink { .. } => vec!["symlinkat"],
+            A::EmptyDir { .. } => vec!["fsopen", "fsconfig*", "fsmount", "close"],
+            A::Mask { .. } => vec!["openat2", "newfstatat?", "open_tree?", "move_mount?", "close*"],
+            A::ReadonlyPath { .. } => {
+                vec!["openat2", "open_tree?", "mount_setattr?", "move_mount?", "close*"]
+            }
+            A::Pty { .. } => vec!["openat2", "ioctl", "ioctl", "ioctl?"],
+            A::SendPty { .. } => vec!["sendmsg"],
+            A::ConsoleMount { .. } => with(&["open_tree"], &["move_mount", "close*"]),
+            A::Sysctl { .. } | A::ExecLabel { .. } => vec!["openat2", "write", "close"],
+            A::Pivot { .. } => vec!["fchdir", "pivot_root", "umount2"],
+            A::Chroot { .. } => vec!["fchdir", "chroot"],
+            A::TakeTty { .. } => vec!["ioctl", "dup2", "dup2", "dup2"],
+            A::Scheduler(_) => vec!["sched_setattr"],
+            A::IoPriority { .. } => vec!["ioprio_set"],
+            A::Personality { .. } => vec!["personality"],
+            A::Keyring { .. } => vec!["keyctl"],
+            A::Bounding { .. } | A::Ambient { .. } => vec!["prctl*"],
+            A::SetGroups { .. } => vec!["setgroups"],
+            A::SetGid { .. } => vec!["setresgid"],
+            A::SetUid { .. } => vec!["setresuid"],
+            A::Umask { .. } => vec!["umask"],
+            A::Caps { .. } => vec!["capset"],
+            A::VerifyCreds { .. } => vec!["getresuid", "getresgid", "capget"],
+            A::ChangeDir { .. } => vec!["chdir", "getcwd"],
+            A::FindProgram { .. } => vec!["newfstatat*", "faccessat2*", "newfstatat*", "faccessat2*"],
+            A::CloseFds { .. } => vec!["close_range"],
+            A::AwaitStart { .. } => vec!["read"],
+            A::Seccomp { .. } => vec!["seccomp"],
+            A::Exec { .. } => vec!["execve"],
+            _ => vec![],
+        }
+    }
+}

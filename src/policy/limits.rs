@@ -1,0 +1,100 @@
+//! Rules about memory, cpu and processes.
+
+use super::{Facts, Outcome};
+use crate::config::{Config, ConfigError};
+use crate::error::{Error, Result};
+
+/// Memory of a container whose config names no limit, in bytes; swap is included.
+pub const DEFAULT_MEMORY: i64 = 512 << 20;
+/// Cpus of a container whose config names no quota.
+pub const DEFAULT_CPUS: f64 = 1.0;
+/// Processes and threads of a container whose config names no limit.
+pub const DEFAULT_PIDS: i64 = 256;
+
+/// Microseconds of a scheduling period (the kernel's default).
+const PERIOD: u64 = 100_000;
+/// The kernel's smallest quota, in microseconds.
+const MIN_QUOTA: f64 = 1000.0;
+
+/// `--memory`, `--cpus` and `--pids-limit` replace what the config says.
+pub fn requested_limits(config: &mut Config, facts: &Facts<'_>) -> Result<()> {
+    let resources = &mut config.resources;
+    if let Some(bytes) = facts.asked.memory {
+        check_memory("--memory", bytes, facts)?;
+        resources.memory.limit = Some(bytes);
+        resources.memory.swap = Some(bytes);
+    }
+    if let Some(cpus) = facts.asked.cpus {
+        let max = facts.host.cpus;
+        if !cpus.is_finite()
+            || cpus < 0.0
+            || cpus > f64::from(max)
+            || (cpus > 0.0 && cpus * (PERIOD as f64) < MIN_QUOTA)
+        {
+            return Err(Error::msg(format!(
+                "--cpus {cpus}: must be from 0.01 to {max} (the cpus of this machine), or 0 for no limit"
+            )));
+        }
+        resources.cpu.period = Some(PERIOD);
+        resources.cpu.quota = Some(if cpus == 0.0 { -1 } else { (cpus * PERIOD as f64) as i64 });
+    }
+    if let Some(pids) = facts.asked.pids {
+        if pids == 0 || pids < -1 {
+            return Err(Error::msg(format!("--pids-limit {pids}: must be at least 1, or -1 for no limit")));
+        }
+        resources.pids_limit = Some(pids);
+    }
+    Ok(())
+}
+
+fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
+    // Below this the kernel cannot even start a program (Docker refuses below 6 MiB for the same reason).
+    const LEAST: i64 = 1 << 20;
+    if bytes != -1 && bytes < LEAST {
+        return Err(Error::msg(format!("{what} {bytes}: must be at least 1 MiB, or -1 for no limit")));
+    }
+    if bytes > 0 && bytes as u64 > facts.host.memory {
+        return Err(Error::msg(format!(
+            "{what} {bytes}: larger than this machine's memory ({} bytes), so it would limit nothing; use -1 for no limit",
+            facts.host.memory
+        )));
+    }
+    Ok(())
+}
+
+/// Limits for what the config leaves open, and swap bounded with memory.
+pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let asked = facts.asked;
+    let resources = &mut config.resources;
+    match resources.memory.limit {
+        Some(bytes) if bytes > 0 && asked.memory.is_none() => {
+            check_memory("", bytes, facts).map_err(|e| {
+                Error::Config(ConfigError::new(
+                    "/linux/resources/memory/limit",
+                    e.to_string().trim_start().to_string(),
+                ))
+            })?;
+        }
+        Some(_) => {}
+        None => {
+            let bytes = DEFAULT_MEMORY.min(i64::try_from(facts.host.memory).unwrap_or(i64::MAX));
+            resources.memory.limit = Some(bytes);
+            out.note(format!("memory {} MiB (--memory)", bytes >> 20));
+        }
+    }
+    // Unbounded swap would turn the memory limit into a slow-down of the whole machine.
+    if resources.memory.swap.is_none() {
+        resources.memory.swap = resources.memory.limit;
+    }
+    if resources.cpu.quota.is_none() {
+        let cpus = DEFAULT_CPUS.min(facts.host.cpus.into());
+        resources.cpu.quota = Some((cpus * PERIOD as f64) as i64);
+        resources.cpu.period = Some(PERIOD);
+        out.note(format!("{cpus} cpu (--cpus)"));
+    }
+    if resources.pids_limit.is_none() {
+        resources.pids_limit = Some(DEFAULT_PIDS);
+        out.note(format!("{DEFAULT_PIDS} processes (--pids-limit)"));
+    }
+    Ok(())
+}

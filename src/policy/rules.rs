@@ -1,0 +1,351 @@
+//! The rules, in the order in which they are applied.
+
+use std::path::PathBuf;
+
+use super::limits::{limits, requested_limits};
+use super::mounts::{masks, mount_options, standard_mounts};
+use super::{Facts, NONROOT, Outcome, Policy, Rule, SeccompAsk};
+use crate::config::{Capabilities, Config, Namespace, Process, Rlimit};
+use crate::error::{Error, Result};
+use crate::idmap;
+use crate::tables::capabilities::CapSet;
+use crate::tables::namespaces::{NAMESPACES, NsKind};
+
+/// The capabilities that Docker gives by default, and `baseline` does not go beyond.
+const DEFAULT_CAPS: [&str; 14] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+];
+
+/// All rules.
+pub const RULES: &[Rule] = &[
+    Rule {
+        id: "requested",
+        title: "flags of the command line are applied",
+        since: Policy::Privileged,
+        references: &[],
+        harden: requested,
+    },
+    Rule {
+        id: "namespaces",
+        title: "every view of the system is the container's own",
+        since: Policy::Baseline,
+        references: &[
+            "CIS Docker 5.9, 5.16, 5.17, 5.21",
+            "PSS baseline: Host Namespaces",
+            "NIST SP 800-190 4.4.2",
+        ],
+        harden: namespaces,
+    },
+    Rule {
+        id: "user-namespace",
+        title: "host uid 0 is not mapped into the container",
+        since: Policy::Restricted,
+        references: &["CIS Docker 2.9", "NIST SP 800-190 4.4.2"],
+        harden: user_namespace,
+    },
+    Rule {
+        id: "non-root",
+        title: "the process is not root",
+        since: Policy::Restricted,
+        references: &["CIS Docker 4.1", "PSS restricted: Running as Non-root"],
+        harden: non_root,
+    },
+    Rule {
+        id: "capabilities",
+        title: "no capability but those asked for",
+        since: Policy::Baseline,
+        references: &["CIS Docker 5.4", "PSS restricted: Capabilities"],
+        harden: capabilities,
+    },
+    Rule {
+        id: "no-new-privileges",
+        title: "nothing executed can gain privileges",
+        since: Policy::Restricted,
+        references: &["CIS Docker 5.26", "PSS restricted: Privilege Escalation"],
+        harden: no_new_privileges,
+    },
+    Rule {
+        id: "seccomp",
+        title: "system calls are filtered",
+        since: Policy::Baseline,
+        references: &["CIS Docker 5.22", "PSS restricted: Seccomp"],
+        harden: seccomp,
+    },
+    Rule {
+        id: "devices",
+        title: "only the default devices",
+        since: Policy::Baseline,
+        references: &["CIS Docker 5.18", "NIST SP 800-190 4.4.2"],
+        harden: devices,
+    },
+    Rule {
+        id: "mounts",
+        title: "private /proc, /dev, /sys; /tmp, /run, /var/tmp are bounded tmpfs",
+        since: Policy::Restricted,
+        references: &["CIS Docker 5.13", "NIST SP 800-190 4.4.4"],
+        harden: standard_mounts,
+    },
+    Rule {
+        id: "mount-options",
+        title: "mounts carry no setuid programs and no devices; cgroups are read-only",
+        since: Policy::Restricted,
+        references: &["CIS Docker 5.6"],
+        harden: mount_options,
+    },
+    Rule {
+        id: "masks",
+        title: "what leaks or controls the host is covered",
+        since: Policy::Baseline,
+        references: &["PSS baseline: /proc Mount Type"],
+        harden: masks,
+    },
+    Rule {
+        id: "read-only-rootfs",
+        title: "the rootfs cannot be written",
+        since: Policy::Restricted,
+        references: &["CIS Docker 5.13", "NIST SP 800-190 4.4.4"],
+        harden: readonly_rootfs,
+    },
+    Rule {
+        id: "limits",
+        title: "memory, cpu and processes are bounded",
+        since: Policy::Baseline,
+        references: &["CIS Docker 5.11, 5.12, 5.29"],
+        harden: limits,
+    },
+    Rule {
+        id: "terminal",
+        title: "a terminal is the container's own",
+        since: Policy::Restricted,
+        references: &["CVE-2017-5226"],
+        harden: terminal,
+    },
+];
+
+fn process(config: &mut Config) -> Result<&mut Process> {
+    config.process.as_mut().ok_or_else(|| {
+        Error::Config(crate::config::ConfigError::new("/process", "required to start a container"))
+    })
+}
+
+/// `--user`, `--cap-add`, `--memory`, `--cpus`, `--pids-limit`: the same under every policy.
+fn requested(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    requested_limits(config, facts)?;
+    let p = process(config)?;
+    out.pty = p.terminal;
+    if let Some((uid, gid)) = facts.asked.user {
+        p.user.uid = uid;
+        p.user.gid = gid.unwrap_or(uid);
+        p.user.additional_gids.clear();
+    }
+    let add = facts.asked.cap_add;
+    if facts.policy == Policy::Privileged && !add.is_empty() {
+        let c = &mut p.capabilities;
+        for set in [&mut c.bounding, &mut c.effective, &mut c.permitted] {
+            set.0 |= add.0;
+        }
+    }
+    Ok(())
+}
+
+/// Missing namespaces are added; those of the host, or of somebody else, are replaced by new ones.
+fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    for row in NAMESPACES.iter().filter(|r| !matches!(r.kind, NsKind::Time | NsKind::User)) {
+        let name = if row.kind == NsKind::Net { "net" } else { row.proc };
+        if facts.asked.allows(&format!("host-{name}")) {
+            continue;
+        }
+        match config.namespaces.iter_mut().find(|n| n.kind == row.kind) {
+            None => {
+                config.namespaces.push(Namespace { kind: row.kind, path: None });
+                out.note(format!("new {} namespace (the config shares the host's)", row.oci));
+            }
+            Some(n) => {
+                if let Some(path) = n.path.take() {
+                    out.note(format!("new {} namespace instead of {}", row.oci, path.display()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A user namespace over ids that own nothing on the host.
+fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    if facts.asked.allows("host-user") {
+        return Ok(());
+    }
+    let maps_root = idmap::maps_host_root(&config.uid_maps) || idmap::maps_host_root(&config.gid_maps);
+    if config.is_new(NsKind::User) && !maps_root {
+        return Ok(());
+    }
+    let Some((map, source)) = idmap::choose(facts.id, facts.host.subordinate, &facts.host.taken_ids) else {
+        return Err(Error::msg(
+            "no range of 65536 ids is free for the container: /etc/subuid and /etc/subgid give all of them away; \
+             give one to the user safebox there, or accept the host's ids with --allow host-user",
+        ));
+    };
+    let had = config.namespace(NsKind::User).is_some();
+    config.namespaces.retain(|n| n.kind != NsKind::User);
+    config.namespaces.insert(0, Namespace { kind: NsKind::User, path: None });
+    (config.uid_maps, config.gid_maps) = (vec![map], vec![map]);
+    let from = match source {
+        idmap::Source::Subordinate => "subordinate range of /etc/subuid",
+        idmap::Source::Spare => "spare range",
+    };
+    let why = if had { " (the config maps host root)" } else { "" };
+    out.idmap_root = facts.host.can_idmap(facts.rootfs_magic);
+    let rootfs = if out.idmap_root {
+        "; the rootfs is idmapped"
+    } else {
+        "; its file system cannot be idmapped, so files of host users belong to 65534 inside"
+    };
+    let last = map.host + (map.size - 1);
+    out.note(format!("ids 0-{} are {}-{last} outside: {from}{why}{rootfs}", map.size - 1, map.host));
+    Ok(())
+}
+
+fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let limit = config.uid_maps.iter().map(|m| m.container.saturating_add(m.size)).max();
+    let p = process(config)?;
+    if p.user.uid == 0 && !facts.asked.allows("root") && facts.asked.user.is_none() {
+        p.user.uid = NONROOT;
+        p.user.gid = NONROOT;
+        p.user.additional_gids.clear();
+        out.note(format!("runs as {NONROOT}:{NONROOT} instead of root (--user UID:GID or --allow root)"));
+    }
+    let highest = p.user.additional_gids.iter().copied().chain([p.user.uid, p.user.gid]).max().unwrap_or(0);
+    if let Some(limit) = limit
+        && highest >= limit
+    {
+        return Err(Error::Config(crate::config::ConfigError::new(
+            "/process/user",
+            format!(
+                "id {highest} is not mapped: the container has ids below {limit} (--allow host-user for the host's)"
+            ),
+        )));
+    }
+    Ok(())
+}
+
+fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let p = process(config)?;
+    let before = p.capabilities;
+    let add = facts.asked.cap_add;
+    if facts.policy == Policy::Restricted {
+        // A non-root process keeps a capability through exec only if it is ambient, which needs inheritable.
+        let through_exec = if p.user.uid == 0 { CapSet::EMPTY } else { add };
+        p.capabilities = Capabilities {
+            bounding: add,
+            effective: add,
+            permitted: add,
+            inheritable: through_exec,
+            ambient: through_exec,
+        };
+    } else {
+        let default = DEFAULT_CAPS.iter().filter_map(|c| crate::tables::capabilities::parse(c));
+        let keep = default.fold(add, CapSet::with).0;
+        let c = &mut p.capabilities;
+        for set in [&mut c.bounding, &mut c.effective, &mut c.permitted] {
+            set.0 = set.0 & keep | add.0;
+        }
+        (c.inheritable, c.ambient) = (CapSet::EMPTY, CapSet::EMPTY);
+    }
+    let dropped = CapSet(before.bounding.0 & !p.capabilities.bounding.0);
+    if !dropped.is_empty() {
+        out.note(format!("dropped {dropped} (--cap-add NAME)"));
+    }
+    Ok(())
+}
+
+fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let p = process(config)?;
+    if !p.no_new_privileges && !facts.asked.allows("new-privileges") {
+        p.no_new_privileges = true;
+        out.note("setuid programs and file capabilities have no effect (--allow new-privileges)");
+    }
+    Ok(())
+}
+
+fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    match facts.asked.seccomp {
+        SeccompAsk::Default => {
+            out.builtin_seccomp = true;
+            let text = if config.seccomp.is_some() {
+                "the built-in profile, on top of the config's"
+            } else {
+                "the built-in profile"
+            };
+            out.note(text);
+        }
+        SeccompAsk::Config if config.seccomp.is_none() => {
+            return Err(Error::msg("--seccomp config: the config has no seccomp profile (linux.seccomp)"));
+        }
+        SeccompAsk::Config => {}
+        SeccompAsk::Unconfined => {
+            config.seccomp = None;
+            out.note("off, as asked: every system call of the kernel can be reached");
+        }
+    }
+    Ok(())
+}
+
+fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    if facts.asked.allows("devices") {
+        return Ok(());
+    }
+    let names: Vec<_> = config.devices.drain(..).map(|d| d.path.display().to_string()).collect();
+    if !names.is_empty() {
+        out.note(format!("removed {} (--allow devices)", names.join(", ")));
+    }
+    let before = config.resources.devices.len();
+    config.resources.devices.retain(|r| !r.allow);
+    if config.resources.devices.len() != before {
+        out.note("device rules of the config removed: the default devices only (--allow devices)");
+    }
+    Ok(())
+}
+
+fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    if !config.root.readonly && !facts.asked.allows("write-rootfs") {
+        config.root.readonly = true;
+        out.note("/ is read-only; write to /tmp, /run or /var/tmp (--allow write-rootfs)");
+    }
+    Ok(())
+}
+
+/// A pty of the container's own whenever there is a terminal to be had; none where there is not.
+fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let p = process(config)?;
+    // No core files: they hold the process's memory, and the host's core_pattern would get them.
+    if !p.rlimits.iter().any(|r| r.resource == libc::RLIMIT_CORE) {
+        p.rlimits.push(Rlimit { resource: libc::RLIMIT_CORE, soft: 0, hard: 0 });
+    }
+    if p.terminal && !facts.asked.stdin_is_tty {
+        out.note("no terminal: stdin is not one");
+    }
+    if !p.terminal && facts.asked.stdin_is_tty {
+        out.note("a terminal of its own instead of yours");
+    }
+    p.terminal = facts.asked.stdin_is_tty;
+    out.pty = p.terminal;
+    Ok(())
+}
+
+/// Paths as the config type wants them.
+pub(super) fn paths(list: &[&str]) -> Vec<PathBuf> {
+    list.iter().map(PathBuf::from).collect()
+}

@@ -1,0 +1,321 @@
+//! A small assembler for classic BPF, and the *prologue*: instructions put in front of what
+//! libseccomp exports.
+//!
+//! BPF jumps are relative, so a program may be prefixed with another that falls through. We need
+//! that for what libseccomp cannot say: "all of these ioctl requests but two, with exact errnos"
+//! (its rules of one system call have no order, and an unconditional one erases the others), system
+//! calls newer than the library, and "newer than the whole profile: ENOSYS". The prologue judges the
+//! architecture only to find its section; a foreign one is left to libseccomp, which refuses it.
+
+use super::numbers::X32_BIT;
+use libc::sock_filter;
+
+/// The kernel's limit (`BPF_MAXINSNS`).
+pub const MAX_INSTRUCTIONS: usize = 4096;
+
+/// Offsets in `struct seccomp_data`.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const ARGS: u32 = 16;
+
+// Opcodes of linux/filter.h, as seccomp uses them.
+pub(super) const LD_ABS: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+pub(super) const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
+pub(super) const JA: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+pub(super) const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+pub(super) const JGT: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+pub(super) const JGE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+pub(super) const JSET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+pub(super) const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+/// How an argument is compared; all 64 bits count unless a mask says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Op {
+    Ne,
+    Lt,
+    Le,
+    Eq,
+    Ge,
+    Gt,
+    MaskedEq,
+}
+
+/// A comparison of one argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cond {
+    /// Which argument, 0..=5.
+    pub arg: u8,
+    /// How.
+    pub op: Op,
+    /// For [`Op::MaskedEq`]: the bits that count.
+    pub mask: u64,
+    /// What it is compared with.
+    pub value: u64,
+}
+
+/// What the prologue does with a system call whose conditions all hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Ends the filter with this `SECCOMP_RET_*` value.
+    Return(u32),
+    /// Leaves the decision to libseccomp's program.
+    Pass,
+}
+
+/// Conditions and what follows when all of them hold.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// Empty: always.
+    pub when: Vec<Cond>,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// System calls above these numbers get `ENOSYS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// The newest native number.
+    pub native: u32,
+    /// The newest x32 number, its bit included; `None`: x32 is left to libseccomp.
+    pub x32: Option<u32>,
+}
+
+/// The prologue's part for one architecture.
+#[derive(Debug, Clone, Default)]
+pub struct Section {
+    /// `AUDIT_ARCH_*`.
+    pub audit_arch: u32,
+    /// By number; of one system call's checks the first that holds decides, and if none holds, libseccomp.
+    pub checks: Vec<(u32, Vec<Check>)>,
+    /// `None`: no such limit.
+    pub newest: Option<Newest>,
+}
+
+/// Where a jump goes: on to the next instruction, or to a label.
+#[derive(Debug, Clone, Copy)]
+enum To {
+    Next,
+    Label(usize),
+}
+
+struct Draft {
+    code: u16,
+    k: u32,
+    yes: To,
+    no: To,
+}
+
+/// Instructions with forward labels.
+#[derive(Default)]
+struct Assembler {
+    drafts: Vec<Draft>,
+    labels: Vec<usize>,
+}
+
+impl Assembler {
+    fn push(&mut self, code: u16, k: u32) {
+        self.drafts.push(Draft { code, k, yes: To::Next, no: To::Next });
+    }
+
+    fn jump(&mut self, code: u16, k: u32, yes: To, no: To) {
+        self.drafts.push(Draft { code, k, yes, no });
+    }
+
+    /// An unconditional jump, whose distance is not limited to 255.
+    fn goto(&mut self, label: usize) {
+        self.drafts.push(Draft { code: JA, k: 0, yes: To::Label(label), no: To::Next });
+    }
+
+    fn label(&mut self) -> usize {
+        self.labels.push(usize::MAX);
+        self.labels.len() - 1
+    }
+
+    /// The label stands for the instruction that comes next.
+    fn place(&mut self, label: usize) {
+        self.labels[label] = self.drafts.len();
+    }
+
+    /// Goes on when the loaded word equals `k`, else jumps to `label`, however far.
+    fn unless_equal(&mut self, k: u32, label: usize) {
+        let equal = self.label();
+        self.jump(JEQ, k, To::Label(equal), To::Next);
+        self.goto(label);
+        self.place(equal);
+    }
+
+    fn finish(self) -> Result<Vec<sock_filter>, String> {
+        let distance = |at: usize, to: To| match to {
+            To::Next => Some(0),
+            To::Label(l) => self.labels[l].checked_sub(at + 1),
+        };
+        let mut out = Vec::with_capacity(self.drafts.len());
+        for (at, d) in self.drafts.iter().enumerate() {
+            let far = || format!("seccomp prologue: instruction {at} jumps too far");
+            let yes = distance(at, d.yes).ok_or_else(far)?;
+            let no = distance(at, d.no).ok_or_else(far)?;
+            let insn = if d.code == JA {
+                sock_filter { code: JA, jt: 0, jf: 0, k: u32::try_from(yes).map_err(|_| far())? }
+            } else {
+                let jt = u8::try_from(yes).map_err(|_| far())?;
+                let jf = u8::try_from(no).map_err(|_| far())?;
+                sock_filter { code: d.code, jt, jf, k: d.k }
+            };
+            out.push(insn);
+        }
+        Ok(out)
+    }
+}
+
+/// Offset of the low 32 bits of an argument.
+fn low(arg: u8) -> u32 {
+    ARGS + 8 * u32::from(arg) + if cfg!(target_endian = "big") { 4 } else { 0 }
+}
+
+/// Offset of the high 32 bits of an argument.
+fn high(arg: u8) -> u32 {
+    ARGS + 8 * u32::from(arg) + if cfg!(target_endian = "big") { 0 } else { 4 }
+}
+
+/// Goes on when the condition holds, else jumps to `fail`.
+fn condition(asm: &mut Assembler, cond: &Cond, fail: usize) {
+    let (hi, lo) = ((cond.value >> 32) as u32, cond.value as u32);
+    let (fail, holds) = (To::Label(fail), asm.label());
+    // Most comparisons are decided by the high halves unless these are equal.
+    let compare = |asm: &mut Assembler, above: To, below: To, code: u16, yes: To, no: To| {
+        asm.push(LD_ABS, high(cond.arg));
+        asm.jump(JGT, hi, above, To::Next);
+        asm.jump(JEQ, hi, To::Next, below);
+        asm.push(LD_ABS, low(cond.arg));
+        asm.jump(code, lo, yes, no);
+    };
+    let ok = To::Label(holds);
+    match cond.op {
+        Op::Eq => compare(asm, fail, fail, JEQ, To::Next, fail),
+        Op::Ne => compare(asm, ok, ok, JEQ, fail, To::Next),
+        Op::Gt => compare(asm, ok, fail, JGT, To::Next, fail),
+        Op::Ge => compare(asm, ok, fail, JGE, To::Next, fail),
+        Op::Lt => compare(asm, fail, ok, JGE, fail, To::Next),
+        Op::Le => compare(asm, fail, ok, JGT, fail, To::Next),
+        Op::MaskedEq => {
+            let want = cond.value & cond.mask;
+            masked(asm, high(cond.arg), (cond.mask >> 32) as u32, (want >> 32) as u32, fail);
+            masked(asm, low(cond.arg), cond.mask as u32, want as u32, fail);
+        }
+    }
+    asm.place(holds);
+}
+
+/// One half of a masked comparison; a half that no bit of the mask is in is not looked at.
+fn masked(asm: &mut Assembler, offset: u32, mask: u32, want: u32, fail: To) {
+    if mask == 0 {
+        return;
+    }
+    asm.push(LD_ABS, offset);
+    if mask != u32::MAX {
+        asm.push(AND, mask);
+    }
+    asm.jump(JEQ, want, To::Next, fail);
+}
+
+/// All checks of one system call, whose number is loaded; another number jumps to `other`.
+fn checks(asm: &mut Assembler, nr: u32, checks: &[Check], other: usize, pass: usize) {
+    asm.unless_equal(nr, other);
+    for check in checks {
+        let fail = asm.label();
+        for cond in &check.when {
+            condition(asm, cond, fail);
+        }
+        match check.verdict {
+            Verdict::Return(value) => asm.push(RET, value),
+            Verdict::Pass => asm.goto(pass),
+        }
+        asm.place(fail);
+        if check.when.is_empty() {
+            // What follows an unconditional check is never reached.
+            return;
+        }
+    }
+    asm.goto(pass);
+}
+
+/// "Newer than the profile": the number is loaded.
+fn newest(asm: &mut Assembler, newest: Newest, audit_arch: u32, enosys: u32) {
+    let end = asm.label();
+    let refuse = asm.label();
+    if audit_arch == AUDIT_ARCH_X86_64 {
+        let native = asm.label();
+        asm.jump(JGE, X32_BIT, To::Next, To::Label(native));
+        match newest.x32 {
+            Some(x32) => asm.jump(JGT, x32, To::Label(refuse), To::Label(end)),
+            None => asm.goto(end),
+        }
+        asm.place(native);
+    }
+    asm.jump(JGT, newest.native, To::Label(refuse), To::Label(end));
+    asm.place(refuse);
+    asm.push(RET, enosys);
+    asm.place(end);
+}
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+
+/// The prologue of `sections`: falls off its end into whatever program is put behind it.
+///
+/// Errors when a part of it grows beyond BPF's jump distance, which needs a rule with far more
+/// conditions than a system call has arguments.
+pub fn prologue(sections: &[Section]) -> Result<Vec<sock_filter>, String> {
+    let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let mut asm = Assembler::default();
+    let pass = asm.label();
+    for section in sections.iter().filter(|s| !s.checks.is_empty() || s.newest.is_some()) {
+        let next_section = asm.label();
+        asm.push(LD_ABS, ARCH);
+        asm.unless_equal(section.audit_arch, next_section);
+        asm.push(LD_ABS, NR);
+        for (nr, list) in &section.checks {
+            let other = asm.label();
+            checks(&mut asm, *nr, list, other, pass);
+            asm.place(other);
+        }
+        if let Some(n) = section.newest {
+            newest(&mut asm, n, section.audit_arch, enosys);
+        }
+        asm.goto(pass);
+        asm.place(next_section);
+    }
+    asm.place(pass);
+    asm.finish()
+}
+
+/// Whether the kernel's own checker would take `program`: known instructions, loads inside
+/// `struct seccomp_data`, jumps that stay inside, a return at the end, at most 4096 instructions.
+pub fn check(program: &[sock_filter]) -> Result<(), String> {
+    if program.is_empty() || program.len() > MAX_INSTRUCTIONS {
+        return Err(format!(
+            "the seccomp filter has {} instructions, the kernel takes 1 to {MAX_INSTRUCTIONS}",
+            program.len()
+        ));
+    }
+    for (at, insn) in program.iter().enumerate() {
+        let rest = program.len() - at - 1;
+        let sound = match insn.code {
+            LD_ABS => insn.k < 64 && insn.k % 4 == 0,
+            AND | RET => true,
+            JA => (insn.k as usize) < rest,
+            JEQ | JGT | JGE | JSET => usize::from(insn.jt.max(insn.jf)) < rest,
+            _ => false,
+        };
+        if !sound {
+            return Err(format!(
+                "the seccomp filter's instruction {at} (code {:#x}) is not sound",
+                insn.code
+            ));
+        }
+    }
+    match program.last() {
+        Some(last) if last.code == RET => Ok(()),
+        _ => Err("the seccomp filter does not end with a return".to_owned()),
+    }
+}

@@ -1,0 +1,419 @@
+//! The built-in profile: what a container may ask of the kernel when its config names no profile.
+//!
+//! It is an allow-list in groups. A system call that no group names gets `ENOSYS`, exactly what a
+//! kernel too old to know it would say, so programs take the fallback they already have; that also
+//! covers every system call that will be invented after this list was written. `EPERM` is for what
+//! we know and refuse on purpose. Some groups open when the container was granted the capability
+//! that the kernel itself asks for: then the filter would only repeat the kernel's own check.
+//!
+//! Arguments are judged by [`Rule`]s: the rules of one system call are tried in order and the first
+//! match decides. All of them compare C `int`s, of which the kernel reads the low 32 bits only, so
+//! all of them go through [`int`] or [`bits`], which mask the rest away: `TIOCSTI | 1 << 32` is TIOCSTI.
+
+use super::bpf::{Cond, Op};
+
+/// What a system call of a group gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Runs.
+    Allow,
+    /// Fails with this errno, without running.
+    Errno(i32),
+}
+
+/// A capability of capabilities(7) that opens a group or a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cap {
+    /// Name, e.g. `CAP_SYS_ADMIN`.
+    pub name: &'static str,
+    /// Number, as in a [`CapSet`](crate::tables::capabilities::CapSet).
+    pub bit: u8,
+}
+
+/// Some system calls that share a reason.
+#[derive(Debug)]
+pub struct Group {
+    /// Short name.
+    pub name: &'static str,
+    /// Why these are allowed or refused.
+    pub doc: &'static str,
+    /// With this capability in the bounding set, `syscalls` are allowed whatever `action` says.
+    pub caps: Option<Cap>,
+    /// What `syscalls` get.
+    pub action: Action,
+    /// System calls decided by their number alone.
+    pub syscalls: &'static [&'static str],
+    /// System calls decided by their arguments.
+    pub rules: &'static [Rule],
+}
+
+/// One line of the argument table; the last line of each system call is unconditional.
+#[derive(Debug)]
+pub struct Rule {
+    /// The system call.
+    pub syscall: &'static str,
+    /// The rule exists only with this capability in the bounding set.
+    pub caps: Option<Cap>,
+    /// All of these hold; empty: always.
+    pub when: &'static [Cond],
+    /// What it gets.
+    pub action: Action,
+}
+
+const SYS_ADMIN: Option<Cap> = Some(Cap { name: "CAP_SYS_ADMIN", bit: 21 });
+const DAC_READ_SEARCH: Option<Cap> = Some(Cap { name: "CAP_DAC_READ_SEARCH", bit: 2 });
+const NET_ADMIN: Option<Cap> = Some(Cap { name: "CAP_NET_ADMIN", bit: 12 });
+const NET_RAW: Option<Cap> = Some(Cap { name: "CAP_NET_RAW", bit: 13 });
+const SYS_MODULE: Option<Cap> = Some(Cap { name: "CAP_SYS_MODULE", bit: 16 });
+const SYS_RAWIO: Option<Cap> = Some(Cap { name: "CAP_SYS_RAWIO", bit: 17 });
+const SYS_CHROOT: Option<Cap> = Some(Cap { name: "CAP_SYS_CHROOT", bit: 18 });
+const SYS_PTRACE: Option<Cap> = Some(Cap { name: "CAP_SYS_PTRACE", bit: 19 });
+const SYS_PACCT: Option<Cap> = Some(Cap { name: "CAP_SYS_PACCT", bit: 20 });
+const SYS_BOOT: Option<Cap> = Some(Cap { name: "CAP_SYS_BOOT", bit: 22 });
+const SYS_NICE: Option<Cap> = Some(Cap { name: "CAP_SYS_NICE", bit: 23 });
+const SYS_TIME: Option<Cap> = Some(Cap { name: "CAP_SYS_TIME", bit: 25 });
+const SYS_TTY_CONFIG: Option<Cap> = Some(Cap { name: "CAP_SYS_TTY_CONFIG", bit: 26 });
+const AUDIT_WRITE: Option<Cap> = Some(Cap { name: "CAP_AUDIT_WRITE", bit: 29 });
+const SYSLOG: Option<Cap> = Some(Cap { name: "CAP_SYSLOG", bit: 34 });
+const PERFMON: Option<Cap> = Some(Cap { name: "CAP_PERFMON", bit: 38 });
+const BPF: Option<Cap> = Some(Cap { name: "CAP_BPF", bit: 39 });
+
+/// Refused on purpose.
+const EPERM: Action = Action::Errno(libc::EPERM);
+
+/// A C `int` argument equals `value`: the low 32 bits are compared, the rest is ignored as the kernel does.
+const fn int(arg: u8, value: u64) -> Cond {
+    Cond { arg, op: Op::MaskedEq, mask: 0xffff_ffff, value }
+}
+
+/// Of the bits of `mask`, exactly those of `value` are set.
+const fn bits(arg: u8, mask: u64, value: u64) -> Cond {
+    Cond { arg, op: Op::MaskedEq, mask, value }
+}
+
+const fn rule(syscall: &'static str, when: &'static [Cond], action: Action) -> Rule {
+    Rule { syscall, caps: None, when, action }
+}
+
+const fn rule_with(caps: Option<Cap>, syscall: &'static str, when: &'static [Cond]) -> Rule {
+    Rule { syscall, caps, when, action: Action::Allow }
+}
+
+/// `CLONE_NEW*` as clone(2) can take them: mount, cgroup, uts, ipc, user, pid, network. `CLONE_NEWTIME`
+/// shares its bit with the exit signal there and exists for unshare(2) and clone3(2) only.
+const CLONE_NEW: u64 = 0x7e02_0000;
+
+/// ioctl(2) requests; the same number on every architecture that safebox is built for.
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541c;
+
+const AF_UNIX: u64 = libc::AF_UNIX as u64;
+const AF_INET: u64 = libc::AF_INET as u64;
+const AF_INET6: u64 = libc::AF_INET6 as u64;
+const AF_NETLINK: u64 = libc::AF_NETLINK as u64;
+const AF_PACKET: u64 = libc::AF_PACKET as u64;
+const NETLINK_ROUTE: u64 = libc::NETLINK_ROUTE as u64;
+const NETLINK_AUDIT: u64 = libc::NETLINK_AUDIT as u64;
+
+/// What a kernel built without the family says; programs fall back, for example from IPv6 to IPv4.
+const NO_FAMILY: Action = Action::Errno(libc::EAFNOSUPPORT);
+/// What a kernel without that netlink protocol says; libaudit takes it as "no audit here".
+const NO_PROTOCOL: Action = Action::Errno(libc::EPROTONOSUPPORT);
+
+/// An allow group decided by numbers alone.
+const fn allow(name: &'static str, doc: &'static str, syscalls: &'static [&'static str]) -> Group {
+    Group { name, doc, caps: None, action: Action::Allow, syscalls, rules: &[] }
+}
+
+/// A group refused with `EPERM`, unless the capability is granted.
+const fn deny(
+    name: &'static str,
+    doc: &'static str,
+    caps: Option<Cap>,
+    syscalls: &'static [&'static str],
+) -> Group {
+    Group { name, doc, caps, action: EPERM, syscalls, rules: &[] }
+}
+
+/// The profile. The names are those of all architectures; a name that this one lacks is skipped.
+#[rustfmt::skip] // one name per line would hide the groups
+pub static GROUPS: &[Group] = &[
+    // ---- what programs need ----
+    allow(
+        "io",
+        "reading and writing through file descriptors; the open itself was judged by the file system",
+        &[
+            "close", "close_range", "copy_file_range", "dup", "dup2", "dup3", "fadvise64", "fallocate",
+            "fcntl", "fdatasync", "flock", "fsync", "ftruncate", "lseek", "pipe", "pipe2", "pread64",
+            "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readv", "sendfile",
+            "splice", "sync", "sync_file_range", "syncfs", "tee", "truncate", "vmsplice", "write", "writev",
+        ],
+    ),
+    allow(
+        "paths",
+        "names in the container's own mount namespace, guarded by ownership and read-only mounts",
+        &[
+            "access", "cachestat", "chdir", "chmod", "chown", "creat", "faccessat", "faccessat2", "fchdir",
+            "fchmod", "fchmodat", "fchmodat2", "fchown", "fchownat", "file_getattr", "file_setattr", "fstat",
+            "fstatfs", "futimesat", "getcwd", "getdents", "getdents64", "lchown", "link", "linkat",
+            "listmount", "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "newfstatat", "open", "openat",
+            "openat2", "readlink", "readlinkat", "rename", "renameat", "renameat2", "rmdir", "stat", "statfs",
+            "statmount", "statx", "symlink", "symlinkat", "umask", "unlink", "unlinkat", "utime", "utimensat",
+            "utimes",
+        ],
+    ),
+    allow(
+        "xattr",
+        "extended attributes; the trusted and security namespaces are guarded by capabilities",
+        &[
+            "fgetxattr", "flistxattr", "fremovexattr", "fsetxattr", "getxattr", "getxattrat", "lgetxattr",
+            "listxattr", "listxattrat", "llistxattr", "lremovexattr", "lsetxattr", "removexattr",
+            "removexattrat", "setxattr", "setxattrat",
+        ],
+    ),
+    allow(
+        "waiting",
+        "waiting for descriptors, files, signals and timers",
+        &[
+            "epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait",
+            "eventfd", "eventfd2", "fanotify_mark", "inotify_add_watch", "inotify_init", "inotify_init1",
+            "inotify_rm_watch", "poll", "ppoll", "pselect6", "select", "signalfd", "signalfd4",
+            "timerfd_create", "timerfd_gettime", "timerfd_settime",
+        ],
+    ),
+    allow(
+        "aio",
+        "the old asynchronous I/O that databases use (io_uring is refused below)",
+        &["io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit"],
+    ),
+    allow(
+        "memory",
+        "a process's own address space",
+        &[
+            "brk", "get_mempolicy", "madvise", "map_shadow_stack", "membarrier", "memfd_create",
+            "memfd_secret", "mincore", "mlock", "mlock2", "mlockall", "mmap", "mprotect", "mremap", "mseal",
+            "msync", "munlock", "munlockall", "munmap", "pkey_alloc", "pkey_free", "pkey_mprotect",
+            "process_mrelease", "remap_file_pages",
+        ],
+    ),
+    allow(
+        "processes",
+        "making, running and ending processes and threads of the container's own pid namespace",
+        &[
+            "arch_prctl", "execve", "execveat", "exit", "exit_group", "fork", "futex", "futex_requeue",
+            "futex_wait", "futex_waitv", "futex_wake", "get_robust_list", "get_thread_area", "getcpu",
+            "getpgid", "getpgrp", "getpid", "getppid", "getsid", "gettid", "pidfd_open", "pidfd_send_signal",
+            "prctl", "restart_syscall", "riscv_flush_icache", "riscv_hwprobe", "rseq", "set_robust_list",
+            "set_thread_area", "set_tid_address", "setpgid", "setsid", "uretprobe", "vfork", "wait4", "waitid",
+        ],
+    ),
+    allow(
+        "scheduling",
+        "priorities and limits, which the kernel lets one only lower without capabilities",
+        &[
+            "getpriority", "getrlimit", "getrusage", "ioprio_get", "ioprio_set", "prlimit64",
+            "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity", "sched_getattr",
+            "sched_getparam", "sched_getscheduler", "sched_rr_get_interval", "sched_setaffinity",
+            "sched_setattr", "sched_setparam", "sched_setscheduler", "sched_yield", "setpriority",
+            "setrlimit", "sysinfo", "times", "uname",
+        ],
+    ),
+    allow(
+        "signals",
+        "signals within the container's own pid namespace",
+        &[
+            "kill", "pause", "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigqueueinfo",
+            "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "rt_tgsigqueueinfo", "sigaltstack", "tgkill",
+            "tkill",
+        ],
+    ),
+    allow(
+        "time",
+        "reading clocks and setting one's own timers",
+        &[
+            "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "getitimer", "gettimeofday",
+            "nanosleep", "setitimer", "time", "timer_create", "timer_delete", "timer_getoverrun",
+            "timer_gettime", "timer_settime",
+        ],
+    ),
+    allow(
+        "identity",
+        "ids and capabilities; what one may become is bounded by the capability sets and the id maps",
+        &[
+            "capget", "capset", "getegid", "geteuid", "getgid", "getgroups", "getresgid", "getresuid",
+            "getuid", "setfsgid", "setfsuid", "setgid", "setgroups", "setregid", "setresgid", "setresuid",
+            "setreuid", "setuid",
+        ],
+    ),
+    allow(
+        "ipc",
+        "System V and POSIX IPC of the container's own ipc namespace",
+        &[
+            "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink", "msgctl",
+            "msgget", "msgrcv", "msgsnd", "semctl", "semget", "semop", "semtimedop", "shmat", "shmctl",
+            "shmdt", "shmget",
+        ],
+    ),
+    allow(
+        "sandboxing",
+        "random numbers, and giving up rights: a program may confine itself further",
+        &[
+            "getrandom", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "seccomp",
+        ],
+    ),
+    allow(
+        "sockets",
+        "talking through sockets that exist; which may be made is judged by socket-families",
+        &[
+            "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen",
+            "recvfrom", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown",
+        ],
+    ),
+    // ---- what depends on arguments ----
+    Group {
+        name: "socket-families",
+        doc: "an allow-list: rarely used families (AF_ALG, AF_VSOCK, AF_TIPC, ...) autoload kernel modules \
+              that few people read, a steady source of privilege escalation",
+        caps: None,
+        action: Action::Allow,
+        syscalls: &[],
+        rules: &[
+            rule("socket", &[int(0, AF_UNIX)], Action::Allow),
+            rule("socket", &[int(0, AF_INET)], Action::Allow),
+            rule("socket", &[int(0, AF_INET6)], Action::Allow),
+            rule("socket", &[int(0, AF_NETLINK), int(2, NETLINK_ROUTE)], Action::Allow),
+            rule_with(AUDIT_WRITE, "socket", &[int(0, AF_NETLINK), int(2, NETLINK_AUDIT)]),
+            rule_with(NET_ADMIN, "socket", &[int(0, AF_NETLINK)]),
+            rule("socket", &[int(0, AF_NETLINK)], NO_PROTOCOL),
+            rule_with(NET_RAW, "socket", &[int(0, AF_PACKET)]),
+            rule("socket", &[], NO_FAMILY),
+            // Of the allowed families only AF_UNIX has pairs; for the others the kernel says EOPNOTSUPP.
+            rule("socketpair", &[int(0, AF_UNIX)], Action::Allow),
+            rule("socketpair", &[int(0, AF_INET)], Action::Allow),
+            rule("socketpair", &[int(0, AF_INET6)], Action::Allow),
+            rule("socketpair", &[], NO_FAMILY),
+        ],
+    },
+    Group {
+        name: "terminal-injection",
+        doc: "TIOCSTI and TIOCLINUX put characters into the caller's terminal input, to be executed by \
+              the shell outside (CVE-2017-5226); the kernel reads the request as 32 bits (CVE-2019-10063)",
+        caps: None,
+        action: Action::Allow,
+        syscalls: &[],
+        rules: &[
+            rule("ioctl", &[int(1, TIOCSTI)], EPERM),
+            rule("ioctl", &[int(1, TIOCLINUX)], EPERM),
+            rule("ioctl", &[], Action::Allow),
+        ],
+    },
+    Group {
+        name: "personality",
+        doc: "PER_LINUX, PER_LINUX32, each with UNAME26, and the query; not ADDR_NO_RANDOMIZE or \
+              READ_IMPLIES_EXEC, which weaken every program run after",
+        caps: None,
+        action: Action::Allow,
+        syscalls: &[],
+        rules: &[
+            rule("personality", &[int(0, 0)], Action::Allow),
+            rule("personality", &[int(0, 0x8)], Action::Allow),
+            rule("personality", &[int(0, 0x2_0000)], Action::Allow),
+            rule("personality", &[int(0, 0x2_0008)], Action::Allow),
+            rule("personality", &[int(0, 0xffff_ffff)], Action::Allow),
+            rule("personality", &[], EPERM),
+        ],
+    },
+    Group {
+        name: "namespaces",
+        doc: "a new user namespace hands out every capability over kernel code that was written for \
+              root only (CVE-2022-0185, CVE-2024-1086)",
+        caps: SYS_ADMIN,
+        action: EPERM,
+        syscalls: &["setns", "unshare"],
+        rules: &[
+            rule_with(SYS_ADMIN, "clone", &[]),
+            rule("clone", &[bits(0, CLONE_NEW, 0)], Action::Allow),
+            rule("clone", &[], EPERM),
+            // clone3 takes its flags through a pointer, which a filter cannot follow; on ENOSYS libc
+            // falls back to clone (an EPERM would be taken as the final answer).
+            rule_with(SYS_ADMIN, "clone3", &[]),
+            rule("clone3", &[], Action::Errno(libc::ENOSYS)),
+        ],
+    },
+    // ---- refused, unless the kernel's own capability was granted ----
+    deny(
+        "mount",
+        "the mount table is the container's wall: masks and read-only paths are mounts",
+        SYS_ADMIN,
+        &[
+            "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree",
+            "open_tree_attr", "pivot_root", "umount", "umount2",
+        ],
+    ),
+    deny(
+        "administration",
+        "host-wide settings: names, quotas, file-system-wide watching",
+        SYS_ADMIN,
+        &["fanotify_init", "quotactl", "quotactl_fd", "setdomainname", "sethostname"],
+    ),
+    deny("chroot", "a process that is root and can chroot can step out of a chroot", SYS_CHROOT, &["chroot"]),
+    deny(
+        "file-handles",
+        "opening by handle bypasses the path and with it the rootfs (the \"shocker\" escape)",
+        DAC_READ_SEARCH,
+        &["name_to_handle_at", "open_by_handle_at"],
+    ),
+    deny(
+        "tracing",
+        "reading or steering another process undoes every check that it passed",
+        SYS_PTRACE,
+        &[
+            "kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace",
+        ],
+    ),
+    deny("bpf", "a compiler and verifier in the kernel, the source of many escalations", BPF, &["bpf"]),
+    deny("perf", "performance counters: a large parser and a side channel", PERFMON, &["perf_event_open"]),
+    deny("modules", "code for the kernel itself", SYS_MODULE, &["delete_module", "finit_module", "init_module"]),
+    deny("reboot", "ends the host, or the pid namespace", SYS_BOOT, &["reboot"]),
+    deny("accounting", "writes a log of every process that ends on the host", SYS_PACCT, &["acct"]),
+    deny(
+        "clock",
+        "the clocks are shared with the host",
+        SYS_TIME,
+        &["adjtimex", "clock_adjtime", "clock_settime", "settimeofday"],
+    ),
+    deny("raw-io", "I/O ports are the hardware", SYS_RAWIO, &["ioperm", "iopl"]),
+    deny("kernel-log", "kernel addresses and other containers' traces", SYSLOG, &["syslog"]),
+    deny("hangup", "hangs up the terminal of others", SYS_TTY_CONFIG, &["vhangup"]),
+    deny(
+        "numa",
+        "where memory lives: slows neighbours down and tells about their pages",
+        SYS_NICE,
+        &["mbind", "migrate_pages", "move_pages", "set_mempolicy", "set_mempolicy_home_node"],
+    ),
+    // ---- refused always ----
+    deny(
+        "io-uring",
+        "a second way to do most system calls that seccomp does not see, and a steady source of escalations",
+        None,
+        &["io_uring_enter", "io_uring_register", "io_uring_setup"],
+    ),
+    deny("keyring", "kernel keyrings are not namespaced", None, &["add_key", "keyctl", "request_key"]),
+    deny(
+        "userfaultfd",
+        "stops the kernel in the middle of a copy: the exploit writer's stopwatch",
+        None,
+        &["userfaultfd"],
+    ),
+    deny("kexec", "replaces the running kernel", None, &["kexec_file_load", "kexec_load"]),
+    deny("swap", "swap areas belong to the host", None, &["swapoff", "swapon"]),
+    deny(
+        "obsolete",
+        "kept by the kernel for programs of the last century; nobody tests them",
+        None,
+        &[
+            "_sysctl", "create_module", "get_kernel_syms", "lookup_dcookie", "modify_ldt", "nfsservctl",
+            "query_module", "sysfs", "uselib", "ustat", "vm86", "vm86old",
+        ],
+    ),
+];

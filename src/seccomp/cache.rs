@@ -1,0 +1,356 @@
+//! The cache of compiled filters: one file for each profile, safebox and libseccomp.
+//!
+//! A filter is as strong as the file it comes from, so a file is used only when nobody else can
+//! have made it what it is. A hit costs six system calls, and each earns its place:
+//! - `geteuid`: who we are;
+//! - `statx` of the directory, not following a link: ours, and writable by us alone. Then nobody
+//!   else can add, rename or replace files in it (the way to it is the caller's choice and must be
+//!   root's, such as `/run/safebox`; a link on that way changes which directory is looked at, not how);
+//! - `open` with `O_NOFOLLOW | O_NONBLOCK`: not a link, and a FIFO cannot hold us;
+//! - `statx` of the descriptor: a regular file, ours, mode 0600 or less, one name (a hard link would
+//!   bring in a file from elsewhere), of a plausible size;
+//! - `read`, `close`.
+//!
+//! The content must begin with the very key that was asked for, so a file renamed to another key
+//! is refused, and carries a checksum: the file is not synced to disk, a torn one is noticed here.
+//! At last the program must pass [`bpf::check`].
+
+use sha2::{Digest, Sha256};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{Filter, Mode, bpf, library, profile};
+use crate::config::ConfigError;
+
+/// Changes with the layout of the file.
+const MAGIC: &[u8; 8] = b"SBXBPF\x00\x01";
+/// Magic, key, checksum, flags, unused.
+const HEADER: usize = 8 + 32 + 32 + 4 + 4;
+/// Beyond this many files the directory is emptied: profiles that come and go must not fill `/run`.
+const MOST_FILES: usize = 256;
+
+type Key = [u8; 32];
+
+/// Everything that decides what a profile compiles to, besides the profile: the text of this module.
+/// Hashed by the compiler, so that a changed rule never meets a filter compiled from the old one,
+/// not even between two builds of one version.
+const SOURCES: u64 = fnv1a(&[
+    include_bytes!("bpf.rs"),
+    include_bytes!("builtin.rs"),
+    include_bytes!("library.rs"),
+    include_bytes!("mod.rs"),
+    include_bytes!("numbers.rs"),
+    include_bytes!("profile.rs"),
+]);
+
+/// FNV-1a. It tells builds apart; nobody but us chooses its input, so it need not resist attack.
+#[allow(long_running_const_eval)] // bounded by the size of the sources, well under a second
+const fn fnv1a(parts: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut i = 0;
+    while i < parts.len() {
+        let mut j = 0;
+        while j < parts[i].len() {
+            hash = (hash ^ parts[i][j] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+            j += 1;
+        }
+        i += 1;
+    }
+    hash
+}
+
+/// See [`super::compile_cached`].
+pub fn compile_cached(mode: &Mode, dir: &Path) -> Result<Filter, ConfigError> {
+    let Some(key) = key(mode) else { return super::compile(mode) };
+    let path = dir.join(file_name(&key));
+    if let Some(filter) = load(mode, dir, &path, &key)? {
+        return Ok(filter);
+    }
+    let filter = super::compile(mode)?;
+    if store(dir, &path, &key, &filter).is_err() {
+        // Nothing is lost but time: the next start compiles again.
+    }
+    Ok(filter)
+}
+
+/// What the result depends on; `None`: no key can be made, do without a cache.
+fn key(mode: &Mode) -> Option<Key> {
+    let version = libseccomp::ScmpVersion::current().ok()?;
+    let mut hash = Sha256::new();
+    hash.update(concat!(env!("CARGO_PKG_VERSION"), "\0"));
+    hash.update(std::env::consts::ARCH);
+    for number in [SOURCES, version.major.into(), version.minor.into(), version.micro.into()] {
+        hash.update(number.to_ne_bytes());
+    }
+    match mode {
+        Mode::BuiltIn { caps } => {
+            hash.update(b"built-in");
+            hash.update(caps.0.to_ne_bytes());
+        }
+        // The fields are written in the order of the type's declaration: equal profiles, equal bytes.
+        Mode::Profile(profile) => {
+            hash.update(b"profile");
+            hash.update(serde_json::to_vec(profile).ok()?);
+        }
+    }
+    Some(hash.finalize().into())
+}
+
+fn file_name(key: &Key) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    key.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| DIGITS[usize::from(d)]).collect()
+}
+
+/// The cached filter; `None` when there is none that can be trusted. The listener is not cached: it
+/// comes from the config, whose errors are the only ones here.
+fn load(mode: &Mode, dir: &Path, path: &Path, key: &Key) -> Result<Option<Filter>, ConfigError> {
+    let Some((instructions, flags)) = read(dir, path).and_then(|bytes| decode(&bytes, key)) else {
+        return Ok(None);
+    };
+    let listener = match mode {
+        Mode::BuiltIn { .. } => None,
+        Mode::Profile(profile) => profile::listener(profile)?,
+    };
+    Ok(Some(Filter { instructions, flags, listener }))
+}
+
+/// The bytes of a file that only we can have written.
+fn read(dir: &Path, path: &Path) -> Option<Vec<u8>> {
+    let us = nix::unistd::geteuid().as_raw();
+    let dir = fs::symlink_metadata(dir).ok()?;
+    if !dir.is_dir() || !exclusively(us, &dir) {
+        return None;
+    }
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    let size = usize::try_from(meta.len()).ok()?;
+    let plausible = (HEADER..=HEADER + 8 * bpf::MAX_INSTRUCTIONS).contains(&size);
+    if !meta.is_file() || !exclusively(us, &meta) || meta.nlink() != 1 || !plausible {
+        return None;
+    }
+    let mut bytes = vec![0; size];
+    (file.read(&mut bytes).ok()? == size).then_some(bytes)
+}
+
+/// Owned by this user, and nobody else may write.
+fn exclusively(user: u32, meta: &fs::Metadata) -> bool {
+    meta.uid() == user && meta.mode() & 0o022 == 0
+}
+
+/// The program and its flags, when the bytes are whole and made for `key`.
+fn decode(bytes: &[u8], key: &Key) -> Option<(Vec<libc::sock_filter>, u32)> {
+    let (header, program) = bytes.split_at_checked(HEADER)?;
+    let (magic, rest) = header.split_first_chunk::<8>()?;
+    let (file_key, rest) = rest.split_first_chunk::<32>()?;
+    let (sum, rest) = rest.split_first_chunk::<32>()?;
+    let (flags, _) = rest.split_first_chunk::<4>()?;
+    if magic != MAGIC || file_key != key || *sum != checksum(key, *flags, program) {
+        return None;
+    }
+    let instructions = library::decode(program)?;
+    bpf::check(&instructions).ok()?;
+    Some((instructions, u32::from_ne_bytes(*flags)))
+}
+
+fn encode(key: &Key, filter: &Filter) -> Vec<u8> {
+    let program = library::encode(&filter.instructions);
+    let flags = filter.flags.to_ne_bytes();
+    let sum = checksum(key, flags, &program);
+    [MAGIC.as_slice(), key, &sum, &flags, &[0; 4], &program].concat()
+}
+
+fn checksum(key: &Key, flags: [u8; 4], program: &[u8]) -> Key {
+    let mut hash = Sha256::new();
+    hash.update(key);
+    hash.update(flags);
+    hash.update(program);
+    hash.finalize().into()
+}
+
+/// Writes the file under a name of its own and renames it, so a reader sees all of it or nothing.
+fn store(dir: &Path, path: &Path, key: &Key, filter: &Filter) -> io::Result<()> {
+    if let Err(e) = DirBuilder::new().mode(0o700).create(dir)
+        && e.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(e);
+    }
+    let meta = fs::symlink_metadata(dir)?;
+    if !meta.is_dir() || !exclusively(nix::unistd::geteuid().as_raw(), &meta) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    prune(dir)?;
+    let temporary = temporary(path);
+    let result = write_new(&temporary, &encode(key, filter)).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        fs::remove_file(&temporary)?;
+    }
+    result
+}
+
+/// A name no other writer uses: processes differ by pid, threads by the counter, and a leftover of
+/// a dead process with our pid by the time.
+fn temporary(path: &Path) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos());
+    let unique = format!("{}.{}.{now}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    path.with_extension(unique)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // O_EXCL neither follows a link nor opens what is there.
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
+}
+
+/// Empties a directory that has grown too large.
+fn prune(dir: &Path) -> io::Result<()> {
+    let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+    if entries.len() >= MOST_FILES {
+        for entry in entries {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::capabilities::CapSet;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    const MODE: Mode = Mode::BuiltIn { caps: CapSet::EMPTY };
+
+    struct Cached {
+        _parent: tempfile::TempDir,
+        dir: PathBuf,
+        path: PathBuf,
+        key: Key,
+    }
+
+    /// A directory with the built-in profile in it.
+    fn filled() -> Cached {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("seccomp");
+        compile_cached(&MODE, &dir).unwrap();
+        let key = key(&MODE).unwrap();
+        let path = dir.join(file_name(&key));
+        assert!(path.exists());
+        Cached { _parent: parent, dir, path, key }
+    }
+
+    fn hit(c: &Cached) -> bool {
+        load(&MODE, &c.dir, &c.path, &c.key).unwrap().is_some()
+    }
+
+    #[test]
+    fn a_hit_is_what_was_compiled() {
+        let c = filled();
+        let cached = load(&MODE, &c.dir, &c.path, &c.key).unwrap().unwrap();
+        let fresh = super::super::compile(&MODE).unwrap();
+        assert_eq!(library::encode(&cached.instructions), library::encode(&fresh.instructions));
+        assert_eq!(fs::metadata(&c.path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(&c.dir).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed_and_replaced() {
+        let c = filled();
+        let good = fs::read(&c.path).unwrap();
+        for at in (0..good.len()).filter(|at| !(76..80).contains(at)) {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            assert!(decode(&bad, &c.key).is_none(), "byte {at}");
+        }
+        for bad in [&good[..good.len() - 8], &good[..40], &[], &[good.clone(), vec![0; 8]].concat()] {
+            fs::write(&c.path, bad).unwrap();
+            assert!(!hit(&c));
+        }
+        compile_cached(&MODE, &c.dir).unwrap();
+        assert_eq!(fs::read(&c.path).unwrap(), good);
+    }
+
+    #[test]
+    fn a_sound_checksum_over_an_unsound_program_is_refused() {
+        let c = filled();
+        let jump = libc::sock_filter { code: bpf::JA, jt: 0, jf: 0, k: 7 };
+        let filter = Filter { instructions: vec![jump], flags: 0, listener: None };
+        assert!(decode(&encode(&c.key, &filter), &c.key).is_none());
+    }
+
+    #[test]
+    fn a_file_made_for_another_key_is_refused() {
+        let c = filled();
+        let other = Mode::BuiltIn { caps: CapSet(u64::MAX) };
+        compile_cached(&other, &c.dir).unwrap();
+        let other = c.dir.join(file_name(&key(&other).unwrap()));
+        assert!(hit(&c));
+        fs::rename(other, &c.path).unwrap();
+        assert!(!hit(&c));
+    }
+
+    #[test]
+    fn links_modes_and_special_files_are_refused() {
+        let c = filled();
+        for mode in [0o620, 0o602, 0o666] {
+            fs::set_permissions(&c.path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(!hit(&c), "{mode:o}");
+        }
+        fs::set_permissions(&c.path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(hit(&c));
+        let aside = c.dir.join("aside");
+        fs::hard_link(&c.path, &aside).unwrap();
+        assert!(!hit(&c), "hard link");
+        fs::remove_file(&c.path).unwrap();
+        symlink(&aside, &c.path).unwrap();
+        assert!(!hit(&c), "symbolic link");
+        fs::remove_file(&c.path).unwrap();
+        nix::unistd::mkfifo(&c.path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(!hit(&c), "fifo");
+        compile_cached(&MODE, &c.dir).unwrap();
+        assert!(hit(&c), "replaced");
+    }
+
+    #[test]
+    fn a_foreign_owner_is_refused() {
+        let c = filled();
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: only root can give files away");
+            return;
+        }
+        std::os::unix::fs::chown(&c.path, Some(65534), None).unwrap();
+        assert!(!hit(&c), "file");
+        std::os::unix::fs::chown(&c.path, Some(0), None).unwrap();
+        std::os::unix::fs::chown(&c.dir, Some(65534), None).unwrap();
+        assert!(!hit(&c), "directory");
+    }
+
+    #[test]
+    fn an_unusable_directory_is_done_without() {
+        let c = filled();
+        fs::set_permissions(&c.dir, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(!hit(&c));
+        compile_cached(&MODE, &c.dir).unwrap();
+        compile_cached(&MODE, Path::new("/nonexistent/a/b")).unwrap();
+        compile_cached(&MODE, Path::new("/dev/null")).unwrap();
+        let link = c.dir.parent().unwrap().join("link");
+        fs::set_permissions(&c.dir, fs::Permissions::from_mode(0o700)).unwrap();
+        symlink(&c.dir, &link).unwrap();
+        assert!(read(&link, &link.join(file_name(&c.key))).is_none());
+    }
+
+    #[test]
+    fn the_directory_does_not_grow_without_bound() {
+        let c = filled();
+        for i in 0..MOST_FILES {
+            fs::write(c.dir.join(format!("stale{i}")), "").unwrap();
+        }
+        compile_cached(&Mode::BuiltIn { caps: CapSet(1) }, &c.dir).unwrap();
+        assert_eq!(fs::read_dir(&c.dir).unwrap().count(), 1);
+    }
+}

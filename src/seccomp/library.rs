@@ -1,0 +1,138 @@
+//! What we ask of libseccomp: collect unconditional and conditional rules per architecture and
+//! turn them into BPF.
+
+use libc::sock_filter;
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
+use std::io::{Read, Seek};
+
+use super::bpf::{Cond, Op};
+
+/// Below this many rules a chain of comparisons is as fast as a binary tree, and shorter.
+const TREE_FROM: usize = 8;
+
+/// Every architecture that libseccomp and the OCI know, with the OCI name and the kernel's number.
+pub const ARCHS: &[(&str, ScmpArch, u32)] = &[
+    ("SCMP_ARCH_X86", ScmpArch::X86, 0x4000_0003),
+    ("SCMP_ARCH_X86_64", ScmpArch::X8664, 0xc000_003e),
+    // The kernel tells x32 from x86_64 by a bit in the number only.
+    ("SCMP_ARCH_X32", ScmpArch::X32, 0xc000_003e),
+    ("SCMP_ARCH_ARM", ScmpArch::Arm, 0x4000_0028),
+    ("SCMP_ARCH_AARCH64", ScmpArch::Aarch64, 0xc000_00b7),
+    ("SCMP_ARCH_MIPS", ScmpArch::Mips, 0x0000_0008),
+    ("SCMP_ARCH_MIPS64", ScmpArch::Mips64, 0x8000_0008),
+    ("SCMP_ARCH_MIPS64N32", ScmpArch::Mips64N32, 0xa000_0008),
+    ("SCMP_ARCH_MIPSEL", ScmpArch::Mipsel, 0x4000_0008),
+    ("SCMP_ARCH_MIPSEL64", ScmpArch::Mipsel64, 0xc000_0008),
+    ("SCMP_ARCH_MIPSEL64N32", ScmpArch::Mipsel64N32, 0xe000_0008),
+    ("SCMP_ARCH_PPC", ScmpArch::Ppc, 0x0000_0014),
+    ("SCMP_ARCH_PPC64", ScmpArch::Ppc64, 0x8000_0015),
+    ("SCMP_ARCH_PPC64LE", ScmpArch::Ppc64Le, 0xc000_0015),
+    ("SCMP_ARCH_S390", ScmpArch::S390, 0x0000_0016),
+    ("SCMP_ARCH_S390X", ScmpArch::S390X, 0x8000_0016),
+    ("SCMP_ARCH_PARISC", ScmpArch::Parisc, 0x0000_000f),
+    ("SCMP_ARCH_PARISC64", ScmpArch::Parisc64, 0x8000_000f),
+    ("SCMP_ARCH_RISCV64", ScmpArch::Riscv64, 0xc000_00f3),
+    ("SCMP_ARCH_LOONGARCH64", ScmpArch::Loongarch64, 0xc000_0102),
+    ("SCMP_ARCH_M68K", ScmpArch::M68k, 0x0000_0004),
+    ("SCMP_ARCH_SH", ScmpArch::Sh, 0x4000_002a),
+    ("SCMP_ARCH_SHEB", ScmpArch::Sheb, 0x0000_002a),
+];
+
+/// The kernel's number (`AUDIT_ARCH_*`) of an architecture.
+pub fn audit_arch(arch: ScmpArch) -> Option<u32> {
+    ARCHS.iter().find(|(_, a, _)| *a == arch).map(|(_, _, audit)| *audit)
+}
+
+/// A filter in the making.
+pub struct Library {
+    context: ScmpFilterContext,
+    rules: usize,
+}
+
+impl Library {
+    /// A filter for the native architecture in which everything gets `default`.
+    pub fn new(default: ScmpAction) -> Result<Self, String> {
+        let mut context = ScmpFilterContext::new(default).map_err(text)?;
+        // no_new_privs is a step of the plan, not a side effect of loading a filter.
+        context.set_ctl_nnp(false).map_err(text)?;
+        Ok(Self { context, rules: 0 })
+    }
+
+    /// System calls of architectures that were not added get `action`.
+    pub fn bad_arch(&mut self, action: ScmpAction) -> Result<(), String> {
+        self.context.set_act_badarch(action).map_err(text).map(drop)
+    }
+
+    /// Another architecture gets the same rules.
+    pub fn arch(&mut self, arch: ScmpArch) -> Result<(), String> {
+        self.context.add_arch(arch).map_err(text).map(drop)
+    }
+
+    /// `action` for the (native or pseudo) number `nr` when all of `when` hold.
+    pub fn rule(&mut self, action: ScmpAction, nr: i32, when: &[Cond]) -> Result<(), String> {
+        let compare: Vec<ScmpArgCompare> = when.iter().map(comparator).collect();
+        self.context.add_rule_conditional(action, nr, &compare).map_err(text)?;
+        self.rules += 1;
+        Ok(())
+    }
+
+    /// The program.
+    pub fn export(mut self) -> Result<Vec<sock_filter>, String> {
+        if self.rules > TREE_FROM {
+            // An unknown attribute (libseccomp before 2.5) only costs speed.
+            if self.context.set_ctl_optimize(2).is_err() {
+                self.context.set_ctl_optimize(1).map_err(text)?;
+            }
+        }
+        // seccomp_export_bpf_mem(3) needs libseccomp 2.6; a memfd works with all.
+        let fd = memfd_create(c"safebox-seccomp", MFdFlags::MFD_CLOEXEC).map_err(text)?;
+        self.context.export_bpf(&fd).map_err(text)?;
+        let mut file = File::from(fd);
+        let mut bytes = Vec::new();
+        file.rewind().map_err(text)?;
+        file.read_to_end(&mut bytes).map_err(text)?;
+        decode(&bytes).ok_or_else(|| "libseccomp exported half an instruction".to_owned())
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    format!("libseccomp: {error}")
+}
+
+fn comparator(cond: &Cond) -> ScmpArgCompare {
+    let op = match cond.op {
+        Op::Ne => ScmpCompareOp::NotEqual,
+        Op::Lt => ScmpCompareOp::Less,
+        Op::Le => ScmpCompareOp::LessOrEqual,
+        Op::Eq => ScmpCompareOp::Equal,
+        Op::Ge => ScmpCompareOp::GreaterEqual,
+        Op::Gt => ScmpCompareOp::Greater,
+        Op::MaskedEq => ScmpCompareOp::MaskedEqual(cond.mask),
+    };
+    ScmpArgCompare::new(u32::from(cond.arg), op, cond.value)
+}
+
+/// `struct sock_filter`s from their bytes; `None` when the length is not a multiple of 8.
+pub fn decode(bytes: &[u8]) -> Option<Vec<sock_filter>> {
+    let (chunks, []) = bytes.as_chunks::<8>() else { return None };
+    let one = |b: &[u8; 8]| sock_filter {
+        code: u16::from_ne_bytes([b[0], b[1]]),
+        jt: b[2],
+        jf: b[3],
+        k: u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+    };
+    Some(chunks.iter().map(one).collect())
+}
+
+/// The bytes of `struct sock_filter`s.
+pub fn encode(program: &[sock_filter]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(program.len() * 8);
+    for insn in program {
+        bytes.extend_from_slice(&insn.code.to_ne_bytes());
+        bytes.extend_from_slice(&[insn.jt, insn.jf]);
+        bytes.extend_from_slice(&insn.k.to_ne_bytes());
+    }
+    bytes
+}

@@ -1,0 +1,192 @@
+//! System call filters: from a profile to the BPF program that seccomp(2) takes.
+//!
+//! Two sources, one result. The [built-in profile](builtin) is a table of groups with a reason each;
+//! a [config's profile](profile) is translated with runc's meaning. Both become rules for
+//! [libseccomp](library), with a [prologue](bpf) of our own in front for what the library cannot
+//! say. Compiling takes milliseconds, so the result is [cached](cache) between starts.
+//!
+//! Loading is not done here: a filter is loaded by Init, as one of the last rows of the plan.
+
+pub mod bpf;
+pub mod builtin;
+mod cache;
+mod library;
+mod numbers;
+mod profile;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use libc::sock_filter;
+use libseccomp::ScmpAction;
+
+use crate::config::{ConfigError, LinuxSeccomp};
+use crate::sys::seccomp as sys;
+use crate::tables::capabilities::CapSet;
+use bpf::{Check, Section, Verdict};
+pub use builtin::{Action, Cap, Group, Rule};
+use library::Library;
+use numbers::Meaning;
+
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not have yet.
+pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
+/// A compiled filter: the array of `struct sock_filter` that seccomp(2) takes.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// The program, sound as the kernel's checker demands.
+    pub instructions: Vec<sock_filter>,
+    /// `SECCOMP_FILTER_FLAG_*`; `NEW_LISTENER` is among them exactly when `listener` is there.
+    pub flags: u32,
+    /// Where the listener's descriptor goes when an action is `SCMP_ACT_NOTIFY`.
+    pub listener: Option<Listener>,
+}
+
+/// `listenerPath` and `listenerMetadata` of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The agent's unix socket.
+    pub path: PathBuf,
+    /// Passed on as written.
+    pub metadata: String,
+}
+
+/// Which filter.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Our own profile.
+    BuiltIn {
+        /// The bounding set: some groups open only with a capability.
+        caps: CapSet,
+    },
+    /// The config's.
+    Profile(Box<LinuxSeccomp>),
+}
+
+/// Compiles `mode`; pure. Errors point into the config: a system call that no architecture has, an
+/// errno where an action has none, a program of more than 4096 instructions.
+pub fn compile(mode: &Mode) -> Result<Filter, ConfigError> {
+    match mode {
+        Mode::BuiltIn { caps } => {
+            compile_builtin(*caps).map_err(|m| ConfigError::new("", format!("built-in seccomp profile: {m}")))
+        }
+        Mode::Profile(profile) => profile::compile(profile),
+    }
+}
+
+/// [`compile`], or what it returned for the same `mode` before, kept in `cache_dir`.
+///
+/// The cache can only make this faster: a file that is missing, damaged, foreign or not exclusively
+/// ours is compiled again and replaced, and a directory that cannot be used is done without.
+pub fn compile_cached(mode: &Mode, cache_dir: &Path) -> Result<Filter, ConfigError> {
+    cache::compile_cached(mode, cache_dir)
+}
+
+/// The built-in profile's groups, for `explain` and the documentation.
+pub fn builtin_profile() -> &'static [Group] {
+    builtin::GROUPS
+}
+
+fn compile_builtin(caps: CapSet) -> Result<Filter, String> {
+    let granted = |cap: Option<Cap>| cap.is_some_and(|c| caps.has(c.bit));
+    let native = numbers::native();
+    let audit_arch = library::audit_arch(native).ok_or("unknown architecture")?;
+    let mut section = Section { audit_arch, ..Section::default() };
+    let mut library = Library::new(ScmpAction::Errno(libc::ENOSYS))?;
+    // Neither a 64-bit program nor its libc ever makes an x32 or a 32-bit call; who does so is
+    // probing for a way around the filter, and dies instead of getting another try.
+    library.bad_arch(ScmpAction::KillProcess)?;
+    for group in builtin::GROUPS {
+        let action = if granted(group.caps) { Action::Allow } else { group.action };
+        for name in group.syscalls {
+            match numbers::meaning(name, native) {
+                Meaning::Library(nr) if nr >= 0 => library.rule(scmp(action), nr, &[])?,
+                Meaning::Newer(nr) => library.rule(scmp(action), nr as i32, &[])?,
+                _ => {}
+            }
+        }
+        for rule in group.rules.iter().filter(|r| r.caps.is_none() || granted(r.caps)) {
+            let Some(nr) = numbers::number(rule.syscall, native) else { continue };
+            let verdict = Verdict::Return(profile::ret(scmp(rule.action)));
+            let check = Check { when: rule.when.to_vec(), verdict };
+            match section.checks.iter_mut().find(|(n, _)| *n == nr) {
+                Some((_, list)) => list.push(check),
+                None => section.checks.push((nr, vec![check])),
+            }
+        }
+    }
+    let mut instructions = bpf::prologue(&[section])?;
+    instructions.extend(library.export()?);
+    bpf::check(&instructions)?;
+    Ok(Filter { instructions, flags: 0, listener: None })
+}
+
+fn scmp(action: Action) -> ScmpAction {
+    match action {
+        Action::Allow => ScmpAction::Allow,
+        Action::Errno(errno) => ScmpAction::Errno(errno),
+    }
+}
+
+/// What `features` says about seccomp (runtime-spec, features-linux.md "Seccomp").
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Features {
+    pub actions: Vec<&'static str>,
+    pub operators: Vec<&'static str>,
+    pub archs: Vec<&'static str>,
+    pub known_flags: Vec<&'static str>,
+    /// Those of `known_flags` that this kernel takes.
+    pub supported_flags: Vec<&'static str>,
+}
+
+/// `(OCI name, SECCOMP_RET_*)`; `None`: every kernel with seccomp filters has it.
+const ACTIONS: &[(&str, Option<u32>)] = &[
+    ("SCMP_ACT_ALLOW", None),
+    ("SCMP_ACT_ERRNO", None),
+    ("SCMP_ACT_KILL", None),
+    ("SCMP_ACT_KILL_PROCESS", Some(libc::SECCOMP_RET_KILL_PROCESS)),
+    ("SCMP_ACT_KILL_THREAD", None),
+    ("SCMP_ACT_LOG", Some(libc::SECCOMP_RET_LOG)),
+    ("SCMP_ACT_NOTIFY", Some(libc::SECCOMP_RET_USER_NOTIF)),
+    ("SCMP_ACT_TRACE", None),
+    ("SCMP_ACT_TRAP", None),
+];
+
+const OPERATORS: &[&str] = &[
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+];
+
+/// `(OCI name, flag, flag it cannot be tried without)`.
+const FLAGS: &[(&str, u32, u32)] = &[
+    ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG as u32, 0),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32, 0),
+    ("SECCOMP_FILTER_FLAG_TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC as u32, 0),
+    (
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+        WAIT_KILLABLE_RECV,
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32,
+    ),
+];
+
+/// What this build knows and this kernel supports; seven system calls without an effect.
+pub fn features() -> Features {
+    let available = |(_, ret): &&(&str, Option<u32>)| ret.is_none_or(sys::action_available);
+    let supported = |(_, flag, with): &&(&str, u32, u32)| sys::flag_supported(flag | with);
+    let mut archs: Vec<&str> = library::ARCHS.iter().map(|(name, ..)| *name).collect();
+    archs.sort_unstable();
+    Features {
+        actions: ACTIONS.iter().filter(available).map(|(name, _)| *name).collect(),
+        operators: OPERATORS.to_vec(),
+        archs,
+        known_flags: FLAGS.iter().map(|(name, ..)| *name).collect(),
+        supported_flags: FLAGS.iter().filter(supported).map(|(name, ..)| *name).collect(),
+    }
+}

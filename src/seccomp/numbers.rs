@@ -1,0 +1,141 @@
+//! Numbers of the system calls that an old libseccomp does not know.
+//!
+//! A profile that names `fchmodat2` must mean the same with every libseccomp, or an old library
+//! would silently narrow what is allowed (and widen what a deny-list refuses). The library's own
+//! table is asked first; this one covers what Linux added after libseccomp 2.5.4. Since Linux 5.1 a
+//! new system call has the same number everywhere, apart from the fixed offsets of [`base`].
+
+use libseccomp::{ScmpArch, ScmpSyscall};
+
+/// The bit that marks the x32 system calls of x86_64.
+pub const X32_BIT: u32 = 0x4000_0000;
+
+/// Where a system call of the table exists.
+enum Number {
+    /// On every architecture, with this number plus the architecture's base.
+    Common(u32),
+    /// On one architecture only.
+    Only(ScmpArch, u32),
+}
+
+use Number::{Common, Only};
+
+/// `(name, number)` as in the kernel's `scripts/syscall.tbl` and `syscall_64.tbl`.
+const NEWER: &[(&str, Number)] = &[
+    ("uretprobe", Only(ScmpArch::X8664, 335)),
+    ("uprobe", Only(ScmpArch::X8664, 336)),
+    ("riscv_hwprobe", Only(ScmpArch::Riscv64, 258)),
+    ("riscv_flush_icache", Only(ScmpArch::Riscv64, 259)),
+    ("futex_waitv", Common(449)),
+    ("set_mempolicy_home_node", Common(450)),
+    ("cachestat", Common(451)),
+    ("fchmodat2", Common(452)),
+    ("map_shadow_stack", Common(453)),
+    ("futex_wake", Common(454)),
+    ("futex_wait", Common(455)),
+    ("futex_requeue", Common(456)),
+    ("statmount", Common(457)),
+    ("listmount", Common(458)),
+    ("lsm_get_self_attr", Common(459)),
+    ("lsm_set_self_attr", Common(460)),
+    ("lsm_list_modules", Common(461)),
+    ("mseal", Common(462)),
+    ("setxattrat", Common(463)),
+    ("getxattrat", Common(464)),
+    ("listxattrat", Common(465)),
+    ("removexattrat", Common(466)),
+    ("open_tree_attr", Common(467)),
+    ("file_getattr", Common(468)),
+    ("file_setattr", Common(469)),
+];
+
+/// What a name means on one architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// libseccomp knows it under this number (negative: a pseudo number that it rewrites or skips).
+    Library(i32),
+    /// Only our table knows it, under this number.
+    Newer(u32),
+    /// It exists, but not here.
+    Elsewhere,
+    /// No table has it.
+    Unknown,
+}
+
+/// Looks `name` up for `arch`.
+pub fn meaning(name: &str, arch: ScmpArch) -> Meaning {
+    if let Ok(nr) = ScmpSyscall::from_name_by_arch(name, arch) {
+        return Meaning::Library(nr.into());
+    }
+    match NEWER.iter().find(|(n, _)| *n == name) {
+        Some((_, Common(nr))) => Meaning::Newer(base(arch) + nr),
+        Some((_, Only(a, nr))) if *a == arch => Meaning::Newer(*nr),
+        Some(_) => Meaning::Elsewhere,
+        None => Meaning::Unknown,
+    }
+}
+
+/// The number of `name` on `arch`, whoever knows it; `None`: it does not exist there.
+pub fn number(name: &str, arch: ScmpArch) -> Option<u32> {
+    match meaning(name, arch) {
+        Meaning::Library(nr) => u32::try_from(nr).ok(),
+        Meaning::Newer(nr) => Some(nr),
+        Meaning::Elsewhere | Meaning::Unknown => None,
+    }
+}
+
+/// What an architecture adds to the common numbers.
+fn base(arch: ScmpArch) -> u32 {
+    match arch {
+        ScmpArch::X32 => X32_BIT,
+        ScmpArch::Mips | ScmpArch::Mipsel => 4000,
+        ScmpArch::Mips64 | ScmpArch::Mipsel64 => 5000,
+        ScmpArch::Mips64N32 | ScmpArch::Mipsel64N32 => 6000,
+        _ => 0,
+    }
+}
+
+/// The architecture this program was built for, with the number that the kernel puts into `seccomp_data.arch`.
+pub fn native() -> ScmpArch {
+    if cfg!(target_arch = "x86_64") {
+        ScmpArch::X8664
+    } else if cfg!(target_arch = "aarch64") {
+        ScmpArch::Aarch64
+    } else {
+        ScmpArch::native()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_numbers_agree_with_the_library_where_both_know() {
+        for (name, number) in NEWER {
+            for arch in
+                [ScmpArch::X8664, ScmpArch::Aarch64, ScmpArch::X32, ScmpArch::Mips64, ScmpArch::Riscv64]
+            {
+                let Ok(lib) = ScmpSyscall::from_name_by_arch(name, arch) else { continue };
+                let ours = match number {
+                    Common(nr) => base(arch) + nr,
+                    Only(a, nr) if *a == arch => *nr,
+                    Only(..) => continue,
+                };
+                let lib = i32::from(lib);
+                assert!(lib < 0 || lib as u32 == ours, "{name} {arch:?}: {lib} {ours}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_resolve_on_both_architectures() {
+        assert_eq!(number("fchmodat2", ScmpArch::X8664), Some(452));
+        assert_eq!(number("fchmodat2", ScmpArch::Aarch64), Some(452));
+        assert_eq!(number("fchmodat2", ScmpArch::X32), Some(X32_BIT + 452));
+        assert_eq!(number("openat", ScmpArch::Aarch64), Some(56));
+        assert_eq!(number("open", ScmpArch::Aarch64), None);
+        assert_eq!(meaning("uretprobe", ScmpArch::Aarch64), Meaning::Elsewhere);
+        assert_eq!(meaning("frobnicate", ScmpArch::X8664), Meaning::Unknown);
+    }
+}

@@ -1,0 +1,320 @@
+//! Containers' state on disk: `ROOT/ID/state.json` and `ROOT/ID/pid`.
+//!
+//! Safe against two callers at once and against a runtime killed at any moment: `mkdir` takes the
+//! name, files are replaced by rename, a lock on the directory is held by whoever changes the
+//! container, and everything that must be undone is on disk before it is done.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Hooks, Process};
+use crate::error::{Error, Result, StateError};
+use crate::plan::Undo;
+use crate::plan::lower::cpath;
+use crate::sys::{Errno, fs};
+
+/// `state.json`: all that later verbs need, since their callers repeat nothing (CONTRACT, point 5).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// `ociVersion` of the config.
+    pub oci_version: String,
+    /// Container id.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// Absolute path of the rootfs, as shown by `state`; later verbs never open it.
+    pub rootfs: PathBuf,
+    /// When it was created, RFC 3339 with nanoseconds.
+    pub created: String,
+    /// The config's annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Name of the user who created it.
+    pub owner: String,
+    /// What takes the container back, in the order of the plan's rows.
+    pub undo: Vec<Undo>,
+    /// The container's cgroups: (controllers, path); no controllers for a v2 group.
+    pub cgroups: Vec<(Vec<String>, PathBuf)>,
+    /// Whether the host is pure cgroup v2.
+    pub cgroup_v2: bool,
+    /// The process as it was configured, after hardening: what `exec` starts from.
+    pub process: Process,
+    /// Namespaces that `exec` joins, as `CLONE_NEW*` flags.
+    pub namespaces: u64,
+    /// Whether a process inside could own files of the host's root: the runtime then seals its binary.
+    pub shares_host_root: bool,
+    /// The seccomp filters of the process: what `exec` loads again.
+    pub seccomp: Vec<SeccompChoice>,
+    /// The config's hooks.
+    pub hooks: Hooks,
+    /// `run` in the foreground: (pid, start time) of the launcher, without which the container is a leftover.
+    pub launcher: Option<(i32, u64)>,
+}
+
+/// Which filter a process gets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SeccompChoice {
+    /// The built-in profile, opened for these capabilities.
+    BuiltIn {
+        /// Bounding set.
+        caps: u64,
+    },
+    /// The config's own.
+    Profile(Box<crate::config::LinuxSeccomp>),
+}
+
+/// The statuses of runtime.md, and runc's `paused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    /// As `state` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Names of the files in a container's directory.
+pub mod files {
+    /// [`super::State`].
+    pub const STATE: &str = "state.json";
+    /// `PID START`: the container process and its start time in clock ticks since boot.
+    pub const PID: &str = "pid";
+    /// The FIFO that `start` writes to; it has this name once the container is created.
+    pub const START: &str = "start.fifo";
+    /// The same FIFO while the container is being created.
+    pub const START_NEW: &str = "start.new";
+    /// The FIFO on which Init reports a row that failed after `start`.
+    pub const REPORT: &str = "report.fifo";
+}
+
+/// A container's directory.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// `ROOT/ID`.
+    pub dir: PathBuf,
+    /// What is on disk; `None` where the runtime died before it was written.
+    pub state: Option<State>,
+    /// The id.
+    pub id: String,
+}
+
+/// Checks an id: `[A-Za-z0-9_+.-]`, not `.` or `..`, at most 1024 bytes.
+pub fn check_id(id: &str) -> Result<()> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_+.-".contains(&b);
+    if id.is_empty() || id.len() > 1024 || id == "." || id == ".." || !id.bytes().all(allowed) {
+        return Err(StateError::BadId.into());
+    }
+    Ok(())
+}
+
+impl Container {
+    /// The container `id` below `root`.
+    pub fn load(root: &Path, id: &str) -> Result<Self> {
+        check_id(id)?;
+        let dir = root.join(id);
+        let raw = match std::fs::read(dir.join(files::STATE)) {
+            Ok(raw) => Some(raw),
+            Err(_) if dir.is_dir() => None,
+            Err(_) => return Err(StateError::NotFound.into()),
+        };
+        let state = raw
+            .map(|raw| {
+                serde_json::from_slice(&raw)
+                    .map_err(|e| Error::msg(format!("{}: {e}", dir.join(files::STATE).display())))
+            })
+            .transpose()?;
+        Ok(Container { dir, state, id: id.into() })
+    }
+
+    /// What is on disk, or an error where `create` was killed before it could be written.
+    pub fn state(&self) -> Result<&State> {
+        self.state.as_ref().ok_or_else(|| {
+            Error::msg(format!(
+                "container {} was never completely created; remove it with delete --force",
+                self.id
+            ))
+        })
+    }
+
+    /// The recorded process, if one was recorded: (pid, start time).
+    pub fn recorded(&self) -> Option<(i32, u64)> {
+        parse_pid(&std::fs::read_to_string(self.dir.join(files::PID)).ok()?)
+    }
+
+    /// The container process while it lives: the pid is ours only if the start time still matches.
+    pub fn process(&self) -> Option<i32> {
+        let (pid, start) = self.recorded()?;
+        alive(pid, start).then_some(pid)
+    }
+
+    /// The status, read from the system, never from what was once written.
+    pub fn status(&self) -> Status {
+        if self.recorded().is_none() {
+            // No process yet: being created as long as somebody holds the lock.
+            return if self.locked() { Status::Creating } else { Status::Stopped };
+        }
+        if self.process().is_none() {
+            return Status::Stopped;
+        }
+        if self.dir.join(files::START_NEW).exists() {
+            return Status::Creating;
+        }
+        if self.dir.join(files::START).exists() {
+            return Status::Created;
+        }
+        if self.frozen() { Status::Paused } else { Status::Running }
+    }
+
+    fn frozen(&self) -> bool {
+        self.state
+            .as_ref()
+            .is_some_and(|s| s.cgroups.iter().any(|(_, path)| crate::cgroup::ops::frozen(path)))
+    }
+
+    fn locked(&self) -> bool {
+        open_dir(&self.dir).is_ok_and(|fd| fs::try_lock(fd.as_raw_fd()).is_err())
+    }
+
+    /// Waits for, and takes, the right to change this container; given back on drop. Whoever removed the
+    /// container meanwhile leaves nothing to lock.
+    pub fn lock(&self) -> Result<OwnedFd> {
+        let fd = open_dir(&self.dir).map_err(|_| StateError::NotFound)?;
+        fs::lock(fd.as_raw_fd()).map_err(|e| Error::os("flock", self.dir.display(), e))?;
+        if !self.dir.exists() {
+            return Err(StateError::NotFound.into());
+        }
+        Ok(fd)
+    }
+}
+
+fn open_dir(dir: &Path) -> std::result::Result<OwnedFd, Errno> {
+    let path = cpath(dir).map_err(|_| Errno::EINVAL)?;
+    fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0).map(fs::own)
+}
+
+/// Every container below `root`, by name.
+pub fn all(root: &Path) -> Vec<Container> {
+    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
+    let mut found: Vec<_> =
+        entries.flatten().filter_map(|e| Container::load(root, e.file_name().to_str()?).ok()).collect();
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found
+}
+
+/// Makes `root`, private to this user, where it is missing.
+pub fn make_root(root: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if root == Path::new("/") {
+        return Err(Error::msg("--root: / is not a place for state"));
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| {
+        let text = e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text);
+        Error::msg(format!("state directory {}: {text} (choose another with --root)", root.display()))
+    })
+}
+
+fn parse_pid(text: &str) -> Option<(i32, u64)> {
+    let (pid, start) = text.trim_end().split_once(' ')?;
+    Some((pid.parse().ok()?, start.parse().ok()?))
+}
+
+/// Start time of a process in clock ticks since boot (proc_pid_stat(5), field 22).
+pub fn start_time(pid: i32) -> std::result::Result<u64, Errno> {
+    stat_fields(pid).map(|(_, start)| start)
+}
+
+/// Whether `pid` is still the process that started at `start`, and not a zombie.
+pub fn alive(pid: i32, start: u64) -> bool {
+    stat_fields(pid).is_ok_and(|(state, s)| s == start && !matches!(state, b'Z' | b'X'))
+}
+
+/// (state, start time) from `/proc/PID/stat`; the name in parentheses may hold anything.
+fn stat_fields(pid: i32) -> std::result::Result<(u8, u64), Errno> {
+    let path = std::ffi::CString::new(format!("/proc/{pid}/stat")).map_err(|_| Errno::EINVAL)?;
+    let fd = fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0)?;
+    let mut buf = [0u8; 1024];
+    let n = fs::read(fd, &mut buf);
+    fs::close(fd);
+    let text = &buf[..n?];
+    let after = text.iter().rposition(|b| *b == b')').ok_or(Errno::EPROTO)?;
+    let mut fields = text[after + 1..].split(|b| *b == b' ').filter(|f| !f.is_empty());
+    let state = fields.next().and_then(|f| f.first().copied()).ok_or(Errno::EPROTO)?;
+    let start =
+        fields.nth(18).and_then(|f| std::str::from_utf8(f).ok()?.parse().ok()).ok_or(Errno::EPROTO)?;
+    Ok((state, start))
+}
+
+/// Now, as RFC 3339 in UTC with nanoseconds, like Go's `time.RFC3339Nano`.
+pub fn now() -> String {
+    let t = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = (t.as_secs() / 86_400, t.as_secs() % 86_400);
+    let (year, month, day) = civil(days as i64);
+    let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{clock}.{:09}Z", t.subsec_nanos())
+}
+
+/// Days since 1970-01-01 as a date (Hinnant's `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_could_leave_the_directory_are_refused() {
+        for bad in ["", ".", "..", "a/b", "/a", "a b", "ä", "a\n", &"x".repeat(1025)] {
+            assert!(check_id(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "A_1+2.3-4", "..a", &"x".repeat(1024)] {
+            assert!(check_id(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_the_calendar_s() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_779), (2026, 11, 22));
+    }
+
+    #[test]
+    fn a_pid_counts_only_with_its_start_time() {
+        let me = std::process::id() as i32;
+        let start = start_time(me).unwrap();
+        assert!(alive(me, start));
+        assert!(!alive(me, start + 1));
+    }
+}

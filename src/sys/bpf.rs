@@ -1,0 +1,192 @@
+//! bpf(2), as far as cgroup device programs need it.
+
+use libc::{c_int, c_long, c_uint};
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// `struct bpf_insn` of linux/bpf.h: one instruction of extended BPF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct BpfInsn {
+    /// Operation.
+    pub code: u8,
+    /// Destination register in the low four bits, source register in the high four (on little endian).
+    pub regs: u8,
+    /// Jump distance or memory offset.
+    pub off: i16,
+    /// Constant.
+    pub imm: i32,
+}
+
+const PROG_LOAD: c_int = 5;
+const PROG_ATTACH: c_int = 8;
+const PROG_DETACH: c_int = 9;
+const PROG_GET_FD_BY_ID: c_int = 13;
+const PROG_QUERY: c_int = 16;
+
+const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const ATTACH_CGROUP_DEVICE: u32 = 6;
+const F_ALLOW_MULTI: u32 = 1 << 1;
+const F_REPLACE: u32 = 1 << 2;
+
+/// How often the verifier may be interrupted.
+const LOAD_TRIES: u32 = 10;
+
+/// The attributes of each command: the front of its part of `union bpf_attr`. The kernel takes a
+/// shorter union than its own and reads the rest as zero.
+#[repr(C)]
+struct LoadAttr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+#[repr(C)]
+struct AttachAttr {
+    target_fd: u32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+    replace_bpf_fd: u32,
+}
+
+#[repr(C)]
+struct QueryAttr {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    /// Explicit, so that no byte the kernel reads is uninitialised.
+    padding: u32,
+}
+
+#[repr(C)]
+struct IdAttr {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// Loads a `BPF_PROG_TYPE_CGROUP_DEVICE` program. `EPERM` without `CAP_BPF` (or `CAP_SYS_ADMIN`), `EINVAL`
+/// or `EACCES` when the verifier refuses it, `EINVAL` too on a kernel without `CONFIG_CGROUP_BPF`.
+pub fn load_device_program(program: &[BpfInsn]) -> nix::Result<OwnedFd> {
+    let license = c"Apache-2.0";
+    let mut prog_name = [0; 16];
+    prog_name[..15].copy_from_slice(b"safebox_devices");
+    let mut attr = LoadAttr {
+        prog_type: PROG_TYPE_CGROUP_DEVICE,
+        insn_cnt: u32::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
+        insns: program.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name,
+        prog_ifindex: 0,
+        expected_attach_type: ATTACH_CGROUP_DEVICE,
+    };
+    // The verifier gives up with EAGAIN when a signal is pending (a child that ended is enough); no
+    // handler has to run for the next try to succeed. As libbpf, not for ever.
+    let mut tries = LOAD_TRIES;
+    let fd = loop {
+        tries -= 1;
+        // SAFETY: `insns` and `license` point at memory that outlives the call, with the length given
+        // and a final NUL; the kernel only reads them.
+        match unsafe { bpf(PROG_LOAD, &mut attr) } {
+            Err(Errno::EAGAIN) if tries > 0 => {}
+            done => break done?,
+        }
+    };
+    // SAFETY: a successful PROG_LOAD returns a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Attaches a program to a cgroup beside those that are there; access needs the consent of all. With
+/// `replace` (a program attached there), exchanges the two in one step.
+pub fn attach_device_program(
+    cgroup: BorrowedFd,
+    program: BorrowedFd,
+    replace: Option<BorrowedFd>,
+) -> nix::Result<()> {
+    let mut attr = AttachAttr {
+        target_fd: number(cgroup),
+        attach_bpf_fd: number(program),
+        attach_type: ATTACH_CGROUP_DEVICE,
+        attach_flags: F_ALLOW_MULTI | if replace.is_some() { F_REPLACE } else { 0 },
+        replace_bpf_fd: replace.map_or(0, number),
+    };
+    // SAFETY: the attributes hold numbers only.
+    unsafe { bpf(PROG_ATTACH, &mut attr) }.map(drop)
+}
+
+/// Takes one program off a cgroup.
+pub fn detach_device_program(cgroup: BorrowedFd, program: BorrowedFd) -> nix::Result<()> {
+    let mut attr = AttachAttr {
+        target_fd: number(cgroup),
+        attach_bpf_fd: number(program),
+        attach_type: ATTACH_CGROUP_DEVICE,
+        attach_flags: 0,
+        replace_bpf_fd: 0,
+    };
+    // SAFETY: the attributes hold numbers only.
+    unsafe { bpf(PROG_DETACH, &mut attr) }.map(drop)
+}
+
+/// The device programs attached to this very cgroup (not its ancestors), oldest first.
+pub fn attached_device_programs(cgroup: BorrowedFd) -> nix::Result<Vec<OwnedFd>> {
+    // 64 is the kernel's own limit for one cgroup (BPF_CGROUP_MAX_PROGS).
+    let mut ids = [0u32; 64];
+    let mut attr = QueryAttr {
+        target_fd: number(cgroup),
+        attach_type: ATTACH_CGROUP_DEVICE,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: ids.len() as u32,
+        padding: 0,
+    };
+    // SAFETY: the kernel writes at most `prog_cnt` ids through `prog_ids`, which points at that many
+    // and outlives the call, and writes the count back into the attributes.
+    unsafe { bpf(PROG_QUERY, &mut attr) }?;
+    let count = (attr.prog_cnt as usize).min(ids.len());
+    ids[..count].iter().map(|id| program_by_id(*id)).collect()
+}
+
+fn program_by_id(id: u32) -> nix::Result<OwnedFd> {
+    let mut attr = IdAttr { id, next_id: 0, open_flags: 0 };
+    // SAFETY: the attributes hold numbers only.
+    let fd = unsafe { bpf(PROG_GET_FD_BY_ID, &mut attr) }?;
+    // SAFETY: a successful GET_FD_BY_ID returns a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn number(fd: BorrowedFd) -> u32 {
+    // A borrowed descriptor is open, so not negative.
+    fd.as_raw_fd() as u32
+}
+
+/// bpf(2); its descriptors are close-on-exec.
+///
+/// # Safety
+/// Every pointer that `attr` holds as a number must be valid for what `command` does with it, and `T`
+/// must be the layout of that command without uninitialised padding.
+unsafe fn bpf<T>(command: c_int, attr: &mut T) -> nix::Result<RawFd> {
+    // SAFETY: `attr` is valid for reads and writes of its size; the caller answers for its pointers.
+    let ret: c_long =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>() as c_uint) };
+    // What these commands return is a descriptor or zero.
+    Errno::result(ret).map(|fd| fd as RawFd)
+}

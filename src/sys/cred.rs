@@ -1,0 +1,98 @@
+//! Credentials: ids, groups, the five capability sets.
+
+use super::{Errno, Result, check, process::prctl};
+
+/// The ids of this process: (real, effective, saved).
+pub type Ids = (u32, u32, u32);
+
+/// setgroups(2).
+pub fn setgroups(gids: &[u32]) -> Result<()> {
+    // SAFETY: the slice is readable for the length passed. The raw call, since libc's wrapper
+    // signals other threads and takes locks.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, gids.len(), gids.as_ptr()) }).map(drop)
+}
+
+/// setresgid(2), all three.
+pub fn setresgid(gid: u32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
+}
+
+/// setresuid(2), all three.
+pub fn setresuid(uid: u32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}
+
+/// getresuid(2).
+pub fn getresuid() -> Result<Ids> {
+    let (mut r, mut e, mut s) = (0, 0, 0);
+    // SAFETY: three writable ids.
+    check(unsafe { libc::getresuid(&mut r, &mut e, &mut s) }.into())?;
+    Ok((r, e, s))
+}
+
+/// getresgid(2).
+pub fn getresgid() -> Result<Ids> {
+    let (mut r, mut e, mut s) = (0, 0, 0);
+    // SAFETY: three writable ids.
+    check(unsafe { libc::getresgid(&mut r, &mut e, &mut s) }.into())?;
+    Ok((r, e, s))
+}
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`: 64 capabilities in two 32-bit halves.
+const CAP_VERSION_3: u32 = 0x2008_0522;
+
+/// capset(2) of this process: bit N is capability N.
+pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
+    let half = |shift: u32| CapData {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let mut header = CapHeader { version: CAP_VERSION_3, pid: 0 };
+    let data = [half(0), half(32)];
+    // SAFETY: version 3 reads two data structs; both pointers outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, std::ptr::from_mut(&mut header), data.as_ptr()) })
+        .map(drop)
+}
+
+/// capget(2) of this process: (effective, permitted, inheritable).
+pub fn capget() -> Result<(u64, u64, u64)> {
+    let mut header = CapHeader { version: CAP_VERSION_3, pid: 0 };
+    let mut data = [CapData::default(); 2];
+    // SAFETY: version 3 writes two data structs; both pointers are writable.
+    check(unsafe { libc::syscall(libc::SYS_capget, std::ptr::from_mut(&mut header), data.as_mut_ptr()) })?;
+    let join = |f: fn(&CapData) -> u32| u64::from(f(&data[0])) | u64::from(f(&data[1])) << 32;
+    Ok((join(|d| d.effective), join(|d| d.permitted), join(|d| d.inheritable)))
+}
+
+/// Drops every capability not in `keep` from the bounding set; stops at the last one the kernel knows.
+pub fn limit_bounding(keep: u64) -> Result<()> {
+    for cap in 0..64u64 {
+        if keep & 1 << cap != 0 {
+            continue;
+        }
+        match prctl(libc::PR_CAPBSET_DROP, cap) {
+            Ok(_) => {}
+            // EINVAL: past CAP_LAST_CAP, there is nothing left to drop.
+            Err(Errno::EINVAL) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

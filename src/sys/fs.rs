@@ -1,0 +1,228 @@
+//! Files: openat2(2) and the *at family, with no allocation.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use super::{Errno, Result, check};
+
+/// `struct open_how` of openat2(2).
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// openat2(2): treat the directory as the root; `..`, absolute paths and absolute links stay below it.
+pub const RESOLVE_IN_ROOT: u64 = 0x10;
+/// openat2(2): never follow /proc's magic links.
+pub const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+/// openat2(2): follow no link at all.
+pub const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+/// openat2(2): do not cross a mount.
+pub const RESOLVE_NO_XDEV: u64 = 0x01;
+/// openat2(2): never leave the directory.
+pub const RESOLVE_BENEATH: u64 = 0x08;
+
+/// openat2(2), always close-on-exec. Tried again while a rename race makes the kernel say `EAGAIN`.
+pub fn openat2(dir: RawFd, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<RawFd> {
+    let how = OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: mode.into(), resolve };
+    let mut tries = 0;
+    loop {
+        // SAFETY: `how` has the size passed and both pointers outlive the call.
+        let ret = check(unsafe {
+            libc::syscall(
+                libc::SYS_openat2,
+                dir,
+                path.as_ptr(),
+                std::ptr::from_ref(&how),
+                std::mem::size_of::<OpenHow>(),
+            )
+        });
+        match ret {
+            Err(Errno::EAGAIN) if tries < 128 => tries += 1,
+            other => return other.map(|fd| fd as RawFd),
+        }
+    }
+}
+
+/// openat(2), always close-on-exec.
+pub fn openat(dir: RawFd, path: &CStr, flags: i32, mode: u32) -> Result<RawFd> {
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe { libc::openat(dir, path.as_ptr(), flags | libc::O_CLOEXEC, mode) }.into())
+        .map(|fd| fd as RawFd)
+}
+
+/// mkdirat(2).
+pub fn mkdirat(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe { libc::mkdirat(dir, path.as_ptr(), mode) }.into()).map(drop)
+}
+
+/// mknodat(2).
+pub fn mknodat(dir: RawFd, path: &CStr, mode: u32, dev: u64) -> Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe { libc::mknodat(dir, path.as_ptr(), mode, dev) }.into()).map(drop)
+}
+
+/// symlinkat(2).
+pub fn symlinkat(target: &CStr, dir: RawFd, path: &CStr) -> Result<()> {
+    // SAFETY: both strings are NUL-terminated and outlive the call.
+    check(unsafe { libc::symlinkat(target.as_ptr(), dir, path.as_ptr()) }.into()).map(drop)
+}
+
+/// unlinkat(2); `flags` may be `AT_REMOVEDIR`.
+pub fn unlinkat(dir: RawFd, path: &CStr, flags: i32) -> Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe { libc::unlinkat(dir, path.as_ptr(), flags) }.into()).map(drop)
+}
+
+/// renameat(2) within or between directories.
+pub fn renameat(from_dir: RawFd, from: &CStr, to_dir: RawFd, to: &CStr) -> Result<()> {
+    // SAFETY: both strings are NUL-terminated and outlive the call.
+    check(unsafe { libc::renameat(from_dir, from.as_ptr(), to_dir, to.as_ptr()) }.into()).map(drop)
+}
+
+/// readlinkat(2) into `buf`; the length read.
+pub fn readlinkat(dir: RawFd, path: &CStr, buf: &mut [u8]) -> Result<usize> {
+    // SAFETY: the buffer is writable for the length passed.
+    check(unsafe { libc::readlinkat(dir, path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) } as libc::c_long)
+        .map(|n| n as usize)
+}
+
+/// fchownat(2) on the descriptor itself or `path` below it, links not followed.
+pub fn fchownat(dir: RawFd, path: &CStr, uid: u32, gid: u32) -> Result<()> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW | if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe { libc::fchownat(dir, path.as_ptr(), uid, gid, flags) }.into()).map(drop)
+}
+
+/// fchmodat(2) of an entry that was just made or proved to be a device: never a link, so none is followed.
+pub fn fchmodat_nofollow(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call. The raw call: libc's wrapper opens /proc.
+    check(unsafe { libc::syscall(libc::SYS_fchmodat, dir, path.as_ptr(), mode) }).map(drop)
+}
+
+/// stat(2), links followed, from the working directory or an absolute path.
+pub fn stat(path: &CStr) -> Result<libc::stat> {
+    // SAFETY: an all-zero `stat` is a valid value of that plain C struct.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is writable and `path` is NUL-terminated.
+    check(unsafe { libc::fstatat(libc::AT_FDCWD, path.as_ptr(), &mut st, 0) }.into())?;
+    Ok(st)
+}
+
+/// fstatat(2) with `AT_SYMLINK_NOFOLLOW` (and `AT_EMPTY_PATH` where `path` is empty).
+pub fn fstatat(dir: RawFd, path: &CStr) -> Result<libc::stat> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW | if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    // SAFETY: an all-zero `stat` is a valid value of that plain C struct.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is writable and `path` is NUL-terminated.
+    check(unsafe { libc::fstatat(dir, path.as_ptr(), &mut st, flags) }.into())?;
+    Ok(st)
+}
+
+/// faccessat2(2) with the effective ids, the check that execve(2) will make.
+pub fn faccess_exec(dir: RawFd, path: &CStr) -> Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_faccessat2, dir, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })
+        .map(drop)
+}
+
+/// The magic number of the file system that `fd` lies on (statfs(2) `f_type`).
+pub fn fs_magic(fd: RawFd) -> Result<i64> {
+    // SAFETY: an all-zero `statfs` is a valid value of that plain C struct.
+    let mut st: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is writable.
+    check(unsafe { libc::fstatfs(fd, &mut st) }.into())?;
+    #[allow(clippy::unnecessary_cast)] // f_type's type differs between architectures
+    Ok(st.f_type as i64)
+}
+
+/// Whether the mount that `fd` lies on is read-only (statvfs(3) `ST_RDONLY`).
+pub fn on_readonly_mount(fd: RawFd) -> Result<bool> {
+    // SAFETY: an all-zero `statvfs` is a valid value of that plain C struct.
+    let mut st: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is writable.
+    check(unsafe { libc::fstatvfs(fd, &mut st) }.into())?;
+    Ok(st.f_flag & libc::ST_RDONLY != 0)
+}
+
+/// write(2) of all of `bytes`; a short write is an error, since the files written here take a value whole.
+pub fn write_all(fd: RawFd, bytes: &[u8]) -> Result<()> {
+    // SAFETY: the buffer is readable for the length passed.
+    let n = check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)?;
+    if n as usize == bytes.len() { Ok(()) } else { Err(Errno::EIO) }
+}
+
+/// write(2), once.
+pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize> {
+    // SAFETY: the buffer is readable for the length passed.
+    check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as libc::c_long).map(|n| n as usize)
+}
+
+/// read(2), once.
+pub fn read(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
+    // SAFETY: the buffer is writable for the length passed.
+    check(unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) } as libc::c_long).map(|n| n as usize)
+}
+
+/// close(2) of a raw descriptor that nothing else owns.
+pub fn close(fd: RawFd) {
+    // SAFETY: no memory is involved; an error of close leaves the descriptor closed on Linux.
+    unsafe { libc::close(fd) };
+}
+
+/// dup3(2) with close-on-exec off: `to` becomes a copy of `from` that survives exec.
+pub fn dup2(from: RawFd, to: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::dup2(from, to) }.into()).map(drop)
+}
+
+/// fchdir(2).
+pub fn fchdir(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fchdir(fd) }.into()).map(drop)
+}
+
+/// chdir(2).
+pub fn chdir(path: &CStr) -> Result<()> {
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    check(unsafe { libc::chdir(path.as_ptr()) }.into()).map(drop)
+}
+
+/// getcwd(2) into `buf`: the length with the NUL. A path that starts with `(unreachable)` lies outside the root.
+pub fn getcwd(buf: &mut [u8]) -> Result<usize> {
+    // SAFETY: the buffer is writable for the length passed.
+    check(unsafe { libc::syscall(libc::SYS_getcwd, buf.as_mut_ptr(), buf.len()) }).map(|n| n as usize)
+}
+
+/// umask(2), which cannot fail.
+pub fn umask(mask: u32) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::umask(mask) };
+}
+
+/// flock(2), exclusive and blocking; released when the descriptor is closed.
+pub fn lock(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::flock(fd, libc::LOCK_EX) }.into()).map(drop)
+}
+
+/// flock(2), exclusive, without waiting.
+pub fn try_lock(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }.into()).map(drop)
+}
+
+/// Takes ownership of a descriptor that a system call just returned.
+pub fn own(fd: RawFd) -> std::os::fd::OwnedFd {
+    // SAFETY: the caller has just received `fd` from the kernel, nothing else owns it, and it is handed over.
+    unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }
+}
+
+/// Borrows a descriptor that the caller keeps open.
+pub fn borrow<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
+    // SAFETY: descriptors in the slots of a plan stay open until their row closes them.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
+}

@@ -1,0 +1,26 @@
+//! The only unsafe code: thin, typed wrappers over system calls that libc or nix do not offer in a
+//! form that is safe after clone (no allocation, no locks, errno as a value).
+//!
+//! Every function here performs exactly the system call it is named after, so that the plan's rows
+//! and a `strace` of the program read the same.
+#![allow(unsafe_code)]
+
+pub mod bpf;
+pub mod cred;
+pub mod fs;
+pub mod mount;
+pub mod process;
+pub mod seccomp;
+pub mod socket;
+pub mod trap;
+pub mod tty;
+
+pub use nix::errno::Errno;
+
+/// What a system call returns: a value or an errno(3).
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Turns the raw return value of `syscall(2)` into a `Result`.
+fn check(ret: libc::c_long) -> Result<i64> {
+    if ret < 0 { Err(Errno::last()) } else { Ok(ret as i64) }
+}

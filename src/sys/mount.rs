@@ -1,0 +1,105 @@
+//! The mount API by file descriptors: open_tree(2), fsopen(2), move_mount(2), mount_setattr(2).
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use super::{Result, check};
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountAttr {
+    /// `MOUNT_ATTR_*` to set.
+    pub attr_set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub attr_clr: u64,
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE` or 0 for no change.
+    pub propagation: u64,
+    /// User namespace for `MOUNT_ATTR_IDMAP`.
+    pub userns_fd: u64,
+}
+
+/// `move_mount(2)`: the source is named by its descriptor alone.
+pub const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
+/// `move_mount(2)`: the target is named by its descriptor alone.
+pub const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
+/// `open_tree(2)`: make a detached copy.
+pub const OPEN_TREE_CLONE: u32 = 1;
+/// `open_tree(2)`: close on exec.
+pub const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
+/// Apply to the whole subtree.
+pub const AT_RECURSIVE: u32 = 0x8000;
+/// The descriptor itself, no path.
+pub const AT_EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
+
+const FSCONFIG_SET_FLAG: u32 = 0;
+const FSCONFIG_SET_STRING: u32 = 1;
+const FSCONFIG_CMD_CREATE: u32 = 6;
+
+/// open_tree(2): a detached copy of the mount (or subtree) at `path`, or an `O_PATH` handle.
+pub fn open_tree(dir: RawFd, path: &CStr, flags: u32) -> Result<RawFd> {
+    // SAFETY: `path` is NUL-terminated and outlives the call; no memory is written.
+    check(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) }).map(|fd| fd as RawFd)
+}
+
+/// fsopen(2): a new file system context, close-on-exec.
+pub fn fsopen(fs_type: &CStr) -> Result<RawFd> {
+    // SAFETY: `fs_type` is NUL-terminated and outlives the call. FSOPEN_CLOEXEC is 1.
+    check(unsafe { libc::syscall(libc::SYS_fsopen, fs_type.as_ptr(), 1u32) }).map(|fd| fd as RawFd)
+}
+
+/// fsconfig(2): sets `key` to `value`, or the flag `key` where there is no value.
+pub fn fsconfig_set(fs: RawFd, key: &CStr, value: Option<&CStr>) -> Result<()> {
+    let (cmd, val) = match value {
+        Some(v) => (FSCONFIG_SET_STRING, v.as_ptr()),
+        None => (FSCONFIG_SET_FLAG, std::ptr::null()),
+    };
+    // SAFETY: both strings are NUL-terminated and outlive the call; null is what SET_FLAG asks for.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, cmd, key.as_ptr(), val, 0) }).map(drop)
+}
+
+/// fsconfig(2) with `FSCONFIG_CMD_CREATE`: makes the superblock.
+pub fn fsconfig_create(fs: RawFd) -> Result<()> {
+    let null = std::ptr::null::<libc::c_char>();
+    // SAFETY: CMD_CREATE takes no key and no value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, null, null, 0) }).map(drop)
+}
+
+/// fsmount(2): a detached mount of the context, close-on-exec, with `MOUNT_ATTR_*` attributes.
+pub fn fsmount(fs: RawFd, attrs: u64) -> Result<RawFd> {
+    // SAFETY: no pointers. FSMOUNT_CLOEXEC is 1.
+    check(unsafe { libc::syscall(libc::SYS_fsmount, fs, 1u32, attrs as u32) }).map(|fd| fd as RawFd)
+}
+
+/// move_mount(2) from a detached mount `tree` to `path` below `dir` (or `dir` itself where `path` is empty).
+pub fn move_mount(tree: RawFd, dir: RawFd, path: &CStr) -> Result<()> {
+    let mut flags = MOVE_MOUNT_F_EMPTY_PATH;
+    if path.is_empty() {
+        flags |= MOVE_MOUNT_T_EMPTY_PATH;
+    }
+    // SAFETY: both strings are NUL-terminated and outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_move_mount, tree, c"".as_ptr(), dir, path.as_ptr(), flags) })
+        .map(drop)
+}
+
+/// mount_setattr(2) on `path` below `dir`.
+pub fn mount_setattr(dir: RawFd, path: &CStr, flags: u32, attr: &MountAttr) -> Result<()> {
+    let size = std::mem::size_of::<MountAttr>();
+    // SAFETY: `attr` is a #[repr(C)] struct of the size passed (MOUNT_ATTR_SIZE_VER0) and is only read.
+    check(unsafe {
+        libc::syscall(libc::SYS_mount_setattr, dir, path.as_ptr(), flags, std::ptr::from_ref(attr), size)
+    })
+    .map(drop)
+}
+
+/// pivot_root(".", "."): the working directory becomes the root, the old root is stacked on it.
+pub fn pivot_root_here() -> Result<()> {
+    // SAFETY: both arguments are static NUL-terminated strings.
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
+}
+
+/// umount2(".", MNT_DETACH): lets go of the old root that `pivot_root_here` left on top.
+pub fn umount_here() -> Result<()> {
+    // SAFETY: the path is a static NUL-terminated string.
+    check(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) }.into()).map(drop)
+}

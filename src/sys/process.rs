@@ -1,0 +1,379 @@
+//! Processes and namespaces: clone3(2), setns(2), pidfds, prctl(2), rlimits, exec.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use super::{Errno, Result, check};
+
+/// `struct clone_args` of clone3(2), version 2.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// clone3(2): start the child in the cgroup given (cgroup v2).
+pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// What clone3 returned, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cloned {
+    /// In the child.
+    Child,
+    /// In the parent: the child's pid and pidfd.
+    Parent {
+        /// As this process's pid namespace sees it.
+        pid: i32,
+        /// Close-on-exec.
+        pidfd: RawFd,
+    },
+}
+
+/// clone3(2) like fork, with namespaces, a pidfd, and the child born in `cgroup`.
+///
+/// `parent`: make the child a sibling (`CLONE_PARENT`); the exit signal is then the caller's own.
+pub fn clone3(namespaces: u64, cgroup: Option<RawFd>, parent: bool) -> Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let mut args = CloneArgs {
+        flags: namespaces | libc::CLONE_PIDFD as u64,
+        pidfd: std::ptr::from_mut(&mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if parent {
+        args.flags |= libc::CLONE_PARENT as u64;
+        args.exit_signal = 0;
+    }
+    if let Some(fd) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = fd as u64;
+    }
+    // SAFETY: without CLONE_VM the child gets a copy of this single-threaded process (the caller has
+    // asserted that), so returning twice is as safe as fork(2); `args` has the size passed and
+    // `pidfd` is writable.
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), std::mem::size_of::<CloneArgs>())
+    })?;
+    Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent { pid: pid as i32, pidfd } })
+}
+
+/// setns(2): `fd` is a namespace file or, with several flags, a pidfd.
+pub fn setns(fd: RawFd, flags: u64) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::setns(fd, flags as i32) }.into()).map(drop)
+}
+
+/// unshare(2).
+pub fn unshare(flags: u64) -> Result<()> {
+    // SAFETY: no memory is involved; CLONE_FILES and CLONE_VM are never passed.
+    check(unsafe { libc::unshare(flags as i32) }.into()).map(drop)
+}
+
+/// pidfd_open(2).
+pub fn pidfd_open(pid: i32) -> Result<RawFd> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(|fd| fd as RawFd)
+}
+
+/// pidfd_send_signal(2).
+pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> Result<()> {
+    let null = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is what the manual asks for plain signals.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, null, 0) }).map(drop)
+}
+
+/// kill(2) of a process this one still has a claim on (an unreaped child, or one in a cgroup being emptied).
+pub fn kill(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::kill(pid, signal) }.into()).map(drop)
+}
+
+/// setsid(2).
+pub fn setsid() -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::setsid() }.into()).map(drop)
+}
+
+/// `prctl(op, arg, 0, 0, 0)`.
+pub fn prctl(op: i32, arg: u64) -> Result<i64> {
+    // SAFETY: only operations that take a plain number are passed by this crate.
+    check(unsafe { libc::prctl(op, arg, 0u64, 0u64, 0u64) }.into())
+}
+
+/// `prctl(op, arg, arg3, 0, 0)`, for `PR_CAP_AMBIENT`.
+pub fn prctl3(op: i32, arg: u64, arg3: u64) -> Result<i64> {
+    // SAFETY: only operations that take plain numbers are passed by this crate.
+    check(unsafe { libc::prctl(op, arg, arg3, 0u64, 0u64) }.into())
+}
+
+/// prlimit(2) of another process (0: this one).
+pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` outlives the call; the old limit is not asked for.
+    #[allow(clippy::useless_conversion)] // the resource's type differs between libcs
+    check(unsafe { libc::prlimit(pid, resource.into(), &limit, std::ptr::null_mut()) }.into()).map(drop)
+}
+
+/// close_range(2) with `CLOSE_RANGE_CLOEXEC` from `first` up.
+pub fn cloexec_from(first: u32) -> Result<()> {
+    // SAFETY: no memory is involved; descriptors are only marked.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
+        .map(drop)
+}
+
+/// execve(2); returns only on error. `argv` and `envp` end with a null pointer.
+pub fn execve(path: &CStr, argv: &[*const libc::c_char], envp: &[*const libc::c_char]) -> Errno {
+    debug_assert!(argv.last().is_some_and(|p| p.is_null()) && envp.last().is_some_and(|p| p.is_null()));
+    // SAFETY: the arrays end with null and point to NUL-terminated strings owned by the plan, which
+    // outlives the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    Errno::last()
+}
+
+/// execveat(2) of the descriptor itself; returns only on error.
+pub fn execve_fd(fd: RawFd, argv: &[*const libc::c_char], envp: &[*const libc::c_char]) -> Errno {
+    // SAFETY: as for `execve`.
+    unsafe {
+        libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH)
+    };
+    Errno::last()
+}
+
+/// Ends this process at once: no destructor, no flush, as a clone of the runtime must.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit does not return and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// sethostname(2).
+pub fn sethostname(name: &[u8]) -> Result<()> {
+    // SAFETY: the buffer is readable for the length passed.
+    check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
+}
+
+/// setdomainname(2).
+pub fn setdomainname(name: &[u8]) -> Result<()> {
+    // SAFETY: the buffer is readable for the length passed.
+    check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
+}
+
+/// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` with an anonymous (`None`) or named keyring.
+pub fn join_session_keyring(name: Option<&CStr>) -> Result<()> {
+    let ptr = name.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: null or a NUL-terminated string that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, ptr) }).map(drop)
+}
+
+/// personality(2).
+pub fn personality(persona: u64) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::personality(persona as libc::c_ulong) }.into()).map(drop)
+}
+
+/// ioprio_set(2) for this process.
+pub fn ioprio_set(prio: i32) -> Result<()> {
+    // SAFETY: no memory is involved. IOPRIO_WHO_PROCESS is 1.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, prio) }).map(drop)
+}
+
+/// `struct sched_attr` of sched_setattr(2), version 0.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct SchedAttr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// sched_setattr(2) of this process.
+pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
+    // SAFETY: `attr` states its own size and is only read.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(attr), 0) }).map(drop)
+}
+
+/// chroot(".").
+pub fn chroot_here() -> Result<()> {
+    // SAFETY: a static NUL-terminated string.
+    check(unsafe { libc::chroot(c".".as_ptr()) }.into()).map(drop)
+}
+
+/// Puts SIGPIPE (which Rust's start-up ignores) back to its default and unblocks all signals.
+pub fn clean_signals() -> Result<()> {
+    // SAFETY: an all-zero sigset is a valid empty set, and an all-zero sigaction is SIG_DFL without flags.
+    let (action, mask): (libc::sigaction, libc::sigset_t) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    // SAFETY: both structs outlive the calls; no old value is asked for.
+    unsafe {
+        check(libc::sigaction(libc::SIGPIPE, &action, std::ptr::null_mut()).into())?;
+        check(libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut()).into())?;
+    }
+    Ok(())
+}
+
+/// Blocks `signals` in this process and returns a close-on-exec, non-blocking signalfd(2) for them.
+pub fn signalfd(signals: &[i32]) -> Result<RawFd> {
+    // SAFETY: sigset functions only write the set; the set outlives the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
+        }
+        check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()).into())?;
+        check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).into()).map(|fd| fd as RawFd)
+    }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// exit(2) with this code.
+    Code(i32),
+    /// Killed by this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The shell's convention: the code, or 128 + the signal.
+    pub fn code(self) -> i32 {
+        match self {
+            Exit::Code(c) => c,
+            Exit::Signal(s) => 128 + s,
+        }
+    }
+}
+
+/// waitpid(2), tried again on `EINTR`; `None` with `WNOHANG` where nothing has changed.
+pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is writable.
+        match check(unsafe { libc::waitpid(pid, &mut status, options) }.into()) {
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+            Ok(0) => return Ok(None),
+            Ok(pid) if libc::WIFSIGNALED(status) => {
+                return Ok(Some((pid as i32, Exit::Signal(libc::WTERMSIG(status)))));
+            }
+            Ok(pid) => return Ok(Some((pid as i32, Exit::Code(libc::WEXITSTATUS(status))))),
+        }
+    }
+}
+
+/// How many threads this process has: the length of `/proc/self/task`'s link count minus two.
+pub fn threads() -> Result<u64> {
+    let st = super::fs::fstatat(libc::AT_FDCWD, c"/proc/self/task")?;
+    Ok(st.st_nlink.saturating_sub(2))
+}
+
+/// fork(2) for a helper of the runtime (the guardian, a hook's process): the child runs `f` and exits with its value.
+pub fn fork_run(f: impl FnOnce() -> i32) -> Result<i32> {
+    // SAFETY: the runtime is single-threaded, so the child may do whatever the parent may.
+    match check(unsafe { libc::fork() }.into())? {
+        0 => exit_now(f()),
+        pid => Ok(pid as i32),
+    }
+}
+
+/// setpriority(2)-free yield: sleeps `micros` microseconds.
+pub fn sleep_micros(micros: u32) {
+    std::thread::sleep(std::time::Duration::from_micros(micros.into()));
+}
+
+/// Makes `command`'s child join the namespaces of the process behind `pidfd` before it executes.
+pub fn enter_before_exec(command: &mut std::process::Command, pidfd: RawFd, namespaces: u64) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the closure makes one system call, which is safe between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            setns(pidfd, namespaces).map_err(|e| std::io::Error::from_raw_os_error(e as i32))
+        });
+    }
+}
+
+/// Closes every descriptor but those in `keep` (sorted here), and puts /dev/null on 0 to 2.
+pub fn keep_only(keep: &[RawFd]) -> Result<()> {
+    let null = super::fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0)?;
+    for fd in 0..3 {
+        super::fs::dup2(null, fd)?;
+    }
+    let mut keep: Vec<u32> = keep.iter().filter(|fd| **fd > 2).map(|fd| *fd as u32).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.into_iter().chain([u32::MAX]) {
+        if fd > first {
+            // SAFETY: no memory is involved; nothing of this process uses the descriptors any more.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) })?;
+        }
+        first = fd.wrapping_add(1);
+    }
+    Ok(())
+}
+
+/// prctl `PR_SET_CHILD_SUBREAPER`: orphans of the container come to this process.
+pub fn become_subreaper() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map(drop)
+}
+
+/// One signal from a signalfd(2): its number; `None` where none is pending.
+pub fn next_signal(fd: RawFd) -> Option<i32> {
+    let mut info = [0u8; std::mem::size_of::<libc::signalfd_siginfo>()];
+    match super::fs::read(fd, &mut info) {
+        // The first field, ssi_signo, is a u32.
+        Ok(n) if n == info.len() => Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]])),
+        _ => None,
+    }
+}
+
+/// poll(2) for input on `fds`, without a limit of time, tried again on `EINTR`; which of them are ready.
+/// A negative descriptor is never ready.
+pub fn poll_in<const N: usize>(fds: [RawFd; N]) -> Result<[bool; N]> {
+    let mut polls = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    loop {
+        // SAFETY: `polls` is a writable array of the length passed.
+        match check(unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, -1) }.into()) {
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+            Ok(_) => return Ok(polls.map(|p| p.revents != 0)),
+        }
+    }
+}
+
+/// getpid(2).
+pub fn pid() -> i32 {
+    std::process::id() as i32
+}
+
+/// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds.
+pub fn wait_for_exit(pidfd: RawFd, millis: i32) {
+    let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one writable pollfd. An interrupted wait only ends early.
+    unsafe { libc::poll(&mut poll, 1, millis) };
+}
+
+/// Opens /dev/null on each of 0 to 2 that the caller closed: otherwise a file that the runtime opens
+/// would become the container's stdin, stdout or stderr (CVE-2024-21626's class).
+pub fn open_missing_stdio() {
+    for fd in 0..3 {
+        // SAFETY: no memory is involved.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+            // SAFETY: a static NUL-terminated string; the lowest free descriptor is `fd`.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
+    }
+}

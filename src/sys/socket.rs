@@ -1,0 +1,114 @@
+//! The SEQPACKET pair that carries the baton, and descriptor passing for terminals.
+
+use std::os::fd::RawFd;
+
+use super::{Errno, Result, check};
+
+/// socketpair(2): a close-on-exec SEQPACKET pair, so a record arrives whole and a dead peer is end of file.
+pub fn seqpacket_pair() -> Result<(RawFd, RawFd)> {
+    let mut fds = [-1; 2];
+    // SAFETY: `fds` has room for the two descriptors.
+    check(
+        unsafe {
+            libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
+        }
+        .into(),
+    )?;
+    Ok((fds[0], fds[1]))
+}
+
+/// send(2) of one record, without SIGPIPE.
+pub fn send(fd: RawFd, bytes: &[u8]) -> Result<()> {
+    // SAFETY: the buffer is readable for the length passed.
+    let n = check(
+        unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) } as libc::c_long
+    )?;
+    if n as usize == bytes.len() { Ok(()) } else { Err(Errno::EMSGSIZE) }
+}
+
+/// recv(2) of one record, tried again on `EINTR`; 0 is end of file.
+pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
+    loop {
+        // SAFETY: the buffer is writable for the length passed.
+        match check(unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), 0) } as libc::c_long) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(|n| n as usize),
+        }
+    }
+}
+
+/// poll(2) without waiting: `ESRCH` where the other end is closed.
+pub fn peer_alive(fd: RawFd) -> Result<()> {
+    let mut poll = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: one writable pollfd.
+    check(unsafe { libc::poll(&mut poll, 1, 0) }.into())?;
+    if poll.revents & libc::POLLHUP == 0 { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// Room for one `SCM_RIGHTS` message with one descriptor, aligned as `struct cmsghdr` wants it.
+#[repr(C, align(8))]
+struct Control([u8; 32]);
+
+/// sendmsg(2): `bytes` and one descriptor.
+pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
+    let mut iov = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
+    let mut control = Control([0; 32]);
+    // SAFETY: an all-zero msghdr is a valid empty one.
+    let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
+    msg.msg_iov = &mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: CMSG_* only compute; `control` is larger than CMSG_SPACE of one int (24) and aligned.
+    unsafe {
+        msg.msg_controllen = libc::CMSG_SPACE(4) as _;
+        let head = libc::CMSG_FIRSTHDR(&msg);
+        (*head).cmsg_level = libc::SOL_SOCKET;
+        (*head).cmsg_type = libc::SCM_RIGHTS;
+        (*head).cmsg_len = libc::CMSG_LEN(4) as _;
+        std::ptr::write_unaligned(libc::CMSG_DATA(head).cast::<RawFd>(), fd);
+    }
+    // SAFETY: `msg` points to live buffers of the lengths it states.
+    check(unsafe { libc::sendmsg(socket, &msg, libc::MSG_NOSIGNAL) } as libc::c_long).map(drop)
+}
+
+/// recvmsg(2) of one descriptor, close-on-exec; `EPROTO` where the message carries none.
+pub fn recv_fd(socket: RawFd) -> Result<RawFd> {
+    let mut byte = [0u8; 256];
+    let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
+    let mut control = Control([0; 32]);
+    // SAFETY: an all-zero msghdr is a valid empty one.
+    let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
+    msg.msg_iov = &mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control.0.as_mut_ptr().cast();
+    msg.msg_controllen = control.0.len() as _;
+    // SAFETY: `msg` points to live, writable buffers of the lengths it states.
+    check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long)?;
+    // SAFETY: the kernel filled `msg`; CMSG_FIRSTHDR is null or points into `control`.
+    unsafe {
+        let head = libc::CMSG_FIRSTHDR(&msg);
+        if head.is_null()
+            || (*head).cmsg_type != libc::SCM_RIGHTS
+            || (*head).cmsg_len < libc::CMSG_LEN(4) as _
+        {
+            return Err(Errno::EPROTO);
+        }
+        Ok(std::ptr::read_unaligned(libc::CMSG_DATA(head).cast::<RawFd>()))
+    }
+}
+
+/// Brings the loopback device up: `ioctl(SIOCSIFFLAGS, IFF_UP)` on `lo` of this network namespace.
+pub fn loopback_up() -> Result<()> {
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }.into())?
+        as RawFd;
+    // SAFETY: an all-zero ifreq is valid; the name is shorter than IFNAMSIZ.
+    let mut req: libc::ifreq = unsafe { std::mem::zeroed() };
+    req.ifr_name[0] = b'l' as libc::c_char;
+    req.ifr_name[1] = b'o' as libc::c_char;
+    req.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which outlives the call.
+    let up = check(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &req) }.into()).map(drop);
+    super::fs::close(fd);
+    up
+}

@@ -1,0 +1,49 @@
+//! The allocator trap of debug builds: proof that Init makes system calls and nothing else.
+//!
+//! After clone, another thread of the parent could have held the allocator's lock; the rule that
+//! the child never allocates is what makes clone safe. In debug builds (what the tests run) the
+//! global allocator aborts the process when Init allocates.
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static SPRUNG: AtomicBool = AtomicBool::new(false);
+
+    struct Trap;
+
+    // SAFETY: every call is passed on to the system allocator unchanged; the check has no effect on memory.
+    unsafe impl GlobalAlloc for Trap {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            if SPRUNG.load(Ordering::Relaxed) {
+                let text = b"safebox: bug: Init allocated memory after clone\n";
+                // SAFETY: a static buffer; abort does not return.
+                unsafe {
+                    libc::write(2, text.as_ptr().cast(), text.len());
+                    libc::abort()
+                }
+            }
+            // SAFETY: the caller's contract is passed on.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+            // SAFETY: the caller's contract is passed on.
+            unsafe { System.dealloc(ptr, layout) }
+        }
+    }
+
+    #[global_allocator]
+    static TRAP: Trap = Trap;
+
+    pub fn set() {
+        SPRUNG.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Arms the trap in this process (a clone of the runtime); does nothing in release builds.
+pub fn arm() {
+    #[cfg(debug_assertions)]
+    armed::set();
+}

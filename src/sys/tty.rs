@@ -1,0 +1,85 @@
+//! Terminals: pseudo-terminals by descriptor, window size, raw mode.
+
+use std::os::fd::RawFd;
+
+use super::{Result, check};
+
+/// A terminal's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Rows.
+    pub rows: u16,
+    /// Columns.
+    pub cols: u16,
+}
+
+/// ioctl `TIOCSPTLCK` 0 and `TIOCGPTPEER`: unlocks the pty and opens its slave end, never by path (CVE-2016-9962's class).
+pub fn open_peer(master: RawFd) -> Result<RawFd> {
+    let unlock: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int.
+    check(unsafe { libc::ioctl(master, libc::TIOCSPTLCK, &unlock) }.into())?;
+    // SAFETY: TIOCGPTPEER takes open flags by value and returns a new descriptor.
+    check(
+        unsafe { libc::ioctl(master, libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) }
+            .into(),
+    )
+    .map(|fd| fd as RawFd)
+}
+
+/// ioctl `TIOCSCTTY`: makes the terminal this session's controlling one.
+pub fn set_controlling(fd: RawFd) -> Result<()> {
+    // SAFETY: the argument 0 is passed by value (do not steal).
+    check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }.into()).map(drop)
+}
+
+/// ioctl `TIOCGWINSZ`.
+pub fn size(fd: RawFd) -> Result<Size> {
+    // SAFETY: winsize is plain data.
+    let mut ws: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: TIOCGWINSZ writes one winsize.
+    check(unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &mut ws) }.into())?;
+    Ok(Size { rows: ws.ws_row, cols: ws.ws_col })
+}
+
+/// ioctl `TIOCSWINSZ`.
+pub fn set_size(fd: RawFd, size: Size) -> Result<()> {
+    let ws = libc::winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    check(unsafe { libc::ioctl(fd, libc::TIOCSWINSZ, &ws) }.into()).map(drop)
+}
+
+/// The terminal's modes as they were, to be put back.
+pub struct Saved(libc::termios);
+
+/// Raw mode for the caller's terminal; what it was before is returned.
+pub fn make_raw(fd: RawFd) -> Result<Saved> {
+    // SAFETY: termios is plain data that tcgetattr fills.
+    let mut old: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: `old` is writable.
+    check(unsafe { libc::tcgetattr(fd, &mut old) }.into())?;
+    let mut raw = old;
+    // SAFETY: cfmakeraw changes the struct alone.
+    unsafe { libc::cfmakeraw(&mut raw) };
+    // SAFETY: `raw` is readable.
+    check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &raw) }.into())?;
+    Ok(Saved(old))
+}
+
+/// Puts the terminal's modes back.
+pub fn restore(fd: RawFd, saved: &Saved) -> Result<()> {
+    // SAFETY: the struct is readable.
+    check(unsafe { libc::tcsetattr(fd, libc::TCSADRAIN, &saved.0) }.into()).map(drop)
+}
+
+/// Whether `fd` is a terminal.
+pub fn is_tty(fd: RawFd) -> bool {
+    size(fd).is_ok()
+}
+
+/// fcntl(2) `O_NONBLOCK`.
+pub fn set_nonblocking(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) }.into())?;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags as i32 | libc::O_NONBLOCK) }.into()).map(drop)
+}

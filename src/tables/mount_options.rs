@@ -1,0 +1,384 @@
+//! Mount options: what each word of `mounts[].options` does.
+//!
+//! The words are those of config.md "Linux mount options" and of runc. A word that is not here belongs
+//! to the file system and is handed to it (`size=64m`, `newinstance`). Attributes of one mount
+//! (mount_setattr(2)) are kept apart from flags of the whole file system (fsconfig(2)), because the
+//! first can differ between two mounts of one file system and the second cannot.
+
+use libc::{
+    MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME,
+    MOUNT_ATTR_STRICTATIME, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE,
+};
+
+use crate::config::Mount;
+
+/// What a mount option does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing; the row's doc says why that is right.
+    None,
+    /// Sets `MOUNT_ATTR_*` bits.
+    Set(Scope, u64),
+    /// Clears `MOUNT_ATTR_*` bits.
+    Clear(Scope, u64),
+    /// Selects one of the access-time modes, which exclude each other.
+    Atime(Scope, u64),
+    /// Leaves this access-time mode, if an earlier option selected it, for the default (relatime).
+    NotAtime(Scope, u64),
+    /// A propagation change, as mount(2) flags.
+    Propagation(u64),
+    /// A bind mount: `true` with everything below.
+    Bind(bool),
+    /// Changes a mount that exists.
+    Remount,
+    /// A flag of the whole file system, passed on as an fsconfig(2) flag of the same name.
+    Superblock,
+    /// Copies what the rootfs holds at the destination into a new tmpfs.
+    CopyUp,
+    /// An id-mapped mount: `true` with everything below.
+    Idmap(bool),
+}
+
+/// How far an attribute reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// This mount.
+    One,
+    /// This mount and all below it (`AT_RECURSIVE`).
+    Tree,
+}
+
+/// One row of [`OPTIONS`].
+#[derive(Debug)]
+pub struct Row {
+    /// The word in `options`.
+    pub name: &'static str,
+    /// What it does.
+    pub effect: Effect,
+    /// The same in words.
+    pub doc: &'static str,
+}
+
+use Effect::{Atime, Bind, Clear, CopyUp, Idmap, NotAtime, Propagation, Remount, Set, Superblock};
+use Scope::{One, Tree};
+
+/// Every option that is not the file system's own, sorted by name.
+pub const OPTIONS: &[Row] = &[
+    Row { name: "async", effect: Superblock, doc: "writes return before they reach the device" },
+    Row { name: "atime", effect: NotAtime(One, MOUNT_ATTR_NOATIME), doc: "not noatime: back to relatime" },
+    Row { name: "bind", effect: Bind(false), doc: "shows a tree of the host, without the mounts below it" },
+    Row { name: "defaults", effect: Effect::None, doc: "the kernel's defaults, which hold anyway" },
+    Row { name: "dev", effect: Clear(One, MOUNT_ATTR_NODEV), doc: "device files work" },
+    Row { name: "diratime", effect: Clear(One, MOUNT_ATTR_NODIRATIME), doc: "directories have access times" },
+    Row { name: "dirsync", effect: Superblock, doc: "directory changes reach the device at once" },
+    Row { name: "exec", effect: Clear(One, MOUNT_ATTR_NOEXEC), doc: "programs can be executed" },
+    Row { name: "idmap", effect: Idmap(false), doc: "file owners are mapped on this mount" },
+    Row {
+        name: "iversion",
+        effect: Effect::None,
+        doc: "change counters: file systems that have them keep them always",
+    },
+    Row { name: "lazytime", effect: Superblock, doc: "times are written when the inode is" },
+    Row {
+        name: "loud",
+        effect: Effect::None,
+        doc: "kernel messages on mount errors: the mount API by fd always reports them",
+    },
+    Row { name: "mand", effect: Superblock, doc: "mandatory locks; without effect since Linux 5.15" },
+    Row { name: "noatime", effect: Atime(One, MOUNT_ATTR_NOATIME), doc: "no access times" },
+    Row { name: "nodev", effect: Set(One, MOUNT_ATTR_NODEV), doc: "device files do not work" },
+    Row {
+        name: "nodiratime",
+        effect: Set(One, MOUNT_ATTR_NODIRATIME),
+        doc: "directories have no access times",
+    },
+    Row { name: "noexec", effect: Set(One, MOUNT_ATTR_NOEXEC), doc: "nothing can be executed" },
+    Row {
+        name: "noiversion",
+        effect: Effect::None,
+        doc: "no change counters: cannot be had, as with iversion",
+    },
+    Row { name: "nolazytime", effect: Superblock, doc: "times are written as they change" },
+    Row { name: "nomand", effect: Superblock, doc: "no mandatory locks" },
+    Row {
+        name: "norelatime",
+        effect: Effect::None,
+        doc: "relatime is what the kernel does unless noatime or strictatime is given",
+    },
+    Row {
+        name: "nostrictatime",
+        effect: NotAtime(One, MOUNT_ATTR_STRICTATIME),
+        doc: "not strictatime: back to relatime",
+    },
+    Row {
+        name: "nosuid",
+        effect: Set(One, MOUNT_ATTR_NOSUID),
+        doc: "set-user-ID bits and file capabilities are ignored",
+    },
+    Row {
+        name: "nosymfollow",
+        effect: Set(One, MOUNT_ATTR_NOSYMFOLLOW),
+        doc: "symbolic links are not followed",
+    },
+    Row { name: "private", effect: Propagation(MS_PRIVATE), doc: "mount events neither come nor go" },
+    Row { name: "ratime", effect: NotAtime(Tree, MOUNT_ATTR_NOATIME), doc: "atime, for the tree" },
+    Row { name: "rbind", effect: Bind(true), doc: "shows a tree of the host with the mounts below it" },
+    Row { name: "rdev", effect: Clear(Tree, MOUNT_ATTR_NODEV), doc: "dev, for the tree" },
+    Row { name: "rdiratime", effect: Clear(Tree, MOUNT_ATTR_NODIRATIME), doc: "diratime, for the tree" },
+    Row {
+        name: "relatime",
+        effect: Atime(One, MOUNT_ATTR_RELATIME),
+        doc: "access times once a day or after a change",
+    },
+    Row { name: "remount", effect: Remount, doc: "changes a mount that exists" },
+    Row { name: "rexec", effect: Clear(Tree, MOUNT_ATTR_NOEXEC), doc: "exec, for the tree" },
+    Row { name: "ridmap", effect: Idmap(true), doc: "idmap, for the tree" },
+    Row { name: "rnoatime", effect: Atime(Tree, MOUNT_ATTR_NOATIME), doc: "noatime, for the tree" },
+    Row { name: "rnodev", effect: Set(Tree, MOUNT_ATTR_NODEV), doc: "nodev, for the tree" },
+    Row { name: "rnodiratime", effect: Set(Tree, MOUNT_ATTR_NODIRATIME), doc: "nodiratime, for the tree" },
+    Row { name: "rnoexec", effect: Set(Tree, MOUNT_ATTR_NOEXEC), doc: "noexec, for the tree" },
+    Row { name: "rnorelatime", effect: Effect::None, doc: "norelatime, for the tree" },
+    Row {
+        name: "rnostrictatime",
+        effect: NotAtime(Tree, MOUNT_ATTR_STRICTATIME),
+        doc: "nostrictatime, for the tree",
+    },
+    Row { name: "rnosuid", effect: Set(Tree, MOUNT_ATTR_NOSUID), doc: "nosuid, for the tree" },
+    Row { name: "rnosymfollow", effect: Set(Tree, MOUNT_ATTR_NOSYMFOLLOW), doc: "nosymfollow, for the tree" },
+    Row { name: "ro", effect: Set(One, MOUNT_ATTR_RDONLY), doc: "read-only" },
+    Row { name: "rprivate", effect: Propagation(MS_PRIVATE | MS_REC), doc: "private, for the tree" },
+    Row { name: "rrelatime", effect: Atime(Tree, MOUNT_ATTR_RELATIME), doc: "relatime, for the tree" },
+    Row { name: "rro", effect: Set(Tree, MOUNT_ATTR_RDONLY), doc: "ro, for the tree" },
+    Row { name: "rrw", effect: Clear(Tree, MOUNT_ATTR_RDONLY), doc: "rw, for the tree" },
+    Row { name: "rshared", effect: Propagation(MS_SHARED | MS_REC), doc: "shared, for the tree" },
+    Row { name: "rslave", effect: Propagation(MS_SLAVE | MS_REC), doc: "slave, for the tree" },
+    Row {
+        name: "rstrictatime",
+        effect: Atime(Tree, MOUNT_ATTR_STRICTATIME),
+        doc: "strictatime, for the tree",
+    },
+    Row { name: "rsuid", effect: Clear(Tree, MOUNT_ATTR_NOSUID), doc: "suid, for the tree" },
+    Row { name: "rsymfollow", effect: Clear(Tree, MOUNT_ATTR_NOSYMFOLLOW), doc: "symfollow, for the tree" },
+    Row { name: "runbindable", effect: Propagation(MS_UNBINDABLE | MS_REC), doc: "unbindable, for the tree" },
+    Row { name: "rw", effect: Clear(One, MOUNT_ATTR_RDONLY), doc: "writable" },
+    Row { name: "shared", effect: Propagation(MS_SHARED), doc: "mount events come and go" },
+    Row {
+        name: "silent",
+        effect: Effect::None,
+        doc: "no kernel messages on mount errors: has no fsconfig(2) form",
+    },
+    Row { name: "slave", effect: Propagation(MS_SLAVE), doc: "mount events come, but do not go" },
+    Row { name: "strictatime", effect: Atime(One, MOUNT_ATTR_STRICTATIME), doc: "access times always" },
+    Row {
+        name: "suid",
+        effect: Clear(One, MOUNT_ATTR_NOSUID),
+        doc: "set-user-ID bits and file capabilities work",
+    },
+    Row { name: "symfollow", effect: Clear(One, MOUNT_ATTR_NOSYMFOLLOW), doc: "symbolic links are followed" },
+    Row { name: "sync", effect: Superblock, doc: "writes return when they have reached the device" },
+    Row {
+        name: "tmpcopyup",
+        effect: CopyUp,
+        doc: "what the rootfs holds at the destination is copied into the new tmpfs",
+    },
+    Row {
+        name: "unbindable",
+        effect: Propagation(MS_UNBINDABLE),
+        doc: "private, and cannot be bound elsewhere",
+    },
+];
+
+/// The row of the option `name`; `None`: it is the file system's own.
+pub fn find(name: &str) -> Option<&'static Row> {
+    OPTIONS.binary_search_by(|r| r.name.cmp(name)).ok().and_then(|i| OPTIONS.get(i))
+}
+
+/// The mount(2) flags of a propagation name such as `rslave`; `None` if it is not one.
+pub fn propagation(name: &str) -> Option<u64> {
+    match find(name)?.effect {
+        Propagation(flags) => Some(flags),
+        _ => None,
+    }
+}
+
+/// Applies `options` to `mount`, in order: a later option wins over an earlier one that it contradicts.
+pub fn parse_options(options: &[String], mount: &mut Mount) {
+    for option in options {
+        match find(option) {
+            Some(row) => apply(row, mount),
+            None => mount.data.push(match option.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (option.clone(), None),
+            }),
+        }
+    }
+}
+
+/// Applies one row.
+fn apply(row: &Row, mount: &mut Mount) {
+    match row.effect {
+        Effect::None => {}
+        Set(scope, bits) => change(mount, scope, bits, 0),
+        Clear(scope, bits) => change(mount, scope, 0, bits),
+        // The kernel wants the whole field cleared before a mode is set: mount_setattr(2), EINVAL.
+        Atime(scope, mode) => {
+            change(mount, scope, 0, MOUNT_ATTR__ATIME);
+            *sets(mount, scope).0 |= mode;
+        }
+        NotAtime(scope, mode) => {
+            let selected = *sets(mount, scope).0 & MOUNT_ATTR__ATIME;
+            let keep = if selected == mode { MOUNT_ATTR_RELATIME } else { selected };
+            change(mount, scope, 0, MOUNT_ATTR__ATIME);
+            *sets(mount, scope).0 |= keep;
+        }
+        Propagation(flags) => mount.propagation.push(flags),
+        Bind(recursive) => mount.bind = Some(recursive),
+        Remount => mount.remount = true,
+        Superblock => mount.data.push((row.name.to_owned(), None)),
+        CopyUp => mount.copy_up = true,
+        Idmap(recursive) => mount.idmap = Some(recursive),
+    }
+}
+
+/// The (set, clear) masks of `scope`.
+fn sets(mount: &mut Mount, scope: Scope) -> (&mut u64, &mut u64) {
+    match scope {
+        One => (&mut mount.attr_set, &mut mount.attr_clr),
+        Tree => (&mut mount.rec_attr_set, &mut mount.rec_attr_clr),
+    }
+}
+
+/// Moves `set` bits to the set mask and `clear` bits to the clear mask.
+fn change(mount: &mut Mount, scope: Scope, set: u64, clear: u64) {
+    let (s, c) = sets(mount, scope);
+    *s = (*s | set) & !clear;
+    *c = (*c | clear) & !set;
+}
+
+/// Names of single attributes; the access-time modes are a field of their own.
+const ATTRS: [(u64, &str); 7] = [
+    (MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"),
+    (MOUNT_ATTR_NOSUID, "MOUNT_ATTR_NOSUID"),
+    (MOUNT_ATTR_NODEV, "MOUNT_ATTR_NODEV"),
+    (MOUNT_ATTR_NOEXEC, "MOUNT_ATTR_NOEXEC"),
+    (MOUNT_ATTR_NODIRATIME, "MOUNT_ATTR_NODIRATIME"),
+    (libc::MOUNT_ATTR_IDMAP, "MOUNT_ATTR_IDMAP"),
+    (MOUNT_ATTR_NOSYMFOLLOW, "MOUNT_ATTR_NOSYMFOLLOW"),
+];
+
+/// `MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID`, with bits that have no name in hex; `0` for none.
+pub fn describe_attrs(attrs: u64) -> String {
+    let mut rest = attrs;
+    let mut names: Vec<String> = Vec::new();
+    for (bit, name) in ATTRS {
+        if rest & bit != 0 {
+            names.push(name.to_owned());
+            rest &= !bit;
+        }
+    }
+    let atime = match rest & MOUNT_ATTR__ATIME {
+        MOUNT_ATTR__ATIME => Some("MOUNT_ATTR__ATIME"),
+        MOUNT_ATTR_NOATIME => Some("MOUNT_ATTR_NOATIME"),
+        MOUNT_ATTR_STRICTATIME => Some("MOUNT_ATTR_STRICTATIME"),
+        _ => None,
+    };
+    if let Some(name) = atime {
+        names.push(name.to_owned());
+        rest &= !MOUNT_ATTR__ATIME;
+    }
+    if rest != 0 || names.is_empty() {
+        names.push(if rest == 0 { "0".to_owned() } else { format!("{rest:#x}") });
+    }
+    names.join("|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(options: &[&str]) -> Mount {
+        let mut mount = Mount::default();
+        parse_options(&options.iter().map(|s| s.to_string()).collect::<Vec<_>>(), &mut mount);
+        mount
+    }
+
+    #[test]
+    fn rows_are_sorted_so_that_they_are_found() {
+        assert!(OPTIONS.windows(2).all(|w| w[0].name < w[1].name));
+    }
+
+    #[test]
+    fn recursive_forms_do_the_same_for_the_tree() {
+        for row in OPTIONS {
+            let Some(one) = row.name.strip_prefix('r').and_then(find) else { continue };
+            match (one.effect, row.effect) {
+                (Set(One, a), Set(Tree, b)) | (Clear(One, a), Clear(Tree, b)) => {
+                    assert_eq!(a, b, "{}", row.name)
+                }
+                (Atime(One, a), Atime(Tree, b)) | (NotAtime(One, a), NotAtime(Tree, b)) => assert_eq!(a, b),
+                (Propagation(a), Propagation(b)) => assert_eq!(a | MS_REC, b),
+                (a, b) => assert!(
+                    matches!(b, Bind(true) | Idmap(true) | Effect::None),
+                    "{}: {a:?} against {b:?}",
+                    row.name
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn later_options_win() {
+        let m = parsed(&["ro", "nosuid", "rw", "suid", "nosuid"]);
+        assert_eq!((m.attr_set, m.attr_clr), (MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY));
+        let m = parsed(&["rro", "ro"]);
+        assert_eq!((m.attr_set, m.rec_attr_set), (MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY));
+    }
+
+    #[test]
+    fn access_time_modes_exclude_each_other() {
+        for (options, set) in [
+            (&["noatime"][..], MOUNT_ATTR_NOATIME),
+            (&["noatime", "strictatime"], MOUNT_ATTR_STRICTATIME),
+            (&["strictatime", "relatime"], 0),
+            (&["noatime", "atime"], 0),
+            (&["strictatime", "atime"], MOUNT_ATTR_STRICTATIME),
+            (&["strictatime", "nostrictatime"], 0),
+        ] {
+            let m = parsed(options);
+            assert_eq!((m.attr_set, m.attr_clr), (set, MOUNT_ATTR__ATIME), "{options:?}");
+        }
+        assert_eq!(parsed(&["norelatime", "defaults", "silent"]), Mount::default());
+    }
+
+    #[test]
+    fn the_rest_is_the_file_system_s() {
+        let m = parsed(&[
+            "size=64m",
+            "newinstance",
+            "sync",
+            "rbind",
+            "rslave",
+            "private",
+            "tmpcopyup",
+            "ridmap",
+            "x=a=b",
+        ]);
+        let data = [("size", Some("64m")), ("newinstance", None), ("sync", None), ("x", Some("a=b"))];
+        assert_eq!(m.data, data.map(|(k, v)| (k.to_owned(), v.map(str::to_owned))));
+        assert_eq!((m.bind, m.copy_up, m.idmap), (Some(true), true, Some(true)));
+        assert_eq!(m.propagation, [MS_SLAVE | MS_REC, MS_PRIVATE]);
+        assert_eq!((propagation("rshared"), propagation("ro")), (Some(MS_SHARED | MS_REC), None));
+    }
+
+    #[test]
+    fn attributes_print_with_unknown_bits() {
+        assert_eq!(describe_attrs(0), "0");
+        assert_eq!(
+            describe_attrs(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID),
+            "MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID"
+        );
+        assert_eq!(describe_attrs(MOUNT_ATTR__ATIME), "MOUNT_ATTR__ATIME");
+        assert_eq!(describe_attrs(MOUNT_ATTR_NOATIME | 1 << 40), "MOUNT_ATTR_NOATIME|0x10000000000");
+    }
+}

@@ -1,0 +1,149 @@
+//! The signals of signal(7), by name and number.
+
+/// Standard signals: (name without `SIG`, number on this architecture).
+const SIGNALS: [(&str, i32); 31] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("ILL", libc::SIGILL),
+    ("TRAP", libc::SIGTRAP),
+    ("ABRT", libc::SIGABRT),
+    ("BUS", libc::SIGBUS),
+    ("FPE", libc::SIGFPE),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("SEGV", libc::SIGSEGV),
+    ("USR2", libc::SIGUSR2),
+    ("PIPE", libc::SIGPIPE),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("STKFLT", libc::SIGSTKFLT),
+    ("CHLD", libc::SIGCHLD),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("URG", libc::SIGURG),
+    ("XCPU", libc::SIGXCPU),
+    ("XFSZ", libc::SIGXFSZ),
+    ("VTALRM", libc::SIGVTALRM),
+    ("PROF", libc::SIGPROF),
+    ("WINCH", libc::SIGWINCH),
+    ("IO", libc::SIGIO),
+    ("PWR", libc::SIGPWR),
+    ("SYS", libc::SIGSYS),
+];
+
+/// Other names for the same signals, accepted but never printed.
+const ALIASES: [(&str, i32); 4] =
+    [("IOT", libc::SIGABRT), ("CLD", libc::SIGCHLD), ("POLL", libc::SIGIO), ("UNUSED", libc::SIGSYS)];
+
+/// First realtime signal as libc counts; the kernel's 32 and 33 belong to the C library's threads.
+const RTMIN: i32 = 34;
+/// Last signal.
+const RTMAX: i32 = 64;
+
+/// The number, 1 to 64, of a signal written as `KILL`, `SIGKILL`, `kill`, `9`, `SIGRTMIN+3` or `RTMAX-1`.
+///
+/// The error is runc's, which callers may show: `unknown signal "FOO"`.
+pub fn parse(text: &str) -> Result<i32, String> {
+    let found = if text.bytes().all(|b| b.is_ascii_digit()) { number(text) } else { named(text) };
+    found.ok_or_else(|| format!("unknown signal {text:?}"))
+}
+
+/// The name of signal `number`, as in `SIGKILL`, `SIGRTMIN+3`; `None` outside 1 to 64 and for 32 and 33.
+pub fn name(number: i32) -> Option<String> {
+    if let Some((name, _)) = SIGNALS.iter().find(|s| s.1 == number) {
+        return Some(format!("SIG{name}"));
+    }
+    match number {
+        RTMIN => Some("SIGRTMIN".into()),
+        RTMAX => Some("SIGRTMAX".into()),
+        n if n > RTMIN && n < RTMAX => Some(format!("SIGRTMIN+{}", n - RTMIN)),
+        _ => None,
+    }
+}
+
+/// A decimal number in range.
+fn number(text: &str) -> Option<i32> {
+    text.parse().ok().filter(|n| (1..=RTMAX).contains(n))
+}
+
+/// A name with or without `SIG`, in any case.
+fn named(text: &str) -> Option<i32> {
+    let upper = text.to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let known = SIGNALS.iter().chain(&ALIASES).find(|s| s.0 == short).map(|s| s.1);
+    known.or_else(|| realtime(short))
+}
+
+/// `RTMIN`, `RTMIN+n`, `RTMAX` or `RTMAX-n`, within the realtime range.
+fn realtime(short: &str) -> Option<i32> {
+    let (base, rest, sign) = if let Some(rest) = short.strip_prefix("RTMIN") {
+        (RTMIN, rest, '+')
+    } else {
+        (RTMAX, short.strip_prefix("RTMAX")?, '-')
+    };
+    let offset = match rest.strip_prefix(sign) {
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse::<i32>().ok()?,
+        None if rest.is_empty() => 0,
+        _ => return None,
+    };
+    let signal = if sign == '+' { base.checked_add(offset)? } else { base.checked_sub(offset)? };
+    (RTMIN..=RTMAX).contains(&signal).then_some(signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings() {
+        for (text, want) in [
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("kill", 9),
+            ("sigkill", 9),
+            ("9", 9),
+            ("64", 64),
+            ("SIGRTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("rtmax", 64),
+            ("CLD", libc::SIGCHLD),
+        ] {
+            assert_eq!(parse(text), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        for text in [
+            "",
+            "FOO",
+            "0",
+            "65",
+            "-9",
+            "+9",
+            "9 ",
+            "4294967305",
+            "SIG",
+            "SIGSIGKILL",
+            "RTMIN-1",
+            "RTMIN+31",
+            "RTMIN+",
+            "RTMAX+1",
+        ] {
+            assert_eq!(parse(text), Err(format!("unknown signal {text:?}")));
+        }
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for n in (1..=31).chain(34..=64) {
+            assert_eq!(name(n).map(|s| parse(&s)), Some(Ok(n)));
+        }
+        assert_eq!(name(33), None);
+    }
+}
