@@ -47,7 +47,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             let fd = new_fs(
                 cx,
                 c"tmpfs",
-                &[(c"size", Some(c"0")), (c"mode", Some(c"0555"))],
+                &[(c"size", Some(c"4k")), (c"mode", Some(c"0555"))],
                 libc::MOUNT_ATTR_RDONLY
                     | libc::MOUNT_ATTR_NOSUID
                     | libc::MOUNT_ATTR_NODEV
