@@ -189,7 +189,8 @@ impl Container {
         if self.frozen() { Status::Paused } else { Status::Running }
     }
 
-    fn frozen(&self) -> bool {
+    /// Whether its cgroup is frozen.
+    pub fn frozen(&self) -> bool {
         self.state
             .as_ref()
             .is_some_and(|s| s.cgroups.iter().any(|(_, path)| crate::cgroup::ops::frozen(path)))

@@ -42,7 +42,8 @@ pub fn destroy(container: &Container) -> Undone {
         Some(state) => state.undo.clone(),
         None => vec![Undo::StateDir(container.dir.to_string_lossy().into_owned())],
     };
-    if container.status() == Status::Paused {
+    if container.frozen() {
+        // A frozen process does not die.
         super::freeze::thaw(container);
     }
     if let Some((pid, pidfd)) = child {

@@ -28,7 +28,7 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
     crate::sys::fs::close(pidfd);
     sent.map_err(|e| if e == Errno::ESRCH { not_running() } else { Error::os("kill", pid, e) })?;
     // A frozen process does not die before it is thawed.
-    if signal == libc::SIGKILL && container.status() == Status::Paused {
+    if signal == libc::SIGKILL && container.frozen() {
         super::freeze::thaw(&container);
     }
     Ok(ExitCode::SUCCESS)

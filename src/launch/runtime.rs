@@ -41,7 +41,10 @@ pub fn perform(
 ) -> Result<Outcome> {
     cx.ask = control.asks();
     match drive(plan, cx, control, guardian) {
-        Ok(outcome) => Ok(outcome),
+        Ok(outcome) => {
+            close_lock(plan, cx);
+            Ok(outcome)
+        }
         Err(failure) => {
             let reached = match failure {
                 Failure::Row(row, ..) | Failure::Stopped(row) | Failure::ChildDied(row) => row,
@@ -52,6 +55,16 @@ pub fn perform(
                 guardian.dismiss();
             }
             Err(explain(plan, cx, failure, ended))
+        }
+    }
+}
+
+/// Closes this process's copy of the lock: the runtime's when the container is made, so that others may
+/// start, signal or delete it; Init's at once, since the lock is the runtime's alone.
+fn close_lock(plan: &Plan, cx: &Cx) {
+    for step in &plan.steps {
+        if let Action::StateDir { lock, .. } = &step.action {
+            fs::close(cx.fd(lock));
         }
     }
 }
@@ -208,6 +221,7 @@ fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
                 process::Cloned::Child => {
                     trap::arm();
                     fs::close(ours);
+                    close_lock(plan, cx);
                     cx.baton = theirs;
                     cx.me = plan.steps[row + 1..]
                         .iter()
