@@ -1,2 +1,22 @@
-//! Integration tests.
-fn main() {}
+//! Integration tests: real bundles, real kernel, one harness.
+//!
+//! `cargo test --test integration [FILTER]`; names are `area::what_must_hold`. A test that cannot run
+//! here is listed as ignored with its reason and counted below; it never counts as passed.
+//!
+//! - `SAFEBOX_RUNTIME=runc` (or a path) runs the tests about OCI behaviour ([`harness::Need::Oci`])
+//!   against that runtime: one that fails there too is suspect.
+//! - `UPDATE_GOLDEN=1` rewrites `integration/golden`.
+//! - `SAFEBOX_SOAK=N` sets how often the soak tests run a container.
+
+use std::process::ExitCode;
+
+mod harness;
+mod selftest;
+
+fn main() -> ExitCode {
+    let mut args = libtest_mimic::Arguments::from_args();
+    // Two at once find what disturbs its neighbour; more only compete for cpus and make timings loose.
+    args.test_threads.get_or_insert(2);
+    let trials = [selftest::tests()];
+    harness::finish(&args, trials.into_iter().flatten().collect())
+}

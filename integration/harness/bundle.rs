@@ -1,0 +1,115 @@
+//! The bundle of a test: a rootfs of one static busybox, and a config that starts as `safebox spec`'s.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use super::needs::find;
+
+/// The safebox under test.
+pub const SAFEBOX: &str = env!("CARGO_BIN_EXE_safebox");
+
+/// Links to busybox in the rootfs's /bin.
+const APPLETS: &[&str] = &[
+    "cat", "chmod", "chown", "cp", "dd", "df", "echo", "env", "false", "find", "grep", "head", "hostname",
+    "id", "ip", "kill", "ln", "ls", "mkdir", "mknod", "mount", "nc", "ps", "rm", "seq", "setsid", "sh",
+    "sleep", "sort", "stat", "stty", "tail", "timeout", "touch", "true", "tty", "umount", "uname", "unshare",
+    "wc", "wget",
+];
+
+/// The runtime that is tested: `SAFEBOX_RUNTIME`, else safebox.
+pub fn runtime() -> PathBuf {
+    match std::env::var_os("SAFEBOX_RUNTIME").filter(|v| !v.is_empty()) {
+        Some(name) => find(&name.to_string_lossy()).unwrap_or_else(|| name.into()),
+        None => SAFEBOX.into(),
+    }
+}
+
+/// Whether another runtime than safebox is tested.
+pub fn is_foreign() -> bool {
+    !runtime().file_name().is_some_and(|n| n.to_string_lossy().starts_with("safebox"))
+}
+
+/// The rootfs of a test, below `dir`.
+pub fn make_rootfs(rootfs: &Path) {
+    for dir in ["bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "var"] {
+        std::fs::create_dir_all(rootfs.join(dir)).expect("a directory of the rootfs");
+    }
+    let busybox = find("busybox").expect("busybox is not installed; the rootfs of every test needs it");
+    std::fs::copy(busybox, rootfs.join("bin/busybox")).expect("copy busybox");
+    for applet in APPLETS {
+        symlink("busybox", rootfs.join("bin").join(applet)).expect("a link to busybox");
+    }
+    std::fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nbox:x:1000:1000::/home:/bin/sh\n")
+        .expect("etc/passwd");
+    std::fs::write(rootfs.join("etc/group"), "root:x:0:\nbox:x:1000:\n").expect("etc/group");
+}
+
+/// What `safebox spec` writes, without a terminal and running `true`.
+pub fn spec() -> Value {
+    static SPEC: LazyLock<Value> = LazyLock::new(|| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let done = std::process::Command::new(SAFEBOX).arg("spec").current_dir(dir.path()).status();
+        assert!(done.is_ok_and(|s| s.success()), "safebox spec failed");
+        let text = std::fs::read(dir.path().join("config.json")).expect("config.json");
+        let mut config: Value = serde_json::from_slice(&text).expect("spec writes JSON");
+        set(&mut config, "/process/terminal", json!(false));
+        set(&mut config, "/process/args", json!(["/bin/true"]));
+        config
+    });
+    SPEC.clone()
+}
+
+/// Sets the value at a JSON pointer, making objects on the way; `-` as last part appends to an array.
+pub fn set(config: &mut Value, pointer: &str, value: Value) {
+    let (parent, key) = place(config, pointer);
+    match parent {
+        Value::Array(items) if key == "-" => items.push(value),
+        Value::Array(items) => {
+            let i: usize = key.parse().unwrap_or_else(|_| panic!("{pointer}: not an index"));
+            assert!(i < items.len(), "{pointer}: the array has {} items", items.len());
+            items[i] = value;
+        }
+        Value::Object(fields) => {
+            fields.insert(key, value);
+        }
+        other => panic!("{pointer}: lies in {other}"),
+    }
+}
+
+/// Removes what is at a JSON pointer; a pointer to nothing is a mistake of the test.
+pub fn remove(config: &mut Value, pointer: &str) {
+    let (parent, key) = place(config, pointer);
+    match parent {
+        Value::Object(fields) => assert!(fields.remove(&key).is_some(), "{pointer}: nothing there"),
+        Value::Array(items) => {
+            items.remove(key.parse().unwrap_or_else(|_| panic!("{pointer}: not an index")));
+        }
+        other => panic!("{pointer}: lies in {other}"),
+    }
+}
+
+/// The value that holds the last part of `pointer`, and that part.
+fn place<'a>(config: &'a mut Value, pointer: &str) -> (&'a mut Value, String) {
+    let mut keys: Vec<String> =
+        pointer.split('/').skip(1).map(|k| k.replace("~1", "/").replace("~0", "~")).collect();
+    let last = keys.pop().unwrap_or_else(|| panic!("{pointer:?} is no JSON pointer"));
+    let mut at = config;
+    for key in &keys {
+        at = match at {
+            Value::Array(items) => {
+                let i: usize = key.parse().unwrap_or_else(|_| panic!("{pointer}: {key} is not an index"));
+                items.get_mut(i).unwrap_or_else(|| panic!("{pointer}: no item {i}"))
+            }
+            Value::Object(fields) => {
+                // An array that is missing must be made by its own patch, or `-` would make an object.
+                let missing = if last == "-" && key == keys.last().expect("a key") { json!([]) } else { json!({}) };
+                fields.entry(key.clone()).or_insert(missing)
+            }
+            other => panic!("{pointer}: {key} lies in {other}"),
+        };
+    }
+    (at, last)
+}

@@ -1,0 +1,71 @@
+//! What every integration test stands on: registration with needs, a [`Sandbox`] per test, and the
+//! check that nothing is left behind.
+//!
+//! ```ignore
+//! pub fn tests() -> Vec<Trial> {
+//!     vec![test("lifecycle::a_created_container_waits", &[Need::Root, Need::Oci], waits)]
+//! }
+//!
+//! fn waits() {
+//!     let sb = Sandbox::new().args(["/bin/sh", "-c", "exit 3"]);
+//!     sb.create().ok();
+//!     assert_eq!(sb.status(), "created");
+//!     sb.verb("start").ok();
+//!     sb.wait_for_status("stopped");
+//!     sb.verb("delete").ok();
+//! } // dropping `sb` fails the test if a process, cgroup, mount, file or state is left
+//! ```
+
+pub mod bundle;
+pub mod leaks;
+pub mod needs;
+pub mod process;
+pub mod sandbox;
+
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use libtest_mimic::{Arguments, Completion, Trial};
+
+pub use needs::Need;
+pub use process::Output;
+pub use sandbox::{Sandbox, poll};
+
+/// Tests share the machine, except those with [`Need::Alone`].
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Reasons of the tests that cannot run here: (test, reason).
+static SKIPPED: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
+
+/// Registers `body` as `name` (`area::what_must_hold`).
+pub fn test(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {
+    if let Some(reason) = needs.iter().find_map(|n| n.missing()).or_else(|| needs::foreign(needs)) {
+        SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).push((name, reason.clone()));
+        return Trial::ignorable_test(format!("{name} [skipped: {reason}]"), move || {
+            Ok(Completion::ignored_with(reason))
+        });
+    }
+    Trial::test(name, move || {
+        if needs.contains(&Need::Alone) {
+            let _machine = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+            body();
+        } else {
+            let _machine = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+            body();
+        }
+        Ok(())
+    })
+}
+
+/// Says what is skipped and why, then runs the rest; the closing line is libtest's.
+pub fn finish(args: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    let skipped = SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if !args.list {
+        println!("\nruntime: {}", bundle::runtime().display());
+        println!("skipped: {} of {} tests cannot run here", skipped.len(), trials.len());
+        for (name, reason) in skipped {
+            println!("  {name}: {reason}");
+        }
+    }
+    libtest_mimic::run(args, trials).exit_code()
+}

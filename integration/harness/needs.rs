@@ -1,0 +1,97 @@
+//! What a test needs of the machine, and why it cannot run where that is missing.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use safebox::cgroup::Hierarchy;
+
+/// A precondition, or a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)] // the list is for every test file, present and future
+pub enum Need {
+    /// Effective uid 0.
+    Root,
+    /// An ordinary user.
+    NotRoot,
+    /// The whole host is cgroup v2.
+    CgroupV2,
+    /// The controllers are on cgroup v1 (a hybrid host counts).
+    CgroupV1,
+    /// runc is installed, for comparison.
+    Runc,
+    /// strace is installed and may trace.
+    Strace,
+    /// AppArmor is enabled in the kernel.
+    AppArmor,
+    /// SELinux is enabled in the kernel.
+    Selinux,
+    /// New user namespaces can be made.
+    Userns,
+    /// Debug build: the allocator trap exists.
+    Debug,
+    /// A mark: about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
+    Oci,
+    /// A mark: runs while no other test does.
+    Alone,
+}
+
+impl Need {
+    /// Why this need is not met here.
+    pub fn missing(self) -> Option<String> {
+        let unless = |met: bool, reason: &str| (!met).then(|| reason.to_string());
+        match self {
+            Need::Root => unless(euid() == 0, "needs root"),
+            Need::NotRoot => unless(euid() != 0, "needs an ordinary user"),
+            Need::CgroupV2 => unless(v2(), "needs a host that is all cgroup v2"),
+            Need::CgroupV1 => unless(!v2(), "needs a host with cgroup v1 controllers"),
+            Need::Runc => unless(find("runc").is_some(), "runc is not installed"),
+            Need::Strace => unless(*STRACE, "strace is not installed or may not trace"),
+            Need::AppArmor => unless(host(|h| h.apparmor), "AppArmor is not enabled in this kernel"),
+            Need::Selinux => unless(host(|h| h.selinux), "SELinux is not enabled in this kernel"),
+            Need::Userns => unless(*USERNS, "user namespaces cannot be made here"),
+            Need::Debug => unless(cfg!(debug_assertions), "needs a debug build"),
+            Need::Oci | Need::Alone => None,
+        }
+    }
+}
+
+/// Tests about safebox alone say nothing about another runtime.
+pub fn foreign(needs: &[Need]) -> Option<String> {
+    (super::bundle::is_foreign() && !needs.contains(&Need::Oci))
+        .then(|| "about safebox alone, and SAFEBOX_RUNTIME is another runtime".to_string())
+}
+
+/// A program of `$PATH` or of the directories for administrators.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|p| p.is_file())
+}
+
+fn euid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+fn v2() -> bool {
+    Hierarchy::probe().is_ok_and(|h| h.is_v2())
+}
+
+fn host(fact: fn(&safebox::host::Host) -> bool) -> bool {
+    safebox::host::Host::probe().is_ok_and(|h| fact(&h))
+}
+
+static STRACE: LazyLock<bool> = LazyLock::new(|| succeeds("strace", &["-o", "/dev/null", "true"]));
+static USERNS: LazyLock<bool> = LazyLock::new(|| succeeds("unshare", &["--user", "true"]));
+
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}

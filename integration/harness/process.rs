@@ -1,0 +1,234 @@
+//! Running a command with a limit of time, its output in files: a container that outlives `create`
+//! keeps them open, and nobody has to wait for the end of a pipe.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A command that has ended.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The command, for messages.
+    pub command: String,
+    /// Exit code; 128 + signal if it was killed.
+    pub code: i32,
+    /// Whether the harness killed it when its time was over.
+    pub timed_out: bool,
+    /// What it wrote to stdout (so far: a container that still runs may write more).
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+    /// From start to exit.
+    pub took: Duration,
+}
+
+#[allow(dead_code)] // the words are for every test file, present and future
+impl Output {
+    /// Asserts success.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.exits(0)
+    }
+
+    /// Asserts this exit code, and that the time sufficed.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert!(!self.timed_out, "timed out after {:?}\n{self}", self.took);
+        assert_eq!(self.code, code, "exit code\n{self}");
+        self
+    }
+
+    /// Asserts that stderr holds `text`.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "stderr does not say {text:?}\n{self}");
+        self
+    }
+
+    /// Asserts that stdout holds `text`.
+    #[track_caller]
+    pub fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "stdout does not hold {text:?}\n{self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "$ {}\nexit code {}, {:?}\n", self.command, self.code, self.took)?;
+        write!(f, "--- stdout\n{}--- stderr\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// A command to be run.
+pub struct Call {
+    command: Command,
+    files: (PathBuf, PathBuf),
+    input: Option<Vec<u8>>,
+    limit: Duration,
+}
+
+#[allow(dead_code)]
+impl Call {
+    /// `command`, its stdout and stderr going to `files`.
+    pub fn new(mut command: Command, files: (PathBuf, PathBuf)) -> Self {
+        command.stdin(Stdio::null());
+        Call { command, files, input: None, limit: Duration::from_secs(20) }
+    }
+
+    /// Appends an argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Appends arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets a variable of the runtime's environment.
+    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(key, value);
+        self
+    }
+
+    /// Feeds stdin, then closes it. The default is /dev/null.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Another limit than 20 s, after which the command is killed.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// For what has no word here: descriptors, working directory.
+    pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Self {
+        change(&mut self.command);
+        self
+    }
+
+    /// Runs to the end.
+    #[track_caller]
+    pub fn output(self) -> Output {
+        let limit = self.limit;
+        self.spawn().wait_at_most(limit)
+    }
+
+    /// Starts, with stdin a pipe that stays open until it is dropped.
+    pub fn spawn_with_stdin(mut self) -> Running {
+        self.input = None;
+        self.command.stdin(Stdio::piped());
+        self.spawn()
+    }
+
+    /// Starts.
+    #[track_caller]
+    pub fn spawn(mut self) -> Running {
+        let file = |path| File::options().create(true).truncate(true).write(true).open(path).expect("a file");
+        self.command.stdout(file(&self.files.0)).stderr(file(&self.files.1));
+        if self.input.is_some() {
+            self.command.stdin(Stdio::piped());
+        }
+        let text = format!("{:?}", self.command).replace('"', "");
+        let start = Instant::now();
+        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("{text}: {e}"));
+        let mut stdin = child.stdin.take();
+        if let (Some(mut pipe), Some(bytes)) = (stdin.take_if(|_| self.input.is_some()), self.input) {
+            std::thread::spawn(move || pipe.write_all(&bytes));
+        }
+        Running { child, text, files: self.files, start, stdin }
+    }
+}
+
+/// A command that runs; killed when dropped.
+pub struct Running {
+    child: Child,
+    text: String,
+    files: (PathBuf, PathBuf),
+    start: Instant,
+    /// The open end of its stdin, after [`Call::spawn_with_stdin`].
+    pub stdin: Option<ChildStdin>,
+}
+
+#[allow(dead_code)]
+impl Running {
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Sends a signal to it (to its own pid only).
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("signal a child");
+    }
+
+    /// What it has written to stdout and stderr.
+    pub fn so_far(&self) -> (String, String) {
+        (read(&self.files.0), read(&self.files.1))
+    }
+
+    /// Waits, for 20 s at most.
+    #[track_caller]
+    pub fn wait(self) -> Output {
+        self.wait_at_most(Duration::from_secs(20))
+    }
+
+    /// Waits; kills it when the time is over.
+    #[track_caller]
+    pub fn wait_at_most(mut self, limit: Duration) -> Output {
+        let status = self.poll(limit);
+        let timed_out = status.is_none();
+        let status = status.unwrap_or_else(|| {
+            self.child.kill().expect("kill a child");
+            self.child.wait().expect("wait for a child")
+        });
+        let took = self.start.elapsed();
+        let (stdout, stderr) = self.so_far();
+        Output { command: self.text.clone(), code: code(status), timed_out, stdout, stderr, took }
+    }
+
+    fn poll(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + limit;
+        let mut pause = Duration::from_micros(200);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait for a child") {
+                return Some(status);
+            }
+            if Instant::now() >= end {
+                return None;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|s| s.is_none()) {
+            // It is still an unreaped child, so the pid is its own.
+            self.child.kill().unwrap_or_default();
+            self.child.wait().map(drop).unwrap_or_default();
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> String {
+    std::fs::read(path).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+}
+
+fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}

@@ -1,0 +1,54 @@
+//! The harness itself: that it finds what it claims to find.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Need, Sandbox, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("harness::a_container_runs_and_leaves_nothing", &[Need::Root, Need::Oci], runs),
+        test("harness::a_created_container_is_found_as_left", &[Need::Root, Need::Oci], finds_created),
+        test("harness::a_command_that_hangs_is_killed", &[Need::Root, Need::Oci], kills),
+        test("harness::a_leak_fails_the_test", &[Need::Root, Need::Oci], drop_panics),
+    ]
+}
+
+fn runs() {
+    let sb = Sandbox::new().sh("echo out; echo err >&2; exit 7").patch("/process/env/-", json!("A=b"));
+    sb.run_oci().output().exits(7).prints("out\n").says("err\n");
+    sb.leak_check();
+}
+
+fn finds_created() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    assert_eq!(sb.status(), "created");
+    let found = sb.trace().find().join("\n");
+    for kind in ["process", "cgroup", "state"] {
+        assert!(found.contains(kind), "no {kind} found:\n{found}");
+    }
+    assert!(sb.trace().processes().iter().any(|(pid, _)| *pid == sb.pid()), "{found}");
+    sb.delete().ok();
+    sb.leak_check();
+}
+
+fn kills() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let out = sb.run_oci().limit(Duration::from_millis(500)).output();
+    assert!(out.timed_out && out.code == 137, "{out}");
+    sb.delete().ok();
+    sb.leak_check_within(Duration::from_secs(5));
+}
+
+fn drop_panics() {
+    let outcome = std::panic::catch_unwind(|| {
+        let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+        sb.create().ok();
+    });
+    let text = outcome.expect_err("dropping a sandbox with a container must fail");
+    let text = text.downcast_ref::<String>().expect("a message");
+    assert!(text.contains("left behind") && text.contains("process"), "{text}");
+}
