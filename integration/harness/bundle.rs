@@ -42,8 +42,11 @@ pub fn make_rootfs(rootfs: &Path) {
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("a link to busybox");
     }
-    std::fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nbox:x:1000:1000::/home:/bin/sh\n")
-        .expect("etc/passwd");
+    std::fs::write(
+        rootfs.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nbox:x:1000:1000::/home:/bin/sh\n",
+    )
+    .expect("etc/passwd");
     std::fs::write(rootfs.join("etc/group"), "root:x:0:\nbox:x:1000:\n").expect("etc/group");
 }
 
@@ -105,7 +108,8 @@ fn place<'a>(config: &'a mut Value, pointer: &str) -> (&'a mut Value, String) {
             }
             Value::Object(fields) => {
                 // An array that is missing must be made by its own patch, or `-` would make an object.
-                let missing = if last == "-" && key == keys.last().expect("a key") { json!([]) } else { json!({}) };
+                let missing =
+                    if last == "-" && key == keys.last().expect("a key") { json!([]) } else { json!({}) };
                 fields.entry(key.clone()).or_insert(missing)
             }
             other => panic!("{pointer}: {key} lies in {other}"),

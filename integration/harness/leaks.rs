@@ -44,9 +44,8 @@ impl Trace {
 
     fn belongs(&self, pid: i32) -> Option<&'static str> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        let has = |file: &str| {
-            std::fs::read(proc.join(file)).is_ok_and(|b| contains(&b, self.token.as_bytes()))
-        };
+        let has =
+            |file: &str| std::fs::read(proc.join(file)).is_ok_and(|b| contains(&b, self.token.as_bytes()));
         if has("cgroup") {
             return Some("in its cgroup");
         }

@@ -6,7 +6,7 @@ use super::{Group, Hierarchy, Layout, Request, V1, below, missing_parents, own_g
 use crate::config::{Cpu, Memory, Resources};
 use crate::error::Result;
 
-/// The v1 trees and the hybrid v2 tree that mountinfo lists; the first mount of a tree counts.
+/// The v1 trees and the hybrid v2 tree that mountinfo lists.
 pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
     let (mut trees, mut unified) = (Vec::<V1>::new(), None);
     for line in mountinfo.lines() {
@@ -18,8 +18,15 @@ pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
             Some("cgroup2") if unified.is_none() => unified = Some(PathBuf::from(mount)),
             Some("cgroup") => {
                 let names = controllers_of(tail.nth(1).unwrap_or_default());
-                if names.is_empty() || trees.iter().any(|t| t.controllers == names) {
+                if names.is_empty() {
                     continue;
+                }
+                // A later mount of the same whole tree may hide an earlier one; one of a part counts only alone.
+                if let Some(at) = trees.iter().position(|t| t.controllers == names) {
+                    if root != "/" {
+                        continue;
+                    }
+                    trees.remove(at);
                 }
                 // Below a mount of a part of the tree, this process's own path starts at that part.
                 let own = own_group(groups, &names.join(","));

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
 
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
+const CGROUP_MAGIC: i64 = 0x0027_e0eb;
 
 /// A v1 tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,19 @@ impl Hierarchy {
                 controllers: controllers.split_whitespace().map(str::to_string).collect(),
             });
         }
-        Ok(legacy::layout(&read("/proc/self/mountinfo")?, &groups))
+        Ok(legacy::layout(&read("/proc/self/mountinfo")?, &groups).without_hidden())
+    }
+
+    /// Without trees whose mount point leads elsewhere now, since something was mounted over it.
+    fn without_hidden(mut self) -> Self {
+        let magic = |path: &Path| {
+            crate::plan::lower::cpath(path).ok().and_then(|p| crate::sys::fs::path_magic(&p).ok())
+        };
+        if let Hierarchy::V1 { trees, unified } = &mut self {
+            trees.retain(|t| magic(&t.mount) == Some(CGROUP_MAGIC));
+            unified.take_if(|u| magic(u) != Some(CGROUP2_MAGIC));
+        }
+        self
     }
 
     /// Whether the whole host is cgroup v2.

@@ -15,7 +15,7 @@ pub struct Undone {
     pub exit: Option<Exit>,
     /// What could not be undone, in words.
     pub problems: Vec<String>,
-    /// Processes that were killed for lack of memory before all this.
+    /// Processes of a launch that failed which were killed for lack of memory before all this.
     pub oom_kills: u64,
 }
 
@@ -35,7 +35,9 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
             }
             Undo::Cgroup(path) => {
                 let path = Path::new(path);
-                done.oom_kills += crate::cgroup::ops::events(path).oom_kills;
+                if ours {
+                    done.oom_kills += crate::cgroup::ops::events(path).oom_kills;
+                }
                 if let Err(e) = crate::cgroup::ops::remove(path) {
                     done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
                 }

@@ -205,7 +205,10 @@ impl Action {
             }
             A::Symlink { root, path, to } => write!(f, "symlinkat({:?}, {root}/{})", show(to), show(path)),
             A::EmptyDir { to } => {
-                write!(f, "fsopen(\"tmpfs\") fsconfig(size=4k) fsconfig(mode=0555) fsmount(MOUNT_ATTR_RDONLY) -> {to}")
+                write!(
+                    f,
+                    "fsopen(\"tmpfs\") fsconfig(size=4k) fsconfig(mode=0555) fsmount(MOUNT_ATTR_RDONLY) -> {to}"
+                )
             }
             A::Mask { root, path, null, empty } => {
                 write!(

@@ -139,6 +139,16 @@ pub fn fs_magic(fd: RawFd) -> Result<i64> {
     Ok(st.f_type as i64)
 }
 
+/// The same for what is at `path`, links followed.
+pub fn path_magic(path: &CStr) -> Result<i64> {
+    // SAFETY: an all-zero `statfs` is a valid value of that plain C struct.
+    let mut st: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is writable and `path` is NUL-terminated.
+    check(unsafe { libc::statfs(path.as_ptr(), &mut st) }.into())?;
+    #[allow(clippy::unnecessary_cast)] // f_type's type differs between architectures
+    Ok(st.f_type as i64)
+}
+
 /// Whether the mount that `fd` lies on is read-only (statvfs(3) `ST_RDONLY`).
 pub fn on_readonly_mount(fd: RawFd) -> Result<bool> {
     // SAFETY: an all-zero `statvfs` is a valid value of that plain C struct.

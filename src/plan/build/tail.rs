@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::plan::action::Action;
 use crate::plan::lower::{CStrArray, cpath, cstring};
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Plan, Slot, Undo};
+use crate::tables::capabilities::CapSet;
 
 /// What `create` does between the drop and the program.
 pub(super) struct Created {
@@ -150,10 +151,12 @@ fn credentials(plan: &mut Plan, t: &Tail<'_>) {
     push(Action::SetGid { gid: user.gid });
     push(Action::SetUid { uid: user.uid });
     push(Action::Umask { mask: user.umask.unwrap_or(0o022) });
-    // The ambient set can hold only what is permitted and inheritable.
     let (effective, permitted, inheritable) = (caps.effective.0, caps.permitted.0, caps.inheritable.0);
     push(Action::Caps { effective, permitted, inheritable });
-    let ambient = (0..64).filter(|bit| caps.ambient.has(*bit)).collect();
+    // The kernel raises only what is permitted and inheritable; runc's own template asks for more, and
+    // gets as little: the rest is left out here.
+    let possible = CapSet(caps.ambient.0 & permitted & inheritable);
+    let ambient = possible.iter().collect();
     push(Action::Ambient { caps: ambient });
     if t.process.no_new_privileges {
         push(Action::NoNewPrivs);
