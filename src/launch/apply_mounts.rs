@@ -43,6 +43,16 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             }
         }
         A::DeviceNode { .. } => device_node(action, cx),
+        A::OpenNull { to } => {
+            let fd = at(
+                cx,
+                Call::Open,
+                fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0),
+            )?;
+            expect_device(cx, fd, (1, 3))?;
+            cx.set(to, fd);
+            Ok(())
+        }
         A::EmptyDir { to } => {
             let fd = new_fs(
                 cx,
@@ -139,15 +149,21 @@ pub fn open_tree(action: &Action, cx: &mut Cx) -> Done {
         None => libc::AT_FDCWD,
     };
     let tree = at(cx, Call::OpenTree, mount::open_tree(dir, source, flags))?;
-    if let Some((major, minor)) = device {
-        let st = at(cx, Call::Stat, fs::fstatat(tree, c""))?;
-        if st.st_mode & libc::S_IFMT != libc::S_IFCHR || st.st_rdev != libc::makedev(*major, *minor) {
-            cx.call = Call::NotThatDevice;
-            return Err(Errno::ENODEV);
-        }
+    if let Some(device) = device {
+        expect_device(cx, tree, *device)?;
     }
     cx.set(to, tree);
     Ok(())
+}
+
+/// Refuses what is not the character device with these numbers (CVE-2025-31133).
+fn expect_device(cx: &mut Cx, fd: RawFd, (major, minor): (u32, u32)) -> Done {
+    let st = at(cx, Call::Stat, fs::fstatat(fd, c""))?;
+    if st.st_mode & libc::S_IFMT == libc::S_IFCHR && st.st_rdev == libc::makedev(major, minor) {
+        return Ok(());
+    }
+    cx.call = Call::NotThatDevice;
+    Err(Errno::ENODEV)
 }
 
 fn open_target(cx: &mut Cx, target: &Target, kind: TargetKind, strict: bool) -> Result<RawFd, Errno> {
@@ -253,11 +269,17 @@ fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) -> Don
         Err(e) => return Err(e),
     };
     let st = at(cx, Call::Stat, fs::fstatat(place, c""))?;
-    let cover = if st.st_mode & libc::S_IFMT == libc::S_IFDIR { empty } else { null };
-    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-    let tree = at(cx, Call::OpenTree, mount::open_tree(cover, c"", flags))?;
-    at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
-    fs::close(tree);
+    let dir = st.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    if dir && !cx.empty_used {
+        // Only a mount that is attached can be copied (before Linux 6.15): the first place gets the mount itself.
+        at(cx, Call::MoveMount, mount::move_mount(empty, place, c""))?;
+        cx.empty_used = true;
+    } else {
+        let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+        let tree = at(cx, Call::OpenTree, mount::open_tree(if dir { empty } else { null }, c"", flags))?;
+        at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
+        fs::close(tree);
+    }
     fs::close(place);
     Ok(())
 }

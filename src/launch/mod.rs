@@ -43,6 +43,8 @@ pub struct Cx {
     pub baton: RawFd,
     /// Which candidate of `FindProgram` was chosen.
     pub program: usize,
+    /// The empty directory of the masks is attached somewhere, and can be copied.
+    pub empty_used: bool,
     /// The system call being made, for the report of a failure.
     pub call: Call,
     /// Whether the runtime wants to be asked before each of Init's rows (`--step`, `--until`, `--fail`).
@@ -60,6 +62,7 @@ impl Cx {
             pidfd: -1,
             baton: -1,
             program: 0,
+            empty_used: false,
             call: Call::None,
             ask: false,
             me: crate::plan::Actor::Runtime,

@@ -214,6 +214,9 @@ pub enum Action {
         path: CString,
         to: CString,
     },
+    OpenNull {
+        to: Slot,
+    },
     EmptyDir {
         to: Slot,
     },

@@ -96,7 +96,13 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
         plan.steps.iter().position(|s| matches!(s.action, Action::Pivot { .. } | Action::Chroot { .. }));
     let Some(pivot) = pivot else { return Err("the root is never changed".into()) };
     let host = |a: &Action| {
-        matches!(a, Action::OpenTree { at: None, .. } | Action::OpenNs { .. } | Action::CgroupOpen { .. })
+        matches!(
+            a,
+            Action::OpenTree { at: None, .. }
+                | Action::OpenNull { .. }
+                | Action::OpenNs { .. }
+                | Action::CgroupOpen { .. }
+        )
     };
     match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && host(a)) {
         Some((i, _)) => Err(format!("row {} names a host path after the pivot", i + 1)),

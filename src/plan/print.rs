@@ -204,6 +204,9 @@ impl Action {
                 )
             }
             A::Symlink { root, path, to } => write!(f, "symlinkat({:?}, {root}/{})", show(to), show(path)),
+            A::OpenNull { to } => {
+                write!(f, "open(\"/dev/null\", O_PATH|O_NOFOLLOW) -> {to} fstat == char 1:3")
+            }
             A::EmptyDir { to } => {
                 write!(
                     f,

@@ -151,6 +151,9 @@ impl Action {
                 "the few devices that every program expects (config-linux.md, Default Devices)"
             }
             A::Symlink { .. } => "names that programs expect in /dev (config-linux.md, Dev symbolic links)",
+            A::OpenNull { .. } => {
+                "the host's /dev/null, proved to be it: a planted one cannot take its place under a mask (CVE-2025-31133)"
+            }
             A::EmptyDir { .. } => "an empty read-only directory, to cover directories that are masked",
             A::Mask { .. } => {
                 "covers what leaks or controls the host: a verified /dev/null or an empty directory (CVE-2025-31133)"
@@ -316,6 +319,7 @@ impl Action {
                 vec!["openat2?", "mkdirat?", "close?", "mknodat", "fchmodat", "fchownat?"]
             }
             A::Symlink { .. } => vec!["symlinkat"],
+            A::OpenNull { .. } => vec!["openat", "newfstatat"],
             A::EmptyDir { .. } => vec!["fsopen", "fsconfig*", "fsmount", "close"],
             A::Mask { .. } => vec!["openat2", "newfstatat?", "open_tree?", "move_mount?", "close*"],
             A::ReadonlyPath { .. } => {

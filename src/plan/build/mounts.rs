@@ -294,19 +294,13 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// A verified copy of the host's /dev/null, for masks.
+    /// The host's /dev/null, verified, for masks.
     pub(super) fn null_device(&mut self) -> Result<Slot> {
         if let Some(null) = &self.null {
             return Ok(null.clone());
         }
         let null = self.plan.slot("null");
-        let open = Action::OpenTree {
-            source: c"/dev/null".into(),
-            at: None,
-            recursive: false,
-            device: Some((1, 3)),
-            to: null.clone(),
-        };
+        let open = Action::OpenNull { to: null.clone() };
         self.plan.push(Init, part::MASKS, open);
         self.null = Some(null.clone());
         Ok(null)
