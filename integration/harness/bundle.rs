@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::needs::find;
 
-/// The safebox under test.
-pub const SAFEBOX: &str = env!("CARGO_BIN_EXE_safebox");
+/// The safebox under test: `SAFEBOX_BIN` where the tests were carried to another machine, else cargo's.
+pub fn safebox() -> PathBuf {
+    std::env::var_os("SAFEBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_safebox").into(), PathBuf::from)
+}
 
 /// Links to busybox in the rootfs's /bin.
 const APPLETS: &[&str] = &[
@@ -23,7 +25,7 @@ const APPLETS: &[&str] = &[
 pub fn runtime() -> PathBuf {
     match std::env::var_os("SAFEBOX_RUNTIME").filter(|v| !v.is_empty()) {
         Some(name) => find(&name.to_string_lossy()).unwrap_or_else(|| name.into()),
-        None => SAFEBOX.into(),
+        None => safebox(),
     }
 }
 
@@ -54,7 +56,7 @@ pub fn make_rootfs(rootfs: &Path) {
 pub fn spec() -> Value {
     static SPEC: LazyLock<Value> = LazyLock::new(|| {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let done = std::process::Command::new(SAFEBOX).arg("spec").current_dir(dir.path()).status();
+        let done = std::process::Command::new(safebox()).arg("spec").current_dir(dir.path()).status();
         assert!(done.is_ok_and(|s| s.success()), "safebox spec failed");
         let text = std::fs::read(dir.path().join("config.json")).expect("config.json");
         let mut config: Value = serde_json::from_slice(&text).expect("spec writes JSON");

@@ -86,7 +86,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
 fn apply_files(action: &Action, cx: &mut Cx) -> Done {
     use Action as A;
     match action {
-        A::Pty { devpts, master, slave, size } => {
+        A::Pty { devpts, master, slave, size, owner } => {
             let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_BENEATH;
             let flags = libc::O_RDWR | libc::O_NOCTTY;
             let m = at(cx, Call::OpenIn, fs::openat2(cx.fd(devpts), c"ptmx", flags, 0, resolve))?;
@@ -94,6 +94,8 @@ fn apply_files(action: &Action, cx: &mut Cx) -> Done {
             if let Some((rows, cols)) = size {
                 at(cx, Call::Ioctl, tty::set_size(m, tty::Size { rows: *rows, cols: *cols }))?;
             }
+            // The program may open its terminal again by name; the group stays devpts' (tty).
+            at(cx, Call::Chown, fs::fchownat(s, c"", *owner, u32::MAX))?;
             cx.set(master, m);
             cx.set(slave, s);
             Ok(())

@@ -235,6 +235,7 @@ pub enum Action {
         master: Slot,
         slave: Slot,
         size: Option<(u16, u16)>,
+        owner: u32,
     },
     SendPty {
         master: Slot,

@@ -227,8 +227,11 @@ impl Action {
                     show(path)
                 )
             }
-            A::Pty { devpts, master, slave, .. } => {
-                write!(f, "openat2({devpts}/ptmx) -> {master} ioctl(TIOCGPTPEER) -> {slave}")
+            A::Pty { devpts, master, slave, owner, .. } => {
+                write!(
+                    f,
+                    "openat2({devpts}/ptmx) -> {master} ioctl(TIOCGPTPEER) -> {slave} fchownat({slave}, {owner})"
+                )
             }
             A::SendPty { master, socket } => write!(f, "sendmsg({socket}, SCM_RIGHTS {master})"),
             A::ConsoleMount { slave, target } => {

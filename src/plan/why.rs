@@ -325,7 +325,7 @@ impl Action {
             A::ReadonlyPath { .. } => {
                 vec!["openat2", "open_tree?", "mount_setattr?", "move_mount?", "close*"]
             }
-            A::Pty { .. } => vec!["openat2", "ioctl", "ioctl", "ioctl?"],
+            A::Pty { .. } => vec!["openat2", "ioctl", "ioctl", "ioctl?", "fchownat"],
             A::SendPty { .. } => vec!["sendmsg"],
             A::ConsoleMount { .. } => with(&["open_tree"], &["move_mount", "close*"]),
             A::Sysctl { .. } | A::ExecLabel { .. } => vec!["openat2", "write", "close"],

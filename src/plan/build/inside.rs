@@ -72,7 +72,8 @@ impl Builder<'_> {
         };
         let (master, slave) = (self.plan.slot("pty master"), self.plan.slot("pty"));
         let size = self.process()?.console_size.or(self.input.options.window);
-        let pty = Action::Pty { devpts, master: master.clone(), slave: slave.clone(), size };
+        let owner = self.process()?.user.uid;
+        let pty = Action::Pty { devpts, master: master.clone(), slave: slave.clone(), size, owner };
         self.plan.push(Init, part::DEV, pty);
         if let Some(dev) = self.dev.clone() {
             let target = Target { root: dev, path: cstring("console", "console")?, kind: TargetKind::File };

@@ -275,7 +275,17 @@ fn exec_console(plan: &mut Plan, given: &Given, input: &ExecInput<'_>) -> Result
     );
     let (master, slave) = (plan.slot("pty master"), plan.slot("pty"));
     let size = input.process.console_size.or(input.options.window);
-    plan.push(Init, part::DEV, Action::Pty { devpts, master: master.clone(), slave: slave.clone(), size });
+    plan.push(
+        Init,
+        part::DEV,
+        Action::Pty {
+            devpts,
+            master: master.clone(),
+            slave: slave.clone(),
+            size,
+            owner: input.process.user.uid,
+        },
+    );
     plan.push(Init, part::DEV, Action::SendPty { master, socket: given.console.clone() });
     Ok(Some(slave))
 }
