@@ -44,6 +44,11 @@ impl Trace {
 
     fn belongs(&self, pid: i32) -> Option<&'static str> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
+        // A zombie of `create` is for the caller's subreaper to bury; it holds nothing but its number.
+        let status = std::fs::read_to_string(proc.join("status")).unwrap_or_default();
+        if status.contains("State:\tZ") {
+            return None;
+        }
         let has =
             |file: &str| std::fs::read(proc.join(file)).is_ok_and(|b| contains(&b, self.token.as_bytes()));
         if has("cgroup") {

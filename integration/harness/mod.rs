@@ -22,13 +22,16 @@ pub mod needs;
 pub mod process;
 pub mod sandbox;
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 pub use needs::Need;
-pub use process::Output;
+#[allow(unused_imports)]
+pub use process::{Call, Output, Running};
+#[allow(unused_imports)]
 pub use sandbox::{Sandbox, poll};
 
 /// Tests share the machine, except those with [`Need::Alone`].
@@ -48,17 +51,27 @@ pub fn test(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {
     Trial::test(name, move || {
         if needs.contains(&Need::Alone) {
             let _machine = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-            body();
+            perform(body)
         } else {
             let _machine = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-            body();
+            perform(body)
         }
-        Ok(())
     })
+}
+
+thread_local! {
+    /// What the last panic of this thread said, and where it happened.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs a test; a panic becomes its report, with the place and without a backtrace.
+fn perform(body: fn()) -> Result<(), Failed> {
+    std::panic::catch_unwind(body).map_err(|_| PANIC.take().into())
 }
 
 /// Says what is skipped and why, then runs the rest; the closing line is libtest's.
 pub fn finish(args: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    std::panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
     let skipped = SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if !args.list {
         println!("\nruntime: {}", bundle::runtime().display());

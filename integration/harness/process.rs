@@ -152,6 +152,7 @@ impl Call {
 }
 
 /// A command that runs; killed when dropped.
+#[allow(dead_code)]
 pub struct Running {
     child: Child,
     text: String,

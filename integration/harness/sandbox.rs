@@ -13,7 +13,8 @@ use super::process::{Call, Output, Running};
 
 /// A temporary bundle and what is run from it. Dropping it asserts that nothing is left behind.
 pub struct Sandbox {
-    dir: tempfile::TempDir,
+    /// Removed last, after the look at what is left.
+    _dir: tempfile::TempDir,
     config: Value,
     trace: Trace,
     outputs: AtomicU32,
@@ -40,7 +41,7 @@ impl Sandbox {
         let path = dir.path().canonicalize().expect("a real path");
         let trace = Trace { token, root: path.join("state"), dir: path };
         bundle::make_rootfs(&trace.dir.join("bundle/rootfs"));
-        let sandbox = Sandbox { dir, config: bundle::spec(), trace, outputs: AtomicU32::new(0) };
+        let sandbox = Sandbox { _dir: dir, config: bundle::spec(), trace, outputs: AtomicU32::new(0) };
         sandbox.write();
         sandbox
     }
