@@ -43,13 +43,16 @@ fn hash(id: &str) -> u32 {
     id.bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 
+/// Ranges of ids: (first, count).
+pub type Range = (u32, u32);
+
 /// The caller's subordinate range (the same in both files) and everything that the files give to anyone.
-pub fn read_subordinate() -> (Option<(u32, u32)>, Vec<(u32, u32)>) {
+pub fn read_subordinate() -> (Option<Range>, Vec<Range>) {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     subordinate_of(&read("/etc/subuid"), &read("/etc/subgid"), &["safebox", "root", "0"])
 }
 
-fn subordinate_of(subuid: &str, subgid: &str, owners: &[&str]) -> (Option<(u32, u32)>, Vec<(u32, u32)>) {
+fn subordinate_of(subuid: &str, subgid: &str, owners: &[&str]) -> (Option<Range>, Vec<Range>) {
     let (uids, gids) = (entries(subuid), entries(subgid));
     let taken = uids.iter().chain(&gids).map(|(_, range)| *range).collect();
     let own = uids

@@ -181,7 +181,7 @@ mod tests {
         symlink("../../../../../../../up", dir.path().join("rel")).unwrap();
         symlink("loop", dir.path().join("loop")).unwrap();
         let root = std::fs::File::open(dir.path()).unwrap();
-        let mut make = |path: &str, kind| {
+        let make = |path: &str, kind| {
             let path = CString::new(path).unwrap();
             open_or_make(&mut cx(), root.as_raw_fd(), &path, kind, false).map(fs::close)
         };

@@ -7,9 +7,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tables::namespaces::NsKind;
 
+/// One property: an error says which row breaks it.
+type Check = fn(&Plan, &Config) -> std::result::Result<(), String>;
+
 /// Checks the whole list.
 pub fn check(plan: &Plan, config: &Config) -> Result<()> {
-    let checks: [fn(&Plan, &Config) -> std::result::Result<(), String>; 7] = [
+    const CHECKS: [Check; 7] = [
         one_exec,
         ids_after_maps,
         hostname_needs_uts,
@@ -18,13 +21,13 @@ pub fn check(plan: &Plan, config: &Config) -> Result<()> {
         undos,
         handovers,
     ];
-    checks
+    CHECKS
         .iter()
         .try_for_each(|check| check(plan, config))
         .map_err(|text| Error::msg(format!("plan: {text}")))
 }
 
-fn rows<'a>(plan: &'a Plan, actor: Actor) -> impl Iterator<Item = (usize, &'a Action)> {
+fn rows(plan: &Plan, actor: Actor) -> impl Iterator<Item = (usize, &Action)> {
     plan.steps.iter().enumerate().filter(move |(_, s)| s.actor == actor).map(|(i, s)| (i, &s.action))
 }
 

@@ -21,6 +21,6 @@ pub use nix::errno::Errno;
 pub type Result<T> = std::result::Result<T, Errno>;
 
 /// Turns the raw return value of `syscall(2)` into a `Result`.
-fn check(ret: libc::c_long) -> Result<i64> {
-    if ret < 0 { Err(Errno::last()) } else { Ok(ret as i64) }
+fn check(ret: i64) -> Result<i64> {
+    if ret < 0 { Err(Errno::last()) } else { Ok(ret) }
 }

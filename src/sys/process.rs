@@ -119,9 +119,10 @@ pub fn prctl3(op: i32, arg: u64, arg3: u64) -> Result<i64> {
 /// prlimit(2) of another process (0: this one).
 pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: `limit` outlives the call; the old limit is not asked for.
     #[allow(clippy::useless_conversion)] // the resource's type differs between libcs
-    check(unsafe { libc::prlimit(pid, resource.into(), &limit, std::ptr::null_mut()) }.into()).map(drop)
+    let resource = resource.into();
+    // SAFETY: `limit` outlives the call; the old limit is not asked for.
+    check(unsafe { libc::prlimit(pid, resource, &limit, std::ptr::null_mut()) }.into()).map(drop)
 }
 
 /// close_range(2) with `CLOSE_RANGE_CLOEXEC` from `first` up.

@@ -7,13 +7,9 @@ use super::{Errno, Result, check};
 /// socketpair(2): a close-on-exec SEQPACKET pair, so a record arrives whole and a dead peer is end of file.
 pub fn seqpacket_pair() -> Result<(RawFd, RawFd)> {
     let mut fds = [-1; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
     // SAFETY: `fds` has room for the two descriptors.
-    check(
-        unsafe {
-            libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
-        }
-        .into(),
-    )?;
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) }.into())?;
     Ok((fds[0], fds[1]))
 }
 

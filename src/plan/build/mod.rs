@@ -239,7 +239,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             pty_slave: b.pty.as_ref().map(|(_, s)| s.clone()),
             proc: b.proc.clone(),
             personality: input.config.personality,
-            keyring: (!input.options.no_new_keyring).then(|| input.id),
+            keyring: (!input.options.no_new_keyring).then_some(input.id),
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
             die_with_runtime: input.options.die_with_runtime,
