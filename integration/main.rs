@@ -12,12 +12,13 @@ use std::process::ExitCode;
 
 mod apparmor;
 mod harness;
+mod plan;
 mod selftest;
 
 fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
     // Two at once find what disturbs its neighbour; more only compete for cpus and make timings loose.
     args.test_threads.get_or_insert(2);
-    let trials = [selftest::tests(), apparmor::tests()];
-    harness::finish(&args, trials.into_iter().flatten().collect())
+    let areas = [selftest::tests, plan::tests, apparmor::tests];
+    harness::finish(&args, areas.iter().flat_map(|tests| tests()).collect())
 }

@@ -63,13 +63,18 @@ pub struct Prepared {
 /// Opens, hardens and lays out; no effect but the seccomp cache.
 pub fn prepare(request: Request<'_>) -> Result<Prepared> {
     crate::state::check_id(request.id)?;
-    let (bundle, mut config) = Bundle::open(request.bundle)?;
+    let opened = Bundle::open(request.bundle)?;
+    prepare_on(request, opened, Host::probe()?)
+}
+
+/// The same for a bundle that is open and a host that is known; tests make one by hand.
+pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Result<Prepared> {
+    let (bundle, mut config) = opened;
     if !request.args.is_empty()
         && let Some(process) = config.process.as_mut()
     {
         process.args = request.args.clone();
     }
-    let host = Host::probe()?;
     let facts = Facts {
         id: request.id,
         host: &host,

@@ -1,0 +1,270 @@
+//! Goldens: bundle x handmade host -> the text of `explain`. No privilege, no kernel: what a plan holds
+//! depends on the config, the command line and the facts in `Host`, and on nothing else.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test integration plan::` rewrites the files; read the diff.
+
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use safebox::bundle::Bundle;
+use safebox::cgroup::{Hierarchy, V1};
+use safebox::host::Host;
+use safebox::launch::front::{Request, prepare_on};
+use safebox::plan::build::Options;
+use safebox::plan::{Plan, report};
+use safebox::policy::{Asked, Policy};
+
+use crate::harness::bundle::{set, spec};
+use crate::harness::test;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("plan::golden_restricted_on_v2", &[], || golden("restricted-v2", &Case::default())),
+        test("plan::golden_restricted_on_hybrid_v1", &[], || {
+            golden("restricted-hybrid", &Case { host: hybrid(), ..Case::default() });
+        }),
+        test("plan::golden_baseline", &[], || golden("baseline", &policy(Policy::Baseline))),
+        test("plan::golden_privileged", &[], || golden("privileged", &policy(Policy::Privileged))),
+        test("plan::golden_everything_a_config_can_ask", &[], everything),
+        test("plan::golden_terminal", &[], terminal),
+        test("plan::golden_rootless_map", &[], rootless),
+        test("plan::golden_create", &[], create),
+        test("plan::golden_joined_namespaces", &[], joined),
+        test("plan::the_id_changes_names_only", &[], names_only),
+    ]
+}
+
+/// A bundle, a host and a command line.
+struct Case {
+    config: Value,
+    host: Host,
+    policy: Policy,
+    asked: Asked,
+    options: Options,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Case {
+            config: spec(),
+            host: host(Hierarchy::V2 {
+                mount: "/cgroup".into(),
+                own: "/user.slice/session-1.scope".into(),
+                controllers: ["cpuset", "cpu", "io", "memory", "pids"].map(String::from).into(),
+            }),
+            policy: Policy::Restricted,
+            asked: Asked::default(),
+            options: Options { die_with_runtime: true, ..Options::default() },
+        }
+    }
+}
+
+fn policy(policy: Policy) -> Case {
+    Case { policy, ..Case::default() }
+}
+
+/// A machine that is nobody's.
+fn host(cgroups: Hierarchy) -> Host {
+    Host {
+        euid: 0,
+        kernel: (6, 12),
+        cgroups,
+        memory: 8 << 30,
+        cpus: 4,
+        taken_ids: vec![(100_000, 65536)],
+        subordinate: None,
+        apparmor: false,
+        selinux: false,
+    }
+}
+
+fn hybrid() -> Host {
+    let tree = |names: &[&str], dir: &str| V1 {
+        controllers: names.iter().map(|n| (*n).to_string()).collect(),
+        mount: Path::new("/cgroup").join(dir),
+        own: "/job".into(),
+    };
+    host(Hierarchy::V1 {
+        trees: vec![
+            tree(&["cpu", "cpuacct"], "cpu,cpuacct"),
+            tree(&["memory"], "memory"),
+            tree(&["devices"], "devices"),
+            tree(&["pids"], "pids"),
+            tree(&["freezer"], "freezer"),
+            tree(&["cpuset"], "cpuset"),
+            tree(&["name=systemd"], "systemd"),
+        ],
+        unified: Some("/cgroup/unified".into()),
+    })
+}
+
+fn everything() {
+    let mut case = policy(Policy::Privileged);
+    let mut set = |pointer, value| set(&mut case.config, pointer, value);
+    set(
+        "/hooks",
+        json!({
+            "prestart": [{ "path": "/opt/prestart" }],
+            "createRuntime": [{ "path": "/opt/create-runtime" }],
+            "createContainer": [{ "path": "/opt/create-container" }],
+            "startContainer": [{ "path": "/opt/start-container" }],
+            "poststart": [{ "path": "/opt/poststart" }],
+            "poststop": [{ "path": "/opt/poststop" }],
+        }),
+    );
+    set(
+        "/mounts/-",
+        json!({ "destination": "/data", "source": "/srv/data", "options": ["rbind", "ro", "rslave"] }),
+    );
+    set("/mounts/-", json!({ "destination": "/etc/hosts", "source": "/srv/hosts", "options": ["bind"] }));
+    set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1", "kernel.shmmax": "1024" }));
+    set("/linux/maskedPaths", json!(["/proc/kcore", "/proc/scsi"]));
+    set("/linux/readonlyPaths", json!(["/proc/sys"]));
+    set(
+        "/linux/devices",
+        json!([{ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 432 }]),
+    );
+    set(
+        "/linux/resources",
+        json!({
+            "memory": { "limit": 268_435_456, "reservation": 134_217_728 },
+            "cpu": { "shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0-1" },
+            "pids": { "limit": 64 },
+        }),
+    );
+    set("/linux/cgroupsPath", json!("/made/by/config"));
+    set("/process/capabilities/inheritable", json!(["CAP_KILL"]));
+    set("/process/capabilities/ambient", json!(["CAP_KILL"]));
+    set("/process/user", json!({ "uid": 1000, "gid": 1000, "umask": 63, "additionalGids": [10, 20] }));
+    set("/process/oomScoreAdj", json!(500));
+    set("/process/cwd", json!("/work/dir"));
+    set("/domainname", json!("example.org"));
+    set("/root/readonly", json!(false));
+    golden("everything", &case);
+}
+
+fn terminal() {
+    let mut case = Case::default();
+    set(&mut case.config, "/process/terminal", json!(true));
+    case.asked.stdin_is_tty = true;
+    case.options.window = Some((24, 80));
+    golden("terminal", &case);
+}
+
+fn rootless() {
+    let mut config = safebox::config::template::spec(Some((1000, 1000)));
+    set(&mut config, "/process/terminal", json!(false));
+    let mut case = Case { config, ..policy(Policy::Privileged) };
+    case.host.euid = 1000;
+    case.host.subordinate = Some((100_000, 65536));
+    golden("rootless", &case);
+}
+
+fn create() {
+    let options =
+        Options { wait_for_start: true, pid_file: Some("/run/the.pid".into()), ..Options::default() };
+    golden("create", &Case { options, ..policy(Policy::Privileged) });
+}
+
+fn joined() {
+    let mut case = policy(Policy::Privileged);
+    set(
+        &mut case.config,
+        "/linux/namespaces",
+        json!([
+            { "type": "pid", "path": "/proc/1/ns/pid" },
+            { "type": "network", "path": "/run/netns/shared" },
+            { "type": "mount" },
+            { "type": "time" },
+        ]),
+    );
+    set(&mut case.config, "/linux/timeOffsets", json!({ "monotonic": { "secs": 60 } }));
+    bundle_without(&mut case.config, &["/hostname", "/linux/sysctl"]);
+    golden("joined", &case);
+}
+
+fn bundle_without(config: &mut Value, pointers: &[&str]) {
+    for pointer in pointers.iter().filter(|p| config.pointer(p).is_some()).collect::<Vec<_>>() {
+        crate::harness::bundle::remove(config, pointer);
+    }
+}
+
+/// Two containers of one bundle differ in names and host ids, never in what is done.
+fn names_only() {
+    let dir = bundle(&Case::default());
+    let actions = |id: &str| -> Vec<_> {
+        let plan = plan(dir.path(), &Case::default(), id);
+        plan.steps.iter().map(|s| (s.actor, std::mem::discriminant(&s.action), s.part)).collect()
+    };
+    assert_eq!(actions("one"), actions("another-2"));
+}
+
+/// Writes the case's bundle; nothing of its rootfs matters to a plan but that it is a directory.
+fn bundle(case: &Case) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(dir.path().join("rootfs")).expect("rootfs");
+    let text = serde_json::to_vec(&case.config).expect("JSON");
+    std::fs::write(dir.path().join("config.json"), text).expect("config.json");
+    dir
+}
+
+fn plan(dir: &Path, case: &Case, id: &str) -> Plan {
+    let (mut bundle, config) = Bundle::open(dir).unwrap_or_else(|e| panic!("{e}"));
+    // The file system of the test machine's temporary directory is not the golden's business: ext4.
+    bundle.rootfs_magic = 0xEF53;
+    let request = Request {
+        bundle: dir,
+        id,
+        root: Path::new("/run/safebox"),
+        policy: case.policy,
+        asked: case.asked.clone(),
+        options: case.options.clone(),
+        args: Vec::new(),
+        pure: true,
+        launcher: None,
+    };
+    let prepared = prepare_on(request, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"));
+    prepared.plan().unwrap_or_else(|e| panic!("{e}")).0
+}
+
+/// Compares with `integration/golden/NAME.txt`, or rewrites it.
+#[track_caller]
+fn golden(name: &str, case: &Case) {
+    let dir = bundle(case);
+    let text = normal(&report::text(&plan(dir.path(), case, "ID"), false), dir.path());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/golden").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &text).expect("write the golden");
+    }
+    let golden = std::fs::read_to_string(&file).unwrap_or_default();
+    for (i, (is, was)) in text.lines().zip(golden.lines()).enumerate() {
+        assert_eq!(is, was, "{name}.txt, line {}: (UPDATE_GOLDEN=1 rewrites it)", i + 1);
+    }
+    assert_eq!(
+        text.lines().count(),
+        golden.lines().count(),
+        "{name}.txt: lines (UPDATE_GOLDEN=1 rewrites it)"
+    );
+}
+
+/// Placeholders for what differs from machine to machine: paths, the filter's length (it depends on
+/// the architecture), the length of state.json.
+fn normal(text: &str, dir: &Path) -> String {
+    let text = text.replace(&*dir.to_string_lossy(), "BUNDLE");
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        for i in 1..words.len() {
+            let counted = ["bytes)", "instructions)"].iter().any(|w| words[i].starts_with(w));
+            if counted && words[i - 1].bytes().all(|b| b.is_ascii_digit()) {
+                words[i - 1] = "N";
+            }
+        }
+        out.push_str(&words.join(" "));
+        out.push('\n');
+    }
+    out
+}
