@@ -90,7 +90,10 @@ impl HookRun {
         }
         if kind.inside() {
             let pidfd = process::pidfd_open(pid).map_err(|e| format!("pidfd_open: {e}"))?;
-            crate::sys::process::enter_before_exec(&mut command, pidfd, self.namespaces);
+            // The path of a createContainer hook is the runtime's (config.md): looked up below Init's root,
+            // which is still the host's tree, and not in the rootfs, where anybody could have put a program.
+            let root = (kind == HookKind::CreateContainer).then(|| init_root(pid)).transpose()?;
+            crate::sys::process::enter_before_exec(&mut command, pidfd, self.namespaces, root);
         } else {
             command.current_dir(&self.bundle);
         }
@@ -104,6 +107,15 @@ impl HookRun {
         }
         wait(&mut child, hook.timeout)
     }
+}
+
+/// Init's root directory.
+fn init_root(pid: i32) -> Result<std::os::fd::OwnedFd, String> {
+    let path = std::ffi::CString::new(format!("/proc/{pid}/root")).map_err(|e| e.to_string())?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    crate::sys::fs::openat(libc::AT_FDCWD, &path, flags, 0)
+        .map(crate::sys::fs::own)
+        .map_err(|e| format!("{}: {e}", path.to_string_lossy()))
 }
 
 fn wait(child: &mut std::process::Child, timeout: Option<u64>) -> Result<(), String> {

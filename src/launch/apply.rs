@@ -206,7 +206,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
                 Err(e) => Err(e),
             }
         }
-        A::CloseFds { keep } => at(cx, Call::CloseRange, process::cloexec_from(*keep)),
+        A::CloseFds { keep, needed } => close_fds(cx, *keep, needed),
         A::Seccomp { filter, flags, .. } => {
             at(cx, Call::Seccomp, crate::sys::seccomp::set_filter(filter, *flags).map(drop))
         }
@@ -263,6 +263,35 @@ fn apply_creds(action: &Action, cx: &mut Cx) -> Done {
         }
         _ => super::apply_mounts::apply(action, cx),
     }
+}
+
+/// Closes every descriptor from `keep` up but the baton and those in `needed`, which execve(2) closes. The
+/// rest must be gone before that: execve still resolves `/proc/self/fd/N` of descriptors it is about to close.
+fn close_fds(cx: &mut Cx, keep: u32, needed: &[crate::plan::Slot]) -> Done {
+    cx.call = Call::CloseRange;
+    // A descriptor of the runtime's own may have a number that the caller meant to preserve.
+    for i in 0..cx.fds.len() {
+        let fd = cx.fds[i];
+        // A slot whose descriptor was closed long ago may hold the number of one that is needed.
+        if fd > 2 && fd != cx.baton && needed.iter().all(|slot| cx.fd(slot) != fd) {
+            fs::close(fd);
+            cx.fds[i] = -1;
+        }
+    }
+    let mut first = keep;
+    while let Some(next) = std::iter::once(cx.baton)
+        .chain(needed.iter().map(|slot| cx.fd(slot)))
+        .filter_map(|fd| u32::try_from(fd).ok())
+        .filter(|fd| *fd >= first)
+        .min()
+    {
+        if next > first {
+            process::close_range(first, next - 1)?;
+        }
+        first = next + 1;
+    }
+    process::close_range(first, u32::MAX)?;
+    process::cloexec_from(keep)
 }
 
 /// The first candidate that this user may execute; what is wrong with the best one otherwise.

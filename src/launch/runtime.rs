@@ -7,7 +7,7 @@ use super::guardian::Guardian;
 use super::{Call, Cx, Done};
 use crate::error::{Error, Result, StepError};
 use crate::plan::action::Action;
-use crate::plan::{Actor, Plan, Step};
+use crate::plan::{Actor, Plan, Step, Undo};
 use crate::sys::{Errno, fs, process, socket, trap};
 
 /// How far a plan got.
@@ -49,7 +49,8 @@ pub fn perform(
             let reached = match failure {
                 Failure::Row(row, ..) | Failure::Stopped(row) | Failure::ChildDied(row) => row,
             };
-            let undos: Vec<_> = plan.steps.iter().take(reached + 1).filter_map(|s| s.undo.clone()).collect();
+            let undos: Vec<_> = plan.steps.iter().take(reached).filter_map(|s| s.undo.clone()).collect();
+            let undos: Vec<_> = undos.into_iter().chain(half_done(plan, failure)).collect();
             let ended = super::undo::undo(&undos, Some((cx.pid, cx.pidfd)), true);
             if let Some(guardian) = guardian.take() {
                 guardian.dismiss();
@@ -57,6 +58,19 @@ pub fn perform(
             Err(explain(plan, cx, failure, ended))
         }
     }
+}
+
+/// What takes back the row that failed itself. A directory that could not be made is somebody else's: to
+/// undo it would remove, or kill, another container. Of a clone it is not known how far it got.
+fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
+    let (Failure::Row(row, ..) | Failure::Stopped(row) | Failure::ChildDied(row)) = failure;
+    let step = plan.steps.get(row)?;
+    let made = match (&step.action, failure) {
+        (Action::StateDir { .. }, Failure::Row(_, _, call)) => !matches!(call, Call::Mkdir | Call::Injected),
+        (Action::StateDir { .. } | Action::CgroupDir { .. }, _) => false,
+        _ => true,
+    };
+    made.then(|| step.undo.clone()).flatten()
 }
 
 /// Closes this process's copy of the lock: the runtime's when the container is made, so that others may

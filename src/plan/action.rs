@@ -326,6 +326,7 @@ pub enum Action {
     },
     CloseFds {
         keep: u32,
+        needed: Vec<Slot>,
     },
     AwaitStart {
         start: Slot,

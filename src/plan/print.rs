@@ -308,7 +308,10 @@ impl Action {
                     Ok(())
                 }
             }
-            A::CloseFds { keep } => write!(f, "close_range({keep}, ~0, CLOSE_RANGE_CLOEXEC)"),
+            A::CloseFds { keep, needed } => {
+                write!(f, "close_range({keep}, ~0) but <baton>")?;
+                needed.iter().try_for_each(|slot| write!(f, " {slot}"))
+            }
             A::AwaitStart { start, .. } => write!(f, "read({start}, 1)"),
             A::Seccomp { filter, what, .. } => {
                 write!(f, "seccomp(SECCOMP_SET_MODE_FILTER, {what}, {} instructions)", filter.len())

@@ -132,6 +132,12 @@ pub fn cloexec_from(first: u32) -> Result<()> {
         .map(drop)
 }
 
+/// close_range(2): closes the descriptors from `first` to `last`.
+pub fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: no memory is involved; the caller uses none of the descriptors any more.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
 /// execve(2); returns only on error. `argv` and `envp` end with a null pointer.
 pub fn execve(path: &CStr, argv: &[*const libc::c_char], envp: &[*const libc::c_char]) -> Errno {
     debug_assert!(argv.last().is_some_and(|p| p.is_null()) && envp.last().is_some_and(|p| p.is_null()));
@@ -296,14 +302,27 @@ pub fn sleep_micros(micros: u32) {
     std::thread::sleep(std::time::Duration::from_micros(micros.into()));
 }
 
-/// Makes `command`'s child join the namespaces of the process behind `pidfd` before it executes.
-pub fn enter_before_exec(command: &mut std::process::Command, pidfd: RawFd, namespaces: u64) {
+/// Makes `command`'s child join the namespaces of the process behind `pidfd` before it executes, and
+/// take `root` as its root directory where one is given.
+pub fn enter_before_exec(
+    command: &mut std::process::Command,
+    pidfd: RawFd,
+    namespaces: u64,
+    root: Option<std::os::fd::OwnedFd>,
+) {
+    use std::os::fd::AsRawFd;
     use std::os::unix::process::CommandExt;
-    // SAFETY: the closure makes one system call, which is safe between fork and exec.
+    let enter = move || {
+        setns(pidfd, namespaces)?;
+        if let Some(root) = &root {
+            super::fs::fchdir(root.as_raw_fd())?;
+            chroot_here()?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls and nothing else, which is safe between fork and exec.
     unsafe {
-        command.pre_exec(move || {
-            setns(pidfd, namespaces).map_err(|e| std::io::Error::from_raw_os_error(e as i32))
-        });
+        command.pre_exec(move || enter().map_err(|e: Errno| std::io::Error::from_raw_os_error(e as i32)));
     }
 }
 
@@ -318,8 +337,7 @@ pub fn keep_only(keep: &[RawFd]) -> Result<()> {
     let mut first = 3;
     for fd in keep.into_iter().chain([u32::MAX]) {
         if fd > first {
-            // SAFETY: no memory is involved; nothing of this process uses the descriptors any more.
-            check(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) })?;
+            close_range(first, fd - 1)?;
         }
         first = fd.wrapping_add(1);
     }

@@ -17,6 +17,7 @@ impl Builder<'_> {
     pub(super) fn start(&mut self) -> Result<()> {
         let config = self.input.config;
         let mut push = |action| self.plan.push(Init, part::START, action);
+        push(Action::Undumpable);
         push(Action::CleanSignals);
         push(Action::NewSession);
         let ns = |kind| config.namespace(kind);

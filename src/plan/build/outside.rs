@@ -140,6 +140,11 @@ impl Builder<'_> {
         // user namespace that is joined: then a Joiner goes first and clones Init inside.
         let before_clone = |kind| matches!(kind, NsKind::User | NsKind::Pid | NsKind::Time);
         let needs_joiner = joined.iter().any(|(kind, _)| before_clone(*kind));
+        if !self.input.config.is_new(NsKind::Pid) && self.input.host.euid == 0 {
+            // Processes that are there already see Init from its first moment. (The maps of a user
+            // namespace could not be written by an ordinary user then.)
+            self.plan.push(Runtime, part::CLONE, Action::Undumpable);
+        }
         if needs_joiner {
             self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
             self.join_cgroups()?;

@@ -63,13 +63,15 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         filters(plan, t.filters);
     }
     credentials(plan, t);
+    // Before any path is looked up: /proc/self/fd must not lead to a directory of the host.
+    let needed = t.created.iter().flat_map(|c| [c.start.clone(), c.report.clone()]).collect();
+    plan.push(Init, part::DROP, Action::CloseFds { keep: 3 + t.preserve_fds, needed });
     plan.push(Init, part::DROP, Action::ChangeDir { path: cpath(&process.cwd)? });
     if t.die_with_runtime {
         plan.push(Init, part::DROP, Action::DieWithRuntime);
     }
     let candidates = Rc::new(candidates(process)?);
     plan.push(Init, part::DROP, Action::FindProgram { candidates: candidates.clone() });
-    plan.push(Init, part::DROP, Action::CloseFds { keep: 3 + t.preserve_fds });
     if let Some(c) = &t.created {
         plan.push(Runtime, part::CREATED, Action::Created { from: c.from.clone(), to: c.to.clone() });
         if let Some((path, temp)) = c.pid_file.clone() {
