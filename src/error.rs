@@ -18,6 +18,8 @@ pub enum Error {
     Exec(ExecError),
     /// `run --until N` (or a `q` at a `--step` prompt) ended the run; everything was undone.
     Stopped(usize),
+    /// This signal ended the launch before the program started.
+    Interrupted(i32),
     /// Anything else, in words.
     Message(String),
 }
@@ -42,6 +44,7 @@ impl Error {
             Error::Exec(e) if e.not_found => 127,
             Error::Exec(_) => 126,
             Error::Stopped(_) => 0,
+            Error::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(125),
             _ => 125,
         }
     }
@@ -55,6 +58,10 @@ impl fmt::Display for Error {
             Error::Step(e) => e.fmt(f),
             Error::Exec(e) => f.write_str(&e.message),
             Error::Stopped(row) => write!(f, "stopped before row {row}; everything was undone"),
+            Error::Interrupted(signal) => {
+                let name = crate::tables::signals::name(*signal).unwrap_or_else(|| signal.to_string());
+                write!(f, "{name} before the program started; everything was undone")
+            }
             Error::Message(m) => f.write_str(m),
         }
     }

@@ -62,6 +62,8 @@ pub struct HookRun {
     pub bundle: PathBuf,
     /// The namespaces that a hook of the container joins, as `CLONE_NEW*` flags.
     pub namespaces: u64,
+    /// startContainer: the container whose programs these are.
+    pub container: Option<std::rc::Rc<crate::state::State>>,
 }
 
 impl HookRun {
@@ -79,6 +81,9 @@ impl HookRun {
     fn run_one(&self, kind: HookKind, hook: &Hook, pid: i32) -> Result<(), String> {
         let mut state = self.state.clone();
         state["pid"] = if kind == HookKind::Poststop { 0.into() } else { pid.into() };
+        if let Some(container) = &self.container {
+            return crate::launch::inside::run_hook(container, hook, pid, &state.to_string());
+        }
         let mut command = Command::new(&hook.path);
         command.env_clear().stdin(Stdio::piped());
         if let Some((name, rest)) = hook.args.split_first() {

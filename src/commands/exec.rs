@@ -9,7 +9,7 @@ use crate::error::{Error, StateError};
 use crate::host::Host;
 use crate::launch::Cx;
 use crate::launch::control::Control;
-use crate::launch::front::compile;
+use crate::launch::front::{compile, exec_input};
 use crate::launch::runtime::perform;
 use crate::launch::supervise::Supervisor;
 use crate::plan::build::{Console, ExecInput, Filter, Options, build_exec};
@@ -45,18 +45,8 @@ pub fn exec(global: &Global, args: Exec) -> Outcome {
     };
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let host = Host::probe()?;
-    let v1: Vec<_> = state.cgroups.iter().filter(|_| !state.cgroup_v2).map(|(_, p)| p.clone()).collect();
-    let (plan, given) = build_exec(ExecInput {
-        id: &args.id,
-        pid,
-        namespaces: state.namespaces,
-        process: &new,
-        cgroup_v2: state.cgroups.first().filter(|_| state.cgroup_v2).map(|(_, p)| p.as_path()),
-        cgroups_v1: &v1,
-        host: &host,
-        filters: &filters,
-        options: &options,
-    })?;
+    let (v1, input) = exec_input(state, pid, &new, &host, &filters, &options);
+    let (plan, given) = build_exec(ExecInput { cgroups_v1: &v1, ..input })?;
     let mut cx = Cx::new(plan.slots);
     let master = console(&args, &new, &mut cx, &given)?;
     run(&args, &plan, cx, master)

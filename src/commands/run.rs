@@ -180,6 +180,7 @@ fn foreground(
     }
     // A reader who steps through the plan keeps Ctrl-C.
     let mut supervisor = if control.asks() { None } else { Some(Supervisor::new()?) };
+    cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     let mut guardian = (!args.keep).then(|| Guardian::new(plan));
     perform(plan, &mut cx, control, &mut guardian)?;
     let mut supervisor = match supervisor.take() {

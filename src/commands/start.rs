@@ -97,6 +97,7 @@ fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<HookR
         state: told,
         bundle: state.bundle.clone(),
         namespaces: if kind.inside() { state.namespaces } else { 0 },
+        container: kind.inside().then(|| Rc::new(state.clone())),
     })
 }
 

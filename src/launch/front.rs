@@ -141,7 +141,6 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
 impl Prepared {
     /// The plan for this launch.
     pub fn plan(&self) -> Result<(Plan, Given)> {
-        let state = serde_json::to_vec(&self.state).map_err(|e| Error::msg(format!("state: {e}")))?;
         let (mut plan, given) = build::build(Input {
             id: &self.id,
             config: &self.config,
@@ -149,19 +148,13 @@ impl Prepared {
             bundle: &self.bundle.dir,
             rootfs: &self.bundle.rootfs_path,
             state_dir: &self.state_dir,
-            state: &state,
-            hook_state: &self.hook_state(),
+            state: &self.state,
             cgroups: &self.layout,
             filters: &self.filters,
             options: &self.options,
         })?;
         plan.notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
         Ok((plan, given))
-    }
-
-    /// What hooks read on stdin, without status and pid.
-    pub fn hook_state(&self) -> serde_json::Value {
-        self.state.for_hooks()
     }
 }
 
@@ -227,6 +220,31 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
         return Err(Error::Config(ConfigError::new("/linux/seccomp/listenerPath", "not supported yet")));
     }
     Ok(Filter { program: Rc::new(filter.instructions), flags: filter.flags, what })
+}
+
+/// What the plan of `exec` takes from a container's state; the v1 groups go beside it.
+pub fn exec_input<'a>(
+    state: &'a State,
+    pid: i32,
+    process: &'a crate::config::Process,
+    host: &'a Host,
+    filters: &'a [Filter],
+    options: &'a Options,
+) -> (Vec<PathBuf>, build::ExecInput<'a>) {
+    let v1 = state.cgroups.iter().filter(|_| !state.cgroup_v2).map(|(_, p)| p.clone()).collect();
+    let input = build::ExecInput {
+        id: &state.id,
+        pid,
+        namespaces: state.namespaces,
+        process,
+        program: None,
+        cgroup_v2: state.cgroups.first().filter(|_| state.cgroup_v2).map(|(_, p)| p.as_path()),
+        cgroups_v1: &[],
+        host,
+        filters,
+        options,
+    };
+    (v1, input)
 }
 
 /// Where compiled filters are kept; files there are verified before use.

@@ -20,6 +20,7 @@ pub mod control;
 pub mod front;
 pub mod guardian;
 pub mod hints;
+pub mod inside;
 pub mod leftovers;
 pub mod runtime;
 pub mod seal;
@@ -41,6 +42,8 @@ pub struct Cx {
     pub pidfd: RawFd,
     /// This actor's end of the baton's socket; -1 before the clone.
     pub baton: RawFd,
+    /// A signalfd(2) of a foreground `run`: Ctrl-C ends the launch before the program starts; -1 for none.
+    pub signals: RawFd,
     /// Which candidate of `FindProgram` was chosen.
     pub program: usize,
     /// The empty directory of the masks is attached somewhere, and can be copied.
@@ -61,6 +64,7 @@ impl Cx {
             pid: 0,
             pidfd: -1,
             baton: -1,
+            signals: -1,
             program: 0,
             empty_used: false,
             call: Call::None,

@@ -26,6 +26,8 @@ pub enum Failure {
     Row(usize, Errno, Call),
     /// The reader stopped it before this row.
     Stopped(usize),
+    /// A signal for the launcher ended it before the program started.
+    Interrupted(usize, i32),
     /// The child died while it held the baton, before its last row.
     ChildDied(usize),
 }
@@ -47,7 +49,10 @@ pub fn perform(
         }
         Err(failure) => {
             let reached = match failure {
-                Failure::Row(row, ..) | Failure::Stopped(row) | Failure::ChildDied(row) => row,
+                Failure::Row(row, ..)
+                | Failure::Stopped(row)
+                | Failure::Interrupted(row, _)
+                | Failure::ChildDied(row) => row,
             };
             let undos: Vec<_> = plan.steps.iter().take(reached).filter_map(|s| s.undo.clone()).collect();
             let undos: Vec<_> = undos.into_iter().chain(half_done(plan, failure)).collect();
@@ -63,7 +68,10 @@ pub fn perform(
 /// What takes back the row that failed itself. A directory that could not be made is somebody else's: to
 /// undo it would remove, or kill, another container. Of a clone it is not known how far it got.
 fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
-    let (Failure::Row(row, ..) | Failure::Stopped(row) | Failure::ChildDied(row)) = failure;
+    let (Failure::Row(row, ..)
+    | Failure::Stopped(row)
+    | Failure::Interrupted(row, _)
+    | Failure::ChildDied(row)) = failure;
     let step = plan.steps.get(row)?;
     let made = match (&step.action, failure) {
         (Action::StateDir { .. }, Failure::Row(_, _, call)) => !matches!(call, Call::Mkdir | Call::Injected),
@@ -90,6 +98,7 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
     }
     match failure {
         Failure::Stopped(row) => Error::Stopped(row + 1),
+        Failure::Interrupted(_, signal) => Error::Interrupted(signal),
         Failure::ChildDied(row) => {
             let how = match undo.exit {
                 Some(process::Exit::Signal(s)) => {
@@ -172,6 +181,9 @@ fn wait_for_turn(
     from: usize,
 ) -> std::result::Result<Option<usize>, Failure> {
     loop {
+        if let Some(signal) = interrupted(cx) {
+            return Err(Failure::Interrupted(from, signal));
+        }
         match Baton::receive(cx.baton) {
             Ok(Some(b)) if b.pid == ASK => {
                 let row = b.next as usize;
@@ -205,6 +217,24 @@ fn wait_for_turn(
             Ok(None) if plan.steps[from..].iter().all(|s| s.actor == Actor::Init) => return Ok(None),
             Ok(None) => return Err(Failure::ChildDied(from)),
             Err(e) => return Err(Failure::Row(from, e, Call::Baton)),
+        }
+    }
+}
+
+/// Waits until the baton's socket has something; a signal that would end the launcher comes first only
+/// if the socket has nothing.
+fn interrupted(cx: &Cx) -> Option<i32> {
+    if cx.signals < 0 {
+        return None;
+    }
+    loop {
+        let [baton, signals] = process::poll_in([cx.baton, cx.signals]).ok()?;
+        if baton || !signals {
+            return None;
+        }
+        let signal = process::next_signal(cx.signals)?;
+        if super::supervise::DEADLY.contains(&signal) {
+            return Some(signal);
         }
     }
 }

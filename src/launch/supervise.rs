@@ -27,7 +27,7 @@ const SIGNALS: [i32; 14] = [
 ];
 
 /// Signals whose default action ends a process: pid 1 of a pid namespace is spared it (pid_namespaces(7)).
-const DEADLY: [i32; 10] = [
+pub const DEADLY: [i32; 10] = [
     libc::SIGINT,
     libc::SIGTERM,
     libc::SIGHUP,
@@ -51,6 +51,11 @@ impl Supervisor {
     pub fn new() -> Result<Self> {
         let signals = process::signalfd(&SIGNALS).map_err(|e| Error::os("signalfd", "", e))?;
         Ok(Supervisor { signals, saved: None })
+    }
+
+    /// The signalfd(2), for waits before the program runs.
+    pub fn signals(&self) -> RawFd {
+        self.signals
     }
 
     /// Waits for the container process to end; `pty` is its terminal's master end.

@@ -231,7 +231,9 @@ impl Action {
             A::FindProgram { .. } => {
                 "looked up as the container's user inside the container, so that create can say what is wrong"
             }
-            A::CloseFds { .. } => "no descriptor of the host is left open in the container, nor while paths are looked up in it (CVE-2024-21626)",
+            A::CloseFds { .. } => {
+                "no descriptor of the host is left open in the container, nor while paths are looked up in it (CVE-2024-21626)"
+            }
             A::AwaitStart { .. } => {
                 "created, not started: everything is in place but the program (runtime.md, start)"
             }

@@ -110,10 +110,8 @@ pub struct Input<'a> {
     pub rootfs: &'a Path,
     /// The container's state directory.
     pub state_dir: &'a Path,
-    /// `state.json`.
-    pub state: &'a [u8],
-    /// The state that hooks read on stdin.
-    pub hook_state: &'a serde_json::Value,
+    /// What `state.json` will hold, and hooks are told.
+    pub state: &'a crate::state::State,
     /// cgroups and limits.
     pub cgroups: &'a Layout,
     /// seccomp filters in the order of loading.
@@ -179,13 +177,14 @@ impl Builder<'_> {
             } else {
                 "created"
             };
-        let mut state = self.input.hook_state.clone();
+        let mut state = self.input.state.for_hooks();
         state["status"] = status.into();
         Rc::new(HookRun {
             hooks: hooks.to_vec(),
             state,
             bundle: self.input.bundle.to_path_buf(),
             namespaces: namespaces(self.input.config),
+            container: (kind == HookKind::StartContainer).then(|| Rc::new(self.input.state.clone())),
         })
     }
 }
@@ -240,6 +239,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             proc: b.proc.clone(),
             personality: input.config.personality,
             keyring: (!input.options.no_new_keyring).then_some(input.id),
+            program: None,
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
             die_with_runtime: input.options.die_with_runtime,

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{Builder, cjoin, part, state_undo, text};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hooks::HookKind;
 use crate::idmap::map_text;
 use crate::plan::action::{Action, SetAttr};
@@ -28,7 +28,9 @@ impl Builder<'_> {
         let file = Action::StateFile {
             dir: path,
             name: cstring("state", files::STATE)?,
-            bytes: Rc::new(self.input.state.to_vec()),
+            bytes: Rc::new(
+                serde_json::to_vec(self.input.state).map_err(|e| Error::msg(format!("state: {e}")))?,
+            ),
         };
         self.plan.push(Runtime, part::STATE, file);
         Ok(())

@@ -30,6 +30,8 @@ pub(super) struct Tail<'a> {
     pub personality: Option<u64>,
     /// Name of the new session keyring; `None`: keep the caller's.
     pub keyring: Option<&'a str>,
+    /// What is executed, where that is not `process.args[0]`.
+    pub program: Option<&'a Path>,
     pub filters: &'a [Filter],
     pub preserve_fds: u32,
     pub die_with_runtime: bool,
@@ -70,7 +72,10 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     if t.die_with_runtime {
         plan.push(Init, part::DROP, Action::DieWithRuntime);
     }
-    let candidates = Rc::new(candidates(process)?);
+    let candidates = Rc::new(match t.program {
+        Some(path) => vec![cpath(path)?],
+        None => candidates(process)?,
+    });
     plan.push(Init, part::DROP, Action::FindProgram { candidates: candidates.clone() });
     if let Some(c) = &t.created {
         plan.push(Runtime, part::CREATED, Action::Created { from: c.from.clone(), to: c.to.clone() });
@@ -188,6 +193,8 @@ pub struct ExecInput<'a> {
     pub namespaces: u64,
     /// The new process.
     pub process: &'a Process,
+    /// What is executed, where that is not `process.args[0]`.
+    pub program: Option<&'a Path>,
     /// The container's cgroup v2 group.
     pub cgroup_v2: Option<&'a Path>,
     /// The container's cgroup v1 groups.
@@ -248,9 +255,10 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             proc,
             personality: None,
             keyring: (!input.options.no_new_keyring).then_some(input.id),
+            program: input.program,
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
-            die_with_runtime: false,
+            die_with_runtime: input.options.die_with_runtime,
             may_set_groups: true,
             created: None,
             start_hooks: None,
