@@ -17,6 +17,9 @@ impl Action {
             A::Fifo { .. } => {
                 "create and start are two commands; the container waits on this pipe in between (runtime.md, start)"
             }
+            A::CgroupParent { .. } => {
+                "a group that the container's path passes through; others may share it, so it stays (cgroups(7))"
+            }
             A::CgroupDir { .. } => {
                 "limits belong to a cgroup; one per container, so its usage is counted alone (cgroups(7))"
             }
@@ -231,7 +234,9 @@ impl Action {
             A::FindProgram { .. } => {
                 "looked up as the container's user inside the container, so that create can say what is wrong"
             }
-            A::CloseFds { .. } => "no descriptor of the host is left open in the container, nor while paths are looked up in it (CVE-2024-21626)",
+            A::CloseFds { .. } => {
+                "no descriptor of the host is left open in the container, nor while paths are looked up in it (CVE-2024-21626)"
+            }
             A::AwaitStart { .. } => {
                 "created, not started: everything is in place but the program (runtime.md, start)"
             }
@@ -255,10 +260,7 @@ impl Action {
             A::StateDir { .. } => vec!["mkdirat", "openat", "flock"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
-            A::CgroupDir { parents, .. } => {
-                let again = if parents.is_empty() { 0 } else { parents.len() + 1 };
-                [vec!["mkdirat"], vec!["mkdirat?"; again]].concat()
-            }
+            A::CgroupParent { .. } | A::CgroupDir { .. } => vec!["mkdirat"],
             A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
                 vec!["openat", "write", "close"]
             }
@@ -381,7 +383,10 @@ impl Action {
             A::FindProgram { candidates } => {
                 candidates.iter().flat_map(|_| ["newfstatat?", "faccessat2?"]).collect()
             }
-            A::CloseFds { .. } => vec!["close_range"],
+            // The slots; the gaps between the descriptors that are needed; the rest; and those marked.
+            A::CloseFds { needed, .. } => {
+                [vec!["close*"], vec!["close_range?"; needed.len() + 1], vec!["close_range"; 2]].concat()
+            }
             A::AwaitStart { .. } => vec!["read"],
             A::Seccomp { .. } => vec!["seccomp"],
             A::Exec { .. } => vec!["execve"],
