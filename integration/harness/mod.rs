@@ -21,6 +21,7 @@ pub mod leaks;
 pub mod needs;
 pub mod process;
 pub mod sandbox;
+pub mod strace;
 
 use std::cell::RefCell;
 use std::process::ExitCode;

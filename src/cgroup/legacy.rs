@@ -70,16 +70,21 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
             below(&tree.mount, &tree.own).join(wanted)
         };
         let missing = missing_parents(&tree.mount, &path);
-        let mut all = Vec::new();
+        let (mut all, mut enable) = (Vec::new(), Vec::new());
         if tree.controllers.iter().any(|c| c == "cpuset") {
-            all.extend(cpuset_inherited(&path, request.resources));
+            let inherited = cpuset_inherited(&path);
+            for parent in &missing {
+                enable.extend(inherited.iter().map(|(file, value)| (parent.join(file), value.clone())));
+            }
+            // The config's own value comes in `mine`.
+            all.extend(inherited.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f)));
         }
         all.extend(mine);
         groups.push(Group {
             controllers: tree.controllers.clone(),
             path,
             missing,
-            enable: Vec::new(),
+            enable,
             writes: all,
             v2: false,
         });
@@ -130,13 +135,10 @@ fn take(writes: &mut Vec<Write>, controller: &str) -> Vec<(String, String)> {
 }
 
 /// A new cpuset group is empty and takes no process; it gets what its nearest existing ancestor has.
-fn cpuset_inherited(path: &Path, resources: &Resources) -> Vec<(String, String)> {
+fn cpuset_inherited(path: &Path) -> Vec<(String, String)> {
     let Some(existing) = path.ancestors().skip(1).find(|p| p.exists()) else { return Vec::new() };
     ["cpuset.cpus", "cpuset.mems"]
         .iter()
-        .filter(
-            |f| if f.ends_with("cpus") { resources.cpu.cpus.is_none() } else { resources.cpu.mems.is_none() },
-        )
         .filter_map(|f| {
             let value = std::fs::read_to_string(existing.join(f)).ok()?;
             Some(((*f).to_string(), value.trim_end().to_string()))

@@ -122,7 +122,8 @@ pub struct Group {
     pub path: PathBuf,
     /// Ancestors that do not exist yet, outermost first.
     pub missing: Vec<PathBuf>,
-    /// `cgroup.subtree_control` writes that ancestors need, outermost first.
+    /// What ancestors need, outermost first: on v2 `cgroup.subtree_control`, in a v1 cpuset tree the
+    /// cpus and memory nodes of those that are made (they start empty, and a child can have no more).
     pub enable: Vec<(PathBuf, String)>,
     /// Limits in the order in which they must be written: (file name, value).
     pub writes: Vec<(String, String)>,

@@ -31,7 +31,12 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
-        A::CgroupDir { path, parents } => cgroup_dir(cx, path, parents),
+        // Another container that shares the parent may have made it meanwhile.
+        A::CgroupParent { path } => match at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)) {
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        },
+        A::CgroupDir { path } => at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)),
         A::CgroupEnable { path, value } | A::CgroupWrite { path, value } => write_file(cx, path, value),
         A::CgroupOpen { path, to } => {
             let fd =
@@ -96,22 +101,6 @@ fn replace_file(cx: &mut Cx, temp: &CStr, path: &CStr, bytes: &[u8]) -> Done {
     fs::close(fd);
     written?;
     at(cx, Call::Rename, fs::renameat(libc::AT_FDCWD, temp, libc::AT_FDCWD, path))
-}
-
-/// The container's cgroup; parents that are missing are made too and stay, as systemd's and runc's do.
-fn cgroup_dir(cx: &mut Cx, path: &CStr, parents: &[std::ffi::CString]) -> Done {
-    cx.call = Call::Mkdir;
-    match fs::mkdirat(libc::AT_FDCWD, path, 0o755) {
-        Err(Errno::ENOENT) => {}
-        other => return other,
-    }
-    for parent in parents {
-        match fs::mkdirat(libc::AT_FDCWD, parent, 0o755) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    fs::mkdirat(libc::AT_FDCWD, path, 0o755)
 }
 
 /// Rows of the runtime that act on the child from outside.

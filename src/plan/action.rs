@@ -66,9 +66,11 @@ pub enum Action {
         path: CString,
         to: Slot,
     },
+    CgroupParent {
+        path: CString,
+    },
     CgroupDir {
         path: CString,
-        parents: Vec<CString>,
     },
     CgroupEnable {
         path: CString,

@@ -76,7 +76,8 @@ impl Display for Action {
                 write!(f, "write({}/{}, {} bytes) rename", show(dir), show(name), bytes.len())
             }
             A::Fifo { path, to } => write!(f, "mkfifo({:?}) open -> {to}", show(path)),
-            A::CgroupDir { path, .. } => write!(f, "mkdir({:?})", show(path)),
+            A::CgroupParent { path } => write!(f, "mkdir({:?}) or it exists", show(path)),
+            A::CgroupDir { path } => write!(f, "mkdir({:?})", show(path)),
             A::CgroupEnable { path, value: v } | A::CgroupWrite { path, value: v } => {
                 write!(f, "write({}, {})", show(path), value(v))
             }

@@ -17,6 +17,9 @@ impl Action {
             A::Fifo { .. } => {
                 "create and start are two commands; the container waits on this pipe in between (runtime.md, start)"
             }
+            A::CgroupParent { .. } => {
+                "a group that the container's path passes through; others may share it, so it stays (cgroups(7))"
+            }
             A::CgroupDir { .. } => {
                 "limits belong to a cgroup; one per container, so its usage is counted alone (cgroups(7))"
             }
@@ -247,14 +250,17 @@ impl Action {
         }
     }
 
-    /// The system calls this row makes, in order; `?` may be left out, `*` may come any number of times.
+    /// The system calls this row makes, in order: `?` may be left out, `*` may come any number of times,
+    /// `a|b*` is any of these any number of times, `*` alone is anything (hooks are other people's programs).
+    ///
+    /// The order test holds this table against strace, so it is what happens, not what was meant.
     pub fn calls(&self) -> Vec<&'static str> {
         use Action as A;
         match self {
             A::StateDir { .. } => vec!["mkdirat", "openat", "flock"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
-            A::CgroupDir { .. } => vec!["mkdirat*"],
+            A::CgroupParent { .. } | A::CgroupDir { .. } => vec!["mkdirat"],
             A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
                 vec!["openat", "write", "close"]
             }
@@ -264,7 +270,8 @@ impl Action {
             A::OpenTree { .. } => vec!["open_tree"],
             A::OpenPidfd { .. } => vec!["pidfd_open"],
             A::TimeOffsets { .. } => vec!["unshare", "openat", "write", "close"],
-            A::Spawn { .. } => vec!["socketpair", "clone3", "close?"],
+            // The first call counts this process's threads in /proc/self/task.
+            A::Spawn { .. } => vec!["newfstatat", "socketpair", "clone3", "close"],
             A::SpawnSibling { .. } => vec!["clone3"],
             A::JoinNs { .. } => vec!["setns"],
             A::RecordPid { .. } => vec!["openat", "read", "close", "openat", "write", "close", "renameat"],
@@ -276,7 +283,8 @@ impl Action {
             A::Created { .. } => vec!["renameat"],
             A::CleanSignals => vec!["rt_sigaction", "rt_sigprocmask"],
             A::NewSession => vec!["setsid"],
-            A::BecomeRoot { .. } => vec!["setgroups?", "setresgid", "setresuid"],
+            A::BecomeRoot { keep_groups: true } => vec!["setresgid", "setresuid"],
+            A::BecomeRoot { keep_groups: false } => vec!["setgroups", "setresgid", "setresuid"],
             A::Undumpable | A::KeepCaps | A::NoNewPrivs => vec!["prctl"],
             A::DieWithRuntime => vec!["prctl", "poll"],
             A::NewCgroupNs => vec!["unshare"],
@@ -284,61 +292,86 @@ impl Action {
             A::SetDomainname { .. } => vec!["setdomainname"],
             A::LoopbackUp => vec!["socket", "ioctl", "close"],
             A::Propagation { .. } | A::RootAttr { .. } => vec!["mount_setattr"],
-            _ => self.calls_inside(),
+            _ => self.calls_mounts(),
         }
     }
 
-    fn calls_inside(&self) -> Vec<&'static str> {
+    fn calls_mounts(&self) -> Vec<&'static str> {
+        use super::action::TargetKind;
         use Action as A;
-        /// In-root resolution, and what making a missing target may take.
-        const RESOLVE: [&str; 7] =
-            ["openat2*", "newfstatat*", "readlinkat*", "mkdirat*", "openat*", "openat2*", "close*"];
-        let with = |before: &[&'static str], after: &[&'static str]| [before, &RESOLVE, after].concat();
+        /// In-root resolution: found at once, or walked and made one component at a time.
+        const RESOLVE: [&str; 2] = ["openat2", "openat2|newfstatat|readlinkat|mkdirat|openat|close*"];
+        let asks = |kind: TargetKind| (kind == TargetKind::AsSource).then_some("newfstatat");
         match self {
             A::AttachRoot { .. } => vec!["move_mount"],
-            A::MakeTarget { .. } | A::OpenDir { .. } | A::MakeCwd { .. } => {
-                with(&[], &["fchownat?", "close*"])
-            }
-            A::MountFs { data, after, target, .. } => {
+            A::OpenDir { .. } => RESOLVE.to_vec(),
+            A::MakeTarget { .. } => [&RESOLVE[..], &["close"]].concat(),
+            A::MakeCwd { .. } => [&["openat2"], &RESOLVE[1..], &["fchownat?", "close"]].concat(),
+            A::MountFs { data, after, target, keep, .. } => {
                 let mut calls = vec!["fsopen"];
                 calls.extend(data.iter().map(|_| "fsconfig"));
                 calls.extend(["fsconfig", "fsmount", "close"]);
                 calls.extend(after.iter().map(|_| "mount_setattr"));
                 if target.is_some() {
-                    calls = [&calls[..], &RESOLVE, &["move_mount", "close*"]].concat();
+                    calls.extend(RESOLVE.iter().chain(&["move_mount", "close"]));
                 }
+                calls.extend(keep.is_none().then_some("close"));
                 calls
             }
-            A::MoveTree { before, .. } => {
-                let mut calls = vec!["newfstatat?"];
+            A::MoveTree { before, target, .. } => {
+                let mut calls: Vec<_> = asks(target.kind).into_iter().collect();
                 calls.extend(before.iter().map(|_| "mount_setattr"));
-                [&calls[..], &RESOLVE, &["move_mount", "close*"]].concat()
+                calls.extend(RESOLVE.iter().chain(&["move_mount", "close", "close"]));
+                calls
             }
             A::Remount { changes, .. } => {
-                with(&[], &vec!["mount_setattr"; changes.len()]).into_iter().chain(["close"]).collect()
+                [vec!["openat2"], vec!["mount_setattr"; changes.len()], vec!["close"]].concat()
             }
-            A::DeviceNode { .. } => {
-                vec!["openat2?", "mkdirat?", "close?", "mknodat", "fchmodat", "fchownat?"]
+            A::DeviceNode { parent, uid, gid, .. } => {
+                let mut calls = if parent.is_some() { RESOLVE.to_vec() } else { Vec::new() };
+                calls.extend(["mknodat", "newfstatat?", "fchmodat"]);
+                calls.extend(((*uid, *gid) != (0, 0)).then_some("fchownat"));
+                calls.extend(parent.is_some().then_some("close"));
+                calls
             }
             A::Symlink { .. } => vec!["symlinkat"],
             A::OpenNull { .. } => vec!["openat", "newfstatat"],
-            A::EmptyDir { .. } => vec!["fsopen", "fsconfig*", "fsmount", "close"],
-            A::Mask { .. } => vec!["openat2", "newfstatat?", "open_tree?", "move_mount?", "close*"],
+            A::EmptyDir { .. } => vec!["fsopen", "fsconfig", "fsconfig", "fsconfig", "fsmount", "close"],
+            // What is not there needs no mask, and the first directory takes the mount itself.
+            A::Mask { .. } => vec!["openat2", "newfstatat?", "open_tree?", "move_mount?", "close?", "close?"],
             A::ReadonlyPath { .. } => {
-                vec!["openat2", "open_tree?", "mount_setattr?", "move_mount?", "close*"]
+                vec!["openat2", "open_tree?", "mount_setattr?", "move_mount?", "close?", "close?"]
             }
-            A::Pty { .. } => vec!["openat2", "ioctl", "ioctl", "ioctl?", "fchownat"],
-            A::SendPty { .. } => vec!["sendmsg"],
-            A::ConsoleMount { .. } => with(&["open_tree"], &["move_mount", "close*"]),
-            A::Sysctl { .. } | A::ExecLabel { .. } => vec!["openat2", "write", "close"],
+            A::ConsoleMount { target, .. } => {
+                let mut calls = vec!["open_tree"];
+                calls.extend(asks(target.kind));
+                calls.extend(RESOLVE.iter().chain(&["move_mount", "close", "close"]));
+                calls
+            }
             A::Pivot { .. } => vec!["fchdir", "pivot_root", "umount2"],
             A::Chroot { .. } => vec!["fchdir", "chroot"],
+            _ => self.calls_tail(),
+        }
+    }
+
+    fn calls_tail(&self) -> Vec<&'static str> {
+        use Action as A;
+        match self {
+            // Unlock the pty, open its peer, set its size.
+            A::Pty { size, .. } => {
+                let set = size.map(|_| "ioctl");
+                ["openat2", "ioctl", "ioctl"].into_iter().chain(set).chain(["fchownat"]).collect()
+            }
+            A::SendPty { .. } => vec!["sendmsg", "close", "close"],
+            A::Sysctl { .. } | A::ExecLabel { .. } => vec!["openat2", "write", "close"],
             A::TakeTty { .. } => vec!["ioctl", "dup2", "dup2", "dup2"],
             A::Scheduler(_) => vec!["sched_setattr"],
             A::IoPriority { .. } => vec!["ioprio_set"],
             A::Personality { .. } => vec!["personality"],
             A::Keyring { .. } => vec!["keyctl"],
-            A::Bounding { .. } | A::Ambient { .. } => vec!["prctl*"],
+            // One for each capability that the kernel knows and that is not kept.
+            A::Bounding { .. } => vec!["prctl*"],
+            A::Ambient { caps } => vec!["prctl"; 1 + caps.len()],
             A::SetGroups { .. } => vec!["setgroups"],
             A::SetGid { .. } => vec!["setresgid"],
             A::SetUid { .. } => vec!["setresuid"],
@@ -346,8 +379,14 @@ impl Action {
             A::Caps { .. } => vec!["capset"],
             A::VerifyCreds { .. } => vec!["getresuid", "getresgid", "capget"],
             A::ChangeDir { .. } => vec!["chdir", "getcwd"],
-            A::FindProgram { .. } => vec!["newfstatat*", "faccessat2*", "newfstatat*", "faccessat2*"],
-            A::CloseFds { .. } => vec!["close_range"],
+            // The first candidate that is there and may be executed ends the search.
+            A::FindProgram { candidates } => {
+                candidates.iter().flat_map(|_| ["newfstatat?", "faccessat2?"]).collect()
+            }
+            // The slots; the gaps between the descriptors that are needed; the rest; and those marked.
+            A::CloseFds { needed, .. } => {
+                [vec!["close*"], vec!["close_range?"; needed.len() + 1], vec!["close_range"; 2]].concat()
+            }
             A::AwaitStart { .. } => vec!["read"],
             A::Seccomp { .. } => vec!["seccomp"],
             A::Exec { .. } => vec!["execve"],

@@ -39,17 +39,19 @@ impl Builder<'_> {
     /// The container's groups and their limits.
     pub(super) fn cgroups(&mut self) -> Result<()> {
         for group in &self.input.cgroups.groups {
-            let parents = group.missing.iter().map(|p| cpath(p)).collect::<Result<Vec<_>>>()?;
-            // Controllers are handed down before the group exists, so that its files do.
+            // What ancestors must be told comes before the group exists, so that its files do.
             for (file, value) in &group.enable {
-                if file.parent().is_some_and(|p| group.missing.iter().any(|m| m == p)) {
-                    continue;
+                if !group.missing.iter().any(|m| file.starts_with(m)) {
+                    self.cgroup_enable(file, value)?;
                 }
-                let enable = Action::CgroupEnable { path: cpath(file)?, value: value.clone().into_bytes() };
-                self.plan.push(Runtime, part::CGROUP, enable);
             }
-            self.enable_below_missing(group)?;
-            let dir = Action::CgroupDir { path: cpath(&group.path)?, parents };
+            for parent in &group.missing {
+                self.plan.push(Runtime, part::CGROUP, Action::CgroupParent { path: cpath(parent)? });
+                for (file, value) in group.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
+                    self.cgroup_enable(file, value)?;
+                }
+            }
+            let dir = Action::CgroupDir { path: cpath(&group.path)? };
             self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
             for (file, value) in &group.writes {
                 let write = Action::CgroupWrite {
@@ -62,17 +64,9 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Parents that do not exist yet are made one by one, each handing controllers to the next.
-    fn enable_below_missing(&mut self, group: &crate::cgroup::Group) -> Result<()> {
-        for parent in &group.missing {
-            let Some((file, value)) = group.enable.iter().find(|(f, _)| f.parent() == Some(parent)) else {
-                continue;
-            };
-            let made = Action::CgroupDir { path: cpath(parent)?, parents: Vec::new() };
-            self.plan.push(Runtime, part::CGROUP, made);
-            let enable = Action::CgroupEnable { path: cpath(file)?, value: value.clone().into_bytes() };
-            self.plan.push(Runtime, part::CGROUP, enable);
-        }
+    fn cgroup_enable(&mut self, file: &std::path::Path, value: &str) -> Result<()> {
+        let enable = Action::CgroupEnable { path: cpath(file)?, value: value.as_bytes().to_vec() };
+        self.plan.push(Runtime, part::CGROUP, enable);
         Ok(())
     }
 
