@@ -10,6 +10,7 @@
 
 use std::process::ExitCode;
 
+mod attacks;
 mod harness;
 mod selftest;
 
@@ -17,6 +18,6 @@ fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
     // Two at once find what disturbs its neighbour; more only compete for cpus and make timings loose.
     args.test_threads.get_or_insert(2);
-    let trials = [selftest::tests()];
+    let trials = [selftest::tests(), attacks::tests()];
     harness::finish(&args, trials.into_iter().flatten().collect())
 }
