@@ -11,6 +11,7 @@
 use std::process::ExitCode;
 
 mod apparmor;
+mod attacks;
 mod harness;
 mod order;
 mod plan;
@@ -24,5 +25,6 @@ fn main() -> ExitCode {
     trials.extend(plan::tests());
     trials.extend(order::tests());
     trials.extend(apparmor::tests());
+    trials.extend(attacks::tests());
     harness::finish(&args, trials)
 }

@@ -329,8 +329,9 @@ impl Action {
             }
             A::DeviceNode { parent, uid, gid, .. } => {
                 let mut calls = if parent.is_some() { RESOLVE.to_vec() } else { Vec::new() };
-                calls.extend(["mknodat", "newfstatat?", "fchmodat"]);
+                calls.extend(["umask", "mknodat", "umask", "openat", "newfstatat"]);
                 calls.extend(((*uid, *gid) != (0, 0)).then_some("fchownat"));
+                calls.push("close");
                 calls.extend(parent.is_some().then_some("close"));
                 calls
             }
@@ -338,7 +339,15 @@ impl Action {
             A::OpenNull { .. } => vec!["openat", "newfstatat"],
             A::EmptyDir { .. } => vec!["fsopen", "fsconfig", "fsconfig", "fsconfig", "fsmount", "close"],
             // What is not there needs no mask, and the first directory takes the mount itself.
-            A::Mask { .. } => vec!["openat2", "newfstatat?", "open_tree?", "move_mount?", "close?", "close?"],
+            A::Mask { .. } => vec![
+                "openat2",
+                "newfstatat?",
+                "open_tree?",
+                "mount_setattr?",
+                "move_mount?",
+                "close?",
+                "close?",
+            ],
             A::ReadonlyPath { .. } => {
                 vec!["openat2", "open_tree?", "mount_setattr?", "move_mount?", "close?", "close?"]
             }
