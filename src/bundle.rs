@@ -112,12 +112,13 @@ const MAX_PASSWD: u64 = 1 << 20;
 fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
     let path = CString::new("etc/passwd").ok()?;
     let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
-    let fd =
-        fs::openat2(rootfs, &path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0, resolve).ok()?;
-    let file = std::fs::File::from(fs::own(fd));
-    if !file.metadata().ok()?.is_file() {
+    // Looked at first, opened then: to open a device (a watchdog, a tape) is to act on it.
+    let found = fs::own(fs::openat2(rootfs, &path, libc::O_PATH, 0, resolve).ok()?);
+    let st = fs::fstatat(found.as_raw_fd(), c"").ok()?;
+    if st.st_mode & libc::S_IFMT != libc::S_IFREG {
         return None;
     }
+    let file = std::fs::File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
     let mut text = Vec::new();
     file.take(MAX_PASSWD).read_to_end(&mut text).ok()?;
     String::from_utf8_lossy(&text).lines().find_map(|line| {

@@ -205,10 +205,13 @@ impl Container {
     pub fn lock(&self) -> Result<OwnedFd> {
         let fd = open_dir(&self.dir).map_err(|_| StateError::NotFound)?;
         fs::lock(fd.as_raw_fd()).map_err(|e| Error::os("flock", self.dir.display(), e))?;
-        if !self.dir.exists() {
-            return Err(StateError::NotFound.into());
+        // Removed meanwhile, and perhaps made anew by another create: that is another container.
+        let same = |a: libc::stat, b: libc::stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+        let path = cpath(&self.dir)?;
+        match (fs::fstatat(fd.as_raw_fd(), c""), fs::fstatat(libc::AT_FDCWD, &path)) {
+            (Ok(locked), Ok(named)) if same(locked, named) => Ok(fd),
+            _ => Err(StateError::NotFound.into()),
         }
-        Ok(fd)
     }
 }
 

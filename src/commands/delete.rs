@@ -37,6 +37,8 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
 /// Kills what is left of a container and removes every trace of it, then runs its poststop hooks.
 pub fn destroy(container: &Container) -> Undone {
     let child = container.process().and_then(|pid| Some((pid, process::pidfd_open(pid).ok()?)));
+    // Between the two the pid could have become another process's; the descriptor stays with its own.
+    let child = child.filter(|(pid, _)| container.process() == Some(*pid));
     // Where the runtime died before the state was written, the directory is all there is.
     let undos = match &container.state {
         Some(state) => state.undo.clone(),

@@ -26,6 +26,10 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         Status::Running | Status::Paused => return Err(wrong("cannot start an already running container")),
     }
     let pid = container.process().ok_or_else(|| Error::msg("the container process is gone"))?;
+    if state.shares_host_root && !state.hooks.start_container.is_empty() {
+        // The hook's program is the rootfs's, and runs as a child of this one.
+        crate::launch::seal::seal()?;
+    }
     if let Err(e) = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created")
         .run(HookKind::StartContainer, pid)
     {

@@ -242,21 +242,26 @@ fn device_node(action: &Action, cx: &mut Cx) -> Done {
         let slash = path.to_bytes().iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
         name = CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slash..]).map_err(|_| Errno::EINVAL)?;
     }
-    match at(cx, Call::Mknod, fs::mknodat(dir, name, *mode, *dev)) {
-        // The rootfs brings a node: fine if it is that device, else refused.
-        Err(Errno::EEXIST) => {
-            let st = at(cx, Call::Stat, fs::fstatat(dir, name))?;
-            if st.st_mode & libc::S_IFMT != mode & libc::S_IFMT || st.st_rdev != *dev {
-                cx.call = Call::NotThatDevice;
-                return Err(Errno::EEXIST);
-            }
-        }
-        other => other?,
+    // The mode is given once and for all: a chmod(2) by name could hit a link that was put there meanwhile.
+    let umask = fs::umask(0);
+    let made = at(cx, Call::Mknod, fs::mknodat(dir, name, *mode, *dev));
+    fs::umask(umask);
+    let made = match made {
+        Err(Errno::EEXIST) => false,
+        other => other.map(|()| true)?,
+    };
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let node = at(cx, Call::Open, fs::openat(dir, name, flags, 0))?;
+    let st = at(cx, Call::Stat, fs::fstatat(node, c""))?;
+    // A node that the rootfs brings is fine, as it is, if it is that device.
+    if st.st_mode & libc::S_IFMT != mode & libc::S_IFMT || st.st_rdev != *dev {
+        cx.call = Call::NotThatDevice;
+        return Err(Errno::EEXIST);
     }
-    at(cx, Call::Chmod, fs::fchmodat_nofollow(dir, name, mode & 0o7777))?;
-    if (*uid, *gid) != (0, 0) {
-        at(cx, Call::Chown, fs::fchownat(dir, name, *uid, *gid))?;
+    if made && (*uid, *gid) != (0, 0) {
+        at(cx, Call::Chown, fs::fchownat(node, c"", *uid, *gid))?;
     }
+    fs::close(node);
     if parent.is_some() {
         fs::close(dir);
     }
@@ -279,12 +284,23 @@ fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) -> Don
     } else {
         let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
         let tree = at(cx, Call::OpenTree, mount::open_tree(if dir { empty } else { null }, c"", flags))?;
+        // It is the host's /dev/null: mode, owner and times must not be changed through the mask.
+        set_attrs(cx, tree, &[SetAttr { recursive: false, attr: SHOWN_DEVICE }])?;
         at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
         fs::close(tree);
     }
     fs::close(place);
     Ok(())
 }
+
+/// For a device node of the host that is shown inside: a read-only mount keeps the node as it is, and
+/// reading and writing the device itself is not affected by it.
+const SHOWN_DEVICE: MountAttr = MountAttr {
+    attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+    attr_clr: 0,
+    propagation: 0,
+    userns_fd: 0,
+};
 
 fn readonly_path(cx: &mut Cx, root: RawFd, path: &CStr) -> Done {
     let place = match at(cx, Call::OpenIn, open_existing(root, path)) {

@@ -231,7 +231,9 @@ impl Action {
             A::FindProgram { .. } => {
                 "looked up as the container's user inside the container, so that create can say what is wrong"
             }
-            A::CloseFds { .. } => "no descriptor of the host is left open in the container, nor while paths are looked up in it (CVE-2024-21626)",
+            A::CloseFds { .. } => {
+                "no descriptor of the host is left open in the container, nor while paths are looked up in it (CVE-2024-21626)"
+            }
             A::AwaitStart { .. } => {
                 "created, not started: everything is in place but the program (runtime.md, start)"
             }
@@ -316,12 +318,25 @@ impl Action {
                 with(&[], &vec!["mount_setattr"; changes.len()]).into_iter().chain(["close"]).collect()
             }
             A::DeviceNode { .. } => {
-                vec!["openat2?", "mkdirat?", "close?", "mknodat", "fchmodat", "fchownat?"]
+                vec![
+                    "openat2?",
+                    "mkdirat?",
+                    "close?",
+                    "umask",
+                    "mknodat",
+                    "umask",
+                    "openat",
+                    "newfstatat",
+                    "fchownat?",
+                    "close*",
+                ]
             }
             A::Symlink { .. } => vec!["symlinkat"],
             A::OpenNull { .. } => vec!["openat", "newfstatat"],
             A::EmptyDir { .. } => vec!["fsopen", "fsconfig*", "fsmount", "close"],
-            A::Mask { .. } => vec!["openat2", "newfstatat?", "open_tree?", "move_mount?", "close*"],
+            A::Mask { .. } => {
+                vec!["openat2", "newfstatat?", "open_tree?", "mount_setattr?", "move_mount?", "close*"]
+            }
             A::ReadonlyPath { .. } => {
                 vec!["openat2", "open_tree?", "mount_setattr?", "move_mount?", "close*"]
             }
@@ -345,7 +360,7 @@ impl Action {
             A::VerifyCreds { .. } => vec!["getresuid", "getresgid", "capget"],
             A::ChangeDir { .. } => vec!["chdir", "getcwd"],
             A::FindProgram { .. } => vec!["newfstatat*", "faccessat2*", "newfstatat*", "faccessat2*"],
-            A::CloseFds { .. } => vec!["close_range"],
+            A::CloseFds { .. } => vec!["close*", "close_range*"],
             A::AwaitStart { .. } => vec!["read"],
             A::Seccomp { .. } => vec!["seccomp"],
             A::Exec { .. } => vec!["execve"],

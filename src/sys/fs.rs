@@ -97,12 +97,6 @@ pub fn fchownat(dir: RawFd, path: &CStr, uid: u32, gid: u32) -> Result<()> {
     check(unsafe { libc::fchownat(dir, path.as_ptr(), uid, gid, flags) }.into()).map(drop)
 }
 
-/// fchmodat(2) of an entry that was just made or proved to be a device: never a link, so none is followed.
-pub fn fchmodat_nofollow(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
-    // SAFETY: `path` is NUL-terminated and outlives the call. The raw call: libc's wrapper opens /proc.
-    check(unsafe { libc::syscall(libc::SYS_fchmodat, dir, path.as_ptr(), mode) }).map(drop)
-}
-
 /// stat(2), links followed, from the working directory or an absolute path.
 pub fn stat(path: &CStr) -> Result<libc::stat> {
     // SAFETY: an all-zero `stat` is a valid value of that plain C struct.
@@ -207,10 +201,10 @@ pub fn getcwd(buf: &mut [u8]) -> Result<usize> {
     check(unsafe { libc::syscall(libc::SYS_getcwd, buf.as_mut_ptr(), buf.len()) }).map(|n| n as usize)
 }
 
-/// umask(2), which cannot fail.
-pub fn umask(mask: u32) {
+/// umask(2), which cannot fail; the mask before.
+pub fn umask(mask: u32) -> u32 {
     // SAFETY: no memory is involved.
-    unsafe { libc::umask(mask) };
+    unsafe { libc::umask(mask) }
 }
 
 /// flock(2), exclusive and blocking; released when the descriptor is closed.

@@ -272,7 +272,11 @@ impl Builder<'_> {
             self.plan.push(Init, part::DEV, open);
             let target =
                 Target { root: root.clone(), path: cstring("device", path)?, kind: TargetKind::File };
-            self.plan.push(Init, part::DEV, Action::MoveTree { tree, before: Vec::new(), target });
+            // The node is the host's: nobody inside may change its mode or owner. The device stays writable.
+            let attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+            let attr = MountAttr { attr_set, ..MountAttr::default() };
+            let before = vec![SetAttr { recursive: false, attr }];
+            self.plan.push(Init, part::DEV, Action::MoveTree { tree, before, target });
             return Ok(());
         }
         let format = match kind {
