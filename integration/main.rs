@@ -11,6 +11,7 @@
 use std::process::ExitCode;
 
 mod apparmor;
+mod attacks;
 mod harness;
 mod plan;
 mod selftest;
@@ -19,6 +20,5 @@ fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
     // Two at once find what disturbs its neighbour; more only compete for cpus and make timings loose.
     args.test_threads.get_or_insert(2);
-    let areas = [selftest::tests, plan::tests, apparmor::tests];
+    let areas = [selftest::tests, plan::tests, apparmor::tests, attacks::tests];
     harness::finish(&args, areas.iter().flat_map(|tests| tests()).collect())
-}

@@ -28,6 +28,8 @@ pub enum Need {
     Selinux,
     /// New user namespaces can be made.
     Userns,
+    /// A C compiler that links statically.
+    Cc,
     /// Debug build: the allocator trap exists.
     Debug,
     /// A mark: about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
@@ -50,6 +52,7 @@ impl Need {
             Need::AppArmor => unless(host(|h| h.apparmor), "AppArmor is not enabled in this kernel"),
             Need::Selinux => unless(host(|h| h.selinux), "SELinux is not enabled in this kernel"),
             Need::Userns => unless(*USERNS, "user namespaces cannot be made here"),
+            Need::Cc => unless(*CC, "cc -static does not work here"),
             Need::Debug => unless(cfg!(debug_assertions), "needs a debug build"),
             Need::Oci | Need::Alone => None,
         }
@@ -85,6 +88,13 @@ fn host(fact: fn(&safebox::host::Host) -> bool) -> bool {
 
 static STRACE: LazyLock<bool> = LazyLock::new(|| succeeds("strace", &["-o", "/dev/null", "true"]));
 static USERNS: LazyLock<bool> = LazyLock::new(|| succeeds("unshare", &["--user", "true"]));
+
+static CC: LazyLock<bool> = LazyLock::new(|| {
+    let Ok(dir) = tempfile::tempdir() else { return false };
+    let (source, out) = (dir.path().join("a.c"), dir.path().join("a"));
+    let written = std::fs::write(&source, "int main(void) { return 0; }").is_ok();
+    written && succeeds("cc", &["-static", "-o", &out.to_string_lossy(), &source.to_string_lossy()])
+});
 
 fn succeeds(program: &str, args: &[&str]) -> bool {
     Command::new(program)

@@ -1,0 +1,167 @@
+//! Known attacks on container runtimes: each row of the threat model's table is a test that is red when
+//! its guard is removed. A hostile rootfs, a second container that shares a volume, a process inside.
+
+mod credentials;
+mod descriptors;
+mod links;
+mod races;
+mod runtime;
+mod surface;
+
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use libtest_mimic::Trial;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use sha2::{Digest, Sha256};
+
+use crate::harness::{Output, Sandbox};
+
+/// What no container may print.
+const SECRET: &str = "the-host-s-secret";
+
+pub fn tests() -> Vec<Trial> {
+    let parts = [
+        links::tests(),
+        races::tests(),
+        descriptors::tests(),
+        runtime::tests(),
+        credentials::tests(),
+        surface::tests(),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+/// A tree of the host that no container was given. Dropping it asserts that it is as it was.
+struct Sentinel {
+    dir: PathBuf,
+    _place: tempfile::TempDir,
+    before: Vec<u8>,
+}
+
+impl Sentinel {
+    fn new() -> Self {
+        let place = tempfile::Builder::new().prefix("sentinel-").tempdir().expect("a directory");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(place.path(), mode).expect("chmod");
+        let dir = place.path().canonicalize().expect("a real path").join("sentinel");
+        std::fs::create_dir_all(dir.join("below")).expect("a directory");
+        std::fs::write(dir.join("secret"), SECRET).expect("a file");
+        std::fs::write(dir.join("null"), SECRET).expect("a file");
+        std::fs::write(dir.join("below/passwd"), format!("root:x:0:0::/{SECRET}:/bin/sh\n")).expect("a file");
+        let before = hash_tree(&dir);
+        Sentinel { dir, _place: place, before }
+    }
+
+    /// As `rootfs/NAME`, a link to `to` below the sentinel, whatever was there before.
+    fn link(&self, sb: &Sandbox, name: &str, to: &str) {
+        let place = sb.rootfs().join(name);
+        if place.is_dir() && !place.is_symlink() {
+            std::fs::remove_dir_all(&place).expect("remove");
+        } else if place.symlink_metadata().is_ok() {
+            std::fs::remove_file(&place).expect("remove");
+        }
+        symlink(self.dir.join(to), place).expect("a link");
+    }
+
+    /// What names this tree alone.
+    fn name(&self) -> String {
+        let parent = self.dir.parent().and_then(Path::file_name).expect("a name");
+        parent.to_string_lossy().into_owned()
+    }
+
+    #[track_caller]
+    fn unchanged(&self) {
+        assert_eq!(hash_tree(&self.dir), self.before, "the host's tree was changed");
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.unchanged();
+        }
+    }
+}
+
+/// Names, kinds, modes, owners and contents of everything below `dir`.
+fn hash_tree(dir: &Path) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    let mut todo = vec![dir.to_path_buf()];
+    while let Some(path) = todo.pop() {
+        let meta = path.symlink_metadata().expect("stat");
+        hash.update(format!("{} {:o} {} {}\n", path.display(), meta.mode(), meta.uid(), meta.gid()));
+        if meta.is_dir() {
+            let mut entries: Vec<_> =
+                std::fs::read_dir(&path).expect("readdir").flatten().map(|e| e.path()).collect();
+            entries.sort();
+            todo.extend(entries);
+        } else if meta.is_file() {
+            hash.update(std::fs::read(&path).expect("read"));
+        }
+    }
+    hash.finalize().to_vec()
+}
+
+/// Exchanges two names again and again until it is dropped.
+struct Racer {
+    stop: Arc<AtomicBool>,
+    swaps: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Racer {
+    fn new(a: PathBuf, b: PathBuf) -> Self {
+        let (stop, swaps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count) = (stop.clone(), swaps.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE).expect("exchange");
+                count.fetch_add(1, Ordering::Relaxed);
+                // Two cpus: the runtime must get its turn, at every phase of the exchange.
+                std::thread::sleep(std::time::Duration::from_micros(20));
+            }
+        });
+        Racer { stop, swaps, thread: Some(thread) }
+    }
+}
+
+impl Drop for Racer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let joined = self.thread.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            assert!(matches!(joined, Some(Ok(()))), "the racer failed");
+            assert!(self.swaps.load(Ordering::Relaxed) > 0, "the racer never ran");
+        }
+    }
+}
+
+/// Both ways to run a bundle: hardened, and the config as written (root, no user namespace).
+fn both(sb: &Sandbox) -> [Output; 2] {
+    [sb.run().output(), sb.run_oci().output()]
+}
+
+/// The host's secret is nowhere in what a container or the runtime has printed.
+#[track_caller]
+fn no_secret(out: &Output) {
+    assert!(!out.timed_out, "timed out\n{out}");
+    assert!(!out.stdout.contains(SECRET) && !out.stderr.contains(SECRET), "the host's file was read\n{out}");
+}
+
+/// Builds the probe, a static C program, as `rootfs/bin/probe`.
+fn build_probe(sb: &Sandbox) {
+    let source = sb.dir().join("probe.c");
+    std::fs::write(&source, include_str!("attacks/probe.c")).expect("the source");
+    let cc = Command::new("cc")
+        .args(["-static", "-O1", "-o"])
+        .arg(sb.rootfs().join("bin/probe"))
+        .arg(&source)
+        .output()
+        .expect("cc");
+    assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
+}

@@ -1,0 +1,213 @@
+//! Who the process is: users, groups, capabilities, and what a config may smuggle.
+
+use std::os::unix::fs::PermissionsExt;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Need, Sandbox, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("attacks::inheritable_capabilities_are_empty", &[Need::Root], inheritable),
+        test("attacks::users_are_numbers_and_exact", &[Need::Root], users),
+        test("attacks::supplementary_groups_are_those_of_the_config", &[Need::Root], groups),
+        test("attacks::sysctls_cannot_reach_the_host", &[Need::Root], sysctls),
+        test("attacks::large_requests_work_or_are_refused", &[Need::Root], large),
+    ]
+}
+
+/// CVE-2022-29162, CVE-2022-24769: with inheritable capabilities a file with `+i` would hand them out.
+fn inheritable() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let status = |extra: &[&str]| {
+        let call = sb.runtime().arg("exec").args(extra.iter().copied()).arg(sb.id());
+        call.args(["/bin/cat", "/proc/self/status"]).output().ok().stdout
+    };
+    for extra in [&[][..], &["--cap", "CAP_NET_RAW"], &["--cap", "CAP_NET_RAW", "--user", "1000:1000"]] {
+        let text = status(extra);
+        let line = |key: &str| text.lines().find(|l| l.starts_with(key)).unwrap_or_default().to_string();
+        for set in ["CapInh", "CapAmb"] {
+            assert!(line(set).ends_with("0000000000000000"), "{extra:?}: {}", line(set));
+        }
+    }
+    sb.delete().ok();
+    let sb = Sandbox::new().args(["/bin/cat", "/proc/self/status"]);
+    for out in super::both(&sb) {
+        let text = out.ok().stdout;
+        assert!(
+            text.contains("CapInh:\t0000000000000000") && text.contains("CapAmb:\t0000000000000000"),
+            "{text}"
+        );
+    }
+    // Asked for by the config, they are hardened away.
+    let sb = sb.patch("/process/capabilities/inheritable", json!(["CAP_NET_RAW", "CAP_SYS_ADMIN"]));
+    let text = sb.run().output().ok().stdout;
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(text.contains(&format!("{set}:\t0000000000000000")), "{text}");
+    }
+}
+
+/// crun CVE-2026-30892, containerd CVE-2024-40635.
+fn users() {
+    let id = |user: &str| {
+        let sb = Sandbox::new().sh("echo $(id -u):$(id -g)");
+        let passwd =
+            "root:x:0:0::/:/bin/sh\n4294967296:x:0:0::/:/bin/sh\n65534:x:0:0::/:/bin/sh\nbox:x:0:0::/:/\n";
+        std::fs::write(sb.rootfs().join("etc/passwd"), passwd).expect("a file");
+        let out = sb.run_oci().args(["--user", user]).output();
+        (out.code, out.stdout.trim().to_string())
+    };
+    for (user, want) in [("1", "1:1"), ("65534", "65534:65534"), ("7:8", "7:8"), ("0:0", "0:0")] {
+        assert_eq!(id(user), (0, want.to_string()), "{user}");
+    }
+    let bad = [
+        "1:",
+        ":1",
+        "",
+        "4294967296",
+        "4294967295",
+        "-1",
+        "+1",
+        "65534:0x0",
+        "0x0",
+        "1:-1",
+        "1:4294967296",
+        "box",
+        "root",
+        " 1",
+        "1 ",
+        "1:1:1",
+        "1e3",
+        "18446744073709551616",
+    ];
+    for user in bad {
+        let (code, printed) = id(user);
+        assert!(code != 0 && printed.is_empty(), "--user {user:?} gave {code} {printed}");
+    }
+    for (uid, gid) in [
+        (json!(4294967295u64), json!(0)),
+        (json!(4294967296u64), json!(0)),
+        (json!(-1), json!(0)),
+        (json!("0"), json!(0)),
+        (json!(1.5), json!(0)),
+        (json!(0), json!(-1)),
+        (json!(0), json!(4294967295u64)),
+    ] {
+        let sb = Sandbox::new().args(["/bin/id"]).patch("/process/user", json!({"uid": uid, "gid": gid}));
+        for out in super::both(&sb) {
+            assert!(
+                out.code == 125 && out.stdout.is_empty() && out.stderr.contains("/process/user"),
+                "{uid} {gid}\n{out}"
+            );
+        }
+    }
+}
+
+/// CVE-2022-36109, CVE-2023-25173: a group that is denied a file must not be lost on the way.
+fn groups() {
+    let sb = Sandbox::new().sh("id -G; cat /denied");
+    let user = json!({"uid": 1000, "gid": 1000, "additionalGids": [2000, 3000]});
+    let denied = sb.rootfs().join("denied");
+    std::fs::write(&denied, "read").expect("a file");
+    // Others may read it, members of 2000 may not: a process without its groups could.
+    std::os::unix::fs::chown(&denied, Some(0), Some(2000)).expect("chown");
+    std::fs::set_permissions(&denied, std::fs::Permissions::from_mode(0o604)).expect("chmod");
+    let sb = sb.patch("/process/user", user);
+    for out in super::both(&sb) {
+        assert_eq!(out.stdout, "1000 2000 3000\n", "{out}");
+        assert_ne!(out.code, 0, "the denied file was read\n{out}");
+    }
+    // Without any, none of the caller's remain.
+    let sb = sb.patch("/process/user", json!({"uid": 1000, "gid": 1000})).sh("id -G");
+    for out in super::both(&sb) {
+        assert_eq!(out.ok().stdout, "1000\n");
+    }
+    let sb = sb.args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let exec =
+        sb.runtime().args(["exec", "--additional-gids", "4000", sb.id(), "/bin/id", "-G"]).output().ok();
+    assert_eq!(exec.stdout, "1000 4000\n");
+    sb.delete().ok();
+}
+
+/// CRI-O CVE-2022-0811.
+fn sysctls() {
+    let read = |path: &str| std::fs::read(path).unwrap_or_default();
+    let files =
+        ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/shmmax", "/proc/sys/vm/overcommit_memory"];
+    let before = files.map(read);
+    let evil = |key: &str, value: &str| -> Value { json!({key: value}) };
+    let bad = [
+        evil("kernel.core_pattern", "|/evil"),
+        evil("kernel/core_pattern", "|/evil"),
+        evil("kernel.shm_rmid_forced", "1+kernel.core_pattern=|/evil\nkernel.core_pattern=|/evil"),
+        evil("kernel.shm_rmid_forced+kernel.core_pattern", "|/evil"),
+        evil("net.ipv4.ip_forward\n", "1"),
+        evil("net/../kernel/core_pattern", "|/evil"),
+        evil("net.../kernel/core_pattern", "|/evil"),
+        evil("net/ipv4/../../kernel/core_pattern", "|/evil"),
+        evil("fs.mqueue/../../kernel/core_pattern", "|/evil"),
+        evil("fs/mqueue/../../kernel/core_pattern", "|/evil"),
+        evil("net.ipv4.ip_forward", "1\r2"),
+        evil("vm.overcommit_memory", "1"),
+        evil("", "1"),
+        evil(".", "1"),
+        evil("net.", "1"),
+        evil("/proc/sys/kernel/core_pattern", "|/evil"),
+        evil("kernel.hostname", "evil"),
+    ];
+    for sysctl in bad {
+        let sb = Sandbox::new().patch("/linux/sysctl", sysctl.clone());
+        for out in super::both(&sb) {
+            assert_eq!(out.code, 125, "{sysctl} must be refused\n{out}");
+        }
+    }
+    assert_eq!(files.map(read), before, "the host's kernel settings were changed");
+    let sb = Sandbox::new().sh("cat /proc/sys/kernel/shm_rmid_forced");
+    let sb = sb.patch("/linux/sysctl", json!({"kernel.shm_rmid_forced": "1"}));
+    for out in super::both(&sb) {
+        out.ok().prints("1\n");
+    }
+}
+
+/// CVE-2021-43784: lengths that once overflowed a 16-bit field.
+fn large() {
+    let mut mounts = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
+    let deep = "d".repeat(200);
+    for i in 0..400 {
+        mounts.as_array_mut().expect("an array").push(json!({
+            "destination": format!("/m/{deep}/{i}"), "type": "tmpfs", "source": "tmpfs", "options": ["size=4k", "ro"],
+        }));
+    }
+    let sb = Sandbox::new().sh("grep -c /m/ /proc/self/mountinfo").patch("/mounts", mounts);
+    assert!(serde_json::to_vec(&sb.config()["mounts"]).expect("JSON").len() > 65536);
+    sb.run_oci().output().ok().prints("400\n");
+    // Names, environment and arguments beyond 64 KiB.
+    let sb = Sandbox::new()
+        .sh("echo ${#LARGE}")
+        .patch("/process/env/-", json!(format!("LARGE={}", "x".repeat(100_000))));
+    for out in super::both(&sb) {
+        out.ok().prints("100000\n");
+    }
+    // The kernel takes 340 lines and less than a page of mappings: works, or a clear error.
+    for lines in [100u32, 340, 5000] {
+        let maps: Vec<_> = (0..lines)
+            .map(|i| json!({"containerID": i, "hostID": 3_000_000_000u32 + 2 * i, "size": 1}))
+            .collect();
+        let mut sb = Sandbox::new().sh("wc -l < /proc/self/uid_map");
+        sb.set("/linux/namespaces/-", json!({"type": "user"}));
+        sb.set("/linux/uidMappings", json!(maps));
+        sb.set("/linux/gidMappings", json!(maps));
+        let out = sb.run_oci().output();
+        assert!(!out.timed_out, "{out}");
+        if out.code == 0 {
+            assert_eq!(out.stdout.trim(), lines.to_string(), "{out}");
+        } else {
+            assert!(out.code == 125 && out.stderr.contains("map"), "{out}");
+        }
+    }
+}

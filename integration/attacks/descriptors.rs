@@ -1,0 +1,222 @@
+//! Descriptors of the host: leaked ones, and those of a process that joins a container.
+
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{Sentinel, build_probe, no_secret};
+use crate::harness::{Need, Output, Sandbox, poll, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("attacks::a_working_directory_of_the_host_is_refused", &[Need::Root], leaked_cwd),
+        test("attacks::a_program_of_the_host_is_not_executed", &[Need::Root], leaked_program),
+        test("attacks::exec_takes_no_directory_or_program_of_the_host", &[Need::Root], exec_links),
+        test("attacks::only_stdio_is_open_inside", &[Need::Root], only_stdio),
+        test("attacks::a_created_container_shows_nothing_of_the_host", &[Need::Root], created),
+        test("attacks::a_pod_s_other_container_cannot_look_into_init", &[Need::Root, Need::Cc], pod),
+        test("attacks::a_joining_process_shows_no_descriptor", &[Need::Root, Need::Cc], joining),
+    ]
+}
+
+/// The runtime with the host's root directory open as descriptor 7.
+const WITH_ROOT: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$@\" 7</"];
+
+/// `RUNTIME run` in both ways, with descriptor 7 open on `/`.
+fn leaky(sb: &Sandbox) -> [Output; 2] {
+    ["restricted", "privileged"].map(|policy| {
+        sb.under(&WITH_ROOT)
+            .args(["run", "--quiet", "--policy", policy, "--bundle"])
+            .arg(sb.bundle())
+            .arg(sb.id())
+            .output()
+    })
+}
+
+/// CVE-2024-21626: the descriptor as working directory, by the config and through a link of the rootfs.
+fn leaked_cwd() {
+    for n in 3..=20 {
+        let sb = Sandbox::new().sh("pwd; cat etc/hostname ../../../../etc/hostname; ls -d sentinel");
+        let host = Sentinel::new();
+        let mut sb = sb.patch("/process/cwd", json!(format!("/proc/self/fd/{n}")));
+        for out in leaky(&sb) {
+            no_secret(&out);
+            assert!(out.code >= 125 && out.stdout.is_empty(), "fd {n} must be refused\n{out}");
+        }
+        sb.set("/process/cwd", json!("/cwd"));
+        symlink(format!("/proc/self/fd/{n}"), sb.rootfs().join("cwd")).expect("a link");
+        for out in leaky(&sb) {
+            no_secret(&out);
+            assert!(out.code >= 125 && out.stdout.is_empty(), "fd {n} through a link must be refused\n{out}");
+        }
+        host.unchanged();
+    }
+}
+
+/// The way up from a descriptor to a static program of the host.
+fn way_up(n: i32, program: &str) -> String {
+    format!("/proc/self/fd/{n}{}{program}", "/..".repeat(12))
+}
+
+/// execve(2) closes descriptors only after it has resolved the path.
+fn leaked_program() {
+    let sb = Sandbox::new().args(["/bin/app", "sh", "-c", "echo ran"]);
+    // A static program that exists outside only; below a directory that everybody may enter.
+    let program = host_program();
+    for n in 3..=20 {
+        let app = sb.rootfs().join("bin/app");
+        symlink(way_up(n, program.1.to_str().expect("UTF-8")), &app).expect("a link");
+        for out in leaky(&sb) {
+            assert!(out.code >= 125 && !out.stdout.contains("ran"), "fd {n}: the host's program ran\n{out}");
+        }
+        std::fs::remove_file(&app).expect("remove");
+        // As the interpreter of a script.
+        std::fs::write(&app, format!("#!{}\n", way_up(n, program.1.to_str().expect("UTF-8"))))
+            .expect("a file");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&app, mode).expect("chmod");
+        for out in leaky(&sb) {
+            assert!(
+                out.code != 0 && !out.stdout.contains("ran"),
+                "fd {n}: the host's interpreter ran\n{out}"
+            );
+        }
+        std::fs::remove_file(&app).expect("remove");
+    }
+}
+
+/// busybox as `sh`, at a place of the host where a container has nothing.
+fn host_program() -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mode = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode()).expect("chmod");
+    let program = dir.path().join("busybox");
+    let busybox = crate::harness::needs::find("busybox").expect("busybox");
+    std::fs::copy(busybox, &program).expect("copy");
+    std::fs::set_permissions(&program, mode()).expect("chmod");
+    (dir, program)
+}
+
+fn exec_links() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let host = Sentinel::new();
+    let program = host_program();
+    sb.create().ok();
+    sb.verb("start").ok();
+    for n in 3..=20 {
+        let cwd = sb.rootfs().join(format!("cwd{n}"));
+        symlink(format!("/proc/self/fd/{n}"), cwd).expect("a link");
+        symlink(way_up(n, program.1.to_str().expect("UTF-8")), sb.rootfs().join(format!("bin/app{n}")))
+            .expect("a link");
+        let exec = |args: &[&str]| sb.under(&WITH_ROOT).arg("exec").args(args.iter().copied()).output();
+        for dir in [format!("/cwd{n}"), format!("/proc/self/fd/{n}")] {
+            let out = exec(&["--cwd", &dir, sb.id(), "/bin/sh", "-c", "pwd; ls"]);
+            no_secret(&out);
+            assert!(out.code == 255 && out.stdout.is_empty(), "{dir} must be refused\n{out}");
+        }
+        let out = exec(&[sb.id(), &format!("/bin/app{n}"), "sh", "-c", "echo ran"]);
+        assert!(out.code == 255 && !out.stdout.contains("ran"), "fd {n}: the host's program ran\n{out}");
+    }
+    host.unchanged();
+    sb.delete().ok();
+}
+
+fn only_stdio() {
+    // The shell's own: the directory that it lists is 3.
+    let script = "cd /proc/self/fd; for f in *; do [ $f -le 2 ] || readlink $f; done; true";
+    let sb = Sandbox::new().sh(script);
+    for out in leaky(&sb) {
+        let out = out.ok();
+        assert_eq!(out.stdout, "", "descriptors beyond stdio\n{out}");
+    }
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let out = sb.under(&WITH_ROOT).args(["exec", sb.id(), "/bin/sh", "-c", script]).output().ok();
+    assert_eq!(out.stdout, "", "descriptors beyond stdio\n{out}");
+    sb.delete().ok();
+    // Asked to keep more than the caller has: the numbers in between must not be the runtime's own files.
+    let sb = Sandbox::new()
+        .sh("ls -l /proc/self/fd; ls -d /proc/self/fd/*/rootfs /proc/self/fd/*/../rootfs; true");
+    let out = sb.run_oci().args(["--preserve-fds", "12"]).output();
+    no_secret(&out);
+    assert!(!out.stdout.contains("rootfs"), "{out}");
+}
+
+/// A container that waits for `start` may be entered by `exec`: Init then still is the runtime's image.
+fn created() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let host = Sentinel::new();
+    sb.create().ok();
+    let here = sb.dir().display().to_string();
+    let up = "/..".repeat(16);
+    let script = format!(
+        "cat /proc/1/environ; for f in /proc/1/fd/* /proc/1/cwd /proc/1/root; do \
+         readlink $f; ls $f{up}/tmp; cat $f{up}{}/secret; done; true",
+        host.dir.display()
+    );
+    let out = sb.exec(["/bin/sh", "-c", &script]);
+    no_secret(&out);
+    assert!(!out.stdout.contains(&here), "names a place of the host\n{out}");
+    assert!(!out.stdout.contains("SAFEBOX_TEST"), "shows the runtime's environment\n{out}");
+    assert!(!out.stdout.contains(&host.name()), "leads to the host's tree\n{out}");
+    host.unchanged();
+    // Not by mode alone: what Init still holds leads nowhere.
+    let fds = std::path::PathBuf::from(format!("/proc/{}/fd", sb.pid()));
+    for fd in std::fs::read_dir(fds).expect("its descriptors").flatten() {
+        let kind = std::fs::metadata(fd.path()).map(|m| m.is_dir()).unwrap_or(false);
+        assert!(!kind, "{:?} is a directory of the host", std::fs::read_link(fd.path()));
+    }
+    sb.delete().ok();
+}
+
+/// Two containers of a pod share a pid namespace: the first sees the second's Init from its first moment.
+fn pod() {
+    let sb = Sandbox::new().args(["/bin/probe", "spy", "15"]).patch("/root/readonly", json!(false));
+    build_probe(&sb);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let second = Sandbox::new().args(["/bin/true"]);
+    let path = format!("/proc/{}/ns/pid", sb.pid());
+    let namespaces = json!([
+        {"type": "pid", "path": path}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "cgroup"},
+        {"type": "network"},
+    ]);
+    let second = second.patch("/linux/namespaces", namespaces);
+    for _ in 0..15 {
+        second.create().ok();
+        std::thread::sleep(Duration::from_millis(20));
+        second.verb("start").ok();
+        second.wait_for_status("stopped");
+        second.delete().ok();
+    }
+    judge(&sb);
+}
+
+/// CVE-2016-9962.
+fn joining() {
+    let sb = Sandbox::new().args(["/bin/probe", "spy", "15"]).patch("/root/readonly", json!(false));
+    build_probe(&sb);
+    sb.create().ok();
+    sb.verb("start").ok();
+    for _ in 0..40 {
+        sb.exec(["/bin/true"]).ok();
+    }
+    judge(&sb);
+}
+
+/// Ends the spy and reads what it saw; it writes to the stdout of `create`, the first file of the sandbox.
+fn judge(sb: &Sandbox) {
+    std::fs::create_dir_all(sb.rootfs().join("tmp")).expect("a directory");
+    std::fs::write(sb.rootfs().join("tmp/stop"), "").expect("a file");
+    let seen = || std::fs::read_to_string(sb.dir().join("stdout.0")).unwrap_or_default();
+    poll("the spy to end", Duration::from_secs(20), || seen().contains("done"));
+    let seen = seen();
+    assert!(!seen.contains("saw 0\n"), "the spy saw no process at all:\n{seen}");
+    let caught: Vec<_> =
+        seen.lines().filter(|l| l.starts_with("fd ") || *l == "wrote" || *l == "again 0").collect();
+    assert!(caught.is_empty(), "seen from inside: {caught:?}");
+    sb.delete().ok();
+}

@@ -1,0 +1,229 @@
+//! A rootfs full of links: every path that the runtime reads or writes inside leads to the host.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use libtest_mimic::Trial;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use serde_json::json;
+
+use super::{SECRET, Sentinel, both, no_secret};
+use crate::harness::{Need, Sandbox, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("attacks::proc_and_sys_that_are_links_are_refused", &[Need::Root], proc_links),
+        test("attacks::a_mask_is_never_what_dev_null_was_replaced_with", &[Need::Root], mask_source),
+        test("attacks::a_mask_cannot_change_the_host_s_null", &[Need::Root], mask_is_readonly),
+        test("attacks::a_sysctl_is_not_written_to_a_decoy", &[Need::Root], sysctl_decoy),
+        test("attacks::files_made_inside_do_not_follow_links_out", &[Need::Root], written_paths),
+        test("attacks::dev_that_is_a_link_stays_inside", &[Need::Root], dev_link),
+        test("attacks::device_nodes_that_are_links_are_refused", &[Need::Root], null_link),
+        test("attacks::the_home_lookup_reads_only_a_regular_file_inside", &[Need::Root], passwd),
+    ]
+}
+
+fn proc_links() {
+    for name in ["proc", "sys"] {
+        for to in ["below", "."] {
+            let sb = Sandbox::new().sh("cat /proc/secret /sys/secret /secret");
+            let host = Sentinel::new();
+            host.link(&sb, name, to);
+            for out in both(&sb) {
+                no_secret(&out);
+                assert_eq!(out.code, 125, "must be refused\n{out}");
+                assert!(out.stderr.contains("symbolic link"), "names the cause\n{out}");
+            }
+            // A link to a directory inside is refused too: what procfs says is believed later on.
+            std::fs::remove_file(sb.rootfs().join(name)).expect("remove");
+            symlink("tmp", sb.rootfs().join(name)).expect("a link");
+            for out in both(&sb) {
+                assert!(out.code == 125 && out.stderr.contains("symbolic link"), "{out}");
+            }
+        }
+    }
+}
+
+/// CVE-2025-31133: the runtime covers files with a bind mount of /dev/null, and /dev is the attacker's.
+fn mask_source() {
+    for kind in ["link", "file"] {
+        let sb = Sandbox::new().sh("cat /proc/version; stat -c '%F %t:%T' /proc/version; cat /dev/null");
+        let host = Sentinel::new();
+        let dev = sb.dir().join("dev");
+        std::fs::create_dir(&dev).expect("a directory");
+        match kind {
+            "link" => symlink(host.dir.join("null"), dev.join("null")).expect("a link"),
+            _ => std::fs::write(dev.join("null"), "decoy").expect("a file"),
+        }
+        let mut sb = sb.patch("/linux/maskedPaths", json!(["/proc/version"]));
+        let mounts = json!([
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "bind", "source": dev, "options": ["bind", "rw"]},
+        ]);
+        sb.set("/mounts", mounts);
+        for out in both(&sb) {
+            no_secret(&out);
+            assert!(!out.stdout.contains("Linux version"), "not masked\n{out}");
+            let masked = out.stdout.contains("character special file 1:3");
+            assert!(masked || out.code == 125, "masked by the null device, or refused\n{out}");
+            assert!(!out.stdout.starts_with("decoy"), "the mask is the attacker's file\n{out}");
+        }
+        host.unchanged();
+    }
+}
+
+/// The mask is the host's own null device: its mode and owner must not be the container's to change.
+fn mask_is_readonly() {
+    let sb = Sandbox::new()
+        .sh("chmod 000 /proc/version; chown 1000 /proc/version; touch -d 1980-01-01 /proc/version; \
+             echo x > /proc/version && echo written && cat /proc/version")
+        .patch("/linux/maskedPaths", json!(["/proc/version"]))
+        .patch("/process/capabilities", json!({}));
+    let mut sb = sb;
+    for set in ["bounding", "effective", "permitted"] {
+        sb.set(
+            &format!("/process/capabilities/{set}"),
+            json!(["CAP_FOWNER", "CAP_CHOWN", "CAP_DAC_OVERRIDE"]),
+        );
+    }
+    // In place of the host's null device: one that only this test can lose.
+    let dir = sb.dir().join("host-dev");
+    std::fs::create_dir(&dir).expect("a directory");
+    let null = dir.join("null");
+    mknod(&null, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3)).expect("mknod");
+    std::fs::set_permissions(&null, std::fs::Permissions::from_mode(0o666)).expect("chmod");
+    let before = super::hash_tree(&dir);
+    let script = "mount --bind \"$0\" /dev/null && exec \"$@\"";
+    let wrap = ["unshare", "-m", "sh", "-c", script, null.to_str().expect("UTF-8")];
+    let out = sb
+        .under(&wrap)
+        .args(["run", "--quiet", "--policy", "privileged", "--bundle"])
+        .arg(sb.bundle())
+        .arg(sb.id())
+        .output();
+    assert!(out.stdout.contains("written"), "the mask takes writes as /dev/null does\n{out}");
+    assert_eq!(super::hash_tree(&dir), before, "the host's null device was changed\n{out}");
+}
+
+/// CVE-2025-52881, CVE-2019-16884: a tmpfs or a bind of the attacker's lies over the files that are written.
+fn sysctl_decoy() {
+    let key = "net/ipv4/ip_forward";
+    let sb = Sandbox::new()
+        .sh("cat /decoy/ipv4/ip_forward")
+        .patch("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    let decoy = sb.rootfs().join("decoy");
+    std::fs::create_dir_all(decoy.join("ipv4")).expect("directories");
+    std::fs::write(decoy.join("ipv4/ip_forward"), "untouched").expect("a file");
+    let over = json!({"destination": "/proc/sys/net", "type": "bind", "source": decoy, "options": ["bind"]});
+    let sb = sb.patch("/mounts/-", over);
+    let host = std::fs::read(std::path::Path::new("/proc/sys").join(key)).expect("read");
+    for out in both(&sb) {
+        assert_eq!(out.code, 125, "must be refused\n{out}");
+    }
+    assert_eq!(std::fs::read(decoy.join("ipv4/ip_forward")).expect("read"), b"untouched");
+    // A whole fake procfs: /proc is the attacker's directory, bound by the config.
+    let sb = sb.patch(
+        "/mounts",
+        json!([
+            {"destination": "/proc", "type": "bind", "source": decoy, "options": ["bind"]},
+        ]),
+    );
+    std::fs::create_dir_all(decoy.join("sys/net/ipv4")).expect("directories");
+    std::fs::write(decoy.join("sys/net/ipv4/ip_forward"), "untouched").expect("a file");
+    let out = sb.run_oci().output();
+    let text = std::fs::read(decoy.join("sys/net/ipv4/ip_forward")).expect("read");
+    assert_eq!(text, b"untouched", "{out}");
+    assert_eq!(std::fs::read(std::path::Path::new("/proc/sys").join(key)).expect("read"), host, "the host's");
+}
+
+/// crun CVE-2025-24965: every place that the runtime makes is there already, as a link to the host.
+fn written_paths() {
+    let sb = Sandbox::new()
+        .sh("cat /tmp/secret /run/secret /work/secret /m/secret /f /deep/a/secret; ls -d /m/made");
+    let host = Sentinel::new();
+    std::fs::write(sb.dir().join("payload"), "payload").expect("a file");
+    let payload = sb.dir().join("payload");
+    let mut sb = sb.patch("/process/cwd", json!("/work/made/by/runtime"));
+    sb.set("/mounts/-", json!({"destination": "/m/made", "type": "tmpfs", "source": "tmpfs"}));
+    sb.set("/mounts/-", json!({"destination": "/deep/a/b", "type": "tmpfs", "source": "tmpfs"}));
+    sb.set("/mounts/-", json!({"destination": "/f", "type": "bind", "source": payload, "options": ["bind"]}));
+    sb.set(
+        "/mounts/-",
+        json!({"destination": "/g/new", "type": "bind", "source": payload, "options": ["bind"]}),
+    );
+    for name in ["tmp", "run", "var", "m", "work", "deep", "g", "etc"] {
+        host.link(&sb, name, "");
+    }
+    host.link(&sb, "f", "new-file");
+    for out in both(&sb) {
+        no_secret(&out);
+        host.unchanged();
+    }
+}
+
+/// CVE-2019-18837: without a /dev of its own the nodes are made in the rootfs's, which is a link.
+fn dev_link() {
+    let sb = Sandbox::new().sh("ls -ld /dev/zero; cat /dev/secret");
+    let host = Sentinel::new();
+    host.link(&sb, "dev", "below");
+    let mut sb = sb;
+    sb.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+    for out in both(&sb) {
+        no_secret(&out);
+        host.unchanged();
+    }
+    // A relative way up leads nowhere either.
+    std::fs::remove_file(sb.rootfs().join("dev")).expect("remove");
+    symlink(format!("../../../{}/sentinel", host.name()), sb.rootfs().join("dev")).expect("a link");
+    for out in both(&sb) {
+        no_secret(&out);
+        host.unchanged();
+    }
+}
+
+fn null_link() {
+    for node in ["null", "zero"] {
+        let sb = Sandbox::new().sh("cat /dev/null; echo overwritten > /dev/null");
+        let host = Sentinel::new();
+        host.link(&sb, &format!("dev/{node}"), "null");
+        let mut sb = sb;
+        sb.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+        for out in both(&sb) {
+            no_secret(&out);
+            host.unchanged();
+        }
+        assert_eq!(sb.run_oci().output().code, 125, "not that device: refused");
+    }
+}
+
+fn passwd() {
+    let sb = Sandbox::new().sh("echo home=$HOME");
+    let host = Sentinel::new();
+    let passwd = sb.rootfs().join("etc/passwd");
+    host.link(&sb, "etc/passwd", "below/passwd");
+    for out in both(&sb) {
+        no_secret(&out);
+        assert!(out.stdout.contains("home=/"), "{out}");
+    }
+    std::fs::remove_file(&passwd).expect("remove");
+    mknod(&passwd, SFlag::S_IFIFO, Mode::from_bits_truncate(0o644), 0).expect("mkfifo");
+    for out in both(&sb) {
+        assert!(!out.timed_out && out.stdout.contains("home=/\n"), "a FIFO holds nobody up\n{out}");
+    }
+    std::fs::remove_file(&passwd).expect("remove");
+    // A line that is named like a number, and one with a HOME that is no path.
+    let text = format!("0:x:4:4::/{SECRET}:/x\n+0:x:+0:0::rel/{SECRET}:/x\nroot:x:0:0::/mine:/bin/sh\n");
+    std::fs::write(&passwd, text).expect("a file");
+    sb.run_oci().output().ok().prints("home=/mine\n");
+    // To open a device is to act on it: a watchdog would reboot the host.
+    std::fs::remove_file(&passwd).expect("remove");
+    mknod(&passwd, SFlag::S_IFCHR, Mode::from_bits_truncate(0o644), makedev(1, 3)).expect("mknod");
+    if Need::Strace.missing().is_none() {
+        let log = sb.dir().join("strace.log");
+        let log_text = log.to_str().expect("UTF-8");
+        let call = sb.under(&["strace", "-f", "-e", "trace=openat,openat2,open", "-o", log_text]);
+        let out = call.args(["explain", "--policy", "privileged"]).arg(sb.bundle()).output().ok();
+        let text = std::fs::read_to_string(&log).expect("the log");
+        let opens: Vec<_> = text.lines().filter(|l| l.contains("etc/passwd\"")).collect();
+        assert!(!opens.is_empty() && opens.iter().all(|l| l.contains("O_PATH")), "{opens:?}\n{out}");
+    }
+}

@@ -1,0 +1,181 @@
+//! A second container changes a shared directory between two system calls of the runtime.
+
+use std::os::unix::fs::symlink;
+
+use libtest_mimic::Trial;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use serde_json::json;
+
+use super::{Racer, Sentinel, no_secret};
+use crate::harness::{Need, Sandbox, test};
+
+/// Starts for each race.
+const STARTS: usize = 100;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("attacks::a_mount_lands_inside_however_its_target_is_swapped", &[Need::Root], target),
+        test("attacks::a_missing_target_is_made_inside_however_links_are_swapped", &[Need::Root], missing),
+        test("attacks::a_bind_source_is_resolved_once", &[Need::Root], source),
+        test("attacks::a_node_swapped_for_a_link_leaves_the_host_s_modes", &[Need::Root], node),
+        test("attacks::a_working_directory_is_made_inside_however_links_are_swapped", &[Need::Root], cwd),
+    ]
+}
+
+/// Every second start is hardened, the others take the config as written.
+fn starts(sb: &Sandbox, mut check: impl FnMut(&crate::harness::Output)) -> usize {
+    let mut started = 0;
+    for i in 0..STARTS {
+        let out = if i % 2 == 0 { sb.run().output() } else { sb.run_oci().output() };
+        no_secret(&out);
+        started += usize::from(out.code == 0);
+        check(&out);
+    }
+    started
+}
+
+/// A volume that the attacker shares, in it a directory `t` and a link to the host's tree.
+fn volume(sb: &Sandbox, host: &Sentinel) -> std::path::PathBuf {
+    let vol = sb.dir().join("vol");
+    std::fs::create_dir_all(vol.join("t/below")).expect("directories");
+    symlink(&host.dir, vol.join("link")).expect("a link");
+    std::fs::create_dir_all(sb.dir().join("inner")).expect("a directory");
+    std::fs::write(sb.dir().join("inner/marker"), "marker").expect("a file");
+    vol
+}
+
+/// CVE-2021-30465.
+fn target() {
+    let sb = Sandbox::new()
+        .sh("cat /vol/t/secret /vol/link/secret /vol/t/below/* /vol/link/below/* 2>/dev/null; \
+         grep -c ' /inner ' /proc/self/mountinfo; cat /proc/self/mountinfo");
+    let host = Sentinel::new();
+    let vol = volume(&sb, &host);
+    // Where the link leads inside, there is a place to mount on as well.
+    let inside = sb.rootfs().join(host.dir.strip_prefix("/").expect("absolute")).join("below");
+    std::fs::create_dir_all(inside).expect("directories");
+    let inner = sb.dir().join("inner");
+    let mut sb = sb.patch(
+        "/mounts/-",
+        json!({"destination": "/vol", "type": "bind", "source": vol, "options": ["rbind"]}),
+    );
+    sb.set(
+        "/mounts/-",
+        json!({"destination": "/vol/t", "type": "bind", "source": inner, "options": ["rbind"]}),
+    );
+    sb.set(
+        "/mounts/-",
+        json!({"destination": "/vol/t/below", "type": "bind", "source": inner, "options": ["rbind"]}),
+    );
+    std::fs::create_dir_all(inner.join("below")).expect("a directory");
+    let _racer = Racer::new(vol.join("t"), vol.join("link"));
+    let started = starts(&sb, |out| {
+        let here = out.stdout.lines().filter(|l| l.contains("/inner ")).count();
+        assert!(out.code != 0 || here >= 2, "a mount landed outside the container\n{out}");
+    });
+    assert!(started > STARTS / 4, "only {started} starts of {STARTS} had anything to race with");
+    host.unchanged();
+}
+
+/// CVE-2024-45310.
+fn missing() {
+    let sb = Sandbox::new().sh("cat /vol/t/secret /vol/link/secret 2>/dev/null; true");
+    let host = Sentinel::new();
+    let vol = volume(&sb, &host);
+    let payload = sb.dir().join("inner/marker");
+    let mut sb = sb.patch(
+        "/mounts/-",
+        json!({"destination": "/vol", "type": "bind", "source": vol, "options": ["rbind"]}),
+    );
+    for i in 0..4 {
+        let dir = json!({"destination": format!("/vol/t/new{i}/dir"), "type": "tmpfs", "source": "tmpfs"});
+        sb.set("/mounts/-", dir);
+        let file = format!("/vol/t/file{i}");
+        sb.set(
+            "/mounts/-",
+            json!({"destination": file, "type": "bind", "source": payload, "options": ["bind"]}),
+        );
+    }
+    let _racer = Racer::new(vol.join("t"), vol.join("link"));
+    let started = starts(&sb, |_| host.unchanged());
+    assert!(started > 0, "no start had anything to race with");
+}
+
+/// CVE-2024-1753, CVE-2024-23651: what is opened is what is mounted, with the options that were asked for.
+fn source() {
+    let sb = Sandbox::new().sh("cat /data/name /data; echo x > /data/new && echo writable; true");
+    let host = Sentinel::new();
+    let vol = sb.dir().join("vol");
+    std::fs::create_dir_all(vol.join("a")).expect("a directory");
+    std::fs::write(vol.join("a/name"), "directory a\n").expect("a file");
+    std::fs::write(vol.join("b"), "file b\n").expect("a file");
+    let mount =
+        json!({"destination": "/data", "type": "bind", "source": vol.join("a"), "options": ["rbind", "rro"]});
+    let sb = sb.patch("/mounts/-", mount);
+    std::fs::create_dir_all(sb.rootfs().join("data")).expect("a directory");
+    let before = super::hash_tree(&vol);
+    let racer = Racer::new(vol.join("a"), vol.join("b"));
+    let started = starts(&sb, |out| {
+        assert!(!out.stdout.contains("writable"), "the mount's options were lost\n{out}");
+        let (a, b) = (out.stdout.contains("directory a"), out.stdout.contains("file b"));
+        assert!(out.code != 0 || (a ^ b), "one of the two trees, whole\n{out}");
+    });
+    assert!(started > 0, "no start had anything to race with");
+    drop(racer);
+    if vol.join("b").is_dir() {
+        renamed(&vol);
+    }
+    assert_eq!(super::hash_tree(&vol), before, "the source was written");
+    host.unchanged();
+}
+
+fn renamed(vol: &std::path::Path) {
+    let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+    let at = nix::fcntl::AT_FDCWD;
+    nix::fcntl::renameat2(at, &vol.join("a"), at, &vol.join("b"), flags).expect("exchange");
+}
+
+/// Two containers share a rootfs: a device node is swapped for a link between mknod and chmod.
+fn node() {
+    let sb = Sandbox::new().args(["/bin/true"]);
+    let host = Sentinel::new();
+    let dev = sb.rootfs().join("dev");
+    let full = dev.join("full");
+    mknod(&full, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), makedev(1, 7)).expect("mknod");
+    symlink(host.dir.join("null"), dev.join("swap")).expect("a link");
+    let mut sb = sb;
+    sb.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+    let _racer = Racer::new(full, dev.join("swap"));
+    let mut started = 0;
+    for _ in 0..STARTS {
+        let out = sb.run_oci().output();
+        no_secret(&out);
+        host.unchanged();
+        started += usize::from(out.code == 0);
+    }
+    assert!(started > 0, "no start had anything to race with");
+}
+
+/// The working directory is made and given to the user; neither may happen to the host's.
+fn cwd() {
+    let sb = Sandbox::new().sh("cat secret ../secret 2>/dev/null; true");
+    let host = Sentinel::new();
+    let vol = volume(&sb, &host);
+    let mut sb = sb.patch(
+        "/mounts/-",
+        json!({"destination": "/vol", "type": "bind", "source": vol, "options": ["rbind"]}),
+    );
+    sb.set("/process/cwd", json!("/vol/t/work/deep"));
+    sb.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let _racer = Racer::new(vol.join("t"), vol.join("link"));
+    starts(&sb, |_| {
+        host.unchanged();
+        // So that it must be made again.
+        for parent in ["t", "link"] {
+            let work = vol.join(parent).join("work");
+            if !vol.join(parent).is_symlink() {
+                std::fs::remove_dir_all(work).unwrap_or_default();
+            }
+        }
+    });
+}

@@ -1,0 +1,255 @@
+//! The runtime itself: its binary, its state, its ids, its hooks.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{Sentinel, build_probe, hash_tree, no_secret};
+use crate::harness::bundle::safebox;
+use crate::harness::{Need, Sandbox, poll, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("attacks::the_runtime_s_binary_cannot_be_overwritten", &[Need::Root, Need::Cc], overwritten),
+        test("attacks::a_container_that_executes_the_runtime_gains_nothing", &[Need::Root], self_exe),
+        test("attacks::an_id_in_use_is_refused_and_its_container_lives_on", &[Need::Root], same_id),
+        test("attacks::a_cgroup_in_use_is_refused_and_its_processes_live_on", &[Need::Root], same_cgroup),
+        test("attacks::ids_and_cgroup_paths_cannot_leave_their_place", &[Need::Root], paths),
+        test("attacks::a_pid_file_follows_no_link", &[Need::Root], pid_file),
+        test(
+            "attacks::hooks_of_the_host_get_no_environment_of_the_container",
+            &[Need::Root],
+            hook_environment,
+        ),
+        test("attacks::a_create_container_hook_is_never_the_rootfs_s_program", &[Need::Root], hook_path),
+        test("attacks::create_and_delete_race_without_a_trace", &[Need::Root], create_delete),
+    ]
+}
+
+/// A copy of the runtime that the test can lose, and the words that put it in place of the other.
+fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
+    let copy = sb.dir().join("runtime");
+    std::fs::create_dir(&copy).expect("a directory");
+    let copy = copy.join("safebox");
+    std::fs::copy(safebox(), &copy).expect("copy");
+    let words = ["sh", "-c", "shift; exec \"$0\" \"$@\"", copy.to_str().expect("UTF-8")].map(String::from);
+    (copy, words)
+}
+
+/// CVE-2019-5736, with the one capability that lets a container look into an exec of its own uid.
+fn overwritten() {
+    let mut sb = Sandbox::new().args(["/bin/probe", "spy", "15"]).patch("/root/readonly", json!(false));
+    for set in ["bounding", "effective", "permitted"] {
+        sb.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]));
+    }
+    build_probe(&sb);
+    let (copy, words) = copy(&sb);
+    let before = hash_tree(copy.parent().expect("a parent"));
+    let create = sb.under(&words).args(["create", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
+    drop(create);
+    sb.verb("start").ok();
+    // A shell that is a link to the runtime that executes it.
+    symlink("/proc/self/exe", sb.rootfs().join("bin/shell")).expect("a link");
+    for i in 0..40 {
+        let shell = if i % 2 == 0 { "/bin/true" } else { "/bin/shell" };
+        sb.under(&words).args(["exec", sb.id(), shell]).output();
+        assert_eq!(hash_tree(copy.parent().expect("a parent")), before, "the binary was changed");
+    }
+    std::fs::write(sb.rootfs().join("tmp/stop"), "").expect("a file");
+    let seen = || std::fs::read_to_string(sb.dir().join("stdout.0")).unwrap_or_default();
+    poll("the spy to end", std::time::Duration::from_secs(20), || seen().contains("done"));
+    let seen = seen();
+    assert!(!seen.contains("wrote"), "{seen}");
+    let readonly = seen.contains(&format!("again {}", nix::libc::EROFS));
+    assert!(readonly, "the spy never met the runtime, or it is not on a read-only mount:\n{seen}");
+    let dirs: Vec<_> = seen
+        .lines()
+        .filter(|l| l.starts_with("fd ") && l.contains("-> /") && !l.ends_with("/dev/null"))
+        .collect();
+    assert!(dirs.is_empty(), "a joining process holds files of the host: {dirs:?}");
+    sb.delete().ok();
+}
+
+fn self_exe() {
+    for how in ["args", "script", "link"] {
+        let sb = Sandbox::new();
+        let (copy, words) = copy(&sb);
+        let before = hash_tree(copy.parent().expect("a parent"));
+        let script = sb.rootfs().join("bin/script");
+        std::fs::write(&script, "#!/proc/self/exe\n").expect("a file");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        symlink("/proc/self/exe", sb.rootfs().join("bin/link")).expect("a link");
+        let program = match how {
+            "args" => "/proc/self/exe",
+            "script" => "/bin/script",
+            _ => "/bin/link",
+        };
+        let sb = sb.args([program]);
+        for policy in ["restricted", "privileged"] {
+            let call = sb.under(&words).args(["run", "--quiet", "--policy", policy, "--bundle"]);
+            let out = call.arg(sb.bundle()).arg(sb.id()).output();
+            assert!(!out.timed_out, "{out}");
+            assert_eq!(hash_tree(copy.parent().expect("a parent")), before, "the binary was changed\n{out}");
+        }
+    }
+}
+
+/// The second create, or run, must fail without a trace; above all without undoing the first.
+fn same_id() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    let pid = sb.pid();
+    for _ in 0..2 {
+        assert_ne!(sb.create().code, 0);
+        assert_eq!(sb.run().output().code, 125);
+        assert_eq!(sb.run_oci().args(["--detach"]).output().code, 125);
+        assert_eq!((sb.status(), sb.pid()), ("created".to_string(), pid));
+    }
+    sb.verb("start").ok();
+    assert_eq!(sb.run_oci().output().code, 125);
+    assert_eq!((sb.status(), sb.pid()), ("running".to_string(), pid));
+    assert!(sb.exec(["/bin/true"]).ok().stdout.is_empty());
+    sb.delete().ok();
+}
+
+/// A second container that names the first one's cgroup.
+fn same_cgroup() {
+    let first = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let group = format!("/{}", first.other_id("group"));
+    let first = first.patch("/linux/cgroupsPath", json!(group));
+    first.create().ok();
+    first.verb("start").ok();
+    let second = Sandbox::new().args(["/bin/true"]).patch("/linux/cgroupsPath", json!(group));
+    for _ in 0..2 {
+        let outs = [second.create(), second.run().output(), second.run_oci().output()];
+        for out in outs {
+            assert!(out.code == 1 || out.code == 125, "must be refused\n{out}");
+        }
+        assert_eq!(first.status(), "running", "the first container was killed");
+    }
+    first.exec(["/bin/true"]).ok();
+    second.leak_check();
+    first.delete().ok();
+}
+
+fn paths() {
+    let sb = Sandbox::new();
+    let host = Sentinel::new();
+    let long = "x".repeat(1025);
+    for id in ["..", ".", "", "a/b", "../bundle", "a\nb", "a b", "é", &long] {
+        for verb in ["create", "run"] {
+            let out = sb.runtime().arg(verb).arg("--bundle").arg(sb.bundle()).arg("--").arg(id).output();
+            assert!(out.code != 0 && out.stdout.is_empty(), "{verb} {id:?}\n{out}");
+        }
+        for verb in ["state", "start", "delete", "kill"] {
+            let out = sb.runtime().arg(verb).arg("--").arg(id).output();
+            assert_ne!(out.code, 0, "{verb} {id:?}\n{out}");
+        }
+    }
+    let out = sb.runtime().args(["delete", "--force", "../bundle"]).output();
+    assert_ne!(out.code, 0, "{out}");
+    host.unchanged();
+    let mut sb = sb;
+    // Never one that exists: a test must not touch another's cgroup even when it fails.
+    let name = sb.other_id("up");
+    for path in
+        [format!("/../{name}"), format!("../../{name}"), format!("a/../../{name}"), format!("/{name}/..")]
+    {
+        sb.set("/linux/cgroupsPath", json!(path));
+        for out in super::both(&sb) {
+            assert!(out.code == 125 && out.stderr.contains("cgroupsPath"), "{path}\n{out}");
+        }
+    }
+    sb.leak_check();
+}
+
+/// The pid file's directory may be one that others write to.
+fn pid_file() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let host = Sentinel::new();
+    let dir = sb.dir().join("shared");
+    std::fs::create_dir(&dir).expect("a directory");
+    for name in ["pid", ".pid.tmp"] {
+        symlink(host.dir.join("secret"), dir.join(name)).expect("a link");
+    }
+    let file = dir.join("pid");
+    sb.create_call().arg("--pid-file").arg(&file).output();
+    host.unchanged();
+    sb.delete().ok();
+    std::fs::remove_file(dir.join(".pid.tmp")).unwrap_or_default();
+    sb.create_call().arg("--pid-file").arg(&file).output().ok();
+    host.unchanged();
+    sb.verb("start").ok();
+    for (name, to) in [("pid2", "secret"), (".pid2.tmp", "null")] {
+        symlink(host.dir.join(to), dir.join(name)).expect("a link");
+    }
+    let call = sb.runtime().args(["exec", "--pid-file"]).arg(dir.join("pid2"));
+    call.arg(sb.id()).arg("/bin/true").output();
+    host.unchanged();
+    sb.delete().ok();
+}
+
+/// CVE-2025-23266.
+fn hook_environment() {
+    let mut sb = Sandbox::new().sh("echo $LD_PRELOAD");
+    let script = "env > \"$0\"; cat >> \"$0\"";
+    let log = |sb: &Sandbox, name: &str| sb.dir().join(format!("hook-{name}")).display().to_string();
+    sb.set("/process/env/-", json!("LD_PRELOAD=/evil.so"));
+    sb.set("/process/env/-", json!("NVIDIA_VISIBLE_DEVICES=all"));
+    sb.set("/annotations", json!({"evil": "LD_PRELOAD=/evil.so", "run.oci.hooks.stdout": "/evil"}));
+    let names = ["prestart", "createRuntime", "poststart", "poststop"];
+    for name in names {
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script, log(&sb, name)], "env": ["PATH=/bin:/usr/bin"]}]);
+        sb.set(&format!("/hooks/{name}"), hook);
+    }
+    for call in [sb.run(), sb.run_oci()] {
+        let out = call.with(|c| _ = c.env("LD_LIBRARY_PATH", "/evil")).output().ok();
+        for name in names {
+            let text =
+                std::fs::read_to_string(log(&sb, name)).unwrap_or_else(|e| panic!("{name}: {e}\n{out}"));
+            let variables: Vec<_> = text.lines().take_while(|l| !l.starts_with('{')).collect();
+            let evil =
+                |l: &&&str| l.starts_with("LD_") || l.starts_with("NVIDIA") || l.starts_with("SAFEBOX");
+            assert_eq!(variables.iter().filter(evil).count(), 0, "{name}: {variables:?}");
+            assert!(variables.contains(&"PATH=/bin:/usr/bin"), "{name}: {variables:?}");
+            std::fs::remove_file(log(&sb, name)).expect("remove");
+        }
+    }
+}
+
+/// config.md: the path of a createContainer hook resolves in the runtime namespace. The rootfs has one too.
+fn hook_path() {
+    let sb = Sandbox::new();
+    let hook = sb.dir().join("hook");
+    let write = |path: &Path, word: &str| {
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        std::fs::write(path, format!("#!/bin/sh\necho {word}\n")).expect("a file");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    };
+    write(&hook, "the-host-s-hook");
+    write(&sb.rootfs().join(hook.strip_prefix("/").expect("absolute")), "the-rootfs-s-hook");
+    let sb = sb.patch("/hooks", json!({"createContainer": [{"path": hook}]}));
+    for out in super::both(&sb) {
+        let out = out.ok();
+        assert_eq!(out.stdout, "the-host-s-hook\n", "{out}");
+    }
+}
+
+/// Two who create and delete the same id: whatever wins, nothing is left and nobody is confused.
+fn create_delete() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                for _ in 0..25 {
+                    no_secret(&sb.create());
+                    no_secret(&sb.delete());
+                }
+            });
+        }
+    });
+    sb.delete().ok();
+    sb.leak_check();
+}
