@@ -22,3 +22,4 @@ fn main() -> ExitCode {
     args.test_threads.get_or_insert(2);
     let areas = [selftest::tests, plan::tests, apparmor::tests, attacks::tests];
     harness::finish(&args, areas.iter().flat_map(|tests| tests()).collect())
+}
