@@ -76,10 +76,15 @@ static void overwrite(const char *name, const char *path) {
 static void look(int pid) {
     char path[300], to[300];
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    if (!mine(path)) {
-        overwrite("exe", path);
-        int fd = open(path, O_PATH | O_CLOEXEC);
-        if (fd >= 0 && n_held < 512) held[n_held++] = fd;
+    /* Held first: between two looks by name the process may become another program. */
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd >= 0) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (mine(path) || n_held == 512) close(fd);
+        else {
+            overwrite("exe", path);
+            held[n_held++] = fd;
+        }
     }
     snprintf(path, sizeof path, "/proc/%d/fd", pid);
     DIR *fds = opendir(path);

@@ -54,7 +54,7 @@ fn surface() {
     if cfg!(target_arch = "x86_64") {
         for entry in ["x32", "i386"] {
             let out = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.id());
-            let out = out.args(["/bin/probe", entry]).output();
+            let out = out.args(["--", "/bin/probe", entry]).output();
             assert!(out.code == 128 + nix::libc::SIGSYS && out.stdout.is_empty(), "{entry}\n{out}");
         }
     }

@@ -21,6 +21,11 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
         other => other?,
     };
+    // What was read before the lock was had may be older than what a create has written since.
+    let container = match Container::load(&root, &args.id) {
+        Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
+        other => other?,
+    };
     let status = container.status();
     if !args.force && !matches!(status, Status::Stopped | Status::Created) {
         let text = format!("cannot delete container {} that is not stopped: {status}", args.id);
