@@ -35,7 +35,8 @@ fn sleeper() -> Sandbox {
 
 /// The value of the first of these cgroup files that the container has: v2's name, v1's.
 fn limit(pid: i32, v2: &str, v1: (&str, &str)) -> String {
-    file(pid, v2, v1).map(|p| std::fs::read_to_string(p).expect("a cgroup file").trim().to_string()).unwrap()
+    let path = file(pid, v2, v1).unwrap_or_else(|| panic!("process {pid} has no {v2} or {}", v1.1));
+    std::fs::read_to_string(path).expect("a cgroup file").trim().to_string()
 }
 
 /// The path of a process's cgroup file, looked up as the kernel tells it, not as the runtime does.
