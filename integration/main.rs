@@ -12,19 +12,33 @@ use std::process::ExitCode;
 
 mod apparmor;
 mod attacks;
+mod bad_input;
+mod examples;
 mod harness;
+mod inside;
+mod lifecycle;
+mod limits;
 mod order;
 mod plan;
 mod selftest;
+mod terminal;
 
 fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
     // Two at once find what disturbs its neighbour; more only compete for cpus and make timings loose.
     args.test_threads.get_or_insert(2);
-    let mut trials = selftest::tests();
-    trials.extend(plan::tests());
-    trials.extend(order::tests());
-    trials.extend(apparmor::tests());
-    trials.extend(attacks::tests());
-    harness::finish(&args, trials)
+    let areas = [
+        selftest::tests,
+        plan::tests,
+        order::tests,
+        lifecycle::tests,
+        inside::tests,
+        limits::tests,
+        terminal::tests,
+        bad_input::tests,
+        apparmor::tests,
+        attacks::tests,
+        examples::tests,
+    ];
+    harness::finish(&args, areas.iter().flat_map(|tests| tests()).collect())
 }

@@ -44,10 +44,10 @@ impl Output {
         self
     }
 
-    /// Asserts that stderr holds `text`.
+    /// Asserts that stderr holds `text` (runc's log has its quotes escaped).
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text), "stderr does not say {text:?}\n{self}");
+        assert!(self.stderr.replace("\\\"", "\"").contains(text), "stderr does not say {text:?}\n{self}");
         self
     }
 

@@ -78,6 +78,7 @@ pub fn asked(h: &Hardening) -> Result<Asked, Error> {
         cpus: h.cpus,
         pids: h.pids_limit,
         stdin_is_tty: tty::is_tty(0),
+        console_socket: false,
     })
 }
 
@@ -95,7 +96,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         id: &id,
         root: &root,
         policy: args.hardening.policy,
-        asked: asked(&args.hardening)?,
+        asked: Asked { console_socket: args.creating.console_socket.is_some(), ..asked(&args.hardening)? },
         options: super::create::options(
             &args.creating,
             &Options {

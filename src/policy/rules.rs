@@ -334,6 +334,10 @@ fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
     if !p.rlimits.iter().any(|r| r.resource == libc::RLIMIT_CORE) {
         p.rlimits.push(Rlimit { resource: libc::RLIMIT_CORE, soft: 0, hard: 0 });
     }
+    if facts.asked.console_socket {
+        out.pty = p.terminal;
+        return Ok(());
+    }
     if p.terminal && !facts.asked.stdin_is_tty {
         out.note("no terminal: stdin is not one");
     }

@@ -1,0 +1,51 @@
+//! Lesson 2: the order of kernel operations is a value. It can be counted, searched, checked and printed,
+//! and what is printed is what `safebox run` executes.
+//!
+//! `examples/bundles/hello/make /tmp/hello && cargo run --example 02_plan /tmp/hello`
+
+use std::path::Path;
+
+use safebox::launch::front::{Request, prepare};
+use safebox::plan::build::Options;
+use safebox::plan::{Action, Actor, check};
+use safebox::policy::{Asked, Policy};
+
+fn main() -> Result<(), safebox::error::Error> {
+    let bundle = std::env::args().nth(1).unwrap_or_else(|| ".".into());
+    let prepared = prepare(Request {
+        bundle: Path::new(&bundle),
+        id: "lesson",
+        root: Path::new("/run/lesson"),
+        policy: Policy::Restricted,
+        asked: Asked::default(),
+        options: Options::default(),
+        args: Vec::new(),
+        pure: true, // nothing on disk is touched
+        launcher: None,
+    })?;
+    let (plan, _) = prepared.plan()?;
+
+    for actor in [Actor::Runtime, Actor::Init] {
+        println!("{actor:8}{} rows", plan.steps.iter().filter(|s| s.actor == actor).count());
+    }
+    let handovers = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
+    println!("the baton crosses {handovers} times\n");
+
+    // Properties are proved on the list, before anything runs ...
+    check::check(&plan, &prepared.config)?;
+    // Rows are numbered from 1, as `safebox explain` prints them; 0: there is no such row.
+    let row =
+        |wanted: fn(&Action) -> bool| plan.steps.iter().position(|s| wanted(&s.action)).map_or(0, |i| i + 1);
+    let pivot = row(|a| matches!(a, Action::Pivot { .. }));
+    let filter = row(|a| matches!(a, Action::Seccomp { .. }));
+    println!(
+        "row {pivot} leaves the host's tree, row {filter} filters system calls, row {} executes\n",
+        plan.exec_row() + 1
+    );
+
+    // ... and every row says why it is there.
+    for (i, step) in plan.steps.iter().enumerate().filter(|(i, _)| *i >= plan.exec_row().saturating_sub(6)) {
+        println!("{:4} {:8}{}\n     {:8}{}", i + 1, step.actor, step.action, "", step.action.why());
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! Mistakes: each gives a non-zero exit, a text that names the mistake, and nothing left behind.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Need, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("bad_input::values_are_named_by_pointer", OWN, values),
+        test("bad_input::json_errors_have_line_and_column", OWN, syntax),
+        test("bad_input::bundles_that_are_none", OWN, bundles),
+        test("bad_input::rootfs_that_is_none", OWN, rootfs),
+        test("bad_input::programs_that_cannot_run_give_126_or_127", OWN, programs),
+        test("bad_input::programs_fail_at_create_in_runc_s_words", OCI, programs_at_create),
+        test("bad_input::ids_that_are_none", OCI, ids),
+        test("bad_input::a_duplicate_id_spoils_nothing", OCI, duplicate),
+        test("bad_input::command_lines_that_make_no_sense", OWN, command_lines),
+        test("bad_input::a_full_state_directory", &[Need::Root, Need::Alone], full_state),
+        test("bad_input::a_read_only_state_directory", &[Need::Root, Need::Alone], read_only_state),
+        test("bad_input::closed_stdio_is_no_trap", OWN, closed_stdio),
+        test("bad_input::links_in_place_of_proc_are_refused", OWN, proc_link),
+        test("bad_input::a_missing_bind_source", OCI, bind_source),
+    ]
+}
+
+/// (pointer, value, what stderr must say).
+fn table() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        ("/process/args", json!([]), "/process/args"),
+        ("/process/args", json!("sh"), "/process/args"),
+        ("/process/args/0", json!(7), "/process/args/0"),
+        ("/process/cwd", json!(""), "/process/cwd"),
+        ("/process/cwd", json!("tmp"), "/process/cwd"),
+        ("/process/user/uid", json!(-1), "/process/user/uid"),
+        ("/process/user/uid", json!(4_294_967_296_u64), "/process/user/uid"),
+        ("/process/capabilities/bounding", json!(["CAP_FLY"]), "/process/capabilities/bounding/0"),
+        (
+            "/process/rlimits",
+            json!([{ "type": "RLIMIT_X", "soft": 1, "hard": 1 }]),
+            "/process/rlimits/0/type",
+        ),
+        ("/process/oomScoreAdj", json!(2000), "/process/oomScoreAdj"),
+        ("/ociVersion", json!("2.0.0"), "/ociVersion"),
+        ("/ociVersion", json!("one"), "/ociVersion"),
+        ("/root", json!([]), "/root"),
+        ("/hostname", json!({}), "/hostname"),
+        ("/mounts/0/destination", json!(""), "/mounts/0/destination"),
+        ("/linux/namespaces", json!([{ "type": "space" }]), "/linux/namespaces/0"),
+        ("/linux/namespaces/-", json!({ "type": "pid" }), "/linux/namespaces"),
+        ("/linux/resources/pids", json!({ "limit": "many" }), "/linux/resources/pids/limit"),
+        ("/linux/resources/memory", json!({ "limit": -5 }), "/linux/resources/memory/limit"),
+        ("/linux/resources/memory", json!({ "limit": 1_i64 << 60 }), "memory"),
+        ("/linux/resources/cpu", json!({ "quota": -5 }), "/linux/resources/cpu/quota"),
+        ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_MAYBE" }), "/linux/seccomp/defaultAction"),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["a"], "action": "NO" }] }),
+            "/linux/seccomp/syscalls/0/action",
+        ),
+        ("/linux/sysctl", json!({ "kernel.core_pattern": "|/x" }), "/linux/sysctl"),
+        ("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1\n2" }), "/linux/sysctl"),
+        ("/linux/cgroupsPath", json!("../../escape"), "/linux/cgroupsPath"),
+    ]
+}
+
+fn values() {
+    for (pointer, value, says) in table() {
+        let sb = Sandbox::new().patch(pointer, value.clone());
+        let out = sb.run().output();
+        assert_eq!(out.code, 125, "{pointer} = {value}\n{out}");
+        assert!(out.stderr.contains(says), "{pointer} = {value}: no {says:?}\n{out}");
+        assert!(out.stdout.is_empty(), "{out}");
+        sb.leak_check();
+    }
+}
+
+fn syntax() {
+    for (text, says) in [
+        ("{\n  \"ociVersion\": \"1.0.2\",\n  oops\n}", "line 3 column 3"),
+        ("", "line 1 column 0"),
+        ("{\"ociVersion\": \"1.0.2\"", "line 1 column 22"),
+        ("[]", "config.json"),
+        ("\u{0}", "line 1 column 1"),
+    ] {
+        let sb = Sandbox::new();
+        std::fs::write(sb.bundle().join("config.json"), text).expect("write");
+        sb.run().output().exits(125).says(says).says("config.json");
+    }
+}
+
+fn bundles() {
+    let sb = Sandbox::new();
+    let run = |dir: &Path| {
+        sb.runtime().args(["run", "--quiet", "--bundle"]).arg(dir).arg(sb.id()).output().exits(125)
+    };
+    run(&sb.dir().join("nowhere")).says("no such file or directory").says("nowhere");
+    run(Path::new("/etc/passwd")).says("not a directory");
+    let config = sb.bundle().join("config.json");
+    std::fs::remove_file(&config).expect("remove");
+    run(&sb.bundle()).says("config.json").says("no such file or directory").says("safebox spec");
+    std::fs::create_dir(&config).expect("mkdir");
+    run(&sb.bundle()).says("config.json").says("not a regular file");
+    std::fs::remove_dir(&config).expect("rmdir");
+    let fifo = Command::new("mkfifo").arg(&config).status().expect("mkfifo");
+    assert!(fifo.success());
+    run(&sb.bundle()).says("config.json").says("not a regular file");
+    std::fs::remove_file(&config).expect("remove");
+    sb.leak_check();
+}
+
+fn rootfs() {
+    let sb = Sandbox::new().patch("/root/path", json!("elsewhere"));
+    sb.run().output().exits(125).says("invalid rootfs: stat ").says("no such file or directory");
+    let place = sb.bundle().join("elsewhere");
+    std::fs::write(&place, "a file").expect("write");
+    sb.run().output().exits(125).says("invalid rootfs").says("is not a directory");
+    std::fs::remove_file(&place).expect("remove");
+    symlink("elsewhere", &place).expect("symlink");
+    sb.run().output().exits(125).says("invalid rootfs").says("too many levels of symbolic links");
+}
+
+/// An ELF header of a program for another machine (IBM S/390), and nothing else.
+fn foreign_elf() -> Vec<u8> {
+    let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 2, 1, 0];
+    elf.resize(16, 0);
+    elf.extend([0, 2, 0, 22, 0, 0, 0, 1]);
+    elf.resize(64, 0);
+    elf
+}
+
+/// (args[0], exit code, what stderr must say).
+const PROGRAMS: [(&str, i32, &str); 9] = [
+    ("nowhere", 127, "exec: \"nowhere\": executable file not found in $PATH"),
+    ("/nowhere", 127, "exec: \"/nowhere\": stat /nowhere: no such file or directory"),
+    ("/etc/passwd", 126, "exec: \"/etc/passwd\": permission denied"),
+    ("/etc", 126, "exec: \"/etc\": permission denied"),
+    ("/bin/foreign", 126, "exec: \"/bin/foreign\": exec format error"),
+    ("/bin/text", 126, "exec: \"/bin/text\": exec format error"),
+    ("/bin/orphan", 127, "exec: \"/bin/orphan\": no such file or directory"),
+    ("/etc/passwd/x", 127, "exec: \"/etc/passwd/x\":"),
+    ("/bin/loop", 126, "exec: \"/bin/loop\":"),
+];
+
+fn with_programs(name: &str) -> Sandbox {
+    let sb = Sandbox::new().args([name]);
+    let bin = sb.rootfs().join("bin");
+    let programs = [
+        ("foreign", foreign_elf()),
+        ("text", b"neither ELF nor script\n".to_vec()),
+        ("orphan", b"#!/bin/interpreter-that-is-not-there\n".to_vec()),
+    ];
+    for (name, bytes) in programs {
+        std::fs::write(bin.join(name), bytes).expect("write");
+        std::fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).expect("chmod");
+    }
+    symlink("loop", bin.join("loop")).expect("symlink");
+    sb
+}
+
+fn programs() {
+    for (name, code, says) in PROGRAMS {
+        let sb = with_programs(name);
+        let out = sb.run().output();
+        assert_eq!(out.code, code, "{name}\n{out}");
+        out.says(says);
+        sb.leak_check();
+    }
+}
+
+fn programs_at_create() {
+    for (name, _, says) in &PROGRAMS[..3] {
+        let sb = with_programs(name);
+        sb.create().exits(1).says(says);
+        sb.leak_check();
+    }
+}
+
+fn ids() {
+    let sb = Sandbox::new();
+    for id in ["a/b", "../x", "..", ".", "a b", "ä", ""] {
+        let out = sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(id).output();
+        assert_eq!(out.code, 1, "{id:?}\n{out}");
+        // An empty id has words of its own in runc.
+        assert!(
+            id.is_empty() || out.stderr.contains("invalid container ID format") || id == ".",
+            "{id:?}\n{out}"
+        );
+        sb.leak_check();
+    }
+    for verb in ["start", "state", "delete", "kill", "pause", "resume", "ps"] {
+        sb.verb(verb).exits(1).says("container does not exist");
+    }
+    sb.delete().ok();
+}
+
+fn duplicate() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.create().exits(1).says("container with given ID already exists");
+    assert_eq!(sb.status(), "created");
+    sb.verb("start").ok();
+    assert_eq!(sb.status(), "running");
+    sb.delete().ok();
+    sb.leak_check();
+}
+
+fn command_lines() {
+    let sb = Sandbox::new();
+    for (args, says) in [
+        (vec!["run", "--memory", "12x"], "12x"),
+        (vec!["run", "--memory", "1"], "--memory 1: must be at least"),
+        (vec!["run", "--memory", "1000000g"], "larger than this machine's memory"),
+        (vec!["run", "--cpus=-1"], "--cpus"),
+        (vec!["run", "--cpus", "100000"], "--cpus 100000"),
+        (vec!["run", "--pids-limit", "0"], "--pids-limit 0"),
+        (vec!["run", "--allow", "everything"], "--allow everything: unknown"),
+        (vec!["run", "--cap-add", "FLY"], "--cap-add FLY: unknown capability"),
+        (vec!["run", "--policy", "lax"], "unknown policy"),
+        (vec!["run", "--user", "root"], "is not an id"),
+        (vec!["run", "--seccomp", "config"], "no seccomp profile"),
+        (vec!["run", "--no-such-flag"], "--no-such-flag"),
+        (vec!["dance"], "dance"),
+    ] {
+        let out = sb.runtime().args(&args).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
+        assert!(out.code == 125 || out.code == 1, "{args:?}\n{out}");
+        assert!(out.stderr.contains(says), "{args:?}: no {says:?}\n{out}");
+        sb.leak_check();
+    }
+}
+
+/// Runs `change` on a mount at the state directory, then the container, then takes the mount away.
+fn with_state_mount(options: &str, fill: bool) -> (Sandbox, crate::harness::Output) {
+    let sb = Sandbox::new();
+    std::fs::create_dir(sb.root()).expect("mkdir");
+    let mount = |args: &[&str], path: &Path| {
+        assert!(
+            Command::new(args[0]).args(&args[1..]).arg(path).status().expect("mount").success(),
+            "{args:?}"
+        );
+    };
+    mount(&["mount", "-t", "tmpfs", "-o", options, "tmpfs"], sb.root());
+    if fill {
+        std::fs::write(sb.root().join("filler"), vec![0; 1 << 20]).expect_err("the tmpfs has room for all");
+    }
+    let out = sb.run().output();
+    mount(&["umount"], sb.root());
+    sb.leak_check();
+    (sb, out)
+}
+
+fn full_state() {
+    let (_sb, out) = with_state_mount("size=64k", true);
+    out.exits(125).says("no space left on device").says("choose another with --root");
+}
+
+fn read_only_state() {
+    let (_sb, out) = with_state_mount("ro", false);
+    out.exits(125).says("read-only file system").says("choose another with --root");
+}
+
+fn closed_stdio() {
+    for (closing, code) in [("<&-", 0), (">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0)] {
+        let sb = Sandbox::new().args(["/bin/true"]);
+        let script = format!("exec \"$0\" \"$@\" {closing}");
+        let out =
+            sb.under(&["/bin/sh", "-c", &script]).args(["run", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+        out.output().exits(code);
+        sb.leak_check();
+    }
+}
+
+fn proc_link() {
+    for name in ["proc", "sys"] {
+        let sb = Sandbox::new().sh("echo RAN");
+        std::fs::remove_dir(sb.rootfs().join(name)).expect("rmdir");
+        symlink("tmp", sb.rootfs().join(name)).expect("symlink");
+        let out = sb.run().output().exits(125).says(name).says("symbolic link");
+        assert!(!out.stdout.contains("RAN"), "{out}");
+        sb.leak_check();
+    }
+}
+
+fn bind_source() {
+    let bind =
+        json!({ "destination": "/mnt", "type": "bind", "source": "/nowhere/at/all", "options": ["rbind"] });
+    let sb = Sandbox::new().patch("/mounts/-", bind);
+    sb.create().exits(1).says("no such file or directory").says("/nowhere/at/all");
+    sb.leak_check();
+}

@@ -1,0 +1,244 @@
+//! What a container process is and may do, seen from outside (the kernel's own files) and from inside.
+
+use std::collections::BTreeMap;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Need, Sandbox, process::Running, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root, Need::Userns];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("inside::restricted_status_is_as_promised", OWN, restricted_status),
+        test("inside::namespaces_are_not_ours", OWN, namespaces),
+        test("inside::host_root_is_not_mapped", OWN, maps),
+        test("inside::mounts_are_as_promised", OWN, mounts),
+        test("inside::every_cgroup_is_its_own", OCI, cgroups),
+        test("inside::config_is_taken_literally", OCI, literal),
+        test("inside::only_stdio_is_open", OCI, descriptors),
+        test("inside::environment_is_exact", OCI, environment),
+        test("inside::restricted_refuses_the_usual_ways_out", OWN, refusals),
+        test("inside::writes_end_at_the_tmpfs", OWN, writes),
+        test("inside::orphans_and_keyring_are_the_container_s", OWN, first_process),
+    ]
+}
+
+fn status(pid: i32) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    text.lines()
+        .filter_map(|l| l.split_once(':'))
+        .map(|(k, v)| (k.to_string(), v.split_whitespace().collect::<Vec<_>>().join(" ")))
+        .collect()
+}
+
+/// A container that runs `sleep` under the restricted policy, and its pid.
+fn sleeping(sb: &Sandbox) -> (Running, i32) {
+    let run = sb.run_until(sb.run(), "up");
+    (run, sb.pid())
+}
+
+fn sleeper() -> Sandbox {
+    Sandbox::new().sh("echo up; exec sleep 1000")
+}
+
+fn end(sb: &Sandbox, run: Running) {
+    sb.kill("KILL").ok();
+    run.wait().exits(137);
+    sb.leak_check();
+}
+
+fn restricted_status() {
+    let sb = sleeper();
+    let (run, pid) = sleeping(&sb);
+    let s = status(pid);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(s[set], "0000000000000000", "{set}");
+    }
+    assert_eq!((s["NoNewPrivs"].as_str(), s["Seccomp"].as_str()), ("1", "2"));
+    assert_eq!(s["NSpid"].split(' ').next_back(), Some("1"), "{}", s["NSpid"]);
+    let uids: Vec<u32> = s["Uid"].split(' ').map(|n| n.parse().expect("a uid")).collect();
+    assert!(uids.iter().all(|u| *u == uids[0] && *u >= 65532), "{uids:?}");
+    assert_eq!(s["Groups"], "", "supplementary groups");
+    end(&sb, run);
+}
+
+fn namespaces() {
+    let sb = sleeper();
+    let (run, pid) = sleeping(&sb);
+    for ns in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
+        let link = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{ns}")).expect("a namespace");
+        assert_ne!(link(&pid.to_string()), link("self"), "{ns}");
+    }
+    end(&sb, run);
+}
+
+fn maps() {
+    let sb = sleeper();
+    let (run, pid) = sleeping(&sb);
+    for file in ["uid_map", "gid_map"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a map");
+        let fields: Vec<u64> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+        assert!(
+            fields.len() == 3 && fields[0] == 0 && fields[1] >= 65536 && fields[2] == 65536,
+            "{file}: {text}"
+        );
+    }
+    end(&sb, run);
+}
+
+/// (mount point, options of the mount, file system) of a process.
+fn mountinfo(pid: i32) -> Vec<(String, Vec<String>, String)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("mountinfo");
+    text.lines()
+        .filter_map(|l| {
+            let (head, tail) = l.split_once(" - ")?;
+            let mut fields = head.split(' ').skip(4);
+            let (point, options) = (fields.next()?, fields.next()?);
+            let options = options.split(',').map(str::to_string).collect();
+            Some((point.to_string(), options, tail.split(' ').next()?.to_string()))
+        })
+        .collect()
+}
+
+fn mounts() {
+    let sb = sleeper();
+    let (run, pid) = sleeping(&sb);
+    let mounts = mountinfo(pid);
+    let find = |point: &str| {
+        mounts.iter().rev().find(|m| m.0 == point).unwrap_or_else(|| panic!("no {point} in {mounts:#?}"))
+    };
+    let has = |point: &str, words: &[&str]| {
+        let m = find(point);
+        assert!(words.iter().all(|w| m.1.iter().any(|o| o == w)), "{point}: {:?}, not {words:?}", m.1);
+    };
+    has("/", &["ro"]);
+    has("/proc", &["nosuid", "nodev", "noexec"]);
+    has("/proc/sys", &["ro"]);
+    has("/sys", &["ro", "nosuid", "nodev", "noexec"]);
+    for scratch in ["/tmp", "/run", "/var/tmp", "/dev/shm"] {
+        assert_eq!(find(scratch).2, "tmpfs", "{scratch}");
+        has(scratch, &["nosuid", "nodev", "noexec"]);
+    }
+    // Which of them there are depends on the kernel.
+    let secrets = ["/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"];
+    let there: Vec<_> = secrets.iter().filter(|p| std::path::Path::new(p).exists()).collect();
+    assert!(there.len() >= 3, "too few to say anything: {there:?}");
+    for path in there {
+        assert!(!["proc", "sysfs"].contains(&find(path).2.as_str()), "{path} is not covered");
+    }
+    for m in mounts.iter().filter(|m| m.2.starts_with("cgroup")) {
+        assert!(m.1.iter().any(|o| o == "ro"), "{m:?} is writable");
+    }
+    end(&sb, run);
+}
+
+fn cgroups() {
+    let sb = sleeper();
+    let run = sb.run_until(sb.run_oci(), "up");
+    let pid = sb.pid();
+    let groups = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
+    let (ours, theirs) = (groups("self"), groups(&pid.to_string()));
+    let limited = ["memory", "pids", "cpu", "devices", "freezer", ""];
+    for line in theirs.lines() {
+        let controllers = line.split(':').nth(1).unwrap_or_default();
+        // On a hybrid host the v2 tree limits nothing.
+        let hybrid = controllers.is_empty() && theirs.lines().count() > 1;
+        if !hybrid && controllers.split(',').any(|c| limited.contains(&c)) {
+            assert!(!ours.lines().any(|l| l == line), "shares {line}");
+            assert!(line.contains(sb.id()), "{line} does not name the container");
+        }
+    }
+    end(&sb, run);
+}
+
+fn literal() {
+    let sb = sleeper()
+        .patch("/process/user", json!({ "uid": 1000, "gid": 1001, "additionalGids": [5, 1002] }))
+        .patch("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]))
+        .patch("/process/oomScoreAdj", json!(123))
+        .patch("/process/noNewPrivileges", json!(true))
+        .patch("/process/capabilities", json!({ "bounding": ["CAP_KILL", "CAP_CHOWN"] }));
+    let run = sb.run_until(sb.run_oci(), "up");
+    let pid = sb.pid();
+    let s = status(pid);
+    assert_eq!((s["Uid"].as_str(), s["Gid"].as_str()), ("1000 1000 1000 1000", "1001 1001 1001 1001"));
+    assert_eq!(s["Groups"], "5 1002");
+    assert_eq!((s["CapBnd"].as_str(), s["CapEff"].as_str()), ("0000000000000021", "0000000000000000"));
+    assert_eq!(s["NoNewPrivs"], "1");
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a file of /proc");
+    assert_eq!(read("oom_score_adj").trim(), "123");
+    let limits = read("limits");
+    let line = limits.lines().find(|l| l.starts_with("Max open files")).expect("Max open files");
+    assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["100", "200"]);
+    end(&sb, run);
+}
+
+/// Descriptors that the caller leaves open do not reach the container.
+fn descriptors() {
+    let sb = Sandbox::new().args(["/bin/ls", "/proc/self/fd"]);
+    let wrapper = ["/bin/sh", "-c", "exec 7</ 9</dev/null; exec \"$0\" \"$@\""];
+    let out = sb.under(&wrapper).args(["run", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
+    // The fourth is the directory that `ls` reads.
+    let open: Vec<_> = out.stdout.split_whitespace().collect();
+    assert_eq!(open, ["0", "1", "2", "3"], "{out}");
+}
+
+fn environment() {
+    let sb = Sandbox::new()
+        .args(["/bin/env"])
+        .patch("/process/env", json!(["PATH=/bin", "A=1", "B=two words", "HOME=/here", "A=2"]));
+    let out = sb.run_oci().env("LEAKED", "yes").output().ok();
+    let mut lines: Vec<_> = out.stdout.lines().filter(|l| !l.starts_with("A=")).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["B=two words", "HOME=/here", "PATH=/bin"], "{out}");
+}
+
+/// (command, what stderr must hold): every one must fail.
+const REFUSED: [(&str, &str); 9] = [
+    ("touch /x", "Read-only file system"),
+    ("echo x >/bin/busybox", "Read-only file system"),
+    ("echo 1 >/proc/sys/kernel/hostname", "Read-only file system"),
+    ("echo 1 >/proc/sys/vm/drop_caches", "Read-only file system"),
+    ("mount -t tmpfs none /tmp", "permission denied"),
+    ("unshare -U true", "Operation not permitted"),
+    ("unshare -n true", "Operation not permitted"),
+    ("mknod /tmp/null c 1 3", "Operation not permitted"),
+    ("chown 0 /tmp", "Operation not permitted"),
+];
+
+fn refusals() {
+    let script: String = REFUSED
+        .iter()
+        .enumerate()
+        .map(|(i, (c, _))| format!("({c}) 2>&1 && echo {i} SUCCEEDED; echo {i}.\n"))
+        .collect();
+    let sb = Sandbox::new().sh(&script);
+    let out = sb.run().output().ok();
+    assert!(!out.stdout.contains("SUCCEEDED"), "{out}");
+    let mut rest = out.stdout.as_str();
+    for (i, (command, text)) in REFUSED.iter().enumerate() {
+        let (said, after) =
+            rest.split_once(&format!("{i}.\n")).unwrap_or_else(|| panic!("no end of {command}\n{out}"));
+        assert!(said.contains(text), "{command}: {said:?}, not {text:?}");
+        rest = after;
+    }
+}
+
+fn writes() {
+    let sb = Sandbox::new().sh(
+        "for d in /tmp /run /var/tmp /dev/shm; do echo x >$d/f && cat $d/f || echo $d FAILED; done; \
+         cp /bin/busybox /tmp/b && chmod +x /tmp/b && /tmp/b true; echo exec $?; \
+         dd if=/dev/zero of=/run/big bs=1M count=100 2>&1 | tail -n 1; [ $(stat -c %s /run/big) -le 16777216 ] && echo bounded",
+    );
+    let out = sb.run().output().ok().prints("exec 126").prints("bounded");
+    assert!(!out.stdout.contains("FAILED"), "{out}");
+}
+
+fn first_process() {
+    let sb =
+        Sandbox::new().sh("echo pid $$; (sleep 0.1 & exec true); cat /proc/1/cmdline | head -c 7; hostname");
+    sb.run().output().ok().prints("pid 1").prints("/bin/sh").prints("safebox");
+}

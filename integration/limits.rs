@@ -1,0 +1,169 @@
+//! Limits really limit: seen from outside, in the files of the kernel.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Need, Sandbox, poll, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("limits::memory_is_written_and_kills", OCI, memory_kills),
+        test("limits::memory_kill_is_reported", OWN, memory_is_reported),
+        test("limits::memory_counts_swap", OCI, swap_is_bounded),
+        test("limits::a_killed_child_is_reported_too", OWN, child_is_reported),
+        test("limits::cpu_quota_throttles", OCI, cpu_throttles),
+        test("limits::pids_stop_forks", OCI, pids_stop_forks),
+        test("limits::pids_are_reported", OWN, pids_are_reported),
+        test("limits::flags_replace_the_config", OWN, flags_replace),
+        test("limits::default_limits_are_there", OWN, defaults),
+        test("limits::exec_is_limited_too", OCI, exec_is_limited),
+    ]
+}
+
+const MIB: i64 = 1 << 20;
+
+/// A shell that says when it runs and then waits.
+fn sleeper() -> Sandbox {
+    Sandbox::new().sh("echo up; exec sleep 1000")
+}
+
+/// The value of the first of these cgroup files that the container has: v2's name, v1's.
+fn limit(pid: i32, v2: &str, v1: (&str, &str)) -> String {
+    let path = file(pid, v2, v1).unwrap_or_else(|| panic!("process {pid} has no {v2} or {}", v1.1));
+    std::fs::read_to_string(path).expect("a cgroup file").trim().to_string()
+}
+
+/// The path of a process's cgroup file, looked up as the kernel tells it, not as the runtime does.
+fn file(pid: i32, v2: &str, v1: (&str, &str)) -> Option<PathBuf> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("/proc/PID/cgroup");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
+        let (name, has) = if controllers.is_empty() { (v2, "") } else { (v1.1, v1.0) };
+        if !controllers.is_empty() && !controllers.split(',').any(|c| c == has) {
+            return None;
+        }
+        let mount = mounts.lines().find_map(|m| {
+            let (fields, tail) = m.split_once(" - ")?;
+            let fits = if has.is_empty() {
+                tail.starts_with("cgroup2 ")
+            } else {
+                tail.starts_with("cgroup ") && tail.split([',', ' ']).any(|o| o == has)
+            };
+            fits.then(|| fields.split(' ').nth(4).map(PathBuf::from)).flatten()
+        })?;
+        Some(mount.join(path).join(name)).filter(|p| p.exists())
+    })
+}
+
+fn memory_kills() {
+    let sb = Sandbox::new()
+        .args(["/bin/tail", "/dev/zero"])
+        .patch("/linux/resources/memory", json!({ "limit": 32 * MIB, "swap": 32 * MIB }));
+    sb.run_oci().output().exits(137);
+    sb.leak_check();
+}
+
+fn memory_is_reported() {
+    let sb = Sandbox::new().args(["/bin/tail", "/dev/zero"]);
+    let out = sb.run().args(["--memory", "32m"]).output().exits(137);
+    out.says("out of memory: the kernel killed 1 process(es) of the container at its memory limit of 32 MiB");
+    // A kill that has another cause is not called one.
+    let sb = sleeper();
+    let run = sb.run_until(sb.run(), "up");
+    sb.kill("KILL").ok();
+    let out = run.wait().exits(137);
+    assert!(!out.stderr.contains("out of memory"), "{out}");
+}
+
+fn swap_is_bounded() {
+    let sb = sleeper().patch("/linux/resources/memory", json!({ "limit": 64 * MIB, "swap": 64 * MIB }));
+    let run = sb.run_until(sb.run_oci(), "up");
+    let pid = sb.pid();
+    assert_eq!(limit(pid, "memory.max", ("memory", "memory.limit_in_bytes")), (64 * MIB).to_string());
+    // v1 counts memory and swap together, v2 swap alone.
+    let swap = limit(pid, "memory.swap.max", ("memory", "memory.memsw.limit_in_bytes"));
+    assert!(swap == "0" || swap == (64 * MIB).to_string(), "{swap}");
+    sb.kill("KILL").ok();
+    run.wait().exits(137);
+}
+
+fn child_is_reported() {
+    let sb = Sandbox::new().sh("tail /dev/zero; echo after $?");
+    let out = sb.run().args(["--memory", "32m"]).output().ok().prints("after 137");
+    out.says("out of memory").says("the container's own process went on");
+}
+
+fn cpu_throttles() {
+    let sb = Sandbox::new()
+        .sh("echo up; while :; do :; done")
+        .patch("/linux/resources/cpu", json!({ "quota": 10_000, "period": 100_000 }));
+    let run = sb.run_until(sb.run_oci(), "up");
+    let stat = || limit(sb.pid(), "cpu.stat", ("cpu", "cpu.stat"));
+    let throttled = || -> u64 {
+        let text = stat();
+        let line = text.lines().find_map(|l| l.strip_prefix("nr_throttled ")).map(str::to_string);
+        line.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no nr_throttled in {text}"))
+    };
+    poll("the loop is throttled", Duration::from_secs(10), || throttled() >= 3);
+    sb.kill("KILL").ok();
+    run.wait().exits(137);
+}
+
+fn pids_stop_forks() {
+    // busybox's shell says so and ends with 2 when it cannot fork.
+    let sb = Sandbox::new()
+        .sh("i=0; while [ $i -lt 30 ]; do sleep 100 & i=$((i+1)); echo child $i; done")
+        .patch("/linux/resources/pids", json!({ "limit": 10 }));
+    let out = sb.run_oci().output();
+    assert!(out.code != 0 && out.stdout.contains("child 9\n") && !out.stdout.contains("child 10\n"), "{out}");
+    sb.leak_check();
+}
+
+fn pids_are_reported() {
+    let sb = Sandbox::new().sh("for i in 1 2 3 4 5 6 7 8; do sleep 100 & done");
+    let out = sb.run().args(["--pids-limit", "5"]).output();
+    assert_ne!(out.code, 0, "{out}");
+    out.says("the limit of 5 processes refused a fork 1 time(s) (--pids-limit)");
+}
+
+fn flags_replace() {
+    let sb = sleeper().patch("/linux/resources/pids", json!({ "limit": 77 }));
+    let run = sb.run_until(sb.run().args(["--memory", "48m", "--cpus", "0.5", "--pids-limit", "33"]), "up");
+    let pid = sb.pid();
+    assert_eq!(limit(pid, "memory.max", ("memory", "memory.limit_in_bytes")), (48 * MIB).to_string());
+    assert_eq!(limit(pid, "pids.max", ("pids", "pids.max")), "33");
+    let cpu = limit(pid, "cpu.max", ("cpu", "cpu.cfs_quota_us"));
+    assert!(cpu == "50000" || cpu == "50000 100000", "{cpu}");
+    sb.kill("KILL").ok();
+    run.wait().exits(137);
+}
+
+fn defaults() {
+    let sb = sleeper();
+    let run = sb.run_until(sb.run(), "up");
+    let pid = sb.pid();
+    let memory = safebox::policy::DEFAULT_MEMORY.to_string();
+    assert_eq!(limit(pid, "memory.max", ("memory", "memory.limit_in_bytes")), memory);
+    assert_eq!(limit(pid, "pids.max", ("pids", "pids.max")), safebox::policy::DEFAULT_PIDS.to_string());
+    let cpu = limit(pid, "cpu.max", ("cpu", "cpu.cfs_quota_us"));
+    assert!(cpu == "100000" || cpu == "100000 100000", "{cpu}");
+    sb.kill("KILL").ok();
+    run.wait().exits(137);
+}
+
+fn exec_is_limited() {
+    let sb = sleeper().patch("/linux/resources/memory", json!({ "limit": 32 * MIB, "swap": 32 * MIB }));
+    let run = sb.run_until(sb.run_oci(), "up");
+    sb.exec(["/bin/tail", "/dev/zero"]).exits(137);
+    assert_eq!(sb.status(), "running");
+    sb.kill("KILL").ok();
+    run.wait().exits(137);
+}

@@ -1,0 +1,280 @@
+//! Terminals: the container's own, with the caller's size and keys, and the caller's left as it was.
+
+use std::fs::File;
+use std::io::{IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use safebox::sys::tty;
+use serde_json::json;
+
+use crate::harness::process::{Call, Running};
+use crate::harness::{Need, Sandbox, poll, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("terminal::run_gives_a_pty_of_its_own", OWN, own_pty),
+        test("terminal::size_is_passed_and_follows", OWN, size),
+        test("terminal::raw_while_it_runs_and_restored_after", OWN, raw_mode),
+        test("terminal::raw_mode_is_restored_after_a_kill", OWN, restored_after_kill),
+        test("terminal::ctrl_c_reaches_the_program", OWN, ctrl_c),
+        test("terminal::without_a_terminal_there_is_none", OWN, none),
+        test("terminal::create_sends_the_master", OCI, create_socket),
+        test("terminal::run_detached_sends_the_master", OCI, run_socket),
+        test("terminal::exec_detached_sends_the_master", OCI, exec_socket),
+        test("terminal::exec_tty_relays", OWN, exec_tty),
+        test("terminal::create_needs_a_socket_for_a_terminal", OCI, socket_needed),
+    ]
+}
+
+/// The caller's terminal: what a person sits at.
+struct Seat {
+    master: File,
+    slave: OwnedFd,
+}
+
+impl Seat {
+    fn new(rows: u16, cols: u16) -> Self {
+        let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).expect("openpty");
+        Seat { master: pty.master.into(), slave: pty.slave }
+    }
+
+    /// `call` with this terminal as stdin; its stdout is a file.
+    fn call(&self, call: Call) -> Call {
+        let stdin = self.slave.try_clone().expect("dup");
+        call.with(|c| {
+            c.stdin(stdin);
+        })
+    }
+
+    fn mode(&self) -> Termios {
+        tcgetattr(self.slave.as_fd()).expect("tcgetattr")
+    }
+
+    fn is_raw(&self) -> bool {
+        !self.mode().local_flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
+    }
+
+    fn types(&self, bytes: &[u8]) {
+        (&self.master).write_all(bytes).expect("write to the terminal");
+    }
+}
+
+fn shell(script: &str) -> Sandbox {
+    Sandbox::new().sh(script).patch("/process/terminal", json!(true))
+}
+
+#[track_caller]
+fn wait_for(run: &Running, word: &str) {
+    poll(&format!("{word:?} in {:?}", run.so_far()), Duration::from_secs(10), || {
+        run.so_far().0.contains(word)
+    });
+}
+
+fn own_pty() {
+    let seat = Seat::new(24, 80);
+    let sb = shell("tty; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all; echo err >&2; ls -l /dev/console");
+    let out = seat.call(sb.run()).output().ok().prints("/dev/pts/0").prints("all").prints("err");
+    let ours = std::fs::read_link(format!("/proc/self/fd/{}", seat.slave.as_raw_fd())).expect("a link");
+    assert!(
+        !out.stdout.contains(&format!("{}\r", ours.display())) || ours == Path::new("/dev/pts/0"),
+        "{out}"
+    );
+    sb.leak_check();
+}
+
+fn size() {
+    let seat = Seat::new(33, 111);
+    let sb = shell("stty size; trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done");
+    let run = seat.call(sb.run()).spawn();
+    wait_for(&run, "33 111");
+    wait_for(&run, "up");
+    tty::set_size(seat.slave.as_raw_fd(), tty::Size { rows: 44, cols: 99 }).expect("resize");
+    run.signal(Signal::SIGWINCH);
+    wait_for(&run, "44 99");
+    run.wait().ok();
+    sb.leak_check();
+}
+
+fn raw_mode() {
+    let seat = Seat::new(24, 80);
+    let before = seat.mode();
+    let sb = shell("echo up; read line; echo got $line");
+    let run = seat.call(sb.run()).spawn();
+    wait_for(&run, "up");
+    poll("raw mode", Duration::from_secs(5), || seat.is_raw());
+    seat.types(b"words\r");
+    run.wait().ok().prints("got words");
+    assert_eq!(seat.mode(), before, "the caller's terminal is not as it was");
+    sb.leak_check();
+}
+
+fn restored_after_kill() {
+    let seat = Seat::new(24, 80);
+    let before = seat.mode();
+    let sb = shell("echo up; sleep 1000");
+    let run = seat.call(sb.run()).spawn();
+    wait_for(&run, "up");
+    poll("raw mode", Duration::from_secs(5), || seat.is_raw());
+    run.signal(Signal::SIGTERM);
+    run.wait().exits(143);
+    assert_eq!(seat.mode(), before, "the caller's terminal is not as it was");
+    sb.leak_check();
+}
+
+fn ctrl_c() {
+    let seat = Seat::new(24, 80);
+    let sb = shell("trap 'echo interrupted; exit 9' INT; echo up; while :; do sleep 0.05; done");
+    let run = seat.call(sb.run()).spawn();
+    wait_for(&run, "up");
+    poll("raw mode", Duration::from_secs(5), || seat.is_raw());
+    seat.types(b"\x03");
+    run.wait().exits(9).prints("interrupted");
+    sb.leak_check();
+}
+
+fn none() {
+    let sb = shell("tty; echo $?");
+    sb.run().output().ok().prints("not a tty");
+}
+
+/// A console socket, as conmon and containerd's shim have one.
+struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// In a directory of its own: a test's directory must be free of sockets at the end.
+    fn new(dir: &Path) -> Self {
+        let path = dir.join("s");
+        let listener = UnixListener::bind(&path).expect("bind");
+        listener.set_nonblocking(true).expect("nonblocking");
+        Socket { listener, path }
+    }
+
+    /// The terminal that the runtime sends: one descriptor with 1 to 4095 bytes, then the end.
+    fn terminal(&self) -> File {
+        let end = Instant::now() + Duration::from_secs(10);
+        let (mut stream, _) = loop {
+            match self.listener.accept() {
+                Ok(found) => break found,
+                Err(e) => assert!(Instant::now() < end, "no connection: {e}"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        stream.set_nonblocking(false).expect("blocking");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        let (count, fds) = receive(stream.as_raw_fd());
+        assert!((1..4096).contains(&count) && fds.len() == 1, "{count} bytes, {} descriptors", fds.len());
+        assert_eq!(stream.read(&mut [0; 16]).expect("the end"), 0, "more than one message");
+        File::from(safebox::sys::fs::own(fds[0]))
+    }
+}
+
+fn receive(socket: RawFd) -> (usize, Vec<RawFd>) {
+    let mut bytes = [0; 4096];
+    let mut data = [IoSliceMut::new(&mut bytes)];
+    let mut space = nix::cmsg_space!([RawFd; 4]);
+    let message =
+        recvmsg::<()>(socket, &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).expect("recvmsg");
+    let fds = message
+        .cmsgs()
+        .expect("control messages")
+        .filter_map(|m| if let ControlMessageOwned::ScmRights(fds) = m { Some(fds) } else { None })
+        .flatten()
+        .collect();
+    (message.bytes, fds)
+}
+
+/// Reads from a terminal until `word` came.
+#[track_caller]
+fn read_until(mut terminal: &File, word: &str) -> String {
+    tty::set_nonblocking(terminal.as_raw_fd()).expect("nonblocking");
+    let (mut text, mut buf) = (String::new(), [0; 4096]);
+    let end = Instant::now() + Duration::from_secs(10);
+    while !text.contains(word) {
+        assert!(Instant::now() < end, "no {word:?} in {text:?}");
+        match terminal.read(&mut buf) {
+            Ok(n) if n > 0 => text.push_str(&String::from_utf8_lossy(&buf[..n])),
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    text
+}
+
+fn create_socket() {
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let socket = Socket::new(sockets.path());
+    let sb = shell("echo up; read line; echo got $line; sleep 1000");
+    let call =
+        sb.runtime().args(["create", "--console-socket"]).arg(&socket.path).arg("--bundle").arg(sb.bundle());
+    call.arg(sb.id()).output().ok();
+    let terminal = socket.terminal();
+    sb.verb("start").ok();
+    read_until(&terminal, "up");
+    (&terminal).write_all(b"words\n").expect("write");
+    read_until(&terminal, "got words");
+    sb.delete().ok();
+    sb.leak_check_within(Duration::from_secs(2));
+}
+
+fn run_socket() {
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let socket = Socket::new(sockets.path());
+    let sb = shell("tty; sleep 1000");
+    let call = sb.runtime().args(["run", "--detach", "--console-socket"]).arg(&socket.path).arg("--bundle");
+    call.arg(sb.bundle()).arg(sb.id()).output().ok();
+    read_until(&socket.terminal(), "/dev/pts/0");
+    sb.delete().ok();
+    sb.leak_check_within(Duration::from_secs(2));
+}
+
+fn exec_socket() {
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let socket = Socket::new(sockets.path());
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let call = sb.runtime().args(["exec", "--tty", "--detach", "--console-socket"]).arg(&socket.path);
+    call.args([sb.id(), "sh", "-c", "tty; sleep 1000"]).output().ok();
+    read_until(&socket.terminal(), "/dev/pts/0");
+    let call = sb.runtime().args(["exec", "--tty", "--detach", sb.id(), "true"]);
+    call.output().exits(255).says("cannot allocate tty if");
+    sb.delete().ok();
+    sb.leak_check_within(Duration::from_secs(2));
+}
+
+fn exec_tty() {
+    let seat = Seat::new(31, 77);
+    let before = seat.mode();
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let script = "tty; stty size; echo up; read l; echo got $l; exit 6";
+    let run = seat.call(sb.runtime().args(["exec", "--tty", sb.id(), "sh", "-c", script])).spawn();
+    wait_for(&run, "up");
+    poll("raw mode", Duration::from_secs(5), || seat.is_raw());
+    seat.types(b"words\r");
+    run.wait().exits(6).prints("/dev/pts/0").prints("31 77").prints("got words");
+    assert_eq!(seat.mode(), before, "the caller's terminal is not as it was");
+    sb.delete().ok();
+    sb.leak_check_within(Duration::from_secs(2));
+}
+
+fn socket_needed() {
+    let sb = shell("true");
+    sb.create().exits(1).says("cannot allocate tty if");
+    sb.leak_check();
+}
