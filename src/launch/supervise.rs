@@ -68,7 +68,12 @@ impl Supervisor {
         }
         let mut master = pty.unwrap_or(-1);
         let mut asked = None;
+        // Its SIGCHLD may have been read while the launch was waited for.
+        let mut ended = reap(pid);
         let exit = loop {
+            if let Some(exit) = ended.take() {
+                break exit;
+            }
             let [signal, input, output] =
                 process::poll_in([self.signals, stdin, master]).map_err(|e| Error::os("poll", "", e))?;
             if output && !relay(master, 1) {
@@ -77,8 +82,8 @@ impl Supervisor {
             if input && !relay(0, pty.unwrap_or(-1)) {
                 stdin = -1;
             }
-            if signal && let Some(exit) = self.signal(pid, pidfd, pty, &mut asked) {
-                break exit;
+            if signal {
+                ended = self.signal(pid, pidfd, pty, &mut asked);
             }
         };
         if master >= 0 {
@@ -97,10 +102,8 @@ impl Supervisor {
         while let Some(signal) = process::next_signal(self.signals) {
             match signal {
                 libc::SIGCHLD => {
-                    while let Ok(Some((ended, exit))) = process::wait(-1, libc::WNOHANG) {
-                        if ended == pid {
-                            return Some(exit);
-                        }
+                    if let Some(exit) = reap(pid) {
+                        return Some(exit);
                     }
                 }
                 libc::SIGWINCH => {
@@ -134,6 +137,17 @@ impl Drop for Supervisor {
         self.restore();
         fs::close(self.signals);
     }
+}
+
+/// Reaps every child that has ended; the exit of `pid`, if it is among them.
+fn reap(pid: i32) -> Option<Exit> {
+    let mut found = None;
+    while let Ok(Some((ended, exit))) = process::wait(-1, libc::WNOHANG) {
+        if ended == pid {
+            found = Some(exit);
+        }
+    }
+    found
 }
 
 /// Whether `pid` neither handles nor ignores `signal`: as pid 1 it would live on, and Ctrl-C would do nothing.
