@@ -14,13 +14,16 @@ mod apparmor;
 mod attacks;
 mod bad_input;
 mod examples;
+mod faults;
 mod harness;
 mod inside;
+mod kills;
 mod lifecycle;
 mod limits;
 mod order;
 mod plan;
 mod selftest;
+mod soak;
 mod terminal;
 
 fn main() -> ExitCode {
@@ -39,6 +42,10 @@ fn main() -> ExitCode {
         apparmor::tests,
         attacks::tests,
         examples::tests,
+        faults::tests,
+        kills::tests,
+        // Last: they want the machine for themselves.
+        soak::tests,
     ];
     harness::finish(&args, areas.iter().flat_map(|tests| tests()).collect())
 }
