@@ -29,7 +29,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// A copy of the runtime that the test can lose, and the words that put it in place of the other.
-fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
+pub fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
     let copy = sb.dir().join("runtime");
     std::fs::create_dir(&copy).expect("a directory");
     let copy = copy.join("safebox");
