@@ -14,13 +14,16 @@ mod apparmor;
 mod attacks;
 mod bad_input;
 mod examples;
+mod faults;
 mod harness;
 mod inside;
+mod kills;
 mod lifecycle;
 mod limits;
 mod order;
 mod plan;
 mod selftest;
+mod soak;
 mod terminal;
 
 fn main() -> ExitCode {
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
         selftest::tests,
         plan::tests,
         order::tests,
+        faults::tests,
+        kills::tests,
         lifecycle::tests,
         inside::tests,
         limits::tests,
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
         apparmor::tests,
         attacks::tests,
         examples::tests,
+        // Last: they need the machine for themselves.
+        soak::tests,
     ];
     harness::finish(&args, areas.iter().flat_map(|tests| tests()).collect())
 }

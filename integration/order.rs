@@ -290,7 +290,8 @@ fn runtime_words(plan: &Plan, guarded: bool) -> Vec<Word> {
             out.extend(words(&["socketpair", "clone", "close"], "the guardian stands"));
         }
         // A foreground run also listens for signals while it waits; a Joiner's or a hook's end is one.
-        let wait: &[&'static str] = if guarded { &["poll", "read?", "poll?", "read?", "poll?", "recvfrom"] } else { &["recvfrom"] };
+        let wait: &[&'static str] =
+            if guarded { &["poll", "read?", "poll?", "read?", "poll?", "recvfrom"] } else { &["recvfrom"] };
         out.extend(words(wait, "the baton comes back, or end of file"));
         if actor == Actor::Joiner {
             out.extend(words(&["close", "pidfd_open", "wait4"], "init is adopted, the joiner is done"));

@@ -1,0 +1,226 @@
+//! Faults at every row: whatever fails, the message names the row, and nothing is left behind
+//! (runtime.md: a failure leaves the environment as if the operation was never attempted).
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use nix::sys::termios::tcgetattr;
+use serde_json::json;
+
+use crate::harness::process::Call;
+use crate::harness::{Need, Sandbox, poll, test};
+
+const HERE: &[Need] = &[Need::Root];
+const TRACED: &[Need] = &[Need::Root, Need::Strace];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("faults::every_row_restricted", HERE, || every_row(&Sandbox::new(), "restricted")),
+        test("faults::every_row_privileged", HERE, || every_row(&Sandbox::new(), "privileged")),
+        test("faults::every_row_with_mounts_and_limits", HERE, || every_row(&rich(), "privileged")),
+        test("faults::every_row_with_a_joiner", HERE, || every_row(&joining(), "privileged")),
+        test("faults::every_row_with_a_terminal", HERE, terminal),
+        test("faults::until_every_row", HERE, until),
+        test("faults::real_ones_in_run_restricted", TRACED, || injected_run("restricted")),
+        test("faults::real_ones_in_run_privileged", TRACED, || injected_run("privileged")),
+        test("faults::real_ones_in_create", TRACED, injected_create),
+        test("faults::a_row_that_is_not_there", HERE, not_there),
+    ]
+}
+
+/// A bundle with something in most parts of the plan.
+fn rich() -> Sandbox {
+    let sb = Sandbox::new();
+    std::fs::create_dir(sb.dir().join("data")).expect("a directory");
+    let source = json!(sb.dir().join("data"));
+    sb.patch("/mounts/-", json!({ "destination": "/new/data", "source": source, "options": ["rbind", "ro"] }))
+        .patch("/mounts/-", json!({ "destination": "/new/tmp", "type": "tmpfs", "options": ["size=64k"] }))
+        .patch("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }))
+        .patch("/linux/resources/pids", json!({ "limit": 64 }))
+        .patch("/linux/resources/memory", json!({ "limit": 268_435_456 }))
+        .patch("/process/oomScoreAdj", json!(500))
+        .patch("/process/user", json!({ "uid": 1000, "gid": 1000, "additionalGids": [10] }))
+        .patch("/process/cwd", json!("/work/dir"))
+}
+
+/// A bundle whose plan has all three actors.
+fn joining() -> Sandbox {
+    let pid = format!("/proc/{}/ns/pid", std::process::id());
+    Sandbox::new().patch(
+        "/linux/namespaces",
+        json!([{ "type": "pid", "path": pid }, { "type": "mount" }, { "type": "uts" }]),
+    )
+}
+
+/// How many rows `run` has.
+fn rows(sb: &Sandbox, policy: &str) -> usize {
+    let out = sb.runtime().args(["explain", "--json", "--policy", policy]).arg(sb.bundle()).output().ok();
+    let plan: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
+    plan["steps"].as_array().expect("steps").len()
+}
+
+fn every_row(sb: &Sandbox, policy: &str) {
+    let rows = rows(sb, policy);
+    assert!(rows > 50, "{rows} rows");
+    for row in 1..=rows {
+        fail_row(sb, sb.run().args(["--policy", policy]), row);
+    }
+    // And without a fault it runs.
+    sb.run().args(["--policy", policy]).output().ok();
+}
+
+#[track_caller]
+fn fail_row(sb: &Sandbox, call: Call, row: usize) {
+    let out = call.args(["--fail", &format!("{row}:EIO")]).output().exits(125);
+    assert!(out.stderr.contains(&format!("step {row} (")) && out.stderr.contains("(EIO)"), "{out}");
+    let left = sb.trace().find();
+    assert!(left.is_empty(), "left behind by row {row}:\n  {}\n{out}", left.join("\n  "));
+}
+
+/// The caller's terminal is as before, too.
+fn terminal() {
+    let sb = Sandbox::new().patch("/process/terminal", json!(true));
+    let pty = nix::pty::openpty(None, None).expect("a pty");
+    let before = tcgetattr(&pty.slave).expect("tcgetattr");
+    let on_pty = |call: Call, slave: OwnedFd| {
+        call.with(|c| {
+            c.stdin(slave);
+        })
+    };
+    let slave = || pty.slave.try_clone().expect("dup");
+    // `explain` decides about the terminal by its own stdin.
+    let explain = sb.runtime().args(["explain", "--json"]).arg(sb.bundle());
+    let plan = on_pty(explain, slave()).output().ok().prints("TIOCGPTPEER");
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    for row in 1..=plan["steps"].as_array().expect("steps").len() {
+        fail_row(&sb, on_pty(sb.run(), slave()), row);
+    }
+    assert_eq!(tcgetattr(&pty.slave).expect("tcgetattr"), before, "the terminal's settings");
+}
+
+/// `--until N` at the end of stdin: N rows are done and undone, and that is no error.
+fn until() {
+    let sb = Sandbox::new();
+    for row in 1..rows(&sb, "restricted") {
+        let out = sb.run().args(["--until", &row.to_string()]).output().exits(0);
+        assert!(out.stderr.contains(&format!("rows 1 to {row} are done")), "{out}");
+        let left = sb.trace().find();
+        assert!(left.is_empty(), "left behind after row {row}:\n  {}\n{out}", left.join("\n  "));
+    }
+}
+
+fn not_there() {
+    let sb = Sandbox::new();
+    sb.run().args(["--fail", "9999"]).output().exits(125).says("--fail 9999: the plan has rows 1 to ");
+    sb.run().args(["--until", "0"]).output().exits(125).says("--until 0: the plan has rows 1 to ");
+    sb.run().args(["--fail", "1:ENOTANERROR"]).output().exits(1).says("unknown errno");
+}
+
+/// System calls that fail for real, each at its first occurrences in any process of the launch.
+const INJECTED: &[&str] = &[
+    "mkdirat",
+    "flock",
+    "renameat",
+    "write",
+    "open_tree",
+    "mount_setattr",
+    "move_mount",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "clone3",
+    "prctl",
+    "setsid",
+    "setgroups",
+    "setresgid",
+    "setresuid",
+    "unshare",
+    "sethostname",
+    "socket",
+    "openat2",
+    "symlinkat",
+    "mknodat",
+    "fchdir",
+    "pivot_root",
+    "umount2",
+    "keyctl",
+    "capset",
+    "getresuid",
+    "getresgid",
+    "capget",
+    "chdir",
+    "getcwd",
+    "faccessat2",
+    "close_range",
+    "seccomp",
+    "sendto",
+];
+
+fn injected_run(policy: &str) {
+    let sb = Sandbox::new();
+    inject(&sb, 125, |wrapper| {
+        let call = sb.under(wrapper).args(["run", "--quiet", "--policy", policy, "--bundle"]);
+        call.arg(sb.bundle()).arg(sb.id())
+    });
+}
+
+fn injected_create() {
+    let sb = Sandbox::new();
+    inject(&sb, 1, |wrapper| sb.under(wrapper).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id()));
+}
+
+fn inject(sb: &Sandbox, code: i32, call: impl Fn(&[&str]) -> Call) {
+    let file = sb.dir().join("trace");
+    let mut injected = 0;
+    for name in INJECTED {
+        for when in 1..=4 {
+            let what = format!("inject={name}:error=ENOMEM:when={when}");
+            let trace = format!("trace={name}");
+            let out = call(&["strace", "-f", "-o", &file.to_string_lossy(), "-e", &trace, "-e", &what]);
+            let mut running = out.spawn();
+            poll("the launch ends, or the container is created", Duration::from_secs(20), || {
+                running.has_ended() || sb.root().join(sb.id()).join("start.fifo").exists()
+            });
+            let made = !running.has_ended();
+            if made {
+                // strace ends with Init.
+                sb.delete().ok();
+            }
+            let out = running.wait();
+            if made || !was_injected(&file) {
+                // Fewer calls than that.
+                assert!(made || out.code == 0, "{out}");
+                break;
+            }
+            injected += 1;
+            check_injected(sb, &file, name, when, code, &out);
+        }
+    }
+    assert!(injected > 40, "only {injected} faults were injected");
+}
+
+fn check_injected(sb: &Sandbox, file: &Path, name: &str, when: u32, code: i32, out: &crate::harness::Output) {
+    let about = format!("{name} failed at occurrence {when}\n{out}\n{}", text(file));
+    assert!(!out.timed_out, "hangs: {about}");
+    // That the program cannot be executed has a code of its own, as in `docker run`.
+    let code = match (name, when, code) {
+        ("faccessat2", _, 125) => 126,
+        // The word to the guardian that all is over: it sees the end of the line as well.
+        ("sendto", 2, 125) => 0,
+        _ => code,
+    };
+    assert_eq!(out.code, code, "{about}");
+    assert!(code == 0 || !out.stderr.trim().is_empty(), "says nothing: {about}");
+    let left = sb.trace().find();
+    assert!(left.is_empty(), "left behind:\n  {}\n{about}", left.join("\n  "));
+}
+
+fn was_injected(file: &Path) -> bool {
+    text(file).contains("(INJECTED)")
+}
+
+fn text(file: &Path) -> String {
+    std::fs::read(file).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+}

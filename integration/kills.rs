@@ -1,0 +1,244 @@
+//! The runtime dies at any moment, or is called twice at once: what is left can always be removed, and
+//! mostly removes itself.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+
+use crate::harness::process::{Call, Output};
+use crate::harness::{Need, Sandbox, poll, test};
+
+const HERE: &[Need] = &[Need::Root];
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const SOON: Duration = Duration::from_secs(2);
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("kills::run_at_every_row_restricted", HERE, || every_row("restricted")),
+        test("kills::run_at_every_row_privileged", HERE, || every_row("privileged")),
+        test("kills::create_at_any_moment", OCI, create),
+        test("kills::delete_at_any_moment", OCI, delete),
+        test("kills::the_launcher_of_a_running_container", HERE, launcher),
+        test("kills::launcher_and_guardian_together", HERE, both),
+        test("kills::sigterm_and_sigint_end_a_program_that_does_not_care", HERE, careless),
+        test("kills::sigterm_and_sigint_reach_a_program_that_handles_them", HERE, careful),
+        test("kills::eight_creates_of_one_id", OCI, creates),
+        test("kills::eight_runs_of_one_id", HERE, runs),
+        test("kills::eight_starts_of_one_container", OCI, starts),
+        test("kills::eight_deletes_of_one_container", HERE, deletes),
+        test("kills::creates_and_deletes_in_any_order", HERE, churn),
+    ]
+}
+
+/// SIGKILL while the launcher waits after row N: once the guardian stands it cleans up, and before that
+/// `delete --force` does.
+fn every_row(policy: &str) {
+    let sb = Sandbox::new();
+    let out = sb.runtime().args(["explain", "--json", "--policy", policy]).arg(sb.bundle()).output().ok();
+    let plan: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
+    let steps = plan["steps"].as_array().expect("steps");
+    // It is forked at the first handover: when row N+1 is the first of Init's, or later.
+    let guarded = steps.iter().position(|s| s["actor"] == "init").expect("Init has rows");
+    for row in 1..steps.len() {
+        let call = sb.run().args(["--policy", policy, "--until", &row.to_string()]);
+        let held = call.spawn_with_stdin();
+        poll(&format!("row {row}"), Duration::from_secs(10), || held.so_far().1.contains("press Enter"));
+        held.signal(Signal::SIGKILL);
+        held.wait().exits(137);
+        if row < guarded {
+            sb.delete().ok();
+        }
+        let end = std::time::Instant::now() + SOON;
+        while !sb.trace().find().is_empty() && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let left = sb.trace().find();
+        assert!(left.is_empty(), "killed after row {row}, left:\n  {}", left.join("\n  "));
+    }
+}
+
+/// Times from 0 to 15 ms, in an order that does not follow them.
+fn moments() -> impl Iterator<Item = Duration> {
+    (0..60u64).map(|i| Duration::from_micros((i * 7919) % 60 * 250))
+}
+
+fn create() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let mut unfinished = 0;
+    for moment in moments() {
+        let create = sb.create_call().spawn();
+        std::thread::sleep(moment);
+        create.signal(Signal::SIGKILL);
+        unfinished += usize::from(create.wait().code != 0);
+        sb.delete().ok();
+        sb.leak_check_within(SOON);
+    }
+    assert!(unfinished > 5, "only {unfinished} of 60 were killed before they were done");
+}
+
+fn delete() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    for moment in moments().step_by(3) {
+        sb.create().ok();
+        let delete = sb.runtime().args(["delete", "--force"]).arg(sb.id()).spawn();
+        std::thread::sleep(moment / 2);
+        delete.signal(Signal::SIGKILL);
+        delete.wait();
+        sb.delete().ok();
+        sb.leak_check_within(SOON);
+    }
+}
+
+fn launcher() {
+    for policy in ["restricted", "privileged"] {
+        let sb = Sandbox::new().sh("sleep 1000 & setsid sleep 1000 & echo up; sleep 1000");
+        let running = sb.run_until(sb.run().args(["--policy", policy]), "up");
+        assert!(sb.trace().processes().len() >= 5, "launcher, guardian, and three inside");
+        running.signal(Signal::SIGKILL);
+        running.wait().exits(137);
+        sb.leak_check_within(SOON);
+    }
+}
+
+/// Both die: the kernel kills the container, and the next `run` removes what is left.
+fn both() {
+    let sb = Sandbox::new().sh("echo up; sleep 1000");
+    let running = sb.run_until(sb.run(), "up");
+    let guardian = children(running.pid()).into_iter().find(|pid| !has_own_pid_namespace(*pid));
+    let guardian = nix::unistd::Pid::from_raw(guardian.expect("a guardian"));
+    nix::sys::signal::kill(guardian, Signal::SIGKILL).expect("kill the guardian");
+    running.signal(Signal::SIGKILL);
+    running.wait().exits(137);
+    poll("the container is dead", SOON, || sb.trace().processes().is_empty());
+    assert!(sb.root().join(sb.id()).exists(), "nobody has removed it yet");
+    let next = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.other_id("next"));
+    next.args(["--", "/bin/true"]).output().ok();
+    sb.leak_check();
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|p| p.parse().ok())
+        .collect()
+}
+
+fn has_own_pid_namespace(pid: i32) -> bool {
+    let link = |pid: String| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    link(pid.to_string()) != link("self".into())
+}
+
+/// pid 1 is spared signals that it does not handle; Ctrl-C must work all the same.
+fn careless() {
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+        let running = sb.run_until(sb.run(), "up");
+        poll("sleep runs", SOON, || {
+            sb.trace().processes().iter().any(|(pid, _)| name(*pid).trim_end() == "sleep")
+        });
+        running.signal(signal);
+        running.wait().exits(code);
+        sb.leak_check();
+    }
+}
+
+fn name(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default()
+}
+
+fn careful() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
+        let script = "trap 'exit 3' TERM INT HUP USR1; echo up; while :; do sleep 0.05; done";
+        let sb = Sandbox::new().sh(script);
+        let running = sb.run_until(sb.run(), "up");
+        running.signal(signal);
+        running.wait().exits(3);
+        sb.leak_check();
+    }
+}
+
+/// Eight of a command at once, and how each ended.
+fn eight(mut call: impl FnMut() -> Call) -> Vec<Output> {
+    let running: Vec<_> = (0..8).map(|_| call().spawn()).collect();
+    running.into_iter().map(crate::harness::Running::wait).collect()
+}
+
+/// Asserts that one succeeded and that the others say `text`.
+#[track_caller]
+fn one_wins(outputs: &[Output], text: &str) {
+    let won = outputs.iter().filter(|o| o.code == 0).count();
+    let all = outputs.iter().map(ToString::to_string).collect::<String>();
+    assert_eq!(won, 1, "how many succeeded\n{all}");
+    for out in outputs.iter().filter(|o| o.code != 0) {
+        assert!(!out.timed_out && (text.is_empty() || out.stderr.contains(text)), "not {text:?}\n{out}");
+    }
+}
+
+/// The words of the specification's error, where it is safebox that says them.
+fn words(text: &str) -> &str {
+    if crate::harness::bundle::is_foreign() { "" } else { text }
+}
+
+fn creates() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    for _ in 0..5 {
+        one_wins(&eight(|| sb.create_call()), words("container with given ID already exists"));
+        // The winner's container is whole: no loser has undone any of it.
+        assert_eq!(sb.status(), "created");
+        sb.verb("start").ok();
+        assert_eq!(sb.status(), "running");
+        sb.delete().ok();
+        sb.leak_check_within(SOON);
+    }
+}
+
+fn runs() {
+    let sb = Sandbox::new().sh("sleep 0.5");
+    one_wins(&eight(|| sb.run()), "container with given ID already exists");
+    sb.leak_check();
+}
+
+fn starts() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    one_wins(
+        &eight(|| sb.runtime().arg("start").arg(sb.id())),
+        words("cannot start an already running container"),
+    );
+    assert_eq!(sb.status(), "running");
+    sb.delete().ok();
+    sb.leak_check_within(SOON);
+}
+
+fn deletes() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    for started in [false, true] {
+        sb.create().ok();
+        if started {
+            sb.verb("start").ok();
+        }
+        for out in eight(|| sb.runtime().args(["delete", "--force"]).arg(sb.id())) {
+            out.ok();
+        }
+        sb.leak_check_within(SOON);
+    }
+}
+
+/// Two creates and two deletes at once, many times: whatever order they take, one more delete leaves nothing.
+fn churn() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    for _ in 0..15 {
+        let calls = [sb.create_call().spawn(), sb.create_call().spawn()];
+        let removals = [(), ()].map(|()| sb.runtime().args(["delete", "--force"]).arg(sb.id()).spawn());
+        for running in calls {
+            assert!(!running.wait().timed_out);
+        }
+        for running in removals {
+            assert!(!running.wait().timed_out);
+        }
+        sb.delete().ok();
+        sb.leak_check_within(SOON);
+    }
+}

@@ -1,0 +1,80 @@
+//! Many containers, one after the other and at once: no residue that grows.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+
+use crate::harness::{Need, Sandbox, test};
+
+const HERE: &[Need] = &[Need::Root, Need::Alone];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("soak::one_after_the_other", HERE, sequential),
+        test("soak::fifty_at_once", HERE, parallel),
+        test("soak::create_start_delete", HERE, lifecycle),
+    ]
+}
+
+/// `SAFEBOX_SOAK`, else 1000.
+fn count() -> u32 {
+    std::env::var("SAFEBOX_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+}
+
+fn say(what: &str, count: u32, start: Instant) {
+    let each = start.elapsed() / count.max(1);
+    println!("soak: {what}: {count} in {:.1?}, {each:.1?} each", start.elapsed());
+}
+
+fn sequential() {
+    let sb = Sandbox::new();
+    let before = mounts();
+    let start = Instant::now();
+    for i in 0..count() {
+        sb.run().output().ok();
+        if i % 100 == 0 {
+            sb.leak_check();
+        }
+    }
+    say("run, one after the other", count(), start);
+    sb.leak_check();
+    assert_eq!(mounts(), before, "mounts");
+}
+
+fn parallel() {
+    let sb = Sandbox::new();
+    let before = mounts();
+    let start = Instant::now();
+    let running: Vec<_> = (0..50)
+        .map(|i| {
+            let id = sb.other_id(&i.to_string());
+            sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(id).spawn()
+        })
+        .collect();
+    for one in running {
+        one.wait_at_most(Duration::from_secs(60)).ok();
+    }
+    say("run, at once", 50, start);
+    sb.leak_check();
+    assert_eq!(mounts(), before, "mounts");
+}
+
+fn lifecycle() {
+    let sb = Sandbox::new();
+    let before = mounts();
+    let start = Instant::now();
+    let rounds = count() / 10;
+    for _ in 0..rounds {
+        sb.create().ok();
+        sb.verb("start").ok();
+        sb.delete().ok();
+    }
+    say("create, start, delete", rounds, start);
+    sb.leak_check_within(Duration::from_secs(2));
+    assert_eq!(mounts(), before, "mounts");
+}
+
+/// Mounts of this mount namespace, whoever made them; the leak check looks for the rest by name.
+fn mounts() -> usize {
+    std::fs::read_to_string("/proc/self/mountinfo").map_or(0, |t| t.lines().count())
+}
