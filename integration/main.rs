@@ -34,6 +34,8 @@ fn main() -> ExitCode {
         selftest::tests,
         plan::tests,
         order::tests,
+        faults::tests,
+        kills::tests,
         lifecycle::tests,
         inside::tests,
         limits::tests,
@@ -42,9 +44,7 @@ fn main() -> ExitCode {
         apparmor::tests,
         attacks::tests,
         examples::tests,
-        faults::tests,
-        kills::tests,
-        // Last: they want the machine for themselves.
+        // Last: they need the machine for themselves.
         soak::tests,
     ];
     harness::finish(&args, areas.iter().flat_map(|tests| tests()).collect())

@@ -197,7 +197,7 @@ impl Container {
     }
 
     fn locked(&self) -> bool {
-        open_dir(&self.dir).is_ok_and(|fd| fs::try_lock(fd.as_raw_fd()).is_err())
+        open_dir(&self.dir).is_ok_and(|fd| fs::try_lock_shared(fd.as_raw_fd()).is_err())
     }
 
     /// Waits for, and takes, the right to change this container; given back on drop. Whoever removed the

@@ -174,6 +174,11 @@ impl Running {
         kill(Pid::from_raw(self.pid()), signal).expect("signal a child");
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait for a child").is_some()
+    }
+
     /// What it has written to stdout and stderr.
     pub fn so_far(&self) -> (String, String) {
         (read(&self.files.0), read(&self.files.1))

@@ -18,9 +18,16 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::StateDir { path, lock } => {
             at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o700))?;
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0))?;
+            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0)).inspect_err(|_| {
+                // Only an empty directory goes; without the lock it could be another create's.
+                fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default();
+            })?;
             cx.set(lock, fd);
-            at(cx, Call::Lock, fs::lock(fd))
+            at(cx, Call::Lock, fs::lock(fd))?;
+            // A `delete --force` may have been faster than the lock; the name may be another create's by now.
+            let links = at(cx, Call::Stat, fs::fstatat(fd, c""))?.st_nlink;
+            cx.call = Call::Deleted;
+            if links > 0 { Ok(()) } else { Err(Errno::ENOENT) }
         }
         A::StateFile { dir, name, bytes } => {
             replace_file(cx, &join(dir, b"/.state.tmp"), &join_name(dir, name), bytes)

@@ -51,8 +51,10 @@ impl Guardian {
     /// The launch has ended in order: the guardian goes home.
     pub fn dismiss(self) {
         if let Some(pid) = self.pid {
-            // If the word cannot be sent, the guardian finds nothing left to undo.
+            // If the word cannot be sent, end of file comes in its place, and the guardian finds nothing
+            // left to undo.
             socket::send(self.line, b"q").unwrap_or_default();
+            fs::close(self.line);
             process::wait(pid, 0).map(drop).unwrap_or_default();
         }
     }

@@ -74,7 +74,9 @@ fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     | Failure::ChildDied(row)) = failure;
     let step = plan.steps.get(row)?;
     let made = match (&step.action, failure) {
-        (Action::StateDir { .. }, Failure::Row(_, _, call)) => !matches!(call, Call::Mkdir | Call::Injected),
+        (Action::StateDir { .. }, Failure::Row(_, _, call)) => {
+            !matches!(call, Call::Mkdir | Call::Open | Call::Deleted | Call::Injected)
+        }
         (Action::StateDir { .. } | Action::CgroupDir { .. }, _) => false,
         _ => true,
     };
