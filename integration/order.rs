@@ -233,7 +233,7 @@ fn init_of(trace: &Trace) -> i32 {
 fn window(calls: &[strace::Call], id: &str) -> Vec<strace::Call> {
     let first = calls
         .iter()
-        .position(|c| c.name == "mkdirat" && c.line.contains(&format!("/state/{id}\"")))
+        .position(|c| c.name == "mkdirat" && c.line.contains(&format!("/state/{id}~")))
         .expect("mkdirat of the state directory");
     without_memory(&calls[first..])
 }

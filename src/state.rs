@@ -111,6 +111,22 @@ pub mod files {
     pub const REPORT: &str = "report.fifo";
 }
 
+/// Stands between the id and the pid in the name of a directory that is being made; no id holds it.
+pub const NOT_IN_IDS: char = '~';
+
+/// Removes what a create that was killed in its first row left of the name `id`.
+pub fn sweep_unborn(root: &Path, id: &str) {
+    let Ok(entries) = std::fs::read_dir(root) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some((of, _)) = name.to_str().and_then(|n| n.split_once(NOT_IN_IDS)) else { continue };
+        // Locked, it is somebody's who lives.
+        if of == id && open_dir(&entry.path()).is_ok_and(|fd| fs::try_lock(fd.as_raw_fd()).is_ok()) {
+            std::fs::remove_dir(entry.path()).unwrap_or_default();
+        }
+    }
+}
+
 /// A container's directory.
 #[derive(Debug, Clone)]
 pub struct Container {

@@ -15,20 +15,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
     use Action as A;
     cx.call = Call::None;
     match action {
-        A::StateDir { path, lock } => {
-            at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o700))?;
-            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0)).inspect_err(|_| {
-                // Only an empty directory goes; without the lock it could be another create's.
-                fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default();
-            })?;
-            cx.set(lock, fd);
-            at(cx, Call::Lock, fs::lock(fd))?;
-            // A `delete --force` may have been faster than the lock; the name may be another create's by now.
-            let links = at(cx, Call::Stat, fs::fstatat(fd, c""))?.st_nlink;
-            cx.call = Call::Deleted;
-            if links > 0 { Ok(()) } else { Err(Errno::ENOENT) }
-        }
+        A::StateDir { path, lock } => state_dir(cx, path, lock),
         A::StateFile { dir, name, bytes } => {
             replace_file(cx, &join(dir, b"/.state.tmp"), &join_name(dir, name), bytes)
         }
@@ -72,6 +59,20 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         _ => apply_outside(action, cx),
     }
+}
+
+/// Takes the container's name: the directory is made and locked under another one first, so that nobody
+/// ever finds it unlocked, and two callers cannot both believe that they made it.
+fn state_dir(cx: &mut Cx, path: &CStr, lock: &crate::plan::Slot) -> Done {
+    let temp = join(path, format!("{}{}", crate::state::NOT_IN_IDS, process::pid()).as_bytes());
+    at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, &temp, 0o700))?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let taken = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &temp, flags, 0)).and_then(|fd| {
+        cx.set(lock, fd);
+        at(cx, Call::Lock, fs::lock(fd))?;
+        at(cx, Call::Rename, fs::rename_new(&temp, path))
+    });
+    taken.inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, &temp, libc::AT_REMOVEDIR).unwrap_or_default())
 }
 
 /// Marks the call and passes the result on.

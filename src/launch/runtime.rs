@@ -73,13 +73,7 @@ fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     | Failure::Interrupted(row, _)
     | Failure::ChildDied(row)) = failure;
     let step = plan.steps.get(row)?;
-    let made = match (&step.action, failure) {
-        (Action::StateDir { .. }, Failure::Row(_, _, call)) => {
-            !matches!(call, Call::Mkdir | Call::Open | Call::Deleted | Call::Injected)
-        }
-        (Action::StateDir { .. } | Action::CgroupDir { .. }, _) => false,
-        _ => true,
-    };
+    let made = !matches!(step.action, Action::StateDir { .. } | Action::CgroupDir { .. });
     made.then(|| step.undo.clone()).flatten()
 }
 

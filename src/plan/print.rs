@@ -70,7 +70,11 @@ impl Display for Action {
         use Action as A;
         match self {
             A::StateDir { path, lock } => {
-                write!(f, "mkdir({:?}, 0700) open -> {lock} flock(LOCK_EX)", show(path))
+                write!(
+                    f,
+                    "mkdir, open -> {lock}, flock(LOCK_EX), renameat2(-> {:?}, RENAME_NOREPLACE)",
+                    show(path)
+                )
             }
             A::StateFile { dir, name, bytes } => {
                 write!(f, "write({}/{}, {} bytes) rename", show(dir), show(name), bytes.len())

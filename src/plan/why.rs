@@ -257,7 +257,7 @@ impl Action {
     pub fn calls(&self) -> Vec<&'static str> {
         use Action as A;
         match self {
-            A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "newfstatat"],
+            A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "renameat2"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
             A::CgroupParent { .. } | A::CgroupDir { .. } => vec!["mkdirat"],

@@ -83,6 +83,14 @@ pub fn renameat(from_dir: RawFd, from: &CStr, to_dir: RawFd, to: &CStr) -> Resul
     check(unsafe { libc::renameat(from_dir, from.as_ptr(), to_dir, to.as_ptr()) }.into()).map(drop)
 }
 
+/// renameat2(2) with `RENAME_NOREPLACE`: `EEXIST` where the new name is taken.
+pub fn rename_new(from: &CStr, to: &CStr) -> Result<()> {
+    let (here, flags) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
+    // SAFETY: both strings are NUL-terminated and outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_renameat2, here, from.as_ptr(), here, to.as_ptr(), flags) })
+        .map(drop)
+}
+
 /// readlinkat(2) into `buf`; the length read.
 pub fn readlinkat(dir: RawFd, path: &CStr, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is writable for the length passed.
