@@ -241,8 +241,9 @@ fn window(calls: &[strace::Call], id: &str) -> Vec<strace::Call> {
 /// Leaves out the allocator, and the check that debug builds of std make before they close a descriptor.
 fn without_memory(calls: &[strace::Call]) -> Vec<strace::Call> {
     let mine = |c: &&strace::Call| {
-        !matches!(c.name.as_str(), "brk" | "mmap" | "munmap" | "mremap" | "madvise")
-            && !(c.name == "fcntl" && c.line.contains("F_GETFD"))
+        let memory = matches!(c.name.as_str(), "brk" | "mmap" | "munmap" | "mremap" | "madvise");
+        let looks = c.name == "fcntl" && c.line.contains("F_GETFD");
+        !memory && !looks
     };
     calls.iter().filter(mine).cloned().collect()
 }

@@ -121,7 +121,7 @@ pub fn sweep_unborn(root: &Path, id: &str) {
         let name = entry.file_name();
         let Some((of, _)) = name.to_str().and_then(|n| n.split_once(NOT_IN_IDS)) else { continue };
         // Locked, it is somebody's who lives.
-        if of == id && open_dir(&entry.path()).is_ok_and(|fd| fs::try_lock(fd.as_raw_fd()).is_ok()) {
+        if of == id && open_dir(&entry.path()).is_ok_and(|fd| fs::try_lock_shared(fd.as_raw_fd()).is_ok()) {
             std::fs::remove_dir(entry.path()).unwrap_or_default();
         }
     }
