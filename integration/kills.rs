@@ -49,11 +49,7 @@ fn every_row(policy: &str) {
         if row < guarded {
             sb.delete().ok();
         }
-        let end = std::time::Instant::now() + SOON;
-        while !sb.trace().find().is_empty() && std::time::Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let left = sb.trace().find();
+        let left = sb.left_after(SOON);
         assert!(left.is_empty(), "killed after row {row}, left:\n  {}", left.join("\n  "));
     }
 }
@@ -229,16 +225,16 @@ fn deletes() {
 /// Two creates and two deletes at once, many times: whatever order they take, one more delete leaves nothing.
 fn churn() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
-    for _ in 0..15 {
+    for _ in 0..40 {
         let calls = [sb.create_call().spawn(), sb.create_call().spawn()];
         let removals = [(), ()].map(|()| sb.runtime().args(["delete", "--force"]).arg(sb.id()).spawn());
-        for running in calls {
-            assert!(!running.wait().timed_out);
+        let mut said = String::new();
+        for out in calls.into_iter().chain(removals).map(crate::harness::Running::wait) {
+            assert!(!out.timed_out, "{out}");
+            said += &out.to_string();
         }
-        for running in removals {
-            assert!(!running.wait().timed_out);
-        }
-        sb.delete().ok();
-        sb.leak_check_within(SOON);
+        said += &sb.delete().ok().to_string();
+        let left = sb.left_after(SOON);
+        assert!(left.is_empty(), "left:\n  {}\n{said}", left.join("\n  "));
     }
 }

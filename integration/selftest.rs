@@ -12,6 +12,7 @@ pub fn tests() -> Vec<Trial> {
         test("harness::a_container_runs_and_leaves_nothing", &[Need::Root, Need::Oci], runs),
         test("harness::a_created_container_is_found_as_left", &[Need::Root, Need::Oci], finds_created),
         test("harness::a_command_that_hangs_is_killed", &[Need::Root, Need::Oci], kills),
+        test("harness::the_binary_under_test_has_the_allocator_trap", &[Need::Debug], trapped),
         test("harness::a_leak_fails_the_test", &[Need::Root, Need::Oci], drop_panics),
     ]
 }
@@ -51,4 +52,12 @@ fn drop_panics() {
     let text = outcome.expect_err("dropping a sandbox with a container must fail");
     let text = text.downcast_ref::<String>().expect("a message");
     assert!(text.contains("left behind") && text.contains("process"), "{text}");
+}
+
+/// Every launch of this suite is then a proof that Init does not allocate: it would be aborted.
+/// (That the trap aborts is a unit test of `sys::trap`.)
+fn trapped() {
+    let binary = std::fs::read(crate::harness::bundle::safebox()).expect("the binary");
+    let words = b"safebox: bug: Init allocated memory after clone";
+    assert!(binary.windows(words.len()).any(|w| w == words), "this binary has no allocator trap");
 }

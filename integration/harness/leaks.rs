@@ -35,10 +35,13 @@ impl Trace {
     /// test's directory. Init before its exec is a copy of the runtime and has its environment.
     pub fn processes(&self) -> Vec<(i32, &'static str)> {
         let me = std::process::id() as i32;
+        let exe = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let my_exe = exe(me);
         let pids = entries(Path::new("/proc"))
             .into_iter()
             .filter_map(|p| p.file_name()?.to_str()?.parse::<i32>().ok())
-            .filter(|pid| *pid != me);
+            // Nor this process's children between fork and exec: they hold what it holds.
+            .filter(|pid| *pid != me && exe(*pid) != my_exe);
         pids.filter_map(|pid| self.belongs(pid).map(|how| (pid, how))).collect()
     }
 

@@ -230,14 +230,20 @@ impl Sandbox {
     /// Asserts that nothing is left after at most `limit`, for what dies on its own.
     #[track_caller]
     pub fn leak_check_within(&self, limit: Duration) {
+        let found = self.left_after(limit);
+        assert!(found.is_empty(), "left behind:\n  {}", found.join("\n  "));
+    }
+
+    /// What is left when nothing is, or when `limit` is over.
+    pub fn left_after(&self, limit: Duration) -> Vec<String> {
         let end = Instant::now() + limit;
-        while Instant::now() < end {
-            if self.trace.find().is_empty() {
-                return;
+        loop {
+            let found = self.trace.find();
+            if found.is_empty() || Instant::now() > end {
+                return found;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(5));
         }
-        self.leak_check();
     }
 }
 

@@ -47,3 +47,27 @@ pub fn arm() {
     #[cfg(debug_assertions)]
     armed::set();
 }
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use crate::sys::process::{Exit, fork_run, wait};
+
+    /// How a child that allocates ends.
+    fn child(armed: bool) -> Exit {
+        let pid = fork_run(|| {
+            if armed {
+                super::arm();
+            }
+            std::hint::black_box(Box::new(1));
+            7
+        });
+        let ended = wait(pid.expect("fork"), 0).expect("wait").expect("a status");
+        ended.1
+    }
+
+    #[test]
+    fn an_armed_process_that_allocates_is_aborted() {
+        assert_eq!(child(true), Exit::Signal(libc::SIGABRT));
+        assert_eq!(child(false), Exit::Code(7));
+    }
+}
