@@ -17,13 +17,13 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("kills::run_at_every_row_restricted", HERE, || every_row("restricted")),
         test("kills::run_at_every_row_privileged", HERE, || every_row("privileged")),
-        test("kills::create_at_any_moment", OCI, create),
+        test("kills::create_at_any_moment", HERE, create),
         test("kills::delete_at_any_moment", OCI, delete),
         test("kills::the_launcher_of_a_running_container", HERE, launcher),
         test("kills::launcher_and_guardian_together", HERE, both),
         test("kills::sigterm_and_sigint_end_a_program_that_does_not_care", HERE, careless),
         test("kills::sigterm_and_sigint_reach_a_program_that_handles_them", HERE, careful),
-        test("kills::eight_creates_of_one_id", OCI, creates),
+        test("kills::eight_creates_of_one_id", HERE, creates),
         test("kills::eight_runs_of_one_id", HERE, runs),
         test("kills::eight_starts_of_one_container", OCI, starts),
         test("kills::eight_deletes_of_one_container", HERE, deletes),
@@ -59,6 +59,7 @@ fn moments() -> impl Iterator<Item = Duration> {
     (0..60u64).map(|i| Duration::from_micros((i * 7919) % 60 * 250))
 }
 
+/// Not [`Need::Oci`]: runc 1.1.5 leaves cgroups here.
 fn create() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let mut unfinished = 0;
@@ -177,10 +178,11 @@ fn words(text: &str) -> &str {
     if crate::harness::bundle::is_foreign() { "" } else { text }
 }
 
+/// Not [`Need::Oci`]: with runc 1.1.5 a loser removes the winner's state.
 fn creates() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     for _ in 0..5 {
-        one_wins(&eight(|| sb.create_call()), words("container with given ID already exists"));
+        one_wins(&eight(|| sb.create_call()), "container with given ID already exists");
         // The winner's container is whole: no loser has undone any of it.
         assert_eq!(sb.status(), "created");
         sb.verb("start").ok();
