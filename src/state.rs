@@ -119,9 +119,10 @@ pub fn sweep_unborn(root: &Path, id: &str) {
     let Ok(entries) = std::fs::read_dir(root) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some((of, _)) = name.to_str().and_then(|n| n.split_once(NOT_IN_IDS)) else { continue };
-        // Locked, it is somebody's who lives.
-        if of == id && open_dir(&entry.path()).is_ok_and(|fd| fs::try_lock_shared(fd.as_raw_fd()).is_ok()) {
+        let Some((of, pid)) = name.to_str().and_then(|n| n.split_once(NOT_IN_IDS)) else { continue };
+        // Whoever makes it may not have opened and locked it yet.
+        let alive = Path::new("/proc").join(pid).exists();
+        if of == id && !alive {
             std::fs::remove_dir(entry.path()).unwrap_or_default();
         }
     }
