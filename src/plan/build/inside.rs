@@ -106,7 +106,7 @@ impl Builder<'_> {
         }
         let Some(proc) = self.proc.clone() else { return Ok(()) };
         for (key, value) in &config.sysctl {
-            let path = cstring("sysctl", &format!("sys/{}", sysctl_path(key)))?;
+            let path = cstring("sysctl", &format!("sys/{}", crate::config::sysctl::path(key)))?;
             let write = Action::Sysctl { proc: proc.clone(), path, value: value.clone().into_bytes() };
             self.plan.push(Init, part::MASKS, write);
         }
@@ -197,9 +197,4 @@ impl Builder<'_> {
             pid_file: pid_file.transpose()?,
         })
     }
-}
-
-/// A sysctl's file below `/proc/sys`: dots become slashes, as sysctl(8) does, unless slashes are used already.
-fn sysctl_path(key: &str) -> String {
-    if key.contains('/') { key.to_string() } else { key.replace('.', "/") }
 }
