@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Hooks, Process};
+use crate::config::{Hooks, Process, Resources};
 use crate::error::{Error, Result, StateError};
 use crate::plan::Undo;
 use crate::plan::lower::cpath;
@@ -40,6 +40,8 @@ pub struct State {
     pub cgroups: Vec<(Vec<String>, PathBuf)>,
     /// Whether the host is pure cgroup v2.
     pub cgroup_v2: bool,
+    /// The limits as they were last set: what `update` changes.
+    pub resources: Resources,
     /// The process as it was configured, after hardening: what `exec` starts from.
     pub process: Process,
     /// Namespaces that `exec` joins, as `CLONE_NEW*` flags.
@@ -175,6 +177,15 @@ impl Container {
                 self.id
             ))
         })
+    }
+
+    /// Replaces what is on disk, whole or not at all; the caller holds the lock.
+    pub fn save(&self, state: &State) -> Result<()> {
+        let (temp, file) = (self.dir.join(".state.tmp"), self.dir.join(files::STATE));
+        let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", file.display()));
+        let bytes = serde_json::to_vec(state).map_err(|e| Error::msg(format!("state: {e}")))?;
+        std::fs::write(&temp, bytes).map_err(failed)?;
+        std::fs::rename(&temp, &file).map_err(failed)
     }
 
     /// The recorded process, if one was recorded: (pid, start time).

@@ -148,6 +148,29 @@ fn cpuset_inherited(path: &Path) -> Vec<(String, String)> {
 
 /// The v1 files and values for `resources`, in the order in which they must be written.
 fn writes(resources: &Resources) -> Result<Vec<Write>> {
+    let mut out = numbers(resources)?;
+    const DEVICES: &str = "/linux/resources/devices";
+    let rules = super::devices::with_defaults(&resources.devices);
+    let lines = super::devices::v1_lines(&rules)
+        .map_err(|e| crate::error::Error::Config(crate::config::ConfigError::new(DEVICES, e.to_string())))?;
+    out.extend(lines.into_iter().map(|(file, line)| (DEVICES, "devices", file.to_string(), line)));
+    Ok(out)
+}
+
+/// All limits but the devices, by controller: what `update` writes.
+pub fn limits(resources: &Resources) -> Result<Vec<(&'static str, Vec<(String, String)>)>> {
+    let mut out: Vec<(&'static str, Vec<(String, String)>)> = Vec::new();
+    for (_, controller, file, value) in numbers(resources)? {
+        match out.iter_mut().find(|(c, _)| *c == controller) {
+            Some((_, writes)) => writes.push((file, value)),
+            None => out.push((controller, vec![(file, value)])),
+        }
+    }
+    Ok(out)
+}
+
+/// Everything but the devices.
+fn numbers(resources: &Resources) -> Result<Vec<Write>> {
     let mut out = Vec::new();
     memory(&resources.memory, &mut out);
     cpu(&resources.cpu, &mut out);
@@ -155,11 +178,6 @@ fn writes(resources: &Resources) -> Result<Vec<Write>> {
         let value = if limit < 0 { "max".to_string() } else { limit.to_string() };
         out.push(("/linux/resources/pids/limit", "pids", "pids.max".into(), value));
     }
-    const DEVICES: &str = "/linux/resources/devices";
-    let rules = super::devices::with_defaults(&resources.devices);
-    let lines = super::devices::v1_lines(&rules)
-        .map_err(|e| crate::error::Error::Config(crate::config::ConfigError::new(DEVICES, e.to_string())))?;
-    out.extend(lines.into_iter().map(|(file, line)| (DEVICES, "devices", file.to_string(), line)));
     for (size, limit) in &resources.hugepages {
         out.push((
             "/linux/resources/hugepageLimits",

@@ -7,6 +7,8 @@
 pub mod devices;
 pub mod legacy;
 pub mod ops;
+pub mod stats;
+pub mod update;
 pub mod v2;
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod words;
 
-pub use words::{normalise, parse_fail, parse_size, parse_user};
+pub use words::{normalise, parse_duration, parse_fail, parse_size, parse_user};
 
 use crate::policy::{Policy, SeccompAsk};
 
@@ -88,6 +88,10 @@ pub enum Verb {
     Pause(Id),
     /// Thaw a paused container
     Resume(Id),
+    /// Change the limits of a container
+    Update(Update),
+    /// Print what a container uses, and when it runs out of memory, as JSON
+    Events(Events),
     /// Print the plan: every kernel operation of `run`, in order
     Explain(Explain),
     /// Write a config.json
@@ -257,6 +261,83 @@ pub struct Ps {
     /// Options for ps(1) [default: -ef]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub ps_options: Vec<String>,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Container id
+    pub id: String,
+    /// How long between two statistics, e.g. 5s, 1m, 500ms
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub interval: std::time::Duration,
+    /// Print the statistics once
+    #[arg(long)]
+    pub stats: bool,
+}
+
+/// `update`.
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Container id
+    pub id: String,
+    /// A file with a linux.resources object, - for standard input; other options are ignored then
+    #[arg(long, short, value_name = "FILE")]
+    pub resources: Option<String>,
+    /// Relative weight of block devices, 10 to 1000
+    #[arg(long, value_name = "N")]
+    pub blkio_weight: Option<u16>,
+    /// Microseconds that a period of cpu time lasts
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_period: Option<u64>,
+    /// Microseconds of cpu time in a period; -1 for no limit
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub cpu_quota: Option<i64>,
+    /// Microseconds of cpu time that may be saved up
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_burst: Option<u64>,
+    /// Relative share of cpu time
+    #[arg(long, value_name = "N")]
+    pub cpu_share: Option<u64>,
+    /// Microseconds of a realtime period (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_rt_period: Option<u64>,
+    /// Microseconds of realtime cpu time in a period (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub cpu_rt_runtime: Option<i64>,
+    /// Cpus that may be used, e.g. 0-1
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes that may be used
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// 1: run only when nothing else wants the cpu
+    #[arg(long, value_name = "0|1")]
+    pub cpu_idle: Option<i64>,
+    /// Accepted for callers of runc, which ignores it too
+    #[arg(long, hide = true, value_name = "SIZE")]
+    pub kernel_memory: Option<String>,
+    /// Accepted for callers of runc, which ignores it too
+    #[arg(long, hide = true, value_name = "SIZE")]
+    pub kernel_memory_tcp: Option<String>,
+    /// Memory, e.g. 64m; -1 for no limit
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
+    pub memory: Option<i64>,
+    /// Memory below which the kernel reclaims elsewhere first
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
+    pub memory_reservation: Option<i64>,
+    /// Memory and swap together; -1 for no limit
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
+    pub memory_swap: Option<i64>,
+    /// Processes and threads; -1 for no limit
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub pids_limit: Option<i64>,
+    /// Schema of the L3 cache (Intel RDT)
+    #[arg(long, value_name = "SCHEMA")]
+    pub l3_cache_schema: Option<String>,
+    /// Schema of the memory bandwidth (Intel RDT)
+    #[arg(long, value_name = "SCHEMA")]
+    pub mem_bw_schema: Option<String>,
 }
 
 /// `exec`.

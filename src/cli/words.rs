@@ -38,6 +38,33 @@ pub fn parse_size(text: &str) -> Result<i64, String> {
     digits.parse::<i64>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(bad)
 }
 
+/// Go's durations: numbers with `ns`, `us`, `ms`, `s`, `m` or `h`, one after the other (`1m30s`).
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let bad = || format!("{text:?} is not a duration, such as 5s, 1m30s or 500ms");
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits =
+            rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|n| *n > 0).ok_or_else(bad)?;
+        let unit =
+            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |n| digits + n);
+        let scale = match &rest[digits..unit] {
+            "ns" => 1e-9,
+            "us" | "\u{b5}s" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(bad()),
+        };
+        seconds += rest[..digits].parse::<f64>().map_err(|_| bad())? * scale;
+        rest = &rest[unit..];
+    }
+    if text.is_empty() {
+        return Err(bad());
+    }
+    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| bad())
+}
+
 /// `N[:ERRNO]` of `--fail`; the errno is EPERM where none is given.
 pub fn parse_fail(text: &str) -> Result<(usize, i32), String> {
     let (row, errno) = text.split_once(':').unwrap_or((text, "EPERM"));

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod explain;
 mod freeze;
@@ -12,6 +13,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +58,8 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Ps(args) => ps::ps(global, &args),
         Verb::Pause(args) => freeze::pause(global, &args.id),
         Verb::Resume(args) => freeze::resume(global, &args.id),
+        Verb::Update(args) => update::update(global, &args),
+        Verb::Events(args) => events::events(global, &args),
         Verb::Explain(args) => explain::explain(global, args),
         Verb::Spec(args) => spec::spec(&args),
         Verb::Features => spec::features(),

@@ -290,7 +290,7 @@ pub struct Device {
 }
 
 /// `linux.resources`. Every `None` leaves the kernel's value.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Resources {
     /// Device rules in order; the last match wins. Empty: the runtime's default list alone.
     pub devices: Vec<DeviceRule>,
@@ -313,7 +313,7 @@ pub struct Resources {
 }
 
 /// One device rule (config-linux.md "Allowed Device list").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeviceRule {
     /// Allow or deny.
     pub allow: bool,
@@ -332,7 +332,7 @@ pub struct DeviceRule {
 }
 
 /// `linux.resources.memory`; bytes, -1 for unlimited.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Memory {
     /// Hard limit.
     pub limit: Option<i64>,
@@ -349,7 +349,7 @@ pub struct Memory {
 }
 
 /// `linux.resources.cpu`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cpu {
     /// Relative share, 2..=262144.
     pub shares: Option<u64>,

@@ -117,6 +117,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         undo: undos(&state_dir, &layout),
         cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
         cgroup_v2: host.cgroups.is_v2(),
+        resources: config.resources.clone(),
         process,
         namespaces: build::namespaces(&config),
         shares_host_root: shares_host_root(&config),

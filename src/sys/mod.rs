@@ -14,6 +14,7 @@ pub mod seccomp;
 pub mod socket;
 pub mod trap;
 pub mod tty;
+pub mod watch;
 
 pub use nix::errno::Errno;
 

@@ -359,13 +359,22 @@ pub fn next_signal(fd: RawFd) -> Option<i32> {
     }
 }
 
-/// poll(2) for input on `fds`, without a limit of time, tried again on `EINTR`; which of them are ready.
-/// A negative descriptor is never ready.
+/// Waits until one of `fds` is readable (or its peer is gone) and says which are; -1 is never.
 pub fn poll_in<const N: usize>(fds: [RawFd; N]) -> Result<[bool; N]> {
+    poll(fds, -1)
+}
+
+/// The same, for at most `limit`; none is readable when the time is over.
+pub fn poll_in_for<const N: usize>(fds: [RawFd; N], limit: std::time::Duration) -> Result<[bool; N]> {
+    // Rounded up: a caller that waits for a moment is not woken before it.
+    poll(fds, i32::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(i32::MAX))
+}
+
+fn poll<const N: usize>(fds: [RawFd; N], millis: i32) -> Result<[bool; N]> {
     let mut polls = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     loop {
         // SAFETY: `polls` is a writable array of the length passed.
-        match check(unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, -1) }.into()) {
+        match check(unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, millis) }.into()) {
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
             Ok(_) => return Ok(polls.map(|p| p.revents != 0)),

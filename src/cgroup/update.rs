@@ -1,0 +1,201 @@
+//! Changing the limits of a container that is there: `safebox update`.
+//!
+//! Some limits depend on each other (quota and period, memory and swap), so what is asked for is laid
+//! over what the container has, and what the kernel checks against each other is written in an order
+//! that it accepts at every step.
+
+use std::path::{Path, PathBuf};
+
+use super::{legacy, v2};
+use crate::config::{Cpu, Memory, Resources};
+use crate::error::{Error, Result};
+use crate::sys::Errno;
+
+/// `change` on top of `old`: what it does not name stays.
+pub fn merge(old: &Resources, change: Resources) -> Resources {
+    let (old_cpu, old_memory) = (old.cpu.clone(), old.memory.clone());
+    let Resources { devices: _, memory, cpu, pids_limit, block_io, hugepages, network, rdma, unified } =
+        change;
+    Resources {
+        // runc leaves the devices alone too: plugins may have added to them.
+        devices: old.devices.clone(),
+        memory: Memory {
+            limit: memory.limit.or(old_memory.limit),
+            reservation: memory.reservation.or(old_memory.reservation),
+            swap: memory.swap.or(old_memory.swap),
+            swappiness: memory.swappiness.or(old_memory.swappiness),
+            disable_oom_killer: memory.disable_oom_killer || old_memory.disable_oom_killer,
+            check_before_update: memory.check_before_update || old_memory.check_before_update,
+        },
+        cpu: Cpu {
+            shares: cpu.shares.or(old_cpu.shares),
+            quota: cpu.quota.or(old_cpu.quota),
+            period: cpu.period.or(old_cpu.period),
+            burst: cpu.burst.or(old_cpu.burst),
+            idle: cpu.idle.or(old_cpu.idle),
+            realtime_runtime: cpu.realtime_runtime.or(old_cpu.realtime_runtime),
+            realtime_period: cpu.realtime_period.or(old_cpu.realtime_period),
+            cpus: cpu.cpus.or(old_cpu.cpus),
+            mems: cpu.mems.or(old_cpu.mems),
+        },
+        pids_limit: pids_limit.or(old.pids_limit),
+        block_io: block_io.or_else(|| old.block_io.clone()),
+        hugepages: if hugepages.is_empty() { old.hugepages.clone() } else { hugepages },
+        network: network.or_else(|| old.network.clone()),
+        rdma: if rdma.is_empty() { old.rdma.clone() } else { rdma },
+        unified: if unified.is_empty() { old.unified.clone() } else { unified },
+    }
+}
+
+/// What is written for `change`: itself, and the other half of every pair that it names one of.
+pub fn effective(change: &Resources, merged: &Resources) -> Resources {
+    let mut what = change.clone();
+    // The devices stay as they are: see `merge`.
+    what.devices = Vec::new();
+    if what.cpu.quota.is_some() || what.cpu.period.is_some() {
+        (what.cpu.quota, what.cpu.period) = (merged.cpu.quota, merged.cpu.period);
+    }
+    if what.memory.limit.is_some() || what.memory.swap.is_some() {
+        (what.memory.limit, what.memory.swap) = (merged.memory.limit, merged.memory.swap);
+    }
+    // No limit of memory with a limit of memory and swap is none the kernel takes, as runc knows.
+    if change.memory.limit == Some(-1) && change.memory.swap.is_none() {
+        what.memory.swap = Some(-1);
+    }
+    what
+}
+
+/// Writes `change` into the container's groups, which are (controllers, path) as the state has them.
+pub fn apply(
+    groups: &[(Vec<String>, PathBuf)],
+    on_v2: bool,
+    change: &Resources,
+    merged: &Resources,
+) -> Result<()> {
+    let what = effective(change, merged);
+    if on_v2 {
+        let Some((_, group)) = groups.first() else { return Err(Error::msg("the container has no cgroup")) };
+        return apply_v2(group, &what, merged.memory.check_before_update);
+    }
+    for (controller, writes) in legacy::limits(&what)? {
+        let group = groups.iter().find(|(c, _)| c.iter().any(|c| c == controller));
+        let Some((_, group)) = group else {
+            return Err(Error::msg(format!(
+                "the container is not in a cgroup of the {controller} controller, so its limits cannot be changed"
+            )));
+        };
+        apply_v1(group, controller, writes)?;
+    }
+    Ok(())
+}
+
+fn apply_v2(group: &Path, what: &Resources, check: bool) -> Result<()> {
+    let controllers = std::fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
+    let controllers: Vec<_> = controllers.split_whitespace().map(str::to_string).collect();
+    let writes = v2::writes(what, &controllers)?;
+    if check {
+        check_usage(group, &what.memory)?;
+    }
+    for (file, value) in &writes {
+        write(group, file, value)?;
+    }
+    Ok(())
+}
+
+/// `checkBeforeUpdate`: v2 would kill processes to get below a new limit, v1 refuses by itself.
+fn check_usage(group: &Path, memory: &Memory) -> Result<()> {
+    let read = |file: &str| {
+        std::fs::read_to_string(group.join(file)).ok().and_then(|t| t.trim_end().parse::<i64>().ok())
+    };
+    let Some(usage) = read("memory.current") else { return Ok(()) };
+    if let Some(limit) = memory.limit.filter(|l| *l > 0 && *l < usage) {
+        return Err(Error::msg(format!("rejecting memory limit {limit} < usage {usage}")));
+    }
+    let both = usage + read("memory.swap.current").unwrap_or(0);
+    match memory.swap.filter(|s| *s > 0 && *s < both) {
+        Some(swap) => Err(Error::msg(format!("rejecting memory+swap limit {swap} < usage {both}"))),
+        None => Ok(()),
+    }
+}
+
+fn apply_v1(group: &Path, controller: &str, mut writes: Vec<(String, String)>) -> Result<()> {
+    if controller == "memory" {
+        order_memory(group, &mut writes);
+    }
+    let mut again = Vec::new();
+    for (file, value) in writes {
+        match try_write(group, &file, &value) {
+            // A period below the quota of now: the new quota goes first.
+            Err(Errno::EINVAL) if file == "cpu.cfs_period_us" => again.push((file, value)),
+            Err(Errno::EBUSY) if file == "memory.limit_in_bytes" => return Err(too_low(group, &value)),
+            Err(e) => return Err(failed(group, &file, &value, e)),
+            Ok(()) => {}
+        }
+    }
+    again.iter().try_for_each(|(file, value)| write(group, file, value))
+}
+
+/// The kernel wants memory <= memory and swap at every moment: raising both, swap goes first.
+fn order_memory(group: &Path, writes: &mut [(String, String)]) {
+    let at = |name: &str| writes.iter().position(|(file, _)| file == name);
+    let (Some(limit), Some(swap)) = (at("memory.limit_in_bytes"), at("memory.memsw.limit_in_bytes")) else {
+        return;
+    };
+    let now = std::fs::read_to_string(group.join("memory.limit_in_bytes"))
+        .ok()
+        .and_then(|t| t.trim_end().parse::<i64>().ok())
+        .unwrap_or(0);
+    let new: i64 = writes[swap].1.parse().unwrap_or(0);
+    if limit < swap && (new == -1 || now < new) {
+        writes.swap(limit, swap);
+    }
+}
+
+fn too_low(group: &Path, limit: &str) -> Error {
+    let read =
+        |file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default().trim_end().to_string();
+    let (usage, peak) = (read("memory.usage_in_bytes"), read("memory.max_usage_in_bytes"));
+    Error::msg(format!("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"))
+}
+
+fn try_write(group: &Path, file: &str, value: &str) -> std::result::Result<(), Errno> {
+    std::fs::write(group.join(file), value)
+        .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+fn write(group: &Path, file: &str, value: &str) -> Result<()> {
+    try_write(group, file, value).map_err(|e| failed(group, file, value, e))
+}
+
+fn failed(group: &Path, file: &str, value: &str, errno: Errno) -> Error {
+    let text = crate::tables::errno::text(errno as i32);
+    Error::msg(format!("failed to write {value:?} to {}: {text}", group.join(file).display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_half_of_a_pair_brings_the_other() {
+        let mut old = Resources::default();
+        (old.cpu.quota, old.cpu.period) = (Some(50_000), Some(100_000));
+        (old.memory.limit, old.memory.swap) = (Some(100), Some(200));
+        let mut change = Resources::default();
+        change.cpu.period = Some(20_000);
+        change.memory.limit = Some(150);
+        let merged = merge(&old, change.clone());
+        let what = effective(&change, &merged);
+        assert_eq!((what.cpu.quota, what.cpu.period), (Some(50_000), Some(20_000)));
+        assert_eq!((what.memory.limit, what.memory.swap), (Some(150), Some(200)));
+        assert_eq!(what.cpu.shares, None, "what was not named is not written");
+    }
+
+    #[test]
+    fn no_memory_limit_means_no_swap_limit_either() {
+        let mut change = Resources::default();
+        change.memory.limit = Some(-1);
+        let merged = merge(&Resources::default(), change.clone());
+        assert_eq!(effective(&change, &merged).memory.swap, Some(-1));
+    }
+}

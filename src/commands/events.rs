@@ -1,0 +1,108 @@
+//! `safebox events`: what a container uses, and that it ran out of memory, in runc's JSON, a line each.
+
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Outcome;
+use crate::cgroup::{ops, stats};
+use crate::cli::{Events, Global};
+use crate::error::{Error, Result, StateError};
+use crate::state::{Container, State, Status};
+use crate::sys::{fs, process, watch};
+
+/// Prints the statistics once, or every interval until the container ends; reports each kill for lack of memory.
+pub fn events(global: &Global, args: &Events) -> Outcome {
+    let container = Container::load(&super::root(global), &args.id)?;
+    if args.interval.is_zero() {
+        return Err(Error::msg("duration interval must be greater than 0").into());
+    }
+    let state = container.state()?;
+    let stopped = || Error::from(StateError::Wrong(format!("container with id {} is not running", args.id)));
+    if container.status() == Status::Stopped {
+        return Err(stopped().into());
+    }
+    if args.stats {
+        print(&statistics(state))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let pid = container.process().ok_or_else(stopped)?;
+    let pidfd = process::pidfd_open(pid).map(fs::own).map_err(|_| stopped())?;
+    follow(state, &pidfd, args.interval)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn statistics(state: &State) -> Value {
+    let data = stats::stats(&state.cgroups, state.cgroup_v2);
+    json!({ "type": "stats", "id": state.id, "data": data })
+}
+
+fn print(event: &Value) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{event}")?;
+    out.flush()
+}
+
+/// The loop: the next interval, a change in the group's memory events, or the end of the container.
+fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
+    let group = state
+        .cgroups
+        .iter()
+        .find(|(c, _)| state.cgroup_v2 || c.iter().any(|c| c == "memory"))
+        .map(|(_, path)| path.as_path());
+    let notice = group.map(|g| notice(g, state.cgroup_v2)).transpose()?;
+    let notice_fd = notice.as_ref().map_or(-1, |n| n.fd.as_raw_fd());
+    let mut kills = group.map_or(0, |g| ops::events(g).oom_kills);
+    let mut next = Instant::now() + interval;
+    loop {
+        let left = next.saturating_duration_since(Instant::now());
+        let [told, ended] = process::poll_in_for([notice_fd, pidfd.as_raw_fd()], left)
+            .map_err(|e| Error::os("poll", "the container", e))?;
+        let written = if told {
+            watch::drain(notice_fd);
+            let now = group.map_or(0, |g| ops::events(g).oom_kills);
+            let new = now.saturating_sub(kills);
+            kills = now;
+            let oom = json!({ "type": "oom", "id": state.id });
+            (0..new).try_for_each(|_| print(&oom))
+        } else if ended {
+            return Ok(());
+        } else if Instant::now() >= next {
+            next += interval;
+            print(&statistics(state))
+        } else {
+            Ok(())
+        };
+        // Nobody reads any more: the end, as for any program of a pipe.
+        if written.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// A descriptor that becomes readable when the group's memory events change.
+struct Notice {
+    fd: OwnedFd,
+    /// v1 watches the file for as long as this is open.
+    _control: Option<std::fs::File>,
+}
+
+fn notice(group: &Path, on_v2: bool) -> Result<Notice> {
+    let file = group.join(if on_v2 { "memory.events" } else { "memory.oom_control" });
+    let failed = |e| Error::os("watch", file.display(), e);
+    if on_v2 {
+        let path = crate::plan::lower::cpath(&file)?;
+        return Ok(Notice { fd: watch::modified(&path).map_err(failed)?, _control: None });
+    }
+    // cgroup v1, memory.txt 9: an eventfd and the file's descriptor are written to cgroup.event_control.
+    let control = std::fs::File::open(&file).map_err(|e| Error::msg(format!("{}: {e}", file.display())))?;
+    let fd = watch::eventfd().map_err(failed)?;
+    let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
+    let register = group.join("cgroup.event_control");
+    std::fs::write(&register, line).map_err(|e| Error::msg(format!("{}: {e}", register.display())))?;
+    Ok(Notice { fd, _control: Some(control) })
+}

@@ -1,0 +1,97 @@
+//! `safebox update`: other limits for a container that is there.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cgroup::update;
+use crate::cli::{Global, Update};
+use crate::config::Resources;
+use crate::error::{Error, Result, StateError};
+use crate::state::{Container, Status};
+
+/// Changes what is named, and remembers it.
+pub fn update(global: &Global, args: &Update) -> Outcome {
+    let root = super::root(global);
+    let change = match &args.resources {
+        Some(path) => given(path)?,
+        None => flags(args)?,
+    };
+    let container = Container::load(&root, &args.id)?;
+    let _lock = container.lock()?;
+    // What was read before the lock was had may be older than what another update has written since.
+    let container = Container::load(&root, &args.id)?;
+    if container.status() == Status::Stopped {
+        return Err(Error::from(StateError::Wrong("container not running".into())).into());
+    }
+    let mut state = container.state()?.clone();
+    let merged = update::merge(&state.resources, change.clone());
+    update::apply(&state.cgroups, state.cgroup_v2, &change, &merged).map_err(named)?;
+    state.resources = merged;
+    container.save(&state)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An error about the config's field is here about the resources alone.
+fn named(e: Error) -> Error {
+    match e {
+        Error::Config(e) => {
+            let field = e.pointer.strip_prefix("/linux/resources").unwrap_or(&e.pointer);
+            Error::msg(format!("resources: {field}: {}", e.message))
+        }
+        e => e,
+    }
+}
+
+/// `--resources FILE`, or `-` for standard input: a `linux.resources` object. Zeros mean "as it is".
+fn given(path: &str) -> Result<Resources> {
+    let mut raw = Vec::new();
+    let read = match path {
+        "-" => std::io::stdin().lock().read_to_end(&mut raw).map(drop),
+        path => std::fs::read(path).map(|bytes| raw = bytes),
+    };
+    read.map_err(|e| Error::msg(format!("--resources {path}: {e}")))?;
+    let mut change = crate::config::parse::resources_from_slice(&raw).map_err(|e| named(e.into()))?;
+    // Go writes the zero of a field that nobody set; for a container that runs, 0 is no useful limit.
+    change.pids_limit = change.pids_limit.filter(|l| *l != 0);
+    Ok(change)
+}
+
+/// runc's flags, in the shape of the same object, so that the same checks are made.
+fn flags(args: &Update) -> Result<Resources> {
+    let mut raw = serde_json::json!({ "memory": {}, "cpu": {}, "blockIO": {}, "pids": {} });
+    let mut set = |section: &str, key: &str, value: Option<serde_json::Value>| {
+        if let Some(value) = value {
+            raw[section][key] = value;
+        }
+    };
+    set("blockIO", "weight", args.blkio_weight.filter(|w| *w != 0).map(Into::into));
+    set("cpu", "period", args.cpu_period.map(Into::into));
+    set("cpu", "quota", args.cpu_quota.map(Into::into));
+    set("cpu", "burst", args.cpu_burst.map(Into::into));
+    set("cpu", "shares", args.cpu_share.map(Into::into));
+    set("cpu", "realtimePeriod", args.cpu_rt_period.map(Into::into));
+    set("cpu", "realtimeRuntime", args.cpu_rt_runtime.map(Into::into));
+    set("cpu", "cpus", args.cpuset_cpus.clone().map(Into::into));
+    set("cpu", "mems", args.cpuset_mems.clone().map(Into::into));
+    set("cpu", "idle", args.cpu_idle.map(Into::into));
+    set("memory", "limit", args.memory.map(Into::into));
+    set("memory", "reservation", args.memory_reservation.map(Into::into));
+    set("memory", "swap", args.memory_swap.map(Into::into));
+    set("pids", "limit", args.pids_limit.filter(|l| *l != 0).map(Into::into));
+    for (flag, value) in
+        [("kernel-memory", &args.kernel_memory), ("kernel-memory-tcp", &args.kernel_memory_tcp)]
+    {
+        if value.is_some() {
+            eprintln!("safebox: --{flag} is ignored: the kernel has no such limit any more");
+        }
+    }
+    if args.l3_cache_schema.is_some() {
+        return Err(Error::msg("--l3-cache-schema: Intel RDT/CAT: l3 cache schema is not enabled"));
+    }
+    if args.mem_bw_schema.is_some() {
+        return Err(Error::msg("--mem-bw-schema: Intel RDT/MBA: memory bandwidth schema is not enabled"));
+    }
+    let bytes = serde_json::to_vec(&raw).map_err(|e| Error::msg(e.to_string()))?;
+    crate::config::parse::resources_from_slice(&bytes).map_err(|e| named(e.into()))
+}

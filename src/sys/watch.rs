@@ -1,0 +1,34 @@
+//! Descriptors that tell of changes: inotify(7) and eventfd(2).
+
+use std::ffi::CStr;
+use std::os::fd::{OwnedFd, RawFd};
+
+use super::{Result, check, fs};
+
+/// Readable whenever the file at `path` is modified.
+pub fn modified(path: &CStr) -> Result<OwnedFd> {
+    // SAFETY: no pointer is passed.
+    let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) }.into())?;
+    let fd = fs::own(fd as RawFd);
+    // SAFETY: `path` is a NUL-terminated string.
+    check(
+        unsafe {
+            libc::inotify_add_watch(std::os::fd::AsRawFd::as_raw_fd(&fd), path.as_ptr(), libc::IN_MODIFY)
+        }
+        .into(),
+    )?;
+    Ok(fd)
+}
+
+/// A counter that others add to.
+pub fn eventfd() -> Result<OwnedFd> {
+    // SAFETY: no pointer is passed.
+    check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }.into())
+        .map(|fd| fs::own(fd as RawFd))
+}
+
+/// Reads what is there to read, which is not looked at.
+pub fn drain(fd: RawFd) {
+    let mut buf = [0u8; 4096];
+    while fs::read(fd, &mut buf).is_ok_and(|n| n > 0) {}
+}
