@@ -34,7 +34,7 @@ fn sleeper() -> Sandbox {
 }
 
 /// The value of the first of these cgroup files that the container has: v2's name, v1's.
-fn limit(pid: i32, v2: &str, v1: (&str, &str)) -> String {
+pub fn limit(pid: i32, v2: &str, v1: (&str, &str)) -> String {
     let path = file(pid, v2, v1).unwrap_or_else(|| panic!("process {pid} has no {v2} or {}", v1.1));
     std::fs::read_to_string(path).expect("a cgroup file").trim().to_string()
 }

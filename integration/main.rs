@@ -13,6 +13,7 @@ use std::process::ExitCode;
 mod apparmor;
 mod attacks;
 mod bad_input;
+mod events;
 mod examples;
 mod faults;
 mod harness;
@@ -25,6 +26,7 @@ mod plan;
 mod selftest;
 mod soak;
 mod terminal;
+mod update;
 
 fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         lifecycle::tests,
         inside::tests,
         limits::tests,
+        update::tests,
+        events::tests,
         terminal::tests,
         bad_input::tests,
         apparmor::tests,
