@@ -40,7 +40,7 @@ pub fn limit(pid: i32, v2: &str, v1: (&str, &str)) -> String {
 }
 
 /// The path of a process's cgroup file, looked up as the kernel tells it, not as the runtime does.
-fn file(pid: i32, v2: &str, v1: (&str, &str)) -> Option<PathBuf> {
+pub fn file(pid: i32, v2: &str, v1: (&str, &str)) -> Option<PathBuf> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("/proc/PID/cgroup");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     groups.lines().find_map(|line| {

@@ -16,6 +16,7 @@ mod bad_input;
 mod events;
 mod examples;
 mod faults;
+mod handover;
 mod harness;
 mod inside;
 mod kills;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         limits::tests,
         update::tests,
         events::tests,
+        handover::tests,
         terminal::tests,
         bad_input::tests,
         apparmor::tests,

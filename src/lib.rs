@@ -33,6 +33,7 @@ pub mod host;
 pub mod idmap;
 pub mod launch;
 pub mod log;
+pub mod notify;
 pub mod plan;
 pub mod policy;
 pub mod seccomp;

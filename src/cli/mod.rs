@@ -150,6 +150,9 @@ pub struct Creating {
     /// Send the terminal's master end to this unix socket
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
+    /// Send a pidfd of the container's process to this unix socket
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
     /// Use chroot instead of pivot_root (weaker; for a root on an initramfs)
     #[arg(long)]
     pub no_pivot: bool,
@@ -343,6 +346,12 @@ pub struct Update {
 /// `exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
+    /// Send a pidfd of the new process to this unix socket
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// Run in a group below the container's: [CONTROLLER[,CONTROLLER]...:]PATH; v2 takes a path only
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Vec<String>,
     /// Send the terminal's master end to this unix socket
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,

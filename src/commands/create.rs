@@ -19,24 +19,28 @@ use crate::plan::build::{Console, Options};
 use crate::policy::{Asked, Policy};
 
 /// The plan's options for runc's flags, on top of the verb's own.
-pub fn options(args: &Creating, verb: &Options) -> Options {
-    Options {
+pub fn options(args: &Creating, verb: &Options) -> Result<Options, Error> {
+    let inherited = super::inherit::inherited(args.preserve_fds)?;
+    Ok(Options {
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
-        preserve_fds: args.preserve_fds,
+        preserve_fds: inherited.count,
+        env: inherited.env,
+        pidfd_socket: args.pidfd_socket.is_some(),
+        notify: crate::notify::host().is_some(),
         pid_file: args
             .pid_file
             .as_deref()
             .map(|p| std::path::absolute(p).unwrap_or_else(|_| p.to_path_buf())),
         ..verb.clone()
-    }
+    })
 }
 
-/// Connects to the socket that takes a terminal's master end.
-pub fn connect_console(path: &Path) -> Result<i32, Error> {
+/// Connects to the socket of a flag that takes a descriptor: a terminal's master end, a pidfd.
+pub fn connect(flag: &str, path: &Path) -> Result<i32, Error> {
     std::os::unix::net::UnixStream::connect(path)
         .map(IntoRawFd::into_raw_fd)
-        .map_err(|e| Error::msg(format!("--console-socket {}: {e}", path.display())))
+        .map_err(|e| Error::msg(format!("{flag} {}: {e}", path.display())))
 }
 
 /// Creates a container. The config is taken as written.
@@ -48,7 +52,7 @@ pub fn create(global: &Global, args: Create) -> Outcome {
     if root.join(&args.id).exists() {
         return Err(Error::from(crate::error::StateError::Exists).into());
     }
-    let options = options(&args.creating, &Options { wait_for_start: true, ..Options::default() });
+    let options = options(&args.creating, &Options { wait_for_start: true, ..Options::default() })?;
     let prepared = prepare(Request {
         bundle: &bundle,
         id: &args.id,
@@ -77,7 +81,10 @@ pub fn create(global: &Global, args: Create) -> Outcome {
     let mut cx = Cx::new(plan.slots);
     cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
     if let Some(path) = &args.creating.console_socket {
-        cx.set(&given.console, connect_console(path)?);
+        cx.set(&given.console, connect("--console-socket", path)?);
+    }
+    if let Some(path) = &args.creating.pidfd_socket {
+        cx.set(&given.pidfd_socket, connect("--pidfd-socket", path)?);
     }
     perform(&plan, &mut cx, &mut Control::default(), &mut None).map_err(|e| match e {
         Error::State(_) | Error::Config(_) => anyhow::Error::from(e),

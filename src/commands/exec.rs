@@ -40,14 +40,19 @@ pub fn exec(global: &Global, args: Exec) -> Outcome {
     let options = Options {
         console: if new.terminal { Console::Pty } else { Console::Inherit },
         preserve_fds: args.preserve_fds,
+        pidfd_socket: args.pidfd_socket.is_some(),
         window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
         ..Options::default()
     };
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let host = Host::probe()?;
-    let (v1, input) = exec_input(state, pid, &new, &host, &filters, &options);
-    let (plan, given) = build_exec(ExecInput { cgroups_v1: &v1, ..input })?;
+    let (v1, v2) = super::subgroup::choose(state, &args.cgroup)?;
+    let (_, input) = exec_input(state, pid, &new, &host, &filters, &options);
+    let (plan, given) = build_exec(ExecInput { cgroups_v1: &v1, cgroup_v2: v2.as_deref(), ..input })?;
     let mut cx = Cx::new(plan.slots);
+    if let Some(path) = &args.pidfd_socket {
+        cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);
+    }
     let master = console(&args, &new, &mut cx, &given)?;
     run(&args, &plan, cx, master)
 }
@@ -78,7 +83,7 @@ fn console(
 ) -> Result<Option<i32>, Error> {
     match (&args.console_socket, new.terminal) {
         (Some(path), true) => {
-            cx.set(&given.console, super::create::connect_console(path)?);
+            cx.set(&given.console, super::create::connect("--console-socket", path)?);
             Ok(None)
         }
         (Some(_), false) => {

@@ -6,6 +6,7 @@ mod events;
 mod exec;
 mod explain;
 mod freeze;
+mod inherit;
 mod kill;
 mod list;
 mod ps;
@@ -13,6 +14,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod subgroup;
 mod update;
 
 use std::path::PathBuf;

@@ -13,7 +13,8 @@ use crate::launch::runtime::perform;
 use crate::launch::supervise::Supervisor;
 use crate::launch::{Cx, undo};
 use crate::log::Log;
-use crate::plan::build::{Console, Options};
+use crate::notify::{self, Proxy};
+use crate::plan::build::{Console, Given, Options};
 use crate::plan::{Plan, Undo};
 use crate::policy::Asked;
 use crate::sys::process::Exit;
@@ -104,7 +105,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
                 window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
                 ..Options::default()
             },
-        ),
+        )?,
         args: args.args.clone(),
         pure: false,
         launcher,
@@ -126,21 +127,19 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     control.check(&plan)?;
     let mut cx = Cx::new(plan.slots);
     cx.set(&given.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
+    if let Some(path) = &args.creating.pidfd_socket {
+        cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);
+    }
     let master = console(&mut cx, &given, &prepared, &args)?;
     if args.detach {
-        detached(&prepared, &plan, cx, &mut control)
+        detached(&prepared, &plan, cx, &mut control, &given)
     } else {
-        foreground(&prepared, &plan, cx, &mut control, master, &args)
+        foreground(&prepared, &plan, cx, &mut control, (master, &given), &args)
     }
 }
 
 /// Where the pty's master end goes: a caller's socket, or this process.
-fn console(
-    cx: &mut Cx,
-    given: &crate::plan::build::Given,
-    prepared: &Prepared,
-    args: &Run,
-) -> Result<Option<i32>, Error> {
+fn console(cx: &mut Cx, given: &Given, prepared: &Prepared, args: &Run) -> Result<Option<i32>, Error> {
     if prepared.options.console == Console::Inherit {
         return match &args.creating.console_socket {
             Some(_) => {
@@ -150,7 +149,7 @@ fn console(
         };
     }
     if let Some(path) = &args.creating.console_socket {
-        cx.set(&given.console, super::create::connect_console(path)?);
+        cx.set(&given.console, super::create::connect("--console-socket", path)?);
         return Ok(None);
     }
     if args.detach {
@@ -162,9 +161,10 @@ fn console(
 }
 
 /// `run --detach`: the container goes to whoever reaps this process's children.
-fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control) -> Outcome {
+fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control, given: &Given) -> Outcome {
     perform(plan, &mut cx, control, &mut None)?;
     super::start::poststart(prepared.state.hooks.poststart.clone(), &prepared.state, cx.pid);
+    crate::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -173,7 +173,7 @@ fn foreground(
     plan: &Plan,
     mut cx: Cx,
     control: &mut Control,
-    console: Option<i32>,
+    (console, given): (Option<i32>, &Given),
     args: &Run,
 ) -> Outcome {
     if !args.no_subreaper {
@@ -188,6 +188,7 @@ fn foreground(
         Some(s) => s,
         None => Supervisor::new()?,
     };
+    supervisor.notify = proxy(&cx, given);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     super::start::poststart(prepared.state.hooks.poststart.clone(), &prepared.state, cx.pid);
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
@@ -204,6 +205,12 @@ fn foreground(
     }
     drop(supervisor);
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
+}
+
+/// What passes the container's readiness on, where `$NOTIFY_SOCKET` asks for it.
+fn proxy(cx: &Cx, given: &Given) -> Option<Proxy> {
+    let fd = Some(cx.fd(&given.notify)).filter(|fd| *fd >= 0)?;
+    Some(Proxy::on(fd, notify::host()?))
 }
 
 /// The master end of the pty that Init made.

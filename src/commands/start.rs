@@ -39,9 +39,15 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         super::delete::destroy(&container);
         return Err(Error::msg(format!("startContainer hook failed: {e}; the container was removed")).into());
     }
+    let made = container.dir.join(crate::notify::DIR).exists();
+    let proxy = crate::notify::host()
+        .filter(|_| made)
+        .map(|host| crate::notify::Proxy::listen(&container.dir, host))
+        .transpose()?;
     release(&container)?;
     drop(lock);
     poststart(state.hooks.poststart.clone(), state, pid);
+    crate::notify::wait_for(proxy, pid)?;
     Ok(ExitCode::SUCCESS)
 }
 

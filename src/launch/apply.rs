@@ -25,6 +25,12 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
+        A::NotifyDir { path } => at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)),
+        A::NotifySocket { dir, to } => {
+            let fd = at(cx, Call::Bind, crate::sys::socket::named_dgram(dir, crate::notify::SOCKET))?;
+            cx.set(to, fd);
+            Ok(())
+        }
         // Another container that shares the parent may have made it meanwhile.
         A::CgroupParent { path } => match at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)) {
             Err(Errno::EEXIST) => Ok(()),
@@ -123,6 +129,12 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
         }
         // Decimal and no newline: go-runc parses the raw bytes.
         A::PidFile { path, temp } => replace_file(cx, temp, path, cx.pid.to_string().as_bytes()),
+        A::SendPidfd { socket, kind } => {
+            let sent =
+                at(cx, Call::Sendmsg, crate::sys::socket::send_fd(cx.fd(socket), kind.as_bytes(), cx.pidfd));
+            fs::close(cx.fd(socket));
+            sent
+        }
         A::CgroupJoin { path } => write_file(cx, path, cx.pid.to_string().as_bytes()),
         A::IdMapWrite { file, value } => write_child(cx, file, value),
         A::OomScoreAdj { value } => write_child(cx, "oom_score_adj", value.to_string().as_bytes()),

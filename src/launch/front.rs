@@ -97,6 +97,10 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     )?;
     let choices = seccomp_choices(&config, &outcome)?;
     let filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
+    let state_dir = request.root.join(request.id);
+    if options.notify {
+        crate::notify::add_to(&mut config, &state_dir);
+    }
     let process = config
         .process
         .as_mut()
@@ -104,8 +108,8 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     if !process.env.iter().any(|e| e.starts_with("HOME=")) {
         process.env.push(format!("HOME={}", bundle.home_of(process.user.uid)));
     }
+    process.env.extend(options.env.iter().cloned());
     let process = process.clone();
-    let state_dir = request.root.join(request.id);
     let state = State {
         oci_version: config.oci_version.clone(),
         id: request.id.into(),

@@ -44,13 +44,15 @@ pub const DEADLY: [i32; 10] = [
 pub struct Supervisor {
     signals: RawFd,
     saved: Option<tty::Saved>,
+    /// Passes the container's readiness on, until it is ready.
+    pub notify: Option<crate::notify::Proxy>,
 }
 
 impl Supervisor {
     /// Blocks the signals that will be passed on; before the clone, so that none is lost. Init unblocks them.
     pub fn new() -> Result<Self> {
         let signals = process::signalfd(&SIGNALS).map_err(|e| Error::os("signalfd", "", e))?;
-        Ok(Supervisor { signals, saved: None })
+        Ok(Supervisor { signals, saved: None, notify: None })
     }
 
     /// The signalfd(2), for waits before the program runs.
@@ -74,8 +76,12 @@ impl Supervisor {
             if let Some(exit) = ended.take() {
                 break exit;
             }
-            let [signal, input, output] =
-                process::poll_in([self.signals, stdin, master]).map_err(|e| Error::os("poll", "", e))?;
+            let notify = self.notify.as_ref().map_or(-1, crate::notify::Proxy::fd);
+            let [signal, input, output, said] = process::poll_in([self.signals, stdin, master, notify])
+                .map_err(|e| Error::os("poll", "", e))?;
+            if said {
+                self.notify.take_if(|proxy| proxy.relay(pid));
+            }
             if output && !relay(master, 1) {
                 master = -1;
             }

@@ -68,6 +68,9 @@ pub fn remove_state(dir: &Path) -> Result<(), Errno> {
         let Ok(name) = std::ffi::CString::new(entry.file_name().into_encoded_bytes()) else { continue };
         match fs::unlinkat(fd, &name, 0) {
             Ok(()) | Err(Errno::ENOENT) => {}
+            // The notify socket's directory.
+            Err(Errno::EISDIR) => std::fs::remove_dir_all(entry.path())
+                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?,
             Err(e) => return Err(e),
         }
     }

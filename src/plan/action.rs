@@ -66,6 +66,13 @@ pub enum Action {
         path: CString,
         to: Slot,
     },
+    NotifyDir {
+        path: CString,
+    },
+    NotifySocket {
+        dir: CString,
+        to: Slot,
+    },
     CgroupParent {
         path: CString,
     },
@@ -124,6 +131,10 @@ pub enum Action {
         dir: CString,
         name: CString,
         temp: CString,
+    },
+    SendPidfd {
+        socket: Slot,
+        kind: &'static str,
     },
     CgroupJoin {
         path: CString,

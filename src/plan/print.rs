@@ -238,6 +238,11 @@ impl Action {
                     "openat2({devpts}/ptmx) -> {master} ioctl(TIOCGPTPEER) -> {slave} fchownat({slave}, {owner})"
                 )
             }
+            A::NotifyDir { path } => write!(f, "mkdir({}, 0755)", show(path)),
+            A::NotifySocket { dir, to } => {
+                write!(f, "{to} = socket(AF_UNIX, SOCK_DGRAM) bind({}/{})", show(dir), crate::notify::SOCKET)
+            }
+            A::SendPidfd { socket, .. } => write!(f, "sendmsg({socket}, SCM_RIGHTS PIDFD)"),
             A::SendPty { master, socket } => write!(f, "sendmsg({socket}, SCM_RIGHTS {master})"),
             A::ConsoleMount { slave, target } => {
                 write!(f, "open_tree({slave}, OPEN_TREE_CLONE) move_mount(-> {target})")

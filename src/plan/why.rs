@@ -17,6 +17,10 @@ impl Action {
             A::Fifo { .. } => {
                 "create and start are two commands; the container waits on this pipe in between (runtime.md, start)"
             }
+            A::NotifySocket { .. } => "what the container says there goes on to systemd (sd_notify(3))",
+            A::NotifyDir { .. } => {
+                "the container says here that it is ready, since it cannot see the host's socket (sd_notify(3))"
+            }
             A::CgroupParent { .. } => {
                 "a group that the container's path passes through; others may share it, so it stays (cgroups(7))"
             }
@@ -166,6 +170,9 @@ impl Action {
             }
             A::Pty { .. } => {
                 "a terminal of the container's own; its peer is opened through the descriptor, never by path (TIOCGPTPEER)"
+            }
+            A::SendPidfd { .. } => {
+                "the caller can wait for and signal this very process (pidfd_open(2), --pidfd-socket)"
             }
             A::SendPty { .. } => "the other end goes to whoever drives the terminal (runc's console socket)",
             A::ConsoleMount { .. } => {
@@ -371,6 +378,9 @@ impl Action {
                 let set = size.map(|_| "ioctl");
                 ["openat2", "ioctl", "ioctl"].into_iter().chain(set).chain(["fchownat"]).collect()
             }
+            A::NotifyDir { .. } => vec!["mkdirat"],
+            A::NotifySocket { .. } => vec!["openat", "socket", "bind", "fchmodat", "close"],
+            A::SendPidfd { .. } => vec!["sendmsg", "close"],
             A::SendPty { .. } => vec!["sendmsg", "close", "close"],
             A::Sysctl { .. } | A::ExecLabel { .. } => vec!["openat2", "write", "close"],
             A::TakeTty { .. } => vec!["ioctl", "dup2", "dup2", "dup2"],

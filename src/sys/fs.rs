@@ -238,3 +238,9 @@ pub fn borrow<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
     // SAFETY: descriptors in the slots of a plan stay open until their row closes them.
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
 }
+
+/// Whether a descriptor of this number is open (`fcntl(F_GETFD)`).
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}

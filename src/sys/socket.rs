@@ -1,6 +1,9 @@
 //! The SEQPACKET pair that carries the baton, and descriptor passing for terminals.
 
+use std::ffi::CStr;
 use std::os::fd::RawFd;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 
 use super::{Errno, Result, check};
 
@@ -91,6 +94,24 @@ pub fn recv_fd(socket: RawFd) -> Result<RawFd> {
         }
         Ok(std::ptr::read_unaligned(libc::CMSG_DATA(head).cast::<RawFd>()))
     }
+}
+
+/// A datagram socket with a name in the directory `dir`, which anybody may write to. The name is reached
+/// through the directory's descriptor: a socket's address has room for 107 bytes only (unix(7)).
+pub fn named_dgram(dir: &CStr, name: &str) -> Result<RawFd> {
+    let at = super::fs::own(super::fs::openat(libc::AT_FDCWD, dir, libc::O_PATH | libc::O_DIRECTORY, 0)?);
+    let path = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&at));
+    let address = UnixAddr::new(path.as_str())?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+    nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &address)?;
+    nix::sys::stat::fchmodat(
+        nix::fcntl::AT_FDCWD,
+        path.as_str(),
+        nix::sys::stat::Mode::from_bits_truncate(0o777),
+        nix::sys::stat::FchmodatFlags::FollowSymlink,
+    )?;
+    Ok(std::os::fd::IntoRawFd::into_raw_fd(socket))
 }
 
 /// Brings the loopback device up: `ioctl(SIOCSIFFLAGS, IFF_UP)` on `lo` of this network namespace.

@@ -73,6 +73,12 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// Descriptors 3.. that the program keeps.
     pub preserve_fds: u32,
+    /// Variables that tell the program about descriptors it gets (sd_listen_fds(3)).
+    pub env: Vec<String>,
+    /// `--pidfd-socket`: the socket is in [`Given::pidfd_socket`].
+    pub pidfd_socket: bool,
+    /// `$NOTIFY_SOCKET` is set: the container gets a socket of its own to say that it is ready.
+    pub notify: bool,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
     /// A window size for the pty where the config gives none: (rows, columns).
@@ -89,6 +95,9 @@ impl Default for Options {
             no_pivot: false,
             no_new_keyring: false,
             preserve_fds: 0,
+            env: Vec::new(),
+            pidfd_socket: false,
+            notify: false,
             pid_file: None,
             window: None,
         }
@@ -127,6 +136,21 @@ pub struct Given {
     pub rootfs: Slot,
     /// The socket that takes the pty's master end.
     pub console: Slot,
+    /// The socket that takes a pidfd of the process.
+    pub pidfd_socket: Slot,
+    /// Filled by the plan: the socket on which the container says that it is ready.
+    pub notify: Slot,
+}
+
+impl Given {
+    fn new(plan: &mut Plan) -> Self {
+        Given {
+            rootfs: plan.slot("rootfs"),
+            console: plan.slot("console socket"),
+            pidfd_socket: plan.slot("pidfd socket"),
+            notify: plan.slot("notify socket"),
+        }
+    }
 }
 
 /// The plan under construction and what its parts share.
@@ -197,7 +221,7 @@ pub fn namespaces(config: &Config) -> u64 {
 /// Builds the plan that creates a container and, in the end, becomes it.
 pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     let mut plan = Plan::default();
-    let given = Given { rootfs: plan.slot("rootfs"), console: plan.slot("console socket") };
+    let given = Given::new(&mut plan);
     let root = plan.slot("root");
     let mut b = Builder {
         plan,

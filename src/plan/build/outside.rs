@@ -33,6 +33,20 @@ impl Builder<'_> {
             ),
         };
         self.plan.push(Runtime, part::STATE, file);
+        if self.input.options.notify {
+            let path = cjoin(dir, crate::notify::DIR)?;
+            self.plan.push_undo(
+                Runtime,
+                part::STATE,
+                Action::NotifyDir { path: path.clone() },
+                state_undo(dir),
+            );
+            // `start` listens anew: `create` is gone by then.
+            if !self.input.options.wait_for_start {
+                let listen = Action::NotifySocket { dir: path, to: self.given.notify.clone() };
+                self.plan.push_undo(Runtime, part::STATE, listen, state_undo(dir));
+            }
+        }
         Ok(())
     }
 
@@ -227,6 +241,10 @@ impl Builder<'_> {
             temp: cstring("pid", ".pid.tmp")?,
         };
         self.plan.push(Runtime, part::OUTSIDE, record);
+        if self.input.options.pidfd_socket {
+            let socket = self.given.pidfd_socket.clone();
+            self.plan.push(Runtime, part::OUTSIDE, Action::SendPidfd { socket, kind: "standard" });
+        }
         let config = self.input.config;
         if self.new_userns() {
             for (file, maps) in [("uid_map", &config.uid_maps), ("gid_map", &config.gid_maps)] {

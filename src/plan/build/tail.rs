@@ -210,7 +210,7 @@ pub struct ExecInput<'a> {
 /// Builds the plan that runs one more process in a container: the same tail behind another front.
 pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     let mut plan = Plan::default();
-    let given = Given { rootfs: plan.slot("rootfs"), console: plan.slot("console socket") };
+    let given = Given::new(&mut plan);
     let target = plan.slot("container");
     plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid: input.pid, to: target.clone() });
     let cgroup = match input.cgroup_v2 {
@@ -233,6 +233,10 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
         plan.push(Joiner, part::CLONE, join);
     }
     plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: 0 }, Undo::Kill);
+    if input.options.pidfd_socket {
+        let socket = given.pidfd_socket.clone();
+        plan.push(Runtime, part::OUTSIDE, Action::SendPidfd { socket, kind: "setns" });
+    }
     for r in &input.process.rlimits {
         let limit = Action::Prlimit { resource: r.resource, soft: r.soft, hard: r.hard };
         plan.push(Runtime, part::OUTSIDE, limit);

@@ -1,0 +1,258 @@
+//! What crosses the wall at the start: descriptors of the caller, a pidfd for it, readiness for systemd.
+
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::Path;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use crate::harness::{Call, Need, Sandbox, poll, test};
+use crate::limits::file;
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("handover::preserved_descriptors_arrive", OCI, preserved),
+        // runc 1.1 hands one of its own descriptors over instead.
+        test("handover::a_missing_descriptor_is_refused", OWN, missing),
+        test("handover::socket_activation_comes_first", OCI, activation),
+        test("handover::activation_of_another_process_is_not_ours", OCI, not_ours),
+        test("handover::pidfd_of_create_run_and_exec", OWN, pidfds),
+        // busybox can only say READY=1 in the second line of a datagram, where runc does not look.
+        test("handover::readiness_of_run_reaches_systemd", OWN, notify_run),
+        test("handover::readiness_of_a_created_container_too", OWN, notify_create),
+        test("handover::readiness_by_an_abstract_name", OWN, notify_abstract),
+        test("handover::a_container_that_never_is_ready_ends", OCI, never_ready),
+        test("handover::exec_in_a_group_below", OWN, subgroup),
+    ]
+}
+
+/// The runtime, with descriptors that a shell opens: `redirect` in the words of sh.
+fn with_fds(sb: &Sandbox, setup: &str, redirect: &str) -> Call {
+    let script = format!("{setup} exec \"$0\" \"$@\" {redirect}");
+    sb.under(&["sh", "-c", &script])
+}
+
+fn run(sb: &Sandbox, call: Call, args: &[&str]) -> Call {
+    let call = call.arg("run").args(args).arg("--bundle").arg(sb.bundle());
+    if crate::harness::bundle::is_foreign() { call } else { call.args(["--policy", "privileged", "--quiet"]) }
+        .arg(sb.id())
+}
+
+fn word(sb: &Sandbox, name: &str) -> String {
+    let path = sb.dir().join(name);
+    std::fs::write(&path, format!("from {name}\n")).expect("write");
+    path.display().to_string()
+}
+
+fn preserved() {
+    let sb = Sandbox::new().sh("cat <&3; cat <&4; ls /proc/self/fd");
+    let (three, four) = (word(&sb, "three"), word(&sb, "four"));
+    let call = with_fds(&sb, "", &format!("3<{three} 4<{four} 5<{four}"));
+    let out = run(&sb, call, &["--preserve-fds", "2"]).output().ok();
+    out.prints("from three\nfrom four\n0\n1\n2\n3\n4\n5\n");
+}
+
+fn missing() {
+    let sb = Sandbox::new();
+    let three = word(&sb, "three");
+    let call = with_fds(&sb, "", &format!("3<{three} 4<&-"));
+    let out = run(&sb, call, &["--preserve-fds", "2"]).output();
+    assert_ne!(out.code, 0, "{out}");
+    out.says("preserved-fd");
+    sb.leak_check();
+}
+
+fn activation() {
+    let sb = Sandbox::new().sh("echo $LISTEN_FDS $LISTEN_PID; cat <&3; cat <&4");
+    let (three, four) = (word(&sb, "three"), word(&sb, "four"));
+    let call = with_fds(&sb, "export LISTEN_FDS=1 LISTEN_PID=$$;", &format!("3<{three} 4<{four}"));
+    run(&sb, call, &["--preserve-fds", "1"]).output().ok().prints("1 1\nfrom three\nfrom four\n");
+}
+
+fn not_ours() {
+    let sb = Sandbox::new().sh("echo [$LISTEN_FDS]; ls /proc/self/fd");
+    let three = word(&sb, "three");
+    let call = with_fds(&sb, "export LISTEN_FDS=1 LISTEN_PID=1;", &format!("3<{three}"));
+    // ls itself has the directory open as 3.
+    run(&sb, call, &[]).output().ok().prints("[]\n0\n1\n2\n3\n");
+}
+
+/// The process behind a pidfd, as the kernel tells it.
+fn pid_of(fd: &OwnedFd) -> i32 {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).expect("fdinfo");
+    let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.unwrap_or_else(|| panic!("not a pidfd: {info}"))
+}
+
+/// Accepts one connection and takes one descriptor from it, with a few bytes beside.
+fn take(listener: &UnixListener) -> OwnedFd {
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let fd = safebox::sys::socket::recv_fd(stream.as_raw_fd()).expect("a descriptor");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("the end of the connection");
+    assert!(rest.is_empty(), "one message, then the end: {rest:?}");
+    safebox::sys::fs::own(fd)
+}
+
+/// A place for the test's own sockets: in the sandbox they would count as left behind.
+fn room() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn listener(room: &tempfile::TempDir, name: &str) -> (UnixListener, String) {
+    let path = room.path().join(name);
+    (UnixListener::bind(&path).expect("bind"), path.display().to_string())
+}
+
+fn pidfds() {
+    let room = room();
+    let sb = Sandbox::new().sh("exec sleep 1000");
+    let (one, path) = listener(&room, "create.sock");
+    sb.runtime()
+        .args(["create", "--pidfd-socket", &path, "--bundle"])
+        .arg(sb.bundle())
+        .arg(sb.id())
+        .output()
+        .ok();
+    let fd = take(&one);
+    assert_eq!(pid_of(&fd), sb.pid());
+    sb.verb("start").ok();
+    let (two, path) = listener(&room, "exec.sock");
+    let run = sb.runtime().args(["exec", "--pidfd-socket", &path, sb.id(), "sleep", "1000"]).spawn();
+    let fd = take(&two);
+    assert!(pid_of(&fd) > 0 && pid_of(&fd) != sb.pid());
+    safebox::sys::process::pidfd_kill(fd.as_raw_fd(), 9).expect("kill through the pidfd");
+    run.wait().exits(137);
+    sb.delete().ok();
+    let sb = Sandbox::new().sh("exec sleep 1000");
+    let (three, path) = listener(&room, "run.sock");
+    let call = sb.run().args(["--pidfd-socket", &path]);
+    let running = call.spawn();
+    let fd = take(&three);
+    poll("running", Duration::from_secs(10), || sb.verb("state").code == 0 && sb.status() == "running");
+    assert_eq!(pid_of(&fd), sb.pid());
+    safebox::sys::process::pidfd_kill(fd.as_raw_fd(), 9).expect("kill through the pidfd");
+    running.wait().exits(137);
+    sb.runtime()
+        .args(["run", "--pidfd-socket", "/nonexistent/s", "--bundle"])
+        .arg(sb.bundle())
+        .arg(sb.id())
+        .output()
+        .exits(125)
+        .says("--pidfd-socket /nonexistent/s");
+}
+
+/// A container that says it is ready as a program with sd_notify(3) would: one datagram with lines.
+fn service(then: &str) -> Sandbox {
+    Sandbox::new()
+        .sh(&format!(
+            "echo $NOTIFY_SOCKET; ln -s /run/notify/notify.sock /dev/log; \
+         /bin/busybox logger \"$(printf 'x\\nREADY=1\\nSTATUS=up')\"; {then}"
+        ))
+        // logger's own words come before the first line end.
+        .patch("/mounts/-", serde_json::json!({ "destination": "/run", "type": "tmpfs", "source": "tmpfs" }))
+}
+
+fn host_socket(path: &Path) -> UnixDatagram {
+    let socket = UnixDatagram::bind(path).expect("bind");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+    socket
+}
+
+/// READY, MAINPID and the barrier, in this order; the barrier's descriptor is closed by not being taken.
+fn assert_told(socket: &UnixDatagram, pid: i32) {
+    let next = || {
+        let mut buf = [0u8; 4096];
+        let n = socket.recv(&mut buf).expect("a message of the container's runtime");
+        String::from_utf8_lossy(&buf[..n]).into_owned()
+    };
+    assert_eq!(next(), "READY=1\n");
+    assert_eq!(next(), format!("MAINPID={pid}\n"));
+    assert_eq!(next(), "BARRIER=1");
+}
+
+fn notify_run() {
+    let sb = service("exec sleep 1000");
+    let room = room();
+    let path = room.path().join("host.sock");
+    let socket = host_socket(&path);
+    let running = sb.run_oci().env("NOTIFY_SOCKET", &path).spawn();
+    poll("running", Duration::from_secs(10), || sb.verb("state").code == 0 && sb.status() == "running");
+    assert_told(&socket, sb.pid());
+    sb.kill("KILL").ok();
+    running.wait().exits(137).prints("/run/notify/notify.sock");
+    sb.leak_check();
+}
+
+fn notify_create() {
+    let sb = service("exec sleep 1000");
+    let room = room();
+    let path = room.path().join("host.sock");
+    let socket = host_socket(&path);
+    sb.create_call().env("NOTIFY_SOCKET", &path).output().ok();
+    let start = sb.runtime().args(["start", sb.id()]).env("NOTIFY_SOCKET", &path).spawn();
+    assert_told(&socket, sb.pid());
+    drop(socket);
+    start.wait().ok();
+    assert_eq!(sb.status(), "running");
+    sb.delete().ok();
+    sb.leak_check();
+}
+
+fn notify_abstract() {
+    use std::os::linux::net::SocketAddrExt;
+    let sb = service("exec sleep 1000");
+    let name = format!("{}-notify", sb.id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let socket = UnixDatagram::bind_addr(&address).expect("bind");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+    let detached =
+        sb.run().arg("--detach").env("NOTIFY_SOCKET", format!("@{name}")).args(["--policy", "privileged"]);
+    let running = detached.spawn();
+    let mut buf = [0u8; 64];
+    let n = socket.recv(&mut buf).expect("a message");
+    assert_eq!(&buf[..n], b"READY=1\n");
+    drop(socket);
+    running.wait().ok();
+    assert_eq!(sb.status(), "running");
+    sb.delete().ok();
+}
+
+/// `start` waits for readiness, but not beyond the container's end.
+fn never_ready() {
+    let sb = Sandbox::new().sh("sleep 0.2; exit 3");
+    let room = room();
+    let path = room.path().join("host.sock");
+    let _socket = host_socket(&path);
+    sb.create_call().env("NOTIFY_SOCKET", &path).output().ok();
+    sb.runtime().args(["start", sb.id()]).env("NOTIFY_SOCKET", &path).output().ok();
+    sb.wait_for_status("stopped");
+    sb.delete().ok();
+    sb.leak_check();
+}
+
+fn subgroup() {
+    let sb = Sandbox::new().sh("exec sleep 1000");
+    sb.create().ok();
+    sb.verb("start").ok();
+    let v2 = Need::CgroupV2.missing().is_none();
+    let procs = file(sb.pid(), "cgroup.procs", ("pids", "cgroup.procs")).expect("the container's group");
+    std::fs::create_dir(procs.with_file_name("below")).expect("mkdir");
+    let asked = if v2 { "below" } else { "pids:below" };
+    let exec = |cgroup: &str, args: &[&str]| {
+        sb.runtime().args(["exec", "--cgroup", cgroup, sb.id()]).args(args).output()
+    };
+    let out = exec(asked, &["cat", "/proc/self/cgroup"]).ok();
+    let line = if v2 { "0::" } else { ":pids:" };
+    let mine = out.stdout.lines().find(|l| l.contains(line)).unwrap_or_default();
+    assert!(mine.ends_with("/below"), "{out}");
+    exec("../other", &["true"]).exits(255).says("is not a sub cgroup path");
+    exec("missing", &["true"]).exits(255).says("does not exist");
+    exec("nothing:below", &["true"]).exits(255).says("--cgroup nothing:below");
+    sb.delete().ok();
+}

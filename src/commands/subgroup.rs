@@ -1,0 +1,65 @@
+//! `exec --cgroup`: a group below the container's own instead of it.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::state::State;
+
+/// The v1 groups and the v2 group that the new process joins.
+///
+/// Each of `asked` is `PATH`, below every group of the container, or, on v1, `CONTROLLER[,CONTROLLER]...:PATH`
+/// for the trees of these controllers. The groups must exist.
+pub fn choose(state: &State, asked: &[String]) -> Result<(Vec<PathBuf>, Option<PathBuf>)> {
+    let mut groups: Vec<_> = state.cgroups.iter().map(|(_, path)| path.clone()).collect();
+    for text in asked {
+        let (controllers, path) = text.split_once(':').map_or((None, text.as_str()), |(c, p)| (Some(c), p));
+        let bad = |why: &str| Error::msg(format!("--cgroup {text}: {why}"));
+        if state.cgroup_v2 && controllers.is_some() {
+            return Err(bad("cgroup v2 has one tree; give a path only"));
+        }
+        for name in controllers.into_iter().flat_map(|c| c.split(',')) {
+            if !state.cgroups.iter().any(|(has, _)| has.iter().any(|h| h == name)) {
+                return Err(bad(&format!("the container is in no cgroup of a controller {name:?}")));
+            }
+        }
+        let named = |has: &[String]| {
+            controllers.is_none_or(|c| c.split(',').any(|name| has.iter().any(|h| h == name)))
+        };
+        for ((has, base), group) in state.cgroups.iter().zip(&mut groups) {
+            if named(has) {
+                *group = below(base, path).ok_or_else(|| bad("is not a sub cgroup path"))?;
+                if !group.is_dir() {
+                    return Err(bad(&format!("{} does not exist", group.display())));
+                }
+            }
+        }
+    }
+    if state.cgroup_v2 { Ok((Vec::new(), groups.into_iter().next())) } else { Ok((groups, None)) }
+}
+
+/// `path` below `base`, which it cannot leave.
+fn below(base: &Path, path: &str) -> Option<PathBuf> {
+    let parts = Path::new(path).components().filter(|c| !matches!(c, Component::RootDir | Component::CurDir));
+    let mut group = base.to_path_buf();
+    for part in parts {
+        match part {
+            Component::Normal(name) => group.push(name),
+            _ => return None,
+        }
+    }
+    Some(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subgroup_stays_below() {
+        let base = Path::new("/sys/fs/cgroup/c1");
+        assert_eq!(below(base, "/a//b/."), Some(base.join("a/b")));
+        assert_eq!(below(base, ""), Some(base.to_path_buf()));
+        assert_eq!(below(base, "../c2"), None);
+        assert_eq!(below(base, "a/../../c2"), None);
+    }
+}
