@@ -157,9 +157,12 @@ fn writes(resources: &Resources) -> Result<Vec<Write>> {
     Ok(out)
 }
 
+/// What one controller is told: its name, and (file, value) in order.
+pub type Limits = (&'static str, Vec<(String, String)>);
+
 /// All limits but the devices, by controller: what `update` writes.
-pub fn limits(resources: &Resources) -> Result<Vec<(&'static str, Vec<(String, String)>)>> {
-    let mut out: Vec<(&'static str, Vec<(String, String)>)> = Vec::new();
+pub fn limits(resources: &Resources) -> Result<Vec<Limits>> {
+    let mut out: Vec<Limits> = Vec::new();
     for (_, controller, file, value) in numbers(resources)? {
         match out.iter_mut().find(|(c, _)| *c == controller) {
             Some((_, writes)) => writes.push((file, value)),

@@ -10,13 +10,9 @@ pub fn modified(path: &CStr) -> Result<OwnedFd> {
     // SAFETY: no pointer is passed.
     let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) }.into())?;
     let fd = fs::own(fd as RawFd);
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
     // SAFETY: `path` is a NUL-terminated string.
-    check(
-        unsafe {
-            libc::inotify_add_watch(std::os::fd::AsRawFd::as_raw_fd(&fd), path.as_ptr(), libc::IN_MODIFY)
-        }
-        .into(),
-    )?;
+    check(unsafe { libc::inotify_add_watch(raw, path.as_ptr(), libc::IN_MODIFY) }.into())?;
     Ok(fd)
 }
 
