@@ -16,6 +16,7 @@ mod bad_input;
 mod events;
 mod examples;
 mod faults;
+mod fields;
 mod handover;
 mod harness;
 mod inside;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         kills::tests,
         lifecycle::tests,
         inside::tests,
+        fields::tests,
         limits::tests,
         update::tests,
         events::tests,

@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         test("order::run_with_mounts_devices_and_limits", HERE, rich),
         test("order::run_with_hooks", HERE, hooks),
         test("order::run_with_a_joiner", HERE, joiner),
+        test("order::create_with_a_seccomp_agent", HERE, agent),
         test("order::create_and_start", HERE, create),
         test("order::create_with_a_terminal", HERE, terminal),
         test("order::explain_prints_the_calls_of_run", HERE, explained),
@@ -115,6 +116,22 @@ fn create() {
     let sb = Sandbox::new();
     let plan = plan(&sb, Policy::Privileged, waiting());
     traced_create(&sb, &plan, |call| call);
+}
+
+fn agent() {
+    let sb = Sandbox::new();
+    let socket = sb.dir().join("agent");
+    // It takes the listener and is never asked.
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let rules = json!([{ "names": ["kexec_load"], "action": "SCMP_ACT_NOTIFY" }]);
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": socket });
+    let mut sb = sb.patch("/linux/seccomp", profile);
+    for nnp in [true, false] {
+        sb.set("/process/noNewPrivileges", json!(nnp));
+        traced_create(&sb, &plan(&sb, Policy::Privileged, waiting()), |call| call);
+    }
+    drop(listener);
+    std::fs::remove_file(socket).expect("remove the socket");
 }
 
 fn terminal() {
@@ -310,8 +327,11 @@ fn child_words(plan: &Plan, me: Actor, spawned: bool) -> Vec<Word> {
     for (actor, from, to) in all.iter().copied().filter(|(actor, ..)| *actor == me) {
         out.extend(words(&["recvfrom"], "the baton comes"));
         out.extend((from..to).flat_map(|i| row_words(plan, i)));
-        if to < plan.steps.len() {
-            out.extend(words(&["sendto"], format!("{actor} hands the baton back")));
+        if let Some(next) = plan.steps.get(to) {
+            // A seccomp agent may want to be asked about sendto(2), and does not have its listener yet.
+            let listener = matches!(next.action, Action::SendListener { .. });
+            let call: &[&'static str] = if listener { &["write"] } else { &["sendto"] };
+            out.extend(words(call, format!("{actor} hands the baton back")));
         }
     }
     if me == Actor::Joiner {

@@ -155,6 +155,14 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             fs::close(userns);
             done
         }
+        A::SendListener { listener, socket: path, told } => {
+            let agent = at(cx, Call::Connect, socket::connect(path))?;
+            let sent = at(cx, Call::Sendmsg, socket::send_fd(agent, &told.json(cx.pid), cx.fd(listener)));
+            fs::close(agent);
+            fs::close(cx.fd(listener));
+            cx.set(listener, -1);
+            sent
+        }
         A::Hooks { kind, state } => at(cx, Call::Hook, state.run(*kind, cx.pid)),
         A::Created { from, to } => {
             at(cx, Call::Rename, fs::renameat(libc::AT_FDCWD, from, libc::AT_FDCWD, to))
@@ -216,8 +224,20 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             }
         }
         A::CloseFds { keep, needed } => close_fds(cx, *keep, needed),
-        A::Seccomp { filter, flags, .. } => {
-            at(cx, Call::Seccomp, crate::sys::seccomp::set_filter(filter, *flags).map(drop))
+        A::Seccomp { filter, flags, listener, .. } => {
+            let fd = at(cx, Call::Seccomp, crate::sys::seccomp::set_filter(filter, *flags))?;
+            match (listener, fd) {
+                (Some(slot), Some(fd)) => cx.set(slot, fd),
+                (None, None) => {}
+                // A listener that nobody waits for, or the other way round: the filter would answer nothing.
+                _ => return Err(Errno::EBADF),
+            }
+            Ok(())
+        }
+        A::DropListener { listener } => {
+            fs::close(cx.fd(listener));
+            cx.set(listener, -1);
+            Ok(())
         }
         A::FindProgram { candidates } => find_program(cx, candidates),
         A::Exec { candidates, argv, envp } => {

@@ -11,7 +11,7 @@ pub struct Baton {
     pub next: u32,
     /// 0, or why row `next` failed.
     pub errno: i32,
-    /// A new child's pid; on an error the number of the system call within the row
+    /// A new child's pid, or the number of a seccomp listener; on an error the number of the system call within the row
     /// ([`super::Call`]); [`ASK`] when Init asks before a row.
     pub pid: i32,
 }

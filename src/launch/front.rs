@@ -221,10 +221,8 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
         SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
     };
     let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
-    if filter.listener.is_some() {
-        return Err(Error::Config(ConfigError::new("/linux/seccomp/listenerPath", "not supported yet")));
-    }
-    Ok(Filter { program: Rc::new(filter.instructions), flags: filter.flags, what })
+    let program = Rc::new(filter.instructions);
+    Ok(Filter { program, flags: filter.flags, what, listener: filter.listener })
 }
 
 /// What the plan of `exec` takes from a container's state; the v1 groups go beside it.
@@ -238,7 +236,7 @@ pub fn exec_input<'a>(
 ) -> (Vec<PathBuf>, build::ExecInput<'a>) {
     let v1 = state.cgroups.iter().filter(|_| !state.cgroup_v2).map(|(_, p)| p.clone()).collect();
     let input = build::ExecInput {
-        id: &state.id,
+        state,
         pid,
         namespaces: state.namespaces,
         process,

@@ -103,6 +103,12 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::Seccomp { .. }, Errno::EINVAL) => {
             "the kernel refuses the filter: a flag or action is newer than this kernel"
         }
+        (A::SendListener { .. }, Errno::ENOENT | Errno::ECONNREFUSED) => {
+            "no seccomp agent listens there: start it first (/linux/seccomp/listenerPath)"
+        }
+        (A::SendListener { .. }, Errno::EPERM) if call == Call::PidfdGetfd => {
+            "taking the listener over needs CAP_SYS_PTRACE, which safebox does not have here"
+        }
         (A::Pivot { .. }, Errno::EINVAL) => "pivot_root cannot work on an initramfs: use --no-pivot",
         (A::DieWithRuntime, Errno::ESRCH) => "the launcher died while the container was being built",
         (A::Sysctl { .. }, Errno::ENOENT) => "this kernel has no such setting",

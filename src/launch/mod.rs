@@ -126,5 +126,5 @@ calls! {
     Access "faccessat2", CloseRange "close_range", Seccomp "seccomp", Exec "execve", Baton "recv",
     SymlinkTarget "the mount's destination is a symbolic link", DirExpected "the mount's destination is not a directory",
     FileExpected "the mount's destination is a directory, the source is not", RuntimeGone "the runtime is gone",
-    IsDirectory "it is a directory", Injected "injected by --fail",
+    IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Injected "injected by --fail",
 }

@@ -204,10 +204,20 @@ fn wait_for_turn(
                 ));
             }
             Ok(Some(b)) => {
-                if b.pid != 0 {
-                    adopt(cx, b.pid).map_err(|e| Failure::Row(b.next as usize, e, Call::PidfdOpen))?;
+                let row = b.next as usize;
+                // What the number is depends on the row that comes next.
+                match plan.steps.get(row).map(|s| &s.action) {
+                    Some(Action::SendListener { listener, .. }) => {
+                        let fd = process::pidfd_getfd(cx.pidfd, b.pid)
+                            .map_err(|e| Failure::Row(row, e, Call::PidfdGetfd))?;
+                        cx.set(listener, fd);
+                    }
+                    _ if b.pid != 0 => {
+                        adopt(cx, b.pid).map_err(|e| Failure::Row(row, e, Call::PidfdOpen))?;
+                    }
+                    _ => {}
                 }
-                return Ok(Some(b.next as usize));
+                return Ok(Some(row));
             }
             // End of file after the last handover is a successful exec; before it, a death.
             Ok(None) if plan.steps[from..].iter().all(|s| s.actor == Actor::Init) => return Ok(None),
@@ -288,7 +298,7 @@ fn child(plan: &Plan, cx: &mut Cx) -> ! {
     loop {
         let Some(step) = plan.steps.get(i) else { process::exit_now(1) };
         if step.actor != cx.me {
-            hand_back(cx, i);
+            hand_back(cx, i, &step.action);
             let Ok(Some(turn)) = Baton::receive(cx.baton) else { process::exit_now(1) };
             i = turn.next as usize;
             continue;
@@ -322,8 +332,18 @@ fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, namespaces: u64) {
     }
 }
 
-fn hand_back(cx: &Cx, row: usize) {
-    if Baton::turn(row).send(cx.baton).is_err() {
+/// Hands the baton to whoever performs row `row`. With it goes the number of a seccomp listener: in a
+/// write(2), since the filter is in force and its agent, who may want to be asked about send(2), has yet to
+/// get the listener.
+fn hand_back(cx: &Cx, row: usize, action: &Action) {
+    let handed = match action {
+        Action::SendListener { listener, .. } => {
+            let baton = Baton { pid: cx.fd(listener), ..Baton::turn(row) };
+            fs::write_all(cx.baton, &baton.to_bytes())
+        }
+        _ => Baton::turn(row).send(cx.baton),
+    };
+    if handed.is_err() {
         process::exit_now(1);
     }
 }

@@ -349,6 +349,15 @@ pub enum Action {
         filter: Rc<Vec<libc::sock_filter>>,
         flags: u32,
         what: &'static str,
+        listener: Option<Slot>,
+    },
+    SendListener {
+        listener: Slot,
+        socket: CString,
+        told: Rc<crate::seccomp::ProcessState>,
+    },
+    DropListener {
+        listener: Slot,
     },
     Exec {
         candidates: Rc<Vec<CString>>,

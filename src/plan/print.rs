@@ -323,9 +323,22 @@ impl Action {
                 needed.iter().try_for_each(|slot| write!(f, " {slot}"))
             }
             A::AwaitStart { start, .. } => write!(f, "read({start}, 1)"),
-            A::Seccomp { filter, what, .. } => {
-                write!(f, "seccomp(SECCOMP_SET_MODE_FILTER, {what}, {} instructions)", filter.len())
+            A::Seccomp { filter, flags, what, listener } => {
+                let flags = match crate::seccomp::flag_names(*flags) {
+                    names if names.is_empty() => String::new(),
+                    names => format!("{names}, "),
+                };
+                write!(f, "seccomp(SECCOMP_SET_MODE_FILTER, {flags}{what}, {} instructions)", filter.len())?;
+                listener.iter().try_for_each(|slot| write!(f, " -> {slot}"))
             }
+            A::SendListener { listener, socket, .. } => {
+                write!(
+                    f,
+                    "pidfd_getfd({listener}) connect({:?}) sendmsg(SCM_RIGHTS {listener})",
+                    show(socket)
+                )
+            }
+            A::DropListener { listener } => write!(f, "close({listener})"),
             A::Exec { argv, envp, .. } => {
                 let args: Vec<_> = argv.strings().iter().map(|s| format!("{:?}", show(s))).collect();
                 write!(f, "execve([{}], {} variables)", args.join(", "), envp.strings().len())

@@ -247,6 +247,15 @@ impl Action {
             A::AwaitStart { .. } => {
                 "created, not started: everything is in place but the program (runtime.md, start)"
             }
+            A::Seccomp { listener: Some(_), .. } => {
+                "some system calls are decided by an agent outside; loaded while the runtime is there to hand the listener over (seccomp_unotify(2))"
+            }
+            A::SendListener { .. } => {
+                "the agent gets the listener and is told whose it is (config-linux.md, The Container Process State)"
+            }
+            A::DropListener { .. } => {
+                "the agent alone holds it: if the agent dies, the system calls fail instead of waiting forever"
+            }
             A::Seccomp { .. } => {
                 "last, so that it need not allow what the rows above do: most of the kernel is out of reach now (seccomp(2))"
             }
@@ -408,6 +417,8 @@ impl Action {
             }
             A::AwaitStart { .. } => vec!["read"],
             A::Seccomp { .. } => vec!["seccomp"],
+            A::SendListener { .. } => vec!["pidfd_getfd", "socket", "connect", "sendmsg", "close", "close"],
+            A::DropListener { .. } => vec!["close"],
             A::Exec { .. } => vec!["execve"],
             _ => vec![],
         }

@@ -11,12 +11,13 @@ pub mod bpf;
 pub mod builtin;
 mod cache;
 mod library;
+mod listener;
 mod numbers;
 mod profile;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libc::sock_filter;
 use libseccomp::ScmpAction;
@@ -27,6 +28,7 @@ use crate::tables::capabilities::CapSet;
 use bpf::{Check, Section, Verdict};
 pub use builtin::{Action, Cap, Group, Rule};
 use library::Library;
+pub use listener::{Listener, ProcessState};
 use numbers::Meaning;
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not have yet.
@@ -41,15 +43,6 @@ pub struct Filter {
     pub flags: u32,
     /// Where the listener's descriptor goes when an action is `SCMP_ACT_NOTIFY`.
     pub listener: Option<Listener>,
-}
-
-/// `listenerPath` and `listenerMetadata` of a profile.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// The agent's unix socket.
-    pub path: PathBuf,
-    /// Passed on as written.
-    pub metadata: String,
 }
 
 /// Which filter.
@@ -175,6 +168,13 @@ const FLAGS: &[(&str, u32, u32)] = &[
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32,
     ),
 ];
+
+/// Names of `SECCOMP_FILTER_FLAG_*`, joined by `|`; empty for none.
+pub fn flag_names(flags: u32) -> String {
+    let listener = ("SECCOMP_FILTER_FLAG_NEW_LISTENER", libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32);
+    let known = FLAGS.iter().map(|(name, flag, _)| (*name, *flag)).chain([listener]);
+    known.filter(|(_, flag)| flags & flag != 0).map(|(name, _)| name).collect::<Vec<_>>().join("|")
+}
 
 /// What this build knows and this kernel supports; seven system calls without an effect.
 pub fn features() -> Features {

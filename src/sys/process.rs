@@ -85,6 +85,12 @@ pub fn pidfd_open(pid: i32) -> Result<RawFd> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(|fd| fd as RawFd)
 }
 
+/// pidfd_getfd(2): this process's own copy, close-on-exec, of descriptor `fd` of the process behind `pidfd`.
+pub fn pidfd_getfd(pidfd: RawFd, fd: i32) -> Result<RawFd> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, fd, 0) }).map(|fd| fd as RawFd)
+}
+
 /// pidfd_send_signal(2).
 pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> Result<()> {
     let null = std::ptr::null::<libc::siginfo_t>();

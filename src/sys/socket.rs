@@ -48,7 +48,33 @@ pub fn peer_alive(fd: RawFd) -> Result<()> {
 #[repr(C, align(8))]
 struct Control([u8; 32]);
 
-/// sendmsg(2): `bytes` and one descriptor.
+/// connect(2) of a new `AF_UNIX` stream socket, close-on-exec; `ENAMETOOLONG` for a path of more than 107 bytes.
+pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
+    // SAFETY: an all-zero sockaddr_un is a valid empty one.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    // One byte stays for the NUL.
+    if path.to_bytes().len() >= address.sun_path.len() {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(path.to_bytes()) {
+        *to = *from as libc::c_char;
+    }
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) }.into())?
+        as RawFd;
+    let len = std::mem::size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: `address` is readable for the length passed.
+    match check(unsafe { libc::connect(fd, (&raw const address).cast(), len) }.into()) {
+        Ok(_) => Ok(fd),
+        Err(e) => {
+            super::fs::close(fd);
+            Err(e)
+        }
+    }
+}
+
+/// sendmsg(2): `bytes` and one descriptor; what a full buffer did not take is sent after it, by itself.
 pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
     let mut iov = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
     let mut control = Control([0; 32]);
@@ -67,7 +93,15 @@ pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
         std::ptr::write_unaligned(libc::CMSG_DATA(head).cast::<RawFd>(), fd);
     }
     // SAFETY: `msg` points to live buffers of the lengths it states.
-    check(unsafe { libc::sendmsg(socket, &msg, libc::MSG_NOSIGNAL) } as libc::c_long).map(drop)
+    let n = check(unsafe { libc::sendmsg(socket, &msg, libc::MSG_NOSIGNAL) } as libc::c_long)? as usize;
+    let mut rest = bytes.get(n..).unwrap_or_default();
+    while !rest.is_empty() {
+        // SAFETY: the buffer is readable for the length passed.
+        let n = check(unsafe { libc::send(socket, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) }
+            as libc::c_long)?;
+        rest = rest.get(n as usize..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// recvmsg(2) of one descriptor, close-on-exec; `EPROTO` where the message carries none.

@@ -45,6 +45,8 @@ pub struct Filter {
     pub flags: u32,
     /// What `explain` calls it.
     pub what: &'static str,
+    /// Where its listener goes.
+    pub listener: Option<crate::seccomp::Listener>,
 }
 
 /// How the container's terminal is handled.
@@ -271,6 +273,8 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             created,
             start_hooks,
             host: input.host,
+            state: input.state,
+            container: None,
         },
     )?;
     let (plan, given) = (b.plan, b.given);

@@ -40,6 +40,10 @@ pub(super) struct Tail<'a> {
     /// `run`: hooks that go right before the program.
     pub start_hooks: Option<Rc<crate::hooks::HookRun>>,
     pub host: &'a Host,
+    /// What a seccomp agent is told about.
+    pub state: &'a crate::state::State,
+    /// The container process, where this is another one.
+    pub container: Option<i32>,
 }
 
 /// Appends the tail.
@@ -62,7 +66,7 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     label(plan, t)?;
     // Without no_new_privs only CAP_SYS_ADMIN may load a filter: before the drop, then.
     if !process.no_new_privileges {
-        filters(plan, t.filters);
+        filters(plan, t, |_| true)?;
     }
     credentials(plan, t);
     // Before any path is looked up: /proc/self/fd must not lead to a directory of the host.
@@ -77,6 +81,10 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         None => candidates(process)?,
     });
     plan.push(Init, part::DROP, Action::FindProgram { candidates: candidates.clone() });
+    // A listener needs the runtime, which is gone once the container waits for `start`.
+    if process.no_new_privileges {
+        filters(plan, t, |f| f.listener.is_some())?;
+    }
     if let Some(c) = &t.created {
         plan.push(Runtime, part::CREATED, Action::Created { from: c.from.clone(), to: c.to.clone() });
         if let Some((path, temp)) = c.pid_file.clone() {
@@ -93,7 +101,7 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         plan.push(Runtime, part::CREATED, Action::Hooks { kind, state });
     }
     if process.no_new_privileges {
-        filters(plan, t.filters);
+        filters(plan, t, |f| f.listener.is_none())?;
     }
     let argv = Rc::new(CStrArray::new("process.args", &process.args)?);
     let envp = Rc::new(CStrArray::new("process.env", &process.env)?);
@@ -101,11 +109,19 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     Ok(())
 }
 
-fn filters(plan: &mut Plan, filters: &[Filter]) {
-    for f in filters {
-        let row = Action::Seccomp { filter: f.program.clone(), flags: f.flags, what: f.what };
-        plan.push(Init, part::EXEC, row);
+/// Loads those filters that are `wanted`; a listener goes to its agent at once.
+fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result<()> {
+    for f in t.filters.iter().filter(|f| wanted(f)) {
+        let slot = f.listener.is_some().then(|| plan.slot("seccomp listener"));
+        let (filter, flags, what) = (f.program.clone(), f.flags, f.what);
+        plan.push(Init, part::EXEC, Action::Seccomp { filter, flags, what, listener: slot.clone() });
+        let (Some(listener), Some(to)) = (slot, &f.listener) else { continue };
+        let told = Rc::new(crate::seccomp::ProcessState::new(t.state, t.container, &to.metadata));
+        let socket = cpath(&to.socket(&t.state.bundle)?)?;
+        plan.push(Runtime, part::EXEC, Action::SendListener { listener: listener.clone(), socket, told });
+        plan.push(Init, part::EXEC, Action::DropListener { listener });
     }
+    Ok(())
 }
 
 fn scheduling(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
@@ -185,8 +201,8 @@ fn candidates(process: &Process) -> Result<Vec<CString>> {
 /// All that the plan of `exec` is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecInput<'a> {
-    /// Container id, for the keyring's name.
-    pub id: &'a str,
+    /// The container.
+    pub state: &'a crate::state::State,
     /// The container process.
     pub pid: i32,
     /// Namespaces to join, as `CLONE_NEW*` flags.
@@ -258,7 +274,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             pty_slave: pty,
             proc,
             personality: None,
-            keyring: (!input.options.no_new_keyring).then_some(input.id),
+            keyring: (!input.options.no_new_keyring).then_some(&input.state.id),
             program: input.program,
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
@@ -267,6 +283,8 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             created: None,
             start_hooks: None,
             host: input.host,
+            state: input.state,
+            container: Some(input.pid),
         },
     )?;
     Ok((plan, given))

@@ -1,0 +1,424 @@
+//! `linux.seccomp`: the answers of a profile, its flags, and the agent that decides in its place.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use libseccomp::{ScmpNotifReq, ScmpNotifResp, ScmpNotifRespFlags, ScmpSyscall};
+use libtest_mimic::Trial;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::{Value, json};
+
+use crate::harness::{self, Need, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("fields::seccomp_answers_with_the_errno_asked_for", OCI, errnos),
+        test("fields::seccomp_compares_arguments", OCI, arguments),
+        test("fields::seccomp_flags_reach_the_kernel", &[Need::Root, Need::Strace], flags),
+        test("fields::seccomp_agent_decides_with_no_new_privs", OCI, || decides(true)),
+        test("fields::seccomp_agent_decides_without_no_new_privs", OCI, || decides(false)),
+        test("fields::seccomp_agent_is_told_about_create_and_start", OCI, create),
+        test("fields::seccomp_agent_is_told_about_exec", OCI, exec),
+        test("fields::seccomp_agent_may_ask_for_what_safebox_calls", OCI, busy),
+        test("fields::seccomp_agent_that_is_not_there_stops_the_launch", OCI, no_agent),
+        test("fields::seccomp_agent_cannot_be_asked_about_everything", OCI, impossible),
+        test("fields::seccomp_listener_is_not_left_inside", OCI, not_left),
+        test("fields::seccomp_refusals_have_pointers", OWN, refusals),
+    ]
+}
+
+/// A profile that allows everything but what `rules` say.
+fn profile(rules: Value) -> Value {
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules })
+}
+
+fn errno(names: &[&str], errno: i32) -> Value {
+    json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno })
+}
+
+fn errnos() {
+    let rules = json!([
+        errno(&["mkdir", "mkdirat"], libc::ENOMEDIUM),
+        { "names": ["unlink", "unlinkat"], "action": "SCMP_ACT_ERRNO" },
+        { "names": ["sethostname"], "action": "SCMP_ACT_KILL_PROCESS" },
+    ]);
+    let sb = Sandbox::new()
+        .sh("mkdir /tmp/x; rm /bin/sh; hostname x; echo $?")
+        .patch("/root/readonly", json!(false))
+        .patch("/linux/seccomp", profile(rules));
+    let out = sb.run_oci().output().ok();
+    out.says("No medium found").says("Operation not permitted").prints("159");
+    // The default's errno: everything that a shell needs is listed, mkdir is not.
+    let mut names: Vec<Value> = ScmpSyscallNames.into_iter().map(Value::from).collect();
+    names.retain(|n| n != "mkdir" && n != "mkdirat");
+    let sb = Sandbox::new().sh("mkdir /tmp/x").patch("/root/readonly", json!(false)).patch(
+        "/linux/seccomp",
+        json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "defaultErrnoRet": libc::EXDEV,
+            "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }],
+        }),
+    );
+    sb.run_oci().output().exits(1).says("Invalid cross-device link");
+}
+
+/// The system calls of this machine, by the names that libseccomp has for their numbers.
+struct ScmpSyscallNames;
+
+impl IntoIterator for ScmpSyscallNames {
+    type Item = String;
+    type IntoIter = std::vec::IntoIter<String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        (0..480).filter_map(|n| ScmpSyscall::from(n).get_name().ok()).collect::<Vec<_>>().into_iter()
+    }
+}
+
+fn arguments() {
+    // The shell sends itself signal 10 (SIGUSR1), which it ignores: kill(2)'s second argument.
+    let cases = [
+        ("SCMP_CMP_EQ", 10, 0, true),
+        ("SCMP_CMP_EQ", 11, 0, false),
+        ("SCMP_CMP_NE", 11, 0, true),
+        ("SCMP_CMP_NE", 10, 0, false),
+        ("SCMP_CMP_LT", 11, 0, true),
+        ("SCMP_CMP_LT", 10, 0, false),
+        ("SCMP_CMP_LE", 10, 0, true),
+        ("SCMP_CMP_LE", 9, 0, false),
+        ("SCMP_CMP_GE", 10, 0, true),
+        ("SCMP_CMP_GE", 11, 0, false),
+        ("SCMP_CMP_GT", 9, 0, true),
+        ("SCMP_CMP_GT", 10, 0, false),
+        ("SCMP_CMP_MASKED_EQ", 8, 8, true),
+        ("SCMP_CMP_MASKED_EQ", 3, 3, false),
+    ];
+    for (op, value, two, dies) in cases {
+        let rule = json!([{
+            "names": ["kill"],
+            "action": "SCMP_ACT_KILL_PROCESS",
+            "args": [{ "index": 1, "value": value, "valueTwo": two, "op": op }],
+        }]);
+        let sb = Sandbox::new()
+            .sh("trap '' USR1; kill -USR1 $$; echo lives")
+            .patch("/linux/seccomp", profile(rule));
+        let out = sb.run_oci().output();
+        assert_eq!(!out.stdout.contains("lives"), dies, "{op} {value} {two}\n{out}");
+    }
+}
+
+fn flags() {
+    let known = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
+    for nnp in [true, false] {
+        let mut all = known.to_vec();
+        // One thread has nothing to synchronise: understood, and without an effect.
+        all.push("SECCOMP_FILTER_FLAG_TSYNC");
+        let sb = Sandbox::new()
+            .patch("/process/noNewPrivileges", json!(nnp))
+            .patch("/linux/seccomp", profile(json!([errno(&["mkdir"], 5)])))
+            .patch("/linux/seccomp/flags", json!(all));
+        let file = sb.dir().join("trace");
+        sb.under(&["strace", "-f", "-e", "seccomp", "-o", &file.to_string_lossy()])
+            .args(["run", "--quiet", "--policy", "privileged", "--bundle"])
+            .arg(sb.bundle())
+            .arg(sb.id())
+            .output()
+            .ok();
+        let trace = std::fs::read_to_string(&file).expect("a trace");
+        let want = format!("SECCOMP_SET_MODE_FILTER, {}, ", known.join("|"));
+        assert!(trace.contains(&want), "{trace}");
+    }
+}
+
+/// A seccomp agent: it takes listeners from runtimes, and answers.
+struct Agent {
+    path: PathBuf,
+    /// What came with each listener.
+    told: Arc<Mutex<Vec<Value>>>,
+    /// What it was asked about.
+    asked: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Agent {
+    /// Answers `mkdir` with ENOMEDIUM, and lets everything else go on.
+    fn new(path: PathBuf) -> Self {
+        let listener = UnixListener::bind(&path).expect("the agent's socket");
+        listener.set_nonblocking(true).expect("a socket that does not wait");
+        let mut agent =
+            Agent { path, told: Arc::default(), asked: Arc::default(), stop: Arc::default(), thread: None };
+        let (told, asked, stop) = (agent.told.clone(), agent.asked.clone(), agent.stop.clone());
+        let thread = std::thread::spawn(move || {
+            let mut answering = Vec::new();
+            while !stop.load(Ordering::SeqCst) {
+                let Ok((stream, _)) = listener.accept() else {
+                    std::thread::sleep(Duration::from_millis(2));
+                    continue;
+                };
+                let (value, fd) = receive(&stream);
+                told.lock().expect("a lock").push(value);
+                let (asked, stop) = (asked.clone(), stop.clone());
+                answering.push(std::thread::spawn(move || answer(&fd, &asked, &stop)));
+            }
+            for thread in answering {
+                thread.join().expect("an answering thread");
+            }
+        });
+        agent.thread = Some(thread);
+        agent
+    }
+
+    fn told(&self) -> Vec<Value> {
+        self.told.lock().expect("a lock").clone()
+    }
+
+    fn asked(&self, name: &str) -> usize {
+        self.asked.lock().expect("a lock").iter().filter(|n| *n == name).count()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let ended = self.thread.take().is_some_and(|t| t.join().is_ok());
+        std::fs::remove_file(&self.path).unwrap_or_default();
+        if !std::thread::panicking() {
+            assert!(ended, "the agent panicked");
+        }
+    }
+}
+
+/// The state and the one descriptor of a connection, which the runtime then closes.
+fn receive(stream: &UnixStream) -> (Value, OwnedFd) {
+    let (mut bytes, mut fd) = (Vec::new(), None);
+    loop {
+        let mut part = vec![0; 65536];
+        let mut space = nix::cmsg_space!([RawFd; 4]);
+        let mut io = [IoSliceMut::new(&mut part)];
+        let got = recvmsg::<()>(stream.as_raw_fd(), &mut io, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
+            .expect("a message");
+        for message in got.cmsgs().expect("control messages") {
+            let ControlMessageOwned::ScmRights(fds) = message else { continue };
+            assert!(
+                bytes.is_empty() && fd.is_none() && fds.len() == 1,
+                "one descriptor, in the first message"
+            );
+            fd = Some(safebox::sys::fs::own(fds[0]));
+        }
+        let n = got.bytes;
+        bytes.extend_from_slice(&part[..n]);
+        // runc 1.1 leaves the connection open.
+        let whole = harness::bundle::is_foreign() && serde_json::from_slice::<Value>(&bytes).is_ok();
+        if n == 0 || whole {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let value = serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{e}: {text}"));
+    (value, fd.expect("a listener"))
+}
+
+fn answer(listener: &OwnedFd, asked: &Mutex<Vec<String>>, stop: &AtomicBool) {
+    let fd = listener.as_raw_fd();
+    while !stop.load(Ordering::SeqCst) {
+        let mut polls = [PollFd::new(std::os::fd::AsFd::as_fd(listener), PollFlags::POLLIN)];
+        if poll(&mut polls, PollTimeout::from(50u16)).expect("poll") == 0 {
+            continue;
+        }
+        let events = polls[0].revents().unwrap_or(PollFlags::empty());
+        if !events.contains(PollFlags::POLLIN) {
+            return;
+        }
+        // The process may have died since.
+        let Ok(request) = ScmpNotifReq::receive(fd) else { continue };
+        let name = request.data.syscall.get_name().unwrap_or_default();
+        let reply = match name.as_str() {
+            "mkdir" | "mkdirat" => {
+                ScmpNotifResp::new_error(request.id, -libc::ENOMEDIUM, ScmpNotifRespFlags::empty())
+            }
+            _ => ScmpNotifResp::new_continue(request.id, ScmpNotifRespFlags::empty()),
+        };
+        asked.lock().expect("a lock").push(name);
+        reply.respond(fd).unwrap_or_default();
+    }
+}
+
+/// A sandbox whose `names` are decided by an agent.
+fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
+    let path = sb.dir().join("agent");
+    let sb = sb
+        .patch("/root/readonly", json!(false))
+        .patch("/process/noNewPrivileges", json!(nnp))
+        .patch("/annotations", json!({ "org.example.key": "a value" }))
+        .patch("/linux/seccomp", profile(json!([{ "names": names, "action": "SCMP_ACT_NOTIFY" }])))
+        .patch("/linux/seccomp/listenerPath", json!(path))
+        .patch("/linux/seccomp/listenerMetadata", json!("opaque \"data\""));
+    (sb, Agent::new(path))
+}
+
+const MKDIR: &[&str] = &["mkdir", "mkdirat"];
+
+/// What the agent of `sb` must have been told for its only listener.
+#[track_caller]
+fn as_specified(sb: &Sandbox, told: &Value, status: &str) {
+    assert_eq!(told["fds"], json!(["seccompFd"]), "{told:#}");
+    assert_eq!(told["metadata"], "opaque \"data\"", "{told:#}");
+    assert!(told["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")), "{told:#}");
+    let state = &told["state"];
+    assert!(state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")), "{told:#}");
+    assert_eq!((&state["id"], &state["status"]), (&json!(sb.id()), &json!(status)), "{told:#}");
+    assert_eq!(state["bundle"], json!(sb.bundle()), "{told:#}");
+    assert_eq!(state["annotations"]["org.example.key"], "a value", "{told:#}");
+    assert!(told["pid"].as_i64().is_some_and(|p| p > 1), "{told:#}");
+}
+
+fn decides(nnp: bool) {
+    let (sb, agent) = asking(Sandbox::new().sh("mkdir /tmp/x; mkdir /tmp/y; echo done"), MKDIR, nnp);
+    sb.run_oci().output().ok().says("No medium found").prints("done");
+    let told = agent.told();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    as_specified(&sb, &told[0], "creating");
+    assert_eq!(told[0]["pid"], told[0]["state"]["pid"]);
+    assert!(agent.asked("mkdir") + agent.asked("mkdirat") >= 2, "{:?}", agent.asked);
+}
+
+fn create() {
+    let (sb, agent) = asking(Sandbox::new().sh("mkdir /tmp/x; exec sleep 1000"), MKDIR, true);
+    sb.create().ok();
+    harness::poll("the agent is told", Duration::from_secs(5), || agent.told().len() == 1);
+    assert_eq!(agent.told()[0]["pid"], json!(sb.pid()));
+    // It is the agent's alone while the container waits.
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", sb.pid())).expect("descriptors").flatten();
+    for fd in fds {
+        let to = std::fs::read_link(fd.path()).unwrap_or_default();
+        assert!(!to.to_string_lossy().contains("seccomp"), "{}", to.display());
+    }
+    sb.verb("start").ok();
+    harness::poll("mkdir is asked about", Duration::from_secs(5), || {
+        agent.asked("mkdir") + agent.asked("mkdirat") > 0
+    });
+    sb.delete().ok();
+}
+
+fn exec() {
+    for nnp in [true, false] {
+        let (sb, agent) = asking(Sandbox::new().args(["/bin/sleep", "1000"]), MKDIR, nnp);
+        sb.create().ok();
+        sb.verb("start").ok();
+        sb.exec(["mkdir", "/tmp/x"]).exits(1).says("No medium found");
+        let told = agent.told();
+        assert_eq!(told.len(), 2, "{told:#?}");
+        as_specified(&sb, &told[1], "running");
+        assert_eq!(told[1]["state"]["pid"], json!(sb.pid()));
+        assert_ne!(told[1]["pid"], told[1]["state"]["pid"]);
+        sb.delete().ok();
+    }
+}
+
+/// Everything that the last rows of a launch call, but write(2), which hands the listener over.
+fn busy() {
+    let names = [
+        "read",
+        "close",
+        "sendto",
+        "recvfrom",
+        "sendmsg",
+        "recvmsg",
+        "prctl",
+        "capset",
+        "setresuid",
+        "getcwd",
+        "execve",
+        "openat",
+        "fcntl",
+        "mkdir",
+        "connect",
+    ];
+    for nnp in [true, false] {
+        let (sb, agent) = asking(Sandbox::new().sh("mkdir /tmp/x; echo done"), &names, nnp);
+        sb.create().ok();
+        sb.verb("start").ok();
+        sb.wait_for_status("stopped");
+        assert!(agent.asked("execve") >= 1, "{:?}", agent.asked);
+        sb.delete().ok();
+        let (sb, agent) = asking(Sandbox::new().sh("mkdir /tmp/x; echo done"), &names, nnp);
+        sb.run_oci().output().ok().prints("done").says("No medium found");
+        drop(agent);
+    }
+}
+
+fn no_agent() {
+    let (sb, agent) = asking(Sandbox::new(), MKDIR, true);
+    drop(agent);
+    let out = sb.create();
+    assert_ne!(out.code, 0, "{out}");
+    out.says("agent");
+    sb.leak_check();
+}
+
+fn impossible() {
+    let (sb, _agent) = asking(Sandbox::new(), &["write"], true);
+    let out = sb.create();
+    assert_ne!(out.code, 0, "{out}");
+    out.says("write");
+    let (mut sb, _agent) = asking(Sandbox::new(), MKDIR, true);
+    sb.set("/linux/seccomp/defaultAction", json!("SCMP_ACT_NOTIFY"));
+    let out = sb.create();
+    assert_ne!(out.code, 0, "{out}");
+    out.says("SCMP_ACT_NOTIFY");
+    let notify = json!([{ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" }]);
+    let out = Sandbox::new().patch("/linux/seccomp", profile(notify)).create();
+    assert_ne!(out.code, 0, "{out}");
+}
+
+fn not_left() {
+    let (sb, _agent) = asking(Sandbox::new().sh("ls -l /proc/self/fd"), MKDIR, true);
+    let out = sb.run_oci().output().ok();
+    assert!(!out.stdout.contains("seccomp"), "{out}");
+}
+
+fn refusals() {
+    let long = "/x".repeat(80);
+    let notify = json!([{ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" }]);
+    let cases = [
+        (json!({ "defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x" }), "/linux/seccomp/defaultAction"),
+        (profile(notify.clone()), "/linux/seccomp/listenerPath"),
+        (
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": notify, "listenerPath": long }),
+            "/linux/seccomp/listenerPath",
+        ),
+        (
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x" }),
+            "/linux/seccomp/listenerMetadata",
+        ),
+        (
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"] }),
+            "/linux/seccomp/flags/0",
+        ),
+        (
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1 }),
+            "/linux/seccomp/defaultErrnoRet",
+        ),
+        (
+            profile(json!([{ "names": ["mkdir"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1 }])),
+            "/linux/seccomp/syscalls/0/errnoRet",
+        ),
+        (profile(json!([errno(&["no_such_call"], 1)])), "/linux/seccomp/syscalls/0/names/0"),
+        (profile(json!([{ "names": [], "action": "SCMP_ACT_LOG" }])), "/linux/seccomp/syscalls/0/names"),
+    ];
+    for (seccomp, pointer) in cases {
+        let sb = Sandbox::new().patch("/linux/seccomp", seccomp);
+        sb.create().exits(1).says(&format!("{pointer}: "));
+        sb.leak_check();
+    }
+}

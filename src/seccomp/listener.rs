@@ -1,0 +1,68 @@
+//! The listener of a filter with `SCMP_ACT_NOTIFY`: whose it is, and what its agent is told.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::config::ConfigError;
+use crate::config::features::OCI_VERSIONS;
+use crate::state::State;
+
+/// `listenerPath` and `listenerMetadata` of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The agent's unix socket, as written.
+    pub path: PathBuf,
+    /// Passed on as written.
+    pub metadata: String,
+}
+
+/// The longest path of a unix socket: `sun_path` of unix(7), less the NUL.
+const MAX_SOCKET_PATH: usize = 107;
+
+impl Listener {
+    /// The agent's socket; a relative path starts at the bundle.
+    pub fn socket(&self, bundle: &Path) -> Result<PathBuf, ConfigError> {
+        let path = bundle.join(&self.path);
+        match path.as_os_str().len() {
+            0..=MAX_SOCKET_PATH => Ok(path),
+            n => {
+                let message = format!(
+                    "the path of a unix socket has at most {MAX_SOCKET_PATH} bytes, this one {n} (unix(7))"
+                );
+                Err(ConfigError::new("/linux/seccomp/listenerPath", message))
+            }
+        }
+    }
+}
+
+/// What the agent is told with a listener: config-linux.md, "The Container Process State".
+#[derive(Debug)]
+pub struct ProcessState {
+    /// Without the pid of the process, which is known only when the row runs.
+    value: Value,
+    /// The container process; `None`: it is the process itself.
+    container: Option<i32>,
+}
+
+impl ProcessState {
+    /// For a process of the container that `state` describes: its first one, which is being created, or
+    /// another one in the container of process `container`.
+    pub fn new(state: &State, container: Option<i32>, metadata: &str) -> Self {
+        let mut of = state.for_hooks();
+        of["status"] = if container.is_some() { "running" } else { "creating" }.into();
+        let mut value = json!({ "ociVersion": OCI_VERSIONS.1, "fds": ["seccompFd"], "state": of });
+        if !metadata.is_empty() {
+            value["metadata"] = metadata.into();
+        }
+        ProcessState { value, container }
+    }
+
+    /// The JSON for the process `pid`.
+    pub fn json(&self, pid: i32) -> Vec<u8> {
+        let mut value = self.value.clone();
+        value["pid"] = pid.into();
+        value["state"]["pid"] = self.container.unwrap_or(pid).into();
+        value.to_string().into_bytes()
+    }
+}
