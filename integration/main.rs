@@ -13,6 +13,8 @@ use std::process::ExitCode;
 mod apparmor;
 mod attacks;
 mod bad_input;
+mod compare;
+mod conformance;
 mod events;
 mod examples;
 mod faults;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         limits::tests,
         update::tests,
         events::tests,
+        compare::tests,
+        conformance::tests,
         handover::tests,
         terminal::tests,
         bad_input::tests,

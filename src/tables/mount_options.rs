@@ -65,6 +65,11 @@ use Scope::{One, Tree};
 
 /// Every option that is not the file system's own, sorted by name.
 pub const OPTIONS: &[Row] = &[
+    Row {
+        name: "acl",
+        effect: Superblock,
+        doc: "access control lists, where the file system has the choice",
+    },
     Row { name: "async", effect: Superblock, doc: "writes return before they reach the device" },
     Row { name: "atime", effect: NotAtime(One, MOUNT_ATTR_NOATIME), doc: "not noatime: back to relatime" },
     Row { name: "bind", effect: Bind(false), doc: "shows a tree of the host, without the mounts below it" },
@@ -86,6 +91,7 @@ pub const OPTIONS: &[Row] = &[
         doc: "kernel messages on mount errors: the mount API by fd always reports them",
     },
     Row { name: "mand", effect: Superblock, doc: "mandatory locks; without effect since Linux 5.15" },
+    Row { name: "noacl", effect: Superblock, doc: "no access control lists" },
     Row { name: "noatime", effect: Atime(One, MOUNT_ATTR_NOATIME), doc: "no access times" },
     Row { name: "nodev", effect: Set(One, MOUNT_ATTR_NODEV), doc: "device files do not work" },
     Row {
