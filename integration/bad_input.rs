@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         test("bad_input::a_read_only_state_directory", &[Need::Root, Need::Alone], read_only_state),
         test("bad_input::closed_stdio_is_no_trap", OWN, closed_stdio),
         test("bad_input::links_in_place_of_proc_are_refused", OWN, proc_link),
+        test("bad_input::a_plain_chroot_is_refused", OWN, plain_chroot),
         test("bad_input::a_missing_bind_source", OCI, bind_source),
     ]
 }
@@ -294,4 +295,27 @@ fn bind_source() {
     let sb = Sandbox::new().patch("/mounts/-", bind);
     sb.create().exits(1).says("no such file or directory").says("/nowhere/at/all");
     sb.leak_check();
+}
+
+/// A chroot is no root: `exec` would land in the host's tree.
+fn plain_chroot() {
+    let sb = Sandbox::new();
+    let place = sb.dir().join("place");
+    std::fs::create_dir(&place).expect("mkdir");
+    for mount in [
+        "mount --rbind / \"$0\"",
+        "mount --bind / \"$0\"; mount --rbind /proc \"$0/proc\"; mount --rbind /sys \"$0/sys\"; mount --rbind /tmp \"$0/tmp\"",
+    ] {
+        let script = format!("{mount}; place=$0; exec chroot \"$place\" \"$@\"");
+        let place = place.display().to_string();
+        for verb in ["run", "create"] {
+            let call = sb.under(&["unshare", "--mount", "sh", "-c", &script, &place]);
+            let out = call.arg(verb).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
+            assert_ne!(out.code, 0, "{out}");
+            // The kernel itself refuses a chroot a user namespace, which `run` wants.
+            out.says("plain chroot").says(if verb == "run" { "clone3" } else { "/ is not the root" });
+        }
+        sb.leak_check();
+    }
+    std::fs::remove_dir(&place).expect("rmdir");
 }

@@ -32,10 +32,8 @@ mod soak;
 mod terminal;
 mod update;
 
-fn main() -> ExitCode {
-    let mut args = libtest_mimic::Arguments::from_args();
-    // Two at once find what disturbs its neighbour; more only compete for cpus and make timings loose.
-    args.test_threads.get_or_insert(2);
+/// Every test there is.
+fn all() -> Vec<libtest_mimic::Trial> {
     let areas = [
         selftest::tests,
         plan::tests,
@@ -59,5 +57,12 @@ fn main() -> ExitCode {
         // Last: they need the machine for themselves.
         soak::tests,
     ];
-    harness::finish(&args, areas.iter().flat_map(|tests| tests()).collect())
+    areas.iter().flat_map(|tests| tests()).collect()
+}
+
+fn main() -> ExitCode {
+    let mut args = libtest_mimic::Arguments::from_args();
+    // Two at once find what disturbs its neighbour; more only compete for cpus and make timings loose.
+    args.test_threads.get_or_insert(2);
+    harness::finish(&args, all())
 }

@@ -67,6 +67,17 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
     }
 }
 
+/// setns(2) into one's own mount namespace leads to its root: another one than now is a chroot's.
+fn own_root(cx: &mut Cx) -> Done {
+    let before = at(cx, Call::Statx, fs::identity(c"/"))?;
+    let ns = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, c"/proc/self/ns/mnt", libc::O_RDONLY, 0))?;
+    let joined = at(cx, Call::Setns, process::setns(ns, libc::CLONE_NEWNS as u64));
+    fs::close(ns);
+    joined?;
+    let after = at(cx, Call::Statx, fs::identity(c"/"))?;
+    if before == after { Ok(()) } else { at(cx, Call::Chrooted, Err(Errno::EXDEV)) }
+}
+
 /// Takes the container's name: the directory is made and locked under another one first, so that nobody
 /// ever finds it unlocked, and two callers cannot both believe that they made it.
 fn state_dir(cx: &mut Cx, path: &CStr, lock: &crate::plan::Slot) -> Done {
@@ -194,6 +205,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             at(cx, Call::Setgid, cred::setresgid(0))?;
             at(cx, Call::Setuid, cred::setresuid(0))
         }
+        A::OwnRoot => own_root(cx),
         A::Undumpable => at(cx, Call::Prctl, process::prctl(libc::PR_SET_DUMPABLE, 0)).map(drop),
         A::NewCgroupNs => at(cx, Call::Unshare, process::unshare(libc::CLONE_NEWCGROUP as u64)),
         A::SetHostname { name } => at(cx, Call::Hostname, process::sethostname(name.to_bytes())),

@@ -42,13 +42,16 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             "the kernel refuses this value"
         }
         (A::Spawn { .. } | A::SpawnSibling { .. }, Errno::EPERM) => {
-            "user namespaces may be off: see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"
+            "user namespaces may be off: see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a plain chroot there are none (clone(2))"
         }
         (A::Spawn { .. } | A::SpawnSibling { .. }, Errno::ENOSPC) => {
             "a limit on namespaces is reached: see user.max_user_namespaces and its neighbours in /proc/sys/user"
         }
         (A::Spawn { .. }, Errno::EAGAIN) => {
             "no more processes for this user (RLIMIT_NPROC, or the pids limit of this cgroup)"
+        }
+        (A::OwnRoot, Errno::EXDEV) => {
+            "safebox was started in a plain chroot, where `exec` would land in the host's root: start it outside, or enter the tree with pivot_root (unshare --mount, systemd-nspawn)"
         }
         (A::Idmap { .. }, _) => {
             "the rootfs's file system cannot be idmapped: use --allow host-user, or put the rootfs on ext4, xfs, btrfs or tmpfs"

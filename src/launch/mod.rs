@@ -113,7 +113,7 @@ macro_rules! calls {
 
 calls! {
     None "row", Mkdir "mkdirat", Lock "flock", Open "openat", OpenIn "openat2", Write "write", Read "read", Rename "renameat",
-    Mkfifo "mknodat", Bpf "bpf", Bind "bind", OpenTree "open_tree", Stat "newfstatat", NotThatDevice "not the device asked for",
+    Mkfifo "mknodat", Bpf "bpf", Bind "bind", Statx "statx", Chrooted "/ is not the root of the mount namespace", OpenTree "open_tree", Stat "newfstatat", NotThatDevice "not the device asked for",
     PidfdOpen "pidfd_open", Unshare "unshare", Socketpair "socketpair", Clone "clone3", Threads "more than one thread",
     Setns "setns", Prlimit "prlimit64", MountSetattr "mount_setattr", Hook "hook", Setsid "setsid",
     Setgroups "setgroups", Setgid "setresgid", Setuid "setresuid", Prctl "prctl", Hostname "sethostname",

@@ -174,6 +174,7 @@ pub enum Action {
         keep_groups: bool,
     },
     Undumpable,
+    OwnRoot,
     NewCgroupNs,
     SetHostname {
         name: CString,

@@ -158,6 +158,9 @@ impl Action {
             } else {
                 "setgroups([]) setresgid(0) setresuid(0)"
             }),
+            A::OwnRoot => {
+                f.write_str("setns(/proc/self/ns/mnt, CLONE_NEWNS): / must be the same before and after")
+            }
             A::Undumpable => f.write_str("prctl(PR_SET_DUMPABLE, 0)"),
             A::NewCgroupNs => f.write_str("unshare(CLONE_NEWCGROUP)"),
             A::SetHostname { name } => write!(f, "sethostname({:?})", show(name)),

@@ -101,6 +101,9 @@ impl Action {
             A::BecomeRoot { .. } => {
                 "root of the new user namespace: enough to build the container, nothing outside it"
             }
+            A::OwnRoot => {
+                "in a plain chroot the namespace's root stays the host's, and `exec` would land there: then nothing runs (setns(2), chroot(2))"
+            }
             A::Undumpable => {
                 "nobody inside may look at this process or its descriptors while it still holds host ones (CVE-2016-9962)"
             }
@@ -301,6 +304,7 @@ impl Action {
             A::NewSession => vec!["setsid"],
             A::BecomeRoot { keep_groups: true } => vec!["setresgid", "setresuid"],
             A::BecomeRoot { keep_groups: false } => vec!["setgroups", "setresgid", "setresuid"],
+            A::OwnRoot => vec!["statx", "openat", "setns", "close", "statx"],
             A::Undumpable | A::KeepCaps | A::NoNewPrivs => vec!["prctl"],
             A::DieWithRuntime => vec!["prctl", "poll"],
             A::NewCgroupNs => vec!["unshare"],

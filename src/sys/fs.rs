@@ -244,3 +244,13 @@ pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: no memory is involved.
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
+
+/// What tells one directory from another: its mount, its file system, its number (statx(2)).
+pub fn identity(path: &CStr) -> Result<(u64, u32, u32, u64)> {
+    // SAFETY: an all-zero statx is a valid empty one.
+    let mut buf: libc::statx = unsafe { std::mem::zeroed() };
+    let mask = libc::STATX_INO | libc::STATX_MNT_ID;
+    // SAFETY: `path` is a NUL-terminated string, `buf` a writable statx.
+    check(unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, mask, &mut buf) }.into())?;
+    Ok((buf.stx_mnt_id, buf.stx_dev_major, buf.stx_dev_minor, buf.stx_ino))
+}

@@ -18,6 +18,10 @@ impl Builder<'_> {
         let config = self.input.config;
         let mut push = |action| self.plan.push(Init, part::START, action);
         push(Action::Undumpable);
+        if self.input.host.euid == 0 {
+            // An ordinary user's clone has failed already in a chroot (clone(2), EPERM).
+            push(Action::OwnRoot);
+        }
         push(Action::CleanSignals);
         push(Action::NewSession);
         let ns = |kind| config.namespace(kind);
