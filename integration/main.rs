@@ -26,6 +26,7 @@ mod kills;
 mod lifecycle;
 mod limits;
 mod order;
+mod placement;
 mod plan;
 mod selftest;
 mod soak;
@@ -49,6 +50,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         compare::tests,
         conformance::tests,
         handover::tests,
+        placement::tests,
         terminal::tests,
         bad_input::tests,
         apparmor::tests,

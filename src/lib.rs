@@ -36,6 +36,7 @@ pub mod log;
 pub mod notify;
 pub mod plan;
 pub mod policy;
+pub mod resctrl;
 pub mod seccomp;
 pub mod state;
 pub mod sys;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Hooks, Process, Resources};
+use crate::config::{Hooks, MemoryPolicy, Process, Resources};
 use crate::error::{Error, Result, StateError};
 use crate::plan::Undo;
 use crate::plan::lower::cpath;
@@ -42,6 +42,12 @@ pub struct State {
     pub cgroup_v2: bool,
     /// The limits as they were last set: what `update` changes.
     pub resources: Resources,
+    /// `linux.personality`, which a process of `exec` gets too.
+    pub personality: Option<u64>,
+    /// `linux.memoryPolicy`, which a process of `exec` gets too.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// The resctrl directories whose `tasks` every process of the container is in.
+    pub resctrl: Vec<PathBuf>,
     /// The process as it was configured, after hardening: what `exec` starts from.
     pub process: Process,
     /// Namespaces that `exec` joins, as `CLONE_NEW*` flags.

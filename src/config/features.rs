@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::hooks;
+use crate::tables::memory_policy::{FLAGS, MODES};
 use crate::tables::{capabilities::CAPABILITIES, mount_options::OPTIONS, namespaces::NAMESPACES};
 
 /// The oldest and the newest version of the specification whose configs are understood.
@@ -26,8 +27,11 @@ pub fn features(seccomp: Value) -> Value {
             "seccomp": seccomp,
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
-            "memoryPolicy": { "modes": [], "flags": [] },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
+            "memoryPolicy": {
+                "modes": MODES.iter().map(|m| m.0).collect::<Vec<_>>(),
+                "flags": FLAGS.iter().map(|f| f.0).collect::<Vec<_>>(),
+            },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
         },

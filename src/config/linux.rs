@@ -8,35 +8,6 @@ use super::resources::{MAX_MAJOR, MAX_MINOR};
 use super::{ConfigError, Device, Namespace, raw};
 use crate::tables::{mount_options, namespaces::NsKind};
 
-/// What the specification has and safebox cannot do yet, or at all: (pointer, why, whether it is asked for).
-///
-/// A field in this table is an error and not a field that is ignored. To implement one, remove its row.
-type NotYet = (&'static str, &'static str, fn(&raw::Linux) -> bool);
-
-/// See [`NotYet`].
-pub(super) const NOT_YET: &[NotYet] = &[
-    ("/linux/intelRdt", "cache and memory bandwidth classes (resctrl) are not supported yet", |l| {
-        l.intel_rdt.is_some()
-    }),
-    ("/linux/memoryPolicy", "memory policies (set_mempolicy(2)) are not supported yet", |l| {
-        l.memory_policy.as_ref().is_some_and(asks_for_policy)
-    }),
-];
-
-/// Whether a memory policy says anything.
-fn asks_for_policy(policy: &raw::MemoryPolicy) -> bool {
-    let text = |t: &Option<String>| t.as_ref().is_some_and(|t| !t.is_empty());
-    text(&policy.mode) || text(&policy.nodes) || policy.flags.as_ref().is_some_and(|f| !f.is_empty())
-}
-
-/// Refuses what [`NOT_YET`] lists.
-pub(super) fn refuse_not_yet(raw: &raw::Linux) -> Result<(), ConfigError> {
-    match NOT_YET.iter().find(|(_, _, asked)| asked(raw)) {
-        Some((pointer, why, _)) => Err(ConfigError::new(*pointer, *why)),
-        None => Ok(()),
-    }
-}
-
 /// `namespaces`: each kind once; an empty path is no path.
 pub(super) fn namespaces(raw: Option<Vec<raw::Namespace>>, at: &At) -> Result<Vec<Namespace>, ConfigError> {
     let mut list: Vec<Namespace> = Vec::new();

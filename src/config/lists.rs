@@ -49,6 +49,32 @@ pub(super) fn cpu_list(list: Option<String>, at: &At) -> Result<Option<String>, 
     }
 }
 
+/// The largest number in a list that becomes bits: more cpus and nodes than any kernel is built for.
+const MAX_BIT: usize = 8191;
+
+/// The same list as bits, the lowest first; empty for no list.
+pub(super) fn bits(list: Option<String>, at: &At) -> Result<Vec<u64>, ConfigError> {
+    let Some(list) = cpu_list(list, at)? else { return Ok(Vec::new()) };
+    let mut bits = Vec::new();
+    for part in list.split(',').map(str::trim) {
+        let (range, stride) = part.split_once(':').map_or((part, None), |(r, s)| (r, s.split_once('/')));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        // `cpu_list` has read every number.
+        let number = |text: &str| text.parse::<usize>().unwrap_or(usize::MAX);
+        let (used, group) = stride.map_or((1, 1), |(a, b)| (number(a), number(b).max(1)));
+        if number(last) > MAX_BIT {
+            return Err(at.error(format!("{last} in the list {list:?} is above {MAX_BIT}")));
+        }
+        for n in (number(first)..=number(last)).filter(|n| (n - number(first)) % group < used) {
+            if bits.len() <= n / 64 {
+                bits.resize(n / 64 + 1, 0);
+            }
+            bits[n / 64] |= 1 << (n % 64);
+        }
+    }
+    Ok(bits)
+}
+
 /// The kernel takes no more lines in one uid_map: user_namespaces(7).
 const MAX_ID_MAPS: usize = 340;
 

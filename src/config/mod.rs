@@ -15,6 +15,7 @@ mod json;
 mod linux;
 mod lists;
 mod mounts;
+mod numa;
 pub mod parse;
 mod process;
 mod raw;
@@ -108,6 +109,30 @@ pub struct Config {
     pub mount_label: Option<String>,
     /// `linux.personality` as personality(2)'s argument.
     pub personality: Option<u64>,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// `linux.intelRdt`.
+    pub intel_rdt: Option<IntelRdt>,
+}
+
+/// `linux.memoryPolicy`, as set_mempolicy(2) takes it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MemoryPolicy {
+    /// `MPOL_*`, with `MPOL_F_*` or-ed in.
+    pub mode: i32,
+    /// One bit per node.
+    pub nodes: Vec<u64>,
+}
+
+/// `linux.intelRdt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntelRdt {
+    /// `closID`: the class's name; `None`: one for this container, by its id.
+    pub clos_id: Option<String>,
+    /// Lines of resctrl's `schemata`, those of `l3CacheSchema` and `memBwSchema` among them.
+    pub schemata: Vec<String>,
+    /// `enableMonitoring`: counters of the container's own.
+    pub monitoring: bool,
 }
 
 /// `root`.
@@ -186,8 +211,9 @@ pub struct Process {
     pub scheduler: Option<oci_spec::runtime::Scheduler>,
     /// `ioPriority` as ioprio_set(2)'s argument (class << 13 | priority).
     pub io_priority: Option<i32>,
-    /// `execCPUAffinity`: (initial, final) cpu lists.
-    pub exec_cpu_affinity: Option<(Option<String>, Option<String>)>,
+    /// `execCPUAffinity`: cpus before and after a process of `exec` joins the cgroup, a bit each; empty for
+    /// "as they are". The first process of a container has none (config.md).
+    pub exec_cpu_affinity: (Vec<u64>, Vec<u64>),
 }
 
 /// One entry of `process.rlimits`.

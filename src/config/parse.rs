@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::at::At;
 use super::lists::{absolutes, id_maps, some_text};
 use super::{Config, ConfigError, Process, Resources};
-use super::{checks, hooks, json, linux, mounts, process, raw, resources, sysctl};
+use super::{checks, hooks, json, linux, mounts, numa, process, raw, resources, sysctl};
 
 /// Reads a `config.json`.
 pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
@@ -13,7 +13,6 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
     platform(&raw)?;
     let root = At::ROOT;
     let linux = raw.linux.unwrap_or_default();
-    linux::refuse_not_yet(&linux)?;
     let at = root.key("linux");
     let config = Config {
         oci_version: version(raw.oci_version, &root.key("ociVersion"))?,
@@ -39,6 +38,8 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
         readonly_paths: absolutes(linux.readonly_paths, &at.key("readonlyPaths"))?,
         mount_label: some_text(linux.mount_label),
         personality: linux::personality(linux.personality, &at.key("personality"))?,
+        memory_policy: numa::memory_policy(linux.memory_policy, &at.key("memoryPolicy"))?,
+        intel_rdt: numa::intel_rdt(linux.intel_rdt, &at.key("intelRdt"))?,
     };
     checks::CHECKS.iter().try_for_each(|check| check(&config))?;
     Ok(config)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxSchedulerFlag, LinuxSchedulerPolicy, Scheduler};
 
 use super::at::At;
-use super::lists::{absolute, cpu_list, some_text};
+use super::lists::{absolute, bits, some_text};
 use super::{Capabilities, ConfigError, Process, Rlimit, User, raw};
 use crate::tables::{capabilities, capabilities::CapSet, rlimits};
 
@@ -228,13 +228,8 @@ fn io_priority(raw: Option<raw::IoPriority>, at: &At) -> Result<Option<i32>, Con
     }
 }
 
-/// What [`Process::exec_cpu_affinity`] holds.
-type Affinity = Option<(Option<String>, Option<String>)>;
-
-/// `execCPUAffinity`: two cpu lists.
-fn affinity(raw: Option<raw::CpuAffinity>, at: &At) -> Result<Affinity, ConfigError> {
-    let Some(raw) = raw else { return Ok(None) };
-    let initial = cpu_list(raw.initial, &at.key("initial"))?;
-    let last = cpu_list(raw.r#final, &at.key("final"))?;
-    Ok((initial.is_some() || last.is_some()).then_some((initial, last)))
+/// `execCPUAffinity`: two cpu lists, as bits.
+fn affinity(raw: Option<raw::CpuAffinity>, at: &At) -> Result<(Vec<u64>, Vec<u64>), ConfigError> {
+    let raw = raw.unwrap_or_default();
+    Ok((bits(raw.initial, &at.key("initial"))?, bits(raw.r#final, &at.key("final"))?))
 }

@@ -169,7 +169,7 @@ pub(super) struct Linux {
     pub masked_paths: Option<Vec<String>>,
     pub readonly_paths: Option<Vec<String>>,
     pub mount_label: Option<String>,
-    pub intel_rdt: Option<IgnoredAny>,
+    pub intel_rdt: Option<IntelRdt>,
     pub memory_policy: Option<MemoryPolicy>,
     pub personality: Option<Personality>,
     pub time_offsets: Option<Map<Option<TimeOffset>>>,
@@ -196,6 +196,21 @@ pub(super) struct Device {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct NetDevice {
     pub name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IntelRdt {
+    #[serde(rename = "closID")]
+    pub clos_id: Option<String>,
+    pub schemata: Option<Vec<String>>,
+    pub l3_cache_schema: Option<String>,
+    pub mem_bw_schema: Option<String>,
+    pub enable_monitoring: Option<bool>,
+    /// Of versions before 1.3, with the same meaning.
+    pub enable_cmt: Option<bool>,
+    /// Of versions before 1.3, with the same meaning.
+    pub enable_mbm: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -235,8 +235,30 @@ const BAD_LINUX: &[Bad] = &[
         "outside",
     ),
     (r#"{"linux":{"cgroupsPath":"/a/../../b"}}"#, "/linux/cgroupsPath", ".."),
-    (r#"{"linux":{"intelRdt":{"closID":"x"}}}"#, "/linux/intelRdt", "not supported yet"),
-    (r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}}"#, "/linux/memoryPolicy", "not supported yet"),
+    (r#"{"linux":{"intelRdt":{"closID":"../x"}}}"#, "/linux/intelRdt/closID", "class of service"),
+    (
+        r#"{"linux":{"intelRdt":{"schemata":["L3:0=f","x"]}}}"#,
+        "/linux/intelRdt/schemata/1",
+        "line of schemata",
+    ),
+    (r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}}"#, "/linux/memoryPolicy/nodes", "needs nodes"),
+    (
+        r#"{"linux":{"memoryPolicy":{"mode":"MPOL_LOCAL","nodes":"0"}}}"#,
+        "/linux/memoryPolicy/nodes",
+        "takes no",
+    ),
+    (r#"{"linux":{"memoryPolicy":{"mode":"BIND"}}}"#, "/linux/memoryPolicy/mode", "unknown mode"),
+    (r#"{"linux":{"memoryPolicy":{"nodes":"0"}}}"#, "/linux/memoryPolicy/mode", "required"),
+    (
+        r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND","nodes":"9999"}}}"#,
+        "/linux/memoryPolicy/nodes",
+        "above",
+    ),
+    (
+        r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND","nodes":"0","flags":["F"]}}}"#,
+        "/linux/memoryPolicy/flags/0",
+        "unknown flag",
+    ),
     (
         r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_FOO"}}}"#,
         "/linux/seccomp/defaultAction",

@@ -221,6 +221,10 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
         }
         A::Scheduler(attr) => at(cx, Call::Sched, process::sched_setattr(attr)),
         A::IoPriority { value } => at(cx, Call::Ioprio, process::ioprio_set(*value)),
+        A::Affinity { cpus } => at(cx, Call::Affinity, process::sched_setaffinity(cpus)),
+        A::MemoryPolicy(policy) => {
+            at(cx, Call::Mempolicy, process::set_mempolicy(policy.mode, &policy.nodes))
+        }
         A::Personality { value } => at(cx, Call::Personality, process::personality(*value)),
         A::Keyring { name } => match at(cx, Call::Keyctl, process::join_session_keyring(name.as_deref())) {
             // A kernel without keyrings has none to inherit.

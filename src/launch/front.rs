@@ -56,6 +56,7 @@ pub struct Prepared {
     pub state_dir: PathBuf,
     /// What goes into it.
     pub state: State,
+    resctrl: Option<crate::resctrl::Class>,
     filters: Vec<Filter>,
     id: String,
 }
@@ -110,6 +111,11 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     }
     process.env.extend(options.env.iter().cloned());
     let process = process.clone();
+    let resctrl = config
+        .intel_rdt
+        .as_ref()
+        .map(|rdt| crate::resctrl::class(crate::resctrl::mount_point().as_deref(), request.id, rdt))
+        .transpose()?;
     let state = State {
         oci_version: config.oci_version.clone(),
         id: request.id.into(),
@@ -118,10 +124,13 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         created: crate::state::now(),
         annotations: config.annotations.clone(),
         owner: owner(host.euid),
-        undo: undos(&state_dir, &layout),
+        undo: undos(&state_dir, &layout, resctrl.as_ref()),
         cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
         cgroup_v2: host.cgroups.is_v2(),
         resources: config.resources.clone(),
+        personality: config.personality,
+        memory_policy: config.memory_policy.clone(),
+        resctrl: resctrl.iter().flat_map(|c| std::iter::once(&c.dir).chain(&c.monitor).cloned()).collect(),
         process,
         namespaces: build::namespaces(&config),
         shares_host_root: shares_host_root(&config),
@@ -138,6 +147,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         options,
         state_dir,
         state,
+        resctrl,
         filters,
         id: request.id.into(),
     })
@@ -156,6 +166,7 @@ impl Prepared {
             state: &self.state,
             cgroups: &self.layout,
             filters: &self.filters,
+            resctrl: self.resctrl.as_ref(),
             options: &self.options,
         })?;
         plan.notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
@@ -184,10 +195,14 @@ fn shares_host_root(config: &Config) -> bool {
 }
 
 /// What will have to be undone, known before the plan is built since it is part of what the plan writes.
-fn undos(state_dir: &Path, layout: &Layout) -> Vec<Undo> {
+fn undos(state_dir: &Path, layout: &Layout, resctrl: Option<&crate::resctrl::Class>) -> Vec<Undo> {
     let text = |p: &Path| p.to_string_lossy().into_owned();
     let mut undos = vec![Undo::StateDir(text(state_dir))];
     undos.extend(layout.groups.iter().map(|g| Undo::Cgroup(text(&g.path))));
+    if let Some(class) = resctrl {
+        undos.extend(class.make.then(|| Undo::Cgroup(text(&class.dir))));
+        undos.extend(class.monitor.iter().map(|dir| Undo::Cgroup(text(dir))));
+    }
     undos.push(Undo::Kill);
     undos
 }

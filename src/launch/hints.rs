@@ -53,6 +53,10 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::OwnRoot, Errno::EXDEV) => {
             "safebox was started in a plain chroot, where `exec` would land in the host's root: start it outside, or enter the tree with pivot_root (unshare --mount, systemd-nspawn)"
         }
+        (A::MemoryPolicy(_), Errno::EINVAL) => {
+            "the machine has no such memory node, or its kernel no such mode: see /sys/devices/system/node/online"
+        }
+        (A::Affinity { .. }, Errno::EINVAL) => "none of these cpus may be used here",
         (A::Idmap { .. }, _) => {
             "the rootfs's file system cannot be idmapped: use --allow host-user, or put the rootfs on ext4, xfs, btrfs or tmpfs"
         }

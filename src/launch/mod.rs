@@ -121,7 +121,7 @@ calls! {
     Fsconfig "fsconfig", FsconfigCreate "fsconfig(FSCONFIG_CMD_CREATE)", Fsmount "fsmount", Mknod "mknodat",
     Chown "fchownat", Symlink "symlinkat", Ioctl "ioctl", Sendmsg "sendmsg", Fchdir "fchdir",
     Pivot "pivot_root", Umount "umount2", Chroot "chroot", Dup "dup2", Sched "sched_setattr", Sigaction "rt_sigaction", Ioprio "ioprio_set",
-    Personality "personality", Keyctl "keyctl", Capset "capset", Capget "capget",
+    Personality "personality", Affinity "sched_setaffinity", Mempolicy "set_mempolicy", Keyctl "keyctl", Capset "capset", Capget "capget",
     Verify "what was dropped is still there", Chdir "chdir", Getcwd "getcwd", Outside "working directory is outside the root",
     Access "faccessat2", CloseRange "close_range", Seccomp "seccomp", Exec "execve", Baton "recv",
     SymlinkTarget "the mount's destination is a symbolic link", DirExpected "the mount's destination is not a directory",

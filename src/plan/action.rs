@@ -288,6 +288,10 @@ pub enum Action {
     IoPriority {
         value: i32,
     },
+    Affinity {
+        cpus: Vec<u64>,
+    },
+    MemoryPolicy(crate::config::MemoryPolicy),
     Personality {
         value: u64,
     },

@@ -274,6 +274,10 @@ impl Action {
                 write!(f, "sched_setattr(policy={}, priority={}, nice={})", a.policy, a.priority, a.nice)
             }
             A::IoPriority { value } => write!(f, "ioprio_set(IOPRIO_WHO_PROCESS, 0, {value:#x})"),
+            A::Affinity { cpus } => write!(f, "sched_setaffinity(0, {})", Bits(cpus)),
+            A::MemoryPolicy(policy) => {
+                write!(f, "set_mempolicy({:#x}, {})", policy.mode, Bits(&policy.nodes))
+            }
             A::Personality { value } => write!(f, "personality({value:#x})"),
             A::Keyring { name } => match name {
                 Some(n) => write!(f, "keyctl(KEYCTL_JOIN_SESSION_KEYRING, {:?})", show(n)),
@@ -348,5 +352,16 @@ impl Action {
             }
             _ => Err(fmt::Error),
         }
+    }
+}
+
+/// A set of small numbers, as `{0,1,7}`.
+struct Bits<'a>(&'a [u64]);
+
+impl fmt::Display for Bits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = (0..self.0.len() * 64).filter(|n| self.0[n / 64] & (1 << (n % 64)) != 0);
+        let list: Vec<_> = set.map(|n| n.to_string()).collect();
+        write!(f, "{{{}}}", list.join(","))
     }
 }

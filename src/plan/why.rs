@@ -206,6 +206,12 @@ impl Action {
             }
             A::Scheduler(_) => "cpu scheduling policy of the process (sched_setattr(2))",
             A::IoPriority { .. } => "disk scheduling priority of the process (ioprio_set(2))",
+            A::Affinity { .. } => {
+                "cpus of a process that joins, before and after it is in the cgroup (config.md, execCPUAffinity; sched_setaffinity(2))"
+            }
+            A::MemoryPolicy(_) => {
+                "memory nodes that the program and its children take pages from (config-linux.md, Memory policy; set_mempolicy(2))"
+            }
             A::Personality { .. } => "execution domain, e.g. 32-bit uname (personality(2))",
             A::Keyring { .. } => "the caller's session keys are not passed on (keyctl(2))",
             A::ExecLabel { .. } => {
@@ -399,6 +405,8 @@ impl Action {
             A::TakeTty { .. } => vec!["ioctl", "dup2", "dup2", "dup2"],
             A::Scheduler(_) => vec!["sched_setattr"],
             A::IoPriority { .. } => vec!["ioprio_set"],
+            A::Affinity { .. } => vec!["sched_setaffinity"],
+            A::MemoryPolicy(_) => vec!["set_mempolicy"],
             A::Personality { .. } => vec!["personality"],
             A::Keyring { .. } => vec!["keyctl"],
             // One for each capability that the kernel knows and that is not kept.

@@ -187,6 +187,21 @@ pub fn join_session_keyring(name: Option<&CStr>) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, ptr) }).map(drop)
 }
 
+/// sched_setaffinity(2) of this process: one bit per cpu.
+pub fn sched_setaffinity(cpus: &[u64]) -> Result<()> {
+    let bytes = std::mem::size_of_val(cpus);
+    // SAFETY: `cpus` is readable for the length passed.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, bytes, cpus.as_ptr()) }).map(drop)
+}
+
+/// set_mempolicy(2): one bit per node.
+pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
+    // The kernel reads one bit less than it is told.
+    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
+    // SAFETY: `nodes` is readable for the length passed.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) }).map(drop)
+}
+
 /// personality(2).
 pub fn personality(persona: u64) -> Result<()> {
     // SAFETY: no memory is involved.

@@ -127,6 +127,8 @@ pub struct Input<'a> {
     pub cgroups: &'a Layout,
     /// seccomp filters in the order of loading.
     pub filters: &'a [Filter],
+    /// The class of service of `linux.intelRdt`.
+    pub resctrl: Option<&'a crate::resctrl::Class>,
     /// Verb and flags.
     pub options: &'a Options,
 }
@@ -263,7 +265,6 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             process: input.config.process.as_ref().ok_or_else(|| Error::msg("process: missing"))?,
             pty_slave: b.pty.as_ref().map(|(_, s)| s.clone()),
             proc: b.proc.clone(),
-            personality: input.config.personality,
             keyring: (!input.options.no_new_keyring).then_some(input.id),
             program: None,
             filters: input.filters,

@@ -75,6 +75,24 @@ impl Builder<'_> {
                 self.plan.push(Runtime, part::CGROUP, write);
             }
         }
+        self.resctrl()
+    }
+
+    /// The class of service: its shares are there before the first process.
+    fn resctrl(&mut self) -> Result<()> {
+        let Some(class) = self.input.resctrl else { return Ok(()) };
+        let monitor = class.monitor.iter().map(|dir| (dir, true));
+        for (dir, make) in std::iter::once((&class.dir, class.make)).chain(monitor) {
+            if make {
+                let row = Action::CgroupDir { path: cpath(dir)? };
+                self.plan.push_undo(Runtime, part::CGROUP, row, Undo::Cgroup(text(dir)));
+            }
+            if *dir == class.dir && !class.schemata.is_empty() {
+                let value = class.schemata.clone().into_bytes();
+                let row = Action::CgroupWrite { path: cjoin(dir, "schemata")?, value };
+                self.plan.push(Runtime, part::CGROUP, row);
+            }
+        }
         Ok(())
     }
 
@@ -228,6 +246,10 @@ impl Builder<'_> {
     fn join_cgroups(&mut self) -> Result<()> {
         for group in self.input.cgroups.groups.iter().filter(|g| !g.v2) {
             let path = cjoin(&group.path, "cgroup.procs")?;
+            self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+        }
+        for class in &self.input.state.resctrl {
+            let path = cjoin(class, "tasks")?;
             self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
         }
         Ok(())

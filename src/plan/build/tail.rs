@@ -27,7 +27,6 @@ pub(super) struct Tail<'a> {
     pub process: &'a Process,
     pub pty_slave: Option<Slot>,
     pub proc: Option<Slot>,
-    pub personality: Option<u64>,
     /// Name of the new session keyring; `None`: keep the caller's.
     pub keyring: Option<&'a str>,
     /// What is executed, where that is not `process.args[0]`.
@@ -53,8 +52,11 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         plan.push(Init, part::DROP, Action::TakeTty { slave: slave.clone() });
     }
     scheduling(plan, t)?;
-    if let Some(value) = t.personality {
+    if let Some(value) = t.state.personality {
         plan.push(Init, part::DROP, Action::Personality { value });
+    }
+    if let Some(policy) = t.state.memory_policy.clone() {
+        plan.push(Init, part::DROP, Action::MemoryPolicy(policy));
     }
     if let Some(id) = t.keyring {
         plan.push(
@@ -229,6 +231,11 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     let given = Given::new(&mut plan);
     let target = plan.slot("container");
     plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid: input.pid, to: target.clone() });
+    let (before, after) = &input.process.exec_cpu_affinity;
+    if !before.is_empty() {
+        // The child inherits it; this process only waits.
+        plan.push(Runtime, part::CLONE, Action::Affinity { cpus: before.clone() });
+    }
     let cgroup = match input.cgroup_v2 {
         Some(path) => {
             let to = plan.slot("cgroup");
@@ -241,6 +248,10 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     plan.push_undo(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup }, Undo::Kill);
     for group in input.cgroups_v1 {
         let path = cpath(&group.join("cgroup.procs"))?;
+        plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+    }
+    for class in &input.state.resctrl {
+        let path = cpath(&class.join("tasks"))?;
         plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
     }
     let userns = input.namespaces & libc::CLONE_NEWUSER as u64 != 0;
@@ -262,6 +273,9 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     }
     plan.push(Init, part::START, Action::CleanSignals);
     plan.push(Init, part::START, Action::NewSession);
+    if !after.is_empty() {
+        plan.push(Init, part::START, Action::Affinity { cpus: after.clone() });
+    }
     if userns {
         plan.push(Init, part::START, Action::BecomeRoot { keep_groups: false });
     }
@@ -273,7 +287,6 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             process: input.process,
             pty_slave: pty,
             proc,
-            personality: None,
             keyring: (!input.options.no_new_keyring).then_some(&input.state.id),
             program: input.program,
             filters: input.filters,

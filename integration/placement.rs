@@ -1,0 +1,139 @@
+//! Where a process computes and takes memory from: memory policy, cpu affinity, cache classes, personality.
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Need, Output, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        // Debian 12's runc is older than these fields.
+        test("placement::memory_policy_of_run_and_exec", OWN, memory_policy),
+        test("placement::a_memory_node_that_is_not_there", OWN, missing_node),
+        test(
+            "placement::exec_cpu_affinity_before_and_after_the_cgroup",
+            &[Need::Root, Need::Strace],
+            affinity,
+        ),
+        test("placement::exec_cpu_affinity_needs_a_cpu", OWN, no_cpu),
+        test("placement::a_cache_class_needs_resctrl", OWN, resctrl),
+        test("placement::personality_of_run", OCI, personality),
+        test("placement::personality_of_exec", OWN, personality_exec),
+        test("placement::cpuset_of_the_config", OCI, cpuset),
+    ]
+}
+
+fn running(pointer: &str, value: Value) -> Sandbox {
+    let sb = Sandbox::new().sh("exec sleep 1000").patch(pointer, value);
+    sb.create().ok();
+    sb.verb("start").ok();
+    sb
+}
+
+fn exec_json(sb: &Sandbox, changes: &[(&str, Value)]) -> Output {
+    let mut process = sb.config()["process"].clone();
+    for (pointer, value) in changes {
+        crate::harness::bundle::set(&mut process, pointer, value.clone());
+    }
+    let file = sb.dir().join("process.json");
+    std::fs::write(&file, process.to_string()).expect("write");
+    sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output()
+}
+
+fn memory_policy() {
+    let policy = json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"] });
+    let sb = running("/linux/memoryPolicy", policy);
+    let of = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/numa_maps")).expect("numa_maps");
+    assert!(of(sb.pid()).lines().all(|l| l.contains(" bind=static:0")), "{}", of(sb.pid()));
+    let inside = sb.exec(["cat", "/proc/self/numa_maps"]).ok();
+    assert!(inside.stdout.contains(" bind=static:0"), "{inside}");
+    sb.delete().ok();
+    let sb = running("/linux/memoryPolicy", json!({ "mode": "MPOL_INTERLEAVE", "nodes": "0" }));
+    assert!(of(sb.pid()).contains(" interleave:0"), "{}", of(sb.pid()));
+    sb.delete().ok();
+}
+
+fn missing_node() {
+    let sb = Sandbox::new().patch("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "63" }));
+    sb.create().exits(1).says("set_mempolicy").says("no such memory node");
+    sb.leak_check();
+}
+
+/// The calls of `exec`, in order; what a process may use in the end is the kernel's to show.
+fn affinity() {
+    let sb = running("/annotations", json!({}));
+    let trace = sb.dir().join("trace");
+    let mut process = sb.config()["process"].clone();
+    process["args"] = json!(["grep", "Cpus_allowed_list", "/proc/self/status"]);
+    process["execCPUAffinity"] = json!({ "initial": "0", "final": "1" });
+    let file = sb.dir().join("process.json");
+    std::fs::write(&file, process.to_string()).expect("write");
+    let strace = ["strace", "-f", "-e", "trace=sched_setaffinity,clone3", "-o"];
+    let call = sb.under(&[&strace[..], &[&trace.display().to_string()]].concat());
+    let out = call.args(["exec", "--process"]).arg(&file).arg(sb.id()).output();
+    let calls = std::fs::read_to_string(&trace).expect("the trace");
+    let at = |what: &str| calls.find(what).unwrap_or_else(|| panic!("no {what} in {calls}"));
+    assert!(at("[0]") < at("clone3("), "{calls}");
+    assert!(at("clone3(") < at("[1]"), "{calls}");
+    // A machine with one cpu has no cpu 1.
+    if safebox::host::Host::probe().is_ok_and(|h| h.cpus > 1) {
+        out.ok().prints("Cpus_allowed_list:\t1\n");
+    }
+    sb.delete().ok();
+}
+
+fn no_cpu() {
+    let sb = running("/annotations", json!({}));
+    let wrong = exec_json(&sb, &[("/execCPUAffinity", json!({ "final": "8000" }))]);
+    wrong.exits(255).says("sched_setaffinity").says("none of these cpus");
+    exec_json(&sb, &[("/execCPUAffinity", json!({ "final": "9000" }))])
+        .exits(255)
+        .says("/execCPUAffinity/final");
+    sb.delete().ok();
+}
+
+fn resctrl() {
+    if safebox::resctrl::mount_point().is_some() {
+        return made_class();
+    }
+    let sb = Sandbox::new().patch("/linux/intelRdt", json!({ "l3CacheSchema": "L3:0=f" }));
+    sb.create().exits(1).says("/linux/intelRdt: resctrl is not mounted");
+    sb.leak_check();
+}
+
+/// On a machine that has it: monitoring needs no schema and changes nothing for others.
+fn made_class() {
+    let root = safebox::resctrl::mount_point().expect("resctrl");
+    let sb = running("/linux/intelRdt", json!({ "enableMonitoring": true }));
+    let tasks =
+        |dir: &str| std::fs::read_to_string(root.join(sb.id()).join(dir).join("tasks")).expect("tasks");
+    assert!(tasks("").lines().any(|l| l == sb.pid().to_string()));
+    sb.delete().ok();
+    assert!(!root.join(sb.id()).exists());
+}
+
+/// What a 32-bit program is told of the machine.
+fn machine32() -> &'static str {
+    if cfg!(target_arch = "x86_64") { "i686" } else { "armv8l" }
+}
+
+fn personality() {
+    let sb = Sandbox::new().args(["uname", "-m"]).patch("/linux/personality", json!({ "domain": "LINUX32" }));
+    sb.run_oci().output().ok().prints(machine32());
+}
+
+fn personality_exec() {
+    let sb = running("/linux/personality", json!({ "domain": "LINUX32" }));
+    sb.exec(["uname", "-m"]).ok().prints(machine32());
+    sb.delete().ok();
+}
+
+fn cpuset() {
+    let sb = Sandbox::new()
+        .args(["grep", "_allowed_list", "/proc/self/status"])
+        .patch("/linux/resources/cpu", json!({ "cpus": "0", "mems": "0" }));
+    sb.run_oci().output().ok().prints("Cpus_allowed_list:\t0\n").prints("Mems_allowed_list:\t0\n");
+}

@@ -1,0 +1,62 @@
+//! `linux.memoryPolicy` and `linux.intelRdt`: where memory comes from, and how much of the cache.
+
+use super::at::At;
+use super::lists::{bits, some_text};
+use super::{ConfigError, IntelRdt, MemoryPolicy, raw};
+use crate::tables::memory_policy::{FLAGS, MODES};
+
+/// `memoryPolicy`; an empty object is none.
+pub(super) fn memory_policy(
+    raw: Option<raw::MemoryPolicy>,
+    at: &At,
+) -> Result<Option<MemoryPolicy>, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let flags = raw.flags.unwrap_or_default();
+    let nodes = bits(raw.nodes.clone(), &at.key("nodes"))?;
+    let Some(name) = some_text(raw.mode) else {
+        let says_something = !nodes.is_empty() || !flags.is_empty();
+        return if says_something { Err(at.key("mode").error("required")) } else { Ok(None) };
+    };
+    let Some((_, mode, takes)) = MODES.iter().find(|m| m.0 == name) else {
+        let names: Vec<_> = MODES.iter().map(|m| m.0).collect();
+        return Err(at.key("mode").error(format!("unknown mode {name:?}; use {}", names.join(", "))));
+    };
+    match takes {
+        Some(true) if nodes.is_empty() => return Err(at.key("nodes").error(format!("{name} needs nodes"))),
+        Some(false) if !nodes.is_empty() => {
+            return Err(at.key("nodes").error(format!("{name} takes no nodes")));
+        }
+        _ => {}
+    }
+    let mut all = *mode;
+    for (i, flag) in flags.iter().enumerate() {
+        let Some((_, bit)) = FLAGS.iter().find(|f| f.0 == flag) else {
+            let names: Vec<_> = FLAGS.iter().map(|f| f.0).collect();
+            let message = format!("unknown flag {flag:?}; use {}", names.join(", "));
+            return Err(at.key("flags").index(i).error(message));
+        };
+        all |= bit;
+    }
+    Ok(Some(MemoryPolicy { mode: all, nodes }))
+}
+
+/// `intelRdt`: the older ways to say a schema become lines of `schemata`.
+pub(super) fn intel_rdt(raw: Option<raw::IntelRdt>, at: &At) -> Result<Option<IntelRdt>, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let clos_id = some_text(raw.clos_id);
+    // "/" is the root's class; any other name is one directory.
+    if let Some(name) = clos_id.as_deref().filter(|n| *n != "/")
+        && (name.contains(['/', '\n']) || matches!(name, "." | ".." | "info" | "mon_data" | "mon_groups"))
+    {
+        return Err(at.key("closID").error(format!("{name:?} is not the name of a class of service")));
+    }
+    let mut schemata = raw.schemata.unwrap_or_default();
+    schemata.extend(some_text(raw.l3_cache_schema).iter().flat_map(|s| s.lines()).map(str::to_string));
+    schemata.extend(some_text(raw.mem_bw_schema).iter().flat_map(|s| s.lines()).map(str::to_string));
+    if let Some(i) = schemata.iter().position(|line| !line.contains(':') || line.contains('\n')) {
+        let message = format!("{:?} is not a line of schemata, such as L3:0=ff", schemata[i]);
+        return Err(at.key("schemata").index(i).error(message));
+    }
+    let monitoring = [raw.enable_monitoring, raw.enable_cmt, raw.enable_mbm].contains(&Some(true));
+    Ok(Some(IntelRdt { clos_id, schemata, monitoring }))
+}

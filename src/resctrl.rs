@@ -1,0 +1,111 @@
+//! `linux.intelRdt`: shares of the cache and of memory bandwidth, by the resctrl file system (config-linux.md
+//! "IntelRdt", the kernel's `filesystems/resctrl.rst`).
+//!
+//! A class of service is a directory: `schemata` says what it may use, `tasks` who is in it.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{ConfigError, IntelRdt};
+use crate::error::{Error, Result};
+
+const AT: &str = "/linux/intelRdt";
+
+/// The class of a container, ready for its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Class {
+    /// The directory.
+    pub dir: PathBuf,
+    /// It does not exist yet; it is made, and removed with the container.
+    pub make: bool,
+    /// What is written to `schemata`; empty for nothing.
+    pub schemata: String,
+    /// The directory of the container's own counters, made and removed with it.
+    pub monitor: Option<PathBuf>,
+}
+
+/// Where resctrl is mounted, from mountinfo.
+pub fn mount_point() -> Option<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    text.lines().find_map(|line| {
+        let (head, tail) = line.split_once(" - ")?;
+        tail.starts_with("resctrl ").then(|| head.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+/// The class that a config asks for, below the mount point `root`.
+pub fn class(root: Option<&Path>, id: &str, rdt: &IntelRdt) -> Result<Class> {
+    let refuse = |key: &str, text: String| Error::Config(ConfigError::new(format!("{AT}{key}"), text));
+    let Some(root) = root else {
+        let text = "resctrl is not mounted, so no share of cache or memory bandwidth can be given: \
+                    mount -t resctrl resctrl /sys/fs/resctrl, if the processor has Intel RDT or its like";
+        return Err(refuse("", text.into()));
+    };
+    let dir = match rdt.clos_id.as_deref() {
+        None => root.join(id),
+        // The root's own class.
+        Some("/") => root.to_path_buf(),
+        Some(name) => root.join(name),
+    };
+    let exists = dir.join("tasks").exists();
+    if rdt.clos_id.is_some() && rdt.schemata.is_empty() && !exists {
+        let text = format!("{} does not exist, and no schemata say what it should be", dir.display());
+        return Err(refuse("/closID", text));
+    }
+    let schemata: String = rdt.schemata.iter().map(|line| format!("{line}\n")).collect();
+    if exists && rdt.clos_id.is_some() && !rdt.schemata.is_empty() {
+        agree(&dir, &rdt.schemata).map_err(|text| refuse("/closID", text))?;
+    }
+    Ok(Class {
+        make: !exists,
+        schemata,
+        monitor: rdt.monitoring.then(|| dir.join("mon_groups").join(id)),
+        dir,
+    })
+}
+
+/// A class that others may use already is not changed: its schemata must be those asked for.
+fn agree(dir: &Path, wanted: &[String]) -> std::result::Result<(), String> {
+    let has = std::fs::read_to_string(dir.join("schemata")).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let has: Vec<_> = has.lines().map(str::trim).collect();
+    match wanted.iter().find(|line| !has.contains(&line.trim())) {
+        Some(line) => Err(format!("{} exists already, and its schemata do not say {line:?}", dir.display())),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rdt(clos_id: Option<&str>, schemata: &[&str], monitoring: bool) -> IntelRdt {
+        let schemata = schemata.iter().map(|s| (*s).to_string()).collect();
+        IntelRdt { clos_id: clos_id.map(str::to_string), schemata, monitoring }
+    }
+
+    #[test]
+    fn a_class_is_made_for_the_container_or_shared_by_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        let class = |rdt| class(Some(root.path()), "c1", &rdt);
+        let own = class(rdt(None, &["L3:0=f"], true)).unwrap();
+        assert_eq!((own.dir.clone(), own.make), (root.path().join("c1"), true));
+        assert_eq!(
+            (own.schemata.as_str(), own.monitor),
+            ("L3:0=f\n", Some(root.path().join("c1/mon_groups/c1")))
+        );
+        assert!(class(rdt(Some("gold"), &[], false)).unwrap_err().to_string().contains("/closID"));
+        let gold = root.path().join("gold");
+        std::fs::create_dir(&gold).unwrap();
+        std::fs::write(gold.join("tasks"), "").unwrap();
+        std::fs::write(gold.join("schemata"), "    L3:0=f\n    MB:0=50\n").unwrap();
+        let shared = class(rdt(Some("gold"), &[], false)).unwrap();
+        assert_eq!((shared.make, shared.schemata.as_str(), shared.monitor), (false, "", None));
+        assert!(class(rdt(Some("gold"), &["MB:0=50"], false)).is_ok());
+        assert!(class(rdt(Some("gold"), &["MB:0=20"], false)).unwrap_err().to_string().contains("MB:0=20"));
+    }
+
+    #[test]
+    fn without_resctrl_nothing_runs() {
+        let err = class(None, "c1", &rdt(None, &["L3:0=f"], false)).unwrap_err().to_string();
+        assert!(err.contains("/linux/intelRdt: resctrl is not mounted"), "{err}");
+    }
+}
