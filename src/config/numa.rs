@@ -22,9 +22,9 @@ pub(super) fn memory_policy(
         return Err(at.key("mode").error(format!("unknown mode {name:?}; use {}", names.join(", "))));
     };
     match takes {
-        Some(true) if nodes.is_empty() => return Err(at.key("nodes").error(format!("{name} needs nodes"))),
+        Some(true) if nodes.is_empty() => return Err(at.key("nodes").error(format!("required with {name}"))),
         Some(false) if !nodes.is_empty() => {
-            return Err(at.key("nodes").error(format!("{name} takes no nodes")));
+            return Err(at.key("nodes").error(format!("not possible with {name}")));
         }
         _ => {}
     }

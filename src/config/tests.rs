@@ -241,7 +241,7 @@ const BAD_LINUX: &[Bad] = &[
         "/linux/intelRdt/schemata/1",
         "line of schemata",
     ),
-    (r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}}"#, "/linux/memoryPolicy/nodes", "needs nodes"),
+    (r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}}"#, "/linux/memoryPolicy/nodes", "required with"),
     (
         r#"{"linux":{"memoryPolicy":{"mode":"MPOL_LOCAL","nodes":"0"}}}"#,
         "/linux/memoryPolicy/nodes",
