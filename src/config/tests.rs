@@ -245,7 +245,7 @@ const BAD_LINUX: &[Bad] = &[
     (
         r#"{"linux":{"memoryPolicy":{"mode":"MPOL_LOCAL","nodes":"0"}}}"#,
         "/linux/memoryPolicy/nodes",
-        "takes no",
+        "not possible",
     ),
     (r#"{"linux":{"memoryPolicy":{"mode":"BIND"}}}"#, "/linux/memoryPolicy/mode", "unknown mode"),
     (r#"{"linux":{"memoryPolicy":{"nodes":"0"}}}"#, "/linux/memoryPolicy/mode", "required"),
