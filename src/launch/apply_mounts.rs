@@ -226,10 +226,21 @@ fn move_tree(cx: &mut Cx, tree: RawFd, before: &[SetAttr], target: &Target) -> D
     }
     set_attrs(cx, tree, before)?;
     let place = open_target(cx, target, kind, false)?;
-    at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
+    let moved = mount::move_mount(tree, place, c"").map_err(|e| unlike(e, kind, place));
+    at(cx, Call::MoveMount, moved)?;
     fs::close(place);
     fs::close(tree);
     Ok(())
+}
+
+/// A file goes on a file and a directory on a directory: mount(2) says ENOTDIR where that is not so, and its
+/// words are what Docker looks for, but move_mount(2) says EINVAL for many things.
+fn unlike(e: Errno, source: TargetKind, place: RawFd) -> Errno {
+    let is_dir = fs::fstatat(place, c"").map(|st| st.st_mode & libc::S_IFMT == libc::S_IFDIR);
+    match is_dir {
+        Ok(dir) if e == Errno::EINVAL && dir != (source == TargetKind::Dir) => Errno::ENOTDIR,
+        _ => e,
+    }
 }
 
 fn device_node(action: &Action, cx: &mut Cx) -> Done {
