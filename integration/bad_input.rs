@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         test("bad_input::a_read_only_state_directory", &[Need::Root, Need::Alone], read_only_state),
         test("bad_input::closed_stdio_is_no_trap", OWN, closed_stdio),
         test("bad_input::links_in_place_of_proc_are_refused", OWN, proc_link),
+        test("bad_input::what_is_of_other_systems_is_ignored_beside_linux", OWN, other_systems),
         test("bad_input::a_plain_chroot_is_refused", OWN, plain_chroot),
         test("bad_input::a_missing_bind_source", OCI, bind_source),
     ]
@@ -318,4 +319,27 @@ fn plain_chroot() {
         sb.leak_check();
     }
     std::fs::remove_dir(&place).expect("rmdir");
+}
+
+/// config.md: properties that are unknown or another platform's are no errors; a config for another platform is.
+fn other_systems() {
+    let mut sb = Sandbox::new();
+    for (pointer, value) in [
+        ("/windows", json!({ "layerFolders": ["C:\\x"] })),
+        ("/solaris", json!({ "milestone": "m" })),
+        ("/vm", json!({ "kernel": { "path": "/k" } })),
+        ("/zos", json!({})),
+        ("/uidMappings", json!([{ "containerID": 0, "hostID": 5, "size": 1 }])),
+        ("/gidMappings", json!([])),
+        ("/process/user/username", json!("someone")),
+        ("/process/commandLine", json!("format c:")),
+        ("/of the future", json!({ "a": [1] })),
+        ("/linux/of the future", json!(true)),
+    ] {
+        sb.set(pointer, value);
+    }
+    sb.run_oci().output().ok();
+    let sb = sb.without("/linux");
+    sb.create().exits(1).says("this config is for another platform; a linux section is needed");
+    sb.leak_check();
 }
