@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         test("inside::mounts_are_as_promised", OWN, mounts),
         test("inside::every_cgroup_is_its_own", OCI, cgroups),
         test("inside::config_is_taken_literally", OCI, literal),
+        test("inside::what_the_runtime_cannot_grant_is_left_out_and_said", OWN, not_ours_to_give),
         test("inside::only_stdio_is_open", OCI, descriptors),
         test("inside::environment_is_exact", OCI, environment),
         test("inside::restricted_refuses_the_usual_ways_out", OWN, refusals),
@@ -253,4 +254,25 @@ fn first_process() {
     let sb =
         Sandbox::new().sh("echo pid $$; (sleep 0.1 & exec true); cat /proc/1/cmdline | head -c 7; hostname");
     sb.run().output().ok().prints("pid 1").prints("/bin/sh").prints("safebox");
+}
+
+/// config.md: "Runtimes SHOULD NOT fail if the container configuration requests capabilities that cannot be granted".
+fn not_ours_to_give() {
+    let wrapper = ["setpriv", "--bounding-set=-sys_time", "--inh-caps=-all"];
+    let asked = json!(["CAP_SYS_TIME", "CAP_CHOWN"]);
+    let sets = json!({ "bounding": asked, "effective": asked, "permitted": asked });
+    let sb = sleeper().patch("/process/capabilities", sets);
+    let log = sb.dir().join("log");
+    let create = sb.under(&wrapper).args(["--log-format", "json", "--log"]).arg(&log);
+    create.args(["create", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
+    let said = std::fs::read_to_string(&log).expect("the log");
+    assert!(
+        said.contains("\"warning\"") && said.contains("CAP_SYS_TIME") && !said.contains("CAP_CHOWN"),
+        "{said}"
+    );
+    assert_eq!(status(sb.pid())["CapEff"], "0000000000000001");
+    sb.verb("start").ok();
+    let out = sb.under(&wrapper).args(["exec", "--cap", "CAP_SYS_TIME", sb.id(), "true"]).output().ok();
+    out.says("left out: CAP_SYS_TIME");
+    sb.delete().ok();
 }

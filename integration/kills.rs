@@ -25,7 +25,8 @@ pub fn tests() -> Vec<Trial> {
         test("kills::sigterm_and_sigint_reach_a_program_that_handles_them", HERE, careful),
         test("kills::eight_creates_of_one_id", HERE, creates),
         test("kills::eight_runs_of_one_id", HERE, runs),
-        test("kills::eight_starts_of_one_container", OCI, starts),
+        // In runc 1.1 those that lose say one thing or another, depending on the moment.
+        test("kills::eight_starts_of_one_container", HERE, starts),
         test("kills::eight_deletes_of_one_container", HERE, deletes),
         test("kills::creates_and_deletes_in_any_order", HERE, churn),
     ]

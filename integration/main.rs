@@ -28,6 +28,7 @@ mod limits;
 mod order;
 mod placement;
 mod plan;
+mod pods;
 mod selftest;
 mod soak;
 mod terminal;
@@ -51,6 +52,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         conformance::tests,
         handover::tests,
         placement::tests,
+        pods::tests,
         terminal::tests,
         bad_input::tests,
         apparmor::tests,

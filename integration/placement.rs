@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
         ),
         test("placement::exec_cpu_affinity_needs_a_cpu", OWN, no_cpu),
         test("placement::a_cache_class_needs_resctrl", OWN, resctrl),
-        test("placement::personality_of_run", OCI, personality),
+        test("placement::personality_of_run", OWN, personality),
         test("placement::personality_of_exec", OWN, personality_exec),
         test("placement::cpuset_of_the_config", OCI, cpuset),
     ]

@@ -31,6 +31,15 @@ impl Log {
         }
     }
 
+    /// Says what is not as it was asked for. To the log file where there is one: stderr is the container's.
+    pub fn warning(&self, text: &str) {
+        match &self.file {
+            Some(_) => self.to_file("warning", text),
+            None if self.format == LogFormat::Json => eprintln!("{}", json("warning", text)),
+            None => eprintln!("safebox: warning: {text}"),
+        }
+    }
+
     /// Says what is done, with `--debug`.
     pub fn debug(&self, text: &str) {
         if !self.debug {

@@ -15,6 +15,7 @@ use crate::launch::Cx;
 use crate::launch::control::Control;
 use crate::launch::front::{Request, prepare};
 use crate::launch::runtime::perform;
+use crate::log::Log;
 use crate::plan::build::{Console, Options};
 use crate::policy::{Asked, Policy};
 
@@ -44,7 +45,7 @@ pub fn connect(flag: &str, path: &Path) -> Result<i32, Error> {
 }
 
 /// Creates a container. The config is taken as written.
-pub fn create(global: &Global, args: Create) -> Outcome {
+pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     let root = super::root(global);
     crate::state::check_id(&args.id)?;
     crate::state::make_root(&root)?;
@@ -77,6 +78,7 @@ pub fn create(global: &Global, args: Create) -> Outcome {
     if prepared.state.shares_host_root {
         crate::launch::seal::seal()?;
     }
+    prepared.warnings.iter().for_each(|text| log.warning(text));
     let (plan, given) = prepared.plan()?;
     let mut cx = Cx::new(plan.slots);
     cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());

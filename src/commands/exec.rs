@@ -12,13 +12,14 @@ use crate::launch::control::Control;
 use crate::launch::front::{compile, exec_input};
 use crate::launch::runtime::perform;
 use crate::launch::supervise::Supervisor;
+use crate::log::Log;
 use crate::plan::build::{Console, ExecInput, Filter, Options, build_exec};
 use crate::state::{Container, State, Status};
 use crate::sys::{socket, tty};
-use crate::tables::capabilities;
+use crate::tables::{capabilities, namespaces::NsKind};
 
 /// Runs a process in a container.
-pub fn exec(global: &Global, args: Exec) -> Outcome {
+pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let container = Container::load(&super::root(global), &args.id).map_err(|e| match e {
         Error::State(StateError::NotFound) => Error::msg("exec failed: container does not exist"),
         e => e,
@@ -33,7 +34,11 @@ pub fn exec(global: &Global, args: Exec) -> Outcome {
         _ => {}
     }
     let pid = container.process().ok_or_else(|| wrong("cannot exec in a stopped container"))?;
-    let new = process_of(&args, state)?;
+    let mut new = process_of(&args, state)?;
+    let in_userns = state.namespaces & NsKind::User.row().flag != 0;
+    if let Some(text) = crate::launch::grant::limit(&mut new, in_userns) {
+        log.warning(&text);
+    }
     if state.shares_host_root {
         crate::launch::seal::seal()?;
     }

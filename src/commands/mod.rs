@@ -50,13 +50,13 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
             Err(Error::msg("--systemd-cgroup: not supported yet; use cgroupfs").into())
         }
         Verb::Run(args) => run::run(global, args, log),
-        Verb::Create(args) => create::create(global, args),
+        Verb::Create(args) => create::create(global, args, log),
         Verb::Start(args) => start::start(global, &args.id),
         Verb::State(args) => state::state(global, &args.id),
         Verb::Kill(args) => kill::kill(global, &args),
         Verb::Delete(args) => delete::delete(global, &args),
         Verb::List(args) => list::list(global, &args),
-        Verb::Exec(args) => exec::exec(global, args),
+        Verb::Exec(args) => exec::exec(global, args, log),
         Verb::Ps(args) => ps::ps(global, &args),
         Verb::Pause(args) => freeze::pause(global, &args.id),
         Verb::Resume(args) => freeze::resume(global, &args.id),

@@ -113,6 +113,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     if prepared.state.shares_host_root {
         crate::launch::seal::seal()?;
     }
+    prepared.warnings.iter().for_each(|text| log.warning(text));
     if !args.quiet {
         for (rule, text) in &prepared.outcome.changes {
             eprintln!("safebox: {rule}: {text}");

@@ -52,6 +52,8 @@ pub struct Prepared {
     pub layout: Layout,
     /// The verb's options, completed by the policy.
     pub options: Options,
+    /// What cannot be as the config has it, and does not have to.
+    pub warnings: Vec<String>,
     /// The container's state directory.
     pub state_dir: PathBuf,
     /// What goes into it.
@@ -110,6 +112,8 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         process.env.push(format!("HOME={}", bundle.home_of(process.user.uid)));
     }
     process.env.extend(options.env.iter().cloned());
+    let in_userns = process_is_in_userns(&config.namespaces);
+    let warnings = super::grant::limit(process, in_userns).into_iter().collect();
     let process = process.clone();
     let resctrl = config
         .intel_rdt
@@ -145,6 +149,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         outcome,
         layout,
         options,
+        warnings,
         state_dir,
         state,
         resctrl,
@@ -184,6 +189,10 @@ impl State {
             "annotations": self.annotations,
         })
     }
+}
+
+fn process_is_in_userns(namespaces: &[crate::config::Namespace]) -> bool {
+    namespaces.iter().any(|n| n.kind == crate::tables::namespaces::NsKind::User)
 }
 
 /// Whether a process inside could own files of the host's root, this program's among them.

@@ -18,6 +18,7 @@ pub mod apply_mounts;
 pub mod baton;
 pub mod control;
 pub mod front;
+pub mod grant;
 pub mod guardian;
 pub mod hints;
 pub mod inside;

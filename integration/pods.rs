@@ -1,0 +1,174 @@
+//! Containers that share: the members of a Kubernetes pod join the namespaces of its pause container, and a
+//! container runs in a container.
+
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Need, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("pods::members_share_network_ipc_and_names", OCI, members),
+        test("pods::a_shared_pid_namespace_shows_all_and_kills_one", OCI, shared_pids),
+        // runc 1.1 wants the mappings of the namespace that it joins, which are not its to say.
+        test("pods::a_user_namespace_is_joined_with_what_it_owns", OWN, shared_users),
+        test("pods::a_member_outlives_the_pause_container", OCI, outlives),
+        test("pods::a_namespace_that_is_none", OWN, no_namespace),
+        test("pods::a_container_runs_in_a_container", OWN, nested),
+    ]
+}
+
+fn started(sb: Sandbox) -> Sandbox {
+    sb.create().ok();
+    sb.verb("start").ok();
+    sb
+}
+
+/// The namespaces of a member: those named come from process `pid`, the others are its own.
+fn joining(pid: i32, shared: &[(&str, &str)]) -> Value {
+    let own = ["mount", "cgroup", "pid", "ipc", "uts", "network"];
+    let own = own.iter().filter(|k| !shared.iter().any(|(kind, _)| kind == *k)).map(|k| json!({ "type": k }));
+    let shared =
+        shared.iter().map(|(kind, file)| json!({ "type": kind, "path": format!("/proc/{pid}/ns/{file}") }));
+    own.chain(shared).collect()
+}
+
+fn link(pid: i32, file: &str) -> String {
+    std::fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("a namespace").display().to_string()
+}
+
+const SHARED: [(&str, &str); 3] = [("network", "net"), ("ipc", "ipc"), ("uts", "uts")];
+
+fn members() {
+    let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
+    let member = Sandbox::new()
+        .sh("exec sleep 1000")
+        .patch("/linux/namespaces", joining(pause.pid(), &SHARED))
+        .without("/hostname");
+    let member = started(member);
+    for (_, file) in SHARED {
+        assert_eq!(link(member.pid(), file), link(pause.pid(), file), "{file}");
+    }
+    for file in ["mnt", "pid"] {
+        assert_ne!(link(member.pid(), file), link(pause.pid(), file), "{file}");
+    }
+    member.exec(["hostname"]).ok().prints("the-pod");
+    // What one does to the shared network the other sees.
+    pause.exec(["ip", "link", "set", "lo", "down"]);
+    let lo = |sb: &Sandbox| sb.exec(["ip", "link", "show", "lo"]).ok().stdout.contains(",UP");
+    assert_eq!(lo(&pause), lo(&member));
+    member.delete().ok();
+    assert_eq!(pause.status(), "running");
+    pause.delete().ok();
+}
+
+fn shared_pids() {
+    let pause = started(Sandbox::new().sh("exec sleep 1111"));
+    let shared = [("pid", "pid"), SHARED[0], SHARED[1], SHARED[2]];
+    let namespaces = joining(pause.pid(), &shared);
+    let member = Sandbox::new().sh("sleep 2222 & exec sleep 3333").patch("/linux/namespaces", namespaces);
+    let member = started(member.without("/hostname"));
+    let seen = member.exec(["ps", "-o", "args"]).ok();
+    for word in ["sleep 1111", "sleep 2222", "sleep 3333"] {
+        crate::harness::poll(word, std::time::Duration::from_secs(5), || {
+            member.exec(["ps", "-o", "args"]).ok().stdout.contains(word)
+        });
+    }
+    assert!(seen.stdout.contains("sleep 1111"), "{seen}");
+    // Its first process is not pid 1 there: what it leaves must be killed by the cgroup.
+    member.kill("KILL").ok();
+    member.wait_for_status("stopped");
+    member.runtime().args(["kill", "--all", member.id(), "9"]).output().ok();
+    crate::harness::poll("its child is gone", std::time::Duration::from_secs(5), || {
+        !pause.exec(["ps", "-o", "args"]).ok().stdout.contains("sleep 2222")
+    });
+    assert_eq!(pause.status(), "running");
+    member.delete().ok();
+    pause.delete().ok();
+}
+
+fn shared_users() {
+    let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1 }, { "containerID": 1, "hostID": 200_001, "size": 5000 }]);
+    let pause = Sandbox::new()
+        .sh("exec sleep 1000")
+        .patch("/linux/namespaces/-", json!({ "type": "user" }))
+        .patch("/linux/uidMappings", maps.clone())
+        .patch("/linux/gidMappings", maps);
+    let pause = started(pause);
+    let shared = [("user", "user"), SHARED[0], SHARED[1], SHARED[2]];
+    let member = Sandbox::new()
+        .sh("exec sleep 1000")
+        .patch("/process/user", json!({ "uid": 7, "gid": 8 }))
+        .patch("/linux/namespaces", joining(pause.pid(), &shared));
+    let member = started(member.without("/hostname"));
+    assert_eq!(link(member.pid(), "user"), link(pause.pid(), "user"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", member.pid())).expect("status");
+    assert!(status.contains("\nUid:\t200007\t"), "{status}");
+    member.exec(["id", "-u"]).ok().prints("7");
+    member.delete().ok();
+    pause.delete().ok();
+}
+
+fn outlives() {
+    let pause = started(Sandbox::new().sh("exec sleep 1000"));
+    let member =
+        Sandbox::new().sh("exec sleep 1000").patch("/linux/namespaces", joining(pause.pid(), &SHARED));
+    let member = started(member.without("/hostname"));
+    pause.delete().ok();
+    assert_eq!(member.status(), "running");
+    member.exec(["true"]).ok();
+    member.delete().ok();
+}
+
+fn no_namespace() {
+    for path in ["/proc/1/ns/none", "/etc/passwd", "/proc/self/ns/uts"] {
+        let sb = Sandbox::new().patch(
+            "/linux/namespaces",
+            json!([{ "type": "mount" }, { "type": "pid" }, { "type": "network", "path": path }]),
+        );
+        let out = sb.without("/hostname").create();
+        assert_ne!(out.code, 0, "{path}: {out}");
+        out.says(if path == "/etc/passwd" || path.ends_with("uts") { "setns" } else { path });
+    }
+}
+
+/// safebox as root of a container that has what a runtime needs: no user namespace, all capabilities, cgroups.
+fn nested() {
+    let inner = Sandbox::new().sh("echo inner $$; hostname");
+    let all: Vec<_> = safebox::tables::capabilities::CAPABILITIES.iter().map(|c| json!(c.name)).collect();
+    let mut outer = Sandbox::new().args([
+        "/usr/safebox",
+        "--root",
+        "/run/nested",
+        "run",
+        "--quiet",
+        "--policy",
+        "privileged",
+        "--bundle",
+        "/bundle",
+        inner.id(),
+    ]);
+    let bind = |from: &Path, to: &str| json!({ "destination": to, "type": "bind", "source": from, "options": ["rbind", "rw"] });
+    let program = crate::harness::bundle::safebox();
+    let mounts = [
+        bind(&program, "/usr/safebox"),
+        bind(&inner.bundle(), "/bundle"),
+        bind(Path::new("/sys/fs/cgroup"), "/sys/fs/cgroup"),
+        json!({ "destination": "/run", "type": "tmpfs", "source": "tmpfs" }),
+    ];
+    for mount in mounts {
+        outer.set("/mounts/-", mount);
+    }
+    for set in ["bounding", "effective", "permitted"] {
+        outer.set(&format!("/process/capabilities/{set}"), Value::Array(all.clone()));
+    }
+    outer.set("/process/noNewPrivileges", json!(false));
+    outer.set("/linux/resources/devices", json!([{ "allow": true, "access": "rwm" }]));
+    let outer = outer.without("/linux/maskedPaths").without("/linux/readonlyPaths");
+    outer.run_oci().output().ok().prints("inner 1").prints("safebox");
+}

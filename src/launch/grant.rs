@@ -1,0 +1,32 @@
+//! Capabilities that this process itself does not have cannot be given away: they are left out and said,
+//! as config.md asks ("Runtimes SHOULD NOT fail ...").
+
+use crate::config::Process;
+use crate::sys::cred;
+use crate::tables::capabilities::CapSet;
+
+/// Leaves out of `process` what cannot be granted; the text of a warning if there was anything. A process
+/// in a new user namespace has all capabilities there (user_namespaces(7)): `in_userns`.
+pub fn limit(process: &mut Process, in_userns: bool) -> Option<String> {
+    // The one system call is only worth it where something is asked for.
+    let asked = process.capabilities.permitted.0 | process.capabilities.effective.0;
+    if in_userns || asked == 0 {
+        return None;
+    }
+    let (_, permitted, _) = cred::capget().ok()?;
+    let lacking = limit_to(process, CapSet(permitted));
+    (lacking != CapSet::EMPTY).then(|| {
+        format!("capabilities that safebox does not have here are left out: {lacking} (process.capabilities)")
+    })
+}
+
+/// What was left out.
+fn limit_to(process: &mut Process, permitted: CapSet) -> CapSet {
+    let c = &mut process.capabilities;
+    let mut lacking = 0;
+    for set in [&mut c.effective, &mut c.permitted, &mut c.inheritable, &mut c.ambient] {
+        lacking |= set.0 & !permitted.0;
+        set.0 &= permitted.0;
+    }
+    CapSet(lacking)
+}
