@@ -28,6 +28,11 @@ pub fn tests() -> Vec<Trial> {
         test("order::run_with_hooks", HERE, hooks),
         test("order::run_with_a_joiner", HERE, joiner),
         test("order::create_with_a_seccomp_agent", HERE, agent),
+        test(
+            "order::run_with_network_devices",
+            &[Need::Root, Need::Strace, Need::NetDevice],
+            network_devices,
+        ),
         test("order::create_and_start", HERE, create),
         test("order::create_with_a_terminal", HERE, terminal),
         test("order::explain_prints_the_calls_of_run", HERE, explained),
@@ -116,6 +121,13 @@ fn create() {
     let sb = Sandbox::new();
     let plan = plan(&sb, Policy::Privileged, waiting());
     traced_create(&sb, &plan, |call| call);
+}
+
+fn network_devices() {
+    let sb = Sandbox::new();
+    let device = crate::fields::netdev::Device::new(&sb, &["10.98.11.1/24", "fd00:98::b/64"]);
+    let sb = sb.patch("/linux/netDevices", json!({ &device.name: { "name": "eth0" } }));
+    run(&sb, Policy::Privileged);
 }
 
 fn agent() {

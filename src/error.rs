@@ -127,6 +127,8 @@ pub struct StepError {
     pub call: &'static str,
     /// What the kernel said.
     pub errno: Errno,
+    /// The field of the config that asked for the row, as an RFC 6901 pointer.
+    pub pointer: Option<String>,
     /// The likely layer and one remedy, where the hint table has one.
     pub hint: Option<&'static str>,
 }
@@ -136,6 +138,9 @@ impl fmt::Display for StepError {
         let text = crate::tables::errno::text(self.errno as i32);
         let name = crate::tables::errno::name(self.errno as i32);
         write!(f, "step {} ({}): {}: {}: {text} ({name})", self.row, self.actor, self.action, self.call)?;
+        if let Some(pointer) = &self.pointer {
+            write!(f, "\n  config.json: {pointer}")?;
+        }
         match self.hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),

@@ -3,8 +3,9 @@
 
 use libtest_mimic::Trial;
 
+pub mod netdev;
 mod seccomp;
 
 pub fn tests() -> Vec<Trial> {
-    [seccomp::tests].iter().flat_map(|tests| tests()).collect()
+    [seccomp::tests, netdev::tests].iter().flat_map(|tests| tests()).collect()
 }

@@ -30,6 +30,8 @@ pub enum Need {
     Userns,
     /// A C compiler that links statically.
     Cc,
+    /// Virtual network devices can be made.
+    NetDevice,
     /// Debug build: the allocator trap exists.
     Debug,
     /// A mark: about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
@@ -53,6 +55,9 @@ impl Need {
             Need::Selinux => unless(host(|h| h.selinux), "SELinux is not enabled in this kernel"),
             Need::Userns => unless(*USERNS, "user namespaces cannot be made here"),
             Need::Cc => unless(*CC, "cc -static does not work here"),
+            Need::NetDevice => {
+                unless(device_kind().is_some(), "`ip link add` makes neither a dummy nor an ifb device here")
+            }
             Need::Debug => unless(cfg!(debug_assertions), "needs a debug build"),
             Need::Oci | Need::Alone => None,
         }
@@ -88,6 +93,18 @@ fn host(fact: fn(&safebox::host::Host) -> bool) -> bool {
 
 static STRACE: LazyLock<bool> = LazyLock::new(|| succeeds("strace", &["-o", "/dev/null", "true"]));
 static USERNS: LazyLock<bool> = LazyLock::new(|| succeeds("unshare", &["--user", "true"]));
+
+/// A kind of virtual network device that this kernel makes.
+pub fn device_kind() -> Option<&'static str> {
+    static KIND: LazyLock<Option<&str>> = LazyLock::new(|| {
+        let name = format!("sbx{}", std::process::id());
+        let works = |kind: &&str| {
+            succeeds("ip", &["link", "add", &name, "type", kind]) && succeeds("ip", &["link", "del", &name])
+        };
+        ["dummy", "ifb"].into_iter().find(works)
+    });
+    *KIND
+}
 
 static CC: LazyLock<bool> = LazyLock::new(|| {
     let Ok(dir) = tempfile::tempdir() else { return false };

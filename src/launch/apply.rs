@@ -149,6 +149,15 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
         A::CgroupJoin { path } => write_file(cx, path, cx.pid.to_string().as_bytes()),
         A::IdMapWrite { file, value } => write_child(cx, file, value),
         A::OomScoreAdj { value } => write_child(cx, "oom_score_adj", value.to_string().as_bytes()),
+        A::OpenChildNs { kind, to } => {
+            let path = proc_path(cx.pid, &format!("ns/{}", kind.row().proc));
+            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::NetDevice { namespace, outside, inside } => {
+            super::netdev::move_in(cx, cx.fd(namespace), outside, inside)
+        }
         A::Prlimit { resource, soft, hard } => {
             at(cx, Call::Prlimit, process::prlimit(cx.pid, *resource, *soft, *hard))
         }

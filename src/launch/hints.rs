@@ -110,6 +110,16 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::Seccomp { .. }, Errno::EINVAL) => {
             "the kernel refuses the filter: a flag or action is newer than this kernel"
         }
+        (A::NetDevice { .. }, Errno::ENODEV) => "the host has no network device of this name: see `ip link`",
+        (A::NetDevice { .. }, Errno::EEXIST) => {
+            "a device of this name is inside already: give it another with `name`"
+        }
+        (A::NetDevice { .. }, Errno::EINVAL) if call == Call::NetlinkMove => {
+            "this device is bound to its namespace (lo, for example, is) and cannot be moved"
+        }
+        (A::NetDevice { .. }, Errno::EPERM) => {
+            "moving a device needs CAP_NET_ADMIN over the host's network namespace"
+        }
         (A::SendListener { .. }, Errno::ENOENT | Errno::ECONNREFUSED) => {
             "no seccomp agent listens there: start it first (/linux/seccomp/listenerPath)"
         }

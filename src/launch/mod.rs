@@ -23,6 +23,7 @@ pub mod guardian;
 pub mod hints;
 pub mod inside;
 pub mod leftovers;
+pub mod netdev;
 pub mod runtime;
 pub mod seal;
 pub mod supervise;
@@ -49,6 +50,8 @@ pub struct Cx {
     pub program: usize,
     /// The empty directory of the masks is attached somewhere, and can be copied.
     pub empty_used: bool,
+    /// Network devices of the host that are inside now.
+    pub moved: Vec<netdev::Moved>,
     /// The system call being made, for the report of a failure.
     pub call: Call,
     /// Whether the runtime wants to be asked before each of Init's rows (`--step`, `--until`, `--fail`).
@@ -68,6 +71,7 @@ impl Cx {
             signals: -1,
             program: 0,
             empty_used: false,
+            moved: Vec::new(),
             call: Call::None,
             ask: false,
             me: crate::plan::Actor::Runtime,
@@ -127,5 +131,5 @@ calls! {
     Access "faccessat2", CloseRange "close_range", Seccomp "seccomp", Exec "execve", Baton "recv",
     SymlinkTarget "the mount's destination is a symbolic link", DirExpected "the mount's destination is not a directory",
     FileExpected "the mount's destination is a directory, the source is not", RuntimeGone "the runtime is gone",
-    IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Injected "injected by --fail",
+    IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Netlink "netlink", NetlinkMove "netlink(RTM_NEWLINK, IFLA_NET_NS_FD)", Injected "injected by --fail",
 }

@@ -56,6 +56,9 @@ pub fn perform(
             };
             let undos: Vec<_> = plan.steps.iter().take(reached).filter_map(|s| s.undo.clone()).collect();
             let undos: Vec<_> = undos.into_iter().chain(half_done(plan, failure)).collect();
+            for problem in super::netdev::bring_back(cx) {
+                eprintln!("safebox: {problem}");
+            }
             let ended = super::undo::undo(&undos, Some((cx.pid, cx.pidfd)), true);
             if let Some(guardian) = guardian.take() {
                 guardian.dismiss();
@@ -125,6 +128,7 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
                 row: row + 1,
                 actor: step.actor,
                 action: step.action.to_string(),
+                pointer: step.action.pointer(),
                 call: call.name(),
                 errno,
                 hint: super::hints::hint(&step.action, errno, call),

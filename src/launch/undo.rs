@@ -42,6 +42,8 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
                     done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
                 }
             }
+            // Done by `launch::netdev::bring_back`, which holds the namespace, where it is to be done at all.
+            Undo::NetDevice { .. } => {}
             Undo::StateDir(path) => {
                 if let Err(e) = remove_state(Path::new(path)) {
                     done.problems.push(format!("state directory {path} cannot be removed: {e}"));

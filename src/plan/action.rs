@@ -146,6 +146,15 @@ pub enum Action {
     OomScoreAdj {
         value: i32,
     },
+    OpenChildNs {
+        kind: NsKind,
+        to: Slot,
+    },
+    NetDevice {
+        namespace: Slot,
+        outside: Rc<str>,
+        inside: Rc<str>,
+    },
     Prlimit {
         resource: u32,
         soft: u64,

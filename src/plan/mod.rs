@@ -7,6 +7,7 @@ pub mod action;
 pub mod build;
 pub mod check;
 pub mod lower;
+pub mod pointer;
 pub mod print;
 pub mod report;
 pub mod why;
@@ -61,6 +62,14 @@ pub enum Undo {
     Cgroup(String),
     /// Kill the container's init and wait for it.
     Kill,
+    /// Bring a network device back to the host, if the launch failed. Later that is not the runtime's to do:
+    /// the kernel does it when the namespace goes (config-linux.md, Network Devices).
+    NetDevice {
+        /// Its name on the host.
+        outside: String,
+        /// Its name in the container.
+        inside: String,
+    },
 }
 
 impl std::fmt::Display for Undo {
@@ -68,6 +77,9 @@ impl std::fmt::Display for Undo {
         match self {
             Undo::StateDir(path) => write!(f, "remove {path}"),
             Undo::Cgroup(path) => write!(f, "kill what is left in {path}, rmdir it"),
+            Undo::NetDevice { outside, inside } => {
+                write!(f, "netlink(RTM_NEWLINK, {inside:?}, IFLA_NET_NS_FD <own>, IFLA_IFNAME {outside:?})")
+            }
             Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
         }
     }

@@ -141,6 +141,13 @@ impl Action {
                 let name = crate::tables::rlimits::by_number(*resource).map_or("RLIMIT_?", |r| r.name);
                 write!(f, "prlimit(PID, {name}, {{soft={}, hard={}}})", limit(*soft), limit(*hard))
             }
+            A::OpenChildNs { kind, to } => write!(f, "open(/proc/PID/ns/{}) -> {to}", kind.row().proc),
+            A::NetDevice { namespace, outside, inside } => {
+                write!(
+                    f,
+                    "netlink(RTM_NEWLINK, {outside:?}, IFLA_NET_NS_FD {namespace}, IFLA_IFNAME {inside:?}) setns({namespace}) netlink(RTM_NEWADDR, RTM_NEWLINK, {inside:?}, IFF_UP) setns(back)"
+                )
+            }
             A::Idmap { tree, propagation: p } => {
                 write!(
                     f,

@@ -84,6 +84,12 @@ impl Action {
             A::Prlimit { .. } => {
                 "a limit per process, set from outside since raising one needs the host's right (getrlimit(2))"
             }
+            A::OpenChildNs { .. } => {
+                "the namespace is held open while things are put into it (namespaces(7))"
+            }
+            A::NetDevice { .. } => {
+                "the container gets a device of the host for itself, with its addresses, and up (config-linux.md, Network Devices)"
+            }
             A::Idmap { .. } => {
                 "the rootfs shows its owners as ids of this user namespace, without a chown on disk (mount_setattr(2))"
             }
@@ -304,6 +310,24 @@ impl Action {
             A::IdMapWrite { .. } | A::OomScoreAdj { .. } => vec!["openat", "write", "close"],
             A::Prlimit { .. } => vec!["prlimit64"],
             A::Idmap { .. } => vec!["openat", "mount_setattr", "close"],
+            A::OpenChildNs { .. } => vec!["openat"],
+            // Its own namespace and a socket to look for the device; then a socket on either side, and as many
+            // requests as it has addresses.
+            A::NetDevice { .. } => vec![
+                "openat",
+                "socket",
+                "sendto",
+                "recvfrom*",
+                "close",
+                "socket",
+                "setns",
+                "socket",
+                "setns",
+                "sendto|recvfrom*",
+                "close",
+                "close",
+                "close",
+            ],
             A::Hooks { .. } => vec!["*"],
             A::Created { .. } => vec!["renameat"],
             A::CleanSignals => vec!["rt_sigaction", "rt_sigprocmask"],

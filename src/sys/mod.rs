@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod cred;
 pub mod fs;
 pub mod mount;
+pub mod netlink;
 pub mod process;
 pub mod seccomp;
 pub mod socket;

@@ -279,6 +279,7 @@ impl Builder<'_> {
             }
             self.idmap_binds();
         }
+        self.net_devices()?;
         let process = self.process()?.clone();
         if let Some(value) = process.oom_score_adj {
             self.plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
@@ -286,6 +287,31 @@ impl Builder<'_> {
         for r in &process.rlimits {
             let limit = Action::Prlimit { resource: r.resource, soft: r.soft, hard: r.hard };
             self.plan.push(Runtime, part::OUTSIDE, limit);
+        }
+        Ok(())
+    }
+
+    /// The host's network devices that go to the container.
+    fn net_devices(&mut self) -> Result<()> {
+        let devices = &self.input.config.net_devices;
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let joined = self.joined_by_init.iter().find(|(kind, _)| *kind == NsKind::Net);
+        let namespace = match joined {
+            Some((_, slot)) => slot.clone(),
+            None => {
+                let to = self.plan.slot("network namespace");
+                let open = Action::OpenChildNs { kind: NsKind::Net, to: to.clone() };
+                self.plan.push(Runtime, part::OUTSIDE, open);
+                to
+            }
+        };
+        for (outside, inside) in devices {
+            let undo = Undo::NetDevice { outside: outside.clone(), inside: inside.clone() };
+            let (outside, inside) = (outside.as_str().into(), inside.as_str().into());
+            let row = Action::NetDevice { namespace: namespace.clone(), outside, inside };
+            self.plan.push_undo(Runtime, part::OUTSIDE, row, undo);
         }
         Ok(())
     }

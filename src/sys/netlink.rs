@@ -1,0 +1,240 @@
+//! rtnetlink(7): as much of it as moving a network device takes.
+//!
+//! Requests are built byte by byte in native byte order; the kernel answers each with an acknowledgement
+//! that carries an errno. Only the runtime uses this, never Init.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::{Errno, Result, check, fs, process, socket};
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLMSG_HEADER: usize = 16;
+const IFINFO_HEADER: usize = 16;
+const IFADDR_HEADER: usize = 8;
+
+/// A network device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: i32,
+    /// `IFF_UP`.
+    pub up: bool,
+}
+
+/// An address of a device, with what is needed to give it to the device again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    family: u8,
+    prefix: u8,
+    flags: u32,
+    /// `IFA_ADDRESS`, `IFA_LOCAL`, `IFA_BROADCAST`: (type, bytes).
+    parts: Vec<(u16, Vec<u8>)>,
+}
+
+/// A routing socket of one network namespace.
+#[derive(Debug)]
+pub struct Netlink {
+    fd: OwnedFd,
+    sequence: u32,
+}
+
+impl Netlink {
+    /// A socket of this process's network namespace.
+    pub fn open() -> Result<Self> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        // SAFETY: no memory is involved.
+        let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) }.into())?;
+        Ok(Netlink { fd: fs::own(fd as RawFd), sequence: 0 })
+    }
+
+    /// A socket of the namespace `there`; this process goes there and comes back to `own`.
+    pub fn open_in(there: RawFd, own: RawFd) -> Result<Self> {
+        let net = libc::CLONE_NEWNET as u64;
+        process::setns(there, net)?;
+        let opened = Self::open();
+        process::setns(own, net)?;
+        opened
+    }
+
+    /// The device called `name`; `ENODEV` where there is none.
+    pub fn link(&mut self, name: &str) -> Result<Link> {
+        let mut found = None;
+        let mut body = ifinfo(0, 0, 0);
+        attribute(&mut body, libc::IFLA_IFNAME, &zero_terminated(name));
+        self.ask(libc::RTM_GETLINK, libc::NLM_F_ACK, &body, |kind, body| {
+            if kind == libc::RTM_NEWLINK && body.len() >= IFINFO_HEADER {
+                let up = word(body, 8) & libc::IFF_UP as u32 != 0;
+                found = Some(Link { index: word(body, 4) as i32, up });
+            }
+        })?;
+        found.ok_or(Errno::ENODEV)
+    }
+
+    /// The addresses of device `index` that were given to it for good and count everywhere: what the kernel
+    /// made up itself (link-local ones, those from router advertisements) it will make again.
+    pub fn addresses(&mut self, index: i32) -> Result<Vec<Address>> {
+        let mut found = Vec::new();
+        let body = vec![0; IFADDR_HEADER];
+        self.ask(libc::RTM_GETADDR, libc::NLM_F_DUMP, &body, |kind, body| {
+            if kind == libc::RTM_NEWADDR && body.len() >= IFADDR_HEADER && word(body, 4) as i32 == index {
+                found.extend(address(body));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Sets a device up or down.
+    pub fn set_up(&mut self, index: i32, up: bool) -> Result<()> {
+        let bit = libc::IFF_UP as u32;
+        let body = ifinfo(index, if up { bit } else { 0 }, bit);
+        self.ask(libc::RTM_NEWLINK, libc::NLM_F_ACK, &body, |_, _| {})
+    }
+
+    /// Moves a device to the namespace `to` and names it, in one request, so that its old name can be in no
+    /// one's way there.
+    pub fn move_to(&mut self, index: i32, to: RawFd, name: &str) -> Result<()> {
+        let mut body = ifinfo(index, 0, 0);
+        attribute(&mut body, libc::IFLA_NET_NS_FD, &(to as u32).to_ne_bytes());
+        attribute(&mut body, libc::IFLA_IFNAME, &zero_terminated(name));
+        self.ask(libc::RTM_NEWLINK, libc::NLM_F_ACK, &body, |_, _| {})
+    }
+
+    /// Gives a device an address; one that it has already is fine.
+    pub fn add_address(&mut self, index: i32, address: &Address) -> Result<()> {
+        let mut body = vec![address.family, address.prefix, 0, 0];
+        body.extend_from_slice(&(index as u32).to_ne_bytes());
+        for (kind, bytes) in &address.parts {
+            attribute(&mut body, *kind, bytes);
+        }
+        attribute(&mut body, libc::IFA_FLAGS, &address.flags.to_ne_bytes());
+        let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        match self.ask(libc::RTM_NEWADDR, flags, &body, |_, _| {}) {
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Sends one request and hands every message of the answer to `each`, up to the one that ends it.
+    fn ask(&mut self, kind: u16, flags: i32, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> Result<()> {
+        self.sequence += 1;
+        let mut message = Vec::with_capacity(NLMSG_HEADER + body.len());
+        message.extend_from_slice(&((NLMSG_HEADER + body.len()) as u32).to_ne_bytes());
+        message.extend_from_slice(&kind.to_ne_bytes());
+        message.extend_from_slice(&((flags | libc::NLM_F_REQUEST) as u16).to_ne_bytes());
+        message.extend_from_slice(&self.sequence.to_ne_bytes());
+        message.extend_from_slice(&0u32.to_ne_bytes());
+        message.extend_from_slice(body);
+        socket::send(self.fd.as_raw_fd(), &message)?;
+        let mut buf = vec![0u8; 1 << 16];
+        loop {
+            let n = socket::recv(self.fd.as_raw_fd(), &mut buf)?;
+            let mut rest = buf.get(..n).unwrap_or_default();
+            while rest.len() >= NLMSG_HEADER {
+                let len = (word(rest, 0) as usize).max(NLMSG_HEADER);
+                let (kind, sequence) = (half(rest, 4), word(rest, 8));
+                let body = rest.get(NLMSG_HEADER..len).ok_or(Errno::EBADMSG)?;
+                rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+                match kind {
+                    // Left over from an earlier request that was given up.
+                    _ if sequence != self.sequence => {}
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => {
+                        return match word(body, 0) as i32 {
+                            0 => Ok(()),
+                            e => Err(Errno::from_raw(-e)),
+                        };
+                    }
+                    kind => each(kind, body),
+                }
+            }
+        }
+    }
+}
+
+/// `struct ifinfomsg`.
+fn ifinfo(index: i32, flags: u32, change: u32) -> Vec<u8> {
+    let mut body = vec![0; 4];
+    body.extend_from_slice(&index.to_ne_bytes());
+    body.extend_from_slice(&flags.to_ne_bytes());
+    body.extend_from_slice(&change.to_ne_bytes());
+    body
+}
+
+/// Appends a `struct rtattr` with its data, padded.
+fn attribute(body: &mut Vec<u8>, kind: u16, data: &[u8]) {
+    body.extend_from_slice(&((4 + data.len()) as u16).to_ne_bytes());
+    body.extend_from_slice(&kind.to_ne_bytes());
+    body.extend_from_slice(data);
+    body.resize(body.len().next_multiple_of(4), 0);
+}
+
+/// The address in the body of an `RTM_NEWADDR`, if it is one to keep.
+fn address(body: &[u8]) -> Option<Address> {
+    let (family, prefix, scope) = (*body.first()?, *body.get(1)?, *body.get(3)?);
+    let mut flags = u32::from(*body.get(2)?);
+    let mut parts = Vec::new();
+    let mut rest = body.get(IFADDR_HEADER..)?;
+    while rest.len() >= 4 {
+        let (len, kind) = (usize::from(half(rest, 0)), half(rest, 2));
+        let data = rest.get(4..len.max(4))?;
+        match kind {
+            libc::IFA_ADDRESS | libc::IFA_LOCAL | libc::IFA_BROADCAST => parts.push((kind, data.to_vec())),
+            libc::IFA_FLAGS if data.len() == 4 => flags = word(data, 0),
+            _ => {}
+        }
+        rest = rest.get(len.max(4).next_multiple_of(4)..).unwrap_or_default();
+    }
+    let permanent = flags & libc::IFA_F_PERMANENT != 0;
+    let keep = flags & (libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE | libc::IFA_F_MANAGETEMPADDR);
+    (permanent && scope == libc::RT_SCOPE_UNIVERSE).then_some(Address { family, prefix, flags: keep, parts })
+}
+
+fn zero_terminated(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.push(0);
+    bytes
+}
+
+/// Four bytes at `at`; 0 where the message is too short.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+/// Two bytes at `at`.
+fn half(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_device_is_found_and_a_stranger_is_not() {
+        let mut netlink = Netlink::open().unwrap();
+        let lo = netlink.link("lo").unwrap();
+        assert_eq!(lo.index, 1);
+        // 127.0.0.1 counts on this host only, so it is not one to keep.
+        assert_eq!(netlink.addresses(lo.index).unwrap(), []);
+        assert_eq!(netlink.link("no-such-device"), Err(Errno::ENODEV));
+        // The socket is in order after an error.
+        assert_eq!(netlink.link("lo"), Ok(lo));
+    }
+
+    #[test]
+    fn only_permanent_global_addresses_are_kept() {
+        let message = |scope: u8, flags: u32| {
+            let mut body = vec![2, 24, 0, scope, 7, 0, 0, 0];
+            attribute(&mut body, libc::IFA_LOCAL, &[10, 0, 0, 1]);
+            attribute(&mut body, libc::IFA_LABEL, b"eth0\0");
+            attribute(&mut body, libc::IFA_FLAGS, &flags.to_ne_bytes());
+            address(&body)
+        };
+        let kept = message(0, libc::IFA_F_PERMANENT | libc::IFA_F_NOPREFIXROUTE).unwrap();
+        assert_eq!((kept.family, kept.prefix, kept.flags), (2, 24, libc::IFA_F_NOPREFIXROUTE));
+        assert_eq!(kept.parts, [(libc::IFA_LOCAL, vec![10, 0, 0, 1])]);
+        assert_eq!(message(libc::RT_SCOPE_LINK, libc::IFA_F_PERMANENT), None);
+        assert_eq!(message(0, 0), None);
+    }
+}
