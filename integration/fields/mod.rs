@@ -4,8 +4,9 @@
 use libtest_mimic::Trial;
 
 pub mod netdev;
+mod process;
 mod seccomp;
 
 pub fn tests() -> Vec<Trial> {
-    [seccomp::tests, netdev::tests].iter().flat_map(|tests| tests()).collect()
+    [seccomp::tests, netdev::tests, process::tests].iter().flat_map(|tests| tests()).collect()
 }

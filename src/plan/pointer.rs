@@ -8,6 +8,8 @@ impl Action {
         use Action as A;
         Some(match self {
             A::NetDevice { outside, .. } => format!("/linux/netDevices/{outside}"),
+            A::MemoryPolicy(_) => "/linux/memoryPolicy".into(),
+            A::Affinity { .. } => "/process/execCPUAffinity".into(),
             A::Sysctl { .. } => "/linux/sysctl".into(),
             A::TimeOffsets { .. } => "/linux/timeOffsets".into(),
             A::SetHostname { .. } => "/hostname".into(),

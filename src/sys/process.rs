@@ -196,10 +196,14 @@ pub fn sched_setaffinity(cpus: &[u64]) -> Result<()> {
 
 /// set_mempolicy(2): one bit per node.
 pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
-    // The kernel reads one bit less than it is told.
-    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
-    // SAFETY: `nodes` is readable for the length passed.
-    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) }).map(drop)
+    let (mask, bits) = match nodes {
+        // An address with no bits at it is an error, no address is the empty set.
+        [] => (std::ptr::null(), 0),
+        // The kernel reads one bit less than it is told.
+        nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: the mask is null or readable for the bits passed, rounded up to whole words.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) }).map(drop)
 }
 
 /// personality(2).

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use super::{Builder, part};
-use crate::config::Mount;
+use crate::config::{ConfigError, Mount};
 use crate::error::Result;
 use crate::plan::action::{Action, SetAttr, Target, TargetKind};
 use crate::plan::lower::{cpath, cstring, in_root};
@@ -27,6 +27,10 @@ const LINKS: [(&str, &str); 5] = [
 impl Builder<'_> {
     /// Every entry of `mounts`.
     pub(super) fn mounts(&mut self) -> Result<()> {
+        if self.input.config.mount_label.is_some() && !self.input.host.selinux {
+            let message = "SELinux is not active on this host";
+            return Err(ConfigError::new("/linux/mountLabel", message).into());
+        }
         self.targets_for_the_owner()?;
         for i in 0..self.input.config.mounts.len() {
             let mount = &self.input.config.mounts[i];
@@ -108,6 +112,9 @@ impl Builder<'_> {
             _ => None,
         };
         let mut data = fs_data(mount)?;
+        if let Some(label) = self.input.config.mount_label.as_deref().filter(|_| !OWN_LABELS.contains(&fs)) {
+            data.push((c"context".into(), Some(cstring("/linux/mountLabel", label)?)));
+        }
         if fs == "tmpfs" && self.in_userns() {
             data.retain(|(k, _)| k.to_bytes() != b"huge");
         }
@@ -310,6 +317,9 @@ impl Builder<'_> {
         Ok(null)
     }
 }
+
+/// File systems that SELinux labels by itself, whatever the mount says.
+const OWN_LABELS: [&str; 5] = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
 
 /// What fsconfig takes: the source's name, then the options.
 fn fs_data(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
