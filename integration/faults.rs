@@ -115,7 +115,7 @@ fn not_there() {
     let sb = Sandbox::new();
     sb.run().args(["--fail", "9999"]).output().exits(125).says("--fail 9999: the plan has rows 1 to ");
     sb.run().args(["--until", "0"]).output().exits(125).says("--until 0: the plan has rows 1 to ");
-    sb.run().args(["--fail", "1:ENOTANERROR"]).output().exits(1).says("unknown errno");
+    sb.run().args(["--fail", "1:ENOTANERROR"]).output().exits(125).says("unknown errno");
 }
 
 /// System calls that fail for real, each at its first occurrences in any process of the launch.

@@ -9,6 +9,7 @@ use crate::harness::{Need, Sandbox, process::Running, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root, Need::Userns];
+const OWN_ROOT: &[Need] = &[Need::Root];
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -23,6 +24,8 @@ pub fn tests() -> Vec<Trial> {
         test("inside::environment_is_exact", OCI, environment),
         test("inside::restricted_refuses_the_usual_ways_out", OWN, refusals),
         test("inside::writes_end_at_the_tmpfs", OWN, writes),
+        test("inside::a_time_namespace_has_its_offsets", OWN_ROOT, time_offsets),
+        test("inside::id_maps_are_those_of_the_config", OCI, id_maps),
         test("inside::orphans_and_keyring_are_the_container_s", OWN, first_process),
     ]
 }
@@ -275,4 +278,56 @@ fn not_ours_to_give() {
     let out = sb.under(&wrapper).args(["exec", "--cap", "CAP_SYS_TIME", sb.id(), "true"]).output().ok();
     out.says("left out: CAP_SYS_TIME");
     sb.delete().ok();
+}
+
+/// time_namespaces(7): /proc/uptime is the boot-time clock of the reader's namespace.
+fn time_offsets() {
+    let uptime = |text: &str| -> f64 {
+        text.split('.')
+            .next()
+            .and_then(|s| s.trim().parse().ok())
+            .unwrap_or_else(|| panic!("uptime {text:?}"))
+    };
+    let days = 100.0 * 86_400.0;
+    let sb = Sandbox::new()
+        .args(["/bin/cat", "/proc/uptime", "/proc/self/timens_offsets"])
+        .patch("/linux/namespaces/-", json!({ "type": "time" }))
+        .patch(
+            "/linux/timeOffsets",
+            json!({ "boottime": { "secs": 8_640_000 }, "monotonic": { "secs": 7, "nanosecs": 5 } }),
+        );
+    let link = std::fs::read_link("/proc/self/ns/time").expect("a time namespace");
+    for call in [sb.run(), sb.run_oci()] {
+        let before = uptime(&std::fs::read_to_string("/proc/uptime").expect("uptime"));
+        let out = call.output().ok();
+        let inside = uptime(&out.stdout);
+        assert!((before + days..before + days + 60.0).contains(&inside), "{before} outside\n{out}");
+        let words: Vec<_> = out.stdout.split_whitespace().collect();
+        assert!(words.windows(3).any(|w| w == ["monotonic", "7", "5"]), "{out}");
+    }
+    assert_eq!(std::fs::read_link("/proc/self/ns/time").expect("a time namespace"), link);
+}
+
+fn id_maps() {
+    let maps = json!([
+        { "containerID": 0, "hostID": 400_000, "size": 1000 },
+        { "containerID": 1000, "hostID": 500_000, "size": 10 },
+    ]);
+    let sb = sleeper();
+    // What the mapped root may not enter it cannot run.
+    let sb = sb
+        .patch("/linux/namespaces/-", json!({ "type": "user" }))
+        .patch("/linux/uidMappings", maps.clone())
+        .patch("/linux/gidMappings", maps);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(sb.dir(), mode).expect("chmod");
+    let run = sb.run_until(sb.run_oci(), "up");
+    let pid = sb.pid();
+    for file in ["uid_map", "gid_map"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a map");
+        let fields: Vec<_> = text.split_whitespace().collect();
+        assert_eq!(fields, ["0", "400000", "1000", "1000", "500000", "10"], "{file}");
+    }
+    assert_eq!(status(pid)["Uid"], "400000 400000 400000 400000");
+    end(&sb, run);
 }

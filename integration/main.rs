@@ -21,6 +21,7 @@ mod faults;
 mod fields;
 mod handover;
 mod harness;
+mod hooks;
 mod inside;
 mod kills;
 mod lifecycle;
@@ -45,6 +46,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         lifecycle::tests,
         inside::tests,
         fields::tests,
+        hooks::tests,
         limits::tests,
         update::tests,
         events::tests,

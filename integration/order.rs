@@ -324,7 +324,10 @@ fn runtime_words(plan: &Plan, guarded: bool) -> Vec<Word> {
             if guarded { &["poll", "read?", "poll?", "read?", "poll?", "recvfrom"] } else { &["recvfrom"] };
         out.extend(words(wait, "the baton comes back, or end of file"));
         if actor == Actor::Joiner {
-            out.extend(words(&["close", "pidfd_open", "wait4"], "init is adopted, the joiner is done"));
+            out.extend(words(
+                &["close", "pidfd_open", "waitid", "wait4"],
+                "init is adopted, the joiner is done",
+            ));
         }
     }
     out

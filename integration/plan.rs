@@ -18,7 +18,7 @@ use safebox::plan::{Plan, report};
 use safebox::policy::{Asked, Policy};
 
 use crate::harness::bundle::{set, spec};
-use crate::harness::test;
+use crate::harness::{Sandbox, test};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         test("plan::golden_rootless_map", &[], rootless),
         test("plan::golden_create", &[], create),
         test("plan::golden_joined_namespaces", &[], joined),
+        test("plan::a_diff_shows_what_another_bundle_does_differently", &[], diff),
         test("plan::the_id_changes_names_only", &[], names_only),
     ]
 }
@@ -283,4 +284,23 @@ fn normal(text: &str, dir: &Path) -> String {
         out.push('\n');
     }
     out
+}
+
+/// `explain --diff`: rows that only one of two bundles has, and nothing else.
+fn diff() {
+    let (a, b) = (Sandbox::new(), Sandbox::new().patch("/hostname", json!("other-name")));
+    let explain = |other: &Sandbox| {
+        let call = a.runtime().arg("explain").arg(a.bundle()).arg("--diff").arg(other.bundle());
+        call.output().ok().stdout
+    };
+    assert_eq!(explain(&a), "the plans are the same\n");
+    let text = explain(&b);
+    let rows: Vec<_> = text.lines().filter(|l| l.starts_with(['-', '+'])).collect();
+    let hostname =
+        |sign: char| rows.iter().filter(|r| r.starts_with(sign) && r.contains("sethostname")).count();
+    assert_eq!((hostname('-'), hostname('+')), (1, 1), "{text}");
+    // The rest is what names the bundle: its rootfs and its state.
+    let other: Vec<_> =
+        rows.iter().filter(|r| !r.contains("sethostname") && !r.contains("state.json")).collect();
+    assert!(other.is_empty(), "{text}");
 }

@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         test("terminal::run_detached_sends_the_master", OCI, run_socket),
         test("terminal::exec_detached_sends_the_master", OCI, exec_socket),
         test("terminal::exec_tty_relays", OWN, exec_tty),
+        test("terminal::run_detached_from_a_terminal_works_without_one", OWN, detached_without),
         test("terminal::create_needs_a_socket_for_a_terminal", OCI, socket_needed),
     ]
 }
@@ -277,4 +278,19 @@ fn socket_needed() {
     let sb = shell("true");
     sb.create().exits(1).says("cannot allocate tty if");
     sb.leak_check();
+}
+
+/// From an interactive terminal: a container without one is left alone, one with a terminal has nobody to give it to.
+fn detached_without() {
+    let seat = Seat::new(24, 80);
+    for policy in ["restricted", "privileged"] {
+        let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+        seat.call(sb.run().args(["--detach", "--policy", policy])).output().ok();
+        assert_eq!(sb.status(), "running");
+        sb.delete().ok();
+        let sb = sb.patch("/process/terminal", json!(true));
+        let out = seat.call(sb.run().args(["--detach", "--policy", policy])).output();
+        out.exits(125).says("will detach without setting console socket");
+        sb.leak_check_within(Duration::from_secs(2));
+    }
 }

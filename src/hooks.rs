@@ -5,14 +5,17 @@
 //! container's state on stdin, and its timeout. Hooks of the container namespace are run by a child
 //! that joins the container's namespaces first.
 
-use std::io::Write;
+use std::io::{PipeReader, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::config::Hook;
-use crate::sys::{Errno, process};
+use crate::launch::supervise::DEADLY;
+use crate::sys::fs;
+use crate::sys::process::{self, Exit};
 
 /// The moments of config.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,26 +69,45 @@ pub struct HookRun {
     pub container: Option<std::rc::Rc<crate::state::State>>,
 }
 
+/// Why hooks did not run to their end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookError {
+    /// One failed, in words; those of [`HookRun::run`] have been printed.
+    Failed(String),
+    /// The launcher got this signal; the hook was killed.
+    Interrupted(i32),
+}
+
+impl From<String> for HookError {
+    fn from(text: String) -> Self {
+        HookError::Failed(text)
+    }
+}
+
 impl HookRun {
-    /// Runs the hooks in order; the first that fails ends it.
-    pub fn run(&self, kind: HookKind, pid: i32) -> Result<(), Errno> {
+    /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
+    /// start time for the hooks that join it. `signals` is a signalfd(2) on which the launcher is told to end,
+    /// or -1.
+    pub fn run(&self, kind: HookKind, of: (i32, u64), signals: RawFd) -> Result<(), HookError> {
         for (i, hook) in self.hooks.iter().enumerate() {
-            self.run_one(kind, hook, pid).map_err(|text| {
-                eprintln!("safebox: {kind} hook {i} ({}): {text}", hook.path.display());
-                Errno::ECANCELED
+            self.run_one(kind, hook, of, signals).inspect_err(|e| {
+                if let HookError::Failed(text) = e {
+                    eprintln!("safebox: {kind} hook {i} ({}): {text}", hook.path.display());
+                }
             })?;
         }
         Ok(())
     }
 
-    fn run_one(&self, kind: HookKind, hook: &Hook, pid: i32) -> Result<(), String> {
+    fn run_one(&self, kind: HookKind, hook: &Hook, of: (i32, u64), signals: RawFd) -> Result<(), HookError> {
+        let (pid, _) = of;
         let mut state = self.state.clone();
         state["pid"] = if kind == HookKind::Poststop { 0.into() } else { pid.into() };
         if let Some(container) = &self.container {
-            return crate::launch::inside::run_hook(container, hook, pid, &state.to_string());
+            return crate::launch::inside::run_hook(container, hook, of, &state.to_string(), signals);
         }
         let mut command = Command::new(&hook.path);
-        command.env_clear().stdin(Stdio::piped());
+        command.env_clear().stdin(told(&state.to_string())?);
         if let Some((name, rest)) = hook.args.split_first() {
             command.arg0(name).args(rest);
         }
@@ -102,16 +124,19 @@ impl HookRun {
         } else {
             command.current_dir(&self.bundle);
         }
-        let mut child = command.spawn().map_err(|e| e.to_string())?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A hook that does not read its state is in its rights.
-            match stdin.write_all(state.to_string().as_bytes()) {
-                Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => return Err(e.to_string()),
-                _ => {}
-            }
-        }
-        wait(&mut child, hook.timeout)
+        let child = command.spawn().map_err(|e| e.to_string())?;
+        wait(child.id() as i32, hook.timeout, signals)
     }
+}
+
+/// A pipe that holds `text` and then ends. All of it is in the pipe before the hook starts: one that does not
+/// read is in its rights, and must not hold up its own timeout.
+pub fn told(text: &str) -> Result<PipeReader, String> {
+    let (reader, mut writer) = std::io::pipe().map_err(|e| e.to_string())?;
+    process::make_room(writer.as_raw_fd(), text.len())
+        .map_err(|e| format!("a state of {} bytes does not fit into a pipe: {e}", text.len()))?;
+    writer.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
+    Ok(reader)
 }
 
 /// Init's root directory.
@@ -123,22 +148,51 @@ fn init_root(pid: i32) -> Result<std::os::fd::OwnedFd, String> {
         .map_err(|e| format!("{}: {e}", path.to_string_lossy()))
 }
 
-fn wait(child: &mut std::process::Child, timeout: Option<u64>) -> Result<(), String> {
-    let Some(seconds) = timeout else {
-        let status = child.wait().map_err(|e| e.to_string())?;
-        return if status.success() { Ok(()) } else { Err(status.to_string()) };
-    };
-    let end = Instant::now() + Duration::from_secs(seconds);
-    loop {
-        match child.try_wait().map_err(|e| e.to_string())? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(status.to_string()),
-            None if Instant::now() >= end => {
-                child.kill().map_err(|e| e.to_string())?;
-                child.wait().map_err(|e| e.to_string())?;
-                return Err(format!("still running after its timeout of {seconds} s; killed"));
-            }
-            None => std::thread::sleep(Duration::from_millis(5)),
+/// Waits for a hook's process, a child of this one; kills it when its time is over, or when a signal says that
+/// the launcher is to end.
+pub fn wait(child: i32, timeout: Option<u64>, signals: RawFd) -> Result<(), HookError> {
+    let pidfd = process::pidfd_open(child).map(fs::own).map_err(|e| format!("pidfd_open: {e}"))?;
+    let end = timeout.map(|s| Instant::now() + Duration::from_secs(s));
+    let why = loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let fds = [pidfd.as_raw_fd(), signals];
+        let ready = left.map_or_else(|| process::poll_in(fds), |left| process::poll_in_for(fds, left));
+        let [ended, signal] = ready.map_err(|e| format!("poll: {e}"))?;
+        if ended {
+            let exit = process::wait(child, 0).map_err(|e| format!("wait4: {e}"))?.map(|(_, exit)| exit);
+            return match exit {
+                Some(Exit::Code(0)) => Ok(()),
+                // Ctrl-C goes to the hook too, and is why it failed.
+                other => Err(deadly(signals).map_or_else(|| failed(other), HookError::Interrupted)),
+            };
         }
-    }
+        match if signal { deadly(signals) } else { None } {
+            Some(signal) => break HookError::Interrupted(signal),
+            None if left.is_some_and(|left| left.is_zero()) => {
+                let seconds = timeout.unwrap_or_default();
+                break format!("still running after its timeout of {seconds} s; killed").into();
+            }
+            None => {}
+        }
+    };
+    // It may have ended by itself in between; it is waited for in any case.
+    process::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL).unwrap_or_default();
+    process::wait(child, 0).map_err(|e| format!("wait4: {e}"))?;
+    Err(why)
+}
+
+/// The next signal that is to end the launcher. Others have no one to go to before the program runs.
+fn deadly(signals: RawFd) -> Option<i32> {
+    std::iter::from_fn(|| process::next_signal(signals)).find(|s| DEADLY.contains(s))
+}
+
+fn failed(exit: Option<Exit>) -> HookError {
+    HookError::Failed(match exit {
+        Some(Exit::Code(code)) => format!("exit status {code}"),
+        Some(Exit::Signal(signal)) => {
+            let name = crate::tables::signals::name(signal).unwrap_or_else(|| signal.to_string());
+            format!("killed by {name}")
+        }
+        None => "it is gone".into(),
+    })
 }

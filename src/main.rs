@@ -10,9 +10,9 @@ use safebox::log::Log;
 fn main() -> ExitCode {
     safebox::sys::process::open_missing_stdio();
     let args = normalise(std::env::args_os());
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(e) => return commands::usage(&e),
+        Err(e) => return commands::usage(&e, &args),
     };
     let log = Log::new(&cli.global);
     match commands::dispatch(cli, &log) {

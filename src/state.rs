@@ -36,7 +36,8 @@ pub struct State {
     pub owner: String,
     /// What takes the container back, in the order of the plan's rows.
     pub undo: Vec<Undo>,
-    /// The container's cgroups: (controllers, path); no controllers for a v2 group.
+    /// The container's cgroups: (controllers, path); no controllers for a v2 group. On disk are those that it
+    /// was to have; [`Container::load`] keeps those that it has made and that are still the same directories.
     pub cgroups: Vec<(Vec<String>, PathBuf)>,
     /// Whether the host is pure cgroup v2.
     pub cgroup_v2: bool,
@@ -117,6 +118,8 @@ pub mod files {
     pub const START_NEW: &str = "start.new";
     /// The FIFO on which Init reports a row that failed after `start`.
     pub const REPORT: &str = "report.fifo";
+    /// The container's cgroups that were made so far: `DEVICE INODE` of each directory, one per line.
+    pub const CGROUPS: &str = "cgroups";
 }
 
 /// Stands between the id and the pid in the name of a directory that is being made; no id holds it.
@@ -145,6 +148,8 @@ pub struct Container {
     pub state: Option<State>,
     /// The id.
     pub id: String,
+    /// The cgroups that it was to have and has not: never made, gone, or made anew by somebody else.
+    pub lost_cgroups: Vec<PathBuf>,
 }
 
 /// Checks an id: `[A-Za-z0-9_+.-]`, not `.` or `..`, at most 1024 bytes.
@@ -166,13 +171,26 @@ impl Container {
             Err(_) if dir.is_dir() => None,
             Err(_) => return Err(StateError::NotFound.into()),
         };
-        let state = raw
+        let mut state = raw
             .map(|raw| {
-                serde_json::from_slice(&raw)
+                serde_json::from_slice::<State>(&raw)
                     .map_err(|e| Error::msg(format!("{}: {e}", dir.join(files::STATE).display())))
             })
             .transpose()?;
-        Ok(Container { dir, state, id: id.into() })
+        let mut lost_cgroups = Vec::new();
+        if let Some(state) = &mut state {
+            let made = made_groups(&dir);
+            let own = |path: &Path| directory_id(path).is_some_and(|id| made.contains(&id));
+            let all = std::mem::take(&mut state.cgroups);
+            lost_cgroups = all.iter().map(|(_, path)| path).filter(|path| !own(path)).cloned().collect();
+            state.cgroups = all.into_iter().filter(|(_, path)| !lost_cgroups.contains(path)).collect();
+        }
+        Ok(Container { dir, state, id: id.into(), lost_cgroups })
+    }
+
+    /// Whether the directory at `path` is the one that this container's create made and wrote down.
+    pub fn made(&self, path: &Path) -> bool {
+        directory_id(path).is_some_and(|id| made_groups(&self.dir).contains(&id))
     }
 
     /// What is on disk, or an error where `create` was killed before it could be written.
@@ -201,8 +219,12 @@ impl Container {
 
     /// The container process while it lives: the pid is ours only if the start time still matches.
     pub fn process(&self) -> Option<i32> {
-        let (pid, start) = self.recorded()?;
-        alive(pid, start).then_some(pid)
+        self.process_id().map(|(pid, _)| pid)
+    }
+
+    /// The same with its start time, for whoever opens it later.
+    pub fn process_id(&self) -> Option<(i32, u64)> {
+        self.recorded().filter(|(pid, start)| alive(*pid, *start))
     }
 
     /// The status, read from the system, never from what was once written.
@@ -247,6 +269,21 @@ impl Container {
             _ => Err(StateError::NotFound.into()),
         }
     }
+}
+
+/// The directories that a create has made and written down.
+fn made_groups(dir: &Path) -> Vec<(u64, u64)> {
+    let text = std::fs::read_to_string(dir.join(files::CGROUPS)).unwrap_or_default();
+    let pair = |line: &str| {
+        let (dev, ino) = line.split_once(' ')?;
+        Some((dev.parse().ok()?, ino.parse().ok()?))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+fn directory_id(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.symlink_metadata().ok().map(|m| (m.dev(), m.ino()))
 }
 
 fn open_dir(dir: &Path) -> std::result::Result<OwnedFd, Errno> {

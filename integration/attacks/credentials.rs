@@ -10,6 +10,12 @@ use crate::harness::{Need, Sandbox, test};
 pub fn tests() -> Vec<Trial> {
     vec![
         test("attacks::inheritable_capabilities_are_empty", &[Need::Root], inheritable),
+        test(
+            "attacks::a_file_with_inheritable_capabilities_gains_nothing",
+            &[Need::Root, Need::Cc],
+            file_caps,
+        ),
+        test("attacks::a_session_keyring_cannot_be_made_for_it_by_another", &[Need::Root, Need::Cc], keyring),
         test("attacks::users_are_numbers_and_exact", &[Need::Root], users),
         test("attacks::supplementary_groups_are_those_of_the_config", &[Need::Root], groups),
         test("attacks::sysctls_cannot_reach_the_host", &[Need::Root], sysctls),
@@ -48,6 +54,68 @@ fn inheritable() {
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert!(text.contains(&format!("{set}:\t0000000000000000")), "{text}");
     }
+}
+
+/// CVE-2022-29162 with the file that makes it dangerous: `+i` needs only the process's inheritable set.
+fn file_caps() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/noNewPrivileges", json!(false));
+    super::build_probe(&sb);
+    // busybox under the name of an applet.
+    let program = sb.rootfs().join("usr/cat");
+    std::fs::copy(sb.rootfs().join("bin/busybox"), &program).expect("copy");
+    let set =
+        std::process::Command::new(sb.rootfs().join("bin/probe")).arg("file_caps").arg(&program).output();
+    assert_eq!(set.expect("the probe").stdout, b"setxattr 0\n");
+    let caps = json!(["CAP_NET_RAW", "CAP_CHOWN"]);
+    let mut sb = sb;
+    for name in ["bounding", "effective", "permitted"] {
+        sb.set(&format!("/process/capabilities/{name}"), caps.clone());
+    }
+    sb.create().ok();
+    sb.verb("start").ok();
+    for extra in [&[][..], &["--cap", "CAP_NET_RAW"]] {
+        let call =
+            sb.runtime().args(["exec", "--user", "1000:1000"]).args(extra.iter().copied()).arg(sb.id());
+        let out = call.args(["/usr/cat", "/proc/self/status"]).output().ok();
+        for name in ["CapInh", "CapPrm", "CapEff"] {
+            assert!(out.stdout.contains(&format!("{name}:\t0000000000000000")), "{extra:?}\n{out}");
+        }
+    }
+    sb.delete().ok();
+    // The control: the file does give them to a process that has them inheritable.
+    sb.set("/process/capabilities/inheritable", caps);
+    sb.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let sb = sb.args(["/usr/cat", "/proc/self/status"]);
+    sb.run_oci().output().ok().prints("CapPrm:\t0000000000002001");
+    // The hardened launch takes even those away.
+    sb.run().output().ok().prints("CapPrm:\t0000000000000000");
+}
+
+/// Another container of the same user has made, and opened for everybody, the keyring that runc would join.
+fn keyring() {
+    let sb = Sandbox::new().args(["/bin/probe", "planted"]);
+    super::build_probe(&sb);
+    let name = format!("_ses.{}", sb.id());
+    let mut other = std::process::Command::new(sb.rootfs().join("bin/probe"))
+        .args(["plant", &name])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the probe");
+    let mut said = [0; 8];
+    std::io::Read::read_exact(other.stdout.as_mut().expect("a pipe"), &mut said).expect("read");
+    assert_eq!(&said, b"plant 0\n");
+    let nobody_s = format!("planted {}\nsession _ses\n", nix::libc::ENOKEY);
+    let run = sb.run_oci().output();
+    let sb = sb.args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let exec = sb.exec(["/bin/probe", "planted"]);
+    other.kill().expect("kill the probe");
+    other.wait().expect("wait for the probe");
+    for out in [run, exec] {
+        assert_eq!(out.stdout, nobody_s, "{out}");
+    }
+    sb.delete().ok();
 }
 
 /// crun CVE-2026-30892, containerd CVE-2024-40635.

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -120,9 +121,49 @@ static void spy(int seconds) {
     printf("saw %ld\ndone\n", seen);
 }
 
+/* A session keyring of this name that everybody may search and join, with a key in it; waits for a signal. */
+static void plant(const char *name) {
+    long ring = syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, name);
+    long key = syscall(SYS_add_key, "user", "planted", "x", 1, ring);
+    syscall(SYS_keyctl, 5 /* KEYCTL_SETPERM */, key, 0x3f3f3f3f);
+    said("plant", syscall(SYS_keyctl, 5, ring, 0x3f3f3f3f));
+    pause();
+}
+
+/* Whether the planted key is in the session keyring, and whether that keyring has a name to be joined by. */
+static void planted(void) {
+    char text[200] = "";
+    said("planted", syscall(SYS_keyctl, 10 /* KEYCTL_SEARCH */, -3, "user", "planted", 0));
+    syscall(SYS_keyctl, 6 /* KEYCTL_DESCRIBE */, -3, text, sizeof text);
+    printf("session %s\n", strrchr(text, ';') ? strrchr(text, ';') + 1 : text);
+}
+
+/* One process that waits, and one that has always just forked: it is gone before it can be counted. */
+static void hop(void) {
+    if (fork() == 0)
+        for (;;) {
+            pid_t pid = fork();
+            if (pid > 0) _exit(0);
+            if (pid < 0) sleep(1);
+        }
+    signal(SIGTERM, SIG_IGN);
+    printf("up\n");
+    for (;;) pause();
+}
+
+/* Gives a file CAP_NET_RAW and CAP_CHOWN as inheritable file capabilities (capabilities(7), vfs_cap_data). */
+static void file_caps(const char *path) {
+    unsigned data[5] = {0x02000001, 0, 1u << 13 | 1u << 0, 0, 0};
+    said("setxattr", setxattr(path, "security.capability", data, sizeof data, 0));
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 1 && !strcmp(argv[1], "surface")) surface();
+    else if (argc > 2 && !strcmp(argv[1], "plant")) plant(argv[2]);
+    else if (argc > 1 && !strcmp(argv[1], "planted")) planted();
+    else if (argc > 1 && !strcmp(argv[1], "hop")) hop();
+    else if (argc > 2 && !strcmp(argv[1], "file_caps")) file_caps(argv[2]);
 #ifdef __x86_64__
     /* x32 and 32-bit: tables of their own, which no rule of the native one covers. */
     else if (argc > 1 && !strcmp(argv[1], "x32")) said("x32", syscall(0x40000000 | SYS_getpid));

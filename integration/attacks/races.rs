@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         test("attacks::a_missing_target_is_made_inside_however_links_are_swapped", &[Need::Root], missing),
         test("attacks::a_bind_source_is_resolved_once", &[Need::Root], source),
         test("attacks::a_node_swapped_for_a_link_leaves_the_host_s_modes", &[Need::Root], node),
+        test("attacks::a_directory_that_another_makes_keeps_its_owner", &[Need::Root], cwd_owner),
         test("attacks::a_working_directory_is_made_inside_however_links_are_swapped", &[Need::Root], cwd),
     ]
 }
@@ -178,4 +179,43 @@ fn cwd() {
             }
         }
     });
+}
+
+/// Another container of the volume makes the working directory just before the runtime does: it is not given away.
+fn cwd_owner() {
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    let sb = Sandbox::new().args(["/bin/true"]);
+    let vol = sb.dir().join("vol");
+    std::fs::create_dir_all(&vol).expect("a directory");
+    let mut sb = sb.patch(
+        "/mounts/-",
+        json!({"destination": "/vol", "type": "bind", "source": vol, "options": ["rbind"]}),
+    );
+    sb.set("/process/cwd", json!("/vol/work"));
+    sb.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let work = vol.join("work");
+    let (stop, lost, made) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                if std::fs::create_dir(&work).is_ok() {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(std::time::Duration::from_micros(30));
+                    let owner = work.symlink_metadata().map_or(0, |m| m.uid());
+                    lost.fetch_add(u32::from(owner != 0), Ordering::Relaxed);
+                }
+                std::fs::remove_dir(&work).unwrap_or_default();
+            }
+        });
+        for _ in 0..2 * STARTS {
+            no_secret(&sb.run_oci().output());
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    // Alone, it makes the directory for the user.
+    sb.run_oci().output().ok();
+    assert_eq!(work.symlink_metadata().expect("stat").uid(), 1000);
+    assert!(made.load(Ordering::Relaxed) > 100, "the other one never ran");
+    assert_eq!(lost.load(Ordering::Relaxed), 0, "directories of another were given to the container's user");
 }

@@ -16,6 +16,9 @@ pub fn tests() -> Vec<Trial> {
         test("attacks::a_container_that_executes_the_runtime_gains_nothing", &[Need::Root], self_exe),
         test("attacks::an_id_in_use_is_refused_and_its_container_lives_on", &[Need::Root], same_id),
         test("attacks::a_cgroup_in_use_is_refused_and_its_processes_live_on", &[Need::Root], same_cgroup),
+        test("attacks::a_cgroup_that_was_only_announced_is_not_undone", &[Need::Root], announced_cgroup),
+        test("attacks::a_cgroup_that_was_made_anew_is_another_s", &[Need::Root], remade_cgroup),
+        test("attacks::kill_all_reaches_what_has_just_forked", &[Need::Root, Need::Cc], hopper),
         test("attacks::ids_and_cgroup_paths_cannot_leave_their_place", &[Need::Root], paths),
         test("attacks::a_pid_file_follows_no_link", &[Need::Root], pid_file),
         test(
@@ -40,7 +43,7 @@ pub fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
 
 /// CVE-2019-5736, with the one capability that lets a container look into an exec of its own uid.
 fn overwritten() {
-    let mut sb = Sandbox::new().args(["/bin/probe", "spy", "15"]).patch("/root/readonly", json!(false));
+    let mut sb = Sandbox::new().args(["/bin/probe", "spy", "60"]).patch("/root/readonly", json!(false));
     for set in ["bounding", "effective", "permitted"] {
         sb.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]));
     }
@@ -55,7 +58,10 @@ fn overwritten() {
     for i in 0..40 {
         let shell = if i % 2 == 0 { "/bin/true" } else { "/bin/shell" };
         sb.under(&words).args(["exec", sb.id(), shell]).output();
-        assert_eq!(hash_tree(copy.parent().expect("a parent")), before, "the binary was changed");
+        // To read the whole file takes longer than an exec; the spy must not run out of time meanwhile.
+        if i % 10 == 9 {
+            assert_eq!(hash_tree(copy.parent().expect("a parent")), before, "the binary was changed");
+        }
     }
     std::fs::write(sb.rootfs().join("tmp/stop"), "").expect("a file");
     let seen = || std::fs::read_to_string(sb.dir().join("stdout.0")).unwrap_or_default();
@@ -71,6 +77,9 @@ fn overwritten() {
         .filter(|l| !l.ends_with("/dev/null"))
         .collect();
     assert!(dirs.is_empty(), "a joining process holds files of the host: {dirs:?}");
+    // Sockets cannot be opened through /proc; a pidfd of the host's view has no business there either.
+    let others: Vec<_> = seen.lines().filter(|l| l.starts_with("fd ") && l.contains("anon_inode:")).collect();
+    assert!(others.is_empty(), "a joining process holds what it does not need: {others:?}");
     sb.delete().ok();
 }
 
@@ -134,6 +143,89 @@ fn same_cgroup() {
     first.exec(["/bin/true"]).ok();
     second.leak_check();
     first.delete().ok();
+}
+
+/// A runtime dies after it wrote down what is to be undone and before it made the cgroups: their path is
+/// another container's by the time somebody cleans up.
+fn announced_cgroup() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let group = format!("/{}", sb.other_id("group"));
+    let sb = sb.patch("/linux/cgroupsPath", json!(group));
+    let dead = sb.other_id("dead");
+    let out =
+        sb.runtime().args(["explain", "--json", "--policy", "privileged"]).arg(sb.bundle()).output().ok();
+    let plan: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
+    let steps = plan["steps"].as_array().expect("steps");
+    let is_group = |s: &serde_json::Value| s["undo"].as_str().is_some_and(|u| u.contains("rmdir it"));
+    let first = steps.iter().position(is_group).expect("a row that makes a cgroup");
+    let held = sb
+        .runtime()
+        .args(["run", "--quiet", "--policy", "privileged", "--until", &first.to_string(), "--bundle"])
+        .arg(sb.bundle())
+        .arg(&dead)
+        .spawn_with_stdin();
+    poll("the row", std::time::Duration::from_secs(10), || held.so_far().1.contains("press Enter"));
+    held.signal(nix::sys::signal::Signal::SIGKILL);
+    held.wait().exits(137);
+    sb.create().ok();
+    sb.verb("start").ok();
+    for args in [&["kill", "--all", &dead, "KILL"][..], &["delete", "--force", &dead]] {
+        sb.runtime().args(args.iter().copied()).output();
+        assert_eq!(sb.status(), "running", "{args:?} reached another container");
+    }
+    sb.exec(["/bin/true"]).ok();
+    assert!(!sb.root().join(&dead).exists(), "the dead one was removed");
+    sb.delete().ok();
+    sb.leak_check();
+}
+
+/// The same path again, but not the same directory: whoever made the new one owns it.
+fn remade_cgroup() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let group = format!("/{}", sb.other_id("group"));
+    let sb = sb.patch("/linux/cgroupsPath", json!(group));
+    let old = sb.other_id("old");
+    sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(&old).output().ok();
+    sb.runtime().args(["kill", &old, "KILL"]).output().ok();
+    let groups = || sb.trace().cgroups();
+    poll("somebody else removes its cgroups", std::time::Duration::from_secs(5), || {
+        for group in groups().iter().rev() {
+            std::fs::remove_dir(group).unwrap_or_default();
+        }
+        groups().is_empty()
+    });
+    sb.create().ok();
+    sb.verb("start").ok();
+    for args in [&["kill", "--all", &old, "KILL"][..], &["delete", "--force", &old]] {
+        sb.runtime().args(args.iter().copied()).output().ok();
+        assert_eq!(sb.status(), "running", "{args:?} reached another container");
+    }
+    sb.delete().ok();
+    sb.leak_check();
+}
+
+/// Without a pid namespace nobody but the cgroup knows all processes; one that always has just forked escapes
+/// whoever counts and then signals.
+fn hopper() {
+    let sb = Sandbox::new().args(["/bin/probe", "hop"]);
+    build_probe(&sb);
+    let namespaces = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]);
+    let sb = sb.patch("/linux/namespaces", namespaces);
+    for _ in 0..5 {
+        let run = sb.run_until(sb.run_oci(), "up");
+        let pids = || -> Vec<i32> {
+            let out = sb.runtime().args(["ps", "--format", "json", sb.id()]).output().ok();
+            serde_json::from_str(&out.stdout).expect("pids")
+        };
+        // The first process ignores it.
+        sb.runtime().args(["kill", "--all", sb.id(), "TERM"]).output().ok();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let left: Vec<_> = (0..5).flat_map(|_| pids()).filter(|p| *p != sb.pid()).collect();
+        assert!(left.is_empty(), "still forking: {left:?}");
+        sb.runtime().args(["kill", "--all", sb.id(), "KILL"]).output().ok();
+        run.wait().exits(137);
+        sb.leak_check();
+    }
 }
 
 fn paths() {

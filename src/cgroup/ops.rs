@@ -1,10 +1,11 @@
 //! What is done with a container's groups after it was made: events, killing, freezing, removing.
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::config::Resources;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, fs, process};
 
 /// How often the kernel refused the container memory or processes, from the group's event files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,20 +50,52 @@ fn children(group: &Path) -> Vec<std::path::PathBuf> {
         .unwrap_or_default()
 }
 
-/// Kills every process of a group: at once with `cgroup.kill` (Linux 5.14), else one by one until none is left.
+/// Kills every process of a group and of those below it; what cannot be killed is seen by who removes the group.
 pub fn kill_all(group: &Path) {
-    if std::fs::write(group.join("cgroup.kill"), "1").is_ok() {
-        return;
+    signal_all(group, libc::SIGKILL).unwrap_or_default();
+}
+
+/// Sends a signal to every process of a group and of those below it: SIGKILL at once with `cgroup.kill`
+/// (cgroup v2, Linux 5.14). Otherwise the group is frozen first where the tree has a freezer, since what forks
+/// faster than it is counted cannot be caught; the signals act when it is thawed.
+pub fn signal_all(group: &Path, signal: i32) -> Result<(), Errno> {
+    let kill = signal == libc::SIGKILL;
+    if kill && std::fs::write(group.join("cgroup.kill"), "1").is_ok() {
+        return Ok(());
     }
-    // A fork bomb forks faster than it is counted; frozen it cannot. SIGKILL acts when it is thawed.
-    let frozen = std::fs::write(group.join("freezer.state"), "FROZEN").is_ok();
-    for pid in pids(group) {
-        // A process that is gone meanwhile is what was wanted.
-        process::kill(pid, libc::SIGKILL).unwrap_or_default();
+    let paused = frozen(group);
+    let froze = !paused && freeze(group, true).is_ok();
+    if froze {
+        let end = Instant::now() + Duration::from_secs(1);
+        while !still(group) && Instant::now() < end {
+            process::sleep_micros(200);
+        }
     }
-    if frozen {
-        std::fs::write(group.join("freezer.state"), "THAWED").unwrap_or_default();
+    let sent = signal_members(group, signal);
+    // A paused container stays paused, but a frozen process does not die (v1).
+    if froze || (paused && kill) {
+        freeze(group, false)?;
     }
+    sent
+}
+
+/// Signals the members through descriptors: a number may be another process's by the time it is used, a
+/// descriptor whose number is still a member's after it was opened may not.
+fn signal_members(group: &Path, signal: i32) -> Result<(), Errno> {
+    // Fewer at a time than a process may have open.
+    for some in pids(group).chunks(256) {
+        let opened: Vec<_> =
+            some.iter().filter_map(|pid| Some((pid, fs::own(process::pidfd_open(*pid).ok()?)))).collect();
+        let members = pids(group);
+        for (_, pidfd) in opened.iter().filter(|(pid, _)| members.contains(pid)) {
+            match process::pidfd_kill(pidfd.as_raw_fd(), signal) {
+                // One that is gone meanwhile needs no signal.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a group is frozen (`cgroup.freeze`; v1 `freezer.state`).

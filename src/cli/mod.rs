@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod words;
 
-pub use words::{normalise, parse_duration, parse_fail, parse_size, parse_user};
+pub use words::{normalise, parse_duration, parse_fail, parse_size, parse_user, verb};
 
 use crate::policy::{Policy, SeccompAsk};
 

@@ -118,6 +118,25 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     out
 }
 
+/// The verb of a command line, which need not make sense: the first word that is no global option or its value.
+pub fn verb(args: &[OsString]) -> Option<&str> {
+    use clap::CommandFactory;
+    let command = super::Cli::command();
+    let takes_value = |name: &str| {
+        let found = command.get_arguments().find(|a| a.get_long() == Some(name));
+        found.is_some_and(|a| a.get_action().takes_values())
+    };
+    let mut words = args.iter().skip(1).filter_map(|a| a.to_str());
+    while let Some(word) = words.next() {
+        match word.strip_prefix("--") {
+            Some(name) if takes_value(name) => drop(words.next()),
+            None if !word.starts_with('-') => return Some(word),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// A word that only Go's flag package reads as it is meant.
 fn go_syntax(text: &str) -> Option<()> {
     let single = text.len() > 2 && text.starts_with('-') && !text.starts_with("--");
@@ -154,6 +173,15 @@ mod tests {
         for bad in ["", "m", "-5", "1x", "0x10", "99999999999g"] {
             assert!(parse_size(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_verb_is_found_among_options() {
+        let of =
+            |args: &[&str]| verb(&args.iter().map(OsString::from).collect::<Vec<_>>()).map(str::to_string);
+        assert_eq!(of(&["safebox", "--root", "run", "--debug", "create", "--x"]).as_deref(), Some("create"));
+        assert_eq!(of(&["safebox", "--root=/r", "run", "--nope"]).as_deref(), Some("run"));
+        assert_eq!(of(&["safebox", "--nope"]), None);
     }
 
     #[test]

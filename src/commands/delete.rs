@@ -1,5 +1,6 @@
 //! `safebox delete`: the undos of a container, replayed in reverse.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::Outcome;
@@ -7,7 +8,7 @@ use crate::cli::{Delete, Global};
 use crate::error::{Error, StateError};
 use crate::launch::undo::{Undone, undo};
 use crate::plan::Undo;
-use crate::state::{Container, Status};
+use crate::state::{Container, State, Status};
 use crate::sys::process;
 
 /// Removes a container. With `--force` it is killed first, and an unknown id is no error.
@@ -49,7 +50,7 @@ pub fn destroy(container: &Container) -> Undone {
     let child = child.filter(|(pid, _)| container.process() == Some(*pid));
     // Where the runtime died before the state was written, the directory is all there is.
     let undos = match &container.state {
-        Some(state) => state.undo.clone(),
+        Some(state) => own_undos(container, state),
         None => vec![Undo::StateDir(container.dir.to_string_lossy().into_owned())],
     };
     if container.frozen() {
@@ -65,7 +66,22 @@ pub fn destroy(container: &Container) -> Undone {
     }
     let undone = undo(&undos, None, false);
     if let Some(state) = &container.state {
-        super::start::poststop(state);
+        super::start::poststop(state, -1);
     }
     undone
+}
+
+/// The undos that are this container's. A runtime that died may have announced a cgroup that it never made:
+/// the path may be another container's, whose processes must live. What it made last and could not write down
+/// is empty, and goes if it is.
+fn own_undos(container: &Container, state: &State) -> Vec<Undo> {
+    let own = |undo: &Undo| match undo {
+        Undo::Cgroup(path) => container.made(Path::new(path)),
+        _ => true,
+    };
+    for group in &container.lost_cgroups {
+        // Not there, or somebody's: both are as it should be.
+        std::fs::remove_dir(group).unwrap_or_default();
+    }
+    state.undo.iter().filter(|undo| own(undo)).cloned().collect()
 }

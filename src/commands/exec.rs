@@ -33,7 +33,11 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         }
         _ => {}
     }
-    let pid = container.process().ok_or_else(|| wrong("cannot exec in a stopped container"))?;
+    let of = container.process_id().ok_or_else(|| wrong("cannot exec in a stopped container"))?;
+    if let Some(path) = container.lost_cgroups.first() {
+        // Without its limits nothing more runs.
+        return Err(Error::msg(format!("{}: the container's cgroup is gone", path.display())).into());
+    }
     let mut new = process_of(&args, state)?;
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     if let Some(text) = crate::launch::grant::limit(&mut new, in_userns) {
@@ -52,7 +56,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let host = Host::probe()?;
     let (v1, v2) = super::subgroup::choose(state, &args.cgroup)?;
-    let (_, input) = exec_input(state, pid, &new, &host, &filters, &options);
+    let (_, input) = exec_input(state, of, &new, &host, &filters, &options);
     let (plan, given) = build_exec(ExecInput { cgroups_v1: &v1, cgroup_v2: v2.as_deref(), ..input })?;
     let mut cx = Cx::new(plan.slots);
     if let Some(path) = &args.pidfd_socket {

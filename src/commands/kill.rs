@@ -37,11 +37,5 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
 fn kill_all(container: &Container, signal: i32) -> Result<(), Error> {
     let Some(state) = &container.state else { return Ok(()) };
     let Some((_, group)) = super::ps::group(state) else { return Ok(()) };
-    for pid in crate::cgroup::ops::pids(group) {
-        match process::kill(pid, signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(e) => return Err(Error::os("kill", pid, e)),
-        }
-    }
-    Ok(())
+    crate::cgroup::ops::signal_all(group, signal).map_err(|e| Error::os("kill", group.display(), e))
 }

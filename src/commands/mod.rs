@@ -17,6 +17,7 @@ mod state;
 mod subgroup;
 mod update;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -76,11 +77,16 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Prints clap's message: help and version are successes, anything else is the caller's mistake.
-pub fn usage(error: &clap::Error) -> ExitCode {
+/// Prints clap's message: help and version are successes, anything else is the caller's mistake. Under `run`
+/// that is 125 as in `docker run`: the program could have exited with 1 itself.
+pub fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
     // Nothing can be done where even this cannot be printed.
     error.print().unwrap_or_default();
-    if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    match (error.use_stderr(), crate::cli::verb(args)) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, Some("run")) => ExitCode::from(125),
+        (true, _) => ExitCode::from(1),
+    }
 }
 
 /// Where states are kept.

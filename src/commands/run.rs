@@ -79,7 +79,7 @@ pub fn asked(h: &Hardening) -> Result<Asked, Error> {
         cpus: h.cpus,
         pids: h.pids_limit,
         stdin_is_tty: tty::is_tty(0),
-        console_socket: false,
+        terminal_as_written: false,
     })
 }
 
@@ -97,7 +97,10 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         id: &id,
         root: &root,
         policy: args.hardening.policy,
-        asked: Asked { console_socket: args.creating.console_socket.is_some(), ..asked(&args.hardening)? },
+        asked: Asked {
+            terminal_as_written: args.detach || args.creating.console_socket.is_some(),
+            ..asked(&args.hardening)?
+        },
         options: super::create::options(
             &args.creating,
             &Options {
@@ -164,7 +167,7 @@ fn console(cx: &mut Cx, given: &Given, prepared: &Prepared, args: &Run) -> Resul
 /// `run --detach`: the container goes to whoever reaps this process's children.
 fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control, given: &Given) -> Outcome {
     perform(plan, &mut cx, control, &mut None)?;
-    super::start::poststart(prepared.state.hooks.poststart.clone(), &prepared.state, cx.pid);
+    super::start::poststart(&prepared.state, cx.pid, -1);
     crate::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -191,12 +194,12 @@ fn foreground(
     };
     supervisor.notify = proxy(&cx, given);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
-    super::start::poststart(prepared.state.hooks.poststart.clone(), &prepared.state, cx.pid);
+    super::start::poststart(&prepared.state, cx.pid, supervisor.signals());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     report(prepared, exit);
     if !args.keep {
         let undone = undo::undo(&without_kill(plan), None, false);
-        super::start::poststop(&prepared.state);
+        super::start::poststop(&prepared.state, supervisor.signals());
         for problem in undone.problems {
             eprintln!("safebox: {problem}");
         }

@@ -1,6 +1,7 @@
 //! `safebox start`: the byte that a created container waits for.
 
 use std::io::Read;
+use std::os::fd::RawFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -8,11 +9,11 @@ use super::Outcome;
 use crate::cli::Global;
 use crate::config::Hook;
 use crate::error::{Error, StateError};
-use crate::hooks::{HookKind, HookRun};
+use crate::hooks::{HookError, HookKind, HookRun};
 use crate::launch::Call;
 use crate::launch::baton::Baton;
 use crate::state::{Container, State, Status, files};
-use crate::sys::{Errno, fs};
+use crate::sys::{Errno, fs, process};
 
 /// Starts a created container.
 pub fn start(global: &Global, id: &str) -> Outcome {
@@ -27,17 +28,16 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         Status::Creating => return Err(wrong("cannot start a container that is being created")),
         Status::Running | Status::Paused => return Err(wrong("cannot start an already running container")),
     }
-    let pid = container.process().ok_or_else(|| Error::msg("the container process is gone"))?;
+    let of = container.process_id().ok_or_else(|| Error::msg("the container process is gone"))?;
     if state.shares_host_root && !state.hooks.start_container.is_empty() {
         // The hook's program is the rootfs's, and runs as a child of this one.
         crate::launch::seal::seal()?;
     }
-    if let Err(e) = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created")
-        .run(HookKind::StartContainer, pid)
-    {
+    let start_hooks = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created");
+    if start_hooks.run(HookKind::StartContainer, of, -1).is_err() {
         // config.md: a failing startContainer hook ends the container.
         super::delete::destroy(&container);
-        return Err(Error::msg(format!("startContainer hook failed: {e}; the container was removed")).into());
+        return Err(Error::msg("a startContainer hook failed; the container was removed").into());
     }
     let made = container.dir.join(crate::notify::DIR).exists();
     let proxy = crate::notify::host()
@@ -46,8 +46,8 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         .transpose()?;
     release(&container)?;
     drop(lock);
-    poststart(state.hooks.poststart.clone(), state, pid);
-    crate::notify::wait_for(proxy, pid)?;
+    poststart(state, of.0, -1);
+    crate::notify::wait_for(proxy, of.0)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,19 +114,28 @@ fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<HookR
 }
 
 /// poststart hooks: a failure is reported, the container goes on (runtime.md, Lifecycle).
-pub fn poststart(list: Vec<Hook>, state: &State, pid: i32) {
-    if !list.is_empty()
-        && hooks(HookKind::Poststart, &list, state, "running").run(HookKind::Poststart, pid).is_err()
-    {
-        eprintln!("safebox: a poststart hook failed");
+pub fn poststart(state: &State, pid: i32, signals: RawFd) {
+    let list = &state.hooks.poststart;
+    if list.is_empty() {
+        return;
+    }
+    // They join nothing, so the start time is not asked for; and failures have been reported by name.
+    match hooks(HookKind::Poststart, list, state, "running").run(HookKind::Poststart, (pid, 0), signals) {
+        Ok(()) => {}
+        Err(HookError::Failed(_)) => eprintln!("safebox: a poststart hook failed"),
+        // The container runs: the signal is for its program, and waits until somebody passes it on.
+        Err(HookError::Interrupted(signal)) => process::raise(signal).unwrap_or_default(),
     }
 }
 
 /// poststop hooks: every one runs, whatever the others did (runtime.md, Lifecycle).
-pub fn poststop(state: &State) {
+pub fn poststop(state: &State, signals: RawFd) {
     for hook in &state.hooks.poststop {
         let one = std::slice::from_ref(hook);
-        // The hook's failure has been reported by name.
-        hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, 0).unwrap_or_default();
+        // The hook's failure has been reported by name; a signal ends this one only.
+        let ended = hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, (0, 0), signals);
+        if let Err(HookError::Interrupted(signal)) = ended {
+            eprintln!("safebox: poststop hook {}: killed on signal {signal}", hook.path.display());
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 
 use super::{Call, Cx, Done};
+use crate::hooks::HookError;
 use crate::plan::action::Action;
 use crate::sys::{Errno, cred, fs, mount, process, socket, tty};
 
@@ -36,7 +37,11 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             Err(Errno::EEXIST) => Ok(()),
             other => other,
         },
-        A::CgroupDir { path } => at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)),
+        A::CgroupDir { path, record } => {
+            at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755))?;
+            record_group(cx, path, record)
+                .inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default())
+        }
         A::CgroupEnable { path, value } | A::CgroupWrite { path, value } => write_file(cx, path, value),
         A::CgroupOpen { path, to } => {
             let fd =
@@ -54,10 +59,12 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
-        A::OpenPidfd { pid, to } => {
+        A::OpenPidfd { pid, start, to } => {
             let fd = at(cx, Call::PidfdOpen, process::pidfd_open(*pid))?;
             cx.set(to, fd);
-            Ok(())
+            // The number may have become another process's before it was opened; from here on it cannot.
+            let same = crate::state::alive(*pid, *start);
+            if same { Ok(()) } else { at(cx, Call::SameProcess, Err(Errno::ESRCH)) }
         }
         A::TimeOffsets { value } => {
             at(cx, Call::Unshare, process::unshare(0x80))?;
@@ -90,6 +97,18 @@ fn state_dir(cx: &mut Cx, path: &CStr, lock: &crate::plan::Slot) -> Done {
         at(cx, Call::Rename, fs::rename_new(&temp, path))
     });
     taken.inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, &temp, libc::AT_REMOVEDIR).unwrap_or_default())
+}
+
+/// Writes down which directory was made: the same path may be another container's, now or later, and then
+/// its processes are no business of `delete`.
+fn record_group(cx: &mut Cx, path: &CStr, record: &CStr) -> Done {
+    let st = at(cx, Call::Stat, fs::fstatat(libc::AT_FDCWD, path))?;
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
+    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, record, flags, 0o600))?;
+    let line = format!("{} {}\n", st.st_dev, st.st_ino);
+    let written = at(cx, Call::Write, fs::write_all(fd, line.as_bytes()));
+    fs::close(fd);
+    written
 }
 
 /// Marks the call and passes the result on.
@@ -132,7 +151,13 @@ fn replace_file(cx: &mut Cx, temp: &CStr, path: &CStr, bytes: &[u8]) -> Done {
 fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
     use Action as A;
     match action {
-        A::JoinNs { ns, flags, .. } => at(cx, Call::Setns, process::setns(cx.fd(ns), *flags)),
+        A::JoinNs { ns, flags, .. } => {
+            at(cx, Call::Setns, process::setns(cx.fd(ns), *flags))?;
+            // Whoever may look into this process from inside finds no door to the host's side of it.
+            fs::close(cx.fd(ns));
+            cx.set(ns, -1);
+            Ok(())
+        }
         A::RecordPid { dir, name, temp } => {
             let start = at(cx, Call::Read, crate::state::start_time(cx.pid))?;
             let text = format!("{} {start}\n", cx.pid);
@@ -183,7 +208,18 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             cx.set(listener, -1);
             sent
         }
-        A::Hooks { kind, state } => at(cx, Call::Hook, state.run(*kind, cx.pid)),
+        A::Hooks { kind, state } => {
+            // A child of this process that was not waited for keeps its number.
+            let of = (cx.pid, at(cx, Call::Read, crate::state::start_time(cx.pid))?);
+            cx.call = Call::Hook;
+            state.run(*kind, of, cx.signals).map_err(|e| match e {
+                HookError::Failed(_) => Errno::ECANCELED,
+                HookError::Interrupted(signal) => {
+                    cx.interrupted = Some(signal);
+                    Errno::EINTR
+                }
+            })
+        }
         A::Created { from, to } => {
             at(cx, Call::Rename, fs::renameat(libc::AT_FDCWD, from, libc::AT_FDCWD, to))
         }
@@ -235,7 +271,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             at(cx, Call::Mempolicy, process::set_mempolicy(policy.mode, &policy.nodes))
         }
         A::Personality { value } => at(cx, Call::Personality, process::personality(*value)),
-        A::Keyring { name } => match at(cx, Call::Keyctl, process::join_session_keyring(name.as_deref())) {
+        A::Keyring => match at(cx, Call::Keyctl, process::new_session_keyring()) {
             // A kernel without keyrings has none to inherit.
             Err(Errno::ENOSYS) => Ok(()),
             other => other,
@@ -359,7 +395,8 @@ fn find_program(cx: &mut Cx, candidates: &[std::ffi::CString]) -> Done {
                 continue;
             }
             Ok(_) => {}
-            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            // A directory of $PATH that is not there, or not one, has nothing to say.
+            Err(Errno::ENOENT | Errno::ENOTDIR) if candidates.len() > 1 => continue,
             Err(e) => {
                 found = e;
                 continue;
@@ -383,4 +420,21 @@ fn change_dir(cx: &mut Cx, path: &CStr) -> Done {
     let len = at(cx, Call::Getcwd, fs::getcwd(&mut buf))?;
     cx.call = Call::Outside;
     if len > 0 && buf[0] == b'/' { Ok(()) } else { Err(Errno::ENOENT) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_has_become_another_process_s_is_noticed() {
+        let (me, to) = (process::pid(), crate::plan::Slot { index: 0, name: "container".into() });
+        let now = crate::state::start_time(me).unwrap();
+        let mut cx = Cx::new(1);
+        let open = |start| Action::OpenPidfd { pid: me, start, to: to.clone() };
+        assert_eq!(apply(&open(now), &mut cx), Ok(()));
+        fs::close(cx.fd(&to));
+        assert_eq!((apply(&open(now + 1), &mut cx), cx.call), (Err(Errno::ESRCH), Call::SameProcess));
+        fs::close(cx.fd(&to));
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use super::apply::at;
-use super::target::{open_existing, open_or_make};
+use super::target::{make_for, open_existing, open_or_make};
 use super::{Call, Cx, Done};
 use crate::plan::action::{Action, SetAttr, Target, TargetKind};
 use crate::sys::mount::{self, AT_EMPTY_PATH, AT_RECURSIVE, MountAttr};
@@ -18,8 +18,20 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             let attr = MountAttr { propagation: flags & !libc::MS_REC, ..MountAttr::default() };
             at(cx, Call::MountSetattr, mount::mount_setattr(libc::AT_FDCWD, c"/", AT_RECURSIVE, &attr))
         }
-        A::AttachRoot { root } => {
+        A::OpenPlace { path, rootfs, to } => {
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0))?;
+            cx.set(to, fd);
+            let place = at(cx, Call::Stat, fs::fstatat(fd, c""))?;
+            let rootfs = at(cx, Call::Stat, fs::fstatat(cx.fd(rootfs), c""))?;
+            let same = (place.st_dev, place.st_ino) == (rootfs.st_dev, rootfs.st_ino);
+            if same { Ok(()) } else { at(cx, Call::SameDirectory, Err(Errno::ESTALE)) }
+        }
+        A::AttachRoot { root, at: None } => {
             at(cx, Call::MoveMount, mount::move_mount(cx.fd(root), libc::AT_FDCWD, c"/"))
+        }
+        A::AttachRoot { root, at: Some(place) } => {
+            at(cx, Call::MoveMount, mount::move_mount(cx.fd(root), cx.fd(place), c""))
         }
         A::OpenDir { root, path, to } => {
             let fd = open_or_make(cx, cx.fd(root), path, TargetKind::Dir, false)?;
@@ -57,7 +69,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             let fd = new_fs(
                 cx,
                 c"tmpfs",
-                &[(c"size", Some(c"4k")), (c"mode", Some(c"0555"))],
+                [(c"size", Some(c"4k")), (c"mode", Some(c"0555"))].into_iter(),
                 libc::MOUNT_ATTR_RDONLY
                     | libc::MOUNT_ATTR_NOSUID
                     | libc::MOUNT_ATTR_NODEV
@@ -120,10 +132,7 @@ fn apply_files(action: &Action, cx: &mut Cx) -> Done {
             if at(cx, Call::OpenIn, open_existing(fd, or_dot(path))).map(fs::close).is_ok() {
                 return Ok(());
             }
-            let made = open_or_make(cx, fd, or_dot(path), TargetKind::Dir, false)?;
-            at(cx, Call::Chown, fs::fchownat(made, c"", *uid, *gid))?;
-            fs::close(made);
-            Ok(())
+            make_for(cx, fd, or_dot(path), (*uid, *gid)).map(fs::close)
         }
         // `Spawn` and `SpawnSibling` are the executor's own; a row that nobody knows must not pass silently.
         _ => Err(Errno::ENOSYS),
@@ -181,10 +190,15 @@ fn set_attrs(cx: &mut Cx, fd: RawFd, changes: &[SetAttr]) -> Done {
 }
 
 /// A detached mount of a new file system.
-fn new_fs(cx: &mut Cx, fs_type: &CStr, data: &[(&CStr, Option<&CStr>)], attrs: u64) -> Result<RawFd, Errno> {
+fn new_fs<'a>(
+    cx: &mut Cx,
+    fs_type: &CStr,
+    data: impl Iterator<Item = (&'a CStr, Option<&'a CStr>)>,
+    attrs: u64,
+) -> Result<RawFd, Errno> {
     let context = at(cx, Call::Fsopen, mount::fsopen(fs_type))?;
     for (key, value) in data {
-        at(cx, Call::Fsconfig, mount::fsconfig_set(context, key, *value))?;
+        at(cx, Call::Fsconfig, mount::fsconfig_set(context, key, value))?;
     }
     at(cx, Call::FsconfigCreate, mount::fsconfig_create(context))?;
     let fd = at(cx, Call::Fsmount, mount::fsmount(context, attrs))?;
@@ -196,13 +210,8 @@ fn mount_fs(action: &Action, cx: &mut Cx) -> Done {
     let Action::MountFs { fs: fs_type, data, attrs, after, target, keep } = action else {
         return Err(Errno::ENOSYS);
     };
-    let context = at(cx, Call::Fsopen, mount::fsopen(fs_type))?;
-    for (key, value) in data {
-        at(cx, Call::Fsconfig, mount::fsconfig_set(context, key, value.as_deref()))?;
-    }
-    at(cx, Call::FsconfigCreate, mount::fsconfig_create(context))?;
-    let fd = at(cx, Call::Fsmount, mount::fsmount(context, *attrs))?;
-    fs::close(context);
+    let options = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
+    let fd = new_fs(cx, fs_type, options, *attrs)?;
     set_attrs(cx, fd, after)?;
     if let Some(target) = target {
         // What procfs and sysfs say is believed later on, so no link may redirect them.

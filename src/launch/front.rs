@@ -252,7 +252,7 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
 /// What the plan of `exec` takes from a container's state; the v1 groups go beside it.
 pub fn exec_input<'a>(
     state: &'a State,
-    pid: i32,
+    process_id: (i32, u64),
     process: &'a crate::config::Process,
     host: &'a Host,
     filters: &'a [Filter],
@@ -261,7 +261,7 @@ pub fn exec_input<'a>(
     let v1 = state.cgroups.iter().filter(|_| !state.cgroup_v2).map(|(_, p)| p.clone()).collect();
     let input = build::ExecInput {
         state,
-        pid,
+        process_id,
         namespaces: state.namespaces,
         process,
         program: None,

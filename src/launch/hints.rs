@@ -89,6 +89,9 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::MountFs { .. }, Errno::EINVAL) if call == Call::Fsconfig => {
             "the file system does not know this option"
         }
+        (A::OpenPlace { .. }, Errno::EACCES) => {
+            "the container's root may not pass the directories above the rootfs, where createContainer hooks look for its mounts: chmod them, or put the bundle elsewhere"
+        }
         (A::Prlimit { .. }, Errno::EPERM) => {
             "raising a hard limit needs CAP_SYS_RESOURCE, which safebox does not have here"
         }
@@ -154,6 +157,13 @@ pub fn exec_error(step: &Step, plan: &Plan, cx: &Cx, errno: Errno, call: Call) -
             not_found(format!("exec: \"{name}\": stat {name}: no such file or directory"))
         }
         (Action::FindProgram { .. }, Errno::ENOENT) => {
+            not_found(format!("exec: \"{name}\": executable file not found in $PATH"))
+        }
+        // The path, not the program, is what is wrong: in runc's words, or the last look at $PATH.
+        (Action::FindProgram { .. }, Errno::ENOTDIR) if name.contains('/') => {
+            cannot(format!("exec: \"{name}\": stat {name}: not a directory"))
+        }
+        (Action::FindProgram { .. }, Errno::ENOTDIR) => {
             not_found(format!("exec: \"{name}\": executable file not found in $PATH"))
         }
         (Action::FindProgram { .. }, Errno::EACCES) if call == Call::IsDirectory => {

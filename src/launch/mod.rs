@@ -46,6 +46,8 @@ pub struct Cx {
     pub baton: RawFd,
     /// A signalfd(2) of a foreground `run`: Ctrl-C ends the launch before the program starts; -1 for none.
     pub signals: RawFd,
+    /// A signal from there that came while a hook ran.
+    pub interrupted: Option<i32>,
     /// Which candidate of `FindProgram` was chosen.
     pub program: usize,
     /// The empty directory of the masks is attached somewhere, and can be copied.
@@ -69,6 +71,7 @@ impl Cx {
             pidfd: -1,
             baton: -1,
             signals: -1,
+            interrupted: None,
             program: 0,
             empty_used: false,
             moved: Vec::new(),
@@ -119,7 +122,7 @@ macro_rules! calls {
 calls! {
     None "row", Mkdir "mkdirat", Lock "flock", Open "openat", OpenIn "openat2", Write "write", Read "read", Rename "renameat",
     Mkfifo "mknodat", Bpf "bpf", Bind "bind", Statx "statx", Chrooted "/ is not the root of the mount namespace", OpenTree "open_tree", Stat "newfstatat", NotThatDevice "not the device asked for",
-    PidfdOpen "pidfd_open", Unshare "unshare", Socketpair "socketpair", Clone "clone3", Threads "more than one thread",
+    PidfdOpen "pidfd_open", SameProcess "the process is gone, its number is another's", Unshare "unshare", Socketpair "socketpair", Clone "clone3", Threads "more than one thread",
     Setns "setns", Prlimit "prlimit64", MountSetattr "mount_setattr", Hook "hook", Setsid "setsid",
     Setgroups "setgroups", Setgid "setresgid", Setuid "setresuid", Prctl "prctl", Hostname "sethostname",
     Domainname "setdomainname", Loopback "ioctl(SIOCSIFFLAGS)", MoveMount "move_mount", Fsopen "fsopen",
@@ -132,4 +135,5 @@ calls! {
     SymlinkTarget "the mount's destination is a symbolic link", DirExpected "the mount's destination is not a directory",
     FileExpected "the mount's destination is a directory, the source is not", RuntimeGone "the runtime is gone",
     IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Netlink "netlink", NetlinkMove "netlink(RTM_NEWLINK, IFLA_NET_NS_FD)", Injected "injected by --fail",
+    SameDirectory "the path leads to another directory than the one that was opened",
 }

@@ -152,7 +152,10 @@ fn drive(
                 Verdict::Stop => return Err(Failure::Stopped(i)),
                 Verdict::Fail(errno) => return Err(Failure::Row(i, errno, Call::Injected)),
             }
-            perform_row(plan, step, i, cx).map_err(|e| Failure::Row(i, e, cx.call))?;
+            perform_row(plan, step, i, cx).map_err(|e| match cx.interrupted {
+                Some(signal) => Failure::Interrupted(i, signal),
+                None => Failure::Row(i, e, cx.call),
+            })?;
             i += 1;
             continue;
         }
@@ -207,6 +210,10 @@ fn wait_for_turn(
                     Call::from_number(b.pid),
                 ));
             }
+            // What the child says is what it was meant to say: it may have been tampered with from inside.
+            Ok(Some(b)) if !expected(plan, from, b) => {
+                return Err(Failure::Row(from, Errno::EPROTO, Call::Baton));
+            }
             Ok(Some(b)) => {
                 let row = b.next as usize;
                 // What the number is depends on the row that comes next.
@@ -229,6 +236,19 @@ fn wait_for_turn(
             Err(e) => return Err(Failure::Row(from, e, Call::Baton)),
         }
     }
+}
+
+/// Whether this baton can come back after row `from` was handed over: rows go forward, a Joiner has made a
+/// process, and Init has a number to tell only where the next row takes one.
+fn expected(plan: &Plan, from: usize, baton: Baton) -> bool {
+    let next = baton.next as usize;
+    let Some(step) = plan.steps.get(next) else { return false };
+    let number = match step.action {
+        Action::SendListener { .. } => baton.pid >= 0,
+        _ if plan.steps[from].actor == Actor::Joiner => baton.pid > 0,
+        _ => baton.pid == 0,
+    };
+    next > from && number
 }
 
 /// Waits until the baton's socket has something; a signal that would end the launcher comes first only
@@ -255,6 +275,8 @@ fn adopt(cx: &mut Cx, pid: i32) -> Done {
     fs::close(cx.pidfd);
     cx.pid = pid;
     cx.pidfd = process::pidfd_open(pid)?;
+    // The number came from the child: nobody else's process is signalled or limited for it.
+    process::expect_child(cx.pidfd)?;
     process::wait(joiner, 0).map(drop)
 }
 

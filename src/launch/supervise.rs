@@ -9,22 +9,10 @@ use crate::sys::{Errno, fs, tty};
 
 /// Signals that the runtime passes on or acts on. The stop signals keep their meaning for the
 /// runtime itself, and faults are its own.
-const SIGNALS: [i32; 14] = [
-    libc::SIGCHLD,
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGALRM,
-    libc::SIGVTALRM,
-    libc::SIGPROF,
-    libc::SIGWINCH,
-    libc::SIGURG,
-    libc::SIGIO,
-    libc::SIGPWR,
-];
+fn signals() -> Vec<i32> {
+    let others = [libc::SIGCHLD, libc::SIGWINCH, libc::SIGURG, libc::SIGIO];
+    DEADLY.into_iter().chain(others).collect()
+}
 
 /// Signals whose default action ends a process: pid 1 of a pid namespace is spared it (pid_namespaces(7)).
 pub const DEADLY: [i32; 10] = [
@@ -51,7 +39,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// Blocks the signals that will be passed on; before the clone, so that none is lost. Init unblocks them.
     pub fn new() -> Result<Self> {
-        let signals = process::signalfd(&SIGNALS).map_err(|e| Error::os("signalfd", "", e))?;
+        let signals = process::signalfd(&signals()).map_err(|e| Error::os("signalfd", "", e))?;
         Ok(Supervisor { signals, saved: None, notify: None })
     }
 

@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 
 use super::{Call, Cx};
 use crate::plan::action::TargetKind;
-use crate::sys::{Errno, Result, fs};
+use crate::sys::{Errno, Result, cred, fs};
 
 const IN_ROOT: u64 = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
 const PATH_MAX: usize = 4096;
@@ -61,7 +61,7 @@ pub fn open_or_make(cx: &mut Cx, root: RawFd, path: &CStr, kind: TargetKind, str
     let path = if path.is_empty() { c"." } else { path };
     let resolve = IN_ROOT | if strict { fs::RESOLVE_NO_SYMLINKS } else { 0 };
     match fs::openat2(root, path, libc::O_PATH, 0, resolve) {
-        Err(Errno::ENOENT) => make(cx, root, path, kind, strict),
+        Err(Errno::ENOENT) => make(cx, root, path, kind, strict, None),
         Err(Errno::ELOOP) if strict => {
             cx.call = Call::SymlinkTarget;
             Err(Errno::ELOOP)
@@ -75,7 +75,20 @@ pub fn open_existing(root: RawFd, path: &CStr) -> Result<RawFd> {
     fs::openat2(root, path, libc::O_PATH, 0, IN_ROOT)
 }
 
-fn make(cx: &mut Cx, root: RawFd, path: &CStr, kind: TargetKind, strict: bool) -> Result<RawFd> {
+/// Makes the directory `path` below `root` for a user (uid, gid), who owns it from its first moment: a chown(2)
+/// after it could give away what somebody else has put in its place.
+pub fn make_for(cx: &mut Cx, root: RawFd, path: &CStr, owner: (u32, u32)) -> Result<RawFd> {
+    make(cx, root, path, TargetKind::Dir, false, Some(owner))
+}
+
+fn make(
+    cx: &mut Cx,
+    root: RawFd,
+    path: &CStr,
+    kind: TargetKind,
+    strict: bool,
+    owner: Option<(u32, u32)>,
+) -> Result<RawFd> {
     let mut rest = PathBuf::new(path.to_bytes())?;
     let mut done = PathBuf::new(b"")?;
     let mut at = fs::openat2(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0, IN_ROOT)?;
@@ -89,7 +102,8 @@ fn make(cx: &mut Cx, root: RawFd, path: &CStr, kind: TargetKind, strict: bool) -
             rest = after;
             continue;
         }
-        let next = step(cx, at, part.as_cstr(), if last { kind } else { TargetKind::Dir })?;
+        let (kind, owner) = if last { (kind, owner) } else { (TargetKind::Dir, None) };
+        let next = step(cx, at, part.as_cstr(), kind, owner)?;
         cx.call = Call::Stat;
         if fs::fstatat(next, c"")?.st_mode & libc::S_IFMT == libc::S_IFLNK {
             links += 1;
@@ -138,7 +152,7 @@ fn follow(link: RawFd, after: &PathBuf) -> Result<PathBuf> {
 }
 
 /// Opens the entry `name` of directory `at` without following it; makes it where it is missing.
-fn step(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind) -> Result<RawFd> {
+fn step(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind, owner: Option<(u32, u32)>) -> Result<RawFd> {
     const FLAGS: i32 = libc::O_PATH | libc::O_NOFOLLOW;
     cx.call = Call::OpenIn;
     match fs::openat2(at, name, FLAGS, 0, fs::RESOLVE_BENEATH | fs::RESOLVE_NO_MAGICLINKS) {
@@ -151,7 +165,10 @@ fn step(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind) -> Result<RawFd> 
         fs::openat(at, name, flags, 0o644).map(fs::close)
     } else {
         cx.call = Call::Mkdir;
-        fs::mkdirat(at, name, 0o755)
+        match owner {
+            Some((uid, gid)) => cred::mkdirat_as(at, name, 0o755, uid, gid),
+            None => fs::mkdirat(at, name, 0o755),
+        }
     };
     match made {
         // Somebody else made it in between: whatever it is, it is opened without being followed.

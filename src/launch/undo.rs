@@ -30,7 +30,7 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
                 // Gone already is what is wanted.
                 process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
                 if ours {
-                    done.exit = process::wait(pid, 0).ok().flatten().map(|(_, exit)| exit);
+                    done.exit = reap_until(pid);
                 }
             }
             Undo::Cgroup(path) => {
@@ -52,6 +52,18 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
         }
     }
     done
+}
+
+/// Waits for `pid`, and for what else ends meanwhile: the first process of a pid namespace is not gone before
+/// all others of the namespace are buried, and some of them (a hook's) may have come to this process.
+fn reap_until(pid: i32) -> Option<Exit> {
+    loop {
+        match process::wait(-1, 0) {
+            Ok(Some((ended, exit))) if ended == pid => return Some(exit),
+            Ok(Some(_)) => {}
+            _ => return None,
+        }
+    }
 }
 
 /// Removes a container's directory: the files that are ours, then the directory.

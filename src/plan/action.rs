@@ -78,6 +78,7 @@ pub enum Action {
     },
     CgroupDir {
         path: CString,
+        record: CString,
     },
     CgroupEnable {
         path: CString,
@@ -109,6 +110,7 @@ pub enum Action {
     },
     OpenPidfd {
         pid: i32,
+        start: u64,
         to: Slot,
     },
     TimeOffsets {
@@ -195,8 +197,14 @@ pub enum Action {
     Propagation {
         flags: u64,
     },
+    OpenPlace {
+        path: CString,
+        rootfs: Slot,
+        to: Slot,
+    },
     AttachRoot {
         root: Slot,
+        at: Option<Slot>,
     },
     OpenDir {
         root: Slot,
@@ -304,9 +312,7 @@ pub enum Action {
     Personality {
         value: u64,
     },
-    Keyring {
-        name: Option<CString>,
-    },
+    Keyring,
     ExecLabel {
         proc: Slot,
         file: CString,

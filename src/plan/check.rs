@@ -122,6 +122,7 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
             Action::OpenTree { at: None, .. }
                 | Action::OpenNull { .. }
                 | Action::OpenNs { .. }
+                | Action::OpenPlace { .. }
                 | Action::CgroupOpen { .. }
         )
     };

@@ -81,7 +81,9 @@ impl Display for Action {
             }
             A::Fifo { path, to } => write!(f, "mkfifo({:?}) open -> {to}", show(path)),
             A::CgroupParent { path } => write!(f, "mkdir({:?}) or it exists", show(path)),
-            A::CgroupDir { path } => write!(f, "mkdir({:?})", show(path)),
+            A::CgroupDir { path, record } => {
+                write!(f, "mkdir({:?}) fstat write({}, \"DEV INODE\")", show(path), show(record))
+            }
             A::CgroupEnable { path, value: v } | A::CgroupWrite { path, value: v } => {
                 write!(f, "write({}, {})", show(path), value(v))
             }
@@ -103,7 +105,9 @@ impl Display for Action {
                 }
             }
             A::OpenNs { path, to, .. } => write!(f, "open({:?}) -> {to}", show(path)),
-            A::OpenPidfd { pid, to } => write!(f, "pidfd_open({pid}) -> {to}"),
+            A::OpenPidfd { pid, start, to } => {
+                write!(f, "pidfd_open({pid}) -> {to} start time in /proc/{pid}/stat == {start}")
+            }
             A::TimeOffsets { value: v } => {
                 write!(f, "unshare(CLONE_NEWTIME) write(/proc/self/timens_offsets, {})", value(v))
             }
@@ -183,7 +187,11 @@ impl Action {
     fn fmt_mounts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Action as A;
         match self {
-            A::AttachRoot { root } => write!(f, "move_mount({root} -> \"/\")"),
+            A::OpenPlace { path, rootfs, to } => {
+                write!(f, "open({:?}, O_PATH|O_DIRECTORY) -> {to} fstat == {rootfs}", show(path))
+            }
+            A::AttachRoot { root, at: None } => write!(f, "move_mount({root} -> \"/\")"),
+            A::AttachRoot { root, at: Some(place) } => write!(f, "move_mount({root} -> {place})"),
             A::OpenDir { root, path, to } => {
                 write!(f, "openat2({root}/{}, RESOLVE_IN_ROOT) or mkdirat -> {to}", show(path))
             }
@@ -273,7 +281,10 @@ impl Action {
         use Action as A;
         let caps = |bits: u64| crate::tables::capabilities::CapSet(bits);
         match self {
-            A::MakeCwd { root, path, .. } => write!(f, "openat2({root}/{}) or mkdirat", show(path)),
+            A::MakeCwd { root, path, uid, gid } => {
+                let path = show(path);
+                write!(f, "openat2({root}/{path}) or setfsgid({gid}) setfsuid({uid}) mkdirat")
+            }
             A::TakeTty { slave } => {
                 write!(f, "ioctl({slave}, TIOCSCTTY) dup2({slave}, 0) dup2({slave}, 1) dup2({slave}, 2)")
             }
@@ -286,10 +297,7 @@ impl Action {
                 write!(f, "set_mempolicy({:#x}, {})", policy.mode, Bits(&policy.nodes))
             }
             A::Personality { value } => write!(f, "personality({value:#x})"),
-            A::Keyring { name } => match name {
-                Some(n) => write!(f, "keyctl(KEYCTL_JOIN_SESSION_KEYRING, {:?})", show(n)),
-                None => f.write_str("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
-            },
+            A::Keyring => f.write_str("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
             A::ExecLabel { proc, file, value: v } => {
                 write!(f, "openat2({proc}/{}) write({})", show(file), value(v))
             }

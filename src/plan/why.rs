@@ -132,6 +132,10 @@ impl Action {
     fn why_mounts(&self) -> &'static str {
         use Action as A;
         match self {
+            A::OpenPlace { .. } => {
+                "createContainer hooks find the container's mounts at the bundle's rootfs; proved to be the directory that was opened (config.md, POSIX-platform Hooks)"
+            }
+            A::AttachRoot { at: Some(_), .. } => "the copy of the rootfs enters this mount namespace",
             A::AttachRoot { .. } => {
                 "the copy of the rootfs enters this mount namespace, on top of the host's tree"
             }
@@ -219,7 +223,9 @@ impl Action {
                 "memory nodes that the program and its children take pages from (config-linux.md, Memory policy; set_mempolicy(2))"
             }
             A::Personality { .. } => "execution domain, e.g. 32-bit uname (personality(2))",
-            A::Keyring { .. } => "the caller's session keys are not passed on (keyctl(2))",
+            A::Keyring => {
+                "the caller's session keys are not passed on; without a name, which another container could have taken first (keyctl(2))"
+            }
             A::ExecLabel { .. } => {
                 "the security module confines the program from its first instruction (apparmor(7), selinux(8))"
             }
@@ -291,7 +297,8 @@ impl Action {
             A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "renameat2"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
-            A::CgroupParent { .. } | A::CgroupDir { .. } => vec!["mkdirat"],
+            A::CgroupParent { .. } => vec!["mkdirat"],
+            A::CgroupDir { .. } => vec!["mkdirat", "newfstatat", "openat", "write", "close"],
             A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
                 vec!["openat", "write", "close"]
             }
@@ -299,12 +306,12 @@ impl Action {
             A::DeviceFilter { .. } => vec!["bpf", "bpf", "close"],
             A::OpenTree { device: Some(_), .. } => vec!["open_tree", "newfstatat"],
             A::OpenTree { .. } => vec!["open_tree"],
-            A::OpenPidfd { .. } => vec!["pidfd_open"],
+            A::OpenPidfd { .. } => vec!["pidfd_open", "openat", "read", "close"],
             A::TimeOffsets { .. } => vec!["unshare", "openat", "write", "close"],
             // The first call counts this process's threads in /proc/self/task.
             A::Spawn { .. } => vec!["newfstatat", "socketpair", "clone3", "close"],
             A::SpawnSibling { .. } => vec!["clone3"],
-            A::JoinNs { .. } => vec!["setns"],
+            A::JoinNs { .. } => vec!["setns", "close"],
             A::RecordPid { .. } => vec!["openat", "read", "close", "openat", "write", "close", "renameat"],
             A::PidFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::IdMapWrite { .. } | A::OomScoreAdj { .. } => vec!["openat", "write", "close"],
@@ -353,10 +360,16 @@ impl Action {
         const RESOLVE: [&str; 2] = ["openat2", "openat2|newfstatat|readlinkat|mkdirat|openat|close*"];
         let asks = |kind: TargetKind| (kind == TargetKind::AsSource).then_some("newfstatat");
         match self {
+            A::OpenPlace { .. } => vec!["openat", "newfstatat", "newfstatat"],
             A::AttachRoot { .. } => vec!["move_mount"],
             A::OpenDir { .. } => RESOLVE.to_vec(),
             A::MakeTarget { .. } => [&RESOLVE[..], &["close"]].concat(),
-            A::MakeCwd { .. } => [&["openat2"], &RESOLVE[1..], &["fchownat?", "close"]].concat(),
+            // The last directory is made with the user's ids, but with root's capabilities.
+            A::MakeCwd { .. } => vec![
+                "openat2",
+                "openat2|newfstatat|readlinkat|mkdirat|capget|capset|setfsuid|setfsgid|close*",
+                "close",
+            ],
             A::MountFs { data, after, target, keep, .. } => {
                 let mut calls = vec!["fsopen"];
                 calls.extend(data.iter().map(|_| "fsconfig"));
@@ -432,7 +445,7 @@ impl Action {
             A::Affinity { .. } => vec!["sched_setaffinity"],
             A::MemoryPolicy(_) => vec!["set_mempolicy"],
             A::Personality { .. } => vec!["personality"],
-            A::Keyring { .. } => vec!["keyctl"],
+            A::Keyring => vec!["keyctl"],
             // One for each capability that the kernel knows and that is not kept.
             A::Bounding { .. } => vec!["prctl*"],
             A::Ambient { caps } => vec!["prctl"; 1 + caps.len()],

@@ -105,8 +105,8 @@ pub struct Asked {
     pub pids: Option<i64>,
     /// stdin is a terminal.
     pub stdin_is_tty: bool,
-    /// `--console-socket`: the terminal of the config goes to somebody else, whatever stdin is.
-    pub console_socket: bool,
+    /// `--console-socket` or `--detach`: a terminal of the config goes to somebody else, whatever stdin is.
+    pub terminal_as_written: bool,
 }
 
 impl Asked {

@@ -334,7 +334,7 @@ fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
     if !p.rlimits.iter().any(|r| r.resource == libc::RLIMIT_CORE) {
         p.rlimits.push(Rlimit { resource: libc::RLIMIT_CORE, soft: 0, hard: 0 });
     }
-    if facts.asked.console_socket {
+    if facts.asked.terminal_as_written {
         out.pty = p.terminal;
         return Ok(());
     }

@@ -1,5 +1,8 @@
 //! Credentials: ids, groups, the five capability sets.
 
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
 use super::{Errno, Result, check, process::prctl};
 
 /// The ids of this process: (real, effective, saved).
@@ -79,6 +82,27 @@ pub fn capget() -> Result<(u64, u64, u64)> {
     check(unsafe { libc::syscall(libc::SYS_capget, std::ptr::from_mut(&mut header), data.as_mut_ptr()) })?;
     let join = |f: fn(&CapData) -> u32| u64::from(f(&data[0])) | u64::from(f(&data[1])) << 32;
     Ok((join(|d| d.effective), join(|d| d.permitted), join(|d| d.inheritable)))
+}
+
+/// mkdirat(2) with another user's ids (setfsuid(2), setfsgid(2)) and this process's capabilities: the directory
+/// belongs to that user from its first moment.
+pub fn mkdirat_as(dir: RawFd, path: &CStr, mode: u32, uid: u32, gid: u32) -> Result<()> {
+    let (effective, permitted, inheritable) = capget()?;
+    let before = set_fs_ids(uid, gid);
+    // To leave uid 0 clears the capabilities about files in the effective set, and to come back raises them.
+    let made = capset(effective, permitted, inheritable).and_then(|()| super::fs::mkdirat(dir, path, mode));
+    set_fs_ids(before.0, before.1);
+    capset(effective, permitted, inheritable)?;
+    made
+}
+
+/// Both ids for access to files; those before. An id that is not mapped changes nothing.
+fn set_fs_ids(uid: u32, gid: u32) -> (u32, u32) {
+    // SAFETY: no memory is involved.
+    let gid = unsafe { libc::syscall(libc::SYS_setfsgid, gid) };
+    // SAFETY: no memory is involved.
+    let uid = unsafe { libc::syscall(libc::SYS_setfsuid, uid) };
+    (uid as u32, gid as u32)
 }
 
 /// Drops every capability not in `keep` from the bounding set; stops at the last one the kernel knows.

@@ -98,10 +98,19 @@ pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, null, 0) }).map(drop)
 }
 
-/// kill(2) of a process this one still has a claim on (an unreaped child, or one in a cgroup being emptied).
-pub fn kill(pid: i32, signal: i32) -> Result<()> {
+/// kill(2) of this process itself; all others are signalled through descriptors.
+pub fn raise(signal: i32) -> Result<()> {
     // SAFETY: no memory is involved.
-    check(unsafe { libc::kill(pid, signal) }.into()).map(drop)
+    check(unsafe { libc::kill(pid(), signal) }.into()).map(drop)
+}
+
+/// Whether the process behind `pidfd` is a child of this one that was not waited for (waitid(2), `ECHILD`).
+pub fn expect_child(pidfd: RawFd) -> Result<()> {
+    // SAFETY: an all-zero siginfo is a valid value of that plain C struct.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is writable; WNOWAIT leaves the child as it is.
+    check(unsafe { libc::waitid(libc::P_PIDFD, pidfd as libc::id_t, &mut info, flags) }.into()).map(drop)
 }
 
 /// setsid(2).
@@ -180,11 +189,14 @@ pub fn setdomainname(name: &[u8]) -> Result<()> {
     check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
 }
 
-/// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` with an anonymous (`None`) or named keyring.
-pub fn join_session_keyring(name: Option<&CStr>) -> Result<()> {
-    let ptr = name.map_or(std::ptr::null(), CStr::as_ptr);
-    // SAFETY: null or a NUL-terminated string that outlives the call.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, ptr) }).map(drop)
+/// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` without a name: a new, anonymous session keyring.
+///
+/// runc gives it a name, `_ses.ID`, by which its `exec` joins it. A name can be taken: another container of
+/// the same user makes a keyring of that name, opens it for everybody, and reads the keys of both.
+pub fn new_session_keyring() -> Result<()> {
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: null is what asks for an anonymous keyring.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, none) }).map(drop)
 }
 
 /// sched_setaffinity(2) of this process: one bit per cpu.
@@ -405,6 +417,16 @@ fn poll<const N: usize>(fds: [RawFd; N], millis: i32) -> Result<[bool; N]> {
             Ok(_) => return Ok(polls.map(|p| p.revents != 0)),
         }
     }
+}
+
+/// fcntl(2) `F_SETPIPE_SZ`: makes a pipe large enough for `bytes`. Where the default suffices nothing is done.
+pub fn make_room(pipe: RawFd, bytes: usize) -> Result<()> {
+    if bytes <= 65_536 {
+        return Ok(());
+    }
+    let bytes = i32::try_from(bytes).map_err(|_| Errno::E2BIG)?;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(pipe, libc::F_SETPIPE_SZ, bytes) }.into()).map(drop)
 }
 
 /// getpid(2).

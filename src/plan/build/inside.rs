@@ -24,6 +24,10 @@ impl Builder<'_> {
         }
         push(Action::CleanSignals);
         push(Action::NewSession);
+        if let Some(to) = &self.place {
+            let path = cpath(self.input.rootfs)?;
+            push(Action::OpenPlace { path, rootfs: self.given.rootfs.clone(), to: to.clone() });
+        }
         let ns = |kind| config.namespace(kind);
         for (kind, slot) in &self.joined_by_init {
             push(join(*kind, slot));
@@ -60,7 +64,8 @@ impl Builder<'_> {
             _ => libc::MS_PRIVATE | libc::MS_REC,
         };
         self.plan.push(Init, part::ROOT, Action::Propagation { flags });
-        self.plan.push(Init, part::ROOT, Action::AttachRoot { root: self.root.clone() });
+        let attach = Action::AttachRoot { root: self.root.clone(), at: self.place.clone() };
+        self.plan.push(Init, part::ROOT, attach);
         Ok(())
     }
 

@@ -164,6 +164,8 @@ struct Builder<'a> {
     given: Given,
     /// The container's root mount.
     root: Slot,
+    /// Where in Init's copy of the host's tree the root is attached; `None`: over the whole of it.
+    place: Option<Slot>,
     /// Directory in which device nodes are made.
     dev: Option<Slot>,
     /// The container's devpts.
@@ -227,11 +229,17 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     let mut plan = Plan::default();
     let given = Given::new(&mut plan);
     let root = plan.slot("root");
+    // createContainer hooks look for the container's mounts below the bundle's rootfs, as runc shows them. It is
+    // looked up in Init, in its own mount namespace; without such hooks no path of the host is. (After a chroot
+    // the host's tree would be what setns(2) finds, so there it stays covered.)
+    let shown = !input.config.hooks.create_container.is_empty() && !input.options.no_pivot;
+    let place = shown.then(|| plan.slot("rootfs as Init sees it"));
     let mut b = Builder {
         plan,
         input,
         given,
         root,
+        place,
         dev: None,
         devpts: None,
         proc: None,
@@ -265,7 +273,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             process: input.config.process.as_ref().ok_or_else(|| Error::msg("process: missing"))?,
             pty_slave: b.pty.as_ref().map(|(_, s)| s.clone()),
             proc: b.proc.clone(),
-            keyring: (!input.options.no_new_keyring).then_some(input.id),
+            new_keyring: !input.options.no_new_keyring,
             program: None,
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,

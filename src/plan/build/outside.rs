@@ -65,7 +65,8 @@ impl Builder<'_> {
                     self.cgroup_enable(file, value)?;
                 }
             }
-            let dir = Action::CgroupDir { path: cpath(&group.path)? };
+            let record = cjoin(self.input.state_dir, files::CGROUPS)?;
+            let dir = Action::CgroupDir { path: cpath(&group.path)?, record };
             self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
             for (file, value) in &group.writes {
                 let write = Action::CgroupWrite {
@@ -84,7 +85,8 @@ impl Builder<'_> {
         let monitor = class.monitor.iter().map(|dir| (dir, true));
         for (dir, make) in std::iter::once((&class.dir, class.make)).chain(monitor) {
             if make {
-                let row = Action::CgroupDir { path: cpath(dir)? };
+                let record = cjoin(self.input.state_dir, files::CGROUPS)?;
+                let row = Action::CgroupDir { path: cpath(dir)?, record };
                 self.plan.push_undo(Runtime, part::CGROUP, row, Undo::Cgroup(text(dir)));
             }
             if *dir == class.dir && !class.schemata.is_empty() {

@@ -27,8 +27,8 @@ pub(super) struct Tail<'a> {
     pub process: &'a Process,
     pub pty_slave: Option<Slot>,
     pub proc: Option<Slot>,
-    /// Name of the new session keyring; `None`: keep the caller's.
-    pub keyring: Option<&'a str>,
+    /// A session keyring of its own instead of the caller's.
+    pub new_keyring: bool,
     /// What is executed, where that is not `process.args[0]`.
     pub program: Option<&'a Path>,
     pub filters: &'a [Filter],
@@ -58,12 +58,8 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     if let Some(policy) = t.state.memory_policy.clone() {
         plan.push(Init, part::DROP, Action::MemoryPolicy(policy));
     }
-    if let Some(id) = t.keyring {
-        plan.push(
-            Init,
-            part::DROP,
-            Action::Keyring { name: Some(cstring("keyring", &format!("_ses.{id}"))?) },
-        );
+    if t.new_keyring {
+        plan.push(Init, part::DROP, Action::Keyring);
     }
     label(plan, t)?;
     // Without no_new_privs only CAP_SYS_ADMIN may load a filter: before the drop, then.
@@ -205,8 +201,8 @@ fn candidates(process: &Process) -> Result<Vec<CString>> {
 pub struct ExecInput<'a> {
     /// The container.
     pub state: &'a crate::state::State,
-    /// The container process.
-    pub pid: i32,
+    /// The container process: pid and start time.
+    pub process_id: (i32, u64),
     /// Namespaces to join, as `CLONE_NEW*` flags.
     pub namespaces: u64,
     /// The new process.
@@ -230,7 +226,8 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     let mut plan = Plan::default();
     let given = Given::new(&mut plan);
     let target = plan.slot("container");
-    plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid: input.pid, to: target.clone() });
+    let (pid, start) = input.process_id;
+    plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid, start, to: target.clone() });
     let (before, after) = &input.process.exec_cpu_affinity;
     if !before.is_empty() {
         // The child inherits it; this process only waits.
@@ -255,6 +252,14 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
         plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
     }
     let userns = input.namespaces & libc::CLONE_NEWUSER as u64 != 0;
+    // From the clone below on, processes inside see Init: one that has CAP_SYS_PTRACE over it may open what it
+    // holds, whatever prctl(PR_SET_DUMPABLE) says. So nothing of the host goes along but stdio, what the caller
+    // preserves, the baton and the terminal's socket, neither of which can be opened through /proc. What such a
+    // process can still do is stop Init and be it: of two processes with the same rights in the same user
+    // namespace none can hide from the other. A user namespace of the container's own is the answer to that.
+    let mut needed = vec![target.clone()];
+    needed.extend((input.options.console == super::Console::Pty).then(|| given.console.clone()));
+    plan.push(Joiner, part::CLONE, Action::CloseFds { keep: 3 + input.options.preserve_fds, needed });
     if input.namespaces != 0 {
         let join = Action::JoinNs { ns: target, flags: input.namespaces, kind: None };
         plan.push(Joiner, part::CLONE, join);
@@ -287,7 +292,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             process: input.process,
             pty_slave: pty,
             proc,
-            keyring: (!input.options.no_new_keyring).then_some(&input.state.id),
+            new_keyring: !input.options.no_new_keyring,
             program: input.program,
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
@@ -297,7 +302,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             start_hooks: None,
             host: input.host,
             state: input.state,
-            container: Some(input.pid),
+            container: Some(pid),
         },
     )?;
     Ok((plan, given))

@@ -1,0 +1,184 @@
+//! Hooks: what they see, what ends them, and what they cannot hold up.
+
+use std::path::Path;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{Need, Sandbox, poll, test};
+
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("hooks::a_signal_ends_a_run_whose_hook_does_not_end", OWN, signal_before_start),
+        test("hooks::a_signal_during_a_poststart_hook_reaches_the_program", OWN, signal_after_start),
+        test("hooks::a_signal_ends_a_poststop_hook_and_nothing_is_left", OWN, signal_after_stop),
+        test("hooks::one_that_does_not_read_a_large_state_is_no_obstacle", OWN, large_state),
+        test("hooks::a_timeout_kills_one_that_does_not_end", OWN, timeout),
+        test("hooks::create_container_sees_the_mounts_at_the_bundle_s_rootfs", OWN, mounts_are_seen),
+        test("hooks::the_place_of_the_rootfs_is_the_directory_that_was_opened", OWN, place_is_swapped),
+    ]
+}
+
+fn hook(script: &str) -> Value {
+    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }])
+}
+
+/// A hook that says that it runs and then never ends.
+fn endless(mark: &Path) -> Value {
+    hook(&format!("echo $$ > {}; exec sleep 1000", mark.display()))
+}
+
+fn pid_in(mark: &Path) -> Option<i32> {
+    std::fs::read_to_string(mark).ok()?.trim().parse().ok()
+}
+
+#[track_caller]
+fn wait_for(mark: &Path) -> i32 {
+    poll("the hook runs", Duration::from_secs(10), || pid_in(mark).is_some());
+    pid_in(mark).unwrap_or_default()
+}
+
+fn signal_before_start() {
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+            let sb = Sandbox::new().sh("echo RAN");
+            let mark = sb.dir().join("mark");
+            let sb = sb.patch(&format!("/hooks/{kind}"), endless(&mark));
+            let run = sb.run().spawn();
+            let pid = wait_for(&mark);
+            run.signal(signal);
+            let out = run.wait_at_most(Duration::from_secs(10)).exits(code);
+            assert!(!out.stdout.contains("RAN"), "{kind}\n{out}");
+            assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{kind}: the hook lives on");
+            sb.leak_check();
+        }
+    }
+    // A program of the container's own, in the container.
+    let sb = Sandbox::new().sh("echo RAN");
+    let start = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo here; exec sleep 1000"] }]);
+    let sb = sb.patch("/hooks/startContainer", start);
+    let run = sb.run_until(sb.run(), "here");
+    run.signal(Signal::SIGTERM);
+    let out = run.wait_at_most(Duration::from_secs(10)).exits(143);
+    assert!(!out.stdout.contains("RAN"), "{out}");
+    sb.leak_check_within(Duration::from_secs(2));
+}
+
+fn signal_after_start() {
+    let sb = Sandbox::new().sh("trap 'echo got; exit 5' TERM; while :; do sleep 0.05; done");
+    let mark = sb.dir().join("mark");
+    let sb = sb.patch("/hooks/poststart", endless(&mark));
+    let run = sb.run().spawn();
+    wait_for(&mark);
+    // The program has started; that its trap is set takes a moment longer.
+    std::thread::sleep(Duration::from_millis(300));
+    run.signal(Signal::SIGTERM);
+    run.wait_at_most(Duration::from_secs(10)).exits(5).prints("got");
+    sb.leak_check();
+}
+
+fn signal_after_stop() {
+    let sb = Sandbox::new().sh("exit 3");
+    let (first, second) = (sb.dir().join("first"), sb.dir().join("second"));
+    let mut hooks = endless(&first);
+    let last = hook(&format!("echo 1 > {}", second.display()));
+    hooks.as_array_mut().expect("an array").extend(last.as_array().expect("an array").clone());
+    let sb = sb.patch("/hooks/poststop", hooks);
+    let run = sb.run().spawn();
+    wait_for(&first);
+    run.signal(Signal::SIGTERM);
+    run.wait_at_most(Duration::from_secs(10)).exits(3);
+    assert_eq!(pid_in(&second), Some(1), "the hook after it ran");
+    sb.leak_check();
+}
+
+/// More than a pipe holds.
+fn large_state() {
+    let sb = Sandbox::new()
+        .sh("echo RAN")
+        .patch("/annotations", json!({ "large": "x".repeat(300_000) }))
+        .patch("/hooks/createRuntime", hook("exit 0"))
+        .patch("/hooks/startContainer", json!([{ "path": "/bin/true", "args": ["true"] }]));
+    sb.run().output().ok().prints("RAN");
+    // All of it comes to one that does read.
+    let seen = sb.dir().join("seen");
+    let sb = sb.patch("/hooks/createRuntime", hook(&format!("cat > {}", seen.display())));
+    sb.run().output().ok().prints("RAN");
+    let state: Value = serde_json::from_slice(&std::fs::read(&seen).expect("the state")).expect("JSON");
+    assert_eq!(state["annotations"]["large"].as_str().map(str::len), Some(300_000));
+    // And one that does neither read nor end is ended by its timeout.
+    let mut endless = hook("exec sleep 1000");
+    endless[0]["timeout"] = json!(1);
+    let sb = sb.patch("/hooks/createRuntime", endless);
+    sb.run().output().exits(125).says("timeout of 1 s");
+}
+
+fn timeout() {
+    for kind in ["createRuntime", "createContainer", "startContainer"] {
+        let mut hooks = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }]);
+        if kind != "startContainer" {
+            hooks[0]["path"] = json!(crate::harness::needs::find("sleep").expect("sleep"));
+        }
+        let sb = Sandbox::new().sh("echo RAN").patch(&format!("/hooks/{kind}"), hooks);
+        let out = sb.run().output().exits(125).says("timeout of 1 s");
+        assert!(!out.stdout.contains("RAN"), "{kind}\n{out}");
+        sb.leak_check_within(Duration::from_secs(2));
+    }
+}
+
+/// config.md: in the container namespace, before the root is changed; runc shows the mounts at the rootfs's path.
+fn mounts_are_seen() {
+    let sb = Sandbox::new().sh("echo RAN");
+    let data = sb.dir().join("data");
+    std::fs::create_dir(&data).expect("a directory");
+    std::fs::write(data.join("file"), "from-the-bind\n").expect("a file");
+    let rootfs = sb.rootfs();
+    let script = format!(
+        "cat {0}/data/file; test -e {0}/proc/1/status && echo proc-is-there; ls {0}/dev/pts/ptmx; \
+         grep -c ' {0}/tmp ' /proc/self/mountinfo",
+        rootfs.display()
+    );
+    let bind = json!({ "destination": "/data", "type": "bind", "source": data, "options": ["bind"] });
+    let sb = sb
+        .patch("/mounts/-", bind)
+        .patch("/mounts/-", json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" }))
+        .patch("/process/args", json!(["/bin/ls", "/"]))
+        .patch("/hooks/createContainer", hook(&script));
+    for out in [sb.run().output(), sb.run_oci().output()] {
+        let out = out.ok().prints("from-the-bind\n").prints("proc-is-there\n").prints("dev/pts/ptmx\n");
+        // The pivot has let go of the host's tree all the same.
+        assert!(!out.stdout.lines().any(|l| l == "boot"), "{out}");
+    }
+    sb.leak_check();
+}
+
+/// Somebody puts another directory at the rootfs's path after it was opened.
+fn place_is_swapped() {
+    let sb = Sandbox::new().sh("echo RAN").patch("/hooks/createContainer", hook("true"));
+    let out = sb.runtime().args(["explain", "--json"]).arg(sb.bundle()).output().ok();
+    let plan: Value = serde_json::from_str(&out.stdout).expect("JSON");
+    let rows = plan["steps"].as_array().expect("steps");
+    let row = rows.iter().position(|s| s["action"].as_str().is_some_and(|a| a.contains("as Init sees it")));
+    let row = row.expect("a row that opens the place");
+    // Steps up to that row by Enter, then the swap, then the rest.
+    let mut held = sb.run().arg("--step").spawn_with_stdin();
+    let mut stdin = held.stdin.take().expect("a pipe");
+    use std::io::Write;
+    stdin.write_all(&vec![b'\n'; row]).expect("write");
+    let at = format!("{:3}  init", row + 1);
+    poll("the row", Duration::from_secs(10), || held.so_far().1.contains(&at));
+    let other = sb.bundle().join("other");
+    std::fs::rename(sb.rootfs(), &other).expect("rename");
+    std::fs::create_dir(sb.rootfs()).expect("a directory");
+    stdin.write_all(b"c\n").expect("write");
+    drop(stdin);
+    let out = held.wait().exits(125).says("another directory");
+    assert!(!out.stdout.contains("RAN"), "{out}");
+    std::fs::remove_dir(sb.rootfs()).expect("rmdir");
+    std::fs::rename(&other, sb.rootfs()).expect("rename");
+    sb.leak_check();
+}
