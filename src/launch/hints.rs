@@ -47,6 +47,9 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::Spawn { .. } | A::SpawnSibling { .. }, Errno::ENOSPC) => {
             "a limit on namespaces is reached: see user.max_user_namespaces and its neighbours in /proc/sys/user"
         }
+        (A::Spawn { cgroup: Some(_), .. }, Errno::ENOENT) => {
+            "the cgroup is not below this process's cgroup namespace: mount cgroup2 anew inside it, instead of a bind mount of the host's"
+        }
         (A::Spawn { .. }, Errno::EAGAIN) => {
             "no more processes for this user (RLIMIT_NPROC, or the pids limit of this cgroup)"
         }
