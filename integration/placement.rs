@@ -1,4 +1,4 @@
-//! Where a process computes and takes memory from: memory policy, cpu affinity, cache classes, personality.
+//! Where a process computes and takes memory from, where a machine or a moment sets limits to it.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -10,8 +10,6 @@ const OWN: &[Need] = &[Need::Root];
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        // Debian 12's runc is older than these fields.
-        test("placement::memory_policy_of_run_and_exec", OWN, memory_policy),
         test("placement::a_memory_node_that_is_not_there", OWN, missing_node),
         test(
             "placement::exec_cpu_affinity_before_and_after_the_cgroup",
@@ -20,8 +18,6 @@ pub fn tests() -> Vec<Trial> {
         ),
         test("placement::exec_cpu_affinity_needs_a_cpu", OWN, no_cpu),
         test("placement::a_cache_class_needs_resctrl", OWN, resctrl),
-        test("placement::personality_of_run", OWN, personality),
-        test("placement::personality_of_exec", OWN, personality_exec),
         test("placement::cpuset_of_the_config", OCI, cpuset),
     ]
 }
@@ -41,19 +37,6 @@ fn exec_json(sb: &Sandbox, changes: &[(&str, Value)]) -> Output {
     let file = sb.dir().join("process.json");
     std::fs::write(&file, process.to_string()).expect("write");
     sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output()
-}
-
-fn memory_policy() {
-    let policy = json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"] });
-    let sb = running("/linux/memoryPolicy", policy);
-    let of = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/numa_maps")).expect("numa_maps");
-    assert!(of(sb.pid()).lines().all(|l| l.contains(" bind=static:0")), "{}", of(sb.pid()));
-    let inside = sb.exec(["cat", "/proc/self/numa_maps"]).ok();
-    assert!(inside.stdout.contains(" bind=static:0"), "{inside}");
-    sb.delete().ok();
-    let sb = running("/linux/memoryPolicy", json!({ "mode": "MPOL_INTERLEAVE", "nodes": "0" }));
-    assert!(of(sb.pid()).contains(" interleave:0"), "{}", of(sb.pid()));
-    sb.delete().ok();
 }
 
 fn missing_node() {
@@ -113,22 +96,6 @@ fn made_class() {
     assert!(tasks("").lines().any(|l| l == sb.pid().to_string()));
     sb.delete().ok();
     assert!(!root.join(sb.id()).exists());
-}
-
-/// What a 32-bit program is told of the machine.
-fn machine32() -> &'static str {
-    if cfg!(target_arch = "x86_64") { "i686" } else { "armv8l" }
-}
-
-fn personality() {
-    let sb = Sandbox::new().args(["uname", "-m"]).patch("/linux/personality", json!({ "domain": "LINUX32" }));
-    sb.run_oci().output().ok().prints(machine32());
-}
-
-fn personality_exec() {
-    let sb = running("/linux/personality", json!({ "domain": "LINUX32" }));
-    sb.exec(["uname", "-m"]).ok().prints(machine32());
-    sb.delete().ok();
 }
 
 fn cpuset() {
