@@ -35,7 +35,7 @@ fn mount(raw: raw::Mount, at: &At) -> Result<Mount, ConfigError> {
     if mount.bind.is_some() {
         bind(&mut mount, source.is_some(), at)?;
     } else {
-        file_system(&mount, fs_type.is_some(), at)?;
+        file_system(&mount, fs_type.as_deref(), at)?;
         mount.fs_type = fs_type;
     }
     mount.source = source;
@@ -79,8 +79,14 @@ fn bind(mount: &mut Mount, source: bool, at: &At) -> Result<(), ConfigError> {
 }
 
 /// What a mount of a file system needs.
-fn file_system(mount: &Mount, typed: bool, at: &At) -> Result<(), ConfigError> {
-    if !typed && !mount.remount {
+fn file_system(mount: &Mount, fs_type: Option<&str>, at: &At) -> Result<(), ConfigError> {
+    if mount.idmap.is_some() {
+        return Err(at.key("options").error("idmap and ridmap are for bind mounts"));
+    }
+    if mount.copy_up && (fs_type != Some("tmpfs") || mount.remount) {
+        return Err(at.key("options").error("tmpcopyup is for new tmpfs mounts"));
+    }
+    if fs_type.is_none() && !mount.remount {
         return Err(at
             .key("type")
             .error("type must be a file system's name unless the options have bind or rbind"));
@@ -101,8 +107,11 @@ fn mapped(
         let missing = if mount.uid_maps.is_empty() { "uidMappings" } else { "gidMappings" };
         return Err(at.key(missing).error("an id-mapped mount needs both uidMappings and gidMappings"));
     }
-    if !mount.uid_maps.is_empty() && mount.idmap.is_none() {
-        mount.idmap = Some(false);
+    if !mount.uid_maps.is_empty() {
+        if mount.bind.is_none() {
+            return Err(at.key("uidMappings").error("mappings are for bind mounts"));
+        }
+        mount.idmap = mount.idmap.or(Some(false));
     }
     Ok(())
 }

@@ -186,18 +186,25 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
         A::Prlimit { resource, soft, hard } => {
             at(cx, Call::Prlimit, process::prlimit(cx.pid, *resource, *soft, *hard))
         }
-        A::Idmap { tree, propagation } => {
-            let path = proc_path(cx.pid, "ns/user");
-            let userns = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0))?;
+        A::Userns { uid_map, gid_map, to } => userns(cx, uid_map, gid_map, to),
+        A::Idmap { tree, userns, recursive, propagation } => {
+            let own = match userns {
+                Some(_) => None,
+                None => {
+                    let path = proc_path(cx.pid, "ns/user");
+                    Some(at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0))?)
+                }
+            };
+            let userns_fd = own.unwrap_or_else(|| userns.as_ref().map_or(-1, |slot| cx.fd(slot)));
             let attr = mount::MountAttr {
                 attr_set: libc::MOUNT_ATTR_IDMAP,
-                userns_fd: userns as u64,
+                userns_fd: userns_fd as u64,
                 propagation: propagation & !libc::MS_REC,
                 ..mount::MountAttr::default()
             };
-            let flags = mount::AT_EMPTY_PATH | mount::AT_RECURSIVE;
+            let flags = mount::AT_EMPTY_PATH | if *recursive { mount::AT_RECURSIVE } else { 0 };
             let done = at(cx, Call::MountSetattr, mount::mount_setattr(cx.fd(tree), c"", flags, &attr));
-            fs::close(userns);
+            own.into_iter().for_each(fs::close);
             done
         }
         A::SendListener { listener, socket: path, told } => {
@@ -225,6 +232,26 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
         }
         _ => apply_inside(action, cx),
     }
+}
+
+/// A user namespace with these maps, held by its descriptor alone: its process is gone again.
+fn userns(cx: &mut Cx, uid_map: &[u8], gid_map: &[u8], to: &crate::plan::Slot) -> Done {
+    let pid = at(cx, Call::Clone, process::idle_in_user_namespace())?;
+    let made = write_file(cx, &proc_path(pid, "uid_map"), uid_map)
+        .and_then(|()| write_file(cx, &proc_path(pid, "gid_map"), gid_map))
+        .and_then(|()| {
+            let path = proc_path(pid, "ns/user");
+            at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0))
+        });
+    let call = cx.call;
+    // It is this process's own child and not reaped yet, so the pid is its own.
+    let pidfd = at(cx, Call::PidfdOpen, process::pidfd_open(pid))?;
+    at(cx, Call::Kill, process::pidfd_kill(pidfd, libc::SIGKILL))?;
+    fs::close(pidfd);
+    at(cx, Call::Wait, process::wait(pid, 0))?;
+    cx.call = call;
+    cx.set(to, made?);
+    Ok(())
 }
 
 fn proc_path(pid: i32, file: &str) -> std::ffi::CString {

@@ -41,8 +41,19 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::MakeTarget { target } => open_target(cx, target, target.kind, false).map(fs::close),
         A::MountFs { .. } => mount_fs(action, cx),
         A::MoveTree { tree, before, target } => move_tree(cx, cx.fd(tree), before, target),
-        A::Remount { target, changes } => {
+        A::CopyUp { root, path, tree, mode } => {
+            super::copy_up::copy_up(cx, cx.fd(root), or_dot(path), cx.fd(tree), *mode)
+        }
+        A::Remount { target, data, changes } => {
             let fd = at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path)))?;
+            if !data.is_empty() {
+                let context = at(cx, Call::Fspick, mount::fspick(fd))?;
+                for (key, value) in data {
+                    at(cx, Call::Fsconfig, mount::fsconfig_set(context, key, value.as_deref()))?;
+                }
+                at(cx, Call::FsconfigReconfigure, mount::fsconfig_reconfigure(context))?;
+                fs::close(context);
+            }
             set_attrs(cx, fd, changes)?;
             fs::close(fd);
             Ok(())
@@ -214,6 +225,9 @@ fn mount_fs(action: &Action, cx: &mut Cx) -> Done {
     let fd = new_fs(cx, fs_type, options, *attrs)?;
     set_attrs(cx, fd, after)?;
     if let Some(target) = target {
+        if action.inherits_mode() {
+            inherit_mode(cx, fd, target)?;
+        }
         // What procfs and sysfs say is believed later on, so no link may redirect them.
         let strict = matches!(fs_type.to_bytes(), b"proc" | b"sysfs");
         let place = open_target(cx, target, TargetKind::Dir, strict)?;
@@ -224,6 +238,18 @@ fn mount_fs(action: &Action, cx: &mut Cx) -> Done {
         Some(slot) => cx.set(slot, fd),
         None => fs::close(fd),
     }
+    Ok(())
+}
+
+/// A tmpfs looks like the directory it covers, if there is one.
+fn inherit_mode(cx: &mut Cx, tree: RawFd, target: &Target) -> Done {
+    let there = match at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path))) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    let st = at(cx, Call::Stat, fs::fstatat(there, c""))?;
+    at(cx, Call::Chmod, fs::chmod_here(tree, st.st_mode & 0o7777))?;
+    fs::close(there);
     Ok(())
 }
 

@@ -60,6 +60,15 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             "the machine has no such memory node, or its kernel no such mode: see /sys/devices/system/node/online"
         }
         (A::Affinity { .. }, Errno::EINVAL) => "none of these cpus may be used here",
+        (A::Userns { .. }, Errno::EPERM) => {
+            "a mapping of other ids than one's own needs CAP_SETUID and CAP_SETGID"
+        }
+        (A::Idmap { userns: Some(_), .. }, Errno::EINVAL) => {
+            "the file system of the mount's source cannot be idmapped: put it on ext4, xfs, btrfs or tmpfs"
+        }
+        (A::CopyUp { .. }, Errno::ENOSPC) => {
+            "the tmpfs is smaller than what is to be copied into it: give it a larger size="
+        }
         (A::Idmap { .. }, _) => {
             "the rootfs's file system cannot be idmapped: use --allow host-user, or put the rootfs on ext4, xfs, btrfs or tmpfs"
         }

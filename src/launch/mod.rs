@@ -17,6 +17,7 @@ pub mod apply;
 pub mod apply_mounts;
 pub mod baton;
 pub mod control;
+pub mod copy_up;
 pub mod front;
 pub mod grant;
 pub mod guardian;
@@ -126,7 +127,8 @@ calls! {
     Setns "setns", Prlimit "prlimit64", MountSetattr "mount_setattr", Hook "hook", Setsid "setsid",
     Setgroups "setgroups", Setgid "setresgid", Setuid "setresuid", Prctl "prctl", Hostname "sethostname",
     Domainname "setdomainname", Loopback "ioctl(SIOCSIFFLAGS)", MoveMount "move_mount", Fsopen "fsopen",
-    Fsconfig "fsconfig", FsconfigCreate "fsconfig(FSCONFIG_CMD_CREATE)", Fsmount "fsmount", Mknod "mknodat",
+    Fsconfig "fsconfig", FsconfigCreate "fsconfig(FSCONFIG_CMD_CREATE)",
+    FsconfigReconfigure "fsconfig(FSCONFIG_CMD_RECONFIGURE)", Fsmount "fsmount", Mknod "mknodat",
     Chown "fchownat", Symlink "symlinkat", Ioctl "ioctl", Sendmsg "sendmsg", Fchdir "fchdir",
     Pivot "pivot_root", Umount "umount2", Chroot "chroot", Dup "dup2", Sched "sched_setattr", Sigaction "rt_sigaction", Ioprio "ioprio_set",
     Personality "personality", Affinity "sched_setaffinity", Mempolicy "set_mempolicy", Keyctl "keyctl", Capset "capset", Capget "capget",
@@ -136,4 +138,5 @@ calls! {
     FileExpected "the mount's destination is a directory, the source is not", RuntimeGone "the runtime is gone",
     IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Netlink "netlink", NetlinkMove "netlink(RTM_NEWLINK, IFLA_NET_NS_FD)", Injected "injected by --fail",
     SameDirectory "the path leads to another directory than the one that was opened",
+    Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",
 }

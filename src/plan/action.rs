@@ -162,8 +162,15 @@ pub enum Action {
         soft: u64,
         hard: u64,
     },
+    Userns {
+        uid_map: Vec<u8>,
+        gid_map: Vec<u8>,
+        to: Slot,
+    },
     Idmap {
         tree: Slot,
+        userns: Option<Slot>,
+        recursive: bool,
         propagation: u64,
     },
     Hooks {
@@ -227,8 +234,15 @@ pub enum Action {
         before: Vec<SetAttr>,
         target: Target,
     },
+    CopyUp {
+        root: Slot,
+        path: CString,
+        tree: Slot,
+        mode: bool,
+    },
     Remount {
         target: Target,
+        data: Vec<(CString, Option<CString>)>,
         changes: Vec<SetAttr>,
     },
     DeviceNode {
@@ -384,4 +398,16 @@ pub enum Action {
         argv: Rc<CStrArray>,
         envp: Rc<CStrArray>,
     },
+}
+
+impl Action {
+    /// Whether this is a tmpfs that gets the mode of the directory it covers, as with runc: the config gives none.
+    pub fn inherits_mode(&self) -> bool {
+        match self {
+            Action::MountFs { fs, data, target: Some(_), .. } => {
+                fs.to_bytes() == b"tmpfs" && data.iter().all(|(key, _)| key.to_bytes() != b"mode")
+            }
+            _ => false,
+        }
+    }
 }

@@ -54,7 +54,7 @@ fn ids_after_maps(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
             Action::BecomeRoot { .. }
                 | Action::SetUid { .. }
                 | Action::SetGid { .. }
-                | Action::Idmap { .. }
+                | Action::Idmap { userns: None, .. }
                 | Action::MountFs { .. }
         )
     };

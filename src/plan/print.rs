@@ -1,5 +1,6 @@
 //! How rows print: the system calls, as strace would show them.
 
+use std::ffi::CString;
 use std::fmt::{self, Display};
 
 use super::action::{Action, SetAttr, Target};
@@ -35,6 +36,13 @@ fn value(bytes: &[u8]) -> String {
     } else {
         format!("{text:?}")
     }
+}
+
+fn print_data(f: &mut fmt::Formatter<'_>, data: &[(CString, Option<CString>)]) -> fmt::Result {
+    data.iter().try_for_each(|(k, v)| match v {
+        Some(v) => write!(f, "fsconfig({}={}) ", show(k), show(v)),
+        None => write!(f, "fsconfig({}) ", show(k)),
+    })
 }
 
 impl Display for Target {
@@ -152,11 +160,21 @@ impl Action {
                     "netlink(RTM_NEWLINK, {outside:?}, IFLA_NET_NS_FD {namespace}, IFLA_IFNAME {inside:?}) setns({namespace}) netlink(RTM_NEWADDR, RTM_NEWLINK, {inside:?}, IFF_UP) setns(back)"
                 )
             }
-            A::Idmap { tree, propagation: p } => {
+            A::Userns { uid_map, gid_map, to } => {
                 write!(
                     f,
-                    "open(/proc/PID/ns/user) mount_setattr({tree}, AT_RECURSIVE, set=MOUNT_ATTR_IDMAP"
-                )?;
+                    "clone(CLONE_NEWUSER) write(uid_map, {}) write(gid_map, {}) open(ns/user) -> {to} kill",
+                    value(uid_map),
+                    value(gid_map)
+                )
+            }
+            A::Idmap { tree, userns, recursive, propagation: p } => {
+                match userns {
+                    None => f.write_str("open(/proc/PID/ns/user) ")?,
+                    Some(slot) => write!(f, "{slot} ")?,
+                }
+                let recursive = if *recursive { ", AT_RECURSIVE" } else { "" };
+                write!(f, "mount_setattr({tree}{recursive}, set=MOUNT_ATTR_IDMAP")?;
                 if *p == 0 { f.write_str(")") } else { write!(f, ", propagation={})", propagation(*p)) }
             }
             A::Hooks { kind, state } => write!(f, "{kind} hooks ({})", state.hooks.len()),
@@ -198,12 +216,7 @@ impl Action {
             A::MakeTarget { target } => write!(f, "openat2({target}, RESOLVE_IN_ROOT) or mkdirat"),
             A::MountFs { fs, data, attrs, after, target, keep } => {
                 write!(f, "fsopen({:?}) ", show(fs))?;
-                for (k, v) in data {
-                    match v {
-                        Some(v) => write!(f, "fsconfig({}={}) ", show(k), show(v))?,
-                        None => write!(f, "fsconfig({}) ", show(k))?,
-                    }
-                }
+                print_data(f, data)?;
                 write!(f, "fsmount({}) {}", describe_attrs(*attrs), set_attrs(after))?;
                 match (target, keep) {
                     (Some(t), _) => write!(f, "move_mount(-> {t})"),
@@ -214,8 +227,17 @@ impl Action {
             A::MoveTree { tree, before, target } => {
                 write!(f, "{}move_mount({tree} -> {target})", set_attrs(before))
             }
-            A::Remount { target, changes } => {
-                write!(f, "openat2({target}, RESOLVE_IN_ROOT) {}", set_attrs(changes).trim_end())
+            A::CopyUp { root, path, tree, .. } => {
+                write!(f, "openat2({root}/{}, RESOLVE_IN_ROOT) copy -> {tree}", show(path))
+            }
+            A::Remount { target, data, changes } => {
+                write!(f, "openat2({target}, RESOLVE_IN_ROOT) ")?;
+                if !data.is_empty() {
+                    f.write_str("fspick() ")?;
+                    print_data(f, data)?;
+                    f.write_str("fsconfig(FSCONFIG_CMD_RECONFIGURE) ")?;
+                }
+                f.write_str(set_attrs(changes).trim_end())
             }
             A::DeviceNode { root, path, mode, dev, .. } => {
                 write!(

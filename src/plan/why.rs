@@ -90,6 +90,12 @@ impl Action {
             A::NetDevice { .. } => {
                 "the container gets a device of the host for itself, with its addresses, and up (config-linux.md, Network Devices)"
             }
+            A::Userns { .. } => {
+                "a user namespace in which nobody lives: it only holds the mapping of a mount (mount_setattr(2), MOUNT_ATTR_IDMAP)"
+            }
+            A::Idmap { userns: Some(_), .. } => {
+                "the mount shows its owners as the config maps them, without a chown on disk (mount_setattr(2))"
+            }
             A::Idmap { .. } => {
                 "the rootfs shows its owners as ids of this user namespace, without a chown on disk (mount_setattr(2))"
             }
@@ -145,7 +151,10 @@ impl Action {
             A::MakeTarget { .. } => {
                 "a mount needs something to cover; made now, while the rootfs's owner may (resolved below the root, CVE-2024-45310)"
             }
-            A::MountFs { target: None, .. } => {
+            A::CopyUp { .. } => {
+                "the tmpfs starts with what the rootfs holds there; links in it are copied, never followed (tmpcopyup)"
+            }
+            A::MountFs { fs, target: None, .. } if fs.to_bytes() == b"proc" => {
                 "a private procfs that nothing can be mounted over: writes that matter go through it (CVE-2019-16884, CVE-2025-52881)"
             }
             A::MountFs { fs, .. } => match fs.to_bytes() {
@@ -316,6 +325,21 @@ impl Action {
             A::PidFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::IdMapWrite { .. } | A::OomScoreAdj { .. } => vec!["openat", "write", "close"],
             A::Prlimit { .. } => vec!["prlimit64"],
+            A::Userns { .. } => vec![
+                "clone",
+                "openat",
+                "write",
+                "close",
+                "openat",
+                "write",
+                "close",
+                "openat",
+                "pidfd_open",
+                "pidfd_send_signal",
+                "close",
+                "wait4",
+            ],
+            A::Idmap { userns: Some(_), .. } => vec!["mount_setattr"],
             A::Idmap { .. } => vec!["openat", "mount_setattr", "close"],
             A::OpenChildNs { .. } => vec!["openat"],
             // Its own namespace and a socket to look for the device; then a socket on either side, and as many
@@ -376,6 +400,13 @@ impl Action {
                 calls.extend(["fsconfig", "fsmount", "close"]);
                 calls.extend(after.iter().map(|_| "mount_setattr"));
                 if target.is_some() {
+                    // What is there already says how a tmpfs without a mode of its own looks.
+                    calls.extend(
+                        self.inherits_mode()
+                            .then_some(["openat2", "newfstatat?", "fchmodat?", "close?"])
+                            .iter()
+                            .flatten(),
+                    );
                     calls.extend(RESOLVE.iter().chain(&["move_mount", "close"]));
                 }
                 calls.extend(keep.is_none().then_some("close"));
@@ -387,8 +418,20 @@ impl Action {
                 calls.extend(RESOLVE.iter().chain(&["move_mount", "close", "close"]));
                 calls
             }
-            A::Remount { changes, .. } => {
-                [vec!["openat2"], vec!["mount_setattr"; changes.len()], vec!["close"]].concat()
+            A::CopyUp { .. } => {
+                const COPY: &str = "openat|newfstatat|getdents64|mkdirat|read|write|fchownat|fchmod|utimensat|readlinkat|symlinkat|umask|mknodat|close*";
+                vec!["openat2", COPY]
+            }
+            A::Remount { data, changes, .. } => {
+                let mut calls = vec!["openat2"];
+                if !data.is_empty() {
+                    calls.push("fspick");
+                    calls.extend(data.iter().map(|_| "fsconfig"));
+                    calls.extend(["fsconfig", "close"]);
+                }
+                calls.extend(changes.iter().map(|_| "mount_setattr"));
+                calls.push("close");
+                calls
             }
             A::DeviceNode { parent, uid, gid, .. } => {
                 let mut calls = if parent.is_some() { RESOLVE.to_vec() } else { Vec::new() };

@@ -105,6 +105,34 @@ pub fn fchownat(dir: RawFd, path: &CStr, uid: u32, gid: u32) -> Result<()> {
     check(unsafe { libc::fchownat(dir, path.as_ptr(), uid, gid, flags) }.into()).map(drop)
 }
 
+/// getdents64(2) into `buf`: the bytes read; 0 at the end.
+pub fn getdents(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
+    // SAFETY: the buffer is writable for the length passed.
+    check(unsafe { libc::syscall(libc::SYS_getdents64, fd, buf.as_mut_ptr(), buf.len()) }).map(|n| n as usize)
+}
+
+/// fchmod(2).
+pub fn fchmod(fd: RawFd, mode: u32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fchmod(fd, mode) }.into()).map(drop)
+}
+
+/// fchmodat(2) of the directory `fd` itself, which may be an `O_PATH` descriptor.
+pub fn chmod_here(fd: RawFd, mode: u32) -> Result<()> {
+    // SAFETY: a static NUL-terminated string.
+    check(unsafe { libc::fchmodat(fd, c".".as_ptr(), mode, 0) }.into()).map(drop)
+}
+
+/// utimensat(2) of `fd`: the times of `st`.
+pub fn set_times(fd: RawFd, st: &libc::stat) -> Result<()> {
+    let times = [
+        libc::timespec { tv_sec: st.st_atime, tv_nsec: st.st_atime_nsec },
+        libc::timespec { tv_sec: st.st_mtime, tv_nsec: st.st_mtime_nsec },
+    ];
+    // SAFETY: two timespecs that outlive the call.
+    check(unsafe { libc::futimens(fd, times.as_ptr()) }.into()).map(drop)
+}
+
 /// stat(2), links followed, from the working directory or an absolute path.
 pub fn stat(path: &CStr) -> Result<libc::stat> {
     // SAFETY: an all-zero `stat` is a valid value of that plain C struct.

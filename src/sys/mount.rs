@@ -35,6 +35,7 @@ pub const AT_EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
+const FSCONFIG_CMD_RECONFIGURE: u32 = 7;
 
 /// open_tree(2): a detached copy of the mount (or subtree) at `path`, or an `O_PATH` handle.
 pub fn open_tree(dir: RawFd, path: &CStr, flags: u32) -> Result<RawFd> {
@@ -63,6 +64,19 @@ pub fn fsconfig_create(fs: RawFd) -> Result<()> {
     let null = std::ptr::null::<libc::c_char>();
     // SAFETY: CMD_CREATE takes no key and no value.
     check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, null, null, 0) }).map(drop)
+}
+
+/// fspick(2): the file system of the mount that `fd` is on, to be changed; close-on-exec.
+pub fn fspick(fd: RawFd) -> Result<RawFd> {
+    // SAFETY: a static NUL-terminated string. FSPICK_CLOEXEC is 1, FSPICK_EMPTY_PATH 8.
+    check(unsafe { libc::syscall(libc::SYS_fspick, fd, c"".as_ptr(), 1u32 | 8) }).map(|fd| fd as RawFd)
+}
+
+/// fsconfig(2) with `FSCONFIG_CMD_RECONFIGURE`: what was set takes effect.
+pub fn fsconfig_reconfigure(fs: RawFd) -> Result<()> {
+    let null = std::ptr::null::<libc::c_char>();
+    // SAFETY: CMD_RECONFIGURE takes no key and no value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, FSCONFIG_CMD_RECONFIGURE, null, null, 0) }).map(drop)
 }
 
 /// fsmount(2): a detached mount of the context, close-on-exec, with `MOUNT_ATTR_*` attributes.

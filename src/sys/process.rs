@@ -334,6 +334,24 @@ pub fn fork_run(f: impl FnOnce() -> i32) -> Result<i32> {
     }
 }
 
+/// clone(2) of a process that only waits, in a new user namespace, until it or this process is killed.
+pub fn idle_in_user_namespace() -> Result<i32> {
+    let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM the child has a copy of everything; it makes system calls and nothing else.
+    match check(unsafe { libc::syscall(libc::SYS_clone, flags as libc::c_ulong, 0, 0, 0, 0) })? {
+        0 => {
+            if prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).is_err() {
+                exit_now(1);
+            }
+            loop {
+                // SAFETY: no memory is involved.
+                unsafe { libc::pause() };
+            }
+        }
+        pid => Ok(pid as i32),
+    }
+}
+
 /// setpriority(2)-free yield: sleeps `micros` microseconds.
 pub fn sleep_micros(micros: u32) {
     std::thread::sleep(std::time::Duration::from_micros(micros.into()));

@@ -84,7 +84,12 @@ impl Builder<'_> {
     fn remount(&mut self, mount: &Mount) -> Result<()> {
         let changes = changes(mount, 0);
         let target = self.target(mount, TargetKind::AsSource)?;
-        self.plan.push(Init, part::MOUNTS, Action::Remount { target, changes });
+        let data = match mount.bind {
+            // The file system below a bind mount is not this mount's to change.
+            Some(_) => Vec::new(),
+            None => options(mount)?,
+        };
+        self.plan.push(Init, part::MOUNTS, Action::Remount { target, data, changes });
         Ok(())
     }
 
@@ -106,6 +111,7 @@ impl Builder<'_> {
         let name = mount.destination.to_string_lossy();
         let is_dev = name == "/dev";
         let keep = match (fs, &*name) {
+            _ if mount.copy_up => None,
             ("proc", "/proc") => Some(self.plan.slot("proc")),
             ("devpts", _) => Some(self.plan.slot("devpts")),
             (_, "/dev") => Some(self.plan.slot("dev")),
@@ -121,6 +127,9 @@ impl Builder<'_> {
         // Nodes are made in /dev first; if it is to be read-only, that comes last.
         let attrs = if is_dev { mount.attr_set & !libc::MOUNT_ATTR_RDONLY } else { mount.attr_set };
         let after = propagation(mount);
+        if mount.copy_up {
+            return self.copied_up(mount, data, attrs | mount.rec_attr_set);
+        }
         let row = Action::MountFs {
             fs: cstring("type", fs)?,
             data,
@@ -136,6 +145,31 @@ impl Builder<'_> {
             (_, Some(slot)) if is_dev => self.dev = Some(slot),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A tmpfs that is filled before it is mounted, and made read-only only then.
+    fn copied_up(&mut self, mount: &Mount, data: Vec<(CString, Option<CString>)>, attrs: u64) -> Result<()> {
+        let tree = self.plan.slot(&format!("tmpfs {}", mount.destination.display()));
+        let mode = data.iter().all(|(key, _)| key.to_bytes() != b"mode");
+        let row = Action::MountFs {
+            fs: c"tmpfs".into(),
+            data,
+            attrs: attrs & !libc::MOUNT_ATTR_RDONLY,
+            after: Vec::new(),
+            target: None,
+            keep: Some(tree.clone()),
+        };
+        self.plan.push(Init, part::MOUNTS, row);
+        let (root, path) = (self.root.clone(), in_root(&mount.destination)?);
+        self.plan.push(Init, part::MOUNTS, Action::CopyUp { root, path, tree: tree.clone(), mode });
+        let mut before = propagation(mount);
+        if attrs & libc::MOUNT_ATTR_RDONLY != 0 {
+            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+            before.push(SetAttr { recursive: false, attr });
+        }
+        let target = self.target(mount, TargetKind::Dir)?;
+        self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
         Ok(())
     }
 
@@ -328,11 +362,17 @@ fn fs_data(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
     if let Some(source) = mount.source.as_deref().filter(|s| !s.is_empty()) {
         data.push((c"source".into(), Some(cstring("source", source)?)));
     }
-    for (key, value) in &mount.data {
-        let value = value.as_deref().map(|v| cstring(key, v)).transpose()?;
-        data.push((cstring("option", key)?, value));
-    }
+    data.extend(options(mount)?);
     Ok(data)
+}
+
+/// The options that are the file system's own.
+fn options(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
+    let lower = |(key, value): &(String, Option<String>)| {
+        let value = value.as_deref().map(|v| cstring(key, v)).transpose()?;
+        Ok((cstring("option", key)?, value))
+    };
+    mount.data.iter().map(lower).collect()
 }
 
 fn propagation(mount: &Mount) -> Vec<SetAttr> {

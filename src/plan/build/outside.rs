@@ -135,6 +135,7 @@ impl Builder<'_> {
                 to: to.clone(),
             };
             self.plan.push(Runtime, part::SOURCES, open);
+            self.idmap_own(i, &to);
             self.sources.push((i, to));
         }
         self.cgroup_sources()
@@ -276,11 +277,12 @@ impl Builder<'_> {
                 self.plan.push(Runtime, part::OUTSIDE, write);
             }
             if self.input.options.idmap_root {
-                let idmap = Action::Idmap { tree: self.root.clone(), propagation: libc::MS_PRIVATE };
+                let (tree, propagation) = (self.root.clone(), libc::MS_PRIVATE);
+                let idmap = Action::Idmap { tree, userns: None, recursive: true, propagation };
                 self.plan.push(Runtime, part::OUTSIDE, idmap);
             }
-            self.idmap_binds();
         }
+        self.idmap_binds();
         self.net_devices()?;
         let process = self.process()?.clone();
         if let Some(value) = process.oom_score_adj {
@@ -318,15 +320,27 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Bind mounts that ask for the container's own mapping.
+    /// Bind mounts that ask for the mapping of the container's user namespace, be it new or joined.
     fn idmap_binds(&mut self) {
         for (i, tree) in &self.sources {
             let mount = &self.input.config.mounts[*i];
-            if mount.idmap.is_some() {
-                let idmap = Action::Idmap { tree: tree.clone(), propagation: 0 };
-                self.plan.push(Runtime, part::OUTSIDE, idmap);
-            }
+            let Some(recursive) = mount.idmap.filter(|_| mount.uid_maps.is_empty()) else { continue };
+            let idmap = Action::Idmap { tree: tree.clone(), userns: None, recursive, propagation: 0 };
+            self.plan.push(Runtime, part::OUTSIDE, idmap);
         }
+    }
+
+    /// A bind mount with a mapping of its own.
+    fn idmap_own(&mut self, index: usize, tree: &Slot) {
+        let mount = &self.input.config.mounts[index];
+        let Some(recursive) = mount.idmap.filter(|_| !mount.uid_maps.is_empty()) else { return };
+        let to = self.plan.slot(&format!("mapping of {}", mount.destination.display()));
+        let map = |maps| map_text(maps).into_bytes();
+        let userns =
+            Action::Userns { uid_map: map(&mount.uid_maps), gid_map: map(&mount.gid_maps), to: to.clone() };
+        self.plan.push(Runtime, part::SOURCES, userns);
+        let idmap = Action::Idmap { tree: tree.clone(), userns: Some(to), recursive, propagation: 0 };
+        self.plan.push(Runtime, part::SOURCES, idmap);
     }
 
     /// Hooks that run once the namespaces and mounts are there, before the root is changed.

@@ -1,0 +1,494 @@
+//! `mounts`: every kind of option does what config.md says, seen in the container's own mountinfo and files.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{self, Need, Output, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+/// Options that runc 1.1 does not know.
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("fields::mounts_attributes_of_a_tmpfs", OCI, attributes),
+        test("fields::mounts_of_files_and_relative_paths", OCI, files),
+        test("fields::mounts_recursive_attributes_reach_what_is_below", OWN, recursive),
+        test("fields::mounts_plain_attributes_do_not", OCI, not_recursive),
+        test("fields::mounts_propagation_of_each", OCI, propagation),
+        test("fields::mounts_nosymfollow", OWN, nosymfollow),
+        test("fields::mounts_remount_changes_what_is_there", OWN, remount),
+        test("fields::mounts_unknown_options_are_the_file_system_s", OCI, unknown),
+        test("fields::mounts_tmpfs_looks_like_what_it_covers", OCI, inherited_mode),
+        test("fields::mounts_tmpcopyup_copies", OCI, copy_up),
+        test("fields::mounts_tmpcopyup_follows_no_link", OCI, copy_up_links),
+        test("fields::mounts_tmpcopyup_that_does_not_fit", OWN, copy_up_too_large),
+        test("fields::mounts_idmap_with_its_own_mapping", OWN, idmap_own),
+        test("fields::mounts_idmap_of_the_container", &[Need::Root, Need::Userns], idmap_container),
+        test("fields::mounts_ridmap_reaches_what_is_below", OWN, ridmap),
+        test("fields::mounts_cgroup_shows_the_container_s_own", OCI, cgroup),
+        test("fields::mounts_of_the_kernel_s_file_systems", OCI, kernel),
+        test("fields::mounts_refusals_have_pointers", OWN, refusals),
+    ]
+}
+
+/// The mount options and the super options of `place` in the container's mountinfo, which it printed.
+#[track_caller]
+fn options<'a>(out: &'a Output, place: &str) -> (&'a str, &'a str) {
+    let line = out.stdout.lines().rfind(|l| l.split(' ').nth(4) == Some(place));
+    let line = line.unwrap_or_else(|| panic!("no mount at {place}\n{out}"));
+    let mount = line.split(' ').nth(5).expect("options");
+    (mount, line.rsplit(' ').next().expect("super options"))
+}
+
+const MOUNTINFO: &str = "cat /proc/self/mountinfo";
+
+fn tmpfs(place: &str, options: &[&str]) -> Value {
+    json!({ "destination": place, "type": "tmpfs", "source": "tmpfs", "options": options })
+}
+
+fn bind(sb: &Sandbox, source: &str, place: &str, options: &[&str]) -> Value {
+    json!({ "destination": place, "type": "bind", "source": sb.dir().join(source), "options": options })
+}
+
+fn attributes() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["ro"], &["ro"]),
+        (&["nosuid", "nodev", "noexec"], &["rw", "nosuid", "nodev", "noexec"]),
+        (&["ro", "rw", "nosuid", "suid"], &["rw"]),
+        (&["noatime"], &["noatime"]),
+        (&["nodiratime"], &["nodiratime"]),
+        (&["relatime"], &["relatime"]),
+        (&["defaults"], &["rw", "relatime"]),
+    ];
+    for (i, (given, shown)) in cases.iter().enumerate() {
+        if harness::bundle::is_foreign() && given == &["defaults"] {
+            // runc 1.1 hands it to the file system.
+            continue;
+        }
+        let place = format!("/tmp/m{i}");
+        let sb = Sandbox::new()
+            .sh(MOUNTINFO)
+            .patch("/root/readonly", json!(false))
+            .patch("/mounts/-", tmpfs(&place, given));
+        let out = sb.run_oci().output().ok();
+        let words: Vec<_> = options(&out, &place).0.split(',').collect();
+        assert!(shown.iter().all(|w| words.contains(w)), "{given:?}: {words:?}");
+        assert_eq!(words.contains(&"nosuid"), shown.contains(&"nosuid"), "{given:?}: {words:?}");
+    }
+}
+
+fn files() {
+    let sb = Sandbox::new();
+    std::fs::write(sb.dir().join("a-file"), "content of a file").expect("a file");
+    std::fs::create_dir(sb.bundle().join("data")).expect("a directory");
+    std::fs::write(sb.bundle().join("data/x"), "content of data").expect("a file");
+    let mount = bind(&sb, "a-file", "/etc/new/file", &["bind", "ro"]);
+    let relative = json!({ "destination": "rel/dir", "source": "data", "options": ["rbind"] });
+    let sb = sb
+        .sh("cat /etc/new/file /rel/dir/x; echo x > /etc/new/file")
+        .patch("/root/readonly", json!(false))
+        .patch("/mounts/-", mount)
+        .patch("/mounts/-", relative);
+    let out = sb.run_oci().output();
+    out.clone().prints("content of a filecontent of data").says("Read-only file system");
+    assert_eq!(out.code, 1, "{out}");
+}
+
+/// A tree on the host with a mount below it, in a mount namespace of the test's thread.
+fn tree(sb: &Sandbox) {
+    for dir in ["tree", "tree/below"] {
+        std::fs::create_dir(sb.dir().join(dir)).expect("a directory");
+    }
+}
+
+/// Runs `create`-less `run` below a shell that has a tmpfs at `tree/below`, in a mount namespace of its own.
+fn run_with_tree(sb: &Sandbox, prepare: &str) -> Output {
+    let below = sb.dir().join("tree/below");
+    let script = format!("mount -t tmpfs tmpfs {} && {prepare} && exec \"$@\"", below.display());
+    let call = sb.under(&["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+    let call = call.arg("run").arg("--bundle").arg(sb.bundle());
+    let call =
+        if harness::bundle::is_foreign() { call } else { call.args(["--quiet", "--policy", "privileged"]) };
+    call.arg(sb.id()).output()
+}
+
+fn recursive() {
+    for (option, shown) in [
+        ("rro", "ro"),
+        ("rnosuid", "nosuid"),
+        ("rnodev", "nodev"),
+        ("rnoexec", "noexec"),
+        ("rnoatime", "noatime"),
+        ("rnosymfollow", "nosymfollow"),
+    ] {
+        let sb = Sandbox::new();
+        tree(&sb);
+        let mount = bind(&sb, "tree", "/mnt/tree", &["rbind", option]);
+        let sb = sb.sh(MOUNTINFO).patch("/root/readonly", json!(false)).patch("/mounts/-", mount);
+        let out = run_with_tree(&sb, "true").ok();
+        for place in ["/mnt/tree", "/mnt/tree/below"] {
+            let words: Vec<_> = options(&out, place).0.split(',').collect();
+            assert!(words.contains(&shown), "{option} at {place}: {words:?}");
+        }
+    }
+    // And back again.
+    let sb = Sandbox::new();
+    tree(&sb);
+    let mount = bind(&sb, "tree", "/mnt/tree", &["rbind", "rrw", "rexec"]);
+    let sb = sb.sh(MOUNTINFO).patch("/root/readonly", json!(false)).patch("/mounts/-", mount);
+    let out =
+        run_with_tree(&sb, &format!("mount -o remount,ro,noexec {}", sb.dir().join("tree/below").display()))
+            .ok();
+    let words: Vec<_> = options(&out, "/mnt/tree/below").0.split(',').collect();
+    assert!(words.contains(&"rw") && !words.contains(&"noexec"), "{words:?}");
+}
+
+fn not_recursive() {
+    let sb = Sandbox::new();
+    tree(&sb);
+    let mount = bind(&sb, "tree", "/mnt/tree", &["rbind", "ro"]);
+    let sb = sb.sh(MOUNTINFO).patch("/root/readonly", json!(false)).patch("/mounts/-", mount);
+    let out = run_with_tree(&sb, "true").ok();
+    assert!(options(&out, "/mnt/tree").0.starts_with("ro"), "{out}");
+    assert!(options(&out, "/mnt/tree/below").0.starts_with("rw"), "{out}");
+    // Without what is below.
+    let sb = Sandbox::new();
+    tree(&sb);
+    let mount = bind(&sb, "tree", "/mnt/tree", &["bind"]);
+    let sb = sb.sh(MOUNTINFO).patch("/root/readonly", json!(false)).patch("/mounts/-", mount);
+    let out = run_with_tree(&sb, "true").ok();
+    assert!(!out.stdout.contains("/mnt/tree/below"), "{out}");
+}
+
+fn propagation() {
+    for (option, shown, not) in [
+        ("shared", "shared:", "master:"),
+        ("rshared", "shared:", "master:"),
+        ("private", "", "shared:"),
+        ("rprivate", "", "shared:"),
+        ("unbindable", "unbindable", "shared:"),
+    ] {
+        let sb = Sandbox::new().sh(MOUNTINFO).patch("/root/readonly", json!(false));
+        let out = sb.patch("/mounts/-", tmpfs("/tmp/m", &[option])).run_oci().output().ok();
+        let line = out.stdout.lines().rfind(|l| l.contains(" /tmp/m ")).expect("the mount");
+        assert!(line.contains(shown) && !line.contains(not), "{option}: {line}");
+    }
+}
+
+fn nosymfollow() {
+    let sb = Sandbox::new();
+    std::fs::create_dir(sb.dir().join("links")).expect("a directory");
+    symlink("/etc/passwd", sb.dir().join("links/passwd")).expect("a link");
+    let mount = bind(&sb, "links", "/mnt", &["bind", "nosymfollow"]);
+    let sb =
+        sb.sh("cat /mnt/passwd; ls -l /mnt").patch("/root/readonly", json!(false)).patch("/mounts/-", mount);
+    sb.run_oci().output().ok().says("symbolic links").prints("-> /etc/passwd");
+}
+
+fn remount() {
+    let again = |options: &[&str]| json!({ "destination": "/tmp/m", "type": "tmpfs", "source": "tmpfs", "options": options });
+    let sb = Sandbox::new()
+        .sh("cat /proc/self/mountinfo; df -k /tmp/m")
+        .patch("/root/readonly", json!(false))
+        .patch("/mounts/-", tmpfs("/tmp/m", &["size=1m"]))
+        .patch("/mounts/-", again(&["remount", "size=2m", "noexec"]));
+    let out = sb.run_oci().output().ok();
+    let (mount, fs) = options(&out, "/tmp/m");
+    assert!(mount.contains("noexec") && fs.contains("size=2048k"), "{mount} {fs}");
+    // Only the mount, and nothing of the file system.
+    let sb = Sandbox::new()
+        .sh(MOUNTINFO)
+        .patch("/root/readonly", json!(false))
+        .patch("/mounts/-", tmpfs("/tmp/m", &["nosuid"]))
+        .patch("/mounts/-", json!({ "destination": "/tmp/m", "options": ["bind", "remount", "ro"] }));
+    let out = sb.run_oci().output().ok();
+    let (mount, fs) = options(&out, "/tmp/m");
+    assert!(mount.starts_with("ro,nosuid") && fs.starts_with("rw"), "{mount} {fs}");
+}
+
+fn unknown() {
+    let sb = Sandbox::new().sh(MOUNTINFO).patch("/root/readonly", json!(false));
+    let sb = sb.patch("/mounts/-", tmpfs("/tmp/m", &["size=3m", "nr_inodes=77", "mode=0711", "uid=5"]));
+    let out = sb.run_oci().output().ok();
+    let fs = options(&out, "/tmp/m").1;
+    for word in ["size=3072k", "nr_inodes=77", "mode=711", "uid=5"] {
+        assert!(fs.split(',').any(|w| w == word), "{fs}");
+    }
+    let sb = Sandbox::new().patch("/mounts/-", tmpfs("/tmp/m", &["no_such_option"]));
+    let out = sb.create();
+    assert_ne!(out.code, 0, "{out}");
+    sb.leak_check();
+}
+
+fn inherited_mode() {
+    let sb = Sandbox::new();
+    let dir = sb.rootfs().join("home");
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o2751)).expect("chmod");
+    let sb = sb
+        .sh("stat -c %a /home /var /newly/made")
+        .patch("/root/readonly", json!(false))
+        .patch("/mounts/-", tmpfs("/home", &[]))
+        .patch("/mounts/-", tmpfs("/var", &["mode=0700"]))
+        .patch("/mounts/-", tmpfs("/newly/made", &[]));
+    let out = sb.run_oci().output().ok();
+    let modes: Vec<_> = out.stdout.split_whitespace().collect();
+    assert_eq!((modes[0], modes[2]), ("2751", "1777"), "{out}");
+    // runc 1.1 lets the directory win over the option.
+    assert!(modes[1] == "700" || (harness::bundle::is_foreign() && modes[1] == "755"), "{out}");
+}
+
+/// What is to be copied, below `/var/data` of the rootfs.
+fn data(sb: &Sandbox) {
+    let dir = sb.rootfs().join("var/data");
+    std::fs::create_dir_all(dir.join("sub/deeper")).expect("directories");
+    std::fs::write(dir.join("file"), "x".repeat(100_000)).expect("a file");
+    std::fs::write(dir.join("sub/deeper/deep"), "deep content").expect("a file");
+    std::fs::set_permissions(dir.join("file"), std::fs::Permissions::from_mode(0o4711)).expect("chmod");
+    std::fs::set_permissions(dir.join("sub"), std::fs::Permissions::from_mode(0o1755)).expect("chmod");
+    chown(dir.join("sub"), Some(7), Some(8)).expect("chown");
+    symlink("/etc/passwd", dir.join("link")).expect("a link");
+}
+
+fn copy_up() {
+    let sb = Sandbox::new();
+    data(&sb);
+    for i in 0..300 {
+        std::fs::write(sb.rootfs().join(format!("var/data/many-files-with-a-long-name-{i}")), "m")
+            .expect("a file");
+    }
+    let sb = sb
+        .sh("cd /var/data && stat -c '%n %a %u:%g %s' file sub && cat sub/deeper/deep && ls -l link && ls | wc -l && echo new > new && echo more >> sub/deeper/deep")
+        .patch("/root/readonly", json!(true))
+        .patch("/mounts/-", tmpfs("/var/data", &["tmpcopyup"]));
+    let out = sb.run_oci().output().ok();
+    out.clone()
+        .prints("file 4711 0:0 100000\nsub 1755 7:8 ")
+        .prints("deep content")
+        .prints("link -> /etc/passwd")
+        .prints("303");
+    // The rootfs is as it was.
+    assert!(!sb.rootfs().join("var/data/new").exists());
+    assert_eq!(
+        std::fs::read_to_string(sb.rootfs().join("var/data/sub/deeper/deep")).expect("a file"),
+        "deep content"
+    );
+    // What is not there needs no copy, and a read-only copy can be had.
+    let sb = Sandbox::new();
+    data(&sb);
+    let sb = sb
+        .sh("ls /not/there | wc -l; cat /var/data/sub/deeper/deep; touch /var/data/x || echo refused")
+        .patch("/root/readonly", json!(false))
+        .patch("/mounts/-", tmpfs("/var/data", &["tmpcopyup", "ro"]))
+        .patch("/mounts/-", tmpfs("/not/there", &["tmpcopyup"]));
+    let out = sb.run_oci().output();
+    if !harness::bundle::is_foreign() {
+        // runc 1.1 copies into what is read-only already, and fails.
+        out.ok().prints("0\n").prints("deep content").prints("refused");
+    }
+}
+
+fn copy_up_links() {
+    // A link to a directory of the host, where the copy would be taken from if links were followed.
+    let sb = Sandbox::new();
+    let secret = sb.dir().join("secret");
+    std::fs::create_dir(&secret).expect("a directory");
+    std::fs::write(secret.join("key"), "of the host").expect("a file");
+    std::fs::create_dir(sb.rootfs().join("var/data")).expect("a directory");
+    symlink(&secret, sb.rootfs().join("var/data/dir")).expect("a link");
+    symlink(secret.join("key"), sb.rootfs().join("var/data/key")).expect("a link");
+    symlink(&secret, sb.rootfs().join("var/other")).expect("a link");
+    let sb = sb
+        .sh("ls -lR /var/data /var/other/ ; cat /var/data/key /var/data/dir/key /var/other/key; true")
+        .patch("/root/readonly", json!(false))
+        .patch("/mounts/-", tmpfs("/var/data", &["tmpcopyup"]))
+        .patch("/mounts/-", tmpfs("/var/other", &["tmpcopyup"]));
+    let out = sb.run_oci().output();
+    assert!(!out.stdout.contains("of the host"), "{out}");
+    assert_eq!(std::fs::read_dir(&secret).expect("the directory").count(), 1);
+}
+
+fn copy_up_too_large() {
+    let sb = Sandbox::new();
+    data(&sb);
+    let sb = sb.patch("/mounts/-", tmpfs("/var/data", &["tmpcopyup", "size=16k"]));
+    sb.create().exits(1).says("ENOSPC").says("larger size=");
+    sb.leak_check();
+}
+
+/// Whether the file system that tests lie on can be idmapped.
+fn can_idmap(path: &Path) -> bool {
+    let path = std::ffi::CString::new(path.to_string_lossy().as_bytes()).expect("a path");
+    let magic = safebox::sys::fs::path_magic(&path).expect("statfs");
+    safebox::host::Host::probe().expect("the host").can_idmap(magic)
+}
+
+fn owned(sb: &Sandbox) {
+    let dir = sb.dir().join("owned");
+    std::fs::create_dir(&dir).expect("a directory");
+    std::fs::write(dir.join("root"), "").expect("a file");
+    std::fs::write(dir.join("seven"), "").expect("a file");
+    chown(dir.join("seven"), Some(7), Some(8)).expect("chown");
+}
+
+fn maps(inside: u32, outside: u32) -> Value {
+    json!([{ "containerID": inside, "hostID": outside, "size": 1000 }])
+}
+
+fn idmap_own() {
+    for options in [&["bind"][..], &["rbind", "idmap"], &["rbind", "ridmap"]] {
+        let sb = Sandbox::new();
+        if !can_idmap(sb.dir()) {
+            return;
+        }
+        owned(&sb);
+        let mut mount = bind(&sb, "owned", "/mnt", options);
+        mount["uidMappings"] = maps(0, 5000);
+        mount["gidMappings"] = maps(0, 6000);
+        let sb = sb
+            .sh("stat -c '%u:%g' /mnt/root /mnt/seven; touch /mnt/new")
+            .patch("/root/readonly", json!(false))
+            .patch("/process/user", json!({ "uid": 5000, "gid": 6000 }))
+            .patch("/process/capabilities", json!({}))
+            .patch("/mounts/-", mount);
+        sb.run_oci().output().ok().prints("5000:6000\n5007:6008\n");
+        let new = std::fs::metadata(sb.dir().join("owned/new")).expect("the new file");
+        assert_eq!(
+            (new.uid(), new.gid()),
+            (0, 0),
+            "what is made inside has the owner on disk that it is mapped from"
+        );
+    }
+}
+
+/// A config with a new user namespace whose ids are 100000 and up outside.
+fn userns(sb: Sandbox) -> Sandbox {
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    sb.patch("/linux/namespaces/-", json!({ "type": "user" }))
+        .patch("/linux/uidMappings", map.clone())
+        .patch("/linux/gidMappings", map)
+        .patch("/root/readonly", json!(false))
+        .without("/linux/resources")
+}
+
+fn idmap_container() {
+    let sb = Sandbox::new();
+    if !can_idmap(sb.dir()) {
+        return;
+    }
+    owned(&sb);
+    // The rootfs and the directories above it are another's inside: they only have to be entered.
+    for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    let (plain, mapped) =
+        (bind(&sb, "owned", "/mnt/plain", &["bind"]), bind(&sb, "owned", "/mnt/mapped", &["bind", "idmap"]));
+    let sb = userns(sb)
+        .sh("stat -c '%u:%g' /mnt/plain/seven /mnt/mapped/seven")
+        .patch("/mounts/-", plain)
+        .patch("/mounts/-", mapped);
+    sb.run_oci().output().ok().prints("65534:65534\n7:8\n");
+}
+
+fn ridmap() {
+    for (option, below) in [("ridmap", "5000:6000"), ("idmap", "0:0")] {
+        let sb = Sandbox::new();
+        if !can_idmap(sb.dir()) || !can_idmap(Path::new("/dev/shm")) {
+            return;
+        }
+        tree(&sb);
+        let mut mount = bind(&sb, "tree", "/mnt", &["rbind", option]);
+        mount["uidMappings"] = maps(0, 5000);
+        mount["gidMappings"] = maps(0, 6000);
+        let sb = sb
+            .sh("stat -c '%u:%g' /mnt /mnt/below")
+            .patch("/root/readonly", json!(false))
+            .patch("/mounts/-", mount);
+        run_with_tree(&sb, "true").ok().prints(&format!("5000:6000\n{below}\n"));
+    }
+}
+
+fn cgroup() {
+    for namespace in [true, false] {
+        let mut sb = Sandbox::new()
+            .sh("cat /proc/self/mountinfo; cat /proc/self/cgroup; touch /sys/fs/cgroup/x 2>&1; true");
+        if !namespace {
+            let all = sb.config()["linux"]["namespaces"].as_array().expect("namespaces").clone();
+            let rest: Vec<_> = all.into_iter().filter(|n| n["type"] != "cgroup").collect();
+            sb.set("/linux/namespaces", json!(rest));
+        }
+        let out = sb.run_oci().output().ok();
+        let v2 = Need::CgroupV2.missing().is_none();
+        let place = if v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/memory" };
+        let line = out.stdout.lines().rfind(|l| l.contains(&format!(" {place} ")) || l.contains(",memory "));
+        let line = line.unwrap_or_else(|| panic!("no cgroup mount\n{out}"));
+        assert!(line.contains(" ro,"), "read-only: {line}");
+        // The container's own group, never the root of the host's tree.
+        let shown = line.split(' ').nth(3).unwrap_or_default();
+        assert!(v2 || namespace || shown.contains(sb.id()), "{line}");
+        if !harness::bundle::is_foreign() {
+            // runc 1.1 leaves the directory of the v1 trees writable.
+            out.prints("Read-only file system");
+        }
+    }
+}
+
+fn kernel() {
+    let sb = Sandbox::new()
+        .sh("cat /proc/self/mountinfo; ls /dev/mqueue /dev/pts /sys/class/net; stat -c %a /dev/pts/ptmx")
+        .patch("/root/readonly", json!(false));
+    let out = sb.run_oci().output().ok();
+    for (place, kind) in [
+        ("/proc", "proc"),
+        ("/sys", "sysfs"),
+        ("/dev/mqueue", "mqueue"),
+        ("/dev/pts", "devpts"),
+        ("/dev/shm", "tmpfs"),
+    ] {
+        let line = out.stdout.lines().find(|l| l.split(' ').nth(4) == Some(place)).unwrap_or_default();
+        assert!(line.contains(&format!(" - {kind} ")), "{place}: {line}");
+    }
+    out.clone().prints("lo\n");
+    assert!(!out.stdout.contains("eth0\n"), "sysfs is that of the network namespace\n{out}");
+    // sysfs with the host's network: the same, but of the host.
+    let rest: Vec<_> = sb.config()["linux"]["namespaces"]
+        .as_array()
+        .expect("namespaces")
+        .iter()
+        .filter(|n| n["type"] != "network")
+        .cloned()
+        .collect();
+    let sb = Sandbox::new().sh("ls /sys/class/net").patch("/linux/namespaces", json!(rest));
+    let out = sb.run_oci().output().ok();
+    let host: Vec<_> = std::fs::read_dir("/sys/class/net").expect("devices").flatten().collect();
+    assert!(host.iter().all(|d| out.stdout.contains(&*d.file_name().to_string_lossy())), "{out}");
+}
+
+fn refusals() {
+    let map = maps(0, 1);
+    let cases = [
+        (
+            json!({ "destination": "/tmp/m", "type": "tmpfs", "uidMappings": map, "gidMappings": map }),
+            "uidMappings",
+        ),
+        (
+            json!({ "destination": "/tmp/m", "source": "/etc", "options": ["bind"], "uidMappings": map }),
+            "gidMappings",
+        ),
+        (json!({ "destination": "/tmp/m", "type": "tmpfs", "options": ["idmap"] }), "options"),
+        (json!({ "destination": "/tmp/m", "source": "/etc", "options": ["bind", "idmap"] }), "options"),
+        (json!({ "destination": "/tmp/m", "source": "/etc", "options": ["bind", "tmpcopyup"] }), "options"),
+        (json!({ "destination": "/tmp/m", "type": "mqueue", "options": ["tmpcopyup"] }), "options"),
+        (json!({ "destination": "/tmp/m", "source": "/etc", "options": ["bind", "size=5"] }), "options"),
+        (json!({ "destination": "", "type": "tmpfs" }), "destination"),
+        (json!({ "destination": "/tmp/m" }), "type"),
+        (json!({ "destination": "/tmp/m", "options": ["bind"] }), "source"),
+    ];
+    for (mount, key) in cases {
+        let sb = Sandbox::new().patch("/mounts", json!([mount.clone()]));
+        sb.create().exits(1).says(&format!("/mounts/0/{key}: "));
+    }
+}

@@ -1,0 +1,125 @@
+//! `tmpcopyup`: what the rootfs holds at a mount's destination is copied into the new tmpfs before that is
+//! mounted.
+//!
+//! The rootfs is hostile: every entry is opened below its directory's descriptor without following links, so
+//! whatever is exchanged meanwhile, only what lies in the rootfs is read. The tmpfs is attached nowhere yet, so
+//! nobody else sees it. Init calls this: it only makes system calls and uses fixed buffers.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use super::apply::at;
+use super::{Call, Cx, Done};
+use crate::sys::{Errno, fs};
+
+/// Directories within directories; more is a trap for the stack.
+const MAX_DEPTH: u32 = 64;
+const PATH_MAX: usize = 4096;
+
+/// Copies the directory `path` below `root` into the detached mount `tree`; what is not there is not copied.
+/// The mount's own directory gets the owner and, if `mode` says so, the mode of the directory.
+pub fn copy_up(cx: &mut Cx, root: RawFd, path: &CStr, tree: RawFd, mode: bool) -> Done {
+    let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    let from = match at(cx, Call::OpenIn, fs::openat2(root, path, flags, 0, resolve)) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    let to = at(cx, Call::Open, fs::openat(tree, c".", flags, 0))?;
+    let st = at(cx, Call::Stat, fs::fstatat(from, c""))?;
+    directory(cx, from, to, 0)?;
+    let kept = at(cx, Call::Stat, fs::fstatat(to, c""))?.st_mode;
+    finish(cx, to, &st, if mode { st.st_mode } else { kept })?;
+    fs::close(from);
+    fs::close(to);
+    Ok(())
+}
+
+/// The entries of `from`, into `to`.
+fn directory(cx: &mut Cx, from: RawFd, to: RawFd, depth: u32) -> Done {
+    if depth > MAX_DEPTH {
+        return Err(Errno::ELOOP);
+    }
+    let mut buf = [0u8; 8192];
+    loop {
+        let n = at(cx, Call::Getdents, fs::getdents(from, &mut buf))?;
+        if n == 0 {
+            return Ok(());
+        }
+        let mut rest = &buf[..n];
+        // struct linux_dirent64: d_ino, d_off (8 bytes each), d_reclen (2), d_type (1), d_name.
+        while let (Some(len), Some(name)) = (rest.get(16..18), rest.get(19..)) {
+            let len = usize::from(u16::from_ne_bytes([len[0], len[1]]));
+            let name = CStr::from_bytes_until_nul(name).map_err(|_| Errno::EBADMSG)?;
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                entry(cx, from, to, name, depth)?;
+            }
+            rest = rest.get(len.max(19)..).unwrap_or_default();
+        }
+    }
+}
+
+fn entry(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr, depth: u32) -> Done {
+    let st = at(cx, Call::Stat, fs::fstatat(from, name))?;
+    match st.st_mode & libc::S_IFMT {
+        libc::S_IFDIR => {
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let source = at(cx, Call::Open, fs::openat(from, name, flags, 0))?;
+            at(cx, Call::Mkdir, fs::mkdirat(to, name, 0o700))?;
+            let copy = at(cx, Call::Open, fs::openat(to, name, flags, 0))?;
+            directory(cx, source, copy, depth + 1)?;
+            finish(cx, copy, &st, st.st_mode)?;
+            fs::close(source);
+            fs::close(copy);
+            Ok(())
+        }
+        libc::S_IFREG => file(cx, from, to, name),
+        libc::S_IFLNK => {
+            let mut target = [0u8; PATH_MAX + 1];
+            let n = at(cx, Call::Open, fs::readlinkat(from, name, &mut target[..PATH_MAX]))?;
+            let target = CStr::from_bytes_until_nul(&target[..=n]).map_err(|_| Errno::ENAMETOOLONG)?;
+            at(cx, Call::Symlink, fs::symlinkat(target, to, name))?;
+            at(cx, Call::Chown, fs::fchownat(to, name, st.st_uid, st.st_gid))
+        }
+        libc::S_IFCHR | libc::S_IFBLK | libc::S_IFIFO => {
+            let umask = fs::umask(0);
+            let made = at(cx, Call::Mknod, fs::mknodat(to, name, st.st_mode, st.st_rdev));
+            fs::umask(umask);
+            made?;
+            at(cx, Call::Chown, fs::fchownat(to, name, st.st_uid, st.st_gid))
+        }
+        // A socket without the process that listens on it is nothing.
+        _ => Ok(()),
+    }
+}
+
+fn file(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr) -> Done {
+    // Without waiting: what was a file a moment ago may be a pipe.
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let source = at(cx, Call::Open, fs::openat(from, name, flags, 0))?;
+    let st = at(cx, Call::Stat, fs::fstatat(source, c""))?;
+    if st.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(Errno::EBUSY);
+    }
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let copy = at(cx, Call::Open, fs::openat(to, name, flags, 0o600))?;
+    let mut buf = [0u8; 16384];
+    loop {
+        let n = at(cx, Call::Read, fs::read(source, &mut buf))?;
+        if n == 0 {
+            break;
+        }
+        at(cx, Call::Write, fs::write_all(copy, &buf[..n]))?;
+    }
+    finish(cx, copy, &st, st.st_mode)?;
+    fs::close(source);
+    fs::close(copy);
+    Ok(())
+}
+
+/// Owner first: a change of owner takes set-user-ID bits away.
+fn finish(cx: &mut Cx, fd: RawFd, st: &libc::stat, mode: u32) -> Done {
+    at(cx, Call::Chown, fs::fchownat(fd, c"", st.st_uid, st.st_gid))?;
+    at(cx, Call::Chmod, fs::fchmod(fd, mode & 0o7777))?;
+    at(cx, Call::Chmod, fs::set_times(fd, st))
+}
