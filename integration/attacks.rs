@@ -19,6 +19,7 @@ use libtest_mimic::Trial;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sha2::{Digest, Sha256};
 
+use crate::harness::carried::carried;
 use crate::harness::{Output, Sandbox};
 
 /// What no container may print.
@@ -153,8 +154,12 @@ fn no_secret(out: &Output) {
     assert!(!out.stdout.contains(SECRET) && !out.stderr.contains(SECRET), "the host's file was read\n{out}");
 }
 
-/// Builds the probe, a static C program, as `rootfs/bin/probe`.
+/// Builds the probe, a static C program, as `rootfs/bin/probe`; [`crate::harness::Need::Probe`].
 fn build_probe(sb: &Sandbox) {
+    if let Some(built) = carried("probe") {
+        std::fs::copy(built, sb.rootfs().join("bin/probe")).expect("copy the probe");
+        return;
+    }
     let source = sb.dir().join("probe.c");
     std::fs::write(&source, include_str!("attacks/probe.c")).expect("the source");
     let cc = Command::new("cc")

@@ -2,11 +2,13 @@
 //!
 //! An `expect` file has one line per fact: `exit N`, `stdout TEXT`, `stderr TEXT` (the stream holds TEXT).
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Trial;
 
+use crate::harness::carried::{carried, examples, lesson};
 use crate::harness::{Need, Output, Sandbox, test};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Userns];
@@ -23,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("examples::raw_sockets_are_refused", NEEDS, || example("raw-socket")),
         test("examples::setuid_makes_nobody_root", NEEDS, || example("become-root")),
         test("examples::core_pattern_cannot_be_written", NEEDS, || example("escape-proc")),
+        test("examples::lessons_run_to_their_end", &[Need::Root, Need::Userns, Need::Lessons], lessons),
         test("examples::without_hardening_the_attacks_succeed", &[Need::Root], attacks_are_real),
     ]
 }
@@ -40,7 +43,7 @@ const ALL: [&str; 9] = [
 ];
 
 fn bundles() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/bundles")
+    examples().join("bundles")
 }
 
 fn all_are_listed() {
@@ -54,6 +57,36 @@ fn all_are_listed() {
     assert_eq!(found, ALL);
 }
 
+/// The lessons and their arguments; DIR is the bundle `hello`.
+const LESSONS: [(&str, &[&str]); 6] = [
+    ("01_namespaces", &[]),
+    ("02_plan", &["DIR"]),
+    ("03_policy", &["root", "write-rootfs"]),
+    ("04_seccomp", &["SYS_PTRACE"]),
+    ("05_openat2", &[]),
+    ("06_baton", &[]),
+];
+
+fn lessons() {
+    let (sb, dir) = make("hello");
+    for (name, args) in LESSONS {
+        let args = args.iter().map(|a| if *a == "DIR" { dir.as_os_str() } else { OsStr::new(a) });
+        let out = Command::new(lesson(name)).args(args).output().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(
+            out.status.success() && out.stdout.len() > 200,
+            "{name}: {}
+{said}",
+            out.status
+        );
+    }
+    sb.leak_check();
+    if carried("examples").is_none() {
+        let sources = std::fs::read_dir(examples()).expect("examples").flatten();
+        assert_eq!(sources.filter(|e| e.path().extension() == Some("rs".as_ref())).count(), LESSONS.len());
+    }
+}
+
 /// The bundle `name`, made in a sandbox of its own.
 fn make(name: &str) -> (Sandbox, PathBuf) {
     let sb = Sandbox::new();
@@ -64,7 +97,10 @@ fn make(name: &str) -> (Sandbox, PathBuf) {
 }
 
 fn run(sb: &Sandbox, dir: &Path, options: &[&str]) -> Output {
-    sb.runtime().args(["run", "--quiet"]).args(options).arg("--bundle").arg(dir).arg(sb.id()).output()
+    // The directory for temporary files is often mounted nosuid: that must not be what stops an attack.
+    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,suid,dev \"$0\" && exec \"$@\"";
+    let wrap = ["unshare", "-m", "sh", "-c", script, dir.to_str().expect("UTF-8")];
+    sb.under(&wrap).args(["run", "--quiet"]).args(options).arg("--bundle").arg(dir).arg(sb.id()).output()
 }
 
 fn example(name: &str) {

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use crate::harness::process::{Call, Output};
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, patience, poll, rounds, test};
 
 const HERE: &[Need] = &[Need::Root];
 const OCI: &[Need] = &[Need::Root, Need::Oci];
@@ -55,24 +55,26 @@ fn every_row(policy: &str) {
     }
 }
 
-/// Times from 0 to 15 ms, in an order that does not follow them.
+/// Sixty times from 0 to 15 ms, in an order that does not follow them.
 fn moments() -> impl Iterator<Item = Duration> {
-    (0..60u64).map(|i| Duration::from_micros((i * 7919) % 60 * 250))
+    let count = rounds(60) as u32;
+    (0..count).map(move |i| patience(Duration::from_millis(15)) * (i * 7919 % count) / count)
 }
 
 /// Not [`Need::Oci`]: runc 1.1.5 leaves cgroups here.
 fn create() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
-    let mut unfinished = 0;
+    let (mut unfinished, mut all) = (0, 0);
     for moment in moments() {
         let create = sb.create_call().spawn();
         std::thread::sleep(moment);
         create.signal(Signal::SIGKILL);
-        unfinished += usize::from(create.wait().code != 0);
+        unfinished += u32::from(create.wait().code != 0);
+        all += 1;
         sb.delete().ok();
         sb.leak_check_within(SOON);
     }
-    assert!(unfinished > 5, "only {unfinished} of 60 were killed before they were done");
+    assert!(unfinished > all / 12, "only {unfinished} of {all} were killed before they were done");
 }
 
 fn delete() {
@@ -182,7 +184,7 @@ fn words(text: &str) -> &str {
 /// Not [`Need::Oci`]: with runc 1.1.5 a loser removes the winner's state.
 fn creates() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
-    for _ in 0..5 {
+    for _ in 0..rounds(5) {
         one_wins(&eight(|| sb.create_call()), "container with given ID already exists");
         // The winner's container is whole: no loser has undone any of it.
         assert_eq!(sb.status(), "created");
@@ -201,7 +203,7 @@ fn runs() {
 
 fn starts() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
-    for _ in 0..20 {
+    for _ in 0..rounds(20) {
         sb.create().ok();
         one_wins(
             &eight(|| sb.runtime().arg("start").arg(sb.id())),

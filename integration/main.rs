@@ -6,6 +6,7 @@
 //! - `SAFEBOX_RUNTIME=runc` (or a path) runs the tests about OCI behaviour ([`harness::Need::Oci`])
 //!   against that runtime: one that fails there too is suspect.
 //! - `UPDATE_GOLDEN=1` rewrites `integration/golden`.
+//! - `SAFEBOX_BIN` and `SAFEBOX_SLOW`: the suite on another machine, see [`harness::carried`].
 //! - `SAFEBOX_SOAK=N` sets how often the soak tests run a container.
 
 use std::process::ExitCode;

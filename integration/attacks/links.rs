@@ -92,7 +92,8 @@ fn mask_is_readonly() {
     mknod(&null, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3)).expect("mknod");
     std::fs::set_permissions(&null, std::fs::Permissions::from_mode(0o666)).expect("chmod");
     let before = super::hash_tree(&dir);
-    let script = "mount --bind \"$0\" /dev/null && exec \"$@\"";
+    // Where the directory for temporary files is mounted nodev, nobody could write there.
+    let script = "mount --bind \"$0\" /dev/null && mount -o remount,bind,dev /dev/null && exec \"$@\"";
     let wrap = ["unshare", "-m", "sh", "-c", script, null.to_str().expect("UTF-8")];
     let out = sb
         .under(&wrap)

@@ -10,10 +10,10 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test(
             "attacks::the_kernel_s_surface_is_closed_with_the_documented_errnos",
-            &[Need::Root, Need::Cc],
+            &[Need::Root, Need::Probe],
             surface,
         ),
-        test("attacks::a_terminal_takes_no_injected_input", &[Need::Root, Need::Cc], terminal),
+        test("attacks::a_terminal_takes_no_injected_input", &[Need::Root, Need::Probe], terminal),
         test("attacks::cgroups_cannot_be_written_inside", &[Need::Root], cgroups),
         test("attacks::release_agent_is_out_of_reach", &[Need::Root], release_agent),
     ]

@@ -6,12 +6,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+pub use super::carried::safebox;
 use super::needs::find;
-
-/// The safebox under test: `SAFEBOX_BIN` where the tests were carried to another machine, else cargo's.
-pub fn safebox() -> PathBuf {
-    std::env::var_os("SAFEBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_safebox").into(), PathBuf::from)
-}
 
 /// Links to busybox in the rootfs's /bin.
 const APPLETS: &[&str] = &[

@@ -5,6 +5,9 @@
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::carried::patience;
 
 /// What is looked for and where.
 #[derive(Debug, Clone)]
@@ -60,6 +63,8 @@ impl Trace {
         if has("environ") {
             return Some("started by the test");
         }
+        // After `environ`, which the kernel shows only when an execve(2) is complete: in the middle of one,
+        // a command of another test still has the files that this process had open when it was forked.
         let inside = |link: PathBuf| std::fs::read_link(link).is_ok_and(|to| to.starts_with(&self.dir));
         (entries(&proc.join("fd")).into_iter().any(inside) || inside(proc.join("cwd")))
             .then_some("holds a file of the test's directory")
@@ -108,16 +113,16 @@ impl Trace {
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
                 .unwrap_or_default();
         }
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        let end = Instant::now() + patience(Duration::from_secs(2));
         loop {
             // Children come after their parents in the list.
             for group in self.cgroups().iter().rev() {
                 std::fs::remove_dir(group).unwrap_or_default();
             }
-            if self.cgroups().is_empty() || std::time::Instant::now() > end {
+            if self.cgroups().is_empty() || Instant::now() > end {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

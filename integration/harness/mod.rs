@@ -17,6 +17,7 @@
 //! ```
 
 pub mod bundle;
+pub mod carried;
 pub mod leaks;
 pub mod needs;
 pub mod process;
@@ -29,6 +30,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+pub use carried::{patience, rounds};
 pub use needs::Need;
 #[allow(unused_imports)]
 pub use process::{Call, Output, Running};
@@ -70,12 +72,29 @@ fn perform(body: fn()) -> Result<(), Failed> {
     std::panic::catch_unwind(body).map_err(|_| PANIC.take().into())
 }
 
+/// The first container of a machine that is all cgroup v2 hands controllers down for good. That is a row of
+/// its plan and of no later one, and tests that count rows must not meet it half-way.
+fn hand_controllers_down() {
+    if !bundle::is_foreign() && [Need::Root, Need::CgroupV2].iter().all(|n| n.missing().is_none()) {
+        Sandbox::new().run_oci().output().ok();
+    }
+}
+
 /// Says what is skipped and why, then runs the rest; the closing line is libtest's.
 pub fn finish(args: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    if !args.list {
+        hand_controllers_down();
+    }
     std::panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
     let skipped = SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if !args.list {
         println!("\nruntime: {}", bundle::runtime().display());
+        if carried::slow() > 1 {
+            let n = carried::slow();
+            println!(
+                "SAFEBOX_SLOW={n}: limits of time are {n} times as long, races have 1/{n} of their rounds"
+            );
+        }
         println!("skipped: {} of {} tests cannot run here", skipped.len(), trials.len());
         for (name, reason) in skipped {
             println!("  {name}: {reason}");

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use safebox::cgroup::Hierarchy;
 
+use super::carried::{carried, lesson};
+
 /// A precondition, or a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code)] // the list is for every test file, present and future
@@ -28,10 +30,12 @@ pub enum Need {
     Selinux,
     /// New user namespaces can be made.
     Userns,
-    /// A C compiler that links statically.
-    Cc,
     /// Virtual network devices can be made.
     NetDevice,
+    /// The attackers' probe: it was carried here, or there is a C compiler that links statically.
+    Probe,
+    /// The lessons of `examples` are built.
+    Lessons,
     /// Debug build: the allocator trap exists.
     Debug,
     /// A mark: about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
@@ -54,10 +58,11 @@ impl Need {
             Need::AppArmor => unless(host(|h| h.apparmor), "AppArmor is not enabled in this kernel"),
             Need::Selinux => unless(host(|h| h.selinux), "SELinux is not enabled in this kernel"),
             Need::Userns => unless(*USERNS, "user namespaces cannot be made here"),
-            Need::Cc => unless(*CC, "cc -static does not work here"),
             Need::NetDevice => {
                 unless(device_kind().is_some(), "`ip link add` makes neither a dummy nor an ifb device here")
             }
+            Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
+            Need::Lessons => unless(lesson("01_namespaces").exists(), "not built (`cargo build --examples`)"),
             Need::Debug => unless(cfg!(debug_assertions), "needs a debug build"),
             Need::Oci | Need::Alone => None,
         }

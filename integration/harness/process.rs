@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::carried::patience;
+
 /// A command that has ended.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -205,7 +207,7 @@ impl Running {
     }
 
     fn poll(&mut self, limit: Duration) -> Option<ExitStatus> {
-        let end = Instant::now() + limit;
+        let end = Instant::now() + patience(limit);
         let mut pause = Duration::from_micros(200);
         loop {
             if let Some(status) = self.child.try_wait().expect("wait for a child") {

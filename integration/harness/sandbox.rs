@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::bundle;
+use super::carried::patience;
 use super::leaks::Trace;
 use super::process::{Call, Output, Running};
 
@@ -23,7 +24,7 @@ pub struct Sandbox {
 /// Calls `done` until it is true; panics with `what` when the time is over.
 #[track_caller]
 pub fn poll(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + limit;
+    let end = Instant::now() + patience(limit);
     while !done() {
         assert!(Instant::now() < end, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
@@ -236,7 +237,7 @@ impl Sandbox {
 
     /// What is left when nothing is, or when `limit` is over.
     pub fn left_after(&self, limit: Duration) -> Vec<String> {
-        let end = Instant::now() + limit;
+        let end = Instant::now() + patience(limit);
         loop {
             let found = self.trace.find();
             if found.is_empty() || Instant::now() > end {
