@@ -337,6 +337,9 @@ fn child_words(plan: &Plan, me: Actor, spawned: bool) -> Vec<Word> {
     let mut out = Vec::new();
     if spawned {
         out.extend(words(&["close", "close"], "the runtime's end of the socket and its lock"));
+        if plan.steps.iter().any(|s| matches!(s.action, Action::Spawn { cgroup: Some(_), .. })) {
+            out.extend(words(&["close"], "its cgroup (v2)"));
+        }
     }
     let all = turns(plan);
     for (actor, from, to) in all.iter().copied().filter(|(actor, ..)| *actor == me) {

@@ -298,6 +298,10 @@ fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
                     trap::arm();
                     fs::close(ours);
                     close_lock(plan, cx);
+                    // A directory of the host: Init, whom a shared pid namespace shows, must not have it.
+                    if let Some(fd) = cgroup {
+                        fs::close(fd);
+                    }
                     cx.baton = theirs;
                     cx.me = plan.steps[row + 1..]
                         .iter()
