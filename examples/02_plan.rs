@@ -21,6 +21,7 @@ fn main() -> Result<(), safebox::error::Error> {
         options: Options::default(),
         args: Vec::new(),
         pure: true, // nothing on disk is touched
+        cgroup_manager: None,
         launcher: None,
     })?;
     let (plan, _) = prepared.plan()?;

@@ -33,6 +33,7 @@ mod plan;
 mod pods;
 mod selftest;
 mod soak;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -58,6 +59,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         pods::tests,
         terminal::tests,
         bad_input::tests,
+        systemd::tests,
         apparmor::tests,
         attacks::tests,
         examples::tests,

@@ -205,6 +205,7 @@ fn plan(sb: &Sandbox, policy: Policy, options: Options) -> Plan {
         options,
         args: Vec::new(),
         pure: true,
+        cgroup_manager: None,
         launcher: None,
     };
     prepare(request).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0

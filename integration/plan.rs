@@ -92,6 +92,7 @@ fn host(cgroups: Hierarchy) -> Host {
         subordinate: None,
         apparmor: false,
         selinux: false,
+        rootless: None,
     }
 }
 
@@ -238,6 +239,7 @@ fn plan(dir: &Path, case: &Case, id: &str) -> Plan {
         options: case.options.clone(),
         args: Vec::new(),
         pure: true,
+        cgroup_manager: None,
         launcher: None,
     };
     let prepared = prepare_on(request, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"));

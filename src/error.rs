@@ -129,13 +129,18 @@ pub struct StepError {
     pub errno: Errno,
     /// The field of the config that asked for the row, as an RFC 6901 pointer.
     pub pointer: Option<String>,
+    /// What somebody else said about it, in their words.
+    pub detail: Option<String>,
     /// The likely layer and one remedy, where the hint table has one.
     pub hint: Option<&'static str>,
 }
 
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = crate::tables::errno::text(self.errno as i32);
+        let text = match &self.detail {
+            Some(detail) => detail.clone(),
+            None => crate::tables::errno::text(self.errno as i32),
+        };
         let name = crate::tables::errno::name(self.errno as i32);
         write!(f, "step {} ({}): {}: {}: {text} ({name})", self.row, self.actor, self.action, self.call)?;
         if let Some(pointer) = &self.pointer {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Hierarchy;
+use crate::config::IdMap;
 use crate::error::Result;
 
 /// What the plan builder and the policy may know about the machine.
@@ -26,6 +27,50 @@ pub struct Host {
     pub apparmor: bool,
     /// SELinux is enabled.
     pub selinux: bool,
+    /// What is different for a caller who is not root of the machine.
+    pub rootless: Option<Rootless>,
+}
+
+/// An ordinary user, or root of a user namespace.
+#[derive(Debug, Clone, Default)]
+pub struct Rootless {
+    /// Effective group id.
+    pub egid: u32,
+    /// The ids of the caller's own user namespace: users, groups.
+    pub ids: (Vec<IdMap>, Vec<IdMap>),
+    /// setgroups(2) is allowed in the caller's user namespace.
+    pub setgroups: bool,
+    /// newuidmap(1) and newgidmap(1), where both are installed.
+    pub id_tools: Option<(PathBuf, PathBuf)>,
+    /// systemd means the user's own.
+    pub own_systemd: bool,
+}
+
+impl Rootless {
+    /// `None` for root of the machine.
+    fn probe() -> Option<Self> {
+        let euid = nix::unistd::geteuid();
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+        let ids = (crate::idmap::parse_map(&read("uid_map")), crate::idmap::parse_map(&read("gid_map")));
+        if euid.is_root() && crate::idmap::is_whole(&ids.0) {
+            return None;
+        }
+        Some(Rootless {
+            egid: nix::unistd::getegid().as_raw(),
+            ids,
+            setgroups: read("setgroups").trim() != "deny",
+            id_tools: find_tool("newuidmap").zip(find_tool("newgidmap")),
+            own_systemd: !plain_root(),
+        })
+    }
+}
+
+/// A program of the system, whatever `PATH` says: callers often leave it out.
+fn find_tool(name: &str) -> Option<PathBuf> {
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.is_file())
 }
 
 impl Host {
@@ -44,6 +89,7 @@ impl Host {
                 || std::fs::read("/sys/module/apparmor/parameters/enabled")
                     .is_ok_and(|b| b.starts_with(b"Y")),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            rootless: Rootless::probe(),
         })
     }
 
@@ -89,16 +135,20 @@ fn online_cpus() -> u32 {
 pub fn default_state_root() -> PathBuf {
     let var = |name| std::env::var_os(name).filter(|v| !v.is_empty());
     let euid = nix::unistd::geteuid();
-    let plain_root = euid.is_root() && (var("USER").is_none_or(|u| u == "root") || !in_user_namespace());
     match var("XDG_RUNTIME_DIR") {
-        Some(dir) if !plain_root => PathBuf::from(dir).join("safebox"),
+        Some(dir) if !plain_root() => PathBuf::from(dir).join("safebox"),
         _ if euid.is_root() => PathBuf::from("/run/safebox"),
         _ => PathBuf::from(format!("/tmp/safebox-{euid}")),
     }
 }
 
+/// Root of the machine, or of a user namespace in which somebody is at home as root: runc's rule.
+fn plain_root() -> bool {
+    let user = std::env::var_os("USER").filter(|v| !v.is_empty());
+    nix::unistd::geteuid().is_root() && (user.is_none_or(|u| u == "root") || !in_user_namespace())
+}
+
 fn in_user_namespace() -> bool {
-    // The first user namespace maps all ids to themselves.
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|m| m.split_whitespace().ne(["0", "0", "4294967295"]))
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !crate::idmap::is_whole(&crate::idmap::parse_map(&map))
 }

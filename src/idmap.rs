@@ -78,6 +78,22 @@ pub fn map_text(maps: &[IdMap]) -> String {
     maps.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
 }
 
+/// The lines of `/proc/PID/uid_map` or `gid_map`, the other way round.
+pub fn parse_map(text: &str) -> Vec<IdMap> {
+    text.lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_whitespace().map(|n| n.parse().ok());
+            Some(IdMap { container: numbers.next()??, host: numbers.next()??, size: numbers.next()?? })
+        })
+        .collect()
+}
+
+/// The map of the first user namespace: all ids are themselves. An unreadable map counts as that, as
+/// where procfs is missing.
+pub fn is_whole(map: &[IdMap]) -> bool {
+    matches!(map, [] | [IdMap { container: 0, host: 0, size: u32::MAX }])
+}
+
 /// Whether the host's uid 0 is one of the ids inside.
 pub fn maps_host_root(maps: &[IdMap]) -> bool {
     maps.iter().any(|m| m.host == 0 && m.size > 0)

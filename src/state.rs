@@ -39,6 +39,9 @@ pub struct State {
     /// The container's cgroups: (controllers, path); no controllers for a v2 group. On disk are those that it
     /// was to have; [`Container::load`] keeps those that it has made and that are still the same directories.
     pub cgroups: Vec<(Vec<String>, PathBuf)>,
+    /// The scope, where systemd made the cgroups.
+    #[serde(default)]
+    pub scope: Option<crate::cgroup::systemd::Scope>,
     /// Whether the host is pure cgroup v2.
     pub cgroup_v2: bool,
     /// The limits as they were last set: what `update` changes.

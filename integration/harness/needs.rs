@@ -20,6 +20,10 @@ pub enum Need {
     CgroupV2,
     /// The controllers are on cgroup v1 (a hybrid host counts).
     CgroupV1,
+    /// The machine was booted with systemd.
+    Systemd,
+    /// It was not.
+    NoSystemd,
     /// runc is installed, for comparison.
     Runc,
     /// strace is installed and may trace.
@@ -53,6 +57,8 @@ impl Need {
             Need::NotRoot => unless(euid() != 0, "needs an ordinary user"),
             Need::CgroupV2 => unless(v2(), "needs a host that is all cgroup v2"),
             Need::CgroupV1 => unless(!v2(), "needs a host with cgroup v1 controllers"),
+            Need::Systemd => unless(systemd(), "needs a machine that was booted with systemd"),
+            Need::NoSystemd => unless(!systemd(), "needs a machine without systemd"),
             Need::Runc => unless(find("runc").is_some(), "runc is not installed"),
             Need::Strace => unless(*STRACE, "strace is not installed or may not trace"),
             Need::AppArmor => unless(host(|h| h.apparmor), "AppArmor is not enabled in this kernel"),
@@ -82,6 +88,10 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(program))
         .find(|p| p.is_file())
+}
+
+fn systemd() -> bool {
+    std::path::Path::new("/run/systemd/system").is_dir()
 }
 
 fn euid() -> u32 {

@@ -55,7 +55,7 @@ fn controllers_of(options: &str) -> Vec<String> {
 pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> Result<Layout> {
     let default = format!("safebox-{}", request.id);
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
-    let mut writes = writes(request.resources)?;
+    let mut writes = writes(request.resources, !request.rootless)?;
     let mut groups = Vec::new();
     for tree in trees {
         let mine: Vec<_> = tree.controllers.iter().flat_map(|c| take(&mut writes, c)).collect();
@@ -116,7 +116,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
             v2: false,
         });
     }
-    Ok(Layout { groups })
+    Ok(Layout { groups, ..Layout::default() })
 }
 
 fn in_unified(mount: &Path, controller: &str) -> bool {
@@ -147,13 +147,11 @@ fn cpuset_inherited(path: &Path) -> Vec<(String, String)> {
 }
 
 /// The v1 files and values for `resources`, in the order in which they must be written.
-fn writes(resources: &Resources) -> Result<Vec<Write>> {
+fn writes(resources: &Resources, devices: bool) -> Result<Vec<Write>> {
     let mut out = numbers(resources)?;
-    const DEVICES: &str = "/linux/resources/devices";
-    let rules = super::devices::with_defaults(&resources.devices);
-    let lines = super::devices::v1_lines(&rules)
-        .map_err(|e| crate::error::Error::Config(crate::config::ConfigError::new(DEVICES, e.to_string())))?;
-    out.extend(lines.into_iter().map(|(file, line)| (DEVICES, "devices", file.to_string(), line)));
+    if devices {
+        device_lines(resources, &mut out)?;
+    }
     Ok(out)
 }
 
@@ -213,6 +211,15 @@ fn numbers(resources: &Resources) -> Result<Vec<Write>> {
         return Err(unavailable("/linux/resources/unified", key, "cgroup v1 has no unified files"));
     }
     Ok(out)
+}
+
+fn device_lines(resources: &Resources, out: &mut Vec<Write>) -> Result<()> {
+    const DEVICES: &str = "/linux/resources/devices";
+    let rules = super::devices::with_defaults(&resources.devices);
+    let lines = super::devices::v1_lines(&rules)
+        .map_err(|e| crate::error::Error::Config(crate::config::ConfigError::new(DEVICES, e.to_string())))?;
+    out.extend(lines.into_iter().map(|(file, line)| (DEVICES, "devices", file.to_string(), line)));
+    Ok(())
 }
 
 fn memory(memory: &Memory, out: &mut Vec<Write>) {
@@ -297,7 +304,8 @@ mod tests {
         let Hierarchy::V1 { trees, unified } = layout(MOUNTINFO, GROUPS) else { panic!("hybrid") };
         let mut resources = Resources { pids_limit: Some(9), ..Resources::default() };
         resources.memory.limit = Some(4096);
-        let request = Request { id: "c1", path: None, resources: &resources, all_trees: false };
+        let annotations = std::collections::BTreeMap::new();
+        let request = Request::of("c1", &resources, &annotations);
         // This table has no devices tree: the default device list cannot be applied.
         let err = trees_for(&trees, unified.as_deref(), request).unwrap_err().to_string();
         assert!(err.contains("devices controller"), "{err}");

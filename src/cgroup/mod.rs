@@ -7,11 +7,15 @@
 pub mod devices;
 pub mod legacy;
 pub mod ops;
+pub mod rootless;
 pub mod stats;
+pub mod systemd;
 pub mod update;
 pub mod v2;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::config::{ConfigError, Resources};
 use crate::error::{Error, Result};
@@ -111,8 +115,36 @@ fn own_group(text: &str, controllers: &str) -> String {
 /// The groups of one container and what is to be written into them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// The container's groups, the v2 one or one per v1 tree.
+    /// The container's groups, the v2 one or one per v1 tree; none where it has none of its own.
     pub groups: Vec<Group>,
+    /// systemd makes the groups, around the process.
+    pub scope: Option<Rc<systemd::Start>>,
+    /// What the caller should know: that there is no group, and why.
+    pub note: Option<String>,
+}
+
+/// Who makes a container's groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Manager {
+    /// safebox itself, in the file system.
+    Cgroupfs,
+    /// systemd, as a transient scope.
+    Systemd,
+    /// Nobody: no limit is applied.
+    Disabled,
+}
+
+impl std::str::FromStr for Manager {
+    type Err = String;
+
+    fn from_str(s: &str) -> std::result::Result<Self, String> {
+        match s {
+            "cgroupfs" => Ok(Manager::Cgroupfs),
+            "systemd" => Ok(Manager::Systemd),
+            "disabled" => Ok(Manager::Disabled),
+            _ => Err(format!("unknown cgroup manager {s:?}; one of cgroupfs, systemd, disabled")),
+        }
+    }
 }
 
 /// One directory of the container in one tree.
@@ -144,10 +176,53 @@ pub struct Request<'a> {
     pub resources: &'a Resources,
     /// Join every v1 tree, as runc's callers expect, or only those with a limit in them.
     pub all_trees: bool,
+    /// The config's annotations; some are properties of systemd's.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// Who makes the groups; `None`: cgroupfs, or what an ordinary user can have.
+    pub manager: Option<Manager>,
+    /// Not root of the machine: only what was delegated can be used.
+    pub rootless: bool,
+    /// systemd means the caller's own, not the machine's.
+    pub user: bool,
+}
+
+impl<'a> Request<'a> {
+    /// What root asks for where nothing else is said.
+    pub fn of(id: &'a str, resources: &'a Resources, annotations: &'a BTreeMap<String, String>) -> Self {
+        Request {
+            id,
+            path: None,
+            resources,
+            all_trees: false,
+            annotations,
+            manager: None,
+            rootless: false,
+            user: false,
+        }
+    }
 }
 
 /// Lays out a container's groups on this host; a limit whose controller is missing is an error.
 pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
+    match request.manager {
+        Some(Manager::Disabled) => Ok(disabled(&request)),
+        Some(Manager::Systemd) => systemd::layout(host, request),
+        _ if request.rootless => rootless::layout(host, request),
+        _ => cgroupfs(host, request),
+    }
+}
+
+fn disabled(request: &Request<'_>) -> Layout {
+    let limits = match v2::first_limit(request.resources) {
+        Some(pointer) => format!(", not even {pointer}"),
+        None => String::new(),
+    };
+    let note = format!("none, as asked: nothing is limited{limits} (--cgroup-manager disabled)");
+    Layout { note: Some(note), ..Layout::default() }
+}
+
+/// Groups that safebox makes itself.
+fn cgroupfs(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     match host {
         Hierarchy::V2 { mount, own, controllers } => v2::layout(mount, own, controllers, request),
         Hierarchy::V1 { trees, unified } => legacy::trees_for(trees, unified.as_deref(), request),

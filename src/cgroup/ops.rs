@@ -152,13 +152,16 @@ fn rmdir_tree(group: &Path) -> Result<(), Errno> {
     rmdir(group)
 }
 
+/// A block weight (10..=1000) as a v2 weight (1..=10000), as runc converts.
+pub(super) fn io_weight(weight: u16) -> u64 {
+    1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990
+}
+
 /// `blockIO` as cgroup v2 files.
 pub fn block_io_v2(resources: &Resources, out: &mut Vec<(String, String)>) {
     let Some(io) = &resources.block_io else { return };
     if let Some(weight) = io.weight().filter(|w| *w != 0) {
-        // 10..=1000 of the config becomes 1..=10000 of io.weight, as runc converts.
-        let v2 = 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
-        out.push(("io.weight".into(), v2.to_string()));
+        out.push(("io.weight".into(), io_weight(weight).to_string()));
     }
     for d in io.weight_device().iter().flatten() {
         if let Some(weight) = d.weight() {

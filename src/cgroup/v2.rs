@@ -29,21 +29,18 @@ pub fn layout(mount: &Path, own: &str, controllers: &[String], request: Request<
             writes,
             v2: true,
         }],
+        ..Layout::default()
     })
 }
 
 /// The controllers that every container gets, as runc gives them: usage is counted even without a limit.
 fn needed(available: &[String]) -> Vec<String> {
-    ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma", "misc"]
-        .iter()
-        .filter(|c| available.iter().any(|a| a == *c))
-        .map(|c| (*c).to_string())
-        .collect()
+    ALL.iter().filter(|c| available.iter().any(|a| a == *c)).map(|c| (*c).to_string()).collect()
 }
 
 /// The subtree_control writes that are still needed. The parent is read first: if it hands down
 /// everything, so do all above it.
-fn enable(mount: &Path, path: &Path, needed: &[String]) -> Vec<(std::path::PathBuf, String)> {
+pub(super) fn enable(mount: &Path, path: &Path, needed: &[String]) -> Vec<(std::path::PathBuf, String)> {
     let mut writes = Vec::new();
     for ancestor in path.ancestors().skip(1).take_while(|p| p.starts_with(mount)) {
         let file = ancestor.join("cgroup.subtree_control");
@@ -60,6 +57,22 @@ fn enable(mount: &Path, path: &Path, needed: &[String]) -> Vec<(std::path::PathB
     }
     writes.reverse();
     writes
+}
+
+/// Every controller that a limit can need.
+const ALL: [&str; 8] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma", "misc"];
+
+/// The first limit that is asked for, as a JSON pointer. Device rules are none: they are also kept by the
+/// user namespace.
+pub fn first_limit(resources: &Resources) -> Option<&'static str> {
+    if resources.network.is_some() {
+        return Some("/linux/resources/network");
+    }
+    let all = ALL.map(String::from);
+    // A file of `unified` whose controller nobody knows is a limit as well.
+    writes(resources, &all).map_or(Some("/linux/resources/unified"), |writes| {
+        writes.iter().find(|(_, value)| !value.starts_with("max")).map(|(file, _)| pointer_of(file))
+    })
 }
 
 /// The files and values for `resources`, in the order in which they must be written.
@@ -91,7 +104,7 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
 }
 
 /// The config's field behind a v2 file.
-fn pointer_of(file: &str) -> &'static str {
+pub(super) fn pointer_of(file: &str) -> &'static str {
     match file.split('.').next().unwrap_or_default() {
         "memory" => "/linux/resources/memory",
         "cpu" | "cpuset" => "/linux/resources/cpu",
@@ -111,16 +124,20 @@ fn memory(memory: &Memory, out: &mut Vec<(String, String)>) {
     if let Some(limit) = memory.limit {
         out.push(("memory.max".into(), max_or(limit)));
     }
-    match (memory.swap, memory.limit) {
-        (Some(-1), _) => out.push(("memory.swap.max".into(), "max".into())),
-        // The config counts memory and swap together, v2 counts swap alone.
-        (Some(swap), Some(limit)) if limit >= 0 => {
-            out.push(("memory.swap.max".into(), (swap - limit).max(0).to_string()));
-        }
-        _ => {}
+    if let Some(swap) = swap(memory) {
+        out.push(("memory.swap.max".into(), max_or(swap)));
     }
     if let Some(low) = memory.reservation {
         out.push(("memory.low".into(), max_or(low)));
+    }
+}
+
+/// The limit of swap alone, -1 for none: the config counts memory and swap together, v2 counts swap.
+pub(super) fn swap(memory: &Memory) -> Option<i64> {
+    match (memory.swap, memory.limit) {
+        (Some(-1), _) => Some(-1),
+        (Some(swap), Some(limit)) if limit >= 0 => Some((swap - limit).max(0)),
+        _ => None,
     }
 }
 

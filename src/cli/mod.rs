@@ -44,9 +44,12 @@ pub struct Global {
     /// Log what is done
     #[arg(long)]
     pub debug: bool,
-    /// Use systemd for cgroups
+    /// systemd makes the cgroups; linux.cgroupsPath is slice:prefix:name
     #[arg(long)]
     pub systemd_cgroup: bool,
+    /// cgroupfs, systemd (as --systemd-cgroup), or disabled: no cgroup and no limits
+    #[arg(long, value_name = "MANAGER")]
+    pub cgroup_manager: Option<crate::cgroup::Manager>,
     /// Accepted for callers of runc; which rights there are is found out
     #[arg(long, value_name = "true|false|auto", hide = true)]
     pub rootless: Option<String>,

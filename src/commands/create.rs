@@ -63,6 +63,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
         options,
         args: Vec::new(),
         pure: false,
+        cgroup_manager: super::cgroup_manager(global)?,
         launcher: None,
     })?;
     let terminal = prepared.options.console == Console::Pty;

@@ -37,6 +37,7 @@ fn plan_of(global: &Global, args: &cli::Explain, bundle: &Path) -> anyhow::Resul
         },
         args: args.args.clone(),
         pure: true,
+        cgroup_manager: super::cgroup_manager(global)?,
         launcher: None,
     })?;
     Ok(prepared.plan()?.0)

@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cgroup::Manager;
 use crate::cli::{Cli, Global, Verb};
 use crate::error::Error;
 use crate::host;
@@ -47,9 +48,6 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         _ => 1,
     };
     let outcome = match cli.verb {
-        _ if global.systemd_cgroup => {
-            Err(Error::msg("--systemd-cgroup: not supported yet; use cgroupfs").into())
-        }
         Verb::Run(args) => run::run(global, args, log),
         Verb::Create(args) => create::create(global, args, log),
         Verb::Start(args) => start::start(global, &args.id),
@@ -86,6 +84,18 @@ pub fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
         (false, _) => ExitCode::SUCCESS,
         (true, Some("run")) => ExitCode::from(125),
         (true, _) => ExitCode::from(1),
+    }
+}
+
+/// Who makes the cgroups of a new container, where the command line says. Later verbs read it from the state:
+/// most callers do not repeat the flag.
+fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
+    match (global.systemd_cgroup, global.cgroup_manager) {
+        (true, Some(other)) if other != Manager::Systemd => {
+            Err(Error::msg("--systemd-cgroup and --cgroup-manager say different things"))
+        }
+        (true, _) => Ok(Some(Manager::Systemd)),
+        (false, manager) => Ok(manager),
     }
 }
 

@@ -111,6 +111,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         )?,
         args: args.args.clone(),
         pure: false,
+        cgroup_manager: super::cgroup_manager(global)?,
         launcher,
     })?;
     if prepared.state.shares_host_root {

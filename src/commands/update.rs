@@ -26,6 +26,10 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
     }
     let mut state = container.state()?.clone();
     let merged = update::merge(&state.resources, change.clone());
+    if let Some(scope) = &state.scope {
+        // systemd first: what it rounds is then written as asked.
+        crate::cgroup::systemd::set_properties(scope, &merged, state.cgroup_v2).map_err(named)?;
+    }
     update::apply(&state.cgroups, state.cgroup_v2, &change, &merged).map_err(named)?;
     state.resources = merged;
     container.save(&state)?;

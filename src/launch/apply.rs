@@ -43,6 +43,12 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
                 .inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default())
         }
         A::CgroupEnable { path, value } | A::CgroupWrite { path, value } => write_file(cx, path, value),
+        A::CgroupInScope { path } => match at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)) {
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        },
+        A::SystemdScope { start } => systemd(cx, crate::cgroup::systemd::start(start, cx.pid)),
+        A::SystemdAttach { scope } => systemd(cx, crate::cgroup::systemd::attach(scope, cx.pid)),
         A::CgroupOpen { path, to } => {
             let fd =
                 at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_DIRECTORY, 0))?;
@@ -83,6 +89,15 @@ fn own_root(cx: &mut Cx) -> Done {
     joined?;
     let after = at(cx, Call::Statx, fs::identity(c"/"))?;
     if before == after { Ok(()) } else { at(cx, Call::Chrooted, Err(Errno::EXDEV)) }
+}
+
+/// What systemd said is kept: an error number would lose most of it.
+fn systemd(cx: &mut Cx, said: Result<(), crate::cgroup::systemd::Failure>) -> Done {
+    cx.call = Call::Systemd;
+    said.map_err(|failure| {
+        cx.detail = Some(failure.text);
+        failure.errno
+    })
 }
 
 /// Takes the container's name: the directory is made and locked under another one first, so that nobody

@@ -34,6 +34,8 @@ pub struct Request<'a> {
     pub args: Vec<String>,
     /// `explain`: nothing on disk is touched, not even a cache.
     pub pure: bool,
+    /// Who makes the cgroups, where the command line says.
+    pub cgroup_manager: Option<cgroup::Manager>,
     /// A foreground `run`: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
 }
@@ -85,7 +87,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         asked: &request.asked,
         policy: request.policy,
     };
-    let outcome = policy::apply(&mut config, &facts)?;
+    let mut outcome = policy::apply(&mut config, &facts)?;
     let mut options = request.options;
     options.idmap_root |= outcome.idmap_root;
     options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
@@ -96,8 +98,13 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
             path: config.cgroups_path.as_deref(),
             resources: &config.resources,
             all_trees: request.policy == Policy::Privileged,
+            annotations: &config.annotations,
+            manager: request.cgroup_manager,
+            rootless: host.rootless.is_some(),
+            user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
         },
     )?;
+    outcome.changes.extend(layout.note.iter().map(|note| ("cgroups", note.clone())));
     let choices = seccomp_choices(&config, &outcome)?;
     let filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
     let state_dir = request.root.join(request.id);
@@ -130,6 +137,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         owner: owner(host.euid),
         undo: undos(&state_dir, &layout, resctrl.as_ref()),
         cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
+        scope: layout.scope.as_ref().map(|s| s.scope.clone()),
         cgroup_v2: host.cgroups.is_v2(),
         resources: config.resources.clone(),
         personality: config.personality,
@@ -207,11 +215,15 @@ fn shares_host_root(config: &Config) -> bool {
 fn undos(state_dir: &Path, layout: &Layout, resctrl: Option<&crate::resctrl::Class>) -> Vec<Undo> {
     let text = |p: &Path| p.to_string_lossy().into_owned();
     let mut undos = vec![Undo::StateDir(text(state_dir))];
-    undos.extend(layout.groups.iter().map(|g| Undo::Cgroup(text(&g.path))));
+    let scope = layout.scope.as_ref().map(|s| &s.scope);
+    let groups = layout.groups.iter().filter(|g| scope.is_none_or(|s| s.group != g.path));
+    undos.extend(groups.map(|g| Undo::Cgroup(text(&g.path))));
     if let Some(class) = resctrl {
         undos.extend(class.make.then(|| Undo::Cgroup(text(&class.dir))));
         undos.extend(class.monitor.iter().map(|dir| Undo::Cgroup(text(dir))));
     }
+    // The scope goes before what is left of the groups.
+    undos.extend(scope.cloned().map(Undo::Scope));
     undos.push(Undo::Kill);
     undos
 }
@@ -259,13 +271,19 @@ pub fn exec_input<'a>(
     options: &'a Options,
 ) -> (Vec<PathBuf>, build::ExecInput<'a>) {
     let v1 = state.cgroups.iter().filter(|_| !state.cgroup_v2).map(|(_, p)| p.clone()).collect();
+    let scope = state.scope.as_ref().filter(|s| s.user);
     let input = build::ExecInput {
         state,
         process_id,
         namespaces: state.namespaces,
         process,
         program: None,
-        cgroup_v2: state.cgroups.first().filter(|_| state.cgroup_v2).map(|(_, p)| p.as_path()),
+        scope,
+        cgroup_v2: state
+            .cgroups
+            .first()
+            .filter(|_| state.cgroup_v2 && scope.is_none())
+            .map(|(_, p)| p.as_path()),
         cgroups_v1: &[],
         host,
         filters,

@@ -21,6 +21,12 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::StateDir { .. } | A::StateFile { .. }, Errno::ENOSPC) => {
             "the state directory's file system is full: choose another with --root"
         }
+        (A::SystemdScope { .. }, Errno::EEXIST) => {
+            "a unit of this name runs: choose another id or linux.cgroupsPath"
+        }
+        (A::SystemdScope { .. } | A::SystemdAttach { .. }, Errno::ENOENT | Errno::ECONNREFUSED) => {
+            "systemd does not listen there: is it running? Leave --systemd-cgroup out to use cgroupfs"
+        }
         (A::CgroupDir { .. }, Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
             "cgroupfs is not writable here: run as root, or have this cgroup delegated to you"
         }

@@ -57,6 +57,8 @@ pub struct Cx {
     pub moved: Vec<netdev::Moved>,
     /// The system call being made, for the report of a failure.
     pub call: Call,
+    /// What the other side of a conversation said about a failure; the runtime's alone.
+    pub detail: Option<String>,
     /// Whether the runtime wants to be asked before each of Init's rows (`--step`, `--until`, `--fail`).
     pub ask: bool,
     /// Which actor this process is.
@@ -77,6 +79,7 @@ impl Cx {
             empty_used: false,
             moved: Vec::new(),
             call: Call::None,
+            detail: None,
             ask: false,
             me: crate::plan::Actor::Runtime,
         }
@@ -139,4 +142,5 @@ calls! {
     IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Netlink "netlink", NetlinkMove "netlink(RTM_NEWLINK, IFLA_NET_NS_FD)", Injected "injected by --fail",
     SameDirectory "the path leads to another directory than the one that was opened",
     Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",
+    Systemd "systemd", IdTool "newuidmap",
 }

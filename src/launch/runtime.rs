@@ -76,7 +76,10 @@ fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     | Failure::Interrupted(row, _)
     | Failure::ChildDied(row)) = failure;
     let step = plan.steps.get(row)?;
-    let made = !matches!(step.action, Action::StateDir { .. } | Action::CgroupDir { .. });
+    let others = |a: &Action| {
+        matches!(a, Action::StateDir { .. } | Action::CgroupDir { .. } | Action::SystemdScope { .. })
+    };
+    let made = !others(&step.action);
     made.then(|| step.undo.clone()).flatten()
 }
 
@@ -131,6 +134,7 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
                 pointer: step.action.pointer(),
                 call: call.name(),
                 errno,
+                detail: cx.detail.clone(),
                 hint: super::hints::hint(&step.action, errno, call),
             }))
         }

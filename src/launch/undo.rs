@@ -33,6 +33,14 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
                     done.exit = reap_until(pid);
                 }
             }
+            Undo::Scope(scope) => {
+                if ours {
+                    done.oom_kills += crate::cgroup::ops::events(&scope.group).oom_kills;
+                }
+                if let Err(e) = crate::cgroup::systemd::stop(scope) {
+                    done.problems.push(format!("scope {} cannot be stopped: {e}", scope.unit));
+                }
+            }
             Undo::Cgroup(path) => {
                 let path = Path::new(path);
                 if ours {

@@ -88,6 +88,17 @@ pub enum Action {
         path: CString,
         value: Vec<u8>,
     },
+    /// systemd makes the container's scope around process `cx.pid`.
+    SystemdScope {
+        start: Rc<crate::cgroup::systemd::Start>,
+    },
+    /// A process joins the scope by way of the caller's systemd.
+    SystemdAttach {
+        scope: Rc<crate::cgroup::systemd::Scope>,
+    },
+    CgroupInScope {
+        path: CString,
+    },
     CgroupOpen {
         path: CString,
         to: Slot,

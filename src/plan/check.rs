@@ -134,7 +134,9 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
 
 /// Every row that creates something outside the container has an undo.
 fn undos(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
-    let creates = |a: &Action| matches!(a, Action::StateDir { .. } | Action::Spawn { .. });
+    let creates = |a: &Action| {
+        matches!(a, Action::StateDir { .. } | Action::Spawn { .. } | Action::SystemdScope { .. })
+    };
     let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::SpawnSibling { .. }));
     match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none() && !joiner) {
         Some(i) => Err(format!("row {} creates something and has no undo", i + 1)),

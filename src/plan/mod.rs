@@ -60,6 +60,8 @@ pub enum Undo {
     StateDir(String),
     /// Kill what is left in this cgroup and remove it.
     Cgroup(String),
+    /// Kill what is left in this scope and have systemd stop and forget it.
+    Scope(crate::cgroup::systemd::Scope),
     /// Kill the container's init and wait for it.
     Kill,
     /// Bring a network device back to the host, if the launch failed. Later that is not the runtime's to do:
@@ -79,6 +81,9 @@ impl std::fmt::Display for Undo {
             Undo::Cgroup(path) => write!(f, "kill what is left in {path}, rmdir it"),
             Undo::NetDevice { outside, inside } => {
                 write!(f, "netlink(RTM_NEWLINK, {inside:?}, IFLA_NET_NS_FD <own>, IFLA_IFNAME {outside:?})")
+            }
+            Undo::Scope(scope) => {
+                write!(f, "kill what is left in {0}, StopUnit({0}), ResetFailedUnit({0})", scope.unit)
             }
             Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
         }

@@ -33,6 +33,15 @@ impl Action {
             A::CgroupWrite { .. } => {
                 "the limit is in force before the first process exists, so nothing runs unlimited"
             }
+            A::SystemdScope { .. } => {
+                "systemd owns the tree: it makes the group, around a process that waits, and hands it over (systemd.resource-control(5), Delegate)"
+            }
+            A::SystemdAttach { .. } => {
+                "an ordinary user may not move a process between groups; their systemd may, within its own (cgroups(7), Delegation)"
+            }
+            A::CgroupInScope { .. } => {
+                "systemd makes the scope in the trees it uses; in the others it is made here, under the same name (cgroups(7))"
+            }
             A::CgroupOpen { .. } => {
                 "clone3 starts the child inside this cgroup: there is no moment outside it (CLONE_INTO_CGROUP)"
             }
@@ -306,8 +315,17 @@ impl Action {
             A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "renameat2"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
-            A::CgroupParent { .. } => vec!["mkdirat"],
+            A::CgroupParent { .. } | A::CgroupInScope { .. } => vec!["mkdirat"],
             A::CgroupDir { .. } => vec!["mkdirat", "newfstatat", "openat", "write", "close"],
+            // A conversation over a socket: as many records as the other side makes of it; then a look at
+            // where the process is.
+            A::SystemdScope { .. } | A::SystemdAttach { .. } => vec![
+                "socket",
+                "connect",
+                "setsockopt",
+                "setsockopt",
+                "write|sendto|read|recvfrom|openat|fstat|statx|lseek|getdents64|close*",
+            ],
             A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
                 vec!["openat", "write", "close"]
             }

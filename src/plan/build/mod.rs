@@ -22,6 +22,7 @@ pub mod part {
     #![allow(missing_docs)]
     pub const STATE: &str = "state: the name is taken, the undo is on disk";
     pub const CGROUP: &str = "cgroup: limits before the first process";
+    pub const SCOPE: &str = "scope: systemd makes the cgroup around the child, which waits";
     pub const SOURCES: &str = "sources: host paths are resolved once";
     pub const CLONE: &str = "clone: one child in new namespaces";
     pub const OUTSIDE: &str = "outside: what only the host may give the child";

@@ -52,6 +52,10 @@ impl Builder<'_> {
 
     /// The container's groups and their limits.
     pub(super) fn cgroups(&mut self) -> Result<()> {
+        if self.input.cgroups.scope.is_some() {
+            // systemd makes them, around a process.
+            return Ok(());
+        }
         for group in &self.input.cgroups.groups {
             // What ancestors must be told comes before the group exists, so that its files do.
             for (file, value) in &group.enable {
@@ -68,13 +72,16 @@ impl Builder<'_> {
             let record = cjoin(self.input.state_dir, files::CGROUPS)?;
             let dir = Action::CgroupDir { path: cpath(&group.path)?, record };
             self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
-            for (file, value) in &group.writes {
-                let write = Action::CgroupWrite {
-                    path: cjoin(&group.path, file)?,
-                    value: value.clone().into_bytes(),
-                };
-                self.plan.push(Runtime, part::CGROUP, write);
-            }
+            self.cgroup_writes(group, part::CGROUP)?;
+        }
+        Ok(())
+    }
+
+    fn cgroup_writes(&mut self, group: &crate::cgroup::Group, part: &'static str) -> Result<()> {
+        for (file, value) in &group.writes {
+            let write =
+                Action::CgroupWrite { path: cjoin(&group.path, file)?, value: value.clone().into_bytes() };
+            self.plan.push(Runtime, part, write);
         }
         self.resctrl()
     }
@@ -178,6 +185,7 @@ impl Builder<'_> {
         }
         if needs_joiner {
             self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
+            self.scope()?;
             self.join_cgroups()?;
             for (kind, ns) in joined.iter().filter(|(kind, _)| before_clone(*kind)) {
                 self.plan.push(Joiner, part::CLONE, join(*kind, ns));
@@ -191,6 +199,7 @@ impl Builder<'_> {
             new &= !NsKind::Cgroup.row().flag;
             let spawn = Action::Spawn { namespaces: new, cgroup };
             self.plan.push_undo(Runtime, part::CLONE, spawn, Undo::Kill);
+            self.scope()?;
             self.join_cgroups()?;
         }
         let joined_by_init = joined.into_iter().filter(|(kind, _)| !before_clone(*kind));
@@ -236,18 +245,66 @@ impl Builder<'_> {
     /// cgroup v2: the group's descriptor for `CLONE_INTO_CGROUP`, with the device filter attached.
     fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
         let Some(group) = self.input.cgroups.groups.iter().find(|g| g.v2) else { return Ok(None) };
+        if self.input.cgroups.scope.is_some() {
+            return Ok(None);
+        }
         let to = self.plan.slot("cgroup");
         let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
         self.plan.push(Runtime, part::CGROUP, open);
+        self.device_filter(&to);
+        Ok(Some(to))
+    }
+
+    /// Only root of the machine may load the filter. Others own no device that a user namespace would not
+    /// keep from them anyway.
+    fn device_filter(&mut self, cgroup: &Slot) {
+        if self.input.host.rootless.is_some() {
+            return;
+        }
         let rules = crate::cgroup::devices::with_defaults(&self.input.config.resources.devices);
         let program = Rc::new(crate::cgroup::devices::program(&rules));
-        self.plan.push(Runtime, part::CGROUP, Action::DeviceFilter { cgroup: to.clone(), program });
-        Ok(Some(to))
+        self.plan.push(Runtime, part::CGROUP, Action::DeviceFilter { cgroup: cgroup.clone(), program });
+    }
+
+    /// systemd: the scope is made around the child, which waits; then come the limits that only files say.
+    fn scope(&mut self) -> Result<()> {
+        let Some(start) = &self.input.cgroups.scope else { return Ok(()) };
+        let undo = Undo::Scope(start.scope.clone());
+        self.plan.push_undo(Runtime, part::SCOPE, Action::SystemdScope { start: start.clone() }, undo);
+        for group in &self.input.cgroups.groups {
+            for (file, value) in &group.enable {
+                if !group.missing.iter().any(|m| file.starts_with(m)) {
+                    self.cgroup_enable(file, value)?;
+                }
+            }
+            if !group.v2 && group.path != start.scope.group {
+                for parent in &group.missing {
+                    self.plan.push(Runtime, part::SCOPE, Action::CgroupParent { path: cpath(parent)? });
+                    for (file, value) in group.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
+                        self.cgroup_enable(file, value)?;
+                    }
+                }
+                let made = Action::CgroupInScope { path: cpath(&group.path)? };
+                self.plan.push_undo(Runtime, part::SCOPE, made, Undo::Cgroup(text(&group.path)));
+            }
+            self.cgroup_writes(group, part::SCOPE)?;
+            if group.v2 {
+                let to = self.plan.slot("cgroup");
+                let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
+                if self.input.host.rootless.is_none() {
+                    self.plan.push(Runtime, part::SCOPE, open);
+                    self.device_filter(&to);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// cgroup v1: the child is moved into each tree while it waits.
     fn join_cgroups(&mut self) -> Result<()> {
-        for group in self.input.cgroups.groups.iter().filter(|g| !g.v2) {
+        // systemd has put the child into its own tree already.
+        let scope = self.input.cgroups.scope.as_ref().map(|s| s.scope.group.clone());
+        for group in self.input.cgroups.groups.iter().filter(|g| !g.v2 && Some(&g.path) != scope.as_ref()) {
             let path = cjoin(&group.path, "cgroup.procs")?;
             self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
         }

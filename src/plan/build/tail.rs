@@ -209,6 +209,8 @@ pub struct ExecInput<'a> {
     pub process: &'a Process,
     /// What is executed, where that is not `process.args[0]`.
     pub program: Option<&'a Path>,
+    /// The container's scope, where its user's systemd moves processes into it.
+    pub scope: Option<&'a crate::cgroup::systemd::Scope>,
     /// The container's cgroup v2 group.
     pub cgroup_v2: Option<&'a Path>,
     /// The container's cgroup v1 groups.
@@ -243,6 +245,10 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     };
     plan.push(Runtime, part::CLONE, Action::Undumpable);
     plan.push_undo(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup }, Undo::Kill);
+    if let Some(scope) = input.scope {
+        let attach = Action::SystemdAttach { scope: Rc::new(scope.clone()) };
+        plan.push(Runtime, part::CGROUP, attach);
+    }
     for group in input.cgroups_v1 {
         let path = cpath(&group.join("cgroup.procs"))?;
         plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });

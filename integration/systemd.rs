@@ -1,0 +1,313 @@
+//! `--systemd-cgroup`: the container's group is a transient scope, with the properties that runc sets, and
+//! later verbs work without the flag.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Call, Need, Sandbox, poll, test};
+
+const BOOTED: &[Need] = &[Need::Root, Need::Systemd];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("systemd::a_scope_has_the_limits_and_keeps_them", BOOTED, limits),
+        test("systemd::later_verbs_need_no_flag", BOOTED, later_verbs),
+        test("systemd::properties_are_those_of_runc", &[Need::Root, Need::Systemd, Need::Runc], like_runc),
+        test("systemd::annotations_are_properties", BOOTED, annotations),
+        test("systemd::run_leaves_no_unit", BOOTED, run),
+        test("systemd::every_fault_leaves_no_unit", BOOTED, faults),
+        test("systemd::a_unit_of_somebody_else_is_left_alone", BOOTED, taken),
+        test("systemd::a_path_that_is_no_unit_is_refused", BOOTED, bad_paths),
+        test("systemd::without_systemd_nothing_runs", &[Need::Root, Need::NoSystemd], absent),
+        test("systemd::managers_must_agree", &[Need::Root], contradiction),
+    ]
+}
+
+const MIB: u64 = 1 << 20;
+
+/// A shell that waits, with a limit of each kind.
+fn limited() -> Sandbox {
+    Sandbox::new()
+        .args(["/bin/sleep", "1000"])
+        .patch(
+            "/linux/resources/memory",
+            json!({ "limit": 64 * MIB, "swap": 96 * MIB, "reservation": 32 * MIB }),
+        )
+        .patch(
+            "/linux/resources/cpu",
+            json!({ "shares": 512, "quota": 50_500, "period": 100_000, "cpus": "0" }),
+        )
+        .patch("/linux/resources/pids", json!({ "limit": 33 }))
+}
+
+fn create(sb: &Sandbox) -> Call {
+    sb.runtime().args(["--systemd-cgroup", "create", "--bundle"]).arg(sb.bundle()).arg(sb.id())
+}
+
+fn systemctl(args: &[&str]) -> String {
+    let out = Command::new("systemctl").args(args).output().expect("systemctl");
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+fn property(unit: &str, name: &str) -> String {
+    systemctl(&["show", "--value", "--property", name, unit]).trim().to_string()
+}
+
+/// No unit of this test is left; systemd forgets a unit a moment after it has ended.
+#[track_caller]
+fn no_unit(sb: &Sandbox) {
+    let units = || systemctl(&["list-units", "--all", "--plain", "--no-legend"]);
+    poll("the unit is forgotten", Duration::from_secs(10), || !units().contains(sb.id()));
+}
+
+fn group(pid: i32) -> PathBuf {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("/proc/PID/cgroup");
+    let line = text.lines().find(|l| l.starts_with("0::") || l.contains("name=systemd")).expect("a line");
+    line.rsplit(':').next().expect("a path").into()
+}
+
+/// A file of the container's v2 group, while this host has one.
+fn file(pid: i32, name: &str) -> Option<String> {
+    let path = PathBuf::from(format!("/sys/fs/cgroup{}", group(pid).display())).join(name);
+    std::fs::read_to_string(path).ok().map(|t| t.trim().to_string())
+}
+
+fn limits() {
+    let sb = limited();
+    create(&sb).output().ok();
+    let (pid, unit) = (sb.pid(), format!("safebox-{}.scope", sb.id()));
+    assert_eq!(group(pid), PathBuf::from("/system.slice").join(&unit));
+    assert_eq!(property(&unit, "TasksMax"), "33");
+    assert_eq!(property(&unit, "Delegate"), "yes");
+    let files = |max: &str| {
+        if let Some(memory) = file(pid, "memory.max") {
+            assert_eq!(memory, max);
+            assert_eq!(file(pid, "pids.max").as_deref(), Some("33"));
+            assert_eq!(file(pid, "memory.swap.max"), Some((32 * MIB).to_string()));
+            assert_eq!(file(pid, "cpuset.cpus").as_deref(), Some("0"));
+        }
+    };
+    files(&(64 * MIB).to_string());
+    if let Some(cpu) = file(pid, "cpu.max") {
+        assert_eq!(cpu, "50500 100000", "systemd counts in percents, the file does not");
+    }
+    // systemd writes its units' files again: with what it was told, which is the same.
+    systemctl(&["daemon-reload"]);
+    files(&(64 * MIB).to_string());
+    sb.runtime().args(["update", "--memory", &(80 * MIB).to_string()]).arg(sb.id()).output().ok();
+    systemctl(&["daemon-reload"]);
+    if file(pid, "memory.max").is_some() {
+        assert_eq!(property(&unit, "MemoryMax"), (80 * MIB).to_string());
+        assert_eq!(file(pid, "memory.max"), Some((80 * MIB).to_string()));
+    }
+    sb.delete().ok();
+    sb.leak_check();
+    no_unit(&sb);
+}
+
+fn later_verbs() {
+    let sb = limited().patch("/linux/cgroupsPath", json!("box-inner.slice:test:"));
+    let path = format!("box-inner.slice:test:{}", sb.id());
+    let sb = sb.patch("/linux/cgroupsPath", json!(path));
+    create(&sb).output().ok();
+    let pid = sb.pid();
+    let scope = format!("test-{}.scope", sb.id());
+    assert_eq!(group(pid), PathBuf::from("/box.slice/box-inner.slice").join(&scope));
+    sb.verb("start").ok();
+    let mut exec = sb.runtime().arg("exec").arg(sb.id()).args(["sleep", "1000"]).spawn();
+    let pids = || sb.runtime().args(["ps", "--format", "json"]).arg(sb.id()).output().ok().stdout;
+    poll("two processes are in the scope", Duration::from_secs(10), || pids().matches(',').count() == 1);
+    assert!(!exec.has_ended());
+    sb.verb("pause").ok();
+    assert_eq!(sb.status(), "paused");
+    sb.verb("resume").ok();
+    sb.runtime().args(["kill", "--all"]).arg(sb.id()).arg("KILL").output().ok();
+    exec.wait().exits(137);
+    sb.wait_for_status("stopped");
+    sb.verb("delete").ok();
+    sb.leak_check();
+    no_unit(&sb);
+    // The slice was made for the scope, and belongs to systemd.
+    systemctl(&["stop", "box-inner.slice", "box.slice"]);
+}
+
+/// The properties that matter, as `systemctl show` prints them.
+const COMPARED: &[&str] = &[
+    "Slice",
+    "Delegate",
+    "DelegateControllers",
+    "MemoryAccounting",
+    "CPUAccounting",
+    "IOAccounting",
+    "TasksAccounting",
+    "DefaultDependencies",
+    "MemoryMax",
+    "MemorySwapMax",
+    "MemoryLow",
+    "MemoryHigh",
+    "CPUWeight",
+    "CPUQuotaPerSecUSec",
+    "CPUQuotaPeriodUSec",
+    "TasksMax",
+    "AllowedCPUs",
+    "AllowedMemoryNodes",
+    "DevicePolicy",
+    "KillMode",
+    "OOMPolicy",
+    "CollectMode",
+    "ActiveState",
+    "SubState",
+];
+
+fn like_runc() {
+    let (ours, theirs) = (limited(), limited().patch("/ociVersion", json!("1.0.2")));
+    create(&ours).output().ok();
+    let root = theirs.root().display().to_string();
+    let runc = |args: &[&str]| {
+        let out = Command::new("runc")
+            .args(["--root", &root])
+            .args(args)
+            .stdin(std::process::Stdio::null())
+            .output();
+        assert!(out.expect("runc").status.success(), "runc {args:?}");
+    };
+    let bundle = theirs.bundle().display().to_string();
+    let quiet = ["--systemd-cgroup", "create", "--bundle", &bundle, theirs.id()];
+    // The container keeps what runc had for stdout: not a pipe, or its end would never come.
+    let status = Command::new("runc")
+        .args(["--root", &root])
+        .args(quiet)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    assert!(status.expect("runc").success(), "runc create");
+    let units = [format!("safebox-{}.scope", ours.id()), format!("runc-{}.scope", theirs.id())];
+    let all = |unit: &str| COMPARED.iter().map(|n| format!("{n}={}", property(unit, n))).collect::<Vec<_>>();
+    let devices = |unit: &str| {
+        let text = property(unit, "DeviceAllow");
+        let mut lines: Vec<_> = text.lines().map(str::to_string).collect();
+        lines.sort();
+        lines
+    };
+    let seen = [all(&units[0]), all(&units[1])];
+    let seen_devices = [devices(&units[0]), devices(&units[1])];
+    ours.delete().ok();
+    runc(&["delete", "--force", theirs.id()]);
+    assert_eq!(seen[0], seen[1]);
+    // Ours has one more: the tunnel device, which runc gave up in 1.2 and took back.
+    let extra: Vec<_> = seen_devices[0].iter().filter(|d| !seen_devices[1].contains(d)).collect();
+    assert!(extra.iter().all(|d| d.contains("10:200")), "{seen_devices:?}");
+    assert!(seen_devices[1].iter().all(|d| seen_devices[0].contains(d)), "{seen_devices:?}");
+    no_unit(&ours);
+    std::fs::remove_dir_all(theirs.root()).unwrap_or_default();
+}
+
+fn annotations() {
+    let sb = limited()
+        .patch("/annotations/org.systemd.property.TimeoutStopSec", json!("7"))
+        .patch("/annotations/org.systemd.property.Description", json!("'a test'"))
+        .patch("/annotations/org.systemd.property.After", json!("['basic.target']"));
+    create(&sb).output().ok();
+    let unit = format!("safebox-{}.scope", sb.id());
+    assert_eq!(property(&unit, "TimeoutStopUSec"), "7s");
+    assert_eq!(property(&unit, "Description"), "a test");
+    assert!(property(&unit, "After").contains("basic.target"));
+    sb.delete().ok();
+    no_unit(&sb);
+    for (name, value, says) in [
+        ("After", "[1", "/annotations/org.systemd.property.After"),
+        ("A1", "1", "is not the name of a systemd property"),
+        ("NoSuchThing", "1", "NoSuchThing"),
+    ] {
+        let sb = limited().patch(&format!("/annotations/org.systemd.property.{name}"), json!(value));
+        create(&sb).output().exits(1).says(says);
+        sb.leak_check();
+        no_unit(&sb);
+    }
+}
+
+fn run_call(sb: &Sandbox) -> Call {
+    sb.runtime().args(["--systemd-cgroup", "run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.id())
+}
+
+fn run() {
+    let sb = Sandbox::new().sh("exit 7");
+    let out = run_call(&sb).output().exits(7);
+    assert!(out.took < Duration::from_secs(10), "{out}");
+    sb.leak_check();
+    // The name is free again at once.
+    run_call(&sb).output().exits(7);
+    no_unit(&sb);
+}
+
+/// The rows around the scope, and some of the others.
+fn faults() {
+    let sb = limited();
+    let explain = sb.runtime().args(["--systemd-cgroup", "explain", "--json"]).arg(sb.bundle()).output().ok();
+    let plan: serde_json::Value = serde_json::from_str(&explain.stdout).expect("JSON");
+    let steps = plan["steps"].as_array().expect("steps");
+    let at = |text: &str| {
+        let has = |s: &serde_json::Value| s["action"].as_str().is_some_and(|a| a.contains(text));
+        steps.iter().position(has).unwrap_or_else(|| panic!("no row with {text}")) + 1
+    };
+    let (clone, scope) = (at("clone3("), at("StartTransientUnit("));
+    assert!(
+        steps[scope - 1]["undo"].as_str().is_some_and(|u| u.contains("StopUnit")),
+        "{}",
+        steps[scope - 1]
+    );
+    let rows = (clone..scope + 12).chain((scope + 12..steps.len()).step_by(15)).chain([steps.len()]);
+    for row in rows {
+        let out = run_call(&sb).args(["--fail", &format!("{row}:EIO")]).output().exits(125);
+        out.says(&format!("step {row} ("));
+        let left = sb.trace().find();
+        assert!(left.is_empty(), "left behind by row {row}:\n  {}", left.join("\n  "));
+    }
+    no_unit(&sb);
+}
+
+fn taken() {
+    let sb = limited();
+    create(&sb).output().ok();
+    let path = format!("system.slice:safebox:{}", sb.id());
+    let sb = sb.patch("/linux/cgroupsPath", json!(path));
+    let other = sb.other_id("b");
+    let call = sb.runtime().args(["--systemd-cgroup", "create", "--bundle"]).arg(sb.bundle()).arg(&other);
+    call.output().exits(1).says("EEXIST");
+    assert_eq!(sb.status(), "created", "the first one is as it was");
+    sb.delete().ok();
+    sb.leak_check();
+    no_unit(&sb);
+}
+
+fn bad_paths() {
+    for bad in ["/a/b", "a.slice:b", "a:b:c", "a--b.slice:p:n", "a.slice:p:n.slice", "a.slice:p:a b"] {
+        let sb = limited().patch("/linux/cgroupsPath", json!(bad));
+        create(&sb).output().exits(1).says("/linux/cgroupsPath");
+        sb.leak_check();
+    }
+}
+
+fn absent() {
+    let sb = limited();
+    create(&sb).output().exits(1).says("--systemd-cgroup: this machine was not booted with systemd");
+    sb.leak_check();
+    let call =
+        sb.runtime().args(["--cgroup-manager", "systemd", "run", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+    call.output().exits(125).says("not booted with systemd");
+    sb.leak_check();
+}
+
+fn contradiction() {
+    let sb = Sandbox::new();
+    let call = sb.runtime().args(["--systemd-cgroup", "--cgroup-manager", "cgroupfs", "create", "--bundle"]);
+    call.arg(sb.bundle()).arg(sb.id()).output().exits(1).says("say different things");
+    let call = sb.runtime().args(["--cgroup-manager", "none", "create", "--bundle"]);
+    call.arg(sb.bundle()).arg(sb.id()).output().exits(1).says("one of cgroupfs, systemd, disabled");
+    sb.leak_check();
+}

@@ -1,0 +1,354 @@
+//! A D-Bus connection for one conversation with systemd: no thread, no event loop, no library.
+//!
+//! The runtime must be single-threaded when it clones, and needs three calls and one signal. So this
+//! speaks the protocol itself (D-Bus specification, "Message Protocol"): connect, authenticate by
+//! the socket's credentials, send a call, read until its answer is there.
+
+use std::io::{Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use super::value::{Reader, Value, Writer};
+use crate::sys::Errno;
+
+/// What an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Larger messages than this are not what systemd sends.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// systemd's name on the bus.
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const OBJECT: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// Why a conversation failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The nearest error number.
+    pub errno: Errno,
+    /// D-Bus's name of the error; empty where it is not D-Bus's.
+    pub name: String,
+    /// In words.
+    pub text: String,
+}
+
+impl Failure {
+    /// A failure in words.
+    pub fn new(errno: Errno, text: impl Into<String>) -> Self {
+        Failure { errno, name: String::new(), text: text.into() }
+    }
+
+    fn io(what: &str, e: &std::io::Error) -> Self {
+        let errno = match e.kind() {
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => Errno::ETIMEDOUT,
+            std::io::ErrorKind::UnexpectedEof => Errno::ECONNRESET,
+            _ => e.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+        };
+        Failure::new(errno, format!("{what}: {}", crate::tables::errno::text(errno as i32)))
+    }
+
+    fn protocol() -> Self {
+        Failure::new(Errno::EPROTO, "systemd's answer is not D-Bus")
+    }
+
+    /// Whether this is the D-Bus error whose name ends in `name`.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.strip_suffix(name).is_some_and(|head| head.ends_with('.'))
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What is read of a message.
+#[derive(Debug, Default)]
+struct Message {
+    kind: u8,
+    reply_to: u32,
+    member: String,
+    error: String,
+    body: Vec<Value>,
+}
+
+/// A connection to systemd.
+#[derive(Debug)]
+pub struct Bus {
+    stream: UnixStream,
+    serial: u32,
+    /// `JobRemoved` signals that came before they were asked for: (job, result).
+    jobs: Vec<(String, String)>,
+}
+
+impl Bus {
+    /// Connects to `address`: `unix:path=...` or `unix:abstract=...`, several separated by `;`, or a
+    /// path, which is systemd's own socket without a bus in between.
+    pub fn open(address: &str) -> Result<Self, Failure> {
+        if address.starts_with('/') {
+            return Self::connect(address, &socket_at(Path::new(address))?);
+        }
+        let mut last =
+            Failure::new(Errno::EINVAL, format!("{address:?} is not a D-Bus address with a unix socket"));
+        for one in address.split(';').filter_map(unix_address) {
+            match one.and_then(|socket| Self::connect(address, &socket)) {
+                Ok(mut bus) => {
+                    bus.introduce()?;
+                    return Ok(bus);
+                }
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
+    fn connect(address: &str, socket: &SocketAddr) -> Result<Self, Failure> {
+        let failed = |e: std::io::Error| Failure::io(address, &e);
+        let stream = UnixStream::connect_addr(socket).map_err(failed)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+        let mut bus = Bus { stream, serial: 0, jobs: Vec::new() };
+        bus.authenticate().map_err(|e| Failure::io(address, &e))?;
+        Ok(bus)
+    }
+
+    /// `EXTERNAL` without a name: the other side takes the uid from the socket, which is right in a user
+    /// namespace too, where this process does not know its uid outside.
+    fn authenticate(&mut self) -> std::io::Result<()> {
+        // BEGIN goes along: systemd's side would read the first call together with a late one, and wait for
+        // more before it looks at it.
+        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        // Nothing follows the line with OK before the first call, so more than a line may be read at a time.
+        let (mut said, mut part) = (Vec::new(), [0u8; 256]);
+        while !(said.ends_with(b"\r\n") && said.windows(3).any(|w| w == b"OK ")) {
+            let n = self.stream.read(&mut part)?;
+            said.extend_from_slice(&part[..n]);
+            if n == 0 || said.len() > 4096 || said.starts_with(b"REJECTED") || said.starts_with(b"ERROR") {
+                return Err(std::io::ErrorKind::PermissionDenied.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// On a bus, systemd is one of many: one says hello, and asks for its signals.
+    fn introduce(&mut self) -> Result<(), Failure> {
+        const BUS: &str = "org.freedesktop.DBus";
+        let rule = format!("type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'");
+        self.call(BUS, "/org/freedesktop/DBus", BUS, "Hello", &[])?;
+        self.call(BUS, "/org/freedesktop/DBus", BUS, "AddMatch", &[Value::Text(rule)]).map(drop)
+    }
+
+    /// A call of systemd's manager; the answer's values.
+    pub fn manager(&mut self, member: &str, args: &[Value]) -> Result<Vec<Value>, Failure> {
+        self.call(SYSTEMD, OBJECT, MANAGER, member, args)
+    }
+
+    /// A property of systemd's manager, as text.
+    pub fn property(&mut self, name: &str) -> Result<String, Failure> {
+        let args = [Value::Text(MANAGER.into()), Value::Text(name.into())];
+        let answer = self.call(SYSTEMD, OBJECT, "org.freedesktop.DBus.Properties", "Get", &args)?;
+        answer.first().and_then(Value::text).map(str::to_string).ok_or_else(Failure::protocol)
+    }
+
+    /// Waits for the end of a job that [`Bus::manager`] returned; its result, `done` if all is well.
+    pub fn wait_for_job(&mut self, job: &str) -> Result<String, Failure> {
+        loop {
+            if let Some(i) = self.jobs.iter().position(|(path, _)| path == job) {
+                return Ok(self.jobs.swap_remove(i).1);
+            }
+            self.read()?;
+        }
+    }
+
+    fn call(
+        &mut self,
+        to: &str,
+        object: &str,
+        interface: &str,
+        member: &str,
+        args: &[Value],
+    ) -> Result<Vec<Value>, Failure> {
+        self.serial += 1;
+        let serial = self.serial;
+        let bytes = encode(serial, [to, object, interface, member], args);
+        self.stream.write_all(&bytes).map_err(|e| Failure::io(member, &e))?;
+        loop {
+            let message = self.read()?;
+            match message.kind {
+                2 if message.reply_to == serial => return Ok(message.body),
+                3 if message.reply_to == serial => {
+                    let text = message.body.first().and_then(Value::text).unwrap_or(&message.error);
+                    let errno = errno_of(&message.error);
+                    return Err(Failure { errno, text: text.to_string(), name: message.error.clone() });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads one message; the end of a job is kept.
+    fn read(&mut self) -> Result<Message, Failure> {
+        let failed = |e: std::io::Error| Failure::io("systemd", &e);
+        let mut head = [0u8; 16];
+        self.stream.read_exact(&mut head).map_err(failed)?;
+        let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]) as usize;
+        let (body, fields) = (word(4), word(12));
+        if head[0] != b'l' || body.max(fields) > MAX_MESSAGE {
+            return Err(Failure::protocol());
+        }
+        let start = (16 + fields).next_multiple_of(8);
+        let mut bytes = vec![0; start + body];
+        bytes[..16].copy_from_slice(&head);
+        self.stream.read_exact(&mut bytes[16..]).map_err(failed)?;
+        let message = decode(&bytes, start).map_err(|_| Failure::protocol())?;
+        // JobRemoved(u id, o job, s unit, s result).
+        if message.kind == 4
+            && message.member == "JobRemoved"
+            && let [_, job, _, result] = message.body.as_slice()
+            && let (Some(job), Some(result)) = (job.text(), result.text())
+        {
+            self.jobs.push((job.into(), result.into()));
+        }
+        Ok(message)
+    }
+}
+
+/// A method call as bytes.
+fn encode(serial: u32, [to, object, interface, member]: [&str; 4], args: &[Value]) -> Vec<u8> {
+    let mut body = Writer::default();
+    args.iter().for_each(|v| body.put(v));
+    let field =
+        |code: u8, value: Value| Value::Struct(vec![Value::Byte(code), Value::Variant(Box::new(value))]);
+    let mut fields = vec![
+        field(1, Value::ObjectPath(object.into())),
+        field(2, Value::Text(interface.into())),
+        field(3, Value::Text(member.into())),
+        field(6, Value::Text(to.into())),
+    ];
+    if !args.is_empty() {
+        fields.push(field(8, Value::Signature(args.iter().map(Value::signature).collect())));
+    }
+    // Little-endian, a method call, no flags, protocol version 1.
+    let mut message = Writer(vec![b'l', 1, 0, 1]);
+    message.put(&Value::U32(body.0.len() as u32));
+    message.put(&Value::U32(serial));
+    message.put(&Value::Array("(yv)".into(), fields));
+    message.align(8);
+    message.0.extend_from_slice(&body.0);
+    message.0
+}
+
+/// A message whose body begins at `start`.
+fn decode(bytes: &[u8], start: usize) -> Result<Message, Errno> {
+    let mut message = Message { kind: bytes[1], ..Message::default() };
+    let mut reader = Reader::new(&bytes[..start]);
+    reader.get("(yyyyuu)", 0)?;
+    let mut signature = String::new();
+    let (fields, _) = reader.get("a(yv)", 0)?;
+    let Value::Array(_, fields) = fields else { return Err(Errno::EPROTO) };
+    for field in fields {
+        let Value::Struct(parts) = field else { continue };
+        let [Value::Byte(code), Value::Variant(value)] = parts.as_slice() else { continue };
+        match (code, value.as_ref()) {
+            (3, Value::Text(s)) => message.member.clone_from(s),
+            (4, Value::Text(s)) => message.error.clone_from(s),
+            (5, Value::U32(n)) => message.reply_to = *n,
+            (8, Value::Signature(s)) => signature.clone_from(s),
+            _ => {}
+        }
+    }
+    let mut body = Reader::new(&bytes[start..]);
+    let mut rest = signature.as_str();
+    while !rest.is_empty() {
+        let (value, after) = body.get(rest, 0)?;
+        message.body.push(value);
+        rest = after;
+    }
+    Ok(message)
+}
+
+fn errno_of(name: &str) -> Errno {
+    match name.rsplit('.').next().unwrap_or_default() {
+        "UnitExists" => Errno::EEXIST,
+        "NoSuchUnit" => Errno::ENOENT,
+        "AccessDenied" | "InteractiveAuthorizationRequired" => Errno::EACCES,
+        "InvalidArgs" | "PropertyReadOnly" | "UnknownProperty" => Errno::EINVAL,
+        "NoReply" | "Timeout" => Errno::ETIMEDOUT,
+        _ => Errno::EPROTO,
+    }
+}
+
+fn socket_at(path: &Path) -> Result<SocketAddr, Failure> {
+    SocketAddr::from_pathname(path).map_err(|e| Failure::io(&path.display().to_string(), &e))
+}
+
+/// The socket of one D-Bus address; `None` for other transports.
+fn unix_address(address: &str) -> Option<Result<SocketAddr, Failure>> {
+    let parts = address.strip_prefix("unix:")?;
+    parts.split(',').find_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        let value = unescape(value);
+        match key {
+            "path" => Some(socket_at(Path::new(&value))),
+            "abstract" => Some(SocketAddr::from_abstract_name(value).map_err(|e| Failure::io(address, &e))),
+            _ => None,
+        }
+    })
+}
+
+/// `%41` is `A`.
+fn unescape(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        match part.split_at_checked(2).and_then(|(hex, rest)| Some((u8::from_str_radix(hex, 16).ok()?, rest)))
+        {
+            Some((byte, rest)) => {
+                out.push(byte.into());
+                out.push_str(rest);
+            }
+            None => {
+                out.push('%');
+                out.push_str(part);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_what_the_specification_says() {
+        let bytes = encode(7, ["a.b", "/o", "i.f", "M"], &[Value::Text("x".into())]);
+        assert_eq!(&bytes[..4], b"l\x01\x00\x01");
+        let fields = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+        let start = (16 + fields).next_multiple_of(8);
+        assert_eq!(bytes.len(), start + 6, "a length, a letter and a NUL");
+        let message = decode(&bytes, start).unwrap();
+        assert_eq!((message.member.as_str(), message.body), ("M", vec![Value::Text("x".into())]));
+    }
+
+    #[test]
+    fn addresses_are_unix_sockets() {
+        let path = |a: &str| unix_address(a).map(|s| s.unwrap().as_pathname().map(Path::to_path_buf));
+        assert_eq!(path("unix:path=/run/user/1000/bus,guid=0"), Some(Some("/run/user/1000/bus".into())));
+        assert_eq!(path("unix:guid=0,path=/a%20b"), Some(Some("/a b".into())));
+        assert_eq!(path("unix:abstract=/tmp/x"), Some(None));
+        assert!(unix_address("tcp:host=x").is_none());
+        assert!(Bus::open("tcp:host=x").is_err());
+        assert!(Bus::open("/nonexistent/socket").unwrap_err().text.starts_with("/nonexistent/socket: "));
+    }
+
+    #[test]
+    fn errors_are_known_by_the_end_of_their_name() {
+        let failure = Failure { name: "org.freedesktop.systemd1.UnitExists".into(), ..Failure::protocol() };
+        assert!(failure.is("UnitExists") && !failure.is("Exists"));
+        assert_eq!(errno_of(&failure.name), Errno::EEXIST);
+    }
+}

@@ -1,0 +1,372 @@
+//! The properties of a container's scope: limits once more in systemd's words, so that systemd writes the
+//! same values when it writes a unit's files again (`systemctl daemon-reload`), and the config's own.
+
+use std::collections::BTreeMap;
+
+use super::value::{self, Value};
+use crate::config::{ConfigError, DeviceRule, Resources};
+
+/// Name and value.
+pub type Property = (String, Value);
+
+/// Annotations that set properties: `org.systemd.property.NAME`, the value in GVariant's text format.
+const ANNOTATION: &str = "org.systemd.property.";
+
+fn property(name: &str, value: Value) -> Property {
+    (name.into(), value)
+}
+
+/// What every scope has, as runc sets it.
+pub fn base(id: &str, slice: &str, v2: bool) -> Vec<Property> {
+    let on = |name| property(name, Value::Bool(true));
+    vec![
+        property("Description", Value::Text(format!("safebox container {id}"))),
+        property("Slice", Value::Text(slice.into())),
+        on("Delegate"),
+        // Without it, a controller would come into the group when the first limit does, and count from there.
+        on("MemoryAccounting"),
+        on("CPUAccounting"),
+        on(if v2 { "IOAccounting" } else { "BlockIOAccounting" }),
+        on("TasksAccounting"),
+        property("DefaultDependencies", Value::Bool(false)),
+    ]
+}
+
+/// The properties that annotations ask for.
+pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Property>, ConfigError> {
+    let mut out = Vec::new();
+    for (key, text) in annotations {
+        let Some(name) = key.strip_prefix(ANNOTATION) else { continue };
+        let bad = |why: String| ConfigError::new(format!("/annotations/{key}"), why);
+        if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
+            return Err(bad(format!("{name:?} is not the name of a systemd property")));
+        }
+        let value = value::parse(text).map_err(|e| bad(format!("{text:?} is not a GVariant: {e}")))?;
+        // Documented with seconds, but on D-Bus it is microseconds.
+        let seconds = name.strip_suffix("Sec").filter(|n| n.ends_with(|c: char| c.is_ascii_lowercase()));
+        out.push(match seconds {
+            Some(name) => {
+                let micros = value.seconds_as_micros();
+                let micros = micros.ok_or_else(|| bad(format!("{text:?} is not a number of seconds")))?;
+                (format!("{name}USec"), micros)
+            }
+            None => (name.into(), value),
+        });
+    }
+    Ok(out)
+}
+
+/// -1 is no limit.
+fn limit(n: i64) -> Value {
+    Value::U64(u64::try_from(n).unwrap_or(u64::MAX))
+}
+
+/// The limits. `devices`: as well; an ordinary user's systemd cannot restrict them.
+pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Vec<Property>, ConfigError> {
+    let mut out = Vec::new();
+    let mut push = |name: &str, value: Value| out.push(property(name, value));
+    let (memory, cpu) = (&resources.memory, &resources.cpu);
+    if let Some(n) = memory.limit {
+        push(if v2 { "MemoryMax" } else { "MemoryLimit" }, limit(n));
+    }
+    if v2 {
+        if let Some(n) = memory.reservation {
+            push("MemoryLow", limit(n));
+        }
+        if let Some(n) = super::super::v2::swap(memory) {
+            push("MemorySwapMax", limit(n));
+        }
+    }
+    match (cpu.shares.filter(|s| *s != 0), v2) {
+        // systemd 252 and later take 0 for cpu.idle.
+        _ if cpu.idle == Some(1) && v2 => push(IDLE.0, IDLE.1),
+        (Some(shares), true) => push("CPUWeight", Value::U64(super::super::v2::weight(shares))),
+        (Some(shares), false) => push("CPUShares", Value::U64(shares)),
+        (None, _) => {}
+    }
+    if let Some(n) = resources.pids_limit {
+        // 0 is no number of tasks to systemd. The container's own process is one: 1 allows no further, too.
+        push("TasksMax", limit(if n == 0 { 1 } else { n }));
+    }
+    if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight()).filter(|w| *w != 0) {
+        let (name, n) = if v2 {
+            ("IOWeight", super::super::ops::io_weight(weight))
+        } else {
+            ("BlockIOWeight", weight.into())
+        };
+        push(name, Value::U64(n));
+    }
+    quota(cpu.quota, cpu.period, &mut out);
+    for (name, pointer, list) in [
+        ("AllowedCPUs", "/linux/resources/cpu/cpus", &cpu.cpus),
+        ("AllowedMemoryNodes", "/linux/resources/cpu/mems", &cpu.mems),
+    ] {
+        if let Some(list) = list {
+            out.push(property(
+                name,
+                bits(list).ok_or_else(|| ConfigError::new(pointer, "not a list of numbers"))?,
+            ));
+        }
+    }
+    for (file, value) in &resources.unified {
+        unified(file, value.trim(), &mut out)?;
+    }
+    if devices {
+        out.extend(of_devices(&super::super::devices::with_defaults(&resources.devices)));
+    }
+    Ok(out)
+}
+
+/// `cpu.idle` in systemd's words.
+pub const IDLE: (&str, Value) = ("CPUWeight", Value::U64(0));
+
+/// systemd counts in whole percents of a cpu: the quota is rounded up, so that its own writes do not take
+/// away what the config gives; the exact one is written to the file.
+fn quota(quota: Option<i64>, period: Option<u64>, out: &mut Vec<Property>) {
+    const PERCENT: u64 = 10_000;
+    if let Some(period) = period {
+        out.push(property("CPUQuotaPeriodUSec", Value::U64(period)));
+    }
+    if quota.is_none() && period.is_none() {
+        return;
+    }
+    let per_second = match quota.and_then(|q| u64::try_from(q).ok()).filter(|q| *q != 0) {
+        Some(quota) => {
+            let micros = quota.saturating_mul(1_000_000) / period.filter(|p| *p != 0).unwrap_or(100_000);
+            micros.div_ceil(PERCENT) * PERCENT
+        }
+        None => u64::MAX,
+    };
+    out.push(property("CPUQuotaPerSecUSec", Value::U64(per_second)));
+}
+
+/// `0-1,4` as a bit mask, lowest byte first.
+fn bits(list: &str) -> Option<Value> {
+    /// More cpus than Linux can have (`CONFIG_NR_CPUS`) are a mistake.
+    const MOST: usize = 8192;
+    let mut mask: Vec<u8> = Vec::new();
+    for range in list.trim().split(',').filter(|r| !r.is_empty()) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        if first > last || last >= MOST {
+            return None;
+        }
+        mask.resize(mask.len().max(last / 8 + 1), 0);
+        (first..=last).for_each(|i| mask[i / 8] |= 1 << (i % 8));
+    }
+    Some(Value::Array("y".into(), mask.into_iter().map(Value::Byte).collect()))
+}
+
+/// A file of `unified`, where systemd has a property for it; the file itself is written in any case.
+fn unified(file: &str, value: &str, out: &mut Vec<Property>) -> Result<(), ConfigError> {
+    let bad = || {
+        ConfigError::new(
+            format!("/linux/resources/unified/{file}"),
+            format!("{value:?} is not a value of this file"),
+        )
+    };
+    let number = || if value == "max" { Ok(u64::MAX) } else { value.parse().map_err(|_| bad()) };
+    let name = match file {
+        "cpu.weight" => "CPUWeight",
+        "memory.min" => "MemoryMin",
+        "memory.low" => "MemoryLow",
+        "memory.high" => "MemoryHigh",
+        "memory.max" => "MemoryMax",
+        "memory.swap.max" => "MemorySwapMax",
+        "pids.max" => "TasksMax",
+        "cpu.max" => {
+            let mut words = value.split_whitespace();
+            let first = words.next().ok_or_else(bad)?;
+            let max = if first == "max" { -1 } else { first.parse().map_err(|_| bad())? };
+            let period = words.next().map(str::parse).transpose().map_err(|_| bad())?;
+            quota(Some(max), period, out);
+            return Ok(());
+        }
+        "cpuset.cpus" | "cpuset.mems" => {
+            let name = if file == "cpuset.cpus" { "AllowedCPUs" } else { "AllowedMemoryNodes" };
+            out.push(property(name, bits(value).ok_or_else(bad)?));
+            return Ok(());
+        }
+        "memory.oom.group" => {
+            let policy = if value == "1" { "kill" } else { "continue" };
+            out.push(property("OOMPolicy", Value::Text(policy.into())));
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    out.push(property(name, Value::U64(number()?)));
+    Ok(())
+}
+
+/// The device list. systemd only knows what is allowed, and our own filter is in force as well, so what it
+/// cannot say (an exception from an allowed group) is left to that.
+fn of_devices(rules: &[DeviceRule]) -> Vec<Property> {
+    const ALL: &str = "rwm";
+    let mut everything = false;
+    let mut list: Vec<(String, String)> = Vec::new();
+    for rule in rules {
+        let access = |on: bool, c: char| if on { String::from(c) } else { String::new() };
+        let access = access(rule.read, 'r') + &access(rule.write, 'w') + &access(rule.mknod, 'm');
+        match (rule.kind, rule.allow) {
+            ('a', allow) if access == ALL => {
+                everything = allow;
+                list.clear();
+            }
+            ('a', true) => list.extend(["char-*", "block-*"].map(|d| (d.to_string(), access.clone()))),
+            (_, true) if !everything => list.extend(node(rule).map(|n| (n, access))),
+            (_, false) if access == ALL => {
+                let gone = node(rule);
+                list.retain(|(n, _)| Some(n) != gone.as_ref());
+            }
+            _ => {}
+        }
+    }
+    let pair = |(node, access): (String, String)| Value::Struct(vec![Value::Text(node), Value::Text(access)]);
+    let array = |items: Vec<Value>| Value::Array("(ss)".into(), items);
+    let policy = if everything { "auto" } else { "strict" };
+    let mut out = vec![
+        property("DevicePolicy", Value::Text(policy.into())),
+        // An empty list takes back what was there before.
+        property("DeviceAllow", array(Vec::new())),
+    ];
+    if !everything {
+        out.push(property("DeviceAllow", array(list.into_iter().map(pair).collect())));
+    }
+    out
+}
+
+/// A device as systemd names it: a node by number, a driver by its name in /proc/devices, or all.
+fn node(rule: &DeviceRule) -> Option<String> {
+    let kind = if rule.kind == 'b' { "block" } else { "char" };
+    match (rule.major, rule.minor) {
+        (Some(major), Some(minor)) => Some(format!("/dev/{kind}/{major}:{minor}")),
+        (Some(major), None) => driver(kind, major).map(|name| format!("{kind}-{name}")),
+        (None, None) => Some(format!("{kind}-*")),
+        (None, Some(_)) => None,
+    }
+}
+
+fn driver(kind: &str, major: u32) -> Option<String> {
+    let text = std::fs::read_to_string("/proc/devices").ok()?;
+    let title = if kind == "block" { "Block devices:" } else { "Character devices:" };
+    text.lines().skip_while(|l| *l != title).skip(1).take_while(|l| !l.is_empty()).find_map(|line| {
+        let (number, name) = line.trim().split_once(' ')?;
+        (number.parse() == Ok(major)).then(|| name.to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Cpu, Memory};
+
+    fn shown(properties: &[Property]) -> Vec<String> {
+        properties.iter().map(|(n, v)| format!("{n}={v}")).collect()
+    }
+
+    #[test]
+    fn limits_become_properties() {
+        let resources = Resources {
+            memory: Memory { limit: Some(100), swap: Some(150), reservation: Some(10), ..Memory::default() },
+            cpu: Cpu {
+                shares: Some(1024),
+                quota: Some(50_500),
+                period: Some(100_000),
+                cpus: Some("0-1,9".into()),
+                ..Cpu::default()
+            },
+            pids_limit: Some(-1),
+            unified: vec![("memory.high".into(), "max".into()), ("cpu.max".into(), "max 50000".into())],
+            ..Resources::default()
+        };
+        let v2 = of_resources(&resources, true, false).unwrap();
+        assert_eq!(
+            shown(&v2),
+            [
+                "MemoryMax=100",
+                "MemoryLow=10",
+                "MemorySwapMax=50",
+                "CPUWeight=39",
+                "TasksMax=infinity",
+                "CPUQuotaPeriodUSec=100000",
+                "CPUQuotaPerSecUSec=510000",
+                "AllowedCPUs=3 2",
+                "CPUQuotaPeriodUSec=50000",
+                "CPUQuotaPerSecUSec=infinity",
+                "MemoryHigh=infinity",
+            ]
+            .map(String::from)
+            .into_iter()
+            .collect::<Vec<_>>()
+            .tap_sorted(&shown(&v2))
+        );
+        let v1 = of_resources(&Resources { unified: Vec::new(), ..resources }, false, false).unwrap();
+        assert!(
+            shown(&v1).contains(&"MemoryLimit=100".into()) && shown(&v1).contains(&"CPUShares=1024".into())
+        );
+    }
+
+    trait TapSorted {
+        fn tap_sorted(self, like: &[String]) -> Vec<String>;
+    }
+
+    impl TapSorted for Vec<String> {
+        /// The order of properties means nothing but for those of one name, which keep theirs.
+        fn tap_sorted(self, like: &[String]) -> Vec<String> {
+            let mut out = self;
+            out.sort_by_key(|p| like.iter().position(|l| l == p));
+            out
+        }
+    }
+
+    #[test]
+    fn annotations_become_properties_and_bad_ones_are_named() {
+        let of = |key: &str, value: &str| {
+            of_annotations(&BTreeMap::from([(key.to_string(), value.to_string())]))
+                .map(|p| shown(&p))
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            of("org.systemd.property.TimeoutStopUSec", "uint64 10000000").unwrap(),
+            ["TimeoutStopUSec=10000000"]
+        );
+        assert_eq!(of("org.systemd.property.TimeoutStopSec", "10").unwrap(), ["TimeoutStopUSec=10000000"]);
+        assert_eq!(
+            of("org.systemd.property.After", "['a.service', 'b.service']").unwrap(),
+            ["After=a.service b.service"]
+        );
+        assert_eq!(
+            of("org.systemd.property.DefaultDependencies", "true").unwrap(),
+            ["DefaultDependencies=yes"]
+        );
+        assert!(of("io.container.manager", "libpod").unwrap().is_empty());
+        for (key, value) in [("After", "[1,"), ("TimeoutStopSec", "'soon'"), ("a1b", "1"), ("ab", "1")] {
+            let key = format!("{ANNOTATION}{key}");
+            let text = of(&key, value).unwrap_err();
+            assert!(text.starts_with(&format!("config.json: /annotations/{key}: ")), "{text}");
+        }
+    }
+
+    #[test]
+    fn devices_are_a_list_of_what_is_allowed() {
+        let rule = |allow, kind, major, minor| DeviceRule {
+            allow,
+            kind,
+            major,
+            minor,
+            read: true,
+            write: true,
+            mknod: true,
+        };
+        let deny_all = rule(false, 'a', None, None);
+        let list = of_devices(&[
+            deny_all,
+            rule(true, 'c', Some(1), Some(3)),
+            rule(true, 'b', Some(8), Some(0)),
+            rule(false, 'b', Some(8), Some(0)),
+        ]);
+        assert_eq!(shown(&list), ["DevicePolicy=strict", "DeviceAllow=", "DeviceAllow=/dev/char/1:3 rwm"]);
+        let list = of_devices(&[deny_all, rule(true, 'a', None, None)]);
+        assert_eq!(shown(&list), ["DevicePolicy=auto", "DeviceAllow="]);
+    }
+}

@@ -1,0 +1,506 @@
+//! D-Bus values: how they look on the wire, and the GVariant text that annotations write them in.
+
+use crate::sys::Errno;
+
+/// One value of the D-Bus type system, as far as systemd's properties use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Value {
+    Byte(u8),
+    Bool(bool),
+    I16(i16),
+    U16(u16),
+    I32(i32),
+    U32(u32),
+    I64(i64),
+    U64(u64),
+    /// A double, as its bits.
+    Double(u64),
+    Text(String),
+    ObjectPath(String),
+    Signature(String),
+    /// Signature of the elements, elements.
+    Array(String, Vec<Value>),
+    Struct(Vec<Value>),
+    Variant(Box<Value>),
+}
+
+impl Value {
+    /// An array of strings.
+    pub fn texts<S: Into<String>>(items: impl IntoIterator<Item = S>) -> Value {
+        Value::Array("s".into(), items.into_iter().map(|s| Value::Text(s.into())).collect())
+    }
+
+    /// The text of a string or an object path.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(s) | Value::ObjectPath(s) => Some(s),
+            Value::Variant(v) => v.text(),
+            _ => None,
+        }
+    }
+
+    /// The type, in D-Bus's letters.
+    pub fn signature(&self) -> String {
+        match self {
+            Value::Byte(_) => "y".into(),
+            Value::Bool(_) => "b".into(),
+            Value::I16(_) => "n".into(),
+            Value::U16(_) => "q".into(),
+            Value::I32(_) => "i".into(),
+            Value::U32(_) => "u".into(),
+            Value::I64(_) => "x".into(),
+            Value::U64(_) => "t".into(),
+            Value::Double(_) => "d".into(),
+            Value::Text(_) => "s".into(),
+            Value::ObjectPath(_) => "o".into(),
+            Value::Signature(_) => "g".into(),
+            Value::Array(of, _) => format!("a{of}"),
+            Value::Struct(fields) => {
+                format!("({})", fields.iter().map(Value::signature).collect::<String>())
+            }
+            Value::Variant(_) => "v".into(),
+        }
+    }
+
+    /// A number of seconds as microseconds, for properties whose D-Bus name ends in `USec`.
+    pub fn seconds_as_micros(&self) -> Option<Value> {
+        const M: u64 = 1_000_000;
+        let seconds = match *self {
+            Value::Byte(n) => n.into(),
+            Value::U16(n) => n.into(),
+            Value::U32(n) => n.into(),
+            Value::U64(n) => n,
+            Value::I16(n) => u64::try_from(n).ok()?,
+            Value::I32(n) => u64::try_from(n).ok()?,
+            Value::I64(n) => u64::try_from(n).ok()?,
+            Value::Double(bits) => {
+                let seconds = f64::from_bits(bits);
+                return (seconds >= 0.0).then_some(Value::U64((seconds * M as f64) as u64));
+            }
+            _ => return None,
+        };
+        seconds.checked_mul(M).map(Value::U64)
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |f: &mut std::fmt::Formatter<'_>, items: &[Value]| {
+            items.iter().enumerate().try_for_each(|(i, v)| {
+                if i > 0 {
+                    f.write_str(" ")?;
+                }
+                v.fmt(f)
+            })
+        };
+        match self {
+            Value::Byte(n) => n.fmt(f),
+            Value::Bool(b) => f.write_str(if *b { "yes" } else { "no" }),
+            Value::I16(n) => n.fmt(f),
+            Value::U16(n) => n.fmt(f),
+            Value::I32(n) => n.fmt(f),
+            Value::U32(n) => n.fmt(f),
+            Value::I64(n) => n.fmt(f),
+            Value::U64(u64::MAX) => f.write_str("infinity"),
+            Value::U64(n) => n.fmt(f),
+            Value::Double(bits) => f64::from_bits(*bits).fmt(f),
+            Value::Text(s) | Value::ObjectPath(s) | Value::Signature(s) => f.write_str(s),
+            Value::Array(_, items) | Value::Struct(items) => list(f, items),
+            Value::Variant(v) => v.fmt(f),
+        }
+    }
+}
+
+/// Where values of a type begin on the wire: a multiple of this (D-Bus specification, "Marshaling").
+fn alignment(signature: &str) -> usize {
+    match signature.as_bytes().first() {
+        Some(b'y' | b'g' | b'v') => 1,
+        Some(b'n' | b'q') => 2,
+        Some(b'x' | b't' | b'd' | b'(' | b'{') => 8,
+        _ => 4,
+    }
+}
+
+/// Appends values, little-endian; positions count from the beginning of the buffer.
+#[derive(Debug, Default)]
+pub struct Writer(pub Vec<u8>);
+
+impl Writer {
+    /// Zeros up to the next multiple of `n`.
+    pub fn align(&mut self, n: usize) {
+        self.0.resize(self.0.len().next_multiple_of(n), 0);
+    }
+
+    fn text(&mut self, s: &str) {
+        self.put(&Value::U32(s.len() as u32));
+        self.0.extend_from_slice(s.as_bytes());
+        self.0.push(0);
+    }
+
+    /// Appends one value.
+    pub fn put(&mut self, value: &Value) {
+        let bytes = |w: &mut Self, b: &[u8]| {
+            w.align(b.len());
+            w.0.extend_from_slice(b);
+        };
+        match value {
+            Value::Byte(n) => self.0.push(*n),
+            Value::Bool(b) => bytes(self, &u32::from(*b).to_le_bytes()),
+            Value::I16(n) => bytes(self, &n.to_le_bytes()),
+            Value::U16(n) => bytes(self, &n.to_le_bytes()),
+            Value::I32(n) => bytes(self, &n.to_le_bytes()),
+            Value::U32(n) => bytes(self, &n.to_le_bytes()),
+            Value::I64(n) => bytes(self, &n.to_le_bytes()),
+            Value::U64(n) | Value::Double(n) => bytes(self, &n.to_le_bytes()),
+            Value::Text(s) | Value::ObjectPath(s) => self.text(s),
+            Value::Signature(s) => {
+                self.0.push(s.len() as u8);
+                self.0.extend_from_slice(s.as_bytes());
+                self.0.push(0);
+            }
+            Value::Array(of, items) => {
+                self.put(&Value::U32(0));
+                let length = self.0.len() - 4;
+                // The padding before the first element is not part of the length.
+                self.align(alignment(of));
+                let start = self.0.len();
+                items.iter().for_each(|v| self.put(v));
+                let n = (self.0.len() - start) as u32;
+                self.0[length..length + 4].copy_from_slice(&n.to_le_bytes());
+            }
+            Value::Struct(fields) => {
+                self.align(8);
+                fields.iter().for_each(|v| self.put(v));
+            }
+            Value::Variant(v) => {
+                self.put(&Value::Signature(v.signature()));
+                self.put(v);
+            }
+        }
+    }
+}
+
+/// Takes values from a little-endian message; anything odd is `EPROTO`.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// At the beginning of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { bytes, at: 0 }
+    }
+
+    /// Skips to the next multiple of `n`.
+    pub fn align(&mut self, n: usize) {
+        self.at = self.at.next_multiple_of(n);
+    }
+
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Errno> {
+        let end = self.at.checked_add(n).ok_or(Errno::EPROTO)?;
+        let part = self.bytes.get(self.at..end).ok_or(Errno::EPROTO)?;
+        self.at = end;
+        Ok(part)
+    }
+
+    fn number<const N: usize>(&mut self) -> Result<[u8; N], Errno> {
+        self.align(N);
+        self.take(N)?.try_into().map_err(|_| Errno::EPROTO)
+    }
+
+    fn text(&mut self, length: usize) -> Result<String, Errno> {
+        let text = std::str::from_utf8(self.take(length)?).map_err(|_| Errno::EPROTO)?.to_string();
+        self.take(1)?;
+        Ok(text)
+    }
+
+    /// The next value, whose type is the first complete one of `signature`; the rest of the signature.
+    pub fn get<'s>(&mut self, signature: &'s str, depth: u8) -> Result<(Value, &'s str), Errno> {
+        let (kind, rest) = signature.split_at_checked(1).ok_or(Errno::EPROTO)?;
+        if depth > 32 {
+            return Err(Errno::EPROTO);
+        }
+        let value = match kind {
+            "y" => Value::Byte(self.take(1)?[0]),
+            "b" => Value::Bool(u32::from_le_bytes(self.number()?) != 0),
+            "n" => Value::I16(i16::from_le_bytes(self.number()?)),
+            "q" => Value::U16(u16::from_le_bytes(self.number()?)),
+            "i" => Value::I32(i32::from_le_bytes(self.number()?)),
+            "u" | "h" => Value::U32(u32::from_le_bytes(self.number()?)),
+            "x" => Value::I64(i64::from_le_bytes(self.number()?)),
+            "t" => Value::U64(u64::from_le_bytes(self.number()?)),
+            "d" => Value::Double(u64::from_le_bytes(self.number()?)),
+            "s" | "o" => {
+                let length = u32::from_le_bytes(self.number()?) as usize;
+                let text = self.text(length)?;
+                if kind == "s" { Value::Text(text) } else { Value::ObjectPath(text) }
+            }
+            "g" => {
+                let length = self.take(1)?[0].into();
+                Value::Signature(self.text(length)?)
+            }
+            "v" => {
+                let (signature, _) = self.get("g", depth)?;
+                let Value::Signature(of) = signature else { return Err(Errno::EPROTO) };
+                Value::Variant(Box::new(self.get(&of, depth + 1)?.0))
+            }
+            "a" => return self.array(rest, depth),
+            "(" | "{" => return self.fields(rest, depth),
+            _ => return Err(Errno::EPROTO),
+        };
+        Ok((value, rest))
+    }
+
+    fn array<'s>(&mut self, of: &'s str, depth: u8) -> Result<(Value, &'s str), Errno> {
+        let length = u32::from_le_bytes(self.number()?) as usize;
+        self.align(alignment(of));
+        let end = self.at.checked_add(length).filter(|e| *e <= self.bytes.len()).ok_or(Errno::EPROTO)?;
+        let rest = &of[complete(of)?..];
+        let mut items = Vec::new();
+        while self.at < end {
+            items.push(self.get(of, depth + 1)?.0);
+        }
+        Ok((Value::Array(of[..of.len() - rest.len()].into(), items), rest))
+    }
+
+    fn fields<'s>(&mut self, mut of: &'s str, depth: u8) -> Result<(Value, &'s str), Errno> {
+        self.align(8);
+        let mut fields = Vec::new();
+        while !of.starts_with([')', '}']) {
+            let (value, rest) = self.get(of, depth + 1)?;
+            fields.push(value);
+            of = rest;
+        }
+        Ok((Value::Struct(fields), &of[1..]))
+    }
+}
+
+/// Length of the first complete type of a signature.
+fn complete(signature: &str) -> Result<usize, Errno> {
+    let mut open = 0;
+    for (i, c) in signature.bytes().enumerate() {
+        match c {
+            b'(' | b'{' => open += 1,
+            b')' | b'}' => open -= 1,
+            b'a' => continue,
+            _ => {}
+        }
+        if open <= 0 {
+            return Ok(i + 1);
+        }
+    }
+    Err(Errno::EPROTO)
+}
+
+/// GVariant text: `true`, `-5`, `uint64 7`, `@t 7`, `1.5`, `'text'`, `"text"`, `['a', 'b']`, `[byte 1, 2]`.
+pub fn parse(text: &str) -> Result<Value, String> {
+    let mut parser = Parser { rest: text.trim_start() };
+    let value = parser.value(None)?;
+    if parser.rest.is_empty() { Ok(value) } else { Err(format!("unexpected {:?} at the end", parser.rest)) }
+}
+
+/// Type keywords of GVariant's text format.
+const KEYWORDS: [(&str, char); 9] = [
+    ("boolean", 'b'),
+    ("byte", 'y'),
+    ("int16", 'n'),
+    ("uint16", 'q'),
+    ("int32", 'i'),
+    ("uint32", 'u'),
+    ("int64", 'x'),
+    ("uint64", 't'),
+    ("double", 'd'),
+];
+
+struct Parser<'a> {
+    rest: &'a str,
+}
+
+impl Parser<'_> {
+    fn eat(&mut self, c: char) -> bool {
+        let found = self.rest.strip_prefix(c).map(str::trim_start);
+        if let Some(rest) = found {
+            self.rest = rest;
+        }
+        found.is_some()
+    }
+
+    /// A value; `kind` is the type that a prefix has given it.
+    fn value(&mut self, kind: Option<char>) -> Result<Value, String> {
+        if self.rest.starts_with(['\'', '"']) {
+            let text = self.quoted()?;
+            return if kind.is_none_or(|k| k == 's') {
+                Ok(Value::Text(text))
+            } else {
+                Err(format!("{text:?} is not a number"))
+            };
+        }
+        if self.eat('[') {
+            return self.array(kind);
+        }
+        let end = self
+            .rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && !"+-.@".contains(c))
+            .unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest.trim_start();
+        if let Some((_, letter)) = KEYWORDS.iter().find(|(name, _)| *name == word) {
+            return self.value(Some(*letter));
+        }
+        if word == "string" {
+            return self.value(Some('s'));
+        }
+        if let Some(signature) = word.strip_prefix('@') {
+            // `@as` is about the array, whose elements are `s`.
+            return match signature.trim_start_matches('a').chars().next() {
+                Some(letter) if "bynqiuxtds".contains(letter) => self.value(Some(letter)),
+                _ => Err(format!("unknown type {word:?}")),
+            };
+        }
+        scalar(word, kind)
+    }
+
+    fn array(&mut self, kind: Option<char>) -> Result<Value, String> {
+        let mut items = Vec::new();
+        let mut kind = kind;
+        while !self.eat(']') {
+            if !items.is_empty() && !self.eat(',') {
+                return Err("a comma or ] is missing in the array".into());
+            }
+            let item = self.value(kind)?;
+            // The first element's type holds for all.
+            kind = item.signature().chars().next();
+            items.push(item);
+        }
+        let of = match (items.first(), kind) {
+            (Some(first), _) => first.signature(),
+            (None, Some(letter)) => letter.to_string(),
+            (None, None) => return Err("the type of an empty array is unknown: write @as []".into()),
+        };
+        if items.iter().any(|v| v.signature() != of) {
+            return Err("the elements of an array must be of one type".into());
+        }
+        Ok(Value::Array(of, items))
+    }
+
+    fn quoted(&mut self) -> Result<String, String> {
+        let mut chars = self.rest.char_indices();
+        let quote = chars.next().map_or('"', |(_, c)| c);
+        let mut text = String::new();
+        while let Some((i, c)) = chars.next() {
+            match c {
+                c if c == quote => {
+                    self.rest = self.rest[i + c.len_utf8()..].trim_start();
+                    return Ok(text);
+                }
+                '\\' => match chars.next() {
+                    Some((_, 'n')) => text.push('\n'),
+                    Some((_, 't')) => text.push('\t'),
+                    Some((_, c)) if !c.is_ascii_alphanumeric() => text.push(c),
+                    _ => return Err("unknown escape in the string".into()),
+                },
+                c => text.push(c),
+            }
+        }
+        Err("the string has no end".into())
+    }
+}
+
+fn scalar(word: &str, kind: Option<char>) -> Result<Value, String> {
+    let bad = |_| format!("{word:?} is not a value of this type");
+    let float = |w: &str| w.parse::<f64>().map(|n| Value::Double(n.to_bits())).map_err(|_| bad(()));
+    match (word, kind) {
+        ("true", None | Some('b')) => Ok(Value::Bool(true)),
+        ("false", None | Some('b')) => Ok(Value::Bool(false)),
+        (w, None) if w.contains('.') && w.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
+            float(w)
+        }
+        (w, None | Some('i')) => w.parse().map(Value::I32).map_err(|_| bad(())),
+        (w, Some('y')) => w.parse().map(Value::Byte).map_err(|_| bad(())),
+        (w, Some('n')) => w.parse().map(Value::I16).map_err(|_| bad(())),
+        (w, Some('q')) => w.parse().map(Value::U16).map_err(|_| bad(())),
+        (w, Some('u')) => w.parse().map(Value::U32).map_err(|_| bad(())),
+        (w, Some('x')) => w.parse().map(Value::I64).map_err(|_| bad(())),
+        (w, Some('t')) => w.parse().map(Value::U64).map_err(|_| bad(())),
+        (w, Some('d')) => float(w),
+        _ => Err(bad(())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_are_gvariant_text() {
+        let text = |s: &str| Value::Text(s.into());
+        for (from, to) in [
+            ("true", Value::Bool(true)),
+            ("15", Value::I32(15)),
+            ("-1", Value::I32(-1)),
+            ("uint64 10000000", Value::U64(10_000_000)),
+            ("@t 7", Value::U64(7)),
+            ("byte 0x", Value::Byte(0)),
+            ("1.5", Value::Double(1.5f64.to_bits())),
+            ("'a b'", text("a b")),
+            (r#""it's""#, text("it's")),
+            (r"'it\'s'", text("it's")),
+            ("['crio.service', \"b\"]", Value::texts(["crio.service", "b"])),
+            ("@as []", Value::texts([] as [&str; 0])),
+            ("[uint32 1, 2]", Value::Array("u".into(), vec![Value::U32(1), Value::U32(2)])),
+        ] {
+            if from == "byte 0x" {
+                assert!(parse(from).is_err());
+                continue;
+            }
+            assert_eq!(parse(from), Ok(to), "{from}");
+        }
+        for bad in
+            ["", "yes", "'open", "[1, 'a']", "[", "1 2", "99999999999", "@(ss) 1", "{'a': 1}", "uint64 -1"]
+        {
+            assert!(parse(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn seconds_become_microseconds() {
+        assert_eq!(parse("5").unwrap().seconds_as_micros(), Some(Value::U64(5_000_000)));
+        assert_eq!(parse("0.5").unwrap().seconds_as_micros(), Some(Value::U64(500_000)));
+        assert_eq!(parse("'5'").unwrap().seconds_as_micros(), None);
+        assert_eq!(parse("-5").unwrap().seconds_as_micros(), None);
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let value = Value::Array(
+            "(sv)".into(),
+            vec![
+                Value::Struct(vec![
+                    Value::Text("PIDs".into()),
+                    Value::Variant(Box::new(parse("[uint32 7]").unwrap())),
+                ]),
+                Value::Struct(vec![
+                    Value::Text("Delegate".into()),
+                    Value::Variant(Box::new(Value::Bool(true))),
+                ]),
+                Value::Struct(vec![Value::Text("T".into()), Value::Variant(Box::new(Value::U64(1 << 40)))]),
+            ],
+        );
+        let mut writer = Writer::default();
+        writer.put(&Value::Byte(1));
+        writer.put(&value);
+        let mut reader = Reader::new(&writer.0);
+        assert_eq!(reader.get("y", 0).unwrap().0, Value::Byte(1));
+        assert_eq!(reader.get(&value.signature(), 0).unwrap(), (value, ""));
+        // Cut short, or lying about its length, it is an error and no panic.
+        for cut in 0..writer.0.len() {
+            let mut reader = Reader::new(&writer.0[..cut]);
+            let read = reader.get("y", 0).and_then(|_| reader.get("a(sv)", 0));
+            assert!(read.is_err(), "{cut}");
+        }
+        assert!(Reader::new(&[255; 16]).get("aaaa", 0).is_err());
+    }
+}
