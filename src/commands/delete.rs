@@ -77,6 +77,7 @@ pub fn destroy(container: &Container) -> Undone {
 fn own_undos(container: &Container, state: &State) -> Vec<Undo> {
     let own = |undo: &Undo| match undo {
         Undo::Cgroup(path) => container.made(Path::new(path)),
+        Undo::Scope(scope) => container.made(&scope.group) || !scope.group.exists(),
         _ => true,
     };
     for group in &container.lost_cgroups {

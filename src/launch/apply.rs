@@ -43,11 +43,18 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
                 .inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default())
         }
         A::CgroupEnable { path, value } | A::CgroupWrite { path, value } => write_file(cx, path, value),
-        A::CgroupInScope { path } => match at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)) {
-            Err(Errno::EEXIST) => Ok(()),
-            other => other,
-        },
-        A::SystemdScope { start } => systemd(cx, crate::cgroup::systemd::start(start, cx.pid)),
+        A::CgroupInScope { path, record } => {
+            match at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)) {
+                Ok(()) | Err(Errno::EEXIST) => record_group(cx, path, record),
+                other => other,
+            }
+        }
+        A::SystemdScope { start, record } => {
+            systemd(cx, crate::cgroup::systemd::start(start, cx.pid))?;
+            let group = crate::plan::lower::cpath(&start.scope.group).map_err(|_| Errno::EINVAL)?;
+            record_group(cx, &group, record)
+                .inspect_err(|_| crate::cgroup::systemd::stop(&start.scope).unwrap_or_default())
+        }
         A::SystemdAttach { scope } => systemd(cx, crate::cgroup::systemd::attach(scope, cx.pid)),
         A::CgroupOpen { path, to } => {
             let fd =

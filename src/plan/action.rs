@@ -91,6 +91,7 @@ pub enum Action {
     /// systemd makes the container's scope around process `cx.pid`.
     SystemdScope {
         start: Rc<crate::cgroup::systemd::Start>,
+        record: CString,
     },
     /// A process joins the scope by way of the caller's systemd.
     SystemdAttach {
@@ -98,6 +99,7 @@ pub enum Action {
     },
     CgroupInScope {
         path: CString,
+        record: CString,
     },
     CgroupOpen {
         path: CString,

@@ -95,7 +95,7 @@ impl Display for Action {
             A::CgroupEnable { path, value: v } | A::CgroupWrite { path, value: v } => {
                 write!(f, "write({}, {})", show(path), value(v))
             }
-            A::SystemdScope { start } => {
+            A::SystemdScope { start, .. } => {
                 write!(f, "systemd: StartTransientUnit({:?}, PIDs=[PID]", start.scope.unit)?;
                 start.properties.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))?;
                 f.write_str(") JobRemoved == done")
@@ -103,7 +103,7 @@ impl Display for Action {
             A::SystemdAttach { scope } => {
                 write!(f, "systemd: AttachProcessesToUnit({:?}, [PID])", scope.unit)
             }
-            A::CgroupInScope { path } => write!(f, "mkdir({:?}) or it exists", show(path)),
+            A::CgroupInScope { path, .. } => write!(f, "mkdir({:?}) or it exists", show(path)),
             A::CgroupOpen { path, to } => write!(f, "open({:?}, O_PATH|O_DIRECTORY) -> {to}", show(path)),
             A::DeviceFilter { cgroup, program } => {
                 write!(

@@ -315,8 +315,10 @@ impl Action {
             A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "renameat2"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
-            A::CgroupParent { .. } | A::CgroupInScope { .. } => vec!["mkdirat"],
-            A::CgroupDir { .. } => vec!["mkdirat", "newfstatat", "openat", "write", "close"],
+            A::CgroupParent { .. } => vec!["mkdirat"],
+            A::CgroupDir { .. } | A::CgroupInScope { .. } => {
+                vec!["mkdirat", "newfstatat", "openat", "write", "close"]
+            }
             // A conversation over a socket: as many records as the other side makes of it; then a look at
             // where the process is.
             A::SystemdScope { .. } | A::SystemdAttach { .. } => vec![
@@ -324,7 +326,7 @@ impl Action {
                 "connect",
                 "setsockopt",
                 "setsockopt",
-                "write|sendto|read|recvfrom|openat|fstat|statx|lseek|getdents64|close*",
+                "write|sendto|read|recvfrom|openat|fstat|statx|lseek|getdents64|newfstatat|close*",
             ],
             A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
                 vec!["openat", "write", "close"]

@@ -201,6 +201,11 @@ pub fn attach(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
 
 /// Kills what is left in a scope and has systemd forget it. A scope that is gone is what is wanted.
 pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
+    if !scope.group.exists() {
+        // It has ended. Its name may be somebody else's by now; to forget a failed one harms nobody.
+        Bus::open(&scope.address).map(|mut bus| reset_failed(&mut bus, scope)).unwrap_or_default();
+        return Ok(());
+    }
     // systemd would ask first, and wait a minute and a half for an answer.
     ops::kill_all(&scope.group);
     let stopped = Bus::open(&scope.address).and_then(|mut bus| {

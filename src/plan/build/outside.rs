@@ -270,7 +270,9 @@ impl Builder<'_> {
     fn scope(&mut self) -> Result<()> {
         let Some(start) = &self.input.cgroups.scope else { return Ok(()) };
         let undo = Undo::Scope(start.scope.clone());
-        self.plan.push_undo(Runtime, part::SCOPE, Action::SystemdScope { start: start.clone() }, undo);
+        let record = cjoin(self.input.state_dir, files::CGROUPS)?;
+        let scope = Action::SystemdScope { start: start.clone(), record: record.clone() };
+        self.plan.push_undo(Runtime, part::SCOPE, scope, undo);
         for group in &self.input.cgroups.groups {
             for (file, value) in &group.enable {
                 if !group.missing.iter().any(|m| file.starts_with(m)) {
@@ -284,7 +286,7 @@ impl Builder<'_> {
                         self.cgroup_enable(file, value)?;
                     }
                 }
-                let made = Action::CgroupInScope { path: cpath(&group.path)? };
+                let made = Action::CgroupInScope { path: cpath(&group.path)?, record: record.clone() };
                 self.plan.push_undo(Runtime, part::SCOPE, made, Undo::Cgroup(text(&group.path)));
             }
             self.cgroup_writes(group, part::SCOPE)?;
