@@ -5,9 +5,13 @@ use libtest_mimic::Trial;
 
 mod mounts;
 pub mod netdev;
+mod others;
 mod process;
 mod seccomp;
 
 pub fn tests() -> Vec<Trial> {
-    [seccomp::tests, netdev::tests, process::tests, mounts::tests].iter().flat_map(|tests| tests()).collect()
+    [seccomp::tests, netdev::tests, process::tests, mounts::tests, others::tests]
+        .iter()
+        .flat_map(|tests| tests())
+        .collect()
 }

@@ -180,12 +180,12 @@ fn numbers(resources: &Resources) -> Result<Vec<Write>> {
         out.push(("/linux/resources/pids/limit", "pids", "pids.max".into(), value));
     }
     for (size, limit) in &resources.hugepages {
-        out.push((
-            "/linux/resources/hugepageLimits",
-            "hugetlb",
-            format!("hugetlb.{size}.limit_in_bytes"),
-            limit.to_string(),
-        ));
+        const AT: &str = "/linux/resources/hugepageLimits";
+        // Reservations too: what was reserved in time is never refused at a page fault (config-linux.md).
+        for file in [format!("hugetlb.{size}.rsvd.limit_in_bytes"), format!("hugetlb.{size}.limit_in_bytes")]
+        {
+            out.push((AT, "hugetlb", file, limit.to_string()));
+        }
     }
     if let Some(network) = &resources.network {
         if let Some(class) = network.class_id() {

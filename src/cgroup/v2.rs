@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{Group, Layout, Request, below, missing_parents, unavailable};
-use crate::config::{Cpu, Memory, Resources};
-use crate::error::Result;
+use crate::config::{ConfigError, Cpu, Memory, Resources};
+use crate::error::{Error, Result};
 
 /// The container's group. A path of the config is taken from the root of the tree when it is
 /// absolute; a relative one, and the default `safebox-ID`, lies beside the caller's own group,
@@ -77,6 +77,7 @@ pub fn first_limit(resources: &Resources) -> Option<&'static str> {
 
 /// The files and values for `resources`, in the order in which they must be written.
 pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(String, String)>> {
+    v1_only(resources)?;
     let mut out = Vec::new();
     memory(&resources.memory, &mut out);
     cpu(&resources.cpu, &mut out);
@@ -84,6 +85,8 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
         out.push(("pids.max".into(), max_or(limit)));
     }
     for (size, limit) in &resources.hugepages {
+        // Reservations first: what was reserved in time is never refused at a page fault (config-linux.md).
+        out.push((format!("hugetlb.{size}.rsvd.max"), max_or(*limit)));
         out.push((format!("hugetlb.{size}.max"), max_or(*limit)));
     }
     for (device, handles, objects) in &resources.rdma {
@@ -101,6 +104,32 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
         }
     }
     Ok(out)
+}
+
+/// Refuses what cgroup v2 has no file for: a limit that was asked for would be missing without a word.
+fn v1_only(resources: &Resources) -> Result<()> {
+    let (memory, cpu, io) = (&resources.memory, &resources.cpu, &resources.block_io);
+    let leaf = |weight: Option<u16>| weight.is_some_and(|w| w != 0);
+    let devices = || io.iter().flat_map(|io| io.weight_device().iter().flatten());
+    let asked = [
+        ("memory/swappiness", memory.swappiness.is_some(), "use memory.swap.max in unified"),
+        ("memory/disableOOMKiller", memory.disable_oom_killer, "use memory.high in unified"),
+        ("cpu/realtimeRuntime", cpu.realtime_runtime.is_some(), "give the container no CAP_SYS_NICE"),
+        ("cpu/realtimePeriod", cpu.realtime_period.is_some(), "give the container no CAP_SYS_NICE"),
+        ("network", resources.network.is_some(), "use eBPF or nftables (meta cgroup)"),
+        (
+            "blockIO/leafWeight",
+            io.as_ref().is_some_and(|io| leaf(io.leaf_weight())) || devices().any(|d| leaf(d.leaf_weight())),
+            "use weight",
+        ),
+    ];
+    match asked.iter().find(|(_, asked, _)| *asked) {
+        Some((key, _, remedy)) => Err(Error::Config(ConfigError::new(
+            format!("/linux/resources/{key}"),
+            format!("cgroup v2 does not have this; {remedy}"),
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The config's field behind a v2 file.
@@ -201,6 +230,19 @@ mod tests {
         let resources = Resources { pids_limit: Some(7), ..Resources::default() };
         let err = writes(&resources, &["memory".to_string()]).unwrap_err().to_string();
         assert!(err.contains("/linux/resources/pids/limit") && err.contains("pids controller"), "{err}");
+    }
+
+    #[test]
+    fn what_only_v1_has_is_refused_by_name() {
+        let refused = |change: fn(&mut Resources)| {
+            let mut resources = Resources::default();
+            change(&mut resources);
+            writes(&resources, &all()).unwrap_err().to_string()
+        };
+        assert!(refused(|r| r.memory.swappiness = Some(10)).contains("/linux/resources/memory/swappiness: "));
+        assert!(refused(|r| r.memory.disable_oom_killer = true).contains("/memory/disableOOMKiller: "));
+        assert!(refused(|r| r.cpu.realtime_runtime = Some(10)).contains("/cpu/realtimeRuntime: "));
+        assert!(refused(|r| r.network = Some(Default::default())).contains("/linux/resources/network: "));
     }
 
     #[test]

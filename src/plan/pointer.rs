@@ -10,6 +10,9 @@ impl Action {
             A::NetDevice { outside, .. } => format!("/linux/netDevices/{outside}"),
             A::MemoryPolicy(_) => "/linux/memoryPolicy".into(),
             A::Affinity { .. } => "/process/execCPUAffinity".into(),
+            A::CgroupWrite { path, .. } => limit(path)?.into(),
+            A::DeviceFilter { .. } => "/linux/resources/devices".into(),
+            A::DeviceNode { .. } => "/linux/devices".into(),
             A::Sysctl { .. } => "/linux/sysctl".into(),
             A::TimeOffsets { .. } => "/linux/timeOffsets".into(),
             A::SetHostname { .. } => "/hostname".into(),
@@ -23,4 +26,21 @@ impl Action {
             _ => return None,
         })
     }
+}
+
+/// The part of `resources` behind a file of a cgroup, by the controller in its name.
+fn limit(file: &std::ffi::CStr) -> Option<&'static str> {
+    let name = file.to_bytes().rsplit(|b| *b == b'/').next()?;
+    Some(match name.split(|b| *b == b'.').next()? {
+        b"memory" => "/linux/resources/memory",
+        b"cpu" | b"cpuset" => "/linux/resources/cpu",
+        b"pids" => "/linux/resources/pids",
+        b"hugetlb" => "/linux/resources/hugepageLimits",
+        b"io" | b"blkio" => "/linux/resources/blockIO",
+        b"rdma" => "/linux/resources/rdma",
+        b"net_cls" | b"net_prio" => "/linux/resources/network",
+        b"devices" => "/linux/resources/devices",
+        b"schemata" => "/linux/intelRdt",
+        _ => return None,
+    })
 }

@@ -247,6 +247,11 @@ impl Builder<'_> {
         }
         let dev = self.dev_dir();
         for (name, major, minor) in DEFAULT_DEVICES {
+            // The config's own entry says more: a mode, an owner.
+            let listed = |d: &crate::config::Device| d.path == Path::new("/dev").join(name);
+            if self.input.config.devices.iter().any(listed) {
+                continue;
+            }
             self.device(&dev, name, 'c', (major, minor), 0o666, (0, 0))?;
         }
         for d in &self.input.config.devices {
@@ -256,10 +261,6 @@ impl Builder<'_> {
                 Some(path) => (dev.clone(), path.to_string()),
                 None => (self.root.clone(), name.trim_start_matches('/').to_string()),
             };
-            if DEFAULT_DEVICES.iter().any(|(n, ma, mi)| in_dev == Some(n) && (*ma, *mi) == (d.major, d.minor))
-            {
-                continue;
-            }
             self.device(&root, &path, d.kind, (d.major, d.minor), d.mode, (d.uid, d.gid))?;
         }
         for (name, to) in LINKS {
@@ -304,11 +305,13 @@ impl Builder<'_> {
         mode: u32,
         owner: (u32, u32),
     ) -> Result<()> {
-        // mknod is not allowed in a user namespace: the host's node is shown instead.
-        if self.in_userns() {
+        // mknod is not allowed in a user namespace but for pipes: the host's node is shown instead.
+        if self.in_userns() && kind != 'p' {
             let tree = self.plan.slot(path);
             let device = (kind == 'c').then_some(id);
-            let source = cpath(&Path::new("/dev").join(path))?;
+            // On the host it is where it is to be inside.
+            let above = if Some(root) == self.dev.as_ref() { "/dev" } else { "/" };
+            let source = cpath(&Path::new(above).join(path))?;
             let open = Action::OpenTree { source, at: None, recursive: false, device, to: tree.clone() };
             self.plan.push(Init, part::DEV, open);
             let target =
@@ -331,7 +334,7 @@ impl Builder<'_> {
             path: cstring("device", path)?,
             parent,
             mode: format | mode,
-            dev: libc::makedev(id.0, id.1),
+            dev: if kind == 'p' { 0 } else { libc::makedev(id.0, id.1) },
             uid: owner.0,
             gid: owner.1,
         };

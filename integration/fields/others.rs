@@ -1,0 +1,287 @@
+//! Devices, hooks, propagation of the rootfs, annotations, limits that this host cannot give.
+
+use std::os::unix::fs::PermissionsExt;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{self, Need, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        // runc 1.1 cannot open a /dev/null that the config lists.
+        test("fields::devices_have_their_mode_and_owner", OWN, devices),
+        test("fields::devices_that_are_promised_are_there", OCI, default_devices),
+        test("fields::devices_in_a_user_namespace", &[Need::Root, Need::Userns], devices_userns),
+        test("fields::devices_refusals_have_pointers", OWN, device_refusals),
+        // runc 1.1 tells createContainer hooks pid 1, and runs poststart hooks at create.
+        test("fields::hooks_run_in_order_in_their_namespaces", OWN, hooks),
+        test("fields::hooks_that_fail_stop_the_launch_or_are_reported", OWN, failing_hooks),
+        test("fields::hooks_that_take_too_long_are_killed", OCI, slow_hook),
+        test("fields::rootfs_propagation_is_as_asked", OCI, propagation),
+        test("fields::annotations_round_trip", OCI, annotations),
+        test("fields::hugepage_limits_count_reservations_too", OWN, hugepages),
+        test("fields::limits_of_v1_alone_are_refused_on_v2", &[Need::Root, Need::CgroupV2], v1_only),
+        test(
+            "fields::limits_without_a_controller_are_refused_on_v1",
+            &[Need::Root, Need::CgroupV1],
+            v1_missing,
+        ),
+    ]
+}
+
+fn devices() {
+    let sb = Sandbox::new()
+        .sh("stat -c '%n %F %a %u:%g %t:%T' /dev/zero2 /dev/sub/full /opt/null /dev/a-pipe /dev/null")
+        .patch("/root/readonly", json!(false))
+        .patch("/linux/devices", json!([
+            { "path": "/dev/zero2", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 3, "gid": 4 },
+            { "path": "/dev/sub/full", "type": "u", "major": 1, "minor": 7 },
+            { "path": "/opt/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o20666 },
+            { "path": "/dev/a-pipe", "type": "p", "fileMode": 0o600 },
+            { "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o622, "uid": 0, "gid": 9 },
+        ]));
+    let out = sb.run_oci().output().ok();
+    out.clone()
+        .prints("/dev/zero2 character special file 640 3:4 1:5\n")
+        .prints("/opt/null character special file 666 0:0 1:3\n")
+        .prints("/dev/a-pipe fifo 600 0:0 0:0\n")
+        .prints("/dev/null character special file 622 0:9 1:3\n");
+    assert!(out.stdout.contains("/dev/sub/full character special file 666 0:0 1:7\n"), "{out}");
+}
+
+fn default_devices() {
+    let sb = Sandbox::new()
+        .sh("stat -c '%n %a %t:%T' /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty; \
+         for l in fd stdin stdout stderr ptmx; do ls -l /dev/$l; done");
+    let out = sb.run_oci().output().ok();
+    for (name, numbers) in [
+        ("null", "1:3"),
+        ("zero", "1:5"),
+        ("full", "1:7"),
+        ("random", "1:8"),
+        ("urandom", "1:9"),
+        ("tty", "5:0"),
+    ] {
+        assert!(out.stdout.contains(&format!("/dev/{name} 666 {numbers}\n")), "{name}\n{out}");
+    }
+    for (name, to) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        assert!(out.stdout.contains(&format!("/dev/{name} -> {to}\n")), "{name}\n{out}");
+    }
+}
+
+fn devices_userns() {
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let sb = Sandbox::new();
+    for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    let sb = sb
+        .sh("stat -c '%n %F' /dev/null /dev/a-pipe /dev/net/tun && echo x > /dev/null && head -c 3 /dev/zero | wc -c")
+        .patch("/linux/namespaces/-", json!({ "type": "user" }))
+        .patch("/linux/uidMappings", map.clone())
+        .patch("/linux/gidMappings", map)
+        .patch("/linux/devices", json!([
+            { "path": "/dev/a-pipe", "type": "p" },
+            { "path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200 },
+        ]))
+        .without("/linux/resources");
+    let out = sb.run_oci().output().ok();
+    out.prints(
+        "/dev/null character special file\n/dev/a-pipe fifo\n/dev/net/tun character special file\n3\n",
+    );
+}
+
+fn device_refusals() {
+    for (device, key) in [
+        (json!({ "path": "/dev/x", "type": "z", "major": 1, "minor": 3 }), "type"),
+        (json!({ "path": "dev/x", "type": "c", "major": 1, "minor": 3 }), "path"),
+        (json!({ "path": "/dev/../x", "type": "c", "major": 1, "minor": 3 }), "path"),
+        (json!({ "path": "/dev/x", "type": "c", "major": -5, "minor": 3 }), "major"),
+        (json!({ "path": "/dev/x", "type": "c", "major": 1, "minor": 1_048_576 }), "minor"),
+    ] {
+        let sb = Sandbox::new().patch("/linux/devices", json!([device]));
+        sb.create().exits(1).says(&format!("/linux/devices/0/{key}: "));
+    }
+    // Something else is there already.
+    let sb = Sandbox::new();
+    std::fs::write(sb.rootfs().join("etc/dev"), "").expect("a file");
+    let device = json!([{ "path": "/etc/dev", "type": "c", "major": 1, "minor": 3 }]);
+    let sb = sb.patch("/linux/devices", device);
+    sb.create().exits(1).says("/linux/devices");
+    sb.leak_check();
+}
+
+/// A hook that writes a line to `file`: its name, the status and pid that it was told, and where it is.
+fn hook(name: &str, file: &std::path::Path) -> Value {
+    let script = format!(
+        "state=$(cat); echo \"{name} $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/') $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/') $(readlink /proc/self/ns/uts) $A\" >> {}",
+        file.display()
+    );
+    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin", "A=env"], "timeout": 20 }])
+}
+
+fn hooks() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let file = sb.dir().join("log");
+    let mut sb = sb.patch("/root/readonly", json!(false));
+    for name in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+        sb.set(&format!("/hooks/{name}"), hook(name, &file));
+    }
+    // The container's own programs; it writes where the rootfs is the container's.
+    sb.set("/hooks/startContainer", json!([{ "path": "/bin/sh", "args": ["sh", "-c", "cat > /started"] }]));
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    sb.create().ok();
+    let pid = sb.pid();
+    let own = std::fs::read_link("/proc/self/ns/uts").expect("a link").display().to_string();
+    let inside = std::fs::read_link(format!("/proc/{pid}/ns/uts")).expect("a link").display().to_string();
+    let want = format!(
+        "prestart creating {pid} {own} env\ncreateRuntime creating {pid} {own} env\ncreateContainer creating {pid} {inside} env\n"
+    );
+    assert_eq!(lines(), want);
+    assert!(!sb.rootfs().join("started").exists());
+    sb.verb("start").ok();
+    assert!(lines().ends_with(&format!("poststart running {pid} {own} env\n")), "{}", lines());
+    let told = std::fs::read_to_string(sb.rootfs().join("started")).expect("what startContainer was told");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((&told["id"], &told["status"]), (&json!(sb.id()), &json!("created")), "{told}");
+    sb.delete().ok();
+    assert!(lines().ends_with(&format!("poststop stopped 0 {own} env\n")), "{}", lines());
+}
+
+fn failing_hooks() {
+    let fail = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "exit 7"] }]);
+    for name in ["prestart", "createRuntime", "createContainer"] {
+        let sb = Sandbox::new().patch(&format!("/hooks/{name}"), fail.clone());
+        let out = sb.create();
+        assert_ne!(out.code, 0, "{name}\n{out}");
+        out.says(name);
+        sb.leak_check();
+    }
+    let sb = Sandbox::new().patch("/hooks/startContainer", fail.clone());
+    sb.create().ok();
+    let out = sb.verb("start");
+    assert_ne!(out.code, 0, "{out}");
+    out.says("startContainer");
+    sb.leak_check();
+    // After the start a failure is only told.
+    let sb = Sandbox::new()
+        .args(["/bin/sleep", "1000"])
+        .patch("/hooks/poststart", fail.clone())
+        .patch("/hooks/poststop", fail);
+    sb.create().ok();
+    sb.verb("start").ok().says("poststart");
+    assert_eq!(sb.status(), "running");
+    sb.delete().ok().says("poststop");
+    sb.leak_check();
+}
+
+fn slow_hook() {
+    let slow = json!([{ "path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1 }]);
+    let sb = Sandbox::new().patch("/hooks/createRuntime", slow);
+    let out = sb.create();
+    assert!(out.code != 0 && out.took < std::time::Duration::from_secs(15), "{out}");
+    sb.leak_check();
+}
+
+fn propagation() {
+    for (asked, shown, not) in [
+        ("private", "", "shared:"),
+        ("rprivate", "", "shared:"),
+        ("slave", "", "shared:"),
+        ("rslave", "", "shared:"),
+        ("shared", "shared:", "unbindable"),
+        ("unbindable", "unbindable", "shared:"),
+    ] {
+        if harness::bundle::is_foreign() && asked == "shared" {
+            // runc 1.1 leaves the root private.
+            continue;
+        }
+        let sb =
+            Sandbox::new().sh("cat /proc/self/mountinfo").patch("/linux/rootfsPropagation", json!(asked));
+        let out = sb.run_oci().output().ok();
+        let line = out.stdout.lines().find(|l| l.split(' ').nth(4) == Some("/")).expect("the root");
+        assert!(line.contains(shown) && !line.contains(not), "{asked}: {line}");
+    }
+    let sb = Sandbox::new().patch("/linux/rootfsPropagation", json!("sideways"));
+    assert_ne!(sb.create().code, 0);
+}
+
+fn annotations() {
+    let all = json!({ "org.example.a": "1", "run.oci.x": "", "with \"quotes\"": "ä\n2" });
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/annotations", all.clone());
+    sb.create().ok();
+    let state = sb.state();
+    for (key, value) in all.as_object().expect("an object") {
+        assert_eq!(&state["annotations"][key], value, "{state:#}");
+    }
+    sb.delete().ok();
+}
+
+fn hugepages() {
+    let sizes: Vec<String> = std::fs::read_dir("/sys/kernel/mm/hugepages")
+        .map(|d| d.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    let limits = json!([{ "pageSize": "2MB", "limit": 4_194_304 }]);
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/linux/resources/hugepageLimits", limits);
+    let out = sb.create();
+    if out.code != 0 {
+        // No such page size, or no hugetlb controller where containers are: said, not ignored.
+        out.says("/linux/resources/hugepageLimits");
+        sb.leak_check();
+        return;
+    }
+    assert!(sizes.iter().any(|s| s == "hugepages-2048kB"), "{sizes:?}");
+    let groups = sb.trace().cgroups();
+    for file in [
+        ["hugetlb.2MB.max", "hugetlb.2MB.limit_in_bytes"],
+        ["hugetlb.2MB.rsvd.max", "hugetlb.2MB.rsvd.limit_in_bytes"],
+    ] {
+        let values: Vec<_> =
+            groups.iter().flat_map(|g| file.map(|f| std::fs::read_to_string(g.join(f)))).flatten().collect();
+        assert_eq!(values, ["4194304\n"], "{file:?}");
+    }
+    sb.delete().ok();
+}
+
+fn v1_only() {
+    for (key, value) in [
+        ("memory/swappiness", json!(10)),
+        ("memory/disableOOMKiller", json!(true)),
+        ("cpu/realtimeRuntime", json!(1000)),
+        ("cpu/realtimePeriod", json!(10_000)),
+        ("network", json!({ "classID": 5 })),
+        ("blockIO/leafWeight", json!(100)),
+    ] {
+        let sb = Sandbox::new().patch(&format!("/linux/resources/{key}"), value);
+        sb.create().exits(1).says(&format!("/linux/resources/{key}: "));
+        sb.leak_check();
+    }
+}
+
+fn v1_missing() {
+    for (key, value) in [
+        ("unified", json!({ "memory.high": "10000000" })),
+        ("rdma", json!({ "mlx": { "hcaHandles": 3 } })),
+        ("network", json!({ "classID": 5, "priorities": [{ "name": "lo", "priority": 3 }] })),
+    ] {
+        let sb = Sandbox::new().patch(&format!("/linux/resources/{key}"), value);
+        let out = sb.create();
+        if out.code == 0 {
+            // This host has the controller.
+            sb.delete().ok();
+            continue;
+        }
+        out.says(&format!("/linux/resources/{key}"));
+        sb.leak_check();
+    }
+}
