@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         test("fields::rootfs_propagation_is_as_asked", OCI, propagation),
         test("fields::annotations_round_trip", OCI, annotations),
         test("fields::hugepage_limits_count_reservations_too", OWN, hugepages),
+        test("fields::limits_of_block_devices_are_written_or_refused", OWN, block_io),
         test("fields::limits_of_v1_alone_are_refused_on_v2", &[Need::Root, Need::CgroupV2], v1_only),
         test(
             "fields::limits_without_a_controller_are_refused_on_v1",
@@ -260,7 +261,6 @@ fn v1_only() {
         ("cpu/realtimeRuntime", json!(1000)),
         ("cpu/realtimePeriod", json!(10_000)),
         ("network", json!({ "classID": 5 })),
-        ("blockIO/leafWeight", json!(100)),
     ] {
         let sb = Sandbox::new().patch(&format!("/linux/resources/{key}"), value);
         sb.create().exits(1).says(&format!("/linux/resources/{key}: "));
@@ -282,6 +282,32 @@ fn v1_missing() {
             continue;
         }
         out.says(&format!("/linux/resources/{key}"));
+        sb.leak_check();
+    }
+}
+
+fn block_io() {
+    let sb = Sandbox::new().patch("/linux/resources/blockIO", json!({ "leafWeight": 100 }));
+    sb.create().exits(1).says("/linux/resources/blockIO/leafWeight: ");
+    let sb = Sandbox::new().patch("/linux/resources/blockIO", json!({ "weight": 5 }));
+    sb.create().exits(1).says("/linux/resources/blockIO/weight: ");
+    // A weight needs a scheduler that has weights: there, or said to be missing.
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let sb = sb.patch("/linux/resources/blockIO", json!({ "weight": 300 }));
+    let out = sb.create();
+    if out.code == 0 {
+        let read = |g: &std::path::PathBuf, f: &str| std::fs::read_to_string(g.join(f)).ok();
+        let files = ["blkio.bfq.weight", "io.weight", "io.bfq.weight"];
+        let values: Vec<_> = sb
+            .trace()
+            .cgroups()
+            .iter()
+            .flat_map(|g| files.iter().filter_map(|f| read(g, f)).collect::<Vec<_>>())
+            .collect();
+        assert!(values.iter().any(|v| v.trim() == "300" || v.contains("2930")), "{values:?}");
+        sb.delete().ok();
+    } else {
+        out.says("/linux/resources/blockIO");
         sb.leak_check();
     }
 }

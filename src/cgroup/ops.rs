@@ -186,18 +186,13 @@ pub fn block_io_v1(resources: &Resources, out: &mut Vec<(&'static str, &'static 
     let Some(io) = &resources.block_io else { return };
     let mut push =
         |file: &str, value: String| out.push(("/linux/resources/blockIO", "blkio", file.to_string(), value));
-    for (file, weight) in [("blkio.weight", io.weight()), ("blkio.leaf_weight", io.leaf_weight())] {
-        if let Some(weight) = weight.filter(|w| *w != 0) {
-            push(file, weight.to_string());
-        }
+    // The scheduler that had blkio.weight, and leaf weights, is gone since Linux 5.0; BFQ has weights of its own.
+    if let Some(weight) = io.weight().filter(|w| *w != 0) {
+        push("blkio.bfq.weight", weight.to_string());
     }
     for d in io.weight_device().iter().flatten() {
-        for (file, weight) in
-            [("blkio.weight_device", d.weight()), ("blkio.leaf_weight_device", d.leaf_weight())]
-        {
-            if let Some(weight) = weight {
-                push(file, format!("{}:{} {weight}", d.major(), d.minor()));
-            }
+        if let Some(weight) = d.weight().filter(|w| *w != 0) {
+            push("blkio.bfq.weight_device", format!("{}:{} {weight}", d.major(), d.minor()));
         }
     }
     let throttles = [

@@ -108,20 +108,13 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
 
 /// Refuses what cgroup v2 has no file for: a limit that was asked for would be missing without a word.
 fn v1_only(resources: &Resources) -> Result<()> {
-    let (memory, cpu, io) = (&resources.memory, &resources.cpu, &resources.block_io);
-    let leaf = |weight: Option<u16>| weight.is_some_and(|w| w != 0);
-    let devices = || io.iter().flat_map(|io| io.weight_device().iter().flatten());
+    let (memory, cpu) = (&resources.memory, &resources.cpu);
     let asked = [
         ("memory/swappiness", memory.swappiness.is_some(), "use memory.swap.max in unified"),
         ("memory/disableOOMKiller", memory.disable_oom_killer, "use memory.high in unified"),
         ("cpu/realtimeRuntime", cpu.realtime_runtime.is_some(), "give the container no CAP_SYS_NICE"),
         ("cpu/realtimePeriod", cpu.realtime_period.is_some(), "give the container no CAP_SYS_NICE"),
         ("network", resources.network.is_some(), "use eBPF or nftables (meta cgroup)"),
-        (
-            "blockIO/leafWeight",
-            io.as_ref().is_some_and(|io| leaf(io.leaf_weight())) || devices().any(|d| leaf(d.leaf_weight())),
-            "use weight",
-        ),
     ];
     match asked.iter().find(|(_, asked, _)| *asked) {
         Some((key, _, remedy)) => Err(Error::Config(ConfigError::new(

@@ -172,13 +172,17 @@ fn block_io(raw: Option<LinuxBlockIo>, at: &At) -> Result<Option<LinuxBlockIo>, 
         }
         _ => Ok(()),
     };
+    let no_leaf = |weight: Option<u16>, at: At| match weight {
+        Some(w) if w != 0 => Err(at.error("the kernel has no leaf weights since Linux 5.0; use weight")),
+        _ => Ok(()),
+    };
     weight(io.weight(), at.key("weight"))?;
-    weight(io.leaf_weight(), at.key("leafWeight"))?;
+    no_leaf(io.leaf_weight(), at.key("leafWeight"))?;
     let devices = at.key("weightDevice");
     for (i, device) in io.weight_device().iter().flatten().enumerate() {
         let here = devices.index(i);
         weight(device.weight(), here.key("weight"))?;
-        weight(device.leaf_weight(), here.key("leafWeight"))?;
+        no_leaf(device.leaf_weight(), here.key("leafWeight"))?;
     }
     Ok(Some(io))
 }
