@@ -77,7 +77,10 @@ fn moves() {
 
 fn renamed() {
     let sb = Sandbox::new();
-    let (a, b) = (Device::new(&sb, &["10.98.8.1/32"]), Device { name: format!("b{}", &sb.id()[..8]) });
+    let (a, b) = (
+        Device::new(&sb, &["10.98.8.1/32"]),
+        Device { name: format!("b{}", sb.id().chars().rev().take(9).collect::<String>()) },
+    );
     assert!(ip(&["link", "add", &b.name, "type", kind()]).is_some());
     assert!(ip(&["link", "set", &b.name, "up"]).is_some());
     let devices = json!({ &a.name: { "name": "eth0" }, &b.name: { "name": "eth1" } });
