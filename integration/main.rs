@@ -24,6 +24,7 @@ mod handover;
 mod harness;
 mod hooks;
 mod inside;
+mod install;
 mod kills;
 mod lifecycle;
 mod limits;
@@ -63,6 +64,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         apparmor::tests,
         attacks::tests,
         examples::tests,
+        install::tests,
         // Last: they need the machine for themselves.
         soak::tests,
     ];

@@ -11,15 +11,19 @@ mkdir image
 tar --create --file image/layer.tar --owner 0 --group 0 --numeric-owner --mtime @0 --directory rootfs .
 sum() { sha256sum "$1" | cut -d ' ' -f 1; }
 case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) arch=$(uname -m) ;; esac
-cat >image/config.json <<END
+# `image NAME COMMAND`: the same files with another command; prints its entry of the manifest.
+image() {
+    cat >image/config <<END
 { "architecture": "$arch", "os": "linux", "created": "1970-01-01T00:00:00Z",
   "history": [{ "created": "1970-01-01T00:00:00Z" }],
-  "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },
+  "config": { "Env": ["PATH=/bin"], "Cmd": $2 },
   "rootfs": { "type": "layers", "diff_ids": ["sha256:$(sum image/layer.tar)"] } }
 END
-config=$(sum image/config.json).json
-mv image/config.json "image/$config"
-cat >image/manifest.json <<END
-[{ "Config": "$config", "RepoTags": ["localhost/busybox:latest"], "Layers": ["layer.tar"] }]
-END
+    local config; config=$(sum image/config).json
+    mv image/config "image/$config"
+    echo "{ \"Config\": \"$config\", \"RepoTags\": [\"localhost/$1:latest\"], \"Layers\": [\"layer.tar\"] }"
+}
+busybox=$(image busybox '["sh"]')
+pause=$(image pause '["sleep", "1000000"]') # what holds a pod's namespaces
+echo "[$busybox, $pause]" >image/manifest.json
 tar --create --file image.tar --directory image .

@@ -22,10 +22,10 @@ as_runc() {
 # The exit status of a command.
 code() { local got=0; "$@" >/dev/null 2>&1 || got=$?; echo "$got"; }
 
-# Waits until a command succeeds, ten seconds at most.
+# Waits until a command succeeds, half a minute at most: machines that are emulated are slow.
 eventually() {
     local _
-    for _ in {1..100}; do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done
+    for _ in {1..300}; do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done
     echo "not in time: $*"; "$@"
 }
 

@@ -22,7 +22,7 @@ impl Scene {
     pub fn look(states: &[PathBuf]) -> Self {
         reap();
         let mut things = BTreeSet::new();
-        things.extend(descendants().into_iter().map(|pid| format!("process {pid} {}", command(pid))));
+        things.extend(descendants().into_iter().map(|pid| format!("process {}", command(pid))));
         things.extend(cgroups().into_iter().map(|c| format!("cgroup {}", c.display())));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let places = mounts.lines().filter_map(|l| l.split(' ').nth(4));

@@ -24,6 +24,7 @@ use table::Table;
 /// The stacks, in the order of the table.
 const STACKS: &[(&str, &str)] = &[
     ("containerd", include_str!("containerd.sh")),
+    ("cri", include_str!("cri.sh")),
     ("podman", include_str!("podman.sh")),
     ("docker", include_str!("docker.sh")),
 ];

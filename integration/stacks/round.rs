@@ -10,7 +10,7 @@ use crate::script::{Script, Step};
 use crate::table::Verdict;
 
 /// A step that takes longer has failed.
-const LIMIT: &str = "120";
+const LIMIT: &str = "240";
 
 /// One stack with one runtime.
 pub struct Round<'a> {
@@ -24,6 +24,7 @@ pub struct Round<'a> {
 /// Makes the image and the rootfs that all rounds use.
 pub fn make_base(base: &Path) -> Result<(), String> {
     std::fs::create_dir_all(base).map_err(|e| format!("{}: {e}", base.display()))?;
+    std::fs::write(base.join("cri.py"), include_str!("cri.py")).map_err(|e| format!("cri.py: {e}"))?;
     let mut bash = Command::new("bash");
     let out = bash
         .args(["-c", include_str!("base.sh")])
@@ -102,7 +103,13 @@ impl<'a> Round<'a> {
     /// Where the runtime keeps its states.
     fn states(&self) -> Vec<PathBuf> {
         let own = |dir: &str| self.work.join(dir);
-        vec![own("states/stacks"), "/run/runc".into(), "/run/safebox".into()]
+        vec![
+            own("states/stacks"),
+            own("states/k8s.io"),
+            "/run/runc".into(),
+            "/run/safebox".into(),
+            "/run/containerd/runc/k8s.io".into(),
+        ]
     }
 
     /// Runs a section. Its output goes to a file: what a daemon holds open must not keep this waiting.

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod install;
 mod words;
 
+pub use install::Install;
 pub use words::{normalise, parse_duration, parse_fail, parse_size, parse_user, verb};
 
 use crate::policy::{Policy, SeccompAsk};
@@ -101,6 +103,8 @@ pub enum Verb {
     Spec(Spec),
     /// Print what this runtime supports, as JSON
     Features,
+    /// Tell containerd, Podman, Docker or CRI-O about this runtime
+    Install(Install),
 }
 
 /// A container by name.

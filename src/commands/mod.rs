@@ -7,6 +7,7 @@ mod exec;
 mod explain;
 mod freeze;
 mod inherit;
+mod install;
 mod kill;
 mod list;
 mod ps;
@@ -64,6 +65,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Explain(args) => explain::explain(global, args),
         Verb::Spec(args) => spec::spec(&args),
         Verb::Features => spec::features(),
+        Verb::Install(args) => install::install(&args),
     };
     outcome.map_err(|error| {
         // `run` tells the runtime's failures from the program's, as `docker run` does.

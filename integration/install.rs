@@ -1,0 +1,121 @@
+//! `safebox install`, and the examples for Kubernetes.
+
+use std::path::Path;
+use std::process::Command;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use libtest_mimic::Trial;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::harness::{bundle::safebox, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("install::every_caller_is_written_once_and_undone", &[], every_caller),
+        test("install::what_is_there_is_kept_and_backed_up", &[], kept),
+        test("install::print_writes_nothing", &[], print),
+        test("install::nothing_is_written_where_one_file_cannot_be_edited", &[], all_or_none),
+        test("install::the_manifests_are_what_kubernetes_reads", &[], manifests),
+        test("install::the_examples_containerd_lines_are_those_of_install", &[], same_lines),
+    ]
+}
+
+const ALL: &[&str] = &["--containerd", "--podman", "--docker", "--crio"];
+
+/// Runs `safebox install`; its exit status and output.
+fn install(etc: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(safebox());
+    command.arg("install").args(args).arg("--etc").arg(etc).args(["--program", "/usr/local/bin/safebox"]);
+    let out = command.output().expect("safebox");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    (out.status.code(), text)
+}
+
+/// All regular files below a directory.
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path => found.push(path.display().to_string()),
+        }
+    }
+    found
+}
+
+fn every_caller() {
+    let etc = tempfile::tempdir().expect("a directory");
+    let (code, said) = install(etc.path(), ALL);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(files(etc.path()).len(), 4, "{said}");
+    assert_eq!(said.matches("undo: safebox install --undo --").count(), 4, "{said}");
+    let (code, said) = install(etc.path(), ALL);
+    assert_eq!((code, said.matches("nothing to do").count()), (Some(0), 4), "{said}");
+    let (code, said) = install(etc.path(), &[ALL, &["--undo"]].concat());
+    assert_eq!((code, files(etc.path())), (Some(0), vec![]), "{said}");
+}
+
+fn kept() {
+    let etc = tempfile::tempdir().expect("a directory");
+    let path = etc.path().join("docker/daemon.json");
+    std::fs::create_dir(path.parent().expect("the test's own file")).expect("the test's own file");
+    let old = "{ \"debug\": true, \"runtimes\": { \"crun\": { \"path\": \"/usr/bin/crun\" } } }";
+    std::fs::write(&path, old).expect("the test's own file");
+    let (code, said) = install(etc.path(), &["--docker"]);
+    assert_eq!(code, Some(0), "{said}");
+    let new: Value = serde_json::from_str(&std::fs::read_to_string(&path).expect("the test's own file"))
+        .expect("the test's own file");
+    assert_eq!(new["debug"], Value::Bool(true));
+    assert_eq!(new["runtimes"]["crun"]["path"], "/usr/bin/crun");
+    assert_eq!(new["runtimes"]["safebox"]["path"], "/usr/local/bin/safebox");
+    assert_eq!(
+        std::fs::read_to_string(etc.path().join("docker/daemon.json.before-safebox"))
+            .expect("the test's own file"),
+        old
+    );
+}
+
+fn print() {
+    let etc = tempfile::tempdir().expect("a directory");
+    let (code, said) = install(etc.path(), &[ALL, &["--print"]].concat());
+    assert_eq!((code, files(etc.path())), (Some(0), vec![]), "{said}");
+    assert!(said.contains("BinaryName = \"/usr/local/bin/safebox\""), "{said}");
+}
+
+fn all_or_none() {
+    let etc = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(etc.path().join("docker")).expect("the test's own file");
+    std::fs::write(etc.path().join("docker/daemon.json"), "{ broken").expect("the test's own file");
+    let (code, said) = install(etc.path(), ALL);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("daemon.json: not JSON"), "{said}");
+    assert_eq!(files(etc.path()).len(), 1, "only what was there before");
+    let (code, said) = install(etc.path(), &[]);
+    assert!(code == Some(1) && said.contains("say for whom"), "{said}");
+}
+
+/// Kubernetes' own type reads the manifest and writes the same again: a field that it does not know, or one
+/// in the wrong place, would be lost on the way.
+fn is<T: Serialize + DeserializeOwned>(yaml: &str) {
+    let value: Value = serde_yaml_ng::from_str(yaml).expect("YAML");
+    let typed: T = serde_json::from_value(value.clone()).expect("what Kubernetes reads");
+    assert_eq!(serde_json::to_value(typed).expect("the test's own file"), value);
+}
+
+fn manifests() {
+    is::<RuntimeClass>(include_str!("../examples/kubernetes/runtimeclass.yaml"));
+    is::<Pod>(include_str!("../examples/kubernetes/pod.yaml"));
+    is::<DaemonSet>(include_str!("../examples/kubernetes/node-installer.yaml"));
+    let typo = "{ apiVersion: v1, kind: Pod, metadata: {}, spec: { containers: [], runtimeClasName: x } }";
+    assert!(std::panic::catch_unwind(|| is::<Pod>(typo)).is_err(), "a wrong field is noticed");
+}
+
+fn same_lines() {
+    let etc = tempfile::tempdir().expect("a directory");
+    let (_, said) = install(etc.path(), &["--containerd", "--print"]);
+    let lines = said.split_once('\n').expect("lines").1;
+    assert_eq!(lines, include_str!("../examples/kubernetes/containerd.toml"));
+}

@@ -1,0 +1,34 @@
+//! What can be said to `safebox install`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// containerd: a runtime handler of its CRI plugin, for Kubernetes
+    #[arg(long)]
+    pub containerd: bool,
+    /// Podman: `podman --runtime safebox`
+    #[arg(long)]
+    pub podman: bool,
+    /// Docker Engine: `docker run --runtime safebox`
+    #[arg(long)]
+    pub docker: bool,
+    /// CRI-O: a runtime handler
+    #[arg(long)]
+    pub crio: bool,
+    /// Print what would be written, and where, and write nothing
+    #[arg(long)]
+    pub print: bool,
+    /// Take it out again
+    #[arg(long)]
+    pub undo: bool,
+    /// The runtime's path as the callers see it [default: this program's]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    /// Where configuration lies
+    #[arg(long, value_name = "DIR", default_value = "/etc")]
+    pub etc: PathBuf,
+}
