@@ -163,6 +163,20 @@ lacks libpod "$out"
 sleeper --cgroups=no-conmon --cgroup-parent /stacks-parent
 contains /stacks-parent/ "$(cat "/proc/$(inspect .State.Pid)/cgroup")"
 
+#: step run: systemd as the cgroup manager
+systemd
+as_systemd=(--cgroup-manager systemd)
+podman "${as_systemd[@]}" run --detach --name "$ID" --memory 64m --pids-limit 33 "$IMAGE" sleep 1000 >/dev/null
+p=$(inspect .State.Pid)
+contains .scope "$(cat "/proc/$p/cgroup")"
+same 67108864 "$(limit "$p" memory memory.limit_in_bytes memory.max)"
+same 33 "$(limit "$p" pids pids.max pids.max)"
+same hello "$(podman "${as_systemd[@]}" exec "$ID" echo hello)"
+podman "${as_systemd[@]}" pause "$ID" >/dev/null; is paused
+podman "${as_systemd[@]}" unpause "$ID" >/dev/null; is running
+podman "${as_systemd[@]}" rm --force --time 0 "$ID" >/dev/null
+eventually test ! -e "/proc/$p"
+
 #: step exec: output, exit status, standard input, terminal
 sleeper
 same hello "$(podman exec "$ID" echo hello)"
