@@ -32,6 +32,7 @@ mod order;
 mod placement;
 mod plan;
 mod pods;
+mod rootless;
 mod selftest;
 mod soak;
 mod systemd;
@@ -60,6 +61,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         pods::tests,
         terminal::tests,
         bad_input::tests,
+        rootless::tests,
         systemd::tests,
         apparmor::tests,
         attacks::tests,

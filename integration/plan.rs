@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use safebox::bundle::Bundle;
 use safebox::cgroup::{Hierarchy, V1};
-use safebox::host::Host;
+use safebox::host::{Host, Rootless};
 use safebox::launch::front::{Request, prepare_on};
 use safebox::plan::build::Options;
 use safebox::plan::{Plan, report};
@@ -175,6 +175,7 @@ fn rootless() {
     let mut case = Case { config, ..policy(Policy::Privileged) };
     case.host.euid = 1000;
     case.host.subordinate = Some((100_000, 65536));
+    case.host.rootless = Some(Rootless { egid: 1000, setgroups: true, ..Rootless::default() });
     golden("rootless", &case);
 }
 

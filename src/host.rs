@@ -76,9 +76,10 @@ fn find_tool(name: &str) -> Option<PathBuf> {
 impl Host {
     /// Reads the facts from the running system.
     pub fn probe() -> Result<Self> {
-        let (subordinate, taken_ids) = crate::idmap::read_subordinate();
+        let euid = nix::unistd::geteuid().as_raw();
+        let (subordinate, taken_ids) = crate::idmap::read_subordinate(euid);
         Ok(Host {
-            euid: nix::unistd::geteuid().as_raw(),
+            euid,
             kernel: kernel_release(),
             cgroups: Hierarchy::probe()?,
             memory: total_memory(),

@@ -9,12 +9,16 @@ pub const RANGE: u32 = 65536;
 const SPARE: (u32, u32) = (524_288, 1_879_048_192);
 
 /// Where a container's ids come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A range that /etc/subuid and /etc/subgid give to the caller.
     Subordinate,
     /// A range that nobody on this machine has been given.
     Spare,
+    /// Ids of the caller's own user namespace.
+    Inner,
+    /// The caller's own id and no other.
+    Own,
 }
 
 /// The range for container `id`: the caller's subordinate range, else a spare one chosen by a hash of
@@ -33,6 +37,26 @@ pub fn choose(id: &str, subordinate: Option<(u32, u32)>, taken: &[(u32, u32)]) -
         .map(|host| (IdMap { container: 0, host, size: RANGE }, Source::Spare))
 }
 
+/// The most ids in a row that the caller's user namespace has, without its root.
+pub fn inner(own: &[IdMap]) -> Option<IdMap> {
+    let mut maps: Vec<_> = own.to_vec();
+    maps.sort_by_key(|m| m.container);
+    let mut best: (u32, u32) = (0, 0);
+    let mut run: (u32, u32) = (1, 0);
+    for m in maps {
+        let end = m.container.saturating_add(m.size);
+        let first = m.container.max(1);
+        if first > run.0.saturating_add(run.1) {
+            run = (first, 0);
+        }
+        run.1 = end.saturating_sub(run.0);
+        if run.1 > best.1 {
+            best = run;
+        }
+    }
+    (best.1 > 0).then(|| IdMap { container: 0, host: best.0, size: best.1.min(RANGE) })
+}
+
 fn free(first: u32, taken: &[(u32, u32)]) -> bool {
     let end = first + RANGE;
     taken.iter().all(|(t, n)| end <= *t || t.saturating_add(*n) <= first)
@@ -47,9 +71,24 @@ fn hash(id: &str) -> u32 {
 pub type Range = (u32, u32);
 
 /// The caller's subordinate range (the same in both files) and everything that the files give to anyone.
-pub fn read_subordinate() -> (Option<Range>, Vec<Range>) {
+pub fn read_subordinate(euid: u32) -> (Option<Range>, Vec<Range>) {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    subordinate_of(&read("/etc/subuid"), &read("/etc/subgid"), &["safebox", "root", "0"])
+    let id = euid.to_string();
+    let name = user_name(&read("/etc/passwd"), &id);
+    let owners: Vec<&str> = match euid {
+        0 => vec!["safebox", "root", "0"],
+        _ => name.iter().map(String::as_str).chain([id.as_str()]).collect(),
+    };
+    subordinate_of(&read("/etc/subuid"), &read("/etc/subgid"), &owners)
+}
+
+/// The name of the user with this id.
+fn user_name(passwd: &str, id: &str) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_string())
+    })
 }
 
 fn subordinate_of(subuid: &str, subgid: &str, owners: &[&str]) -> (Option<Range>, Vec<Range>) {
@@ -99,6 +138,11 @@ pub fn maps_host_root(maps: &[IdMap]) -> bool {
     maps.iter().any(|m| m.host == 0 && m.size > 0)
 }
 
+/// Whether a host id is among those of a range.
+pub fn holds(map: &IdMap, host: u32) -> bool {
+    host.checked_sub(map.host).is_some_and(|offset| offset < map.size)
+}
+
 /// The host id behind a container id.
 pub fn to_host(maps: &[IdMap], id: u32) -> Option<u32> {
     maps.iter().find_map(|m| {
@@ -129,6 +173,23 @@ mod tests {
         assert_eq!(own, Some((100_000, 65536)));
         assert_eq!(taken.len(), 3);
         assert_eq!(subordinate_of("root:100000:65536\n", "root:200000:65536\n", &["root"]).0, None);
+    }
+
+    #[test]
+    fn a_user_namespace_gives_its_longest_run_without_root() {
+        let map = |container, host, size| IdMap { container, host, size };
+        assert_eq!(inner(&[map(0, 1000, 1), map(1, 100_000, 65536)]), Some(map(0, 1, 65536)));
+        assert_eq!(inner(&[map(0, 0, 10), map(10, 50, 5), map(100, 7, 3)]), Some(map(0, 1, 14)));
+        assert_eq!(inner(&[map(0, 1000, 1)]), None);
+        assert_eq!(parse_map("         0       1000          1\n"), [map(0, 1000, 1)]);
+        assert!(is_whole(&parse_map("         0          0 4294967295\n")) && !is_whole(&[map(0, 1, 2)]));
+    }
+
+    #[test]
+    fn names_of_users_are_looked_up_by_number() {
+        let passwd = "root:x:0:0::/:/bin/sh\n1000:x:7:7::/:/bin/sh\nann:x:1000:1000::/:/bin/sh\n";
+        assert_eq!(user_name(passwd, "1000").as_deref(), Some("ann"));
+        assert_eq!(user_name(passwd, "8"), None);
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub enum Need {
     Systemd,
     /// It was not.
     NoSystemd,
+    /// An ordinary user may make user namespaces.
+    OrdinaryUserns,
+    /// newuidmap is installed, and an ordinary user has a subordinate range.
+    Subordinate,
     /// runc is installed, for comparison.
     Runc,
     /// strace is installed and may trace.
@@ -59,6 +63,11 @@ impl Need {
             Need::CgroupV1 => unless(!v2(), "needs a host with cgroup v1 controllers"),
             Need::Systemd => unless(systemd(), "needs a machine that was booted with systemd"),
             Need::NoSystemd => unless(!systemd(), "needs a machine without systemd"),
+            Need::OrdinaryUserns => unless(*ORDINARY, "an ordinary user cannot make user namespaces here"),
+            Need::Subordinate => unless(
+                subordinate().is_some() && find("newuidmap").is_some(),
+                "no ordinary user with a range in /etc/subuid, or no newuidmap",
+            ),
             Need::Runc => unless(find("runc").is_some(), "runc is not installed"),
             Need::Strace => unless(*STRACE, "strace is not installed or may not trace"),
             Need::AppArmor => unless(host(|h| h.apparmor), "AppArmor is not enabled in this kernel"),
@@ -104,6 +113,28 @@ fn v2() -> bool {
 
 fn host(fact: fn(&safebox::host::Host) -> bool) -> bool {
     safebox::host::Host::probe().is_ok_and(|h| fact(&h))
+}
+
+/// A user that no system has.
+pub const NOBODYS: u32 = 54_321;
+
+static ORDINARY: LazyLock<bool> = LazyLock::new(|| {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("unshare");
+    command.args(["--user", "true"]).uid(NOBODYS).gid(NOBODYS).stdin(Stdio::null()).stderr(Stdio::null());
+    euid() == 0 && command.status().is_ok_and(|s| s.success())
+});
+
+/// An ordinary user with a range of ids in /etc/subuid: (uid, gid).
+pub fn subordinate() -> Option<(u32, u32)> {
+    let ranges = std::fs::read_to_string("/etc/subuid").ok()?;
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let (uid, gid): (u32, u32) = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
+        let given = ranges.lines().any(|r| r.split(':').next() == Some(fields[0]));
+        (uid != 0 && given).then_some((uid, gid))
+    })
 }
 
 static STRACE: LazyLock<bool> = LazyLock::new(|| succeeds("strace", &["-o", "/dev/null", "true"]));

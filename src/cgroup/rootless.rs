@@ -36,13 +36,13 @@ pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     {
         return systemd::layout(host, Request { user: true, ..request });
     }
-    let uid = nix::unistd::geteuid();
+
     let pointer = match (limit, wanted) {
         (Some(pointer), _) => pointer,
         (None, Some(_)) => "/linux/cgroupsPath",
         (None, None) => {
-            let note = format!("none: no cgroup here belongs to uid {uid}; nothing is limited");
-            return Ok(Layout { note: Some(note), ..Layout::default() });
+            let note = "none: no cgroup here was delegated to this user; nothing is limited";
+            return Ok(Layout { note: Some(note.into()), ..Layout::default() });
         }
     };
     let remedy = if host.is_v2() {
@@ -50,7 +50,7 @@ pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     } else {
         "cgroup v1 has none for ordinary users: boot with systemd.unified_cgroup_hierarchy=1, or accept no limits with --cgroup-manager disabled"
     };
-    let text = format!("this cannot be applied: no cgroup here belongs to uid {uid}; {remedy}");
+    let text = format!("this cannot be applied: no cgroup here was delegated to this user; {remedy}");
     Err(Error::Config(ConfigError::new(pointer, text)))
 }
 

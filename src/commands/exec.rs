@@ -57,7 +57,10 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let host = Host::probe()?;
     let (v1, v2) = super::subgroup::choose(state, &args.cgroup)?;
     let (_, input) = exec_input(state, of, &new, &host, &filters, &options);
-    let (plan, given) = build_exec(ExecInput { cgroups_v1: &v1, cgroup_v2: v2.as_deref(), ..input })?;
+    // A user's systemd moves the process; where a group below is named, the caller must be able to.
+    let v2 = v2.filter(|_| input.scope.is_none() || !args.cgroup.is_empty());
+    let scope = input.scope.filter(|_| args.cgroup.is_empty());
+    let (plan, given) = build_exec(ExecInput { cgroups_v1: &v1, cgroup_v2: v2.as_deref(), scope, ..input })?;
     let mut cx = Cx::new(plan.slots);
     if let Some(path) = &args.pidfd_socket {
         cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);

@@ -36,6 +36,20 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
 
 fn kill_all(container: &Container, signal: i32) -> Result<(), Error> {
     let Some(state) = &container.state else { return Ok(()) };
-    let Some((_, group)) = super::ps::group(state) else { return Ok(()) };
-    crate::cgroup::ops::signal_all(group, signal).map_err(|e| Error::os("kill", group.display(), e))
+    if let Some((_, group)) = super::ps::group(state) {
+        return crate::cgroup::ops::signal_all(group, signal)
+            .map_err(|e| Error::os("kill", group.display(), e));
+    }
+    for pid in super::ps::processes(container, state) {
+        let Ok(pidfd) = process::pidfd_open(pid) else { continue };
+        // Between the two the number could have become another process's; the descriptor stays with its own.
+        let member = super::ps::processes(container, state).contains(&pid);
+        let sent = if member { process::pidfd_kill(pidfd, signal) } else { Ok(()) };
+        crate::sys::fs::close(pidfd);
+        match sent {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => return Err(Error::os("kill", pid, e)),
+        }
+    }
+    Ok(())
 }

@@ -19,13 +19,29 @@ pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
     }
 }
 
+/// The container's processes: those of its cgroup or, where it has none, of its pid namespace.
+pub fn processes(container: &Container, state: &State) -> Vec<i32> {
+    if let Some((_, path)) = group(state) {
+        return crate::cgroup::ops::pids(path);
+    }
+    let Some(init) = container.process() else { return Vec::new() };
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let (own, theirs) = (namespace(crate::sys::process::pid()), namespace(init));
+    if own == theirs || theirs.is_none() {
+        return vec![init];
+    }
+    let Ok(entries) = std::fs::read_dir("/proc") else { return vec![init] };
+    let mut pids: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    pids.retain(|pid| namespace(*pid) == theirs);
+    pids.sort_unstable();
+    pids
+}
+
 /// Lists them as host pids in JSON, or as ps(1) shows them.
 pub fn ps(global: &Global, args: &Ps) -> Outcome {
     let container = Container::load(&super::root(global), &args.id)?;
     let state = container.state()?;
-    let (_, path) =
-        group(state).ok_or_else(|| Error::msg("the container has no cgroup to list processes of"))?;
-    let pids = crate::cgroup::ops::pids(path);
+    let pids = processes(&container, state);
     let mut out = std::io::stdout().lock();
     if args.format == TableFormat::Json {
         writeln!(out, "{}", serde_json::to_string(&pids)?)?;

@@ -78,6 +78,7 @@ pub fn asked(h: &Hardening) -> Result<Asked, Error> {
         memory: h.memory,
         cpus: h.cpus,
         pids: h.pids_limit,
+        no_cgroups: false,
         stdin_is_tty: tty::is_tty(0),
         terminal_as_written: false,
     })

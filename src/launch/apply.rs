@@ -66,6 +66,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             let loaded = at(cx, Call::Bpf, crate::cgroup::devices::load(program))?;
             at(cx, Call::Bpf, crate::cgroup::devices::attach(fs::borrow(cx.fd(cgroup)), loaded.as_fd()))
         }
+        A::OpenRoot { path, rootfs, to } => super::apply_mounts::open_root(cx, path, rootfs, to),
         A::OpenTree { .. } => super::apply_mounts::open_tree(action, cx),
         A::OpenNs { path, to, .. } => {
             let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_RDONLY, 0))?;
@@ -195,6 +196,7 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
         }
         A::CgroupJoin { path } => write_file(cx, path, cx.pid.to_string().as_bytes()),
         A::IdMapWrite { file, value } => write_child(cx, file, value),
+        A::IdMapTool { program, maps } => id_map_tool(cx, program, maps),
         A::OomScoreAdj { value } => write_child(cx, "oom_score_adj", value.to_string().as_bytes()),
         A::OpenChildNs { kind, to } => {
             let path = proc_path(cx.pid, &format!("ns/{}", kind.row().proc));
@@ -274,6 +276,24 @@ fn userns(cx: &mut Cx, uid_map: &[u8], gid_map: &[u8], to: &crate::plan::Slot) -
     cx.call = call;
     cx.set(to, made?);
     Ok(())
+}
+
+/// Runs newuidmap(1) or newgidmap(1); what it says about a refusal is kept.
+fn id_map_tool(cx: &mut Cx, program: &std::path::Path, maps: &[crate::config::IdMap]) -> Done {
+    cx.call = Call::IdTool;
+    let numbers = maps.iter().flat_map(|m| [m.container, m.host, m.size]).map(|n| n.to_string());
+    let mut command = std::process::Command::new(program);
+    command
+        .arg(cx.pid.to_string())
+        .args(numbers)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null());
+    let out = command.output().map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    if out.status.success() {
+        return Ok(());
+    }
+    cx.detail = Some(String::from_utf8_lossy(&out.stderr).trim().to_string());
+    Err(Errno::EPERM)
 }
 
 fn proc_path(pid: i32, file: &str) -> std::ffi::CString {

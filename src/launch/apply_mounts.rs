@@ -178,6 +178,20 @@ pub fn open_tree(action: &Action, cx: &mut Cx) -> Done {
     Ok(())
 }
 
+/// A copy of the tree at `path`, which must be the directory behind `rootfs`.
+pub fn open_root(cx: &mut Cx, path: &CStr, rootfs: &crate::plan::Slot, to: &crate::plan::Slot) -> Done {
+    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_RECURSIVE;
+    let tree = at(cx, Call::OpenTree, mount::open_tree(libc::AT_FDCWD, path, flags))?;
+    let found = at(cx, Call::Stat, fs::fstatat(tree, c""))?;
+    let opened = at(cx, Call::Stat, fs::fstatat(cx.fd(rootfs), c""))?;
+    if (found.st_dev, found.st_ino) != (opened.st_dev, opened.st_ino) {
+        cx.call = Call::SameDirectory;
+        return Err(Errno::ESTALE);
+    }
+    cx.set(to, tree);
+    Ok(())
+}
+
 /// Refuses what is not the character device with these numbers (CVE-2025-31133).
 fn expect_device(cx: &mut Cx, fd: RawFd, (major, minor): (u32, u32)) -> Done {
     let st = at(cx, Call::Stat, fs::fstatat(fd, c""))?;

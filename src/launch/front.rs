@@ -80,11 +80,13 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     {
         process.args = request.args.clone();
     }
+    let mut asked = request.asked.clone();
+    asked.no_cgroups = request.cgroup_manager == Some(cgroup::Manager::Disabled);
     let facts = Facts {
         id: request.id,
         host: &host,
         rootfs_magic: bundle.rootfs_magic,
-        asked: &request.asked,
+        asked: &asked,
         policy: request.policy,
     };
     let mut outcome = policy::apply(&mut config, &facts)?;
@@ -145,7 +147,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         resctrl: resctrl.iter().flat_map(|c| std::iter::once(&c.dir).chain(&c.monitor).cloned()).collect(),
         process,
         namespaces: build::namespaces(&config),
-        shares_host_root: shares_host_root(&config),
+        shares_host_root: shares_host_root(&config, &host),
         seccomp: choices,
         hooks: config.hooks.clone(),
         launcher: request.launcher,
@@ -204,7 +206,15 @@ fn process_is_in_userns(namespaces: &[crate::config::Namespace]) -> bool {
 }
 
 /// Whether a process inside could own files of the host's root, this program's among them.
-fn shares_host_root(config: &Config) -> bool {
+///
+/// For a caller who is not root of the machine: whether a process inside could own their files, and this
+/// program is one that they may write.
+fn shares_host_root(config: &Config, host: &Host) -> bool {
+    if host.rootless.is_some() {
+        let writable = nix::unistd::access("/proc/self/exe", nix::unistd::AccessFlags::W_OK).is_ok();
+        let new = config.is_new(crate::tables::namespaces::NsKind::User);
+        return writable && (!new || config.uid_maps.iter().any(|m| idmap::holds(m, host.euid)));
+    }
     match config.namespace(crate::tables::namespaces::NsKind::User) {
         None => true,
         Some(ns) => ns.path.is_some() || idmap::maps_host_root(&config.uid_maps),
@@ -272,12 +282,16 @@ pub fn exec_input<'a>(
 ) -> (Vec<PathBuf>, build::ExecInput<'a>) {
     let v1 = state.cgroups.iter().filter(|_| !state.cgroup_v2).map(|(_, p)| p.clone()).collect();
     let scope = state.scope.as_ref().filter(|s| s.user);
+    let pid = process_id.0;
+    let of_process = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let input = build::ExecInput {
         state,
         process_id,
         namespaces: state.namespaces,
         process,
         program: None,
+        may_set_groups: of_process("setgroups").trim() != "deny",
+        root_is_mapped: idmap::to_host(&idmap::parse_map(&of_process("uid_map")), 0).is_some(),
         scope,
         cgroup_v2: state
             .cgroups

@@ -3,36 +3,52 @@
 //! A container that shares the host's uid 0 could open `/proc/PID/exe` of a runtime process and
 //! overwrite the program that root will run next. So the runtime executes itself once more from a
 //! detached, read-only bind mount of its file: whoever opens that path for writing gets EROFS. No byte
-//! is copied. A container whose ids map to no host root needs none of this: it does not own the file.
+//! is copied; only an ordinary user, who cannot make such a mount, and whose program is theirs to write, executes
+//! a sealed copy in memory instead. A container whose ids map to no host root needs none of this: it does not own the file.
+
+use std::os::fd::AsRawFd;
 
 use crate::error::{Error, Result};
 use crate::plan::lower::CStrArray;
 use crate::sys::mount::{self, MountAttr};
-use crate::sys::{fs, process};
+use crate::sys::{Errno, fs, process};
 
 /// Continues as the sealed copy; returns at once where this already is one.
 pub fn seal() -> Result<()> {
     const SELF: &std::ffi::CStr = c"/proc/self/exe";
     let failed = |what: &'static str| move |e| Error::os("cannot seal the runtime's own binary:", what, e);
-    let exe = fs::openat(libc::AT_FDCWD, SELF, libc::O_PATH, 0).map_err(failed("open /proc/self/exe"))?;
-    let sealed = fs::on_readonly_mount(exe).map_err(failed("fstatvfs /proc/self/exe"))?;
-    fs::close(exe);
-    if sealed {
+    let exe = fs::openat(libc::AT_FDCWD, SELF, libc::O_RDONLY, 0).map_err(failed("open /proc/self/exe"))?;
+    let exe = fs::own(exe);
+    let readonly = fs::on_readonly_mount(exe.as_raw_fd()).map_err(failed("fstatvfs /proc/self/exe"))?;
+    if readonly || fs::is_sealed(exe.as_raw_fd()) {
         return Ok(());
     }
     let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;
-    let tree = mount::open_tree(libc::AT_FDCWD, SELF, flags).map_err(failed("open_tree"))?;
+    let tree = match mount::open_tree(libc::AT_FDCWD, SELF, flags) {
+        // Only root of the machine can make such a mount here: others pay for a copy in memory.
+        Err(Errno::EPERM) => {
+            let copy = fs::sealed_copy(&exe, c"safebox").map_err(failed("memfd_create"))?;
+            return Err(execute(copy)?);
+        }
+        tree => tree.map_err(failed("open_tree"))?,
+    };
     let attr = MountAttr {
         attr_set: libc::MOUNT_ATTR_RDONLY,
         propagation: libc::MS_PRIVATE,
         ..MountAttr::default()
     };
     mount::mount_setattr(tree, c"", mount::AT_EMPTY_PATH, &attr).map_err(failed("mount_setattr"))?;
+    Err(execute(tree)?)
+}
+
+/// Executes the copy with this process's arguments and environment; returns why it could not.
+fn execute(copy: std::os::fd::RawFd) -> Result<Error> {
     let text = |s: std::ffi::OsString| s.into_string().map_err(|_| Error::msg("arguments must be UTF-8"));
     let args = std::env::args_os().map(text).collect::<Result<Vec<_>>>()?;
     let env = std::env::vars_os()
         .map(|(k, v)| Ok(format!("{}={}", text(k)?, text(v)?)))
         .collect::<Result<Vec<_>>>()?;
     let (argv, envp) = (CStrArray::new("arguments", &args)?, CStrArray::new("environment", &env)?);
-    Err(failed("execveat")(process::execve_fd(tree, argv.pointers(), envp.pointers())))
+    let errno = process::execve_fd(copy, argv.pointers(), envp.pointers());
+    Ok(Error::os("cannot seal the runtime's own binary:", "execveat", errno))
 }

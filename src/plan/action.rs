@@ -116,6 +116,11 @@ pub enum Action {
         device: Option<(u32, u32)>,
         to: Slot,
     },
+    OpenRoot {
+        path: CString,
+        rootfs: Slot,
+        to: Slot,
+    },
     OpenNs {
         path: CString,
         kind: NsKind,
@@ -157,6 +162,10 @@ pub enum Action {
     IdMapWrite {
         file: &'static str,
         value: Vec<u8>,
+    },
+    IdMapTool {
+        program: std::path::PathBuf,
+        maps: Vec<crate::config::IdMap>,
     },
     OomScoreAdj {
         value: i32,

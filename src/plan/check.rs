@@ -45,7 +45,11 @@ fn one_exec(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
 
 /// Nothing that needs mapped ids stands before the maps are written.
 fn ids_after_maps(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
-    let Some(map) = plan.steps.iter().rposition(|s| matches!(s.action, Action::IdMapWrite { .. })) else {
+    let Some(map) = plan
+        .steps
+        .iter()
+        .rposition(|s| matches!(s.action, Action::IdMapWrite { .. } | Action::IdMapTool { .. }))
+    else {
         return Ok(());
     };
     let needs = |a: &Action| {
@@ -120,6 +124,7 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
         matches!(
             a,
             Action::OpenTree { at: None, .. }
+                | Action::OpenRoot { .. }
                 | Action::OpenNull { .. }
                 | Action::OpenNs { .. }
                 | Action::OpenPlace { .. }

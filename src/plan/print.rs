@@ -121,6 +121,13 @@ impl Display for Action {
                     None => Ok(()),
                 }
             }
+            A::OpenRoot { path, rootfs, to } => {
+                write!(
+                    f,
+                    "open_tree({:?}, OPEN_TREE_CLONE|AT_RECURSIVE) -> {to} fstat == {rootfs}",
+                    show(path)
+                )
+            }
             A::OpenNs { path, to, .. } => write!(f, "open({:?}) -> {to}", show(path)),
             A::OpenPidfd { pid, start, to } => {
                 write!(f, "pidfd_open({pid}) -> {to} start time in /proc/{pid}/stat == {start}")
@@ -155,6 +162,10 @@ impl Action {
             A::RecordPid { dir, name, .. } => write!(f, "write({}/{}, PID) rename", show(dir), show(name)),
             A::CgroupJoin { path } => write!(f, "write({}, PID)", show(path)),
             A::IdMapWrite { file, value: v } => write!(f, "write(/proc/PID/{file}, {})", value(v)),
+            A::IdMapTool { program, maps } => {
+                write!(f, "{} PID", program.display())?;
+                maps.iter().try_for_each(|m| write!(f, " {} {} {}", m.container, m.host, m.size))
+            }
             A::OomScoreAdj { value } => write!(f, "write(/proc/PID/oom_score_adj, \"{value}\")"),
             A::Prlimit { resource, soft, hard } => {
                 let limit =

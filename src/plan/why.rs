@@ -54,6 +54,9 @@ impl Action {
             A::OpenTree { .. } => {
                 "the host path is resolved once, now; later rows only hold the copy, so swapping the path changes nothing (CVE-2021-30465)"
             }
+            A::OpenRoot { .. } => {
+                "an ordinary user may copy mounts only in their own mount namespace; the path is looked up once more and must lead to the rootfs that was opened (mount_namespaces(7))"
+            }
             A::OpenNs { .. } => {
                 "the namespace to join is opened while host paths can still be seen (setns(2))"
             }
@@ -86,6 +89,9 @@ impl Action {
             }
             A::IdMapWrite { .. } => {
                 "ids inside are mapped to a range outside that owns nothing: root inside is nobody outside (user_namespaces(7))"
+            }
+            A::IdMapTool { .. } => {
+                "an ordinary user may map one id, their own; for more this setuid program checks /etc/subuid (newuidmap(1))"
             }
             A::OomScoreAdj { .. } => {
                 "which process the kernel kills first when memory runs out (proc_pid_oom_score_adj(5))"
@@ -336,6 +342,7 @@ impl Action {
             A::OpenTree { device: Some(_), .. } => vec!["open_tree", "newfstatat"],
             A::OpenTree { .. } => vec!["open_tree"],
             A::OpenPidfd { .. } => vec!["pidfd_open", "openat", "read", "close"],
+            A::OpenRoot { .. } => vec!["open_tree", "newfstatat", "newfstatat"],
             A::TimeOffsets { .. } => vec!["unshare", "openat", "write", "close"],
             // The first call counts this process's threads in /proc/self/task.
             A::Spawn { .. } => vec!["newfstatat", "socketpair", "clone3", "close"],
@@ -379,7 +386,7 @@ impl Action {
                 "close",
                 "close",
             ],
-            A::Hooks { .. } => vec!["*"],
+            A::Hooks { .. } | A::IdMapTool { .. } => vec!["*"],
             A::Created { .. } => vec!["renameat"],
             A::CleanSignals => vec!["rt_sigaction", "rt_sigprocmask"],
             A::NewSession => vec!["setsid"],

@@ -18,6 +18,15 @@ const MIN_QUOTA: f64 = 1000.0;
 
 /// `--memory`, `--cpus` and `--pids-limit` replace what the config says.
 pub fn requested_limits(config: &mut Config, facts: &Facts<'_>) -> Result<()> {
+    let asked = facts.asked;
+    let flags = [
+        ("--memory", asked.memory.is_some()),
+        ("--cpus", asked.cpus.is_some()),
+        ("--pids-limit", asked.pids.is_some()),
+    ];
+    if let Some((flag, _)) = flags.iter().find(|(_, given)| *given && asked.no_cgroups) {
+        return Err(Error::msg(format!("{flag}: with --cgroup-manager disabled nothing is limited")));
+    }
     let resources = &mut config.resources;
     if let Some(bytes) = facts.asked.memory {
         check_memory("--memory", bytes, facts)?;
@@ -65,6 +74,9 @@ fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
 /// Limits for what the config leaves open, and swap bounded with memory.
 pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let asked = facts.asked;
+    if asked.no_cgroups {
+        return Ok(());
+    }
     let resources = &mut config.resources;
     match resources.memory.limit {
         Some(bytes) if bytes > 0 && asked.memory.is_none() => {

@@ -6,6 +6,7 @@
 
 mod limits;
 mod mounts;
+mod rootless;
 mod rules;
 
 use std::str::FromStr;
@@ -103,6 +104,8 @@ pub struct Asked {
     pub cpus: Option<f64>,
     /// `--pids-limit`, -1 for no limit.
     pub pids: Option<i64>,
+    /// `--cgroup-manager disabled`: nothing is limited.
+    pub no_cgroups: bool,
     /// stdin is a terminal.
     pub stdin_is_tty: bool,
     /// `--console-socket` or `--detach`: a terminal of the config goes to somebody else, whatever stdin is.

@@ -189,6 +189,9 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
         return Ok(());
     }
     let maps_root = idmap::maps_host_root(&config.uid_maps) || idmap::maps_host_root(&config.gid_maps);
+    if let Some(rootless) = &facts.host.rootless {
+        return super::rootless::user_namespace(config, facts, rootless, out);
+    }
     if config.is_new(NsKind::User) && !maps_root {
         return Ok(());
     }
@@ -204,7 +207,7 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
     (config.uid_maps, config.gid_maps) = (vec![map], vec![map]);
     let from = match source {
         idmap::Source::Subordinate => "subordinate range of /etc/subuid",
-        idmap::Source::Spare => "spare range",
+        _ => "spare range",
     };
     let why = if had { " (the config maps host root)" } else { "" };
     out.idmap_root = facts.host.can_idmap(facts.rootfs_magic);
@@ -219,7 +222,7 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
 }
 
 fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    let limit = config.uid_maps.iter().map(|m| m.container.saturating_add(m.size)).max();
+    let (uids, gids) = (config.uid_maps.clone(), config.gid_maps.clone());
     let p = process(config)?;
     if p.user.uid == 0 && !facts.asked.allows("root") && facts.asked.user.is_none() {
         p.user.uid = NONROOT;
@@ -227,16 +230,21 @@ fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
         p.user.additional_gids.clear();
         out.note(format!("runs as {NONROOT}:{NONROOT} instead of root (--user UID:GID or --allow root)"));
     }
-    let highest = p.user.additional_gids.iter().copied().chain([p.user.uid, p.user.gid]).max().unwrap_or(0);
-    if let Some(limit) = limit
-        && highest >= limit
-    {
-        return Err(Error::Config(crate::config::ConfigError::new(
-            "/process/user",
-            format!(
-                "id {highest} is not mapped: the container has ids below {limit} (--allow host-user for the host's)"
-            ),
-        )));
+    let groups = p.user.additional_gids.iter().chain([&p.user.gid]).map(|id| (id, &gids));
+    for (id, maps) in groups.chain([(&p.user.uid, &uids)]) {
+        if !maps.is_empty() && idmap::to_host(maps, *id).is_none() {
+            let has: Vec<_> = maps
+                .iter()
+                .map(|m| format!("{} to {}", m.container, m.container.saturating_add(m.size - 1)))
+                .collect();
+            return Err(Error::Config(crate::config::ConfigError::new(
+                "/process/user",
+                format!(
+                    "id {id} is not mapped: the container has ids {} (--allow host-user for the host's)",
+                    has.join(", ")
+                ),
+            )));
+        }
     }
     Ok(())
 }

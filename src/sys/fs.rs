@@ -159,6 +159,29 @@ pub fn faccess_exec(dir: RawFd, path: &CStr) -> Result<()> {
         .map(drop)
 }
 
+/// Seals that keep a file in memory as it is (memfd_create(2)).
+const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+
+/// Whether nobody can write to a file in memory any more; other files have no seals.
+pub fn is_sealed(fd: RawFd) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::fcntl(fd, libc::F_GET_SEALS) & SEALS == SEALS && libc::fcntl(fd, libc::F_GET_SEALS) >= 0 }
+}
+
+/// A copy in memory of `file`, that nobody can change: close-on-exec.
+pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
+    let io = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: `name` is NUL-terminated and outlives the call.
+    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into())? as RawFd;
+    let mut to = std::fs::File::from(own(fd));
+    let mut from = std::fs::File::from(file.try_clone().map_err(io)?);
+    std::io::copy(&mut from, &mut to).map_err(io)?;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, SEALS) }.into())?;
+    Ok(std::os::fd::IntoRawFd::into_raw_fd(to))
+}
+
 /// The magic number of the file system that `fd` lies on (statfs(2) `f_type`).
 pub fn fs_magic(fd: RawFd) -> Result<i64> {
     // SAFETY: an all-zero `statfs` is a valid value of that plain C struct.

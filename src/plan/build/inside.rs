@@ -16,6 +16,9 @@ impl Builder<'_> {
     /// A process without the caller's session, signals and groups, root of its own namespaces.
     pub(super) fn start(&mut self) -> Result<()> {
         let config = self.input.config;
+        let early = self.copier() == Init;
+        let become_root = config.namespace(NsKind::User).is_some() && self.root_is_mapped();
+        let keep_groups = !self.may_set_groups();
         let mut push = |action| self.plan.push(Init, part::START, action);
         push(Action::Undumpable);
         if self.input.host.euid == 0 {
@@ -28,12 +31,16 @@ impl Builder<'_> {
             let path = cpath(self.input.rootfs)?;
             push(Action::OpenPlace { path, rootfs: self.given.rootfs.clone(), to: to.clone() });
         }
-        let ns = |kind| config.namespace(kind);
         for (kind, slot) in &self.joined_by_init {
             push(join(*kind, slot));
         }
-        if ns(NsKind::User).is_some() {
-            push(Action::BecomeRoot { keep_groups: false });
+        if early {
+            // As the caller, who may look where the container's root may not.
+            self.sources()?;
+        }
+        let mut push = |action| self.plan.push(Init, part::START, action);
+        if become_root {
+            push(Action::BecomeRoot { keep_groups });
         }
         if config.is_new(NsKind::Cgroup) {
             push(Action::NewCgroupNs);
@@ -180,8 +187,7 @@ impl Builder<'_> {
         let dir = self.input.state_dir;
         let (start, report) = (self.plan.slot("start"), self.plan.slot("report"));
         // The FIFOs are opened by the runtime before the clone, so that Init needs no path.
-        let at =
-            self.plan.steps.iter().position(|s| matches!(s.action, Action::OpenTree { .. })).unwrap_or(0);
+        let at = self.before_sources();
         let fifo = |path, to| crate::plan::Step {
             actor: Runtime,
             action: Action::Fifo { path, to },

@@ -3,6 +3,7 @@
 mod inside;
 mod mounts;
 mod outside;
+mod rootless;
 mod tail;
 
 use std::ffi::CString;
@@ -198,7 +199,7 @@ impl Builder<'_> {
 
     /// Whether Init lives in a user namespace other than the runtime's.
     fn in_userns(&self) -> bool {
-        self.input.config.namespace(NsKind::User).is_some()
+        self.input.host.rootless.is_some() || self.input.config.namespace(NsKind::User).is_some()
     }
 
     fn hook_run(&self, kind: HookKind, hooks: &[crate::config::Hook]) -> Rc<HookRun> {
@@ -250,9 +251,12 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
         joined_by_init: Vec::new(),
         pty: None,
     };
+    b.check_rootless()?;
     b.state()?;
     b.cgroups()?;
-    b.sources()?;
+    if b.copier() == super::Actor::Runtime {
+        b.sources()?;
+    }
     b.spawn()?;
     b.outside()?;
     b.start()?;
@@ -268,6 +272,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     let created = input.options.wait_for_start.then(|| b.created()).transpose()?;
     let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
         .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
+    let may_set_groups = b.may_set_groups();
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -279,7 +284,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
             die_with_runtime: input.options.die_with_runtime,
-            may_set_groups: true,
+            may_set_groups,
             created,
             start_hooks,
             host: input.host,

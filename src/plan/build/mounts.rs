@@ -10,6 +10,7 @@ use crate::plan::action::{Action, SetAttr, Target, TargetKind};
 use crate::plan::lower::{cpath, cstring, in_root};
 use crate::plan::{Actor::Init, Slot};
 use crate::sys::mount::MountAttr;
+use crate::tables::namespaces::NsKind;
 
 /// The devices that config-linux.md promises ("Default Devices"): (name, major, minor).
 const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
@@ -41,6 +42,7 @@ impl Builder<'_> {
             } else if mount.fs_type.as_deref() == Some("cgroup") {
                 self.cgroup_mount(mount)?;
             } else {
+                self.check_mount_ids(i, mount)?;
                 self.new_fs(mount)?;
             }
         }
@@ -53,8 +55,7 @@ impl Builder<'_> {
             return Ok(());
         }
         let mut covered: Vec<&Path> = Vec::new();
-        let at =
-            self.plan.steps.iter().position(|s| matches!(s.action, Action::OpenTree { .. })).unwrap_or(0);
+        let at = self.before_sources();
         let mut rows = Vec::new();
         for mount in &self.input.config.mounts {
             let destination = mount.destination.as_path();
@@ -177,8 +178,10 @@ impl Builder<'_> {
     fn cgroup_mount(&mut self, mount: &Mount) -> Result<()> {
         let target = self.target(mount, TargetKind::Dir)?;
         if self.cgroup_sources.is_empty() {
-            if self.input.cgroups.groups.is_empty() {
-                return Ok(());
+            if !self.input.host.cgroups.is_v2() || !self.input.config.is_new(NsKind::Cgroup) {
+                // Without groups an empty directory is shown: what the host has there must not be seen
+                // through a bind of /sys (CVE-2023-25809).
+                return self.cgroup_v1_mounts(mount, target);
             }
             let row = Action::MountFs {
                 fs: c"cgroup2".into(),

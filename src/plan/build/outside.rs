@@ -113,19 +113,24 @@ impl Builder<'_> {
 
     /// Detached copies of the rootfs and of every bind's source, made before the child exists.
     pub(super) fn sources(&mut self) -> Result<()> {
-        let open = Action::OpenTree {
-            source: cstring("rootfs", "")?,
-            at: Some(self.given.rootfs.clone()),
-            recursive: true,
-            device: None,
-            to: self.root.clone(),
+        let actor = self.copier();
+        let open = if actor == Runtime {
+            Action::OpenTree {
+                source: cstring("rootfs", "")?,
+                at: Some(self.given.rootfs.clone()),
+                recursive: true,
+                device: None,
+                to: self.root.clone(),
+            }
+        } else {
+            self.open_root()?
         };
-        self.plan.push(Runtime, part::SOURCES, open);
+        self.plan.push(actor, part::SOURCES, open);
         if !self.input.options.idmap_root {
             let attr = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
             let private =
                 Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
-            self.plan.push(Runtime, part::SOURCES, private);
+            self.plan.push(actor, part::SOURCES, private);
         }
         for (i, mount) in self.input.config.mounts.iter().enumerate() {
             let Some(recursive) = mount.bind else { continue };
@@ -141,8 +146,10 @@ impl Builder<'_> {
                 device: None,
                 to: to.clone(),
             };
-            self.plan.push(Runtime, part::SOURCES, open);
-            self.idmap_own(i, &to);
+            self.plan.push(actor, part::SOURCES, open);
+            if actor == Runtime {
+                self.idmap_own(i, &to);
+            }
             self.sources.push((i, to));
         }
         self.cgroup_sources()
@@ -162,7 +169,7 @@ impl Builder<'_> {
             let to = self.plan.slot(&format!("cgroup {name}"));
             let source = cpath(&group.path)?;
             let open = Action::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
-            self.plan.push(Runtime, part::SOURCES, open);
+            self.plan.push(self.copier(), part::SOURCES, open);
             self.cgroup_sources.push((name, to));
         }
         Ok(())
@@ -178,7 +185,7 @@ impl Builder<'_> {
         // user namespace that is joined: then a Joiner goes first and clones Init inside.
         let before_clone = |kind| matches!(kind, NsKind::User | NsKind::Pid | NsKind::Time);
         let needs_joiner = joined.iter().any(|(kind, _)| before_clone(*kind));
-        if !self.input.config.is_new(NsKind::Pid) && self.input.host.euid == 0 {
+        if !self.input.config.is_new(NsKind::Pid) && self.input.host.rootless.is_none() {
             // Processes that are there already see Init from its first moment. (The maps of a user
             // namespace could not be written by an ordinary user then.)
             self.plan.push(Runtime, part::CLONE, Action::Undumpable);
@@ -187,10 +194,11 @@ impl Builder<'_> {
             self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
             self.scope()?;
             self.join_cgroups()?;
+            let keep_groups = !self.may_set_groups();
             for (kind, ns) in joined.iter().filter(|(kind, _)| before_clone(*kind)) {
                 self.plan.push(Joiner, part::CLONE, join(*kind, ns));
                 if *kind == NsKind::User {
-                    self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { keep_groups: false });
+                    self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { keep_groups });
                 }
             }
             self.plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: new }, Undo::Kill);
@@ -329,12 +337,8 @@ impl Builder<'_> {
             let socket = self.given.pidfd_socket.clone();
             self.plan.push(Runtime, part::OUTSIDE, Action::SendPidfd { socket, kind: "standard" });
         }
-        let config = self.input.config;
         if self.new_userns() {
-            for (file, maps) in [("uid_map", &config.uid_maps), ("gid_map", &config.gid_maps)] {
-                let write = Action::IdMapWrite { file, value: map_text(maps).into_bytes() };
-                self.plan.push(Runtime, part::OUTSIDE, write);
-            }
+            self.id_maps();
             if self.input.options.idmap_root {
                 let (tree, propagation) = (self.root.clone(), libc::MS_PRIVATE);
                 let idmap = Action::Idmap { tree, userns: None, recursive: true, propagation };

@@ -209,6 +209,10 @@ pub struct ExecInput<'a> {
     pub process: &'a Process,
     /// What is executed, where that is not `process.args[0]`.
     pub program: Option<&'a Path>,
+    /// setgroups(2) is allowed in the container's user namespace.
+    pub may_set_groups: bool,
+    /// uid 0 is mapped there.
+    pub root_is_mapped: bool,
     /// The container's scope, where its user's systemd moves processes into it.
     pub scope: Option<&'a crate::cgroup::systemd::Scope>,
     /// The container's cgroup v2 group.
@@ -243,7 +247,6 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
         }
         None => None,
     };
-    plan.push(Runtime, part::CLONE, Action::Undumpable);
     plan.push_undo(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup }, Undo::Kill);
     if let Some(scope) = input.scope {
         let attach = Action::SystemdAttach { scope: Rc::new(scope.clone()) };
@@ -257,6 +260,11 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
         let path = cpath(&class.join("tasks"))?;
         plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
     }
+    // The score is passed on to children, and this one can still be told.
+    if let Some(value) = input.process.oom_score_adj {
+        plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
+    }
+    plan.push(Joiner, part::CLONE, Action::Undumpable);
     let userns = input.namespaces & libc::CLONE_NEWUSER as u64 != 0;
     // From the clone below on, processes inside see Init: one that has CAP_SYS_PTRACE over it may open what it
     // holds, whatever prctl(PR_SET_DUMPABLE) says. So nothing of the host goes along but stdio, what the caller
@@ -279,16 +287,13 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
         let limit = Action::Prlimit { resource: r.resource, soft: r.soft, hard: r.hard };
         plan.push(Runtime, part::OUTSIDE, limit);
     }
-    if let Some(value) = input.process.oom_score_adj {
-        plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
-    }
     plan.push(Init, part::START, Action::CleanSignals);
     plan.push(Init, part::START, Action::NewSession);
     if !after.is_empty() {
         plan.push(Init, part::START, Action::Affinity { cpus: after.clone() });
     }
-    if userns {
-        plan.push(Init, part::START, Action::BecomeRoot { keep_groups: false });
+    if userns && input.root_is_mapped {
+        plan.push(Init, part::START, Action::BecomeRoot { keep_groups: !input.may_set_groups });
     }
     let pty = exec_console(&mut plan, &given, &input)?;
     let proc = exec_proc(&mut plan, input.process)?;
@@ -303,7 +308,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
             die_with_runtime: input.options.die_with_runtime,
-            may_set_groups: true,
+            may_set_groups: input.may_set_groups,
             created: None,
             start_hooks: None,
             host: input.host,

@@ -1,0 +1,423 @@
+//! Containers of an ordinary user, and of root of a user namespace: both the launcher and the OCI verbs, with
+//! one id and with a range, with cgroups that were delegated and without any.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::needs::{NOBODYS, subordinate};
+use crate::harness::{Call, Need, Sandbox, bundle, poll, test};
+
+const ONE: &[Need] = &[Need::Root, Need::OrdinaryUserns];
+const RANGE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Subordinate];
+const DELEGATED: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::CgroupV2];
+const MANAGED: &[Need] =
+    &[Need::Root, Need::OrdinaryUserns, Need::Subordinate, Need::Systemd, Need::CgroupV2];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("rootless::the_oci_verbs_work", ONE, || verbs(one())),
+        test("rootless::the_oci_verbs_work_with_a_range", RANGE, || verbs(range())),
+        test("rootless::run_is_restricted", ONE, || restricted(one(), false)),
+        test("rootless::run_is_restricted_with_a_range", RANGE, || restricted(range(), true)),
+        test("rootless::limits_that_cannot_be_applied_are_refused", ONE, refused_limits),
+        test("rootless::mistakes_are_named", ONE, mistakes),
+        test("rootless::every_fault_leaves_nothing", ONE, || faults(one())),
+        test("rootless::every_fault_leaves_nothing_with_a_range", RANGE, || faults(range())),
+        test("rootless::delegated_cgroups_limit", DELEGATED, delegated),
+        test("rootless::a_user_s_systemd_limits", MANAGED, managed),
+        test("rootless::works_inside_a_user_namespace", ONE, nested),
+        test("rootless::the_host_s_cgroups_cannot_be_written", ONE, cgroups_hidden),
+    ]
+}
+
+/// Somebody who is not root.
+#[derive(Clone, Copy)]
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+fn one() -> User {
+    User { uid: NOBODYS, gid: NOBODYS }
+}
+
+fn range() -> User {
+    let (uid, gid) = subordinate().expect("a user with a range");
+    User { uid, gid }
+}
+
+impl User {
+    /// A bundle of this user's, with the config of `safebox spec --rootless`.
+    fn sandbox(self) -> Sandbox {
+        let mut sb = Sandbox::new();
+        let mut config = safebox::config::template::spec(Some((self.uid, self.gid)));
+        bundle::set(&mut config, "/process/terminal", json!(false));
+        for section in ["process", "root", "mounts", "linux", "hostname"] {
+            sb.set(&format!("/{section}"), config[section].clone());
+        }
+        sb.set("/process/args", json!(["/bin/true"]));
+        // Where the user may execute it. A copy that is being written while another test forks is busy, so a link
+        // is better.
+        let (binary, here) = (bundle::safebox(), sb.dir().join("safebox"));
+        if std::fs::hard_link(&binary, &here).is_err() {
+            std::fs::copy(&binary, &here).expect("a copy that the user may execute");
+        }
+        self.own(sb.dir());
+        sb
+    }
+
+    /// Gives what is at `path` to the user; the runtime stays root's.
+    fn own(self, path: &Path) {
+        std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid)).expect("lchown");
+        if path.is_dir() && !path.is_symlink() {
+            for entry in std::fs::read_dir(path).expect("a directory").flatten() {
+                if entry.file_name() != "safebox" {
+                    self.own(&entry.path());
+                }
+            }
+        }
+    }
+
+    /// The runtime as this user, without supplementary groups, below `wrapper`.
+    fn under(self, sb: &Sandbox, wrapper: &[&str]) -> Call {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let runtime = sb.dir().join("safebox").display().to_string();
+        let words: Vec<&str> = wrapper.iter().copied().chain([runtime.as_str()]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("--root").arg(sb.root()).uid(self.uid).gid(self.gid).current_dir("/");
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("SAFEBOX_TEST", sb.id())
+            .env("HOME", sb.dir());
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let file = |name| sb.dir().join(format!("{name}.user{n}"));
+        Call::new(command, (file("stdout"), file("stderr")))
+    }
+
+    fn runtime(self, sb: &Sandbox) -> Call {
+        self.under(sb, &[])
+    }
+
+    fn create(self, sb: &Sandbox) -> Call {
+        self.runtime(sb).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id())
+    }
+
+    fn verb(self, sb: &Sandbox, verb: &str) -> Call {
+        self.runtime(sb).arg(verb).arg(sb.id())
+    }
+
+    /// `run`, with no limits: nothing was delegated to this user.
+    fn run(self, sb: &Sandbox) -> Call {
+        let call = self.runtime(sb).args(["--cgroup-manager", "disabled", "run", "--quiet", "--bundle"]);
+        call.arg(sb.bundle()).arg(sb.id())
+    }
+}
+
+/// A process of a container that nothing lists.
+fn alive(pid: i64) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn state(user: User, sb: &Sandbox) -> Value {
+    let out = user.verb(sb, "state").output().ok();
+    serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("state: {e}\n{out}"))
+}
+
+fn verbs(user: User) {
+    let sb = user.sandbox().args(["/bin/sleep", "1000"]);
+    user.create(&sb).output().ok();
+    assert_eq!(state(user, &sb)["status"], "created");
+    user.verb(&sb, "start").output().ok();
+    assert_eq!(state(user, &sb)["status"], "running");
+    let pid = state(user, &sb)["pid"].as_i64().expect("a pid");
+    user.verb(&sb, "exec")
+        .args(["/bin/sh", "-c", "id -u; id -g; echo $HOME"])
+        .output()
+        .ok()
+        .prints("0\n0\n/root\n");
+    let ps = user.runtime(&sb).args(["ps", "--format", "json"]).arg(sb.id()).output().ok();
+    assert_eq!(ps.stdout.trim(), format!("[{pid}]"));
+    user.verb(&sb, "delete").output().exits(1).says("that is not stopped: running");
+    user.runtime(&sb).args(["kill", "--all"]).arg(sb.id()).arg("KILL").output().ok();
+    poll("the container has ended", Duration::from_secs(10), || state(user, &sb)["status"] == "stopped");
+    user.verb(&sb, "delete").output().ok();
+    sb.leak_check();
+    assert!(!alive(pid) || state_of(pid) == 'Z');
+    // A container that runs is removed with force.
+    user.create(&sb).output().ok();
+    user.runtime(&sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
+    sb.leak_check();
+}
+
+fn state_of(pid: i64) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().and_then(|s| s.chars().next()).unwrap_or('Z')
+}
+
+fn restricted(user: User, has_range: bool) {
+    let sb = user.sandbox().sh(
+        "id -u; id -g; id -G; cat /proc/self/uid_map; grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; \
+         touch /file || echo read-only; touch /tmp/file && echo scratch; ls /sys/class/net; cat /etc/passwd >/dev/null && echo readable",
+    );
+    let out = user.run(&sb).output().ok();
+    for text in [
+        "65532\n65532\n65532\n",
+        "CapBnd:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "read-only\n",
+        "scratch\nlo\nreadable\n",
+    ] {
+        assert!(out.stdout.contains(text), "{text:?} is not in\n{out}");
+    }
+    let mapped = if has_range { "65536" } else { "1\n" };
+    assert!(
+        out.stdout.lines().any(|l| format!("{}\n", l.trim()).ends_with(&format!(" {}\n", mapped.trim()))),
+        "{out}"
+    );
+    sb.leak_check();
+    // Exit codes and the terminal's absence are as for root.
+    let sb = user.sandbox().sh("exit 7");
+    user.run(&sb).output().exits(7);
+    let sb = user.sandbox().args(["/bin/no-such-program"]);
+    user.run(&sb).output().exits(127);
+    sb.leak_check();
+    // The host's network, and with it the host's /sys.
+    let sb = user.sandbox().sh("ls /sys/class/net >/dev/null && echo seen; touch /sys/x || echo kept");
+    user.run(&sb).args(["--allow", "host-net"]).output().ok().prints("seen\nkept\n");
+    sb.leak_check();
+}
+
+fn refused_limits() {
+    let user = one();
+    let sb = user.sandbox().patch("/linux/resources/pids", json!({ "limit": 7 }));
+    user.create(&sb).output().exits(1).says("/linux/resources/pids/limit").says("--cgroup-manager disabled");
+    sb.leak_check();
+    let sb = user.sandbox();
+    let run = user.runtime(&sb).args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+    run.output().exits(125).says("/linux/resources/").says("--cgroup-manager disabled");
+    user.run(&sb)
+        .args(["--memory", "64m"])
+        .output()
+        .exits(125)
+        .says("--memory: with --cgroup-manager disabled");
+    sb.leak_check();
+    // Disabled is said, and then it is not an error.
+    let sb = user.sandbox().patch("/linux/resources/pids", json!({ "limit": 7 }));
+    let run =
+        user.runtime(&sb).args(["--cgroup-manager=disabled", "run", "--policy", "privileged", "--bundle"]);
+    run.arg(sb.bundle()).arg(sb.id()).output().ok().says("nothing is limited");
+    sb.leak_check();
+    let sb = user.sandbox().patch("/linux/cgroupsPath", json!("/a/group"));
+    user.create(&sb).output().exits(1).says("/linux/cgroupsPath");
+    sb.leak_check();
+}
+
+fn mistakes() {
+    let user = one();
+    let spoilt = |pointer: &str, value: Value, says: &str| {
+        let sb = user.sandbox().patch(pointer, value);
+        user.create(&sb).output().exits(1).says(says);
+        sb.leak_check();
+    };
+    spoilt("/process/user/additionalGids", json!([10]), "/process/user/additionalGids");
+    let pts = json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "gid=5"] });
+    spoilt("/mounts/2", pts, "/mounts/2/options: gid=5 is not mapped");
+    let more = json!([{ "containerID": 0, "hostID": NOBODYS, "size": 1 }, { "containerID": 1, "hostID": 100_000, "size": 10 }]);
+    let sb = user.sandbox().patch("/linux/uidMappings", more);
+    let out = user.create(&sb).output().exits(1);
+    assert!(out.stderr.contains("newuidmap"), "{out}");
+    sb.leak_check();
+    // Without a user namespace at all.
+    let sb = user
+        .sandbox()
+        .without("/linux/uidMappings")
+        .without("/linux/gidMappings")
+        .patch("/linux/namespaces", json!([{ "type": "mount" }]));
+    let sb = sb.without("/hostname");
+    user.create(&sb).output().exits(1).says("/linux/namespaces");
+    sb.leak_check();
+    let run =
+        user.runtime(&sb).args(["--cgroup-manager", "disabled", "run", "--allow", "host-user", "--bundle"]);
+    run.arg(sb.bundle()).arg(sb.id()).output().exits(125).says("/linux/namespaces");
+    sb.leak_check();
+}
+
+fn faults(user: User) {
+    let sb = user.sandbox();
+    let explain =
+        user.runtime(&sb).args(["--cgroup-manager", "disabled", "explain", "--json"]).arg(sb.bundle());
+    let plan: Value = serde_json::from_str(&explain.output().ok().stdout).expect("JSON");
+    let rows = plan["steps"].as_array().expect("steps").len();
+    assert!(rows > 50, "{rows} rows");
+    for row in 1..=rows {
+        let out = user.run(&sb).args(["--fail", &format!("{row}:EIO")]).output().exits(125);
+        assert!(out.stderr.contains(&format!("step {row} (")), "{out}");
+        let left = sb.trace().find();
+        assert!(left.is_empty(), "left behind by row {row}:\n  {}\n{out}", left.join("\n  "));
+    }
+    user.run(&sb).output().ok();
+}
+
+/// A group that was given to the user, with a group for the caller in it; removed at the end. It lies in a
+/// group of root's that hands down two controllers only.
+struct Delegation(std::path::PathBuf);
+
+impl Delegation {
+    fn new(user: User, sb: &Sandbox) -> Self {
+        let outer = Path::new("/sys/fs/cgroup").join(format!("{}-outer", sb.id()));
+        let given = Delegation(outer.join("given"));
+        let enable =
+            |dir: &Path| std::fs::write(dir.join("cgroup.subtree_control"), "+memory +pids").expect("enable");
+        enable(outer.parent().expect("the root"));
+        std::fs::create_dir(&outer).expect("a cgroup");
+        enable(&outer);
+        for group in [given.0.clone(), given.0.join("caller")] {
+            std::fs::create_dir(&group).expect("a cgroup");
+            for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+                std::os::unix::fs::chown(group.join(file), Some(user.uid), Some(user.gid)).expect("chown");
+            }
+        }
+        given
+    }
+
+    /// A wrapper that moves into the caller's group.
+    fn enter(&self) -> Vec<String> {
+        let script = format!("echo 0 >{}/caller/cgroup.procs && exec \"$@\"", self.0.display());
+        ["/bin/sh", "-c", &script, "sh"].map(String::from).to_vec()
+    }
+}
+
+impl Drop for Delegation {
+    fn drop(&mut self) {
+        let outer = self.0.parent().unwrap_or(&self.0).to_path_buf();
+        for group in [self.0.join("caller"), self.0.clone(), outer] {
+            std::fs::remove_dir(group).unwrap_or_default();
+        }
+    }
+}
+
+fn delegated() {
+    let user = one();
+    let sb =
+        user.sandbox().args(["/bin/sleep", "1000"]).patch("/linux/resources/pids", json!({ "limit": 7 }));
+    let delegation = Delegation::new(user, &sb);
+    // Only root may bring a process into the delegated part: the wrapper starts as root.
+    let as_user = |args: &[&str]| {
+        let enter = delegation.enter();
+        let (uid, gid) = (format!("--reuid={}", user.uid), format!("--regid={}", user.gid));
+        let mut words: Vec<String> = enter;
+        words.extend(["setpriv", &uid, &gid, "--clear-groups", "--"].map(String::from));
+        let root = User { uid: 0, gid: 0 };
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        root.under(&sb, &words).args(args)
+    };
+    let bundle = sb.bundle().display().to_string();
+    as_user(&["create", "--bundle", &bundle, sb.id()]).output().ok();
+    let group = delegation.0.join(format!("safebox-{}", sb.id()));
+    assert_eq!(std::fs::read_to_string(group.join("pids.max")).expect("pids.max").trim(), "7");
+    as_user(&["start", sb.id()]).output().ok();
+    as_user(&["exec", sb.id(), "/bin/cat", "/proc/self/cgroup"]).output().ok().prints("0::/\n");
+    as_user(&["pause", sb.id()]).output().ok();
+    assert_eq!(state(user, &sb)["status"], "paused");
+    as_user(&["delete", "--force", sb.id()]).output().ok();
+    assert!(!group.exists());
+    // A controller that was not delegated is an error that names it.
+    sb_with_cpu(&sb, &as_user);
+    drop(delegation);
+    sb.leak_check();
+}
+
+fn sb_with_cpu(sb: &Sandbox, as_user: &dyn Fn(&[&str]) -> Call) {
+    let path = sb.bundle().join("config.json");
+    let mut config = sb.config().clone();
+    bundle::set(&mut config, "/linux/resources/cpu", json!({ "quota": 50_000, "period": 100_000 }));
+    std::fs::write(&path, config.to_string()).expect("config.json");
+    let bundle = sb.bundle().display().to_string();
+    let out = as_user(&["create", "--bundle", &bundle, sb.id()]).output().exits(1);
+    out.says("/linux/resources/cpu").says("the cpu controller is not delegated");
+}
+
+fn managed() {
+    let user = range();
+    let unit = format!("user@{}.service", user.uid);
+    let started = Command::new("systemctl").args(["start", &unit]).status().expect("systemctl");
+    assert!(started.success(), "{unit} does not start");
+    let runtime = format!("/run/user/{}", user.uid);
+    poll("the user's systemd listens", Duration::from_secs(20), || {
+        Path::new(&runtime).join("systemd/private").exists()
+    });
+    let sb =
+        user.sandbox().args(["/bin/sleep", "1000"]).patch("/linux/resources/pids", json!({ "limit": 9 }));
+    let call = |args: &[&str]| {
+        user.runtime(&sb).env("XDG_RUNTIME_DIR", &runtime).args(args).limit(Duration::from_secs(60))
+    };
+    let bundle = sb.bundle().display().to_string();
+    call(&["--systemd-cgroup", "create", "--bundle", &bundle, sb.id()]).output().ok();
+    let pid = state(user, &sb)["pid"].as_i64().expect("a pid");
+    let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
+    let path = group.trim().strip_prefix("0::/").expect("a v2 path");
+    assert!(
+        path.contains(&unit) && path.ends_with(&format!("user.slice/safebox-{}.scope", sb.id())),
+        "{path}"
+    );
+    let max = std::fs::read_to_string(format!("/sys/fs/cgroup/{path}/pids.max")).expect("pids.max");
+    assert_eq!(max.trim(), "9");
+    // Later verbs do not have the variable.
+    user.verb(&sb, "start").output().ok();
+    user.verb(&sb, "exec").args(["/bin/cat", "/proc/self/cgroup"]).output().ok().prints("0::/\n");
+    user.runtime(&sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
+    sb.leak_check();
+    // The launcher finds it by itself, since limits are wanted.
+    let sb = user.sandbox().sh("cat /sys/fs/cgroup/pids.max");
+    let run = user.runtime(&sb).env("XDG_RUNTIME_DIR", &runtime).args(["run", "--quiet", "--bundle"]);
+    let run = run.arg(sb.bundle()).arg(sb.id()).limit(Duration::from_secs(60)).output();
+    // The cpu controller is often not delegated to users.
+    if run.code == 0 {
+        run.prints("256\n");
+    } else {
+        run.exits(125).says("/linux/resources/cpu");
+    }
+    sb.leak_check();
+}
+
+/// Root of a user namespace, which maps one id: a container in a container.
+fn nested() {
+    let user = one();
+    let sb = user.sandbox().sh("id -u; grep CapEff /proc/self/status");
+    let inside = ["unshare", "--user", "--map-root-user"];
+    let call = user.under(&sb, &inside).args(["--cgroup-manager", "disabled", "run", "--quiet", "--bundle"]);
+    let out = call.arg(sb.bundle()).arg(sb.id()).output().ok();
+    assert!(out.stdout.contains("65532\n") && out.stdout.contains("CapEff:\t0000000000000000"), "{out}");
+    sb.leak_check();
+    // The OCI verbs: the config maps root of the namespace.
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    let sb =
+        user.sandbox().patch("/linux/uidMappings", map.clone()).patch("/linux/gidMappings", map).sh("id -u");
+    let run = user.under(&sb, &inside).args(["run", "--quiet", "--policy", "privileged", "--bundle"]);
+    run.arg(sb.bundle()).arg(sb.id()).output().ok().prints("0\n");
+    sb.leak_check();
+}
+
+fn cgroups_hidden() {
+    let user = one();
+    let sb = user
+        .sandbox()
+        .sh("touch /sys/fs/cgroup/x; mkdir /sys/fs/cgroup/y; find /sys/fs/cgroup -name x -o -name y");
+    let run = user
+        .runtime(&sb)
+        .args(["run", "--quiet", "--policy", "privileged", "--bundle"])
+        .arg(sb.bundle())
+        .arg(sb.id());
+    let out = run.output();
+    assert!(out.stdout.is_empty() && out.stderr.contains("Read-only file system"), "{out}");
+    sb.leak_check();
+}

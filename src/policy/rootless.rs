@@ -1,0 +1,102 @@
+//! The user namespace of a caller who is not root of the machine.
+
+use std::path::Path;
+
+use super::{Facts, NONROOT, Outcome};
+use crate::config::{Config, IdMap, Mount, Namespace};
+use crate::error::Result;
+use crate::host::Rootless;
+use crate::idmap::{self, RANGE, Source};
+use crate::tables::namespaces::NsKind;
+
+/// The best ids that the caller can have: a range that owns nothing, else their own id under another number.
+pub fn user_namespace(
+    config: &mut Config,
+    facts: &Facts<'_>,
+    rootless: &Rootless,
+    out: &mut Outcome,
+) -> Result<()> {
+    let own = |maps: &[IdMap], id: u32| matches!(maps, [IdMap { host, size: 1, .. }] if *host == id);
+    let euid = facts.host.euid;
+    // A config for an ordinary user maps that user alone; anything more was chosen by somebody.
+    let chosen = !own(&config.uid_maps, euid) || !own(&config.gid_maps, rootless.egid);
+    if !(config.is_new(NsKind::User) && chosen && euid != 0) {
+        let (uids, gids, source) = choose(config, facts, rootless);
+        config.namespaces.retain(|n| n.kind != NsKind::User);
+        config.namespaces.insert(0, Namespace { kind: NsKind::User, path: None });
+        (config.uid_maps, config.gid_maps) = (vec![uids], vec![gids]);
+        let last = uids.host.saturating_add(uids.size - 1);
+        out.note(match source {
+            Source::Own => format!(
+                "id {} is {} outside, the caller: there is no range of other ids (newuidmap and /etc/subuid give one)",
+                uids.container, uids.host
+            ),
+            Source::Inner => format!("ids 0-{} are {}-{last} of this user namespace", uids.size - 1, uids.host),
+            _ => format!("ids 0-{} are {}-{last} outside: subordinate range of /etc/subuid", uids.size - 1, uids.host),
+        });
+    }
+    fit_mounts(config, out);
+    Ok(())
+}
+
+fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, IdMap, Source) {
+    let range = facts.host.subordinate.filter(|(_, count)| *count >= RANGE && rootless.id_tools.is_some());
+    if let Some((host, _)) = range.filter(|_| facts.host.euid != 0) {
+        let map = IdMap { container: 0, host, size: RANGE };
+        return (map, map, Source::Subordinate);
+    }
+    let user = config.process.as_ref().map(|p| (p.user.uid, p.user.gid)).unwrap_or_default();
+    let user = facts.asked.user.map_or(user, |(uid, gid)| (uid, gid.unwrap_or(uid)));
+    let user = if user.0 == 0 && !facts.asked.allows("root") { (NONROOT, NONROOT) } else { user };
+    let inner = (idmap::inner(&rootless.ids.0), idmap::inner(&rootless.ids.1));
+    if facts.host.euid == 0
+        && let (Some(uids), Some(gids)) = inner
+        && uids.size > user.0
+        && gids.size > user.1
+    {
+        return (uids, gids, Source::Inner);
+    }
+    let one = |container, host| IdMap { container, host, size: 1 };
+    (one(user.0, facts.host.euid), one(user.1, rootless.egid), Source::Own)
+}
+
+/// How /sys is shown.
+const READONLY: u64 =
+    libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_NODEV;
+
+/// Mounts that the new user namespace allows: ids that it has, and the host's /sys where the network is the host's.
+fn fit_mounts(config: &mut Config, out: &mut Outcome) {
+    let own_net = config.is_new(NsKind::Net);
+    let (uids, gids) = (config.uid_maps.clone(), config.gid_maps.clone());
+    for mount in &mut config.mounts {
+        let unmapped = |(key, value): &(String, Option<String>)| {
+            let maps = match key.as_str() {
+                "uid" => &uids,
+                "gid" => &gids,
+                _ => return false,
+            };
+            value.as_deref().and_then(|v| v.parse().ok()).is_some_and(|id| idmap::to_host(maps, id).is_none())
+        };
+        if let Some(at) = mount.data.iter().position(unmapped) {
+            let (key, value) = mount.data.remove(at);
+            let id = value.unwrap_or_default();
+            out.note(format!("{key}={id} left out at {}: it is not mapped", mount.destination.display()));
+        }
+        let host_sys = mount.bind.is_some() && mount.source.as_deref() == Some("/sys");
+        if host_sys && own_net && mount.destination == Path::new("/sys") {
+            let (source, fs_type) = (Some("sysfs".into()), Some("sysfs".into()));
+            *mount =
+                Mount { destination: "/sys".into(), source, fs_type, attr_set: READONLY, ..Mount::default() };
+            out.note("a sysfs of its own at /sys instead of the host's: the network is its own");
+        } else if mount.fs_type.as_deref() == Some("sysfs") && !own_net {
+            *mount = Mount {
+                destination: mount.destination.clone(),
+                source: Some("/sys".into()),
+                bind: Some(true),
+                rec_attr_set: READONLY,
+                ..Mount::default()
+            };
+            out.note("the host's /sys, read-only: the network is the host's");
+        }
+    }
+}
