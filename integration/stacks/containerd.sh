@@ -186,7 +186,9 @@ contains 'no such file or directory' "$out"
 
 #: step exec: a hundred in a row
 sleeper
-for ((i = 0; i < 100; i++)); do same "$i" "$(ctr task exec --exec-id "e$i" "$ID" echo "$i")"; done
+# ctr may miss the output of a program that ends at once when the machine is busy: it gets a second try.
+echoes() { same "$1" "$(ctr task exec --exec-id "e$1" "$ID" echo "$1")" || same "$1" "$(ctr task exec --exec-id "f$1" "$ID" echo "$1")"; }
+for ((i = 0; i < 100; i++)); do echoes "$i"; done
 
 #: step pause, resume
 sleeper
@@ -273,7 +275,7 @@ done
 run --rm "$IMAGE" "$ID-0.006" true
 
 #: step two hundred containers, twenty at a time: started, entered, removed
-# ctr may miss the output of a program that ends at once when the machine is busy: it gets a second try.
+# As above, exec gets a second try.
 one() {
     local id=$ID-$1
     run --detach "$IMAGE" "$id" sleep 1000 &&
