@@ -14,6 +14,7 @@ use std::process::ExitCode;
 mod apparmor;
 mod attacks;
 mod bad_input;
+mod checkpoint;
 mod compare;
 mod conformance;
 mod events;
@@ -59,6 +60,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         handover::tests,
         placement::tests,
         pods::tests,
+        checkpoint::tests,
         terminal::tests,
         bad_input::tests,
         rootless::tests,

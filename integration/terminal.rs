@@ -151,14 +151,14 @@ fn none() {
 }
 
 /// A console socket, as conmon and containerd's shim have one.
-struct Socket {
+pub struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
 impl Socket {
     /// In a directory of its own: a test's directory must be free of sockets at the end.
-    fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path) -> Self {
         let path = dir.join("s");
         let listener = UnixListener::bind(&path).expect("bind");
         listener.set_nonblocking(true).expect("nonblocking");
@@ -166,7 +166,7 @@ impl Socket {
     }
 
     /// The terminal that the runtime sends: one descriptor with 1 to 4095 bytes, then the end.
-    fn terminal(&self) -> File {
+    pub fn terminal(&self) -> File {
         let end = Instant::now() + Duration::from_secs(10);
         let (mut stream, _) = loop {
             match self.listener.accept() {
@@ -201,7 +201,7 @@ fn receive(socket: RawFd) -> (usize, Vec<RawFd>) {
 
 /// Reads from a terminal until `word` came.
 #[track_caller]
-fn read_until(mut terminal: &File, word: &str) -> String {
+pub fn read_until(mut terminal: &File, word: &str) -> String {
     tty::set_nonblocking(terminal.as_raw_fd()).expect("nonblocking");
     let (mut text, mut buf) = (String::new(), [0; 4096]);
     let end = Instant::now() + Duration::from_secs(10);

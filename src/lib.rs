@@ -20,6 +20,8 @@
 //!    changes, and Init ends as the container's program.
 //! 7. [`state`] keeps what later verbs need, [`launch::undo`] takes everything back.
 //!
+//! [`criu`] turns a running container into images and back; a restore is a plan whose program is criu.
+//!
 //! [`sys`] is the only place with unsafe code; [`tables`] holds the names that parsing and printing share.
 
 pub mod bundle;
@@ -27,6 +29,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod criu;
 pub mod error;
 pub mod hooks;
 pub mod host;

@@ -64,6 +64,9 @@ pub struct State {
     pub hooks: Hooks,
     /// `run` in the foreground: (pid, start time) of the launcher, without which the container is a leftover.
     pub launcher: Option<(i32, u64)>,
+    /// What `checkpoint` must leave to the host.
+    #[serde(default)]
+    pub outside: crate::criu::outside::Outside,
 }
 
 /// Which filter a process gets.

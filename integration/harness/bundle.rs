@@ -12,7 +12,7 @@ use super::needs::find;
 /// Links to busybox in the rootfs's /bin.
 const APPLETS: &[&str] = &[
     "cat", "chmod", "chown", "cp", "dd", "df", "echo", "env", "false", "find", "grep", "head", "hostname",
-    "id", "ip", "kill", "ln", "ls", "mkdir", "mknod", "mount", "nc", "ps", "rm", "seq", "setsid", "sh",
+    "id", "ip", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nc", "ps", "rm", "seq", "setsid", "sh",
     "sleep", "sort", "stat", "stty", "tail", "timeout", "touch", "true", "tty", "umount", "uname", "unshare",
     "wc", "wget",
 ];

@@ -44,6 +44,12 @@ pub enum Need {
     Probe,
     /// The lessons of `examples` are built.
     Lessons,
+    /// criu that works on this kernel: `SAFEBOX_CRIU`, or the one in `$PATH` (`scripts/criu` finds or fetches it).
+    Criu,
+    /// criu that can also save changed memory only.
+    CriuMemTrack,
+    /// The opposite.
+    CriuNoMemTrack,
     /// Debug build: the allocator trap exists.
     Debug,
     /// A mark: about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
@@ -78,6 +84,9 @@ impl Need {
             }
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("01_namespaces").exists(), "not built (`cargo build --examples`)"),
+            Need::Criu => CRIU.as_ref().err().cloned(),
+            Need::CriuMemTrack => unless(*MEM_TRACK, "criu cannot track changed memory on this kernel"),
+            Need::CriuNoMemTrack => unless(!*MEM_TRACK, "criu can track changed memory here"),
             Need::Debug => unless(cfg!(debug_assertions), "needs a debug build"),
             Need::Oci | Need::Alone => None,
         }
@@ -157,6 +166,27 @@ static CC: LazyLock<bool> = LazyLock::new(|| {
     let (source, out) = (dir.path().join("a.c"), dir.path().join("a"));
     let written = std::fs::write(&source, "int main(void) { return 0; }").is_ok();
     written && succeeds("cc", &["-static", "-o", &out.to_string_lossy(), &source.to_string_lossy()])
+});
+
+/// The directory of the criu that the tests use, to be put before `$PATH`.
+pub fn criu() -> Option<&'static std::path::Path> {
+    CRIU.as_ref().ok().and_then(|p| p.parent())
+}
+
+static CRIU: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+    let found = std::env::var_os("SAFEBOX_CRIU").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let criu = found.or_else(|| find("criu")).ok_or("criu is not installed (scripts/criu fetches it)")?;
+    let out = Command::new(&criu).arg("check").output().map_err(|e| format!("{}: {e}", criu.display()))?;
+    if out.status.success() {
+        return Ok(criu);
+    }
+    let said = String::from_utf8_lossy(&out.stderr).lines().next().unwrap_or_default().to_string();
+    Err(format!("criu does not work on this kernel, SAFEBOX_CRIU=$(scripts/criu) may: {said}"))
+});
+
+static MEM_TRACK: LazyLock<bool> = LazyLock::new(|| {
+    CRIU.as_ref()
+        .is_ok_and(|criu| succeeds(&criu.to_string_lossy(), &["check", "--feature", "mem_dirty_track"]))
 });
 
 fn succeeds(program: &str, args: &[&str]) -> bool {

@@ -233,6 +233,12 @@ fn cgroupfs(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     }
 }
 
+/// The name of a v1 tree's directory below a container's /sys/fs/cgroup, as hosts have it.
+pub fn bind_name(controllers: &[String]) -> String {
+    let name = if controllers.is_empty() { "unified".into() } else { controllers.join(",") };
+    name.trim_start_matches("name=").to_string()
+}
+
 /// `group` below `mount`; `..` would leave it and is refused by the config parser already.
 fn below(mount: &Path, group: &str) -> PathBuf {
     let group = group.trim_matches('/');

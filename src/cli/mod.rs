@@ -7,9 +7,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod criu;
 mod install;
 mod words;
 
+pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use install::Install;
 pub use words::{normalise, parse_duration, parse_fail, parse_size, parse_user, verb};
 
@@ -55,7 +57,7 @@ pub struct Global {
     /// Accepted for callers of runc; which rights there are is found out
     #[arg(long, value_name = "true|false|auto", hide = true)]
     pub rootless: Option<String>,
-    /// Accepted for callers of runc, which ignores it too
+    /// The criu program [default: criu in $PATH]
     #[arg(long, value_name = "PATH", hide = true)]
     pub criu: Option<PathBuf>,
 }
@@ -97,6 +99,10 @@ pub enum Verb {
     Update(Update),
     /// Print what a container uses, and when it runs out of memory, as JSON
     Events(Events),
+    /// Save a running container in images
+    Checkpoint(Checkpoint),
+    /// Make a container again from its images
+    Restore(Restore),
     /// Print the plan: every kernel operation of `run`, in order
     Explain(Explain),
     /// Write a config.json

@@ -1,5 +1,6 @@
 //! One short file per verb.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -11,6 +12,7 @@ mod install;
 mod kill;
 mod list;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -62,6 +64,8 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Resume(args) => freeze::resume(global, &args.id),
         Verb::Update(args) => update::update(global, &args),
         Verb::Events(args) => events::events(global, &args),
+        Verb::Checkpoint(args) => checkpoint::checkpoint(global, &args),
+        Verb::Restore(args) => restore::restore(global, &args),
         Verb::Explain(args) => explain::explain(global, args),
         Verb::Spec(args) => spec::spec(&args),
         Verb::Features => spec::features(),
@@ -82,6 +86,10 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
 pub fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
     // Nothing can be done where even this cannot be printed.
     error.print().unwrap_or_default();
+    if let Some(flag) = without_value(error) {
+        // Podman and CRI-O look for these words to learn whether a flag is known.
+        eprintln!("safebox: flag needs an argument: {flag}");
+    }
     match (error.use_stderr(), crate::cli::verb(args)) {
         (false, _) => ExitCode::SUCCESS,
         (true, Some("run")) => ExitCode::from(125),
@@ -99,6 +107,18 @@ fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
         (true, _) => Ok(Some(Manager::Systemd)),
         (false, manager) => Ok(manager),
     }
+}
+
+/// The flag that was given without the value that it takes.
+fn without_value(error: &clap::Error) -> Option<&str> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let missing = error.kind() == ErrorKind::InvalidValue && text(ContextKind::InvalidValue) == Some("");
+    let flag = text(ContextKind::InvalidArg).filter(|_| missing)?;
+    flag.split_whitespace().next()
 }
 
 /// Where states are kept.

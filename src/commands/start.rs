@@ -101,7 +101,7 @@ fn wait_for_report(mut report: std::fs::File) -> Result<Option<Baton>, Error> {
     }
 }
 
-fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<HookRun> {
+pub fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<HookRun> {
     let mut told = state.for_hooks();
     told["status"] = status.into();
     Rc::new(HookRun {

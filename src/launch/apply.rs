@@ -26,7 +26,9 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
-        A::NotifyDir { path } => at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)),
+        A::NotifyDir { path } | A::CriuRoot { path } => {
+            at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755))
+        }
         A::NotifySocket { dir, to } => {
             let fd = at(cx, Call::Bind, crate::sys::socket::named_dgram(dir, crate::notify::SOCKET))?;
             cx.set(to, fd);
@@ -364,6 +366,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             }
             Ok(())
         }
+        A::PassFds { fds } => pass_fds(cx, fds),
         A::DropListener { listener } => {
             fs::close(cx.fd(listener));
             cx.set(listener, -1);
@@ -422,6 +425,27 @@ fn apply_creds(action: &Action, cx: &mut Cx) -> Done {
         }
         _ => super::apply_mounts::apply(action, cx),
     }
+}
+
+/// Makes descriptor N the Nth of `fds`. First all move out of the way, the baton's socket too: a number that
+/// is to be taken may be one that is still needed.
+fn pass_fds(cx: &mut Cx, fds: &[crate::plan::Slot]) -> Done {
+    const ABOVE: i32 = 64;
+    for slot in fds {
+        let fd = at(cx, Call::Dup, fs::dup_above(cx.fd(slot), ABOVE))?;
+        cx.set(slot, fd);
+    }
+    if cx.baton < ABOVE {
+        cx.baton = at(cx, Call::Dup, fs::dup_above(cx.baton, ABOVE))?;
+    }
+    for (number, slot) in (0..).zip(fds) {
+        at(cx, Call::Dup, fs::dup2(cx.fd(slot), number))?;
+    }
+    // What else had these numbers is closed now.
+    for fd in cx.fds.iter_mut().filter(|fd| **fd < ABOVE && (0..).zip(fds).any(|(n, _)| n == **fd)) {
+        *fd = -1;
+    }
+    Ok(())
 }
 
 /// Closes every descriptor from `keep` up but the baton and those in `needed`, which execve(2) closes. The

@@ -33,6 +33,15 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::AttachRoot { root, at: Some(place) } => {
             at(cx, Call::MoveMount, mount::move_mount(cx.fd(root), cx.fd(place), c""))
         }
+        A::AttachAt { tree, path } => {
+            let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let place = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0))?;
+            at(cx, Call::MoveMount, mount::move_mount(cx.fd(tree), place, c""))?;
+            fs::close(place);
+            fs::close(cx.fd(tree));
+            cx.set(tree, -1);
+            Ok(())
+        }
         A::OpenDir { root, path, to } => {
             let fd = open_or_make(cx, cx.fd(root), path, TargetKind::Dir, false)?;
             cx.set(to, fd);
@@ -355,7 +364,7 @@ fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) -> Don
 
 /// For a device node of the host that is shown inside: a read-only mount keeps the node as it is, and
 /// reading and writing the device itself is not affected by it.
-const SHOWN_DEVICE: MountAttr = MountAttr {
+pub const SHOWN_DEVICE: MountAttr = MountAttr {
     attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
     attr_clr: 0,
     propagation: 0,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
 use crate::config::{Config, ConfigError};
+use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::idmap;
@@ -151,6 +152,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         seccomp: choices,
         hooks: config.hooks.clone(),
         launcher: request.launcher,
+        outside: Outside::of(&config, &bundle.dir, &layout, host.cgroups.is_v2(), &options),
     };
     Ok(Prepared {
         bundle,
@@ -171,7 +173,18 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
 impl Prepared {
     /// The plan for this launch.
     pub fn plan(&self) -> Result<(Plan, Given)> {
-        let (mut plan, given) = build::build(Input {
+        let (mut plan, given) = build::build(self.input())?;
+        plan.notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
+        Ok((plan, given))
+    }
+
+    /// The plan of a restore by this criu.
+    pub fn restore_plan(&self, criu: &Path) -> Result<(Plan, Given, build::restore::CriuFds)> {
+        build::restore::build(self.input(), criu)
+    }
+
+    fn input(&self) -> Input<'_> {
+        Input {
             id: &self.id,
             config: &self.config,
             host: &self.host,
@@ -183,9 +196,7 @@ impl Prepared {
             filters: &self.filters,
             resctrl: self.resctrl.as_ref(),
             options: &self.options,
-        })?;
-        plan.notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
-        Ok((plan, given))
+        }
     }
 }
 

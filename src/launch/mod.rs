@@ -61,6 +61,8 @@ pub struct Cx {
     pub detail: Option<String>,
     /// Whether the runtime wants to be asked before each of Init's rows (`--step`, `--until`, `--fail`).
     pub ask: bool,
+    /// The lock on the container's directory outlives the plan: somebody else goes on with it.
+    pub keep_lock: bool,
     /// Which actor this process is.
     pub me: crate::plan::Actor,
 }
@@ -81,6 +83,7 @@ impl Cx {
             call: Call::None,
             detail: None,
             ask: false,
+            keep_lock: false,
             me: crate::plan::Actor::Runtime,
         }
     }

@@ -44,7 +44,9 @@ pub fn perform(
     cx.ask = control.asks();
     match drive(plan, cx, control, guardian) {
         Ok(outcome) => {
-            close_lock(plan, cx);
+            if !cx.keep_lock {
+                close_lock(plan, cx);
+            }
             Ok(outcome)
         }
         Err(failure) => {
@@ -85,7 +87,7 @@ fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
 
 /// Closes this process's copy of the lock: the runtime's when the container is made, so that others may
 /// start, signal or delete it; Init's at once, since the lock is the runtime's alone.
-fn close_lock(plan: &Plan, cx: &Cx) {
+pub fn close_lock(plan: &Plan, cx: &Cx) {
     for step in &plan.steps {
         if let Action::StateDir { lock, .. } = &step.action {
             fs::close(cx.fd(lock));

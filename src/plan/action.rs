@@ -415,6 +415,17 @@ pub enum Action {
     DropListener {
         listener: Slot,
     },
+    // Restore: criu takes the place of the program.
+    CriuRoot {
+        path: CString,
+    },
+    AttachAt {
+        tree: Slot,
+        path: CString,
+    },
+    PassFds {
+        fds: Vec<Slot>,
+    },
     Exec {
         candidates: Rc<Vec<CString>>,
         argv: Rc<CStrArray>,

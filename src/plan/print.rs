@@ -298,7 +298,12 @@ impl Action {
                     "openat2({devpts}/ptmx) -> {master} ioctl(TIOCGPTPEER) -> {slave} fchownat({slave}, {owner})"
                 )
             }
-            A::NotifyDir { path } => write!(f, "mkdir({}, 0755)", show(path)),
+            A::NotifyDir { path } | A::CriuRoot { path } => write!(f, "mkdir({}, 0755)", show(path)),
+            A::AttachAt { tree, path } => write!(f, "move_mount({tree}, {})", show(path)),
+            A::PassFds { fds } => {
+                let names: Vec<String> = fds.iter().map(|s| s.to_string()).collect();
+                write!(f, "dup2({}) to 0-{}", names.join(" "), fds.len().saturating_sub(1))
+            }
             A::NotifySocket { dir, to } => {
                 write!(f, "{to} = socket(AF_UNIX, SOCK_DGRAM) bind({}/{})", show(dir), crate::notify::SOCKET)
             }

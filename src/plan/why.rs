@@ -21,6 +21,13 @@ impl Action {
             A::NotifyDir { .. } => {
                 "the container says here that it is ready, since it cannot see the host's socket (sd_notify(3))"
             }
+            A::CriuRoot { .. } => "criu wants the rootfs to be a mount of its own (criu.org, Usage)",
+            A::AttachAt { .. } => {
+                "in a mount namespace that ends with criu: the host never sees this mount, so nothing is to be unmounted"
+            }
+            A::PassFds { .. } => {
+                "criu gets nothing but its socket and what the container inherits, at numbers its request names"
+            }
             A::CgroupParent { .. } => {
                 "a group that the container's path passes through; others may share it, so it stays (cgroups(7))"
             }
@@ -504,7 +511,9 @@ impl Action {
                 let set = size.map(|_| "ioctl");
                 ["openat2", "ioctl", "ioctl"].into_iter().chain(set).chain(["fchownat"]).collect()
             }
-            A::NotifyDir { .. } => vec!["mkdirat"],
+            A::NotifyDir { .. } | A::CriuRoot { .. } => vec!["mkdirat"],
+            A::AttachAt { .. } => vec!["openat", "move_mount", "close", "close"],
+            A::PassFds { fds } => [vec!["fcntl"; fds.len()], vec!["dup2"; fds.len()]].concat(),
             A::NotifySocket { .. } => vec!["openat", "socket", "bind", "fchmodat", "close"],
             A::SendPidfd { .. } => vec!["sendmsg", "close"],
             A::SendPty { .. } => vec!["sendmsg", "close", "close"],

@@ -242,6 +242,25 @@ pub fn dup2(from: RawFd, to: RawFd) -> Result<()> {
     check(unsafe { libc::dup2(from, to) }.into()).map(drop)
 }
 
+/// `fcntl(F_DUPFD_CLOEXEC)`: a copy of `fd`, close-on-exec, with the lowest free number from `first` up.
+pub fn dup_above(fd: RawFd, first: RawFd) -> Result<RawFd> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, first) }.into()).map(|n| n as RawFd)
+}
+
+/// Clears close-on-exec: the next program that is executed has `fd` too.
+pub fn inheritable(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
+/// Whether `fd` is open for writing.
+pub fn is_writable(fd: RawFd) -> bool {
+    // SAFETY: no memory is involved.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags >= 0 && matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR)
+}
+
 /// fchdir(2).
 pub fn fchdir(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.

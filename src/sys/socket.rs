@@ -107,7 +107,12 @@ pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
 /// recvmsg(2) of one descriptor, close-on-exec; `EPROTO` where the message carries none.
 pub fn recv_fd(socket: RawFd) -> Result<RawFd> {
     let mut byte = [0u8; 256];
-    let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
+    recv_with_fd(socket, &mut byte)?.1.ok_or(Errno::EPROTO)
+}
+
+/// recvmsg(2): how many bytes came, and the descriptor that came along, close-on-exec.
+pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawFd>)> {
+    let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     let mut control = Control([0; 32]);
     // SAFETY: an all-zero msghdr is a valid empty one.
     let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -116,7 +121,7 @@ pub fn recv_fd(socket: RawFd) -> Result<RawFd> {
     msg.msg_control = control.0.as_mut_ptr().cast();
     msg.msg_controllen = control.0.len() as _;
     // SAFETY: `msg` points to live, writable buffers of the lengths it states.
-    check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long)?;
+    let n = check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long)?;
     // SAFETY: the kernel filled `msg`; CMSG_FIRSTHDR is null or points into `control`.
     unsafe {
         let head = libc::CMSG_FIRSTHDR(&msg);
@@ -124,9 +129,9 @@ pub fn recv_fd(socket: RawFd) -> Result<RawFd> {
             || (*head).cmsg_type != libc::SCM_RIGHTS
             || (*head).cmsg_len < libc::CMSG_LEN(4) as _
         {
-            return Err(Errno::EPROTO);
+            return Ok((n as usize, None));
         }
-        Ok(std::ptr::read_unaligned(libc::CMSG_DATA(head).cast::<RawFd>()))
+        Ok((n as usize, Some(std::ptr::read_unaligned(libc::CMSG_DATA(head).cast::<RawFd>()))))
     }
 }
 

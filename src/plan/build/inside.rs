@@ -199,11 +199,7 @@ impl Builder<'_> {
             fifo(cjoin(dir, files::REPORT)?, report.clone()),
         ];
         self.plan.steps.splice(at..at, rows);
-        let pid_file = self.input.options.pid_file.as_deref().map(|path| {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let temp = path.with_file_name(format!(".{name}.tmp"));
-            Ok::<_, Error>((cpath(path)?, cpath(&temp)?))
-        });
+        let pid_file = self.input.options.pid_file.as_deref().map(pid_file);
         Ok(Created {
             from: cjoin(dir, files::START_NEW)?,
             to: cjoin(dir, files::START)?,
@@ -212,4 +208,11 @@ impl Builder<'_> {
             pid_file: pid_file.transpose()?,
         })
     }
+}
+
+/// A pid file's path, and the name it has until it is whole.
+pub(super) fn pid_file(path: &std::path::Path) -> Result<(std::ffi::CString, std::ffi::CString)> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let temp = path.with_file_name(format!(".{name}.tmp"));
+    Ok((cpath(path)?, cpath(&temp)?))
 }

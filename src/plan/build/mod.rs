@@ -3,6 +3,7 @@
 mod inside;
 mod mounts;
 mod outside;
+pub mod restore;
 mod rootless;
 mod tail;
 
@@ -36,6 +37,7 @@ pub mod part {
     pub const DROP: &str = "drop: ids, capabilities, privileges";
     pub const CREATED: &str = "created: waiting for start";
     pub const EXEC: &str = "exec: filter and program";
+    pub const CRIU: &str = "criu: makes the container again from its images";
 }
 
 /// A compiled filter, ready for its row.
@@ -186,6 +188,27 @@ struct Builder<'a> {
     pty: Option<(Slot, Slot)>,
 }
 
+impl<'a> Builder<'a> {
+    fn new(mut plan: Plan, input: Input<'a>, given: Given) -> Self {
+        let root = plan.slot("root");
+        Builder {
+            plan,
+            input,
+            given,
+            root,
+            place: None,
+            dev: None,
+            devpts: None,
+            proc: None,
+            null: None,
+            sources: Vec::new(),
+            cgroup_sources: Vec::new(),
+            joined_by_init: Vec::new(),
+            pty: None,
+        }
+    }
+}
+
 impl Builder<'_> {
     fn process(&self) -> Result<&Process> {
         self.input.config.process.as_ref().ok_or_else(|| {
@@ -226,31 +249,22 @@ pub fn namespaces(config: &Config) -> u64 {
     config.namespaces.iter().fold(0, |bits, n| bits | n.kind.row().flag)
 }
 
+/// Whether a mount of type `cgroup` shows the container's groups as bind mounts: on v1, and on v2 without a
+/// cgroup namespace, where a mount of the file system would show the host's.
+pub fn shows_groups(config: &Config, v2: bool) -> bool {
+    !(v2 && config.is_new(NsKind::Cgroup))
+}
+
 /// Builds the plan that creates a container and, in the end, becomes it.
 pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     let mut plan = Plan::default();
     let given = Given::new(&mut plan);
-    let root = plan.slot("root");
+    let mut b = Builder::new(plan, input, given);
     // createContainer hooks look for the container's mounts below the bundle's rootfs, as runc shows them. It is
     // looked up in Init, in its own mount namespace; without such hooks no path of the host is. (After a chroot
     // the host's tree would be what setns(2) finds, so there it stays covered.)
     let shown = !input.config.hooks.create_container.is_empty() && !input.options.no_pivot;
-    let place = shown.then(|| plan.slot("rootfs as Init sees it"));
-    let mut b = Builder {
-        plan,
-        input,
-        given,
-        root,
-        place,
-        dev: None,
-        devpts: None,
-        proc: None,
-        null: None,
-        sources: Vec::new(),
-        cgroup_sources: Vec::new(),
-        joined_by_init: Vec::new(),
-        pty: None,
-    };
+    b.place = shown.then(|| b.plan.slot("rootfs as Init sees it"));
     b.check_rootless()?;
     b.state()?;
     b.cgroups()?;
@@ -312,4 +326,5 @@ fn state_undo(dir: &Path) -> Undo {
     Undo::StateDir(text(dir))
 }
 
+pub use mounts::DEFAULT_DEVICES;
 pub use tail::{ExecInput, build_exec};

@@ -13,7 +13,7 @@ use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
 
 /// The devices that config-linux.md promises ("Default Devices"): (name, major, minor).
-const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
+pub const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Names in /dev that lead elsewhere (config-linux.md, "Dev symbolic links").

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Builder, cjoin, part, state_undo, text};
+use super::{Builder, cjoin, part, shows_groups, state_undo, text};
 use crate::error::{Error, Result};
 use crate::hooks::HookKind;
 use crate::idmap::map_text;
@@ -111,8 +111,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Detached copies of the rootfs and of every bind's source, made before the child exists.
-    pub(super) fn sources(&mut self) -> Result<()> {
+    /// A detached copy of the rootfs.
+    pub(super) fn rootfs(&mut self) -> Result<()> {
         let actor = self.copier();
         let open = if actor == Runtime {
             Action::OpenTree {
@@ -132,6 +132,13 @@ impl Builder<'_> {
                 Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
             self.plan.push(actor, part::SOURCES, private);
         }
+        Ok(())
+    }
+
+    /// Detached copies of the rootfs and of every bind's source, made before the child exists.
+    pub(super) fn sources(&mut self) -> Result<()> {
+        self.rootfs()?;
+        let actor = self.copier();
         for (i, mount) in self.input.config.mounts.iter().enumerate() {
             let Some(recursive) = mount.bind else { continue };
             if mount.remount {
@@ -159,13 +166,11 @@ impl Builder<'_> {
     fn cgroup_sources(&mut self) -> Result<()> {
         let wanted = self.input.config.mounts.iter().any(|m| m.fs_type.as_deref() == Some("cgroup"));
         let v2 = self.input.host.cgroups.is_v2();
-        if !wanted || (v2 && self.input.config.is_new(NsKind::Cgroup)) {
+        if !wanted || !shows_groups(self.input.config, v2) {
             return Ok(());
         }
         for group in &self.input.cgroups.groups {
-            let name =
-                if group.controllers.is_empty() { "unified".into() } else { group.controllers.join(",") };
-            let name = name.trim_start_matches("name=").to_string();
+            let name = crate::cgroup::bind_name(&group.controllers);
             let to = self.plan.slot(&format!("cgroup {name}"));
             let source = cpath(&group.path)?;
             let open = Action::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
@@ -178,7 +183,8 @@ impl Builder<'_> {
     /// The clone. Joined namespaces are opened first, while host paths can be seen.
     pub(super) fn spawn(&mut self) -> Result<()> {
         self.time_offsets()?;
-        let joined = self.open_joined()?;
+        let every: Vec<NsKind> = NAMESPACES.iter().map(|row| row.kind).collect();
+        let joined = self.open_joined(&every)?;
         let cgroup = self.cgroup_slot()?;
         let mut new = self.new_flags();
         // A pid or time namespace is entered by children only, and what is new must belong to the
@@ -236,9 +242,10 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn open_joined(&mut self) -> Result<Vec<(NsKind, Slot)>> {
+    /// Opens the namespaces of these kinds that the config names by path.
+    pub(super) fn open_joined(&mut self, kinds: &[NsKind]) -> Result<Vec<(NsKind, Slot)>> {
         let mut joined = Vec::new();
-        for row in &NAMESPACES {
+        for row in NAMESPACES.iter().filter(|row| kinds.contains(&row.kind)) {
             let Some(path) = self.input.config.namespace(row.kind).and_then(|n| n.path.as_ref()) else {
                 continue;
             };
@@ -251,7 +258,7 @@ impl Builder<'_> {
     }
 
     /// cgroup v2: the group's descriptor for `CLONE_INTO_CGROUP`, with the device filter attached.
-    fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
+    pub(super) fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
         let Some(group) = self.input.cgroups.groups.iter().find(|g| g.v2) else { return Ok(None) };
         if self.input.cgroups.scope.is_some() {
             return Ok(None);
@@ -275,7 +282,7 @@ impl Builder<'_> {
     }
 
     /// systemd: the scope is made around the child, which waits; then come the limits that only files say.
-    fn scope(&mut self) -> Result<()> {
+    pub(super) fn scope(&mut self) -> Result<()> {
         let Some(start) = &self.input.cgroups.scope else { return Ok(()) };
         let undo = Undo::Scope(start.scope.clone());
         let record = cjoin(self.input.state_dir, files::CGROUPS)?;
@@ -311,7 +318,7 @@ impl Builder<'_> {
     }
 
     /// cgroup v1: the child is moved into each tree while it waits.
-    fn join_cgroups(&mut self) -> Result<()> {
+    pub(super) fn join_cgroups(&mut self) -> Result<()> {
         // systemd has put the child into its own tree already.
         let scope = self.input.cgroups.scope.as_ref().map(|s| s.scope.group.clone());
         for group in self.input.cgroups.groups.iter().filter(|g| !g.v2 && Some(&g.path) != scope.as_ref()) {
@@ -327,12 +334,7 @@ impl Builder<'_> {
 
     /// What the child cannot do for itself.
     pub(super) fn outside(&mut self) -> Result<()> {
-        let record = Action::RecordPid {
-            dir: cpath(self.input.state_dir)?,
-            name: cstring("pid", files::PID)?,
-            temp: cstring("pid", ".pid.tmp")?,
-        };
-        self.plan.push(Runtime, part::OUTSIDE, record);
+        self.plan.push(Runtime, part::OUTSIDE, record_pid(self.input.state_dir)?);
         if self.input.options.pidfd_socket {
             let socket = self.given.pidfd_socket.clone();
             self.plan.push(Runtime, part::OUTSIDE, Action::SendPidfd { socket, kind: "standard" });
@@ -421,6 +423,15 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// Writes down which process is the container's.
+pub(super) fn record_pid(dir: &std::path::Path) -> Result<Action> {
+    Ok(Action::RecordPid {
+        dir: cpath(dir)?,
+        name: cstring("pid", files::PID)?,
+        temp: cstring("pid", ".pid.tmp")?,
+    })
 }
 
 /// Joins one namespace.

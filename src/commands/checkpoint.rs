@@ -1,0 +1,205 @@
+//! `safebox checkpoint`: a running container becomes a directory of images.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::{Checkpoint, Global};
+use crate::criu::rpc::{self, Event, Kind, opt};
+use crate::criu::wire::Message;
+use crate::criu::{self, Criu, Directories, Feature, outside};
+use crate::error::{Error, Result, StateError};
+use crate::state::{Container, State, Status};
+use crate::sys::fs;
+use crate::tables::namespaces::NsKind;
+
+const LOG: &str = "dump.log";
+
+/// Dumps a container, and removes it unless it shall go on.
+pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
+    let root = super::root(global);
+    let lock = Container::load(&root, &args.id)?.lock()?;
+    // What was read before the lock was had may be older than what a create has written since.
+    let container = Container::load(&root, &args.id)?;
+    let status = container.status();
+    let state = container.state()?;
+    let pid = container.process().filter(|_| matches!(status, Status::Running | Status::Paused));
+    let Some(pid) = pid else {
+        let text = format!("Container cannot be checkpointed in {status} state");
+        return Err(Error::from(StateError::Wrong(text)).into());
+    };
+    criu::needs_root("checkpoint")?;
+    refuse(state)?;
+    let program = criu::program(global.criu.as_deref())?;
+    // From inside a user namespace only a directory that others may search is of use (see `reachable`).
+    let userns = state.namespaces & NsKind::User.row().flag != 0;
+    let dirs = Directories::open(&args.criu, Some(if userns { 0o711 } else { 0o700 }))?;
+    let options = options(args, state, pid, &dirs, &program)?;
+    let kind = if args.pre_dump { Kind::PreDump } else { Kind::Dump };
+    let mut status_fd = args.status_fd;
+    Criu::start(&program)?
+        .ask(&rpc::request(kind, &options), &mut |event| on_event(&event, &mut status_fd))
+        .map_err(|e| criu::log::explain(e, &dirs.log, LOG))?;
+    if !args.leave_running && !args.pre_dump {
+        // As runc has it, and its callers expect: what lives on in the images is no container any more.
+        let undone = super::delete::destroy(&container);
+        if let Some(problem) = undone.problems.first() {
+            return Err(Error::msg(problem.clone()).into());
+        }
+    }
+    drop(lock);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What criu cannot do is refused before anything is frozen, with the reason.
+fn refuse(state: &State) -> Result<()> {
+    if state.outside.idmapped {
+        return Err(Error::msg(
+            "this container cannot be checkpointed: it has an idmapped mount, which criu does not know (the \
+             rootfs of a hardened `run` is one; a container of `create` has them only if its config asks)",
+        ));
+    }
+    Ok(())
+}
+
+/// The options of the dump.
+fn options(
+    args: &Checkpoint,
+    state: &State,
+    pid: i32,
+    dirs: &Directories,
+    program: &Path,
+) -> Result<Message> {
+    let mut m = criu::options(&args.criu, LOG, &state.annotations)?;
+    dirs.name_in(&mut m);
+    criu::network_lock(&mut m);
+    m.int(opt::PID, pid.into())
+        .text(opt::ROOT, &state.rootfs.to_string_lossy())
+        .switch(opt::LEAVE_RUNNING, args.leave_running)
+        .switch(opt::TCP_SKIP_IN_FLIGHT, args.tcp_skip_in_flight)
+        .switch(opt::LINK_REMAP, args.link_remap);
+    if let Some(freezer) = freezer(state) {
+        m.text(opt::FREEZE_CGROUP, &freezer.to_string_lossy());
+    }
+    if let Some(server) = page_server(args.page_server.as_deref())? {
+        m.nested(opt::PAGE_SERVER, &server);
+    }
+    if let Some(parent) = parent(args, dirs)? {
+        m.text(opt::PARENT_IMG, &parent).switch(opt::TRACK_MEM, true);
+    }
+    if args.pre_dump {
+        criu::needs(program, Feature::MemTrack)?;
+    }
+    if args.criu.lazy_pages {
+        criu::needs(program, Feature::LazyPages)?;
+    }
+    if args.status_fd >= 0 && !fs::is_writable(args.status_fd) {
+        let fd = args.status_fd;
+        return Err(Error::msg(format!("invalid --status-fd argument {fd}: not open for writing")));
+    }
+    for kind in [NsKind::Net, NsKind::Pid] {
+        if state.outside.joined & kind.row().flag != 0 {
+            let inode = outside::namespace_inode(pid, kind)?;
+            m.text(opt::EXTERNAL, &format!("{}[{inode}]:{}", kind.row().proc, criu::namespace_key(kind)));
+        }
+    }
+    if !args.pre_dump {
+        external(&mut m, state, pid);
+        let json = serde_json::to_vec(&state.outside.descriptors).map_err(|e| Error::msg(e.to_string()))?;
+        let path = dirs.path.join(criu::DESCRIPTORS);
+        std::fs::write(&path, json)
+            .map_err(|e| Error::msg(format!("{}: {}", path.display(), criu::text(&e))))?;
+    }
+    Ok(m)
+}
+
+/// What lies on the host and gets only a name in the images.
+fn external(m: &mut Message, state: &State, pid: i32) {
+    let mut name = |at: &Path, called: &str| {
+        m.nested(opt::EXT_MNT, &rpc::pair(&at.to_string_lossy(), called));
+    };
+    for mount in &state.outside.mounts {
+        let at = outside::resolved(pid, mount).unwrap_or_else(|| mount.clone());
+        name(&at, &at.to_string_lossy());
+    }
+    for masked in &state.outside.masked {
+        // Directories are covered by a tmpfs of the container's own, which is in the images.
+        let at = outside::resolved(pid, masked);
+        if let Some(at) = at.filter(|at| !Path::new(&format!("/proc/{pid}/root{}", at.display())).is_dir()) {
+            name(&at, outside::MASK);
+        }
+    }
+    for file in state.outside.descriptors.iter().filter(|d| d.starts_with("file[")) {
+        m.text(opt::EXTERNAL, file);
+    }
+}
+
+/// The freezer's group: criu stops all processes at once with it, and leaves a paused container paused.
+fn freezer(state: &State) -> Option<&Path> {
+    state
+        .cgroups
+        .iter()
+        .find(|(controllers, _)| state.cgroup_v2 || controllers.iter().any(|c| c == "freezer"))
+        .map(|(_, path)| path.as_path())
+}
+
+/// `criu_page_server_info`.
+fn page_server(asked: Option<&str>) -> Result<Option<Message>> {
+    let Some(asked) = asked.filter(|a| !a.is_empty()) else { return Ok(None) };
+    let (address, port) = asked
+        .rsplit_once(':')
+        .map(|(a, p)| (a.trim_start_matches('[').trim_end_matches(']'), p))
+        .filter(|(a, p)| !a.is_empty() && !p.is_empty())
+        .ok_or_else(|| Error::msg("Use --page-server ADDRESS:PORT to specify page server"))?;
+    let port: u16 = port.parse().map_err(|_| Error::msg("Invalid port number"))?;
+    Ok(Some(rpc::numbered(address, port.into())))
+}
+
+/// `--parent-path`, which criu takes relative to the images.
+fn parent(args: &Checkpoint, dirs: &Directories) -> Result<Option<String>> {
+    let Some(parent) = args.parent_path.as_deref().filter(|p| !p.as_os_str().is_empty()) else {
+        return Ok(None);
+    };
+    if parent.is_absolute() {
+        return Err(Error::msg("--parent-path must be relative"));
+    }
+    let real = dirs.path.join(parent);
+    let invalid = |why: &str| Error::msg(format!("invalid --parent-path: {} {why}", real.display()));
+    match std::fs::metadata(&real) {
+        Ok(m) if m.is_dir() => Ok(Some(parent.to_string_lossy().into_owned())),
+        Ok(_) => Err(invalid("is not a directory")),
+        Err(e) => {
+            Err(Error::msg(format!("invalid --parent-path: stat {}: {}", real.display(), criu::text(&e))))
+        }
+    }
+}
+
+/// Of a dump's notifications one matters: memory can be fetched now.
+fn on_event(event: &Event, status_fd: &mut i32) -> Result<()> {
+    if event.name == "status-ready" && *status_fd >= 0 {
+        let told = fs::write_all(*status_fd, &[0]);
+        // Whoever reads it waits for the end, too.
+        fs::close(*status_fd);
+        *status_fd = -1;
+        told.map_err(|e| Error::os("write", "--status-fd", e))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_servers_have_an_address_and_a_port() {
+        let server = page_server(Some("127.0.0.1:27")).unwrap().unwrap();
+        assert_eq!(server.bytes(), b"\x0a\x09127.0.0.1\x10\x1b");
+        assert_eq!(page_server(Some("[::1]:27")).unwrap().unwrap().bytes(), b"\x0a\x03::1\x10\x1b");
+        assert!(page_server(None).unwrap().is_none());
+        for (bad, says) in
+            [(":27", "ADDRESS:PORT"), ("a", "ADDRESS:PORT"), ("a:", "ADDRESS:PORT"), ("a:x", "port")]
+        {
+            assert!(page_server(Some(bad)).unwrap_err().to_string().contains(says), "{bad}");
+        }
+    }
+}

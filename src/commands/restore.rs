@@ -1,0 +1,457 @@
+//! `safebox restore`: a directory of images becomes a running container again.
+
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::Outcome;
+use crate::cli::{Global, Restore};
+use crate::criu::rpc::{self, Event, Kind, Line, opt};
+use crate::criu::wire::Message;
+use crate::criu::{self, Directories, outside};
+use crate::error::{Error, Result, StateError};
+use crate::hooks::HookKind;
+use crate::launch::Cx;
+use crate::launch::apply_mounts::SHOWN_DEVICE;
+use crate::launch::control::Control;
+use crate::launch::front::{Prepared, Request, prepare};
+use crate::launch::runtime::{close_lock, perform};
+use crate::launch::supervise::Supervisor;
+use crate::launch::undo;
+use crate::plan::build::{Console, Options, restore as rows};
+use crate::plan::{Plan, Undo};
+use crate::policy::{Asked, Policy};
+use crate::state::State;
+use crate::sys::mount::{self, MountAttr};
+use crate::sys::{Errno, fs, process, socket};
+use crate::tables::namespaces::NsKind;
+
+const LOG: &str = "restore.log";
+
+/// Restores a container. The config is taken as written; what it says of the process itself (user,
+/// capabilities, filters, limits of the process) is in the images, and criu takes it from there.
+pub fn restore(global: &Global, args: &Restore) -> Outcome {
+    let root = super::root(global);
+    crate::state::check_id(&args.id)?;
+    criu::needs_root("restore")?;
+    crate::state::make_root(&root)?;
+    if root.join(&args.id).exists() {
+        return Err(Error::from(StateError::Exists).into());
+    }
+    let program = criu::program(global.criu.as_deref())?;
+    let prepared = prepare(Request {
+        bundle: args.bundle.as_deref().unwrap_or(Path::new(".")),
+        id: &args.id,
+        root: &root,
+        policy: Policy::Privileged,
+        asked: Asked::default(),
+        options: Options { notify: crate::notify::host().is_some(), ..Options::default() },
+        args: Vec::new(),
+        pure: false,
+        launcher: None,
+        cgroup_manager: super::cgroup_manager(global)?,
+    })?;
+    if !prepared.config.net_devices.is_empty() {
+        return Err(Error::msg(
+            "/linux/netDevices: devices of the host are not given to a restored container",
+        )
+        .into());
+    }
+    let terminal = Terminal::of(&prepared, args)?;
+    let dirs = Directories::open(&args.criu, None)?;
+    if prepared.config.is_new(NsKind::User) {
+        dirs.reachable()?;
+    }
+    let descriptors = descriptors(&dirs.path)?;
+    let (plan, given, fds) = prepared.restore_plan(&program)?;
+    let options = options(args, &prepared, (&fds, &descriptors))?;
+    let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
+    let ours = Line(ours);
+    let null = fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0)
+        .map_err(|e| Error::os("open", "/dev/null", e))?;
+    let mut cx = Cx::new(plan.slots);
+    cx.keep_lock = true;
+    cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
+    cx.set(&fds.socket, theirs);
+    cx.set(&fds.null, null);
+    for (fd, slot) in (0..).zip(&fds.stdio) {
+        cx.set(slot, fd);
+    }
+    if !args.detach && !args.no_subreaper {
+        process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
+    }
+    let supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
+    perform(&plan, &mut cx, &mut Control::default(), &mut None)?;
+    fs::close(theirs);
+    let mut restored = Restored {
+        prepared: &prepared,
+        args,
+        terminal,
+        pid: 0,
+        pidfd: -1,
+        signals: supervisor.as_ref().map_or(-1, Supervisor::signals),
+        state: prepared.state.clone(),
+    };
+    if let Err(e) = restored.by_criu(ours, options, &dirs, &cx) {
+        let e = criu::log::explain(e, &dirs.log, LOG);
+        restored.undo(&plan, &cx);
+        return Err(e.into());
+    }
+    close_lock(&plan, &cx);
+    match supervisor {
+        None => Ok(ExitCode::SUCCESS),
+        Some(supervisor) => restored.watch(supervisor, &plan),
+    }
+}
+
+/// Where the master end of the container's terminal goes.
+enum Terminal {
+    /// It has none.
+    None,
+    /// A caller's socket.
+    Socket(i32),
+    /// This process, once it has come.
+    Ours(Option<i32>),
+}
+
+impl Terminal {
+    fn of(prepared: &Prepared, args: &Restore) -> Result<Self> {
+        let asked = &args.console_socket;
+        match (prepared.options.console, asked) {
+            (Console::Inherit, None) => Ok(Terminal::None),
+            (Console::Inherit, Some(_)) => {
+                Err(Error::msg("cannot use console socket if safebox will not detach or allocate tty"))
+            }
+            (Console::Pty, Some(path)) => {
+                super::create::connect("--console-socket", path).map(Terminal::Socket)
+            }
+            (Console::Pty, None) if args.detach => {
+                Err(Error::msg("cannot allocate tty if safebox will detach without setting console socket"))
+            }
+            (Console::Pty, None) => Ok(Terminal::Ours(None)),
+        }
+    }
+}
+
+/// The container while it is being restored, and after.
+struct Restored<'a> {
+    prepared: &'a Prepared,
+    args: &'a Restore,
+    terminal: Terminal,
+    /// The container's process; 0 until criu has made it.
+    pid: i32,
+    pidfd: i32,
+    /// In the foreground: a signalfd(2), so that Ctrl-C ends a hook.
+    signals: i32,
+    state: State,
+}
+
+impl Restored<'_> {
+    /// Lets criu, which waits at the other end of `line`, do its part.
+    fn by_criu(&mut self, line: Line, mut options: Message, dirs: &Directories, cx: &Cx) -> Result<()> {
+        let dirs = dirs.seen_by(cx.pid)?;
+        dirs.name_in(&mut options);
+        // criu is in the container's groups by now. Where the images name others, these take their place.
+        for (controller, path) in groups_of(cx.pid)? {
+            options.nested(opt::CG_ROOT, &rpc::pair(&controller, &path));
+        }
+        let answer = rpc::converse(line.0, &rpc::request(Kind::Restore, &options), &mut |e| self.on_event(e));
+        drop(line);
+        // It ends by itself, with an error too, and its processes with it.
+        process::wait(cx.pid, 0).map_err(|e| Error::os("waitpid", "criu", e))?;
+        let answer = answer?;
+        if self.pid == 0 || answer.pid != self.pid {
+            return Err(Error::msg("criu restored a process that it did not announce"));
+        }
+        Ok(())
+    }
+
+    /// criu's notifications; an error makes it give up and kill what it has made.
+    fn on_event(&mut self, event: Event) -> Result<()> {
+        match event.name.as_str() {
+            "setup-namespaces" => self.namespaces_exist(event.pid),
+            "orphan-pts-master" => self.terminal_exists(event.fd),
+            "post-restore" => self.process_exists(event.pid),
+            _ => Ok(()),
+        }
+    }
+
+    /// The namespaces are there and nothing is in them yet: what the images leave out, then the hooks.
+    fn namespaces_exist(&self, pid: i32) -> Result<()> {
+        let config = &self.prepared.config;
+        if config.is_new(NsKind::Net) {
+            network(pid, &config.sysctl)?;
+        }
+        let hooks = &config.hooks;
+        for (kind, list) in
+            [(HookKind::Prestart, &hooks.prestart), (HookKind::CreateRuntime, &hooks.create_runtime)]
+        {
+            super::start::hooks(kind, list, &self.state, "creating")
+                .run(kind, (pid, 0), self.signals)
+                .map_err(|_| Error::msg(format!("a {kind} hook failed")))?;
+        }
+        Ok(())
+    }
+
+    fn terminal_exists(&mut self, master: Option<i32>) -> Result<()> {
+        let master = master.ok_or_else(|| Error::msg("criu announced a terminal and sent none"))?;
+        match &mut self.terminal {
+            Terminal::Ours(slot) => {
+                *slot = Some(master);
+                Ok(())
+            }
+            Terminal::Socket(to) => {
+                let sent = socket::send_fd(*to, b"/dev/ptmx", master);
+                fs::close(*to);
+                fs::close(master);
+                sent.map_err(|e| Error::os("send the terminal", "--console-socket", e))
+            }
+            Terminal::None => {
+                Err(Error::msg("the images hold a terminal and the config has none: set /process/terminal"))
+            }
+        }
+    }
+
+    /// The processes are there and stand still.
+    fn process_exists(&mut self, pid: i32) -> Result<()> {
+        self.pidfd = process::pidfd_open(pid).map_err(|e| Error::os("pidfd_open", pid, e))?;
+        self.pid = pid;
+        guard(pid, &restrictions(self.prepared))?;
+        // criu gives a container its own clocks, so that they go on where they stopped; `exec` must follow.
+        let own = outside::namespace_inode(process::pid(), NsKind::Time)?;
+        if outside::namespace_inode(pid, NsKind::Time)? != own {
+            self.state.namespaces |= NsKind::Time.row().flag;
+        }
+        let pid_file =
+            self.args.pid_file.as_deref().map(|p| std::path::absolute(p).unwrap_or_else(|_| p.into()));
+        let after = rows::after(&self.prepared.state_dir, &self.state, pid_file.as_ref())?;
+        let mut cx = Cx::new(after.slots);
+        cx.pid = pid;
+        perform(&after, &mut cx, &mut Control::default(), &mut None).map(drop)
+    }
+
+    /// Nothing stays of a restore that failed.
+    fn undo(&self, plan: &Plan, cx: &Cx) {
+        let child = if self.pid == 0 { (cx.pid, cx.pidfd) } else { (self.pid, self.pidfd) };
+        let undos: Vec<Undo> = plan.undos().cloned().collect();
+        for problem in undo::undo(&undos, Some(child), true).problems {
+            eprintln!("safebox: {problem}");
+        }
+    }
+
+    /// In the foreground: the container's exit code is this program's.
+    fn watch(self, mut supervisor: Supervisor, plan: &Plan) -> Outcome {
+        let master = match self.terminal {
+            Terminal::Ours(master) => master,
+            _ => None,
+        };
+        let exit = supervisor.watch(self.pid, self.pidfd, master)?;
+        let undos: Vec<Undo> = plan.undos().filter(|u| **u != Undo::Kill).cloned().collect();
+        for problem in undo::undo(&undos, None, false).problems {
+            eprintln!("safebox: {problem}");
+        }
+        super::start::poststop(&self.state, supervisor.signals());
+        drop(supervisor);
+        Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
+    }
+}
+
+/// What the process's descriptors 0 to 2 were.
+fn descriptors(images: &Path) -> Result<Vec<String>> {
+    let path = images.join(criu::DESCRIPTORS);
+    let bytes = std::fs::read(&path).map_err(|e| {
+        Error::msg(format!("open {}: {} (--image-path: no checkpoint?)", path.display(), criu::text(&e)))
+    })?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::msg(format!("{}: {e}", path.display())))
+}
+
+/// The options of the restore.
+fn options(
+    args: &Restore,
+    prepared: &Prepared,
+    (fds, descriptors): (&rows::CriuFds, &[String]),
+) -> Result<Message> {
+    let config = &prepared.config;
+    let mut m = criu::options(&args.criu, LOG, &config.annotations)?;
+    m.switch(opt::EVASIVE_DEVICES, true)
+        // The container's process becomes this one's child, and goes to the caller's subreaper after it.
+        .switch(opt::RST_SIBLING, true)
+        .text(opt::ROOT, &prepared.state_dir.join(rows::ROOT).to_string_lossy())
+        .switch(opt::TCP_CLOSE, args.tcp_close);
+    for (field, value) in
+        [(opt::LSM_PROFILE, &args.lsm_profile), (opt::LSM_MOUNT_CONTEXT, &args.lsm_mount_context)]
+    {
+        if let Some(value) = value.as_deref().filter(|v| !v.is_empty()) {
+            m.text(field, value);
+        }
+    }
+    let mut mount = |called: &Path, source: &Path| {
+        m.nested(opt::EXT_MNT, &rpc::pair(&called.to_string_lossy(), &source.to_string_lossy()));
+    };
+    let v2 = prepared.host.cgroups.is_v2();
+    for (at, source) in outside::shown(config, &prepared.bundle.dir, &prepared.layout, v2) {
+        // Called by the place where it really was, links resolved.
+        let real = outside::within(&prepared.bundle.rootfs, &at).filter(|real| *real != at);
+        mount(&at, &source);
+        real.inspect(|real| mount(real, &source));
+    }
+    if !config.masked_paths.is_empty() {
+        mount(Path::new(outside::MASK), Path::new(outside::MASK));
+    }
+    // criu joins these by their paths.
+    for ns in config.namespaces.iter().filter(|n| !matches!(n.kind, NsKind::Net | NsKind::Pid)) {
+        if let Some(path) = &ns.path {
+            m.nested(opt::JOIN_NS, &rpc::pair(ns.kind.row().proc, &path.to_string_lossy()));
+        }
+    }
+    for (kind, number) in fds.namespace_numbers() {
+        m.nested(opt::INHERIT_FD, &rpc::numbered(criu::namespace_key(kind), number));
+    }
+    for (i, name) in descriptors.iter().enumerate().take(3) {
+        let inherited = name.contains("pipe:") || name.starts_with("file[");
+        // Two descriptors may be the same pipe or file; criu asks for each name once.
+        if inherited && !descriptors[..i].contains(name) {
+            m.nested(opt::INHERIT_FD, &rpc::numbered(name, rows::CriuFds::stdio_number(i)));
+        }
+    }
+    Ok(m)
+}
+
+/// The groups of a process: (controller, path), as criu wants its `cgroup_root`s.
+fn groups_of(pid: i32) -> Result<Vec<(String, String)>> {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
+    let mut groups = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        if let (Some(controllers), Some(group)) = (fields.next(), fields.next()) {
+            groups.extend(controllers.split(',').map(|c| (c.to_string(), group.to_string())));
+        }
+    }
+    Ok(groups)
+}
+
+/// What the images leave out of a network namespace: its loopback device is up, and its settings are the config's.
+fn network(pid: i32, sysctls: &[(String, String)]) -> Result<()> {
+    let path = format!("/proc/{pid}/ns/net");
+    let ns = std::fs::File::open(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
+    let net: Vec<_> = sysctls.iter().filter(|(key, _)| key.starts_with("net.")).collect();
+    let set = || -> std::result::Result<(), String> {
+        process::setns(ns.as_raw_fd(), NsKind::Net.row().flag).map_err(|e| e.to_string())?;
+        socket::loopback_up().map_err(|e| e.to_string())?;
+        for (key, value) in net {
+            let path = Path::new("/proc/sys").join(crate::config::sysctl::path(key));
+            std::fs::write(&path, value).map_err(|e| format!("{key}: {e}"))?;
+        }
+        Ok(())
+    };
+    inside(set, "network namespace")
+}
+
+/// A mount that must have these attributes; `strict`: it must be a mount at all.
+struct Restriction {
+    path: PathBuf,
+    attrs: u64,
+    strict: bool,
+}
+
+/// What the config restricts. criu 4 makes the second of two mounts of one source without its attributes, so
+/// that a read-only bind, or a masked file, would be writable.
+fn restrictions(prepared: &Prepared) -> Vec<Restriction> {
+    let config = &prepared.config;
+    let mut all = Vec::new();
+    let mut add = |path: &Path, attrs: u64, strict| {
+        if attrs != 0 {
+            all.push(Restriction { path: path.to_path_buf(), attrs, strict });
+        }
+    };
+    add(Path::new("/"), if config.root.readonly { libc::MOUNT_ATTR_RDONLY } else { 0 }, true);
+    for mount in config.mounts.iter().filter(|m| !m.remount) {
+        add(&mount.destination, mount.attr_set | mount.rec_attr_set, false);
+    }
+    let shown = outside::shown(config, &prepared.bundle.dir, &prepared.layout, prepared.host.cgroups.is_v2());
+    for (at, _) in &shown {
+        let cgroup = config
+            .mounts
+            .iter()
+            .find(|m| m.fs_type.as_deref() == Some("cgroup") && at.starts_with(&m.destination));
+        match cgroup {
+            Some(mount) => add(at, mount.attr_set, false),
+            None if at.starts_with("/dev") && config.mounts.iter().all(|m| m.destination != *at) => {
+                add(at, SHOWN_DEVICE.attr_set, true);
+            }
+            None => {}
+        }
+    }
+    for path in &config.masked_paths {
+        add(path, SHOWN_DEVICE.attr_set, true);
+    }
+    for path in &config.readonly_paths {
+        add(path, libc::MOUNT_ATTR_RDONLY, true);
+    }
+    all
+}
+
+/// Sees to it that mounts of the container are as restricted as the config has them.
+fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
+    let path = format!("/proc/{pid}/ns/mnt");
+    let ns = std::fs::File::open(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
+    let set = || -> std::result::Result<(), String> {
+        process::setns(ns.as_raw_fd(), NsKind::Mount.row().flag).map_err(|e| e.to_string())?;
+        let root = std::fs::File::open("/").map_err(|e| e.to_string())?;
+        for Restriction { path, attrs, strict } in restrictions {
+            let inside = crate::plan::lower::in_root(path).map_err(|e| e.to_string())?;
+            let inside = if inside.is_empty() { c".".into() } else { inside };
+            let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
+            let attr = MountAttr { attr_set: *attrs, ..MountAttr::default() };
+            let place = match fs::openat2(root.as_raw_fd(), &inside, libc::O_PATH, 0, resolve) {
+                Ok(fd) => fs::own(fd),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+                Err(e) => return Err(format!("{}: {e}", path.display())),
+            };
+            match mount::mount_setattr(place.as_raw_fd(), c"", mount::AT_EMPTY_PATH, &attr) {
+                Ok(()) => {}
+                Err(Errno::EINVAL) if !strict => {}
+                Err(Errno::EINVAL) => {
+                    return Err(format!(
+                        "{} is not covered or read-only in the images, as the config wants it",
+                        path.display()
+                    ));
+                }
+                Err(e) => return Err(format!("{}: mount_setattr: {e}", path.display())),
+            }
+        }
+        Ok(())
+    };
+    inside(set, "mounts")
+}
+
+/// Runs `work` in a child, which may join namespaces.
+fn inside(work: impl FnOnce() -> std::result::Result<(), String>, what: &str) -> Result<()> {
+    let child = process::fork_run(|| match work() {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("safebox: the container's {what}: {e}");
+            1
+        }
+    })
+    .map_err(|e| Error::os("fork", "", e))?;
+    match process::wait(child, 0) {
+        Ok(Some((_, exit))) if exit.code() == 0 => Ok(()),
+        _ => Err(Error::msg(format!("the container's {what} cannot be set up"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_named_one_by_one() {
+        let all = groups_of(process::pid()).unwrap();
+        assert!(
+            !all.is_empty() && all.iter().all(|(c, path)| !c.contains(',') && path.starts_with('/')),
+            "{all:?}"
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! What criu said when it failed, from its log.
+
+use std::path::Path;
+
+/// The most lines that are quoted: the first ones say why, the last one only that it failed.
+const QUOTED: usize = 4;
+
+/// criu meets these on every container host and goes on; they would hide the reason.
+const HARMLESS: [&str; 1] = ["Can't setup RLIMIT_NOFILE for self"];
+
+/// `error` with criu's own error lines and the place of the log.
+pub fn explain(error: crate::error::Error, dir: &Path, file: &str) -> crate::error::Error {
+    let path = dir.join(file);
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let Ok(text) = std::fs::read(&path) else { return error };
+    let quoted = quote(&String::from_utf8_lossy(&text)).join("; ");
+    let colon = if quoted.is_empty() { "" } else { ": " };
+    crate::error::Error::msg(format!("{error}{colon}{quoted} (log file: {})", path.display()))
+}
+
+/// The error lines of a log, without their time stamps.
+fn quote(log: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in log.lines() {
+        let Some(at) = line.find("Error (") else { continue };
+        let said = line[at..].trim_end();
+        if !HARMLESS.iter().any(|h| said.contains(h)) && !lines.contains(&said) {
+            lines.push(said);
+        }
+    }
+    lines.truncate(QUOTED);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_quoted_and_noise_is_not() {
+        let log = "(00.1) Dumping\n\
+            (00.2) Error (criu/util.c:1): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted\n\
+            (00.3) Error (criu/files-reg.c:2): Can't lookup mount=24 for fd=0 path=/dev/null\n\
+            (00.4)     7: Error (criu/cr-dump.c:3): Dumping FAILED.\n\
+            (00.5) Error (criu/cr-dump.c:3): Dumping FAILED.\n";
+        assert_eq!(
+            quote(log),
+            [
+                "Error (criu/files-reg.c:2): Can't lookup mount=24 for fd=0 path=/dev/null",
+                "Error (criu/cr-dump.c:3): Dumping FAILED."
+            ]
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! The few parts of protocol buffers that criu's requests need: numbers, strings, nested messages.
+//!
+//! A message is a sequence of fields. Each starts with a varint key, `number << 3 | type`; type 0 is a
+//! varint, type 2 a length and that many bytes (protobuf.dev, "Encoding"). Types 1 and 5 (fixed 64 and 32
+//! bits) are skipped when read. That is all, so no code generator is needed.
+
+/// A message being written.
+#[derive(Debug, Clone, Default)]
+pub struct Message(Vec<u8>);
+
+impl Message {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A number. Negative ones take ten bytes, as `int32` has it.
+    pub fn int(&mut self, field: u32, value: i64) -> &mut Self {
+        self.varint(u64::from(field) << 3);
+        // Two's complement in 64 bits is what the format asks for.
+        self.varint(value as u64);
+        self
+    }
+
+    /// A switch; one that is off is left out, which means the same.
+    pub fn switch(&mut self, field: u32, on: bool) -> &mut Self {
+        if on {
+            self.int(field, 1);
+        }
+        self
+    }
+
+    /// Text.
+    pub fn text(&mut self, field: u32, value: &str) -> &mut Self {
+        self.block(field, value.as_bytes())
+    }
+
+    /// A message inside this one.
+    pub fn nested(&mut self, field: u32, value: &Message) -> &mut Self {
+        self.block(field, &value.0)
+    }
+
+    fn block(&mut self, field: u32, bytes: &[u8]) -> &mut Self {
+        self.varint(u64::from(field) << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
+
+/// The value of one field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// A number or a switch.
+    Int(u64),
+    /// Text or a nested message.
+    Block(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    /// The number; 0 for anything else.
+    pub fn int(self) -> u64 {
+        match self {
+            Value::Int(n) => n,
+            Value::Block(_) => 0,
+        }
+    }
+
+    /// The number as `int32`.
+    pub fn signed(self) -> i32 {
+        self.int() as u32 as i32
+    }
+
+    /// The bytes; none for a number.
+    pub fn block(self) -> &'a [u8] {
+        match self {
+            Value::Block(bytes) => bytes,
+            Value::Int(_) => &[],
+        }
+    }
+
+    /// The text.
+    pub fn text(self) -> String {
+        String::from_utf8_lossy(self.block()).into_owned()
+    }
+}
+
+/// The fields of a message: (number, value). `None` where it is cut short or not a message.
+pub fn fields(mut bytes: &[u8]) -> Option<Vec<(u32, Value<'_>)>> {
+    let mut out = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        let field = u32::try_from(key >> 3).ok()?;
+        match key & 7 {
+            0 => out.push((field, Value::Int(varint(&mut bytes)?))),
+            2 => {
+                let length = usize::try_from(varint(&mut bytes)?).ok()?;
+                out.push((field, Value::Block(take(&mut bytes, length)?)));
+            }
+            1 => drop(take(&mut bytes, 8)?),
+            5 => drop(take(&mut bytes, 4)?),
+            _ => return None,
+        }
+    }
+    Some(out)
+}
+
+fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = take(bytes, 1)?[0];
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_the_format() {
+        // The examples of protobuf.dev's "Encoding", and an int32 of -1.
+        let mut m = Message::new();
+        m.int(1, 150).text(2, "testing").switch(3, false);
+        assert_eq!(m.bytes(), b"\x08\x96\x01\x12\x07testing");
+        let mut negative = Message::new();
+        negative.int(1, -1);
+        assert_eq!(negative.bytes(), b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01");
+        assert_eq!(fields(negative.bytes()).unwrap()[0].1.signed(), -1);
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_what_is_cut_short_is_refused() {
+        let mut inner = Message::new();
+        inner.text(1, "post-restore").int(2, 4711);
+        let mut m = Message::new();
+        m.int(51, 6).nested(5, &inner);
+        let read = fields(m.bytes()).unwrap();
+        assert_eq!(read[0], (51, Value::Int(6)));
+        let inside = fields(read[1].1.block()).unwrap();
+        assert_eq!((inside[0].1.text().as_str(), inside[1].1.signed()), ("post-restore", 4711));
+        // Cut between its fields it is a shorter message; anywhere else it is none.
+        let first = 3;
+        for end in (1..m.bytes().len()).filter(|n| *n != first) {
+            assert_eq!(fields(&m.bytes()[..end]), None, "{end}");
+        }
+        assert_eq!(fields(&[0x0b]), None, "a group, which criu does not use");
+    }
+}
