@@ -398,4 +398,35 @@ mod tests {
         assert!(alive(me, start));
         assert!(!alive(me, start + 1));
     }
+
+    /// Who waited for the lock of a container that is gone by then has not got that of the next one.
+    #[test]
+    fn the_lock_of_a_removed_container_is_not_the_next_one_s() {
+        for remade in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let dir = root.path().join("c");
+            std::fs::create_dir(&dir).unwrap();
+            let held = open_dir(&dir).unwrap();
+            fs::lock(held.as_raw_fd()).unwrap();
+            let inode = fs::fstatat(held.as_raw_fd(), c"").unwrap().st_ino;
+            let waits = Container { id: "c".into(), dir: dir.clone(), state: None, lost_cgroups: Vec::new() };
+            let waiter = std::thread::spawn(move || waits.lock().map(drop));
+            // proc_locks(5): `1: -> FLOCK ADVISORY WRITE pid major:minor:inode 0 EOF`.
+            let blocked = || {
+                let locks = std::fs::read_to_string("/proc/locks").unwrap();
+                locks.lines().any(|l| l.contains("-> FLOCK") && l.contains(&format!(":{inode} ")))
+            };
+            while !blocked() && !waiter.is_finished() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            // Not removed: its inode's number must stay taken.
+            std::fs::rename(&dir, root.path().join("gone")).unwrap();
+            if remade {
+                std::fs::create_dir(&dir).unwrap();
+            }
+            drop(held);
+            let got = waiter.join().unwrap();
+            assert!(matches!(got, Err(Error::State(StateError::NotFound))), "made anew: {remade}: {got:?}");
+        }
+    }
 }

@@ -22,6 +22,11 @@ pub fn tests() -> Vec<Trial> {
         ),
         test("attacks::users_are_numbers_and_exact", &[Need::Root], users),
         test("attacks::supplementary_groups_are_those_of_the_config", &[Need::Root], groups),
+        test(
+            "attacks::a_launch_stops_when_the_kernel_did_not_do_as_told",
+            &[Need::Root, Need::Strace],
+            not_dropped,
+        ),
         test("attacks::sysctls_cannot_reach_the_host", &[Need::Root], sysctls),
         test("attacks::large_requests_work_or_are_refused", &[Need::Root], large),
     ]
@@ -209,6 +214,43 @@ fn groups() {
     sb.delete().ok();
 }
 
+/// strace answers 0 in place of the kernel, which never sees the call: what was to be dropped is still there.
+fn not_dropped() {
+    let sb = Sandbox::new()
+        .sh("echo started; cat /proc/self/status")
+        .patch("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let log = sb.dir().join("strace.log");
+    let log = log.to_str().expect("UTF-8");
+    let refused = |out: &crate::harness::Output, call: &str, code: i32| {
+        assert!(std::fs::read_to_string(log).expect("the log").contains("(INJECTED)"), "{call}\n{out}");
+        assert!(out.code == code && out.stdout.is_empty(), "{call}: must be refused\n{out}");
+        assert!(out.stderr.contains("what was dropped is still there"), "{call}: names the cause\n{out}");
+    };
+    let calls = ["setresuid", "setresgid", "capset"];
+    for call in calls {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:retval=0"));
+        let wrap = ["strace", "-f", "-o", log, "-e", &trace, "-e", &inject];
+        for policy in ["privileged", "restricted"] {
+            // In a user namespace of its own Init sets ids twice: the first time to become its root.
+            if policy == "restricted" && call != "capset" {
+                continue;
+            }
+            let run = sb.under(&wrap).args(["run", "--quiet", "--policy", policy, "--bundle"]);
+            refused(&run.arg(sb.bundle()).arg(sb.id()).output(), call, 125);
+        }
+    }
+    let sleeper = sb.args(["/bin/sleep", "1000"]);
+    sleeper.create().ok();
+    sleeper.verb("start").ok();
+    for call in calls {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:retval=0"));
+        let wrap = ["strace", "-f", "-o", log, "-e", &trace, "-e", &inject];
+        let exec = sleeper.under(&wrap).args(["exec", "--user", "1000:1000", sleeper.id()]);
+        refused(&exec.args(["/bin/echo", "started"]).output(), call, 255);
+    }
+    sleeper.delete().ok();
+}
+
 /// CRI-O CVE-2022-0811.
 fn sysctls() {
     let read = |path: &str| std::fs::read(path).unwrap_or_default();
@@ -239,6 +281,14 @@ fn sysctls() {
         let sb = Sandbox::new().patch("/linux/sysctl", sysctl.clone());
         for out in super::both(&sb) {
             assert_eq!(out.code, 125, "{sysctl} must be refused\n{out}");
+            assert!(out.stderr.contains("/linux/sysctl"), "{sysctl}: by the config's check\n{out}");
+        }
+    }
+    // The kernel takes the first line of a text and forgets the rest; nobody has asked for that.
+    for value in ["one\ntwo", "one\rtwo", "one\n"] {
+        let sb = Sandbox::new().patch("/linux/sysctl", evil("kernel.domainname", value));
+        for out in super::both(&sb) {
+            assert!(out.code == 125 && out.stderr.contains("more than one line"), "{value:?}\n{out}");
         }
     }
     assert_eq!(files.map(read), before, "the host's kernel settings were changed");

@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("attacks::proc_and_sys_that_are_links_are_refused", &[Need::Root], proc_links),
         test("attacks::a_mask_is_never_what_dev_null_was_replaced_with", &[Need::Root], mask_source),
+        test("attacks::a_mask_is_never_what_the_host_s_dev_null_became", &[Need::Root], host_null),
         test("attacks::a_mask_cannot_change_the_host_s_null", &[Need::Root], mask_is_readonly),
         test("attacks::a_sysctl_is_not_written_to_a_decoy", &[Need::Root], sysctl_decoy),
         test("attacks::files_made_inside_do_not_follow_links_out", &[Need::Root], written_paths),
@@ -68,6 +69,39 @@ fn mask_source() {
             assert!(!out.stdout.starts_with("decoy"), "the mask is the attacker's file\n{out}");
         }
         host.unchanged();
+    }
+}
+
+/// The runtime's own /dev/null is not a null device: in a container of its own, say, whose /dev is another's.
+fn host_null() {
+    let sb = Sandbox::new()
+        .sh("echo started; cat /proc/version /dev/null")
+        .patch("/linux/maskedPaths", json!(["/proc/version"]));
+    let decoy = sb.dir().join("decoy");
+    std::fs::write(&decoy, SECRET).expect("a file");
+    let zero = sb.dir().join("zero");
+    mknod(&zero, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).expect("mknod");
+    let dev = sb.dir().join("dev");
+    std::fs::create_dir(&dev).expect("a directory");
+    let mut bound = Sandbox::new().sh("echo started; head -c 64 /proc/version");
+    bound.set("/linux/maskedPaths", json!(["/proc/version"]));
+    let mounts = json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "bind", "source": dev, "options": ["bind", "rw"]},
+    ]);
+    bound.set("/mounts", mounts);
+    let script = "mount --bind \"$0\" /dev/null && exec \"$@\"";
+    for null in [&decoy, &zero] {
+        let wrap = ["unshare", "-m", "sh", "-c", script, null.to_str().expect("UTF-8")];
+        for (sb, policy) in
+            [(&sb, "privileged"), (&sb, "restricted"), (&bound, "privileged"), (&bound, "restricted")]
+        {
+            let call = sb.under(&wrap).args(["run", "--quiet", "--policy", policy, "--bundle"]);
+            let out = call.arg(sb.bundle()).arg(sb.id()).output();
+            no_secret(&out);
+            assert!(out.code == 125 && out.stdout.is_empty(), "{policy}: must be refused\n{out}");
+            assert!(out.stderr.contains("not the device asked for"), "{policy}: names the cause\n{out}");
+        }
     }
 }
 
@@ -211,6 +245,20 @@ fn passwd() {
         assert!(!out.timed_out && out.stdout.contains("home=/\n"), "a FIFO holds nobody up\n{out}");
     }
     std::fs::remove_file(&passwd).expect("remove");
+    std::fs::create_dir(&passwd).expect("a directory");
+    for out in both(&sb) {
+        assert!(out.stdout.contains("home=/\n"), "a directory is no passwd file\n{out}");
+    }
+    std::fs::remove_dir(&passwd).expect("remove");
+    // More than memory has: what lies beyond the first MiB is not looked at.
+    let mut large = std::fs::File::create(&passwd).expect("a file");
+    std::io::Seek::seek(&mut large, std::io::SeekFrom::Start(1 << 30)).expect("seek");
+    std::io::Write::write_all(&mut large, b"\nroot:x:0:0::/late:/bin/sh\n").expect("write");
+    drop(large);
+    for out in both(&sb) {
+        assert!(!out.timed_out && out.stdout.contains("home=/\n"), "a large file is not read whole\n{out}");
+    }
+    std::fs::remove_file(&passwd).expect("remove");
     // A line that is named like a number, and one with a HOME that is no path.
     let text = format!("0:x:4:4::/{SECRET}:/x\n+0:x:+0:0::rel/{SECRET}:/x\nroot:x:0:0::/mine:/bin/sh\n");
     std::fs::write(&passwd, text).expect("a file");
@@ -221,10 +269,10 @@ fn passwd() {
     if Need::Strace.missing().is_none() {
         let log = sb.dir().join("strace.log");
         let log_text = log.to_str().expect("UTF-8");
-        let call = sb.under(&["strace", "-f", "-e", "trace=openat,openat2,open", "-o", log_text]);
+        let call = sb.under(&["strace", "-f", "-y", "-e", "trace=openat,openat2,open", "-o", log_text]);
         let out = call.args(["explain", "--policy", "privileged"]).arg(sb.bundle()).output().ok();
         let text = std::fs::read_to_string(&log).expect("the log");
-        let opens: Vec<_> = text.lines().filter(|l| l.contains("etc/passwd\"")).collect();
+        let opens: Vec<_> = text.lines().filter(|l| l.contains("etc/passwd")).collect();
         assert!(!opens.is_empty() && opens.iter().all(|l| l.contains("O_PATH")), "{opens:?}\n{out}");
     }
 }

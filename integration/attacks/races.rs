@@ -7,7 +7,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
 use super::{Racer, Sentinel, no_secret};
-use crate::harness::{Need, Sandbox, rounds, test};
+use crate::harness::{Need, Sandbox, poll, rounds, test};
 
 /// Starts for each race.
 fn all() -> usize {
@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         test("attacks::a_missing_target_is_made_inside_however_links_are_swapped", &[Need::Root], missing),
         test("attacks::a_bind_source_is_resolved_once", &[Need::Root], source),
         test("attacks::a_node_swapped_for_a_link_leaves_the_host_s_modes", &[Need::Root], node),
+        test("attacks::who_waited_for_the_lock_acts_on_what_is_there_then", &[Need::Root], waited),
         test("attacks::a_directory_that_another_makes_keeps_its_owner", &[Need::Root], cwd_owner),
         test("attacks::a_working_directory_is_made_inside_however_links_are_swapped", &[Need::Root], cwd),
     ]
@@ -220,4 +221,46 @@ fn cwd_owner() {
     assert_eq!(work.symlink_metadata().expect("stat").uid(), 1000);
     assert!(made.load(Ordering::Relaxed) > 100, "the other one never ran");
     assert_eq!(lost.load(Ordering::Relaxed), 0, "directories of another were given to the container's user");
+}
+
+/// A verb reads the state, waits for the lock, and by then somebody else has written another state.
+fn waited() {
+    for verb in ["start", "update", "delete"] {
+        let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+        sb.create().ok();
+        let dir = sb.root().join(sb.id());
+        let file = dir.join("state.json");
+        let held = std::fs::File::open(&dir).expect("the state directory");
+        let held = nix::fcntl::Flock::lock(held, nix::fcntl::FlockArg::LockExclusive).expect("the lock");
+        let call = sb.runtime().arg(verb);
+        let call = if verb == "update" { call.args(["--pids-limit", "50"]) } else { call };
+        let running = call.arg(sb.id()).spawn();
+        let waits = format!("{} ", running.pid());
+        poll("it waits for the lock", std::time::Duration::from_secs(10), || {
+            let locks = std::fs::read_to_string("/proc/locks").expect("the locks");
+            locks.lines().any(|l| l.contains("-> FLOCK") && l.contains(&waits))
+        });
+        let mut state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).expect("the state")).expect("JSON");
+        let said = sb.dir().join("said");
+        let args = json!(["sh", "-c", "echo said > \"$0\"", said]);
+        for hook in ["poststart", "poststop"] {
+            let hooks = json!([{"path": "/bin/sh", "args": args, "env": [], "timeout": null}]);
+            assert!(state["hooks"][hook].is_array(), "{state}");
+            state["hooks"][hook] = hooks;
+        }
+        let new = dir.join(".state.new");
+        std::fs::write(&new, serde_json::to_vec(&state).expect("JSON")).expect("the state");
+        std::fs::rename(&new, &file).expect("rename");
+        drop(held);
+        let out = running.wait().ok();
+        if verb == "update" {
+            // It writes the state anew: what another has written must still be in it.
+            let text = std::fs::read_to_string(&file).expect("the state");
+            assert!(text.contains("echo said"), "{verb}: the other's change is lost\n{out}");
+        } else {
+            assert!(said.exists(), "{verb}: acted on the older state\n{out}");
+        }
+        sb.delete().ok();
+    }
 }
