@@ -57,6 +57,17 @@ fn inheritable() {
             "{text}"
         );
     }
+    // What the caller has ambient is not the container's, even where the config would let it be kept.
+    let mut lax = Sandbox::new().args(["/bin/cat", "/proc/self/status"]);
+    for set in ["bounding", "effective", "permitted", "inheritable"] {
+        lax.set(&format!("/process/capabilities/{set}"), json!(["CAP_NET_RAW"]));
+    }
+    lax.set("/process/capabilities/ambient", json!([]));
+    let call = lax.under(&["setpriv", "--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"]);
+    let out = call.args(["run", "--quiet", "--policy", "privileged", "--bundle"]).arg(lax.bundle());
+    let text = out.arg(lax.id()).output().ok().stdout;
+    assert!(text.contains("CapInh:\t0000000000002000"), "{text}");
+    assert!(text.contains("CapAmb:\t0000000000000000"), "{text}");
     // Asked for by the config, they are hardened away.
     let sb = sb.patch("/process/capabilities/inheritable", json!(["CAP_NET_RAW", "CAP_SYS_ADMIN"]));
     let text = sb.run().output().ok().stdout;

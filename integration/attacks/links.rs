@@ -75,12 +75,14 @@ fn mask_source() {
 /// The runtime's own /dev/null is not a null device: in a container of its own, say, whose /dev is another's.
 fn host_null() {
     let sb = Sandbox::new()
-        .sh("echo started; cat /proc/version /dev/null")
+        .sh("echo started; head -c 64 /proc/version /dev/zero")
         .patch("/linux/maskedPaths", json!(["/proc/version"]));
     let decoy = sb.dir().join("decoy");
     std::fs::write(&decoy, SECRET).expect("a file");
     let zero = sb.dir().join("zero");
     mknod(&zero, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).expect("mknod");
+    let block = sb.dir().join("block");
+    mknod(&block, SFlag::S_IFBLK, Mode::from_bits_truncate(0o666), makedev(1, 3)).expect("mknod");
     let dev = sb.dir().join("dev");
     std::fs::create_dir(&dev).expect("a directory");
     let mut bound = Sandbox::new().sh("echo started; head -c 64 /proc/version");
@@ -90,12 +92,10 @@ fn host_null() {
         {"destination": "/dev", "type": "bind", "source": dev, "options": ["bind", "rw"]},
     ]);
     bound.set("/mounts", mounts);
-    let script = "mount --bind \"$0\" /dev/null && exec \"$@\"";
-    for null in [&decoy, &zero] {
-        let wrap = ["unshare", "-m", "sh", "-c", script, null.to_str().expect("UTF-8")];
-        for (sb, policy) in
-            [(&sb, "privileged"), (&sb, "restricted"), (&bound, "privileged"), (&bound, "restricted")]
-        {
+    let script = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+    for null in [&decoy, &zero, &block] {
+        let wrap = ["unshare", "-m", "sh", "-c", script, null.to_str().expect("UTF-8"), "/dev/null"];
+        for (sb, policy) in [(&sb, "privileged"), (&sb, "restricted"), (&bound, "privileged")] {
             let call = sb.under(&wrap).args(["run", "--quiet", "--policy", policy, "--bundle"]);
             let out = call.arg(sb.bundle()).arg(sb.id()).output();
             no_secret(&out);
@@ -103,6 +103,12 @@ fn host_null() {
             assert!(out.stderr.contains("not the device asked for"), "{policy}: names the cause\n{out}");
         }
     }
+    // The other devices are bound from the host's where they cannot be made.
+    let wrap = ["unshare", "-m", "sh", "-c", script, decoy.to_str().expect("UTF-8"), "/dev/zero"];
+    let call = sb.under(&wrap).args(["run", "--quiet", "--bundle"]);
+    let out = call.arg(sb.bundle()).arg(sb.id()).output();
+    no_secret(&out);
+    assert!(out.code == 125 && out.stderr.contains("not the device asked for"), "must be refused\n{out}");
 }
 
 /// The mask is the host's own null device: its mode and owner must not be the container's to change.
