@@ -28,11 +28,10 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> Result<()> {
 /// recv(2) of one record, tried again on `EINTR`; 0 is end of file. What is returned is the record's own length:
 /// one that is longer than `buf` is not taken for one that fits.
 pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
+    let (to, size) = (buf.as_mut_ptr().cast(), buf.len());
     loop {
         // SAFETY: the buffer is writable for the length passed.
-        match check(
-            unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), libc::MSG_TRUNC) } as libc::c_long
-        ) {
+        match check(unsafe { libc::recv(fd, to, size, libc::MSG_TRUNC) } as libc::c_long) {
             Err(Errno::EINTR) => {}
             other => return other.map(|n| n as usize),
         }
