@@ -257,7 +257,7 @@ fn passwd() {
     }
     std::fs::remove_dir(&passwd).expect("remove");
     // More than memory has: what lies beyond the first MiB is not looked at.
-    let mut large = std::fs::File::create(&passwd).expect("a file");
+    let mut large = std::fs::OpenOptions::new().write(true).create_new(true).open(&passwd).expect("a file");
     std::io::Seek::seek(&mut large, std::io::SeekFrom::Start(1 << 30)).expect("seek");
     std::io::Write::write_all(&mut large, b"\nroot:x:0:0::/late:/bin/sh\n").expect("write");
     drop(large);
