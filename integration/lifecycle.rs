@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("lifecycle::the_program_waits_for_start", OCI, waits_for_start),
         test("lifecycle::verbs_in_the_wrong_state", OCI, wrong_states),
         test("lifecycle::pid_file_is_bare_digits", OCI, pid_file),
+        test("lifecycle::run_writes_a_pid_file_too", &[Need::Root], run_pid_file),
         test("lifecycle::no_pid_file_after_a_failure", OCI, no_pid_file),
         test("lifecycle::kill_takes_names_and_numbers", OCI, signals),
         test("lifecycle::kill_all_reaches_every_process", OCI, kill_all),
@@ -313,4 +314,30 @@ fn log() {
         (Some("error"), Some("container does not exist"))
     );
     assert!(entry["time"].as_str().is_some_and(|t| t.contains('T')), "{entry}");
+}
+
+/// In the foreground and detached; none where the launch fails.
+fn run_pid_file() {
+    let sb = sleeper();
+    let file = sb.dir().join("pid");
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    let run = sb.run_oci().arg("--pid-file").arg(&file).spawn();
+    crate::harness::poll("the pid file", std::time::Duration::from_secs(10), || !read().is_empty());
+    assert_eq!(read(), sb.pid().to_string(), "decimal, no newline");
+    sb.kill("KILL").ok();
+    run.wait().exits(137);
+    std::fs::remove_file(&file).expect("remove");
+    sb.run_oci().arg("--detach").arg("--pid-file").arg(&file).output().ok();
+    assert_eq!(read(), sb.pid().to_string());
+    sb.delete().ok();
+    std::fs::remove_file(&file).expect("remove");
+    let sb = sleeper().args(["/none"]);
+    let out = sb.run_oci().arg("--pid-file").arg(&file).output();
+    assert!(out.code != 0 && !file.exists(), "{out}");
+    let sb = sleeper();
+    for detach in [&[] as &[&str], &["--detach"]] {
+        let call = sb.run_oci().args(["--pid-file", "/nonexistent/dir/pid"]).args(detach);
+        assert_ne!(call.output().code, 0);
+        sb.leak_check_within(std::time::Duration::from_secs(2));
+    }
 }

@@ -278,7 +278,7 @@ fn passwd() {
         let call = sb.under(&["strace", "-f", "-y", "-e", "trace=openat,openat2,open", "-o", log_text]);
         let out = call.args(["explain", "--policy", "privileged"]).arg(sb.bundle()).output().ok();
         let text = std::fs::read_to_string(&log).expect("the log");
-        let opens: Vec<_> = text.lines().filter(|l| l.contains("etc/passwd")).collect();
+        let opens: Vec<_> = text.lines().filter(|l| l.contains("\"etc/passwd\"")).collect();
         assert!(!opens.is_empty() && opens.iter().all(|l| l.contains("O_PATH")), "{opens:?}\n{out}");
     }
 }

@@ -40,7 +40,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     }
     let mut new = process_of(&args, state)?;
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
-    if let Some(text) = crate::launch::grant::limit(&mut new, in_userns) {
+    if let Some(text) = crate::launch::grant::limit(&mut new, in_userns)? {
         log.warning(&text);
     }
     if state.shares_host_root {

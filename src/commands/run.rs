@@ -169,6 +169,7 @@ fn console(cx: &mut Cx, given: &Given, prepared: &Prepared, args: &Run) -> Resul
 /// `run --detach`: the container goes to whoever reaps this process's children.
 fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control, given: &Given) -> Outcome {
     perform(plan, &mut cx, control, &mut None)?;
+    pid_file(prepared, plan, &cx)?;
     super::start::poststart(&prepared.state, cx.pid, -1);
     crate::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)
@@ -190,6 +191,7 @@ fn foreground(
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     let mut guardian = (!args.keep).then(|| Guardian::new(plan));
     perform(plan, &mut cx, control, &mut guardian)?;
+    pid_file(prepared, plan, &cx)?;
     let mut supervisor = match supervisor.take() {
         Some(s) => s,
         None => Supervisor::new()?,
@@ -211,6 +213,16 @@ fn foreground(
     }
     drop(supervisor);
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
+}
+
+/// `--pid-file`, once there is a program: a launch that fails leaves none.
+fn pid_file(prepared: &Prepared, plan: &Plan, cx: &Cx) -> Result<(), Error> {
+    let Some(path) = &prepared.options.pid_file else { return Ok(()) };
+    super::create::write_pid_file(path, cx.pid).inspect_err(|_| {
+        // Who asked for the pid could not find the container.
+        let undos: Vec<_> = plan.undos().cloned().collect();
+        undo::undo(&undos, Some((cx.pid, cx.pidfd)), true);
+    })
 }
 
 /// What passes the container's readiness on, where `$NOTIFY_SOCKET` asks for it.

@@ -123,7 +123,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     }
     process.env.extend(options.env.iter().cloned());
     let in_userns = process_is_in_userns(&config.namespaces);
-    let warnings = super::grant::limit(process, in_userns).into_iter().collect();
+    let warnings = super::grant::limit(process, in_userns)?.into_iter().collect();
     let process = process.clone();
     let resctrl = config
         .intel_rdt

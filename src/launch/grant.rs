@@ -2,22 +2,23 @@
 //! as config.md asks ("Runtimes SHOULD NOT fail ...").
 
 use crate::config::Process;
+use crate::error::{Error, Result};
 use crate::sys::cred;
 use crate::tables::capabilities::CapSet;
 
 /// Leaves out of `process` what cannot be granted; the text of a warning if there was anything. A process
 /// in a new user namespace has all capabilities there (user_namespaces(7)): `in_userns`.
-pub fn limit(process: &mut Process, in_userns: bool) -> Option<String> {
+pub fn limit(process: &mut Process, in_userns: bool) -> Result<Option<String>> {
     // The one system call is only worth it where something is asked for.
     let asked = process.capabilities.permitted.0 | process.capabilities.effective.0;
     if in_userns || asked == 0 {
-        return None;
+        return Ok(None);
     }
-    let (_, permitted, _) = cred::capget().ok()?;
+    let (_, permitted, _) = cred::capget().map_err(|e| Error::os("capget", "", e))?;
     let lacking = limit_to(process, CapSet(permitted));
-    (lacking != CapSet::EMPTY).then(|| {
+    Ok((lacking != CapSet::EMPTY).then(|| {
         format!("capabilities that safebox does not have here are left out: {lacking} (process.capabilities)")
-    })
+    }))
 }
 
 /// What was left out.
