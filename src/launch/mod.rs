@@ -18,6 +18,7 @@ pub mod apply_mounts;
 pub mod baton;
 pub mod control;
 pub mod copy_up;
+pub mod files;
 pub mod front;
 pub mod grant;
 pub mod guardian;

@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod build;
+pub mod calls;
 pub mod check;
 pub mod lower;
 pub mod pointer;

@@ -1,0 +1,239 @@
+//! Which system calls each row makes: what `explain --json` lists and the order test holds strace to.
+
+use super::action::Action;
+
+impl Action {
+    /// The system calls this row makes, in order: `?` may be left out, `*` may come any number of times,
+    /// `a|b*` is any of these any number of times, `*` alone is anything (hooks are other people's programs).
+    ///
+    /// The order test holds this table against strace, so it is what happens, not what was meant.
+    pub fn calls(&self) -> Vec<&'static str> {
+        use Action as A;
+        match self {
+            A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "renameat2"],
+            A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
+            A::Fifo { .. } => vec!["mknodat", "openat"],
+            A::CgroupParent { .. } => vec!["mkdirat"],
+            A::CgroupDir { .. } | A::CgroupInScope { .. } => {
+                vec!["mkdirat", "newfstatat", "openat", "write", "close"]
+            }
+            // A conversation over a socket: as many records as the other side makes of it; then a look at
+            // where the process is.
+            A::SystemdScope { .. } | A::SystemdAttach { .. } => vec![
+                "socket",
+                "connect",
+                "setsockopt",
+                "setsockopt",
+                "write|sendto|read|recvfrom|openat|fstat|statx|lseek|getdents64|newfstatat|close*",
+            ],
+            A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
+                vec!["openat", "write", "close"]
+            }
+            A::CgroupOpen { .. } | A::OpenNs { .. } => vec!["openat"],
+            A::DeviceFilter { .. } => vec!["bpf", "bpf", "close"],
+            A::OpenTree { device: Some(_), .. } => vec!["open_tree", "newfstatat"],
+            A::OpenTree { .. } => vec!["open_tree"],
+            A::OpenPidfd { .. } => vec!["pidfd_open", "openat", "read", "close"],
+            A::OpenRoot { .. } => vec!["open_tree", "newfstatat", "newfstatat"],
+            A::TimeOffsets { .. } => vec!["unshare", "openat", "write", "close"],
+            // The first call counts this process's threads in /proc/self/task.
+            A::Spawn { .. } => vec!["newfstatat", "socketpair", "clone3", "close"],
+            A::SpawnSibling { .. } => vec!["clone3"],
+            A::JoinNs { .. } => vec!["setns", "close"],
+            A::RecordPid { .. } => vec!["openat", "read", "close", "openat", "write", "close", "renameat"],
+            A::PidFile { .. } => vec!["openat", "write", "close", "renameat"],
+            A::IdMapWrite { .. } | A::OomScoreAdj { .. } => vec!["openat", "write", "close"],
+            A::Prlimit { .. } => vec!["prlimit64"],
+            A::Userns { .. } => vec![
+                "clone",
+                "openat",
+                "write",
+                "close",
+                "openat",
+                "write",
+                "close",
+                "openat",
+                "pidfd_open",
+                "pidfd_send_signal",
+                "close",
+                "wait4",
+            ],
+            A::Idmap { userns: Some(_), .. } => vec!["mount_setattr"],
+            A::Idmap { .. } => vec!["openat", "mount_setattr", "close"],
+            A::OpenChildNs { .. } => vec!["openat"],
+            // Its own namespace and a socket to look for the device; then a socket on either side, and as many
+            // requests as it has addresses.
+            A::NetDevice { .. } => vec![
+                "openat",
+                "socket",
+                "sendto",
+                "recvfrom*",
+                "close",
+                "socket",
+                "setns",
+                "socket",
+                "setns",
+                "sendto|recvfrom*",
+                "close",
+                "close",
+                "close",
+            ],
+            A::Hooks { .. } | A::IdMapTool { .. } => vec!["*"],
+            A::Created { .. } => vec!["renameat"],
+            A::CleanSignals => vec!["rt_sigaction", "rt_sigprocmask"],
+            A::NewSession => vec!["setsid"],
+            A::BecomeRoot { keep_groups: true } => vec!["setresgid", "setresuid"],
+            A::BecomeRoot { keep_groups: false } => vec!["setgroups", "setresgid", "setresuid"],
+            A::OwnRoot => vec!["statx", "openat", "setns", "close", "statx"],
+            A::Undumpable | A::KeepCaps | A::NoNewPrivs => vec!["prctl"],
+            A::DieWithRuntime => vec!["prctl", "poll"],
+            A::NewCgroupNs => vec!["unshare"],
+            A::SetHostname { .. } => vec!["sethostname"],
+            A::SetDomainname { .. } => vec!["setdomainname"],
+            A::LoopbackUp => vec!["socket", "ioctl", "close"],
+            A::Propagation { .. } | A::RootAttr { .. } => vec!["mount_setattr"],
+            _ => self.calls_mounts(),
+        }
+    }
+
+    fn calls_mounts(&self) -> Vec<&'static str> {
+        use super::action::TargetKind;
+        use Action as A;
+        /// In-root resolution: found at once, or walked and made one component at a time.
+        const RESOLVE: [&str; 2] = ["openat2", "openat2|newfstatat|readlinkat|mkdirat|openat|close*"];
+        let asks = |kind: TargetKind| (kind == TargetKind::AsSource).then_some("newfstatat");
+        match self {
+            A::OpenPlace { .. } => vec!["openat", "newfstatat", "newfstatat"],
+            A::AttachRoot { .. } => vec!["move_mount"],
+            A::OpenDir { .. } => RESOLVE.to_vec(),
+            A::MakeTarget { .. } => [&RESOLVE[..], &["close"]].concat(),
+            // The last directory is made with the user's ids, but with root's capabilities.
+            A::MakeCwd { .. } => vec![
+                "openat2",
+                "openat2|newfstatat|readlinkat|mkdirat|capget|capset|setfsuid|setfsgid|close*",
+                "close",
+            ],
+            A::MountFs { data, after, target, keep, .. } => {
+                let mut calls = vec!["fsopen"];
+                calls.extend(data.iter().map(|_| "fsconfig"));
+                calls.extend(["fsconfig", "fsmount", "close"]);
+                calls.extend(after.iter().map(|_| "mount_setattr"));
+                if target.is_some() {
+                    // What is there already says how a tmpfs without a mode of its own looks.
+                    calls.extend(
+                        self.inherits_mode()
+                            .then_some(["openat2", "newfstatat?", "fchmodat?", "close?"])
+                            .iter()
+                            .flatten(),
+                    );
+                    calls.extend(RESOLVE.iter().chain(&["move_mount", "close"]));
+                }
+                calls.extend(keep.is_none().then_some("close"));
+                calls
+            }
+            A::MoveTree { before, target, .. } => {
+                let mut calls: Vec<_> = asks(target.kind).into_iter().collect();
+                calls.extend(before.iter().map(|_| "mount_setattr"));
+                calls.extend(RESOLVE.iter().chain(&["move_mount", "close", "close"]));
+                calls
+            }
+            A::CopyUp { .. } => {
+                const COPY: &str = "openat|newfstatat|getdents64|mkdirat|read|write|fchownat|fchmod|utimensat|readlinkat|symlinkat|umask|mknodat|close*";
+                vec!["openat2", COPY]
+            }
+            A::Remount { data, changes, .. } => {
+                let mut calls = vec!["openat2"];
+                if !data.is_empty() {
+                    calls.push("fspick");
+                    calls.extend(data.iter().map(|_| "fsconfig"));
+                    calls.extend(["fsconfig", "close"]);
+                }
+                calls.extend(changes.iter().map(|_| "mount_setattr"));
+                calls.push("close");
+                calls
+            }
+            A::DeviceNode { parent, uid, gid, .. } => {
+                let mut calls = if parent.is_some() { RESOLVE.to_vec() } else { Vec::new() };
+                calls.extend(["umask", "mknodat", "umask", "openat", "newfstatat"]);
+                calls.extend(((*uid, *gid) != (0, 0)).then_some("fchownat"));
+                calls.push("close");
+                calls.extend(parent.is_some().then_some("close"));
+                calls
+            }
+            A::Symlink { .. } => vec!["symlinkat"],
+            A::OpenNull { .. } => vec!["openat", "newfstatat"],
+            A::EmptyDir { .. } => vec!["fsopen", "fsconfig", "fsconfig", "fsconfig", "fsmount", "close"],
+            // What is not there needs no mask, and the first directory takes the mount itself.
+            A::Mask { .. } => vec![
+                "openat2",
+                "newfstatat?",
+                "open_tree?",
+                "mount_setattr?",
+                "move_mount?",
+                "close?",
+                "close?",
+            ],
+            A::ReadonlyPath { .. } => {
+                vec!["openat2", "open_tree?", "mount_setattr?", "move_mount?", "close?", "close?"]
+            }
+            A::ConsoleMount { target, .. } => {
+                let mut calls = vec!["open_tree"];
+                calls.extend(asks(target.kind));
+                calls.extend(RESOLVE.iter().chain(&["move_mount", "close", "close"]));
+                calls
+            }
+            A::Pivot { .. } => vec!["fchdir", "pivot_root", "umount2"],
+            A::Chroot { .. } => vec!["fchdir", "chroot"],
+            _ => self.calls_tail(),
+        }
+    }
+
+    fn calls_tail(&self) -> Vec<&'static str> {
+        use Action as A;
+        match self {
+            // Unlock the pty, open its peer, set its size.
+            A::Pty { size, .. } => {
+                let set = size.map(|_| "ioctl");
+                ["openat2", "ioctl", "ioctl"].into_iter().chain(set).chain(["fchownat"]).collect()
+            }
+            A::NotifyDir { .. } | A::CriuRoot { .. } => vec!["mkdirat"],
+            A::AttachAt { .. } => vec!["openat", "move_mount", "close", "close"],
+            A::PassFds { fds } => [vec!["fcntl"; fds.len()], vec!["dup2"; fds.len()]].concat(),
+            A::NotifySocket { .. } => vec!["openat", "socket", "bind", "fchmodat", "close"],
+            A::SendPidfd { .. } => vec!["sendmsg", "close"],
+            A::SendPty { .. } => vec!["sendmsg", "close", "close"],
+            A::Sysctl { .. } | A::ExecLabel { .. } => vec!["openat2", "write", "close"],
+            A::TakeTty { .. } => vec!["ioctl", "dup2", "dup2", "dup2"],
+            A::Scheduler(_) => vec!["sched_setattr"],
+            A::IoPriority { .. } => vec!["ioprio_set"],
+            A::Affinity { .. } => vec!["sched_setaffinity"],
+            A::MemoryPolicy(_) => vec!["set_mempolicy"],
+            A::Personality { .. } => vec!["personality"],
+            A::Keyring => vec!["keyctl"],
+            // One for each capability that the kernel knows and that is not kept.
+            A::Bounding { .. } => vec!["prctl*"],
+            A::Ambient { caps } => vec!["prctl"; 1 + caps.len()],
+            A::SetGroups { .. } => vec!["setgroups"],
+            A::SetGid { .. } => vec!["setresgid"],
+            A::SetUid { .. } => vec!["setresuid"],
+            A::Umask { .. } => vec!["umask"],
+            A::Caps { .. } => vec!["capset"],
+            A::VerifyCreds { .. } => vec!["getresuid", "getresgid", "capget"],
+            A::ChangeDir { .. } => vec!["chdir", "getcwd"],
+            // The first candidate that is there and may be executed ends the search.
+            A::FindProgram { candidates } => {
+                candidates.iter().flat_map(|_| ["newfstatat?", "faccessat2?"]).collect()
+            }
+            // The slots; the gaps between the descriptors that are needed; the rest; and those marked.
+            A::CloseFds { needed, .. } => {
+                [vec!["close*"], vec!["close_range?"; needed.len() + 1], vec!["close_range"; 2]].concat()
+            }
+            A::AwaitStart { .. } => vec!["read"],
+            A::Seccomp { .. } => vec!["seccomp"],
+            A::SendListener { .. } => vec!["pidfd_getfd", "socket", "connect", "sendmsg", "close", "close"],
+            A::DropListener { .. } => vec!["close"],
+            A::Exec { .. } => vec!["execve"],
+            _ => vec![],
+        }
+    }
+}
