@@ -322,7 +322,9 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
 /// How many threads this process has: the length of `/proc/self/task`'s link count minus two.
 pub fn threads() -> Result<u64> {
     let st = super::fs::fstatat(libc::AT_FDCWD, c"/proc/self/task")?;
-    Ok(st.st_nlink.saturating_sub(2))
+    // 64 bits wide on x86_64, 32 on aarch64.
+    #[allow(clippy::useless_conversion)]
+    Ok(u64::from(st.st_nlink).saturating_sub(2))
 }
 
 /// fork(2) for a helper of the runtime (the guardian, a hook's process): the child runs `f` and exits with its value.
