@@ -114,6 +114,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     if options.notify {
         crate::notify::add_to(&mut config, &state_dir);
     }
+    let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
     let process = config
         .process
         .as_mut()
@@ -122,7 +123,6 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         process.env.push(format!("HOME={}", bundle.home_of(process.user.uid)));
     }
     process.env.extend(options.env.iter().cloned());
-    let in_userns = process_is_in_userns(&config.namespaces);
     let warnings = super::grant::limit(process, in_userns)?.into_iter().collect();
     let process = process.clone();
     let resctrl = config
@@ -210,10 +210,6 @@ impl State {
             "annotations": self.annotations,
         })
     }
-}
-
-fn process_is_in_userns(namespaces: &[crate::config::Namespace]) -> bool {
-    namespaces.iter().any(|n| n.kind == crate::tables::namespaces::NsKind::User)
 }
 
 /// Whether a process inside could own files of the host's root, this program's among them.
