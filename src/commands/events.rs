@@ -1,7 +1,7 @@
 //! `safebox events`: what a container uses, and that it ran out of memory, in runc's JSON, a line each.
 
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -63,11 +63,8 @@ fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
         let [told, ended] = process::poll_in_for([notice_fd, pidfd.as_raw_fd()], left)
             .map_err(|e| Error::os("poll", "the container", e))?;
         let written = if told {
-            watch::drain(notice_fd);
-            let now = group.map_or(0, |g| ops::events(g).oom_kills);
-            let new = now.saturating_sub(kills);
-            kills = now;
             let oom = json!({ "type": "oom", "id": state.id });
+            let new = group.map_or(0, |g| new_kills(g, state.cgroup_v2, notice_fd, &mut kills));
             (0..new).try_for_each(|_| print(&oom))
         } else if ended {
             return Ok(());
@@ -82,6 +79,19 @@ fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// How often the group ran out of memory since the last look.
+///
+/// v1 tells of it before it kills, so the count of kills may be the old one still and nothing would say that it
+/// has changed: each notice counts, as with runc. One comes with the group's end, too.
+fn new_kills(group: &Path, on_v2: bool, notice: RawFd, kills: &mut u64) -> u64 {
+    let told = watch::drain(notice);
+    if !on_v2 {
+        return if group.join("cgroup.event_control").exists() { told } else { 0 };
+    }
+    let now = ops::events(group).oom_kills;
+    now.saturating_sub(std::mem::replace(kills, now))
 }
 
 /// A descriptor that becomes readable when the group's memory events change.

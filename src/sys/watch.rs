@@ -23,8 +23,11 @@ pub fn eventfd() -> Result<OwnedFd> {
         .map(|fd| fs::own(fd as RawFd))
 }
 
-/// Reads what is there to read, which is not looked at.
-pub fn drain(fd: RawFd) {
-    let mut buf = [0u8; 4096];
-    while fs::read(fd, &mut buf).is_ok_and(|n| n > 0) {}
+/// Reads what is there to read; the first eight bytes are an eventfd's count.
+pub fn drain(fd: RawFd) -> u64 {
+    let mut count = [0u8; 8];
+    let first = fs::read(fd, &mut count).is_ok_and(|n| n == count.len());
+    let mut rest = [0u8; 4096];
+    while fs::read(fd, &mut rest).is_ok_and(|n| n > 0) {}
+    if first { u64::from_ne_bytes(count) } else { 0 }
 }
