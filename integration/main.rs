@@ -21,6 +21,7 @@ mod events;
 mod examples;
 mod faults;
 mod fields;
+mod groups;
 mod handover;
 mod harness;
 mod hooks;
@@ -57,6 +58,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         events::tests,
         compare::tests,
         conformance::tests,
+        groups::tests,
         handover::tests,
         placement::tests,
         pods::tests,

@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         test("order::run_with_mounts_devices_and_limits", HERE, rich),
         test("order::run_with_hooks", HERE, hooks),
         test("order::run_with_a_joiner", HERE, joiner),
+        test("order::run_in_groups_that_are_there", HERE, premade_groups),
         test("order::create_with_a_seccomp_agent", HERE, agent),
         test(
             "order::run_with_network_devices",
@@ -121,6 +122,11 @@ fn create() {
     let sb = Sandbox::new();
     let plan = plan(&sb, Policy::Privileged, waiting());
     traced_create(&sb, &plan, |call| call);
+}
+
+fn premade_groups() {
+    let (sb, _group) = crate::groups::premade(Sandbox::new());
+    run(&sb, Policy::Privileged);
 }
 
 fn network_devices() {

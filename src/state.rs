@@ -124,8 +124,11 @@ pub mod files {
     pub const START_NEW: &str = "start.new";
     /// The FIFO on which Init reports a row that failed after `start`.
     pub const REPORT: &str = "report.fifo";
-    /// The container's cgroups that were made so far: `DEVICE INODE` of each directory, one per line.
+    /// The container's cgroups so far: `DEVICE INODE` of each directory, one per line; [`JOINED`] follows
+    /// where it was there before.
     pub const CGROUPS: &str = "cgroups";
+    /// Ends the line of a cgroup that the container joined and must not remove.
+    pub const JOINED: &str = " joined";
 }
 
 /// Stands between the id and the pid in the name of a directory that is being made; no id holds it.
@@ -185,8 +188,8 @@ impl Container {
             .transpose()?;
         let mut lost_cgroups = Vec::new();
         if let Some(state) = &mut state {
-            let made = made_groups(&dir);
-            let own = |path: &Path| directory_id(path).is_some_and(|id| made.contains(&id));
+            let known = recorded_groups(&dir);
+            let own = |path: &Path| directory_id(path).is_some_and(|id| known.iter().any(|(k, _)| *k == id));
             let all = std::mem::take(&mut state.cgroups);
             lost_cgroups = all.iter().map(|(_, path)| path).filter(|path| !own(path)).cloned().collect();
             state.cgroups = all.into_iter().filter(|(_, path)| !lost_cgroups.contains(path)).collect();
@@ -196,7 +199,7 @@ impl Container {
 
     /// Whether the directory at `path` is the one that this container's create made and wrote down.
     pub fn made(&self, path: &Path) -> bool {
-        directory_id(path).is_some_and(|id| made_groups(&self.dir).contains(&id))
+        directory_id(path).is_some_and(|id| recorded_groups(&self.dir).contains(&(id, true)))
     }
 
     /// What is on disk, or an error where `create` was killed before it could be written.
@@ -277,14 +280,15 @@ impl Container {
     }
 }
 
-/// The directories that a create has made and written down.
-fn made_groups(dir: &Path) -> Vec<(u64, u64)> {
+/// The directories that a create has written down, each with whether it has made it.
+fn recorded_groups(dir: &Path) -> Vec<((u64, u64), bool)> {
     let text = std::fs::read_to_string(dir.join(files::CGROUPS)).unwrap_or_default();
-    let pair = |line: &str| {
-        let (dev, ino) = line.split_once(' ')?;
-        Some((dev.parse().ok()?, ino.parse().ok()?))
+    let group = |line: &str| {
+        let (pair, made) = line.strip_suffix(files::JOINED).map_or((line, true), |pair| (pair, false));
+        let (dev, ino) = pair.split_once(' ')?;
+        Some(((dev.parse().ok()?, ino.parse().ok()?), made))
     };
-    text.lines().filter_map(pair).collect()
+    text.lines().filter_map(group).collect()
 }
 
 fn directory_id(path: &Path) -> Option<(u64, u64)> {

@@ -76,12 +76,16 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
             for parent in &missing {
                 enable.extend(inherited.iter().map(|(file, value)| (parent.join(file), value.clone())));
             }
-            // The config's own value comes in `mine`.
-            all.extend(inherited.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f)));
+            // The config's own value comes in `mine`; one that is there already stays.
+            let has = |f: &str| std::fs::read_to_string(path.join(f)).is_ok_and(|v| !v.trim_end().is_empty());
+            all.extend(
+                inherited.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f) && !has(f)),
+            );
         }
         all.extend(mine);
         groups.push(Group {
             controllers: tree.controllers.clone(),
+            exists: path.exists(),
             path,
             missing,
             enable,
@@ -109,6 +113,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
         let missing = missing_parents(mount, &path);
         groups.push(Group {
             controllers: Vec::new(),
+            exists: path.exists(),
             path,
             missing,
             enable: Vec::new(),

@@ -154,6 +154,9 @@ pub struct Group {
     pub controllers: Vec<String>,
     /// Absolute path.
     pub path: PathBuf,
+    /// It is there already: it is joined as it is, if nobody is in it, and stays when the container goes
+    /// (runtime.md, Delete: what was not created by the container must not be deleted).
+    pub exists: bool,
     /// Ancestors that do not exist yet, outermost first.
     pub missing: Vec<PathBuf>,
     /// What ancestors need, outermost first: on v2 `cgroup.subtree_control`, in a v1 cpuset tree the

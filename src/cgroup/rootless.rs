@@ -91,7 +91,8 @@ fn on_v2(mount: &Path, own: &str, request: Request<'_>) -> Result<Option<Layout>
     needed.dedup();
     let enable = v2::enable(mount, &path, &needed);
     let missing = super::missing_parents(mount, &path);
-    let group = Group { controllers: Vec::new(), enable, missing, path, writes, v2: true };
+    let exists = path.exists();
+    let group = Group { controllers: Vec::new(), exists, enable, missing, path, writes, v2: true };
     Ok(Some(Layout { groups: vec![group], ..Layout::default() }))
 }
 

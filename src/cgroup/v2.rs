@@ -25,6 +25,7 @@ pub fn layout(mount: &Path, own: &str, controllers: &[String], request: Request<
             controllers: Vec::new(),
             enable: enable(mount, &path, &needed),
             missing: missing_parents(mount, &path),
+            exists: path.exists(),
             path,
             writes,
             v2: true,

@@ -1,6 +1,6 @@
 //! `safebox delete`: the undos of a container, replayed in reverse.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Outcome;
@@ -77,10 +77,12 @@ pub fn destroy(container: &Container) -> Undone {
 fn own_undos(container: &Container, state: &State) -> Vec<Undo> {
     let own = |undo: &Undo| match undo {
         Undo::Cgroup(path) => container.made(Path::new(path)),
+        Undo::Members(path) => state.cgroups.iter().any(|(_, own)| own == Path::new(path)),
         Undo::Scope(scope) => container.made(&scope.group) || !scope.group.exists(),
         _ => true,
     };
-    for group in &container.lost_cgroups {
+    let mine = |group: &&PathBuf| state.undo.contains(&Undo::Cgroup(group.to_string_lossy().into_owned()));
+    for group in container.lost_cgroups.iter().filter(mine) {
         // Not there, or somebody's: both are as it should be.
         std::fs::remove_dir(group).unwrap_or_default();
     }

@@ -252,7 +252,8 @@ fn without_kill(plan: &Plan) -> Vec<Undo> {
 /// Says what the kernel refused the container, from its cgroups' events: never guessed from exit code 137.
 fn report(prepared: &Prepared, exit: Exit) {
     let resources = &prepared.config.resources;
-    for group in &prepared.layout.groups {
+    // What a group counted that was there before need not be this container's.
+    for group in prepared.layout.groups.iter().filter(|g| !g.exists) {
         let events = crate::cgroup::ops::events(&group.path);
         if events.oom_kills > 0 {
             let limit = resources.memory.limit.map(|l| format!(" of {} MiB", l >> 20)).unwrap_or_default();

@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-use super::files::{join, join_name, record_group, replace_file, state_dir, write_file};
+use super::files::{join, join_name, record_group, replace_file, state_dir, take_group, write_file};
 use super::{Call, Cx, Done};
 use crate::hooks::HookError;
 use crate::plan::action::Action;
@@ -42,20 +42,21 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         },
         A::CgroupDir { path, record } => {
             at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755))?;
-            record_group(cx, path, record)
+            record_group(cx, path, record, "")
                 .inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default())
         }
+        A::CgroupJoinable { path, record, to } => take_group(cx, path, record, to),
         A::CgroupEnable { path, value } | A::CgroupWrite { path, value } => write_file(cx, path, value),
         A::CgroupInScope { path, record } => {
             match at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => record_group(cx, path, record),
+                Ok(()) | Err(Errno::EEXIST) => record_group(cx, path, record, ""),
                 other => other,
             }
         }
         A::SystemdScope { start, record } => {
             systemd(cx, crate::cgroup::systemd::start(start, cx.pid))?;
             let group = crate::plan::lower::cpath(&start.scope.group).map_err(|_| Errno::EINVAL)?;
-            record_group(cx, &group, record)
+            record_group(cx, &group, record, "")
                 .inspect_err(|_| crate::cgroup::systemd::stop(&start.scope).unwrap_or_default())
         }
         A::SystemdAttach { scope } => systemd(cx, crate::cgroup::systemd::attach(scope, cx.pid)),

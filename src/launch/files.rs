@@ -1,14 +1,17 @@
 //! Files of the runtime's own, and of the kernel, outside the container: written whole, or not at all.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::apply::at;
 use super::{Call, Cx, Done};
-use crate::sys::{fs, process};
+use crate::plan::Slot;
+use crate::sys::{Errno, fs, process};
 
 /// Takes the container's name: the directory is made and locked under another one first, so that nobody
 /// ever finds it unlocked, and two callers cannot both believe that they made it.
-pub(super) fn state_dir(cx: &mut Cx, path: &CStr, lock: &crate::plan::Slot) -> Done {
+pub(super) fn state_dir(cx: &mut Cx, path: &CStr, lock: &Slot) -> Done {
     let temp = join(path, format!("{}{}", crate::state::NOT_IN_IDS, process::pid()).as_bytes());
     at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, &temp, 0o700))?;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
@@ -22,14 +25,35 @@ pub(super) fn state_dir(cx: &mut Cx, path: &CStr, lock: &crate::plan::Slot) -> D
 
 /// Writes down which directory was made: the same path may be another container's, now or later, and then
 /// its processes are no business of `delete`.
-pub(super) fn record_group(cx: &mut Cx, path: &CStr, record: &CStr) -> Done {
+pub(super) fn record_group(cx: &mut Cx, path: &CStr, record: &CStr, how: &str) -> Done {
     let st = at(cx, Call::Stat, fs::fstatat(libc::AT_FDCWD, path))?;
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
     let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, record, flags, 0o600))?;
-    let line = format!("{} {}\n", st.st_dev, st.st_ino);
+    let line = format!("{} {}{how}\n", st.st_dev, st.st_ino);
     let written = at(cx, Call::Write, fs::write_all(fd, line.as_bytes()));
     fs::close(fd);
     written
+}
+
+/// Takes a group that somebody else made. The lock is held until the launch is over: of two launches that both
+/// find it empty one must not join the other's container.
+pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> Done {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0))?;
+    cx.set(to, fd);
+    at(cx, Call::Lock, fs::try_lock(fd))?;
+    let group = Path::new(OsStr::from_bytes(path.to_bytes()));
+    let members = crate::cgroup::ops::pids(group).len();
+    let problem = if members > 0 {
+        Some(format!("container's cgroup is not empty: {members} process(es) found"))
+    } else {
+        crate::cgroup::ops::frozen(group).then(|| "container's cgroup unexpectedly frozen".to_string())
+    };
+    if problem.is_some() {
+        cx.detail = problem;
+        return at(cx, Call::Read, Err(Errno::EBUSY));
+    }
+    record_group(cx, path, record, crate::state::files::JOINED)
 }
 
 pub(super) fn join(dir: &CStr, tail: &[u8]) -> std::ffi::CString {

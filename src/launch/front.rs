@@ -234,7 +234,8 @@ fn undos(state_dir: &Path, layout: &Layout, resctrl: Option<&crate::resctrl::Cla
     let mut undos = vec![Undo::StateDir(text(state_dir))];
     let scope = layout.scope.as_ref().map(|s| &s.scope);
     let groups = layout.groups.iter().filter(|g| scope.is_none_or(|s| s.group != g.path));
-    undos.extend(groups.map(|g| Undo::Cgroup(text(&g.path))));
+    let undo = |g: &cgroup::Group| if g.exists { Undo::Members } else { Undo::Cgroup };
+    undos.extend(groups.map(|g| undo(g)(text(&g.path))));
     if let Some(class) = resctrl {
         undos.extend(class.make.then(|| Undo::Cgroup(text(&class.dir))));
         undos.extend(class.monitor.iter().map(|dir| Undo::Cgroup(text(dir))));

@@ -30,6 +30,15 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::CgroupDir { .. }, Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
             "cgroupfs is not writable here: run as root, or have this cgroup delegated to you"
         }
+        (A::CgroupDir { .. }, Errno::EEXIST) => {
+            "it was made this moment: another container is being created with the same linux.cgroupsPath"
+        }
+        (A::CgroupJoinable { .. }, Errno::EWOULDBLOCK) => {
+            "another container is being created in it: give each its own linux.cgroupsPath"
+        }
+        (A::CgroupJoinable { .. }, Errno::EBUSY) => {
+            "a container would share its limits and be killed with them: choose another linux.cgroupsPath"
+        }
         (A::CgroupEnable { .. }, Errno::EBUSY) => {
             "the parent cgroup has processes of its own (\"no internal processes\", cgroups(7)): move them to a child, or choose another linux.cgroupsPath"
         }

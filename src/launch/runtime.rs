@@ -79,7 +79,13 @@ fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     | Failure::ChildDied(row)) = failure;
     let step = plan.steps.get(row)?;
     let others = |a: &Action| {
-        matches!(a, Action::StateDir { .. } | Action::CgroupDir { .. } | Action::SystemdScope { .. })
+        matches!(
+            a,
+            Action::StateDir { .. }
+                | Action::CgroupDir { .. }
+                | Action::CgroupJoinable { .. }
+                | Action::SystemdScope { .. }
+        )
     };
     let made = !others(&step.action);
     made.then(|| step.undo.clone()).flatten()

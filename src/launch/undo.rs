@@ -50,6 +50,7 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
                     done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
                 }
             }
+            Undo::Members(path) => crate::cgroup::ops::kill_all(Path::new(path)),
             // Done by `launch::netdev::bring_back`, which holds the namespace, where it is to be done at all.
             Undo::NetDevice { .. } => {}
             Undo::StateDir(path) => {

@@ -80,6 +80,11 @@ pub enum Action {
         path: CString,
         record: CString,
     },
+    CgroupJoinable {
+        path: CString,
+        record: CString,
+        to: Slot,
+    },
     CgroupEnable {
         path: CString,
         value: Vec<u8>,

@@ -17,6 +17,16 @@ impl Action {
             A::CgroupDir { .. } | A::CgroupInScope { .. } => {
                 vec!["mkdirat", "newfstatat", "openat", "write", "close"]
             }
+            // The members of the group and of those below it are read, and whether it is frozen.
+            A::CgroupJoinable { .. } => {
+                vec![
+                    "openat",
+                    "flock",
+                    "openat|newfstatat|fstat|statx|lseek|read|getdents64|close*",
+                    "write",
+                    "close",
+                ]
+            }
             // A conversation over a socket: as many records as the other side makes of it; then a look at
             // where the process is.
             A::SystemdScope { .. } | A::SystemdAttach { .. } => vec![

@@ -129,6 +129,7 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
                 | Action::OpenNs { .. }
                 | Action::OpenPlace { .. }
                 | Action::CgroupOpen { .. }
+                | Action::CgroupJoinable { .. }
         )
     };
     match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && host(a)) {

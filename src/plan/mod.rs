@@ -61,6 +61,8 @@ pub enum Undo {
     StateDir(String),
     /// Kill what is left in this cgroup and remove it.
     Cgroup(String),
+    /// Kill what is left in this cgroup, which somebody else made and which stays.
+    Members(String),
     /// Kill what is left in this scope and have systemd stop and forget it.
     Scope(crate::cgroup::systemd::Scope),
     /// Kill the container's init and wait for it.
@@ -80,6 +82,7 @@ impl std::fmt::Display for Undo {
         match self {
             Undo::StateDir(path) => write!(f, "remove {path}"),
             Undo::Cgroup(path) => write!(f, "kill what is left in {path}, rmdir it"),
+            Undo::Members(path) => write!(f, "kill what is left in {path}"),
             Undo::NetDevice { outside, inside } => {
                 write!(f, "netlink(RTM_NEWLINK, {inside:?}, IFLA_NET_NS_FD <own>, IFLA_IFNAME {outside:?})")
             }

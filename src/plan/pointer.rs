@@ -11,6 +11,7 @@ impl Action {
             A::MemoryPolicy(_) => "/linux/memoryPolicy".into(),
             A::Affinity { .. } => "/process/execCPUAffinity".into(),
             A::CgroupWrite { path, .. } => limit(path)?.into(),
+            A::CgroupDir { .. } | A::CgroupJoinable { .. } => "/linux/cgroupsPath".into(),
             A::DeviceFilter { .. } => "/linux/resources/devices".into(),
             A::DeviceNode { .. } => "/linux/devices".into(),
             A::Sysctl { .. } => "/linux/sysctl".into(),

@@ -92,6 +92,14 @@ impl Display for Action {
             A::CgroupDir { path, record } => {
                 write!(f, "mkdir({:?}) fstat write({}, \"DEV INODE\")", show(path), show(record))
             }
+            A::CgroupJoinable { path, record, to } => {
+                write!(
+                    f,
+                    "open({:?}) -> {to} flock(LOCK_EX|LOCK_NB) cgroup.procs == \"\" write({}, \"DEV INODE joined\")",
+                    show(path),
+                    show(record)
+                )
+            }
             A::CgroupEnable { path, value: v } | A::CgroupWrite { path, value: v } => {
                 write!(f, "write({}, {})", show(path), value(v))
             }

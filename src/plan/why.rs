@@ -34,6 +34,9 @@ impl Action {
             A::CgroupDir { .. } => {
                 "limits belong to a cgroup; one per container, so its usage is counted alone (cgroups(7))"
             }
+            A::CgroupJoinable { .. } => {
+                "the config names a group that is there: it may be joined as long as nobody is in it, and is not removed with the container (runtime.md, Delete)"
+            }
             A::CgroupEnable { .. } => {
                 "cgroup v2 hands a controller to children only when the parent says so (cgroups(7), subtree_control)"
             }

@@ -291,6 +291,12 @@ pub fn lock(fd: RawFd) -> Result<()> {
     check(unsafe { libc::flock(fd, libc::LOCK_EX) }.into()).map(drop)
 }
 
+/// flock(2), exclusive, without waiting: `EWOULDBLOCK` while somebody else holds it.
+pub fn try_lock(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }.into()).map(drop)
+}
+
 /// flock(2), shared, without waiting: `EWOULDBLOCK` while somebody holds it exclusively. Several may look at once.
 pub fn try_lock_shared(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.

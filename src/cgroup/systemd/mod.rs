@@ -143,7 +143,7 @@ fn v2(mount: &Path, controllers: &[String], path: PathBuf, resources: &Resources
     foreign.retain(|c| controllers.contains(c) && !OWNED.contains(&c.as_str()));
     foreign.dedup();
     let enable = super::v2::enable(mount, &path, &foreign);
-    Ok(Group { controllers: Vec::new(), missing: Vec::new(), enable, path, writes, v2: true })
+    Ok(Group { controllers: Vec::new(), exists: false, missing: Vec::new(), enable, path, writes, v2: true })
 }
 
 /// `StartTransientUnit` around process `pid`; returns when the process is in the scope.

@@ -70,8 +70,16 @@ impl Builder<'_> {
                 }
             }
             let record = cjoin(self.input.state_dir, files::CGROUPS)?;
-            let dir = Action::CgroupDir { path: cpath(&group.path)?, record };
-            self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
+            let path = cpath(&group.path)?;
+            if group.exists {
+                let to = self.plan.slot("joinable");
+                let undo = Undo::Members(text(&group.path));
+                let row = Action::CgroupJoinable { path, record, to };
+                self.plan.push_undo(Runtime, part::CGROUP, row, undo);
+            } else {
+                let dir = Action::CgroupDir { path, record };
+                self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
+            }
             self.cgroup_writes(group, part::CGROUP)?;
         }
         Ok(())

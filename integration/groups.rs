@@ -1,0 +1,216 @@
+//! A cgroup that is there before the container: joined if nobody is in it, left as it was.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use libtest_mimic::Trial;
+use safebox::cgroup::Hierarchy;
+use serde_json::json;
+
+use crate::harness::{Need, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("groups::an_empty_one_is_joined_with_its_limits", OCI, joined),
+        test("groups::a_joined_one_stays", OWN, stays),
+        test("groups::one_with_a_process_is_refused", OWN, occupied),
+        test("groups::a_frozen_one_is_refused", OWN, frozen),
+        test("groups::of_many_at_once_one_gets_it", OWN, at_once),
+        test("groups::what_is_left_in_a_joined_one_is_killed", OWN, left_behind),
+        test("groups::every_fault_leaves_a_joined_one_there", OWN, faults),
+    ]
+}
+
+/// A group of the test's in every tree of the host, removed with it.
+pub struct Premade {
+    name: String,
+    dirs: Vec<PathBuf>,
+}
+
+impl Premade {
+    fn new(sb: &Sandbox) -> Self {
+        let name = sb.other_id("premade");
+        let mounts = match Hierarchy::probe().expect("the host's cgroups") {
+            Hierarchy::V2 { mount, .. } => {
+                // As every runtime does before its first container.
+                std::fs::write(mount.join("cgroup.subtree_control"), "+pids").expect("the pids controller");
+                vec![mount]
+            }
+            Hierarchy::V1 { trees, unified } => {
+                trees.into_iter().map(|t| t.mount).chain(unified).collect::<Vec<_>>()
+            }
+            Hierarchy::None => panic!("no cgroups"),
+        };
+        let dirs: Vec<_> = mounts.iter().map(|m| m.join(&name)).collect();
+        dirs.iter().for_each(|dir| std::fs::create_dir(dir).expect("a group"));
+        // A new group of the cpuset tree takes no process.
+        if let Some(cpuset) = dirs.iter().find(|d| d.parent().is_some_and(|p| p.ends_with("cpuset"))) {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                std::fs::copy(cpuset.join("..").join(file), cpuset.join(file)).expect("a cpuset");
+            }
+        }
+        Premade { name, dirs }
+    }
+
+    /// `sb` with this as its cgroup.
+    fn give(&self, sb: Sandbox) -> Sandbox {
+        sb.patch("/linux/cgroupsPath", json!(format!("/{}", self.name)))
+    }
+
+    /// The one that has `file`.
+    fn with(&self, file: &str) -> &Path {
+        self.dirs.iter().find(|d| d.join(file).exists()).unwrap_or_else(|| panic!("no group has {file}"))
+    }
+
+    fn write(&self, file: &str, value: &str) {
+        std::fs::write(self.with(file).join(file), value).expect("a cgroup file");
+    }
+
+    /// All are there and nobody is in them.
+    fn untouched(&self) {
+        for dir in &self.dirs {
+            let members =
+                std::fs::read_to_string(dir.join("cgroup.procs")).expect("the group is still there");
+            assert_eq!(members, "", "{}", dir.display());
+        }
+    }
+}
+
+impl Drop for Premade {
+    fn drop(&mut self) {
+        for dir in &self.dirs {
+            // runc has removed them.
+            std::fs::remove_dir(dir).unwrap_or_default();
+        }
+    }
+}
+
+fn sleeper() -> Sandbox {
+    Sandbox::new().args(["/bin/sleep", "1000"])
+}
+
+/// The group goes first: what else is left is the runtime's.
+pub fn premade(sb: Sandbox) -> (Sandbox, Premade) {
+    let group = Premade::new(&sb);
+    let sb = group.give(sb);
+    (sb, group)
+}
+
+fn joined() {
+    let (sb, group) = premade(sleeper());
+    group.write("pids.max", "7");
+    sb.create().ok();
+    sb.verb("start").ok();
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", sb.pid())).expect("its groups");
+    assert!(groups.lines().all(|l| l.ends_with(&format!("/{}", group.name))), "{groups}");
+    let max = std::fs::read_to_string(group.with("pids.max").join("pids.max")).expect("pids.max");
+    assert_eq!(max.trim_end(), "7", "what the config does not say stays");
+    sb.exec(["true"]).ok();
+    sb.delete().ok();
+}
+
+fn stays() {
+    let (mut sb, group) = premade(sleeper());
+    sb.create().ok();
+    sb.verb("start").ok();
+    sb.verb("pause").ok();
+    assert_eq!(sb.status(), "paused");
+    sb.verb("resume").ok();
+    sb.runtime().args(["kill", "--all", sb.id(), "KILL"]).output().ok();
+    sb.wait_for_status("stopped");
+    sb.delete().ok();
+    group.untouched();
+    sb.set("/process/args", json!(["true"]));
+    sb.run().output().ok();
+    group.untouched();
+}
+
+/// A process that is no container's, in one of the groups.
+struct Member(Child);
+
+impl Member {
+    fn of(dir: &Path) -> Self {
+        let child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let member = Member(child);
+        std::fs::write(dir.join("cgroup.procs"), member.0.id().to_string()).expect("join");
+        member
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.kill().expect("kill");
+        self.0.wait().expect("wait");
+    }
+}
+
+fn occupied() {
+    let (sb, group) = premade(sleeper());
+    for dir in &group.dirs {
+        let mut member = Member::of(dir);
+        for out in [sb.create(), sb.run_oci().output()] {
+            let trees =
+                out.says("/linux/cgroupsPath").says("container's cgroup is not empty: 1 process(es) found");
+            assert!(trees.code == 1 || trees.code == 125, "{trees}");
+            assert!(member.0.try_wait().expect("wait").is_none(), "somebody else's process was killed");
+        }
+    }
+    group.untouched();
+}
+
+fn frozen() {
+    let (sb, group) = premade(sleeper());
+    let (file, yes) = match group.dirs.iter().any(|d| d.join("freezer.state").exists()) {
+        true => ("freezer.state", "FROZEN"),
+        false => ("cgroup.freeze", "1"),
+    };
+    group.write(file, yes);
+    sb.create().exits(1).says("container's cgroup unexpectedly frozen");
+    group.untouched();
+}
+
+fn at_once() {
+    let (sb, group) = premade(sleeper());
+    let ids: Vec<_> = (0..8).map(|n| sb.other_id(&n.to_string())).collect();
+    let create = |id: &String| sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(id).spawn();
+    let running: Vec<_> = ids.iter().map(create).collect();
+    let outs: Vec<_> = running.into_iter().map(|r| r.wait()).collect();
+    let made: Vec<_> = ids.iter().zip(&outs).filter(|(_, out)| out.code == 0).map(|(id, _)| id).collect();
+    assert_eq!(made.len(), 1, "{outs:?}");
+    for id in made {
+        sb.runtime().args(["delete", "--force", id]).output().ok();
+    }
+    group.untouched();
+}
+
+/// Without a pid namespace a child outlives the container's process.
+fn left_behind() {
+    let sb = Sandbox::new().sh("sleep 1000 & exec sleep 0.1");
+    let namespaces = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]);
+    let (sb, group) = premade(sb.patch("/linux/namespaces", namespaces));
+    sb.create().ok();
+    sb.verb("start").ok();
+    sb.wait_for_status("stopped");
+    sb.runtime().args(["delete", sb.id()]).output().ok();
+    crate::harness::poll("nobody", std::time::Duration::from_secs(5), || {
+        std::fs::read_to_string(group.dirs[0].join("cgroup.procs")).expect("the group").is_empty()
+    });
+    group.untouched();
+}
+
+fn faults() {
+    let (sb, group) = premade(sleeper());
+    let plan =
+        sb.runtime().args(["explain", "--json", "--policy", "privileged"]).arg(sb.bundle()).output().ok();
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    let rows = plan["steps"].as_array().expect("steps").len();
+    for row in (1..=rows).step_by(3) {
+        let fail = format!("{row}:EIO");
+        let out = sb.run().args(["--policy", "privileged", "--fail", &fail]).output();
+        assert_eq!(out.code, 125, "row {row}\n{out}");
+        group.untouched();
+    }
+}
