@@ -1,5 +1,6 @@
 //! Hooks: what they see, what ends them, and what they cannot hold up.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,11 @@ pub fn tests() -> Vec<Trial> {
         test("hooks::one_that_does_not_read_a_large_state_is_no_obstacle", OWN, large_state),
         test("hooks::a_timeout_kills_one_that_does_not_end", OWN, timeout),
         test("hooks::create_container_sees_the_mounts_at_the_bundle_s_rootfs", OWN, mounts_are_seen),
+        test(
+            "hooks::create_container_is_root_of_the_user_namespace",
+            &[Need::Root, Need::Oci, Need::Userns],
+            member,
+        ),
         test("hooks::the_place_of_the_rootfs_is_the_directory_that_was_opened", OWN, place_is_swapped),
     ]
 }
@@ -30,6 +36,10 @@ fn hook(script: &str) -> Value {
 /// A hook that says that it runs and then never ends.
 fn endless(mark: &Path) -> Value {
     hook(&format!("echo $$ > {}; exec sleep 1000", mark.display()))
+}
+
+fn open(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
 fn pid_in(mark: &Path) -> Option<i32> {
@@ -47,6 +57,10 @@ fn signal_before_start() {
         for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
             let sb = Sandbox::new().sh("echo RAN");
             let mark = sb.dir().join("mark");
+            // One of the container is root of its user namespace only.
+            open(sb.dir(), 0o711);
+            std::fs::write(&mark, "").expect("a file");
+            open(&mark, 0o666);
             let sb = sb.patch(&format!("/hooks/{kind}"), endless(&mark));
             let run = sb.run().spawn();
             let pid = wait_for(&mark);
@@ -181,4 +195,35 @@ fn place_is_swapped() {
     std::fs::remove_dir(sb.rootfs()).expect("rmdir");
     std::fs::rename(&other, sb.rootfs()).expect("rename");
     sb.leak_check();
+}
+
+/// As with runc, a hook of the container is root of its user namespace, with root's rights there and no others.
+fn member() {
+    let maps = json!([{ "containerID": 0, "hostID": 300_000, "size": 65_536 }]);
+    let sb = Sandbox::new();
+    let (seen, secret) = (sb.dir().join("open"), sb.dir().join("secret"));
+    std::fs::create_dir(&seen).expect("a directory");
+    std::fs::write(&secret, "as it was").expect("a file");
+    for (path, mode) in [(sb.dir(), 0o711), (&seen, 0o777), (&secret, 0o600)] {
+        open(path, mode);
+    }
+    let script = format!(
+        "cd {0}; id -u >seen; id -g >>seen; id -G >>seen; mount -t tmpfs none /mnt && echo mounted >>seen; \
+         echo changed >{1} || echo refused >>seen; exit 0",
+        seen.display(),
+        secret.display()
+    );
+    let sb = sb
+        .patch("/linux/namespaces/-", json!({ "type": "user" }))
+        .patch("/linux/uidMappings", maps.clone())
+        .patch("/linux/gidMappings", maps)
+        .patch("/hooks/createContainer", hook(&script));
+    std::os::unix::fs::chown(sb.rootfs(), Some(300_000), Some(300_000)).expect("chown");
+    for dir in ["dev", "proc", "sys"] {
+        std::os::unix::fs::chown(sb.rootfs().join(dir), Some(300_000), Some(300_000)).expect("chown");
+    }
+    sb.run_oci().output().ok();
+    let seen = std::fs::read_to_string(seen.join("seen")).expect("what the hook saw");
+    assert_eq!(seen, "0\n0\n0\nmounted\nrefused\n");
+    assert_eq!(std::fs::read_to_string(&secret).expect("the file"), "as it was");
 }

@@ -13,9 +13,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::config::Hook;
+use crate::idmap;
 use crate::launch::supervise::DEADLY;
 use crate::sys::fs;
-use crate::sys::process::{self, Exit};
+use crate::sys::process::{self, Exit, Member};
 
 /// The moments of config.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +121,9 @@ impl HookRun {
             // The path of a createContainer hook is the runtime's (config.md): looked up below Init's root,
             // which is still the host's tree, and not in the rootfs, where anybody could have put a program.
             let root = (kind == HookKind::CreateContainer).then(|| init_root(pid)).transpose()?;
-            crate::sys::process::enter_before_exec(&mut command, pidfd, self.namespaces, root);
+            let member =
+                (self.namespaces & libc::CLONE_NEWUSER as u64 != 0).then(|| member(pid)).transpose()?;
+            crate::sys::process::enter_before_exec(&mut command, pidfd, self.namespaces, member, root);
         } else {
             command.current_dir(&self.bundle);
         }
@@ -137,6 +140,22 @@ pub fn told(text: &str) -> Result<PipeReader, String> {
         .map_err(|e| format!("a state of {} bytes does not fit into a pipe: {e}", text.len()))?;
     writer.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
     Ok(reader)
+}
+
+/// Who a hook is in a user namespace: its root, as with runc, or the first id that it has. Who was root outside
+/// would have no id there, and would own the host's files all the same.
+fn member(pid: i32) -> Result<Member, String> {
+    let read = |file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))
+    };
+    let id = |file: &str| {
+        let maps = idmap::parse_map(&read(file)?);
+        let root = idmap::to_host(&maps, 0).map(|_| 0);
+        root.or_else(|| maps.first().map(|m| m.container)).ok_or_else(|| format!("{file} of {pid} is empty"))
+    };
+    let set_groups = read("setgroups")?.trim() != "deny";
+    Ok(Member { uid: id("uid_map")?, gid: id("gid_map")?, set_groups })
 }
 
 /// Init's root directory.

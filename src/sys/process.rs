@@ -359,18 +359,37 @@ pub fn sleep_micros(micros: u32) {
     std::thread::sleep(std::time::Duration::from_micros(micros.into()));
 }
 
-/// Makes `command`'s child join the namespaces of the process behind `pidfd` before it executes, and
-/// take `root` as its root directory where one is given.
+/// Who a process becomes in a user namespace that it has joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// User id in the namespace.
+    pub uid: u32,
+    /// Group id in the namespace.
+    pub gid: u32,
+    /// The namespace allows setgroups(2): no supplementary group is kept.
+    pub set_groups: bool,
+}
+
+/// Makes `command`'s child join the namespaces of the process behind `pidfd` before it executes, become
+/// `member` of the user namespace among them, and take `root` as its root directory where one is given.
 pub fn enter_before_exec(
     command: &mut std::process::Command,
     pidfd: RawFd,
     namespaces: u64,
+    member: Option<Member>,
     root: Option<std::os::fd::OwnedFd>,
 ) {
     use std::os::fd::AsRawFd;
     use std::os::unix::process::CommandExt;
     let enter = move || {
         setns(pidfd, namespaces)?;
+        if let Some(Member { uid, gid, set_groups }) = member {
+            if set_groups {
+                super::cred::setgroups(&[])?;
+            }
+            super::cred::setresgid(gid)?;
+            super::cred::setresuid(uid)?;
+        }
         if let Some(root) = &root {
             super::fs::fchdir(root.as_raw_fd())?;
             chroot_here()?;
