@@ -90,7 +90,7 @@ impl Drop for Sentinel {
 }
 
 /// Names, kinds, modes, owners and contents of everything below `dir`.
-fn hash_tree(dir: &Path) -> Vec<u8> {
+pub fn hash_tree(dir: &Path) -> Vec<u8> {
     let mut hash = Sha256::new();
     let mut todo = vec![dir.to_path_buf()];
     while let Some(path) = todo.pop() {
@@ -155,7 +155,7 @@ fn no_secret(out: &Output) {
 }
 
 /// Builds the probe, a static C program, as `rootfs/bin/probe`; [`crate::harness::Need::Probe`].
-fn build_probe(sb: &Sandbox) {
+pub fn build_probe(sb: &Sandbox) {
     if let Some(built) = carried("probe") {
         std::fs::copy(built, sb.rootfs().join("bin/probe")).expect("copy the probe");
         return;

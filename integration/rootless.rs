@@ -1,6 +1,9 @@
 //! Containers of an ordinary user, and of root of a user namespace: both the launcher and the OCI verbs, with
 //! one id and with a range, with cgroups that were delegated and without any.
 
+mod agent;
+mod attacks;
+
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +23,10 @@ const MANAGED: &[Need] =
     &[Need::Root, Need::OrdinaryUserns, Need::Subordinate, Need::Systemd, Need::CgroupV2];
 
 pub fn tests() -> Vec<Trial> {
+    [areas(), agent::tests(), attacks::tests()].into_iter().flatten().collect()
+}
+
+fn areas() -> Vec<Trial> {
     vec![
         test("rootless::the_oci_verbs_work", ONE, || verbs(one())),
         test("rootless::the_oci_verbs_work_with_a_range", RANGE, || verbs(range())),
@@ -86,8 +93,13 @@ impl User {
 
     /// The runtime as this user, without supplementary groups, below `wrapper`.
     fn under(self, sb: &Sandbox, wrapper: &[&str]) -> Call {
+        self.program(sb, &sb.dir().join("safebox"), wrapper)
+    }
+
+    /// The same with another copy of the runtime.
+    fn program(self, sb: &Sandbox, runtime: &Path, wrapper: &[&str]) -> Call {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let runtime = sb.dir().join("safebox").display().to_string();
+        let runtime = runtime.display().to_string();
         let words: Vec<&str> = wrapper.iter().copied().chain([runtime.as_str()]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--root").arg(sb.root()).uid(self.uid).gid(self.gid).current_dir("/");

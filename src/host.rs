@@ -139,8 +139,13 @@ pub fn default_state_root() -> PathBuf {
     match var("XDG_RUNTIME_DIR") {
         Some(dir) if !plain_root() => PathBuf::from(dir).join("safebox"),
         _ if euid.is_root() => PathBuf::from("/run/safebox"),
-        _ => PathBuf::from(format!("/tmp/safebox-{euid}")),
+        _ => fallback_state_root(),
     }
+}
+
+/// Where an ordinary user's states are who has no `$XDG_RUNTIME_DIR`: below a directory that is everybody's.
+pub fn fallback_state_root() -> PathBuf {
+    PathBuf::from(format!("/tmp/safebox-{}", nix::unistd::geteuid()))
 }
 
 /// Root of the machine, or of a user namespace in which somebody is at home as root: runc's rule.

@@ -82,6 +82,16 @@ pub enum SeccompChoice {
     Profile(Box<crate::config::LinuxSeccomp>),
 }
 
+impl SeccompChoice {
+    /// The config's profile, if this is one.
+    pub fn profile(&self) -> Option<&crate::config::LinuxSeccomp> {
+        match self {
+            SeccompChoice::BuiltIn { .. } => None,
+            SeccompChoice::Profile(profile) => Some(profile),
+        }
+    }
+}
+
 /// The statuses of runtime.md, and runc's `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -319,7 +329,34 @@ pub fn make_root(root: &Path) -> Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| {
         let text = e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text);
         Error::msg(format!("state directory {}: {text} (choose another with --root)", root.display()))
-    })
+    })?;
+    // Somebody else may have made it since it was looked at.
+    check_root(root)
+}
+
+/// The state directory of an ordinary user without `$XDG_RUNTIME_DIR` lies in /tmp, where anybody could make it
+/// first: with states of theirs, whose hooks, processes and directories the verbs would run, signal and remove.
+/// It must be a directory of this user's that nobody else can enter, or not be there yet.
+pub fn check_root(root: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let refused = |why: String| {
+        let remedy = "remove it, set $XDG_RUNTIME_DIR, or choose another with --root";
+        Err(Error::msg(format!("state directory {}: {why}: {remedy}", root.display())))
+    };
+    let me = nix::unistd::geteuid().as_raw();
+    if root != crate::host::fallback_state_root() {
+        return Ok(());
+    }
+    match root.symlink_metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => refused(e.to_string()),
+        Ok(m) if !m.is_dir() => refused("it is not a directory".into()),
+        Ok(m) if m.uid() != me => refused(format!("it belongs to user {}, not to you", m.uid())),
+        Ok(m) if m.mode() & 0o077 != 0 => {
+            refused(format!("others may enter it (mode {:03o}, not 700)", m.mode() & 0o777))
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 fn parse_pid(text: &str) -> Option<(i32, u64)> {

@@ -7,7 +7,7 @@ mod mounts;
 pub mod netdev;
 mod others;
 mod process;
-mod seccomp;
+pub mod seccomp;
 
 pub fn tests() -> Vec<Trial> {
     [seccomp::tests, netdev::tests, process::tests, mounts::tests, others::tests]

@@ -140,7 +140,7 @@ fn flags() {
 }
 
 /// A seccomp agent: it takes listeners from runtimes, and answers.
-struct Agent {
+pub struct Agent {
     path: PathBuf,
     /// What came with each listener.
     told: Arc<Mutex<Vec<Value>>>,
@@ -178,7 +178,8 @@ impl Agent {
         agent
     }
 
-    fn told(&self) -> Vec<Value> {
+    /// What came with each listener.
+    pub fn told(&self) -> Vec<Value> {
         self.told.lock().expect("a lock").clone()
     }
 
@@ -254,7 +255,7 @@ fn answer(listener: &OwnedFd, asked: &Mutex<Vec<String>>, stop: &AtomicBool) {
 }
 
 /// A sandbox whose `names` are decided by an agent.
-fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
+pub fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
     let path = sb.dir().join("agent");
     let sb = sb
         .patch("/root/readonly", json!(false))
@@ -266,7 +267,7 @@ fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
     (sb, Agent::new(path))
 }
 
-const MKDIR: &[&str] = &["mkdir", "mkdirat"];
+pub const MKDIR: &[&str] = &["mkdir", "mkdirat"];
 
 /// What the agent of `sb` must have been told for its only listener.
 #[track_caller]

@@ -171,6 +171,11 @@ impl Running {
         self.child.id() as i32
     }
 
+    /// Where its stdout and stderr go.
+    pub fn files(&self) -> &(PathBuf, PathBuf) {
+        &self.files
+    }
+
     /// Sends a signal to it (to its own pid only).
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("signal a child");

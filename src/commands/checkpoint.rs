@@ -17,7 +17,7 @@ const LOG: &str = "dump.log";
 
 /// Dumps a container, and removes it unless it shall go on.
 pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
-    let root = super::root(global);
+    let root = super::root(global)?;
     let lock = Container::load(&root, &args.id)?.lock()?;
     // What was read before the lock was had may be older than what a create has written since.
     let container = Container::load(&root, &args.id)?;

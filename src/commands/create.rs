@@ -46,7 +46,7 @@ pub fn connect(flag: &str, path: &Path) -> Result<i32, Error> {
 
 /// Creates a container. The config is taken as written.
 pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
-    let root = super::root(global);
+    let root = super::root(global)?;
     crate::state::check_id(&args.id)?;
     crate::state::make_root(&root)?;
     let bundle = args.creating.bundle.clone().unwrap_or_else(|| ".".into());

@@ -13,7 +13,7 @@ use crate::sys::process;
 
 /// Removes a container. With `--force` it is killed first, and an unknown id is no error.
 pub fn delete(global: &Global, args: &Delete) -> Outcome {
-    let root = super::root(global);
+    let root = super::root(global)?;
     if args.force {
         crate::state::sweep_unborn(&root, &args.id);
     }

@@ -17,7 +17,7 @@ use crate::sys::{fs, process, watch};
 
 /// Prints the statistics once, or every interval until the container ends; reports each kill for lack of memory.
 pub fn events(global: &Global, args: &Events) -> Outcome {
-    let container = Container::load(&super::root(global), &args.id)?;
+    let container = Container::load(&super::root(global)?, &args.id)?;
     if args.interval.is_zero() {
         return Err(Error::msg("duration interval must be greater than 0").into());
     }

@@ -20,7 +20,7 @@ use crate::tables::{capabilities, namespaces::NsKind};
 
 /// Runs a process in a container.
 pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
-    let container = Container::load(&super::root(global), &args.id).map_err(|e| match e {
+    let container = Container::load(&super::root(global)?, &args.id).map_err(|e| match e {
         Error::State(StateError::NotFound) => Error::msg("exec failed: container does not exist"),
         e => e,
     })?;

@@ -27,7 +27,7 @@ fn plan_of(global: &Global, args: &cli::Explain, bundle: &Path) -> anyhow::Resul
     let prepared = prepare(Request {
         bundle,
         id: "ID",
-        root: &super::root(global),
+        root: &super::root(global)?,
         policy: args.hardening.policy,
         asked: super::run::asked(&args.hardening)?,
         options: Options {

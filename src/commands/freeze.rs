@@ -24,7 +24,7 @@ fn wrong(text: &str) -> anyhow::Error {
 
 /// Freezes a container, and returns when all its processes stand still.
 pub fn pause(global: &Global, id: &str) -> Outcome {
-    let container = Container::load(&super::root(global), id)?;
+    let container = Container::load(&super::root(global)?, id)?;
     if !matches!(container.status(), Status::Running | Status::Created) {
         return Err(wrong("container not running"));
     }
@@ -43,7 +43,7 @@ pub fn pause(global: &Global, id: &str) -> Outcome {
 
 /// Thaws a paused container.
 pub fn resume(global: &Global, id: &str) -> Outcome {
-    let container = Container::load(&super::root(global), id)?;
+    let container = Container::load(&super::root(global)?, id)?;
     if container.status() != Status::Paused {
         return Err(wrong("container not paused"));
     }

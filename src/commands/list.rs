@@ -9,7 +9,7 @@ use crate::state;
 
 /// Lists containers.
 pub fn list(global: &Global, args: &List) -> Outcome {
-    let containers = state::all(&super::root(global));
+    let containers = state::all(&super::root(global)?);
     let mut out = std::io::stdout().lock();
     if args.quiet {
         for c in &containers {

@@ -121,12 +121,17 @@ fn without_value(error: &clap::Error) -> Option<&str> {
     flag.split_whitespace().next()
 }
 
-/// Where states are kept.
-fn root(global: &Global) -> PathBuf {
+/// Where states are kept. What lies there is believed by every verb, so a place that others could have made is
+/// looked at first.
+fn root(global: &Global) -> Result<PathBuf, Error> {
     match &global.root {
         // The plan names it from several processes: relative paths would depend on the directory.
-        Some(dir) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
-        None => host::default_state_root(),
+        Some(dir) => Ok(std::path::absolute(dir).unwrap_or_else(|_| dir.clone())),
+        None => {
+            let root = host::default_state_root();
+            crate::state::check_root(&root)?;
+            Ok(root)
+        }
     }
 }
 

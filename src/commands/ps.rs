@@ -39,7 +39,7 @@ pub fn processes(container: &Container, state: &State) -> Vec<i32> {
 
 /// Lists them as host pids in JSON, or as ps(1) shows them.
 pub fn ps(global: &Global, args: &Ps) -> Outcome {
-    let container = Container::load(&super::root(global), &args.id)?;
+    let container = Container::load(&super::root(global)?, &args.id)?;
     let state = container.state()?;
     let pids = processes(&container, state);
     let mut out = std::io::stdout().lock();

@@ -31,7 +31,7 @@ const LOG: &str = "restore.log";
 /// Restores a container. The config is taken as written; what it says of the process itself (user,
 /// capabilities, filters, limits of the process) is in the images, and criu takes it from there.
 pub fn restore(global: &Global, args: &Restore) -> Outcome {
-    let root = super::root(global);
+    let root = super::root(global)?;
     crate::state::check_id(&args.id)?;
     criu::needs_root("restore")?;
     crate::state::make_root(&root)?;

@@ -87,7 +87,7 @@ pub fn asked(h: &Hardening) -> Result<Asked, Error> {
 /// Runs a bundle.
 pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     let (bundle, id) = target(args.target.as_deref(), args.creating.bundle.as_deref())?;
-    let root = super::root(global);
+    let root = super::root(global)?;
     crate::state::check_id(&id)?;
     crate::state::make_root(&root)?;
     crate::launch::leftovers::sweep(&root, log);

@@ -17,10 +17,10 @@ use crate::sys::{Errno, fs, process};
 
 /// Starts a created container.
 pub fn start(global: &Global, id: &str) -> Outcome {
-    let container = Container::load(&super::root(global), id)?;
+    let container = Container::load(&super::root(global)?, id)?;
     let lock = container.lock()?;
     // What was read before the lock was had may be older than what a create has written since.
-    let container = Container::load(&super::root(global), id)?;
+    let container = Container::load(&super::root(global)?, id)?;
     let state = container.state()?;
     match container.status() {
         Status::Created => {}

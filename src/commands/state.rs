@@ -8,7 +8,7 @@ use crate::state::{Container, State, Status};
 
 /// Prints the state.
 pub fn state(global: &Global, id: &str) -> Outcome {
-    let container = Container::load(&super::root(global), id)?;
+    let container = Container::load(&super::root(global)?, id)?;
     super::print_json(&value(&container, container.state()?))?;
     Ok(ExitCode::SUCCESS)
 }

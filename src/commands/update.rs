@@ -12,7 +12,7 @@ use crate::state::{Container, Status};
 
 /// Changes what is named, and remembers it.
 pub fn update(global: &Global, args: &Update) -> Outcome {
-    let root = super::root(global);
+    let root = super::root(global)?;
     let change = match &args.resources {
         Some(path) => given(path)?,
         None => flags(args)?,

@@ -179,7 +179,7 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             own.into_iter().for_each(fs::close);
             done
         }
-        A::SendListener { listener, socket: path, told } => {
+        A::SendListener { listener, socket: path, told, .. } => {
             let agent = at(cx, Call::Connect, socket::connect(path))?;
             let sent = at(cx, Call::Sendmsg, socket::send_fd(agent, &told.json(cx.pid), cx.fd(listener)));
             fs::close(agent);

@@ -1,8 +1,8 @@
 //! The fixed-size record that crosses between processes where the actor changes.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
-use crate::sys::{Errno, Result, socket};
+use crate::sys::{Errno, Result, fs, socket};
 
 /// Whose turn it is, or what went wrong. Twelve bytes, native byte order: both ends are one binary on one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +38,27 @@ impl Baton {
     /// Waits for a record; `None` is end of file: the peer is gone, or has become the container's program.
     pub fn receive(socket: RawFd) -> Result<Option<Self>> {
         let mut bytes = [0u8; 12];
-        match socket::recv(socket, &mut bytes) {
-            Ok(12) => {}
-            // A peer that was killed with a record unread resets the connection: it is gone.
-            Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
-            Ok(_) => return Err(Errno::EPROTO),
-            Err(e) => return Err(e),
+        let n = socket::recv(socket, &mut bytes);
+        Self::received(n, &bytes)
+    }
+
+    /// The same, with a descriptor that may come along.
+    pub fn receive_with_fd(socket: RawFd) -> (Result<Option<Self>>, Option<OwnedFd>) {
+        let mut bytes = [0u8; 12];
+        match socket::recv_with_fd(socket, &mut bytes) {
+            Ok((n, fd)) => (Self::received(Ok(n), &bytes), fd.map(fs::own)),
+            Err(e) => (Self::received(Err(e), &bytes), None),
         }
-        Ok(Some(Self::from_bytes(&bytes)))
+    }
+
+    fn received(n: Result<usize>, bytes: &[u8; 12]) -> Result<Option<Self>> {
+        match n {
+            Ok(12) => Ok(Some(Self::from_bytes(bytes))),
+            // A peer that was killed with a record unread resets the connection: it is gone.
+            Ok(0) | Err(Errno::ECONNRESET) => Ok(None),
+            Ok(_) => Err(Errno::EPROTO),
+            Err(e) => Err(e),
+        }
     }
 
     /// The record in `bytes`.

@@ -1,5 +1,7 @@
 //! The loop that all actors run: perform own rows, hand the baton over, wait for it.
 
+use std::os::fd::OwnedFd;
+
 use super::apply::apply;
 use super::baton::{ASK, Baton};
 use super::control::{Control, Verdict};
@@ -199,7 +201,8 @@ fn wait_for_turn(
         if let Some(signal) = interrupted(cx) {
             return Err(Failure::Interrupted(from, signal));
         }
-        match Baton::receive(cx.baton) {
+        let (baton, came) = receive(plan, from, cx);
+        match baton {
             Ok(Some(b)) if b.pid == ASK => {
                 let row = b.next as usize;
                 let verdict = control.before(plan, row, cx.pid);
@@ -230,6 +233,10 @@ fn wait_for_turn(
                 let row = b.next as usize;
                 // What the number is depends on the row that comes next.
                 match plan.steps.get(row).map(|s| &s.action) {
+                    Some(Action::SendListener { listener, passed: true, .. }) => {
+                        let fd = came.ok_or(Failure::Row(row, Errno::EPROTO, Call::Baton))?;
+                        cx.set(listener, std::os::fd::IntoRawFd::into_raw_fd(fd));
+                    }
                     Some(Action::SendListener { listener, .. }) => {
                         let fd = process::pidfd_getfd(cx.pidfd, b.pid)
                             .map_err(|e| Failure::Row(row, e, Call::PidfdGetfd))?;
@@ -247,6 +254,15 @@ fn wait_for_turn(
             Ok(None) => return Err(Failure::ChildDied(from)),
             Err(e) => return Err(Failure::Row(from, e, Call::Baton)),
         }
+    }
+}
+
+/// The baton, and the seccomp listener that comes with it where the row that is next takes one from Init.
+fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::Result<Option<Baton>>, Option<OwnedFd>) {
+    let next = plan.steps[from..].iter().find(|s| s.actor != plan.steps[from].actor);
+    match next.map(|s| &s.action) {
+        Some(Action::SendListener { passed: true, .. }) => Baton::receive_with_fd(cx.baton),
+        _ => (Baton::receive(cx.baton), None),
     }
 }
 
@@ -378,9 +394,13 @@ fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, namespaces: u64) {
 
 /// Hands the baton to whoever performs row `row`. With it goes the number of a seccomp listener: in a
 /// write(2), since the filter is in force and its agent, who may want to be asked about send(2), has yet to
-/// get the listener.
+/// get the listener. Or, where the runtime may not take it, the listener itself.
 fn hand_back(cx: &Cx, row: usize, action: &Action) {
     let handed = match action {
+        Action::SendListener { listener, passed: true, .. } => {
+            let baton = Baton { pid: cx.fd(listener), ..Baton::turn(row) };
+            socket::send_fd(cx.baton, &baton.to_bytes(), cx.fd(listener))
+        }
         Action::SendListener { listener, .. } => {
             let baton = Baton { pid: cx.fd(listener), ..Baton::turn(row) };
             fs::write_all(cx.baton, &baton.to_bytes())

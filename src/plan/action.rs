@@ -416,6 +416,8 @@ pub enum Action {
         listener: Slot,
         socket: CString,
         told: Rc<crate::seccomp::ProcessState>,
+        /// Init sends it with the baton; else the runtime takes it.
+        passed: bool,
     },
     DropListener {
         listener: Slot,

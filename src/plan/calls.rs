@@ -240,7 +240,10 @@ impl Action {
             }
             A::AwaitStart { .. } => vec!["read"],
             A::Seccomp { .. } => vec!["seccomp"],
-            A::SendListener { .. } => vec!["pidfd_getfd", "socket", "connect", "sendmsg", "close", "close"],
+            A::SendListener { passed, .. } => {
+                let take = (!passed).then_some("pidfd_getfd");
+                take.into_iter().chain(["socket", "connect", "sendmsg", "close", "close"]).collect()
+            }
             A::DropListener { .. } => vec!["close"],
             A::Exec { .. } => vec!["execve"],
             _ => vec![],

@@ -408,12 +408,9 @@ impl Action {
                 write!(f, "seccomp(SECCOMP_SET_MODE_FILTER, {flags}{what}, {} instructions)", filter.len())?;
                 listener.iter().try_for_each(|slot| write!(f, " -> {slot}"))
             }
-            A::SendListener { listener, socket, .. } => {
-                write!(
-                    f,
-                    "pidfd_getfd({listener}) connect({:?}) sendmsg(SCM_RIGHTS {listener})",
-                    show(socket)
-                )
+            A::SendListener { listener, socket, passed, .. } => {
+                let taken = if *passed { "recvmsg(SCM_RIGHTS " } else { "pidfd_getfd(" };
+                write!(f, "{taken}{listener}) connect({:?}) sendmsg(SCM_RIGHTS {listener})", show(socket))
             }
             A::DropListener { listener } => write!(f, "close({listener})"),
             A::Exec { argv, envp, .. } => {

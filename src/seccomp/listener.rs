@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::config::ConfigError;
+use oci_spec::runtime::LinuxSeccompAction;
+
 use crate::config::features::OCI_VERSIONS;
+use crate::config::{ConfigError, LinuxSeccomp};
 use crate::state::State;
 
 /// `listenerPath` and `listenerMetadata` of a profile.
@@ -34,6 +36,25 @@ impl Listener {
             }
         }
     }
+}
+
+/// Checks that the filter lets its own listener pass: where the runtime cannot take it, Init sends it with
+/// sendmsg(2), when the filter is in force and nobody can answer for it yet.
+pub fn may_be_passed(profile: &LinuxSeccomp) -> Result<(), ConfigError> {
+    const CALL: &str = "sendmsg";
+    let lets = |action: LinuxSeccompAction| {
+        matches!(action, LinuxSeccompAction::ScmpActAllow | LinuxSeccompAction::ScmpActLog)
+    };
+    let why = "in a container of an ordinary user sendmsg must be allowed: it hands the listener over";
+    let mut allowed = lets(profile.default_action());
+    for (i, entry) in profile.syscalls().iter().flatten().enumerate() {
+        let Some(j) = entry.names().iter().position(|n| n == CALL) else { continue };
+        if !lets(entry.action()) {
+            return Err(ConfigError::new(format!("/linux/seccomp/syscalls/{i}/names/{j}"), why));
+        }
+        allowed |= entry.args().iter().flatten().next().is_none();
+    }
+    if allowed { Ok(()) } else { Err(ConfigError::new("/linux/seccomp/defaultAction", why)) }
 }
 
 /// What the agent is told with a listener: config-linux.md, "The Container Process State".

@@ -28,7 +28,7 @@ use crate::tables::capabilities::CapSet;
 use bpf::{Check, Section, Verdict};
 pub use builtin::{Action, Cap, Group, Rule};
 use library::Library;
-pub use listener::{Listener, ProcessState};
+pub use listener::{Listener, ProcessState, may_be_passed};
 use numbers::Meaning;
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not have yet.

@@ -173,7 +173,13 @@ pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
     let io = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: `name` is NUL-terminated and outlives the call.
-    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into())? as RawFd;
+    let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
+    // Some machines let nothing be executed that was not made for it (sysctl vm.memfd_noexec); before Linux 6.3
+    // there was no such flag.
+    let fd = match create(flags | libc::MFD_EXEC) {
+        Err(Errno::EINVAL) => create(flags),
+        other => other,
+    }? as RawFd;
     let mut to = std::fs::File::from(own(fd));
     let mut from = std::fs::File::from(file.try_clone().map_err(io)?);
     std::io::copy(&mut from, &mut to).map_err(io)?;

@@ -122,8 +122,17 @@ pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawF
     msg.msg_iovlen = 1;
     msg.msg_control = control.0.as_mut_ptr().cast();
     msg.msg_controllen = control.0.len() as _;
-    // SAFETY: `msg` points to live, writable buffers of the lengths it states.
-    let n = check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long)?;
+    let n = loop {
+        // SAFETY: `msg` points to live, writable buffers of the lengths it states.
+        match check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    // A record that is longer than `buf` is not taken for one that fits.
+    if msg.msg_flags & libc::MSG_TRUNC != 0 {
+        return Err(Errno::EMSGSIZE);
+    }
     // SAFETY: the kernel filled `msg`; CMSG_FIRSTHDR is null or points into `control`.
     unsafe {
         let head = libc::CMSG_FIRSTHDR(&msg);

@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::plan::action::Action;
 use crate::plan::lower::{CStrArray, cpath, cstring};
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Plan, Slot, Undo};
+use crate::state::SeccompChoice;
 use crate::tables::capabilities::CapSet;
 
 /// What `create` does between the drop and the program.
@@ -116,7 +117,16 @@ fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result
         let (Some(listener), Some(to)) = (slot, &f.listener) else { continue };
         let told = Rc::new(crate::seccomp::ProcessState::new(t.state, t.container, &to.metadata));
         let socket = cpath(&to.socket(&t.state.bundle)?)?;
-        plan.push(Runtime, part::EXEC, Action::SendListener { listener: listener.clone(), socket, told });
+        // An ordinary user's runtime may not take it: Init has become another user, and is not to be looked into
+        // (ptrace(2), "Ptrace access mode checking").
+        let passed = t.host.rootless.is_some();
+        if passed {
+            for profile in t.state.seccomp.iter().filter_map(SeccompChoice::profile) {
+                crate::seccomp::may_be_passed(profile)?;
+            }
+        }
+        let send = Action::SendListener { listener: listener.clone(), socket, told, passed };
+        plan.push(Runtime, part::EXEC, send);
         plan.push(Init, part::EXEC, Action::DropListener { listener });
     }
     Ok(())
