@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("fields::annotations_round_trip", OCI, annotations),
         test("fields::hugepage_limits_count_reservations_too", OWN, hugepages),
         test("fields::limits_of_block_devices_are_written_or_refused", OWN, block_io),
+        test("fields::limits_of_kernel_memory", &[Need::Root, Need::CgroupV1], memory_of_the_kernel),
         test("fields::limits_of_v1_alone_are_refused_on_v2", &[Need::Root, Need::CgroupV2], v1_only),
         test(
             "fields::limits_without_a_controller_are_refused_on_v1",
@@ -269,6 +270,7 @@ fn v1_only() {
     for (key, value) in [
         ("memory/swappiness", json!(10)),
         ("memory/disableOOMKiller", json!(true)),
+        ("memory/kernelTCP", json!(1 << 20)),
         ("cpu/realtimeRuntime", json!(1000)),
         ("cpu/realtimePeriod", json!(10_000)),
         ("network", json!({ "classID": 5 })),
@@ -277,6 +279,24 @@ fn v1_only() {
         sb.create().exits(1).says(&format!("/linux/resources/{key}: "));
         sb.leak_check();
     }
+}
+
+fn memory_of_the_kernel() {
+    let tcp = ("memory", "memory.kmem.tcp.limit_in_bytes");
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let sb = sb.patch("/linux/resources/memory", json!({ "kernelTCP": 1 << 20 }));
+    sb.create().ok();
+    assert_eq!(crate::limits::limit(sb.pid(), "none", tcp), (1 << 20).to_string());
+    sb.runtime()
+        .args(["update", "-r", "-", sb.id()])
+        .input(r#"{"memory":{"kernelTCP":2097152}}"#)
+        .output()
+        .ok();
+    assert_eq!(crate::limits::limit(sb.pid(), "none", tcp), (2 << 20).to_string());
+    sb.delete().ok();
+    let sb = Sandbox::new().patch("/linux/resources/memory", json!({ "kernel": 1 << 20 }));
+    sb.create().exits(1).says("/linux/resources/memory/kernel: ");
+    sb.leak_check();
 }
 
 fn v1_missing() {
@@ -315,7 +335,10 @@ fn block_io() {
             .iter()
             .flat_map(|g| files.iter().filter_map(|f| read(g, f)).collect::<Vec<_>>())
             .collect();
-        assert!(values.iter().any(|v| v.trim() == "300" || v.contains("2930")), "{values:?}");
+        assert!(
+            values.iter().any(|v| v.trim() == "300" || v.trim() == "default 300" || v.contains("2930")),
+            "{values:?}"
+        );
         sb.delete().ok();
     } else {
         out.says("/linux/resources/blockIO");

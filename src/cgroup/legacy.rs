@@ -239,6 +239,9 @@ fn memory(memory: &Memory, out: &mut Vec<Write>) {
     if let Some(low) = memory.reservation {
         push("memory.soft_limit_in_bytes", low.to_string());
     }
+    if let Some(tcp) = memory.kernel_tcp {
+        push("memory.kmem.tcp.limit_in_bytes", tcp.to_string());
+    }
     if let Some(swappiness) = memory.swappiness {
         push("memory.swappiness", swappiness.to_string());
     }

@@ -157,11 +157,20 @@ pub(super) fn io_weight(weight: u16) -> u64 {
     1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990
 }
 
+/// The weight of BFQ, on v2.
+const BFQ_WEIGHT: &str = "io.bfq.weight";
+
+/// What is written where `file` is not there: without BFQ the weight is io.cost's, whose numbers are others.
+pub fn instead(file: &str, value: &str) -> Option<(&'static str, String)> {
+    let weight = value.parse().ok().filter(|_| file == BFQ_WEIGHT)?;
+    Some(("io.weight", io_weight(weight).to_string()))
+}
+
 /// `blockIO` as cgroup v2 files.
 pub fn block_io_v2(resources: &Resources, out: &mut Vec<(String, String)>) {
     let Some(io) = &resources.block_io else { return };
     if let Some(weight) = io.weight().filter(|w| *w != 0) {
-        out.push(("io.weight".into(), io_weight(weight).to_string()));
+        out.push((BFQ_WEIGHT.into(), weight.to_string()));
     }
     for d in io.weight_device().iter().flatten() {
         if let Some(weight) = d.weight() {

@@ -25,6 +25,7 @@ pub fn merge(old: &Resources, change: Resources) -> Resources {
             swap: memory.swap.or(old_memory.swap),
             swappiness: memory.swappiness.or(old_memory.swappiness),
             disable_oom_killer: memory.disable_oom_killer || old_memory.disable_oom_killer,
+            kernel_tcp: memory.kernel_tcp.or(old_memory.kernel_tcp),
             check_before_update: memory.check_before_update || old_memory.check_before_update,
         },
         cpu: Cpu {
@@ -97,7 +98,10 @@ fn apply_v2(group: &Path, what: &Resources, check: bool) -> Result<()> {
         check_usage(group, &what.memory)?;
     }
     for (file, value) in &writes {
-        write(group, file, value)?;
+        match (super::ops::instead(file, value), try_write(group, file, value)) {
+            (Some((file, value)), Err(Errno::ENOENT)) => write(group, file, &value)?,
+            (_, written) => written.map_err(|e| failed(group, file, value, e))?,
+        }
     }
     Ok(())
 }

@@ -112,6 +112,7 @@ fn v1_only(resources: &Resources) -> Result<()> {
     let (memory, cpu) = (&resources.memory, &resources.cpu);
     let asked = [
         ("memory/swappiness", memory.swappiness.is_some(), "use memory.swap.max in unified"),
+        ("memory/kernelTCP", memory.kernel_tcp.is_some_and(|n| n > 0), "TCP's buffers are counted in limit"),
         ("memory/disableOOMKiller", memory.disable_oom_killer, "use memory.high in unified"),
         ("cpu/realtimeRuntime", cpu.realtime_runtime.is_some(), "give the container no CAP_SYS_NICE"),
         ("cpu/realtimePeriod", cpu.realtime_period.is_some(), "give the container no CAP_SYS_NICE"),

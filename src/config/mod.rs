@@ -372,6 +372,8 @@ pub struct Memory {
     pub disable_oom_killer: bool,
     /// Refuse a limit below the current usage.
     pub check_before_update: bool,
+    /// Bytes of TCP's buffers, -1 for no limit; cgroup v1 alone has it.
+    pub kernel_tcp: Option<i64>,
 }
 
 /// `linux.resources.cpu`.

@@ -79,6 +79,7 @@ fn memory(raw: &raw::Memory, at: &At) -> Result<Memory, ConfigError> {
         swappiness: raw.swappiness,
         disable_oom_killer: raw.disable_oom_killer.unwrap_or(false),
         check_before_update: raw.check_before_update.unwrap_or(false),
+        kernel_tcp: bytes(raw.kernel_tcp, &at.key("kernelTCP"))?,
     };
     if let (Some(limit), Some(swap)) = (memory.limit, memory.swap)
         && (swap > 0 && swap < limit)
@@ -90,12 +91,11 @@ fn memory(raw: &raw::Memory, at: &At) -> Result<Memory, ConfigError> {
     if memory.swappiness.is_some_and(|s| s > 100) {
         return Err(at.key("swappiness").error("swappiness is outside 0 to 100"));
     }
-    for (value, name) in [(raw.kernel, "kernel"), (raw.kernel_tcp, "kernelTCP")] {
-        if value.is_some_and(|v| v > 0) {
-            return Err(at
-                .key(name)
-                .error("the kernel has no separate limit for its own memory any more; use limit"));
-        }
+    if raw.kernel.is_some_and(|v| v > 0) {
+        // Since Linux 5.16 the file takes a value and does nothing with it.
+        return Err(at
+            .key("kernel")
+            .error("the kernel has no separate limit for its own memory any more; use limit"));
     }
     // `useHierarchy` is not read: cgroup v2 always is a hierarchy, v1 since Linux 5.11.
     Ok(memory)

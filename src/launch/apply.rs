@@ -47,6 +47,10 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         A::CgroupJoinable { path, record, to } => take_group(cx, path, record, to),
         A::CgroupEnable { path, value } | A::CgroupWrite { path, value } => write_file(cx, path, value),
+        A::CgroupWriteEither { path, value, other } => match write_file(cx, path, value) {
+            Err(Errno::ENOENT) => write_file(cx, &other.0, &other.1),
+            written => written,
+        },
         A::CgroupInScope { path, record } => {
             match at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)) {
                 Ok(()) | Err(Errno::EEXIST) => record_group(cx, path, record, ""),

@@ -50,12 +50,16 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         {
             "swap accounting is off in this kernel (boot with swapaccount=1): swap cannot be bounded"
         }
-        (A::CgroupWrite { .. }, Errno::ENOENT | Errno::EACCES) => {
+        (A::CgroupWriteEither { .. }, Errno::ENOENT) => {
+            "no I/O scheduler with weights is here (modprobe bfq, or a kernel with CONFIG_BLK_CGROUP_IOCOST): the weight cannot be applied"
+        }
+        (A::CgroupWrite { .. } | A::CgroupWriteEither { .. }, Errno::ENOENT | Errno::EACCES) => {
             "this kernel or cgroup has no such file: the limit cannot be applied, and nothing runs without it"
         }
-        (A::CgroupWrite { .. }, Errno::EINVAL | Errno::ERANGE | Errno::EBUSY) => {
-            "the kernel refuses this value"
-        }
+        (
+            A::CgroupWrite { .. } | A::CgroupWriteEither { .. },
+            Errno::EINVAL | Errno::ERANGE | Errno::EBUSY,
+        ) => "the kernel refuses this value",
         (A::Spawn { .. } | A::SpawnSibling { .. }, Errno::EPERM) => {
             "user namespaces may be off: see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a plain chroot there are none (clone(2))"
         }

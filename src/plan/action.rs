@@ -93,6 +93,12 @@ pub enum Action {
         path: CString,
         value: Vec<u8>,
     },
+    /// `path`, or where it is not there `other`.
+    CgroupWriteEither {
+        path: CString,
+        value: Vec<u8>,
+        other: (CString, Vec<u8>),
+    },
     /// systemd makes the container's scope around process `cx.pid`.
     SystemdScope {
         start: Rc<crate::cgroup::systemd::Start>,

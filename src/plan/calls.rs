@@ -39,6 +39,7 @@ impl Action {
             A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
                 vec!["openat", "write", "close"]
             }
+            A::CgroupWriteEither { .. } => vec!["openat", "openat?", "write", "close"],
             A::CgroupOpen { .. } | A::OpenNs { .. } => vec!["openat"],
             A::DeviceFilter { .. } => vec!["bpf", "bpf", "close"],
             A::OpenTree { device: Some(_), .. } => vec!["open_tree", "newfstatat"],

@@ -10,7 +10,7 @@ impl Action {
             A::NetDevice { outside, .. } => format!("/linux/netDevices/{outside}"),
             A::MemoryPolicy(_) => "/linux/memoryPolicy".into(),
             A::Affinity { .. } => "/process/execCPUAffinity".into(),
-            A::CgroupWrite { path, .. } => limit(path)?.into(),
+            A::CgroupWrite { path, .. } | A::CgroupWriteEither { path, .. } => limit(path)?.into(),
             A::CgroupDir { .. } | A::CgroupJoinable { .. } => "/linux/cgroupsPath".into(),
             A::DeviceFilter { .. } => "/linux/resources/devices".into(),
             A::DeviceNode { .. } => "/linux/devices".into(),

@@ -103,6 +103,16 @@ impl Display for Action {
             A::CgroupEnable { path, value: v } | A::CgroupWrite { path, value: v } => {
                 write!(f, "write({}, {})", show(path), value(v))
             }
+            A::CgroupWriteEither { path, value: v, other: (file, other) } => {
+                write!(
+                    f,
+                    "write({}, {}) or, without it, write({}, {})",
+                    show(path),
+                    value(v),
+                    show(file),
+                    value(other)
+                )
+            }
             A::SystemdScope { start, .. } => {
                 write!(f, "systemd: StartTransientUnit({:?}, PIDs=[PID]", start.scope.unit)?;
                 start.properties.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))?;

@@ -43,6 +43,9 @@ impl Action {
             A::CgroupWrite { .. } => {
                 "the limit is in force before the first process exists, so nothing runs unlimited"
             }
+            A::CgroupWriteEither { .. } => {
+                "two I/O schedulers have weights, each a file of its own: BFQ, and io.cost (cgroup-v2.rst, IO Interface Files)"
+            }
             A::SystemdScope { .. } => {
                 "systemd owns the tree: it makes the group, around a process that waits, and hands it over (systemd.resource-control(5), Delegate)"
             }

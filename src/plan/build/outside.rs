@@ -87,8 +87,15 @@ impl Builder<'_> {
 
     fn cgroup_writes(&mut self, group: &crate::cgroup::Group, part: &'static str) -> Result<()> {
         for (file, value) in &group.writes {
-            let write =
-                Action::CgroupWrite { path: cjoin(&group.path, file)?, value: value.clone().into_bytes() };
+            let other = crate::cgroup::ops::instead(file, value);
+            let (path, value) = (cjoin(&group.path, file)?, value.clone().into_bytes());
+            let write = match other {
+                Some((file, other)) => {
+                    let other = (cjoin(&group.path, file)?, other.into_bytes());
+                    Action::CgroupWriteEither { path, value, other }
+                }
+                None => Action::CgroupWrite { path, value },
+            };
             self.plan.push(Runtime, part, write);
         }
         self.resctrl()
