@@ -29,6 +29,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod cpulist;
 pub mod criu;
 pub mod error;
 pub mod hooks;

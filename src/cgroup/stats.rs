@@ -173,21 +173,12 @@ fn cpuset_v1(group: &Group) -> Value {
     let level = group.text("cpuset.sched_relax_domain_level").and_then(|t| t.trim_end().parse::<i64>().ok());
     value["sched_relax_domain_level"] = json!(level.unwrap_or(0));
     for (key, file) in [("cpus", "cpuset.cpus"), ("mems", "cpuset.mems")] {
-        let list = list(&group.text(file).unwrap_or_default());
-        if !list.is_empty() {
+        // An empty file is an empty list, which runc leaves out.
+        if let Some(list) = group.text(file).and_then(|text| crate::cpulist::numbers(&text)) {
             value[key] = json!(list);
         }
     }
     value
-}
-
-/// `0-2,7` as numbers.
-fn list(text: &str) -> Vec<u16> {
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?)
-    };
-    text.trim_end().split(',').filter_map(range).flatten().collect()
 }
 
 /// One of runc's memory entries.
@@ -371,9 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn block_devices_and_lists_are_read() {
-        assert_eq!(list("0-2,7\n"), [0, 1, 2, 7]);
-        assert!(list("\n").is_empty());
+    fn block_devices_are_read() {
         let rows = blkio_rows("8:0 Read 4096\n8:0 Write 0\nTotal 4096\n");
         assert_eq!(rows, [json!({"major":8,"op":"Read","value":4096}), json!({"major":8,"op":"Write"})]);
     }

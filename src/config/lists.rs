@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::at::At;
 use super::{ConfigError, IdMap, raw};
+use crate::cpulist::{self, Part};
 
 /// `None` for a missing or empty text, which Go cannot tell apart.
 pub(super) fn some_text(text: Option<String>) -> Option<String> {
@@ -27,20 +28,7 @@ pub(super) fn absolutes(paths: Option<Vec<String>>, at: &At) -> Result<Vec<PathB
 /// A list of numbers and ranges as cpuset(7) has it: `0-3,7`, also with a stride (`0-15:2/4`).
 pub(super) fn cpu_list(list: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
     let Some(list) = some_text(list) else { return Ok(None) };
-    let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
-        true => text.parse::<u32>().ok(),
-        false => None,
-    };
-    let good = |part: &str| {
-        let (range, stride) = part.split_once(':').map_or((part, None), |(r, s)| (r, Some(s)));
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let ordered = matches!((number(first), number(last)), (Some(a), Some(b)) if a <= b);
-        let strided = stride.is_none_or(|s| {
-            matches!(s.split_once('/').map(|(a, b)| (number(a), number(b))), Some((Some(a), Some(b))) if a <= b && b > 0)
-        });
-        ordered && strided
-    };
-    match list.split(',').map(str::trim).find(|part| !good(part)) {
+    match list.split(',').map(str::trim).find(|part| Part::parse(part).is_none()) {
         Some(part) => {
             Err(at
                 .error(format!("{part:?} in the list {list:?} is neither a number nor a range such as 0-3")))
@@ -49,30 +37,16 @@ pub(super) fn cpu_list(list: Option<String>, at: &At) -> Result<Option<String>, 
     }
 }
 
-/// The largest number in a list that becomes bits: more cpus and nodes than any kernel is built for.
-const MAX_BIT: usize = 8191;
-
 /// The same list as bits, the lowest first; empty for no list.
 pub(super) fn bits(list: Option<String>, at: &At) -> Result<Vec<u64>, ConfigError> {
     let Some(list) = cpu_list(list, at)? else { return Ok(Vec::new()) };
-    let mut bits = Vec::new();
-    for part in list.split(',').map(str::trim) {
-        let (range, stride) = part.split_once(':').map_or((part, None), |(r, s)| (r, s.split_once('/')));
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        // `cpu_list` has read every number.
-        let number = |text: &str| text.parse::<usize>().unwrap_or(usize::MAX);
-        let (used, group) = stride.map_or((1, 1), |(a, b)| (number(a), number(b).max(1)));
-        if number(last) > MAX_BIT {
-            return Err(at.error(format!("{last} in the list {list:?} is above {MAX_BIT}")));
-        }
-        for n in (number(first)..=number(last)).filter(|n| (n - number(first)) % group < used) {
-            if bits.len() <= n / 64 {
-                bits.resize(n / 64 + 1, 0);
-            }
-            bits[n / 64] |= 1 << (n % 64);
-        }
+    let parts: Vec<_> = list.split(',').filter_map(Part::parse).collect();
+    if let Some(part) = parts.iter().find(|part| part.last > cpulist::MAX) {
+        return Err(at.error(format!("{} in the list {list:?} is above {}", part.last, cpulist::MAX)));
     }
-    Ok(bits)
+    let bytes = cpulist::bytes(parts.into_iter().flat_map(Part::numbers));
+    let word = |some: &[u8]| some.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    Ok(bytes.chunks(8).map(word).collect())
 }
 
 /// The kernel takes no more lines in one uid_map: user_namespaces(7).

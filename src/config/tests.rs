@@ -459,23 +459,3 @@ fn too_many_mappings() {
     let patch = json!({ "linux": { "uidMappings": maps } }).to_string();
     assert!(parse(&patch).expect_err("341").message.contains("at most 340"));
 }
-
-/// A 10 KB config must not cost what a container start costs; the bound is loose for debug builds.
-#[test]
-fn parsing_is_quick() {
-    let mut spec = base();
-    let names: Vec<String> = (0..400).map(|i| format!("syscall_number_{i}")).collect();
-    merge(
-        &mut spec,
-        json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ERRNO",
-            "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }] } } }),
-    );
-    let text = spec.to_string();
-    let start = std::time::Instant::now();
-    for _ in 0..100 {
-        from_slice(text.as_bytes()).unwrap();
-    }
-    let each = start.elapsed() / 100;
-    println!("{} bytes: {each:?} each", text.len());
-    assert!(each < std::time::Duration::from_millis(10), "{each:?}");
-}

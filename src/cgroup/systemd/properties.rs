@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::value::{self, Value};
 use crate::config::{ConfigError, DeviceRule, Resources};
+use crate::cpulist;
 
 /// Name and value.
 pub type Property = (String, Value);
@@ -142,18 +143,7 @@ fn quota(quota: Option<i64>, period: Option<u64>, out: &mut Vec<Property>) {
 
 /// `0-1,4` as a bit mask, lowest byte first.
 fn bits(list: &str) -> Option<Value> {
-    /// More cpus than Linux can have (`CONFIG_NR_CPUS`) are a mistake.
-    const MOST: usize = 8192;
-    let mut mask: Vec<u8> = Vec::new();
-    for range in list.trim().split(',').filter(|r| !r.is_empty()) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        if first > last || last >= MOST {
-            return None;
-        }
-        mask.resize(mask.len().max(last / 8 + 1), 0);
-        (first..=last).for_each(|i| mask[i / 8] |= 1 << (i % 8));
-    }
+    let mask = cpulist::bytes(cpulist::numbers(list)?);
     Some(Value::Array("y".into(), mask.into_iter().map(Value::Byte).collect()))
 }
 
