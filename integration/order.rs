@@ -3,23 +3,32 @@
 //! Nothing security-relevant may happen that is not printed, so nothing is filtered out but what is
 //! listed here by name: the baton, the guardian, and the memory of the runtime's allocator (Init has none).
 
+mod grammar;
+mod others;
+
 use std::os::unix::net::UnixListener;
 
 use libtest_mimic::Trial;
 use serde_json::json;
 
+use safebox::cgroup::Manager;
 use safebox::launch::front::{Request, prepare};
+use safebox::plan::Plan;
 use safebox::plan::build::Options;
-use safebox::plan::{Action, Actor, Plan};
 use safebox::policy::{Asked, Policy};
 
 use crate::harness::process::Call;
 use crate::harness::strace::{self, Trace};
 use crate::harness::{Need, Sandbox, test};
+use grammar::{compare, init_of, matches, rows, words};
 
 const HERE: &[Need] = &[Need::Root, Need::Strace];
 
 pub fn tests() -> Vec<Trial> {
+    [usual(), others::tests()].into_iter().flatten().collect()
+}
+
+fn usual() -> Vec<Trial> {
     vec![
         test("order::run_restricted", HERE, restricted),
         test("order::run_baseline", HERE, || drop(run(&Sandbox::new(), Policy::Baseline))),
@@ -121,7 +130,7 @@ fn joiner() {
 fn create() {
     let sb = Sandbox::new();
     let plan = plan(&sb, Policy::Privileged, waiting());
-    traced_create(&sb, &plan, |call| call);
+    traced_create(&sb, &[], &plan, |call| call);
 }
 
 fn premade_groups() {
@@ -146,7 +155,7 @@ fn agent() {
     let mut sb = sb.patch("/linux/seccomp", profile);
     for nnp in [true, false] {
         sb.set("/process/noNewPrivileges", json!(nnp));
-        traced_create(&sb, &plan(&sb, Policy::Privileged, waiting()), |call| call);
+        traced_create(&sb, &[], &plan(&sb, Policy::Privileged, waiting()), |call| call);
     }
     drop(listener);
     std::fs::remove_file(socket).expect("remove the socket");
@@ -157,7 +166,7 @@ fn terminal() {
     let plan = plan(&sb, Policy::Privileged, waiting());
     let socket = sb.dir().join("console");
     let listener = UnixListener::bind(&socket).expect("a socket");
-    traced_create(&sb, &plan, |call| call.arg("--console-socket").arg(&socket));
+    traced_create(&sb, &[], &plan, |call| call.arg("--console-socket").arg(&socket));
     drop(listener);
     std::fs::remove_file(socket).expect("remove the socket");
 }
@@ -167,9 +176,10 @@ fn waiting() -> Options {
 }
 
 /// Traces `create` and, in the same trace, what Init does after `start`.
-fn traced_create(sb: &Sandbox, plan: &Plan, with: impl FnOnce(Call) -> Call) {
+fn traced_create(sb: &Sandbox, global: &[&str], plan: &Plan, with: impl FnOnce(Call) -> Call) {
     let file = sb.dir().join("trace");
-    let call = sb.under(&["strace", "-f", "-o", &file.to_string_lossy()]).arg("create").arg("--bundle");
+    let call = sb.under(&["strace", "-f", "-o", &file.to_string_lossy()]).args(global);
+    let call = call.arg("create").arg("--bundle");
     // strace ends when all that it follows has ended: Init, after `start`.
     let strace = with(call.arg(sb.bundle())).arg(sb.id()).spawn();
     crate::harness::poll("the container is created", std::time::Duration::from_secs(10), || {
@@ -178,7 +188,7 @@ fn traced_create(sb: &Sandbox, plan: &Plan, with: impl FnOnce(Call) -> Call) {
     sb.verb("start").ok();
     strace.wait().ok();
     sb.verb("delete").ok();
-    compare(&Trace::read(&file), plan, sb.id(), false);
+    compare(&Trace::read(&file), &rows(plan), sb.id(), false);
 }
 
 /// What `explain --json` prints has the same calls as the plan that is compared here.
@@ -201,6 +211,10 @@ fn foreground() -> Options {
 
 /// The plan of a verb, as the verb itself makes it.
 fn plan(sb: &Sandbox, policy: Policy, options: Options) -> Plan {
+    plan_by(sb, policy, options, None)
+}
+
+fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Option<Manager>) -> Plan {
     let bundle = sb.bundle();
     let request = Request {
         bundle: &bundle,
@@ -211,7 +225,7 @@ fn plan(sb: &Sandbox, policy: Policy, options: Options) -> Plan {
         options,
         args: Vec::new(),
         pure: true,
-        cgroup_manager: None,
+        cgroup_manager,
         launcher: None,
     };
     prepare(request).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0
@@ -229,212 +243,8 @@ fn run(sb: &Sandbox, policy: Policy) -> Trace {
         .output()
         .ok();
     let trace = Trace::read(&file);
-    compare(&trace, &plan, sb.id(), true);
+    compare(&trace, &rows(&plan), sb.id(), true);
     trace
-}
-
-/// Compares every process of the trace with what the plan says about it.
-fn compare(trace: &Trace, plan: &Plan, id: &str, guarded: bool) {
-    let runtime = window(trace.of(trace.first), id);
-    let spawned = |name: &str| {
-        runtime.iter().filter(|c| c.name == name).filter_map(strace::Call::returned).collect::<Vec<_>>()
-    };
-    follow("runtime", &runtime, &runtime_words(plan, guarded));
-    let hooked = plan.steps.iter().any(|s| matches!(s.action, Action::Hooks { .. }));
-    let mut known = vec![trace.first, init_of(trace)];
-    let child = spawned("clone3")[0] as i32;
-    let joins = plan.steps.iter().any(|s| s.actor == Actor::Joiner);
-    if joins {
-        follow("joiner", trace.of(child), &child_words(plan, Actor::Joiner, true));
-        known.push(child);
-    }
-    follow("init", trace.of(init_of(trace)), &child_words(plan, Actor::Init, !joins));
-    if guarded {
-        let guardian = *spawned("clone").first().expect("a guardian") as i32;
-        follow("guardian", &without_memory(trace.of(guardian)), &guardian_words());
-        known.push(guardian);
-    }
-    let strangers: Vec<_> = trace.calls.keys().filter(|pid| !known.contains(pid)).collect();
-    assert!(hooked || strangers.is_empty(), "processes that no row makes: {strangers:?}");
-}
-
-/// The container process: what the runtime cloned, or what the joiner did in its place.
-fn init_of(trace: &Trace) -> i32 {
-    let cloned = |pid| trace.of(pid).iter().find(|c| c.name == "clone3").and_then(strace::Call::returned);
-    let child = cloned(trace.first).expect("the runtime clones") as i32;
-    cloned(child).map_or(child, |pid| pid as i32)
-}
-
-/// The runtime's calls from the first row on: before it, config and caches are read.
-fn window(calls: &[strace::Call], id: &str) -> Vec<strace::Call> {
-    let first = calls
-        .iter()
-        .position(|c| c.name == "mkdirat" && c.line.contains(&format!("/state/{id}~")))
-        .expect("mkdirat of the state directory");
-    without_memory(&calls[first..])
-}
-
-/// Leaves out the allocator, and the check that debug builds of std make before they close a descriptor.
-fn without_memory(calls: &[strace::Call]) -> Vec<strace::Call> {
-    let mine = |c: &&strace::Call| {
-        let memory = matches!(c.name.as_str(), "brk" | "mmap" | "munmap" | "mremap" | "madvise");
-        let looks = c.name == "fcntl" && c.line.contains("F_GETFD");
-        !memory && !looks
-    };
-    calls.iter().filter(mine).cloned().collect()
-}
-
-/// One word of the grammar, and the row that it belongs to.
-struct Word {
-    text: &'static str,
-    row: String,
-}
-
-fn words(calls: &[&'static str], row: impl std::fmt::Display) -> Vec<Word> {
-    calls.iter().map(|text| Word { text, row: row.to_string() }).collect()
-}
-
-fn row_words(plan: &Plan, i: usize) -> Vec<Word> {
-    let step = &plan.steps[i];
-    words(&step.action.calls(), format!("row {}: {}", i + 1, step.action))
-}
-
-/// Runs of rows of one actor: (actor, first row, row after the last).
-fn turns(plan: &Plan) -> Vec<(Actor, usize, usize)> {
-    let mut turns: Vec<(Actor, usize, usize)> = Vec::new();
-    for (i, step) in plan.steps.iter().enumerate() {
-        match turns.last_mut() {
-            Some((actor, _, end)) if *actor == step.actor => *end = i + 1,
-            _ => turns.push((step.actor, i, i + 1)),
-        }
-    }
-    turns
-}
-
-fn runtime_words(plan: &Plan, guarded: bool) -> Vec<Word> {
-    let mut out = Vec::new();
-    let mut guardian = guarded;
-    for (actor, from, to) in turns(plan) {
-        if actor == Actor::Runtime {
-            out.extend((from..to).flat_map(|i| row_words(plan, i)));
-            continue;
-        }
-        out.extend(words(&["sendto"], "the baton goes to the child"));
-        if matches!(plan.steps[from].action, Action::AwaitStart { .. }) {
-            return out;
-        }
-        if std::mem::take(&mut guardian) {
-            out.extend(words(&["socketpair", "clone", "close"], "the guardian stands"));
-        }
-        // A foreground run also listens for signals while it waits; a Joiner's or a hook's end is one.
-        let wait: &[&'static str] =
-            if guarded { &["poll", "read?", "poll?", "read?", "poll?", "recvfrom"] } else { &["recvfrom"] };
-        out.extend(words(wait, "the baton comes back, or end of file"));
-        if actor == Actor::Joiner {
-            out.extend(words(
-                &["close", "pidfd_open", "waitid", "wait4"],
-                "init is adopted, the joiner is done",
-            ));
-        }
-    }
-    out
-}
-
-fn child_words(plan: &Plan, me: Actor, spawned: bool) -> Vec<Word> {
-    let mut out = Vec::new();
-    if spawned {
-        out.extend(words(&["close", "close"], "the runtime's end of the socket and its lock"));
-        if plan.steps.iter().any(|s| matches!(s.action, Action::Spawn { cgroup: Some(_), .. })) {
-            out.extend(words(&["close"], "its cgroup (v2)"));
-        }
-    }
-    let all = turns(plan);
-    for (actor, from, to) in all.iter().copied().filter(|(actor, ..)| *actor == me) {
-        out.extend(words(&["recvfrom"], "the baton comes"));
-        out.extend((from..to).flat_map(|i| row_words(plan, i)));
-        if let Some(next) = plan.steps.get(to) {
-            // A seccomp agent may want to be asked about sendto(2), and does not have its listener yet.
-            let listener = matches!(next.action, Action::SendListener { .. });
-            let call: &[&'static str] = if listener { &["write"] } else { &["sendto"] };
-            out.extend(words(call, format!("{actor} hands the baton back")));
-        }
-    }
-    if me == Actor::Joiner {
-        out.extend(words(&["exit_group"], "the joiner is done"));
-    }
-    out
-}
-
-fn guardian_words() -> Vec<Word> {
-    let life = [
-        "set_robust_list",
-        "setsid",
-        "openat",
-        "dup2",
-        "dup2",
-        "dup2",
-        "close_range",
-        "close_range*",
-        "recvfrom",
-        "exit_group",
-    ];
-    words(&life, "the guardian's life")
-}
-
-/// Asserts that `calls` begin with exactly the sequence of `words`.
-#[track_caller]
-fn follow(who: &str, calls: &[strace::Call], words: &[Word]) {
-    if let Err(text) = matches(calls, words) {
-        panic!("{who}: {text}");
-    }
-}
-
-/// Steps through the calls with the set of words that may come next, as a regular expression is matched.
-fn matches(calls: &[strace::Call], words: &[Word]) -> Result<(), String> {
-    let mut at = reachable(words, [0].into());
-    for (i, call) in calls.iter().enumerate() {
-        if at.contains(&words.len()) {
-            return Ok(());
-        }
-        let mut next = Vec::new();
-        for w in at.iter().copied().filter(|w| allows(words[*w].text, &call.name)) {
-            next.push(if words[w].text.ends_with('*') { w } else { w + 1 });
-        }
-        if next.is_empty() {
-            return Err(unexpected(calls, i, words, &at));
-        }
-        at = reachable(words, next);
-    }
-    if at.contains(&words.len()) { Ok(()) } else { Err(unexpected(calls, calls.len(), words, &at)) }
-}
-
-/// The positions, and those behind words that may be left out.
-fn reachable(words: &[Word], from: Vec<usize>) -> Vec<usize> {
-    let mut at = from;
-    let mut i = 0;
-    while let Some(w) = at.get(i).copied() {
-        i += 1;
-        let optional = words.get(w).is_some_and(|w| w.text.ends_with(['?', '*']));
-        if optional && !at.contains(&(w + 1)) {
-            at.push(w + 1);
-        }
-    }
-    at
-}
-
-fn allows(word: &str, name: &str) -> bool {
-    word == "*" || word.trim_end_matches(['?', '*']).split('|').any(|w| w == name)
-}
-
-fn unexpected(calls: &[strace::Call], i: usize, words: &[Word], at: &[usize]) -> String {
-    let before: Vec<_> = calls[i.saturating_sub(4)..i].iter().map(|c| format!("    {}", c.line)).collect();
-    let here = calls.get(i).map_or("(the end)", |c| c.line.as_str());
-    let wanted: Vec<_> = at
-        .iter()
-        .filter_map(|w| words.get(*w))
-        .map(|w| format!("    {}  ({})", w.text, w.row.chars().take(100).collect::<String>()))
-        .collect();
-    format!("after\n{}\n  came\n    {here}\n  but the plan says\n{}", before.join("\n"), wanted.join("\n"))
 }
 
 /// The matcher itself: it accepts what the grammar says and nothing else.

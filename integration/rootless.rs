@@ -45,23 +45,25 @@ fn areas() -> Vec<Trial> {
 
 /// Somebody who is not root.
 #[derive(Clone, Copy)]
-struct User {
-    uid: u32,
-    gid: u32,
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
 }
 
-fn one() -> User {
+pub fn one() -> User {
     User { uid: NOBODYS, gid: NOBODYS }
 }
 
-fn range() -> User {
+pub fn range() -> User {
     let (uid, gid) = subordinate().expect("a user with a range");
     User { uid, gid }
 }
 
 impl User {
     /// A bundle of this user's, with the config of `safebox spec --rootless`.
-    fn sandbox(self) -> Sandbox {
+    pub fn sandbox(self) -> Sandbox {
         let mut sb = Sandbox::new();
         let mut config = safebox::config::template::spec(Some((self.uid, self.gid)));
         bundle::set(&mut config, "/process/terminal", json!(false));
@@ -80,7 +82,7 @@ impl User {
     }
 
     /// Gives what is at `path` to the user; the runtime stays root's.
-    fn own(self, path: &Path) {
+    pub fn own(self, path: &Path) {
         std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid)).expect("lchown");
         if path.is_dir() && !path.is_symlink() {
             for entry in std::fs::read_dir(path).expect("a directory").flatten() {
@@ -92,7 +94,7 @@ impl User {
     }
 
     /// The runtime as this user, without supplementary groups, below `wrapper`.
-    fn under(self, sb: &Sandbox, wrapper: &[&str]) -> Call {
+    pub fn under(self, sb: &Sandbox, wrapper: &[&str]) -> Call {
         self.program(sb, &sb.dir().join("safebox"), wrapper)
     }
 
@@ -358,8 +360,8 @@ fn sb_with_cpu(sb: &Sandbox, as_user: &dyn Fn(&[&str]) -> Call) {
     out.says("/linux/resources/cpu").says("the cpu controller is not delegated");
 }
 
-fn managed() {
-    let user = range();
+/// Starts a user's systemd; its `$XDG_RUNTIME_DIR`.
+pub fn own_systemd(user: User) -> String {
     let unit = format!("user@{}.service", user.uid);
     let started = Command::new("systemctl").args(["start", &unit]).status().expect("systemctl");
     assert!(started.success(), "{unit} does not start");
@@ -367,6 +369,13 @@ fn managed() {
     poll("the user's systemd listens", Duration::from_secs(20), || {
         Path::new(&runtime).join("systemd/private").exists()
     });
+    runtime
+}
+
+fn managed() {
+    let user = range();
+    let unit = format!("user@{}.service", user.uid);
+    let runtime = own_systemd(user);
     let sb =
         user.sandbox().args(["/bin/sleep", "1000"]).patch("/linux/resources/pids", json!({ "limit": 9 }));
     let call = |args: &[&str]| {

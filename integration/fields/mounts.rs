@@ -1,7 +1,6 @@
 //! `mounts`: every kind of option does what config.md says, seen in the container's own mountinfo and files.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::Path;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -26,9 +25,17 @@ pub fn tests() -> Vec<Trial> {
         test("fields::mounts_tmpcopyup_copies", OCI, copy_up),
         test("fields::mounts_tmpcopyup_follows_no_link", OCI, copy_up_links),
         test("fields::mounts_tmpcopyup_that_does_not_fit", OWN, copy_up_too_large),
-        test("fields::mounts_idmap_with_its_own_mapping", OWN, idmap_own),
-        test("fields::mounts_idmap_of_the_container", &[Need::Root, Need::Userns], idmap_container),
-        test("fields::mounts_ridmap_reaches_what_is_below", OWN, ridmap),
+        test("fields::mounts_idmap_with_its_own_mapping", &[Need::Root, Need::Idmap], idmap_own),
+        test(
+            "fields::mounts_idmap_of_the_container",
+            &[Need::Root, Need::Userns, Need::Idmap],
+            idmap_container,
+        ),
+        test(
+            "fields::mounts_ridmap_reaches_what_is_below",
+            &[Need::Root, Need::Idmap, Need::IdmapTmpfs],
+            ridmap,
+        ),
         test("fields::mounts_cgroup_shows_the_container_s_own", OCI, cgroup),
         test("fields::mounts_of_the_kernel_s_file_systems", OCI, kernel),
         test("fields::mounts_refusals_have_pointers", OWN, refusals),
@@ -319,13 +326,6 @@ fn copy_up_too_large() {
     sb.leak_check();
 }
 
-/// Whether the file system that tests lie on can be idmapped.
-fn can_idmap(path: &Path) -> bool {
-    let path = std::ffi::CString::new(path.to_string_lossy().as_bytes()).expect("a path");
-    let magic = safebox::sys::fs::path_magic(&path).expect("statfs");
-    safebox::host::Host::probe().expect("the host").can_idmap(magic)
-}
-
 fn owned(sb: &Sandbox) {
     let dir = sb.dir().join("owned");
     std::fs::create_dir(&dir).expect("a directory");
@@ -341,9 +341,6 @@ fn maps(inside: u32, outside: u32) -> Value {
 fn idmap_own() {
     for options in [&["bind"][..], &["rbind", "idmap"], &["rbind", "ridmap"]] {
         let sb = Sandbox::new();
-        if !can_idmap(sb.dir()) {
-            return;
-        }
         owned(&sb);
         let mut mount = bind(&sb, "owned", "/mnt", options);
         mount["uidMappings"] = maps(0, 5000);
@@ -376,9 +373,6 @@ fn userns(sb: Sandbox) -> Sandbox {
 
 fn idmap_container() {
     let sb = Sandbox::new();
-    if !can_idmap(sb.dir()) {
-        return;
-    }
     owned(&sb);
     // The rootfs and the directories above it are another's inside: they only have to be entered.
     for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
@@ -396,9 +390,6 @@ fn idmap_container() {
 fn ridmap() {
     for (option, below) in [("ridmap", "5000:6000"), ("idmap", "0:0")] {
         let sb = Sandbox::new();
-        if !can_idmap(sb.dir()) || !can_idmap(Path::new("/dev/shm")) {
-            return;
-        }
         tree(&sb);
         let mut mount = bind(&sb, "tree", "/mnt", &["rbind", option]);
         mount["uidMappings"] = maps(0, 5000);

@@ -38,6 +38,10 @@ pub enum Need {
     Selinux,
     /// New user namespaces can be made.
     Userns,
+    /// What lies in the directory for temporary files can be idmapped.
+    Idmap,
+    /// A tmpfs can be.
+    IdmapTmpfs,
     /// Virtual network devices can be made.
     NetDevice,
     /// The attackers' probe: it was carried here, or there is a C compiler that links statically.
@@ -79,6 +83,13 @@ impl Need {
             Need::AppArmor => unless(host(|h| h.apparmor), "AppArmor is not enabled in this kernel"),
             Need::Selinux => unless(host(|h| h.selinux), "SELinux is not enabled in this kernel"),
             Need::Userns => unless(*USERNS, "user namespaces cannot be made here"),
+            Need::Idmap => unless(
+                can_idmap(&std::env::temp_dir()),
+                "this kernel cannot idmap the file system of temporary files (mount_setattr(2))",
+            ),
+            Need::IdmapTmpfs => {
+                unless(can_idmap("/dev/shm".as_ref()), "this kernel cannot idmap tmpfs (since 6.3)")
+            }
             Need::NetDevice => {
                 unless(device_kind().is_some(), "`ip link add` makes neither a dummy nor an ifb device here")
             }
@@ -122,6 +133,13 @@ fn v2() -> bool {
 
 fn host(fact: fn(&safebox::host::Host) -> bool) -> bool {
     safebox::host::Host::probe().is_ok_and(|h| fact(&h))
+}
+
+/// Whether the file system at `path` can be idmapped.
+fn can_idmap(path: &std::path::Path) -> bool {
+    let path = std::ffi::CString::new(path.to_string_lossy().as_bytes()).expect("a path");
+    let magic = safebox::sys::fs::path_magic(&path).expect("statfs");
+    safebox::host::Host::probe().is_ok_and(|h| h.can_idmap(magic))
 }
 
 /// A user that no system has.

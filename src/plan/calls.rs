@@ -209,7 +209,10 @@ impl Action {
             }
             A::NotifyDir { .. } | A::CriuRoot { .. } => vec!["mkdirat"],
             A::AttachAt { .. } => vec!["openat", "move_mount", "close", "close"],
-            A::PassFds { fds } => [vec!["fcntl"; fds.len()], vec!["dup2"; fds.len()]].concat(),
+            // Each out of the way, and the baton's socket; then each to its place.
+            A::PassFds { fds } => {
+                [vec!["fcntl"; fds.len()], vec!["fcntl?"], vec!["dup2"; fds.len()]].concat()
+            }
             A::NotifySocket { .. } => vec!["openat", "socket", "bind", "fchmodat", "close"],
             A::SendPidfd { .. } => vec!["sendmsg", "close"],
             A::SendPty { .. } => vec!["sendmsg", "close", "close"],

@@ -1,0 +1,268 @@
+//! The grammar of a trace: which calls each process may make, from the rows of a plan, and the matcher.
+
+use serde_json::Value;
+
+use safebox::plan::{Plan, report};
+
+use crate::harness::strace::{self, Trace};
+
+/// A row as `explain --json` prints it: nothing else is known about it here.
+pub struct Row {
+    actor: String,
+    calls: Vec<String>,
+    action: String,
+}
+
+/// The rows of a plan.
+pub fn rows(plan: &Plan) -> Vec<Row> {
+    explained(&report::json(plan))
+}
+
+/// The rows that `explain --json` has printed.
+pub fn explained(printed: &Value) -> Vec<Row> {
+    let text = |v: &Value| v.as_str().expect("a text").to_string();
+    let row = |step: &Value| Row {
+        actor: text(&step["actor"]),
+        calls: step["calls"].as_array().expect("calls").iter().map(text).collect(),
+        action: text(&step["action"]),
+    };
+    printed["steps"].as_array().expect("steps").iter().map(row).collect()
+}
+
+impl Row {
+    fn spawns(&self) -> bool {
+        self.action.contains("clone3(") && self.actor == "runtime"
+    }
+
+    /// Other people's programs, which do what they like.
+    fn is_foreign(&self) -> bool {
+        self.calls == ["*"]
+    }
+
+    fn awaits_start(&self) -> bool {
+        self.actor == "init" && self.calls == ["read"]
+    }
+
+    /// The runtime takes a seccomp listener, or Init passes it on.
+    fn takes_listener(&self) -> bool {
+        self.action.starts_with("pidfd_getfd(")
+    }
+
+    fn is_passed_listener(&self) -> bool {
+        self.action.starts_with("recvmsg(SCM_RIGHTS")
+    }
+}
+
+/// Compares every process of the trace with what the plan says about it.
+pub fn compare(trace: &Trace, rows: &[Row], id: &str, guarded: bool) {
+    let runtime = window(trace.of(trace.first), id);
+    let spawned = |name: &str| {
+        runtime.iter().filter(|c| c.name == name).filter_map(strace::Call::returned).collect::<Vec<_>>()
+    };
+    follow("runtime", &runtime, &runtime_words(rows, guarded));
+    let foreign = rows.iter().any(Row::is_foreign);
+    let mut known = vec![trace.first, init_of(trace)];
+    let child = spawned("clone3")[0] as i32;
+    let joins = rows.iter().any(|r| r.actor == "joiner");
+    if joins {
+        follow("joiner", trace.of(child), &child_words(rows, "joiner", true));
+        known.push(child);
+    }
+    follow("init", trace.of(init_of(trace)), &child_words(rows, "init", !joins));
+    let clones: Vec<i32> = spawned("clone").into_iter().map(|pid| pid as i32).collect();
+    // Those of user namespaces that only a mapping is taken from come first, and hooks last.
+    let holders = rows.iter().filter(|r| r.calls.iter().any(|c| c == "clone")).count();
+    for pid in &clones[..holders] {
+        follow("holder of a mapping", trace.of(*pid), &words(&["prctl", "pause"], "it waits to be killed"));
+        known.push(*pid);
+    }
+    if guarded {
+        let guardian = *clones.get(holders).expect("a guardian");
+        follow("guardian", &without_memory(trace.of(guardian)), &guardian_words());
+        known.push(guardian);
+    }
+    let strangers: Vec<_> = trace.calls.keys().filter(|pid| !known.contains(pid)).collect();
+    assert!(foreign || strangers.is_empty(), "processes that no row makes: {strangers:?}");
+}
+
+/// The container process: what the runtime cloned, or what the joiner did in its place.
+pub fn init_of(trace: &Trace) -> i32 {
+    let cloned = |pid| trace.of(pid).iter().find(|c| c.name == "clone3").and_then(strace::Call::returned);
+    let child = cloned(trace.first).expect("the runtime clones") as i32;
+    cloned(child).map_or(child, |pid| pid as i32)
+}
+
+/// The runtime's calls from the first row on: before it, config and caches are read.
+pub fn window(calls: &[strace::Call], id: &str) -> Vec<strace::Call> {
+    let first = calls
+        .iter()
+        .position(|c| c.name == "mkdirat" && c.line.contains(&format!("/state/{id}~")))
+        .expect("mkdirat of the state directory");
+    without_memory(&calls[first..])
+}
+
+/// Leaves out the allocator, and the check that debug builds of std make before they close a descriptor.
+fn without_memory(calls: &[strace::Call]) -> Vec<strace::Call> {
+    let mine = |c: &&strace::Call| {
+        let memory = matches!(c.name.as_str(), "brk" | "mmap" | "munmap" | "mremap" | "madvise");
+        let looks = c.name == "fcntl" && c.line.contains("F_GETFD");
+        !memory && !looks
+    };
+    calls.iter().filter(mine).cloned().collect()
+}
+
+/// One word of the grammar, and the row that it belongs to.
+pub struct Word {
+    text: String,
+    row: String,
+}
+
+pub fn words<S: AsRef<str>>(calls: &[S], row: impl std::fmt::Display) -> Vec<Word> {
+    calls.iter().map(|text| Word { text: text.as_ref().into(), row: row.to_string() }).collect()
+}
+
+fn row_words(rows: &[Row], i: usize) -> Vec<Word> {
+    words(&rows[i].calls, format!("row {}: {}", i + 1, rows[i].action))
+}
+
+/// Runs of rows of one actor: (actor, first row, row after the last).
+fn turns(rows: &[Row]) -> Vec<(&str, usize, usize)> {
+    let mut turns: Vec<(&str, usize, usize)> = Vec::new();
+    for (i, row) in rows.iter().enumerate() {
+        match turns.last_mut() {
+            Some((actor, _, end)) if *actor == row.actor => *end = i + 1,
+            _ => turns.push((&row.actor, i, i + 1)),
+        }
+    }
+    turns
+}
+
+pub fn runtime_words(rows: &[Row], guarded: bool) -> Vec<Word> {
+    let mut out = Vec::new();
+    let mut guardian = guarded;
+    for (actor, from, to) in turns(rows) {
+        if actor == "runtime" {
+            out.extend((from..to).flat_map(|i| row_words(rows, i)));
+            continue;
+        }
+        out.extend(words(&["sendto"], "the baton goes to the child"));
+        if rows[from].awaits_start() {
+            return out;
+        }
+        if std::mem::take(&mut guardian) {
+            out.extend(words(&["socketpair", "clone", "close"], "the guardian stands"));
+        }
+        // With a seccomp listener, where the runtime may not take it.
+        let receive = if rows.get(to).is_some_and(Row::is_passed_listener) { "recvmsg" } else { "recvfrom" };
+        // A foreground run also listens for signals while it waits; a Joiner's or a hook's end is one.
+        let wait: &[&str] =
+            if guarded { &["poll", "read?", "poll?", "read?", "poll?", receive] } else { &[receive] };
+        out.extend(words(wait, "the baton comes back, or end of file"));
+        if actor == "joiner" {
+            out.extend(words(
+                &["close", "pidfd_open", "waitid", "wait4"],
+                "init is adopted, the joiner is done",
+            ));
+        }
+    }
+    out
+}
+
+pub fn child_words(rows: &[Row], me: &str, spawned: bool) -> Vec<Word> {
+    let mut out = Vec::new();
+    if spawned {
+        out.extend(words(&["close", "close"], "the runtime's end of the socket and its lock"));
+        if rows.iter().any(|r| r.spawns() && r.action.contains("CLONE_INTO_CGROUP")) {
+            out.extend(words(&["close"], "its cgroup (v2)"));
+        }
+    }
+    for (actor, from, to) in turns(rows).into_iter().filter(|(actor, ..)| *actor == me) {
+        out.extend(words(&["recvfrom"], "the baton comes"));
+        out.extend((from..to).flat_map(|i| row_words(rows, i)));
+        if let Some(next) = rows.get(to) {
+            // A seccomp agent may want to be asked about sendto(2), and does not have its listener yet.
+            let call = match next {
+                r if r.takes_listener() => "write",
+                r if r.is_passed_listener() => "sendmsg",
+                _ => "sendto",
+            };
+            out.extend(words(&[call], format!("{actor} hands the baton back")));
+        }
+    }
+    if me == "joiner" {
+        out.extend(words(&["exit_group"], "the joiner is done"));
+    }
+    out
+}
+
+fn guardian_words() -> Vec<Word> {
+    let life = [
+        "set_robust_list",
+        "setsid",
+        "openat",
+        "dup2",
+        "dup2",
+        "dup2",
+        "close_range",
+        "close_range*",
+        "recvfrom",
+        "exit_group",
+    ];
+    words(&life, "the guardian's life")
+}
+
+/// Asserts that `calls` begin with exactly the sequence of `words`.
+#[track_caller]
+pub fn follow(who: &str, calls: &[strace::Call], words: &[Word]) {
+    if let Err(text) = matches(calls, words) {
+        panic!("{who}: {text}");
+    }
+}
+
+/// Steps through the calls with the set of words that may come next, as a regular expression is matched.
+pub fn matches(calls: &[strace::Call], words: &[Word]) -> Result<(), String> {
+    let mut at = reachable(words, [0].into());
+    for (i, call) in calls.iter().enumerate() {
+        if at.contains(&words.len()) {
+            return Ok(());
+        }
+        let mut next = Vec::new();
+        for w in at.iter().copied().filter(|w| allows(&words[*w].text, &call.name)) {
+            next.push(if words[w].text.ends_with('*') { w } else { w + 1 });
+        }
+        if next.is_empty() {
+            return Err(unexpected(calls, i, words, &at));
+        }
+        at = reachable(words, next);
+    }
+    if at.contains(&words.len()) { Ok(()) } else { Err(unexpected(calls, calls.len(), words, &at)) }
+}
+
+/// The positions, and those behind words that may be left out.
+fn reachable(words: &[Word], from: Vec<usize>) -> Vec<usize> {
+    let mut at = from;
+    let mut i = 0;
+    while let Some(w) = at.get(i).copied() {
+        i += 1;
+        let optional = words.get(w).is_some_and(|w| w.text.ends_with(['?', '*']));
+        if optional && !at.contains(&(w + 1)) {
+            at.push(w + 1);
+        }
+    }
+    at
+}
+
+fn allows(word: &str, name: &str) -> bool {
+    word == "*" || word.trim_end_matches(['?', '*']).split('|').any(|w| w == name)
+}
+
+fn unexpected(calls: &[strace::Call], i: usize, words: &[Word], at: &[usize]) -> String {
+    let before: Vec<_> = calls[i.saturating_sub(4)..i].iter().map(|c| format!("    {}", c.line)).collect();
+    let here = calls.get(i).map_or("(the end)", |c| c.line.as_str());
+    let wanted: Vec<_> = at
+        .iter()
+        .filter_map(|w| words.get(*w))
+        .map(|w| format!("    {}  ({})", w.text, w.row.chars().take(100).collect::<String>()))
+        .collect();
+    format!("after\n{}\n  came\n    {here}\n  but the plan says\n{}", before.join("\n"), wanted.join("\n"))
+}
