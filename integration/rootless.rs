@@ -39,6 +39,7 @@ fn areas() -> Vec<Trial> {
         test("rootless::delegated_cgroups_limit", DELEGATED, delegated),
         test("rootless::a_user_s_systemd_limits", MANAGED, managed),
         test("rootless::works_inside_a_user_namespace", ONE, nested),
+        test("rootless::where_a_user_s_root_keeps_states", ONE, state_root),
         test("rootless::the_host_s_cgroups_cannot_be_written", ONE, cgroups_hidden),
     ]
 }
@@ -408,6 +409,29 @@ fn managed() {
         run.exits(125).says("/linux/resources/cpu");
     }
     sb.leak_check();
+}
+
+/// Podman calls the runtime as root of the user's namespace, mostly without `$USER`; runc's rule is that only
+/// one that is named root has its states in /run.
+fn state_root() {
+    let user = one();
+    let sb = user.sandbox();
+    for (variables, root) in [
+        (&["XDG_RUNTIME_DIR=/tmp/own"][..], "/tmp/own/safebox/"),
+        (&["XDG_RUNTIME_DIR=/tmp/own", "USER="][..], "/tmp/own/safebox/"),
+        (&["XDG_RUNTIME_DIR=/tmp/own", "USER=tester"][..], "/tmp/own/safebox/"),
+        (&["XDG_RUNTIME_DIR=/tmp/own", "USER=root"][..], "/run/safebox/"),
+        (&["XDG_RUNTIME_DIR="][..], "/run/safebox/"),
+    ] {
+        let mut explain = Command::new("unshare");
+        explain.args(["--user", "--map-root-user", "env", "--ignore-environment"]).args(variables);
+        let given = ["--cgroup-manager", "disabled", "explain"];
+        explain.arg(sb.dir().join("safebox")).args(given).arg(sb.bundle());
+        let out = explain.uid(user.uid).gid(user.gid).output().expect("unshare");
+        let text = String::from_utf8_lossy(&out.stdout);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(text.contains(&format!("\"{root}")), "{variables:?}: {text}{said}");
+    }
 }
 
 /// Root of a user namespace, which maps one id: a container in a container.

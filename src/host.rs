@@ -132,7 +132,7 @@ fn online_cpus() -> u32 {
 }
 
 /// Where containers' state is kept: `/run/safebox`, or below `$XDG_RUNTIME_DIR` for an ordinary user
-/// (or root of a user namespace whose `$USER` is not root), as runc decides it.
+/// (or root of a user namespace whose `$USER` is not root: Podman's calls have none), as runc decides it.
 pub fn default_state_root() -> PathBuf {
     let var = |name| std::env::var_os(name).filter(|v| !v.is_empty());
     let euid = nix::unistd::geteuid();
@@ -150,8 +150,8 @@ pub fn fallback_state_root() -> PathBuf {
 
 /// Root of the machine, or of a user namespace in which somebody is at home as root: runc's rule.
 fn plain_root() -> bool {
-    let user = std::env::var_os("USER").filter(|v| !v.is_empty());
-    nix::unistd::geteuid().is_root() && (user.is_none_or(|u| u == "root") || !in_user_namespace())
+    let root = || std::env::var_os("USER").is_some_and(|u| u == "root");
+    nix::unistd::geteuid().is_root() && (root() || !in_user_namespace())
 }
 
 fn in_user_namespace() -> bool {
