@@ -2,6 +2,8 @@
 #   RUNTIME  path of the runtime           NAME   runc or safebox
 #   WORK     a directory of this round     BASE   what all rounds share: the image, the empty bundle
 #   ID       a name that no other step has used
+#   DRIVER   systemd or cgroupfs: who makes the cgroups
+#   SLOW     how many times slower than others this machine is
 
 # Expects an exit status: `expect 7 COMMAND...`
 expect() {
@@ -22,10 +24,10 @@ as_runc() {
 # The exit status of a command.
 code() { local got=0; "$@" >/dev/null 2>&1 || got=$?; echo "$got"; }
 
-# Waits until a command succeeds, half a minute at most: machines that are emulated are slow.
+# Waits until a command succeeds, half a minute at most, or a multiple of it.
 eventually() {
-    local _
-    for _ in {1..300}; do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done
+    local end=$((SECONDS + 30 * SLOW))
+    while ((SECONDS < end)); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done
     echo "not in time: $*"; "$@"
 }
 
@@ -43,6 +45,11 @@ skip() { echo "$*"; exit 77; }
 
 # Runs a command line with a terminal, its exit status is the line's.
 with_tty() { script --quiet --return --command "$1" /dev/null </dev/null; }
+
+systemd() { [[ -d /run/systemd/system ]] || skip 'systemd does not run here'; }
+
+# Whether a container can have a cgroup: that of an ordinary user can on v2 only.
+own_cgroup() { [[ $EUID == 0 ]] || v2 || skip 'on cgroup v1 an ordinary user has none'; }
 
 v2() { [[ -e /sys/fs/cgroup/cgroup.controllers ]]; }
 

@@ -22,8 +22,12 @@ state = "$WORK/containerd/state"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "$WORK/cni"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+    SystemdCgroup = $([[ $DRIVER == systemd ]] && echo true || echo false)
 END
-# The handler `safebox` is the one that `safebox install` writes; runc's is there with it.
+# The handler `safebox` is the one that `safebox install` writes, with the cgroup driver that it finds.
 if [[ $NAME == safebox ]]; then "$RUNTIME" install --containerd --etc "$WORK"; fi
 containerd --config "$WORK/containerd/config.toml" >"$WORK/containerd/log" 2>&1 </dev/null &
 eventually cri Version '{}'
@@ -34,8 +38,10 @@ cri() { /usr/bin/python3 "$BASE/cri.py" "$WORK/c.sock" "$@"; }
 privileged=false
 # `pod [PID-MODE]`: 0 shares the pod's pid namespace, 1 does not. Sets $pod.
 pod_config() {
+    local parent=/stacks-parent/$ID
+    if [[ $DRIVER == systemd ]]; then parent=/stacks.slice/stacks-${ID//-/_}.slice; fi
     echo "{ \"metadata\": { \"name\": \"$ID\", \"uid\": \"$ID\", \"namespace\": \"stacks\" }, \"log_directory\": \"$WORK/logs\",
-        \"hostname\": \"$ID\", \"linux\": { \"cgroup_parent\": \"/stacks-parent/$ID\", \"security_context\": { \"privileged\": $privileged,
+        \"hostname\": \"$ID\", \"linux\": { \"cgroup_parent\": \"$parent\", \"security_context\": { \"privileged\": $privileged,
         \"namespace_options\": { \"network\": $(cat "$WORK/network"), \"pid\": ${1:-1} } } } }"
 }
 pod() {
@@ -71,8 +77,9 @@ for id in $(cri ListPodSandbox '{}' | jq -r '.items[]?.id'); do
 done
 # The kubelet makes and removes the cgroup of a pod.
 for dir in $(find /sys/fs/cgroup -depth -type d -path '*/stacks-parent/*' 2>/dev/null); do rmdir "$dir" 2>/dev/null || true; done
+if [[ $DRIVER == systemd ]]; then systemctl stop "stacks-${ID//-/_}.slice" 2>/dev/null || true; fi
 
-#: step a pod, a member, exec
+#: driver step a pod, a member, exec
 sleeper
 same hello "$(exec_in "$container" echo hello)"
 expect 9 exec_in "$container" sh -c 'exit 9'
@@ -86,7 +93,7 @@ member second '["sleep", "1001"]'
 same "$(exec_in "$first" readlink /proc/self/ns/net)" "$(exec_in "$container" readlink /proc/self/ns/net)"
 [[ $(cat "$WORK/network") == 2 ]] || same "$ID" "$(exec_in "$container" hostname)"
 
-#: step a pod with a shared pid namespace
+#: driver step a pod with a shared pid namespace
 sleeper 0
 first=$container
 member second '["sleep", "1001"]'
@@ -109,15 +116,16 @@ eventually exited
 same 42 "$(status exit_code)"
 same Error "$(status reason)"
 
-#: step out of memory is a reason
+#: driver step out of memory is a reason
 pod
 member main '["tail", "/dev/zero"]' '{ "resources": { "memory_limit_in_bytes": 20971520 } }'
 eventually exited
 same OOMKilled "$(status reason)"
 
-#: step limits, update, stats
+#: driver step limits, update, stats
 sleeper 1 '{ "resources": { "memory_limit_in_bytes": 33554432, "cpu_period": 100000, "cpu_quota": 50000 } }'
 p=$(pid "$container")
+if [[ $DRIVER == systemd ]]; then contains "cri-containerd-$container.scope" "$(cat "/proc/$p/cgroup")"; fi
 same 33554432 "$(limit "$p" memory memory.limit_in_bytes memory.max)"
 cri UpdateContainerResources "{ \"container_id\": \"$container\", \"linux\": { \"memory_limit_in_bytes\": 67108864, \"cpu_period\": 100000, \"cpu_quota\": 25000 } }" >/dev/null
 same 67108864 "$(limit "$p" memory memory.limit_in_bytes memory.max)"

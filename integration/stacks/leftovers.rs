@@ -8,8 +8,22 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// The directories at the top of a cgroup hierarchy below which the stacks make theirs.
-const PARENTS: &[&str] =
-    &["stacks", "stacks-parent", "docker", "libpod_parent", "buildah", "k8s.io", "kubepods", "machine.slice"];
+const PARENTS: &[&str] = &[
+    "stacks",
+    "stacks-parent",
+    "stacks.slice",
+    "docker",
+    "libpod_parent",
+    "buildah",
+    "k8s.io",
+    "kubepods",
+    "machine.slice",
+    "user.slice",
+    "user.libpod_parent",
+];
+
+/// What stacks call the scopes that they have systemd make in slices where others have theirs.
+const SCOPES: &[&str] = &["docker-", "libpod-", "cri-containerd-", "stacks-", "crio-", "buildah-"];
 
 /// What there is at one time.
 #[derive(Default)]
@@ -40,10 +54,12 @@ impl Scene {
     }
 }
 
-/// What Podman itself makes and keeps: the mount of its storage, and the cgroups of conmon and of pods.
+/// What Podman itself makes and keeps: the mount of its storage, the cgroups of conmon and of pods, and a
+/// process that holds an ordinary user's user namespace.
 fn stays(thing: &str) -> bool {
     let pods = thing.split_once("/libpod_parent/").is_some_and(|(_, rest)| !rest.contains("libpod-"));
-    thing.ends_with("/storage/overlay") || pods
+    let pause = thing.contains("/podman-") || thing.starts_with("process catatonit -P");
+    thing.ends_with("/storage/overlay") || pods || pause
 }
 
 /// Ends everything that descends from this process.
@@ -115,13 +131,20 @@ fn tops() -> Vec<PathBuf> {
     let mut tops = Vec::new();
     for hierarchy in entries(root).into_iter().chain([root.to_path_buf()]).filter(|p| !p.is_symlink()) {
         tops.extend(PARENTS.iter().map(|p| hierarchy.join(p)).filter(|p| p.is_dir()));
+        let system = entries(&hierarchy.join("system.slice"));
+        let ours = |p: &PathBuf| {
+            let name = p.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            name.ends_with(".scope") && SCOPES.iter().any(|s| name.starts_with(s))
+        };
+        tops.extend(system.into_iter().filter(ours));
     }
     tops
 }
 
 fn cgroups() -> Vec<PathBuf> {
-    let mut found = Vec::new();
     let mut todo = tops();
+    let scope = |p: &PathBuf| p.extension().is_some_and(|e| e == "scope");
+    let mut found: Vec<PathBuf> = todo.iter().filter(|p| scope(p)).cloned().collect();
     while let Some(dir) = todo.pop() {
         let inner: Vec<PathBuf> = entries(&dir).into_iter().filter(|p| p.is_dir()).collect();
         found.extend(inner.iter().cloned());

@@ -1,6 +1,6 @@
 //! Containers under the real containerd, Podman and Docker, with runc and with safebox.
 //!
-//! `cargo test --test stacks -- [STACK]... [--step TEXT] [--only RUNTIME]`, as root; `scripts/stacks`
+//! `cargo test --test stacks -- [STACK]... [--step TEXT] [--only RUNTIME] [--cost]`, as root; `scripts/stacks`
 //! installs what is needed first. Every stack is a list of steps (`STACK.sh`). Each round starts the stack's
 //! daemon with its own root, state and socket, goes through the steps with one runtime, and looks after
 //! every step for what was left behind. runc goes first, as the control: a step that fails with it too says
@@ -11,22 +11,58 @@
 
 mod isolate;
 mod leftovers;
+mod lock;
 mod round;
 mod script;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use round::Round;
 use script::Script;
-use table::Table;
+use table::{Table, Verdict};
+
+/// A stack and its files.
+struct Stack {
+    name: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    /// Whether one can choose who makes the cgroups.
+    drivers: bool,
+    /// Whether its steps are an ordinary user's.
+    ordinary: bool,
+}
+
+/// A file of this directory, and its text.
+macro_rules! file {
+    ($name:literal) => {
+        ($name, include_str!($name))
+    };
+}
 
 /// The stacks, in the order of the table.
-const STACKS: &[(&str, &str)] = &[
-    ("containerd", include_str!("containerd.sh")),
-    ("cri", include_str!("cri.sh")),
-    ("podman", include_str!("podman.sh")),
-    ("docker", include_str!("docker.sh")),
+const STACKS: &[Stack] = &[
+    Stack { name: "containerd", files: &[file!("containerd.sh")], drivers: false, ordinary: false },
+    Stack { name: "cri", files: &[file!("cri.sh")], drivers: true, ordinary: false },
+    Stack { name: "conmon", files: &[file!("conmon.sh")], drivers: true, ordinary: false },
+    Stack {
+        name: "podman",
+        files: &[file!("podman.sh"), file!("engine.sh"), file!("podman-root.sh")],
+        drivers: true,
+        ordinary: false,
+    },
+    Stack {
+        name: "rootless",
+        files: &[file!("podman.sh"), file!("engine.sh"), file!("rootless.sh")],
+        drivers: true,
+        ordinary: true,
+    },
+    Stack {
+        name: "docker",
+        files: &[file!("docker.sh"), file!("engine.sh")],
+        drivers: true,
+        ordinary: false,
+    },
 ];
 
 /// What the command line asks for.
@@ -36,71 +72,142 @@ struct Asked {
     step: Option<String>,
     only: Option<String>,
     list: bool,
+    cost: bool,
 }
 
 fn main() -> ExitCode {
-    let asked = match parse() {
-        Ok(asked) => asked,
-        Err(e) => return fail(&e),
-    };
-    let scripts: Vec<Script> = STACKS
-        .iter()
-        .filter(|(name, _)| asked.stacks.is_empty() || asked.stacks.iter().any(|s| s == name))
-        .map(|(name, text)| Script::parse(name, &source(name, text)))
-        .collect();
-    if asked.list {
-        for script in &scripts {
-            script.steps.iter().for_each(|s| println!("{}: {}", script.name, s.name));
+    match perform() {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("stacks: {e}");
+            ExitCode::from(2)
         }
-        return ExitCode::SUCCESS;
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return fail("needs root: it starts container daemons");
-    }
-    match perform(&asked, &scripts) {
-        Ok(table) => {
-            print!("{table}");
-            if table.sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(e) => fail(&e),
     }
 }
 
-/// All rounds.
-fn perform(asked: &Asked, scripts: &[Script]) -> Result<Table, String> {
+fn perform() -> Result<ExitCode, String> {
+    let asked = parse()?;
+    let mut stacks = Vec::new();
+    for stack in STACKS {
+        if asked.stacks.is_empty() || asked.stacks.iter().any(|s| s == stack.name) {
+            let texts: Vec<String> = stack.files.iter().map(|(name, text)| source(name, text)).collect();
+            stacks.push((stack, Script::parse(&texts).map_err(|e| format!("{}: {e}", stack.name))?));
+        }
+    }
+    if asked.list {
+        for (stack, script) in &stacks {
+            script.steps.iter().for_each(|s| println!("{}: {}", stack.name, s.name));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err("needs root: it starts container daemons".into());
+    }
+    let _lock = lock::take()?;
     isolate::enter()?;
-    let dir = tempfile::Builder::new()
-        .prefix("stacks-")
-        .tempdir()
-        .map_err(|e| format!("temporary directory: {e}"))?;
+    let dir = place()?;
     let base = dir.path().join("base");
     round::make_base(&base)?;
-    let runtimes = [("runc", PathBuf::from("runc")), ("safebox", safebox())];
+    if asked.cost {
+        return cost(dir.path(), &base);
+    }
+    let table = rounds(&asked, &stacks, dir.path(), &base)?;
+    print!("{table}");
+    Ok(if table.sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A temporary directory that an ordinary user can pass through.
+fn place() -> Result<tempfile::TempDir, String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o711);
+    tempfile::Builder::new()
+        .prefix("stacks-")
+        .permissions(mode)
+        .tempdir()
+        .map_err(|e| format!("temporary directory: {e}"))
+}
+
+/// All rounds.
+fn rounds(asked: &Asked, stacks: &[(&Stack, Script)], dir: &Path, base: &Path) -> Result<Table, String> {
+    let runtimes = [("runc", round::found(Path::new("runc"))), ("safebox", safebox(dir)?)];
     let mut table = Table::new(&["runc", "safebox"]);
-    for script in scripts {
-        for (column, (name, path)) in runtimes.iter().enumerate() {
-            if asked.only.as_ref().is_some_and(|only| only != name) {
-                continue;
+    for (stack, script) in stacks {
+        // systemd is the default of all stacks where it runs; the other driver has to be asked for.
+        let drivers: &[&str] = match (isolate::systemd(), stack.drivers) {
+            (true, true) => &["systemd", "cgroupfs"],
+            _ => &["cgroupfs"],
+        };
+        for (at, driver) in drivers.iter().enumerate() {
+            let label = if at == 0 { stack.name.to_string() } else { format!("{}, {driver}", stack.name) };
+            for (column, (name, path)) in runtimes.iter().enumerate() {
+                if asked.only.as_ref().is_some_and(|only| only != name) {
+                    continue;
+                }
+                eprintln!("{label} with {name}");
+                let round = Round {
+                    script,
+                    filter: asked.step.as_deref(),
+                    driver_only: at > 0,
+                    driver,
+                    ordinary: stack.ordinary,
+                    name,
+                    runtime: path.clone(),
+                    work: dir.join(format!("{}{at}-{name}", stack.name)),
+                    base,
+                };
+                round.perform(|step, verdict| table.set(&label, step, column, verdict))?;
             }
-            eprintln!("{} with {name}", script.name);
-            let work = dir.path().join(format!("{}-{name}", script.name));
-            let round = round::Round::new(script, name, path, &work, &base);
-            round.perform(asked.step.as_deref(), |step, verdict| table.set(script, step, column, verdict))?;
+        }
+        if stack.drivers && !isolate::systemd() && asked.step.is_none() {
+            let why = || Verdict::Skipped("systemd does not run here".into());
+            (0..runtimes.len()).for_each(|c| table.set(stack.name, "all with systemd's cgroups", c, why()));
         }
     }
     Ok(table)
 }
 
-/// The safebox under test: `SAFEBOX_BIN` where the tests were carried to another machine, else cargo's.
-fn safebox() -> PathBuf {
-    std::env::var_os("SAFEBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_safebox").into(), PathBuf::from)
+/// What the runtimes cost under containerd, in one run: `cost.sh` prints it.
+fn cost(dir: &Path, base: &Path) -> Result<ExitCode, String> {
+    // The setup of cost.sh comes before the daemon starts.
+    let texts = [("cost.sh", include_str!("cost.sh")), ("containerd.sh", include_str!("containerd.sh"))];
+    let texts = texts.map(|(name, text)| source(name, text));
+    let mut script = Script::parse(&texts)?;
+    script.steps.retain(|s| s.name == "cost");
+    let round = Round {
+        script: &script,
+        filter: None,
+        driver_only: false,
+        driver: "cgroupfs",
+        ordinary: false,
+        name: "safebox",
+        runtime: safebox(dir)?,
+        work: dir.join("cost"),
+        base,
+    };
+    let mut code = ExitCode::FAILURE;
+    round.perform(|_, verdict| {
+        if verdict == Verdict::Ok {
+            code = ExitCode::SUCCESS;
+        }
+    })?;
+    print!("{}", std::fs::read_to_string(dir.join("cost/result")).unwrap_or_default());
+    Ok(code)
+}
+
+/// The safebox under test: `SAFEBOX_BIN` where the tests were carried to another machine, else cargo's. An
+/// ordinary user may not reach it there, so it is copied.
+fn safebox(dir: &Path) -> Result<PathBuf, String> {
+    let built: PathBuf =
+        std::env::var_os("SAFEBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_safebox").into(), PathBuf::from);
+    let copy = dir.join("safebox");
+    std::fs::copy(&built, &copy).map_err(|e| format!("{}: {e}", built.display()))?;
+    Ok(copy)
 }
 
 /// A script as it was built in, or, while it is being written, from `STACKS_DIR`.
 fn source(name: &str, built_in: &str) -> String {
     let dir = std::env::var_os("STACKS_DIR").map(PathBuf::from);
-    dir.and_then(|d| std::fs::read_to_string(d.join(format!("{name}.sh"))).ok())
-        .unwrap_or_else(|| built_in.to_string())
+    dir.and_then(|d| std::fs::read_to_string(d.join(name)).ok()).unwrap_or_else(|| built_in.to_string())
 }
 
 fn parse() -> Result<Asked, String> {
@@ -112,14 +219,10 @@ fn parse() -> Result<Asked, String> {
             "--step" => asked.step = Some(value()?),
             "--only" => asked.only = Some(value()?),
             "--list" => asked.list = true,
-            name if STACKS.iter().any(|(s, _)| *s == name) => asked.stacks.push(arg),
+            "--cost" => asked.cost = true,
+            name if STACKS.iter().any(|s| s.name == name) => asked.stacks.push(arg),
             _ => return Err(format!("unknown stack or option {arg:?}")),
         }
     }
     Ok(asked)
-}
-
-fn fail(text: &str) -> ExitCode {
-    eprintln!("stacks: {text}");
-    ExitCode::from(2)
 }

@@ -1,24 +1,57 @@
 //! One stack with one runtime: its daemon, its steps, and what they leave behind.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::isolate::{self, User};
 use crate::leftovers::{Scene, kill_descendants, remove_cgroups};
 use crate::script::{Script, Step};
 use crate::table::Verdict;
 
-/// A step that takes longer has failed.
-const LIMIT: &str = "240";
+/// A step that takes longer, in seconds, has failed; on a machine that is emulated, a multiple.
+const LIMIT: u64 = 240;
 
 /// One stack with one runtime.
 pub struct Round<'a> {
-    script: &'a Script,
-    name: &'a str,
-    runtime: PathBuf,
-    work: &'a Path,
-    base: &'a Path,
+    /// What is done.
+    pub script: &'a Script,
+    /// Which steps: those whose name contains this, and with `driver_only` those that depend on the driver.
+    pub filter: Option<&'a str>,
+    /// See above.
+    pub driver_only: bool,
+    /// Who makes the cgroups: systemd or cgroupfs.
+    pub driver: &'a str,
+    /// Whether the steps are an ordinary user's.
+    pub ordinary: bool,
+    /// The runtime's name, by which stacks know it.
+    pub name: &'a str,
+    /// Its path.
+    pub runtime: PathBuf,
+    /// A directory of its own.
+    pub work: PathBuf,
+    /// What all rounds share.
+    pub base: &'a Path,
+}
+
+/// How many times slower than others this machine is.
+pub fn slow() -> u64 {
+    std::env::var("SAFEBOX_SLOW").ok().and_then(|v| v.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// An empty file for a section's output. The directory may be an ordinary user's.
+fn create(path: &Path) -> std::io::Result<File> {
+    let flags = nix::fcntl::OFlag::O_NOFOLLOW.bits();
+    File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path)
+}
+
+/// The program of that name, where stacks look for it.
+pub fn found(runtime: &Path) -> PathBuf {
+    let at = |dir: &str| Path::new(dir).join(runtime);
+    let found = ["/usr/sbin", "/usr/bin", "/sbin"].map(at).into_iter().find(|p| p.is_file());
+    found.unwrap_or_else(|| runtime.to_path_buf())
 }
 
 /// Makes the image and the rootfs that all rounds use.
@@ -38,43 +71,59 @@ pub fn make_base(base: &Path) -> Result<(), String> {
     }
 }
 
-impl<'a> Round<'a> {
-    /// Stacks name the runtime by its base name, so it gets one: `runc` or `safebox`.
-    pub fn new(script: &'a Script, name: &'a str, runtime: &Path, work: &'a Path, base: &'a Path) -> Self {
-        let at = |dir: &str| Path::new(dir).join(runtime);
-        let found = ["/usr/sbin", "/usr/bin", "/sbin"].map(at).into_iter().find(|p| p.is_file());
-        Round { script, name, runtime: found.unwrap_or_else(|| runtime.to_path_buf()), work, base }
-    }
-
+impl Round<'_> {
     /// All steps; `report` gets each verdict.
-    pub fn perform(&self, filter: Option<&str>, mut report: impl FnMut(&str, Verdict)) -> Result<(), String> {
-        std::fs::create_dir_all(self.work).map_err(|e| format!("{}: {e}", self.work.display()))?;
+    pub fn perform(&self, mut report: impl FnMut(&str, Verdict)) -> Result<(), String> {
+        self.place().map_err(|e| format!("{}: {e}", self.work.display()))?;
+        let wanted =
+            |s: &&Step| (s.driver || !self.driver_only) && self.filter.is_none_or(|f| s.name.contains(f));
+        let steps: Vec<&Step> = self.script.steps.iter().filter(wanted).collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
         let setup = self.bash("setup", &self.script.setup);
-        for (number, step) in self.script.steps.iter().enumerate() {
-            if filter.is_some_and(|f| !step.name.contains(f)) {
-                continue;
-            }
+        for (number, step) in steps.into_iter().enumerate() {
+            let started = Instant::now();
             let verdict = match &setup {
                 Verdict::Ok => self.step(number, step),
                 Verdict::Skipped(why) => Verdict::Skipped(why.clone()),
                 Verdict::Failed(why) => Verdict::Failed(format!("the stack does not start: {why}")),
             };
+            let took = started.elapsed().as_secs_f32();
             match &verdict {
-                Verdict::Ok => eprintln!("  ok      {}", step.name),
+                Verdict::Ok => eprintln!("  ok      {} ({took:.1} s)", step.name),
                 Verdict::Skipped(why) => eprintln!("  skipped {}: {}", step.name, why.trim()),
-                Verdict::Failed(why) => eprintln!("  FAILED  {}: {}", step.name, why.trim()),
+                Verdict::Failed(why) => eprintln!("  FAILED  {} ({took:.1} s): {}", step.name, why.trim()),
             }
             report(&step.name, verdict);
         }
+        self.end();
+        Ok(())
+    }
+
+    /// A directory for it, the ordinary user's if it is that user's.
+    fn place(&self) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.work)?;
+        match self.user() {
+            Some(user) => std::os::unix::fs::chown(&self.work, Some(user.uid), Some(user.gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the stack's daemon.
+    pub fn end(&self) {
         kill_descendants();
         remove_cgroups();
-        Ok(())
+    }
+
+    fn user(&self) -> Option<User> {
+        isolate::user().filter(|_| self.ordinary)
     }
 
     fn step(&self, number: usize, step: &Step) -> Verdict {
         let before = Scene::look(&self.states());
         let verdict = self.bash(&format!("s{number}"), &step.body);
-        let cleaned = self.bash(&format!("s{number}-finally"), &self.script.finally);
+        let cleaned = self.bash(&format!("s{number}"), &self.script.finally);
         let left = self.left_after(&before);
         match (verdict, cleaned) {
             (Verdict::Ok, Verdict::Failed(text)) => Verdict::Failed(format!("removing it: {text}")),
@@ -90,7 +139,7 @@ impl<'a> Round<'a> {
 
     /// Daemons tidy up after they have answered: what is gone within a while was not left.
     fn left_after(&self, before: &Scene) -> Vec<String> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(5 * slow());
         loop {
             let left = Scene::look(&self.states()).beyond(before);
             if left.is_empty() || Instant::now() > deadline {
@@ -103,47 +152,72 @@ impl<'a> Round<'a> {
     /// Where the runtime keeps its states.
     fn states(&self) -> Vec<PathBuf> {
         let own = |dir: &str| self.work.join(dir);
-        vec![
+        let mut states = vec![
             own("states/stacks"),
             own("states/k8s.io"),
             "/run/runc".into(),
             "/run/safebox".into(),
             "/run/containerd/runc/k8s.io".into(),
-        ]
+        ];
+        if let Some(user) = self.user() {
+            states.extend(["runc", "safebox"].map(|name| user.runtime_dir.join(name)));
+        }
+        states
     }
 
     /// Runs a section. Its output goes to a file: what a daemon holds open must not keep this waiting.
-    fn bash(&self, id: &str, body: &str) -> Verdict {
+    pub fn bash(&self, id: &str, body: &str) -> Verdict {
         let out = self.work.join("output");
-        let run = || {
-            let file = File::create(&out)?;
-            Command::new("timeout")
-                .args([LIMIT, "bash", "-c", &format!("{}\n{body}", self.script.prelude)])
-                .env_clear()
-                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-                .env("HOME", self.work)
-                .env("LANG", "C.UTF-8")
-                .env("RUNTIME", &self.runtime)
-                .env("NAME", self.name)
-                .env("WORK", self.work)
-                .env("BASE", self.base)
-                .env("ID", format!("{}-{id}", self.name))
-                .stdin(Stdio::null())
-                .stdout(file.try_clone()?)
-                .stderr(file)
-                .current_dir(self.work)
-                .status()
-        };
-        let status: std::io::Result<std::process::ExitStatus> = run();
+        let limit = (LIMIT * slow()).to_string();
+        let status = create(&out).and_then(|file| {
+            let mut command = self.command(&limit, body);
+            command.env("ID", format!("{}-{id}", self.name));
+            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).status()
+        });
         let text = std::fs::read_to_string(&out).unwrap_or_default();
         let tail =
             text.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
         match status.map(|s| s.code()) {
             Ok(Some(0)) => Verdict::Ok,
             Ok(Some(77)) => Verdict::Skipped(tail),
-            Ok(Some(124)) => Verdict::Failed(format!("no end after {LIMIT} s\n{tail}")),
+            Ok(Some(124)) => Verdict::Failed(format!("no end after {limit} s\n{tail}")),
             Ok(code) => Verdict::Failed(format!("{tail}\n(exit status {code:?})")),
             Err(e) => Verdict::Failed(format!("bash: {e}")),
         }
+    }
+
+    /// The section as a command with the environment that steps may rely on (`common.sh`).
+    pub fn command(&self, limit: &str, body: &str) -> Command {
+        // One that works on this kernel, for runc and safebox alike.
+        let criu = std::env::var("SAFEBOX_CRIU").unwrap_or_default();
+        let criu = Path::new(&criu).parent().map(|d| format!("{}:", d.display()));
+        let mut command = Command::new("timeout");
+        command.arg(limit);
+        if self.ordinary {
+            let id = isolate::ORDINARY;
+            command.args(["setpriv", "--reuid", id, "--regid", id, "--init-groups", "--"]);
+        }
+        command
+            .args(["bash", "-c", &format!("{}\n{body}", self.script.prelude)])
+            .env_clear()
+            .env("PATH", format!("{}/usr/sbin:/usr/bin:/sbin:/bin", criu.unwrap_or_default()))
+            .env("HOME", &self.work)
+            .env("LANG", "C.UTF-8")
+            .env("RUNTIME", &self.runtime)
+            .env("NAME", self.name)
+            .env("WORK", &self.work)
+            .env("BASE", self.base)
+            .env("DRIVER", self.driver)
+            .env("SLOW", slow().to_string())
+            .current_dir(&self.work);
+        if let Some(user) = self.user() {
+            let (name, dir) = (isolate::ORDINARY, &user.runtime_dir);
+            command.env("USER", name).env("LOGNAME", name).env("XDG_RUNTIME_DIR", dir);
+            if dir.join("bus").exists() {
+                let bus = format!("unix:path={}", dir.join("bus").display());
+                command.env("DBUS_SESSION_BUS_ADDRESS", bus);
+            }
+        }
+        command
     }
 }

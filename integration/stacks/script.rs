@@ -1,7 +1,8 @@
-//! A stack's steps, as its file has them: sections of bash under lines that start with `#: `.
+//! A stack's steps, as its files have them: sections of bash under lines that start with `#: `.
 //!
 //! `setup` starts the daemon, `prelude` goes before every section, `finally` comes after every step and
-//! removes its containers, and each `step NAME` is one row of the table.
+//! removes its containers, and each `step NAME` is one row of the table. A `driver step NAME` depends on who
+//! makes the cgroups: where systemd runs, it is gone through a second time, with the other cgroup driver.
 
 /// One row.
 pub struct Step {
@@ -9,12 +10,12 @@ pub struct Step {
     pub name: String,
     /// Bash: 0 is a success, 77 means that it cannot run here and says why, anything else is a failure.
     pub body: String,
+    /// Whether it depends on the cgroup driver.
+    pub driver: bool,
 }
 
 /// One stack.
 pub struct Script {
-    /// Its name.
-    pub name: &'static str,
     /// What every section can use.
     pub prelude: String,
     /// Starts the daemon.
@@ -26,28 +27,32 @@ pub struct Script {
 }
 
 impl Script {
-    /// Reads a file.
-    pub fn parse(name: &'static str, text: &str) -> Self {
+    /// Reads files that follow each other.
+    pub fn parse(texts: &[String]) -> Result<Self, String> {
         let mut script = Script {
-            name,
             prelude: format!("set -euo pipefail\n{}\n", include_str!("common.sh")),
             setup: String::new(),
             finally: String::new(),
             steps: Vec::new(),
         };
-        for section in text.split("\n#: ").map(|s| s.trim_start_matches("#: ")) {
+        let sections = |text: &String| text.split("\n#: ").map(str::to_string).collect::<Vec<_>>();
+        for section in texts.iter().flat_map(sections) {
+            let section = section.trim_start_matches("#: ");
             let (title, body) = section.split_once('\n').unwrap_or((section, ""));
             match title.trim() {
-                "setup" => script.setup = body.into(),
+                "setup" => script.setup.push_str(body),
                 "prelude" => script.prelude.push_str(body),
-                "finally" => script.finally = body.into(),
-                title => match title.strip_prefix("step ") {
-                    Some(step) => script.steps.push(Step { name: step.into(), body: body.into() }),
-                    // Comments before the first section.
-                    None => assert!(title.starts_with("# "), "{name}: unknown section {title:?}"),
-                },
+                "finally" => script.finally.push_str(body),
+                // Comments before the first section.
+                title if title.starts_with("# ") => {}
+                title => {
+                    let (driver, rest) = title.strip_prefix("driver ").map_or((false, title), |r| (true, r));
+                    let name =
+                        rest.strip_prefix("step ").ok_or_else(|| format!("unknown section {title:?}"))?;
+                    script.steps.push(Step { name: name.into(), body: body.into(), driver });
+                }
             }
         }
-        script
+        Ok(script)
     }
 }

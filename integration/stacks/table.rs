@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::script::Script;
-
 /// What became of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -16,7 +14,7 @@ pub enum Verdict {
 }
 
 struct Row {
-    stack: &'static str,
+    stack: String,
     step: String,
     cells: Vec<Option<Verdict>>,
 }
@@ -28,17 +26,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty one.
+    /// An empty one. The first column is the control.
     pub fn new(columns: &[&'static str]) -> Self {
         Table { columns: columns.to_vec(), rows: Vec::new() }
     }
 
     /// Fills a cell.
-    pub fn set(&mut self, script: &Script, step: &str, column: usize, verdict: Verdict) {
-        let at = self.rows.iter().position(|r| r.stack == script.name && r.step == step);
+    pub fn set(&mut self, stack: &str, step: &str, column: usize, verdict: Verdict) {
+        let at = self.rows.iter().position(|r| r.stack == stack && r.step == step);
         let at = at.unwrap_or_else(|| {
             let cells = vec![None; self.columns.len()];
-            self.rows.push(Row { stack: script.name, step: step.into(), cells });
+            self.rows.push(Row { stack: stack.into(), step: step.into(), cells });
             self.rows.len() - 1
         });
         self.rows[at].cells[column] = Some(verdict);
@@ -46,12 +44,13 @@ impl Table {
 
     /// Whether safebox does all that runc does here.
     pub fn sound(&self) -> bool {
-        !self.rows.iter().any(|r| r.says().1 == "FAILED")
+        !self.rows.iter().any(|r| matches!(r.says().1, "FAILED" | "differs"))
     }
 }
 
 impl Row {
-    /// The cells of runc and safebox. What fails with both is the host's, not the runtime's.
+    /// The cells of runc and safebox. What fails with both in the same words is the host's, not the
+    /// runtime's; in other words, it may be the runtime's, which only a reader can tell.
     fn says(&self) -> (&'static str, &'static str) {
         let word = |cell: &Option<Verdict>| match cell {
             Some(Verdict::Ok) => "ok",
@@ -59,40 +58,76 @@ impl Row {
             Some(Verdict::Failed(_)) => "FAILED",
             None => "-",
         };
-        match (word(&self.cells[0]), word(&self.cells[1])) {
-            ("FAILED", "FAILED") => ("host", "host"),
-            ("FAILED", other) => ("host", other),
-            words => words,
+        match (&self.cells[0], &self.cells[1]) {
+            (Some(Verdict::Failed(control)), Some(Verdict::Failed(ours))) if gist(control) == gist(ours) => {
+                ("host", "host")
+            }
+            (Some(Verdict::Failed(_)), Some(Verdict::Failed(_))) => ("host", "differs"),
+            (Some(Verdict::Failed(_)), other) => ("host", word(other)),
+            (control, ours) => (word(control), word(ours)),
         }
     }
 }
 
+/// What a message says without names, paths, numbers and times: those differ from one run to the next.
+fn gist(text: &str) -> String {
+    let last = text.lines().rev().find(|l| !l.starts_with("(exit status") && !l.trim().is_empty());
+    let words = last.unwrap_or_default().split(|c: char| c.is_whitespace() || "\"'=:;,".contains(c));
+    let lasting = |w: &&str| {
+        let named = w.contains("runc") || w.contains("safebox") || w.contains('/');
+        !w.is_empty() && !named && !w.chars().any(|c| c.is_ascii_digit())
+    };
+    words.filter(lasting).collect::<Vec<_>>().join(" ")
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wide = self.rows.iter().map(|r| r.step.chars().count()).max().unwrap_or(0);
-        writeln!(f, "\n{:<11} {:<wide$}  {:<8} {}", "stack", "step", self.columns[0], self.columns[1])?;
-        let mut notes = Vec::new();
+        let widest = |of: fn(&Row) -> &String| self.rows.iter().map(|r| of(r).chars().count()).max();
+        let (first, wide) = (widest(|r| &r.stack).unwrap_or(5).max(5), widest(|r| &r.step).unwrap_or(4));
+        writeln!(f, "\n{:<first$}  {:<wide$}  {:<8} {}", "stack", "step", self.columns[0], self.columns[1])?;
         for row in &self.rows {
             let (control, ours) = row.says();
-            writeln!(f, "{:<11} {:<wide$}  {control:<8} {ours}", row.stack, row.step)?;
-            for (cell, name) in row.cells.iter().zip(&self.columns) {
-                if let Some(Verdict::Failed(text) | Verdict::Skipped(text)) = cell {
-                    notes.push(format!("{}: {} [{name}]: {}", row.stack, row.step, text.trim()));
-                }
+            writeln!(f, "{:<first$}  {:<wide$}  {control:<8} {ours}", row.stack, row.step)?;
+        }
+        for row in &self.rows {
+            let told: Vec<_> = row.cells.iter().zip(&self.columns).filter_map(|(c, n)| told(c, n)).collect();
+            if !told.is_empty() {
+                writeln!(f, "\n{}: {}: {}\n{}", row.stack, row.step, row.says().1, told.join("\n"))?;
             }
         }
-        let count = |word: &str| self.rows.iter().filter(|r| r.says().1 == word).count();
-        if !notes.is_empty() {
-            writeln!(f, "\n{}", notes.join("\n"))?;
+        self.counts(f)
+    }
+}
+
+/// What a runtime's cell says, indented.
+fn told(cell: &Option<Verdict>, name: &str) -> Option<String> {
+    let (Verdict::Failed(text) | Verdict::Skipped(text)) = cell.as_ref()? else { return None };
+    Some(format!("  {name}: {}", text.trim().replace('\n', "\n    ")))
+}
+
+impl Table {
+    /// The last lines: one for each stack, and the sum.
+    fn counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut stacks: Vec<&str> = self.rows.iter().map(|r| r.stack.as_str()).collect();
+        stacks.dedup();
+        writeln!(f)?;
+        for stack in stacks.iter().map(Some).chain([None]) {
+            let rows: Vec<&Row> = self.rows.iter().filter(|r| stack.is_none_or(|s| r.stack == *s)).collect();
+            let count = |word: &str| rows.iter().filter(|r| r.says().1 == word).count();
+            let alone = rows.iter().filter(|r| r.says() == ("host", "ok")).count();
+            writeln!(
+                f,
+                "{}: {} steps: {} ok ({alone} of them fail with runc), {} failed, {} skipped, {} fail with runc too \
+                 in the same words (the host's), {} in other words",
+                stack.unwrap_or(&"all"),
+                rows.len(),
+                count("ok"),
+                count("FAILED"),
+                count("skipped"),
+                count("host"),
+                count("differs"),
+            )?;
         }
-        writeln!(
-            f,
-            "\n{} steps: {} ok, {} failed, {} skipped, {} fail with runc too (the host's)",
-            self.rows.len(),
-            count("ok"),
-            count("FAILED"),
-            count("skipped"),
-            count("host")
-        )
+        Ok(())
     }
 }
