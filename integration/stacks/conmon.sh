@@ -217,3 +217,14 @@ monitored -b "$bundle" -l "$bundle/log" --exit-dir "$WORK/exits" --persist-dir "
 eventually test -s "$bundle/sync"
 runtime start "$ID"
 same "$(cat /proc/self/cgroup)" "$(cat "/proc/$(pid)/cgroup")"
+
+#: step safebox install --crio
+[[ $NAME == safebox ]] || skip 'it is safebox that installs'
+"$RUNTIME" install --crio --etc "$WORK/etc" >/dev/null
+contains 'nothing to do' "$("$RUNTIME" install --crio --etc "$WORK/etc")"
+file=$WORK/etc/crio/crio.conf.d/50-safebox.conf
+same "$RUNTIME oci /run/safebox" "$(/usr/bin/python3 -c 'import sys, tomllib
+r = tomllib.load(open(sys.argv[1], "rb"))["crio"]["runtime"]["runtimes"]["safebox"]
+print(r["runtime_path"], r["runtime_type"], r["runtime_root"])' "$file")"
+"$RUNTIME" install --undo --crio --etc "$WORK/etc" >/dev/null
+[[ ! -e $file ]]

@@ -302,3 +302,26 @@ for ((i = 1; i <= many; i += 20)); do
     for job in "${jobs[@]}"; do wait "$job"; done
 done
 [[ -z $(ctr container list -q) ]]
+
+#: step safebox install --containerd: in the configuration of the package and in the complete one
+[[ $NAME == safebox ]] || skip 'it is safebox that installs'
+etc=$WORK/etc file=$WORK/etc/containerd/config.toml
+mkdir -p "${file%/*}"
+for source in package complete; do
+    rm -f "${file%/*}"/*
+    if [[ $source == complete ]]; then containerd config default >"$file"; else
+        cp /etc/containerd/config.toml "$file" 2>/dev/null || continue
+    fi
+    cp "$file" "$WORK/original"
+    contains changed "$("$RUNTIME" install --containerd --etc "$etc")"
+    cmp "$WORK/original" "$file.before-safebox"
+    cp "$file" "$WORK/once"
+    contains 'nothing to do' "$("$RUNTIME" install --containerd --etc "$etc")"
+    cmp "$WORK/once" "$file"
+    # What containerd itself understood.
+    out=$(containerd --config "$file" config dump)
+    contains "BinaryName = \"$RUNTIME\"" "$out"
+    contains 'containerd.runtimes.runc]' "$out"
+    "$RUNTIME" install --undo --containerd --etc "$etc" >/dev/null
+    cmp "$WORK/original" "$file"
+done

@@ -2,7 +2,11 @@
 
 #: setup
 # crun 1.8 refuses hosts with hybrid cgroups: all three run where only v1 is to be seen.
-if ! v2 && [[ -e /sys/fs/cgroup/unified/cgroup.procs ]]; then umount /sys/fs/cgroup/unified; fi
+if ! v2 && [[ -e /sys/fs/cgroup/unified/cgroup.procs ]]; then
+    umount /sys/fs/cgroup/unified
+    # crun makes directories there all the same.
+    mount -t tmpfs tmpfs /sys/fs/cgroup/unified
+fi
 
 #: step cost
 declare -A path=([runc]=$(command -v runc) [crun]=$(command -v crun) [safebox]=$RUNTIME)

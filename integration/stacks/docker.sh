@@ -1,10 +1,16 @@
 #: setup
 command -v dockerd >/dev/null || skip 'docker.io is not installed'
 mkdir -p "$WORK/docker"
+echo '{ "max-concurrent-uploads": 2 }' >"$WORK/docker/daemon.json"
+# runc is there anyway; safebox is there because of what `safebox install` writes.
+if [[ $NAME == safebox ]]; then
+    "$RUNTIME" install --docker --etc "$WORK"
+    contains 'nothing to do' "$("$RUNTIME" install --docker --etc "$WORK")"
+fi
 bridge=(--bridge none --iptables=false --ip6tables=false)
 if iptables --table nat --list >/dev/null 2>&1; then bridge=(--bip 172.31.255.1/24 --userland-proxy=false); fi
 dockerd --host "unix://$WORK/d.sock" --data-root "$WORK/docker/data" --exec-root "$WORK/docker/exec" \
-    --pidfile "$WORK/docker/pid" --add-runtime "stacks-$NAME=$RUNTIME" --default-runtime "stacks-$NAME" \
+    --pidfile "$WORK/docker/pid" --config-file "$WORK/docker/daemon.json" --default-runtime "$NAME" \
     --exec-opt "native.cgroupdriver=$DRIVER" --storage-driver overlay2 "${bridge[@]}" \
     >"$WORK/docker/log" 2>&1 </dev/null &
 eventually docker version || { tail -n 20 "$WORK/docker/log"; exit 1; }
@@ -26,8 +32,8 @@ ids=$(docker ps --all --quiet)
 if [[ -n $ids ]]; then docker rm --force --volumes $ids >/dev/null; fi
 
 #: driver step the runtime is used
-same "stacks-$NAME $DRIVER" "$(docker info --format '{{.DefaultRuntime}} {{.CgroupDriver}}')"
-sleeper; same "stacks-$NAME" "$(inspect .HostConfig.Runtime)"
+same "$NAME $DRIVER" "$(docker info --format '{{.DefaultRuntime}} {{.CgroupDriver}}')"
+sleeper; same "$NAME" "$(inspect .HostConfig.Runtime)"
 
 #: step run: the bridge network (a prestart hook)
 docker network inspect bridge >/dev/null 2>&1 || skip 'no iptables here, so no bridge'
@@ -79,3 +85,10 @@ docker rmi "localhost/$ID" >/dev/null
 #: step attach
 run --detach --interactive --name "$ID" "$IMAGE" cat >/dev/null
 same typed "$({ echo typed; sleep 1; } | timeout 3 docker --host "unix://$WORK/d.sock" attach --sig-proxy=false "$ID" || true)"
+
+#: step safebox install --docker: undone, the file is as it was
+[[ $NAME == safebox ]] || skip 'it is safebox that installs'
+cp "$WORK/docker/daemon.json" "$WORK/before"
+"$RUNTIME" install --undo --docker --etc "$WORK" >/dev/null
+same "$(jq -S . "$WORK/docker/daemon.json.before-safebox")" "$(jq -S . "$WORK/docker/daemon.json")"
+cp "$WORK/before" "$WORK/docker/daemon.json"

@@ -154,3 +154,18 @@ printf 'FROM %s\nRUN echo built >/built\nRUN test $(id -u) = 0\nUSER 12\nRUN tes
 podman build --quiet --isolation oci --network none --pull=never --tag "localhost/$ID" "$WORK/build" >/dev/null
 same built "$(run --rm "localhost/$ID")"
 podman rmi "localhost/$ID" >/dev/null
+
+#: step safebox install --podman
+[[ $NAME == safebox ]] || skip 'it is safebox that installs'
+"$RUNTIME" install --podman --etc "$WORK/etc" >/dev/null
+contains 'nothing to do' "$("$RUNTIME" install --podman --etc "$WORK/etc")"
+export CONTAINERS_CONF=$WORK/etc/containers/containers.conf.d/50-safebox.conf
+written=(podman --root "$WORK/storage-2" --runroot "$WORK/run-2" --storage-driver overlay --cgroup-manager "$DRIVER" --runtime safebox)
+same "$RUNTIME" "$(command "${written[@]}" info --format '{{.Host.OCIRuntime.Path}}')"
+command "${written[@]}" load --quiet --input "$BASE/image.tar" >/dev/null
+# That needs the key for runtimes without cgroups; the error's class needs the one for JSON.
+lacks libpod "$(command "${written[@]}" run --rm --net none --ulimit nofile=99 --ulimit nproc=4096 --cgroups=disabled "$IMAGE" cat /proc/self/cgroup)"
+expect 127 command "${written[@]}" run --rm --net none --ulimit nofile=99 --ulimit nproc=4096 "$IMAGE" nosuch
+command "${written[@]}" rm --all --force >/dev/null; umount "$WORK/storage-2/overlay" 2>/dev/null || true
+"$RUNTIME" install --undo --podman --etc "$WORK/etc" >/dev/null
+[[ ! -e $CONTAINERS_CONF ]]
