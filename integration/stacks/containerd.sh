@@ -197,7 +197,7 @@ sleeper
 out=$(fails ctr task exec --exec-id e "$ID" /no/such 2>&1)
 contains 'no such file or directory' "$out"
 
-#: step exec: a hundred in a row
+#: long step exec: a hundred in a row
 sleeper
 # ctr may miss the output of a program that ends at once when the machine is busy: it gets a second try.
 echoes() { same "$1" "$(ctr task exec --exec-id "e$1" "$ID" echo "$1")" || same "$1" "$(ctr task exec --exec-id "f$1" "$ID" echo "$1")"; }
@@ -265,7 +265,7 @@ eventually fails is RUNNING
 ctr task delete --force "$ID" >/dev/null 2>&1 || true
 ctr container delete "$ID"
 
-#: step kill -9 of the runtime in the middle of create: nothing stays
+#: long step kill -9 of the runtime in the middle of create: nothing stays
 # A runtime that is killed so many milliseconds after it was told to create.
 cat >"$WORK/dying" <<END
 #!/bin/bash
@@ -287,14 +287,14 @@ done
 # The name of each is free again.
 run --rm "$IMAGE" "$ID-0.006" true
 
-#: step two hundred containers, twenty at a time: started, entered, removed
+#: long step two hundred containers, twenty at a time: started, entered, removed
 # As above, exec gets a second try. By emulation it is a part of them.
 many=$((200 / SLOW))
 one() {
     local id=$ID-$1
     run --detach "$IMAGE" "$id" sleep 1000 &&
         { same "$1" "$(ctr task exec --exec-id e "$id" echo "$1")" || same "$1" "$(ctr task exec --exec-id f "$id" echo "$1")"; } &&
-        ctr task delete --force "$id" 2>/dev/null && ctr container delete "$id"
+        { ctr task delete --force "$id" 2>"$WORK/deleted-$1" || { cat "$WORK/deleted-$1"; false; }; } && ctr container delete "$id"
 }
 for ((i = 1; i <= many; i += 20)); do
     jobs=()

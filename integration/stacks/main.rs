@@ -1,7 +1,7 @@
 //! Containers under the real containerd, Podman and Docker, with runc and with safebox.
 //!
-//! `cargo test --test stacks -- [STACK]... [--step TEXT] [--only RUNTIME] [--cost]`, as root; `scripts/stacks`
-//! installs what is needed first. Every stack is a list of steps (`STACK.sh`). Each round starts the stack's
+//! `cargo test --test stacks -- [STACK]... [--step TEXT] [--only RUNTIME] [--short] [--cost]`, as root;
+//! `scripts/stacks` installs what is needed first. Every stack is a list of steps (`STACK.sh`). Each round starts the stack's
 //! daemon with its own root, state and socket, goes through the steps with one runtime, and looks after
 //! every step for what was left behind. runc goes first, as the control: a step that fails with it too says
 //! something about this host or this version of the stack, not about safebox. At the end comes one table.
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use round::Round;
-use script::Script;
+use script::{Script, Step};
 use table::{Table, Verdict};
 
 /// A stack and its files.
@@ -73,6 +73,8 @@ struct Asked {
     only: Option<String>,
     list: bool,
     cost: bool,
+    /// Only containerd, its CRI plugin and conmon, without the steps that take long.
+    short: bool,
 }
 
 fn main() -> ExitCode {
@@ -127,10 +129,15 @@ fn place() -> Result<tempfile::TempDir, String> {
         .map_err(|e| format!("temporary directory: {e}"))
 }
 
+/// The control and what is under test: the columns of the table.
+const COLUMNS: [&str; 2] = ["runc", "safebox"];
+
 /// All rounds.
 fn rounds(asked: &Asked, stacks: &[(&Stack, Script)], dir: &Path, base: &Path) -> Result<Table, String> {
-    let runtimes = [("runc", round::found(Path::new("runc"))), ("safebox", safebox(dir)?)];
-    let mut table = Table::new(&["runc", "safebox"]);
+    let runtimes = [round::found(Path::new(COLUMNS[0])), safebox(dir)?];
+    // In the short run the control is there for what fails.
+    let order = if asked.short { [1, 0] } else { [0, 1] };
+    let mut table = Table::new(&COLUMNS);
     for (stack, script) in stacks {
         // systemd is the default of all stacks where it runs; the other driver has to be asked for.
         let drivers: &[&str] = match (isolate::systemd(), stack.drivers) {
@@ -139,19 +146,25 @@ fn rounds(asked: &Asked, stacks: &[(&Stack, Script)], dir: &Path, base: &Path) -
         };
         for (at, driver) in drivers.iter().enumerate() {
             let label = if at == 0 { stack.name.to_string() } else { format!("{}, {driver}", stack.name) };
-            for (column, (name, path)) in runtimes.iter().enumerate() {
+            for column in order {
+                let name = COLUMNS[column];
                 if asked.only.as_ref().is_some_and(|only| only != name) {
                     continue;
                 }
                 eprintln!("{label} with {name}");
+                let failed = table.failed(&label);
+                let wanted = |s: &Step| {
+                    let asked_for = asked.step.as_ref().is_none_or(|text| s.name.contains(text));
+                    let short = !s.long && (column == 1 || failed.contains(&s.name));
+                    asked_for && (s.driver || at == 0) && (short || !asked.short)
+                };
                 let round = Round {
                     script,
-                    filter: asked.step.as_deref(),
-                    driver_only: at > 0,
+                    wanted: &wanted,
                     driver,
                     ordinary: stack.ordinary,
                     name,
-                    runtime: path.clone(),
+                    runtime: runtimes[column].clone(),
                     work: dir.join(format!("{}{at}-{name}", stack.name)),
                     base,
                 };
@@ -160,7 +173,7 @@ fn rounds(asked: &Asked, stacks: &[(&Stack, Script)], dir: &Path, base: &Path) -
         }
         if stack.drivers && !isolate::systemd() && asked.step.is_none() {
             let why = || Verdict::Skipped("systemd does not run here".into());
-            (0..runtimes.len()).for_each(|c| table.set(stack.name, "all with systemd's cgroups", c, why()));
+            (0..COLUMNS.len()).for_each(|c| table.set(stack.name, "all with systemd's cgroups", c, why()));
         }
     }
     Ok(table)
@@ -170,13 +183,10 @@ fn rounds(asked: &Asked, stacks: &[(&Stack, Script)], dir: &Path, base: &Path) -
 fn cost(dir: &Path, base: &Path) -> Result<ExitCode, String> {
     // The setup of cost.sh comes before the daemon starts.
     let texts = [("cost.sh", include_str!("cost.sh")), ("containerd.sh", include_str!("containerd.sh"))];
-    let texts = texts.map(|(name, text)| source(name, text));
-    let mut script = Script::parse(&texts)?;
-    script.steps.retain(|s| s.name == "cost");
+    let script = Script::parse(&texts.map(|(name, text)| source(name, text)))?;
     let round = Round {
         script: &script,
-        filter: None,
-        driver_only: false,
+        wanted: &|s: &Step| s.name == "cost",
         driver: "cgroupfs",
         ordinary: false,
         name: "safebox",
@@ -220,9 +230,13 @@ fn parse() -> Result<Asked, String> {
             "--only" => asked.only = Some(value()?),
             "--list" => asked.list = true,
             "--cost" => asked.cost = true,
+            "--short" => asked.short = true,
             name if STACKS.iter().any(|s| s.name == name) => asked.stacks.push(arg),
             _ => return Err(format!("unknown stack or option {arg:?}")),
         }
+    }
+    if asked.short && asked.stacks.is_empty() {
+        asked.stacks = ["containerd", "cri", "conmon"].map(String::from).to_vec();
     }
     Ok(asked)
 }

@@ -18,10 +18,8 @@ const LIMIT: u64 = 240;
 pub struct Round<'a> {
     /// What is done.
     pub script: &'a Script,
-    /// Which steps: those whose name contains this, and with `driver_only` those that depend on the driver.
-    pub filter: Option<&'a str>,
-    /// See above.
-    pub driver_only: bool,
+    /// Which steps.
+    pub wanted: &'a dyn Fn(&Step) -> bool,
     /// Who makes the cgroups: systemd or cgroupfs.
     pub driver: &'a str,
     /// Whether the steps are an ordinary user's.
@@ -75,9 +73,7 @@ impl Round<'_> {
     /// All steps; `report` gets each verdict.
     pub fn perform(&self, mut report: impl FnMut(&str, Verdict)) -> Result<(), String> {
         self.place().map_err(|e| format!("{}: {e}", self.work.display()))?;
-        let wanted =
-            |s: &&Step| (s.driver || !self.driver_only) && self.filter.is_none_or(|f| s.name.contains(f));
-        let steps: Vec<&Step> = self.script.steps.iter().filter(wanted).collect();
+        let steps: Vec<&Step> = self.script.steps.iter().filter(|s| (self.wanted)(s)).collect();
         if steps.is_empty() {
             return Ok(());
         }

@@ -2,7 +2,8 @@
 //!
 //! `setup` starts the daemon, `prelude` goes before every section, `finally` comes after every step and
 //! removes its containers, and each `step NAME` is one row of the table. A `driver step NAME` depends on who
-//! makes the cgroups: where systemd runs, it is gone through a second time, with the other cgroup driver.
+//! makes the cgroups: where systemd runs, it is gone through a second time, with the other cgroup driver. A
+//! `long step NAME` is left out of the short run.
 
 /// One row.
 pub struct Step {
@@ -12,6 +13,8 @@ pub struct Step {
     pub body: String,
     /// Whether it depends on the cgroup driver.
     pub driver: bool,
+    /// Whether it takes long.
+    pub long: bool,
 }
 
 /// One stack.
@@ -47,9 +50,10 @@ impl Script {
                 title if title.starts_with("# ") => {}
                 title => {
                     let (driver, rest) = title.strip_prefix("driver ").map_or((false, title), |r| (true, r));
+                    let (long, rest) = rest.strip_prefix("long ").map_or((false, rest), |r| (true, r));
                     let name =
                         rest.strip_prefix("step ").ok_or_else(|| format!("unknown section {title:?}"))?;
-                    script.steps.push(Step { name: name.into(), body: body.into(), driver });
+                    script.steps.push(Step { name: name.into(), body: body.into(), driver, long });
                 }
             }
         }

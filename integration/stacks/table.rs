@@ -42,6 +42,12 @@ impl Table {
         self.rows[at].cells[column] = Some(verdict);
     }
 
+    /// The steps of a stack that safebox failed.
+    pub fn failed(&self, stack: &str) -> Vec<String> {
+        let failed = |r: &&Row| r.stack == stack && matches!(r.cells[1], Some(Verdict::Failed(_)));
+        self.rows.iter().filter(failed).map(|r| r.step.clone()).collect()
+    }
+
     /// Whether safebox does all that runc does here.
     pub fn sound(&self) -> bool {
         !self.rows.iter().any(|r| matches!(r.says().1, "FAILED" | "differs"))
