@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use crate::harness::process::{Call, Output};
-use crate::harness::{Need, Sandbox, patience, poll, rounds, test};
+use crate::harness::{Need, Sandbox, poll, rounds, slowed, test};
 
 const HERE: &[Need] = &[Need::Root];
 const OCI: &[Need] = &[Need::Root, Need::Oci];
@@ -58,7 +58,7 @@ fn every_row(policy: &str) {
 /// Sixty times from 0 to 15 ms, in an order that does not follow them.
 fn moments() -> impl Iterator<Item = Duration> {
     let count = rounds(60) as u32;
-    (0..count).map(move |i| patience(Duration::from_millis(15)) * (i * 7919 % count) / count)
+    (0..count).map(move |i| slowed(Duration::from_millis(15)) * (i * 7919 % count) / count)
 }
 
 /// Not [`Need::Oci`]: runc 1.1.5 leaves cgroups here.

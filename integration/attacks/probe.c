@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -157,12 +158,19 @@ static void file_caps(const char *path) {
     said("setxattr", setxattr(path, "security.capability", data, sizeof data, 0));
 }
 
+/* Holds the lock of a file. */
+static void lock(const char *path) {
+    said("lock", flock(open(path, O_CREAT | O_RDWR, 0666), LOCK_EX));
+    for (;;) pause();
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 1 && !strcmp(argv[1], "surface")) surface();
     else if (argc > 2 && !strcmp(argv[1], "plant")) plant(argv[2]);
     else if (argc > 1 && !strcmp(argv[1], "planted")) planted();
     else if (argc > 1 && !strcmp(argv[1], "hop")) hop();
+    else if (argc > 2 && !strcmp(argv[1], "lock")) lock(argv[2]);
     else if (argc > 2 && !strcmp(argv[1], "file_caps")) file_caps(argv[2]);
 #ifdef __x86_64__
     /* x32 and 32-bit: tables of their own, which no rule of the native one covers. */

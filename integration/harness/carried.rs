@@ -40,9 +40,15 @@ pub fn slow() -> u32 {
     *SLOW
 }
 
-/// How long to wait here for what takes no longer than `limit` elsewhere.
+/// How long something takes here that takes `time` elsewhere.
+pub fn slowed(time: Duration) -> Duration {
+    time * slow()
+}
+
+/// How long to wait here for what takes no longer than `limit` on a machine with nothing else to do. Who waits for
+/// something that comes waits no longer for that, and other people build programs meanwhile.
 pub fn patience(limit: Duration) -> Duration {
-    limit * slow()
+    slowed(limit) * 3
 }
 
 /// How often to do here what is done `times` elsewhere.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::carried::patience;
+use super::carried::slowed;
 
 /// What is looked for and where.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ impl Trace {
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
                 .unwrap_or_default();
         }
-        let end = Instant::now() + patience(Duration::from_secs(2));
+        let end = Instant::now() + slowed(Duration::from_secs(2));
         loop {
             // Children come after their parents in the list.
             for group in self.cgroups().iter().rev() {

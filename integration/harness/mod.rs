@@ -30,7 +30,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-pub use carried::{patience, rounds};
+pub use carried::{rounds, slowed};
 pub use needs::Need;
 #[allow(unused_imports)]
 pub use process::{Call, Output, Running};

@@ -1,0 +1,138 @@
+//! What cannot be dumped or restored: said so, and nothing left.
+
+use super::*;
+
+pub fn hardened() {
+    let sb = Sandbox::new().sh("echo up; sleep 1000");
+    let running = sb.run_until(sb.run(), "up");
+    // Not every file system can be mapped; without it the hardened run is a container as any other.
+    let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", sb.pid())).expect("mountinfo");
+    if mounts.contains("idmapped") {
+        checkpoint(&sb, &[]).exits(1).says("it has an idmapped mount");
+        assert_eq!(sb.status(), "running");
+    }
+    sb.kill("KILL").ok();
+    running.wait().exits(137);
+}
+
+pub fn wrong_states() {
+    let sb = Sandbox::new().sh("exit 0");
+    checkpoint(&sb, &[]).exits(1).says("container does not exist");
+    sb.create().ok();
+    checkpoint(&sb, &[]).exits(1).says("ontainer cannot be checkpointed in created state");
+    sb.verb("start").ok();
+    sb.wait_for_status("stopped");
+    checkpoint(&sb, &[]).exits(1).says("ontainer cannot be checkpointed in stopped state");
+    sb.verb("delete").ok();
+}
+
+pub fn bad_flags() {
+    let sb = counting();
+    let _out = started(&sb, Stdio::null());
+    let file = sb.dir().join("file");
+    std::fs::write(&file, "").expect("write");
+    let table: &[(&[&str], &str)] = &[
+        (&["--page-server", "nonsense"], "Use --page-server ADDRESS:PORT to specify page server"),
+        (&["--page-server", "127.0.0.1:x"], "Invalid port number"),
+        (&["--manage-cgroups-mode", "firm"], "Invalid manage"),
+        (&["--empty-ns", "uts"], "namespace \"uts\" is not supported"),
+        (&["--parent-path", "/absolute"], "--parent-path"),
+        (&["--parent-path", "missing"], "--parent-path"),
+        (&["--parent-path", "../file"], "--parent-path"),
+    ];
+    for (flags, says) in table {
+        checkpoint(&sb, flags).exits(1).says(says);
+    }
+    assert_eq!(sb.status(), "running");
+    let number = count(&sb);
+    goes_on(&sb, number);
+    // The id is taken.
+    checkpoint(&sb, &["--leave-running"]).ok();
+    call(&sb, &[])
+        .args(restore_args(&sb, &[]))
+        .output()
+        .exits(1)
+        .says("container with given ID already exists");
+    sb.delete().ok();
+}
+
+pub fn no_images() {
+    let sb = counting();
+    call(&sb, &[]).args(restore_args(&sb, &[])).output().exits(1).says("no such file or directory");
+    std::fs::create_dir_all(images(&sb)).expect("mkdir");
+    call(&sb, &[])
+        .args(restore_args(&sb, &[]))
+        .output()
+        .exits(1)
+        .says("descriptors.json: no such file or directory");
+    let missing = sb.dir().join("missing").display().to_string();
+    let call = call(&sb, &["restore", "--image-path"]).arg(images(&sb)).args(["--bundle", &missing, sb.id()]);
+    call.output().exits(1).says("no such file or directory");
+    sb.leak_check();
+}
+
+pub fn broken_images() {
+    let sb = counting();
+    drop(started(&sb, Stdio::null()));
+    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+    checkpoint(&sb, &[]).ok();
+    let log = images(&sb).join("restore.log").display().to_string();
+    let failed = || {
+        let out = call(&sb, &[])
+            .args(restore_args(&sb, &["--pid-file", &sb.dir().join("pid").display().to_string()]));
+        let out = out.output().exits(1);
+        gone(&sb);
+        assert!(!sb.dir().join("pid").exists(), "a pid file of nothing");
+        out
+    };
+    // At the very beginning, and with processes already there.
+    for image in ["inventory.img", "core-1.img", "mountpoints-13.img"] {
+        let path = images(&sb).join(image);
+        let Ok(whole) = std::fs::read(&path) else { continue };
+        std::fs::write(&path, &whole[..whole.len() / 2]).expect("write");
+        failed().says("criu failed: type").says("Error (criu/").says(&format!("(log file: {log})"));
+        std::fs::write(&path, whole).expect("write");
+    }
+    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    goes_on(&sb, count(&sb));
+    sb.delete().ok();
+    // A pid file that cannot be written: found when all is done but this.
+    let bad = sb.dir().join("missing/pid").display().to_string();
+    call(&sb, &[]).args(restore_args(&sb, &["--pid-file", &bad])).output().exits(1).says("missing/");
+    gone(&sb);
+}
+
+/// A unix socket whose other end is outside cannot be dumped without --ext-unix-sk.
+pub fn failed_dump() {
+    let sb = Sandbox::new().sh(COUNT);
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+    let out = started(&sb, std::os::fd::OwnedFd::from(theirs).into());
+    line(&out);
+    let log = images(&sb).join("dump.log").display().to_string();
+    checkpoint(&sb, &[])
+        .exits(1)
+        .says("criu failed: type")
+        .says("Error (criu/")
+        .says(&format!("(log file: {log})"));
+    assert_eq!(sb.status(), "running");
+    let number: u32 = line(&out).parse().expect("a number");
+    assert_eq!(line(&out).parse(), Ok(number + 1));
+    drop(ours);
+    sb.delete().ok();
+}
+
+pub fn no_criu() {
+    let sb = counting();
+    let _out = started(&sb, Stdio::null());
+    let call = sb.runtime().args(["--criu", "no-such-criu", "checkpoint", "--image-path"]).arg(images(&sb));
+    call.arg(sb.id()).output().exits(1).says("exec: \"no-such-criu\": executable file not found in $PATH");
+    assert!(!images(&sb).exists(), "nothing is made before criu is found");
+    assert_eq!(sb.status(), "running");
+    sb.delete().ok();
+}
+
+pub fn probes() {
+    let sb = Sandbox::new();
+    sb.runtime().args(["checkpoint", "--help"]).output().ok().prints("--image-path");
+    sb.runtime().args(["restore", "--lsm-mount-context"]).output().exits(1).says("flag needs an argument");
+}

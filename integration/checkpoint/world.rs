@@ -1,0 +1,201 @@
+//! What surrounds a restored container: hooks, namespaces, mounts, privileges.
+
+use super::*;
+
+pub fn hooks() {
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let hook = |name: &str| {
+        let script = format!(
+            "read -r s; echo {name} $(readlink /proc/$(echo \"$s\" | sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')/ns/net) >>{}",
+            log.path().display()
+        );
+        json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] }])
+    };
+    let mut sb = counting();
+    drop(started(&sb, Stdio::null()));
+    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+    checkpoint(&sb, &[]).ok();
+    for name in ["prestart", "createRuntime", "createContainer", "startContainer", "poststop"] {
+        sb.set(&format!("/hooks/{name}"), hook(name));
+    }
+    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    let net = std::fs::read_link(format!("/proc/{}/ns/net", sb.pid())).expect("a namespace");
+    let said = std::fs::read_to_string(log.path()).expect("the log");
+    let expected = format!("prestart {0}\ncreateRuntime {0}\n", net.display());
+    assert_eq!(said, expected, "in the container's namespaces, and only those");
+    sb.delete().ok();
+    let said = std::fs::read_to_string(log.path()).expect("the log");
+    assert!(said.trim_end().lines().last().is_some_and(|l| l.starts_with("poststop")), "{said}");
+    // A hook that fails ends the restore.
+    sb.set("/hooks", json!({ "prestart": [{ "path": "/bin/false" }] }));
+    call(&sb, &[]).args(restore_args(&sb, &[])).output().exits(1);
+    gone(&sb);
+}
+
+pub fn joined_network() {
+    let holder = Command::new("unshare").args(["--net", "sleep", "1000"]).spawn();
+    let mut holder = holder.expect("unshare");
+    let ns = format!("/proc/{}/ns/net", holder.id());
+    let inode = || std::fs::metadata(&ns).map(|m| m.ino()).unwrap_or(0);
+    let own = std::fs::metadata("/proc/self/ns/net").expect("a namespace").ino();
+    poll("a network namespace", Duration::from_secs(5), || inode() != own);
+    let mut sb = counting();
+    let namespaces = sb.config()["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
+    let namespaces: Vec<_> = namespaces
+        .into_iter()
+        .map(|n| if n["type"] == "network" { json!({ "type": "network", "path": ns }) } else { n })
+        .collect();
+    sb.set("/linux/namespaces", namespaces.into());
+    drop(started(&sb, Stdio::null()));
+    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+    checkpoint(&sb, &[]).ok();
+    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    goes_on(&sb, count(&sb));
+    let now = std::fs::metadata(format!("/proc/{}/ns/net", sb.pid())).expect("a namespace").ino();
+    let expected = inode();
+    sb.delete().ok();
+    holder.kill().expect("kill a child");
+    holder.wait().expect("wait for a child");
+    assert_eq!(now, expected);
+}
+
+pub fn network() {
+    let sb =
+        counting().patch("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1", "kernel.msgmax": "4242" }));
+    drop(started(&sb, Stdio::null()));
+    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+    checkpoint(&sb, &[]).ok();
+    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    sb.exec(["cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/msgmax"]).ok().prints("1\n4242\n");
+    sb.exec(["ip", "addr", "show", "dev", "lo"]).ok().prints("127.0.0.1/8").prints("UP");
+    sb.delete().ok();
+}
+
+/// criu makes the second of two mounts of one source without its attributes.
+pub fn read_only() {
+    let sb = Sandbox::new();
+    let shared = sb.dir().join("shared");
+    std::fs::create_dir(&shared).expect("mkdir");
+    std::fs::write(shared.join("f"), "x").expect("write");
+    let bind = |to: &str| json!({ "destination": to, "type": "bind", "source": shared.display().to_string(), "options": ["bind", "ro", "nosuid"] });
+    let sb = sb
+        .sh("sleep 1000")
+        .patch("/mounts/-", bind("/a"))
+        .patch("/mounts/-", bind("/b"))
+        .patch("/mounts/-", bind("/c"))
+        .patch(
+            "/linux/maskedPaths",
+            json!(["/proc/keys", "/proc/timer_list", "/proc/kcore", "/proc/acpi", "/proc/missing"]),
+        );
+    drop(started(&sb, Stdio::null()));
+    let shows = |sb: &Sandbox| {
+        let text = std::fs::read_to_string(format!("/proc/{}/mountinfo", sb.pid())).expect("mountinfo");
+        let mut all: Vec<_> = text
+            .lines()
+            .filter_map(|l| {
+                let mut fields = l.split(' ').skip(3);
+                let (root, at, options) = (fields.next()?, fields.next()?, fields.next()?);
+                // The root mount is read-only or not in itself; where it lies has another name while criu looks.
+                Some((at.to_string(), root.to_string(), options.to_string()))
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    let before = shows(&sb);
+    checkpoint(&sb, &[]).ok();
+    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    assert_eq!(shows(&sb), before);
+    for dir in ["a", "b", "c"] {
+        sb.exec(["touch", &format!("/{dir}/new")]).exits(1).says("Read-only file system");
+    }
+    sb.exec(["sh", "-c", "chmod 600 /proc/timer_list"]).exits(1).says("Read-only file system");
+    sb.exec(["sh", "-c", "cat /proc/keys /proc/timer_list | wc -c; ls /proc/acpi | wc -l"])
+        .ok()
+        .prints("0\n0\n");
+    sb.exec(["sh", "-c", "echo 1 >/proc/sys/kernel/domainname"]).exits(1).says("Read-only file system");
+    sb.delete().ok();
+}
+
+/// Podman restores on another machine: the rootfs comes from the image again, without the mount points.
+pub fn fresh_rootfs() {
+    let sb = counting();
+    let (dir, file) = (sb.dir().join("data"), sb.dir().join("resolv.conf"));
+    std::fs::create_dir(&dir).expect("mkdir");
+    std::fs::write(&file, "nameserver 192.0.2.1\n").expect("write");
+    let bind = |from: &PathBuf, to: &str| json!({ "destination": to, "type": "bind", "source": from.display().to_string(), "options": ["rbind", "ro"] });
+    let mut sb =
+        sb.patch("/mounts/-", bind(&dir, "/data/deep")).patch("/mounts/-", bind(&file, "/etc/resolv.conf"));
+    drop(started(&sb, Stdio::null()));
+    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+    checkpoint(&sb, &[]).ok();
+    let fresh = sb.bundle().join("fresh");
+    bundle::make_rootfs(&fresh);
+    for file in ["count", "new"] {
+        // The loop's files, which may be open.
+        std::fs::copy(sb.rootfs().join("tmp").join(file), fresh.join("tmp").join(file))
+            .map(drop)
+            .unwrap_or_default();
+    }
+    sb.set("/root/path", json!("fresh"));
+    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    sb.exec(["cat", "/etc/resolv.conf"]).ok().prints("192.0.2.1");
+    sb.exec(["ls", "/data/deep"]).ok();
+    sb.delete().ok();
+}
+
+pub fn user_namespace() {
+    let mut sb = Sandbox::new().sh(COUNT);
+    let maps = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    sb.set("/linux/namespaces/-", json!({ "type": "user" }));
+    sb.set("/linux/uidMappings", maps.clone());
+    sb.set("/linux/gidMappings", maps);
+    let before = started(&sb, Stdio::null());
+    line(&before);
+    checkpoint(&sb, &[]).ok();
+    let stopped_at = last(before);
+    let after = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    assert_eq!(line(&after).parse(), Ok(stopped_at + 1));
+    let map = std::fs::read_to_string(format!("/proc/{}/uid_map", sb.pid())).expect("uid_map");
+    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+    sb.exec(["id", "-u"]).ok().prints("0");
+    sb.exec(["sh", "-c", "chmod 600 /dev/zero"]).exits(1).says("Read-only file system");
+    sb.delete().ok();
+}
+
+pub fn privileges() {
+    // criu reads the limits of another user's processes with CAP_SYS_RESOURCE, which not every root has.
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let caps = status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapEff:")?.trim(), 16).ok());
+    let id = if caps.unwrap_or(0) >> 24 & 1 == 1 { 1000 } else { 0 };
+    let sb = counting().patch("/process/user", json!({ "uid": id, "gid": id })).patch(
+        "/linux/seccomp",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{ "names": ["unshare"], "action": "SCMP_ACT_ERRNO" }] }),
+    );
+    std::os::unix::fs::chown(sb.rootfs().join("tmp"), Some(id), Some(id)).expect("chown");
+    drop(started(&sb, Stdio::null()));
+    let shows = |sb: &Sandbox| {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", sb.pid())).expect("status");
+        let keys = [
+            "Uid:",
+            "Gid:",
+            "Groups:",
+            "CapInh:",
+            "CapPrm:",
+            "CapEff:",
+            "CapBnd:",
+            "CapAmb:",
+            "NoNewPrivs:",
+            "Seccomp",
+        ];
+        text.lines().filter(|l| keys.iter().any(|k| l.starts_with(k))).collect::<Vec<_>>().join("\n")
+    };
+    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+    let before = shows(&sb);
+    checkpoint(&sb, &[]).ok();
+    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    goes_on(&sb, count(&sb));
+    assert_eq!(shows(&sb), before);
+    sb.delete().ok();
+}
