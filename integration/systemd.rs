@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("systemd::a_scope_has_the_limits_and_keeps_them", BOOTED, limits),
         test("systemd::later_verbs_need_no_flag", BOOTED, later_verbs),
         test("systemd::properties_are_those_of_runc", &[Need::Root, Need::Systemd, Need::Runc], like_runc),
+        test("systemd::a_scope_is_shown_without_a_cgroup_namespace", BOOTED, shown),
         test("systemd::annotations_are_properties", BOOTED, annotations),
         test("systemd::run_leaves_no_unit", BOOTED, run),
         test("systemd::every_fault_leaves_no_unit", BOOTED, faults),
@@ -243,6 +244,29 @@ fn run() {
     // The name is free again at once.
     run_call(&sb).output().exits(7);
     no_unit(&sb);
+}
+
+/// Podman's `--cgroupns host`: the container's own group is a bind mount, of a scope that is made late.
+fn shown() {
+    let name = |kind: &str| json!({ "type": kind });
+    let kinds = ["pid", "network", "ipc", "uts", "mount", "user"];
+    for count in [5, 6] {
+        let namespaces: Vec<_> = kinds[..count].iter().map(|k| name(k)).collect();
+        let script = "for d in /sys/fs/cgroup /sys/fs/cgroup/pids; do cat $d/pids.max; done 2>/dev/null";
+        let mut sb = limited().sh(script).patch("/linux/namespaces", json!(namespaces)).patch(
+            "/mounts/-",
+            json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"] }),
+        );
+        if count == 6 {
+            let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+            sb.set("/linux/uidMappings", map.clone());
+            sb.set("/linux/gidMappings", map);
+        }
+        let out = run_call(&sb).output();
+        assert_eq!(out.stdout, "33\n", "{out}");
+        sb.leak_check();
+        no_unit(&sb);
+    }
 }
 
 /// The rows around the scope, and some of the others.

@@ -33,10 +33,11 @@ pub fn enter() -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).map_err(os("unshare"))?;
     let propagation = |flags: MsFlags| mount(NONE, "/", NONE, flags | MsFlags::MS_REC, NONE);
     propagation(MsFlags::MS_PRIVATE).map_err(os("make mounts private"))?;
-    // As systemd has it, and as daemons expect it.
-    propagation(MsFlags::MS_SHARED).map_err(os("make mounts shared"))?;
+    // While they are private: what is mounted over a shared /run would appear wherever /run is seen.
     fresh_run().map_err(os("an empty /run"))?;
     ordinary().map_err(|e| format!("an ordinary user: {e}"))?;
+    // As systemd has it, and as daemons expect it.
+    propagation(MsFlags::MS_SHARED).map_err(os("make mounts shared"))?;
     let lo = Command::new("ip").args(["link", "set", "lo", "up"]).status();
     if lo.is_ok_and(|s| s.success()) { Ok(()) } else { Err("ip link set lo up failed".into()) }
 }

@@ -54,12 +54,12 @@ impl Scene {
     }
 }
 
-/// What Podman itself makes and keeps: the mount of its storage, the cgroups of conmon and of pods, and a
-/// process that holds an ordinary user's user namespace.
+/// What Podman itself makes and keeps: the mount of its storage, the directory of network namespaces as a mount,
+/// the cgroups of conmon and of pods, and a process that holds an ordinary user's user namespace.
 fn stays(thing: &str) -> bool {
     let pods = thing.split_once("/libpod_parent/").is_some_and(|(_, rest)| !rest.contains("libpod-"));
     let pause = thing.contains("/podman-") || thing.starts_with("process catatonit -P");
-    thing.ends_with("/storage/overlay") || pods || pause
+    thing.ends_with("/storage/overlay") || thing == "mount /run/netns" || pods || pause
 }
 
 /// Ends everything that descends from this process.

@@ -37,6 +37,8 @@ impl Builder<'_> {
         if early {
             // As the caller, who may look where the container's root may not.
             self.sources()?;
+        } else if self.input.cgroups.scope.is_some() {
+            self.cgroup_sources(Init)?;
         }
         let mut push = |action| self.plan.push(Init, part::START, action);
         if become_root {

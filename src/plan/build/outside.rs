@@ -8,7 +8,7 @@ use crate::hooks::HookKind;
 use crate::idmap::map_text;
 use crate::plan::action::{Action, SetAttr};
 use crate::plan::lower::{cpath, cstring};
-use crate::plan::{Actor::Joiner, Actor::Runtime, Slot, Undo};
+use crate::plan::{Actor, Actor::Joiner, Actor::Runtime, Slot, Undo};
 use crate::state::files;
 use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
@@ -174,11 +174,15 @@ impl Builder<'_> {
             }
             self.sources.push((i, to));
         }
-        self.cgroup_sources()
+        // A scope is not there before the child is.
+        if actor == Runtime && self.input.cgroups.scope.is_some() {
+            return Ok(());
+        }
+        self.cgroup_sources(actor)
     }
 
     /// cgroup v1, or no cgroup namespace: the container's own groups are shown by bind mounts.
-    fn cgroup_sources(&mut self) -> Result<()> {
+    pub(super) fn cgroup_sources(&mut self, actor: Actor) -> Result<()> {
         let wanted = self.input.config.mounts.iter().any(|m| m.fs_type.as_deref() == Some("cgroup"));
         let v2 = self.input.host.cgroups.is_v2();
         if !wanted || !shows_groups(self.input.config, v2) {
@@ -189,7 +193,7 @@ impl Builder<'_> {
             let to = self.plan.slot(&format!("cgroup {name}"));
             let source = cpath(&group.path)?;
             let open = Action::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
-            self.plan.push(self.copier(), part::SOURCES, open);
+            self.plan.push(actor, part::SOURCES, open);
             self.cgroup_sources.push((name, to));
         }
         Ok(())
