@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         // runc 1.1 cannot open a /dev/null that the config lists.
         test("fields::devices_have_their_mode_and_owner", OWN, devices),
         test("fields::devices_that_are_promised_are_there", OCI, default_devices),
+        test("fields::devices_of_the_host_are_those_meant", &[Need::Root, Need::Userns], other_device),
         test("fields::devices_in_a_user_namespace", &[Need::Root, Need::Userns], devices_userns),
         test("fields::devices_refusals_have_pointers", OWN, device_refusals),
         // runc 1.1 tells createContainer hooks pid 1, and runs poststart hooks at create.
@@ -112,6 +113,24 @@ fn devices_userns() {
     out.prints(&format!(
         "/dev/null character special file\n/dev/a-pipe fifo\n{path} character special file\n3\n"
     ));
+}
+
+/// The host's node at the path must be the device that the config means.
+fn other_device() {
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let sb = Sandbox::new()
+        .patch("/linux/namespaces/-", json!({ "type": "user" }))
+        .patch("/linux/uidMappings", map.clone())
+        .patch("/linux/gidMappings", map)
+        .without("/linux/resources");
+    let mut sb = sb;
+    for (kind, major, minor) in [("c", 1, 5), ("u", 1, 5), ("b", 1, 11), ("b", 7, 0)] {
+        let device = json!([{ "path": "/dev/kmsg", "type": kind, "major": major, "minor": minor }]);
+        sb.set("/linux/devices", device);
+        let out = sb.create().exits(1);
+        out.says("/linux/devices").says("the host's /dev has something else at this path");
+        sb.leak_check();
+    }
 }
 
 fn device_refusals() {

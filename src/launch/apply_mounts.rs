@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use super::apply::at;
 use super::target::{make_for, open_existing, open_or_make};
 use super::{Call, Cx, Done};
-use crate::plan::action::{Action, SetAttr, Target, TargetKind};
+use crate::plan::action::{Action, DeviceNode, SetAttr, Target, TargetKind};
 use crate::sys::mount::{self, AT_EMPTY_PATH, AT_RECURSIVE, MountAttr};
 use crate::sys::{Errno, fs, process, socket, tty};
 
@@ -81,7 +81,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
                 Call::Open,
                 fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0),
             )?;
-            expect_device(cx, fd, (1, 3))?;
+            expect_device(cx, fd, DeviceNode { block: false, major: 1, minor: 3 })?;
             cx.set(to, fd);
             Ok(())
         }
@@ -201,10 +201,11 @@ pub fn open_root(cx: &mut Cx, path: &CStr, rootfs: &crate::plan::Slot, to: &crat
     Ok(())
 }
 
-/// Refuses what is not the character device with these numbers (CVE-2025-31133).
-fn expect_device(cx: &mut Cx, fd: RawFd, (major, minor): (u32, u32)) -> Done {
+/// Refuses what is not the device with these numbers (CVE-2025-31133).
+fn expect_device(cx: &mut Cx, fd: RawFd, want: DeviceNode) -> Done {
     let st = at(cx, Call::Stat, fs::fstatat(fd, c""))?;
-    if st.st_mode & libc::S_IFMT == libc::S_IFCHR && st.st_rdev == libc::makedev(major, minor) {
+    let format = if want.block { libc::S_IFBLK } else { libc::S_IFCHR };
+    if st.st_mode & libc::S_IFMT == format && st.st_rdev == libc::makedev(want.major, want.minor) {
         return Ok(());
     }
     cx.call = Call::NotThatDevice;

@@ -37,6 +37,23 @@ pub struct Target {
     pub kind: TargetKind,
 }
 
+/// What a device node must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceNode {
+    /// A block device; else a character device.
+    pub block: bool,
+    /// The driver's number.
+    pub major: u32,
+    /// The device's number with its driver.
+    pub minor: u32,
+}
+
+impl std::fmt::Display for DeviceNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}:{}", if self.block { "block" } else { "char" }, self.major, self.minor)
+    }
+}
+
 /// One mount_setattr(2): to the mount alone or to everything below it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetAttr {
@@ -124,7 +141,7 @@ pub enum Action {
         source: CString,
         at: Option<Slot>,
         recursive: bool,
-        device: Option<(u32, u32)>,
+        device: Option<DeviceNode>,
         to: Slot,
     },
     OpenRoot {

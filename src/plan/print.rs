@@ -135,7 +135,7 @@ impl Display for Action {
                 let recursive = if *recursive { "|AT_RECURSIVE" } else { "" };
                 write!(f, "open_tree({from}, OPEN_TREE_CLONE{recursive}) -> {to}")?;
                 match device {
-                    Some((major, minor)) => write!(f, " fstat == char {major}:{minor}"),
+                    Some(device) => write!(f, " fstat == {device}"),
                     None => Ok(()),
                 }
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Builder, part};
 use crate::config::{ConfigError, Mount};
 use crate::error::Result;
-use crate::plan::action::{Action, SetAttr, Target, TargetKind};
+use crate::plan::action::{Action, DeviceNode, SetAttr, Target, TargetKind};
 use crate::plan::lower::{cpath, cstring, in_root};
 use crate::plan::{Actor::Init, Slot};
 use crate::sys::mount::MountAttr;
@@ -311,7 +311,7 @@ impl Builder<'_> {
         // mknod is not allowed in a user namespace but for pipes: the host's node is shown instead.
         if self.in_userns() && kind != 'p' {
             let tree = self.plan.slot(path);
-            let device = (kind == 'c').then_some(id);
+            let device = Some(DeviceNode { block: kind == 'b', major: id.0, minor: id.1 });
             // On the host it is where it is to be inside.
             let above = if Some(root) == self.dev.as_ref() { "/dev" } else { "/" };
             let source = cpath(&Path::new(above).join(path))?;
