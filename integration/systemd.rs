@@ -6,9 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Call, Need, Sandbox, poll, test};
+use crate::harness::{Call, Need, Sandbox, poll, rounds, test};
 
 const BOOTED: &[Need] = &[Need::Root, Need::Systemd];
 
@@ -20,6 +21,8 @@ pub fn tests() -> Vec<Trial> {
         test("systemd::a_scope_is_shown_without_a_cgroup_namespace", BOOTED, shown),
         test("systemd::annotations_are_properties", BOOTED, annotations),
         test("systemd::run_leaves_no_unit", BOOTED, run),
+        test("systemd::run_tells_of_a_kill_for_lack_of_memory", BOOTED, oom),
+        test("systemd::run_tells_of_it_when_the_scope_is_gone_before_it_looks", BOOTED, oom_seen_late),
         test("systemd::every_fault_leaves_no_unit", BOOTED, faults),
         test("systemd::a_unit_of_somebody_else_is_left_alone", BOOTED, taken),
         test("systemd::a_path_that_is_no_unit_is_refused", BOOTED, bad_paths),
@@ -267,6 +270,46 @@ fn shown() {
         sb.leak_check();
         no_unit(&sb);
     }
+}
+
+const OUT_OF_MEMORY: &str =
+    "out of memory: the kernel killed 1 process(es) of the container at its memory limit";
+
+fn hungry(script: &str) -> Sandbox {
+    let memory = json!({ "limit": 32 * MIB, "swap": 32 * MIB });
+    Sandbox::new().sh(script).patch("/linux/resources/memory", memory)
+}
+
+fn oom() {
+    for _ in 0..rounds(20) {
+        let sb = hungry("exec tail /dev/zero");
+        run_call(&sb).args(["--policy", "privileged"]).output().exits(137).says(OUT_OF_MEMORY);
+    }
+    // A kill that has another cause is not called one.
+    let sb = hungry("echo up; exec sleep 1000");
+    let run = sb.run_until(run_call(&sb).args(["--policy", "privileged"]), "up");
+    sb.kill("KILL").ok();
+    let out = run.wait().exits(137);
+    assert!(!out.stderr.contains("out of memory"), "{out}");
+    no_unit(&sb);
+}
+
+/// systemd removes the scope when its last process has ended; here the launcher sleeps until that is done.
+fn oom_seen_late() {
+    let sb = hungry("echo up; while [ ! -e /dev/shm/go ]; do sleep 0.1; done; exec tail /dev/zero");
+    let run = sb.run_until(run_call(&sb).args(["--policy", "privileged"]), "up");
+    let trees = sb.trace().cgroups();
+    assert!(!trees.is_empty());
+    run.signal(Signal::SIGSTOP);
+    let shm = format!("/proc/{}/root/dev/shm/go", sb.pid());
+    std::fs::write(shm, "").expect("a file");
+    let unit = format!("safebox-{}.scope", sb.id());
+    poll("the scope is gone", Duration::from_secs(20), || property(&unit, "ActiveState") != "active");
+    poll("its group is gone", Duration::from_secs(5), || sb.trace().cgroups().len() < trees.len());
+    run.signal(Signal::SIGCONT);
+    run.wait().exits(137).says(OUT_OF_MEMORY);
+    sb.leak_check();
+    no_unit(&sb);
 }
 
 /// The rows around the scope, and some of the others.

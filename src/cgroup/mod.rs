@@ -12,6 +12,7 @@ pub mod stats;
 pub mod systemd;
 pub mod update;
 pub mod v2;
+pub mod witness;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Outcome;
+use crate::cgroup::witness::Notice;
 use crate::cgroup::{ops, stats};
 use crate::cli::{Events, Global};
 use crate::error::{Error, Result, StateError};
@@ -54,8 +55,8 @@ fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
         .iter()
         .find(|(c, _)| state.cgroup_v2 || c.iter().any(|c| c == "memory"))
         .map(|(_, path)| path.as_path());
-    let notice = group.map(|g| notice(g, state.cgroup_v2)).transpose()?;
-    let notice_fd = notice.as_ref().map_or(-1, |n| n.fd.as_raw_fd());
+    let notice = group.map(|g| Notice::of(g, state.cgroup_v2)).transpose()?;
+    let notice_fd = notice.as_ref().map_or(-1, Notice::fd);
     let mut kills = group.map_or(0, |g| ops::events(g).oom_kills);
     let mut next = Instant::now() + interval;
     loop {
@@ -92,27 +93,4 @@ fn new_kills(group: &Path, on_v2: bool, notice: RawFd, kills: &mut u64) -> u64 {
     }
     let now = ops::events(group).oom_kills;
     now.saturating_sub(std::mem::replace(kills, now))
-}
-
-/// A descriptor that becomes readable when the group's memory events change.
-struct Notice {
-    fd: OwnedFd,
-    /// v1 watches the file for as long as this is open.
-    _control: Option<std::fs::File>,
-}
-
-fn notice(group: &Path, on_v2: bool) -> Result<Notice> {
-    let file = group.join(if on_v2 { "memory.events" } else { "memory.oom_control" });
-    let failed = |e| Error::os("watch", file.display(), e);
-    if on_v2 {
-        let path = crate::plan::lower::cpath(&file)?;
-        return Ok(Notice { fd: watch::modified(&path).map_err(failed)?, _control: None });
-    }
-    // cgroup v1, memory.txt 9: an eventfd and the file's descriptor are written to cgroup.event_control.
-    let control = std::fs::File::open(&file).map_err(|e| Error::msg(format!("{}: {e}", file.display())))?;
-    let fd = watch::eventfd().map_err(failed)?;
-    let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
-    let register = group.join("cgroup.event_control");
-    std::fs::write(&register, line).map_err(|e| Error::msg(format!("{}: {e}", register.display())))?;
-    Ok(Notice { fd, _control: Some(control) })
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Outcome;
+use crate::cgroup::ops::Events;
+use crate::cgroup::witness::Witness;
 use crate::cli::{Global, Hardening, Run};
 use crate::error::Error;
 use crate::launch::control::Control;
@@ -190,17 +192,25 @@ fn foreground(
     let mut supervisor = if control.asks() { None } else { Some(Supervisor::new()?) };
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     let mut guardian = (!args.keep).then(|| Guardian::new(plan));
+    let mut witness = Witness::of(&prepared.layout, prepared.state.cgroup_v2);
     perform(plan, &mut cx, control, &mut guardian)?;
+    // Other groups stay until they are undone below.
+    if prepared.state.scope.is_some() {
+        witness.watch();
+    }
     pid_file(prepared, plan, &cx)?;
     let mut supervisor = match supervisor.take() {
         Some(s) => s,
         None => Supervisor::new()?,
     };
     supervisor.notify = proxy(&cx, given);
+    supervisor.witness = Some(witness);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     super::start::poststart(&prepared.state, cx.pid, supervisor.signals());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
-    report(prepared, exit);
+    if let Some(mut witness) = supervisor.witness.take() {
+        report(prepared, exit, witness.events(exit == Exit::Signal(libc::SIGKILL)));
+    }
     if !args.keep {
         let undone = undo::undo(&without_kill(plan), None, false);
         super::start::poststop(&prepared.state, supervisor.signals());
@@ -250,30 +260,23 @@ fn without_kill(plan: &Plan) -> Vec<Undo> {
 }
 
 /// Says what the kernel refused the container, from its cgroups' events: never guessed from exit code 137.
-fn report(prepared: &Prepared, exit: Exit) {
+fn report(prepared: &Prepared, exit: Exit, events: Events) {
     let resources = &prepared.config.resources;
-    // What a group counted that was there before need not be this container's.
-    for group in prepared.layout.groups.iter().filter(|g| !g.exists) {
-        let events = crate::cgroup::ops::events(&group.path);
-        if events.oom_kills > 0 {
-            let limit = resources.memory.limit.map(|l| format!(" of {} MiB", l >> 20)).unwrap_or_default();
-            let ended = if exit == Exit::Signal(libc::SIGKILL) {
-                ""
-            } else {
-                "; the container's own process went on"
-            };
-            eprintln!(
-                "safebox: out of memory: the kernel killed {} process(es) of the container at its memory limit{limit}{ended} (--memory)",
-                events.oom_kills
-            );
-        }
-        if events.pids_refused > 0 {
-            let limit = resources.pids_limit.unwrap_or_default();
-            eprintln!(
-                "safebox: the limit of {limit} processes refused a fork {} time(s) (--pids-limit)",
-                events.pids_refused
-            );
-        }
+    if events.oom_kills > 0 {
+        let limit = resources.memory.limit.map(|l| format!(" of {} MiB", l >> 20)).unwrap_or_default();
+        let ended =
+            if exit == Exit::Signal(libc::SIGKILL) { "" } else { "; the container's own process went on" };
+        eprintln!(
+            "safebox: out of memory: the kernel killed {} process(es) of the container at its memory limit{limit}{ended} (--memory)",
+            events.oom_kills
+        );
+    }
+    if events.pids_refused > 0 {
+        let limit = resources.pids_limit.unwrap_or_default();
+        eprintln!(
+            "safebox: the limit of {limit} processes refused a fork {} time(s) (--pids-limit)",
+            events.pids_refused
+        );
     }
 }
 

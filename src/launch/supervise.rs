@@ -3,6 +3,7 @@
 
 use std::os::fd::RawFd;
 
+use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result};
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, fs, tty};
@@ -34,13 +35,15 @@ pub struct Supervisor {
     saved: Option<tty::Saved>,
     /// Passes the container's readiness on, until it is ready.
     pub notify: Option<crate::notify::Proxy>,
+    /// Looks at groups that may be gone when the container has ended.
+    pub witness: Option<Witness>,
 }
 
 impl Supervisor {
     /// Blocks the signals that will be passed on; before the clone, so that none is lost. Init unblocks them.
     pub fn new() -> Result<Self> {
         let signals = process::signalfd(&signals()).map_err(|e| Error::os("signalfd", "", e))?;
-        Ok(Supervisor { signals, saved: None, notify: None })
+        Ok(Supervisor { signals, saved: None, notify: None, witness: None })
     }
 
     /// The signalfd(2), for waits before the program runs.
@@ -65,8 +68,13 @@ impl Supervisor {
                 break exit;
             }
             let notify = self.notify.as_ref().map_or(-1, crate::notify::Proxy::fd);
-            let [signal, input, output, said] = process::poll_in([self.signals, stdin, master, notify])
-                .map_err(|e| Error::os("poll", "", e))?;
+            let witness = self.witness.as_ref().map_or(-1, Witness::fd);
+            let [signal, input, output, said, changed] =
+                process::poll_in([self.signals, stdin, master, notify, witness])
+                    .map_err(|e| Error::os("poll", "", e))?;
+            if changed {
+                self.witness.iter_mut().for_each(Witness::look);
+            }
             if said {
                 self.notify.take_if(|proxy| proxy.relay(pid));
             }
@@ -80,6 +88,7 @@ impl Supervisor {
                 ended = self.signal(pid, pidfd, pty, &mut asked);
             }
         };
+        self.witness.iter_mut().for_each(Witness::look);
         if master >= 0 {
             drain(master);
         }

@@ -23,6 +23,23 @@ pub fn eventfd() -> Result<OwnedFd> {
         .map(|fd| fs::own(fd as RawFd))
 }
 
+/// Reads what an inotify(7) descriptor has to tell: whether the file was modified. That the file is gone is told,
+/// too, and is no modification.
+pub fn was_modified(fd: RawFd) -> bool {
+    // `struct inotify_event`: wd, mask, cookie, len; a watch of a file gives no names.
+    const SIZE: usize = 16;
+    let (mut events, mut modified) = ([0u8; SIZE * 32], false);
+    while let Ok(n) = fs::read(fd, &mut events)
+        && n > 0
+    {
+        modified |= events[..n].chunks_exact(SIZE).any(|event| {
+            let mask = u32::from_ne_bytes([event[4], event[5], event[6], event[7]]);
+            mask & libc::IN_MODIFY != 0
+        });
+    }
+    modified
+}
+
 /// Reads what is there to read; the first eight bytes are an eventfd's count.
 pub fn drain(fd: RawFd) -> u64 {
     let mut count = [0u8; 8];

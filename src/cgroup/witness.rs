@@ -1,0 +1,119 @@
+//! What a group's event files said, kept for when the group is gone: systemd removes a scope as soon as its last
+//! process has ended, which may be before the launcher is told of that end.
+//!
+//! So the launcher looks whenever the files change, and once more at the end. If the scope is gone by then, a
+//! kill for lack of memory is still known: on v1 from the notices, which come before the kill; on v2 from the
+//! count of the slice, which holds that of all its scopes (cgroup-v2, `memory.events`).
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use super::ops::{Events, events};
+use super::{Group, Layout};
+use crate::error::{Error, Result};
+use crate::sys::watch;
+
+/// A descriptor that becomes readable when a group's memory events change.
+pub struct Notice {
+    fd: OwnedFd,
+    /// v1 watches the file for as long as this is open.
+    _control: Option<std::fs::File>,
+}
+
+impl Notice {
+    /// Watches `group`, a v2 one or one in the v1 tree of the memory controller.
+    pub fn of(group: &Path, on_v2: bool) -> Result<Self> {
+        let file = group.join(if on_v2 { "memory.events" } else { "memory.oom_control" });
+        let failed = |e| Error::os("watch", file.display(), e);
+        if on_v2 {
+            let path = crate::plan::lower::cpath(&file)?;
+            return Ok(Notice { fd: watch::modified(&path).map_err(failed)?, _control: None });
+        }
+        // cgroup v1, memory.txt 9: an eventfd and the file's descriptor are written to cgroup.event_control.
+        let control =
+            std::fs::File::open(&file).map_err(|e| Error::msg(format!("{}: {e}", file.display())))?;
+        let fd = watch::eventfd().map_err(failed)?;
+        let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
+        let register = group.join("cgroup.event_control");
+        std::fs::write(&register, line).map_err(|e| Error::msg(format!("{}: {e}", register.display())))?;
+        Ok(Notice { fd, _control: Some(control) })
+    }
+
+    /// What is polled.
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Looks at the groups of a container while they are there.
+pub struct Witness {
+    groups: Vec<PathBuf>,
+    memory: Option<PathBuf>,
+    on_v2: bool,
+    notice: Option<Notice>,
+    /// The slice of a v2 scope, and what it counted before the container was there.
+    slice: Option<(PathBuf, u64)>,
+    seen: Events,
+    /// v1: how often it was said that there is no memory.
+    told: u64,
+    /// v2: the memory events have changed.
+    changed: bool,
+}
+
+impl Witness {
+    /// For the groups that are about to be made.
+    pub fn of(layout: &Layout, on_v2: bool) -> Self {
+        let memory = |g: &&Group| on_v2 || g.controllers.iter().any(|c| c == "memory");
+        let slice = layout.scope.as_ref().filter(|_| on_v2).and_then(|s| s.scope.group.parent());
+        Witness {
+            groups: layout.groups.iter().map(|g| g.path.clone()).collect(),
+            memory: layout.groups.iter().find(memory).map(|g| g.path.clone()),
+            on_v2,
+            notice: None,
+            slice: slice.map(|path| (path.to_path_buf(), events(path).oom_kills)),
+            seen: Events::default(),
+            told: 0,
+            changed: false,
+        }
+    }
+
+    /// The container runs.
+    pub fn watch(&mut self) {
+        self.notice = self.memory.as_ref().and_then(|path| Notice::of(path, self.on_v2).ok());
+        // One that is gone already can have been at its limit, too.
+        self.changed = self.notice.is_none();
+    }
+
+    /// What is polled; -1 where nothing is watched.
+    pub fn fd(&self) -> RawFd {
+        self.notice.as_ref().map_or(-1, Notice::fd)
+    }
+
+    /// Reads what there is.
+    pub fn look(&mut self) {
+        match &self.notice {
+            Some(notice) if self.on_v2 => self.changed |= watch::was_modified(notice.fd()),
+            Some(notice) => self.told += watch::drain(notice.fd()),
+            None => {}
+        }
+        for group in &self.groups {
+            let now = events(group);
+            self.seen.oom_kills = self.seen.oom_kills.max(now.oom_kills);
+            self.seen.pids_refused = self.seen.pids_refused.max(now.pids_refused);
+        }
+    }
+
+    /// What was refused in all; `killed`: the container's process was ended by SIGKILL.
+    pub fn events(&mut self, killed: bool) -> Events {
+        self.look();
+        let gone = self.memory.as_ref().is_some_and(|path| !path.exists());
+        if gone && killed && self.seen.oom_kills == 0 {
+            self.seen.oom_kills = match &self.slice {
+                Some((slice, before)) => u64::from(self.changed && events(slice).oom_kills > *before),
+                // The group's end is told of as well.
+                None => self.told.saturating_sub(1).min(1),
+            };
+        }
+        self.seen
+    }
+}
