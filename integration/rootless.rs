@@ -375,29 +375,21 @@ pub fn own_systemd(user: User) -> String {
 
 fn managed() {
     let user = range();
-    let unit = format!("user@{}.service", user.uid);
     let runtime = own_systemd(user);
-    let sb =
-        user.sandbox().args(["/bin/sleep", "1000"]).patch("/linux/resources/pids", json!({ "limit": 9 }));
-    let call = |args: &[&str]| {
-        user.runtime(&sb).env("XDG_RUNTIME_DIR", &runtime).args(args).limit(Duration::from_secs(60))
-    };
-    let bundle = sb.bundle().display().to_string();
-    call(&["--systemd-cgroup", "create", "--bundle", &bundle, sb.id()]).output().ok();
-    let pid = state(user, &sb)["pid"].as_i64().expect("a pid");
-    let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
-    let path = group.trim().strip_prefix("0::/").expect("a v2 path");
-    assert!(
-        path.contains(&unit) && path.ends_with(&format!("user.slice/safebox-{}.scope", sb.id())),
-        "{path}"
-    );
-    let max = std::fs::read_to_string(format!("/sys/fs/cgroup/{path}/pids.max")).expect("pids.max");
-    assert_eq!(max.trim(), "9");
-    // Later verbs do not have the variable.
-    user.verb(&sb, "start").output().ok();
-    user.verb(&sb, "exec").args(["/bin/cat", "/proc/self/cgroup"]).output().ok().prints("0::/\n");
-    user.runtime(&sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
-    sb.leak_check();
+    // The caller's own id, which it may map itself; and a range, which newuidmap maps.
+    let (first, count) = safebox::idmap::read_subordinate(user.uid).0.expect("a range");
+    let own = |id| json!({ "containerID": 0, "hostID": id, "size": 1 });
+    let more = json!({ "containerID": 1, "hostID": first, "size": count });
+    for others in [vec![], vec![more]] {
+        let maps = |id| json!([vec![own(id)], others.clone()].concat());
+        let sb = user
+            .sandbox()
+            .args(["/bin/sleep", "1000"])
+            .patch("/linux/resources/pids", json!({ "limit": 9 }))
+            .patch("/linux/uidMappings", maps(user.uid))
+            .patch("/linux/gidMappings", maps(user.gid));
+        managed_verbs(user, &sb, &runtime);
+    }
     // The launcher finds it by itself, since limits are wanted.
     let sb = user.sandbox().sh("cat /sys/fs/cgroup/pids.max");
     let run = user.runtime(&sb).env("XDG_RUNTIME_DIR", &runtime).args(["run", "--quiet", "--bundle"]);
@@ -408,6 +400,29 @@ fn managed() {
     } else {
         run.exits(125).says("/linux/resources/cpu");
     }
+    sb.leak_check();
+}
+
+fn managed_verbs(user: User, sb: &Sandbox, runtime: &str) {
+    let unit = format!("user@{}.service", user.uid);
+    let call = |args: &[&str]| {
+        user.runtime(sb).env("XDG_RUNTIME_DIR", runtime).args(args).limit(Duration::from_secs(60))
+    };
+    let bundle = sb.bundle().display().to_string();
+    call(&["--systemd-cgroup", "create", "--bundle", &bundle, sb.id()]).output().ok();
+    let pid = state(user, sb)["pid"].as_i64().expect("a pid");
+    let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
+    let path = group.trim().strip_prefix("0::/").expect("a v2 path");
+    assert!(
+        path.contains(&unit) && path.ends_with(&format!("user.slice/safebox-{}.scope", sb.id())),
+        "{path}"
+    );
+    let max = std::fs::read_to_string(format!("/sys/fs/cgroup/{path}/pids.max")).expect("pids.max");
+    assert_eq!(max.trim(), "9");
+    // Later verbs do not have the variable.
+    user.verb(sb, "start").output().ok();
+    user.verb(sb, "exec").args(["/bin/cat", "/proc/self/cgroup"]).output().ok().prints("0::/\n");
+    user.runtime(sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
     sb.leak_check();
 }
 

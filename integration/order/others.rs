@@ -1,6 +1,7 @@
 //! The order of launches that take another way: below systemd, by an ordinary user, from criu's images; and of
 //! rows that few configs have.
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub fn tests() -> Vec<Trial> {
         test("order::run_below_systemd", BOOTED, below_systemd),
         test("order::create_below_systemd", BOOTED, created_below_systemd),
         test("order::run_by_an_ordinary_user", USER, || ordinary(rootless::one())),
+        test("order::run_by_an_ordinary_user_with_a_seccomp_agent", USER, || with_an_agent(rootless::one())),
         test("order::run_by_an_ordinary_user_with_a_range", RANGE, || ordinary(rootless::range())),
         test("order::run_below_a_user_s_systemd", MANAGED, below_a_user_s_systemd),
         test("order::restore", &[Need::Root, Need::Strace, Need::Criu], restored),
@@ -125,6 +127,23 @@ fn ordinary(user: User) {
     let bind = json!({ "destination": "/mnt", "type": "bind", "source": data, "options": ["rbind", "ro"] });
     let sb = sb.patch("/mounts/-", bind);
     traced(user, &sb, &[], &["--cgroup-manager", "disabled"]);
+}
+
+fn with_an_agent(user: User) {
+    let sb = user.sandbox();
+    let socket = sb.dir().join("agent");
+    // It takes the listener and is never asked.
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    user.own(&socket);
+    let rules = json!([{ "names": ["kexec_load"], "action": "SCMP_ACT_NOTIFY" }]);
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": socket });
+    let mut sb = sb.patch("/linux/seccomp", profile);
+    for nnp in [true, false] {
+        sb.set("/process/noNewPrivileges", json!(nnp));
+        traced(user, &sb, &[], &["--cgroup-manager", "disabled"]);
+    }
+    drop(listener);
+    std::fs::remove_file(socket).expect("remove the socket");
 }
 
 fn below_a_user_s_systemd() {
