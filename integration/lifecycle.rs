@@ -6,6 +6,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::harness::carried::patience;
 use crate::harness::{Need, Output, Sandbox, poll, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
@@ -66,7 +67,7 @@ fn state_fields() {
 }
 
 fn statuses() {
-    let sb = Sandbox::new().sh("sleep 0.3");
+    let sb = Sandbox::new().sh(&format!("sleep {}", patience(Duration::from_millis(300)).as_secs_f32()));
     sb.create().ok();
     assert_eq!(sb.status(), "created");
     sb.verb("start").ok();

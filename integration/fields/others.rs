@@ -234,8 +234,9 @@ fn propagation() {
         ("shared", "shared:", "unbindable"),
         ("unbindable", "unbindable", "shared:"),
     ] {
-        if harness::bundle::is_foreign() && asked == "shared" {
-            // runc 1.1 leaves the root private.
+        if harness::bundle::is_foreign() && (asked == "shared" || asked == "unbindable") {
+            // runc 1.1 leaves the root private, and cannot bind a rootfs that lies on the mount of / (as in the VM)
+            // after it has made that unbindable.
             continue;
         }
         let sb =

@@ -129,6 +129,10 @@ fn rlimits() {
             let line = text.lines().find_map(|l| l.strip_prefix(shown)).unwrap_or_default();
             let got: Vec<_> = line.split_whitespace().take(2).collect();
             let (soft, hard) = of(i, shown);
+            if harness::bundle::is_foreign() && *name == "RLIMIT_NOFILE" && got[0] == hard.to_string() {
+                // runc's own process may raise it after it was set: Go 1.19 does so whenever a program starts.
+                continue;
+            }
             assert_eq!(got, [soft.to_string(), hard.to_string()], "{name}");
         }
     }
