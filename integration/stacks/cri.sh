@@ -40,8 +40,10 @@ privileged=false
 pod_config() {
     local parent=/stacks-parent/$ID
     if [[ $DRIVER == systemd ]]; then parent=/stacks.slice/stacks-${ID//-/_}.slice; fi
+    # The host's network goes with the host's name.
+    local name=$ID; if [[ $(cat "$WORK/network") == 2 ]]; then name=; fi
     echo "{ \"metadata\": { \"name\": \"$ID\", \"uid\": \"$ID\", \"namespace\": \"stacks\" }, \"log_directory\": \"$WORK/logs\",
-        \"hostname\": \"$ID\", \"linux\": { \"cgroup_parent\": \"$parent\", \"security_context\": { \"privileged\": $privileged,
+        \"hostname\": \"$name\", \"linux\": { \"cgroup_parent\": \"$parent\", \"security_context\": { \"privileged\": $privileged,
         \"namespace_options\": { \"network\": $(cat "$WORK/network"), \"pid\": ${1:-1} } } } }"
 }
 pod() {
