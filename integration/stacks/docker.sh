@@ -9,11 +9,22 @@ if [[ $NAME == safebox ]]; then
 fi
 bridge=(--bridge none --iptables=false --ip6tables=false)
 if iptables --table nat --list >/dev/null 2>&1; then bridge=(--bip 172.31.255.1/24 --userland-proxy=false); fi
-dockerd --host "unix://$WORK/d.sock" --data-root "$WORK/docker/data" --exec-root "$WORK/docker/exec" \
+# A containerd of its own: the one that dockerd starts has fifteen seconds, which emulated machines need longer than.
+cat >"$WORK/docker/containerd.toml" <<END
+version = 2
+root = "$WORK/docker/containerd"
+state = "$WORK/docker/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "$WORK/docker/c.sock"
+END
+containerd --config "$WORK/docker/containerd.toml" >"$WORK/docker/containerd.log" 2>&1 </dev/null &
+eventually ctr --address "$WORK/docker/c.sock" version
+dockerd --containerd "$WORK/docker/c.sock" --host "unix://$WORK/d.sock" --data-root "$WORK/docker/data" --exec-root "$WORK/docker/exec" \
     --pidfile "$WORK/docker/pid" --config-file "$WORK/docker/daemon.json" --default-runtime "$NAME" \
     --exec-opt "native.cgroupdriver=$DRIVER" --storage-driver overlay2 "${bridge[@]}" \
     >"$WORK/docker/log" 2>&1 </dev/null &
-eventually docker version || { tail -n 20 "$WORK/docker/log"; exit 1; }
+eventually docker version || { tail -n 2 "$WORK/docker/log"; exit 1; }
 docker load --quiet --input "$BASE/image.tar"
 # The daemon keeps the mount that it makes for the first of these.
 docker run --rm --network host "$IMAGE" true

@@ -67,8 +67,10 @@ fn linger() {
     if !systemd() {
         return;
     }
-    let asked = Command::new("loginctl").args(["enable-linger", ORDINARY]).status();
+    let unit = format!("user@{}.service", user.uid);
+    let asked = Command::new("systemctl").args(["start", &unit]).status();
     if !asked.is_ok_and(|s| s.success()) {
+        eprintln!("stacks: {unit} does not start");
         return; // The stack of the ordinary user will say that there is no bus.
     }
     let bus = user.runtime_dir.join("bus");
