@@ -10,10 +10,11 @@ use crate::host::Host;
 use crate::launch::Cx;
 use crate::launch::control::Control;
 use crate::launch::front::{compile, exec_input};
+use crate::launch::groups;
 use crate::launch::runtime::perform;
 use crate::launch::supervise::Supervisor;
 use crate::log::Log;
-use crate::plan::build::{Console, ExecInput, Filter, Options, build_exec};
+use crate::plan::build::{Console, Filter, Options, build_exec};
 use crate::state::{Container, State, Status};
 use crate::sys::{socket, tty};
 use crate::tables::{capabilities, namespaces::NsKind};
@@ -55,12 +56,8 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     };
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let host = Host::probe()?;
-    let (v1, v2) = super::subgroup::choose(state, &args.cgroup)?;
-    let (_, input) = exec_input(state, of, &new, &host, &filters, &options);
-    // A user's systemd moves the process; where a group below is named, the caller must be able to.
-    let v2 = v2.filter(|_| input.scope.is_none() || !args.cgroup.is_empty());
-    let scope = input.scope.filter(|_| args.cgroup.is_empty());
-    let (plan, given) = build_exec(ExecInput { cgroups_v1: &v1, cgroup_v2: v2.as_deref(), scope, ..input })?;
+    let groups = groups::choose(state, &args.cgroup)?;
+    let (plan, given) = build_exec(exec_input(state, of, &new, &host, &filters, &options, &groups))?;
     let mut cx = Cx::new(plan.slots);
     if let Some(path) = &args.pidfd_socket {
         cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);

@@ -17,7 +17,6 @@ mod run;
 mod spec;
 mod start;
 mod state;
-mod subgroup;
 mod update;
 
 use std::ffi::OsString;

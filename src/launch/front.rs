@@ -279,7 +279,7 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     Ok(Filter { program, flags: filter.flags, what, listener: filter.listener })
 }
 
-/// What the plan of `exec` takes from a container's state; the v1 groups go beside it.
+/// What the plan of `exec` takes from a container's state.
 pub fn exec_input<'a>(
     state: &'a State,
     process_id: (i32, u64),
@@ -287,12 +287,11 @@ pub fn exec_input<'a>(
     host: &'a Host,
     filters: &'a [Filter],
     options: &'a Options,
-) -> (Vec<PathBuf>, build::ExecInput<'a>) {
-    let v1 = state.cgroups.iter().filter(|_| !state.cgroup_v2).map(|(_, p)| p.clone()).collect();
-    let scope = state.scope.as_ref().filter(|s| s.user);
+    groups: &'a super::groups::Groups,
+) -> build::ExecInput<'a> {
     let pid = process_id.0;
     let of_process = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let input = build::ExecInput {
+    build::ExecInput {
         state,
         process_id,
         namespaces: state.namespaces,
@@ -300,18 +299,11 @@ pub fn exec_input<'a>(
         program: None,
         may_set_groups: of_process("setgroups").trim() != "deny",
         root_is_mapped: idmap::to_host(&idmap::parse_map(&of_process("uid_map")), 0).is_some(),
-        scope,
-        cgroup_v2: state
-            .cgroups
-            .first()
-            .filter(|_| state.cgroup_v2 && scope.is_none())
-            .map(|(_, p)| p.as_path()),
-        cgroups_v1: &[],
+        groups,
         host,
         filters,
         options,
-    };
-    (v1, input)
+    }
 }
 
 /// Where compiled filters are kept; files there are verified before use.

@@ -48,8 +48,9 @@ fn plan(state: &State, hook: &Hook, of: (i32, u64)) -> Result<Plan> {
     let host = Host::probe()?;
     // If the runtime dies, so does the hook.
     let options = Options { die_with_runtime: true, ..Options::default() };
-    let (v1, input) = exec_input(state, of, &process, &host, &filters, &options);
-    Ok(build_exec(ExecInput { program: Some(&hook.path), cgroups_v1: &v1, ..input })?.0)
+    let groups = super::groups::choose(state, &[])?;
+    let input = exec_input(state, of, &process, &host, &filters, &options, &groups);
+    Ok(build_exec(ExecInput { program: Some(&hook.path), ..input })?.0)
 }
 
 /// In a child of the runtime: stdin becomes the pipe, and the plan is performed as any other.

@@ -21,6 +21,7 @@ pub mod copy_up;
 pub mod files;
 pub mod front;
 pub mod grant;
+pub mod groups;
 pub mod guardian;
 pub mod hints;
 pub mod inside;

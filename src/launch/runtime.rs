@@ -119,14 +119,20 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
                 Some(process::Exit::Code(c)) => format!("exited with code {c}"),
                 None => "gone".into(),
             };
-            let oom = if undo.oom_kills > 0 {
+            let born_in = |s: &crate::plan::Step| matches!(s.action, Action::Spawn { cgroup: Some(_), .. });
+            let likely = if undo.oom_kills > 0 {
                 "; the memory limit is too small even to build the container"
+            } else if undo.exit == Some(process::Exit::Signal(libc::SIGKILL))
+                && plan.steps.iter().any(born_in)
+            {
+                // Seen with Linux 6.1: clone3(2) takes the parent group's count of kills for the new group's.
+                "; if cgroup.kill was ever written to in the cgroup that safebox runs in, kernels kill what is cloned from there into another: run it in a new one"
             } else {
                 ""
             };
             let step = plan.steps.get(row).map(|s| s.action.to_string()).unwrap_or_default();
             Error::msg(format!(
-                "the container process was {how} before it could start, at or after step {}: {step}{oom}",
+                "the container process was {how} before it could start, at or after step {}: {step}{likely}",
                 row + 1
             ))
         }

@@ -277,6 +277,10 @@ impl Builder<'_> {
     }
 
     /// cgroup v2: the group's descriptor for `CLONE_INTO_CGROUP`, with the device filter attached.
+    ///
+    /// None for a group that was there: if somebody has once written to its `cgroup.kill`, the kernel takes
+    /// that for meant for the child (it compares the group's count of kills with that of the parent's group;
+    /// seen with Linux 6.1.17x), so the child is moved there while it waits, as on v1.
     pub(super) fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
         let Some(group) = self.input.cgroups.groups.iter().find(|g| g.v2) else { return Ok(None) };
         if self.input.cgroups.scope.is_some() {
@@ -286,7 +290,7 @@ impl Builder<'_> {
         let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
         self.plan.push(Runtime, part::CGROUP, open);
         self.device_filter(&to);
-        Ok(Some(to))
+        Ok(Some(to).filter(|_| !group.exists))
     }
 
     /// Only root of the machine may load the filter. Others own no device that a user namespace would not
@@ -336,11 +340,17 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// cgroup v1: the child is moved into each tree while it waits.
+    /// cgroup v1, and groups that were there: the child is moved into each while it waits.
     pub(super) fn join_cgroups(&mut self) -> Result<()> {
         // systemd has put the child into its own tree already.
         let scope = self.input.cgroups.scope.as_ref().map(|s| s.scope.group.clone());
-        for group in self.input.cgroups.groups.iter().filter(|g| !g.v2 && Some(&g.path) != scope.as_ref()) {
+        for group in self
+            .input
+            .cgroups
+            .groups
+            .iter()
+            .filter(|g| (!g.v2 || g.exists) && Some(&g.path) != scope.as_ref())
+        {
             let path = cjoin(&group.path, "cgroup.procs")?;
             self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
         }

@@ -223,12 +223,8 @@ pub struct ExecInput<'a> {
     pub may_set_groups: bool,
     /// uid 0 is mapped there.
     pub root_is_mapped: bool,
-    /// The container's scope, where its user's systemd moves processes into it.
-    pub scope: Option<&'a crate::cgroup::systemd::Scope>,
-    /// The container's cgroup v2 group.
-    pub cgroup_v2: Option<&'a Path>,
-    /// The container's cgroup v1 groups.
-    pub cgroups_v1: &'a [std::path::PathBuf],
+    /// How it gets into the container's groups.
+    pub groups: &'a crate::launch::groups::Groups,
     /// The machine.
     pub host: &'a Host,
     /// seccomp filters in the order of loading.
@@ -249,7 +245,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
         // The child inherits it; this process only waits.
         plan.push(Runtime, part::CLONE, Action::Affinity { cpus: before.clone() });
     }
-    let cgroup = match input.cgroup_v2 {
+    let cgroup = match &input.groups.born_in {
         Some(path) => {
             let to = plan.slot("cgroup");
             plan.push(Runtime, part::CGROUP, Action::CgroupOpen { path: cpath(path)?, to: to.clone() });
@@ -258,11 +254,11 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
         None => None,
     };
     plan.push_undo(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup }, Undo::Kill);
-    if let Some(scope) = input.scope {
+    if let Some(scope) = &input.groups.scope {
         let attach = Action::SystemdAttach { scope: Rc::new(scope.clone()) };
         plan.push(Runtime, part::CGROUP, attach);
     }
-    for group in input.cgroups_v1 {
+    for group in &input.groups.moved_to {
         let path = cpath(&group.join("cgroup.procs"))?;
         plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
     }

@@ -1,15 +1,28 @@
-//! `exec --cgroup`: a group below the container's own instead of it.
+//! The groups that one more process of a container joins; `exec --cgroup` names others below them.
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::cgroup::systemd::Scope;
 use crate::error::{Error, Result};
+use crate::plan::Undo;
 use crate::state::State;
 
-/// The v1 groups and the v2 group that the new process joins.
+/// How a new process gets into the container's groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// The cgroup v2 group that it is born in.
+    pub born_in: Option<PathBuf>,
+    /// Groups that it is moved to: those of v1, and one of v2 that somebody else made.
+    pub moved_to: Vec<PathBuf>,
+    /// The scope, where its user's systemd moves it.
+    pub scope: Option<Scope>,
+}
+
+/// The groups of a container's new process.
 ///
 /// Each of `asked` is `PATH`, below every group of the container, or, on v1, `CONTROLLER[,CONTROLLER]...:PATH`
 /// for the trees of these controllers. The groups must exist.
-pub fn choose(state: &State, asked: &[String]) -> Result<(Vec<PathBuf>, Option<PathBuf>)> {
+pub fn choose(state: &State, asked: &[String]) -> Result<Groups> {
     let mut groups: Vec<_> = state.cgroups.iter().map(|(_, path)| path.clone()).collect();
     for text in asked {
         let (controllers, path) = text.split_once(':').map_or((None, text.as_str()), |(c, p)| (Some(c), p));
@@ -34,7 +47,20 @@ pub fn choose(state: &State, asked: &[String]) -> Result<(Vec<PathBuf>, Option<P
             }
         }
     }
-    if state.cgroup_v2 { Ok((Vec::new(), groups.into_iter().next())) } else { Ok((groups, None)) }
+    // Where a group below is named, the caller must be able to move the process.
+    let scope = state.scope.clone().filter(|s| s.user && asked.is_empty());
+    if !state.cgroup_v2 {
+        return Ok(Groups { moved_to: groups, scope, ..Groups::default() });
+    }
+    let group = groups.into_iter().next().filter(|_| scope.is_none());
+    let ours = |group: &Path| !state.undo.contains(&Undo::Members(group.to_string_lossy().into_owned()));
+    // See `Builder::cgroup_slot`: nothing is born in a group whose past is not known.
+    Ok(match group {
+        Some(group) if asked.is_empty() && ours(&group) => {
+            Groups { born_in: Some(group), scope, ..Groups::default() }
+        }
+        group => Groups { moved_to: group.into_iter().collect(), scope, ..Groups::default() },
+    })
 }
 
 /// `path` below `base`, which it cannot leave.
