@@ -102,6 +102,10 @@ pub fn premade(sb: Sandbox) -> (Sandbox, Premade) {
 fn joined() {
     let (sb, group) = premade(sleeper());
     group.write("pids.max", "7");
+    if let Some(dir) = group.dirs.iter().find(|d| d.join("cgroup.kill").exists()) {
+        // Whatever is cloned into a group that was killed as a whole is killed, too (Linux 6.1, 6.18).
+        std::fs::write(dir.join("cgroup.kill"), "1").expect("cgroup.kill");
+    }
     sb.create().ok();
     sb.verb("start").ok();
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", sb.pid())).expect("its groups");
