@@ -73,7 +73,9 @@ pub fn compare(trace: &Trace, rows: &[Row], id: &str, guarded: bool) {
     // Those of user namespaces that only a mapping is taken from come first, and hooks last.
     let holders = rows.iter().filter(|r| r.calls.iter().any(|c| c == "clone")).count();
     for pid in &clones[..holders] {
-        follow("holder of a mapping", trace.of(*pid), &words(&["prctl", "pause"], "it waits to be killed"));
+        // It may be killed before it comes to either.
+        let calls = words(&["prctl?", "pause?"], "it waits to be killed");
+        follow("holder of a mapping", trace.of(*pid), &calls);
         known.push(*pid);
     }
     if guarded {
