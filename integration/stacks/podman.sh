@@ -36,13 +36,13 @@ run() { podman run "$@"; }
 sleeper() { run --detach --name "$ID" "$@" "$IMAGE" sleep 1000 >/dev/null; }
 parent=/stacks-parent
 if [[ $DRIVER == systemd ]]; then parent=stacks.slice; fi
-# Writes what comes to a socket as a service manager's into $WORK/notified, until READY=1.
+# Writes what comes to a socket as a service manager's into $WORK/notified, until both are there, in either order.
 listen() {
     rm -f "$WORK"/notify.sock
     perl -MIO::Socket::UNIX -e '
         my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0]) or die;
         $SIG{ALRM} = sub { exit 1 }; alarm 30 * $ENV{SLOW}; $| = 1;
-        while (1) { $s->recv(my $m, 4096); print "$m\n"; last if $m =~ /READY=1/ }' "$WORK/notify.sock" >"$WORK/notified" &
+        while ($all !~ /READY=1/ || $all !~ /MAINPID=/) { $s->recv(my $m, 4096); print "$m\n"; $all .= $m }' "$WORK/notify.sock" >"$WORK/notified" &
     eventually test -S "$WORK/notify.sock"
 }
 
@@ -73,14 +73,14 @@ listen
 NOTIFY_SOCKET=$WORK/notify.sock podman run --detach --sdnotify=container --name "$ID" "$IMAGE" sh -c \
     'ln -s $NOTIFY_SOCKET /dev/log && logger "$(printf "x\nREADY=1")" && sleep 1000' >/dev/null
 eventually grep READY=1 "$WORK/notified"
-contains MAINPID= "$(cat "$WORK/notified")"
+eventually grep MAINPID= "$WORK/notified"
 
 #: step run --sdnotify=conmon
 listen
 NOTIFY_SOCKET=$WORK/notify.sock podman run --detach --sdnotify=conmon --name "$ID" "$IMAGE" sh -c \
     'echo "<$NOTIFY_SOCKET>"; sleep 1000' >/dev/null
 eventually grep READY=1 "$WORK/notified"
-contains MAINPID= "$(cat "$WORK/notified")"
+eventually grep MAINPID= "$WORK/notified"
 said() { [[ $(podman logs "$ID") == '<>' ]]; }
 eventually said
 
