@@ -66,3 +66,6 @@ row() { # TITLE FILE
     row 'left while it runs: the state on disk, KiB' state
     echo 'The runtime itself has ended by then: it holds no memory.'
 } >"$WORK/result"
+for id in $(ctr task list -q); do ctr task delete --force "$id" >/dev/null 2>&1 || true; done
+# What crun believes to be cgroups.
+if [[ $(stat --file-system --format %T /sys/fs/cgroup/unified 2>/dev/null) == tmpfs ]]; then rm -rf /sys/fs/cgroup/unified/stacks; fi
