@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("groups::an_empty_one_is_joined_with_its_limits", OCI, joined),
         test("groups::a_joined_one_stays", OWN, stays),
+        test("groups::what_it_counted_before_is_not_this_container_s", OWN, counts),
         test("groups::one_with_a_process_is_refused", OWN, occupied),
         test("groups::a_frozen_one_is_refused", OWN, frozen),
         test("groups::of_many_at_once_one_gets_it", OWN, at_once),
@@ -130,6 +131,17 @@ fn stays() {
     sb.set("/process/args", json!(["true"]));
     sb.run().output().ok();
     group.untouched();
+}
+
+/// What the group counted for another container is not told of this one.
+fn counts() {
+    let sb = Sandbox::new().args(["tail", "/dev/zero"]);
+    let (mut sb, _group) = premade(sb);
+    let run = |sb: &Sandbox| sb.run().args(["--memory", "20m"]).output();
+    run(&sb).exits(137).says("out of memory: the kernel killed 1 process");
+    sb.set("/process/args", json!(["true"]));
+    let out = run(&sb).ok();
+    assert_eq!(out.stderr, "", "{out}");
 }
 
 /// A process that is no container's, in one of the groups.

@@ -47,7 +47,8 @@ impl Notice {
 
 /// Looks at the groups of a container while they are there.
 pub struct Witness {
-    groups: Vec<PathBuf>,
+    /// Each with what it had counted before: one that was there may have served another container.
+    groups: Vec<(PathBuf, Events)>,
     memory: Option<PathBuf>,
     on_v2: bool,
     notice: Option<Notice>,
@@ -64,9 +65,10 @@ impl Witness {
     /// For the groups that are about to be made.
     pub fn of(layout: &Layout, on_v2: bool) -> Self {
         let memory = |g: &&Group| on_v2 || g.controllers.iter().any(|c| c == "memory");
+        let before = |g: &Group| if g.exists { events(&g.path) } else { Events::default() };
         let slice = layout.scope.as_ref().filter(|_| on_v2).and_then(|s| s.scope.group.parent());
         Witness {
-            groups: layout.groups.iter().map(|g| g.path.clone()).collect(),
+            groups: layout.groups.iter().map(|g| (g.path.clone(), before(g))).collect(),
             memory: layout.groups.iter().find(memory).map(|g| g.path.clone()),
             on_v2,
             notice: None,
@@ -96,10 +98,11 @@ impl Witness {
             Some(notice) => self.told += watch::drain(notice.fd()),
             None => {}
         }
-        for group in &self.groups {
+        for (group, before) in &self.groups {
             let now = events(group);
-            self.seen.oom_kills = self.seen.oom_kills.max(now.oom_kills);
-            self.seen.pids_refused = self.seen.pids_refused.max(now.pids_refused);
+            let (kills, refused) = (&mut self.seen.oom_kills, &mut self.seen.pids_refused);
+            *kills = (*kills).max(now.oom_kills.saturating_sub(before.oom_kills));
+            *refused = (*refused).max(now.pids_refused.saturating_sub(before.pids_refused));
         }
     }
 
