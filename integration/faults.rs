@@ -25,7 +25,10 @@ pub fn tests() -> Vec<Trial> {
         test("faults::until_every_row", HERE, until),
         test("faults::real_ones_in_run_restricted", TRACED, || injected_run("restricted")),
         test("faults::real_ones_in_run_privileged", TRACED, || injected_run("privileged")),
+        test("faults::real_ones_in_run_with_a_joiner", TRACED, injected_joiner),
         test("faults::real_ones_in_create", TRACED, injected_create),
+        test("faults::real_ones_in_exec", TRACED, injected_exec),
+        test("faults::an_exec_whose_pid_file_cannot_be_written", HERE, no_pid_file),
         test("faults::a_row_that_is_not_there", HERE, not_there),
     ]
 }
@@ -158,23 +161,88 @@ const INJECTED: &[&str] = &[
     "sendto",
 ];
 
+/// Those with which one process makes another inside.
+const JOINING: &[&str] = &["pidfd_open", "setns", "clone3", "waitid"];
+
 fn injected_run(policy: &str) {
     let sb = Sandbox::new();
-    inject(&sb, 125, |wrapper| {
-        let call = sb.under(wrapper).args(["run", "--quiet", "--policy", policy, "--bundle"]);
-        call.arg(sb.bundle()).arg(sb.id())
-    });
+    inject(&sb, 125, INJECTED, 40, |wrapper| run(&sb, wrapper, policy));
+}
+
+fn injected_joiner() {
+    let sb = joining();
+    inject(&sb, 125, JOINING, 3, |wrapper| run(&sb, wrapper, "privileged"));
+}
+
+fn run(sb: &Sandbox, wrapper: &[&str], policy: &str) -> Call {
+    let call = sb.under(wrapper).args(["run", "--quiet", "--policy", policy, "--bundle"]);
+    call.arg(sb.bundle()).arg(sb.id())
 }
 
 fn injected_create() {
     let sb = Sandbox::new();
-    inject(&sb, 1, |wrapper| sb.under(wrapper).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id()));
+    inject(&sb, 1, INJECTED, 40, |wrapper| {
+        sb.under(wrapper).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id())
+    });
 }
 
-fn inject(sb: &Sandbox, code: i32, call: impl Fn(&[&str]) -> Call) {
+/// Only the container's own process is left, and it runs.
+#[track_caller]
+fn alone(sb: &Sandbox, about: &str) {
+    let pids = sb.runtime().args(["ps", "--format", "json", sb.id()]).output().ok().stdout;
+    assert_eq!(
+        (pids.trim(), sb.status().as_str()),
+        (format!("[{}]", sb.pid()).as_str(), "running"),
+        "{about}"
+    );
+    let left: Vec<_> = sb.trace().processes().into_iter().filter(|(pid, _)| *pid != sb.pid()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}\n{about}");
+}
+
+fn injected_exec() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
     let file = sb.dir().join("trace");
     let mut injected = 0;
-    for name in INJECTED {
+    for name in INJECTED.iter().chain(JOINING) {
+        for when in 1..=4 {
+            let what = format!("inject={name}:error=ENOMEM:when={when}");
+            let trace = format!("trace={name}");
+            let call = sb.under(&["strace", "-f", "-o", &file.to_string_lossy(), "-e", &trace, "-e", &what]);
+            let out = call.args(["exec", sb.id(), "true"]).output();
+            let about = format!("{name} failed at occurrence {when}\n{out}\n{}", text(&file));
+            alone(&sb, &about);
+            if !was_injected(&file) {
+                assert_eq!(out.code, 0, "{about}");
+                break;
+            }
+            injected += 1;
+            assert!(!out.timed_out, "hangs: {about}");
+            assert!(matches!(out.code, 126 | 255) && !out.stderr.trim().is_empty(), "{about}");
+        }
+    }
+    assert!(injected > 20, "only {injected} faults were injected");
+    sb.delete().ok();
+}
+
+fn no_pid_file() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    for detach in [&["--detach"][..], &[]] {
+        let call = sb.runtime().arg("exec").args(detach).args(["--pid-file", "/nonexistent/pid"]);
+        let out = call.args([sb.id(), "sleep", "1000"]).output().exits(255).says("/nonexistent/pid");
+        alone(&sb, &out.to_string());
+    }
+    sb.delete().ok();
+}
+
+/// Each of `names` fails at its first occurrences, at least `least` times in all.
+fn inject(sb: &Sandbox, code: i32, names: &[&str], least: u32, call: impl Fn(&[&str]) -> Call) {
+    let file = sb.dir().join("trace");
+    let mut injected = 0;
+    for name in names {
         for when in 1..=4 {
             let what = format!("inject={name}:error=ENOMEM:when={when}");
             let trace = format!("trace={name}");
@@ -198,7 +266,7 @@ fn inject(sb: &Sandbox, code: i32, call: impl Fn(&[&str]) -> Call) {
             check_injected(sb, &file, name, when, code, &out);
         }
     }
-    assert!(injected > 40, "only {injected} faults were injected");
+    assert!(injected > least, "only {injected} faults were injected");
 }
 
 fn check_injected(sb: &Sandbox, file: &Path, name: &str, when: u32, code: i32, out: &crate::harness::Output) {

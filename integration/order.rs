@@ -3,6 +3,7 @@
 //! Nothing security-relevant may happen that is not printed, so nothing is filtered out but what is
 //! listed here by name: the baton, the guardian, and the memory of the runtime's allocator (Init has none).
 
+mod exec;
 mod grammar;
 mod others;
 
@@ -25,7 +26,7 @@ use grammar::{compare, init_of, matches, rows, words};
 const HERE: &[Need] = &[Need::Root, Need::Strace];
 
 pub fn tests() -> Vec<Trial> {
-    [usual(), others::tests()].into_iter().flatten().collect()
+    [usual(), exec::tests(), others::tests()].into_iter().flatten().collect()
 }
 
 fn usual() -> Vec<Trial> {

@@ -13,7 +13,9 @@ use crate::launch::front::{compile, exec_input};
 use crate::launch::groups;
 use crate::launch::runtime::perform;
 use crate::launch::supervise::Supervisor;
+use crate::launch::undo::undo;
 use crate::log::Log;
+use crate::plan::Undo;
 use crate::plan::build::{Console, Filter, Options, build_exec};
 use crate::state::{Container, State, Status};
 use crate::sys::{socket, tty};
@@ -74,11 +76,13 @@ fn run(args: &Exec, plan: &crate::plan::Plan, mut cx: Cx, master: Option<i32>) -
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
     perform(plan, &mut cx, &mut Control::default(), &mut None)
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
+    // Who is told of a failure must find nothing that runs.
+    let kill = |_: &Error| drop(undo(&[Undo::Kill], Some((cx.pid, cx.pidfd)), true));
     if let Some(path) = &args.pid_file {
-        super::create::write_pid_file(path, cx.pid)?;
+        super::create::write_pid_file(path, cx.pid).inspect_err(kill)?;
     }
     let Some(supervisor) = supervisor.as_mut() else { return Ok(ExitCode::SUCCESS) };
-    let master = master.map(|fd| super::run::receive_pty(fd, plan, &cx)).transpose()?;
+    let master = master.map(|fd| super::run::receive_pty(fd, plan, &cx)).transpose().inspect_err(kill)?;
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
 }

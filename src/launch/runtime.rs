@@ -307,12 +307,23 @@ fn interrupted(cx: &Cx) -> Option<i32> {
 
 /// Init was cloned by a Joiner as this process's own child; the Joiner has done its work.
 fn adopt(cx: &mut Cx, pid: i32) -> Done {
-    let joiner = cx.pid;
-    fs::close(cx.pidfd);
-    cx.pid = pid;
-    cx.pidfd = process::pidfd_open(pid)?;
-    // The number came from the child: nobody else's process is signalled or limited for it.
-    process::expect_child(cx.pidfd)?;
+    let joiner = std::mem::take(&mut cx.pid);
+    fs::close(std::mem::replace(&mut cx.pidfd, -1));
+    let opened = process::pidfd_open(pid).and_then(|pidfd| {
+        // The number came from the child: nobody else's process is signalled or limited for it.
+        process::expect_child(pidfd).inspect_err(|_| fs::close(pidfd)).map(|()| pidfd)
+    });
+    match opened {
+        Ok(pidfd) => (cx.pid, cx.pidfd) = (pid, pidfd),
+        Err(e) => {
+            // It waits for the baton: at the end of that it ends. One that is not this process's child is not
+            // waited for.
+            fs::close(std::mem::replace(&mut cx.baton, -1));
+            process::wait(pid, 0).map(drop).unwrap_or_default();
+            process::wait(joiner, 0).map(drop).unwrap_or_default();
+            return Err(e);
+        }
+    }
     process::wait(joiner, 0).map(drop)
 }
 
