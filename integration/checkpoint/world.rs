@@ -199,3 +199,61 @@ pub fn privileges() {
     assert_eq!(shows(&sb), before);
     sb.delete().ok();
 }
+
+/// systemd makes the scope anew, around criu, and what criu restores is in it.
+pub fn below_systemd() {
+    let sb = counting();
+    let bundle = sb.bundle();
+    let create = [
+        "--systemd-cgroup".as_ref(),
+        "create".as_ref(),
+        "--bundle".as_ref(),
+        bundle.as_os_str(),
+        sb.id().as_ref(),
+    ];
+    drop(piped(&sb, &create, Stdio::null()));
+    sb.verb("start").ok();
+    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+    let group = |sb: &Sandbox| {
+        let text = std::fs::read_to_string(format!("/proc/{}/cgroup", sb.pid())).expect("its groups");
+        text.lines().last().map(str::to_string).expect("a group")
+    };
+    let before = group(&sb);
+    assert!(before.ends_with(&format!("/system.slice/safebox-{}.scope", sb.id())), "{before}");
+    checkpoint(&sb, &[]).ok();
+    gone(&sb);
+    let mut args = restore_args(&sb, &[]);
+    args.insert(0, "--systemd-cgroup".into());
+    let _out = piped(&sb, &args, Stdio::null());
+    goes_on(&sb, count(&sb));
+    assert_eq!(group(&sb), before);
+    sb.exec(["true"]).ok();
+    sb.verb("pause").ok();
+    sb.verb("resume").ok();
+    sb.delete().ok();
+    gone(&sb);
+}
+
+/// What runc has dumped goes on under safebox: a node may change its runtime.
+pub fn of_runc() {
+    let sb = counting();
+    let states = sb.dir().join("runc");
+    let runc = |args: &[&std::ffi::OsStr]| {
+        let mut command = Command::new("runc");
+        let command = command.arg("--root").arg(&states).args(args).env("PATH", path());
+        // The container holds what it gets: not this process's pipes.
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(status.expect("runc").success(), "{args:?}");
+    };
+    let (bundle, images, id) = (sb.bundle(), images(&sb), std::ffi::OsStr::new(sb.id()));
+    runc(&["create".as_ref(), "--bundle".as_ref(), bundle.as_os_str(), id]);
+    runc(&["start".as_ref(), id]);
+    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+    runc(&["checkpoint".as_ref(), "--image-path".as_ref(), images.as_os_str(), id]);
+    let stopped_at = count(&sb);
+    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
+    goes_on(&sb, stopped_at);
+    sb.exec(["true"]).ok();
+    sb.delete().ok();
+    std::fs::remove_dir_all(&states).unwrap_or_default();
+}
