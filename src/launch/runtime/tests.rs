@@ -79,8 +79,9 @@ fn a_process_of_somebody_else_is_not_adopted() {
     cx.pid = child().id().try_into().unwrap();
     let joiner = cx.pid;
     assert_eq!(adopt(&mut cx, parent), Err(Errno::ECHILD));
-    fs::close(cx.pidfd);
-    (cx.pid, cx.pidfd) = (joiner, -1);
+    assert_eq!((cx.pid, cx.pidfd), (0, -1), "nobody is left to be signalled");
+    assert_eq!(process::wait(joiner, 0), Err(Errno::ECHILD), "the joiner was waited for");
+    cx.pid = child().id().try_into().unwrap();
     let made: i32 = child().id().try_into().unwrap();
     assert_eq!(adopt(&mut cx, made), Ok(()));
     fs::close(cx.pidfd);
