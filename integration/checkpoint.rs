@@ -25,6 +25,7 @@ const MEM_TRACK: &[Need] = &[Need::Root, Need::Criu, Need::CriuMemTrack, Need::O
 const NO_MEM_TRACK: &[Need] = &[Need::Root, Need::Criu, Need::CriuNoMemTrack, Need::Oci];
 const PROBE: &[Need] = &[Need::Root, Need::Criu, Need::Probe, Need::Oci];
 const BOOTED: &[Need] = &[Need::Root, Need::Criu, Need::Systemd];
+const OWN_PROBE: &[Need] = &[Need::Root, Need::Criu, Need::Probe];
 const NO_CRIU: &[Need] = &[Need::Root];
 const WORDS: &[Need] = &[Need::Root, Need::Oci];
 
@@ -49,14 +50,9 @@ pub fn tests() -> Vec<Trial> {
         test("checkpoint::pre_dump_and_its_child", MEM_TRACK, pre_dump),
         test("checkpoint::pre_dump_needs_memory_tracking", NO_MEM_TRACK, no_pre_dump),
         test("checkpoint::restored_below_systemd", BOOTED, world::below_systemd),
-        test(
-            "checkpoint::images_of_runc_are_restored",
-            &[Need::Root, Need::Criu, Need::Runc],
-            world::of_runc,
-        ),
         test("checkpoint::a_page_server_gets_the_memory", OCI, flags::page_server),
         test("checkpoint::lazy_pages_stay_until_they_are_asked_for", OWN, flags::lazy_pages),
-        test("checkpoint::tcp_connections_are_kept_or_closed", OWN, flags::tcp),
+        test("checkpoint::tcp_connections_are_kept_or_closed", OWN_PROBE, flags::tcp),
         test("checkpoint::file_locks_are_kept", PROBE, flags::file_locks),
         test("checkpoint::link_remap_keeps_a_removed_name", OWN, flags::link_remap),
         test("checkpoint::ext_unix_sk_allows_a_socket_to_the_outside", OCI, flags::unix_socket),

@@ -233,27 +233,3 @@ pub fn below_systemd() {
     sb.delete().ok();
     gone(&sb);
 }
-
-/// What runc has dumped goes on under safebox: a node may change its runtime.
-pub fn of_runc() {
-    let sb = counting();
-    let states = sb.dir().join("runc");
-    let runc = |args: &[&std::ffi::OsStr]| {
-        let mut command = Command::new("runc");
-        let command = command.arg("--root").arg(&states).args(args).env("PATH", path());
-        // The container holds what it gets: not this process's pipes.
-        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(status.expect("runc").success(), "{args:?}");
-    };
-    let (bundle, images, id) = (sb.bundle(), images(&sb), std::ffi::OsStr::new(sb.id()));
-    runc(&["create".as_ref(), "--bundle".as_ref(), bundle.as_os_str(), id]);
-    runc(&["start".as_ref(), id]);
-    poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
-    runc(&["checkpoint".as_ref(), "--image-path".as_ref(), images.as_os_str(), id]);
-    let stopped_at = count(&sb);
-    let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
-    goes_on(&sb, stopped_at);
-    sb.exec(["true"]).ok();
-    sb.delete().ok();
-    std::fs::remove_dir_all(&states).unwrap_or_default();
-}
