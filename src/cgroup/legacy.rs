@@ -69,7 +69,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
         } else {
             below(&tree.mount, &tree.own).join(wanted)
         };
-        let missing = missing_parents(&tree.mount, &path);
+        let (missing, exists) = (missing_parents(&tree.mount, &path), path.exists());
         let (mut all, mut enable) = (Vec::new(), Vec::new());
         if tree.controllers.iter().any(|c| c == "cpuset") {
             let inherited = cpuset_inherited(&path);
@@ -77,7 +77,8 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
                 enable.extend(inherited.iter().map(|(file, value)| (parent.join(file), value.clone())));
             }
             // The config's own value comes in `mine`; one that is there already stays.
-            let has = |f: &str| std::fs::read_to_string(path.join(f)).is_ok_and(|v| !v.trim_end().is_empty());
+            let read = |f: &str| std::fs::read_to_string(path.join(f));
+            let has = |f: &str| exists && read(f).is_ok_and(|v| !v.trim_end().is_empty());
             all.extend(
                 inherited.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f) && !has(f)),
             );
@@ -85,7 +86,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
         all.extend(mine);
         groups.push(Group {
             controllers: tree.controllers.clone(),
-            exists: path.exists(),
+            exists,
             path,
             missing,
             enable,
