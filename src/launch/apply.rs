@@ -402,12 +402,14 @@ fn pass_fds(cx: &mut Cx, fds: &[crate::plan::Slot]) -> Done {
 /// rest must be gone before that: execve still resolves `/proc/self/fd/N` of descriptors it is about to close.
 fn close_fds(cx: &mut Cx, keep: u32, needed: &[crate::plan::Slot]) -> Done {
     cx.call = Call::CloseRange;
-    // A descriptor of the runtime's own may have a number that the caller meant to preserve.
     for i in 0..cx.fds.len() {
         let fd = cx.fds[i];
         // A slot whose descriptor was closed long ago may hold the number of one that is needed.
         if fd > 2 && fd != cx.baton && needed.iter().all(|slot| cx.fd(slot) != fd) {
-            fs::close(fd);
+            // A descriptor of the runtime's own may have a number that the caller meant to preserve.
+            if u32::try_from(fd).is_ok_and(|fd| fd < keep) {
+                fs::close(fd);
+            }
             cx.fds[i] = -1;
         }
     }
