@@ -2,16 +2,21 @@
 //! process has ended, which may be before the launcher is told of that end.
 //!
 //! So the launcher looks whenever the files change, and once more at the end. If the scope is gone by then, a
-//! kill for lack of memory is still known: on v1 from the notices, which come before the kill; on v2 from the
-//! count of the slice, which holds that of all its scopes (cgroup-v2, `memory.events`).
+//! kill for lack of memory is still known: on v1 from the notices, which come before the kill (and once more
+//! after the group's end); on v2 from the count of the slice, which holds that of all its scopes (cgroup-v2,
+//! `memory.events`).
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::ops::{Events, events};
 use super::{Group, Layout};
 use crate::error::{Error, Result};
-use crate::sys::watch;
+use crate::sys::{process, watch};
+
+/// How long a v1 group's end may take to be told of: the kernel does that from a work queue.
+const END: Duration = Duration::from_millis(500);
 
 /// A descriptor that becomes readable when a group's memory events change.
 pub struct Notice {
@@ -51,13 +56,15 @@ pub struct Witness {
     groups: Vec<(PathBuf, Events)>,
     memory: Option<PathBuf>,
     on_v2: bool,
+    /// Other groups than a scope's stay until the launcher removes them.
+    scoped: bool,
     notice: Option<Notice>,
     /// The slice of a v2 scope, and what it counted before the container was there.
     slice: Option<(PathBuf, u64)>,
     seen: Events,
-    /// v1: how often it was said that there is no memory.
+    /// v1: how often something was told.
     told: u64,
-    /// v2: the memory events have changed.
+    /// There was an event: on v2 the file has changed, on v1 something was told while the group was there.
     changed: bool,
 }
 
@@ -71,6 +78,7 @@ impl Witness {
             groups: layout.groups.iter().map(|g| (g.path.clone(), before(g))).collect(),
             memory: layout.groups.iter().find(memory).map(|g| g.path.clone()),
             on_v2,
+            scoped: layout.scope.is_some(),
             notice: None,
             slice: slice.map(|path| (path.to_path_buf(), events(path).oom_kills)),
             seen: Events::default(),
@@ -79,11 +87,11 @@ impl Witness {
         }
     }
 
-    /// The container runs.
+    /// Begins as soon as there is a group; to be called before the container's program starts.
     pub fn watch(&mut self) {
-        self.notice = self.memory.as_ref().and_then(|path| Notice::of(path, self.on_v2).ok());
-        // One that is gone already can have been at its limit, too.
-        self.changed = self.notice.is_none();
+        if self.scoped && self.notice.is_none() {
+            self.notice = self.memory.as_ref().and_then(|path| Notice::of(path, self.on_v2).ok());
+        }
     }
 
     /// What is polled; -1 where nothing is watched.
@@ -95,7 +103,10 @@ impl Witness {
     pub fn look(&mut self) {
         match &self.notice {
             Some(notice) if self.on_v2 => self.changed |= watch::was_modified(notice.fd()),
-            Some(notice) => self.told += watch::drain(notice.fd()),
+            Some(notice) => {
+                self.told += watch::drain(notice.fd());
+                self.changed |= self.told > 0 && !self.gone();
+            }
             None => {}
         }
         for (group, before) in &self.groups {
@@ -106,17 +117,30 @@ impl Witness {
         }
     }
 
+    fn gone(&self) -> bool {
+        self.memory.as_ref().is_some_and(|path| !path.exists())
+    }
+
     /// What was refused in all; `killed`: the container's process was ended by SIGKILL.
     pub fn events(&mut self, killed: bool) -> Events {
         self.look();
-        let gone = self.memory.as_ref().is_some_and(|path| !path.exists());
-        if gone && killed && self.seen.oom_kills == 0 {
-            self.seen.oom_kills = match &self.slice {
-                Some((slice, before)) => u64::from(self.changed && events(slice).oom_kills > *before),
-                // The group's end is told of as well.
-                None => self.told.saturating_sub(1).min(1),
-            };
+        if killed && self.seen.oom_kills == 0 && self.gone() {
+            self.seen.oom_kills = u64::from(match &self.slice {
+                // What cannot be watched may have changed.
+                Some((slice, before)) => {
+                    (self.changed || self.notice.is_none()) && events(slice).oom_kills > *before
+                }
+                None => self.changed || self.told_before_the_end(),
+            });
         }
         self.seen
+    }
+
+    /// v1, the group is gone: whether anything but its end was told.
+    fn told_before_the_end(&mut self) -> bool {
+        if self.told == 1 && process::poll_in_for([self.fd()], END).is_ok_and(|[more]| more) {
+            self.told += watch::drain(self.fd());
+        }
+        self.told > 1
     }
 }

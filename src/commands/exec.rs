@@ -11,7 +11,7 @@ use crate::launch::Cx;
 use crate::launch::control::Control;
 use crate::launch::front::{compile, exec_input};
 use crate::launch::groups;
-use crate::launch::runtime::perform;
+use crate::launch::runtime::{Attendants, perform};
 use crate::launch::supervise::Supervisor;
 use crate::launch::undo::undo;
 use crate::log::Log;
@@ -74,7 +74,7 @@ fn wrong(text: &str) -> anyhow::Error {
 
 fn run(args: &Exec, plan: &crate::plan::Plan, mut cx: Cx, master: Option<i32>) -> Outcome {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
-    perform(plan, &mut cx, &mut Control::default(), &mut None)
+    perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default())
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
     // Who is told of a failure must find nothing that runs.
     let kill = |_: &Error| drop(undo(&[Undo::Kill], Some((cx.pid, cx.pidfd)), true));

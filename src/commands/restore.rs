@@ -15,7 +15,7 @@ use crate::launch::Cx;
 use crate::launch::apply_mounts::SHOWN_DEVICE;
 use crate::launch::control::Control;
 use crate::launch::front::{Prepared, Request, prepare};
-use crate::launch::runtime::{close_lock, perform};
+use crate::launch::runtime::{Attendants, close_lock, perform};
 use crate::launch::supervise::Supervisor;
 use crate::launch::undo;
 use crate::plan::build::{Console, Options, restore as rows};
@@ -81,7 +81,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
     }
     let supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
-    perform(&plan, &mut cx, &mut Control::default(), &mut None)?;
+    perform(&plan, &mut cx, &mut Control::default(), &mut Attendants::default())?;
     fs::close(theirs);
     let mut restored = Restored {
         prepared: &prepared,
@@ -227,7 +227,7 @@ impl Restored<'_> {
         let after = rows::after(&self.prepared.state_dir, &self.state, pid_file.as_ref())?;
         let mut cx = Cx::new(after.slots);
         cx.pid = pid;
-        perform(&after, &mut cx, &mut Control::default(), &mut None).map(drop)
+        perform(&after, &mut cx, &mut Control::default(), &mut Attendants::default()).map(drop)
     }
 
     /// Nothing stays of a restore that failed.

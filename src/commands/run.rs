@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::launch::control::Control;
 use crate::launch::front::{Prepared, Request, prepare};
 use crate::launch::guardian::Guardian;
-use crate::launch::runtime::perform;
+use crate::launch::runtime::{Attendants, perform};
 use crate::launch::supervise::Supervisor;
 use crate::launch::{Cx, undo};
 use crate::log::Log;
@@ -170,7 +170,7 @@ fn console(cx: &mut Cx, given: &Given, prepared: &Prepared, args: &Run) -> Resul
 
 /// `run --detach`: the container goes to whoever reaps this process's children.
 fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control, given: &Given) -> Outcome {
-    perform(plan, &mut cx, control, &mut None)?;
+    perform(plan, &mut cx, control, &mut Attendants::default())?;
     pid_file(prepared, plan, &cx)?;
     super::start::poststart(&prepared.state, cx.pid, -1);
     crate::notify::wait_for(proxy(&cx, given), cx.pid)?;
@@ -191,20 +191,18 @@ fn foreground(
     // A reader who steps through the plan keeps Ctrl-C.
     let mut supervisor = if control.asks() { None } else { Some(Supervisor::new()?) };
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
-    let mut guardian = (!args.keep).then(|| Guardian::new(plan));
-    let mut witness = Witness::of(&prepared.layout, prepared.state.cgroup_v2);
-    perform(plan, &mut cx, control, &mut guardian)?;
-    // Other groups stay until they are undone below.
-    if prepared.state.scope.is_some() {
-        witness.watch();
-    }
+    let mut attendants = Attendants {
+        guardian: (!args.keep).then(|| Guardian::new(plan)),
+        witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
+    };
+    perform(plan, &mut cx, control, &mut attendants)?;
     pid_file(prepared, plan, &cx)?;
     let mut supervisor = match supervisor.take() {
         Some(s) => s,
         None => Supervisor::new()?,
     };
     supervisor.notify = proxy(&cx, given);
-    supervisor.witness = Some(witness);
+    supervisor.witness = attendants.witness;
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     super::start::poststart(&prepared.state, cx.pid, supervisor.signals());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
@@ -218,7 +216,7 @@ fn foreground(
             eprintln!("safebox: {problem}");
         }
     }
-    if let Some(guardian) = guardian {
+    if let Some(guardian) = attendants.guardian {
         guardian.dismiss();
     }
     drop(supervisor);

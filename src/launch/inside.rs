@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::Cx;
 use super::control::Control;
 use super::front::{compile, exec_input};
+use super::runtime::{self, Attendants};
 use crate::config::{Hook, Process};
 use crate::error::{Error, Result};
 use crate::hooks::{HookError, told, wait};
@@ -60,7 +61,7 @@ fn perform(plan: &Plan, input: RawFd) -> i32 {
     let done = process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
         .and_then(|_| fs::dup2(input, 0))
         .map_err(|e| Error::os("dup2", "stdin", e))
-        .and_then(|()| super::runtime::perform(plan, &mut cx, &mut Control::default(), &mut None));
+        .and_then(|()| runtime::perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default()));
     match done {
         Ok(_) => process::wait(cx.pid, 0).ok().flatten().map_or(1, |(_, exit)| exit.code()),
         Err(e) => {

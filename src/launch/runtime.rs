@@ -7,6 +7,7 @@ use super::baton::{ASK, Baton};
 use super::control::{Control, Verdict};
 use super::guardian::Guardian;
 use super::{Call, Cx, Done};
+use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result, StepError};
 use crate::plan::action::Action;
 use crate::plan::{Actor, Plan, Step, Undo};
@@ -34,6 +35,23 @@ pub enum Failure {
     ChildDied(usize),
 }
 
+/// Who stands by a foreground `run` from the moment its child is there.
+#[derive(Default)]
+pub struct Attendants {
+    /// Undoes the launch if the launcher is killed.
+    pub guardian: Option<Guardian>,
+    /// Sees what the cgroups count.
+    pub witness: Option<Witness>,
+}
+
+impl Attendants {
+    /// At each handover: they begin while the child works.
+    fn stand(&mut self, cx: &Cx) {
+        self.guardian.iter_mut().for_each(|guardian| guardian.stand(cx));
+        self.witness.iter_mut().for_each(Witness::watch);
+    }
+}
+
 /// Performs `plan`, the runtime's rows here and the others in the processes that it clones.
 ///
 /// On a failure the undos of the rows that ran are replayed, and the report is the error.
@@ -41,10 +59,10 @@ pub fn perform(
     plan: &Plan,
     cx: &mut Cx,
     control: &mut Control,
-    guardian: &mut Option<Guardian>,
+    attendants: &mut Attendants,
 ) -> Result<Outcome> {
     cx.ask = control.asks();
-    match drive(plan, cx, control, guardian) {
+    match drive(plan, cx, control, attendants) {
         Ok(outcome) => {
             if !cx.keep_lock {
                 close_lock(plan, cx);
@@ -64,7 +82,7 @@ pub fn perform(
                 eprintln!("safebox: {problem}");
             }
             let ended = super::undo::undo(&undos, Some((cx.pid, cx.pidfd)), true);
-            if let Some(guardian) = guardian.take() {
+            if let Some(guardian) = attendants.guardian.take() {
                 guardian.dismiss();
             }
             Err(explain(plan, cx, failure, ended))
@@ -162,7 +180,7 @@ fn drive(
     plan: &Plan,
     cx: &mut Cx,
     control: &mut Control,
-    guardian: &mut Option<Guardian>,
+    attendants: &mut Attendants,
 ) -> std::result::Result<Outcome, Failure> {
     let mut i = 0;
     while let Some(step) = plan.steps.get(i) {
@@ -185,9 +203,7 @@ fn drive(
         if matches!(step.action, Action::AwaitStart { .. }) {
             return Ok(Outcome::Created);
         }
-        if let Some(guardian) = guardian.as_mut() {
-            guardian.stand(cx);
-        }
+        attendants.stand(cx);
         i = match wait_for_turn(plan, cx, control, i)? {
             Some(next) => next,
             None => return Ok(Outcome::Started),
