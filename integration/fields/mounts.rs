@@ -37,6 +37,7 @@ pub fn tests() -> Vec<Trial> {
             ridmap,
         ),
         test("fields::mounts_cgroup_shows_the_container_s_own", OCI, cgroup),
+        test("fields::mounts_cgroup_can_be_shown_twice", OCI, cgroup_twice),
         test("fields::mounts_of_the_kernel_s_file_systems", OCI, kernel),
         test("fields::mounts_refusals_have_pointers", OWN, refusals),
     ]
@@ -399,6 +400,25 @@ fn ridmap() {
             .patch("/root/readonly", json!(false))
             .patch("/mounts/-", mount);
         run_with_tree(&sb, "true").ok().prints(&format!("5000:6000\n{below}\n"));
+    }
+}
+
+/// A detached copy can be moved once: each mount needs one of its own.
+fn cgroup_twice() {
+    for namespaces in [json!(["pid", "mount", "uts", "cgroup"]), json!(["pid", "mount", "uts"])] {
+        let kinds: Vec<_> =
+            namespaces.as_array().expect("names").iter().map(|kind| json!({ "type": kind })).collect();
+        let out = Sandbox::new()
+            .sh("cd /sys/fs/cgroup; here=$(find . -name cgroup.procs | sort); cd /again; \
+                 [ \"$here\" = \"$(find . -name cgroup.procs | sort)\" ] && [ -n \"$here\" ] && echo same; \
+                 touch x 2>&1")
+            .patch("/linux/namespaces", json!(kinds))
+            .patch("/mounts/-", json!({ "destination": "/again", "type": "cgroup", "options": ["ro"] }))
+            .run_oci()
+            .output();
+        assert!(out.stdout.starts_with("same\n"), "{out}");
+        // runc 1.1 leaves the directory of the v1 trees writable.
+        assert!(out.stdout.contains("Read-only file system") || harness::bundle::is_foreign(), "{out}");
     }
 }
 

@@ -12,12 +12,13 @@ type Check = fn(&Plan, &Config) -> std::result::Result<(), String>;
 
 /// Checks the whole list.
 pub fn check(plan: &Plan, config: &Config) -> Result<()> {
-    const CHECKS: [Check; 7] = [
+    const CHECKS: [Check; 8] = [
         one_exec,
         ids_after_maps,
         hostname_needs_uts,
         filter_order,
         no_host_path_after_pivot,
+        moved_once,
         undos,
         handovers,
     ];
@@ -136,6 +137,19 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
         Some((i, _)) => Err(format!("row {} names a host path after the pivot", i + 1)),
         None => Ok(()),
     }
+}
+
+/// A detached tree is closed when it is moved: a second move would act on whatever has its number by then.
+fn moved_once(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let mut moved = std::collections::HashSet::new();
+    for (i, step) in plan.steps.iter().enumerate() {
+        if let Action::MoveTree { tree, .. } = &step.action
+            && !moved.insert(tree.index)
+        {
+            return Err(format!("row {} moves {tree}, which an earlier row has moved", i + 1));
+        }
+    }
+    Ok(())
 }
 
 /// Every row that creates something outside the container has an undo.

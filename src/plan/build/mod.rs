@@ -7,6 +7,7 @@ pub mod restore;
 mod rootless;
 mod tail;
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -181,7 +182,7 @@ struct Builder<'a> {
     /// Sources taken before clone: (index in `config.mounts`, slot).
     sources: Vec<(usize, Slot)>,
     /// Sources of cgroup binds: (name of the directory, slot).
-    cgroup_sources: Vec<(String, Slot)>,
+    cgroup_sources: VecDeque<Vec<(String, Slot)>>,
     /// Namespaces that Init joins itself.
     joined_by_init: Vec<(NsKind, Slot)>,
     /// The master's and the slave's slots of the pty.
@@ -202,7 +203,7 @@ impl<'a> Builder<'a> {
             proc: None,
             null: None,
             sources: Vec::new(),
-            cgroup_sources: Vec::new(),
+            cgroup_sources: VecDeque::new(),
             joined_by_init: Vec::new(),
             pty: None,
         }

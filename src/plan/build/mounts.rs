@@ -177,11 +177,12 @@ impl Builder<'_> {
     /// The container's own cgroups: the namespace's view on v2, bind mounts of its groups otherwise.
     fn cgroup_mount(&mut self, mount: &Mount) -> Result<()> {
         let target = self.target(mount, TargetKind::Dir)?;
-        if self.cgroup_sources.is_empty() {
+        let sources = self.cgroup_sources.pop_front().unwrap_or_default();
+        if sources.is_empty() {
             if !self.input.host.cgroups.is_v2() || !self.input.config.is_new(NsKind::Cgroup) {
                 // Without groups an empty directory is shown: what the host has there must not be seen
                 // through a bind of /sys (CVE-2023-25809).
-                return self.cgroup_v1_mounts(mount, target);
+                return self.cgroup_v1_mounts(mount, target, sources);
             }
             let row = Action::MountFs {
                 fs: c"cgroup2".into(),
@@ -195,18 +196,22 @@ impl Builder<'_> {
             return Ok(());
         }
         if self.input.host.cgroups.is_v2() {
-            let (_, tree) = self.cgroup_sources[0].clone();
-            self.plan.push(
-                Init,
-                part::MOUNTS,
-                Action::MoveTree { tree, before: changes(mount, libc::MS_PRIVATE), target },
-            );
+            for (_, tree) in sources {
+                let before = changes(mount, libc::MS_PRIVATE);
+                let row = Action::MoveTree { tree, before, target: target.clone() };
+                self.plan.push(Init, part::MOUNTS, row);
+            }
             return Ok(());
         }
-        self.cgroup_v1_mounts(mount, target)
+        self.cgroup_v1_mounts(mount, target, sources)
     }
 
-    fn cgroup_v1_mounts(&mut self, mount: &Mount, target: Target) -> Result<()> {
+    fn cgroup_v1_mounts(
+        &mut self,
+        mount: &Mount,
+        target: Target,
+        sources: Vec<(String, Slot)>,
+    ) -> Result<()> {
         let tmpfs = self.plan.slot("cgroups");
         let row = Action::MountFs {
             fs: c"tmpfs".into(),
@@ -217,7 +222,7 @@ impl Builder<'_> {
             keep: Some(tmpfs.clone()),
         };
         self.plan.push(Init, part::MOUNTS, row);
-        for (name, tree) in self.cgroup_sources.clone() {
+        for (name, tree) in sources {
             let target =
                 Target { root: tmpfs.clone(), path: cstring("cgroup", &name)?, kind: TargetKind::Dir };
             let before = changes(mount, libc::MS_PRIVATE);

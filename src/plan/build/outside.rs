@@ -183,18 +183,23 @@ impl Builder<'_> {
 
     /// cgroup v1, or no cgroup namespace: the container's own groups are shown by bind mounts.
     pub(super) fn cgroup_sources(&mut self, actor: Actor) -> Result<()> {
-        let wanted = self.input.config.mounts.iter().any(|m| m.fs_type.as_deref() == Some("cgroup"));
-        let v2 = self.input.host.cgroups.is_v2();
-        if !wanted || !shows_groups(self.input.config, v2) {
+        if !shows_groups(self.input.config, self.input.host.cgroups.is_v2()) {
             return Ok(());
         }
-        for group in &self.input.cgroups.groups {
-            let name = crate::cgroup::bind_name(&group.controllers);
-            let to = self.plan.slot(&format!("cgroup {name}"));
-            let source = cpath(&group.path)?;
-            let open = Action::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
-            self.plan.push(actor, part::SOURCES, open);
-            self.cgroup_sources.push((name, to));
+        // A copy can be moved once only: each mount of this type has its own.
+        let shown = |m: &crate::config::Mount| m.fs_type.as_deref() == Some("cgroup");
+        for _ in self.input.config.mounts.iter().filter(|m| shown(m)) {
+            let mut trees = Vec::new();
+            for group in &self.input.cgroups.groups {
+                let name = crate::cgroup::bind_name(&group.controllers);
+                let to = self.plan.slot(&format!("cgroup {name}"));
+                let source = cpath(&group.path)?;
+                let open =
+                    Action::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
+                self.plan.push(actor, part::SOURCES, open);
+                trees.push((name, to));
+            }
+            self.cgroup_sources.push_back(trees);
         }
         Ok(())
     }
