@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use safebox::plan::{Plan, report};
 
+use crate::harness::Need;
 use crate::harness::strace::{self, Trace};
 
 /// A row as `explain --json` prints it: nothing else is known about it here.
@@ -46,6 +47,11 @@ impl Row {
     /// The row that takes the container's name and its lock.
     fn takes_lock(&self) -> bool {
         self.calls.iter().any(|c| c == "flock") && self.calls.iter().any(|c| c == "renameat2")
+    }
+
+    /// A unit of systemd's, which removes its groups when it likes.
+    fn makes_scope(&self) -> bool {
+        self.action.contains("StartTransientUnit(")
     }
 
     /// The runtime takes a seccomp listener, or Init passes it on.
@@ -162,6 +168,9 @@ pub fn runtime_words(rows: &[Row], guarded: bool) -> Vec<Word> {
         }
         if std::mem::take(&mut guardian) {
             out.extend(words(&["socketpair", "clone", "close"], "the guardian stands"));
+            if rows[..from].iter().any(Row::makes_scope) {
+                out.extend(words(witness(), "the memory events are watched"));
+            }
         }
         // With a seccomp listener, where the runtime may not take it.
         let receive = if rows.get(to).is_some_and(Row::is_passed_listener) { "recvmsg" } else { "recvfrom" };
@@ -177,6 +186,14 @@ pub fn runtime_words(rows: &[Row], guarded: bool) -> Vec<Word> {
         }
     }
     out
+}
+
+/// cgroup-v2, memory.events; cgroup v1, memory.txt 9.
+fn witness() -> &'static [&'static str] {
+    match Need::CgroupV2.missing() {
+        None => &["inotify_init1", "inotify_add_watch"],
+        Some(_) => &["openat", "eventfd2", "openat", "write", "close"],
+    }
 }
 
 pub fn child_words(rows: &[Row], me: &str, spawned: bool) -> Vec<Word> {

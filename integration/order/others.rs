@@ -3,6 +3,7 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -86,11 +87,23 @@ fn limited(sb: Sandbox) -> Sandbox {
         .patch("/linux/resources/memory", json!({ "limit": 268_435_456 }))
 }
 
-/// In a slice of its own: on v1 the plan makes groups that another test's container may have made by then.
+/// In a slice of its own: of another, another test's container could add or remove groups between `explain` and
+/// the run, in the trees of v1.
 fn scoped() -> Sandbox {
     let sb = limited(Sandbox::new());
     let path = format!("{0}.slice:safebox:{0}", sb.id());
     sb.patch("/linux/cgroupsPath", json!(path))
+}
+
+/// A slice stays, as with runc: systemd removes its own groups of it when it is stopped, and those in trees that
+/// systemd leaves alone are empty.
+fn remove_slice(sb: &Sandbox) {
+    let stopped = Command::new("systemctl").args(["stop", &format!("{}.slice", sb.id())]).status();
+    assert!(stopped.is_ok_and(|status| status.success()), "systemctl stop");
+    for group in sb.trace().cgroups() {
+        assert!(group.ends_with(format!("{}.slice", sb.id())), "{group:?} is left");
+        std::fs::remove_dir(&group).ok();
+    }
 }
 
 fn below_systemd() {
@@ -102,12 +115,14 @@ fn below_systemd() {
     let call = call.args(["run", "--quiet", "--policy", "privileged", "--bundle"]);
     call.arg(&bundle).arg(sb.id()).limit(Duration::from_secs(60)).output().ok();
     compare(&Trace::read(&file), &rows, sb.id(), true);
+    remove_slice(&sb);
 }
 
 fn created_below_systemd() {
     let sb = scoped();
     let plan = super::plan_by(&sb, Policy::Privileged, waiting(), Some(Manager::Systemd));
     traced_create(&sb, &["--systemd-cgroup"], &plan, |call| call);
+    remove_slice(&sb);
 }
 
 /// Traces `run` of an ordinary user. strace is root's: programs that get rights when they are executed would not
