@@ -3,6 +3,7 @@
 
 mod agent;
 mod attacks;
+mod ids;
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -23,7 +24,7 @@ const MANAGED: &[Need] =
     &[Need::Root, Need::OrdinaryUserns, Need::Subordinate, Need::Systemd, Need::CgroupV2];
 
 pub fn tests() -> Vec<Trial> {
-    [areas(), agent::tests(), attacks::tests()].into_iter().flatten().collect()
+    [areas(), agent::tests(), attacks::tests(), ids::tests()].into_iter().flatten().collect()
 }
 
 fn areas() -> Vec<Trial> {
@@ -38,7 +39,6 @@ fn areas() -> Vec<Trial> {
         test("rootless::every_fault_leaves_nothing_with_a_range", RANGE, || faults(range())),
         test("rootless::delegated_cgroups_limit", DELEGATED, delegated),
         test("rootless::a_user_s_systemd_limits", MANAGED, managed),
-        test("rootless::works_inside_a_user_namespace", ONE, nested),
         test("rootless::where_a_user_s_root_keeps_states", ONE, state_root),
         test("rootless::the_host_s_cgroups_cannot_be_written", ONE, cgroups_hidden),
     ]
@@ -450,23 +450,6 @@ fn state_root() {
 }
 
 /// Root of a user namespace, which maps one id: a container in a container.
-fn nested() {
-    let user = one();
-    let sb = user.sandbox().sh("id -u; grep CapEff /proc/self/status");
-    let inside = ["unshare", "--user", "--map-root-user"];
-    let call = user.under(&sb, &inside).args(["--cgroup-manager", "disabled", "run", "--quiet", "--bundle"]);
-    let out = call.arg(sb.bundle()).arg(sb.id()).output().ok();
-    assert!(out.stdout.contains("65532\n") && out.stdout.contains("CapEff:\t0000000000000000"), "{out}");
-    sb.leak_check();
-    // The OCI verbs: the config maps root of the namespace.
-    let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
-    let sb =
-        user.sandbox().patch("/linux/uidMappings", map.clone()).patch("/linux/gidMappings", map).sh("id -u");
-    let run = user.under(&sb, &inside).args(["run", "--quiet", "--policy", "privileged", "--bundle"]);
-    run.arg(sb.bundle()).arg(sb.id()).output().ok().prints("0\n");
-    sb.leak_check();
-}
-
 fn cgroups_hidden() {
     let user = one();
     let sb = user
