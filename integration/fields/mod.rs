@@ -3,6 +3,7 @@
 
 use libtest_mimic::Trial;
 
+mod cgroup;
 mod mounts;
 pub mod netdev;
 mod others;
@@ -10,7 +11,7 @@ mod process;
 pub mod seccomp;
 
 pub fn tests() -> Vec<Trial> {
-    [seccomp::tests, netdev::tests, process::tests, mounts::tests, others::tests]
+    [seccomp::tests, netdev::tests, process::tests, mounts::tests, cgroup::tests, others::tests]
         .iter()
         .flat_map(|tests| tests())
         .collect()
