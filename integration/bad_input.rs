@@ -15,6 +15,7 @@ const OWN: &[Need] = &[Need::Root];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("bad_input::values_are_named_by_pointer", OWN, values),
+        test("bad_input::an_unknown_capability_is_left_out_with_a_warning", OCI, unknown_capability),
         test("bad_input::json_errors_have_line_and_column", OWN, syntax),
         test("bad_input::bundles_that_are_none", OWN, bundles),
         test("bad_input::rootfs_that_is_none", OWN, rootfs),
@@ -43,7 +44,6 @@ fn table() -> Vec<(&'static str, Value, &'static str)> {
         ("/process/cwd", json!("tmp"), "/process/cwd"),
         ("/process/user/uid", json!(-1), "/process/user/uid"),
         ("/process/user/uid", json!(4_294_967_296_u64), "/process/user/uid"),
-        ("/process/capabilities/bounding", json!(["CAP_FLY"]), "/process/capabilities/bounding/0"),
         (
             "/process/rlimits",
             json!([{ "type": "RLIMIT_X", "soft": 1, "hard": 1 }]),
@@ -138,8 +138,16 @@ fn foreign_elf() -> Vec<u8> {
     elf
 }
 
+/// config.md, Linux Process: a warning, and no failure.
+fn unknown_capability() {
+    let names = json!(["CAP_KILL", "CAP_FLY"]);
+    let sb = Sandbox::new().sh("true").patch("/process/capabilities/bounding", names);
+    sb.run_oci().output().ok().says("ignoring unknown or unavailable capabilities: [CAP_FLY]");
+    sb.leak_check();
+}
+
 /// (args[0], exit code, what stderr must say).
-const PROGRAMS: [(&str, i32, &str); 9] = [
+const PROGRAMS: [(&str, i32, &str); 12] = [
     ("nowhere", 127, "exec: \"nowhere\": executable file not found in $PATH"),
     ("/nowhere", 127, "exec: \"/nowhere\": stat /nowhere: no such file or directory"),
     ("/etc/passwd", 126, "exec: \"/etc/passwd\": permission denied"),
@@ -148,6 +156,10 @@ const PROGRAMS: [(&str, i32, &str); 9] = [
     ("/bin/text", 126, "exec: \"/bin/text\": exec format error"),
     ("/bin/orphan", 127, "exec: \"/bin/orphan\": no such file or directory"),
     ("/etc/passwd/x", 126, "exec: \"/etc/passwd/x\": stat /etc/passwd/x: not a directory"),
+    // $PATH is not searched for these: 127, as with runc.
+    ("plain", 127, "exec: \"plain\": executable file not found in $PATH"),
+    (".", 127, "exec: \".\": executable file not found in $PATH"),
+    ("", 127, "exec: \"\": executable file not found in $PATH"),
     ("/bin/loop", 126, "exec: \"/bin/loop\":"),
 ];
 
@@ -164,6 +176,7 @@ fn with_programs(name: &str) -> Sandbox {
         std::fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).expect("chmod");
     }
     symlink("loop", bin.join("loop")).expect("symlink");
+    std::fs::write(bin.join("plain"), "").expect("write");
     sb
 }
 

@@ -1,7 +1,7 @@
 //! Hooks: what they see, what ends them, and what they cannot hold up.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::{Need, Sandbox, poll, test};
 
 const OWN: &[Need] = &[Need::Root];
+const OCI: &[Need] = &[Need::Root, Need::Oci];
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -18,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("hooks::a_signal_during_a_poststart_hook_reaches_the_program", OWN, signal_after_start),
         test("hooks::a_signal_ends_a_poststop_hook_and_nothing_is_left", OWN, signal_after_stop),
         test("hooks::one_that_does_not_read_a_large_state_is_no_obstacle", OWN, large_state),
+        test("hooks::what_they_write_is_told_if_they_fail_and_not_otherwise", OCI, said),
         test("hooks::a_timeout_kills_one_that_does_not_end", OWN, timeout),
         test("hooks::create_container_sees_the_mounts_at_the_bundle_s_rootfs", OWN, mounts_are_seen),
         test(
@@ -40,6 +42,16 @@ fn endless(mark: &Path) -> Value {
 
 fn open(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+}
+
+/// A directory that hooks of every kind may write to, at `/shared` inside.
+fn shared(sb: Sandbox) -> (Sandbox, PathBuf) {
+    let dir = sb.dir().join("shared");
+    open(sb.dir(), 0o711);
+    std::fs::create_dir(&dir).expect("a directory");
+    open(&dir, 0o777);
+    let bind = json!({ "destination": "/shared", "type": "bind", "source": dir, "options": ["bind", "rw"] });
+    (sb.patch("/mounts/-", bind), dir)
 }
 
 fn pid_in(mark: &Path) -> Option<i32> {
@@ -72,10 +84,12 @@ fn signal_before_start() {
         }
     }
     // A program of the container's own, in the container.
-    let sb = Sandbox::new().sh("echo RAN");
-    let start = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo here; exec sleep 1000"] }]);
+    let (sb, shared) = shared(Sandbox::new().sh("echo RAN"));
+    let script = "echo $$ > /shared/mark; exec sleep 1000";
+    let start = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
     let sb = sb.patch("/hooks/startContainer", start);
-    let run = sb.run_until(sb.run(), "here");
+    let run = sb.run().spawn();
+    wait_for(&shared.join("mark"));
     run.signal(Signal::SIGTERM);
     let out = run.wait_at_most(Duration::from_secs(10)).exits(143);
     assert!(!out.stdout.contains("RAN"), "{out}");
@@ -146,15 +160,16 @@ fn timeout() {
 
 /// config.md: in the container namespace, before the root is changed; runc shows the mounts at the rootfs's path.
 fn mounts_are_seen() {
-    let sb = Sandbox::new().sh("echo RAN");
+    let (sb, shared) = shared(Sandbox::new().sh("echo RAN"));
     let data = sb.dir().join("data");
     std::fs::create_dir(&data).expect("a directory");
     std::fs::write(data.join("file"), "from-the-bind\n").expect("a file");
     let rootfs = sb.rootfs();
     let script = format!(
-        "cat {0}/data/file; test -e {0}/proc/1/status && echo proc-is-there; ls {0}/dev/pts/ptmx; \
+        "exec >{1}/seen; cat {0}/data/file; test -e {0}/proc/1/status && echo proc-is-there; ls {0}/dev/pts/ptmx; \
          grep -c ' {0}/tmp ' /proc/self/mountinfo",
-        rootfs.display()
+        rootfs.display(),
+        shared.display()
     );
     let bind = json!({ "destination": "/data", "type": "bind", "source": data, "options": ["bind"] });
     let sb = sb
@@ -162,8 +177,13 @@ fn mounts_are_seen() {
         .patch("/mounts/-", json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" }))
         .patch("/process/args", json!(["/bin/ls", "/"]))
         .patch("/hooks/createContainer", hook(&script));
-    for out in [sb.run().output(), sb.run_oci().output()] {
-        let out = out.ok().prints("from-the-bind\n").prints("proc-is-there\n").prints("dev/pts/ptmx\n");
+    for call in [sb.run(), sb.run_oci()] {
+        let out = call.output().ok();
+        let seen = std::fs::read_to_string(shared.join("seen")).expect("what the hook saw");
+        for text in ["from-the-bind\n", "proc-is-there\n", "dev/pts/ptmx\n"] {
+            assert!(seen.contains(text), "{seen}\n{out}");
+        }
+        std::fs::remove_file(shared.join("seen")).expect("remove");
         // The pivot has let go of the host's tree all the same.
         assert!(!out.stdout.lines().any(|l| l == "boot"), "{out}");
     }
@@ -226,4 +246,23 @@ fn member() {
     let seen = std::fs::read_to_string(seen.join("seen")).expect("what the hook saw");
     assert_eq!(seen, "0\n0\n0\nmounted\nrefused\n");
     assert_eq!(std::fs::read_to_string(&secret).expect("the file"), "as it was");
+}
+
+/// stdout and stderr of `create` are the container's, and those of `start` and `delete` a caller's own.
+fn said() {
+    let script = "echo to-stdout; echo to-stderr >&2";
+    for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
+        let sb = Sandbox::new().sh("true").patch(&format!("/hooks/{kind}"), hook(script));
+        let out = sb.run_oci().output().ok();
+        assert!(!format!("{}{}", out.stdout, out.stderr).contains("to-std"), "{kind}\n{out}");
+    }
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let fails = hook(&format!("{script}; exit 3"));
+        let sb = Sandbox::new().sh("true").patch(&format!("/hooks/{kind}"), fails);
+        let out = sb.create().exits(1);
+        for text in ["error running hook #0: ", "exit status 3, stdout: to-stdout", "stderr: to-stderr"] {
+            assert!(out.stderr.replace("\\n", "\n").contains(text), "{kind}: {text:?}\n{out}");
+        }
+        sb.leak_check();
+    }
 }

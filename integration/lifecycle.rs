@@ -17,6 +17,9 @@ pub fn tests() -> Vec<Trial> {
         test("lifecycle::created_running_stopped", OCI, statuses),
         test("lifecycle::the_program_waits_for_start", OCI, waits_for_start),
         test("lifecycle::verbs_in_the_wrong_state", OCI, wrong_states),
+        test("lifecycle::a_created_container_can_be_paused", OCI, paused_before_start),
+        test("lifecycle::a_created_container_can_be_asked_to_end", OCI, ended_before_start),
+        test("lifecycle::signals_a_caller_ignores_have_their_default", OCI, default_signals),
         test("lifecycle::pid_file_is_bare_digits", OCI, pid_file),
         test("lifecycle::run_writes_a_pid_file_too", &[Need::Root], run_pid_file),
         test("lifecycle::no_pid_file_after_a_failure", OCI, no_pid_file),
@@ -77,6 +80,52 @@ fn statuses() {
     sb.verb("delete").ok();
     sb.verb("state").exits(1).says("container does not exist");
     sb.leak_check();
+}
+
+/// A created container is frozen and thawed as one that runs.
+fn paused_before_start() {
+    let sb = sleeper();
+    sb.create().ok();
+    sb.verb("pause").ok();
+    assert_eq!(sb.status(), "paused");
+    sb.verb("start").exits(1).says("cannot start a container in the paused state");
+    sb.verb("resume").ok();
+    assert_eq!(sb.status(), "created");
+    sb.verb("start").ok();
+    assert_eq!(sb.status(), "running");
+    sb.delete().ok();
+}
+
+/// The kernel drops such signals for the first process of a pid namespace that does not handle them.
+fn ended_before_start() {
+    for signal in ["TERM", "HUP", "INT", "QUIT"] {
+        let sb = sleeper();
+        sb.create().ok();
+        sb.kill("0").ok();
+        sb.kill(signal).ok();
+        sb.wait_for_status("stopped");
+        sb.kill("0").exits(1).says("container not running");
+        sb.verb("delete").ok();
+        sb.kill("0").exits(1).says("container does not exist");
+        sb.leak_check();
+    }
+}
+
+/// A caller in the background (`nohup`, `&` of a shell) ignores signals, and its children do.
+fn default_signals() {
+    let ignore = ["sh", "-c", "trap '' HUP INT QUIT USR1 TERM PIPE; exec \"$@\"", "sh"];
+    // 32 and 33 are the C library's own, and cannot be set through it.
+    let none = |out: Output| {
+        let bits = out.stdout.split_whitespace().nth(1).and_then(|bits| u64::from_str_radix(bits, 16).ok());
+        assert_eq!(bits.map(|bits| bits & !0x1_8000_0000), Some(0), "{out}");
+    };
+    let sb = Sandbox::new().args(["/bin/grep", "SigIgn", "/proc/self/status"]);
+    let run = sb.under(&ignore).args(["run", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+    none(run.output().ok());
+    let sb = running();
+    let exec = sb.under(&ignore).args(["exec", sb.id(), "grep", "SigIgn", "/proc/self/status"]);
+    none(exec.output().ok());
+    sb.delete().ok();
 }
 
 fn waits_for_start() {

@@ -5,12 +5,16 @@
 //! container's state on stdin, and its timeout. Hooks of the container namespace are run by a child
 //! that joins the container's namespaces first.
 
+use std::fs::File;
 use std::io::{PipeReader, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::config::Hook;
 use crate::idmap;
@@ -73,7 +77,7 @@ pub struct HookRun {
 /// Why hooks did not run to their end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookError {
-    /// One failed, in words; those of [`HookRun::run`] have been printed.
+    /// One failed, in words.
     Failed(String),
     /// The launcher got this signal; the hook was killed.
     Interrupted(i32),
@@ -91,24 +95,36 @@ impl HookRun {
     /// or -1.
     pub fn run(&self, kind: HookKind, of: (i32, u64), signals: RawFd) -> Result<(), HookError> {
         for (i, hook) in self.hooks.iter().enumerate() {
-            self.run_one(kind, hook, of, signals).inspect_err(|e| {
-                if let HookError::Failed(text) = e {
-                    eprintln!("safebox: {kind} hook {i} ({}): {text}", hook.path.display());
-                }
+            let said = Said::new()?;
+            self.run_one(kind, hook, of, signals, &said).map_err(|e| match e {
+                // In runc's words, which are what Docker and containerd show of it.
+                HookError::Failed(text) => HookError::Failed(format!(
+                    "error running hook #{i}: error running {kind} hook {}: {text}, {said}",
+                    hook.path.display()
+                )),
+                interrupted => interrupted,
             })?;
         }
         Ok(())
     }
 
-    fn run_one(&self, kind: HookKind, hook: &Hook, of: (i32, u64), signals: RawFd) -> Result<(), HookError> {
+    fn run_one(
+        &self,
+        kind: HookKind,
+        hook: &Hook,
+        of: (i32, u64),
+        signals: RawFd,
+        said: &Said,
+    ) -> Result<(), HookError> {
         let (pid, _) = of;
         let mut state = self.state.clone();
         state["pid"] = if kind == HookKind::Poststop { 0.into() } else { pid.into() };
         if let Some(container) = &self.container {
-            return crate::launch::inside::run_hook(container, hook, of, &state.to_string(), signals);
+            let stdio = [told(&state.to_string())?.into(), said.out()?, said.err()?];
+            return crate::launch::inside::run_hook(container, hook, of, stdio, signals);
         }
         let mut command = Command::new(&hook.path);
-        command.env_clear().stdin(told(&state.to_string())?);
+        command.env_clear().stdin(told(&state.to_string())?).stdout(said.out()?).stderr(said.err()?);
         if let Some((name, rest)) = hook.args.split_first() {
             command.arg0(name).args(rest);
         }
@@ -129,6 +145,44 @@ impl HookRun {
         }
         let child = command.spawn().map_err(|e| e.to_string())?;
         wait(child.id() as i32, hook.timeout, signals)
+    }
+}
+
+/// What a hook writes. It is kept from the runtime's own output, which is the container's or a caller's, and
+/// told if the hook fails. Files in memory: nobody has to read them for the hook to go on.
+struct Said {
+    out: File,
+    err: File,
+}
+
+impl Said {
+    fn new() -> Result<Self, String> {
+        let file = |name| {
+            let made = memfd_create(name, MFdFlags::MFD_CLOEXEC);
+            made.map(File::from).map_err(|e| format!("memfd_create: {e}"))
+        };
+        Ok(Said { out: file(c"stdout")?, err: file(c"stderr")? })
+    }
+
+    fn out(&self) -> Result<OwnedFd, String> {
+        self.out.try_clone().map(OwnedFd::from).map_err(|e| format!("dup: {e}"))
+    }
+
+    fn err(&self) -> Result<OwnedFd, String> {
+        self.err.try_clone().map(OwnedFd::from).map_err(|e| format!("dup: {e}"))
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// As much of each as a reader wants.
+        const MOST: usize = 4096;
+        let text = |file: &File| {
+            let mut bytes = [0; MOST];
+            let n = file.read_at(&mut bytes, 0).unwrap_or_default();
+            String::from_utf8_lossy(&bytes[..n]).into_owned()
+        };
+        write!(f, "stdout: {}, stderr: {}", text(&self.out), text(&self.err))
     }
 }
 

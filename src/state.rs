@@ -258,10 +258,12 @@ impl Container {
         if self.dir.join(files::START_NEW).exists() {
             return Status::Creating;
         }
-        if self.dir.join(files::START).exists() {
-            return Status::Created;
+        let created = self.dir.join(files::START).exists();
+        match (self.frozen(), created) {
+            (true, _) => Status::Paused,
+            (false, true) => Status::Created,
+            (false, false) => Status::Running,
         }
-        if self.frozen() { Status::Paused } else { Status::Running }
     }
 
     /// Whether its cgroup is frozen.

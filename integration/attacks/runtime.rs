@@ -316,19 +316,25 @@ fn hook_environment() {
 /// config.md: the path of a createContainer hook resolves in the runtime namespace. The rootfs has one too.
 fn hook_path() {
     let sb = Sandbox::new();
-    let hook = sb.dir().join("hook");
+    let (hook, seen) = (sb.dir().join("hook"), sb.dir().join("seen"));
+    for (path, mode) in [(sb.dir(), 0o711), (seen.as_path(), 0o666)] {
+        if path == seen {
+            std::fs::write(path, "").expect("a file");
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    }
     let write = |path: &Path, word: &str| {
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
-        std::fs::write(path, format!("#!/bin/sh\necho {word}\n")).expect("a file");
+        std::fs::write(path, format!("#!/bin/sh\necho {word} >>{}\n", seen.display())).expect("a file");
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
     };
     write(&hook, "the-host-s-hook");
     write(&sb.rootfs().join(hook.strip_prefix("/").expect("absolute")), "the-rootfs-s-hook");
     let sb = sb.patch("/hooks", json!({"createContainer": [{"path": hook}]}));
     for out in super::both(&sb) {
-        let out = out.ok();
-        assert_eq!(out.stdout, "the-host-s-hook\n", "{out}");
+        out.ok();
     }
+    assert_eq!(std::fs::read_to_string(&seen).expect("seen"), "the-host-s-hook\n".repeat(2));
 }
 
 /// Two who create and delete the same id: whatever wins, nothing is left and nobody is confused.

@@ -19,11 +19,14 @@ use crate::policy::{Policy, SeccompAsk};
 
 /// A secure container launcher and OCI runtime.
 #[derive(Debug, Parser)]
-#[command(name = "safebox", version = VERSION, disable_help_subcommand = true, args_override_self = true)]
+#[command(name = "safebox", version = VERSION, disable_help_subcommand = true, disable_version_flag = true, args_override_self = true)]
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]
     pub global: Global,
+    /// Print version
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
     /// The verb.
     #[command(subcommand)]
     pub verb: Verb,

@@ -43,9 +43,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     }
     let mut new = process_of(&args, state)?;
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
-    if let Some(text) = crate::launch::grant::limit(&mut new, in_userns)? {
-        log.warning(&text);
-    }
+    crate::launch::grant::limit(&mut new, in_userns)?.iter().for_each(|text| log.warning(text));
     if state.shares_host_root {
         crate::launch::seal::seal()?;
     }
@@ -146,8 +144,10 @@ fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
         process.selinux_label = Some(label.clone());
     }
     for name in &args.cap {
-        let bit = capabilities::parse(name)
-            .ok_or_else(|| Error::msg(format!("--cap {name}: unknown capability")))?;
+        let Some(bit) = capabilities::parse(name) else {
+            process.unknown_capabilities.push(name.clone());
+            continue;
+        };
         // Not inheritable: a file with inheritable bits would gain them (CVE-2022-29162).
         for set in [
             &mut process.capabilities.bounding,

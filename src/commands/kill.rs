@@ -10,8 +10,8 @@ use crate::sys::{Errno, process};
 
 /// Sends the signal. `--all` on a stopped container succeeds, as containerd expects.
 pub fn kill(global: &Global, args: &Kill) -> Outcome {
-    let signal = crate::tables::signals::parse(&args.signal).map_err(Error::msg)?;
     let container = Container::load(&super::root(global)?, &args.id)?;
+    let signal = crate::tables::signals::parse(&args.signal).map_err(Error::msg)?;
     if args.all {
         kill_all(&container, signal)?;
         return Ok(ExitCode::SUCCESS);

@@ -26,7 +26,9 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         Status::Created => {}
         Status::Stopped => return Err(wrong("cannot start a container that has stopped")),
         Status::Creating => return Err(wrong("cannot start a container that is being created")),
-        Status::Running | Status::Paused => return Err(wrong("cannot start an already running container")),
+        Status::Running => return Err(wrong("cannot start an already running container")),
+        // Its first process could not read the byte.
+        Status::Paused => return Err(wrong("cannot start a container in the paused state")),
     }
     let of = container.process_id().ok_or_else(|| Error::msg("the container process is gone"))?;
     if state.shares_host_root && !state.hooks.start_container.is_empty() {
@@ -34,10 +36,16 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         crate::launch::seal::seal()?;
     }
     let start_hooks = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created");
-    if start_hooks.run(HookKind::StartContainer, of, -1).is_err() {
+    if let Err(e) = start_hooks.run(HookKind::StartContainer, of, -1) {
         // config.md: a failing startContainer hook ends the container.
         super::delete::destroy(&container);
-        return Err(Error::msg("a startContainer hook failed; the container was removed").into());
+        let why = match e {
+            HookError::Failed(text) => text,
+            HookError::Interrupted(signal) => format!("signal {signal}"),
+        };
+        return Err(
+            Error::msg(format!("a startContainer hook failed, the container was removed: {why}")).into()
+        );
     }
     let made = container.dir.join(crate::notify::DIR).exists();
     let proxy = crate::notify::host()
@@ -119,10 +127,10 @@ pub fn poststart(state: &State, pid: i32, signals: RawFd) {
     if list.is_empty() {
         return;
     }
-    // They join nothing, so the start time is not asked for; and failures have been reported by name.
+    // They join nothing, so the start time is not asked for.
     match hooks(HookKind::Poststart, list, state, "running").run(HookKind::Poststart, (pid, 0), signals) {
         Ok(()) => {}
-        Err(HookError::Failed(_)) => eprintln!("safebox: a poststart hook failed"),
+        Err(HookError::Failed(text)) => eprintln!("safebox: a poststart hook failed: {text}"),
         // The container runs: the signal is for its program, and waits until somebody passes it on.
         Err(HookError::Interrupted(signal)) => process::raise(signal).unwrap_or_default(),
     }
@@ -132,10 +140,13 @@ pub fn poststart(state: &State, pid: i32, signals: RawFd) {
 pub fn poststop(state: &State, signals: RawFd) {
     for hook in &state.hooks.poststop {
         let one = std::slice::from_ref(hook);
-        // The hook's failure has been reported by name; a signal ends this one only.
-        let ended = hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, (0, 0), signals);
-        if let Err(HookError::Interrupted(signal)) = ended {
-            eprintln!("safebox: poststop hook {}: killed on signal {signal}", hook.path.display());
+        // A signal ends this one only.
+        match hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, (0, 0), signals) {
+            Ok(()) => {}
+            Err(HookError::Failed(text)) => eprintln!("safebox: a poststop hook failed: {text}"),
+            Err(HookError::Interrupted(signal)) => {
+                eprintln!("safebox: poststop hook {}: killed on signal {signal}", hook.path.display());
+            }
         }
     }
 }

@@ -197,6 +197,9 @@ pub struct Process {
     pub cwd: PathBuf,
     /// `capabilities`, all five sets.
     pub capabilities: Capabilities,
+    /// Names among them that no kernel knows yet, or a typing error: left out with a warning (config.md).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown_capabilities: Vec<String>,
     /// `rlimits`: (RLIMIT_* number, soft, hard); units as getrlimit(2).
     pub rlimits: Vec<Rlimit>,
     /// `noNewPrivileges`.

@@ -11,6 +11,7 @@ use crate::tables::{capabilities, capabilities::CapSet, rlimits};
 
 /// `process` with its defaults resolved.
 pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError> {
+    let (capabilities, unknown_capabilities) = capability_sets(raw.capabilities);
     Ok(Process {
         terminal: raw.terminal.unwrap_or(false),
         console_size: console_size(raw.console_size),
@@ -18,7 +19,8 @@ pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError
         args: args(raw.args, &at.key("args"))?,
         env: env(raw.env, &at.key("env"))?,
         cwd: cwd(raw.cwd, &at.key("cwd"))?,
-        capabilities: capability_sets(raw.capabilities, &at.key("capabilities"))?,
+        capabilities,
+        unknown_capabilities,
         rlimits: rlimit_list(&raw.rlimits.unwrap_or_default(), &at.key("rlimits"))?,
         no_new_privileges: raw.no_new_privileges.unwrap_or(false),
         apparmor_profile: some_text(raw.apparmor_profile),
@@ -99,30 +101,28 @@ fn cwd(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// The five sets. A name that does not exist is an error, since the right that was meant would be missing
-/// without a word.
-fn capability_sets(raw: Option<raw::Capabilities>, at: &At) -> Result<Capabilities, ConfigError> {
-    let raw = raw.unwrap_or_default();
-    Ok(Capabilities {
-        bounding: capability_set(raw.bounding, &at.key("bounding"))?,
-        effective: capability_set(raw.effective, &at.key("effective"))?,
-        inheritable: capability_set(raw.inheritable, &at.key("inheritable"))?,
-        permitted: capability_set(raw.permitted, &at.key("permitted"))?,
-        ambient: capability_set(raw.ambient, &at.key("ambient"))?,
-    })
-}
-
-/// One set.
-fn capability_set(raw: Option<Vec<String>>, at: &At) -> Result<CapSet, ConfigError> {
-    let mut set = CapSet::EMPTY;
-    for (i, name) in raw.unwrap_or_default().iter().enumerate() {
-        let Some(bit) = capabilities::parse(name) else {
-            let message = format!("unknown capability {name:?}; the names are those of capabilities(7)");
-            return Err(at.index(i).error(message));
-        };
-        set = set.with(bit);
-    }
-    Ok(set)
+/// The five sets, and the names that mean nothing here: config.md wants a warning for those, not an error.
+fn capability_sets(raw: Option<raw::Capabilities>) -> (Capabilities, Vec<String>) {
+    let (raw, mut unknown) = (raw.unwrap_or_default(), Vec::new());
+    let mut set = |names: Option<Vec<String>>| {
+        let mut set = CapSet::EMPTY;
+        for name in names.unwrap_or_default() {
+            match capabilities::parse(&name) {
+                Some(bit) => set = set.with(bit),
+                None if unknown.contains(&name) => {}
+                None => unknown.push(name),
+            }
+        }
+        set
+    };
+    let sets = Capabilities {
+        bounding: set(raw.bounding),
+        effective: set(raw.effective),
+        inheritable: set(raw.inheritable),
+        permitted: set(raw.permitted),
+        ambient: set(raw.ambient),
+    };
+    (sets, unknown)
 }
 
 /// `rlimits`: each resource once, soft not above hard.

@@ -196,7 +196,10 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             let of = (cx.pid, at(cx, Call::Read, crate::state::start_time(cx.pid))?);
             cx.call = Call::Hook;
             state.run(*kind, of, cx.signals).map_err(|e| match e {
-                HookError::Failed(_) => Errno::ECANCELED,
+                HookError::Failed(text) => {
+                    cx.detail = Some(text);
+                    Errno::ECANCELED
+                }
                 HookError::Interrupted(signal) => {
                     cx.interrupted = Some(signal);
                     Errno::EINTR

@@ -123,7 +123,11 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         process.env.push(format!("HOME={}", bundle.home_of(process.user.uid)));
     }
     process.env.extend(options.env.iter().cloned());
-    let warnings = super::grant::limit(process, in_userns)?.into_iter().collect();
+    let mut warnings = super::grant::limit(process, in_userns)?;
+    let ignored: Vec<_> = filters.iter().flat_map(|f| f.ignored.iter().map(String::as_str)).collect();
+    if !ignored.is_empty() {
+        warnings.push(format!("ignoring unknown system calls: [{}] (linux.seccomp)", ignored.join(" ")));
+    }
     let process = process.clone();
     let resctrl = config
         .intel_rdt
@@ -276,7 +280,7 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     };
     let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
     let program = Rc::new(filter.instructions);
-    Ok(Filter { program, flags: filter.flags, what, listener: filter.listener })
+    Ok(Filter { program, flags: filter.flags, what, listener: filter.listener, ignored: filter.ignored })
 }
 
 /// What the plan of `exec` takes from a container's state.

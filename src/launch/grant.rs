@@ -6,9 +6,20 @@ use crate::error::{Error, Result};
 use crate::sys::cred;
 use crate::tables::capabilities::CapSet;
 
-/// Leaves out of `process` what cannot be granted; the text of a warning if there was anything. A process
+/// Leaves out of `process` what cannot be granted; the texts of warnings if there was anything. A process
 /// in a new user namespace has all capabilities there (user_namespaces(7)): `in_userns`.
-pub fn limit(process: &mut Process, in_userns: bool) -> Result<Option<String>> {
+pub fn limit(process: &mut Process, in_userns: bool) -> Result<Vec<String>> {
+    let unknown = std::mem::take(&mut process.unknown_capabilities);
+    let unknown = (!unknown.is_empty()).then(|| {
+        format!(
+            "ignoring unknown or unavailable capabilities: [{}] (process.capabilities)",
+            unknown.join(" ")
+        )
+    });
+    Ok(unknown.into_iter().chain(lacking(process, in_userns)?).collect())
+}
+
+fn lacking(process: &mut Process, in_userns: bool) -> Result<Option<String>> {
     // The one system call is only worth it where something is asked for.
     let asked = process.capabilities.permitted.0 | process.capabilities.effective.0;
     if in_userns || asked == 0 {

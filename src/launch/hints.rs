@@ -197,6 +197,15 @@ pub fn exec_error(step: &Step, plan: &Plan, cx: &Cx, errno: Errno, call: Call) -
         (Action::FindProgram { .. }, Errno::ENOTDIR) => {
             not_found(format!("exec: \"{name}\": executable file not found in $PATH"))
         }
+        // As runc's: what cannot be executed is not what $PATH is searched for, so this is 127 and not 126.
+        (Action::FindProgram { .. }, Errno::EACCES) if !name.contains('/') => not_found(format!(
+            "exec: \"{name}\": executable file not found in $PATH (there is {}: give its whole path to see why)",
+            if call == Call::IsDirectory {
+                "a directory of that name"
+            } else {
+                "a file of that name that may not be executed"
+            }
+        )),
         (Action::FindProgram { .. }, Errno::EACCES) if call == Call::IsDirectory => {
             cannot(format!("exec: \"{name}\": permission denied (it is a directory)"))
         }

@@ -5,7 +5,7 @@
 //! owns the program. It goes through the plan of `exec` (namespaces, cgroup, ids, capabilities, filter),
 //! with the container's state on stdin.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::Cx;
 use super::control::Control;
@@ -13,7 +13,7 @@ use super::front::{compile, exec_input};
 use super::runtime::{self, Attendants};
 use crate::config::{Hook, Process};
 use crate::error::{Error, Result};
-use crate::hooks::{HookError, told, wait};
+use crate::hooks::{HookError, wait};
 use crate::host::Host;
 use crate::plan::Plan;
 use crate::plan::build::{ExecInput, Options, build_exec};
@@ -21,18 +21,17 @@ use crate::state::State;
 use crate::sys::fs;
 use crate::sys::process;
 
-/// Runs `hook` in the container whose process (pid, start time) is given, with `text` on stdin.
+/// Runs `hook` in the container whose process (pid, start time) is given, with `stdio` as its first descriptors.
 pub fn run_hook(
     state: &State,
     hook: &Hook,
     of: (i32, u64),
-    text: &str,
+    stdio: [OwnedFd; 3],
     signals: RawFd,
 ) -> std::result::Result<(), HookError> {
     let plan = plan(state, hook, of).map_err(|e| e.to_string())?;
-    let stdin = told(text)?;
-    let input = stdin.as_raw_fd();
-    let child = process::fork_run(|| perform(&plan, input)).map_err(|e| format!("fork: {e}"))?;
+    let stdio = stdio.each_ref().map(AsRawFd::as_raw_fd);
+    let child = process::fork_run(|| perform(&plan, stdio)).map_err(|e| format!("fork: {e}"))?;
     wait(child, hook.timeout, signals)
 }
 
@@ -54,13 +53,13 @@ fn plan(state: &State, hook: &Hook, of: (i32, u64)) -> Result<Plan> {
     Ok(build_exec(ExecInput { program: Some(&hook.path), ..input })?.0)
 }
 
-/// In a child of the runtime: stdin becomes the pipe, and the plan is performed as any other.
-fn perform(plan: &Plan, input: RawFd) -> i32 {
+/// In a child of the runtime: `stdio` becomes its own, and the plan is performed as any other.
+fn perform(plan: &Plan, stdio: [RawFd; 3]) -> i32 {
     let mut cx = Cx::new(plan.slots);
     // Nothing of this may outlive the runtime.
     let done = process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
-        .and_then(|_| fs::dup2(input, 0))
-        .map_err(|e| Error::os("dup2", "stdin", e))
+        .and_then(|_| (0..).zip(stdio).try_for_each(|(number, fd)| fs::dup2(fd, number)))
+        .map_err(|e| Error::os("dup2", "stdin, stdout or stderr", e))
         .and_then(|()| runtime::perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default()));
     match done {
         Ok(_) => process::wait(cx.pid, 0).ok().flatten().map_or(1, |(_, exit)| exit.code()),

@@ -91,7 +91,7 @@ impl Action {
             ],
             A::Hooks { .. } | A::IdMapTool { .. } => vec!["*"],
             A::Created { .. } => vec!["renameat"],
-            A::CleanSignals => vec!["rt_sigaction", "rt_sigprocmask"],
+            A::CleanSignals => vec!["rt_sigaction*", "rt_sigprocmask"],
             A::NewSession => vec!["setsid"],
             A::BecomeRoot { keep_groups: true } => vec!["setresgid", "setresuid"],
             A::BecomeRoot { keep_groups: false } => vec!["setgroups", "setresgid", "setresuid"],

@@ -218,7 +218,9 @@ impl Action {
             A::Hooks { kind, state } => write!(f, "{kind} hooks ({})", state.hooks.len()),
             A::Created { from, to } => write!(f, "rename({:?}, {:?})", show(from), show(to)),
             A::PidFile { path, .. } => write!(f, "write({:?}, PID) rename", show(path)),
-            A::CleanSignals => f.write_str("rt_sigaction(SIGPIPE, SIG_DFL) rt_sigprocmask(SIG_SETMASK, [])"),
+            A::CleanSignals => {
+                f.write_str("rt_sigaction(every signal, SIG_DFL) rt_sigprocmask(SIG_SETMASK, [])")
+            }
             A::NewSession => f.write_str("setsid()"),
             A::BecomeRoot { keep_groups } => f.write_str(if *keep_groups {
                 "setresgid(0) setresuid(0)"

@@ -133,7 +133,7 @@ impl Action {
             A::Created { .. } => "from here on the container counts as created (runtime.md, state)",
             A::PidFile { .. } => "written whole or not at all: callers read it the moment create returns",
             A::CleanSignals => {
-                "the program starts with default signal handling, not the runtime's (signal(7))"
+                "the program starts with default signal handling, not its caller's (signal(7), execve(2)); until then SIGTERM ends it, which the kernel would drop for process 1"
             }
             A::NewSession => {
                 "no controlling terminal of the caller is left to inject input into (setsid(2), CVE-2017-5226)"

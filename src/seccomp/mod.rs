@@ -43,6 +43,9 @@ pub struct Filter {
     pub flags: u32,
     /// Where the listener's descriptor goes when an action is `SCMP_ACT_NOTIFY`.
     pub listener: Option<Listener>,
+    /// Names of system calls that are not known here, in rules without which the filter allows no more. Told when
+    /// the filter is compiled; the cache does not keep them.
+    pub ignored: Vec<String>,
 }
 
 /// Which filter.
@@ -112,7 +115,7 @@ fn compile_builtin(caps: CapSet) -> Result<Filter, String> {
     let mut instructions = bpf::prologue(&[section])?;
     instructions.extend(library.export()?);
     bpf::check(&instructions)?;
-    Ok(Filter { instructions, flags: 0, listener: None })
+    Ok(Filter { instructions, flags: 0, listener: None, ignored: Vec::new() })
 }
 
 fn scmp(action: Action) -> ScmpAction {

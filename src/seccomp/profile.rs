@@ -50,7 +50,9 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Filter, ConfigError> {
     let mut instructions: Vec<sock_filter> = bpf::prologue(&sections).map_err(internal)?;
     instructions.extend(library.export().map_err(internal)?);
     bpf::check(&instructions).map_err(internal)?;
-    Ok(Filter { instructions, flags, listener })
+    let ignored = profile.syscalls().iter().flatten().flat_map(|s| s.names());
+    let ignored = ignored.filter(|name| is_unknown(name)).cloned().collect();
+    Ok(Filter { instructions, flags, listener, ignored })
 }
 
 /// One rule on a system call that only our own table knows.
@@ -108,8 +110,14 @@ fn add_entry(
         }
         let native = numbers::meaning(name, numbers::native());
         match native {
+            // One that is newer than our table, or a typing error. As runc does, the rule is left out, but only
+            // where that lets nothing run which the profile would have refused.
+            Meaning::Unknown if matches!(act, ScmpAction::Allow | ScmpAction::Log) || !allows(default) => {}
             Meaning::Unknown => {
-                return Err(ConfigError::new(here, format!("unknown system call {name:?}")));
+                return Err(ConfigError::new(
+                    here,
+                    format!("unknown system call {name:?}: without this rule it would be allowed"),
+                ));
             }
             // libseccomp refuses a rule that says what the default says.
             _ if act == default => {}
@@ -260,11 +268,19 @@ fn flags(profile: &LinuxSeccomp, notifies: bool) -> Result<u32, ConfigError> {
     Ok(bits)
 }
 
+fn is_unknown(name: &str) -> bool {
+    matches!(numbers::meaning(name, numbers::native()), Meaning::Unknown)
+}
+
+/// Whether a system call with this action may run.
+fn allows(action: ScmpAction) -> bool {
+    matches!(action, ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_))
+}
+
 /// Whether unknown system calls get `ENOSYS`: not where the default lets them run, or hands them to a
 /// tracer that may emulate them, and not where it is `ENOSYS` already. As runc's patchbpf.
 fn wants_stub(profile: &LinuxSeccomp, default: ScmpAction) -> bool {
-    let permissive = matches!(default, ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_));
-    !permissive && default != ScmpAction::Errno(libc::ENOSYS) && profile.syscalls().is_some()
+    !allows(default) && default != ScmpAction::Errno(libc::ENOSYS) && profile.syscalls().is_some()
 }
 
 /// One section for each kernel architecture; x32 shares x86_64's.

@@ -257,16 +257,27 @@ pub fn chroot_here() -> Result<()> {
     check(unsafe { libc::chroot(c".".as_ptr()) }.into()).map(drop)
 }
 
-/// Puts SIGPIPE (which Rust's start-up ignores) back to its default and unblocks all signals.
+/// Puts every signal but the C library's own (32, 33) back to its default (Rust's start-up ignores SIGPIPE, and a caller that was started in the
+/// background others) and unblocks all. Until execve(2), a request to end is obeyed: the kernel would drop it for
+/// the first process of a pid namespace, and a container that waits to be started could not be stopped.
 pub fn clean_signals() -> Result<()> {
-    // SAFETY: an all-zero sigset is a valid empty set, and an all-zero sigaction is SIG_DFL without flags.
-    let (action, mask): (libc::sigaction, libc::sigset_t) =
-        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-    // SAFETY: both structs outlive the calls; no old value is asked for.
-    unsafe {
-        check(libc::sigaction(libc::SIGPIPE, &action, std::ptr::null_mut()).into())?;
-        check(libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut()).into())?;
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: _exit(2) is async-signal-safe and does not return.
+        unsafe { libc::_exit(128 + signal) }
     }
+    const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+    // SAFETY: an all-zero sigset is a valid empty set, and an all-zero sigaction is SIG_DFL without flags.
+    let (mut action, mask): (libc::sigaction, libc::sigset_t) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let own = |signal: &i32| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33);
+    for signal in (1..=64).filter(own) {
+        action.sa_sigaction =
+            if ENDING.contains(&signal) { end as *const () as usize } else { libc::SIG_DFL };
+        // SAFETY: the struct outlives the call; no old value is asked for.
+        check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into())?;
+    }
+    // SAFETY: the set outlives the call; no old value is asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut()) }.into())?;
     Ok(())
 }
 

@@ -44,7 +44,7 @@ const RTMIN: i32 = 34;
 /// Last signal.
 const RTMAX: i32 = 64;
 
-/// The number, 1 to 64, of a signal written as `KILL`, `SIGKILL`, `kill`, `9`, `SIGRTMIN+3` or `RTMAX-1`.
+/// The number, 0 (none: kill(2) only looks whether there is a process) to 64, of a signal written as `KILL`, `SIGKILL`, `kill`, `9`, `SIGRTMIN+3` or `RTMAX-1`.
 ///
 /// The error is runc's, which callers may show: `unknown signal "FOO"`.
 pub fn parse(text: &str) -> Result<i32, String> {
@@ -67,7 +67,7 @@ pub fn name(number: i32) -> Option<String> {
 
 /// A decimal number in range.
 fn number(text: &str) -> Option<i32> {
-    text.parse().ok().filter(|n| (1..=RTMAX).contains(n))
+    text.parse().ok().filter(|n| (0..=RTMAX).contains(n))
 }
 
 /// A name with or without `SIG`, in any case.
@@ -106,6 +106,7 @@ mod tests {
             ("kill", 9),
             ("sigkill", 9),
             ("9", 9),
+            ("0", 0),
             ("64", 64),
             ("SIGRTMIN", 34),
             ("SIGRTMIN+3", 37),
@@ -122,7 +123,6 @@ mod tests {
         for text in [
             "",
             "FOO",
-            "0",
             "65",
             "-9",
             "+9",

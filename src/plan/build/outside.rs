@@ -190,7 +190,9 @@ impl Builder<'_> {
         let shown = |m: &crate::config::Mount| m.fs_type.as_deref() == Some("cgroup");
         for _ in self.input.config.mounts.iter().filter(|m| shown(m)) {
             let mut trees = Vec::new();
-            for group in &self.input.cgroups.groups {
+            // As with runc, the v2 tree of a hybrid host is not shown: a systemd inside would take it for its own.
+            let v2 = self.input.host.cgroups.is_v2();
+            for group in self.input.cgroups.groups.iter().filter(|g| v2 || !g.controllers.is_empty()) {
                 let name = crate::cgroup::bind_name(&group.controllers);
                 let to = self.plan.slot(&format!("cgroup {name}"));
                 let source = cpath(&group.path)?;

@@ -249,3 +249,27 @@ fn an_oversized_program_is_an_error() {
     let error = profile(&json).unwrap_err();
     assert!(error.message.contains("4096"), "{error}");
 }
+
+#[test]
+fn a_name_that_is_not_known_is_left_out_where_nothing_more_runs() {
+    let with = |default: &str, action: &str| {
+        profile(&format!(
+            r#"{{"defaultAction": "{default}", "syscalls": [{{"names": ["read", "no_such_call"], "action": "{action}"}}]}}"#
+        ))
+    };
+    for (default, action) in [
+        ("SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"),
+        ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"),
+        ("SCMP_ACT_KILL", "SCMP_ACT_ERRNO"),
+    ] {
+        assert_eq!(with(default, action).unwrap().ignored, ["no_such_call"], "{default} {action}");
+    }
+    for (default, action) in [
+        ("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"),
+        ("SCMP_ACT_LOG", "SCMP_ACT_KILL"),
+        ("SCMP_ACT_ALLOW", "SCMP_ACT_TRACE"),
+    ] {
+        let error = with(default, action).unwrap_err().to_string();
+        assert!(error.contains("/names/1") && error.contains("no_such_call"), "{default} {action}: {error}");
+    }
+}
