@@ -238,7 +238,8 @@ impl Action {
             A::FindProgram { candidates } => {
                 candidates.iter().flat_map(|_| ["newfstatat?", "faccessat2?"]).collect()
             }
-            // Slots below those that are kept; the gaps between the descriptors that are needed; the rest; and those marked.
+            // Slots below those that are kept; the gaps between the descriptors that are needed; the rest; and
+            // those marked.
             A::CloseFds { needed, .. } => {
                 [vec!["close*"], vec!["close_range?"; needed.len() + 1], vec!["close_range"; 2]].concat()
             }

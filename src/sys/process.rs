@@ -257,9 +257,9 @@ pub fn chroot_here() -> Result<()> {
     check(unsafe { libc::chroot(c".".as_ptr()) }.into()).map(drop)
 }
 
-/// Puts every signal but the C library's own (32, 33) back to its default (Rust's start-up ignores SIGPIPE, and a caller that was started in the
-/// background others) and unblocks all. Until execve(2), a request to end is obeyed: the kernel would drop it for
-/// the first process of a pid namespace, and a container that waits to be started could not be stopped.
+/// Puts every signal but the C library's own (32, 33) back to its default (Rust's start-up ignores SIGPIPE, and a
+/// caller in the background others) and unblocks all. Until execve(2), a request to end is obeyed: the kernel would
+/// drop it for the first process of a pid namespace, and a container that waits for its start could not be stopped.
 pub fn clean_signals() -> Result<()> {
     extern "C" fn end(signal: libc::c_int) {
         // SAFETY: _exit(2) is async-signal-safe and does not return.

@@ -44,7 +44,8 @@ const RTMIN: i32 = 34;
 /// Last signal.
 const RTMAX: i32 = 64;
 
-/// The number, 0 (none: kill(2) only looks whether there is a process) to 64, of a signal written as `KILL`, `SIGKILL`, `kill`, `9`, `SIGRTMIN+3` or `RTMAX-1`.
+/// The number, 1 to 64, of a signal written as `KILL`, `SIGKILL`, `kill`, `9`, `SIGRTMIN+3` or `RTMAX-1`; or 0 for
+/// none: kill(2) only looks whether there is a process.
 ///
 /// The error is runc's, which callers may show: `unknown signal "FOO"`.
 pub fn parse(text: &str) -> Result<i32, String> {
