@@ -152,6 +152,7 @@ const INJECTED: &[&str] = &[
     "capset",
     "getresuid",
     "getresgid",
+    "getgroups",
     "capget",
     "chdir",
     "getcwd",

@@ -15,6 +15,7 @@ mod apparmor;
 mod attacks;
 mod bad_input;
 mod checkpoint;
+mod command_line;
 mod compare;
 mod conformance;
 mod events;
@@ -50,6 +51,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         faults::tests,
         kills::tests,
         lifecycle::tests,
+        command_line::tests,
         inside::tests,
         fields::tests,
         hooks::tests,

@@ -17,7 +17,7 @@ const MAX_CONFIG: u64 = 16 << 20;
 /// An opened bundle. Everything later about the rootfs goes through [`Bundle::rootfs`].
 #[derive(Debug)]
 pub struct Bundle {
-    /// Absolute path of the bundle directory.
+    /// Absolute path of the bundle directory, without links.
     pub dir: PathBuf,
     /// `config.json` as it was on disk.
     pub raw: Vec<u8>,
@@ -32,16 +32,7 @@ pub struct Bundle {
 impl Bundle {
     /// Opens `dir`, reads and parses its config, and opens the rootfs the config names.
     pub fn open(dir: &Path) -> Result<(Self, Config)> {
-        let dir =
-            std::path::absolute(dir).map_err(|e| Error::msg(format!("bundle {}: {e}", dir.display())))?;
-        // runc's words, since its callers read them: it changes into the bundle first.
-        match std::fs::metadata(&dir) {
-            Err(e) => return Err(Error::msg(format!("chdir {}: {}", dir.display(), io_text(&e)))),
-            Ok(m) if !m.is_dir() => {
-                return Err(Error::msg(format!("chdir {}: not a directory", dir.display())));
-            }
-            Ok(_) => {}
-        }
+        let dir = real_dir(dir)?;
         let raw = read_config(&dir)?;
         let config = crate::config::parse::from_slice(&raw)?;
         let rootfs_path = dir.join(&config.root.path);
@@ -55,6 +46,18 @@ impl Bundle {
     pub fn home_of(&self, uid: u32) -> String {
         home_in(self.rootfs.as_raw_fd(), uid).unwrap_or_else(|| "/".into())
     }
+}
+
+/// The absolute path of a bundle, without links: later verbs and hooks find it by this name, whatever the links
+/// are then. Errors are in runc's words, since its callers read them: it changes into the bundle first.
+fn real_dir(dir: &Path) -> Result<PathBuf> {
+    let failed = |text: String| Error::msg(format!("chdir {}: {text}", dir.display()));
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(dir)
+        .map_err(|e| failed(io_text(&e)))?;
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|e| failed(io_text(&e)))
 }
 
 fn io_text(e: &std::io::Error) -> String {

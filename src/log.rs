@@ -1,9 +1,9 @@
 //! The log that callers of runc read: one JSON object per failing call, none on success.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, LogFormat};
 
@@ -16,9 +16,13 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log that the command line asks for.
-    pub fn new(global: &Global) -> Self {
-        Log { file: global.log.clone(), format: global.log_format, debug: global.debug }
+    /// The log that the command line asks for. An error if it cannot be written to: who reads it would take an
+    /// empty one for a success. It is not kept open, since a descriptor could be taken for one to be passed on.
+    pub fn new(global: &Global) -> Result<Self, String> {
+        if let Some(path) = &global.log {
+            open(path).map_err(|e| format!("--log {}: {e}", path.display()))?;
+        }
+        Ok(Log { file: global.log.clone(), format: global.log_format, debug: global.debug })
     }
 
     /// Reports a failure: to the log file in its format, and always to stderr, since Podman reads it there.
@@ -40,6 +44,11 @@ impl Log {
         }
     }
 
+    /// Whether [`Self::debug`] says anything.
+    pub fn is_debug(&self) -> bool {
+        self.debug
+    }
+
     /// Says what is done, with `--debug`.
     pub fn debug(&self, text: &str) {
         if !self.debug {
@@ -58,11 +67,14 @@ impl Log {
             LogFormat::Json => json(level, text),
             LogFormat::Text => format!("time={:?} level={level} msg={text:?}", crate::state::now()),
         };
-        let opened = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
-        if let Err(e) = opened.and_then(|mut f| writeln!(f, "{line}")) {
+        if let Err(e) = open(path).and_then(|mut f| writeln!(f, "{line}")) {
             eprintln!("safebox: --log {}: {e}", path.display());
         }
     }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o644).open(path)
 }
 
 fn json(level: &str, text: &str) -> String {

@@ -3,18 +3,26 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use safebox::cli::{Cli, normalise};
+use safebox::cli::{Cli, called_as_runc, normalise};
 use safebox::commands;
 use safebox::log::Log;
 
 fn main() -> ExitCode {
     safebox::sys::process::open_missing_stdio();
     let args = normalise(std::env::args_os());
-    let cli = match Cli::try_parse_from(&args) {
+    let as_runc = called_as_runc(args.first());
+    let mut cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(e) => return commands::usage(&e, &args),
+        Err(e) => return commands::usage(&e, &args, as_runc),
     };
-    let log = Log::new(&cli.global);
+    cli.global.as_runc = as_runc;
+    let log = match Log::new(&cli.global) {
+        Ok(log) => log,
+        Err(e) => {
+            eprintln!("safebox: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
     match commands::dispatch(cli, &log) {
         Ok(code) => code,
         Err(failure) => {

@@ -137,6 +137,10 @@ pub mod files {
     /// The container's cgroups so far: `DEVICE INODE` of each directory, one per line; [`JOINED`] follows
     /// where it was there before.
     pub const CGROUPS: &str = "cgroups";
+    /// What [`STATE`] and [`PID`] are written as before they have their names.
+    pub const TEMP: &str = ".state.tmp";
+    /// All of these, and the directory of the notify socket.
+    pub const ALL: &[&str] = &[STATE, PID, START, START_NEW, REPORT, CGROUPS, TEMP, crate::notify::DIR];
     /// Ends the line of a cgroup that the container joined and must not remove.
     pub const JOINED: &str = " joined";
 }
@@ -187,7 +191,7 @@ impl Container {
         let dir = root.join(id);
         let raw = match std::fs::read(dir.join(files::STATE)) {
             Ok(raw) => Some(raw),
-            Err(_) if dir.is_dir() => None,
+            Err(_) if is_unborn(&dir) => None,
             Err(_) => return Err(StateError::NotFound.into()),
         };
         let mut state = raw
@@ -224,7 +228,7 @@ impl Container {
 
     /// Replaces what is on disk, whole or not at all; the caller holds the lock.
     pub fn save(&self, state: &State) -> Result<()> {
-        let (temp, file) = (self.dir.join(".state.tmp"), self.dir.join(files::STATE));
+        let (temp, file) = (self.dir.join(files::TEMP), self.dir.join(files::STATE));
         let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", file.display()));
         let bytes = serde_json::to_vec(state).map_err(|e| Error::msg(format!("state: {e}")))?;
         std::fs::write(&temp, bytes).map_err(failed)?;
@@ -290,6 +294,13 @@ impl Container {
             _ => Err(StateError::NotFound.into()),
         }
     }
+}
+
+/// Whether `dir` can be what a create left that died before it wrote its state: there is nothing in it that no
+/// create makes. Whatever else lies below the state root is not a container's, and nobody's to remove.
+fn is_unborn(dir: &Path) -> bool {
+    let Ok(mut entries) = std::fs::read_dir(dir) else { return false };
+    entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(|name| files::ALL.contains(&name))))
 }
 
 /// The directories that a create has written down, each with whether it has made it.

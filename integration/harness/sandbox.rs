@@ -124,14 +124,22 @@ impl Sandbox {
 
     /// The same below another program: `sb.under(&["strace", "-f", "-o", path])`.
     pub fn under<S: AsRef<std::ffi::OsStr>>(&self, wrapper: &[S]) -> Call {
-        let mut command = match wrapper.split_first() {
+        self.rooted(match wrapper.split_first() {
             None => Command::new(bundle::runtime()),
             Some((program, args)) => {
                 let mut command = Command::new(program);
                 command.args(args).arg(bundle::runtime());
                 command
             }
-        };
+        })
+    }
+
+    /// The runtime under another name.
+    pub fn runtime_as(&self, program: &Path) -> Call {
+        self.rooted(Command::new(program))
+    }
+
+    fn rooted(&self, mut command: Command) -> Call {
         command.arg("--root").arg(self.root()).env("SAFEBOX_TEST", &self.trace.token);
         let n = self.outputs.fetch_add(1, Ordering::Relaxed);
         let file = |name| self.dir().join(format!("{name}.{n}"));

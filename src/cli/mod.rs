@@ -8,12 +8,16 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod criu;
+mod go;
 mod install;
+mod usage;
 mod words;
 
 pub use criu::{Checkpoint, CriuFlags, Restore};
+pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
-pub use words::{normalise, parse_duration, parse_fail, parse_size, parse_user, verb};
+pub use usage::{Usage, usage};
+pub use words::{parse_duration, parse_fail, parse_size, parse_user};
 
 use crate::policy::{Policy, SeccompAsk};
 
@@ -63,6 +67,9 @@ pub struct Global {
     /// The criu program [default: criu in $PATH]
     #[arg(long, value_name = "PATH", hide = true)]
     pub criu: Option<PathBuf>,
+    /// Whether the program was started under runc's name: `run` then is runc's, too.
+    #[arg(skip)]
+    pub as_runc: bool,
 }
 
 /// Formats of `--log`.
@@ -128,8 +135,9 @@ pub struct Id {
 #[command(next_help_heading = "Hardening")]
 pub struct Hardening {
     /// restricted: every layer; baseline: known ways out are closed; privileged: the config as written
-    #[arg(long, default_value = "restricted", value_name = "POLICY")]
-    pub policy: Policy,
+    /// [default: restricted; privileged for a program started under the name runc]
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<Policy>,
     /// Give something back: root, host-user, host-pid, host-net, host-ipc, host-uts, host-cgroup,
     /// new-privileges, write-rootfs, devices, suid-mounts, proc
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]

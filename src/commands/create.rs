@@ -79,7 +79,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     if prepared.state.shares_host_root {
         crate::launch::seal::seal()?;
     }
-    prepared.warnings.iter().for_each(|text| log.warning(text));
+    prepared.tell(log);
     let (plan, given) = prepared.plan()?;
     let mut cx = Cx::new(plan.slots);
     cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());

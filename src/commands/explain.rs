@@ -28,7 +28,7 @@ fn plan_of(global: &Global, args: &cli::Explain, bundle: &Path) -> anyhow::Resul
         bundle,
         id: "ID",
         root: &super::root(global)?,
-        policy: args.hardening.policy,
+        policy: super::run::policy(global, &args.hardening),
         asked: super::run::asked(&args.hardening)?,
         options: Options {
             die_with_runtime: true,

@@ -20,11 +20,12 @@ mod state;
 mod update;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cgroup::Manager;
-use crate::cli::{Cli, Global, Verb};
+use crate::cli::{self, Cli, Global, Verb};
 use crate::error::Error;
 use crate::host;
 use crate::log::Log;
@@ -45,7 +46,7 @@ pub type Outcome = anyhow::Result<ExitCode>;
 pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let global = &cli.global;
     let code = match &cli.verb {
-        Verb::Run(_) => 125,
+        Verb::Run(_) if !global.as_runc => 125,
         Verb::Exec(_) => 255,
         _ => 1,
     };
@@ -80,20 +81,23 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Prints clap's message: help and version are successes, anything else is the caller's mistake. Under `run`
-/// that is 125 as in `docker run`: the program could have exited with 1 itself.
-pub fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
-    // Nothing can be done where even this cannot be printed.
-    error.print().unwrap_or_default();
-    if let Some(flag) = without_value(error) {
-        // Podman and CRI-O look for these words to learn whether a flag is known.
-        eprintln!("safebox: flag needs an argument: {flag}");
+/// Says what is wrong with a command line, to the log too; help and version are successes. Under `run` the exit
+/// code is 125 as in `docker run`: the program could have exited with 1 itself.
+pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode {
+    if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    {
+        // Nothing can be done where even this cannot be printed.
+        write!(std::io::stdout(), "{}", error.render()).unwrap_or_default();
+        return ExitCode::SUCCESS;
     }
-    match (error.use_stderr(), crate::cli::verb(args)) {
-        (false, _) => ExitCode::SUCCESS,
-        (true, Some("run")) => ExitCode::from(125),
-        (true, _) => ExitCode::from(1),
+    let (verb, global) = cli::outline(args);
+    let usage = cli::usage(error, verb);
+    match Log::new(&global) {
+        Ok(log) => log.error(&usage.text),
+        Err(e) => eprintln!("safebox: {}\nsafebox: {e}", usage.text),
     }
+    eprintln!("\n{}\n\nFor more information, try '--help'.", usage.help);
+    ExitCode::from(if verb == Some("run") && !as_runc { 125 } else { usage.code })
 }
 
 /// Who makes the cgroups of a new container, where the command line says. Later verbs read it from the state:
@@ -106,18 +110,6 @@ fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
         (true, _) => Ok(Some(Manager::Systemd)),
         (false, manager) => Ok(manager),
     }
-}
-
-/// The flag that was given without the value that it takes.
-fn without_value(error: &clap::Error) -> Option<&str> {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let missing = error.kind() == ErrorKind::InvalidValue && text(ContextKind::InvalidValue) == Some("");
-    let flag = text(ContextKind::InvalidArg).filter(|_| missing)?;
-    flag.split_whitespace().next()
 }
 
 /// Where states are kept. What lies there is believed by every verb, so a place that others could have made is
@@ -136,7 +128,6 @@ fn root(global: &Global) -> Result<PathBuf, Error> {
 
 /// Prints a value as runc does: indented, with a newline.
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    use std::io::Write;
     let text = serde_json::to_string_pretty(value)?;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())

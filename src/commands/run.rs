@@ -18,7 +18,7 @@ use crate::log::Log;
 use crate::notify::{self, Proxy};
 use crate::plan::build::{Console, Given, Options};
 use crate::plan::{Plan, Undo};
-use crate::policy::Asked;
+use crate::policy::{Asked, Policy};
 use crate::sys::process::Exit;
 use crate::sys::{fs, process, socket, tty};
 use crate::tables::capabilities::{self, CapSet};
@@ -57,6 +57,12 @@ fn made_up_id(bundle: &Path) -> String {
     let t = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let name = if name.is_empty() { "box" } else { &name };
     format!("{name}-{:x}-{:x}", std::process::id(), t.subsec_nanos())
+}
+
+/// How the config is hardened: as asked, else as the name of the program has it. A caller of `runc run`
+/// (BuildKit) means what its config says, and cannot say so with a flag that runc does not have.
+pub fn policy(global: &Global, h: &Hardening) -> Policy {
+    h.policy.unwrap_or(if global.as_runc { Policy::Privileged } else { Policy::Restricted })
 }
 
 /// The command line's part of the policy.
@@ -99,7 +105,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         bundle: &bundle,
         id: &id,
         root: &root,
-        policy: args.hardening.policy,
+        policy: policy(global, &args.hardening),
         asked: Asked {
             terminal_as_written: args.detach || args.creating.console_socket.is_some(),
             ..asked(&args.hardening)?
@@ -120,7 +126,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     if prepared.state.shares_host_root {
         crate::launch::seal::seal()?;
     }
-    prepared.warnings.iter().for_each(|text| log.warning(text));
+    prepared.tell(log);
     if !args.quiet {
         for (rule, text) in &prepared.outcome.changes {
             eprintln!("safebox: {rule}: {text}");

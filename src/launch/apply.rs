@@ -10,6 +10,7 @@ use super::files::{join, join_name, record_group, replace_file, state_dir, take_
 use super::{Call, Cx, Done};
 use crate::hooks::HookError;
 use crate::plan::action::Action;
+use crate::state;
 use crate::sys::{Errno, cred, fs, mount, process, socket, tty};
 
 /// Performs one row; on an error `cx.call` names the system call.
@@ -18,9 +19,12 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
     cx.call = Call::None;
     match action {
         A::StateDir { path, lock } => state_dir(cx, path, lock),
-        A::StateFile { dir, name, bytes } => {
-            replace_file(cx, &join(dir, b"/.state.tmp"), &join_name(dir, name), bytes)
-        }
+        A::StateFile { dir, name, bytes } => replace_file(
+            cx,
+            &join(dir, format!("/{}", state::files::TEMP).as_bytes()),
+            &join_name(dir, name),
+            bytes,
+        ),
         A::Fifo { path, to } => {
             at(cx, Call::Mkfifo, fs::mknodat(libc::AT_FDCWD, path, libc::S_IFIFO | 0o600, 0))?;
             let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_RDWR, 0))?;
@@ -366,18 +370,29 @@ fn apply_creds(action: &Action, cx: &mut Cx) -> Done {
             Ok(())
         }
         A::NoNewPrivs => at(cx, Call::Prctl, process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)).map(drop),
-        A::VerifyCreds { uid, gid, effective, permitted, inheritable } => {
-            let uids = at(cx, Call::Setuid, cred::getresuid())?;
-            let gids = at(cx, Call::Setgid, cred::getresgid())?;
-            let caps = at(cx, Call::Capget, cred::capget())?;
-            cx.call = Call::Verify;
-            let as_set = uids == (*uid, *uid, *uid)
-                && gids == (*gid, *gid, *gid)
-                && caps == (*effective, *permitted, *inheritable);
-            if as_set { Ok(()) } else { Err(Errno::EPERM) }
-        }
+        A::VerifyCreds(creds) => verify(creds, cx),
         _ => super::apply_mounts::apply(action, cx),
     }
+}
+
+/// Asks the kernel for all that was set and dropped; [`Call::Verify`] where something is not so.
+fn verify(want: &cred::Creds, cx: &mut Cx) -> Done {
+    let ids = |id| (id, id, id);
+    let mut as_set = at(cx, Call::Getresuid, cred::getresuid())? == ids(want.uid);
+    as_set &= at(cx, Call::Getresgid, cred::getresgid())? == ids(want.gid);
+    if let Some(groups) = &want.groups {
+        as_set &= at(cx, Call::Getgroups, cred::groups_are(groups))?;
+    }
+    let caps = at(cx, Call::Capget, cred::capget())?;
+    as_set &= caps == (want.effective, want.permitted, want.inheritable);
+    as_set &= at(cx, Call::Prctl, cred::bounding_is_within(want.bounding))?;
+    // The kernel lets only those be ambient that are permitted and inheritable, and these are known by now.
+    as_set &= at(cx, Call::Prctl, cred::not_ambient(want.permitted & want.inheritable & !want.ambient))?;
+    if want.no_new_privs {
+        as_set &= at(cx, Call::Prctl, process::prctl(libc::PR_GET_NO_NEW_PRIVS, 0))? == 1;
+    }
+    cx.call = Call::Verify;
+    if as_set { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// Makes descriptor N the Nth of `fds`. First all move out of the way, the baton's socket too: a number that

@@ -10,6 +10,7 @@ use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::idmap;
+use crate::log::Log;
 use crate::plan::build::{self, Console, Filter, Given, Input, Options};
 use crate::plan::{Plan, Undo};
 use crate::policy::{self, Asked, Facts, Outcome, Policy};
@@ -123,11 +124,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         process.env.push(format!("HOME={}", bundle.home_of(process.user.uid)));
     }
     process.env.extend(options.env.iter().cloned());
-    let mut warnings = super::grant::limit(process, in_userns)?;
-    let ignored: Vec<_> = filters.iter().flat_map(|f| f.ignored.iter().map(String::as_str)).collect();
-    if !ignored.is_empty() {
-        warnings.push(format!("ignoring unknown system calls: [{}] (linux.seccomp)", ignored.join(" ")));
-    }
+    let warnings = super::grant::limit(process, in_userns)?;
     let process = process.clone();
     let resctrl = config
         .intel_rdt
@@ -175,6 +172,17 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
 }
 
 impl Prepared {
+    /// Says what will not be as the config has it. What changes nothing is for who looks for it: profiles of
+    /// callers name system calls of all kernels, and a log that is not empty is a failure to some.
+    pub fn tell(&self, log: &Log) {
+        self.warnings.iter().for_each(|text| log.warning(text));
+        for profile in self.config.seccomp.iter().filter(|_| log.is_debug()) {
+            for name in seccomp::unknown_names(profile) {
+                log.debug(&format!("unknown seccomp syscall {name:?} ignored"));
+            }
+        }
+    }
+
     /// The plan for this launch.
     pub fn plan(&self) -> Result<(Plan, Given)> {
         let (mut plan, given) = build::build(self.input())?;
@@ -280,7 +288,7 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     };
     let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
     let program = Rc::new(filter.instructions);
-    Ok(Filter { program, flags: filter.flags, what, listener: filter.listener, ignored: filter.ignored })
+    Ok(Filter { program, flags: filter.flags, what, listener: filter.listener })
 }
 
 /// What the plan of `exec` takes from a container's state.

@@ -139,7 +139,7 @@ calls! {
     FsconfigReconfigure "fsconfig(FSCONFIG_CMD_RECONFIGURE)", Fsmount "fsmount", Mknod "mknodat",
     Chown "fchownat", Symlink "symlinkat", Ioctl "ioctl", Sendmsg "sendmsg", Fchdir "fchdir",
     Pivot "pivot_root", Umount "umount2", Chroot "chroot", Dup "dup2", Sched "sched_setattr", Sigaction "rt_sigaction", Ioprio "ioprio_set",
-    Personality "personality", Affinity "sched_setaffinity", Mempolicy "set_mempolicy", Keyctl "keyctl", Capset "capset", Capget "capget",
+    Personality "personality", Affinity "sched_setaffinity", Mempolicy "set_mempolicy", Keyctl "keyctl", Capset "capset", Capget "capget", Getresuid "getresuid", Getresgid "getresgid", Getgroups "getgroups",
     Verify "what was dropped is still there", Chdir "chdir", Getcwd "getcwd", Outside "working directory is outside the root",
     Access "faccessat2", CloseRange "close_range", Seccomp "seccomp", Exec "execve", Baton "recv",
     SymlinkTarget "the mount's destination is a symbolic link", DirExpected "the mount's destination is not a directory",

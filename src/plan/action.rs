@@ -407,13 +407,7 @@ pub enum Action {
         caps: Vec<u8>,
     },
     NoNewPrivs,
-    VerifyCreds {
-        uid: u32,
-        gid: u32,
-        effective: u64,
-        permitted: u64,
-        inheritable: u64,
-    },
+    VerifyCreds(crate::sys::cred::Creds),
     ChangeDir {
         path: CString,
     },

@@ -232,7 +232,11 @@ impl Action {
             A::SetUid { .. } => vec!["setresuid"],
             A::Umask { .. } => vec!["umask"],
             A::Caps { .. } => vec!["capset"],
-            A::VerifyCreds { .. } => vec!["getresuid", "getresgid", "capget"],
+            A::VerifyCreds(creds) => {
+                let groups = creds.groups.iter().map(|_| "getgroups");
+                // One for each capability that the kernel knows and that is not kept, or could be ambient.
+                ["getresuid", "getresgid"].into_iter().chain(groups).chain(["capget", "prctl*"]).collect()
+            }
             A::ChangeDir { .. } => vec!["chdir", "getcwd"],
             // The first candidate that is there and may be executed ends the search.
             A::FindProgram { candidates } => {

@@ -390,8 +390,13 @@ impl Action {
                 write!(f, "prctl(PR_CAP_AMBIENT, clear all, then raise {})", list.len())
             }
             A::NoNewPrivs => f.write_str("prctl(PR_SET_NO_NEW_PRIVS, 1)"),
-            A::VerifyCreds { uid, gid, .. } => {
-                write!(f, "getresuid() == {uid} getresgid() == {gid} capget() == as set")
+            A::VerifyCreds(creds) => {
+                write!(f, "getresuid() == {} getresgid() == {}", creds.uid, creds.gid)?;
+                if let Some(groups) = &creds.groups {
+                    write!(f, " getgroups() == {groups:?}")?;
+                }
+                f.write_str(" capget() == as set, prctl(PR_CAPBSET_READ, PR_CAP_AMBIENT_IS_SET")?;
+                f.write_str(if creds.no_new_privs { ", PR_GET_NO_NEW_PRIVS)" } else { ")" })
             }
             A::ChangeDir { path } => write!(f, "chdir({:?}) getcwd() is inside", show(path)),
             A::DieWithRuntime => f.write_str("prctl(PR_SET_PDEATHSIG, SIGKILL)"),

@@ -287,7 +287,7 @@ impl Action {
             A::NoNewPrivs => {
                 "setuid and file capabilities have no effect from here on; seccomp may be loaded unprivileged (PR_SET_NO_NEW_PRIVS(2const))"
             }
-            A::VerifyCreds { .. } => {
+            A::VerifyCreds(_) => {
                 "what was dropped is read back: a row that silently did nothing must not go unseen"
             }
             A::ChangeDir { .. } => {

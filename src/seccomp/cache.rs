@@ -114,7 +114,7 @@ fn load(mode: &Mode, dir: &Path, path: &Path, key: &Key) -> Result<Option<Filter
         Mode::BuiltIn { .. } => None,
         Mode::Profile(profile) => profile::listener(profile)?,
     };
-    Ok(Some(Filter { instructions, flags, listener, ignored: Vec::new() }))
+    Ok(Some(Filter { instructions, flags, listener }))
 }
 
 /// The bytes of a file that only we can have written.
@@ -279,7 +279,7 @@ mod tests {
     fn a_sound_checksum_over_an_unsound_program_is_refused() {
         let c = filled();
         let jump = libc::sock_filter { code: bpf::JA, jt: 0, jf: 0, k: 7 };
-        let filter = Filter { instructions: vec![jump], flags: 0, listener: None, ignored: Vec::new() };
+        let filter = Filter { instructions: vec![jump], flags: 0, listener: None };
         assert!(decode(&encode(&c.key, &filter), &c.key).is_none());
     }
 

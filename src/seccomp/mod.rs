@@ -30,6 +30,7 @@ pub use builtin::{Action, Cap, Group, Rule};
 use library::Library;
 pub use listener::{Listener, ProcessState, may_be_passed};
 use numbers::Meaning;
+pub use profile::unknown_names;
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not have yet.
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
@@ -43,9 +44,6 @@ pub struct Filter {
     pub flags: u32,
     /// Where the listener's descriptor goes when an action is `SCMP_ACT_NOTIFY`.
     pub listener: Option<Listener>,
-    /// Names of system calls that are not known here, in rules without which the filter allows no more. Told when
-    /// the filter is compiled; the cache does not keep them.
-    pub ignored: Vec<String>,
 }
 
 /// Which filter.
@@ -115,7 +113,7 @@ fn compile_builtin(caps: CapSet) -> Result<Filter, String> {
     let mut instructions = bpf::prologue(&[section])?;
     instructions.extend(library.export()?);
     bpf::check(&instructions)?;
-    Ok(Filter { instructions, flags: 0, listener: None, ignored: Vec::new() })
+    Ok(Filter { instructions, flags: 0, listener: None })
 }
 
 fn scmp(action: Action) -> ScmpAction {

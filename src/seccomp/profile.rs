@@ -50,9 +50,14 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Filter, ConfigError> {
     let mut instructions: Vec<sock_filter> = bpf::prologue(&sections).map_err(internal)?;
     instructions.extend(library.export().map_err(internal)?);
     bpf::check(&instructions).map_err(internal)?;
-    let ignored = profile.syscalls().iter().flatten().flat_map(|s| s.names());
-    let ignored = ignored.filter(|name| is_unknown(name)).cloned().collect();
-    Ok(Filter { instructions, flags, listener, ignored })
+    Ok(Filter { instructions, flags, listener })
+}
+
+/// Names of system calls that no architecture has, as far as is known here. Their rules are left out of a filter
+/// that allows no more without them, as runc does.
+pub fn unknown_names(profile: &LinuxSeccomp) -> Vec<&str> {
+    let names = profile.syscalls().iter().flatten().flat_map(|s| s.names());
+    names.map(String::as_str).filter(|name| is_unknown(name)).collect()
 }
 
 /// One rule on a system call that only our own table knows.

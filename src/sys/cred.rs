@@ -3,10 +3,81 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use super::{Errno, Result, check, process::prctl};
+use super::{Errno, Result, check, process::prctl, process::prctl3};
 
 /// The ids of this process: (real, effective, saved).
 pub type Ids = (u32, u32, u32);
+
+/// What a process is to be, and to be no more than.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Creds {
+    /// Real, effective and saved.
+    pub uid: u32,
+    /// Real, effective and saved.
+    pub gid: u32,
+    /// Supplementary groups in ascending order; `None` where they cannot be set.
+    pub groups: Option<Vec<u32>>,
+    /// The most that the bounding set may have: bit N is capability N.
+    pub bounding: u64,
+    /// Exactly.
+    pub effective: u64,
+    /// Exactly.
+    pub permitted: u64,
+    /// Exactly.
+    pub inheritable: u64,
+    /// The most that the ambient set may have.
+    pub ambient: u64,
+    /// Whether no_new_privs must be set.
+    pub no_new_privs: bool,
+}
+
+/// Whether getgroups(2) tells these groups, which are in ascending order. Allocates nothing.
+pub fn groups_are(groups: &[u32]) -> Result<bool> {
+    // More would be written onto every start's stack for nothing.
+    if groups.len() < 32 { compare_groups::<32>(groups) } else { compare_groups::<NGROUPS_MAX>(groups) }
+}
+
+/// The most supplementary groups that a process can have (credentials(7)).
+const NGROUPS_MAX: usize = 65_536;
+
+fn compare_groups<const N: usize>(groups: &[u32]) -> Result<bool> {
+    let mut is = [0u32; N];
+    // SAFETY: the array is writable for the length passed.
+    let n = match check(unsafe { libc::syscall(libc::SYS_getgroups, N, is.as_mut_ptr()) }) {
+        Ok(n) => n as usize,
+        // More than fit, so more than are wanted.
+        Err(Errno::EINVAL) => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    // The kernel sorts by its own numbers, which a user namespace may map in another order.
+    let is = &mut is[..n];
+    is.sort_unstable();
+    Ok(is == groups)
+}
+
+/// Whether the bounding set has nothing that is not in `most` (`PR_CAPBSET_READ`).
+pub fn bounding_is_within(most: u64) -> Result<bool> {
+    for cap in (0..64u64).filter(|cap| most & 1 << cap == 0) {
+        match prctl(libc::PR_CAPBSET_READ, cap) {
+            Ok(0) => {}
+            // Past CAP_LAST_CAP.
+            Err(Errno::EINVAL) => break,
+            Ok(_) => return Ok(false),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}
+
+/// Whether none of `caps` is ambient (`PR_CAP_AMBIENT_IS_SET`).
+pub fn not_ambient(caps: u64) -> Result<bool> {
+    for cap in (0..64u64).filter(|cap| caps & 1 << cap != 0) {
+        if prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, cap)? != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
 
 /// setgroups(2).
 pub fn setgroups(gids: &[u32]) -> Result<()> {

@@ -52,8 +52,6 @@ pub struct Filter {
     pub what: &'static str,
     /// Where its listener goes.
     pub listener: Option<crate::seccomp::Listener>,
-    /// Names of system calls that were left out.
-    pub ignored: Vec<String>,
 }
 
 /// How the container's terminal is handled.

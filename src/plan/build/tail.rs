@@ -12,6 +12,7 @@ use crate::plan::action::Action;
 use crate::plan::lower::{CStrArray, cpath, cstring};
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Plan, Slot, Undo};
 use crate::state::SeccompChoice;
+use crate::sys::cred::Creds;
 use crate::tables::capabilities::CapSet;
 
 /// What `create` does between the drop and the program.
@@ -187,12 +188,23 @@ fn credentials(plan: &mut Plan, t: &Tail<'_>) {
     // The kernel raises only what is permitted and inheritable; runc's own template asks for more, and
     // gets as little: the rest is left out here.
     let possible = CapSet(caps.ambient.0 & permitted & inheritable);
-    let ambient = possible.iter().collect();
-    push(Action::Ambient { caps: ambient });
+    push(Action::Ambient { caps: possible.iter().collect() });
     if t.process.no_new_privileges {
         push(Action::NoNewPrivs);
     }
-    push(Action::VerifyCreds { uid: user.uid, gid: user.gid, effective, permitted, inheritable });
+    let mut groups = user.additional_gids.clone();
+    groups.sort_unstable();
+    push(Action::VerifyCreds(Creds {
+        uid: user.uid,
+        gid: user.gid,
+        groups: t.may_set_groups.then_some(groups),
+        bounding: caps.bounding.0,
+        effective,
+        permitted,
+        inheritable,
+        ambient: possible.0,
+        no_new_privs: t.process.no_new_privileges,
+    }));
 }
 
 /// Where the program may be: the path as given when it has a slash, else every directory of `PATH`.

@@ -1,0 +1,169 @@
+//! The command line as runc's callers write it, and what they read where it makes no sense.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Need, Sandbox, bundle, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OURS: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("command_line::what_is_wrong_is_in_the_log", OCI, usage),
+        test("command_line::a_log_that_cannot_be_written_stops_all", OCI, unwritable_log),
+        test("command_line::an_empty_text_is_none", OCI, empty_values),
+        test("command_line::go_s_flag_syntax_is_understood", OCI, go_syntax),
+        test("command_line::an_unknown_system_call_leaves_no_log", OCI, unknown_system_call),
+        test("command_line::run_is_runc_s_under_runc_s_name", OURS, as_runc),
+        test("command_line::the_bundle_s_path_has_no_links", OCI, real_bundle),
+        test("command_line::what_is_no_container_is_left_alone", OURS, foreign_directory),
+    ]
+}
+
+/// The messages of a log in JSON, each with its level.
+fn entries(log: &Path) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let entry = |line: &str| {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_string();
+        (text("level"), text("msg"))
+    };
+    text.lines().map(entry).collect()
+}
+
+/// containerd shows what is in the log, Podman and CRI-O what is on stderr.
+fn usage() {
+    let sb = Sandbox::new();
+    let log = sb.dir().join("log");
+    for (words, code, says) in [
+        (&["state"] as &[&str], 1, "\"state\" requires exactly 1 argument(s)"),
+        (&["state", "a", "b"], 1, "\"state\" requires exactly 1 argument(s)"),
+        (&["kill", "a", "b", "c"], 1, "\"kill\" requires a maximum of 2 argument(s)"),
+        (&["exec"], 1, "\"exec\" requires a minimum of 1 argument(s)"),
+        (&["state", "--nope", "a"], 1, "flag provided but not defined: -nope"),
+        (&["create", "--pid-file"], 1, "flag needs an argument: -pid-file"),
+        (&["exec", "--preserve-fds", "x", "a", "b"], 1, "invalid value \"x\" for flag -preserve-fds: "),
+        (&["nosuch"], 3, "No help topic for 'nosuch'"),
+    ] {
+        let call = sb.runtime().args(["--log-format=json", "--log"]).arg(&log).args(words);
+        let out = call.output().exits(code).says(says);
+        let said = entries(&log);
+        assert_eq!(said.len(), 1, "{words:?}: {said:?}");
+        assert!(said[0].0 == "error" && said[0].1.contains(says), "{words:?}: {said:?}");
+        assert!(bundle::is_foreign() || out.stdout.is_empty(), "{words:?}: {out}");
+        std::fs::remove_file(&log).expect("remove the log");
+    }
+}
+
+/// An empty log would be a success to who reads it.
+fn unwritable_log() {
+    let sb = Sandbox::new();
+    let call = sb.runtime().args(["--log", "/nonexistent/log", "create", "--bundle"]).arg(sb.bundle());
+    call.arg(sb.id()).output().exits(1).says("/nonexistent/log");
+    sb.verb("state").exits(1).says("container does not exist");
+    sb.leak_check();
+}
+
+/// Callers in Go pass the zero of a text that nobody set.
+fn empty_values() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let create = sb.runtime().args(["--log", "", "create", "--pid-file", "", "--console-socket="]);
+    create.arg("--bundle").arg(sb.bundle()).arg(sb.id()).output().ok();
+    sb.verb("start").ok();
+    let exec = sb.runtime().args(["exec", "--cwd", "", "--apparmor=", "--process", "", sb.id(), "echo", ""]);
+    assert_eq!(exec.output().ok().stdout, "\n");
+    sb.runtime().args(["update", "--memory", "", "--cpuset-cpus=", sb.id()]).output().ok();
+    sb.delete().ok();
+}
+
+fn go_syntax() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let file = sb.dir().join("pid");
+    let create = sb.runtime().args(["create", "-no-pivot=false", "-pid-file"]).arg(&file).arg("-bundle");
+    create.arg(sb.bundle()).arg(sb.id()).output().ok();
+    assert_eq!(std::fs::read_to_string(&file).expect("the pid file"), sb.pid().to_string());
+    sb.verb("start").ok();
+    let exec = sb.runtime().args(["exec", "-user=7:8", "-t=false", sb.id(), "sh", "-c", "id -u; id -g"]);
+    assert_eq!(exec.output().ok().stdout, "7\n8\n");
+    sb.runtime().args(["kill", "-all=true", sb.id(), "KILL"]).output().ok();
+    sb.runtime().args(["delete", "-f=true", sb.id()]).output().ok();
+}
+
+/// Profiles of callers name what only newer kernels have; it is no news, and so whether the filter was compiled
+/// or comes from the cache.
+fn unknown_system_call() {
+    let sb = Sandbox::new().patch(
+        "/linux/seccomp",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["no_such_call"], "action": "SCMP_ACT_LOG" }] }),
+    );
+    let log = sb.dir().join("log");
+    let run = |flags: &[&str]| {
+        let call = sb.runtime().args(["--log-format", "json", "--log"]).arg(&log).args(flags);
+        let policy: &[&str] = if bundle::is_foreign() { &[] } else { &["--quiet", "--policy=privileged"] };
+        call.arg("run").args(policy).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output().ok();
+        entries(&log)
+    };
+    for _ in 0..2 {
+        assert_eq!(run(&[]), []);
+    }
+    let said = run(&["--debug"]);
+    assert!(said.iter().all(|(level, _)| level == "debug"), "{said:?}");
+    let named = |(_, text): &(String, String)| text.contains("no_such_call");
+    assert!(said.iter().any(named), "{said:?}");
+}
+
+/// BuildKit's `run` means what the config says; a user who types `safebox run` gets every layer.
+fn as_runc() {
+    let sb = Sandbox::new().args(["/bin/id", "-u"]);
+    let links = ["runc", "buildkit-runc"].map(|name| sb.dir().join(name));
+    let run = |program: &Path, flags: &[&str]| {
+        let call = sb.runtime_as(program).args(["run", "--bundle"]).arg(sb.bundle()).args(flags);
+        call.output()
+    };
+    for link in &links {
+        symlink(bundle::safebox(), link).expect("symlink");
+        let out = run(link, &[sb.id()]).ok();
+        assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("0\n", ""));
+        assert_eq!(run(link, &["--policy", "restricted", "--quiet", sb.id()]).ok().stdout, "65532\n");
+        run(link, &["--nope"]).exits(1);
+        run(link, &["/", "x"]).exits(1);
+    }
+    assert_eq!(run(&bundle::safebox(), &["--quiet", sb.id()]).ok().stdout, "65532\n");
+    run(&bundle::safebox(), &["--nope"]).exits(125);
+}
+
+fn real_bundle() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let link = sb.dir().join("link");
+    symlink(sb.bundle(), &link).expect("symlink");
+    sb.runtime().arg("create").arg("--bundle").arg(&link).arg(sb.id()).output().ok();
+    let state = sb.state();
+    assert_eq!(state["bundle"].as_str(), sb.bundle().to_str());
+    assert_eq!(state["rootfs"].as_str(), sb.rootfs().to_str());
+    sb.delete().ok();
+}
+
+/// Not listed, and above all not removed: `--root` may be a mistake.
+fn foreign_directory() {
+    let sb = Sandbox::new();
+    let kept = sb.root().join("data/kept");
+    std::fs::create_dir_all(&kept).expect("mkdir");
+    std::fs::write(kept.join("file"), "x").expect("write");
+    let list = |format: &[&str]| sb.runtime().arg("list").args(format).output().ok().stdout;
+    assert_eq!((list(&["-q"]).as_str(), list(&["--format", "json"]).as_str()), ("", "null\n"));
+    sb.runtime().args(["state", "data"]).output().exits(1).says("container does not exist");
+    sb.runtime().args(["delete", "--force", "data"]).output().ok();
+    sb.runtime().args(["delete", "data"]).output().exits(1).says("container does not exist");
+    assert!(kept.join("file").exists(), "a directory that is no container's was removed");
+    // What a create leaves that dies in its first rows is empty, and goes.
+    std::fs::create_dir(sb.root().join("unborn")).expect("mkdir");
+    assert_eq!(list(&["-q"]), "unborn\n");
+    sb.runtime().args(["delete", "--force", "unborn"]).output().ok();
+    assert!(!sb.root().join("unborn").exists());
+    std::fs::remove_dir_all(sb.root().join("data")).expect("remove");
+}

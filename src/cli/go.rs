@@ -1,0 +1,194 @@
+//! The command line as callers of runc write it: Go's flag syntax, and runc's name.
+
+use std::any::TypeId;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
+
+use super::{Cli, Global};
+
+/// Go's flag syntax in clap's: `-long` becomes `--long`, `--flag=true` becomes `--flag`, `--flag=false` goes,
+/// and so does a text that is empty, which is Go's for one that was not given.
+///
+/// As in Go, flags end at the first positional argument after the verb, so a program's own arguments stay
+/// as they are. Only what the verb has is touched; that is read from clap's definitions, and only when a word
+/// needs it.
+pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let args: Vec<OsString> = args.collect();
+    if !args.iter().skip(1).any(|a| a.to_str().is_some_and(only_go_reads)) {
+        return args;
+    }
+    let program = Cli::command();
+    let mut command = Some(&program);
+    let mut out = Vec::with_capacity(args.len());
+    let mut args = args.into_iter();
+    out.extend(args.next());
+    while let Some(arg) = args.next() {
+        let text = arg.to_str().unwrap_or_default();
+        if !text.starts_with('-') || text == "-" || text == "--" {
+            // A verb has flags of its own; after its first argument, or `--`, none come.
+            let verb = command.and_then(|c| c.find_subcommand(text)).filter(|_| text != "--");
+            let is_verb = verb.is_some();
+            command = verb;
+            out.push(arg);
+            if !is_verb {
+                break;
+            }
+            continue;
+        }
+        let name = text.trim_start_matches('-');
+        let (name, value) = name.split_once('=').map_or((name, None), |(n, v)| (n, Some(v)));
+        let Some(option) = command.and_then(|c| option(c, name)) else {
+            out.push(arg);
+            continue;
+        };
+        // `-f` stays what it is.
+        let dashes = if name.len() == 1 { "-" } else { "--" };
+        if !option.get_action().takes_values() {
+            match value {
+                None | Some("true" | "1" | "t" | "T" | "TRUE" | "True") => {
+                    out.push(format!("{dashes}{name}").into());
+                }
+                Some("false" | "0" | "f" | "F" | "FALSE" | "False") => {}
+                Some(_) => out.push(arg),
+            }
+            continue;
+        }
+        let value = value.map_or_else(|| args.next(), |v| Some(v.into()));
+        if value.as_ref().is_some_and(|v| v.is_empty()) && may_be_empty(command, option) {
+            continue;
+        }
+        // In one word: a value may begin with a dash.
+        let mut word = OsString::from(format!("{dashes}{name}"));
+        if let Some(value) = value {
+            word.push("=");
+            word.push(value);
+        }
+        out.push(word);
+    }
+    out.extend(args);
+    out
+}
+
+/// A word that only Go's flag package reads as it is meant.
+fn only_go_reads(text: &str) -> bool {
+    let single = text.len() > 2 && text.starts_with('-') && !text.starts_with("--");
+    let boolean = text.starts_with("--") && text.split_once('=').is_some_and(|(_, v)| v.len() < 6);
+    single || boolean || text.is_empty()
+}
+
+/// The option of `command` with this name, long or of one letter.
+fn option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+    let short = |a: &Arg| a.get_short().is_some_and(|c| name.len() == 1 && name.starts_with(c));
+    command.get_arguments().find(|a| a.get_long() == Some(name) || short(a))
+}
+
+/// Options whose empty value means none: texts, and all of `update`, whose numbers are texts to runc.
+fn may_be_empty(command: Option<&Command>, option: &Arg) -> bool {
+    let texts = [TypeId::of::<String>(), TypeId::of::<PathBuf>()];
+    let is_text = texts.iter().any(|text| option.get_value_parser().type_id() == *text);
+    let one = matches!(option.get_action(), ArgAction::Set);
+    one && (is_text || command.is_some_and(|c| c.get_name() == "update"))
+}
+
+/// The verb of a command line, which need not make sense, and the global options before it as far as they do.
+pub fn outline(args: &[OsString]) -> (Option<&str>, Global) {
+    #[derive(Parser)]
+    struct Before {
+        #[command(flatten)]
+        global: Global,
+    }
+    let program = Cli::command();
+    let takes_value = |word: &str| {
+        option(&program, word.trim_start_matches('-')).is_some_and(|a| a.get_action().takes_values())
+    };
+    let (mut at, mut verb) = (1, None);
+    while let Some(word) = args.get(at) {
+        let word = word.to_str().unwrap_or_default();
+        if !word.starts_with('-') {
+            verb = Some(word);
+            break;
+        }
+        at += if takes_value(word) { 2 } else { 1 };
+    }
+    let before = Before::try_parse_from(&args[..at.min(args.len())]);
+    let none = || Before::parse_from(["safebox"]);
+    (verb, before.unwrap_or_else(|_| none()).global)
+}
+
+/// Whether the program was started under runc's name (`runc`, `buildkit-runc`, ...), by a link or a copy.
+pub fn called_as_runc(program: Option<&OsString>) -> bool {
+    let name = program.and_then(|p| Path::new(p).file_name()).and_then(OsStr::to_str);
+    name.is_some_and(|name| name == "runc" || name.ends_with("-runc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &[&str]) -> Vec<OsString> {
+        line.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_verb_is_found_among_options() {
+        let of = |line: &[&str]| {
+            let words = words(line);
+            let (verb, global) = outline(&words);
+            (verb.map(str::to_string), global.log.map(|log| log.display().to_string()))
+        };
+        let create = ["safebox", "--root", "run", "--debug", "--log", "f", "create", "--x"];
+        assert_eq!(of(&create), (Some("create".into()), Some("f".into())));
+        assert_eq!(of(&["safebox", "--root=/r", "run", "--nope"]), (Some("run".into()), None));
+        assert_eq!(of(&["safebox", "--nope"]), (None, None));
+        assert_eq!(of(&["safebox", "--log"]), (None, None));
+        assert_eq!(of(&["safebox"]), (None, None));
+    }
+
+    #[test]
+    fn go_flags_are_understood_and_programs_arguments_left_alone() {
+        for (line, expect) in [
+            ("safebox -root /r run -detach=true x", "safebox --root=/r run --detach x"),
+            ("safebox delete --force=false x", "safebox delete x"),
+            ("safebox delete -f=true x", "safebox delete -f x"),
+            ("safebox run x -- -force=true", "safebox run x -- -force=true"),
+            (
+                "safebox --root /r exec -user 1 id ls -all --quiet=true",
+                "safebox --root=/r exec --user=1 id ls -all --quiet=true",
+            ),
+            ("safebox restore -no-subreaper -no-pivot x", "safebox restore --no-subreaper --no-pivot x"),
+            ("safebox update -r - -memory=1g x", "safebox update -r=- --memory=1g x"),
+            ("safebox exec -td=true x", "safebox exec -td=true x"),
+        ] {
+            let words = line.split(' ').map(OsString::from);
+            assert_eq!(normalise(words).join(OsStr::new(" ")).to_str(), Some(expect));
+        }
+    }
+
+    /// What a Go program passes for a string that nobody set.
+    #[test]
+    fn an_empty_text_is_none() {
+        let of = |line: &[&str]| normalise(words(line).into_iter());
+        let plain = ["safebox", "create", "--bundle=b", "x"];
+        let empty =
+            ["safebox", "--root", "", "create", "--pid-file", "", "--bundle", "b", "--console-socket=", "x"];
+        assert_eq!(of(&empty), words(&plain));
+        let numbers = ["safebox", "update", "--memory", "", "--cpu-quota=", "x"];
+        assert_eq!(of(&numbers), words(&["safebox", "update", "x"]));
+        // A number is none where it is empty, and one more of a list is one.
+        for (flag, stays) in [("--preserve-fds", "--preserve-fds="), ("--env", "--env=")] {
+            assert_eq!(of(&["safebox", "exec", flag, "", "x"]), words(&["safebox", "exec", stays, "x"]));
+        }
+        let program = ["safebox", "exec", "x", "printf", "%s", ""];
+        assert_eq!(of(&program), words(&program));
+    }
+
+    #[test]
+    fn runc_s_name_is_known() {
+        let as_runc = |name: &str| called_as_runc(Some(&name.into()));
+        assert!(["runc", "/usr/sbin/runc", "bin/buildkit-runc"].into_iter().all(as_runc));
+        assert!(!["safebox", "/opt/runc/safebox", "runc.old", "brunc"].into_iter().any(as_runc));
+        assert!(!called_as_runc(None));
+    }
+}
