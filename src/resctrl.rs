@@ -73,6 +73,22 @@ fn agree(dir: &Path, wanted: &[String]) -> std::result::Result<(), String> {
     }
 }
 
+/// Gives a container's class other shares: `dirs` are its directories, the class first. Each of `schemata` is one
+/// or more lines of the file of that name; an error is what the kernel says of the first that it refuses.
+pub fn change(dirs: &[PathBuf], schemata: &[&str]) -> Result<()> {
+    let Some(class) = dirs.first() else { return Ok(()) };
+    let file = class.join("schemata");
+    for line in schemata.iter().flat_map(|text| text.lines()) {
+        // One at a time: the kernel stops at what it does not take, and tells of it in `last_cmd_status`.
+        std::fs::write(&file, format!("{line}\n")).map_err(|e| {
+            let info = class.ancestors().map(|dir| dir.join("info/last_cmd_status"));
+            let said = info.filter_map(|file| std::fs::read_to_string(file).ok()).next().unwrap_or_default();
+            Error::msg(format!("failed to write {line:?} to {}: {e}: {}", file.display(), said.trim_end()))
+        })?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +117,20 @@ mod tests {
         assert_eq!((shared.make, shared.schemata.as_str(), shared.monitor), (false, "", None));
         assert!(class(rdt(Some("gold"), &["MB:0=50"], false)).is_ok());
         assert!(class(rdt(Some("gold"), &["MB:0=20"], false)).unwrap_err().to_string().contains("MB:0=20"));
+    }
+
+    #[test]
+    fn other_shares_are_written_line_by_line() {
+        let root = tempfile::tempdir().unwrap();
+        let class = root.path().join("c1");
+        std::fs::create_dir_all(root.path().join("info")).unwrap();
+        std::fs::write(root.path().join("info/last_cmd_status"), "mask out of range\n").unwrap();
+        let err = change(std::slice::from_ref(&class), &["L3:0=f"]).unwrap_err().to_string();
+        assert!(err.contains("\"L3:0=f\"") && err.ends_with(": mask out of range"), "{err}");
+        std::fs::create_dir(&class).unwrap();
+        change(&[class.clone(), class.join("mon_groups/c1")], &["L3:0=f", "MB:0=50\nMB:1=20"]).unwrap();
+        // Of a plain file the last line is left.
+        assert_eq!(std::fs::read_to_string(class.join("schemata")).unwrap(), "MB:1=20\n");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::cgroup::update;
 use crate::cli::{Global, Update};
 use crate::config::Resources;
 use crate::error::{Error, Result, StateError};
-use crate::state::{Container, Status};
+use crate::state::{Container, State, Status};
 
 /// Changes what is named, and remembers it.
 pub fn update(global: &Global, args: &Update) -> Outcome {
@@ -25,15 +25,32 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
         return Err(Error::from(StateError::Wrong("container not running".into())).into());
     }
     let mut state = container.state()?.clone();
+    let schemata = schemata(args, &state)?;
     let merged = update::merge(&state.resources, change.clone());
     if let Some(scope) = &state.scope {
         // systemd first: what it rounds is then written as asked.
         crate::cgroup::systemd::set_properties(scope, &merged, state.cgroup_v2).map_err(named)?;
     }
     update::apply(&state.cgroups, state.cgroup_v2, &change, &merged).map_err(named)?;
+    crate::resctrl::change(&state.resctrl, &schemata)?;
     state.resources = merged;
     container.save(&state)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the flags say of the container's class of service, where it has one.
+fn schemata<'a>(args: &'a Update, state: &State) -> Result<Vec<&'a str>> {
+    let flags = [
+        (&args.l3_cache_schema, "--l3-cache-schema: Intel RDT/CAT: l3 cache schema is not enabled"),
+        (&args.mem_bw_schema, "--mem-bw-schema: Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ];
+    let given = flags.iter().filter_map(|(schema, none)| Some((schema.as_deref()?, *none)));
+    given
+        .map(|(schema, none)| match state.resctrl.is_empty() {
+            true => Err(Error::msg(none)),
+            false => Ok(schema),
+        })
+        .collect()
 }
 
 /// An error about the config's field is here about the resources alone.
@@ -89,12 +106,6 @@ fn flags(args: &Update) -> Result<Resources> {
         if value.is_some() {
             eprintln!("safebox: --{flag} is ignored: the kernel has no such limit any more");
         }
-    }
-    if args.l3_cache_schema.is_some() {
-        return Err(Error::msg("--l3-cache-schema: Intel RDT/CAT: l3 cache schema is not enabled"));
-    }
-    if args.mem_bw_schema.is_some() {
-        return Err(Error::msg("--mem-bw-schema: Intel RDT/MBA: memory bandwidth schema is not enabled"));
     }
     let bytes = serde_json::to_vec(&raw).map_err(|e| Error::msg(e.to_string()))?;
     crate::config::parse::resources_from_slice(&bytes).map_err(|e| named(e.into()))
