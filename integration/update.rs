@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         test("update::zeros_and_unknown_keys_change_nothing", OCI, zeros),
         test("update::memory_goes_up_and_down", OCI, memory),
         test("update::quota_and_period_remember_each_other", OWN, pairs),
+        test("update::burst_and_idle_go_with_quota_and_shares", OWN, burst_and_idle),
         test("update::a_created_container_takes_it_too", OCI, created),
         test("update::bad_input_changes_nothing", OWN, bad_input),
         test("update::a_stopped_container_has_no_limits", OCI, stopped),
@@ -123,6 +124,27 @@ fn memory() {
     update(&sb, &["--memory", "-1"]).ok();
     // No limit is "max" on v2 and a number near 2^63 on v1.
     assert!(!(0..1 << 40).contains(&memory_limit(&sb)), "{}", memory_limit(&sb));
+    sb.delete().ok();
+}
+
+/// The kernel takes a burst up to the quota only, and no shares for a group that is idle.
+fn burst_and_idle() {
+    let sb = running();
+    let of = |v2: &str, v1: &str| limit(sb.pid(), v2, ("cpu", v1));
+    let burst = || of("cpu.max.burst", "cpu.cfs_burst_us");
+    for (quota, size) in [("50000", "50000"), ("20000", "10000"), ("90000", "80000")] {
+        update(&sb, &["--cpu-quota", quota, "--cpu-burst", size]).ok();
+        assert_eq!((cpu_max(&sb), burst().as_str()), (format!("{quota} 100000"), size));
+    }
+    update(&sb, &["--cpu-burst", "90001"]).exits(1).says("invalid argument");
+    assert_eq!(burst(), "80000");
+    let before = shares(&sb);
+    update(&sb, &["--cpu-idle", "1"]).ok();
+    assert_eq!(of("cpu.idle", "cpu.idle"), "1");
+    update(&sb, &["--cpu-share", "1024"]).exits(1).says("invalid argument");
+    update(&sb, &["--cpu-idle", "0", "--cpu-share", "1024"]).ok();
+    assert_eq!(of("cpu.idle", "cpu.idle"), "0");
+    assert_ne!(shares(&sb), before);
     sb.delete().ok();
 }
 

@@ -1,8 +1,7 @@
 //! Changing the limits of a container that is there: `safebox update`.
 //!
 //! Some limits depend on each other (quota and period, memory and swap), so what is asked for is laid
-//! over what the container has, and what the kernel checks against each other is written in an order
-//! that it accepts at every step.
+//! over what the container has, and what the kernel refuses because of another value is written after that.
 
 use std::path::{Path, PathBuf};
 
@@ -85,7 +84,7 @@ pub fn apply(
                 "the container is not in a cgroup of the {controller} controller, so its limits cannot be changed"
             )));
         };
-        apply_v1(group, controller, writes)?;
+        write_all(group, writes, |file, value| try_write(group, file, value))?;
     }
     Ok(())
 }
@@ -97,13 +96,30 @@ fn apply_v2(group: &Path, what: &Resources, check: bool) -> Result<()> {
     if check {
         check_usage(group, &what.memory)?;
     }
-    for (file, value) in &writes {
+    write_all(group, writes, |file, value| {
         match (super::ops::instead(file, value), try_write(group, file, value)) {
-            (Some((file, value)), Err(Errno::ENOENT)) => write(group, file, &value)?,
-            (_, written) => written.map_err(|e| failed(group, file, value, e))?,
+            (Some((file, value)), Err(Errno::ENOENT)) => try_write(group, file, &value),
+            (_, written) => written,
+        }
+    })
+}
+
+/// Writes all. What the kernel takes for wrong may be so for another value that is yet to be written: a period
+/// below the quota, a burst above it, shares of a group that is idle, memory above memory and swap. It is tried once more, at the end.
+fn write_all(
+    group: &Path,
+    writes: Vec<(String, String)>,
+    mut write: impl FnMut(&str, &str) -> std::result::Result<(), Errno>,
+) -> Result<()> {
+    let mut again = Vec::new();
+    for (file, value) in writes {
+        match write(&file, &value) {
+            Ok(()) => {}
+            Err(Errno::EINVAL) => again.push((file, value)),
+            Err(e) => return Err(failed(group, &file, &value, e)),
         }
     }
-    Ok(())
+    again.iter().try_for_each(|(file, value)| write(file, value).map_err(|e| failed(group, file, value, e)))
 }
 
 /// `checkBeforeUpdate`: v2 would kill processes to get below a new limit, v1 refuses by itself.
@@ -122,39 +138,6 @@ fn check_usage(group: &Path, memory: &Memory) -> Result<()> {
     }
 }
 
-fn apply_v1(group: &Path, controller: &str, mut writes: Vec<(String, String)>) -> Result<()> {
-    if controller == "memory" {
-        order_memory(group, &mut writes);
-    }
-    let mut again = Vec::new();
-    for (file, value) in writes {
-        match try_write(group, &file, &value) {
-            // A period below the quota of now: the new quota goes first.
-            Err(Errno::EINVAL) if file == "cpu.cfs_period_us" => again.push((file, value)),
-            Err(Errno::EBUSY) if file == "memory.limit_in_bytes" => return Err(too_low(group, &value)),
-            Err(e) => return Err(failed(group, &file, &value, e)),
-            Ok(()) => {}
-        }
-    }
-    again.iter().try_for_each(|(file, value)| write(group, file, value))
-}
-
-/// The kernel wants memory <= memory and swap at every moment: raising both, swap goes first.
-fn order_memory(group: &Path, writes: &mut [(String, String)]) {
-    let at = |name: &str| writes.iter().position(|(file, _)| file == name);
-    let (Some(limit), Some(swap)) = (at("memory.limit_in_bytes"), at("memory.memsw.limit_in_bytes")) else {
-        return;
-    };
-    let now = std::fs::read_to_string(group.join("memory.limit_in_bytes"))
-        .ok()
-        .and_then(|t| t.trim_end().parse::<i64>().ok())
-        .unwrap_or(0);
-    let new: i64 = writes[swap].1.parse().unwrap_or(0);
-    if limit < swap && (new == -1 || now < new) {
-        writes.swap(limit, swap);
-    }
-}
-
 fn too_low(group: &Path, limit: &str) -> Error {
     let read =
         |file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default().trim_end().to_string();
@@ -167,11 +150,10 @@ fn try_write(group: &Path, file: &str, value: &str) -> std::result::Result<(), E
         .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
 }
 
-fn write(group: &Path, file: &str, value: &str) -> Result<()> {
-    try_write(group, file, value).map_err(|e| failed(group, file, value, e))
-}
-
 fn failed(group: &Path, file: &str, value: &str, errno: Errno) -> Error {
+    if errno == Errno::EBUSY && file == "memory.limit_in_bytes" {
+        return too_low(group, value);
+    }
     let text = crate::tables::errno::text(errno as i32);
     Error::msg(format!("failed to write {value:?} to {}: {text}", group.join(file).display()))
 }
