@@ -11,7 +11,7 @@ use super::{Cli, Global};
 /// Go's flag syntax in clap's: `-long` becomes `--long`, `--flag=true` becomes `--flag`, `--flag=false` goes,
 /// and so does a text that is empty, which is Go's for one that was not given.
 ///
-/// As in Go, flags end at the first positional argument after the verb, so a program's own arguments stay
+/// As with runc, flags may come after a verb's arguments, but for `exec` and `ps`: a program's own arguments stay
 /// as they are. Only what the verb has is touched; that is read from clap's definitions, and only when a word
 /// needs it.
 pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
@@ -27,12 +27,13 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     while let Some(arg) = args.next() {
         let text = arg.to_str().unwrap_or_default();
         if !text.starts_with('-') || text == "-" || text == "--" {
-            // A verb has flags of its own; after its first argument, or `--`, none come.
-            let verb = command.and_then(|c| c.find_subcommand(text)).filter(|_| text != "--");
-            let is_verb = verb.is_some();
-            command = verb;
+            // A verb has flags of its own. They may come after its arguments, unless these are a program's.
+            let verb = command.and_then(|c| c.find_subcommand(text));
+            let of_a_program = |c: &Command| c.get_positionals().any(Arg::is_trailing_var_arg_set);
+            let ends = text == "--" || verb.is_none() && command.is_none_or(of_a_program);
+            command = verb.or(command);
             out.push(arg);
-            if !is_verb {
+            if ends {
                 break;
             }
             continue;
@@ -160,6 +161,9 @@ mod tests {
             ("safebox restore -no-subreaper -no-pivot x", "safebox restore --no-subreaper --no-pivot x"),
             ("safebox update -r - -memory=1g x", "safebox update -r=- --memory=1g x"),
             ("safebox exec -td=true x", "safebox exec -td=true x"),
+            ("safebox delete x -force=true", "safebox delete x --force"),
+            ("safebox kill x KILL -all", "safebox kill x KILL --all"),
+            ("safebox ps -format json x -ef", "safebox ps --format=json x -ef"),
         ] {
             let words = line.split(' ').map(OsString::from);
             assert_eq!(normalise(words).join(OsStr::new(" ")).to_str(), Some(expect));
