@@ -24,7 +24,10 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("plan::golden_restricted_on_v2", &[], || golden("restricted-v2", &Case::default())),
         test("plan::golden_restricted_on_hybrid_v1", &[], || {
-            golden("restricted-hybrid", &Case { host: hybrid(), ..Case::default() });
+            let mut case = Case { host: hybrid(), ..Case::default() };
+            // Made once, however many trees there are.
+            set(&mut case.config, "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
+            golden("restricted-hybrid", &case);
         }),
         test("plan::golden_baseline", &[], || golden("baseline", &policy(Policy::Baseline))),
         test("plan::golden_privileged", &[], || golden("privileged", &policy(Policy::Privileged))),
@@ -93,6 +96,7 @@ fn host(cgroups: Hierarchy) -> Host {
         apparmor: false,
         selinux: false,
         rootless: None,
+        resctrl: std::cell::OnceCell::from(Some("/resctrl".into())),
     }
 }
 
@@ -151,6 +155,7 @@ fn everything() {
         }),
     );
     set("/linux/cgroupsPath", json!("/made/by/config"));
+    set("/linux/intelRdt", json!({ "schemata": ["L3:0=f", "MB:0=50"], "enableMonitoring": true }));
     set("/process/capabilities/inheritable", json!(["CAP_KILL"]));
     set("/process/capabilities/ambient", json!(["CAP_KILL"]));
     set("/process/user", json!({ "uid": 1000, "gid": 1000, "umask": 63, "additionalGids": [10, 20] }));

@@ -1,5 +1,6 @@
 //! Facts about this machine, probed once and only as far as the plan needs them. Tests build one by hand.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Hierarchy;
@@ -29,6 +30,8 @@ pub struct Host {
     pub selinux: bool,
     /// What is different for a caller who is not root of the machine.
     pub rootless: Option<Rootless>,
+    /// See [`Host::resctrl`].
+    pub resctrl: OnceCell<Option<PathBuf>>,
 }
 
 /// An ordinary user, or root of a user namespace.
@@ -91,7 +94,13 @@ impl Host {
                     .is_ok_and(|b| b.starts_with(b"Y")),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             rootless: Rootless::probe(),
+            resctrl: OnceCell::new(),
         })
+    }
+
+    /// Where resctrl is mounted; looked up when it is first asked for, which few containers do.
+    pub fn resctrl(&self) -> Option<&Path> {
+        self.resctrl.get_or_init(crate::resctrl::mount_point).as_deref()
     }
 
     /// Whether a file system with this magic number can be idmapped on this kernel (mount_setattr(2)).

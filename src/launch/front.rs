@@ -129,7 +129,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     let resctrl = config
         .intel_rdt
         .as_ref()
-        .map(|rdt| crate::resctrl::class(crate::resctrl::mount_point().as_deref(), request.id, rdt))
+        .map(|rdt| crate::resctrl::class(host.resctrl(), request.id, rdt))
         .transpose()?;
     let state = State {
         oci_version: config.oci_version.clone(),

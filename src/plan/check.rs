@@ -12,13 +12,14 @@ type Check = fn(&Plan, &Config) -> std::result::Result<(), String>;
 
 /// Checks the whole list.
 pub fn check(plan: &Plan, config: &Config) -> Result<()> {
-    const CHECKS: [Check; 8] = [
+    const CHECKS: [Check; 9] = [
         one_exec,
         ids_after_maps,
         hostname_needs_uts,
         filter_order,
         no_host_path_after_pivot,
         moved_once,
+        made_once,
         undos,
         handovers,
     ];
@@ -152,13 +153,38 @@ fn moved_once(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Every row that creates something outside the container has an undo.
+/// A directory that is the container's is made by one row: a second would find it there, as if it were another's.
+fn made_once(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let mut made = std::collections::HashSet::new();
+    for (i, step) in plan.steps.iter().enumerate() {
+        if let Action::CgroupDir { path, .. } | Action::CgroupInScope { path, .. } = &step.action
+            && !made.insert(path)
+        {
+            return Err(format!("row {} makes {path:?}, which an earlier row has made", i + 1));
+        }
+    }
+    Ok(())
+}
+
+/// Every row that creates something outside the container has an undo. A process that only makes the container's
+/// needs none: it ends with its work, or with the runtime.
 fn undos(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
-    let creates = |a: &Action| {
-        matches!(a, Action::StateDir { .. } | Action::Spawn { .. } | Action::SystemdScope { .. })
-    };
     let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::SpawnSibling { .. }));
-    match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none() && !joiner) {
+    let creates = |a: &Action| match a {
+        Action::Spawn { .. } => !joiner,
+        Action::StateDir { .. }
+        | Action::NotifyDir { .. }
+        | Action::NotifySocket { .. }
+        | Action::CriuRoot { .. }
+        | Action::CgroupDir { .. }
+        | Action::CgroupJoinable { .. }
+        | Action::CgroupInScope { .. }
+        | Action::SystemdScope { .. }
+        | Action::SpawnSibling { .. }
+        | Action::NetDevice { .. } => true,
+        _ => false,
+    };
+    match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none()) {
         Some(i) => Err(format!("row {} creates something and has no undo", i + 1)),
         None => Ok(()),
     }
@@ -174,3 +200,6 @@ fn handovers(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
     let most = 5 + 2 * usize::from(listens) + 2 * usize::from(joins);
     if n <= most { Ok(()) } else { Err(format!("{n} handovers between actors; at most {most} are meant")) }
 }
+
+#[cfg(test)]
+mod tests;

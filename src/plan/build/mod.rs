@@ -269,6 +269,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     b.check_rootless()?;
     b.state()?;
     b.cgroups()?;
+    b.resctrl()?;
     if b.copier() == super::Actor::Runtime {
         b.sources()?;
     }

@@ -98,11 +98,11 @@ impl Builder<'_> {
             };
             self.plan.push(Runtime, part, write);
         }
-        self.resctrl()
+        Ok(())
     }
 
     /// The class of service: its shares are there before the first process.
-    fn resctrl(&mut self) -> Result<()> {
+    pub(super) fn resctrl(&mut self) -> Result<()> {
         let Some(class) = self.input.resctrl else { return Ok(()) };
         let monitor = class.monitor.iter().map(|dir| (dir, true));
         for (dir, make) in std::iter::once((&class.dir, class.make)).chain(monitor) {

@@ -71,6 +71,7 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Plan, Given, CriuFds)> {
         state_undo(input.state_dir),
     );
     b.cgroups()?;
+    b.resctrl()?;
     b.rootfs()?;
     b.mount_points()?;
     let namespaces = b.joined_by_criu()?;

@@ -1,0 +1,149 @@
+//! Each check, with a plan that breaks it and nothing else.
+
+use std::rc::Rc;
+
+use super::*;
+use crate::plan::action::{Target, TargetKind};
+use crate::plan::lower::CStrArray;
+use crate::plan::{Slot, Undo};
+
+/// A config that has the namespaces of `spec`.
+fn config() -> Config {
+    let spec = serde_json::to_vec(&crate::config::template::spec(None)).unwrap();
+    crate::config::parse::from_slice(&spec).unwrap()
+}
+
+fn exec() -> Action {
+    let none = || Rc::new(CStrArray::new("none", &[""; 0]).unwrap());
+    Action::Exec { candidates: Rc::default(), argv: none(), envp: none() }
+}
+
+fn filter() -> Action {
+    Action::Seccomp { filter: Rc::default(), flags: 0, what: "test", listener: None }
+}
+
+fn caps() -> Action {
+    Action::Caps { effective: 0, permitted: 0, inheritable: 0 }
+}
+
+fn slot(index: u16) -> Slot {
+    Slot { index, name: "slot".into() }
+}
+
+/// Rows of Init between a pivot and the exec.
+fn inside(rows: Vec<Action>) -> Plan {
+    let mut plan = Plan::default();
+    let pivot = Action::Pivot { root: slot(0) };
+    for action in std::iter::once(pivot).chain(rows).chain([exec()]) {
+        plan.push(Actor::Init, "", action);
+    }
+    plan
+}
+
+#[track_caller]
+fn refused(plan: &Plan, says: &str) {
+    let error = check(plan, &config()).expect_err(says).to_string();
+    assert!(error.contains(says), "{error}");
+}
+
+#[test]
+fn a_plan_that_breaks_nothing_passes() {
+    check(&inside(vec![Action::NoNewPrivs, filter()]), &config()).unwrap();
+    check(&inside(vec![filter(), caps()]), &config()).unwrap();
+}
+
+#[test]
+fn the_program_is_executed_once_and_last() {
+    let says = "one exec, and it must be the last row";
+    let mut none = inside(Vec::new());
+    none.steps.pop();
+    refused(&none, says);
+    refused(&inside(vec![exec()]), says);
+    let mut goes_on = inside(Vec::new());
+    goes_on.push(Actor::Init, "", Action::NewSession);
+    refused(&goes_on, says);
+    let mut others = inside(Vec::new());
+    others.steps[1].actor = Actor::Runtime;
+    refused(&others, says);
+}
+
+#[test]
+fn ids_are_mapped_before_they_are_needed() {
+    let map = Action::IdMapWrite { file: "uid_map", value: Vec::new() };
+    refused(&inside(vec![Action::SetUid { uid: 0 }, map.clone()]), "row 2 needs mapped ids");
+    check(&inside(vec![map, Action::SetUid { uid: 0 }]), &config()).unwrap();
+}
+
+#[test]
+fn the_host_keeps_its_name() {
+    let mut config = config();
+    config.namespaces.retain(|ns| ns.kind != NsKind::Uts);
+    let plan = inside(vec![Action::SetHostname { name: c"box".into() }]);
+    let error = check(&plan, &config).unwrap_err().to_string();
+    assert!(error.contains("the UTS namespace is the host's"), "{error}");
+}
+
+#[test]
+fn filters_are_last_or_before_the_drop() {
+    let says = "with no_new_privs the filter must be last";
+    refused(&inside(vec![Action::NoNewPrivs, filter(), Action::NewSession]), says);
+    refused(&inside(vec![filter(), Action::NoNewPrivs]), "needs no_new_privs first");
+    refused(&inside(vec![caps(), filter()]), "before the capability drop");
+    refused(&inside(vec![filter()]), "before the capability drop");
+}
+
+#[test]
+fn no_path_of_the_host_is_named_once_the_root_is_the_containers() {
+    let host = Action::OpenNs { path: c"/proc/1/ns/net".into(), kind: NsKind::Net, to: slot(1) };
+    refused(&inside(vec![host]), "row 2 names a host path");
+    let mut never = inside(Vec::new());
+    never.steps.remove(0);
+    refused(&never, "the root is never changed");
+}
+
+#[test]
+fn a_tree_is_moved_once_and_a_directory_made_once() {
+    let target = || Target { root: slot(0), path: c"x".into(), kind: TargetKind::Dir };
+    let moves = |n| Action::MoveTree { tree: slot(n), before: Vec::new(), target: target() };
+    check(&inside(vec![moves(1), moves(2)]), &config()).unwrap();
+    refused(&inside(vec![moves(1), moves(1)]), "row 3 moves <slot>");
+    let mut plan = Plan::default();
+    for _ in 0..2 {
+        let dir = Action::CgroupDir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() };
+        plan.push_undo(Actor::Runtime, "", dir, Undo::Cgroup("/cgroup/x".into()));
+    }
+    plan.steps.extend(inside(Vec::new()).steps);
+    refused(&plan, "row 2 makes \"/cgroup/x\"");
+}
+
+#[test]
+fn what_is_made_can_be_unmade() {
+    for action in [
+        Action::StateDir { path: c"/state/x".into(), lock: slot(1) },
+        Action::CgroupDir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() },
+        Action::Spawn { namespaces: 0, cgroup: None },
+        Action::NetDevice { namespace: slot(1), outside: "eth1".into(), inside: "eth0".into() },
+    ] {
+        let mut plan = Plan::default();
+        plan.push(Actor::Runtime, "", action);
+        plan.steps.extend(inside(Vec::new()).steps);
+        refused(&plan, "row 1 creates something and has no undo");
+        plan.steps[0].undo = Some(Undo::Kill);
+        check(&plan, &config()).unwrap();
+    }
+}
+
+#[test]
+fn the_baton_changes_hands_five_times_at_most() {
+    let handed_over = |times: usize| {
+        let mut plan = Plan::default();
+        for n in (0..times).rev() {
+            let actor = if n % 2 == 0 { Actor::Runtime } else { Actor::Init };
+            plan.push(actor, "", Action::NewSession);
+        }
+        plan.steps.extend(inside(Vec::new()).steps);
+        plan
+    };
+    check(&handed_over(5), &config()).unwrap();
+    refused(&handed_over(6), "6 handovers between actors; at most 5");
+}
