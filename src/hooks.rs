@@ -19,8 +19,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use crate::config::Hook;
 use crate::idmap;
 use crate::launch::supervise::DEADLY;
-use crate::sys::fs;
 use crate::sys::process::{self, Exit, Member};
+use crate::sys::{fs, signal};
 
 /// The moments of config.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,7 +256,7 @@ pub fn wait(child: i32, timeout: Option<u64>, signals: RawFd) -> Result<(), Hook
 
 /// The next signal that is to end the launcher. Others have no one to go to before the program runs.
 fn deadly(signals: RawFd) -> Option<i32> {
-    std::iter::from_fn(|| process::next_signal(signals)).find(|s| DEADLY.contains(s))
+    std::iter::from_fn(|| signal::next_signal(signals)).find(|s| DEADLY.contains(s))
 }
 
 fn failed(exit: Option<Exit>) -> HookError {

@@ -13,7 +13,7 @@ use crate::hooks::{HookError, HookKind, HookRun};
 use crate::launch::Call;
 use crate::launch::baton::Baton;
 use crate::state::{Container, State, Status, files};
-use crate::sys::{Errno, fs, process};
+use crate::sys::{Errno, fs, signal};
 
 /// Starts a created container.
 pub fn start(global: &Global, id: &str) -> Outcome {
@@ -132,7 +132,7 @@ pub fn poststart(state: &State, pid: i32, signals: RawFd) {
         Ok(()) => {}
         Err(HookError::Failed(text)) => eprintln!("safebox: a poststart hook failed: {text}"),
         // The container runs: the signal is for its program, and waits until somebody passes it on.
-        Err(HookError::Interrupted(signal)) => process::raise(signal).unwrap_or_default(),
+        Err(HookError::Interrupted(signal)) => signal::raise(signal).unwrap_or_default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What each row does: the system calls behind the actions of the runtime and of the common tail.
 //!
 //! Rows of Init run after clone: they make system calls and nothing else. The mounts are in
-//! [`super::apply_mounts`].
+//! [`super::apply_mounts`], credentials in [`super::apply_creds`].
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use super::{Call, Cx, Done};
 use crate::hooks::HookError;
 use crate::plan::action::Action;
 use crate::state;
-use crate::sys::{Errno, cred, fs, mount, process, socket, tty};
+use crate::sys::{Errno, cred, fs, mount, process, signal, socket, tty};
 
 /// Performs one row; on an error `cx.call` names the system call.
 pub fn apply(action: &Action, cx: &mut Cx) -> Done {
@@ -269,7 +269,7 @@ fn write_child(cx: &mut Cx, file: &str, value: &[u8]) -> Done {
 fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
     use Action as A;
     match action {
-        A::CleanSignals => at(cx, Call::Sigaction, process::clean_signals()),
+        A::CleanSignals => at(cx, Call::Sigaction, signal::clean_signals()),
         A::NewSession => at(cx, Call::Setsid, process::setsid()),
         A::BecomeRoot { keep_groups } => {
             if !keep_groups {
@@ -341,58 +341,8 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             // The runtime may have died before the signal was armed: then its end of the socket is closed.
             at(cx, Call::RuntimeGone, socket::peer_alive(cx.baton))
         }
-        _ => apply_creds(action, cx),
+        _ => super::apply_creds::apply(action, cx),
     }
-}
-
-/// Rows that change, and check, who the process is.
-fn apply_creds(action: &Action, cx: &mut Cx) -> Done {
-    use Action as A;
-    match action {
-        A::Bounding { keep } => at(cx, Call::Prctl, cred::limit_bounding(*keep)),
-        A::KeepCaps => at(cx, Call::Prctl, process::prctl(libc::PR_SET_KEEPCAPS, 1)).map(drop),
-        A::SetGroups { gids } => at(cx, Call::Setgroups, cred::setgroups(gids)),
-        A::SetGid { gid } => at(cx, Call::Setgid, cred::setresgid(*gid)),
-        A::SetUid { uid } => at(cx, Call::Setuid, cred::setresuid(*uid)),
-        A::Umask { mask } => {
-            fs::umask(*mask);
-            Ok(())
-        }
-        A::Caps { effective, permitted, inheritable } => {
-            at(cx, Call::Capset, cred::capset(*effective, *permitted, *inheritable))
-        }
-        A::Ambient { caps } => {
-            cx.call = Call::Prctl;
-            process::prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
-            for cap in caps {
-                process::prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, (*cap).into())?;
-            }
-            Ok(())
-        }
-        A::NoNewPrivs => at(cx, Call::Prctl, process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)).map(drop),
-        A::VerifyCreds(creds) => verify(creds, cx),
-        _ => super::apply_mounts::apply(action, cx),
-    }
-}
-
-/// Asks the kernel for all that was set and dropped; [`Call::Verify`] where something is not so.
-fn verify(want: &cred::Creds, cx: &mut Cx) -> Done {
-    let ids = |id| (id, id, id);
-    let mut as_set = at(cx, Call::Getresuid, cred::getresuid())? == ids(want.uid);
-    as_set &= at(cx, Call::Getresgid, cred::getresgid())? == ids(want.gid);
-    if let Some(groups) = &want.groups {
-        as_set &= at(cx, Call::Getgroups, cred::groups_are(groups))?;
-    }
-    let caps = at(cx, Call::Capget, cred::capget())?;
-    as_set &= caps == (want.effective, want.permitted, want.inheritable);
-    as_set &= at(cx, Call::Prctl, cred::bounding_is_within(want.bounding))?;
-    // The kernel lets only those be ambient that are permitted and inheritable, and these are known by now.
-    as_set &= at(cx, Call::Prctl, cred::not_ambient(want.permitted & want.inheritable & !want.ambient))?;
-    if want.no_new_privs {
-        as_set &= at(cx, Call::Prctl, process::prctl(libc::PR_GET_NO_NEW_PRIVS, 0))? == 1;
-    }
-    cx.call = Call::Verify;
-    if as_set { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// Makes descriptor N the Nth of `fds`. First all move out of the way, the baton's socket too: a number that

@@ -14,6 +14,7 @@
 //! every wait has one waker; a dead peer is end of file.
 
 pub mod apply;
+mod apply_creds;
 pub mod apply_mounts;
 pub mod baton;
 pub mod control;

@@ -11,7 +11,7 @@ use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result, StepError};
 use crate::plan::action::Action;
 use crate::plan::{Actor, Plan, Step, Undo};
-use crate::sys::{Errno, fs, process, socket, trap};
+use crate::sys::{Errno, fs, process, signal, socket, trap};
 
 /// How far a plan got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,7 +314,7 @@ fn interrupted(cx: &Cx) -> Option<i32> {
         if baton || !signals {
             return None;
         }
-        let signal = process::next_signal(cx.signals)?;
+        let signal = signal::next_signal(cx.signals)?;
         if super::supervise::DEADLY.contains(&signal) {
             return Some(signal);
         }

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result};
 use crate::sys::process::{self, Exit};
-use crate::sys::{Errno, fs, tty};
+use crate::sys::{Errno, fs, signal, tty};
 
 /// Signals that the runtime passes on or acts on. The stop signals keep their meaning for the
 /// runtime itself, and faults are its own.
@@ -42,7 +42,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// Blocks the signals that will be passed on; before the clone, so that none is lost. Init unblocks them.
     pub fn new() -> Result<Self> {
-        let signals = process::signalfd(&signals()).map_err(|e| Error::os("signalfd", "", e))?;
+        let signals = signal::signalfd(&signals()).map_err(|e| Error::os("signalfd", "", e))?;
         Ok(Supervisor { signals, saved: None, notify: None, witness: None })
     }
 
@@ -102,7 +102,7 @@ impl Supervisor {
 
     /// Acts on the pending signals; the exit of the container process, if it ended.
     fn signal(&self, pid: i32, pidfd: RawFd, pty: Option<RawFd>, asked: &mut Option<i32>) -> Option<Exit> {
-        while let Some(signal) = process::next_signal(self.signals) {
+        while let Some(signal) = signal::next_signal(self.signals) {
             match signal {
                 libc::SIGCHLD => {
                     if let Some(exit) = reap(pid) {

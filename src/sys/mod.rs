@@ -12,6 +12,7 @@ pub mod mount;
 pub mod netlink;
 pub mod process;
 pub mod seccomp;
+pub mod signal;
 pub mod socket;
 pub mod trap;
 pub mod tty;

@@ -1,0 +1,56 @@
+//! The system calls of the rows that change, and check, who the process is.
+
+use super::apply::at;
+use super::{Call, Cx, Done};
+use crate::plan::action::Action;
+use crate::sys::{Errno, cred, fs, process};
+
+/// Performs one such row.
+pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
+    use Action as A;
+    match action {
+        A::Bounding { keep } => at(cx, Call::Prctl, cred::limit_bounding(*keep)),
+        A::KeepCaps => at(cx, Call::Prctl, process::prctl(libc::PR_SET_KEEPCAPS, 1)).map(drop),
+        A::SetGroups { gids } => at(cx, Call::Setgroups, cred::setgroups(gids)),
+        A::SetGid { gid } => at(cx, Call::Setgid, cred::setresgid(*gid)),
+        A::SetUid { uid } => at(cx, Call::Setuid, cred::setresuid(*uid)),
+        A::Umask { mask } => {
+            fs::umask(*mask);
+            Ok(())
+        }
+        A::Caps { effective, permitted, inheritable } => {
+            at(cx, Call::Capset, cred::capset(*effective, *permitted, *inheritable))
+        }
+        A::Ambient { caps } => {
+            cx.call = Call::Prctl;
+            process::prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
+            for cap in caps {
+                process::prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, (*cap).into())?;
+            }
+            Ok(())
+        }
+        A::NoNewPrivs => at(cx, Call::Prctl, process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)).map(drop),
+        A::VerifyCreds(creds) => verify(creds, cx),
+        _ => super::apply_mounts::apply(action, cx),
+    }
+}
+
+/// Asks the kernel for all that was set and dropped; [`Call::Verify`] where something is not so.
+fn verify(want: &cred::Creds, cx: &mut Cx) -> Done {
+    let ids = |id| (id, id, id);
+    let mut as_set = at(cx, Call::Getresuid, cred::getresuid())? == ids(want.uid);
+    as_set &= at(cx, Call::Getresgid, cred::getresgid())? == ids(want.gid);
+    if let Some(groups) = &want.groups {
+        as_set &= at(cx, Call::Getgroups, cred::groups_are(groups))?;
+    }
+    let caps = at(cx, Call::Capget, cred::capget())?;
+    as_set &= caps == (want.effective, want.permitted, want.inheritable);
+    as_set &= at(cx, Call::Prctl, cred::bounding_is_within(want.bounding))?;
+    // The kernel lets only those be ambient that are permitted and inheritable, and these are known by now.
+    as_set &= at(cx, Call::Prctl, cred::not_ambient(want.permitted & want.inheritable & !want.ambient))?;
+    if want.no_new_privs {
+        as_set &= at(cx, Call::Prctl, process::prctl(libc::PR_GET_NO_NEW_PRIVS, 0))? == 1;
+    }
+    cx.call = Call::Verify;
+    if as_set { Ok(()) } else { Err(Errno::EPERM) }
+}

@@ -1,0 +1,58 @@
+//! Signals: dispositions, and signalfd(2).
+
+use std::os::fd::RawFd;
+
+use super::{Result, check, process::pid};
+
+/// kill(2) of this process itself; all others are signalled through descriptors.
+pub fn raise(signal: i32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::kill(pid(), signal) }.into()).map(drop)
+}
+
+/// Puts every signal but the C library's own (32, 33) back to its default (Rust's start-up ignores SIGPIPE, and a
+/// caller in the background others) and unblocks all. Until execve(2), a request to end is obeyed: the kernel would
+/// drop it for the first process of a pid namespace, and a container that waits for its start could not be stopped.
+pub fn clean_signals() -> Result<()> {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: _exit(2) is async-signal-safe and does not return.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+    // SAFETY: an all-zero sigset is a valid empty set, and an all-zero sigaction is SIG_DFL without flags.
+    let (mut action, mask): (libc::sigaction, libc::sigset_t) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let own = |signal: &i32| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33);
+    for signal in (1..=64).filter(own) {
+        action.sa_sigaction =
+            if ENDING.contains(&signal) { end as *const () as usize } else { libc::SIG_DFL };
+        // SAFETY: the struct outlives the call; no old value is asked for.
+        check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into())?;
+    }
+    // SAFETY: the set outlives the call; no old value is asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut()) }.into())?;
+    Ok(())
+}
+
+/// Blocks `signals` in this process and returns a close-on-exec, non-blocking signalfd(2) for them.
+pub fn signalfd(signals: &[i32]) -> Result<RawFd> {
+    // SAFETY: sigset functions only write the set; the set outlives the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
+        }
+        check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()).into())?;
+        check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).into()).map(|fd| fd as RawFd)
+    }
+}
+
+/// One signal from a signalfd(2): its number; `None` where none is pending.
+pub fn next_signal(fd: RawFd) -> Option<i32> {
+    let mut info = [0u8; std::mem::size_of::<libc::signalfd_siginfo>()];
+    match super::fs::read(fd, &mut info) {
+        // The first field, ssi_signo, is a u32.
+        Ok(n) if n == info.len() => Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]])),
+        _ => None,
+    }
+}
