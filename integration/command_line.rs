@@ -1,5 +1,6 @@
 //! The command line as runc's callers write it, and what they read where it makes no sense.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -18,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("command_line::an_empty_text_is_none", OCI, empty_values),
         test("command_line::go_s_flag_syntax_is_understood", OCI, go_syntax),
         test("command_line::an_unknown_system_call_leaves_no_log", OCI, unknown_system_call),
+        test("command_line::an_environment_of_any_bytes_is_passed_over", OCI, any_environment),
         test("command_line::run_is_runc_s_under_runc_s_name", OURS, as_runc),
         test("command_line::the_bundle_s_path_has_no_links", OCI, real_bundle),
         test("command_line::what_is_no_container_is_left_alone", OURS, foreign_directory),
@@ -115,6 +117,13 @@ fn unknown_system_call() {
     assert!(said.iter().all(|(level, _)| level == "debug"), "{said:?}");
     let named = |(_, text): &(String, String)| text.contains("no_such_call");
     assert!(said.iter().any(named), "{said:?}");
+}
+
+/// A caller's environment is none of the runtime's, whatever the encoding.
+fn any_environment() {
+    let sb = Sandbox::new();
+    let latin = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    sb.run_oci().env("LANG_OF_CALLER", latin).output().ok();
 }
 
 /// BuildKit's `run` means what the config says; a user who types `safebox run` gets every layer.

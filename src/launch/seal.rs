@@ -43,11 +43,14 @@ pub fn seal() -> Result<()> {
 
 /// Executes the copy with this process's arguments and environment; returns why it could not.
 fn execute(copy: std::os::fd::RawFd) -> Result<Error> {
-    let text = |s: std::ffi::OsString| s.into_string().map_err(|_| Error::msg("arguments must be UTF-8"));
-    let args = std::env::args_os().map(text).collect::<Result<Vec<_>>>()?;
-    let env = std::env::vars_os()
-        .map(|(k, v)| Ok(format!("{}={}", text(k)?, text(v)?)))
-        .collect::<Result<Vec<_>>>()?;
+    // Bytes, not texts: what a caller has in its environment is nobody's business here.
+    let args: Vec<_> = std::env::args_os().collect();
+    let env = std::env::vars_os().map(|(mut entry, value)| {
+        entry.push("=");
+        entry.push(value);
+        entry
+    });
+    let env: Vec<_> = env.collect();
     let (argv, envp) = (CStrArray::new("arguments", &args)?, CStrArray::new("environment", &env)?);
     let errno = process::execve_fd(copy, argv.pointers(), envp.pointers());
     Ok(Error::os("cannot seal the runtime's own binary:", "execveat", errno))

@@ -1,6 +1,6 @@
 //! Lowering: strings and arrays in the form that system calls take, made before clone.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub struct CStrArray {
 
 impl CStrArray {
     /// The array for `strings`; an interior NUL is an error that names `what`.
-    pub fn new<S: AsRef<str>>(what: &str, strings: &[S]) -> Result<Self, Error> {
+    pub fn new<S: AsRef<OsStr>>(what: &str, strings: &[S]) -> Result<Self, Error> {
         let strings = strings.iter().map(|s| cstring(what, s.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
         pointers.push(std::ptr::null());
@@ -34,8 +34,8 @@ impl CStrArray {
 }
 
 /// `s` as a C string.
-pub fn cstring(what: &str, s: &str) -> Result<CString, Error> {
-    CString::new(s).map_err(|_| Error::msg(format!("{what}: a NUL byte is not allowed")))
+pub fn cstring(what: &str, s: impl AsRef<OsStr>) -> Result<CString, Error> {
+    CString::new(s.as_ref().as_bytes()).map_err(|_| Error::msg(format!("{what}: a NUL byte is not allowed")))
 }
 
 /// A path as a C string.

@@ -124,7 +124,7 @@ impl Builder<'_> {
         }
         let Some(proc) = self.proc.clone() else { return Ok(()) };
         for (key, value) in &config.sysctl {
-            let path = cstring("sysctl", &format!("sys/{}", crate::config::sysctl::path(key)))?;
+            let path = cstring("sysctl", format!("sys/{}", crate::config::sysctl::path(key)))?;
             let write = Action::Sysctl { proc: proc.clone(), path, value: value.clone().into_bytes() };
             self.plan.push(Init, part::MASKS, write);
         }
