@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         // runc 1.1 tells createContainer hooks pid 1, and runs poststart hooks at create.
         test("fields::hooks_run_in_order_in_their_namespaces", OWN, hooks),
         test("fields::hooks_that_fail_stop_the_launch_or_are_reported", OWN, failing_hooks),
+        test("fields::hooks_of_poststart_that_fail_end_the_container", OWN, failing_poststart),
         test("fields::hooks_that_take_too_long_are_killed", OCI, slow_hook),
         test("fields::rootfs_propagation_is_as_asked", OCI, propagation),
         test("fields::annotations_round_trip", OCI, annotations),
@@ -192,29 +193,70 @@ fn hooks() {
 
 fn failing_hooks() {
     let fail = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "exit 7"] }]);
+    let mark = |sb: &Sandbox, name: &str| {
+        let script = format!("echo >> {}", sb.dir().join(name).display());
+        json!({ "path": "/bin/sh", "args": ["sh", "-c", script] })
+    };
+    let marks = |sb: &Sandbox, name: &str| std::fs::read(sb.dir().join(name)).unwrap_or_default().len();
     for name in ["prestart", "createRuntime", "createContainer"] {
-        let sb = Sandbox::new().patch(&format!("/hooks/{name}"), fail.clone());
+        let mut sb = Sandbox::new().patch(&format!("/hooks/{name}"), fail.clone());
+        sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
         let out = sb.create();
         assert_ne!(out.code, 0, "{name}\n{out}");
         out.says(name);
         sb.leak_check();
+        assert_eq!(marks(&sb, "poststop"), 1, "{name}: what hooks have made, poststop hooks take back");
     }
-    let sb = Sandbox::new().patch("/hooks/startContainer", fail.clone());
+    let mut sb = Sandbox::new().patch("/hooks/startContainer", fail.clone());
+    sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
     sb.create().ok();
     let out = sb.verb("start");
     assert_ne!(out.code, 0, "{out}");
     out.says("startContainer");
     sb.leak_check();
-    // After the start a failure is only told.
-    let sb = Sandbox::new()
-        .args(["/bin/sleep", "1000"])
-        .patch("/hooks/poststart", fail.clone())
-        .patch("/hooks/poststop", fail);
+    assert_eq!(marks(&sb, "poststop"), 1);
+    // So do those of a launch that fails for another reason, once there was a process.
+    let mut sb = Sandbox::new().args(["/nowhere"]);
+    sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
+    sb.create().exits(1);
+    assert_eq!(marks(&sb, "poststop"), 1);
+    // After the stop a failure is only told.
+    let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/hooks/poststop", fail);
+    sb.set("/hooks/poststop/-", mark(&sb, "second"));
     sb.create().ok();
-    sb.verb("start").ok().says("poststart");
-    assert_eq!(sb.status(), "running");
     sb.delete().ok().says("poststop");
+    assert_eq!(marks(&sb, "second"), 1);
     sb.leak_check();
+}
+
+/// runtime.md, Lifecycle, 9: an error, the container is stopped and destroyed, poststop hooks run.
+fn failing_poststart() {
+    let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let note = |name: &str, code| {
+        let script = format!("echo {name} >> {}; exit {code}", sb.dir().join("notes").display());
+        json!({ "path": "/bin/sh", "args": ["sh", "-c", script] })
+    };
+    let (first, second, after) = (note("first", 7), note("second", 0), note("poststop", 0));
+    sb.set("/hooks", json!({ "poststart": [first, second], "poststop": [after] }));
+    let file = sb.dir().join("pid");
+    let run = |flags: &[&str]| sb.run_oci().args(flags).arg("--pid-file").arg(&file).output();
+    for launch in ["start", "run", "run --detach"] {
+        let out = match launch {
+            "start" => {
+                sb.create().ok();
+                sb.verb("start").exits(1)
+            }
+            "run" => run(&[]).exits(125),
+            _ => run(&["--detach"]).exits(125),
+        };
+        out.says("poststart").says("exit status 7");
+        let notes = std::fs::read_to_string(sb.dir().join("notes")).expect("notes");
+        assert_eq!(notes, "first\npoststop\n", "{launch}");
+        assert!(!file.exists(), "{launch}");
+        sb.verb("state").exits(1).says("container does not exist");
+        sb.leak_check();
+        std::fs::remove_file(sb.dir().join("notes")).expect("remove");
+    }
 }
 
 fn slow_hook() {

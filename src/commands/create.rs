@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::launch::Cx;
 use crate::launch::control::Control;
 use crate::launch::front::{Request, prepare};
-use crate::launch::runtime::{Attendants, perform};
+use crate::launch::runtime::Attendants;
 use crate::log::Log;
 use crate::plan::build::{Console, Options};
 use crate::policy::{Asked, Policy};
@@ -89,10 +89,13 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     if let Some(path) = &args.creating.pidfd_socket {
         cx.set(&given.pidfd_socket, connect("--pidfd-socket", path)?);
     }
-    perform(&plan, &mut cx, &mut Control::default(), &mut Attendants::default()).map_err(|e| match e {
-        Error::State(_) | Error::Config(_) => anyhow::Error::from(e),
-        e => anyhow::Error::from(e).context("safebox create failed: unable to start container process"),
-    })?;
+    let mut attendants = Attendants::default();
+    super::start::launch(&plan, &mut cx, &mut Control::default(), &mut attendants, &prepared.state).map_err(
+        |e| match e {
+            Error::State(_) | Error::Config(_) => anyhow::Error::from(e),
+            e => anyhow::Error::from(e).context("safebox create failed: unable to start container process"),
+        },
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

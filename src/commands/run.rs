@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Outcome;
+use super::start::{launch, poststart};
 use crate::cgroup::ops::Events;
 use crate::cgroup::witness::Witness;
 use crate::cli::{Global, Hardening, Run};
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::launch::control::Control;
 use crate::launch::front::{Prepared, Request, prepare};
 use crate::launch::guardian::Guardian;
-use crate::launch::runtime::{Attendants, perform};
+use crate::launch::runtime::Attendants;
 use crate::launch::supervise::Supervisor;
 use crate::launch::{Cx, undo};
 use crate::log::Log;
@@ -176,9 +177,8 @@ fn console(cx: &mut Cx, given: &Given, prepared: &Prepared, args: &Run) -> Resul
 
 /// `run --detach`: the container goes to whoever reaps this process's children.
 fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control, given: &Given) -> Outcome {
-    perform(plan, &mut cx, control, &mut Attendants::default())?;
-    pid_file(prepared, plan, &cx)?;
-    super::start::poststart(&prepared.state, cx.pid, -1);
+    launch(plan, &mut cx, control, &mut Attendants::default(), &prepared.state)?;
+    begin(prepared, plan, &cx)?;
     crate::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -201,8 +201,13 @@ fn foreground(
         guardian: (!args.keep).then(|| Guardian::new(plan)),
         witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
     };
-    perform(plan, &mut cx, control, &mut attendants)?;
-    pid_file(prepared, plan, &cx)?;
+    launch(plan, &mut cx, control, &mut attendants, &prepared.state)?;
+    if let Err(e) = begin(prepared, plan, &cx) {
+        if let Some(guardian) = attendants.guardian.take() {
+            guardian.dismiss();
+        }
+        return Err(e.into());
+    }
     let mut supervisor = match supervisor.take() {
         Some(s) => s,
         None => Supervisor::new()?,
@@ -210,7 +215,6 @@ fn foreground(
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
-    super::start::poststart(&prepared.state, cx.pid, supervisor.signals());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     if let Some(mut witness) = supervisor.witness.take() {
         report(prepared, exit, witness.events(exit == Exit::Signal(libc::SIGKILL)));
@@ -229,13 +233,19 @@ fn foreground(
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
 }
 
-/// `--pid-file`, once there is a program: a launch that fails leaves none.
-fn pid_file(prepared: &Prepared, plan: &Plan, cx: &Cx) -> Result<(), Error> {
-    let Some(path) = &prepared.options.pid_file else { return Ok(()) };
-    super::create::write_pid_file(path, cx.pid).inspect_err(|_| {
-        // Who asked for the pid could not find the container.
+/// What follows once the program has started: `--pid-file` and the poststart hooks. Where that fails the container
+/// ends, and leaves nothing.
+fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx) -> Result<(), Error> {
+    let pid_file = prepared.options.pid_file.as_ref();
+    let written = pid_file.map_or(Ok(()), |path| super::create::write_pid_file(path, cx.pid));
+    let started = || poststart(&prepared.state, cx.pid, cx.signals);
+    let unwritten = |_: &Error| drop(pid_file.map(std::fs::remove_file));
+    written.and_then(|()| started().inspect_err(unwritten)).inspect_err(|_| {
         let undos: Vec<_> = plan.undos().cloned().collect();
-        undo::undo(&undos, Some((cx.pid, cx.pidfd)), true);
+        for problem in undo::undo(&undos, Some((cx.pid, cx.pidfd)), true).problems {
+            eprintln!("safebox: {problem}");
+        }
+        super::start::poststop(&prepared.state, cx.signals);
     })
 }
 

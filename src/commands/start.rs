@@ -10,8 +10,11 @@ use crate::cli::Global;
 use crate::config::Hook;
 use crate::error::{Error, StateError};
 use crate::hooks::{HookError, HookKind, HookRun};
-use crate::launch::Call;
 use crate::launch::baton::Baton;
+use crate::launch::control::Control;
+use crate::launch::runtime::{Attendants, perform};
+use crate::launch::{Call, Cx};
+use crate::plan::Plan;
 use crate::state::{Container, State, Status, files};
 use crate::sys::{Errno, fs, signal};
 
@@ -54,7 +57,12 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         .transpose()?;
     release(&container)?;
     drop(lock);
-    poststart(state, of.0, -1);
+    poststart(state, of.0, -1).inspect_err(|_| {
+        // Whoever has removed it meanwhile has done that.
+        if let Ok(_lock) = container.lock() {
+            super::delete::destroy(&container);
+        }
+    })?;
     crate::notify::wait_for(proxy, of.0)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -121,18 +129,39 @@ pub fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<H
     })
 }
 
-/// poststart hooks: a failure is reported, the container goes on (runtime.md, Lifecycle).
-pub fn poststart(state: &State, pid: i32, signals: RawFd) {
+/// Performs the plan of a new container. If that fails once there was a process, the poststop hooks run: they take
+/// back what earlier hooks have made (runtime.md, Lifecycle).
+pub fn launch(
+    plan: &Plan,
+    cx: &mut Cx,
+    control: &mut Control,
+    attendants: &mut Attendants,
+    state: &State,
+) -> Result<(), Error> {
+    let launched = perform(plan, cx, control, attendants);
+    if launched.is_err() && cx.pid != 0 {
+        poststop(state, cx.signals);
+    }
+    launched.map(drop)
+}
+
+/// poststart hooks: one that fails ends the container (runtime.md, Lifecycle), which is for the caller to do.
+pub fn poststart(state: &State, pid: i32, signals: RawFd) -> Result<(), Error> {
     let list = &state.hooks.poststart;
     if list.is_empty() {
-        return;
+        return Ok(());
     }
     // They join nothing, so the start time is not asked for.
     match hooks(HookKind::Poststart, list, state, "running").run(HookKind::Poststart, (pid, 0), signals) {
-        Ok(()) => {}
-        Err(HookError::Failed(text)) => eprintln!("safebox: a poststart hook failed: {text}"),
+        Ok(()) => Ok(()),
+        Err(HookError::Failed(text)) => {
+            Err(Error::msg(format!("a poststart hook failed, the container was removed: {text}")))
+        }
         // The container runs: the signal is for its program, and waits until somebody passes it on.
-        Err(HookError::Interrupted(signal)) => signal::raise(signal).unwrap_or_default(),
+        Err(HookError::Interrupted(signal)) => {
+            signal::raise(signal).unwrap_or_default();
+            Ok(())
+        }
     }
 }
 
