@@ -112,7 +112,8 @@ fn open_rootfs(path: &Path) -> Result<OwnedFd> {
 /// The most of a hostile passwd file that is read.
 const MAX_PASSWD: u64 = 1 << 20;
 
-fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
+/// The home directory of `uid` in the passwd below `rootfs`, resolved inside it.
+pub fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
     let path = CString::new("etc/passwd").ok()?;
     let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
     // Looked at first, opened then: to open a device (a watchdog, a tape) is to act on it.
@@ -124,11 +125,12 @@ fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
     let file = std::fs::File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
     let mut text = Vec::new();
     file.take(MAX_PASSWD).read_to_end(&mut text).ok()?;
+    let number = uid.to_string();
     String::from_utf8_lossy(&text).lines().find_map(|line| {
         let mut fields = line.split(':').skip(2);
         // Only the number counts: an entry *named* like a number must not match (CVE-2026-30892).
-        let matches = fields.next()?.parse() == Ok(uid);
+        let matches = fields.next()? == number;
         let home = fields.nth(2)?;
-        (matches && home.starts_with('/')).then(|| home.to_string())
+        (matches && home.starts_with('/') && !home.contains('\0')).then(|| home.to_string())
     })
 }

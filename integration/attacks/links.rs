@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         test("attacks::dev_that_is_a_link_stays_inside", &[Need::Root], dev_link),
         test("attacks::device_nodes_that_are_links_are_refused", &[Need::Root], null_link),
         test("attacks::the_home_lookup_reads_only_a_regular_file_inside", &[Need::Root], passwd),
+        test("attacks::the_home_lookup_of_exec_stays_inside_too", &[Need::Root], passwd_of_exec),
     ]
 }
 
@@ -281,4 +282,28 @@ fn passwd() {
         let opens: Vec<_> = text.lines().filter(|l| l.contains("\"etc/passwd\"")).collect();
         assert!(!opens.is_empty() && opens.iter().all(|l| l.contains("O_PATH")), "{opens:?}\n{out}");
     }
+}
+
+/// The rootfs is that of a container that runs by now, and may be changed by it at any moment.
+fn passwd_of_exec() {
+    let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/root/readonly", json!(false));
+    sb.set("/process/env", json!(["PATH=/bin"]));
+    let host = Sentinel::new();
+    sb.create().ok();
+    sb.verb("start").ok();
+    let home = |inside: &str| {
+        sb.exec(["sh", "-c", &format!("rm -f /etc/passwd; {inside}")]).ok();
+        let out = sb.exec(["sh", "-c", "echo home=$HOME"]).ok();
+        no_secret(&out);
+        assert!(!out.timed_out, "{inside}\n{out}");
+        out.stdout
+    };
+    let file = host.dir.join("below/passwd").display().to_string();
+    let up = "../".repeat(20);
+    assert_eq!(home(&format!("ln -s {file} /etc/passwd")), "home=/\n");
+    assert_eq!(home(&format!("ln -s {up}{file} /etc/passwd")), "home=/\n");
+    assert_eq!(home(&format!("ln -s /proc/1/root/{file} /etc/passwd")), "home=/\n");
+    assert_eq!(home("mknod /etc/passwd p"), "home=/\n");
+    assert_eq!(home("echo root:x:0:0::/mine:/bin/sh > /etc/passwd"), "home=/mine\n");
+    sb.delete().ok();
 }

@@ -4,16 +4,15 @@ use std::process::ExitCode;
 
 use super::Outcome;
 use crate::cli::{Exec, Global};
-use crate::config::Process;
+use crate::config::{Process, variable};
 use crate::error::{Error, StateError};
 use crate::host::Host;
-use crate::launch::Cx;
 use crate::launch::control::Control;
 use crate::launch::front::{compile, exec_input};
-use crate::launch::groups;
 use crate::launch::runtime::{Attendants, perform};
 use crate::launch::supervise::Supervisor;
 use crate::launch::undo::undo;
+use crate::launch::{Cx, environment, groups};
 use crate::log::Log;
 use crate::plan::Undo;
 use crate::plan::build::{Console, Filter, Options, build_exec};
@@ -42,6 +41,8 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         return Err(Error::msg(format!("{}: the container's cgroup is gone", path.display())).into());
     }
     let mut new = process_of(&args, state)?;
+    let uid = new.user.uid;
+    environment::settle(&mut new.env, || environment::home_inside(of, uid));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     crate::launch::grant::limit(&mut new, in_userns)?.iter().for_each(|text| log.warning(text));
     if state.shares_host_root {
@@ -127,7 +128,10 @@ fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
     }
     process.args = args.command.clone();
     process.terminal = args.tty;
-    process.env.extend(args.env.iter().cloned());
+    for entry in &args.env {
+        variable(entry).map_err(|text| Error::msg(format!("invalid {text} (--env)")))?;
+        process.env.push(entry.clone());
+    }
     if let Some(cwd) = &args.cwd {
         process.cwd = cwd.into();
     }

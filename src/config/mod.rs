@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use oci_spec::runtime::LinuxSeccomp;
+pub use process::variable;
 
 use crate::tables::{capabilities::CapSet, namespaces::NsKind};
 

@@ -78,19 +78,18 @@ fn args(raw: Option<Vec<String>>, at: &At) -> Result<Vec<String>, ConfigError> {
 fn env(raw: Option<Vec<String>>, at: &At) -> Result<Vec<String>, ConfigError> {
     let env = raw.unwrap_or_default();
     for (i, entry) in env.iter().enumerate() {
-        match entry.find('=') {
-            None => {
-                return Err(at
-                    .index(i)
-                    .error(format!("environment variable {entry:?} has no =; write NAME=value")));
-            }
-            Some(0) => {
-                return Err(at.index(i).error("environment variable has an empty name; write NAME=value"));
-            }
-            Some(_) => {}
-        }
+        variable(entry).map_err(|text| at.index(i).error(text))?;
     }
     Ok(env)
+}
+
+/// Whether `entry` is `NAME=value`; what is wrong with it otherwise.
+pub fn variable(entry: &str) -> Result<(), String> {
+    match entry.find('=') {
+        None => Err(format!("environment variable {entry:?} has no =; write NAME=value")),
+        Some(0) => Err("environment variable has an empty name; write NAME=value".into()),
+        Some(_) => Ok(()),
+    }
 }
 
 /// `cwd`.

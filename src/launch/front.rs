@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::environment;
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
 use crate::config::{Config, ConfigError};
@@ -112,20 +113,20 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     let choices = seccomp_choices(&config, &outcome)?;
     let filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
     let state_dir = request.root.join(request.id);
-    if options.notify {
-        crate::notify::add_to(&mut config, &state_dir);
-    }
     let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
     let process = config
         .process
         .as_mut()
         .ok_or_else(|| Error::Config(ConfigError::new("/process", "required to start a container")))?;
-    if !process.env.iter().any(|e| e.starts_with("HOME=")) {
-        process.env.push(format!("HOME={}", bundle.home_of(process.user.uid)));
-    }
-    process.env.extend(options.env.iter().cloned());
     let warnings = super::grant::limit(process, in_userns)?;
-    let process = process.clone();
+    // What `exec` starts from. The rest is this process's alone.
+    let for_exec = process.clone();
+    process.env.extend(options.env.iter().cloned());
+    let uid = process.user.uid;
+    environment::settle(&mut process.env, || bundle.home_of(uid));
+    if options.notify {
+        crate::notify::add_to(&mut config, &state_dir);
+    }
     let resctrl = config
         .intel_rdt
         .as_ref()
@@ -147,7 +148,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         personality: config.personality,
         memory_policy: config.memory_policy.clone(),
         resctrl: resctrl.iter().flat_map(|c| std::iter::once(&c.dir).chain(&c.monitor).cloned()).collect(),
-        process,
+        process: for_exec,
         namespaces: build::namespaces(&config),
         shares_host_root: shares_host_root(&config, &host),
         seccomp: choices,

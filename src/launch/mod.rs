@@ -19,6 +19,7 @@ pub mod apply_mounts;
 pub mod baton;
 pub mod control;
 pub mod copy_up;
+pub mod environment;
 pub mod files;
 pub mod front;
 pub mod grant;
