@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         test("limits::flags_replace_the_config", OWN, flags_replace),
         test("limits::default_limits_are_there", OWN, defaults),
         test("limits::exec_is_limited_too", OCI, exec_is_limited),
+        test("limits::exec_without_them_is_refused", OWN, exec_unlimited),
     ]
 }
 
@@ -166,4 +167,18 @@ fn exec_is_limited() {
     assert_eq!(sb.status(), "running");
     sb.kill("KILL").ok();
     run.wait().exits(137);
+}
+
+/// Somebody has moved the container out of its cgroup and removed that: nothing more runs in it without limits.
+fn exec_unlimited() {
+    let sb = sleeper().patch("/linux/resources/pids", json!({ "limit": 50 }));
+    sb.create().ok();
+    sb.verb("start").ok();
+    let file = file(sb.pid(), "pids.max", ("pids", "pids.max")).expect("a limit");
+    let group = file.parent().expect("a group");
+    let above = group.parent().expect("a parent").join("cgroup.procs");
+    std::fs::write(above, sb.pid().to_string()).expect("move");
+    poll("the group is empty", Duration::from_secs(5), || std::fs::remove_dir(group).is_ok());
+    sb.exec(["true"]).exits(255).says("the container's cgroup is gone");
+    sb.delete().ok();
 }

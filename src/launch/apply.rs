@@ -450,4 +450,35 @@ mod tests {
         assert_eq!((apply(&open(now + 1), &mut cx), cx.call), (Err(Errno::ESRCH), Call::SameProcess));
         fs::close(cx.fd(&to));
     }
+    /// CVE-2024-21626. What leads to the host is closed before; this is for what nobody has thought of.
+    #[test]
+    fn a_working_directory_outside_the_root_is_noticed() {
+        let below = tempfile::tempdir().unwrap();
+        let below = crate::plan::lower::cpath(below.path()).unwrap();
+        let outside = fs::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0).unwrap();
+        // In a child: it leaves its root for good.
+        let change = |leave: bool| {
+            let child = process::fork_run(|| {
+                let left = || {
+                    fs::chdir(&below).and_then(|()| process::chroot_here()).and_then(|()| fs::fchdir(outside))
+                };
+                if leave && left().is_err() {
+                    return 2;
+                }
+                let mut cx = Cx::new(0);
+                match change_dir(&mut cx, c".") {
+                    Ok(()) => 0,
+                    Err(_) => i32::from(matches!(cx.call, Call::Outside)),
+                }
+            });
+            process::wait(child.unwrap(), 0).unwrap().map(|(_, exit)| exit)
+        };
+        assert_eq!(change(false), Some(process::Exit::Code(0)));
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: chroot(2) needs root");
+            return;
+        }
+        assert_eq!(change(true), Some(process::Exit::Code(1)));
+        fs::close(outside);
+    }
 }
