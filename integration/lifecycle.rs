@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::carried::patience;
-use crate::harness::{Need, Output, Sandbox, poll, test};
+use crate::harness::{Need, Output, Sandbox, bundle, poll, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 
@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         test("lifecycle::exec_is_inside", OCI, exec),
         test("lifecycle::exec_fails_in_runc_s_words", OCI, exec_errors),
         test("lifecycle::exec_takes_a_process_json", OCI, exec_process),
+        test("lifecycle::exec_of_a_process_json_is_confined_as_the_container", OCI, exec_confined),
         test("lifecycle::run_passes_the_exit_code", OCI, exit_codes),
         test("lifecycle::run_passes_signals_on", OCI, run_signals),
         test("lifecycle::run_detached_returns", OCI, detached),
@@ -313,6 +314,34 @@ fn exec_process() {
     std::fs::write(&file, process.to_string()).expect("write");
     let out = sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output().ok();
     assert_eq!(out.stdout, "1000\nthis\n/tmp\n");
+    sb.delete().ok();
+}
+
+/// What a process.json does not name is the container's.
+fn exec_confined() {
+    let sb = sleeper()
+        .patch("/process/capabilities", json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"] }))
+        .patch("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 100 }]))
+        .patch("/process/oomScoreAdj", json!(321));
+    sb.create().ok();
+    sb.verb("start").ok();
+    let file = sb.dir().join("process.json");
+    let script = "grep -E 'CapBnd|CapPrm' /proc/self/status; ulimit -n; cat /proc/self/oom_score_adj";
+    let process = json!({ "args": ["sh", "-c", script], "cwd": "/", "env": ["PATH=/bin"] });
+    std::fs::write(&file, process.to_string()).expect("write");
+    let out = sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output().ok();
+    let kill = "0000000000000020";
+    // runc leaves the limits of its own caller.
+    let files = if bundle::is_foreign() { out.stdout.lines().nth(2).unwrap_or_default() } else { "100" };
+    assert_eq!(out.stdout, format!("CapPrm:\t{kill}\nCapBnd:\t{kill}\n{files}\n321\n"));
+    std::fs::write(&file, "{").expect("write");
+    let out = sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output();
+    assert!(!out.exits(255).stderr.contains("config.json"), "names the right file");
+    for (flags, says) in [(["--cwd", "rel"], "Cwd must be an absolute path"), (["--user", "root"], "bad uid")]
+    {
+        let call = sb.runtime().arg("exec").args(flags).args([sb.id(), "true"]);
+        call.output().exits(255).says(says);
+    }
     sb.delete().ok();
 }
 

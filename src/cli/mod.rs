@@ -389,8 +389,8 @@ pub struct Exec {
     #[arg(long, short)]
     pub tty: bool,
     /// UID[:GID]
-    #[arg(long, short, value_name = "UID[:GID]", value_parser = parse_user)]
-    pub user: Option<(u32, Option<u32>)>,
+    #[arg(long, short, value_name = "UID[:GID]")]
+    pub user: Option<String>,
     /// Supplementary groups
     #[arg(long, short = 'g', value_name = "GID")]
     pub additional_gids: Vec<u32>,

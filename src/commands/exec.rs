@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::Outcome;
-use crate::cli::{Exec, Global};
+use crate::cli::{Exec, Global, parse_user};
 use crate::config::{Process, variable};
 use crate::error::{Error, StateError};
 use crate::host::Host;
@@ -40,14 +40,15 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         // Without its limits nothing more runs.
         return Err(Error::msg(format!("{}: the container's cgroup is gone", path.display())).into());
     }
+    if state.shares_host_root {
+        // Before anything is said: it begins anew.
+        crate::launch::seal::seal()?;
+    }
     let mut new = process_of(&args, state)?;
     let uid = new.user.uid;
     environment::settle(&mut new.env, || environment::home_inside(of, uid));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     crate::launch::grant::limit(&mut new, in_userns)?.iter().for_each(|text| log.warning(text));
-    if state.shares_host_root {
-        crate::launch::seal::seal()?;
-    }
     let options = Options {
         console: if new.terminal { Console::Pty } else { Console::Inherit },
         preserve_fds: args.preserve_fds,
@@ -118,7 +119,8 @@ fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
     if let Some(path) = &args.process {
         let raw =
             std::fs::read(path).map_err(|e| Error::msg(format!("--process {}: {e}", path.display())))?;
-        let mut process = crate::config::parse::process_from_slice(&raw)?;
+        let mut process = crate::config::parse::process_from_slice(&raw, &state.process)
+            .map_err(|e| Error::msg(format!("--process {}: {}: {}", path.display(), e.pointer, e.message)))?;
         process.terminal |= args.tty;
         return Ok(process);
     }
@@ -133,9 +135,13 @@ fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
         process.env.push(entry.clone());
     }
     if let Some(cwd) = &args.cwd {
+        if !cwd.starts_with('/') {
+            return Err(Error::msg(format!("exec failed: Cwd must be an absolute path (--cwd {cwd})")));
+        }
         process.cwd = cwd.into();
     }
-    if let Some((uid, gid)) = args.user {
+    if let Some(user) = &args.user {
+        let (uid, gid) = parse_user(user).map_err(|e| Error::msg(format!("exec failed: bad uid: {e}")))?;
         process.user.uid = uid;
         process.user.gid = gid.unwrap_or(process.user.gid);
     }

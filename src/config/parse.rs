@@ -45,9 +45,34 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Reads a `process` object (`exec --process`); pointers start at that object.
-pub fn process_from_slice(json: &[u8]) -> Result<Process, ConfigError> {
-    process::process(json::read(json)?, &At::ROOT)
+/// Reads a `process` object (`exec --process`) for a container whose own process is `container`; pointers start at
+/// that object. What confines a process and is not named is the container's, as with runc: capabilities,
+/// no_new_privs, labels, limits and the like.
+pub fn process_from_slice(json: &[u8], container: &Process) -> Result<Process, ConfigError> {
+    let raw: raw::Process = json::read(json)?;
+    let (no_capabilities, no_privileges) = (raw.capabilities.is_none(), raw.no_new_privileges.is_none());
+    let mut process = process::process(raw, &At::ROOT)?;
+    if no_capabilities {
+        process.capabilities = container.capabilities;
+    }
+    if no_privileges {
+        process.no_new_privileges = container.no_new_privileges;
+    }
+    if process.rlimits.is_empty() {
+        process.rlimits = container.rlimits.clone();
+    }
+    let of = container.clone();
+    process.apparmor_profile = process.apparmor_profile.or(of.apparmor_profile);
+    process.selinux_label = process.selinux_label.or(of.selinux_label);
+    process.oom_score_adj = process.oom_score_adj.or(of.oom_score_adj);
+    process.scheduler = process.scheduler.or(of.scheduler);
+    process.io_priority = process.io_priority.or(of.io_priority);
+    process.user.umask = process.user.umask.or(of.user.umask);
+    let own = &mut process.exec_cpu_affinity;
+    if own.0.is_empty() && own.1.is_empty() {
+        *own = of.exec_cpu_affinity;
+    }
+    Ok(process)
 }
 
 /// Reads a `resources` object (`update --resources`); pointers start at that object.

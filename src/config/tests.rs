@@ -438,8 +438,20 @@ fn values_mean_what_the_types_say() {
 
 #[test]
 fn exec_s_process_has_pointers_of_its_own() {
-    assert!(process_from_slice(br#"{"args":["id"],"cwd":"/"}"#).is_ok());
-    assert_eq!(process_from_slice(br#"{"args":[],"cwd":"/"}"#).expect_err("args").pointer, "/args");
+    let spec = serde_json::to_vec(&super::template::spec(None)).expect("JSON");
+    let mut container = from_slice(&spec).expect("the template").process.expect("a process");
+    let read = |json: &str| process_from_slice(json.as_bytes(), &container);
+    assert_eq!(read(r#"{"args":[],"cwd":"/"}"#).expect_err("args").pointer, "/args");
+    let other =
+        r#"{"args":["id"],"cwd":"/","capabilities":{},"noNewPrivileges":false,"apparmorProfile":"b"}"#;
+    let other = read(other).expect("a process");
+    assert_eq!((other.capabilities.bounding.0, other.no_new_privileges), (0, false));
+    container.apparmor_profile = Some("a".into());
+    container.oom_score_adj = Some(7);
+    let small = process_from_slice(br#"{"args":["id"],"cwd":"/"}"#, &container).expect("a process");
+    assert_eq!((small.capabilities, small.no_new_privileges), (container.capabilities, true));
+    assert_eq!((small.apparmor_profile.as_deref(), small.oom_score_adj), (Some("a"), Some(7)));
+    assert_eq!((small.rlimits, other.apparmor_profile.as_deref()), (container.rlimits, Some("b")));
 }
 
 /// More than the kernel's 340 lines of mappings.
