@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         test("hooks::one_that_does_not_read_a_large_state_is_no_obstacle", OWN, large_state),
         test("hooks::what_they_write_is_told_if_they_fail_and_not_otherwise", OCI, said),
         test("hooks::a_timeout_kills_one_that_does_not_end", OWN, timeout),
+        test("hooks::create_container_starts_in_the_rootfs", OCI, starts_in_rootfs),
         test("hooks::create_container_sees_the_mounts_at_the_bundle_s_rootfs", OWN, mounts_are_seen),
         test(
             "hooks::create_container_is_root_of_the_user_namespace",
@@ -260,9 +261,19 @@ fn said() {
         let fails = hook(&format!("{script}; exit 3"));
         let sb = Sandbox::new().sh("true").patch(&format!("/hooks/{kind}"), fails);
         let out = sb.create().exits(1);
-        for text in ["error running hook #0: ", "exit status 3, stdout: to-stdout", "stderr: to-stderr"] {
+        for text in ["hook #0: ", "exit status 3, stdout: to-stdout", "stderr: to-stderr"] {
             assert!(out.stderr.replace("\\n", "\n").contains(text), "{kind}: {text:?}\n{out}");
         }
         sb.leak_check();
     }
+}
+
+/// With the container's mounts in it: runc's users mount by relative paths there.
+fn starts_in_rootfs() {
+    let sb = Sandbox::new().sh("cat /tmp/mounted");
+    let source = sb.dir().join("source");
+    std::fs::write(&source, "by a hook\n").expect("write");
+    let script = format!("echo >tmp/mounted && mount --bind {} ./tmp/mounted", source.display());
+    let sb = sb.patch("/hooks/createContainer", hook(&script)).patch("/root/readonly", json!(false));
+    sb.run_oci().output().ok().prints("by a hook");
 }

@@ -337,8 +337,7 @@ fn exec_confined() {
     std::fs::write(&file, "{").expect("write");
     let out = sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output();
     assert!(!out.exits(255).stderr.contains("config.json"), "names the right file");
-    for (flags, says) in [(["--cwd", "rel"], "Cwd must be an absolute path"), (["--user", "root"], "bad uid")]
-    {
+    for (flags, says) in [(["--cwd", "rel"], "Cwd must be an absolute path"), (["--user", "root"], "uid")] {
         let call = sb.runtime().arg("exec").args(flags).args([sb.id(), "true"]);
         call.output().exits(255).says(says);
     }

@@ -2,11 +2,14 @@
 //! container runs in a container.
 
 use std::path::Path;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, poll, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
@@ -17,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         test("pods::a_shared_pid_namespace_shows_all_and_kills_one", OCI, shared_pids),
         // runc 1.1 wants the mappings of the namespace that it joins, which are not its to say.
         test("pods::a_user_namespace_is_joined_with_what_it_owns", OWN, shared_users),
+        test("pods::sigkill_reaches_all_of_a_shared_pid_namespace", OWN, kills_all),
         test("pods::a_member_outlives_the_pause_container", OCI, outlives),
         test("pods::a_namespace_that_is_none", OWN, no_namespace),
         test("pods::a_container_runs_in_a_container", OWN, nested),
@@ -182,4 +186,31 @@ fn nested() {
     outer.set("/linux/resources/devices", json!([{ "allow": true, "access": "rwm" }]));
     let outer = outer.without("/linux/maskedPaths").without("/linux/readonlyPaths");
     outer.run_oci().output().ok().prints("inner 1").prints("safebox");
+}
+
+/// Only of a pid namespace of its own does the kernel kill all with the first process. Others of the same namespace
+/// are not the container's.
+fn kills_all() {
+    let namespaces: Value = ["mount", "ipc", "uts"].iter().map(|kind| json!({ "type": kind })).collect();
+    let sharing = || {
+        let sb = Sandbox::new().sh("sleep 1000 & sleep 1000 & echo up; wait");
+        started(sb.patch("/linux/namespaces", namespaces.clone()))
+    };
+    let other = sharing();
+    for first_is_gone in [false, true] {
+        let sb = sharing();
+        let all = || sb.trace().processes().len();
+        poll("three processes", Duration::from_secs(10), || all() == 3);
+        if first_is_gone {
+            kill(Pid::from_raw(sb.pid()), Signal::SIGKILL).expect("kill");
+            sb.wait_for_status("stopped");
+        }
+        sb.kill("KILL").ok();
+        poll("all have ended", Duration::from_secs(10), || all() == 0);
+        sb.wait_for_status("stopped");
+        sb.kill("KILL").exits(1).says("container not running");
+        sb.verb("delete").ok();
+    }
+    assert_eq!(other.trace().processes().len(), 3);
+    other.delete().ok();
 }

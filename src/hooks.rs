@@ -66,8 +66,8 @@ pub struct HookRun {
     pub hooks: Vec<Hook>,
     /// The container's state without its pid, which is added when they run.
     pub state: serde_json::Value,
-    /// Where the hooks start: the bundle for the runtime's, `/` inside.
-    pub bundle: PathBuf,
+    /// Where the hooks start, as with runc: the rootfs for createContainer, the bundle for the others outside.
+    pub dir: PathBuf,
     /// The namespaces that a hook of the container joins, as `CLONE_NEW*` flags.
     pub namespaces: u64,
     /// startContainer: the container whose programs these are.
@@ -99,7 +99,7 @@ impl HookRun {
             self.run_one(kind, hook, of, signals, &said).map_err(|e| match e {
                 // In runc's words, which are what Docker and containerd show of it.
                 HookError::Failed(text) => HookError::Failed(format!(
-                    "error running hook #{i}: error running {kind} hook {}: {text}, {said}",
+                    "error running {kind} hook #{i}: {}: {text}, {said}",
                     hook.path.display()
                 )),
                 interrupted => interrupted,
@@ -139,9 +139,10 @@ impl HookRun {
             let root = (kind == HookKind::CreateContainer).then(|| init_root(pid)).transpose()?;
             let member =
                 (self.namespaces & libc::CLONE_NEWUSER as u64 != 0).then(|| member(pid)).transpose()?;
-            crate::sys::process::enter_before_exec(&mut command, pidfd, self.namespaces, member, root);
+            let dir = crate::plan::lower::cpath(&self.dir).map_err(|e| e.to_string())?;
+            process::enter_before_exec(&mut command, pidfd, self.namespaces, member, root, dir);
         } else {
-            command.current_dir(&self.bundle);
+            command.current_dir(&self.dir);
         }
         let child = command.spawn().map_err(|e| e.to_string())?;
         wait(child.id() as i32, hook.timeout, signals)

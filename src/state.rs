@@ -56,6 +56,9 @@ pub struct State {
     pub process: Process,
     /// Namespaces that `exec` joins, as `CLONE_NEW*` flags.
     pub namespaces: u64,
+    /// Whether its pid namespace is its own: all its processes end with the first.
+    #[serde(default)]
+    pub own_pid_namespace: bool,
     /// Whether a process inside could own files of the host's root: the runtime then seals its binary.
     pub shares_host_root: bool,
     /// The seccomp filters of the process: what `exec` loads again.

@@ -17,6 +17,16 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let not_running = || Error::from(StateError::Wrong("container not running".into()));
+    let shares_pids =
+        container.state.as_ref().filter(|s| !s.own_pid_namespace && super::ps::group(s).is_some());
+    if let Some(state) = shares_pids.filter(|_| signal == libc::SIGKILL) {
+        // The others would live on, and with the first gone nobody could tell that they are the container's.
+        if super::ps::processes(&container, state).is_empty() {
+            return Err(not_running().into());
+        }
+        kill_all(&container, signal)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if container.status() == Status::Stopped {
         return Err(not_running().into());
     }

@@ -19,12 +19,16 @@ pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
     }
 }
 
-/// The container's processes: those of its cgroup or, where it has none, of its pid namespace.
+/// The container's processes: those of its cgroup or, where it has none, of its pid namespace. In one that it
+/// shares, only the first can be told from others'.
 pub fn processes(container: &Container, state: &State) -> Vec<i32> {
     if let Some((_, path)) = group(state) {
         return crate::cgroup::ops::pids(path);
     }
     let Some(init) = container.process() else { return Vec::new() };
+    if !state.own_pid_namespace {
+        return vec![init];
+    }
     let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let (own, theirs) = (namespace(crate::sys::process::pid()), namespace(init));
     if own == theirs || theirs.is_none() {

@@ -123,7 +123,7 @@ pub fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<H
     Rc::new(HookRun {
         hooks: list.to_vec(),
         state: told,
-        bundle: state.bundle.clone(),
+        dir: state.bundle.clone(),
         namespaces: if kind.inside() { state.namespaces } else { 0 },
         container: kind.inside().then(|| Rc::new(state.clone())),
     })

@@ -150,6 +150,7 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         resctrl: resctrl.iter().flat_map(|c| std::iter::once(&c.dir).chain(&c.monitor).cloned()).collect(),
         process: for_exec,
         namespaces: build::namespaces(&config),
+        own_pid_namespace: config.is_new(crate::tables::namespaces::NsKind::Pid),
         shares_host_root: shares_host_root(&config, &host),
         seccomp: choices,
         hooks: config.hooks.clone(),

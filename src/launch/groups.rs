@@ -42,7 +42,10 @@ pub fn choose(state: &State, asked: &[String]) -> Result<Groups> {
             if named(has) {
                 *group = below(base, path).ok_or_else(|| bad("is not a sub cgroup path"))?;
                 if !group.is_dir() {
-                    return Err(bad(&format!("{} does not exist", group.display())));
+                    return Err(bad(&format!(
+                        "error adding pid to cgroup {}: no such file or directory",
+                        group.display()
+                    )));
                 }
             }
         }

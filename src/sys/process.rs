@@ -339,28 +339,32 @@ pub struct Member {
 }
 
 /// Makes `command`'s child join the namespaces of the process behind `pidfd` before it executes, become
-/// `member` of the user namespace among them, and take `root` as its root directory where one is given.
+/// `member` of the user namespace among them, and take `root` as its root directory where one is given; it starts
+/// in `dir` below that, if it is there.
 pub fn enter_before_exec(
     command: &mut std::process::Command,
     pidfd: RawFd,
     namespaces: u64,
     member: Option<Member>,
     root: Option<std::os::fd::OwnedFd>,
+    dir: std::ffi::CString,
 ) {
     use std::os::fd::AsRawFd;
     use std::os::unix::process::CommandExt;
     let enter = move || {
         setns(pidfd, namespaces)?;
+        if let Some(root) = &root {
+            super::fs::fchdir(root.as_raw_fd())?;
+            chroot_here()?;
+        }
+        // A mount namespace that was joined need not have it. Before the ids: the way there may be root's alone.
+        super::fs::chdir(&dir).or_else(|_| super::fs::chdir(c"/"))?;
         if let Some(Member { uid, gid, set_groups }) = member {
             if set_groups {
                 super::cred::setgroups(&[])?;
             }
             super::cred::setresgid(gid)?;
             super::cred::setresuid(uid)?;
-        }
-        if let Some(root) = &root {
-            super::fs::fchdir(root.as_raw_fd())?;
-            chroot_here()?;
         }
         Ok(())
     };

@@ -238,7 +238,10 @@ impl Builder<'_> {
         Rc::new(HookRun {
             hooks: hooks.to_vec(),
             state,
-            bundle: self.input.bundle.to_path_buf(),
+            dir: match kind {
+                HookKind::CreateContainer => self.input.rootfs.to_path_buf(),
+                _ => self.input.bundle.to_path_buf(),
+            },
             namespaces: namespaces(self.input.config),
             container: (kind == HookKind::StartContainer).then(|| Rc::new(self.input.state.clone())),
         })
