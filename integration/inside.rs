@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::os::unix::fs::PermissionsExt;
+
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -21,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         test("inside::config_is_taken_literally", OCI, literal),
         test("inside::what_the_runtime_cannot_grant_is_left_out_and_said", OWN, not_ours_to_give),
         test("inside::only_stdio_is_open", OCI, descriptors),
+        test("inside::a_working_directory_its_user_or_only_root_may_enter", OCI, closed_cwd),
         test("inside::environment_is_exact", OCI, environment),
         test("inside::environment_of_exec_is_its_own", OCI, exec_environment),
         test("inside::restricted_refuses_the_usual_ways_out", OWN, refusals),
@@ -206,6 +209,21 @@ fn descriptors() {
     // The fourth is the directory that `ls` reads.
     let open: Vec<_> = out.stdout.split_whitespace().collect();
     assert_eq!(open, ["0", "1", "2", "3"], "{out}");
+}
+
+/// The user's own with mode 0700, which root without CAP_DAC_OVERRIDE cannot enter; and one that is closed to the
+/// user, where the runtime goes for it.
+fn closed_cwd() {
+    for (owner, user) in [(42, 42), (42, 0), (0, 42)] {
+        let sb =
+            Sandbox::new().args(["/bin/sh", "-c", "echo in $PWD"]).patch("/process/cwd", json!("/closed"));
+        let dir = sb.rootfs().join("closed");
+        std::fs::create_dir(&dir).expect("mkdir");
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        std::os::unix::fs::chown(&dir, Some(owner), Some(owner)).expect("chown");
+        let sb = sb.patch("/process/user", json!({ "uid": user, "gid": user }));
+        assert_eq!(sb.run_oci().output().ok().stdout, "in /closed\n", "of {owner}, for {user}");
+    }
 }
 
 fn environment() {

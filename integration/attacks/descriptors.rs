@@ -12,6 +12,7 @@ use crate::harness::{Need, Output, Sandbox, poll, rounds, test};
 pub fn tests() -> Vec<Trial> {
     vec![
         test("attacks::a_working_directory_of_the_host_is_refused", &[Need::Root], leaked_cwd),
+        test("attacks::a_working_directory_of_another_root_is_refused", &[Need::Root], other_root),
         test("attacks::a_program_of_the_host_is_not_executed", &[Need::Root], leaked_program),
         test("attacks::exec_takes_no_directory_or_program_of_the_host", &[Need::Root], exec_links),
         test("attacks::only_stdio_is_open_inside", &[Need::Root], only_stdio),
@@ -53,6 +54,31 @@ fn leaked_cwd() {
         }
         host.unchanged();
     }
+}
+
+/// Where the pid namespace is the host's, procfs inside leads to the host's root, and the directory is entered
+/// before the privileges are dropped that this takes.
+fn other_root() {
+    let sb = Sandbox::new().sh("ls; cat etc/hostname");
+    // A process of the host without more capabilities than the test's: none else may be looked into.
+    let none = std::process::Stdio::null;
+    let mut host =
+        std::process::Command::new("sleep").arg("100").stdout(none()).stderr(none()).spawn().expect("sleep");
+    symlink(format!("/proc/{}/root", host.id()), sb.rootfs().join("cwd")).expect("a link");
+    let namespaces: Vec<_> =
+        ["mount", "ipc", "uts", "network"].iter().map(|k| json!({ "type": k })).collect();
+    let mut sb = sb.patch("/linux/namespaces", json!(namespaces)).patch("/process/cwd", json!("/cwd"));
+    let out = sb.run_oci().output();
+    assert!(out.code >= 125 && out.stdout.is_empty(), "must be refused\n{out}");
+    sb.set("/process/cwd", json!("/"));
+    sb.set("/process/args", json!(["/bin/sleep", "1000"]));
+    sb.create().ok();
+    sb.verb("start").ok();
+    let exec = sb.runtime().args(["exec", "--cwd", "/cwd", sb.id(), "ls"]).output();
+    assert!(exec.code == 255 && exec.stdout.is_empty(), "must be refused\n{exec}");
+    assert!(exec.stderr.contains("outside"), "{exec}");
+    host.kill().and_then(|()| host.wait()).expect("kill");
+    sb.delete().ok();
 }
 
 /// The way up from a descriptor to a static program of the host.

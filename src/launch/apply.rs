@@ -335,7 +335,14 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             let program = candidates.get(cx.program).ok_or(Errno::ENOENT)?;
             Err(process::execve(program, argv.pointers(), envp.pointers()))
         }
-        A::ChangeDir { path } => change_dir(cx, path),
+        A::ChangeDir { .. } if cx.entered => Ok(()),
+        A::ChangeDir { path, again } => match change_dir(cx, path) {
+            Err(Errno::EACCES) if !again && matches!(cx.call, Call::Chdir) => Ok(()),
+            done => {
+                cx.entered = done.is_ok();
+                done
+            }
+        },
         A::DieWithRuntime => {
             at(cx, Call::Prctl, process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64))?;
             // The runtime may have died before the signal was armed: then its end of the socket is closed.
@@ -426,7 +433,7 @@ fn find_program(cx: &mut Cx, candidates: &[std::ffi::CString]) -> Done {
     Err(found)
 }
 
-/// Enters the working directory as the container's user, and asks the kernel where that is.
+/// Enters the working directory, and asks the kernel where that is.
 fn change_dir(cx: &mut Cx, path: &CStr) -> Done {
     at(cx, Call::Chdir, fs::chdir(path))?;
     let mut buf = [0u8; 4096];

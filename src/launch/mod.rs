@@ -55,6 +55,8 @@ pub struct Cx {
     pub interrupted: Option<i32>,
     /// Which candidate of `FindProgram` was chosen.
     pub program: usize,
+    /// Whether the working directory has been entered.
+    pub entered: bool,
     /// The empty directory of the masks is attached somewhere, and can be copied.
     pub empty_used: bool,
     /// Network devices of the host that are inside now.
@@ -82,6 +84,7 @@ impl Cx {
             signals: -1,
             interrupted: None,
             program: 0,
+            entered: false,
             empty_used: false,
             moved: Vec::new(),
             call: Call::None,

@@ -410,6 +410,7 @@ pub enum Action {
     VerifyCreds(crate::sys::cred::Creds),
     ChangeDir {
         path: CString,
+        again: bool,
     },
     DieWithRuntime,
     FindProgram {

@@ -237,7 +237,8 @@ impl Action {
                 // One for each capability that the kernel knows and that is not kept, or could be ambient.
                 ["getresuid", "getresgid"].into_iter().chain(groups).chain(["capget", "prctl*"]).collect()
             }
-            A::ChangeDir { .. } => vec!["chdir", "getcwd"],
+            A::ChangeDir { again: false, .. } => vec!["chdir", "getcwd?"],
+            A::ChangeDir { again: true, .. } => vec!["chdir?", "getcwd?"],
             // The first candidate that is there and may be executed ends the search.
             A::FindProgram { candidates } => {
                 candidates.iter().flat_map(|_| ["newfstatat?", "faccessat2?"]).collect()

@@ -398,7 +398,10 @@ impl Action {
                 f.write_str(" capget() == as set, prctl(PR_CAPBSET_READ, PR_CAP_AMBIENT_IS_SET")?;
                 f.write_str(if creds.no_new_privs { ", PR_GET_NO_NEW_PRIVS)" } else { ")" })
             }
-            A::ChangeDir { path } => write!(f, "chdir({:?}) getcwd() is inside", show(path)),
+            A::ChangeDir { path, again } => {
+                f.write_str(if *again { "where that was denied: " } else { "" })?;
+                write!(f, "chdir({:?}) getcwd() is inside", show(path))
+            }
             A::DieWithRuntime => f.write_str("prctl(PR_SET_PDEATHSIG, SIGKILL)"),
             A::FindProgram { candidates } => {
                 write!(

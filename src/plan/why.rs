@@ -290,6 +290,9 @@ impl Action {
             A::VerifyCreds(_) => {
                 "what was dropped is read back: a row that silently did nothing must not go unseen"
             }
+            A::ChangeDir { again: true, .. } => {
+                "a directory that only its user may enter, such as a volume of theirs (path_resolution(7))"
+            }
             A::ChangeDir { .. } => {
                 "and the kernel is asked whether it lies inside: a leaked host directory would say (unreachable) (CVE-2024-21626)"
             }

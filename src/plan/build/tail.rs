@@ -68,11 +68,15 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     if !process.no_new_privileges {
         filters(plan, t, |_| true)?;
     }
-    credentials(plan, t);
     // Before any path is looked up: /proc/self/fd must not lead to a directory of the host.
     let needed = t.created.iter().flat_map(|c| [c.start.clone(), c.report.clone()]).collect();
     plan.push(Init, part::DROP, Action::CloseFds { keep: 3 + t.preserve_fds, needed });
-    plan.push(Init, part::DROP, Action::ChangeDir { path: cpath(&process.cwd)? });
+    // As runc does it: the config's author may want a directory that its user cannot enter, and the user may have
+    // one that this process cannot.
+    let cwd = cpath(&process.cwd)?;
+    plan.push(Init, part::DROP, Action::ChangeDir { path: cwd.clone(), again: false });
+    credentials(plan, t);
+    plan.push(Init, part::DROP, Action::ChangeDir { path: cwd, again: true });
     if t.die_with_runtime {
         plan.push(Init, part::DROP, Action::DieWithRuntime);
     }
