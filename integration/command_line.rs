@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         test("command_line::go_s_flag_syntax_is_understood", OCI, go_syntax),
         test("command_line::an_unknown_system_call_leaves_no_log", OCI, unknown_system_call),
         test("command_line::an_environment_of_any_bytes_is_passed_over", OCI, any_environment),
+        test("command_line::debug_logs_what_is_done", OCI, debug),
         test("command_line::run_is_runc_s_under_runc_s_name", OURS, as_runc),
         test("command_line::the_bundle_s_path_has_no_links", OCI, real_bundle),
         test("command_line::what_is_no_container_is_left_alone", OURS, foreign_directory),
@@ -117,6 +118,21 @@ fn unknown_system_call() {
     assert!(said.iter().all(|(level, _)| level == "debug"), "{said:?}");
     let named = |(_, text): &(String, String)| text.contains("no_such_call");
     assert!(said.iter().any(named), "{said:?}");
+}
+
+/// With --log in the file, else on stderr; a launch and an exec say what they do.
+fn debug() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let log = sb.dir().join("log");
+    let call = sb.runtime().args(["--debug", "--log-format", "json", "--log"]).arg(&log);
+    let out = call.args(["create", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
+    assert_eq!(out.stderr, "");
+    let said = entries(&log);
+    assert!(said.len() > 20 && said.iter().all(|(level, _)| level == "debug"), "{said:?}");
+    sb.verb("start").ok();
+    let out = sb.runtime().args(["--debug", "exec", sb.id(), "true"]).output().ok();
+    assert!(out.stderr.lines().filter(|l| l.contains("level=debug")).count() > 10, "{out}");
+    sb.delete().ok();
 }
 
 /// A caller's environment is none of the runtime's, whatever the encoding.

@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("placement::exec_cpu_affinity_needs_a_cpu", OWN, no_cpu),
         test("placement::a_cache_class_needs_resctrl", OWN, resctrl),
         test("placement::cpuset_of_the_config", OCI, cpuset),
+        test("placement::cpus_of_the_caller_bind_nobody", OWN, unbound),
     ]
 }
 
@@ -103,4 +104,21 @@ fn cpuset() {
         .args(["grep", "_allowed_list", "/proc/self/status"])
         .patch("/linux/resources/cpu", json!({ "cpus": "0", "mems": "0" }));
     sb.run_oci().output().ok().prints("Cpus_allowed_list:\t0\n").prints("Mems_allowed_list:\t0\n");
+}
+
+/// runc does so since 1.3: a daemon that is bound to cpus of its own starts containers that are not.
+fn unbound() {
+    let cpus =
+        |text: &str| text.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:\t").map(str::to_string));
+    let own = std::fs::read_to_string("/proc/self/status").expect("status");
+    let bound = ["taskset", "-c", "0"];
+    let sb = Sandbox::new().args(["/bin/grep", "Cpus_allowed_list", "/proc/self/status"]);
+    let run = sb.under(&bound).args(["run", "--quiet", "--policy=privileged", "--bundle"]).arg(sb.bundle());
+    assert_eq!(cpus(&run.arg(sb.id()).output().ok().stdout), cpus(&own));
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let exec = sb.under(&bound).args(["exec", sb.id(), "grep", "Cpus_allowed_list", "/proc/self/status"]);
+    assert_eq!(cpus(&exec.output().ok().stdout), cpus(&own));
+    sb.delete().ok();
 }

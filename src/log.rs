@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, LogFormat};
+use crate::plan::Plan;
 
 /// Where messages go.
 #[derive(Debug, Clone)]
@@ -56,17 +57,27 @@ impl Log {
         }
         match &self.file {
             Some(_) => self.to_file("debug", text),
-            None if self.format == LogFormat::Json => eprintln!("{}", json("debug", text)),
-            None => eprintln!("safebox: {text}"),
+            None => eprintln!("{}", self.line("debug", text)),
+        }
+    }
+
+    /// The rows that are about to be performed, with `--debug`: Init, which performs some, cannot say anything.
+    pub fn plan(&self, plan: &Plan) {
+        for (i, step) in plan.steps.iter().enumerate().filter(|_| self.debug) {
+            self.debug(&format!("step {} ({}): {}", i + 1, step.actor, step.action));
+        }
+    }
+
+    fn line(&self, level: &str, text: &str) -> String {
+        match self.format {
+            LogFormat::Json => json(level, text),
+            LogFormat::Text => format!("time={:?} level={level} msg={text:?}", crate::state::now()),
         }
     }
 
     fn to_file(&self, level: &str, text: &str) {
         let Some(path) = &self.file else { return };
-        let line = match self.format {
-            LogFormat::Json => json(level, text),
-            LogFormat::Text => format!("time={:?} level={level} msg={text:?}", crate::state::now()),
-        };
+        let line = self.line(level, text);
         if let Err(e) = open(path).and_then(|mut f| writeln!(f, "{line}")) {
             eprintln!("safebox: --log {}: {e}", path.display());
         }

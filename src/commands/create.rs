@@ -81,6 +81,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     }
     prepared.tell(log);
     let (plan, given) = prepared.plan()?;
+    log.plan(&plan);
     let mut cx = Cx::new(plan.slots);
     cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
     if let Some(path) = &args.creating.console_socket {

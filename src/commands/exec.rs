@@ -60,6 +60,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let host = Host::probe()?;
     let groups = groups::choose(state, &args.cgroup)?;
     let (plan, given) = build_exec(exec_input(state, of, &new, &host, &filters, &options, &groups))?;
+    log.plan(&plan);
     let mut cx = Cx::new(plan.slots);
     if let Some(path) = &args.pidfd_socket {
         cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);

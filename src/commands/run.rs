@@ -134,6 +134,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         }
     }
     let (plan, given) = prepared.plan()?;
+    log.plan(&plan);
     let mut control = Control {
         step: args.step,
         until: args.until,

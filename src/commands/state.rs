@@ -13,7 +13,7 @@ pub fn state(global: &Global, id: &str) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// runc's fields; a stopped container has pid 0.
+/// runc's fields in runc's order; a stopped container has pid 0.
 pub fn value(container: &Container, state: &State) -> serde_json::Value {
     let status = container.status();
     let pid = if status == Status::Stopped { 0 } else { container.process().unwrap_or(0) };
@@ -25,10 +25,10 @@ pub fn value(container: &Container, state: &State) -> serde_json::Value {
         "bundle": state.bundle,
         "rootfs": state.rootfs,
         "created": state.created,
-        "owner": state.owner,
     });
     if !state.annotations.is_empty() {
         value["annotations"] = serde_json::json!(state.annotations);
     }
+    value["owner"] = state.owner.as_str().into();
     value
 }

@@ -369,6 +369,7 @@ pub enum Action {
     IoPriority {
         value: i32,
     },
+    AllCpus,
     Affinity {
         cpus: Vec<u64>,
     },

@@ -220,7 +220,7 @@ impl Action {
             A::TakeTty { .. } => vec!["ioctl", "dup2", "dup2", "dup2"],
             A::Scheduler(_) => vec!["sched_setattr"],
             A::IoPriority { .. } => vec!["ioprio_set"],
-            A::Affinity { .. } => vec!["sched_setaffinity"],
+            A::AllCpus | A::Affinity { .. } => vec!["sched_setaffinity"],
             A::MemoryPolicy(_) => vec!["set_mempolicy"],
             A::Personality { .. } => vec!["personality"],
             A::Keyring => vec!["keyctl"],

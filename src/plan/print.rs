@@ -359,6 +359,7 @@ impl Action {
                 write!(f, "sched_setattr(policy={}, priority={}, nice={})", a.policy, a.priority, a.nice)
             }
             A::IoPriority { value } => write!(f, "ioprio_set(IOPRIO_WHO_PROCESS, 0, {value:#x})"),
+            A::AllCpus => f.write_str("sched_setaffinity(0, all)"),
             A::Affinity { cpus } => write!(f, "sched_setaffinity(0, {})", Bits(cpus)),
             A::MemoryPolicy(policy) => {
                 write!(f, "set_mempolicy({:#x}, {})", policy.mode, Bits(&policy.nodes))

@@ -253,6 +253,9 @@ impl Action {
             }
             A::Scheduler(_) => "cpu scheduling policy of the process (sched_setattr(2))",
             A::IoPriority { .. } => "disk scheduling priority of the process (ioprio_set(2))",
+            A::AllCpus => {
+                "the cpus of its cgroup, not those that the caller is bound to; where this is not allowed, it stays as it is (sched_setaffinity(2))"
+            }
             A::Affinity { .. } => {
                 "cpus of a process that joins, before and after it is in the cgroup (config.md, execCPUAffinity; sched_setaffinity(2))"
             }

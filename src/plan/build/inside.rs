@@ -26,6 +26,7 @@ impl Builder<'_> {
             push(Action::OwnRoot);
         }
         push(Action::CleanSignals);
+        push(Action::AllCpus);
         push(Action::NewSession);
         if let Some(to) = &self.place {
             let path = cpath(self.input.rootfs)?;

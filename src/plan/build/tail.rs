@@ -311,8 +311,10 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     }
     plan.push(Init, part::START, Action::CleanSignals);
     plan.push(Init, part::START, Action::NewSession);
-    if !after.is_empty() {
-        plan.push(Init, part::START, Action::Affinity { cpus: after.clone() });
+    match (before.is_empty(), after.is_empty()) {
+        (true, true) => plan.push(Init, part::START, Action::AllCpus),
+        (_, false) => plan.push(Init, part::START, Action::Affinity { cpus: after.clone() }),
+        (false, true) => {}
     }
     if userns && input.root_is_mapped {
         plan.push(Init, part::START, Action::BecomeRoot { keep_groups: !input.may_set_groups });
