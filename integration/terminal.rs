@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
         test("terminal::without_a_terminal_there_is_none", OWN, none),
         test("terminal::create_sends_the_master", OCI, create_socket),
         test("terminal::run_detached_sends_the_master", OCI, run_socket),
+        test("terminal::a_read_only_dev_has_its_console", OCI, readonly_dev),
         test("terminal::exec_detached_sends_the_master", OCI, exec_socket),
         test("terminal::exec_tty_relays", OWN, exec_tty),
         test("terminal::run_detached_from_a_terminal_works_without_one", OWN, detached_without),
@@ -240,6 +241,25 @@ fn run_socket() {
     read_until(&socket.terminal(), "/dev/pts/0");
     sb.delete().ok();
     sb.leak_check_within(Duration::from_secs(2));
+}
+
+/// It is made read-only once the console is in it.
+fn readonly_dev() {
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let socket = Socket::new(sockets.path());
+    let mut sb = shell("touch /dev/x || echo read-only, has a console >/dev/console; sleep 1000");
+    let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();
+    let readonly = mounts.into_iter().map(|mut m| {
+        if m["destination"] == "/dev" {
+            m["options"].as_array_mut().expect("options").push(json!("ro"));
+        }
+        m
+    });
+    sb.set("/mounts", readonly.collect());
+    let call = sb.runtime().args(["run", "--detach", "--console-socket"]).arg(&socket.path).arg("--bundle");
+    call.arg(sb.bundle()).arg(sb.id()).output().ok();
+    read_until(&socket.terminal(), "read-only, has a console");
+    sb.delete().ok();
 }
 
 fn exec_socket() {

@@ -283,6 +283,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     b.mounts()?;
     b.devices()?;
     b.console()?;
+    b.readonly_dev();
     b.sysctls()?;
     b.cwd()?;
     b.masks()?;

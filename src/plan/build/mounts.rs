@@ -276,13 +276,15 @@ impl Builder<'_> {
                 Action::Symlink { root: dev.clone(), path: cstring("link", name)?, to: cstring("link", to)? };
             self.plan.push(Init, part::DEV, link);
         }
-        self.readonly_dev(dev);
         Ok(())
     }
 
-    fn readonly_dev(&mut self, dev: Slot) {
-        let mount = self.input.config.mounts.iter().find(|m| m.destination == Path::new("/dev"));
-        if mount.is_some_and(|m| m.attr_set & libc::MOUNT_ATTR_RDONLY != 0) {
+    /// Once all that the runtime makes in it is there.
+    pub(super) fn readonly_dev(&mut self) {
+        let dev = |m: &&crate::config::Mount| m.destination == Path::new("/dev") && m.bind.is_none();
+        let mount = self.input.config.mounts.iter().find(dev);
+        let readonly = mount.is_some_and(|m| m.attr_set & libc::MOUNT_ATTR_RDONLY != 0);
+        if let Some(dev) = self.dev.clone().filter(|_| readonly) {
             let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
             let change = SetAttr { recursive: false, attr };
             self.plan.push(Init, part::DEV, Action::RootAttr { root: dev, change });
