@@ -201,7 +201,8 @@ fn alone(sb: &Sandbox, about: &str) {
 }
 
 fn injected_exec() {
-    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    // Where HOME cannot be looked up it is /, and that is no fault.
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/env/-", "HOME=/".into());
     sb.create().ok();
     sb.verb("start").ok();
     let file = sb.dir().join("trace");

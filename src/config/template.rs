@@ -150,7 +150,12 @@ mod tests {
     }
 
     fn pretty_equal(ours: &Value, theirs: &Value) {
-        let text = |v| serde_json::to_string_pretty(v).unwrap();
+        // The order of keys means nothing.
+        let text = |v: &Value| {
+            let mut v = v.clone();
+            v.sort_all_objects();
+            serde_json::to_string_pretty(&v).unwrap()
+        };
         assert_eq!(text(ours), text(theirs));
     }
 }
