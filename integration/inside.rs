@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         test("inside::what_the_runtime_cannot_grant_is_left_out_and_said", OWN, not_ours_to_give),
         test("inside::only_stdio_is_open", OCI, descriptors),
         test("inside::a_working_directory_its_user_or_only_root_may_enter", OCI, closed_cwd),
+        test("inside::the_search_for_the_program_goes_on_past_what_cannot_be_executed", OCI, search),
         test("inside::environment_is_exact", OCI, environment),
         test("inside::environment_of_exec_is_its_own", OCI, exec_environment),
         test("inside::restricted_refuses_the_usual_ways_out", OWN, refusals),
@@ -209,6 +210,25 @@ fn descriptors() {
     // The fourth is the directory that `ls` reads.
     let open: Vec<_> = out.stdout.split_whitespace().collect();
     assert_eq!(open, ["0", "1", "2", "3"], "{out}");
+}
+
+/// As execvp(3): what is missing, no directory, a directory of that name, or not executable is passed by.
+fn search() {
+    let sb = Sandbox::new().args(["prog"]);
+    let at = |path: &str| sb.rootfs().join(path);
+    for dir in ["a/prog", "b", "c"] {
+        std::fs::create_dir_all(at(dir)).expect("mkdir");
+    }
+    for (path, mode) in [("b/prog", 0o644), ("c/prog", 0o755)] {
+        std::fs::write(at(path), "#!/bin/sh\necho found in $0\n").expect("write");
+        std::fs::set_permissions(at(path), std::fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+    let sb = sb.patch("/process/env", json!(["PATH=/missing:/etc/passwd:/a:/b:/c:/bin"]));
+    assert_eq!(sb.run_oci().output().ok().stdout, "found in /c/prog\n");
+    let sb = sb.patch("/process/env", json!(["PATH=/missing:/etc/passwd:/a:/b"]));
+    let out = sb.run_oci().output();
+    assert!(out.code != 0, "{out}");
+    out.says("executable file not found in $PATH");
 }
 
 /// The user's own with mode 0700, which root without CAP_DAC_OVERRIDE cannot enter; and one that is closed to the
