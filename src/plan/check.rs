@@ -142,28 +142,33 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
 
 /// A detached tree is closed when it is moved: a second move would act on whatever has its number by then.
 fn moved_once(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
-    let mut moved = std::collections::HashSet::new();
-    for (i, step) in plan.steps.iter().enumerate() {
-        if let Action::MoveTree { tree, .. } = &step.action
-            && !moved.insert(tree.index)
-        {
-            return Err(format!("row {} moves {tree}, which an earlier row has moved", i + 1));
-        }
-    }
-    Ok(())
+    let moved = |a: &Action| match a {
+        Action::MoveTree { tree, .. } => Some(tree.index),
+        _ => None,
+    };
+    repeated(plan, moved, "moves a tree that an earlier row has moved")
 }
 
 /// A directory that is the container's is made by one row: a second would find it there, as if it were another's.
 fn made_once(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
-    let mut made = std::collections::HashSet::new();
-    for (i, step) in plan.steps.iter().enumerate() {
-        if let Action::CgroupDir { path, .. } | Action::CgroupInScope { path, .. } = &step.action
-            && !made.insert(path)
-        {
-            return Err(format!("row {} makes {path:?}, which an earlier row has made", i + 1));
-        }
+    let made = |a: &Action| match a {
+        Action::CgroupDir { path, .. } | Action::CgroupInScope { path, .. } => Some(path.clone()),
+        _ => None,
+    };
+    repeated(plan, made, "makes a directory that an earlier row has made")
+}
+
+/// An error where a row has a key that an earlier one has.
+fn repeated<K: std::hash::Hash + Eq>(
+    plan: &Plan,
+    key: impl Fn(&Action) -> Option<K>,
+    does: &str,
+) -> std::result::Result<(), String> {
+    let mut seen = std::collections::HashSet::new();
+    match plan.steps.iter().position(|step| key(&step.action).is_some_and(|key| !seen.insert(key))) {
+        Some(i) => Err(format!("row {} {does}: {}", i + 1, plan.steps[i].action)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Every row that creates something outside the container has an undo. A process that only makes the container's

@@ -106,14 +106,17 @@ fn a_tree_is_moved_once_and_a_directory_made_once() {
     let target = || Target { root: slot(0), path: c"x".into(), kind: TargetKind::Dir };
     let moves = |n| Action::MoveTree { tree: slot(n), before: Vec::new(), target: target() };
     check(&inside(vec![moves(1), moves(2)]), &config()).unwrap();
-    refused(&inside(vec![moves(1), moves(1)]), "row 3 moves <slot>");
+    refused(
+        &inside(vec![moves(1), moves(1)]),
+        "row 3 moves a tree that an earlier row has moved: move_mount(<slot>",
+    );
     let mut plan = Plan::default();
     for _ in 0..2 {
         let dir = Action::CgroupDir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() };
         plan.push_undo(Actor::Runtime, "", dir, Undo::Cgroup("/cgroup/x".into()));
     }
     plan.steps.extend(inside(Vec::new()).steps);
-    refused(&plan, "row 2 makes \"/cgroup/x\"");
+    refused(&plan, "row 2 makes a directory that an earlier row has made: mkdir(\"/cgroup/x\")");
 }
 
 #[test]
