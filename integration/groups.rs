@@ -11,6 +11,7 @@ use crate::harness::{Need, Sandbox, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
+const V2: &[Need] = &[Need::Root, Need::CgroupV2];
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -20,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         test("groups::one_with_a_process_is_refused", OWN, occupied),
         test("groups::a_frozen_one_is_refused", OWN, frozen),
         test("groups::of_many_at_once_one_gets_it", OWN, at_once),
+        test("groups::exec_goes_where_the_container_has_gone_below_its_own", V2, below_its_own),
         test("groups::what_is_left_in_a_joined_one_is_killed", OWN, left_behind),
         test("groups::every_fault_leaves_a_joined_one_there", OWN, faults),
     ]
@@ -229,4 +231,19 @@ fn faults() {
         assert_eq!(out.code, 125, "row {row}\n{out}");
         group.untouched();
     }
+}
+
+/// systemd or Docker in a container: its first process leaves the container's group for one below, and hands
+/// controllers down, so that the group can have no processes any more.
+fn below_its_own() {
+    let sb = Sandbox::new().sh("mkdir /sys/fs/cgroup/init && echo 1 >/sys/fs/cgroup/init/cgroup.procs && \
+         echo +pids >/sys/fs/cgroup/cgroup.subtree_control && echo up; exec sleep 1000");
+    let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();
+    let writable = mounts.into_iter().filter(|m| m["type"] != "cgroup").collect::<Vec<_>>();
+    let mut sb = sb.patch("/mounts", json!(writable));
+    sb.set("/mounts/-", json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup" }));
+    let run = sb.run_until(sb.run_oci(), "up");
+    assert_eq!(sb.exec(["cat", "/proc/self/cgroup"]).ok().stdout, "0::/init\n");
+    sb.kill("KILL").ok();
+    run.wait().exits(137);
 }

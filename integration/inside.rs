@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, process::Running, test};
+use crate::harness::{Need, Sandbox, bundle, process::Running, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root, Need::Userns];
@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("inside::only_stdio_is_open", OCI, descriptors),
         test("inside::a_working_directory_its_user_or_only_root_may_enter", OCI, closed_cwd),
         test("inside::the_search_for_the_program_goes_on_past_what_cannot_be_executed", OCI, search),
+        test("inside::a_pipe_of_the_caller_s_is_the_container_user_s", OCI, own_stdio),
         test("inside::environment_is_exact", OCI, environment),
         test("inside::environment_of_exec_is_its_own", OCI, exec_environment),
         test("inside::restricted_refuses_the_usual_ways_out", OWN, refusals),
@@ -210,6 +211,27 @@ fn descriptors() {
     // The fourth is the directory that `ls` reads.
     let open: Vec<_> = out.stdout.split_whitespace().collect();
     assert_eq!(open, ["0", "1", "2", "3"], "{out}");
+}
+
+/// Who logs to /dev/stdout opens it anew, which only the owner of a pipe or a closed file may.
+fn own_stdio() {
+    let script = "echo out >/dev/stdout; echo err >/dev/stderr";
+    let through_pipes = |call: crate::harness::Call| {
+        let out = call.output().ok();
+        let mut lines: Vec<_> = out.stdout.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["err", "out"], "{out}");
+    };
+    let sb = Sandbox::new().sh(script).patch("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    let pipe = ["sh", "-c", "\"$0\" \"$@\" 2>&1 | cat"];
+    let policy: &[&str] = if bundle::is_foreign() { &[] } else { &["--policy=privileged"] };
+    let run = sb.under(&pipe).arg("run").args(policy).arg("--bundle").arg(sb.bundle()).arg(sb.id());
+    through_pipes(run);
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    through_pipes(sb.under(&pipe).args(["exec", "--user", "1000:1000", sb.id(), "sh", "-c", script]));
+    sb.delete().ok();
 }
 
 /// As execvp(3): what is missing, no directory, a directory of that name, or not executable is passed by.

@@ -35,7 +35,7 @@ fn plan(sb: &Sandbox, groups: &[&str]) -> Plan {
     let options = Options { console: Console::Inherit, ..Options::default() };
     let process = safebox::config::Process { args: vec!["true".into()], ..state.process.clone() };
     let asked: Vec<_> = groups.iter().map(ToString::to_string).collect();
-    let groups = groups::choose(state, &asked).expect("its groups");
+    let groups = groups::choose(state, process_id.0, &asked).expect("its groups");
     let input = exec_input(state, process_id, &process, &host, &filters, &options, &groups);
     build_exec(input).expect("a plan").0
 }

@@ -96,7 +96,12 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
         out.push(("rdma.max".into(), value));
     }
     super::ops::block_io_v2(resources, &mut out);
-    out.extend(resources.unified.iter().cloned());
+    // The kernel takes one line a write: io.max of several devices comes as several.
+    let lines = |(file, value): &(String, String)| {
+        let line = |line: &str| (file.clone(), line.to_string());
+        value.trim_end_matches('\n').split('\n').map(line).collect::<Vec<_>>()
+    };
+    out.extend(resources.unified.iter().flat_map(lines));
     for (file, _) in &out {
         let controller = file.split('.').next().unwrap_or_default();
         if !matches!(controller, "cgroup") && !controllers.iter().any(|c| c == controller) {
@@ -207,6 +212,7 @@ mod tests {
             memory: Memory { limit: Some(100), swap: Some(150), reservation: Some(10), ..Memory::default() },
             cpu: Cpu { shares: Some(1024), quota: Some(50_000), period: Some(100_000), ..Cpu::default() },
             pids_limit: Some(7),
+            unified: vec![("io.max".into(), "7:0 riops=3\n7:1 riops=5\n".into())],
             ..Resources::default()
         };
         let expect = [
@@ -216,6 +222,8 @@ mod tests {
             ("cpu.weight", "39"),
             ("cpu.max", "50000 100000"),
             ("pids.max", "7"),
+            ("io.max", "7:0 riops=3"),
+            ("io.max", "7:1 riops=5"),
         ];
         assert_eq!(writes(&resources, &all()).unwrap(), expect.map(|(f, v)| (f.to_string(), v.to_string())));
     }

@@ -58,7 +58,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     };
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let host = Host::probe()?;
-    let groups = groups::choose(state, &args.cgroup)?;
+    let groups = groups::choose(state, of.0, &args.cgroup)?;
     let (plan, given) = build_exec(exec_input(state, of, &new, &host, &filters, &options, &groups))?;
     log.plan(&plan);
     let mut cx = Cx::new(plan.slots);

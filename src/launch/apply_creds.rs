@@ -12,6 +12,7 @@ pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::Bounding { keep } => at(cx, Call::Prctl, cred::limit_bounding(*keep)),
         A::KeepCaps => at(cx, Call::Prctl, process::prctl(libc::PR_SET_KEEPCAPS, 1)).map(drop),
         A::SetGroups { gids } => at(cx, Call::Setgroups, cred::setgroups(gids)),
+        A::OwnStdio { uid, files } => own_stdio(*uid, *files, cx),
         A::SetGid { gid } => at(cx, Call::Setgid, cred::setresgid(*gid)),
         A::SetUid { uid } => at(cx, Call::Setuid, cred::setresuid(*uid)),
         A::Umask { mask } => {
@@ -53,4 +54,23 @@ fn verify(want: &cred::Creds, cx: &mut Cx) -> Done {
     }
     cx.call = Call::Verify;
     if as_set { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Gives descriptors 0 to 2 to the container's user, but the null device, which is everybody's, and regular files
+/// only with `files`.
+fn own_stdio(uid: u32, files: bool, cx: &mut Cx) -> Done {
+    for fd in 0..3 {
+        let st = at(cx, Call::Stat, fs::fstatat(fd, c""))?;
+        let null = st.st_mode & libc::S_IFMT == libc::S_IFCHR && st.st_rdev == libc::makedev(1, 3);
+        let file = st.st_mode & libc::S_IFMT == libc::S_IFREG;
+        if null || st.st_uid == uid || (file && !files) {
+            continue;
+        }
+        match at(cx, Call::Chown, fs::fchownat(fd, c"", uid, u32::MAX)) {
+            // Not this user namespace's to give, or on a file system that is read-only.
+            Ok(()) | Err(Errno::EPERM | Errno::EINVAL | Errno::EROFS) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }

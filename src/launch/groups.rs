@@ -21,8 +21,8 @@ pub struct Groups {
 /// The groups of a container's new process.
 ///
 /// Each of `asked` is `PATH`, below every group of the container, or, on v1, `CONTROLLER[,CONTROLLER]...:PATH`
-/// for the trees of these controllers. The groups must exist.
-pub fn choose(state: &State, asked: &[String]) -> Result<Groups> {
+/// for the trees of these controllers. The groups must exist. `pid` is the container process.
+pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<Groups> {
     let mut groups: Vec<_> = state.cgroups.iter().map(|(_, path)| path.clone()).collect();
     for text in asked {
         let (controllers, path) = text.split_once(':').map_or((None, text.as_str()), |(c, p)| (Some(c), p));
@@ -56,6 +56,10 @@ pub fn choose(state: &State, asked: &[String]) -> Result<Groups> {
         return Ok(Groups { moved_to: groups, scope, ..Groups::default() });
     }
     let group = groups.into_iter().next().filter(|_| scope.is_none());
+    if let Some(group) = group.as_deref().filter(|group| asked.is_empty() && hands_down(group)) {
+        // A container that has groups of its own (systemd, Docker): this one can have no processes.
+        return Ok(Groups { moved_to: vec![group_of(pid, group)?], scope, ..Groups::default() });
+    }
     let ours = |group: &Path| !state.undo.contains(&Undo::Members(group.to_string_lossy().into_owned()));
     // See `Builder::cgroup_slot`: nothing is born in a group whose past is not known.
     Ok(match group {
@@ -64,6 +68,26 @@ pub fn choose(state: &State, asked: &[String]) -> Result<Groups> {
         }
         group => Groups { moved_to: group.into_iter().collect(), scope, ..Groups::default() },
     })
+}
+
+/// Whether a v2 group hands controllers down, and so cannot have processes (cgroups(7), "no internal processes").
+fn hands_down(group: &Path) -> bool {
+    let file = group.join("cgroup.subtree_control");
+    std::fs::read_to_string(file).is_ok_and(|controllers| !controllers.trim().is_empty())
+}
+
+/// The v2 group of the container process, which must be below the container's: its limits hold there.
+fn group_of(pid: i32, container: &Path) -> Result<PathBuf> {
+    let file = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&file).map_err(|e| Error::msg(format!("{file}: {e}")))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let group = Path::new(crate::cgroup::MOUNT_POINT).join(path);
+    let inside = group.starts_with(container) && !path.split('/').any(|part| part == "..");
+    if inside {
+        Ok(group)
+    } else {
+        Err(Error::msg(format!("{}: not below the container's cgroup", group.display())))
+    }
 }
 
 /// `path` below `base`, which it cannot leave.

@@ -48,7 +48,7 @@ fn plan(state: &State, hook: &Hook, of: (i32, u64)) -> Result<Plan> {
     let host = Host::probe()?;
     // If the runtime dies, so does the hook.
     let options = Options { die_with_runtime: true, ..Options::default() };
-    let groups = super::groups::choose(state, &[])?;
+    let groups = super::groups::choose(state, of.0, &[])?;
     let input = exec_input(state, of, &process, &host, &filters, &options, &groups);
     Ok(build_exec(ExecInput { program: Some(&hook.path), ..input })?.0)
 }

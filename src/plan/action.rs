@@ -390,6 +390,10 @@ pub enum Action {
     SetGroups {
         gids: Vec<u32>,
     },
+    OwnStdio {
+        uid: u32,
+        files: bool,
+    },
     SetGid {
         gid: u32,
     },

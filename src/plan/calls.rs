@@ -228,6 +228,7 @@ impl Action {
             A::Bounding { .. } => vec!["prctl*"],
             A::Ambient { caps } => vec!["prctl"; 1 + caps.len()],
             A::SetGroups { .. } => vec!["setgroups"],
+            A::OwnStdio { .. } => ["newfstatat", "fchownat?"].repeat(3),
             A::SetGid { .. } => vec!["setresgid"],
             A::SetUid { .. } => vec!["setresuid"],
             A::Umask { .. } => vec!["umask"],

@@ -390,6 +390,10 @@ impl Action {
             A::Ambient { caps: list } => {
                 write!(f, "prctl(PR_CAP_AMBIENT, clear all, then raise {})", list.len())
             }
+            A::OwnStdio { uid, files } => {
+                let but = if *files { "/dev/null" } else { "/dev/null and files" };
+                write!(f, "fchown(0, {uid}) fchown(1, {uid}) fchown(2, {uid}), but {but}")
+            }
             A::NoNewPrivs => f.write_str("prctl(PR_SET_NO_NEW_PRIVS, 1)"),
             A::VerifyCreds(creds) => {
                 write!(f, "getresuid() == {} getresgid() == {}", creds.uid, creds.gid)?;

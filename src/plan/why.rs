@@ -253,6 +253,9 @@ impl Action {
             }
             A::Scheduler(_) => "cpu scheduling policy of the process (sched_setattr(2))",
             A::IoPriority { .. } => "disk scheduling priority of the process (ioprio_set(2))",
+            A::OwnStdio { .. } => {
+                "the program may open /dev/stdout, as those who log there do: a pipe of the caller's is its user's alone; what cannot be given stays (fchown(2))"
+            }
             A::AllCpus => {
                 "the cpus of its cgroup, not those that the caller is bound to; where this is not allowed, it stays as it is (sched_setaffinity(2))"
             }

@@ -129,6 +129,11 @@ fn plan(host: &Hierarchy, request: Request<'_>, address: String, manager: &str) 
     let group = groups.iter().find(is_systemd).map(|g| g.path.clone()).ok_or_else(|| {
         Error::msg("--systemd-cgroup: the cgroup tree of systemd (name=systemd) is not mounted")
     })?;
+    // What is put into it would stand still, and the launch with it.
+    if let Some(frozen) = groups.iter().find(|g| super::ops::frozen(&g.path)) {
+        let text = "container's cgroup unexpectedly frozen (thaw or remove it)";
+        return Err(Error::msg(format!("{}: {text}", frozen.path.display())));
+    }
     let v2 = host.is_v2();
     let mut properties = properties::base(request.id, &unit.slice, v2);
     properties.extend(properties::of_annotations(request.annotations)?);

@@ -181,6 +181,11 @@ fn credentials(plan: &mut Plan, t: &Tail<'_>) {
     let mut push = |action| plan.push(Init, part::DROP, action);
     push(Action::Bounding { keep: caps.bounding.0 });
     push(Action::KeepCaps);
+    // A terminal is made for its user; 0 to 2 of the caller are its, and root opens them anyhow.
+    if t.pty_slave.is_none() && user.uid != 0 {
+        // An ordinary user's files would become a subordinate id's, out of their owner's reach.
+        push(Action::OwnStdio { uid: user.uid, files: t.host.rootless.is_none() });
+    }
     if t.may_set_groups {
         push(Action::SetGroups { gids: user.additional_gids.clone() });
     }
