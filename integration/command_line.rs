@@ -1,7 +1,7 @@
 //! The command line as runc's callers write it, and what they read where it makes no sense.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use libtest_mimic::Trial;
@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         test("command_line::run_is_runc_s_under_runc_s_name", OURS, as_runc),
         test("command_line::the_bundle_s_path_has_no_links", OCI, real_bundle),
         test("command_line::what_is_no_container_is_left_alone", OURS, foreign_directory),
+        test("command_line::a_state_that_others_could_write_is_not_believed", OURS, foreign_state),
     ]
 }
 
@@ -191,4 +192,36 @@ fn foreign_directory() {
     sb.runtime().args(["delete", "--force", "unborn"]).output().ok();
     assert!(!sb.root().join("unborn").exists());
     std::fs::remove_dir_all(sb.root().join("data")).expect("remove");
+}
+
+/// A leftover of a launcher that is gone is swept by the next `run`, and its poststop hooks are run: not where
+/// somebody else can have put it there.
+fn foreign_state() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let mark = sb.dir().join("mark");
+    let hook = json!([{ "path": "/bin/touch", "args": ["touch", mark] }]);
+    let sb = sb.patch("/hooks/poststop", hook);
+    sb.create().ok();
+    let own = sb.root().join(sb.id());
+    let text = std::fs::read_to_string(own.join("state.json")).expect("a state");
+    sb.delete().ok();
+    std::fs::remove_file(&mark).expect("the hook has run");
+    let mut state: Value = serde_json::from_str(&text).expect("JSON");
+    (state["launcher"], state["undo"], state["cgroups"]) = (json!([999_999_999, 1]), json!([]), json!([]));
+    let other = sb.root().join("other");
+    for (owner, mode) in [(4242, 0o700), (0, 0o777)] {
+        std::fs::create_dir(&other).expect("mkdir");
+        std::fs::write(other.join("state.json"), state.to_string()).expect("write");
+        std::os::unix::fs::chown(&other, Some(owner), Some(owner)).expect("chown");
+        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(mode)).expect("chmod");
+        let next = Sandbox::new();
+        let run = next
+            .runtime_as(&bundle::safebox())
+            .arg("--root")
+            .arg(sb.root())
+            .args(["run", "--quiet", "--bundle"]);
+        run.arg(next.bundle()).arg(next.id()).output().ok();
+        assert!(!mark.exists(), "a hook of user {owner}'s, mode {mode:o}, was run");
+        std::fs::remove_dir_all(&other).expect("remove");
+    }
 }

@@ -112,6 +112,20 @@ fn open_rootfs(path: &Path) -> Result<OwnedFd> {
 /// The most of a hostile passwd file that is read.
 const MAX_PASSWD: u64 = 1 << 20;
 
+/// File systems whose files are no data: to read one is to act on the kernel (/proc/kmsg), or on the process behind
+/// it. proc, sysfs, FUSE, cgroup and cgroup2, debugfs, tracefs, securityfs, selinuxfs (linux/magic.h).
+const SPECIAL: [i64; 9] = [
+    0x9fa0,
+    0x6265_6572,
+    0x6573_5546,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xf97c_ff8c,
+];
+
 /// The home directory of `uid` in the passwd below `rootfs`, resolved inside it.
 pub fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
     let path = CString::new("etc/passwd").ok()?;
@@ -119,10 +133,12 @@ pub fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
     // Looked at first, opened then: to open a device (a watchdog, a tape) is to act on it.
     let found = fs::own(fs::openat2(rootfs, &path, libc::O_PATH, 0, resolve).ok()?);
     let st = fs::fstatat(found.as_raw_fd(), c"").ok()?;
-    if st.st_mode & libc::S_IFMT != libc::S_IFREG {
+    let magic = fs::fs_magic(found.as_raw_fd()).ok()?;
+    if st.st_mode & libc::S_IFMT != libc::S_IFREG || SPECIAL.contains(&magic) {
         return None;
     }
-    let file = std::fs::File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     let mut text = Vec::new();
     file.take(MAX_PASSWD).read_to_end(&mut text).ok()?;
     let number = uid.to_string();

@@ -304,6 +304,9 @@ fn passwd_of_exec() {
     assert_eq!(home(&format!("ln -s {up}{file} /etc/passwd")), "home=/\n");
     assert_eq!(home(&format!("ln -s /proc/1/root/{file} /etc/passwd")), "home=/\n");
     assert_eq!(home("mknod /etc/passwd p"), "home=/\n");
+    // A regular file to stat(2), and one that consumes the host's log, or waits for it.
+    assert_eq!(home("ln -s /proc/kmsg /etc/passwd"), "home=/\n");
+    assert_eq!(home("ln -s /proc/self/comm /etc/passwd"), "home=/\n");
     assert_eq!(home("echo root:x:0:0::/mine:/bin/sh > /etc/passwd"), "home=/mine\n");
     sb.delete().ok();
 }

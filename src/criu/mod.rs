@@ -30,6 +30,18 @@ use wire::Message;
 /// Which of the caller's descriptors were what, beside the images.
 pub const DESCRIPTORS: &str = "descriptors.json";
 
+/// An annotation may come with an image, and criu's configuration names programs: it must be a file of the host's
+/// administrator, not one that somebody has put where criu would look for it.
+fn trusted(file: &Path) -> std::result::Result<(), String> {
+    use std::os::unix::fs::MetadataExt;
+    if !file.is_absolute() {
+        return Err("must be an absolute path".into());
+    }
+    let meta = file.symlink_metadata().map_err(|e| e.to_string())?;
+    let owned = meta.is_file() && meta.uid() == 0 && meta.mode() & 0o022 == 0;
+    if owned { Ok(()) } else { Err("must be a file of root's that nobody else may write".into()) }
+}
+
 /// The configuration file that every container's criu reads, as under runc.
 const CONFIG_FILE: &str = "/etc/criu/runc.conf";
 /// The annotation that names another.
@@ -261,7 +273,11 @@ pub fn options(
         None => drop(m.text(opt::CONFIG_FILE, CONFIG_FILE)),
         // Named but empty: none at all.
         Some("") => {}
-        Some(file) => drop(m.text(opt::CONFIG_FILE, file)),
+        Some(file) => {
+            trusted(Path::new(file))
+                .map_err(|why| Error::msg(format!("{CONFIG_ANNOTATION} {file}: {why}")))?;
+            m.text(opt::CONFIG_FILE, file);
+        }
     }
     Ok(m)
 }

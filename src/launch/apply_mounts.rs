@@ -114,12 +114,21 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
     }
 }
 
+/// `DEVPTS_SUPER_MAGIC` of linux/magic.h.
+const DEVPTS_MAGIC: i64 = 0x1cd1;
+
 /// Terminals, kernel settings, the working directory.
 fn apply_files(action: &Action, cx: &mut Cx) -> Done {
     use Action as A;
     match action {
         A::Pty { devpts, master, slave, size, owner } => {
-            let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_BENEATH;
+            // A container that runs may have put a file system of its own there, which answers as it likes: the
+            // number of any descriptor of this process would be taken for the terminal's, and given away.
+            let magic = at(cx, Call::NotDevpts, fs::fs_magic(cx.fd(devpts)))?;
+            if magic != DEVPTS_MAGIC {
+                return Err(Errno::ENOTTY);
+            }
+            let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_BENEATH | fs::RESOLVE_NO_XDEV;
             let flags = libc::O_RDWR | libc::O_NOCTTY;
             let m = at(cx, Call::OpenIn, fs::openat2(cx.fd(devpts), c"ptmx", flags, 0, resolve))?;
             let s = at(cx, Call::Ioctl, tty::open_peer(m))?;

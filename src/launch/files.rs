@@ -78,8 +78,14 @@ pub(super) fn write_file(cx: &mut Cx, path: &CStr, value: &[u8]) -> Done {
 
 /// Writes a file of ours so that readers see the old or the new one, never a part.
 pub(super) fn replace_file(cx: &mut Cx, temp: &CStr, path: &CStr, bytes: &[u8]) -> Done {
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
-    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, temp, flags, 0o600))?;
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let open = || fs::openat(libc::AT_FDCWD, temp, flags, 0o600);
+    // What has that name is a runtime's that was killed, or another user's, in a directory that both may write.
+    let opened = match open() {
+        Err(Errno::EEXIST) => fs::unlinkat(libc::AT_FDCWD, temp, 0).and_then(|()| open()),
+        opened => opened,
+    };
+    let fd = at(cx, Call::Open, opened)?;
     let written = at(cx, Call::Write, fs::write_all(fd, bytes));
     fs::close(fd);
     written?;

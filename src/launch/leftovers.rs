@@ -1,6 +1,7 @@
 //! Containers of launchers that died together with their guardian (a crash of the machine's memory, a
 //! `kill -9` of both): the next `run` removes them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::log::Log;
@@ -12,6 +13,14 @@ pub fn sweep(root: &Path, log: &Log) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(id) = name.to_str() else { continue };
+        // What is believed here runs programs: only what nobody else can have put there.
+        let mine = |path: &Path| {
+            path.symlink_metadata()
+                .is_ok_and(|m| m.uid() == nix::unistd::geteuid().as_raw() && m.mode() & 0o022 == 0)
+        };
+        if !mine(&entry.path()) || !mine(&entry.path().join(files::STATE)) {
+            continue;
+        }
         // Most containers are somebody's: one look at the file decides.
         let Ok(raw) = std::fs::read(entry.path().join(files::STATE)) else { continue };
         let Ok(state) = serde_json::from_slice::<state::State>(&raw) else { continue };

@@ -13,6 +13,9 @@ use crate::plan::lower::CStrArray;
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::{Errno, fs, process};
 
+/// Tells the copy what it is. No container gets this process's environment.
+const SEALED: &str = "_SAFEBOX_SEALED";
+
 /// Continues as the sealed copy; returns at once where this already is one.
 pub fn seal() -> Result<()> {
     const SELF: &std::ffi::CStr = c"/proc/self/exe";
@@ -20,7 +23,9 @@ pub fn seal() -> Result<()> {
     let exe = fs::openat(libc::AT_FDCWD, SELF, libc::O_RDONLY, 0).map_err(failed("open /proc/self/exe"))?;
     let exe = fs::own(exe);
     let readonly = fs::on_readonly_mount(exe.as_raw_fd()).map_err(failed("fstatvfs /proc/self/exe"))?;
-    if readonly || fs::is_sealed(exe.as_raw_fd()) {
+    // A file system that is read-only may be so until its next update: only the mount made here stays as it is.
+    let ours = std::env::var_os(SEALED).is_some();
+    if (readonly && ours) || fs::is_sealed(exe.as_raw_fd()) {
         return Ok(());
     }
     let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;
@@ -50,7 +55,8 @@ fn execute(copy: std::os::fd::RawFd) -> Result<Error> {
         entry.push(value);
         entry
     });
-    let env: Vec<_> = env.collect();
+    let sealed = std::ffi::OsString::from(format!("{SEALED}=1"));
+    let env: Vec<_> = env.chain([sealed]).collect();
     let (argv, envp) = (CStrArray::new("arguments", &args)?, CStrArray::new("environment", &env)?);
     let errno = process::execve_fd(copy, argv.pointers(), envp.pointers());
     Ok(Error::os("cannot seal the runtime's own binary:", "execveat", errno))

@@ -205,7 +205,7 @@ impl Action {
             // Unlock the pty, open its peer, set its size.
             A::Pty { size, .. } => {
                 let set = size.map(|_| "ioctl");
-                ["openat2", "ioctl", "ioctl"].into_iter().chain(set).chain(["fchownat"]).collect()
+                ["fstatfs", "openat2", "ioctl", "ioctl"].into_iter().chain(set).chain(["fchownat"]).collect()
             }
             A::NotifyDir { .. } | A::CriuRoot { .. } => vec!["mkdirat"],
             A::AttachAt { .. } => vec!["openat", "move_mount", "close", "close"],

@@ -33,6 +33,10 @@ pub fn base(id: &str, slice: &str, v2: bool) -> Vec<Property> {
     ]
 }
 
+/// What an annotation must not set, for it may come with an image: which processes and slice the scope has (`PIDs`
+/// takes any process of the host into it, where `delete` kills it). `Device*` and `Delegate*` neither.
+const OWN: [&str; 3] = ["PIDs", "PIDFDs", "Slice"];
+
 /// The properties that annotations ask for.
 pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Property>, ConfigError> {
     let mut out = Vec::new();
@@ -41,6 +45,9 @@ pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Prop
         let bad = |why: String| ConfigError::new(format!("/annotations/{key}"), why);
         if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
             return Err(bad(format!("{name:?} is not the name of a systemd property")));
+        }
+        if OWN.contains(&name) || name.starts_with("Device") || name.starts_with("Delegate") {
+            return Err(bad(format!("{name} is not an annotation's to say: it decides whose the scope is")));
         }
         let value = value::parse(text).map_err(|e| bad(format!("{text:?} is not a GVariant: {e}")))?;
         // Documented with seconds, but on D-Bus it is microseconds.
