@@ -286,7 +286,9 @@ fn passwd() {
 
 /// The rootfs is that of a container that runs by now, and may be changed by it at any moment.
 fn passwd_of_exec() {
-    let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/root/readonly", json!(false));
+    let mut sb = Sandbox::new()
+        .sh("printf r:x:0:0::/p: >/proc/$$/comm; while :; do sleep 1; done")
+        .patch("/root/readonly", json!(false));
     sb.set("/process/env", json!(["PATH=/bin"]));
     let host = Sentinel::new();
     sb.create().ok();
@@ -304,9 +306,9 @@ fn passwd_of_exec() {
     assert_eq!(home(&format!("ln -s {up}{file} /etc/passwd")), "home=/\n");
     assert_eq!(home(&format!("ln -s /proc/1/root/{file} /etc/passwd")), "home=/\n");
     assert_eq!(home("mknod /etc/passwd p"), "home=/\n");
-    // A regular file to stat(2), and one that consumes the host's log, or waits for it.
+    // Regular files to stat(2): the name of the first process, and the host's log, which to read is to consume.
+    assert_eq!(home("ln -s /proc/1/comm /etc/passwd"), "home=/\n");
     assert_eq!(home("ln -s /proc/kmsg /etc/passwd"), "home=/\n");
-    assert_eq!(home("ln -s /proc/self/comm /etc/passwd"), "home=/\n");
     assert_eq!(home("echo root:x:0:0::/mine:/bin/sh > /etc/passwd"), "home=/mine\n");
     sb.delete().ok();
 }
