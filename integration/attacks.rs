@@ -4,6 +4,7 @@
 mod credentials;
 mod descriptors;
 mod links;
+mod places;
 mod races;
 mod runtime;
 mod surface;
@@ -28,6 +29,7 @@ const SECRET: &str = "the-host-s-secret";
 pub fn tests() -> Vec<Trial> {
     let parts = [
         links::tests(),
+        places::tests(),
         races::tests(),
         descriptors::tests(),
         runtime::tests(),

@@ -97,6 +97,7 @@ fn host(cgroups: Hierarchy) -> Host {
         selinux: false,
         rootless: None,
         resctrl: std::cell::OnceCell::from(Some("/resctrl".into())),
+        kernel_mounts: std::cell::OnceCell::from(Some(vec!["/proc".into(), "/sys".into()])),
     }
 }
 

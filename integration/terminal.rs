@@ -245,13 +245,18 @@ fn run_socket() {
 
 /// It is made read-only once the console is in it.
 fn readonly_dev() {
+    let options: &[&str] = if crate::harness::bundle::is_foreign() { &["ro"] } else { &["ro", "rro"] };
+    options.iter().for_each(|option| readonly_dev_by(option));
+}
+
+fn readonly_dev_by(option: &str) {
     let sockets = tempfile::tempdir().expect("a temporary directory");
     let socket = Socket::new(sockets.path());
     let mut sb = shell("touch /dev/x || echo read-only, has a console >/dev/console; sleep 1000");
     let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();
     let readonly = mounts.into_iter().map(|mut m| {
         if m["destination"] == "/dev" {
-            m["options"].as_array_mut().expect("options").push(json!("ro"));
+            m["options"].as_array_mut().expect("options").push(json!(option));
         }
         m
     });

@@ -1,6 +1,8 @@
 //! Facts about this machine, probed once and only as far as the plan needs them. Tests build one by hand.
 
 use std::cell::OnceCell;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Hierarchy;
@@ -32,6 +34,8 @@ pub struct Host {
     pub rootless: Option<Rootless>,
     /// See [`Host::resctrl`].
     pub resctrl: OnceCell<Option<PathBuf>>,
+    /// See [`Host::kernel_mounts`].
+    pub kernel_mounts: OnceCell<Option<Vec<PathBuf>>>,
 }
 
 /// An ordinary user, or root of a user namespace.
@@ -95,12 +99,20 @@ impl Host {
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             rootless: Rootless::probe(),
             resctrl: OnceCell::new(),
+            kernel_mounts: OnceCell::new(),
         })
     }
 
     /// Where resctrl is mounted; looked up when it is first asked for, which few containers do.
     pub fn resctrl(&self) -> Option<&Path> {
         self.resctrl.get_or_init(crate::resctrl::mount_point).as_deref()
+    }
+
+    /// Where whole procfs and sysfs are mounted, the last one first, if that can be told; looked up for
+    /// `--no-pivot` alone.
+    pub fn kernel_mounts(&self) -> Option<&[PathBuf]> {
+        let read = || std::fs::read("/proc/self/mountinfo").ok().map(|text| whole_kernel_mounts(&text));
+        self.kernel_mounts.get_or_init(read).as_deref()
     }
 
     /// Whether a file system with this magic number can be idmapped on this kernel (mount_setattr(2)).
@@ -121,6 +133,30 @@ pub const IDMAP_SINCE: &[(i64, &str, (u32, u32))] = &[
     (0x7371_7368, "squashfs", (6, 2)),
     (0xE0F5_E1E2, "erofs", (5, 19)),
 ];
+
+/// The mount points of procfs and sysfs whose root is mounted, from mountinfo (proc_pid_mountinfo(5)).
+fn whole_kernel_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
+    let whole = |line: &[u8]| {
+        let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+        let tail = words.iter().position(|w| *w == b"-")?;
+        let kernel = matches!(*words.get(tail + 1)?, b"proc" | b"sysfs") && *words.get(3)? == b"/";
+        kernel.then(|| PathBuf::from(OsString::from_vec(unescape(words[4]))))
+    };
+    mountinfo.split(|b| *b == b'\n').rev().filter_map(whole).collect()
+}
+
+/// Spaces and their like are octal in mountinfo: `\040`.
+fn unescape(word: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = (first == b'\\').then(|| after.get(..3)).flatten();
+        let byte = octal.and_then(|o| u8::from_str_radix(std::str::from_utf8(o).ok()?, 8).ok());
+        out.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &after[3..] } else { after };
+    }
+    out
+}
 
 fn kernel_release() -> (u32, u32) {
     let release =
@@ -166,4 +202,22 @@ fn plain_root() -> bool {
 fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !crate::idmap::is_whole(&crate::idmap::parse_map(&map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_mounts_of_the_kernel_s_file_systems_are_found() {
+        let text = b"22 27 0:21 / /proc rw,relatime shared:5 master:2 - proc proc rw\n\
+            23 27 0:22 / /sys rw - sysfs sysfs rw\n\
+            30 22 0:21 /sys /proc/sys ro - proc proc rw\n\
+            31 27 0:30 / /a\\040b\\134c rw - proc none rw\n\
+            32 27 0:31 / /tmp rw - tmpfs proc rw\n\
+            33 27 0:32 / /x\\04 rw - sysfs - rw\n";
+        let found: Vec<_> = whole_kernel_mounts(text);
+        let want: Vec<_> = ["/x\\04", "/a b\\c", "/sys", "/proc"].iter().map(PathBuf::from).collect();
+        assert_eq!(found, want);
+    }
 }

@@ -234,15 +234,20 @@ fn inherited_mode() {
     let sb = Sandbox::new();
     let dir = sb.rootfs().join("home");
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o2751)).expect("chmod");
+    let ro = sb.rootfs().join("opt/ro");
+    std::fs::create_dir_all(&ro).expect("a directory");
+    std::fs::set_permissions(&ro, std::fs::Permissions::from_mode(0o711)).expect("chmod");
     let sb = sb
-        .sh("stat -c %a /home /var /newly/made")
+        .sh("stat -c %a /home /var /newly/made /opt/ro; touch /opt/ro/x 2>&1")
         .patch("/root/readonly", json!(false))
         .patch("/mounts/-", tmpfs("/home", &[]))
         .patch("/mounts/-", tmpfs("/var", &["mode=0700"]))
-        .patch("/mounts/-", tmpfs("/newly/made", &[]));
-    let out = sb.run_oci().output().ok();
+        .patch("/mounts/-", tmpfs("/newly/made", &[]))
+        .patch("/mounts/-", tmpfs("/opt/ro", &["ro"]));
+    let out = sb.run_oci().output();
     let modes: Vec<_> = out.stdout.split_whitespace().collect();
-    assert_eq!((modes[0], modes[2]), ("2751", "1777"), "{out}");
+    assert_eq!((modes[0], modes[2], modes[3]), ("2751", "1777", "711"), "{out}");
+    out.clone().prints("Read-only file system");
     // runc 1.1 lets the directory win over the option.
     assert!(modes[1] == "700" || (harness::bundle::is_foreign() && modes[1] == "755"), "{out}");
 }

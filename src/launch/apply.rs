@@ -102,12 +102,12 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
 
 /// setns(2) into one's own mount namespace leads to its root: another one than now is a chroot's.
 fn own_root(cx: &mut Cx) -> Done {
-    let before = at(cx, Call::Statx, fs::identity(c"/"))?;
+    let before = at(cx, Call::Statx, fs::place_at(c"/"))?;
     let ns = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, c"/proc/self/ns/mnt", libc::O_RDONLY, 0))?;
     let joined = at(cx, Call::Setns, process::setns(ns, libc::CLONE_NEWNS as u64));
     fs::close(ns);
     joined?;
-    let after = at(cx, Call::Statx, fs::identity(c"/"))?;
+    let after = at(cx, Call::Statx, fs::place_at(c"/"))?;
     if before == after { Ok(()) } else { at(cx, Call::Chrooted, Err(Errno::EXDEV)) }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use super::apply::at;
 use super::target::{make_for, open_existing, open_or_make};
-use super::{Call, Cx, Done};
+use super::{Call, Cx, Done, places};
 use crate::plan::action::{Action, DeviceNode, SetAttr, Target, TargetKind};
 use crate::sys::mount::{self, AT_EMPTY_PATH, AT_RECURSIVE, MountAttr};
 use crate::sys::{Errno, fs, process, socket, tty};
@@ -98,14 +98,15 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
-        A::Mask { root, path, null, empty } => mask(cx, cx.fd(root), path, cx.fd(null), cx.fd(empty)),
-        A::ReadonlyPath { root, path } => readonly_path(cx, cx.fd(root), path),
+        A::Mask { root, path, null, empty } => places::mask(cx, cx.fd(root), path, cx.fd(null), cx.fd(empty)),
+        A::ReadonlyPath { root, path } => places::readonly_path(cx, cx.fd(root), path),
         A::RootAttr { root, change } => set_attrs(cx, cx.fd(root), std::slice::from_ref(change)),
         A::Pivot { root } => {
             at(cx, Call::Fchdir, fs::fchdir(cx.fd(root)))?;
             at(cx, Call::Pivot, mount::pivot_root_here())?;
             at(cx, Call::Umount, mount::umount_here())
         }
+        A::HideMount { path } => places::hide(cx, path),
         A::Chroot { root } => {
             at(cx, Call::Fchdir, fs::fchdir(cx.fd(root)))?;
             at(cx, Call::Chroot, process::chroot_here())
@@ -168,7 +169,8 @@ fn apply_files(action: &Action, cx: &mut Cx) -> Done {
     }
 }
 
-fn or_dot(path: &CStr) -> &CStr {
+/// The root itself has no name below itself.
+pub(super) fn or_dot(path: &CStr) -> &CStr {
     if path.is_empty() { c"." } else { path }
 }
 
@@ -225,7 +227,7 @@ fn open_target(cx: &mut Cx, target: &Target, kind: TargetKind, strict: bool) -> 
     open_or_make(cx, cx.fd(&target.root), &target.path, kind, strict)
 }
 
-fn set_attrs(cx: &mut Cx, fd: RawFd, changes: &[SetAttr]) -> Done {
+pub(super) fn set_attrs(cx: &mut Cx, fd: RawFd, changes: &[SetAttr]) -> Done {
     for SetAttr { recursive, attr } in changes {
         let flags = AT_EMPTY_PATH | if *recursive { AT_RECURSIVE } else { 0 };
         at(cx, Call::MountSetattr, mount::mount_setattr(fd, c"", flags, attr))?;
@@ -234,7 +236,7 @@ fn set_attrs(cx: &mut Cx, fd: RawFd, changes: &[SetAttr]) -> Done {
 }
 
 /// A detached mount of a new file system.
-fn new_fs<'a>(
+pub(super) fn new_fs<'a>(
     cx: &mut Cx,
     fs_type: &CStr,
     data: impl Iterator<Item = (&'a CStr, Option<&'a CStr>)>,
@@ -256,14 +258,15 @@ fn mount_fs(action: &Action, cx: &mut Cx) -> Done {
     };
     let options = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
     let fd = new_fs(cx, fs_type, options, *attrs)?;
+    if let Some(target) = target.as_ref().filter(|_| action.inherits_mode()) {
+        inherit_mode(cx, fd, target)?;
+    }
     set_attrs(cx, fd, after)?;
     if let Some(target) = target {
-        if action.inherits_mode() {
-            inherit_mode(cx, fd, target)?;
-        }
         // What procfs and sysfs say is believed later on, so no link may redirect them.
         let strict = matches!(fs_type.to_bytes(), b"proc" | b"sysfs");
         let place = open_target(cx, target, TargetKind::Dir, strict)?;
+        places::expect_free(cx, place, target, fd)?;
         at(cx, Call::MoveMount, mount::move_mount(fd, place, c""))?;
         fs::close(place);
     }
@@ -288,12 +291,13 @@ fn inherit_mode(cx: &mut Cx, tree: RawFd, target: &Target) -> Done {
 
 fn move_tree(cx: &mut Cx, tree: RawFd, before: &[SetAttr], target: &Target) -> Done {
     let mut kind = target.kind;
-    if kind == TargetKind::AsSource {
+    if matches!(kind, TargetKind::AsSource | TargetKind::Proc) {
         let st = at(cx, Call::Stat, fs::fstatat(tree, c""))?;
         kind = if st.st_mode & libc::S_IFMT == libc::S_IFDIR { TargetKind::Dir } else { TargetKind::File };
     }
     set_attrs(cx, tree, before)?;
     let place = open_target(cx, target, kind, false)?;
+    places::expect_free(cx, place, target, tree)?;
     let moved = mount::move_mount(tree, place, c"").map_err(|e| unlike(e, kind, place));
     at(cx, Call::MoveMount, moved)?;
     fs::close(place);
@@ -344,56 +348,6 @@ fn device_node(action: &Action, cx: &mut Cx) -> Done {
     if parent.is_some() {
         fs::close(dir);
     }
-    Ok(())
-}
-
-/// Covers a file with /dev/null and a directory with an empty one; what is not there needs no mask.
-fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) -> Done {
-    let place = match at(cx, Call::OpenIn, open_existing(root, path)) {
-        Ok(fd) => fd,
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    let st = at(cx, Call::Stat, fs::fstatat(place, c""))?;
-    let dir = st.st_mode & libc::S_IFMT == libc::S_IFDIR;
-    if dir && !cx.empty_used {
-        // Only a mount that is attached can be copied (before Linux 6.15): the first place gets the mount itself.
-        at(cx, Call::MoveMount, mount::move_mount(empty, place, c""))?;
-        cx.empty_used = true;
-    } else {
-        let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-        let tree = at(cx, Call::OpenTree, mount::open_tree(if dir { empty } else { null }, c"", flags))?;
-        // It is the host's /dev/null: mode, owner and times must not be changed through the mask.
-        set_attrs(cx, tree, &[SetAttr { recursive: false, attr: SHOWN_DEVICE }])?;
-        at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
-        fs::close(tree);
-    }
-    fs::close(place);
-    Ok(())
-}
-
-/// For a device node of the host that is shown inside: a read-only mount keeps the node as it is, and
-/// reading and writing the device itself is not affected by it.
-pub const SHOWN_DEVICE: MountAttr = MountAttr {
-    attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-    attr_clr: 0,
-    propagation: 0,
-    userns_fd: 0,
-};
-
-fn readonly_path(cx: &mut Cx, root: RawFd, path: &CStr) -> Done {
-    let place = match at(cx, Call::OpenIn, open_existing(root, path)) {
-        Ok(fd) => fd,
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
-    let tree = at(cx, Call::OpenTree, mount::open_tree(place, c"", flags))?;
-    let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-    set_attrs(cx, tree, &[SetAttr { recursive: true, attr }])?;
-    at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
-    fs::close(tree);
-    fs::close(place);
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub enum TargetKind {
     File,
     /// What the source is.
     AsSource,
+    /// The directory /proc: what is mounted there must be a procfs.
+    Proc,
 }
 
 /// A place inside the container, resolved below the root's descriptor when the row runs.
@@ -347,6 +349,9 @@ pub enum Action {
     },
     Pivot {
         root: Slot,
+    },
+    HideMount {
+        path: CString,
     },
     Chroot {
         root: Slot,

@@ -112,7 +112,11 @@ impl Action {
         use Action as A;
         /// In-root resolution: found at once, or walked and made one component at a time.
         const RESOLVE: [&str; 2] = ["openat2", "openat2|newfstatat|readlinkat|mkdirat|openat|close*"];
-        let asks = |kind: TargetKind| (kind == TargetKind::AsSource).then_some("newfstatat");
+        /// Whether something may be mounted there; what is not on the rootfs's own mount is looked at again.
+        const FREE: [&str; 4] = ["statx", "statx", "fstatfs?", "fstatfs?"];
+        let asks = |kind: TargetKind| {
+            matches!(kind, TargetKind::AsSource | TargetKind::Proc).then_some("newfstatat")
+        };
         match self {
             A::OpenPlace { .. } => vec!["openat", "newfstatat", "newfstatat"],
             A::AttachRoot { .. } => vec!["move_mount"],
@@ -128,7 +132,6 @@ impl Action {
                 let mut calls = vec!["fsopen"];
                 calls.extend(data.iter().map(|_| "fsconfig"));
                 calls.extend(["fsconfig", "fsmount", "close"]);
-                calls.extend(after.iter().map(|_| "mount_setattr"));
                 if target.is_some() {
                     // What is there already says how a tmpfs without a mode of its own looks.
                     calls.extend(
@@ -137,7 +140,10 @@ impl Action {
                             .iter()
                             .flatten(),
                     );
-                    calls.extend(RESOLVE.iter().chain(&["move_mount", "close"]));
+                }
+                calls.extend(after.iter().map(|_| "mount_setattr"));
+                if target.is_some() {
+                    calls.extend(RESOLVE.iter().chain(&FREE).chain(&["move_mount", "close"]));
                 }
                 calls.extend(keep.is_none().then_some("close"));
                 calls
@@ -145,7 +151,7 @@ impl Action {
             A::MoveTree { before, target, .. } => {
                 let mut calls: Vec<_> = asks(target.kind).into_iter().collect();
                 calls.extend(before.iter().map(|_| "mount_setattr"));
-                calls.extend(RESOLVE.iter().chain(&["move_mount", "close", "close"]));
+                calls.extend(RESOLVE.iter().chain(&FREE).chain(&["move_mount", "close", "close"]));
                 calls
             }
             A::CopyUp { .. } => {
@@ -177,7 +183,8 @@ impl Action {
             // What is not there needs no mask, and the first directory takes the mount itself.
             A::Mask { .. } => vec![
                 "openat2",
-                "newfstatat?",
+                "statx?",
+                "statx?",
                 "open_tree?",
                 "mount_setattr?",
                 "move_mount?",
@@ -185,15 +192,36 @@ impl Action {
                 "close?",
             ],
             A::ReadonlyPath { .. } => {
-                vec!["openat2", "open_tree?", "mount_setattr?", "move_mount?", "close?", "close?"]
+                vec![
+                    "openat2",
+                    "statx?",
+                    "statx?",
+                    "open_tree?",
+                    "mount_setattr?",
+                    "move_mount?",
+                    "close?",
+                    "close?",
+                ]
             }
             A::ConsoleMount { target, .. } => {
                 let mut calls = vec!["open_tree"];
                 calls.extend(asks(target.kind));
-                calls.extend(RESOLVE.iter().chain(&["move_mount", "close", "close"]));
+                calls.extend(RESOLVE.iter().chain(&FREE).chain(&["move_mount", "close", "close"]));
                 calls
             }
             A::Pivot { .. } => vec!["fchdir", "pivot_root", "umount2"],
+            A::HideMount { .. } => {
+                vec![
+                    "umount2",
+                    "fsopen?",
+                    "fsconfig?",
+                    "fsconfig?",
+                    "fsmount?",
+                    "close?",
+                    "move_mount?",
+                    "close?",
+                ]
+            }
             A::Chroot { .. } => vec!["fchdir", "chroot"],
             _ => self.calls_tail(),
         }

@@ -338,6 +338,7 @@ impl Action {
             A::Pivot { root } => {
                 write!(f, "fchdir({root}) pivot_root(\".\", \".\") umount2(\".\", MNT_DETACH)")
             }
+            A::HideMount { path } => write!(f, "umount2({}, MNT_DETACH)", show(path)),
             A::Chroot { root } => write!(f, "fchdir({root}) chroot(\".\")"),
             A::RootAttr { root, change } => write!(f, "{change} on {root}"),
             _ => self.fmt_tail(f),

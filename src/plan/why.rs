@@ -234,6 +234,9 @@ impl Action {
             A::Pivot { .. } => {
                 "the container's root becomes / and the host's tree is let go: unlike chroot, there is nothing to climb back to (pivot_root(2))"
             }
+            A::HideMount { .. } => {
+                "the host's procfs and sysfs stay mounted below a chroot, and where one is fully visible, user namespaces inside may mount another (mount_namespaces(7))"
+            }
             A::Chroot { .. } => {
                 "only where pivot_root cannot work (an initramfs): weaker, since the old root stays mounted (chroot(2))"
             }

@@ -327,12 +327,46 @@ pub fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
-/// What tells one directory from another: its mount, its file system, its number (statx(2)).
-pub fn identity(path: &CStr) -> Result<(u64, u32, u32, u64)> {
+/// What tells one place from another: its mount, its file system, its number; and what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The mount's number, which no other mount has at the same time.
+    pub mount: u64,
+    /// The file system's.
+    pub device: (u32, u32),
+    /// The file's, in it.
+    pub inode: u64,
+    /// Type and permissions.
+    pub mode: u32,
+}
+
+impl Place {
+    /// A directory; else anything.
+    pub fn is_dir(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+}
+
+/// What is behind a descriptor (statx(2), since Linux 5.8 with the mount's number).
+pub fn place(fd: RawFd) -> Result<Place> {
+    statx(fd, c"", libc::AT_EMPTY_PATH)
+}
+
+/// What is at a path.
+pub fn place_at(path: &CStr) -> Result<Place> {
+    statx(libc::AT_FDCWD, path, 0)
+}
+
+fn statx(dir: RawFd, path: &CStr, flags: i32) -> Result<Place> {
     // SAFETY: an all-zero statx is a valid empty one.
     let mut buf: libc::statx = unsafe { std::mem::zeroed() };
-    let mask = libc::STATX_INO | libc::STATX_MNT_ID;
+    let mask = libc::STATX_INO | libc::STATX_MNT_ID | libc::STATX_TYPE | libc::STATX_MODE;
     // SAFETY: `path` is a NUL-terminated string, `buf` a writable statx.
-    check(unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, mask, &mut buf) }.into())?;
-    Ok((buf.stx_mnt_id, buf.stx_dev_major, buf.stx_dev_minor, buf.stx_ino))
+    check(unsafe { libc::statx(dir, path.as_ptr(), flags, mask, &mut buf) }.into())?;
+    Ok(Place {
+        mount: buf.stx_mnt_id,
+        device: (buf.stx_dev_major, buf.stx_dev_minor),
+        inode: buf.stx_ino,
+        mode: buf.stx_mode.into(),
+    })
 }

@@ -112,6 +112,12 @@ pub fn pivot_root_here() -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
 }
 
+/// umount2(2) with `MNT_DETACH`: the mount at `path`, which is no link, and all below it.
+pub fn umount(path: &CStr) -> Result<()> {
+    // SAFETY: the path is a NUL-terminated string.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) }.into()).map(drop)
+}
+
 /// umount2(".", MNT_DETACH): lets go of the old root that `pivot_root_here` left on top.
 pub fn umount_here() -> Result<()> {
     // SAFETY: the path is a static NUL-terminated string.

@@ -8,5 +8,6 @@ pub mod errno;
 pub mod memory_policy;
 pub mod mount_options;
 pub mod namespaces;
+pub mod procfs;
 pub mod rlimits;
 pub mod signals;

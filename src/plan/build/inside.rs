@@ -173,16 +173,27 @@ impl Builder<'_> {
     }
 
     /// The new root.
-    pub(super) fn pivot(&mut self) {
+    pub(super) fn pivot(&mut self) -> Result<()> {
         let root = self.root.clone();
-        let action =
-            if self.input.options.no_pivot { Action::Chroot { root } } else { Action::Pivot { root } };
-        self.plan.push(Init, part::PIVOT, action);
+        if self.input.options.no_pivot {
+            let mounts = self.input.host.kernel_mounts().ok_or_else(|| {
+                Error::msg(
+                    "--no-pivot: /proc/self/mountinfo cannot be read: it says which mounts must be hidden",
+                )
+            })?;
+            for path in mounts {
+                self.plan.push(Init, part::PIVOT, Action::HideMount { path: cpath(path)? });
+            }
+            self.plan.push(Init, part::PIVOT, Action::Chroot { root });
+        } else {
+            self.plan.push(Init, part::PIVOT, Action::Pivot { root });
+        }
         if let Some(flags) = self.input.config.rootfs_propagation {
             let attr = MountAttr { propagation: flags & !libc::MS_REC, ..MountAttr::default() };
             let change = SetAttr { recursive: flags & libc::MS_REC != 0, attr };
             self.plan.push(Init, part::PIVOT, Action::RootAttr { root: self.root.clone(), change });
         }
+        Ok(())
     }
 
     /// What `create` does before it leaves the container waiting.

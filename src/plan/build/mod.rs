@@ -288,7 +288,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     b.cwd()?;
     b.masks()?;
     b.hooks_before_pivot();
-    b.pivot();
+    b.pivot()?;
     let created = input.options.wait_for_start.then(|| b.created()).transpose()?;
     let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
         .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));

@@ -1,6 +1,7 @@
 //! The container's mounts, in the config's order, and its devices.
 
 use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{Builder, part};
@@ -11,6 +12,7 @@ use crate::plan::lower::{cpath, cstring, in_root};
 use crate::plan::{Actor::Init, Slot};
 use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
+use crate::tables::procfs::EMULATED;
 
 /// The devices that config-linux.md promises ("Default Devices"): (name, major, minor).
 pub const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
@@ -37,7 +39,10 @@ impl Builder<'_> {
             let mount = &self.input.config.mounts[i];
             if mount.remount {
                 self.remount(mount)?;
-            } else if mount.bind.is_some() {
+                continue;
+            }
+            check_proc(i, mount)?;
+            if mount.bind.is_some() {
                 self.bind(i, mount)?;
             } else if mount.fs_type.as_deref() == Some("cgroup") {
                 self.cgroup_mount(mount)?;
@@ -101,7 +106,10 @@ impl Builder<'_> {
         let move_tree = Action::MoveTree {
             tree: tree.clone(),
             before,
-            target: self.target(mount, TargetKind::AsSource)?,
+            target: self.target(
+                mount,
+                if mount.destination == Path::new("/proc") { TargetKind::Proc } else { TargetKind::AsSource },
+            )?,
         };
         self.plan.push(Init, part::MOUNTS, move_tree);
         Ok(())
@@ -126,15 +134,25 @@ impl Builder<'_> {
             data.retain(|(k, _)| k.to_bytes() != b"huge");
         }
         // Nodes are made in /dev first; if it is to be read-only, that comes last.
-        let attrs = if is_dev { mount.attr_set & !libc::MOUNT_ATTR_RDONLY } else { mount.attr_set };
-        let after = propagation(mount);
+        let mut attrs = mount.attr_set | mount.rec_attr_set;
+        if is_dev {
+            attrs &= !libc::MOUNT_ATTR_RDONLY;
+        }
+        let mut after = propagation(mount);
         if mount.copy_up {
-            return self.copied_up(mount, data, attrs | mount.rec_attr_set);
+            return self.copied_up(mount, data, attrs);
+        }
+        // It cannot get the mode of what it covers once it is read-only.
+        let no_mode = data.iter().all(|(key, _)| key.to_bytes() != b"mode");
+        if fs == "tmpfs" && no_mode && attrs & libc::MOUNT_ATTR_RDONLY != 0 {
+            attrs &= !libc::MOUNT_ATTR_RDONLY;
+            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+            after.push(SetAttr { recursive: false, attr });
         }
         let row = Action::MountFs {
             fs: cstring("type", fs)?,
             data,
-            attrs: attrs | mount.rec_attr_set,
+            attrs,
             after,
             target: Some(self.target(mount, TargetKind::Dir)?),
             keep: keep.clone(),
@@ -283,7 +301,7 @@ impl Builder<'_> {
     pub(super) fn readonly_dev(&mut self) {
         let dev = |m: &&crate::config::Mount| m.destination == Path::new("/dev") && m.bind.is_none();
         let mount = self.input.config.mounts.iter().find(dev);
-        let readonly = mount.is_some_and(|m| m.attr_set & libc::MOUNT_ATTR_RDONLY != 0);
+        let readonly = mount.is_some_and(|m| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0);
         if let Some(dev) = self.dev.clone().filter(|_| readonly) {
             let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
             let change = SetAttr { recursive: false, attr };
@@ -367,6 +385,25 @@ impl Builder<'_> {
 
 /// File systems that SELinux labels by itself, whatever the mount says.
 const OWN_LABELS: [&str; 5] = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
+
+/// Everybody believes what /proc says (runc CVE-2019-16884): in runc's words. Where links lead, Init sees.
+fn check_proc(index: usize, mount: &Mount) -> std::result::Result<(), ConfigError> {
+    let kernel = mount.bind.is_none() && matches!(mount.fs_type.as_deref(), Some("proc" | "sysfs"));
+    let Ok(inside) = mount.destination.strip_prefix("/proc") else { return Ok(()) };
+    let refuse = |key: &str, why: &str| {
+        let text = format!("{:?} cannot be mounted because it is {why}", mount.destination);
+        Err(ConfigError::new(format!("/mounts/{index}/{key}"), text))
+    };
+    if inside.as_os_str().is_empty() {
+        let other = mount.bind.is_none() && mount.fs_type.as_deref() != Some("proc");
+        return if other { refuse("type", "not of type proc") } else { Ok(()) };
+    }
+    let below = mount.destination.strip_prefix("/").unwrap_or(inside).as_os_str().as_bytes();
+    if kernel || EMULATED.iter().any(|path| path.to_bytes() == below) {
+        return Ok(());
+    }
+    refuse("destination", "inside /proc")
+}
 
 /// What fsconfig takes: the source's name, then the options.
 fn fs_data(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {

@@ -1,0 +1,129 @@
+//! Places of the container where a mount would be without effect, or where it would be believed.
+
+use std::os::unix::fs::symlink;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Need, Output, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("attacks::nothing_is_mounted_on_the_root", &[Need::Root], on_root),
+        test("attacks::a_root_that_is_a_readonly_path_is_readonly", OCI, readonly_root),
+        test("attacks::procfs_is_not_covered", &[Need::Root], in_proc),
+        test("attacks::procfs_has_emulated_files_and_may_be_a_bind_mount", OCI, emulated),
+        test("attacks::without_pivot_no_bare_procfs_can_be_mounted", &[Need::Root], no_pivot),
+    ]
+}
+
+fn tmpfs(place: &str) -> Value {
+    json!({ "destination": place, "type": "tmpfs", "source": "tmpfs" })
+}
+
+/// Nothing ran, and nothing is left.
+#[track_caller]
+fn refused(sb: &Sandbox, words: &str) {
+    let out = sb.run_oci().output();
+    assert!(out.code == 125 && out.stdout.is_empty(), "{out}");
+    out.says(words);
+    sb.leak_check();
+}
+
+/// The process stays below what is mounted there: a cover that hides nothing.
+fn on_root() {
+    let bind =
+        |sb: &Sandbox, place: &str| json!({ "destination": place, "source": sb.dir(), "options": ["bind"] });
+    for place in ["/", "/opt/..", "/link", "/link/.."] {
+        for kind in ["tmpfs", "bind", "cgroup", "mask"] {
+            let sb = Sandbox::new().sh("echo it ran");
+            symlink("/", sb.rootfs().join("link")).expect("a link");
+            std::fs::create_dir(sb.rootfs().join("opt")).expect("a directory");
+            let sb = match kind {
+                "tmpfs" => sb.patch("/mounts/-", tmpfs(place)),
+                "bind" => {
+                    let mount = bind(&sb, place);
+                    sb.patch("/mounts/-", mount)
+                }
+                "cgroup" => sb.patch("/mounts/-", json!({ "destination": place, "type": "cgroup" })),
+                _ => sb.patch("/linux/maskedPaths", json!([place])),
+            };
+            refused(&sb, "on the rootfs itself");
+        }
+    }
+}
+
+fn readonly_root() {
+    for path in ["/", "/opt/.."] {
+        let sb = Sandbox::new().sh("touch /file; touch /tmp/file && echo below it is not; touch /opt/file");
+        std::fs::create_dir(sb.rootfs().join("opt")).expect("a directory");
+        let sb = sb
+            .patch("/root/readonly", json!(false))
+            .patch("/mounts/-", tmpfs("/tmp"))
+            .patch("/linux/readonlyPaths", json!([path]));
+        let out = sb.run_oci().output();
+        out.clone().prints("below it is not\n").says("/file: Read-only").says("/opt/file: Read-only");
+        assert_ne!(out.code, 0, "{out}");
+        assert!(!sb.rootfs().join("file").exists(), "{out}");
+    }
+}
+
+/// CVE-2019-16884: labels and settings would be written to a decoy, and programs be told what is not so.
+fn in_proc() {
+    for place in ["/proc/self/attr", "/proc/sys", "/proc/net", "/proc/scsi/x", "/proc/uptime/.."] {
+        let sb = Sandbox::new().sh("echo it ran").patch("/mounts/-", tmpfs(place));
+        refused(&sb, "is inside /proc");
+    }
+    // A link of the rootfs leads there.
+    for (to, source) in [("/proc/sys", "tmpfs"), ("/proc", "tmpfs"), ("/proc/self/attr", "bind")] {
+        let sb = Sandbox::new().sh("echo it ran");
+        symlink(to, sb.rootfs().join("link")).expect("a link");
+        let mount = match source {
+            "tmpfs" => tmpfs("/link"),
+            _ => json!({ "destination": "/link", "source": sb.dir(), "options": ["bind"] }),
+        };
+        refused(&sb.patch("/mounts/-", mount), "is inside /proc");
+    }
+    // /proc itself is a procfs.
+    let only = |mount: Value| Sandbox::new().sh("echo it ran").patch("/mounts", json!([mount]));
+    refused(&only(tmpfs("/proc")), "not of type proc");
+    let dir = tempfile::tempdir().expect("a directory");
+    let bind = json!({ "destination": "/proc", "source": dir.path(), "options": ["bind"] });
+    refused(&only(bind), "not of type proc");
+}
+
+fn emulated() {
+    let sb = Sandbox::new().sh("cat /proc/uptime; cat /proc/self/comm");
+    let file = sb.dir().join("uptime");
+    std::fs::write(&file, "emulated\n").expect("a file");
+    let mount = json!({ "destination": "/proc/uptime", "type": "bind", "source": file, "options": ["bind"] });
+    sb.patch("/mounts/-", mount).run_oci().output().ok().prints("emulated\ncat\n");
+    let bound = json!([{ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"] }]);
+    let sb = Sandbox::new().sh("cat /proc/version").patch("/mounts", bound);
+    sb.without("/linux/maskedPaths").without("/linux/readonlyPaths").run_oci().output().ok().prints("Linux");
+}
+
+/// The host's procfs is below a chroot: wherever it is fully visible, another may be mounted, with all that the
+/// container's own has masked (mount_too_revealing in fs/namespace.c).
+fn no_pivot() {
+    const MOUNT: &str = "mkdir -p /tmp/p; unshare -Urmpfn sh -c 'mount -t proc proc /tmp/p && echo bare; \
+        mount -t sysfs sysfs /tmp/p && echo bare'; echo tried";
+    let caps = json!(["CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"]);
+    let run = |args: &[&str]| -> Output {
+        let sb = Sandbox::new()
+            .sh(MOUNT)
+            .patch("/mounts/-", tmpfs("/tmp"))
+            .patch("/linux/maskedPaths", json!(["/proc/version", "/sys/firmware"]));
+        let sets = ["bounding", "effective", "permitted"];
+        let sb =
+            sets.iter().fold(sb, |sb, set| sb.patch(&format!("/process/capabilities/{set}"), caps.clone()));
+        sb.run_oci().args(args).output().ok()
+    };
+    for args in [&[][..], &["--no-pivot"]] {
+        let out = run(args);
+        assert_eq!(out.stdout, "tried\n", "{args:?}\n{out}");
+        assert!(out.stderr.contains("ermission denied") || out.stderr.contains("not permitted"), "{out}");
+    }
+}
