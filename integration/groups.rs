@@ -11,6 +11,7 @@ use crate::harness::{Need, Sandbox, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
+const V1: &[Need] = &[Need::Root, Need::CgroupV1];
 const V2: &[Need] = &[Need::Root, Need::CgroupV2];
 
 pub fn tests() -> Vec<Trial> {
@@ -23,6 +24,8 @@ pub fn tests() -> Vec<Trial> {
         test("groups::of_many_at_once_one_gets_it", OWN, at_once),
         test("groups::exec_goes_where_the_container_has_gone_below_its_own", V2, below_its_own),
         test("groups::what_is_left_in_a_joined_one_is_killed", OWN, left_behind),
+        test("groups::what_was_frozen_below_is_killed_and_removed", V1, frozen_below),
+        test("groups::what_cannot_be_removed_keeps_its_name", OWN, not_removed),
         test("groups::every_fault_leaves_a_joined_one_there", OWN, faults),
     ]
 }
@@ -217,6 +220,67 @@ fn left_behind() {
         std::fs::read_to_string(group.dirs[0].join("cgroup.procs")).expect("the group").is_empty()
     });
     group.untouched();
+}
+
+/// On v1 a frozen process does not die, and a group below may be frozen by itself.
+fn frozen_below() {
+    for own_pids in [true, false] {
+        let sb = Sandbox::new().sh("sleep 1000 & echo up; exec sleep 1000");
+        let namespaces = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]);
+        let sb = if own_pids { sb } else { sb.patch("/linux/namespaces", namespaces) };
+        sb.create().ok();
+        sb.verb("start").ok();
+        let groups = sb.trace().cgroups();
+        let freezer = groups.iter().find(|g| g.join("freezer.state").exists()).expect("a freezer");
+        let members = || std::fs::read_to_string(freezer.join("cgroup.procs")).expect("its processes");
+        crate::harness::poll("two", std::time::Duration::from_secs(5), || members().lines().count() == 2);
+        let below = freezer.join("below/deeper");
+        std::fs::create_dir_all(&below).expect("a group");
+        for pid in members().lines() {
+            std::fs::write(below.join("cgroup.procs"), pid).expect("move it");
+        }
+        std::fs::write(below.join("freezer.state"), "FROZEN").expect("freeze");
+        crate::harness::poll("frozen", std::time::Duration::from_secs(5), || {
+            std::fs::read_to_string(below.join("freezer.state")).expect("a state") == "FROZEN\n"
+        });
+        let out = sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
+        assert!(out.took < std::time::Duration::from_secs(5), "{out}");
+        sb.leak_check();
+    }
+}
+
+/// As long as something is left `delete` can be called again, and poststop hooks wait for it.
+fn not_removed() {
+    let sb = sleeper();
+    let told = sb.dir().join("told");
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("echo x >>{}", told.display())] }]);
+    let sb = sb.patch("/hooks/poststop", hook);
+    sb.create().ok();
+    sb.kill("KILL").ok();
+    sb.wait_for_status("stopped");
+    let group = sb.trace().cgroups().into_iter().next().expect("a group");
+    // In the eyes of this one cgroupfs is read-only.
+    let mount = mount_of(&group);
+    let script = format!("mount -o remount,bind,ro {mount} && exec \"$@\"");
+    let call = sb.under(&["unshare", "--mount", "sh", "-c", &script, "sh"]);
+    let out = call.args(["delete", sb.id()]).output().exits(1);
+    let out = out.says("cannot be removed");
+    assert!(group.exists() && !told.exists(), "{out}");
+    assert_eq!(sb.status(), "stopped", "{out}");
+    sb.runtime().args(["delete", sb.id()]).output().ok();
+    assert_eq!(std::fs::read_to_string(&told).expect("the hook ran"), "x\n");
+    sb.leak_check();
+}
+
+/// Where the tree of this group is mounted.
+fn mount_of(group: &Path) -> String {
+    let mounts = match Hierarchy::probe().expect("the host's cgroups") {
+        Hierarchy::V2 { mount, .. } => vec![mount],
+        Hierarchy::V1 { trees, unified } => trees.into_iter().map(|t| t.mount).chain(unified).collect(),
+        Hierarchy::None => panic!("no cgroups"),
+    };
+    let mount = mounts.iter().find(|m| group.starts_with(m)).expect("its mount");
+    mount.display().to_string()
 }
 
 fn faults() {

@@ -21,6 +21,8 @@ pub fn tests() -> Vec<Trial> {
         test("kills::delete_at_any_moment", OCI, delete),
         test("kills::the_launcher_of_a_running_container", HERE, launcher),
         test("kills::launcher_and_guardian_together", HERE, both),
+        test("kills::a_late_launcher_leaves_the_next_container_alone", HERE, || late(Signal::SIGCONT)),
+        test("kills::a_late_guardian_leaves_the_next_container_alone", HERE, || late(Signal::SIGKILL)),
         test("kills::sigterm_and_sigint_end_a_program_that_does_not_care", HERE, careless),
         test("kills::sigterm_and_sigint_reach_a_program_that_handles_them", HERE, careful),
         test("kills::eight_creates_of_one_id", HERE, creates),
@@ -115,6 +117,29 @@ fn both() {
     let next = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.other_id("next"));
     next.args(["--", "/bin/true"]).output().ok();
     sb.leak_check();
+}
+
+/// A launcher sleeps while its container is removed and another takes its name, its group and its place on disk.
+fn late(wake: Signal) {
+    let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+    let launcher = sb.run_until(sb.run_oci(), "up");
+    let first = sb.pid();
+    let proxy = format!("/proc/{}/stat", launcher.pid());
+    launcher.signal(Signal::SIGSTOP);
+    poll("the launcher sleeps", SOON, || std::fs::read_to_string(&proxy).is_ok_and(|s| s.contains(") T ")));
+    sb.delete().ok();
+    sb.create().ok();
+    sb.verb("start").ok();
+    let second = sb.pid();
+    launcher.signal(wake);
+    let ended = launcher.wait();
+    assert_eq!(ended.code, 137, "{ended}");
+    // The guardian is not waited for by anybody.
+    std::thread::sleep(slowed(Duration::from_millis(300)));
+    assert!(first != second && sb.pid() == second && sb.status() == "running", "{ended}");
+    sb.exec(["true"]).ok();
+    sb.delete().ok();
+    sb.leak_check_within(SOON);
 }
 
 fn children(pid: i32) -> Vec<i32> {

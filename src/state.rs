@@ -214,11 +214,6 @@ impl Container {
         Ok(Container { dir, state, id: id.into(), lost_cgroups })
     }
 
-    /// Whether the directory at `path` is the one that this container's create made and wrote down.
-    pub fn made(&self, path: &Path) -> bool {
-        directory_id(path).is_some_and(|id| recorded_groups(&self.dir).contains(&(id, true)))
-    }
-
     /// What is on disk, or an error where `create` was killed before it could be written.
     pub fn state(&self) -> Result<&State> {
         self.state.as_ref().ok_or_else(|| {
@@ -307,7 +302,7 @@ fn is_unborn(dir: &Path) -> bool {
 }
 
 /// The directories that a create has written down, each with whether it has made it.
-fn recorded_groups(dir: &Path) -> Vec<((u64, u64), bool)> {
+pub fn recorded_groups(dir: &Path) -> Vec<((u64, u64), bool)> {
     let text = std::fs::read_to_string(dir.join(files::CGROUPS)).unwrap_or_default();
     let group = |line: &str| {
         let (pair, made) = line.strip_suffix(files::JOINED).map_or((line, true), |pair| (pair, false));
@@ -317,7 +312,8 @@ fn recorded_groups(dir: &Path) -> Vec<((u64, u64), bool)> {
     text.lines().filter_map(group).collect()
 }
 
-fn directory_id(path: &Path) -> Option<(u64, u64)> {
+/// What tells a directory from another of the same name.
+pub fn directory_id(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     path.symlink_metadata().ok().map(|m| (m.dev(), m.ino()))
 }

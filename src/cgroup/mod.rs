@@ -10,6 +10,7 @@ pub mod ops;
 pub mod rootless;
 pub mod stats;
 pub mod systemd;
+pub mod tree;
 pub mod update;
 pub mod v2;
 pub mod witness;

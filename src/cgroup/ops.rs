@@ -4,8 +4,12 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::tree;
 use crate::config::Resources;
 use crate::sys::{Errno, fs, process};
+
+/// How long what was killed may take to go.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often the kernel refused the container memory or processes, from the group's event files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,25 +35,6 @@ pub fn events(group: &Path) -> Events {
     }
 }
 
-/// The processes of a group and of the groups below it.
-pub fn pids(group: &Path) -> Vec<i32> {
-    let mut found: Vec<i32> = std::fs::read_to_string(group.join("cgroup.procs"))
-        .map(|text| text.lines().filter_map(|l| l.parse().ok()).collect())
-        .unwrap_or_default();
-    for child in children(group) {
-        found.extend(pids(&child));
-    }
-    found
-}
-
-fn children(group: &Path) -> Vec<std::path::PathBuf> {
-    std::fs::read_dir(group)
-        .map(|entries| {
-            entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
-        })
-        .unwrap_or_default()
-}
-
 /// Kills every process of a group and of those below it; what cannot be killed is seen by who removes the group.
 pub fn kill_all(group: &Path) {
     signal_all(group, libc::SIGKILL).unwrap_or_default();
@@ -72,8 +57,10 @@ pub fn signal_all(group: &Path, signal: i32) -> Result<(), Errno> {
         }
     }
     let sent = signal_members(group, signal);
-    // A paused container stays paused, but a frozen process does not die (v1).
-    if froze || (paused && kill) {
+    // A paused container stays paused, but a frozen process does not die (v1), wherever it was frozen.
+    if kill {
+        tree::thaw(group).or_else(|e| if froze || paused { Err(e) } else { Ok(()) })?;
+    } else if froze {
         freeze(group, false)?;
     }
     sent
@@ -83,10 +70,10 @@ pub fn signal_all(group: &Path, signal: i32) -> Result<(), Errno> {
 /// descriptor whose number is still a member's after it was opened may not.
 fn signal_members(group: &Path, signal: i32) -> Result<(), Errno> {
     // Fewer at a time than a process may have open.
-    for some in pids(group).chunks(256) {
+    for some in tree::pids(group)?.chunks(256) {
         let opened: Vec<_> =
             some.iter().filter_map(|pid| Some((pid, fs::own(process::pidfd_open(*pid).ok()?)))).collect();
-        let members = pids(group);
+        let members = tree::pids(group)?;
         for (_, pidfd) in opened.iter().filter(|(pid, _)| members.contains(pid)) {
             match process::pidfd_kill(pidfd.as_raw_fd(), signal) {
                 // One that is gone meanwhile needs no signal.
@@ -122,12 +109,11 @@ pub fn freeze(group: &Path, freeze: bool) -> Result<(), Errno> {
 }
 
 /// Removes a group and those below it; processes that are left are killed. The kernel empties a group
-/// a moment after its last process was reaped, so `EBUSY` is tried again for up to ten seconds.
-pub fn remove(group: &Path) -> Result<(), Errno> {
-    let end = Instant::now() + Duration::from_secs(10);
+/// a moment after its last process was reaped, so `EBUSY` is tried again until `end`.
+pub fn remove(group: &Path, end: Instant) -> Result<(), Errno> {
     let mut pause = 100;
     loop {
-        match rmdir_tree(group) {
+        match tree::remove(group) {
             Err(Errno::EBUSY) if Instant::now() < end => {}
             Err(Errno::ENOENT) => return Ok(()),
             other => return other,
@@ -136,20 +122,6 @@ pub fn remove(group: &Path) -> Result<(), Errno> {
         process::sleep_micros(pause);
         pause = (pause * 2).min(20_000);
     }
-}
-
-fn rmdir_tree(group: &Path) -> Result<(), Errno> {
-    let rmdir =
-        |p: &Path| std::fs::remove_dir(p).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
-    match rmdir(group) {
-        // Groups below it, or processes: v1 and v2 both say EBUSY.
-        Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
-        other => return other,
-    }
-    for child in children(group) {
-        rmdir_tree(&child)?;
-    }
-    rmdir(group)
 }
 
 /// A block weight (10..=1000) as a v2 weight (1..=10000), as runc converts.

@@ -1,12 +1,12 @@
 //! `safebox delete`: the undos of a container, replayed in reverse.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Outcome;
 use crate::cli::{Delete, Global};
 use crate::error::{Error, StateError};
-use crate::launch::undo::{Undone, undo};
+use crate::launch::undo::{Undone, own, undo};
 use crate::plan::Undo;
 use crate::state::{Container, State, Status};
 use crate::sys::process;
@@ -60,31 +60,34 @@ pub fn destroy(container: &Container) -> Undone {
     if let Some((pid, pidfd)) = child {
         // Gone already is what is wanted.
         process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
-        process::wait_for_exit(pidfd, 10_000);
+        let mut ended = process::wait_for_exit(pidfd, 100);
+        if !ended {
+            // It may have been frozen in a group below (v1).
+            super::freeze::thaw(container);
+            ended = process::wait_for_exit(pidfd, 10_000);
+        }
+        crate::sys::fs::close(pidfd);
         // It may be this process's own child, left as a zombie.
         process::wait(pid, libc::WNOHANG).map(drop).unwrap_or_default();
+        if !ended {
+            let problem = format!("process {pid} of the container does not end: it is stuck in the kernel");
+            return Undone { problems: vec![problem], ..Undone::default() };
+        }
     }
     let undone = undo(&undos, None, false);
-    if let Some(state) = &container.state {
+    if let Some(state) = container.state.as_ref().filter(|_| undone.problems.is_empty()) {
         super::start::poststop(state, -1);
     }
     undone
 }
 
-/// The undos that are this container's. A runtime that died may have announced a cgroup that it never made:
-/// the path may be another container's, whose processes must live. What it made last and could not write down
-/// is empty, and goes if it is.
+/// The undos that are this container's. What its create made last and could not write down is empty, and goes if
+/// it is.
 fn own_undos(container: &Container, state: &State) -> Vec<Undo> {
-    let own = |undo: &Undo| match undo {
-        Undo::Cgroup(path) => container.made(Path::new(path)),
-        Undo::Members(path) => state.cgroups.iter().any(|(_, own)| own == Path::new(path)),
-        Undo::Scope(scope) => container.made(&scope.group) || !scope.group.exists(),
-        _ => true,
-    };
     let mine = |group: &&PathBuf| state.undo.contains(&Undo::Cgroup(group.to_string_lossy().into_owned()));
     for group in container.lost_cgroups.iter().filter(mine) {
         // Not there, or somebody's: both are as it should be.
         std::fs::remove_dir(group).unwrap_or_default();
     }
-    state.undo.iter().filter(|undo| own(undo)).cloned().collect()
+    own(&state.undo, &container.dir)
 }

@@ -57,5 +57,6 @@ pub fn thaw(container: &Container) {
     if let Some(group) = container.state.as_ref().and_then(|s| freezer(s).ok()) {
         // What cannot be thawed is reported by the removal that follows.
         crate::cgroup::ops::freeze(group, false).unwrap_or_default();
+        crate::cgroup::tree::thaw(group).unwrap_or_default();
     }
 }

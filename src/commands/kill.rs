@@ -21,7 +21,7 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
         container.state.as_ref().filter(|s| !s.own_pid_namespace && super::ps::group(s).is_some());
     if let Some(state) = shares_pids.filter(|_| signal == libc::SIGKILL) {
         // The others would live on, and with the first gone nobody could tell that they are the container's.
-        if super::ps::processes(&container, state).is_empty() {
+        if super::ps::processes(&container, state)?.is_empty() {
             return Err(not_running().into());
         }
         kill_all(&container, signal)?;
@@ -50,10 +50,10 @@ fn kill_all(container: &Container, signal: i32) -> Result<(), Error> {
         return crate::cgroup::ops::signal_all(group, signal)
             .map_err(|e| Error::os("kill", group.display(), e));
     }
-    for pid in super::ps::processes(container, state) {
+    for pid in super::ps::processes(container, state)? {
         let Ok(pidfd) = process::pidfd_open(pid) else { continue };
         // Between the two the number could have become another process's; the descriptor stays with its own.
-        let member = super::ps::processes(container, state).contains(&pid);
+        let member = super::ps::processes(container, state)?.contains(&pid);
         let sent = if member { process::pidfd_kill(pidfd, signal) } else { Ok(()) };
         crate::sys::fs::close(pidfd);
         match sent {

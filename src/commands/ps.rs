@@ -21,10 +21,16 @@ pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
 
 /// The container's processes: those of its cgroup or, where it has none, of its pid namespace. In one that it
 /// shares, only the first can be told from others'.
-pub fn processes(container: &Container, state: &State) -> Vec<i32> {
-    if let Some((_, path)) = group(state) {
-        return crate::cgroup::ops::pids(path);
+pub fn processes(container: &Container, state: &State) -> Result<Vec<i32>, Error> {
+    match group(state) {
+        Some((_, path)) => {
+            crate::cgroup::tree::pids(path).map_err(|e| Error::os("read the processes of", path.display(), e))
+        }
+        None => Ok(of_namespace(container, state)),
     }
+}
+
+fn of_namespace(container: &Container, state: &State) -> Vec<i32> {
     let Some(init) = container.process() else { return Vec::new() };
     if !state.own_pid_namespace {
         return vec![init];
@@ -45,7 +51,7 @@ pub fn processes(container: &Container, state: &State) -> Vec<i32> {
 pub fn ps(global: &Global, args: &Ps) -> Outcome {
     let container = Container::load(&super::root(global)?, &args.id)?;
     let state = container.state()?;
-    let pids = processes(&container, state);
+    let pids = processes(&container, state)?;
     let mut out = std::io::stdout().lock();
     if args.format == TableFormat::Json {
         writeln!(out, "{}", serde_json::to_string(&pids)?)?;

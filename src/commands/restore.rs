@@ -14,8 +14,9 @@ use crate::hooks::HookKind;
 use crate::launch::Cx;
 use crate::launch::control::Control;
 use crate::launch::front::{Prepared, Request, prepare};
+use crate::launch::hold::Hold;
 use crate::launch::places::SHOWN_DEVICE;
-use crate::launch::runtime::{Attendants, close_lock, perform};
+use crate::launch::runtime::{Attendants, perform};
 use crate::launch::supervise::Supervisor;
 use crate::launch::undo;
 use crate::plan::build::{Console, Options, restore as rows};
@@ -97,10 +98,11 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         restored.undo(&plan, &cx);
         return Err(e.into());
     }
-    close_lock(&plan, &cx);
+    let hold = Hold::of(&plan, &cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
+    hold.release().inspect_err(|_| restored.undo(&plan, &cx))?;
     match supervisor {
         None => Ok(ExitCode::SUCCESS),
-        Some(supervisor) => restored.watch(supervisor, &plan),
+        Some(supervisor) => restored.watch(supervisor, &plan, &hold),
     }
 }
 
@@ -240,17 +242,16 @@ impl Restored<'_> {
     }
 
     /// In the foreground: the container's exit code is this program's.
-    fn watch(self, mut supervisor: Supervisor, plan: &Plan) -> Outcome {
+    fn watch(self, mut supervisor: Supervisor, plan: &Plan, hold: &Hold) -> Outcome {
         let master = match self.terminal {
             Terminal::Ours(master) => master,
             _ => None,
         };
         let exit = supervisor.watch(self.pid, self.pidfd, master)?;
         let undos: Vec<Undo> = plan.undos().filter(|u| **u != Undo::Kill).cloned().collect();
-        for problem in undo::undo(&undos, None, false).problems {
-            eprintln!("safebox: {problem}");
+        if let Some(undone) = hold.end(&undos, None, false) {
+            super::run::tell_and_stop(&self.state, &undone, supervisor.signals());
         }
-        super::start::poststop(&self.state, supervisor.signals());
         drop(supervisor);
         Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
     }

@@ -9,17 +9,20 @@ use crate::cgroup::ops::Events;
 use crate::cgroup::witness::Witness;
 use crate::cli::{Global, Hardening, Run};
 use crate::error::Error;
+use crate::launch::Cx;
 use crate::launch::control::Control;
 use crate::launch::front::{Prepared, Request, prepare};
 use crate::launch::guardian::Guardian;
+use crate::launch::hold::Hold;
 use crate::launch::runtime::Attendants;
 use crate::launch::supervise::Supervisor;
-use crate::launch::{Cx, undo};
+use crate::launch::undo::Undone;
 use crate::log::Log;
 use crate::notify::{self, Proxy};
 use crate::plan::build::{Console, Given, Options};
 use crate::plan::{Plan, Undo};
 use crate::policy::{Asked, Policy};
+use crate::state::State;
 use crate::sys::process::Exit;
 use crate::sys::{fs, process, socket, tty};
 use crate::tables::capabilities::{self, CapSet};
@@ -178,8 +181,8 @@ fn console(cx: &mut Cx, given: &Given, prepared: &Prepared, args: &Run) -> Resul
 
 /// `run --detach`: the container goes to whoever reaps this process's children.
 fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control, given: &Given) -> Outcome {
-    launch(plan, &mut cx, control, &mut Attendants::default(), &prepared.state)?;
-    begin(prepared, plan, &cx)?;
+    let hold = launched(prepared, plan, &mut cx, control, &mut Attendants::default())?;
+    begin(prepared, plan, &cx, &hold)?;
     crate::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -202,8 +205,8 @@ fn foreground(
         guardian: (!args.keep).then(|| Guardian::new(plan)),
         witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
     };
-    launch(plan, &mut cx, control, &mut attendants, &prepared.state)?;
-    if let Err(e) = begin(prepared, plan, &cx) {
+    let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;
+    if let Err(e) = begin(prepared, plan, &cx, &hold) {
         if let Some(guardian) = attendants.guardian.take() {
             guardian.dismiss();
         }
@@ -221,10 +224,9 @@ fn foreground(
         report(prepared, exit, witness.events(exit == Exit::Signal(libc::SIGKILL)));
     }
     if !args.keep {
-        let undone = undo::undo(&without_kill(plan), None, false);
-        super::start::poststop(&prepared.state, supervisor.signals());
-        for problem in undone.problems {
-            eprintln!("safebox: {problem}");
+        // Whoever removed it meanwhile has run its hooks.
+        if let Some(undone) = hold.end(&without_kill(plan), None, false) {
+            tell_and_stop(&prepared.state, &undone, supervisor.signals());
         }
     }
     if let Some(guardian) = attendants.guardian {
@@ -234,20 +236,49 @@ fn foreground(
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
 }
 
+/// Launches, and lets others at the container; its directory stays open.
+fn launched(
+    prepared: &Prepared,
+    plan: &Plan,
+    cx: &mut Cx,
+    control: &mut Control,
+    attendants: &mut Attendants,
+) -> Result<Hold, Error> {
+    cx.keep_lock = true;
+    launch(plan, cx, control, attendants, &prepared.state)?;
+    let hold = Hold::of(plan, cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
+    hold.release().inspect_err(|_| take_back(prepared, plan, cx, &hold))?;
+    Ok(hold)
+}
+
 /// What follows once the program has started: `--pid-file` and the poststart hooks. Where that fails the container
 /// ends, and leaves nothing.
-fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx) -> Result<(), Error> {
+fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> Result<(), Error> {
     let pid_file = prepared.options.pid_file.as_ref();
     let written = pid_file.map_or(Ok(()), |path| super::create::write_pid_file(path, cx.pid));
     let started = || poststart(&prepared.state, cx.pid, cx.signals);
     let unwritten = |_: &Error| drop(pid_file.map(std::fs::remove_file));
-    written.and_then(|()| started().inspect_err(unwritten)).inspect_err(|_| {
-        let undos: Vec<_> = plan.undos().cloned().collect();
-        for problem in undo::undo(&undos, Some((cx.pid, cx.pidfd)), true).problems {
-            eprintln!("safebox: {problem}");
-        }
-        super::start::poststop(&prepared.state, cx.signals);
-    })
+    written
+        .and_then(|()| started().inspect_err(unwritten))
+        .inspect_err(|_| take_back(prepared, plan, cx, hold))
+}
+
+/// Ends a container that runs.
+fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
+    let undos: Vec<_> = plan.undos().cloned().collect();
+    if let Some(undone) = hold.end(&undos, Some((cx.pid, cx.pidfd)), true) {
+        tell_and_stop(&prepared.state, &undone, cx.signals);
+    }
+}
+
+/// What could not be taken back is told; poststop hooks are for what is gone.
+pub fn tell_and_stop(state: &State, undone: &Undone, signals: i32) {
+    for problem in &undone.problems {
+        eprintln!("safebox: {problem}");
+    }
+    if undone.problems.is_empty() {
+        super::start::poststop(state, signals);
+    }
 }
 
 /// What passes the container's readiness on, where `$NOTIFY_SOCKET` asks for it.

@@ -43,7 +43,7 @@ pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> 
     cx.set(to, fd);
     at(cx, Call::Lock, fs::try_lock(fd))?;
     let group = Path::new(OsStr::from_bytes(path.to_bytes()));
-    let members = crate::cgroup::ops::pids(group).len();
+    let members = at(cx, Call::Read, crate::cgroup::tree::pids(group))?.len();
     let problem = if members > 0 {
         Some(format!("container's cgroup is not empty: {members} process(es) found"))
     } else {

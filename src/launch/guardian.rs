@@ -2,12 +2,14 @@
 //!
 //! The kernel kills the container with its launcher (`PR_SET_PDEATHSIG`), but nobody would remove its
 //! cgroups and its state. The guardian holds one end of a pipe; end of file without a word means that
-//! the launcher is gone (SIGKILL, a crash), and it undoes the launch. It is forked while Init
+//! the launcher is gone (SIGKILL, a crash), and it undoes the launch: this one's, not that of a later container
+//! with the same name. It shares the launcher's lock, so that nobody else comes in between. It is forked while Init
 //! works, so it costs no time before the program starts.
 
 use std::os::fd::RawFd;
 
 use super::Cx;
+use super::hold::Hold;
 use crate::plan::{Plan, Undo};
 use crate::sys::{fs, process, socket};
 
@@ -25,13 +27,14 @@ impl Guardian {
     }
 
     /// Forks the guardian, once. A launch without one is no less safe, only less tidy after SIGKILL.
-    pub fn stand(&mut self, cx: &Cx) {
+    pub fn stand(&mut self, plan: &Plan, cx: &Cx) {
         if self.pid.is_some() {
             return;
         }
+        let Some(hold) = Hold::of(plan, cx) else { return };
         let Ok((ours, theirs)) = socket::seqpacket_pair() else { return };
         let (undos, child) = (self.undos.clone(), (cx.pid, cx.pidfd));
-        match process::fork_run(|| watch(theirs, &undos, child)) {
+        match process::fork_run(|| watch(theirs, &undos, child, &hold)) {
             Ok(pid) => {
                 fs::close(theirs);
                 (self.pid, self.line) = (Some(pid), ours);
@@ -61,15 +64,15 @@ impl Guardian {
 }
 
 /// The guardian's life.
-fn watch(line: RawFd, undos: &[Undo], child: (i32, RawFd)) -> i32 {
+fn watch(line: RawFd, undos: &[Undo], child: (i32, RawFd), hold: &Hold) -> i32 {
     // Ctrl-C and hang-ups are for the launcher, and its pipes must not be held open.
-    if process::setsid().is_err() || process::keep_only(&[line, child.1]).is_err() {
+    if process::setsid().is_err() || process::keep_only(&[line, child.1, hold.fd()]).is_err() {
         return 1;
     }
     let mut word = [0u8; 1];
     if matches!(socket::recv(line, &mut word), Ok(n) if n > 0) {
         return 0;
     }
-    super::undo::undo(undos, Some(child), false);
+    hold.end(undos, Some(child), false);
     0
 }

@@ -26,6 +26,7 @@ pub mod grant;
 pub mod groups;
 pub mod guardian;
 pub mod hints;
+pub mod hold;
 pub mod inside;
 pub mod leftovers;
 pub mod netdev;

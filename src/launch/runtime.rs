@@ -46,8 +46,8 @@ pub struct Attendants {
 
 impl Attendants {
     /// At each handover: they begin while the child works.
-    fn stand(&mut self, cx: &Cx) {
-        self.guardian.iter_mut().for_each(|guardian| guardian.stand(cx));
+    fn stand(&mut self, plan: &Plan, cx: &Cx) {
+        self.guardian.iter_mut().for_each(|guardian| guardian.stand(plan, cx));
         self.witness.iter_mut().for_each(Witness::watch);
     }
 }
@@ -203,7 +203,7 @@ fn drive(
         if matches!(step.action, Action::AwaitStart { .. }) {
             return Ok(Outcome::Created);
         }
-        attendants.stand(cx);
+        attendants.stand(plan, cx);
         i = match wait_for_turn(plan, cx, control, i)? {
             Some(next) => next,
             None => return Ok(Outcome::Started),

@@ -3,8 +3,11 @@
 
 use std::os::fd::RawFd;
 use std::path::Path;
+use std::time::Instant;
 
+use crate::cgroup::{ops, tree};
 use crate::plan::Undo;
+use crate::state::{directory_id, recorded_groups};
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, fs};
 
@@ -19,10 +22,27 @@ pub struct Undone {
     pub oom_kills: u64,
 }
 
+/// The undos that are the container's whose directory is `dir`. A runtime that died may have announced a cgroup that
+/// it never made, or somebody may have made it anew: its processes must live.
+pub fn own(undos: &[Undo], dir: &Path) -> Vec<Undo> {
+    let known = recorded_groups(dir);
+    let made = |path: &Path| directory_id(path).is_some_and(|id| known.contains(&(id, true)));
+    let used = |path: &Path| directory_id(path).is_some_and(|id| known.iter().any(|(k, _)| *k == id));
+    let own = |undo: &&Undo| match undo {
+        Undo::Cgroup(path) => made(Path::new(path)),
+        Undo::Members(path) => used(Path::new(path)),
+        Undo::Scope(scope) => made(&scope.group) || !scope.group.exists(),
+        _ => true,
+    };
+    undos.iter().filter(own).cloned().collect()
+}
+
 /// Replays `undos` in reverse. `child` is the container process as (pid, pidfd), if there is one;
 /// `ours` says that it is this process's child and must be waited for.
 pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
     let mut done = Undone::default();
+    let end = Instant::now() + ops::PATIENCE;
+    let mut thawed = false;
     for undo in undos.iter().rev() {
         match undo {
             Undo::Kill => {
@@ -35,7 +55,7 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
             }
             Undo::Scope(scope) => {
                 if ours {
-                    done.oom_kills += crate::cgroup::ops::events(&scope.group).oom_kills;
+                    done.oom_kills += ops::events(&scope.group).oom_kills;
                 }
                 if let Err(e) = crate::cgroup::systemd::stop(scope) {
                     done.problems.push(format!("scope {} cannot be stopped: {e}", scope.unit));
@@ -44,15 +64,20 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
             Undo::Cgroup(path) => {
                 let path = Path::new(path);
                 if ours {
-                    done.oom_kills += crate::cgroup::ops::events(path).oom_kills;
+                    done.oom_kills += ops::events(path).oom_kills;
                 }
-                if let Err(e) = crate::cgroup::ops::remove(path) {
+                if tree::remove(path) == Err(Errno::EBUSY) && !std::mem::replace(&mut thawed, true) {
+                    thaw(undos);
+                }
+                if let Err(e) = ops::remove(path, end) {
                     done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
                 }
             }
-            Undo::Members(path) => crate::cgroup::ops::kill_all(Path::new(path)),
+            Undo::Members(path) => ops::kill_all(Path::new(path)),
             // Done by `launch::netdev::bring_back`, which holds the namespace, where it is to be done at all.
             Undo::NetDevice { .. } => {}
+            // What is left must have a name, so that `delete` can be called again.
+            Undo::StateDir(_) if !done.problems.is_empty() => {}
             Undo::StateDir(path) => {
                 if let Err(e) = remove_state(Path::new(path)) {
                     done.problems.push(format!("state directory {path} cannot be removed: {e}"));
@@ -61,6 +86,16 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
         }
     }
     done
+}
+
+/// Frozen processes do not die, and on v1 they hold groups of all trees: thaws what the container may have frozen.
+fn thaw(undos: &[Undo]) {
+    for undo in undos {
+        if let Undo::Cgroup(path) | Undo::Members(path) = undo {
+            // Where it is not the freezer's tree, or cannot be: who removes the group says so.
+            tree::thaw(Path::new(path)).unwrap_or_default();
+        }
+    }
 }
 
 /// Waits for `pid`, and for what else ends meanwhile: the first process of a pid namespace is not gone before

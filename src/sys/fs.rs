@@ -297,6 +297,12 @@ pub fn lock(fd: RawFd) -> Result<()> {
     check(unsafe { libc::flock(fd, libc::LOCK_EX) }.into()).map(drop)
 }
 
+/// flock(2): gives up the lock, whoever else has this descriptor open.
+pub fn unlock(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::flock(fd, libc::LOCK_UN) }.into()).map(drop)
+}
+
 /// flock(2), exclusive, without waiting: `EWOULDBLOCK` while somebody else holds it.
 pub fn try_lock(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.

@@ -435,11 +435,11 @@ pub fn pid() -> i32 {
     std::process::id() as i32
 }
 
-/// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds.
-pub fn wait_for_exit(pidfd: RawFd, millis: i32) {
+/// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds: whether it has.
+pub fn wait_for_exit(pidfd: RawFd, millis: i32) -> bool {
     let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one writable pollfd. An interrupted wait only ends early.
-    unsafe { libc::poll(&mut poll, 1, millis) };
+    unsafe { libc::poll(&mut poll, 1, millis) == 1 }
 }
 
 /// Opens /dev/null on each of 0 to 2 that the caller closed: otherwise a file that the runtime opens

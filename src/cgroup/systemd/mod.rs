@@ -11,6 +11,7 @@ pub mod value;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
 
 use bus::Bus;
 pub use bus::Failure;
@@ -188,7 +189,8 @@ pub fn start(start: &Start, pid: i32) -> std::result::Result<(), Failure> {
 
 /// The group that was asked for is the one that limits are written to: it must be the one that the process is in.
 fn verify(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
-    let pids = ops::pids(&scope.group);
+    let pids = super::tree::pids(&scope.group)
+        .map_err(|e| Failure::new(e, format!("{}: {e}", scope.group.display())))?;
     if pids.contains(&pid) {
         return Ok(());
     }
@@ -224,7 +226,7 @@ pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
         reset_failed(&mut bus, scope);
         Ok(())
     });
-    let left = ops::remove(&scope.group)
+    let left = ops::remove(&scope.group, Instant::now() + ops::PATIENCE)
         .map_err(|e| Failure::new(e, format!("{} cannot be removed: {e}", scope.group.display())));
     // Without its processes the scope ends by itself: if systemd cannot be asked, nothing is lost.
     if scope.group.exists() { stopped.and(left) } else { Ok(()) }
