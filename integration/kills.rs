@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::harness::process::{Call, Output};
 use crate::harness::{Need, Sandbox, poll, rounds, slowed, test};
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         test("kills::delete_at_any_moment", OCI, delete),
         test("kills::the_launcher_of_a_running_container", HERE, launcher),
         test("kills::launcher_and_guardian_together", HERE, both),
+        test("kills::delete_force_does_not_wait_for_a_hook_inside", OCI, hook_inside),
         test("kills::a_late_launcher_leaves_the_next_container_alone", HERE, || late(Signal::SIGCONT)),
         test("kills::a_late_guardian_leaves_the_next_container_alone", HERE, || late(Signal::SIGKILL)),
         test("kills::sigterm_and_sigint_end_a_program_that_does_not_care", HERE, careless),
@@ -117,6 +119,20 @@ fn both() {
     let next = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.other_id("next"));
     next.args(["--", "/bin/true"]).output().ok();
     sb.leak_check();
+}
+
+/// `start` keeps others off while the hook runs, and the hook never ends.
+fn hook_inside() {
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo here >/dev/shm/hook; sleep 1000"] }]);
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/hooks/startContainer", hook);
+    sb.create().ok();
+    let start = sb.runtime().args(["start", sb.id()]).spawn();
+    let said = format!("/proc/{}/root/dev/shm/hook", sb.pid());
+    poll("the hook runs", SOON, || std::path::Path::new(&said).exists());
+    let out = sb.delete().ok();
+    assert!(out.took < Duration::from_secs(5), "{out}");
+    assert_ne!(start.wait().code, 0, "{out}");
+    sb.leak_check_within(SOON);
 }
 
 /// A launcher sleeps while its container is removed and another takes its name, its group and its place on disk.

@@ -18,6 +18,8 @@ use crate::sys::{fs, process, socket};
 pub const DIR: &str = "notify";
 /// Name of the socket in it.
 pub const SOCKET: &str = "notify.sock";
+/// Messages that are read before others have their turn; the kernel keeps some more (net.unix.max_dgram_qlen).
+const TURN: usize = 8;
 /// Where the container sees the directory.
 const INSIDE: &str = "/run/notify";
 
@@ -78,7 +80,9 @@ impl Proxy {
     /// Reads what the container said; true once it said that it is ready and systemd knows.
     pub fn relay(&self, pid: i32) -> bool {
         let mut buf = [0u8; 4096];
-        while let Ok(n) = self.inside.recv(&mut buf) {
+        // Who says more than that at a time waits for the next turn: others are waiting, too.
+        for _ in 0..TURN {
+            let Ok(n) = self.inside.recv(&mut buf) else { return false };
             let ready = buf[..n].split(|b| *b == b'\n').find(|line| line.starts_with(b"READY="));
             if let Some(line) = ready {
                 if let Err(e) = self.tell(line, pid) {
@@ -128,5 +132,33 @@ pub fn wait_for(proxy: Option<Proxy>, pid: i32) -> Result<()> {
         Ok(pidfd) => proxy.wait(pid, &fs::own(pidfd)),
         // It has ended already.
         Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever never stops to talk would keep the supervisor from seeing signals and the container's end.
+    #[test]
+    fn a_flood_is_read_in_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(DIR)).unwrap();
+        let host = UnixDatagram::bind(dir.path().join("host")).unwrap();
+        let proxy = Proxy::listen(dir.path(), dir.path().join("host")).unwrap();
+        let path = dir.path().join(DIR).join(SOCKET);
+        let flood = UnixDatagram::unbound().unwrap();
+        flood.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while sent < 4 * TURN && flood.send_to(b"STATUS=talking", &path).is_ok() {
+            sent += 1;
+        }
+        assert!(sent > TURN, "the kernel keeps {sent} messages only");
+        assert!(!proxy.relay(1));
+        // What was not read is still there; what matters comes through.
+        assert_eq!(proxy.inside.recv(&mut [0; 64]).unwrap(), "STATUS=talking".len());
+        flood.send_to(b"READY=1", &path).unwrap();
+        std::thread::spawn(move || while host.recv(&mut [0; 64]).is_ok_and(|n| n > 0) {});
+        assert!((0..sent).any(|_| proxy.relay(1)));
     }
 }

@@ -275,7 +275,8 @@ impl Container {
             .is_some_and(|s| s.cgroups.iter().any(|(_, path)| crate::cgroup::ops::frozen(path)))
     }
 
-    fn locked(&self) -> bool {
+    /// Whether somebody is at work on it.
+    pub fn locked(&self) -> bool {
         open_dir(&self.dir).is_ok_and(|fd| fs::try_lock_shared(fd.as_raw_fd()).is_err())
     }
 

@@ -136,3 +136,18 @@ pub fn probes() {
     sb.runtime().args(["checkpoint", "--help"]).output().ok().prints("--image-path");
     sb.runtime().args(["restore", "--lsm-mount-context"]).output().exits(1).says("flag needs an argument");
 }
+
+/// The directory for images may be one that others write, too.
+pub fn link() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let victim = sb.dir().join("victim");
+    std::fs::write(&victim, "the host's").expect("a file");
+    std::fs::create_dir(images(&sb)).expect("a directory");
+    std::os::unix::fs::symlink(&victim, images(&sb).join("descriptors.json")).expect("a link");
+    checkpoint(&sb, &["--leave-running"]).ok();
+    assert_eq!(std::fs::read_to_string(&victim).expect("the victim"), "the host's");
+    assert!(!images(&sb).join("descriptors.json").is_symlink());
+    sb.delete().ok();
+}

@@ -1,5 +1,6 @@
 //! `safebox checkpoint`: a running container becomes a directory of images.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use crate::criu::wire::Message;
 use crate::criu::{self, Criu, Directories, Feature, outside};
 use crate::error::{Error, Result, StateError};
 use crate::state::{Container, State, Status};
-use crate::sys::fs;
+use crate::sys::{Errno, fs};
 use crate::tables::namespaces::NsKind;
 
 const LOG: &str = "dump.log";
@@ -106,11 +107,22 @@ fn options(
     if !args.pre_dump {
         external(&mut m, state, pid);
         let json = serde_json::to_vec(&state.outside.descriptors).map_err(|e| Error::msg(e.to_string()))?;
-        let path = dirs.path.join(criu::DESCRIPTORS);
-        std::fs::write(&path, json)
-            .map_err(|e| Error::msg(format!("{}: {}", path.display(), criu::text(&e))))?;
+        write_new(&dirs.images, criu::DESCRIPTORS, &json)
+            .map_err(|e| Error::os("write", dirs.path.join(criu::DESCRIPTORS).display(), e))?;
     }
     Ok(m)
+}
+
+/// A file of this name in place of whatever has it: a link, in a directory that others may write, could lead anywhere.
+fn write_new(dir: &OwnedFd, name: &str, bytes: &[u8]) -> std::result::Result<(), Errno> {
+    let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
+    match fs::unlinkat(dir.as_raw_fd(), &name, 0) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(e) => return Err(e),
+    }
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let file = fs::openat(dir.as_raw_fd(), &name, flags, 0o600).map(fs::own)?;
+    fs::write_all(file.as_raw_fd(), bytes)
 }
 
 /// What lies on the host and gets only a name in the images.

@@ -21,6 +21,10 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
         other => other?,
     };
+    if args.force && container.locked() {
+        // `start` waits for a startContainer hook, say, which ends with the container.
+        kill_process(&container);
+    }
     let lock = match container.lock() {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
         other => other?,
@@ -79,6 +83,19 @@ pub fn destroy(container: &Container) -> Undone {
         super::start::poststop(state, -1);
     }
     undone
+}
+
+/// Sends the container's process SIGKILL, without waiting for its end.
+fn kill_process(container: &Container) {
+    let Some((pid, pidfd)) = container.process().and_then(|pid| Some((pid, process::pidfd_open(pid).ok()?)))
+    else {
+        return;
+    };
+    if container.process() == Some(pid) {
+        // Gone already is what is wanted.
+        process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
+    }
+    crate::sys::fs::close(pidfd);
 }
 
 /// The undos that are this container's. What its create made last and could not write down is empty, and goes if

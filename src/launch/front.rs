@@ -238,8 +238,18 @@ fn shares_host_root(config: &Config, host: &Host) -> bool {
     }
     match config.namespace(crate::tables::namespaces::NsKind::User) {
         None => true,
-        Some(ns) => ns.path.is_some() || idmap::maps_host_root(&config.uid_maps),
+        Some(ns) => {
+            ns.path.is_some()
+                || idmap::maps_host_root(&config.uid_maps)
+                || owner_of_this_program()
+                    .is_none_or(|uid| config.uid_maps.iter().any(|m| idmap::holds(m, uid)))
+        }
     }
+}
+
+/// Mostly root, but a program can lie in somebody's home.
+fn owner_of_this_program() -> Option<u32> {
+    nix::sys::stat::stat("/proc/self/exe").ok().map(|st| st.st_uid)
 }
 
 /// What will have to be undone, known before the plan is built since it is part of what the plan writes.
