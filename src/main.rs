@@ -9,6 +9,7 @@ use safebox::log::Log;
 
 fn main() -> ExitCode {
     safebox::sys::process::open_missing_stdio();
+    safebox::sys::argv::find(std::env::args_os().len());
     let args = normalise(std::env::args_os());
     let as_runc = called_as_runc(args.first());
     let mut cli = match Cli::try_parse_from(&args) {

@@ -193,13 +193,19 @@ fn created() {
     assert!(!out.stdout.contains("SAFEBOX_TEST"), "shows the runtime's environment\n{out}");
     assert!(!out.stdout.contains(&host.name()), "leads to the host's tree\n{out}");
     host.unchanged();
-    // Not by mode alone: what Init still holds leads nowhere.
+    // Not by mode alone: what Init still holds leads nowhere, and what the runtime was called with is not in it.
+    let (said, knew) = ["cmdline", "environ"].map(|file| proc_text(sb.pid(), file)).into();
+    assert_eq!((said.trim_end_matches('\0'), knew.trim_end_matches('\0')), ("safebox init", ""));
     let fds = std::path::PathBuf::from(format!("/proc/{}/fd", sb.pid()));
     for fd in std::fs::read_dir(fds).expect("its descriptors").flatten() {
         let kind = std::fs::metadata(fd.path()).map(|m| m.is_dir()).unwrap_or(false);
         assert!(!kind, "{:?} is a directory of the host", std::fs::read_link(fd.path()));
     }
     sb.delete().ok();
+}
+
+fn proc_text(pid: i32, file: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a file of /proc")
 }
 
 /// Two containers of a pod share a pid namespace: the first sees the second's Init from its first moment.

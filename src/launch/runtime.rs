@@ -11,7 +11,7 @@ use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result, StepError};
 use crate::plan::action::Action;
 use crate::plan::{Actor, Plan, Step, Undo};
-use crate::sys::{Errno, fs, process, signal, socket, trap};
+use crate::sys::{Errno, argv, fs, process, signal, socket, trap};
 
 /// How far a plan got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -359,6 +359,7 @@ fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
             match process::clone3(*namespaces, cgroup, false)? {
                 process::Cloned::Child => {
                     trap::arm();
+                    argv::forget();
                     fs::close(ours);
                     close_lock(plan, cx);
                     // A directory of the host: Init, whom a shared pid namespace shows, must not have it.

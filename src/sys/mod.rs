@@ -5,6 +5,7 @@
 //! and a `strace` of the program read the same.
 #![allow(unsafe_code)]
 
+pub mod argv;
 pub mod bpf;
 pub mod cred;
 pub mod fs;

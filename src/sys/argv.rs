@@ -1,0 +1,45 @@
+//! What this process was called with, where /proc/PID/cmdline and /proc/PID/environ read it: in its own memory.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+unsafe extern "C" {
+    static environ: *const *const libc::c_char;
+}
+
+static START: AtomicUsize = AtomicUsize::new(0);
+static LEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Looks up where the arguments and the environment lie, for [`forget`]. `count` is the number of arguments. To be
+/// called once at the start, while the environment is as execve(2) left it.
+pub fn find(count: usize) {
+    // SAFETY: at the start of a program `environ` is what the kernel has laid out (execve(2)): the number of
+    // arguments, that many pointers, NULL, then the environment. The number is compared before any of it is believed.
+    let (first, at) = unsafe {
+        let argv = environ.wrapping_sub(count + 1);
+        if environ.is_null() || count == 0 || argv.wrapping_sub(1).cast::<usize>().read() != count {
+            return;
+        }
+        (*argv as usize, libc::getauxval(libc::AT_EXECFN) as usize)
+    };
+    // The texts lie one after the other, and after them the program's name (AT_EXECFN).
+    if first != 0 && at > first {
+        START.store(first, Ordering::Relaxed);
+        LEN.store(at - first, Ordering::Relaxed);
+    }
+}
+
+/// Overwrites both in this process, which the container may come to see: anybody in its pid namespace may read a
+/// command line, and what the caller has in its environment is no business of theirs.
+pub fn forget() {
+    const NAME: &[u8] = b"safebox init";
+    let (start, len) = (START.load(Ordering::Relaxed) as *mut u8, LEN.load(Ordering::Relaxed));
+    if len == 0 {
+        return;
+    }
+    // SAFETY: `find` has seen that this is the text of arguments and environment, which the kernel puts on the
+    // stack, writable. The caller has copied what it goes on using, and starts no thread that reads it.
+    unsafe {
+        start.write_bytes(0, len);
+        start.copy_from_nonoverlapping(NAME.as_ptr(), NAME.len().min(len - 1));
+    }
+}
