@@ -77,7 +77,9 @@ fn flags() {
     assert_eq!((memory_limit(&sb), pids_limit(&sb).as_str()), (96 * MIB, "77"));
     update(&sb, &["--cpu-quota", "20000", "--cpu-period", "40000", "--cpu-share", "1024"]).ok();
     assert_eq!(cpu_max(&sb), "20000 40000");
-    assert!(["1024", "39", "100"].contains(&shares(&sb).as_str()), "{}", shares(&sb));
+    // On v2 the weight of runc since 1.3.2; Debian's is older.
+    let weight = if crate::harness::bundle::is_foreign() { "39" } else { "100" };
+    assert!(["1024", weight].contains(&shares(&sb).as_str()), "{}", shares(&sb));
     update(&sb, &["--pids-limit", "-1"]).ok();
     assert_eq!(pids_limit(&sb), "max");
     assert_eq!(memory_limit(&sb), 96 * MIB, "what was not named stays");

@@ -193,9 +193,16 @@ fn cpu(cpu: &Cpu, out: &mut Vec<(String, String)>) {
     }
 }
 
-/// v1 shares (2..=262144) as a v2 weight (1..=10000), by runc's and systemd's formula.
+/// v1 shares (2..=262144) as a v2 weight (1..=10000), as runc does since 1.3.2: on a logarithmic scale, a
+/// quadratic curve through the ends and the defaults, so that 1024 shares are the kernel's own weight of 100. On a
+/// straight line they were 39, less than a process of the host has.
 pub fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+    if shares >= 262_144 {
+        return 10_000;
+    }
+    let log = (shares.max(2) as f64).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    (10f64.powf(exponent).ceil() as u64).clamp(1, 10_000)
 }
 
 #[cfg(test)]
@@ -219,7 +226,7 @@ mod tests {
             ("memory.max", "100"),
             ("memory.swap.max", "50"),
             ("memory.low", "10"),
-            ("cpu.weight", "39"),
+            ("cpu.weight", "100"),
             ("cpu.max", "50000 100000"),
             ("pids.max", "7"),
             ("io.max", "7:0 riops=3"),
@@ -249,7 +256,19 @@ mod tests {
     }
 
     #[test]
-    fn weight_spans_the_whole_range() {
-        assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
+    fn weight_goes_through_the_ends_and_the_defaults() {
+        // What runc 1.3.2 and later write.
+        let table = [
+            (1, 1),
+            (2, 1),
+            (100, 17),
+            (256, 35),
+            (300, 39),
+            (512, 59),
+            (1024, 100),
+            (262_144, 10_000),
+            (u64::MAX, 10_000),
+        ];
+        assert_eq!(table.map(|(shares, _)| (shares, weight(shares))), table);
     }
 }

@@ -283,7 +283,7 @@ mod tests {
                 "MemoryMax=100",
                 "MemoryLow=10",
                 "MemorySwapMax=50",
-                "CPUWeight=39",
+                "CPUWeight=100",
                 "TasksMax=infinity",
                 "CPUQuotaPeriodUSec=100000",
                 "CPUQuotaPerSecUSec=510000",
