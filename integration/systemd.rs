@@ -15,9 +15,12 @@ const BOOTED: &[Need] = &[Need::Root, Need::Systemd];
 /// systemd hangs up on everybody when it is reloaded.
 const RELOADS: &[Need] = &[Need::Root, Need::Systemd, Need::Alone];
 
+const UPDATED: &[Need] = &[Need::Root, Need::Systemd, Need::CgroupV2, Need::Alone];
+
 pub fn tests() -> Vec<Trial> {
     vec![
         test("systemd::a_scope_has_the_limits_and_keeps_them", RELOADS, limits),
+        test("systemd::an_update_is_systemd_s_as_well", UPDATED, updates),
         test("systemd::later_verbs_need_no_flag", BOOTED, later_verbs),
         test("systemd::properties_are_those_of_runc", &[Need::Root, Need::Systemd, Need::Runc], like_runc),
         test("systemd::a_scope_is_shown_without_a_cgroup_namespace", BOOTED, shown),
@@ -113,6 +116,48 @@ fn limits() {
         assert_eq!(property(&unit, "MemoryMax"), (80 * MIB).to_string());
         assert_eq!(file(pid, "memory.max"), Some((80 * MIB).to_string()));
     }
+    sb.delete().ok();
+    sb.leak_check();
+    no_unit(&sb);
+}
+
+/// What systemd is told is what the files say, and stays when it writes them again.
+fn updates() {
+    let sb =
+        limited().patch("/linux/resources/unified", json!({ "pids.max": "44", "memory.high": "60000000" }));
+    create(&sb).output().ok();
+    let (pid, unit) = (sb.pid(), format!("safebox-{}.scope", sb.id()));
+    let update = |args: &[&str]| sb.runtime().arg("update").args(args).arg(sb.id()).output();
+    let seen = |name: &str, in_file: &str, says: &str, says_file: &str| {
+        for when in ["at once", "after daemon-reload"] {
+            assert_eq!(property(&unit, name), says, "{name} {when}");
+            assert_eq!(file(pid, in_file).as_deref(), Some(says_file), "{in_file} {when}");
+            systemctl(&["daemon-reload"]);
+        }
+    };
+    seen("TasksMax", "pids.max", "44", "44");
+    // The flag, and not the file of the config that says the same.
+    update(&["--pids-limit", "55"]).ok();
+    seen("TasksMax", "pids.max", "55", "55");
+    seen("MemoryHigh", "memory.high", "60000000", "59998208");
+    update(&["--memory", "-1"]).ok();
+    seen("MemoryMax", "memory.max", "infinity", "max");
+    seen("MemorySwapMax", "memory.swap.max", "infinity", "max");
+    // Shares end the idling, and are there again after it.
+    update(&["--cpu-idle", "1"]).ok();
+    seen("CPUWeight", "cpu.idle", "idle", "1");
+    update(&["--pids-limit", "56"]).ok();
+    seen("CPUWeight", "cpu.idle", "idle", "1");
+    update(&["--cpu-share", "1024"]).ok();
+    seen("CPUWeight", "cpu.idle", "100", "0");
+    update(&["--cpu-idle", "1"]).ok();
+    update(&["--cpu-idle", "0"]).ok();
+    seen("CPUWeight", "cpu.weight", "100", "100");
+    // It would be dead before the file is looked at.
+    let low = json!({ "memory": { "limit": 4096, "checkBeforeUpdate": true } }).to_string();
+    let out = sb.runtime().args(["update", "--resources", "-"]).arg(sb.id()).input(low).output();
+    out.exits(1).says("rejecting memory limit 4096 < usage ");
+    assert_eq!(sb.status(), "created");
     sb.delete().ok();
     sb.leak_check();
     no_unit(&sb);

@@ -13,15 +13,19 @@ use crate::sys::Errno;
 /// `change` on top of `old`: what it does not name stays.
 pub fn merge(old: &Resources, change: Resources) -> Resources {
     let (old_cpu, old_memory) = (old.cpu.clone(), old.memory.clone());
-    let Resources { devices: _, memory, cpu, pids_limit, block_io, hugepages, network, rdma, unified } =
-        change;
+    let unified = unified(&old.unified, &change);
+    let Resources { devices: _, memory, cpu, pids_limit, block_io, hugepages, network, rdma, .. } = change;
+    // No limit of memory with a limit of memory and swap is none the kernel takes, as runc knows.
+    let no_limit = memory.limit == Some(-1) && memory.swap.is_none();
+    // systemd has one number for both: shares end the idling, in words of their own it goes on.
+    let idle = if cpu.shares.is_some() { None } else { old_cpu.idle };
     Resources {
         // runc leaves the devices alone too: plugins may have added to them.
         devices: old.devices.clone(),
         memory: Memory {
             limit: memory.limit.or(old_memory.limit),
             reservation: memory.reservation.or(old_memory.reservation),
-            swap: memory.swap.or(old_memory.swap),
+            swap: if no_limit { Some(-1) } else { memory.swap.or(old_memory.swap) },
             swappiness: memory.swappiness.or(old_memory.swappiness),
             disable_oom_killer: memory.disable_oom_killer || old_memory.disable_oom_killer,
             kernel_tcp: memory.kernel_tcp.or(old_memory.kernel_tcp),
@@ -32,7 +36,7 @@ pub fn merge(old: &Resources, change: Resources) -> Resources {
             quota: cpu.quota.or(old_cpu.quota),
             period: cpu.period.or(old_cpu.period),
             burst: cpu.burst.or(old_cpu.burst),
-            idle: cpu.idle.or(old_cpu.idle),
+            idle: cpu.idle.or(idle),
             realtime_runtime: cpu.realtime_runtime.or(old_cpu.realtime_runtime),
             realtime_period: cpu.realtime_period.or(old_cpu.realtime_period),
             cpus: cpu.cpus.or(old_cpu.cpus),
@@ -43,8 +47,15 @@ pub fn merge(old: &Resources, change: Resources) -> Resources {
         hugepages: if hugepages.is_empty() { old.hugepages.clone() } else { hugepages },
         network: network.or_else(|| old.network.clone()),
         rdma: if rdma.is_empty() { old.rdma.clone() } else { rdma },
-        unified: if unified.is_empty() { old.unified.clone() } else { unified },
+        unified,
     }
+}
+
+/// The files of `old` that `change` does not write, by whatever name, and its own.
+fn unified(old: &[(String, String)], change: &Resources) -> Vec<(String, String)> {
+    let written = v2::files(change);
+    let kept = old.iter().filter(|(file, _)| !written.contains(file));
+    kept.chain(&change.unified).cloned().collect()
 }
 
 /// What is written for `change`: itself, and the other half of every pair that it names one of.
@@ -58,26 +69,32 @@ pub fn effective(change: &Resources, merged: &Resources) -> Resources {
     if what.memory.limit.is_some() || what.memory.swap.is_some() {
         (what.memory.limit, what.memory.swap) = (merged.memory.limit, merged.memory.swap);
     }
-    // No limit of memory with a limit of memory and swap is none the kernel takes, as runc knows.
-    if change.memory.limit == Some(-1) && change.memory.swap.is_none() {
-        what.memory.swap = Some(-1);
+    // While the group was idle, it had lost its shares.
+    if what.cpu.idle == Some(0) {
+        what.cpu.shares = merged.cpu.shares;
     }
     what
 }
 
-/// Writes `change` into the container's groups, which are (controllers, path) as the state has them.
-pub fn apply(
-    groups: &[(Vec<String>, PathBuf)],
-    on_v2: bool,
-    change: &Resources,
-    merged: &Resources,
-) -> Result<()> {
-    let what = effective(change, merged);
+/// A container's groups as the state has them: (controllers, path).
+type Groups = [(Vec<String>, PathBuf)];
+
+/// `checkBeforeUpdate`, before anybody acts on [`effective`]'s `what`: v2 would kill processes to get below a new
+/// limit, v1 refuses by itself.
+pub fn check(groups: &Groups, on_v2: bool, what: &Resources, merged: &Resources) -> Result<()> {
+    match groups.first() {
+        Some((_, group)) if on_v2 && merged.memory.check_before_update => check_usage(group, &what.memory),
+        _ => Ok(()),
+    }
+}
+
+/// Writes what [`effective`] says into the container's groups.
+pub fn apply(groups: &Groups, on_v2: bool, what: &Resources) -> Result<()> {
     if on_v2 {
         let Some((_, group)) = groups.first() else { return Err(Error::msg("the container has no cgroup")) };
-        return apply_v2(group, &what, merged.memory.check_before_update);
+        return apply_v2(group, what);
     }
-    for (controller, writes) in legacy::limits(&what)? {
+    for (controller, writes) in legacy::limits(what)? {
         let group = groups.iter().find(|(c, _)| c.iter().any(|c| c == controller));
         let Some((_, group)) = group else {
             return Err(Error::msg(format!(
@@ -89,13 +106,10 @@ pub fn apply(
     Ok(())
 }
 
-fn apply_v2(group: &Path, what: &Resources, check: bool) -> Result<()> {
+fn apply_v2(group: &Path, what: &Resources) -> Result<()> {
     let controllers = std::fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
     let controllers: Vec<_> = controllers.split_whitespace().map(str::to_string).collect();
     let writes = v2::writes(what, &controllers)?;
-    if check {
-        check_usage(group, &what.memory)?;
-    }
     write_all(group, writes, |file, value| {
         match (super::ops::instead(file, value), try_write(group, file, value)) {
             (Some((file, value)), Err(Errno::ENOENT)) => try_write(group, file, &value),
@@ -122,7 +136,6 @@ fn write_all(
     again.iter().try_for_each(|(file, value)| write(file, value).map_err(|e| failed(group, file, value, e)))
 }
 
-/// `checkBeforeUpdate`: v2 would kill processes to get below a new limit, v1 refuses by itself.
 fn check_usage(group: &Path, memory: &Memory) -> Result<()> {
     let read = |file: &str| {
         std::fs::read_to_string(group.join(file)).ok().and_then(|t| t.trim_end().parse::<i64>().ok())
@@ -181,7 +194,37 @@ mod tests {
     fn no_memory_limit_means_no_swap_limit_either() {
         let mut change = Resources::default();
         change.memory.limit = Some(-1);
-        let merged = merge(&Resources::default(), change.clone());
-        assert_eq!(effective(&change, &merged).memory.swap, Some(-1));
+        let mut old = Resources::default();
+        (old.memory.limit, old.memory.swap) = (Some(100), Some(200));
+        let merged = merge(&old, change.clone());
+        // systemd is told as well, and the next update knows of it.
+        assert_eq!((merged.memory.swap, effective(&change, &merged).memory.swap), (Some(-1), Some(-1)));
+    }
+
+    #[test]
+    fn an_update_wins_over_the_config_s_files() {
+        let file = |name: &str, value: &str| (name.to_string(), value.to_string());
+        let old = Resources {
+            unified: vec![file("memory.max", "100"), file("memory.high", "90"), file("pids.max", "5")],
+            ..Resources::default()
+        };
+        let mut change = Resources { pids_limit: Some(7), ..Resources::default() };
+        change.unified = vec![file("memory.high", "80")];
+        let merged = merge(&old, change.clone());
+        assert_eq!(merged.unified, [file("memory.max", "100"), file("memory.high", "80")]);
+        assert_eq!(effective(&change, &merged).unified, [file("memory.high", "80")]);
+    }
+
+    #[test]
+    fn shares_end_the_idling_and_come_back_after_it() {
+        let mut old = Resources::default();
+        (old.cpu.shares, old.cpu.idle) = (Some(512), Some(1));
+        let mut change = Resources::default();
+        change.cpu.shares = Some(1024);
+        assert_eq!(merge(&old, change).cpu.idle, None);
+        let mut change = Resources::default();
+        change.cpu.idle = Some(0);
+        let merged = merge(&old, change.clone());
+        assert_eq!(effective(&change, &merged).cpu.shares, Some(512));
     }
 }

@@ -112,6 +112,12 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
     Ok(out)
 }
 
+/// The files that `resources` are written to.
+pub(super) fn files(resources: &Resources) -> Vec<String> {
+    let all = ALL.map(String::from);
+    writes(resources, &all).unwrap_or_default().into_iter().map(|(file, _)| file).collect()
+}
+
 /// Refuses what cgroup v2 has no file for: a limit that was asked for would be missing without a word.
 fn v1_only(resources: &Resources) -> Result<()> {
     let (memory, cpu) = (&resources.memory, &resources.cpu);

@@ -27,11 +27,13 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
     let mut state = container.state()?.clone();
     let schemata = schemata(args, &state)?;
     let merged = update::merge(&state.resources, change.clone());
+    let what = update::effective(&change, &merged);
+    update::check(&state.cgroups, state.cgroup_v2, &what, &merged)?;
     if let Some(scope) = &state.scope {
         // systemd first: what it rounds is then written as asked.
-        crate::cgroup::systemd::set_properties(scope, &merged, state.cgroup_v2).map_err(named)?;
+        crate::cgroup::systemd::set_properties(scope, &what, state.cgroup_v2).map_err(named)?;
     }
-    update::apply(&state.cgroups, state.cgroup_v2, &change, &merged).map_err(named)?;
+    update::apply(&state.cgroups, state.cgroup_v2, &what).map_err(named)?;
     crate::resctrl::change(&state.resctrl, &schemata)?;
     state.resources = merged;
     container.save(&state)?;

@@ -90,6 +90,8 @@ pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Ve
         _ if cpu.idle == Some(1) && v2 => push(IDLE.0, IDLE.1),
         (Some(shares), true) => push("CPUWeight", Value::U64(super::super::v2::weight(shares))),
         (Some(shares), false) => push("CPUShares", Value::U64(shares)),
+        // Not a number: its own, as for a unit of which nothing is said. So a group that was idle is no longer.
+        (None, true) if cpu.idle == Some(0) => push("CPUWeight", Value::U64(u64::MAX)),
         (None, _) => {}
     }
     if let Some(n) = resources.pids_limit {
@@ -116,7 +118,9 @@ pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Ve
             ));
         }
     }
-    for (file, value) in &resources.unified {
+    // An idle group has no weight beside that.
+    let idle = resources.unified.iter().any(|(file, value)| file == "cpu.idle" && value.trim() == "1");
+    for (file, value) in resources.unified.iter().filter(|(file, _)| !idle || file != "cpu.weight") {
         unified(file, value.trim(), &mut out)?;
     }
     if devices {
@@ -182,6 +186,10 @@ fn unified(file: &str, value: &str, out: &mut Vec<Property>) -> Result<(), Confi
         "cpuset.cpus" | "cpuset.mems" => {
             let name = if file == "cpuset.cpus" { "AllowedCPUs" } else { "AllowedMemoryNodes" };
             out.push(property(name, bits(value).ok_or_else(bad)?));
+            return Ok(());
+        }
+        "cpu.idle" => {
+            out.extend((value == "1").then(|| property(IDLE.0, IDLE.1)));
             return Ok(());
         }
         "memory.oom.group" => {
@@ -301,6 +309,22 @@ mod tests {
         assert!(
             shown(&v1).contains(&"MemoryLimit=100".into()) && shown(&v1).contains(&"CPUShares=1024".into())
         );
+    }
+
+    #[test]
+    fn idle_is_a_weight_of_systemd_s() {
+        let weight = |shares, idle| {
+            let resources = Resources { cpu: Cpu { shares, idle, ..Cpu::default() }, ..Resources::default() };
+            shown(&of_resources(&resources, true, false).unwrap()).join(" ")
+        };
+        assert_eq!(weight(Some(512), Some(1)), "CPUWeight=0");
+        assert_eq!(weight(Some(512), Some(0)), "CPUWeight=59");
+        assert_eq!(weight(None, Some(0)), "CPUWeight=infinity");
+        assert_eq!(weight(None, None), "");
+        let file = |name: &str, value: &str| (name.to_string(), value.to_string());
+        let unified = vec![file("cpu.idle", "1"), file("cpu.weight", "8")];
+        let resources = Resources { unified, ..Resources::default() };
+        assert_eq!(shown(&of_resources(&resources, true, false).unwrap()), ["CPUWeight=0"]);
     }
 
     trait TapSorted {
