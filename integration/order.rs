@@ -71,11 +71,13 @@ fn rich() {
         json!({ "destination": "/new/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["size=64k", "shared"] }),
     ];
     let [a, b, c] = binds;
+    let cgroups = json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup" });
     let cgroup = format!("/{}/c", sb.other_id("parent"));
     let sb = sb
         .patch("/mounts/-", a)
         .patch("/mounts/-", b)
         .patch("/mounts/-", c)
+        .patch("/mounts/-", cgroups)
         .patch("/root/readonly", json!(false))
         .patch("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }))
         .patch("/linux/rootfsPropagation", json!("slave"))

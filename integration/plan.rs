@@ -140,6 +140,7 @@ fn everything() {
         json!({ "destination": "/data", "source": "/srv/data", "options": ["rbind", "ro", "rslave"] }),
     );
     set("/mounts/-", json!({ "destination": "/etc/hosts", "source": "/srv/hosts", "options": ["bind"] }));
+    set("/mounts/-", json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup" }));
     set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1", "kernel.shmmax": "1024" }));
     set("/linux/maskedPaths", json!(["/proc/kcore", "/proc/scsi"]));
     set("/linux/readonlyPaths", json!(["/proc/sys"]));

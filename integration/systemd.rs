@@ -15,6 +15,7 @@ const BOOTED: &[Need] = &[Need::Root, Need::Systemd];
 /// systemd hangs up on everybody when it is reloaded.
 const RELOADS: &[Need] = &[Need::Root, Need::Systemd, Need::Alone];
 
+const OWNED: &[Need] = &[Need::Root, Need::Systemd, Need::CgroupV2, Need::Userns];
 const UPDATED: &[Need] = &[Need::Root, Need::Systemd, Need::CgroupV2, Need::Alone];
 
 pub fn tests() -> Vec<Trial> {
@@ -24,6 +25,9 @@ pub fn tests() -> Vec<Trial> {
         test("systemd::later_verbs_need_no_flag", BOOTED, later_verbs),
         test("systemd::properties_are_those_of_runc", &[Need::Root, Need::Systemd, Need::Runc], like_runc),
         test("systemd::a_scope_is_shown_without_a_cgroup_namespace", BOOTED, shown),
+        test("systemd::a_writable_scope_is_its_user_s", OWNED, || {
+            crate::fields::cgroup::owners(&["--systemd-cgroup"])
+        }),
         test("systemd::annotations_are_properties", BOOTED, annotations),
         test("systemd::run_leaves_no_unit", BOOTED, run),
         test("systemd::run_tells_of_a_kill_for_lack_of_memory", BOOTED, oom),

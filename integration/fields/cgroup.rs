@@ -7,10 +7,13 @@ use crate::harness::{Need, Sandbox, bundle, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 
+const V2: &[Need] = &[Need::Root, Need::CgroupV2, Need::Userns];
+
 pub fn tests() -> Vec<Trial> {
     vec![
         test("fields::mounts_cgroup_shows_the_container_s_own", OCI, own),
         test("fields::mounts_cgroup_can_be_shown_twice", OCI, twice),
+        test("fields::a_writable_cgroup_is_its_user_s", V2, || owners(&[])),
     ]
 }
 
@@ -56,4 +59,40 @@ fn own() {
             out.prints("Read-only file system");
         }
     }
+}
+
+/// config-linux.md "Cgroup ownership": the group and what the kernel lists are the user's, its limits are not.
+pub fn owners(global: &[&str]) {
+    let kinds = ["mount", "pid", "ipc", "uts", "network", "cgroup", "user"];
+    let of = |without: &[&str], options: &[&str], uid: u32| {
+        let kinds: Vec<_> =
+            kinds.iter().filter(|k| !without.contains(k)).map(|k| json!({ "type": k })).collect();
+        let mut sb = Sandbox::new()
+            .sh("cd /sys/fs/cgroup; echo $(stat -c %u . cgroup.procs cgroup.subtree_control pids.max); \
+                 mkdir below 2>/dev/null && echo made; echo 3 2>/dev/null >pids.max && echo limit; :")
+            .patch("/linux/namespaces", json!(kinds))
+            .patch("/linux/resources/pids", json!({ "limit": 20 }))
+            .patch("/process/user", json!({ "uid": uid, "gid": 0 }));
+        if !without.contains(&"user") {
+            let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+            sb.set("/linux/uidMappings", map.clone());
+            sb.set("/linux/gidMappings", map);
+        }
+        let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();
+        let others: Vec<_> = mounts.into_iter().filter(|m| m["type"] != "cgroup").collect();
+        sb.set("/mounts", json!(others));
+        let at = "/sys/fs/cgroup";
+        let shown = json!({ "destination": at, "type": "cgroup", "source": "cgroup", "options": options });
+        sb.set("/mounts/-", shown);
+        let run = sb.runtime().args(global).args(["run", "--policy", "privileged", "--quiet", "--bundle"]);
+        let out = run.arg(sb.bundle()).arg(sb.id()).output().ok();
+        sb.leak_check();
+        out.stdout
+    };
+    assert_eq!(of(&[], &["rw"], 0), "0 0 0 65534\nmade\n");
+    assert_eq!(of(&[], &[], 7), "7 7 7 65534\nmade\n", "the user that the program runs as");
+    assert_eq!(of(&[], &["ro"], 0), "65534 65534 65534 65534\n");
+    assert_eq!(of(&["cgroup"], &["rw"], 0), "65534 65534 65534 65534\n", "the host's view of the tree");
+    assert_eq!(of(&["user"], &["rw"], 7), "7 7 7 0\nmade\n");
+    assert_eq!(of(&["user"], &["ro"], 7), "0 0 0 0\n");
 }

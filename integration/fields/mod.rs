@@ -3,7 +3,7 @@
 
 use libtest_mimic::Trial;
 
-mod cgroup;
+pub mod cgroup;
 mod mounts;
 pub mod netdev;
 mod others;

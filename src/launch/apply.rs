@@ -67,6 +67,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             record_group(cx, &group, record, "")
                 .inspect_err(|_| crate::cgroup::systemd::stop(&start.scope).unwrap_or_default())
         }
+        A::CgroupOwner { path, uid } => super::apply_groups::own(cx, path, *uid),
         A::SystemdAttach { scope } => systemd(cx, crate::cgroup::systemd::attach(scope, cx.pid)),
         A::CgroupOpen { path, to } => {
             let fd =

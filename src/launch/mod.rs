@@ -15,6 +15,7 @@
 
 pub mod apply;
 mod apply_creds;
+mod apply_groups;
 pub mod apply_mounts;
 pub mod baton;
 pub mod control;

@@ -131,6 +131,11 @@ pub enum Action {
         path: CString,
         record: CString,
     },
+    /// The group becomes `uid`'s, as far as the kernel says that it may.
+    CgroupOwner {
+        path: CString,
+        uid: u32,
+    },
     CgroupOpen {
         path: CString,
         to: Slot,

@@ -39,6 +39,15 @@ impl Action {
             A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
                 vec!["openat", "write", "close"]
             }
+            A::CgroupOwner { .. } => {
+                vec![
+                    "openat",
+                    "fchownat",
+                    "openat|fstat|statx|lseek|read|close*",
+                    "fchownat",
+                    "fchownat|close*",
+                ]
+            }
             A::CgroupWriteEither { .. } => vec!["openat", "openat?", "write", "close"],
             A::CgroupOpen { .. } | A::OpenNs { .. } => vec!["openat"],
             A::DeviceFilter { .. } => vec!["bpf", "bpf", "close"],

@@ -122,6 +122,13 @@ impl Display for Action {
                 write!(f, "systemd: AttachProcessesToUnit({:?}, [PID])", scope.unit)
             }
             A::CgroupInScope { path, .. } => write!(f, "mkdir({:?}) or it exists", show(path)),
+            A::CgroupOwner { path, uid } => {
+                write!(
+                    f,
+                    "chown({:?}, {uid}) and its files that /sys/kernel/cgroup/delegate names",
+                    show(path)
+                )
+            }
             A::CgroupOpen { path, to } => write!(f, "open({:?}, O_PATH|O_DIRECTORY) -> {to}", show(path)),
             A::DeviceFilter { cgroup, program } => {
                 write!(

@@ -55,6 +55,9 @@ impl Action {
             A::CgroupInScope { .. } => {
                 "systemd makes the scope in the trees it uses; in the others it is made here, under the same name (cgroups(7))"
             }
+            A::CgroupOwner { .. } => {
+                "the config mounts it writable in a cgroup namespace of its own: groups below are its user's to make, its own limits are not (config-linux.md, Cgroup ownership)"
+            }
             A::CgroupOpen { .. } => {
                 "clone3 starts the child inside this cgroup: there is no moment outside it (CLONE_INTO_CGROUP)"
             }

@@ -81,6 +81,10 @@ impl Builder<'_> {
                 self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
             }
             self.cgroup_writes(group, part::CGROUP)?;
+            // Somebody else's stays theirs.
+            if !group.exists {
+                self.cgroup_owner(group, part::CGROUP)?;
+            }
         }
         Ok(())
     }
@@ -335,6 +339,7 @@ impl Builder<'_> {
                 self.plan.push_undo(Runtime, part::SCOPE, made, Undo::Cgroup(text(&group.path)));
             }
             self.cgroup_writes(group, part::SCOPE)?;
+            self.cgroup_owner(group, part::SCOPE)?;
             if group.v2 {
                 let to = self.plan.slot("cgroup");
                 let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
