@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("systemd::a_scope_has_the_limits_and_keeps_them", RELOADS, limits),
         test("systemd::an_update_is_systemd_s_as_well", UPDATED, updates),
+        test("systemd::a_launch_survives_reloads", RELOADS, reloads),
         test("systemd::later_verbs_need_no_flag", BOOTED, later_verbs),
         test("systemd::properties_are_those_of_runc", &[Need::Root, Need::Systemd, Need::Runc], like_runc),
         test("systemd::a_scope_is_shown_without_a_cgroup_namespace", BOOTED, shown),
@@ -165,6 +166,30 @@ fn updates() {
     sb.delete().ok();
     sb.leak_check();
     no_unit(&sb);
+}
+
+/// systemd hangs up on everybody at each of them; what it has begun goes on.
+fn reloads() {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::sync::atomic::Ordering::SeqCst;
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !done.load(seen) {
+                systemctl(&["daemon-reload"]);
+            }
+        });
+        let launches = std::panic::catch_unwind(|| {
+            for _ in 0..rounds(40) {
+                let sb = limited();
+                create(&sb).output().ok();
+                sb.runtime().args(["update", "--pids-limit", "44"]).arg(sb.id()).output().ok();
+                sb.delete().ok();
+                sb.leak_check();
+            }
+        });
+        done.store(true, seen);
+        launches.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
 }
 
 fn later_verbs() {

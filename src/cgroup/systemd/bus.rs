@@ -4,6 +4,7 @@
 //! speaks the protocol itself (D-Bus specification, "Message Protocol"): connect, authenticate by
 //! the socket's credentials, send a call, read until its answer is there.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::value::{Reader, Value, Writer};
-use crate::sys::Errno;
+use crate::sys::{Errno, process};
 
 /// What an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,6 +54,17 @@ impl Failure {
         Failure::new(Errno::EPROTO, "systemd's answer is not D-Bus")
     }
 
+    /// Whether the line was cut before the answer came, so that nobody knows whether the call was heard. systemd hangs
+    /// up on everybody when it is reloaded (systemctl(1), daemon-reload); a bus then says that it is gone.
+    pub fn is_cut(&self) -> bool {
+        const GONE: [&str; 4] = ["NoReply", "Disconnected", "NameHasNoOwner", "ServiceUnknown"];
+        const CUT: [Errno; 3] = [Errno::ECONNRESET, Errno::EPIPE, Errno::ECONNREFUSED];
+        match self.name.as_str() {
+            "" => CUT.contains(&self.errno),
+            _ => GONE.iter().any(|name| self.is(name)),
+        }
+    }
+
     /// Whether this is the D-Bus error whose name ends in `name`.
     pub fn is(&self, name: &str) -> bool {
         self.name.strip_suffix(name).is_some_and(|head| head.ends_with('.'))
@@ -62,6 +74,22 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// A conversation; where the line is cut, it is begun again. So `what` may have been heard already when it is asked.
+/// Two seconds of this are more than a reload takes, in which the socket is not there; who is hung up on for another
+/// reason has to be told.
+pub fn talk<T>(address: &str, mut what: impl FnMut(&mut Bus) -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut cuts = 0;
+    loop {
+        match Bus::open(address).and_then(|mut bus| what(&mut bus)) {
+            Err(e) if e.is_cut() && cuts < 100 => {
+                cuts += 1;
+                process::sleep_micros(20_000);
+            }
+            other => return other,
+        }
     }
 }
 
@@ -80,6 +108,8 @@ struct Message {
 pub struct Bus {
     stream: UnixStream,
     serial: u32,
+    /// What came with the end of the handshake.
+    early: VecDeque<u8>,
     /// `JobRemoved` signals that came before they were asked for: (job, result).
     jobs: Vec<(String, String)>,
 }
@@ -110,7 +140,7 @@ impl Bus {
         let stream = UnixStream::connect_addr(socket).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
-        let mut bus = Bus { stream, serial: 0, jobs: Vec::new() };
+        let mut bus = Bus { stream, serial: 0, early: VecDeque::new(), jobs: Vec::new() };
         bus.authenticate().map_err(|e| Failure::io(address, &e))?;
         Ok(bus)
     }
@@ -121,16 +151,22 @@ impl Bus {
         // BEGIN goes along: systemd's side would read the first call together with a late one, and wait for
         // more before it looks at it.
         self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
-        // Nothing follows the line with OK before the first call, so more than a line may be read at a time.
         let (mut said, mut part) = (Vec::new(), [0u8; 256]);
-        while !(said.ends_with(b"\r\n") && said.windows(3).any(|w| w == b"OK ")) {
+        loop {
             let n = self.stream.read(&mut part)?;
             said.extend_from_slice(&part[..n]);
-            if n == 0 || said.len() > 4096 || said.starts_with(b"REJECTED") || said.starts_with(b"ERROR") {
+            if n == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(end) = end_of_ok(&said) {
+                // Signals come at any time, and while it is reloaded there are many.
+                self.early = said.split_off(end).into();
+                return Ok(());
+            }
+            if said.len() > 4096 || said.starts_with(b"REJECTED") || said.starts_with(b"ERROR") {
                 return Err(std::io::ErrorKind::PermissionDenied.into());
             }
         }
-        Ok(())
     }
 
     /// On a bus, systemd is one of many: one says hello, and asks for its signals.
@@ -189,11 +225,16 @@ impl Bus {
         }
     }
 
+    /// Reads as much as `bytes` takes.
+    fn fill(&mut self, bytes: &mut [u8]) -> std::io::Result<()> {
+        (&mut self.early).chain(&mut self.stream).read_exact(bytes)
+    }
+
     /// Reads one message; the end of a job is kept.
     fn read(&mut self) -> Result<Message, Failure> {
         let failed = |e: std::io::Error| Failure::io("systemd", &e);
         let mut head = [0u8; 16];
-        self.stream.read_exact(&mut head).map_err(failed)?;
+        self.fill(&mut head).map_err(failed)?;
         let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]) as usize;
         let (body, fields) = (word(4), word(12));
         if head[0] != b'l' || body.max(fields) > MAX_MESSAGE {
@@ -202,7 +243,7 @@ impl Bus {
         let start = (16 + fields).next_multiple_of(8);
         let mut bytes = vec![0; start + body];
         bytes[..16].copy_from_slice(&head);
-        self.stream.read_exact(&mut bytes[16..]).map_err(failed)?;
+        self.fill(&mut bytes[16..]).map_err(failed)?;
         let message = decode(&bytes, start).map_err(|_| Failure::protocol())?;
         // JobRemoved(u id, o job, s unit, s result).
         if message.kind == 4
@@ -213,6 +254,18 @@ impl Bus {
             self.jobs.push((job.into(), result.into()));
         }
         Ok(message)
+    }
+}
+
+/// Where the line with `OK` ends in what the other side has said.
+fn end_of_ok(said: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let end = at + said.get(at..)?.windows(2).position(|w| w == b"\r\n")? + 2;
+        if said[at..end].starts_with(b"OK ") {
+            return Some(end);
+        }
+        at = end;
     }
 }
 

@@ -98,8 +98,7 @@ pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     let address = address(user)?;
     // A user's manager is not at the root of the tree, and only it knows where it is.
     let manager = if user {
-        Bus::open(&address)
-            .and_then(|mut bus| bus.property("ControlGroup"))
+        bus::talk(&address, |bus| bus.property("ControlGroup"))
             .map_err(|e| Error::msg(format!("--systemd-cgroup: {e}")))?
     } else {
         "/".to_string()
@@ -156,35 +155,56 @@ fn v2(mount: &Path, controllers: &[String], path: PathBuf, resources: &Resources
 
 /// `StartTransientUnit` around process `pid`; returns when the process is in the scope.
 pub fn start(start: &Start, pid: i32) -> std::result::Result<(), Failure> {
-    let mut bus = Bus::open(&start.scope.address)?;
+    let scope = &start.scope;
+    let inside = || ops::pids(&scope.group).contains(&pid);
+    let mut heard = false;
+    let made = bus::talk(&scope.address, |bus| {
+        // The call may have been heard before the line was cut, and its job is done without us.
+        let again = std::mem::replace(&mut heard, true);
+        if again && inside() { Ok(()) } else { ask(bus, start, pid, again) }
+    });
+    // Where the process is in it the unit is ours, and a row that fails takes back itself what it has made.
+    made.inspect_err(|_| {
+        if inside() {
+            stop(scope).unwrap_or_default();
+        }
+    })
+}
+
+/// Asks for the scope, and waits for the end of the job. `again`: a unit of this name may be the one that was asked for
+/// before.
+fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Result<(), Failure> {
+    let (unit, group) = (&start.scope.unit, &start.scope.group);
     let pids = Value::Array("u".into(), vec![Value::U32(pid.unsigned_abs())]);
     let pids = [("PIDs".to_string(), pids)];
-    let wanted = fit(&mut bus, &start.properties);
+    let wanted = fit(bus, &start.properties);
     let args = [
-        Value::Text(start.scope.unit.clone()),
+        Value::Text(unit.clone()),
         Value::Text("replace".into()),
         array(wanted.iter().chain(&pids)),
         Value::Array("(sa(sv))".into(), Vec::new()),
     ];
-    let mut tries = 0;
+    // While nobody is in it, our own job may not have come to its turn.
+    let nobody_s = || if again { ops::pids(group).is_empty() } else { !group.exists() };
+    let (mut tries, most) = (0, if again { 500 } else { 50 });
     let answer = loop {
         match bus.manager("StartTransientUnit", &args) {
+            Err(e) if again && e.is("UnitExists") && ops::pids(group).contains(&pid) => return Ok(()),
             // It may be what a container that failed has left, or one that systemd has not yet forgotten.
-            Err(e) if e.is("UnitExists") && tries < 50 && !start.scope.group.exists() => {
+            Err(e) if e.is("UnitExists") && tries < most && nobody_s() => {
                 tries += 1;
-                reset_failed(&mut bus, &start.scope);
+                reset_failed(bus, &start.scope);
                 process::sleep_micros(20_000);
             }
             other => break other?,
         }
     };
-    // From here on the unit is ours, and a row that fails takes back itself what it has made.
-    let unit = &start.scope.unit;
-    let ended = |result: String| match result.as_str() {
+    let ended = match job_result(bus, &answer)?.as_str() {
         "done" => verify(&start.scope, pid),
-        _ => Err(Failure::new(Errno::EIO, format!("the job to start {unit} ended with {result:?}"))),
+        result => Err(Failure::new(Errno::EIO, format!("the job to start {unit} ended with {result:?}"))),
     };
-    job_result(&mut bus, &answer).and_then(ended).inspect_err(|_| stop(&start.scope).unwrap_or_default())
+    // From the answer on the unit is ours, even where the process is not in it.
+    ended.inspect_err(|_| stop(&start.scope).unwrap_or_default())
 }
 
 /// The group that was asked for is the one that limits are written to: it must be the one that the process is in.
@@ -204,7 +224,7 @@ fn verify(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
 pub fn attach(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
     let pids = Value::Array("u".into(), vec![Value::U32(pid.unsigned_abs())]);
     let args = [Value::Text(scope.unit.clone()), Value::Text(String::new()), pids];
-    Bus::open(&scope.address)?.manager("AttachProcessesToUnit", &args)?;
+    bus::talk(&scope.address, |bus| bus.manager("AttachProcessesToUnit", &args))?;
     verify(scope, pid)
 }
 
@@ -217,13 +237,13 @@ pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
     }
     // systemd would ask first, and wait a minute and a half for an answer.
     ops::kill_all(&scope.group);
-    let stopped = Bus::open(&scope.address).and_then(|mut bus| {
+    let stopped = bus::talk(&scope.address, |bus| {
         let args = [Value::Text(scope.unit.clone()), Value::Text("replace".into())];
         match bus.manager("StopUnit", &args) {
             Err(e) if e.is("NoSuchUnit") => {}
-            other => drop(job_result(&mut bus, &other?)?),
+            other => drop(job_result(bus, &other?)?),
         }
-        reset_failed(&mut bus, scope);
+        reset_failed(bus, scope);
         Ok(())
     });
     let left = ops::remove(&scope.group, Instant::now() + ops::PATIENCE)
@@ -240,11 +260,13 @@ pub fn set_properties(scope: &Scope, resources: &Resources, v2: bool) -> Result<
         return Ok(());
     }
     let failed = |e: Failure| Error::msg(format!("SetUnitProperties({}): {e}", scope.unit));
-    let mut bus = Bus::open(&scope.address).map_err(failed)?;
-    let properties = fit(&mut bus, &properties);
-    // For as long as the machine runs: a scope does not outlive that.
-    let args = [Value::Text(scope.unit.clone()), Value::Bool(true), array(properties.iter())];
-    bus.manager("SetUnitProperties", &args).map(drop).map_err(failed)
+    let set = |bus: &mut Bus| {
+        let properties = fit(bus, &properties);
+        // For as long as the machine runs: a scope does not outlive that.
+        let args = [Value::Text(scope.unit.clone()), Value::Bool(true), array(properties.iter())];
+        bus.manager("SetUnitProperties", &args).map(drop)
+    };
+    bus::talk(&scope.address, set).map_err(failed)
 }
 
 /// Properties as `a(sv)`.
@@ -279,6 +301,9 @@ fn reset_failed(bus: &mut Bus, scope: &Scope) {
     // A unit that has not failed, or is not there, needs none.
     bus.manager("ResetFailedUnit", &[Value::Text(scope.unit.clone())]).map(drop).unwrap_or_default();
 }
+
+#[cfg(test)]
+mod hangs_up;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,122 @@
+//! A systemd that is reloaded while it is asked: it hangs up, and goes on with what it has heard.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use super::value::{Value, Writer};
+use super::*;
+
+const PID: i32 = 4711;
+
+/// What becomes of one connection.
+#[derive(Clone, Copy)]
+enum Then {
+    /// Nobody is there yet.
+    HangUpAtOnce,
+    /// The call is heard, and forgotten.
+    HangUp,
+    /// The call is heard, and done behind the caller's back.
+    HangUpAndDo,
+    /// The unit is there; after the answer the process is in it.
+    Exists,
+    /// The unit is there, with another process in it.
+    Taken,
+    /// As every day.
+    Do,
+}
+
+fn message(kind: u8, fields: Vec<(u8, Value)>, body: &[Value]) -> Vec<u8> {
+    let mut bytes = Writer::default();
+    body.iter().for_each(|v| bytes.put(v));
+    let field = |(code, value)| Value::Struct(vec![Value::Byte(code), Value::Variant(Box::new(value))]);
+    let signature = (8, Value::Signature(body.iter().map(Value::signature).collect()));
+    let fields = fields.into_iter().chain([signature]).map(field).collect();
+    let mut message = Writer(vec![b'l', kind, 0, 1]);
+    message.put(&Value::U32(bytes.0.len() as u32));
+    message.put(&Value::U32(1));
+    message.put(&Value::Array("(yv)".into(), fields));
+    message.align(8);
+    message.0.extend_from_slice(&bytes.0);
+    message.0
+}
+
+fn signal(name: &str, body: &[Value]) -> Vec<u8> {
+    message(4, vec![(3, Value::Text(name.into()))], body)
+}
+
+/// Reads one call; its serial number, `None` when the caller has gone.
+fn call(stream: &mut UnixStream) -> Option<u32> {
+    let mut head = [0u8; 16];
+    stream.read_exact(&mut head).ok()?;
+    let word = |i: usize| u32::from_le_bytes(head[i..i + 4].try_into().unwrap());
+    let rest = (16 + word(12) as usize).next_multiple_of(8) + word(4) as usize - 16;
+    stream.read_exact(&mut vec![0; rest]).unwrap();
+    Some(word(8))
+}
+
+fn serve(listener: &UnixListener, group: &Path, then: Then) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut hello = [0u8; b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".len()];
+    if matches!(then, Then::HangUpAtOnce) {
+        return;
+    }
+    stream.read_exact(&mut hello).unwrap();
+    // A signal comes in one piece with it.
+    let mut hello = b"DATA\r\nOK 1\r\n".to_vec();
+    hello.extend(signal("UnitRemoved", &[Value::Text("OK \r\n".into())]));
+    stream.write_all(&hello).unwrap();
+    let member = |pid: i32| std::fs::write(group.join("cgroup.procs"), format!("{pid}\n")).unwrap();
+    while let Some(serial) = call(&mut stream) {
+        let to = (5, Value::U32(serial));
+        match then {
+            Then::HangUpAtOnce | Then::HangUp => return,
+            Then::HangUpAndDo => return member(PID),
+            Then::Exists | Then::Taken => {
+                let name = Value::Text("org.freedesktop.systemd1.UnitExists".into());
+                stream.write_all(&message(3, vec![to, (4, name)], &[])).unwrap();
+                member(if matches!(then, Then::Exists) { PID } else { 1 });
+            }
+            Then::Do => {
+                member(PID);
+                let job = Value::ObjectPath("/job/1".into());
+                stream.write_all(&message(2, vec![to], std::slice::from_ref(&job))).unwrap();
+                let body = [Value::U32(1), job, Value::Text("u".into()), Value::Text("done".into())];
+                stream.write_all(&signal("JobRemoved", &body)).unwrap();
+            }
+        }
+    }
+}
+
+/// A start with a systemd whose connections are these.
+fn started(script: &'static [Then]) -> std::result::Result<(), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, group) = (dir.path().join("private"), dir.path().join("group"));
+    std::fs::create_dir(&group).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let scope =
+        Scope { unit: "u".into(), address: socket.display().to_string(), group: group.clone(), user: false };
+    let systemd = std::thread::spawn(move || script.iter().for_each(|then| serve(&listener, &group, *then)));
+    let done = start(&Start { scope, properties: Vec::new() }, PID).map_err(|e| e.text);
+    systemd.join().unwrap();
+    done
+}
+
+#[test]
+fn a_line_that_is_cut_is_no_failure() {
+    assert_eq!(started(&[Then::Do]), Ok(()));
+    assert_eq!(started(&[Then::HangUpAtOnce, Then::HangUp, Then::Do]), Ok(()));
+}
+
+#[test]
+fn what_was_heard_before_the_cut_is_found() {
+    // It is in the scope when the line is there again: nothing more is asked, so the connection ends unused.
+    assert_eq!(started(&[Then::HangUpAndDo, Then::Do]), Ok(()));
+    assert_eq!(started(&[Then::HangUp, Then::Exists]), Ok(()));
+}
+
+#[test]
+fn a_unit_of_somebody_else_is_not_taken_for_ours() {
+    let text = started(&[Then::HangUp, Then::Taken]).unwrap_err();
+    assert!(text.contains("UnitExists"), "{text}");
+}
