@@ -23,7 +23,7 @@ pub fn features(seccomp: Value) -> Value {
         "linux": {
             "namespaces": namespaces,
             "capabilities": CAPABILITIES.iter().map(|r| r.name).collect::<Vec<_>>(),
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "seccomp": seccomp,
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
@@ -54,6 +54,9 @@ mod tests {
         // Kubernetes' recursive read-only mounts and user namespaces, CRI-O's required versions.
         assert!(has("/mountOptions", "rro") && has("/linux/namespaces", "user"));
         assert_eq!(f.pointer("/linux/mountExtensions/idmap/enabled"), Some(&Value::Bool(true)));
+        // Podman and engines like it choose the driver by this.
+        let cgroup = &f["linux"]["cgroup"];
+        assert!(["v1", "v2", "systemd", "systemdUser", "rdma"].iter().all(|key| cgroup[key] == json!(true)));
         assert_eq!((&f["ociVersionMin"], &f["ociVersionMax"]), (&json!("1.0.0"), &json!("1.3.0")));
         // The library's type of the same document reads it.
         assert!(serde_json::from_value::<oci_spec::runtime::Features>(f).is_ok());
