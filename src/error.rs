@@ -81,6 +81,27 @@ impl From<StateError> for Error {
     }
 }
 
+/// `text` with runc's words for error numbers: Rust's own are `No such file or directory (os error 2)`, and
+/// callers match `no such file or directory` (Docker makes exit code 127 of it).
+pub fn plain_errnos(text: &str) -> String {
+    let mut plain = text.to_owned();
+    while let Some(number) = os_error(&plain) {
+        let rust = std::io::Error::from_raw_os_error(number).to_string();
+        let words = crate::tables::errno::text(number);
+        if !plain.contains(&rust) {
+            break;
+        }
+        plain = plain.replace(&rust, &words);
+    }
+    plain
+}
+
+/// The first number that Rust has put into `text`.
+fn os_error(text: &str) -> Option<i32> {
+    let (_, rest) = text.split_once(" (os error ")?;
+    rest.split_once(')')?.0.parse().ok()
+}
+
 /// Why a verb cannot act on a container. The texts are runc's: containerd, Docker and Podman match them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateError {
@@ -149,6 +170,22 @@ impl fmt::Display for StepError {
         match self.hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_errnos;
+
+    #[test]
+    fn errnos_have_go_s_words() {
+        let of = |number| std::io::Error::from_raw_os_error(number);
+        let text = format!("/a: {}, then {}; {}", of(libc::ENOENT), of(libc::EACCES), of(libc::ENOENT));
+        let plain = "/a: no such file or directory, then permission denied; no such file or directory";
+        assert_eq!(plain_errnos(&text), plain);
+        for other in ["", "said (os error 2)", "(os error x)", " (os error "] {
+            assert_eq!(plain_errnos(other), other);
         }
     }
 }

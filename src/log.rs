@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, LogFormat};
+use crate::error::plain_errnos;
 use crate::plan::Plan;
 
 /// Where messages go.
@@ -21,13 +22,14 @@ impl Log {
     /// empty one for a success. It is not kept open, since a descriptor could be taken for one to be passed on.
     pub fn new(global: &Global) -> Result<Self, String> {
         if let Some(path) = &global.log {
-            open(path).map_err(|e| format!("--log {}: {e}", path.display()))?;
+            open(path).map_err(|e| plain_errnos(&format!("--log {}: {e}", path.display())))?;
         }
         Ok(Log { file: global.log.clone(), format: global.log_format, debug: global.debug })
     }
 
     /// Reports a failure: to the log file in its format, and always to stderr, since Podman reads it there.
     pub fn error(&self, text: &str) {
+        let text = &plain_errnos(text);
         self.to_file("error", text);
         if self.file.is_none() && self.format == LogFormat::Json {
             eprintln!("{}", json("error", text));
@@ -38,6 +40,7 @@ impl Log {
 
     /// Says what is not as it was asked for. To the log file where there is one: stderr is the container's.
     pub fn warning(&self, text: &str) {
+        let text = &plain_errnos(text);
         match &self.file {
             Some(_) => self.to_file("warning", text),
             None if self.format == LogFormat::Json => eprintln!("{}", json("warning", text)),
@@ -79,7 +82,7 @@ impl Log {
         let Some(path) = &self.file else { return };
         let line = self.line(level, text);
         if let Err(e) = open(path).and_then(|mut f| writeln!(f, "{line}")) {
-            eprintln!("safebox: --log {}: {e}", path.display());
+            eprintln!("safebox: {}", plain_errnos(&format!("--log {}: {e}", path.display())));
         }
     }
 }
