@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("fields::hooks_that_take_too_long_are_killed", OCI, slow_hook),
         test("fields::rootfs_propagation_is_as_asked", OCI, propagation),
         test("fields::annotations_round_trip", OCI, annotations),
+        test("fields::keys_are_read_in_any_case", OCI, any_case),
         test("fields::hugepage_limits_count_reservations_too", OWN, hugepages),
         test("fields::limits_of_block_devices_are_written_or_refused", OWN, block_io),
         test("fields::limits_of_kernel_memory", &[Need::Root, Need::CgroupV1], memory_of_the_kernel),
@@ -35,6 +36,25 @@ pub fn tests() -> Vec<Trial> {
             v1_missing,
         ),
     ]
+}
+
+/// Go's decoder does not mind the case of a key, so what is written so must not be lost.
+fn any_case() {
+    let sb = Sandbox::new()
+        .sh("grep NoNewPrivs /proc/self/status; touch /tmp/x || echo read-only")
+        .patch("/root", json!({ "path": "rootfs", "readOnly": true }))
+        .patch("/process/noNewPrivileges", json!(false))
+        .patch("/process/NoNewPrivileges", json!(true))
+        .patch("/linux/resources/PIDS", json!({ "Limit": 77 }));
+    sb.run_oci().output().ok().prints("NoNewPrivs:\t1\n").prints("read-only\n");
+    let sb = sb.sh("exec sleep 1000");
+    sb.create().ok();
+    assert_eq!(crate::limits::limit(sb.pid(), "pids.max", ("pids", "pids.max")), "77");
+    // update's JSON likewise, and what follows it is not read.
+    let odd = r#"{"PIDS":{"LIMIT":78}} and more"#;
+    sb.runtime().args(["update", "--resources", "-"]).arg(sb.id()).input(odd).output().ok();
+    assert_eq!(crate::limits::limit(sb.pid(), "pids.max", ("pids", "pids.max")), "78");
+    sb.delete().ok();
 }
 
 fn devices() {

@@ -1,34 +1,36 @@
 //! From bytes to the raw structs, with errors that say where.
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
 use super::ConfigError;
 use super::at::push_name;
+use super::fold::{Fold, Whole};
 
-/// Reads one JSON document.
+/// Reads the JSON document that `json` begins with, and no further, as Go's decoder does for runc.
 ///
-/// Syntax errors name line and column; type errors carry a pointer. Keeping track of the path costs
-/// time, so a good document is read without it and a bad one is read again.
+/// Syntax errors name line and column; type errors carry a pointer. Keeping track of the path, or of keys
+/// that are there twice, costs time, so a good document is read without it and another is read again.
 pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
-    refuse_nul(json)?;
-    match serde_json::from_slice(json) {
+    let reader = &mut serde_json::Deserializer::from_slice(json);
+    match T::deserialize(Fold::new(reader, false)) {
         Ok(value) => Ok(value),
-        Err(e) if e.classify() == Category::Data => Err(located::<T>(json, &e)),
-        Err(e) => Err(ConfigError::new("", format!("not JSON: {}", lower_first(&e.to_string())))),
+        Err(e) if e.classify() == Category::Data => again(json),
+        Err(e) => Err(syntax(&e)),
     }
 }
 
-/// The type error of `json`, with its pointer; `first` is the same error without one.
-fn located<T: DeserializeOwned>(json: &[u8], first: &serde_json::Error) -> ConfigError {
-    let de = &mut serde_json::Deserializer::from_slice(json);
-    match serde_path_to_error::deserialize::<_, T>(de) {
-        Err(e) => ConfigError::new(pointer(e.path()), plain(&e.inner().to_string())),
-        // Not reached: the same bytes failed a moment ago.
-        Ok(_) => ConfigError::new("", plain(&first.to_string())),
-    }
+/// The second, careful reading.
+fn again<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
+    let document =
+        Whole.deserialize(&mut serde_json::Deserializer::from_slice(json)).map_err(|e| syntax(&e))?;
+    serde_path_to_error::deserialize(Fold::new(document, true))
+        .map_err(|e| ConfigError::new(pointer(e.path()), plain(&e.inner().to_string())))
+}
+
+fn syntax(e: &serde_json::Error) -> ConfigError {
+    ConfigError::new("", format!("not JSON: {}", lower_first(&e.to_string())))
 }
 
 /// serde's path as an RFC 6901 pointer.
@@ -73,37 +75,13 @@ fn plain(message: &str) -> String {
     }
 }
 
-/// `message` in the house's lower case.
+/// `message` in the house's lower case; an abbreviation (`EOF`) stays one.
 fn lower_first(message: &str) -> String {
     let mut chars = message.chars();
-    chars.next().map_or_else(String::new, |c| c.to_ascii_lowercase().to_string() + chars.as_str())
-}
-
-/// Refuses a NUL in any string: it would end every path, argument and option early in the kernel's
-/// eyes but not in ours. In JSON a NUL can only be written `\u0000`, so the walk is almost never made.
-fn refuse_nul(json: &[u8]) -> Result<(), ConfigError> {
-    if !json.windows(6).any(|w| w == b"\\u0000") {
-        return Ok(());
-    }
-    // What is not JSON is reported by the reader.
-    let Ok(document) = serde_json::from_slice::<Value>(json) else { return Ok(()) };
-    match nul_in(&document) {
-        Some(pointer) => Err(ConfigError::new(pointer, "contains a NUL byte; no kernel interface takes one")),
-        None => Ok(()),
-    }
-}
-
-/// Pointer of the first string with a NUL.
-fn nul_in(value: &Value) -> Option<String> {
-    let child = |name: &str, value: &Value| {
-        let mut pointer = String::new();
-        push_name(&mut pointer, name);
-        if name.contains('\0') { Some(pointer) } else { nul_in(value).map(|rest| pointer + &rest) }
-    };
-    match value {
-        Value::String(text) => text.contains('\0').then(String::new),
-        Value::Array(values) => values.iter().enumerate().find_map(|(i, v)| child(&i.to_string(), v)),
-        Value::Object(members) => members.iter().find_map(|(name, v)| child(name, v)),
-        _ => None,
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), second) if !second.is_some_and(|c| c.is_ascii_uppercase()) => {
+            first.to_ascii_lowercase().to_string() + chars.as_str()
+        }
+        _ => message.to_owned(),
     }
 }

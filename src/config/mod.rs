@@ -10,6 +10,7 @@
 mod at;
 mod checks;
 pub mod features;
+mod fold;
 pub mod hooks;
 mod json;
 mod linux;

@@ -49,6 +49,9 @@ pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Prop
         if OWN.contains(&name) || name.starts_with("Device") || name.starts_with("Delegate") {
             return Err(bad(format!("{name} is not an annotation's to say: it decides whose the scope is")));
         }
+        if text.contains('\0') {
+            return Err(bad("contains a NUL byte; D-Bus takes none".into()));
+        }
         let value = value::parse(text).map_err(|e| bad(format!("{text:?} is not a GVariant: {e}")))?;
         // Documented with seconds, but on D-Bus it is microseconds.
         let seconds = name.strip_suffix("Sec").filter(|n| n.ends_with(|c: char| c.is_ascii_lowercase()));
@@ -361,7 +364,9 @@ mod tests {
             ["DefaultDependencies=yes"]
         );
         assert!(of("io.container.manager", "libpod").unwrap().is_empty());
-        for (key, value) in [("After", "[1,"), ("TimeoutStopSec", "'soon'"), ("a1b", "1"), ("ab", "1")] {
+        for (key, value) in
+            [("After", "[1,"), ("TimeoutStopSec", "'soon'"), ("a1b", "1"), ("ab", "1"), ("After", "'\0'")]
+        {
             let key = format!("{ANNOTATION}{key}");
             let text = of(&key, value).unwrap_err();
             assert!(text.starts_with(&format!("config.json: /annotations/{key}: ")), "{text}");
