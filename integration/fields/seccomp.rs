@@ -23,6 +23,8 @@ const OWN: &[Need] = &[Need::Root];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("fields::seccomp_answers_with_the_errno_asked_for", OCI, errnos),
+        test("fields::seccomp_may_refuse_what_runc_does_without", OCI, refused),
+        test("fields::seccomp_that_stops_the_launch_is_named", OWN, stops),
         test("fields::seccomp_compares_arguments", OCI, arguments),
         test("fields::seccomp_flags_reach_the_kernel", &[Need::Root, Need::Strace], flags),
         test("fields::seccomp_agent_decides_with_no_new_privs", OCI, || decides(true)),
@@ -70,6 +72,60 @@ fn errnos() {
         }),
     );
     sb.run_oci().output().exits(1).says("Invalid cross-device link");
+}
+
+/// Without no_new_privs the filter is there before the launch has ended.
+fn refused() {
+    let names = [
+        "close_range",
+        "setresuid",
+        "setresgid",
+        "getresuid",
+        "getresgid",
+        "getgroups",
+        "faccessat2",
+        "umask",
+        "sendto",
+        "recvfrom",
+        "sendmsg",
+        "recvmsg",
+        "poll",
+        "ppoll",
+        "openat2",
+    ];
+    for errno_of in [libc::EPERM, libc::ENOSYS] {
+        let sb = Sandbox::new()
+            .sh("grep -E '^(Uid|Groups|CapEff|Seccomp|NoNewPrivs):' /proc/self/status; exec sleep 1000")
+            .patch("/process/noNewPrivileges", json!(false))
+            .patch("/process/user", json!({ "uid": 1000, "gid": 1000, "additionalGids": [7] }))
+            .patch("/linux/seccomp", profile(json!([errno(&names, errno_of)])));
+        sb.create().ok();
+        sb.verb("start").ok();
+        let out = sb
+            .exec(["/bin/grep", "-E", "^(Uid|Groups|CapEff|Seccomp|NoNewPrivs):", "/proc/self/status"])
+            .ok();
+        out.prints("Uid:\t1000\t1000\t1000\t1000\n")
+            .prints("Groups:\t7")
+            .prints("CapEff:\t0000000000000000\n")
+            .prints("NoNewPrivs:\t0\n")
+            .prints("Seccomp:\t2\n");
+        sb.delete().ok();
+    }
+}
+
+/// What the launch cannot do without; the hint is about the profile, not about the kernel's age.
+fn stops() {
+    let sb = Sandbox::new()
+        .patch("/process/noNewPrivileges", json!(false))
+        .patch("/linux/seccomp", profile(json!([errno(&["setuid"], libc::ENOSYS)])));
+    sb.run_oci()
+        .output()
+        .exits(125)
+        .says("setuid(0): setuid: function not implemented")
+        .says("linux.seccomp");
+    // With the filter last, the program can have it.
+    let sb = sb.patch("/process/noNewPrivileges", json!(true));
+    sb.run_oci().output().ok();
 }
 
 /// The system calls of this machine, by the names that libseccomp has for their numbers.

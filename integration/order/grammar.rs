@@ -59,6 +59,10 @@ impl Row {
         self.action.starts_with("pidfd_getfd(")
     }
 
+    fn filters(&self) -> bool {
+        self.action.starts_with("seccomp(")
+    }
+
     fn is_passed_listener(&self) -> bool {
         self.action.starts_with("recvmsg(SCM_RIGHTS")
     }
@@ -208,13 +212,16 @@ pub fn child_words(rows: &[Row], me: &str, spawned: bool) -> Vec<Word> {
         }
     }
     for (actor, from, to) in turns(rows).into_iter().filter(|(actor, ..)| *actor == me) {
-        out.extend(words(&["recvfrom"], "the baton comes"));
+        // A filter need not allow sendto(2) and recvfrom(2), which runc does not call under it.
+        let filtered = |end: usize| rows[..end].iter().any(Row::filters);
+        out.extend(words(&[if filtered(from) { "read" } else { "recvfrom" }], "the baton comes"));
         out.extend((from..to).flat_map(|i| row_words(rows, i)));
         if let Some(next) = rows.get(to) {
             // A seccomp agent may want to be asked about sendto(2), and does not have its listener yet.
             let call = match next {
                 r if r.takes_listener() => "write",
                 r if r.is_passed_listener() => "sendmsg",
+                _ if filtered(to) => "write",
                 _ => "sendto",
             };
             out.extend(words(&[call], format!("{actor} hands the baton back")));

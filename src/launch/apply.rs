@@ -276,8 +276,8 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             if !keep_groups {
                 at(cx, Call::Setgroups, cred::setgroups(&[]))?;
             }
-            at(cx, Call::Setgid, cred::setresgid(0))?;
-            at(cx, Call::Setuid, cred::setresuid(0))
+            at(cx, Call::Setresgid, cred::setresgid(0))?;
+            at(cx, Call::Setresuid, cred::setresuid(0))
         }
         A::OwnRoot => own_root(cx),
         A::Undumpable => at(cx, Call::Prctl, process::prctl(libc::PR_SET_DUMPABLE, 0)).map(drop),
@@ -321,6 +321,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
         A::CloseFds { keep, needed } => close_fds(cx, *keep, needed),
         A::Seccomp { filter, flags, listener, .. } => {
             let fd = at(cx, Call::Seccomp, crate::sys::seccomp::set_filter(filter, *flags))?;
+            cx.filtered = true;
             match (listener, fd) {
                 (Some(slot), Some(fd)) => cx.set(slot, fd),
                 (None, None) => {}
@@ -335,7 +336,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             cx.set(listener, -1);
             Ok(())
         }
-        A::FindProgram { candidates } => find_program(cx, candidates),
+        A::FindProgram { candidates } => super::program::find(cx, candidates),
         A::Exec { candidates, argv, envp } => {
             cx.call = Call::Exec;
             let program = candidates.get(cx.program).ok_or(Errno::ENOENT)?;
@@ -352,7 +353,10 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
         A::DieWithRuntime => {
             at(cx, Call::Prctl, process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64))?;
             // The runtime may have died before the signal was armed: then its end of the socket is closed.
-            at(cx, Call::RuntimeGone, socket::peer_alive(cx.baton))
+            match at(cx, Call::RuntimeGone, socket::peer_alive(cx.baton)) {
+                Err(e) if cx.filtered && e != Errno::ESRCH => Ok(()),
+                done => done,
+            }
         }
         _ => super::apply_creds::apply(action, cx),
     }
@@ -408,35 +412,6 @@ fn close_fds(cx: &mut Cx, keep: u32, needed: &[crate::plan::Slot]) -> Done {
     }
     process::close_range(first, u32::MAX)?;
     process::cloexec_from(keep)
-}
-
-/// The first candidate that this user may execute; what is wrong with the best one otherwise.
-fn find_program(cx: &mut Cx, candidates: &[std::ffi::CString]) -> Done {
-    let mut found = Errno::ENOENT;
-    for (i, path) in candidates.iter().enumerate() {
-        match at(cx, Call::Stat, fs::stat(path)) {
-            Ok(st) if st.st_mode & libc::S_IFMT == libc::S_IFDIR => {
-                cx.call = Call::IsDirectory;
-                found = Errno::EACCES;
-                continue;
-            }
-            Ok(_) => {}
-            // A directory of $PATH that is not there, or not one, has nothing to say.
-            Err(Errno::ENOENT | Errno::ENOTDIR) if candidates.len() > 1 => continue,
-            Err(e) => {
-                found = e;
-                continue;
-            }
-        }
-        match at(cx, Call::Access, fs::faccess_exec(libc::AT_FDCWD, path)) {
-            Ok(()) => {
-                cx.program = i;
-                return Ok(());
-            }
-            Err(e) => found = e,
-        }
-    }
-    Err(found)
 }
 
 /// Enters the working directory, and asks the kernel where that is.

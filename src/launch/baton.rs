@@ -35,6 +35,23 @@ impl Baton {
         socket::send(socket, &self.to_bytes())
     }
 
+    /// Sends it with write(2), which each filter allows that lets runc pass: not so send(2).
+    pub fn write(self, socket: RawFd) -> Result<()> {
+        fs::write_all(socket, &self.to_bytes())
+    }
+
+    /// [`Self::receive`] with read(2).
+    pub fn read(socket: RawFd) -> Result<Option<Self>> {
+        let mut bytes = [0u8; 12];
+        let n = loop {
+            match fs::read(socket, &mut bytes) {
+                Err(Errno::EINTR) => {}
+                n => break n,
+            }
+        };
+        Self::received(n, &bytes)
+    }
+
     /// Waits for a record; `None` is end of file: the peer is gone, or has become the container's program.
     pub fn receive(socket: RawFd) -> Result<Option<Self>> {
         let mut bytes = [0u8; 12];
@@ -91,8 +108,11 @@ mod tests {
         let sent = Baton { next: 41, errno: 13, pid: -1 };
         sent.send(a).unwrap();
         assert_eq!(Baton::receive(b).unwrap(), Some(sent));
+        sent.write(a).unwrap();
+        assert_eq!(Baton::read(b).unwrap(), Some(sent));
         crate::sys::fs::close(a);
         assert_eq!(Baton::receive(b).unwrap(), None);
+        assert_eq!(Baton::read(b).unwrap(), None);
         crate::sys::fs::close(b);
     }
 }

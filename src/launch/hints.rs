@@ -171,6 +171,15 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
     })
 }
 
+/// A remedy where the container's own filter is what made row `row` fail. EPERM is what a profile answers where it
+/// names nothing else, and ENOSYS to calls that are newer than all it knows.
+pub fn refused(plan: &Plan, row: usize, errno: Errno) -> Option<&'static str> {
+    let filtered = plan.steps[..row].iter().any(|s| matches!(s.action, Action::Seccomp { .. }));
+    (filtered && matches!(errno, Errno::EPERM | Errno::ENOSYS)).then_some(
+        "the container's own filter is in force here and may refuse it: allow it in linux.seccomp, or set process.noNewPrivileges, with which the filter comes last",
+    )
+}
+
 /// The words of runc and Docker for a program that cannot be executed.
 pub fn exec_error(step: &Step, plan: &Plan, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
     if call == Call::Injected {

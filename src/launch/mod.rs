@@ -32,6 +32,7 @@ pub mod inside;
 pub mod leftovers;
 pub mod netdev;
 pub mod places;
+mod program;
 pub mod runtime;
 pub mod seal;
 pub mod supervise;
@@ -60,6 +61,8 @@ pub struct Cx {
     pub program: usize,
     /// Whether the working directory has been entered.
     pub entered: bool,
+    /// A filter is in force, which may be the config's: what it refuses is done in another way, where there is one.
+    pub filtered: bool,
     /// The empty directory of the masks is attached somewhere, and can be copied.
     pub empty_used: bool,
     /// Network devices of the host that are inside now.
@@ -88,6 +91,7 @@ impl Cx {
             interrupted: None,
             program: 0,
             entered: false,
+            filtered: false,
             empty_used: false,
             moved: Vec::new(),
             call: Call::None,
@@ -141,7 +145,7 @@ calls! {
     Mkfifo "mknodat", Bpf "bpf", Bind "bind", Statx "statx", Chrooted "/ is not the root of the mount namespace", OpenTree "open_tree", Stat "newfstatat", NotThatDevice "not the device asked for",
     PidfdOpen "pidfd_open", SameProcess "the process is gone, its number is another's", Unshare "unshare", Socketpair "socketpair", Clone "clone3", Threads "more than one thread",
     Setns "setns", Prlimit "prlimit64", MountSetattr "mount_setattr", Hook "hook", Setsid "setsid",
-    Setgroups "setgroups", Setgid "setresgid", Setuid "setresuid", Prctl "prctl", Hostname "sethostname",
+    Setgroups "setgroups", Setgid "setgid", Setuid "setuid", Setresgid "setresgid", Setresuid "setresuid", Prctl "prctl", Hostname "sethostname",
     Domainname "setdomainname", Loopback "ioctl(SIOCSIFFLAGS)", MoveMount "move_mount", Fsopen "fsopen",
     Fsconfig "fsconfig", FsconfigCreate "fsconfig(FSCONFIG_CMD_CREATE)",
     FsconfigReconfigure "fsconfig(FSCONFIG_CMD_RECONFIGURE)", Fsmount "fsmount", Mknod "mknodat",

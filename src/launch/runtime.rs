@@ -169,7 +169,8 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
                 call: call.name(),
                 errno,
                 detail: cx.detail.clone(),
-                hint: super::hints::hint(&step.action, errno, call),
+                hint: super::hints::refused(plan, row, errno)
+                    .or_else(|| super::hints::hint(&step.action, errno, call)),
             }))
         }
     }
@@ -393,7 +394,7 @@ fn child(plan: &Plan, cx: &mut Cx) -> ! {
         let Some(step) = plan.steps.get(i) else { process::exit_now(1) };
         if step.actor != cx.me {
             hand_back(cx, i, &step.action);
-            let Ok(Some(turn)) = Baton::receive(cx.baton) else { process::exit_now(1) };
+            let Ok(Some(turn)) = hear(cx) else { process::exit_now(1) };
             i = turn.next as usize;
             continue;
         }
@@ -436,25 +437,34 @@ fn hand_back(cx: &Cx, row: usize, action: &Action) {
             socket::send_fd(cx.baton, &baton.to_bytes(), cx.fd(listener))
         }
         Action::SendListener { listener, .. } => {
-            let baton = Baton { pid: cx.fd(listener), ..Baton::turn(row) };
-            fs::write_all(cx.baton, &baton.to_bytes())
+            Baton { pid: cx.fd(listener), ..Baton::turn(row) }.write(cx.baton)
         }
-        _ => Baton::turn(row).send(cx.baton),
+        _ => tell(cx, Baton::turn(row)),
     };
     if handed.is_err() {
         process::exit_now(1);
     }
 }
 
+/// A child's word to the runtime.
+fn tell(cx: &Cx, baton: Baton) -> crate::sys::Result<()> {
+    if cx.filtered { baton.write(cx.baton) } else { baton.send(cx.baton) }
+}
+
+/// The runtime's word to a child.
+fn hear(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
+    if cx.filtered { Baton::read(cx.baton) } else { Baton::receive(cx.baton) }
+}
+
 /// Asks the runtime whether row `row` may run; a failure it injects is reported as any other.
 fn ask(cx: &mut Cx, row: usize) {
     let question = Baton { next: row as u32, errno: 0, pid: ASK };
-    let answer = question.send(cx.baton).and_then(|()| Baton::receive(cx.baton));
+    let answer = tell(cx, question).and_then(|()| hear(cx));
     match answer {
         Ok(Some(b)) if b.pid == 0 && b.errno == 0 => {}
         Ok(Some(b)) if b.errno != 0 => {
             let report = Baton::failed(row, Errno::from_raw(b.errno), Call::Injected);
-            process::exit_now(1 + i32::from(report.send(cx.baton).is_err()))
+            process::exit_now(1 + i32::from(tell(cx, report).is_err()))
         }
         _ => process::exit_now(1),
     }
@@ -463,7 +473,7 @@ fn ask(cx: &mut Cx, row: usize) {
 /// Reports a failed row to whoever listens (the runtime, or `start` on the report pipe) and ends.
 fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
     let report = Baton::failed(row, errno, cx.call);
-    let mut told = report.send(cx.baton).is_ok();
+    let mut told = tell(cx, report).is_ok();
     if !told
         && let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
             Action::AwaitStart { report, .. } => Some(report),

@@ -266,8 +266,8 @@ impl Action {
             A::Ambient { caps } => vec!["prctl"; 1 + caps.len()],
             A::SetGroups { .. } => vec!["setgroups"],
             A::OwnStdio { .. } => ["newfstatat", "fchownat?"].repeat(3),
-            A::SetGid { .. } => vec!["setresgid"],
-            A::SetUid { .. } => vec!["setresuid"],
+            A::SetGid { .. } => vec!["setgid"],
+            A::SetUid { .. } => vec!["setuid"],
             A::Umask { .. } => vec!["umask"],
             A::Caps { .. } => vec!["capset"],
             A::VerifyCreds(creds) => {

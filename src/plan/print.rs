@@ -380,8 +380,8 @@ impl Action {
             A::Bounding { keep } => write!(f, "prctl(PR_CAPBSET_DROP, all but {})", caps(*keep)),
             A::KeepCaps => f.write_str("prctl(PR_SET_KEEPCAPS, 1)"),
             A::SetGroups { gids } => write!(f, "setgroups({gids:?})"),
-            A::SetGid { gid } => write!(f, "setresgid({gid}, {gid}, {gid})"),
-            A::SetUid { uid } => write!(f, "setresuid({uid}, {uid}, {uid})"),
+            A::SetGid { gid } => write!(f, "setgid({gid})"),
+            A::SetUid { uid } => write!(f, "setuid({uid})"),
             A::Umask { mask } => write!(f, "umask({mask:#05o})"),
             A::Caps { effective, permitted, inheritable } => {
                 write!(

@@ -286,9 +286,9 @@ impl Action {
             }
             A::SetGroups { .. } => "the caller's supplementary groups are not inherited (CVE-2022-36109)",
             A::SetGid { .. } => {
-                "group before user: afterwards there would be no right to change it (setresgid(2))"
+                "group before user: afterwards there would be no right to change it (setgid(2))"
             }
-            A::SetUid { .. } => "real, effective and saved: there is no way back (setresuid(2))",
+            A::SetUid { .. } => "with CAP_SETUID real, effective and saved: there is no way back (setuid(2))",
             A::Umask { .. } => "a known mask, not the caller's (umask(2))",
             A::Caps { .. } => {
                 "root's rights in pieces, and only the pieces asked for; inheritable stays empty unless asked (CVE-2022-29162)"

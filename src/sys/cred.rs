@@ -98,6 +98,18 @@ pub fn setresuid(uid: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
+/// setgid(2): with `CAP_SETGID` all three.
+pub fn setgid(gid: u32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_setgid, gid) }).map(drop)
+}
+
+/// setuid(2): with `CAP_SETUID` all three.
+pub fn setuid(uid: u32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_setuid, uid) }).map(drop)
+}
+
 /// getresuid(2).
 pub fn getresuid() -> Result<Ids> {
     let (mut r, mut e, mut s) = (0, 0, 0);

@@ -64,10 +64,6 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         plan.push(Init, part::DROP, Action::Keyring);
     }
     label(plan, t)?;
-    // Without no_new_privs only CAP_SYS_ADMIN may load a filter: before the drop, then.
-    if !process.no_new_privileges {
-        filters(plan, t, |_| true)?;
-    }
     // Before any path is looked up: /proc/self/fd must not lead to a directory of the host.
     let needed = t.created.iter().flat_map(|c| [c.start.clone(), c.report.clone()]).collect();
     plan.push(Init, part::DROP, Action::CloseFds { keep: 3 + t.preserve_fds, needed });
@@ -75,6 +71,13 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     // one that this process cannot.
     let cwd = cpath(&process.cwd)?;
     plan.push(Init, part::DROP, Action::ChangeDir { path: cwd.clone(), again: false });
+    while_privileged(plan, t);
+    // Without no_new_privs only CAP_SYS_ADMIN may load a filter: before the drop, then, but not before what need
+    // not come after it. A profile has to allow what follows, and runc, for which profiles are written, asks for
+    // less of it than the rows above do.
+    if !process.no_new_privileges {
+        filters(plan, t, |_| true)?;
+    }
     credentials(plan, t);
     plan.push(Init, part::DROP, Action::ChangeDir { path: cwd, again: true });
     if t.die_with_runtime {
@@ -174,9 +177,9 @@ fn pointer(pointer: &str, message: &str) -> Error {
     Error::Config(crate::config::ConfigError::new(pointer, message))
 }
 
-/// Ids and capabilities, in the one order that works: bounding set while there is CAP_SETPCAP, groups
-/// before the user, the sets last; then everything is read back.
-fn credentials(plan: &mut Plan, t: &Tail<'_>) {
+/// What needs capabilities that go with the ids or the sets: the bounding set needs CAP_SETPCAP, groups
+/// CAP_SETGID, a chown CAP_CHOWN.
+fn while_privileged(plan: &mut Plan, t: &Tail<'_>) {
     let (user, caps) = (&t.process.user, &t.process.capabilities);
     let mut push = |action| plan.push(Init, part::DROP, action);
     push(Action::Bounding { keep: caps.bounding.0 });
@@ -189,9 +192,16 @@ fn credentials(plan: &mut Plan, t: &Tail<'_>) {
     if t.may_set_groups {
         push(Action::SetGroups { gids: user.additional_gids.clone() });
     }
+    push(Action::Umask { mask: user.umask.unwrap_or(0o022) });
+}
+
+/// Ids and capabilities, in the one order that works: the group before the user, the sets last; then everything
+/// is read back.
+fn credentials(plan: &mut Plan, t: &Tail<'_>) {
+    let (user, caps) = (&t.process.user, &t.process.capabilities);
+    let mut push = |action| plan.push(Init, part::DROP, action);
     push(Action::SetGid { gid: user.gid });
     push(Action::SetUid { uid: user.uid });
-    push(Action::Umask { mask: user.umask.unwrap_or(0o022) });
     let (effective, permitted, inheritable) = (caps.effective.0, caps.permitted.0, caps.inheritable.0);
     push(Action::Caps { effective, permitted, inheritable });
     // The kernel raises only what is permitted and inheritable; runc's own template asks for more, and
