@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("fields::seccomp_answers_with_the_errno_asked_for", OCI, errnos),
         test("fields::seccomp_may_refuse_what_runc_does_without", OCI, refused),
         test("fields::seccomp_that_stops_the_launch_is_named", OWN, stops),
+        test("fields::seccomp_without_a_word_is_none", OCI, nothing),
         test("fields::seccomp_compares_arguments", OCI, arguments),
         test("fields::seccomp_flags_reach_the_kernel", &[Need::Root, Need::Strace], flags),
         test("fields::seccomp_agent_decides_with_no_new_privs", OCI, || decides(true)),
@@ -72,6 +73,23 @@ fn errnos() {
         }),
     );
     sb.run_oci().output().exits(1).says("Invalid cross-device link");
+}
+
+/// No default action and no rule; and an errno where the action has none says nothing.
+fn nothing() {
+    for (seccomp, mode) in [
+        (json!({}), 0),
+        (json!({ "defaultAction": "", "syscalls": [] }), 0),
+        (json!({ "defaultAction": null, "architectures": ["SCMP_ARCH_X86_64"] }), 0),
+        (
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1,
+                "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1 }] }),
+            2,
+        ),
+    ] {
+        let sb = Sandbox::new().sh("grep ^Seccomp: /proc/self/status").patch("/linux/seccomp", seccomp);
+        sb.run_oci().output().ok().prints(&format!("Seccomp:\t{mode}\n"));
+    }
 }
 
 /// Without no_new_privs the filter is there before the launch has ended.
@@ -462,14 +480,7 @@ fn refusals() {
             json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"] }),
             "/linux/seccomp/flags/0",
         ),
-        (
-            json!({ "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1 }),
-            "/linux/seccomp/defaultErrnoRet",
-        ),
-        (
-            profile(json!([{ "names": ["mkdir"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1 }])),
-            "/linux/seccomp/syscalls/0/errnoRet",
-        ),
+        (json!({ "syscalls": [errno(&["mkdir"], 1)] }), "/linux/seccomp/defaultAction"),
         (profile(json!([errno(&["no_such_call"], 1)])), "/linux/seccomp/syscalls/0/names/0"),
         (profile(json!([{ "names": [], "action": "SCMP_ACT_LOG" }])), "/linux/seccomp/syscalls/0/names"),
     ];

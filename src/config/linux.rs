@@ -2,11 +2,32 @@
 
 use std::path::{Component, Path};
 
+use oci_spec::runtime::LinuxSeccomp;
+
 use super::at::At;
 use super::lists::{absolute, some_text};
 use super::resources::{MAX_MAJOR, MAX_MINOR};
 use super::{ConfigError, Device, Namespace, raw};
 use crate::tables::{mount_options, namespaces::NsKind};
+
+/// `seccomp`; without a default action and without rules there is none, as in runc.
+pub(super) fn seccomp(raw: Option<raw::Seccomp>, at: &At) -> Result<Option<LinuxSeccomp>, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let Some(action) = raw.default_action else {
+        return match raw.syscalls.is_none_or(|calls| calls.is_empty()) {
+            true => Ok(None),
+            false => {
+                Err(at.key("defaultAction").error("a default action is required, for example SCMP_ACT_ERRNO"))
+            }
+        };
+    };
+    let mut seccomp = LinuxSeccomp::default();
+    seccomp.set_default_action(action).set_default_errno_ret(raw.default_errno_ret);
+    seccomp.set_architectures(raw.architectures).set_flags(raw.flags).set_syscalls(raw.syscalls);
+    let path = raw.listener_path.filter(|path| !path.as_os_str().is_empty());
+    seccomp.set_listener_path(path).set_listener_metadata(some_text(raw.listener_metadata));
+    Ok(Some(seccomp))
+}
 
 /// `namespaces`: each kind once; an empty path is no path.
 pub(super) fn namespaces(raw: Option<Vec<raw::Namespace>>, at: &At) -> Result<Vec<Namespace>, ConfigError> {

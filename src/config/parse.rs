@@ -32,7 +32,7 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
         cgroups_path: linux::cgroups_path(linux.cgroups_path, &at.key("cgroupsPath"))?,
         resources: resources::resources(linux.resources.unwrap_or_default(), &at.key("resources"))?,
         sysctl: sysctl::entries(linux.sysctl, &at.key("sysctl"))?,
-        seccomp: linux.seccomp,
+        seccomp: linux::seccomp(linux.seccomp, &at.key("seccomp"))?,
         rootfs_propagation: linux::propagation(linux.rootfs_propagation, &at.key("rootfsPropagation"))?,
         masked_paths: absolutes(linux.masked_paths, &at.key("maskedPaths"))?,
         readonly_paths: absolutes(linux.readonly_paths, &at.key("readonlyPaths"))?,

@@ -7,9 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{LinuxBlockIo, LinuxNetwork, LinuxSchedulerPolicy, LinuxSeccomp};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{
+    Arch, LinuxBlockIo, LinuxNetwork, LinuxSchedulerPolicy, LinuxSeccompAction, LinuxSeccompFilterFlag,
+    LinuxSyscall,
+};
+use serde::de::{IgnoredAny, IntoDeserializer};
+use serde::{Deserialize, Deserializer};
 
 pub(super) type Map<T> = BTreeMap<String, T>;
 
@@ -164,7 +169,7 @@ pub(super) struct Linux {
     pub namespaces: Option<Vec<Namespace>>,
     pub devices: Option<Vec<Device>>,
     pub net_devices: Option<Map<Option<NetDevice>>>,
-    pub seccomp: Option<LinuxSeccomp>,
+    pub seccomp: Option<Seccomp>,
     pub rootfs_propagation: Option<String>,
     pub masked_paths: Option<Vec<String>>,
     pub readonly_paths: Option<Vec<String>>,
@@ -173,6 +178,26 @@ pub(super) struct Linux {
     pub memory_policy: Option<MemoryPolicy>,
     pub personality: Option<Personality>,
     pub time_offsets: Option<Map<Option<TimeOffset>>>,
+}
+
+/// The library's `LinuxSeccomp` has to have a default action.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Seccomp {
+    #[serde(default, deserialize_with = "action")]
+    pub default_action: Option<LinuxSeccompAction>,
+    pub default_errno_ret: Option<u32>,
+    pub architectures: Option<Vec<Arch>>,
+    pub flags: Option<Vec<LinuxSeccompFilterFlag>>,
+    pub listener_path: Option<PathBuf>,
+    pub listener_metadata: Option<String>,
+    pub syscalls: Option<Vec<LinuxSyscall>>,
+}
+
+/// An action; nothing for an empty text.
+fn action<'de, D: Deserializer<'de>>(value: D) -> Result<Option<LinuxSeccompAction>, D::Error> {
+    let name = Option::<String>::deserialize(value)?.filter(|name| !name.is_empty());
+    name.map(|name| LinuxSeccompAction::deserialize(name.into_deserializer())).transpose()
 }
 
 #[derive(Debug, Default, Deserialize)]
