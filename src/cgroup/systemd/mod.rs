@@ -19,7 +19,7 @@ pub use properties::Property;
 use unit::Unit;
 use value::Value;
 
-use super::{Group, Hierarchy, Layout, Request, ops};
+use super::{Group, Hierarchy, Layout, Request, ops, tree};
 use crate::config::Resources;
 use crate::error::{Error, Result};
 use crate::sys::{Errno, process};
@@ -156,7 +156,7 @@ fn v2(mount: &Path, controllers: &[String], path: PathBuf, resources: &Resources
 /// `StartTransientUnit` around process `pid`; returns when the process is in the scope.
 pub fn start(start: &Start, pid: i32) -> std::result::Result<(), Failure> {
     let scope = &start.scope;
-    let inside = || ops::pids(&scope.group).contains(&pid);
+    let inside = || is_in(&scope.group, pid);
     let mut heard = false;
     let made = bus::talk(&scope.address, |bus| {
         // The call may have been heard before the line was cut, and its job is done without us.
@@ -185,11 +185,11 @@ fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Resu
         Value::Array("(sa(sv))".into(), Vec::new()),
     ];
     // While nobody is in it, our own job may not have come to its turn.
-    let nobody_s = || if again { ops::pids(group).is_empty() } else { !group.exists() };
+    let nobody_s = || if again { tree::pids(group).is_ok_and(|p| p.is_empty()) } else { !group.exists() };
     let (mut tries, most) = (0, if again { 500 } else { 50 });
     let answer = loop {
         match bus.manager("StartTransientUnit", &args) {
-            Err(e) if again && e.is("UnitExists") && ops::pids(group).contains(&pid) => return Ok(()),
+            Err(e) if again && e.is("UnitExists") && is_in(group, pid) => return Ok(()),
             // It may be what a container that failed has left, or one that systemd has not yet forgotten.
             Err(e) if e.is("UnitExists") && tries < most && nobody_s() => {
                 tries += 1;
@@ -207,9 +207,13 @@ fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Resu
     ended.inspect_err(|_| stop(&start.scope).unwrap_or_default())
 }
 
+fn is_in(group: &Path, pid: i32) -> bool {
+    tree::pids(group).is_ok_and(|pids| pids.contains(&pid))
+}
+
 /// The group that was asked for is the one that limits are written to: it must be the one that the process is in.
 fn verify(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
-    let pids = super::tree::pids(&scope.group)
+    let pids = tree::pids(&scope.group)
         .map_err(|e| Failure::new(e, format!("{}: {e}", scope.group.display())))?;
     if pids.contains(&pid) {
         return Ok(());
