@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         test("hooks::a_signal_ends_a_poststop_hook_and_nothing_is_left", OWN, signal_after_stop),
         test("hooks::one_that_does_not_read_a_large_state_is_no_obstacle", OWN, large_state),
         test("hooks::what_they_write_is_told_if_they_fail_and_not_otherwise", OCI, said),
+        test("hooks::each_is_told_the_pid_that_its_own_namespace_has", OCI, told_pids),
         test("hooks::a_timeout_kills_one_that_does_not_end", OWN, timeout),
         test("hooks::create_container_starts_in_the_rootfs", OCI, starts_in_rootfs),
         test("hooks::create_container_sees_the_mounts_at_the_bundle_s_rootfs", OWN, mounts_are_seen),
@@ -266,6 +267,37 @@ fn said() {
         }
         sb.leak_check();
     }
+}
+
+/// Hooks of the runtime get the host's number, those of the container the container's, and those that come after the
+/// end none.
+fn told_pids() {
+    let kinds = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+    let told = |own_pids: bool| {
+        let (mut sb, shared) = shared(Sandbox::new().args(["/bin/sleep", "1000"]));
+        for kind in kinds {
+            let dir = if kind == "startContainer" { Path::new("/shared") } else { &shared };
+            sb.set(&format!("/hooks/{kind}"), hook(&format!("exec cat >{}/{kind}", dir.display())));
+        }
+        if !own_pids {
+            let all = ["ipc", "uts", "mount", "network"];
+            sb.set("/linux/namespaces", all.map(|kind| json!({ "type": kind })).as_slice().into());
+        }
+        sb.create().ok();
+        sb.verb("start").ok();
+        let pid = json!(sb.pid());
+        sb.runtime().args(["delete", "--force"]).arg(sb.id()).output().ok();
+        let pids = kinds.map(|kind| {
+            let text = std::fs::read(shared.join(kind)).unwrap_or_else(|e| panic!("{kind}: {e}"));
+            serde_json::from_slice::<Value>(&text).expect("JSON").get("pid").cloned()
+        });
+        (pid, pids)
+    };
+    let (pid, pids) = told(true);
+    let (outside, inside) = (Some(pid), Some(json!(1)));
+    assert_eq!(pids, [&outside, &outside, &inside, &inside, &outside, &None].map(Clone::clone));
+    let (pid, pids) = told(false);
+    assert_eq!(pids[..5], vec![Some(pid); 5]);
 }
 
 /// With the container's mounts in it: runc's users mount by relative paths there.

@@ -108,6 +108,19 @@ impl HookRun {
         Ok(())
     }
 
+    /// What a hook reads. The pid is that of the container process as the hook's own kind sees it: a hook of the
+    /// container is told what getpid(2) says there, which is 1 in a pid namespace of the container's own. After the
+    /// end there is none.
+    fn told(&self, kind: HookKind, pid: i32) -> Result<serde_json::Value, String> {
+        let mut state = self.state.clone();
+        match kind {
+            HookKind::Poststop => {}
+            kind if kind.inside() => state["pid"] = pid_inside(pid)?.into(),
+            _ => state["pid"] = pid.into(),
+        }
+        Ok(state)
+    }
+
     fn run_one(
         &self,
         kind: HookKind,
@@ -117,8 +130,7 @@ impl HookRun {
         said: &Said,
     ) -> Result<(), HookError> {
         let (pid, _) = of;
-        let mut state = self.state.clone();
-        state["pid"] = if kind == HookKind::Poststop { 0.into() } else { pid.into() };
+        let state = self.told(kind, pid)?;
         if let Some(container) = &self.container {
             let stdio = [told(&state.to_string())?.into(), said.out()?, said.err()?];
             return crate::launch::inside::run_hook(container, hook, of, stdio, signals);
@@ -195,6 +207,15 @@ pub fn told(text: &str) -> Result<PipeReader, String> {
         .map_err(|e| format!("a state of {} bytes does not fit into a pipe: {e}", text.len()))?;
     writer.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
     Ok(reader)
+}
+
+/// The number of process `pid` in the innermost pid namespace that it is in (proc_pid_status(5), `NSpid`).
+fn pid_inside(pid: i32) -> Result<i32, String> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok())
+        .ok_or_else(|| format!("{path}: no NSpid"))
 }
 
 /// Who a hook is in a user namespace: its root, as with runc, or the first id that it has. Who was root outside
