@@ -4,6 +4,7 @@
 mod agent;
 mod attacks;
 mod ids;
+mod inside;
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -24,7 +25,7 @@ const MANAGED: &[Need] =
     &[Need::Root, Need::OrdinaryUserns, Need::Subordinate, Need::Systemd, Need::CgroupV2];
 
 pub fn tests() -> Vec<Trial> {
-    [areas(), agent::tests(), attacks::tests(), ids::tests()].into_iter().flatten().collect()
+    [areas(), agent::tests(), attacks::tests(), ids::tests(), inside::tests()].into_iter().flatten().collect()
 }
 
 fn areas() -> Vec<Trial> {

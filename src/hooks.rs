@@ -18,6 +18,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::config::Hook;
 use crate::idmap;
+use crate::launch::door::Inside;
 use crate::launch::supervise::DEADLY;
 use crate::sys::process::{self, Exit, Member};
 use crate::sys::{fs, signal};
@@ -91,12 +92,18 @@ impl From<String> for HookError {
 
 impl HookRun {
     /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
-    /// start time for the hooks that join it. `signals` is a signalfd(2) on which the launcher is told to end,
-    /// or -1.
-    pub fn run(&self, kind: HookKind, of: (i32, u64), signals: RawFd) -> Result<(), HookError> {
+    /// start time for the hooks that join it, which they do by `inside` where it cannot be looked into. `signals` is
+    /// a signalfd(2) on which the launcher is told to end, or -1.
+    pub fn run(
+        &self,
+        kind: HookKind,
+        of: (i32, u64),
+        signals: RawFd,
+        inside: Option<&Inside>,
+    ) -> Result<(), HookError> {
         for (i, hook) in self.hooks.iter().enumerate() {
             let said = Said::new()?;
-            self.run_one(kind, hook, of, signals, &said).map_err(|e| match e {
+            self.run_one(kind, hook, of, (signals, inside), &said).map_err(|e| match e {
                 // In runc's words, which are what Docker and containerd show of it.
                 HookError::Failed(text) => HookError::Failed(format!(
                     "error running {kind} hook #{i}: {}: {text}, {said}",
@@ -126,14 +133,14 @@ impl HookRun {
         kind: HookKind,
         hook: &Hook,
         of: (i32, u64),
-        signals: RawFd,
+        (signals, inside): (RawFd, Option<&Inside>),
         said: &Said,
     ) -> Result<(), HookError> {
         let (pid, _) = of;
         let state = self.told(kind, pid)?;
         if let Some(container) = &self.container {
             let stdio = [told(&state.to_string())?.into(), said.out()?, said.err()?];
-            return crate::launch::inside::run_hook(container, hook, of, stdio, signals);
+            return crate::launch::inside::run_hook(container, hook, of, stdio, (signals, inside));
         }
         let mut command = Command::new(&hook.path);
         command.env_clear().stdin(told(&state.to_string())?).stdout(said.out()?).stderr(said.err()?);
@@ -145,14 +152,24 @@ impl HookRun {
             command.env(key, value);
         }
         if kind.inside() {
-            let pidfd = process::pidfd_open(pid).map_err(|e| format!("pidfd_open: {e}"))?;
+            let joins = match inside {
+                Some(inside) => inside.namespaces.iter().map(|(kind, fd)| (*fd, kind.row().flag)).collect(),
+                None => {
+                    let pidfd = process::pidfd_open(pid).map_err(|e| format!("pidfd_open: {e}"))?;
+                    vec![(pidfd, self.namespaces)]
+                }
+            };
             // The path of a createContainer hook is the runtime's (config.md): looked up below Init's root,
             // which is still the host's tree, and not in the rootfs, where anybody could have put a program.
-            let root = (kind == HookKind::CreateContainer).then(|| init_root(pid)).transpose()?;
+            let root = match inside {
+                _ if kind != HookKind::CreateContainer => None,
+                Some(inside) => Some(inside.root),
+                None => Some(init_root(pid)?),
+            };
             let member =
                 (self.namespaces & libc::CLONE_NEWUSER as u64 != 0).then(|| member(pid)).transpose()?;
             let dir = crate::plan::lower::cpath(&self.dir).map_err(|e| e.to_string())?;
-            process::enter_before_exec(&mut command, pidfd, self.namespaces, member, root, dir);
+            process::enter_before_exec(&mut command, joins, member, root, dir);
         } else {
             command.current_dir(&self.dir);
         }
@@ -235,12 +252,10 @@ fn member(pid: i32) -> Result<Member, String> {
 }
 
 /// Init's root directory.
-fn init_root(pid: i32) -> Result<std::os::fd::OwnedFd, String> {
+fn init_root(pid: i32) -> Result<RawFd, String> {
     let path = std::ffi::CString::new(format!("/proc/{pid}/root")).map_err(|e| e.to_string())?;
     let flags = libc::O_PATH | libc::O_DIRECTORY;
-    crate::sys::fs::openat(libc::AT_FDCWD, &path, flags, 0)
-        .map(crate::sys::fs::own)
-        .map_err(|e| format!("{}: {e}", path.to_string_lossy()))
+    fs::openat(libc::AT_FDCWD, &path, flags, 0).map_err(|e| format!("{}: {e}", path.to_string_lossy()))
 }
 
 /// Waits for a hook's process, a child of this one; kills it when its time is over, or when a signal says that

@@ -137,13 +137,15 @@ pub mod files {
     pub const START_NEW: &str = "start.new";
     /// The FIFO on which Init reports a row that failed after `start`.
     pub const REPORT: &str = "report.fifo";
+    /// The socket at which Init lets its owner in while it waits, where nothing else does.
+    pub const DOOR: &str = "door";
     /// The container's cgroups so far: `DEVICE INODE` of each directory, one per line; [`JOINED`] follows
     /// where it was there before.
     pub const CGROUPS: &str = "cgroups";
     /// What [`STATE`] and [`PID`] are written as before they have their names.
     pub const TEMP: &str = ".state.tmp";
     /// All of these, and the directory of the notify socket.
-    pub const ALL: &[&str] = &[STATE, PID, START, START_NEW, REPORT, CGROUPS, TEMP, crate::notify::DIR];
+    pub const ALL: &[&str] = &[STATE, PID, START, START_NEW, REPORT, DOOR, CGROUPS, TEMP, crate::notify::DIR];
     /// Ends the line of a cgroup that the container joined and must not remove.
     pub const JOINED: &str = " joined";
 }

@@ -149,6 +149,9 @@ fn ordinary(user: User) {
     let bind = json!({ "destination": "/mnt", "type": "bind", "source": data, "options": ["rbind", "ro"] });
     let sb = sb.patch("/mounts/-", bind);
     traced(user, &sb, &[], &["--cgroup-manager", "disabled"]);
+    // One whose hooks Init lets in.
+    let sb = sb.patch("/hooks/createContainer", json!([{ "path": "/bin/true" }]));
+    traced(user, &sb, &[], &["--cgroup-manager", "disabled"]);
 }
 
 fn with_an_agent(user: User) {

@@ -12,10 +12,10 @@ use crate::launch::front::{compile, exec_input};
 use crate::launch::runtime::{Attendants, perform};
 use crate::launch::supervise::Supervisor;
 use crate::launch::undo::undo;
-use crate::launch::{Cx, environment, groups};
+use crate::launch::{Cx, door, environment, groups};
 use crate::log::Log;
 use crate::plan::Undo;
-use crate::plan::build::{Console, Filter, Options, build_exec};
+use crate::plan::build::{Console, ExecInput, Filter, Options, build_exec};
 use crate::state::{Container, State, Status};
 use crate::sys::{socket, tty};
 use crate::tables::{capabilities, namespaces::NsKind};
@@ -44,9 +44,10 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         // Before anything is said: it begins anew.
         crate::launch::seal::seal()?;
     }
+    let inside = door::knock(&container)?;
     let mut new = process_of(&args, state)?;
     let uid = new.user.uid;
-    environment::settle(&mut new.env, || environment::home_inside(of, uid));
+    environment::settle(&mut new.env, || environment::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     crate::launch::grant::limit(&mut new, in_userns)?.iter().for_each(|text| log.warning(text));
     let options = Options {
@@ -59,9 +60,11 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let host = Host::probe()?;
     let groups = groups::choose(state, of.0, &args.cgroup)?;
-    let (plan, given) = build_exec(exec_input(state, of, &new, &host, &filters, &options, &groups))?;
+    let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
+    let (plan, given) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
     log.plan(&plan);
     let mut cx = Cx::new(plan.slots);
+    given.fill(&mut cx, inside.as_ref());
     if let Some(path) = &args.pidfd_socket {
         cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);
     }

@@ -189,7 +189,7 @@ impl Restored<'_> {
             [(HookKind::Prestart, &hooks.prestart), (HookKind::CreateRuntime, &hooks.create_runtime)]
         {
             super::start::hooks(kind, list, &self.state, "creating")
-                .run(kind, (pid, 0), self.signals)
+                .run(kind, (pid, 0), self.signals, None)
                 .map_err(|_| Error::msg(format!("a {kind} hook failed")))?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::hooks::{HookError, HookKind, HookRun};
 use crate::launch::baton::Baton;
 use crate::launch::control::Control;
 use crate::launch::runtime::{Attendants, perform};
-use crate::launch::{Call, Cx};
+use crate::launch::{Call, Cx, door};
 use crate::plan::Plan;
 use crate::state::{Container, State, Status, files};
 use crate::sys::{Errno, fs, signal};
@@ -38,8 +38,9 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         // The hook's program is the rootfs's, and runs as a child of this one.
         crate::launch::seal::seal()?;
     }
+    let inside = if state.hooks.start_container.is_empty() { None } else { door::knock(&container)? };
     let start_hooks = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created");
-    if let Err(e) = start_hooks.run(HookKind::StartContainer, of, -1) {
+    if let Err(e) = start_hooks.run(HookKind::StartContainer, of, -1, inside.as_ref()) {
         // config.md: a failing startContainer hook ends the container.
         super::delete::destroy(&container);
         let why = match e {
@@ -152,7 +153,8 @@ pub fn poststart(state: &State, pid: i32, signals: RawFd) -> Result<(), Error> {
         return Ok(());
     }
     // They join nothing, so the start time is not asked for.
-    match hooks(HookKind::Poststart, list, state, "running").run(HookKind::Poststart, (pid, 0), signals) {
+    match hooks(HookKind::Poststart, list, state, "running").run(HookKind::Poststart, (pid, 0), signals, None)
+    {
         Ok(()) => Ok(()),
         Err(HookError::Failed(text)) => {
             Err(Error::msg(format!("a poststart hook failed, the container was removed: {text}")))
@@ -170,7 +172,8 @@ pub fn poststop(state: &State, signals: RawFd) {
     for hook in &state.hooks.poststop {
         let one = std::slice::from_ref(hook);
         // A signal ends this one only.
-        match hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, (0, 0), signals) {
+        match hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, (0, 0), signals, None)
+        {
             Ok(()) => {}
             Err(HookError::Failed(text)) => eprintln!("safebox: a poststop hook failed: {text}"),
             Err(HookError::Interrupted(signal)) => {

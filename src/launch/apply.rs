@@ -31,6 +31,11 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
+        A::DoorSocket { dir, to } => {
+            let fd = at(cx, Call::Listen, socket::listen_in(dir, state::files::DOOR))?;
+            cx.set(to, fd);
+            Ok(())
+        }
         A::NotifyDir { path } | A::CriuRoot { path } => {
             at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755))
         }
@@ -196,11 +201,14 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             cx.set(listener, -1);
             sent
         }
-        A::Hooks { kind, state } => {
+        // They came with the baton.
+        A::TakeShown { .. } => Ok(()),
+        A::Hooks { kind, state, inside } => {
             // A child of this process that was not waited for keeps its number.
             let of = (cx.pid, at(cx, Call::Read, crate::state::start_time(cx.pid))?);
             cx.call = Call::Hook;
-            state.run(*kind, of, cx.signals).map_err(|e| match e {
+            let inside = inside.as_ref().map(|shown| shown.inside(cx));
+            state.run(*kind, of, cx.signals, inside.as_ref()).map_err(|e| match e {
                 HookError::Failed(text) => {
                     cx.detail = Some(text);
                     Errno::ECANCELED
@@ -310,14 +318,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             Err(Errno::ENOSYS) => Ok(()),
             other => other,
         },
-        A::AwaitStart { start, .. } => {
-            let mut byte = [0u8; 1];
-            match at(cx, Call::Read, fs::read(cx.fd(start), &mut byte)) {
-                Ok(1) => Ok(()),
-                Ok(_) => Err(Errno::EPIPE),
-                Err(e) => Err(e),
-            }
-        }
+        A::AwaitStart { start, door, .. } => super::door::await_start(cx, start, door.as_ref()),
         A::CloseFds { keep, needed } => close_fds(cx, *keep, needed),
         A::Seccomp { filter, flags, listener, .. } => {
             let fd = at(cx, Call::Seccomp, crate::sys::seccomp::set_filter(filter, *flags))?;

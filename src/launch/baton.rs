@@ -59,12 +59,14 @@ impl Baton {
         Self::received(n, &bytes)
     }
 
-    /// The same, with a descriptor that may come along.
-    pub fn receive_with_fd(socket: RawFd) -> (Result<Option<Self>>, Option<OwnedFd>) {
-        let mut bytes = [0u8; 12];
-        match socket::recv_with_fd(socket, &mut bytes) {
-            Ok((n, fd)) => (Self::received(Ok(n), &bytes), fd.map(fs::own)),
-            Err(e) => (Self::received(Err(e), &bytes), None),
+    /// The same, with descriptors that may come along.
+    pub fn receive_with_fds(socket: RawFd) -> (Result<Option<Self>>, Vec<OwnedFd>) {
+        let (mut bytes, mut fds) = ([0u8; 12], [-1; socket::MOST_FDS]);
+        match socket::recv_with_fds(socket, &mut bytes, &mut fds) {
+            Ok((n, came)) => {
+                (Self::received(Ok(n), &bytes), fds[..came].iter().map(|fd| fs::own(*fd)).collect())
+            }
+            Err(e) => (Self::received(Err(e), &bytes), Vec::new()),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 
+use super::door::Inside;
 use crate::bundle::home_in;
 use crate::sys::fs;
 
@@ -29,7 +30,11 @@ pub fn settle(env: &mut Vec<String>, home: impl FnOnce() -> String) {
 
 /// The home directory of `uid` in the passwd of a running container, whose process is (pid, start time); `/` where
 /// there is none. Whoever owns the container owns the file, and what is read of it is a path for the container.
-pub fn home_inside((pid, start): (i32, u64), uid: u32) -> String {
+/// `inside` is the way to it where the process cannot be looked into.
+pub fn home_inside((pid, start): (i32, u64), uid: u32, inside: Option<&Inside>) -> String {
+    if let Some(inside) = inside {
+        return home_in(inside.root, uid).unwrap_or_else(|| "/".into());
+    }
     let root = std::ffi::CString::new(format!("/proc/{pid}/root")).ok();
     let root = root.and_then(|path| {
         fs::openat(libc::AT_FDCWD, &path, libc::O_PATH | libc::O_DIRECTORY, 0).map(fs::own).ok()

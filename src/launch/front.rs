@@ -321,6 +321,7 @@ pub fn exec_input<'a>(
         namespaces: state.namespaces,
         process,
         program: None,
+        inside: false,
         may_set_groups: of_process("setgroups").trim() != "deny",
         root_is_mapped: idmap::to_host(&idmap::parse_map(&of_process("uid_map")), 0).is_some(),
         groups,

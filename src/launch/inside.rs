@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::Cx;
 use super::control::Control;
+use super::door::Inside;
 use super::front::{compile, exec_input};
 use super::runtime::{self, Attendants};
 use crate::config::{Hook, Process};
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookError, wait};
 use crate::host::Host;
 use crate::plan::Plan;
-use crate::plan::build::{ExecInput, Options, build_exec};
+use crate::plan::build::{ExecInput, Given, Options, build_exec};
 use crate::state::State;
 use crate::sys::fs;
 use crate::sys::process;
@@ -27,16 +28,17 @@ pub fn run_hook(
     hook: &Hook,
     of: (i32, u64),
     stdio: [OwnedFd; 3],
-    signals: RawFd,
+    (signals, inside): (RawFd, Option<&Inside>),
 ) -> std::result::Result<(), HookError> {
-    let plan = plan(state, hook, of).map_err(|e| e.to_string())?;
+    let (plan, given) = plan(state, hook, of, inside).map_err(|e| e.to_string())?;
     let stdio = stdio.each_ref().map(AsRawFd::as_raw_fd);
-    let child = process::fork_run(|| perform(&plan, stdio)).map_err(|e| format!("fork: {e}"))?;
+    let child =
+        process::fork_run(|| perform(&plan, (&given, inside), stdio)).map_err(|e| format!("fork: {e}"))?;
     wait(child, hook.timeout, signals)
 }
 
 /// The plan of `exec` for the hook's program.
-fn plan(state: &State, hook: &Hook, of: (i32, u64)) -> Result<Plan> {
+fn plan(state: &State, hook: &Hook, of: (i32, u64), inside: Option<&Inside>) -> Result<(Plan, Given)> {
     let process = Process {
         terminal: false,
         args: hook.args.clone(),
@@ -50,12 +52,13 @@ fn plan(state: &State, hook: &Hook, of: (i32, u64)) -> Result<Plan> {
     let options = Options { die_with_runtime: true, ..Options::default() };
     let groups = super::groups::choose(state, of.0, &[])?;
     let input = exec_input(state, of, &process, &host, &filters, &options, &groups);
-    Ok(build_exec(ExecInput { program: Some(&hook.path), ..input })?.0)
+    build_exec(ExecInput { program: Some(&hook.path), inside: inside.is_some(), ..input })
 }
 
 /// In a child of the runtime: `stdio` becomes its own, and the plan is performed as any other.
-fn perform(plan: &Plan, stdio: [RawFd; 3]) -> i32 {
+fn perform(plan: &Plan, (given, inside): (&Given, Option<&Inside>), stdio: [RawFd; 3]) -> i32 {
     let mut cx = Cx::new(plan.slots);
+    given.fill(&mut cx, inside);
     // Nothing of this may outlive the runtime.
     let done = process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
         .and_then(|_| (0..).zip(stdio).try_for_each(|(number, fd)| fs::dup2(fd, number)))

@@ -20,6 +20,7 @@ pub mod apply_mounts;
 pub mod baton;
 pub mod control;
 pub mod copy_up;
+pub mod door;
 pub mod environment;
 pub mod files;
 pub mod front;
@@ -159,6 +160,6 @@ calls! {
     IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Netlink "netlink", NetlinkMove "netlink(RTM_NEWLINK, IFLA_NET_NS_FD)", Injected "injected by --fail",
     Statfs "fstatfs", OnRoot "it would be mounted on the rootfs itself, where it has no effect", InProc "it is inside /proc",
     NotProc "it is not of type proc", NotDevpts "what is at /dev/pts is no devpts", SameDirectory "the path leads to another directory than the one that was opened",
-    Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",
+    Listen "listen", Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",
     Systemd "systemd", IdTool "newuidmap",
 }

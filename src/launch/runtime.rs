@@ -1,6 +1,6 @@
 //! The loop that all actors run: perform own rows, hand the baton over, wait for it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 
 use super::apply::apply;
 use super::baton::{ASK, Baton};
@@ -257,8 +257,13 @@ fn wait_for_turn(
                 // What the number is depends on the row that comes next.
                 match plan.steps.get(row).map(|s| &s.action) {
                     Some(Action::SendListener { listener, passed: true, .. }) => {
-                        let fd = came.ok_or(Failure::Row(row, Errno::EPROTO, Call::Baton))?;
-                        cx.set(listener, std::os::fd::IntoRawFd::into_raw_fd(fd));
+                        let fd =
+                            came.into_iter().next().ok_or(Failure::Row(row, Errno::EPROTO, Call::Baton))?;
+                        cx.set(listener, fd.into_raw_fd());
+                    }
+                    Some(Action::TakeShown { shown }) => {
+                        let fds: Vec<_> = came.into_iter().map(IntoRawFd::into_raw_fd).collect();
+                        shown.take(cx, &fds).map_err(|e| Failure::Row(row, e, Call::Baton))?;
                     }
                     Some(Action::SendListener { listener, .. }) => {
                         let fd = process::pidfd_getfd(cx.pidfd, b.pid)
@@ -280,12 +285,14 @@ fn wait_for_turn(
     }
 }
 
-/// The baton, and the seccomp listener that comes with it where the row that is next takes one from Init.
-fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::Result<Option<Baton>>, Option<OwnedFd>) {
+/// The baton, and the descriptors that come with it where the row that is next takes some from Init.
+fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::Result<Option<Baton>>, Vec<OwnedFd>) {
     let next = plan.steps[from..].iter().find(|s| s.actor != plan.steps[from].actor);
     match next.map(|s| &s.action) {
-        Some(Action::SendListener { passed: true, .. }) => Baton::receive_with_fd(cx.baton),
-        _ => (Baton::receive(cx.baton), None),
+        Some(Action::SendListener { passed: true, .. } | Action::TakeShown { .. }) => {
+            Baton::receive_with_fds(cx.baton)
+        }
+        _ => (Baton::receive(cx.baton), Vec::new()),
     }
 }
 
@@ -429,7 +436,7 @@ fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, namespaces: u64) {
 
 /// Hands the baton to whoever performs row `row`. With it goes the number of a seccomp listener: in a
 /// write(2), since the filter is in force and its agent, who may want to be asked about send(2), has yet to
-/// get the listener. Or, where the runtime may not take it, the listener itself.
+/// get the listener. Or, where the runtime may not take it, the listener itself; or the way into the container.
 fn hand_back(cx: &Cx, row: usize, action: &Action) {
     let handed = match action {
         Action::SendListener { listener, passed: true, .. } => {
@@ -439,6 +446,7 @@ fn hand_back(cx: &Cx, row: usize, action: &Action) {
         Action::SendListener { listener, .. } => {
             Baton { pid: cx.fd(listener), ..Baton::turn(row) }.write(cx.baton)
         }
+        Action::TakeShown { shown } => shown.send(cx, cx.baton, &Baton::turn(row).to_bytes()),
         _ => tell(cx, Baton::turn(row)),
     };
     if handed.is_err() {

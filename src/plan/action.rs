@@ -7,8 +7,8 @@
 use std::ffi::CString;
 use std::rc::Rc;
 
-use super::Slot;
 use super::lower::CStrArray;
+use super::{Door, Shown, Slot};
 use crate::cgroup::devices::BpfInsn;
 use crate::hooks::HookKind;
 use crate::sys::mount::MountAttr;
@@ -83,6 +83,10 @@ pub enum Action {
     },
     Fifo {
         path: CString,
+        to: Slot,
+    },
+    DoorSocket {
+        dir: CString,
         to: Slot,
     },
     NotifyDir {
@@ -230,9 +234,15 @@ pub enum Action {
         recursive: bool,
         propagation: u64,
     },
+    /// What Init sends along with the baton.
+    TakeShown {
+        shown: Rc<Shown>,
+    },
     Hooks {
         kind: HookKind,
         state: Rc<crate::hooks::HookRun>,
+        /// The way into the container, where the process's pidfd is none.
+        inside: Option<Rc<Shown>>,
     },
     Created {
         from: CString,
@@ -438,6 +448,7 @@ pub enum Action {
     AwaitStart {
         start: Slot,
         report: Slot,
+        door: Option<Door>,
     },
     Seccomp {
         filter: Rc<Vec<libc::sock_filter>>,

@@ -13,6 +13,9 @@ impl Action {
             A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "renameat2"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
+            A::DoorSocket { .. } => vec!["openat", "socket", "umask", "bind", "umask", "listen", "close"],
+            // It comes with the baton.
+            A::TakeShown { .. } => vec![],
             A::CgroupParent { .. } => vec!["mkdirat"],
             A::CgroupDir { .. } | A::CgroupInScope { .. } => {
                 vec!["mkdirat", "newfstatat", "openat", "write", "close"]

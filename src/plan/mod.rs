@@ -17,6 +17,8 @@ use std::rc::Rc;
 
 pub use action::Action;
 
+use crate::tables::namespaces::NsKind;
+
 /// Who performs a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
@@ -51,6 +53,24 @@ impl std::fmt::Display for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "<{}>", self.name)
     }
+}
+
+/// What leads into the container: its root directory and its namespaces, in the order in which they are joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The root directory.
+    pub root: Slot,
+    /// The namespaces.
+    pub namespaces: Vec<(NsKind, Slot)>,
+}
+
+/// Where Init hands that out while it waits for `start`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Door {
+    /// The socket that is listened on.
+    pub socket: Slot,
+    /// What is handed out.
+    pub shown: Shown,
 }
 
 /// What takes back a row, recorded in the state directory before the row runs.

@@ -88,6 +88,15 @@ impl Display for Action {
                 write!(f, "write({}/{}, {} bytes) rename", show(dir), show(name), bytes.len())
             }
             A::Fifo { path, to } => write!(f, "mkfifo({:?}) open -> {to}", show(path)),
+            A::DoorSocket { dir, to } => {
+                let name = crate::state::files::DOOR;
+                write!(f, "{to} = socket(AF_UNIX, SOCK_SEQPACKET) bind({}/{name}) listen", show(dir))
+            }
+            A::TakeShown { shown } => {
+                f.write_str("recvmsg(SCM_RIGHTS")?;
+                shown.slots().try_for_each(|slot| write!(f, " {slot}"))?;
+                f.write_str(")")
+            }
             A::CgroupParent { path } => write!(f, "mkdir({:?}) or it exists", show(path)),
             A::CgroupDir { path, record } => {
                 write!(f, "mkdir({:?}) fstat write({}, \"DEV INODE\")", show(path), show(record))
@@ -222,7 +231,7 @@ impl Action {
                 write!(f, "mount_setattr({tree}{recursive}, set=MOUNT_ATTR_IDMAP")?;
                 if *p == 0 { f.write_str(")") } else { write!(f, ", propagation={})", propagation(*p)) }
             }
-            A::Hooks { kind, state } => write!(f, "{kind} hooks ({})", state.hooks.len()),
+            A::Hooks { kind, state, .. } => write!(f, "{kind} hooks ({})", state.hooks.len()),
             A::Created { from, to } => write!(f, "rename({:?}, {:?})", show(from), show(to)),
             A::PidFile { path, .. } => write!(f, "write({:?}, PID) rename", show(path)),
             A::CleanSignals => {
@@ -432,7 +441,12 @@ impl Action {
                 write!(f, "close_range({keep}, ~0) but <baton>")?;
                 needed.iter().try_for_each(|slot| write!(f, " {slot}"))
             }
-            A::AwaitStart { start, .. } => write!(f, "read({start}, 1)"),
+            A::AwaitStart { start, door: None, .. } => write!(f, "read({start}, 1)"),
+            A::AwaitStart { start, door: Some(door), .. } => {
+                write!(f, "read({start}, 1); at a knock accept4({}) sendmsg(SCM_RIGHTS", door.socket)?;
+                door.shown.slots().try_for_each(|slot| write!(f, " {slot}"))?;
+                f.write_str(")")
+            }
             A::Seccomp { filter, flags, what, listener } => {
                 let flags = match crate::seccomp::flag_names(*flags) {
                     names if names.is_empty() => String::new(),

@@ -17,6 +17,9 @@ impl Action {
             A::Fifo { .. } => {
                 "create and start are two commands; the container waits on this pipe in between (runtime.md, start)"
             }
+            A::DoorSocket { .. } => {
+                "Init cannot be looked into (CVE-2016-9962), not even by its owner: it opens its namespaces to who knocks here until it is started"
+            }
             A::NotifySocket { .. } => "what the container says there goes on to systemd (sd_notify(3))",
             A::NotifyDir { .. } => {
                 "the container says here that it is ready, since it cannot see the host's socket (sd_notify(3))"
@@ -129,6 +132,9 @@ impl Action {
             }
             A::Idmap { .. } => {
                 "the rootfs shows its owners as ids of this user namespace, without a chown on disk (mount_setattr(2))"
+            }
+            A::TakeShown { .. } => {
+                "hooks join the container by these: an ordinary user's runtime cannot look into Init, which stays undumpable (ptrace(2), CVE-2016-9962)"
             }
             A::Hooks { .. } => {
                 "programs of the config's author, run at the moment config.md names (config.md, POSIX-platform Hooks)"

@@ -338,23 +338,21 @@ pub struct Member {
     pub set_groups: bool,
 }
 
-/// Makes `command`'s child join the namespaces of the process behind `pidfd` before it executes, become
+/// Makes `command`'s child join namespaces before it executes (each of `joins` is what setns(2) takes), become
 /// `member` of the user namespace among them, and take `root` as its root directory where one is given; it starts
 /// in `dir` below that, if it is there.
 pub fn enter_before_exec(
     command: &mut std::process::Command,
-    pidfd: RawFd,
-    namespaces: u64,
+    joins: Vec<(RawFd, u64)>,
     member: Option<Member>,
-    root: Option<std::os::fd::OwnedFd>,
+    root: Option<RawFd>,
     dir: std::ffi::CString,
 ) {
-    use std::os::fd::AsRawFd;
     use std::os::unix::process::CommandExt;
     let enter = move || {
-        setns(pidfd, namespaces)?;
-        if let Some(root) = &root {
-            super::fs::fchdir(root.as_raw_fd())?;
+        joins.iter().try_for_each(|(fd, flags)| setns(*fd, *flags))?;
+        if let Some(root) = root {
+            super::fs::fchdir(root)?;
             chroot_here()?;
         }
         // A mount namespace that was joined need not have it. Before the ids: the way there may be root's alone.

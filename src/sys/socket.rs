@@ -46,9 +46,12 @@ pub fn peer_alive(fd: RawFd) -> Result<()> {
     if poll.revents & libc::POLLHUP == 0 { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
-/// Room for one `SCM_RIGHTS` message with one descriptor, aligned as `struct cmsghdr` wants it.
+/// How many descriptors a message carries at most: a root directory and one namespace of each kind.
+pub const MOST_FDS: usize = 9;
+
+/// Room for one `SCM_RIGHTS` message with that many descriptors, aligned as `struct cmsghdr` wants it.
 #[repr(C, align(8))]
-struct Control([u8; 32]);
+struct Control([u8; 64]);
 
 /// connect(2) of a new `AF_UNIX` stream socket, close-on-exec; `ENAMETOOLONG` for a path of more than 107 bytes.
 pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
@@ -78,21 +81,30 @@ pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
 
 /// sendmsg(2): `bytes` and one descriptor; what a full buffer did not take is sent after it, by itself.
 pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
+    send_fds(socket, bytes, &[fd])
+}
+
+/// The same with several descriptors, [`MOST_FDS`] at most.
+pub fn send_fds(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Result<()> {
+    if fds.len() > MOST_FDS {
+        return Err(Errno::E2BIG);
+    }
+    let size = std::mem::size_of_val(fds) as libc::c_uint;
     let mut iov = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
-    let mut control = Control([0; 32]);
+    let mut control = Control([0; 64]);
     // SAFETY: an all-zero msghdr is a valid empty one.
     let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
     msg.msg_iov = &mut iov;
     msg.msg_iovlen = 1;
     msg.msg_control = control.0.as_mut_ptr().cast();
-    // SAFETY: CMSG_* only compute; `control` is larger than CMSG_SPACE of one int (24) and aligned.
+    // SAFETY: CMSG_* only compute; `control` is larger than CMSG_SPACE of nine ints (56) and aligned.
     unsafe {
-        msg.msg_controllen = libc::CMSG_SPACE(4) as _;
+        msg.msg_controllen = libc::CMSG_SPACE(size) as _;
         let head = libc::CMSG_FIRSTHDR(&msg);
         (*head).cmsg_level = libc::SOL_SOCKET;
         (*head).cmsg_type = libc::SCM_RIGHTS;
-        (*head).cmsg_len = libc::CMSG_LEN(4) as _;
-        std::ptr::write_unaligned(libc::CMSG_DATA(head).cast::<RawFd>(), fd);
+        (*head).cmsg_len = libc::CMSG_LEN(size) as _;
+        std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(head), size as usize);
     }
     // SAFETY: `msg` points to live buffers of the lengths it states.
     let n = check(unsafe { libc::sendmsg(socket, &msg, libc::MSG_NOSIGNAL) } as libc::c_long)? as usize;
@@ -114,8 +126,17 @@ pub fn recv_fd(socket: RawFd) -> Result<RawFd> {
 
 /// recvmsg(2): how many bytes came, and the descriptor that came along, close-on-exec.
 pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawFd>)> {
+    let mut fds = [-1; MOST_FDS];
+    let (bytes, n) = recv_with_fds(socket, buf, &mut fds)?;
+    // What nobody has asked for is not kept.
+    fds[..n].iter().skip(1).for_each(|fd| super::fs::close(*fd));
+    Ok((bytes, (n > 0).then_some(fds[0])))
+}
+
+/// recvmsg(2): how many bytes and how many descriptors came, these close-on-exec.
+pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS]) -> Result<(usize, usize)> {
     let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-    let mut control = Control([0; 32]);
+    let mut control = Control([0; 64]);
     // SAFETY: an all-zero msghdr is a valid empty one.
     let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
     msg.msg_iov = &mut iov;
@@ -136,14 +157,54 @@ pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawF
     // SAFETY: the kernel filled `msg`; CMSG_FIRSTHDR is null or points into `control`.
     unsafe {
         let head = libc::CMSG_FIRSTHDR(&msg);
-        if head.is_null()
-            || (*head).cmsg_type != libc::SCM_RIGHTS
-            || (*head).cmsg_len < libc::CMSG_LEN(4) as _
-        {
-            return Ok((n as usize, None));
+        if head.is_null() || (*head).cmsg_type != libc::SCM_RIGHTS {
+            return Ok((n as usize, 0));
         }
-        Ok((n as usize, Some(std::ptr::read_unaligned(libc::CMSG_DATA(head).cast::<RawFd>()))))
+        // The room in `control` is for no more than `fds` takes, but for the last padding.
+        let count = (((*head).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / 4).min(MOST_FDS);
+        std::ptr::copy_nonoverlapping(libc::CMSG_DATA(head), fds.as_mut_ptr().cast::<u8>(), count * 4);
+        Ok((n as usize, count))
     }
+}
+
+/// A SEQPACKET socket with a name in the directory `dir`, for this process's user alone, that is listened on. Accepting
+/// does not wait.
+pub fn listen_in(dir: &CStr, name: &str) -> Result<RawFd> {
+    let (_at, address) = address_in(dir, name)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    let umask = super::fs::umask(0o177);
+    let bound = nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &address);
+    super::fs::umask(umask);
+    bound?;
+    nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::new(16)?)?;
+    Ok(std::os::fd::IntoRawFd::into_raw_fd(socket))
+}
+
+/// connect(2) to a socket of [`listen_in`].
+pub fn connect_in(dir: &CStr, name: &str) -> Result<RawFd> {
+    let (_at, address) = address_in(dir, name)?;
+    let kind = SockType::SeqPacket;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    nix::sys::socket::connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &address)?;
+    Ok(std::os::fd::IntoRawFd::into_raw_fd(socket))
+}
+
+/// accept4(2), close-on-exec.
+pub fn accept(socket: RawFd) -> Result<RawFd> {
+    let none = std::ptr::null_mut();
+    // SAFETY: nobody asks for the peer's address.
+    let fd = unsafe { libc::accept4(socket, none, std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
+    check(fd.into()).map(|fd| fd as RawFd)
+}
+
+/// The address of `name` in the directory `dir`, good while the directory's descriptor is held: by its path, a
+/// socket's address has room for 107 bytes only (unix(7)).
+fn address_in(dir: &CStr, name: &str) -> Result<(std::os::fd::OwnedFd, UnixAddr)> {
+    let at = super::fs::own(super::fs::openat(libc::AT_FDCWD, dir, libc::O_PATH | libc::O_DIRECTORY, 0)?);
+    let path = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&at));
+    let address = UnixAddr::new(path.as_str())?;
+    Ok((at, address))
 }
 
 /// A datagram socket with a name in the directory `dir`, which anybody may write to. The name is reached

@@ -213,12 +213,14 @@ impl Builder<'_> {
             fifo(cjoin(dir, files::REPORT)?, report.clone()),
         ];
         self.plan.steps.splice(at..at, rows);
+        let door = self.door(at)?;
         let pid_file = self.input.options.pid_file.as_deref().map(pid_file);
         Ok(Created {
             from: cjoin(dir, files::START_NEW)?,
             to: cjoin(dir, files::START)?,
             start,
             report,
+            door,
             pid_file: pid_file.transpose()?,
         })
     }

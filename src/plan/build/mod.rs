@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::{Plan, Slot, Undo};
+use super::{Plan, Shown, Slot, Undo};
 use crate::cgroup::Layout;
 use crate::config::{Config, Process};
 use crate::error::{Error, Result};
@@ -148,6 +148,8 @@ pub struct Given {
     pub console: Slot,
     /// The socket that takes a pidfd of the process.
     pub pidfd_socket: Slot,
+    /// `exec`: the namespaces of a container whose process cannot be looked into.
+    pub namespaces: Vec<(NsKind, Slot)>,
     /// Filled by the plan: the socket on which the container says that it is ready.
     pub notify: Slot,
 }
@@ -159,7 +161,14 @@ impl Given {
             console: plan.slot("console socket"),
             pidfd_socket: plan.slot("pidfd socket"),
             notify: plan.slot("notify socket"),
+            namespaces: Vec::new(),
         }
+    }
+
+    /// Fills the slots of the container's namespaces.
+    pub fn fill(&self, cx: &mut crate::launch::Cx, inside: Option<&crate::launch::door::Inside>) {
+        let fds = inside.into_iter().flat_map(|inside| &inside.namespaces);
+        self.namespaces.iter().zip(fds).for_each(|((_, slot), (_, fd))| cx.set(slot, *fd));
     }
 }
 
@@ -186,6 +195,8 @@ struct Builder<'a> {
     cgroup_sources: VecDeque<Vec<(String, Slot)>>,
     /// Namespaces that Init joins itself.
     joined_by_init: Vec<(NsKind, Slot)>,
+    /// What leads into the container before the pivot, where Init must hand it out.
+    shown: Option<Rc<Shown>>,
     /// The master's and the slave's slots of the pty.
     pty: Option<(Slot, Slot)>,
 }
@@ -206,6 +217,7 @@ impl<'a> Builder<'a> {
             sources: Vec::new(),
             cgroup_sources: VecDeque::new(),
             joined_by_init: Vec::new(),
+            shown: None,
             pty: None,
         }
     }
@@ -288,6 +300,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     b.sysctls()?;
     b.cwd()?;
     b.masks()?;
+    b.show_inside()?;
     b.hooks_before_pivot();
     b.pivot()?;
     let created = input.options.wait_for_start.then(|| b.created()).transpose()?;
@@ -308,6 +321,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             may_set_groups,
             created,
             start_hooks,
+            inside: b.shown.clone(),
             host: input.host,
             state: input.state,
             container: None,

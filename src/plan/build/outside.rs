@@ -460,7 +460,8 @@ impl Builder<'_> {
         for (kind, list) in moments {
             if !list.is_empty() {
                 let state = self.hook_run(kind, list);
-                self.plan.push(Runtime, part::PIVOT, Action::Hooks { kind, state });
+                let inside = self.shown.clone().filter(|_| kind.inside());
+                self.plan.push(Runtime, part::PIVOT, Action::Hooks { kind, state, inside });
             }
         }
     }

@@ -1,15 +1,17 @@
 //! What is different for a caller who is not root of the machine: who may write the maps, who may copy
 //! mounts, and what a config must not ask for.
 
+use std::rc::Rc;
+
 use super::{Builder, part};
 use crate::config::{ConfigError, IdMap, Mount};
 use crate::error::{Error, Result};
 use crate::host::Rootless;
 use crate::idmap::{self, map_text};
 use crate::plan::action::Action;
-use crate::plan::lower::cpath;
-use crate::plan::{Actor, Actor::Init, Actor::Runtime};
-use crate::tables::namespaces::NsKind;
+use crate::plan::lower::{cpath, cstring};
+use crate::plan::{Actor, Actor::Init, Actor::Runtime, Door, Shown, Step};
+use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// Who writes a new user namespace's maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +125,43 @@ impl Builder<'_> {
             rootfs: self.given.rootfs.clone(),
             to: self.root.clone(),
         })
+    }
+
+    /// The way into the container for who may not look into Init: an ordinary user. Init opens it for itself, while
+    /// it sees a procfs of the host.
+    pub(super) fn show_inside(&mut self) -> Result<()> {
+        let hooks = &self.input.config.hooks;
+        let wait = self.input.options.wait_for_start;
+        let for_hooks = !hooks.create_container.is_empty() || (!wait && !hooks.start_container.is_empty());
+        if self.input.host.euid == 0 || !(for_hooks || wait) {
+            return Ok(());
+        }
+        let root = self.plan.slot("Init's root");
+        let open = Action::OpenNs { path: c"/".into(), kind: NsKind::Mount, to: root.clone() };
+        self.plan.push(Init, part::PIVOT, open);
+        let mut namespaces = Vec::new();
+        for row in NAMESPACES.iter().filter(|row| self.input.state.namespaces & row.flag != 0) {
+            let to = self.plan.slot(&format!("own {} namespace", row.oci));
+            let path = cstring("namespace", format!("/proc/self/ns/{}", row.proc))?;
+            self.plan.push(Init, part::PIVOT, Action::OpenNs { path, kind: row.kind, to: to.clone() });
+            namespaces.push((row.kind, to));
+        }
+        let shown = Rc::new(Shown { root, namespaces });
+        if for_hooks {
+            self.plan.push(Runtime, part::PIVOT, Action::TakeShown { shown: shown.clone() });
+        }
+        self.shown = Some(shown);
+        Ok(())
+    }
+
+    /// The same way for `start` and `exec`, whose root is the container's. Its socket is made at row `at`.
+    pub(super) fn door(&mut self, at: usize) -> Result<Option<Door>> {
+        let Some(shown) = &self.shown else { return Ok(None) };
+        let shown = Shown { root: self.root.clone(), namespaces: shown.namespaces.clone() };
+        let socket = self.plan.slot("door");
+        let action = Action::DoorSocket { dir: cpath(self.input.state_dir)?, to: socket.clone() };
+        self.plan.steps.insert(at, Step { actor: Runtime, action, undo: None, part: part::STATE });
+        Ok(Some(Door { socket, shown }))
     }
 
     /// Where rows go that must come before the clone and before the sources are taken.

@@ -10,10 +10,11 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::action::Action;
 use crate::plan::lower::{CStrArray, cpath, cstring};
-use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Plan, Slot, Undo};
+use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Door, Plan, Shown, Slot, Undo};
 use crate::state::SeccompChoice;
 use crate::sys::cred::Creds;
 use crate::tables::capabilities::CapSet;
+use crate::tables::namespaces::NAMESPACES;
 
 /// What `create` does between the drop and the program.
 pub(super) struct Created {
@@ -21,6 +22,7 @@ pub(super) struct Created {
     pub to: CString,
     pub start: Slot,
     pub report: Slot,
+    pub door: Option<Door>,
     pub pid_file: Option<(CString, CString)>,
 }
 
@@ -40,6 +42,8 @@ pub(super) struct Tail<'a> {
     pub created: Option<Created>,
     /// `run`: hooks that go right before the program.
     pub start_hooks: Option<Rc<crate::hooks::HookRun>>,
+    /// The way in for them, where the process's pidfd is none.
+    pub inside: Option<Rc<Shown>>,
     pub host: &'a Host,
     /// What a seccomp agent is told about.
     pub state: &'a crate::state::State,
@@ -65,7 +69,10 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     }
     label(plan, t)?;
     // Before any path is looked up: /proc/self/fd must not lead to a directory of the host.
-    let needed = t.created.iter().flat_map(|c| [c.start.clone(), c.report.clone()]).collect();
+    let doors = t.created.iter().filter_map(|c| c.door.as_ref());
+    let doors = doors.flat_map(|d| std::iter::once(&d.socket).chain(d.shown.slots()));
+    let fifos = t.created.iter().flat_map(|c| [&c.start, &c.report]);
+    let needed = fifos.chain(doors).cloned().collect();
     plan.push(Init, part::DROP, Action::CloseFds { keep: 3 + t.preserve_fds, needed });
     // As runc does it: the config's author may want a directory that its user cannot enter, and the user may have
     // one that this process cannot.
@@ -100,12 +107,12 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         plan.push(
             Init,
             part::CREATED,
-            Action::AwaitStart { start: c.start.clone(), report: c.report.clone() },
+            Action::AwaitStart { start: c.start.clone(), report: c.report.clone(), door: c.door.clone() },
         );
     }
     if let Some(state) = t.start_hooks.clone() {
         let kind = crate::hooks::HookKind::StartContainer;
-        plan.push(Runtime, part::CREATED, Action::Hooks { kind, state });
+        plan.push(Runtime, part::CREATED, Action::Hooks { kind, state, inside: t.inside.clone() });
     }
     if process.no_new_privileges {
         filters(plan, t, |f| f.listener.is_none())?;
@@ -250,6 +257,9 @@ pub struct ExecInput<'a> {
     pub process: &'a Process,
     /// What is executed, where that is not `process.args[0]`.
     pub program: Option<&'a Path>,
+    /// The namespaces come from elsewhere, in the slots of [`Given::namespaces`]: the container's process cannot be
+    /// looked into.
+    pub inside: bool,
     /// setgroups(2) is allowed in the container's user namespace.
     pub may_set_groups: bool,
     /// uid 0 is mapped there.
@@ -267,7 +277,11 @@ pub struct ExecInput<'a> {
 /// Builds the plan that runs one more process in a container: the same tail behind another front.
 pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     let mut plan = Plan::default();
-    let given = Given::new(&mut plan);
+    let mut given = Given::new(&mut plan);
+    if input.inside {
+        let rows = NAMESPACES.iter().filter(|row| input.namespaces & row.flag != 0);
+        given.namespaces = rows.map(|row| (row.kind, plan.slot(&format!("{} namespace", row.oci)))).collect();
+    }
     let target = plan.slot("container");
     let (pid, start) = input.process_id;
     plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid, start, to: target.clone() });
@@ -309,9 +323,13 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     // process can still do is stop Init and be it: of two processes with the same rights in the same user
     // namespace none can hide from the other. A user namespace of the container's own is the answer to that.
     let mut needed = vec![target.clone()];
+    needed.extend(given.namespaces.iter().map(|(_, slot)| slot.clone()));
     needed.extend((input.options.console == super::Console::Pty).then(|| given.console.clone()));
     plan.push(Joiner, part::CLONE, Action::CloseFds { keep: 3 + input.options.preserve_fds, needed });
-    if input.namespaces != 0 {
+    for (kind, slot) in &given.namespaces {
+        plan.push(Joiner, part::CLONE, super::outside::join(*kind, slot));
+    }
+    if input.namespaces != 0 && !input.inside {
         let join = Action::JoinNs { ns: target, flags: input.namespaces, kind: None };
         plan.push(Joiner, part::CLONE, join);
     }
@@ -350,6 +368,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             may_set_groups: input.may_set_groups,
             created: None,
             start_hooks: None,
+            inside: None,
             host: input.host,
             state: input.state,
             container: Some(pid),

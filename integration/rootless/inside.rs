@@ -1,0 +1,123 @@
+//! An ordinary user's ways into a container whose first process cannot be looked into: hooks of the container
+//! namespace, and `exec` before `start`.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{ONE, RANGE, User, one, range, state};
+use crate::harness::{Sandbox, poll, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("rootless::hooks_of_the_container_run_in_it", ONE, || hooks(one())),
+        test("rootless::hooks_of_the_container_run_in_it_with_a_range", RANGE, || hooks(range())),
+        test("rootless::exec_into_a_created_container", ONE, || created(one())),
+        test("rootless::exec_into_a_created_container_with_a_range", RANGE, || created(range())),
+    ]
+}
+
+/// A hook that tells a file what it is told and where it is.
+fn hook(file: &Path) -> Value {
+    let script = format!(
+        "{{ cat; echo; for i in {LINKS}; do readlink $i; done; id -u; test -e tmp/mark && echo mark; }} >{}",
+        file.display()
+    );
+    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }])
+}
+
+const LINKS: &str =
+    "/proc/self/ns/user /proc/self/ns/mnt /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts";
+
+fn hooks(user: User) {
+    let mut sb = user.sandbox().args(["/bin/sleep", "1000"]);
+    std::fs::write(sb.rootfs().join("tmp/mark"), "").expect("a file");
+    let shared = sb.dir().join("shared");
+    std::fs::create_dir(&shared).expect("a directory");
+    user.own(sb.dir());
+    let bind =
+        json!({ "destination": "/shared", "type": "bind", "source": shared, "options": ["bind", "rw"] });
+    sb.set("/mounts/-", bind);
+    // The container's root sees the rootfs at its path, and the container at its own.
+    sb.set("/hooks/createContainer", hook(&shared.join("create")));
+    sb.set("/hooks/startContainer", hook(Path::new("/shared/start")));
+    let running = |launched: &dyn Fn()| {
+        launched();
+        let pid = state(user, &sb)["pid"].as_i64().expect("a pid");
+        let links = LINKS.split(' ').map(|link| {
+            let link = link.replace("self", &pid.to_string());
+            std::fs::read_link(link).expect("a link").display().to_string()
+        });
+        let links = links.collect::<Vec<_>>().join("\n");
+        for kind in ["create", "start"] {
+            let seen = std::fs::read_to_string(shared.join(kind)).expect("what the hook saw");
+            let (told, rest) = seen.split_once('\n').expect("lines");
+            let told: Value = serde_json::from_str(told).expect("JSON");
+            assert_eq!(told["pid"], 1, "{kind}");
+            assert_eq!(rest, format!("{links}\n0\nmark\n"), "{kind}");
+            std::fs::remove_file(shared.join(kind)).expect("remove");
+        }
+        user.runtime(&sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
+        sb.leak_check();
+    };
+    running(&|| {
+        user.create(&sb).output().ok();
+        user.verb(&sb, "start").output().ok();
+    });
+    running(&|| {
+        let run = user.runtime(&sb).args(["run", "--detach", "--policy", "privileged", "--bundle"]);
+        run.arg(sb.bundle()).arg(sb.id()).output().ok();
+    });
+    // One that fails says so, and nothing is left.
+    for kind in ["createContainer", "startContainer"] {
+        let fails = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo why; exit 3"] }]);
+        let sb = user.sandbox().patch(&format!("/hooks/{kind}"), fails);
+        let run = user.runtime(&sb).args(["run", "--policy", "privileged", "--bundle"]);
+        run.arg(sb.bundle()).arg(sb.id()).output().exits(125).says("exit status 3, stdout: why");
+        sb.leak_check();
+    }
+}
+
+fn created(user: User) {
+    let sb = user.sandbox().args(["/bin/sleep", "1000"]);
+    user.create(&sb).output().ok();
+    let pid = state(user, &sb)["pid"].as_i64().expect("a pid");
+    let inside = |i: usize| {
+        let script = format!("id -u; hostname; echo $HOME; kill -0 1 && echo {i}");
+        user.verb(&sb, "exec").args(["/bin/sh", "-c", &script])
+    };
+    let said = |i: usize| format!("0\n{}\n/root\n{i}\n", sb.config()["hostname"].as_str().expect("a name"));
+    inside(0).output().ok().prints(&said(0));
+    // Several at once, and some that are gone before they are let in.
+    let all: Vec<_> = (1..9).map(|i| inside(i).spawn()).collect();
+    for (i, running) in (1..9).zip(all) {
+        running.wait().ok().prints(&said(i));
+    }
+    gone(&sb);
+    inside(9).output().ok().prints(&said(9));
+    // It is still not to be looked into, by its owner either.
+    assert_eq!(state(user, &sb)["status"], "created");
+    assert!(!readable(user, &format!("/proc/{pid}/fd/0")), "the container's process can be looked into");
+    user.verb(&sb, "start").output().ok();
+    poll("the program runs", Duration::from_secs(10), || readable(user, &format!("/proc/{pid}/fd/0")));
+    inside(10).output().ok().prints(&said(10));
+    user.runtime(&sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
+    sb.leak_check();
+}
+
+/// Somebody who connects and does not wait to be let in.
+fn gone(sb: &Sandbox) {
+    let dir = std::ffi::CString::new(sb.root().join(sb.id()).display().to_string()).expect("a path");
+    let socket = safebox::sys::socket::connect_in(&dir, safebox::state::files::DOOR).expect("connect");
+    safebox::sys::fs::close(socket);
+}
+
+fn readable(user: User, path: &str) -> bool {
+    let status =
+        Command::new("readlink").arg(path).uid(user.uid).gid(user.gid).output().expect("readlink").status;
+    status.success()
+}
