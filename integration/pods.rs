@@ -13,6 +13,7 @@ use crate::harness::{Need, Sandbox, poll, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
+const OWN_USERNS: &[Need] = &[Need::Root, Need::Userns];
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -20,6 +21,9 @@ pub fn tests() -> Vec<Trial> {
         test("pods::a_shared_pid_namespace_shows_all_and_kills_one", OCI, shared_pids),
         // runc 1.1 wants the mappings of the namespace that it joins, which are not its to say.
         test("pods::a_user_namespace_is_joined_with_what_it_owns", OWN, shared_users),
+        // runc 1.1 creates it, and cannot exec into it.
+        test("pods::a_user_namespace_and_what_the_host_owns", OWN_USERNS, host_owned),
+        test("pods::a_joined_user_namespace_and_what_the_host_owns", OWN_USERNS, host_owned_joined),
         test("pods::sigkill_reaches_all_of_a_shared_pid_namespace", OWN, kills_all),
         test("pods::a_member_outlives_the_pause_container", OCI, outlives),
         test("pods::a_namespace_that_is_none", OWN, no_namespace),
@@ -115,6 +119,80 @@ fn shared_users() {
     assert!(status.contains("\nUid:\t200007\t"), "{status}");
     member.exec(["id", "-u"]).ok().prints("7");
     member.delete().ok();
+    pause.delete().ok();
+}
+
+fn mapping() -> Value {
+    json!([{ "containerID": 0, "hostID": 0, "size": 1 }, { "containerID": 1, "hostID": 200_001, "size": 5000 }])
+}
+
+/// A member that is root of another user namespace than the one that owns its network, IPC and host name: what the
+/// kernel does not let it mount it gets from the host.
+fn strange_member(namespaces: Value) -> Sandbox {
+    let mut sb = Sandbox::new().sh("exec sleep 1000").patch("/linux/namespaces", namespaces);
+    let others = ["/sys", "/sys/fs/cgroup", "/dev/mqueue"];
+    let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();
+    let kept = mounts.into_iter().filter(|m| !others.iter().any(|o| m["destination"] == *o));
+    sb.set("/mounts", kept.collect());
+    let sys = json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro"] });
+    sb.patch("/mounts/-", sys).without("/hostname")
+}
+
+fn belongs(member: &Sandbox, pause: &Sandbox, shared: &[(&str, &str)]) {
+    for (_, file) in shared {
+        assert_eq!(link(member.pid(), file), link(pause.pid(), file), "{file}");
+    }
+    let pod = format!("{}\n", pause.config()["hostname"].as_str().expect("a name"));
+    member.exec(["hostname"]).ok().prints(&pod);
+    // It has no rights over them.
+    assert_ne!(member.exec(["ip", "link", "set", "lo", "down"]).code, 0);
+}
+
+fn host_owned() {
+    let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
+    for own_group in [true, false] {
+        let mut shared = SHARED.to_vec();
+        shared.extend((!own_group).then_some(("cgroup", "cgroup")));
+        let mut namespaces = joining(pause.pid(), &shared);
+        namespaces.as_array_mut().expect("an array").push(json!({ "type": "user" }));
+        let member = strange_member(namespaces)
+            .patch("/linux/uidMappings", mapping())
+            .patch("/linux/gidMappings", mapping());
+        let member = started(member);
+        assert_ne!(link(member.pid(), "user"), link(pause.pid(), "user"));
+        belongs(&member, &pause, &shared);
+        member.delete().ok();
+    }
+    pause.delete().ok();
+}
+
+fn host_owned_joined() {
+    let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
+    let users = Sandbox::new()
+        .sh("exec sleep 1000")
+        .patch("/linux/namespaces/-", json!({ "type": "user" }))
+        .patch("/linux/uidMappings", mapping())
+        .patch("/linux/gidMappings", mapping());
+    let users = started(users);
+    for pids in [&pause, &users] {
+        let mut namespaces = joining(pause.pid(), &SHARED);
+        let list = namespaces.as_array_mut().expect("an array");
+        list.retain(|ns| ns["type"] != "pid");
+        list.push(json!({ "type": "pid", "path": format!("/proc/{}/ns/pid", pids.pid()) }));
+        list.push(json!({ "type": "user", "path": format!("/proc/{}/ns/user", users.pid()) }));
+        let mut member = strange_member(namespaces);
+        if pids.id() == pause.id() {
+            let proc =
+                json!({ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"] });
+            member.set("/mounts/0", proc);
+        }
+        let member = started(member);
+        assert_eq!(link(member.pid(), "user"), link(users.pid(), "user"));
+        assert_eq!(link(member.pid(), "pid"), link(pids.pid(), "pid"));
+        belongs(&member, &pause, &SHARED);
+        member.delete().ok();
+    }
+    users.delete().ok();
     pause.delete().ok();
 }
 

@@ -193,7 +193,9 @@ struct Builder<'a> {
     sources: Vec<(usize, Slot)>,
     /// Sources of cgroup binds: (name of the directory, slot).
     cgroup_sources: VecDeque<Vec<(String, Slot)>>,
-    /// Namespaces that Init joins itself.
+    /// Namespaces that are joined.
+    joined: Vec<(NsKind, Slot)>,
+    /// Those of them that Init joins itself.
     joined_by_init: Vec<(NsKind, Slot)>,
     /// What leads into the container before the pivot, where Init must hand it out.
     shown: Option<Rc<Shown>>,
@@ -216,6 +218,7 @@ impl<'a> Builder<'a> {
             null: None,
             sources: Vec::new(),
             cgroup_sources: VecDeque::new(),
+            joined: Vec::new(),
             joined_by_init: Vec::new(),
             shown: None,
             pty: None,

@@ -13,6 +13,9 @@ use crate::state::files;
 use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
+/// Namespaces that are joined.
+type Joined = Vec<(NsKind, Slot)>;
+
 impl Builder<'_> {
     /// The state directory, and in it what undoes everything below.
     pub(super) fn state(&mut self) -> Result<()> {
@@ -216,22 +219,21 @@ impl Builder<'_> {
         let every: Vec<NsKind> = NAMESPACES.iter().map(|row| row.kind).collect();
         let joined = self.open_joined(&every)?;
         let cgroup = self.cgroup_slot()?;
-        let mut new = self.new_flags();
-        // A pid or time namespace is entered by children only, and what is new must belong to the
-        // user namespace that is joined: then a Joiner goes first and clones Init inside.
-        let before_clone = |kind| matches!(kind, NsKind::User | NsKind::Pid | NsKind::Time);
-        let needs_joiner = joined.iter().any(|(kind, _)| before_clone(*kind));
+        let new = self.new_flags();
+        self.joined.clone_from(&joined);
+        let (by_joiner, by_init) = self.who_joins(joined);
+        self.joined_by_init = by_init;
         if !self.input.config.is_new(NsKind::Pid) && self.input.host.rootless.is_none() {
             // Processes that are there already see Init from its first moment. (The maps of a user
             // namespace could not be written by an ordinary user then.)
             self.plan.push(Runtime, part::CLONE, Action::Undumpable);
         }
-        if needs_joiner {
+        if !by_joiner.is_empty() {
             self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
             self.scope()?;
             self.join_cgroups()?;
             let keep_groups = !self.may_set_groups();
-            for (kind, ns) in joined.iter().filter(|(kind, _)| before_clone(*kind)) {
+            for (kind, ns) in &by_joiner {
                 self.plan.push(Joiner, part::CLONE, join(*kind, ns));
                 if *kind == NsKind::User {
                     self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { keep_groups });
@@ -239,19 +241,33 @@ impl Builder<'_> {
             }
             self.plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: new }, Undo::Kill);
         } else {
-            // A new cgroup namespace takes the group of its maker as root: Init makes it once it is in its own.
-            new &= !NsKind::Cgroup.row().flag;
             let spawn = Action::Spawn { namespaces: new, cgroup };
             self.plan.push_undo(Runtime, part::CLONE, spawn, Undo::Kill);
             self.scope()?;
             self.join_cgroups()?;
         }
-        let joined_by_init = joined.into_iter().filter(|(kind, _)| !before_clone(*kind));
-        self.joined_by_init = joined_by_init.collect();
         Ok(())
     }
 
-    /// The flags of the namespaces that are made new by the clone.
+    /// The namespaces that a Joiner joins before it clones Init inside, and those that Init joins itself.
+    ///
+    /// A pid or time namespace is entered by children only, and what is new must belong to the user namespace that
+    /// is joined. Where there is a user namespace root joins all before it enters that one, as runc does: they may
+    /// well be the host's, over which nobody has rights in there. An ordinary user has rights in there alone.
+    fn who_joins(&self, joined: Joined) -> (Joined, Joined) {
+        let root = self.input.host.euid == 0;
+        let all = root && self.input.config.namespace(NsKind::User).is_some();
+        let early = |kind| all || matches!(kind, NsKind::User | NsKind::Pid | NsKind::Time);
+        let (mut by_joiner, by_init): (Vec<_>, Vec<_>) =
+            joined.into_iter().partition(|(kind, _)| early(*kind));
+        if root {
+            by_joiner.sort_by_key(|(kind, _)| *kind == NsKind::User);
+        }
+        (by_joiner, by_init)
+    }
+
+    /// The flags of the namespaces that are made new by the clone. A new cgroup namespace takes the group of its
+    /// maker as root: Init makes it once it is in its own.
     fn new_flags(&self) -> u64 {
         let config = self.input.config;
         let offsets = !config.time_offsets.is_empty();
@@ -407,7 +423,7 @@ impl Builder<'_> {
         if devices.is_empty() {
             return Ok(());
         }
-        let joined = self.joined_by_init.iter().find(|(kind, _)| *kind == NsKind::Net);
+        let joined = self.joined.iter().find(|(kind, _)| *kind == NsKind::Net);
         let namespace = match joined {
             Some((_, slot)) => slot.clone(),
             None => {
