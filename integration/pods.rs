@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         // runc 1.1 creates it, and cannot exec into it.
         test("pods::a_user_namespace_and_what_the_host_owns", OWN_USERNS, host_owned),
         test("pods::a_joined_user_namespace_and_what_the_host_owns", OWN_USERNS, host_owned_joined),
+        test("pods::a_user_namespace_that_denies_setgroups", OWN_USERNS, denied_groups),
         test("pods::sigkill_reaches_all_of_a_shared_pid_namespace", OWN, kills_all),
         test("pods::a_member_outlives_the_pause_container", OCI, outlives),
         test("pods::a_namespace_that_is_none", OWN, no_namespace),
@@ -194,6 +195,34 @@ fn host_owned_joined() {
     }
     users.delete().ok();
     pause.delete().ok();
+}
+
+/// As one that an ordinary user made for its own id alone; groups that are asked for are then left out, as with runc.
+fn denied_groups() {
+    let mut holder = std::process::Command::new("unshare");
+    let mut holder = holder.args(["--user", "--map-root-user", "sleep", "1000"]).spawn().expect("unshare");
+    let pid = holder.id() as i32;
+    let file = format!("/proc/{pid}/setgroups");
+    poll("the mapping", Duration::from_secs(10), || {
+        std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == "deny")
+            && std::fs::read_to_string(format!("/proc/{pid}/uid_map")).is_ok_and(|map| !map.is_empty())
+    });
+    for groups in [json!([]), json!([0])] {
+        let sb = Sandbox::new()
+            .sh("id -u; id -g; exec sleep 1000")
+            .patch("/process/user", json!({ "uid": 0, "gid": 0, "additionalGids": groups }))
+            .patch("/linux/namespaces", joining(pid, &[("user", "user")]));
+        let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();
+        // Group 5 is not mapped there.
+        let kept = mounts.into_iter().filter(|m| m["type"] != "devpts");
+        let sb = sb.patch("/mounts", kept.collect());
+        let sb = started(sb);
+        assert_eq!(link(sb.pid(), "user"), link(pid, "user"));
+        sb.exec(["id", "-u"]).ok().prints("0\n");
+        sb.delete().ok();
+    }
+    holder.kill().expect("kill");
+    holder.wait().expect("wait");
 }
 
 fn outlives() {

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use super::files::{join, join_name, record_group, replace_file, state_dir, take_group, write_file};
 use super::{Call, Cx, Done};
 use crate::hooks::HookError;
+use crate::plan::Supplementary;
 use crate::plan::action::Action;
 use crate::state;
 use crate::sys::{Errno, cred, fs, mount, process, signal, socket, tty};
@@ -280,9 +281,11 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
     match action {
         A::CleanSignals => at(cx, Call::Sigaction, signal::clean_signals()),
         A::NewSession => at(cx, Call::Setsid, process::setsid()),
-        A::BecomeRoot { keep_groups } => {
-            if !keep_groups {
-                at(cx, Call::Setgroups, cred::setgroups(&[]))?;
+        A::BecomeRoot { groups } => {
+            match at(cx, Call::Setgroups, super::apply_creds::drop_groups(*groups)) {
+                // Init has all rights in this namespace, so it is the namespace that says no.
+                Err(Errno::EPERM) if *groups == Supplementary::DropIfAllowed => cx.groups_denied = true,
+                dropped => dropped?,
             }
             at(cx, Call::Setresgid, cred::setresgid(0))?;
             at(cx, Call::Setresuid, cred::setresuid(0))

@@ -2,6 +2,7 @@
 
 use super::apply::at;
 use super::{Call, Cx, Done};
+use crate::plan::Supplementary;
 use crate::plan::action::Action;
 use crate::sys::{Errno, cred, fs, process};
 
@@ -11,7 +12,8 @@ pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
     match action {
         A::Bounding { keep } => at(cx, Call::Prctl, cred::limit_bounding(*keep)),
         A::KeepCaps => at(cx, Call::Prctl, process::prctl(libc::PR_SET_KEEPCAPS, 1)).map(drop),
-        A::SetGroups { gids } => at(cx, Call::Setgroups, cred::setgroups(gids)),
+        A::SetGroups { if_allowed: true, .. } if cx.groups_denied => Ok(()),
+        A::SetGroups { gids, .. } => at(cx, Call::Setgroups, cred::setgroups(gids)),
         A::OwnStdio { uid, files } => own_stdio(*uid, *files, cx),
         // A container's own filter may be in force by now: these two are the calls that runc makes.
         A::SetGid { gid } => at(cx, Call::Setgid, cred::setgid(*gid)),
@@ -37,12 +39,17 @@ pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
     }
 }
 
+/// The caller's supplementary groups go, where they are to.
+pub(super) fn drop_groups(groups: Supplementary) -> Done {
+    if groups == Supplementary::Keep { Ok(()) } else { cred::setgroups(&[]) }
+}
+
 /// Asks the kernel for all that was set and dropped; [`Call::Verify`] where something is not so.
 fn verify(want: &cred::Creds, cx: &mut Cx) -> Done {
     let ids = |id| (id, id, id);
     let mut as_set = asked(cx, Call::Getresuid, cred::getresuid().map(|is| is == ids(want.uid)))?;
     as_set &= asked(cx, Call::Getresgid, cred::getresgid().map(|is| is == ids(want.gid)))?;
-    if let Some(groups) = &want.groups {
+    if let Some(groups) = want.groups.as_ref().filter(|_| !cx.groups_denied) {
         as_set &= asked(cx, Call::Getgroups, cred::groups_are(groups))?;
     }
     let caps = (want.effective, want.permitted, want.inheritable);

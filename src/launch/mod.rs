@@ -64,6 +64,8 @@ pub struct Cx {
     pub entered: bool,
     /// A filter is in force, which may be the config's: what it refuses is done in another way, where there is one.
     pub filtered: bool,
+    /// The user namespace that was joined denies setgroups(2).
+    pub groups_denied: bool,
     /// The empty directory of the masks is attached somewhere, and can be copied.
     pub empty_used: bool,
     /// Network devices of the host that are inside now.
@@ -93,6 +95,7 @@ impl Cx {
             program: 0,
             entered: false,
             filtered: false,
+            groups_denied: false,
             empty_used: false,
             moved: Vec::new(),
             call: Call::None,

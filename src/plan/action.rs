@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::rc::Rc;
 
 use super::lower::CStrArray;
-use super::{Door, Shown, Slot};
+use super::{Door, Shown, Slot, Supplementary};
 use crate::cgroup::devices::BpfInsn;
 use crate::hooks::HookKind;
 use crate::sys::mount::MountAttr;
@@ -256,7 +256,7 @@ pub enum Action {
     CleanSignals,
     NewSession,
     BecomeRoot {
-        keep_groups: bool,
+        groups: Supplementary,
     },
     Undumpable,
     OwnRoot,
@@ -407,8 +407,10 @@ pub enum Action {
         keep: u64,
     },
     KeepCaps,
+    /// `if_allowed`: unless [`Action::BecomeRoot`] found that they cannot be set here.
     SetGroups {
         gids: Vec<u32>,
+        if_allowed: bool,
     },
     OwnStdio {
         uid: u32,

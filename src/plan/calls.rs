@@ -1,5 +1,6 @@
 //! Which system calls each row makes: what `explain --json` lists and the order test holds strace to.
 
+use super::Supplementary;
 use super::action::Action;
 
 impl Action {
@@ -105,8 +106,8 @@ impl Action {
             A::Created { .. } => vec!["renameat"],
             A::CleanSignals => vec!["rt_sigaction*", "rt_sigprocmask"],
             A::NewSession => vec!["setsid"],
-            A::BecomeRoot { keep_groups: true } => vec!["setresgid", "setresuid"],
-            A::BecomeRoot { keep_groups: false } => vec!["setgroups", "setresgid", "setresuid"],
+            A::BecomeRoot { groups: Supplementary::Keep } => vec!["setresgid", "setresuid"],
+            A::BecomeRoot { .. } => vec!["setgroups", "setresgid", "setresuid"],
             A::OwnRoot => vec!["statx", "openat", "setns", "close", "statx"],
             A::Undumpable | A::KeepCaps | A::NoNewPrivs => vec!["prctl"],
             A::DieWithRuntime => vec!["prctl", "poll"],
@@ -267,7 +268,7 @@ impl Action {
             // One for each capability that the kernel knows and that is not kept.
             A::Bounding { .. } => vec!["prctl*"],
             A::Ambient { caps } => vec!["prctl"; 1 + caps.len()],
-            A::SetGroups { .. } => vec!["setgroups"],
+            A::SetGroups { if_allowed, .. } => vec![if *if_allowed { "setgroups?" } else { "setgroups" }],
             A::OwnStdio { .. } => ["newfstatat", "fchownat?"].repeat(3),
             A::SetGid { .. } => vec!["setgid"],
             A::SetUid { .. } => vec!["setuid"],

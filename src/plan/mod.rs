@@ -73,6 +73,18 @@ pub struct Door {
     pub shown: Shown,
 }
 
+/// What becomes of the caller's supplementary groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supplementary {
+    /// They are dropped.
+    Drop,
+    /// They are dropped unless the user namespace, which is somebody else's, denies setgroups(2)
+    /// (user_namespaces(7), "The /proc/PID/setgroups file"): its gid map alone makes them harmless there.
+    DropIfAllowed,
+    /// It is known that they cannot be dropped.
+    Keep,
+}
+
 /// What takes back a row, recorded in the state directory before the row runs.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]

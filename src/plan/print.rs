@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fmt::{self, Display};
 
+use super::Supplementary;
 use super::action::{Action, SetAttr, Target};
 use super::lower::show;
 use crate::sys::mount::MountAttr;
@@ -238,11 +239,14 @@ impl Action {
                 f.write_str("rt_sigaction(every signal, SIG_DFL) rt_sigprocmask(SIG_SETMASK, [])")
             }
             A::NewSession => f.write_str("setsid()"),
-            A::BecomeRoot { keep_groups } => f.write_str(if *keep_groups {
-                "setresgid(0) setresuid(0)"
-            } else {
-                "setgroups([]) setresgid(0) setresuid(0)"
-            }),
+            A::BecomeRoot { groups } => {
+                f.write_str(match groups {
+                    Supplementary::Drop => "setgroups([]) ",
+                    Supplementary::DropIfAllowed => "setgroups([]) unless it is denied here, ",
+                    Supplementary::Keep => "",
+                })?;
+                f.write_str("setresgid(0) setresuid(0)")
+            }
             A::OwnRoot => {
                 f.write_str("setns(/proc/self/ns/mnt, CLONE_NEWNS): / must be the same before and after")
             }
@@ -388,7 +392,9 @@ impl Action {
             }
             A::Bounding { keep } => write!(f, "prctl(PR_CAPBSET_DROP, all but {})", caps(*keep)),
             A::KeepCaps => f.write_str("prctl(PR_SET_KEEPCAPS, 1)"),
-            A::SetGroups { gids } => write!(f, "setgroups({gids:?})"),
+            A::SetGroups { gids, if_allowed } => {
+                write!(f, "setgroups({gids:?}){}", if *if_allowed { " unless it is denied here" } else { "" })
+            }
             A::SetGid { gid } => write!(f, "setgid({gid})"),
             A::SetUid { uid } => write!(f, "setuid({uid})"),
             A::Umask { mask } => write!(f, "umask({mask:#05o})"),

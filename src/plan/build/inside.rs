@@ -18,7 +18,7 @@ impl Builder<'_> {
         let config = self.input.config;
         let early = self.copier() == Init;
         let become_root = config.namespace(NsKind::User).is_some() && self.root_is_mapped();
-        let keep_groups = !self.may_set_groups();
+        let groups = self.supplementary();
         let mut push = |action| self.plan.push(Init, part::START, action);
         push(Action::Undumpable);
         if self.input.host.euid == 0 {
@@ -43,7 +43,7 @@ impl Builder<'_> {
         }
         let mut push = |action| self.plan.push(Init, part::START, action);
         if become_root {
-            push(Action::BecomeRoot { keep_groups });
+            push(Action::BecomeRoot { groups });
         }
         if config.is_new(NsKind::Cgroup) {
             push(Action::NewCgroupNs);

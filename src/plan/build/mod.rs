@@ -309,7 +309,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     let created = input.options.wait_for_start.then(|| b.created()).transpose()?;
     let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
         .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
-    let may_set_groups = b.may_set_groups();
+    let groups = b.supplementary();
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -321,7 +321,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
             die_with_runtime: input.options.die_with_runtime,
-            may_set_groups,
+            groups,
             created,
             start_hooks,
             inside: b.shown.clone(),

@@ -232,11 +232,11 @@ impl Builder<'_> {
             self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
             self.scope()?;
             self.join_cgroups()?;
-            let keep_groups = !self.may_set_groups();
+            let groups = self.supplementary();
             for (kind, ns) in &by_joiner {
                 self.plan.push(Joiner, part::CLONE, join(*kind, ns));
                 if *kind == NsKind::User {
-                    self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { keep_groups });
+                    self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { groups });
                 }
             }
             self.plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: new }, Undo::Kill);

@@ -10,7 +10,7 @@ use crate::host::Rootless;
 use crate::idmap::{self, map_text};
 use crate::plan::action::Action;
 use crate::plan::lower::{cpath, cstring};
-use crate::plan::{Actor, Actor::Init, Actor::Runtime, Door, Shown, Step};
+use crate::plan::{Actor, Actor::Init, Actor::Runtime, Door, Shown, Step, Supplementary};
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// Who writes a new user namespace's maps.
@@ -76,6 +76,16 @@ impl Builder<'_> {
         let own_gid = matches!(self.input.config.gid_maps.as_slice(), [IdMap { size: 1, host, .. }] if *host == rootless.egid);
         // newgidmap gives setgroups up as well where it maps nothing but the caller's own group.
         rootless.setgroups && (self.input.host.euid == 0 || (self.new_userns() && !own_gid))
+    }
+
+    /// The same, where a user namespace that is joined has its say too.
+    pub(super) fn supplementary(&self) -> Supplementary {
+        let joined = self.input.config.namespace(NsKind::User).is_some_and(|ns| ns.path.is_some());
+        match (self.may_set_groups(), joined) {
+            (false, _) => Supplementary::Keep,
+            (true, true) => Supplementary::DropIfAllowed,
+            (true, false) => Supplementary::Drop,
+        }
     }
 
     /// Whether Init can become uid 0 of its user namespace; it has all rights there in any case.

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::action::Action;
 use crate::plan::lower::{CStrArray, cpath, cstring};
-use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Door, Plan, Shown, Slot, Undo};
+use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Door, Plan, Shown, Slot, Supplementary, Undo};
 use crate::state::SeccompChoice;
 use crate::sys::cred::Creds;
 use crate::tables::capabilities::CapSet;
@@ -38,7 +38,7 @@ pub(super) struct Tail<'a> {
     pub filters: &'a [Filter],
     pub preserve_fds: u32,
     pub die_with_runtime: bool,
-    pub may_set_groups: bool,
+    pub groups: Supplementary,
     pub created: Option<Created>,
     /// `run`: hooks that go right before the program.
     pub start_hooks: Option<Rc<crate::hooks::HookRun>>,
@@ -196,8 +196,9 @@ fn while_privileged(plan: &mut Plan, t: &Tail<'_>) {
         // An ordinary user's files would become a subordinate id's, out of their owner's reach.
         push(Action::OwnStdio { uid: user.uid, files: t.host.rootless.is_none() });
     }
-    if t.may_set_groups {
-        push(Action::SetGroups { gids: user.additional_gids.clone() });
+    if t.groups != Supplementary::Keep {
+        let if_allowed = t.groups == Supplementary::DropIfAllowed;
+        push(Action::SetGroups { gids: user.additional_gids.clone(), if_allowed });
     }
     push(Action::Umask { mask: user.umask.unwrap_or(0o022) });
 }
@@ -223,7 +224,7 @@ fn credentials(plan: &mut Plan, t: &Tail<'_>) {
     push(Action::VerifyCreds(Creds {
         uid: user.uid,
         gid: user.gid,
-        groups: t.may_set_groups.then_some(groups),
+        groups: (t.groups != Supplementary::Keep).then_some(groups),
         bounding: caps.bounding.0,
         effective,
         permitted,
@@ -349,8 +350,9 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
         (_, false) => plan.push(Init, part::START, Action::Affinity { cpus: after.clone() }),
         (false, true) => {}
     }
+    let groups = if input.may_set_groups { Supplementary::Drop } else { Supplementary::Keep };
     if userns && input.root_is_mapped {
-        plan.push(Init, part::START, Action::BecomeRoot { keep_groups: !input.may_set_groups });
+        plan.push(Init, part::START, Action::BecomeRoot { groups });
     }
     let pty = exec_console(&mut plan, &given, &input)?;
     let proc = exec_proc(&mut plan, input.process)?;
@@ -365,7 +367,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,
             die_with_runtime: input.options.die_with_runtime,
-            may_set_groups: input.may_set_groups,
+            groups,
             created: None,
             start_hooks: None,
             inside: None,
