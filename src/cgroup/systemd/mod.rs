@@ -213,8 +213,8 @@ fn is_in(group: &Path, pid: i32) -> bool {
 
 /// The group that was asked for is the one that limits are written to: it must be the one that the process is in.
 fn verify(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
-    let pids = tree::pids(&scope.group)
-        .map_err(|e| Failure::new(e, format!("{}: {e}", scope.group.display())))?;
+    let pids =
+        tree::pids(&scope.group).map_err(|e| Failure::new(e, format!("{}: {e}", scope.group.display())))?;
     if pids.contains(&pid) {
         return Ok(());
     }
