@@ -18,6 +18,9 @@ pub fn tests() -> Vec<Trial> {
         test("command_line::a_log_that_cannot_be_written_stops_all", OCI, unwritable_log),
         test("command_line::an_empty_text_is_none", OCI, empty_values),
         test("command_line::go_s_flag_syntax_is_understood", OCI, go_syntax),
+        test("command_line::exec_can_give_new_privileges_back", OCI, privileges),
+        test("command_line::nothing_to_list_or_show", OCI, nothing),
+        test("command_line::an_empty_signal_is_sigterm", OCI, empty_signal),
         test("command_line::an_unknown_system_call_leaves_no_log", OCI, unknown_system_call),
         test("command_line::an_environment_of_any_bytes_is_passed_over", OCI, any_environment),
         test("command_line::debug_logs_what_is_done", OCI, debug),
@@ -95,6 +98,43 @@ fn go_syntax() {
     assert_eq!(exec.output().ok().stdout, "7\n8\n");
     sb.runtime().args(["kill", "-all=true", sb.id(), "KILL"]).output().ok();
     sb.runtime().args(["delete", "-f=true", sb.id()]).output().ok();
+}
+
+/// The flag is the caller's word, and so is its false.
+fn privileges() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/noNewPrivileges", json!(true));
+    sb.create().ok();
+    sb.verb("start").ok();
+    for (flag, value) in [("--no-new-privs=false", 0), ("--no-new-privs", 1), ("--env=A=b", 1)] {
+        let call = sb.runtime().args(["exec", flag, sb.id(), "grep", "^NoNewPrivs", "/proc/self/status"]);
+        call.output().ok().prints(&format!("NoNewPrivs:\t{value}\n"));
+    }
+    sb.delete().ok();
+}
+
+fn nothing() {
+    let sb = Sandbox::new().args(["/bin/true"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    sb.wait_for_status("stopped");
+    let out = sb.runtime().args(["ps", "--format", "json", sb.id()]).output().ok();
+    assert_eq!(out.stdout, "null\n");
+    sb.delete().ok();
+    let file = sb.dir().join("file");
+    std::fs::write(&file, "").expect("a file");
+    let list = |root: &Path| sb.runtime().arg("--root").arg(root).arg("list").output();
+    list(&file).exits(1).says("file: not a directory");
+    if !bundle::is_foreign() {
+        // runc 1.1 made the directory instead.
+        list(&sb.dir().join("missing")).exits(1).says("missing: no such file or directory");
+    }
+}
+
+fn empty_signal() {
+    let sb = Sandbox::new().sh("trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done");
+    let running = sb.run_until(sb.run_oci(), "up");
+    sb.kill("").ok();
+    running.wait().exits(7);
 }
 
 /// Profiles of callers name what only newer kernels have; it is no news, and so whether the filter was compiled

@@ -65,6 +65,13 @@ fn missing() {
     assert_ne!(out.code, 0, "{out}");
     out.says("preserved-fd");
     sb.leak_check();
+    let sb = sb.args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let call = with_fds(&sb, "", &format!("3<{three} 4<&-"));
+    let out = call.args(["exec", "--preserve-fds", "2", sb.id(), "true"]).output();
+    out.exits(255).says("please check that preserved-fd 1 (of 2) is present");
+    sb.delete().ok();
 }
 
 fn activation() {

@@ -278,6 +278,11 @@ fn exec_socket() {
     read_until(&socket.terminal(), "/dev/pts/0");
     let call = sb.runtime().args(["exec", "--tty", "--detach", sb.id(), "true"]);
     call.output().exits(255).says("cannot allocate tty if");
+    // Who waits for the program has its terminal.
+    for flags in [&["--tty"] as &[&str], &["--detach"], &[]] {
+        let call = sb.runtime().arg("exec").args(flags).arg("--console-socket").arg(&socket.path);
+        call.args([sb.id(), "true"]).output().exits(255).says("cannot use console socket if");
+    }
     sb.delete().ok();
     sb.leak_check_within(Duration::from_secs(2));
 }

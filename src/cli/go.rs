@@ -46,10 +46,15 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
         };
         // `-f` stays what it is.
         let dashes = if name.len() == 1 { "-" } else { "--" };
-        if !option.get_action().takes_values() {
+        // One that says more by false than by not being there takes the word.
+        let tells_false = option.get_num_args().is_some_and(|n| n.min_values() == 0);
+        if tells_false || !option.get_action().takes_values() {
             match value {
                 None | Some("true" | "1" | "t" | "T" | "TRUE" | "True") => {
                     out.push(format!("{dashes}{name}").into());
+                }
+                Some("false" | "0" | "f" | "F" | "FALSE" | "False") if tells_false => {
+                    out.push(format!("{dashes}{name}=false").into());
                 }
                 Some("false" | "0" | "f" | "F" | "FALSE" | "False") => {}
                 Some(_) => out.push(arg),
@@ -161,6 +166,8 @@ mod tests {
             ("safebox restore -no-subreaper -no-pivot x", "safebox restore --no-subreaper --no-pivot x"),
             ("safebox update -r - -memory=1g x", "safebox update -r=- --memory=1g x"),
             ("safebox exec -td=true x", "safebox exec -td=true x"),
+            ("safebox exec -no-new-privs x y", "safebox exec --no-new-privs x y"),
+            ("safebox exec --no-new-privs=F x y", "safebox exec --no-new-privs=false x y"),
             ("safebox delete x -force=true", "safebox delete x --force"),
             ("safebox kill x KILL -all", "safebox kill x KILL --all"),
             ("safebox ps -format json x -ef", "safebox ps --format=json x -ef"),

@@ -409,9 +409,9 @@ pub struct Exec {
     /// AppArmor profile
     #[arg(long, value_name = "PROFILE")]
     pub apparmor: Option<String>,
-    /// Set no_new_privs
-    #[arg(long)]
-    pub no_new_privs: bool,
+    /// Set no_new_privs; with =false, do not, whatever the container has
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_new_privs: Option<bool>,
     /// Add a capability
     #[arg(long, short, value_name = "CAP")]
     pub cap: Vec<String>,

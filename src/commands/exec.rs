@@ -22,6 +22,8 @@ use crate::tables::{capabilities, namespaces::NsKind};
 
 /// Runs a process in a container.
 pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
+    // Before anything is opened: a number that the caller left free would become one of our own files.
+    super::inherit::preserved(args.preserve_fds)?;
     let container = Container::load(&super::root(global)?, &args.id).map_err(|e| match e {
         Error::State(StateError::NotFound) => Error::msg("exec failed: container does not exist"),
         e => e,
@@ -46,6 +48,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     }
     let inside = door::knock(&container)?;
     let mut new = process_of(&args, state)?;
+    check_terminal(&args, &new)?;
     let uid = new.user.uid;
     environment::settle(&mut new.env, || environment::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
@@ -91,6 +94,17 @@ fn run(args: &Exec, plan: &crate::plan::Plan, mut cx: Cx, master: Option<i32>) -
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
 }
 
+/// Flags that do not go together, in runc's words.
+fn check_terminal(args: &Exec, new: &Process) -> Result<(), Error> {
+    match (args.detach && new.terminal, args.console_socket.is_some()) {
+        (true, false) => {
+            Err(Error::msg("cannot allocate tty if runc will detach without setting console socket"))
+        }
+        (false, true) => Err(Error::msg("cannot use console socket if runc will not detach or allocate tty")),
+        _ => Ok(()),
+    }
+}
+
 /// Where the pty's master end goes.
 fn console(
     args: &Exec,
@@ -99,15 +113,9 @@ fn console(
     given: &crate::plan::build::Given,
 ) -> Result<Option<i32>, Error> {
     match (&args.console_socket, new.terminal) {
-        (Some(path), true) => {
+        (Some(path), _) => {
             cx.set(&given.console, super::create::connect("--console-socket", path)?);
             Ok(None)
-        }
-        (Some(_), false) => {
-            Err(Error::msg("cannot use console socket if safebox will not detach or allocate tty"))
-        }
-        (None, true) if args.detach => {
-            Err(Error::msg("cannot allocate tty if runc will detach without setting console socket"))
         }
         (None, true) => {
             let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
@@ -150,7 +158,7 @@ fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
         process.user.gid = gid.unwrap_or(process.user.gid);
     }
     process.user.additional_gids.extend(&args.additional_gids);
-    process.no_new_privileges |= args.no_new_privs;
+    process.no_new_privileges = args.no_new_privs.unwrap_or(process.no_new_privileges);
     if let Some(profile) = &args.apparmor {
         process.apparmor_profile = Some(profile.clone());
     }

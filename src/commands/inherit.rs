@@ -17,16 +17,19 @@ pub struct Inherited {
 pub fn inherited(preserve: u32) -> Result<Inherited> {
     let mut inherited = listening()?;
     inherited.count = inherited.count.saturating_add(preserve);
-    for fd in 3..inherited.count.saturating_add(3) {
-        if !i32::try_from(fd).is_ok_and(fs::is_open) {
-            return Err(Error::msg(format!(
-                "please check that preserved-fd {} (of {}) is present: descriptor {fd} is not open (--preserve-fds, LISTEN_FDS)",
-                fd - 2,
-                inherited.count
-            )));
-        }
-    }
+    preserved(inherited.count)?;
     Ok(inherited)
+}
+
+/// An error where one of the descriptors 3 to 2+N is not open.
+pub fn preserved(count: u32) -> Result<()> {
+    match (3..count.saturating_add(3)).find(|fd| !i32::try_from(*fd).is_ok_and(fs::is_open)) {
+        Some(fd) => Err(Error::msg(format!(
+            "please check that preserved-fd {} (of {count}) is present: descriptor {fd} is not open (--preserve-fds, LISTEN_FDS)",
+            fd - 3
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn listening() -> Result<Inherited> {

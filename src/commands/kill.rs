@@ -11,7 +11,9 @@ use crate::sys::{Errno, process};
 /// Sends the signal. `--all` on a stopped container succeeds, as containerd expects.
 pub fn kill(global: &Global, args: &Kill) -> Outcome {
     let container = Container::load(&super::root(global)?, &args.id)?;
-    let signal = crate::tables::signals::parse(&args.signal).map_err(Error::msg)?;
+    // An empty text is Go's for one that was not given.
+    let signal = if args.signal.is_empty() { "SIGTERM" } else { &args.signal };
+    let signal = crate::tables::signals::parse(signal).map_err(Error::msg)?;
     if args.all {
         kill_all(&container, signal)?;
         return Ok(ExitCode::SUCCESS);

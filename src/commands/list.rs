@@ -5,11 +5,19 @@ use std::process::ExitCode;
 
 use super::Outcome;
 use crate::cli::{Global, List, TableFormat};
+use crate::error::Error;
 use crate::state;
 
 /// Lists containers.
 pub fn list(global: &Global, args: &List) -> Outcome {
-    let containers = state::all(&super::root(global)?);
+    let root = super::root(global)?;
+    // The default one is made by the first container; another was meant to be there.
+    if let Err(e) = std::fs::read_dir(&root)
+        && (global.root.is_some() || e.kind() != std::io::ErrorKind::NotFound)
+    {
+        return Err(Error::msg(format!("open {}: {e}", root.display())).into());
+    }
+    let containers = state::all(&root);
     let mut out = std::io::stdout().lock();
     if args.quiet {
         for c in &containers {

@@ -54,7 +54,9 @@ pub fn ps(global: &Global, args: &Ps) -> Outcome {
     let pids = processes(&container, state)?;
     let mut out = std::io::stdout().lock();
     if args.format == TableFormat::Json {
-        writeln!(out, "{}", serde_json::to_string(&pids)?)?;
+        // runc prints null for none, as for `list`.
+        let text = if pids.is_empty() { "null".into() } else { serde_json::to_string(&pids)? };
+        writeln!(out, "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
     let options = if args.ps_options.is_empty() { vec!["-ef".to_string()] } else { args.ps_options.clone() };

@@ -23,6 +23,7 @@ pub struct Groups {
 /// Each of `asked` is `PATH`, below every group of the container, or, on v1, `CONTROLLER[,CONTROLLER]...:PATH`
 /// for the trees of these controllers. The groups must exist. `pid` is the container process.
 pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<Groups> {
+    distinct(asked)?;
     let mut groups: Vec<_> = state.cgroups.iter().map(|(_, path)| path.clone()).collect();
     for text in asked {
         let (controllers, path) = text.split_once(':').map_or((None, text.as_str()), |(c, p)| (Some(c), p));
@@ -70,6 +71,35 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<Groups> {
     })
 }
 
+/// No controller twice, nor a path beside others; in runc's words.
+fn distinct(asked: &[String]) -> Result<()> {
+    let mut seen = Vec::new();
+    for text in asked {
+        let Some((controllers, _)) = text.split_once(':') else {
+            if asked.len() > 1 {
+                return Err(Error::msg(format!(
+                    "invalid --cgroup argument: {text} (missing <controller>: prefix)"
+                )));
+            }
+            continue;
+        };
+        for name in controllers.split(',') {
+            if name.is_empty() {
+                return Err(Error::msg(format!(
+                    "invalid --cgroup argument: {text} (empty <controller> prefix)"
+                )));
+            }
+            if seen.contains(&name) {
+                return Err(Error::msg(format!(
+                    "invalid --cgroup argument(s): controller {name} specified multiple times"
+                )));
+            }
+            seen.push(name);
+        }
+    }
+    Ok(())
+}
+
 /// Whether a v2 group hands controllers down, and so cannot have processes (cgroups(7), "no internal processes").
 fn hands_down(group: &Path) -> bool {
     let file = group.join("cgroup.subtree_control");
@@ -106,6 +136,19 @@ fn below(base: &Path, path: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_controller_has_one_group() {
+        let said = |asked: &[&str]| {
+            let asked: Vec<_> = asked.iter().map(|text| text.to_string()).collect();
+            distinct(&asked).err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert_eq!(said(&["a"]), "");
+        assert_eq!(said(&["cpu,memory:a", "pids:a:b"]), "");
+        assert!(said(&["cpu:a", "memory,cpu:b"]).contains("controller cpu specified multiple times"));
+        assert!(said(&["a", "b"]).contains("a (missing <controller>: prefix)"));
+        assert!(said(&["cpu,:a"]).contains("empty <controller> prefix"));
+    }
 
     #[test]
     fn a_subgroup_stays_below() {
