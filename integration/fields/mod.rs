@@ -9,9 +9,10 @@ pub mod netdev;
 mod others;
 mod process;
 pub mod seccomp;
+mod time;
 
 pub fn tests() -> Vec<Trial> {
-    [seccomp::tests, netdev::tests, process::tests, mounts::tests, cgroup::tests, others::tests]
+    [seccomp::tests, netdev::tests, process::tests, mounts::tests, cgroup::tests, others::tests, time::tests]
         .iter()
         .flat_map(|tests| tests())
         .collect()

@@ -182,7 +182,7 @@ pub fn runtime_words(rows: &[Row], guarded: bool) -> Vec<Word> {
         let wait: &[&str] =
             if guarded { &["poll", "read?", "poll?", "read?", "poll?", receive] } else { &[receive] };
         out.extend(words(wait, "the baton comes back, or end of file"));
-        if actor == "joiner" {
+        if actor == "joiner" && rows[to - 1].action.contains("clone3(") {
             out.extend(words(
                 &["close", "pidfd_open", "waitid", "wait4"],
                 "init is adopted, the joiner is done",

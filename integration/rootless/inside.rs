@@ -16,6 +16,8 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("rootless::hooks_of_the_container_run_in_it", ONE, || hooks(one())),
         test("rootless::hooks_of_the_container_run_in_it_with_a_range", RANGE, || hooks(range())),
+        test("rootless::time_offsets", ONE, || time(one())),
+        test("rootless::time_offsets_with_a_range", RANGE, || time(range())),
         test("rootless::exec_into_a_created_container", ONE, || created(one())),
         test("rootless::exec_into_a_created_container_with_a_range", RANGE, || created(range())),
     ]
@@ -80,6 +82,20 @@ fn hooks(user: User) {
         run.arg(sb.bundle()).arg(sb.id()).output().exits(125).says("exit status 3, stdout: why");
         sb.leak_check();
     }
+}
+
+/// Time namespaces are for those who have a user namespace.
+fn time(user: User) {
+    let sb = user
+        .sandbox()
+        .sh("cat /proc/self/timens_offsets")
+        .patch("/linux/namespaces/-", json!({ "type": "time" }))
+        .patch("/linux/timeOffsets", json!({ "monotonic": { "secs": 77, "nanosecs": 5 } }));
+    let run = user.runtime(&sb).args(["run", "--quiet", "--policy", "privileged", "--bundle"]);
+    let out = run.arg(sb.bundle()).arg(sb.id()).output().ok();
+    let words: Vec<_> = out.stdout.split_whitespace().collect();
+    assert!(words.windows(3).any(|w| w == ["monotonic", "77", "5"]), "{out}");
+    sb.leak_check();
 }
 
 fn created(user: User) {

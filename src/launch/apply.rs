@@ -99,10 +99,8 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             let same = crate::state::alive(*pid, *start);
             if same { Ok(()) } else { at(cx, Call::SameProcess, Err(Errno::ESRCH)) }
         }
-        A::TimeOffsets { value } => {
-            at(cx, Call::Unshare, process::unshare(0x80))?;
-            write_file(cx, c"/proc/self/timens_offsets", value)
-        }
+        A::TimeOffsets { value } => write_child(cx, "timens_offsets", value),
+        A::Unshare { namespaces } => at(cx, Call::Unshare, process::unshare(*namespaces)),
         _ => apply_outside(action, cx),
     }
 }

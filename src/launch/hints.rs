@@ -60,10 +60,10 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             A::CgroupWrite { .. } | A::CgroupWriteEither { .. },
             Errno::EINVAL | Errno::ERANGE | Errno::EBUSY,
         ) => "the kernel refuses this value",
-        (A::Spawn { .. } | A::SpawnSibling { .. }, Errno::EPERM) => {
+        (A::Spawn { .. } | A::SpawnSibling { .. } | A::Unshare { .. }, Errno::EPERM) => {
             "user namespaces may be off: see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a plain chroot there are none (clone(2))"
         }
-        (A::Spawn { .. } | A::SpawnSibling { .. }, Errno::ENOSPC) => {
+        (A::Spawn { .. } | A::SpawnSibling { .. } | A::Unshare { .. }, Errno::ENOSPC) => {
             "a limit on namespaces is reached: see user.max_user_namespaces and its neighbours in /proc/sys/user"
         }
         (A::Spawn { cgroup: Some(_), .. }, Errno::ENOENT) => {

@@ -297,18 +297,20 @@ fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::Result<Option<Bato
 }
 
 /// Whether this baton can come back after row `from` was handed over: it comes before the first row that is
-/// somebody else's (none of the runtime's may be skipped), a Joiner has made a process, and Init has a number to
+/// somebody else's (none of the runtime's may be skipped), a Joiner's clone has made a process, and Init has a number to
 /// tell only where the next row takes one.
 fn expected(plan: &Plan, from: usize, baton: Baton) -> bool {
     let next = baton.next as usize;
     let Some(step) = plan.steps.get(next) else { return false };
     let turn = plan.steps.iter().skip(from).take_while(|s| s.actor == plan.steps[from].actor).count();
-    let number = match step.action {
+    if next != from + turn {
+        return false;
+    }
+    match step.action {
         Action::SendListener { .. } => baton.pid >= 0,
-        _ if plan.steps[from].actor == Actor::Joiner => baton.pid > 0,
+        _ if matches!(plan.steps[next - 1].action, Action::SpawnSibling { .. }) => baton.pid > 0,
         _ => baton.pid == 0,
-    };
-    next == from + turn && number
+    }
 }
 
 /// Waits until the baton's socket has something; a signal that would end the launcher comes first only

@@ -181,6 +181,9 @@ pub enum Action {
     SpawnSibling {
         namespaces: u64,
     },
+    Unshare {
+        namespaces: u64,
+    },
     JoinNs {
         ns: Slot,
         flags: u64,

@@ -196,14 +196,15 @@ fn undos(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
 }
 
 /// At most five handovers between actors; two more where a seccomp agent gets its listener, where hooks get the way
-/// in, and where a sibling joins a pid or time namespace first.
+/// in, where a sibling joins a pid or time namespace first, and where that one's offsets are set.
 fn handovers(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
     let n = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
     let has = |what: fn(&Action) -> bool| plan.steps.iter().any(|s| what(&s.action));
     let listens = has(|a| matches!(a, Action::SendListener { .. }));
     let shows = has(|a| matches!(a, Action::TakeShown { .. }));
     let joins = has(|a| matches!(a, Action::SpawnSibling { .. }));
-    let most = 5 + 2 * [listens, shows, joins].into_iter().map(usize::from).sum::<usize>();
+    let offsets = has(|a| matches!(a, Action::TimeOffsets { .. }));
+    let most = 5 + 2 * [listens, shows, joins, offsets].into_iter().map(usize::from).sum::<usize>();
     if n <= most { Ok(()) } else { Err(format!("{n} handovers between actors; at most {most} are meant")) }
 }
 

@@ -168,7 +168,7 @@ impl Display for Action {
                 write!(f, "pidfd_open({pid}) -> {to} start time in /proc/{pid}/stat == {start}")
             }
             A::TimeOffsets { value: v } => {
-                write!(f, "unshare(CLONE_NEWTIME) write(/proc/self/timens_offsets, {})", value(v))
+                write!(f, "write(/proc/PID/timens_offsets, {})", value(v))
             }
             _ => self.fmt_spawn(f),
         }
@@ -193,6 +193,7 @@ impl Action {
             A::SpawnSibling { namespaces } => {
                 write!(f, "clone3({}|CLONE_PARENT|CLONE_PIDFD)", flags(*namespaces))
             }
+            A::Unshare { namespaces } => write!(f, "unshare({})", flags(*namespaces)),
             A::JoinNs { ns, flags: bits, .. } => write!(f, "setns({ns}, {})", flags(*bits)),
             A::RecordPid { dir, name, .. } => write!(f, "write({}/{}, PID) rename", show(dir), show(name)),
             A::CgroupJoin { path } => write!(f, "write({}, PID)", show(path)),

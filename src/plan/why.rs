@@ -85,11 +85,14 @@ impl Action {
             A::TimeOffsets { .. } => {
                 "clock offsets can only be set before the first process enters the namespace (time_namespaces(7))"
             }
+            A::Unshare { .. } => {
+                "made for children, while its offsets can still be set, and inside the user namespace that owns it (time_namespaces(7))"
+            }
             A::Spawn { .. } => {
                 "one call makes the child and its namespaces; the first user namespace owns the others, so root inside rules only them (clone(2), user_namespaces(7))"
             }
             A::SpawnSibling { .. } => {
-                "joining a pid namespace only affects children, so one more clone enters it (pid_namespaces(7))"
+                "a pid or time namespace is entered by children only, so one more clone enters it (pid_namespaces(7))"
             }
             A::JoinNs { kind, .. } => match kind {
                 Some(NsKind::User) => {

@@ -2,11 +2,21 @@
 
 use super::*;
 
-/// Init (0, 1), the runtime (2), Init (3), a Joiner (4), Init (5).
+/// Init (0, 1), the runtime (2), Init (3), a Joiner that clones (4), Init (5), a Joiner that does not (6), Init (7).
 fn plan() -> Plan {
     let mut plan = Plan::default();
-    for actor in [Actor::Init, Actor::Init, Actor::Runtime, Actor::Init, Actor::Joiner, Actor::Init] {
-        plan.push(actor, "test", Action::NoNewPrivs);
+    let clones = Action::SpawnSibling { namespaces: 0 };
+    for (actor, action) in [
+        (Actor::Init, Action::NoNewPrivs),
+        (Actor::Init, Action::NoNewPrivs),
+        (Actor::Runtime, Action::NoNewPrivs),
+        (Actor::Init, Action::NoNewPrivs),
+        (Actor::Joiner, clones),
+        (Actor::Init, Action::NoNewPrivs),
+        (Actor::Joiner, Action::NoNewPrivs),
+        (Actor::Init, Action::NoNewPrivs),
+    ] {
+        plan.push(actor, "test", action);
     }
     plan
 }
@@ -32,6 +42,7 @@ fn record(next: usize, pid: i32) -> [u8; 12] {
 fn the_turn_comes_back_where_the_plan_says() {
     assert_eq!(answer(&record(2, 0), 0), Ok(Some(2)));
     assert_eq!(answer(&record(2, 0), 1), Ok(Some(2)));
+    assert_eq!(answer(&record(7, 0), 6), Ok(Some(7)));
 }
 
 #[test]
@@ -42,12 +53,13 @@ fn a_forged_record_is_refused() {
         (1, 0, 0, "in the middle of its own rows"),
         (3, 0, 0, "the runtime's row is skipped"),
         (2, 0, 3, "backwards"),
-        (6, 0, 0, "past the end"),
+        (8, 0, 0, "past the end"),
         (u32::MAX as usize, 0, 0, "past any end"),
         (2, 1, 0, "a process where none was made"),
         (2, -7, 0, "a negative number"),
         (5, 0, 4, "a Joiner that made no process"),
         (5, -7, 4, "a Joiner with a negative number"),
+        (7, 1, 6, "a process of a Joiner that was to make none"),
     ] {
         assert_eq!(answer(&record(next, pid), from), refused(from), "{why}");
     }

@@ -1,6 +1,6 @@
 //! Init's rows that are not mounts: a clean start, the root, the terminal, kernel settings, masks, the pivot.
 
-use super::outside::join;
+use super::clone::join;
 use super::tail::Created;
 use super::{Builder, Console, cjoin, part};
 use crate::config::ConfigError;

@@ -1,5 +1,6 @@
 //! From a config to a plan: the recipe. Its functions read like the list of rows they append.
 
+mod clone;
 mod groups;
 mod inside;
 mod mounts;

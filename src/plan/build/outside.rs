@@ -1,4 +1,4 @@
-//! The runtime's rows: state, cgroups, sources, the clone, and what only the outside may do.
+//! The runtime's rows: state, cgroups, sources, and what only the outside may do.
 
 use std::rc::Rc;
 
@@ -8,13 +8,10 @@ use crate::hooks::HookKind;
 use crate::idmap::map_text;
 use crate::plan::action::{Action, SetAttr};
 use crate::plan::lower::{cpath, cstring};
-use crate::plan::{Actor, Actor::Joiner, Actor::Runtime, Slot, Undo};
+use crate::plan::{Actor, Actor::Runtime, Slot, Undo};
 use crate::state::files;
 use crate::sys::mount::MountAttr;
-use crate::tables::namespaces::{NAMESPACES, NsKind};
-
-/// Namespaces that are joined.
-type Joined = Vec<(NsKind, Slot)>;
+use crate::tables::namespaces::NsKind;
 
 impl Builder<'_> {
     /// The state directory, and in it what undoes everything below.
@@ -213,96 +210,6 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The clone. Joined namespaces are opened first, while host paths can be seen.
-    pub(super) fn spawn(&mut self) -> Result<()> {
-        self.time_offsets()?;
-        let every: Vec<NsKind> = NAMESPACES.iter().map(|row| row.kind).collect();
-        let joined = self.open_joined(&every)?;
-        let cgroup = self.cgroup_slot()?;
-        let new = self.new_flags();
-        self.joined.clone_from(&joined);
-        let (by_joiner, by_init) = self.who_joins(joined);
-        self.joined_by_init = by_init;
-        if !self.input.config.is_new(NsKind::Pid) && self.input.host.rootless.is_none() {
-            // Processes that are there already see Init from its first moment. (The maps of a user
-            // namespace could not be written by an ordinary user then.)
-            self.plan.push(Runtime, part::CLONE, Action::Undumpable);
-        }
-        if !by_joiner.is_empty() {
-            self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
-            self.scope()?;
-            self.join_cgroups()?;
-            let groups = self.supplementary();
-            for (kind, ns) in &by_joiner {
-                self.plan.push(Joiner, part::CLONE, join(*kind, ns));
-                if *kind == NsKind::User {
-                    self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { groups });
-                }
-            }
-            self.plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: new }, Undo::Kill);
-        } else {
-            let spawn = Action::Spawn { namespaces: new, cgroup };
-            self.plan.push_undo(Runtime, part::CLONE, spawn, Undo::Kill);
-            self.scope()?;
-            self.join_cgroups()?;
-        }
-        Ok(())
-    }
-
-    /// The namespaces that a Joiner joins before it clones Init inside, and those that Init joins itself.
-    ///
-    /// A pid or time namespace is entered by children only, and what is new must belong to the user namespace that
-    /// is joined. Where there is a user namespace root joins all before it enters that one, as runc does: they may
-    /// well be the host's, over which nobody has rights in there. An ordinary user has rights in there alone.
-    fn who_joins(&self, joined: Joined) -> (Joined, Joined) {
-        let root = self.input.host.euid == 0;
-        let all = root && self.input.config.namespace(NsKind::User).is_some();
-        let early = |kind| all || matches!(kind, NsKind::User | NsKind::Pid | NsKind::Time);
-        let (mut by_joiner, by_init): (Vec<_>, Vec<_>) =
-            joined.into_iter().partition(|(kind, _)| early(*kind));
-        if root {
-            by_joiner.sort_by_key(|(kind, _)| *kind == NsKind::User);
-        }
-        (by_joiner, by_init)
-    }
-
-    /// The flags of the namespaces that are made new by the clone. A new cgroup namespace takes the group of its
-    /// maker as root: Init makes it once it is in its own.
-    fn new_flags(&self) -> u64 {
-        let config = self.input.config;
-        let offsets = !config.time_offsets.is_empty();
-        config
-            .namespaces
-            .iter()
-            .filter(|n| n.path.is_none() && n.kind != NsKind::Cgroup && !(n.kind == NsKind::Time && offsets))
-            .fold(0, |bits, n| bits | n.kind.row().flag)
-    }
-
-    fn time_offsets(&mut self) -> Result<()> {
-        let offsets = &self.input.config.time_offsets;
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let value: String = offsets.iter().map(|(clock, s, ns)| format!("{clock} {s} {ns}\n")).collect();
-        self.plan.push(Runtime, part::CLONE, Action::TimeOffsets { value: value.into_bytes() });
-        Ok(())
-    }
-
-    /// Opens the namespaces of these kinds that the config names by path.
-    pub(super) fn open_joined(&mut self, kinds: &[NsKind]) -> Result<Vec<(NsKind, Slot)>> {
-        let mut joined = Vec::new();
-        for row in NAMESPACES.iter().filter(|row| kinds.contains(&row.kind)) {
-            let Some(path) = self.input.config.namespace(row.kind).and_then(|n| n.path.as_ref()) else {
-                continue;
-            };
-            let to = self.plan.slot(&format!("{} namespace", row.oci));
-            let open = Action::OpenNs { path: cpath(path)?, kind: row.kind, to: to.clone() };
-            self.plan.push(Runtime, part::CLONE, open);
-            joined.push((row.kind, to));
-        }
-        Ok(joined)
-    }
-
     /// cgroup v2: the group's descriptor for `CLONE_INTO_CGROUP`, with the device filter attached.
     ///
     /// None for a group that was there: if somebody has once written to its `cgroup.kill`, the kernel takes
@@ -490,9 +397,4 @@ pub(super) fn record_pid(dir: &std::path::Path) -> Result<Action> {
         name: cstring("pid", files::PID)?,
         temp: cstring("pid", ".pid.tmp")?,
     })
-}
-
-/// Joins one namespace.
-pub(super) fn join(kind: NsKind, ns: &Slot) -> Action {
-    Action::JoinNs { ns: ns.clone(), flags: kind.row().flag, kind: Some(kind) }
 }

@@ -328,7 +328,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     needed.extend((input.options.console == super::Console::Pty).then(|| given.console.clone()));
     plan.push(Joiner, part::CLONE, Action::CloseFds { keep: 3 + input.options.preserve_fds, needed });
     for (kind, slot) in &given.namespaces {
-        plan.push(Joiner, part::CLONE, super::outside::join(*kind, slot));
+        plan.push(Joiner, part::CLONE, super::clone::join(*kind, slot));
     }
     if input.namespaces != 0 && !input.inside {
         let join = Action::JoinNs { ns: target, flags: input.namespaces, kind: None };

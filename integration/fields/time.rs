@@ -1,0 +1,70 @@
+//! `linux.timeOffsets`: whose the time namespace is, and who is not in it.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Need, Sandbox, poll, test};
+
+/// runc 1.1 does not know the field.
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("fields::time_offsets_are_not_for_hooks_of_the_host", OWN, hooks),
+        test("fields::time_offsets_in_a_user_namespace", &[Need::Root, Need::Userns], user_namespace),
+    ]
+}
+
+fn offset() -> Sandbox {
+    Sandbox::new()
+        .sh("cat /proc/self/timens_offsets; echo done; exec sleep 1000")
+        .patch("/linux/namespaces/-", json!({ "type": "time" }))
+        .patch("/linux/timeOffsets", json!({ "boottime": { "secs": 900_000_000 } }))
+}
+
+fn started(sb: &Sandbox) -> String {
+    let create = sb.create_call().spawn();
+    let written = create.files().0.clone();
+    create.wait().ok();
+    sb.verb("start").ok();
+    let said = || std::fs::read_to_string(&written).unwrap_or_default();
+    poll("the offsets", Duration::from_secs(10), || said().contains("done"));
+    said().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn hooks() {
+    let own = std::fs::read_link("/proc/self/ns/time").expect("a time namespace");
+    for kind in ["createRuntime", "poststart"] {
+        let sb = offset();
+        let seen = sb.dir().join("seen");
+        let script = format!("readlink /proc/self/ns/time >{}", seen.display());
+        let hook =
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }]);
+        let sb = sb.patch(&format!("/hooks/{kind}"), hook).args(["/bin/true"]);
+        sb.run_oci().output().ok();
+        let seen = std::fs::read_to_string(&seen).expect("what the hook saw");
+        assert_eq!(seen.trim(), own.display().to_string(), "{kind}");
+    }
+}
+
+/// It belongs to the user namespace, so that who has CAP_SYS_TIME there may join it, and nothing else has the offsets.
+fn user_namespace() {
+    let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1 }, { "containerID": 1, "hostID": 200_001, "size": 5000 }]);
+    let user = json!({ "type": "user" });
+    let sb = offset()
+        .patch("/linux/namespaces/-", user)
+        .patch("/linux/uidMappings", maps.clone())
+        .patch("/linux/gidMappings", maps);
+    assert!(started(&sb).contains("boottime 900000000 0"));
+    let lsns = |columns: [&str; 2]| {
+        let pid = sb.pid().to_string();
+        let mut lsns = std::process::Command::new("lsns");
+        let out = lsns.args(["-n", "-p", &pid, "-t", columns[0], "-o", columns[1]]).output().expect("lsns");
+        String::from_utf8_lossy(&out.stdout).trim().to_string()
+    };
+    assert_eq!(lsns(["time", "ONS"]), lsns(["user", "NS"]));
+    assert!(sb.exec(["cat", "/proc/self/timens_offsets"]).ok().stdout.contains("900000000"));
+    sb.delete().ok();
+}
