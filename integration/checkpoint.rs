@@ -160,9 +160,12 @@ fn last(mut pipe: PipeReader) -> u32 {
 
 /// A container that writes its numbers to /tmp/count, and that number.
 fn counting() -> Sandbox {
-    Sandbox::new()
-        .sh("i=0; while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/count; sleep 0.02; done")
-        .patch("/root/readonly", json!(false))
+    counting_every("0.02")
+}
+
+fn counting_every(seconds: &str) -> Sandbox {
+    let count = "i=0; while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/count; sleep";
+    Sandbox::new().sh(&format!("{count} {seconds}; done")).patch("/root/readonly", json!(false))
 }
 
 fn count(sb: &Sandbox) -> u32 {
@@ -205,7 +208,8 @@ fn counter_goes_on() {
 }
 
 fn leave_running() {
-    let sb = counting();
+    // Slowly: a file that is open at the dump has to be there at the restore, and this container goes on.
+    let sb = counting_every("0.3");
     let _out = started(&sb, Stdio::null());
     poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
     let pid = sb.pid();

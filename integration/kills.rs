@@ -140,6 +140,11 @@ fn late(wake: Signal) {
     let sb = Sandbox::new().sh("echo up; exec sleep 1000");
     let launcher = sb.run_until(sb.run_oci(), "up");
     let first = sb.pid();
+    // In the middle of the launch it would keep everybody waiting.
+    let holds = format!(" {} ", launcher.pid());
+    poll("the launch is over", SOON, || {
+        std::fs::read_to_string("/proc/locks").is_ok_and(|locks| !locks.contains(&holds))
+    });
     let proxy = format!("/proc/{}/stat", launcher.pid());
     launcher.signal(Signal::SIGSTOP);
     poll("the launcher sleeps", SOON, || std::fs::read_to_string(&proxy).is_ok_and(|s| s.contains(") T ")));

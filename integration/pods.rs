@@ -216,9 +216,17 @@ fn denied_groups() {
         // Group 5 is not mapped there.
         let kept = mounts.into_iter().filter(|m| m["type"] != "devpts");
         let sb = sb.patch("/mounts", kept.collect());
-        let sb = started(sb);
+        let with_groups = ["setpriv", "--groups", "4,24"];
+        sb.under(&with_groups).args(["create", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
+        sb.verb("start").ok();
         assert_eq!(link(sb.pid(), "user"), link(pid, "user"));
         sb.exec(["id", "-u"]).ok().prints("0\n");
+        // The caller's groups stay outside: files of theirs may be among the mounts.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", sb.pid())).expect("its status");
+        let held = status.lines().find_map(|l| l.strip_prefix("Groups:")).expect("Groups");
+        assert_eq!(held.trim(), "", "{status}");
+        let said = sb.under(&with_groups).args(["exec", sb.id(), "grep", "Groups", "/proc/self/status"]);
+        assert_eq!(said.output().ok().stdout.trim_end(), "Groups:");
         sb.delete().ok();
     }
     holder.kill().expect("kill");

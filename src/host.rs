@@ -103,6 +103,11 @@ impl Host {
         })
     }
 
+    /// Whether the caller may drop its supplementary groups.
+    pub fn drops_groups(&self) -> bool {
+        self.euid == 0 && self.rootless.as_ref().is_none_or(|r| r.setgroups)
+    }
+
     /// Where resctrl is mounted; looked up when it is first asked for, which few containers do.
     pub fn resctrl(&self) -> Option<&Path> {
         self.resctrl.get_or_init(crate::resctrl::mount_point).as_deref()

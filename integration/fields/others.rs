@@ -174,10 +174,11 @@ fn device_refusals() {
     sb.leak_check();
 }
 
-/// A hook that writes a line to `file`: its name, the status and pid that it was told, and where it is.
+/// A hook that writes a line to `file`: its name, the status and pid that it was told, and where it is. In the
+/// container the first process is 1, and after its end it has no number.
 fn hook(name: &str, file: &std::path::Path) -> Value {
     let script = format!(
-        "state=$(cat); echo \"{name} $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/') $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/') $(readlink /proc/self/ns/uts) $A\" >> {}",
+        "state=$(cat); echo \"{name} $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/') $(echo \"$state\" | tr -d ' \\n' | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p') $(readlink /proc/self/ns/uts) $A\" >> {}",
         file.display()
     );
     json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin", "A=env"], "timeout": 20 }])
@@ -198,7 +199,7 @@ fn hooks() {
     let own = std::fs::read_link("/proc/self/ns/uts").expect("a link").display().to_string();
     let inside = std::fs::read_link(format!("/proc/{pid}/ns/uts")).expect("a link").display().to_string();
     let want = format!(
-        "prestart creating {pid} {own} env\ncreateRuntime creating {pid} {own} env\ncreateContainer creating {pid} {inside} env\n"
+        "prestart creating {pid} {own} env\ncreateRuntime creating {pid} {own} env\ncreateContainer creating 1 {inside} env\n"
     );
     assert_eq!(lines(), want);
     assert!(!sb.rootfs().join("started").exists());
@@ -208,7 +209,7 @@ fn hooks() {
     let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((&told["id"], &told["status"]), (&json!(sb.id()), &json!("created")), "{told}");
     sb.delete().ok();
-    assert!(lines().ends_with(&format!("poststop stopped 0 {own} env\n")), "{}", lines());
+    assert!(lines().ends_with(&format!("poststop stopped  {own} env\n")), "{}", lines());
 }
 
 fn failing_hooks() {

@@ -21,8 +21,8 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
         other => other?,
     };
-    if args.force && container.locked() {
-        // `start` waits for a startContainer hook, say, which ends with the container.
+    if args.force && container.locked() && container.status() != Status::Creating {
+        // `start` waits for a startContainer hook, say, which ends with the container. A create is waited for.
         kill_process(&container);
     }
     let lock = match container.lock() {

@@ -26,7 +26,7 @@ impl Action {
                 vec![
                     "openat",
                     "flock",
-                    "openat|newfstatat|fstat|statx|lseek|read|getdents64|close*",
+                    "openat|newfstatat|fstat|statx|fcntl|lseek|read|getdents64|close*",
                     "write",
                     "close",
                 ]
@@ -38,7 +38,7 @@ impl Action {
                 "connect",
                 "setsockopt",
                 "setsockopt",
-                "write|sendto|read|recvfrom|openat|fstat|statx|lseek|getdents64|newfstatat|close*",
+                "write|sendto|read|recvfrom|openat|fstat|statx|fcntl|lseek|getdents64|newfstatat|close*",
             ],
             A::CgroupEnable { .. } | A::CgroupWrite { .. } | A::CgroupJoin { .. } => {
                 vec!["openat", "write", "close"]

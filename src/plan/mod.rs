@@ -79,7 +79,7 @@ pub enum Supplementary {
     /// They are dropped.
     Drop,
     /// They are dropped unless the user namespace, which is somebody else's, denies setgroups(2)
-    /// (user_namespaces(7), "The /proc/PID/setgroups file"): its gid map alone makes them harmless there.
+    /// (user_namespaces(7), "The /proc/PID/setgroups file"); root of the machine has dropped them before.
     DropIfAllowed,
     /// It is known that they cannot be dropped.
     Keep,

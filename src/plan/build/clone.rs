@@ -41,6 +41,10 @@ impl Builder<'_> {
 
     /// What the Joiner does, and its clone.
     fn joiner(&mut self, joined: &Joined, mut new: u64) {
+        let enters = joined.iter().any(|(kind, _)| *kind == NsKind::User);
+        if enters && self.input.host.drops_groups() {
+            self.plan.push(Joiner, part::CLONE, no_groups());
+        }
         for (kind, ns) in joined {
             self.plan.push(Joiner, part::CLONE, join(*kind, ns));
         }
@@ -53,7 +57,7 @@ impl Builder<'_> {
             self.plan.push(Joiner, part::CLONE, Action::Unshare { namespaces: early });
             self.plan.push(Runtime, part::CLONE, Action::TimeOffsets { value: value.into_bytes() });
         }
-        if joined.iter().any(|(kind, _)| *kind == NsKind::User) {
+        if enters {
             let groups = self.supplementary();
             self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { groups });
         }
@@ -98,6 +102,12 @@ impl Builder<'_> {
         }
         Ok(joined)
     }
+}
+
+/// The caller's groups, before a user namespace that may deny to drop them: files of these groups would be the
+/// container's to read, mapped or not.
+pub(super) fn no_groups() -> Action {
+    Action::SetGroups { gids: Vec::new(), if_allowed: false }
 }
 
 /// Joins one namespace.

@@ -327,6 +327,9 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
     needed.extend(given.namespaces.iter().map(|(_, slot)| slot.clone()));
     needed.extend((input.options.console == super::Console::Pty).then(|| given.console.clone()));
     plan.push(Joiner, part::CLONE, Action::CloseFds { keep: 3 + input.options.preserve_fds, needed });
+    if userns && !input.may_set_groups && input.host.drops_groups() {
+        plan.push(Joiner, part::CLONE, super::clone::no_groups());
+    }
     for (kind, slot) in &given.namespaces {
         plan.push(Joiner, part::CLONE, super::clone::join(*kind, slot));
     }
