@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("limits::a_killed_child_is_reported_too", OWN, child_is_reported),
         test("limits::cpu_quota_throttles", OCI, cpu_throttles),
         test("limits::pids_stop_forks", OCI, pids_stop_forks),
+        test("limits::pids_may_be_none_but_the_first", OWN, no_more_pids),
         test("limits::pids_are_reported", OWN, pids_are_reported),
         test("limits::flags_replace_the_config", OWN, flags_replace),
         test("limits::default_limits_are_there", OWN, defaults),
@@ -125,6 +126,15 @@ fn pids_stop_forks() {
         .patch("/linux/resources/pids", json!({ "limit": 10 }));
     let out = sb.run_oci().output();
     assert!(out.code != 0 && out.stdout.contains("child 9\n") && !out.stdout.contains("child 10\n"), "{out}");
+    sb.leak_check();
+}
+
+/// 0 is a limit, of no process but the container's own.
+fn no_more_pids() {
+    let sb = Sandbox::new().sh("echo one; true & echo two; wait; echo three");
+    let sb = sb.patch("/linux/resources/pids", json!({ "limit": 0 }));
+    let out = sb.run_oci().output();
+    assert!(out.stdout.starts_with("one\n") && !out.stdout.contains("three"), "{out}");
     sb.leak_check();
 }
 

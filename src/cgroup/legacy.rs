@@ -182,7 +182,7 @@ fn numbers(resources: &Resources) -> Result<Vec<Write>> {
     memory(&resources.memory, &mut out);
     cpu(&resources.cpu, &mut out);
     if let Some(limit) = resources.pids_limit {
-        let value = if limit < 0 { "max".to_string() } else { limit.to_string() };
+        let value = super::v2::tasks(limit);
         out.push(("/linux/resources/pids/limit", "pids", "pids.max".into(), value));
     }
     for (size, limit) in &resources.hugepages {

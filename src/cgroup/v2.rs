@@ -83,7 +83,7 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
     memory(&resources.memory, &mut out);
     cpu(&resources.cpu, &mut out);
     if let Some(limit) = resources.pids_limit {
-        out.push(("pids.max".into(), max_or(limit)));
+        out.push(("pids.max".into(), tasks(limit)));
     }
     for (size, limit) in &resources.hugepages {
         // Reservations first: what was reserved in time is never refused at a page fault (config-linux.md).
@@ -153,6 +153,12 @@ pub(super) fn pointer_of(file: &str) -> &'static str {
 
 fn max_or(limit: i64) -> String {
     if limit < 0 { "max".into() } else { limit.to_string() }
+}
+
+/// A limit of tasks, as runc writes it since 1.4: 0 is 1. The container's own process is one, so that nothing more can be
+/// started either way; but with 0 it could not be itself, and systemd knows no 0.
+pub(super) fn tasks(limit: i64) -> String {
+    max_or(if limit == 0 { 1 } else { limit })
 }
 
 fn memory(memory: &Memory, out: &mut Vec<(String, String)>) {
