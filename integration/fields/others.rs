@@ -18,7 +18,7 @@ pub fn tests() -> Vec<Trial> {
         test("fields::devices_of_the_host_are_those_meant", &[Need::Root, Need::Userns], other_device),
         test("fields::devices_in_a_user_namespace", &[Need::Root, Need::Userns], devices_userns),
         test("fields::devices_refusals_have_pointers", OWN, device_refusals),
-        // runc 1.1 tells createContainer hooks pid 1, and runs poststart hooks at create.
+        // runc 1.1 runs poststart hooks at create.
         test("fields::hooks_run_in_order_in_their_namespaces", OWN, hooks),
         test("fields::hooks_that_fail_stop_the_launch_or_are_reported", OWN, failing_hooks),
         test("fields::hooks_of_poststart_that_fail_end_the_container", OWN, failing_poststart),
@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         test("fields::hugepage_limits_count_reservations_too", OWN, hugepages),
         test("fields::limits_of_block_devices_are_written_or_refused", OWN, block_io),
         test("fields::limits_of_kernel_memory", &[Need::Root, Need::CgroupV1], memory_of_the_kernel),
+        test("fields::limits_of_devices_may_be_all_but_one", &[Need::Root, Need::Oci], all_but_one),
         test("fields::limits_of_v1_alone_are_refused_on_v2", &[Need::Root, Need::CgroupV2], v1_only),
         test(
             "fields::limits_without_a_controller_are_refused_on_v1",
@@ -55,6 +56,31 @@ fn any_case() {
     sb.runtime().args(["update", "--resources", "-"]).arg(sb.id()).input(odd).output().ok();
     assert_eq!(crate::limits::limit(sb.pid(), "pids.max", ("pids", "pids.max")), "78");
     sb.delete().ok();
+}
+
+/// Also: letters that mean nothing, and a network of which nothing is said, are passed over as by runc.
+fn all_but_one() {
+    let resources = json!({
+        "devices": [
+            { "allow": true, "access": "rwm" },
+            { "allow": false, "type": "c", "major": 1, "minor": 11, "access": "rwmx" },
+            { "allow": false, "type": "c", "major": 1, "minor": 3, "access": "x" },
+        ],
+        "network": {},
+    });
+    let out = Sandbox::new()
+        .sh("head -c1 /dev/kmsg 2>&1; cat /dev/null && head -c0 /dev/loop-control && echo others")
+        .patch("/linux/resources", resources)
+        .patch(
+            "/linux/devices",
+            json!([
+                { "path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11 },
+                { "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237 },
+            ]),
+        )
+        .run_oci()
+        .output();
+    assert!(out.stdout.contains("Operation not permitted") && out.stdout.ends_with("others\n"), "{out}");
 }
 
 fn devices() {

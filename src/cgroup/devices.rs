@@ -202,8 +202,9 @@ impl std::error::Error for Inexpressible {}
 /// `(file, line)` to write, in order, for cgroup v1. The first one makes everything denied (or allowed,
 /// if a rule says so): a new cgroup starts as a copy of its parent.
 ///
-/// v1 keeps one default and a flat list of exceptions to it, from which a line takes entries away only
-/// if it names the same device. An exception to an exception is an error.
+/// v1 keeps one default and a flat list of exceptions to it, from which a line takes away only from the entry that
+/// names the same device. So what is wider takes away from each entry within it; a hole in a wider exception is an
+/// error.
 pub fn v1_lines(rules: &[DeviceRule]) -> Result<Vec<(&'static str, String)>, Inexpressible> {
     let start = rules.iter().rposition(total);
     let default = start.is_some_and(|at| rules[at].allow);
@@ -214,8 +215,14 @@ pub fn v1_lines(rules: &[DeviceRule]) -> Result<Vec<(&'static str, String)>, Ine
         let kinds: &[char] = if rule.kind == 'a' { &['b', 'c'] } else { &[rule.kind] };
         for rule in kinds.iter().map(|kind| DeviceRule { kind: *kind, ..*rule }) {
             if rule.allow == default {
-                if exceptions.iter().any(|e| overlap(e, &rule) && !same_device(e, &rule)) {
-                    return Err(Inexpressible(rule));
+                for entry in exceptions.iter_mut().filter(|e| overlap(e, &rule)) {
+                    let taken = within(entry, &rule).ok_or(Inexpressible(rule))?;
+                    if !same_device(entry, &rule) {
+                        lines.push((file(rule.allow), line(rule.kind, &taken)));
+                    }
+                    entry.read &= !rule.read;
+                    entry.write &= !rule.write;
+                    entry.mknod &= !rule.mknod;
                 }
             } else {
                 exceptions.push(rule);
@@ -240,6 +247,15 @@ fn line(kind: char, rule: &DeviceRule) -> String {
 
 fn same_device(a: &DeviceRule, b: &DeviceRule) -> bool {
     (a.kind, a.major, a.minor) == (b.kind, b.major, b.minor)
+}
+
+/// What `rule` says of the device of `entry`; `None` where that is not all within it.
+fn within(entry: &DeviceRule, rule: &DeviceRule) -> Option<DeviceRule> {
+    let holds = |of: Option<u32>, n: Option<u32>| of.is_none() || of == n;
+    let all = holds(rule.major, entry.major) && holds(rule.minor, entry.minor);
+    let (read, write, mknod) =
+        (entry.read && rule.read, entry.write && rule.write, entry.mknod && rule.mknod);
+    all.then_some(DeviceRule { allow: rule.allow, read, write, mknod, ..*entry })
 }
 
 /// Whether some access to some device is in both; the kinds are `b` or `c`.

@@ -3,7 +3,7 @@
 //! A number 0 means "not given" where 0 is not a limit (memory, cpu shares, quota, period), as for runc:
 //! Docker sends zeros for everything that an update leaves as it is.
 
-use oci_spec::runtime::LinuxBlockIo;
+use oci_spec::runtime::{LinuxBlockIo, LinuxNetwork};
 
 use super::at::At;
 use super::lists::{cpu_list, some_text};
@@ -18,7 +18,7 @@ pub(super) fn resources(raw: raw::Resources, at: &At) -> Result<Resources, Confi
         pids_limit: pids(raw.pids.unwrap_or_default(), &at.key("pids"))?,
         block_io: block_io(raw.block_io, &at.key("blockIO"))?,
         hugepages: hugepages(raw.hugepage_limits, &at.key("hugepageLimits"))?,
-        network: raw.network,
+        network: network(raw.network),
         rdma: rdma(raw.rdma, &at.key("rdma"))?,
         unified: unified(raw.unified, &at.key("unified"))?,
     })
@@ -26,11 +26,12 @@ pub(super) fn resources(raw: raw::Resources, at: &At) -> Result<Resources, Confi
 
 /// `devices`, in order.
 fn device_rules(raw: Option<Vec<raw::DeviceRule>>, at: &At) -> Result<Vec<DeviceRule>, ConfigError> {
-    raw.unwrap_or_default().iter().enumerate().map(|(i, rule)| device_rule(rule, &at.index(i))).collect()
+    let raw = raw.unwrap_or_default();
+    raw.iter().enumerate().filter_map(|(i, rule)| device_rule(rule, &at.index(i)).transpose()).collect()
 }
 
-/// One rule. Without a type it is about all devices.
-fn device_rule(raw: &raw::DeviceRule, at: &At) -> Result<DeviceRule, ConfigError> {
+/// One rule, `None` where it is about no kind of access. Without a type it is about all devices.
+fn device_rule(raw: &raw::DeviceRule, at: &At) -> Result<Option<DeviceRule>, ConfigError> {
     let kind = match raw.r#type.as_deref().unwrap_or_default() {
         "" | "a" => 'a',
         "b" => 'b',
@@ -45,13 +46,13 @@ fn device_rule(raw: &raw::DeviceRule, at: &At) -> Result<DeviceRule, ConfigError
             .error("type a is about all devices; a rule with numbers needs type b or c"));
     }
     let access = raw.access.as_deref().unwrap_or_default();
-    if access.is_empty() || access.contains(|c| !matches!(c, 'r' | 'w' | 'm')) {
-        return Err(at
-            .key("access")
-            .error(format!("invalid device access {access:?}; use one or more of r, w and m")));
+    if access.is_empty() {
+        return Err(at.key("access").error("device access is empty; use one or more of r, w and m"));
     }
+    // runc passes other letters over, so there are configs with them.
     let (read, write, mknod) = (access.contains('r'), access.contains('w'), access.contains('m'));
-    Ok(DeviceRule { allow: raw.allow.unwrap_or(false), kind, major, minor, read, write, mknod })
+    let rule = DeviceRule { allow: raw.allow.unwrap_or(false), kind, major, minor, read, write, mknod };
+    Ok(Some(rule).filter(|_| read || write || mknod))
 }
 
 /// Largest major number: 12 bits, `MINORBITS` in `linux/kdev_t.h`.
@@ -161,6 +162,14 @@ fn pids(raw: raw::Pids, at: &At) -> Result<Option<i64>, ConfigError> {
         }
         limit => Ok(limit),
     }
+}
+
+/// `network`: what says nothing, as Go writes it, is not there. No class is 0.
+fn network(raw: Option<LinuxNetwork>) -> Option<LinuxNetwork> {
+    let says = |n: &LinuxNetwork| {
+        n.class_id().is_some_and(|class| class != 0) || n.priorities().iter().flatten().next().is_some()
+    };
+    raw.filter(says)
 }
 
 /// `blockIO`: weights in the range of the io and blkio controllers.

@@ -282,7 +282,6 @@ const BAD_RESOURCES: &[Bad] = &[
     (r#"{"pids":{"limit":-2}}"#, "/pids/limit", "-1 for no limit"),
     (r#"{"blockIO":{"weight":9}}"#, "/blockIO/weight", "10 to 1000"),
     (r#"{"hugepageLimits":[{"pageSize":"2M","limit":1}]}"#, "/hugepageLimits/0/pageSize", "2MB"),
-    (r#"{"devices":[{"allow":true,"access":"x"}]}"#, "/devices/0/access", "r, w and m"),
     (r#"{"devices":[{"allow":true}]}"#, "/devices/0/access", "r, w and m"),
     (r#"{"devices":[{"major":1,"access":"r"}]}"#, "/devices/0/type", "type b or c"),
     (r#"{"devices":[{"type":"c","major":5000,"access":"r"}]}"#, "/devices/0/major", "0 to 4095"),

@@ -216,5 +216,26 @@ fn lines_for_v1() {
     assert_eq!(lines(&["c 1:* rw", "-c 1:3 w"]), Err(Inexpressible(rule("-c 1:3 w"))));
     assert_eq!(lines(&["a *:* rwm", "-c 1:* rw", "c 1:3 w"]), Err(Inexpressible(rule("c 1:3 w"))));
     assert!(lines(&["c 1:* r", "-c 1:3 w"]).is_ok());
+    // Crossing each other: 1:3 is in both.
+    assert_eq!(lines(&["c 1:* rw", "-c *:3 w"]), Err(Inexpressible(rule("-c *:3 w"))));
+    // What is wider reaches the exceptions within it.
+    assert_eq!(
+        lines(&["c 1:3 rw", "c 2:3 r", "c 1:* m", "-c 1:* w"]).unwrap(),
+        [
+            "devices.deny a",
+            "devices.allow c 1:3 rw",
+            "devices.allow c 2:3 r",
+            "devices.allow c 1:* m",
+            "devices.deny c 1:3 w",
+            "devices.deny c 1:* w"
+        ]
+    );
+    // All but one: behind it come the defaults, of which one is wider.
+    let all_but = v1_lines(&with_defaults(&rules(&["a *:* rwm", "-c 1:11 rwm"]))).unwrap();
+    let all_but: Vec<_> = all_but.iter().map(|(f, t)| format!("{f} {t}")).collect();
+    assert_eq!(
+        all_but[..4],
+        ["devices.allow a", "devices.deny c 1:11 rwm", "devices.allow c 1:11 m", "devices.allow c *:* m"]
+    );
     assert!(v1_lines(&with_defaults(&rules(&["-a *:* rwm"]))).is_ok());
 }
