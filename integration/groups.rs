@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("groups::an_empty_one_is_joined_with_its_limits", OCI, joined),
         test("groups::a_joined_one_stays", OWN, stays),
+        test("groups::a_relative_path_is_the_same_in_every_tree", OWN, relative),
         test("groups::what_it_counted_before_is_not_this_container_s", OWN, counts),
         test("groups::one_with_a_process_is_refused", OWN, occupied),
         test("groups::a_frozen_one_is_refused", OWN, frozen),
@@ -46,7 +47,7 @@ impl Premade {
                 vec![mount]
             }
             Hierarchy::V1 { trees, unified } => {
-                trees.into_iter().map(|t| t.mount).chain(unified).collect::<Vec<_>>()
+                trees.into_iter().chain(unified).map(|t| t.mount).collect::<Vec<_>>()
             }
             Hierarchy::None => panic!("no cgroups"),
         };
@@ -119,6 +120,16 @@ fn joined() {
     let max = std::fs::read_to_string(group.with("pids.max").join("pids.max")).expect("pids.max");
     assert_eq!(max.trim_end(), "7", "what the config does not say stays");
     sb.exec(["true"]).ok();
+    sb.delete().ok();
+}
+
+fn relative() {
+    let sb = sleeper();
+    let name = sb.other_id("relative");
+    let sb = sb.patch("/linux/cgroupsPath", json!(name));
+    sb.create().ok();
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", sb.pid())).expect("its groups");
+    assert!(groups.lines().all(|l| l.ends_with(&format!("/{name}"))), "{groups}");
     sb.delete().ok();
 }
 

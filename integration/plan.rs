@@ -117,7 +117,7 @@ fn hybrid() -> Host {
             tree(&["cpuset"], "cpuset"),
             tree(&["name=systemd"], "systemd"),
         ],
-        unified: Some("/cgroup/unified".into()),
+        unified: Some(tree(&[], "unified")),
     })
 }
 

@@ -15,7 +15,10 @@ pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
         let (Some(root), Some(mount)) = (head.next(), head.next()) else { continue };
         let mut tail = tail.split(' ');
         match tail.next() {
-            Some("cgroup2") if unified.is_none() => unified = Some(PathBuf::from(mount)),
+            Some("cgroup2") if unified.is_none() => {
+                let own = own_below(groups, "", root);
+                unified = Some(V1 { controllers: Vec::new(), mount: PathBuf::from(mount), own });
+            }
             Some("cgroup") => {
                 let names = controllers_of(tail.nth(1).unwrap_or_default());
                 if names.is_empty() {
@@ -28,15 +31,19 @@ pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
                     }
                     trees.remove(at);
                 }
-                // Below a mount of a part of the tree, this process's own path starts at that part.
-                let own = own_group(groups, &names.join(","));
-                let own = own.strip_prefix(root.trim_end_matches('/')).unwrap_or(&own).to_string();
+                let own = own_below(groups, &names.join(","), root);
                 trees.push(V1 { controllers: names, mount: PathBuf::from(mount), own });
             }
             _ => {}
         }
     }
     if trees.is_empty() { Hierarchy::None } else { Hierarchy::V1 { trees, unified } }
+}
+
+/// This process's group in a tree. Below a mount of a part of the tree, its path starts at that part.
+fn own_below(groups: &str, controllers: &str, root: &str) -> String {
+    let own = own_group(groups, controllers);
+    own.strip_prefix(root.trim_end_matches('/')).unwrap_or(&own).to_string()
 }
 
 /// Controllers among a v1 mount's super options; options that are not controllers are left out.
@@ -52,9 +59,13 @@ fn controllers_of(options: &str) -> Vec<String> {
 
 /// The container's groups. An absolute path is taken from each tree's root; a relative one, and the
 /// default `safebox-ID`, lies below the caller's own group, so the caller's limits hold for it too.
-pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> Result<Layout> {
+pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Result<Layout> {
     let default = format!("safebox-{}", request.id);
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
+    let place = |tree: &V1| match wanted.starts_with('/') {
+        true => below(&tree.mount, wanted),
+        false => below(&tree.mount, &tree.own).join(wanted),
+    };
     let mut writes = writes(request.resources, !request.rootless)?;
     let mut groups = Vec::new();
     for tree in trees {
@@ -64,11 +75,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
         if !join {
             continue;
         }
-        let path = if wanted.starts_with('/') {
-            below(&tree.mount, wanted)
-        } else {
-            below(&tree.mount, &tree.own).join(wanted)
-        };
+        let path = place(tree);
         let (missing, exists) = (missing_parents(&tree.mount, &path), path.exists());
         let (mut all, mut enable) = (Vec::new(), Vec::new());
         if tree.controllers.iter().any(|c| c == "cpuset") {
@@ -96,7 +103,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
     }
     if let Some((pointer, controller, ..)) = writes.first() {
         let bound = match unified {
-            Some(mount) if in_unified(mount, controller) => {
+            Some(V1 { mount, .. }) if in_unified(mount, controller) => {
                 format!(
                     "it is bound to cgroup v2 at {}, which on a hybrid host has no containers",
                     mount.display()
@@ -108,10 +115,10 @@ pub fn trees_for(trees: &[V1], unified: Option<&Path>, request: Request<'_>) -> 
         return Err(unavailable(pointer, controller, &bound));
     }
     if request.all_trees
-        && let Some(mount) = unified
+        && let Some(tree) = unified
     {
-        let path = below(mount, if wanted.starts_with('/') { wanted } else { &default });
-        let missing = missing_parents(mount, &path);
+        let path = place(tree);
+        let missing = missing_parents(&tree.mount, &path);
         groups.push(Group {
             controllers: Vec::new(),
             exists: path.exists(),
@@ -297,7 +304,7 @@ mod tests {
 34 29 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 35 29 0:27 /x /mnt/memory rw - cgroup cgroup rw,memory
 ";
-    const GROUPS: &str = "4:memory:/job/1\n3:pids:/\n2:cpu:/\n1:name=systemd:/\n0::/\n";
+    const GROUPS: &str = "4:memory:/job/1\n3:pids:/\n2:cpu:/\n1:name=systemd:/\n0::/scope\n";
 
     #[test]
     fn trees_are_found_once_with_this_process_group() {
@@ -305,7 +312,8 @@ mod tests {
         let names: Vec<_> = trees.iter().map(|t| (t.controllers.join(","), t.own.as_str())).collect();
         let expect = [("cpu", "/"), ("memory", "/job/1"), ("pids", "/"), ("name=systemd", "/")];
         assert_eq!(names, expect.map(|(n, o)| (n.to_string(), o)));
-        assert_eq!(unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+        let unified = unified.expect("a v2 tree");
+        assert_eq!((unified.mount, unified.own.as_str()), ("/sys/fs/cgroup/unified".into(), "/scope"));
     }
 
     #[test]
@@ -316,15 +324,28 @@ mod tests {
         let annotations = std::collections::BTreeMap::new();
         let request = Request::of("c1", &resources, &annotations);
         // This table has no devices tree: the default device list cannot be applied.
-        let err = trees_for(&trees, unified.as_deref(), request).unwrap_err().to_string();
+        let err = trees_for(&trees, unified.as_ref(), request).unwrap_err().to_string();
         assert!(err.contains("devices controller"), "{err}");
         let with_devices =
             MOUNTINFO.to_string() + "36 29 0:31 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n";
-        let Hierarchy::V1 { trees, .. } = layout(&with_devices, GROUPS) else { panic!("hybrid") };
+        let Hierarchy::V1 { trees, unified } = layout(&with_devices, GROUPS) else { panic!("hybrid") };
         let groups = trees_for(&trees, None, request).unwrap().groups;
         let memory = groups.iter().find(|g| g.controllers == ["memory"]).unwrap();
         assert_eq!(memory.path, Path::new("/sys/fs/cgroup/memory/job/1/safebox-c1"));
         assert_eq!(memory.writes, [("memory.limit_in_bytes".to_string(), "4096".to_string())]);
         assert!(!groups.iter().any(|g| g.controllers == ["cpu"]), "no limit, no group");
+        // Every tree has the group at the same place, the v2 one too.
+        let all = |path| {
+            let request = Request { path, all_trees: true, ..request };
+            let groups = trees_for(&trees, unified.as_ref(), request).unwrap().groups;
+            ["memory", "unified"].map(|tree| {
+                let mount = Path::new("/sys/fs/cgroup").join(tree);
+                let path = groups.iter().find_map(|g| g.path.strip_prefix(&mount).ok());
+                path.expect(tree).display().to_string()
+            })
+        };
+        assert_eq!(all(Some("a/b")), ["job/1/a/b", "scope/a/b"]);
+        assert_eq!(all(Some("/a/b")), ["a/b", "a/b"]);
+        assert_eq!(all(None), ["job/1/safebox-c1", "scope/safebox-c1"]);
     }
 }

@@ -28,10 +28,10 @@ pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 const CGROUP_MAGIC: i64 = 0x0027_e0eb;
 
-/// A v1 tree.
+/// A tree of a host with cgroup v1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct V1 {
-    /// The controllers bound to it (`cpu`, `cpuacct`), or `name=systemd`.
+    /// The controllers bound to it (`cpu`, `cpuacct`), or `name=systemd`; none for the v2 tree of a hybrid host.
     pub controllers: Vec<String>,
     /// Where it is mounted.
     pub mount: PathBuf,
@@ -56,7 +56,7 @@ pub enum Hierarchy {
         /// The v1 trees.
         trees: Vec<V1>,
         /// The v2 tree of a hybrid host.
-        unified: Option<PathBuf>,
+        unified: Option<V1>,
     },
     /// No cgroup file system is mounted.
     None,
@@ -92,7 +92,7 @@ impl Hierarchy {
         };
         if let Hierarchy::V1 { trees, unified } = &mut self {
             trees.retain(|t| magic(&t.mount) == Some(CGROUP_MAGIC));
-            unified.take_if(|u| magic(u) != Some(CGROUP2_MAGIC));
+            unified.take_if(|u| magic(&u.mount) != Some(CGROUP2_MAGIC));
         }
         self
     }
@@ -230,7 +230,7 @@ fn disabled(request: &Request<'_>) -> Layout {
 fn cgroupfs(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     match host {
         Hierarchy::V2 { mount, own, controllers } => v2::layout(mount, own, controllers, request),
-        Hierarchy::V1 { trees, unified } => legacy::trees_for(trees, unified.as_deref(), request),
+        Hierarchy::V1 { trees, unified } => legacy::trees_for(trees, unified.as_ref(), request),
         Hierarchy::None => Err(Error::msg(
             "no cgroup file system is mounted at /sys/fs/cgroup, so no limit can be applied; \
              mount one (mount -t cgroup2 none /sys/fs/cgroup)",
