@@ -157,7 +157,10 @@ fn everything() {
         }),
     );
     set("/linux/cgroupsPath", json!("/made/by/config"));
-    set("/linux/intelRdt", json!({ "schemata": ["L3:0=f", "MB:0=50"], "enableMonitoring": true }));
+    set(
+        "/linux/intelRdt",
+        json!({ "l3CacheSchema": "L3:0=ff", "schemata": ["L3:0=f", "MB:0=50"], "enableMonitoring": true }),
+    );
     set("/process/capabilities/inheritable", json!(["CAP_KILL"]));
     set("/process/capabilities/ambient", json!(["CAP_KILL"]));
     set("/process/user", json!({ "uid": 1000, "gid": 1000, "umask": 63, "additionalGids": [10, 20] }));

@@ -17,8 +17,8 @@ pub struct Class {
     pub dir: PathBuf,
     /// It does not exist yet; it is made, and removed with the container.
     pub make: bool,
-    /// What is written to `schemata`; empty for nothing.
-    pub schemata: String,
+    /// What is written to `schemata`, in order: the kernel takes no resource twice at a time.
+    pub schemata: Vec<String>,
     /// The directory of the container's own counters, made and removed with it.
     pub monitor: Option<PathBuf>,
 }
@@ -47,30 +47,46 @@ pub fn class(root: Option<&Path>, id: &str, rdt: &IntelRdt) -> Result<Class> {
         Some(name) => root.join(name),
     };
     let exists = dir.join("tasks").exists();
-    if rdt.clos_id.is_some() && rdt.schemata.is_empty() && !exists {
+    let says_nothing = rdt.older.is_empty() && rdt.schemata.is_empty();
+    if rdt.clos_id.is_some() && says_nothing && !exists {
         let text = format!("{} does not exist, and no schemata say what it should be", dir.display());
         return Err(refuse("/closID", text));
     }
-    let schemata: String = rdt.schemata.iter().map(|line| format!("{line}\n")).collect();
-    if exists && rdt.clos_id.is_some() && !rdt.schemata.is_empty() {
-        agree(&dir, &rdt.schemata).map_err(|text| refuse("/closID", text))?;
+    if exists && rdt.clos_id.is_some() && !rdt.older.is_empty() {
+        agree(&dir, &rdt.older).map_err(|text| refuse("/closID", text))?;
     }
+    let lines = |lines: &[String]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let schemata = [&rdt.older, &rdt.schemata].into_iter().filter(|l| !l.is_empty()).map(|l| lines(l));
     Ok(Class {
         make: !exists,
-        schemata,
+        schemata: schemata.collect(),
         monitor: rdt.monitoring.then(|| dir.join("mon_groups").join(id)),
         dir,
     })
 }
 
-/// A class that others may use already is not changed: its schemata must be those asked for.
+/// What `l3CacheSchema` and `memBwSchema` say must be so already in a class that others may use.
 fn agree(dir: &Path, wanted: &[String]) -> std::result::Result<(), String> {
     let has = std::fs::read_to_string(dir.join("schemata")).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let has: Vec<_> = has.lines().map(str::trim).collect();
-    match wanted.iter().find(|line| !has.contains(&line.trim())) {
+    let has = has.to_ascii_lowercase();
+    let has: Vec<_> = has.lines().flat_map(shares).collect();
+    let says = |line: &String| shares(&line.to_ascii_lowercase()).iter().all(|share| has.contains(share));
+    match wanted.iter().find(|line| !says(line)) {
         Some(line) => Err(format!("{} exists already, and its schemata do not say {line:?}", dir.display())),
         None => Ok(()),
     }
+}
+
+/// A line of schemata as (resource, domain, share); the kernel writes masks with zeros and lines with blanks in front.
+fn shares(line: &str) -> Vec<(&str, &str, &str)> {
+    let (resource, rest) = line.split_once(':').unwrap_or((line, ""));
+    let parts = rest.split(';').filter(|part| !part.trim().is_empty());
+    parts
+        .map(|part| {
+            let (domain, share) = part.split_once('=').unwrap_or((part, ""));
+            (resource.trim(), domain.trim(), share.trim().trim_start_matches('0'))
+        })
+        .collect()
 }
 
 /// Gives a container's class other shares: `dirs` are its directories, the class first. Each of `schemata` is one
@@ -93,30 +109,43 @@ pub fn change(dirs: &[PathBuf], schemata: &[&str]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn rdt(clos_id: Option<&str>, schemata: &[&str], monitoring: bool) -> IntelRdt {
-        let schemata = schemata.iter().map(|s| (*s).to_string()).collect();
-        IntelRdt { clos_id: clos_id.map(str::to_string), schemata, monitoring }
+    fn rdt(clos_id: Option<&str>, older: &[&str], schemata: &[&str]) -> IntelRdt {
+        let lines = |lines: &[&str]| lines.iter().map(|s| (*s).to_string()).collect();
+        let clos_id = clos_id.map(str::to_string);
+        IntelRdt { clos_id, older: lines(older), schemata: lines(schemata), monitoring: false }
     }
 
     #[test]
     fn a_class_is_made_for_the_container_or_shared_by_its_name() {
         let root = tempfile::tempdir().unwrap();
         let class = |rdt| class(Some(root.path()), "c1", &rdt);
-        let own = class(rdt(None, &["L3:0=f"], true)).unwrap();
+        let own = class(IntelRdt { monitoring: true, ..rdt(None, &[], &["L3:0=f", "MB:0=50"]) }).unwrap();
         assert_eq!((own.dir.clone(), own.make), (root.path().join("c1"), true));
-        assert_eq!(
-            (own.schemata.as_str(), own.monitor),
-            ("L3:0=f\n", Some(root.path().join("c1/mon_groups/c1")))
-        );
-        assert!(class(rdt(Some("gold"), &[], false)).unwrap_err().to_string().contains("/closID"));
+        assert_eq!(own.schemata, ["L3:0=f\nMB:0=50\n"]);
+        assert_eq!(own.monitor, Some(root.path().join("c1/mon_groups/c1")));
+        let both = class(rdt(Some("new"), &["L3:0=f", "MB:0=50"], &["L3:0=3"])).unwrap();
+        assert_eq!((both.make, both.schemata), (true, vec!["L3:0=f\nMB:0=50\n".into(), "L3:0=3\n".into()]));
+        assert!(class(rdt(Some("gold"), &[], &[])).unwrap_err().to_string().contains("/closID"));
+    }
+
+    #[test]
+    fn a_class_that_is_there_is_as_the_older_fields_say_and_becomes_what_schemata_say() {
+        let root = tempfile::tempdir().unwrap();
         let gold = root.path().join("gold");
         std::fs::create_dir(&gold).unwrap();
         std::fs::write(gold.join("tasks"), "").unwrap();
-        std::fs::write(gold.join("schemata"), "    L3:0=f\n    MB:0=50\n").unwrap();
-        let shared = class(rdt(Some("gold"), &[], false)).unwrap();
-        assert_eq!((shared.make, shared.schemata.as_str(), shared.monitor), (false, "", None));
-        assert!(class(rdt(Some("gold"), &["MB:0=50"], false)).is_ok());
-        assert!(class(rdt(Some("gold"), &["MB:0=20"], false)).unwrap_err().to_string().contains("MB:0=20"));
+        std::fs::write(gold.join("schemata"), "    L3:0=00f;1=7ff\n    MB:0=50;1= 100\n").unwrap();
+        let class = |older: &[&str], schemata: &[&str]| {
+            class(Some(root.path()), "c1", &rdt(Some("gold"), older, schemata)).map_err(|e| e.to_string())
+        };
+        let shared = class(&[], &[]).unwrap();
+        assert_eq!((shared.make, shared.schemata.len(), shared.monitor), (false, 0, None));
+        assert!(class(&["L3:0=F;1=7ff", "MB:0=50;1=100"], &[]).is_ok());
+        for other in ["MB:0=20", "MB:0=50;1=10", "L3:0=ff", "L3:2=f", "L2:0=f"] {
+            let text = class(&[other], &[]).unwrap_err();
+            assert!(text.contains("/closID") && text.contains(other), "{text}");
+        }
+        assert_eq!(class(&[], &["MB:0=20"]).unwrap().schemata, ["MB:0=20\n"]);
     }
 
     #[test]
@@ -135,7 +164,7 @@ mod tests {
 
     #[test]
     fn without_resctrl_nothing_runs() {
-        let err = class(None, "c1", &rdt(None, &["L3:0=f"], false)).unwrap_err().to_string();
+        let err = class(None, "c1", &rdt(None, &["L3:0=f"], &[])).unwrap_err().to_string();
         assert!(err.contains("/linux/intelRdt: resctrl is not mounted"), "{err}");
     }
 }

@@ -131,7 +131,9 @@ pub struct MemoryPolicy {
 pub struct IntelRdt {
     /// `closID`: the class's name; `None`: one for this container, by its id.
     pub clos_id: Option<String>,
-    /// Lines of resctrl's `schemata`, those of `l3CacheSchema` and `memBwSchema` among them.
+    /// Lines of `l3CacheSchema` and `memBwSchema`, which a class that is there must have already.
+    pub older: Vec<String>,
+    /// `schemata`: lines that are written last, whatever the class had before.
     pub schemata: Vec<String>,
     /// `enableMonitoring`: counters of the container's own.
     pub monitoring: bool,

@@ -40,7 +40,7 @@ pub(super) fn memory_policy(
     Ok(Some(MemoryPolicy { mode: all, nodes }))
 }
 
-/// `intelRdt`: the older ways to say a schema become lines of `schemata`.
+/// `intelRdt`.
 pub(super) fn intel_rdt(raw: Option<raw::IntelRdt>, at: &At) -> Result<Option<IntelRdt>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let clos_id = some_text(raw.clos_id);
@@ -50,13 +50,24 @@ pub(super) fn intel_rdt(raw: Option<raw::IntelRdt>, at: &At) -> Result<Option<In
     {
         return Err(at.key("closID").error(format!("{name:?} is not the name of a class of service")));
     }
-    let mut schemata = raw.schemata.unwrap_or_default();
-    schemata.extend(some_text(raw.l3_cache_schema).iter().flat_map(|s| s.lines()).map(str::to_string));
-    schemata.extend(some_text(raw.mem_bw_schema).iter().flat_map(|s| s.lines()).map(str::to_string));
-    if let Some(i) = schemata.iter().position(|line| !line.contains(':') || line.contains('\n')) {
-        let message = format!("{:?} is not a line of schemata, such as L3:0=ff", schemata[i]);
-        return Err(at.key("schemata").index(i).error(message));
+    let check = |line: &String, at: At| match line.contains(':') && !line.contains('\n') {
+        true => Ok(()),
+        false => Err(at.error(format!("{line:?} is not a line of schemata, such as L3:0=ff"))),
+    };
+    let bandwidth = some_text(raw.mem_bw_schema);
+    if let Some(line) = bandwidth.as_ref().filter(|line| !line.starts_with("MB:") || line.contains('\n')) {
+        let message = format!("{line:?} is not one line that begins with MB:, such as MB:0=50");
+        return Err(at.key("memBwSchema").error(message));
     }
+    let cache = some_text(raw.l3_cache_schema).unwrap_or_default();
+    // One that says both is overruled by the field of its own.
+    let mut older: Vec<_> = cache.lines().map(str::to_string).collect();
+    older.retain(|line| bandwidth.is_none() || !line.starts_with("MB:"));
+    older.iter().try_for_each(|line| check(line, at.key("l3CacheSchema")))?;
+    older.extend(bandwidth);
+    let schemata = raw.schemata.unwrap_or_default();
+    let at = at.key("schemata");
+    schemata.iter().enumerate().try_for_each(|(i, line)| check(line, at.index(i)))?;
     let monitoring = [raw.enable_monitoring, raw.enable_cmt, raw.enable_mbm].contains(&Some(true));
-    Ok(Some(IntelRdt { clos_id, schemata, monitoring }))
+    Ok(Some(IntelRdt { clos_id, older, schemata, monitoring }))
 }

@@ -229,6 +229,13 @@ const BAD_LINUX: &[Bad] = &[
     (r#"{"linux":{"cgroupsPath":"/a/../../b"}}"#, "/linux/cgroupsPath", ".."),
     (r#"{"linux":{"intelRdt":{"closID":"../x"}}}"#, "/linux/intelRdt/closID", "class of service"),
     (
+        r#"{"linux":{"intelRdt":{"l3CacheSchema":"L3:0=f\nx"}}}"#,
+        "/linux/intelRdt/l3CacheSchema",
+        "line of schemata",
+    ),
+    (r#"{"linux":{"intelRdt":{"memBwSchema":"L3:0=f"}}}"#, "/linux/intelRdt/memBwSchema", "begins with MB:"),
+    (r#"{"linux":{"intelRdt":{"memBwSchema":"MB:0=1\nL3:0=f"}}}"#, "/linux/intelRdt/memBwSchema", "one line"),
+    (
         r#"{"linux":{"intelRdt":{"schemata":["L3:0=f","x"]}}}"#,
         "/linux/intelRdt/schemata/1",
         "line of schemata",
@@ -290,6 +297,18 @@ const BAD_RESOURCES: &[Bad] = &[
     (r#"{"rdma":{"mlx5_1":{}}}"#, "/rdma/mlx5_1", "hcaHandles"),
     (r#"{"network":{"classID":-1}}"#, "/network/classID", "whole number"),
 ];
+
+#[test]
+fn the_older_schemas_come_first_and_bandwidth_has_its_own_field() {
+    let rdt = |fields: &str| {
+        let text = format!("{{\"linux\":{{\"intelRdt\":{fields}}}}}");
+        parse(&text).unwrap().intel_rdt.expect("intelRdt")
+    };
+    let both = rdt(r#"{"schemata":["L2:0=3"],"memBwSchema":"MB:0=50","l3CacheSchema":"L3:0=f\nMB:0=10"}"#);
+    assert_eq!((both.older, both.schemata), (vec!["L3:0=f".into(), "MB:0=50".into()], vec!["L2:0=3".into()]));
+    let one = rdt(r#"{"l3CacheSchema":"L3:0=f\nMB:0=10"}"#);
+    assert_eq!(one.older, ["L3:0=f", "MB:0=10"]);
+}
 
 fn assert_bad(result: Result<(), ConfigError>, (patch, pointer, fragment): &Bad) {
     let error = result.expect_err(patch);

@@ -115,8 +115,8 @@ impl Builder<'_> {
                 let row = Action::CgroupDir { path: cpath(dir)?, record };
                 self.plan.push_undo(Runtime, part::CGROUP, row, Undo::Cgroup(text(dir)));
             }
-            if *dir == class.dir && !class.schemata.is_empty() {
-                let value = class.schemata.clone().into_bytes();
+            for lines in class.schemata.iter().filter(|_| *dir == class.dir) {
+                let value = lines.clone().into_bytes();
                 let row = Action::CgroupWrite { path: cjoin(dir, "schemata")?, value };
                 self.plan.push(Runtime, part::CGROUP, row);
             }
