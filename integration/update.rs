@@ -123,6 +123,8 @@ fn memory() {
         update_json(&sb, &json!({ "memory": { "limit": limit * MIB, "swap": swap } })).ok();
         assert_eq!(memory_limit(&sb), limit * MIB, "to {limit} MiB");
     }
+    update(&sb, &["--memory", "65.5M"]).ok();
+    assert_eq!(memory_limit(&sb), 131 * MIB / 2);
     update(&sb, &["--memory", "-1"]).ok();
     // No limit is "max" on v2 and a number near 2^63 on v1.
     assert!(!(0..1 << 40).contains(&memory_limit(&sb)), "{}", memory_limit(&sb));

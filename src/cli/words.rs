@@ -15,25 +15,33 @@ pub fn parse_user(text: &str) -> Result<(u32, Option<u32>), String> {
     }
 }
 
-/// Bytes, with k, m or g for powers of 1024; -1 for no limit.
+/// Bytes, with k, m, g, t or p for powers of 1024, whole or not (`1.5g`); -1 for no limit. As the library reads
+/// them that runc and Docker use (go-units).
 pub fn parse_size(text: &str) -> Result<i64, String> {
     if text == "-1" {
         return Ok(-1);
     }
-    let lower = text.to_ascii_lowercase();
-    let number = lower.trim_end_matches("ib").trim_end_matches('b');
-    let (digits, shift) = match number.as_bytes().last() {
-        Some(b'k') => (&number[..number.len() - 1], 10),
-        Some(b'm') => (&number[..number.len() - 1], 20),
-        Some(b'g') => (&number[..number.len() - 1], 30),
-        Some(b't') => (&number[..number.len() - 1], 40),
-        _ => (number, 0),
-    };
     let bad = || format!("{text:?} is not a size: a number with k, m or g, or -1 for no limit");
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |last| last + 1);
+    let (number, unit) = (&text[..end], text[end..].to_ascii_lowercase());
+    let shift = match unit.strip_prefix(' ').unwrap_or(&unit) {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        "p" | "pb" | "pib" => 50,
+        _ => return Err(bad()),
+    };
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Err(bad());
     }
-    digits.parse::<i64>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(bad)
+    if !number.contains('.') {
+        return number.parse::<i64>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(bad);
+    }
+    let bytes = number.parse::<f64>().map_err(|_| bad())? * (1u64 << shift) as f64;
+    // The largest i64 has no f64 of its own: the next one is too large.
+    if bytes < i64::MAX as f64 { Ok(bytes as i64) } else { Err(bad()) }
 }
 
 /// Go's durations: numbers with `ns`, `us`, `ms`, `s`, `m` or `h`, one after the other (`1m30s`).
@@ -91,7 +99,28 @@ mod tests {
         assert_eq!(parse_size("64m"), Ok(64 << 20));
         assert_eq!(parse_size("1GiB"), Ok(1 << 30));
         assert_eq!(parse_size("-1"), Ok(-1));
-        for bad in ["", "m", "-5", "1x", "0x10", "99999999999g"] {
+        assert_eq!(parse_size("1.5G"), Ok(3 << 29));
+        assert_eq!(parse_size("0.5kb"), Ok(512));
+        assert_eq!(parse_size("10 MiB"), Ok(10 << 20));
+        assert_eq!(parse_size("7B"), Ok(7));
+        assert_eq!(parse_size("1P"), Ok(1 << 50));
+        assert_eq!(parse_size("1.9"), Ok(1));
+        assert_eq!(parse_size("9223372036854775807"), Ok(i64::MAX));
+        for bad in [
+            "",
+            "m",
+            "-5",
+            "-1.5g",
+            "1x",
+            "0x10",
+            "99999999999g",
+            "1.5.5g",
+            ".",
+            "1bb",
+            "1kbb",
+            "1  k",
+            "8192.0p",
+        ] {
             assert!(parse_size(bad).is_err(), "{bad:?}");
         }
     }
