@@ -26,21 +26,23 @@ pub fn wrong_states() {
     sb.verb("delete").ok();
 }
 
+/// Flags that are wrong whatever there is, and what is said of them.
+const MISTAKES: &[(&[&str], &str)] = &[
+    (&["--page-server", "nonsense"], "Use --page-server ADDRESS:PORT to specify page server"),
+    (&["--page-server", "127.0.0.1:x"], "Invalid port number"),
+    (&["--manage-cgroups-mode", "firm"], "Invalid manage"),
+    (&["--empty-ns", "uts"], "namespace \"uts\" is not supported"),
+    (&["--parent-path", "/absolute"], "--parent-path"),
+];
+
 pub fn bad_flags() {
     let sb = counting();
     let _out = started(&sb, Stdio::null());
     let file = sb.dir().join("file");
     std::fs::write(&file, "").expect("write");
-    let table: &[(&[&str], &str)] = &[
-        (&["--page-server", "nonsense"], "Use --page-server ADDRESS:PORT to specify page server"),
-        (&["--page-server", "127.0.0.1:x"], "Invalid port number"),
-        (&["--manage-cgroups-mode", "firm"], "Invalid manage"),
-        (&["--empty-ns", "uts"], "namespace \"uts\" is not supported"),
-        (&["--parent-path", "/absolute"], "--parent-path"),
-        (&["--parent-path", "missing"], "--parent-path"),
-        (&["--parent-path", "../file"], "--parent-path"),
-    ];
-    for (flags, says) in table {
+    let table: &[(&[&str], &str)] =
+        &[(&["--parent-path", "missing"], "--parent-path"), (&["--parent-path", "../file"], "--parent-path")];
+    for (flags, says) in table.iter().chain(MISTAKES) {
         checkpoint(&sb, flags).exits(1).says(says);
     }
     assert_eq!(sb.status(), "running");
@@ -127,6 +129,13 @@ pub fn no_criu() {
     let call = sb.runtime().args(["--criu", "no-such-criu", "checkpoint", "--image-path"]).arg(images(&sb));
     call.arg(sb.id()).output().exits(1).says("exec: \"no-such-criu\": executable file not found in $PATH");
     assert!(!images(&sb).exists(), "nothing is made before criu is found");
+    // A mistake in the flags is one without criu, too.
+    for (flags, says) in MISTAKES {
+        let call = sb.runtime().args(["--criu", "no-such-criu", "checkpoint"]).args(*flags);
+        call.arg("--image-path").arg(images(&sb)).arg(sb.id()).output().exits(1).says(says);
+    }
+    let restore = sb.runtime().args(["--criu", "no-such-criu", "restore", "--empty-ns", "uts", "other"]);
+    restore.output().exits(1).says("namespace \"uts\" is not supported");
     assert_eq!(sb.status(), "running");
     sb.delete().ok();
 }

@@ -31,6 +31,7 @@ pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
     };
     criu::needs_root("checkpoint")?;
     refuse(state)?;
+    check_flags(args)?;
     let program = criu::program(global.criu.as_deref())?;
     // From inside a user namespace only a directory that others may search is of use (see `reachable`).
     let userns = state.namespaces & NsKind::User.row().flag != 0;
@@ -59,6 +60,20 @@ fn refuse(state: &State) -> Result<()> {
             "this container cannot be checkpointed: it has an idmapped mount, which criu does not know (the \
              rootfs of a hardened `run` is one; a container of `create` has them only if its config asks)",
         ));
+    }
+    Ok(())
+}
+
+/// A mistake in what is asked for is one where no criu is, too.
+fn check_flags(args: &Checkpoint) -> Result<()> {
+    criu::check_flags(&args.criu)?;
+    page_server(args.page_server.as_deref())?;
+    if args.parent_path.as_deref().is_some_and(Path::is_absolute) {
+        return Err(Error::msg("--parent-path must be relative"));
+    }
+    if args.status_fd >= 0 && !fs::is_writable(args.status_fd) {
+        let fd = args.status_fd;
+        return Err(Error::msg(format!("invalid --status-fd argument {fd}: not open for writing")));
     }
     Ok(())
 }
@@ -93,10 +108,6 @@ fn options(
     }
     if args.criu.lazy_pages {
         criu::needs(program, Feature::LazyPages)?;
-    }
-    if args.status_fd >= 0 && !fs::is_writable(args.status_fd) {
-        let fd = args.status_fd;
-        return Err(Error::msg(format!("invalid --status-fd argument {fd}: not open for writing")));
     }
     for kind in [NsKind::Net, NsKind::Pid] {
         if state.outside.joined & kind.row().flag != 0 {
@@ -172,9 +183,6 @@ fn parent(args: &Checkpoint, dirs: &Directories) -> Result<Option<String>> {
     let Some(parent) = args.parent_path.as_deref().filter(|p| !p.as_os_str().is_empty()) else {
         return Ok(None);
     };
-    if parent.is_absolute() {
-        return Err(Error::msg("--parent-path must be relative"));
-    }
     let real = dirs.path.join(parent);
     let invalid = |why: &str| Error::msg(format!("invalid --parent-path: {} {why}", real.display()));
     match std::fs::metadata(&real) {

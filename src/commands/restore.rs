@@ -34,6 +34,7 @@ const LOG: &str = "restore.log";
 pub fn restore(global: &Global, args: &Restore) -> Outcome {
     let root = super::root(global)?;
     crate::state::check_id(&args.id)?;
+    criu::check_flags(&args.criu)?;
     criu::needs_root("restore")?;
     crate::state::make_root(&root)?;
     if root.join(&args.id).exists() {
@@ -122,13 +123,13 @@ impl Terminal {
         match (prepared.options.console, asked) {
             (Console::Inherit, None) => Ok(Terminal::None),
             (Console::Inherit, Some(_)) => {
-                Err(Error::msg("cannot use console socket if safebox will not detach or allocate tty"))
+                Err(Error::msg("cannot use console socket if runc will not detach or allocate tty"))
             }
             (Console::Pty, Some(path)) => {
                 super::create::connect("--console-socket", path).map(Terminal::Socket)
             }
             (Console::Pty, None) if args.detach => {
-                Err(Error::msg("cannot allocate tty if safebox will detach without setting console socket"))
+                Err(Error::msg("cannot allocate tty if runc will detach without setting console socket"))
             }
             (Console::Pty, None) => Ok(Terminal::Ours(None)),
         }

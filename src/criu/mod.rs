@@ -245,15 +245,21 @@ fn cgroups_mode(flags: &CriuFlags) -> Result<i64> {
     }
 }
 
+/// The flags with few values have one of them.
+pub fn check_flags(flags: &CriuFlags) -> Result<()> {
+    if let Some(other) = flags.empty_ns.iter().find(|ns| *ns != "network") {
+        return Err(Error::msg(format!("namespace {other:?} is not supported")));
+    }
+    cgroups_mode(flags).map(drop)
+}
+
 /// The options that a dump and a restore share.
 pub fn options(
     flags: &CriuFlags,
     log_file: &str,
     annotations: &std::collections::BTreeMap<String, String>,
 ) -> Result<Message> {
-    if let Some(other) = flags.empty_ns.iter().find(|ns| *ns != "network") {
-        return Err(Error::msg(format!("namespace {other:?} is not supported")));
-    }
+    check_flags(flags)?;
     let mut m = Message::new();
     m.int(opt::LOG_LEVEL, 4)
         .text(opt::LOG_FILE, log_file)
