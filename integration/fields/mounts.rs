@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         test("fields::mounts_nosymfollow", OWN, nosymfollow),
         test("fields::mounts_remount_changes_what_is_there", OWN, remount),
         test("fields::mounts_unknown_options_are_the_file_system_s", OCI, unknown),
+        test("fields::mounts_options_with_commas_are_several", OCI, commas),
         test("fields::mounts_tmpfs_looks_like_what_it_covers", OCI, inherited_mode),
         test("fields::mounts_tmpcopyup_copies", OCI, copy_up),
         test("fields::mounts_tmpcopyup_follows_no_link", OCI, copy_up_links),
@@ -183,6 +184,16 @@ fn propagation() {
         let line = out.stdout.lines().rfind(|l| l.contains(" /tmp/m ")).expect("the mount");
         assert!(line.contains(shown) && !line.contains(not), "{option}: {line}");
     }
+}
+
+/// mount(2), which runc calls, takes one text for all that is the file system's.
+fn commas() {
+    let mount = tmpfs("/tmp/m", &["nodev", "size=64k,mode=710", "", "nr_inodes=50,"]);
+    let sb =
+        Sandbox::new().sh(&format!("{MOUNTINFO}; stat -c %a /tmp/m")).patch("/root/readonly", json!(false));
+    let out = sb.patch("/mounts/-", mount).run_oci().output().ok().prints("710\n");
+    let line = out.stdout.lines().rfind(|l| l.contains(" /tmp/m ")).expect("the mount");
+    assert!(line.contains("nodev") && line.contains("size=64k") && line.contains("nr_inodes=50"), "{line}");
 }
 
 fn nosymfollow() {

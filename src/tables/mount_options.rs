@@ -213,12 +213,33 @@ pub fn parse_options(options: &[String], mount: &mut Mount) {
     for option in options {
         match find(option) {
             Some(row) => apply(row, mount),
-            None => mount.data.push(match option.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                None => (option.clone(), None),
-            }),
+            None => mount.data.extend(data(option)),
         }
     }
+}
+
+/// What the kernel makes of an option that is the file system's: mount(2) takes all of them in one text, so one
+/// with commas is several there, and an empty one is none. Security labels have commas in quotes, and overlay's
+/// paths after a backslash.
+fn data(option: &str) -> Vec<(String, Option<String>)> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = option.split(|c| {
+        let comma = c == ',' && !quoted && !escaped;
+        quoted ^= c == '"';
+        escaped = c == '\\' && !escaped;
+        comma
+    });
+    let entry = |part: &str| match part.split_once('=') {
+        // As the kernel skips it.
+        Some(("", _)) => None,
+        Some((key, value)) => {
+            let label = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+            let label = label.filter(|_| key.ends_with("context"));
+            Some((key.to_owned(), Some(label.unwrap_or(value).to_owned())))
+        }
+        None => (!part.is_empty()).then(|| (part.to_owned(), None)),
+    };
+    parts.filter_map(entry).collect()
 }
 
 /// Applies one row.
@@ -355,6 +376,26 @@ mod tests {
             assert_eq!((m.attr_set, m.attr_clr), (set, MOUNT_ATTR__ATIME), "{options:?}");
         }
         assert_eq!(parsed(&["norelatime", "defaults", "silent"]), Mount::default());
+    }
+
+    #[test]
+    fn an_option_with_commas_is_several() {
+        let of = |options: &[&str]| {
+            let said = |(key, value): &(String, Option<String>)| match value {
+                Some(value) => format!("{key}:{value}"),
+                None => key.clone(),
+            };
+            parsed(options).data.iter().map(said).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(&["size=64k,mode=700,,noswap", "", "nr_inodes=5,"]),
+            ["size:64k", "mode:700", "noswap", "nr_inodes:5"]
+        );
+        assert_eq!(of(&["=x", "a=", "b=c=d"]), ["a:", "b:c=d"]);
+        assert_eq!(of(&["context=\"u:r:t:s0:c1,c2\",size=1"]), ["context:u:r:t:s0:c1,c2", "size:1"]);
+        assert_eq!(of(&["lowerdir=/a\\,b,upperdir=/c"]), ["lowerdir:/a\\,b", "upperdir:/c"]);
+        // runc looks no further for flags of its own in it.
+        assert_eq!(parsed(&["nodev,size=1"]).attr_set, 0);
     }
 
     #[test]
