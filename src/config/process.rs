@@ -14,7 +14,7 @@ pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError
     let (capabilities, unknown_capabilities) = capability_sets(raw.capabilities);
     Ok(Process {
         terminal: raw.terminal.unwrap_or(false),
-        console_size: console_size(raw.console_size),
+        console_size: console_size(raw.console_size, raw.terminal == Some(true), &at.key("consoleSize"))?,
         user: user(raw.user.unwrap_or_default(), &at.key("user"))?,
         args: args(raw.args, &at.key("args"))?,
         env: env(raw.env, &at.key("env"))?,
@@ -32,10 +32,23 @@ pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError
     })
 }
 
-/// (rows, columns). 0x0 is what callers send who know no size.
-fn console_size(raw: Option<raw::ConsoleSize>) -> Option<(u16, u16)> {
-    let size = raw.map(|s| (s.height.unwrap_or(0), s.width.unwrap_or(0)));
-    size.filter(|s| *s != (0, 0))
+/// (rows, columns). 0x0 is what callers send who know no size. Without a terminal config.md wants it ignored: then
+/// it is only kept for `exec --tty`, where it can be used.
+fn console_size(
+    raw: Option<raw::ConsoleSize>,
+    terminal: bool,
+    at: &At,
+) -> Result<Option<(u16, u16)>, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let size = [("height", raw.height), ("width", raw.width)].map(|(name, value)| {
+        u16::try_from(value.unwrap_or(0))
+            .map_err(|_| at.key(name).error("expected a whole number from 0 to 65535"))
+    });
+    match size {
+        [Ok(rows), Ok(columns)] => Ok(Some((rows, columns)).filter(|s| *s != (0, 0))),
+        [Err(e), _] | [_, Err(e)] if terminal => Err(e),
+        _ => Ok(None),
+    }
 }
 
 /// `user`; a missing id is 0, as in Go. 4294967295 is `(uid_t)-1`, "no change" to setresuid(2).

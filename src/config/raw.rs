@@ -86,8 +86,8 @@ pub(super) struct Process {
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ConsoleSize {
-    pub height: Option<u16>,
-    pub width: Option<u16>,
+    pub height: Option<u64>,
+    pub width: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -55,7 +55,7 @@ const BAD_PROCESS: &[Bad] = &[
     (r#"{"process":{"cwd":""}}"#, "/process/cwd", "must not be empty"),
     (r#"{"process":{"terminal":"yes"}}"#, "/process/terminal", "expected a boolean"),
     (
-        r#"{"process":{"consoleSize":{"height":65536,"width":80}}}"#,
+        r#"{"process":{"terminal":true,"consoleSize":{"height":65536,"width":80}}}"#,
         "/process/consoleSize/height",
         "0 to 65535",
     ),
@@ -360,6 +360,7 @@ const GOOD: &[&str] = &[
     r#"{"process":null}"#,
     r#"{"process":{"user":null}}"#,
     r#"{"process":{"user":{"username":"ContainerAdministrator"}}}"#,
+    r#"{"process":{"terminal":false,"consoleSize":{"height":65536,"width":80}}}"#,
     r#"{"process":{"oomScoreAdj":-1000,"consoleSize":{"height":24,"width":80}}}"#,
     r#"{"process":{"env":["A=b=c","EMPTY="],"args":["sh","-c","","\\u0000"]}}"#,
     r#"{"process":{"scheduler":{"policy":"SCHED_FIFO","priority":10,"flags":["SCHED_FLAG_RESET_ON_FORK"]}}}"#,
