@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         test("inside::mounts_are_as_promised", OWN, mounts),
         test("inside::every_cgroup_is_its_own", OCI, cgroups),
         test("inside::config_is_taken_literally", OCI, literal),
+        test("inside::ambient_capabilities_that_cannot_be_raised_are_left_out", OWN, not_raised),
         test("inside::what_the_runtime_cannot_grant_is_left_out_and_said", OWN, not_ours_to_give),
         test("inside::only_stdio_is_open", OCI, descriptors),
         test("inside::a_working_directory_its_user_or_only_root_may_enter", OCI, closed_cwd),
@@ -384,6 +385,19 @@ fn not_ours_to_give() {
     let out = sb.under(&wrapper).args(["exec", "--cap", "CAP_SYS_TIME", sb.id(), "true"]).output().ok();
     out.says("left out: CAP_SYS_TIME");
     sb.delete().ok();
+}
+
+/// An ambient capability that is not inheritable as well.
+fn not_raised() {
+    let both = json!(["CAP_KILL", "CAP_CHOWN"]);
+    let sets = json!({ "bounding": both, "permitted": both, "inheritable": ["CAP_KILL"], "ambient": both });
+    let sb = Sandbox::new()
+        .args(["/bin/grep", "^CapAmb", "/proc/self/status"])
+        .patch("/process/user", json!({ "uid": 7, "gid": 7 }))
+        .patch("/process/capabilities", sets);
+    let out = sb.run_oci().output().ok();
+    out.says("can't raise ambient capability CAP_CHOWN: operation not permitted")
+        .prints("CapAmb:\t0000000000000020\n");
 }
 
 /// time_namespaces(7): /proc/uptime is the boot-time clock of the reader's namespace.

@@ -29,7 +29,12 @@ pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.call = Call::Prctl;
             process::prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
             for cap in caps {
-                process::prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, (*cap).into())?;
+                let raise = libc::PR_CAP_AMBIENT_RAISE as u64;
+                match process::prctl3(libc::PR_CAP_AMBIENT, raise, (*cap).into()) {
+                    // SECBIT_NO_CAP_AMBIENT_RAISE of the caller's: one right less, as with runc.
+                    Ok(_) | Err(Errno::EPERM) => {}
+                    Err(e) => return Err(e),
+                }
             }
             Ok(())
         }
@@ -90,4 +95,34 @@ fn own_stdio(uid: u32, files: bool, cx: &mut Cx) -> Done {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `SECBIT_NO_CAP_AMBIENT_RAISE`.
+    const NO_RAISE: u64 = 1 << 6;
+
+    #[test]
+    fn a_caller_s_securebits_may_refuse_ambient_capabilities() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: inheritable capabilities need root");
+            return;
+        }
+        let child = process::fork_run(|| {
+            let kill = 1 << 5;
+            let ready = process::prctl(libc::PR_SET_SECUREBITS, NO_RAISE)
+                .and_then(|_| cred::capget())
+                .and_then(|(effective, permitted, _)| cred::capset(effective, permitted, kill));
+            match ready.and_then(|()| apply(&Action::Ambient { caps: vec![5] }, &mut Cx::new(0))) {
+                Ok(()) if cred::not_ambient(kill) == Ok(true) => 0,
+                _ => 1,
+            }
+        });
+        assert_eq!(
+            process::wait(child.unwrap(), 0).unwrap().map(|(_, exit)| exit),
+            Some(process::Exit::Code(0))
+        );
+    }
 }

@@ -16,12 +16,27 @@ pub fn limit(process: &mut Process, in_userns: bool) -> Result<Vec<String>> {
             unknown.join(" ")
         )
     });
-    Ok(unknown.into_iter().chain(lacking(process, in_userns)?).collect())
+    let lacking = lacking(process, in_userns)?;
+    Ok(unknown.into_iter().chain(lacking).chain(not_raised(process)).collect())
+}
+
+/// The kernel makes ambient only what is permitted and inheritable (capabilities(7)). The rest is left out, in
+/// runc's words: what a program gets less is not worth its life.
+fn not_raised(process: &mut Process) -> Option<String> {
+    let c = &mut process.capabilities;
+    let refused = CapSet(c.ambient.0 & !(c.permitted.0 & c.inheritable.0));
+    c.ambient.0 &= !refused.0;
+    (refused != CapSet::EMPTY).then(|| {
+        format!(
+            "can't raise ambient capability {refused}: operation not permitted (process.capabilities.ambient)"
+        )
+    })
 }
 
 fn lacking(process: &mut Process, in_userns: bool) -> Result<Option<String>> {
     // The one system call is only worth it where something is asked for.
-    let asked = process.capabilities.permitted.0 | process.capabilities.effective.0;
+    let c = &process.capabilities;
+    let asked = c.permitted.0 | c.effective.0 | c.inheritable.0;
     if in_userns || asked == 0 {
         return Ok(None);
     }
