@@ -146,12 +146,18 @@ impl Builder<'_> {
         };
         self.plan.push(actor, part::SOURCES, open);
         if !self.input.options.idmap_root {
-            let attr = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
-            let private =
-                Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
-            self.plan.push(actor, part::SOURCES, private);
+            let attr = MountAttr { propagation: self.root_propagation(), ..MountAttr::default() };
+            let cut = Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
+            self.plan.push(actor, part::SOURCES, cut);
         }
         Ok(())
+    }
+
+    /// How the copy of the rootfs is cut off from the host's mounts, of which it is a peer at first. A slave sends
+    /// nothing either, and receives what the host mounts there later.
+    fn root_propagation(&self) -> u64 {
+        let slave = self.input.config.rootfs_propagation.is_some_and(|flags| flags & libc::MS_SLAVE != 0);
+        if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE }
     }
 
     /// Detached copies of the rootfs and of every bind's source, made before the child exists.
@@ -306,7 +312,7 @@ impl Builder<'_> {
         if self.new_userns() {
             self.id_maps();
             if self.input.options.idmap_root {
-                let (tree, propagation) = (self.root.clone(), libc::MS_PRIVATE);
+                let (tree, propagation) = (self.root.clone(), self.root_propagation());
                 let idmap = Action::Idmap { tree, userns: None, recursive: true, propagation };
                 self.plan.push(Runtime, part::OUTSIDE, idmap);
             }
