@@ -287,7 +287,7 @@ fn not_removed() {
 fn mount_of(group: &Path) -> String {
     let mounts = match Hierarchy::probe().expect("the host's cgroups") {
         Hierarchy::V2 { mount, .. } => vec![mount],
-        Hierarchy::V1 { trees, unified } => trees.into_iter().map(|t| t.mount).chain(unified).collect(),
+        Hierarchy::V1 { trees, unified } => trees.into_iter().chain(unified).map(|t| t.mount).collect(),
         Hierarchy::None => panic!("no cgroups"),
     };
     let mount = mounts.iter().find(|m| group.starts_with(m)).expect("its mount");
