@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         // runc 1.1 cannot open a /dev/null that the config lists.
         test("fields::devices_have_their_mode_and_owner", OWN, devices),
         test("fields::devices_that_are_promised_are_there", OCI, default_devices),
+        test("fields::devices_and_a_ptmx_of_the_rootfs_s", OCI, ptmx),
         test("fields::devices_of_the_host_are_those_meant", &[Need::Root, Need::Userns], other_device),
         test("fields::devices_in_a_user_namespace", &[Need::Root, Need::Userns], devices_userns),
         test("fields::devices_refusals_have_pointers", OWN, device_refusals),
@@ -130,6 +131,39 @@ fn default_devices() {
     ] {
         assert!(out.stdout.contains(&format!("/dev/{name} -> {to}\n")), "{name}\n{out}");
     }
+}
+
+/// A rootfs without a mount at /dev, as an image may bring it: its ptmx gives way, its other names stay.
+fn ptmx() {
+    let own = Sandbox::new();
+    let elsewhere = own.dir().join("elsewhere");
+    std::fs::write(&elsewhere, "as it was").expect("a file");
+    let put = |dev: &Path, what: &str| match what {
+        "file" => std::fs::write(dev.join("ptmx"), "a file").expect("a file"),
+        "directory" => std::fs::create_dir(dev.join("ptmx")).expect("a directory"),
+        "other link" => std::os::unix::fs::symlink(&elsewhere, dev.join("ptmx")).expect("a link"),
+        _ => std::os::unix::fs::symlink("pts/ptmx", dev.join("ptmx")).expect("a link"),
+    };
+    for what in ["file", "directory", "other link", "link"] {
+        let mut sb =
+            Sandbox::new().sh("readlink /dev/ptmx; cat /dev/stdin").patch("/root/readonly", json!(false));
+        let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();
+        let kept = |m: &Value| !m["destination"].as_str().is_some_and(|d| d.starts_with("/dev"));
+        sb.set("/mounts", mounts.into_iter().filter(kept).collect());
+        let device = json!({ "path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 438 });
+        sb.set("/linux/devices", json!([device]));
+        let dev = sb.rootfs().join("dev");
+        std::fs::create_dir_all(&dev).expect("a directory");
+        put(&dev, what);
+        std::fs::write(dev.join("stdin"), "the rootfs's own").expect("a file");
+        sb.run_oci().output().ok().prints("pts/ptmx\nthe rootfs's own");
+    }
+    assert_eq!(std::fs::read_to_string(&elsewhere).expect("the file"), "as it was");
+    // Something that cannot give way is told.
+    let mut sb = Sandbox::new().sh("true");
+    sb.set("/mounts", json!([]));
+    std::fs::create_dir_all(sb.rootfs().join("dev/ptmx/full")).expect("a directory");
+    assert_ne!(sb.create().code, 0);
 }
 
 fn devices_userns() {

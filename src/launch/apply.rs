@@ -332,6 +332,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             }
             Ok(())
         }
+        A::Relink { root, path, to } => super::files::relink(cx, cx.fd(root), path, to),
         A::PassFds { fds } => pass_fds(cx, fds),
         A::DropListener { listener } => {
             fs::close(cx.fd(listener));

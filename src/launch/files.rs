@@ -1,6 +1,7 @@
 //! Files of the runtime's own, and of the kernel, outside the container: written whole, or not at all.
 
 use std::ffi::{CStr, OsStr};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -90,4 +91,26 @@ pub(super) fn replace_file(cx: &mut Cx, temp: &CStr, path: &CStr, bytes: &[u8]) 
     fs::close(fd);
     written?;
     at(cx, Call::Rename, fs::renameat(libc::AT_FDCWD, temp, libc::AT_FDCWD, path))
+}
+
+/// The link `name` in the directory `dir`, in place of a file or an empty directory that the rootfs brings. Only names
+/// in that very directory are removed, and no link is followed. What is mounted there is there on purpose.
+pub(super) fn relink(cx: &mut Cx, dir: RawFd, name: &CStr, to: &CStr) -> Done {
+    match at(cx, Call::Symlink, fs::symlinkat(to, dir, name)) {
+        Err(Errno::EEXIST) => {}
+        done => return done,
+    }
+    let mut is = [0; 64];
+    // One that is as it should be may lie on a file system that is read-only.
+    if fs::readlinkat(dir, name, &mut is).is_ok_and(|n| is[..n] == *to.to_bytes()) {
+        return Ok(());
+    }
+    let removed = match at(cx, Call::Unlink, fs::unlinkat(dir, name, 0)) {
+        Err(Errno::EISDIR) => at(cx, Call::Unlink, fs::unlinkat(dir, name, libc::AT_REMOVEDIR)),
+        other => other,
+    };
+    match removed {
+        Err(Errno::EBUSY) => Ok(()),
+        removed => removed.and_then(|()| at(cx, Call::Symlink, fs::symlinkat(to, dir, name))),
+    }
 }

@@ -153,7 +153,7 @@ calls! {
     Domainname "setdomainname", Loopback "ioctl(SIOCSIFFLAGS)", MoveMount "move_mount", Fsopen "fsopen",
     Fsconfig "fsconfig", FsconfigCreate "fsconfig(FSCONFIG_CMD_CREATE)",
     FsconfigReconfigure "fsconfig(FSCONFIG_CMD_RECONFIGURE)", Fsmount "fsmount", Mknod "mknodat",
-    Chown "fchownat", Symlink "symlinkat", Ioctl "ioctl", Sendmsg "sendmsg", Fchdir "fchdir",
+    Chown "fchownat", Symlink "symlinkat", Unlink "unlinkat", Ioctl "ioctl", Sendmsg "sendmsg", Fchdir "fchdir",
     Pivot "pivot_root", Umount "umount2", Chroot "chroot", Dup "dup2", Sched "sched_setattr", Sigaction "rt_sigaction", Ioprio "ioprio_set",
     Personality "personality", Affinity "sched_setaffinity", Mempolicy "set_mempolicy", Keyctl "keyctl", Capset "capset", Capget "capget", Getresuid "getresuid", Getresgid "getresgid", Getgroups "getgroups",
     Verify "what was dropped is still there", Chdir "chdir", Getcwd "getcwd", Outside "working directory is outside the root",

@@ -329,6 +329,12 @@ pub enum Action {
         path: CString,
         to: CString,
     },
+    /// A link in place of whatever has its name.
+    Relink {
+        root: Slot,
+        path: CString,
+        to: CString,
+    },
     OpenNull {
         to: Slot,
     },

@@ -192,6 +192,7 @@ impl Action {
                 calls
             }
             A::Symlink { .. } => vec!["symlinkat"],
+            A::Relink { .. } => vec!["symlinkat", "readlinkat?", "unlinkat?", "unlinkat?", "symlinkat?"],
             A::OpenNull { .. } => vec!["openat", "newfstatat"],
             A::EmptyDir { .. } => vec!["fsopen", "fsconfig", "fsconfig", "fsconfig", "fsmount", "close"],
             // What is not there needs no mask, and the first directory takes the mount itself.

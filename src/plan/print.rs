@@ -309,6 +309,9 @@ impl Action {
                     libc::minor(*dev)
                 )
             }
+            A::Relink { root, path, to } => {
+                write!(f, "symlinkat({:?}, {root}/{1}), in place of what is there", show(to), show(path))
+            }
             A::Symlink { root, path, to } => write!(f, "symlinkat({:?}, {root}/{})", show(to), show(path)),
             A::OpenNull { to } => {
                 write!(f, "open(\"/dev/null\", O_PATH|O_NOFOLLOW) -> {to} fstat == char 1:3")

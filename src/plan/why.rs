@@ -219,6 +219,9 @@ impl Action {
             A::DeviceNode { .. } => {
                 "the few devices that every program expects (config-linux.md, Default Devices)"
             }
+            A::Relink { .. } => {
+                "a terminal that is opened must be one of the container's own devpts: a file of the rootfs's is none (config-linux.md, Default Devices)"
+            }
             A::Symlink { .. } => "names that programs expect in /dev (config-linux.md, Dev symbolic links)",
             A::OpenNull { .. } => {
                 "the host's /dev/null, proved to be it: a planted one cannot take its place under a mask (CVE-2025-31133)"

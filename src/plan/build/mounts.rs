@@ -19,13 +19,15 @@ pub const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Names in /dev that lead elsewhere (config-linux.md, "Dev symbolic links").
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 4] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
 ];
+
+/// What opens a new terminal: the way to the container's own devpts.
+const PTMX: (&str, &str) = ("ptmx", "pts/ptmx");
 
 impl Builder<'_> {
     /// Every entry of `mounts`.
@@ -280,7 +282,9 @@ impl Builder<'_> {
             }
             self.device(&dev, name, 'c', (major, minor), 0o666, (0, 0))?;
         }
-        for d in &self.input.config.devices {
+        // As with runc, its name is a link in any case.
+        let ptmx = Path::new("/dev").join(PTMX.0);
+        for d in self.input.config.devices.iter().filter(|d| d.path != ptmx) {
             let name = d.path.to_string_lossy();
             let in_dev = name.strip_prefix("/dev/");
             let (root, path) = match in_dev {
@@ -294,6 +298,9 @@ impl Builder<'_> {
                 Action::Symlink { root: dev.clone(), path: cstring("link", name)?, to: cstring("link", to)? };
             self.plan.push(Init, part::DEV, link);
         }
+        // runc removes what is there; of the others it leaves what a rootfs brings.
+        let (path, to) = (cstring("link", PTMX.0)?, cstring("link", PTMX.1)?);
+        self.plan.push(Init, part::DEV, Action::Relink { root: dev, path, to });
         Ok(())
     }
 
