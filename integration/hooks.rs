@@ -289,7 +289,9 @@ fn told_pids() {
         sb.runtime().args(["delete", "--force"]).arg(sb.id()).output().ok();
         let pids = kinds.map(|kind| {
             let text = std::fs::read(shared.join(kind)).unwrap_or_else(|e| panic!("{kind}: {e}"));
-            serde_json::from_slice::<Value>(&text).expect("JSON").get("pid").cloned()
+            let told: Value = serde_json::from_slice(&text).expect("JSON");
+            assert_eq!(told.get("annotations"), None, "{kind}");
+            told.get("pid").cloned()
         });
         (pid, pids)
     };

@@ -215,14 +215,18 @@ impl Prepared {
 }
 
 impl State {
-    /// The State of runtime.md without status and pid, as hooks get it.
+    /// The State of runtime.md without status and pid, as hooks get it; from runc without annotations where there
+    /// are none.
     pub fn for_hooks(&self) -> serde_json::Value {
-        serde_json::json!({
+        let mut state = serde_json::json!({
             "ociVersion": self.oci_version,
             "id": self.id,
             "bundle": self.bundle,
-            "annotations": self.annotations,
-        })
+        });
+        if !self.annotations.is_empty() {
+            state["annotations"] = serde_json::json!(self.annotations);
+        }
+        state
     }
 }
 
