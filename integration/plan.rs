@@ -95,6 +95,7 @@ fn host(cgroups: Hierarchy) -> Host {
         subordinate: None,
         apparmor: false,
         selinux: false,
+        kcore: true,
         rootless: None,
         resctrl: std::cell::OnceCell::from(Some("/resctrl".into())),
         kernel_mounts: std::cell::OnceCell::from(Some(vec!["/proc".into(), "/sys".into()])),

@@ -30,6 +30,8 @@ pub struct Host {
     pub apparmor: bool,
     /// SELinux is enabled.
     pub selinux: bool,
+    /// `/proc/kcore` is there.
+    pub kcore: bool,
     /// What is different for a caller who is not root of the machine.
     pub rootless: Option<Rootless>,
     /// See [`Host::resctrl`].
@@ -97,6 +99,7 @@ impl Host {
                 || std::fs::read("/sys/module/apparmor/parameters/enabled")
                     .is_ok_and(|b| b.starts_with(b"Y")),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            kcore: Path::new("/proc/kcore").exists(),
             rootless: Rootless::probe(),
             resctrl: OnceCell::new(),
             kernel_mounts: OnceCell::new(),

@@ -110,8 +110,10 @@ fn devices() {
 fn default_devices() {
     let sb = Sandbox::new()
         .sh("stat -c '%n %a %t:%T' /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty; \
-         for l in fd stdin stdout stderr ptmx; do ls -l /dev/$l; done");
-    let out = sb.run_oci().output().ok();
+         for l in fd stdin stdout stderr ptmx core; do ls -l /dev/$l; done");
+    let out = sb.run_oci().output();
+    let kcore = Path::new("/proc/kcore").exists();
+    assert_eq!(out.stdout.contains("/dev/core -> /proc/kcore\n"), kcore, "{out}");
     for (name, numbers) in [
         ("null", "1:3"),
         ("zero", "1:5"),

@@ -26,6 +26,9 @@ const LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
+/// As with runc, where this kernel has it; most configs mask it.
+const CORE: (&str, &str) = ("core", "/proc/kcore");
+
 /// What opens a new terminal: the way to the container's own devpts.
 const PTMX: (&str, &str) = ("ptmx", "pts/ptmx");
 
@@ -293,7 +296,8 @@ impl Builder<'_> {
             };
             self.device(&root, &path, d.kind, (d.major, d.minor), d.mode, (d.uid, d.gid))?;
         }
-        for (name, to) in LINKS {
+        let core = self.input.host.kcore.then_some(CORE);
+        for (name, to) in LINKS.into_iter().chain(core) {
             let link =
                 Action::Symlink { root: dev.clone(), path: cstring("link", name)?, to: cstring("link", to)? };
             self.plan.push(Init, part::DEV, link);
