@@ -146,6 +146,10 @@ fn network_devices() {
     let device = crate::fields::netdev::Device::new(&sb, &["10.98.11.1/24", "fd00:98::b/64"]);
     let sb = sb.patch("/linux/netDevices", json!({ &device.name: { "name": "eth0" } }));
     run(&sb, Policy::Privileged);
+    let other = Sandbox::new();
+    let device = crate::fields::netdev::Device::new(&other, &[]);
+    let other = other.patch("/linux/netDevices", json!({ &device.name: { "name": "eth%d" } }));
+    run(&other, Policy::Privileged);
 }
 
 fn agent() {

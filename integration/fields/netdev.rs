@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("fields::netdev_moves_in_with_its_addresses_and_up", OWN, moves),
         test("fields::netdev_is_renamed", OWN, renamed),
+        test("fields::netdev_is_numbered_where_the_name_asks_for_it", OWN, numbered),
         test("fields::netdev_goes_to_a_joined_namespace_and_stays", OWN, joined),
         test("fields::netdev_comes_back_when_the_launch_fails", OWN, comes_back),
         test("fields::netdev_errors_have_pointers", OWN, errors),
@@ -87,6 +88,30 @@ fn renamed() {
     let sb = sb.args(["/bin/ip", "addr"]).patch("/linux/netDevices", devices);
     let out = sb.run_oci().output().ok().prints("eth0: <").prints("inet 10.98.8.1/32").prints("eth1: <");
     assert!(!out.stdout.contains(&a.name), "{out}");
+}
+
+/// The first number that is free, and the labels of addresses with the name.
+fn numbered() {
+    let sb = Sandbox::new();
+    let (a, b) = (
+        Device::new(&sb, &[]),
+        Device { name: format!("b{}", sb.id().chars().rev().take(9).collect::<String>()) },
+    );
+    assert!(ip(&["link", "add", &b.name, "type", kind()]).is_some());
+    for (address, label) in [("10.98.11.1/24", format!("{}:1", a.name)), ("10.98.12.1/24", a.name.clone())] {
+        assert!(ip(&["addr", "add", address, "dev", &a.name, "label", &label]).is_some(), "{label}");
+    }
+    let devices = json!({ &a.name: { "name": "net%d" }, &b.name: { "name": "net%d" } });
+    let sb = sb.args(["/bin/ip", "addr"]).patch("/linux/netDevices", devices);
+    let out = sb.run_oci().output().ok().prints("net0: <").prints("net1: <");
+    // The order is that of the names on the host.
+    let name = if a.name < b.name { "net0" } else { "net1" };
+    out.prints(&format!("10.98.11.1/24 scope global {name}:1\n"))
+        .prints(&format!("10.98.12.1/24 scope global {name}\n"));
+    for bad in ["%d%d", "%s", "a%", "fifteen-and-%d-m"] {
+        let sb = Sandbox::new().patch("/linux/netDevices", json!({ "sbznosuchdev": { "name": bad } }));
+        sb.create().exits(1).says("not an interface name");
+    }
 }
 
 fn joined() {

@@ -97,19 +97,24 @@ pub(super) fn net_devices(
     for (host, device) in raw.unwrap_or_default() {
         let here = at.key(&host);
         let inside = device.and_then(|d| some_text(d.name)).unwrap_or_else(|| host.clone());
-        for name in [&host, &inside] {
-            if !is_interface_name(name) {
+        for (name, may_be_numbered) in [(&host, false), (&inside, true)] {
+            if !(is_interface_name(name) || may_be_numbered && is_numbered(name)) {
                 return Err(here.error(format!(
                     "{name:?} is not an interface name: 1 to 15 bytes without / : % or blanks"
                 )));
             }
         }
-        if list.iter().any(|(_, other)| *other == inside) {
+        if !is_numbered(&inside) && list.iter().any(|(_, other)| *other == inside) {
             return Err(here.key("name").error(format!("two devices would be named {inside:?}")));
         }
         list.push((host, inside));
     }
     Ok(list)
+}
+
+/// Whether `name` is a template: it has one `%d`, in place of which the device gets the first number that is free.
+fn is_numbered(name: &str) -> bool {
+    name.len() <= 15 && name.split_once("%d").is_some_and(|(a, b)| is_interface_name(&format!("{a}0{b}")))
 }
 
 /// `dev_valid_name` of the kernel; `%` would make it number the device.

@@ -24,12 +24,31 @@ pub fn move_in(cx: &mut Cx, namespace: RawFd, outside: &str, inside: &str) -> Do
     let own = own_namespace(cx)?;
     cx.call = Call::Netlink;
     let was_up = Netlink::open()?.link(outside)?.up;
-    let moved = Moved { namespace, outside: outside.to_owned(), inside: inside.to_owned(), was_up };
-    let there = Place { namespace, name: inside, up: true };
+    let inside = numbered(namespace, own.as_raw_fd(), inside)?;
+    let there = Place { namespace, name: &inside, up: true };
     let here = Place { namespace: own.as_raw_fd(), name: outside, up: was_up };
     carry(&mut cx.call, own.as_raw_fd(), &here, &there)?;
-    cx.moved.push(moved);
+    cx.moved.push(Moved { namespace, outside: outside.to_owned(), inside, was_up });
     Ok(())
+}
+
+/// `name` with the first number that is free in `namespace` in place of its `%d`. The kernel knows such templates
+/// too, but then the device would have to be looked for among all that are there.
+fn numbered(namespace: RawFd, own: RawFd, name: &str) -> Result<String, Errno> {
+    let Some((before, after)) = name.split_once("%d") else { return Ok(name.to_owned()) };
+    let mut there = Netlink::open_in(namespace, own)?;
+    for number in 0u32.. {
+        let name = format!("{before}{number}{after}");
+        if name.len() >= libc::IFNAMSIZ {
+            break;
+        }
+        match there.link(&name) {
+            Ok(_) => {}
+            Err(Errno::ENODEV) => return Ok(name),
+            Err(e) => return Err(e),
+        }
+    }
+    Err(Errno::ENFILE)
 }
 
 /// Brings back what a launch that failed has moved, the last first; what cannot be brought back, in words.
@@ -64,9 +83,9 @@ fn carry(call: &mut Call, own: RawFd, from: &Place<'_>, to: &Place<'_>) -> Done 
     *call = Call::Netlink;
     let (mut source, mut target) = (open(from)?, open(to)?);
     let link = source.link(from.name)?;
-    let addresses = source.addresses(link.index)?;
-    let give = |netlink: &mut Netlink, index: i32, up: bool| {
-        addresses.iter().try_for_each(|a| netlink.add_address(index, a))?;
+    let addresses = source.addresses(link.index, from.name)?;
+    let give = |netlink: &mut Netlink, index: i32, name: &str, up: bool| {
+        addresses.iter().try_for_each(|a| netlink.add_address(index, name, a))?;
         netlink.set_up(index, up)
     };
     // Some kernels move first and then find that the name is taken.
@@ -79,11 +98,11 @@ fn carry(call: &mut Call, own: RawFd, from: &Place<'_>, to: &Place<'_>) -> Done 
     let moved =
         source.set_up(link.index, false).and_then(|()| source.move_to(link.index, to.namespace, to.name));
     if let Err(e) = moved {
-        give(&mut source, link.index, link.up).unwrap_or_default();
+        give(&mut source, link.index, from.name, link.up).unwrap_or_default();
         return Err(e);
     }
     *call = Call::Netlink;
-    let arrived = target.link(to.name).and_then(|l| give(&mut target, l.index, to.up));
+    let arrived = target.link(to.name).and_then(|l| give(&mut target, l.index, to.name, to.up));
     if let Err(e) = arrived {
         back(&mut source, &mut target, from, to, link.up, &give);
         return Err(e);
@@ -98,7 +117,7 @@ fn back(
     from: &Place<'_>,
     to: &Place<'_>,
     up: bool,
-    give: &dyn Fn(&mut Netlink, i32, bool) -> Done,
+    give: &dyn Fn(&mut Netlink, i32, &str, bool) -> Done,
 ) {
     let returned = target
         .link(to.name)
@@ -106,7 +125,7 @@ fn back(
             target.set_up(l.index, false).and_then(|()| target.move_to(l.index, from.namespace, from.name))
         })
         .and_then(|()| source.link(from.name))
-        .and_then(|l| give(source, l.index, up));
+        .and_then(|l| give(source, l.index, from.name, up));
     // The first error is the one that is reported.
     returned.unwrap_or_default();
 }

@@ -87,22 +87,13 @@ impl Action {
             A::Idmap { .. } => vec!["openat", "mount_setattr", "close"],
             A::OpenChildNs { .. } => vec!["openat"],
             // Its own namespace and a socket to look for the device; then a socket on either side, and as many
-            // requests as it has addresses.
-            A::NetDevice { .. } => vec![
-                "openat",
-                "socket",
-                "sendto",
-                "recvfrom*",
-                "close",
-                "socket",
-                "setns",
-                "socket",
-                "setns",
-                "sendto|recvfrom*",
-                "close",
-                "close",
-                "close",
-            ],
+            // requests as it has addresses. For a number one more socket on the other side.
+            A::NetDevice { inside, .. } => {
+                let there = ["setns", "socket", "setns", "sendto|recvfrom*", "close"];
+                let number: &[&str] = if inside.contains("%d") { &there } else { &[] };
+                let find = ["openat", "socket", "sendto", "recvfrom*", "close"];
+                [&find, number, &["socket"], &there, &["close", "close"]].concat()
+            }
             A::Hooks { .. } | A::IdMapTool { .. } => vec!["*"],
             A::Created { .. } => vec!["renameat"],
             A::CleanSignals => vec!["rt_sigaction*", "rt_sigprocmask"],

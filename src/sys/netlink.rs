@@ -30,6 +30,38 @@ pub struct Address {
     flags: u32,
     /// `IFA_ADDRESS`, `IFA_LOCAL`, `IFA_BROADCAST`: (type, bytes).
     parts: Vec<(u16, Vec<u8>)>,
+    label: Label,
+}
+
+/// `IFA_LABEL`, which IPv4 addresses have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Label {
+    /// The device's name, which is what the kernel gives by itself.
+    Device,
+    /// The device's name and this, as in `eth0:1`.
+    Alias(Vec<u8>),
+    /// Something else.
+    Own(Vec<u8>),
+}
+
+impl Label {
+    fn of(text: &[u8], device: &str) -> Self {
+        match text.strip_prefix(device.as_bytes()) {
+            Some(b"") => Label::Device,
+            Some(alias) if alias.starts_with(b":") => Label::Alias(alias.to_vec()),
+            _ => Label::Own(text.to_vec()),
+        }
+    }
+
+    /// The label on a device of this name; none for the kernel's, or where the whole would be too long.
+    fn on(&self, device: &str) -> Option<Vec<u8>> {
+        let text = match self {
+            Label::Device => return None,
+            Label::Alias(alias) => [device.as_bytes(), alias].concat(),
+            Label::Own(text) => text.clone(),
+        };
+        (text.len() < libc::IFNAMSIZ).then_some(text)
+    }
 }
 
 /// A routing socket of one network namespace.
@@ -71,14 +103,14 @@ impl Netlink {
         found.ok_or(Errno::ENODEV)
     }
 
-    /// The addresses of device `index` that were given to it for good and count everywhere: what the kernel
+    /// The addresses of device `index`, called `name`, that were given to it for good and count everywhere: what the kernel
     /// made up itself (link-local ones, those from router advertisements) it will make again.
-    pub fn addresses(&mut self, index: i32) -> Result<Vec<Address>> {
+    pub fn addresses(&mut self, index: i32, name: &str) -> Result<Vec<Address>> {
         let mut found = Vec::new();
         let body = vec![0; IFADDR_HEADER];
         self.ask(libc::RTM_GETADDR, libc::NLM_F_DUMP, &body, |kind, body| {
             if kind == libc::RTM_NEWADDR && body.len() >= IFADDR_HEADER && word(body, 4) as i32 == index {
-                found.extend(address(body));
+                found.extend(address(body, name));
             }
         })?;
         Ok(found)
@@ -100,12 +132,16 @@ impl Netlink {
         self.ask(libc::RTM_NEWLINK, libc::NLM_F_ACK, &body, |_, _| {})
     }
 
-    /// Gives a device an address; one that it has already is fine.
-    pub fn add_address(&mut self, index: i32, address: &Address) -> Result<()> {
+    /// Gives device `index`, called `name`, an address; one that it has already is fine.
+    pub fn add_address(&mut self, index: i32, name: &str, address: &Address) -> Result<()> {
         let mut body = vec![address.family, address.prefix, 0, 0];
         body.extend_from_slice(&(index as u32).to_ne_bytes());
         for (kind, bytes) in &address.parts {
             attribute(&mut body, *kind, bytes);
+        }
+        if let Some(mut label) = address.label.on(name) {
+            label.push(0);
+            attribute(&mut body, libc::IFA_LABEL, &label);
         }
         attribute(&mut body, libc::IFA_FLAGS, &address.flags.to_ne_bytes());
         let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
@@ -169,17 +205,18 @@ fn attribute(body: &mut Vec<u8>, kind: u16, data: &[u8]) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
-/// The address in the body of an `RTM_NEWADDR`, if it is one to keep.
-fn address(body: &[u8]) -> Option<Address> {
+/// The address in the body of an `RTM_NEWADDR` about a device of this name, if it is one to keep.
+fn address(body: &[u8], device: &str) -> Option<Address> {
     let (family, prefix, scope) = (*body.first()?, *body.get(1)?, *body.get(3)?);
     let mut flags = u32::from(*body.get(2)?);
-    let mut parts = Vec::new();
+    let (mut parts, mut label) = (Vec::new(), Label::Device);
     let mut rest = body.get(IFADDR_HEADER..)?;
     while rest.len() >= 4 {
         let (len, kind) = (usize::from(half(rest, 0)), half(rest, 2));
         let data = rest.get(4..len.max(4))?;
         match kind {
             libc::IFA_ADDRESS | libc::IFA_LOCAL | libc::IFA_BROADCAST => parts.push((kind, data.to_vec())),
+            libc::IFA_LABEL => label = Label::of(data.strip_suffix(&[0]).unwrap_or(data), device),
             libc::IFA_FLAGS if data.len() == 4 => flags = word(data, 0),
             _ => {}
         }
@@ -187,7 +224,13 @@ fn address(body: &[u8]) -> Option<Address> {
     }
     let permanent = flags & libc::IFA_F_PERMANENT != 0;
     let keep = flags & (libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE | libc::IFA_F_MANAGETEMPADDR);
-    (permanent && scope == libc::RT_SCOPE_UNIVERSE).then_some(Address { family, prefix, flags: keep, parts })
+    (permanent && scope == libc::RT_SCOPE_UNIVERSE).then_some(Address {
+        family,
+        prefix,
+        flags: keep,
+        parts,
+        label,
+    })
 }
 
 fn zero_terminated(name: &str) -> Vec<u8> {
@@ -216,7 +259,7 @@ mod tests {
         let lo = netlink.link("lo").unwrap();
         assert_eq!(lo.index, 1);
         // 127.0.0.1 counts on this host only, so it is not one to keep.
-        assert_eq!(netlink.addresses(lo.index).unwrap(), []);
+        assert_eq!(netlink.addresses(lo.index, "lo").unwrap(), []);
         assert_eq!(netlink.link("no-such-device"), Err(Errno::ENODEV));
         // The socket is in order after an error.
         assert_eq!(netlink.link("lo"), Ok(lo));
@@ -227,14 +270,29 @@ mod tests {
         let message = |scope: u8, flags: u32| {
             let mut body = vec![2, 24, 0, scope, 7, 0, 0, 0];
             attribute(&mut body, libc::IFA_LOCAL, &[10, 0, 0, 1]);
-            attribute(&mut body, libc::IFA_LABEL, b"eth0\0");
+            attribute(&mut body, libc::IFA_LABEL, b"eth0:1\0");
             attribute(&mut body, libc::IFA_FLAGS, &flags.to_ne_bytes());
-            address(&body)
+            address(&body, "eth0")
         };
         let kept = message(0, libc::IFA_F_PERMANENT | libc::IFA_F_NOPREFIXROUTE).unwrap();
         assert_eq!((kept.family, kept.prefix, kept.flags), (2, 24, libc::IFA_F_NOPREFIXROUTE));
         assert_eq!(kept.parts, [(libc::IFA_LOCAL, vec![10, 0, 0, 1])]);
+        assert_eq!(kept.label.on("lan0"), Some(b"lan0:1".to_vec()));
         assert_eq!(message(libc::RT_SCOPE_LINK, libc::IFA_F_PERMANENT), None);
         assert_eq!(message(0, 0), None);
+    }
+
+    #[test]
+    fn labels_follow_the_device_s_name() {
+        for (label, on) in
+            [("eth0", None), ("eth0:1", Some("lan7:1")), ("eth0x", Some("eth0x")), ("web", Some("web"))]
+        {
+            assert_eq!(
+                Label::of(label.as_bytes(), "eth0").on("lan7"),
+                on.map(|l| l.as_bytes().to_vec()),
+                "{label}"
+            );
+        }
+        assert_eq!(Label::of(b"eth0:alias", "eth0").on("a-longer-name"), None);
     }
 }
