@@ -15,6 +15,7 @@ use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use safebox::sys::tty;
 use serde_json::json;
 
+use crate::harness::bundle::is_foreign;
 use crate::harness::process::{Call, Running};
 use crate::harness::{Need, Sandbox, poll, test};
 
@@ -245,7 +246,7 @@ fn run_socket() {
 
 /// It is made read-only once the console is in it.
 fn readonly_dev() {
-    let options: &[&str] = if crate::harness::bundle::is_foreign() { &["ro"] } else { &["ro", "rro"] };
+    let options: &[&str] = if is_foreign() { &["ro"] } else { &["ro", "rro"] };
     options.iter().for_each(|option| readonly_dev_by(option));
 }
 
@@ -307,6 +308,12 @@ fn exec_tty() {
 fn socket_needed() {
     let sb = shell("true");
     sb.create().exits(1).says("cannot allocate tty if");
+    // In the foreground the terminal is the caller's own.
+    let run = sb.run_oci().args(["--console-socket", "/nowhere"]).output();
+    assert!(run.code == 125 || is_foreign(), "{run}");
+    if !is_foreign() {
+        run.says("cannot use console socket if");
+    }
     sb.leak_check();
 }
 

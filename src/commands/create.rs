@@ -5,8 +5,6 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-
 use super::Outcome;
 use crate::cli::{Create, Creating, Global};
 use crate::error::Error;
@@ -66,15 +64,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
         launcher: None,
     })?;
     let terminal = prepared.options.console == Console::Pty;
-    match (&args.creating.console_socket, terminal) {
-        (None, true) => {
-            return Err(anyhow!("cannot allocate tty if safebox will detach without setting console socket"));
-        }
-        (Some(_), false) => {
-            return Err(anyhow!("cannot use console socket if safebox will not detach or allocate tty"));
-        }
-        _ => {}
-    }
+    super::check_terminal(true, terminal, args.creating.console_socket.is_some())?;
     if prepared.state.shares_host_root {
         crate::launch::seal::seal()?;
     }

@@ -48,7 +48,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     }
     let inside = door::knock(&container)?;
     let mut new = process_of(&args, state)?;
-    check_terminal(&args, &new)?;
+    super::check_terminal(args.detach, new.terminal, args.console_socket.is_some())?;
     let uid = new.user.uid;
     environment::settle(&mut new.env, || environment::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
@@ -92,17 +92,6 @@ fn run(args: &Exec, plan: &crate::plan::Plan, mut cx: Cx, master: Option<i32>) -
     let master = master.map(|fd| super::run::receive_pty(fd, plan, &cx)).transpose().inspect_err(kill)?;
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
-}
-
-/// Flags that do not go together, in runc's words.
-fn check_terminal(args: &Exec, new: &Process) -> Result<(), Error> {
-    match (args.detach && new.terminal, args.console_socket.is_some()) {
-        (true, false) => {
-            Err(Error::msg("cannot allocate tty if runc will detach without setting console socket"))
-        }
-        (false, true) => Err(Error::msg("cannot use console socket if runc will not detach or allocate tty")),
-        _ => Ok(()),
-    }
 }
 
 /// Where the pty's master end goes.

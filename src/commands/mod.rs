@@ -42,6 +42,17 @@ pub struct Failure {
 /// What a verb returns.
 pub type Outcome = anyhow::Result<ExitCode>;
 
+/// Flags that do not go together, in runc's words: the terminal of what is left alone goes to a socket, and only that.
+fn check_terminal(detach: bool, terminal: bool, socket: bool) -> Result<(), Error> {
+    match (detach && terminal, socket) {
+        (true, false) => {
+            Err(Error::msg("cannot allocate tty if runc will detach without setting console socket"))
+        }
+        (false, true) => Err(Error::msg("cannot use console socket if runc will not detach or allocate tty")),
+        _ => Ok(()),
+    }
+}
+
 /// Runs the verb.
 pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let global = &cli.global;

@@ -119,19 +119,12 @@ enum Terminal {
 
 impl Terminal {
     fn of(prepared: &Prepared, args: &Restore) -> Result<Self> {
-        let asked = &args.console_socket;
-        match (prepared.options.console, asked) {
-            (Console::Inherit, None) => Ok(Terminal::None),
-            (Console::Inherit, Some(_)) => {
-                Err(Error::msg("cannot use console socket if runc will not detach or allocate tty"))
-            }
-            (Console::Pty, Some(path)) => {
-                super::create::connect("--console-socket", path).map(Terminal::Socket)
-            }
-            (Console::Pty, None) if args.detach => {
-                Err(Error::msg("cannot allocate tty if runc will detach without setting console socket"))
-            }
-            (Console::Pty, None) => Ok(Terminal::Ours(None)),
+        let terminal = prepared.options.console == Console::Pty;
+        super::check_terminal(args.detach, terminal, args.console_socket.is_some())?;
+        match (&args.console_socket, terminal) {
+            (Some(path), _) => super::create::connect("--console-socket", path).map(Terminal::Socket),
+            (None, true) => Ok(Terminal::Ours(None)),
+            (None, false) => Ok(Terminal::None),
         }
     }
 }

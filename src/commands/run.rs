@@ -159,20 +159,14 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
 
 /// Where the pty's master end goes: a caller's socket, or this process.
 fn console(cx: &mut Cx, given: &Given, prepared: &Prepared, args: &Run) -> Result<Option<i32>, Error> {
-    if prepared.options.console == Console::Inherit {
-        return match &args.creating.console_socket {
-            Some(_) => {
-                Err(Error::msg("--console-socket: the container has no terminal (process.terminal is false)"))
-            }
-            None => Ok(None),
-        };
-    }
+    let terminal = prepared.options.console == Console::Pty;
+    super::check_terminal(args.detach, terminal, args.creating.console_socket.is_some())?;
     if let Some(path) = &args.creating.console_socket {
         cx.set(&given.console, super::create::connect("--console-socket", path)?);
         return Ok(None);
     }
-    if args.detach {
-        return Err(Error::msg("cannot allocate tty if safebox will detach without setting console socket"));
+    if !terminal {
+        return Ok(None);
     }
     let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
     cx.set(&given.console, theirs);
