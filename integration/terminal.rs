@@ -32,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         test("terminal::without_a_terminal_there_is_none", OWN, none),
         test("terminal::create_sends_the_master", OCI, create_socket),
         test("terminal::run_detached_sends_the_master", OCI, run_socket),
+        test("terminal::exec_takes_no_other_file_system_for_devpts", &[Need::Root], no_devpts),
         test("terminal::a_read_only_dev_has_its_console", OCI, readonly_dev),
         test("terminal::exec_detached_sends_the_master", OCI, exec_socket),
         test("terminal::exec_tty_relays", OWN, exec_tty),
@@ -265,6 +266,24 @@ fn readonly_dev_by(option: &str) {
     let call = sb.runtime().args(["run", "--detach", "--console-socket"]).arg(&socket.path).arg("--bundle");
     call.arg(sb.bundle()).arg(sb.id()).output().ok();
     read_until(&socket.terminal(), "read-only, has a console");
+    sb.delete().ok();
+}
+
+/// A container with CAP_SYS_ADMIN can mount there what it likes, and FUSE answers every question as it likes: the
+/// number of a descriptor of the runtime's, say, which would be the user's then.
+fn no_devpts() {
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let socket = Socket::new(sockets.path());
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let pid = sb.pid().to_string();
+    let mount = "mount -t tmpfs tmpfs /dev/pts && mknod /dev/pts/ptmx c 5 2";
+    let mounted =
+        std::process::Command::new("nsenter").args(["-t", &pid, "-m", "-r", "sh", "-c", mount]).status();
+    assert!(mounted.expect("nsenter").success());
+    let call = sb.runtime().args(["exec", "--tty", "--detach", "--console-socket"]).arg(&socket.path);
+    call.args([sb.id(), "true"]).output().exits(255).says("no devpts");
     sb.delete().ok();
 }
 

@@ -13,6 +13,11 @@ use crate::harness::{Need, Sandbox, poll, rounds, test};
 pub fn tests() -> Vec<Trial> {
     vec![
         test("attacks::the_runtime_s_binary_cannot_be_overwritten", &[Need::Root, Need::Probe], overwritten),
+        test(
+            "attacks::a_binary_on_a_read_only_mount_is_sealed_too",
+            &[Need::Root, Need::Strace],
+            readonly_binary,
+        ),
         test("attacks::a_container_that_executes_the_runtime_gains_nothing", &[Need::Root], self_exe),
         test("attacks::an_id_in_use_is_refused_and_its_container_lives_on", &[Need::Root], same_id),
         test("attacks::a_cgroup_in_use_is_refused_and_its_processes_live_on", &[Need::Root], same_cgroup),
@@ -81,6 +86,24 @@ fn overwritten() {
     let others: Vec<_> = seen.lines().filter(|l| l.starts_with("fd ") && l.contains("anon_inode:")).collect();
     assert!(others.is_empty(), "a joining process holds what it does not need: {others:?}");
     sb.delete().ok();
+}
+
+/// A mount that is read-only now may be writable once the container has a descriptor of the file.
+fn readonly_binary() {
+    let sb = Sandbox::new();
+    let (copy, _) = copy(&sb);
+    let dir = copy.parent().expect("a parent").display().to_string();
+    let trace = sb.dir().join("trace");
+    let script = format!(
+        "mount --bind {dir} {dir} && mount -o remount,bind,ro {dir} && shift && \
+         exec strace -o {} -e trace=execve,execveat {dir}/safebox \"$@\"",
+        trace.display()
+    );
+    let words = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+    let call = sb.under(&words).args(["run", "--quiet", "--policy", "privileged", "--bundle"]);
+    call.arg(sb.bundle()).arg(sb.id()).output().ok();
+    let calls = std::fs::read_to_string(&trace).expect("the trace");
+    assert_eq!(calls.matches("execveat(").count(), 1, "{calls}");
 }
 
 fn self_exe() {

@@ -303,3 +303,30 @@ pub fn namespace_key(kind: crate::tables::namespaces::NsKind) -> &'static str {
         _ => "extRootNetNS",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    #[test]
+    fn only_root_s_own_file_configures_criu() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("criu.conf");
+        std::fs::write(&file, "").unwrap();
+        if !nix::unistd::geteuid().is_root() {
+            assert!(trusted(&file).unwrap_err().contains("root's"));
+            return;
+        }
+        assert_eq!(trusted(&file), Ok(()));
+        assert!(trusted(Path::new("criu.conf")).unwrap_err().contains("absolute"));
+        symlink(&file, dir.path().join("link")).unwrap();
+        assert!(trusted(&dir.path().join("link")).is_err());
+        assert!(trusted(dir.path()).is_err());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o664)).unwrap();
+        assert!(trusted(&file).is_err());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        chown(&file, Some(1000), None).unwrap();
+        assert!(trusted(&file).is_err());
+    }
+}

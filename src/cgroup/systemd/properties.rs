@@ -371,6 +371,11 @@ mod tests {
             let text = of(&key, value).unwrap_err();
             assert!(text.starts_with(&format!("config.json: /annotations/{key}: ")), "{text}");
         }
+        for name in ["PIDs", "PIDFDs", "Slice", "DevicePolicy", "DeviceAllow", "Delegate", "DelegateSubgroup"]
+        {
+            let text = of(&format!("{ANNOTATION}{name}"), "[uint32 1]").unwrap_err();
+            assert!(text.contains("not an annotation's to say"), "{text}");
+        }
     }
 
     #[test]
