@@ -8,12 +8,22 @@ mod mounts;
 pub mod netdev;
 mod others;
 mod process;
+mod propagation;
 pub mod seccomp;
 mod time;
 
 pub fn tests() -> Vec<Trial> {
-    [seccomp::tests, netdev::tests, process::tests, mounts::tests, cgroup::tests, others::tests, time::tests]
-        .iter()
-        .flat_map(|tests| tests())
-        .collect()
+    [
+        seccomp::tests,
+        netdev::tests,
+        process::tests,
+        mounts::tests,
+        cgroup::tests,
+        others::tests,
+        propagation::tests,
+        time::tests,
+    ]
+    .iter()
+    .flat_map(|tests| tests())
+    .collect()
 }

@@ -1,0 +1,100 @@
+//! `linux.rootfsPropagation`: what the root shows, and what comes in and goes out.
+
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{self, Need, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("fields::rootfs_propagation_is_as_asked", OCI, propagation),
+        test("fields::rootfs_propagation_of_a_slave", OCI, received),
+    ]
+}
+
+fn propagation() {
+    for (asked, shown, not) in [
+        ("private", "", "shared:"),
+        ("rprivate", "", "shared:"),
+        ("slave", "", "shared:"),
+        ("rslave", "", "shared:"),
+        ("shared", "shared:", "unbindable"),
+        ("unbindable", "unbindable", "shared:"),
+    ] {
+        if harness::bundle::is_foreign() && (asked == "shared" || asked == "unbindable") {
+            // runc 1.1 leaves the root private, and cannot bind a rootfs that lies on the mount of / (as in the VM)
+            // after it has made that unbindable.
+            continue;
+        }
+        let sb =
+            Sandbox::new().sh("cat /proc/self/mountinfo").patch("/linux/rootfsPropagation", json!(asked));
+        let out = sb.run_oci().output().ok();
+        let line = out.stdout.lines().find(|l| l.split(' ').nth(4) == Some("/")).expect("the root");
+        assert!(line.contains(shown) && !line.contains(not), "{asked}: {line}");
+    }
+    let sb = Sandbox::new().patch("/linux/rootfsPropagation", json!("sideways"));
+    assert_ne!(sb.create().code, 0);
+}
+
+/// What the host mounts below the rootfs later comes in, and what is mounted inside does not go out.
+fn received() {
+    for (asked, comes) in [("rslave", true), ("rprivate", false)] {
+        let mut sb =
+            Sandbox::new().args(["/bin/sleep", "1000"]).patch("/linux/rootfsPropagation", json!(asked));
+        sb.set("/root/readonly", json!(false));
+        for set in ["bounding", "effective", "permitted"] {
+            sb.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_ADMIN"]));
+        }
+        let (rootfs, below) = (sb.rootfs(), sb.rootfs().join("mnt"));
+        std::fs::create_dir_all(&below).expect("a directory");
+        let shared = Shared::new(&rootfs);
+        let sb = started(sb);
+        host_mount(&["-t", "tmpfs", "tmpfs", &below.display().to_string()]);
+        std::fs::write(below.join("file"), "").expect("a file");
+        let seen = sb.exec(["ls", "/mnt"]).ok().stdout.contains("file");
+        assert_eq!(seen, comes, "{asked}");
+        sb.exec(["mount", "-t", "tmpfs", "tmpfs", "/var"]).ok();
+        sb.exec(["touch", "/var/inside"]).ok();
+        assert!(!rootfs.join("var/inside").exists(), "{asked}");
+        sb.delete().ok();
+        drop(shared);
+    }
+}
+
+/// A directory that is a mount of its own, which its copies hear of.
+struct Shared<'a>(&'a Path);
+
+impl<'a> Shared<'a> {
+    fn new(dir: &'a Path) -> Self {
+        let path = dir.display().to_string();
+        host_mount(&["--bind", &path, &path]);
+        let shared = Shared(dir);
+        // Its parent may be shared as well: what is mounted here must not go there too.
+        host_mount(&["--make-private", &path]);
+        host_mount(&["--make-shared", &path]);
+        shared
+    }
+}
+
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        let status = Command::new("umount").args(["--recursive", "--lazy"]).arg(self.0).status();
+        assert!(status.is_ok_and(|s| s.success()), "umount {}", self.0.display());
+    }
+}
+
+fn host_mount(args: &[&str]) {
+    let status = Command::new("mount").args(args).status();
+    assert!(status.is_ok_and(|s| s.success()), "mount {args:?}");
+}
+
+fn started(sb: Sandbox) -> Sandbox {
+    sb.create().ok();
+    sb.verb("start").ok();
+    sb
+}
