@@ -179,7 +179,7 @@ fn reloads() {
             }
         });
         let launches = std::panic::catch_unwind(|| {
-            for _ in 0..rounds(40) {
+            for _ in 0..rounds(20) {
                 let sb = limited();
                 create(&sb).output().ok();
                 sb.runtime().args(["update", "--pids-limit", "44"]).arg(sb.id()).output().ok();
