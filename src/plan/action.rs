@@ -8,62 +8,12 @@ use std::ffi::CString;
 use std::rc::Rc;
 
 use super::lower::CStrArray;
+pub use super::place::{DeviceNode, SetAttr, Target, TargetKind};
 use super::{Door, Shown, Slot, Supplementary};
 use crate::cgroup::devices::BpfInsn;
 use crate::hooks::HookKind;
-use crate::sys::mount::MountAttr;
 use crate::sys::process::SchedAttr;
 use crate::tables::namespaces::NsKind;
-
-/// What must exist at a mount's destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TargetKind {
-    /// A directory; made if missing.
-    Dir,
-    /// A regular file; made empty if missing.
-    File,
-    /// What the source is.
-    AsSource,
-    /// The directory /proc: what is mounted there must be a procfs.
-    Proc,
-}
-
-/// A place inside the container, resolved below the root's descriptor when the row runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The container's root mount.
-    pub root: Slot,
-    /// Relative to it, cleaned; empty for the root itself.
-    pub path: CString,
-    /// What to make if nothing is there.
-    pub kind: TargetKind,
-}
-
-/// What a device node must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceNode {
-    /// A block device; else a character device.
-    pub block: bool,
-    /// The driver's number.
-    pub major: u32,
-    /// The device's number with its driver.
-    pub minor: u32,
-}
-
-impl std::fmt::Display for DeviceNode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}:{}", if self.block { "block" } else { "char" }, self.major, self.minor)
-    }
-}
-
-/// One mount_setattr(2): to the mount alone or to everything below it too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SetAttr {
-    /// `AT_RECURSIVE`.
-    pub recursive: bool,
-    /// What to change.
-    pub attr: MountAttr,
-}
 
 /// One kernel operation, or the few that only make sense together.
 ///

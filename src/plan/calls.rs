@@ -186,8 +186,9 @@ impl Action {
             A::Relink { .. } => vec!["symlinkat", "readlinkat?", "unlinkat?", "unlinkat?", "symlinkat?"],
             A::OpenNull { .. } => vec!["openat", "newfstatat"],
             A::EmptyDir { .. } => vec!["fsopen", "fsconfig", "fsconfig", "fsconfig", "fsmount", "close"],
-            // What is not there needs no mask, and the first directory takes the mount itself.
-            A::Mask { .. } => vec![
+            // What is not there needs nothing; the first masked directory takes the mount itself, and the root cannot
+            // be covered.
+            A::Mask { .. } | A::ReadonlyPath { .. } => vec![
                 "openat2",
                 "statx?",
                 "statx?",
@@ -197,18 +198,6 @@ impl Action {
                 "close?",
                 "close?",
             ],
-            A::ReadonlyPath { .. } => {
-                vec![
-                    "openat2",
-                    "statx?",
-                    "statx?",
-                    "open_tree?",
-                    "mount_setattr?",
-                    "move_mount?",
-                    "close?",
-                    "close?",
-                ]
-            }
             A::ConsoleMount { target, .. } => {
                 let mut calls = vec!["open_tree"];
                 calls.extend(asks(target.kind));
@@ -217,16 +206,9 @@ impl Action {
             }
             A::Pivot { .. } => vec!["fchdir", "pivot_root", "umount2"],
             A::HideMount { .. } => {
-                vec![
-                    "umount2",
-                    "fsopen?",
-                    "fsconfig?",
-                    "fsconfig?",
-                    "fsmount?",
-                    "close?",
-                    "move_mount?",
-                    "close?",
-                ]
+                const COVER: [&str; 7] =
+                    ["fsopen?", "fsconfig?", "fsconfig?", "fsmount?", "close?", "move_mount?", "close?"];
+                [&["umount2"], &COVER[..]].concat()
             }
             A::Chroot { .. } => vec!["fchdir", "chroot"],
             _ => self.calls_tail(),

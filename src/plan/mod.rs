@@ -8,6 +8,7 @@ pub mod build;
 pub mod calls;
 pub mod check;
 pub mod lower;
+mod place;
 pub mod pointer;
 pub mod print;
 pub mod report;
