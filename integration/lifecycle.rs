@@ -314,6 +314,10 @@ fn exec_process() {
     std::fs::write(&file, process.to_string()).expect("write");
     let out = sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output().ok();
     assert_eq!(out.stdout, "1000\nthis\n/tmp\n");
+    // The file has the say: without a terminal in it there is none, and other flags say nothing.
+    let flags = ["exec", "--tty", "--user", "7", "--env", "ONLY=that", "--process"];
+    let out = sb.runtime().args(flags).arg(&file).arg(sb.id()).output().ok();
+    assert_eq!(out.stdout, "1000\nthis\n/tmp\n");
     sb.delete().ok();
 }
 

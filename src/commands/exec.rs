@@ -120,10 +120,9 @@ fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
     if let Some(path) = &args.process {
         let raw =
             std::fs::read(path).map_err(|e| Error::msg(format!("--process {}: {e}", path.display())))?;
-        let mut process = crate::config::parse::process_from_slice(&raw, &state.process)
-            .map_err(|e| Error::msg(format!("--process {}: {}: {}", path.display(), e.pointer, e.message)))?;
-        process.terminal |= args.tty;
-        return Ok(process);
+        // As with runc the file has the say in all of it: conmon gives --tty as well, and means the same.
+        return crate::config::parse::process_from_slice(&raw, &state.process)
+            .map_err(|e| Error::msg(format!("--process {}: {}: {}", path.display(), e.pointer, e.message)));
     }
     let mut process = state.process.clone();
     if args.command.is_empty() {
