@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, IntelRdt};
 use crate::error::{Error, Result};
+use crate::plan::Undo;
 
 const AT: &str = "/linux/intelRdt";
 
@@ -15,8 +16,10 @@ const AT: &str = "/linux/intelRdt";
 pub struct Class {
     /// The directory.
     pub dir: PathBuf,
-    /// It does not exist yet; it is made, and removed with the container.
+    /// It does not exist yet; it is made.
     pub make: bool,
+    /// It has a name that others may use as well, and outlives the container.
+    pub named: bool,
     /// What is written to `schemata`, in order: the kernel takes no resource twice at a time.
     pub schemata: Vec<String>,
     /// The directory of the container's own counters, made and removed with it.
@@ -30,6 +33,14 @@ pub fn mount_point() -> Option<PathBuf> {
         let (head, tail) = line.split_once(" - ")?;
         tail.starts_with("resctrl ").then(|| head.split(' ').nth(4).map(PathBuf::from))?
     })
+}
+
+impl Class {
+    /// What takes a new class back.
+    pub fn undo(&self) -> Option<Undo> {
+        let dir = self.dir.to_string_lossy().into_owned();
+        self.make.then(|| if self.named { Undo::Class(dir) } else { Undo::Cgroup(dir) })
+    }
 }
 
 /// The class that a config asks for, below the mount point `root`.
@@ -59,6 +70,7 @@ pub fn class(root: Option<&Path>, id: &str, rdt: &IntelRdt) -> Result<Class> {
     let schemata = [&rdt.older, &rdt.schemata].into_iter().filter(|l| !l.is_empty()).map(|l| lines(l));
     Ok(Class {
         make: !exists,
+        named: rdt.clos_id.is_some(),
         schemata: schemata.collect(),
         monitor: rdt.monitoring.then(|| dir.join("mon_groups").join(id)),
         dir,
@@ -124,6 +136,9 @@ mod tests {
         assert_eq!(own.schemata, ["L3:0=f\nMB:0=50\n"]);
         assert_eq!(own.monitor, Some(root.path().join("c1/mon_groups/c1")));
         let both = class(rdt(Some("new"), &["L3:0=f", "MB:0=50"], &["L3:0=3"])).unwrap();
+        let text = |dir: &str| root.path().join(dir).display().to_string();
+        assert_eq!(own.undo(), Some(Undo::Cgroup(text("c1"))));
+        assert_eq!(both.undo(), Some(Undo::Class(text("new"))));
         assert_eq!((both.make, both.schemata), (true, vec!["L3:0=f\nMB:0=50\n".into(), "L3:0=3\n".into()]));
         assert!(class(rdt(Some("gold"), &[], &[])).unwrap_err().to_string().contains("/closID"));
     }
@@ -139,6 +154,7 @@ mod tests {
             class(Some(root.path()), "c1", &rdt(Some("gold"), older, schemata)).map_err(|e| e.to_string())
         };
         let shared = class(&[], &[]).unwrap();
+        assert_eq!(shared.undo(), None);
         assert_eq!((shared.make, shared.schemata.len(), shared.monitor), (false, 0, None));
         assert!(class(&["L3:0=F;1=7ff", "MB:0=50;1=100"], &[]).is_ok());
         for other in ["MB:0=20", "MB:0=50;1=10", "L3:0=ff", "L3:2=f", "L2:0=f"] {

@@ -265,7 +265,7 @@ fn undos(state_dir: &Path, layout: &Layout, resctrl: Option<&crate::resctrl::Cla
     let undo = |g: &cgroup::Group| if g.exists { Undo::Members } else { Undo::Cgroup };
     undos.extend(groups.map(|g| undo(g)(text(&g.path))));
     if let Some(class) = resctrl {
-        undos.extend(class.make.then(|| Undo::Cgroup(text(&class.dir))));
+        undos.extend(class.undo());
         undos.extend(class.monitor.iter().map(|dir| Undo::Cgroup(text(dir))));
     }
     // The scope goes before what is left of the groups.

@@ -74,6 +74,11 @@ pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
                 }
             }
             Undo::Members(path) => ops::kill_all(Path::new(path)),
+            Undo::Class(path) => {
+                if ours && let Err(e) = ops::remove(Path::new(path), end) {
+                    done.problems.push(format!("class of service {path} cannot be removed: {e}"));
+                }
+            }
             // Done by `launch::netdev::bring_back`, which holds the namespace, where it is to be done at all.
             Undo::NetDevice { .. } => {}
             // What is left must have a name, so that `delete` can be called again.

@@ -94,6 +94,9 @@ pub enum Undo {
     StateDir(String),
     /// Kill what is left in this cgroup and remove it.
     Cgroup(String),
+    /// Remove this class of service, if the launch failed. Later others may be in it: it has a name of their own
+    /// choice, and stays, as with runc.
+    Class(String),
     /// Kill what is left in this cgroup, which somebody else made and which stays.
     Members(String),
     /// Kill what is left in this scope and have systemd stop and forget it.
@@ -116,6 +119,7 @@ impl std::fmt::Display for Undo {
             Undo::StateDir(path) => write!(f, "remove {path}"),
             Undo::Cgroup(path) => write!(f, "kill what is left in {path}, rmdir it"),
             Undo::Members(path) => write!(f, "kill what is left in {path}"),
+            Undo::Class(path) => write!(f, "rmdir {path}, if the launch failed"),
             Undo::NetDevice { outside, inside } => {
                 write!(f, "netlink(RTM_NEWLINK, {inside:?}, IFLA_NET_NS_FD <own>, IFLA_IFNAME {outside:?})")
             }

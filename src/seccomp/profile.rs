@@ -188,12 +188,14 @@ fn condition(arg: &LinuxSeccompArg) -> Cond {
     }
 }
 
-/// An action with its errno. Where the action has none, config-linux.md wants an error, but runc ignores it, and
-/// there are profiles that have one on SCMP_ACT_ALLOW; nothing more or less is allowed.
+/// An action with its errno; an errno where the action has none is an error (config-linux.md).
 fn action(act: Act, errno: Option<u32>, pointer: &str) -> Result<ScmpAction, ConfigError> {
-    let errno = errno.filter(|_| matches!(act, Act::ScmpActErrno | Act::ScmpActTrace));
+    let takes_errno = matches!(act, Act::ScmpActErrno | Act::ScmpActTrace);
     let most = if act == Act::ScmpActErrno { MAX_ERRNO } else { u32::from(u16::MAX) };
     match errno {
+        Some(_) if !takes_errno => {
+            return Err(ConfigError::new(pointer, format!("{act} does not return an errno")));
+        }
         Some(e) if e > most => {
             return Err(ConfigError::new(pointer, format!("{e} is above {most}")));
         }

@@ -108,12 +108,12 @@ impl Builder<'_> {
     /// The class of service: its shares are there before the first process.
     pub(super) fn resctrl(&mut self) -> Result<()> {
         let Some(class) = self.input.resctrl else { return Ok(()) };
-        let monitor = class.monitor.iter().map(|dir| (dir, true));
-        for (dir, make) in std::iter::once((&class.dir, class.make)).chain(monitor) {
-            if make {
+        let monitor = class.monitor.iter().map(|dir| (dir, Some(Undo::Cgroup(text(dir)))));
+        for (dir, undo) in std::iter::once((&class.dir, class.undo())).chain(monitor) {
+            if let Some(undo) = undo {
                 let record = cjoin(self.input.state_dir, files::CGROUPS)?;
                 let row = Action::CgroupDir { path: cpath(dir)?, record };
-                self.plan.push_undo(Runtime, part::CGROUP, row, Undo::Cgroup(text(dir)));
+                self.plan.push_undo(Runtime, part::CGROUP, row, undo);
             }
             for lines in class.schemata.iter().filter(|_| *dir == class.dir) {
                 let value = lines.clone().into_bytes();

@@ -202,6 +202,7 @@ fn errors_point_at_what_is_wrong() {
         (list(r#"{"names": ["read", "frobnicate"], "action": "SCMP_ACT_KILL"}"#), "/syscalls/0/names/1"),
         (list(r#"{"names": ["a\u0000b"], "action": "SCMP_ACT_KILL"}"#), "/syscalls/0/names/0"),
         (list(r#"{"names": [], "action": "SCMP_ACT_KILL"}"#), "/syscalls/0/names"),
+        (list(r#"{"names": ["read"], "action": "SCMP_ACT_KILL", "errnoRet": 5}"#), "/syscalls/0/errnoRet"),
         (
             list(r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096}"#),
             "/syscalls/0/errnoRet",
@@ -215,6 +216,7 @@ fn errors_point_at_what_is_wrong() {
         (list(r#"{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}"#), "/listenerPath"),
         (r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#.into(), "/defaultAction"),
         (r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}"#.into(), "/listenerMetadata"),
+        (r#"{"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}"#.into(), "/defaultErrnoRet"),
         (
             r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}"#
                 .into(),
