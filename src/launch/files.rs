@@ -40,7 +40,14 @@ pub(super) fn record_group(cx: &mut Cx, path: &CStr, record: &CStr, how: &str) -
 /// find it empty one must not join the other's container.
 pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> Done {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0))?;
+    let open = || fs::openat(libc::AT_FDCWD, path, flags, 0);
+    // A container of this name may have been deleted since the launch looked: then it is this one's to make.
+    let mut opened = open();
+    let made = opened == Err(Errno::ENOENT) && fs::mkdirat(libc::AT_FDCWD, path, 0o755).is_ok();
+    if made {
+        opened = open();
+    }
+    let fd = at(cx, Call::Open, opened)?;
     cx.set(to, fd);
     at(cx, Call::Lock, fs::try_lock(fd))?;
     let group = Path::new(OsStr::from_bytes(path.to_bytes()));
@@ -54,7 +61,7 @@ pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> 
         cx.detail = problem;
         return at(cx, Call::Read, Err(Errno::EBUSY));
     }
-    record_group(cx, path, record, crate::state::files::JOINED)
+    record_group(cx, path, record, if made { "" } else { crate::state::files::JOINED })
 }
 
 pub(super) fn join(dir: &CStr, tail: &[u8]) -> std::ffi::CString {
@@ -112,5 +119,37 @@ pub(super) fn relink(cx: &mut Cx, dir: RawFd, name: &CStr, to: &CStr) -> Done {
     match removed {
         Err(Errno::EBUSY) => Ok(()),
         removed => removed.and_then(|()| at(cx, Call::Symlink, fs::symlinkat(to, dir, name))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::undo::own;
+    use crate::plan::Undo;
+
+    /// A delete of the container that had the name comes between the look and the row.
+    #[test]
+    fn a_group_that_is_gone_when_it_is_to_be_joined_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (group, record) = (dir.path().join("group"), dir.path().join(crate::state::files::CGROUPS));
+        let undo = Undo::Members(group.to_string_lossy().into_owned());
+        let take = || {
+            let mut plan = crate::plan::Plan::default();
+            let to = plan.slot("joinable");
+            let mut cx = Cx::new(plan.slots);
+            let path = |p: &Path| crate::plan::lower::cpath(p).unwrap();
+            let taken = take_group(&mut cx, &path(&group), &path(&record), &to);
+            fs::close(cx.fd(&to));
+            taken
+        };
+        std::fs::create_dir(&group).unwrap();
+        take().unwrap();
+        assert_eq!(own(std::slice::from_ref(&undo), dir.path()), [undo.clone()], "it stays");
+        std::fs::remove_dir(&group).unwrap();
+        std::fs::remove_file(&record).unwrap();
+        take().unwrap();
+        let made = Undo::Cgroup(group.to_string_lossy().into_owned());
+        assert_eq!(own(&[undo], dir.path()), [made], "it goes with the container");
     }
 }

@@ -76,8 +76,9 @@ pub fn perform(
                 | Failure::Interrupted(row, _)
                 | Failure::ChildDied(row) => row,
             };
-            let undos: Vec<_> = plan.steps.iter().take(reached).filter_map(|s| s.undo.clone()).collect();
-            let undos: Vec<_> = undos.into_iter().chain(half_done(plan, failure)).collect();
+            let done = plan.steps.iter().take(reached).filter_map(|s| s.undo.clone());
+            let mut undos: Vec<_> = done.chain(half_done(plan, failure)).collect();
+            undos = plan.state_dir().map(|dir| super::undo::own(&undos, dir)).unwrap_or(undos);
             for problem in super::netdev::bring_back(cx) {
                 eprintln!("safebox: {problem}");
             }

@@ -28,13 +28,15 @@ pub fn own(undos: &[Undo], dir: &Path) -> Vec<Undo> {
     let known = recorded_groups(dir);
     let made = |path: &Path| directory_id(path).is_some_and(|id| known.contains(&(id, true)));
     let used = |path: &Path| directory_id(path).is_some_and(|id| known.iter().any(|(k, _)| *k == id));
-    let own = |undo: &&Undo| match undo {
-        Undo::Cgroup(path) => made(Path::new(path)),
-        Undo::Members(path) => used(Path::new(path)),
-        Undo::Scope(scope) => made(&scope.group) || !scope.group.exists(),
-        _ => true,
+    let own = |undo: &Undo| match undo {
+        // It was gone when it was to be joined.
+        Undo::Cgroup(path) | Undo::Members(path) if made(Path::new(path)) => Some(Undo::Cgroup(path.clone())),
+        Undo::Members(path) => used(Path::new(path)).then(|| undo.clone()),
+        Undo::Cgroup(_) => None,
+        Undo::Scope(scope) => (made(&scope.group) || !scope.group.exists()).then(|| undo.clone()),
+        _ => Some(undo.clone()),
     };
-    undos.iter().filter(own).cloned().collect()
+    undos.iter().filter_map(own).collect()
 }
 
 /// Replays `undos` in reverse. `child` is the container process as (pid, pidfd), if there is one;

@@ -25,6 +25,8 @@ impl Action {
             A::CgroupJoinable { .. } => {
                 vec![
                     "openat",
+                    "mkdirat?",
+                    "openat?",
                     "flock",
                     "openat|newfstatat|fstat|statx|fcntl|lseek|read|getdents64|close*",
                     "write",

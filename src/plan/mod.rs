@@ -14,6 +14,9 @@ pub mod print;
 pub mod report;
 pub mod why;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::rc::Rc;
 
 pub use action::Action;
@@ -175,6 +178,14 @@ impl Plan {
     /// The undos of all rows, in the rows' order.
     pub fn undos(&self) -> impl Iterator<Item = &Undo> {
         self.steps.iter().filter_map(|s| s.undo.as_ref())
+    }
+
+    /// The container's directory, in a plan that makes it.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.steps.iter().find_map(|s| match &s.action {
+            Action::StateDir { path, .. } => Some(Path::new(OsStr::from_bytes(path.to_bytes()))),
+            _ => None,
+        })
     }
 
     /// The row that replaces this process with the container's.
