@@ -20,7 +20,7 @@ use libtest_mimic::Trial;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sha2::{Digest, Sha256};
 
-use crate::harness::carried::carried;
+use crate::harness::carried::{carried, copy_program};
 use crate::harness::{Output, Sandbox};
 
 /// What no container may print.
@@ -159,7 +159,7 @@ fn no_secret(out: &Output) {
 /// Builds the probe, a static C program, as `rootfs/bin/probe`; [`crate::harness::Need::Probe`].
 pub fn build_probe(sb: &Sandbox) {
     if let Some(built) = carried("probe") {
-        std::fs::copy(built, sb.rootfs().join("bin/probe")).expect("copy the probe");
+        copy_program(&built, &sb.rootfs().join("bin/probe"));
         return;
     }
     let source = sb.dir().join("probe.c");

@@ -15,6 +15,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::harness::carried::copy_program;
 use crate::harness::needs::{NOBODYS, subordinate};
 use crate::harness::{Call, Need, Sandbox, bundle, poll, test};
 
@@ -77,7 +78,7 @@ impl User {
         // is better.
         let (binary, here) = (bundle::safebox(), sb.dir().join("safebox"));
         if std::fs::hard_link(&binary, &here).is_err() {
-            std::fs::copy(&binary, &here).expect("a copy that the user may execute");
+            copy_program(&binary, &here);
         }
         self.own(sb.dir());
         sb

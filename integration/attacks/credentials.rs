@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::harness::carried::copy_program;
 use crate::harness::{Need, Sandbox, test};
 
 pub fn tests() -> Vec<Trial> {
@@ -82,7 +83,7 @@ fn file_caps() {
     super::build_probe(&sb);
     // busybox under the name of an applet.
     let program = sb.rootfs().join("usr/cat");
-    std::fs::copy(sb.rootfs().join("bin/busybox"), &program).expect("copy");
+    copy_program(&sb.rootfs().join("bin/busybox"), &program);
     let set =
         std::process::Command::new(sb.rootfs().join("bin/probe")).arg("file_caps").arg(&program).output();
     assert_eq!(set.expect("the probe").stdout, b"setxattr 0\n");

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Sentinel, build_probe, hash_tree, no_secret};
 use crate::harness::bundle::safebox;
+use crate::harness::carried::copy_program;
 use crate::harness::{Need, Sandbox, poll, rounds, test};
 
 pub fn tests() -> Vec<Trial> {
@@ -41,7 +42,7 @@ pub fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
     let copy = sb.dir().join("runtime");
     std::fs::create_dir(&copy).expect("a directory");
     let copy = copy.join("safebox");
-    std::fs::copy(safebox(), &copy).expect("copy");
+    copy_program(&safebox(), &copy);
     let words = ["sh", "-c", "shift; exec \"$0\" \"$@\"", copy.to_str().expect("UTF-8")].map(String::from);
     (copy, words)
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+use super::carried::copy_program;
 pub use super::carried::safebox;
 use super::needs::find;
 
@@ -36,7 +37,7 @@ pub fn make_rootfs(rootfs: &Path) {
         std::fs::create_dir_all(rootfs.join(dir)).expect("a directory of the rootfs");
     }
     let busybox = find("busybox").expect("busybox is not installed; the rootfs of every test needs it");
-    std::fs::copy(busybox, rootfs.join("bin/busybox")).expect("copy busybox");
+    copy_program(&busybox, &rootfs.join("bin/busybox"));
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("a link to busybox");
     }

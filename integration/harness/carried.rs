@@ -30,6 +30,19 @@ pub fn lesson(name: &str) -> PathBuf {
     safebox().with_file_name("examples").join(name)
 }
 
+/// Copies a program. Not this process: the children that it forks meanwhile would hold a descriptor for writing, and
+/// as long as there is one nobody can execute the file (ETXTBSY).
+#[track_caller]
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("--preserve=mode").args([from, to]).status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "cannot copy {} to {}",
+        from.display(),
+        to.display()
+    );
+}
+
 static SLOW: LazyLock<u32> = LazyLock::new(|| {
     let text = std::env::var("SAFEBOX_SLOW").unwrap_or_else(|_| "1".into());
     text.parse().ok().filter(|n| *n > 0).unwrap_or_else(|| panic!("SAFEBOX_SLOW={text}: not a number from 1"))

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{ONE, User, one};
 use crate::attacks::{build_probe, hash_tree};
 use crate::harness::bundle::safebox;
+use crate::harness::carried::copy_program;
 use crate::harness::{Need, poll, rounds, test};
 
 const PROBE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Probe];
@@ -37,7 +38,7 @@ fn overwritten() {
     std::fs::remove_file(&runtime).expect("remove the link");
     std::fs::create_dir(&runtime).expect("a directory");
     let runtime = runtime.join("safebox");
-    std::fs::copy(safebox(), &runtime).expect("copy");
+    copy_program(&safebox(), &runtime);
     for path in [&sb.bundle(), &runtime] {
         user.own(path);
     }
