@@ -39,7 +39,8 @@ impl Class {
     /// What takes a new class back.
     pub fn undo(&self) -> Option<Undo> {
         let dir = self.dir.to_string_lossy().into_owned();
-        self.make.then(|| if self.named { Undo::Class(dir) } else { Undo::Cgroup(dir) })
+        let undo = if self.named { Undo::Class } else { Undo::Cgroup };
+        self.make.then_some(undo(dir))
     }
 }
 
