@@ -145,11 +145,12 @@ mod tests {
         };
         std::fs::create_dir(&group).unwrap();
         take().unwrap();
-        assert_eq!(own(std::slice::from_ref(&undo), dir.path()), [undo.clone()], "it stays");
+        let undos = [undo];
+        assert_eq!(own(&undos, dir.path()), undos, "it stays");
         std::fs::remove_dir(&group).unwrap();
         std::fs::remove_file(&record).unwrap();
         take().unwrap();
         let made = Undo::Cgroup(group.to_string_lossy().into_owned());
-        assert_eq!(own(&[undo], dir.path()), [made], "it goes with the container");
+        assert_eq!(own(&undos, dir.path()), [made], "it goes with the container");
     }
 }
