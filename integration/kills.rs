@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         test("kills::the_launcher_of_a_running_container", HERE, launcher),
         test("kills::launcher_and_guardian_together", HERE, both),
         test("kills::delete_force_does_not_wait_for_a_hook_inside", OCI, hook_inside),
+        test("kills::delete_does_not_wait_for_what_nobody_buries", HERE, unburied),
         test("kills::a_late_launcher_leaves_the_next_container_alone", HERE, || late(Signal::SIGCONT)),
         test("kills::a_late_guardian_leaves_the_next_container_alone", HERE, || late(Signal::SIGKILL)),
         test("kills::sigterm_and_sigint_end_a_program_that_does_not_care", HERE, careless),
@@ -132,6 +133,23 @@ fn hook_inside() {
     let out = sb.delete().ok();
     assert!(out.took < Duration::from_secs(5), "{out}");
     assert_ne!(start.wait().code, 0, "{out}");
+    sb.leak_check_within(SOON);
+}
+
+/// The first process of a pid namespace is not gone before all others are, and who has started one from outside
+/// sleeps. What it still is holds nothing.
+fn unburied() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    sb.create().ok();
+    sb.verb("start").ok();
+    let exec = sb.runtime().args(["exec", sb.id(), "sh", "-c", "echo up; exec sleep 1000"]);
+    let exec = sb.run_until(exec, "up");
+    exec.signal(Signal::SIGSTOP);
+    let out = sb.delete().ok();
+    assert!(out.took < Duration::from_secs(5), "{out}");
+    assert!(!sb.root().join(sb.id()).exists(), "{out}");
+    exec.signal(Signal::SIGCONT);
+    exec.wait().exits(137);
     sb.leak_check_within(SOON);
 }
 

@@ -68,7 +68,7 @@ pub fn destroy(container: &Container) -> Undone {
         if !ended {
             // It may have been frozen in a group below (v1).
             super::freeze::thaw(container);
-            ended = process::wait_for_exit(pidfd, 10_000);
+            ended = is_a_shell(pid) || process::wait_for_exit(pidfd, 10_000) || is_a_shell(pid);
         }
         crate::sys::fs::close(pidfd);
         // It may be this process's own child, left as a zombie.
@@ -83,6 +83,13 @@ pub fn destroy(container: &Container) -> Undone {
         super::start::poststop(state, -1);
     }
     undone
+}
+
+/// Whether a process that was killed has let go of its memory, and of all else before that. The first of a pid
+/// namespace then waits until those are buried that somebody outside has put in it and does not wait for
+/// (pid_namespaces(7)): an engine that gave up on an exec.
+fn is_a_shell(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !status.contains("\nVmSize:"))
 }
 
 /// Sends the container's process SIGKILL, without waiting for its end.
