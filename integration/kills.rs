@@ -23,6 +23,8 @@ pub fn tests() -> Vec<Trial> {
         test("kills::the_launcher_of_a_running_container", HERE, launcher),
         test("kills::launcher_and_guardian_together", HERE, both),
         test("kills::delete_force_does_not_wait_for_a_hook_inside", OCI, hook_inside),
+        test("kills::poststop_hooks_run_when_the_launcher_is_killed", HERE, poststop),
+        test("kills::a_leftover_that_stays_delays_nobody", HERE, stuck),
         test("kills::delete_does_not_wait_for_what_nobody_buries", HERE, unburied),
         test("kills::a_late_launcher_leaves_the_next_container_alone", HERE, || late(Signal::SIGCONT)),
         test("kills::a_late_guardian_leaves_the_next_container_alone", HERE, || late(Signal::SIGKILL)),
@@ -133,6 +135,46 @@ fn hook_inside() {
     let out = sb.delete().ok();
     assert!(out.took < Duration::from_secs(5), "{out}");
     assert_ne!(start.wait().code, 0, "{out}");
+    sb.leak_check_within(SOON);
+}
+
+/// They take back what other hooks have made, whoever is left to run them.
+fn poststop() {
+    let sb = Sandbox::new().sh("echo up; sleep 1000");
+    let told = sb.dir().join("told");
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("cat >>{}", told.display())] }]);
+    let sb = sb.patch("/hooks/poststop", hook);
+    let launcher = sb.run_until(sb.run_oci(), "up");
+    launcher.signal(Signal::SIGKILL);
+    launcher.wait().exits(137);
+    let said = || std::fs::read_to_string(&told).unwrap_or_default();
+    poll("the hook", SOON, || said().contains("stopped"));
+    sb.leak_check_within(SOON);
+    assert_eq!(said().matches("stopped").count(), 1, "{}", said());
+}
+
+/// What the launcher left cannot be removed, and every `run` tries.
+fn stuck() {
+    let sb = Sandbox::new().sh("echo up; sleep 1000");
+    let launcher = sb.run_until(sb.run(), "up");
+    let guardian = children(launcher.pid()).into_iter().find(|pid| !has_own_pid_namespace(*pid));
+    let guardian = nix::unistd::Pid::from_raw(guardian.expect("a guardian"));
+    let below = sb.trace().cgroups().into_iter().next().expect("a group").join("below");
+    std::fs::create_dir(&below).expect("a group");
+    let shell = |command: &str| {
+        let done = std::process::Command::new("sh").args(["-c", command]).status();
+        assert!(done.expect("sh").success(), "{command}");
+    };
+    shell(&format!("mount -t tmpfs none {}", below.display()));
+    nix::sys::signal::kill(guardian, Signal::SIGKILL).expect("kill the guardian");
+    launcher.signal(Signal::SIGKILL);
+    launcher.wait().exits(137);
+    let next = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.other_id("next"));
+    let out = next.args(["--", "/bin/true"]).output().ok();
+    shell(&format!("umount {}", below.display()));
+    assert!(out.took < Duration::from_secs(5), "{out}");
+    out.says("delete --force");
+    sb.delete().ok();
     sb.leak_check_within(SOON);
 }
 

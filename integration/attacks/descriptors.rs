@@ -18,6 +18,11 @@ pub fn tests() -> Vec<Trial> {
         test("attacks::only_stdio_is_open_inside", &[Need::Root], only_stdio),
         test("attacks::a_created_container_shows_nothing_of_the_host", &[Need::Root], created),
         test("attacks::a_pod_s_other_container_cannot_look_into_init", &[Need::Root, Need::Probe], pod),
+        test(
+            "attacks::who_shares_a_user_namespace_cannot_attach_to_who_joins_it",
+            &[Need::Root, Need::Userns, Need::Probe],
+            seize,
+        ),
         test("attacks::a_joining_process_shows_no_descriptor", &[Need::Root, Need::Probe], joining),
     ]
 }
@@ -228,6 +233,37 @@ fn pod() {
         second.verb("start").ok();
         second.wait_for_status("stopped");
         second.delete().ok();
+    }
+    judge(&sb);
+}
+
+/// The first sees processes of the host and has CAP_SYS_PTRACE in its user namespace; the second joins that one, with
+/// a pid namespace of its own. On the way there it is root, with the host's tree.
+fn seize() {
+    let sb = Sandbox::new().args(["/bin/probe", "seize", "300"]).patch("/root/readonly", json!(false));
+    build_probe(&sb);
+    let others = ["mount", "ipc", "uts", "network", "user"].map(|kind| json!({ "type": kind }));
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let mut sb = sb
+        .patch("/linux/namespaces", json!(others))
+        .patch("/linux/uidMappings", map.clone())
+        .patch("/linux/gidMappings", map);
+    for set in ["bounding", "effective", "permitted"] {
+        sb.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_PTRACE"]));
+    }
+    // A new procfs would be of the host's pid namespace, over which nobody in there has rights.
+    let proc = json!({ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"] });
+    let kept = sb.config()["mounts"].as_array().expect("mounts").clone();
+    let kept = kept.into_iter().filter(|m| m["destination"] != "/proc" && m["type"] != "cgroup");
+    sb.set("/mounts", std::iter::once(proc).chain(kept).collect());
+    sb.create().ok();
+    sb.verb("start").ok();
+    let path = format!("/proc/{}/ns/user", sb.pid());
+    let joins = ["pid", "mount", "ipc", "uts", "network"].map(|kind| json!({ "type": kind }));
+    let joins = joins.into_iter().chain([json!({ "type": "user", "path": path })]);
+    let second = Sandbox::new().args(["/bin/true"]).patch("/linux/namespaces", joins.collect());
+    for _ in 0..rounds(40) {
+        second.run_oci().output().ok();
     }
     judge(&sb);
 }

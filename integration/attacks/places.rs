@@ -15,6 +15,8 @@ pub fn tests() -> Vec<Trial> {
         test("attacks::a_root_that_is_a_readonly_path_is_readonly", OCI, readonly_root),
         test("attacks::procfs_is_not_covered", &[Need::Root], in_proc),
         test("attacks::procfs_has_emulated_files_and_may_be_a_bind_mount", OCI, emulated),
+        test("attacks::a_dev_that_leads_to_a_volume_is_refused", &[Need::Root], dev_link),
+        test("attacks::a_dev_of_the_host_is_left_alone", OCI, host_dev),
         test("attacks::without_pivot_no_bare_procfs_can_be_mounted", &[Need::Root], no_pivot),
     ]
 }
@@ -72,7 +74,7 @@ fn readonly_root() {
 
 /// CVE-2019-16884: labels and settings would be written to a decoy, and programs be told what is not so.
 fn in_proc() {
-    for place in ["/proc/self/attr", "/proc/sys", "/proc/net", "/proc/scsi/x", "/proc/uptime/.."] {
+    for place in ["/proc/self/attr", "/proc/sys", "/proc/net", "/proc/scsi/x", "/x/../proc/sys"] {
         let sb = Sandbox::new().sh("echo it ran").patch("/mounts/-", tmpfs(place));
         refused(&sb, "is inside /proc");
     }
@@ -89,9 +91,55 @@ fn in_proc() {
     // /proc itself is a procfs.
     let only = |mount: Value| Sandbox::new().sh("echo it ran").patch("/mounts", json!([mount]));
     refused(&only(tmpfs("/proc")), "not of type proc");
+    refused(&only(tmpfs("/x/../proc")), "not of type proc");
     let dir = tempfile::tempdir().expect("a directory");
     let bind = json!({ "destination": "/proc", "source": dir.path(), "options": ["bind"] });
     refused(&only(bind), "not of type proc");
+}
+
+fn without_dev(sb: &Sandbox) -> Vec<Value> {
+    let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();
+    mounts.into_iter().filter(|m| !m["destination"].as_str().expect("text").starts_with("/dev")).collect()
+}
+
+/// A directory of the host with a file `ptmx` in it, bound at `place`.
+fn volume(sb: &Sandbox, place: &str) -> Value {
+    let dir = sb.dir().join("volume");
+    std::fs::create_dir(&dir).expect("a directory");
+    std::fs::write(dir.join("ptmx"), "the host's").expect("a file");
+    json!({ "destination": place, "type": "bind", "source": dir, "options": ["bind"] })
+}
+
+#[track_caller]
+fn untouched(sb: &Sandbox) {
+    let dir = sb.dir().join("volume");
+    let names: Vec<_> = std::fs::read_dir(&dir).expect("it").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(names, ["ptmx"]);
+    assert_eq!(std::fs::read_to_string(dir.join("ptmx")).expect("a file"), "the host's");
+}
+
+/// Devices would be made in it, as root, and its ptmx be removed.
+fn dev_link() {
+    let sb = Sandbox::new().sh("echo it ran");
+    let mount = volume(&sb, "/vol");
+    let mounts = without_dev(&sb).into_iter().chain([mount]).collect();
+    std::fs::remove_dir(sb.rootfs().join("dev")).expect("remove");
+    symlink("/vol", sb.rootfs().join("dev")).expect("a link");
+    let sb = sb.patch("/mounts", mounts).patch("/root/readonly", json!(false));
+    refused(&sb, "leads to another mount");
+    untouched(&sb);
+}
+
+/// It is the caller's to fill, under whatever name it is bound.
+fn host_dev() {
+    for place in ["/dev", "/x/../dev", "/dev/../dev/."] {
+        let sb = Sandbox::new().sh("exit 0");
+        let mount = volume(&sb, place);
+        let mounts = without_dev(&sb).into_iter().chain([mount]).collect();
+        let sb = sb.patch("/mounts", mounts).patch("/root/readonly", json!(false));
+        sb.run_oci().output().ok();
+        untouched(&sb);
+    }
 }
 
 fn emulated() {

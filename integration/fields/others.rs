@@ -47,6 +47,7 @@ fn any_case() {
         .patch("/root", json!({ "path": "rootfs", "readOnly": true }))
         .patch("/process/noNewPrivileges", json!(false))
         .patch("/process/NoNewPrivileges", json!(true))
+        .patch("/process/NONEWPRIVILEGES", json!(null))
         .patch("/linux/resources/PIDS", json!({ "Limit": 77 }));
     sb.run_oci().output().ok().prints("NoNewPrivs:\t1\n").prints("read-only\n");
     let sb = sb.sh("exec sleep 1000");

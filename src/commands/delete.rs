@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::Outcome;
+use crate::cgroup::ops;
 use crate::cli::{Delete, Global};
 use crate::error::{Error, StateError};
-use crate::launch::undo::{Undone, own, undo};
+use crate::launch::undo::{Undone, own, undo_within};
 use crate::plan::Undo;
 use crate::state::{Container, State, Status};
 use crate::sys::process;
@@ -49,6 +51,11 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
 
 /// Kills what is left of a container and removes every trace of it, then runs its poststop hooks.
 pub fn destroy(container: &Container) -> Undone {
+    destroy_within(container, ops::PATIENCE)
+}
+
+/// The same, with so much time for what does not go at once.
+pub fn destroy_within(container: &Container, patience: Duration) -> Undone {
     let child = container.process().and_then(|pid| Some((pid, process::pidfd_open(pid).ok()?)));
     // Between the two the pid could have become another process's; the descriptor stays with its own.
     let child = child.filter(|(pid, _)| container.process() == Some(*pid));
@@ -68,7 +75,8 @@ pub fn destroy(container: &Container) -> Undone {
         if !ended {
             // It may have been frozen in a group below (v1).
             super::freeze::thaw(container);
-            ended = is_a_shell(pid) || process::wait_for_exit(pidfd, 10_000) || is_a_shell(pid);
+            let millis = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+            ended = is_a_shell(pid) || process::wait_for_exit(pidfd, millis) || is_a_shell(pid);
         }
         crate::sys::fs::close(pidfd);
         // It may be this process's own child, left as a zombie.
@@ -78,7 +86,7 @@ pub fn destroy(container: &Container) -> Undone {
             return Undone { problems: vec![problem], ..Undone::default() };
         }
     }
-    let undone = undo(&undos, None, false);
+    let undone = undo_within(&undos, None, false, patience);
     if let Some(state) = container.state.as_ref().filter(|_| undone.problems.is_empty()) {
         super::start::poststop(state, -1);
     }

@@ -29,7 +29,8 @@ use crate::cli::{self, Cli, Global, Verb};
 use crate::error::Error;
 use crate::host;
 use crate::log::Log;
-pub use delete::destroy;
+pub use delete::{destroy, destroy_within};
+pub use start::poststop;
 
 /// A failed verb: what to print and which code to exit with.
 pub struct Failure {

@@ -196,7 +196,7 @@ fn foreground(
     let mut supervisor = if control.asks() { None } else { Some(Supervisor::new()?) };
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     let mut attendants = Attendants {
-        guardian: (!args.keep).then(|| Guardian::new(plan)),
+        guardian: (!args.keep).then(|| Guardian::new(plan, &prepared.state)),
         witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
     };
     let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;

@@ -293,6 +293,8 @@ fn put(members: &mut Map<String, Value>, key: &str, value: Value) {
             after.into_iter().for_each(|(key, value)| put(&mut before, &key, value));
             Value::Object(before)
         }
+        // To Go it changes a text, a number or a truth not at all; what is a limit there must not be none here.
+        (Some(before), Value::Null) => before,
         (_, value) => value,
     };
     members.insert(key.to_owned(), value);

@@ -151,7 +151,7 @@ pub struct Root {
 /// One entry of `mounts`, its options split into what each system call takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mount {
-    /// Where inside the container: absolute, cleaned (`.` and `//` removed; `..` kept for in-root resolution).
+    /// Where inside the container: absolute, cleaned (no `.`, `..` and `//`).
     pub destination: PathBuf,
     /// `type`; `None` for binds.
     pub fs_type: Option<String>,

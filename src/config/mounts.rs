@@ -51,12 +51,19 @@ fn destination(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// `path` from `/` on, without `.` and empty components. `..` stays: what it means depends on links, and
-/// only the kernel can resolve it inside the rootfs.
+/// `path` from `/` on, without `.`, `..` and empty components: it is the config that says where, and not the links of
+/// a rootfs, which could make `/x/../dev` another place than /dev.
 fn clean(path: &str) -> PathBuf {
-    let parts =
-        Path::new(path).components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir));
-    Path::new("/").join(parts.collect::<PathBuf>())
+    let mut clean = PathBuf::from("/");
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            // Above the root there is nothing.
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
 }
 
 /// What a bind mount needs, and what it cannot have.

@@ -50,7 +50,9 @@ fn device_rule(raw: &raw::DeviceRule, at: &At) -> Result<Option<DeviceRule>, Con
         return Err(at.key("access").error("device access is empty; use one or more of r, w and m"));
     }
     // runc passes other letters over, so there are configs with them.
-    let (read, write, mknod) = (access.contains('r'), access.contains('w'), access.contains('m'));
+    // And all devices are all devices to it, whatever the access: half of a list is not to be left in force.
+    let has = |letter| kind == 'a' || access.contains(letter);
+    let (read, write, mknod) = (has('r'), has('w'), has('m'));
     let rule = DeviceRule { allow: raw.allow.unwrap_or(false), kind, major, minor, read, write, mknod };
     Ok(Some(rule).filter(|_| read || write || mknod))
 }

@@ -444,7 +444,7 @@ fn values_mean_what_the_types_say() {
                      "resources":{"memory":{"limit":0,"swap":0},"pids":{"limit":0}}}}"#,
     )
     .unwrap();
-    assert_eq!(c.mounts[0].destination.to_str(), Some("/a/b/../c"));
+    assert_eq!(c.mounts[0].destination.to_str(), Some("/a/c"));
     assert_eq!((c.mounts[1].bind, c.mounts[1].fs_type.as_deref()), (Some(true), None));
     let p = c.process.as_ref().unwrap();
     assert_eq!((p.io_priority, p.capabilities.bounding), (Some(2 << 13 | 4), CapSet::EMPTY.with(5)));
@@ -454,6 +454,18 @@ fn values_mean_what_the_types_say() {
     assert_eq!((c.resources.memory.limit, c.resources.memory.swap), (None, None));
     assert_eq!(c.resources.pids_limit, Some(0));
     assert!(c.is_new(NsKind::Pid) && c.namespace(NsKind::User).is_none());
+}
+
+#[test]
+fn letters_that_mean_nothing_leave_no_list_half_in_force() {
+    let rules = |json: &str| {
+        let c = parse(&format!(r#"{{"linux":{{"resources":{{"devices":{json}}}}}}}"#)).unwrap();
+        c.resources.devices.iter().map(|r| (r.allow, r.kind, r.read, r.write, r.mknod)).collect::<Vec<_>>()
+    };
+    assert_eq!(rules(r#"[{"allow":true,"access":"r"}]"#), [(true, 'a', true, true, true)]);
+    assert_eq!(rules(r#"[{"allow":false,"access":"x"}]"#), [(false, 'a', true, true, true)]);
+    assert_eq!(rules(r#"[{"allow":true,"type":"c","access":"rx"}]"#), [(true, 'c', true, false, false)]);
+    assert_eq!(rules(r#"[{"allow":true,"type":"c","access":"x"}]"#), []);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::OpenDir { root, path, to } => {
             let fd = open_or_make(cx, cx.fd(root), path, TargetKind::Dir, false)?;
             cx.set(to, fd);
-            Ok(())
+            places::expect_own(cx, cx.fd(root), path, fd)
         }
         A::MakeTarget { target } => open_target(cx, target, target.kind, false).map(fs::close),
         A::MountFs { .. } => mount_fs(action, cx),

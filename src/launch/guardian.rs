@@ -11,19 +11,21 @@ use std::os::fd::RawFd;
 use super::Cx;
 use super::hold::Hold;
 use crate::plan::{Plan, Undo};
+use crate::state::State;
 use crate::sys::{fs, process, socket};
 
 /// A guardian, on duty or not yet.
 pub struct Guardian {
     undos: Vec<Undo>,
+    state: State,
     pid: Option<i32>,
     line: RawFd,
 }
 
 impl Guardian {
-    /// One for `plan`; it is forked at the first handover.
-    pub fn new(plan: &Plan) -> Self {
-        Guardian { undos: plan.undos().cloned().collect(), pid: None, line: -1 }
+    /// One for `plan`, which makes the container of this state; it is forked at the first handover.
+    pub fn new(plan: &Plan, state: &State) -> Self {
+        Guardian { undos: plan.undos().cloned().collect(), state: state.clone(), pid: None, line: -1 }
     }
 
     /// Forks the guardian, once. A launch without one is no less safe, only less tidy after SIGKILL.
@@ -34,7 +36,7 @@ impl Guardian {
         let Some(hold) = Hold::of(plan, cx) else { return };
         let Ok((ours, theirs)) = socket::seqpacket_pair() else { return };
         let (undos, child) = (self.undos.clone(), (cx.pid, cx.pidfd));
-        match process::fork_run(|| watch(theirs, &undos, child, &hold)) {
+        match process::fork_run(|| watch(theirs, (&undos, &self.state), child, &hold)) {
             Ok(pid) => {
                 fs::close(theirs);
                 (self.pid, self.line) = (Some(pid), ours);
@@ -64,7 +66,7 @@ impl Guardian {
 }
 
 /// The guardian's life.
-fn watch(line: RawFd, undos: &[Undo], child: (i32, RawFd), hold: &Hold) -> i32 {
+fn watch(line: RawFd, (undos, state): (&[Undo], &State), child: (i32, RawFd), hold: &Hold) -> i32 {
     // Ctrl-C and hang-ups are for the launcher, and its pipes must not be held open.
     if process::setsid().is_err() || process::keep_only(&[line, child.1, hold.fd()]).is_err() {
         return 1;
@@ -73,6 +75,9 @@ fn watch(line: RawFd, undos: &[Undo], child: (i32, RawFd), hold: &Hold) -> i32 {
     if matches!(socket::recv(line, &mut word), Ok(n) if n > 0) {
         return 0;
     }
-    hold.end(undos, Some(child), false);
+    // Its hooks take back what earlier hooks have made (runtime.md, Lifecycle); nobody reads what they say.
+    if hold.end(undos, Some(child), false).is_some_and(|undone| undone.problems.is_empty()) {
+        crate::commands::poststop(state, -1);
+    }
     0
 }

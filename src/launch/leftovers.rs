@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::log::Log;
 use crate::state::{self, files};
@@ -28,9 +29,16 @@ pub fn sweep(root: &Path, log: &Log) {
             continue;
         };
         let Ok(container) = state::Container::load(root, id) else { continue };
-        // Whoever holds the lock (the guardian does not) is at work on it.
+        // Whoever holds the lock (its guardian, another launcher) is at work on it.
+        if container.locked() {
+            continue;
+        }
         let Ok(_lock) = container.lock() else { continue };
         log.debug(&format!("removing container {id}: its launcher {pid} (started {start}) is gone"));
-        crate::commands::destroy(&container);
+        // Another container is waiting to be started: what does not go is `delete`'s to wait for.
+        let undone = crate::commands::destroy_within(&container, Duration::from_millis(50));
+        for problem in undone.problems {
+            log.warning(&format!("container {id} of a launcher that is gone: {problem}; see delete --force"));
+        }
     }
 }

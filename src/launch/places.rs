@@ -43,6 +43,19 @@ pub fn expect_free(cx: &mut Cx, place: RawFd, target: &Target, tree: RawFd) -> D
     at(cx, if is_proc || !over_proc { Call::InProc } else { Call::NotProc }, Err(Errno::EPERM))
 }
 
+/// Refuses a directory that is another mount's by way of a link: a rootfs whose /dev leads to a volume would have its
+/// devices made there, and files of that name removed. A mount that the rootfs brings itself is its own.
+pub fn expect_own(cx: &mut Cx, root: RawFd, path: &CStr, dir: RawFd) -> Done {
+    let there = at(cx, Call::Statx, fs::place(dir))?;
+    if there.mount == at(cx, Call::Statx, fs::place(root))?.mount {
+        return Ok(());
+    }
+    let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_SYMLINKS;
+    let direct = at(cx, Call::OpenIn, fs::openat2(root, path, libc::O_PATH, 0, resolve));
+    let same = direct.and_then(|fd| fs::place(fd).inspect(|_| fs::close(fd))) == Ok(there);
+    if same { Ok(()) } else { at(cx, Call::OtherMount, Err(Errno::EXDEV)) }
+}
+
 /// Covers a file with /dev/null and a directory with an empty one; what is not there needs no mask.
 pub fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) -> Done {
     let place = match at(cx, Call::OpenIn, open_existing(root, or_dot(path))) {
@@ -102,13 +115,17 @@ pub fn readonly_path(cx: &mut Cx, root: RawFd, path: &CStr) -> Done {
     Ok(())
 }
 
-/// Takes a mount of the host's out of this mount namespace, or covers it where a user namespace has locked it.
+/// Takes a mount of the host's out of this mount namespace, with what covers it, and covers the place: a user
+/// namespace may have locked it.
 pub fn hide(cx: &mut Cx, path: &CStr) -> Done {
-    match at(cx, Call::Umount, mount::umount(path)) {
-        // It went with one above it.
-        Err(Errno::ENOENT) => return Ok(()),
-        Err(Errno::EINVAL | Errno::EPERM) => {}
-        other => return other,
+    loop {
+        match at(cx, Call::Umount, mount::umount(path)) {
+            Ok(()) => {}
+            // It went with one above it.
+            Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::EINVAL | Errno::EPERM) => break,
+            Err(e) => return Err(e),
+        }
     }
     let attrs = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     let cover = new_fs(cx, c"tmpfs", [(c"size", Some(c"4k"))].into_iter(), attrs)?;

@@ -3,7 +3,7 @@
 
 use std::os::fd::RawFd;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cgroup::{ops, tree};
 use crate::plan::Undo;
@@ -42,8 +42,13 @@ pub fn own(undos: &[Undo], dir: &Path) -> Vec<Undo> {
 /// Replays `undos` in reverse. `child` is the container process as (pid, pidfd), if there is one;
 /// `ours` says that it is this process's child and must be waited for.
 pub fn undo(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Undone {
+    undo_within(undos, child, ours, ops::PATIENCE)
+}
+
+/// The same, with so much time for what does not go at once.
+pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, patience: Duration) -> Undone {
     let mut done = Undone::default();
-    let end = Instant::now() + ops::PATIENCE;
+    let end = Instant::now() + patience;
     let mut thawed = false;
     for undo in undos.iter().rev() {
         match undo {

@@ -127,7 +127,7 @@ impl Action {
         match self {
             A::OpenPlace { .. } => vec!["openat", "newfstatat", "newfstatat"],
             A::AttachRoot { .. } => vec!["move_mount"],
-            A::OpenDir { .. } => RESOLVE.to_vec(),
+            A::OpenDir { .. } => [&RESOLVE[..], &["statx", "statx", "openat2?", "statx?", "close?"]].concat(),
             A::MakeTarget { .. } => [&RESOLVE[..], &["close"]].concat(),
             // The last directory is made with the user's ids, but with root's capabilities.
             A::MakeCwd { .. } => vec![
@@ -210,7 +210,7 @@ impl Action {
             A::HideMount { .. } => {
                 const COVER: [&str; 7] =
                     ["fsopen?", "fsconfig?", "fsconfig?", "fsmount?", "close?", "move_mount?", "close?"];
-                [&["umount2"], &COVER[..]].concat()
+                [&["umount2*"], &COVER[..]].concat()
             }
             A::Chroot { .. } => vec!["fchdir", "chroot"],
             _ => self.calls_tail(),

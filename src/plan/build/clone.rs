@@ -20,9 +20,11 @@ impl Builder<'_> {
         self.joined.clone_from(&joined);
         let (by_joiner, by_init) = self.who_joins(joined);
         self.joined_by_init = by_init;
-        if !self.input.config.is_new(NsKind::Pid) && self.input.host.rootless.is_none() {
-            // Processes that are there already see Init from its first moment. (The maps of a user
-            // namespace could not be written by an ordinary user then.)
+        // Processes that are there already may see Init from its first moment or, where they are in the user namespace
+        // that is joined, attach to who joins it, whose root is still the host's. (The maps of a new user namespace
+        // could not be written by an ordinary user then; nobody is in that one yet.)
+        let seen = !by_joiner.is_empty() || !self.input.config.is_new(NsKind::Pid);
+        if seen && (self.input.host.rootless.is_none() || !self.new_userns()) {
             self.plan.push(Runtime, part::CLONE, Action::Undumpable);
         }
         if !by_joiner.is_empty() || !self.input.config.time_offsets.is_empty() {
