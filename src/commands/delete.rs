@@ -75,8 +75,11 @@ pub fn destroy_within(container: &Container, patience: Duration) -> Undone {
         if !ended {
             // It may have been frozen in a group below (v1).
             super::freeze::thaw(container);
-            let millis = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-            ended = is_a_shell(pid) || process::wait_for_exit(pidfd, millis) || is_a_shell(pid);
+            let within = |time: Duration| {
+                process::wait_for_exit(pidfd, i32::try_from(time.as_millis()).unwrap_or(i32::MAX))
+            };
+            let short = patience.min(Duration::from_secs(2));
+            ended = within(short) || is_a_shell(pid) || within(patience - short) || is_a_shell(pid);
         }
         crate::sys::fs::close(pidfd);
         // It may be this process's own child, left as a zombie.

@@ -12,12 +12,13 @@ type Check = fn(&Plan, &Config) -> std::result::Result<(), String>;
 
 /// Checks the whole list.
 pub fn check(plan: &Plan, config: &Config) -> Result<()> {
-    const CHECKS: [Check; 9] = [
+    const CHECKS: [Check; 10] = [
         one_exec,
         ids_after_maps,
         hostname_needs_uts,
         filter_order,
         no_host_path_after_pivot,
+        undumpable_before_it_joins,
         moved_once,
         made_once,
         undos,
@@ -138,6 +139,20 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
         Some((i, _)) => Err(format!("row {} names a host path after the pivot", i + 1)),
         None => Ok(()),
     }
+}
+
+/// Processes of a namespace that is joined may attach to who joins it, whose root is still the host's, unless it
+/// is undumpable before. (Nobody is in a user namespace whose maps are yet to be written, and an ordinary user could not
+/// write them.)
+fn undumpable_before_it_joins(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+    let maps = |a: &Action| matches!(a, Action::IdMapWrite { .. } | Action::IdMapTool { .. });
+    let joins = |(_, a): &(usize, &Action)| matches!(a, Action::JoinNs { .. });
+    let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
+    let hidden = plan.steps[..row].iter().any(|s| matches!(s.action, Action::Undumpable));
+    if hidden || plan.steps.iter().any(|s| maps(&s.action)) {
+        return Ok(());
+    }
+    Err(format!("row {} joins a namespace, and who is in it may attach to the one who does", row + 1))
 }
 
 /// A detached tree is closed when it is moved: a second move would act on whatever has its number by then.

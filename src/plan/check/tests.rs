@@ -120,6 +120,21 @@ fn a_tree_is_moved_once_and_a_directory_made_once() {
 }
 
 #[test]
+fn who_joins_a_namespace_is_undumpable() {
+    let joins = |first: Option<Action>| {
+        let mut plan = Plan::default();
+        first.into_iter().for_each(|action| plan.push(Actor::Runtime, "", action));
+        plan.push(Actor::Joiner, "", Action::JoinNs { ns: slot(1), flags: 0, kind: Some(NsKind::User) });
+        plan.steps.extend(inside(Vec::new()).steps);
+        plan
+    };
+    refused(&joins(None), "row 1 joins a namespace, and who is in it may attach");
+    check(&joins(Some(Action::Undumpable)), &config()).unwrap();
+    let map = Action::IdMapWrite { file: "uid_map", value: Vec::new() };
+    check(&joins(Some(map)), &config()).unwrap();
+}
+
+#[test]
 fn what_is_made_can_be_unmade() {
     for action in [
         Action::StateDir { path: c"/state/x".into(), lock: slot(1) },
