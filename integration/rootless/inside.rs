@@ -18,9 +18,40 @@ pub fn tests() -> Vec<Trial> {
         test("rootless::hooks_of_the_container_run_in_it_with_a_range", RANGE, || hooks(range())),
         test("rootless::time_offsets", ONE, || time(one())),
         test("rootless::time_offsets_with_a_range", RANGE, || time(range())),
+        test("rootless::a_pod_of_a_user", ONE, || pod(one())),
         test("rootless::exec_into_a_created_container", ONE, || created(one())),
         test("rootless::exec_into_a_created_container_with_a_range", RANGE, || created(range())),
     ]
+}
+
+/// The second joins the first's user and pid namespaces. What goes to its files in /proc goes there before it is hidden
+/// from the first, and is passed on.
+fn pod(user: User) {
+    let first = user.sandbox().args(["/bin/sleep", "1000"]);
+    user.own(first.dir());
+    user.create(&first).output().ok();
+    user.verb(&first, "start").output().ok();
+    let pid = state(user, &first)["pid"].as_i64().expect("a pid");
+    let script = "cat /proc/self/oom_score_adj; ls -d /proc/[0-9]* | wc -l; id -u";
+    let mut second = user.sandbox().sh(script).patch("/process/oomScoreAdj", json!(321));
+    let kinds: Vec<Value> = second.config()["linux"]["namespaces"].as_array().expect("namespaces").clone();
+    let joined = |mut ns: Value| {
+        let kind = ns["type"].as_str().expect("a type").to_string();
+        if matches!(kind.as_str(), "user" | "pid") {
+            ns["path"] = json!(format!("/proc/{pid}/ns/{kind}"));
+        }
+        ns
+    };
+    second.set("/linux/namespaces", kinds.into_iter().map(joined).collect());
+    let second = second.without("/linux/uidMappings").without("/linux/gidMappings");
+    user.own(second.dir());
+    let run = user.runtime(&second).args(["run", "--policy", "privileged", "--bundle"]);
+    let out = run.arg(second.bundle()).arg(second.id()).output().ok();
+    let said: Vec<_> = out.stdout.lines().collect();
+    assert_eq!((said[0], said[2]), ("321", "0"), "{out}");
+    assert!(said[1].parse::<u32>().is_ok_and(|n| n >= 3), "sees the first\n{out}");
+    user.runtime(&first).args(["delete", "--force"]).arg(first.id()).output().ok();
+    first.leak_check();
 }
 
 /// A hook that tells a file what it is told and where it is.

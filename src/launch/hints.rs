@@ -126,6 +126,9 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::Prlimit { .. }, Errno::EPERM) => {
             "raising a hard limit needs CAP_SYS_RESOURCE, which safebox does not have here"
         }
+        (A::TimeOffsets { .. }, Errno::EACCES) => {
+            "an ordinary user cannot set clocks in a user namespace that others are in already: give the container one of its own"
+        }
         (A::OomScoreAdj { .. }, Errno::EACCES) => {
             "lowering the score needs CAP_SYS_RESOURCE, which safebox does not have here"
         }

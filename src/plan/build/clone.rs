@@ -24,13 +24,20 @@ impl Builder<'_> {
         // that is joined, attach to who joins it, whose root is still the host's. (The maps of a new user namespace
         // could not be written by an ordinary user then; nobody is in that one yet.)
         let seen = !by_joiner.is_empty() || !self.input.config.is_new(NsKind::Pid);
-        if seen && (self.input.host.rootless.is_none() || !self.new_userns()) {
+        let hide = seen && (self.input.host.rootless.is_none() || !self.new_userns());
+        // To an ordinary user the files of such a process in /proc are closed: what goes there goes there before.
+        let late = self.input.host.euid != 0 && !by_joiner.is_empty();
+        if hide && !late {
             self.plan.push(Runtime, part::CLONE, Action::Undumpable);
         }
         if !by_joiner.is_empty() || !self.input.config.time_offsets.is_empty() {
             self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
             self.scope()?;
             self.join_cgroups()?;
+            if hide && late {
+                self.oom_score()?;
+                self.plan.push(Joiner, part::CLONE, Action::Undumpable);
+            }
             self.joiner(&by_joiner, new);
         } else {
             let spawn = Action::Spawn { namespaces: new, cgroup };

@@ -153,6 +153,15 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// How likely the kernel picks the container's processes when memory runs out; passed on by whoever clones.
+    pub(super) fn oom_score(&mut self) -> Result<()> {
+        let set = |s: &crate::plan::Step| matches!(s.action, Action::OomScoreAdj { .. });
+        if let Some(value) = self.process()?.oom_score_adj.filter(|_| !self.plan.steps.iter().any(set)) {
+            self.plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
+        }
+        Ok(())
+    }
+
     /// How the copy of the rootfs is cut off from the host's mounts, of which it is a peer at first. A slave sends
     /// nothing either, and receives what the host mounts there later.
     fn root_propagation(&self) -> u64 {
@@ -320,9 +329,7 @@ impl Builder<'_> {
         self.idmap_binds();
         self.net_devices()?;
         let process = self.process()?.clone();
-        if let Some(value) = process.oom_score_adj {
-            self.plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
-        }
+        self.oom_score()?;
         for r in &process.rlimits {
             let limit = Action::Prlimit { resource: r.resource, soft: r.soft, hard: r.hard };
             self.plan.push(Runtime, part::OUTSIDE, limit);
