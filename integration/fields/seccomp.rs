@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("fields::seccomp_answers_with_the_errno_asked_for", OCI, errnos),
         test("fields::seccomp_may_refuse_what_runc_does_without", OCI, refused),
+        test("fields::seccomp_may_kill_for_what_runc_does_without", OCI, killed),
         test("fields::seccomp_that_stops_the_launch_is_named", OWN, stops),
         test("fields::seccomp_without_a_word_is_none", OCI, nothing),
         test("fields::seccomp_compares_arguments", OCI, arguments),
@@ -89,23 +90,9 @@ fn nothing() {
 
 /// Without no_new_privs the filter is there before the launch has ended.
 fn refused() {
-    let names = [
-        "close_range",
-        "setresuid",
-        "setresgid",
-        "getresuid",
-        "getresgid",
-        "getgroups",
-        "faccessat2",
-        "umask",
-        "sendto",
-        "recvfrom",
-        "sendmsg",
-        "recvmsg",
-        "poll",
-        "ppoll",
-        "openat2",
-    ];
+    let names = "close_range setresuid setresgid getresuid getresgid getgroups faccessat2 umask sendto recvfrom \
+                 sendmsg recvmsg poll ppoll openat2";
+    let names: Vec<_> = names.split_whitespace().collect();
     for errno_of in [libc::EPERM, libc::ENOSYS] {
         let sb = Sandbox::new()
             .sh("grep -E '^(Uid|Groups|CapEff|Seccomp|NoNewPrivs):' /proc/self/status; exec sleep 1000")
@@ -124,6 +111,21 @@ fn refused() {
             .prints("Seccomp:\t2\n");
         sb.delete().ok();
     }
+}
+
+/// Nobody can fall back after that: these calls must not be made.
+fn killed() {
+    let names =
+        ["close_range", "setresuid", "setresgid", "getresuid", "getresgid", "getgroups", "sendto", "poll"];
+    let rule = json!({ "names": names, "action": "SCMP_ACT_KILL_PROCESS" });
+    let sb = Sandbox::new()
+        .args(["/bin/true"])
+        .patch("/process/noNewPrivileges", json!(false))
+        .patch("/linux/seccomp", profile(json!([rule])));
+    sb.run_oci().output().ok();
+    sb.create().ok();
+    sb.verb("start").ok();
+    sb.delete().ok();
 }
 
 /// What the launch cannot do without; the hint is about the profile, not about the kernel's age.

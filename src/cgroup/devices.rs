@@ -39,8 +39,43 @@ pub const DEFAULT_RULES: [DeviceRule; 11] = [
 
 /// The config's rules and behind them, so stronger, the defaults: as runc, and so that the
 /// deny-everything which engines begin with (`a *:* rwm`) leaves a container that can start.
+///
+/// After a rule that allows everything it is a list of what is denied, and what is allowed later takes away only from
+/// the entry that names the same device, as in cgroup v1 and in runc: a wider one gives nothing back.
 pub fn with_defaults(config_rules: &[DeviceRule]) -> Vec<DeviceRule> {
-    [config_rules, &DEFAULT_RULES].concat()
+    let all = [config_rules, &DEFAULT_RULES].concat();
+    match all.iter().rposition(total) {
+        Some(at) if all[at].allow => all_but(all[at], &all[at + 1..]),
+        _ => all,
+    }
+}
+
+/// Whether a node of this device may be made under `rules`.
+pub fn may_mknod(rules: &[DeviceRule], kind: char, (major, minor): (u32, u32)) -> bool {
+    let fits = |rule: &&DeviceRule| {
+        rule.mknod
+            && (rule.kind == 'a' || rule.kind == kind)
+            && rule.major.is_none_or(|n| n == major)
+            && rule.minor.is_none_or(|n| n == minor)
+    };
+    rules.iter().rev().find(fits).is_some_and(|rule| rule.allow)
+}
+
+fn all_but(everything: DeviceRule, rest: &[DeviceRule]) -> Vec<DeviceRule> {
+    let mut list = vec![everything];
+    for rule in rest {
+        if !rule.allow {
+            list.push(*rule);
+            continue;
+        }
+        for entry in list[1..].iter_mut().filter(|entry| same_device(entry, rule)) {
+            entry.read &= !rule.read;
+            entry.write &= !rule.write;
+            entry.mknod &= !rule.mknod;
+        }
+    }
+    list.retain(|entry| access(entry) != 0);
+    list
 }
 
 // Bits of access as in `bpf_cgroup_dev_ctx` (BPF_DEVCG_ACC_*).

@@ -230,12 +230,22 @@ fn lines_for_v1() {
             "devices.deny c 1:* w"
         ]
     );
-    // All but one: behind it come the defaults, of which one is wider.
+    // All but one: the defaults behind it give nothing back.
     let all_but = v1_lines(&with_defaults(&rules(&["a *:* rwm", "-c 1:11 rwm"]))).unwrap();
     let all_but: Vec<_> = all_but.iter().map(|(f, t)| format!("{f} {t}")).collect();
-    assert_eq!(
-        all_but[..4],
-        ["devices.allow a", "devices.deny c 1:11 rwm", "devices.allow c 1:11 m", "devices.allow c *:* m"]
-    );
+    assert_eq!(all_but, ["devices.allow a", "devices.deny c 1:11 rwm"]);
     assert!(v1_lines(&with_defaults(&rules(&["-a *:* rwm"]))).is_ok());
+}
+
+#[test]
+fn after_all_is_allowed_only_the_same_device_is_given_back() {
+    let of = |texts: &[&str]| with_defaults(&rules(texts));
+    let denied = ["a *:* rwm", "-c 1:11 rwm"];
+    assert_eq!(of(&denied), rules(&denied), "the defaults' mknod of all gives nothing back");
+    assert_eq!(of(&["a *:* rwm", "-c 1:11 rwm", "c *:* rw"]), rules(&denied));
+    assert_eq!(of(&["a *:* rwm", "-c 1:11 rwm", "c 1:11 r"]), rules(&["a *:* rwm", "-c 1:11 wm"]));
+    assert_eq!(of(&["a *:* rwm", "-c *:* w", "-c 1:3 rwm"]), rules(&["a *:* rwm", "-c *:* w"]));
+    let may = |texts: &[&str]| may_mknod(&of(texts), 'c', (1, 11));
+    assert!(!may(&denied) && may(&["a *:* rwm", "-c 1:11 rw"]) && may(&[]) && may(&["-a *:* rwm"]));
+    assert_eq!(of(&["-a *:* rwm"]), [rules(&["-a *:* rwm"]), DEFAULT_RULES.to_vec()].concat());
 }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{Builder, part};
+use crate::cgroup::devices::{may_mknod, with_defaults};
 use crate::config::{ConfigError, Mount};
 use crate::error::Result;
 use crate::plan::action::{Action, DeviceNode, SetAttr, Target, TargetKind};
@@ -344,8 +345,10 @@ impl Builder<'_> {
         mode: u32,
         owner: (u32, u32),
     ) -> Result<()> {
-        // mknod is not allowed in a user namespace but for pipes: the host's node is shown instead.
-        if self.in_userns() && kind != 'p' {
+        // mknod is not allowed in a user namespace but for pipes, nor where the config's rules deny it: the host's node
+        // is shown instead.
+        let rules = || with_defaults(&self.input.config.resources.devices);
+        if kind != 'p' && (self.in_userns() || !may_mknod(&rules(), kind, id)) {
             let tree = self.plan.slot(path);
             let device = Some(DeviceNode { block: kind == 'b', major: id.0, minor: id.1 });
             // On the host it is where it is to be inside.
