@@ -134,7 +134,8 @@ fn hook_inside() {
     poll("the hook runs", SOON, || std::path::Path::new(&said).exists());
     let out = sb.delete().ok();
     assert!(out.took < Duration::from_secs(5), "{out}");
-    assert_ne!(start.wait().code, 0, "{out}");
+    // runc 1.1 lets the hook's end be the end of start.
+    assert!(start.wait().code != 0 || crate::harness::bundle::is_foreign(), "{out}");
     sb.leak_check_within(SOON);
 }
 
