@@ -124,6 +124,9 @@ fn nothing() {
     std::fs::write(&file, "").expect("a file");
     let list = |root: &Path| sb.runtime().arg("--root").arg(root).arg("list").output();
     list(&file).exits(1).says("file: not a directory");
+    for verb in [&["state"][..], &["delete", "--force"], &["kill"], &["ps"]] {
+        sb.runtime().arg("--root").arg(&file).args(verb).arg("x").output().exits(1).says("not a directory");
+    }
     if !bundle::is_foreign() {
         // runc 1.1 made the directory instead.
         list(&sb.dir().join("missing")).exits(1).says("missing: no such file or directory");

@@ -149,6 +149,7 @@ fn wrong_states() {
     sb.verb("delete").exits(1).says("that is not stopped: running");
     sb.verb("resume").exits(1).says("container not paused");
     sb.kill("FOO").exits(1).says("unknown signal \"FOO\"");
+    sb.kill("99").exits(1).says("unable to signal init: invalid argument");
     sb.kill("KILL").ok();
     sb.wait_for_status("stopped");
     sb.verb("start").exits(1).says("cannot start a container that has stopped");

@@ -196,6 +196,10 @@ impl Container {
         let dir = root.join(id);
         let raw = match std::fs::read(dir.join(files::STATE)) {
             Ok(raw) => Some(raw),
+            // Its root is a file: that is not the container's absence.
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                return Err(Error::msg(format!("open {}: not a directory", dir.display())));
+            }
             Err(_) if is_unborn(&dir) => None,
             Err(_) => return Err(StateError::NotFound.into()),
         };

@@ -47,10 +47,14 @@ const RTMAX: i32 = 64;
 /// The number, 1 to 64, of a signal written as `KILL`, `SIGKILL`, `kill`, `9`, `SIGRTMIN+3` or `RTMAX-1`; or 0 for
 /// none: kill(2) only looks whether there is a process.
 ///
-/// The error is runc's, which callers may show: `unknown signal "FOO"`.
+/// The errors are runc's, which callers may show: `unknown signal "FOO"`, and what kill(2) says of a number.
 pub fn parse(text: &str) -> Result<i32, String> {
-    let found = if text.bytes().all(|b| b.is_ascii_digit()) { number(text) } else { named(text) };
-    found.ok_or_else(|| format!("unknown signal {text:?}"))
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    let found = if is_number { number(text) } else { named(text) };
+    found.ok_or_else(|| match is_number && text.parse::<i32>().is_ok() {
+        true => "unable to signal init: invalid argument".to_string(),
+        false => format!("unknown signal {text:?}"),
+    })
 }
 
 /// The name of signal `number`, as in `SIGKILL`, `SIGRTMIN+3`; `None` outside 1 to 64 and for 32 and 33.
@@ -124,7 +128,6 @@ mod tests {
         for text in [
             "",
             "FOO",
-            "65",
             "-9",
             "+9",
             "9 ",
@@ -138,6 +141,8 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(format!("unknown signal {text:?}")));
         }
+        // Atoi(3) knows it, kill(2) does not.
+        assert_eq!(parse("65"), Err("unable to signal init: invalid argument".into()));
     }
 
     #[test]
