@@ -69,9 +69,7 @@ fn all_but(everything: DeviceRule, rest: &[DeviceRule]) -> Vec<DeviceRule> {
             continue;
         }
         for entry in list[1..].iter_mut().filter(|entry| same_device(entry, rule)) {
-            entry.read &= !rule.read;
-            entry.write &= !rule.write;
-            entry.mknod &= !rule.mknod;
+            take_away(entry, rule);
         }
     }
     list.retain(|entry| access(entry) != 0);
@@ -255,9 +253,7 @@ pub fn v1_lines(rules: &[DeviceRule]) -> Result<Vec<(&'static str, String)>, Ine
                     if !same_device(entry, &rule) {
                         lines.push((file(rule.allow), line(rule.kind, &taken)));
                     }
-                    entry.read &= !rule.read;
-                    entry.write &= !rule.write;
-                    entry.mknod &= !rule.mknod;
+                    take_away(entry, &rule);
                 }
             } else {
                 exceptions.push(rule);
@@ -278,6 +274,13 @@ fn line(kind: char, rule: &DeviceRule) -> String {
     let letter = |on: bool, letter: &'static str| if on { letter } else { "" };
     let (r, w, m) = (letter(rule.read, "r"), letter(rule.write, "w"), letter(rule.mknod, "m"));
     format!("{kind} {}:{} {r}{w}{m}", number(rule.major), number(rule.minor))
+}
+
+/// Of what an entry is about, what a rule is about goes.
+fn take_away(entry: &mut DeviceRule, rule: &DeviceRule) {
+    entry.read &= !rule.read;
+    entry.write &= !rule.write;
+    entry.mknod &= !rule.mknod;
 }
 
 fn same_device(a: &DeviceRule, b: &DeviceRule) -> bool {

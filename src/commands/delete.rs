@@ -1,5 +1,6 @@
 //! `safebox delete`: the undos of a container, replayed in reverse.
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,9 +57,7 @@ pub fn destroy(container: &Container) -> Undone {
 
 /// The same, with so much time for what does not go at once.
 pub fn destroy_within(container: &Container, patience: Duration) -> Undone {
-    let child = container.process().and_then(|pid| Some((pid, process::pidfd_open(pid).ok()?)));
-    // Between the two the pid could have become another process's; the descriptor stays with its own.
-    let child = child.filter(|(pid, _)| container.process() == Some(*pid));
+    let child = super::kill::open_process(container);
     // Where the runtime died before the state was written, the directory is all there is.
     let undos = match &container.state {
         Some(state) => own_undos(container, state),
@@ -70,6 +69,7 @@ pub fn destroy_within(container: &Container, patience: Duration) -> Undone {
     }
     if let Some((pid, pidfd)) = child {
         // Gone already is what is wanted.
+        let pidfd = pidfd.as_raw_fd();
         process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
         let mut ended = process::wait_for_exit(pidfd, 100);
         if !ended {
@@ -81,7 +81,6 @@ pub fn destroy_within(container: &Container, patience: Duration) -> Undone {
             let short = patience.min(Duration::from_secs(2));
             ended = within(short) || is_a_shell(pid) || within(patience - short) || is_a_shell(pid);
         }
-        crate::sys::fs::close(pidfd);
         // It may be this process's own child, left as a zombie.
         process::wait(pid, libc::WNOHANG).map(drop).unwrap_or_default();
         if !ended {
@@ -105,15 +104,10 @@ fn is_a_shell(pid: i32) -> bool {
 
 /// Sends the container's process SIGKILL, without waiting for its end.
 fn kill_process(container: &Container) {
-    let Some((pid, pidfd)) = container.process().and_then(|pid| Some((pid, process::pidfd_open(pid).ok()?)))
-    else {
-        return;
-    };
-    if container.process() == Some(pid) {
+    if let Some((_, pidfd)) = super::kill::open_process(container) {
         // Gone already is what is wanted.
-        process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
+        process::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL).unwrap_or_default();
     }
-    crate::sys::fs::close(pidfd);
 }
 
 /// The undos that are this container's. What its create made last and could not write down is empty, and goes if

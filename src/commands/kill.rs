@@ -1,5 +1,6 @@
 //! `safebox kill`: a signal for the container's process, or for all of them.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use super::Outcome;
@@ -32,18 +33,22 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
     if container.status() == Status::Stopped {
         return Err(not_running().into());
     }
-    let pid = container.process().ok_or_else(not_running)?;
-    let pidfd = process::pidfd_open(pid).map_err(|_| not_running())?;
-    // The pid could have been used again between the two looks: the descriptor cannot.
-    let same = container.process() == Some(pid);
-    let sent = if same { process::pidfd_kill(pidfd, signal) } else { Err(Errno::ESRCH) };
-    crate::sys::fs::close(pidfd);
-    sent.map_err(|e| if e == Errno::ESRCH { not_running() } else { Error::os("kill", pid, e) })?;
+    let (pid, pidfd) = open_process(&container).ok_or_else(not_running)?;
+    process::pidfd_kill(pidfd.as_raw_fd(), signal)
+        .map_err(|e| if e == Errno::ESRCH { not_running() } else { Error::os("kill", pid, e) })?;
     // A frozen process does not die before it is thawed.
     if signal == libc::SIGKILL && container.frozen() {
         super::freeze::thaw(&container);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The container's process while it lives. Between two looks its number could become another process's; the descriptor
+/// stays with its own.
+pub fn open_process(container: &Container) -> Option<(i32, OwnedFd)> {
+    let pid = container.process()?;
+    let pidfd = crate::sys::fs::own(process::pidfd_open(pid).ok()?);
+    (container.process() == Some(pid)).then_some((pid, pidfd))
 }
 
 fn kill_all(container: &Container, signal: i32) -> Result<(), Error> {

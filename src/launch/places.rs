@@ -56,13 +56,17 @@ pub fn expect_own(cx: &mut Cx, root: RawFd, path: &CStr, dir: RawFd) -> Done {
     if same { Ok(()) } else { at(cx, Call::OtherMount, Err(Errno::EXDEV)) }
 }
 
+/// What is at `path`, if something is: what is not there needs no cover.
+fn existing(cx: &mut Cx, root: RawFd, path: &CStr) -> Result<Option<RawFd>, Errno> {
+    match at(cx, Call::OpenIn, open_existing(root, or_dot(path))) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 /// Covers a file with /dev/null and a directory with an empty one; what is not there needs no mask.
 pub fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) -> Done {
-    let place = match at(cx, Call::OpenIn, open_existing(root, or_dot(path))) {
-        Ok(fd) => fd,
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-        Err(e) => return Err(e),
-    };
+    let Some(place) = existing(cx, root, path)? else { return Ok(()) };
     let there = at(cx, Call::Statx, fs::place(place))?;
     let dir = there.is_dir();
     if dir && there == at(cx, Call::Statx, fs::place(root))? {
@@ -97,11 +101,7 @@ pub const SHOWN_DEVICE: MountAttr = MountAttr {
 /// as with runc nothing below it does.
 pub fn readonly_path(cx: &mut Cx, root: RawFd, path: &CStr) -> Done {
     let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-    let place = match at(cx, Call::OpenIn, open_existing(root, or_dot(path))) {
-        Ok(fd) => fd,
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-        Err(e) => return Err(e),
-    };
+    let Some(place) = existing(cx, root, path)? else { return Ok(()) };
     if at(cx, Call::Statx, fs::place(place))? == at(cx, Call::Statx, fs::place(root))? {
         set_attrs(cx, root, &[SetAttr { recursive: false, attr }])?;
     } else {

@@ -73,10 +73,14 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
                 if ours {
                     done.oom_kills += ops::events(path).oom_kills;
                 }
-                if tree::remove(path) == Err(Errno::EBUSY) && !std::mem::replace(&mut thawed, true) {
-                    thaw(undos);
+                let mut removed = tree::remove(path);
+                if removed == Err(Errno::EBUSY) {
+                    if !std::mem::replace(&mut thawed, true) {
+                        thaw(undos);
+                    }
+                    removed = ops::remove(path, end);
                 }
-                if let Err(e) = ops::remove(path, end) {
+                if let Err(e) = removed.or_else(|e| if e == Errno::ENOENT { Ok(()) } else { Err(e) }) {
                     done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
                 }
             }
