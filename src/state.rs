@@ -292,12 +292,8 @@ impl Container {
         let fd = open_dir(&self.dir).map_err(|_| StateError::NotFound)?;
         fs::lock(fd.as_raw_fd()).map_err(|e| Error::os("flock", self.dir.display(), e))?;
         // Removed meanwhile, and perhaps made anew by another create: that is another container.
-        let same = |a: libc::stat, b: libc::stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
-        let path = cpath(&self.dir)?;
-        match (fs::fstatat(fd.as_raw_fd(), c""), fs::fstatat(libc::AT_FDCWD, &path)) {
-            (Ok(locked), Ok(named)) if same(locked, named) => Ok(fd),
-            _ => Err(StateError::NotFound.into()),
-        }
+        let there = fs::is_at(fd.as_raw_fd(), &cpath(&self.dir)?);
+        if there { Ok(fd) } else { Err(StateError::NotFound.into()) }
     }
 }
 

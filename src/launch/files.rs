@@ -1,13 +1,12 @@
 //! Files of the runtime's own, and of the kernel, outside the container: written whole, or not at all.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::os::fd::RawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use super::apply::at;
 use super::{Call, Cx, Done};
 use crate::plan::Slot;
+use crate::plan::lower::as_path;
 use crate::sys::{Errno, fs, process};
 
 /// Takes the container's name: the directory is made and locked under another one first, so that nobody
@@ -50,7 +49,7 @@ pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> 
     let fd = at(cx, Call::Open, opened)?;
     cx.set(to, fd);
     at(cx, Call::Lock, fs::try_lock(fd))?;
-    let group = Path::new(OsStr::from_bytes(path.to_bytes()));
+    let group = as_path(path);
     let members = at(cx, Call::Read, crate::cgroup::tree::pids(group))?.len();
     let problem = if members > 0 {
         Some(format!("container's cgroup is not empty: {members} process(es) found"))
@@ -127,6 +126,7 @@ mod tests {
     use super::*;
     use crate::launch::undo::own;
     use crate::plan::Undo;
+    use std::path::Path;
 
     /// A delete of the container that had the name comes between the look and the row.
     #[test]

@@ -100,14 +100,13 @@ pub const SHOWN_DEVICE: MountAttr = MountAttr {
 /// Covers a place with a read-only copy of itself. The root cannot be covered: it becomes read-only itself, and
 /// as with runc nothing below it does.
 pub fn readonly_path(cx: &mut Cx, root: RawFd, path: &CStr) -> Done {
-    let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
     let Some(place) = existing(cx, root, path)? else { return Ok(()) };
     if at(cx, Call::Statx, fs::place(place))? == at(cx, Call::Statx, fs::place(root))? {
-        set_attrs(cx, root, &[SetAttr { recursive: false, attr }])?;
+        set_attrs(cx, root, &[SetAttr::READONLY])?;
     } else {
         let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
         let tree = at(cx, Call::OpenTree, mount::open_tree(place, c"", flags))?;
-        set_attrs(cx, tree, &[SetAttr { recursive: true, attr }])?;
+        set_attrs(cx, tree, &[SetAttr { recursive: true, ..SetAttr::READONLY }])?;
         at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
         fs::close(tree);
     }

@@ -10,6 +10,7 @@ use super::{Call, Cx, Done};
 use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result, StepError};
 use crate::plan::action::Action;
+use crate::plan::lower::as_path;
 use crate::plan::{Actor, Plan, Step, Undo};
 use crate::sys::{Errno, argv, fs, process, signal, socket, trap};
 
@@ -78,7 +79,7 @@ pub fn perform(
             };
             let done = plan.steps.iter().take(reached).filter_map(|s| s.undo.clone());
             let mut undos: Vec<_> = done.chain(half_done(plan, failure)).collect();
-            undos = plan.state_dir().map(|dir| super::undo::own(&undos, dir)).unwrap_or(undos);
+            undos = plan.state_dir().map(|(dir, _)| super::undo::own(&undos, as_path(dir))).unwrap_or(undos);
             for problem in super::netdev::bring_back(cx) {
                 eprintln!("safebox: {problem}");
             }
@@ -115,10 +116,8 @@ fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
 /// Closes this process's copy of the lock: the runtime's when the container is made, so that others may
 /// start, signal or delete it; Init's at once, since the lock is the runtime's alone.
 pub fn close_lock(plan: &Plan, cx: &Cx) {
-    for step in &plan.steps {
-        if let Action::StateDir { lock, .. } = &step.action {
-            fs::close(cx.fd(lock));
-        }
+    if let Some((_, lock)) = plan.state_dir() {
+        fs::close(cx.fd(lock));
     }
 }
 

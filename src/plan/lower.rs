@@ -38,6 +38,11 @@ pub fn cstring(what: &str, s: impl AsRef<OsStr>) -> Result<CString, Error> {
     CString::new(s.as_ref().as_bytes()).map_err(|_| Error::msg(format!("{what}: a NUL byte is not allowed")))
 }
 
+/// A path that was lowered, again.
+pub fn as_path(path: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(path.to_bytes()))
+}
+
 /// A path as a C string.
 pub fn cpath(path: &Path) -> Result<CString, Error> {
     CString::new(path.as_os_str().as_bytes())

@@ -14,9 +14,7 @@ pub mod print;
 pub mod report;
 pub mod why;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::CStr;
 use std::rc::Rc;
 
 pub use action::Action;
@@ -180,10 +178,10 @@ impl Plan {
         self.steps.iter().filter_map(|s| s.undo.as_ref())
     }
 
-    /// The container's directory, in a plan that makes it.
-    pub fn state_dir(&self) -> Option<&Path> {
+    /// The container's directory and the slot of its lock, in a plan that makes it.
+    pub fn state_dir(&self) -> Option<(&CStr, &Slot)> {
         self.steps.iter().find_map(|s| match &s.action {
-            Action::StateDir { path, .. } => Some(Path::new(OsStr::from_bytes(path.to_bytes()))),
+            Action::StateDir { path, lock } => Some((path.as_c_str(), lock)),
             _ => None,
         })
     }

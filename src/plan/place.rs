@@ -54,3 +54,11 @@ pub struct SetAttr {
     /// What to change.
     pub attr: MountAttr,
 }
+
+impl SetAttr {
+    /// The mount alone becomes read-only.
+    pub const READONLY: SetAttr = SetAttr {
+        recursive: false,
+        attr: MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 },
+    };
+}

@@ -333,6 +333,14 @@ pub fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
+/// Whether what is open is still what `path` names.
+pub fn is_at(fd: RawFd, path: &CStr) -> bool {
+    match (fstatat(fd, c""), fstatat(libc::AT_FDCWD, path)) {
+        (Ok(open), Ok(named)) => (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino),
+        _ => false,
+    }
+}
+
 /// What tells one place from another: its mount, its file system, its number; and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {

@@ -165,8 +165,7 @@ impl Builder<'_> {
             }
         }
         if config.root.readonly {
-            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-            let change = SetAttr { recursive: false, attr };
+            let change = SetAttr::READONLY;
             self.plan.push(Init, part::MASKS, Action::RootAttr { root: self.root.clone(), change });
         }
         Ok(())

@@ -152,8 +152,7 @@ impl Builder<'_> {
         let no_mode = data.iter().all(|(key, _)| key.to_bytes() != b"mode");
         if fs == "tmpfs" && no_mode && attrs & libc::MOUNT_ATTR_RDONLY != 0 {
             attrs &= !libc::MOUNT_ATTR_RDONLY;
-            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-            after.push(SetAttr { recursive: false, attr });
+            after.push(SetAttr::READONLY);
         }
         let row = Action::MountFs {
             fs: cstring("type", fs)?,
@@ -190,8 +189,7 @@ impl Builder<'_> {
         self.plan.push(Init, part::MOUNTS, Action::CopyUp { root, path, tree: tree.clone(), mode });
         let mut before = propagation(mount);
         if attrs & libc::MOUNT_ATTR_RDONLY != 0 {
-            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-            before.push(SetAttr { recursive: false, attr });
+            before.push(SetAttr::READONLY);
         }
         let target = self.target(mount, TargetKind::Dir)?;
         self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
@@ -263,9 +261,7 @@ impl Builder<'_> {
             }
         }
         if mount.attr_set & libc::MOUNT_ATTR_RDONLY != 0 {
-            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-            let change = SetAttr { recursive: false, attr };
-            self.plan.push(Init, part::MOUNTS, Action::RootAttr { root: tmpfs, change });
+            self.plan.push(Init, part::MOUNTS, Action::RootAttr { root: tmpfs, change: SetAttr::READONLY });
         }
         Ok(())
     }
@@ -315,9 +311,7 @@ impl Builder<'_> {
         let mount = self.input.config.mounts.iter().find(dev);
         let readonly = mount.is_some_and(|m| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0);
         if let Some(dev) = self.dev.clone().filter(|_| readonly) {
-            let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-            let change = SetAttr { recursive: false, attr };
-            self.plan.push(Init, part::DEV, Action::RootAttr { root: dev, change });
+            self.plan.push(Init, part::DEV, Action::RootAttr { root: dev, change: SetAttr::READONLY });
         }
     }
 
