@@ -4,6 +4,7 @@
 mod credentials;
 mod descriptors;
 mod links;
+mod memory;
 mod places;
 mod races;
 mod runtime;
@@ -35,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         runtime::tests(),
         credentials::tests(),
         surface::tests(),
+        memory::tests(),
     ];
     parts.into_iter().flatten().collect()
 }

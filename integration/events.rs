@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use crate::harness::{Need, Sandbox, poll, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root];
 
 pub fn tests() -> Vec<Trial> {
     vec![
         test("events::stats_count_what_was_used", OCI, stats),
+        test("events::a_hardened_run_is_counted_by_every_controller", OWN, hardened),
         test("events::an_interval_goes_on_until_the_end", OCI, interval),
         test("events::a_kill_for_lack_of_memory_is_told", OCI, oom),
         test("events::wrong_states_and_intervals", OCI, wrong),
@@ -52,6 +54,20 @@ fn stats() {
     assert!(data["memory"]["usage"]["usage"].as_u64().is_some_and(|n| n > 4096), "{data}");
     assert!(data["memory"]["raw"].as_object().is_some_and(|m| m.len() > 10), "{data}");
     sb.delete().ok();
+}
+
+/// Every tree of the host has a group of the container's, which counts and which programs inside look for (the JVM
+/// wants cpuset, cpu, cpuacct and memory).
+fn hardened() {
+    let sb = Sandbox::new().sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo up; exec sleep 1000");
+    let running = sb.run_until(sb.run(), "up");
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", sb.pid())).expect("its groups");
+    assert!(groups.lines().all(|line| line.contains(sb.id())), "{groups}");
+    let out = sb.runtime().args(["events", "--stats", sb.id()]).output().ok();
+    let data = &lines(&out.stdout)[0]["data"];
+    assert!(data["cpu"]["usage"]["total"].as_u64().is_some_and(|n| n > 1_000_000), "nanoseconds: {data}");
+    sb.delete().ok();
+    running.wait();
 }
 
 fn interval() {

@@ -12,6 +12,7 @@ use crate::harness::{Need, Sandbox, test};
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
 const V1: &[Need] = &[Need::Root, Need::CgroupV1];
+const V1_OCI: &[Need] = &[Need::Root, Need::CgroupV1, Need::Oci];
 const V2: &[Need] = &[Need::Root, Need::CgroupV2];
 
 pub fn tests() -> Vec<Trial> {
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         test("groups::what_is_left_in_a_joined_one_is_killed", OWN, left_behind),
         test("groups::what_was_frozen_below_is_killed_and_removed", V1, frozen_below),
         test("groups::what_cannot_be_removed_keeps_its_name", OWN, not_removed),
+        test("groups::ancestors_with_an_empty_cpuset_get_one", V1_OCI, empty_ancestors),
         test("groups::every_fault_leaves_a_joined_one_there", OWN, faults),
     ]
 }
@@ -131,6 +133,42 @@ fn relative() {
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", sb.pid())).expect("its groups");
     assert!(groups.lines().all(|l| l.ends_with(&format!("/{name}"))), "{groups}");
     sb.delete().ok();
+}
+
+/// One ancestor, two of them, or one that lacks memory nodes only: all are filled, and what is set stays.
+fn empty_ancestors() {
+    let root = Path::new("/sys/fs/cgroup/cpuset");
+    let read = |group: &Path, file: &str| {
+        std::fs::read_to_string(group.join(file)).expect("a cpuset").trim_end().to_string()
+    };
+    for (levels, cpus) in [(1, None), (2, None), (1, Some("0"))] {
+        let sb = sleeper();
+        let top = root.join(sb.other_id("empty"));
+        let path = if levels == 1 { top.clone() } else { top.join("below") };
+        std::fs::create_dir_all(&path).expect("groups");
+        if let Some(cpus) = cpus {
+            std::fs::write(path.join("cpuset.cpus"), cpus).expect("cpuset.cpus");
+        }
+        let place = path.strip_prefix(root).expect("below the mount").join("c");
+        let mut sb = sb.patch("/linux/cgroupsPath", json!(Path::new("/").join(place)));
+        sb.create().ok();
+        sb.verb("start").ok();
+        sb.exec(["true"]).ok();
+        sb.runtime().args(["update", "--cpuset-cpus", "0", sb.id()]).output().ok();
+        for group in path.ancestors().take_while(|group| *group != root) {
+            let (has, above) = (read(group, "cpuset.cpus"), read(root, "cpuset.cpus"));
+            assert_eq!(has, cpus.map_or(above, String::from), "{}", group.display());
+            assert_eq!(read(group, "cpuset.mems"), read(root, "cpuset.mems"), "{}", group.display());
+        }
+        sb.delete().ok();
+        // The hardened run, too.
+        sb.set("/process/args", json!(["true"]));
+        sb.run().output().ok();
+        // The container's own ancestors in the other trees are left, as with runc.
+        for group in sb.trace().cgroups().iter().rev() {
+            std::fs::remove_dir(group).expect("an empty group");
+        }
+    }
 }
 
 fn stays() {

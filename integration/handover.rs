@@ -258,7 +258,7 @@ fn subgroup() {
     let line = if v2 { "0::" } else { ":pids:" };
     let mine = out.stdout.lines().find(|l| l.contains(line)).unwrap_or_default();
     assert!(mine.ends_with("/below"), "{out}");
-    exec("../other", &["true"]).exits(255).says("is not a sub cgroup path");
+    exec("../other", &["true"]).exits(255).says("bad sub cgroup path");
     exec("missing", &["true"]).exits(255).says("error adding pid to ").says("no such file or directory");
     exec("nothing:below", &["true"]).exits(255).says("--cgroup nothing:below");
     sb.delete().ok();

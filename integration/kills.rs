@@ -12,6 +12,7 @@ use crate::harness::{Need, Sandbox, poll, rounds, slowed, test};
 
 const HERE: &[Need] = &[Need::Root];
 const OCI: &[Need] = &[Need::Root, Need::Oci];
+const TRACED: &[Need] = &[Need::Root, Need::Strace];
 const SOON: Duration = Duration::from_secs(2);
 
 pub fn tests() -> Vec<Trial> {
@@ -25,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         test("kills::delete_force_does_not_wait_for_a_hook_inside", OCI, hook_inside),
         test("kills::poststop_hooks_run_when_the_launcher_is_killed", HERE, poststop),
         test("kills::a_leftover_that_stays_delays_nobody", HERE, stuck),
+        test("kills::a_run_reads_the_state_of_no_other_container", TRACED, unread),
         test("kills::delete_does_not_wait_for_what_nobody_buries", HERE, unburied),
         test("kills::a_late_launcher_leaves_the_next_container_alone", HERE, || late(Signal::SIGCONT)),
         test("kills::a_late_guardian_leaves_the_next_container_alone", HERE, || late(Signal::SIGKILL)),
@@ -109,6 +111,29 @@ fn launcher() {
 }
 
 /// Both die: the kernel kills the container, and the next `run` removes what is left.
+/// The cost of a run does not grow with the number of containers.
+fn unread() {
+    let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+    sb.create().ok();
+    let other = sb.other_id("foreground");
+    let call = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(&other);
+    let running = sb.run_until(call, "up");
+    let file = sb.dir().join("trace");
+    let next = sb.under(&["strace", "-f", "-o", &file.to_string_lossy()]);
+    let next = next.args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.other_id("next"));
+    next.args(["--", "/bin/true"]).output().ok();
+    let trace = std::fs::read_to_string(&file).expect("the trace");
+    for id in [sb.id(), &other] {
+        let state = format!("/{id}/state.json");
+        let read = trace.lines().find(|line| line.contains(&state));
+        assert!(read.is_none(), "{read:?}");
+    }
+    sb.runtime().args(["delete", "--force", &other]).output().ok();
+    running.wait();
+    sb.delete().ok();
+    sb.leak_check_within(SOON);
+}
+
 fn both() {
     let sb = Sandbox::new().sh("echo up; sleep 1000");
     let running = sb.run_until(sb.run(), "up");

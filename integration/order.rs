@@ -223,6 +223,7 @@ fn plan(sb: &Sandbox, policy: Policy, options: Options) -> Plan {
 
 fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Option<Manager>) -> Plan {
     let bundle = sb.bundle();
+    let launcher = options.die_with_runtime.then_some((0, 0));
     let request = Request {
         bundle: &bundle,
         id: sb.id(),
@@ -233,7 +234,7 @@ fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Optio
         args: Vec::new(),
         pure: true,
         cgroup_manager,
-        launcher: None,
+        launcher,
     };
     prepare(request).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0
 }

@@ -252,7 +252,7 @@ fn plan(dir: &Path, case: &Case, id: &str) -> Plan {
         args: Vec::new(),
         pure: true,
         cgroup_manager: None,
-        launcher: None,
+        launcher: case.options.die_with_runtime.then_some((0, 0)),
     };
     let prepared = prepare_on(request, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"));
     prepared.plan().unwrap_or_else(|e| panic!("{e}")).0

@@ -14,6 +14,7 @@ const V1: &[Need] = &[Need::Root, Need::CgroupV1, Need::Oci];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("update::flags_change_the_limits", OCI, flags),
+        test("update::no_processes_more_is_one_process", OWN, no_more),
         test("update::json_from_stdin_and_from_a_file", OCI, json_input),
         test("update::zeros_and_unknown_keys_change_nothing", OCI, zeros),
         test("update::memory_goes_up_and_down", OCI, memory),
@@ -68,6 +69,16 @@ fn cpu_max(sb: &Sandbox) -> String {
 
 fn shares(sb: &Sandbox) -> String {
     limit(sb.pid(), "cpu.weight", ("cpu", "cpu.shares"))
+}
+
+/// As runc since 1.4: 0 is 1, since the container's own process counts.
+fn no_more() {
+    let sb = running();
+    update(&sb, &["--pids-limit", "0"]).ok();
+    assert_eq!(pids_limit(&sb), "1");
+    update(&sb, &["--memory", "96m", "--memory-swap", "96m"]).ok();
+    assert_eq!(pids_limit(&sb), "1", "what is not named stays");
+    sb.delete().ok();
 }
 
 fn flags() {

@@ -153,6 +153,17 @@ pub mod files {
 /// Stands between the id and the pid in the name of a directory that is being made; no id holds it.
 pub const NOT_IN_IDS: char = '~';
 
+/// Ends the name of a symlink beside the directory of a container that a foreground `run` made; its text is
+/// `PID START` of the launcher.
+pub const LAUNCHER: &str = "~launcher";
+
+/// That symlink of the container whose directory is `dir`.
+pub fn launcher_mark(dir: &Path) -> PathBuf {
+    let mut path = dir.as_os_str().to_owned();
+    path.push(LAUNCHER);
+    path.into()
+}
+
 /// Removes what a create that was killed in its first row left of the name `id`.
 pub fn sweep_unborn(root: &Path, id: &str) {
     let Ok(entries) = std::fs::read_dir(root) else { return };
@@ -374,7 +385,8 @@ pub fn check_root(root: &Path) -> Result<()> {
     }
 }
 
-fn parse_pid(text: &str) -> Option<(i32, u64)> {
+/// `PID START`, as [`files::PID`] and a [`launcher_mark`] hold it.
+pub fn parse_pid(text: &str) -> Option<(i32, u64)> {
     let (pid, start) = text.trim_end().split_once(' ')?;
     Some((pid.parse().ok()?, start.parse().ok()?))
 }

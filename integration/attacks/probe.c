@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -217,12 +218,63 @@ static void talk(const char *path) {
     }
 }
 
+/* Writes to `fd` until nothing fits any more; the bytes that it took. */
+static long pour(int fd) {
+    static char bytes[65536];
+    long sum = 0;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    for (int idle = 0; idle < 5;) {
+        ssize_t n = write(fd, bytes, sizeof bytes);
+        if (n > 0) sum += n;
+        else idle++, usleep(1000);
+    }
+    return sum;
+}
+
+/* Holds as much of one kind of memory as the container gets, and says how many MiB that is. */
+static void hold(const char *kind) {
+    static char bytes[65536];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    long sum = 0;
+    if (!strcmp(kind, "anonymous")) {
+        for (; sum < 256L << 20; sum += sizeof bytes) memset(malloc(sizeof bytes), 1, sizeof bytes);
+    } else if (!strcmp(kind, "memfd")) {
+        int fd = memfd_create("held", 0);
+        while (sum < 256L << 20 && write(fd, bytes, sizeof bytes) > 0) sum += sizeof bytes;
+    } else if (!strcmp(kind, "pipe")) {
+        for (int i = 0, fds[2]; i < 400 && !pipe(fds); i++) fcntl(fds[1], F_SETPIPE_SZ, 1 << 20), sum += pour(fds[1]);
+    } else if (!strcmp(kind, "unix")) {
+        for (int i = 0, fds[2]; i < 400 && !socketpair(AF_UNIX, SOCK_STREAM, 0, fds); i++) sum += pour(fds[1]);
+    } else if (!strcmp(kind, "tcp")) {
+        int listener = socket(AF_INET, SOCK_STREAM, 0);
+        bind(listener, (void *)&at, sizeof at), getsockname(listener, (void *)&at, &len), listen(listener, 1000);
+        for (int i = 0; i < 60; i++) {
+            int fd = socket(AF_INET, SOCK_STREAM, 0);
+            if (connect(fd, (void *)&at, sizeof at) || accept(listener, 0, 0) < 0) break;
+            sum += pour(fd);
+        }
+    } else if (!strcmp(kind, "udp")) {
+        int fds[900], n = 0, from = socket(AF_INET, SOCK_DGRAM, 0);
+        for (; n < 900 && (fds[n] = socket(AF_INET, SOCK_DGRAM, 0)) >= 0; n++) {
+            at.sin_port = 0;
+            bind(fds[n], (void *)&at, sizeof at), getsockname(fds[n], (void *)&at, &len);
+            for (int i = 0; i < 16; i++) sendto(from, bytes, 30000, MSG_DONTWAIT, (void *)&at, sizeof at);
+        }
+        /* What did not fit was dropped without a word: what has come is counted. */
+        for (int i = 0; i < n; i++)
+            for (ssize_t got; (got = recv(fds[i], bytes, sizeof bytes, MSG_DONTWAIT)) > 0;) sum += got;
+    }
+    printf("held %ld\n", sum >> 20);
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 1 && !strcmp(argv[1], "surface")) surface();
     else if (argc > 2 && !strcmp(argv[1], "plant")) plant(argv[2]);
     else if (argc > 1 && !strcmp(argv[1], "planted")) planted();
     else if (argc > 1 && !strcmp(argv[1], "hop")) hop();
+    else if (argc > 2 && !strcmp(argv[1], "hold")) hold(argv[2]);
     else if (argc > 2 && !strcmp(argv[1], "talk")) talk(argv[2]);
     else if (argc > 2 && !strcmp(argv[1], "lock")) lock(argv[2]);
     else if (argc > 2 && !strcmp(argv[1], "file_caps")) file_caps(argv[2]);

@@ -119,7 +119,26 @@ pub fn window(calls: &[strace::Call], id: &str) -> Vec<strace::Call> {
         .iter()
         .position(|c| c.name == "mkdirat" && c.line.contains(&format!("/state/{id}~")))
         .expect("mkdirat of the state directory");
-    without_memory(&calls[first..])
+    // Another launch of the same id, which has the name, could be making or removing them.
+    let early = calls[..first].iter().find(|c| c.line.contains("\"/sys/fs/cgroup") && c.line.contains(id));
+    assert!(early.is_none(), "looks at the id's own group before it has the name: {early:?}");
+    let calls = without_memory(&calls[first..]);
+    let named = calls.iter().position(|c| c.name == "renameat2").expect("the name is taken") + 1;
+    // The launcher's mark beside it.
+    let named = named + calls[named..].iter().take_while(|c| c.name == "symlinkat").count();
+    let planned = calls[named..].iter().position(|c| !looks(c)).expect("the rest of the plan") + named;
+    [&calls[..named], &calls[planned..]].concat()
+}
+
+/// With the name taken, the runtime looks at the places that the id names before it plans the rest: nothing but
+/// reading.
+fn looks(call: &strace::Call) -> bool {
+    match call.name.as_str() {
+        "openat" => !["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|f| call.line.contains(f)),
+        "statx" | "newfstatat" | "fstat" | "readlink" | "access" | "faccessat2" | "lseek" | "read" => true,
+        "getdents64" | "geteuid" | "close" => true,
+        _ => false,
+    }
 }
 
 /// Leaves out the allocator, and the check that debug builds of std make before they close a descriptor.

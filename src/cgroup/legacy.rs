@@ -70,25 +70,14 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
     let mut groups = Vec::new();
     for tree in trees {
         let mine: Vec<_> = tree.controllers.iter().flat_map(|c| take(&mut writes, c)).collect();
-        // The freezer stops a container's processes while they are killed or paused.
-        let join = request.all_trees || !mine.is_empty() || tree.controllers.iter().any(|c| c == "freezer");
-        if !join {
-            continue;
-        }
         let path = place(tree);
         let (missing, exists) = (missing_parents(&tree.mount, &path), path.exists());
         let (mut all, mut enable) = (Vec::new(), Vec::new());
         if tree.controllers.iter().any(|c| c == "cpuset") {
-            let inherited = cpuset_inherited(&path);
-            for parent in &missing {
-                enable.extend(inherited.iter().map(|(file, value)| (parent.join(file), value.clone())));
-            }
-            // The config's own value comes in `mine`; one that is there already stays.
-            let read = |f: &str| std::fs::read_to_string(path.join(f));
-            let has = |f: &str| exists && read(f).is_ok_and(|v| !v.trim_end().is_empty());
-            all.extend(
-                inherited.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f) && !has(f)),
-            );
+            let inherited = cpuset_inherited(&tree.mount, &path);
+            enable = inherited.ancestors;
+            // The config's own value comes in `mine`.
+            all.extend(inherited.own.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f)));
         }
         all.extend(mine);
         groups.push(Group {
@@ -114,9 +103,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
         };
         return Err(unavailable(pointer, controller, &bound));
     }
-    if request.all_trees
-        && let Some(tree) = unified
-    {
+    if let Some(tree) = unified {
         let path = place(tree);
         let missing = missing_parents(&tree.mount, &path);
         groups.push(Group {
@@ -147,16 +134,35 @@ fn take(writes: &mut Vec<Write>, controller: &str) -> Vec<(String, String)> {
     mine.into_iter().map(|(_, _, file, value)| (file, value)).collect()
 }
 
-/// A new cpuset group is empty and takes no process; it gets what its nearest existing ancestor has.
-fn cpuset_inherited(path: &Path) -> Vec<(String, String)> {
-    let Some(existing) = path.ancestors().skip(1).find(|p| p.exists()) else { return Vec::new() };
-    ["cpuset.cpus", "cpuset.mems"]
-        .iter()
-        .filter_map(|f| {
-            let value = std::fs::read_to_string(existing.join(f)).ok()?;
-            Some(((*f).to_string(), value.trim_end().to_string()))
-        })
-        .collect()
+/// The cpus and memory nodes that a container's cpuset group and its ancestors lack.
+#[derive(Default)]
+struct Inherited {
+    /// (file, value) of the ancestors, outermost first.
+    ancestors: Vec<(PathBuf, String)>,
+    /// (file name, value) of the container's group.
+    own: Vec<(String, String)>,
+}
+
+/// A new cpuset group is empty, and an empty one takes no process and gives its children nothing (cpuset(7)). So the
+/// group and each of its ancestors that is empty or missing gets what the nearest ancestor above it has. A
+/// pre-existing group that has cpus or memory nodes keeps them.
+fn cpuset_inherited(mount: &Path, path: &Path) -> Inherited {
+    let mut found = Inherited::default();
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let value = |group: &Path| {
+            let text = std::fs::read_to_string(group.join(name)).unwrap_or_default();
+            Some(text.trim_end().to_string()).filter(|text| !text.is_empty())
+        };
+        if value(path).is_some() {
+            continue;
+        }
+        let above = path.ancestors().skip(1).take_while(|group| group.starts_with(mount));
+        let empty: Vec<_> = above.clone().take_while(|group| value(group).is_none()).collect();
+        let Some(inherited) = above.clone().nth(empty.len()).and_then(value) else { continue };
+        found.ancestors.extend(empty.iter().rev().map(|group| (group.join(name), inherited.clone())));
+        found.own.push((name.to_string(), inherited));
+    }
+    found
 }
 
 /// The v1 files and values for `resources`, in the order in which they must be written.
@@ -247,7 +253,9 @@ fn memory(memory: &Memory, out: &mut Vec<Write>) {
     if let Some(low) = memory.reservation {
         push("memory.soft_limit_in_bytes", low.to_string());
     }
-    if let Some(tcp) = memory.kernel_tcp {
+    // Before there is a process: buffers of sockets that are made earlier are not counted.
+    let with_limit = memory.limit.filter(|_| memory.sockets_as_limit);
+    if let Some(tcp) = memory.kernel_tcp.or(with_limit) {
         push("memory.kmem.tcp.limit_in_bytes", tcp.to_string());
     }
     if let Some(swappiness) = memory.swappiness {
@@ -333,10 +341,13 @@ mod tests {
         let memory = groups.iter().find(|g| g.controllers == ["memory"]).unwrap();
         assert_eq!(memory.path, Path::new("/sys/fs/cgroup/memory/job/1/safebox-c1"));
         assert_eq!(memory.writes, [("memory.limit_in_bytes".to_string(), "4096".to_string())]);
-        assert!(!groups.iter().any(|g| g.controllers == ["cpu"]), "no limit, no group");
+        assert!(
+            groups.iter().any(|g| g.controllers == ["cpu"]),
+            "every controller is joined: it counts, too"
+        );
         // Every tree has the group at the same place, the v2 one too.
         let all = |path| {
-            let request = Request { path, all_trees: true, ..request };
+            let request = Request { path, ..request };
             let groups = trees_for(&trees, unified.as_ref(), request).unwrap().groups;
             ["memory", "unified"].map(|tree| {
                 let mount = Path::new("/sys/fs/cgroup").join(tree);

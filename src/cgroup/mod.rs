@@ -179,8 +179,6 @@ pub struct Request<'a> {
     pub path: Option<&'a str>,
     /// Limits.
     pub resources: &'a Resources,
-    /// Join every v1 tree, as runc's callers expect, or only those with a limit in them.
-    pub all_trees: bool,
     /// The config's annotations; some are properties of systemd's.
     pub annotations: &'a BTreeMap<String, String>,
     /// Who makes the groups; `None`: cgroupfs, or what an ordinary user can have.
@@ -194,16 +192,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// What root asks for where nothing else is said.
     pub fn of(id: &'a str, resources: &'a Resources, annotations: &'a BTreeMap<String, String>) -> Self {
-        Request {
-            id,
-            path: None,
-            resources,
-            all_trees: false,
-            annotations,
-            manager: None,
-            rootless: false,
-            user: false,
-        }
+        Request { id, path: None, resources, annotations, manager: None, rootless: false, user: false }
     }
 }
 

@@ -16,20 +16,22 @@ pub fn stats(groups: &[(Vec<String>, PathBuf)], on_v2: bool) -> Value {
             .find(|(c, _)| on_v2 || c.iter().any(|c| c == controller))
             .map(|(_, path)| Group(path.clone()))
     };
-    let part = |controller: &str, v2: fn(&Group) -> Value, v1: fn(&Group) -> Value, none: fn() -> Value| {
-        of(controller).map_or_else(none, |g| if on_v2 { v2(&g) } else { v1(&g) })
+    // What no group counts is absent: a 0 would be a figure that was not measured. Go's types take both.
+    let part = |controller: &str, v2: fn(&Group) -> Value, v1: fn(&Group) -> Value| {
+        of(controller).map_or_else(|| json!({}), |g| if on_v2 { v2(&g) } else { v1(&g) })
     };
-    let mut cpu = part("cpuacct", cpu_v2, cpuacct_v1, no_cpu);
+    let mut cpu = part("cpuacct", cpu_v2, cpuacct_v1);
     if let Some(group) = of("cpu").filter(|_| !on_v2) {
         cpu["throttling"] = group.throttling("throttled_time", 1);
     }
     json!({
         "cpu": cpu,
-        "cpuset": part("cpuset", no_cpuset_v2, cpuset_v1, no_cpuset),
-        "memory": part("memory", memory_v2, memory_v1, no_memory),
-        "pids": part("pids", pids, pids, || json!({})),
-        "blkio": part("blkio", io_v2, blkio_v1, || json!({})),
-        "hugetlb": part("hugetlb", hugetlb_v2, hugetlb_v1, || json!({})),
+        // v2 has no such counters.
+        "cpuset": part("cpuset", |_| json!({}), cpuset_v1),
+        "memory": part("memory", memory_v2, memory_v1),
+        "pids": part("pids", pids, pids),
+        "blkio": part("blkio", io_v2, blkio_v1),
+        "hugetlb": part("hugetlb", hugetlb_v2, hugetlb_v1),
         "intel_rdt": {},
         // runc looks at interfaces that it made itself, and makes none.
         "network_interfaces": null,
@@ -102,16 +104,11 @@ fn object<const N: usize>(fields: [(&str, u64); N]) -> Value {
         .into()
 }
 
-fn no_cpu() -> Value {
-    json!({ "usage": { "kernel": 0, "user": 0 }, "throttling": {} })
-}
-
 fn cpu_v2(group: &Group) -> Value {
     let table = group.table("cpu.stat");
-    let get = |key: &str| table.get(key).copied().unwrap_or(0) * 1000;
-    let mut usage = object([("total", get("usage_usec"))]);
-    usage["kernel"] = json!(get("system_usec"));
-    usage["user"] = json!(get("user_usec"));
+    let get = |key: &str| table.get(key).map(|usec| usec * 1000);
+    let usage =
+        known([("total", get("usage_usec")), ("kernel", get("system_usec")), ("user", get("user_usec"))]);
     let mut cpu = json!({ "usage": usage, "throttling": group.throttling("throttled_usec", 1000) });
     if let Some(psi) = group.pressure("cpu.pressure") {
         cpu["psi"] = psi;
@@ -123,8 +120,12 @@ fn cpuacct_v1(group: &Group) -> Value {
     // USER_HZ is 100 on every architecture that safebox knows.
     const TICK: u64 = 10_000_000;
     let ticks = group.table("cpuacct.stat");
-    let ticks = |key: &str| ticks.get(key).copied().unwrap_or(0) * TICK;
-    let mut usage = object([("total", group.number("cpuacct.usage").unwrap_or(0))]);
+    let ticks = |key: &str| ticks.get(key).map(|ticks| ticks * TICK);
+    let mut usage = known([
+        ("total", group.number("cpuacct.usage")),
+        ("kernel", ticks("system")),
+        ("user", ticks("user")),
+    ]);
     let numbers =
         |text: &str| text.split_whitespace().filter_map(|n| n.parse::<u64>().ok()).collect::<Vec<_>>();
     let each = numbers(&group.text("cpuacct.usage_percpu").unwrap_or_default());
@@ -137,8 +138,6 @@ fn cpuacct_v1(group: &Group) -> Value {
             usage[key] = json!(list);
         }
     }
-    usage["kernel"] = json!(ticks("system"));
-    usage["user"] = json!(ticks("user"));
     json!({ "usage": usage, "throttling": {} })
 }
 
@@ -154,24 +153,12 @@ const CPUSET: [(&str, &str); 8] = [
     ("sched_load_balance", "cpuset.sched_load_balance"),
 ];
 
-fn no_cpuset() -> Value {
-    let mut value: Map<_, _> = CPUSET.iter().map(|(key, _)| ((*key).to_string(), json!(0))).collect();
-    value.insert("sched_relax_domain_level".into(), json!(0));
-    value.into()
-}
-
-/// v2 has no such counters, and runc prints zeros.
-fn no_cpuset_v2(_: &Group) -> Value {
-    no_cpuset()
-}
-
 fn cpuset_v1(group: &Group) -> Value {
-    let mut value = no_cpuset();
-    for (key, file) in CPUSET {
-        value[key] = json!(group.number(file).unwrap_or(0));
-    }
+    let mut value = known(CPUSET.map(|(key, file)| (key, group.number(file))));
     let level = group.text("cpuset.sched_relax_domain_level").and_then(|t| t.trim_end().parse::<i64>().ok());
-    value["sched_relax_domain_level"] = json!(level.unwrap_or(0));
+    if let Some(level) = level {
+        value["sched_relax_domain_level"] = json!(level);
+    }
     for (key, file) in [("cpus", "cpuset.cpus"), ("mems", "cpuset.mems")] {
         // An empty file is an empty list, which runc leaves out.
         if let Some(list) = group.text(file).and_then(|text| crate::cpulist::numbers(&text)) {
@@ -179,6 +166,11 @@ fn cpuset_v1(group: &Group) -> Value {
         }
     }
     value
+}
+
+/// An object of the figures that there are.
+fn known<const N: usize>(fields: [(&str, Option<u64>); N]) -> Value {
+    fields.into_iter().filter_map(|(key, v)| Some((key.to_string(), json!(v?)))).collect::<Map<_, _>>().into()
 }
 
 /// One of runc's memory entries.
@@ -189,16 +181,13 @@ fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Value {
     value
 }
 
-fn no_memory() -> Value {
-    let none = || entry(0, 0, 0, 0);
-    json!({ "usage": none(), "swap": none(), "kernel": none(), "kernelTCP": none() })
-}
-
 fn memory_v2(group: &Group) -> Value {
     let raw = group.table("memory.stat");
-    let mut value = no_memory();
-    let (usage, limit) = (group.number("memory.current"), group.number("memory.max"));
-    let (usage, limit) = (usage.unwrap_or(0), limit.unwrap_or(0));
+    let mut value = json!({});
+    // Without the controller the group has no such files.
+    let (Some(usage), Some(limit)) = (group.number("memory.current"), group.number("memory.max")) else {
+        return value;
+    };
     value["usage"] = entry(limit, usage, group.number("memory.peak").unwrap_or(0), 0);
     // As on v1, swap is memory and swap together.
     if let (Some(swap), Some(max)) = (group.number("memory.swap.current"), group.number("memory.swap.max")) {
@@ -217,7 +206,7 @@ fn memory_v2(group: &Group) -> Value {
 
 fn memory_v1(group: &Group) -> Value {
     let raw = group.table("memory.stat");
-    let mut value = no_memory();
+    let mut value = json!({});
     let names = [
         ("usage", "memory"),
         ("swap", "memory.memsw"),
@@ -225,9 +214,12 @@ fn memory_v1(group: &Group) -> Value {
         ("kernelTCP", "memory.kmem.tcp"),
     ];
     for (key, name) in names {
-        let get = |file: &str| group.number(&format!("{name}.{file}")).unwrap_or(0);
-        value[key] =
-            entry(get("limit_in_bytes"), get("usage_in_bytes"), get("max_usage_in_bytes"), get("failcnt"));
+        let get = |file: &str| group.number(&format!("{name}.{file}"));
+        // A kernel that does not count swap, or its own memory, has no such files.
+        if let (Some(limit), Some(usage)) = (get("limit_in_bytes"), get("usage_in_bytes")) {
+            let rest = |file| get(file).unwrap_or(0);
+            value[key] = entry(limit, usage, rest("max_usage_in_bytes"), rest("failcnt"));
+        }
     }
     if let Some(cache) = raw.get("cache").filter(|c| **c != 0) {
         value["cache"] = json!(cache);
@@ -365,6 +357,21 @@ mod tests {
     fn block_devices_are_read() {
         let rows = blkio_rows("8:0 Read 4096\n8:0 Write 0\nTotal 4096\n");
         assert_eq!(rows, [json!({"major":8,"op":"Read","value":4096}), json!({"major":8,"op":"Write"})]);
+    }
+
+    /// Without the controller's files, or without a group of its own, there is no figure, not a 0.
+    #[test]
+    fn what_is_not_measured_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cpu.stat"), "nr_periods 4\n").unwrap();
+        let cpu = vec!["cpu".to_string()];
+        let s = stats(&[(cpu, dir.path().to_path_buf())], false);
+        assert_eq!(s["cpu"], json!({"throttling":{"periods":4}}));
+        for part in ["cpuset", "memory", "pids", "blkio", "hugetlb"] {
+            assert_eq!(s[part], json!({}), "{part}");
+        }
+        let s = stats(&[(Vec::new(), dir.path().to_path_buf())], true);
+        assert_eq!((&s["cpu"]["usage"], &s["memory"]), (&json!({}), &json!({})));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub fn merge(old: &Resources, change: Resources) -> Resources {
             swappiness: memory.swappiness.or(old_memory.swappiness),
             disable_oom_killer: memory.disable_oom_killer || old_memory.disable_oom_killer,
             kernel_tcp: memory.kernel_tcp.or(old_memory.kernel_tcp),
+            sockets_as_limit: memory.sockets_as_limit || old_memory.sockets_as_limit,
             check_before_update: memory.check_before_update || old_memory.check_before_update,
         },
         cpu: Cpu {
@@ -68,6 +69,7 @@ pub fn effective(change: &Resources, merged: &Resources) -> Resources {
     }
     if what.memory.limit.is_some() || what.memory.swap.is_some() {
         (what.memory.limit, what.memory.swap) = (merged.memory.limit, merged.memory.swap);
+        what.memory.sockets_as_limit = merged.memory.sockets_as_limit;
     }
     // While the group was idle, it had lost its shares.
     if what.cpu.idle == Some(0) {

@@ -59,7 +59,7 @@ pub struct Global {
     #[arg(long)]
     pub systemd_cgroup: bool,
     /// cgroupfs, systemd (as --systemd-cgroup), or disabled: no cgroup and no limits
-    #[arg(long, value_name = "MANAGER")]
+    #[arg(long, value_name = "MANAGER", global = true)]
     pub cgroup_manager: Option<crate::cgroup::Manager>,
     /// Accepted for callers of runc; which rights there are is found out
     #[arg(long, value_name = "true|false|auto", hide = true)]

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsRawFd, IntoRawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Outcome;
@@ -10,7 +10,8 @@ use crate::cli::{Create, Creating, Global};
 use crate::error::Error;
 use crate::launch::Cx;
 use crate::launch::control::Control;
-use crate::launch::front::{Request, prepare};
+use crate::launch::front::{Request, draft};
+use crate::launch::name::Name;
 use crate::launch::runtime::Attendants;
 use crate::log::Log;
 use crate::plan::build::{Console, Options};
@@ -51,7 +52,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
         return Err(Error::from(crate::error::StateError::Exists).into());
     }
     let options = options(&args.creating, &Options { wait_for_start: true, ..Options::default() })?;
-    let prepared = prepare(Request {
+    let draft = draft(Request {
         bundle: &bundle,
         id: &args.id,
         root: &root,
@@ -63,24 +64,27 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
         cgroup_manager: super::cgroup_manager(global)?,
         launcher: None,
     })?;
-    let terminal = prepared.options.console == Console::Pty;
+    let terminal = draft.options.console == Console::Pty;
     super::check_terminal(true, terminal, args.creating.console_socket.is_some())?;
-    if prepared.state.shares_host_root {
+    if draft.shares_host_root {
         crate::launch::seal::seal()?;
     }
-    prepared.tell(log);
+    let socket = |flag, path: &Option<PathBuf>| path.as_deref().map(|path| connect(flag, path)).transpose();
+    let console = socket("--console-socket", &args.creating.console_socket)?;
+    let pidfd = socket("--pidfd-socket", &args.creating.pidfd_socket)?;
+    draft.tell(log);
+    let mut control = Control::default();
+    let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
+    let prepared = draft.place()?;
     let (plan, given) = prepared.plan()?;
     log.plan(&plan);
     let mut cx = Cx::new(plan.slots);
     cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
-    if let Some(path) = &args.creating.console_socket {
-        cx.set(&given.console, connect("--console-socket", path)?);
-    }
-    if let Some(path) = &args.creating.pidfd_socket {
-        cx.set(&given.pidfd_socket, connect("--pidfd-socket", path)?);
-    }
+    cx.set(&given.console, console.unwrap_or(-1));
+    cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
+    name.give(&plan, &mut cx);
     let mut attendants = Attendants::default();
-    super::start::launch(&plan, &mut cx, &mut Control::default(), &mut attendants, &prepared.state).map_err(
+    super::start::launch(&plan, &mut cx, &mut control, &mut attendants, &prepared.state).map_err(
         |e| match e {
             Error::State(_) | Error::Config(_) => anyhow::Error::from(e),
             e => anyhow::Error::from(e).context("safebox create failed: unable to start container process"),

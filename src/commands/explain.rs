@@ -38,7 +38,8 @@ fn plan_of(global: &Global, args: &cli::Explain, bundle: &Path) -> anyhow::Resul
         args: args.args.clone(),
         pure: true,
         cgroup_manager: super::cgroup_manager(global)?,
-        launcher: None,
+        // As `run` has it: the row that marks the container as the launcher's is in the plan.
+        launcher: Some((0, 0)),
     })?;
     Ok(prepared.plan()?.0)
 }

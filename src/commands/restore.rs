@@ -13,8 +13,9 @@ use crate::error::{Error, Result, StateError};
 use crate::hooks::HookKind;
 use crate::launch::Cx;
 use crate::launch::control::Control;
-use crate::launch::front::{Prepared, Request, prepare};
+use crate::launch::front::{Draft, Prepared, Request, draft};
 use crate::launch::hold::Hold;
+use crate::launch::name::Name;
 use crate::launch::places::SHOWN_DEVICE;
 use crate::launch::runtime::{Attendants, perform};
 use crate::launch::supervise::Supervisor;
@@ -41,7 +42,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         return Err(Error::from(StateError::Exists).into());
     }
     let program = criu::program(global.criu.as_deref())?;
-    let prepared = prepare(Request {
+    let draft = draft(Request {
         bundle: args.bundle.as_deref().unwrap_or(Path::new(".")),
         id: &args.id,
         root: &root,
@@ -53,24 +54,31 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         launcher: None,
         cgroup_manager: super::cgroup_manager(global)?,
     })?;
-    if !prepared.config.net_devices.is_empty() {
+    if !draft.config.net_devices.is_empty() {
         return Err(Error::msg(
             "/linux/netDevices: devices of the host are not given to a restored container",
         )
         .into());
     }
-    let terminal = Terminal::of(&prepared, args)?;
+    let terminal = Terminal::of(&draft, args)?;
     let dirs = Directories::open(&args.criu, None)?;
-    if prepared.config.is_new(NsKind::User) {
+    if draft.config.is_new(NsKind::User) {
         dirs.reachable()?;
     }
     let descriptors = descriptors(&dirs.path)?;
-    let (plan, given, fds) = prepared.restore_plan(&program)?;
-    let options = options(args, &prepared, (&fds, &descriptors))?;
     let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
     let ours = Line(ours);
     let null = fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0)
         .map_err(|e| Error::os("open", "/dev/null", e))?;
+    if !args.detach && !args.no_subreaper {
+        process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
+    }
+    let supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
+    let mut control = Control::default();
+    let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
+    let prepared = draft.place()?;
+    let (plan, given, fds) = prepared.restore_plan(&program)?;
+    let options = options(args, &prepared, (&fds, &descriptors))?;
     let mut cx = Cx::new(plan.slots);
     cx.keep_lock = true;
     cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
@@ -79,11 +87,8 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
     for (fd, slot) in (0..).zip(&fds.stdio) {
         cx.set(slot, fd);
     }
-    if !args.detach && !args.no_subreaper {
-        process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
-    }
-    let supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
-    perform(&plan, &mut cx, &mut Control::default(), &mut Attendants::default())?;
+    name.give(&plan, &mut cx);
+    perform(&plan, &mut cx, &mut control, &mut Attendants::default())?;
     fs::close(theirs);
     let mut restored = Restored {
         prepared: &prepared,
@@ -118,8 +123,8 @@ enum Terminal {
 }
 
 impl Terminal {
-    fn of(prepared: &Prepared, args: &Restore) -> Result<Self> {
-        let terminal = prepared.options.console == Console::Pty;
+    fn of(draft: &Draft, args: &Restore) -> Result<Self> {
+        let terminal = draft.options.console == Console::Pty;
         super::check_terminal(args.detach, terminal, args.console_socket.is_some())?;
         match (&args.console_socket, terminal) {
             (Some(path), _) => super::create::connect("--console-socket", path).map(Terminal::Socket),

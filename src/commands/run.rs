@@ -11,9 +11,10 @@ use crate::cli::{Global, Hardening, Run};
 use crate::error::Error;
 use crate::launch::Cx;
 use crate::launch::control::Control;
-use crate::launch::front::{Prepared, Request, prepare};
+use crate::launch::front::{Draft, Prepared, Request, draft};
 use crate::launch::guardian::Guardian;
 use crate::launch::hold::Hold;
+use crate::launch::name::Name;
 use crate::launch::runtime::Attendants;
 use crate::launch::supervise::Supervisor;
 use crate::launch::undo::Undone;
@@ -104,8 +105,10 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     crate::state::make_root(&root)?;
     crate::launch::leftovers::sweep(&root, log);
     let me = process::pid();
-    let launcher = (!args.detach).then(|| crate::state::start_time(me).map(|s| (me, s)).unwrap_or((me, 0)));
-    let prepared = prepare(Request {
+    // A container that is kept outlives its launcher on purpose.
+    let launcher = (!args.detach && !args.keep)
+        .then(|| crate::state::start_time(me).map(|s| (me, s)).unwrap_or((me, 0)));
+    let draft = draft(Request {
         bundle: &bundle,
         id: &id,
         root: &root,
@@ -127,50 +130,58 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         cgroup_manager: super::cgroup_manager(global)?,
         launcher,
     })?;
-    if prepared.state.shares_host_root {
+    if draft.shares_host_root {
         crate::launch::seal::seal()?;
     }
-    prepared.tell(log);
-    if !args.quiet {
-        for (rule, text) in &prepared.outcome.changes {
-            eprintln!("safebox: {rule}: {text}");
-        }
-    }
-    let (plan, given) = prepared.plan()?;
-    log.plan(&plan);
+    draft.tell(log);
     let mut control = Control {
         step: args.step,
         until: args.until,
         fail: args.fail.map(|(row, errno)| (row, crate::sys::Errno::from_raw(errno))),
     };
+    let pidfd = args.creating.pidfd_socket.as_deref();
+    let pidfd = pidfd.map(|path| super::create::connect("--pidfd-socket", path)).transpose()?;
+    let (console, master) = console(&draft, &args)?;
+    if !args.detach && !args.no_subreaper {
+        process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
+    }
+    // A reader who steps through the plan keeps Ctrl-C.
+    let supervisor = (!args.detach && !control.asks()).then(Supervisor::new).transpose()?;
+    let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
+    let prepared = draft.place()?;
+    let (plan, given) = prepared.plan()?;
+    if !args.quiet {
+        for (rule, text) in &prepared.outcome.changes {
+            eprintln!("safebox: {rule}: {text}");
+        }
+    }
+    log.plan(&plan);
     control.check(&plan)?;
     let mut cx = Cx::new(plan.slots);
+    cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     cx.set(&given.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
-    if let Some(path) = &args.creating.pidfd_socket {
-        cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);
-    }
-    let master = console(&mut cx, &given, &prepared, &args)?;
+    cx.set(&given.console, console.unwrap_or(-1));
+    cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
+    name.give(&plan, &mut cx);
     if args.detach {
         detached(&prepared, &plan, cx, &mut control, &given)
     } else {
-        foreground(&prepared, &plan, cx, &mut control, (master, &given), &args)
+        foreground(&prepared, &plan, cx, &mut control, (supervisor, master, &given), &args)
     }
 }
 
-/// Where the pty's master end goes: a caller's socket, or this process.
-fn console(cx: &mut Cx, given: &Given, prepared: &Prepared, args: &Run) -> Result<Option<i32>, Error> {
-    let terminal = prepared.options.console == Console::Pty;
+/// Where the pty's master end goes: a caller's socket, or a socket whose other end this process keeps.
+fn console(draft: &Draft, args: &Run) -> Result<(Option<i32>, Option<i32>), Error> {
+    let terminal = draft.options.console == Console::Pty;
     super::check_terminal(args.detach, terminal, args.creating.console_socket.is_some())?;
     if let Some(path) = &args.creating.console_socket {
-        cx.set(&given.console, super::create::connect("--console-socket", path)?);
-        return Ok(None);
+        return Ok((Some(super::create::connect("--console-socket", path)?), None));
     }
     if !terminal {
-        return Ok(None);
+        return Ok((None, None));
     }
     let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
-    cx.set(&given.console, theirs);
-    Ok(Some(ours))
+    Ok((Some(theirs), Some(ours)))
 }
 
 /// `run --detach`: the container goes to whoever reaps this process's children.
@@ -186,15 +197,9 @@ fn foreground(
     plan: &Plan,
     mut cx: Cx,
     control: &mut Control,
-    (console, given): (Option<i32>, &Given),
+    (mut supervisor, console, given): (Option<Supervisor>, Option<i32>, &Given),
     args: &Run,
 ) -> Outcome {
-    if !args.no_subreaper {
-        process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
-    }
-    // A reader who steps through the plan keeps Ctrl-C.
-    let mut supervisor = if control.asks() { None } else { Some(Supervisor::new()?) };
-    cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     let mut attendants = Attendants {
         guardian: (!args.keep).then(|| Guardian::new(plan, &prepared.state)),
         witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
@@ -303,7 +308,11 @@ fn without_kill(plan: &Plan) -> Vec<Undo> {
 fn report(prepared: &Prepared, exit: Exit, events: Events) {
     let resources = &prepared.config.resources;
     if events.oom_kills > 0 {
-        let limit = resources.memory.limit.map(|l| format!(" of {} MiB", l >> 20)).unwrap_or_default();
+        let limit = resources
+            .memory
+            .limit
+            .map(|l| format!(" of {}", crate::tables::sizes::text(l)))
+            .unwrap_or_default();
         let ended =
             if exit == Exit::Signal(libc::SIGKILL) { "" } else { "; the container's own process went on" };
         eprintln!(

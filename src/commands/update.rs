@@ -101,7 +101,7 @@ fn flags(args: &Update) -> Result<Resources> {
     set("memory", "limit", args.memory.map(Into::into));
     set("memory", "reservation", args.memory_reservation.map(Into::into));
     set("memory", "swap", args.memory_swap.map(Into::into));
-    set("pids", "limit", args.pids_limit.filter(|l| *l != 0).map(Into::into));
+    set("pids", "limit", args.pids_limit.map(Into::into));
     for (flag, value) in
         [("kernel-memory", &args.kernel_memory), ("kernel-memory-tcp", &args.kernel_memory_tcp)]
     {

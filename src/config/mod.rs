@@ -381,6 +381,10 @@ pub struct Memory {
     pub check_before_update: bool,
     /// Bytes of TCP's buffers, -1 for no limit; cgroup v1 alone has it.
     pub kernel_tcp: Option<i64>,
+    /// cgroup v1 counts the buffers of sockets apart from all other memory, and only while they have a limit: it is
+    /// `limit` then. The policy sets this; no field of config.json does.
+    #[serde(default)]
+    pub sockets_as_limit: bool,
 }
 
 /// `linux.resources.cpu`.

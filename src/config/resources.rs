@@ -83,6 +83,7 @@ fn memory(raw: &raw::Memory, at: &At) -> Result<Memory, ConfigError> {
         disable_oom_killer: raw.disable_oom_killer.unwrap_or(false),
         check_before_update: raw.check_before_update.unwrap_or(false),
         kernel_tcp: bytes(raw.kernel_tcp, &at.key("kernelTCP"))?,
+        sockets_as_limit: false,
     };
     if let (Some(limit), Some(swap)) = (memory.limit, memory.swap)
         && (swap > 0 && swap < limit)

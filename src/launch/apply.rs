@@ -20,6 +20,8 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
     cx.call = Call::None;
     match action {
         A::StateDir { path, lock } => state_dir(cx, path, lock),
+        // One that is there is of a container whose directory was removed by hand.
+        A::LauncherMark { path, launcher } => super::files::relink(cx, libc::AT_FDCWD, path, launcher),
         A::StateFile { dir, name, bytes } => replace_file(
             cx,
             &join(dir, format!("/{}", state::files::TEMP).as_bytes()),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::environment;
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Process};
 use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -43,6 +43,33 @@ pub struct Request<'a> {
     pub launcher: Option<(i32, u64)>,
 }
 
+/// A launch before the runtime has looked at the places that the container's id names: its cgroups, its class of
+/// service. A launch takes the name first ([`super::name::Name`]), so that no other launch changes them meanwhile.
+pub struct Draft {
+    /// The bundle, its rootfs open.
+    pub bundle: Bundle,
+    /// The config, hardened.
+    pub config: Config,
+    /// The verb's options, completed by the policy.
+    pub options: Options,
+    /// Whether a process inside could own files of the host's root: the runtime then seals its binary.
+    pub shares_host_root: bool,
+    /// The container's state directory.
+    pub state_dir: PathBuf,
+    host: Host,
+    outcome: Outcome,
+    /// What cannot be as the config has it, and does not have to.
+    warnings: Vec<String>,
+    filters: Vec<Filter>,
+    choices: Vec<SeccompChoice>,
+    /// What `exec` starts from. The rest of the environment is the first process's alone.
+    for_exec: Process,
+    id: String,
+    cgroup_manager: Option<cgroup::Manager>,
+    /// A foreground `run`: (pid, start time) of this process.
+    pub launcher: Option<(i32, u64)>,
+}
+
 /// A launch, ready to be planned.
 pub struct Prepared {
     /// The bundle, its rootfs open.
@@ -57,8 +84,6 @@ pub struct Prepared {
     pub layout: Layout,
     /// The verb's options, completed by the policy.
     pub options: Options,
-    /// What cannot be as the config has it, and does not have to.
-    pub warnings: Vec<String>,
     /// The container's state directory.
     pub state_dir: PathBuf,
     /// What goes into it.
@@ -68,15 +93,24 @@ pub struct Prepared {
     id: String,
 }
 
-/// Opens, hardens and lays out; no effect but the seccomp cache.
+/// Opens, hardens and lays out; no effect but the seccomp cache. For a launch, see [`draft`].
 pub fn prepare(request: Request<'_>) -> Result<Prepared> {
-    crate::state::check_id(request.id)?;
-    let opened = Bundle::open(request.bundle)?;
-    prepare_on(request, opened, Host::probe()?)
+    draft(request)?.place()
 }
 
 /// The same for a bundle that is open and a host that is known; tests make one by hand.
 pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Result<Prepared> {
+    draft_on(request, opened, host)?.place()
+}
+
+/// Opens and hardens; no effect but the seccomp cache.
+pub fn draft(request: Request<'_>) -> Result<Draft> {
+    crate::state::check_id(request.id)?;
+    let opened = Bundle::open(request.bundle)?;
+    draft_on(request, opened, Host::probe()?)
+}
+
+fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Result<Draft> {
     let (bundle, mut config) = opened;
     if !request.args.is_empty()
         && let Some(process) = config.process.as_mut()
@@ -92,24 +126,10 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         asked: &asked,
         policy: request.policy,
     };
-    let mut outcome = policy::apply(&mut config, &facts)?;
+    let outcome = policy::apply(&mut config, &facts)?;
     let mut options = request.options;
     options.idmap_root |= outcome.idmap_root;
     options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
-    let layout = cgroup::layout(
-        &host.cgroups,
-        cgroup::Request {
-            id: request.id,
-            path: config.cgroups_path.as_deref(),
-            resources: &config.resources,
-            all_trees: request.policy == Policy::Privileged,
-            annotations: &config.annotations,
-            manager: request.cgroup_manager,
-            rootless: host.rootless.is_some(),
-            user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
-        },
-    )?;
-    outcome.changes.extend(layout.note.iter().map(|note| ("cgroups", note.clone())));
     let choices = seccomp_choices(&config, &outcome)?;
     let filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
     let state_dir = request.root.join(request.id);
@@ -119,7 +139,6 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
         .as_mut()
         .ok_or_else(|| Error::Config(ConfigError::new("/process", "required to start a container")))?;
     let warnings = super::grant::limit(process, in_userns)?;
-    // What `exec` starts from. The rest is this process's alone.
     let for_exec = process.clone();
     process.env.extend(options.env.iter().cloned());
     let uid = process.user.uid;
@@ -127,53 +146,62 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
     if options.notify {
         crate::notify::add_to(&mut config, &state_dir);
     }
-    let resctrl = config
-        .intel_rdt
-        .as_ref()
-        .map(|rdt| crate::resctrl::class(host.resctrl(), request.id, rdt))
-        .transpose()?;
-    let state = State {
-        oci_version: config.oci_version.clone(),
-        id: request.id.into(),
-        bundle: bundle.dir.clone(),
-        rootfs: bundle.rootfs_path.clone(),
-        created: crate::state::now(),
-        annotations: config.annotations.clone(),
-        owner: owner(host.euid),
-        undo: undos(&state_dir, &layout, resctrl.as_ref()),
-        cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
-        scope: layout.scope.as_ref().map(|s| s.scope.clone()),
-        cgroup_v2: host.cgroups.is_v2(),
-        resources: config.resources.clone(),
-        personality: config.personality,
-        memory_policy: config.memory_policy.clone(),
-        resctrl: resctrl.iter().flat_map(|c| std::iter::once(&c.dir).chain(&c.monitor).cloned()).collect(),
-        process: for_exec,
-        namespaces: build::namespaces(&config),
-        own_pid_namespace: config.is_new(crate::tables::namespaces::NsKind::Pid),
+    Ok(Draft {
         shares_host_root: shares_host_root(&config, &host),
-        seccomp: choices,
-        hooks: config.hooks.clone(),
-        launcher: request.launcher,
-        outside: Outside::of(&config, &bundle.dir, &layout, host.cgroups.is_v2(), &options),
-    };
-    Ok(Prepared {
         bundle,
         config,
+        options,
+        state_dir,
         host,
         outcome,
-        layout,
-        options,
         warnings,
-        state_dir,
-        state,
-        resctrl,
         filters,
+        choices,
+        for_exec,
         id: request.id.into(),
+        cgroup_manager: request.cgroup_manager,
+        launcher: request.launcher,
     })
 }
 
-impl Prepared {
+impl Draft {
+    /// Looks at the places that the id names, and completes the launch. A launch holds the name by now.
+    pub fn place(mut self) -> Result<Prepared> {
+        let (config, host) = (&self.config, &self.host);
+        let layout = cgroup::layout(
+            &host.cgroups,
+            cgroup::Request {
+                id: &self.id,
+                path: config.cgroups_path.as_deref(),
+                resources: &config.resources,
+                annotations: &config.annotations,
+                manager: self.cgroup_manager,
+                rootless: host.rootless.is_some(),
+                user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
+            },
+        )?;
+        self.outcome.changes.extend(layout.note.iter().map(|note| ("cgroups", note.clone())));
+        let resctrl = config
+            .intel_rdt
+            .as_ref()
+            .map(|rdt| crate::resctrl::class(host.resctrl(), &self.id, rdt))
+            .transpose()?;
+        let state = self.state(&layout, resctrl.as_ref());
+        Ok(Prepared {
+            bundle: self.bundle,
+            config: self.config,
+            host: self.host,
+            outcome: self.outcome,
+            layout,
+            options: self.options,
+            state_dir: self.state_dir,
+            state,
+            resctrl,
+            filters: self.filters,
+            id: self.id,
+        })
+    }
+
     /// Says what will not be as the config has it. What changes nothing is for who looks for it: profiles of
     /// callers name system calls of all kernels, and a log that is not empty is a failure to some.
     pub fn tell(&self, log: &Log) {
@@ -185,6 +213,41 @@ impl Prepared {
         }
     }
 
+    /// What will be on disk.
+    fn state(&self, layout: &Layout, resctrl: Option<&crate::resctrl::Class>) -> State {
+        let (config, host, bundle) = (&self.config, &self.host, &self.bundle);
+        State {
+            oci_version: config.oci_version.clone(),
+            id: self.id.clone(),
+            bundle: bundle.dir.clone(),
+            rootfs: bundle.rootfs_path.clone(),
+            created: crate::state::now(),
+            annotations: config.annotations.clone(),
+            owner: owner(host.euid),
+            undo: undos(&self.state_dir, layout, resctrl),
+            cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
+            scope: layout.scope.as_ref().map(|s| s.scope.clone()),
+            cgroup_v2: host.cgroups.is_v2(),
+            resources: config.resources.clone(),
+            personality: config.personality,
+            memory_policy: config.memory_policy.clone(),
+            resctrl: resctrl
+                .iter()
+                .flat_map(|c| std::iter::once(&c.dir).chain(&c.monitor).cloned())
+                .collect(),
+            process: self.for_exec.clone(),
+            namespaces: build::namespaces(config),
+            own_pid_namespace: config.is_new(crate::tables::namespaces::NsKind::Pid),
+            shares_host_root: self.shares_host_root,
+            seccomp: self.choices.clone(),
+            hooks: config.hooks.clone(),
+            launcher: self.launcher,
+            outside: Outside::of(config, &bundle.dir, layout, host.cgroups.is_v2(), &self.options),
+        }
+    }
+}
+
+impl Prepared {
     /// The plan for this launch.
     pub fn plan(&self) -> Result<(Plan, Given)> {
         let (mut plan, given) = build::build(self.input())?;

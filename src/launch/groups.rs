@@ -41,7 +41,9 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<Groups> {
         };
         for ((has, base), group) in state.cgroups.iter().zip(&mut groups) {
             if named(has) {
-                *group = below(base, path).ok_or_else(|| bad("is not a sub cgroup path"))?;
+                *group = below(base, path).ok_or_else(|| {
+                    Error::msg(format!("bad sub cgroup path: {path} (--cgroup {text}: it leads out of the container's cgroup)"))
+                })?;
                 if !group.is_dir() {
                     return Err(bad(&format!(
                         "error adding pid to cgroup {}: no such file or directory",

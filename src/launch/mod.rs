@@ -31,6 +31,7 @@ pub mod hints;
 pub mod hold;
 pub mod inside;
 pub mod leftovers;
+pub mod name;
 pub mod netdev;
 pub mod places;
 mod program;
@@ -78,6 +79,8 @@ pub struct Cx {
     pub ask: bool,
     /// The lock on the container's directory outlives the plan: somebody else goes on with it.
     pub keep_lock: bool,
+    /// How many rows were performed before the rest was planned (see [`name::Name`]).
+    pub performed: usize,
     /// Which actor this process is.
     pub me: crate::plan::Actor,
 }
@@ -102,6 +105,7 @@ impl Cx {
             detail: None,
             ask: false,
             keep_lock: false,
+            performed: 0,
             me: crate::plan::Actor::Runtime,
         }
     }

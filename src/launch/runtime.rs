@@ -183,7 +183,7 @@ fn drive(
     control: &mut Control,
     attendants: &mut Attendants,
 ) -> std::result::Result<Outcome, Failure> {
-    let mut i = 0;
+    let mut i = cx.performed;
     while let Some(step) = plan.steps.get(i) {
         if step.actor == Actor::Runtime {
             match control.before(plan, i, cx.pid) {

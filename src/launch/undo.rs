@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::{ops, tree};
 use crate::plan::Undo;
-use crate::state::{directory_id, recorded_groups};
+use crate::state::{directory_id, launcher_mark, recorded_groups};
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, fs};
 
@@ -148,8 +148,9 @@ pub fn remove_state(dir: &Path) -> Result<(), Errno> {
             Err(e) => return Err(e),
         }
     }
-    match fs::unlinkat(libc::AT_FDCWD, &path, libc::AT_REMOVEDIR) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(e) => Err(e),
-    }
+    // As long as the directory is there, no other container can have the name, and the mark is this one's.
+    let mark = crate::plan::lower::cpath(&launcher_mark(dir)).map_err(|_| Errno::EINVAL)?;
+    let gone = |removed| if removed == Err(Errno::ENOENT) { Ok(()) } else { removed };
+    gone(fs::unlinkat(libc::AT_FDCWD, &mark, 0))?;
+    gone(fs::unlinkat(libc::AT_FDCWD, &path, libc::AT_REMOVEDIR))
 }

@@ -26,6 +26,10 @@ pub enum Action {
         path: CString,
         lock: Slot,
     },
+    LauncherMark {
+        path: CString,
+        launcher: CString,
+    },
     StateFile {
         dir: CString,
         name: CString,

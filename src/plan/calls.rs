@@ -12,6 +12,7 @@ impl Action {
         use Action as A;
         match self {
             A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "renameat2"],
+            A::LauncherMark { .. } => vec!["symlinkat"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
             A::DoorSocket { .. } => vec!["openat", "socket", "umask", "bind", "umask", "listen", "close"],

@@ -193,6 +193,7 @@ fn undos(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
     let creates = |a: &Action| match a {
         Action::Spawn { .. } => !joiner,
         Action::StateDir { .. }
+        | Action::LauncherMark { .. }
         | Action::NotifyDir { .. }
         | Action::NotifySocket { .. }
         | Action::CriuRoot { .. }

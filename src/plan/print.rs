@@ -85,6 +85,7 @@ impl Display for Action {
                     show(path)
                 )
             }
+            A::LauncherMark { path, .. } => write!(f, "symlink(\"PID START\", {:?})", show(path)),
             A::StateFile { dir, name, bytes } => {
                 write!(f, "write({}/{}, {} bytes) rename", show(dir), show(name), bytes.len())
             }

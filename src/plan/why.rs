@@ -11,6 +11,9 @@ impl Action {
             A::StateDir { .. } => {
                 "the name is taken atomically: a second create with this id fails here (runtime.md, create)"
             }
+            A::LauncherMark { .. } => {
+                "the next `run` finds the container by this if the launcher and its guardian are killed, without reading the state of every other container"
+            }
             A::StateFile { .. } => {
                 "what undoes the rows below is on disk before they run, so `delete` works after a crash"
             }

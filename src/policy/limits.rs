@@ -1,7 +1,7 @@
 //! Rules about memory, cpu and processes.
 
 use super::{Facts, Outcome};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Memory};
 use crate::error::{Error, Result};
 
 /// Memory of a container whose config names no limit, in bytes; swap is included.
@@ -32,6 +32,7 @@ pub fn requested_limits(config: &mut Config, facts: &Facts<'_>) -> Result<()> {
         check_memory("--memory", bytes, facts)?;
         resources.memory.limit = Some(bytes);
         resources.memory.swap = Some(bytes);
+        bound_sockets(&mut resources.memory, facts);
     }
     if let Some(cpus) = facts.asked.cpus {
         let max = facts.host.cpus;
@@ -54,6 +55,12 @@ pub fn requested_limits(config: &mut Config, facts: &Facts<'_>) -> Result<()> {
         resources.pids_limit = Some(pids);
     }
     Ok(())
+}
+
+/// The buffers of TCP and UDP sockets have the memory limit, too: cgroup v1 does not count them otherwise, v2 counts
+/// them in it. A limit of the config's own stays.
+fn bound_sockets(memory: &mut Memory, facts: &Facts<'_>) {
+    memory.sockets_as_limit = !facts.host.cgroups.is_v2() && memory.kernel_tcp.is_none();
 }
 
 fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
@@ -91,9 +98,10 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
         None => {
             let bytes = DEFAULT_MEMORY.min(i64::try_from(facts.host.memory).unwrap_or(i64::MAX));
             resources.memory.limit = Some(bytes);
-            out.note(format!("memory {} MiB (--memory)", bytes >> 20));
+            out.note(format!("memory {} (--memory)", crate::tables::sizes::text(bytes)));
         }
     }
+    bound_sockets(&mut resources.memory, facts);
     // Unbounded swap would turn the memory limit into a slow-down of the whole machine.
     if resources.memory.swap.is_none() {
         resources.memory.swap = resources.memory.limit;

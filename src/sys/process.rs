@@ -433,6 +433,11 @@ pub fn pid() -> i32 {
     std::process::id() as i32
 }
 
+/// Whether there is a process of this number, a zombie too: kill(2) with signal 0.
+pub fn exists(pid: i32) -> bool {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
 /// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds: whether it has.
 pub fn wait_for_exit(pidfd: RawFd, millis: i32) -> bool {
     let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };

@@ -11,3 +11,4 @@ pub mod namespaces;
 pub mod procfs;
 pub mod rlimits;
 pub mod signals;
+pub mod sizes;

@@ -336,6 +336,28 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     Ok((plan, given))
 }
 
+/// The rows that take the container's name, alone, and the slot of its lock: the launch performs them before it looks
+/// at the places that the id names, and plans the rest after that.
+pub fn name(state_dir: &Path, launcher: Option<(i32, u64)>) -> Result<(Plan, Slot)> {
+    let mut plan = Plan::default();
+    let lock = take_name(&mut plan, state_dir, launcher)?;
+    Ok((plan, lock))
+}
+
+/// The first rows of the plan of every new container. `launcher`: (pid, start time) of a foreground `run`.
+fn take_name(plan: &mut Plan, dir: &Path, launcher: Option<(i32, u64)>) -> Result<Slot> {
+    let lock = plan.slot("lock");
+    let row = super::Action::StateDir { path: super::lower::cpath(dir)?, lock: lock.clone() };
+    plan.push_undo(super::Actor::Runtime, part::STATE, row, state_undo(dir));
+    if let Some((pid, start)) = launcher {
+        let path = super::lower::cpath(&crate::state::launcher_mark(dir))?;
+        let launcher = super::lower::cstring("launcher", format!("{pid} {start}"))?;
+        let row = super::Action::LauncherMark { path, launcher };
+        plan.push_undo(super::Actor::Runtime, part::STATE, row, state_undo(dir));
+    }
+    Ok(lock)
+}
+
 /// `dir/name` as a C string.
 fn cjoin(dir: &Path, name: &str) -> Result<CString> {
     super::lower::cpath(&dir.join(name))

@@ -18,13 +18,7 @@ impl Builder<'_> {
     pub(super) fn state(&mut self) -> Result<()> {
         let dir = self.input.state_dir;
         let path = cpath(dir)?;
-        let lock = self.plan.slot("lock");
-        self.plan.push_undo(
-            Runtime,
-            part::STATE,
-            Action::StateDir { path: path.clone(), lock },
-            state_undo(dir),
-        );
+        super::take_name(&mut self.plan, dir, self.input.state.launcher)?;
         let file = Action::StateFile {
             dir: path,
             name: cstring("state", files::STATE)?,
