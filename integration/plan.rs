@@ -242,6 +242,7 @@ fn plan(dir: &Path, case: &Case, id: &str) -> Plan {
     let (mut bundle, config) = Bundle::open(dir).unwrap_or_else(|e| panic!("{e}"));
     // The file system of the test machine's temporary directory is not the golden's business: ext4.
     bundle.rootfs_magic = 0xEF53;
+    bundle.rootfs_owner = (0, 0);
     let request = Request {
         bundle: dir,
         id,

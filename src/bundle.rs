@@ -27,6 +27,8 @@ pub struct Bundle {
     pub rootfs: OwnedFd,
     /// The file system the rootfs lies on (statfs(2) `f_type`).
     pub rootfs_magic: i64,
+    /// User and group that own the rootfs's directory.
+    pub rootfs_owner: (u32, u32),
 }
 
 impl Bundle {
@@ -39,7 +41,10 @@ impl Bundle {
         let rootfs = open_rootfs(&rootfs_path)?;
         let rootfs_magic =
             fs::fs_magic(rootfs.as_raw_fd()).map_err(|e| Error::os("statfs", rootfs_path.display(), e))?;
-        Ok((Bundle { dir, raw, rootfs_path, rootfs, rootfs_magic }, config))
+        let st =
+            fs::fstatat(rootfs.as_raw_fd(), c"").map_err(|e| Error::os("stat", rootfs_path.display(), e))?;
+        let rootfs_owner = (st.st_uid, st.st_gid);
+        Ok((Bundle { dir, raw, rootfs_path, rootfs, rootfs_magic, rootfs_owner }, config))
     }
 
     /// The home directory of `uid` in the rootfs's passwd, resolved inside the rootfs; `/` where there is none.

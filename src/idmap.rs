@@ -1,6 +1,7 @@
 //! Which host ids stand behind a container's ids.
 
-use crate::config::IdMap;
+use crate::config::{Config, IdMap};
+use crate::tables::namespaces::NsKind;
 
 /// How many ids a container gets: what every distribution's files expect to exist.
 pub const RANGE: u32 = 65536;
@@ -136,6 +137,33 @@ pub fn is_whole(map: &[IdMap]) -> bool {
 /// Whether the host's uid 0 is one of the ids inside.
 pub fn maps_host_root(maps: &[IdMap]) -> bool {
     maps.iter().any(|m| m.host == 0 && m.size > 0)
+}
+
+/// The id mappings of a user namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserMaps {
+    /// Users.
+    pub uids: Vec<IdMap>,
+    /// Groups.
+    pub gids: Vec<IdMap>,
+}
+
+/// The mappings of the container's user namespace: the config's, which callers repeat for a namespace that is joined,
+/// else those of the process that the namespace's path names. `None` without a user namespace, or if they are unknown.
+pub fn of_user_namespace(config: &Config) -> Option<UserMaps> {
+    let ns = config.namespace(NsKind::User)?;
+    if !config.uid_maps.is_empty() && !config.gid_maps.is_empty() {
+        return Some(UserMaps { uids: config.uid_maps.clone(), gids: config.gid_maps.clone() });
+    }
+    let process = ns.path.as_deref().filter(|path| path.ends_with("ns/user"))?.parent()?.parent()?;
+    let read = |file| std::fs::read_to_string(process.join(file)).ok().map(|text| parse_map(&text));
+    let maps = UserMaps { uids: read("uid_map")?, gids: read("gid_map")? };
+    (!maps.uids.is_empty() && !maps.gids.is_empty()).then_some(maps)
+}
+
+/// Whether a host id has an id in the container.
+pub fn has(maps: &[IdMap], host: u32) -> bool {
+    maps.iter().any(|map| holds(map, host))
 }
 
 /// Whether a host id is among those of a range.

@@ -10,6 +10,7 @@ mod others;
 mod process;
 mod propagation;
 pub mod seccomp;
+mod targets;
 mod time;
 
 pub fn tests() -> Vec<Trial> {
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         cgroup::tests,
         others::tests,
         propagation::tests,
+        targets::tests,
         time::tests,
     ]
     .iter()

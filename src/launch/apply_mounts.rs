@@ -47,7 +47,16 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             places::expect_own(cx, cx.fd(root), path, fd)
         }
-        A::MakeTarget { target } => open_target(cx, target, target.kind, false).map(fs::close),
+        A::MakeTarget { target } => {
+            let there = at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path)));
+            match there {
+                Err(Errno::ENOENT) => {
+                    cx.made.push(target.path.clone());
+                    open_target(cx, target, target.kind, false).map(fs::close)
+                }
+                found => found.map(fs::close),
+            }
+        }
         A::MountFs { .. } => mount_fs(action, cx),
         A::MoveTree { tree, before, target } => move_tree(cx, cx.fd(tree), before, target),
         A::CopyUp { root, path, tree, mode } => {
@@ -256,11 +265,13 @@ fn mount_fs(action: &Action, cx: &mut Cx) -> Done {
     let Action::MountFs { fs: fs_type, data, attrs, after, target, keep } = action else {
         return Err(Errno::ENOSYS);
     };
+    let mut octal = *b"0000\0";
+    let mode = match target.as_ref().filter(|_| action.inherits_mode()) {
+        Some(target) => inherited_mode(cx, target, &mut octal)?,
+        None => None,
+    };
     let options = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
-    let fd = new_fs(cx, fs_type, options, *attrs)?;
-    if let Some(target) = target.as_ref().filter(|_| action.inherits_mode()) {
-        inherit_mode(cx, fd, target)?;
-    }
+    let fd = new_fs(cx, fs_type, options.chain(mode.map(|mode| (c"mode", Some(mode)))), *attrs)?;
     set_attrs(cx, fd, after)?;
     if let Some(target) = target {
         // What procfs and sysfs say is believed later on, so no link may redirect them.
@@ -277,16 +288,25 @@ fn mount_fs(action: &Action, cx: &mut Cx) -> Done {
     Ok(())
 }
 
-/// A tmpfs looks like the directory it covers, if there is one.
-fn inherit_mode(cx: &mut Cx, tree: RawFd, target: &Target) -> Done {
+/// A tmpfs looks like the directory it covers, if there is one: its mode, as an option in octal.
+fn inherited_mode<'a>(
+    cx: &mut Cx,
+    target: &Target,
+    octal: &'a mut [u8; 5],
+) -> Result<Option<&'a CStr>, Errno> {
+    if cx.made.contains(&target.path) {
+        return Ok(None);
+    }
     let there = match at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path))) {
-        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::ENOENT) => return Ok(None),
         other => other?,
     };
     let st = at(cx, Call::Stat, fs::fstatat(there, c""))?;
-    at(cx, Call::Chmod, fs::chmod_here(tree, st.st_mode & 0o7777))?;
     fs::close(there);
-    Ok(())
+    for (i, digit) in octal.iter_mut().take(4).enumerate() {
+        *digit = b'0' + ((st.st_mode >> (9 - 3 * i)) & 7) as u8;
+    }
+    Ok(CStr::from_bytes_with_nul(octal).ok())
 }
 
 fn move_tree(cx: &mut Cx, tree: RawFd, before: &[SetAttr], target: &Target) -> Done {

@@ -19,6 +19,9 @@ const PATH_MAX: usize = 4096;
 /// Copies the directory `path` below `root` into the detached mount `tree`; what is not there is not copied.
 /// The mount's own directory gets the owner and, if `mode` says so, the mode of the directory.
 pub fn copy_up(cx: &mut Cx, root: RawFd, path: &CStr, tree: RawFd, mode: bool) -> Done {
+    if cx.made.iter().any(|made| made.as_c_str() == path) {
+        return Ok(());
+    }
     let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
     let from = match at(cx, Call::OpenIn, fs::openat2(root, path, flags, 0, resolve)) {
@@ -79,14 +82,14 @@ fn entry(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr, depth: u32) -> Done {
             let n = at(cx, Call::Open, fs::readlinkat(from, name, &mut target[..PATH_MAX]))?;
             let target = CStr::from_bytes_until_nul(&target[..=n]).map_err(|_| Errno::ENAMETOOLONG)?;
             at(cx, Call::Symlink, fs::symlinkat(target, to, name))?;
-            at(cx, Call::Chown, fs::fchownat(to, name, st.st_uid, st.st_gid))
+            give(cx, to, name, &st).map(drop)
         }
         libc::S_IFCHR | libc::S_IFBLK | libc::S_IFIFO => {
             let umask = fs::umask(0);
             let made = at(cx, Call::Mknod, fs::mknodat(to, name, st.st_mode, st.st_rdev));
             fs::umask(umask);
             made?;
-            at(cx, Call::Chown, fs::fchownat(to, name, st.st_uid, st.st_gid))
+            give(cx, to, name, &st).map(drop)
         }
         // A socket without the process that listens on it is nothing.
         _ => Ok(()),
@@ -117,9 +120,18 @@ fn file(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr) -> Done {
     Ok(())
 }
 
-/// Owner first: a change of owner takes set-user-ID bits away.
+/// Gives an entry the owner of what it is a copy of. An owner without an id in this user namespace shows as the
+/// overflow id, which may have none either: then the copy stays the container root's, and the answer is false.
+fn give(cx: &mut Cx, dir: RawFd, name: &CStr, st: &libc::stat) -> Result<bool, Errno> {
+    match at(cx, Call::Chown, fs::fchownat(dir, name, st.st_uid, st.st_gid)) {
+        Err(Errno::EINVAL) => Ok(false),
+        given => given.map(|()| true),
+    }
+}
+
+/// Owner first: a change of owner takes set-user-ID bits away, and a copy that got another owner has none.
 fn finish(cx: &mut Cx, fd: RawFd, st: &libc::stat, mode: u32) -> Done {
-    at(cx, Call::Chown, fs::fchownat(fd, c"", st.st_uid, st.st_gid))?;
-    at(cx, Call::Chmod, fs::fchmod(fd, mode & 0o7777))?;
+    let bits = if give(cx, fd, c"", st)? { 0o7777 } else { 0o1777 };
+    at(cx, Call::Chmod, fs::fchmod(fd, mode & bits))?;
     at(cx, Call::Chmod, fs::set_times(fd, st))
 }

@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError, Process};
 use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::idmap;
+use crate::idmap::{self, UserMaps};
 use crate::log::Log;
 use crate::plan::build::{self, Console, Filter, Given, Input, Options};
 use crate::plan::{Plan, Undo};
@@ -88,6 +88,7 @@ pub struct Prepared {
     pub state_dir: PathBuf,
     /// What goes into it.
     pub state: State,
+    user_maps: Option<UserMaps>,
     resctrl: Option<crate::resctrl::Class>,
     filters: Vec<Filter>,
     id: String,
@@ -187,6 +188,7 @@ impl Draft {
             .map(|rdt| crate::resctrl::class(host.resctrl(), &self.id, rdt))
             .transpose()?;
         let state = self.state(&layout, resctrl.as_ref());
+        let user_maps = idmap::of_user_namespace(&self.config);
         Ok(Prepared {
             bundle: self.bundle,
             config: self.config,
@@ -196,6 +198,7 @@ impl Draft {
             options: self.options,
             state_dir: self.state_dir,
             state,
+            user_maps,
             resctrl,
             filters: self.filters,
             id: self.id,
@@ -267,6 +270,8 @@ impl Prepared {
             host: &self.host,
             bundle: &self.bundle.dir,
             rootfs: &self.bundle.rootfs_path,
+            rootfs_owner: self.bundle.rootfs_owner,
+            user_maps: self.user_maps.as_ref(),
             state_dir: &self.state_dir,
             state: &self.state,
             cgroups: &self.layout,

@@ -69,6 +69,8 @@ pub struct Cx {
     pub groups_denied: bool,
     /// The empty directory of the masks is attached somewhere, and can be copied.
     pub empty_used: bool,
+    /// Mount targets that the runtime made before the clone: what is mounted there inherits no mode.
+    pub made: Vec<std::ffi::CString>,
     /// Network devices of the host that are inside now.
     pub moved: Vec<netdev::Moved>,
     /// The system call being made, for the report of a failure.
@@ -100,6 +102,7 @@ impl Cx {
             filtered: false,
             groups_denied: false,
             empty_used: false,
+            made: Vec::new(),
             moved: Vec::new(),
             call: Call::None,
             detail: None,

@@ -162,7 +162,7 @@ fn step(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind, owner: Option<(u3
     let made = if kind == TargetKind::File {
         cx.call = Call::Open;
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
-        fs::openat(at, name, flags, 0o644).map(fs::close)
+        fs::openat(at, name, flags, 0o755).map(fs::close)
     } else {
         cx.call = Call::Mkdir;
         match owner {

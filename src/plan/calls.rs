@@ -129,7 +129,7 @@ impl Action {
             A::OpenPlace { .. } => vec!["openat", "newfstatat", "newfstatat"],
             A::AttachRoot { .. } => vec!["move_mount"],
             A::OpenDir { .. } => [&RESOLVE[..], &["statx", "statx", "openat2?", "statx?", "close?"]].concat(),
-            A::MakeTarget { .. } => [&RESOLVE[..], &["close"]].concat(),
+            A::MakeTarget { .. } => RESOLVE.to_vec(),
             // The last directory is made with the user's ids, but with root's capabilities.
             A::MakeCwd { .. } => vec![
                 "openat2",
@@ -137,18 +137,14 @@ impl Action {
                 "close",
             ],
             A::MountFs { data, after, target, keep, .. } => {
-                let mut calls = vec!["fsopen"];
+                // What is there already says how a tmpfs without a mode of its own looks.
+                let inherits = self.inherits_mode();
+                let mut calls = Vec::new();
+                calls.extend(inherits.then_some(["openat2?", "newfstatat?", "close?"]).iter().flatten());
+                calls.push("fsopen");
                 calls.extend(data.iter().map(|_| "fsconfig"));
+                calls.extend(inherits.then_some("fsconfig?"));
                 calls.extend(["fsconfig", "fsmount", "close"]);
-                if target.is_some() {
-                    // What is there already says how a tmpfs without a mode of its own looks.
-                    calls.extend(
-                        self.inherits_mode()
-                            .then_some(["openat2", "newfstatat?", "fchmodat?", "close?"])
-                            .iter()
-                            .flatten(),
-                    );
-                }
                 calls.extend(after.iter().map(|_| "mount_setattr"));
                 if target.is_some() {
                     calls.extend(RESOLVE.iter().chain(&FREE).chain(&["move_mount", "close"]));

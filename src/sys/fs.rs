@@ -117,12 +117,6 @@ pub fn fchmod(fd: RawFd, mode: u32) -> Result<()> {
     check(unsafe { libc::fchmod(fd, mode) }.into()).map(drop)
 }
 
-/// fchmodat(2) of the directory `fd` itself, which may be an `O_PATH` descriptor.
-pub fn chmod_here(fd: RawFd, mode: u32) -> Result<()> {
-    // SAFETY: a static NUL-terminated string.
-    check(unsafe { libc::fchmodat(fd, c".".as_ptr(), mode, 0) }.into()).map(drop)
-}
-
 /// utimensat(2) of `fd`: the times of `st`.
 pub fn set_times(fd: RawFd, st: &libc::stat) -> Result<()> {
     let times = [

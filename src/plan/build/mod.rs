@@ -20,6 +20,7 @@ use crate::config::{Config, Process};
 use crate::error::{Error, Result};
 use crate::hooks::{HookKind, HookRun};
 use crate::host::Host;
+use crate::idmap::UserMaps;
 use crate::tables::namespaces::NsKind;
 
 /// Headings of `explain`.
@@ -126,6 +127,10 @@ pub struct Input<'a> {
     pub bundle: &'a Path,
     /// Absolute path of the rootfs.
     pub rootfs: &'a Path,
+    /// User and group that own its directory, as the caller sees them.
+    pub rootfs_owner: (u32, u32),
+    /// The id mappings of the container's user namespace, where it has one and they are known.
+    pub user_maps: Option<&'a UserMaps>,
     /// The container's state directory.
     pub state_dir: &'a Path,
     /// What `state.json` will hold, and hooks are told.
@@ -290,6 +295,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     b.state()?;
     b.cgroups()?;
     b.resctrl()?;
+    b.targets_for_the_owner()?;
     if b.copier() == super::Actor::Runtime {
         b.sources()?;
     }

@@ -8,9 +8,10 @@ use super::{Builder, part};
 use crate::cgroup::devices::{may_mknod, with_defaults};
 use crate::config::{ConfigError, Mount};
 use crate::error::Result;
+use crate::idmap;
 use crate::plan::action::{Action, DeviceNode, SetAttr, Target, TargetKind};
 use crate::plan::lower::{cpath, cstring, in_root};
-use crate::plan::{Actor::Init, Slot};
+use crate::plan::{Actor::Init, Actor::Runtime, Slot};
 use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
 use crate::tables::procfs::EMULATED;
@@ -40,7 +41,6 @@ impl Builder<'_> {
             let message = "SELinux is not active on this host";
             return Err(ConfigError::new("/linux/mountLabel", message).into());
         }
-        self.targets_for_the_owner()?;
         for i in 0..self.input.config.mounts.len() {
             let mount = &self.input.config.mounts[i];
             if mount.remount {
@@ -60,14 +60,13 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Without an idmapped rootfs its owner is nobody inside: what is missing must be made by the runtime.
-    fn targets_for_the_owner(&mut self) -> Result<()> {
-        if !self.in_userns() || self.input.options.idmap_root {
+    /// Missing mount targets are made by the container's root, who owns them then, as with runc. Where the rootfs
+    /// belongs to ids that the user namespace does not have, the container's root cannot: the runtime makes them.
+    pub(super) fn targets_for_the_owner(&mut self) -> Result<()> {
+        if self.inner_root_may_write() {
             return Ok(());
         }
         let mut covered: Vec<&Path> = Vec::new();
-        let at = self.before_sources();
-        let mut rows = Vec::new();
         for mount in &self.input.config.mounts {
             let destination = mount.destination.as_path();
             if covered.iter().any(|c| destination.starts_with(c)) || mount.remount {
@@ -78,15 +77,19 @@ impl Builder<'_> {
                 && mount.source.as_deref().is_some_and(|s| self.input.bundle.join(s).is_file());
             let kind = if file { TargetKind::File } else { TargetKind::Dir };
             let target = Target { root: self.given.rootfs.clone(), path: in_root(destination)?, kind };
-            rows.push(crate::plan::Step {
-                actor: crate::plan::Actor::Runtime,
-                action: Action::MakeTarget { target },
-                undo: None,
-                part: part::SOURCES,
-            });
+            self.plan.push(Runtime, part::SOURCES, Action::MakeTarget { target });
         }
-        self.plan.steps.splice(at..at, rows);
         Ok(())
+    }
+
+    /// Whether Init may make files in the rootfs: it keeps the caller's ids, or the rootfs's owner has an id inside.
+    fn inner_root_may_write(&self) -> bool {
+        if self.input.config.namespace(NsKind::User).is_none() || self.input.options.idmap_root {
+            return true;
+        }
+        let (uid, gid) = self.input.rootfs_owner;
+        // Of a joined namespace whose mappings are unknown the best guess is that the rootfs was made for it.
+        self.input.user_maps.is_none_or(|maps| idmap::has(&maps.uids, uid) && idmap::has(&maps.gids, gid))
     }
 
     fn target(&self, mount: &Mount, kind: TargetKind) -> Result<Target> {
