@@ -5,6 +5,7 @@ mod credentials;
 mod descriptors;
 mod links;
 mod memory;
+mod nodes;
 mod places;
 mod races;
 mod runtime;
@@ -37,6 +38,7 @@ pub fn tests() -> Vec<Trial> {
         credentials::tests(),
         surface::tests(),
         memory::tests(),
+        nodes::tests(),
     ];
     parts.into_iter().flatten().collect()
 }

@@ -35,6 +35,7 @@ mod order;
 mod placement;
 mod plan;
 mod pods;
+mod policy_checks;
 mod rootless;
 mod selftest;
 mod soak;
@@ -64,6 +65,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         handover::tests,
         placement::tests,
         pods::tests,
+        policy_checks::tests,
         checkpoint::tests,
         terminal::tests,
         bad_input::tests,

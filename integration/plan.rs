@@ -92,6 +92,7 @@ fn host(cgroups: Hierarchy) -> Host {
         memory: 8 << 30,
         cpus: 4,
         taken_ids: vec![(100_000, 65536)],
+        cpus_possible: std::cell::OnceCell::from(4),
         subordinate: None,
         apparmor: false,
         selinux: false,

@@ -26,6 +26,8 @@ pub struct Host {
     pub taken_ids: Vec<(u32, u32)>,
     /// A subordinate range of the caller, from /etc/subuid and /etc/subgid (the same in both): (first, count).
     pub subordinate: Option<(u32, u32)>,
+    /// See [`Host::possible_cpus`]: one past the last.
+    pub cpus_possible: OnceCell<u32>,
     /// Security modules that are active: `apparmor`, `selinux`.
     pub apparmor: bool,
     /// SELinux is enabled.
@@ -95,6 +97,7 @@ impl Host {
             cpus: online_cpus(),
             taken_ids,
             subordinate,
+            cpus_possible: OnceCell::new(),
             apparmor: Path::new("/sys/kernel/security/apparmor").exists()
                 || std::fs::read("/sys/module/apparmor/parameters/enabled")
                     .is_ok_and(|b| b.starts_with(b"Y")),
@@ -103,6 +106,15 @@ impl Host {
             rootless: Rootless::probe(),
             resctrl: OnceCell::new(),
             kernel_mounts: OnceCell::new(),
+        })
+    }
+
+    /// The cpus that are there or can come: each has a directory in sysfs.
+    pub fn possible_cpus(&self) -> std::ops::Range<u32> {
+        0..*self.cpus_possible.get_or_init(|| {
+            let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+            let last = text.trim().rsplit(['-', ',']).next().and_then(|n| n.parse::<u32>().ok());
+            last.map_or(self.cpus, |last| last + 1)
         })
     }
 
@@ -151,6 +163,18 @@ fn whole_kernel_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
         kernel.then(|| PathBuf::from(OsString::from_vec(unescape(words[4]))))
     };
     mountinfo.split(|b| *b == b'\n').rev().filter_map(whole).collect()
+}
+
+/// The mounts strictly below `top`, the last one first: (mount point, file system).
+pub fn mounts_below(mountinfo: &[u8], top: &Path) -> Vec<(PathBuf, String)> {
+    let below = |line: &[u8]| {
+        let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+        let tail = words.iter().position(|w| *w == b"-")?;
+        let at = PathBuf::from(OsString::from_vec(unescape(words.get(4)?)));
+        let fs = String::from_utf8_lossy(words.get(tail + 1)?).into_owned();
+        (at.starts_with(top) && at != top).then_some((at, fs))
+    };
+    mountinfo.split(|b| *b == b'\n').rev().filter_map(below).collect()
 }
 
 /// Spaces and their like are octal in mountinfo: `\040`.

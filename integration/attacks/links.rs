@@ -73,7 +73,8 @@ fn mask_source() {
     }
 }
 
-/// The runtime's own /dev/null is not a null device: in a container of its own, say, whose /dev is another's.
+/// The runtime's own /dev/null is not a null device: in a container of its own, say, whose /dev is another's. The
+/// container's devices and masks do not come from there.
 fn host_null() {
     let sb = Sandbox::new()
         .sh("echo started; head -c 64 /proc/version /dev/zero")
@@ -100,19 +101,18 @@ fn host_null() {
             let call = sb.under(&wrap).args(["run", "--quiet", "--policy", policy, "--bundle"]);
             let out = call.arg(sb.bundle()).arg(sb.id()).output();
             no_secret(&out);
-            assert!(out.code == 125 && out.stdout.is_empty(), "{policy}: must be refused\n{out}");
-            assert!(out.stderr.contains("not the device asked for"), "{policy}: names the cause\n{out}");
+            let out = out.ok();
+            assert!(out.stdout.starts_with("started\n") && !out.stdout.contains("Linux"), "{policy}\n{out}");
         }
     }
-    // The other devices are bound from the host's where they cannot be made.
     let wrap = ["unshare", "-m", "sh", "-c", script, decoy.to_str().expect("UTF-8"), "/dev/zero"];
     let call = sb.under(&wrap).args(["run", "--quiet", "--bundle"]);
-    let out = call.arg(sb.bundle()).arg(sb.id()).output();
+    let out = call.arg(sb.bundle()).arg(sb.id()).output().ok();
     no_secret(&out);
-    assert!(out.code == 125 && out.stderr.contains("not the device asked for"), "must be refused\n{out}");
+    assert!(out.stdout.ends_with(&"\0".repeat(64)), "{out}");
 }
 
-/// The mask is the host's own null device: its mode and owner must not be the container's to change.
+/// The mode and owner of a mask must not be the container's to change.
 fn mask_is_readonly() {
     let sb = Sandbox::new()
         .sh("chmod 000 /proc/version; chown 1000 /proc/version; touch -d 1980-01-01 /proc/version; \

@@ -9,7 +9,7 @@
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::config::DeviceRule;
+use crate::config::{DeviceRule, Resources};
 use crate::sys::bpf;
 pub use crate::sys::bpf::BpfInsn;
 
@@ -34,7 +34,7 @@ pub const DEFAULT_RULES: [DeviceRule; 11] = [
     allow('c', Some(1), Some(9)),    // /dev/urandom
     allow('c', Some(136), None),     // /dev/pts/*, the console among them
     allow('c', Some(5), Some(2)),    // /dev/pts/ptmx
-    allow('c', Some(10), Some(200)), // /dev/net/tun; runc 1.2.0 left it out and had to put it back
+    allow('c', Some(10), Some(200)), // /dev/net/tun, last; runc 1.2.0 left it out and had to put it back
 ];
 
 /// The config's rules and behind them, so stronger, the defaults: as runc, and so that the
@@ -43,7 +43,17 @@ pub const DEFAULT_RULES: [DeviceRule; 11] = [
 /// After a rule that allows everything it is a list of what is denied, and what is allowed later takes away only from
 /// the entry that names the same device, as in cgroup v1 and in runc: a wider one gives nothing back.
 pub fn with_defaults(config_rules: &[DeviceRule]) -> Vec<DeviceRule> {
-    let all = [config_rules, &DEFAULT_RULES].concat();
+    join(config_rules, &DEFAULT_RULES)
+}
+
+/// The rules in force for a container: its own, and the defaults as far as it gets them.
+pub fn rules(resources: &Resources) -> Vec<DeviceRule> {
+    let tun = usize::from(resources.no_tun);
+    join(&resources.devices, &DEFAULT_RULES[..DEFAULT_RULES.len() - tun])
+}
+
+fn join(config_rules: &[DeviceRule], defaults: &[DeviceRule]) -> Vec<DeviceRule> {
+    let all = [config_rules, defaults].concat();
     match all.iter().rposition(total) {
         Some(at) if all[at].allow => all_but(all[at], &all[at + 1..]),
         _ => all,

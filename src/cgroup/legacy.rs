@@ -234,7 +234,7 @@ fn numbers(resources: &Resources) -> Result<Vec<Write>> {
 
 fn device_lines(resources: &Resources, out: &mut Vec<Write>) -> Result<()> {
     const DEVICES: &str = "/linux/resources/devices";
-    let rules = super::devices::with_defaults(&resources.devices);
+    let rules = super::devices::rules(resources);
     let lines = super::devices::v1_lines(&rules)
         .map_err(|e| crate::error::Error::Config(crate::config::ConfigError::new(DEVICES, e.to_string())))?;
     out.extend(lines.into_iter().map(|(file, line)| (DEVICES, "devices", file.to_string(), line)));

@@ -22,6 +22,7 @@ pub fn merge(old: &Resources, change: Resources) -> Resources {
     Resources {
         // runc leaves the devices alone too: plugins may have added to them.
         devices: old.devices.clone(),
+        no_tun: old.no_tun,
         memory: Memory {
             limit: memory.limit.or(old_memory.limit),
             reservation: memory.reservation.or(old_memory.reservation),

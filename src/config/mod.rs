@@ -327,6 +327,9 @@ pub struct Device {
 pub struct Resources {
     /// Device rules in order; the last match wins. Empty: the runtime's default list alone.
     pub devices: Vec<DeviceRule>,
+    /// /dev/net/tun is not in the default list.
+    #[serde(default)]
+    pub no_tun: bool,
     /// `memory`.
     pub memory: Memory,
     /// `cpu`.

@@ -41,8 +41,12 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
         memory_policy: numa::memory_policy(linux.memory_policy, &at.key("memoryPolicy"))?,
         intel_rdt: numa::intel_rdt(linux.intel_rdt, &at.key("intelRdt"))?,
     };
-    checks::CHECKS.iter().try_for_each(|check| check(&config))?;
     Ok(config)
+}
+
+/// What must hold between sections. It is looked at once flags and policy have added their part: a namespace, a limit.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    checks::CHECKS.iter().try_for_each(|check| check(config))
 }
 
 /// Reads a `process` object (`exec --process`) for a container whose own process is `container`; pointers start at

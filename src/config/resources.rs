@@ -13,6 +13,7 @@ use super::{ConfigError, Cpu, DeviceRule, Memory, Resources, raw};
 pub(super) fn resources(raw: raw::Resources, at: &At) -> Result<Resources, ConfigError> {
     Ok(Resources {
         devices: device_rules(raw.devices, &at.key("devices"))?,
+        no_tun: false,
         memory: memory(&raw.memory.unwrap_or_default(), &at.key("memory"))?,
         cpu: cpu(raw.cpu.unwrap_or_default(), &at.key("cpu"))?,
         pids_limit: pids(raw.pids.unwrap_or_default(), &at.key("pids"))?,

@@ -4,10 +4,16 @@ mod go;
 
 use serde_json::{Value, json};
 
-use super::parse::{from_slice, process_from_slice, resources_from_slice};
+use super::parse::{process_from_slice, resources_from_slice};
 use super::template::spec;
 use super::{Config, ConfigError};
 use crate::tables::{capabilities::CapSet, namespaces::NsKind};
+
+/// A config as a launch without flags and policy takes it.
+fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
+    let config = super::parse::from_slice(json)?;
+    super::parse::check(&config).map(|()| config)
+}
 
 /// `safebox spec`, which everything below changes.
 fn base() -> Value {

@@ -89,6 +89,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         A::OpenRoot { path, rootfs, to } => super::apply_mounts::open_root(cx, path, rootfs, to),
         A::OpenTree { .. } => super::apply_mounts::open_tree(action, cx),
+        A::DeviceNodes { nodes, to } => super::nodes::make(cx, nodes, to),
         A::OpenNs { path, to, .. } => {
             let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_RDONLY, 0))?;
             cx.set(to, fd);
@@ -174,7 +175,7 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             at(cx, Call::Prlimit, process::prlimit(cx.pid, *resource, *soft, *hard))
         }
         A::Userns { uid_map, gid_map, to } => userns(cx, uid_map, gid_map, to),
-        A::Idmap { tree, userns, recursive, propagation } => {
+        A::Idmap { tree, userns, recursive, propagation, attrs } => {
             let own = match userns {
                 Some(_) => None,
                 None => {
@@ -184,7 +185,7 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             };
             let userns_fd = own.unwrap_or_else(|| userns.as_ref().map_or(-1, |slot| cx.fd(slot)));
             let attr = mount::MountAttr {
-                attr_set: libc::MOUNT_ATTR_IDMAP,
+                attr_set: libc::MOUNT_ATTR_IDMAP | attrs,
                 userns_fd: userns_fd as u64,
                 propagation: propagation & !libc::MS_REC,
                 ..mount::MountAttr::default()

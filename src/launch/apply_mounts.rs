@@ -84,14 +84,13 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             }
         }
         A::DeviceNode { .. } => device_node(action, cx),
-        A::OpenNull { to } => {
-            let fd = at(
-                cx,
-                Call::Open,
-                fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0),
-            )?;
+        A::NodeTrees { nodes, root, trees } => super::nodes::open(cx, nodes, root, trees),
+        A::OpenNull { dev, to } => {
+            let flags = libc::O_PATH | libc::O_NOFOLLOW;
+            let fd = at(cx, Call::Open, fs::openat(cx.fd(dev), c"null", flags, 0))?;
             expect_device(cx, fd, DeviceNode { block: false, major: 1, minor: 3 })?;
             cx.set(to, fd);
+            cx.null_used = true;
             Ok(())
         }
         A::EmptyDir { to } => {

@@ -128,8 +128,12 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         policy: request.policy,
     };
     let outcome = policy::apply(&mut config, &facts)?;
+    crate::config::parse::check(&config)?;
     let mut options = request.options;
     options.idmap_root |= outcome.idmap_root;
+    options.root_attrs |= outcome.root_attrs;
+    options.root_alone |= outcome.root_alone;
+    options.no_tty |= outcome.no_tty;
     options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
     let choices = seccomp_choices(&config, &outcome)?;
     let filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;

@@ -89,10 +89,13 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             "the tmpfs is smaller than what is to be copied into it: give it a larger size="
         }
         (A::Idmap { .. }, _) => {
-            "the rootfs's file system cannot be idmapped: use --allow host-user, or put the rootfs on ext4, xfs, btrfs or tmpfs"
+            "its file system cannot be idmapped: use --allow host-user, or put it on ext4, xfs, btrfs or tmpfs"
         }
         (A::IdMapWrite { .. }, Errno::EPERM) => {
             "the mapping needs privileges outside: run as root, or use newuidmap's ranges"
+        }
+        (A::DeviceNodes { .. }, Errno::EPERM) => {
+            "mknod is refused to safebox itself: it needs CAP_MKNOD, and a device cgroup that allows it"
         }
         (A::OpenTree { device: Some(_), .. }, Errno::ENODEV) => {
             "the host's /dev has something else at this path: repair it first"

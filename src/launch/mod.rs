@@ -29,10 +29,12 @@ pub mod groups;
 pub mod guardian;
 pub mod hints;
 pub mod hold;
+mod idmap_failure;
 pub mod inside;
 pub mod leftovers;
 pub mod name;
 pub mod netdev;
+mod nodes;
 pub mod places;
 mod program;
 pub mod runtime;
@@ -69,6 +71,8 @@ pub struct Cx {
     pub groups_denied: bool,
     /// The empty directory of the masks is attached somewhere, and can be copied.
     pub empty_used: bool,
+    /// So is what covers masked files.
+    pub null_used: bool,
     /// Mount targets that the runtime made before the clone: what is mounted there inherits no mode.
     pub made: Vec<std::ffi::CString>,
     /// Network devices of the host that are inside now.
@@ -102,6 +106,7 @@ impl Cx {
             filtered: false,
             groups_denied: false,
             empty_used: false,
+            null_used: false,
             made: Vec::new(),
             moved: Vec::new(),
             call: Call::None,

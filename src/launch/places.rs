@@ -72,23 +72,24 @@ pub fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) ->
     if dir && there == at(cx, Call::Statx, fs::place(root))? {
         return at(cx, Call::OnRoot, Err(Errno::EBUSY));
     }
-    if dir && !cx.empty_used {
-        // Only a mount that is attached can be copied (before Linux 6.15): the first place gets the mount itself.
-        at(cx, Call::MoveMount, mount::move_mount(empty, place, c""))?;
-        cx.empty_used = true;
-    } else {
-        let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-        let tree = at(cx, Call::OpenTree, mount::open_tree(if dir { empty } else { null }, c"", flags))?;
-        // It is the host's /dev/null: mode, owner and times must not be changed through the mask.
+    let (cover, used) = if dir { (empty, cx.empty_used) } else { (null, cx.null_used) };
+    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+    // Only a mount that is attached can be copied (before Linux 6.15): the first place gets the mount itself.
+    let tree = if used { at(cx, Call::OpenTree, mount::open_tree(cover, c"", flags))? } else { cover };
+    if !dir {
+        // Mode, owner and times must not be changed through the mask.
         set_attrs(cx, tree, &[SetAttr { recursive: false, attr: SHOWN_DEVICE }])?;
-        at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
+    }
+    at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
+    if used {
         fs::close(tree);
     }
+    *(if dir { &mut cx.empty_used } else { &mut cx.null_used }) = true;
     fs::close(place);
     Ok(())
 }
 
-/// For a device node of the host that is shown inside: a read-only mount keeps the node as it is, and
+/// For what covers masked files: a read-only mount keeps the node as it is, and
 /// reading and writing the device itself is not affected by it.
 pub const SHOWN_DEVICE: MountAttr = MountAttr {
     attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,

@@ -161,6 +161,7 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
             if let Some(e) = super::hints::exec_error(step, plan, cx, errno, call) {
                 return Error::Exec(e);
             }
+            let below = super::idmap_failure::culprit(plan, cx, &step.action);
             Error::Step(Box::new(StepError {
                 row: row + 1,
                 actor: step.actor,
@@ -168,9 +169,10 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
                 pointer: step.action.pointer(),
                 call: call.name(),
                 errno,
-                detail: cx.detail.clone(),
                 hint: super::hints::refused(plan, row, errno)
-                    .or_else(|| super::hints::hint(&step.action, errno, call)),
+                    .or_else(|| super::hints::hint(&step.action, errno, call))
+                    .filter(|_| below.is_none()),
+                detail: cx.detail.clone().or(below),
             }))
         }
     }

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::rc::Rc;
 
 use super::lower::CStrArray;
-pub use super::place::{DeviceNode, SetAttr, Target, TargetKind};
+pub use super::place::{DeviceNode, Node, SetAttr, Target, TargetKind};
 use super::{Door, Shown, Slot, Supplementary};
 use crate::cgroup::devices::BpfInsn;
 use crate::hooks::HookKind;
@@ -190,6 +190,8 @@ pub enum Action {
         userns: Option<Slot>,
         recursive: bool,
         propagation: u64,
+        /// Set at once with the mapping.
+        attrs: u64,
     },
     /// What Init sends along with the baton.
     TakeShown {
@@ -289,7 +291,19 @@ pub enum Action {
         path: CString,
         to: CString,
     },
+    /// A tmpfs that holds these nodes and nothing else.
+    DeviceNodes {
+        nodes: Vec<Node>,
+        to: Slot,
+    },
+    /// A detached mount of each of these nodes; the tmpfs itself is attached only meanwhile.
+    NodeTrees {
+        nodes: Slot,
+        root: Slot,
+        trees: Vec<(CString, Slot)>,
+    },
     OpenNull {
+        dev: Slot,
         to: Slot,
     },
     EmptyDir {

@@ -184,6 +184,19 @@ impl Action {
             A::Symlink { .. } => vec!["symlinkat"],
             A::Relink { .. } => vec!["symlinkat", "readlinkat?", "unlinkat?", "unlinkat?", "symlinkat?"],
             A::OpenNull { .. } => vec!["openat", "newfstatat"],
+            A::DeviceNodes { nodes, .. } => {
+                let mut calls = vec!["fsopen", "fsconfig", "fsmount", "close", "umask"];
+                for node in nodes {
+                    calls.push("mknodat");
+                    calls.extend(((node.uid, node.gid) != (0, 0)).then_some("fchownat"));
+                }
+                calls.push("umask");
+                calls
+            }
+            A::NodeTrees { trees, .. } => {
+                let opened = trees.iter().map(|_| "open_tree");
+                std::iter::once("move_mount").chain(opened).chain(["fchdir", "umount2", "close"]).collect()
+            }
             A::EmptyDir { .. } => vec!["fsopen", "fsconfig", "fsconfig", "fsconfig", "fsmount", "close"],
             // What is not there needs nothing; the first masked directory takes the mount itself, and the root cannot
             // be covered.

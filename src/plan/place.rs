@@ -40,6 +40,31 @@ pub struct DeviceNode {
     pub minor: u32,
 }
 
+/// A file on a tmpfs of device nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// One component.
+    pub name: CString,
+    /// Its kind (`S_IFMT`) and mode.
+    pub mode: u32,
+    /// The device's number, 0 for a file.
+    pub dev: u64,
+    /// Its owner, as who makes it sees it.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl std::fmt::Display for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:#o}", super::lower::show(&self.name), self.mode)?;
+        if self.dev != 0 {
+            write!(f, " {}:{}", libc::major(self.dev), libc::minor(self.dev))?;
+        }
+        if (self.uid, self.gid) != (0, 0) { write!(f, " {}:{}", self.uid, self.gid) } else { Ok(()) }
+    }
+}
+
 impl std::fmt::Display for DeviceNode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}:{}", if self.block { "block" } else { "char" }, self.major, self.minor)

@@ -13,7 +13,9 @@ impl Action {
             A::CgroupWrite { path, .. } | A::CgroupWriteEither { path, .. } => limit(path)?.into(),
             A::CgroupDir { .. } | A::CgroupJoinable { .. } => "/linux/cgroupsPath".into(),
             A::DeviceFilter { .. } => "/linux/resources/devices".into(),
-            A::DeviceNode { .. } | A::OpenTree { device: Some(_), .. } => "/linux/devices".into(),
+            A::DeviceNode { .. } | A::DeviceNodes { .. } | A::OpenTree { device: Some(_), .. } => {
+                "/linux/devices".into()
+            }
             A::Sysctl { .. } => "/linux/sysctl".into(),
             A::TimeOffsets { .. } => "/linux/timeOffsets".into(),
             A::SetHostname { .. } => "/hostname".into(),

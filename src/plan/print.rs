@@ -225,13 +225,16 @@ impl Action {
                     value(gid_map)
                 )
             }
-            A::Idmap { tree, userns, recursive, propagation: p } => {
+            A::Idmap { tree, userns, recursive, propagation: p, attrs } => {
                 match userns {
                     None => f.write_str("open(/proc/PID/ns/user) ")?,
                     Some(slot) => write!(f, "{slot} ")?,
                 }
                 let recursive = if *recursive { ", AT_RECURSIVE" } else { "" };
                 write!(f, "mount_setattr({tree}{recursive}, set=MOUNT_ATTR_IDMAP")?;
+                if *attrs != 0 {
+                    write!(f, "|{}", describe_attrs(*attrs))?;
+                }
                 if *p == 0 { f.write_str(")") } else { write!(f, ", propagation={})", propagation(*p)) }
             }
             A::Hooks { kind, state, .. } => write!(f, "{kind} hooks ({})", state.hooks.len()),
@@ -314,8 +317,20 @@ impl Action {
                 write!(f, "symlinkat({:?}, {root}/{1}), in place of what is there", show(to), show(path))
             }
             A::Symlink { root, path, to } => write!(f, "symlinkat({:?}, {root}/{})", show(to), show(path)),
-            A::OpenNull { to } => {
-                write!(f, "open(\"/dev/null\", O_PATH|O_NOFOLLOW) -> {to} fstat == char 1:3")
+            A::DeviceNodes { nodes, to } => {
+                f.write_str("fsopen(\"tmpfs\") fsmount(MOUNT_ATTR_NOSUID|MOUNT_ATTR_NOEXEC)")?;
+                nodes.iter().try_for_each(|node| write!(f, " mknodat({node})"))?;
+                write!(f, " -> {to}")
+            }
+            A::NodeTrees { nodes, root, trees } => {
+                write!(f, "move_mount({nodes} -> {root})")?;
+                trees.iter().try_for_each(|(name, to)| {
+                    write!(f, " open_tree({nodes}/{}, OPEN_TREE_CLONE) -> {to}", show(name))
+                })?;
+                write!(f, " fchdir({nodes}) umount2(\".\", MNT_DETACH)")
+            }
+            A::OpenNull { dev, to } => {
+                write!(f, "openat({dev}/null, O_PATH|O_NOFOLLOW) -> {to} fstat == char 1:3")
             }
             A::EmptyDir { to } => {
                 write!(

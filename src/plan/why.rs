@@ -137,7 +137,7 @@ impl Action {
                 "the mount shows its owners as the config maps them, without a chown on disk (mount_setattr(2))"
             }
             A::Idmap { .. } => {
-                "the rootfs shows its owners as ids of this user namespace, without a chown on disk (mount_setattr(2))"
+                "the mount shows its owners as ids of this user namespace, without a chown on disk (mount_setattr(2))"
             }
             A::TakeShown { .. } => {
                 "hooks join the container by these: an ordinary user's runtime cannot look into Init, which stays undumpable (ptrace(2), CVE-2016-9962)"
@@ -226,12 +226,21 @@ impl Action {
                 "a terminal that is opened must be one of the container's own devpts: a file of the rootfs's is none (config-linux.md, Default Devices)"
             }
             A::Symlink { .. } => "names that programs expect in /dev (config-linux.md, Dev symbolic links)",
+            A::DeviceNodes { nodes, .. } if nodes.iter().all(|node| node.dev == 0) => {
+                "an ordinary user can make no device node, and whoever watches the host's sees who reads it: an empty file covers masked ones (inotify(7))"
+            }
+            A::DeviceNodes { .. } => {
+                "nodes of the container's own: whoever watches a node of the host's sees who reads it (inotify(7)); made out here, since those of a tmpfs of a user namespace do not work (mount_namespaces(7), mknod(2))"
+            }
+            A::NodeTrees { .. } => {
+                "only a mount that is attached can be copied, so the tmpfs of nodes is, for this moment (open_tree(2))"
+            }
             A::OpenNull { .. } => {
-                "the host's /dev/null, proved to be it: a planted one cannot take its place under a mask (CVE-2025-31133)"
+                "the container's own /dev/null, proved to be it: a planted one cannot take its place under a mask (CVE-2025-31133)"
             }
             A::EmptyDir { .. } => "an empty read-only directory, to cover directories that are masked",
             A::Mask { .. } => {
-                "covers what leaks or controls the host: a verified /dev/null or an empty directory (CVE-2025-31133)"
+                "covers what leaks or controls the host: a /dev/null of the container's own, or an empty directory (CVE-2025-31133)"
             }
             A::ReadonlyPath { .. } => {
                 "still readable, no longer a control of the host (config-linux.md, Readonly Paths)"

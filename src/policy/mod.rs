@@ -166,6 +166,12 @@ pub struct Outcome {
     pub changes: Vec<(&'static str, String)>,
     /// The rootfs gets an idmapped mount.
     pub idmap_root: bool,
+    /// `MOUNT_ATTR_*` of the rootfs.
+    pub root_attrs: u64,
+    /// The rootfs is the host's root, whose own mount alone is shown.
+    pub root_alone: bool,
+    /// No /dev/tty, which would be the host's own.
+    pub no_tty: bool,
     /// The built-in seccomp profile is loaded.
     pub builtin_seccomp: bool,
     /// The container gets a pty.

@@ -164,6 +164,11 @@ pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
     Ok(())
 }
 
+/// What counts the heat events of a cpu: a side channel as /proc/interrupts is (moby, containers/common).
+fn throttle_of(cpu: u32) -> String {
+    format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle")
+}
+
 /// Masked and read-only paths: the config's and the default ones.
 pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     if facts.asked.allows("proc") {
@@ -178,7 +183,10 @@ pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resul
             }
         }
     };
+    let throttle: Vec<String> = facts.host.possible_cpus().map(throttle_of).collect();
+    let throttle: Vec<&str> = throttle.iter().map(String::as_str).collect();
     add(&mut config.masked_paths, &MASKED);
+    add(&mut config.masked_paths, &throttle);
     add(&mut config.readonly_paths, &READONLY);
     if added > 0 && facts.policy >= Policy::Baseline {
         out.note(format!("{added} more paths of /proc and /sys are covered or read-only (--allow proc)"));

@@ -106,6 +106,13 @@ pub const RULES: &[Rule] = &[
         harden: mount_options,
     },
     Rule {
+        id: "rootfs-options",
+        title: "the rootfs carries no setuid programs and no devices",
+        since: Policy::Restricted,
+        references: &["CIS Docker 5.18, 5.26"],
+        harden: rootfs_options,
+    },
+    Rule {
         id: "masks",
         title: "what leaks or controls the host is covered",
         since: Policy::Baseline,
@@ -211,6 +218,8 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
     };
     let why = if had { " (the config maps host root)" } else { "" };
     out.idmap_root = facts.host.can_idmap(facts.rootfs_magic);
+    // Its procfs, sysfs and cgroups cannot be idmapped, and a container has its own.
+    out.root_alone = out.idmap_root && config.root.path.components().eq([std::path::Component::RootDir]);
     let rootfs = if out.idmap_root {
         "; the rootfs is idmapped"
     } else {
@@ -218,6 +227,9 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
     };
     let last = map.host + (map.size - 1);
     out.note(format!("ids 0-{} are {}-{last} outside: {from}{why}{rootfs}", map.size - 1, map.host));
+    if out.root_alone {
+        out.note("/ is the host's root file system without what is mounted in it: bind what is needed");
+    }
     Ok(())
 }
 
@@ -312,9 +324,12 @@ fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
 }
 
 fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    // An ordinary user can make no node of their own: whoever watches the host's tty sees each key that is read there.
+    out.no_tty = facts.host.rootless.is_some() && !terminal_is_due(config, facts);
     if facts.asked.allows("devices") {
         return Ok(());
     }
+    config.resources.no_tun = true;
     let names: Vec<_> = config.devices.drain(..).map(|d| d.path.display().to_string()).collect();
     if !names.is_empty() {
         out.note(format!("removed {} (--allow devices)", names.join(", ")));
@@ -327,12 +342,28 @@ fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
     Ok(())
 }
 
+/// Device nodes and setuid programs that an image brings: two guards each, with the device cgroup and no_new_privs.
+fn rootfs_options(_: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    out.root_attrs |= libc::MOUNT_ATTR_NODEV;
+    if !facts.asked.allows("new-privileges") {
+        out.root_attrs |= libc::MOUNT_ATTR_NOSUID;
+    }
+    Ok(())
+}
+
 fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     if !config.root.readonly && !facts.asked.allows("write-rootfs") {
         config.root.readonly = true;
         out.note("/ is read-only; write to /tmp, /run or /var/tmp (--allow write-rootfs)");
     }
     Ok(())
+}
+
+/// Whether the container gets a terminal.
+fn terminal_is_due(config: &Config, facts: &Facts<'_>) -> bool {
+    let asked = config.process.as_ref().is_some_and(|p| p.terminal);
+    let as_written = facts.asked.terminal_as_written || facts.policy < Policy::Restricted;
+    if as_written { asked } else { facts.asked.stdin_is_tty }
 }
 
 /// A pty of the container's own whenever there is a terminal to be had; none where there is not.

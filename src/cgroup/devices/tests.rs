@@ -249,3 +249,15 @@ fn after_all_is_allowed_only_the_same_device_is_given_back() {
     assert!(!may(&denied) && may(&["a *:* rwm", "-c 1:11 rw"]) && may(&[]) && may(&["-a *:* rwm"]));
     assert_eq!(of(&["-a *:* rwm"]), [rules(&["-a *:* rwm"]), DEFAULT_RULES.to_vec()].concat());
 }
+
+#[test]
+fn a_hardened_container_has_no_tun_unless_its_rules_say_so() {
+    let of = |no_tun, texts: &[&str]| {
+        let devices = rules(texts);
+        super::rules(&Resources { no_tun, devices, ..Resources::default() })
+    };
+    let tun = |rules: &[DeviceRule]| rules.iter().any(|r| r.allow && r.major == Some(10) && r.read);
+    assert!(tun(&of(false, &[])) && tun(&of(true, &["c 10:200 rw"])));
+    assert!(!tun(&of(true, &[])));
+    assert_eq!(of(true, &[]).len() + 1, of(false, &[]).len());
+}

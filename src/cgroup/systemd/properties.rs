@@ -127,7 +127,7 @@ pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Ve
         unified(file, value.trim(), &mut out)?;
     }
     if devices {
-        out.extend(of_devices(&super::super::devices::with_defaults(&resources.devices)));
+        out.extend(of_devices(&super::super::devices::rules(resources)));
     }
     Ok(out)
 }

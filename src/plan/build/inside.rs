@@ -159,7 +159,11 @@ impl Builder<'_> {
             let null = self.null_device()?;
             let empty = self.plan.slot("empty");
             self.plan.push(Init, part::MASKS, Action::EmptyDir { to: empty.clone() });
-            for path in &config.masked_paths {
+            for (i, path) in config.masked_paths.iter().enumerate() {
+                // One cover is enough.
+                if config.masked_paths[..i].contains(path) {
+                    continue;
+                }
                 let (root, null, empty) = (self.root.clone(), null.clone(), empty.clone());
                 self.plan.push(Init, part::MASKS, Action::Mask { root, path: in_root(path)?, null, empty });
             }

@@ -1,6 +1,7 @@
 //! From a config to a plan: the recipe. Its functions read like the list of rows they append.
 
 mod clone;
+mod devices;
 mod groups;
 mod inside;
 mod mounts;
@@ -77,6 +78,12 @@ pub struct Options {
     pub idmap_root: bool,
     /// Terminal.
     pub console: Console,
+    /// `MOUNT_ATTR_*` of the rootfs and of what is mounted in it.
+    pub root_attrs: u64,
+    /// The rootfs's own mount alone, without what is mounted in it.
+    pub root_alone: bool,
+    /// No /dev/tty: it would be the host's own.
+    pub no_tty: bool,
     /// `--no-pivot`.
     pub no_pivot: bool,
     /// `--no-new-keyring`.
@@ -101,6 +108,9 @@ impl Default for Options {
             wait_for_start: false,
             die_with_runtime: false,
             idmap_root: false,
+            root_attrs: 0,
+            root_alone: false,
+            no_tty: false,
             console: Console::Inherit,
             no_pivot: false,
             no_new_keyring: false,
@@ -193,7 +203,9 @@ struct Builder<'a> {
     devpts: Option<Slot>,
     /// A procfs that nothing can be mounted over.
     proc: Option<Slot>,
-    /// A copy of /dev/null, to cover masked files.
+    /// The tmpfs of device nodes, until Init has taken them from there.
+    nodes: Option<Slot>,
+    /// What covers masked files.
     null: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
     sources: Vec<(usize, Slot)>,
@@ -221,6 +233,7 @@ impl<'a> Builder<'a> {
             dev: None,
             devpts: None,
             proc: None,
+            nodes: None,
             null: None,
             sources: Vec::new(),
             cgroup_sources: VecDeque::new(),
@@ -296,6 +309,7 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
     b.cgroups()?;
     b.resctrl()?;
     b.targets_for_the_owner()?;
+    b.nodes()?;
     if b.copier() == super::Actor::Runtime {
         b.sources()?;
     }
@@ -379,5 +393,5 @@ fn state_undo(dir: &Path) -> Undo {
     Undo::StateDir(text(dir))
 }
 
-pub use mounts::DEFAULT_DEVICES;
+pub use devices::DEFAULT_DEVICES;
 pub use tail::{ExecInput, build_exec};

@@ -5,34 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{Builder, part};
-use crate::cgroup::devices::{may_mknod, with_defaults};
 use crate::config::{ConfigError, Mount};
 use crate::error::Result;
 use crate::idmap;
-use crate::plan::action::{Action, DeviceNode, SetAttr, Target, TargetKind};
-use crate::plan::lower::{cpath, cstring, in_root};
+use crate::plan::action::{Action, SetAttr, Target, TargetKind};
+use crate::plan::lower::{cstring, in_root};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
 use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
 use crate::tables::procfs::EMULATED;
-
-/// The devices that config-linux.md promises ("Default Devices"): (name, major, minor).
-pub const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-
-/// Names in /dev that lead elsewhere (config-linux.md, "Dev symbolic links").
-const LINKS: [(&str, &str); 4] = [
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-];
-
-/// As with runc, where this kernel has it; most configs mask it.
-const CORE: (&str, &str) = ("core", "/proc/kcore");
-
-/// What opens a new terminal: the way to the container's own devpts.
-const PTMX: (&str, &str) = ("ptmx", "pts/ptmx");
 
 impl Builder<'_> {
     /// Every entry of `mounts`.
@@ -267,130 +248,6 @@ impl Builder<'_> {
             self.plan.push(Init, part::MOUNTS, Action::RootAttr { root: tmpfs, change: SetAttr::READONLY });
         }
         Ok(())
-    }
-
-    /// The default devices, the config's, and the links of /dev; nothing where /dev is a bind of the caller's.
-    pub(super) fn devices(&mut self) -> Result<()> {
-        let bound =
-            self.input.config.mounts.iter().any(|m| m.destination == Path::new("/dev") && m.bind.is_some());
-        if bound {
-            return Ok(());
-        }
-        let dev = self.dev_dir();
-        for (name, major, minor) in DEFAULT_DEVICES {
-            // The config's own entry says more: a mode, an owner.
-            let listed = |d: &crate::config::Device| d.path == Path::new("/dev").join(name);
-            if self.input.config.devices.iter().any(listed) {
-                continue;
-            }
-            self.device(&dev, name, 'c', (major, minor), 0o666, (0, 0))?;
-        }
-        // As with runc, its name is a link in any case.
-        let ptmx = Path::new("/dev").join(PTMX.0);
-        for d in self.input.config.devices.iter().filter(|d| d.path != ptmx) {
-            let name = d.path.to_string_lossy();
-            let in_dev = name.strip_prefix("/dev/");
-            let (root, path) = match in_dev {
-                Some(path) => (dev.clone(), path.to_string()),
-                None => (self.root.clone(), name.trim_start_matches('/').to_string()),
-            };
-            self.device(&root, &path, d.kind, (d.major, d.minor), d.mode, (d.uid, d.gid))?;
-        }
-        let core = self.input.host.kcore.then_some(CORE);
-        for (name, to) in LINKS.into_iter().chain(core) {
-            let link =
-                Action::Symlink { root: dev.clone(), path: cstring("link", name)?, to: cstring("link", to)? };
-            self.plan.push(Init, part::DEV, link);
-        }
-        // runc removes what is there; of the others it leaves what a rootfs brings.
-        let (path, to) = (cstring("link", PTMX.0)?, cstring("link", PTMX.1)?);
-        self.plan.push(Init, part::DEV, Action::Relink { root: dev, path, to });
-        Ok(())
-    }
-
-    /// Once all that the runtime makes in it is there.
-    pub(super) fn readonly_dev(&mut self) {
-        let dev = |m: &&crate::config::Mount| m.destination == Path::new("/dev") && m.bind.is_none();
-        let mount = self.input.config.mounts.iter().find(dev);
-        let readonly = mount.is_some_and(|m| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0);
-        if let Some(dev) = self.dev.clone().filter(|_| readonly) {
-            self.plan.push(Init, part::DEV, Action::RootAttr { root: dev, change: SetAttr::READONLY });
-        }
-    }
-
-    /// The directory for device nodes: the mount at /dev, or the rootfs's own.
-    fn dev_dir(&mut self) -> Slot {
-        if let Some(dev) = &self.dev {
-            return dev.clone();
-        }
-        let dev = self.plan.slot("dev");
-        self.plan.push(
-            Init,
-            part::DEV,
-            Action::OpenDir { root: self.root.clone(), path: c"dev".into(), to: dev.clone() },
-        );
-        self.dev = Some(dev.clone());
-        dev
-    }
-
-    fn device(
-        &mut self,
-        root: &Slot,
-        path: &str,
-        kind: char,
-        id: (u32, u32),
-        mode: u32,
-        owner: (u32, u32),
-    ) -> Result<()> {
-        // mknod is not allowed in a user namespace but for pipes, nor where the config's rules deny it: the host's node
-        // is shown instead.
-        let rules = || with_defaults(&self.input.config.resources.devices);
-        if kind != 'p' && (self.in_userns() || !may_mknod(&rules(), kind, id)) {
-            let tree = self.plan.slot(path);
-            let device = Some(DeviceNode { block: kind == 'b', major: id.0, minor: id.1 });
-            // On the host it is where it is to be inside.
-            let above = if Some(root) == self.dev.as_ref() { "/dev" } else { "/" };
-            let source = cpath(&Path::new(above).join(path))?;
-            let open = Action::OpenTree { source, at: None, recursive: false, device, to: tree.clone() };
-            self.plan.push(Init, part::DEV, open);
-            let target =
-                Target { root: root.clone(), path: cstring("device", path)?, kind: TargetKind::File };
-            // The node is the host's: nobody inside may change its mode or owner. The device stays writable.
-            let attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
-            let attr = MountAttr { attr_set, ..MountAttr::default() };
-            let before = vec![SetAttr { recursive: false, attr }];
-            self.plan.push(Init, part::DEV, Action::MoveTree { tree, before, target });
-            return Ok(());
-        }
-        let format = match kind {
-            'b' => libc::S_IFBLK,
-            'p' => libc::S_IFIFO,
-            _ => libc::S_IFCHR,
-        };
-        let parent = path.rsplit_once('/').map(|(p, _)| cstring("device", p)).transpose()?;
-        let node = Action::DeviceNode {
-            root: root.clone(),
-            path: cstring("device", path)?,
-            parent,
-            mode: format | mode,
-            dev: if kind == 'p' { 0 } else { libc::makedev(id.0, id.1) },
-            uid: owner.0,
-            gid: owner.1,
-        };
-        self.plan.push(Init, part::DEV, node);
-        Ok(())
-    }
-
-    /// The host's /dev/null, verified, for masks.
-    pub(super) fn null_device(&mut self) -> Result<Slot> {
-        if let Some(null) = &self.null {
-            return Ok(null.clone());
-        }
-        let null = self.plan.slot("null");
-        let open = Action::OpenNull { to: null.clone() };
-        self.plan.push(Init, part::MASKS, open);
-        self.null = Some(null.clone());
-        Ok(null)
     }
 }
 

@@ -131,7 +131,7 @@ impl Builder<'_> {
             Action::OpenTree {
                 source: cstring("rootfs", "")?,
                 at: Some(self.given.rootfs.clone()),
-                recursive: true,
+                recursive: !self.input.options.root_alone,
                 device: None,
                 to: self.root.clone(),
             }
@@ -140,7 +140,8 @@ impl Builder<'_> {
         };
         self.plan.push(actor, part::SOURCES, open);
         if !self.input.options.idmap_root {
-            let attr = MountAttr { propagation: self.root_propagation(), ..MountAttr::default() };
+            let (propagation, attr_set) = (self.root_propagation(), self.input.options.root_attrs);
+            let attr = MountAttr { propagation, attr_set, ..MountAttr::default() };
             let cut = Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
             self.plan.push(actor, part::SOURCES, cut);
         }
@@ -242,7 +243,7 @@ impl Builder<'_> {
         if self.input.host.rootless.is_some() {
             return;
         }
-        let rules = crate::cgroup::devices::with_defaults(&self.input.config.resources.devices);
+        let rules = crate::cgroup::devices::rules(&self.input.config.resources);
         let program = Rc::new(crate::cgroup::devices::program(&rules));
         self.plan.push(Runtime, part::CGROUP, Action::DeviceFilter { cgroup: cgroup.clone(), program });
     }
@@ -316,7 +317,9 @@ impl Builder<'_> {
             self.id_maps();
             if self.input.options.idmap_root {
                 let (tree, propagation) = (self.root.clone(), self.root_propagation());
-                let idmap = Action::Idmap { tree, userns: None, recursive: true, propagation };
+                let recursive = !self.input.options.root_alone;
+                let attrs = self.input.options.root_attrs;
+                let idmap = Action::Idmap { tree, userns: None, recursive, propagation, attrs };
                 self.plan.push(Runtime, part::OUTSIDE, idmap);
             }
         }
@@ -361,7 +364,8 @@ impl Builder<'_> {
         for (i, tree) in &self.sources {
             let mount = &self.input.config.mounts[*i];
             let Some(recursive) = mount.idmap.filter(|_| mount.uid_maps.is_empty()) else { continue };
-            let idmap = Action::Idmap { tree: tree.clone(), userns: None, recursive, propagation: 0 };
+            let tree = tree.clone();
+            let idmap = Action::Idmap { tree, userns: None, recursive, propagation: 0, attrs: 0 };
             self.plan.push(Runtime, part::OUTSIDE, idmap);
         }
     }
@@ -375,7 +379,8 @@ impl Builder<'_> {
         let userns =
             Action::Userns { uid_map: map(&mount.uid_maps), gid_map: map(&mount.gid_maps), to: to.clone() };
         self.plan.push(Runtime, part::SOURCES, userns);
-        let idmap = Action::Idmap { tree: tree.clone(), userns: Some(to), recursive, propagation: 0 };
+        let tree = tree.clone();
+        let idmap = Action::Idmap { tree, userns: Some(to), recursive, propagation: 0, attrs: 0 };
         self.plan.push(Runtime, part::SOURCES, idmap);
     }
 
