@@ -283,7 +283,7 @@ pub fn tell_and_stop(state: &State, undone: &Undone, signals: i32) {
 /// What passes the container's readiness on, where `$NOTIFY_SOCKET` asks for it.
 fn proxy(cx: &Cx, given: &Given) -> Option<Proxy> {
     let fd = Some(cx.fd(&given.notify)).filter(|fd| *fd >= 0)?;
-    Some(Proxy::on(fd, notify::host()?))
+    Some(Proxy::on(fd, notify::host()?, cx.pid))
 }
 
 /// The master end of the pty that Init made.

@@ -54,7 +54,7 @@ pub fn start(global: &Global, id: &str) -> Outcome {
     let made = container.dir.join(crate::notify::DIR).exists();
     let proxy = crate::notify::host()
         .filter(|_| made)
-        .map(|host| crate::notify::Proxy::listen(&container.dir, host))
+        .map(|host| crate::notify::Proxy::listen(&container.dir, host, of.0))
         .transpose()?;
     release(&container)?;
     drop(lock);

@@ -37,6 +37,7 @@ pub mod netdev;
 mod nodes;
 pub mod places;
 mod program;
+pub mod relay;
 pub mod runtime;
 pub mod seal;
 pub mod supervise;

@@ -3,15 +3,25 @@
 
 use std::os::fd::RawFd;
 
+use super::relay::{Copy, End};
 use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result};
+use crate::sys::io::{self, Interest};
 use crate::sys::process::{self, Exit};
-use crate::sys::{Errno, fs, signal, tty};
+use crate::sys::{fs, signal, tty};
 
 /// Signals that the runtime passes on or acts on. The stop signals keep their meaning for the
 /// runtime itself, and faults are its own.
 fn signals() -> Vec<i32> {
-    let others = [libc::SIGCHLD, libc::SIGWINCH, libc::SIGURG, libc::SIGIO];
+    let others = [
+        libc::SIGCHLD,
+        libc::SIGWINCH,
+        libc::SIGURG,
+        libc::SIGIO,
+        libc::SIGCONT,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+    ];
     DEADLY.into_iter().chain(others).collect()
 }
 
@@ -29,10 +39,63 @@ pub const DEADLY: [i32; 10] = [
     libc::SIGPWR,
 ];
 
+/// What a foreground launcher attends to beside the container's process. No sidecar may wait: the loop comes to all
+/// of them, and to signals and the container's end first.
+pub trait Sidecar {
+    /// What is waited for; always the same number of descriptors, -1 for none.
+    fn descriptors(&self) -> Vec<Interest>;
+
+    /// A bounded piece of work; `events` are those that came on each of the descriptors.
+    fn ready(&mut self, events: &[i16]);
+
+    /// It waits for something that poll(2) does not report, and is asked again after [`NAP`].
+    fn dozes(&self) -> bool {
+        false
+    }
+
+    /// The container's process has ended.
+    fn end(&mut self) {}
+
+    /// After that: whether nothing is left to do.
+    fn is_done(&mut self) -> bool {
+        true
+    }
+}
+
+/// How long a sidecar that dozes is left alone.
+const NAP: i32 = 200;
+
+impl Sidecar for Witness {
+    fn descriptors(&self) -> Vec<Interest> {
+        vec![(self.fd(), libc::POLLIN)]
+    }
+
+    fn ready(&mut self, events: &[i16]) {
+        if events.iter().any(|e| *e != 0) {
+            self.look();
+        }
+    }
+
+    fn end(&mut self) {
+        self.look();
+    }
+}
+
+/// The container's process, as the supervisor sees it.
+struct Watched {
+    pid: i32,
+    pidfd: RawFd,
+    pty: Option<RawFd>,
+    /// The signal that killed it, in place of which SIGKILL was sent.
+    asked: Option<i32>,
+    exit: Option<Exit>,
+}
+
 /// What the supervisor watches.
 pub struct Supervisor {
     signals: RawFd,
-    saved: Option<tty::Saved>,
+    terminal: Option<RawMode>,
+    copies: Vec<Copy>,
     /// Passes the container's readiness on, until it is ready.
     pub notify: Option<crate::notify::Proxy>,
     /// Looks at groups that may be gone when the container has ended.
@@ -43,7 +106,7 @@ impl Supervisor {
     /// Blocks the signals that will be passed on; before the clone, so that none is lost. Init unblocks them.
     pub fn new() -> Result<Self> {
         let signals = signal::signalfd(&signals()).map_err(|e| Error::os("signalfd", "", e))?;
-        Ok(Supervisor { signals, saved: None, notify: None, witness: None })
+        Ok(Supervisor { signals, terminal: None, copies: Vec::new(), notify: None, witness: None })
     }
 
     /// The signalfd(2), for waits before the program runs.
@@ -51,85 +114,151 @@ impl Supervisor {
         self.signals
     }
 
+    /// Copies until the container's end.
+    pub fn add(&mut self, copy: Copy) {
+        self.copies.push(copy);
+    }
+
     /// Waits for the container process to end; `pty` is its terminal's master end.
     pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<Exit> {
-        let mut stdin = -1;
         if let Some(master) = pty {
-            copy_size(master);
-            self.saved = tty::make_raw(0).ok();
-            stdin = 0;
+            self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
         }
-        let mut master = pty.unwrap_or(-1);
-        let mut asked = None;
         // Its SIGCHLD may have been read while the launch was waited for.
-        let mut ended = reap(pid);
-        let exit = loop {
-            if let Some(exit) = ended.take() {
-                break exit;
+        let mut watched = Watched { pid, pidfd, pty, asked: None, exit: reap(pid) };
+        while watched.exit.is_none() {
+            self.turn(-1, |signal| watched.signal(signal))?;
+            self.terminal.iter_mut().for_each(RawMode::enter);
+            if self.copies.iter().any(Copy::has_lost_its_reader) {
+                // The program hears of it as of any terminal that is gone: SIGHUP, and EIO.
+                self.hang_up(watched.pty.take());
             }
-            let notify = self.notify.as_ref().map_or(-1, crate::notify::Proxy::fd);
-            let witness = self.witness.as_ref().map_or(-1, Witness::fd);
-            let [signal, input, output, said, changed] =
-                process::poll_in([self.signals, stdin, master, notify, witness])
-                    .map_err(|e| Error::os("poll", "", e))?;
-            if changed {
-                self.witness.iter_mut().for_each(Witness::look);
-            }
-            if said {
-                self.notify.take_if(|proxy| proxy.relay(pid));
-            }
-            if output && !relay(master, 1) {
-                master = -1;
-            }
-            if input && !relay(0, pty.unwrap_or(-1)) {
-                stdin = -1;
-            }
-            if signal {
-                ended = self.signal(pid, pidfd, pty, &mut asked);
-            }
-        };
-        self.witness.iter_mut().for_each(Witness::look);
-        if master >= 0 {
-            drain(master);
         }
+        self.sidecars().iter_mut().for_each(|s| s.end());
+        self.write_out()?;
         self.restore();
-        Ok(match (exit, asked) {
+        Ok(match (watched.exit, watched.asked) {
             // Killed in place of a signal that pid 1 would have ignored: the signal asked for is the cause.
-            (Exit::Signal(libc::SIGKILL), Some(signal)) => Exit::Signal(signal),
-            (exit, _) => exit,
+            (Some(Exit::Signal(libc::SIGKILL)), Some(signal)) => Exit::Signal(signal),
+            (exit, _) => exit.unwrap_or(Exit::Code(255)),
         })
     }
 
-    /// Acts on the pending signals; the exit of the container process, if it ended.
-    fn signal(&self, pid: i32, pidfd: RawFd, pty: Option<RawFd>, asked: &mut Option<i32>) -> Option<Exit> {
-        while let Some(signal) = signal::next_signal(self.signals) {
-            match signal {
-                libc::SIGCHLD => {
-                    if let Some(exit) = reap(pid) {
-                        return Some(exit);
-                    }
-                }
-                libc::SIGWINCH => {
-                    if let Some(master) = pty {
-                        copy_size(master);
-                    }
-                }
-                signal => {
-                    // It may just have ended.
-                    process::pidfd_kill(pidfd, signal).unwrap_or_default();
-                    if DEADLY.contains(&signal) && spared(pid, signal) {
-                        *asked = Some(signal);
-                        process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
-                    }
-                }
+    /// The last of the output, for as long as there is a reader, however slow. A signal ends that, too.
+    fn write_out(&mut self) -> Result<()> {
+        let mut stopped = false;
+        while !stopped && !self.sidecars().iter_mut().all(|s| s.is_done()) {
+            self.turn(-1, |signal| stopped |= DEADLY.contains(&signal))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something to happen. Signals come first, then each sidecar has a bounded turn.
+    fn turn(&mut self, limit: i32, mut on_signal: impl FnMut(i32)) -> Result<()> {
+        let signals = self.signals;
+        let mut sidecars = self.sidecars();
+        let lists: Vec<_> = sidecars.iter().map(|s| s.descriptors()).collect();
+        let all: Vec<_> =
+            std::iter::once((signals, libc::POLLIN)).chain(lists.iter().flatten().copied()).collect();
+        let dozing = sidecars.iter().any(|s| s.dozes());
+        let limit = if dozing { NAP } else { limit };
+        let events = io::poll(&all, limit).map_err(|e| Error::os("poll", "", e))?;
+        if events.first().is_some_and(|e| *e != 0) {
+            while let Some(signal) = signal::next_signal(signals) {
+                on_signal(signal);
             }
         }
-        None
+        let mut rest = &events[1..];
+        for (sidecar, list) in sidecars.iter_mut().zip(&lists) {
+            let (own, others) = rest.split_at(list.len());
+            rest = others;
+            if own.iter().any(|e| *e != 0) {
+                sidecar.ready(own);
+            }
+        }
+        self.notify.take_if(|proxy| proxy.is_ready());
+        Ok(())
+    }
+
+    fn sidecars(&mut self) -> Vec<&mut dyn Sidecar> {
+        let witness = self.witness.iter_mut().map(|s| s as &mut dyn Sidecar);
+        let notify = self.notify.iter_mut().map(|s| s as &mut dyn Sidecar);
+        witness.chain(notify).chain(self.copies.iter_mut().map(|s| s as &mut dyn Sidecar)).collect()
+    }
+
+    /// Copies between the caller's stdin and stdout and the container's terminal.
+    fn attach(&mut self, master: RawFd) -> crate::sys::Result<()> {
+        copy_size(master);
+        let own = || fs::dup_above(master, 3).map(fs::own).and_then(End::own);
+        if fs::is_open(0) {
+            self.copies.push(Copy::input(End::of_caller(0, libc::O_RDONLY)?, own()?));
+        }
+        self.copies.push(Copy::output(own()?, End::of_caller(1, libc::O_WRONLY)?));
+        self.terminal = tty::is_tty(0).then(RawMode::new);
+        self.terminal.iter_mut().for_each(RawMode::enter);
+        if self.terminal.is_none() || !tty::is_tty(1) {
+            // The caller's terminal, in raw mode, leaves the line ends to the container's. A file or a pipe gets lines
+            // as they were written, as with runc.
+            tty::clear_onlcr(master)?;
+        }
+        Ok(())
+    }
+
+    fn hang_up(&mut self, master: Option<RawFd>) {
+        if let Some(master) = master {
+            self.copies.clear();
+            fs::close(master);
+        }
     }
 
     /// Puts the caller's terminal back.
     fn restore(&mut self) {
-        if let Some(saved) = self.saved.take() {
+        if let Some(terminal) = self.terminal.take() {
+            terminal.leave();
+        }
+    }
+}
+
+impl Watched {
+    /// Acts on a signal.
+    fn signal(&mut self, signal: i32) {
+        match signal {
+            libc::SIGCHLD => self.exit = self.exit.or_else(|| reap(self.pid)),
+            libc::SIGWINCH => self.pty.iter().for_each(|master| copy_size(*master)),
+            // About this process's own place in its session.
+            libc::SIGCONT | libc::SIGTTIN | libc::SIGTTOU => {}
+            signal => {
+                // It may just have ended.
+                process::pidfd_kill(self.pidfd, signal).unwrap_or_default();
+                if DEADLY.contains(&signal) && spared(self.pid, signal) {
+                    self.asked = Some(signal);
+                    process::pidfd_kill(self.pidfd, libc::SIGKILL).unwrap_or_default();
+                }
+            }
+        }
+    }
+}
+
+/// The caller's terminal on stdin in raw mode: keys go to the container as they are.
+struct RawMode {
+    /// The modes before; `None` while this process is in the background, where the terminal is another's.
+    saved: Option<tty::Saved>,
+}
+
+impl RawMode {
+    fn new() -> Self {
+        RawMode { saved: None }
+    }
+
+    /// Once this process is in the foreground.
+    fn enter(&mut self) {
+        if self.saved.is_none() && tty::in_foreground(0) {
+            self.saved = tty::make_raw(0).ok();
+        }
+    }
+
+    fn leave(self) {
+        if let Some(saved) = self.saved.filter(|_| tty::in_foreground(0)) {
             tty::restore(0, &saved).unwrap_or_default();
         }
     }
@@ -167,40 +296,5 @@ fn copy_size(master: RawFd) {
     // A terminal without a size leaves the pty's as it is.
     if let Ok(size) = tty::size(0) {
         tty::set_size(master, size).unwrap_or_default();
-    }
-}
-
-/// Copies what is there; `false` at the end (`EIO` from a pty whose other end is closed).
-fn relay(from: RawFd, to: RawFd) -> bool {
-    let mut buf = [0u8; 16384];
-    match fs::read(from, &mut buf) {
-        Ok(0) => false,
-        Ok(n) => write_out(to, &buf[..n]),
-        Err(Errno::EINTR | Errno::EAGAIN) => true,
-        Err(_) => false,
-    }
-}
-
-fn write_out(to: RawFd, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match fs::write(to, bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(Errno::EINTR) => {}
-            // A full pipe of the caller: wait for it.
-            Err(Errno::EAGAIN) => process::sleep_micros(1000),
-            Err(_) => return false,
-        }
-    }
-    true
-}
-
-/// The last output of a terminal whose program has ended.
-fn drain(master: RawFd) {
-    tty::set_nonblocking(master).unwrap_or_default();
-    let mut buf = [0u8; 16384];
-    while let Ok(n) = fs::read(master, &mut buf) {
-        if n == 0 || !write_out(1, &buf[..n]) {
-            return;
-        }
     }
 }

@@ -9,6 +9,7 @@ pub mod argv;
 pub mod bpf;
 pub mod cred;
 pub mod fs;
+pub mod io;
 pub mod mount;
 pub mod netlink;
 pub mod process;

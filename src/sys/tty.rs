@@ -68,12 +68,35 @@ pub fn make_raw(fd: RawFd) -> Result<Saved> {
 /// Puts the terminal's modes back.
 pub fn restore(fd: RawFd, saved: &Saved) -> Result<()> {
     // SAFETY: the struct is readable.
-    check(unsafe { libc::tcsetattr(fd, libc::TCSADRAIN, &saved.0) }.into()).map(drop)
+    // At once: TCSADRAIN waits for as long as the terminal is stopped (Ctrl-S), which may be for ever.
+    check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &saved.0) }.into()).map(drop)
+}
+
+/// Lines end in LF and not in CR LF: `ONLCR` off.
+pub fn clear_onlcr(fd: RawFd) -> Result<()> {
+    // SAFETY: termios is plain data that tcgetattr fills.
+    let mut modes: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: `modes` is writable.
+    check(unsafe { libc::tcgetattr(fd, &mut modes) }.into())?;
+    modes.c_oflag &= !libc::ONLCR;
+    // SAFETY: `modes` is readable.
+    check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &modes) }.into()).map(drop)
+}
+
+/// Whether this process may use its controlling terminal `fd` without being stopped by SIGTTIN or SIGTTOU. Of any
+/// other terminal it always may.
+pub fn in_foreground(fd: RawFd) -> bool {
+    // SAFETY: neither call takes memory.
+    let (terminal, own) = unsafe { (libc::tcgetpgrp(fd), libc::getpgrp()) };
+    terminal < 0 || terminal == own
 }
 
 /// Whether `fd` is a terminal.
 pub fn is_tty(fd: RawFd) -> bool {
-    size(fd).is_ok()
+    // SAFETY: termios is plain data that tcgetattr fills.
+    let mut modes: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: `modes` is writable.
+    check(unsafe { libc::tcgetattr(fd, &mut modes) }.into()).is_ok()
 }
 
 /// fcntl(2) `O_NONBLOCK`.
