@@ -15,6 +15,7 @@ mod apparmor;
 mod attacks;
 mod bad_input;
 mod checkpoint;
+mod checks;
 mod command_line;
 mod compare;
 mod conformance;
@@ -48,6 +49,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
     let areas = [
         selftest::tests,
         plan::tests,
+        checks::tests,
         order::tests,
         faults::tests,
         kills::tests,

@@ -236,7 +236,7 @@ fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Optio
         cgroup_manager,
         launcher,
     };
-    prepare(request).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0
+    Plan::clone(&prepare(request).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0)
 }
 
 /// Traces `run` and compares.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use safebox::bundle::Bundle;
 use safebox::cgroup::{Hierarchy, V1};
 use safebox::host::{Host, Rootless};
-use safebox::launch::front::{Request, prepare_on};
+use safebox::launch::front::{Prepared, Request, prepare_on};
 use safebox::plan::build::Options;
 use safebox::plan::{Plan, report};
 use safebox::policy::{Asked, Policy};
@@ -55,8 +55,8 @@ const GOLDENS: &[(&str, &str)] = &[
 ];
 
 /// A bundle, a host and a command line.
-struct Case {
-    config: Value,
+pub struct Case {
+    pub config: Value,
     host: Host,
     policy: Policy,
     asked: Asked,
@@ -79,7 +79,7 @@ impl Default for Case {
     }
 }
 
-fn policy(policy: Policy) -> Case {
+pub fn policy(policy: Policy) -> Case {
     Case { policy, ..Case::default() }
 }
 
@@ -240,6 +240,10 @@ fn bundle(case: &Case) -> TempDir {
 }
 
 fn plan(dir: &Path, case: &Case, id: &str) -> Plan {
+    Plan::clone(&prepared_in(dir, case, id).plan().unwrap_or_else(|e| panic!("{e}")).0)
+}
+
+fn prepared_in(dir: &Path, case: &Case, id: &str) -> Prepared {
     let (mut bundle, config) = Bundle::open(dir).unwrap_or_else(|e| panic!("{e}"));
     // The file system of the test machine's temporary directory is not the golden's business: ext4.
     bundle.rootfs_magic = 0xEF53;
@@ -256,8 +260,13 @@ fn plan(dir: &Path, case: &Case, id: &str) -> Plan {
         cgroup_manager: None,
         launcher: case.options.die_with_runtime.then_some((0, 0)),
     };
-    let prepared = prepare_on(request, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"));
-    prepared.plan().unwrap_or_else(|e| panic!("{e}")).0
+    prepare_on(request, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A launch of this case on its handmade host, and the bundle, which goes with the value.
+pub fn prepared(case: &Case) -> (Prepared, TempDir) {
+    let dir = bundle(case);
+    (prepared_in(dir.path(), case, "ID"), dir)
 }
 
 /// Compares with `integration/golden/NAME.txt`, or rewrites it.

@@ -37,7 +37,7 @@ fn plan(sb: &Sandbox, groups: &[&str]) -> Plan {
     let asked: Vec<_> = groups.iter().map(ToString::to_string).collect();
     let groups = groups::choose(state, process_id.0, &asked).expect("its groups");
     let input = exec_input(state, process_id, &process, &host, &filters, &options, &groups);
-    build_exec(input).expect("a plan").0
+    Plan::clone(&build_exec(input).expect("a plan").0)
 }
 
 /// Traces `exec` in a container that runs, and compares.

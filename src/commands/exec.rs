@@ -14,8 +14,9 @@ use crate::launch::supervise::Supervisor;
 use crate::launch::undo::undo;
 use crate::launch::{Cx, door, environment, groups};
 use crate::log::Log;
-use crate::plan::Undo;
 use crate::plan::build::{Console, ExecInput, Filter, Options, build_exec};
+use crate::plan::check::Checked;
+use crate::plan::{Plan, Undo};
 use crate::state::{Container, State, Status};
 use crate::sys::{socket, tty};
 use crate::tables::{capabilities, namespaces::NsKind};
@@ -79,7 +80,7 @@ fn wrong(text: &str) -> anyhow::Error {
     Error::from(StateError::Wrong(text.into())).into()
 }
 
-fn run(args: &Exec, plan: &crate::plan::Plan, mut cx: Cx, master: Option<i32>) -> Outcome {
+fn run(args: &Exec, plan: &Checked<Plan>, mut cx: Cx, master: Option<i32>) -> Outcome {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
     perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default())
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;

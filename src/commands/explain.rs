@@ -8,6 +8,7 @@ use super::Outcome;
 use crate::cli::{self, Global};
 use crate::launch::front::{Request, prepare};
 use crate::plan::build::Options;
+use crate::plan::check::Checked;
 use crate::plan::{Plan, report};
 use crate::sys::tty;
 
@@ -15,7 +16,7 @@ use crate::sys::tty;
 pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
     let plan = plan_of(global, &args, &args.bundle)?;
     let text = match &args.diff {
-        Some(other) => report::diff(&plan, &plan_of(global, &args, other)?),
+        Some(other) => report::diff(&plan, &*plan_of(global, &args, other)?),
         None if args.json => format!("{:#}\n", report::json(&plan)),
         None => report::text(&plan, args.why),
     };
@@ -23,7 +24,7 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan_of(global: &Global, args: &cli::Explain, bundle: &Path) -> anyhow::Result<Plan> {
+fn plan_of(global: &Global, args: &cli::Explain, bundle: &Path) -> anyhow::Result<Checked<Plan>> {
     let prepared = prepare(Request {
         bundle,
         id: "ID",

@@ -21,6 +21,7 @@ use crate::launch::undo::Undone;
 use crate::log::Log;
 use crate::notify::{self, Proxy};
 use crate::plan::build::{Console, Given, Options};
+use crate::plan::check::Checked;
 use crate::plan::{Plan, Undo};
 use crate::policy::{Asked, Policy};
 use crate::state::State;
@@ -185,7 +186,13 @@ fn console(draft: &Draft, args: &Run) -> Result<(Option<i32>, Option<i32>), Erro
 }
 
 /// `run --detach`: the container goes to whoever reaps this process's children.
-fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control, given: &Given) -> Outcome {
+fn detached(
+    prepared: &Prepared,
+    plan: &Checked<Plan>,
+    mut cx: Cx,
+    control: &mut Control,
+    given: &Given,
+) -> Outcome {
     let hold = launched(prepared, plan, &mut cx, control, &mut Attendants::default())?;
     begin(prepared, plan, &cx, &hold)?;
     crate::notify::wait_for(proxy(&cx, given), cx.pid)?;
@@ -194,7 +201,7 @@ fn detached(prepared: &Prepared, plan: &Plan, mut cx: Cx, control: &mut Control,
 
 fn foreground(
     prepared: &Prepared,
-    plan: &Plan,
+    plan: &Checked<Plan>,
     mut cx: Cx,
     control: &mut Control,
     (mut supervisor, console, given): (Option<Supervisor>, Option<i32>, &Given),
@@ -238,7 +245,7 @@ fn foreground(
 /// Launches, and lets others at the container; its directory stays open.
 fn launched(
     prepared: &Prepared,
-    plan: &Plan,
+    plan: &Checked<Plan>,
     cx: &mut Cx,
     control: &mut Control,
     attendants: &mut Attendants,

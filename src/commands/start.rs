@@ -15,6 +15,7 @@ use crate::launch::control::Control;
 use crate::launch::runtime::{Attendants, perform};
 use crate::launch::{Call, Cx, door};
 use crate::plan::Plan;
+use crate::plan::check::Checked;
 use crate::state::{Container, State, Status, files};
 use crate::sys::{Errno, fs, signal};
 
@@ -133,7 +134,7 @@ pub fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<H
 /// Performs the plan of a new container. If that fails once there was a process, the poststop hooks run: they take
 /// back what earlier hooks have made (runtime.md, Lifecycle).
 pub fn launch(
-    plan: &Plan,
+    plan: &Checked<Plan>,
     cx: &mut Cx,
     control: &mut Control,
     attendants: &mut Attendants,

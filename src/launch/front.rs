@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::idmap::{self, UserMaps};
 use crate::log::Log;
 use crate::plan::build::{self, Console, Filter, Given, Input, Options};
+use crate::plan::check::Checked;
 use crate::plan::{Plan, Undo};
 use crate::policy::{self, Asked, Facts, Outcome, Policy};
 use crate::seccomp::{self, Mode};
@@ -256,15 +257,20 @@ impl Draft {
 
 impl Prepared {
     /// The plan for this launch.
-    pub fn plan(&self) -> Result<(Plan, Given)> {
-        let (mut plan, given) = build::build(self.input())?;
-        plan.notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
-        Ok((plan, given))
+    pub fn plan(&self) -> Result<(Checked<Plan>, Given)> {
+        let (plan, given) = build::build(self.input())?;
+        let notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
+        Ok((plan.with_notes(notes), given))
     }
 
     /// The plan of a restore by this criu.
-    pub fn restore_plan(&self, criu: &Path) -> Result<(Plan, Given, build::restore::CriuFds)> {
+    pub fn restore_plan(&self, criu: &Path) -> Result<(Checked<Plan>, Given, build::restore::CriuFds)> {
         build::restore::build(self.input(), criu)
+    }
+
+    /// The filters, compiled, in the order of loading.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
     }
 
     fn input(&self) -> Input<'_> {

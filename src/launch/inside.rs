@@ -18,6 +18,7 @@ use crate::hooks::{HookError, wait};
 use crate::host::Host;
 use crate::plan::Plan;
 use crate::plan::build::{ExecInput, Given, Options, build_exec};
+use crate::plan::check::Checked;
 use crate::state::State;
 use crate::sys::fs;
 use crate::sys::process;
@@ -38,7 +39,12 @@ pub fn run_hook(
 }
 
 /// The plan of `exec` for the hook's program.
-fn plan(state: &State, hook: &Hook, of: (i32, u64), inside: Option<&Inside>) -> Result<(Plan, Given)> {
+fn plan(
+    state: &State,
+    hook: &Hook,
+    of: (i32, u64),
+    inside: Option<&Inside>,
+) -> Result<(Checked<Plan>, Given)> {
     let process = Process {
         terminal: false,
         args: hook.args.clone(),
@@ -56,7 +62,7 @@ fn plan(state: &State, hook: &Hook, of: (i32, u64), inside: Option<&Inside>) -> 
 }
 
 /// In a child of the runtime: `stdio` becomes its own, and the plan is performed as any other.
-fn perform(plan: &Plan, (given, inside): (&Given, Option<&Inside>), stdio: [RawFd; 3]) -> i32 {
+fn perform(plan: &Checked<Plan>, (given, inside): (&Given, Option<&Inside>), stdio: [RawFd; 3]) -> i32 {
     let mut cx = Cx::new(plan.slots);
     given.fill(&mut cx, inside);
     // Nothing of this may outlive the runtime.

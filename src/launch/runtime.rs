@@ -10,6 +10,7 @@ use super::{Call, Cx, Done};
 use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result, StepError};
 use crate::plan::action::Action;
+use crate::plan::check::Checked;
 use crate::plan::lower::as_path;
 use crate::plan::{Actor, Plan, Step, Undo};
 use crate::sys::{Errno, argv, fs, process, signal, socket, trap};
@@ -57,7 +58,7 @@ impl Attendants {
 ///
 /// On a failure the undos of the rows that ran are replayed, and the report is the error.
 pub fn perform(
-    plan: &Plan,
+    plan: &Checked<Plan>,
     cx: &mut Cx,
     control: &mut Control,
     attendants: &mut Attendants,

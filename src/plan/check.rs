@@ -3,31 +3,70 @@
 
 use super::action::Action;
 use super::{Actor, Plan};
-use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tables::namespaces::NsKind;
 
-/// One property: an error says which row breaks it.
-type Check = fn(&Plan, &Config) -> std::result::Result<(), String>;
+/// What a plan is for. Each kind has the checks that apply to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A new container, up to its program (`create`, `run`).
+    Container {
+        /// The container has a UTS namespace, new or joined.
+        uts: bool,
+    },
+    /// One more process in a container that exists (`exec`, hooks inside the container).
+    Exec,
+    /// A container that criu makes again (`restore`): the plan ends in criu.
+    Criu,
+    /// Rows of the runtime alone, without a program (what is recorded of a restored process).
+    Records,
+}
 
-/// Checks the whole list.
-pub fn check(plan: &Plan, config: &Config) -> Result<()> {
-    const CHECKS: [Check; 10] = [
-        one_exec,
-        ids_after_maps,
-        hostname_needs_uts,
-        filter_order,
-        no_host_path_after_pivot,
-        undumpable_before_it_joins,
-        moved_once,
-        made_once,
-        undos,
-        handovers,
-    ];
-    CHECKS
+/// A value whose properties were proved. The executor takes nothing else, and [`check`] alone makes one.
+#[derive(Debug, Clone)]
+pub struct Checked<T>(T);
+
+impl<T> std::ops::Deref for Checked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Checked<Plan> {
+    /// The same rows, with notes for the reader.
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.0.notes = notes;
+        self
+    }
+}
+
+/// One property: an error says which row breaks it.
+type Check = fn(&Plan, Kind) -> std::result::Result<(), String>;
+
+/// The checks of each kind of plan.
+fn checks(kind: Kind) -> Vec<Check> {
+    const ALWAYS: [Check; 4] = [moved_once, made_once, undos, handovers];
+    const PROGRAM: [Check; 5] =
+        [filter_order, undumpable_before_it_joins, closed_before_lookups, ids_in_order, read_back];
+    const CONTAINER: [Check; 3] = [ids_after_maps, hostname_needs_uts, no_host_path_after_pivot];
+    let own: &[&[Check]] = match kind {
+        Kind::Container { .. } => &[&[one_exec], &CONTAINER, &PROGRAM],
+        Kind::Exec => &[&[one_exec, closed_before_it_joins, no_host_path_after_join], &PROGRAM],
+        Kind::Criu => &[&[one_exec, closed_before_lookups]],
+        Kind::Records => &[&[runtime_alone]],
+    };
+    own.iter().copied().flatten().chain(&ALWAYS).copied().collect()
+}
+
+/// Checks the whole list by the checks of its kind.
+pub fn check(plan: Plan, kind: Kind) -> Result<Checked<Plan>> {
+    checks(kind)
         .iter()
-        .try_for_each(|check| check(plan, config))
-        .map_err(|text| Error::msg(format!("plan: {text}")))
+        .try_for_each(|check| check(&plan, kind))
+        .map_err(|text| Error::msg(format!("plan: {text}")))?;
+    Ok(Checked(plan))
 }
 
 fn rows(plan: &Plan, actor: Actor) -> impl Iterator<Item = (usize, &Action)> {
@@ -35,7 +74,7 @@ fn rows(plan: &Plan, actor: Actor) -> impl Iterator<Item = (usize, &Action)> {
 }
 
 /// Exactly one `Exec`, and it is Init's last row.
-fn one_exec(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn one_exec(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let execs = plan.steps.iter().filter(|s| matches!(s.action, Action::Exec { .. })).count();
     let last =
         plan.steps.last().is_some_and(|s| matches!(s.action, Action::Exec { .. }) && s.actor == Actor::Init);
@@ -47,7 +86,7 @@ fn one_exec(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
 }
 
 /// Nothing that needs mapped ids stands before the maps are written.
-fn ids_after_maps(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn ids_after_maps(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let Some(map) = plan
         .steps
         .iter()
@@ -72,17 +111,17 @@ fn ids_after_maps(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
 }
 
 /// `sethostname` only in a UTS namespace that is not the host's.
-fn hostname_needs_uts(plan: &Plan, config: &Config) -> std::result::Result<(), String> {
+fn hostname_needs_uts(plan: &Plan, kind: Kind) -> std::result::Result<(), String> {
     let sets =
         |s: &super::Step| matches!(s.action, Action::SetHostname { .. } | Action::SetDomainname { .. });
-    if plan.steps.iter().any(sets) && config.namespace(NsKind::Uts).is_none() {
+    if plan.steps.iter().any(sets) && kind == (Kind::Container { uts: false }) {
         return Err("a host name is set, but the UTS namespace is the host's".into());
     }
     Ok(())
 }
 
 /// seccomp is last before exec with no_new_privs, and before the capability drop without.
-fn filter_order(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let find = |f: fn(&Action) -> bool| plan.steps.iter().position(|s| f(&s.action));
     let Some(first) = find(|a| matches!(a, Action::Seccomp { .. })) else { return Ok(()) };
     match find(|a| matches!(a, Action::NoNewPrivs)) {
@@ -118,24 +157,30 @@ fn filter_order(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
     }
 }
 
+/// Whether a row opens a path of the host.
+fn names_host_path(action: &Action) -> bool {
+    // `exec` opens the container's own devpts there.
+    let devpts = |path: &std::ffi::CStr| path == c"/dev/pts";
+    if let Action::OpenNs { path, .. } = action {
+        return !devpts(path);
+    }
+    matches!(
+        action,
+        Action::OpenTree { at: None, .. }
+            | Action::OpenRoot { .. }
+            | Action::OpenNull { .. }
+            | Action::OpenPlace { .. }
+            | Action::CgroupOpen { .. }
+            | Action::CgroupJoinable { .. }
+    )
+}
+
 /// After the pivot no row of Init names a path of the host.
-fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let pivot =
         plan.steps.iter().position(|s| matches!(s.action, Action::Pivot { .. } | Action::Chroot { .. }));
     let Some(pivot) = pivot else { return Err("the root is never changed".into()) };
-    let host = |a: &Action| {
-        matches!(
-            a,
-            Action::OpenTree { at: None, .. }
-                | Action::OpenRoot { .. }
-                | Action::OpenNull { .. }
-                | Action::OpenNs { .. }
-                | Action::OpenPlace { .. }
-                | Action::CgroupOpen { .. }
-                | Action::CgroupJoinable { .. }
-        )
-    };
-    match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && host(a)) {
+    match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && names_host_path(a)) {
         Some((i, _)) => Err(format!("row {} names a host path after the pivot", i + 1)),
         None => Ok(()),
     }
@@ -144,7 +189,7 @@ fn no_host_path_after_pivot(plan: &Plan, _: &Config) -> std::result::Result<(), 
 /// Processes of a namespace that is joined may attach to who joins it, whose root is still the host's, unless it
 /// is undumpable before. (Nobody is in a user namespace whose maps are yet to be written, and an ordinary user could not
 /// write them.)
-fn undumpable_before_it_joins(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn undumpable_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let maps = |a: &Action| matches!(a, Action::IdMapWrite { .. } | Action::IdMapTool { .. });
     let joins = |(_, a): &(usize, &Action)| matches!(a, Action::JoinNs { .. });
     let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
@@ -155,8 +200,102 @@ fn undumpable_before_it_joins(plan: &Plan, _: &Config) -> std::result::Result<()
     Err(format!("row {} joins a namespace, and who is in it may attach to the one who does", row + 1))
 }
 
+/// Which rows look a path up that the container may have made.
+fn looks_up(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::ChangeDir { .. } | Action::FindProgram { .. } | Action::MakeCwd { .. } | Action::Exec { .. }
+    )
+}
+
+/// Descriptors of the host are closed before the program's own paths are looked up: /proc/self/fd/N must not lead to a
+/// directory of the host (CVE-2024-21626).
+fn closed_before_lookups(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let program = |a: &Action| looks_up(a) && !matches!(a, Action::MakeCwd { .. });
+    let Some((first, _)) = rows(plan, Actor::Init).find(|(_, a)| program(a)) else { return Ok(()) };
+    if rows(plan, Actor::Init).any(|(i, a)| i < first && matches!(a, Action::CloseFds { .. })) {
+        return Ok(());
+    }
+    Err(format!("row {} looks up a path while descriptors of the host are open", first + 1))
+}
+
+/// Processes of a container may open the descriptors of a process that joins it: it has closed the host's before.
+fn closed_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let joins = |(_, a): &(usize, &Action)| matches!(a, Action::JoinNs { .. });
+    let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
+    if rows(plan, Actor::Joiner).any(|(i, a)| i < row && matches!(a, Action::CloseFds { .. })) {
+        return Ok(());
+    }
+    Err(format!("row {} joins a namespace while descriptors of the host are open", row + 1))
+}
+
+/// Once the container's mount namespace was joined, paths are the container's: no row expects a file of the host there.
+fn no_host_path_after_join(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let joins = |a: &Action| match a {
+        Action::JoinNs { flags, kind, .. } => {
+            *kind == Some(NsKind::Mount) || flags & NsKind::Mount.row().flag != 0
+        }
+        _ => false,
+    };
+    let Some(joined) = plan.steps.iter().position(|s| s.actor == Actor::Joiner && joins(&s.action)) else {
+        return Ok(());
+    };
+    let inside = plan.steps.iter().enumerate().skip(joined).filter(|(_, s)| s.actor != Actor::Runtime);
+    match inside.into_iter().find(|(_, s)| names_host_path(&s.action)) {
+        Some((i, _)) => Err(format!("row {} names a host path in the container's mount namespace", i + 1)),
+        None => Ok(()),
+    }
+}
+
+/// Groups, gid, uid, capabilities: each row needs a right that the next one gives up.
+fn ids_in_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let rank = |a: &Action| match a {
+        Action::Bounding { .. } | Action::SetGroups { .. } => Some(0),
+        Action::SetGid { .. } => Some(1),
+        Action::SetUid { .. } => Some(2),
+        Action::Caps { .. } => Some(3),
+        Action::Ambient { .. } => Some(4),
+        _ => None,
+    };
+    let ranks: Vec<_> = rows(plan, Actor::Init).filter_map(|(i, a)| Some((i, rank(a)?))).collect();
+    match ranks.windows(2).find(|w| w[0].1 > w[1].1) {
+        Some(w) => Err(format!("row {} comes after a row that gives up the right to it", w[1].0 + 1)),
+        None => Ok(()),
+    }
+}
+
+/// What was dropped is read back after the last row that drops, and before the program.
+fn read_back(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let drops = |a: &Action| {
+        matches!(
+            a,
+            Action::Bounding { .. }
+                | Action::SetGroups { .. }
+                | Action::SetGid { .. }
+                | Action::SetUid { .. }
+                | Action::Caps { .. }
+                | Action::Ambient { .. }
+                | Action::NoNewPrivs
+        )
+    };
+    let Some((last, _)) = rows(plan, Actor::Init).filter(|(_, a)| drops(a)).last() else { return Ok(()) };
+    if rows(plan, Actor::Init).any(|(i, a)| i > last && matches!(a, Action::VerifyCreds(_))) {
+        return Ok(());
+    }
+    Err(format!("what row {} drops is not read back", last + 1))
+}
+
+/// A plan without a program has rows of the runtime only.
+fn runtime_alone(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    match plan.steps.iter().position(|s| s.actor != Actor::Runtime || matches!(s.action, Action::Exec { .. }))
+    {
+        Some(i) => Err(format!("row {} is another process's, and the plan makes none", i + 1)),
+        None => Ok(()),
+    }
+}
+
 /// A detached tree is closed when it is moved: a second move would act on whatever has its number by then.
-fn moved_once(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn moved_once(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let moved = |a: &Action| match a {
         Action::MoveTree { tree, .. } => Some(tree.index),
         _ => None,
@@ -165,7 +304,7 @@ fn moved_once(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
 }
 
 /// A directory that is the container's is made by one row: a second would find it there, as if it were another's.
-fn made_once(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn made_once(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let made = |a: &Action| match a {
         Action::CgroupDir { path, .. } | Action::CgroupInScope { path, .. } => Some(path.clone()),
         _ => None,
@@ -188,7 +327,7 @@ fn repeated<K: std::hash::Hash + Eq>(
 
 /// Every row that creates something outside the container has an undo. A process that only makes the container's
 /// needs none: it ends with its work, or with the runtime.
-fn undos(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::SpawnSibling { .. }));
     let creates = |a: &Action| match a {
         Action::Spawn { .. } => !joiner,
@@ -213,7 +352,7 @@ fn undos(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
 
 /// At most five handovers between actors; two more where a seccomp agent gets its listener, where hooks get the way
 /// in, where a sibling joins a pid or time namespace first, and where that one's offsets are set.
-fn handovers(plan: &Plan, _: &Config) -> std::result::Result<(), String> {
+fn handovers(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let n = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
     let has = |what: fn(&Action) -> bool| plan.steps.iter().any(|s| what(&s.action));
     let listens = has(|a| matches!(a, Action::SendListener { .. }));

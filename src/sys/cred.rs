@@ -9,7 +9,7 @@ use super::{Errno, Result, check, process::prctl, process::prctl3};
 pub type Ids = (u32, u32, u32);
 
 /// What a process is to be, and to be no more than.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Creds {
     /// Real, effective and saved.
     pub uid: u32,

@@ -15,6 +15,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::check::{Checked, Kind, check};
 use super::{Plan, Shown, Slot, Undo};
 use crate::cgroup::Layout;
 use crate::config::{Config, Process};
@@ -295,7 +296,7 @@ pub fn shows_groups(config: &Config, v2: bool) -> bool {
 }
 
 /// Builds the plan that creates a container and, in the end, becomes it.
-pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
+pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     let mut plan = Plan::default();
     let given = Given::new(&mut plan);
     let mut b = Builder::new(plan, input, given);
@@ -351,17 +352,16 @@ pub fn build(input: Input<'_>) -> Result<(Plan, Given)> {
             container: None,
         },
     )?;
-    let (plan, given) = (b.plan, b.given);
-    super::check::check(&plan, input.config)?;
-    Ok((plan, given))
+    let uts = input.config.namespace(NsKind::Uts).is_some();
+    Ok((check(b.plan, Kind::Container { uts })?, b.given))
 }
 
 /// The rows that take the container's name, alone, and the slot of its lock: the launch performs them before it looks
 /// at the places that the id names, and plans the rest after that.
-pub fn name(state_dir: &Path, launcher: Option<(i32, u64)>) -> Result<(Plan, Slot)> {
+pub fn name(state_dir: &Path, launcher: Option<(i32, u64)>) -> Result<(Checked<Plan>, Slot)> {
     let mut plan = Plan::default();
     let lock = take_name(&mut plan, state_dir, launcher)?;
-    Ok((plan, lock))
+    Ok((check(plan, Kind::Records)?, lock))
 }
 
 /// The first rows of the plan of every new container. `launcher`: (pid, start time) of a foreground `run`.

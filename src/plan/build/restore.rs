@@ -16,6 +16,7 @@ use std::rc::Rc;
 use super::{Builder, Given, Input, cjoin, part, state_undo};
 use crate::error::{Error, Result};
 use crate::plan::action::{Action, Target, TargetKind};
+use crate::plan::check::{Checked, Kind, check};
 use crate::plan::lower::{CStrArray, cpath, cstring, in_root};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan, Slot, Undo};
 use crate::state::files;
@@ -59,7 +60,7 @@ impl CriuFds {
 }
 
 /// The plan that ends in criu.
-pub fn build(input: Input<'_>, criu: &Path) -> Result<(Plan, Given, CriuFds)> {
+pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, CriuFds)> {
     let mut plan = Plan::default();
     let given = Given::new(&mut plan);
     let mut b = Builder::new(plan, input, given);
@@ -88,11 +89,11 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Plan, Given, CriuFds)> {
     b.scope()?;
     b.join_cgroups()?;
     b.exec_criu(&fds, criu)?;
-    Ok((b.plan, b.given, fds))
+    Ok((check(b.plan, Kind::Criu)?, b.given, fds))
 }
 
 /// What is recorded of the restored process, once it is there and before it goes on.
-pub fn after(dir: &Path, state: &crate::state::State, pid_file: Option<&PathBuf>) -> Result<Plan> {
+pub fn after(dir: &Path, state: &crate::state::State, pid_file: Option<&PathBuf>) -> Result<Checked<Plan>> {
     let mut plan = Plan::default();
     let file = Action::StateFile {
         dir: cpath(dir)?,
@@ -105,7 +106,7 @@ pub fn after(dir: &Path, state: &crate::state::State, pid_file: Option<&PathBuf>
         let (path, temp) = super::inside::pid_file(path)?;
         plan.push(Runtime, part::OUTSIDE, Action::PidFile { path, temp });
     }
-    Ok(plan)
+    check(plan, Kind::Records)
 }
 
 impl Builder<'_> {

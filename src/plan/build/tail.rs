@@ -9,6 +9,7 @@ use crate::config::Process;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::action::Action;
+use crate::plan::check::{Checked, Kind, check};
 use crate::plan::lower::{CStrArray, cpath, cstring};
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Door, Plan, Shown, Slot, Supplementary, Undo};
 use crate::state::SeccompChoice;
@@ -276,7 +277,7 @@ pub struct ExecInput<'a> {
 }
 
 /// Builds the plan that runs one more process in a container: the same tail behind another front.
-pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
+pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
     let mut plan = Plan::default();
     let mut given = Given::new(&mut plan);
     if input.inside {
@@ -379,7 +380,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Plan, Given)> {
             container: Some(pid),
         },
     )?;
-    Ok((plan, given))
+    Ok((check(plan, Kind::Exec)?, given))
 }
 
 /// A pty from the container's own devpts, opened inside its mount namespace.

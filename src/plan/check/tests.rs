@@ -7,11 +7,8 @@ use crate::plan::action::{Target, TargetKind};
 use crate::plan::lower::CStrArray;
 use crate::plan::{Slot, Undo};
 
-/// A config that has the namespaces of `spec`.
-fn config() -> Config {
-    let spec = serde_json::to_vec(&crate::config::template::spec(None)).unwrap();
-    crate::config::parse::from_slice(&spec).unwrap()
-}
+/// A container with a UTS namespace.
+const CONTAINER: Kind = Kind::Container { uts: true };
 
 fn exec() -> Action {
     let none = || Rc::new(CStrArray::new("none", &[""; 0]).unwrap());
@@ -30,11 +27,15 @@ fn slot(index: u16) -> Slot {
     Slot { index, name: "slot".into() }
 }
 
-/// Rows of Init between a pivot and the exec.
+fn verify() -> Action {
+    Action::VerifyCreds(Default::default())
+}
+
+/// Rows of Init between a pivot and the exec; the first of them is row 3.
 fn inside(rows: Vec<Action>) -> Plan {
     let mut plan = Plan::default();
-    let pivot = Action::Pivot { root: slot(0) };
-    for action in std::iter::once(pivot).chain(rows).chain([exec()]) {
+    let before = [Action::Pivot { root: slot(0) }, Action::CloseFds { keep: 3, needed: Vec::new() }];
+    for action in before.into_iter().chain(rows).chain([exec()]) {
         plan.push(Actor::Init, "", action);
     }
     plan
@@ -42,14 +43,14 @@ fn inside(rows: Vec<Action>) -> Plan {
 
 #[track_caller]
 fn refused(plan: &Plan, says: &str) {
-    let error = check(plan, &config()).expect_err(says).to_string();
+    let error = check(plan.clone(), CONTAINER).expect_err(says).to_string();
     assert!(error.contains(says), "{error}");
 }
 
 #[test]
 fn a_plan_that_breaks_nothing_passes() {
-    check(&inside(vec![Action::NoNewPrivs, filter()]), &config()).unwrap();
-    check(&inside(vec![filter(), caps()]), &config()).unwrap();
+    check(inside(vec![Action::NoNewPrivs, verify(), filter()]), CONTAINER).unwrap();
+    check(inside(vec![filter(), caps(), verify()]), CONTAINER).unwrap();
 }
 
 #[test]
@@ -63,30 +64,28 @@ fn the_program_is_executed_once_and_last() {
     goes_on.push(Actor::Init, "", Action::NewSession);
     refused(&goes_on, says);
     let mut others = inside(Vec::new());
-    others.steps[1].actor = Actor::Runtime;
+    others.steps[2].actor = Actor::Runtime;
     refused(&others, says);
 }
 
 #[test]
 fn ids_are_mapped_before_they_are_needed() {
     let map = Action::IdMapWrite { file: "uid_map", value: Vec::new() };
-    refused(&inside(vec![Action::SetUid { uid: 0 }, map.clone()]), "row 2 needs mapped ids");
-    check(&inside(vec![map, Action::SetUid { uid: 0 }]), &config()).unwrap();
+    refused(&inside(vec![Action::SetUid { uid: 0 }, map.clone()]), "row 3 needs mapped ids");
+    check(inside(vec![map, Action::SetUid { uid: 0 }, verify()]), CONTAINER).unwrap();
 }
 
 #[test]
 fn the_host_keeps_its_name() {
-    let mut config = config();
-    config.namespaces.retain(|ns| ns.kind != NsKind::Uts);
     let plan = inside(vec![Action::SetHostname { name: c"box".into() }]);
-    let error = check(&plan, &config).unwrap_err().to_string();
+    let error = check(plan, Kind::Container { uts: false }).unwrap_err().to_string();
     assert!(error.contains("the UTS namespace is the host's"), "{error}");
 }
 
 #[test]
 fn filters_are_last_or_before_the_drop() {
     let says = "with no_new_privs the filter must be last";
-    refused(&inside(vec![Action::NoNewPrivs, filter(), Action::NewSession]), says);
+    refused(&inside(vec![Action::NoNewPrivs, verify(), filter(), Action::NewSession]), says);
     refused(&inside(vec![filter(), Action::NoNewPrivs]), "needs no_new_privs first");
     refused(&inside(vec![caps(), filter()]), "before the capability drop");
     refused(&inside(vec![filter()]), "before the capability drop");
@@ -95,7 +94,7 @@ fn filters_are_last_or_before_the_drop() {
 #[test]
 fn no_path_of_the_host_is_named_once_the_root_is_the_containers() {
     let host = Action::OpenNs { path: c"/proc/1/ns/net".into(), kind: NsKind::Net, to: slot(1) };
-    refused(&inside(vec![host]), "row 2 names a host path");
+    refused(&inside(vec![host]), "row 3 names a host path");
     let mut never = inside(Vec::new());
     never.steps.remove(0);
     refused(&never, "the root is never changed");
@@ -105,10 +104,10 @@ fn no_path_of_the_host_is_named_once_the_root_is_the_containers() {
 fn a_tree_is_moved_once_and_a_directory_made_once() {
     let target = || Target { root: slot(0), path: c"x".into(), kind: TargetKind::Dir };
     let moves = |n| Action::MoveTree { tree: slot(n), before: Vec::new(), target: target() };
-    check(&inside(vec![moves(1), moves(2)]), &config()).unwrap();
+    check(inside(vec![moves(1), moves(2)]), CONTAINER).unwrap();
     refused(
         &inside(vec![moves(1), moves(1)]),
-        "row 3 moves a tree that an earlier row has moved: move_mount(<slot>",
+        "row 4 moves a tree that an earlier row has moved: move_mount(<slot>",
     );
     let mut plan = Plan::default();
     for _ in 0..2 {
@@ -129,9 +128,9 @@ fn who_joins_a_namespace_is_undumpable() {
         plan
     };
     refused(&joins(None), "row 1 joins a namespace, and who is in it may attach");
-    check(&joins(Some(Action::Undumpable)), &config()).unwrap();
+    check(joins(Some(Action::Undumpable)), CONTAINER).unwrap();
     let map = Action::IdMapWrite { file: "uid_map", value: Vec::new() };
-    check(&joins(Some(map)), &config()).unwrap();
+    check(joins(Some(map)), CONTAINER).unwrap();
 }
 
 #[test]
@@ -147,7 +146,7 @@ fn what_is_made_can_be_unmade() {
         plan.steps.extend(inside(Vec::new()).steps);
         refused(&plan, "row 1 creates something and has no undo");
         plan.steps[0].undo = Some(Undo::Kill);
-        check(&plan, &config()).unwrap();
+        check(plan, CONTAINER).unwrap();
     }
 }
 
@@ -162,6 +161,6 @@ fn the_baton_changes_hands_five_times_at_most() {
         plan.steps.extend(inside(Vec::new()).steps);
         plan
     };
-    check(&handed_over(5), &config()).unwrap();
+    check(handed_over(5), CONTAINER).unwrap();
     refused(&handed_over(6), "6 handovers between actors; at most 5");
 }
