@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("checks::each_mutation_of_an_exec_plan_is_refused", &[], exec_mutations),
         test("checks::each_mutation_of_a_container_plan_is_refused", &[], container_mutations),
+        test("checks::what_is_persisted_are_the_undos_of_the_plan", &[], persisted),
         test("checks::an_exec_plan_without_no_new_privs_loads_filters_first", &[], filter_first),
     ]
 }
@@ -39,6 +40,30 @@ fn exec_plan(case: &Case) -> Plan {
         &groups,
     );
     Plan::clone(&build_exec(input).unwrap_or_else(|e| panic!("{e}")).0)
+}
+
+/// The state that a plan writes holds the undos of that plan, for each way in which cgroups are made.
+fn persisted() {
+    let mut intel = Case { host: crate::plan::hybrid(), ..policy(Policy::Restricted) };
+    crate::harness::bundle::set(&mut intel.config, "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
+    let mut notify = policy(Policy::Privileged);
+    notify.options.notify = true;
+    let cases = [restricted(), policy(Policy::Privileged), policy(Policy::Baseline), intel, notify];
+    for (i, case) in cases.iter().enumerate() {
+        let (prepared, _bundle) = prepared(case);
+        let plan = prepared.plan().unwrap_or_else(|e| panic!("{e}")).0;
+        let written = plan.steps.iter().find_map(|step| match &step.action {
+            Action::StateFile { bytes, .. } => Some(bytes.clone()),
+            _ => None,
+        });
+        let state: serde_json::Value =
+            serde_json::from_slice(&written.expect("a state")).expect("the state is JSON");
+        let undos = serde_json::to_value(plan.undos()).expect("undos");
+        assert!(plan.undos().len() > 2, "case {i}: {undos}");
+        assert_eq!(state["undo"], undos, "case {i}");
+        let created = plan.steps.iter().filter_map(|step| step.undo.as_ref());
+        assert!(created.into_iter().all(|undo| plan.undos().contains(undo)), "case {i}");
+    }
 }
 
 /// A container that joins a pid namespace, with everything the checks look at.

@@ -57,10 +57,10 @@ const GOLDENS: &[(&str, &str)] = &[
 /// A bundle, a host and a command line.
 pub struct Case {
     pub config: Value,
-    host: Host,
-    policy: Policy,
-    asked: Asked,
-    options: Options,
+    pub host: Host,
+    pub policy: Policy,
+    pub asked: Asked,
+    pub options: Options,
 }
 
 impl Default for Case {
@@ -103,7 +103,7 @@ fn host(cgroups: Hierarchy) -> Host {
     }
 }
 
-fn hybrid() -> Host {
+pub fn hybrid() -> Host {
     let tree = |names: &[&str], dir: &str| V1 {
         controllers: names.iter().map(|n| (*n).to_string()).collect(),
         mount: Path::new("/cgroup").join(dir),

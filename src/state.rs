@@ -34,8 +34,11 @@ pub struct State {
     pub annotations: BTreeMap<String, String>,
     /// Name of the user who created it.
     pub owner: String,
-    /// What takes the container back, in the order of the plan's rows.
+    /// What takes the container back: the undos of the plan's rows, in their order. The plan fills it in.
     pub undo: Vec<Undo>,
+    /// cgroups among [`State::cgroups`] that existed before the container.
+    #[serde(default)]
+    pub preexisting: Vec<PathBuf>,
     /// The container's cgroups: (controllers, path); no controllers for a v2 group. On disk are those that it
     /// was to have; [`Container::load`] keeps those that it has made and that are still the same directories.
     pub cgroups: Vec<(Vec<String>, PathBuf)>,

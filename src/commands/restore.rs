@@ -97,7 +97,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         pid: 0,
         pidfd: -1,
         signals: supervisor.as_ref().map_or(-1, Supervisor::signals),
-        state: prepared.state.clone(),
+        state: State { undo: plan.undos(), ..prepared.state.clone() },
     };
     if let Err(e) = restored.by_criu(ours, options, &dirs, &cx) {
         let e = criu::log::explain(e, &dirs.log, LOG);
@@ -234,7 +234,7 @@ impl Restored<'_> {
     /// Nothing stays of a restore that failed.
     fn undo(&self, plan: &Plan, cx: &Cx) {
         let child = if self.pid == 0 { (cx.pid, cx.pidfd) } else { (self.pid, self.pidfd) };
-        let undos: Vec<Undo> = plan.undos().cloned().collect();
+        let undos: Vec<Undo> = plan.undos();
         for problem in undo::undo(&undos, Some(child), true).problems {
             eprintln!("safebox: {problem}");
         }
@@ -247,7 +247,7 @@ impl Restored<'_> {
             _ => None,
         };
         let exit = supervisor.watch(self.pid, self.pidfd, master)?;
-        let undos: Vec<Undo> = plan.undos().filter(|u| **u != Undo::Kill).cloned().collect();
+        let undos: Vec<Undo> = plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect();
         if let Some(undone) = hold.end(&undos, None, false) {
             super::run::tell_and_stop(&self.state, &undone, supervisor.signals());
         }

@@ -271,7 +271,7 @@ fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> Result<(), E
 
 /// Ends a container that runs.
 fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
-    let undos: Vec<_> = plan.undos().cloned().collect();
+    let undos = plan.undos();
     if let Some(undone) = hold.end(&undos, Some((cx.pid, cx.pidfd)), true) {
         tell_and_stop(&prepared.state, &undone, cx.signals);
     }
@@ -308,7 +308,7 @@ pub fn receive_pty(socket_fd: i32, plan: &Plan, cx: &Cx) -> Result<i32, Error> {
 }
 
 fn without_kill(plan: &Plan) -> Vec<Undo> {
-    plan.undos().filter(|u| **u != Undo::Kill).cloned().collect()
+    plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect()
 }
 
 /// Says what the kernel refused the container, from its cgroups' events: never guessed from exit code 137.

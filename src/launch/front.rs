@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::idmap::{self, UserMaps};
 use crate::log::Log;
+use crate::plan::Plan;
 use crate::plan::build::{self, Console, Filter, Given, Input, Options};
 use crate::plan::check::Checked;
-use crate::plan::{Plan, Undo};
 use crate::policy::{self, Asked, Facts, Outcome, Policy};
 use crate::seccomp::{self, Mode};
 use crate::state::{SeccompChoice, State};
@@ -232,7 +232,8 @@ impl Draft {
             created: crate::state::now(),
             annotations: config.annotations.clone(),
             owner: owner(host.euid),
-            undo: undos(&self.state_dir, layout, resctrl),
+            undo: Vec::new(),
+            preexisting: layout.groups.iter().filter(|g| g.exists).map(|g| g.path.clone()).collect(),
             cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
             scope: layout.scope.as_ref().map(|s| s.scope.clone()),
             cgroup_v2: host.cgroups.is_v2(),
@@ -332,24 +333,6 @@ fn shares_host_root(config: &Config, host: &Host) -> bool {
 /// Mostly root, but a program can lie in somebody's home.
 fn owner_of_this_program() -> Option<u32> {
     nix::sys::stat::stat("/proc/self/exe").ok().map(|st| st.st_uid)
-}
-
-/// What will have to be undone, known before the plan is built since it is part of what the plan writes.
-fn undos(state_dir: &Path, layout: &Layout, resctrl: Option<&crate::resctrl::Class>) -> Vec<Undo> {
-    let text = |p: &Path| p.to_string_lossy().into_owned();
-    let mut undos = vec![Undo::StateDir(text(state_dir))];
-    let scope = layout.scope.as_ref().map(|s| &s.scope);
-    let groups = layout.groups.iter().filter(|g| scope.is_none_or(|s| s.group != g.path));
-    let undo = |g: &cgroup::Group| if g.exists { Undo::Members } else { Undo::Cgroup };
-    undos.extend(groups.map(|g| undo(g)(text(&g.path))));
-    if let Some(class) = resctrl {
-        undos.extend(class.undo());
-        undos.extend(class.monitor.iter().map(|dir| Undo::Cgroup(text(dir))));
-    }
-    // The scope goes before what is left of the groups.
-    undos.extend(scope.cloned().map(Undo::Scope));
-    undos.push(Undo::Kill);
-    undos
 }
 
 fn owner(euid: u32) -> String {

@@ -4,7 +4,6 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::cgroup::systemd::Scope;
 use crate::error::{Error, Result};
-use crate::plan::Undo;
 use crate::state::State;
 
 /// How a new process gets into the container's groups.
@@ -63,7 +62,7 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<Groups> {
         // A container that has groups of its own (systemd, Docker): this one can have no processes.
         return Ok(Groups { moved_to: vec![group_of(pid, group)?], scope, ..Groups::default() });
     }
-    let ours = |group: &Path| !state.undo.contains(&Undo::Members(group.to_string_lossy().into_owned()));
+    let ours = |group: &Path| state.preexisting.iter().all(|path| path != group);
     // See `Builder::cgroup_slot`: nothing is born in a group whose past is not known.
     Ok(match group {
         Some(group) if asked.is_empty() && ours(&group) => {

@@ -25,7 +25,7 @@ pub struct Guardian {
 impl Guardian {
     /// One for `plan`, which makes the container of this state; it is forked at the first handover.
     pub fn new(plan: &Plan, state: &State) -> Self {
-        Guardian { undos: plan.undos().cloned().collect(), state: state.clone(), pid: None, line: -1 }
+        Guardian { undos: plan.undos(), state: state.clone(), pid: None, line: -1 }
     }
 
     /// Forks the guardian, once. A launch without one is no less safe, only less tidy after SIGKILL.

@@ -173,9 +173,16 @@ impl Plan {
         self.steps.push(Step { actor, action, undo: Some(undo), part });
     }
 
-    /// The undos of all rows, in the rows' order.
-    pub fn undos(&self) -> impl Iterator<Item = &Undo> {
-        self.steps.iter().filter_map(|s| s.undo.as_ref())
+    /// The undos of all rows, in the rows' order, each once: the one list that is persisted, replayed in reverse by
+    /// `delete`, and replayed by a launch that failed.
+    pub fn undos(&self) -> Vec<Undo> {
+        let mut undos: Vec<Undo> = Vec::new();
+        for undo in self.steps.iter().filter_map(|s| s.undo.as_ref()) {
+            if !undos.contains(undo) {
+                undos.push(undo.clone());
+            }
+        }
+        undos
     }
 
     /// The container's directory and the slot of its lock, in a plan that makes it.

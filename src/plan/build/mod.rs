@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{HookKind, HookRun};
 use crate::host::Host;
 use crate::idmap::UserMaps;
+use crate::state::State;
 use crate::tables::namespaces::NsKind;
 
 /// Headings of `explain`.
@@ -253,6 +254,19 @@ impl Builder<'_> {
         })
     }
 
+    /// The plan with its own undos in the state that its first rows write.
+    fn finish(mut self) -> Result<(Plan, Given)> {
+        let state = State { undo: self.plan.undos(), ..self.input.state.clone() };
+        let json = serde_json::to_vec(&state).map_err(|e| Error::msg(format!("state: {e}")))?;
+        for step in &mut self.plan.steps {
+            if let super::Action::StateFile { bytes, .. } = &mut step.action {
+                *bytes = Rc::new(json);
+                break;
+            }
+        }
+        Ok((self.plan, self.given))
+    }
+
     fn new_userns(&self) -> bool {
         self.input.config.is_new(NsKind::User)
     }
@@ -353,7 +367,8 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
         },
     )?;
     let uts = input.config.namespace(NsKind::Uts).is_some();
-    Ok((check(b.plan, Kind::Container { uts })?, b.given))
+    let (plan, given) = b.finish()?;
+    Ok((check(plan, Kind::Container { uts })?, given))
 }
 
 /// The rows that take the container's name, alone, and the slot of its lock: the launch performs them before it looks

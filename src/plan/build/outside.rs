@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{Builder, cjoin, part, shows_groups, state_undo, text};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hooks::HookKind;
 use crate::idmap::map_text;
 use crate::plan::action::{Action, SetAttr};
@@ -22,9 +22,8 @@ impl Builder<'_> {
         let file = Action::StateFile {
             dir: path,
             name: cstring("state", files::STATE)?,
-            bytes: Rc::new(
-                serde_json::to_vec(self.input.state).map_err(|e| Error::msg(format!("state: {e}")))?,
-            ),
+            // `finish` fills it in: it holds the undos of the rows below.
+            bytes: Rc::default(),
         };
         self.plan.push(Runtime, part::STATE, file);
         if self.input.options.notify {

@@ -89,7 +89,8 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, Cri
     b.scope()?;
     b.join_cgroups()?;
     b.exec_criu(&fds, criu)?;
-    Ok((check(b.plan, Kind::Criu)?, b.given, fds))
+    let (plan, given) = b.finish()?;
+    Ok((check(plan, Kind::Criu)?, given, fds))
 }
 
 /// What is recorded of the restored process, once it is there and before it goes on.
