@@ -56,7 +56,8 @@ impl Control {
         {
             return Verdict::Fail(errno);
         }
-        if self.until.is_some_and(|until| number > until) {
+        // Row 0 is refused once the plan is known: its first rows take the name before that.
+        if self.until.is_some_and(|until| until > 0 && number > until) {
             let about = if pid == 0 {
                 "there is no container process yet".to_string()
             } else {
