@@ -1,4 +1,4 @@
-//! The README's tables are whole: every property that oci-spec's types know and every verb and flag has a
+//! The tables of conformance.md are whole: every property that oci-spec's types know and every verb and flag has a
 //! row, every row names one that exists, and every test that a row names is a test.
 
 mod properties;
@@ -19,9 +19,9 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The rows of the README's tables whose first cell starts with `start`: their cells.
+/// The rows of the tables of conformance.md whose first cell starts with `start`: their cells.
 fn rows(start: &str) -> Vec<Vec<&'static str>> {
-    let rows: Vec<Vec<_>> = include_str!("../README.md")
+    let rows: Vec<Vec<_>> = include_str!("conformance.md")
         .lines()
         .filter(|l| l.starts_with(start))
         .map(|l| l.trim_matches('|').split(" | ").map(str::trim).collect())
