@@ -29,6 +29,16 @@ pub fn tests() -> Vec<Trial> {
             &[Need::Root, Need::Oci, Need::Userns],
             member,
         ),
+        test(
+            "hooks::poststop_runs_when_the_bundle_has_been_removed",
+            &[Need::Root, Need::Oci],
+            without_bundle,
+        ),
+        test(
+            "hooks::poststop_runs_without_the_bundle_after_the_launcher_was_killed",
+            OWN,
+            guardian_without_bundle,
+        ),
         test("hooks::the_place_of_the_rootfs_is_the_directory_that_was_opened", OWN, place_is_swapped),
     ]
 }
@@ -310,4 +320,40 @@ fn starts_in_rootfs() {
     let script = format!("echo >tmp/mounted && mount --bind {} ./tmp/mounted", source.display());
     let sb = sb.patch("/hooks/createContainer", hook(&script)).patch("/root/readonly", json!(false));
     sb.run_oci().output().ok().prints("by a hook");
+}
+
+/// What other hooks made is taken back, whatever has become of the bundle's directory.
+fn without_bundle() {
+    for forced in [false, true] {
+        let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+        let mark = sb.dir().join("ran");
+        let sb = sb.patch("/hooks/poststop", hook(&format!("cat >{}", mark.display())));
+        sb.create().ok();
+        if !forced {
+            sb.kill("KILL").ok();
+            sb.wait_for_status("stopped");
+        }
+        // A file where the directory was is no directory to start in, either.
+        std::fs::rename(sb.bundle(), sb.dir().join("moved")).expect("move the bundle away");
+        std::fs::write(sb.bundle(), "").expect("write");
+        let flags: &[&str] = if forced { &["delete", "--force"] } else { &["delete"] };
+        sb.runtime().args(flags).arg(sb.id()).output().ok();
+        assert!(mark.exists(), "forced: {forced}");
+        std::fs::remove_file(sb.bundle()).expect("the test's own file");
+        std::fs::rename(sb.dir().join("moved"), sb.bundle()).expect("move the bundle back");
+        sb.leak_check();
+    }
+}
+
+fn guardian_without_bundle() {
+    let sb = Sandbox::new().sh("echo READY; exec sleep 1000");
+    let mark = sb.dir().join("ran");
+    let sb = sb.patch("/hooks/poststop", hook(&format!("echo $$ >{}", mark.display())));
+    let run = sb.run_until(sb.run(), "READY");
+    std::fs::rename(sb.bundle(), sb.dir().join("moved")).expect("move the bundle away");
+    run.signal(Signal::SIGKILL);
+    wait_for(&mark);
+    std::fs::rename(sb.dir().join("moved"), sb.bundle()).expect("move the bundle back");
+    drop(run);
+    sb.leak_check();
 }

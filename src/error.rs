@@ -163,12 +163,17 @@ impl fmt::Display for StepError {
             None => crate::tables::errno::text(self.errno as i32),
         };
         let name = crate::tables::errno::name(self.errno as i32);
-        write!(f, "step {} ({}): {}: {}: {text} ({name})", self.row, self.actor, self.action, self.call)?;
-        if let Some(pointer) = &self.pointer {
-            write!(f, "\n  config.json: {pointer}")?;
+        write!(f, "step {} ({}): {}: {}: {text}", self.row, self.actor, self.action, self.call)?;
+        // ECANCELED stands for what the detail says.
+        if self.errno != Errno::ECANCELED || self.detail.is_none() {
+            write!(f, " ({name})")?;
         }
-        match self.hint {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
+        // On the first line, which is all that Podman shows.
+        if let Some(hint) = self.hint {
+            write!(f, "; hint: {hint}")?;
+        }
+        match &self.pointer {
+            Some(pointer) => write!(f, "\n  config.json: {pointer}"),
             None => Ok(()),
         }
     }

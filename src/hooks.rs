@@ -10,7 +10,7 @@ use std::io::{PipeReader, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ pub struct HookRun {
     pub hooks: Vec<Hook>,
     /// The container's state without its pid, which is added when they run.
     pub state: serde_json::Value,
-    /// Where the hooks start, as with runc: the rootfs for createContainer, the bundle for the others outside.
+    /// Where the hooks start, as with runc: the rootfs for createContainer, the bundle (or /) for the others outside.
     pub dir: PathBuf,
     /// The namespaces that a hook of the container joins, as `CLONE_NEW*` flags.
     pub namespaces: u64,
@@ -128,6 +128,14 @@ impl HookRun {
         Ok(state)
     }
 
+    /// Where hooks outside start: the bundle, or / where it has been removed in the meantime. A hook that takes back what
+    /// another has made must run all the same.
+    fn dir_or_root(&self) -> &Path {
+        // Its last component is looked up, too: a directory that may be entered, and nothing else, has a `.`.
+        let enters = nix::unistd::access(&self.dir.join("."), nix::unistd::AccessFlags::X_OK).is_ok();
+        if enters { &self.dir } else { Path::new("/") }
+    }
+
     fn run_one(
         &self,
         kind: HookKind,
@@ -171,7 +179,7 @@ impl HookRun {
             let dir = crate::plan::lower::cpath(&self.dir).map_err(|e| e.to_string())?;
             process::enter_before_exec(&mut command, joins, member, root, dir);
         } else {
-            command.current_dir(&self.dir);
+            command.current_dir(self.dir_or_root());
         }
         let child = command.spawn().map_err(|e| e.to_string())?;
         wait(child.id() as i32, hook.timeout, signals)

@@ -87,7 +87,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     super::start::launch(&plan, &mut cx, &mut control, &mut attendants, &prepared.state).map_err(
         |e| match e {
             Error::State(_) | Error::Config(_) => anyhow::Error::from(e),
-            e => anyhow::Error::from(e).context("safebox create failed: unable to start container process"),
+            e => anyhow::Error::from(e).context("create failed: unable to start container process"),
         },
     )?;
     Ok(ExitCode::SUCCESS)

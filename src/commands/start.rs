@@ -1,7 +1,8 @@
 //! `safebox start`: the byte that a created container waits for.
 
 use std::io::Read;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -12,10 +13,12 @@ use crate::error::{Error, StateError};
 use crate::hooks::{HookError, HookKind, HookRun};
 use crate::launch::baton::Baton;
 use crate::launch::control::Control;
+use crate::launch::front::compile;
 use crate::launch::runtime::{Attendants, perform};
 use crate::launch::{Call, Cx, door};
 use crate::plan::Plan;
 use crate::plan::check::Checked;
+use crate::plan::lower::as_path;
 use crate::state::{Container, State, Status, files};
 use crate::sys::{Errno, fs, signal};
 
@@ -57,7 +60,7 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         .filter(|_| made)
         .map(|host| crate::notify::Proxy::listen(&container.dir, host, of.0))
         .transpose()?;
-    release(&container)?;
+    release(&container, of.0)?;
     drop(lock);
     poststart(state, of.0, -1).inspect_err(|_| {
         // Whoever has removed it meanwhile has done that.
@@ -74,7 +77,9 @@ fn wrong(text: &str) -> anyhow::Error {
 }
 
 /// Writes the byte, and waits until the program runs or Init says why it cannot.
-fn release(container: &Container) -> Result<(), Error> {
+fn release(container: &Container, pid: i32) -> Result<(), Error> {
+    // For the report of an execve(2) that fails: the process has ended by then. Not everyone may open it.
+    let root = path_fd(&format!("/proc/{pid}/root"));
     let path = |name: &str| crate::plan::lower::cpath(&container.dir.join(name));
     let report = fs::openat(libc::AT_FDCWD, &path(files::REPORT)?, libc::O_RDONLY | libc::O_NONBLOCK, 0)
         .map(fs::own)
@@ -91,13 +96,34 @@ fn release(container: &Container) -> Result<(), Error> {
         .map_err(|e| Error::os("unlink", container.dir.join(files::START).display(), e))?;
     match failed {
         None => Ok(()),
+        Some(b) if b.failure().0 == Call::Exec => not_executed(container, b, root),
         Some(b) => Err(Error::msg(format!(
             "step {}: {}: {}",
             b.next + 1,
-            Call::from_number(b.pid).name(),
+            b.failure().0.name(),
             crate::tables::errno::text(b.errno)
         ))),
     }
+}
+
+fn path_fd(path: &str) -> Option<OwnedFd> {
+    let path = std::ffi::CString::new(path).ok()?;
+    fs::openat(libc::AT_FDCWD, &path, libc::O_PATH | libc::O_DIRECTORY, 0).ok().map(fs::own)
+}
+
+/// The program could not be executed: in the words of `run`, from what the state knows of it.
+fn not_executed(container: &Container, report: Baton, root: Option<OwnedFd>) -> Result<(), Error> {
+    let state = container.state()?;
+    let candidates = crate::plan::build::candidates(&state.process)?;
+    let program = candidates.get(report.failure().1).map(|c| as_path(c)).unwrap_or(Path::new(""));
+    let lacking = root.and_then(|root| {
+        crate::launch::interpreter::lacking(root.as_raw_fd(), &state.process.cwd.join(program))
+    });
+    let filters = state.seccomp.iter().map(|c| compile(c, true)).collect::<Result<Vec<_>, _>>()?;
+    let filters = filters.iter().map(|f| f.program.as_slice());
+    let errno = Errno::from_raw(report.errno);
+    let path = program.display().to_string();
+    Err(Error::Exec(crate::launch::hints::not_executed(&path, errno, lacking.as_deref(), filters)))
 }
 
 /// End of file once all of Init's descriptors are closed by execve (or its death); a record before that is a failure.

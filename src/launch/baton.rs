@@ -12,7 +12,7 @@ pub struct Baton {
     /// 0, or why row `next` failed.
     pub errno: i32,
     /// A new child's pid, or the number of a seccomp listener; on an error the number of the system call within the row
-    /// ([`super::Call`]); [`ASK`] when Init asks before a row.
+    /// ([`super::Call`]) and which candidate of `FindProgram` was taken; [`ASK`] when Init asks before a row.
     pub pid: i32,
 }
 
@@ -28,6 +28,18 @@ impl Baton {
     /// Row `row` failed in `call`.
     pub fn failed(row: usize, errno: Errno, call: super::Call) -> Self {
         Baton { next: row as u32, errno: errno as i32, pid: call as i32 }
+    }
+
+    /// The same, with the candidate that was to be executed.
+    pub fn of_program(self, program: usize) -> Self {
+        let program = i32::try_from(program).unwrap_or_default() & 0xffff;
+        Baton { pid: program << 8 | self.pid, ..self }
+    }
+
+    /// The system call and the candidate of a record from [`Self::failed`].
+    pub fn failure(self) -> (super::Call, usize) {
+        let program = usize::try_from(self.pid >> 8).unwrap_or_default();
+        (super::Call::from_number(self.pid & 0xff), program)
     }
 
     /// Sends the record.

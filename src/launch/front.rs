@@ -128,7 +128,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         asked: &asked,
         policy: request.policy,
     };
-    let outcome = policy::apply(&mut config, &facts)?;
+    let mut outcome = policy::apply(&mut config, &facts)?;
     crate::config::parse::check(&config)?;
     let mut options = request.options;
     options.idmap_root |= outcome.idmap_root;
@@ -144,7 +144,8 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         .process
         .as_mut()
         .ok_or_else(|| Error::Config(ConfigError::new("/process", "required to start a container")))?;
-    let warnings = super::grant::limit(process, in_userns)?;
+    let mut warnings = super::grant::limit(process, in_userns)?;
+    warnings.append(&mut outcome.warnings);
     let for_exec = process.clone();
     process.env.extend(options.env.iter().cloned());
     let uid = process.user.uid;

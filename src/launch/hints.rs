@@ -2,9 +2,10 @@
 
 use super::{Call, Cx};
 use crate::error::ExecError;
+use crate::plan::Plan;
 use crate::plan::action::Action;
 use crate::plan::lower::show;
-use crate::plan::{Plan, Step};
+use crate::seccomp;
 use crate::sys::Errno;
 
 /// One remedy for a failed row, where one is known.
@@ -180,15 +181,22 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
 /// A remedy where the container's own filter is what made row `row` fail. EPERM is what a profile answers where it
 /// names nothing else, and ENOSYS to calls that are newer than all it knows.
 pub fn refused(plan: &Plan, row: usize, errno: Errno) -> Option<&'static str> {
-    let filtered = plan.steps[..row].iter().any(|s| matches!(s.action, Action::Seccomp { .. }));
-    (filtered && matches!(errno, Errno::EPERM | Errno::ENOSYS)).then_some(
-        "the container's own filter is in force here and may refuse it: allow it in linux.seccomp, or set process.noNewPrivileges, with which the filter comes last",
-    )
+    let before = |wanted: fn(&Action) -> bool| plan.steps[..row].iter().any(|s| wanted(&s.action));
+    if !before(|a| matches!(a, Action::Seccomp { .. })) || !matches!(errno, Errno::EPERM | Errno::ENOSYS) {
+        return None;
+    }
+    Some(if before(|a| matches!(a, Action::NoNewPrivs)) {
+        "the container's own filter is in force here and may refuse it: allow it in linux.seccomp"
+    } else {
+        "the container's own filter is in force here and may refuse it: allow it in linux.seccomp, or set process.noNewPrivileges, with which the filter comes last"
+    })
 }
 
 /// The words of runc and Docker for a program that cannot be executed.
-pub fn exec_error(step: &Step, plan: &Plan, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
-    if call == Call::Injected {
+pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
+    let step = plan.steps.get(row).filter(|_| call != Call::Injected)?;
+    // A filter that is in force before the program is looked up is told as for any other row.
+    if matches!(step.action, Action::FindProgram { .. }) && refused(plan, row, errno).is_some() {
         return None;
     }
     let name = program(plan)?;
@@ -232,23 +240,46 @@ pub fn exec_error(step: &Step, plan: &Plan, cx: &Cx, errno: Errno, call: Call) -
             cannot(format!("exec: \"{name}\": {}", crate::tables::errno::text(e as i32)))
         }
         (Action::Exec { candidates, .. }, e) => {
-            let path =
-                candidates.get(cx.program).map(|c| show(c).into_owned()).unwrap_or_else(|| name.clone());
-            match e {
-                Errno::ENOENT => not_found(format!(
-                    "exec: \"{path}\": no such file or directory: the file is there, its interpreter (#! line or ELF loader) is not"
-                )),
-                Errno::ENOEXEC => cannot(format!(
-                    "exec: \"{path}\": exec format error: not a program for this machine (wrong architecture, or a script without a #! line)"
-                )),
-                Errno::EACCES => cannot(format!(
-                    "exec: \"{path}\": permission denied (it lies on a noexec mount, or its interpreter is not executable)"
-                )),
-                e => cannot(format!("exec: \"{path}\": {}", crate::tables::errno::text(e as i32))),
-            }
+            let path = candidates.get(cx.program).map_or_else(|| name.clone(), |c| show(c).into_owned());
+            let filters = plan.steps.iter().filter_map(|s| match &s.action {
+                Action::Seccomp { filter, .. } => Some(filter.as_slice()),
+                _ => None,
+            });
+            Some(not_executed(&path, e, cx.detail.as_deref(), filters))
         }
         _ => None,
     }
+}
+
+/// The words for an execve(2) that failed: runc's, which Docker and Podman look for, then the reason. `lacking` is what
+/// the file lacks, where that is known; `filters` are those in force.
+pub fn not_executed<'a>(
+    path: &str,
+    errno: Errno,
+    lacking: Option<&str>,
+    mut filters: impl Iterator<Item = &'a [libc::sock_filter]>,
+) -> ExecError {
+    let refused = filters.any(|filter| seccomp::refuses(filter, libc::SYS_execve) == Some(errno as i32));
+    let why = match (errno, lacking) {
+        _ if refused => "the seccomp profile refuses execve: allow execve in linux.seccomp",
+        (Errno::ENOENT | Errno::EACCES | Errno::ELOOP, Some(lacking)) => lacking,
+        (Errno::ENOENT, None) => "its interpreter (#! line or ELF loader) is missing",
+        (Errno::ENOEXEC, _) => {
+            "not a program for this machine (wrong architecture, or a script without a #! line)"
+        }
+        (Errno::EACCES, None) => "it lies on a noexec mount, or its interpreter is not executable",
+        (Errno::E2BIG, _) => {
+            "process.args and process.env are too large: 128 KiB for each entry, a quarter of the stack limit for all (execve(2))"
+        }
+        (Errno::EPERM, _) => {
+            "the file has capabilities that this container does not have: --cap-add NAME, or remove them with setcap -r"
+        }
+        (Errno::ETXTBSY, _) => "a process has the file open for writing",
+        _ => "",
+    };
+    let text = crate::tables::errno::text(errno as i32);
+    let colon = if why.is_empty() { "" } else { ": " };
+    ExecError { message: format!("exec {path}: {text}{colon}{why}"), not_found: errno == Errno::ENOENT }
 }
 
 fn program(plan: &Plan) -> Option<String> {

@@ -31,6 +31,7 @@ pub mod hints;
 pub mod hold;
 mod idmap_failure;
 pub mod inside;
+pub mod interpreter;
 pub mod leftovers;
 pub mod name;
 pub mod netdev;

@@ -159,7 +159,7 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
             let Some(step) = plan.steps.get(row) else {
                 return Error::msg("a row that is not in the plan failed");
             };
-            if let Some(e) = super::hints::exec_error(step, plan, cx, errno, call) {
+            if let Some(e) = super::hints::exec_error(plan, row, cx, errno, call) {
                 return Error::Exec(e);
             }
             let below = super::idmap_failure::culprit(plan, cx, &step.action);
@@ -245,11 +245,13 @@ fn wait_for_turn(
                 }
             }
             Ok(Some(b)) if b.errno != 0 => {
-                return Err(Failure::Row(
-                    b.next as usize,
-                    Errno::from_raw(b.errno),
-                    Call::from_number(b.pid),
-                ));
+                let (call, program) = b.failure();
+                cx.program = program;
+                if call == Call::Exec {
+                    cx.detail =
+                        plan.program(program).and_then(|p| super::interpreter::lacking_inside(cx.baton, &p));
+                }
+                return Err(Failure::Row(b.next as usize, Errno::from_raw(b.errno), call));
             }
             // What the child says is what it was meant to say: it may have been tampered with from inside.
             Ok(Some(b)) if !expected(plan, from, b) => {
@@ -485,8 +487,11 @@ fn ask(cx: &mut Cx, row: usize) {
 
 /// Reports a failed row to whoever listens (the runtime, or `start` on the report pipe) and ends.
 fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
-    let report = Baton::failed(row, errno, cx.call);
+    let report = Baton::failed(row, errno, cx.call).of_program(cx.program);
     let mut told = tell(cx, report).is_ok();
+    if told && cx.call == Call::Exec {
+        super::interpreter::show_root(cx, report);
+    }
     if !told
         && let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
             Action::AwaitStart { report, .. } => Some(report),

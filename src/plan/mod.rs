@@ -193,6 +193,20 @@ impl Plan {
         })
     }
 
+    /// The path, below the container's root, of the candidate with this number among those of the program.
+    pub fn program(&self, candidate: usize) -> Option<std::path::PathBuf> {
+        let cwd = self.steps.iter().find_map(|s| match &s.action {
+            Action::ChangeDir { path, .. } => Some(lower::as_path(path)),
+            _ => None,
+        });
+        self.steps.iter().find_map(|s| match &s.action {
+            Action::Exec { candidates, .. } => Some(
+                cwd.unwrap_or(std::path::Path::new("/")).join(lower::as_path(candidates.get(candidate)?)),
+            ),
+            _ => None,
+        })
+    }
+
     /// The row that replaces this process with the container's.
     pub fn exec_row(&self) -> usize {
         self.steps.iter().rposition(|s| matches!(s.action, Action::Exec { .. })).unwrap_or(self.steps.len())

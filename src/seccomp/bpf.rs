@@ -319,3 +319,31 @@ pub fn check(program: &[sock_filter]) -> Result<(), String> {
         _ => Err("the seccomp filter does not end with a return".to_owned()),
     }
 }
+/// What the kernel would answer to this call: the program, run in a small interpreter. `None` for an instruction that
+/// no filter of ours has.
+pub fn run(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> Option<u32> {
+    let mut data = Vec::from(nr.to_ne_bytes());
+    data.extend(arch.to_ne_bytes());
+    data.extend([0; 8]);
+    args.iter().for_each(|a| data.extend(a.to_ne_bytes()));
+    let (mut a, mut pc) = (0u32, 0usize);
+    loop {
+        let i = program.get(pc)?;
+        pc += 1;
+        let jump = |yes: bool| usize::from(if yes { i.jt } else { i.jf });
+        match i.code {
+            LD_ABS => {
+                let word = data.get(i.k as usize..)?.first_chunk::<4>()?;
+                a = u32::from_ne_bytes(*word);
+            }
+            AND => a &= i.k,
+            JA => pc += i.k as usize,
+            JEQ => pc += jump(a == i.k),
+            JGT => pc += jump(a > i.k),
+            JGE => pc += jump(a >= i.k),
+            JSET => pc += jump(a & i.k != 0),
+            RET => return Some(i.k),
+            _ => return None,
+        }
+    }
+}

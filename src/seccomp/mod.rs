@@ -69,6 +69,15 @@ pub fn compile(mode: &Mode) -> Result<Filter, ConfigError> {
     }
 }
 
+/// The errno with which a filter refuses this system call of this machine, whatever the arguments; `None` where it does
+/// not refuse it with an errno.
+pub fn refuses(filter: &[sock_filter], call: i64) -> Option<i32> {
+    let arch = library::audit_arch(numbers::native())?;
+    let answer = bpf::run(filter, arch, u32::try_from(call).ok()?, [0; 6])?;
+    let data = answer & libc::SECCOMP_RET_DATA;
+    (answer & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO).then_some(data as i32)
+}
+
 /// [`compile`], or what it returned for the same `mode` before, kept in `cache_dir`.
 ///
 /// The cache can only make this faster: a file that is missing, damaged, foreign or not exclusively

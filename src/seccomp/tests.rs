@@ -1,6 +1,5 @@
-//! Verdicts of compiled filters, by running them in a small interpreter of classic BPF.
+//! Verdicts of compiled filters, by running them in the small interpreter of classic BPF.
 
-use super::bpf::{AND, JA, JEQ, JGE, JGT, JSET, LD_ABS, RET};
 use super::numbers::{X32_BIT, native, number};
 use super::*;
 use libseccomp::{ScmpArch, ScmpSyscall};
@@ -16,27 +15,7 @@ fn errno(e: i32) -> u32 {
 
 /// What the kernel would do with this call.
 fn run(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> u32 {
-    let mut data = Vec::from(nr.to_ne_bytes());
-    data.extend(arch.to_ne_bytes());
-    data.extend([0; 8]);
-    args.iter().for_each(|a| data.extend(a.to_ne_bytes()));
-    let (mut a, mut pc) = (0u32, 0usize);
-    loop {
-        let i = program[pc];
-        pc += 1;
-        let jump = |yes: bool| usize::from(if yes { i.jt } else { i.jf });
-        match i.code {
-            LD_ABS => a = u32::from_ne_bytes(data[i.k as usize..][..4].try_into().unwrap()),
-            AND => a &= i.k,
-            JA => pc += i.k as usize,
-            JEQ => pc += jump(a == i.k),
-            JGT => pc += jump(a > i.k),
-            JGE => pc += jump(a >= i.k),
-            JSET => pc += jump(a & i.k != 0),
-            RET => return i.k,
-            code => panic!("instruction {code:#x}"),
-        }
-    }
+    bpf::run(program, arch, nr, args).expect("an instruction that the interpreter knows")
 }
 
 fn nr(name: &str) -> u32 {

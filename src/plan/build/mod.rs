@@ -409,4 +409,4 @@ fn state_undo(dir: &Path) -> Undo {
 }
 
 pub use devices::DEFAULT_DEVICES;
-pub use tail::{ExecInput, build_exec};
+pub use tail::{ExecInput, build_exec, candidates};

@@ -236,7 +236,7 @@ fn credentials(plan: &mut Plan, t: &Tail<'_>) {
 }
 
 /// Where the program may be: the path as given when it has a slash, else every directory of `PATH`.
-fn candidates(process: &Process) -> Result<Vec<CString>> {
+pub fn candidates(process: &Process) -> Result<Vec<CString>> {
     let program = process.args.first().map(String::as_str).unwrap_or_default();
     if program.contains('/') {
         return Ok(vec![cstring("process.args", program)?]);
