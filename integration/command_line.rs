@@ -26,6 +26,10 @@ pub fn tests() -> Vec<Trial> {
         test("command_line::debug_logs_what_is_done", OCI, debug),
         test("command_line::run_is_runc_s_under_runc_s_name", OURS, as_runc),
         test("command_line::the_bundle_s_path_has_no_links", OCI, real_bundle),
+        test("command_line::completions_and_man_pages_know_every_verb", &[], completions),
+        test("command_line::run_detached_prints_an_id_that_was_made_up", OURS, detached_id),
+        test("command_line::an_allow_that_changes_nothing_says_so", OURS, allow),
+        test("command_line::policies_can_be_compared", OURS, diff_policy),
         test("command_line::what_is_no_container_is_left_alone", OURS, foreign_directory),
         test("command_line::a_state_that_others_could_write_is_not_believed", OURS, foreign_state),
     ]
@@ -51,9 +55,10 @@ fn usage() {
         (&["state", "a", "b"], 1, "\"state\" requires exactly 1 argument(s)"),
         (&["kill", "a", "b", "c"], 1, "\"kill\" requires a maximum of 2 argument(s)"),
         (&["exec"], 1, "\"exec\" requires a minimum of 1 argument(s)"),
-        (&["state", "--nope", "a"], 1, "flag provided but not defined: -nope"),
-        (&["create", "--pid-file"], 1, "flag needs an argument: -pid-file"),
-        (&["exec", "--preserve-fds", "x", "a", "b"], 1, "invalid value \"x\" for flag -preserve-fds: "),
+        // Of the flag runc quotes one dash, and we what was typed.
+        (&["state", "--nope", "a"], 1, "flag provided but not defined: -"),
+        (&["create", "--pid-file"], 1, "flag needs an argument: -"),
+        (&["exec", "--preserve-fds", "x", "a", "b"], 1, "invalid value \"x\" for flag -"),
         (&["nosuch"], 3, "No help topic for 'nosuch'"),
     ] {
         let call = sb.runtime().args(["--log-format=json", "--log"]).arg(&log).args(words);
@@ -267,4 +272,85 @@ fn foreign_state() {
         assert!(!mark.exists(), "a hook of user {owner}'s, mode {mode:o}, was run");
         std::fs::remove_dir_all(&other).expect("remove");
     }
+}
+
+/// Every verb has a page, and a word in the completions.
+fn completions() {
+    let safebox = |args: &[&str]| {
+        let out = std::process::Command::new(bundle::safebox()).args(args).output().expect("safebox");
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    safebox(&["manual", &dir.path().display().to_string()]);
+    let shells: Vec<_> = ["bash", "zsh", "fish"].map(|shell| safebox(&["completion", shell])).into();
+    for verb in ["run", "create", "exec", "explain", "checkpoint", "install"] {
+        let page = dir.path().join(format!("safebox-{verb}.1"));
+        let text = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+        assert!(text.contains(".SH") && text.contains(verb), "{text}");
+        assert!(shells.iter().all(|text| text.contains(verb)), "{verb}");
+        assert!(safebox(&["help", verb]).contains("Usage: safebox"), "{verb}");
+    }
+    assert!(dir.path().join("safebox.1").exists());
+}
+
+/// Podman hands the runtime's output through: nothing is printed where the caller has named the id.
+fn detached_id() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let bundle = format!("{}/", sb.bundle().display());
+    let out = sb.runtime().args(["run", "-q", "-d", &bundle]).output().ok();
+    let id = out.stdout.trim_end();
+    assert!(id.starts_with("bundle-") && !id.contains('\n'), "{out}");
+    sb.runtime().args(["delete", "--force", id]).output().ok();
+    let out = sb.runtime().args(["run", "-q", "-d", "--bundle", &bundle, sb.id()]).output().ok();
+    assert_eq!(out.stdout, "");
+    sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
+    sb.leak_check();
+}
+
+fn allow() {
+    let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("a link");
+    for (name, kind, word) in [
+        ("host-net", "net", "network"),
+        ("host-uts", "uts", "uts"),
+        ("host-ipc", "ipc", "ipc"),
+        ("host-cgroup", "cgroup", "cgroup"),
+        ("host-pid", "pid", "pid"),
+    ] {
+        // The config has a namespace of its own of each kind.
+        let sb = Sandbox::new().sh(&format!("readlink /proc/self/ns/{kind}"));
+        let out = sb.run().args(["--allow", name]).output().ok();
+        assert_eq!(out.stdout.trim_end(), own(kind).display().to_string(), "{name}\n{out}");
+        out.says(&format!("the host's {word} namespace, as asked"));
+        sb.leak_check();
+    }
+    for (args, says) in [
+        (&["--allow", "devices"] as &[&str], "--allow devices has no effect: the config lists no device"),
+        (&["--allow", "root", "--user", "7"], "--allow root has no effect: the process runs as 7"),
+        (&["--allow", "host-net", "--policy", "privileged"], "--allow host-net has no effect: "),
+        (&["--allow", "root", "--policy", "baseline"], "--allow root has no effect: "),
+    ] {
+        let sb = Sandbox::new().sh("true").patch("/linux/resources/devices", json!([]));
+        sb.run().args(args).output().ok().says(says);
+    }
+    // The flag that keeps it is named.
+    let sb = Sandbox::new().sh("true");
+    let spaces = sb.config()["linux"]["namespaces"].as_array().expect("a list").clone();
+    let at = spaces.iter().position(|n| n["type"] == "network").expect("a network namespace");
+    let sb = sb.patch(&format!("/linux/namespaces/{at}/path"), json!("/proc/self/ns/net"));
+    sb.run().output().ok().says("new network namespace instead of /proc/self/ns/net (--allow host-net)");
+}
+
+fn diff_policy() {
+    let sb = Sandbox::new().sh("true");
+    let bundle = format!("{}/", sb.bundle().display());
+    let explain = |args: &[&str]| sb.runtime().arg("explain").args(args).arg(&bundle).output();
+    let out = explain(&["--diff-policy", "baseline", "restricted"]).ok();
+    assert!(
+        out.stdout.contains("\n+ init    prctl(PR_SET_NO_NEW_PRIVS") || out.stdout.contains("\n+ "),
+        "{out}"
+    );
+    assert!(!out.stdout.contains("state.json"), "its size is no difference\n{out}");
+    explain(&["--diff-policy", "restricted", "restricted"]).ok().prints("the plans are the same");
+    explain(&["--policy", "privileged", "--diff", &bundle]).ok().prints("--diff-policy");
 }

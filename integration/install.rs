@@ -18,6 +18,8 @@ pub fn tests() -> Vec<Trial> {
         test("install::what_is_there_is_kept_and_backed_up", &[], kept),
         test("install::print_writes_nothing", &[], print),
         test("install::nothing_is_written_where_one_file_cannot_be_edited", &[], all_or_none),
+        test("install::the_script_puts_all_in_place_and_removes_it", &[], script),
+        test("install::the_undo_that_is_printed_undoes_it", &[], printed_undo),
         test("install::the_manifests_are_what_kubernetes_reads", &[], manifests),
         test("install::the_examples_containerd_lines_are_those_of_install", &[], same_lines),
     ]
@@ -118,4 +120,49 @@ fn same_lines() {
     let (_, said) = install(etc.path(), &["--containerd", "--print"]);
     let lines = said.split_once('\n').expect("lines").1;
     assert_eq!(lines, include_str!("../examples/kubernetes/containerd.toml"));
+}
+
+/// scripts/install with a program that is built already.
+fn script() {
+    let Some(script) =
+        [concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install")].into_iter().find(|p| Path::new(p).exists())
+    else {
+        return;
+    };
+    let prefix = tempfile::tempdir().expect("a directory");
+    let run = |args: &[&str]| {
+        let mut command = Command::new(script);
+        command.env("SAFEBOX", safebox()).env("DESTDIR", prefix.path()).args(["--prefix", "/p"]).args(args);
+        let out = command.output().expect("scripts/install");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    run(&[]);
+    let below = prefix.path().join("p");
+    let cache = prefix.path().join("var/cache/safebox");
+    std::fs::create_dir_all(&cache).expect("a directory");
+    let version = Command::new(below.join("bin/safebox")).arg("--version").output().expect("the program");
+    assert!(version.stdout.starts_with(b"safebox version "));
+    for file in [
+        "share/man/man1/safebox.1",
+        "share/man/man1/safebox-run.1",
+        "share/bash-completion/completions/safebox",
+        "share/zsh/site-functions/_safebox",
+        "share/fish/vendor_completions.d/safebox.fish",
+    ] {
+        assert!(std::fs::metadata(below.join(file)).is_ok_and(|m| m.len() > 100), "{file}");
+    }
+    run(&["--uninstall"]);
+    assert_eq!(files(prefix.path()), Vec::<String>::new());
+    assert!(!cache.exists());
+}
+
+/// With its --etc: without, the files of the machine itself would be looked for.
+fn printed_undo() {
+    let etc = tempfile::Builder::new().prefix("with a space").tempdir().expect("a directory");
+    let (code, said) = install(etc.path(), &["--podman"]);
+    assert_eq!(code, Some(0), "{said}");
+    let undo = said.lines().find_map(|l| l.trim().strip_prefix("undo: safebox ")).expect("an undo");
+    let line = format!("'{}' {undo}", safebox().display());
+    let out = Command::new("sh").args(["-c", &line]).output().expect("sh");
+    assert!(out.status.success() && files(etc.path()).is_empty(), "{line}: {said}");
 }

@@ -23,7 +23,7 @@ use crate::policy::{Policy, SeccompAsk};
 
 /// A secure container launcher and OCI runtime.
 #[derive(Debug, Parser)]
-#[command(name = "safebox", version = VERSION, disable_help_subcommand = true, disable_version_flag = true, args_override_self = true)]
+#[command(name = "safebox", version = VERSION, disable_version_flag = true, args_override_self = true)]
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]
@@ -121,6 +121,10 @@ pub enum Verb {
     Features,
     /// Tell containerd, Podman, Docker or CRI-O about this runtime
     Install(Install),
+    /// Print the completions of a shell
+    Completion(Completion),
+    /// Write the man pages, one for each verb
+    Manual(Manual),
 }
 
 /// A container by name.
@@ -448,6 +452,9 @@ pub struct Explain {
     /// Show what another bundle's plan does differently
     #[arg(long, value_name = "BUNDLE")]
     pub diff: Option<PathBuf>,
+    /// Show what the second of two policies does differently, e.g. --diff-policy baseline restricted
+    #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
+    pub diff_policy: Option<Vec<Policy>>,
 }
 
 /// `spec`.
@@ -459,4 +466,18 @@ pub struct Spec {
     /// For an ordinary user: a user namespace with the caller as root
     #[arg(long)]
     pub rootless: bool,
+}
+
+/// `completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// bash, zsh, fish, elvish or powershell
+    pub shell: clap_complete::Shell,
+}
+
+/// `manual`.
+#[derive(Debug, Args)]
+pub struct Manual {
+    /// An existing directory
+    pub dir: PathBuf,
 }

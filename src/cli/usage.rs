@@ -1,5 +1,7 @@
 //! What is wrong with a command line, in runc's words: its callers show them, and some look for them.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 
@@ -16,11 +18,39 @@ pub struct Usage {
     pub code: u8,
 }
 
-/// Says what clap found; `verb` is the command line's, where it has one.
-pub fn usage(error: &clap::Error, verb: Option<&str>) -> Usage {
+/// What other tools call what a verb here does, or what is not there: (their word, what to write).
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("stop", "safebox kill ID"),
+    ("rm", "safebox delete ID"),
+    ("remove", "safebox delete ID"),
+    ("inspect", "safebox state ID"),
+    ("ls", "safebox list"),
+    ("top", "safebox ps ID"),
+    ("stats", "safebox events --stats ID"),
+    ("unpause", "safebox resume ID"),
+    ("version", "safebox --version"),
+    ("info", "safebox features"),
+    ("logs", "safebox keeps no output: redirect that of run, as in safebox run BUNDLE/ >FILE"),
+    ("attach", "safebox exec -t ID PROGRAM starts another program in the container"),
+    ("shell", "safebox exec -t ID /bin/sh"),
+    ("pull", "safebox takes bundles, not images: the README says how to make one"),
+    ("images", "safebox takes bundles, not images: the README says how to make one"),
+    ("build", "safebox takes bundles, not images: the README says how to make one"),
+];
+
+/// Says what clap found; `verb` is the command line's, where it has one. Flags are quoted as they were typed; under runc's
+/// name as Go's flag package does, with one dash.
+pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc: bool) -> Usage {
     let mut command = Cli::command();
     command.build();
-    let text = text(error, verb.and_then(|name| command.find_subcommand(name)));
+    let typed =
+        |flag: &str| if as_runc { format!("-{}", flag.trim_start_matches('-')) } else { typed(flag, args) };
+    let mut text = text(error, verb.and_then(|name| command.find_subcommand(name)), typed);
+    if let (ErrorKind::UnknownArgument, Some(verb), Some(ContextValue::String(arg))) =
+        (error.kind(), verb, error.get(ContextKind::InvalidArg))
+    {
+        text.push_str(&remedy(&command, verb, arg));
+    }
     let help = match verb.and_then(|name| command.find_subcommand_mut(name)) {
         Some(verb) => verb.render_usage(),
         None => command.render_usage(),
@@ -29,7 +59,35 @@ pub fn usage(error: &clap::Error, verb: Option<&str>) -> Usage {
     Usage { text, help: help.to_string(), code }
 }
 
-fn text(error: &clap::Error, verb: Option<&Command>) -> String {
+/// The word of the command line that holds this flag, without its value.
+fn typed(flag: &str, args: &[OsString]) -> String {
+    let words = args.iter().skip(1).filter_map(|a| a.to_str()).map(|a| a.split('=').next().unwrap_or(a));
+    let same = |word: &&str| *word == flag || !flag.starts_with("--") && word.starts_with(flag);
+    // One dash or two: clap reads both as the same flag.
+    let other =
+        |word: &&str| word.trim_start_matches('-') == flag.trim_start_matches('-') && word.starts_with('-');
+    let mut exact = words.clone();
+    exact.find(same).or_else(|| words.clone().find(other)).unwrap_or(flag).to_string()
+}
+
+/// What is meant by an argument that `verb` does not take.
+fn remedy(command: &Command, verb: &str, arg: &str) -> String {
+    let Some(found) = command.find_subcommand(verb) else { return String::new() };
+    if let Some(long) = arg.strip_prefix("--") {
+        let of_all = command.get_arguments().any(|a| a.get_long() == Some(long));
+        return if of_all {
+            format!(" (an option of every verb is written before it: safebox --{long} ... {verb})")
+        } else {
+            String::new()
+        };
+    }
+    if !arg.starts_with('-') && found.get_positionals().any(clap::Arg::is_last_set) {
+        return format!(" (a program and its arguments come after --: safebox {verb} ... -- {arg} ...)");
+    }
+    String::new()
+}
+
+fn text(error: &clap::Error, verb: Option<&Command>, typed: impl Fn(&str) -> String) -> String {
     let first = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         // Of what is similar the last is the most so.
@@ -38,9 +96,9 @@ fn text(error: &clap::Error, verb: Option<&Command>) -> String {
     };
     let arg = first(ContextKind::InvalidArg);
     let value = first(ContextKind::InvalidValue);
-    // A flag as Go's flag package names it: one dash, and no placeholder for its value.
+    // Without clap's placeholder for its value.
     let flag = arg.filter(|arg| arg.starts_with('-')).and_then(|arg| arg.split([' ', '=']).next());
-    let flag = flag.map(|flag| format!("-{}", flag.trim_start_matches('-')));
+    let flag = flag.map(typed);
     match (error.kind(), flag, value, verb) {
         (ErrorKind::MissingRequiredArgument, None, _, Some(verb)) => wrong_number(verb, Wrong::TooFew),
         (ErrorKind::UnknownArgument, None, _, Some(verb)) => wrong_number(verb, Wrong::TooMany),
@@ -56,6 +114,10 @@ fn text(error: &clap::Error, verb: Option<&Command>) -> String {
         }
         (ErrorKind::InvalidSubcommand, ..) => {
             let word = first(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == word);
+            if let Some((_, here)) = elsewhere {
+                return format!("No help topic for '{word}': {here}");
+            }
             match first(ContextKind::SuggestedSubcommand) {
                 Some(similar) => format!("No help topic for '{word}'; is {similar} meant?"),
                 None => format!("No help topic for '{word}'"),
@@ -95,14 +157,46 @@ mod tests {
     use super::*;
     use clap::Parser;
 
+    fn said(line: &str, as_runc: bool) -> String {
+        let words: Vec<OsString> =
+            std::iter::once("safebox").chain(line.split_whitespace()).map(OsString::from).collect();
+        let error = Cli::try_parse_from(&words).unwrap_err();
+        usage(&error, line.split_whitespace().next(), &words, as_runc).text
+    }
+
+    #[test]
+    fn a_remedy_is_named() {
+        for (line, expect) in [
+            ("state --nope x", "flag provided but not defined: --nope"),
+            ("state -nope x", "flag provided but not defined: -nope"),
+            ("create --pid-file", "flag needs an argument: --pid-file"),
+            (
+                "run --root /r b/",
+                "flag provided but not defined: --root (an option of every verb is written before it: safebox --root ... run)",
+            ),
+            (
+                "run b/ ls",
+                "\"run\" requires a maximum of 1 argument(s) (a program and its arguments come after --: safebox run ... -- ls ...)",
+            ),
+            ("stop x", "No help topic for 'stop': safebox kill ID"),
+            ("rm x", "No help topic for 'rm': safebox delete ID"),
+            ("version", "No help topic for 'version': safebox --version"),
+        ] {
+            assert_eq!(said(line, false), expect, "{line}");
+        }
+        // What is named is there.
+        let command = Cli::command();
+        for here in ELSEWHERE.iter().filter_map(|(_, here)| here.strip_prefix("safebox ")) {
+            let verb = here.split(' ').next().unwrap_or_default();
+            let known = verb.starts_with('-') || ["keeps", "takes"].contains(&verb);
+            assert!(known || command.find_subcommand(verb).is_some(), "{here}");
+        }
+    }
+
     /// The words of runc 1.3.6 for the same command lines.
     #[test]
     fn words_are_runc_s() {
-        let said = |line: &str| {
-            let words: Vec<_> = std::iter::once("safebox").chain(line.split_whitespace()).collect();
-            let error = Cli::try_parse_from(words).unwrap_err();
-            usage(&error, line.split_whitespace().next()).text
-        };
+        let said = |line: &str| said(line, true);
         for (line, expect) in [
             ("state", "\"state\" requires exactly 1 argument(s)"),
             ("state a b", "\"state\" requires exactly 1 argument(s)"),

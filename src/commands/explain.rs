@@ -10,13 +10,24 @@ use crate::launch::front::{Request, prepare};
 use crate::plan::build::Options;
 use crate::plan::check::Checked;
 use crate::plan::{Plan, report};
+use crate::policy::Policy;
 use crate::sys::tty;
 
 /// Prints the plan, or what another bundle's plan does differently.
 pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
-    let plan = plan_of(global, &args, &args.bundle)?;
+    if let Some([from, to]) = args.diff_policy.as_deref() {
+        let plan = |policy: Policy| plan_of(global, &args, &args.bundle, policy);
+        let text =
+            report::diff(&*plan(*from)?, &*plan(*to)?).unwrap_or_else(|| "the plans are the same\n".into());
+        std::io::stdout().write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let policy = super::run::policy(global, &args.hardening);
+    let plan = plan_of(global, &args, &args.bundle, policy)?;
     let text = match &args.diff {
-        Some(other) => report::diff(&plan, &*plan_of(global, &args, other)?),
+        Some(other) => report::diff(&plan, &*plan_of(global, &args, other, policy)?).unwrap_or_else(|| {
+            "the plans are the same (to compare policies: --diff-policy baseline restricted)\n".into()
+        }),
         None if args.json => format!("{:#}\n", report::json(&plan)),
         None => report::text(&plan, args.why),
     };
@@ -24,12 +35,17 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan_of(global: &Global, args: &cli::Explain, bundle: &Path) -> anyhow::Result<Checked<Plan>> {
+fn plan_of(
+    global: &Global,
+    args: &cli::Explain,
+    bundle: &Path,
+    policy: Policy,
+) -> anyhow::Result<Checked<Plan>> {
     let prepared = prepare(Request {
         bundle,
         id: "ID",
         root: &super::root(global)?,
-        policy: super::run::policy(global, &args.hardening),
+        policy,
         asked: super::run::asked(&args.hardening)?,
         options: Options {
             die_with_runtime: true,

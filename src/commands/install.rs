@@ -83,6 +83,10 @@ pub fn install(args: &Install) -> Outcome {
             .with_context(|| path.display().to_string())?;
         edits.push((caller, path, old, new));
     }
+    let etc = match args.etc.to_str() {
+        Some("/etc") => String::new(),
+        _ => format!(" --etc '{}'", args.etc.display().to_string().replace('\'', "'\\''")),
+    };
     let mut out = std::io::stdout().lock();
     for (caller, path, old, new) in edits {
         if args.print {
@@ -94,7 +98,7 @@ pub fn install(args: &Install) -> Outcome {
         writeln!(out, "{}: {}: {done}", caller.name, path.display())?;
         if !args.undo {
             writeln!(out, "  then: {}\n  use:  {}", caller.reload, caller.usage)?;
-            writeln!(out, "  undo: safebox install --undo --{}", caller.name)?;
+            writeln!(out, "  undo: safebox install --undo --{}{etc}", caller.name)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ mod inherit;
 mod install;
 mod kill;
 mod list;
+mod manual;
 mod ps;
 mod restore;
 mod run;
@@ -82,6 +83,8 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Spec(args) => spec::spec(&args),
         Verb::Features => spec::features(),
         Verb::Install(args) => install::install(&args),
+        Verb::Completion(args) => manual::completion(&args),
+        Verb::Manual(args) => manual::manual(&args),
     };
     outcome.map_err(|error| {
         // `run` tells the runtime's failures from the program's, as `docker run` does.
@@ -103,7 +106,7 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
         return ExitCode::SUCCESS;
     }
     let (verb, global) = cli::outline(args);
-    let usage = cli::usage(error, verb);
+    let usage = cli::usage(error, verb, args, as_runc);
     match Log::new(&global) {
         Ok(log) => log.error(&usage.text),
         Err(e) => eprintln!("safebox: {}\nsafebox: {e}", usage.text),

@@ -1,5 +1,6 @@
 //! `safebox run`: create, start, supervise, delete.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -165,7 +166,12 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
     name.give(&plan, &mut cx);
     if args.detach {
-        detached(&prepared, &plan, cx, &mut control, &given)
+        let code = detached(&prepared, &plan, cx, &mut control, &given)?;
+        // A made-up id has to be told. Callers of runc hand this output through, and name the id themselves.
+        if !global.as_runc && args.target.as_deref() != Some(id.as_str()) {
+            writeln!(std::io::stdout(), "{id}")?;
+        }
+        Ok(code)
     } else {
         foreground(&prepared, &plan, cx, &mut control, (supervisor, master, &given), &args)
     }

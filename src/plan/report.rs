@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::action::Action;
+use super::lower::show;
 use super::{Plan, Step};
 
 /// Rows under their headings, numbered from 1; with `why`, a reason below each.
@@ -45,10 +47,16 @@ fn row(i: usize, step: &Step) -> serde_json::Value {
     })
 }
 
-/// Rows that only one of two plans has: `-` the first, `+` the second, in order, by headings.
-pub fn diff(a: &Plan, b: &Plan) -> String {
+/// Rows that only one of two plans has: `-` the first, `+` the second, in order, by headings. `None` where there are
+/// none.
+pub fn diff(a: &Plan, b: &Plan) -> Option<String> {
+    let line = |s: &Step| match &s.action {
+        // How long the state is follows from the other rows.
+        Action::StateFile { dir, name, .. } => format!("write({}/{}) rename", show(dir), show(name)),
+        action => action.to_string(),
+    };
     let lines = |p: &Plan| -> Vec<(&'static str, String)> {
-        p.steps.iter().map(|s| (s.part, format!("{:8}{}", s.actor, s.action))).collect()
+        p.steps.iter().map(|s| (s.part, format!("{:8}{}", s.actor, line(s)))).collect()
     };
     let (a, b) = (lines(a), lines(b));
     let common = longest_common(&a, &b);
@@ -66,7 +74,7 @@ pub fn diff(a: &Plan, b: &Plan) -> String {
         b[j..bi].iter().for_each(|l| emit('+', l));
         (i, j) = (ai + 1, bi + 1);
     }
-    if out.is_empty() { "the plans are the same\n".into() } else { out }
+    (!out.is_empty()).then_some(out)
 }
 
 /// Index pairs of a longest common subsequence; plans have some hundred rows, so the table is small.

@@ -62,6 +62,17 @@ pub const ALLOW: &[(&str, &str)] = &[
     ("proc", "the paths that the config leaves unmasked stay unmasked"),
 ];
 
+/// Names of [`ALLOW`] that say something from another policy on than `restricted`.
+const ALLOW_SINCE: &[(&str, Policy)] = &[
+    ("host-pid", Policy::Baseline),
+    ("host-net", Policy::Baseline),
+    ("host-ipc", Policy::Baseline),
+    ("host-uts", Policy::Baseline),
+    ("host-cgroup", Policy::Baseline),
+    ("devices", Policy::Baseline),
+    ("proc", Policy::Baseline),
+];
+
 /// Which seccomp profile the command line asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SeccompAsk {
@@ -164,6 +175,8 @@ pub struct Rule {
 pub struct Outcome {
     /// (rule, what was changed).
     pub changes: Vec<(&'static str, String)>,
+    /// What the user has to know even with `--quiet`.
+    pub warnings: Vec<String>,
     /// The rootfs gets an idmapped mount.
     pub idmap_root: bool,
     /// `MOUNT_ATTR_*` of the rootfs.
@@ -183,12 +196,24 @@ impl Outcome {
     fn note(&mut self, text: impl Into<String>) {
         self.changes.push((self.rule, text.into()));
     }
+
+    /// Warns of an `--allow NAME` that changes nothing, with the reason.
+    fn no_effect(&mut self, name: &str, why: &str) {
+        self.warnings.push(format!("--allow {name} has no effect: {why}"));
+    }
 }
 
 /// Applies the rules of `facts.policy` to `config`.
 pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
     facts.asked.check()?;
     let mut outcome = Outcome::default();
+    for name in &facts.asked.allow {
+        let since =
+            ALLOW_SINCE.iter().find(|(known, _)| known == name).map_or(Policy::Restricted, |(_, p)| *p);
+        if facts.policy < since {
+            outcome.no_effect(name, "the policy in force does not take it away (--policy)");
+        }
+    }
     for rule in RULES.iter().filter(|r| facts.policy >= r.since) {
         outcome.rule = rule.id;
         (rule.harden)(config, facts, &mut outcome)?;

@@ -127,6 +127,9 @@ fn sysfs_of_the_host(config: &mut Config) {
 pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let suid_dev = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     let mut changed = Vec::new();
+    if facts.asked.allows("suid-mounts") && config.mounts.iter().all(|m| m.bind.is_none()) {
+        out.no_effect("suid-mounts", "the config has no bind mount");
+    }
     for m in &mut config.mounts {
         let scratch = SCRATCH.iter().any(|(d, _)| m.destination == Path::new(d));
         let fs = m.fs_type.as_deref().unwrap_or_default();
@@ -172,6 +175,13 @@ fn throttle_of(cpu: u32) -> String {
 /// Masked and read-only paths: the config's and the default ones.
 pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     if facts.asked.allows("proc") {
+        let all = |list: &[PathBuf], want: &[&str]| paths(want).iter().all(|path| list.contains(path));
+        if all(&config.masked_paths, &MASKED) && all(&config.readonly_paths, &READONLY) {
+            out.no_effect(
+                "proc",
+                "the config itself masks these paths (/linux/maskedPaths, /linux/readonlyPaths)",
+            );
+        }
         return Ok(());
     }
     let mut added = 0;

@@ -20,13 +20,19 @@ pub fn user_namespace(
     let euid = facts.host.euid;
     // A config for an ordinary user maps that user alone; anything more was chosen by somebody.
     let chosen = !own(&config.uid_maps, euid) || !own(&config.gid_maps, rootless.egid);
-    if !(config.is_new(NsKind::User) && chosen && euid != 0) {
+    let mine = facts.asked.allows("host-user");
+    let range = if !mine && config.is_new(NsKind::User) && chosen && euid != 0 {
+        config.uid_maps.iter().all(|m| !idmap::holds(m, euid))
+    } else {
         let (uids, gids, source) = choose(config, facts, rootless);
         config.namespaces.retain(|n| n.kind != NsKind::User);
         config.namespaces.insert(0, Namespace { kind: NsKind::User, path: None });
         (config.uid_maps, config.gid_maps) = (vec![uids], vec![gids]);
         let last = uids.host.saturating_add(uids.size - 1);
         out.note(match source {
+            Source::Own if mine => {
+                format!("id {} is {} outside, the caller, as asked", uids.container, uids.host)
+            }
             Source::Own => format!(
                 "id {} is {} outside, the caller: there is no range of other ids (newuidmap and /etc/subuid give one)",
                 uids.container, uids.host
@@ -34,14 +40,34 @@ pub fn user_namespace(
             Source::Inner => format!("ids 0-{} are {}-{last} of this user namespace", uids.size - 1, uids.host),
             _ => format!("ids 0-{} are {}-{last} outside: subordinate range of /etc/subuid", uids.size - 1, uids.host),
         });
+        matches!(source, Source::Subordinate)
+    };
+    if range {
+        writable_binds(config, euid, out);
     }
     fit_mounts(config, out);
     Ok(())
 }
 
+/// With ids of a range, bind mounts of the caller's own files cannot be written, and what is written where others may is
+/// not the caller's.
+fn writable_binds(config: &Config, euid: u32, out: &mut Outcome) {
+    let read_only = |m: &Mount| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0;
+    let host_tree = |m: &Mount| ["/sys", "/dev", "/proc"].iter().any(|d| m.destination.starts_with(d));
+    let binds = config.mounts.iter().filter(|m| m.bind.is_some() && !read_only(m) && !host_tree(m));
+    let places: Vec<_> = binds.map(|m| m.destination.display().to_string()).collect();
+    if !places.is_empty() {
+        out.warnings.push(format!(
+            "the program cannot write your files at {}: its ids are a subordinate range, and what it writes there belongs to an id of that range, which you ({euid}) cannot remove. To give it your own id: --allow host-user",
+            places.join(", ")
+        ));
+    }
+}
+
 fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, IdMap, Source) {
     let range = facts.host.subordinate.filter(|(_, count)| *count >= RANGE && rootless.id_tools.is_some());
-    if let Some((host, _)) = range.filter(|_| facts.host.euid != 0) {
+    let mine = facts.asked.allows("host-user");
+    if let Some((host, _)) = range.filter(|_| facts.host.euid != 0 && !mine) {
         let map = IdMap { container: 0, host, size: RANGE };
         return (map, map, Source::Subordinate);
     }

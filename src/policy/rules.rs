@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::limits::{limits, requested_limits};
 use super::mounts::{masks, mount_options, standard_mounts};
-use super::{Facts, NONROOT, Outcome, Policy, Rule, SeccompAsk};
+use super::{ALLOW, Facts, NONROOT, Outcome, Policy, Rule, SeccompAsk};
 use crate::config::{Capabilities, Config, Namespace, Process, Rlimit};
 use crate::error::{Error, Result};
 use crate::idmap;
@@ -172,17 +172,25 @@ fn requested(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resul
 fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     for row in NAMESPACES.iter().filter(|r| !matches!(r.kind, NsKind::Time | NsKind::User)) {
         let name = if row.kind == NsKind::Net { "net" } else { row.proc };
-        if facts.asked.allows(&format!("host-{name}")) {
+        let allow = format!("host-{name}");
+        if facts.asked.allows(&allow) {
+            share(config, row, out);
             continue;
         }
+        // There is no flag for the mount namespace: a container always has its own.
+        let flag = if ALLOW.iter().any(|(known, _)| *known == allow) {
+            format!(" (--allow {allow})")
+        } else {
+            String::new()
+        };
         match config.namespaces.iter_mut().find(|n| n.kind == row.kind) {
             None => {
                 config.namespaces.push(Namespace { kind: row.kind, path: None });
-                out.note(format!("new {} namespace (the config shares the host's)", row.oci));
+                out.note(format!("new {} namespace instead of the host's{flag}", row.oci));
             }
             Some(n) => {
                 if let Some(path) = n.path.take() {
-                    out.note(format!("new {} namespace instead of {}", row.oci, path.display()));
+                    out.note(format!("new {} namespace instead of {}{flag}", row.oci, path.display()));
                 }
             }
         }
@@ -190,9 +198,29 @@ fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
     Ok(())
 }
 
+/// `--allow host-NAME`: the namespace whose path the config gives, else the host's.
+fn share(config: &mut Config, row: &crate::tables::namespaces::Row, out: &mut Outcome) {
+    let at = config.namespaces.iter().position(|n| n.kind == row.kind);
+    match at.map(|at| (at, config.namespaces[at].path.clone())) {
+        Some((_, Some(path))) => {
+            out.note(format!("joins the {} namespace {}, as asked", row.oci, path.display()));
+        }
+        Some((at, None)) => {
+            config.namespaces.remove(at);
+            out.note(format!("the host's {} namespace, as asked, instead of a new one", row.oci));
+        }
+        None => out.note(format!("the host's {} namespace, as asked", row.oci)),
+    }
+}
+
 /// A user namespace over ids that own nothing on the host.
 fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    if facts.asked.allows("host-user") {
+    if facts.asked.allows("host-user") && facts.host.rootless.is_none() {
+        if config.namespace(NsKind::User).is_some() {
+            config.namespaces.retain(|n| n.kind != NsKind::User);
+            (config.uid_maps, config.gid_maps) = (Vec::new(), Vec::new());
+            out.note("no user namespace, as asked, instead of the config's: ids inside are the host's");
+        }
         return Ok(());
     }
     let maps_root = idmap::maps_host_root(&config.uid_maps) || idmap::maps_host_root(&config.gid_maps);
@@ -241,6 +269,8 @@ fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
         p.user.gid = NONROOT;
         p.user.additional_gids.clear();
         out.note(format!("runs as {NONROOT}:{NONROOT} instead of root (--user UID:GID or --allow root)"));
+    } else if p.user.uid != 0 && facts.asked.allows("root") {
+        out.no_effect("root", &format!("the process runs as {} (--user 0 for root)", p.user.uid));
     }
     let groups = p.user.additional_gids.iter().chain([&p.user.gid]).map(|id| (id, &gids));
     for (id, maps) in groups.chain([(&p.user.uid, &uids)]) {
@@ -293,10 +323,17 @@ fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Re
 
 fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let p = process(config)?;
-    if !p.no_new_privileges && !facts.asked.allows("new-privileges") {
-        p.no_new_privileges = true;
-        out.note("setuid programs and file capabilities have no effect (--allow new-privileges)");
+    let allowed = facts.asked.allows("new-privileges");
+    match (p.no_new_privileges, allowed) {
+        (false, false) => {
+            out.note("setuid programs and file capabilities have no effect (--allow new-privileges)");
+        }
+        (true, true) => {
+            out.note("setuid programs and file capabilities have an effect, as asked, unlike in the config");
+        }
+        _ => {}
     }
+    p.no_new_privileges = !allowed;
     Ok(())
 }
 
@@ -327,6 +364,9 @@ fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
     // An ordinary user can make no node of their own: whoever watches the host's tty sees each key that is read there.
     out.no_tty = facts.host.rootless.is_some() && !terminal_is_due(config, facts);
     if facts.asked.allows("devices") {
+        if config.devices.is_empty() && !config.resources.devices.iter().any(|r| r.allow) {
+            out.no_effect("devices", "the config lists no device (/linux/devices, /linux/resources/devices)");
+        }
         return Ok(());
     }
     config.resources.no_tun = true;

@@ -1,0 +1,26 @@
+//! `safebox completion` and `safebox manual`: what clap knows of the command line, for shells and for man(1).
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use super::Outcome;
+use crate::cli::{Cli, Completion, Manual};
+
+/// Prints the completions of a shell.
+pub fn completion(args: &Completion) -> Outcome {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "safebox", &mut text);
+    std::io::stdout().write_all(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes safebox.1 and a page for each verb.
+pub fn manual(args: &Manual) -> Outcome {
+    // clap's own version has runc's three lines, which are none for the foot of a page.
+    let command = Cli::command().version(env!("CARGO_PKG_VERSION"));
+    clap_mangen::generate_to(command, &args.dir).with_context(|| args.dir.display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
