@@ -97,6 +97,7 @@ fn host(cgroups: Hierarchy) -> Host {
         apparmor: false,
         selinux: false,
         kcore: true,
+        mqueue: std::cell::OnceCell::new(),
         rootless: None,
         resctrl: std::cell::OnceCell::from(Some("/resctrl".into())),
         kernel_mounts: std::cell::OnceCell::from(Some(vec!["/proc".into(), "/sys".into()])),

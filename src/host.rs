@@ -38,6 +38,8 @@ pub struct Host {
     pub rootless: Option<Rootless>,
     /// See [`Host::resctrl`].
     pub resctrl: OnceCell<Option<PathBuf>>,
+    /// See [`Host::mqueue`].
+    pub mqueue: OnceCell<bool>,
     /// See [`Host::kernel_mounts`].
     pub kernel_mounts: OnceCell<Option<Vec<PathBuf>>>,
 }
@@ -105,6 +107,7 @@ impl Host {
             kcore: Path::new("/proc/kcore").exists(),
             rootless: Rootless::probe(),
             resctrl: OnceCell::new(),
+            mqueue: OnceCell::new(),
             kernel_mounts: OnceCell::new(),
         })
     }
@@ -128,6 +131,12 @@ impl Host {
         self.resctrl.get_or_init(crate::resctrl::mount_point).as_deref()
     }
 
+    /// Whether /dev/mqueue shows message queues; looked up for a container in the host's IPC namespace.
+    pub fn mqueue(&self) -> bool {
+        let is_it = || crate::sys::fs::path_magic(c"/dev/mqueue").is_ok_and(|magic| magic == MQUEUE_MAGIC);
+        *self.mqueue.get_or_init(is_it)
+    }
+
     /// Where whole procfs and sysfs are mounted, the last one first, if that can be told; looked up for
     /// `--no-pivot` alone.
     pub fn kernel_mounts(&self) -> Option<&[PathBuf]> {
@@ -140,6 +149,9 @@ impl Host {
         IDMAP_SINCE.iter().any(|(m, _, since)| *m == magic && self.kernel >= *since)
     }
 }
+
+/// statfs(2): `f_type` of an mqueue file system.
+const MQUEUE_MAGIC: i64 = 0x1980_0202;
 
 /// File systems that allow `MOUNT_ATTR_IDMAP`: (statfs magic, name, since which kernel). Source: mount_setattr(2).
 pub const IDMAP_SINCE: &[(i64, &str, (u32, u32))] = &[

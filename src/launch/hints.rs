@@ -113,10 +113,13 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             Errno::EACCES | Errno::EOVERFLOW,
         ) => "the container's root does not own the rootfs, and this must be made in it: create it there",
         (A::MountFs { fs, .. }, Errno::EPERM) if fs.to_bytes() == b"proc" => {
-            "a new procfs is only allowed where the present one is fully visible: in a container, unmask /proc first"
+            "a new procfs needs a pid namespace of the same user namespace (with a joined one: --allow host-user), and is only allowed where the present one is fully visible: in a container, unmask /proc first"
         }
         (A::MountFs { fs, .. }, Errno::EPERM) if fs.to_bytes() == b"sysfs" => {
             "sysfs needs a network namespace of the same user namespace: give the container its own, or bind /sys"
+        }
+        (A::MountFs { fs, .. }, Errno::EPERM) if fs.to_bytes() == b"mqueue" => {
+            "mqueue needs an IPC namespace of the same user namespace: give the container its own, or leave the mount out"
         }
         (A::MountFs { .. }, Errno::ENODEV) => {
             "the kernel does not know this file system: load its module, or correct `type`"

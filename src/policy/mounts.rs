@@ -84,7 +84,7 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
         }
     }
     sort_parents_first(&mut config.mounts);
-    sysfs_of_the_host(config);
+    mounts_of_the_host(config, facts, out);
     if !added.is_empty() {
         out.note(format!("added {}", added.join(" ")));
     }
@@ -106,20 +106,36 @@ fn sort_parents_first(mounts: &mut Vec<Mount>) {
     *mounts = sorted;
 }
 
-/// sysfs belongs to a network namespace; in the host's a user namespace may only be shown the host's, read-only.
-fn sysfs_of_the_host(config: &mut Config) {
-    if config.is_new(NsKind::Net) || !config.is_new(NsKind::User) {
+/// File systems that only the user namespace which owns a namespace may mount: (type, namespace, place, options).
+const OF_NAMESPACES: [(&str, NsKind, &str, &[&str]); 3] = [
+    ("sysfs", NsKind::Net, "/sys", &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"]),
+    ("proc", NsKind::Pid, "/proc", &["rbind", "rnosuid", "rnodev", "rnoexec"]),
+    ("mqueue", NsKind::Ipc, "/dev/mqueue", &["bind", "nosuid", "nodev", "noexec"]),
+];
+
+/// Where such a namespace is the host's, a user namespace can only be shown the host's own mount.
+fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) {
+    if !config.is_new(NsKind::User) {
         return;
     }
-    for m in config.mounts.iter_mut().filter(|m| m.fs_type.as_deref() == Some("sysfs")) {
-        let destination = m.destination.clone();
-        *m = mount(
-            &destination.to_string_lossy(),
-            "bind",
-            "/sys",
-            &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"],
-        );
-        m.fs_type = None;
+    for (fs_type, kind, place, options) in OF_NAMESPACES {
+        // A procfs or mqueue of the host would show another namespace than one that is joined.
+        if config.is_new(kind) || (kind != NsKind::Net && config.namespace(kind).is_some()) {
+            continue;
+        }
+        let is_it = |m: &Mount| m.fs_type.as_deref() == Some(fs_type);
+        if kind == NsKind::Ipc && config.mounts.iter().any(is_it) && !facts.host.mqueue() {
+            config.mounts.retain(|m| !is_it(m));
+            out.note(format!("no message queues at {place}: the host has none mounted there"));
+        }
+        for m in config.mounts.iter_mut().filter(|m| is_it(m)) {
+            let destination = m.destination.clone();
+            *m = mount(&destination.to_string_lossy(), "bind", place, options);
+            m.fs_type = None;
+            if kind != NsKind::Net {
+                out.note(format!("the host's {place}: the {} namespace is the host's", kind.row().oci));
+            }
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Init's rows that are not mounts: a clean start, the root, the terminal, kernel settings, masks, the pivot.
 
+use std::path::Path;
+
 use super::clone::join;
 use super::tail::Created;
 use super::{Builder, Console, cjoin, part};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Mount};
 use crate::error::{Error, Result};
 use crate::plan::action::{Action, SetAttr, Target, TargetKind};
 use crate::plan::lower::{cpath, cstring, in_root};
@@ -112,15 +114,19 @@ impl Builder<'_> {
             || self.process()?.selinux_label.as_deref().is_some_and(|l| !l.is_empty());
         if (!config.sysctl.is_empty() || label) && self.proc.is_none() {
             let proc = self.plan.slot("proc");
-            let mount = Action::MountFs {
-                fs: cstring("proc", "proc")?,
-                data: Vec::new(),
-                attrs: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
-                after: Vec::new(),
-                target: None,
-                keep: Some(proc.clone()),
+            let row = if self.shows_host_proc() {
+                Action::OpenDir { root: self.root.clone(), path: c"proc".into(), to: proc.clone() }
+            } else {
+                Action::MountFs {
+                    fs: cstring("proc", "proc")?,
+                    data: Vec::new(),
+                    attrs: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
+                    after: Vec::new(),
+                    target: None,
+                    keep: Some(proc.clone()),
+                }
             };
-            self.plan.push(Init, part::MOUNTS, mount);
+            self.plan.push(Init, part::MOUNTS, row);
             self.proc = Some(proc);
         }
         let Some(proc) = self.proc.clone() else { return Ok(()) };
@@ -130,6 +136,16 @@ impl Builder<'_> {
             self.plan.push(Init, part::MASKS, write);
         }
         Ok(())
+    }
+
+    /// Whether /proc is the host's, which says of Init what a procfs of its own would say: the pid namespace is the same,
+    /// and a user namespace may not mount that one anew.
+    fn shows_host_proc(&self) -> bool {
+        let config = self.input.config;
+        let hosts = |m: &Mount| m.destination == Path::new("/proc") && m.source.as_deref() == Some("/proc");
+        config.namespace(NsKind::Pid).is_none()
+            && config.mounts.iter().any(|m| m.bind.is_some() && hosts(m))
+            && config.mounts.iter().all(|m| m.destination != Path::new("/proc") || hosts(m))
     }
 
     /// The working directory, made while the rootfs may still be written.
