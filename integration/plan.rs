@@ -319,7 +319,7 @@ fn diff() {
         let call = a.runtime().arg("explain").arg(a.bundle()).arg("--diff").arg(other.bundle());
         call.output().ok().stdout
     };
-    assert_eq!(explain(&a), "the plans are the same\n");
+    assert!(explain(&a).starts_with("the plans are the same"));
     let text = explain(&b);
     let rows: Vec<_> = text.lines().filter(|l| l.starts_with(['-', '+'])).collect();
     let hostname =
