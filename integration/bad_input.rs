@@ -329,9 +329,9 @@ fn command_lines() {
         (vec!["run", "--policy", "lax"], "unknown policy"),
         (vec!["run", "--user", "root"], "is not an id"),
         (vec!["run", "--seccomp", "config"], "no seccomp profile"),
-        (vec!["run", "--no-such-flag"], "flag provided but not defined: -no-such-flag"),
-        (vec!["--no-such-flag", "run"], "flag provided but not defined: -no-such-flag"),
-        (vec!["create", "--no-such-flag"], "flag provided but not defined: -no-such-flag"),
+        (vec!["run", "--no-such-flag"], "flag provided but not defined: --no-such-flag"),
+        (vec!["--no-such-flag", "run"], "flag provided but not defined: --no-such-flag"),
+        (vec!["create", "--no-such-flag"], "flag provided but not defined: --no-such-flag"),
         (vec!["dance"], "dance"),
     ] {
         let out = sb.runtime().args(&args).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();

@@ -310,6 +310,8 @@ fn detached_id() {
 
 fn allow() {
     let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("a link");
+    // Not quiet, as Sandbox::run is: what is told of each change is looked at.
+    let run = |sb: &Sandbox| sb.runtime().arg("run").arg("--bundle").arg(sb.bundle()).arg(sb.id());
     for (name, kind, word) in [
         ("host-net", "net", "network"),
         ("host-uts", "uts", "uts"),
@@ -317,9 +319,9 @@ fn allow() {
         ("host-cgroup", "cgroup", "cgroup"),
         ("host-pid", "pid", "pid"),
     ] {
-        // The config has a namespace of its own of each kind.
+        // The config has a namespace of its own of each kind, and a name for the host's, which the host keeps.
         let sb = Sandbox::new().sh(&format!("readlink /proc/self/ns/{kind}"));
-        let out = sb.run().args(["--allow", name]).output().ok();
+        let out = run(&sb).args(["--allow", name]).output().ok();
         assert_eq!(out.stdout.trim_end(), own(kind).display().to_string(), "{name}\n{out}");
         out.says(&format!("the host's {word} namespace, as asked"));
         sb.leak_check();
@@ -338,7 +340,7 @@ fn allow() {
     let spaces = sb.config()["linux"]["namespaces"].as_array().expect("a list").clone();
     let at = spaces.iter().position(|n| n["type"] == "network").expect("a network namespace");
     let sb = sb.patch(&format!("/linux/namespaces/{at}/path"), json!("/proc/self/ns/net"));
-    sb.run().output().ok().says("new network namespace instead of /proc/self/ns/net (--allow host-net)");
+    run(&sb).output().ok().says("new network namespace instead of /proc/self/ns/net (--allow host-net)");
 }
 
 fn diff_policy() {

@@ -85,6 +85,7 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
     }
     sort_parents_first(&mut config.mounts);
     mounts_of_the_host(config, facts, out);
+    added.retain(|place| has(config, place));
     if !added.is_empty() {
         out.note(format!("added {}", added.join(" ")));
     }

@@ -211,6 +211,12 @@ fn share(config: &mut Config, row: &crate::tables::namespaces::Row, out: &mut Ou
         }
         None => out.note(format!("the host's {} namespace, as asked", row.oci)),
     }
+    if row.kind == NsKind::Uts && config.namespace(NsKind::Uts).is_none() {
+        let names = [config.hostname.take(), config.domainname.take()];
+        for name in names.into_iter().flatten() {
+            out.note(format!("the name {name} of the config is left out: it would be the host's"));
+        }
+    }
 }
 
 /// A user namespace over ids that own nothing on the host.
