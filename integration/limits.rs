@@ -161,9 +161,9 @@ fn defaults() {
     let sb = sleeper();
     let run = sb.run_until(sb.run(), "up");
     let pid = sb.pid();
-    let memory = safebox::policy::DEFAULT_MEMORY.to_string();
+    let memory = safebox::config::defaults::MEMORY.to_string();
     assert_eq!(limit(pid, "memory.max", ("memory", "memory.limit_in_bytes")), memory);
-    assert_eq!(limit(pid, "pids.max", ("pids", "pids.max")), safebox::policy::DEFAULT_PIDS.to_string());
+    assert_eq!(limit(pid, "pids.max", ("pids", "pids.max")), safebox::config::defaults::PIDS.to_string());
     let cpu = limit(pid, "cpu.max", ("cpu", "cpu.cfs_quota_us"));
     assert!(cpu == "100000" || cpu == "100000 100000", "{cpu}");
     sb.kill("KILL").ok();

@@ -37,6 +37,7 @@ mod placement;
 mod plan;
 mod pods;
 mod policy_checks;
+mod programs;
 mod rootless;
 mod selftest;
 mod soak;
@@ -68,6 +69,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         placement::tests,
         pods::tests,
         policy_checks::tests,
+        programs::tests,
         checkpoint::tests,
         terminal::tests,
         bad_input::tests,

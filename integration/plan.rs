@@ -231,10 +231,13 @@ fn names_only() {
     assert_eq!(actions("one"), actions("another-2"));
 }
 
-/// Writes the case's bundle; nothing of its rootfs matters to a plan but that it is a directory.
+/// Writes the case's bundle; nothing of its rootfs matters to a plan but its account files.
 fn bundle(case: &Case) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    std::fs::create_dir(dir.path().join("rootfs")).expect("rootfs");
+    let etc = dir.path().join("rootfs/etc");
+    std::fs::create_dir_all(&etc).expect("rootfs");
+    std::fs::write(etc.join("passwd"), "root:x:0:0:root:/root:/bin/sh\n").expect("passwd");
+    std::fs::write(etc.join("group"), "root:x:0:\n").expect("group");
     let text = serde_json::to_vec(&case.config).expect("JSON");
     std::fs::write(dir.path().join("config.json"), text).expect("config.json");
     dir

@@ -47,6 +47,11 @@ impl Bundle {
         Ok((Bundle { dir, raw, rootfs_path, rootfs, rootfs_magic, rootfs_owner }, config))
     }
 
+    /// The rootfs's `etc/passwd` or `etc/group`; `None` where there is no such file, or one of more than 1 MiB.
+    pub fn account_file(&self, path: &str) -> Option<Vec<u8>> {
+        read_account(self.rootfs.as_raw_fd(), path)
+    }
+
     /// The home directory of `uid` in the rootfs's passwd, resolved inside the rootfs; `/` where there is none.
     pub fn home_of(&self, uid: u32) -> String {
         home_in(self.rootfs.as_raw_fd(), uid).unwrap_or_else(|| "/".into())
@@ -133,7 +138,20 @@ const SPECIAL: [i64; 9] = [
 
 /// The home directory of `uid` in the passwd below `rootfs`, resolved inside it.
 pub fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
-    let path = CString::new("etc/passwd").ok()?;
+    let text = read_account(rootfs, "etc/passwd")?;
+    let number = uid.to_string();
+    String::from_utf8_lossy(&text).lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        // Only the number counts: an entry *named* like a number must not match (CVE-2026-30892).
+        let matches = fields.next()? == number;
+        let home = fields.nth(2)?;
+        (matches && home.starts_with('/') && !home.contains('\0')).then(|| home.to_string())
+    })
+}
+
+/// A regular file of ordinary data below `rootfs`, resolved inside it.
+fn read_account(rootfs: RawFd, path: &str) -> Option<Vec<u8>> {
+    let path = CString::new(path).ok()?;
     let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
     // Looked at first, opened then: to open a device (a watchdog, a tape) is to act on it.
     let found = fs::own(fs::openat2(rootfs, &path, libc::O_PATH, 0, resolve).ok()?);
@@ -145,13 +163,6 @@ pub fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
     let path = format!("/proc/self/fd/{}", found.as_raw_fd());
     let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     let mut text = Vec::new();
-    file.take(MAX_PASSWD).read_to_end(&mut text).ok()?;
-    let number = uid.to_string();
-    String::from_utf8_lossy(&text).lines().find_map(|line| {
-        let mut fields = line.split(':').skip(2);
-        // Only the number counts: an entry *named* like a number must not match (CVE-2026-30892).
-        let matches = fields.next()? == number;
-        let home = fields.nth(2)?;
-        (matches && home.starts_with('/') && !home.contains('\0')).then(|| home.to_string())
-    })
+    file.take(MAX_PASSWD + 1).read_to_end(&mut text).ok()?;
+    (text.len() as u64 <= MAX_PASSWD).then_some(text)
 }

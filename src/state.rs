@@ -83,6 +83,9 @@ pub enum SeccompChoice {
     BuiltIn {
         /// Bounding set.
         caps: u64,
+        /// System calls that run whatever the table says (`--seccomp-allow`).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        allow: Vec<String>,
     },
     /// The config's own.
     Profile(Box<crate::config::LinuxSeccomp>),

@@ -143,7 +143,7 @@ pub struct Hardening {
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<Policy>,
     /// Give something back: root, host-user, host-pid, host-net, host-ipc, host-uts, host-cgroup,
-    /// new-privileges, write-rootfs, devices, suid-mounts, proc
+    /// new-privileges, write-rootfs, devices, suid-mounts, ptrace (strace, gdb, LeakSanitizer), proc
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub allow: Vec<String>,
     /// Run as UID[:GID] of the container (numbers; GID is UID if left out)
@@ -155,6 +155,9 @@ pub struct Hardening {
     /// default: the built-in profile (with the config's, if it has one); config: the config's alone; unconfined: none
     #[arg(long, default_value = "default", value_name = "PROFILE")]
     pub seccomp: SeccompAsk,
+    /// Let a system call run that the built-in profile refuses, e.g. userfaultfd; may be given again
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub seccomp_allow: Vec<String>,
     /// Memory with swap, e.g. 64m or 1g; -1 for no limit [default: the config's, else 512m]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
     pub memory: Option<i64>,

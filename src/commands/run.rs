@@ -90,6 +90,7 @@ pub fn asked(h: &Hardening) -> Result<Asked, Error> {
         user: h.user,
         cap_add,
         seccomp: h.seccomp,
+        seccomp_allow: h.seccomp_allow.clone(),
         memory: h.memory,
         cpus: h.cpus,
         pids: h.pids_limit,

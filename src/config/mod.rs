@@ -9,6 +9,7 @@
 
 mod at;
 mod checks;
+pub mod defaults;
 pub mod features;
 mod fold;
 pub mod hooks;
@@ -71,6 +72,8 @@ pub struct Config {
     pub root: Root,
     /// `mounts`, in the order they are to be made.
     pub mounts: Vec<Mount>,
+    /// Files of the runtime's that are shown inside, read-only: no property of the specification, only the policy's.
+    pub files: Vec<ShownFile>,
     /// `process`; a runtime may create a container without one, but cannot start it.
     pub process: Option<Process>,
     /// `hostname`.
@@ -174,14 +177,36 @@ pub struct Mount {
     /// What is left for the file system: (key, value), e.g. `("size", Some("65536k"))`, `("newinstance", None)`,
     /// superblock flags (`sync`, `dirsync`, `mand`, `lazytime`) among them.
     pub data: Vec<(String, Option<String>)>,
-    /// `tmpcopyup`: copy what the rootfs holds at the destination into the new tmpfs.
-    pub copy_up: bool,
+    /// `tmpcopyup`: what the rootfs holds at the destination is copied into the new tmpfs.
+    pub copy_up: CopyUp,
     /// `idmap` / `ridmap`, or mappings given: `Some(recursive)`.
     pub idmap: Option<bool>,
     /// `uidMappings` of this mount; empty with `idmap`: the container's user namespace.
     pub uid_maps: Vec<IdMap>,
     /// `gidMappings` of this mount.
     pub gid_maps: Vec<IdMap>,
+}
+
+/// A file that the runtime shows in place of one of the rootfs, which stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownFile {
+    /// Absolute path inside; a file must be there.
+    pub path: PathBuf,
+    /// What it holds.
+    pub content: Vec<u8>,
+}
+
+/// Whether a tmpfs begins with what the rootfs holds at its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CopyUp {
+    /// It is empty.
+    #[default]
+    No,
+    /// Everything; what cannot be copied is an error.
+    All,
+    /// What the container's root may read and make. The policy added it, so a container that started without it
+    /// must still start.
+    Possible,
 }
 
 /// `process`.

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::at::At;
 use super::lists::{id_maps, some_text};
-use super::{ConfigError, Mount, Root, raw};
+use super::{ConfigError, CopyUp, Mount, Root, raw};
 use crate::tables::mount_options::{self, Effect};
 
 /// `root`, which Linux needs.
@@ -71,7 +71,7 @@ fn bind(mount: &mut Mount, source: bool, at: &At) -> Result<(), ConfigError> {
     if !source && !mount.remount {
         return Err(at.key("source").error("a bind mount needs a source: a path on the host"));
     }
-    if mount.copy_up {
+    if mount.copy_up != CopyUp::No {
         return Err(at.key("options").error("tmpcopyup is for new tmpfs mounts, not for bind mounts"));
     }
     // A bind mount has the superblock of its source. The kernel ignores superblock flags on it, and so
@@ -90,7 +90,7 @@ fn file_system(mount: &Mount, fs_type: Option<&str>, at: &At) -> Result<(), Conf
     if mount.idmap.is_some() {
         return Err(at.key("options").error("idmap and ridmap are for bind mounts"));
     }
-    if mount.copy_up && (fs_type != Some("tmpfs") || mount.remount) {
+    if mount.copy_up != CopyUp::No && (fs_type != Some("tmpfs") || mount.remount) {
         return Err(at.key("options").error("tmpcopyup is for new tmpfs mounts"));
     }
     if fs_type.is_none() && !mount.remount {

@@ -31,6 +31,7 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
         net_devices: linux::net_devices(linux.net_devices, &at.key("netDevices"))?,
         cgroups_path: linux::cgroups_path(linux.cgroups_path, &at.key("cgroupsPath"))?,
         resources: resources::resources(linux.resources.unwrap_or_default(), &at.key("resources"))?,
+        files: Vec::new(),
         sysctl: sysctl::entries(linux.sysctl, &at.key("sysctl"))?,
         seccomp: linux::seccomp(linux.seccomp, &at.key("seccomp"))?,
         rootfs_propagation: linux::propagation(linux.rootfs_propagation, &at.key("rootfsPropagation"))?,

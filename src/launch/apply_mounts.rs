@@ -59,8 +59,10 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         A::MountFs { .. } => mount_fs(action, cx),
         A::MoveTree { tree, before, target } => move_tree(cx, cx.fd(tree), before, target),
-        A::CopyUp { root, path, tree, mode } => {
-            super::copy_up::copy_up(cx, cx.fd(root), or_dot(path), cx.fd(tree), *mode)
+        A::FileMount { .. } => file_mount(action, cx),
+        A::CopyUp { root, path, tree, mode, strict } => {
+            let (root, tree) = (cx.fd(root), cx.fd(tree));
+            super::copy_up::copy_up(cx, root, or_dot(path), tree, (*mode, *strict))
         }
         A::Remount { target, data, changes } => {
             let fd = at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path)))?;
@@ -258,6 +260,36 @@ pub(super) fn new_fs<'a>(
     let fd = at(cx, Call::Fsmount, mount::fsmount(context, attrs))?;
     fs::close(context);
     Ok(fd)
+}
+
+/// A file on a tmpfs of its own, bound over a file below the root. Only a mount that is attached can be copied
+/// (before Linux 6.15): for that long the tmpfs covers the file's directory, which only Init sees.
+fn file_mount(action: &Action, cx: &mut Cx) -> Done {
+    let Action::FileMount { root, path, dir, name, data, content } = action else {
+        return Err(Errno::ENOSYS);
+    };
+    let shown = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let options = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
+    let tmpfs = new_fs(cx, c"tmpfs", options, shown)?;
+    let place = at(cx, Call::OpenIn, open_existing(cx.fd(root), dir))?;
+    at(cx, Call::MoveMount, mount::move_mount(tmpfs, place, c""))?;
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let file = at(cx, Call::Open, fs::openat(tmpfs, name, flags, 0o444))?;
+    at(cx, Call::Write, fs::write_all(file, content))?;
+    at(cx, Call::Chmod, fs::fchmod(file, 0o444))?;
+    fs::close(file);
+    let clone = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;
+    let tree = at(cx, Call::OpenTree, mount::open_tree(tmpfs, name, clone))?;
+    at(cx, Call::Fchdir, fs::fchdir(tmpfs))?;
+    at(cx, Call::Umount, mount::umount_here())?;
+    fs::close(tmpfs);
+    set_attrs(cx, tree, &[SetAttr::READONLY])?;
+    let target = at(cx, Call::OpenIn, open_existing(cx.fd(root), path))?;
+    at(cx, Call::MoveMount, mount::move_mount(tree, target, c""))?;
+    fs::close(target);
+    fs::close(tree);
+    fs::close(place);
+    Ok(())
 }
 
 fn mount_fs(action: &Action, cx: &mut Cx) -> Done {

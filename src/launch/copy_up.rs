@@ -17,8 +17,9 @@ const MAX_DEPTH: u32 = 64;
 const PATH_MAX: usize = 4096;
 
 /// Copies the directory `path` below `root` into the detached mount `tree`; what is not there is not copied.
-/// The mount's own directory gets the owner and, if `mode` says so, the mode of the directory.
-pub fn copy_up(cx: &mut Cx, root: RawFd, path: &CStr, tree: RawFd, mode: bool) -> Done {
+/// The mount's own directory gets the owner and, if `mode` says so, the mode of the directory. Unless `strict`, an
+/// entry that Init may not read or make is left out.
+pub fn copy_up(cx: &mut Cx, root: RawFd, path: &CStr, tree: RawFd, (mode, strict): (bool, bool)) -> Done {
     if cx.made.iter().any(|made| made.as_c_str() == path) {
         return Ok(());
     }
@@ -26,11 +27,12 @@ pub fn copy_up(cx: &mut Cx, root: RawFd, path: &CStr, tree: RawFd, mode: bool) -
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
     let from = match at(cx, Call::OpenIn, fs::openat2(root, path, flags, 0, resolve)) {
         Err(Errno::ENOENT) => return Ok(()),
+        Err(e) if !strict && left_out(e) => return Ok(()),
         other => other?,
     };
     let to = at(cx, Call::Open, fs::openat(tree, c".", flags, 0))?;
     let st = at(cx, Call::Stat, fs::fstatat(from, c""))?;
-    directory(cx, from, to, 0)?;
+    directory(cx, from, to, (0, strict))?;
     let kept = at(cx, Call::Stat, fs::fstatat(to, c""))?.st_mode;
     finish(cx, to, &st, if mode { st.st_mode } else { kept })?;
     fs::close(from);
@@ -39,7 +41,7 @@ pub fn copy_up(cx: &mut Cx, root: RawFd, path: &CStr, tree: RawFd, mode: bool) -
 }
 
 /// The entries of `from`, into `to`.
-fn directory(cx: &mut Cx, from: RawFd, to: RawFd, depth: u32) -> Done {
+fn directory(cx: &mut Cx, from: RawFd, to: RawFd, (depth, strict): (u32, bool)) -> Done {
     if depth > MAX_DEPTH {
         return Err(Errno::ELOOP);
     }
@@ -55,14 +57,17 @@ fn directory(cx: &mut Cx, from: RawFd, to: RawFd, depth: u32) -> Done {
             let len = usize::from(u16::from_ne_bytes([len[0], len[1]]));
             let name = CStr::from_bytes_until_nul(name).map_err(|_| Errno::EBADMSG)?;
             if !matches!(name.to_bytes(), b"." | b"..") {
-                entry(cx, from, to, name, depth)?;
+                match entry(cx, from, to, name, (depth, strict)) {
+                    Err(e) if !strict && left_out(e) => {}
+                    other => other?,
+                }
             }
             rest = rest.get(len.max(19)..).unwrap_or_default();
         }
     }
 }
 
-fn entry(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr, depth: u32) -> Done {
+fn entry(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr, (depth, strict): (u32, bool)) -> Done {
     let st = at(cx, Call::Stat, fs::fstatat(from, name))?;
     match st.st_mode & libc::S_IFMT {
         libc::S_IFDIR => {
@@ -70,7 +75,7 @@ fn entry(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr, depth: u32) -> Done {
             let source = at(cx, Call::Open, fs::openat(from, name, flags, 0))?;
             at(cx, Call::Mkdir, fs::mkdirat(to, name, 0o700))?;
             let copy = at(cx, Call::Open, fs::openat(to, name, flags, 0))?;
-            directory(cx, source, copy, depth + 1)?;
+            directory(cx, source, copy, (depth + 1, strict))?;
             finish(cx, copy, &st, st.st_mode)?;
             fs::close(source);
             fs::close(copy);
@@ -134,4 +139,10 @@ fn finish(cx: &mut Cx, fd: RawFd, st: &libc::stat, mode: u32) -> Done {
     let bits = if give(cx, fd, c"", st)? { 0o7777 } else { 0o1777 };
     at(cx, Call::Chmod, fs::fchmod(fd, mode & bits))?;
     at(cx, Call::Chmod, fs::set_times(fd, st))
+}
+
+/// What the container's root may not read (another owner's files where the rootfs cannot be idmapped), or may not
+/// make (device nodes in a user namespace).
+fn left_out(e: Errno) -> bool {
+    matches!(e, Errno::EACCES | Errno::EPERM)
 }

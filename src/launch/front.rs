@@ -121,13 +121,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     }
     let mut asked = request.asked.clone();
     asked.no_cgroups = request.cgroup_manager == Some(cgroup::Manager::Disabled);
-    let facts = Facts {
-        id: request.id,
-        host: &host,
-        rootfs_magic: bundle.rootfs_magic,
-        asked: &asked,
-        policy: request.policy,
-    };
+    let facts = Facts { id: request.id, host: &host, bundle: &bundle, asked: &asked, policy: request.policy };
     let mut outcome = policy::apply(&mut config, &facts)?;
     crate::config::parse::check(&config)?;
     let mut options = request.options;
@@ -351,7 +345,7 @@ fn seccomp_choices(config: &Config, outcome: &Outcome) -> Result<Vec<SeccompChoi
     }
     if outcome.builtin_seccomp {
         let caps = config.process.as_ref().map(|p| p.capabilities.bounding.0).unwrap_or(0);
-        choices.push(SeccompChoice::BuiltIn { caps });
+        choices.push(SeccompChoice::BuiltIn { caps, allow: outcome.seccomp_allow.clone() });
     }
     Ok(choices)
 }
@@ -359,8 +353,9 @@ fn seccomp_choices(config: &Config, outcome: &Outcome) -> Result<Vec<SeccompChoi
 /// Compiles a filter, or takes it from the cache.
 pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     let (mode, what) = match choice {
-        SeccompChoice::BuiltIn { caps } => {
-            (Mode::BuiltIn { caps: crate::tables::capabilities::CapSet(*caps) }, "built-in profile")
+        SeccompChoice::BuiltIn { caps, allow } => {
+            let caps = crate::tables::capabilities::CapSet(*caps);
+            (Mode::BuiltIn { caps, allow: allow.clone() }, "built-in profile")
         }
         SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
     };

@@ -260,11 +260,23 @@ pub enum Action {
         before: Vec<SetAttr>,
         target: Target,
     },
+    /// A file of the runtime's, shown in place of one of the rootfs.
+    FileMount {
+        root: Slot,
+        /// Of the file, of its directory, and in that.
+        path: CString,
+        dir: CString,
+        name: CString,
+        data: Vec<(CString, Option<CString>)>,
+        content: Rc<Vec<u8>>,
+    },
     CopyUp {
         root: Slot,
         path: CString,
         tree: Slot,
         mode: bool,
+        /// What cannot be read or made is an error; otherwise it is left out.
+        strict: bool,
     },
     Remount {
         target: Target,

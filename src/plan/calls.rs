@@ -158,6 +158,23 @@ impl Action {
                 calls.extend(RESOLVE.iter().chain(&FREE).chain(&["move_mount", "close", "close"]));
                 calls
             }
+            A::FileMount { data, .. } => {
+                let mut calls = vec!["fsopen"];
+                calls.extend(data.iter().map(|_| "fsconfig"));
+                calls.extend(["fsconfig", "fsmount", "close", "openat2", "move_mount"]);
+                calls.extend([
+                    "openat",
+                    "write",
+                    "fchmod",
+                    "close",
+                    "open_tree",
+                    "fchdir",
+                    "umount2",
+                    "close",
+                ]);
+                calls.extend(["mount_setattr", "openat2", "move_mount", "close", "close", "close"]);
+                calls
+            }
             A::CopyUp { .. } => {
                 const COPY: &str = "openat|newfstatat|getdents64|mkdirat|read|write|fchownat|fchmod|utimensat|readlinkat|symlinkat|umask|mknodat|close*";
                 vec!["openat2", COPY]

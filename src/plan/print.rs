@@ -292,8 +292,17 @@ impl Action {
             A::MoveTree { tree, before, target } => {
                 write!(f, "{}move_mount({tree} -> {target})", set_attrs(before))
             }
-            A::CopyUp { root, path, tree, .. } => {
-                write!(f, "openat2({root}/{}, RESOLVE_IN_ROOT) copy -> {tree}", show(path))
+            A::FileMount { root, dir, name, content, .. } => {
+                let (dir, name) = (show(dir), show(name));
+                write!(
+                    f,
+                    "fsopen(\"tmpfs\") fsmount() move_mount(-> {root}/{dir}) write({name}, {} bytes) open_tree({name}, OPEN_TREE_CLONE) umount2(., MNT_DETACH) mount_setattr(set=MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC) move_mount(-> {root}/{dir}/{name})",
+                    content.len()
+                )
+            }
+            A::CopyUp { root, path, tree, strict, .. } => {
+                let what = if *strict { "copy" } else { "copy what may be read" };
+                write!(f, "openat2({root}/{}, RESOLVE_IN_ROOT) {what} -> {tree}", show(path))
             }
             A::Remount { target, data, changes } => {
                 write!(f, "openat2({target}, RESOLVE_IN_ROOT) ")?;

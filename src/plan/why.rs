@@ -194,6 +194,12 @@ impl Action {
             A::MakeTarget { .. } => {
                 "a mount needs something to cover; made now, while the rootfs's owner may (resolved below the root, CVE-2024-45310)"
             }
+            A::FileMount { .. } => {
+                "a copy of the image's file with a line for the user that runs, over it and read-only: the image stays as it is, and programs that look their user up find one (passwd(5))"
+            }
+            A::CopyUp { strict: false, .. } => {
+                "the image's directories for daemons (/run/postgresql) are there; links are copied, never followed, and what the container's root may not read is left out"
+            }
             A::CopyUp { .. } => {
                 "the tmpfs starts with what the rootfs holds there; links in it are copied, never followed (tmpcopyup)"
             }

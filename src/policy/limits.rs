@@ -1,15 +1,8 @@
 //! Rules about memory, cpu and processes.
 
 use super::{Facts, Outcome};
-use crate::config::{Config, ConfigError, Memory};
+use crate::config::{Config, ConfigError, Memory, defaults};
 use crate::error::{Error, Result};
-
-/// Memory of a container whose config names no limit, in bytes; swap is included.
-pub const DEFAULT_MEMORY: i64 = 512 << 20;
-/// Cpus of a container whose config names no quota.
-pub const DEFAULT_CPUS: f64 = 1.0;
-/// Processes and threads of a container whose config names no limit.
-pub const DEFAULT_PIDS: i64 = 256;
 
 /// Microseconds of a scheduling period (the kernel's default).
 const PERIOD: u64 = 100_000;
@@ -96,7 +89,7 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
         }
         Some(_) => {}
         None => {
-            let bytes = DEFAULT_MEMORY.min(i64::try_from(facts.host.memory).unwrap_or(i64::MAX));
+            let bytes = defaults::MEMORY.min(i64::try_from(facts.host.memory).unwrap_or(i64::MAX));
             resources.memory.limit = Some(bytes);
             out.note(format!("memory {} (--memory)", crate::tables::sizes::text(bytes)));
         }
@@ -107,14 +100,14 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
         resources.memory.swap = resources.memory.limit;
     }
     if resources.cpu.quota.is_none() {
-        let cpus = DEFAULT_CPUS.min(facts.host.cpus.into());
+        let cpus = defaults::CPUS.min(facts.host.cpus.into());
         resources.cpu.quota = Some((cpus * PERIOD as f64) as i64);
         resources.cpu.period = Some(PERIOD);
         out.note(format!("{cpus} cpu (--cpus)"));
     }
     if resources.pids_limit.is_none() {
-        resources.pids_limit = Some(DEFAULT_PIDS);
-        out.note(format!("{DEFAULT_PIDS} processes (--pids-limit)"));
+        resources.pids_limit = Some(defaults::PIDS);
+        out.note(format!("{} processes (--pids-limit)", defaults::PIDS));
     }
     Ok(())
 }

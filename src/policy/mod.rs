@@ -4,19 +4,21 @@
 //! none: the config as written. Each change is reported in one line, and each rule can be relaxed by
 //! name (`--allow`), so that weakening is asked for and seen.
 
+mod accounts;
 mod limits;
 mod mounts;
 mod rootless;
 mod rules;
+mod seccomp;
 
 use std::str::FromStr;
 
+use crate::bundle::Bundle;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::tables::capabilities::CapSet;
 
-pub use limits::{DEFAULT_CPUS, DEFAULT_MEMORY, DEFAULT_PIDS};
 pub use rules::RULES;
 
 /// The user that runs when the config says root (Google's distroless images call it `nonroot`).
@@ -59,6 +61,7 @@ pub const ALLOW: &[(&str, &str)] = &[
     ("write-rootfs", "the rootfs is writable"),
     ("devices", "devices of the config beyond the default ones"),
     ("suid-mounts", "bind mounts keep setuid programs and devices"),
+    ("ptrace", "strace, gdb and LeakSanitizer work: ptrace(2) and its kin are kernel surface"),
     ("proc", "the paths that the config leaves unmasked stay unmasked"),
 ];
 
@@ -70,6 +73,7 @@ const ALLOW_SINCE: &[(&str, Policy)] = &[
     ("host-uts", Policy::Baseline),
     ("host-cgroup", Policy::Baseline),
     ("devices", Policy::Baseline),
+    ("ptrace", Policy::Baseline),
     ("proc", Policy::Baseline),
 ];
 
@@ -109,6 +113,8 @@ pub struct Asked {
     pub cap_add: CapSet,
     /// `--seccomp`.
     pub seccomp: SeccompAsk,
+    /// `--seccomp-allow`.
+    pub seccomp_allow: Vec<String>,
     /// `--memory` in bytes, -1 for no limit.
     pub memory: Option<i64>,
     /// `--cpus`, 0 for no limit.
@@ -148,8 +154,8 @@ pub struct Facts<'a> {
     pub id: &'a str,
     /// The machine.
     pub host: &'a Host,
-    /// File system of the rootfs.
-    pub rootfs_magic: i64,
+    /// The bundle: its rootfs's file system and account files.
+    pub bundle: &'a Bundle,
     /// The command line.
     pub asked: &'a Asked,
     /// The policy in force.
@@ -187,6 +193,10 @@ pub struct Outcome {
     pub no_tty: bool,
     /// The built-in seccomp profile is loaded.
     pub builtin_seccomp: bool,
+    /// System calls that it lets run whatever its table says.
+    pub seccomp_allow: Vec<String>,
+    /// The user that the policy chose in place of root.
+    pub picked: Option<u32>,
     /// The container gets a pty.
     pub pty: bool,
     rule: &'static str,

@@ -4,90 +4,81 @@ use std::path::{Path, PathBuf};
 
 use super::rules::paths;
 use super::{Facts, Outcome, Policy};
-use crate::config::{Config, Mount};
+use crate::config::defaults::{MASKED, MountRow, READONLY, SCRATCH, STANDARD, TMPFS};
+use crate::config::{Config, CopyUp, Mount};
 use crate::error::Result;
 use crate::tables::mount_options::parse_options;
 use crate::tables::namespaces::NsKind;
 
-/// What runc and Docker mask (moby's default list), plus what later advisories added.
-const MASKED: [&str; 13] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/fs/selinux",
-];
-
-/// What runc and Docker make read-only.
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Mounts that every container gets where the config has none there: (destination, type, source, options).
-const STANDARD: [(&str, &str, &str, &[&str]); 6] = [
-    ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-    ("/dev", "tmpfs", "tmpfs", &["nosuid", "noexec", "mode=755", "size=64k"]),
-    (
-        "/dev/pts",
-        "devpts",
-        "devpts",
-        &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-    ),
-    ("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=16m"]),
-    ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-    ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-];
-
-/// Where a read-only container may write: (destination, options).
-const SCRATCH: [(&str, &[&str]); 3] = [
-    ("/tmp", &["nosuid", "noexec", "nodev", "mode=1777", "size=64m"]),
-    ("/run", &["nosuid", "noexec", "nodev", "mode=1777", "size=16m"]),
-    ("/var/tmp", &["nosuid", "noexec", "nodev", "mode=1777", "size=64m"]),
-];
-
-/// A mount from words.
-fn mount(destination: &str, fs_type: &str, source: &str, options: &[&str]) -> Mount {
+/// A row of the table as a mount of the config, in a container with this memory limit.
+fn mount(row: &MountRow, memory: Option<i64>) -> Mount {
     let mut m = Mount {
-        destination: destination.into(),
-        fs_type: Some(fs_type.into()),
-        source: Some(source.into()),
+        destination: row.destination.into(),
+        fs_type: Some(row.fs_type.into()),
+        source: Some(row.source.into()),
         ..Mount::default()
     };
-    let options: Vec<String> = options.iter().map(|o| (*o).to_string()).collect();
+    let options: Vec<String> = row.options.iter().map(|o| (*o).to_string()).collect();
     parse_options(&options, &mut m);
+    if m.copy_up != CopyUp::No {
+        m.copy_up = CopyUp::Possible;
+    }
+    m.data.extend(row.size.bytes(memory).map(|bytes| ("size".into(), Some(size_text(bytes)))));
     m
 }
+
+/// Bytes as a mount option and a notice have them: `64m`, or in KiB where that is no whole number.
+pub(super) fn size_text(bytes: i64) -> String {
+    if bytes % (1 << 20) == 0 { format!("{}m", bytes >> 20) } else { format!("{}k", bytes >> 10) }
+}
+
+/// A mount in the words of a notice: `/tmp (tmpfs 64m, noexec)`.
+pub(super) fn describe(m: &Mount) -> String {
+    let fs = m.fs_type.as_deref().unwrap_or("bind");
+    let size = m.data.iter().rev().find(|(k, _)| k == "size").and_then(|(_, v)| v.as_deref());
+    let mut words = vec![size.map_or_else(|| fs.to_string(), |size| format!("{fs} {size}"))];
+    let attrs = m.attr_set | m.rec_attr_set;
+    words.extend(ATTRS.iter().filter(|(bit, _)| attrs & bit != 0).map(|(_, name)| (*name).to_string()));
+    if m.copy_up == CopyUp::Possible {
+        words.push("with the image's files".into());
+    }
+    format!("{} ({})", m.destination.display(), words.join(", "))
+}
+
+/// Attributes that notices name.
+const ATTRS: [(u64, &str); 4] = [
+    (libc::MOUNT_ATTR_RDONLY, "ro"),
+    (libc::MOUNT_ATTR_NOSUID, "nosuid"),
+    (libc::MOUNT_ATTR_NODEV, "nodev"),
+    (libc::MOUNT_ATTR_NOEXEC, "noexec"),
+];
 
 /// The private file systems of a container, and bounded places to write.
 pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let has = |config: &Config, path: &str| config.mounts.iter().any(|m| m.destination == Path::new(path));
+    let memory = config.resources.memory.limit.filter(|_| !facts.asked.no_cgroups);
     let mut added = Vec::new();
-    for (i, (destination, fs_type, source, options)) in STANDARD.iter().enumerate() {
-        if !has(config, destination) {
-            let at = i.min(config.mounts.len());
-            config.mounts.insert(at, mount(destination, fs_type, source, options));
-            added.push(*destination);
+    for (i, row) in STANDARD.iter().enumerate() {
+        if !has(config, row.destination) {
+            let m = mount(row, memory);
+            added.push((row.destination, describe(&m)));
+            config.mounts.insert(i.min(config.mounts.len()), m);
         }
     }
-    if config.root.readonly || !facts.asked.allows("write-rootfs") {
-        for (destination, options) in SCRATCH {
-            if !has(config, destination) {
-                config.mounts.push(mount(destination, "tmpfs", "tmpfs", options));
-                added.push(destination);
+    if !facts.asked.allows("write-rootfs") {
+        for row in &SCRATCH {
+            if !has(config, row.destination) {
+                let m = mount(row, memory);
+                added.push((row.destination, describe(&m)));
+                config.mounts.push(m);
             }
         }
     }
     sort_parents_first(&mut config.mounts);
     mounts_of_the_host(config, facts, out);
-    added.retain(|place| has(config, place));
+    added.retain(|(place, _)| has(config, place));
     if !added.is_empty() {
-        out.note(format!("added {}", added.join(" ")));
+        out.note(format!("added {}", added.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(", ")));
     }
     Ok(())
 }
@@ -131,8 +122,9 @@ fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
         }
         for m in config.mounts.iter_mut().filter(|m| is_it(m)) {
             let destination = m.destination.clone();
-            *m = mount(&destination.to_string_lossy(), "bind", place, options);
-            m.fs_type = None;
+            *m = Mount { destination, source: Some(place.into()), ..Mount::default() };
+            let options: Vec<String> = options.iter().map(|o| (*o).to_string()).collect();
+            parse_options(&options, m);
             if kind != NsKind::Net {
                 out.note(format!("the host's {place}: the {} namespace is the host's", kind.row().oci));
             }
@@ -143,18 +135,21 @@ fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
 /// Options that no mount of a restricted container lacks.
 pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let suid_dev = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    let mut changed = Vec::new();
+    let memory = config.resources.memory.limit.filter(|_| !facts.asked.no_cgroups);
+    let (mut changed, mut kept) = (Vec::new(), Vec::new());
     if facts.asked.allows("suid-mounts") && config.mounts.iter().all(|m| m.bind.is_none()) {
         out.no_effect("suid-mounts", "the config has no bind mount");
     }
     for m in &mut config.mounts {
-        let scratch = SCRATCH.iter().any(|(d, _)| m.destination == Path::new(d));
+        let scratch = SCRATCH.iter().find(|row| m.destination == Path::new(row.destination));
+        // The word `exec` of the config leaves this bit; saying nothing does not.
+        let exec = (m.attr_clr | m.rec_attr_clr) & libc::MOUNT_ATTR_NOEXEC != 0;
         let fs = m.fs_type.as_deref().unwrap_or_default();
         let want = match fs {
             _ if m.bind.is_some() && facts.asked.allows("suid-mounts") => 0,
             _ if m.bind.is_some() => suid_dev,
             "cgroup" | "cgroup2" | "sysfs" => suid_dev | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY,
-            "tmpfs" if scratch => suid_dev | libc::MOUNT_ATTR_NOEXEC,
+            "tmpfs" if scratch.is_some() && !exec => suid_dev | libc::MOUNT_ATTR_NOEXEC,
             "proc" | "mqueue" => suid_dev | libc::MOUNT_ATTR_NOEXEC,
             // Device nodes live in /dev and its terminals; everything else of it is kept.
             "devpts" => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
@@ -167,19 +162,27 @@ pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
         } else {
             (m.attr_set, &mut m.attr_set)
         };
-        if want & !have != 0 {
-            changed.push(m.destination.display().to_string());
-            *slot |= want;
-        }
+        let mut change = want & !have != 0;
+        *slot |= want;
         m.attr_clr &= !want;
         m.rec_attr_clr &= !want;
-        if fs == "tmpfs" && !m.data.iter().any(|(k, _)| k == "size") {
-            m.data.push(("size".into(), Some("64m".into())));
-            changed.push(format!("{} (size=64m)", m.destination.display()));
+        if m.fs_type.as_deref() == Some("tmpfs") && !m.data.iter().any(|(k, _)| k == "size") {
+            let bytes = scratch.and_then(|row| row.size.bytes(memory)).unwrap_or(TMPFS);
+            m.data.push(("size".into(), Some(size_text(bytes))));
+            change = true;
+        }
+        if change {
+            changed.push(describe(m));
+        }
+        if scratch.is_some() && exec && m.fs_type.as_deref() == Some("tmpfs") {
+            kept.push(m.destination.display().to_string());
         }
     }
     if !changed.is_empty() {
-        out.note(format!("nosuid, nodev (and noexec, ro where it is due) on {}", changed.join(" ")));
+        out.note(changed.join(", "));
+    }
+    if !kept.is_empty() {
+        out.note(format!("programs can be executed from {}: the config's option exec", kept.join(", ")));
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, Id
 }
 
 /// How /sys is shown.
-const READONLY: u64 =
+pub(super) const READONLY: u64 =
     libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_NODEV;
 
 /// Mounts that the new user namespace allows: ids that it has, and the host's /sys where the network is the host's.

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::accounts::home;
 use super::limits::{limits, requested_limits};
 use super::mounts::{masks, mount_options, standard_mounts};
-use super::{ALLOW, Facts, NONROOT, Outcome, Policy, Rule, SeccompAsk};
-use crate::config::{Capabilities, Config, Namespace, Process, Rlimit};
+use super::seccomp::{opens_what_is_loaded, seccomp};
+use super::{ALLOW, Facts, NONROOT, Outcome, Policy, Rule};
+use crate::config::{Capabilities, Config, Namespace, Process, Rlimit, defaults};
 use crate::error::{Error, Result};
 use crate::idmap;
 use crate::tables::capabilities::CapSet;
@@ -64,6 +66,13 @@ pub const RULES: &[Rule] = &[
         harden: non_root,
     },
     Rule {
+        id: "ports",
+        title: "a program that is not root may listen on every port of its own network",
+        since: Policy::Restricted,
+        references: &["CIS Docker 5.8", "ip-sysctl: ip_unprivileged_port_start"],
+        harden: ports,
+    },
+    Rule {
         id: "capabilities",
         title: "no capability but those asked for",
         since: Policy::Baseline,
@@ -92,6 +101,13 @@ pub const RULES: &[Rule] = &[
         harden: devices,
     },
     Rule {
+        id: "limits",
+        title: "memory, cpu and processes are bounded",
+        since: Policy::Baseline,
+        references: &["CIS Docker 5.11, 5.12, 5.29"],
+        harden: limits,
+    },
+    Rule {
         id: "mounts",
         title: "private /proc, /dev, /sys; /tmp, /run, /var/tmp are bounded tmpfs",
         since: Policy::Restricted,
@@ -113,6 +129,13 @@ pub const RULES: &[Rule] = &[
         harden: rootfs_options,
     },
     Rule {
+        id: "home",
+        title: "the user that runs instead of root has a name and a directory to write to",
+        since: Policy::Restricted,
+        references: &["CIS Docker 4.1", "passwd(5)"],
+        harden: home,
+    },
+    Rule {
         id: "masks",
         title: "what leaks or controls the host is covered",
         since: Policy::Baseline,
@@ -125,13 +148,6 @@ pub const RULES: &[Rule] = &[
         since: Policy::Restricted,
         references: &["CIS Docker 5.13", "NIST SP 800-190 4.4.4"],
         harden: readonly_rootfs,
-    },
-    Rule {
-        id: "limits",
-        title: "memory, cpu and processes are bounded",
-        since: Policy::Baseline,
-        references: &["CIS Docker 5.11, 5.12, 5.29"],
-        harden: limits,
     },
     Rule {
         id: "terminal",
@@ -151,6 +167,7 @@ fn process(config: &mut Config) -> Result<&mut Process> {
 /// `--user`, `--cap-add`, `--memory`, `--cpus`, `--pids-limit`: the same under every policy.
 fn requested(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     requested_limits(config, facts)?;
+    opens_what_is_loaded(facts)?;
     let p = process(config)?;
     out.pty = p.terminal;
     if let Some((uid, gid)) = facts.asked.user {
@@ -251,7 +268,7 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
         _ => "spare range",
     };
     let why = if had { " (the config maps host root)" } else { "" };
-    out.idmap_root = facts.host.can_idmap(facts.rootfs_magic);
+    out.idmap_root = facts.host.can_idmap(facts.bundle.rootfs_magic);
     // Its procfs, sysfs and cgroups cannot be idmapped, and a container has its own.
     out.root_alone = out.idmap_root && config.root.path.components().eq([std::path::Component::RootDir]);
     let rootfs = if out.idmap_root {
@@ -271,6 +288,7 @@ fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
     let (uids, gids) = (config.uid_maps.clone(), config.gid_maps.clone());
     let p = process(config)?;
     if p.user.uid == 0 && !facts.asked.allows("root") && facts.asked.user.is_none() {
+        out.picked = Some(NONROOT);
         p.user.uid = NONROOT;
         p.user.gid = NONROOT;
         p.user.additional_gids.clear();
@@ -293,6 +311,17 @@ fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
                 ),
             )));
         }
+    }
+    Ok(())
+}
+
+/// Ports below 1024 are for root of a network namespace; a program that is never root needs them too.
+fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let (key, value) = defaults::SYSCTL;
+    if config.is_new(NsKind::Net) && config.sysctl.iter().all(|(k, _)| k != key) {
+        config.sysctl.push((key.into(), value.into()));
+        config.sysctl.sort();
+        out.note(format!("{key}={value}: the program may listen on ports below 1024 of its own network"));
     }
     Ok(())
 }
@@ -343,29 +372,6 @@ fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
     Ok(())
 }
 
-fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    match facts.asked.seccomp {
-        SeccompAsk::Default => {
-            out.builtin_seccomp = true;
-            let text = if config.seccomp.is_some() {
-                "the built-in profile, on top of the config's"
-            } else {
-                "the built-in profile"
-            };
-            out.note(text);
-        }
-        SeccompAsk::Config if config.seccomp.is_none() => {
-            return Err(Error::msg("--seccomp config: the config has no seccomp profile (linux.seccomp)"));
-        }
-        SeccompAsk::Config => {}
-        SeccompAsk::Unconfined => {
-            config.seccomp = None;
-            out.note("off, as asked: every system call of the kernel can be reached");
-        }
-    }
-    Ok(())
-}
-
 fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     // An ordinary user can make no node of their own: whoever watches the host's tty sees each key that is read there.
     out.no_tty = facts.host.rootless.is_some() && !terminal_is_due(config, facts);
@@ -398,10 +404,13 @@ fn rootfs_options(_: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resul
 }
 
 fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    if !config.root.readonly && !facts.asked.allows("write-rootfs") {
-        config.root.readonly = true;
-        out.note("/ is read-only; write to /tmp, /run or /var/tmp (--allow write-rootfs)");
+    let allowed = facts.asked.allows("write-rootfs");
+    match (config.root.readonly, allowed) {
+        (false, false) => out.note("/ is read-only; write to /tmp, /run or /var/tmp (--allow write-rootfs)"),
+        (true, true) => out.note("/ can be written, as asked, unlike in the config"),
+        _ => {}
     }
+    config.root.readonly = !allowed;
     Ok(())
 }
 

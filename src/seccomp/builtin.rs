@@ -2,8 +2,9 @@
 //!
 //! It is an allow-list in groups. A system call that no group names gets `ENOSYS`, exactly what a
 //! kernel too old to know it would say, so programs take the fallback they already have; that also
-//! covers every system call that will be invented after this list was written. `EPERM` is for what
-//! we know and refuse on purpose. Some groups open when the container was granted the capability
+//! covers every system call that will be invented after this list was written. What is refused on
+//! purpose gets `ENOSYS` too, because programs fall back on it (io_uring, keyrings, NUMA, ...), and
+//! `EPERM` only where the kernel itself says so to a caller without the right. Some groups open when the container was granted the capability
 //! that the kernel itself asks for: then the filter would only repeat the kernel's own check.
 //!
 //! Arguments are judged by [`Rule`]s: the rules of one system call are tried in order and the first
@@ -135,6 +136,17 @@ const fn deny(
     Group { name, doc, caps, action: EPERM, syscalls, rules: &[] }
 }
 
+/// A group refused with `ENOSYS`, unless the capability is granted: the kernel would not say `EPERM`, and programs
+/// have a fallback for a kernel that was built without it.
+const fn absent(
+    name: &'static str,
+    doc: &'static str,
+    caps: Option<Cap>,
+    syscalls: &'static [&'static str],
+) -> Group {
+    Group { name, doc, caps, action: Action::Errno(libc::ENOSYS), syscalls, rules: &[] }
+}
+
 /// The profile. The names are those of all architectures; a name that this one lacks is skipped.
 #[rustfmt::skip] // one name per line would hide the groups
 pub static GROUPS: &[Group] = &[
@@ -190,7 +202,7 @@ pub static GROUPS: &[Group] = &[
         "memory",
         "a process's own address space",
         &[
-            "brk", "get_mempolicy", "madvise", "map_shadow_stack", "membarrier", "memfd_create",
+            "brk", "madvise", "map_shadow_stack", "membarrier", "memfd_create",
             "memfd_secret", "mincore", "mlock", "mlock2", "mlockall", "mmap", "mprotect", "mremap", "mseal",
             "msync", "munlock", "munlockall", "munmap", "pkey_alloc", "pkey_free", "pkey_mprotect",
             "process_mrelease", "remap_file_pages",
@@ -229,9 +241,10 @@ pub static GROUPS: &[Group] = &[
     ),
     allow(
         "time",
-        "reading clocks and setting one's own timers",
+        "reading clocks and setting one's own timers; adjtimex(2) reads for everyone, and to set the clock the \
+         kernel itself asks for CAP_SYS_TIME over the host",
         &[
-            "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "getitimer", "gettimeofday",
+            "adjtimex", "alarm", "clock_adjtime", "clock_getres", "clock_gettime", "clock_nanosleep", "getitimer", "gettimeofday",
             "nanosleep", "setitimer", "time", "timer_create", "timer_delete", "timer_getoverrun",
             "timer_gettime", "timer_settime",
         ],
@@ -361,15 +374,22 @@ pub static GROUPS: &[Group] = &[
         "file-handles",
         "opening by handle bypasses the path and with it the rootfs (the \"shocker\" escape)",
         DAC_READ_SEARCH,
-        &["name_to_handle_at", "open_by_handle_at"],
+        &["open_by_handle_at"],
     ),
+    absent("file-handle-names", "a handle that nothing may open is of no use", DAC_READ_SEARCH, &["name_to_handle_at"]),
     deny(
         "tracing",
-        "reading or steering another process undoes every check that it passed",
+        "ptrace(2) is kernel surface: a large interface that few programs use, with a history of escalations \
+         (CVE-2019-13272). It is not a wall between processes of one user, who may write /proc/PID/mem anyway. \
+         strace, gdb and LeakSanitizer need it: --allow ptrace",
         SYS_PTRACE,
-        &[
-            "kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace",
-        ],
+        &["ptrace"],
+    ),
+    absent(
+        "tracing-others",
+        "the memory and descriptors of other processes, by the same rules as ptrace(2); --allow ptrace opens them too",
+        SYS_PTRACE,
+        &["kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev"],
     ),
     deny("bpf", "a compiler and verifier in the kernel, the source of many escalations", BPF, &["bpf"]),
     deny("perf", "performance counters: a large parser and a side channel", PERFMON, &["perf_event_open"]),
@@ -380,26 +400,27 @@ pub static GROUPS: &[Group] = &[
         "clock",
         "the clocks are shared with the host",
         SYS_TIME,
-        &["adjtimex", "clock_adjtime", "clock_settime", "settimeofday"],
+        &["clock_settime", "settimeofday"],
     ),
     deny("raw-io", "I/O ports are the hardware", SYS_RAWIO, &["ioperm", "iopl"]),
     deny("kernel-log", "kernel addresses and other containers' traces", SYSLOG, &["syslog"]),
     deny("hangup", "hangs up the terminal of others", SYS_TTY_CONFIG, &["vhangup"]),
-    deny(
+    absent(
         "numa",
-        "where memory lives: slows neighbours down and tells about their pages",
+        "where memory lives: slows neighbours down and tells about their pages. All or none of them exist, so that \
+         libnuma, which asks get_mempolicy(2), knows what it may use",
         SYS_NICE,
-        &["mbind", "migrate_pages", "move_pages", "set_mempolicy", "set_mempolicy_home_node"],
+        &["get_mempolicy", "mbind", "migrate_pages", "move_pages", "set_mempolicy", "set_mempolicy_home_node"],
     ),
     // ---- refused always ----
-    deny(
+    absent(
         "io-uring",
         "a second way to do most system calls that seccomp does not see, and a steady source of escalations",
         None,
         &["io_uring_enter", "io_uring_register", "io_uring_setup"],
     ),
-    deny("keyring", "kernel keyrings are not namespaced", None, &["add_key", "keyctl", "request_key"]),
-    deny(
+    absent("keyring", "kernel keyrings are not namespaced", None, &["add_key", "keyctl", "request_key"]),
+    absent(
         "userfaultfd",
         "stops the kernel in the middle of a copy: the exploit writer's stopwatch",
         None,
@@ -407,7 +428,7 @@ pub static GROUPS: &[Group] = &[
     ),
     deny("kexec", "replaces the running kernel", None, &["kexec_file_load", "kexec_load"]),
     deny("swap", "swap areas belong to the host", None, &["swapoff", "swapon"]),
-    deny(
+    absent(
         "obsolete",
         "kept by the kernel for programs of the last century; nobody tests them",
         None,

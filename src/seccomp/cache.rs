@@ -85,8 +85,12 @@ fn key(mode: &Mode) -> Option<Key> {
         hash.update(number.to_ne_bytes());
     }
     match mode {
-        Mode::BuiltIn { caps } => {
+        Mode::BuiltIn { caps, allow } => {
             hash.update(b"built-in");
+            for name in allow {
+                hash.update(name.as_bytes());
+                hash.update([0]);
+            }
             hash.update(caps.0.to_ne_bytes());
         }
         // The fields are written in the order of the type's declaration: equal profiles, equal bytes.
@@ -224,7 +228,7 @@ mod tests {
     use crate::tables::capabilities::CapSet;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    const MODE: Mode = Mode::BuiltIn { caps: CapSet::EMPTY };
+    const MODE: Mode = Mode::BuiltIn { caps: CapSet::EMPTY, allow: Vec::new() };
 
     struct Cached {
         _parent: tempfile::TempDir,
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn a_file_made_for_another_key_is_refused() {
         let c = filled();
-        let other = Mode::BuiltIn { caps: CapSet(u64::MAX) };
+        let other = Mode::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() };
         compile_cached(&other, &c.dir).unwrap();
         let other = c.dir.join(file_name(&key(&other).unwrap()));
         assert!(hit(&c));
@@ -350,7 +354,7 @@ mod tests {
         for i in 0..MOST_FILES {
             fs::write(c.dir.join(format!("stale{i}")), "").unwrap();
         }
-        compile_cached(&Mode::BuiltIn { caps: CapSet(1) }, &c.dir).unwrap();
+        compile_cached(&Mode::BuiltIn { caps: CapSet(1), allow: Vec::new() }, &c.dir).unwrap();
         assert_eq!(fs::read_dir(&c.dir).unwrap().count(), 1);
     }
 }

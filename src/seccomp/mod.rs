@@ -29,7 +29,6 @@ use bpf::{Check, Section, Verdict};
 pub use builtin::{Action, Cap, Group, Rule};
 use library::Library;
 pub use listener::{Listener, ProcessState, may_be_passed};
-use numbers::Meaning;
 pub use profile::unknown_names;
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not have yet.
@@ -53,6 +52,8 @@ pub enum Mode {
     BuiltIn {
         /// The bounding set: some groups open only with a capability.
         caps: CapSet,
+        /// System calls that run whatever the table says (`--seccomp-allow`).
+        allow: Vec<String>,
     },
     /// The config's.
     Profile(Box<LinuxSeccomp>),
@@ -62,9 +63,8 @@ pub enum Mode {
 /// errno where an action has none, a program of more than 4096 instructions.
 pub fn compile(mode: &Mode) -> Result<Filter, ConfigError> {
     match mode {
-        Mode::BuiltIn { caps } => {
-            compile_builtin(*caps).map_err(|m| ConfigError::new("", format!("built-in seccomp profile: {m}")))
-        }
+        Mode::BuiltIn { caps, allow } => compile_builtin(*caps, allow)
+            .map_err(|m| ConfigError::new("", format!("built-in seccomp profile: {m}"))),
         Mode::Profile(profile) => profile::compile(profile),
     }
 }
@@ -91,25 +91,28 @@ pub fn builtin_profile() -> &'static [Group] {
     builtin::GROUPS
 }
 
-fn compile_builtin(caps: CapSet) -> Result<Filter, String> {
+fn compile_builtin(caps: CapSet, allow: &[String]) -> Result<Filter, String> {
+    let asked = |name: &str| allow.iter().any(|a| a == name);
     let granted = |cap: Option<Cap>| cap.is_some_and(|c| caps.has(c.bit));
     let native = numbers::native();
     let audit_arch = library::audit_arch(native).ok_or("unknown architecture")?;
     let mut section = Section { audit_arch, ..Section::default() };
-    let mut library = Library::new(ScmpAction::Errno(libc::ENOSYS))?;
+    let default = ScmpAction::Errno(libc::ENOSYS);
+    let mut library = Library::new(default)?;
     // Neither a 64-bit program nor its libc ever makes an x32 or a 32-bit call; who does so is
     // probing for a way around the filter, and dies instead of getting another try.
     library.bad_arch(ScmpAction::KillProcess)?;
     for group in builtin::GROUPS {
         let action = if granted(group.caps) { Action::Allow } else { group.action };
-        for name in group.syscalls {
-            match numbers::meaning(name, native) {
-                Meaning::Library(nr) if nr >= 0 => library.rule(scmp(action), nr, &[])?,
-                Meaning::Newer(nr) => library.rule(scmp(action), nr as i32, &[])?,
-                _ => {}
+        // The library takes no rule that says what happens anyway.
+        let ruled = |name: &&&str| !asked(name) && scmp(action) != default;
+        for name in group.syscalls.iter().filter(ruled) {
+            if let Some(nr) = numbers::number(name, native) {
+                library.rule(scmp(action), nr as i32, &[])?;
             }
         }
-        for rule in group.rules.iter().filter(|r| r.caps.is_none() || granted(r.caps)) {
+        let open = |r: &&Rule| (r.caps.is_none() || granted(r.caps)) && !asked(r.syscall);
+        for rule in group.rules.iter().filter(open) {
             let Some(nr) = numbers::number(rule.syscall, native) else { continue };
             let verdict = Verdict::Return(profile::ret(scmp(rule.action)));
             let check = Check { when: rule.when.to_vec(), verdict };
@@ -119,10 +122,35 @@ fn compile_builtin(caps: CapSet) -> Result<Filter, String> {
             }
         }
     }
+    for name in allow {
+        let nr = numbers::number(name, native).ok_or_else(|| format!("unknown system call {name}"))?;
+        library.rule(ScmpAction::Allow, nr as i32, &[])?;
+    }
     let mut instructions = bpf::prologue(&[section])?;
     instructions.extend(library.export()?);
     bpf::check(&instructions)?;
     Ok(Filter { instructions, flags: 0, listener: None })
+}
+
+/// System calls of the table's groups `tracing` and `tracing-others`: what `--allow ptrace` opens.
+pub fn tracing() -> impl Iterator<Item = &'static str> {
+    let groups = builtin::GROUPS.iter().filter(|g| matches!(g.name, "tracing" | "tracing-others"));
+    groups.flat_map(|g| g.syscalls.iter().copied())
+}
+
+/// What it means to let `name` run whatever its arguments: why the table refuses it. `None` where the table allows
+/// it anyway; an error where this machine has no such system call.
+pub fn weakens(name: &str) -> Result<Option<&'static str>, String> {
+    if numbers::number(name, numbers::native()).is_none() {
+        return Err("unknown system call (names are those of `man 2 syscalls`)".into());
+    }
+    let rules = |g: &&Group| g.rules.iter().any(|r| r.syscall == name);
+    let group = builtin::GROUPS.iter().find(|g| g.syscalls.contains(&name) || rules(g));
+    Ok(match group {
+        None => Some("the profile does not know it"),
+        Some(g) if g.action == Action::Allow && !rules(&g) => None,
+        Some(g) => Some(g.doc),
+    })
 }
 
 fn scmp(action: Action) -> ScmpAction {

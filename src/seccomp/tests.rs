@@ -1,6 +1,6 @@
 //! Verdicts of compiled filters, by running them in the small interpreter of classic BPF.
 
-use super::numbers::{X32_BIT, native, number};
+use super::numbers::{Meaning, X32_BIT, native, number};
 use super::*;
 use libseccomp::{ScmpArch, ScmpSyscall};
 
@@ -34,7 +34,7 @@ fn call(filter: &Filter, name: &str, args: &[u64]) -> u32 {
 
 fn builtin(bits: &[u8]) -> Filter {
     let caps = bits.iter().fold(CapSet::EMPTY, |set, bit| set.with(*bit));
-    compile(&Mode::BuiltIn { caps }).unwrap()
+    compile(&Mode::BuiltIn { caps, allow: Vec::new() }).unwrap()
 }
 
 fn profile(json: &str) -> Result<Filter, ConfigError> {
@@ -43,7 +43,8 @@ fn profile(json: &str) -> Result<Filter, ConfigError> {
 
 #[test]
 fn every_group_says_what_its_row_says() {
-    let (none, all) = (builtin(&[]), compile(&Mode::BuiltIn { caps: CapSet(u64::MAX) }).unwrap());
+    let (none, all) =
+        (builtin(&[]), compile(&Mode::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() }).unwrap());
     for group in builtin_profile() {
         for name in group.syscalls {
             let Some(_) = number(name, native()) else { continue };
@@ -55,6 +56,42 @@ fn every_group_says_what_its_row_says() {
                 assert_eq!(call(&all, name, &args), granted, "{name} with all capabilities");
             }
         }
+    }
+}
+
+/// libnuma asks get_mempolicy(2) whether there is NUMA at all; ENOSYS is what programs fall back on.
+#[test]
+fn fallbacks_get_enosys_and_the_three_numa_calls_are_alike() {
+    let f = builtin(&[]);
+    let absent =
+        ["get_mempolicy", "set_mempolicy", "mbind", "io_uring_setup", "keyctl", "add_key", "userfaultfd"];
+    for name in absent {
+        assert_eq!(call(&f, name, &[]), errno(libc::ENOSYS), "{name}");
+    }
+    for name in ["mount", "ptrace", "reboot", "clock_settime", "bpf"] {
+        assert_eq!(call(&f, name, &[]), errno(libc::EPERM), "{name}");
+    }
+    for name in ["adjtimex", "clock_adjtime"] {
+        assert_eq!(call(&f, name, &[]), ALLOW, "{name}");
+    }
+}
+
+#[test]
+fn a_call_that_was_asked_for_runs_and_no_other() {
+    for name in ["userfaultfd", "ptrace", "clone3", "socket", "lsm_get_self_attr"] {
+        let open = compile(&Mode::BuiltIn { caps: CapSet::EMPTY, allow: vec![name.into()] }).unwrap();
+        let closed = builtin(&[]);
+        let args = [libc::AF_VSOCK as u64];
+        assert_ne!(call(&closed, name, &args), ALLOW, "{name}");
+        assert_eq!(call(&open, name, &args), ALLOW, "{name}");
+        for other in ["mount", "keyctl", "setns"] {
+            assert_eq!(call(&open, other, &args), call(&closed, other, &args), "{other} with {name}");
+        }
+        assert!(weakens(name).unwrap().is_some(), "{name}");
+    }
+    assert_eq!(weakens("read"), Ok(None));
+    for unknown in ["", "raed", "READ", "1", "ptrace "] {
+        assert!(weakens(unknown).is_err(), "{unknown}");
     }
 }
 
@@ -135,7 +172,7 @@ fn newer_system_calls_do_not_depend_on_the_library() {
         assert_eq!(call(&f, name, &[]), ALLOW, "{name}");
     }
     assert_eq!(call(&f, "open_tree_attr", &[]), errno(libc::EPERM));
-    assert_eq!(call(&f, "set_mempolicy_home_node", &[]), errno(libc::EPERM));
+    assert_eq!(call(&f, "set_mempolicy_home_node", &[]), errno(libc::ENOSYS));
 }
 
 #[test]
@@ -164,7 +201,7 @@ const HIGH: [u64; 5] = [0, 1 << 32, 1 << 63, 0xdead_beef << 32, 0xffff_ffff << 3
 
 #[test]
 fn terminal_input_cannot_be_injected() {
-    let f = compile(&Mode::BuiltIn { caps: CapSet(u64::MAX) }).unwrap();
+    let f = compile(&Mode::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() }).unwrap();
     for high in HIGH {
         assert_eq!(call(&f, "ioctl", &[0, 0x5412 | high]), errno(libc::EPERM), "TIOCSTI {high:#x}");
         assert_eq!(call(&f, "ioctl", &[0, 0x541c | high]), errno(libc::EPERM), "TIOCLINUX {high:#x}");
@@ -222,7 +259,7 @@ fn personality_and_clone_are_judged_by_their_low_bits() {
     }
     assert_eq!(call(&admin, "clone3", &[]), ALLOW);
     assert_eq!(call(&admin, "mount", &[]), ALLOW);
-    assert_eq!(call(&admin, "io_uring_setup", &[]), errno(libc::EPERM));
+    assert_eq!(call(&admin, "io_uring_setup", &[]), errno(libc::ENOSYS));
 }
 
 #[test]

@@ -263,7 +263,7 @@ fn apply(row: &Row, mount: &mut Mount) {
         Bind(recursive) => mount.bind = Some(recursive),
         Remount => mount.remount = true,
         Superblock => mount.data.push((row.name.to_owned(), None)),
-        CopyUp => mount.copy_up = true,
+        CopyUp => mount.copy_up = crate::config::CopyUp::All,
         Idmap(recursive) => mount.idmap = Some(recursive),
     }
 }
@@ -413,7 +413,7 @@ mod tests {
         ]);
         let data = [("size", Some("64m")), ("newinstance", None), ("sync", None), ("x", Some("a=b"))];
         assert_eq!(m.data, data.map(|(k, v)| (k.to_owned(), v.map(str::to_owned))));
-        assert_eq!((m.bind, m.copy_up, m.idmap), (Some(true), true, Some(true)));
+        assert_eq!((m.bind, m.copy_up, m.idmap), (Some(true), crate::config::CopyUp::All, Some(true)));
         assert_eq!(m.propagation, [MS_SLAVE | MS_REC, MS_PRIVATE]);
         assert_eq!((propagation("rshared"), propagation("ro")), (Some(MS_SHARED | MS_REC), None));
     }

@@ -333,6 +333,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     b.start()?;
     b.root()?;
     b.mounts()?;
+    b.files()?;
     b.devices()?;
     b.console()?;
     b.readonly_dev();

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{Builder, part};
-use crate::config::{ConfigError, Mount};
+use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
 use crate::idmap;
 use crate::plan::action::{Action, SetAttr, Target, TargetKind};
@@ -73,6 +73,30 @@ impl Builder<'_> {
         self.input.user_maps.is_none_or(|maps| idmap::has(&maps.uids, uid) && idmap::has(&maps.gids, gid))
     }
 
+    /// The runtime's own files, over those of the rootfs.
+    pub(super) fn files(&mut self) -> Result<()> {
+        for file in &self.input.config.files {
+            let path = in_root(&file.path)?;
+            let text = path.to_bytes();
+            let at = text.iter().rposition(|b| *b == b'/');
+            let (dir, name) = at.map_or((&b"."[..], text), |at| (&text[..at], &text[at + 1..]));
+            let mut data = vec![(c"size".into(), Some(c"2m".into())), (c"mode".into(), Some(c"0755".into()))];
+            if let Some(label) = self.input.config.mount_label.as_deref() {
+                data.push((c"context".into(), Some(cstring("/linux/mountLabel", label)?)));
+            }
+            let row = Action::FileMount {
+                root: self.root.clone(),
+                path: path.clone(),
+                dir: cstring("file", std::ffi::OsStr::from_bytes(dir))?,
+                name: cstring("file", std::ffi::OsStr::from_bytes(name))?,
+                data,
+                content: std::rc::Rc::new(file.content.clone()),
+            };
+            self.plan.push(Init, part::MOUNTS, row);
+        }
+        Ok(())
+    }
+
     fn target(&self, mount: &Mount, kind: TargetKind) -> Result<Target> {
         Ok(Target { root: self.root.clone(), path: in_root(&mount.destination)?, kind })
     }
@@ -110,7 +134,7 @@ impl Builder<'_> {
         let name = mount.destination.to_string_lossy();
         let is_dev = name == "/dev";
         let keep = match (fs, &*name) {
-            _ if mount.copy_up => None,
+            _ if mount.copy_up != CopyUp::No => None,
             ("proc", "/proc") => Some(self.plan.slot("proc")),
             ("devpts", _) => Some(self.plan.slot("devpts")),
             (_, "/dev") => Some(self.plan.slot("dev")),
@@ -129,7 +153,7 @@ impl Builder<'_> {
             attrs &= !libc::MOUNT_ATTR_RDONLY;
         }
         let mut after = propagation(mount);
-        if mount.copy_up {
+        if mount.copy_up != CopyUp::No {
             return self.copied_up(mount, data, attrs);
         }
         // It cannot get the mode of what it covers once it is read-only.
@@ -170,7 +194,8 @@ impl Builder<'_> {
         };
         self.plan.push(Init, part::MOUNTS, row);
         let (root, path) = (self.root.clone(), in_root(&mount.destination)?);
-        self.plan.push(Init, part::MOUNTS, Action::CopyUp { root, path, tree: tree.clone(), mode });
+        let strict = mount.copy_up == CopyUp::All;
+        self.plan.push(Init, part::MOUNTS, Action::CopyUp { root, path, tree: tree.clone(), mode, strict });
         let mut before = propagation(mount);
         if attrs & libc::MOUNT_ATTR_RDONLY != 0 {
             before.push(SetAttr::READONLY);
