@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         test("bad_input::programs_fail_at_start_and_exec_in_the_same_words", OWN, programs_at_start_and_exec),
         test("bad_input::an_argument_list_that_is_too_long", OWN, too_long),
         test("bad_input::a_profile_without_execve_is_named", OWN, execve_is_refused),
+        test("bad_input::a_bind_that_fails_names_its_destination", OWN, binds),
         test("bad_input::ids_that_are_none", OCI, ids),
         test("bad_input::a_duplicate_id_spoils_nothing", OCI, duplicate),
         test("bad_input::command_lines_that_make_no_sense", OWN, command_lines),
@@ -130,6 +131,28 @@ fn rootfs() {
     std::fs::remove_file(&place).expect("remove");
     symlink("elsewhere", &place).expect("symlink");
     sb.run().output().exits(125).says("invalid rootfs").says("too many levels of symbolic links");
+}
+
+/// One source may have many places: the one that failed is named, whichever row failed.
+fn binds() {
+    for (source, says) in [
+        ("/nowhere/x", "(for the mount at /data/two)"),
+        // A directory on a file.
+        ("/tmp", "<root>/data/two"),
+    ] {
+        let sb = Sandbox::new();
+        std::fs::create_dir_all(sb.rootfs().join("data")).expect("a directory");
+        std::fs::write(sb.rootfs().join("data/two"), "").expect("a file");
+        let bind = |source: &str, destination: &str| json!({ "destination": destination, "type": "bind", "source": source, "options": ["rbind"] });
+        let mut mounts = sb.config()["mounts"].as_array().expect("a list").clone();
+        mounts.extend([bind("/tmp", "/data/one"), bind(source, "/data/two")]);
+        let sb = sb.patch("/mounts", json!(mounts));
+        for policy in ["restricted", "privileged"] {
+            sb.run().args(["--policy", policy]).output().exits(125).says(says);
+        }
+        sb.create().exits(1).says(says);
+        sb.leak_check();
+    }
 }
 
 /// An ELF header of a program for another machine (IBM S/390), and nothing else.

@@ -181,6 +181,19 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
     })
 }
 
+/// Where the tree of a failed row was to be mounted: the row names its source alone, and one source may have many places.
+pub fn destination(plan: &Plan, action: &Action) -> Option<String> {
+    let (Action::OpenTree { to: tree, device: None, .. } | Action::Idmap { tree, .. }) = action else {
+        return None;
+    };
+    plan.steps.iter().find_map(|step| match &step.action {
+        Action::MoveTree { tree: moved, target, .. } if moved == tree => {
+            Some(format!("/{}", show(&target.path)))
+        }
+        _ => None,
+    })
+}
+
 /// A remedy where the container's own filter is what made row `row` fail. EPERM is what a profile answers where it
 /// names nothing else, and ENOSYS to calls that are newer than all it knows.
 pub fn refused(plan: &Plan, row: usize, errno: Errno) -> Option<&'static str> {

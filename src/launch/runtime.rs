@@ -163,10 +163,12 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
                 return Error::Exec(e);
             }
             let below = super::idmap_failure::culprit(plan, cx, &step.action);
+            let place = super::hints::destination(plan, &step.action)
+                .map_or_else(String::new, |place| format!(" (for the mount at {place})"));
             Error::Step(Box::new(StepError {
                 row: row + 1,
                 actor: step.actor,
-                action: step.action.to_string(),
+                action: format!("{}{place}", step.action),
                 pointer: step.action.pointer(),
                 call: call.name(),
                 errno,
