@@ -41,6 +41,7 @@ mod programs;
 mod rootless;
 mod selftest;
 mod soak;
+mod stdio;
 mod systemd;
 mod terminal;
 mod update;
@@ -72,6 +73,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         programs::tests,
         checkpoint::tests,
         terminal::tests,
+        stdio::tests,
         bad_input::tests,
         rootless::tests,
         systemd::tests,

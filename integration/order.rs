@@ -15,7 +15,7 @@ use serde_json::json;
 use safebox::cgroup::Manager;
 use safebox::launch::front::{Request, prepare};
 use safebox::plan::Plan;
-use safebox::plan::build::Options;
+use safebox::plan::build::{Options, Stdio};
 use safebox::policy::{Asked, Policy};
 
 use crate::harness::process::Call;
@@ -179,7 +179,7 @@ fn terminal() {
 }
 
 fn waiting() -> Options {
-    Options { wait_for_start: true, ..Options::default() }
+    Options { wait_for_start: true, gives_stdio: true, ..Options::default() }
 }
 
 /// Traces `create` and, in the same trace, what Init does after `start`.
@@ -203,7 +203,7 @@ fn explained() {
     let sb = Sandbox::new();
     let out = sb.runtime().arg("explain").arg("--json").arg(sb.bundle()).output().ok();
     let printed: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
-    let plan = plan(&sb, Policy::Restricted, foreground());
+    let plan = plan(&sb, Policy::Restricted, foreground(&sb, Policy::Restricted));
     let steps = printed["steps"].as_array().expect("steps");
     assert_eq!(steps.len(), plan.steps.len());
     for (row, step) in steps.iter().zip(&plan.steps) {
@@ -212,8 +212,20 @@ fn explained() {
     }
 }
 
-fn foreground() -> Options {
-    Options { die_with_runtime: true, ..Options::default() }
+fn foreground(sb: &Sandbox, policy: Policy) -> Options {
+    let config = sb.config();
+    let namespaces = config["linux"]["namespaces"].as_array().expect("namespaces");
+    let direct = policy == Policy::Privileged
+        && namespaces.iter().all(|n| n["type"] != "user")
+        && config["process"]["user"]["uid"].as_u64().unwrap_or(0) == 0;
+    let stdio = outputs(direct);
+    Options { die_with_runtime: true, stdio, ..Options::default() }
+}
+
+/// stdin is /dev/null, stdout and stderr are files.
+fn outputs(direct: bool) -> [Stdio; 3] {
+    let output = if direct { Stdio::Inherit } else { Stdio::Pipe };
+    [Stdio::Inherit, output, output]
 }
 
 /// The plan of a verb, as the verb itself makes it.
@@ -235,6 +247,7 @@ fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Optio
         pure: true,
         cgroup_manager,
         launcher,
+        stays: safebox::launch::stdio::Launcher::Absent,
     };
     Plan::clone(&prepare(request).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0)
 }
@@ -242,7 +255,7 @@ fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Optio
 /// Traces `run` and compares.
 fn run(sb: &Sandbox, policy: Policy) -> Trace {
     let name = format!("{policy:?}").to_lowercase();
-    let plan = plan(sb, policy, foreground());
+    let plan = plan(sb, policy, foreground(sb, policy));
     let file = sb.dir().join("trace");
     sb.under(&["strace", "-f", "-o", &file.to_string_lossy()])
         .args(["run", "--quiet", "--policy", &name, "--bundle"])

@@ -263,6 +263,7 @@ fn prepared_in(dir: &Path, case: &Case, id: &str) -> Prepared {
         pure: true,
         cgroup_manager: None,
         launcher: case.options.die_with_runtime.then_some((0, 0)),
+        stays: safebox::launch::stdio::Launcher::Absent,
     };
     prepare_on(request, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"))
 }

@@ -81,6 +81,29 @@ impl From<StateError> for Error {
     }
 }
 
+/// `text` as it may be shown on a terminal or in a log: control characters, which a container or a file name may have
+/// put there, are shown and not sent. Line breaks and tabs stay.
+pub fn shown(text: &str) -> String {
+    escaped(text, |c| c == '\n' || c == '\t')
+}
+
+/// The same for text that is a part of a line: a line break in it would begin a line of its own, in the runtime's name.
+pub fn shown_in_line(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+fn escaped(text: &str, keep: fn(char) -> bool) -> String {
+    // Besides control characters those that turn the direction of what follows (Unicode, "Bidirectional Algorithm").
+    let hidden = |c: char| {
+        c.is_control() && !keep(c) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 /// `text` with runc's words for error numbers: Rust's own are `No such file or directory (os error 2)`, and
 /// callers match `no such file or directory` (Docker makes exit code 127 of it).
 pub fn plain_errnos(text: &str) -> String {
@@ -181,7 +204,17 @@ impl fmt::Display for StepError {
 
 #[cfg(test)]
 mod tests {
-    use super::plain_errnos;
+    use super::{plain_errnos, shown, shown_in_line};
+
+    #[test]
+    fn control_characters_are_shown_and_not_sent() {
+        assert_eq!(
+            shown("a\x1b]0;x\x07\tb\nc\r\u{9b}\u{202e}"),
+            "a\\u{1b}]0;x\\u{7}\tb\nc\\r\\u{9b}\\u{202e}"
+        );
+        assert_eq!(shown_in_line("a\nsafebox: b\t"), "a\\nsafebox: b\\t");
+        assert_eq!(shown("Größe 5 €"), "Größe 5 €");
+    }
 
     #[test]
     fn errnos_have_go_s_words() {

@@ -218,7 +218,7 @@ impl std::fmt::Display for Said {
         let text = |file: &File| {
             let mut bytes = [0; MOST];
             let n = file.read_at(&mut bytes, 0).unwrap_or_default();
-            String::from_utf8_lossy(&bytes[..n]).into_owned()
+            crate::error::shown_in_line(String::from_utf8_lossy(&bytes[..n]).trim_end())
         };
         write!(f, "stdout: {}, stderr: {}", text(&self.out), text(&self.err))
     }

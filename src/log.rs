@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, LogFormat};
-use crate::error::plain_errnos;
+use crate::error::{plain_errnos, shown};
 use crate::plan::Plan;
 
 /// Where messages go.
@@ -29,7 +29,7 @@ impl Log {
 
     /// Reports a failure: to the log file in its format, and always to stderr, since Podman reads it there.
     pub fn error(&self, text: &str) {
-        let text = &plain_errnos(text);
+        let text = &shown(&plain_errnos(text));
         self.to_file("error", text);
         if self.file.is_none() && self.format == LogFormat::Json {
             eprintln!("{}", json("error", text));
@@ -40,12 +40,19 @@ impl Log {
 
     /// Says what is not as it was asked for. To the log file where there is one: stderr is the container's.
     pub fn warning(&self, text: &str) {
-        let text = &plain_errnos(text);
+        let text = &shown(&plain_errnos(text));
         match &self.file {
             Some(_) => self.to_file("warning", text),
             None if self.format == LogFormat::Json => eprintln!("{}", json("warning", text)),
             None => eprintln!("safebox: warning: {text}"),
         }
+    }
+
+    /// What the kernel did to the container: on stderr, where the program can say the same, and in the log, where it
+    /// cannot.
+    pub fn verdict(&self, text: &str) {
+        self.to_file("warning", &shown(text));
+        say(text);
     }
 
     /// Whether [`Self::debug`] says anything.
@@ -85,6 +92,11 @@ impl Log {
             eprintln!("safebox: {}", plain_errnos(&format!("--log {}: {e}", path.display())));
         }
     }
+}
+
+/// A remark on stderr.
+pub fn say(text: &str) {
+    eprintln!("safebox: {}", shown(text));
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

@@ -114,7 +114,7 @@ impl Proxy {
     }
 
     fn failed(&self, e: &std::io::Error) {
-        eprintln!("safebox: $NOTIFY_SOCKET {}: {e}", self.host.display());
+        crate::log::say(&format!("$NOTIFY_SOCKET {}: {e}", self.host.display()));
     }
 
     /// Waits until the container is ready, or has ended.

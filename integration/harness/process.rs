@@ -80,7 +80,8 @@ pub struct Call {
 impl Call {
     /// `command`, its stdout and stderr going to `files`.
     pub fn new(mut command: Command, files: (PathBuf, PathBuf)) -> Self {
-        command.stdin(Stdio::null());
+        let file = |path| File::options().create(true).truncate(true).write(true).open(path).expect("a file");
+        command.stdin(Stdio::null()).stdout(file(&files.0)).stderr(file(&files.1));
         Call { command, files, input: None, limit: Duration::from_secs(20) }
     }
 
@@ -137,8 +138,6 @@ impl Call {
     /// Starts.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
-        let file = |path| File::options().create(true).truncate(true).write(true).open(path).expect("a file");
-        self.command.stdout(file(&self.files.0)).stderr(file(&self.files.1));
         if self.input.is_some() {
             self.command.stdin(Stdio::piped());
         }

@@ -32,7 +32,9 @@ fn plan(sb: &Sandbox, groups: &[&str]) -> Plan {
     let process_id = container.process_id().expect("a process");
     let filters: Vec<_> = state.seccomp.iter().map(|c| compile(c, true).expect("a filter")).collect();
     let host = Host::probe().expect("the host");
-    let options = Options { console: Console::Inherit, ..Options::default() };
+    let in_userns = state.namespaces & libc::CLONE_NEWUSER as u64 != 0;
+    let stdio = super::outputs(!state.hardened && !in_userns && state.process.user.uid == 0);
+    let options = Options { console: Console::Inherit, stdio, ..Options::default() };
     let process = safebox::config::Process { args: vec!["true".into()], ..state.process.clone() };
     let asked: Vec<_> = groups.iter().map(ToString::to_string).collect();
     let groups = groups::choose(state, process_id.0, &asked).expect("its groups");

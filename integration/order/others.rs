@@ -203,6 +203,7 @@ fn restored() {
         pure: true,
         cgroup_manager: None,
         launcher: None,
+        stays: safebox::launch::stdio::Launcher::Absent,
     })
     .expect("a bundle");
     let (plan, ..) = prepared.restore_plan(&criu.join("criu")).expect("a plan");

@@ -117,7 +117,8 @@ fn options(
     }
     if !args.pre_dump {
         external(&mut m, state, pid);
-        let json = serde_json::to_vec(&state.outside.descriptors).map_err(|e| Error::msg(e.to_string()))?;
+        let json = serde_json::to_vec(&outside::descriptors_of(pid, &state.outside))
+            .map_err(|e| Error::msg(e.to_string()))?;
         write_new(&dirs.images, criu::DESCRIPTORS, &json)
             .map_err(|e| Error::os("write", dirs.path.join(criu::DESCRIPTORS).display(), e))?;
     }

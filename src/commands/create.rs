@@ -51,7 +51,8 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     if root.join(&args.id).exists() {
         return Err(Error::from(crate::error::StateError::Exists).into());
     }
-    let options = options(&args.creating, &Options { wait_for_start: true, ..Options::default() })?;
+    let options =
+        options(&args.creating, &Options { wait_for_start: true, gives_stdio: true, ..Options::default() })?;
     let draft = draft(Request {
         bundle: &bundle,
         id: &args.id,
@@ -61,6 +62,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
         options,
         args: Vec::new(),
         pure: false,
+        stays: crate::launch::stdio::Launcher::Absent,
         cgroup_manager: super::cgroup_manager(global)?,
         launcher: None,
     })?;

@@ -10,11 +10,12 @@ use crate::host::Host;
 use crate::launch::control::Control;
 use crate::launch::front::{compile, exec_input};
 use crate::launch::runtime::{Attendants, perform};
+use crate::launch::stdio::{self, Launcher, Pty};
 use crate::launch::supervise::Supervisor;
 use crate::launch::undo::undo;
 use crate::launch::{Cx, door, environment, groups};
 use crate::log::Log;
-use crate::plan::build::{Console, ExecInput, Filter, Options, build_exec};
+use crate::plan::build::{Console, ExecInput, Filter, Given, Options, build_exec};
 use crate::plan::check::Checked;
 use crate::plan::{Plan, Undo};
 use crate::state::{Container, State, Status};
@@ -54,11 +55,29 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     environment::settle(&mut new.env, || environment::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     crate::launch::grant::limit(&mut new, in_userns)?.iter().for_each(|text| log.warning(text));
+    // As `run`: whoever sits at a terminal gets one of the container's, never their own.
+    let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
+    let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
+    let (descriptors, notes) = stdio::choose(stdio::Facts {
+        launcher: if args.detach { Launcher::Leaves } else { Launcher::Stays },
+        hardened: state.hardened,
+        pty: match (new.terminal, interactive) {
+            (true, _) => Pty::All,
+            (false, true) => Pty::Terminals,
+            (false, false) => Pty::None,
+        },
+        opens: !in_userns && new.user.uid == 0,
+    })?;
+    notes.iter().for_each(|note| log.warning(note));
+    new.terminal |= interactive;
     let options = Options {
         console: if new.terminal { Console::Pty } else { Console::Inherit },
+        stdio: descriptors,
+        gives_stdio: args.detach,
         preserve_fds: args.preserve_fds,
         pidfd_socket: args.pidfd_socket.is_some(),
         window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
+        lf: !args.detach && args.console_socket.is_none() && stdio::lines_end_in_lf(),
         ..Options::default()
     };
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
@@ -73,14 +92,14 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);
     }
     let master = console(&args, &new, &mut cx, &given)?;
-    run(&args, &plan, cx, master)
+    run(&args, &plan, (cx, &given), master)
 }
 
 fn wrong(text: &str) -> anyhow::Error {
     Error::from(StateError::Wrong(text.into())).into()
 }
 
-fn run(args: &Exec, plan: &Checked<Plan>, mut cx: Cx, master: Option<i32>) -> Outcome {
+fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master: Option<i32>) -> Outcome {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
     perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default())
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
@@ -91,17 +110,13 @@ fn run(args: &Exec, plan: &Checked<Plan>, mut cx: Cx, master: Option<i32>) -> Ou
     }
     let Some(supervisor) = supervisor.as_mut() else { return Ok(ExitCode::SUCCESS) };
     let master = master.map(|fd| super::run::receive_pty(fd, plan, &cx)).transpose().inspect_err(kill)?;
+    stdio::attach(supervisor, given, &cx).inspect_err(kill)?;
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
 }
 
 /// Where the pty's master end goes.
-fn console(
-    args: &Exec,
-    new: &Process,
-    cx: &mut Cx,
-    given: &crate::plan::build::Given,
-) -> Result<Option<i32>, Error> {
+fn console(args: &Exec, new: &Process, cx: &mut Cx, given: &Given) -> Result<Option<i32>, Error> {
     match (&args.console_socket, new.terminal) {
         (Some(path), _) => {
             cx.set(&given.console, super::create::connect("--console-socket", path)?);

@@ -50,10 +50,12 @@ fn plan_of(
         options: Options {
             die_with_runtime: true,
             window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
+            lf: crate::launch::stdio::lines_end_in_lf(),
             ..Options::default()
         },
         args: args.args.clone(),
         pure: true,
+        stays: crate::launch::stdio::Launcher::Stays,
         cgroup_manager: super::cgroup_manager(global)?,
         // As `run` has it: the row that marks the container as the launcher's is in the plan.
         launcher: Some((0, 0)),

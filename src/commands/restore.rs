@@ -25,7 +25,7 @@ use crate::plan::{Plan, Undo};
 use crate::policy::{Asked, Policy};
 use crate::state::State;
 use crate::sys::mount::{self, MountAttr};
-use crate::sys::{Errno, fs, process, socket};
+use crate::sys::{Errno, fs, process, socket, tty};
 use crate::tables::namespaces::NsKind;
 
 const LOG: &str = "restore.log";
@@ -52,6 +52,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         args: Vec::new(),
         pure: false,
         launcher: None,
+        stays: crate::launch::stdio::Launcher::Absent,
         cgroup_manager: super::cgroup_manager(global)?,
     })?;
     if !draft.config.net_devices.is_empty() {
@@ -199,6 +200,9 @@ impl Restored<'_> {
         match &mut self.terminal {
             Terminal::Ours(slot) => {
                 *slot = Some(master);
+                if crate::launch::stdio::lines_end_in_lf() {
+                    tty::clear_onlcr(master).map_err(|e| Error::os("tcsetattr", "the terminal", e))?;
+                }
                 Ok(())
             }
             Terminal::Socket(to) => {
@@ -236,7 +240,7 @@ impl Restored<'_> {
         let child = if self.pid == 0 { (cx.pid, cx.pidfd) } else { (self.pid, self.pidfd) };
         let undos: Vec<Undo> = plan.undos();
         for problem in undo::undo(&undos, Some(child), true).problems {
-            eprintln!("safebox: {problem}");
+            crate::log::say(&problem);
         }
     }
 
@@ -431,7 +435,7 @@ fn inside(work: impl FnOnce() -> std::result::Result<(), String>, what: &str) ->
     let child = process::fork_run(|| match work() {
         Ok(()) => 0,
         Err(e) => {
-            eprintln!("safebox: the container's {what}: {e}");
+            crate::log::say(&format!("the container's {what}: {e}"));
             1
         }
     })

@@ -17,6 +17,7 @@ use crate::launch::guardian::Guardian;
 use crate::launch::hold::Hold;
 use crate::launch::name::Name;
 use crate::launch::runtime::Attendants;
+use crate::launch::stdio::{self, Launcher};
 use crate::launch::supervise::Supervisor;
 use crate::launch::undo::Undone;
 use crate::log::Log;
@@ -25,7 +26,7 @@ use crate::plan::build::{Console, Given, Options};
 use crate::plan::check::Checked;
 use crate::plan::{Plan, Undo};
 use crate::policy::{Asked, Policy};
-use crate::state::State;
+use crate::state::{Ended, State};
 use crate::sys::process::Exit;
 use crate::sys::{fs, process, socket, tty};
 use crate::tables::capabilities::{self, CapSet};
@@ -96,6 +97,7 @@ pub fn asked(h: &Hardening) -> Result<Asked, Error> {
         pids: h.pids_limit,
         no_cgroups: false,
         stdin_is_tty: tty::is_tty(0),
+        stdout_is_tty: tty::is_tty(1),
         terminal_as_written: false,
     })
 }
@@ -125,11 +127,13 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
             &Options {
                 die_with_runtime: !args.detach && !args.keep,
                 window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
+                lf: !args.detach && args.creating.console_socket.is_none() && stdio::lines_end_in_lf(),
                 ..Options::default()
             },
         )?,
         args: args.args.clone(),
         pure: false,
+        stays: if args.detach { Launcher::Leaves } else { Launcher::Stays },
         cgroup_manager: super::cgroup_manager(global)?,
         launcher,
     })?;
@@ -155,7 +159,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     let (plan, given) = prepared.plan()?;
     if !args.quiet {
         for (rule, text) in &prepared.outcome.changes {
-            eprintln!("safebox: {rule}: {text}");
+            crate::log::say(&format!("{rule}: {text}"));
         }
     }
     log.plan(&plan);
@@ -174,7 +178,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         }
         Ok(code)
     } else {
-        foreground(&prepared, &plan, cx, &mut control, (supervisor, master, &given), &args)
+        foreground((&prepared, log), &plan, cx, &mut control, (supervisor, master, &given), &args)
     }
 }
 
@@ -207,7 +211,7 @@ fn detached(
 }
 
 fn foreground(
-    prepared: &Prepared,
+    (prepared, log): (&Prepared, &Log),
     plan: &Checked<Plan>,
     mut cx: Cx,
     control: &mut Control,
@@ -229,12 +233,19 @@ fn foreground(
         Some(s) => s,
         None => Supervisor::new()?,
     };
+    stdio::attach(&mut supervisor, given, &cx)?;
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     if let Some(mut witness) = supervisor.witness.take() {
-        report(prepared, exit, witness.events(exit == Exit::Signal(libc::SIGKILL)));
+        let events = witness.events(exit == Exit::Signal(libc::SIGKILL));
+        report(prepared, exit, events, log);
+        if args.keep {
+            let ended =
+                Ended { code: exit.code(), oom_kills: events.oom_kills, pids_refused: events.pids_refused };
+            ended.write(hold.fd())?;
+        }
     }
     if !args.keep {
         // Whoever removed it meanwhile has run its hooks.
@@ -287,7 +298,7 @@ fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
 /// What could not be taken back is told; poststop hooks are for what is gone.
 pub fn tell_and_stop(state: &State, undone: &Undone, signals: i32) {
     for problem in &undone.problems {
-        eprintln!("safebox: {problem}");
+        crate::log::say(problem);
     }
     if undone.problems.is_empty() {
         super::start::poststop(state, signals);
@@ -319,7 +330,7 @@ fn without_kill(plan: &Plan) -> Vec<Undo> {
 }
 
 /// Says what the kernel refused the container, from its cgroups' events: never guessed from exit code 137.
-fn report(prepared: &Prepared, exit: Exit, events: Events) {
+fn report(prepared: &Prepared, exit: Exit, events: Events, log: &Log) {
     let resources = &prepared.config.resources;
     if events.oom_kills > 0 {
         let limit = resources
@@ -329,17 +340,17 @@ fn report(prepared: &Prepared, exit: Exit, events: Events) {
             .unwrap_or_default();
         let ended =
             if exit == Exit::Signal(libc::SIGKILL) { "" } else { "; the container's own process went on" };
-        eprintln!(
-            "safebox: out of memory: the kernel killed {} process(es) of the container at its memory limit{limit}{ended} (--memory)",
+        log.verdict(&format!(
+            "out of memory: the kernel killed {} process(es) of the container at its memory limit{limit}{ended} (--memory)",
             events.oom_kills
-        );
+        ));
     }
     if events.pids_refused > 0 {
         let limit = resources.pids_limit.unwrap_or_default();
-        eprintln!(
-            "safebox: the limit of {limit} processes refused a fork {} time(s) (--pids-limit)",
+        log.verdict(&format!(
+            "the limit of {limit} processes refused a fork {} time(s) (--pids-limit)",
             events.pids_refused
-        );
+        ));
     }
 }
 

@@ -202,9 +202,9 @@ pub fn poststop(state: &State, signals: RawFd) {
         match hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, (0, 0), signals, None)
         {
             Ok(()) => {}
-            Err(HookError::Failed(text)) => eprintln!("safebox: a poststop hook failed: {text}"),
+            Err(HookError::Failed(text)) => crate::log::say(&format!("a poststop hook failed: {text}")),
             Err(HookError::Interrupted(signal)) => {
-                eprintln!("safebox: poststop hook {}: killed on signal {signal}", hook.path.display());
+                crate::log::say(&format!("poststop hook {}: killed on signal {signal}", hook.path.display()));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::Outcome;
 use crate::cli::Global;
-use crate::state::{Container, State, Status};
+use crate::state::{Container, Ended, State, Status};
 
 /// Prints the state.
 pub fn state(global: &Global, id: &str) -> Outcome {
@@ -30,5 +30,9 @@ pub fn value(container: &Container, state: &State) -> serde_json::Value {
         value["annotations"] = serde_json::json!(state.annotations);
     }
     value["owner"] = state.owner.as_str().into();
+    if let Some(ended) = Ended::read(&container.dir).filter(|_| status == Status::Stopped) {
+        // One object: CRI-O reads exitCode, started and finished at the top as its own.
+        value["ended"] = serde_json::json!(ended);
+    }
     value
 }

@@ -106,7 +106,7 @@ fn flags(args: &Update) -> Result<Resources> {
         [("kernel-memory", &args.kernel_memory), ("kernel-memory-tcp", &args.kernel_memory_tcp)]
     {
         if value.is_some() {
-            eprintln!("safebox: --{flag} is ignored: the kernel has no such limit any more");
+            crate::log::say(&format!("--{flag} is ignored: the kernel has no such limit any more"));
         }
     }
     let bytes = serde_json::to_vec(&raw).map_err(|e| Error::msg(e.to_string()))?;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::{Layout, bind_name};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::plan::build::{Console, DEFAULT_DEVICES, Options, shows_groups};
+use crate::plan::build::{Console, DEFAULT_DEVICES, Options, Stdio, shows_groups};
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
 
@@ -44,7 +44,7 @@ impl Outside {
         Outside {
             mounts: shown.into_iter().map(|(at, _)| at).collect(),
             masked: config.masked_paths.clone(),
-            descriptors: (0..3).map(|fd| descriptor(fd, options.console)).collect(),
+            descriptors: (0..3).map(|fd| descriptor(fd, options)).collect(),
             joined: joined.fold(0, |bits, n| bits | n.kind.row().flag),
             idmapped: options.idmap_root
                 || config.mounts.iter().any(|m| m.idmap.is_some() || !m.uid_maps.is_empty()),
@@ -80,8 +80,12 @@ pub fn shown(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(
 }
 
 /// What a descriptor of this process is, in the words of `descriptors.json`: the process inherits it.
-fn descriptor(fd: i32, console: Console) -> String {
-    if console == Console::Pty {
+fn descriptor(fd: i32, options: &Options) -> String {
+    if options.stdio[fd as usize] != Stdio::Inherit {
+        // A pipe that is yet to be made: the process has it.
+        return String::new();
+    }
+    if options.console == Console::Pty {
         return "/dev/pts/0".into();
     }
     let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
@@ -91,6 +95,15 @@ fn descriptor(fd: i32, console: Console) -> String {
         Some(file) => file,
         None => text,
     }
+}
+
+/// What the descriptors 0 to 2 of the process are; a pipe of the launcher's is looked up.
+pub fn descriptors_of(pid: i32, outside: &Outside) -> Vec<String> {
+    let name = |(fd, known): (usize, &String)| {
+        let link = || std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
+        if known.is_empty() { link().to_string_lossy().into_owned() } else { known.clone() }
+    };
+    outside.descriptors.iter().enumerate().map(name).collect()
 }
 
 /// criu's name of an open file: `file[MOUNT:INODE]`, both in hexadecimal. `None` for what is no file in a

@@ -90,6 +90,13 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::OpenRoot { path, rootfs, to } => super::apply_mounts::open_root(cx, path, rootfs, to),
         A::OpenTree { .. } => super::apply_mounts::open_tree(action, cx),
         A::DeviceNodes { nodes, to } => super::nodes::make(cx, nodes, to),
+        A::StdioPipe { pipe, owner } => super::apply_creds::stdio_pipe(pipe, *owner, cx),
+        A::StdioNull { to } => {
+            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::GiveStdio { uid } => super::apply_creds::give_stdio(*uid, cx),
         A::OpenNs { path, to, .. } => {
             let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_RDONLY, 0))?;
             cx.set(to, fd);
@@ -262,7 +269,7 @@ fn id_map_tool(cx: &mut Cx, program: &std::path::Path, maps: &[crate::config::Id
     if out.status.success() {
         return Ok(());
     }
-    cx.detail = Some(String::from_utf8_lossy(&out.stderr).trim().to_string());
+    cx.detail = Some(crate::error::shown_in_line(String::from_utf8_lossy(&out.stderr).trim()));
     Err(Errno::EPERM)
 }
 
@@ -297,13 +304,19 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
         A::SetHostname { name } => at(cx, Call::Hostname, process::sethostname(name.to_bytes())),
         A::SetDomainname { name } => at(cx, Call::Domainname, process::setdomainname(name.to_bytes())),
         A::LoopbackUp => at(cx, Call::Loopback, socket::loopback_up()),
-        A::TakeTty { slave } => {
+        A::PlaceStdio { ends } => {
+            ends.iter().try_for_each(|(to, from)| at(cx, Call::Dup, fs::dup2(cx.fd(from), (*to).into())))
+        }
+        A::OpenDevpts { to } => {
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            let fd = at(cx, Call::NotDevpts, fs::openat(libc::AT_FDCWD, c"/dev/pts", flags, 0))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::TakeTty { slave, fds } => {
             let fd = cx.fd(slave);
             at(cx, Call::Ioctl, tty::set_controlling(fd))?;
-            for to in 0..3 {
-                at(cx, Call::Dup, fs::dup2(fd, to))?;
-            }
-            Ok(())
+            fds.iter().try_for_each(|to| at(cx, Call::Dup, fs::dup2(fd, (*to).into())))
         }
         A::Scheduler(attr) => at(cx, Call::Sched, process::sched_setattr(attr)),
         A::IoPriority { value } => at(cx, Call::Ioprio, process::ioprio_set(*value)),

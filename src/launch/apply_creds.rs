@@ -3,8 +3,8 @@
 use super::apply::at;
 use super::{Call, Cx, Done};
 use crate::plan::Supplementary;
-use crate::plan::action::Action;
-use crate::sys::{Errno, cred, fs, process};
+use crate::plan::action::{Action, StdioPipe};
+use crate::sys::{Errno, cred, fs, io, process};
 
 /// Performs one such row.
 pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
@@ -81,6 +81,39 @@ fn asked(cx: &mut Cx, call: Call, answer: crate::sys::Result<bool>) -> crate::sy
         Err(_) if cx.filtered => Ok(true),
         answer => answer,
     }
+}
+
+/// A pipe of which the program's end belongs to the program's user: the runtime's copy of either end is its own.
+pub(super) fn stdio_pipe(pipe: &StdioPipe, owner: Option<u32>, cx: &mut Cx) -> Done {
+    let (read, write) = at(cx, Call::Pipe, io::pipe())?;
+    let (ours, theirs) = if pipe.number == 0 { (write, read) } else { (read, write) };
+    cx.set(&pipe.ours, ours);
+    cx.set(&pipe.theirs, theirs);
+    owner.map_or(Ok(()), |uid| at(cx, Call::Chown, fs::fchownat(theirs, c"", uid, u32::MAX)))
+}
+
+/// From outside, where the owner is seen: a caller's pipe, or file for output. An input file is only read, and a
+/// terminal is its user's.
+pub(super) fn give_stdio(uid: u32, cx: &mut Cx) -> Done {
+    for fd in 0..3 {
+        let st = at(cx, Call::Stat, fs::fstatat(fd, c""))?;
+        let given = match st.st_mode & libc::S_IFMT {
+            libc::S_IFIFO => true,
+            libc::S_IFREG => fd != 0,
+            _ => false,
+        };
+        if !given || st.st_uid == uid {
+            continue;
+        }
+        if let Err(e) = at(cx, Call::Chown, fs::fchownat(fd, c"", uid, u32::MAX)) {
+            // A file system that is read-only, or another machine's.
+            crate::log::say(&format!(
+                "warning: descriptor {fd} cannot be given to uid {uid}, so the program cannot open it again (/dev/stdout): {}",
+                crate::tables::errno::text(e as i32)
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Gives descriptors 0 to 2 to the container's user, but the null device, which is everybody's, and regular files

@@ -132,7 +132,7 @@ const DEVPTS_MAGIC: i64 = 0x1cd1;
 fn apply_files(action: &Action, cx: &mut Cx) -> Done {
     use Action as A;
     match action {
-        A::Pty { devpts, master, slave, size, owner } => {
+        A::Pty { devpts, master, slave, size, owner, lf } => {
             // A container that runs may have put a file system of its own there, which answers as it likes: the
             // number of any descriptor of this process would be taken for the terminal's, and given away.
             let magic = at(cx, Call::NotDevpts, fs::fs_magic(cx.fd(devpts)))?;
@@ -145,6 +145,9 @@ fn apply_files(action: &Action, cx: &mut Cx) -> Done {
             let s = at(cx, Call::Ioctl, tty::open_peer(m))?;
             if let Some((rows, cols)) = size {
                 at(cx, Call::Ioctl, tty::set_size(m, tty::Size { rows: *rows, cols: *cols }))?;
+            }
+            if *lf {
+                at(cx, Call::Ioctl, tty::clear_onlcr(m))?;
             }
             // The program may open its terminal again by name; the group stays devpts' (tty).
             at(cx, Call::Chown, fs::fchownat(s, c"", *owner, u32::MAX))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::environment;
+use super::{environment, stdio};
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
 use crate::config::{Config, ConfigError, Process};
@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub args: Vec<String>,
     /// `explain`: nothing on disk is touched, not even a cache.
     pub pure: bool,
+    /// Who stays with the container.
+    pub stays: stdio::Launcher,
     /// Who makes the cgroups, where the command line says.
     pub cgroup_manager: Option<cgroup::Manager>,
     /// A foreground `run`: (pid, start time) of this process.
@@ -63,6 +65,8 @@ pub struct Draft {
     warnings: Vec<String>,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
+    /// Any policy but `privileged`.
+    hardened: bool,
     /// What `exec` starts from. The rest of the environment is the first process's alone.
     for_exec: Process,
     id: String,
@@ -130,10 +134,26 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     options.root_alone |= outcome.root_alone;
     options.no_tty |= outcome.no_tty;
     options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
+    let hardened = request.policy != Policy::Privileged;
+    let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
+    let facts = stdio::Facts {
+        launcher: request.stays,
+        hardened,
+        pty: match (outcome.pty, outcome.pty_for_terminals) {
+            (false, _) => stdio::Pty::None,
+            (true, false) => stdio::Pty::All,
+            (true, true) => stdio::Pty::Terminals,
+        },
+        opens: !in_userns && config.process.as_ref().is_some_and(|p| p.user.uid == 0),
+    };
+    if request.stays != stdio::Launcher::Absent {
+        let (chosen, notes) = stdio::choose(facts)?;
+        (options.stdio, options.gives_stdio) = (chosen, request.stays == stdio::Launcher::Leaves);
+        outcome.changes.extend(notes.into_iter().map(|note| ("stdio", note)));
+    }
     let choices = seccomp_choices(&config, &outcome)?;
     let filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
     let state_dir = request.root.join(request.id);
-    let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
     let process = config
         .process
         .as_mut()
@@ -158,6 +178,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         warnings,
         filters,
         choices,
+        hardened,
         for_exec,
         id: request.id.into(),
         cgroup_manager: request.cgroup_manager,
@@ -245,6 +266,8 @@ impl Draft {
             shares_host_root: self.shares_host_root,
             seccomp: self.choices.clone(),
             hooks: config.hooks.clone(),
+            hardened: self.hardened,
+            has_devpts: config.mounts.iter().any(is_devpts),
             launcher: self.launcher,
             outside: Outside::of(config, &bundle.dir, layout, host.cgroups.is_v2(), &self.options),
         }
@@ -330,6 +353,10 @@ fn owner_of_this_program() -> Option<u32> {
     nix::sys::stat::stat("/proc/self/exe").ok().map(|st| st.st_uid)
 }
 
+fn is_devpts(mount: &crate::config::Mount) -> bool {
+    mount.fs_type.as_deref() == Some("devpts") && mount.destination == Path::new("/dev/pts")
+}
+
 fn owner(euid: u32) -> String {
     if euid == 0 {
         return "root".into();
@@ -384,12 +411,20 @@ pub fn exec_input<'a>(
         program: None,
         inside: false,
         may_set_groups: of_process("setgroups").trim() != "deny",
+        user_outside: user_outside(process.user.uid, state, host, &of_process("uid_map")),
         root_is_mapped: idmap::to_host(&idmap::parse_map(&of_process("uid_map")), 0).is_some(),
         groups,
         host,
         filters,
         options,
     }
+}
+
+/// The user as the runtime sees it, where the runtime is root and may give files away.
+fn user_outside(uid: u32, state: &State, host: &Host, uid_map: &str) -> Option<u32> {
+    let in_userns = state.namespaces & crate::tables::namespaces::NsKind::User.row().flag != 0;
+    let outside = if in_userns { idmap::to_host(&idmap::parse_map(uid_map), uid) } else { Some(uid) };
+    outside.filter(|_| host.euid == 0)
 }
 
 /// Where compiled filters are kept; files there are verified before use.

@@ -73,7 +73,7 @@ fn perform(plan: &Checked<Plan>, (given, inside): (&Given, Option<&Inside>), std
     match done {
         Ok(_) => process::wait(cx.pid, 0).ok().flatten().map_or(1, |(_, exit)| exit.code()),
         Err(e) => {
-            eprintln!("safebox: {e}");
+            crate::log::say(&e.to_string());
             126
         }
     }

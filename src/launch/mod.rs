@@ -41,6 +41,7 @@ mod program;
 pub mod relay;
 pub mod runtime;
 pub mod seal;
+pub mod stdio;
 pub mod supervise;
 pub mod target;
 pub mod undo;
@@ -178,5 +179,5 @@ calls! {
     Statfs "fstatfs", OnRoot "it would be mounted on the rootfs itself, where it has no effect", InProc "it is inside /proc", OtherMount "a link of the rootfs leads to another mount",
     NotProc "it is not of type proc", NotDevpts "what is at /dev/pts is no devpts", SameDirectory "the path leads to another directory than the one that was opened",
     Listen "listen", Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",
-    Systemd "systemd", IdTool "newuidmap",
+    Systemd "systemd", IdTool "newuidmap", Pipe "pipe2",
 }

@@ -82,7 +82,7 @@ pub fn perform(
             let mut undos: Vec<_> = done.chain(half_done(plan, failure)).collect();
             undos = plan.state_dir().map(|(dir, _)| super::undo::own(&undos, as_path(dir))).unwrap_or(undos);
             for problem in super::netdev::bring_back(cx) {
-                eprintln!("safebox: {problem}");
+                crate::log::say(&problem);
             }
             let ended = super::undo::undo(&undos, Some((cx.pid, cx.pidfd)), true);
             if let Some(guardian) = attendants.guardian.take() {
@@ -125,7 +125,7 @@ pub fn close_lock(plan: &Plan, cx: &Cx) {
 /// The error for a failure: everything is derived from the row and the errno.
 fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) -> Error {
     for problem in &undo.problems {
-        eprintln!("safebox: {problem}");
+        crate::log::say(problem);
     }
     match failure {
         Failure::Stopped(row) => Error::Stopped(row + 1),

@@ -196,11 +196,6 @@ impl Supervisor {
         self.copies.push(Copy::output(own()?, End::of_caller(1, libc::O_WRONLY)?));
         self.terminal = tty::is_tty(0).then(RawMode::new);
         self.terminal.iter_mut().for_each(RawMode::enter);
-        if self.terminal.is_none() || !tty::is_tty(1) {
-            // The caller's terminal, in raw mode, leaves the line ends to the container's. A file or a pipe gets lines
-            // as they were written, as with runc.
-            tty::clear_onlcr(master)?;
-        }
         Ok(())
     }
 

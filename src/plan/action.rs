@@ -15,6 +15,17 @@ use crate::hooks::HookKind;
 use crate::sys::process::SchedAttr;
 use crate::tables::namespaces::NsKind;
 
+/// The two ends of a pipe that takes the place of one of the descriptors 0 to 2.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StdioPipe {
+    /// Which of them.
+    pub number: u8,
+    /// The launcher's end.
+    pub ours: Slot,
+    /// The program's end.
+    pub theirs: Slot,
+}
+
 /// One kernel operation, or the few that only make sense together.
 ///
 /// Paths named `path` without a slot are the runtime's own, outside the container.
@@ -337,6 +348,8 @@ pub enum Action {
         slave: Slot,
         size: Option<(u16, u16)>,
         owner: u32,
+        /// Lines end in LF and not in CR LF.
+        lf: bool,
     },
     SendPty {
         master: Slot,
@@ -371,8 +384,30 @@ pub enum Action {
         uid: u32,
         gid: u32,
     },
+    /// `fds`: which of 0 to 2 become the terminal.
     TakeTty {
         slave: Slot,
+        fds: Vec<u8>,
+    },
+    /// A pipe in the place of descriptor `pipe.number`. `owner`: the program's user, as the runtime sees it.
+    StdioPipe {
+        pipe: StdioPipe,
+        owner: Option<u32>,
+    },
+    StdioNull {
+        to: Slot,
+    },
+    /// Descriptors that take the place of the caller's 0 to 2: (number, what it becomes).
+    PlaceStdio {
+        ends: Vec<(u8, Slot)>,
+    },
+    /// The caller's pipes and output files are given to the program's user, as the runtime sees it.
+    GiveStdio {
+        uid: u32,
+    },
+    /// The container's devpts, as a place: what is there is not opened.
+    OpenDevpts {
+        to: Slot,
     },
     Scheduler(SchedAttr),
     IoPriority {

@@ -57,6 +57,10 @@ impl Action {
             }
             A::CgroupWriteEither { .. } => vec!["openat", "openat?", "write", "close"],
             A::CgroupOpen { .. } | A::OpenNs { .. } => vec!["openat"],
+            A::OpenDevpts { .. } | A::StdioNull { .. } => vec!["openat"],
+            A::StdioPipe { owner: None, .. } => vec!["pipe2"],
+            A::StdioPipe { .. } => vec!["pipe2", "fchownat"],
+            A::GiveStdio { .. } => ["newfstatat", "fchownat?"].repeat(3),
             A::DeviceFilter { .. } => vec!["bpf", "bpf", "close"],
             A::OpenTree { device: Some(_), .. } => vec!["open_tree", "newfstatat"],
             A::OpenTree { .. } => vec!["open_tree"],
@@ -248,9 +252,11 @@ impl Action {
         use Action as A;
         match self {
             // Unlock the pty, open its peer, set its size.
-            A::Pty { size, .. } => {
+            A::Pty { size, lf, .. } => {
                 let set = size.map(|_| "ioctl");
-                ["fstatfs", "openat2", "ioctl", "ioctl"].into_iter().chain(set).chain(["fchownat"]).collect()
+                let modes = vec!["ioctl"; if *lf { 2 } else { 0 }];
+                let open = ["fstatfs", "openat2", "ioctl", "ioctl"];
+                open.into_iter().chain(set).chain(modes).chain(["fchownat"]).collect()
             }
             A::NotifyDir { .. } | A::CriuRoot { .. } => vec!["mkdirat"],
             A::AttachAt { .. } => vec!["openat", "move_mount", "close", "close"],
@@ -262,7 +268,8 @@ impl Action {
             A::SendPidfd { .. } => vec!["sendmsg", "close"],
             A::SendPty { .. } => vec!["sendmsg", "close", "close"],
             A::Sysctl { .. } | A::ExecLabel { .. } => vec!["openat2", "write", "close"],
-            A::TakeTty { .. } => vec!["ioctl", "dup2", "dup2", "dup2"],
+            A::TakeTty { fds, .. } => std::iter::once("ioctl").chain(fds.iter().map(|_| "dup2")).collect(),
+            A::PlaceStdio { ends } => vec!["dup2"; ends.len()],
             A::Scheduler(_) => vec!["sched_setattr"],
             A::IoPriority { .. } => vec!["ioprio_set"],
             A::AllCpus | A::Affinity { .. } => vec!["sched_setaffinity"],

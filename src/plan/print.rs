@@ -164,6 +164,18 @@ impl Display for Action {
                     show(path)
                 )
             }
+            A::OpenDevpts { to } => write!(f, "open(\"/dev/pts\", O_PATH) -> {to}"),
+            A::StdioPipe { pipe, owner } => {
+                write!(f, "pipe2() -> {}, {}", pipe.ours, pipe.theirs)?;
+                owner.map_or(Ok(()), |uid| write!(f, " fchown({}, {uid})", pipe.theirs))
+            }
+            A::StdioNull { to } => write!(f, "open(\"/dev/null\") -> {to}"),
+            A::GiveStdio { uid } => {
+                write!(
+                    f,
+                    "fchown(0, {uid}) fchown(1, {uid}) fchown(2, {uid}), but /dev/null, terminals and an input file"
+                )
+            }
             A::OpenNs { path, to, .. } => write!(f, "open({:?}) -> {to}", show(path)),
             A::OpenPidfd { pid, start, to } => {
                 write!(f, "pidfd_open({pid}) -> {to} start time in /proc/{pid}/stat == {start}")
@@ -361,10 +373,11 @@ impl Action {
                     show(path)
                 )
             }
-            A::Pty { devpts, master, slave, owner, .. } => {
+            A::Pty { devpts, master, slave, owner, lf, .. } => {
+                let modes = if *lf { format!(" tcsetattr({master}, ~ONLCR)") } else { String::new() };
                 write!(
                     f,
-                    "openat2({devpts}/ptmx) -> {master} ioctl(TIOCGPTPEER) -> {slave} fchownat({slave}, {owner})"
+                    "openat2({devpts}/ptmx) -> {master} ioctl(TIOCGPTPEER) -> {slave}{modes} fchownat({slave}, {owner})"
                 )
             }
             A::NotifyDir { path } | A::CriuRoot { path } => write!(f, "mkdir({}, 0755)", show(path)),
@@ -402,8 +415,13 @@ impl Action {
                 let path = show(path);
                 write!(f, "openat2({root}/{path}) or setfsgid({gid}) setfsuid({uid}) mkdirat")
             }
-            A::TakeTty { slave } => {
-                write!(f, "ioctl({slave}, TIOCSCTTY) dup2({slave}, 0) dup2({slave}, 1) dup2({slave}, 2)")
+            A::PlaceStdio { ends } => {
+                let dup = |(number, from): &(u8, crate::plan::Slot)| format!("dup2({from}, {number})");
+                f.write_str(&ends.iter().map(dup).collect::<Vec<_>>().join(" "))
+            }
+            A::TakeTty { slave, fds } => {
+                write!(f, "ioctl({slave}, TIOCSCTTY)")?;
+                fds.iter().try_for_each(|fd| write!(f, " dup2({slave}, {fd})"))
             }
             A::Scheduler(a) => {
                 write!(f, "sched_setattr(policy={}, priority={}, nice={})", a.policy, a.priority, a.nice)

@@ -79,6 +79,18 @@ impl Action {
             A::OpenRoot { .. } => {
                 "an ordinary user may copy mounts only in their own mount namespace; the path is looked up once more and must lead to the rootfs that was opened (mount_namespaces(7))"
             }
+            A::OpenDevpts { .. } => {
+                "a terminal of the container's own devpts; a FIFO or a device there is not opened, so that it cannot hold the runtime (open(2), O_PATH)"
+            }
+            A::StdioPipe { .. } => {
+                "the launcher copies: the caller's terminal, file or pipe stays outside, and the program's user may open /dev/stdout (pipe(2))"
+            }
+            A::StdioNull { .. } => {
+                "a container that is left alone keeps no terminal of the caller's: what is typed there later is for other programs"
+            }
+            A::GiveStdio { .. } => {
+                "the program may open /dev/stdout: its user is not mapped to the owner, so only the runtime can give it (fchown(2))"
+            }
             A::OpenNs { .. } => {
                 "the namespace to join is opened while host paths can still be seen (setns(2))"
             }
@@ -284,6 +296,9 @@ impl Action {
         use Action as A;
         match self {
             A::MakeCwd { .. } => "the working directory must exist; made with the container user as owner",
+            A::PlaceStdio { .. } => {
+                "descriptors 0 to 2 of the caller do not reach the container (CVE-2016-9962)"
+            }
             A::TakeTty { .. } => {
                 "stdin, stdout and stderr are the container's own terminal, which is also its controlling one"
             }

@@ -125,6 +125,8 @@ pub struct Asked {
     pub no_cgroups: bool,
     /// stdin is a terminal.
     pub stdin_is_tty: bool,
+    /// stdout is one.
+    pub stdout_is_tty: bool,
     /// `--console-socket` or `--detach`: a terminal of the config goes to somebody else, whatever stdin is.
     pub terminal_as_written: bool,
 }
@@ -199,6 +201,8 @@ pub struct Outcome {
     pub picked: Option<u32>,
     /// The container gets a pty.
     pub pty: bool,
+    /// Only for those of the descriptors 0 to 2 that are the caller's terminal.
+    pub pty_for_terminals: bool,
     rule: &'static str,
 }
 

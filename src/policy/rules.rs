@@ -435,10 +435,13 @@ fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
     if p.terminal && !facts.asked.stdin_is_tty {
         out.note("no terminal: stdin is not one");
     }
-    if !p.terminal && facts.asked.stdin_is_tty {
+    // Where only one of the two is a terminal, pipes keep it apart: `run bundle/ >file` writes what was written.
+    let interactive = !p.terminal && facts.asked.stdin_is_tty && facts.asked.stdout_is_tty;
+    if interactive {
         out.note("a terminal of its own instead of yours");
     }
-    p.terminal = facts.asked.stdin_is_tty;
+    out.pty_for_terminals = interactive;
+    p.terminal = p.terminal && facts.asked.stdin_is_tty || interactive;
     out.pty = p.terminal;
     Ok(())
 }

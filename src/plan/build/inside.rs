@@ -21,8 +21,9 @@ impl Builder<'_> {
         let early = self.copier() == Init;
         let become_root = config.namespace(NsKind::User).is_some() && self.root_is_mapped();
         let groups = self.supplementary();
+        self.plan.push(Init, part::START, Action::Undumpable);
+        super::stdio::place(&mut self.plan, Init, std::mem::take(&mut self.stdio));
         let mut push = |action| self.plan.push(Init, part::START, action);
-        push(Action::Undumpable);
         if self.input.host.euid == 0 {
             // An ordinary user's clone has failed already in a chroot (clone(2), EPERM).
             push(Action::OwnRoot);
@@ -94,8 +95,8 @@ impl Builder<'_> {
         };
         let (master, slave) = (self.plan.slot("pty master"), self.plan.slot("pty"));
         let size = self.process()?.console_size.or(self.input.options.window);
-        let owner = self.process()?.user.uid;
-        let pty = Action::Pty { devpts, master: master.clone(), slave: slave.clone(), size, owner };
+        let (owner, lf) = (self.process()?.user.uid, self.input.options.lf);
+        let pty = Action::Pty { devpts, master: master.clone(), slave: slave.clone(), size, owner, lf };
         self.plan.push(Init, part::DEV, pty);
         if let Some(dev) = self.dev.clone() {
             let target = Target { root: dev, path: cstring("console", "console")?, kind: TargetKind::File };

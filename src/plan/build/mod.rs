@@ -8,6 +8,7 @@ mod mounts;
 mod outside;
 pub mod restore;
 mod rootless;
+mod stdio;
 mod tail;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::action::StdioPipe;
 use super::check::{Checked, Kind, check};
 use super::{Plan, Shown, Slot, Undo};
 use crate::cgroup::Layout;
@@ -86,6 +88,10 @@ pub struct Options {
     pub root_alone: bool,
     /// No /dev/tty: it would be the host's own.
     pub no_tty: bool,
+    /// What becomes of descriptors 0 to 2, apart from the terminal.
+    pub stdio: [Stdio; 3],
+    /// Without an own end of the runtime's: the caller's pipes and output files become the program's user's.
+    pub gives_stdio: bool,
     /// `--no-pivot`.
     pub no_pivot: bool,
     /// `--no-new-keyring`.
@@ -102,6 +108,8 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// A window size for the pty where the config gives none: (rows, columns).
     pub window: Option<(u16, u16)>,
+    /// The pty's lines end in LF: its output goes to a file or a pipe.
+    pub lf: bool,
 }
 
 impl Default for Options {
@@ -114,6 +122,8 @@ impl Default for Options {
             root_alone: false,
             no_tty: false,
             console: Console::Inherit,
+            stdio: [Stdio::Inherit; 3],
+            gives_stdio: false,
             no_pivot: false,
             no_new_keyring: false,
             preserve_fds: 0,
@@ -122,6 +132,7 @@ impl Default for Options {
             notify: false,
             pid_file: None,
             window: None,
+            lf: false,
         }
     }
 }
@@ -168,6 +179,8 @@ pub struct Given {
     pub pidfd_socket: Slot,
     /// `exec`: the namespaces of a container whose process cannot be looked into.
     pub namespaces: Vec<(NsKind, Slot)>,
+    /// Filled by the plan: the pipes in the place of descriptors 0 to 2.
+    pub pipes: Vec<StdioPipe>,
     /// Filled by the plan: the socket on which the container says that it is ready.
     pub notify: Slot,
 }
@@ -180,6 +193,7 @@ impl Given {
             pidfd_socket: plan.slot("pidfd socket"),
             notify: plan.slot("notify socket"),
             namespaces: Vec::new(),
+            pipes: Vec::new(),
         }
     }
 
@@ -219,6 +233,8 @@ struct Builder<'a> {
     joined_by_init: Vec<(NsKind, Slot)>,
     /// What leads into the container before the pivot, where Init must hand it out.
     shown: Option<Rc<Shown>>,
+    /// What takes the place of descriptors 0 to 2.
+    stdio: Vec<(u8, Slot)>,
     /// The master's and the slave's slots of the pty.
     pty: Option<(Slot, Slot)>,
 }
@@ -242,6 +258,7 @@ impl<'a> Builder<'a> {
             joined: Vec::new(),
             joined_by_init: Vec::new(),
             shown: None,
+            stdio: Vec::new(),
             pty: None,
         }
     }
@@ -321,6 +338,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     b.place = shown.then(|| b.plan.slot("rootfs as Init sees it"));
     b.check_rootless()?;
     b.state()?;
+    b.stdio()?;
     b.cgroups()?;
     b.resctrl()?;
     b.targets_for_the_owner()?;
@@ -352,6 +370,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
         &tail::Tail {
             process: input.config.process.as_ref().ok_or_else(|| Error::msg("process: missing"))?,
             pty_slave: b.pty.as_ref().map(|(_, s)| s.clone()),
+            stdio: input.options.stdio,
             proc: b.proc.clone(),
             new_keyring: !input.options.no_new_keyring,
             program: None,
@@ -410,4 +429,5 @@ fn state_undo(dir: &Path) -> Undo {
 }
 
 pub use devices::DEFAULT_DEVICES;
+pub use stdio::Stdio;
 pub use tail::{ExecInput, build_exec, candidates};

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::{Filter, Given, Options, part};
+use super::{Filter, Given, Options, Stdio, part};
 use crate::config::Process;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -31,6 +31,8 @@ pub(super) struct Created {
 pub(super) struct Tail<'a> {
     pub process: &'a Process,
     pub pty_slave: Option<Slot>,
+    /// What becomes of descriptors 0 to 2.
+    pub stdio: [Stdio; 3],
     pub proc: Option<Slot>,
     /// A session keyring of its own instead of the caller's.
     pub new_keyring: bool,
@@ -56,7 +58,8 @@ pub(super) struct Tail<'a> {
 pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     let process = t.process;
     if let Some(slave) = &t.pty_slave {
-        plan.push(Init, part::DROP, Action::TakeTty { slave: slave.clone() });
+        let fds = (0..).zip(t.stdio).filter(|(_, s)| *s == Stdio::Inherit).map(|(n, _)| n);
+        plan.push(Init, part::DROP, Action::TakeTty { slave: slave.clone(), fds: fds.collect() });
     }
     scheduling(plan, t)?;
     if let Some(value) = t.state.personality {
@@ -266,6 +269,8 @@ pub struct ExecInput<'a> {
     pub may_set_groups: bool,
     /// uid 0 is mapped there.
     pub root_is_mapped: bool,
+    /// Its user, as the runtime sees it, where the runtime may give files away.
+    pub user_outside: Option<u32>,
     /// How it gets into the container's groups.
     pub groups: &'a crate::launch::groups::Groups,
     /// The machine.
@@ -287,6 +292,10 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
     let target = plan.slot("container");
     let (pid, start) = input.process_id;
     plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid, start, to: target.clone() });
+    let given_ends = super::stdio::pipes(&mut plan, &mut given, &input.options.stdio, input.user_outside);
+    if input.namespaces & libc::CLONE_NEWUSER as u64 != 0 {
+        super::stdio::give(&mut plan, input.options, input.user_outside);
+    }
     let (before, after) = &input.process.exec_cpu_affinity;
     if !before.is_empty() {
         // The child inherits it; this process only waits.
@@ -318,6 +327,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
         plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
     }
     plan.push(Joiner, part::CLONE, Action::Undumpable);
+    super::stdio::place(&mut plan, Joiner, given_ends);
     let userns = input.namespaces & libc::CLONE_NEWUSER as u64 != 0;
     // From the clone below on, processes inside see Init: one that has CAP_SYS_PTRACE over it may open what it
     // holds, whatever prctl(PR_SET_DUMPABLE) says. So nothing of the host goes along but stdio, what the caller
@@ -365,6 +375,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
         &Tail {
             process: input.process,
             pty_slave: pty,
+            stdio: input.options.stdio,
             proc,
             new_keyring: !input.options.no_new_keyring,
             program: input.program,
@@ -389,15 +400,7 @@ fn exec_console(plan: &mut Plan, given: &Given, input: &ExecInput<'_>) -> Result
         return Ok(None);
     }
     let devpts = plan.slot("devpts");
-    plan.push(
-        Init,
-        part::DEV,
-        Action::OpenNs {
-            path: c"/dev/pts".into(),
-            kind: crate::tables::namespaces::NsKind::Mount,
-            to: devpts.clone(),
-        },
-    );
+    plan.push(Init, part::DEV, Action::OpenDevpts { to: devpts.clone() });
     let (master, slave) = (plan.slot("pty master"), plan.slot("pty"));
     let size = input.process.console_size.or(input.options.window);
     plan.push(
@@ -409,6 +412,7 @@ fn exec_console(plan: &mut Plan, given: &Given, input: &ExecInput<'_>) -> Result
             slave: slave.clone(),
             size,
             owner: input.process.user.uid,
+            lf: input.options.lf,
         },
     );
     plan.push(Init, part::DEV, Action::SendPty { master, socket: given.console.clone() });

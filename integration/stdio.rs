@@ -1,0 +1,438 @@
+//! Descriptors 0, 1 and 2: what a container gets of the caller's, and copies that wait for neither side.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::process::Stdio;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use nix::pty::openpty;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::harness::{Call, Need, Sandbox, poll, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+const OWN: &[Need] = &[Need::Root, Need::Userns];
+const USERNS: &[Need] = &[Need::Root, Need::Userns, Need::Oci];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("stdio::a_relay_waits_for_neither_side", OWN, both_full),
+        test("stdio::a_signal_ends_a_launcher_that_nobody_reads", OWN, || unread(Signal::SIGTERM)),
+        test("stdio::the_end_ends_a_launcher_with_an_endless_input", OCI, endless_input),
+        test("stdio::a_slow_reader_gets_all_of_it", OCI, slow_reader),
+        test("stdio::a_reader_that_goes_ends_the_program", OWN, reader_gone),
+        test("stdio::the_order_of_two_outputs_is_kept", OWN, one_order),
+        test("stdio::lines_that_go_to_a_file_end_in_lf", OCI, line_ends),
+        test("stdio::no_terminal_of_the_caller_goes_in", OWN, terminals),
+        test("stdio::a_detached_container_keeps_no_terminal", OWN, detached),
+        test("stdio::exec_gives_a_hardened_container_no_terminal", OWN, exec_terminals),
+        test("stdio::what_leads_to_more_than_its_bytes_is_refused", OWN, places),
+        test("stdio::a_disk_or_device_is_only_read", OWN, devices),
+        test("stdio::an_input_file_cannot_be_opened_for_writing", OWN, input_file),
+        test("stdio::an_output_file_cannot_be_read_or_truncated", OWN, output_file),
+        test("stdio::dev_stdout_can_be_opened_hardened", OWN, || opened(true, 0)),
+        test("stdio::dev_stdout_can_be_opened_by_a_user", OCI, || opened(false, 1000)),
+        test("stdio::dev_stdout_can_be_opened_in_a_user_namespace", USERNS, || mapped(0)),
+        test("stdio::dev_stdout_can_be_opened_by_a_mapped_user", USERNS, || mapped(1000)),
+        test("stdio::dev_stdout_can_be_opened_detached", OWN, opened_detached),
+        test("stdio::a_fifo_at_dev_pts_does_not_hold_exec", &[Need::Root], fifo_devpts),
+    ]
+}
+
+fn sleeper() -> Sandbox {
+    Sandbox::new().args(["/bin/sleep", "1000"])
+}
+
+fn started() -> Sandbox {
+    let sb = sleeper();
+    sb.create().ok();
+    sb.verb("start").ok();
+    sb
+}
+
+/// More input than a terminal holds, of a program that answers.
+fn both_full() {
+    const COUNT: usize = 200_000;
+    let sb = started();
+    let script = format!("stty raw -echo; echo READY; exec head -c {COUNT}");
+    let call = sb.runtime().args(["exec", "--tty", sb.id(), "sh", "-c", &script]);
+    let mut run = call.limit(Duration::from_secs(60)).spawn_with_stdin();
+    poll("the program is ready", Duration::from_secs(10), || run.so_far().0.contains("READY"));
+    let mut stdin = run.stdin.take().expect("stdin");
+    let writer = std::thread::spawn(move || stdin.write_all(&vec![b'a'; COUNT]));
+    poll("all came back", Duration::from_secs(30), || {
+        run.so_far().0.bytes().filter(|b| *b == b'a').count() >= COUNT
+    });
+    writer.join().expect("the writer").expect("all is written");
+    run.wait().ok();
+    sb.delete().ok();
+}
+
+/// Writes without end.
+const YES: &str =
+    "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy || exit 3; done";
+
+/// A pipe that is never read.
+fn unread_pipe() -> (OwnedFd, OwnedFd) {
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe")
+}
+
+fn unread(signal: Signal) {
+    for verb in ["run", "exec", "exec -t"] {
+        let sb = if verb == "run" { Sandbox::new().sh(YES) } else { started() };
+        let (reader, writer) = unread_pipe();
+        let call = match verb {
+            "run" => sb.run(),
+            "exec" => sb.runtime().args(["exec", sb.id(), "sh", "-c", YES]),
+            _ => sb.runtime().args(["exec", "-t", sb.id(), "sh", "-c", YES]),
+        };
+        let mut run = call
+            .with(|c| {
+                c.stdout(Stdio::from(writer));
+            })
+            .spawn();
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!run.has_ended(), "{verb}: {:?}", run.so_far());
+        run.signal(signal);
+        poll(&format!("{verb} has ended"), Duration::from_secs(10), || {
+            run.signal(signal);
+            run.has_ended()
+        });
+        drop(reader);
+        if verb != "run" {
+            sb.delete().ok();
+        }
+        sb.leak_check_within(Duration::from_secs(2));
+    }
+}
+
+fn endless_input() {
+    let sb = Sandbox::new().sh("exit 7");
+    let zero = File::open("/dev/zero").expect("/dev/zero");
+    let call = sb.run_oci().with(|c| {
+        c.stdin(Stdio::from(zero));
+    });
+    call.output().exits(7);
+    let sb = Sandbox::new().sh("exec head -c 3");
+    let run = sb.run_oci().spawn_with_stdin();
+    let mut stdin = run.stdin.as_ref().expect("stdin");
+    stdin.write_all(b"abcdef").expect("write");
+    run.wait().ok().prints("abc");
+}
+
+fn slow_reader() {
+    let sb = Sandbox::new().sh("head -c 150000 /dev/zero; echo end");
+    let (reader, writer) = unread_pipe();
+    let call = sb.run_oci().with(|c| {
+        c.stdout(Stdio::from(writer));
+    });
+    let run = call.spawn();
+    let mut text = Vec::new();
+    let mut reader = File::from(reader);
+    let mut some = [0; 20_000];
+    loop {
+        std::thread::sleep(Duration::from_millis(150));
+        match reader.read(&mut some).expect("read") {
+            0 => break,
+            n => text.extend_from_slice(&some[..n]),
+        }
+    }
+    run.wait().ok();
+    assert_eq!(text.len(), 150_004);
+    assert!(text.ends_with(b"end\n"));
+}
+
+fn reader_gone() {
+    let sb = Sandbox::new().sh(YES);
+    let (reader, writer) = unread_pipe();
+    let run = sb
+        .run()
+        .with(|c| {
+            c.stdout(Stdio::from(writer));
+        })
+        .spawn();
+    let mut first = [0; 2];
+    let mut reader = File::from(reader);
+    reader.read_exact(&mut first).expect("a line");
+    drop(reader);
+    let out = run.wait();
+    assert!(!out.timed_out && out.code != 0, "{out}");
+}
+
+fn one_order() {
+    let script = "i=0; while [ $i -lt 200 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done";
+    let sb = Sandbox::new().sh(script);
+    let path = sb.dir().join("both");
+    let file = OpenOptions::new().write(true).create_new(true).open(&path).expect("a file");
+    let both = file.try_clone().expect("dup");
+    let call = sb.run().with(|c| {
+        c.stdout(Stdio::from(file)).stderr(Stdio::from(both));
+    });
+    call.output();
+    let want: String = (0..200).map(|i| format!("out {i}\nerr {i}\n")).collect();
+    assert_eq!(std::fs::read_to_string(path).expect("the file"), want);
+}
+
+fn line_ends() {
+    const LINES: [&str; 3] = ["sh", "-c", "echo one; echo two"];
+    let sb = started();
+    // runc wants one of the three to be a terminal.
+    let pty = openpty(None, None).expect("openpty");
+    let exec = || sb.runtime().args(["exec", "-t", sb.id()]).args(LINES);
+    for which in [[true, false, false], [false, false, true]] {
+        assert_eq!(with_terminals(exec(), &pty.slave, which).output().ok().stdout, "one\ntwo\n", "{which:?}");
+    }
+    sb.delete().ok();
+    let mut sb = Sandbox::new().args(LINES).patch("/process/terminal", json!(true));
+    sb.set("/process/consoleSize", json!({ "height": 20, "width": 80 }));
+    let out = with_terminals(sb.run_oci(), &pty.slave, [true, false, false]).output().ok();
+    assert_eq!(out.stdout, "one\ntwo\n");
+}
+
+/// `readlink` of 0 to 2, to a file that is not one of them.
+const LINKS: &str = "for i in 0 1 2; do readlink /proc/self/fd/$i >>/tmp/links; done; cat /tmp/links";
+
+fn with_terminals(call: Call, slave: &OwnedFd, which: [bool; 3]) -> Call {
+    let end = || Stdio::from(slave.try_clone().expect("dup"));
+    call.with(|c| {
+        if which[0] {
+            c.stdin(end());
+        }
+        if which[1] {
+            c.stdout(end());
+        }
+        if which[2] {
+            c.stderr(end());
+        }
+    })
+}
+
+/// What the descriptors inside are, whatever they are outside; `code` says so.
+const NO_TERMINAL: &str = "for i in 0 1 2; do case $(readlink /proc/$$/fd/$i) in /dev/pts/0|pipe:*|/dev/null) ;; \
+    *) exit 9;; esac; done; [ ! -t 0 ] || [ \"$(stty size)\" = '7 77' ] || exit 8; echo said; echo said >&2";
+
+fn terminals() {
+    for bits in 0..8 {
+        let which = [bits & 1 != 0, bits & 2 != 0, bits & 4 != 0];
+        let size = nix::pty::Winsize { ws_row: 7, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).expect("openpty");
+        let sb = Sandbox::new().sh(NO_TERMINAL);
+        let out = with_terminals(sb.run(), &pty.slave, which).output();
+        assert_eq!(out.code, 0, "{which:?}: {out}");
+        drop(pty.slave);
+        let mut said = Vec::new();
+        let mut master = File::from(pty.master);
+        // EIO at the end.
+        master.read_to_end(&mut said).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said).matches("said").count();
+        assert_eq!(said, which[1..].iter().filter(|tty| **tty).count(), "{which:?}: {out}");
+        sb.leak_check();
+    }
+}
+
+fn detached() {
+    let pty = openpty(None, None).expect("openpty");
+    let sb = Sandbox::new().sh(&format!("{LINKS} >/dev/null; sleep 1000"));
+    let out = with_terminals(sb.run().arg("--detach"), &pty.slave, [true; 3]).output().ok();
+    drop(out);
+    let links = || sb.exec(["cat", "/tmp/links"]).stdout;
+    poll("three links", Duration::from_secs(10), || links().lines().count() == 3);
+    // The second is the file that `readlink` writes to.
+    assert!(!links().contains("/dev/pts/"), "{}", links());
+    let pid = sb.pid();
+    for fd in 0..3 {
+        let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("a link");
+        assert_eq!(link.to_string_lossy(), "/dev/null");
+    }
+    let script = "for i in 0 1 2; do readlink /proc/$$/fd/$i; done >/tmp/exec; sleep 1000";
+    let call = sb.runtime().args(["exec", "--detach", sb.id(), "sh", "-c", script]);
+    with_terminals(call, &pty.slave, [true; 3]).output().ok();
+    poll("exec", Duration::from_secs(10), || {
+        sb.exec(["cat", "/tmp/exec"]).stdout == "/dev/null\n/tmp/exec\n/dev/null\n"
+    });
+    sb.delete().ok();
+}
+
+fn exec_terminals() {
+    let sb = sleeper();
+    sb.run().arg("--detach").output().ok();
+    for bits in 0..8 {
+        let which = [bits & 1 != 0, bits & 2 != 0, bits & 4 != 0];
+        let size = nix::pty::Winsize { ws_row: 7, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).expect("openpty");
+        let call = sb.runtime().args(["exec", sb.id(), "sh", "-c", NO_TERMINAL]);
+        let out = with_terminals(call, &pty.slave, which).output();
+        assert_eq!(out.code, 0, "{which:?}: {out}");
+    }
+    sb.delete().ok();
+}
+
+fn places() {
+    let sb = Sandbox::new();
+    let running = sleeper();
+    running.run().arg("--detach").output().ok();
+    let directory = || File::open("/").expect("/");
+    let path = || {
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/etc/passwd");
+        open.expect("an O_PATH descriptor")
+    };
+    for (file, word) in [(directory(), "a directory"), (path(), "O_PATH")] {
+        for flags in [&[] as &[&str], &["--detach"]] {
+            let input = Stdio::from(file.try_clone().expect("dup"));
+            let call = sb.run().args(flags).with(|c| {
+                c.stdin(input);
+            });
+            call.output().exits(125).says("stdin is").says(word);
+            let input = Stdio::from(file.try_clone().expect("dup"));
+            let call = running.runtime().arg("exec").args(flags).args([running.id(), "true"]).with(|c| {
+                c.stdin(input);
+            });
+            call.output().exits(255).says("stdin is").says(word);
+        }
+        let output = Stdio::from(file);
+        let call = sb.run().with(|c| {
+            c.stdout(output);
+        });
+        call.output().exits(125).says("stdout is").says(word);
+    }
+    running.delete().ok();
+    sb.leak_check();
+}
+
+fn devices() {
+    let sb = Sandbox::new().sh("readlink /proc/$$/fd/0; exec head -c 5 | wc -c");
+    let zero = OpenOptions::new().read(true).write(true).open("/dev/zero").expect("/dev/zero");
+    let call = sb.run().with(|c| {
+        c.stdin(Stdio::from(zero));
+    });
+    call.output().ok().prints("pipe:").prints("5");
+    let full = OpenOptions::new().read(true).write(true).open("/dev/full").expect("/dev/full");
+    let call = sb.run().arg("--detach").with(|c| {
+        c.stdin(Stdio::from(full));
+    });
+    call.output().exits(125).says("stdin is a device");
+}
+
+fn input_file() {
+    let sb = Sandbox::new().sh("cat; echo injected 1<>/proc/self/fd/0; echo injected >/dev/stdin; true");
+    for mode in [0o600, 0o666] {
+        let path = sb.dir().join("in");
+        std::fs::write(&path, "original\n").expect("a file");
+        let mut change = std::fs::metadata(&path).expect("metadata").permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut change, mode);
+        std::fs::set_permissions(&path, change).expect("chmod");
+        let file = File::open(&path).expect("open");
+        let call = sb.run().with(|c| {
+            c.stdin(Stdio::from(file));
+        });
+        call.output().ok().prints("original");
+        assert_eq!(std::fs::read_to_string(&path).expect("the file"), "original\n");
+        assert_eq!(std::fs::metadata(&path).expect("metadata").uid(), 0);
+    }
+}
+
+fn output_file() {
+    let script = "cat /proc/self/fd/1 >/tmp/x & sleep 0.3; kill $!; truncate -s 0 /proc/self/fd/1; \
+        grep -q secret /tmp/x && echo read it; echo done";
+    let sb = Sandbox::new().sh(script);
+    let path = sb.dir().join("log");
+    std::fs::write(&path, "secret\n").expect("a file");
+    let file = OpenOptions::new().append(true).open(&path).expect("open");
+    let call = sb.run().with(|c| {
+        c.stdout(Stdio::from(file));
+    });
+    call.output().ok();
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), "secret\ndone\n");
+}
+
+const OPENS: &str = "cat /dev/stdin; echo log >/dev/stdout && echo error >/dev/stderr";
+
+/// With stdin and the outputs pipes, and files.
+fn opens(sb: &Sandbox, call: impl Fn() -> Call, policy: &str) {
+    let out = call().input("words\n").output();
+    assert!(out.code == 0 && out.stdout.contains("log") && out.stderr.contains("error"), "{policy}: {out}");
+    let path = sb.dir().join("in");
+    std::fs::write(&path, "words\n").expect("a file");
+    let (reader, writer) = unread_pipe();
+    let errors = writer.try_clone().expect("dup");
+    let input = File::open(&path).expect("open");
+    let call = call().with(|c| {
+        c.stdin(Stdio::from(input)).stdout(Stdio::from(writer)).stderr(Stdio::from(errors));
+    });
+    assert_eq!(call.output().code, 0, "{policy}");
+    let mut said = String::new();
+    File::from(reader).read_to_string(&mut said).expect("the pipe");
+    assert_eq!(said, "words\nlog\nerror\n", "{policy}");
+}
+
+fn opened(hardened: bool, uid: u32) {
+    let sb = Sandbox::new().sh(OPENS).patch("/process/user", json!({ "uid": uid, "gid": uid }));
+    opens(&sb, || if hardened { sb.run() } else { sb.run_oci() }, "run");
+    let running = sleeper().patch("/process/user", json!({ "uid": uid, "gid": uid }));
+    if hardened {
+        running.run().arg("--detach").output().ok();
+    } else {
+        running.create().ok();
+        running.verb("start").ok();
+    }
+    opens(&running, || running.runtime().args(["exec", running.id(), "sh", "-c", OPENS]), "exec");
+    running.delete().ok();
+}
+
+fn in_userns(sb: Sandbox, uid: u32) -> Sandbox {
+    let map = json!([{ "containerID": 0, "hostID": 200_000, "size": 65_536 }]);
+    let sb = sb
+        .patch("/linux/namespaces/-", json!({ "type": "user" }))
+        .patch("/linux/uidMappings", map.clone())
+        .patch("/linux/gidMappings", map)
+        .patch("/process/user", json!({ "uid": uid, "gid": uid }));
+    for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir, mode).expect("chmod");
+    }
+    sb
+}
+
+fn mapped(uid: u32) {
+    let sb = in_userns(Sandbox::new().sh(OPENS), uid);
+    opens(&sb, || sb.run_oci(), "run");
+    let running = in_userns(sleeper(), uid);
+    running.create().ok();
+    running.verb("start").ok();
+    opens(&running, || running.runtime().args(["exec", running.id(), "sh", "-c", OPENS]), "exec");
+    running.delete().ok();
+}
+
+/// nginx in the background, say: its log is a file of the caller's.
+fn opened_detached() {
+    let sb = Sandbox::new().sh("echo log >/dev/stdout && echo error >/dev/stderr; sleep 1000");
+    let call = sb.run().arg("--detach");
+    let run = call.spawn();
+    poll("both lines", Duration::from_secs(10), || {
+        let (out, err) = run.so_far();
+        out.contains("log") && err.contains("error")
+    });
+    sb.delete().ok();
+    run.wait().ok();
+}
+
+fn fifo_devpts() {
+    let mut sb = sleeper();
+    let mounts: Vec<_> = sb.config()["mounts"].as_array().expect("mounts").clone();
+    let kept = mounts.into_iter().filter(|m| m["destination"] == "/proc");
+    sb.set("/mounts", kept.collect());
+    let at = sb.rootfs().join("dev/pts");
+    std::fs::create_dir_all(sb.rootfs().join("dev")).expect("dev");
+    std::fs::remove_dir(&at).unwrap_or_default();
+    nix::unistd::mkfifo(&at, nix::sys::stat::Mode::from_bits_truncate(0o666)).expect("a FIFO");
+    sb.create().ok();
+    sb.verb("start").ok();
+    let call = sb.runtime().args(["exec", "-t", sb.id(), "true"]).limit(Duration::from_secs(5));
+    let out = call.output().exits(255).says("devpts");
+    assert!(!out.timed_out);
+    sb.delete().ok();
+}

@@ -1,0 +1,166 @@
+//! Descriptors 0, 1 and 2: what the container gets of the caller's.
+//!
+//! A descriptor is more than its bytes. A terminal can be read after the program has ended, and carries what is typed
+//! at the shell; a directory leads to the tree above it; a file opened for reading can be opened again for writing
+//! through /proc/self/fd if its owner is mapped, and one opened for writing can be truncated. So a hardened container
+//! gets pipes, and the foreground launcher copies between them and the caller's descriptors, as `runc run` does for
+//! every container. The pipes belong to the container's user, who can open /dev/stdout; the caller's descriptors keep
+//! their owner. A launcher that does not stay (`--detach`) cannot copy: there a terminal becomes /dev/null.
+
+use std::os::fd::RawFd;
+
+use super::Cx;
+use super::relay::{Copy, End};
+use super::supervise::Supervisor;
+use crate::error::{Error, Result};
+use crate::plan::build::{Given, Stdio};
+use crate::sys::{fs, io, tty};
+
+/// Who stays with the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Launcher {
+    /// `create`, `restore`: the caller's descriptors are meant.
+    #[default]
+    Absent,
+    /// `--detach`.
+    Leaves,
+    /// A foreground `run` or `exec`.
+    Stays,
+}
+
+/// What the choice depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// Who stays with the container.
+    pub launcher: Launcher,
+    /// Any policy but `privileged`.
+    pub hardened: bool,
+    /// The container has a pty, on those descriptors that stay `Inherit`.
+    pub pty: Pty,
+    /// The program's user can open the caller's descriptors, or owns them by then.
+    pub opens: bool,
+}
+
+/// Which descriptors a pty takes the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pty {
+    /// There is none.
+    None,
+    /// All three, as the config or `--tty` asks for.
+    All,
+    /// Those that are the caller's terminal.
+    Terminals,
+}
+
+const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Terminal,
+    /// /dev/null, which every user may open.
+    Null,
+    Pipe,
+    Socket,
+    File,
+    /// Leads to more than its bytes, or cannot be read and written at all.
+    Place(&'static str),
+    /// A disk, or a device or object of the kernel's with a function of its own.
+    Other,
+}
+
+fn kind(fd: RawFd) -> Result<Kind> {
+    let failed = |e| Error::os("fstat", NAMES[fd as usize], e);
+    let st = fs::fstatat(fd, c"").map_err(failed)?;
+    if io::access_mode(fd).map_err(failed)? & libc::O_PATH != 0 {
+        return Ok(Kind::Place("an O_PATH descriptor"));
+    }
+    Ok(match st.st_mode & libc::S_IFMT {
+        libc::S_IFDIR => Kind::Place("a directory"),
+        libc::S_IFIFO => Kind::Pipe,
+        libc::S_IFSOCK => Kind::Socket,
+        libc::S_IFREG => Kind::File,
+        libc::S_IFCHR if st.st_rdev == libc::makedev(1, 3) => Kind::Null,
+        libc::S_IFCHR if tty::is_tty(fd) => Kind::Terminal,
+        _ => Kind::Other,
+    })
+}
+
+/// Chooses for all three; the second part are the changes to report.
+pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
+    let mut chosen = [Stdio::Inherit; 3];
+    let mut notes = Vec::new();
+    if facts.launcher == Launcher::Absent || facts.pty == Pty::All {
+        return Ok((chosen, notes));
+    }
+    for (fd, name) in (0..).zip(NAMES) {
+        let kind = kind(fd)?;
+        chosen[fd as usize] = match kind {
+            Kind::Terminal if facts.pty == Pty::Terminals => Stdio::Inherit,
+            Kind::Place(what) if facts.hardened => {
+                return Err(Error::msg(format!(
+                    "{name} is {what}: through it the container would reach files of the host; give it a file, a pipe or /dev/null"
+                )));
+            }
+            Kind::Null | Kind::Place(_) => Stdio::Inherit,
+            _ if facts.launcher == Launcher::Leaves => leave(fd, kind, facts.hardened, &mut notes)?,
+            _ if facts.hardened => Stdio::Pipe,
+            Kind::Terminal | Kind::Pipe | Kind::File if !facts.opens => Stdio::Pipe,
+            _ => Stdio::Inherit,
+        };
+    }
+    if chosen[1] == Stdio::Pipe && chosen[2] == Stdio::Pipe && is_one_file() {
+        chosen[2] = Stdio::AsStdout;
+    }
+    Ok((chosen, notes))
+}
+
+/// With `--detach` nothing is copied.
+fn leave(fd: RawFd, kind: Kind, hardened: bool, notes: &mut Vec<String>) -> Result<Stdio> {
+    let name = NAMES[fd as usize];
+    match kind {
+        Kind::Terminal if hardened => {
+            notes.push(format!(
+                "{name} is /dev/null instead of your terminal, which a detached container would keep"
+            ));
+            Ok(Stdio::Null)
+        }
+        Kind::Other if hardened => Err(Error::msg(format!(
+            "{name} is a device or an object of the kernel, which a detached container would keep: without --detach its bytes are copied; else use a file, a pipe or /dev/null"
+        ))),
+        Kind::File if hardened && fd == 0 && !nix::unistd::geteuid().is_root() => Err(Error::msg(
+            "stdin is a file that the container could open again for writing: without --detach its bytes are copied; else use a pipe (cat FILE |) or /dev/null",
+        )),
+        _ => Ok(Stdio::Inherit),
+    }
+}
+
+/// Whether a pty's lines end in LF, as the program writes them, and not in CR LF. The caller's terminal in raw mode
+/// leaves the line ends to the pty; a file or a pipe gets lines as they were written, as with runc.
+pub fn lines_end_in_lf() -> bool {
+    !(tty::is_tty(0) && tty::is_tty(1))
+}
+
+/// stdout and stderr lead to the same place, in the same mode.
+fn is_one_file() -> bool {
+    match (fs::fstatat(1, c""), fs::fstatat(2, c""), io::access_mode(1), io::access_mode(2)) {
+        (Ok(a), Ok(b), Ok(one), Ok(two)) => (a.st_dev, a.st_ino, one) == (b.st_dev, b.st_ino, two),
+        _ => false,
+    }
+}
+
+/// Begins to copy; the program's ends of the pipes are closed here, so that each side sees the other's end.
+pub fn attach(supervisor: &mut Supervisor, given: &Given, cx: &Cx) -> Result<()> {
+    for pipe in &given.pipes {
+        let fd = RawFd::from(pipe.number);
+        fs::close(cx.fd(&pipe.theirs));
+        let copy = || -> crate::sys::Result<Copy> {
+            let ours = End::own(fs::own(cx.fd(&pipe.ours)))?;
+            Ok(match fd {
+                0 => Copy::input(End::of_caller(0, libc::O_RDONLY)?, ours),
+                fd => Copy::output(ours, End::of_caller(fd, libc::O_WRONLY)?),
+            })
+        };
+        supervisor.add(copy().map_err(|e| Error::os("copy", NAMES[usize::from(pipe.number)], e))?);
+    }
+    Ok(())
+}
