@@ -204,7 +204,7 @@ fn as_runc() {
         let out = run(link, &[sb.id()]).ok();
         assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("0\n", ""));
         assert_eq!(run(link, &["--policy", "restricted", "--quiet", sb.id()]).ok().stdout, "65532\n");
-        run(link, &["--nope"]).exits(1);
+        run(link, &["--nope"]).exits(1).says("level=error msg=\"flag provided but not defined");
         run(link, &["/", "x"]).exits(1);
     }
     assert_eq!(run(&bundle::safebox(), &["--quiet", sb.id()]).ok().stdout, "65532\n");

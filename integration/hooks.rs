@@ -20,6 +20,8 @@ pub fn tests() -> Vec<Trial> {
         test("hooks::a_signal_ends_a_poststop_hook_and_nothing_is_left", OWN, signal_after_stop),
         test("hooks::one_that_does_not_read_a_large_state_is_no_obstacle", OWN, large_state),
         test("hooks::what_they_write_is_told_if_they_fail_and_not_otherwise", OCI, said),
+        test("hooks::start_container_inherits_the_program_s_environment", OCI, inherits),
+        test("hooks::one_that_a_signal_kills_is_told_as_killed", OWN, killed),
         test("hooks::each_is_told_the_pid_that_its_own_namespace_has", OCI, told_pids),
         test("hooks::a_timeout_kills_one_that_does_not_end", OWN, timeout),
         test("hooks::create_container_starts_in_the_rootfs", OCI, starts_in_rootfs),
@@ -276,6 +278,39 @@ fn said() {
             assert!(out.stderr.replace("\\n", "\n").contains(text), "{kind}: {text:?}\n{out}");
         }
         sb.leak_check();
+    }
+}
+
+/// Without an `env` of its own the hook inside has the program's; an empty one is empty.
+fn inherits() {
+    let script = "test \"$ONE\" = two && test -n \"$HOME\"";
+    let run = |env: Option<Value>, script: &str| {
+        let mut hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+        if let Some(env) = env {
+            hook["env"] = env;
+        }
+        let sb = Sandbox::new().sh("true").patch("/process/env", json!(["ONE=two", "PATH=/bin"]));
+        sb.patch("/hooks/startContainer", json!([hook])).run_oci().output()
+    };
+    run(None, script).ok();
+    run(Some(json!(["OTHER=1"])), "test -z \"$ONE\" && test \"$OTHER\" = 1").ok();
+    run(Some(json!([])), "test -z \"$ONE\"").ok();
+    // Hooks of the host have nothing that they were not given.
+    let host = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "test -z \"$ONE\" && test -z \"$HOME\""] }]);
+    let sb = Sandbox::new().sh("true").patch("/process/env", json!(["ONE=two", "PATH=/bin"]));
+    sb.patch("/hooks/poststart", host).run_oci().output().ok();
+}
+
+/// A hook inside runs below a process of the runtime's, which must not turn a signal into an exit status.
+fn killed() {
+    for signal in ["KILL", "TERM", "SYS"] {
+        for kind in ["startContainer", "createRuntime"] {
+            let sb = Sandbox::new().sh("true");
+            let sb = sb.patch(&format!("/hooks/{kind}"), hook(&format!("kill -{signal} $$")));
+            let out = sb.run_oci().output();
+            assert!(out.stderr.contains(&format!("killed by SIG{signal}")), "{kind} {signal}\n{out}");
+            assert!(!out.stderr.contains("exit status"), "{kind} {signal}\n{out}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Need, Sandbox, bundle, process::Running, test};
 
@@ -21,6 +21,8 @@ pub fn tests() -> Vec<Trial> {
         test("inside::mounts_are_as_promised", OWN, mounts),
         test("inside::every_cgroup_is_its_own", OCI, cgroups),
         test("inside::config_is_taken_literally", OCI, literal),
+        test("inside::exec_cap_is_ambient_where_it_is_inheritable", OCI, ambient_by_exec),
+        test("inside::ambient_capabilities_without_inheritable_ones_are_no_news", OWN, never_raised),
         test("inside::ambient_capabilities_that_cannot_be_raised_are_left_out", OWN, not_raised),
         test("inside::what_the_runtime_cannot_grant_is_left_out_and_said", OWN, not_ours_to_give),
         test("inside::only_stdio_is_open", OCI, descriptors),
@@ -385,6 +387,36 @@ fn not_ours_to_give() {
     let out = sb.under(&wrapper).args(["exec", "--cap", "CAP_SYS_TIME", sb.id(), "true"]).output().ok();
     out.says("left out: CAP_SYS_TIME");
     sb.delete().ok();
+}
+
+/// `exec --cap` of what the container has inheritable is ambient: a program that is not root keeps it.
+fn ambient_by_exec() {
+    let sets = |inheritable: Value| {
+        let bounding = json!(["CAP_KILL", "CAP_SYSLOG"]);
+        json!({ "bounding": bounding, "permitted": ["CAP_KILL"], "inheritable": inheritable })
+    };
+    for (inheritable, expect) in
+        [(json!(["CAP_SYSLOG"]), "0000000400000000"), (json!([]), "0000000000000000")]
+    {
+        let sb = Sandbox::new()
+            .args(["/bin/sleep", "1000"])
+            .patch("/process/user", json!({ "uid": 7, "gid": 7 }))
+            .patch("/process/capabilities", sets(inheritable));
+        sb.create().ok();
+        sb.verb("start").ok();
+        let grep = ["/bin/grep", "-E", "^Cap(Eff|Amb)", "/proc/self/status"];
+        let call = sb.runtime().args(["exec", "--cap", "CAP_SYSLOG", sb.id()]).args(grep);
+        call.output().ok().prints(&format!("CapEff:\t{expect}\nCapAmb:\t{expect}\n"));
+        sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
+    }
+}
+
+/// The template of older runc has ambient capabilities, and none inheritable: no word of it, as with runc 1.1.
+fn never_raised() {
+    let sets = json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "ambient": ["CAP_KILL"] });
+    let sb = Sandbox::new().sh("true").patch("/process/capabilities", sets);
+    let out = sb.run_oci().output().ok();
+    assert_eq!(out.stderr, "");
 }
 
 /// An ambient capability that is not inheritable as well.

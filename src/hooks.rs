@@ -155,7 +155,7 @@ impl HookRun {
         if let Some((name, rest)) = hook.args.split_first() {
             command.arg0(name).args(rest);
         }
-        for entry in &hook.env {
+        for entry in hook.env.iter().flatten() {
             let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
             command.env(key, value);
         }

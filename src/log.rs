@@ -15,6 +15,7 @@ pub struct Log {
     file: Option<PathBuf>,
     format: LogFormat,
     debug: bool,
+    as_runc: bool,
 }
 
 impl Log {
@@ -24,7 +25,12 @@ impl Log {
         if let Some(path) = &global.log {
             open(path).map_err(|e| plain_errnos(&format!("--log {}: {e}", path.display())))?;
         }
-        Ok(Log { file: global.log.clone(), format: global.log_format, debug: global.debug })
+        Ok(Log {
+            file: global.log.clone(),
+            format: global.log_format,
+            debug: global.debug,
+            as_runc: global.as_runc,
+        })
     }
 
     /// Reports a failure: to the log file in its format, and always to stderr, since Podman reads it there.
@@ -33,6 +39,10 @@ impl Log {
         self.to_file("error", text);
         if self.file.is_none() && self.format == LogFormat::Json {
             eprintln!("{}", json("error", text));
+        } else if self.as_runc && self.file.is_none() {
+            eprintln!("{}", logrus("error", text));
+        } else if self.as_runc {
+            eprintln!("{text}");
         } else {
             eprintln!("safebox: {text}");
         }
@@ -44,6 +54,7 @@ impl Log {
         match &self.file {
             Some(_) => self.to_file("warning", text),
             None if self.format == LogFormat::Json => eprintln!("{}", json("warning", text)),
+            None if self.as_runc => eprintln!("{}", logrus("warning", text)),
             None => eprintln!("safebox: warning: {text}"),
         }
     }
@@ -53,6 +64,14 @@ impl Log {
     pub fn verdict(&self, text: &str) {
         self.to_file("warning", &shown(text));
         say(text);
+    }
+
+    /// Says what few look for: to the log file where there is one, and else only with `--debug`.
+    pub fn note(&self, text: &str) {
+        match &self.file {
+            Some(_) => self.to_file("warning", &shown(&plain_errnos(text))),
+            None => self.debug(text),
+        }
     }
 
     /// Whether [`Self::debug`] says anything.
@@ -81,7 +100,7 @@ impl Log {
     fn line(&self, level: &str, text: &str) -> String {
         match self.format {
             LogFormat::Json => json(level, text),
-            LogFormat::Text => format!("time={:?} level={level} msg={text:?}", crate::state::now()),
+            LogFormat::Text => logrus(level, text),
         }
     }
 
@@ -101,6 +120,11 @@ pub fn say(text: &str) {
 
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o644).open(path)
+}
+
+/// The text form of logrus, runc's log library, in which its callers read errors from its log and its stderr.
+fn logrus(level: &str, text: &str) -> String {
+    format!("time={:?} level={level} msg={text:?}", crate::state::now())
 }
 
 fn json(level: &str, text: &str) -> String {

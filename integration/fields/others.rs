@@ -437,7 +437,10 @@ fn v1_missing() {
             sb.delete().ok();
             continue;
         }
-        out.says(&format!("/linux/resources/{key}"));
+        let out = out.says(&format!("/linux/resources/{key}"));
+        if key == "unified" {
+            out.says("invalid configuration: cannot use unified on cgroup v1");
+        }
         sb.leak_check();
     }
 }

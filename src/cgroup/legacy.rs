@@ -58,9 +58,9 @@ fn controllers_of(options: &str) -> Vec<String> {
 }
 
 /// The container's groups. An absolute path is taken from each tree's root; a relative one, and the
-/// default `safebox-ID`, lies below the caller's own group, so the caller's limits hold for it too.
+/// default name, lies below the caller's own group, so the caller's limits hold for it too.
 pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Result<Layout> {
-    let default = format!("safebox-{}", request.id);
+    let default = request.default_name();
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
     let place = |tree: &V1| match wanted.starts_with('/') {
         true => below(&tree.mount, wanted),
@@ -227,7 +227,11 @@ fn numbers(resources: &Resources) -> Result<Vec<Write>> {
     }
     super::ops::block_io_v1(resources, &mut out);
     if let Some((key, _)) = resources.unified.first() {
-        return Err(unavailable("/linux/resources/unified", key, "cgroup v1 has no unified files"));
+        return Err(unavailable(
+            "/linux/resources/unified",
+            key,
+            "invalid configuration: cannot use unified on cgroup v1",
+        ));
     }
     Ok(out)
 }

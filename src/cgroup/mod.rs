@@ -183,6 +183,8 @@ pub struct Request<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// Who makes the groups; `None`: cgroupfs, or what an ordinary user can have.
     pub manager: Option<Manager>,
+    /// The config is taken as written: the default path is runc's.
+    pub as_written: bool,
     /// Not root of the machine: only what was delegated can be used.
     pub rootless: bool,
     /// systemd means the caller's own, not the machine's.
@@ -192,7 +194,21 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// What root asks for where nothing else is said.
     pub fn of(id: &'a str, resources: &'a Resources, annotations: &'a BTreeMap<String, String>) -> Self {
-        Request { id, path: None, resources, annotations, manager: None, rootless: false, user: false }
+        Request {
+            id,
+            path: None,
+            resources,
+            annotations,
+            manager: None,
+            as_written: false,
+            rootless: false,
+            user: false,
+        }
+    }
+
+    /// The group of a config that names none: where the config is taken as written, the id alone as with runc.
+    fn default_name(&self) -> String {
+        if self.as_written { self.id.to_string() } else { format!("safebox-{}", self.id) }
     }
 }
 

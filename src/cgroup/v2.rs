@@ -7,10 +7,10 @@ use crate::config::{ConfigError, Cpu, Memory, Resources};
 use crate::error::{Error, Result};
 
 /// The container's group. A path of the config is taken from the root of the tree when it is
-/// absolute; a relative one, and the default `safebox-ID`, lies beside the caller's own group,
+/// absolute; a relative one, and the default name, lies beside the caller's own group,
 /// since a group with processes cannot hand controllers to children (cgroups(7), "no internal processes").
 pub fn layout(mount: &Path, own: &str, controllers: &[String], request: Request<'_>) -> Result<Layout> {
-    let default = format!("safebox-{}", request.id);
+    let default = request.default_name();
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
     let path = if wanted.starts_with('/') {
         below(mount, wanted)

@@ -16,7 +16,7 @@ mod words;
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
-pub use usage::{Usage, usage};
+pub use usage::{Usage, titled, usage};
 pub use words::{parse_duration, parse_fail, parse_size, parse_user};
 
 use crate::policy::{Policy, SeccompAsk};

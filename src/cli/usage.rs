@@ -59,6 +59,21 @@ pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc
     Usage { text, help: help.to_string(), code }
 }
 
+/// Help or version under runc's name, with the first lines that its callers read; `text` is clap's.
+pub fn titled(error: &clap::Error, text: &str, verb: Option<&str>) -> String {
+    let command = Cli::command();
+    let verb = verb.and_then(|name| command.find_subcommand(name));
+    let name = match (error.kind(), verb) {
+        (ErrorKind::DisplayVersion, _) => return text.replacen("safebox", "runc", 1),
+        (_, None) => "runc - Open Container Initiative runtime".to_string(),
+        (_, Some(verb)) => {
+            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            format!("runc {} - {about}", verb.get_name())
+        }
+    };
+    format!("NAME:\n   {name}\n\n{text}")
+}
+
 /// The word of the command line that holds this flag, without its value.
 fn typed(flag: &str, args: &[OsString]) -> String {
     let words = args.iter().skip(1).filter_map(|a| a.to_str()).map(|a| a.split('=').next().unwrap_or(a));

@@ -20,7 +20,7 @@ use crate::plan::check::Checked;
 use crate::plan::{Plan, Undo};
 use crate::state::{Container, State, Status};
 use crate::sys::{socket, tty};
-use crate::tables::{capabilities, namespaces::NsKind};
+use crate::tables::{capabilities, capabilities::CapSet, namespaces::NsKind};
 
 /// Runs a process in a container.
 pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
@@ -54,7 +54,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let uid = new.user.uid;
     environment::settle(&mut new.env, || environment::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
-    crate::launch::grant::limit(&mut new, in_userns)?.iter().for_each(|text| log.warning(text));
+    crate::launch::grant::limit(&mut new, in_userns)?.tell(log);
     // As `run`: whoever sits at a terminal gets one of the container's, never their own.
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
@@ -181,6 +181,10 @@ fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
             &mut process.capabilities.permitted,
         ] {
             *set = set.with(bit);
+        }
+        // As runc: ambient needs inheritable, so it is asked for only where the container has an inheritable set.
+        if process.capabilities.inheritable != CapSet::EMPTY {
+            process.capabilities.ambient = process.capabilities.ambient.with(bit);
         }
     }
     Ok(process)

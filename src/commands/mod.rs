@@ -101,11 +101,14 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
 pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode {
     if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     {
+        let text = error.render().to_string();
+        let text = if as_runc { cli::titled(error, &text, cli::outline(args).0) } else { text };
         // Nothing can be done where even this cannot be printed.
-        write!(std::io::stdout(), "{}", error.render()).unwrap_or_default();
+        write!(std::io::stdout(), "{text}").unwrap_or_default();
         return ExitCode::SUCCESS;
     }
-    let (verb, global) = cli::outline(args);
+    let (verb, mut global) = cli::outline(args);
+    global.as_runc = as_runc;
     let usage = cli::usage(error, verb, args, as_runc);
     match Log::new(&global) {
         Ok(log) => log.error(&usage.text),

@@ -11,7 +11,8 @@ use crate::error::Error;
 pub fn spec(args: &cli::Spec) -> Outcome {
     let dir = args.bundle.clone().unwrap_or_else(|| ".".into());
     let ids = args.rootless.then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
-    let mut text = serde_json::to_string_pretty(&crate::config::template::spec(ids))?;
+    let cgroup_v2 = crate::cgroup::Hierarchy::probe().is_ok_and(|host| host.is_v2());
+    let mut text = serde_json::to_string_pretty(&crate::config::template::spec_for(ids, cgroup_v2))?;
     text.push('\n');
     let path = dir.join("config.json");
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(|e| {

@@ -10,7 +10,6 @@ type Check = fn(&Config) -> Result<(), ConfigError>;
 /// All of them; the first that fails is reported.
 pub(super) const CHECKS: &[Check] = &[
     names_need_uts,
-    mappings_need_user,
     new_user_needs_mappings,
     offsets_need_time,
     net_devices_need_net,
@@ -27,16 +26,6 @@ fn names_need_uts(c: &Config) -> Result<(), ConfigError> {
             return Err(At::ROOT
                 .key(pointer)
                 .error(format!("unable to set {pointer} without a uts namespace")));
-        }
-    }
-    Ok(())
-}
-
-/// Mappings without a user namespace have nothing to map.
-fn mappings_need_user(c: &Config) -> Result<(), ConfigError> {
-    for (maps, pointer) in [(&c.uid_maps, "uidMappings"), (&c.gid_maps, "gidMappings")] {
-        if !maps.is_empty() && c.namespace(NsKind::User).is_none() {
-            return Err(linux(pointer, "mappings are given, but no user namespace in namespaces"));
         }
     }
     Ok(())

@@ -37,5 +37,5 @@ fn hook(raw: raw::Hook, at: &At) -> Result<Hook, ConfigError> {
             _ => return Err(at.key("timeout").error(format!("timeout {seconds} is not above 0 seconds"))),
         },
     };
-    Ok(Hook { path: absolute(name, &at.key("path"))?, args, env: raw.env.unwrap_or_default(), timeout })
+    Ok(Hook { path: absolute(name, &at.key("path"))?, args, env: raw.env, timeout })
 }

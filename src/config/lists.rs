@@ -52,6 +52,9 @@ pub(super) fn bits(list: Option<String>, at: &At) -> Result<Vec<u64>, ConfigErro
 /// The kernel takes no more lines in one uid_map: user_namespaces(7).
 const MAX_ID_MAPS: usize = 340;
 
+/// A uid_map is written in one call, of less than a page (user_namespaces(7)).
+const PAGE: usize = 4096;
+
 /// A list of id ranges: none empty, none beyond 32 bits, none overlapping another on either side.
 pub(super) fn id_maps(raw: Option<Vec<raw::IdMap>>, at: &At) -> Result<Vec<IdMap>, ConfigError> {
     let raw = raw.unwrap_or_default();
@@ -71,6 +74,13 @@ pub(super) fn id_maps(raw: Option<Vec<raw::IdMap>>, at: &At) -> Result<Vec<IdMap
             return Err(at.index(i).key("hostID").error("overlaps the ids outside of an earlier mapping"));
         }
         maps.push(map);
+    }
+    let bytes = crate::idmap::map_text(&maps).len();
+    if bytes >= PAGE {
+        return Err(at.error(format!(
+            "{} mappings are {bytes} bytes as the kernel reads them; it takes fewer than {PAGE} (user_namespaces(7))",
+            maps.len()
+        )));
     }
     Ok(maps)
 }

@@ -302,8 +302,8 @@ pub struct Hook {
     pub path: PathBuf,
     /// `args`, with `args[0]` as execv(3) wants it; defaults to the path alone.
     pub args: Vec<String>,
-    /// The hook's whole environment.
-    pub env: Vec<String>,
+    /// The hook's whole environment; `None` where the config has no `env`.
+    pub env: Option<Vec<String>>,
     /// Seconds, above 0; `None`: no limit.
     pub timeout: Option<u64>,
 }

@@ -12,19 +12,29 @@ pub(super) fn memory_policy(
 ) -> Result<Option<MemoryPolicy>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let flags = raw.flags.unwrap_or_default();
-    let nodes = bits(raw.nodes.clone(), &at.key("nodes"))?;
+    let nodes = bits(raw.nodes.clone(), &at.key("nodes"))
+        .map_err(|e| ConfigError { message: format!("invalid memory policy node: {}", e.message), ..e })?;
     let Some(name) = some_text(raw.mode) else {
         let says_something = !nodes.is_empty() || !flags.is_empty();
-        return if says_something { Err(at.key("mode").error("required")) } else { Ok(None) };
+        return match says_something {
+            true => Err(at.key("mode").error("invalid memory policy mode: mode is required")),
+            false => Ok(None),
+        };
     };
     let Some((_, mode, takes)) = MODES.iter().find(|m| m.0 == name) else {
         let names: Vec<_> = MODES.iter().map(|m| m.0).collect();
-        return Err(at.key("mode").error(format!("unknown mode {name:?}; use {}", names.join(", "))));
+        return Err(at
+            .key("mode")
+            .error(format!("invalid memory policy mode {name:?}; use {}", names.join(", "))));
     };
     match takes {
-        Some(true) if nodes.is_empty() => return Err(at.key("nodes").error(format!("required with {name}"))),
+        Some(true) if nodes.is_empty() => {
+            return Err(at.key("nodes").error(format!("invalid memory policy node: {name} needs nodes")));
+        }
         Some(false) if !nodes.is_empty() => {
-            return Err(at.key("nodes").error(format!("not possible with {name}")));
+            return Err(at
+                .key("nodes")
+                .error(format!("set_mempolicy: invalid argument: {name} takes no nodes")));
         }
         _ => {}
     }
@@ -32,7 +42,7 @@ pub(super) fn memory_policy(
     for (i, flag) in flags.iter().enumerate() {
         let Some((_, bit)) = FLAGS.iter().find(|f| f.0 == flag) else {
             let names: Vec<_> = FLAGS.iter().map(|f| f.0).collect();
-            let message = format!("unknown flag {flag:?}; use {}", names.join(", "));
+            let message = format!("invalid memory policy flag {flag:?}; use {}", names.join(", "));
             return Err(at.key("flags").index(i).error(message));
         };
         all |= bit;

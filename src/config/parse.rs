@@ -6,6 +6,7 @@ use super::at::At;
 use super::lists::{absolutes, id_maps, some_text};
 use super::{Config, ConfigError, Process, Resources};
 use super::{checks, hooks, json, linux, mounts, numa, process, raw, resources, sysctl};
+use crate::tables::namespaces::NsKind;
 
 /// Reads a `config.json`.
 pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
@@ -14,7 +15,7 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
     let root = At::ROOT;
     let linux = raw.linux.unwrap_or_default();
     let at = root.key("linux");
-    let config = Config {
+    let mut config = Config {
         oci_version: version(raw.oci_version, &root.key("ociVersion"))?,
         root: mounts::root(raw.root, &root.key("root"))?,
         mounts: mounts::mounts(raw.mounts, &root.key("mounts"))?,
@@ -42,6 +43,11 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
         memory_policy: numa::memory_policy(linux.memory_policy, &at.key("memoryPolicy"))?,
         intel_rdt: numa::intel_rdt(linux.intel_rdt, &at.key("intelRdt"))?,
     };
+    if config.namespace(NsKind::User).is_none() {
+        // As runc and crun: without a user namespace mappings map nothing, and are ignored.
+        config.uid_maps.clear();
+        config.gid_maps.clear();
+    }
     Ok(config)
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Differences from runc 1.1.5, each on purpose:
 //! - `ociVersion` is the version that safebox follows, `hostname` is `safebox`;
-//! - a cgroup namespace, which runc adds only on hosts with cgroup v2 alone; it hides the host's paths on
-//!   all of them;
 //! - no ambient capabilities: a program gets rights because it runs as root inside or has file
 //!   capabilities, not because its parent had them;
 //! - `/sys/devices/virtual/powercap` is masked: energy counters leak keys (CVE-2020-8694);
@@ -13,7 +11,16 @@ use serde_json::{Value, json};
 
 use super::features::OCI_VERSIONS;
 
-/// The template; with `rootless`, for the caller with this uid and gid, who becomes root inside.
+/// What `safebox spec` writes: as runc, a cgroup namespace only on hosts with cgroup v2 alone.
+pub fn spec_for(rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Value {
+    let mut spec = spec(rootless);
+    if !cgroup_v2 && let Some(list) = spec["linux"]["namespaces"].as_array_mut() {
+        list.retain(|namespace| namespace["type"] != "cgroup");
+    }
+    spec
+}
+
+/// The template, for a host with cgroup v2; with `rootless`, for the caller with this uid and gid, who becomes root inside.
 pub fn spec(rootless: Option<(u32, u32)>) -> Value {
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     json!({
@@ -121,7 +128,6 @@ mod tests {
                 ours["linux"][list].as_array_mut().unwrap().retain(|v| *v != item);
             }
         };
-        keep(&mut ours, "namespaces", json!({ "type": "cgroup" }));
         keep(&mut ours, "maskedPaths", json!("/sys/devices/virtual/powercap"));
         ours
     }
@@ -143,7 +149,9 @@ mod tests {
     fn the_same_as_runc_but_for_the_listed_differences() {
         // The uid is runc's view of ours.
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-        for (args, ours) in [(&[][..], spec(None)), (&["--rootless"], spec(Some((uid, gid))))] {
+        let v2 = crate::cgroup::Hierarchy::probe().unwrap().is_v2();
+        let ours = |ids| spec_for(ids, v2);
+        for (args, ours) in [(&[][..], ours(None)), (&["--rootless"], ours(Some((uid, gid))))] {
             let Some(theirs) = runc_spec(args) else { return };
             pretty_equal(&sorted(as_runc(ours, &theirs)), &sorted(theirs));
         }

@@ -160,7 +160,6 @@ const BAD_LINUX: &[Bad] = &[
         "listed twice",
     ),
     (r#"{"linux":{"namespaces":[{"type":"pid","path":"x"}]}}"#, "/linux/namespaces/0/path", "absolute"),
-    (r#"{"linux":{"uidMappings":[{"size":1}]}}"#, "/linux/uidMappings", "no user namespace"),
     (
         r#"{"linux":{"namespaces":[{"type":"user"},{"type":"uts"},{"type":"mount"}]}}"#,
         "/linux/uidMappings",
@@ -246,13 +245,21 @@ const BAD_LINUX: &[Bad] = &[
         "/linux/intelRdt/schemata/1",
         "line of schemata",
     ),
-    (r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}}"#, "/linux/memoryPolicy/nodes", "required with"),
+    (
+        r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}}"#,
+        "/linux/memoryPolicy/nodes",
+        "invalid memory policy node: MPOL_BIND needs nodes",
+    ),
     (
         r#"{"linux":{"memoryPolicy":{"mode":"MPOL_LOCAL","nodes":"0"}}}"#,
         "/linux/memoryPolicy/nodes",
-        "not possible",
+        "set_mempolicy: invalid argument",
     ),
-    (r#"{"linux":{"memoryPolicy":{"mode":"BIND"}}}"#, "/linux/memoryPolicy/mode", "unknown mode"),
+    (
+        r#"{"linux":{"memoryPolicy":{"mode":"BIND"}}}"#,
+        "/linux/memoryPolicy/mode",
+        "invalid memory policy mode",
+    ),
     (r#"{"linux":{"memoryPolicy":{"nodes":"0"}}}"#, "/linux/memoryPolicy/mode", "required"),
     (
         r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND","nodes":"9999"}}}"#,
@@ -262,7 +269,7 @@ const BAD_LINUX: &[Bad] = &[
     (
         r#"{"linux":{"memoryPolicy":{"mode":"MPOL_BIND","nodes":"0","flags":["F"]}}}"#,
         "/linux/memoryPolicy/flags/0",
-        "unknown flag",
+        "invalid memory policy flag",
     ),
     (
         r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_FOO"}}}"#,
@@ -498,4 +505,11 @@ fn too_many_mappings() {
     let maps: Vec<Value> = (0..341).map(|i| json!({ "containerID": i, "hostID": i, "size": 1 })).collect();
     let patch = json!({ "linux": { "uidMappings": maps } }).to_string();
     assert!(parse(&patch).expect_err("341").message.contains("at most 340"));
+    // Fewer, but longer than a page: the kernel takes them in one write.
+    let long =
+        |i: u32| json!({ "containerID": 4_000_000_000u32 + i, "hostID": 4_000_000_000u32 + i, "size": 1 });
+    let patch = |n| json!({ "linux": { "uidMappings": (0..n).map(long).collect::<Vec<_>>() } }).to_string();
+    assert!(parse(&patch(171)).expect_err("4104 bytes").message.contains("fewer than 4096"));
+    // Without a user namespace they map nothing, and are ignored.
+    assert_eq!(parse(&patch(170)).expect("4080 bytes").uid_maps, []);
 }

@@ -62,7 +62,7 @@ pub struct Draft {
     host: Host,
     outcome: Outcome,
     /// What cannot be as the config has it, and does not have to.
-    warnings: Vec<String>,
+    left: super::grant::Left,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
     /// Any policy but `privileged`.
@@ -89,6 +89,8 @@ pub struct Prepared {
     pub layout: Layout,
     /// The verb's options, completed by the policy.
     pub options: Options,
+    /// What cannot be as the config has it, and does not have to.
+    pub left: super::grant::Left,
     /// The container's state directory.
     pub state_dir: PathBuf,
     /// What goes into it.
@@ -158,8 +160,8 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         .process
         .as_mut()
         .ok_or_else(|| Error::Config(ConfigError::new("/process", "required to start a container")))?;
-    let mut warnings = super::grant::limit(process, in_userns)?;
-    warnings.append(&mut outcome.warnings);
+    let mut left = super::grant::limit(process, in_userns)?;
+    left.warnings.append(&mut outcome.warnings);
     let for_exec = process.clone();
     process.env.extend(options.env.iter().cloned());
     let uid = process.user.uid;
@@ -175,7 +177,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         state_dir,
         host,
         outcome,
-        warnings,
+        left,
         filters,
         choices,
         hardened,
@@ -198,6 +200,7 @@ impl Draft {
                 resources: &config.resources,
                 annotations: &config.annotations,
                 manager: self.cgroup_manager,
+                as_written: !self.hardened,
                 rootless: host.rootless.is_some(),
                 user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
             },
@@ -217,6 +220,7 @@ impl Draft {
             outcome: self.outcome,
             layout,
             options: self.options,
+            left: self.left,
             state_dir: self.state_dir,
             state,
             user_maps,
@@ -229,7 +233,7 @@ impl Draft {
     /// Says what will not be as the config has it. What changes nothing is for who looks for it: profiles of
     /// callers name system calls of all kernels, and a log that is not empty is a failure to some.
     pub fn tell(&self, log: &Log) {
-        self.warnings.iter().for_each(|text| log.warning(text));
+        self.left.tell(log);
         for profile in self.config.seccomp.iter().filter(|_| log.is_debug()) {
             for name in seccomp::unknown_names(profile) {
                 log.debug(&format!("unknown seccomp syscall {name:?} ignored"));

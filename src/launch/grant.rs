@@ -3,12 +3,30 @@
 
 use crate::config::Process;
 use crate::error::{Error, Result};
+use crate::log::Log;
 use crate::sys::cred;
 use crate::tables::capabilities::CapSet;
 
-/// Leaves out of `process` what cannot be granted; the texts of warnings if there was anything. A process
-/// in a new user namespace has all capabilities there (user_namespaces(7)): `in_userns`.
-pub fn limit(process: &mut Process, in_userns: bool) -> Result<Vec<String>> {
+/// What a process does not get of what its config asks for, in words.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// What the config's author may miss.
+    pub(super) warnings: Vec<String>,
+    /// What was never possible: the template of `runc spec` before 1.2 asked for it in every config.
+    notes: Vec<String>,
+}
+
+impl Left {
+    /// Warns of what may be missed; the rest is for the log file and `--debug`.
+    pub fn tell(&self, log: &Log) {
+        self.warnings.iter().for_each(|text| log.warning(text));
+        self.notes.iter().for_each(|text| log.note(text));
+    }
+}
+
+/// Leaves out of `process` what cannot be granted, and says what. A process in a new user namespace has all
+/// capabilities there (user_namespaces(7)): `in_userns`.
+pub fn limit(process: &mut Process, in_userns: bool) -> Result<Left> {
     let unknown = std::mem::take(&mut process.unknown_capabilities);
     let unknown = (!unknown.is_empty()).then(|| {
         format!(
@@ -17,7 +35,13 @@ pub fn limit(process: &mut Process, in_userns: bool) -> Result<Vec<String>> {
         )
     });
     let lacking = lacking(process, in_userns)?;
-    Ok(unknown.into_iter().chain(lacking).chain(not_raised(process)).collect())
+    let mut left = Left { warnings: unknown.into_iter().chain(lacking).collect(), notes: Vec::new() };
+    // Without any inheritable capability no ambient one was meant to work.
+    let meant = process.capabilities.inheritable != CapSet::EMPTY;
+    if let Some(text) = not_raised(process) {
+        if meant { left.warnings.push(text) } else { left.notes.push(text) }
+    }
+    Ok(left)
 }
 
 /// The kernel makes ambient only what is permitted and inheritable (capabilities(7)). The rest is left out, in

@@ -103,7 +103,7 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         }
         (A::OpenTree { .. }, Errno::ENOENT) => "the source of the bind mount does not exist on the host",
         (A::MountFs { .. } | A::MoveTree { .. }, Errno::ELOOP) if call == Call::SymlinkTarget => {
-            "the rootfs has a symbolic link where this must be mounted: refused, since it may lead anywhere (CVE-2019-19921)"
+            "this must be mounted on ordinary directory, and the rootfs has a symbolic link there: refused, since it may lead anywhere (CVE-2019-19921)"
         }
         (A::MountFs { .. } | A::MakeTarget { .. } | A::MoveTree { .. }, Errno::EROFS) => {
             "the rootfs is on a read-only file system and lacks this directory: create it there"
@@ -165,7 +165,7 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             "moving a device needs CAP_NET_ADMIN over the host's network namespace"
         }
         (A::SendListener { .. }, Errno::ENOENT | Errno::ECONNREFUSED) => {
-            "no seccomp agent listens there: start it first (/linux/seccomp/listenerPath)"
+            "failed to connect with seccomp agent specified in the seccomp profile: start it first (/linux/seccomp/listenerPath)"
         }
         (A::SendListener { .. }, Errno::EPERM) if call == Call::PidfdGetfd => {
             "taking the listener over needs CAP_SYS_PTRACE, which safebox does not have here"

@@ -7,11 +7,11 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::Cx;
 use super::control::Control;
 use super::door::Inside;
 use super::front::{compile, exec_input};
 use super::runtime::{self, Attendants};
+use super::{Cx, environment};
 use crate::config::{Hook, Process};
 use crate::error::{Error, Result};
 use crate::hooks::{HookError, wait};
@@ -21,7 +21,7 @@ use crate::plan::build::{ExecInput, Given, Options, build_exec};
 use crate::plan::check::Checked;
 use crate::state::State;
 use crate::sys::fs;
-use crate::sys::process;
+use crate::sys::process::{self, Exit};
 
 /// Runs `hook` in the container whose process (pid, start time) is given, with `stdio` as its first descriptors.
 pub fn run_hook(
@@ -45,13 +45,13 @@ fn plan(
     of: (i32, u64),
     inside: Option<&Inside>,
 ) -> Result<(Checked<Plan>, Given)> {
-    let process = Process {
-        terminal: false,
-        args: hook.args.clone(),
-        env: hook.env.clone(),
-        cwd: "/".into(),
-        ..state.process.clone()
-    };
+    // It runs inside: without an `env` of its own it has the program's, as with runc, crun and youki.
+    let mut env = hook.env.clone().unwrap_or_else(|| state.process.env.clone());
+    if hook.env.is_none() {
+        environment::settle(&mut env, || environment::home_inside(of, state.process.user.uid, inside));
+    }
+    let process =
+        Process { terminal: false, args: hook.args.clone(), env, cwd: "/".into(), ..state.process.clone() };
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<_>>>()?;
     let host = Host::probe()?;
     // If the runtime dies, so does the hook.
@@ -71,7 +71,11 @@ fn perform(plan: &Checked<Plan>, (given, inside): (&Given, Option<&Inside>), std
         .map_err(|e| Error::os("dup2", "stdin, stdout or stderr", e))
         .and_then(|()| runtime::perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default()));
     match done {
-        Ok(_) => process::wait(cx.pid, 0).ok().flatten().map_or(1, |(_, exit)| exit.code()),
+        Ok(_) => match process::wait(cx.pid, 0) {
+            // Killed as the hook was: who waits for this process sees the signal.
+            Ok(Some((_, Exit::Signal(number)))) => process::die_of(number),
+            ended => ended.ok().flatten().map_or(1, |(_, exit)| exit.code()),
+        },
         Err(e) => {
             crate::log::say(&e.to_string());
             126

@@ -21,8 +21,8 @@ use super::numbers::{self, Meaning};
 use super::{Filter, Listener};
 use crate::config::ConfigError;
 
-/// The largest errno that a system call can return (`MAX_ERRNO`); the kernel would silently cap it.
-const MAX_ERRNO: u32 = 4095;
+/// The largest errno that libseccomp takes, one below the kernel's `MAX_ERRNO`; the kernel would silently cap a larger.
+const MAX_ERRNO: u32 = 4094;
 
 const ROOT: &str = "/linux/seccomp";
 

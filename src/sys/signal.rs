@@ -10,6 +10,21 @@ pub fn raise(signal: i32) -> Result<()> {
     check(unsafe { libc::kill(pid(), signal) }.into()).map(drop)
 }
 
+/// Gives `signal` its default action in this process, and unblocks it.
+pub fn obey(signal: i32) -> Result<()> {
+    if !matches!(signal, libc::SIGKILL | libc::SIGSTOP) {
+        // SAFETY: an all-zero sigaction is SIG_DFL without flags; it outlives the call, and no old value is asked for.
+        let action: libc::sigaction = unsafe { std::mem::zeroed() };
+        check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into())?;
+    }
+    // SAFETY: sigset functions only write the set; the set outlives the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&mut set, signal);
+        check(libc::sigprocmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut()).into()).map(drop)
+    }
+}
+
 /// Puts every signal but the C library's own (32, 33) back to its default (Rust's start-up ignores SIGPIPE, and a
 /// caller in the background others) and unblocks all. Until execve(2), a request to end is obeyed: the kernel would
 /// drop it for the first process of a pid namespace, and a container that waits for its start could not be stopped.

@@ -204,7 +204,7 @@ fn errors_point_at_what_is_wrong() {
         (list(r#"{"names": [], "action": "SCMP_ACT_KILL"}"#), "/syscalls/0/names"),
         (list(r#"{"names": ["read"], "action": "SCMP_ACT_KILL", "errnoRet": 5}"#), "/syscalls/0/errnoRet"),
         (
-            list(r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096}"#),
+            list(r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4095}"#),
             "/syscalls/0/errnoRet",
         ),
         (
