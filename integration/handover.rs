@@ -18,7 +18,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("handover::preserved_descriptors_arrive", OCI, preserved),
         // runc 1.1 hands one of its own descriptors over instead.
-        test("handover::a_missing_descriptor_is_refused", OWN, missing),
+        test("handover::a_closed_number_is_closed_inside", OWN, missing),
         test("handover::socket_activation_comes_first", OCI, activation),
         test("handover::activation_of_another_process_is_not_ours", OCI, not_ours),
         test("handover::pidfd_of_create_run_and_exec", OWN, pidfds),
@@ -57,20 +57,33 @@ fn preserved() {
     out.prints("from three\nfrom four\n0\n1\n2\n3\n4\n5\n");
 }
 
+/// A number that the caller left closed is closed for the program, too; runc hands its own files over under it.
 fn missing() {
-    let sb = Sandbox::new();
+    let script = "cat <&3; for n in 4 5 6; do test -e /proc/self/fd/$n || echo $n closed; done";
+    let expect = "from three\n4 closed\n5 closed\n6 closed\n";
+    let sb = Sandbox::new().sh(script);
     let three = word(&sb, "three");
-    let call = with_fds(&sb, "", &format!("3<{three} 4<&-"));
-    let out = run(&sb, call, &["--preserve-fds", "2"]).output();
-    assert_ne!(out.code, 0, "{out}");
-    out.says("preserved-fd");
+    let fds = format!("3<{three} 4<&- 5<&- 6<&-");
+    for policy in ["privileged", "restricted"] {
+        let call =
+            with_fds(&sb, "", &fds).args(["run", "--policy", policy, "--quiet", "--preserve-fds", "4"]);
+        call.arg("--bundle").arg(sb.bundle()).arg(sb.id()).output().ok().prints(expect);
+    }
     sb.leak_check();
     let sb = sb.args(["/bin/sleep", "1000"]);
     sb.create().ok();
     sb.verb("start").ok();
-    let call = with_fds(&sb, "", &format!("3<{three} 4<&-"));
-    let out = call.args(["exec", "--preserve-fds", "2", sb.id(), "true"]).output();
-    out.exits(255).says("please check that preserved-fd 1 (of 2) is present");
+    let call = with_fds(&sb, "", &fds);
+    let out = call.args(["exec", "--preserve-fds", "4", sb.id(), "sh", "-c", script]).output();
+    out.ok().prints(expect);
+    // A number that no descriptor can have.
+    let call = with_fds(&sb, "ulimit -n 64;", &fds);
+    let out = call.args(["exec", "--preserve-fds", "62", sb.id(), "true"]).output();
+    out.exits(255).says("preserved-fd 61 (of 62)").says("please check that it is present");
+    // What was handed over by sd_listen_fds(3) is there, or the launch ends.
+    let call = with_fds(&sb, "export LISTEN_FDS=2 LISTEN_PID=$$;", &fds);
+    let out = call.args(["run", "--bundle"]).arg(sb.bundle()).arg("never").output();
+    out.exits(125).says("LISTEN_FDS=2: descriptor 4 is not open");
     sb.delete().ok();
 }
 

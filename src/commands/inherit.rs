@@ -1,7 +1,9 @@
 //! Descriptors that the caller hands to the container: socket activation and `--preserve-fds`.
 
+use std::os::fd::IntoRawFd;
+
 use crate::error::{Error, Result};
-use crate::sys::{fs, process};
+use crate::sys::{fs, process, watch};
 
 /// What the container's process gets of the caller's descriptors.
 #[derive(Debug, Default)]
@@ -16,20 +18,37 @@ pub struct Inherited {
 /// before anything is opened: a number that the caller left free would become one of our own files.
 pub fn inherited(preserve: u32) -> Result<Inherited> {
     let mut inherited = listening()?;
+    let closed = (3..inherited.count.saturating_add(3)).find(|fd| !i32::try_from(*fd).is_ok_and(fs::is_open));
+    if let Some(fd) = closed {
+        return Err(Error::msg(format!("LISTEN_FDS={}: descriptor {fd} is not open", inherited.count)));
+    }
     inherited.count = inherited.count.saturating_add(preserve);
     preserved(inherited.count)?;
     Ok(inherited)
 }
 
-/// An error where one of the descriptors 3 to 2+N is not open.
+/// Occupies the numbers of 3 to 2+N that the caller left closed until the program starts: runc accepts them, and hands
+/// its own descriptors over under these numbers. The placeholder is close-on-exec, so the program finds them closed.
 pub fn preserved(count: u32) -> Result<()> {
-    match (3..count.saturating_add(3)).find(|fd| !i32::try_from(*fd).is_ok_and(fs::is_open)) {
-        Some(fd) => Err(Error::msg(format!(
-            "please check that preserved-fd {} (of {count}) is present: descriptor {fd} is not open (--preserve-fds, LISTEN_FDS)",
-            fd - 3
-        ))),
-        None => Ok(()),
+    let is_closed = |fd: &i32| !fs::is_open(*fd);
+    let mut placeholder = None;
+    for fd in (3..count.saturating_add(3)).map(|fd| i32::try_from(fd).unwrap_or(i32::MAX)).filter(is_closed) {
+        let taken = match placeholder {
+            Some(from) => fs::dup_above(from, fd),
+            // The lowest free number is this one: all below it are open. An eventfd leads nowhere: a container that waits
+            // for its start may be entered, and its first process's descriptors be opened.
+            None => watch::eventfd().map(IntoRawFd::into_raw_fd),
+        };
+        let taken = taken.map_err(|e| {
+            Error::os(
+                "dup",
+                format!("preserved-fd {} (of {count}): please check that it is present", fd - 3),
+                e,
+            )
+        })?;
+        placeholder.get_or_insert(taken);
     }
+    Ok(())
 }
 
 fn listening() -> Result<Inherited> {
