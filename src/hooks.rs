@@ -181,6 +181,7 @@ impl HookRun {
         } else {
             command.current_dir(self.dir_or_root());
         }
+        process::clean_before_exec(&mut command);
         let child = command.spawn().map_err(|e| e.to_string())?;
         wait(child.id() as i32, hook.timeout, signals)
     }

@@ -347,6 +347,17 @@ pub struct Member {
     pub set_groups: bool,
 }
 
+/// No signal is blocked or ignored for the program of `command`: std's `Command` leaves it the mask of this process,
+/// which blocks what it reads from a signalfd(2).
+pub fn clean_before_exec(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let clean = || super::signal::clean_signals().map_err(|e| std::io::Error::from_raw_os_error(e as i32));
+    // SAFETY: between fork and exec it only calls sigaction(2) and sigprocmask(2), and allocates nothing.
+    unsafe {
+        command.pre_exec(clean);
+    }
+}
+
 /// Makes `command`'s child join namespaces before it executes (each of `joins` is what setns(2) takes), become
 /// `member` of the user namespace among them, and take `root` as its root directory where one is given; it starts
 /// in `dir` below that, if it is there.
