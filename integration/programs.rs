@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("programs::allow_acts_or_says_why_not", OWN, allow_acts),
         test("programs::ports_below_1024_are_open", OWN, ports),
         test("programs::seccomp_allow_is_a_weakening_that_is_said", OWN, seccomp_allow),
+        test("programs::refused_calls_are_told_under_debug", OWN, refusals),
     ]
 }
 
@@ -174,4 +175,28 @@ fn seccomp_allow() {
     for off in [["--policy", "privileged"], ["--seccomp", "unconfined"]] {
         told(&sb, &[&["--seccomp-allow", "mbind"][..], &off].concat()).says("is not loaded here");
     }
+}
+
+fn refusals() {
+    let sb = Sandbox::new().sh(
+        "for i in 1 2 3; do mount -t tmpfs t /tmp 2>&1; swapon /etc 2>&1; done; unshare -m true; echo $?",
+    );
+    let run = |global: &[&str], flags: &[&str]| {
+        let call = sb.runtime().args(global).arg("run").args(flags);
+        call.arg("--bundle").arg(sb.bundle()).arg(sb.id()).output()
+    };
+    let plain = run(&[], &[]).ok();
+    assert!(!plain.stderr.contains("refused with"), "{plain}");
+    let log = sb.bundle().join("log");
+    let debug = run(&["--debug"], &[]).ok();
+    assert_eq!(debug.stdout, plain.stdout, "the same answers, whoever listens");
+    let told =
+        |text: &str, name: &str| text.matches(&format!("system call {name} refused with EPERM: ")).count();
+    assert_eq!((told(&debug.stderr, "mount"), told(&debug.stderr, "unshare")), (1, 1), "{debug}");
+    let to_file = run(&["--debug", "--log", &log.display().to_string()], &["--seccomp-allow", "mount"]).ok();
+    let text = std::fs::read_to_string(&log).expect("the log");
+    assert_eq!((told(&text, "mount"), told(&text, "unshare")), (0, 1), "{text}");
+    assert!(!to_file.stderr.contains("refused with"), "{to_file}");
+    run(&["--debug"], &["--seccomp", "unconfined"]).says("refused system calls are not told: ");
+    sb.leak_check();
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Global, LogFormat};
 use crate::error::{plain_errnos, shown};
 use crate::plan::Plan;
+use crate::sys::io;
 
 /// Where messages go.
 #[derive(Debug, Clone)]
@@ -77,6 +78,12 @@ impl Log {
     /// Whether [`Self::debug`] says anything.
     pub fn is_debug(&self) -> bool {
         self.debug
+    }
+
+    /// Whether a line can be written without a wait: a container may have filled the pipe that its caller reads.
+    pub fn takes_a_line(&self) -> bool {
+        let full = || matches!(io::poll(&[(2, libc::POLLOUT)], 0).as_deref(), Ok([0]));
+        self.file.is_some() || !full()
     }
 
     /// Says what is done, with `--debug`.

@@ -52,7 +52,7 @@ pub struct Global {
     /// Format of the log
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// Log what is done, row by row
+    /// Log what is done, row by row; `run` tells which system calls the built-in profile refuses, too
     #[arg(long)]
     pub debug: bool,
     /// systemd makes the cgroups; linux.cgroupsPath is slice:prefix:name

@@ -16,6 +16,7 @@ use crate::launch::front::{Draft, Prepared, Request, draft};
 use crate::launch::guardian::Guardian;
 use crate::launch::hold::Hold;
 use crate::launch::name::Name;
+use crate::launch::refusals::Refusals;
 use crate::launch::runtime::Attendants;
 use crate::launch::stdio::{self, Launcher};
 use crate::launch::supervise::Supervisor;
@@ -126,6 +127,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
             &args.creating,
             &Options {
                 die_with_runtime: !args.detach && !args.keep,
+                report_refusals: log.is_debug() && !args.detach,
                 window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
                 lf: !args.detach && args.creating.console_socket.is_none() && stdio::lines_end_in_lf(),
                 ..Options::default()
@@ -236,6 +238,7 @@ fn foreground(
     stdio::attach(&mut supervisor, given, &cx)?;
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
+    supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     if let Some(mut witness) = supervisor.witness.take() {

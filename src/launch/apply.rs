@@ -202,7 +202,9 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             own.into_iter().for_each(fs::close);
             done
         }
-        A::SendListener { listener, socket: path, told, .. } => {
+        // The launcher keeps it, and answers once it watches.
+        A::SendListener { agent: None, .. } => Ok(()),
+        A::SendListener { listener, agent: Some((path, told)), .. } => {
             let agent = at(cx, Call::Connect, socket::connect(path))?;
             let sent = at(cx, Call::Sendmsg, socket::send_fd(agent, &told.json(cx.pid), cx.fd(listener)));
             fs::close(agent);

@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::idmap::{self, UserMaps};
 use crate::log::Log;
 use crate::plan::Plan;
-use crate::plan::build::{self, Console, Filter, Given, Input, Options};
+use crate::plan::build::{self, Console, Filter, Given, Input, Listens, Options};
 use crate::plan::check::Checked;
 use crate::policy::{self, Asked, Facts, Outcome, Policy};
 use crate::seccomp::{self, Mode};
@@ -63,6 +63,8 @@ pub struct Draft {
     outcome: Outcome,
     /// What cannot be as the config has it, and does not have to.
     left: super::grant::Left,
+    /// Why refused system calls are not reported, although `--debug` asks for it.
+    silent: Option<&'static str>,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
     /// Any policy but `privileged`.
@@ -154,7 +156,9 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         outcome.changes.extend(notes.into_iter().map(|note| ("stdio", note)));
     }
     let choices = seccomp_choices(&config, &outcome)?;
-    let filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
+    let mut filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
+    let silent =
+        options.report_refusals.then(|| super::refusals::report(&config, &choices, &mut filters)).flatten();
     let state_dir = request.root.join(request.id);
     let process = config
         .process
@@ -178,6 +182,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         host,
         outcome,
         left,
+        silent,
         filters,
         choices,
         hardened,
@@ -234,6 +239,9 @@ impl Draft {
     /// callers name system calls of all kernels, and a log that is not empty is a failure to some.
     pub fn tell(&self, log: &Log) {
         self.left.tell(log);
+        if let Some(why) = self.silent {
+            log.debug(&format!("refused system calls are not told: {why}"));
+        }
         for profile in self.config.seccomp.iter().filter(|_| log.is_debug()) {
             for name in seccomp::unknown_names(profile) {
                 log.debug(&format!("unknown seccomp syscall {name:?} ignored"));
@@ -392,7 +400,7 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     };
     let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
     let program = Rc::new(filter.instructions);
-    Ok(Filter { program, flags: filter.flags, what, listener: filter.listener })
+    Ok(Filter { program, flags: filter.flags, what, listener: filter.listener.map(Listens::Agent) })
 }
 
 /// What the plan of `exec` takes from a container's state.

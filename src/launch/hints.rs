@@ -167,6 +167,9 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::SendListener { .. }, Errno::ENOENT | Errno::ECONNREFUSED) => {
             "failed to connect with seccomp agent specified in the seccomp profile: start it first (/linux/seccomp/listenerPath)"
         }
+        (A::Seccomp { listener: Some(_), .. }, Errno::EBUSY) => {
+            "somebody outside listens to the system calls of safebox itself, and there is one listener at most (without --debug a run needs none)"
+        }
         (A::SendListener { .. }, Errno::EPERM) if call == Call::PidfdGetfd => {
             "taking the listener over needs CAP_SYS_PTRACE, which safebox does not have here"
         }

@@ -38,6 +38,7 @@ pub mod netdev;
 mod nodes;
 pub mod places;
 mod program;
+pub mod refusals;
 pub mod relay;
 pub mod runtime;
 pub mod seal;

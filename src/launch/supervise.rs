@@ -100,13 +100,22 @@ pub struct Supervisor {
     pub notify: Option<crate::notify::Proxy>,
     /// Looks at groups that may be gone when the container has ended.
     pub witness: Option<Witness>,
+    /// Tells of refused system calls.
+    pub refusals: Option<super::refusals::Refusals>,
 }
 
 impl Supervisor {
     /// Blocks the signals that will be passed on; before the clone, so that none is lost. Init unblocks them.
     pub fn new() -> Result<Self> {
         let signals = signal::signalfd(&signals()).map_err(|e| Error::os("signalfd", "", e))?;
-        Ok(Supervisor { signals, terminal: None, copies: Vec::new(), notify: None, witness: None })
+        Ok(Supervisor {
+            signals,
+            terminal: None,
+            copies: Vec::new(),
+            notify: None,
+            witness: None,
+            refusals: None,
+        })
     }
 
     /// The signalfd(2), for waits before the program runs.
@@ -183,7 +192,12 @@ impl Supervisor {
     fn sidecars(&mut self) -> Vec<&mut dyn Sidecar> {
         let witness = self.witness.iter_mut().map(|s| s as &mut dyn Sidecar);
         let notify = self.notify.iter_mut().map(|s| s as &mut dyn Sidecar);
-        witness.chain(notify).chain(self.copies.iter_mut().map(|s| s as &mut dyn Sidecar)).collect()
+        let refusals = self.refusals.iter_mut().map(|s| s as &mut dyn Sidecar);
+        witness
+            .chain(notify)
+            .chain(refusals)
+            .chain(self.copies.iter_mut().map(|s| s as &mut dyn Sidecar))
+            .collect()
     }
 
     /// Copies between the caller's stdin and stdout and the container's terminal.

@@ -484,8 +484,8 @@ pub enum Action {
     },
     SendListener {
         listener: Slot,
-        socket: CString,
-        told: Rc<crate::seccomp::ProcessState>,
+        /// The agent's socket, and what it is told; without one the runtime itself answers.
+        agent: Option<(CString, Rc<crate::seccomp::ProcessState>)>,
         /// Init sends it with the baton; else the runtime takes it.
         passed: bool,
     },

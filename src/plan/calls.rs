@@ -303,9 +303,11 @@ impl Action {
             }
             A::AwaitStart { .. } => vec!["read"],
             A::Seccomp { .. } => vec!["seccomp"],
-            A::SendListener { passed, .. } => {
+            A::SendListener { passed, agent, .. } => {
                 let take = (!passed).then_some("pidfd_getfd");
-                take.into_iter().chain(["socket", "connect", "sendmsg", "close", "close"]).collect()
+                let send: &[&str] = &["socket", "connect", "sendmsg", "close", "close"];
+                let send = if agent.is_some() { send } else { &[] };
+                take.into_iter().chain(send.iter().copied()).collect()
             }
             A::DropListener { .. } => vec!["close"],
             A::Exec { .. } => vec!["execve"],

@@ -25,7 +25,7 @@ impl Action {
             A::OomScoreAdj { .. } => "/process/oomScoreAdj".into(),
             A::Prlimit { .. } => "/process/rlimits".into(),
             A::Personality { .. } => "/linux/personality".into(),
-            A::SendListener { .. } => "/linux/seccomp/listenerPath".into(),
+            A::SendListener { agent: Some(_), .. } => "/linux/seccomp/listenerPath".into(),
             _ => return None,
         })
     }

@@ -508,9 +508,12 @@ impl Action {
                 write!(f, "seccomp(SECCOMP_SET_MODE_FILTER, {flags}{what}, {} instructions)", filter.len())?;
                 listener.iter().try_for_each(|slot| write!(f, " -> {slot}"))
             }
-            A::SendListener { listener, socket, passed, .. } => {
+            A::SendListener { listener, agent, passed } => {
                 let taken = if *passed { "recvmsg(SCM_RIGHTS " } else { "pidfd_getfd(" };
-                write!(f, "{taken}{listener}) connect({:?}) sendmsg(SCM_RIGHTS {listener})", show(socket))
+                write!(f, "{taken}{listener})")?;
+                agent.iter().try_for_each(|(socket, _)| {
+                    write!(f, " connect({:?}) sendmsg(SCM_RIGHTS {listener})", show(socket))
+                })
             }
             A::DropListener { listener } => write!(f, "close({listener})"),
             A::Exec { argv, envp, .. } => {

@@ -366,13 +366,16 @@ impl Action {
                 "created, not started: everything is in place but the program (runtime.md, start)"
             }
             A::Seccomp { listener: Some(_), .. } => {
-                "some system calls are decided by an agent outside; loaded while the runtime is there to hand the listener over (seccomp_unotify(2))"
+                "some system calls are answered outside; loaded while the runtime is there to hand the listener over (seccomp_unotify(2))"
+            }
+            A::SendListener { agent: None, .. } => {
+                "the launcher hears of each refused system call, for --debug, and ends it with the filter's errno (seccomp_unotify(2))"
             }
             A::SendListener { .. } => {
                 "the agent gets the listener and is told whose it is (config-linux.md, The Container Process State)"
             }
             A::DropListener { .. } => {
-                "the agent alone holds it: if the agent dies, the system calls fail instead of waiting forever"
+                "who answers alone holds it: if that process dies, the system calls fail instead of waiting forever"
             }
             A::Seccomp { .. } => {
                 "last, so that it need not allow what the rows above do: most of the kernel is out of reach now (seccomp(2))"

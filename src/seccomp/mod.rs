@@ -14,6 +14,7 @@ mod library;
 mod listener;
 mod numbers;
 mod profile;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use builtin::{Action, Cap, Group, Rule};
 use library::Library;
 pub use listener::{Listener, ProcessState, may_be_passed};
 pub use profile::unknown_names;
+pub use refusals::{Reported, reported};
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not have yet.
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;

@@ -84,6 +84,13 @@ pub fn number(name: &str, arch: ScmpArch) -> Option<u32> {
     }
 }
 
+/// The name of a number on `arch`: the other way round.
+pub fn name(nr: u32, arch: ScmpArch) -> Option<String> {
+    let newer = || NEWER.iter().find(|(name, _)| number(name, arch) == Some(nr));
+    let library = ScmpSyscall::from(i32::try_from(nr).ok()?).get_name_by_arch(arch).ok();
+    library.or_else(|| newer().map(|(name, _)| (*name).to_string()))
+}
+
 /// What an architecture adds to the common numbers.
 fn base(arch: ScmpArch) -> u32 {
     match arch {
@@ -135,6 +142,11 @@ mod tests {
         assert_eq!(number("fchmodat2", ScmpArch::X32), Some(X32_BIT + 452));
         assert_eq!(number("openat", ScmpArch::Aarch64), Some(56));
         assert_eq!(number("open", ScmpArch::Aarch64), None);
+        for (nr, called) in [(452, "fchmodat2"), (469, "file_setattr"), (0, "read"), (425, "io_uring_setup")]
+        {
+            assert_eq!(name(nr, ScmpArch::X8664).as_deref(), Some(called));
+        }
+        assert_eq!(name(9999, ScmpArch::X8664), None);
         assert_eq!(meaning("uretprobe", ScmpArch::Aarch64), Meaning::Elsewhere);
         assert_eq!(meaning("frobnicate", ScmpArch::X8664), Meaning::Unknown);
     }

@@ -96,6 +96,29 @@ fn a_call_that_was_asked_for_runs_and_no_other() {
 }
 
 #[test]
+fn what_is_refused_is_reported_and_nothing_else() {
+    let plain = builtin(&[]);
+    let reported = reported(&plain.instructions);
+    assert!(bpf::check(&reported).is_ok());
+    for arch in [audit(), I386] {
+        for nr in 0..600 {
+            for args in [[0; 6], [u64::MAX; 6], [3, 0x5412, 0, 0, 0, 0]] {
+                let (before, now) =
+                    (run(&plain.instructions, arch, nr, args), run(&reported, arch, nr, args));
+                let refused = before & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO;
+                assert_eq!(now, if refused { libc::SECCOMP_RET_USER_NOTIF } else { before }, "{nr}");
+                let data = libc::seccomp_data { nr: nr as i32, arch, instruction_pointer: 0, args };
+                let answer = Reported::by(&plain.instructions, &data);
+                let want = if refused { (before & libc::SECCOMP_RET_DATA) as i32 } else { libc::EPERM };
+                assert_eq!(answer.errno as i32, want, "{nr}: never a success");
+            }
+        }
+    }
+    let data = libc::seccomp_data { nr: -1, arch: audit(), instruction_pointer: 0, args: [0; 6] };
+    assert_eq!(Reported::by(&plain.instructions, &data).errno, nix::errno::Errno::EPERM);
+}
+
+#[test]
 fn the_table_is_consistent() {
     let mut seen = std::collections::BTreeMap::new();
     for group in builtin_profile() {

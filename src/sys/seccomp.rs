@@ -1,6 +1,6 @@
-//! seccomp(2).
+//! seccomp(2) and seccomp_unotify(2).
 
-use libc::{c_long, c_uint, sock_filter, sock_fprog};
+use libc::{c_long, c_uint, seccomp_notif, seccomp_notif_resp, sock_filter, sock_fprog};
 use nix::errno::Errno;
 use std::os::fd::RawFd;
 
@@ -44,4 +44,22 @@ pub fn flag_supported(flags: u32) -> bool {
         )
     };
     ret == -1 && Errno::last() == Errno::EFAULT
+}
+
+/// The system call that waits on `listener`. `ENOENT`: its process ended meanwhile. After poll(2) has reported
+/// `POLLIN` it does not wait.
+pub fn notification(listener: RawFd) -> nix::Result<seccomp_notif> {
+    // SAFETY: all-zero bytes are a `seccomp_notif`: it consists of integers. The kernel demands zeros.
+    let mut call: seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one `seccomp_notif` through the pointer, which is valid for the call.
+    Errno::result(unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) })?;
+    Ok(call)
+}
+
+/// Ends the system call `id` with `errno`. It is not possible here to let the call run or to give it a result.
+/// `ENOENT`: nobody waits for the answer any more.
+pub fn refuse(listener: RawFd, id: u64, errno: Errno) -> nix::Result<()> {
+    let mut answer = seccomp_notif_resp { id, val: 0, error: -(errno as i32), flags: 0 };
+    // SAFETY: the kernel reads one `seccomp_notif_resp` through the pointer, which is valid for the call.
+    Errno::result(unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) }).map(drop)
 }

@@ -59,7 +59,16 @@ pub struct Filter {
     /// What `explain` calls it.
     pub what: &'static str,
     /// Where its listener goes.
-    pub listener: Option<crate::seccomp::Listener>,
+    pub listener: Option<Listens>,
+}
+
+/// Who answers the system calls that a filter leaves to others.
+#[derive(Debug, Clone)]
+pub enum Listens {
+    /// An agent that the config names.
+    Agent(crate::seccomp::Listener),
+    /// The launcher, for `--debug`, as this filter says.
+    Launcher(Rc<Vec<libc::sock_filter>>),
 }
 
 /// How the container's terminal is handled.
@@ -106,6 +115,8 @@ pub struct Options {
     pub notify: bool,
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
+    /// `--debug` of a foreground `run`: the launcher hears of what the built-in seccomp profile refuses.
+    pub report_refusals: bool,
     /// A window size for the pty where the config gives none: (rows, columns).
     pub window: Option<(u16, u16)>,
     /// The pty's lines end in LF: its output goes to a file or a pipe.
@@ -131,6 +142,7 @@ impl Default for Options {
             pidfd_socket: false,
             notify: false,
             pid_file: None,
+            report_refusals: false,
             window: None,
             lf: false,
         }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::{Filter, Given, Options, Stdio, part};
+use super::{Filter, Given, Listens, Options, Stdio, part};
 use crate::config::Process;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -127,15 +127,20 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Loads those filters that are `wanted`; a listener goes to its agent at once.
+/// Loads those filters that are `wanted`; a listener goes to who answers at once.
 fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result<()> {
     for f in t.filters.iter().filter(|f| wanted(f)) {
         let slot = f.listener.is_some().then(|| plan.slot("seccomp listener"));
         let (filter, flags, what) = (f.program.clone(), f.flags, f.what);
         plan.push(Init, part::EXEC, Action::Seccomp { filter, flags, what, listener: slot.clone() });
         let (Some(listener), Some(to)) = (slot, &f.listener) else { continue };
-        let told = Rc::new(crate::seccomp::ProcessState::new(t.state, t.container, &to.metadata));
-        let socket = cpath(&to.socket(&t.state.bundle)?)?;
+        let agent = match to {
+            Listens::Launcher(_) => None,
+            Listens::Agent(to) => {
+                let told = crate::seccomp::ProcessState::new(t.state, t.container, &to.metadata);
+                Some((cpath(&to.socket(&t.state.bundle)?)?, Rc::new(told)))
+            }
+        };
         // An ordinary user's runtime may not take it: Init has become another user, and is not to be looked into
         // (ptrace(2), "Ptrace access mode checking").
         let passed = t.host.rootless.is_some();
@@ -144,7 +149,7 @@ fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result
                 crate::seccomp::may_be_passed(profile)?;
             }
         }
-        let send = Action::SendListener { listener: listener.clone(), socket, told, passed };
+        let send = Action::SendListener { listener: listener.clone(), agent, passed };
         plan.push(Runtime, part::EXEC, send);
         plan.push(Init, part::EXEC, Action::DropListener { listener });
     }

@@ -1,0 +1,53 @@
+//! A filter that reports what it refuses, for `--debug`.
+//!
+//! The kernel's own log of refusals (`SECCOMP_FILTER_FLAG_LOG`) needs an audit subsystem and privilege to read. Here
+//! each return of an errno becomes a return of `USER_NOTIF`: the call waits, the launcher hears of it and answers with
+//! the errno that the *unchanged* filter has for it. The filter remains the judge of what runs: only calls that it
+//! refuses are reported, the answer is always an errno, and without a launcher the kernel itself answers `ENOSYS`.
+
+use libc::{seccomp_data, sock_filter};
+
+use super::bpf::{self, RET};
+use super::numbers::{name, native};
+use super::weakens;
+use crate::sys::Errno;
+
+/// The filter `program` with every refusal reported to a listener.
+pub fn reported(program: &[sock_filter]) -> Vec<sock_filter> {
+    let refuses = |i: &sock_filter| i.code == RET && action(i.k) == libc::SECCOMP_RET_ERRNO;
+    let report = |i: &sock_filter| sock_filter { k: libc::SECCOMP_RET_USER_NOTIF, ..*i };
+    program.iter().map(|i| if refuses(i) { report(i) } else { *i }).collect()
+}
+
+fn action(answer: u32) -> u32 {
+    answer & libc::SECCOMP_RET_ACTION_FULL
+}
+
+/// A call that was reported: what it gets, and what is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// What `program` answers; `EPERM` should it not be an errno.
+    pub errno: Errno,
+    /// The call's name, or its number where no table has one.
+    pub name: String,
+    /// Why the built-in profile refuses it.
+    pub why: &'static str,
+}
+
+impl Reported {
+    /// Looks the call `data` up in the unchanged filter `program`.
+    pub fn by(program: &[sock_filter], data: &seccomp_data) -> Self {
+        let answer = u32::try_from(data.nr).ok().and_then(|nr| bpf::run(program, data.arch, nr, data.args));
+        let errno = answer.filter(|a| action(*a) == libc::SECCOMP_RET_ERRNO);
+        let errno = errno.map_or(libc::EPERM, |a| (a & libc::SECCOMP_RET_DATA) as i32);
+        // An errno of 0, or one that is none, would be a success.
+        let errno = match Errno::from_raw(errno) {
+            Errno::UnknownErrno => Errno::EPERM,
+            errno => errno,
+        };
+        let name = u32::try_from(data.nr).ok().and_then(|nr| name(nr, native()));
+        let why = name.as_deref().and_then(|name| weakens(name).ok().flatten());
+        let why = why.unwrap_or("the profile does not know it");
+        Reported { errno, name: name.unwrap_or_else(|| format!("number {}", data.nr)), why }
+    }
+}
