@@ -30,6 +30,9 @@ pub fn report(config: &Config, choices: &[SeccompChoice], filters: &mut [Filter]
     if !config.process.as_ref().is_some_and(|p| p.no_new_privileges) {
         return Some("without no_new_privs the filter is loaded before the launcher can answer");
     }
+    if !config.hooks.poststart.is_empty() {
+        return Some("a poststart hook may wait for the program, which would wait for the launcher");
+    }
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
     if !seccomp::flag_supported(flags) {
         return Some("this kernel has no listeners (seccomp_unotify(2), Linux 5.0)");
