@@ -390,5 +390,7 @@ fn guardian_without_bundle() {
     wait_for(&mark);
     std::fs::rename(sb.dir().join("moved"), sb.bundle()).expect("move the bundle back");
     drop(run);
+    // The guardian ends after its last hook.
+    poll("the guardian's end", Duration::from_secs(5), || sb.trace().find().is_empty());
     sb.leak_check();
 }

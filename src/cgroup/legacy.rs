@@ -24,9 +24,11 @@ pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
                 if names.is_empty() {
                     continue;
                 }
-                // A later mount of the same whole tree may hide an earlier one; one of a part counts only alone.
+                // A later mount of the same whole tree may hide an earlier one; one of a part counts only alone. A bind
+                // mount elsewhere (the /sys of a chroot) hides nothing and can be unmounted at any time.
                 if let Some(at) = trees.iter().position(|t| t.controllers == names) {
-                    if root != "/" {
+                    let usual = |mount: &Path| mount.starts_with(super::MOUNT_POINT);
+                    if root != "/" || (usual(&trees[at].mount) && !usual(Path::new(mount))) {
                         continue;
                     }
                     trees.remove(at);
@@ -315,6 +317,7 @@ mod tests {
 33 29 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
 34 29 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 35 29 0:27 /x /mnt/memory rw - cgroup cgroup rw,memory
+36 29 0:26 / /srv/chroot/sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
 ";
     const GROUPS: &str = "4:memory:/job/1\n3:pids:/\n2:cpu:/\n1:name=systemd:/\n0::/scope\n";
 
@@ -324,6 +327,8 @@ mod tests {
         let names: Vec<_> = trees.iter().map(|t| (t.controllers.join(","), t.own.as_str())).collect();
         let expect = [("cpu", "/"), ("memory", "/job/1"), ("pids", "/"), ("name=systemd", "/")];
         assert_eq!(names, expect.map(|(n, o)| (n.to_string(), o)));
+        // Not the bind mount in a chroot.
+        assert_eq!(trees[0].mount, Path::new("/sys/fs/cgroup/cpu"));
         let unified = unified.expect("a v2 tree");
         assert_eq!((unified.mount, unified.own.as_str()), ("/sys/fs/cgroup/unified".into(), "/scope"));
     }
