@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         test("command_line::run_detached_prints_an_id_that_was_made_up", OURS, detached_id),
         test("command_line::an_allow_that_changes_nothing_says_so", OURS, allow),
         test("command_line::policies_can_be_compared", OURS, diff_policy),
+        test("command_line::a_stderr_without_a_reader_stops_nothing", OURS, closed_stderr),
         test("command_line::what_is_no_container_is_left_alone", OURS, foreign_directory),
         test("command_line::a_state_that_others_could_write_is_not_believed", OURS, foreign_state),
     ]
@@ -355,4 +356,29 @@ fn diff_policy() {
     assert!(!out.stdout.contains("state.json"), "its size is no difference\n{out}");
     explain(&["--diff-policy", "restricted", "restricted"]).ok().prints("the plans are the same");
     explain(&["--policy", "privileged", "--diff", &bundle]).ok().prints("--diff-policy");
+}
+
+/// `safebox run ... 2>&1 | head`: the container runs all the same, and the exit codes are those of a call that is read.
+fn closed_stderr() {
+    for (program, args, code) in [
+        ("echo ran; exit 3", &[] as &[&str], 3),
+        ("tail /dev/zero", &["--memory", "16m"], 137),
+        ("true", &["--allow", "everything"], 125),
+    ] {
+        let sb = Sandbox::new().sh(program);
+        let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = std::process::Command::new(bundle::safebox());
+        command.arg("--root").arg(sb.dir().join("state")).arg("run").args(args);
+        command
+            .arg("--bundle")
+            .arg(sb.bundle())
+            .arg(sb.id())
+            .stderr(writer)
+            .stdin(std::process::Stdio::null());
+        let out = command.output().expect("safebox");
+        assert_eq!(out.status.code(), Some(code), "{program}: {out:?}");
+        assert!(code != 3 || out.stdout == b"ran\n", "{out:?}");
+        sb.leak_check();
+    }
 }

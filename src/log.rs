@@ -10,6 +10,18 @@ use crate::error::{plain_errnos, shown};
 use crate::plan::Plan;
 use crate::sys::io;
 
+/// A line on stderr, as by `eprintln!`, which aborts where nothing reads it any more: a launch goes on without its reader.
+#[macro_export]
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::log::to_stderr(format_args!($($text)*)) };
+}
+
+/// See [`tell!`].
+pub fn to_stderr(text: std::fmt::Arguments<'_>) {
+    // There is no other place to report it to.
+    std::io::stderr().write_fmt(format_args!("{text}\n")).unwrap_or_default();
+}
+
 /// Where messages go.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -39,13 +51,13 @@ impl Log {
         let text = &shown(&plain_errnos(text));
         self.to_file("error", text);
         if self.file.is_none() && self.format == LogFormat::Json {
-            eprintln!("{}", json("error", text));
+            tell!("{}", json("error", text));
         } else if self.as_runc && self.file.is_none() {
-            eprintln!("{}", logrus("error", text));
+            tell!("{}", logrus("error", text));
         } else if self.as_runc {
-            eprintln!("{text}");
+            tell!("{text}");
         } else {
-            eprintln!("safebox: {text}");
+            tell!("safebox: {text}");
         }
     }
 
@@ -54,9 +66,9 @@ impl Log {
         let text = &shown(&plain_errnos(text));
         match &self.file {
             Some(_) => self.to_file("warning", text),
-            None if self.format == LogFormat::Json => eprintln!("{}", json("warning", text)),
-            None if self.as_runc => eprintln!("{}", logrus("warning", text)),
-            None => eprintln!("safebox: warning: {text}"),
+            None if self.format == LogFormat::Json => tell!("{}", json("warning", text)),
+            None if self.as_runc => tell!("{}", logrus("warning", text)),
+            None => tell!("safebox: warning: {text}"),
         }
     }
 
@@ -93,7 +105,7 @@ impl Log {
         }
         match &self.file {
             Some(_) => self.to_file("debug", text),
-            None => eprintln!("{}", self.line("debug", text)),
+            None => tell!("{}", self.line("debug", text)),
         }
     }
 
@@ -115,14 +127,14 @@ impl Log {
         let Some(path) = &self.file else { return };
         let line = self.line(level, text);
         if let Err(e) = open(path).and_then(|mut f| writeln!(f, "{line}")) {
-            eprintln!("safebox: {}", plain_errnos(&format!("--log {}: {e}", path.display())));
+            tell!("safebox: {}", plain_errnos(&format!("--log {}: {e}", path.display())));
         }
     }
 }
 
 /// A remark on stderr.
 pub fn say(text: &str) {
-    eprintln!("safebox: {}", shown(text));
+    tell!("safebox: {}", shown(text));
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

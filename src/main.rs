@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let log = match Log::new(&cli.global) {
         Ok(log) => log,
         Err(e) => {
-            eprintln!("safebox: {e}");
+            safebox::tell!("safebox: {e}");
             return ExitCode::FAILURE;
         }
     };

@@ -112,9 +112,9 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
     let usage = cli::usage(error, verb, args, as_runc);
     match Log::new(&global) {
         Ok(log) => log.error(&usage.text),
-        Err(e) => eprintln!("safebox: {}\nsafebox: {e}", usage.text),
+        Err(e) => crate::tell!("safebox: {}\nsafebox: {e}", usage.text),
     }
-    eprintln!("\n{}\n\nFor more information, try '--help'.", usage.help);
+    crate::tell!("\n{}\n\nFor more information, try '--help'.", usage.help);
     ExitCode::from(if verb == Some("run") && !as_runc { 125 } else { usage.code })
 }
 

@@ -65,7 +65,7 @@ impl Control {
                     "the container process is {pid}: look at /proc/{pid}/status, /proc/{pid}/mountinfo, /proc/{pid}/ns"
                 )
             };
-            eprintln!("rows 1 to {row} are done; {about}");
+            crate::tell!("rows 1 to {row} are done; {about}");
             eprint!("press Enter to undo them ");
             wait_for_line();
             return Verdict::Stop;
@@ -75,8 +75,8 @@ impl Control {
 
     fn prompt(&mut self, plan: &Plan, row: usize) -> Verdict {
         let step = &plan.steps[row];
-        eprintln!("{:3}  {:8}{}", row + 1, step.actor, step.action);
-        eprintln!("              {}", step.action.why());
+        crate::tell!("{:3}  {:8}{}", row + 1, step.actor, step.action);
+        crate::tell!("              {}", step.action.why());
         eprint!("     [Enter] do it   [c] do the rest   [q] undo everything: ");
         match wait_for_line().as_deref().map(str::trim) {
             Some("q") | None => Verdict::Stop,

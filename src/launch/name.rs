@@ -52,7 +52,7 @@ impl Drop for Name {
             return;
         }
         if let Err(e) = super::undo::remove_state(&self.dir) {
-            eprintln!("safebox: state directory {} cannot be removed: {e}", self.dir.display());
+            crate::tell!("safebox: state directory {} cannot be removed: {e}", self.dir.display());
         }
         fs::close(self.lock);
     }
