@@ -366,7 +366,7 @@ fn closed_stderr() {
         ("true", &["--allow", "everything"], 125),
     ] {
         let sb = Sandbox::new().sh(program);
-        let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut command = std::process::Command::new(bundle::safebox());
         command.arg("--root").arg(sb.dir().join("state")).arg("run").args(args);
