@@ -2,21 +2,25 @@
 //!
 //! `cargo run --example 03_policy [ALLOW...]`, e.g. `cargo run --example 03_policy root write-rootfs`
 
-use safebox::config::{parse, template};
+use safebox::bundle::Bundle;
+use safebox::config::template;
 use safebox::host::Host;
+use safebox::ids::Ranges;
 use safebox::policy::{self, ALLOW, Asked, Facts, Policy, RULES};
 
-const EXT4: i64 = 0xef53; // EXT4_SUPER_MAGIC, statfs(2)
-
-fn main() -> Result<(), safebox::error::Error> {
-    // What `safebox spec` writes: the usual middle ground between safe and convenient.
-    let written = parse::from_slice(template::spec(None).to_string().as_bytes())?;
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A bundle with what `safebox spec` writes: the usual middle ground between safe and convenient.
+    let dir = tempfile::tempdir()?;
+    std::fs::create_dir(dir.path().join("rootfs"))?;
+    std::fs::write(dir.path().join("config.json"), template::spec(None).to_string())?;
+    let (bundle, written) = Bundle::open(dir.path())?;
     let asked = Asked { allow: std::env::args().skip(1).collect(), ..Asked::default() };
     let host = Host::probe()?;
 
     for policy in [Policy::Privileged, Policy::Baseline, Policy::Restricted] {
         let mut config = written.clone();
-        let facts = Facts { id: "lesson", host: &host, rootfs_magic: EXT4, asked: &asked, policy };
+        let ids = Ranges::new(&host, true);
+        let facts = Facts { id: "lesson", host: &host, bundle: &bundle, ids: &ids, asked: &asked, policy };
         let outcome = policy::apply(&mut config, &facts)?;
         println!("{policy:?} changes {} things:", outcome.changes.len());
         for (rule, change) in &outcome.changes {

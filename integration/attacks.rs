@@ -9,6 +9,7 @@ mod nodes;
 mod places;
 mod races;
 mod runtime;
+mod shares;
 mod surface;
 
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -39,6 +40,7 @@ pub fn tests() -> Vec<Trial> {
         surface::tests(),
         memory::tests(),
         nodes::tests(),
+        shares::tests(),
     ];
     parts.into_iter().flatten().collect()
 }

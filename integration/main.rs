@@ -38,6 +38,7 @@ mod plan;
 mod pods;
 mod policy_checks;
 mod programs;
+mod rlimits;
 mod rootless;
 mod selftest;
 mod soak;
@@ -61,6 +62,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         fields::tests,
         hooks::tests,
         limits::tests,
+        rlimits::tests,
         update::tests,
         events::tests,
         compare::tests,

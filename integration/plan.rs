@@ -16,6 +16,7 @@ use safebox::launch::front::{Prepared, Request, prepare_on};
 use safebox::plan::build::Options;
 use safebox::plan::{Plan, report};
 use safebox::policy::{Asked, Policy};
+use safebox::sys::rlimit::Limit;
 
 use crate::harness::bundle::{set, spec};
 use crate::harness::{Sandbox, test};
@@ -94,12 +95,17 @@ fn host(cgroups: Hierarchy) -> Host {
         taken_ids: vec![(100_000, 65536)],
         cpus_possible: std::cell::OnceCell::from(4),
         subordinate: None,
+        ids: None,
+        getent: None,
         apparmor: false,
         selinux: false,
         kcore: true,
         mqueue: std::cell::OnceCell::new(),
         rootless: None,
         resctrl: std::cell::OnceCell::from(Some("/resctrl".into())),
+        most_files: 800_000,
+        caps: u64::MAX,
+        limits: [Limit { soft: u64::MAX, hard: u64::MAX }; 16],
         kernel_mounts: std::cell::OnceCell::from(Some(vec!["/proc".into(), "/sys".into()])),
     }
 }

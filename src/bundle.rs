@@ -52,6 +52,15 @@ impl Bundle {
         read_account(self.rootfs.as_raw_fd(), path)
     }
 
+    /// Whether every user of the host can reach what lies in the rootfs: all directories on the way let them pass.
+    pub fn reachable(&self) -> bool {
+        use std::os::unix::fs::PermissionsExt;
+        let passes = |dir: &Path| dir.metadata().is_ok_and(|m| m.permissions().mode() & 0o001 != 0);
+        let path = std::fs::canonicalize(&self.rootfs_path);
+        // A path that cannot be looked at lets nobody prove that it is closed.
+        path.map_or(true, |path| path.ancestors().all(passes))
+    }
+
     /// The home directory of `uid` in the rootfs's passwd, resolved inside the rootfs; `/` where there is none.
     pub fn home_of(&self, uid: u32) -> String {
         home_in(self.rootfs.as_raw_fd(), uid).unwrap_or_else(|| "/".into())

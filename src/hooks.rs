@@ -21,7 +21,7 @@ use crate::idmap;
 use crate::launch::door::Inside;
 use crate::launch::supervise::DEADLY;
 use crate::sys::process::{self, Exit, Member};
-use crate::sys::{fs, signal};
+use crate::sys::{fs, rlimit, signal};
 
 /// The moments of config.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +182,7 @@ impl HookRun {
             command.current_dir(self.dir_or_root());
         }
         process::clean_before_exec(&mut command);
+        rlimit::give_back(&mut command);
         let child = command.spawn().map_err(|e| e.to_string())?;
         wait(child.id() as i32, hook.timeout, signals)
     }

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::cgroup::Hierarchy;
 use crate::config::IdMap;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::sys::cred;
+use crate::sys::rlimit::{self, Limit};
+use crate::tables::rlimits::RLIMITS;
 
 /// What the plan builder and the policy may know about the machine.
 #[derive(Debug, Clone)]
@@ -20,6 +23,11 @@ pub struct Host {
     pub cgroups: Hierarchy,
     /// Bytes of memory.
     pub memory: u64,
+    /// How many files the kernel lets the whole machine have open: fs.file-max, and not more than the kernel's own
+    /// default for this much memory, since systemd sets the former to infinity.
+    pub most_files: u64,
+    /// The caller's effective capabilities: bit N is capability N.
+    pub caps: u64,
     /// Cpus that are online.
     pub cpus: u32,
     /// Ids in use or promised to others: (first, count), from /etc/subuid and /etc/subgid.
@@ -28,6 +36,10 @@ pub struct Host {
     pub subordinate: Option<(u32, u32)>,
     /// See [`Host::possible_cpus`]: one past the last.
     pub cpus_possible: OnceCell<u32>,
+    /// Where ranges of ids are taken for containers; `None` for a caller who has no choice.
+    pub ids: Option<PathBuf>,
+    /// getent(1), where users come from elsewhere than /etc/passwd too (nsswitch.conf(5)).
+    pub getent: Option<PathBuf>,
     /// Security modules that are active: `apparmor`, `selinux`.
     pub apparmor: bool,
     /// SELinux is enabled.
@@ -36,6 +48,8 @@ pub struct Host {
     pub kcore: bool,
     /// What is different for a caller who is not root of the machine.
     pub rootless: Option<Rootless>,
+    /// The limits that a child of safebox starts with, by the number of the resource.
+    pub limits: [Limit; RLIMITS.len()],
     /// See [`Host::resctrl`].
     pub resctrl: OnceCell<Option<PathBuf>>,
     /// See [`Host::mqueue`].
@@ -90,14 +104,19 @@ impl Host {
     /// Reads the facts from the running system.
     pub fn probe() -> Result<Self> {
         let euid = nix::unistd::geteuid().as_raw();
+        let rootless = Rootless::probe();
         let (subordinate, taken_ids) = crate::idmap::read_subordinate(euid);
         Ok(Host {
             euid,
             kernel: kernel_release(),
             cgroups: Hierarchy::probe()?,
             memory: total_memory(),
+            most_files: most_files(),
+            caps: cred::capget().map(|(effective, ..)| effective).map_err(|e| Error::os("capget", "", e))?,
             cpus: online_cpus(),
             taken_ids,
+            ids: rootless.is_none().then(|| crate::ids::DIR.into()),
+            getent: find_tool("getent").filter(|_| has_other_users()),
             subordinate,
             cpus_possible: OnceCell::new(),
             apparmor: Path::new("/sys/kernel/security/apparmor").exists()
@@ -105,7 +124,8 @@ impl Host {
                     .is_ok_and(|b| b.starts_with(b"Y")),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             kcore: Path::new("/proc/kcore").exists(),
-            rootless: Rootless::probe(),
+            rootless,
+            limits: inherited_limits()?,
             resctrl: OnceCell::new(),
             mqueue: OnceCell::new(),
             kernel_mounts: OnceCell::new(),
@@ -119,6 +139,11 @@ impl Host {
             let last = text.trim().rsplit(['-', ',']).next().and_then(|n| n.parse::<u32>().ok());
             last.map_or(self.cpus, |last| last + 1)
         })
+    }
+
+    /// The limit of this resource that a child of safebox starts with.
+    pub fn limit(&self, resource: u32) -> Limit {
+        self.limits[resource as usize]
     }
 
     /// Whether the caller may drop its supplementary groups.
@@ -200,6 +225,29 @@ fn unescape(word: &[u8]) -> Vec<u8> {
         rest = if byte.is_some() { &after[3..] } else { after };
     }
     out
+}
+
+/// Whether nsswitch.conf(5) names sources of users beside those whose ids are known or lie elsewhere.
+fn has_other_users() -> bool {
+    const KNOWN: [&str; 4] = ["files", "compat", "systemd", "mymachines"];
+    let text = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let sources = text.lines().filter_map(|l| l.strip_prefix("passwd:").or_else(|| l.strip_prefix("group:")));
+    let words = sources.flat_map(str::split_whitespace);
+    words.filter(|w| !w.starts_with('[')).any(|w| !KNOWN.contains(&w) && !w.starts_with('#'))
+}
+
+fn most_files() -> u64 {
+    let max = std::fs::read_to_string("/proc/sys/fs/file-max").ok().and_then(|text| text.trim().parse().ok());
+    // "one file with associated inode and dcache is very roughly 1K" (fs/file_table.c): a tenth of the memory.
+    max.unwrap_or(u64::MAX).min(total_memory() / 1024 / 10)
+}
+
+fn inherited_limits() -> Result<[Limit; RLIMITS.len()]> {
+    let mut limits = [Limit { soft: 0, hard: 0 }; RLIMITS.len()];
+    for (resource, limit) in (0..).zip(&mut limits) {
+        *limit = rlimit::started_with(resource).map_err(|e| Error::os("prlimit64", "", e))?;
+    }
+    Ok(limits)
 }
 
 fn kernel_release() -> (u32, u32) {

@@ -1,6 +1,7 @@
 //! Which host ids stand behind a container's ids.
 
 use crate::config::{Config, IdMap};
+use crate::error::Result;
 use crate::tables::namespaces::NsKind;
 
 /// How many ids a container gets: what every distribution's files expect to exist.
@@ -22,20 +23,26 @@ pub enum Source {
     Own,
 }
 
-/// The range for container `id`: the caller's subordinate range, else a spare one chosen by a hash of
-/// the id, so that two containers rarely share ids. `None` where neither is to be had.
-pub fn choose(id: &str, subordinate: Option<(u32, u32)>, taken: &[(u32, u32)]) -> Option<(IdMap, Source)> {
-    if let Some((first, count)) = subordinate
-        && count >= RANGE
-    {
-        return Some((IdMap { container: 0, host: first, size: RANGE }, Source::Subordinate));
-    }
+/// The range for container `id`: one of the caller's subordinate ranges, else a spare one, from where a hash of the id
+/// points on. `take` says whether a range can be had. `None` where none can.
+pub fn choose(
+    id: &str,
+    subordinate: Option<(u32, u32)>,
+    taken: &[(u32, u32)],
+    mut take: impl FnMut(u32) -> Result<bool>,
+) -> Result<Option<(IdMap, Source)>> {
+    let (first, count) = subordinate.unwrap_or_default();
+    let own = (0..count / RANGE).map(|i| (first + i * RANGE, Source::Subordinate));
     let blocks = (SPARE.1 - SPARE.0) / RANGE;
     let start = hash(id) % blocks;
-    (0..blocks)
-        .map(|i| SPARE.0 + (start + i) % blocks * RANGE)
-        .find(|first| free(*first, taken))
-        .map(|host| (IdMap { container: 0, host, size: RANGE }, Source::Spare))
+    let spare = (0..blocks).map(|i| SPARE.0 + (start + i) % blocks * RANGE);
+    let spare = spare.filter(|first| free(*first, taken)).map(|first| (first, Source::Spare));
+    for (host, source) in own.chain(spare) {
+        if take(host)? {
+            return Ok(Some((IdMap { container: 0, host, size: RANGE }, source)));
+        }
+    }
+    Ok(None)
 }
 
 /// The most ids in a row that the caller's user namespace has, without its root.
@@ -75,12 +82,21 @@ pub type Range = (u32, u32);
 pub fn read_subordinate(euid: u32) -> (Option<Range>, Vec<Range>) {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let id = euid.to_string();
-    let name = user_name(&read("/etc/passwd"), &id);
+    let passwd = read("/etc/passwd");
+    let name = user_name(&passwd, &id);
     let owners: Vec<&str> = match euid {
         0 => vec!["safebox", "root", "0"],
         _ => name.iter().map(String::as_str).chain([id.as_str()]).collect(),
     };
-    subordinate_of(&read("/etc/subuid"), &read("/etc/subgid"), &owners)
+    let (own, mut taken) = subordinate_of(&read("/etc/subuid"), &read("/etc/subgid"), &owners);
+    taken.extend(users(&passwd).chain(users(&read("/etc/group"))));
+    (own, taken)
+}
+
+/// The ids of users or groups that lie where spare ranges do: the third field of passwd(5) and group(5).
+fn users(text: &str) -> impl Iterator<Item = Range> {
+    let ids = text.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok());
+    ids.filter(|id| *id >= SPARE.0).map(|id: u32| (id, 1))
 }
 
 /// The name of the user with this id.
@@ -186,12 +202,30 @@ mod tests {
     #[test]
     fn a_range_is_never_one_that_somebody_has() {
         let taken = [(524_288, 65536 * 20_000), (100_000, 65536)];
-        let (map, source) = choose("x", None, &taken).unwrap();
+        let choose = |subordinate, taken: &[_]| choose("x", subordinate, taken, |_| Ok(true)).unwrap();
+        let (map, source) = choose(None, &taken).unwrap();
         assert_eq!(source, Source::Spare);
         assert!(map.host >= 524_288 + 65536 * 20_000, "{map:?}");
-        assert_eq!(choose("x", None, &[(0, u32::MAX)]), None);
-        let (map, source) = choose("x", Some((100_000, 65536)), &taken).unwrap();
+        assert_eq!(choose(None, &[(0, u32::MAX)]), None);
+        let (map, source) = choose(Some((100_000, 65536)), &taken).unwrap();
         assert_eq!((map.host, source), (100_000, Source::Subordinate));
+    }
+
+    #[test]
+    fn a_range_that_cannot_be_had_is_another_container_s() {
+        let own = Some((100_000, 2 * RANGE));
+        let choose = |not: &[u32]| choose("x", own, &[], |first| Ok(!not.contains(&first))).unwrap().unwrap();
+        assert_eq!(choose(&[]).0.host, 100_000);
+        assert_eq!(choose(&[100_000]).0.host, 165_536);
+        let (spare, source) = choose(&[100_000, 165_536]);
+        assert_eq!(source, Source::Spare);
+        assert_eq!(choose(&[100_000, 165_536, spare.host]).0.host, spare.host + RANGE);
+    }
+
+    #[test]
+    fn users_and_groups_have_their_ids() {
+        let passwd = "root:x:0:0::/:/bin/sh\nann:x:600000:100::/:/bin/sh\nbad\n";
+        assert_eq!(users(passwd).collect::<Vec<_>>(), [(600_000, 1)]);
     }
 
     #[test]

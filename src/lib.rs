@@ -35,6 +35,7 @@ pub mod error;
 pub mod hooks;
 pub mod host;
 pub mod idmap;
+pub mod ids;
 pub mod launch;
 pub mod log;
 pub mod notify;

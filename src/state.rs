@@ -4,8 +4,12 @@
 //! name, files are replaced by rename, a lock on the directory is held by whoever changes the
 //! container, and everything that must be undone is on disk before it is done.
 
+mod trust;
+
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +19,8 @@ use crate::error::{Error, Result, StateError};
 use crate::plan::Undo;
 use crate::plan::lower::cpath;
 use crate::sys::{Errno, fs};
+use trust::check_owner;
+pub use trust::{check_root, is_mine, make_root};
 
 /// `state.json`: all that later verbs need, since their callers repeat nothing (CONTRACT, point 5).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -250,6 +256,8 @@ impl Container {
     pub fn load(root: &Path, id: &str) -> Result<Self> {
         check_id(id)?;
         let dir = root.join(id);
+        // What is believed here runs programs, signals processes and removes directories.
+        check_owner(&dir, id)?;
         let raw = match std::fs::read(dir.join(files::STATE)) {
             Ok(raw) => Some(raw),
             // Its root is a file: that is not the container's absence.
@@ -291,7 +299,10 @@ impl Container {
         let (temp, file) = (self.dir.join(files::TEMP), self.dir.join(files::STATE));
         let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", file.display()));
         let bytes = serde_json::to_vec(state).map_err(|e| Error::msg(format!("state: {e}")))?;
-        std::fs::write(&temp, bytes).map_err(failed)?;
+        // Whatever the caller's umask: a state that others can write is not believed.
+        let open =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp);
+        open.and_then(|mut file| file.write_all(&bytes)).map_err(failed)?;
         std::fs::rename(&temp, &file).map_err(failed)
     }
 
@@ -382,52 +393,21 @@ fn open_dir(dir: &Path) -> std::result::Result<OwnedFd, Errno> {
     fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0).map(fs::own)
 }
 
-/// Every container below `root`, by name.
-pub fn all(root: &Path) -> Vec<Container> {
-    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
-    let mut found: Vec<_> =
-        entries.flatten().filter_map(|e| Container::load(root, e.file_name().to_str()?).ok()).collect();
-    found.sort_by(|a, b| a.id.cmp(&b.id));
-    found
-}
-
-/// Makes `root`, private to this user, where it is missing.
-pub fn make_root(root: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if root == Path::new("/") {
-        return Err(Error::msg("--root: / is not a place for state"));
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| {
-        let text = e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text);
-        Error::msg(format!("state directory {}: {text} (choose another with --root)", root.display()))
-    })?;
-    // Somebody else may have made it since it was looked at.
-    check_root(root)
-}
-
-/// The state directory of an ordinary user without `$XDG_RUNTIME_DIR` lies in /tmp, where anybody could make it
-/// first: with states of theirs, whose hooks, processes and directories the verbs would run, signal and remove.
-/// It must be a directory of this user's that nobody else can enter, or not be there yet.
-pub fn check_root(root: &Path) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let refused = |why: String| {
-        let remedy = "remove it, set $XDG_RUNTIME_DIR, or choose another with --root";
-        Err(Error::msg(format!("state directory {}: {why}: {remedy}", root.display())))
-    };
-    let me = nix::unistd::geteuid().as_raw();
-    if root != crate::host::fallback_state_root() {
-        return Ok(());
-    }
-    match root.symlink_metadata() {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => refused(e.to_string()),
-        Ok(m) if !m.is_dir() => refused("it is not a directory".into()),
-        Ok(m) if m.uid() != me => refused(format!("it belongs to user {}, not to you", m.uid())),
-        Ok(m) if m.mode() & 0o077 != 0 => {
-            refused(format!("others may enter it (mode {:03o}, not 700)", m.mode() & 0o777))
+/// Every container below `root`, by name; then why each of those that others may have made is left out.
+pub fn all(root: &Path) -> (Vec<Container>, Vec<Error>) {
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().filter(|id| check_id(id).is_ok()) else { continue };
+        match Container::load(root, id) {
+            Ok(container) => found.push(container),
+            Err(why) if trust::is_others(&root.join(id)) => left_out.push(why),
+            // Whatever else lies there is no container.
+            Err(_) => {}
         }
-        Ok(_) => Ok(()),
     }
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    (found, left_out)
 }
 
 /// `PID START`, as [`files::PID`] and a [`launcher_mark`] hold it.

@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("rootless::the_runtime_s_binary_cannot_be_overwritten", PROBE, overwritten),
         test("rootless::a_state_directory_that_others_made_is_refused", ONE, hostile_root),
+        test("rootless::a_runtime_directory_that_others_write_is_refused", ONE, hostile_runtime_dir),
     ]
 }
 
@@ -159,4 +160,40 @@ fn hostile_root() {
     }
     let mode = place.0.metadata().expect("the place").permissions().mode() & 0o777;
     assert_eq!(mode, 0o700);
+}
+
+/// $XDG_RUNTIME_DIR is a directory that others can write: what they put there first is not believed.
+fn hostile_runtime_dir() {
+    let user = nobody();
+    let sb = user.sandbox();
+    let safebox = sb.dir().join("safebox");
+    let place = Place(format!("/tmp/safebox-xdg-{}", user.uid).into());
+    std::fs::DirBuilder::new().mode(0o700).create(&place.0).expect("a directory");
+    let root = place.0.join("safebox");
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    let own = |path: &Path, uid| std::os::unix::fs::lchown(path, Some(uid), Some(uid)).expect("chown");
+    let refused = |says: &str| {
+        for verb in [&["list"][..], &["delete", "--force", "x"], &["state", "x"]] {
+            let mut command = Command::new(&safebox);
+            command.args(verb).uid(user.uid).gid(user.gid).current_dir("/").env_clear();
+            let out = command.env("XDG_RUNTIME_DIR", &place.0).output().expect("safebox");
+            let text = String::from_utf8_lossy(&out.stderr);
+            assert!(!out.status.success() && text.contains(says), "{verb:?} {says}:\n{text}");
+        }
+    };
+    std::fs::create_dir(&root).expect("a directory");
+    mode(&place.0, 0o1777);
+    own(&root, 54_321);
+    refused("belongs to user 54321");
+    own(&root, user.uid);
+    mode(&root, 0o777);
+    refused("others may write it");
+    mode(&root, 0o700);
+    mode(&place.0, 0o777);
+    refused("can replace it");
+    mode(&place.0, 0o755);
+    own(&place.0, 54_321);
+    refused("can replace it");
 }

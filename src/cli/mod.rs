@@ -165,6 +165,10 @@ pub struct Hardening {
     #[arg(long, value_name = "N")]
     pub cpus: Option<f64>,
     /// Processes and threads; -1 for no limit [default: the config's, else 256]
+    ///
+    /// Where the config has no rlimits of its own, `restricted` bounds each process: 1024 open files (hard: half of
+    /// fs.file-max divided by this number, 256 to 65536), 4096 queued signals, 819200 bytes of message queues, no
+    /// cores; and the container: 64 terminals, 128 inotify instances.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub pids_limit: Option<i64>,
 }

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use super::Outcome;
 use crate::cli::{Global, List, TableFormat};
 use crate::error::Error;
+use crate::log::Log;
 use crate::state;
 
 /// Lists containers.
-pub fn list(global: &Global, args: &List) -> Outcome {
+pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     let root = super::root(global)?;
     // The default one is made by the first container; another was meant to be there.
     if let Err(e) = std::fs::read_dir(&root)
@@ -17,7 +18,10 @@ pub fn list(global: &Global, args: &List) -> Outcome {
     {
         return Err(Error::msg(format!("open {}: {e}", root.display())).into());
     }
-    let containers = state::all(&root);
+    let (containers, left_out) = state::all(&root);
+    for why in left_out {
+        log.warning(&why.to_string());
+    }
     let mut out = std::io::stdout().lock();
     if args.quiet {
         for c in &containers {

@@ -70,7 +70,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::State(args) => state::state(global, &args.id),
         Verb::Kill(args) => kill::kill(global, &args),
         Verb::Delete(args) => delete::delete(global, &args),
-        Verb::List(args) => list::list(global, &args),
+        Verb::List(args) => list::list(global, &args, log),
         Verb::Exec(args) => exec::exec(global, args, log),
         Verb::Ps(args) => ps::ps(global, &args),
         Verb::Pause(args) => freeze::pause(global, &args.id),

@@ -9,6 +9,17 @@ pub const CPUS: f64 = 1.0;
 /// Processes and threads of a container whose config names no limit.
 pub const PIDS: i64 = 256;
 
+/// Open files of a process: the soft limit.
+pub const SOFT_FILES: u64 = 1024;
+/// Bounds of its hard limit, which follows from fs.file-max and the number of processes.
+pub const FILES: (u64, u64) = (256, 65_536);
+/// Signals that are queued at one time, of all processes together.
+pub const SIGNALS: u64 = 4096;
+/// Bytes of POSIX message queues, of all processes together: the kernel's own default.
+pub const QUEUES: u64 = 819_200;
+/// Terminals: kernel.pty.max is one number for all containers of the host.
+pub const PTYS: u32 = 64;
+
 /// One file system that a container gets where the config has none at its destination.
 #[derive(Debug)]
 pub struct MountRow {
@@ -121,3 +132,10 @@ pub const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sy
 /// the users of one machine; in a namespace without other users it says nothing, and a program that is not root
 /// needs no capability for it.
 pub const SYSCTL: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");
+
+/// `linux.sysctl` of a container with a user namespace of its own: what it may take of tables that the whole host shares.
+pub const USER_SYSCTL: [(&str, u64); 3] = [
+    ("user.max_inotify_instances", 128),
+    ("user.max_inotify_watches", 65_536),
+    ("user.max_user_namespaces", 0),
+];

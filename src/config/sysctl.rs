@@ -104,6 +104,9 @@ fn allowed(key: &str, config: &Config) -> Result<(), String> {
             None => Err(format!("sysctl {key:?} not allowed in host network namespace")),
         };
     }
+    if key.starts_with("user.") && config.is_new(NsKind::User) {
+        return Ok(());
+    }
     match key {
         "kernel.domainname" if config.is_new(NsKind::Uts) => Ok(()),
         "kernel.domainname" => Err(format!("sysctl {key:?} needs a new uts namespace")),

@@ -12,7 +12,7 @@ use crate::hooks::HookError;
 use crate::plan::Supplementary;
 use crate::plan::action::Action;
 use crate::state;
-use crate::sys::{Errno, cred, fs, mount, process, signal, socket, tty};
+use crate::sys::{Errno, cred, fs, mount, process, rlimit, signal, socket, tty};
 
 /// Performs one row; on an error `cx.call` names the system call.
 pub fn apply(action: &Action, cx: &mut Cx) -> Done {
@@ -58,7 +58,9 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
                 .inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default())
         }
         A::CgroupJoinable { path, record, to } => take_group(cx, path, record, to),
-        A::CgroupEnable { path, value } | A::CgroupWrite { path, value } => write_file(cx, path, value),
+        A::CgroupEnable { path, value } | A::CgroupWrite { path, value } | A::RecordIds { path, value } => {
+            write_file(cx, path, value)
+        }
         A::CgroupWriteEither { path, value, other } => match write_file(cx, path, value) {
             Err(Errno::ENOENT) => write_file(cx, &other.0, &other.1),
             written => written,
@@ -110,8 +112,34 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             if same { Ok(()) } else { at(cx, Call::SameProcess, Err(Errno::ESRCH)) }
         }
         A::TimeOffsets { value } => write_child(cx, "timens_offsets", value),
-        A::Unshare { namespaces } => at(cx, Call::Unshare, process::unshare(*namespaces)),
+        A::Unshare { namespaces, owner } => {
+            // In the new user namespace it has no ids yet, and all capabilities: there is no way back, and no need.
+            as_user(cx, *owner)?;
+            at(cx, Call::Unshare, process::unshare(*namespaces))
+        }
         _ => apply_outside(action, cx),
+    }
+}
+
+/// Makes `owner` the effective user, with the same capabilities; what [`back`] takes.
+pub(super) fn as_user(cx: &mut Cx, owner: Option<u32>) -> Result<Option<(cred::Caps, i32)>, Errno> {
+    let Some(uid) = owner else { return Ok(None) };
+    // What the caller has asked for ends with a change of the user (prctl(2), PR_SET_PDEATHSIG).
+    let signal = at(cx, Call::Prctl, process::death_signal())?;
+    let caps = at(cx, Call::Capget, cred::capget())?;
+    at(cx, Call::Setresuid, cred::effective_user(uid))?;
+    // The change of the user has cleared the effective ones.
+    at(cx, Call::Capset, cred::capset(caps.0, caps.1, caps.2)).map(|()| Some((caps, signal)))
+}
+
+/// Makes root the effective user again.
+pub(super) fn back(cx: &mut Cx, before: Option<(cred::Caps, i32)>) -> Done {
+    let Some(((effective, permitted, inheritable), signal)) = before else { return Ok(()) };
+    at(cx, Call::Setresuid, cred::effective_user(0))?;
+    at(cx, Call::Capset, cred::capset(effective, permitted, inheritable))?;
+    match u64::try_from(signal) {
+        Ok(1..) => at(cx, Call::Prctl, process::prctl(libc::PR_SET_PDEATHSIG, signal as u64)).map(drop),
+        _ => Ok(()),
     }
 }
 
@@ -178,9 +206,8 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
         A::NetDevice { namespace, outside, inside } => {
             super::netdev::move_in(cx, cx.fd(namespace), outside, inside)
         }
-        A::Prlimit { resource, soft, hard } => {
-            at(cx, Call::Prlimit, process::prlimit(cx.pid, *resource, *soft, *hard))
-        }
+        A::RaiseLimit { resource, limit } => at(cx, Call::Prlimit, rlimit::set(cx.pid, *resource, *limit)),
+        A::MoreFiles { limit } => at(cx, Call::Prlimit, rlimit::raise_files(*limit)),
         A::Userns { uid_map, gid_map, to } => userns(cx, uid_map, gid_map, to),
         A::Idmap { tree, userns, recursive, propagation, attrs } => {
             let own = match userns {
@@ -267,6 +294,7 @@ fn id_map_tool(cx: &mut Cx, program: &std::path::Path, maps: &[crate::config::Id
         .args(numbers)
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null());
+    rlimit::give_back(&mut command);
     let out = command.output().map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
     if out.status.success() {
         return Ok(());

@@ -4,7 +4,7 @@ use super::apply::at;
 use super::{Call, Cx, Done};
 use crate::plan::Supplementary;
 use crate::plan::action::{Action, StdioPipe};
-use crate::sys::{Errno, cred, fs, io, process};
+use crate::sys::{Errno, cred, fs, io, process, rlimit};
 
 /// Performs one such row.
 pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
@@ -39,6 +39,7 @@ pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
             Ok(())
         }
         A::NoNewPrivs => at(cx, Call::Prctl, process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)).map(drop),
+        A::SetLimit { resource, limit } => at(cx, Call::Prlimit, rlimit::set(0, *resource, *limit)),
         A::VerifyCreds(creds) => verify(creds, cx),
         _ => super::apply_mounts::apply(action, cx),
     }

@@ -11,6 +11,7 @@ use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::idmap::{self, UserMaps};
+use crate::ids::Ranges;
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::build::{self, Console, Filter, Given, Input, Listens, Options};
@@ -71,6 +72,7 @@ pub struct Draft {
     hardened: bool,
     /// What `exec` starts from. The rest of the environment is the first process's alone.
     for_exec: Process,
+    ids: Ranges,
     id: String,
     cgroup_manager: Option<cgroup::Manager>,
     /// A foreground `run`: (pid, start time) of this process.
@@ -100,6 +102,7 @@ pub struct Prepared {
     user_maps: Option<UserMaps>,
     resctrl: Option<crate::resctrl::Class>,
     filters: Vec<Filter>,
+    ids: Ranges,
     id: String,
 }
 
@@ -117,7 +120,9 @@ pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) ->
 pub fn draft(request: Request<'_>) -> Result<Draft> {
     crate::state::check_id(request.id)?;
     let opened = Bundle::open(request.bundle)?;
-    draft_on(request, opened, Host::probe()?)
+    let host = Host::probe()?;
+    build::limits::enough_files(&host)?;
+    draft_on(request, opened, host)
 }
 
 fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Result<Draft> {
@@ -129,7 +134,15 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     }
     let mut asked = request.asked.clone();
     asked.no_cgroups = request.cgroup_manager == Some(cgroup::Manager::Disabled);
-    let facts = Facts { id: request.id, host: &host, bundle: &bundle, asked: &asked, policy: request.policy };
+    let ids = Ranges::new(&host, request.pure);
+    let facts = Facts {
+        id: request.id,
+        host: &host,
+        bundle: &bundle,
+        ids: &ids,
+        asked: &asked,
+        policy: request.policy,
+    };
     let mut outcome = policy::apply(&mut config, &facts)?;
     crate::config::parse::check(&config)?;
     let mut options = request.options;
@@ -137,6 +150,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     options.root_attrs |= outcome.root_attrs;
     options.root_alone |= outcome.root_alone;
     options.no_tty |= outcome.no_tty;
+    options.userns_owner = outcome.userns_owner;
     options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
     let hardened = request.policy != Policy::Privileged;
     let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
@@ -187,6 +201,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         choices,
         hardened,
         for_exec,
+        ids,
         id: request.id.into(),
         cgroup_manager: request.cgroup_manager,
         launcher: request.launcher,
@@ -231,6 +246,7 @@ impl Draft {
             user_maps,
             resctrl,
             filters: self.filters,
+            ids: self.ids,
             id: self.id,
         })
     }
@@ -318,6 +334,7 @@ impl Prepared {
             cgroups: &self.layout,
             filters: &self.filters,
             resctrl: self.resctrl.as_ref(),
+            ids: self.ids.taken(),
             options: &self.options,
         }
     }
@@ -400,7 +417,9 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     };
     let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
     let program = Rc::new(filter.instructions);
-    Ok(Filter { program, flags: filter.flags, what, listener: filter.listener.map(Listens::Agent) })
+    let lets_limits = choice.profile().is_none_or(|profile| seccomp::lets(profile, "prlimit64"));
+    let listener = filter.listener.map(Listens::Agent);
+    Ok(Filter { program, flags: filter.flags, what, listener, lets_limits })
 }
 
 /// What the plan of `exec` takes from a container's state.

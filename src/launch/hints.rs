@@ -130,7 +130,7 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::OpenPlace { .. }, Errno::EACCES) => {
             "the container's root may not pass the directories above the rootfs, where createContainer hooks look for its mounts: chmod them, or put the bundle elsewhere"
         }
-        (A::Prlimit { .. }, Errno::EPERM) => {
+        (A::RaiseLimit { .. }, Errno::EPERM) => {
             "raising a hard limit needs CAP_SYS_RESOURCE, which safebox does not have here"
         }
         (A::TimeOffsets { .. }, Errno::EACCES) => {
@@ -179,6 +179,10 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::Sysctl { .. }, Errno::EACCES | Errno::EPERM) => {
             "this setting belongs to the host, not to a namespace of the container"
         }
+        (_, Errno::EMFILE) => {
+            "the hard limit on open files (RLIMIT_NOFILE) is too low: raise it (`ulimit -Hn`, LimitNOFILE= of a service), or use fewer bind mounts"
+        }
+        (_, Errno::ENFILE) => "the host's limit on open files is reached: see /proc/sys/fs/file-nr",
         (_, Errno::ENOSYS) => "this kernel is too old: safebox needs Linux 5.14 or later",
         _ => return None,
     })

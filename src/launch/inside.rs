@@ -12,7 +12,7 @@ use super::door::Inside;
 use super::front::{compile, exec_input};
 use super::runtime::{self, Attendants};
 use super::{Cx, environment};
-use crate::config::{Hook, Process};
+use crate::config::{Hook, Process, Rlimit};
 use crate::error::{Error, Result};
 use crate::hooks::{HookError, wait};
 use crate::host::Host;
@@ -50,10 +50,17 @@ fn plan(
     if hook.env.is_none() {
         environment::settle(&mut env, || environment::home_inside(of, state.process.user.uid, inside));
     }
-    let process =
+    let mut process =
         Process { terminal: false, args: hook.args.clone(), env, cwd: "/".into(), ..state.process.clone() };
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<_>>>()?;
     let host = Host::probe()?;
+    // What a hook prints goes to a memory file of the runtime's, which is no file of the program's.
+    process.rlimits.retain(|r| r.resource != libc::RLIMIT_FSIZE);
+    // The runtime may have raised its own, which a hook does not inherit.
+    if process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE) {
+        let limit = host.limit(libc::RLIMIT_NOFILE);
+        process.rlimits.push(Rlimit { resource: libc::RLIMIT_NOFILE, soft: limit.soft, hard: limit.hard });
+    }
     // If the runtime dies, so does the hook.
     let options = Options { die_with_runtime: true, ..Options::default() };
     let groups = super::groups::choose(state, of.0, &[])?;

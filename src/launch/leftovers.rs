@@ -5,12 +5,11 @@
 //! cost of the sweep is one reading of the state root, and one readlink(2) per launcher that runs: no state of any
 //! other container is read.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::log::Log;
-use crate::state::{self, files};
+use crate::state;
 use crate::sys::process;
 
 /// How many marks of processes that exist are compared with the start time in one sweep: a process number that was
@@ -44,19 +43,12 @@ fn is_gone((pid, start): (i32, u64), compare: bool) -> bool {
 /// Removes a container whose launcher is gone, if it is what its mark says.
 fn remove(root: &Path, id: &str, launcher: (i32, u64), log: &Log) {
     let dir = root.join(id);
-    // What is believed here runs programs: only what nobody else can have put there.
-    let mine = |path: &Path| {
-        path.symlink_metadata()
-            .is_ok_and(|m| m.uid() == nix::unistd::geteuid().as_raw() && m.mode() & 0o022 == 0)
-    };
     if !dir.exists() {
         // Its directory was removed by hand.
         std::fs::remove_file(state::launcher_mark(&dir)).unwrap_or_default();
         return;
     }
-    if !mine(&dir) || (dir.join(files::STATE).exists() && !mine(&dir.join(files::STATE))) {
-        return;
-    }
+    // Nor is one acted on that others may have put there.
     let Ok(container) = state::Container::load(root, id) else { return };
     // The lock's holder (its guardian, another launcher) is at work on it.
     if container.locked() {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-use super::apply::apply;
+use super::apply::{apply, as_user, back};
 use super::baton::{ASK, Baton};
 use super::control::{Control, Verdict};
 use super::guardian::Guardian;
@@ -80,6 +80,8 @@ pub fn perform(
             };
             let done = plan.steps.iter().take(reached).filter_map(|s| s.undo.clone());
             let mut undos: Vec<_> = done.chain(half_done(plan, failure)).collect();
+            // First: to see which undos are the container's own takes descriptors as well.
+            close_sources(plan, cx);
             undos = plan.state_dir().map(|(dir, _)| super::undo::own(&undos, as_path(dir))).unwrap_or(undos);
             for problem in super::netdev::bring_back(cx) {
                 crate::log::say(&problem);
@@ -119,6 +121,19 @@ fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
 pub fn close_lock(plan: &Plan, cx: &Cx) {
     if let Some((_, lock)) = plan.state_dir() {
         fs::close(cx.fd(lock));
+    }
+}
+
+/// Closes the sources of mounts that this process still holds: where they have used up its descriptors, what takes the
+/// launch back needs some.
+fn close_sources(plan: &Plan, cx: &mut Cx) {
+    for step in plan.steps.iter().filter(|s| s.actor == Actor::Runtime) {
+        if let Action::OpenTree { to, .. } = &step.action
+            && cx.fd(to) >= 0
+        {
+            fs::close(cx.fd(to));
+            cx.set(to, -1);
+        }
     }
 }
 
@@ -363,7 +378,7 @@ fn adopt(cx: &mut Cx, pid: i32) -> Done {
 /// One row; the clones are the loop's own business.
 fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
     match &step.action {
-        Action::Spawn { namespaces, cgroup } => {
+        Action::Spawn { namespaces, cgroup, owner } => {
             cx.call = Call::Threads;
             // A second thread could hold a lock that the child would wait for forever.
             if process::threads()? != 1 {
@@ -371,9 +386,15 @@ fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
             }
             cx.call = Call::Socketpair;
             let (ours, theirs) = socket::seqpacket_pair()?;
-            cx.call = Call::Clone;
             let cgroup = cgroup.as_ref().map(|slot| cx.fd(slot));
-            match process::clone3(*namespaces, cgroup, false)? {
+            let me = as_user(cx, *owner)?;
+            cx.call = Call::Clone;
+            let cloned = process::clone3(*namespaces, cgroup, false);
+            if cloned.is_err() {
+                back(cx, me)?;
+                cx.call = Call::Clone;
+            }
+            match cloned? {
                 process::Cloned::Child => {
                     trap::arm();
                     argv::forget();
@@ -394,7 +415,7 @@ fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
                 process::Cloned::Parent { pid, pidfd } => {
                     fs::close(theirs);
                     (cx.pid, cx.pidfd, cx.baton) = (pid, pidfd, ours);
-                    Ok(())
+                    back(cx, me)
                 }
             }
         }
@@ -417,8 +438,8 @@ fn child(plan: &Plan, cx: &mut Cx) -> ! {
         if cx.ask {
             ask(cx, i);
         }
-        if let Action::SpawnSibling { namespaces } = step.action {
-            spawn_sibling(plan, cx, i, namespaces);
+        if let Action::SpawnSibling { namespaces, owner } = step.action {
+            spawn_sibling(plan, cx, i, (namespaces, owner));
         } else if let Err(errno) = apply(&step.action, cx) {
             fail(plan, cx, i, errno);
         }
@@ -427,7 +448,11 @@ fn child(plan: &Plan, cx: &mut Cx) -> ! {
 }
 
 /// The Joiner's clone: the sibling waits for the baton, the Joiner reports its pid and is done.
-fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, namespaces: u64) {
+fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, (namespaces, owner): (u64, Option<u32>)) {
+    // The Joiner's work is done, so it need not become root again.
+    if let Err(errno) = as_user(cx, owner) {
+        fail(plan, cx, row, errno);
+    }
     cx.call = Call::Clone;
     match process::clone3(namespaces, None, true) {
         Ok(process::Cloned::Child) => {

@@ -92,6 +92,12 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
             }
             // Done by `launch::netdev::bring_back`, which holds the namespace, where it is to be done at all.
             Undo::NetDevice { .. } => {}
+            Undo::Ids(path) => {
+                let removed = std::fs::remove_file(path);
+                if let Err(e) = removed.or_else(gone) {
+                    done.problems.push(format!("range of ids {path} cannot be given back: {e}"));
+                }
+            }
             // What is left must have a name, so that `delete` can be called again.
             Undo::StateDir(_) if !done.problems.is_empty() => {}
             Undo::StateDir(path) => {
@@ -102,6 +108,11 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
         }
     }
     done
+}
+
+/// What is gone already is as it should be.
+fn gone(e: std::io::Error) -> std::io::Result<()> {
+    if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
 }
 
 /// Frozen processes do not die, and on v1 they hold groups of all trees: thaws what the container may have frozen.

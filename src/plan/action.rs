@@ -13,6 +13,7 @@ use super::{Door, Shown, Slot, Supplementary};
 use crate::cgroup::devices::BpfInsn;
 use crate::hooks::HookKind;
 use crate::sys::process::SchedAttr;
+use crate::sys::rlimit::Limit;
 use crate::tables::namespaces::NsKind;
 
 /// The two ends of a pipe that takes the place of one of the descriptors 0 to 2.
@@ -45,6 +46,11 @@ pub enum Action {
         dir: CString,
         name: CString,
         bytes: Rc<Vec<u8>>,
+    },
+    /// Whose a range of ids is.
+    RecordIds {
+        path: CString,
+        value: Vec<u8>,
     },
     Fifo {
         path: CString,
@@ -139,15 +145,19 @@ pub enum Action {
         value: Vec<u8>,
     },
     // The clone, and what only the outside may do to the child.
+    /// `owner`: the effective user of the call, who becomes the owner of a new user namespace; `None` for the caller.
     Spawn {
         namespaces: u64,
         cgroup: Option<Slot>,
+        owner: Option<u32>,
     },
     SpawnSibling {
         namespaces: u64,
+        owner: Option<u32>,
     },
     Unshare {
         namespaces: u64,
+        owner: Option<u32>,
     },
     JoinNs {
         ns: Slot,
@@ -186,10 +196,14 @@ pub enum Action {
         outside: Rc<str>,
         inside: Rc<str>,
     },
-    Prlimit {
+    /// A hard limit of the child's that only the host's right raises.
+    RaiseLimit {
         resource: u32,
-        soft: u64,
-        hard: u64,
+        limit: Limit,
+    },
+    /// The runtime's own limit on descriptors becomes its hard one.
+    MoreFiles {
+        limit: Limit,
     },
     Userns {
         uid_map: Vec<u8>,
@@ -458,6 +472,11 @@ pub enum Action {
         caps: Vec<u8>,
     },
     NoNewPrivs,
+    /// A limit of the program's, set by Init itself.
+    SetLimit {
+        resource: u32,
+        limit: Limit,
+    },
     VerifyCreds(crate::sys::cred::Creds),
     ChangeDir {
         path: CString,

@@ -3,6 +3,10 @@
 use super::Supplementary;
 use super::action::Action;
 
+/// Another effective user with the same capabilities, and back.
+const AS_USER: &[&str] = &["prctl", "capget", "setresuid", "capset"];
+const BACK: &[&str] = &["setresuid", "capset", "prctl?"];
+
 impl Action {
     /// The system calls this row makes, in order: `?` may be left out, `*` may come any number of times,
     /// `a|b*` is any of these any number of times, `*` alone is anything (hooks are other people's programs).
@@ -14,6 +18,7 @@ impl Action {
             A::StateDir { .. } => vec!["mkdirat", "openat", "flock", "renameat2"],
             A::LauncherMark { .. } => vec!["symlinkat"],
             A::StateFile { .. } => vec!["openat", "write", "close", "renameat"],
+            A::RecordIds { .. } => vec!["openat", "write", "close"],
             A::Fifo { .. } => vec!["mknodat", "openat"],
             A::DoorSocket { .. } => vec!["openat", "socket", "umask", "bind", "umask", "listen", "close"],
             // It comes with the baton.
@@ -68,14 +73,19 @@ impl Action {
             A::OpenRoot { .. } => vec!["open_tree", "newfstatat", "newfstatat"],
             A::TimeOffsets { .. } => vec!["openat", "write", "close"],
             // The first call counts this process's threads in /proc/self/task.
-            A::Spawn { .. } => vec!["newfstatat", "socketpair", "clone3", "close"],
-            A::SpawnSibling { .. } => vec!["clone3"],
-            A::Unshare { .. } => vec!["unshare"],
+            A::Spawn { owner: None, .. } => vec!["newfstatat", "socketpair", "clone3", "close"],
+            A::Spawn { owner: Some(_), .. } => {
+                [&["newfstatat", "socketpair"], AS_USER, &["clone3", "close"], BACK].concat()
+            }
+            A::SpawnSibling { owner: None, .. } => vec!["clone3"],
+            A::SpawnSibling { owner: Some(_), .. } => [AS_USER, &["clone3"]].concat(),
+            A::Unshare { owner: None, .. } => vec!["unshare"],
+            A::Unshare { owner: Some(_), .. } => [AS_USER, &["unshare"]].concat(),
             A::JoinNs { .. } => vec!["setns", "close"],
             A::RecordPid { .. } => vec!["openat", "read", "close", "openat", "write", "close", "renameat"],
             A::PidFile { .. } => vec!["openat", "write", "close", "renameat"],
             A::IdMapWrite { .. } | A::OomScoreAdj { .. } => vec!["openat", "write", "close"],
-            A::Prlimit { .. } => vec!["prlimit64"],
+            A::RaiseLimit { .. } | A::MoreFiles { .. } | A::SetLimit { .. } => vec!["prlimit64"],
             A::Userns { .. } => vec![
                 "clone",
                 "openat",

@@ -2,6 +2,7 @@
 //! the builder or a config that asks for the impossible; either way nothing runs.
 
 use super::action::Action;
+use super::build::limits::grants;
 use super::{Actor, Plan};
 use crate::error::{Error, Result};
 use crate::tables::namespaces::NsKind;
@@ -48,8 +49,14 @@ type Check = fn(&Plan, Kind) -> std::result::Result<(), String>;
 /// The checks of each kind of plan.
 fn checks(kind: Kind) -> Vec<Check> {
     const ALWAYS: [Check; 4] = [moved_once, made_once, undos, handovers];
-    const PROGRAM: [Check; 5] =
-        [filter_order, undumpable_before_it_joins, closed_before_lookups, ids_in_order, read_back];
+    const PROGRAM: [Check; 6] = [
+        filter_order,
+        limits_last,
+        undumpable_before_it_joins,
+        closed_before_lookups,
+        ids_in_order,
+        read_back,
+    ];
     const CONTAINER: [Check; 3] = [ids_after_maps, hostname_needs_uts, no_host_path_after_pivot];
     let own: &[&[Check]] = match kind {
         Kind::Container { .. } => &[&[one_exec], &CONTAINER, &PROGRAM],
@@ -132,6 +139,7 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
                 matches!(
                     s.action,
                     Action::Seccomp { .. }
+                        | Action::SetLimit { .. }
                         | Action::SendListener { .. }
                         | Action::DropListener { .. }
                         | Action::Created { .. }
@@ -173,6 +181,22 @@ fn names_host_path(action: &Action) -> bool {
             | Action::CgroupOpen { .. }
             | Action::CgroupJoinable { .. }
     )
+}
+
+/// The program's limits take effect when Init's work is done: nothing but filters comes between them and the program.
+/// Where a filter that comes early refuses prlimit64 they stand right before it.
+fn limits_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let limits = |a: &Action| matches!(a, Action::SetLimit { resource, .. } if !grants(*resource));
+    let filters = |a: &Action| matches!(a, Action::Seccomp { .. });
+    let Some(first) = plan.steps.iter().position(|s| limits(&s.action)) else { return Ok(()) };
+    let mut after = plan.steps[first..].iter().skip_while(|s| limits(&s.action));
+    let next = after.next().is_some_and(|s| filters(&s.action) || matches!(s.action, Action::Exec { .. }));
+    let again = after.find(|s| limits(&s.action));
+    if next && again.is_none() {
+        Ok(())
+    } else {
+        Err(format!("row {} limits init itself: the program's limits come when its work is done", first + 1))
+    }
 }
 
 /// After the pivot no row of Init names a path of the host.
@@ -333,6 +357,7 @@ fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
         Action::Spawn { .. } => !joiner,
         Action::StateDir { .. }
         | Action::LauncherMark { .. }
+        | Action::RecordIds { .. }
         | Action::NotifyDir { .. }
         | Action::NotifySocket { .. }
         | Action::CriuRoot { .. }

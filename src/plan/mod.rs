@@ -93,6 +93,8 @@ pub enum Supplementary {
 pub enum Undo {
     /// Remove the container's state directory.
     StateDir(String),
+    /// Remove the file by which a range of ids is the container's.
+    Ids(String),
     /// Kill what is left in this cgroup and remove it.
     Cgroup(String),
     /// Remove this class of service, if the launch failed. Later others may be in it: it has a name of their own
@@ -117,7 +119,7 @@ pub enum Undo {
 impl std::fmt::Display for Undo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Undo::StateDir(path) => write!(f, "remove {path}"),
+            Undo::StateDir(path) | Undo::Ids(path) => write!(f, "remove {path}"),
             Undo::Cgroup(path) => write!(f, "kill what is left in {path}, rmdir it"),
             Undo::Members(path) => write!(f, "kill what is left in {path}"),
             Undo::Class(path) => write!(f, "rmdir {path}, if the launch failed"),

@@ -23,7 +23,7 @@ impl Action {
             A::Scheduler(_) => "/process/scheduler".into(),
             A::IoPriority { .. } => "/process/ioPriority".into(),
             A::OomScoreAdj { .. } => "/process/oomScoreAdj".into(),
-            A::Prlimit { .. } => "/process/rlimits".into(),
+            A::RaiseLimit { .. } | A::SetLimit { .. } => "/process/rlimits".into(),
             A::Personality { .. } => "/linux/personality".into(),
             A::SendListener { agent: Some(_), .. } => "/linux/seccomp/listenerPath".into(),
             _ => return None,

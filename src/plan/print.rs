@@ -89,6 +89,7 @@ impl Display for Action {
             A::StateFile { dir, name, bytes } => {
                 write!(f, "write({}/{}, {} bytes) rename", show(dir), show(name), bytes.len())
             }
+            A::RecordIds { path, value: v } => write!(f, "write({}, {})", show(path), value(v)),
             A::Fifo { path, to } => write!(f, "mkfifo({:?}) open -> {to}", show(path)),
             A::DoorSocket { dir, to } => {
                 let name = crate::state::files::DOOR;
@@ -195,18 +196,21 @@ impl Action {
             c.as_ref().map_or_else(String::new, |c| format!("|CLONE_INTO_CGROUP {c}"))
         };
         match self {
-            A::Spawn { namespaces, cgroup } => {
+            A::Spawn { namespaces, cgroup, owner } => {
                 write!(
                     f,
-                    "socketpair(AF_UNIX, SOCK_SEQPACKET) clone3({}|CLONE_PIDFD{})",
+                    "socketpair(AF_UNIX, SOCK_SEQPACKET) {}clone3({}|CLONE_PIDFD{})",
+                    as_user(*owner),
                     flags(*namespaces),
                     into(cgroup)
                 )
             }
-            A::SpawnSibling { namespaces } => {
-                write!(f, "clone3({}|CLONE_PARENT|CLONE_PIDFD)", flags(*namespaces))
+            A::SpawnSibling { namespaces, owner } => {
+                write!(f, "{}clone3({}|CLONE_PARENT|CLONE_PIDFD)", as_user(*owner), flags(*namespaces))
             }
-            A::Unshare { namespaces } => write!(f, "unshare({})", flags(*namespaces)),
+            A::Unshare { namespaces, owner } => {
+                write!(f, "{}unshare({})", as_user(*owner), flags(*namespaces))
+            }
             A::JoinNs { ns, flags: bits, .. } => write!(f, "setns({ns}, {})", flags(*bits)),
             A::RecordPid { dir, name, .. } => write!(f, "write({}/{}, PID) rename", show(dir), show(name)),
             A::CgroupJoin { path } => write!(f, "write({}, PID)", show(path)),
@@ -216,12 +220,9 @@ impl Action {
                 maps.iter().try_for_each(|m| write!(f, " {} {} {}", m.container, m.host, m.size))
             }
             A::OomScoreAdj { value } => write!(f, "write(/proc/PID/oom_score_adj, \"{value}\")"),
-            A::Prlimit { resource, soft, hard } => {
-                let limit =
-                    |v: u64| if v == libc::RLIM_INFINITY { "unlimited".to_string() } else { v.to_string() };
-                let name = crate::tables::rlimits::by_number(*resource).map_or("RLIMIT_?", |r| r.name);
-                write!(f, "prlimit(PID, {name}, {{soft={}, hard={}}})", limit(*soft), limit(*hard))
-            }
+            A::RaiseLimit { resource, limit } => prlimit(f, "PID", *resource, limit.soft, limit.hard),
+            A::MoreFiles { limit } => prlimit(f, "0", libc::RLIMIT_NOFILE, limit.hard, limit.hard),
+            A::SetLimit { resource, limit } => prlimit(f, "0", *resource, limit.soft, limit.hard),
             A::OpenChildNs { kind, to } => write!(f, "open(/proc/PID/ns/{}) -> {to}", kind.row().proc),
             A::NetDevice { namespace, outside, inside } => {
                 write!(
@@ -534,4 +535,21 @@ impl fmt::Display for Bits<'_> {
         let list: Vec<_> = set.map(|n| n.to_string()).collect();
         write!(f, "{{{}}}", list.join(","))
     }
+}
+
+fn prlimit(
+    f: &mut std::fmt::Formatter<'_>,
+    of: &str,
+    resource: u32,
+    soft: u64,
+    hard: u64,
+) -> std::fmt::Result {
+    let limit = |v: u64| if v == libc::RLIM_INFINITY { "unlimited".to_string() } else { v.to_string() };
+    let name = crate::tables::rlimits::by_number(resource).map_or("RLIMIT_?", |r| r.name);
+    write!(f, "prlimit({of}, {name}, {{soft={}, hard={}}})", limit(soft), limit(hard))
+}
+
+/// Who makes a user namespace, where that is not the caller.
+fn as_user(owner: Option<u32>) -> String {
+    owner.map(|uid| format!("setresuid(-1, {uid}, -1) ")).unwrap_or_default()
 }

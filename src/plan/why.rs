@@ -17,6 +17,9 @@ impl Action {
             A::StateFile { .. } => {
                 "what undoes the rows below is on disk before they run, so `delete` works after a crash"
             }
+            A::RecordIds { .. } => {
+                "the range of host ids is this container's as long as its state directory is there: no other container gets it"
+            }
             A::Fifo { .. } => {
                 "create and start are two commands; the container waits on this pipe in between (runtime.md, start)"
             }
@@ -103,6 +106,9 @@ impl Action {
             A::Unshare { .. } => {
                 "made for children, while its offsets can still be set, and inside the user namespace that owns it (time_namespaces(7))"
             }
+            A::Spawn { owner: Some(_), .. } => {
+                "one call makes the child and its namespaces, as the user behind the container's first id: what the container takes of the kernel's tables is counted for who makes the user namespace (user_namespaces(7))"
+            }
             A::Spawn { .. } => {
                 "one call makes the child and its namespaces; the first user namespace owns the others, so root inside rules only them (clone(2), user_namespaces(7))"
             }
@@ -133,8 +139,14 @@ impl Action {
             A::OomScoreAdj { .. } => {
                 "which process the kernel kills first when memory runs out (proc_pid_oom_score_adj(5))"
             }
-            A::Prlimit { .. } => {
-                "a limit per process, set from outside since raising one needs the host's right (getrlimit(2))"
+            A::RaiseLimit { .. } => {
+                "a hard limit above the one that safebox has: only CAP_SYS_RESOURCE on the host raises it (getrlimit(2))"
+            }
+            A::MoreFiles { .. } => {
+                "each bind mount's source holds a descriptor until it is mounted; the program gets the old limit back"
+            }
+            A::SetLimit { .. } => {
+                "a limit per process (getrlimit(2)): the program's, so it takes effect when init's own work is done"
             }
             A::OpenChildNs { .. } => {
                 "the namespace is held open while things are put into it (namespaces(7))"

@@ -1,7 +1,7 @@
 //! Rules about memory, cpu and processes.
 
 use super::{Facts, Outcome};
-use crate::config::{Config, ConfigError, Memory, defaults};
+use crate::config::{Config, ConfigError, Memory, Rlimit, defaults};
 use crate::error::{Error, Result};
 
 /// Microseconds of a scheduling period (the kernel's default).
@@ -108,6 +108,34 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
     if resources.pids_limit.is_none() {
         resources.pids_limit = Some(defaults::PIDS);
         out.note(format!("{} processes (--pids-limit)", defaults::PIDS));
+    }
+    Ok(())
+}
+
+/// Bounds of what each process of a container takes of tables that the whole host shares, where the config has none.
+pub fn rlimits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let host = facts.host;
+    let processes = config.resources.pids_limit.filter(|n| *n > 0).unwrap_or(defaults::PIDS) as u64;
+    let files = (host.most_files / 2 / processes).clamp(defaults::FILES.0, defaults::FILES.1);
+    let Some(p) = config.process.as_mut() else { return Ok(()) };
+    // Cores hold the process's memory. A handler that core_pattern pipes to gets them whatever the limit is, except
+    // where it is 1 (core(5)); for a file 1 byte is as good as none.
+    p.rlimits.retain(|r| r.resource != libc::RLIMIT_CORE || r.soft > 1);
+    let defaults = [
+        (libc::RLIMIT_CORE, 1, 1),
+        (libc::RLIMIT_NOFILE, defaults::SOFT_FILES.min(files), files),
+        (libc::RLIMIT_SIGPENDING, defaults::SIGNALS, defaults::SIGNALS),
+        (libc::RLIMIT_MSGQUEUE, defaults::QUEUES, defaults::QUEUES),
+    ];
+    for (resource, soft, hard) in defaults {
+        if p.rlimits.iter().all(|r| r.resource != resource) {
+            // Only CAP_SYS_RESOURCE raises what the caller has.
+            let has = host.limit(resource).hard;
+            p.rlimits.push(Rlimit { resource, soft: soft.min(has), hard: hard.min(has) });
+            if resource == libc::RLIMIT_NOFILE {
+                out.note(format!("{} open files per process (process.rlimits)", hard.min(has)));
+            }
+        }
     }
     Ok(())
 }

@@ -158,6 +158,8 @@ pub struct Facts<'a> {
     pub host: &'a Host,
     /// The bundle: its rootfs's file system and account files.
     pub bundle: &'a Bundle,
+    /// The ranges of ids that containers have.
+    pub ids: &'a crate::ids::Ranges,
     /// The command line.
     pub asked: &'a Asked,
     /// The policy in force.
@@ -193,6 +195,8 @@ pub struct Outcome {
     pub root_alone: bool,
     /// No /dev/tty, which would be the host's own.
     pub no_tty: bool,
+    /// The user who makes the user namespace, where that is not the caller.
+    pub userns_owner: Option<u32>,
     /// The built-in seccomp profile is loaded.
     pub builtin_seccomp: bool,
     /// System calls that it lets run whatever its table says.

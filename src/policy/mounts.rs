@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::rules::paths;
 use super::{Facts, Outcome, Policy};
-use crate::config::defaults::{MASKED, MountRow, READONLY, SCRATCH, STANDARD, TMPFS};
+use crate::config::defaults::{MASKED, MountRow, PTYS, READONLY, SCRATCH, STANDARD, TMPFS};
 use crate::config::{Config, CopyUp, Mount};
 use crate::error::Result;
 use crate::tables::mount_options::parse_options;
@@ -166,6 +166,9 @@ pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
         *slot |= want;
         m.attr_clr &= !want;
         m.rec_attr_clr &= !want;
+        if m.fs_type.as_deref() == Some("devpts") && !m.data.iter().any(|(k, _)| k == "max") {
+            m.data.push(("max".into(), Some(PTYS.to_string())));
+        }
         if m.fs_type.as_deref() == Some("tmpfs") && !m.data.iter().any(|(k, _)| k == "size") {
             let bytes = scratch.and_then(|row| row.size.bytes(memory)).unwrap_or(TMPFS);
             m.data.push(("size".into(), Some(size_text(bytes))));

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::accounts::home;
-use super::limits::{limits, requested_limits};
+use super::limits::{limits, requested_limits, rlimits};
 use super::mounts::{masks, mount_options, standard_mounts};
 use super::seccomp::{opens_what_is_loaded, seccomp};
 use super::{ALLOW, Facts, NONROOT, Outcome, Policy, Rule};
-use crate::config::{Capabilities, Config, Namespace, Process, Rlimit, defaults};
+use crate::config::{Capabilities, Config, Namespace, Process, defaults};
 use crate::error::{Error, Result};
 use crate::idmap;
 use crate::tables::capabilities::CapSet;
@@ -108,6 +108,13 @@ pub const RULES: &[Rule] = &[
         harden: limits,
     },
     Rule {
+        id: "rlimits",
+        title: "open files, queued signals and message queues are bounded; no cores",
+        since: Policy::Restricted,
+        references: &["CIS Docker 5.18", "NIST SP 800-190 4.4.3"],
+        harden: rlimits,
+    },
+    Rule {
         id: "mounts",
         title: "private /proc, /dev, /sys; /tmp, /run, /var/tmp are bounded tmpfs",
         since: Policy::Restricted,
@@ -157,6 +164,10 @@ pub const RULES: &[Rule] = &[
         harden: terminal,
     },
 ];
+
+/// Numbers of capabilities(7).
+const CAP_SETUID: u32 = 7;
+const CAP_SYS_PTRACE: u32 = 19;
 
 fn process(config: &mut Config) -> Result<&mut Process> {
     config.process.as_mut().ok_or_else(|| {
@@ -246,6 +257,32 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
         }
         return Ok(());
     }
+    own_ids(config, facts, out)?;
+    out.userns_owner = owner(config, facts.host);
+    // These count in the container's user namespace and in all above it. The first is what keeps nested user namespaces
+    // away whatever the filter allows: for exec, too, and for good, since it takes CAP_SYS_RESOURCE to change it.
+    for (key, most) in defaults::USER_SYSCTL {
+        // A config may ask for less.
+        let less = |(k, v): &(String, String)| k == key && v.trim().parse::<u64>().is_ok_and(|v| v <= most);
+        if !config.sysctl.iter().any(less) {
+            config.sysctl.retain(|(k, _)| k != key);
+            config.sysctl.push((key.to_string(), most.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// Who makes the user namespace: what a container takes of the kernel's tables is counted for the maker, too
+/// (user_namespaces(7), namespaces(7)), and root of the machine needs its own share. `None`: the caller.
+fn owner(config: &Config, host: &crate::host::Host) -> Option<u32> {
+    // The runtime has to look into a process that is no longer its own user's.
+    let needed = [CAP_SETUID, CAP_SYS_PTRACE].iter().all(|cap| host.caps & 1 << cap != 0);
+    let first = || idmap::to_host(&config.uid_maps, 0).or_else(|| config.uid_maps.first().map(|m| m.host));
+    if host.rootless.is_none() && needed { first() } else { None }
+}
+
+/// Ids that own nothing on the host.
+fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let maps_root = idmap::maps_host_root(&config.uid_maps) || idmap::maps_host_root(&config.gid_maps);
     if let Some(rootless) = &facts.host.rootless {
         return super::rootless::user_namespace(config, facts, rootless, out);
@@ -253,9 +290,11 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
     if config.is_new(NsKind::User) && !maps_root {
         return Ok(());
     }
-    let Some((map, source)) = idmap::choose(facts.id, facts.host.subordinate, &facts.host.taken_ids) else {
+    let host = facts.host;
+    let chosen = idmap::choose(facts.id, host.subordinate, &host.taken_ids, |first| facts.ids.take(first))?;
+    let Some((map, source)) = chosen else {
         return Err(Error::msg(
-            "no range of 65536 ids is free for the container: /etc/subuid and /etc/subgid give all of them away; \
+            "no range of 65536 ids is free for the container: /etc/subuid, /etc/subgid and containers have all of them; \
              give one to the user safebox there, or accept the host's ids with --allow host-user",
         ));
     };
@@ -411,6 +450,15 @@ fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) ->
         _ => {}
     }
     config.root.readonly = !allowed;
+    // Through an idmapped mount, or with the host's ids, files that the container makes belong to the host's users, root
+    // among them; a setuid program among these works for whoever reaches it on the host, whatever the mounts inside say.
+    let real_ids = out.idmap_root || facts.host.rootless.is_some() || !config.is_new(NsKind::User);
+    if !config.root.readonly && real_ids && facts.bundle.reachable() {
+        return Err(Error::msg(
+            "--allow write-rootfs: every user of this machine can reach the rootfs, and could execute a setuid program \
+             that the container leaves there: close a directory above it to others (chmod o-x BUNDLE)",
+        ));
+    }
     Ok(())
 }
 
@@ -424,10 +472,6 @@ fn terminal_is_due(config: &Config, facts: &Facts<'_>) -> bool {
 /// A pty of the container's own whenever there is a terminal to be had; none where there is not.
 fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let p = process(config)?;
-    // No core files: they hold the process's memory, and the host's core_pattern would get them.
-    if !p.rlimits.iter().any(|r| r.resource == libc::RLIMIT_CORE) {
-        p.rlimits.push(Rlimit { resource: libc::RLIMIT_CORE, soft: 0, hard: 0 });
-    }
     if facts.asked.terminal_as_written {
         out.pty = p.terminal;
         return Ok(());

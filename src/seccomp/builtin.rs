@@ -107,6 +107,7 @@ const CLONE_NEW: u64 = 0x7e02_0000;
 /// ioctl(2) requests; the same number on every architecture that safebox is built for.
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541c;
+const TIOCSETD: u64 = 0x5423;
 
 const AF_UNIX: u64 = libc::AF_UNIX as u64;
 const AF_INET: u64 = libc::AF_INET as u64;
@@ -115,6 +116,20 @@ const AF_NETLINK: u64 = libc::AF_NETLINK as u64;
 const AF_PACKET: u64 = libc::AF_PACKET as u64;
 const NETLINK_ROUTE: u64 = libc::NETLINK_ROUTE as u64;
 const NETLINK_AUDIT: u64 = libc::NETLINK_AUDIT as u64;
+
+/// Types of sockets (socket(2)), and the protocols that they may have.
+const STREAM: u64 = libc::SOCK_STREAM as u64;
+const DGRAM: u64 = libc::SOCK_DGRAM as u64;
+const RAW: u64 = libc::SOCK_RAW as u64;
+const TCP: u64 = libc::IPPROTO_TCP as u64;
+const UDP: u64 = libc::IPPROTO_UDP as u64;
+const ICMP: u64 = libc::IPPROTO_ICMP as u64;
+const ICMPV6: u64 = libc::IPPROTO_ICMPV6 as u64;
+
+/// The type of a socket, without SOCK_CLOEXEC and SOCK_NONBLOCK: the kernel reads the low four bits.
+const fn kind(of: u64) -> Cond {
+    bits(1, 0xf, of)
+}
 
 /// What a kernel built without the family says; programs fall back, for example from IPv6 to IPv4.
 const NO_FAMILY: Action = Action::Errno(libc::EAFNOSUPPORT);
@@ -193,11 +208,15 @@ pub static GROUPS: &[Group] = &[
             "timerfd_create", "timerfd_gettime", "timerfd_settime",
         ],
     ),
-    allow(
-        "aio",
-        "the old asynchronous I/O that databases use (io_uring is refused below)",
-        &["io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit"],
-    ),
+    Group {
+        name: "aio",
+        doc: "fs.aio-max-nr is one number for the whole host, and one container could take all of it; nginx, MySQL \
+              and MariaDB take ENOSYS for a kernel without it and go on with threads",
+        caps: None,
+        action: Action::Errno(libc::ENOSYS),
+        syscalls: &["io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit"],
+        rules: &[],
+    },
     allow(
         "memory",
         "a process's own address space",
@@ -285,15 +304,31 @@ pub static GROUPS: &[Group] = &[
     // ---- what depends on arguments ----
     Group {
         name: "socket-families",
-        doc: "an allow-list: rarely used families (AF_ALG, AF_VSOCK, AF_TIPC, ...) autoload kernel modules \
-              that few people read, a steady source of privilege escalation",
+        doc: "an allow-list: rarely used families (AF_ALG, AF_VSOCK, AF_TIPC, ...) and protocols (SCTP, DCCP, \
+              MPTCP, UDP-Lite, ...) autoload kernel modules that few people read, a steady source of privilege \
+              escalation",
         caps: None,
         action: Action::Allow,
         syscalls: &[],
         rules: &[
             rule("socket", &[int(0, AF_UNIX)], Action::Allow),
-            rule("socket", &[int(0, AF_INET)], Action::Allow),
-            rule("socket", &[int(0, AF_INET6)], Action::Allow),
+            rule("socket", &[int(0, AF_INET), kind(STREAM), int(2, 0)], Action::Allow),
+            rule("socket", &[int(0, AF_INET), kind(STREAM), int(2, TCP)], Action::Allow),
+            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, 0)], Action::Allow),
+            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, UDP)], Action::Allow),
+            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, ICMP)], Action::Allow),
+            rule_with(NET_RAW, "socket", &[int(0, AF_INET), kind(RAW)]),
+            // The kernel's own word for want of the right.
+            rule("socket", &[int(0, AF_INET), kind(RAW)], EPERM),
+            rule("socket", &[int(0, AF_INET)], NO_PROTOCOL),
+            rule("socket", &[int(0, AF_INET6), kind(STREAM), int(2, 0)], Action::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(STREAM), int(2, TCP)], Action::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, 0)], Action::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, UDP)], Action::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, ICMPV6)], Action::Allow),
+            rule_with(NET_RAW, "socket", &[int(0, AF_INET6), kind(RAW)]),
+            rule("socket", &[int(0, AF_INET6), kind(RAW)], EPERM),
+            rule("socket", &[int(0, AF_INET6)], NO_PROTOCOL),
             rule("socket", &[int(0, AF_NETLINK), int(2, NETLINK_ROUTE)], Action::Allow),
             rule_with(AUDIT_WRITE, "socket", &[int(0, AF_NETLINK), int(2, NETLINK_AUDIT)]),
             rule_with(NET_ADMIN, "socket", &[int(0, AF_NETLINK)]),
@@ -302,21 +337,24 @@ pub static GROUPS: &[Group] = &[
             rule("socket", &[], NO_FAMILY),
             // Of the allowed families only AF_UNIX has pairs; for the others the kernel says EOPNOTSUPP.
             rule("socketpair", &[int(0, AF_UNIX)], Action::Allow),
-            rule("socketpair", &[int(0, AF_INET)], Action::Allow),
-            rule("socketpair", &[int(0, AF_INET6)], Action::Allow),
+            // It would make the sockets, and load their protocol's module, before it says so.
+            rule("socketpair", &[int(0, AF_INET)], Action::Errno(libc::EOPNOTSUPP)),
+            rule("socketpair", &[int(0, AF_INET6)], Action::Errno(libc::EOPNOTSUPP)),
             rule("socketpair", &[], NO_FAMILY),
         ],
     },
     Group {
         name: "terminal-injection",
         doc: "TIOCSTI and TIOCLINUX put characters into the caller's terminal input, to be executed by \
-              the shell outside (CVE-2017-5226); the kernel reads the request as 32 bits (CVE-2019-10063)",
+              the shell outside (CVE-2017-5226); the kernel reads the request as 32 bits (CVE-2019-10063); \
+              TIOCSETD autoloads line disciplines that few people read (CVE-2017-2636)",
         caps: None,
         action: Action::Allow,
         syscalls: &[],
         rules: &[
             rule("ioctl", &[int(1, TIOCSTI)], EPERM),
             rule("ioctl", &[int(1, TIOCLINUX)], EPERM),
+            rule("ioctl", &[int(1, TIOCSETD)], EPERM),
             rule("ioctl", &[], Action::Allow),
         ],
     },

@@ -41,20 +41,29 @@ impl Listener {
 /// Checks that the filter lets its own listener pass: where the runtime cannot take it, Init sends it with
 /// sendmsg(2), when the filter is in force and nobody can answer for it yet.
 pub fn may_be_passed(profile: &LinuxSeccomp) -> Result<(), ConfigError> {
-    const CALL: &str = "sendmsg";
+    let why = "in a container of an ordinary user sendmsg must be allowed: it hands the listener over";
+    refuses(profile, "sendmsg").map_or(Ok(()), |pointer| Err(ConfigError::new(pointer, why)))
+}
+
+/// Whether a profile lets every call of this name pass.
+pub fn lets(profile: &LinuxSeccomp, call: &str) -> bool {
+    refuses(profile, call).is_none()
+}
+
+/// Where a profile refuses some calls of this name, as a pointer into the config.
+fn refuses(profile: &LinuxSeccomp, call: &str) -> Option<String> {
     let lets = |action: LinuxSeccompAction| {
         matches!(action, LinuxSeccompAction::ScmpActAllow | LinuxSeccompAction::ScmpActLog)
     };
-    let why = "in a container of an ordinary user sendmsg must be allowed: it hands the listener over";
     let mut allowed = lets(profile.default_action());
     for (i, entry) in profile.syscalls().iter().flatten().enumerate() {
-        let Some(j) = entry.names().iter().position(|n| n == CALL) else { continue };
+        let Some(j) = entry.names().iter().position(|n| n == call) else { continue };
         if !lets(entry.action()) {
-            return Err(ConfigError::new(format!("/linux/seccomp/syscalls/{i}/names/{j}"), why));
+            return Some(format!("/linux/seccomp/syscalls/{i}/names/{j}"));
         }
         allowed |= entry.args().iter().flatten().next().is_none();
     }
-    if allowed { Ok(()) } else { Err(ConfigError::new("/linux/seccomp/defaultAction", why)) }
+    (!allowed).then(|| "/linux/seccomp/defaultAction".into())
 }
 
 /// What the agent is told with a listener: config-linux.md, "The Container Process State".

@@ -228,6 +228,7 @@ fn terminal_input_cannot_be_injected() {
     for high in HIGH {
         assert_eq!(call(&f, "ioctl", &[0, 0x5412 | high]), errno(libc::EPERM), "TIOCSTI {high:#x}");
         assert_eq!(call(&f, "ioctl", &[0, 0x541c | high]), errno(libc::EPERM), "TIOCLINUX {high:#x}");
+        assert_eq!(call(&f, "ioctl", &[0, 0x5423 | high]), errno(libc::EPERM), "TIOCSETD {high:#x}");
         for request in [0, 0x5401, 0x5411, 0x5413, 0x541b, 0x541d, 0x1_5412, 0xffff_ffff] {
             assert_eq!(call(&f, "ioctl", &[0, request | high]), ALLOW, "{request:#x}");
         }
@@ -241,8 +242,12 @@ fn socket_families_are_an_allow_list() {
     for high in HIGH {
         for family in 0..64u64 {
             let want = if matches!(family, 1 | 2 | 10 | 16) { ALLOW } else { no_family };
-            assert_eq!(call(&plain, "socket", &[family | high, 3, high]), want, "{family} {high:#x}");
-            let want = if matches!(family, 1 | 2 | 10) { ALLOW } else { no_family };
+            assert_eq!(call(&plain, "socket", &[family | high, 2 | high, high]), want, "{family} {high:#x}");
+            let want = match family {
+                1 => ALLOW,
+                2 | 10 => errno(libc::EOPNOTSUPP),
+                _ => no_family,
+            };
             assert_eq!(call(&plain, "socketpair", &[family | high, 1, 0]), want, "pair {family}");
         }
         for family in [0x1_0001, 0x8000_0001, 0xffff_ffff] {
@@ -256,6 +261,34 @@ fn socket_families_are_an_allow_list() {
             assert_eq!(call(&net, "socket", &args), ALLOW);
             let want = if protocol == 9 { ALLOW } else { errno(libc::EPROTONOSUPPORT) };
             assert_eq!(call(&audit, "socket", &args), want, "{protocol}");
+        }
+    }
+}
+
+#[test]
+fn protocols_of_the_internet_are_an_allow_list() {
+    const STREAM: u64 = 1;
+    const DGRAM: u64 = 2;
+    const RAW: u64 = 3;
+    let (plain, raw) = (builtin(&[]), builtin(&[13]));
+    let refused = errno(libc::EPROTONOSUPPORT);
+    for high in HIGH {
+        for (family, icmp) in [(2, 1), (10, 58)] {
+            for flags in [0, 0o4000, 0o2_000_000, 0o2_004_000] {
+                // With the families' other types: SOCK_SEQPACKET is SCTP's, SOCK_DCCP DCCP's, SOCK_PACKET another family.
+                for (kind, protocol) in (0..16).flat_map(|kind| (0..300).map(move |p| (kind, p))) {
+                    let want = match (kind, protocol) {
+                        (STREAM, 0 | 6) | (DGRAM, 0 | 17) => ALLOW,
+                        (DGRAM, p) if p == icmp => ALLOW,
+                        (RAW, _) => errno(libc::EPERM),
+                        _ => refused,
+                    };
+                    let args = [family | high, kind | flags | high, protocol | high];
+                    assert_eq!(call(&plain, "socket", &args), want, "{family} {kind} {protocol} {high:#x}");
+                    let want = if kind == RAW { ALLOW } else { want };
+                    assert_eq!(call(&raw, "socket", &args), want, "CAP_NET_RAW {family} {kind} {protocol}");
+                }
+            }
         }
     }
 }

@@ -8,6 +8,9 @@ use super::{Errno, Result, check, process::prctl, process::prctl3};
 /// The ids of this process: (real, effective, saved).
 pub type Ids = (u32, u32, u32);
 
+/// Capabilities: (effective, permitted, inheritable).
+pub type Caps = (u64, u64, u64);
+
 /// What a process is to be, and to be no more than.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Creds {
@@ -96,6 +99,12 @@ pub fn setresgid(gid: u32) -> Result<()> {
 pub fn setresuid(uid: u32) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}
+
+/// setresuid(2), the effective one alone.
+pub fn effective_user(uid: u32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, u32::MAX, uid, u32::MAX) }).map(drop)
 }
 
 /// setgid(2): with `CAP_SETGID` all three.

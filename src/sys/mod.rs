@@ -13,6 +13,7 @@ pub mod io;
 pub mod mount;
 pub mod netlink;
 pub mod process;
+pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

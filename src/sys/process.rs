@@ -125,13 +125,11 @@ pub fn prctl3(op: i32, arg: u64, arg3: u64) -> Result<i64> {
     check(unsafe { libc::prctl(op, arg, arg3, 0u64, 0u64) }.into())
 }
 
-/// prlimit(2) of another process (0: this one).
-pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-    #[allow(clippy::useless_conversion)] // the resource's type differs between libcs
-    let resource = resource.into();
-    // SAFETY: `limit` outlives the call; the old limit is not asked for.
-    check(unsafe { libc::prlimit(pid, resource, &limit, std::ptr::null_mut()) }.into()).map(drop)
+/// prctl `PR_GET_PDEATHSIG`: the signal that this process gets when its parent ends; 0 for none.
+pub fn death_signal() -> Result<i32> {
+    let mut signal: libc::c_int = 0;
+    prctl(libc::PR_GET_PDEATHSIG, std::ptr::from_mut(&mut signal) as u64)?;
+    Ok(signal)
 }
 
 /// close_range(2) with `CLOSE_RANGE_CLOEXEC` from `first` up.

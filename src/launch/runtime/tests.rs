@@ -5,7 +5,7 @@ use super::*;
 /// Init (0, 1), the runtime (2), Init (3), a Joiner that clones (4), Init (5), a Joiner that does not (6), Init (7).
 fn plan() -> Plan {
     let mut plan = Plan::default();
-    let clones = Action::SpawnSibling { namespaces: 0 };
+    let clones = Action::SpawnSibling { namespaces: 0, owner: None };
     for (actor, action) in [
         (Actor::Init, Action::NoNewPrivs),
         (Actor::Init, Action::NoNewPrivs),

@@ -31,7 +31,7 @@ impl Builder<'_> {
             self.plan.push(Runtime, part::CLONE, Action::Undumpable);
         }
         if !by_joiner.is_empty() || !self.input.config.time_offsets.is_empty() {
-            self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup });
+            self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup, owner: None });
             self.scope()?;
             self.join_cgroups()?;
             if hide && late {
@@ -40,7 +40,7 @@ impl Builder<'_> {
             }
             self.joiner(&by_joiner, new);
         } else {
-            let spawn = Action::Spawn { namespaces: new, cgroup };
+            let spawn = Action::Spawn { namespaces: new, cgroup, owner: self.owner(new) };
             self.plan.push_undo(Runtime, part::CLONE, spawn, Undo::Kill);
             self.scope()?;
             self.join_cgroups()?;
@@ -63,14 +63,28 @@ impl Builder<'_> {
             let early = new & (NsKind::User.row().flag | NsKind::Time.row().flag);
             new &= !early;
             let value: String = offsets.iter().map(|(clock, s, ns)| format!("{clock} {s} {ns}\n")).collect();
-            self.plan.push(Joiner, part::CLONE, Action::Unshare { namespaces: early });
+            self.plan.push(
+                Joiner,
+                part::CLONE,
+                Action::Unshare { namespaces: early, owner: self.owner(early) },
+            );
             self.plan.push(Runtime, part::CLONE, Action::TimeOffsets { value: value.into_bytes() });
         }
         if enters {
             let groups = self.supplementary();
             self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { groups });
         }
-        self.plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: new }, Undo::Kill);
+        self.plan.push_undo(
+            Joiner,
+            part::CLONE,
+            Action::SpawnSibling { namespaces: new, owner: self.owner(new) },
+            Undo::Kill,
+        );
+    }
+
+    /// Who makes these namespaces, where a user namespace is among them.
+    fn owner(&self, namespaces: u64) -> Option<u32> {
+        self.input.options.userns_owner.filter(|_| namespaces & NsKind::User.row().flag != 0)
     }
 
     /// The namespaces that a Joiner joins before it clones Init inside, and those that Init joins itself.

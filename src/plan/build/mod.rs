@@ -4,6 +4,7 @@ mod clone;
 mod devices;
 mod groups;
 mod inside;
+pub mod limits;
 mod mounts;
 mod outside;
 pub mod restore;
@@ -60,6 +61,8 @@ pub struct Filter {
     pub what: &'static str,
     /// Where its listener goes.
     pub listener: Option<Listens>,
+    /// It lets init set the program's limits once it is in force.
+    pub lets_limits: bool,
 }
 
 /// Who answers the system calls that a filter leaves to others.
@@ -89,6 +92,8 @@ pub struct Options {
     pub die_with_runtime: bool,
     /// Give the rootfs an idmapped mount of the new user namespace.
     pub idmap_root: bool,
+    /// The user who makes the new user namespace, where that is not the caller.
+    pub userns_owner: Option<u32>,
     /// Terminal.
     pub console: Console,
     /// `MOUNT_ATTR_*` of the rootfs and of what is mounted in it.
@@ -132,6 +137,7 @@ impl Default for Options {
             root_attrs: 0,
             root_alone: false,
             no_tty: false,
+            userns_owner: None,
             console: Console::Inherit,
             stdio: [Stdio::Inherit; 3],
             gives_stdio: false,
@@ -176,6 +182,8 @@ pub struct Input<'a> {
     pub filters: &'a [Filter],
     /// The class of service of `linux.intelRdt`.
     pub resctrl: Option<&'a crate::resctrl::Class>,
+    /// The file of the range of ids that was taken for the container.
+    pub ids: Option<&'a Path>,
     /// Verb and flags.
     pub options: &'a Options,
 }
@@ -353,6 +361,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     b.stdio()?;
     b.cgroups()?;
     b.resctrl()?;
+    b.more_files()?;
     b.targets_for_the_owner()?;
     b.nodes()?;
     if b.copier() == super::Actor::Runtime {

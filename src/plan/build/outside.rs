@@ -19,6 +19,11 @@ impl Builder<'_> {
         let dir = self.input.state_dir;
         let path = cpath(dir)?;
         super::take_name(&mut self.plan, dir, self.input.state.launcher)?;
+        if let Some(ids) = self.input.ids {
+            let value = text(dir).into_bytes();
+            let row = Action::RecordIds { path: cpath(ids)?, value };
+            self.plan.push_undo(Runtime, part::STATE, row, Undo::Ids(text(ids)));
+        }
         let file = Action::StateFile {
             dir: path,
             name: cstring("state", files::STATE)?,
@@ -324,12 +329,9 @@ impl Builder<'_> {
         }
         self.idmap_binds();
         self.net_devices()?;
-        let process = self.process()?.clone();
         self.oom_score()?;
-        for r in &process.rlimits {
-            let limit = Action::Prlimit { resource: r.resource, soft: r.soft, hard: r.hard };
-            self.plan.push(Runtime, part::OUTSIDE, limit);
-        }
+        let process = self.process()?.clone();
+        super::limits::raise(&mut self.plan, &process, self.input.host);
         Ok(())
     }
 

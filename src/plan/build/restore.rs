@@ -73,6 +73,7 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, Cri
     );
     b.cgroups()?;
     b.resctrl()?;
+    b.more_files()?;
     b.rootfs()?;
     b.mount_points()?;
     let namespaces = b.joined_by_criu()?;
@@ -84,7 +85,7 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, Cri
         namespaces,
     };
     let cgroup = b.cgroup_slot()?;
-    let spawn = Action::Spawn { namespaces: NsKind::Mount.row().flag, cgroup };
+    let spawn = Action::Spawn { namespaces: NsKind::Mount.row().flag, cgroup, owner: None };
     b.plan.push_undo(Runtime, part::CRIU, spawn, Undo::Kill);
     b.scope()?;
     b.join_cgroups()?;

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::{Filter, Given, Listens, Options, Stdio, part};
+use super::{Filter, Given, Listens, Options, Stdio, limits, part};
 use crate::config::Process;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -61,6 +61,7 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         let fds = (0..).zip(t.stdio).filter(|(_, s)| *s == Stdio::Inherit).map(|(n, _)| n);
         plan.push(Init, part::DROP, Action::TakeTty { slave: slave.clone(), fds: fds.collect() });
     }
+    limits::grant(plan, process);
     scheduling(plan, t)?;
     if let Some(value) = t.state.personality {
         plan.push(Init, part::DROP, Action::Personality { value });
@@ -86,7 +87,11 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     // Without no_new_privs only CAP_SYS_ADMIN may load a filter: before the drop, then, but not before what need
     // not come after it. A profile has to allow what follows, and runc, for which profiles are written, asks for
     // less of it than the rows above do.
+    let late = limits::allowed_late(t.filters, process.no_new_privileges);
     if !process.no_new_privileges {
+        if !late {
+            limits::set(plan, process, t.host);
+        }
         filters(plan, t, |_| true)?;
     }
     credentials(plan, t);
@@ -101,6 +106,9 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     plan.push(Init, part::DROP, Action::FindProgram { candidates: candidates.clone() });
     // A listener needs the runtime, which is gone once the container waits for `start`.
     if process.no_new_privileges {
+        if !late {
+            limits::set(plan, process, t.host);
+        }
         filters(plan, t, |f| f.listener.is_some())?;
     }
     if let Some(c) = &t.created {
@@ -117,6 +125,9 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     if let Some(state) = t.start_hooks.clone() {
         let kind = crate::hooks::HookKind::StartContainer;
         plan.push(Runtime, part::CREATED, Action::Hooks { kind, state, inside: t.inside.clone() });
+    }
+    if late {
+        limits::set(plan, process, t.host);
     }
     if process.no_new_privileges {
         filters(plan, t, |f| f.listener.is_none())?;
@@ -314,7 +325,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
         }
         None => None,
     };
-    plan.push_undo(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup }, Undo::Kill);
+    plan.push_undo(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup, owner: None }, Undo::Kill);
     if let Some(scope) = &input.groups.scope {
         let attach = Action::SystemdAttach { scope: Rc::new(scope.clone()) };
         plan.push(Runtime, part::CGROUP, attach);
@@ -353,15 +364,12 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
         let join = Action::JoinNs { ns: target, flags: input.namespaces, kind: None };
         plan.push(Joiner, part::CLONE, join);
     }
-    plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: 0 }, Undo::Kill);
+    plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: 0, owner: None }, Undo::Kill);
     if input.options.pidfd_socket {
         let socket = given.pidfd_socket.clone();
         plan.push(Runtime, part::OUTSIDE, Action::SendPidfd { socket, kind: "setns" });
     }
-    for r in &input.process.rlimits {
-        let limit = Action::Prlimit { resource: r.resource, soft: r.soft, hard: r.hard };
-        plan.push(Runtime, part::OUTSIDE, limit);
-    }
+    super::limits::raise(&mut plan, input.process, input.host);
     plan.push(Init, part::START, Action::CleanSignals);
     plan.push(Init, part::START, Action::NewSession);
     match (before.is_empty(), after.is_empty()) {

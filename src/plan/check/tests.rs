@@ -76,6 +76,23 @@ fn ids_are_mapped_before_they_are_needed() {
 }
 
 #[test]
+fn limits_of_the_program_are_not_init_s() {
+    let limit = |resource| {
+        let limit = crate::sys::rlimit::Limit { soft: 0, hard: 0 };
+        Action::SetLimit { resource, limit }
+    };
+    let files = || limit(libc::RLIMIT_NOFILE);
+    let says = "limits init itself";
+    refused(&inside(vec![files(), Action::NewSession]), says);
+    refused(&inside(vec![files(), Action::NoNewPrivs, filter()]), says);
+    refused(&inside(vec![files(), filter(), files(), caps()]), says);
+    check(inside(vec![Action::NoNewPrivs, verify(), files(), limit(libc::RLIMIT_AS), filter()]), CONTAINER)
+        .unwrap();
+    check(inside(vec![files(), filter(), caps(), verify()]), CONTAINER).unwrap();
+    check(inside(vec![limit(libc::RLIMIT_RTPRIO), Action::NewSession]), CONTAINER).unwrap();
+}
+
+#[test]
 fn the_host_keeps_its_name() {
     let plan = inside(vec![Action::SetHostname { name: c"box".into() }]);
     let error = check(plan, Kind::Container { uts: false }).unwrap_err().to_string();
@@ -138,7 +155,7 @@ fn what_is_made_can_be_unmade() {
     for action in [
         Action::StateDir { path: c"/state/x".into(), lock: slot(1) },
         Action::CgroupDir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() },
-        Action::Spawn { namespaces: 0, cgroup: None },
+        Action::Spawn { namespaces: 0, cgroup: None, owner: None },
         Action::NetDevice { namespace: slot(1), outside: "eth1".into(), inside: "eth0".into() },
     ] {
         let mut plan = Plan::default();

@@ -1,0 +1,59 @@
+//! Resource limits: getrlimit(2), prlimit(2), and the descriptors that this process was started with.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Errno, Result, check};
+
+/// The soft `RLIMIT_NOFILE` that this process was started with, once it has raised its own; `u64::MAX` before.
+static STARTED_WITH: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// A soft and a hard limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// What the kernel enforces.
+    pub soft: u64,
+    /// The ceiling of `soft`; only CAP_SYS_RESOURCE raises it.
+    pub hard: u64,
+}
+
+/// prlimit(2) of another process (0: this one).
+pub fn set(pid: i32, resource: u32, limit: Limit) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
+    #[allow(clippy::useless_conversion)] // the resource's type differs between libcs
+    let resource = resource.into();
+    // SAFETY: `limit` outlives the call; the old limit is not asked for.
+    check(unsafe { libc::prlimit(pid, resource, &limit, std::ptr::null_mut()) }.into()).map(drop)
+}
+
+/// The limit that this process has. For `RLIMIT_NOFILE` the soft limit is the one that it was started with.
+pub fn started_with(resource: u32) -> Result<Limit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    #[allow(clippy::useless_conversion)] // the resource's type differs between libcs
+    let number = resource.into();
+    // SAFETY: `limit` is writable; no new limit is passed.
+    check(unsafe { libc::prlimit(0, number, std::ptr::null(), &mut limit) }.into())?;
+    let own = Some(STARTED_WITH.load(Ordering::Relaxed)).filter(|soft| *soft != u64::MAX);
+    let soft = own.filter(|_| resource == libc::RLIMIT_NOFILE).unwrap_or(limit.rlim_cur);
+    Ok(Limit { soft, hard: limit.rlim_max })
+}
+
+/// Raises this process's own soft limit on descriptors from `limit.soft` to `limit.hard`.
+pub fn raise_files(limit: Limit) -> Result<()> {
+    set(0, libc::RLIMIT_NOFILE, Limit { soft: limit.hard, hard: limit.hard })?;
+    STARTED_WITH.store(limit.soft, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Has `command`'s child start with the soft limit that this process was started with: programs that use select(2)
+/// rely on it.
+pub fn give_back(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    if STARTED_WITH.load(Ordering::Relaxed) == u64::MAX {
+        return;
+    }
+    let lower = || started_with(libc::RLIMIT_NOFILE).and_then(|limit| set(0, libc::RLIMIT_NOFILE, limit));
+    // SAFETY: the closure makes system calls and nothing else, which is safe between fork and exec.
+    unsafe {
+        command.pre_exec(move || lower().map_err(|e: Errno| std::io::Error::from_raw_os_error(e as i32)));
+    }
+}
