@@ -11,6 +11,7 @@ mod races;
 mod runtime;
 mod shares;
 mod surface;
+mod volumes;
 
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ pub fn tests() -> Vec<Trial> {
         memory::tests(),
         nodes::tests(),
         shares::tests(),
+        volumes::tests(),
     ];
     parts.into_iter().flatten().collect()
 }

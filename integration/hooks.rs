@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("hooks::each_is_told_the_pid_that_its_own_namespace_has", OCI, told_pids),
         test("hooks::a_timeout_kills_one_that_does_not_end", OWN, timeout),
         test("hooks::create_container_starts_in_the_rootfs", OCI, starts_in_rootfs),
+        test("hooks::create_container_writes_below_a_read_only_root", OCI, writes_below),
         test("hooks::create_container_sees_the_mounts_at_the_bundle_s_rootfs", OWN, mounts_are_seen),
         test(
             "hooks::create_container_is_root_of_the_user_namespace",
@@ -393,4 +394,31 @@ fn guardian_without_bundle() {
     // The guardian ends after its last hook.
     poll("the guardian's end", Duration::from_secs(5), || sb.trace().find().is_empty());
     sb.leak_check();
+}
+
+/// What CDI and nvidia do: the root, a read-only mount, masks and read-only paths are closed after the hooks.
+fn writes_below() {
+    let sb = Sandbox::new().sh("cat /etc/added /t/added /shut/added /cover/added; touch /etc/x /t/x /shut/x");
+    let sb = sb
+        .patch("/root/readonly", json!(true))
+        .patch(
+            "/mounts/-",
+            json!({"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]}),
+        )
+        .patch("/linux/readonlyPaths", json!(["/shut"]))
+        .patch("/linux/maskedPaths", json!(["/cover"]));
+    for dir in ["etc", "t", "shut", "cover"] {
+        std::fs::create_dir_all(sb.rootfs().join(dir)).expect("a directory");
+    }
+    let script = format!(
+        "for d in etc t shut cover; do echo $d > {0}/$d/added || exit 1; done",
+        sb.rootfs().display()
+    );
+    let sb = sb.patch("/hooks/createContainer", hook(&script));
+    let out = sb.run_oci().output();
+    out.clone().prints("etc\nt\nshut\n");
+    for path in ["/etc/x", "/t/x", "/shut/x"] {
+        out.clone().says(&format!("{path}: Read-only"));
+    }
+    out.says("'/cover/added': No such file");
 }

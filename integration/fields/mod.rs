@@ -9,6 +9,7 @@ pub mod netdev;
 mod others;
 mod process;
 mod propagation;
+mod readonly;
 pub mod seccomp;
 mod targets;
 mod time;
@@ -23,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         others::tests,
         propagation::tests,
         targets::tests,
+        readonly::tests,
         time::tests,
     ]
     .iter()

@@ -155,6 +155,9 @@ fn joined() {
 
 fn idmapped() {
     let sb = sandbox();
+    // A rootfs that every user of the host can reach is not made writable.
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(sb.bundle(), closed).expect("chmod");
     let out = sb.run().args(["--allow", "root", "--allow", "write-rootfs"]).output().ok();
     assert!(out.stdout.starts_with(SHOWN), "{out}");
     // On disk they are the rootfs's owner's.

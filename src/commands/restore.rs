@@ -19,6 +19,7 @@ use crate::launch::name::Name;
 use crate::launch::places::SHOWN_DEVICE;
 use crate::launch::runtime::{Attendants, perform};
 use crate::launch::supervise::Supervisor;
+use crate::launch::target;
 use crate::launch::undo;
 use crate::plan::build::{Console, Options, restore as rows};
 use crate::plan::{Plan, Undo};
@@ -405,10 +406,8 @@ fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
         let root = std::fs::File::open("/").map_err(|e| e.to_string())?;
         for Restriction { path, attrs, strict } in restrictions {
             let inside = crate::plan::lower::in_root(path).map_err(|e| e.to_string())?;
-            let inside = if inside.is_empty() { c".".into() } else { inside };
-            let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
             let attr = MountAttr { attr_set: *attrs, ..MountAttr::default() };
-            let place = match fs::openat2(root.as_raw_fd(), &inside, libc::O_PATH, 0, resolve) {
+            let place = match target::open_existing(&mut Cx::new(0), root.as_raw_fd(), &inside) {
                 Ok(fd) => fs::own(fd),
                 Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
                 Err(e) => return Err(format!("{}: {e}", path.display())),

@@ -89,7 +89,11 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             let loaded = at(cx, Call::Bpf, crate::cgroup::devices::load(program))?;
             at(cx, Call::Bpf, crate::cgroup::devices::attach(fs::borrow(cx.fd(cgroup)), loaded.as_fd()))
         }
-        A::OpenRoot { path, rootfs, to } => super::apply_mounts::open_root(cx, path, rootfs, to),
+        A::OpenRoot { .. } => super::apply_mounts::open_root(action, cx),
+        A::OpenSource { path, recursive, to } => {
+            let found = super::target::open_source(cx, path)?;
+            super::apply_mounts::copy_of(cx, found, *recursive, to)
+        }
         A::OpenTree { .. } => super::apply_mounts::open_tree(action, cx),
         A::DeviceNodes { nodes, to } => super::nodes::make(cx, nodes, to),
         A::StdioPipe { pipe, owner } => super::apply_creds::stdio_pipe(pipe, *owner, cx),
@@ -393,7 +397,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
         }
         A::ChangeDir { .. } if cx.entered => Ok(()),
         A::ChangeDir { path, again } => match change_dir(cx, path) {
-            Err(Errno::EACCES) if !again && matches!(cx.call, Call::Chdir) => Ok(()),
+            Err(Errno::EACCES) if !again => Ok(()),
             done => {
                 cx.entered = done.is_ok();
                 done
@@ -463,7 +467,9 @@ fn close_fds(cx: &mut Cx, keep: u32, needed: &[crate::plan::Slot]) -> Done {
 
 /// Enters the working directory, and asks the kernel where that is.
 fn change_dir(cx: &mut Cx, path: &CStr) -> Done {
-    at(cx, Call::Chdir, fs::chdir(path))?;
+    let dir = super::target::open_directory(cx, path)?;
+    at(cx, Call::Fchdir, fs::fchdir(dir))?;
+    fs::close(dir);
     let mut buf = [0u8; 4096];
     let len = at(cx, Call::Getcwd, fs::getcwd(&mut buf))?;
     cx.call = Call::Outside;

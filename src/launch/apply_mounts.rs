@@ -48,7 +48,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             places::expect_own(cx, cx.fd(root), path, fd)
         }
         A::MakeTarget { target } => {
-            let there = at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path)));
+            let there = open_existing(cx, cx.fd(&target.root), &target.path);
             match there {
                 Err(Errno::ENOENT) => {
                     cx.made.push(target.path.clone());
@@ -62,10 +62,19 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::FileMount { .. } => file_mount(action, cx),
         A::CopyUp { root, path, tree, mode, strict } => {
             let (root, tree) = (cx.fd(root), cx.fd(tree));
-            super::copy_up::copy_up(cx, root, or_dot(path), tree, (*mode, *strict))
+            super::copy_up::copy_up(cx, root, path, tree, (*mode, *strict))
         }
-        A::Remount { target, data, changes } => {
-            let fd = at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path)))?;
+        A::OpenInside { root, path, recursive, to } => {
+            let found = open_existing(cx, cx.fd(root), path)?;
+            copy_of(cx, found, Some(*recursive), to)
+        }
+        A::Hold { tree, to } => {
+            let fd = at(cx, Call::Dup, fs::dup_above(cx.fd(tree), 3))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        A::Remount { target, data, changes, keep } => {
+            let fd = open_existing(cx, cx.fd(&target.root), &target.path)?;
             if !data.is_empty() {
                 let context = at(cx, Call::Fspick, mount::fspick(fd))?;
                 for (key, value) in data {
@@ -75,7 +84,10 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
                 fs::close(context);
             }
             set_attrs(cx, fd, changes)?;
-            fs::close(fd);
+            match keep {
+                Some(slot) => cx.set(slot, fd),
+                None => fs::close(fd),
+            }
             Ok(())
         }
         A::Symlink { root, path, to } => {
@@ -172,19 +184,11 @@ fn apply_files(action: &Action, cx: &mut Cx) -> Done {
         }
         A::MakeCwd { root, path, uid, gid } => {
             let fd = cx.fd(root);
-            if at(cx, Call::OpenIn, open_existing(fd, or_dot(path))).map(fs::close).is_ok() {
-                return Ok(());
-            }
-            make_for(cx, fd, or_dot(path), (*uid, *gid)).map(fs::close)
+            make_for(cx, fd, path, (*uid, *gid)).map(fs::close)
         }
         // `Spawn` and `SpawnSibling` are the executor's own; a row that nobody knows must not pass silently.
         _ => Err(Errno::ENOSYS),
     }
-}
-
-/// The root itself has no name below itself.
-pub(super) fn or_dot(path: &CStr) -> &CStr {
-    if path.is_empty() { c"." } else { path }
 }
 
 /// Takes a detached copy of a host path, and checks that a device is the device it should be.
@@ -211,9 +215,24 @@ pub fn open_tree(action: &Action, cx: &mut Cx) -> Done {
     Ok(())
 }
 
-/// A copy of the tree at `path`, which must be the directory behind `rootfs`.
-pub fn open_root(cx: &mut Cx, path: &CStr, rootfs: &crate::plan::Slot, to: &crate::plan::Slot) -> Done {
-    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_RECURSIVE;
+/// Fills `to` with a detached copy of the tree at `found`, or with `found` itself where none is to be made.
+pub fn copy_of(cx: &mut Cx, found: RawFd, recursive: Option<bool>, to: &crate::plan::Slot) -> Done {
+    let Some(recursive) = recursive else {
+        cx.set(to, found);
+        return Ok(());
+    };
+    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+    let flags = flags | if recursive { AT_RECURSIVE } else { 0 };
+    let tree = at(cx, Call::OpenTree, mount::open_tree(found, c"", flags))?;
+    fs::close(found);
+    cx.set(to, tree);
+    Ok(())
+}
+
+/// A copy of the tree at `path`, which must be what is behind `rootfs`.
+pub fn open_root(action: &Action, cx: &mut Cx) -> Done {
+    let Action::OpenRoot { path, rootfs, recursive, to } = action else { return Err(Errno::ENOSYS) };
+    let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | if *recursive { AT_RECURSIVE } else { 0 };
     let tree = at(cx, Call::OpenTree, mount::open_tree(libc::AT_FDCWD, path, flags))?;
     let found = at(cx, Call::Stat, fs::fstatat(tree, c""))?;
     let opened = at(cx, Call::Stat, fs::fstatat(cx.fd(rootfs), c""))?;
@@ -274,7 +293,7 @@ fn file_mount(action: &Action, cx: &mut Cx) -> Done {
     let shown = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     let options = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
     let tmpfs = new_fs(cx, c"tmpfs", options, shown)?;
-    let place = at(cx, Call::OpenIn, open_existing(cx.fd(root), dir))?;
+    let place = open_existing(cx, cx.fd(root), dir)?;
     at(cx, Call::MoveMount, mount::move_mount(tmpfs, place, c""))?;
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
     let file = at(cx, Call::Open, fs::openat(tmpfs, name, flags, 0o444))?;
@@ -287,7 +306,7 @@ fn file_mount(action: &Action, cx: &mut Cx) -> Done {
     at(cx, Call::Umount, mount::umount_here())?;
     fs::close(tmpfs);
     set_attrs(cx, tree, &[SetAttr::READONLY])?;
-    let target = at(cx, Call::OpenIn, open_existing(cx.fd(root), path))?;
+    let target = open_existing(cx, cx.fd(root), path)?;
     at(cx, Call::MoveMount, mount::move_mount(tree, target, c""))?;
     fs::close(target);
     fs::close(tree);
@@ -331,7 +350,7 @@ fn inherited_mode<'a>(
     if cx.made.contains(&target.path) {
         return Ok(None);
     }
-    let there = match at(cx, Call::OpenIn, open_existing(cx.fd(&target.root), or_dot(&target.path))) {
+    let there = match open_existing(cx, cx.fd(&target.root), &target.path) {
         Err(Errno::ENOENT) => return Ok(None),
         other => other?,
     };

@@ -11,8 +11,8 @@ pub struct Baton {
     pub next: u32,
     /// 0, or why row `next` failed.
     pub errno: i32,
-    /// A new child's pid, or the number of a seccomp listener; on an error the number of the system call within the row
-    /// ([`super::Call`]) and which candidate of `FindProgram` was taken; [`ASK`] when Init asks before a row.
+    /// A new child's pid, or the number of a seccomp listener; on an error what [`Baton::failure`] takes apart; [`ASK`]
+    /// when Init asks before a row.
     pub pid: i32,
 }
 
@@ -30,16 +30,17 @@ impl Baton {
         Baton { next: row as u32, errno: errno as i32, pid: call as i32 }
     }
 
-    /// The same, with the candidate that was to be executed.
-    pub fn of_program(self, program: usize) -> Self {
-        let program = i32::try_from(program).unwrap_or_default() & 0xffff;
-        Baton { pid: program << 8 | self.pid, ..self }
+    /// The same, with a number that the call gives its meaning: how much of the row's path leads to the symlink that was
+    /// refused, else which candidate of `FindProgram` was taken.
+    pub fn about(self, number: usize) -> Self {
+        let number = i32::try_from(number).unwrap_or_default() & 0xffff;
+        Baton { pid: number << 8 | self.pid, ..self }
     }
 
-    /// The system call and the candidate of a record from [`Self::failed`].
+    /// The system call and the number of a record from [`Self::failed`].
     pub fn failure(self) -> (super::Call, usize) {
-        let program = usize::try_from(self.pid >> 8).unwrap_or_default();
-        (super::Call::from_number(self.pid & 0xff), program)
+        let number = usize::try_from(self.pid >> 8).unwrap_or_default();
+        (super::Call::from_number(self.pid & 0xff), number)
     }
 
     /// Sends the record.
@@ -124,6 +125,8 @@ mod tests {
         assert_eq!(Baton::receive(b).unwrap(), Some(sent));
         sent.write(a).unwrap();
         assert_eq!(Baton::read(b).unwrap(), Some(sent));
+        let failed = Baton::failed(7, Errno::EXDEV, super::super::Call::VolumeLink).about(4095);
+        assert_eq!(failed.failure(), (super::super::Call::VolumeLink, 4095));
         crate::sys::fs::close(a);
         assert_eq!(Baton::receive(b).unwrap(), None);
         assert_eq!(Baton::read(b).unwrap(), None);

@@ -23,13 +23,14 @@ pub fn copy_up(cx: &mut Cx, root: RawFd, path: &CStr, tree: RawFd, (mode, strict
     if cx.made.iter().any(|made| made.as_c_str() == path) {
         return Ok(());
     }
-    let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    let from = match at(cx, Call::OpenIn, fs::openat2(root, path, flags, 0, resolve)) {
+    let place = match super::target::open_existing(cx, root, path) {
         Err(Errno::ENOENT) => return Ok(()),
         Err(e) if !strict && left_out(e) => return Ok(()),
         other => other?,
     };
+    let from = at(cx, Call::Open, fs::openat(place, c".", flags, 0))?;
+    fs::close(place);
     let to = at(cx, Call::Open, fs::openat(tree, c".", flags, 0))?;
     let st = at(cx, Call::Stat, fs::fstatat(from, c""))?;
     directory(cx, from, to, (0, strict))?;

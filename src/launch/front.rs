@@ -151,6 +151,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     options.root_alone |= outcome.root_alone;
     options.no_tty |= outcome.no_tty;
     options.userns_owner = outcome.userns_owner;
+    options.hardened = request.policy != Policy::Privileged;
     options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
     let hardened = request.policy != Policy::Privileged;
     let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();

@@ -101,7 +101,9 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::OpenTree { device: Some(_), .. }, Errno::ENODEV) => {
             "the host's /dev has something else at this path: repair it first"
         }
-        (A::OpenTree { .. }, Errno::ENOENT) => "the source of the bind mount does not exist on the host",
+        (A::OpenTree { .. } | A::OpenSource { .. } | A::OpenInside { .. }, Errno::ENOENT) => {
+            "the source of the bind mount does not exist on the host"
+        }
         (A::MountFs { .. } | A::MoveTree { .. }, Errno::ELOOP) if call == Call::SymlinkTarget => {
             "this must be mounted on ordinary directory, and the rootfs has a symbolic link there: refused, since it may lead anywhere (CVE-2019-19921)"
         }
@@ -213,6 +215,21 @@ pub fn refused(plan: &Plan, row: usize, errno: Errno) -> Option<&'static str> {
     } else {
         "the container's own filter is in force here and may refuse it: allow it in linux.seccomp, or set process.noNewPrivileges, with which the filter comes last"
     })
+}
+
+/// Which symlink was refused, where one was.
+pub fn refused_link(action: &Action, call: Call, length: usize) -> Option<String> {
+    let (above, path) = action.resolves()?;
+    let link = format!("{above}{}", path.get(..length).unwrap_or(&path).trim_end_matches('/'));
+    match call {
+        Call::VolumeLink => Some(format!(
+            "{link:?} is a symlink in a volume and leads out of that volume: refused, since whoever writes the volume chooses where it leads"
+        )),
+        Call::OthersLink => Some(format!(
+            "{link:?} is a symlink of another user and leads to what is not theirs: refused; name its target instead"
+        )),
+        _ => None,
+    }
 }
 
 /// The words of runc and Docker for a program that cannot be executed.

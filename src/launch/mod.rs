@@ -83,6 +83,8 @@ pub struct Cx {
     pub moved: Vec<netdev::Moved>,
     /// The system call being made, for the report of a failure.
     pub call: Call,
+    /// How much of the row's path leads to the symlink that was refused ([`Call::VolumeLink`], [`Call::OthersLink`]).
+    pub link: usize,
     /// What the other side of a conversation said about a failure; the runtime's alone.
     pub detail: Option<String>,
     /// Whether the runtime wants to be asked before each of Init's rows (`--step`, `--until`, `--fail`).
@@ -114,6 +116,7 @@ impl Cx {
             made: Vec::new(),
             moved: Vec::new(),
             call: Call::None,
+            link: 0,
             detail: None,
             ask: false,
             keep_lock: false,
@@ -152,6 +155,11 @@ macro_rules! calls {
                 match self { $(Call::$variant => $name),* }
             }
 
+            /// A symlink was refused, and not a system call.
+            pub fn is_refused_link(self) -> bool {
+                matches!(self, Call::VolumeLink | Call::OthersLink)
+            }
+
             /// The call with this number, as a baton carries it.
             pub fn from_number(n: i32) -> Call {
                 usize::try_from(n).ok().and_then(|n| Self::ALL.get(n)).copied().unwrap_or(Call::None)
@@ -172,12 +180,12 @@ calls! {
     Chown "fchownat", Symlink "symlinkat", Unlink "unlinkat", Ioctl "ioctl", Sendmsg "sendmsg", Fchdir "fchdir",
     Pivot "pivot_root", Umount "umount2", Chroot "chroot", Dup "dup2", Sched "sched_setattr", Sigaction "rt_sigaction", Ioprio "ioprio_set",
     Personality "personality", Affinity "sched_setaffinity", Mempolicy "set_mempolicy", Keyctl "keyctl", Capset "capset", Capget "capget", Getresuid "getresuid", Getresgid "getresgid", Getgroups "getgroups",
-    Verify "what was dropped is still there", Chdir "chdir", Getcwd "getcwd", Outside "working directory is outside the root",
+    Verify "what was dropped is still there", Getcwd "getcwd", Outside "working directory is outside the root",
     Access "faccessat2", CloseRange "close_range", Seccomp "seccomp", Exec "execve", Baton "recv",
     SymlinkTarget "the mount's destination is a symbolic link", DirExpected "the mount's destination is not a directory",
     FileExpected "the mount's destination is a directory, the source is not", RuntimeGone "the runtime is gone",
     IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Netlink "netlink", NetlinkMove "netlink(RTM_NEWLINK, IFLA_NET_NS_FD)", Injected "injected by --fail",
-    Statfs "fstatfs", OnRoot "it would be mounted on the rootfs itself, where it has no effect", InProc "it is inside /proc", OtherMount "a link of the rootfs leads to another mount",
+    Statfs "fstatfs", OnRoot "it would be mounted on the rootfs itself, where it has no effect", InProc "it is inside /proc", OtherMount "a link of the rootfs leads to another mount", VolumeLink "a symlink in a volume leads out of it", OthersLink "a symlink of another user",
     NotProc "it is not of type proc", NotDevpts "what is at /dev/pts is no devpts", SameDirectory "the path leads to another directory than the one that was opened",
     Listen "listen", Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",
     Systemd "systemd", IdTool "newuidmap", Pipe "pipe2",

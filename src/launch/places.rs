@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use super::apply::at;
-use super::apply_mounts::{new_fs, or_dot, set_attrs};
+use super::apply_mounts::{new_fs, set_attrs};
 use super::target::open_existing;
 use super::{Call, Cx, Done};
 use crate::plan::action::{SetAttr, Target, TargetKind};
@@ -24,7 +24,7 @@ const PROC_ROOT: u64 = 1;
 pub fn expect_free(cx: &mut Cx, place: RawFd, target: &Target, tree: RawFd) -> Done {
     let there = at(cx, Call::Statx, fs::place(place))?;
     let root = at(cx, Call::Statx, fs::place(cx.fd(&target.root)))?;
-    if there == root {
+    if there.is_same(&root) {
         return at(cx, Call::OnRoot, Err(Errno::EBUSY));
     }
     let over_proc = target.kind == TargetKind::Proc;
@@ -52,13 +52,17 @@ pub fn expect_own(cx: &mut Cx, root: RawFd, path: &CStr, dir: RawFd) -> Done {
     }
     let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_SYMLINKS;
     let direct = at(cx, Call::OpenIn, fs::openat2(root, path, libc::O_PATH, 0, resolve));
-    let same = direct.and_then(|fd| fs::place(fd).inspect(|_| fs::close(fd))) == Ok(there);
-    if same { Ok(()) } else { at(cx, Call::OtherMount, Err(Errno::EXDEV)) }
+    let direct = direct.and_then(|fd| fs::place(fd).inspect(|_| fs::close(fd)));
+    if direct.is_ok_and(|direct| direct.is_same(&there)) {
+        Ok(())
+    } else {
+        at(cx, Call::OtherMount, Err(Errno::EXDEV))
+    }
 }
 
 /// What is at `path`, if something is: what is not there needs no cover.
 fn existing(cx: &mut Cx, root: RawFd, path: &CStr) -> Result<Option<RawFd>, Errno> {
-    match at(cx, Call::OpenIn, open_existing(root, or_dot(path))) {
+    match open_existing(cx, root, path) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         opened => opened.map(Some),
     }
@@ -69,7 +73,7 @@ pub fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) ->
     let Some(place) = existing(cx, root, path)? else { return Ok(()) };
     let there = at(cx, Call::Statx, fs::place(place))?;
     let dir = there.is_dir();
-    if dir && there == at(cx, Call::Statx, fs::place(root))? {
+    if dir && there.is_same(&at(cx, Call::Statx, fs::place(root))?) {
         return at(cx, Call::OnRoot, Err(Errno::EBUSY));
     }
     let (cover, used) = if dir { (empty, cx.empty_used) } else { (null, cx.null_used) };
@@ -102,7 +106,8 @@ pub const SHOWN_DEVICE: MountAttr = MountAttr {
 /// as with runc nothing below it does.
 pub fn readonly_path(cx: &mut Cx, root: RawFd, path: &CStr) -> Done {
     let Some(place) = existing(cx, root, path)? else { return Ok(()) };
-    if at(cx, Call::Statx, fs::place(place))? == at(cx, Call::Statx, fs::place(root))? {
+    let there = at(cx, Call::Statx, fs::place(place))?;
+    if there.is_same(&at(cx, Call::Statx, fs::place(root))?) {
         set_attrs(cx, root, &[SetAttr::READONLY])?;
     } else {
         let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;

@@ -190,7 +190,11 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: super::undo::Undone) ->
                 hint: super::hints::refused(plan, row, errno)
                     .or_else(|| super::hints::hint(&step.action, errno, call))
                     .filter(|_| below.is_none()),
-                detail: cx.detail.clone().or(below),
+                detail: cx
+                    .detail
+                    .clone()
+                    .or(below)
+                    .or_else(|| super::hints::refused_link(&step.action, call, cx.link)),
             }))
         }
     }
@@ -262,11 +266,15 @@ fn wait_for_turn(
                 }
             }
             Ok(Some(b)) if b.errno != 0 => {
-                let (call, program) = b.failure();
-                cx.program = program;
+                let (call, number) = b.failure();
+                if call.is_refused_link() {
+                    cx.link = number;
+                } else {
+                    cx.program = number;
+                }
                 if call == Call::Exec {
                     cx.detail =
-                        plan.program(program).and_then(|p| super::interpreter::lacking_inside(cx.baton, &p));
+                        plan.program(number).and_then(|p| super::interpreter::lacking_inside(cx.baton, &p));
                 }
                 return Err(Failure::Row(b.next as usize, Errno::from_raw(b.errno), call));
             }
@@ -514,7 +522,8 @@ fn ask(cx: &mut Cx, row: usize) {
 
 /// Reports a failed row to whoever listens (the runtime, or `start` on the report pipe) and ends.
 fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
-    let report = Baton::failed(row, errno, cx.call).of_program(cx.program);
+    let number = if cx.call.is_refused_link() { cx.link } else { cx.program };
+    let report = Baton::failed(row, errno, cx.call).about(number);
     let mut told = tell(cx, report).is_ok();
     if told && cx.call == Call::Exec {
         super::interpreter::show_root(cx, report);

@@ -126,9 +126,17 @@ pub enum Action {
         device: Option<DeviceNode>,
         to: Slot,
     },
+    /// A source of a bind mount: no symlink of another user is followed. A detached copy of it (`recursive` or not), or
+    /// where that is for Init to make a descriptor that names it.
+    OpenSource {
+        path: CString,
+        recursive: Option<bool>,
+        to: Slot,
+    },
     OpenRoot {
         path: CString,
         rootfs: Slot,
+        recursive: bool,
         to: Slot,
     },
     OpenNs {
@@ -295,6 +303,18 @@ pub enum Action {
         data: Vec<(CString, Option<CString>)>,
         content: Rc<Vec<u8>>,
     },
+    /// A detached copy of a place inside the container.
+    OpenInside {
+        root: Slot,
+        path: CString,
+        recursive: bool,
+        to: Slot,
+    },
+    /// One more descriptor of a tree that is about to be moved.
+    Hold {
+        tree: Slot,
+        to: Slot,
+    },
     CopyUp {
         root: Slot,
         path: CString,
@@ -307,6 +327,7 @@ pub enum Action {
         target: Target,
         data: Vec<(CString, Option<CString>)>,
         changes: Vec<SetAttr>,
+        keep: Option<Slot>,
     },
     DeviceNode {
         root: Slot,

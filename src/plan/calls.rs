@@ -6,6 +6,8 @@ use super::action::Action;
 /// Another effective user with the same capabilities, and back.
 const AS_USER: &[&str] = &["prctl", "capget", "setresuid", "capset"];
 const BACK: &[&str] = &["setresuid", "capset", "prctl?"];
+/// What follows openat2(2) where a symlink is on the way or something is missing (`launch::target`).
+const WALK: &str = "openat|statx|readlinkat|mkdirat|close*";
 
 impl Action {
     /// The system calls this row makes, in order: `?` may be left out, `*` may come any number of times,
@@ -70,6 +72,8 @@ impl Action {
             A::OpenTree { device: Some(_), .. } => vec!["open_tree", "newfstatat"],
             A::OpenTree { .. } => vec!["open_tree"],
             A::OpenPidfd { .. } => vec!["pidfd_open", "openat", "read", "close"],
+            A::OpenSource { recursive: Some(_), .. } => vec!["openat2", WALK, "open_tree", "close"],
+            A::OpenSource { recursive: None, .. } => vec!["openat2", WALK],
             A::OpenRoot { .. } => vec!["open_tree", "newfstatat", "newfstatat"],
             A::TimeOffsets { .. } => vec!["openat", "write", "close"],
             // The first call counts this process's threads in /proc/self/task.
@@ -133,7 +137,7 @@ impl Action {
         use super::action::TargetKind;
         use Action as A;
         /// In-root resolution: found at once, or walked and made one component at a time.
-        const RESOLVE: [&str; 2] = ["openat2", "openat2|newfstatat|readlinkat|mkdirat|openat|close*"];
+        const RESOLVE: [&str; 2] = ["openat2", WALK];
         /// Whether something may be mounted there; what is not on the rootfs's own mount is looked at again.
         const FREE: [&str; 4] = ["statx", "statx", "fstatfs?", "fstatfs?"];
         let asks = |kind: TargetKind| {
@@ -143,18 +147,19 @@ impl Action {
             A::OpenPlace { .. } => vec!["openat", "newfstatat", "newfstatat"],
             A::AttachRoot { .. } => vec!["move_mount"],
             A::OpenDir { .. } => [&RESOLVE[..], &["statx", "statx", "openat2?", "statx?", "close?"]].concat(),
-            A::MakeTarget { .. } => RESOLVE.to_vec(),
+            A::MakeTarget { .. } => vec!["openat2", WALK, "openat2?", WALK],
             // The last directory is made with the user's ids, but with root's capabilities.
             A::MakeCwd { .. } => vec![
                 "openat2",
-                "openat2|newfstatat|readlinkat|mkdirat|capget|capset|setfsuid|setfsgid|close*",
+                "openat|statx|readlinkat|mkdirat|capget|capset|setfsuid|setfsgid|close*",
                 "close",
             ],
             A::MountFs { data, after, target, keep, .. } => {
                 // What is there already says how a tmpfs without a mode of its own looks.
                 let inherits = self.inherits_mode();
                 let mut calls = Vec::new();
-                calls.extend(inherits.then_some(["openat2?", "newfstatat?", "close?"]).iter().flatten());
+                calls
+                    .extend(inherits.then_some(["openat2?", WALK, "newfstatat?", "close?"]).iter().flatten());
                 calls.push("fsopen");
                 calls.extend(data.iter().map(|_| "fsconfig"));
                 calls.extend(inherits.then_some("fsconfig?"));
@@ -175,7 +180,7 @@ impl Action {
             A::FileMount { data, .. } => {
                 let mut calls = vec!["fsopen"];
                 calls.extend(data.iter().map(|_| "fsconfig"));
-                calls.extend(["fsconfig", "fsmount", "close", "openat2", "move_mount"]);
+                calls.extend(["fsconfig", "fsmount", "close", "openat2", WALK, "move_mount"]);
                 calls.extend([
                     "openat",
                     "write",
@@ -186,22 +191,24 @@ impl Action {
                     "umount2",
                     "close",
                 ]);
-                calls.extend(["mount_setattr", "openat2", "move_mount", "close", "close", "close"]);
+                calls.extend(["mount_setattr", "openat2", WALK, "move_mount", "close", "close", "close"]);
                 calls
             }
+            A::OpenInside { .. } => ["openat2", WALK, "open_tree", "close"].to_vec(),
+            A::Hold { .. } => vec!["fcntl"],
             A::CopyUp { .. } => {
                 const COPY: &str = "openat|newfstatat|getdents64|mkdirat|read|write|fchownat|fchmod|utimensat|readlinkat|symlinkat|umask|mknodat|close*";
-                vec!["openat2", COPY]
+                vec!["openat2", WALK, COPY]
             }
-            A::Remount { data, changes, .. } => {
-                let mut calls = vec!["openat2"];
+            A::Remount { data, changes, keep, .. } => {
+                let mut calls = RESOLVE.to_vec();
                 if !data.is_empty() {
                     calls.push("fspick");
                     calls.extend(data.iter().map(|_| "fsconfig"));
                     calls.extend(["fsconfig", "close"]);
                 }
                 calls.extend(changes.iter().map(|_| "mount_setattr"));
-                calls.push("close");
+                calls.extend(keep.is_none().then_some("close"));
                 calls
             }
             A::DeviceNode { parent, uid, gid, .. } => {
@@ -233,6 +240,7 @@ impl Action {
             // be covered.
             A::Mask { .. } | A::ReadonlyPath { .. } => vec![
                 "openat2",
+                WALK,
                 "statx?",
                 "statx?",
                 "open_tree?",
@@ -300,8 +308,8 @@ impl Action {
                 // Not under a filter of the config's. One for each capability that the kernel knows and that is not kept, or could be ambient.
                 ["getresuid?", "getresgid?"].into_iter().chain(groups).chain(["capget", "prctl*"]).collect()
             }
-            A::ChangeDir { again: false, .. } => vec!["chdir", "getcwd?"],
-            A::ChangeDir { again: true, .. } => vec!["chdir?", "getcwd?"],
+            A::ChangeDir { again: false, .. } => vec!["openat2", WALK, "fchdir?", "close?", "getcwd?"],
+            A::ChangeDir { again: true, .. } => vec!["openat2?", WALK, "fchdir?", "close?", "getcwd?"],
             // The first candidate that is there and may be executed ends the search.
             A::FindProgram { candidates } => {
                 candidates.iter().flat_map(|_| ["newfstatat?", "faccessat2?"]).collect()

@@ -176,6 +176,7 @@ fn names_host_path(action: &Action) -> bool {
         action,
         Action::OpenTree { at: None, .. }
             | Action::OpenRoot { .. }
+            | Action::OpenSource { .. }
             | Action::OpenNull { .. }
             | Action::OpenPlace { .. }
             | Action::CgroupOpen { .. }

@@ -158,12 +158,17 @@ impl Display for Action {
                     None => Ok(()),
                 }
             }
-            A::OpenRoot { path, rootfs, to } => {
-                write!(
-                    f,
-                    "open_tree({:?}, OPEN_TREE_CLONE|AT_RECURSIVE) -> {to} fstat == {rootfs}",
-                    show(path)
-                )
+            A::OpenRoot { path, rootfs, recursive, to } => {
+                let recursive = if *recursive { "|AT_RECURSIVE" } else { "" };
+                write!(f, "open_tree({:?}, OPEN_TREE_CLONE{recursive}) -> {to} fstat == {rootfs}", show(path))
+            }
+            A::OpenSource { path, recursive, to } => {
+                write!(f, "openat2({:?}), no symlink of another user", show(path))?;
+                match recursive {
+                    Some(true) => write!(f, ", open_tree(OPEN_TREE_CLONE|AT_RECURSIVE) -> {to}"),
+                    Some(false) => write!(f, ", open_tree(OPEN_TREE_CLONE) -> {to}"),
+                    None => write!(f, " -> {to}"),
+                }
             }
             A::OpenDevpts { to } => write!(f, "open(\"/dev/pts\", O_PATH) -> {to}"),
             A::StdioPipe { pipe, owner } => {
@@ -305,6 +310,11 @@ impl Action {
             A::MoveTree { tree, before, target } => {
                 write!(f, "{}move_mount({tree} -> {target})", set_attrs(before))
             }
+            A::OpenInside { root, path, recursive, to } => {
+                let recursive = if *recursive { "|AT_RECURSIVE" } else { "" };
+                write!(f, "openat2({root}/{}) open_tree(OPEN_TREE_CLONE{recursive}) -> {to}", show(path))
+            }
+            A::Hold { tree, to } => write!(f, "fcntl({tree}, F_DUPFD_CLOEXEC) -> {to}"),
             A::FileMount { root, dir, name, content, .. } => {
                 let (dir, name) = (show(dir), show(name));
                 write!(
@@ -317,7 +327,7 @@ impl Action {
                 let what = if *strict { "copy" } else { "copy what may be read" };
                 write!(f, "openat2({root}/{}, RESOLVE_IN_ROOT) {what} -> {tree}", show(path))
             }
-            A::Remount { target, data, changes } => {
+            A::Remount { target, data, changes, .. } => {
                 write!(f, "openat2({target}, RESOLVE_IN_ROOT) ")?;
                 if !data.is_empty() {
                     f.write_str("fspick() ")?;
@@ -476,7 +486,7 @@ impl Action {
             }
             A::ChangeDir { path, again } => {
                 f.write_str(if *again { "where that was denied: " } else { "" })?;
-                write!(f, "chdir({:?}) getcwd() is inside", show(path))
+                write!(f, "openat2({:?}) fchdir() getcwd() is inside", show(path))
             }
             A::DieWithRuntime => f.write_str("prctl(PR_SET_PDEATHSIG, SIGKILL)"),
             A::FindProgram { candidates } => {

@@ -79,6 +79,9 @@ impl Action {
             A::OpenTree { .. } => {
                 "the host path is resolved once, now; later rows only hold the copy, so swapping the path changes nothing (CVE-2021-30465)"
             }
+            A::OpenSource { .. } => {
+                "the host path is resolved once, and a symlink of another user is followed only to what is theirs: one who may write to a shared directory does not choose what the container sees (symlink(7))"
+            }
             A::OpenRoot { .. } => {
                 "an ordinary user may copy mounts only in their own mount namespace; the path is looked up once more and must lead to the rootfs that was opened (mount_namespaces(7))"
             }
@@ -217,6 +220,12 @@ impl Action {
             }
             A::MakeTarget { .. } => {
                 "a mount needs something to cover; made now, while the rootfs's owner may (resolved below the root, CVE-2024-45310)"
+            }
+            A::OpenInside { .. } => {
+                "the source lies below the rootfs: it is taken with the mounts that are listed before it"
+            }
+            A::Hold { .. } => {
+                "it becomes read-only last: mounts, devices and the working directory may have to be made on it"
             }
             A::FileMount { .. } => {
                 "a copy of the image's file with a line for the user that runs, over it and read-only: the image stays as it is, and programs that look their user up find one (passwd(5))"

@@ -95,6 +95,12 @@ pub fn setresgid(gid: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
 }
 
+/// geteuid(2), which cannot fail.
+pub fn effective_uid() -> u32 {
+    // SAFETY: no memory is involved.
+    unsafe { libc::geteuid() }
+}
+
 /// setresuid(2), all three.
 pub fn setresuid(uid: u32) -> Result<()> {
     // SAFETY: no memory is involved.

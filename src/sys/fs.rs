@@ -346,9 +346,21 @@ pub struct Place {
     pub inode: u64,
     /// Type and permissions.
     pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
 }
 
 impl Place {
+    /// A symlink.
+    pub fn is_link(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFLNK
+    }
+
+    /// The same file on the same mount; its mode and owner may have been changed meanwhile.
+    pub fn is_same(&self, other: &Place) -> bool {
+        (self.mount, self.device, self.inode) == (other.mount, other.device, other.inode)
+    }
+
     /// A directory; else anything.
     pub fn is_dir(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFDIR
@@ -368,7 +380,7 @@ pub fn place_at(path: &CStr) -> Result<Place> {
 fn statx(dir: RawFd, path: &CStr, flags: i32) -> Result<Place> {
     // SAFETY: an all-zero statx is a valid empty one.
     let mut buf: libc::statx = unsafe { std::mem::zeroed() };
-    let mask = libc::STATX_INO | libc::STATX_MNT_ID | libc::STATX_TYPE | libc::STATX_MODE;
+    let mask = libc::STATX_INO | libc::STATX_MNT_ID | libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_UID;
     // SAFETY: `path` is a NUL-terminated string, `buf` a writable statx.
     check(unsafe { libc::statx(dir, path.as_ptr(), flags, mask, &mut buf) }.into())?;
     Ok(Place {
@@ -376,5 +388,6 @@ fn statx(dir: RawFd, path: &CStr, flags: i32) -> Result<Place> {
         device: (buf.stx_dev_major, buf.stx_dev_minor),
         inode: buf.stx_ino,
         mode: buf.stx_mode.into(),
+        uid: buf.stx_uid,
     })
 }

@@ -276,16 +276,6 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Once all that the runtime makes in it is there.
-    pub(super) fn readonly_dev(&mut self) {
-        let dev = |m: &&Mount| m.destination == Path::new("/dev") && m.bind.is_none();
-        let mount = self.input.config.mounts.iter().find(dev);
-        let readonly = mount.is_some_and(|m| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0);
-        if let Some(dev) = self.dev.clone().filter(|_| readonly) {
-            self.plan.push(Init, part::DEV, Action::RootAttr { root: dev, change: SetAttr::READONLY });
-        }
-    }
-
     /// The directory for device nodes: the mount at /dev, or the rootfs's own.
     fn dev_dir(&mut self) -> Slot {
         if let Some(dev) = &self.dev {

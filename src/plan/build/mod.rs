@@ -1,5 +1,6 @@
 //! From a config to a plan: the recipe. Its functions read like the list of rows they append.
 
+mod binds;
 mod clone;
 mod devices;
 mod groups;
@@ -42,6 +43,7 @@ pub mod part {
     pub const ROOT: &str = "root: the rootfs enters the mount namespace";
     pub const MOUNTS: &str = "mounts";
     pub const DEV: &str = "devices";
+    pub const SEAL: &str = "seal: what is read-only becomes so, with all that lies on it in place";
     pub const MASKS: &str = "masks: what the kernel shows but the container must not use";
     pub const PIVOT: &str = "pivot: the host's tree is let go";
     pub const DROP: &str = "drop: ids, capabilities, privileges";
@@ -90,6 +92,8 @@ pub struct Options {
     pub wait_for_start: bool,
     /// `run` in the foreground: the container dies with the runtime.
     pub die_with_runtime: bool,
+    /// `run` under a policy that hardens, and not a config taken as runc takes it.
+    pub hardened: bool,
     /// Give the rootfs an idmapped mount of the new user namespace.
     pub idmap_root: bool,
     /// The user who makes the new user namespace, where that is not the caller.
@@ -133,6 +137,7 @@ impl Default for Options {
         Options {
             wait_for_start: false,
             die_with_runtime: false,
+            hardened: false,
             idmap_root: false,
             root_attrs: 0,
             root_alone: false,
@@ -245,6 +250,10 @@ struct Builder<'a> {
     null: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
     sources: Vec<(usize, Slot)>,
+    /// Sources whose symlinks the runtime has looked at, for Init: (path, slot).
+    checked_sources: Vec<(PathBuf, Slot)>,
+    /// Mounts that become read-only once all that lies on them is there: (destination, slot).
+    seals: Vec<(PathBuf, Slot)>,
     /// Sources of cgroup binds: (name of the directory, slot).
     cgroup_sources: VecDeque<Vec<(String, Slot)>>,
     /// Namespaces that are joined.
@@ -274,6 +283,8 @@ impl<'a> Builder<'a> {
             nodes: None,
             null: None,
             sources: Vec::new(),
+            checked_sources: Vec::new(),
+            seals: Vec::new(),
             cgroup_sources: VecDeque::new(),
             joined: Vec::new(),
             joined_by_init: Vec::new(),
@@ -367,6 +378,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     if b.copier() == super::Actor::Runtime {
         b.sources()?;
     }
+    b.check_sources()?;
     b.spawn()?;
     b.outside()?;
     b.start()?;
@@ -375,12 +387,13 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     b.files()?;
     b.devices()?;
     b.console()?;
-    b.readonly_dev();
     b.sysctls()?;
     b.cwd()?;
-    b.masks()?;
     b.show_inside()?;
+    // Hooks may write below the root and mount there: what is read-only or covered becomes so after them.
     b.hooks_before_pivot();
+    b.seal();
+    b.masks()?;
     b.pivot()?;
     let created = input.options.wait_for_start.then(|| b.created()).transpose()?;
     let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())

@@ -4,14 +4,14 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::binds::{changes, propagation};
 use super::{Builder, part};
 use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
 use crate::idmap;
-use crate::plan::action::{Action, SetAttr, Target, TargetKind};
+use crate::plan::action::{Action, Target, TargetKind};
 use crate::plan::lower::{cstring, in_root};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
-use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
 use crate::tables::procfs::EMULATED;
 
@@ -97,36 +97,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn target(&self, mount: &Mount, kind: TargetKind) -> Result<Target> {
+    pub(super) fn target(&self, mount: &Mount, kind: TargetKind) -> Result<Target> {
         Ok(Target { root: self.root.clone(), path: in_root(&mount.destination)?, kind })
-    }
-
-    fn remount(&mut self, mount: &Mount) -> Result<()> {
-        let changes = changes(mount, 0);
-        let target = self.target(mount, TargetKind::AsSource)?;
-        let data = match mount.bind {
-            // The file system below a bind mount is not this mount's to change.
-            Some(_) => Vec::new(),
-            None => options(mount)?,
-        };
-        self.plan.push(Init, part::MOUNTS, Action::Remount { target, data, changes });
-        Ok(())
-    }
-
-    fn bind(&mut self, index: usize, mount: &Mount) -> Result<()> {
-        let Some((_, tree)) = self.sources.iter().find(|(i, _)| *i == index) else { return Ok(()) };
-        // A copy of a shared mount is its peer: without this, mounts made inside would appear on the host.
-        let before = changes(mount, libc::MS_SLAVE);
-        let move_tree = Action::MoveTree {
-            tree: tree.clone(),
-            before,
-            target: self.target(
-                mount,
-                if mount.destination == Path::new("/proc") { TargetKind::Proc } else { TargetKind::AsSource },
-            )?,
-        };
-        self.plan.push(Init, part::MOUNTS, move_tree);
-        Ok(())
     }
 
     fn new_fs(&mut self, mount: &Mount) -> Result<()> {
@@ -147,20 +119,16 @@ impl Builder<'_> {
         if fs == "tmpfs" && self.in_userns() {
             data.retain(|(k, _)| k.to_bytes() != b"huge");
         }
-        // Nodes are made in /dev first; if it is to be read-only, that comes last.
         let mut attrs = mount.attr_set | mount.rec_attr_set;
-        if is_dev {
-            attrs &= !libc::MOUNT_ATTR_RDONLY;
-        }
-        let mut after = propagation(mount);
+        let after = propagation(mount);
         if mount.copy_up != CopyUp::No {
             return self.copied_up(mount, data, attrs);
         }
-        // It cannot get the mode of what it covers once it is read-only.
-        let no_mode = data.iter().all(|(key, _)| key.to_bytes() != b"mode");
-        if fs == "tmpfs" && no_mode && attrs & libc::MOUNT_ATTR_RDONLY != 0 {
+        let mut keep = keep;
+        if attrs & libc::MOUNT_ATTR_RDONLY != 0 && !OF_THE_KERNEL.contains(&fs) {
             attrs &= !libc::MOUNT_ATTR_RDONLY;
-            after.push(SetAttr::READONLY);
+            let slot = keep.get_or_insert_with(|| self.plan.slot(&format!("{fs} {name}"))).clone();
+            self.seal_later(&mount.destination, slot);
         }
         let row = Action::MountFs {
             fs: cstring("type", fs)?,
@@ -196,9 +164,9 @@ impl Builder<'_> {
         let (root, path) = (self.root.clone(), in_root(&mount.destination)?);
         let strict = mount.copy_up == CopyUp::All;
         self.plan.push(Init, part::MOUNTS, Action::CopyUp { root, path, tree: tree.clone(), mode, strict });
-        let mut before = propagation(mount);
+        let before = propagation(mount);
         if attrs & libc::MOUNT_ATTR_RDONLY != 0 {
-            before.push(SetAttr::READONLY);
+            self.hold(&mount.destination, &tree);
         }
         let target = self.target(mount, TargetKind::Dir)?;
         self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
@@ -270,11 +238,14 @@ impl Builder<'_> {
             }
         }
         if mount.attr_set & libc::MOUNT_ATTR_RDONLY != 0 {
-            self.plan.push(Init, part::MOUNTS, Action::RootAttr { root: tmpfs, change: SetAttr::READONLY });
+            self.seal_later(&mount.destination, tmpfs);
         }
         Ok(())
     }
 }
+
+/// File systems in which nothing can be made but by the kernel: what lies on them is there or is not.
+const OF_THE_KERNEL: [&str; 5] = ["proc", "sysfs", "devpts", "cgroup", "cgroup2"];
 
 /// File systems that SELinux labels by itself, whatever the mount says.
 const OWN_LABELS: [&str; 5] = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
@@ -310,40 +281,10 @@ fn fs_data(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
 }
 
 /// The options that are the file system's own.
-fn options(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
+pub(super) fn options(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
     let lower = |(key, value): &(String, Option<String>)| {
         let value = value.as_deref().map(|v| cstring(key, v)).transpose()?;
         Ok((cstring("option", key)?, value))
     };
     mount.data.iter().map(lower).collect()
-}
-
-fn propagation(mount: &Mount) -> Vec<SetAttr> {
-    mount
-        .propagation
-        .iter()
-        .map(|p| SetAttr {
-            recursive: p & libc::MS_REC != 0,
-            attr: MountAttr { propagation: p & !libc::MS_REC, ..MountAttr::default() },
-        })
-        .collect()
-}
-
-/// The mount_setattr(2) calls for a mount's options; `default` is the propagation where the config names none.
-fn changes(mount: &Mount, default: u64) -> Vec<SetAttr> {
-    let mut out = propagation(mount);
-    if out.is_empty() && default != 0 {
-        let attr = MountAttr { propagation: default, ..MountAttr::default() };
-        out.push(SetAttr { recursive: true, attr });
-    }
-    if mount.rec_attr_set | mount.rec_attr_clr != 0 {
-        let attr =
-            MountAttr { attr_set: mount.rec_attr_set, attr_clr: mount.rec_attr_clr, ..MountAttr::default() };
-        out.push(SetAttr { recursive: true, attr });
-    }
-    if mount.attr_set | mount.attr_clr != 0 {
-        let attr = MountAttr { attr_set: mount.attr_set, attr_clr: mount.attr_clr, ..MountAttr::default() };
-        out.push(SetAttr { recursive: false, attr });
-    }
-    out
 }

@@ -168,37 +168,6 @@ impl Builder<'_> {
         if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE }
     }
 
-    /// Detached copies of the rootfs and of every bind's source, made before the child exists.
-    pub(super) fn sources(&mut self) -> Result<()> {
-        self.rootfs()?;
-        let actor = self.copier();
-        for (i, mount) in self.input.config.mounts.iter().enumerate() {
-            let Some(recursive) = mount.bind else { continue };
-            if mount.remount {
-                continue;
-            }
-            let source = self.input.bundle.join(mount.source.as_deref().unwrap_or_default());
-            let to = self.plan.slot(&format!("bind {}", source.display()));
-            let open = Action::OpenTree {
-                source: cpath(&source)?,
-                at: None,
-                recursive,
-                device: None,
-                to: to.clone(),
-            };
-            self.plan.push(actor, part::SOURCES, open);
-            if actor == Runtime {
-                self.idmap_own(i, &to);
-            }
-            self.sources.push((i, to));
-        }
-        // A scope is not there before the child is.
-        if actor == Runtime && self.input.cgroups.scope.is_some() {
-            return Ok(());
-        }
-        self.cgroup_sources(actor)
-    }
-
     /// cgroup v1, or no cgroup namespace: the container's own groups are shown by bind mounts.
     pub(super) fn cgroup_sources(&mut self, actor: Actor) -> Result<()> {
         if !shows_groups(self.input.config, self.input.host.cgroups.is_v2()) {
@@ -372,7 +341,7 @@ impl Builder<'_> {
     }
 
     /// A bind mount with a mapping of its own.
-    fn idmap_own(&mut self, index: usize, tree: &Slot) {
+    pub(super) fn idmap_own(&mut self, index: usize, tree: &Slot) {
         let mount = &self.input.config.mounts[index];
         let Some(recursive) = mount.idmap.filter(|_| !mount.uid_maps.is_empty()) else { return };
         let to = self.plan.slot(&format!("mapping of {}", mount.destination.display()));

@@ -133,6 +133,7 @@ impl Builder<'_> {
         Ok(Action::OpenRoot {
             path: cpath(self.input.rootfs)?,
             rootfs: self.given.rootfs.clone(),
+            recursive: true,
             to: self.root.clone(),
         })
     }

@@ -1,0 +1,151 @@
+//! What becomes read-only, and when: last, so that what the config puts on it can be made. And what a bind mount's
+//! options change besides, under the OCI verbs.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::{Need, Sandbox, test};
+
+const OCI: &[Need] = &[Need::Root, Need::Oci];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("fields::a_read_only_tmpfs_takes_what_the_config_puts_on_it", OCI, on_tmpfs),
+        // runc 1.1 makes read-only at once what is no tmpfs.
+        test("fields::every_read_only_mount_takes_what_the_config_puts_on_it", &[Need::Root], on_any),
+        test("fields::what_lies_below_a_read_only_mount_keeps_its_own_flags", &[Need::Root], below),
+        test("fields::a_later_remount_wins_over_read_only", &[Need::Root], remounted),
+        test("fields::a_source_below_the_rootfs_shows_the_mounts_before_it", OCI, source_below),
+        test("fields::flags_that_a_bind_mount_does_not_name_are_cleared", OCI, unnamed),
+        test("fields::a_hardened_bind_mount_keeps_the_flags_of_its_source", &[Need::Root], kept),
+    ]
+}
+
+fn tmpfs(to: &str, options: &[&str]) -> Value {
+    json!({"destination": to, "type": "tmpfs", "source": "tmpfs", "options": options})
+}
+
+const PROBE: &str = "touch /t/x 2>/dev/null && echo writable || echo closed";
+
+/// A mount at /t, and on it what the config makes.
+fn with(mounts: &[Value], pointer: &str, value: &Value) -> Sandbox {
+    let mut sb = Sandbox::new().sh(PROBE).patch("/root/readonly", json!(false));
+    for mount in mounts {
+        sb.set("/mounts/-", mount.clone());
+    }
+    sb.set(pointer, value.clone());
+    sb
+}
+
+fn things() -> [(&'static str, Value); 3] {
+    let device = json!([{"path": "/t/null", "type": "c", "major": 1, "minor": 3}]);
+    [("/mounts/-", tmpfs("/t/sub", &[])), ("/linux/devices", device), ("/process/cwd", json!("/t/work"))]
+}
+
+fn on_tmpfs() {
+    for options in [&["ro"][..], &["ro", "mode=755"], &["mode=1777", "ro", "size=1m"]] {
+        for (pointer, value) in things() {
+            with(&[tmpfs("/t", options)], pointer, &value).run_oci().output().ok().prints("closed\n");
+        }
+    }
+}
+
+fn on_any() {
+    for (pointer, value) in things() {
+        for kind in ["rro", "copied", "remount", "bind", "rbind rro"] {
+            let source = tempfile::tempdir().expect("a directory");
+            std::fs::set_permissions(source.path(), PermissionsExt::from_mode(0o777)).expect("chmod");
+            let bound = |options: &[&str]| json!({"destination": "/t", "type": "bind", "source": source.path(), "options": options});
+            let mounts = match kind {
+                "rro" => vec![tmpfs("/t", &["rro"])],
+                "copied" => vec![tmpfs("/t", &["tmpcopyup", "ro"])],
+                "remount" => {
+                    vec![tmpfs("/t", &[]), json!({"destination": "/t", "options": ["remount", "bind", "ro"]})]
+                }
+                "bind" => vec![bound(&["bind", "ro"])],
+                _ => vec![bound(&["rbind", "rro"])],
+            };
+            let sb = with(&mounts, pointer, &value);
+            for out in [sb.run().output(), sb.run_oci().output()] {
+                out.ok().prints("closed\n");
+            }
+        }
+    }
+}
+
+fn below() {
+    let script = format!("{PROBE}; touch /t/sub/x && echo below it is not");
+    for options in [&["ro"][..], &["rro"]] {
+        let sb = with(&[tmpfs("/t", options)], "/mounts/-", &tmpfs("/t/sub", &[])).sh(&script);
+        for out in [sb.run_oci().output(), sb.run().arg("--allow=root").output()] {
+            out.ok().prints("closed\nbelow it is not\n");
+        }
+    }
+}
+
+fn remounted() {
+    let again = json!({"destination": "/t", "options": ["remount", "bind", "rw"]});
+    with(&[tmpfs("/t", &["ro"])], "/mounts/-", &again).run_oci().output().ok().prints("writable\n");
+}
+
+/// As with runc, whose sources are looked up as it mounts.
+fn source_below() {
+    let mut sb = Sandbox::new().sh("echo here > /a/file; cat /b/file");
+    for dir in ["a", "b"] {
+        std::fs::create_dir_all(sb.rootfs().join(dir)).expect("a directory");
+    }
+    std::fs::write(sb.rootfs().join("a/file"), "the rootfs's\n").expect("a file");
+    let source = sb.rootfs().join("a");
+    sb.set("/mounts/-", tmpfs("/a", &[]));
+    sb.set("/mounts/-", json!({"destination": "/b", "type": "bind", "source": source, "options": ["rbind"]}));
+    sb.run_oci().output().ok().prints("here\n");
+}
+
+/// A tmpfs of the host with these flags, for as long as this lives.
+struct Flagged(tempfile::TempDir);
+
+impl Flagged {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mount = |args: &[&str]| {
+            let status = Command::new("mount").args(args).arg(dir.path()).status().expect("mount");
+            assert!(status.success(), "mount {args:?}");
+        };
+        mount(&["-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs"]);
+        Flagged(dir)
+    }
+
+    fn flags(&self, options: &[&str], oci: bool) -> String {
+        let mount = json!({"destination": "/t", "type": "bind", "source": self.0.path(), "options": options});
+        let sb = Sandbox::new().sh("grep ' /t ' /proc/self/mountinfo").patch("/mounts/-", mount);
+        let out = if oci { sb.run_oci().output() } else { sb.run().output() }.ok();
+        out.stdout.split(' ').nth(5).expect("flags").to_string()
+    }
+}
+
+impl Drop for Flagged {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        assert!(done.is_ok_and(|s| s.success()), "umount");
+    }
+}
+
+fn unnamed() {
+    let host = Flagged::new();
+    for (options, want) in [
+        (&["rbind"][..], "rw,nosuid,nodev,noexec,relatime"),
+        (&["rbind", "ro"], "ro,relatime"),
+        (&["rbind", "rw"], "rw,nosuid,nodev,noexec,relatime"),
+        (&["bind", "nosuid"], "rw,nosuid,relatime"),
+    ] {
+        assert_eq!(host.flags(options, true), want, "{options:?}");
+    }
+}
+
+fn kept() {
+    let host = Flagged::new();
+    assert_eq!(host.flags(&["rbind", "ro"], false), "ro,nosuid,nodev,noexec,relatime");
+}
