@@ -6,8 +6,10 @@
 use std::path::Path;
 
 use safebox::launch::front::{Request, prepare};
+use safebox::launch::stdio::Launcher;
 use safebox::plan::build::Options;
-use safebox::plan::{Action, Actor, check};
+use safebox::plan::check::{self, Kind};
+use safebox::plan::{Action, Actor, Plan};
 use safebox::policy::{Asked, Policy};
 
 fn main() -> Result<(), safebox::error::Error> {
@@ -23,6 +25,7 @@ fn main() -> Result<(), safebox::error::Error> {
         pure: true, // nothing on disk is touched
         cgroup_manager: None,
         launcher: None,
+        stays: Launcher::Stays, // a foreground run
     })?;
     let (plan, _) = prepared.plan()?;
 
@@ -32,8 +35,13 @@ fn main() -> Result<(), safebox::error::Error> {
     let handovers = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
     println!("the baton crosses {handovers} times\n");
 
-    // Properties are proved on the list, before anything runs ...
-    check::check(&plan, &prepared.config)?;
+    // Properties are proved on the list, before anything runs. `plan()` has done it: the executor takes a checked plan
+    // and nothing else. A list without its last rows is refused ...
+    let mut broken = Plan::clone(&plan);
+    broken.steps.truncate(broken.exec_row());
+    if let Err(e) = check::check(broken, Kind::Container { uts: true }) {
+        println!("without its last row: {e}\n");
+    }
     // Rows are numbered from 1, as `safebox explain` prints them; 0: there is no such row.
     let row =
         |wanted: fn(&Action) -> bool| plan.steps.iter().position(|s| wanted(&s.action)).map_or(0, |i| i + 1);

@@ -27,8 +27,8 @@ fn main() -> Result<(), safebox::error::Error> {
     }
 
     // A capability that the kernel checks anyway opens its group: the filter would only repeat that check.
-    let strict = compile(&Mode::BuiltIn { caps: CapSet::EMPTY })?;
-    let asked = compile(&Mode::BuiltIn { caps })?;
+    let strict = compile(&Mode::BuiltIn { caps: CapSet::EMPTY, allow: Vec::new() })?;
+    let asked = compile(&Mode::BuiltIn { caps, allow: Vec::new() })?;
     println!(
         "\n{} instructions without capabilities, {} with {caps}",
         strict.instructions.len(),

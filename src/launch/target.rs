@@ -218,7 +218,7 @@ fn walk(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
     };
     let length = walk.rest.left().len();
     let skipped = path.to_bytes().len() - length;
-    let found = walk.to_the_end(cx, missing);
+    let found = walk.walk_on(cx, missing);
     if found.is_err() {
         // Where in the path it is, for the report: Init cannot send a text.
         cx.link = skipped + length.saturating_sub(walk.outer);
@@ -228,7 +228,7 @@ fn walk(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
 }
 
 impl Walk {
-    fn to_the_end(&mut self, cx: &mut Cx, missing: Missing) -> Result<()> {
+    fn walk_on(&mut self, cx: &mut Cx, missing: Missing) -> Result<()> {
         while let Some(name) = self.rest.next()? {
             self.component(cx, name.as_cstr(), missing).map_err(|e| self.astray(cx, e))?;
             self.leave_links(cx)?;

@@ -13,8 +13,9 @@ pub fn raise(signal: i32) -> Result<()> {
 /// Gives `signal` its default action in this process, and unblocks it.
 pub fn obey(signal: i32) -> Result<()> {
     if !matches!(signal, libc::SIGKILL | libc::SIGSTOP) {
-        // SAFETY: an all-zero sigaction is SIG_DFL without flags; it outlives the call, and no old value is asked for.
+        // SAFETY: an all-zero sigaction is valid: SIG_DFL without flags.
         let action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: the action outlives the call, and no old value is asked for.
         check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into())?;
     }
     // SAFETY: sigset functions only write the set; the set outlives the calls.
