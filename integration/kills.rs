@@ -45,7 +45,9 @@ pub fn tests() -> Vec<Trial> {
 /// `delete --force` does.
 fn every_row(policy: &str) {
     let sb = Sandbox::new();
-    let out = sb.runtime().args(["explain", "--json", "--policy", policy]).arg(sb.bundle()).output().ok();
+    // With the same standard descriptors as `run` below: the plan has a row for each that is relayed.
+    let explain = sb.runtime().args(["explain", "--json", "--policy", policy]).arg(sb.bundle());
+    let out = explain.spawn_with_stdin().wait().ok();
     let plan: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
     let steps = plan["steps"].as_array().expect("steps");
     // It is forked at the first handover: when row N+1 is the first of Init's, or later.

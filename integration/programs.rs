@@ -140,6 +140,8 @@ fn allow_acts() {
     let out = told(&sb, &[]);
     assert!(out.code != 0 && !out.stdout.contains("written"), "{out}");
     std::fs::set_permissions(sb.rootfs(), std::fs::Permissions::from_mode(0o777)).expect("chmod");
+    // A rootfs that every user of the host can reach is not made writable.
+    std::fs::set_permissions(sb.bundle(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
     told(&sb, &["--allow", "write-rootfs"]).ok().prints("written\n").says("/ can be written, as asked");
     for policy in ["baseline", "privileged"] {
         told(&sb, &["--allow", "write-rootfs", "--policy", policy])

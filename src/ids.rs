@@ -54,15 +54,13 @@ impl Ranges {
             return Ok(false);
         }
         let path = dir.join(first.to_string());
+        let shown = path.display().to_string();
+        let failed = |e: std::io::Error| Error::msg(format!("ranges of ids: {shown}: {e}"));
         if self.pure {
-            let free = File::open(&path).map_or(true, |file| is_left_over(file, fs::try_lock_shared));
-            // The plan that is shown has the row, too.
-            if free {
-                self.claim.get_or_init(|| Claim { file: None, path });
-            }
-            return Ok(free);
+            let Ok(file) = File::open(&path) else { return Ok(self.look(path)) };
+            let free = is_left_over(file, fs::try_lock_shared).map_err(failed)?;
+            return Ok(free && self.look(path));
         }
-        let failed = |e: std::io::Error| Error::msg(format!("ranges of ids: {}: {e}", path.display()));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         if !crate::state::is_mine(dir) {
             return Err(Error::msg(format!("ranges of ids: {} is not this user's alone", dir.display())));
@@ -78,13 +76,20 @@ impl Ranges {
             .map_err(failed)?;
         let copy = file.try_clone().map_err(failed)?;
         // The file may have been removed between the two.
-        let free = is_left_over(copy, fs::try_lock) && fs::is_at(file.as_raw_fd(), &cpath(&path)?);
+        let free =
+            is_left_over(copy, fs::try_lock).map_err(failed)? && fs::is_at(file.as_raw_fd(), &cpath(&path)?);
         if free {
             file.set_len(0).map_err(failed)?;
             // One launch takes one range.
             return Ok(self.claim.set(Claim { file: Some(file), path }).is_ok());
         }
         Ok(false)
+    }
+
+    /// The range could be had; the plan that is shown has the row for it, too.
+    fn look(&self, path: PathBuf) -> bool {
+        self.claim.get_or_init(|| Claim { file: None, path });
+        true
     }
 
     /// The file of the range that was taken.
@@ -110,11 +115,18 @@ impl Ranges {
 }
 
 /// Whether nobody holds this file, and the container that it names is gone or was never made.
-fn is_left_over(mut file: File, lock: fn(std::os::fd::RawFd) -> crate::sys::Result<()>) -> bool {
+fn is_left_over(
+    mut file: File,
+    lock: fn(std::os::fd::RawFd) -> crate::sys::Result<()>,
+) -> std::io::Result<bool> {
+    match lock(file.as_raw_fd()) {
+        Ok(()) => {}
+        Err(crate::sys::Errno::EAGAIN) => return Ok(false),
+        Err(e) => return Err(std::io::Error::from_raw_os_error(e as i32)),
+    }
     let mut of = String::new();
-    lock(file.as_raw_fd()).is_ok()
-        && file.read_to_string(&mut of).is_ok()
-        && (of.is_empty() || Path::new(&of).symlink_metadata().is_err())
+    file.read_to_string(&mut of)?;
+    Ok(of.is_empty() || Path::new(&of).symlink_metadata().is_err())
 }
 
 impl Drop for Claim {

@@ -192,7 +192,10 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
 
 /// Where the tree of a failed row was to be mounted: the row names its source alone, and one source may have many places.
 pub fn destination(plan: &Plan, action: &Action) -> Option<String> {
-    let (Action::OpenTree { to: tree, device: None, .. } | Action::Idmap { tree, .. }) = action else {
+    let (Action::OpenTree { to: tree, device: None, .. }
+    | Action::OpenSource { to: tree, .. }
+    | Action::Idmap { tree, .. }) = action
+    else {
         return None;
     };
     plan.steps.iter().find_map(|step| match &step.action {

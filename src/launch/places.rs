@@ -14,7 +14,7 @@ use crate::sys::{Errno, fs};
 use crate::tables::procfs::EMULATED;
 
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
-const PROC_MAGIC: i64 = 0x9fa0;
+pub(super) const PROC_MAGIC: i64 = 0x9fa0;
 /// The root directory of every procfs (include/linux/proc_ns.h).
 const PROC_ROOT: u64 = 1;
 

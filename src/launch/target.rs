@@ -256,7 +256,7 @@ impl Walk {
         cx.call = Call::Statx;
         let found = fs::place(next).inspect_err(|_| fs::close(next))?;
         if found.is_link() {
-            let followed = self.follow(cx, next, &found);
+            let followed = self.refuse_magic(cx, name, next).and_then(|()| self.follow(cx, next, &found));
             fs::close(next);
             return followed;
         }
@@ -279,6 +279,16 @@ impl Walk {
         let place = fs::place(up).inspect_err(|_| fs::close(up))?;
         self.go(up, place);
         Ok(())
+    }
+
+    /// A link of procfs such as /proc/self/fd/N leads to what this process has open, whatever its text says.
+    fn refuse_magic(&self, cx: &mut Cx, name: &CStr, link: RawFd) -> Result<()> {
+        cx.call = Call::Statfs;
+        if fs::fs_magic(link)? != super::places::PROC_MAGIC {
+            return Ok(());
+        }
+        cx.call = Call::OpenIn;
+        fs::openat2(self.at, name, libc::O_PATH, 0, fs::RESOLVE_NO_MAGICLINKS).map(fs::close)
     }
 
     /// What is left of the path begins with the target of the symlink `link`.
