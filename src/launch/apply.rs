@@ -132,8 +132,10 @@ pub(super) fn as_user(cx: &mut Cx, owner: Option<u32>) -> Result<Option<(cred::C
     let signal = at(cx, Call::Prctl, process::death_signal())?;
     let caps = at(cx, Call::Capget, cred::capget())?;
     at(cx, Call::Setresuid, cred::effective_user(uid))?;
-    // The change of the user has cleared the effective ones.
-    at(cx, Call::Capset, cred::capset(caps.0, caps.1, caps.2)).map(|()| Some((caps, signal)))
+    // The change of the user has cleared the effective ones. Without them nothing could be taken back: a change to
+    // root's id brings them again (capabilities(7), "Effect of user ID changes on capabilities").
+    let set = at(cx, Call::Capset, cred::capset(caps.0, caps.1, caps.2));
+    set.inspect_err(|_| cred::effective_user(0).unwrap_or_default()).map(|()| Some((caps, signal)))
 }
 
 /// Makes root the effective user again.
