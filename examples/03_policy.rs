@@ -1,6 +1,6 @@
 //! Lesson 3: hardening is a table of rules. Each takes a config, changes it, and says what it changed.
 //!
-//! `cargo run --example 03_policy [ALLOW...]`, e.g. `cargo run --example 03_policy root write-rootfs`
+//! `cargo run --example 03_policy [ALLOW...]`, e.g. `cargo run --example 03_policy root proc`
 
 use safebox::bundle::Bundle;
 use safebox::config::template;

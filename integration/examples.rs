@@ -61,7 +61,7 @@ fn all_are_listed() {
 const LESSONS: [(&str, &[&str]); 6] = [
     ("01_namespaces", &[]),
     ("02_plan", &["DIR"]),
-    ("03_policy", &["root", "write-rootfs"]),
+    ("03_policy", &["root", "proc"]),
     ("04_seccomp", &["SYS_PTRACE"]),
     ("05_openat2", &[]),
     ("06_baton", &[]),
