@@ -7,7 +7,7 @@ use super::action::Action;
 const AS_USER: &[&str] = &["prctl", "capget", "setresuid", "capset"];
 const BACK: &[&str] = &["setresuid", "capset", "prctl?"];
 /// What follows openat2(2) where a symlink is on the way or something is missing (`launch::target`).
-const WALK: &str = "openat|openat2|statx|fstatfs|readlinkat|mkdirat|close*";
+const WALK: &str = "openat|statx|fstatfs|readlinkat|mkdirat|close*";
 
 impl Action {
     /// The system calls this row makes, in order: `?` may be left out, `*` may come any number of times,
