@@ -14,8 +14,9 @@ const OCI: &[Need] = &[Need::Root, Need::Oci];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("fields::a_read_only_tmpfs_takes_what_the_config_puts_on_it", OCI, on_tmpfs),
-        // runc 1.1 makes read-only at once what is no tmpfs.
-        test("fields::every_read_only_mount_takes_what_the_config_puts_on_it", &[Need::Root], on_any),
+        // runc 1.1 makes read-only at once what has other options than `ro`.
+        test("fields::every_read_only_tmpfs_takes_what_the_config_puts_on_it", &[Need::Root], on_any),
+        test("fields::a_read_only_bind_mount_s_source_stays_as_it_is", &[Need::Root], source_stays),
         test("fields::what_lies_below_a_read_only_mount_keeps_its_own_flags", &[Need::Root], below),
         test("fields::a_later_remount_wins_over_read_only", &[Need::Root], remounted),
         test("fields::a_source_below_the_rootfs_shows_the_mounts_before_it", OCI, source_below),
@@ -55,22 +56,38 @@ fn on_tmpfs() {
 
 fn on_any() {
     for (pointer, value) in things() {
-        for kind in ["rro", "copied", "remount", "bind", "rbind rro"] {
-            let source = tempfile::tempdir().expect("a directory");
-            std::fs::set_permissions(source.path(), PermissionsExt::from_mode(0o777)).expect("chmod");
-            let bound = |options: &[&str]| json!({"destination": "/t", "type": "bind", "source": source.path(), "options": options});
+        for kind in ["rro", "copied", "remount"] {
             let mounts = match kind {
                 "rro" => vec![tmpfs("/t", &["rro"])],
                 "copied" => vec![tmpfs("/t", &["tmpcopyup", "ro"])],
-                "remount" => {
+                _ => {
                     vec![tmpfs("/t", &[]), json!({"destination": "/t", "options": ["remount", "bind", "ro"]})]
                 }
-                "bind" => vec![bound(&["bind", "ro"])],
-                _ => vec![bound(&["rbind", "rro"])],
             };
             let sb = with(&mounts, pointer, &value);
             for out in [sb.run().output(), sb.run_oci().output()] {
                 out.ok().prints("closed\n");
+            }
+        }
+    }
+}
+
+/// What the config wants on a read-only bind mount is not made in its source, which is the host's.
+fn source_stays() {
+    for (pointer, value) in things() {
+        for options in [&["bind", "ro"][..], &["rbind", "rro"], &["rbind"]] {
+            let source = tempfile::tempdir().expect("a directory");
+            std::fs::set_permissions(source.path(), PermissionsExt::from_mode(0o777)).expect("chmod");
+            let mut mounts = vec![
+                json!({"destination": "/t", "type": "bind", "source": source.path(), "options": options}),
+            ];
+            if options == ["rbind"] {
+                mounts.push(json!({"destination": "/t", "options": ["remount", "bind", "ro"]}));
+            }
+            let sb = with(&mounts, pointer, &value);
+            for out in [sb.run().output(), sb.run_oci().output()] {
+                let made = std::fs::read_dir(source.path()).expect("the source").count();
+                assert_eq!(made, 0, "{options:?} {pointer}\n{out}");
             }
         }
     }

@@ -198,7 +198,7 @@ impl Action {
             A::Hold { .. } => vec!["fcntl"],
             A::CopyUp { .. } => {
                 const COPY: &str = "openat|newfstatat|getdents64|mkdirat|read|write|fchownat|fchmod|utimensat|readlinkat|symlinkat|umask|mknodat|close*";
-                vec!["openat2", WALK, COPY]
+                vec!["openat2?", WALK, COPY]
             }
             A::Remount { data, changes, keep, .. } => {
                 let mut calls = RESOLVE.to_vec();

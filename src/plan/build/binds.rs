@@ -107,10 +107,8 @@ impl Builder<'_> {
             (None, None) => return Ok(()),
         };
         // A copy of a shared mount is its peer: without this, mounts made inside would appear on the host.
-        let (before, seal) = self.seal_apart(self.as_runc(changes(mount, libc::MS_SLAVE)));
-        if seal {
-            self.hold(&mount.destination, &tree);
-        }
+        // Read-only at once, unlike a new file system: what is missing below it would be made in its source, on the host.
+        let before = self.as_runc(changes(mount, libc::MS_SLAVE));
         let is_proc = mount.destination == Path::new("/proc");
         let target = self.target(mount, if is_proc { TargetKind::Proc } else { TargetKind::AsSource })?;
         self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
@@ -123,7 +121,12 @@ impl Builder<'_> {
             // What an earlier mount there was to become is taken back.
             self.seals.retain(|(destination, _)| *destination != mount.destination);
         }
-        let (changes, seal) = self.seal_apart(changes);
+        // A bind mount's source is the host's: see `bind`.
+        let at = |m: &Mount| m.destination == mount.destination && !m.remount && m.bind.is_some();
+        let (changes, seal) = match self.input.config.mounts.iter().any(at) {
+            true => (changes, false),
+            false => self.seal_apart(changes),
+        };
         let target = self.target(mount, TargetKind::AsSource)?;
         let data = match mount.bind {
             // The file system below a bind mount is not this mount's to change.
