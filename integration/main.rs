@@ -46,6 +46,7 @@ mod stdio;
 mod systemd;
 mod terminal;
 mod update;
+mod words;
 
 /// Every test there is.
 fn all() -> Vec<libtest_mimic::Trial> {
@@ -64,6 +65,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         limits::tests,
         rlimits::tests,
         update::tests,
+        words::tests,
         events::tests,
         compare::tests,
         conformance::tests,

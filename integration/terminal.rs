@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use safebox::sys::tty;
 use serde_json::json;
 
@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         test("terminal::size_is_passed_and_follows", OWN, size),
         test("terminal::raw_while_it_runs_and_restored_after", OWN, raw_mode),
         test("terminal::raw_mode_is_restored_after_a_kill", OWN, restored_after_kill),
+        test("terminal::raw_mode_is_restored_after_the_launcher_was_killed", OWN, restored_after_sigkill),
         test("terminal::ctrl_c_reaches_the_program", OWN, ctrl_c),
         test("terminal::without_a_terminal_there_is_none", OWN, none),
         test("terminal::create_sends_the_master", OCI, create_socket),
@@ -135,6 +136,30 @@ fn restored_after_kill() {
     run.wait().exits(143);
     assert_eq!(seat.mode(), before, "the caller's terminal is not as it was");
     sb.leak_check();
+}
+
+/// By the guardian, but not where another program has set modes of its own meanwhile.
+fn restored_after_sigkill() {
+    for others in [false, true] {
+        let seat = Seat::new(24, 80);
+        let mut expected = seat.mode();
+        let sb = shell("echo up; sleep 1000");
+        let run = seat.call(sb.run()).spawn();
+        wait_for(&run, "up");
+        poll("raw mode", Duration::from_secs(5), || seat.is_raw());
+        if others {
+            expected = seat.mode();
+            expected.local_flags.insert(LocalFlags::ECHO);
+            tcsetattr(seat.slave.as_fd(), SetArg::TCSANOW, &expected).expect("tcsetattr");
+        }
+        run.signal(Signal::SIGKILL);
+        run.wait();
+        if !others {
+            poll("the modes before", Duration::from_secs(5), || seat.mode() == expected);
+        }
+        sb.leak_check_within(Duration::from_secs(5));
+        assert_eq!(seat.mode(), expected);
+    }
 }
 
 fn ctrl_c() {

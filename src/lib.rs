@@ -31,6 +31,7 @@ pub mod commands;
 pub mod config;
 pub mod cpulist;
 pub mod criu;
+pub mod ended;
 pub mod error;
 pub mod hooks;
 pub mod host;

@@ -87,37 +87,6 @@ pub struct State {
     pub outside: crate::criu::outside::Outside,
 }
 
-/// How a container that was kept (`run --keep`) has ended: what the launcher saw, whatever the program printed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Ended {
-    /// The program's exit code, 128 and the signal's number where one killed it.
-    pub code: i32,
-    /// Processes that the kernel killed at the memory limit.
-    pub oom_kills: u64,
-    /// Forks that the limit of processes refused.
-    pub pids_refused: u64,
-}
-
-impl Ended {
-    /// Into the container's open directory; one that was removed meanwhile has no use for it.
-    pub fn write(&self, dir: std::os::fd::RawFd) -> Result<()> {
-        let failed = |e| Error::os("write", files::ENDED, e);
-        let bytes = serde_json::to_vec(self).map_err(|e| Error::msg(e.to_string()))?;
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-        match fs::openat(dir, c"ended.json", flags, 0o600) {
-            Ok(fd) => fs::write_all(fs::own(fd).as_raw_fd(), &bytes).map_err(failed),
-            Err(Errno::ENOENT) => Ok(()),
-            Err(e) => Err(failed(e)),
-        }
-    }
-
-    /// From a container's directory, where its launcher has written it.
-    pub fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(dir.join(files::ENDED)).ok()?).ok()
-    }
-}
-
 /// Which filter a process gets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -176,7 +145,7 @@ impl std::fmt::Display for Status {
 
 /// Names of the files in a container's directory.
 pub mod files {
-    /// [`super::Ended`]; only where the container was kept.
+    /// [`crate::ended::Ended`]; only where the container was kept.
     pub const ENDED: &str = "ended.json";
     /// [`super::State`].
     pub const STATE: &str = "state.json";

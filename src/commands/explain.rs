@@ -19,7 +19,7 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
         let plan = |policy: Policy| plan_of(global, &args, &args.bundle, policy);
         let text =
             report::diff(&*plan(*from)?, &*plan(*to)?).unwrap_or_else(|| "the plans are the same\n".into());
-        std::io::stdout().write_all(text.as_bytes())?;
+        std::io::stdout().write_all(crate::error::shown(&text).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let policy = super::run::policy(global, &args.hardening);
@@ -31,7 +31,7 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
         None if args.json => format!("{:#}\n", report::json(&plan)),
         None => report::text(&plan, args.why),
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    std::io::stdout().write_all(crate::error::shown(&text).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

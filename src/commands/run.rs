@@ -9,6 +9,7 @@ use super::start::{launch, poststart};
 use crate::cgroup::ops::Events;
 use crate::cgroup::witness::Witness;
 use crate::cli::{Global, Hardening, Run};
+use crate::ended::Ended;
 use crate::error::Error;
 use crate::launch::Cx;
 use crate::launch::control::Control;
@@ -27,7 +28,7 @@ use crate::plan::build::{Console, Given, Options};
 use crate::plan::check::Checked;
 use crate::plan::{Plan, Undo};
 use crate::policy::{Asked, Policy};
-use crate::state::{Ended, State};
+use crate::state::State;
 use crate::sys::process::Exit;
 use crate::sys::{fs, process, socket, tty};
 use crate::tables::capabilities::{self, CapSet};
@@ -245,8 +246,11 @@ fn foreground(
         let events = witness.events(exit == Exit::Signal(libc::SIGKILL));
         report(prepared, exit, events, log);
         if args.keep {
-            let ended =
-                Ended { code: exit.code(), oom_kills: events.oom_kills, pids_refused: events.pids_refused };
+            let ended = Ended {
+                code: Some(exit.code()),
+                oom_kills: events.oom_kills,
+                pids_refused: events.pids_refused,
+            };
             ended.write(hold.fd())?;
         }
     }

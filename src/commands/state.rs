@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use super::Outcome;
 use crate::cli::Global;
-use crate::state::{Container, Ended, State, Status};
+use crate::ended::Ended;
+use crate::state::{Container, State, Status};
 
 /// Prints the state.
 pub fn state(global: &Global, id: &str) -> Outcome {
@@ -30,7 +31,7 @@ pub fn value(container: &Container, state: &State) -> serde_json::Value {
         value["annotations"] = serde_json::json!(state.annotations);
     }
     value["owner"] = state.owner.as_str().into();
-    if let Some(ended) = Ended::read(&container.dir).filter(|_| status == Status::Stopped) {
+    if let Some(ended) = (status == Status::Stopped).then(|| Ended::of(container, state)).flatten() {
         // One object: CRI-O reads exitCode, started and finished at the top as its own.
         value["ended"] = serde_json::json!(ended);
     }

@@ -12,12 +12,14 @@ use super::Cx;
 use super::hold::Hold;
 use crate::plan::{Plan, Undo};
 use crate::state::State;
-use crate::sys::{fs, process, socket};
+use crate::sys::{fs, process, socket, tty};
 
 /// A guardian, on duty or not yet.
 pub struct Guardian {
     undos: Vec<Undo>,
     state: State,
+    /// The modes of the caller's terminal, which the launcher makes raw.
+    terminal: Option<tty::Saved>,
     pid: Option<i32>,
     line: RawFd,
 }
@@ -25,7 +27,13 @@ pub struct Guardian {
 impl Guardian {
     /// One for `plan`, which makes the container of this state; it is forked at the first handover.
     pub fn new(plan: &Plan, state: &State) -> Self {
-        Guardian { undos: plan.undos(), state: state.clone(), pid: None, line: -1 }
+        Guardian {
+            undos: plan.undos(),
+            state: state.clone(),
+            terminal: tty::modes(0).ok(),
+            pid: None,
+            line: -1,
+        }
     }
 
     /// Forks the guardian, once. A launch without one is no less safe, only less tidy after SIGKILL.
@@ -36,7 +44,9 @@ impl Guardian {
         let Some(hold) = Hold::of(plan, cx) else { return };
         let Ok((ours, theirs)) = socket::seqpacket_pair() else { return };
         let (undos, child) = (self.undos.clone(), (cx.pid, cx.pidfd));
-        match process::fork_run(|| watch(theirs, (&undos, &self.state), child, &hold)) {
+        match process::fork_run(|| {
+            watch(theirs, (&undos, &self.state), child, (&hold, self.terminal.as_ref()))
+        }) {
             Ok(pid) => {
                 fs::close(theirs);
                 (self.pid, self.line) = (Some(pid), ours);
@@ -66,14 +76,26 @@ impl Guardian {
 }
 
 /// The guardian's life.
-fn watch(line: RawFd, (undos, state): (&[Undo], &State), child: (i32, RawFd), hold: &Hold) -> i32 {
+fn watch(
+    line: RawFd,
+    (undos, state): (&[Undo], &State),
+    child: (i32, RawFd),
+    (hold, terminal): (&Hold, Option<&tty::Saved>),
+) -> i32 {
+    let terminal = terminal.and_then(|modes| Some((fs::dup_above(0, 3).ok()?, modes)));
     // Ctrl-C and hang-ups are for the launcher, and its pipes must not be held open.
-    if process::setsid().is_err() || process::keep_only(&[line, child.1, hold.fd()]).is_err() {
+    if process::setsid().is_err()
+        || process::keep_only(&[line, child.1, hold.fd(), terminal.map_or(-1, |(fd, _)| fd)]).is_err()
+    {
         return 1;
     }
     let mut word = [0u8; 1];
     if matches!(socket::recv(line, &mut word), Ok(n) if n > 0) {
         return 0;
+    }
+    if let Some((fd, modes)) = terminal {
+        // It may be gone, too.
+        tty::end_raw(fd, modes).unwrap_or_default();
     }
     // Its hooks take back what earlier hooks have made (runtime.md, Lifecycle); nobody reads what they say.
     if hold.end(undos, Some(child), false).is_some_and(|undone| undone.problems.is_empty()) {

@@ -51,12 +51,28 @@ pub fn set_size(fd: RawFd, size: Size) -> Result<()> {
 /// The terminal's modes as they were, to be put back.
 pub struct Saved(libc::termios);
 
+/// The terminal's modes as they are.
+pub fn modes(fd: RawFd) -> Result<Saved> {
+    // SAFETY: termios is plain data that tcgetattr fills.
+    let mut modes: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: `modes` is writable.
+    check(unsafe { libc::tcgetattr(fd, &mut modes) }.into())?;
+    Ok(Saved(modes))
+}
+
+/// Restores the modes of a terminal that [`make_raw`] has changed and nobody since.
+pub fn end_raw(fd: RawFd, saved: &Saved) -> Result<()> {
+    let now = modes(fd)?.0;
+    let mut raw = saved.0;
+    // SAFETY: cfmakeraw changes the struct alone.
+    unsafe { libc::cfmakeraw(&mut raw) };
+    let flags = |t: &libc::termios| (t.c_iflag, t.c_oflag, t.c_cflag, t.c_lflag, t.c_cc);
+    if flags(&now) == flags(&raw) { restore(fd, saved) } else { Ok(()) }
+}
+
 /// Raw mode for the caller's terminal; what it was before is returned.
 pub fn make_raw(fd: RawFd) -> Result<Saved> {
-    // SAFETY: termios is plain data that tcgetattr fills.
-    let mut old: libc::termios = unsafe { std::mem::zeroed() };
-    // SAFETY: `old` is writable.
-    check(unsafe { libc::tcgetattr(fd, &mut old) }.into())?;
+    let old = modes(fd)?.0;
     let mut raw = old;
     // SAFETY: cfmakeraw changes the struct alone.
     unsafe { libc::cfmakeraw(&mut raw) };
@@ -74,10 +90,7 @@ pub fn restore(fd: RawFd, saved: &Saved) -> Result<()> {
 
 /// Lines end in LF and not in CR LF: `ONLCR` off.
 pub fn clear_onlcr(fd: RawFd) -> Result<()> {
-    // SAFETY: termios is plain data that tcgetattr fills.
-    let mut modes: libc::termios = unsafe { std::mem::zeroed() };
-    // SAFETY: `modes` is writable.
-    check(unsafe { libc::tcgetattr(fd, &mut modes) }.into())?;
+    let mut modes = modes(fd)?.0;
     modes.c_oflag &= !libc::ONLCR;
     // SAFETY: `modes` is readable.
     check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &modes) }.into()).map(drop)
@@ -93,10 +106,7 @@ pub fn in_foreground(fd: RawFd) -> bool {
 
 /// Whether `fd` is a terminal.
 pub fn is_tty(fd: RawFd) -> bool {
-    // SAFETY: termios is plain data that tcgetattr fills.
-    let mut modes: libc::termios = unsafe { std::mem::zeroed() };
-    // SAFETY: `modes` is writable.
-    check(unsafe { libc::tcgetattr(fd, &mut modes) }.into()).is_ok()
+    modes(fd).is_ok()
 }
 
 /// fcntl(2) `O_NONBLOCK`.

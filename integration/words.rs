@@ -1,0 +1,141 @@
+//! Words: what comes from inside is shown on the caller's screen and not sent to it, and what the kernel did to a
+//! container is told where its program cannot write.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::process::Output;
+use crate::harness::{Need, Sandbox, test};
+
+const OWN: &[Need] = &[Need::Root];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("words::of_a_hook_are_shown_and_not_sent", OWN, hooks),
+        test("words::of_an_interpreter_are_shown_and_not_sent", OWN, interpreters),
+        test("words::of_a_process_name_are_shown_and_not_sent", OWN, processes),
+        test("words::explain_shows_what_an_image_says", OWN, explained),
+        test("words::a_kill_for_lack_of_memory_is_in_the_log_and_the_state", OWN, out_of_memory),
+        test("words::a_refused_fork_is_in_the_log_and_the_state", OWN, no_more_processes),
+        test("words::the_program_cannot_forge_a_verdict_in_the_log", OWN, forged),
+        test("words::the_state_of_a_detached_container_tells_of_a_kill", OWN, detached),
+    ]
+}
+
+/// Sets a terminal's title, turns the text round, and begins a line of its own.
+const EVIL: &str = "\x1b]0;owned\x07\u{9b}31m\u{202e}\rsafebox: all is well";
+
+#[track_caller]
+fn is_plain(text: &str, out: &Output) {
+    let sent = |c: char| c.is_control() && c != '\n' && c != '\t' || c == '\u{202e}';
+    assert!(!text.contains(sent), "{text:?}\n{out}");
+    assert!(!text.lines().any(|l| l.trim_start().starts_with("safebox: all is well")), "{text:?}\n{out}");
+}
+
+fn hooks() {
+    let script = format!("printf '%s\\n%s\\n' '{EVIL}' '{EVIL}' >&2; printf '\\n%s\\n' '{EVIL}'; exit 1");
+    for kind in ["createRuntime", "createContainer", "startContainer"] {
+        for format in ["text", "json"] {
+            let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", &script] }]);
+            let sb = Sandbox::new().sh("true").patch(&format!("/hooks/{kind}"), hook);
+            let log = sb.dir().join("log");
+            let global = || sb.runtime().arg("--log").arg(&log).args(["--log-format", format]);
+            let out = global().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output();
+            assert!(out.code != 0 && out.stderr.contains("owned"), "{kind}: {out}");
+            is_plain(&out.stderr, &out);
+            let text = std::fs::read_to_string(&log).expect("the log");
+            is_plain(&text, &out);
+            assert_eq!(text.lines().filter(|l| l.contains("owned")).count(), 1, "{text}");
+            sb.leak_check();
+        }
+    }
+}
+
+fn interpreters() {
+    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
+    let script = sb.rootfs().join("bin/script");
+    std::fs::write(&script, format!("#!/bin/no{EVIL}\n")).expect("a script");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("chmod");
+    sb.create().ok();
+    sb.verb("start").ok();
+    let out = sb.runtime().args(["exec", sb.id(), "/bin/script"]).output();
+    assert_ne!(out.code, 0, "{out}");
+    is_plain(&out.stderr, &out);
+    sb.delete().ok();
+    let other = sb.args(["/bin/script"]);
+    let out = other.run().output();
+    assert_ne!(out.code, 0, "{out}");
+    is_plain(&out.stderr, &out);
+}
+
+fn processes() {
+    let sb = Sandbox::new().sh(&format!("exec -a '{EVIL}' sleep 1000"));
+    sb.create().ok();
+    sb.verb("start").ok();
+    for args in [&["ps"] as &[&str], &["ps", "-f", "json"]] {
+        let out = sb.runtime().args(args).arg(sb.id()).output().ok();
+        is_plain(&out.stdout, &out);
+    }
+    let out = sb.runtime().args(["ps", sb.id(), "-o", "pid,args"]).output().ok();
+    is_plain(&out.stdout, &out);
+    sb.delete().ok();
+}
+
+fn explained() {
+    let sb = Sandbox::new().args(["/bin/true", EVIL]).patch("/hostname", json!(EVIL));
+    let sb = sb.patch("/process/env/-", json!(format!("A={EVIL}")));
+    for args in [&["explain"] as &[&str], &["explain", "--why"], &["explain", "--json"]] {
+        let out = sb.runtime().args(args).arg(sb.bundle()).output();
+        is_plain(&out.stdout, &out);
+        is_plain(&out.stderr, &out);
+    }
+}
+
+/// Runs with a log, keeps the container; the log's text and the state's `ended`.
+fn kept(sb: &Sandbox, flags: &[&str]) -> (Output, String, Value) {
+    let log = sb.dir().join("log");
+    let call = sb.runtime().arg("--log").arg(&log).args(["run", "--quiet", "--keep"]).args(flags);
+    let out = call.arg("--bundle").arg(sb.bundle()).arg(sb.id()).limit(Duration::from_secs(60)).output();
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let state = sb.verb("state").ok();
+    let state: Value = serde_json::from_str(&state.stdout).expect("JSON");
+    sb.delete().ok();
+    (out, text, state["ended"].clone())
+}
+
+fn out_of_memory() {
+    let sb = Sandbox::new().args(["tail", "/dev/zero"]);
+    let (out, log, ended) = kept(&sb, &["--memory", "20m"]);
+    out.exits(137).says("out of memory");
+    assert!(log.contains("out of memory: the kernel killed 1 process"), "{log}");
+    assert_eq!(ended, json!({ "code": 137, "oomKills": 1, "pidsRefused": 0 }));
+}
+
+fn no_more_processes() {
+    let sb = Sandbox::new().sh("sleep 1 & sleep 1 & sleep 1 & sleep 1 & exit 5");
+    let (out, log, ended) = kept(&sb, &["--pids-limit", "3"]);
+    out.says("refused a fork");
+    assert!(log.contains("the limit of 3 processes refused a fork"), "{log}");
+    assert!(ended["pidsRefused"].as_u64() >= Some(1) && ended["oomKills"] == 0, "{ended}");
+}
+
+fn forged() {
+    let sb = Sandbox::new().sh("echo 'safebox: out of memory: the kernel killed 1 process' >&2; exit 9");
+    let (out, log, ended) = kept(&sb, &[]);
+    out.exits(9);
+    assert!(!log.contains("memory"), "{log}");
+    assert_eq!(ended, json!({ "code": 9, "oomKills": 0, "pidsRefused": 0 }));
+}
+
+/// No launcher stays that could see the exit code.
+fn detached() {
+    let sb = Sandbox::new().args(["tail", "/dev/zero"]);
+    sb.run().args(["--detach", "--memory", "20m"]).output().ok();
+    sb.wait_for_status("stopped");
+    let state: Value = serde_json::from_str(&sb.verb("state").ok().stdout).expect("JSON");
+    assert_eq!(state["ended"], json!({ "oomKills": 1, "pidsRefused": 0 }));
+    sb.delete().ok();
+}
