@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use safebox::launch::front::{Request, prepare};
+use safebox::launch::prepare::{Request, prepare};
 use safebox::launch::stdio::Launcher;
-use safebox::plan::build::Options;
 use safebox::plan::check::{self, Kind};
+use safebox::plan::recipe::Options;
 use safebox::plan::{Action, Actor, Plan};
 use safebox::policy::{Asked, Policy};
 

@@ -5,8 +5,8 @@
 use safebox::bundle::Bundle;
 use safebox::config::template;
 use safebox::host::Host;
-use safebox::ids::Ranges;
 use safebox::policy::{self, ALLOW, Asked, Facts, Policy, RULES};
+use safebox::state::id_ranges::Ranges;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A bundle with what `safebox spec` writes: the usual middle ground between safe and convenient.

@@ -4,7 +4,8 @@
 //!
 //! `cargo run --example 06_baton` (any user)
 
-use safebox::launch::{Call, baton::Baton};
+use safebox::perform::Call;
+use safebox::perform::baton::Baton;
 use safebox::sys::process::{self, Cloned};
 use safebox::sys::{Errno, fs, socket};
 

@@ -4,11 +4,11 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use safebox::launch::front::exec_input;
-use safebox::launch::groups::Groups;
+use safebox::launch::exec_cgroups::Groups;
+use safebox::launch::prepare::exec_input;
 use safebox::plan::action::Action;
-use safebox::plan::build::{Console, Options, build_exec};
 use safebox::plan::check::{Kind, check};
+use safebox::plan::recipe::{Console, Options, build_exec};
 use safebox::plan::{Actor, Plan};
 use safebox::policy::Policy;
 

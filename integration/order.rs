@@ -13,9 +13,9 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::cgroup::Manager;
-use safebox::launch::front::{Request, prepare};
+use safebox::launch::prepare::{Request, prepare};
 use safebox::plan::Plan;
-use safebox::plan::build::{Options, Stdio};
+use safebox::plan::recipe::{Options, Stdio};
 use safebox::policy::{Asked, Policy};
 
 use crate::harness::process::Call;

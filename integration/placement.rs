@@ -80,7 +80,7 @@ fn no_cpu() {
 }
 
 fn resctrl() {
-    if safebox::resctrl::mount_point().is_some() {
+    if safebox::cgroup::resctrl::mount_point().is_some() {
         return made_class();
     }
     let sb = Sandbox::new().patch("/linux/intelRdt", json!({ "l3CacheSchema": "L3:0=f" }));
@@ -90,7 +90,7 @@ fn resctrl() {
 
 /// On a machine that has it: monitoring needs no schema and changes nothing for others.
 fn made_class() {
-    let root = safebox::resctrl::mount_point().expect("resctrl");
+    let root = safebox::cgroup::resctrl::mount_point().expect("resctrl");
     let sb = running("/linux/intelRdt", json!({ "enableMonitoring": true }));
     let tasks =
         |dir: &str| std::fs::read_to_string(root.join(sb.id()).join(dir).join("tasks")).expect("tasks");

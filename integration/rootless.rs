@@ -380,7 +380,7 @@ fn managed() {
     let user = range();
     let runtime = own_systemd(user);
     // The caller's own id, which it may map itself; and a range, which newuidmap maps.
-    let (first, count) = safebox::idmap::read_subordinate(user.uid).0.expect("a range");
+    let (first, count) = safebox::config::idmap::read_subordinate(user.uid).0.expect("a range");
     let own = |id| json!({ "containerID": 0, "hostID": id, "size": 1 });
     let more = json!({ "containerID": 1, "hostID": first, "size": count });
     for others in [vec![], vec![more]] {

@@ -14,11 +14,12 @@
 //! 2. [`config`] turns the OCI JSON into a total [`config::Config`]; errors carry a JSON pointer.
 //! 3. [`policy`] hardens it by a table of rules and reports every change.
 //! 4. [`cgroup`], [`seccomp`] and [`host`] lower what depends on this machine.
-//! 5. [`plan::build`] writes the list of [`plan::Step`]s: the order of kernel operations is data.
+//! 5. [`launch`] opens, hardens and lays out; [`plan::recipe`] writes the list of [`plan::Step`]s: the order of kernel operations is data.
 //!    [`plan::check`] proves properties of it, [`plan::print`] and `plan::why` show it (`safebox explain`).
-//! 6. [`launch`] performs it: the runtime clones Init, a twelve-byte baton crosses where the actor
+//! 6. [`perform`] performs it: the runtime clones Init, a twelve-byte baton crosses where the actor
 //!    changes, and Init ends as the container's program.
-//! 7. [`state`] keeps what later verbs need, [`launch::undo`] takes everything back.
+//! 7. [`state`] keeps what later verbs need, [`lifecycle`] is the container on disk and what stays with it,
+//!    [`perform::undo`] takes everything back.
 //!
 //! [`criu`] turns a running container into images and back; a restore is a plan whose program is criu.
 //!
@@ -29,21 +30,17 @@ pub mod cgroup;
 pub mod cli;
 pub mod commands;
 pub mod config;
-pub mod cpulist;
 pub mod criu;
-pub mod ended;
 pub mod error;
-pub mod hooks;
 pub mod host;
-pub mod idmap;
-pub mod ids;
 pub mod launch;
+pub mod lifecycle;
 pub mod log;
-pub mod notify;
+pub mod perform;
 pub mod plan;
 pub mod policy;
-pub mod resctrl;
 pub mod seccomp;
 pub mod state;
 pub mod sys;
 pub mod tables;
+pub mod time;

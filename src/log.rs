@@ -143,9 +143,9 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 /// The text form of logrus, runc's log library, in which its callers read errors from its log and its stderr.
 fn logrus(level: &str, text: &str) -> String {
-    format!("time={:?} level={level} msg={text:?}", crate::state::now())
+    format!("time={:?} level={level} msg={text:?}", crate::time::now())
 }
 
 fn json(level: &str, text: &str) -> String {
-    serde_json::json!({ "level": level, "msg": text, "time": crate::state::now() }).to_string()
+    serde_json::json!({ "level": level, "msg": text, "time": crate::time::now() }).to_string()
 }

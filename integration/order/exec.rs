@@ -4,11 +4,11 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::host::Host;
-use safebox::launch::front::{compile, exec_input};
-use safebox::launch::groups;
+use safebox::launch::exec_cgroups;
+use safebox::launch::prepare::{compile, exec_input};
+use safebox::lifecycle::container::Container;
 use safebox::plan::Plan;
-use safebox::plan::build::{Console, Options, build_exec};
-use safebox::state::Container;
+use safebox::plan::recipe::{Console, Options, build_exec};
 
 use super::HERE;
 use super::grammar::{compare_from, rows, without_memory};
@@ -37,7 +37,7 @@ fn plan(sb: &Sandbox, groups: &[&str]) -> Plan {
     let options = Options { console: Console::Inherit, stdio, ..Options::default() };
     let process = safebox::config::Process { args: vec!["true".into()], ..state.process.clone() };
     let asked: Vec<_> = groups.iter().map(ToString::to_string).collect();
-    let groups = groups::choose(state, process_id.0, &asked).expect("its groups");
+    let groups = exec_cgroups::choose(state, process_id.0, &asked).expect("its groups");
     let input = exec_input(state, process_id, &process, &host, &filters, &options, &groups);
     Plan::clone(&build_exec(input).expect("a plan").0)
 }

@@ -10,8 +10,8 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use safebox::cgroup::Manager;
-use safebox::launch::front::{Request, prepare};
-use safebox::plan::build::{Options, restore};
+use safebox::launch::prepare::{Request, prepare};
+use safebox::plan::recipe::{Options, restore};
 use safebox::policy::{Asked, Policy};
 
 use super::grammar::{

@@ -5,13 +5,14 @@
 //! is real or it is an error.
 
 pub mod devices;
-pub mod legacy;
 pub mod ops;
+pub mod resctrl;
 pub mod rootless;
 pub mod stats;
 pub mod systemd;
 pub mod tree;
 pub mod update;
+pub mod v1;
 pub mod v2;
 pub mod witness;
 
@@ -82,7 +83,7 @@ impl Hierarchy {
                 controllers: controllers.split_whitespace().map(str::to_string).collect(),
             });
         }
-        Ok(legacy::layout(&read("/proc/self/mountinfo")?, &groups).without_hidden())
+        Ok(v1::layout(&read("/proc/self/mountinfo")?, &groups).without_hidden())
     }
 
     /// Without trees whose mount point leads elsewhere now, since something was mounted over it.
@@ -235,7 +236,7 @@ fn disabled(request: &Request<'_>) -> Layout {
 fn cgroupfs(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     match host {
         Hierarchy::V2 { mount, own, controllers } => v2::layout(mount, own, controllers, request),
-        Hierarchy::V1 { trees, unified } => legacy::trees_for(trees, unified.as_ref(), request),
+        Hierarchy::V1 { trees, unified } => v1::trees_for(trees, unified.as_ref(), request),
         Hierarchy::None => Err(Error::msg(
             "no cgroup file system is mounted at /sys/fs/cgroup, so no limit can be applied; \
              mount one (mount -t cgroup2 none /sys/fs/cgroup)",

@@ -7,7 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Group, Hierarchy, Layout, Request, V1, below, legacy, systemd, v2};
+use super::{Group, Hierarchy, Layout, Request, V1, below, systemd, v2};
+use crate::cgroup::v1;
 use crate::config::ConfigError;
 use crate::error::{Error, Result};
 
@@ -109,7 +110,7 @@ fn on_v1(trees: &[V1], request: Request<'_>) -> Result<Option<Layout>> {
     if ours.is_empty() {
         return Ok(None);
     }
-    legacy::trees_for(&ours, None, request).map(Some)
+    v1::trees_for(&ours, None, request).map(Some)
 }
 
 /// Whether the caller may make groups in `dir` and put processes into them.

@@ -161,7 +161,7 @@ fn cpuset_v1(group: &Group) -> Value {
     }
     for (key, file) in [("cpus", "cpuset.cpus"), ("mems", "cpuset.mems")] {
         // An empty file is an empty list, which runc leaves out.
-        if let Some(list) = group.text(file).and_then(|text| crate::cpulist::numbers(&text)) {
+        if let Some(list) = group.text(file).and_then(|text| crate::config::cpulist::numbers(&text)) {
             value[key] = json!(list);
         }
     }

@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{legacy, v2};
+use super::v2;
+use crate::cgroup::v1;
 use crate::config::{Cpu, Memory, Resources};
 use crate::error::{Error, Result};
 use crate::sys::Errno;
@@ -97,7 +98,7 @@ pub fn apply(groups: &Groups, on_v2: bool, what: &Resources) -> Result<()> {
         let Some((_, group)) = groups.first() else { return Err(Error::msg("the container has no cgroup")) };
         return apply_v2(group, what);
     }
-    for (controller, writes) in legacy::limits(what)? {
+    for (controller, writes) in v1::limits(what)? {
         let group = groups.iter().find(|(c, _)| c.iter().any(|c| c == controller));
         let Some((_, group)) = group else {
             return Err(Error::msg(format!(

@@ -4,13 +4,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cli::{Checkpoint, Global};
+use crate::commands::common::Outcome;
 use crate::criu::rpc::{self, Event, Kind, opt};
 use crate::criu::wire::Message;
 use crate::criu::{self, Criu, Directories, Feature, outside};
 use crate::error::{Error, Result, StateError};
-use crate::state::{Container, State, Status};
+use crate::lifecycle::container::{Container, Status};
+use crate::state::State;
 use crate::sys::{Errno, fs};
 use crate::tables::namespaces::NsKind;
 
@@ -18,7 +19,7 @@ const LOG: &str = "dump.log";
 
 /// Dumps a container, and removes it unless it shall go on.
 pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
-    let root = super::root(global)?;
+    let root = crate::commands::common::root(global)?;
     let lock = Container::load(&root, &args.id)?.lock()?;
     // What was read before the lock was had may be older than what a create has written since.
     let container = Container::load(&root, &args.id)?;
@@ -44,7 +45,7 @@ pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
         .map_err(|e| criu::log::explain(e, &dirs.log, LOG))?;
     if !args.leave_running && !args.pre_dump {
         // As runc has it, and its callers expect: what lives on in the images is no container any more.
-        let undone = super::delete::destroy(&container);
+        let undone = crate::lifecycle::destroy::destroy(&container);
         if let Some(problem) = undone.problems.first() {
             return Err(Error::msg(problem.clone()).into());
         }

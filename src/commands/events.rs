@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Outcome;
 use crate::cgroup::witness::Notice;
 use crate::cgroup::{ops, stats};
 use crate::cli::{Events, Global};
+use crate::commands::common::Outcome;
 use crate::error::{Error, Result, StateError};
-use crate::state::{Container, State, Status};
+use crate::lifecycle::container::{Container, Status};
+use crate::state::State;
 use crate::sys::{fs, process, watch};
 
 /// Prints the statistics once, or every interval until the container ends; reports each kill for lack of memory.
 pub fn events(global: &Global, args: &Events) -> Outcome {
-    let container = Container::load(&super::root(global)?, &args.id)?;
+    let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     if args.interval.is_zero() {
         return Err(Error::msg("duration interval must be greater than 0").into());
     }

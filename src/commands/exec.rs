@@ -2,34 +2,37 @@
 
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cli::{Exec, Global, parse_user};
+use crate::commands::common::Outcome;
 use crate::config::{Process, variable};
 use crate::error::{Error, StateError};
 use crate::host::Host;
-use crate::launch::control::Control;
-use crate::launch::front::{compile, exec_input};
-use crate::launch::runtime::{Attendants, perform};
+use crate::launch::prepare::{compile, exec_input};
 use crate::launch::stdio::{self, Launcher, Pty};
-use crate::launch::supervise::Supervisor;
-use crate::launch::undo::undo;
-use crate::launch::{Cx, door, environment, groups};
+use crate::launch::{environment, exec_cgroups};
+use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::supervise::Supervisor;
 use crate::log::Log;
-use crate::plan::build::{Console, ExecInput, Filter, Given, Options, build_exec};
+use crate::perform::control::Control;
+use crate::perform::runtime::{Attendants, perform};
+use crate::perform::undo::undo;
+use crate::perform::{Cx, namespace_fds};
 use crate::plan::check::Checked;
+use crate::plan::recipe::{Console, ExecInput, Filter, Given, Options, build_exec};
 use crate::plan::{Plan, Undo};
-use crate::state::{Container, State, Status};
+use crate::state::State;
 use crate::sys::{socket, tty};
 use crate::tables::{capabilities, capabilities::CapSet, namespaces::NsKind};
 
 /// Runs a process in a container.
 pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     // Before anything is opened: a number that the caller left free would become one of our own files.
-    super::inherit::preserved(args.preserve_fds)?;
-    let container = Container::load(&super::root(global)?, &args.id).map_err(|e| match e {
-        Error::State(StateError::NotFound) => Error::msg("exec failed: container does not exist"),
-        e => e,
-    })?;
+    crate::launch::inherited_fds::preserved(args.preserve_fds)?;
+    let container =
+        Container::load(&crate::commands::common::root(global)?, &args.id).map_err(|e| match e {
+            Error::State(StateError::NotFound) => Error::msg("exec failed: container does not exist"),
+            e => e,
+        })?;
     let state = container.state()?;
     match container.status() {
         Status::Stopped => return Err(wrong("cannot exec in a stopped container")),
@@ -46,15 +49,15 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     }
     if state.shares_host_root {
         // Before anything is said: it begins anew.
-        crate::launch::seal::seal()?;
+        crate::perform::seal::seal()?;
     }
-    let inside = door::knock(&container)?;
+    let inside = namespace_fds::knock(&container)?;
     let mut new = process_of(&args, state)?;
-    super::check_terminal(args.detach, new.terminal, args.console_socket.is_some())?;
+    crate::commands::common::check_terminal(args.detach, new.terminal, args.console_socket.is_some())?;
     let uid = new.user.uid;
     environment::settle(&mut new.env, || environment::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
-    crate::launch::grant::limit(&mut new, in_userns)?.tell(log);
+    crate::launch::capabilities::limit(&mut new, in_userns)?.tell(log);
     // As `run`: whoever sits at a terminal gets one of the container's, never their own.
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
@@ -82,14 +85,14 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     };
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let host = Host::probe()?;
-    let groups = groups::choose(state, of.0, &args.cgroup)?;
+    let groups = exec_cgroups::choose(state, of.0, &args.cgroup)?;
     let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
     let (plan, given) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
     log.plan(&plan);
     let mut cx = Cx::new(plan.slots);
     given.fill(&mut cx, inside.as_ref());
     if let Some(path) = &args.pidfd_socket {
-        cx.set(&given.pidfd_socket, super::create::connect("--pidfd-socket", path)?);
+        cx.set(&given.pidfd_socket, crate::launch::caller::connect("--pidfd-socket", path)?);
     }
     let master = console(&args, &new, &mut cx, &given)?;
     run(&args, &plan, (cx, &given), master)
@@ -106,10 +109,13 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
     // Who is told of a failure must find nothing that runs.
     let kill = |_: &Error| drop(undo(&[Undo::Kill], Some((cx.pid, cx.pidfd)), true));
     if let Some(path) = &args.pid_file {
-        super::create::write_pid_file(path, cx.pid).inspect_err(kill)?;
+        crate::lifecycle::pid_file::write(path, cx.pid).inspect_err(kill)?;
     }
     let Some(supervisor) = supervisor.as_mut() else { return Ok(ExitCode::SUCCESS) };
-    let master = master.map(|fd| super::run::receive_pty(fd, plan, &cx)).transpose().inspect_err(kill)?;
+    let master = master
+        .map(|fd| crate::lifecycle::terminal::receive_pty(fd, plan, &cx))
+        .transpose()
+        .inspect_err(kill)?;
     stdio::attach(supervisor, given, &cx).inspect_err(kill)?;
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
@@ -119,7 +125,7 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
 fn console(args: &Exec, new: &Process, cx: &mut Cx, given: &Given) -> Result<Option<i32>, Error> {
     match (&args.console_socket, new.terminal) {
         (Some(path), _) => {
-            cx.set(&given.console, super::create::connect("--console-socket", path)?);
+            cx.set(&given.console, crate::launch::caller::connect("--console-socket", path)?);
             Ok(None)
         }
         (None, true) => {

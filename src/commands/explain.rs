@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cli::{self, Global};
-use crate::launch::front::{Request, prepare};
-use crate::plan::build::Options;
+use crate::commands::common::Outcome;
+use crate::launch::prepare::{Request, prepare};
 use crate::plan::check::Checked;
+use crate::plan::recipe::Options;
 use crate::plan::{Plan, report};
 use crate::policy::Policy;
 use crate::sys::tty;
@@ -22,7 +22,7 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
         std::io::stdout().write_all(crate::error::shown(&text).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let policy = super::run::policy(global, &args.hardening);
+    let policy = crate::commands::common::policy(global, &args.hardening);
     let plan = plan_of(global, &args, &args.bundle, policy)?;
     let text = match &args.diff {
         Some(other) => report::diff(&plan, &*plan_of(global, &args, other, policy)?).unwrap_or_else(|| {
@@ -44,9 +44,9 @@ fn plan_of(
     let prepared = prepare(Request {
         bundle,
         id: "ID",
-        root: &super::root(global)?,
+        root: &crate::commands::common::root(global)?,
         policy,
-        asked: super::run::asked(&args.hardening)?,
+        asked: crate::commands::common::asked(&args.hardening)?,
         options: Options {
             die_with_runtime: true,
             window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
@@ -56,7 +56,7 @@ fn plan_of(
         args: args.args.clone(),
         pure: true,
         stays: crate::launch::stdio::Launcher::Stays,
-        cgroup_manager: super::cgroup_manager(global)?,
+        cgroup_manager: crate::commands::common::cgroup_manager(global)?,
         // As `run` has it: the row that marks the container as the launcher's is in the plan.
         launcher: Some((0, 0)),
     })?;

@@ -3,20 +3,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::Outcome;
 use crate::cli::Global;
+use crate::commands::common::Outcome;
 use crate::error::{Error, StateError};
-use crate::state::{Container, State, Status};
+use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::processes::freezer;
 use crate::sys::process;
-
-fn freezer(state: &State) -> Result<&std::path::Path, Error> {
-    state
-        .cgroups
-        .iter()
-        .find(|(controllers, _)| state.cgroup_v2 || controllers.iter().any(|c| c == "freezer"))
-        .map(|(_, path)| path.as_path())
-        .ok_or_else(|| Error::msg("the container has no freezer: its cgroup tree is not there"))
-}
 
 fn wrong(text: &str) -> anyhow::Error {
     Error::from(StateError::Wrong(text.into())).into()
@@ -24,7 +16,7 @@ fn wrong(text: &str) -> anyhow::Error {
 
 /// Freezes a container, and returns when all its processes stand still.
 pub fn pause(global: &Global, id: &str) -> Outcome {
-    let container = Container::load(&super::root(global)?, id)?;
+    let container = Container::load(&crate::commands::common::root(global)?, id)?;
     if !matches!(container.status(), Status::Running | Status::Created) {
         return Err(wrong("container not running"));
     }
@@ -43,20 +35,11 @@ pub fn pause(global: &Global, id: &str) -> Outcome {
 
 /// Thaws a paused container.
 pub fn resume(global: &Global, id: &str) -> Outcome {
-    let container = Container::load(&super::root(global)?, id)?;
+    let container = Container::load(&crate::commands::common::root(global)?, id)?;
     if container.status() != Status::Paused {
         return Err(wrong("container not paused"));
     }
     let group = freezer(container.state()?)?;
     crate::cgroup::ops::freeze(group, false).map_err(|e| Error::os("thaw", group.display(), e))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Thaws without asking, for processes that were sent SIGKILL.
-pub fn thaw(container: &Container) {
-    if let Some(group) = container.state.as_ref().and_then(|s| freezer(s).ok()) {
-        // What cannot be thawed is reported by the removal that follows.
-        crate::cgroup::ops::freeze(group, false).unwrap_or_default();
-        crate::cgroup::tree::thaw(group).unwrap_or_default();
-    }
 }

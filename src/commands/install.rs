@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
-use super::Outcome;
 use crate::cli::Install;
+use crate::commands::common::Outcome;
 
 /// A caller of OCI runtimes.
 struct Caller {

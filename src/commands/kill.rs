@@ -1,17 +1,17 @@
 //! `safebox kill`: a signal for the container's process, or for all of them.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cli::{Global, Kill};
+use crate::commands::common::Outcome;
 use crate::error::{Error, StateError};
-use crate::state::{Container, Status};
+use crate::lifecycle::container::{Container, Status};
 use crate::sys::{Errno, process};
 
 /// Sends the signal. `--all` on a stopped container succeeds, as containerd expects.
 pub fn kill(global: &Global, args: &Kill) -> Outcome {
-    let container = Container::load(&super::root(global)?, &args.id)?;
+    let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     // An empty text is Go's for one that was not given.
     let signal = if args.signal.is_empty() { "SIGTERM" } else { &args.signal };
     let signal = crate::tables::signals::parse(signal).map_err(Error::msg)?;
@@ -20,11 +20,13 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let not_running = || Error::from(StateError::Wrong("container not running".into()));
-    let shares_pids =
-        container.state.as_ref().filter(|s| !s.own_pid_namespace && super::ps::group(s).is_some());
+    let shares_pids = container
+        .state
+        .as_ref()
+        .filter(|s| !s.own_pid_namespace && crate::lifecycle::processes::group(s).is_some());
     if let Some(state) = shares_pids.filter(|_| signal == libc::SIGKILL) {
         // The others would live on, and with the first gone nobody could tell that they are the container's.
-        if super::ps::processes(&container, state)?.is_empty() {
+        if crate::lifecycle::processes::processes(&container, state)?.is_empty() {
             return Err(not_running().into());
         }
         kill_all(&container, signal)?;
@@ -33,34 +35,26 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
     if container.status() == Status::Stopped {
         return Err(not_running().into());
     }
-    let (pid, pidfd) = open_process(&container).ok_or_else(not_running)?;
+    let (pid, pidfd) = crate::lifecycle::processes::open(&container).ok_or_else(not_running)?;
     process::pidfd_kill(pidfd.as_raw_fd(), signal)
         .map_err(|e| if e == Errno::ESRCH { not_running() } else { Error::os("kill", pid, e) })?;
     // A frozen process does not die before it is thawed.
     if signal == libc::SIGKILL && container.frozen() {
-        super::freeze::thaw(&container);
+        crate::lifecycle::processes::thaw(&container);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The container's process while it lives. Between two looks its number could become another process's; the descriptor
-/// stays with its own.
-pub fn open_process(container: &Container) -> Option<(i32, OwnedFd)> {
-    let pid = container.process()?;
-    let pidfd = crate::sys::fs::own(process::pidfd_open(pid).ok()?);
-    (container.process() == Some(pid)).then_some((pid, pidfd))
-}
-
 fn kill_all(container: &Container, signal: i32) -> Result<(), Error> {
     let Some(state) = &container.state else { return Ok(()) };
-    if let Some((_, group)) = super::ps::group(state) {
+    if let Some((_, group)) = crate::lifecycle::processes::group(state) {
         return crate::cgroup::ops::signal_all(group, signal)
             .map_err(|e| Error::os("kill", group.display(), e));
     }
-    for pid in super::ps::processes(container, state)? {
+    for pid in crate::lifecycle::processes::processes(container, state)? {
         let Ok(pidfd) = process::pidfd_open(pid) else { continue };
         // Between the two the number could have become another process's; the descriptor stays with its own.
-        let member = super::ps::processes(container, state)?.contains(&pid);
+        let member = crate::lifecycle::processes::processes(container, state)?.contains(&pid);
         let sent = if member { process::pidfd_kill(pidfd, signal) } else { Ok(()) };
         crate::sys::fs::close(pidfd);
         match sent {

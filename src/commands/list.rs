@@ -3,22 +3,22 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cli::{Global, List, TableFormat};
+use crate::commands::common::Outcome;
 use crate::error::Error;
+use crate::lifecycle::container;
 use crate::log::Log;
-use crate::state;
 
 /// Lists containers.
 pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
-    let root = super::root(global)?;
+    let root = crate::commands::common::root(global)?;
     // The default one is made by the first container; another was meant to be there.
     if let Err(e) = std::fs::read_dir(&root)
         && (global.root.is_some() || e.kind() != std::io::ErrorKind::NotFound)
     {
         return Err(Error::msg(format!("open {}: {e}", root.display())).into());
     }
-    let (containers, left_out) = state::all(&root);
+    let (containers, left_out) = container::all(&root);
     for why in left_out {
         log.warning(&why.to_string());
     }

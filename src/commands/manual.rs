@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::CommandFactory;
 
-use super::Outcome;
 use crate::cli::{Cli, Completion, Manual};
+use crate::commands::common::Outcome;
 
 /// Prints the completions of a shell.
 pub fn completion(args: &Completion) -> Outcome {

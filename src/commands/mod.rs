@@ -1,13 +1,13 @@
 //! One short file per verb.
 
 mod checkpoint;
+pub mod common;
 mod create;
 mod delete;
 mod events;
 mod exec;
 mod explain;
 mod freeze;
-mod inherit;
 mod install;
 mod kill;
 mod list;
@@ -22,16 +22,11 @@ mod update;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cgroup::Manager;
-use crate::cli::{self, Cli, Global, Verb};
+use crate::cli::{self, Cli, Verb};
 use crate::error::Error;
-use crate::host;
 use crate::log::Log;
-pub use delete::{destroy, destroy_within};
-pub use start::poststop;
 
 /// A failed verb: what to print and which code to exit with.
 pub struct Failure {
@@ -39,20 +34,6 @@ pub struct Failure {
     pub error: anyhow::Error,
     /// Exit code.
     pub code: u8,
-}
-
-/// What a verb returns.
-pub type Outcome = anyhow::Result<ExitCode>;
-
-/// Flags that do not go together, in runc's words: the terminal of what is left alone goes to a socket, and only that.
-fn check_terminal(detach: bool, terminal: bool, socket: bool) -> Result<(), Error> {
-    match (detach && terminal, socket) {
-        (true, false) => {
-            Err(Error::msg("cannot allocate tty if runc will detach without setting console socket"))
-        }
-        (false, true) => Err(Error::msg("cannot use console socket if runc will not detach or allocate tty")),
-        _ => Ok(()),
-    }
 }
 
 /// Runs the verb.
@@ -116,37 +97,4 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
     }
     crate::tell!("\n{}\n\nFor more information, try '--help'.", usage.help);
     ExitCode::from(if verb == Some("run") && !as_runc { 125 } else { usage.code })
-}
-
-/// Who makes the cgroups of a new container, where the command line says. Later verbs read it from the state:
-/// most callers do not repeat the flag.
-fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
-    match (global.systemd_cgroup, global.cgroup_manager) {
-        (true, Some(other)) if other != Manager::Systemd => {
-            Err(Error::msg("--systemd-cgroup and --cgroup-manager say different things"))
-        }
-        (true, _) => Ok(Some(Manager::Systemd)),
-        (false, manager) => Ok(manager),
-    }
-}
-
-/// Where states are kept. What lies there is believed by every verb, so a place that others could have made is
-/// looked at first.
-fn root(global: &Global) -> Result<PathBuf, Error> {
-    match &global.root {
-        // The plan names it from several processes: relative paths would depend on the directory.
-        Some(dir) => Ok(std::path::absolute(dir).unwrap_or_else(|_| dir.clone())),
-        None => {
-            let root = host::default_state_root();
-            crate::state::check_root(&root)?;
-            Ok(root)
-        }
-    }
-}
-
-/// Prints a value as runc does: indented, with a newline.
-fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
 }

@@ -4,24 +4,24 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cli::{Global, Restore};
+use crate::commands::common::Outcome;
 use crate::criu::rpc::{self, Event, Kind, Line, opt};
 use crate::criu::wire::Message;
 use crate::criu::{self, Directories, outside};
 use crate::error::{Error, Result, StateError};
-use crate::hooks::HookKind;
-use crate::launch::Cx;
-use crate::launch::control::Control;
-use crate::launch::front::{Draft, Prepared, Request, draft};
-use crate::launch::hold::Hold;
-use crate::launch::name::Name;
-use crate::launch::places::SHOWN_DEVICE;
-use crate::launch::runtime::{Attendants, perform};
-use crate::launch::supervise::Supervisor;
-use crate::launch::target;
-use crate::launch::undo;
-use crate::plan::build::{Console, Options, restore as rows};
+use crate::launch::prepare::{Draft, Prepared, Request, draft};
+use crate::lifecycle::directory::Hold;
+use crate::lifecycle::hooks::HookKind;
+use crate::lifecycle::name::Name;
+use crate::lifecycle::supervise::Supervisor;
+use crate::perform::Cx;
+use crate::perform::control::Control;
+use crate::perform::places::SHOWN_DEVICE;
+use crate::perform::runtime::{Attendants, perform};
+use crate::perform::target;
+use crate::perform::undo;
+use crate::plan::recipe::{Console, Options, restore as rows};
 use crate::plan::{Plan, Undo};
 use crate::policy::{Asked, Policy};
 use crate::state::State;
@@ -34,7 +34,7 @@ const LOG: &str = "restore.log";
 /// Restores a container. The config is taken as written; what it says of the process itself (user,
 /// capabilities, filters, limits of the process) is in the images, and criu takes it from there.
 pub fn restore(global: &Global, args: &Restore) -> Outcome {
-    let root = super::root(global)?;
+    let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;
     criu::check_flags(&args.criu)?;
     criu::needs_root("restore")?;
@@ -49,12 +49,12 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         root: &root,
         policy: Policy::Privileged,
         asked: Asked::default(),
-        options: Options { notify: crate::notify::host().is_some(), ..Options::default() },
+        options: Options { notify: crate::lifecycle::notify::host().is_some(), ..Options::default() },
         args: Vec::new(),
         pure: false,
         launcher: None,
         stays: crate::launch::stdio::Launcher::Absent,
-        cgroup_manager: super::cgroup_manager(global)?,
+        cgroup_manager: crate::commands::common::cgroup_manager(global)?,
     })?;
     if !draft.config.net_devices.is_empty() {
         return Err(Error::msg(
@@ -127,9 +127,9 @@ enum Terminal {
 impl Terminal {
     fn of(draft: &Draft, args: &Restore) -> Result<Self> {
         let terminal = draft.options.console == Console::Pty;
-        super::check_terminal(args.detach, terminal, args.console_socket.is_some())?;
+        crate::commands::common::check_terminal(args.detach, terminal, args.console_socket.is_some())?;
         match (&args.console_socket, terminal) {
-            (Some(path), _) => super::create::connect("--console-socket", path).map(Terminal::Socket),
+            (Some(path), _) => crate::launch::caller::connect("--console-socket", path).map(Terminal::Socket),
             (None, true) => Ok(Terminal::Ours(None)),
             (None, false) => Ok(Terminal::None),
         }
@@ -189,7 +189,7 @@ impl Restored<'_> {
         for (kind, list) in
             [(HookKind::Prestart, &hooks.prestart), (HookKind::CreateRuntime, &hooks.create_runtime)]
         {
-            super::start::hooks(kind, list, &self.state, "creating")
+            crate::lifecycle::hook_points::hooks(kind, list, &self.state, "creating")
                 .run(kind, (pid, 0), self.signals, None)
                 .map_err(|_| Error::msg(format!("a {kind} hook failed")))?;
         }
@@ -254,7 +254,7 @@ impl Restored<'_> {
         let exit = supervisor.watch(self.pid, self.pidfd, master)?;
         let undos: Vec<Undo> = plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect();
         if let Some(undone) = hold.end(&undos, None, false) {
-            super::run::tell_and_stop(&self.state, &undone, supervisor.signals());
+            crate::lifecycle::hook_points::tell_and_stop(&self.state, &undone, supervisor.signals());
         }
         drop(supervisor);
         Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))

@@ -4,34 +4,34 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::Outcome;
-use super::start::{launch, poststart};
 use crate::cgroup::ops::Events;
 use crate::cgroup::witness::Witness;
-use crate::cli::{Global, Hardening, Run};
-use crate::ended::Ended;
+use crate::cli::{Global, Run};
+use crate::commands::common::Outcome;
+use crate::commands::common::{asked, policy};
 use crate::error::Error;
-use crate::launch::Cx;
-use crate::launch::control::Control;
-use crate::launch::front::{Draft, Prepared, Request, draft};
-use crate::launch::guardian::Guardian;
-use crate::launch::hold::Hold;
-use crate::launch::name::Name;
-use crate::launch::refusals::Refusals;
-use crate::launch::runtime::Attendants;
+use crate::launch::prepare::{Draft, Prepared, Request, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::supervise::Supervisor;
-use crate::launch::undo::Undone;
+use crate::lifecycle::directory::Hold;
+use crate::lifecycle::ended::Ended;
+use crate::lifecycle::guardian::Guardian;
+use crate::lifecycle::hook_points::tell_and_stop;
+use crate::lifecycle::hook_points::{launch, poststart};
+use crate::lifecycle::name::Name;
+use crate::lifecycle::notify::{self, Proxy};
+use crate::lifecycle::refusals::Refusals;
+use crate::lifecycle::supervise::Supervisor;
+use crate::lifecycle::terminal::receive_pty;
 use crate::log::Log;
-use crate::notify::{self, Proxy};
-use crate::plan::build::{Console, Given, Options};
+use crate::perform::Cx;
+use crate::perform::control::Control;
+use crate::perform::runtime::Attendants;
 use crate::plan::check::Checked;
+use crate::plan::recipe::{Console, Given, Options};
 use crate::plan::{Plan, Undo};
-use crate::policy::{Asked, Policy};
-use crate::state::State;
+use crate::policy::Asked;
 use crate::sys::process::Exit;
-use crate::sys::{fs, process, socket, tty};
-use crate::tables::capabilities::{self, CapSet};
+use crate::sys::{process, socket, tty};
 
 /// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
 /// id cannot be (it has a slash, or is `.` or `..`) is a bundle whose container gets a made-up id;
@@ -69,52 +69,17 @@ fn made_up_id(bundle: &Path) -> String {
     format!("{name}-{:x}-{:x}", std::process::id(), t.subsec_nanos())
 }
 
-/// How the config is hardened: as asked, else as the name of the program has it. A caller of `runc run`
-/// (BuildKit) means what its config says, and cannot say so with a flag that runc does not have.
-pub fn policy(global: &Global, h: &Hardening) -> Policy {
-    h.policy.unwrap_or(if global.as_runc { Policy::Privileged } else { Policy::Restricted })
-}
-
-/// The command line's part of the policy.
-pub fn asked(h: &Hardening) -> Result<Asked, Error> {
-    let mut cap_add = CapSet::EMPTY;
-    for name in &h.cap_add {
-        if name.eq_ignore_ascii_case("all") {
-            return Err(Error::msg(
-                "--cap-add all: name the capabilities one by one, or use --policy privileged",
-            ));
-        }
-        let bit = capabilities::parse(name)
-            .ok_or_else(|| Error::msg(format!("--cap-add {name}: unknown capability")))?;
-        cap_add = cap_add.with(bit);
-    }
-    Ok(Asked {
-        allow: h.allow.clone(),
-        user: h.user,
-        cap_add,
-        seccomp: h.seccomp,
-        seccomp_allow: h.seccomp_allow.clone(),
-        memory: h.memory,
-        cpus: h.cpus,
-        pids: h.pids_limit,
-        no_cgroups: false,
-        stdin_is_tty: tty::is_tty(0),
-        stdout_is_tty: tty::is_tty(1),
-        terminal_as_written: false,
-    })
-}
-
 /// Runs a bundle.
 pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     let (bundle, id) = target(args.target.as_deref(), args.creating.bundle.as_deref())?;
-    let root = super::root(global)?;
+    let root = crate::commands::common::root(global)?;
     crate::state::check_id(&id)?;
     crate::state::make_root(&root)?;
-    crate::launch::leftovers::sweep(&root, log);
+    crate::lifecycle::garbage::sweep(&root, log);
     let me = process::pid();
     // A container that is kept outlives its launcher on purpose.
     let launcher = (!args.detach && !args.keep)
-        .then(|| crate::state::start_time(me).map(|s| (me, s)).unwrap_or((me, 0)));
+        .then(|| crate::sys::process::start_time(me).map(|s| (me, s)).unwrap_or((me, 0)));
     let draft = draft(Request {
         bundle: &bundle,
         id: &id,
@@ -124,7 +89,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
             terminal_as_written: args.detach || args.creating.console_socket.is_some(),
             ..asked(&args.hardening)?
         },
-        options: super::create::options(
+        options: crate::commands::common::options(
             &args.creating,
             &Options {
                 die_with_runtime: !args.detach && !args.keep,
@@ -137,11 +102,11 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         args: args.args.clone(),
         pure: false,
         stays: if args.detach { Launcher::Leaves } else { Launcher::Stays },
-        cgroup_manager: super::cgroup_manager(global)?,
+        cgroup_manager: crate::commands::common::cgroup_manager(global)?,
         launcher,
     })?;
     if draft.shares_host_root {
-        crate::launch::seal::seal()?;
+        crate::perform::seal::seal()?;
     }
     draft.tell(log);
     let mut control = Control {
@@ -150,7 +115,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         fail: args.fail.map(|(row, errno)| (row, crate::sys::Errno::from_raw(errno))),
     };
     let pidfd = args.creating.pidfd_socket.as_deref();
-    let pidfd = pidfd.map(|path| super::create::connect("--pidfd-socket", path)).transpose()?;
+    let pidfd = pidfd.map(|path| crate::launch::caller::connect("--pidfd-socket", path)).transpose()?;
     let (console, master) = console(&draft, &args)?;
     if !args.detach && !args.no_subreaper {
         process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
@@ -188,9 +153,9 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
 /// Where the pty's master end goes: a caller's socket, or a socket whose other end this process keeps.
 fn console(draft: &Draft, args: &Run) -> Result<(Option<i32>, Option<i32>), Error> {
     let terminal = draft.options.console == Console::Pty;
-    super::check_terminal(args.detach, terminal, args.creating.console_socket.is_some())?;
+    crate::commands::common::check_terminal(args.detach, terminal, args.creating.console_socket.is_some())?;
     if let Some(path) = &args.creating.console_socket {
-        return Ok((Some(super::create::connect("--console-socket", path)?), None));
+        return Ok((Some(crate::launch::caller::connect("--console-socket", path)?), None));
     }
     if !terminal {
         return Ok((None, None));
@@ -209,7 +174,7 @@ fn detached(
 ) -> Outcome {
     let hold = launched(prepared, plan, &mut cx, control, &mut Attendants::default())?;
     begin(prepared, plan, &cx, &hold)?;
-    crate::notify::wait_for(proxy(&cx, given), cx.pid)?;
+    crate::lifecycle::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -286,7 +251,7 @@ fn launched(
 /// ends, and leaves nothing.
 fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> Result<(), Error> {
     let pid_file = prepared.options.pid_file.as_ref();
-    let written = pid_file.map_or(Ok(()), |path| super::create::write_pid_file(path, cx.pid));
+    let written = pid_file.map_or(Ok(()), |path| crate::lifecycle::pid_file::write(path, cx.pid));
     let started = || poststart(&prepared.state, cx.pid, cx.signals);
     let unwritten = |_: &Error| drop(pid_file.map(std::fs::remove_file));
     written
@@ -302,34 +267,10 @@ fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
     }
 }
 
-/// What could not be taken back is told; poststop hooks are for what is gone.
-pub fn tell_and_stop(state: &State, undone: &Undone, signals: i32) {
-    for problem in &undone.problems {
-        crate::log::say(problem);
-    }
-    if undone.problems.is_empty() {
-        super::start::poststop(state, signals);
-    }
-}
-
 /// What passes the container's readiness on, where `$NOTIFY_SOCKET` asks for it.
 fn proxy(cx: &Cx, given: &Given) -> Option<Proxy> {
     let fd = Some(cx.fd(&given.notify)).filter(|fd| *fd >= 0)?;
     Some(Proxy::on(fd, notify::host()?, cx.pid))
-}
-
-/// The master end of the pty that Init made.
-pub fn receive_pty(socket_fd: i32, plan: &Plan, cx: &Cx) -> Result<i32, Error> {
-    // This process's copy of Init's end would keep the socket open.
-    if let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
-        crate::plan::Action::SendPty { socket, .. } => Some(socket),
-        _ => None,
-    }) {
-        fs::close(cx.fd(slot));
-    }
-    let master = socket::recv_fd(socket_fd).map_err(|e| Error::os("receive the terminal", "", e))?;
-    fs::close(socket_fd);
-    Ok(master)
 }
 
 fn without_kill(plan: &Plan) -> Vec<Undo> {

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cli;
+use crate::commands::common::Outcome;
 use crate::error::Error;
 
 /// Writes a config.json that runs `sh`, as runc's does; an existing one is left alone.
@@ -37,6 +37,6 @@ pub fn features() -> Outcome {
         "knownFlags": f.known_flags,
         "supportedFlags": f.supported_flags,
     });
-    super::print_json(&crate::config::features::features(seccomp))?;
+    crate::commands::common::print_json(&crate::config::features::features(seccomp))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,33 +1,29 @@
 //! `safebox start`: the byte that a created container waits for.
 
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
-use std::rc::Rc;
 
-use super::Outcome;
 use crate::cli::Global;
-use crate::config::Hook;
+use crate::commands::common::Outcome;
 use crate::error::{Error, StateError};
-use crate::hooks::{HookError, HookKind, HookRun};
-use crate::launch::baton::Baton;
-use crate::launch::control::Control;
-use crate::launch::front::compile;
-use crate::launch::runtime::{Attendants, perform};
-use crate::launch::{Call, Cx, door};
-use crate::plan::Plan;
-use crate::plan::check::Checked;
+use crate::launch::prepare::compile;
+use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::hook_points::{hooks, poststart};
+use crate::lifecycle::hooks::{HookError, HookKind};
+use crate::perform::baton::Baton;
+use crate::perform::{Call, namespace_fds};
 use crate::plan::lower::as_path;
-use crate::state::{Container, State, Status, files};
-use crate::sys::{Errno, fs, signal};
+use crate::state::files;
+use crate::sys::{Errno, fs};
 
 /// Starts a created container.
 pub fn start(global: &Global, id: &str) -> Outcome {
-    let container = Container::load(&super::root(global)?, id)?;
+    let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let lock = container.lock()?;
     // What was read before the lock was had may be older than what a create has written since.
-    let container = Container::load(&super::root(global)?, id)?;
+    let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let state = container.state()?;
     match container.status() {
         Status::Created => {}
@@ -40,13 +36,14 @@ pub fn start(global: &Global, id: &str) -> Outcome {
     let of = container.process_id().ok_or_else(|| Error::msg("the container process is gone"))?;
     if state.shares_host_root && !state.hooks.start_container.is_empty() {
         // The hook's program is the rootfs's, and runs as a child of this one.
-        crate::launch::seal::seal()?;
+        crate::perform::seal::seal()?;
     }
-    let inside = if state.hooks.start_container.is_empty() { None } else { door::knock(&container)? };
+    let inside =
+        if state.hooks.start_container.is_empty() { None } else { namespace_fds::knock(&container)? };
     let start_hooks = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created");
     if let Err(e) = start_hooks.run(HookKind::StartContainer, of, -1, inside.as_ref()) {
         // config.md: a failing startContainer hook ends the container.
-        super::delete::destroy(&container);
+        crate::lifecycle::destroy::destroy(&container);
         let why = match e {
             HookError::Failed(text) => text,
             HookError::Interrupted(signal) => format!("signal {signal}"),
@@ -55,20 +52,20 @@ pub fn start(global: &Global, id: &str) -> Outcome {
             Error::msg(format!("a startContainer hook failed, the container was removed: {why}")).into()
         );
     }
-    let made = container.dir.join(crate::notify::DIR).exists();
-    let proxy = crate::notify::host()
+    let made = container.dir.join(crate::lifecycle::notify::DIR).exists();
+    let proxy = crate::lifecycle::notify::host()
         .filter(|_| made)
-        .map(|host| crate::notify::Proxy::listen(&container.dir, host, of.0))
+        .map(|host| crate::lifecycle::notify::Proxy::listen(&container.dir, host, of.0))
         .transpose()?;
     release(&container, of.0)?;
     drop(lock);
     poststart(state, of.0, -1).inspect_err(|_| {
         // Whoever has removed it meanwhile has done that.
         if let Ok(_lock) = container.lock() {
-            super::delete::destroy(&container);
+            crate::lifecycle::destroy::destroy(&container);
         }
     })?;
-    crate::notify::wait_for(proxy, of.0)?;
+    crate::lifecycle::notify::wait_for(proxy, of.0)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,16 +111,16 @@ fn path_fd(path: &str) -> Option<OwnedFd> {
 /// The program could not be executed: in the words of `run`, from what the state knows of it.
 fn not_executed(container: &Container, report: Baton, root: Option<OwnedFd>) -> Result<(), Error> {
     let state = container.state()?;
-    let candidates = crate::plan::build::candidates(&state.process)?;
+    let candidates = crate::plan::recipe::candidates(&state.process)?;
     let program = candidates.get(report.failure().1).map(|c| as_path(c)).unwrap_or(Path::new(""));
     let lacking = root.and_then(|root| {
-        crate::launch::interpreter::lacking(root.as_raw_fd(), &state.process.cwd.join(program))
+        crate::perform::interpreter::lacking(root.as_raw_fd(), &state.process.cwd.join(program))
     });
     let filters = state.seccomp.iter().map(|c| compile(c, true)).collect::<Result<Vec<_>, _>>()?;
     let filters = filters.iter().map(|f| f.program.as_slice());
     let errno = Errno::from_raw(report.errno);
     let path = program.display().to_string();
-    Err(Error::Exec(crate::launch::hints::not_executed(&path, errno, lacking.as_deref(), filters)))
+    Err(Error::Exec(crate::perform::hints::not_executed(&path, errno, lacking.as_deref(), filters)))
 }
 
 /// End of file once all of Init's descriptors are closed by execve (or its death); a record before that is a failure.
@@ -141,71 +138,6 @@ fn wait_for_report(mut report: std::fs::File) -> Result<Option<Baton>, Error> {
                 crate::sys::process::poll_in([fd]).map_err(|e| Error::os("poll", "report", e))?;
             }
             Err(e) => return Err(Error::msg(format!("report: {e}"))),
-        }
-    }
-}
-
-pub fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<HookRun> {
-    let mut told = state.for_hooks();
-    told["status"] = status.into();
-    Rc::new(HookRun {
-        hooks: list.to_vec(),
-        state: told,
-        dir: state.bundle.clone(),
-        namespaces: if kind.inside() { state.namespaces } else { 0 },
-        container: kind.inside().then(|| Rc::new(state.clone())),
-    })
-}
-
-/// Performs the plan of a new container. If that fails once there was a process, the poststop hooks run: they take
-/// back what earlier hooks have made (runtime.md, Lifecycle).
-pub fn launch(
-    plan: &Checked<Plan>,
-    cx: &mut Cx,
-    control: &mut Control,
-    attendants: &mut Attendants,
-    state: &State,
-) -> Result<(), Error> {
-    let launched = perform(plan, cx, control, attendants);
-    if launched.is_err() && cx.pid != 0 {
-        poststop(state, cx.signals);
-    }
-    launched.map(drop)
-}
-
-/// poststart hooks: one that fails ends the container (runtime.md, Lifecycle), which is for the caller to do.
-pub fn poststart(state: &State, pid: i32, signals: RawFd) -> Result<(), Error> {
-    let list = &state.hooks.poststart;
-    if list.is_empty() {
-        return Ok(());
-    }
-    // They join nothing, so the start time is not asked for.
-    match hooks(HookKind::Poststart, list, state, "running").run(HookKind::Poststart, (pid, 0), signals, None)
-    {
-        Ok(()) => Ok(()),
-        Err(HookError::Failed(text)) => {
-            Err(Error::msg(format!("a poststart hook failed, the container was removed: {text}")))
-        }
-        // The container runs: the signal is for its program, and waits until somebody passes it on.
-        Err(HookError::Interrupted(signal)) => {
-            signal::raise(signal).unwrap_or_default();
-            Ok(())
-        }
-    }
-}
-
-/// poststop hooks: every one runs, whatever the others did (runtime.md, Lifecycle).
-pub fn poststop(state: &State, signals: RawFd) {
-    for hook in &state.hooks.poststop {
-        let one = std::slice::from_ref(hook);
-        // A signal ends this one only.
-        match hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, (0, 0), signals, None)
-        {
-            Ok(()) => {}
-            Err(HookError::Failed(text)) => crate::log::say(&format!("a poststop hook failed: {text}")),
-            Err(HookError::Interrupted(signal)) => {
-                crate::log::say(&format!("poststop hook {}: killed on signal {signal}", hook.path.display()));
-            }
         }
     }
 }

@@ -2,15 +2,16 @@
 
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cli::Global;
-use crate::ended::Ended;
-use crate::state::{Container, State, Status};
+use crate::commands::common::Outcome;
+use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::ended::Ended;
+use crate::state::State;
 
 /// Prints the state.
 pub fn state(global: &Global, id: &str) -> Outcome {
-    let container = Container::load(&super::root(global)?, id)?;
-    super::print_json(&value(&container, container.state()?))?;
+    let container = Container::load(&crate::commands::common::root(global)?, id)?;
+    crate::commands::common::print_json(&value(&container, container.state()?))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,16 +3,17 @@
 use std::io::Read;
 use std::process::ExitCode;
 
-use super::Outcome;
 use crate::cgroup::update;
 use crate::cli::{Global, Update};
+use crate::commands::common::Outcome;
 use crate::config::Resources;
 use crate::error::{Error, Result, StateError};
-use crate::state::{Container, State, Status};
+use crate::lifecycle::container::{Container, Status};
+use crate::state::State;
 
 /// Changes what is named, and remembers it.
 pub fn update(global: &Global, args: &Update) -> Outcome {
-    let root = super::root(global)?;
+    let root = crate::commands::common::root(global)?;
     let change = match &args.resources {
         Some(path) => given(path)?,
         None => flags(args)?,
@@ -34,7 +35,7 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
         crate::cgroup::systemd::set_properties(scope, &what, state.cgroup_v2).map_err(named)?;
     }
     update::apply(&state.cgroups, state.cgroup_v2, &what).map_err(named)?;
-    crate::resctrl::change(&state.resctrl, &schemata)?;
+    crate::cgroup::resctrl::change(&state.resctrl, &schemata)?;
     state.resources = merged;
     container.save(&state)?;
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::at::At;
 use super::{ConfigError, IdMap, raw};
-use crate::cpulist::{self, Part};
+use crate::config::cpulist::{self, Part};
 
 /// `None` for a missing or empty text, which Go cannot tell apart.
 pub(super) fn some_text(text: Option<String>) -> Option<String> {
@@ -75,7 +75,7 @@ pub(super) fn id_maps(raw: Option<Vec<raw::IdMap>>, at: &At) -> Result<Vec<IdMap
         }
         maps.push(map);
     }
-    let bytes = crate::idmap::map_text(&maps).len();
+    let bytes = crate::config::idmap::map_text(&maps).len();
     if bytes >= PAGE {
         return Err(at.error(format!(
             "{} mappings are {bytes} bytes as the kernel reads them; it takes fewer than {PAGE} (user_namespaces(7))",

@@ -9,10 +9,12 @@
 
 mod at;
 mod checks;
+pub mod cpulist;
 pub mod defaults;
 pub mod features;
 mod fold;
 pub mod hooks;
+pub mod idmap;
 mod json;
 mod linux;
 mod lists;

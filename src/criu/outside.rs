@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::{Layout, bind_name};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::plan::build::{Console, DEFAULT_DEVICES, Options, Stdio, shows_groups};
+use crate::plan::recipe::{Console, DEFAULT_DEVICES, Options, Stdio, shows_groups};
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
 

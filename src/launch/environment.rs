@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 
-use super::door::Inside;
 use crate::bundle::home_in;
+use crate::perform::namespace_fds::Inside;
 use crate::sys::fs;
 
 /// What everybody needs and nobody has to give.
@@ -40,7 +40,7 @@ pub fn home_inside((pid, start): (i32, u64), uid: u32, inside: Option<&Inside>) 
         fs::openat(libc::AT_FDCWD, &path, libc::O_PATH | libc::O_DIRECTORY, 0).map(fs::own).ok()
     });
     // The number could have become another process's before its root was opened.
-    let root = root.filter(|_| crate::state::alive(pid, start));
+    let root = root.filter(|_| crate::sys::process::alive(pid, start));
     root.and_then(|root| home_in(root.as_raw_fd(), uid)).unwrap_or_else(|| "/".into())
 }
 

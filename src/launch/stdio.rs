@@ -9,11 +9,11 @@
 
 use std::os::fd::RawFd;
 
-use super::Cx;
-use super::relay::{Copy, End};
-use super::supervise::Supervisor;
 use crate::error::{Error, Result};
-use crate::plan::build::{Given, Stdio};
+use crate::lifecycle::relay::{Copy, End};
+use crate::lifecycle::supervise::Supervisor;
+use crate::perform::Cx;
+use crate::plan::recipe::{Given, Stdio};
 use crate::sys::{fs, io, tty};
 
 /// Who stays with the container.

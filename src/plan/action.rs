@@ -11,7 +11,7 @@ use super::lower::CStrArray;
 pub use super::place::{DeviceNode, Node, SetAttr, Target, TargetKind};
 use super::{Door, Shown, Slot, Supplementary};
 use crate::cgroup::devices::BpfInsn;
-use crate::hooks::HookKind;
+use crate::lifecycle::hooks::HookKind;
 use crate::sys::process::SchedAttr;
 use crate::sys::rlimit::Limit;
 use crate::tables::namespaces::NsKind;
@@ -232,7 +232,7 @@ pub enum Action {
     },
     Hooks {
         kind: HookKind,
-        state: Rc<crate::hooks::HookRun>,
+        state: Rc<crate::lifecycle::hooks::HookRun>,
         /// The way into the container, where the process's pidfd is none.
         inside: Option<Rc<Shown>>,
     },

@@ -2,9 +2,9 @@
 //! the builder or a config that asks for the impossible; either way nothing runs.
 
 use super::action::Action;
-use super::build::limits::grants;
 use super::{Actor, Plan};
 use crate::error::{Error, Result};
+use crate::plan::recipe::limits::grants;
 use crate::tables::namespaces::NsKind;
 
 /// What a plan is for. Each kind has the checks that apply to it.

@@ -1,16 +1,16 @@
 //! The plan: every kernel operation of a launch, in order, as data.
 //!
-//! [`build`] turns a config into a [`Plan`]; [`check`] proves properties of the list; [`print`] shows
-//! it; `launch` performs it. Nothing in this folder has an effect on the system.
+//! [`recipe`] turns a config into a [`Plan`]; [`check`] proves properties of the list; [`print`] shows
+//! it; `perform` performs it. Nothing in this folder has an effect on the system.
 
 pub mod action;
-pub mod build;
 pub mod calls;
 pub mod check;
 pub mod lower;
 mod place;
 pub mod pointer;
 pub mod print;
+pub mod recipe;
 pub mod report;
 pub mod why;
 

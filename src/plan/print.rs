@@ -398,7 +398,12 @@ impl Action {
                 write!(f, "dup2({}) to 0-{}", names.join(" "), fds.len().saturating_sub(1))
             }
             A::NotifySocket { dir, to } => {
-                write!(f, "{to} = socket(AF_UNIX, SOCK_DGRAM) bind({}/{})", show(dir), crate::notify::SOCKET)
+                write!(
+                    f,
+                    "{to} = socket(AF_UNIX, SOCK_DGRAM) bind({}/{})",
+                    show(dir),
+                    crate::lifecycle::notify::SOCKET
+                )
             }
             A::SendPidfd { socket, .. } => write!(f, "sendmsg({socket}, SCM_RIGHTS PIDFD)"),
             A::SendPty { master, socket } => write!(f, "sendmsg({socket}, SCM_RIGHTS {master})"),

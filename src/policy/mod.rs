@@ -159,7 +159,7 @@ pub struct Facts<'a> {
     /// The bundle: its rootfs's file system and account files.
     pub bundle: &'a Bundle,
     /// The ranges of ids that containers have.
-    pub ids: &'a crate::ids::Ranges,
+    pub ids: &'a crate::state::id_ranges::Ranges,
     /// The command line.
     pub asked: &'a Asked,
     /// The policy in force.

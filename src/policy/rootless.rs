@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::{Facts, NONROOT, Outcome};
+use crate::config::idmap::{self, RANGE, Source};
 use crate::config::{Config, IdMap, Mount, Namespace};
 use crate::error::Result;
 use crate::host::Rootless;
-use crate::idmap::{self, RANGE, Source};
 use crate::tables::namespaces::NsKind;
 
 /// The best ids that the caller can have: a range that owns nothing, else their own id under another number.

@@ -7,9 +7,9 @@ use super::limits::{limits, requested_limits, rlimits};
 use super::mounts::{masks, mount_options, standard_mounts};
 use super::seccomp::{opens_what_is_loaded, seccomp};
 use super::{ALLOW, Facts, NONROOT, Outcome, Policy, Rule};
+use crate::config::idmap;
 use crate::config::{Capabilities, Config, Namespace, Process, defaults};
 use crate::error::{Error, Result};
-use crate::idmap;
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 

@@ -28,7 +28,7 @@ pub fn check_root(root: &Path) -> Result<()> {
         let remedy = "remove it, set $XDG_RUNTIME_DIR, or choose another with --root";
         Err(Error::msg(format!("state directory {}: {why}: {remedy}", root.display())))
     };
-    if root != crate::host::default_state_root() {
+    if root != crate::host::state_root::default_state_root() {
         return Ok(());
     }
     let me = nix::unistd::geteuid().as_raw();
@@ -42,7 +42,7 @@ pub fn check_root(root: &Path) -> Result<()> {
             return refused(format!("user {} or others can replace it", m.uid()));
         }
     }
-    let closed = if root == crate::host::fallback_state_root() { 0o077 } else { 0o022 };
+    let closed = if root == crate::host::state_root::fallback_state_root() { 0o077 } else { 0o022 };
     match root.symlink_metadata() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => refused(e.to_string()),
@@ -62,7 +62,7 @@ pub fn check_root(root: &Path) -> Result<()> {
 fn is_unmapped(uid: u32) -> bool {
     const OVERFLOW: u32 = 65534;
     let maps = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    uid == OVERFLOW && crate::idmap::to_host(&crate::idmap::parse_map(&maps()), uid).is_none()
+    uid == OVERFLOW && crate::config::idmap::to_host(&crate::config::idmap::parse_map(&maps()), uid).is_none()
 }
 
 /// Whether only this user can have made, and can change, what lies at `path`, which is no symlink.

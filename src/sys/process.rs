@@ -474,3 +474,42 @@ pub fn open_missing_stdio() {
         }
     }
 }
+
+/// Start time of a process in clock ticks since boot (proc_pid_stat(5), field 22).
+pub fn start_time(pid: i32) -> Result<u64> {
+    stat_fields(pid).map(|(_, start)| start)
+}
+
+/// Whether `pid` is still the process that started at `start`, and not a zombie.
+pub fn alive(pid: i32, start: u64) -> bool {
+    stat_fields(pid).is_ok_and(|(state, s)| s == start && !matches!(state, b'Z' | b'X'))
+}
+
+/// (state, start time) from `/proc/PID/stat`; the name in parentheses may hold anything.
+fn stat_fields(pid: i32) -> Result<(u8, u64)> {
+    let path = std::ffi::CString::new(format!("/proc/{pid}/stat")).map_err(|_| Errno::EINVAL)?;
+    let fd = super::fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0)?;
+    let mut buf = [0u8; 1024];
+    let n = super::fs::read(fd, &mut buf);
+    super::fs::close(fd);
+    let text = &buf[..n?];
+    let after = text.iter().rposition(|b| *b == b')').ok_or(Errno::EPROTO)?;
+    let mut fields = text[after + 1..].split(|b| *b == b' ').filter(|f| !f.is_empty());
+    let state = fields.next().and_then(|f| f.first().copied()).ok_or(Errno::EPROTO)?;
+    let start =
+        fields.nth(18).and_then(|f| std::str::from_utf8(f).ok()?.parse().ok()).ok_or(Errno::EPROTO)?;
+    Ok((state, start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_counts_only_with_its_start_time() {
+        let me = std::process::id() as i32;
+        let start = start_time(me).unwrap();
+        assert!(alive(me, start));
+        assert!(!alive(me, start + 1));
+    }
+}

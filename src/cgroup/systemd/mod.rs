@@ -119,7 +119,7 @@ fn plan(host: &Hierarchy, request: Request<'_>, address: String, manager: &str) 
             let absolute = Path::new("/").join(&dir);
             let path = absolute.to_str();
             let request = Request { path, ..request };
-            let groups = super::legacy::trees_for(trees, unified.as_ref(), request)?.groups;
+            let groups = crate::cgroup::v1::trees_for(trees, unified.as_ref(), request)?.groups;
             // What an earlier scope of this name has left in other trees is the scope's, and goes with it.
             groups.into_iter().map(|group| Group { exists: false, ..group }).collect()
         }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::value::{self, Value};
+use crate::config::cpulist;
 use crate::config::{ConfigError, DeviceRule, Resources};
-use crate::cpulist;
 
 /// Name and value.
 pub type Property = (String, Value);

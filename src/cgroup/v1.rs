@@ -1,0 +1,371 @@
+//! cgroup v1 and hybrid hosts: a tree per controller (cgroups(7), "Cgroups version 1").
+
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::{Group, Hierarchy, Layout, Request, V1, below, missing_parents, own_group, unavailable};
+use crate::config::{Cpu, Memory, Resources};
+use crate::error::Result;
+
+/// The v1 trees and the hybrid v2 tree that mountinfo lists.
+pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
+    let (mut trees, mut unified) = (Vec::<V1>::new(), None);
+    for line in mountinfo.lines() {
+        let Some((head, tail)) = line.split_once(" - ") else { continue };
+        let mut head = head.split(' ').skip(3);
+        let (Some(root), Some(mount)) = (head.next(), head.next()) else { continue };
+        let mut tail = tail.split(' ');
+        match tail.next() {
+            Some("cgroup2") if unified.is_none() => {
+                let own = own_below(groups, "", root);
+                unified = Some(V1 { controllers: Vec::new(), mount: PathBuf::from(mount), own });
+            }
+            Some("cgroup") => {
+                let names = controllers_of(tail.nth(1).unwrap_or_default());
+                if names.is_empty() {
+                    continue;
+                }
+                // A later mount of the same whole tree may hide an earlier one; one of a part counts only alone. A bind
+                // mount elsewhere (the /sys of a chroot) hides nothing and can be unmounted at any time.
+                if let Some(at) = trees.iter().position(|t| t.controllers == names) {
+                    let usual = |mount: &Path| mount.starts_with(crate::cgroup::MOUNT_POINT);
+                    if root != "/" || (usual(&trees[at].mount) && !usual(Path::new(mount))) {
+                        continue;
+                    }
+                    trees.remove(at);
+                }
+                let own = own_below(groups, &names.join(","), root);
+                trees.push(V1 { controllers: names, mount: PathBuf::from(mount), own });
+            }
+            _ => {}
+        }
+    }
+    if trees.is_empty() { Hierarchy::None } else { Hierarchy::V1 { trees, unified } }
+}
+
+/// This process's group in a tree. Below a mount of a part of the tree, its path starts at that part.
+fn own_below(groups: &str, controllers: &str, root: &str) -> String {
+    let own = own_group(groups, controllers);
+    own.strip_prefix(root.trim_end_matches('/')).unwrap_or(&own).to_string()
+}
+
+/// Controllers among a v1 mount's super options; options that are not controllers are left out.
+fn controllers_of(options: &str) -> Vec<String> {
+    const OTHER: [&str; 8] =
+        ["rw", "ro", "xattr", "noprefix", "clone_children", "all", "none", "favordynmods"];
+    options
+        .split(',')
+        .filter(|o| !OTHER.contains(o) && (o.starts_with("name=") || !o.contains('=')))
+        .map(str::to_string)
+        .collect()
+}
+
+/// The container's groups. An absolute path is taken from each tree's root; a relative one, and the
+/// default name, lies below the caller's own group, so the caller's limits hold for it too.
+pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Result<Layout> {
+    let default = request.default_name();
+    let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
+    let place = |tree: &V1| match wanted.starts_with('/') {
+        true => below(&tree.mount, wanted),
+        false => below(&tree.mount, &tree.own).join(wanted),
+    };
+    let mut writes = writes(request.resources, !request.rootless)?;
+    let mut groups = Vec::new();
+    for tree in trees {
+        let mine: Vec<_> = tree.controllers.iter().flat_map(|c| take(&mut writes, c)).collect();
+        let path = place(tree);
+        let (missing, exists) = (missing_parents(&tree.mount, &path), path.exists());
+        let (mut all, mut enable) = (Vec::new(), Vec::new());
+        if tree.controllers.iter().any(|c| c == "cpuset") {
+            let inherited = cpuset_inherited(&tree.mount, &path);
+            enable = inherited.ancestors;
+            // The config's own value comes in `mine`.
+            all.extend(inherited.own.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f)));
+        }
+        all.extend(mine);
+        groups.push(Group {
+            controllers: tree.controllers.clone(),
+            exists,
+            path,
+            missing,
+            enable,
+            writes: all,
+            v2: false,
+        });
+    }
+    if let Some((pointer, controller, ..)) = writes.first() {
+        let bound = match unified {
+            Some(V1 { mount, .. }) if in_unified(mount, controller) => {
+                format!(
+                    "it is bound to cgroup v2 at {}, which on a hybrid host has no containers",
+                    mount.display()
+                )
+            }
+            _ => "no cgroup v1 tree has it; boot with systemd.unified_cgroup_hierarchy=1 for cgroup v2"
+                .to_string(),
+        };
+        return Err(unavailable(pointer, controller, &bound));
+    }
+    if let Some(tree) = unified {
+        let path = place(tree);
+        let missing = missing_parents(&tree.mount, &path);
+        groups.push(Group {
+            controllers: Vec::new(),
+            exists: path.exists(),
+            path,
+            missing,
+            enable: Vec::new(),
+            writes: Vec::new(),
+            v2: false,
+        });
+    }
+    Ok(Layout { groups, ..Layout::default() })
+}
+
+fn in_unified(mount: &Path, controller: &str) -> bool {
+    std::fs::read_to_string(mount.join("cgroup.controllers"))
+        .is_ok_and(|c| c.split_whitespace().any(|c| c == controller))
+}
+
+/// A write that a limit needs: (JSON pointer, controller, file, value).
+type Write = (&'static str, &'static str, String, String);
+
+fn take(writes: &mut Vec<Write>, controller: &str) -> Vec<(String, String)> {
+    let (mine, rest) = std::mem::take(writes).into_iter().partition(|w| w.1 == controller);
+    *writes = rest;
+    let mine: Vec<Write> = mine;
+    mine.into_iter().map(|(_, _, file, value)| (file, value)).collect()
+}
+
+/// The cpus and memory nodes that a container's cpuset group and its ancestors lack.
+#[derive(Default)]
+struct Inherited {
+    /// (file, value) of the ancestors, outermost first.
+    ancestors: Vec<(PathBuf, String)>,
+    /// (file name, value) of the container's group.
+    own: Vec<(String, String)>,
+}
+
+/// A new cpuset group is empty, and an empty one takes no process and gives its children nothing (cpuset(7)). So the
+/// group and each of its ancestors that is empty or missing gets what the nearest ancestor above it has. A
+/// pre-existing group that has cpus or memory nodes keeps them.
+fn cpuset_inherited(mount: &Path, path: &Path) -> Inherited {
+    let mut found = Inherited::default();
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let value = |group: &Path| {
+            let text = std::fs::read_to_string(group.join(name)).unwrap_or_default();
+            Some(text.trim_end().to_string()).filter(|text| !text.is_empty())
+        };
+        if value(path).is_some() {
+            continue;
+        }
+        let above = path.ancestors().skip(1).take_while(|group| group.starts_with(mount));
+        let empty: Vec<_> = above.clone().take_while(|group| value(group).is_none()).collect();
+        let Some(inherited) = above.clone().nth(empty.len()).and_then(value) else { continue };
+        found.ancestors.extend(empty.iter().rev().map(|group| (group.join(name), inherited.clone())));
+        found.own.push((name.to_string(), inherited));
+    }
+    found
+}
+
+/// The v1 files and values for `resources`, in the order in which they must be written.
+fn writes(resources: &Resources, devices: bool) -> Result<Vec<Write>> {
+    let mut out = numbers(resources)?;
+    if devices {
+        device_lines(resources, &mut out)?;
+    }
+    Ok(out)
+}
+
+/// What one controller is told: its name, and (file, value) in order.
+pub type Limits = (&'static str, Vec<(String, String)>);
+
+/// All limits but the devices, by controller: what `update` writes.
+pub fn limits(resources: &Resources) -> Result<Vec<Limits>> {
+    let mut out: Vec<Limits> = Vec::new();
+    for (_, controller, file, value) in numbers(resources)? {
+        match out.iter_mut().find(|(c, _)| *c == controller) {
+            Some((_, writes)) => writes.push((file, value)),
+            None => out.push((controller, vec![(file, value)])),
+        }
+    }
+    Ok(out)
+}
+
+/// Everything but the devices.
+fn numbers(resources: &Resources) -> Result<Vec<Write>> {
+    let mut out = Vec::new();
+    memory(&resources.memory, &mut out);
+    cpu(&resources.cpu, &mut out);
+    if let Some(limit) = resources.pids_limit {
+        let value = crate::cgroup::v2::tasks(limit);
+        out.push(("/linux/resources/pids/limit", "pids", "pids.max".into(), value));
+    }
+    for (size, limit) in &resources.hugepages {
+        const AT: &str = "/linux/resources/hugepageLimits";
+        // Reservations too: what was reserved in time is never refused at a page fault (config-linux.md).
+        for file in [format!("hugetlb.{size}.rsvd.limit_in_bytes"), format!("hugetlb.{size}.limit_in_bytes")]
+        {
+            out.push((AT, "hugetlb", file, limit.to_string()));
+        }
+    }
+    if let Some(network) = &resources.network {
+        if let Some(class) = network.class_id() {
+            out.push((
+                "/linux/resources/network/classID",
+                "net_cls",
+                "net_cls.classid".into(),
+                class.to_string(),
+            ));
+        }
+        for p in network.priorities().iter().flatten() {
+            let value = format!("{} {}", p.name(), p.priority());
+            out.push(("/linux/resources/network/priorities", "net_prio", "net_prio.ifpriomap".into(), value));
+        }
+    }
+    for (device, handles, objects) in &resources.rdma {
+        let part = |name, v: &Option<u32>| v.map(|v| format!(" {name}={v}")).unwrap_or_default();
+        let value = format!("{device}{}{}", part("hca_handle", handles), part("hca_object", objects));
+        out.push(("/linux/resources/rdma", "rdma", "rdma.max".into(), value));
+    }
+    crate::cgroup::ops::block_io_v1(resources, &mut out);
+    if let Some((key, _)) = resources.unified.first() {
+        return Err(unavailable(
+            "/linux/resources/unified",
+            key,
+            "invalid configuration: cannot use unified on cgroup v1",
+        ));
+    }
+    Ok(out)
+}
+
+fn device_lines(resources: &Resources, out: &mut Vec<Write>) -> Result<()> {
+    const DEVICES: &str = "/linux/resources/devices";
+    let rules = crate::cgroup::devices::rules(resources);
+    let lines = crate::cgroup::devices::v1_lines(&rules)
+        .map_err(|e| crate::error::Error::Config(crate::config::ConfigError::new(DEVICES, e.to_string())))?;
+    out.extend(lines.into_iter().map(|(file, line)| (DEVICES, "devices", file.to_string(), line)));
+    Ok(())
+}
+
+fn memory(memory: &Memory, out: &mut Vec<Write>) {
+    const AT: &str = "/linux/resources/memory";
+    let mut push = |file: &str, value: String| out.push((AT, "memory", file.to_string(), value));
+    if let Some(limit) = memory.limit {
+        push("memory.limit_in_bytes", limit.to_string());
+    }
+    if let Some(swap) = memory.swap {
+        push("memory.memsw.limit_in_bytes", swap.to_string());
+    }
+    if let Some(low) = memory.reservation {
+        push("memory.soft_limit_in_bytes", low.to_string());
+    }
+    // Before there is a process: buffers of sockets that are made earlier are not counted.
+    let with_limit = memory.limit.filter(|_| memory.sockets_as_limit);
+    if let Some(tcp) = memory.kernel_tcp.or(with_limit) {
+        push("memory.kmem.tcp.limit_in_bytes", tcp.to_string());
+    }
+    if let Some(swappiness) = memory.swappiness {
+        push("memory.swappiness", swappiness.to_string());
+    }
+    if memory.disable_oom_killer {
+        push("memory.oom_control", "1".into());
+    }
+}
+
+fn cpu(cpu: &Cpu, out: &mut Vec<Write>) {
+    const AT: &str = "/linux/resources/cpu";
+    let mut push = |controller: &'static str, file: &str, value: String| {
+        out.push((AT, controller, file.to_string(), value));
+    };
+    if let Some(shares) = cpu.shares.filter(|s| *s != 0) {
+        push("cpu", "cpu.shares", shares.to_string());
+    }
+    if let Some(period) = cpu.period.filter(|p| *p != 0) {
+        push("cpu", "cpu.cfs_period_us", period.to_string());
+    }
+    if let Some(quota) = cpu.quota.filter(|q| *q != 0) {
+        push("cpu", "cpu.cfs_quota_us", quota.to_string());
+    }
+    if let Some(burst) = cpu.burst {
+        push("cpu", "cpu.cfs_burst_us", burst.to_string());
+    }
+    if let Some(period) = cpu.realtime_period {
+        push("cpu", "cpu.rt_period_us", period.to_string());
+    }
+    if let Some(runtime) = cpu.realtime_runtime {
+        push("cpu", "cpu.rt_runtime_us", runtime.to_string());
+    }
+    if let Some(idle) = cpu.idle {
+        push("cpu", "cpu.idle", idle.to_string());
+    }
+    if let Some(cpus) = &cpu.cpus {
+        push("cpuset", "cpuset.cpus", cpus.clone());
+    }
+    if let Some(mems) = &cpu.mems {
+        push("cpuset", "cpuset.mems", mems.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTINFO: &str = "\
+30 29 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+31 29 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+32 29 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
+33 29 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+34 29 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+35 29 0:27 /x /mnt/memory rw - cgroup cgroup rw,memory
+36 29 0:26 / /srv/chroot/sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+";
+    const GROUPS: &str = "4:memory:/job/1\n3:pids:/\n2:cpu:/\n1:name=systemd:/\n0::/scope\n";
+
+    #[test]
+    fn trees_are_found_once_with_this_process_group() {
+        let Hierarchy::V1 { trees, unified } = layout(MOUNTINFO, GROUPS) else { panic!("hybrid") };
+        let names: Vec<_> = trees.iter().map(|t| (t.controllers.join(","), t.own.as_str())).collect();
+        let expect = [("cpu", "/"), ("memory", "/job/1"), ("pids", "/"), ("name=systemd", "/")];
+        assert_eq!(names, expect.map(|(n, o)| (n.to_string(), o)));
+        // Not the bind mount in a chroot.
+        assert_eq!(trees[0].mount, Path::new("/sys/fs/cgroup/cpu"));
+        let unified = unified.expect("a v2 tree");
+        assert_eq!((unified.mount, unified.own.as_str()), ("/sys/fs/cgroup/unified".into(), "/scope"));
+    }
+
+    #[test]
+    fn limits_go_to_their_tree_and_a_missing_tree_is_an_error() {
+        let Hierarchy::V1 { trees, unified } = layout(MOUNTINFO, GROUPS) else { panic!("hybrid") };
+        let mut resources = Resources { pids_limit: Some(9), ..Resources::default() };
+        resources.memory.limit = Some(4096);
+        let annotations = std::collections::BTreeMap::new();
+        let request = Request::of("c1", &resources, &annotations);
+        // This table has no devices tree: the default device list cannot be applied.
+        let err = trees_for(&trees, unified.as_ref(), request).unwrap_err().to_string();
+        assert!(err.contains("devices controller"), "{err}");
+        let with_devices =
+            MOUNTINFO.to_string() + "36 29 0:31 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n";
+        let Hierarchy::V1 { trees, unified } = layout(&with_devices, GROUPS) else { panic!("hybrid") };
+        let groups = trees_for(&trees, None, request).unwrap().groups;
+        let memory = groups.iter().find(|g| g.controllers == ["memory"]).unwrap();
+        assert_eq!(memory.path, Path::new("/sys/fs/cgroup/memory/job/1/safebox-c1"));
+        assert_eq!(memory.writes, [("memory.limit_in_bytes".to_string(), "4096".to_string())]);
+        assert!(
+            groups.iter().any(|g| g.controllers == ["cpu"]),
+            "every controller is joined: it counts, too"
+        );
+        // Every tree has the group at the same place, the v2 one too.
+        let all = |path| {
+            let request = Request { path, ..request };
+            let groups = trees_for(&trees, unified.as_ref(), request).unwrap().groups;
+            ["memory", "unified"].map(|tree| {
+                let mount = Path::new("/sys/fs/cgroup").join(tree);
+                let path = groups.iter().find_map(|g| g.path.strip_prefix(&mount).ok());
+                path.expect(tree).display().to_string()
+            })
+        };
+        assert_eq!(all(Some("a/b")), ["job/1/a/b", "scope/a/b"]);
+        assert_eq!(all(Some("/a/b")), ["a/b", "a/b"]);
+        assert_eq!(all(None), ["job/1/safebox-c1", "scope/safebox-c1"]);
+    }
+}

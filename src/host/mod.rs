@@ -1,0 +1,249 @@
+//! Facts about this machine, probed once and only as far as the plan needs them. Tests build one by hand.
+
+pub mod mountinfo;
+pub mod state_root;
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::Hierarchy;
+use crate::config::IdMap;
+use crate::error::{Error, Result};
+use crate::sys::cred;
+use crate::sys::rlimit::{self, Limit};
+use crate::tables::rlimits::RLIMITS;
+
+/// What the plan builder and the policy may know about the machine.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Effective user id of the caller.
+    pub euid: u32,
+    /// Kernel release as (major, minor).
+    pub kernel: (u32, u32),
+    /// How cgroups are mounted, and where this process is in them.
+    pub cgroups: Hierarchy,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// How many files the kernel lets the whole machine have open: fs.file-max, and not more than the kernel's own
+    /// default for this much memory, since systemd sets the former to infinity.
+    pub most_files: u64,
+    /// The caller's effective capabilities: bit N is capability N.
+    pub caps: u64,
+    /// Cpus that are online.
+    pub cpus: u32,
+    /// Ids in use or promised to others: (first, count), from /etc/subuid and /etc/subgid.
+    pub taken_ids: Vec<(u32, u32)>,
+    /// A subordinate range of the caller, from /etc/subuid and /etc/subgid (the same in both): (first, count).
+    pub subordinate: Option<(u32, u32)>,
+    /// See [`Host::possible_cpus`]: one past the last.
+    pub cpus_possible: OnceCell<u32>,
+    /// Where ranges of ids are taken for containers; `None` for a caller who has no choice.
+    pub ids: Option<PathBuf>,
+    /// getent(1), where users come from elsewhere than /etc/passwd too (nsswitch.conf(5)).
+    pub getent: Option<PathBuf>,
+    /// Security modules that are active: `apparmor`, `selinux`.
+    pub apparmor: bool,
+    /// SELinux is enabled.
+    pub selinux: bool,
+    /// `/proc/kcore` is there.
+    pub kcore: bool,
+    /// What is different for a caller who is not root of the machine.
+    pub rootless: Option<Rootless>,
+    /// The limits that a child of safebox starts with, by the number of the resource.
+    pub limits: [Limit; RLIMITS.len()],
+    /// See [`Host::resctrl`].
+    pub resctrl: OnceCell<Option<PathBuf>>,
+    /// See [`Host::mqueue`].
+    pub mqueue: OnceCell<bool>,
+    /// See [`Host::kernel_mounts`].
+    pub kernel_mounts: OnceCell<Option<Vec<PathBuf>>>,
+}
+
+/// An ordinary user, or root of a user namespace.
+#[derive(Debug, Clone, Default)]
+pub struct Rootless {
+    /// Effective group id.
+    pub egid: u32,
+    /// The ids of the caller's own user namespace: users, groups.
+    pub ids: (Vec<IdMap>, Vec<IdMap>),
+    /// setgroups(2) is allowed in the caller's user namespace.
+    pub setgroups: bool,
+    /// newuidmap(1) and newgidmap(1), where both are installed.
+    pub id_tools: Option<(PathBuf, PathBuf)>,
+    /// systemd means the user's own.
+    pub own_systemd: bool,
+}
+
+impl Rootless {
+    /// `None` for root of the machine.
+    fn probe() -> Option<Self> {
+        let euid = nix::unistd::geteuid();
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+        let ids = (
+            crate::config::idmap::parse_map(&read("uid_map")),
+            crate::config::idmap::parse_map(&read("gid_map")),
+        );
+        if euid.is_root() && crate::config::idmap::is_whole(&ids.0) {
+            return None;
+        }
+        Some(Rootless {
+            egid: nix::unistd::getegid().as_raw(),
+            ids,
+            setgroups: read("setgroups").trim() != "deny",
+            id_tools: find_tool("newuidmap").zip(find_tool("newgidmap")),
+            own_systemd: !plain_root(),
+        })
+    }
+}
+
+/// A program of the system, whatever `PATH` says: callers often leave it out.
+fn find_tool(name: &str) -> Option<PathBuf> {
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.is_file())
+}
+
+impl Host {
+    /// Reads the facts from the running system.
+    pub fn probe() -> Result<Self> {
+        let euid = nix::unistd::geteuid().as_raw();
+        let rootless = Rootless::probe();
+        let (subordinate, taken_ids) = crate::config::idmap::read_subordinate(euid);
+        Ok(Host {
+            euid,
+            kernel: kernel_release(),
+            cgroups: Hierarchy::probe()?,
+            memory: total_memory(),
+            most_files: most_files(),
+            caps: cred::capget().map(|(effective, ..)| effective).map_err(|e| Error::os("capget", "", e))?,
+            cpus: online_cpus(),
+            taken_ids,
+            ids: rootless.is_none().then(|| crate::state::id_ranges::DIR.into()),
+            getent: find_tool("getent").filter(|_| has_other_users()),
+            subordinate,
+            cpus_possible: OnceCell::new(),
+            apparmor: Path::new("/sys/kernel/security/apparmor").exists()
+                || std::fs::read("/sys/module/apparmor/parameters/enabled")
+                    .is_ok_and(|b| b.starts_with(b"Y")),
+            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            kcore: Path::new("/proc/kcore").exists(),
+            rootless,
+            limits: inherited_limits()?,
+            resctrl: OnceCell::new(),
+            mqueue: OnceCell::new(),
+            kernel_mounts: OnceCell::new(),
+        })
+    }
+
+    /// The cpus that are there or can come: each has a directory in sysfs.
+    pub fn possible_cpus(&self) -> std::ops::Range<u32> {
+        0..*self.cpus_possible.get_or_init(|| {
+            let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+            let last = text.trim().rsplit(['-', ',']).next().and_then(|n| n.parse::<u32>().ok());
+            last.map_or(self.cpus, |last| last + 1)
+        })
+    }
+
+    /// The limit of this resource that a child of safebox starts with.
+    pub fn limit(&self, resource: u32) -> Limit {
+        self.limits[resource as usize]
+    }
+
+    /// Whether the caller may drop its supplementary groups.
+    pub fn drops_groups(&self) -> bool {
+        self.euid == 0 && self.rootless.as_ref().is_none_or(|r| r.setgroups)
+    }
+
+    /// Where resctrl is mounted; looked up when it is first asked for, which few containers do.
+    pub fn resctrl(&self) -> Option<&Path> {
+        self.resctrl.get_or_init(crate::cgroup::resctrl::mount_point).as_deref()
+    }
+
+    /// Whether /dev/mqueue shows message queues; looked up for a container in the host's IPC namespace.
+    pub fn mqueue(&self) -> bool {
+        let is_it = || crate::sys::fs::path_magic(c"/dev/mqueue").is_ok_and(|magic| magic == MQUEUE_MAGIC);
+        *self.mqueue.get_or_init(is_it)
+    }
+
+    /// Where whole procfs and sysfs are mounted, the last one first, if that can be told; looked up for
+    /// `--no-pivot` alone.
+    pub fn kernel_mounts(&self) -> Option<&[PathBuf]> {
+        let read =
+            || std::fs::read("/proc/self/mountinfo").ok().map(|text| mountinfo::whole_kernel_mounts(&text));
+        self.kernel_mounts.get_or_init(read).as_deref()
+    }
+
+    /// Whether a file system with this magic number can be idmapped on this kernel (mount_setattr(2)).
+    pub fn can_idmap(&self, magic: i64) -> bool {
+        IDMAP_SINCE.iter().any(|(m, _, since)| *m == magic && self.kernel >= *since)
+    }
+}
+
+/// statfs(2): `f_type` of an mqueue file system.
+const MQUEUE_MAGIC: i64 = 0x1980_0202;
+
+/// File systems that allow `MOUNT_ATTR_IDMAP`: (statfs magic, name, since which kernel). Source: mount_setattr(2).
+pub const IDMAP_SINCE: &[(i64, &str, (u32, u32))] = &[
+    (0xEF53, "ext4", (5, 12)),
+    (0x5846_5342, "xfs", (5, 12)),
+    (0x4d44, "fat", (5, 12)),
+    (0x9123_683E, "btrfs", (5, 15)),
+    (0xF2F5_2010, "f2fs", (5, 18)),
+    (0x5346_544e, "ntfs3", (5, 15)),
+    (0x0102_1994, "tmpfs", (6, 3)),
+    (0x7371_7368, "squashfs", (6, 2)),
+    (0xE0F5_E1E2, "erofs", (5, 19)),
+];
+
+/// Whether nsswitch.conf(5) names sources of users beside those whose ids are known or lie elsewhere.
+fn has_other_users() -> bool {
+    const KNOWN: [&str; 4] = ["files", "compat", "systemd", "mymachines"];
+    let text = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let sources = text.lines().filter_map(|l| l.strip_prefix("passwd:").or_else(|| l.strip_prefix("group:")));
+    let words = sources.flat_map(str::split_whitespace);
+    words.filter(|w| !w.starts_with('[')).any(|w| !KNOWN.contains(&w) && !w.starts_with('#'))
+}
+
+fn most_files() -> u64 {
+    let max = std::fs::read_to_string("/proc/sys/fs/file-max").ok().and_then(|text| text.trim().parse().ok());
+    // "one file with associated inode and dcache is very roughly 1K" (fs/file_table.c): a tenth of the memory.
+    max.unwrap_or(u64::MAX).min(total_memory() / 1024 / 10)
+}
+
+fn inherited_limits() -> Result<[Limit; RLIMITS.len()]> {
+    let mut limits = [Limit { soft: 0, hard: 0 }; RLIMITS.len()];
+    for (resource, limit) in (0..).zip(&mut limits) {
+        *limit = rlimit::started_with(resource).map_err(|e| Error::os("prlimit64", "", e))?;
+    }
+    Ok(limits)
+}
+
+fn kernel_release() -> (u32, u32) {
+    let release =
+        nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|p| p.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+fn total_memory() -> u64 {
+    let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES).ok().flatten().unwrap_or(0);
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+    (pages as u64).saturating_mul(size as u64)
+}
+
+fn online_cpus() -> u32 {
+    let n = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1);
+    u32::try_from(n).unwrap_or(1).max(1)
+}
+
+/// Root of the machine, or of a user namespace in which somebody is at home as root: runc's rule.
+fn plain_root() -> bool {
+    let root = || std::env::var_os("USER").is_some_and(|u| u == "root");
+    nix::unistd::geteuid().is_root() && (root() || !in_user_namespace())
+}
+
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !crate::config::idmap::is_whole(&crate::config::idmap::parse_map(&map))
+}

@@ -1,0 +1,59 @@
+//! Lines of mountinfo (proc_pid_mountinfo(5)).
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// The mount points of procfs and sysfs whose root is mounted, from mountinfo (proc_pid_mountinfo(5)).
+pub fn whole_kernel_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
+    let whole = |line: &[u8]| {
+        let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+        let tail = words.iter().position(|w| *w == b"-")?;
+        let kernel = matches!(*words.get(tail + 1)?, b"proc" | b"sysfs") && *words.get(3)? == b"/";
+        kernel.then(|| PathBuf::from(OsString::from_vec(unescape(words[4]))))
+    };
+    mountinfo.split(|b| *b == b'\n').rev().filter_map(whole).collect()
+}
+
+/// The mounts strictly below `top`, the last one first: (mount point, file system).
+pub fn mounts_below(mountinfo: &[u8], top: &Path) -> Vec<(PathBuf, String)> {
+    let below = |line: &[u8]| {
+        let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+        let tail = words.iter().position(|w| *w == b"-")?;
+        let at = PathBuf::from(OsString::from_vec(unescape(words.get(4)?)));
+        let fs = String::from_utf8_lossy(words.get(tail + 1)?).into_owned();
+        (at.starts_with(top) && at != top).then_some((at, fs))
+    };
+    mountinfo.split(|b| *b == b'\n').rev().filter_map(below).collect()
+}
+
+/// Spaces and their like are octal in mountinfo: `\040`.
+fn unescape(word: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = (first == b'\\').then(|| after.get(..3)).flatten();
+        let byte = octal.and_then(|o| u8::from_str_radix(std::str::from_utf8(o).ok()?, 8).ok());
+        out.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &after[3..] } else { after };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_mounts_of_the_kernel_s_file_systems_are_found() {
+        let text = b"22 27 0:21 / /proc rw,relatime shared:5 master:2 - proc proc rw\n\
+            23 27 0:22 / /sys rw - sysfs sysfs rw\n\
+            30 22 0:21 /sys /proc/sys ro - proc proc rw\n\
+            31 27 0:30 / /a\\040b\\134c rw - proc none rw\n\
+            32 27 0:31 / /tmp rw - tmpfs proc rw\n\
+            33 27 0:32 / /x\\04 rw - sysfs - rw\n";
+        let found: Vec<_> = whole_kernel_mounts(text);
+        let want: Vec<_> = ["/x\\04", "/a b\\c", "/sys", "/proc"].iter().map(PathBuf::from).collect();
+        assert_eq!(found, want);
+    }
+}

@@ -1,0 +1,474 @@
+//! From a bundle on disk to a plan: what `run`, `create` and `explain` have in common.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::bundle::Bundle;
+use crate::cgroup::{self, Layout};
+use crate::config::idmap::{self, UserMaps};
+use crate::config::{Config, ConfigError, Process};
+use crate::criu::outside::Outside;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::launch::{environment, stdio};
+use crate::log::Log;
+use crate::plan::Plan;
+use crate::plan::check::Checked;
+use crate::plan::recipe::{self, Console, Filter, Given, Input, Listens, Options};
+use crate::policy::{self, Asked, Facts, Outcome, Policy};
+use crate::seccomp::{self, Mode};
+use crate::state::id_ranges::Ranges;
+use crate::state::{SeccompChoice, State};
+
+/// What a launch is asked to be.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// Bundle directory.
+    pub bundle: &'a Path,
+    /// Container id.
+    pub id: &'a str,
+    /// Where states are kept.
+    pub root: &'a Path,
+    /// How the config is hardened.
+    pub policy: Policy,
+    /// What the command line relaxes or sets.
+    pub asked: Asked,
+    /// The verb's options.
+    pub options: Options,
+    /// Replaces `process.args`.
+    pub args: Vec<String>,
+    /// `explain`: nothing on disk is touched, not even a cache.
+    pub pure: bool,
+    /// Who stays with the container.
+    pub stays: stdio::Launcher,
+    /// Who makes the cgroups, where the command line says.
+    pub cgroup_manager: Option<cgroup::Manager>,
+    /// A foreground `run`: (pid, start time) of this process.
+    pub launcher: Option<(i32, u64)>,
+}
+
+/// A launch before the runtime has looked at the places that the container's id names: its cgroups, its class of
+/// service. A launch takes the name first ([`crate::lifecycle::name::Name`]), so that no other launch changes them meanwhile.
+pub struct Draft {
+    /// The bundle, its rootfs open.
+    pub bundle: Bundle,
+    /// The config, hardened.
+    pub config: Config,
+    /// The verb's options, completed by the policy.
+    pub options: Options,
+    /// Whether a process inside could own files of the host's root: the runtime then seals its binary.
+    pub shares_host_root: bool,
+    /// The container's state directory.
+    pub state_dir: PathBuf,
+    host: Host,
+    outcome: Outcome,
+    /// What cannot be as the config has it, and does not have to.
+    left: crate::launch::capabilities::Left,
+    /// Why refused system calls are not reported, although `--debug` asks for it.
+    silent: Option<&'static str>,
+    filters: Vec<Filter>,
+    choices: Vec<SeccompChoice>,
+    /// Any policy but `privileged`.
+    hardened: bool,
+    /// What `exec` starts from. The rest of the environment is the first process's alone.
+    for_exec: Process,
+    ids: Ranges,
+    id: String,
+    cgroup_manager: Option<cgroup::Manager>,
+    /// A foreground `run`: (pid, start time) of this process.
+    pub launcher: Option<(i32, u64)>,
+}
+
+/// A launch, ready to be planned.
+pub struct Prepared {
+    /// The bundle, its rootfs open.
+    pub bundle: Bundle,
+    /// The config, hardened.
+    pub config: Config,
+    /// The machine.
+    pub host: Host,
+    /// What the policy did.
+    pub outcome: Outcome,
+    /// cgroups.
+    pub layout: Layout,
+    /// The verb's options, completed by the policy.
+    pub options: Options,
+    /// What cannot be as the config has it, and does not have to.
+    pub left: crate::launch::capabilities::Left,
+    /// The container's state directory.
+    pub state_dir: PathBuf,
+    /// What goes into it.
+    pub state: State,
+    user_maps: Option<UserMaps>,
+    resctrl: Option<crate::cgroup::resctrl::Class>,
+    filters: Vec<Filter>,
+    ids: Ranges,
+    id: String,
+}
+
+/// Opens, hardens and lays out; no effect but the seccomp cache. For a launch, see [`draft`].
+pub fn prepare(request: Request<'_>) -> Result<Prepared> {
+    draft(request)?.place()
+}
+
+/// The same for a bundle that is open and a host that is known; tests make one by hand.
+pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Result<Prepared> {
+    draft_on(request, opened, host)?.place()
+}
+
+/// Opens and hardens; no effect but the seccomp cache.
+pub fn draft(request: Request<'_>) -> Result<Draft> {
+    crate::state::check_id(request.id)?;
+    let opened = Bundle::open(request.bundle)?;
+    let host = Host::probe()?;
+    recipe::limits::enough_files(&host)?;
+    draft_on(request, opened, host)
+}
+
+fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Result<Draft> {
+    let (bundle, mut config) = opened;
+    if !request.args.is_empty()
+        && let Some(process) = config.process.as_mut()
+    {
+        process.args = request.args.clone();
+    }
+    let mut asked = request.asked.clone();
+    asked.no_cgroups = request.cgroup_manager == Some(cgroup::Manager::Disabled);
+    let ids = Ranges::new(&host, request.pure);
+    let facts = Facts {
+        id: request.id,
+        host: &host,
+        bundle: &bundle,
+        ids: &ids,
+        asked: &asked,
+        policy: request.policy,
+    };
+    let mut outcome = policy::apply(&mut config, &facts)?;
+    crate::config::parse::check(&config)?;
+    let mut options = request.options;
+    options.idmap_root |= outcome.idmap_root;
+    options.root_attrs |= outcome.root_attrs;
+    options.root_alone |= outcome.root_alone;
+    options.no_tty |= outcome.no_tty;
+    options.userns_owner = outcome.userns_owner;
+    options.hardened = request.policy != Policy::Privileged;
+    options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
+    let hardened = request.policy != Policy::Privileged;
+    let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
+    let facts = stdio::Facts {
+        launcher: request.stays,
+        hardened,
+        pty: match (outcome.pty, outcome.pty_for_terminals) {
+            (false, _) => stdio::Pty::None,
+            (true, false) => stdio::Pty::All,
+            (true, true) => stdio::Pty::Terminals,
+        },
+        opens: !in_userns && config.process.as_ref().is_some_and(|p| p.user.uid == 0),
+    };
+    if request.stays != stdio::Launcher::Absent {
+        let (chosen, notes) = stdio::choose(facts)?;
+        (options.stdio, options.gives_stdio) = (chosen, request.stays == stdio::Launcher::Leaves);
+        outcome.changes.extend(notes.into_iter().map(|note| ("stdio", note)));
+    }
+    let choices = seccomp_choices(&config, &outcome)?;
+    let mut filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
+    let silent = options
+        .report_refusals
+        .then(|| crate::lifecycle::refusals::report(&config, &choices, &mut filters))
+        .flatten();
+    let state_dir = request.root.join(request.id);
+    let process = config
+        .process
+        .as_mut()
+        .ok_or_else(|| Error::Config(ConfigError::new("/process", "required to start a container")))?;
+    let mut left = crate::launch::capabilities::limit(process, in_userns)?;
+    left.warnings.append(&mut outcome.warnings);
+    let for_exec = process.clone();
+    process.env.extend(options.env.iter().cloned());
+    let uid = process.user.uid;
+    environment::settle(&mut process.env, || bundle.home_of(uid));
+    if options.notify {
+        crate::lifecycle::notify::add_to(&mut config, &state_dir);
+    }
+    Ok(Draft {
+        shares_host_root: shares_host_root(&config, &host),
+        bundle,
+        config,
+        options,
+        state_dir,
+        host,
+        outcome,
+        left,
+        silent,
+        filters,
+        choices,
+        hardened,
+        for_exec,
+        ids,
+        id: request.id.into(),
+        cgroup_manager: request.cgroup_manager,
+        launcher: request.launcher,
+    })
+}
+
+impl Draft {
+    /// Looks at the places that the id names, and completes the launch. A launch holds the name by now.
+    pub fn place(mut self) -> Result<Prepared> {
+        let (config, host) = (&self.config, &self.host);
+        let layout = cgroup::layout(
+            &host.cgroups,
+            cgroup::Request {
+                id: &self.id,
+                path: config.cgroups_path.as_deref(),
+                resources: &config.resources,
+                annotations: &config.annotations,
+                manager: self.cgroup_manager,
+                as_written: !self.hardened,
+                rootless: host.rootless.is_some(),
+                user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
+            },
+        )?;
+        self.outcome.changes.extend(layout.note.iter().map(|note| ("cgroups", note.clone())));
+        let resctrl = config
+            .intel_rdt
+            .as_ref()
+            .map(|rdt| crate::cgroup::resctrl::class(host.resctrl(), &self.id, rdt))
+            .transpose()?;
+        let state = self.state(&layout, resctrl.as_ref());
+        let user_maps = idmap::of_user_namespace(&self.config);
+        Ok(Prepared {
+            bundle: self.bundle,
+            config: self.config,
+            host: self.host,
+            outcome: self.outcome,
+            layout,
+            options: self.options,
+            left: self.left,
+            state_dir: self.state_dir,
+            state,
+            user_maps,
+            resctrl,
+            filters: self.filters,
+            ids: self.ids,
+            id: self.id,
+        })
+    }
+
+    /// Says what will not be as the config has it. What changes nothing is for who looks for it: profiles of
+    /// callers name system calls of all kernels, and a log that is not empty is a failure to some.
+    pub fn tell(&self, log: &Log) {
+        self.left.tell(log);
+        if let Some(why) = self.silent {
+            log.debug(&format!("refused system calls are not told: {why}"));
+        }
+        for profile in self.config.seccomp.iter().filter(|_| log.is_debug()) {
+            for name in seccomp::unknown_names(profile) {
+                log.debug(&format!("unknown seccomp syscall {name:?} ignored"));
+            }
+        }
+    }
+
+    /// What will be on disk.
+    fn state(&self, layout: &Layout, resctrl: Option<&crate::cgroup::resctrl::Class>) -> State {
+        let (config, host, bundle) = (&self.config, &self.host, &self.bundle);
+        State {
+            oci_version: config.oci_version.clone(),
+            id: self.id.clone(),
+            bundle: bundle.dir.clone(),
+            rootfs: bundle.rootfs_path.clone(),
+            created: crate::time::now(),
+            annotations: config.annotations.clone(),
+            owner: owner(host.euid),
+            undo: Vec::new(),
+            preexisting: layout.groups.iter().filter(|g| g.exists).map(|g| g.path.clone()).collect(),
+            cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
+            scope: layout.scope.as_ref().map(|s| s.scope.clone()),
+            cgroup_v2: host.cgroups.is_v2(),
+            resources: config.resources.clone(),
+            personality: config.personality,
+            memory_policy: config.memory_policy.clone(),
+            resctrl: resctrl
+                .iter()
+                .flat_map(|c| std::iter::once(&c.dir).chain(&c.monitor).cloned())
+                .collect(),
+            process: self.for_exec.clone(),
+            namespaces: recipe::namespaces(config),
+            own_pid_namespace: config.is_new(crate::tables::namespaces::NsKind::Pid),
+            shares_host_root: self.shares_host_root,
+            seccomp: self.choices.clone(),
+            hooks: config.hooks.clone(),
+            hardened: self.hardened,
+            has_devpts: config.mounts.iter().any(is_devpts),
+            launcher: self.launcher,
+            outside: Outside::of(config, &bundle.dir, layout, host.cgroups.is_v2(), &self.options),
+        }
+    }
+}
+
+impl Prepared {
+    /// The plan for this launch.
+    pub fn plan(&self) -> Result<(Checked<Plan>, Given)> {
+        let (plan, given) = recipe::build(self.input())?;
+        let notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
+        Ok((plan.with_notes(notes), given))
+    }
+
+    /// The plan of a restore by this criu.
+    pub fn restore_plan(&self, criu: &Path) -> Result<(Checked<Plan>, Given, recipe::restore::CriuFds)> {
+        recipe::restore::build(self.input(), criu)
+    }
+
+    /// The filters, compiled, in the order of loading.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    fn input(&self) -> Input<'_> {
+        Input {
+            id: &self.id,
+            config: &self.config,
+            host: &self.host,
+            bundle: &self.bundle.dir,
+            rootfs: &self.bundle.rootfs_path,
+            rootfs_owner: self.bundle.rootfs_owner,
+            user_maps: self.user_maps.as_ref(),
+            state_dir: &self.state_dir,
+            state: &self.state,
+            cgroups: &self.layout,
+            filters: &self.filters,
+            resctrl: self.resctrl.as_ref(),
+            ids: self.ids.taken(),
+            options: &self.options,
+        }
+    }
+}
+
+impl State {
+    /// The State of runtime.md without status and pid, as hooks get it; from runc without annotations where there
+    /// are none.
+    pub fn for_hooks(&self) -> serde_json::Value {
+        let mut state = serde_json::json!({
+            "ociVersion": self.oci_version,
+            "id": self.id,
+            "bundle": self.bundle,
+        });
+        if !self.annotations.is_empty() {
+            state["annotations"] = serde_json::json!(self.annotations);
+        }
+        state
+    }
+}
+
+/// Whether a process inside could own files of the host's root, this program's among them.
+///
+/// For a caller who is not root of the machine: whether a process inside could own their files, and this
+/// program is one that they may write.
+fn shares_host_root(config: &Config, host: &Host) -> bool {
+    if host.rootless.is_some() {
+        let writable = nix::unistd::access("/proc/self/exe", nix::unistd::AccessFlags::W_OK).is_ok();
+        let new = config.is_new(crate::tables::namespaces::NsKind::User);
+        return writable && (!new || config.uid_maps.iter().any(|m| idmap::holds(m, host.euid)));
+    }
+    match config.namespace(crate::tables::namespaces::NsKind::User) {
+        None => true,
+        Some(ns) => {
+            ns.path.is_some()
+                || idmap::maps_host_root(&config.uid_maps)
+                || owner_of_this_program()
+                    .is_none_or(|uid| config.uid_maps.iter().any(|m| idmap::holds(m, uid)))
+        }
+    }
+}
+
+/// Mostly root, but a program can lie in somebody's home.
+fn owner_of_this_program() -> Option<u32> {
+    nix::sys::stat::stat("/proc/self/exe").ok().map(|st| st.st_uid)
+}
+
+fn is_devpts(mount: &crate::config::Mount) -> bool {
+    mount.fs_type.as_deref() == Some("devpts") && mount.destination == Path::new("/dev/pts")
+}
+
+fn owner(euid: u32) -> String {
+    if euid == 0 {
+        return "root".into();
+    }
+    std::env::var("USER").unwrap_or_else(|_| euid.to_string())
+}
+
+/// The filters in the order of loading: the config's, then ours.
+fn seccomp_choices(config: &Config, outcome: &Outcome) -> Result<Vec<SeccompChoice>> {
+    let mut choices = Vec::new();
+    if let Some(profile) = &config.seccomp {
+        choices.push(SeccompChoice::Profile(Box::new(profile.clone())));
+    }
+    if outcome.builtin_seccomp {
+        let caps = config.process.as_ref().map(|p| p.capabilities.bounding.0).unwrap_or(0);
+        choices.push(SeccompChoice::BuiltIn { caps, allow: outcome.seccomp_allow.clone() });
+    }
+    Ok(choices)
+}
+
+/// Compiles a filter, or takes it from the cache.
+pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
+    let (mode, what) = match choice {
+        SeccompChoice::BuiltIn { caps, allow } => {
+            let caps = crate::tables::capabilities::CapSet(*caps);
+            (Mode::BuiltIn { caps, allow: allow.clone() }, "built-in profile")
+        }
+        SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
+    };
+    let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
+    let program = Rc::new(filter.instructions);
+    let lets_limits = choice.profile().is_none_or(|profile| seccomp::lets(profile, "prlimit64"));
+    let listener = filter.listener.map(Listens::Agent);
+    Ok(Filter { program, flags: filter.flags, what, listener, lets_limits })
+}
+
+/// What the plan of `exec` takes from a container's state.
+pub fn exec_input<'a>(
+    state: &'a State,
+    process_id: (i32, u64),
+    process: &'a crate::config::Process,
+    host: &'a Host,
+    filters: &'a [Filter],
+    options: &'a Options,
+    groups: &'a crate::launch::exec_cgroups::Groups,
+) -> recipe::ExecInput<'a> {
+    let pid = process_id.0;
+    let of_process = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    recipe::ExecInput {
+        state,
+        process_id,
+        namespaces: state.namespaces,
+        process,
+        program: None,
+        inside: false,
+        may_set_groups: of_process("setgroups").trim() != "deny",
+        user_outside: user_outside(process.user.uid, state, host, &of_process("uid_map")),
+        root_is_mapped: idmap::to_host(&idmap::parse_map(&of_process("uid_map")), 0).is_some(),
+        groups,
+        host,
+        filters,
+        options,
+    }
+}
+
+/// The user as the runtime sees it, where the runtime is root and may give files away.
+fn user_outside(uid: u32, state: &State, host: &Host, uid_map: &str) -> Option<u32> {
+    let in_userns = state.namespaces & crate::tables::namespaces::NsKind::User.row().flag != 0;
+    let outside = if in_userns { idmap::to_host(&idmap::parse_map(uid_map), uid) } else { Some(uid) };
+    outside.filter(|_| host.euid == 0)
+}
+
+/// Where compiled filters are kept; files there are verified before use.
+fn cache_dir() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/cache/safebox");
+    }
+    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    var("XDG_CACHE_HOME")
+        .or_else(|| var("HOME").map(|h| h.join(".cache")))
+        .unwrap_or_else(|| "/nonexistent".into())
+        .join("safebox")
+}

@@ -1,0 +1,105 @@
+//! The guardian of a foreground `run`: a process that only waits for the launcher to die.
+//!
+//! The kernel kills the container with its launcher (`PR_SET_PDEATHSIG`), but nobody would remove its
+//! cgroups and its state. The guardian holds one end of a pipe; end of file without a word means that
+//! the launcher is gone (SIGKILL, a crash), and it undoes the launch: this one's, not that of a later container
+//! with the same name. It shares the launcher's lock, so that nobody else comes in between. It is forked while Init
+//! works, so it costs no time before the program starts.
+
+use std::os::fd::RawFd;
+
+use crate::lifecycle::directory::Hold;
+use crate::perform::Cx;
+use crate::plan::{Plan, Undo};
+use crate::state::State;
+use crate::sys::{fs, process, socket, tty};
+
+/// A guardian, on duty or not yet.
+pub struct Guardian {
+    undos: Vec<Undo>,
+    state: State,
+    /// The modes of the caller's terminal, which the launcher makes raw.
+    terminal: Option<tty::Saved>,
+    pid: Option<i32>,
+    line: RawFd,
+}
+
+impl Guardian {
+    /// One for `plan`, which makes the container of this state; it is forked at the first handover.
+    pub fn new(plan: &Plan, state: &State) -> Self {
+        Guardian {
+            undos: plan.undos(),
+            state: state.clone(),
+            terminal: tty::modes(0).ok(),
+            pid: None,
+            line: -1,
+        }
+    }
+
+    /// Forks the guardian, once. A launch without one is no less safe, only less tidy after SIGKILL.
+    pub fn stand(&mut self, plan: &Plan, cx: &Cx) {
+        if self.pid.is_some() {
+            return;
+        }
+        let Some(hold) = Hold::of(plan, cx) else { return };
+        let Ok((ours, theirs)) = socket::seqpacket_pair() else { return };
+        let (undos, child) = (self.undos.clone(), (cx.pid, cx.pidfd));
+        match process::fork_run(|| {
+            watch(theirs, (&undos, &self.state), child, (&hold, self.terminal.as_ref()))
+        }) {
+            Ok(pid) => {
+                fs::close(theirs);
+                (self.pid, self.line) = (Some(pid), ours);
+            }
+            Err(_) => {
+                fs::close(ours);
+                fs::close(theirs);
+            }
+        }
+    }
+
+    /// The pid, for whoever reaps children.
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// The launch has ended in order: the guardian goes home.
+    pub fn dismiss(self) {
+        if let Some(pid) = self.pid {
+            // If the word cannot be sent, end of file comes in its place, and the guardian finds nothing
+            // left to undo.
+            socket::send(self.line, b"q").unwrap_or_default();
+            fs::close(self.line);
+            process::wait(pid, 0).map(drop).unwrap_or_default();
+        }
+    }
+}
+
+/// The guardian's life.
+fn watch(
+    line: RawFd,
+    (undos, state): (&[Undo], &State),
+    child: (i32, RawFd),
+    (hold, terminal): (&Hold, Option<&tty::Saved>),
+) -> i32 {
+    let terminal = terminal.and_then(|modes| Some((fs::dup_above(0, 3).ok()?, modes)));
+    // Ctrl-C and hang-ups are for the launcher, and its pipes must not be held open.
+    if process::setsid().is_err()
+        || process::keep_only(&[line, child.1, hold.fd(), terminal.map_or(-1, |(fd, _)| fd)]).is_err()
+    {
+        return 1;
+    }
+    let mut word = [0u8; 1];
+    if matches!(socket::recv(line, &mut word), Ok(n) if n > 0) {
+        return 0;
+    }
+    if let Some((fd, modes)) = terminal {
+        // It may be gone, too.
+        tty::end_raw(fd, modes).unwrap_or_default();
+    }
+    // Its hooks take back what earlier hooks have made (runtime.md, Lifecycle); nobody reads what they say.
+    if hold.end(undos, Some(child), false).is_some_and(|undone| undone.problems.is_empty()) {
+        crate::lifecycle::hook_points::poststop(state, -1);
+    }
+    0
+}

@@ -1,0 +1,318 @@
+//! The hooks of config.md ("POSIX-platform Hooks"): programs of the config's author, run by the
+//! runtime at the moments the specification names.
+//!
+//! A hook gets the environment that the config gives it and nothing else (CVE-2025-23266), the
+//! container's state on stdin, and its timeout. Hooks of the container namespace are run by a child
+//! that joins the container's namespaces first.
+
+use std::fs::File;
+use std::io::{PipeReader, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::config::Hook;
+use crate::config::idmap;
+use crate::lifecycle::supervise::DEADLY;
+use crate::perform::namespace_fds::Inside;
+use crate::sys::process::{self, Exit, Member};
+use crate::sys::{fs, rlimit, signal};
+
+/// The moments of config.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum HookKind {
+    Prestart,
+    CreateRuntime,
+    CreateContainer,
+    StartContainer,
+    Poststart,
+    Poststop,
+}
+
+impl HookKind {
+    /// The specification's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            HookKind::Prestart => "prestart",
+            HookKind::CreateRuntime => "createRuntime",
+            HookKind::CreateContainer => "createContainer",
+            HookKind::StartContainer => "startContainer",
+            HookKind::Poststart => "poststart",
+            HookKind::Poststop => "poststop",
+        }
+    }
+
+    /// Whether the hook runs in the container's namespaces.
+    pub fn inside(self) -> bool {
+        matches!(self, HookKind::CreateContainer | HookKind::StartContainer)
+    }
+}
+
+impl std::fmt::Display for HookKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The hooks of one moment and what they are told.
+#[derive(Debug)]
+pub struct HookRun {
+    /// The hooks, in order.
+    pub hooks: Vec<Hook>,
+    /// The container's state without its pid, which is added when they run.
+    pub state: serde_json::Value,
+    /// Where the hooks start, as with runc: the rootfs for createContainer, the bundle (or /) for the others outside.
+    pub dir: PathBuf,
+    /// The namespaces that a hook of the container joins, as `CLONE_NEW*` flags.
+    pub namespaces: u64,
+    /// startContainer: the container whose programs these are.
+    pub container: Option<std::rc::Rc<crate::state::State>>,
+}
+
+/// Why hooks did not run to their end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookError {
+    /// One failed, in words.
+    Failed(String),
+    /// The launcher got this signal; the hook was killed.
+    Interrupted(i32),
+}
+
+impl From<String> for HookError {
+    fn from(text: String) -> Self {
+        HookError::Failed(text)
+    }
+}
+
+impl HookRun {
+    /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
+    /// start time for the hooks that join it, which they do by `inside` where it cannot be looked into. `signals` is
+    /// a signalfd(2) on which the launcher is told to end, or -1.
+    pub fn run(
+        &self,
+        kind: HookKind,
+        of: (i32, u64),
+        signals: RawFd,
+        inside: Option<&Inside>,
+    ) -> Result<(), HookError> {
+        for (i, hook) in self.hooks.iter().enumerate() {
+            let said = Said::new()?;
+            self.run_one(kind, hook, of, (signals, inside), &said).map_err(|e| match e {
+                // In runc's words, which are what Docker and containerd show of it.
+                HookError::Failed(text) => HookError::Failed(format!(
+                    "error running {kind} hook #{i}: {}: {text}, {said}",
+                    hook.path.display()
+                )),
+                interrupted => interrupted,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What a hook reads. The pid is that of the container process as the hook's own kind sees it: a hook of the
+    /// container is told what getpid(2) says there, which is 1 in a pid namespace of the container's own. After the
+    /// end there is none.
+    fn told(&self, kind: HookKind, pid: i32) -> Result<serde_json::Value, String> {
+        let mut state = self.state.clone();
+        match kind {
+            HookKind::Poststop => {}
+            kind if kind.inside() => state["pid"] = pid_inside(pid)?.into(),
+            _ => state["pid"] = pid.into(),
+        }
+        Ok(state)
+    }
+
+    /// Where hooks outside start: the bundle, or / where it has been removed in the meantime. A hook that takes back what
+    /// another has made must run all the same.
+    fn dir_or_root(&self) -> &Path {
+        // Its last component is looked up, too: a directory that may be entered, and nothing else, has a `.`.
+        let enters = nix::unistd::access(&self.dir.join("."), nix::unistd::AccessFlags::X_OK).is_ok();
+        if enters { &self.dir } else { Path::new("/") }
+    }
+
+    fn run_one(
+        &self,
+        kind: HookKind,
+        hook: &Hook,
+        of: (i32, u64),
+        (signals, inside): (RawFd, Option<&Inside>),
+        said: &Said,
+    ) -> Result<(), HookError> {
+        let (pid, _) = of;
+        let state = self.told(kind, pid)?;
+        if let Some(container) = &self.container {
+            let stdio = [told(&state.to_string())?.into(), said.out()?, said.err()?];
+            return crate::lifecycle::container_hook::run_hook(container, hook, of, stdio, (signals, inside));
+        }
+        let mut command = Command::new(&hook.path);
+        command.env_clear().stdin(told(&state.to_string())?).stdout(said.out()?).stderr(said.err()?);
+        if let Some((name, rest)) = hook.args.split_first() {
+            command.arg0(name).args(rest);
+        }
+        for entry in hook.env.iter().flatten() {
+            let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
+            command.env(key, value);
+        }
+        if kind.inside() {
+            let joins = match inside {
+                Some(inside) => inside.namespaces.iter().map(|(kind, fd)| (*fd, kind.row().flag)).collect(),
+                None => {
+                    let pidfd = process::pidfd_open(pid).map_err(|e| format!("pidfd_open: {e}"))?;
+                    vec![(pidfd, self.namespaces)]
+                }
+            };
+            // The path of a createContainer hook is the runtime's (config.md): looked up below Init's root,
+            // which is still the host's tree, and not in the rootfs, where anybody could have put a program.
+            let root = match inside {
+                _ if kind != HookKind::CreateContainer => None,
+                Some(inside) => Some(inside.root),
+                None => Some(init_root(pid)?),
+            };
+            let member =
+                (self.namespaces & libc::CLONE_NEWUSER as u64 != 0).then(|| member(pid)).transpose()?;
+            let dir = crate::plan::lower::cpath(&self.dir).map_err(|e| e.to_string())?;
+            process::enter_before_exec(&mut command, joins, member, root, dir);
+        } else {
+            command.current_dir(self.dir_or_root());
+        }
+        process::clean_before_exec(&mut command);
+        rlimit::give_back(&mut command);
+        let child = command.spawn().map_err(|e| e.to_string())?;
+        wait(child.id() as i32, hook.timeout, signals)
+    }
+}
+
+/// What a hook writes. It is kept from the runtime's own output, which is the container's or a caller's, and
+/// told if the hook fails. Files in memory: nobody has to read them for the hook to go on.
+struct Said {
+    out: File,
+    err: File,
+}
+
+impl Said {
+    fn new() -> Result<Self, String> {
+        let file = |name| {
+            let made = memfd_create(name, MFdFlags::MFD_CLOEXEC);
+            made.map(File::from).map_err(|e| format!("memfd_create: {e}"))
+        };
+        Ok(Said { out: file(c"stdout")?, err: file(c"stderr")? })
+    }
+
+    fn out(&self) -> Result<OwnedFd, String> {
+        self.out.try_clone().map(OwnedFd::from).map_err(|e| format!("dup: {e}"))
+    }
+
+    fn err(&self) -> Result<OwnedFd, String> {
+        self.err.try_clone().map(OwnedFd::from).map_err(|e| format!("dup: {e}"))
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// As much of each as a reader wants.
+        const MOST: usize = 4096;
+        let text = |file: &File| {
+            let mut bytes = [0; MOST];
+            let n = file.read_at(&mut bytes, 0).unwrap_or_default();
+            crate::error::shown_in_line(String::from_utf8_lossy(&bytes[..n]).trim_end())
+        };
+        write!(f, "stdout: {}, stderr: {}", text(&self.out), text(&self.err))
+    }
+}
+
+/// A pipe that holds `text` and then ends. All of it is in the pipe before the hook starts: one that does not
+/// read is in its rights, and must not hold up its own timeout.
+pub fn told(text: &str) -> Result<PipeReader, String> {
+    let (reader, mut writer) = std::io::pipe().map_err(|e| e.to_string())?;
+    process::make_room(writer.as_raw_fd(), text.len())
+        .map_err(|e| format!("a state of {} bytes does not fit into a pipe: {e}", text.len()))?;
+    writer.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
+    Ok(reader)
+}
+
+/// The number of process `pid` in the innermost pid namespace that it is in (proc_pid_status(5), `NSpid`).
+fn pid_inside(pid: i32) -> Result<i32, String> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok())
+        .ok_or_else(|| format!("{path}: no NSpid"))
+}
+
+/// Who a hook is in a user namespace: its root, as with runc, or the first id that it has. Who was root outside
+/// would have no id there, and would own the host's files all the same.
+fn member(pid: i32) -> Result<Member, String> {
+    let read = |file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))
+    };
+    let id = |file: &str| {
+        let maps = idmap::parse_map(&read(file)?);
+        let root = idmap::to_host(&maps, 0).map(|_| 0);
+        root.or_else(|| maps.first().map(|m| m.container)).ok_or_else(|| format!("{file} of {pid} is empty"))
+    };
+    let set_groups = read("setgroups")?.trim() != "deny";
+    Ok(Member { uid: id("uid_map")?, gid: id("gid_map")?, set_groups })
+}
+
+/// Init's root directory.
+fn init_root(pid: i32) -> Result<RawFd, String> {
+    let path = std::ffi::CString::new(format!("/proc/{pid}/root")).map_err(|e| e.to_string())?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    fs::openat(libc::AT_FDCWD, &path, flags, 0).map_err(|e| format!("{}: {e}", path.to_string_lossy()))
+}
+
+/// Waits for a hook's process, a child of this one; kills it when its time is over, or when a signal says that
+/// the launcher is to end.
+pub fn wait(child: i32, timeout: Option<u64>, signals: RawFd) -> Result<(), HookError> {
+    let pidfd = process::pidfd_open(child).map(fs::own).map_err(|e| format!("pidfd_open: {e}"))?;
+    let end = timeout.map(|s| Instant::now() + Duration::from_secs(s));
+    let why = loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let fds = [pidfd.as_raw_fd(), signals];
+        let ready = left.map_or_else(|| process::poll_in(fds), |left| process::poll_in_for(fds, left));
+        let [ended, signal] = ready.map_err(|e| format!("poll: {e}"))?;
+        if ended {
+            let exit = process::wait(child, 0).map_err(|e| format!("wait4: {e}"))?.map(|(_, exit)| exit);
+            return match exit {
+                Some(Exit::Code(0)) => Ok(()),
+                // Ctrl-C goes to the hook too, and is why it failed.
+                other => Err(deadly(signals).map_or_else(|| failed(other), HookError::Interrupted)),
+            };
+        }
+        match if signal { deadly(signals) } else { None } {
+            Some(signal) => break HookError::Interrupted(signal),
+            None if left.is_some_and(|left| left.is_zero()) => {
+                let seconds = timeout.unwrap_or_default();
+                break format!("still running after its timeout of {seconds} s; killed").into();
+            }
+            None => {}
+        }
+    };
+    // It may have ended by itself in between; it is waited for in any case.
+    process::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL).unwrap_or_default();
+    process::wait(child, 0).map_err(|e| format!("wait4: {e}"))?;
+    Err(why)
+}
+
+/// The next signal that is to end the launcher. Others have no one to go to before the program runs.
+fn deadly(signals: RawFd) -> Option<i32> {
+    std::iter::from_fn(|| signal::next_signal(signals)).find(|s| DEADLY.contains(s))
+}
+
+fn failed(exit: Option<Exit>) -> HookError {
+    HookError::Failed(match exit {
+        Some(Exit::Code(code)) => format!("exit status {code}"),
+        Some(Exit::Signal(signal)) => {
+            let name = crate::tables::signals::name(signal).unwrap_or_else(|| signal.to_string());
+            format!("killed by {name}")
+        }
+        None => "it is gone".into(),
+    })
+}

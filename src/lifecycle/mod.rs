@@ -1,0 +1,20 @@
+//! The container on disk and the processes that stay with it: its directory, its status, its hooks, its removal,
+//! and the launcher that watches it.
+
+pub mod container;
+pub mod container_hook;
+pub mod destroy;
+pub mod directory;
+pub mod ended;
+pub mod garbage;
+pub mod guardian;
+pub mod hook_points;
+pub mod hooks;
+pub mod name;
+pub mod notify;
+pub mod pid_file;
+pub mod processes;
+pub mod refusals;
+pub mod relay;
+pub mod supervise;
+pub mod terminal;

@@ -1,0 +1,74 @@
+//! A container's processes: finding, opening and thawing them.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::lifecycle::container::Container;
+use crate::state::State;
+use crate::sys::process;
+
+/// The container's process while it lives. Between two looks its number could become another process's; the descriptor
+/// stays with its own.
+pub fn open(container: &Container) -> Option<(i32, OwnedFd)> {
+    let pid = container.process()?;
+    let pidfd = crate::sys::fs::own(process::pidfd_open(pid).ok()?);
+    (container.process() == Some(pid)).then_some((pid, pidfd))
+}
+
+/// The group that holds all processes: the v2 one, else one that every v1 layout has.
+pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
+    let has = |name: &str| state.cgroups.iter().find(|(c, _)| c.iter().any(|c| c == name));
+    if state.cgroup_v2 {
+        state.cgroups.first()
+    } else {
+        has("freezer").or_else(|| has("pids")).or_else(|| state.cgroups.first())
+    }
+}
+
+/// The container's processes: those of its cgroup or, where it has none, of its pid namespace. In one that it
+/// shares, only the first can be told from others'.
+pub fn processes(container: &Container, state: &State) -> Result<Vec<i32>, Error> {
+    match group(state) {
+        Some((_, path)) => {
+            crate::cgroup::tree::pids(path).map_err(|e| Error::os("read the processes of", path.display(), e))
+        }
+        None => Ok(of_namespace(container, state)),
+    }
+}
+
+fn of_namespace(container: &Container, state: &State) -> Vec<i32> {
+    let Some(init) = container.process() else { return Vec::new() };
+    if !state.own_pid_namespace {
+        return vec![init];
+    }
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let (own, theirs) = (namespace(crate::sys::process::pid()), namespace(init));
+    if own == theirs || theirs.is_none() {
+        return vec![init];
+    }
+    let Ok(entries) = std::fs::read_dir("/proc") else { return vec![init] };
+    let mut pids: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    pids.retain(|pid| namespace(*pid) == theirs);
+    pids.sort_unstable();
+    pids
+}
+
+/// The group that freezes the container's processes.
+pub fn freezer(state: &State) -> Result<&Path, Error> {
+    state
+        .cgroups
+        .iter()
+        .find(|(controllers, _)| state.cgroup_v2 || controllers.iter().any(|c| c == "freezer"))
+        .map(|(_, path)| path.as_path())
+        .ok_or_else(|| Error::msg("the container has no freezer: its cgroup tree is not there"))
+}
+
+/// Thaws without asking, for processes that were sent SIGKILL.
+pub fn thaw(container: &Container) {
+    if let Some(group) = container.state.as_ref().and_then(|s| freezer(s).ok()) {
+        // What cannot be thawed is reported by the removal that follows.
+        crate::cgroup::ops::freeze(group, false).unwrap_or_default();
+        crate::cgroup::tree::thaw(group).unwrap_or_default();
+    }
+}

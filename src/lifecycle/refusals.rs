@@ -1,0 +1,123 @@
+//! `run --debug`: what the built-in seccomp profile refuses is told while the container runs.
+
+use std::collections::BTreeSet;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use libc::sock_filter;
+
+use crate::config::Config;
+use crate::lifecycle::supervise::Sidecar;
+use crate::log::Log;
+use crate::perform::Cx;
+use crate::plan::recipe::{Filter, Listens};
+use crate::plan::{Action, Plan};
+use crate::seccomp::{Reported, reported};
+use crate::state::SeccompChoice;
+use crate::sys::io::{self, Interest};
+use crate::sys::{Errno, fs, seccomp};
+
+/// Calls that are answered before others have their turn.
+const TURN: usize = 16;
+/// Different calls that are told: the container chooses the numbers, and must not fill the log.
+const MOST: usize = 256;
+
+/// Makes the built-in filter report its refusals to the launcher, or says why it cannot.
+pub fn report(config: &Config, choices: &[SeccompChoice], filters: &mut [Filter]) -> Option<&'static str> {
+    let ([SeccompChoice::BuiltIn { .. }], [filter]) = (choices, filters) else {
+        return Some("that is for the built-in profile alone, and the container has another one or none");
+    };
+    if !config.process.as_ref().is_some_and(|p| p.no_new_privileges) {
+        return Some("without no_new_privs the filter is loaded before the launcher can answer");
+    }
+    if !config.hooks.poststart.is_empty() {
+        return Some("a poststart hook may wait for the program, which would wait for the launcher");
+    }
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+    if !seccomp::flag_supported(flags) {
+        return Some("this kernel has no listeners (seccomp_unotify(2), Linux 5.0)");
+    }
+    filter.listener = Some(Listens::Launcher(filter.program.clone()));
+    filter.program = Rc::new(reported(&filter.program));
+    filter.flags |= flags;
+    None
+}
+
+/// Ends refused calls with the filter's errno, and tells of each call once.
+pub struct Refusals {
+    listener: RawFd,
+    /// The filter as it is without `--debug`.
+    filter: Rc<Vec<sock_filter>>,
+    log: Log,
+    told: BTreeSet<(String, i32)>,
+}
+
+impl Refusals {
+    /// On the listener that the plan's row took; `None`: no filter reports.
+    pub fn of(filters: &[Filter], plan: &Plan, cx: &Cx, log: &Log) -> Option<Self> {
+        let filter = filters.iter().find_map(|f| match &f.listener {
+            Some(Listens::Launcher(filter)) => Some(filter.clone()),
+            _ => None,
+        })?;
+        let listener = plan.steps.iter().find_map(|s| match &s.action {
+            Action::SendListener { listener, agent: None, .. } => Some(cx.fd(listener)),
+            _ => None,
+        })?;
+        Some(Refusals { listener, filter, log: log.clone(), told: BTreeSet::new() })
+    }
+
+    fn tell(&mut self, call: &Reported) {
+        let key = (call.name.clone(), call.errno as i32);
+        // What cannot be told without a wait is told the next time.
+        if self.told.len() > MOST || self.told.contains(&key) || !self.log.takes_a_line() {
+            return;
+        }
+        self.told.insert(key);
+        if self.told.len() > MOST {
+            self.log.debug("refused system calls are not told any more: there are too many different ones");
+            return;
+        }
+        let Reported { errno, name, why } = call;
+        self.log.debug(&format!(
+            "seccomp: system call {name} refused with {errno:?}: {why} (--seccomp-allow {name})"
+        ));
+    }
+
+    fn close(&mut self) {
+        fs::close(self.listener);
+        self.listener = -1;
+    }
+}
+
+impl Sidecar for Refusals {
+    fn descriptors(&self) -> Vec<Interest> {
+        vec![(self.listener, libc::POLLIN)]
+    }
+
+    fn ready(&mut self, _: &[i16]) {
+        for _ in 0..TURN {
+            match io::poll(&[(self.listener, libc::POLLIN)], 0).as_deref() {
+                Ok([events]) if events & libc::POLLIN != 0 => {}
+                // Nobody has the filter any more.
+                Ok([events]) if *events != 0 => return self.close(),
+                _ => return,
+            }
+            let call = match seccomp::notification(self.listener) {
+                Ok(call) => call,
+                // A call that was given up meanwhile.
+                Err(Errno::ENOENT | Errno::EINTR) => continue,
+                // Without a listener the kernel refuses: no call waits for ever.
+                Err(_) => return self.close(),
+            };
+            let reported = Reported::by(&self.filter, &call.data);
+            match seccomp::refuse(self.listener, call.id, reported.errno) {
+                Ok(()) | Err(Errno::ENOENT) => self.tell(&reported),
+                Err(_) => return self.close(),
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.close();
+    }
+}

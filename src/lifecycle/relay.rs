@@ -1,0 +1,235 @@
+//! A copy between two descriptors that never waits: a buffer of fixed size, one bounded read and one bounded write
+//! at a time. What cannot be written now is kept until poll(2) says that it can.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use crate::lifecycle::supervise::Sidecar;
+use crate::sys::io::{self, Interest};
+use crate::sys::{Errno, Result, fs, tty};
+
+/// Bytes that a copy holds at most.
+const ROOM: usize = 65_536;
+/// A blocking pipe that poll(2) calls writable takes this much at once (pipe(7), `PIPE_BUF`).
+const PIPE_BUF: usize = 4096;
+
+/// How a descriptor is used without waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Non-blocking, with an open file description that belongs to this process.
+    NonBlocking,
+    /// A regular file or a disk: it never waits for another process.
+    File,
+    /// A socket: each call can say that it does not wait.
+    Socket,
+    /// A blocking descriptor that other processes share: its mode is theirs, too.
+    Shared,
+}
+
+/// One end of a copy.
+#[derive(Debug)]
+pub struct End {
+    fd: OwnedFd,
+    kind: Kind,
+    /// A terminal: it is read only while this process is in its foreground.
+    tty: bool,
+}
+
+impl End {
+    /// A descriptor that only this process has.
+    pub fn own(fd: OwnedFd) -> Result<Self> {
+        tty::set_nonblocking(fd.as_raw_fd())?;
+        Ok(End { fd, kind: Kind::NonBlocking, tty: false })
+    }
+
+    /// One that was inherited from the caller, who may share it with other processes.
+    pub fn of_caller(fd: RawFd, access: i32) -> Result<Self> {
+        let st = fs::fstatat(fd, c"")?;
+        let copy = || fs::dup_above(fd, 3).map(fs::own);
+        let terminal = tty::is_tty(fd);
+        // Another open of /dev/ptmx is another terminal, and /dev/tty may be another one for this process.
+        let named = terminal && libc::major(st.st_rdev) != 5;
+        let kind = match st.st_mode & libc::S_IFMT {
+            libc::S_IFREG | libc::S_IFBLK => Kind::File,
+            libc::S_IFSOCK => Kind::Socket,
+            kind if kind == libc::S_IFIFO || named => match io::reopen_nonblocking(fd, access) {
+                Ok(fd) => return Ok(End { fd: fs::own(fd), kind: Kind::NonBlocking, tty: terminal }),
+                // A pipe of another user's.
+                Err(_) => Kind::Shared,
+            },
+            _ => Kind::Shared,
+        };
+        Ok(End { fd: copy()?, kind, tty: terminal })
+    }
+
+    fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Whether this is a terminal in whose background this process runs: to read it would stop the process.
+    fn in_background(&self) -> bool {
+        self.tty && !tty::in_foreground(self.fd())
+    }
+
+    /// poll(2) has said that there is something to read.
+    fn read(&self, buf: &mut [u8]) -> Result<usize> {
+        match self.kind {
+            Kind::NonBlocking | Kind::File => fs::read(self.fd(), buf),
+            Kind::Socket => io::receive_nowait(self.fd(), buf),
+            Kind::Shared => match io::read_nowait(self.fd(), buf) {
+                // Another reader may be faster, and this one wait: nothing better exists for such a file.
+                Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => fs::read(self.fd(), buf),
+                result => result,
+            },
+        }
+    }
+
+    /// poll(2) has said that something can be written.
+    fn write(&self, bytes: &[u8]) -> Result<usize> {
+        match self.kind {
+            Kind::NonBlocking | Kind::File => fs::write(self.fd(), bytes),
+            Kind::Socket => io::send_nowait(self.fd(), bytes),
+            Kind::Shared => match io::write_nowait(self.fd(), bytes) {
+                Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => {
+                    // Of a terminal poll(2) says only that one more character has room.
+                    let most = if self.tty { 1 } else { PIPE_BUF };
+                    fs::write(self.fd(), &bytes[..bytes.len().min(most)])
+                }
+                result => result,
+            },
+        }
+    }
+}
+
+/// A copy that goes on until one of its ends is closed.
+pub struct Copy {
+    from: Option<End>,
+    to: Option<End>,
+    buffer: Vec<u8>,
+    /// How much of the buffer has been written.
+    sent: usize,
+    /// What it does for the container: output is written out to the last byte after the container's end.
+    output: bool,
+    lost: bool,
+}
+
+impl Copy {
+    /// The container's output.
+    pub fn output(from: End, to: End) -> Self {
+        Copy { from: Some(from), to: Some(to), buffer: Vec::new(), sent: 0, output: true, lost: false }
+    }
+
+    /// The container's input.
+    pub fn input(from: End, to: End) -> Self {
+        Copy { output: false, ..Self::output(from, to) }
+    }
+
+    /// The container's output has nowhere to go any more.
+    pub fn has_lost_its_reader(&self) -> bool {
+        self.output && self.lost
+    }
+
+    fn room(&self) -> bool {
+        self.buffer.len() < ROOM
+    }
+
+    fn reader(&self) -> Option<&End> {
+        self.from.as_ref().filter(|_| self.room() && self.to.is_some())
+    }
+
+    fn writer(&self) -> Option<&End> {
+        self.to.as_ref().filter(|_| self.sent < self.buffer.len())
+    }
+
+    /// Takes what is there, within the buffer's bounds.
+    fn fill(&mut self) {
+        let Some(from) = &self.from else { return };
+        let filled = self.buffer.len();
+        self.buffer.resize(ROOM, 0);
+        let result = from.read(&mut self.buffer[filled..]);
+        self.buffer.truncate(filled + *result.as_ref().unwrap_or(&0));
+        match result {
+            // A background read of a terminal whose SIGTTIN is ignored is EIO (tty_ioctl(4)), as is a pty without
+            // its other side.
+            Err(Errno::EIO) if from.in_background() => {}
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Ok(n) if n > 0 => {}
+            // The end: of file, of the terminal, or of a descriptor that cannot be read.
+            _ => self.from = None,
+        }
+    }
+
+    /// Writes what the other side takes.
+    fn flush(&mut self) {
+        let Some(to) = &self.to else { return };
+        match to.write(&self.buffer[self.sent..]) {
+            Ok(n) => self.sent += n,
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // The reader is gone: closing the other end lets the writer know (SIGPIPE, or SIGHUP of a terminal).
+            Err(_) => {
+                (self.from, self.to) = (None, None);
+                self.lost = true;
+            }
+        }
+        if self.sent == self.buffer.len() {
+            self.buffer.clear();
+            self.sent = 0;
+        } else if !self.room() && self.sent > 0 {
+            self.buffer.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.close_at_the_end();
+    }
+
+    fn close_at_the_end(&mut self) {
+        if self.from.is_none() && self.buffer.is_empty() {
+            // The program's stdin ends where the caller's does.
+            self.to = None;
+        }
+    }
+}
+
+impl Sidecar for Copy {
+    fn descriptors(&self) -> Vec<Interest> {
+        let reader = self.reader().filter(|from| !from.in_background()).map_or(-1, End::fd);
+        // An error is reported whatever is asked for, so a reader who goes away is seen at once.
+        vec![(reader, libc::POLLIN), (self.writer().map_or(-1, End::fd), libc::POLLOUT)]
+    }
+
+    fn ready(&mut self, events: &[i16]) {
+        if events.get(1).is_some_and(|e| *e != 0) {
+            self.flush();
+        }
+        if events.first().is_some_and(|e| *e != 0) && self.room() {
+            self.fill();
+            self.close_at_the_end();
+        }
+    }
+
+    fn dozes(&self) -> bool {
+        self.reader().is_some_and(End::in_background)
+    }
+
+    /// After the container's end there is nobody to read its input, and what is in its pipes or its terminal is the
+    /// last of its output.
+    fn end(&mut self) {
+        if !self.output {
+            (self.from, self.to) = (None, None);
+        }
+    }
+
+    fn is_done(&mut self) -> bool {
+        if !self.output || self.to.is_none() {
+            return true;
+        }
+        // A process that outlives the container may hold the other end open: what is not there now is not waited for.
+        while self.room() && self.from.is_some() {
+            let before = self.buffer.len();
+            self.fill();
+            if self.buffer.len() == before {
+                self.from = None;
+            }
+        }
+        self.close_at_the_end();
+        self.to.is_none()
+    }
+}

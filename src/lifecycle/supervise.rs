@@ -1,0 +1,309 @@
+//! Watching a foreground container: signals go in, orphans are reaped, the terminal is relayed, and
+//! the exit code comes out.
+
+use std::os::fd::RawFd;
+
+use crate::cgroup::witness::Witness;
+use crate::error::{Error, Result};
+use crate::lifecycle::relay::{Copy, End};
+use crate::sys::io::{self, Interest};
+use crate::sys::process::{self, Exit};
+use crate::sys::{fs, signal, tty};
+
+/// Signals that the runtime passes on or acts on. The stop signals keep their meaning for the
+/// runtime itself, and faults are its own.
+fn signals() -> Vec<i32> {
+    let others = [
+        libc::SIGCHLD,
+        libc::SIGWINCH,
+        libc::SIGURG,
+        libc::SIGIO,
+        libc::SIGCONT,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+    ];
+    DEADLY.into_iter().chain(others).collect()
+}
+
+/// Signals whose default action ends a process: pid 1 of a pid namespace is spared it (pid_namespaces(7)).
+pub const DEADLY: [i32; 10] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGPWR,
+];
+
+/// What a foreground launcher attends to beside the container's process. No sidecar may wait: the loop comes to all
+/// of them, and to signals and the container's end first.
+pub trait Sidecar {
+    /// What is waited for; always the same number of descriptors, -1 for none.
+    fn descriptors(&self) -> Vec<Interest>;
+
+    /// A bounded piece of work; `events` are those that came on each of the descriptors.
+    fn ready(&mut self, events: &[i16]);
+
+    /// It waits for something that poll(2) does not report, and is asked again after [`NAP`].
+    fn dozes(&self) -> bool {
+        false
+    }
+
+    /// The container's process has ended.
+    fn end(&mut self) {}
+
+    /// After that: whether nothing is left to do.
+    fn is_done(&mut self) -> bool {
+        true
+    }
+}
+
+/// How long a sidecar that dozes is left alone.
+const NAP: i32 = 200;
+
+impl Sidecar for Witness {
+    fn descriptors(&self) -> Vec<Interest> {
+        vec![(self.fd(), libc::POLLIN)]
+    }
+
+    fn ready(&mut self, events: &[i16]) {
+        if events.iter().any(|e| *e != 0) {
+            self.look();
+        }
+    }
+
+    fn end(&mut self) {
+        self.look();
+    }
+}
+
+/// The container's process, as the supervisor sees it.
+struct Watched {
+    pid: i32,
+    pidfd: RawFd,
+    pty: Option<RawFd>,
+    /// The signal that killed it, in place of which SIGKILL was sent.
+    asked: Option<i32>,
+    exit: Option<Exit>,
+}
+
+/// What the supervisor watches.
+pub struct Supervisor {
+    signals: RawFd,
+    terminal: Option<RawMode>,
+    copies: Vec<Copy>,
+    /// Passes the container's readiness on, until it is ready.
+    pub notify: Option<crate::lifecycle::notify::Proxy>,
+    /// Looks at groups that may be gone when the container has ended.
+    pub witness: Option<Witness>,
+    /// Tells of refused system calls.
+    pub refusals: Option<crate::lifecycle::refusals::Refusals>,
+}
+
+impl Supervisor {
+    /// Blocks the signals that will be passed on; before the clone, so that none is lost. Init unblocks them.
+    pub fn new() -> Result<Self> {
+        let signals = signal::signalfd(&signals()).map_err(|e| Error::os("signalfd", "", e))?;
+        Ok(Supervisor {
+            signals,
+            terminal: None,
+            copies: Vec::new(),
+            notify: None,
+            witness: None,
+            refusals: None,
+        })
+    }
+
+    /// The signalfd(2), for waits before the program runs.
+    pub fn signals(&self) -> RawFd {
+        self.signals
+    }
+
+    /// Copies until the container's end.
+    pub fn add(&mut self, copy: Copy) {
+        self.copies.push(copy);
+    }
+
+    /// Waits for the container process to end; `pty` is its terminal's master end.
+    pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<Exit> {
+        if let Some(master) = pty {
+            self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
+        }
+        // Its SIGCHLD may have been read while the launch was waited for.
+        let mut watched = Watched { pid, pidfd, pty, asked: None, exit: reap(pid) };
+        while watched.exit.is_none() {
+            self.turn(-1, |signal| watched.signal(signal))?;
+            self.terminal.iter_mut().for_each(RawMode::enter);
+            if self.copies.iter().any(Copy::has_lost_its_reader) {
+                // The program hears of it as of any terminal that is gone: SIGHUP, and EIO.
+                self.hang_up(watched.pty.take());
+            }
+        }
+        self.sidecars().iter_mut().for_each(|s| s.end());
+        self.write_out()?;
+        self.restore();
+        Ok(match (watched.exit, watched.asked) {
+            // Killed in place of a signal that pid 1 would have ignored: the signal asked for is the cause.
+            (Some(Exit::Signal(libc::SIGKILL)), Some(signal)) => Exit::Signal(signal),
+            (exit, _) => exit.unwrap_or(Exit::Code(255)),
+        })
+    }
+
+    /// The last of the output, for as long as there is a reader, however slow. A signal ends that, too.
+    fn write_out(&mut self) -> Result<()> {
+        let mut stopped = false;
+        while !stopped && !self.sidecars().iter_mut().all(|s| s.is_done()) {
+            self.turn(-1, |signal| stopped |= DEADLY.contains(&signal))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something to happen. Signals come first, then each sidecar has a bounded turn.
+    fn turn(&mut self, limit: i32, mut on_signal: impl FnMut(i32)) -> Result<()> {
+        let signals = self.signals;
+        let mut sidecars = self.sidecars();
+        let lists: Vec<_> = sidecars.iter().map(|s| s.descriptors()).collect();
+        let all: Vec<_> =
+            std::iter::once((signals, libc::POLLIN)).chain(lists.iter().flatten().copied()).collect();
+        let dozing = sidecars.iter().any(|s| s.dozes());
+        let limit = if dozing { NAP } else { limit };
+        let events = io::poll(&all, limit).map_err(|e| Error::os("poll", "", e))?;
+        if events.first().is_some_and(|e| *e != 0) {
+            while let Some(signal) = signal::next_signal(signals) {
+                on_signal(signal);
+            }
+        }
+        let mut rest = &events[1..];
+        for (sidecar, list) in sidecars.iter_mut().zip(&lists) {
+            let (own, others) = rest.split_at(list.len());
+            rest = others;
+            if own.iter().any(|e| *e != 0) {
+                sidecar.ready(own);
+            }
+        }
+        self.notify.take_if(|proxy| proxy.is_ready());
+        Ok(())
+    }
+
+    fn sidecars(&mut self) -> Vec<&mut dyn Sidecar> {
+        let witness = self.witness.iter_mut().map(|s| s as &mut dyn Sidecar);
+        let notify = self.notify.iter_mut().map(|s| s as &mut dyn Sidecar);
+        let refusals = self.refusals.iter_mut().map(|s| s as &mut dyn Sidecar);
+        witness
+            .chain(notify)
+            .chain(refusals)
+            .chain(self.copies.iter_mut().map(|s| s as &mut dyn Sidecar))
+            .collect()
+    }
+
+    /// Copies between the caller's stdin and stdout and the container's terminal.
+    fn attach(&mut self, master: RawFd) -> crate::sys::Result<()> {
+        copy_size(master);
+        let own = || fs::dup_above(master, 3).map(fs::own).and_then(End::own);
+        if fs::is_open(0) {
+            self.copies.push(Copy::input(End::of_caller(0, libc::O_RDONLY)?, own()?));
+        }
+        self.copies.push(Copy::output(own()?, End::of_caller(1, libc::O_WRONLY)?));
+        self.terminal = tty::is_tty(0).then(RawMode::new);
+        self.terminal.iter_mut().for_each(RawMode::enter);
+        Ok(())
+    }
+
+    fn hang_up(&mut self, master: Option<RawFd>) {
+        if let Some(master) = master {
+            self.copies.clear();
+            fs::close(master);
+        }
+    }
+
+    /// Puts the caller's terminal back.
+    fn restore(&mut self) {
+        if let Some(terminal) = self.terminal.take() {
+            terminal.leave();
+        }
+    }
+}
+
+impl Watched {
+    /// Acts on a signal.
+    fn signal(&mut self, signal: i32) {
+        match signal {
+            libc::SIGCHLD => self.exit = self.exit.or_else(|| reap(self.pid)),
+            libc::SIGWINCH => self.pty.iter().for_each(|master| copy_size(*master)),
+            // About this process's own place in its session.
+            libc::SIGCONT | libc::SIGTTIN | libc::SIGTTOU => {}
+            signal => {
+                // It may just have ended.
+                process::pidfd_kill(self.pidfd, signal).unwrap_or_default();
+                if DEADLY.contains(&signal) && spared(self.pid, signal) {
+                    self.asked = Some(signal);
+                    process::pidfd_kill(self.pidfd, libc::SIGKILL).unwrap_or_default();
+                }
+            }
+        }
+    }
+}
+
+/// The caller's terminal on stdin in raw mode: keys go to the container as they are.
+struct RawMode {
+    /// The modes before; `None` while this process is in the background, where the terminal is another's.
+    saved: Option<tty::Saved>,
+}
+
+impl RawMode {
+    fn new() -> Self {
+        RawMode { saved: None }
+    }
+
+    /// Once this process is in the foreground.
+    fn enter(&mut self) {
+        if self.saved.is_none() && tty::in_foreground(0) {
+            self.saved = tty::make_raw(0).ok();
+        }
+    }
+
+    fn leave(self) {
+        if let Some(saved) = self.saved.filter(|_| tty::in_foreground(0)) {
+            tty::restore(0, &saved).unwrap_or_default();
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.restore();
+        fs::close(self.signals);
+    }
+}
+
+/// Reaps every child that has ended; the exit of `pid`, if it is among them.
+fn reap(pid: i32) -> Option<Exit> {
+    let mut found = None;
+    while let Ok(Some((ended, exit))) = process::wait(-1, libc::WNOHANG) {
+        if ended == pid {
+            found = Some(exit);
+        }
+    }
+    found
+}
+
+/// Whether `pid` neither handles nor ignores `signal`: as pid 1 it would live on, and Ctrl-C would do nothing.
+fn spared(pid: i32, signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let mask = |key: &str| {
+        status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix(key)?.trim(), 16).ok()).unwrap_or(0)
+    };
+    let bit = 1u64 << (signal - 1);
+    mask("SigCgt:") & bit == 0 && mask("SigIgn:") & bit == 0 && mask("SigBlk:") & bit == 0
+}
+
+fn copy_size(master: RawFd) {
+    // A terminal without a size leaves the pty's as it is.
+    if let Ok(size) = tty::size(0) {
+        tty::set_size(master, size).unwrap_or_default();
+    }
+}

@@ -1,0 +1,156 @@
+//! Files of the runtime's own, and of the kernel, outside the container: written whole, or not at all.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use crate::perform::apply::at;
+use crate::perform::{Call, Cx, Done};
+use crate::plan::Slot;
+use crate::plan::lower::as_path;
+use crate::sys::{Errno, fs, process};
+
+/// Takes the container's name: the directory is made and locked under another one first, so that nobody
+/// ever finds it unlocked, and two callers cannot both believe that they made it.
+pub(super) fn state_dir(cx: &mut Cx, path: &CStr, lock: &Slot) -> Done {
+    let temp = join(path, format!("{}{}", crate::state::NOT_IN_IDS, process::pid()).as_bytes());
+    at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, &temp, 0o700))?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let taken = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &temp, flags, 0)).and_then(|fd| {
+        cx.set(lock, fd);
+        at(cx, Call::Lock, fs::lock(fd))?;
+        at(cx, Call::Rename, fs::rename_new(&temp, path))
+    });
+    taken.inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, &temp, libc::AT_REMOVEDIR).unwrap_or_default())
+}
+
+/// Writes down which directory was made: the same path may be another container's, now or later, and then
+/// its processes are no business of `delete`.
+pub(super) fn record_group(cx: &mut Cx, path: &CStr, record: &CStr, how: &str) -> Done {
+    let st = at(cx, Call::Stat, fs::fstatat(libc::AT_FDCWD, path))?;
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
+    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, record, flags, 0o600))?;
+    let line = format!("{} {}{how}\n", st.st_dev, st.st_ino);
+    let written = at(cx, Call::Write, fs::write_all(fd, line.as_bytes()));
+    fs::close(fd);
+    written
+}
+
+/// Takes a group that somebody else made. The lock is held until the launch is over: of two launches that both
+/// find it empty one must not join the other's container.
+pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> Done {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let open = || fs::openat(libc::AT_FDCWD, path, flags, 0);
+    // A container of this name may have been deleted since the launch looked: then it is this one's to make.
+    let mut opened = open();
+    let made = opened == Err(Errno::ENOENT) && fs::mkdirat(libc::AT_FDCWD, path, 0o755).is_ok();
+    if made {
+        opened = open();
+    }
+    let fd = at(cx, Call::Open, opened)?;
+    cx.set(to, fd);
+    at(cx, Call::Lock, fs::try_lock(fd))?;
+    let group = as_path(path);
+    let members = at(cx, Call::Read, crate::cgroup::tree::pids(group))?.len();
+    let problem = if members > 0 {
+        Some(format!("container's cgroup is not empty: {members} process(es) found"))
+    } else {
+        crate::cgroup::ops::frozen(group).then(|| "container's cgroup unexpectedly frozen".to_string())
+    };
+    if problem.is_some() {
+        cx.detail = problem;
+        return at(cx, Call::Read, Err(Errno::EBUSY));
+    }
+    record_group(cx, path, record, if made { "" } else { crate::state::files::JOINED })
+}
+
+pub(super) fn join(dir: &CStr, tail: &[u8]) -> std::ffi::CString {
+    let bytes: Vec<u8> = dir.to_bytes().iter().chain(tail).copied().collect();
+    // Both parts come from C strings, so there is no NUL inside.
+    std::ffi::CString::new(bytes).unwrap_or_default()
+}
+
+pub(super) fn join_name(dir: &CStr, name: &CStr) -> std::ffi::CString {
+    let mut tail = vec![b'/'];
+    tail.extend_from_slice(name.to_bytes());
+    join(dir, &tail)
+}
+
+/// Writes a file of the kernel (cgroupfs, procfs) in one write.
+pub(super) fn write_file(cx: &mut Cx, path: &CStr, value: &[u8]) -> Done {
+    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, libc::O_WRONLY | libc::O_NOFOLLOW, 0))?;
+    let written = at(cx, Call::Write, fs::write_all(fd, value));
+    fs::close(fd);
+    written
+}
+
+/// Writes a file of ours so that readers see the old or the new one, never a part.
+pub(super) fn replace_file(cx: &mut Cx, temp: &CStr, path: &CStr, bytes: &[u8]) -> Done {
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let open = || fs::openat(libc::AT_FDCWD, temp, flags, 0o600);
+    // What has that name is a runtime's that was killed, or another user's, in a directory that both may write.
+    let opened = match open() {
+        Err(Errno::EEXIST) => fs::unlinkat(libc::AT_FDCWD, temp, 0).and_then(|()| open()),
+        opened => opened,
+    };
+    let fd = at(cx, Call::Open, opened)?;
+    let written = at(cx, Call::Write, fs::write_all(fd, bytes));
+    fs::close(fd);
+    written?;
+    at(cx, Call::Rename, fs::renameat(libc::AT_FDCWD, temp, libc::AT_FDCWD, path))
+}
+
+/// The link `name` in the directory `dir`, in place of a file or an empty directory that the rootfs brings. Only names
+/// in that very directory are removed, and no link is followed. What is mounted there is there on purpose.
+pub(super) fn relink(cx: &mut Cx, dir: RawFd, name: &CStr, to: &CStr) -> Done {
+    match at(cx, Call::Symlink, fs::symlinkat(to, dir, name)) {
+        Err(Errno::EEXIST) => {}
+        done => return done,
+    }
+    let mut is = [0; 64];
+    // One that is as it should be may lie on a file system that is read-only.
+    if fs::readlinkat(dir, name, &mut is).is_ok_and(|n| is[..n] == *to.to_bytes()) {
+        return Ok(());
+    }
+    let removed = match at(cx, Call::Unlink, fs::unlinkat(dir, name, 0)) {
+        Err(Errno::EISDIR) => at(cx, Call::Unlink, fs::unlinkat(dir, name, libc::AT_REMOVEDIR)),
+        other => other,
+    };
+    match removed {
+        Err(Errno::EBUSY) => Ok(()),
+        removed => removed.and_then(|()| at(cx, Call::Symlink, fs::symlinkat(to, dir, name))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::perform::undo::own;
+    use crate::plan::Undo;
+    use std::path::Path;
+
+    /// A delete of the container that had the name comes between the look and the row.
+    #[test]
+    fn a_group_that_is_gone_when_it_is_to_be_joined_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (group, record) = (dir.path().join("group"), dir.path().join(crate::state::files::CGROUPS));
+        let undo = Undo::Members(group.to_string_lossy().into_owned());
+        let take = || {
+            let mut plan = crate::plan::Plan::default();
+            let to = plan.slot("joinable");
+            let mut cx = Cx::new(plan.slots);
+            let path = |p: &Path| crate::plan::lower::cpath(p).unwrap();
+            let taken = take_group(&mut cx, &path(&group), &path(&record), &to);
+            fs::close(cx.fd(&to));
+            taken
+        };
+        std::fs::create_dir(&group).unwrap();
+        take().unwrap();
+        let undos = [undo];
+        assert_eq!(own(&undos, dir.path()), undos, "it stays");
+        std::fs::remove_dir(&group).unwrap();
+        std::fs::remove_file(&record).unwrap();
+        take().unwrap();
+        let made = Undo::Cgroup(group.to_string_lossy().into_owned());
+        assert_eq!(own(&undos, dir.path()), [made], "it goes with the container");
+    }
+}

@@ -1,0 +1,432 @@
+//! Finding, and where need be making, a place inside the container: below the root's descriptor, one component at a
+//! time, so that no symlink leads outside (CVE-2024-45310, CVE-2021-30465).
+//!
+//! Every row that names a place goes through here, and so do the sources of bind mounts in a hardened run. The common
+//! case, a path without a symlink on it, is one openat2(2) that follows none. A path with symlinks is walked: each
+//! component is opened with `O_PATH | O_NOFOLLOW`, and what is judged (its mount, its owner, its target) is read from
+//! that descriptor. A process that exchanges names meanwhile changes where the walk goes, never what is judged.
+//!
+//! Whose symlinks are followed:
+//!
+//! | where the symlink lies | followed |
+//! | --- | --- |
+//! | on the mount of the root that the walk starts from | yes, inside the root |
+//! | on another mount (a volume, which other containers may write) | if it leads to a place on that same mount |
+//! | on the host, on the way to a bind source | if it belongs to root or the caller, or its target to the same user |
+//!
+//! Init calls this: it only makes system calls and uses fixed buffers.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use crate::perform::{Call, Cx};
+use crate::plan::action::TargetKind;
+use crate::sys::fs::Place;
+use crate::sys::{Errno, Result, cred, fs};
+
+const PATH_MAX: usize = 4096;
+const NAME_MAX: usize = 255;
+const MAX_LINKS: usize = 40;
+const STICKY_AND_WRITABLE: u32 = libc::S_ISVTX | libc::S_IWOTH;
+
+/// Which symlinks a walk follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    /// None: for procfs and sysfs, whose contents are trusted later on.
+    Never,
+    /// Those of the root's own mount, and those of a volume that stay on it.
+    WithinVolume,
+    /// Those of root and of this user, and those whose target has the same owner.
+    OwnersMatch(u32),
+}
+
+/// What is made where a component is missing.
+#[derive(Debug, Clone, Copy)]
+enum Missing {
+    Fails,
+    Made(TargetKind, Option<(u32, u32)>),
+}
+
+/// Opens (`O_PATH`) what is at `path` below `root`; makes it, and the directories above it, where it is missing.
+///
+/// `strict` follows no symlink at all.
+pub fn open_or_make(cx: &mut Cx, root: RawFd, path: &CStr, kind: TargetKind, strict: bool) -> Result<RawFd> {
+    let follow = if strict { Follow::Never } else { Follow::WithinVolume };
+    find(cx, root, path, follow, Missing::Made(kind, None))
+}
+
+/// Opens (`O_PATH`) what is at `path` below `root`, without making anything.
+pub fn open_existing(cx: &mut Cx, root: RawFd, path: &CStr) -> Result<RawFd> {
+    find(cx, root, path, Follow::WithinVolume, Missing::Fails)
+}
+
+/// Makes the directory `path` below `root` for a user (uid, gid), who owns it from its first moment: a chown(2) after it
+/// could give away what another process has put in its place.
+pub fn make_for(cx: &mut Cx, root: RawFd, path: &CStr, owner: (u32, u32)) -> Result<RawFd> {
+    find(cx, root, path, Follow::WithinVolume, Missing::Made(TargetKind::Dir, Some(owner)))
+}
+
+/// Opens (`O_PATH`) the directory `path` of this process's own root, which is the container's.
+pub fn open_directory(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
+    let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
+    cx.call = Call::OpenIn;
+    match fs::openat2(libc::AT_FDCWD, path, libc::O_PATH, 0, resolve) {
+        Err(Errno::ELOOP) => {}
+        // The config's own filter may know no openat2(2).
+        Err(Errno::ENOSYS | Errno::EPERM) if cx.filtered => {}
+        opened => return opened,
+    }
+    let root = fs::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let found = walk(cx, root, path, Follow::WithinVolume, Missing::Fails);
+    fs::close(root);
+    found
+}
+
+/// Opens (`O_PATH`) a path of the host, on whose way other users may have put symlinks.
+pub fn open_source(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
+    cx.call = Call::OpenIn;
+    match fs::openat2(libc::AT_FDCWD, path, libc::O_PATH, 0, fs::RESOLVE_NO_SYMLINKS) {
+        Err(Errno::ELOOP) => {}
+        opened => return opened,
+    }
+    let root = fs::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let found = walk(cx, root, path, Follow::OwnersMatch(cred::effective_uid()), Missing::Fails);
+    fs::close(root);
+    found
+}
+
+/// One openat2(2) where no symlink is on the way and nothing is missing, else the walk.
+fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing) -> Result<RawFd> {
+    let path = if path.is_empty() { c"." } else { path };
+    let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS | fs::RESOLVE_NO_SYMLINKS;
+    cx.call = Call::OpenIn;
+    match fs::openat2(root, path, libc::O_PATH, 0, resolve) {
+        Err(Errno::ELOOP) => walk(cx, root, path, follow, missing),
+        Err(Errno::ENOENT) if matches!(missing, Missing::Made(..)) => walk(cx, root, path, follow, missing),
+        other => other,
+    }
+}
+
+/// A path being walked: what is left of it, in a buffer of fixed size.
+struct Rest {
+    bytes: [u8; PATH_MAX],
+    start: usize,
+    len: usize,
+}
+
+impl Rest {
+    fn new(path: &[u8]) -> Result<Self> {
+        let mut rest = Rest { bytes: [0; PATH_MAX], start: 0, len: 0 };
+        rest.append(path)?;
+        Ok(rest)
+    }
+
+    fn append(&mut self, part: &[u8]) -> Result<()> {
+        let end = self.len + part.len();
+        self.bytes.get_mut(self.len..end).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(part);
+        self.len = end;
+        Ok(())
+    }
+
+    /// What is left, from the next component on; empty at the end.
+    fn left(&self) -> &[u8] {
+        let left = &self.bytes[self.start..self.len];
+        &left[left.iter().take_while(|b| **b == b'/').count()..]
+    }
+
+    /// Takes the next component.
+    fn next(&mut self) -> Result<Option<Name>> {
+        let left = self.left();
+        let Some(len) = left.iter().position(|b| *b == b'/').or(Some(left.len())).filter(|n| *n > 0) else {
+            return Ok(None);
+        };
+        if len > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let mut name = Name([0; NAME_MAX + 1]);
+        name.0[..len].copy_from_slice(&left[..len]);
+        self.start = self.len - left.len() + len;
+        Ok(Some(name))
+    }
+}
+
+/// One component, ended by a NUL.
+struct Name([u8; NAME_MAX + 1]);
+
+impl Name {
+    fn as_cstr(&self) -> &CStr {
+        // The last byte is always NUL, and no component holds one.
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c".")
+    }
+}
+
+/// A symlink whose target is being walked, and what its target must be.
+#[derive(Clone, Copy)]
+struct Bound {
+    must: Must,
+    /// How much of the path is left once its target is reached.
+    after: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Must {
+    Mount(u64),
+    Owner(u32),
+    Never,
+}
+
+impl Bound {
+    fn holds(&self, here: &Place) -> bool {
+        match self.must {
+            Must::Mount(mount) => here.mount == mount,
+            Must::Owner(uid) => here.uid == uid,
+            Must::Never => false,
+        }
+    }
+}
+
+/// Where a walk is.
+struct Walk {
+    root: RawFd,
+    top: Place,
+    at: RawFd,
+    here: Place,
+    rest: Rest,
+    follow: Follow,
+    links: usize,
+    bounds: [Bound; MAX_LINKS],
+    bound: usize,
+    /// How much of the path is left after the component that is a symlink, or leads to one.
+    outer: usize,
+}
+
+fn walk(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing) -> Result<RawFd> {
+    let at = fs::openat(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let top = fs::place(at)?;
+    let none = Bound { must: Must::Never, after: 0 };
+    let mut walk = Walk {
+        root,
+        top,
+        at,
+        here: top,
+        rest: Rest::new(path.to_bytes())?,
+        follow,
+        links: 0,
+        bounds: [none; MAX_LINKS],
+        bound: 0,
+        outer: usize::MAX,
+    };
+    let length = walk.rest.left().len();
+    let skipped = path.to_bytes().len() - length;
+    let found = walk.walk_on(cx, missing);
+    if found.is_err() {
+        // Where in the path it is, for the report: Init cannot send a text.
+        cx.link = skipped + length.saturating_sub(walk.outer);
+        fs::close(walk.at);
+    }
+    found.map(|()| walk.at)
+}
+
+impl Walk {
+    fn walk_on(&mut self, cx: &mut Cx, missing: Missing) -> Result<()> {
+        while let Some(name) = self.rest.next()? {
+            self.component(cx, name.as_cstr(), missing).map_err(|e| self.astray(cx, e))?;
+            self.leave_links(cx)?;
+        }
+        Ok(())
+    }
+
+    fn component(&mut self, cx: &mut Cx, name: &CStr, missing: Missing) -> Result<()> {
+        if name == c".." {
+            return self.up(cx);
+        }
+        if name == c"." {
+            return Ok(());
+        }
+        let last = self.rest.left().is_empty();
+        let missing = match missing {
+            // What is made must not be made where a symlink of a volume has led.
+            Missing::Made(..) if !self.bounds[..self.bound].iter().all(|b| b.holds(&self.here)) => {
+                Missing::Fails
+            }
+            Missing::Made(..) if !last => Missing::Made(TargetKind::Dir, None),
+            missing => missing,
+        };
+        let next = step(cx, self.at, name, missing)?;
+        cx.call = Call::Statx;
+        let found = fs::place(next).inspect_err(|_| fs::close(next))?;
+        if found.is_link() {
+            let followed = self.refuse_magic(cx, name, next).and_then(|()| self.follow(cx, next, &found));
+            fs::close(next);
+            return followed;
+        }
+        self.go(next, found);
+        Ok(())
+    }
+
+    fn go(&mut self, to: RawFd, place: Place) {
+        fs::close(self.at);
+        (self.at, self.here) = (to, place);
+    }
+
+    /// `..`; above the root there is nothing.
+    fn up(&mut self, cx: &mut Cx) -> Result<()> {
+        if self.here.is_same(&self.top) {
+            return Ok(());
+        }
+        cx.call = Call::Open;
+        let up = fs::openat(self.at, c"..", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+        let place = fs::place(up).inspect_err(|_| fs::close(up))?;
+        self.go(up, place);
+        Ok(())
+    }
+
+    /// A link of procfs such as /proc/self/fd/N leads to what this process has open, whatever its text says.
+    fn refuse_magic(&self, cx: &mut Cx, name: &CStr, link: RawFd) -> Result<()> {
+        cx.call = Call::Statfs;
+        if fs::fs_magic(link)? != crate::perform::places::PROC_MAGIC {
+            return Ok(());
+        }
+        cx.call = Call::OpenIn;
+        fs::openat2(self.at, name, libc::O_PATH, 0, fs::RESOLVE_NO_MAGICLINKS).map(fs::close)
+    }
+
+    /// What is left of the path begins with the target of the symlink `link`.
+    fn follow(&mut self, cx: &mut Cx, link: RawFd, place: &Place) -> Result<()> {
+        self.links += 1;
+        if self.links > MAX_LINKS || self.follow == Follow::Never {
+            cx.call = Call::SymlinkTarget;
+            return Err(Errno::ELOOP);
+        }
+        let after = self.rest.left().len();
+        self.outer = self.outer.min(after);
+        if let Some(must) = self.judge(place) {
+            self.bounds[self.bound] = Bound { must, after };
+            self.bound += 1;
+        }
+        let mut target = [0u8; PATH_MAX];
+        let n = fs::readlinkat(link, c"", &mut target)?;
+        let mut rest = Rest::new(&target[..n])?;
+        rest.append(b"/")?;
+        rest.append(self.rest.left())?;
+        self.rest = rest;
+        if target[0] == b'/' {
+            let top = fs::openat(self.root, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+            self.go(top, self.top);
+        }
+        Ok(())
+    }
+
+    /// What the target of a symlink must be, if not anything.
+    fn judge(&self, link: &Place) -> Option<Must> {
+        match self.follow {
+            Follow::Never => None,
+            Follow::WithinVolume => (link.mount != self.top.mount).then_some(Must::Mount(link.mount)),
+            // As fs.protected_symlinks: in a directory such as /tmp only one's own, and those of its owner.
+            Follow::OwnersMatch(caller) if [0, caller].contains(&link.uid) => None,
+            Follow::OwnersMatch(_) => {
+                let shared = self.here.mode & STICKY_AND_WRITABLE == STICKY_AND_WRITABLE;
+                let refused = shared && self.here.uid != link.uid;
+                Some(if refused { Must::Never } else { Must::Owner(link.uid) })
+            }
+        }
+    }
+
+    /// The targets of symlinks that have been reached are what they must be.
+    fn leave_links(&mut self, cx: &mut Cx) -> Result<()> {
+        while let Some(i) = self.bound.checked_sub(1) {
+            if self.rest.left().len() > self.bounds[i].after {
+                break;
+            }
+            if !self.bounds[i].holds(&self.here) {
+                return Err(self.refuse(cx));
+            }
+            self.bound = i;
+        }
+        Ok(())
+    }
+
+    /// An error on the way to a symlink's target, where that is not what it must be: the symlink is what is wrong.
+    fn astray(&self, cx: &mut Cx, e: Errno) -> Errno {
+        if self.bounds[..self.bound].iter().all(|b| b.holds(&self.here)) { e } else { self.refuse(cx) }
+    }
+
+    fn refuse(&self, cx: &mut Cx) -> Errno {
+        let owners = matches!(self.follow, Follow::OwnersMatch(_));
+        cx.call = if owners { Call::OthersLink } else { Call::VolumeLink };
+        Errno::EXDEV
+    }
+}
+
+/// Opens the entry `name` of directory `at` without following it; makes it where it is missing.
+fn step(cx: &mut Cx, at: RawFd, name: &CStr, missing: Missing) -> Result<RawFd> {
+    const FLAGS: i32 = libc::O_PATH | libc::O_NOFOLLOW;
+    cx.call = Call::Open;
+    let opened = fs::openat(at, name, FLAGS, 0);
+    let (Err(Errno::ENOENT), Missing::Made(kind, owner)) = (opened, missing) else { return opened };
+    let made = if kind == TargetKind::File {
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
+        fs::openat(at, name, flags, 0o755).map(fs::close)
+    } else {
+        cx.call = Call::Mkdir;
+        match owner {
+            Some((uid, gid)) => cred::mkdirat_as(at, name, 0o755, uid, gid),
+            None => fs::mkdirat(at, name, 0o755),
+        }
+    };
+    match made {
+        // Another process made it in between: whatever it is, it is opened without being followed.
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(e) => return Err(e),
+    }
+    cx.call = Call::Open;
+    fs::openat(at, name, FLAGS, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::symlink;
+
+    fn cx() -> Cx {
+        Cx::new(0)
+    }
+
+    #[test]
+    fn missing_places_are_made_inside_whatever_the_links_say() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("abs")).unwrap();
+        symlink("../../../../../../../up", dir.path().join("rel")).unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
+        let root = std::fs::File::open(dir.path()).unwrap();
+        let make = |path: &str, kind| {
+            let path = CString::new(path).unwrap();
+            open_or_make(&mut cx(), root.as_raw_fd(), &path, kind, false).map(fs::close)
+        };
+        make("a/b/../c", TargetKind::Dir).unwrap();
+        assert!(dir.path().join("a/c").is_dir());
+        make("abs/x/file", TargetKind::File).unwrap();
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "nothing was made outside");
+        let inside = dir.path().join(outside.path().strip_prefix("/").unwrap());
+        assert!(inside.join("x/file").is_file(), "the absolute link was followed inside the root");
+        make("rel/y", TargetKind::Dir).unwrap();
+        assert!(dir.path().join("up/y").is_dir());
+        make("../../etc", TargetKind::Dir).unwrap();
+        assert!(dir.path().join("etc").is_dir());
+        assert_eq!(make("loop/z", TargetKind::Dir), Err(Errno::ELOOP));
+    }
+
+    #[test]
+    fn strict_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        symlink("real", dir.path().join("proc")).unwrap();
+        let root = std::fs::File::open(dir.path()).unwrap();
+        let mut cx = cx();
+        let err = open_or_make(&mut cx, root.as_raw_fd(), c"proc", TargetKind::Dir, true);
+        assert_eq!((err, cx.call), (Err(Errno::ELOOP), Call::SymlinkTarget));
+    }
+}

@@ -1,0 +1,39 @@
+//! Whose a container's groups are.
+
+use std::path::Path;
+
+use crate::cgroup::Group;
+use crate::config::Mount;
+use crate::config::idmap;
+use crate::error::Result;
+use crate::plan::Actor::Runtime;
+use crate::plan::action::Action;
+use crate::plan::lower::cpath;
+use crate::plan::recipe::Builder;
+use crate::tables::namespaces::NsKind;
+
+impl Builder<'_> {
+    /// A container that has its own part of the tree, writable, may make groups below it, as a systemd or an engine
+    /// inside does. On v1 that would not be safe. An ordinary user's group is theirs already.
+    pub(super) fn cgroup_owner(&mut self, group: &Group, part: &'static str) -> Result<()> {
+        let config = self.input.config;
+        let read_only = |m: &Mount| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0;
+        let shown =
+            |m: &Mount| m.source.as_deref() == Some("cgroup") && m.destination == Path::new("/sys/fs/cgroup");
+        let writable =
+            config.is_new(NsKind::Cgroup) && config.mounts.iter().any(|m| shown(m) && !read_only(m));
+        if !group.v2 || !writable || self.input.host.rootless.is_some() {
+            return Ok(());
+        }
+        let uid = config.process.as_ref().map_or(0, |p| p.user.uid);
+        let owner = match config.namespace(NsKind::User) {
+            Some(_) => idmap::to_host(&config.uid_maps, uid),
+            None => Some(uid),
+        };
+        if let Some(uid) = owner.filter(|uid| *uid != 0) {
+            let owner = Action::CgroupOwner { path: cpath(&group.path)?, uid };
+            self.plan.push(Runtime, part, owner);
+        }
+        Ok(())
+    }
+}

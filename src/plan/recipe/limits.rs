@@ -1,0 +1,98 @@
+//! The limits of getrlimit(2): raised from outside before Init works, lowered by Init when its work is done.
+//!
+//! A limit is the program's. While it holds for Init, Init fails of it, or is killed: it holds more descriptors than
+//! the program may, writes larger files, has a larger stack and address space. So Init sets the limits last, right
+//! before the filter and the program. What raises a hard limit is the runtime's row, since it takes the host's
+//! CAP_SYS_RESOURCE, and a limit that only grants something (RLIMIT_NICE, RLIMIT_RTPRIO) comes before the scheduler's
+//! row, which may need it.
+
+use crate::config::{ConfigError, Process};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::plan::action::Action;
+use crate::plan::recipe::{Builder, Filter, part};
+use crate::plan::{Actor::Init, Actor::Runtime, Plan};
+use crate::sys::rlimit::Limit;
+
+/// Descriptors that a launch holds beside those of the mounts' sources: stdio, the slots of other rows, and some that
+/// are open for a moment.
+const BESIDE_SOURCES: u64 = 128;
+/// Descriptors without which no launch is tried.
+const LEAST: u64 = 16;
+/// The slots of a plan are numbered with 16 bits.
+const MOST_MOUNTS: usize = 60_000;
+
+/// Whether a limit of this resource permits something that init's own rows may need.
+pub fn grants(resource: u32) -> bool {
+    matches!(resource, libc::RLIMIT_NICE | libc::RLIMIT_RTPRIO)
+}
+
+/// The child's hard limits, where they are to be higher than those that it starts with.
+pub(super) fn raise(plan: &mut Plan, process: &Process, host: &Host) {
+    for r in &process.rlimits {
+        let has = host.limit(r.resource);
+        if r.hard > has.hard {
+            let limit = Limit { soft: has.soft.max(r.soft), hard: r.hard };
+            plan.push(Runtime, part::OUTSIDE, Action::RaiseLimit { resource: r.resource, limit });
+        }
+    }
+}
+
+/// The limits that permit something.
+pub(super) fn grant(plan: &mut Plan, process: &Process) {
+    push(plan, process, part::DROP, grants);
+}
+
+/// All others, and the limit on descriptors as it was before the runtime raised its own.
+pub(super) fn set(plan: &mut Plan, process: &Process, host: &Host) {
+    let raised = plan.steps.iter().any(|s| matches!(s.action, Action::MoreFiles { .. }));
+    if raised && process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE) {
+        let (resource, limit) = (libc::RLIMIT_NOFILE, host.limit(libc::RLIMIT_NOFILE));
+        plan.push(Init, part::EXEC, Action::SetLimit { resource, limit });
+    }
+    push(plan, process, part::EXEC, |resource| !grants(resource));
+}
+
+fn push(plan: &mut Plan, process: &Process, part: &'static str, wanted: fn(u32) -> bool) {
+    for r in process.rlimits.iter().filter(|r| wanted(r.resource)) {
+        let limit = Limit { soft: r.soft, hard: r.hard };
+        plan.push(Init, part, Action::SetLimit { resource: r.resource, limit });
+    }
+}
+
+/// Whether the filters that are in force before Init's work is done let it set limits. Where one does not, the limits
+/// come right before it: a profile for runc need not allow prlimit64, since runc calls it from outside.
+pub(super) fn allowed_late(filters: &[Filter], no_new_privileges: bool) -> bool {
+    let early = |f: &&Filter| !no_new_privileges || f.listener.is_some();
+    filters.iter().filter(early).all(|f| f.lets_limits)
+}
+
+/// An error where there are not even the descriptors that taking back a failed launch needs: asked before anything is
+/// made.
+pub fn enough_files(host: &Host) -> Result<()> {
+    let limit = host.limit(libc::RLIMIT_NOFILE);
+    if limit.hard >= LEAST {
+        return Ok(());
+    }
+    Err(Error::msg(format!(
+        "the hard limit on open files (RLIMIT_NOFILE, `ulimit -Hn`) is {}: safebox needs at least {LEAST}",
+        limit.hard
+    )))
+}
+
+impl Builder<'_> {
+    /// As many descriptors as there are sources to hold.
+    pub(super) fn more_files(&mut self) -> Result<()> {
+        let limit = self.input.host.limit(libc::RLIMIT_NOFILE);
+        if self.input.config.mounts.len() > MOST_MOUNTS {
+            let message =
+                format!("at most {MOST_MOUNTS} mounts, these are {}", self.input.config.mounts.len());
+            return Err(Error::Config(ConfigError::new("/mounts", message)));
+        }
+        let sources = self.input.config.mounts.len() + self.input.cgroups.groups.len();
+        if limit.soft < limit.hard && limit.soft < sources as u64 + BESIDE_SOURCES {
+            self.plan.push(Runtime, part::SOURCES, Action::MoreFiles { limit });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,382 @@
+//! The runtime's rows: state, cgroups, sources, and what only the outside may do.
+
+use std::rc::Rc;
+
+use crate::config::idmap::map_text;
+use crate::error::Result;
+use crate::lifecycle::hooks::HookKind;
+use crate::plan::action::{Action, SetAttr};
+use crate::plan::lower::{cpath, cstring};
+use crate::plan::recipe::{Builder, cjoin, part, shows_groups, state_undo, text};
+use crate::plan::{Actor, Actor::Runtime, Slot, Undo};
+use crate::state::files;
+use crate::sys::mount::MountAttr;
+use crate::tables::namespaces::NsKind;
+
+impl Builder<'_> {
+    /// The state directory, and in it what undoes everything below.
+    pub(super) fn state(&mut self) -> Result<()> {
+        let dir = self.input.state_dir;
+        let path = cpath(dir)?;
+        crate::plan::recipe::take_name(&mut self.plan, dir, self.input.state.launcher)?;
+        if let Some(ids) = self.input.ids {
+            let value = text(dir).into_bytes();
+            let row = Action::RecordIds { path: cpath(ids)?, value };
+            self.plan.push_undo(Runtime, part::STATE, row, Undo::Ids(text(ids)));
+        }
+        let file = Action::StateFile {
+            dir: path,
+            name: cstring("state", files::STATE)?,
+            // `finish` fills it in: it holds the undos of the rows below.
+            bytes: Rc::default(),
+        };
+        self.plan.push(Runtime, part::STATE, file);
+        if self.input.options.notify {
+            let path = cjoin(dir, crate::lifecycle::notify::DIR)?;
+            self.plan.push_undo(
+                Runtime,
+                part::STATE,
+                Action::NotifyDir { path: path.clone() },
+                state_undo(dir),
+            );
+            // `start` listens anew: `create` is gone by then.
+            if !self.input.options.wait_for_start {
+                let listen = Action::NotifySocket { dir: path, to: self.given.notify.clone() };
+                self.plan.push_undo(Runtime, part::STATE, listen, state_undo(dir));
+            }
+        }
+        Ok(())
+    }
+
+    /// The container's groups and their limits.
+    pub(super) fn cgroups(&mut self) -> Result<()> {
+        if self.input.cgroups.scope.is_some() {
+            // systemd makes them, around a process.
+            return Ok(());
+        }
+        for group in &self.input.cgroups.groups {
+            // What ancestors must be told comes before the group exists, so that its files do.
+            for (file, value) in &group.enable {
+                if !group.missing.iter().any(|m| file.starts_with(m)) {
+                    self.cgroup_enable(file, value)?;
+                }
+            }
+            for parent in &group.missing {
+                self.plan.push(Runtime, part::CGROUP, Action::CgroupParent { path: cpath(parent)? });
+                for (file, value) in group.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
+                    self.cgroup_enable(file, value)?;
+                }
+            }
+            let record = cjoin(self.input.state_dir, files::CGROUPS)?;
+            let path = cpath(&group.path)?;
+            if group.exists {
+                let to = self.plan.slot("joinable");
+                let undo = Undo::Members(text(&group.path));
+                let row = Action::CgroupJoinable { path, record, to };
+                self.plan.push_undo(Runtime, part::CGROUP, row, undo);
+            } else {
+                let dir = Action::CgroupDir { path, record };
+                self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
+            }
+            self.cgroup_writes(group, part::CGROUP)?;
+            // Somebody else's stays theirs.
+            if !group.exists {
+                self.cgroup_owner(group, part::CGROUP)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cgroup_writes(&mut self, group: &crate::cgroup::Group, part: &'static str) -> Result<()> {
+        for (file, value) in &group.writes {
+            let other = crate::cgroup::ops::instead(file, value);
+            let (path, value) = (cjoin(&group.path, file)?, value.clone().into_bytes());
+            let write = match other {
+                Some((file, other)) => {
+                    let other = (cjoin(&group.path, file)?, other.into_bytes());
+                    Action::CgroupWriteEither { path, value, other }
+                }
+                None => Action::CgroupWrite { path, value },
+            };
+            self.plan.push(Runtime, part, write);
+        }
+        Ok(())
+    }
+
+    /// The class of service: its shares are there before the first process.
+    pub(super) fn resctrl(&mut self) -> Result<()> {
+        let Some(class) = self.input.resctrl else { return Ok(()) };
+        let monitor = class.monitor.iter().map(|dir| (dir, Some(Undo::Cgroup(text(dir)))));
+        for (dir, undo) in std::iter::once((&class.dir, class.undo())).chain(monitor) {
+            if let Some(undo) = undo {
+                let record = cjoin(self.input.state_dir, files::CGROUPS)?;
+                let row = Action::CgroupDir { path: cpath(dir)?, record };
+                self.plan.push_undo(Runtime, part::CGROUP, row, undo);
+            }
+            for lines in class.schemata.iter().filter(|_| *dir == class.dir) {
+                let value = lines.clone().into_bytes();
+                let row = Action::CgroupWrite { path: cjoin(dir, "schemata")?, value };
+                self.plan.push(Runtime, part::CGROUP, row);
+            }
+        }
+        Ok(())
+    }
+
+    fn cgroup_enable(&mut self, file: &std::path::Path, value: &str) -> Result<()> {
+        let enable = Action::CgroupEnable { path: cpath(file)?, value: value.as_bytes().to_vec() };
+        self.plan.push(Runtime, part::CGROUP, enable);
+        Ok(())
+    }
+
+    /// A detached copy of the rootfs.
+    pub(super) fn rootfs(&mut self) -> Result<()> {
+        let actor = self.copier();
+        let open = if actor == Runtime {
+            Action::OpenTree {
+                source: cstring("rootfs", "")?,
+                at: Some(self.given.rootfs.clone()),
+                recursive: !self.input.options.root_alone,
+                device: None,
+                to: self.root.clone(),
+            }
+        } else {
+            self.open_root()?
+        };
+        self.plan.push(actor, part::SOURCES, open);
+        if !self.input.options.idmap_root {
+            let (propagation, attr_set) = (self.root_propagation(), self.input.options.root_attrs);
+            let attr = MountAttr { propagation, attr_set, ..MountAttr::default() };
+            let cut = Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
+            self.plan.push(actor, part::SOURCES, cut);
+        }
+        Ok(())
+    }
+
+    /// How likely the kernel picks the container's processes when memory runs out; passed on by whoever clones.
+    pub(super) fn oom_score(&mut self) -> Result<()> {
+        let set = |s: &crate::plan::Step| matches!(s.action, Action::OomScoreAdj { .. });
+        if let Some(value) = self.process()?.oom_score_adj.filter(|_| !self.plan.steps.iter().any(set)) {
+            self.plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
+        }
+        Ok(())
+    }
+
+    /// How the copy of the rootfs is cut off from the host's mounts, of which it is a peer at first. A slave sends
+    /// nothing either, and receives what the host mounts there later.
+    fn root_propagation(&self) -> u64 {
+        let slave = self.input.config.rootfs_propagation.is_some_and(|flags| flags & libc::MS_SLAVE != 0);
+        if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE }
+    }
+
+    /// cgroup v1, or no cgroup namespace: the container's own groups are shown by bind mounts.
+    pub(super) fn cgroup_sources(&mut self, actor: Actor) -> Result<()> {
+        if !shows_groups(self.input.config, self.input.host.cgroups.is_v2()) {
+            return Ok(());
+        }
+        // A copy can be moved once only: each mount of this type has its own.
+        let shown = |m: &crate::config::Mount| m.fs_type.as_deref() == Some("cgroup");
+        for _ in self.input.config.mounts.iter().filter(|m| shown(m)) {
+            let mut trees = Vec::new();
+            // As with runc, the v2 tree of a hybrid host is not shown: a systemd inside would take it for its own.
+            let v2 = self.input.host.cgroups.is_v2();
+            for group in self.input.cgroups.groups.iter().filter(|g| v2 || !g.controllers.is_empty()) {
+                let name = crate::cgroup::bind_name(&group.controllers);
+                let to = self.plan.slot(&format!("cgroup {name}"));
+                let source = cpath(&group.path)?;
+                let open =
+                    Action::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
+                self.plan.push(actor, part::SOURCES, open);
+                trees.push((name, to));
+            }
+            self.cgroup_sources.push_back(trees);
+        }
+        Ok(())
+    }
+
+    /// cgroup v2: the group's descriptor for `CLONE_INTO_CGROUP`, with the device filter attached.
+    ///
+    /// None for a group that was there: if somebody has once written to its `cgroup.kill`, the kernel takes
+    /// that for meant for the child (it compares the group's count of kills with that of the parent's group;
+    /// seen with Linux 6.1.17x), so the child is moved there while it waits, as on v1.
+    pub(super) fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
+        let Some(group) = self.input.cgroups.groups.iter().find(|g| g.v2) else { return Ok(None) };
+        if self.input.cgroups.scope.is_some() {
+            return Ok(None);
+        }
+        let to = self.plan.slot("cgroup");
+        let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
+        self.plan.push(Runtime, part::CGROUP, open);
+        self.device_filter(&to);
+        Ok(Some(to).filter(|_| !group.exists))
+    }
+
+    /// Only root of the machine may load the filter. Others own no device that a user namespace would not
+    /// keep from them anyway.
+    fn device_filter(&mut self, cgroup: &Slot) {
+        if self.input.host.rootless.is_some() {
+            return;
+        }
+        let rules = crate::cgroup::devices::rules(&self.input.config.resources);
+        let program = Rc::new(crate::cgroup::devices::program(&rules));
+        self.plan.push(Runtime, part::CGROUP, Action::DeviceFilter { cgroup: cgroup.clone(), program });
+    }
+
+    /// systemd: the scope is made around the child, which waits; then come the limits that only files say.
+    pub(super) fn scope(&mut self) -> Result<()> {
+        let Some(start) = &self.input.cgroups.scope else { return Ok(()) };
+        let undo = Undo::Scope(start.scope.clone());
+        let record = cjoin(self.input.state_dir, files::CGROUPS)?;
+        let scope = Action::SystemdScope { start: start.clone(), record: record.clone() };
+        self.plan.push_undo(Runtime, part::SCOPE, scope, undo);
+        for group in &self.input.cgroups.groups {
+            for (file, value) in &group.enable {
+                if !group.missing.iter().any(|m| file.starts_with(m)) {
+                    self.cgroup_enable(file, value)?;
+                }
+            }
+            if !group.v2 && group.path != start.scope.group {
+                for parent in &group.missing {
+                    self.plan.push(Runtime, part::SCOPE, Action::CgroupParent { path: cpath(parent)? });
+                    for (file, value) in group.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
+                        self.cgroup_enable(file, value)?;
+                    }
+                }
+                let made = Action::CgroupInScope { path: cpath(&group.path)?, record: record.clone() };
+                self.plan.push_undo(Runtime, part::SCOPE, made, Undo::Cgroup(text(&group.path)));
+            }
+            self.cgroup_writes(group, part::SCOPE)?;
+            self.cgroup_owner(group, part::SCOPE)?;
+            if group.v2 {
+                let to = self.plan.slot("cgroup");
+                let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
+                if self.input.host.rootless.is_none() {
+                    self.plan.push(Runtime, part::SCOPE, open);
+                    self.device_filter(&to);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// cgroup v1, and groups that were there: the child is moved into each while it waits.
+    pub(super) fn join_cgroups(&mut self) -> Result<()> {
+        // systemd has put the child into its own tree already.
+        let scope = self.input.cgroups.scope.as_ref().map(|s| s.scope.group.clone());
+        for group in self
+            .input
+            .cgroups
+            .groups
+            .iter()
+            .filter(|g| (!g.v2 || g.exists) && Some(&g.path) != scope.as_ref())
+        {
+            let path = cjoin(&group.path, "cgroup.procs")?;
+            self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+        }
+        for class in &self.input.state.resctrl {
+            let path = cjoin(class, "tasks")?;
+            self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+        }
+        Ok(())
+    }
+
+    /// What the child cannot do for itself.
+    pub(super) fn outside(&mut self) -> Result<()> {
+        self.plan.push(Runtime, part::OUTSIDE, record_pid(self.input.state_dir)?);
+        if self.input.options.pidfd_socket {
+            let socket = self.given.pidfd_socket.clone();
+            self.plan.push(Runtime, part::OUTSIDE, Action::SendPidfd { socket, kind: "standard" });
+        }
+        if self.new_userns() {
+            self.id_maps();
+            if self.input.options.idmap_root {
+                let (tree, propagation) = (self.root.clone(), self.root_propagation());
+                let recursive = !self.input.options.root_alone;
+                let attrs = self.input.options.root_attrs;
+                let idmap = Action::Idmap { tree, userns: None, recursive, propagation, attrs };
+                self.plan.push(Runtime, part::OUTSIDE, idmap);
+            }
+        }
+        self.idmap_binds();
+        self.net_devices()?;
+        self.oom_score()?;
+        let process = self.process()?.clone();
+        crate::plan::recipe::limits::raise(&mut self.plan, &process, self.input.host);
+        Ok(())
+    }
+
+    /// The host's network devices that go to the container.
+    fn net_devices(&mut self) -> Result<()> {
+        let devices = &self.input.config.net_devices;
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let joined = self.joined.iter().find(|(kind, _)| *kind == NsKind::Net);
+        let namespace = match joined {
+            Some((_, slot)) => slot.clone(),
+            None => {
+                let to = self.plan.slot("network namespace");
+                let open = Action::OpenChildNs { kind: NsKind::Net, to: to.clone() };
+                self.plan.push(Runtime, part::OUTSIDE, open);
+                to
+            }
+        };
+        for (outside, inside) in devices {
+            let undo = Undo::NetDevice { outside: outside.clone(), inside: inside.clone() };
+            let (outside, inside) = (outside.as_str().into(), inside.as_str().into());
+            let row = Action::NetDevice { namespace: namespace.clone(), outside, inside };
+            self.plan.push_undo(Runtime, part::OUTSIDE, row, undo);
+        }
+        Ok(())
+    }
+
+    /// Bind mounts that ask for the mapping of the container's user namespace, be it new or joined.
+    fn idmap_binds(&mut self) {
+        for (i, tree) in &self.sources {
+            let mount = &self.input.config.mounts[*i];
+            let Some(recursive) = mount.idmap.filter(|_| mount.uid_maps.is_empty()) else { continue };
+            let tree = tree.clone();
+            let idmap = Action::Idmap { tree, userns: None, recursive, propagation: 0, attrs: 0 };
+            self.plan.push(Runtime, part::OUTSIDE, idmap);
+        }
+    }
+
+    /// A bind mount with a mapping of its own.
+    pub(super) fn idmap_own(&mut self, index: usize, tree: &Slot) {
+        let mount = &self.input.config.mounts[index];
+        let Some(recursive) = mount.idmap.filter(|_| !mount.uid_maps.is_empty()) else { return };
+        let to = self.plan.slot(&format!("mapping of {}", mount.destination.display()));
+        let map = |maps| map_text(maps).into_bytes();
+        let userns =
+            Action::Userns { uid_map: map(&mount.uid_maps), gid_map: map(&mount.gid_maps), to: to.clone() };
+        self.plan.push(Runtime, part::SOURCES, userns);
+        let tree = tree.clone();
+        let idmap = Action::Idmap { tree, userns: Some(to), recursive, propagation: 0, attrs: 0 };
+        self.plan.push(Runtime, part::SOURCES, idmap);
+    }
+
+    /// Hooks that run once the namespaces and mounts are there, before the root is changed.
+    pub(super) fn hooks_before_pivot(&mut self) {
+        let hooks = &self.input.config.hooks;
+        let moments = [
+            (HookKind::Prestart, &hooks.prestart),
+            (HookKind::CreateRuntime, &hooks.create_runtime),
+            (HookKind::CreateContainer, &hooks.create_container),
+        ];
+        for (kind, list) in moments {
+            if !list.is_empty() {
+                let state = self.hook_run(kind, list);
+                let inside = self.shown.clone().filter(|_| kind.inside());
+                self.plan.push(Runtime, part::PIVOT, Action::Hooks { kind, state, inside });
+            }
+        }
+    }
+}
+
+/// Writes down which process is the container's.
+pub(super) fn record_pid(dir: &std::path::Path) -> Result<Action> {
+    Ok(Action::RecordPid {
+        dir: cpath(dir)?,
+        name: cstring("pid", files::PID)?,
+        temp: cstring("pid", ".pid.tmp")?,
+    })
+}

@@ -1,0 +1,89 @@
+//! Rows for descriptors 0 to 2.
+
+use crate::config::idmap;
+use crate::error::Result;
+use crate::plan::action::{Action, StdioPipe};
+use crate::plan::recipe::{Builder, Console, Given, Options, part};
+use crate::plan::{Actor, Actor::Runtime, Plan, Slot};
+use crate::tables::namespaces::NsKind;
+
+/// How one of the descriptors 0 to 2 gets to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stdio {
+    /// The caller's own.
+    #[default]
+    Inherit,
+    /// /dev/null.
+    Null,
+    /// A pipe, which the launcher copies from or to the caller's.
+    Pipe,
+    /// stderr that is the same as stdout: one pipe keeps the order of what is written.
+    AsStdout,
+}
+
+const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
+
+/// The runtime's rows: what takes the place of the caller's descriptors. `owner`: the program's user.
+pub(super) fn pipes(
+    plan: &mut Plan,
+    given: &mut Given,
+    stdio: &[Stdio; 3],
+    owner: Option<u32>,
+) -> Vec<(u8, Slot)> {
+    let mut ends: Vec<(u8, Slot)> = Vec::new();
+    for ((number, how), name) in (0..).zip(stdio).zip(NAMES) {
+        let end = match how {
+            Stdio::Inherit => continue,
+            Stdio::AsStdout => ends.iter().find(|(n, _)| *n == 1).map(|(_, slot)| slot.clone()),
+            Stdio::Null => {
+                let to = plan.slot(name);
+                plan.push(Runtime, part::SOURCES, Action::StdioNull { to: to.clone() });
+                Some(to)
+            }
+            Stdio::Pipe => {
+                let (ours, theirs) = (plan.slot(&format!("{name} outside")), plan.slot(name));
+                let pipe = StdioPipe { number, ours, theirs: theirs.clone() };
+                given.pipes.push(pipe.clone());
+                plan.push(Runtime, part::SOURCES, Action::StdioPipe { pipe, owner });
+                Some(theirs)
+            }
+        };
+        ends.extend(end.map(|slot| (number, slot)));
+    }
+    ends
+}
+
+/// The row of the process that has yet to enter the container.
+pub(super) fn place(plan: &mut Plan, actor: Actor, ends: Vec<(u8, Slot)>) {
+    if !ends.is_empty() {
+        plan.push(actor, part::CLONE, Action::PlaceStdio { ends });
+    }
+}
+
+/// In a user namespace the program's user cannot be given what is the caller's: the runtime does it.
+pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>) {
+    let inherited = options.stdio.contains(&Stdio::Inherit) && options.console == Console::Inherit;
+    if let Some(uid) = owner.filter(|_| inherited && options.gives_stdio) {
+        plan.push(Runtime, part::SOURCES, Action::GiveStdio { uid });
+    }
+}
+
+impl Builder<'_> {
+    /// What takes the place of the caller's descriptors.
+    pub(super) fn stdio(&mut self) -> Result<()> {
+        let config = self.input.config;
+        let uid = self.process()?.user.uid;
+        let root = self.input.host.euid == 0;
+        let outside = match config.namespace(NsKind::User) {
+            None => Some(uid),
+            // A user namespace that is joined has its maps already; they are not in the config.
+            Some(_) => idmap::to_host(&config.uid_maps, uid),
+        };
+        let owner = outside.filter(|_| root);
+        self.stdio = pipes(&mut self.plan, &mut self.given, &self.input.options.stdio, owner);
+        if config.namespace(NsKind::User).is_some() {
+            give(&mut self.plan, self.input.options, owner);
+        }
+        Ok(())
+    }
+}
