@@ -153,6 +153,7 @@ fn script() {
     }
     run(&["--uninstall"]);
     assert_eq!(files(prefix.path()), Vec::<String>::new());
+    assert!(!below.exists(), "empty directories are left");
     assert!(!cache.exists());
 }
 
