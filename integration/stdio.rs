@@ -416,7 +416,12 @@ fn opened_detached() {
         let (out, err) = run.so_far();
         out.contains("log") && err.contains("error")
     });
+    // The harness collects outputs in files.
+    let (out, err) = run.files().clone();
+    let owner = |path: &std::path::Path| std::fs::metadata(path).expect("an output").uid();
+    assert!(owner(&out) != 0 && owner(&err) != 0, "the outputs were not given to the program's user");
     sb.delete().ok();
+    assert_eq!((owner(&out), owner(&err)), (0, 0), "the outputs were not given back");
     run.wait().ok();
 }
 

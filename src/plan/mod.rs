@@ -19,6 +19,7 @@ use std::rc::Rc;
 
 pub use action::Action;
 
+use crate::host::OutputFile;
 use crate::tables::namespaces::NsKind;
 
 /// Who performs a row.
@@ -114,6 +115,13 @@ pub enum Undo {
         /// Its name in the container.
         inside: String,
     },
+    /// Give the caller's output files back to their owners.
+    Outputs {
+        /// The files.
+        files: Vec<OutputFile>,
+        /// The user that has them meanwhile, as the runtime sees it.
+        given: u32,
+    },
 }
 
 impl std::fmt::Display for Undo {
@@ -128,6 +136,10 @@ impl std::fmt::Display for Undo {
             }
             Undo::Scope(scope) => {
                 write!(f, "kill what is left in {0}, StopUnit({0}), ResetFailedUnit({0})", scope.unit)
+            }
+            Undo::Outputs { files, .. } => {
+                let fields = files.iter().map(|file| format!("fchown({}, {})", file.path, file.uid));
+                f.write_str(&fields.collect::<Vec<_>>().join(" "))
             }
             Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
         }

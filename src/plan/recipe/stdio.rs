@@ -2,9 +2,10 @@
 
 use crate::config::idmap;
 use crate::error::Result;
+use crate::host::OutputFile;
 use crate::plan::action::{Action, StdioPipe};
 use crate::plan::recipe::{Builder, Console, Given, Options, part};
-use crate::plan::{Actor, Actor::Runtime, Plan, Slot};
+use crate::plan::{Actor, Actor::Runtime, Plan, Slot, Undo};
 use crate::tables::namespaces::NsKind;
 
 /// How one of the descriptors 0 to 2 gets to the container.
@@ -61,10 +62,16 @@ pub(super) fn place(plan: &mut Plan, actor: Actor, ends: Vec<(u8, Slot)>) {
 }
 
 /// In a user namespace the program's user cannot be given what is the caller's: the runtime does it.
-pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>) {
+pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>, files: &[OutputFile]) {
     let inherited = options.stdio.contains(&Stdio::Inherit) && options.console == Console::Inherit;
-    if let Some(uid) = owner.filter(|_| inherited && options.gives_stdio) {
-        plan.push(Runtime, part::SOURCES, Action::GiveStdio { uid });
+    let Some(given) = owner.filter(|_| inherited && options.gives_stdio) else { return };
+    let files: Vec<_> = files.iter().filter(|file| file.uid != given).cloned().collect();
+    let action = Action::GiveStdio { uid: given };
+    if files.is_empty() {
+        // A pipe goes with those who have it open.
+        plan.push(Runtime, part::SOURCES, action);
+    } else {
+        plan.push_undo(Runtime, part::SOURCES, action, Undo::Outputs { files, given });
     }
 }
 
@@ -82,7 +89,7 @@ impl Builder<'_> {
         let owner = outside.filter(|_| root);
         self.stdio = pipes(&mut self.plan, &mut self.given, &self.input.options.stdio, owner);
         if config.namespace(NsKind::User).is_some() {
-            give(&mut self.plan, self.input.options, owner);
+            give(&mut self.plan, self.input.options, owner, &self.input.host.outputs);
         }
         Ok(())
     }

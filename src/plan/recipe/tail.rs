@@ -311,7 +311,8 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
     let given_ends =
         crate::plan::recipe::stdio::pipes(&mut plan, &mut given, &input.options.stdio, input.user_outside);
     if input.namespaces & libc::CLONE_NEWUSER as u64 != 0 {
-        crate::plan::recipe::stdio::give(&mut plan, input.options, input.user_outside);
+        let files = &input.host.outputs;
+        crate::plan::recipe::stdio::give(&mut plan, input.options, input.user_outside, files);
     }
     let (before, after) = &input.process.exec_cpu_affinity;
     if !before.is_empty() {
