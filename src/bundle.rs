@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::plan::lower::cpath;
+use crate::sys::cstr::cpath;
 use crate::sys::{Errno, fs};
 
 /// A config larger than this is a mistake or an attack; the largest ones seen are below 1 MiB.

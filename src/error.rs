@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::config::ConfigError;
 use crate::sys::Errno;
 
 /// Any failure of the runtime. Printed once, by `main`.
@@ -75,6 +74,12 @@ impl From<ConfigError> for Error {
     }
 }
 
+impl From<crate::sys::cstr::NulByte> for Error {
+    fn from(e: crate::sys::cstr::NulByte) -> Self {
+        Error::Message(e.0)
+    }
+}
+
 impl From<StateError> for Error {
     fn from(e: StateError) -> Self {
         Error::State(e)
@@ -125,6 +130,34 @@ fn os_error(text: &str) -> Option<i32> {
     rest.split_once(')')?.0.parse().ok()
 }
 
+/// A value in `config.json` that cannot be used: where it is and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// RFC 6901 JSON pointer, e.g. `/linux/resources/pids/limit`; empty for the whole document.
+    pub pointer: String,
+    /// What is wrong and what would be right; lower case, no full stop.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// An error at `pointer`.
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.pointer.is_empty() {
+            write!(f, "config.json: {}", self.message)
+        } else {
+            write!(f, "config.json: {}: {}", self.pointer, self.message)
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
 /// Why a verb cannot act on a container. The texts are runc's: containerd, Docker and Podman match them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateError {
@@ -164,7 +197,7 @@ pub struct StepError {
     /// Number of the row, from 1, as `explain` prints it.
     pub row: usize,
     /// Who performed it.
-    pub actor: crate::plan::Actor,
+    pub actor: &'static str,
     /// The row as `explain` prints it.
     pub action: String,
     /// The system call within the row.

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(e) => return commands::usage(&e, &args, as_runc),
     };
     cli.global.as_runc = as_runc;
-    let log = match Log::new(&cli.global) {
+    let log = match Log::new(cli.global.log_options()) {
         Ok(log) => log,
         Err(e) => {
             safebox::tell!("safebox: {e}");

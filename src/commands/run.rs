@@ -130,7 +130,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
             crate::log::say(&format!("{rule}: {text}"));
         }
     }
-    log.plan(&plan);
+    crate::plan::report::debug(&plan, log);
     control.check(&plan)?;
     let mut cx = Cx::new(plan.slots);
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
@@ -187,8 +187,9 @@ fn foreground(
     args: &Run,
 ) -> Outcome {
     let mut attendants = Attendants {
-        guardian: (!args.keep).then(|| Guardian::new(plan, &prepared.state)),
+        guardian: (!args.keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
         witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
+        ..Attendants::default()
     };
     let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;
     if let Err(e) = begin(prepared, plan, &cx, &hold) {
@@ -201,7 +202,7 @@ fn foreground(
         Some(s) => s,
         None => Supervisor::new()?,
     };
-    stdio::attach(&mut supervisor, given, &cx)?;
+    crate::lifecycle::stdio::attach(&mut supervisor, given, &cx)?;
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);

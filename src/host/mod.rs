@@ -13,6 +13,9 @@ use crate::sys::cred;
 use crate::sys::rlimit::{self, Limit};
 use crate::tables::rlimits::RLIMITS;
 
+/// Where ranges of ids are taken on this machine.
+pub const ID_RANGES: &str = "/run/safebox-ids";
+
 /// What the plan builder and the policy may know about the machine.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -133,7 +136,7 @@ impl Host {
             caps: cred::capget().map(|(effective, ..)| effective).map_err(|e| Error::os("capget", "", e))?,
             cpus: online_cpus(),
             taken_ids,
-            ids: rootless.is_none().then(|| crate::state::id_ranges::DIR.into()),
+            ids: rootless.is_none().then(|| ID_RANGES.into()),
             getent: find_tool("getent").filter(|_| has_other_users()),
             subordinate,
             cpus_possible: OnceCell::new(),
@@ -278,4 +281,15 @@ fn plain_root() -> bool {
 fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !crate::config::idmap::is_whole(&crate::config::idmap::parse_map(&map))
+}
+
+/// `$PATH` and the directories for administrators: some callers set none at all, and criu itself starts
+/// `iptables-restore`, `ip` and `tar`.
+pub fn search_path() -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let standard =
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
+    let dirs = std::env::split_paths(&path).filter(|d| !d.as_os_str().is_empty()).chain(standard);
+    // Only a directory whose name holds a colon could not be joined, and none was split off with one.
+    std::env::join_paths(dirs).unwrap_or(path)
 }

@@ -7,7 +7,6 @@ use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
 use crate::config::idmap::{self, UserMaps};
 use crate::config::{Config, ConfigError, Process};
-use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::{environment, stdio};
@@ -174,7 +173,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     let mut filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
     let silent = options
         .report_refusals
-        .then(|| crate::lifecycle::refusals::report(&config, &choices, &mut filters))
+        .then(|| crate::launch::refusals::report(&config, &choices, &mut filters))
         .flatten();
     let state_dir = request.root.join(request.id);
     let process = config
@@ -188,7 +187,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     let uid = process.user.uid;
     environment::settle(&mut process.env, || bundle.home_of(uid));
     if options.notify {
-        crate::lifecycle::notify::add_to(&mut config, &state_dir);
+        crate::launch::notify::add_to(&mut config, &state_dir);
     }
     Ok(Draft {
         shares_host_root: shares_host_root(&config, &host),
@@ -300,7 +299,13 @@ impl Draft {
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),
             launcher: self.launcher,
-            outside: Outside::of(config, &bundle.dir, layout, host.cgroups.is_v2(), &self.options),
+            outside: crate::launch::outside::of(
+                config,
+                &bundle.dir,
+                layout,
+                host.cgroups.is_v2(),
+                &self.options,
+            ),
         }
     }
 }
@@ -340,22 +345,6 @@ impl Prepared {
             ids: self.ids.taken(),
             options: &self.options,
         }
-    }
-}
-
-impl State {
-    /// The State of runtime.md without status and pid, as hooks get it; from runc without annotations where there
-    /// are none.
-    pub fn for_hooks(&self) -> serde_json::Value {
-        let mut state = serde_json::json!({
-            "ociVersion": self.oci_version,
-            "id": self.id,
-            "bundle": self.bundle,
-        });
-        if !self.annotations.is_empty() {
-            state["annotations"] = serde_json::json!(self.annotations);
-        }
-        state
     }
 }
 
@@ -433,7 +422,7 @@ pub fn exec_input<'a>(
     host: &'a Host,
     filters: &'a [Filter],
     options: &'a Options,
-    groups: &'a crate::launch::exec_cgroups::Groups,
+    groups: &'a crate::plan::recipe::ExecCgroups,
 ) -> recipe::ExecInput<'a> {
     let pid = process_id.0;
     let of_process = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();

@@ -10,10 +10,7 @@
 use std::os::fd::RawFd;
 
 use crate::error::{Error, Result};
-use crate::lifecycle::relay::{Copy, End};
-use crate::lifecycle::supervise::Supervisor;
-use crate::perform::Cx;
-use crate::plan::recipe::{Given, Stdio};
+use crate::plan::recipe::Stdio;
 use crate::sys::{fs, io, tty};
 
 /// Who stays with the container.
@@ -52,7 +49,7 @@ pub enum Pty {
     Terminals,
 }
 
-const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
+pub const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -146,21 +143,4 @@ fn is_one_file() -> bool {
         (Ok(a), Ok(b), Ok(one), Ok(two)) => (a.st_dev, a.st_ino, one) == (b.st_dev, b.st_ino, two),
         _ => false,
     }
-}
-
-/// Begins to copy; the program's ends of the pipes are closed here, so that each side sees the other's end.
-pub fn attach(supervisor: &mut Supervisor, given: &Given, cx: &Cx) -> Result<()> {
-    for pipe in &given.pipes {
-        let fd = RawFd::from(pipe.number);
-        fs::close(cx.fd(&pipe.theirs));
-        let copy = || -> crate::sys::Result<Copy> {
-            let ours = End::own(fs::own(cx.fd(&pipe.ours)))?;
-            Ok(match fd {
-                0 => Copy::input(End::of_caller(0, libc::O_RDONLY)?, ours),
-                fd => Copy::output(ours, End::of_caller(fd, libc::O_WRONLY)?),
-            })
-        };
-        supervisor.add(copy().map_err(|e| Error::os("copy", NAMES[usize::from(pipe.number)], e))?);
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 
 use crate::lifecycle::directory::Hold;
 use crate::perform::Cx;
+use crate::perform::runtime::StandBy;
 use crate::plan::{Plan, Undo};
 use crate::state::State;
 use crate::sys::{fs, process, socket, tty};
@@ -35,9 +36,11 @@ impl Guardian {
             line: -1,
         }
     }
+}
 
+impl StandBy for Guardian {
     /// Forks the guardian, once. A launch without one is no less safe, only less tidy after SIGKILL.
-    pub fn stand(&mut self, plan: &Plan, cx: &Cx) {
+    fn stand(&mut self, plan: &Plan, cx: &Cx) {
         if self.pid.is_some() {
             return;
         }
@@ -58,13 +61,8 @@ impl Guardian {
         }
     }
 
-    /// The pid, for whoever reaps children.
-    pub fn pid(&self) -> Option<i32> {
-        self.pid
-    }
-
     /// The launch has ended in order: the guardian goes home.
-    pub fn dismiss(self) {
+    fn dismiss(self: Box<Self>) {
         if let Some(pid) = self.pid {
             // If the word cannot be sent, end of file comes in its place, and the guardian finds nothing
             // left to undo.

@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-use crate::lifecycle::hooks::HookError;
+use crate::perform::HookError;
 use crate::perform::files::{join, join_name, record_group, replace_file, state_dir, take_group, write_file};
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Supplementary;
@@ -46,7 +46,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         A::NotifySocket { dir, to } => {
             let fd =
-                at(cx, Call::Bind, crate::sys::socket::named_dgram(dir, crate::lifecycle::notify::SOCKET))?;
+                at(cx, Call::Bind, crate::sys::socket::named_dgram(dir, crate::state::files::NOTIFY_SOCKET))?;
             cx.set(to, fd);
             Ok(())
         }
@@ -76,7 +76,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         A::SystemdScope { start, record } => {
             systemd(cx, crate::cgroup::systemd::start(start, cx.pid))?;
-            let group = crate::plan::lower::cpath(&start.scope.group).map_err(|_| Errno::EINVAL)?;
+            let group = crate::sys::cstr::cpath(&start.scope.group).map_err(|_| Errno::EINVAL)?;
             record_group(cx, &group, record, "")
                 .inspect_err(|_| crate::cgroup::systemd::stop(&start.scope).unwrap_or_default())
         }
@@ -255,7 +255,7 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             let of = (cx.pid, at(cx, Call::Read, crate::sys::process::start_time(cx.pid))?);
             cx.call = Call::Hook;
             let inside = inside.as_ref().map(|shown| shown.inside(cx));
-            state.run(*kind, of, cx.signals, inside.as_ref()).map_err(|e| match e {
+            (cx.hooks)(state, *kind, of, cx.signals, inside.as_ref()).map_err(|e| match e {
                 HookError::Failed(text) => {
                     cx.detail = Some(text);
                     Errno::ECANCELED
@@ -502,7 +502,7 @@ mod tests {
     #[test]
     fn a_working_directory_outside_the_root_is_noticed() {
         let below = tempfile::tempdir().unwrap();
-        let below = crate::plan::lower::cpath(below.path()).unwrap();
+        let below = crate::sys::cstr::cpath(below.path()).unwrap();
         let outside = fs::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0).unwrap();
         // In a child: it leaves its root for good.
         let change = |leave: bool| {

@@ -4,9 +4,9 @@ use crate::error::ExecError;
 use crate::perform::{Call, Cx};
 use crate::plan::Plan;
 use crate::plan::action::Action;
-use crate::plan::lower::show;
 use crate::seccomp;
 use crate::sys::Errno;
+use crate::sys::cstr::show;
 
 /// One remedy for a failed row, where one is known.
 pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {

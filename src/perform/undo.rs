@@ -159,7 +159,7 @@ fn reap_until(pid: i32) -> Option<Exit> {
 
 /// Removes a container's directory: the files that are ours, then the directory.
 pub fn remove_state(dir: &Path) -> Result<(), Errno> {
-    let path = crate::plan::lower::cpath(dir).map_err(|_| Errno::EINVAL)?;
+    let path = crate::sys::cstr::cpath(dir).map_err(|_| Errno::EINVAL)?;
     let fd = match fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)
     {
         Ok(fd) => fs::own(fd),
@@ -180,7 +180,7 @@ pub fn remove_state(dir: &Path) -> Result<(), Errno> {
         }
     }
     // As long as the directory is there, no other container can have the name, and the mark is this one's.
-    let mark = crate::plan::lower::cpath(&launcher_mark(dir)).map_err(|_| Errno::EINVAL)?;
+    let mark = crate::sys::cstr::cpath(&launcher_mark(dir)).map_err(|_| Errno::EINVAL)?;
     let gone = |removed| if removed == Err(Errno::ENOENT) { Ok(()) } else { removed };
     gone(fs::unlinkat(libc::AT_FDCWD, &mark, 0))?;
     gone(fs::unlinkat(libc::AT_FDCWD, &path, libc::AT_REMOVEDIR))

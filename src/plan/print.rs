@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 
 use super::Supplementary;
 use super::action::{Action, SetAttr, Target};
-use super::lower::show;
+use crate::sys::cstr::show;
 use crate::sys::mount::MountAttr;
 use crate::tables::mount_options::describe_attrs;
 use crate::tables::namespaces::NAMESPACES;
@@ -402,7 +402,7 @@ impl Action {
                     f,
                     "{to} = socket(AF_UNIX, SOCK_DGRAM) bind({}/{})",
                     show(dir),
-                    crate::lifecycle::notify::SOCKET
+                    crate::state::files::NOTIFY_SOCKET
                 )
             }
             A::SendPidfd { socket, .. } => write!(f, "sendmsg({socket}, SCM_RIGHTS PIDFD)"),

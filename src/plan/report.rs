@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::action::Action;
-use super::lower::show;
 use super::{Plan, Step};
+use crate::log::Log;
+use crate::sys::cstr::show;
 
 /// Rows under their headings, numbered from 1; with `why`, a reason below each.
 pub fn text(plan: &Plan, why: bool) -> String {
@@ -97,6 +98,13 @@ fn longest_common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
         }
     }
     pairs
+}
+
+/// The rows that are about to be performed, with `--debug`: Init, which performs some, cannot say anything.
+pub fn debug(plan: &Plan, log: &Log) {
+    for (i, step) in plan.steps.iter().enumerate().filter(|_| log.is_debug()) {
+        log.debug(&format!("step {} ({}): {}", i + 1, step.actor, step.action));
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::Mount;
 use crate::error::Result;
 use crate::plan::action::{Action, SetAttr, TargetKind};
-use crate::plan::lower::{cpath, in_root};
+use crate::plan::lower::in_root;
 use crate::plan::recipe::mounts::options;
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor, Actor::Init, Actor::Runtime, Slot};
+use crate::sys::cstr::cpath;
 use crate::sys::mount::MountAttr;
 
 /// The flags of a mount that runc takes away where the options name others and not these (mount(2), `MS_REMOUNT`).

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
+use crate::config::hooks::HookKind;
 use crate::config::idmap::map_text;
 use crate::error::Result;
-use crate::lifecycle::hooks::HookKind;
 use crate::plan::action::{Action, SetAttr};
-use crate::plan::lower::{cpath, cstring};
 use crate::plan::recipe::{Builder, cjoin, part, shows_groups, state_undo, text};
 use crate::plan::{Actor, Actor::Runtime, Slot, Undo};
 use crate::state::files;
+use crate::sys::cstr::{cpath, cstring};
 use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
 
@@ -32,7 +32,7 @@ impl Builder<'_> {
         };
         self.plan.push(Runtime, part::STATE, file);
         if self.input.options.notify {
-            let path = cjoin(dir, crate::lifecycle::notify::DIR)?;
+            let path = cjoin(dir, crate::state::files::NOTIFY_DIR)?;
             self.plan.push_undo(
                 Runtime,
                 part::STATE,
@@ -107,7 +107,7 @@ impl Builder<'_> {
     pub(super) fn resctrl(&mut self) -> Result<()> {
         let Some(class) = self.input.resctrl else { return Ok(()) };
         let monitor = class.monitor.iter().map(|dir| (dir, Some(Undo::Cgroup(text(dir)))));
-        for (dir, undo) in std::iter::once((&class.dir, class.undo())).chain(monitor) {
+        for (dir, undo) in std::iter::once((&class.dir, class_undo(class))).chain(monitor) {
             if let Some(undo) = undo {
                 let record = cjoin(self.input.state_dir, files::CGROUPS)?;
                 let row = Action::CgroupDir { path: cpath(dir)?, record };
@@ -379,4 +379,11 @@ pub(super) fn record_pid(dir: &std::path::Path) -> Result<Action> {
         name: cstring("pid", files::PID)?,
         temp: cstring("pid", ".pid.tmp")?,
     })
+}
+
+/// What takes a new class of service back.
+fn class_undo(class: &crate::cgroup::resctrl::Class) -> Option<Undo> {
+    let dir = class.dir.to_string_lossy().into_owned();
+    let undo = if class.named { Undo::Class } else { Undo::Cgroup };
+    class.make.then_some(undo(dir))
 }
