@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, LogFormat};
 use crate::error::{plain_errnos, shown};
-use crate::plan::Plan;
+use crate::plan::{Action, Actor, Plan};
 use crate::sys::io;
 
 /// A line on stderr, as by `eprintln!`, which aborts where nothing reads it any more: a launch goes on without its reader.
@@ -61,6 +61,16 @@ impl Log {
         }
     }
 
+    /// Reports a failed execve(2). Under runc's name and without a log, `bare` is the whole of it on stderr, as with
+    /// runc, whose init writes it there.
+    pub fn not_executed(&self, text: &str, bare: &str) {
+        if self.as_runc && self.file.is_none() && self.format == LogFormat::Text {
+            tell!("{}", shown(bare));
+        } else {
+            self.error(text);
+        }
+    }
+
     /// Says what is not as it was asked for. To the log file where there is one: stderr is the container's.
     pub fn warning(&self, text: &str) {
         let text = &shown(&plain_errnos(text));
@@ -111,8 +121,24 @@ impl Log {
 
     /// The rows that are about to be performed, with `--debug`: Init, which performs some, cannot say anything.
     pub fn plan(&self, plan: &Plan) {
-        for (i, step) in plan.steps.iter().enumerate().filter(|_| self.debug) {
+        let steps = || plan.steps.iter().enumerate();
+        for (i, step) in steps().filter(|_| self.debug) {
             self.debug(&format!("step {} ({}): {}", i + 1, step.actor, step.action));
+        }
+        let Some((last, _)) = steps().rfind(|(_, step)| step.actor == Actor::Init) else { return };
+        if self.as_runc && self.debug {
+            // The places that users of runc's log look for.
+            let of = |actor| steps().find(|(_, step)| step.actor == actor).map_or(0, |(i, _)| i + 1);
+            self.debug(&format!("nsexec container setup: from step {}", of(Actor::Runtime)));
+            self.debug(&format!("child process in init(): from step {}", of(Actor::Init)));
+            for step in plan.steps.iter().filter(|step| step.actor == Actor::Runtime) {
+                if let Action::Affinity { cpus } = &step.action {
+                    self.debug(&format!("nsexec: affinity: {}", mask(cpus)));
+                }
+            }
+            let (new, more) = ("init: closing the pipe to signal completion", "setns_init: about to exec");
+            let is_new = steps().any(|(_, step)| matches!(step.action, Action::StateDir { .. }));
+            self.debug(&format!("{}: step {}", if is_new { new } else { more }, last + 1));
         }
     }
 
@@ -148,4 +174,10 @@ fn logrus(level: &str, text: &str) -> String {
 
 fn json(level: &str, text: &str) -> String {
     serde_json::json!({ "level": level, "msg": text, "time": crate::time::now() }).to_string()
+}
+
+/// CPUs as the mask of which runc's log speaks.
+fn mask(cpus: &[u64]) -> String {
+    let words: String = cpus.iter().rev().map(|word| format!("{word:016x}")).collect();
+    format!("0x{}", Some(words.trim_start_matches('0')).filter(|w| !w.is_empty()).unwrap_or("0"))
 }

@@ -62,7 +62,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
     let (descriptors, notes) = stdio::choose(stdio::Facts {
-        launcher: if args.detach { Launcher::Leaves } else { Launcher::Stays },
+        launcher: if args.detach { Launcher::HandsOver } else { Launcher::Stays },
         hardened: state.hardened,
         pty: match (new.terminal, interactive) {
             (true, _) => Pty::All,

@@ -140,8 +140,9 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     name.give(&plan, &mut cx);
     if args.detach {
         let code = detached(&prepared, &plan, cx, &mut control, &given)?;
-        // A made-up id has to be told. Callers of runc hand this output through, and name the id themselves.
-        if !global.as_runc && args.target.as_deref() != Some(id.as_str()) {
+        // As docker run. Callers of runc hand this output through, and name the id themselves.
+        let told = args.target.as_deref() == Some(id.as_str()) && !prepared.options.hardened;
+        if !global.as_runc && !told {
             writeln!(std::io::stdout(), "{id}")?;
         }
         Ok(code)
