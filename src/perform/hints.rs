@@ -111,7 +111,7 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             "this must be mounted on ordinary directory, and the rootfs has a symbolic link there: refused, since it may lead anywhere (CVE-2019-19921)"
         }
         (A::MountFs { .. } | A::MakeTarget { .. } | A::MoveTree { .. }, Errno::EROFS) => {
-            "the rootfs is on a read-only file system and lacks this directory: create it there"
+            "it is missing, and what it lies on is read-only: create it in the rootfs, or in the source of the bind mount above it"
         }
         (
             A::MountFs { .. } | A::MakeTarget { .. } | A::MoveTree { .. } | A::MakeCwd { .. },
