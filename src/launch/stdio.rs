@@ -52,6 +52,7 @@ pub enum Pty {
     Terminals,
 }
 
+/// The descriptors 0 to 2, as messages name them.
 pub const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -123,7 +123,8 @@ fn debug_as_runc(plan: &Plan, log: &Log) {
         }
     }
     let is_new = steps().any(|(_, step)| matches!(step.action, Action::StateDir { .. }));
-    let end = if is_new { "init: closing the pipe to signal completion" } else { "setns_init: about to exec" };
+    let end =
+        if is_new { "init: closing the pipe to signal completion" } else { "setns_init: about to exec" };
     log.debug(&format!("{end}: step {}", last + 1));
 }
 
