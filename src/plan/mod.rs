@@ -6,7 +6,9 @@
 pub mod action;
 pub mod calls;
 pub mod check;
+pub mod layer;
 pub mod lower;
+pub mod name;
 mod place;
 pub mod pointer;
 pub mod print;
