@@ -60,5 +60,5 @@ fn unwritable() {
     let sb = Sandbox::new();
     let file = sb.dir().join("none/page.html");
     let out = sb.runtime().arg("explain").arg("--html").arg(&file).arg(sb.bundle()).output();
-    out.exits(1).says("--html ").says("none/page.html: No such file or directory");
+    out.exits(1).says("--html ").says("none/page.html: no such file or directory");
 }

@@ -78,6 +78,15 @@ impl Action {
             A::CgroupOpen { .. } => (L::Cgroup, "cgroup-open", None),
             A::CgroupJoin { .. } => (L::Cgroup, "cgroup-join", None),
             A::DeviceFilter { .. } => (L::Devices, "device-filter", None),
+            _ => self.label_clone(),
+        };
+        Label { layer, word, of }
+    }
+
+    fn label_clone(&self) -> (Layer, &'static str, Option<String>) {
+        use Action as A;
+        use Layer as L;
+        match self {
             A::OpenTree { to, .. } => (L::Mounts, "source", Some(slot(to))),
             A::OpenSource { path, .. } => (L::Mounts, "source", Some(show(path).into_owned())),
             A::OpenRoot { .. } => (L::Root, "rootfs", None),
@@ -123,8 +132,7 @@ impl Action {
             A::OpenPlace { .. } => (L::Root, "open-place", None),
             A::AttachRoot { .. } => (L::Root, "attach-root", None),
             _ => self.label_mounts(),
-        };
-        Label { layer, word, of }
+        }
     }
 
     fn label_mounts(&self) -> (Layer, &'static str, Option<String>) {
