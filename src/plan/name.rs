@@ -225,7 +225,7 @@ impl Action {
             A::AttachAt { .. } => (L::Root, "attach-at", None),
             A::PassFds { .. } => (L::Descriptors, "pass-fds", None),
             A::Exec { .. } => (L::Program, "exec", None),
-            // Every other action has a name above: `every_row_of_every_golden_has_a_name` holds that.
+            // No other action is left: `plan::every_row_has_a_name_of_its_own` would see an empty name.
             _ => (L::State, "", None),
         }
     }
