@@ -1,35 +1,51 @@
-//! Lesson 1: a namespace is a private copy of one view of the system, and clone(2) makes it.
+//! Lesson 1: a namespace is a private copy of one view of the system (namespaces(7)).
 //!
-//! `cargo run --example 01_namespaces` (any user)
+//! `cd examples && cargo run -q --bin 01_namespaces` (any user)
 //!
-//! A child gets a user namespace (which gives it the right to make the others) and one of every other kind.
-//! It renames "the" host and becomes process 1; the host's name and our own pid stay as they are.
+//! A child process leaves two namespaces of its parent, user and UTS, and renames "the host". The parent looks at
+//! the name afterwards: it is as before.
 
-use safebox::sys::process::{self, Cloned};
-use safebox::tables::namespaces::{NAMESPACES, NsKind};
+use std::error::Error;
+use std::fs;
+use std::process::Command;
 
-fn main() {
-    for ns in &NAMESPACES {
-        let ours = std::fs::read_link(format!("/proc/self/ns/{}", ns.proc)).unwrap_or_default();
-        println!("{:16} {:22} {}", ns.flag_name, ours.display(), ns.doc);
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{geteuid, gethostname, sethostname};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if std::env::args().nth(1).as_deref() == Some("child") {
+        return child();
     }
-    // clone(2) makes them all at once. A time namespace is the exception: it is for later children only.
-    let all: u64 = NAMESPACES.iter().filter(|ns| ns.kind != NsKind::Time).map(|ns| ns.flag).sum();
-    println!("\noutside: pid {}, host name {}", process::pid(), host_name());
-    match process::clone3(all, None, false) {
-        Ok(Cloned::Child) => {
-            let renamed = process::sethostname(b"inside");
-            println!("inside:  pid {}, host name {} ({renamed:?})", process::pid(), host_name());
-            process::exit_now(0);
-        }
-        Ok(Cloned::Parent { pid, .. }) => {
-            let ended = process::wait(pid, 0);
-            println!("outside: pid {}, host name {} (the child: {ended:?})", process::pid(), host_name());
-        }
-        Err(e) => println!("no namespaces for us here: {e}"),
-    }
+    show("parent")?;
+    println!("\nThe child calls unshare(CLONE_NEWUSER | CLONE_NEWUTS) and sethostname(\"inside\"):\n");
+    let child = Command::new("/proc/self/exe").arg("child").status()?;
+    show("\nparent")?;
+    println!(
+        "
+you saw:  Each namespace is an inode of nsfs; two processes with the same number share that view. The child got
+          two new numbers and kept the others, so it has its own host name and still sees the parent's files,
+          processes and network. An ordinary user may do this, because the new user namespace makes the child
+          root over the UTS namespace that belongs to it.
+try next: sudo unshare --uts sh -c 'hostname inside; hostname', then lsns; then lesson 02_pid1"
+    );
+    if child.success() { Ok(()) } else { Err("the child failed (user.max_user_namespaces is 0?)".into()) }
 }
 
-fn host_name() -> String {
-    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
+fn child() -> Result<(), Box<dyn Error>> {
+    // The user namespace is made first: it owns the UTS namespace.
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWUTS)?;
+    sethostname("inside")?;
+    show("child")
+}
+
+fn show(who: &str) -> Result<(), Box<dyn Error>> {
+    println!("{who}: uid {}, host name {}", geteuid(), gethostname()?.to_string_lossy());
+    for kind in ["user", "uts", "pid", "net", "ipc", "mnt", "cgroup", "time"] {
+        // A kernel without this kind of namespace has no such link.
+        if let Ok(link) = fs::read_link(format!("/proc/self/ns/{kind}")) {
+            print!("  {}", link.display());
+        }
+    }
+    println!();
+    Ok(())
 }

@@ -23,6 +23,8 @@ pub fn tests() -> Vec<Trial> {
         test("faults::every_row_with_a_joiner", HERE, || every_row(&joining(), "privileged")),
         test("faults::every_row_with_a_terminal", HERE, terminal),
         test("faults::until_every_row", HERE, until),
+        test("faults::rows_have_names", HERE, by_name),
+        test("faults::steps_by_lines", HERE, steps),
         test("faults::real_ones_in_run_restricted", TRACED, || injected_run("restricted")),
         test("faults::real_ones_in_run_privileged", TRACED, || injected_run("privileged")),
         test("faults::real_ones_in_run_with_a_joiner", TRACED, injected_joiner),
@@ -111,6 +113,47 @@ fn until() {
         assert!(out.stderr.contains(&format!("rows 1 to {row} are done")), "{out}");
         let left = sb.trace().find();
         assert!(left.is_empty(), "left behind after row {row}:\n  {}\n{out}", left.join("\n  "));
+    }
+}
+
+/// Names stand for rows, whatever their numbers are here.
+fn by_name() {
+    let sb = Sandbox::new();
+    for (row, call) in
+        [("state", "mkdir"), ("pivot", "pivot_root"), ("mount:/proc", "fsopen"), ("seccomp", "seccomp(")]
+    {
+        let out = sb.run().args(["--fail", &format!("{row}:EIO")]).output().exits(125).says("(EIO)");
+        assert!(out.stderr.contains(call), "{out}");
+        let explained = sb.runtime().args(["explain", "--row", row, "--why"]).arg(sb.bundle()).output().ok();
+        let (number, _) =
+            explained.stdout.lines().nth(1).expect("a row").trim_start().split_once(' ').expect("a number");
+        out.says(&format!("step {number} ("));
+        sb.run().args(["--until", row]).output().exits(0).says(&format!("rows 1 to {number} are done"));
+        assert!(sb.trace().find().is_empty());
+    }
+    sb.run().args(["--fail", "pivot"]).output().exits(125).says("(EPERM)");
+    sb.run()
+        .args(["--until", "mount"])
+        .output()
+        .exits(125)
+        .says("--until mount: no row has this name; similar: mount:/");
+}
+
+/// By lines: a row, the rest of a section, the rest; and the end of input undoes everything.
+fn steps() {
+    let sb = Sandbox::new().args(["/bin/echo", "ran"]);
+    let step = |lines: &str| sb.run().arg("--step").input(lines).output();
+    let prompts = |out: &crate::harness::Output| out.stderr.matches("[Enter] do it").count();
+    let out = step("\nc\n").ok().prints("ran");
+    assert_eq!(prompts(&out), 2, "{out}");
+    let sections = step(&"n\n".repeat(40)).ok().prints("ran");
+    let count = prompts(&sections);
+    assert!((8..40).contains(&count), "{count} sections\n{sections}");
+    assert!(sections.stderr.contains("\npivot: the host's tree is let go\n"), "{sections}");
+    for lines in ["", "\n\nq\n", "n\nn\nn\nq\n"] {
+        let out = step(lines).exits(0);
+        assert!(!out.stdout.contains("ran"), "{out}");
+        assert!(sb.trace().find().is_empty(), "left after {lines:?}");
     }
 }
 

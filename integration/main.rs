@@ -30,9 +30,11 @@ mod hooks;
 mod inside;
 mod install;
 mod kills;
+mod lessons;
 mod lifecycle;
 mod limits;
 mod order;
+mod page;
 mod placement;
 mod plan;
 mod pods;
@@ -45,6 +47,7 @@ mod soak;
 mod stdio;
 mod systemd;
 mod terminal;
+mod tour;
 mod update;
 mod words;
 
@@ -57,6 +60,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         order::tests,
         faults::tests,
         kills::tests,
+        lessons::tests,
         lifecycle::tests,
         command_line::tests,
         inside::tests,
@@ -64,6 +68,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         hooks::tests,
         limits::tests,
         rlimits::tests,
+        tour::tests,
         update::tests,
         words::tests,
         events::tests,
@@ -71,6 +76,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         conformance::tests,
         groups::tests,
         handover::tests,
+        page::tests,
         placement::tests,
         pods::tests,
         policy_checks::tests,

@@ -3,6 +3,8 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test integration plan::` rewrites the files; read the diff.
 
+mod names;
+
 use std::path::Path;
 
 use libtest_mimic::Trial;
@@ -38,6 +40,9 @@ pub fn tests() -> Vec<Trial> {
         test("plan::golden_create", &[], create),
         test("plan::golden_joined_namespaces", &[], joined),
         test("plan::a_diff_shows_what_another_bundle_does_differently", &[], diff),
+        test("plan::one_row_and_one_section", &[], names::parts),
+        test("plan::every_row_has_a_name_of_its_own", &[], names::named),
+        test("plan::sources_exist", &[], names::sources_exist),
         test("plan::the_id_changes_names_only", &[], names_only),
     ]
 }
@@ -132,6 +137,10 @@ pub fn hybrid() -> Host {
 }
 
 fn everything() {
+    golden("everything", &everything_case());
+}
+
+fn everything_case() -> Case {
     let mut case = policy(Policy::Privileged);
     let mut set = |pointer, value| set(&mut case.config, pointer, value);
     set(
@@ -178,31 +187,43 @@ fn everything() {
     set("/process/cwd", json!("/work/dir"));
     set("/domainname", json!("example.org"));
     set("/root/readonly", json!(false));
-    golden("everything", &case);
+    case
 }
 
 fn terminal() {
+    golden("terminal", &terminal_case());
+}
+
+fn terminal_case() -> Case {
     let mut case = Case::default();
     set(&mut case.config, "/process/terminal", json!(true));
     case.asked.stdin_is_tty = true;
     case.options.window = Some((24, 80));
-    golden("terminal", &case);
+    case
 }
 
 fn rootless() {
+    golden("rootless", &rootless_case());
+}
+
+fn rootless_case() -> Case {
     let mut config = safebox::config::template::spec(Some((1000, 1000)));
     set(&mut config, "/process/terminal", json!(false));
     let mut case = Case { config, ..policy(Policy::Privileged) };
     case.host.euid = 1000;
     case.host.subordinate = Some((100_000, 65536));
     case.host.rootless = Some(Rootless { egid: 1000, setgroups: true, ..Rootless::default() });
-    golden("rootless", &case);
+    case
 }
 
 fn create() {
+    golden("create", &create_case());
+}
+
+fn create_case() -> Case {
     let options =
         Options { wait_for_start: true, pid_file: Some("/run/the.pid".into()), ..Options::default() };
-    golden("create", &Case { options, ..policy(Policy::Privileged) });
+    Case { options, ..policy(Policy::Privileged) }
 }
 
 fn joined() {
@@ -285,7 +306,7 @@ pub fn prepared(case: &Case) -> (Prepared, TempDir) {
 #[track_caller]
 fn golden(name: &str, case: &Case) {
     let dir = bundle(case);
-    let text = normal(&report::text(&plan(dir.path(), case, "ID"), false), dir.path());
+    let text = normal(&report::text(&plan(dir.path(), case, "ID"), false, &report::Only::All), dir.path());
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/golden").join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         return std::fs::write(&file, &text).expect("write the golden");

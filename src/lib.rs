@@ -15,7 +15,7 @@
 //! 3. [`policy`] hardens it by a table of rules and reports every change.
 //! 4. [`cgroup`], [`seccomp`] and [`host`] lower what depends on this machine.
 //! 5. [`launch`] opens, hardens and lays out; [`plan::recipe`] writes the list of [`plan::Step`]s: the order of kernel operations is data.
-//!    [`plan::check`] proves properties of it, [`plan::print`] and `plan::why` show it (`safebox explain`).
+//!    [`plan::check`] proves properties of it, [`plan::print`] and `plan::why` show it (`safebox explain`), [`page`] as HTML.
 //! 6. [`perform`] performs it: the runtime clones Init, a twelve-byte baton crosses where the actor
 //!    changes, and Init ends as the container's program.
 //! 7. [`state`] keeps what later verbs need, [`lifecycle`] is the container on disk and what stays with it,
@@ -62,6 +62,7 @@ pub mod launch;
 mod layers;
 pub mod lifecycle;
 pub mod log;
+pub mod page;
 pub mod perform;
 pub mod plan;
 pub mod policy;
@@ -70,3 +71,4 @@ pub mod state;
 pub mod sys;
 pub mod tables;
 pub mod time;
+pub mod tour;

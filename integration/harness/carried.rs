@@ -25,9 +25,11 @@ pub fn examples() -> PathBuf {
     carried("examples").unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"))
 }
 
-/// The program of a lesson of `examples`; cargo puts it near the safebox that it builds.
+/// The program of a lesson. Carried, all lie in `examples`; cargo puts those of the package `lessons` beside the safebox
+/// that it builds, and the others in `examples` there.
 pub fn lesson(name: &str) -> PathBuf {
-    safebox().with_file_name("examples").join(name)
+    let beside = safebox().with_file_name(name);
+    if beside.exists() { beside } else { safebox().with_file_name("examples").join(name) }
 }
 
 /// Copies a program. Not this process: the children that it forks meanwhile would hold a descriptor for writing, and

@@ -94,7 +94,7 @@ impl Need {
                 unless(device_kind().is_some(), "`ip link add` makes neither a dummy nor an ifb device here")
             }
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
-            Need::Lessons => unless(lesson("01_namespaces").exists(), "not built (`cargo build --examples`)"),
+            Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
             Need::Criu => CRIU.as_ref().err().cloned(),
             Need::CriuMemTrack => unless(*MEM_TRACK, "criu cannot track changed memory on this kernel"),
             Need::CriuNoMemTrack => unless(!*MEM_TRACK, "criu can track changed memory here"),

@@ -133,6 +133,8 @@ pub enum Verb {
     Restore(Restore),
     /// Print the plan: every kernel operation of `run`, in order
     Explain(Explain),
+    /// Show what each layer of isolation stops: an attack before it and after it
+    Tour(Tour),
     /// Write a config.json
     Spec(Spec),
     /// Print what this runtime supports, as JSON
@@ -243,15 +245,15 @@ pub struct Run {
     /// Keep the state of the container when it ends
     #[arg(long)]
     pub keep: bool,
-    /// Show each kernel operation and wait for Enter
+    /// Show each kernel operation and wait for a line: Enter, n (to the next section), c (to the end), q (undo)
     #[arg(long, help_heading = "Learning")]
     pub step: bool,
-    /// Perform rows 1 to N of the plan, wait for Enter, undo them
-    #[arg(long, value_name = "N", help_heading = "Learning")]
-    pub until: Option<usize>,
-    /// Make row N of the plan fail, to see what happens
-    #[arg(long, value_name = "N[:ERRNO]", help_heading = "Learning", value_parser = parse_fail)]
-    pub fail: Option<(usize, i32)>,
+    /// Perform the plan up to this row (its name or number, see `explain`), wait for Enter, undo it
+    #[arg(long, value_name = "ROW", help_heading = "Learning")]
+    pub until: Option<String>,
+    /// Make this row fail, to see what happens, e.g. seccomp:EPERM
+    #[arg(long, value_name = "ROW[:ERRNO]", help_heading = "Learning", value_parser = parse_fail)]
+    pub fail: Option<(String, i32)>,
 }
 
 /// `create`.
@@ -471,6 +473,15 @@ pub struct Explain {
     /// A reason for every row
     #[arg(long)]
     pub why: bool,
+    /// This row only: its name (pivot, mount:/proc) or number
+    #[arg(long, value_name = "ROW", conflicts_with_all = ["section", "diff", "diff_policy", "json", "html"])]
+    pub row: Option<String>,
+    /// The rows of one section only, e.g. masks
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["diff", "diff_policy", "json", "html"])]
+    pub section: Option<String>,
+    /// Write the plan to this file as a page for a browser, with --diff or --diff-policy two plans side by side
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "why"])]
+    pub html: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -480,6 +491,23 @@ pub struct Explain {
     /// Show what the second of two policies does differently, e.g. --diff-policy baseline restricted
     #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
     pub diff_policy: Option<Vec<Policy>>,
+}
+
+/// `tour`.
+#[derive(Debug, Args)]
+pub struct Tour {
+    /// One layer only: cgroup, devices, pid, network, user, root, read-only, masks, descriptors, capabilities,
+    /// credentials, no-new-privs or seccomp
+    pub layer: Option<String>,
+    /// Do not wait between the layers
+    #[arg(long)]
+    pub all: bool,
+    /// Be the attacker of a layer
+    #[arg(long, hide = true, value_name = "LAYER")]
+    pub attack: Option<String>,
+    /// What the attacker is told
+    #[arg(last = true, hide = true)]
+    pub arguments: Vec<String>,
 }
 
 /// `spec`.

@@ -71,14 +71,18 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     std::time::Duration::try_from_secs_f64(seconds).map_err(|_| bad())
 }
 
-/// `N[:ERRNO]` of `--fail`; the errno is EPERM where none is given.
-pub fn parse_fail(text: &str) -> Result<(usize, i32), String> {
-    let (row, errno) = text.split_once(':').unwrap_or((text, "EPERM"));
-    let row = row.parse().map_err(|_| format!("{row:?} is not a row number"))?;
-    let errno = (1..=133)
-        .find(|n| crate::tables::errno::name(*n) == errno)
-        .ok_or_else(|| format!("unknown errno {errno:?}"))?;
-    Ok((row, errno))
+/// `ROW[:ERRNO]` of `--fail`; the errno is EPERM where none is given. Names of rows have colons, too.
+pub fn parse_fail(text: &str) -> Result<(String, i32), String> {
+    let by_name = |name: &str| (1..=133).find(|n| crate::tables::errno::name(*n) == name);
+    match text.rsplit_once(':') {
+        Some((row, errno)) if by_name(errno).is_some() => {
+            Ok((row.into(), by_name(errno).unwrap_or(crate::sys::Errno::EPERM as i32)))
+        }
+        Some((row, errno)) if row.parse::<usize>().is_ok() || errno.starts_with('E') => {
+            Err(format!("unknown errno {errno:?}"))
+        }
+        _ => Ok((text.into(), crate::sys::Errno::EPERM as i32)),
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +95,19 @@ mod tests {
         assert_eq!(parse_user("0:65534"), Ok((0, Some(65534))));
         for bad in ["1:", ":1", "4294967296", "4294967295", "-1", "65534:0x0", "root", "", "1 ", "+1"] {
             assert!(parse_user(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_fails_is_a_name_and_an_errno() {
+        let eio = crate::sys::Errno::EIO as i32;
+        assert_eq!(parse_fail("60:EIO"), Ok(("60".into(), eio)));
+        assert_eq!(parse_fail("pivot:EIO"), Ok(("pivot".into(), eio)));
+        assert_eq!(parse_fail("mount:/proc:EIO"), Ok(("mount:/proc".into(), eio)));
+        assert_eq!(parse_fail("mount:/proc"), Ok(("mount:/proc".into(), crate::sys::Errno::EPERM as i32)));
+        assert_eq!(parse_fail("60"), Ok(("60".into(), crate::sys::Errno::EPERM as i32)));
+        for bad in ["1:ENOTANERROR", "pivot:EWHAT", "1:x"] {
+            assert!(parse_fail(bad).is_err(), "{bad}");
         }
     }
 

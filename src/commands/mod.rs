@@ -18,6 +18,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod tour;
 mod update;
 
 use std::ffi::OsString;
@@ -61,6 +62,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Checkpoint(args) => checkpoint::checkpoint(global, &args),
         Verb::Restore(args) => restore::restore(global, &args),
         Verb::Explain(args) => explain::explain(global, args),
+        Verb::Tour(args) => tour::tour(&args),
         Verb::Spec(args) => spec::spec(&args),
         Verb::Features => spec::features(),
         Verb::Install(args) => install::install(&args),

@@ -109,11 +109,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
         crate::perform::seal::seal()?;
     }
     draft.tell(log);
-    let mut control = Control {
-        step: args.step,
-        until: args.until,
-        fail: args.fail.map(|(row, errno)| (row, crate::sys::Errno::from_raw(errno))),
-    };
+    let mut control = Control::new(args.step, args.until.clone(), args.fail.clone());
     let pidfd = args.creating.pidfd_socket.as_deref();
     let pidfd = pidfd.map(|path| crate::launch::caller::connect("--pidfd-socket", path)).transpose()?;
     let (console, master) = console(&draft, &args)?;

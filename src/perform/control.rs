@@ -1,9 +1,9 @@
-//! Stepping through a plan: `run --step`, `run --until N`, `run --fail N[:ERRNO]`.
+//! Stepping through a plan: `run --step`, `run --until ROW`, `run --fail ROW[:ERRNO]`.
 
 use std::io::{BufRead, Write};
 
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, report};
 use crate::sys::Errno;
 
 /// What may happen to a row.
@@ -17,47 +17,95 @@ pub enum Verdict {
     Fail(Errno),
 }
 
-/// The reader's wishes; rows count from 1.
+/// A row that the reader names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// By its name, as long as the plan is not known.
+    Name(String),
+    /// By its index.
+    Index(usize),
+}
+
+impl From<String> for Wanted {
+    fn from(row: String) -> Self {
+        match row.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) {
+            Some(index) => Wanted::Index(index),
+            None => Wanted::Name(row),
+        }
+    }
+}
+
+impl Wanted {
+    fn is(&self, plan: &Plan, row: usize) -> bool {
+        match self {
+            Wanted::Index(index) => *index == row,
+            Wanted::Name(name) => plan.steps[row].action.name() == *name,
+        }
+    }
+
+    /// The row's index in the whole plan.
+    fn resolve(&mut self, flag: &str, plan: &Plan) -> Result<()> {
+        let row = match self {
+            Wanted::Index(index) => (*index + 1).to_string(),
+            Wanted::Name(name) => name.clone(),
+        };
+        let index = plan.find(&row).map_err(|e| Error::msg(format!("{flag} {row}: {e}")))?;
+        *self = Wanted::Index(index);
+        Ok(())
+    }
+}
+
+/// The reader's wishes.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
-    /// Show each row and wait for Enter.
+    /// Show each row and wait for a line.
     pub step: bool,
     /// Stop after this row, and wait for Enter before everything is undone.
-    pub until: Option<usize>,
+    pub until: Option<Wanted>,
     /// Make this row fail, to see the report and the undo.
-    pub fail: Option<(usize, Errno)>,
+    pub fail: Option<(Wanted, Errno)>,
+    /// The heading that was shown last.
+    part: &'static str,
+    /// The rows below this heading are performed without a question.
+    skip: Option<&'static str>,
 }
 
 impl Control {
+    /// What `run --step`, `--until` and `--fail` ask for.
+    pub fn new(step: bool, until: Option<String>, fail: Option<(String, i32)>) -> Self {
+        Control {
+            step,
+            until: until.map(Wanted::from),
+            fail: fail.map(|(row, errno)| (row.into(), Errno::from_raw(errno))),
+            ..Control::default()
+        }
+    }
+
     /// Whether Init must ask before each of its rows.
     pub fn asks(&self) -> bool {
         self.step || self.until.is_some() || self.fail.is_some()
     }
 
-    /// Refuses row numbers that the plan does not have.
-    pub fn check(&self, plan: &Plan) -> Result<()> {
-        let rows = plan.steps.len();
-        let asked = [("--until", self.until), ("--fail", self.fail.map(|(row, _)| row))];
-        for (flag, row) in asked {
-            if let Some(row) = row.filter(|r| *r == 0 || *r > rows) {
-                return Err(Error::msg(format!(
-                    "{flag} {row}: the plan has rows 1 to {rows} (see `safebox explain`)"
-                )));
-            }
+    /// Finds the rows in the plan, and refuses those that it does not have.
+    pub fn check(&mut self, plan: &Plan) -> Result<()> {
+        if let Some(row) = &mut self.until {
+            row.resolve("--until", plan)?;
+        }
+        if let Some((row, _)) = &mut self.fail {
+            row.resolve("--fail", plan)?;
         }
         Ok(())
     }
 
     /// Called before the row with index `row`.
     pub fn before(&mut self, plan: &Plan, row: usize, pid: i32) -> Verdict {
-        let number = row + 1;
-        if let Some((at, errno)) = self.fail
-            && at == number
+        if let Some((wanted, errno)) = &self.fail
+            && wanted.is(plan, row)
         {
-            return Verdict::Fail(errno);
+            return Verdict::Fail(*errno);
         }
-        // Row 0 is refused once the plan is known: its first rows take the name before that.
-        if self.until.is_some_and(|until| until > 0 && number > until) {
+        // The first rows take the name before the whole plan is known: a row of another name is refused after them.
+        if self.until.as_ref().is_some_and(|until| row > 0 && until.is(plan, row - 1)) {
             let about = if pid == 0 {
                 "there is no container process yet".to_string()
             } else {
@@ -75,17 +123,27 @@ impl Control {
 
     fn prompt(&mut self, plan: &Plan, row: usize) -> Verdict {
         let step = &plan.steps[row];
-        crate::tell!("{:3}  {:8}{}", row + 1, step.actor, step.action);
-        crate::tell!("              {}", step.action.why());
-        eprint!("     [Enter] do it   [c] do the rest   [q] undo everything: ");
-        match wait_for_line().as_deref().map(str::trim) {
-            Some("q") | None => Verdict::Stop,
-            Some("c") => {
-                self.step = false;
-                Verdict::Go
-            }
-            Some(_) => Verdict::Go,
+        if self.skip == Some(step.part) {
+            return Verdict::Go;
         }
+        self.skip = None;
+        if self.part != step.part {
+            self.part = step.part;
+            crate::tell!("\n{}", step.part);
+        }
+        let names = plan.names();
+        crate::tell!("{}", report::line(row, &names[row], step).trim_end());
+        crate::tell!("              why: {}", step.action.why());
+        eprint!(
+            "     [Enter] do it   [n] do the rest of the section   [c] do all the rest   [q] undo everything: "
+        );
+        match wait_for_line().as_deref().map(str::trim) {
+            Some("q") | None => return Verdict::Stop,
+            Some("c") => self.step = false,
+            Some("n") => self.skip = Some(step.part),
+            Some(_) => {}
+        }
+        Verdict::Go
     }
 }
 

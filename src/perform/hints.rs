@@ -193,6 +193,26 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
     })
 }
 
+/// What failures of this row mean: (errno, remedy), without those that hold for every row.
+pub fn known(action: &Action) -> Vec<(&'static str, &'static str)> {
+    let mut known: Vec<(&str, &str)> = Vec::new();
+    for errno in (1..134).map(Errno::from_raw) {
+        if matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOSYS | Errno::UnknownErrno) {
+            continue;
+        }
+        if let Some(remedy) = hint(action, errno, Call::None)
+            && known.iter().all(|(_, text)| *text != remedy)
+        {
+            known.push((crate::tables::errno::name(errno as i32), remedy));
+        }
+    }
+    // A remedy for every errno is one for none in particular.
+    if known.len() == 1 && hint(action, Errno::EXFULL, Call::None).is_some() {
+        known[0].0 = "any error";
+    }
+    known
+}
+
 /// Where the tree of a failed row was to be mounted: the row names its source alone, and one source may have many places.
 pub fn destination(plan: &Plan, action: &Action) -> Option<String> {
     let (Action::OpenTree { to: tree, device: None, .. }

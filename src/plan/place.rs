@@ -30,6 +30,14 @@ pub struct Target {
     pub kind: TargetKind,
 }
 
+impl Target {
+    /// Its path as the container sees it.
+    pub fn inside(&self) -> String {
+        let dir = if &*self.root.name == "dev" { "/dev/" } else { "/" };
+        format!("{dir}{}", super::lower::show(&self.path))
+    }
+}
+
 /// What a device node must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceNode {

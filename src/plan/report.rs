@@ -7,19 +7,63 @@ use super::{Actor, Plan, Step};
 use crate::log::Log;
 use crate::sys::cstr::show;
 
-/// Rows under their headings, numbered from 1; with `why`, a reason below each.
-pub fn text(plan: &Plan, why: bool) -> String {
-    let mut out = String::new();
-    for note in &plan.notes {
-        writeln!(out, "# {note}").unwrap_or_default();
-    }
-    let mut part = "";
-    for (i, step) in plan.steps.iter().enumerate() {
-        if step.part != part {
-            part = step.part;
-            writeln!(out, "\n{part}").unwrap_or_default();
+/// Which rows are printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Only {
+    /// All of them, with the notes.
+    #[default]
+    All,
+    /// The row with this index.
+    Row(usize),
+    /// The rows under this heading.
+    Section(&'static str),
+}
+
+/// The first word of a heading: what `--section` takes.
+pub fn section(part: &str) -> &str {
+    part.split(':').next().unwrap_or(part)
+}
+
+impl Only {
+    /// The rows under the heading that begins with `word`.
+    pub fn section(plan: &Plan, word: &str) -> Result<Only, String> {
+        let mut parts: Vec<&'static str> = plan.steps.iter().map(|s| s.part).collect();
+        parts.dedup();
+        match parts.iter().find(|part| section(part) == word) {
+            Some(part) => Ok(Only::Section(part)),
+            None => {
+                let mut names: Vec<_> = parts.into_iter().map(section).collect();
+                let mut seen = std::collections::HashSet::new();
+                names.retain(|name| seen.insert(*name));
+                Err(format!("no section has this name; one of {}", names.join(", ")))
+            }
         }
-        writeln!(out, "{:4}  {:8}{}", i + 1, step.actor, step.action).unwrap_or_default();
+    }
+
+    fn has(&self, i: usize, step: &Step) -> bool {
+        match self {
+            Only::All => true,
+            Only::Row(row) => *row == i,
+            Only::Section(part) => *part == step.part,
+        }
+    }
+}
+
+/// Rows under their headings, numbered from 1, each with its name; with `why`, a reason below each.
+pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
+    let mut out = String::new();
+    if *only == Only::All {
+        plan.notes.iter().for_each(|note| writeln!(out, "# {note}").unwrap_or_default());
+    }
+    let names = plan.names();
+    let mut part = "";
+    for (i, step) in plan.steps.iter().enumerate().filter(|(i, step)| only.has(*i, step)) {
+        if step.part != part {
+            let line = if out.is_empty() { "" } else { "\n" };
+            part = step.part;
+            writeln!(out, "{line}{part}").unwrap_or_default();
+        }
+        out.push_str(&line(i, &names[i], step));
         if why {
             writeln!(out, "              why: {}", step.action.why()).unwrap_or_default();
             if let Some(undo) = &step.undo {
@@ -30,50 +74,104 @@ pub fn text(plan: &Plan, why: bool) -> String {
     out
 }
 
+/// A row as `explain` and `--step` print it.
+pub fn line(i: usize, name: &str, step: &Step) -> String {
+    let note = step.action.note().map(|note| format!("  # {note}")).unwrap_or_default();
+    format!("{:4}  {:8}{name:24} {}{note}\n", i + 1, step.actor, step.action)
+}
+
 /// Everything about every row.
 pub fn json(plan: &Plan) -> serde_json::Value {
-    let steps: Vec<_> = plan.steps.iter().enumerate().map(|(i, s)| row(i, s)).collect();
+    let names = plan.names();
+    let steps: Vec<_> = plan.steps.iter().enumerate().map(|(i, s)| row(i, &names[i], s)).collect();
     serde_json::json!({ "notes": plan.notes, "steps": steps })
 }
 
-fn row(i: usize, step: &Step) -> serde_json::Value {
+fn row(i: usize, name: &str, step: &Step) -> serde_json::Value {
     serde_json::json!({
         "row": i + 1,
+        "name": name,
+        "layer": step.action.layer().row().name,
         "actor": step.actor.to_string(),
         "part": step.part,
         "action": step.action.to_string(),
         "calls": step.action.calls(),
         "why": step.action.why(),
+        "note": step.action.note(),
+        "pointer": step.action.pointer(),
         "undo": step.undo.as_ref().map(ToString::to_string),
     })
+}
+
+/// A row of two plans: in the first, in the second, or in both, by its index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Only the first plan has it.
+    First(usize),
+    /// Only the second plan has it.
+    Second(usize),
+    /// Both have a row of this name, and it does something else.
+    Changed(usize, usize),
+    /// Both have it.
+    Both(usize, usize),
+}
+
+/// A row's action. How long the state is follows from the other rows.
+fn same_size(step: &Step) -> String {
+    match &step.action {
+        Action::StateFile { dir, name, .. } => format!("write({}/{}) rename", show(dir), show(name)),
+        action => action.to_string(),
+    }
+}
+
+/// The rows of two plans in one order.
+pub fn sides(a: &Plan, b: &Plan) -> Vec<Side> {
+    let lines = |p: &Plan| -> Vec<(&'static str, String)> {
+        p.steps.iter().map(|s| (s.part, format!("{:8}{}", s.actor, same_size(s)))).collect()
+    };
+    let names = |p: &Plan| p.steps.iter().map(|s| s.action.name()).collect::<Vec<_>>();
+    let (names_a, names_b) = (names(a), names(b));
+    let (a, b) = (lines(a), lines(b));
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    for (ai, bi) in longest_common(&a, &b).into_iter().chain([(a.len(), b.len())]) {
+        let (x0, y0) = (i, j);
+        // Between two rows of both: what has the same name stands side by side.
+        for (x, y) in
+            longest_common(&names_a[i..ai], &names_b[j..bi]).into_iter().map(|(x, y)| (x0 + x, y0 + y))
+        {
+            out.extend((i..x).map(Side::First));
+            out.extend((j..y).map(Side::Second));
+            out.push(Side::Changed(x, y));
+            (i, j) = (x + 1, y + 1);
+        }
+        out.extend((i..ai).map(Side::First));
+        out.extend((j..bi).map(Side::Second));
+        if ai < a.len() {
+            out.push(Side::Both(ai, bi));
+        }
+        (i, j) = (ai + 1, bi + 1);
+    }
+    out
 }
 
 /// Rows that only one of two plans has: `-` the first, `+` the second, in order, by headings. `None` where there are
 /// none.
 pub fn diff(a: &Plan, b: &Plan) -> Option<String> {
-    let line = |s: &Step| match &s.action {
-        // How long the state is follows from the other rows.
-        Action::StateFile { dir, name, .. } => format!("write({}/{}) rename", show(dir), show(name)),
-        action => action.to_string(),
-    };
-    let lines = |p: &Plan| -> Vec<(&'static str, String)> {
-        p.steps.iter().map(|s| (s.part, format!("{:8}{}", s.actor, line(s)))).collect()
-    };
-    let (a, b) = (lines(a), lines(b));
-    let common = longest_common(&a, &b);
     let (mut out, mut part) = (String::new(), "");
-    let (mut i, mut j) = (0, 0);
-    let mut emit = |sign: char, (heading, line): &(&'static str, String)| {
-        if *heading != part {
-            part = heading;
+    let mut put = |sign: char, step: &Step| {
+        if step.part != part {
+            part = step.part;
             writeln!(out, "\n{part}").unwrap_or_default();
         }
-        writeln!(out, "{sign} {line}").unwrap_or_default();
+        writeln!(out, "{sign} {:8}{}", step.actor, same_size(step)).unwrap_or_default();
     };
-    for (ai, bi) in common.into_iter().chain([(a.len(), b.len())]) {
-        a[i..ai].iter().for_each(|l| emit('-', l));
-        b[j..bi].iter().for_each(|l| emit('+', l));
-        (i, j) = (ai + 1, bi + 1);
+    for side in sides(a, b) {
+        if let Side::First(i) | Side::Changed(i, _) = side {
+            put('-', &a.steps[i]);
+        }
+        if let Side::Second(j) | Side::Changed(_, j) = side {
+            put('+', &b.steps[j]);
+        }
     }
     (!out.is_empty()).then_some(out)
 }

@@ -12,13 +12,13 @@ impl Action {
                 "the name is taken atomically: a second create with this id fails here (runtime.md, create)"
             }
             A::LauncherMark { .. } => {
-                "the next `run` finds the container by this if the launcher and its guardian are killed, without reading the state of every other container"
+                "the next `run` finds the container by this if the launcher and its guardian are killed, without reading the state of every other container (start time in proc(5))"
             }
             A::StateFile { .. } => {
-                "what undoes the rows below is on disk before they run, so `delete` works after a crash"
+                "what undoes the rows below is on disk before they run, so `delete` works after a crash (runtime.md, delete)"
             }
             A::RecordIds { .. } => {
-                "the range of host ids is this container's as long as its state directory is there: no other container gets it"
+                "the range of host ids is this container's as long as its state directory is there: no other container gets it (user_namespaces(7))"
             }
             A::Fifo { .. } => {
                 "create and start are two commands; the container waits on this pipe in between (runtime.md, start)"
@@ -30,12 +30,12 @@ impl Action {
             A::NotifyDir { .. } => {
                 "the container says here that it is ready, since it cannot see the host's socket (sd_notify(3))"
             }
-            A::CriuRoot { .. } => "criu wants the rootfs to be a mount of its own (criu.org, Usage)",
+            A::CriuRoot { .. } => "criu wants the rootfs to be a mount of its own (criu(8))",
             A::AttachAt { .. } => {
-                "in a mount namespace that ends with criu: the host never sees this mount, so nothing is to be unmounted"
+                "in a mount namespace that ends with criu: the host never sees this mount, so nothing is to be unmounted (mount_namespaces(7))"
             }
             A::PassFds { .. } => {
-                "criu gets nothing but its socket and what the container inherits, at numbers its request names"
+                "criu gets nothing but its socket and what the container inherits, at numbers its request names (criu(8), --inherit-fd)"
             }
             A::CgroupParent { .. } => {
                 "a group that the container's path passes through; others may share it, so it stays (cgroups(7))"
@@ -50,7 +50,7 @@ impl Action {
                 "cgroup v2 hands a controller to children only when the parent says so (cgroups(7), subtree_control)"
             }
             A::CgroupWrite { .. } => {
-                "the limit is in force before the first process exists, so nothing runs unlimited"
+                "the limit is in force before the first process exists, so nothing runs unlimited (cgroups(7))"
             }
             A::CgroupWriteEither { .. } => {
                 "two I/O schedulers have weights, each a file of its own: BFQ, and io.cost (cgroup-v2.rst, IO Interface Files)"
@@ -68,7 +68,7 @@ impl Action {
                 "the config mounts it writable in a cgroup namespace of its own: groups below are its user's to make, its own limits are not (config-linux.md, Cgroup ownership)"
             }
             A::CgroupOpen { .. } => {
-                "clone3 starts the child inside this cgroup: there is no moment outside it (CLONE_INTO_CGROUP)"
+                "clone3 starts the child inside this cgroup: there is no moment outside it (clone(2), CLONE_INTO_CGROUP)"
             }
             A::DeviceFilter { .. } => {
                 "a device node is a door to the kernel: only the listed ones open (config-linux.md, Allowed Device list)"
@@ -92,7 +92,7 @@ impl Action {
                 "the launcher copies: the caller's terminal, file or pipe stays outside, and the program's user may open /dev/stdout (pipe(2))"
             }
             A::StdioNull { .. } => {
-                "a container that is left alone keeps no terminal or pipe of the caller's; and a null device of its own, since inotify on the host's tells when host programs use it"
+                "a container that is left alone keeps no terminal or pipe of the caller's (credentials(7), Sessions); and a null device of its own, since inotify(7) on the host's tells when host programs use it"
             }
             A::GiveStdio { .. } => {
                 "the program may open /dev/stdout: its user is not mapped to the owner, so only the runtime can give it (fchown(2))"
@@ -125,7 +125,7 @@ impl Action {
                 _ => "shares this view with the container it belongs to (setns(2))",
             },
             A::RecordPid { .. } => {
-                "pid and start time together name the process, so `kill` can never hit a stranger"
+                "pid and start time together name the process, so `kill` can never hit a stranger (pidfd_open(2), proc(5))"
             }
             A::CgroupJoin { .. } => {
                 "cgroup v1 has no CLONE_INTO_CGROUP: the child waits until it has been moved (cgroups(7))"
@@ -139,14 +139,12 @@ impl Action {
             A::IdMapTool { .. } => {
                 "an ordinary user may map one id, their own; for more this setuid program checks /etc/subuid (newuidmap(1))"
             }
-            A::OomScoreAdj { .. } => {
-                "which process the kernel kills first when memory runs out (proc_pid_oom_score_adj(5))"
-            }
+            A::OomScoreAdj { .. } => "which process the kernel kills first when memory runs out (proc(5))",
             A::RaiseLimit { .. } => {
                 "a hard limit above the one that safebox has: only CAP_SYS_RESOURCE on the host raises it (getrlimit(2))"
             }
             A::MoreFiles { .. } => {
-                "each bind mount's source holds a descriptor until it is mounted; the program gets the old limit back"
+                "each bind mount's source holds a descriptor until it is mounted; the program gets the old limit back (getrlimit(2), RLIMIT_NOFILE)"
             }
             A::SetLimit { .. } => {
                 "a limit per process (getrlimit(2)): the program's, so it takes effect when init's own work is done"
@@ -173,7 +171,9 @@ impl Action {
                 "programs of the config's author, run at the moment config.md names (config.md, POSIX-platform Hooks)"
             }
             A::Created { .. } => "from here on the container counts as created (runtime.md, state)",
-            A::PidFile { .. } => "written whole or not at all: callers read it the moment create returns",
+            A::PidFile { .. } => {
+                "written whole or not at all: callers read it the moment create returns (rename(2))"
+            }
             A::CleanSignals => {
                 "the program starts with default signal handling, not its caller's (signal(7), execve(2)); until then SIGTERM ends it, which the kernel would drop for process 1"
             }
@@ -181,7 +181,7 @@ impl Action {
                 "no controlling terminal of the caller is left to inject input into (setsid(2), CVE-2017-5226)"
             }
             A::BecomeRoot { .. } => {
-                "root of the new user namespace: enough to build the container, nothing outside it"
+                "root of the new user namespace: enough to build the container, nothing outside it (user_namespaces(7), Capabilities)"
             }
             A::OwnRoot => {
                 "in a plain chroot the namespace's root stays the host's, and `exec` would land there: then nothing runs (setns(2), chroot(2))"
@@ -211,9 +211,11 @@ impl Action {
             A::OpenPlace { .. } => {
                 "createContainer hooks find the container's mounts at the bundle's rootfs; proved to be the directory that was opened (config.md, POSIX-platform Hooks)"
             }
-            A::AttachRoot { at: Some(_), .. } => "the copy of the rootfs enters this mount namespace",
+            A::AttachRoot { at: Some(_), .. } => {
+                "the copy of the rootfs enters this mount namespace (mount_namespaces(7))"
+            }
             A::AttachRoot { .. } => {
-                "the copy of the rootfs enters this mount namespace, on top of the host's tree"
+                "the copy of the rootfs enters this mount namespace, on top of the host's tree (mount_namespaces(7))"
             }
             A::OpenDir { .. } => {
                 "entries are made through this descriptor, so a link in the rootfs cannot lead elsewhere (CVE-2019-18837)"
@@ -222,19 +224,19 @@ impl Action {
                 "a mount needs something to cover; made now, while the rootfs's owner may (resolved below the root, CVE-2024-45310)"
             }
             A::OpenInside { .. } => {
-                "the source lies below the rootfs: it is taken with the mounts that are listed before it"
+                "the source lies below the rootfs: it is taken with the mounts that are listed before it (config.md, Mounts)"
             }
             A::Hold { .. } => {
-                "it becomes read-only last: mounts, devices and the working directory may have to be made on it"
+                "it becomes read-only last: mounts, devices and the working directory may have to be made on it (mount_setattr(2), MOUNT_ATTR_RDONLY)"
             }
             A::FileMount { .. } => {
                 "a copy of the image's file with a line for the user that runs, over it and read-only: the image stays as it is, and programs that look their user up find one (passwd(5))"
             }
             A::CopyUp { strict: false, .. } => {
-                "the image's directories for daemons (/run/postgresql) are there; links are copied, never followed, and what the container's root may not read is left out"
+                "the image's directories for daemons (/run/postgresql) are there; links are copied, never followed, and what the container's root may not read is left out (symlink(7))"
             }
             A::CopyUp { .. } => {
-                "the tmpfs starts with what the rootfs holds there; links in it are copied, never followed (tmpcopyup)"
+                "the tmpfs starts with what the rootfs holds there; links in it are copied, never followed (tmpcopyup, symlink(7))"
             }
             A::MountFs { fs, target: None, .. } if fs.to_bytes() == b"proc" => {
                 "a private procfs that nothing can be mounted over: writes that matter go through it (CVE-2019-16884, CVE-2025-52881)"
@@ -245,7 +247,7 @@ impl Action {
                 }
                 b"sysfs" => "shows the devices of this network namespace (sysfs(5))",
                 b"devpts" => {
-                    "the container's own terminals: none of the host's can be opened (devpts, newinstance)"
+                    "the container's own terminals: none of the host's can be opened (pts(4), newinstance)"
                 }
                 b"mqueue" => "the message queues of this IPC namespace (mq_overview(7))",
                 b"cgroup" | b"cgroup2" => "shows the container its own limits, read-only (CVE-2022-0492)",
@@ -272,12 +274,14 @@ impl Action {
                 "nodes of the container's own: whoever watches a node of the host's sees who reads it (inotify(7)); made out here, since those of a tmpfs of a user namespace do not work (mount_namespaces(7), mknod(2))"
             }
             A::NodeTrees { .. } => {
-                "only a mount that is attached can be copied, so the tmpfs of nodes is, for this moment (open_tree(2))"
+                "only a mount that is attached can be copied, so the tmpfs of nodes is, for this moment (mount_setattr(2))"
             }
             A::OpenNull { .. } => {
                 "the container's own /dev/null, proved to be it: a planted one cannot take its place under a mask (CVE-2025-31133)"
             }
-            A::EmptyDir { .. } => "an empty read-only directory, to cover directories that are masked",
+            A::EmptyDir { .. } => {
+                "an empty read-only directory, to cover directories that are masked (config-linux.md, Masked Paths)"
+            }
             A::Mask { .. } => {
                 "covers what leaks or controls the host: a /dev/null of the container's own, or an empty directory (CVE-2025-31133)"
             }
@@ -285,12 +289,14 @@ impl Action {
                 "still readable, no longer a control of the host (config-linux.md, Readonly Paths)"
             }
             A::Pty { .. } => {
-                "a terminal of the container's own; its peer is opened through the descriptor, never by path (TIOCGPTPEER)"
+                "a terminal of the container's own; its peer is opened through the descriptor, never by path (ioctl_tty(2), TIOCGPTPEER)"
             }
             A::SendPidfd { .. } => {
                 "the caller can wait for and signal this very process (pidfd_open(2), --pidfd-socket)"
             }
-            A::SendPty { .. } => "the other end goes to whoever drives the terminal (runc's console socket)",
+            A::SendPty { .. } => {
+                "the other end goes to whoever drives the terminal (config.md, Process: terminal)"
+            }
             A::ConsoleMount { .. } => {
                 "/dev/console is the container's terminal (config-linux.md, Default Devices)"
             }
@@ -307,7 +313,7 @@ impl Action {
                 "only where pivot_root cannot work (an initramfs): weaker, since the old root stays mounted (chroot(2))"
             }
             A::RootAttr { .. } => {
-                "nothing can be planted for the next start; what must be written goes to a tmpfs"
+                "nothing can be planted for the next start; what must be written goes to a tmpfs (mount_setattr(2), MOUNT_ATTR_RDONLY)"
             }
             _ => self.why_tail(),
         }
@@ -316,12 +322,14 @@ impl Action {
     fn why_tail(&self) -> &'static str {
         use Action as A;
         match self {
-            A::MakeCwd { .. } => "the working directory must exist; made with the container user as owner",
+            A::MakeCwd { .. } => {
+                "the working directory must exist; made with the container user as owner (config.md, Process: cwd)"
+            }
             A::PlaceStdio { .. } => {
                 "descriptors 0 to 2 of the caller do not reach the container (CVE-2016-9962)"
             }
             A::TakeTty { .. } => {
-                "stdin, stdout and stderr are the container's own terminal, which is also its controlling one"
+                "stdin, stdout and stderr are the container's own terminal, which is also its controlling one (ioctl_tty(2), TIOCSCTTY)"
             }
             A::Scheduler(_) => "cpu scheduling policy of the process (sched_setattr(2))",
             A::IoPriority { .. } => "disk scheduling priority of the process (ioprio_set(2))",
@@ -363,10 +371,10 @@ impl Action {
                 "ambient capabilities survive exec for non-root users, so the set is cleared first (capabilities(7))"
             }
             A::NoNewPrivs => {
-                "setuid and file capabilities have no effect from here on; seccomp may be loaded unprivileged (PR_SET_NO_NEW_PRIVS(2const))"
+                "setuid and file capabilities have no effect from here on; seccomp may be loaded unprivileged (prctl(2), PR_SET_NO_NEW_PRIVS)"
             }
             A::VerifyCreds(_) => {
-                "what was dropped is read back: a row that silently did nothing must not go unseen"
+                "what was dropped is read back: a row that silently did nothing must not go unseen (credentials(7), capabilities(7))"
             }
             A::ChangeDir { again: true, .. } => {
                 "a directory that only its user may enter, such as a volume of theirs (path_resolution(7))"
@@ -375,10 +383,10 @@ impl Action {
                 "and the kernel is asked whether it lies inside: a leaked host directory would say (unreachable) (CVE-2024-21626)"
             }
             A::DieWithRuntime => {
-                "if the launcher dies, the kernel kills the container: nothing runs unwatched (PR_SET_PDEATHSIG(2const))"
+                "if the launcher dies, the kernel kills the container: nothing runs unwatched (prctl(2), PR_SET_PDEATHSIG)"
             }
             A::FindProgram { .. } => {
-                "looked up as the container's user inside the container, so that create can say what is wrong"
+                "looked up as the container's user inside the container, so that create can say what is wrong (execve(2), path_resolution(7))"
             }
             A::CloseFds { .. } => {
                 "no descriptor of the host is left open in the container, nor while paths are looked up in it (CVE-2024-21626)"
@@ -396,7 +404,7 @@ impl Action {
                 "the agent gets the listener and is told whose it is (config-linux.md, The Container Process State)"
             }
             A::DropListener { .. } => {
-                "who answers alone holds it: if that process dies, the system calls fail instead of waiting forever"
+                "who answers alone holds it: if that process dies, the system calls fail instead of waiting forever (seccomp_unotify(2))"
             }
             A::Seccomp { .. } => {
                 "last, so that it need not allow what the rows above do: most of the kernel is out of reach now (seccomp(2))"

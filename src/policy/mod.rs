@@ -35,6 +35,17 @@ pub enum Policy {
     Restricted,
 }
 
+impl Policy {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Privileged => "privileged",
+            Policy::Baseline => "baseline",
+            Policy::Restricted => "restricted",
+        }
+    }
+}
+
 impl FromStr for Policy {
     type Err = String;
 

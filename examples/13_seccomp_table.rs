@@ -1,7 +1,7 @@
-//! Lesson 4: a seccomp filter is a small program that judges every system call. The profile is a table of
-//! groups with reasons; it is compiled to BPF, as a binary search over the numbers.
+//! Lesson 13: the filter of lesson 7 as it is used: a table of system calls in groups, each group with its reason,
+//! compiled to BPF as a binary search over the numbers.
 //!
-//! `cargo run --example 04_seccomp [CAPABILITY...]`, e.g. `cargo run --example 04_seccomp SYS_PTRACE`
+//! `cargo run --example 13_seccomp_table [CAPABILITY...]`, e.g. `cargo run --example 13_seccomp_table SYS_PTRACE`
 
 use safebox::seccomp::{Action, Mode, builtin_profile, compile};
 use safebox::tables::capabilities::{self, CapSet};
@@ -39,5 +39,11 @@ fn main() -> Result<(), safebox::error::Error> {
     for (i, ins) in strict.instructions.iter().take(8).enumerate() {
         println!("  {i:3}  {:#06x} {:3} {:3} {:#010x}", ins.code, ins.jt, ins.jf, ins.k);
     }
+    println!(
+        "
+you saw:  The table allows by name; everything else fails. A call whose argument matters has rules of its own, and a
+          capability opens the group that the kernel checks by it anyway.
+try next: cargo run --example 13_seccomp_table SYS_PTRACE; then lesson 14_plan"
+    );
     Ok(())
 }

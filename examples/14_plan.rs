@@ -1,7 +1,7 @@
-//! Lesson 2: the order of kernel operations is a value. It can be counted, searched, checked and printed,
+//! Lesson 14: the order of kernel operations is a value. It can be counted, searched, checked and printed,
 //! and what is printed is what `safebox run` executes.
 //!
-//! `examples/bundles/hello/make /tmp/hello && cargo run --example 02_plan /tmp/hello`
+//! `examples/bundles/hello/make /tmp/hello && cargo run --example 14_plan /tmp/hello`
 
 use std::path::Path;
 
@@ -35,26 +35,23 @@ fn main() -> Result<(), safebox::error::Error> {
     let handovers = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
     println!("the baton crosses {handovers} times\n");
 
-    // Properties are proved on the list, before anything runs. `plan()` has done it: the executor takes a checked plan
-    // and nothing else. A list without its last rows is refused ...
+    // Properties are proved on the list: the executor takes a checked plan and nothing else.
     let mut broken = Plan::clone(&plan);
     broken.steps.truncate(broken.exec_row());
     if let Err(e) = check::check(broken, Kind::Container { uts: true }) {
         println!("without its last row: {e}\n");
     }
-    // Rows are numbered from 1, as `safebox explain` prints them; 0: there is no such row.
-    let row =
-        |wanted: fn(&Action) -> bool| plan.steps.iter().position(|s| wanted(&s.action)).map_or(0, |i| i + 1);
-    let pivot = row(|a| matches!(a, Action::Pivot { .. }));
-    let filter = row(|a| matches!(a, Action::Seccomp { .. }));
-    println!(
-        "row {pivot} leaves the host's tree, row {filter} filters system calls, row {} executes\n",
-        plan.exec_row() + 1
-    );
+    let pivot = plan.steps.iter().position(|s| matches!(s.action, Action::Pivot { .. })).unwrap_or_default();
+    println!("row {} leaves the host's tree, row {} executes\n", pivot + 1, plan.exec_row() + 1);
 
     // ... and every row says why it is there.
     for (i, step) in plan.steps.iter().enumerate().filter(|(i, _)| *i >= plan.exec_row().saturating_sub(6)) {
         println!("{:4} {:8}{}\n     {:8}{}", i + 1, step.actor, step.action, "", step.action.why());
     }
+    println!(
+        "
+you saw:  What a runtime does is a list, so it can be counted, proved, printed and undone before anything happens.
+try next: safebox explain --html plan.html BUNDLE/, safebox run --until pivot BUNDLE/; then lesson 15_policy"
+    );
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Lesson 3: hardening is a table of rules. Each takes a config, changes it, and says what it changed.
+//! Lesson 15: hardening is a table of rules. Each takes a config, changes it, and says what it changed.
 //!
-//! `cargo run --example 03_policy [ALLOW...]`, e.g. `cargo run --example 03_policy root proc`
+//! `cargo run --example 15_policy [ALLOW...]`, e.g. `cargo run --example 15_policy root proc`
 
 use safebox::bundle::Bundle;
 use safebox::config::template;
@@ -36,5 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, meaning) in ALLOW {
         println!("  --allow {name:15} {meaning}");
     }
+    println!(
+        "
+you saw:  A policy is a table of rules with names. What it takes away is said, and can be given back by name.
+try next: safebox explain --diff-policy baseline restricted BUNDLE/; then lesson 16_baton"
+    );
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Lesson 6: two processes that perform one list need one message: "your turn, from row N". Twelve bytes of
+//! Lesson 16: two processes that perform one list need one message: "your turn, from row N". Twelve bytes of
 //! it are the whole protocol of a launch. A dead peer is end of file, and so is a successful exec, because
 //! the socket is closed on exec.
 //!
-//! `cargo run --example 06_baton` (any user)
+//! `cargo run --example 16_baton` (any user)
 
 use safebox::perform::Call;
 use safebox::perform::baton::Baton;
@@ -23,6 +23,11 @@ fn main() {
         process::execve(c"/bin/true", &[c"true".as_ptr(), std::ptr::null()], &[std::ptr::null()]);
         process::exit_now(1)
     });
+    println!(
+        "you saw:  Twelve bytes carry a launch: whose turn it is, from which row, and how a row failed. End of file is the
+          rest: a death before the last handover, the program's start after it.
+try next: safebox run --step BUNDLE/; then src/lib.rs, the tour of the code"
+    );
 }
 
 fn play(title: &str, peer: fn(i32) -> !) {

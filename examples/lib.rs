@@ -1,0 +1,79 @@
+//! What several lessons share: a new user namespace whose root is the caller, a tmpfs, results in words.
+
+use std::fmt::Display;
+use std::fs;
+use std::io::Error;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+
+/// Leaves the caller's user namespace for a new one, in which the caller is root, together with the namespaces
+/// `more`, which belong to it. No mount that is made from here on reaches the host. (Lesson 4 explains the map.)
+pub fn become_root(more: CloneFlags) -> Result<(), Error> {
+    let (uid, gid) = (geteuid(), getegid());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | more).map_err(|e| {
+        Error::other(format!(
+            "unshare: {e} (is /proc/sys/user/max_user_namespaces 0, or AppArmor against it?)"
+        ))
+    })?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    Ok(mount(Some(""), "/", Some(""), MsFlags::MS_REC | MsFlags::MS_PRIVATE, Some(""))?)
+}
+
+/// An empty file system at `dir`.
+pub fn tmpfs(dir: &str) -> nix::Result<()> {
+    mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), Some("size=4m"))
+}
+
+/// What was read from an open file, or why it could not be opened.
+pub fn text(opened: nix::Result<OwnedFd>) -> String {
+    let read = |fd| std::io::read_to_string(fs::File::from(fd));
+    opened
+        .map_err(Error::from)
+        .and_then(read)
+        .map_or_else(|e| format!("refused: {e}"), |t| format!("read {:?}", t.trim()))
+}
+
+/// The owner of a file.
+pub fn owner(path: &str) -> Result<u32, Error> {
+    Ok(fs::metadata(path)?.uid())
+}
+
+/// Whether a line of shell succeeded.
+pub fn sh(line: &str) -> Result<bool, Error> {
+    Ok(Command::new("sh").args(["-c", line]).stderr(Stdio::null()).status()?.success())
+}
+
+/// `done`, or why not.
+pub fn said<T>(result: Result<T, impl Display>) -> String {
+    result.map_or_else(|e| format!("refused: {e}"), |_| "done".into())
+}
+
+/// A new cgroup of the memory controller, and whether it is of cgroup v2.
+pub fn memory_cgroup() -> Option<(PathBuf, bool)> {
+    let (root, name) = (Path::new("/sys/fs/cgroup"), format!("lesson-{}", std::process::id()));
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = root.join(own.lines().find_map(|l| l.strip_prefix("0::/")).unwrap_or_default());
+    let v2 = !root.join("memory").is_dir();
+    if v2 && !geteuid().is_root() {
+        // A v2 group with processes cannot hand controllers to its children: this process moves to a leaf first.
+        fs::create_dir(own.join("leaf")).ok()?;
+        fs::write(own.join("leaf/cgroup.procs"), std::process::id().to_string()).ok()?;
+        fs::write(own.join("cgroup.subtree_control"), "+memory").ok()?;
+    }
+    let parent = if !v2 {
+        root.join("memory")
+    } else if own.join("leaf").is_dir() {
+        own
+    } else {
+        root.into()
+    };
+    fs::create_dir(parent.join(&name)).ok().map(|()| (parent.join(name), v2))
+}

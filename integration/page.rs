@@ -1,0 +1,64 @@
+//! `explain --html`: one file that needs nothing else. What it does in a browser is `scripts/page`.
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Sandbox, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("page::a_plan_is_one_small_file", &[], one_file),
+        test("page::two_policies_stand_side_by_side", &[], two),
+        test("page::nothing_of_a_config_is_markup", &[], hostile),
+        test("page::a_file_that_cannot_be_written_is_named", &[], unwritable),
+    ]
+}
+
+fn page(sb: &Sandbox, flags: &[&str]) -> String {
+    let file = sb.dir().join("page.html");
+    sb.runtime().arg("explain").args(flags).arg("--html").arg(&file).arg(sb.bundle()).output().ok();
+    std::fs::read_to_string(file).expect("the page")
+}
+
+fn one_file() {
+    let sb = Sandbox::new();
+    let html = page(&sb, &[]);
+    assert!(html.len() < 300 << 10, "{} bytes", html.len());
+    // Links to sources are addresses; nothing is fetched.
+    for fetches in [" src=", "<link", "@import", "url(", "fetch(", "XMLHttpRequest", "<iframe"] {
+        assert!(!html.contains(fetches), "{fetches}");
+    }
+    for id in ["row:pivot", "row:seccomp", "row:exec", "row:mount:/proc"] {
+        assert!(html.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    let rows = html.matches("<li class=\"row ").count();
+    let text = sb.runtime().arg("explain").arg(sb.bundle()).output().ok().stdout;
+    let printed =
+        text.lines().filter(|l| l.get(..4).is_some_and(|n| n.trim().parse::<u32>().is_ok())).count();
+    assert_eq!(rows, printed);
+}
+
+fn two() {
+    let html = page(&Sandbox::new(), &["--diff-policy", "baseline", "restricted"]);
+    assert!(html.contains("only in restricted") && html.contains("not in baseline"));
+}
+
+/// As many tags as for a harmless config: every `<` of the hostile one is text.
+fn hostile() {
+    let tags = |word: &str| {
+        let sb = Sandbox::new().args(["/bin/true", word]).patch("/process/env/-", json!(format!("A={word}")));
+        let mount = json!({ "destination": format!("/{word}"), "type": "tmpfs", "source": word });
+        let html = page(&sb.patch("/mounts/-", mount), &["--policy", "privileged"]);
+        (html.matches('<').count(), html.matches('"').count(), html.contains("alert(1)"))
+    };
+    let (plain, hostile) = (tags("word"), tags("</script><script>alert(1)//\" onload='x"));
+    assert_eq!((plain.0, plain.1), (hostile.0, hostile.1));
+    assert!(hostile.2);
+}
+
+fn unwritable() {
+    let sb = Sandbox::new();
+    let file = sb.dir().join("none/page.html");
+    let out = sb.runtime().arg("explain").arg("--html").arg(&file).arg(sb.bundle()).output();
+    out.exits(1).says("--html ").says("none/page.html: no such file or directory");
+}

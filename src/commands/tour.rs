@@ -1,0 +1,17 @@
+//! `safebox tour`: what each layer of isolation stops.
+
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::commands::common::Outcome;
+use crate::sys::tty;
+use crate::tour;
+
+/// Shows the layers; or is one of the tour's attackers.
+pub fn tour(args: &cli::Tour) -> Outcome {
+    if let Some(name) = &args.attack {
+        return Ok(ExitCode::from(tour::attack(name, &args.arguments)?));
+    }
+    tour::tour(args.layer.as_deref(), !args.all && tty::is_tty(0))?;
+    Ok(ExitCode::SUCCESS)
+}

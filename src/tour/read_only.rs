@@ -1,0 +1,22 @@
+//! A root file system that cannot be written.
+
+use super::{Layer, always};
+
+pub const LAYER: Layer = Layer {
+    name: "read-only",
+    title: "a root file system that cannot be written",
+    attack: "a program plants a file for the next container that is started from this root file system",
+    stopped: "the mount is read-only in this namespace, whatever the file's mode and owner say. What must be \
+              written goes to a tmpfs, which is empty at the next start.",
+    apply: |config, _| config["root"]["readonly"] = true.into(),
+    arguments: |_| vec!["/planted".into()],
+    perform: |arguments| {
+        let path = arguments.first().ok_or("a path is needed")?;
+        match std::fs::write(path, "#!/bin/sh\n") {
+            Ok(()) => Ok(format!("open({path}, O_CREAT|O_WRONLY): done")),
+            Err(e) => Err(format!("open({path}, O_CREAT|O_WRONLY): {e}")),
+        }
+    },
+    also: &[],
+    missing: always,
+};
