@@ -97,7 +97,7 @@ impl Action {
                 "the launcher copies: the caller's terminal, file or pipe stays outside, and the program's user may open /dev/stdout (pipe(2))"
             }
             A::StdioNull { .. } => {
-                "a detached container must not read the caller's terminal, where later input is meant for other programs (credentials(7), Sessions)"
+                "a detached container must not read the caller's terminal or pipe, where later input is meant for other programs (credentials(7), Sessions); its null device is its own, since inotify on the host's reports each access (inotify(7))"
             }
             A::GiveStdio { .. } => {
                 "the program may open /dev/stdout: its user is not mapped to the owner, so only the runtime can give it (fchown(2))"
