@@ -102,6 +102,9 @@ fn put_line(
                     [Some(_), Some(_)] => Some("differs".to_string()),
                     _ => Some(format!("only in {}", sides[side].name)),
                 };
+                // What stands on the left is not said again on the right.
+                let none: &Hints<'_> = &|_| Vec::new();
+                let hints = if side == 1 && line.both { none } else { hints };
                 put_row(out, *i, &names[side][*i], step, (side, only.as_deref()), hints);
             }
             None if two => {
@@ -156,6 +159,9 @@ fn put_row(
     }
     for (errno, remedy) in hints(&step.action) {
         item("if it fails", &format!("<b>{}</b>: {}", text(errno), text(remedy)));
+    }
+    if side == 1 || only.is_some() {
+        return out.push_str("</dl></details>");
     }
     item(
         "try",

@@ -12,23 +12,25 @@ impl Action {
                 "the name is taken atomically: a second create with this id fails here (runtime.md, create)"
             }
             A::LauncherMark { .. } => {
-                "the next `run` finds the container by this if the launcher and its guardian are killed, without reading the state of every other container (start time in proc(5))"
+                "the mark names the launcher: if launcher and guardian are killed, the next `run` finds and removes this container, without reading every state (start time in proc(5))"
             }
             A::StateFile { .. } => {
-                "what undoes the rows below is on disk before they run, so `delete` works after a crash (runtime.md, delete)"
+                "the list of undos is on disk before the rows run, so `delete` works after a crash (runtime.md, delete)"
             }
             A::RecordIds { .. } => {
-                "the range of host ids is this container's as long as its state directory is there: no other container gets it (user_namespaces(7))"
+                "the file reserves the range of host ids for this container until its state directory is removed (user_namespaces(7))"
             }
             A::Fifo { .. } => {
                 "create and start are two commands; the container waits on this pipe in between (runtime.md, start)"
             }
             A::DoorSocket { .. } => {
-                "Init cannot be looked into (CVE-2016-9962), not even by its owner: it opens its namespaces to who knocks here until it is started"
+                "Init is undumpable, so ptrace access to it is denied even to its owner (CVE-2016-9962): on this socket it hands out its namespaces until it is started"
             }
-            A::NotifySocket { .. } => "what the container says there goes on to systemd (sd_notify(3))",
+            A::NotifySocket { .. } => {
+                "the runtime passes the container's notify messages on to systemd (sd_notify(3))"
+            }
             A::NotifyDir { .. } => {
-                "the container says here that it is ready, since it cannot see the host's socket (sd_notify(3))"
+                "the container sends its notify messages to a socket in this directory, since it cannot see the host's (sd_notify(3))"
             }
             A::CriuRoot { .. } => "criu wants the rootfs to be a mount of its own (criu(8))",
             A::AttachAt { .. } => {
@@ -38,40 +40,43 @@ impl Action {
                 "criu gets nothing but its socket and what the container inherits, at numbers its request names (criu(8), --inherit-fd)"
             }
             A::CgroupParent { .. } => {
-                "a group that the container's path passes through; others may share it, so it stays (cgroups(7))"
+                "this cgroup is a parent in the container's path; other containers may use it, so it is not removed (cgroups(7))"
             }
             A::CgroupDir { .. } => {
                 "limits belong to a cgroup; one per container, so its usage is counted alone (cgroups(7))"
             }
             A::CgroupJoinable { .. } => {
-                "the config names a group that is there: it may be joined as long as nobody is in it, and is not removed with the container (runtime.md, Delete)"
+                "the config names a pre-existing cgroup: the container joins it only if it has no processes, and does not remove it (runtime.md, Delete)"
             }
             A::CgroupEnable { .. } => {
-                "cgroup v2 hands a controller to children only when the parent says so (cgroups(7), subtree_control)"
+                "a child cgroup has a controller only if its parent enables it (cgroups(7), subtree_control)"
+            }
+            A::CgroupWrite { path, .. } if path.to_bytes().windows(9).any(|w| w == b"/devices.") => {
+                "a device node gives access to a driver of the kernel: only the listed devices can be opened (config-linux.md, Allowed Device list)"
             }
             A::CgroupWrite { .. } => {
                 "the limit is in force before the first process exists, so nothing runs unlimited (cgroups(7))"
             }
             A::CgroupWriteEither { .. } => {
-                "two I/O schedulers have weights, each a file of its own: BFQ, and io.cost (cgroup-v2.rst, IO Interface Files)"
+                "the weight's file depends on the I/O scheduler: BFQ has one, io.cost has another (cgroup-v2.rst, IO Interface Files)"
             }
             A::SystemdScope { .. } => {
-                "systemd owns the tree: it makes the group, around a process that waits, and hands it over (systemd.resource-control(5), Delegate)"
+                "systemd owns the cgroup tree: it makes the cgroup around the waiting child and delegates it (systemd.resource-control(5), Delegate)"
             }
             A::SystemdAttach { .. } => {
-                "an ordinary user may not move a process between groups; their systemd may, within its own (cgroups(7), Delegation)"
+                "an unprivileged user may not move a process between cgroups; the user's systemd may, within its delegated part (cgroups(7), Delegation)"
             }
             A::CgroupInScope { .. } => {
-                "systemd makes the scope in the trees it uses; in the others it is made here, under the same name (cgroups(7))"
+                "systemd makes the scope in the cgroup v1 trees that it uses; the runtime makes the same cgroup in the others (cgroups(7))"
             }
             A::CgroupOwner { .. } => {
-                "the config mounts it writable in a cgroup namespace of its own: groups below are its user's to make, its own limits are not (config-linux.md, Cgroup ownership)"
+                "the config mounts the cgroup writable in a new cgroup namespace: the container's user may make cgroups below it, and may not change its limits (config-linux.md, Cgroup ownership)"
             }
             A::CgroupOpen { .. } => {
                 "clone3 starts the child inside this cgroup: there is no moment outside it (clone(2), CLONE_INTO_CGROUP)"
             }
             A::DeviceFilter { .. } => {
-                "a device node is a door to the kernel: only the listed ones open (config-linux.md, Allowed Device list)"
+                "a device node gives access to a driver of the kernel: only the listed devices can be opened (config-linux.md, Allowed Device list)"
             }
             A::OpenTree { device: Some(_), .. } => {
                 "a copy of the host's device, proved to be that device: a planted /dev/null cannot take its place (CVE-2025-31133)"
@@ -80,10 +85,10 @@ impl Action {
                 "the host path is resolved once, now; later rows only hold the copy, so swapping the path changes nothing (CVE-2021-30465)"
             }
             A::OpenSource { .. } => {
-                "the host path is resolved once, and a symlink of another user is followed only to what is theirs: one who may write to a shared directory does not choose what the container sees (symlink(7))"
+                "the host path is resolved once, and a symlink of another user is followed only to files of that user: write access to a shared directory does not decide what the container sees (symlink(7))"
             }
             A::OpenRoot { .. } => {
-                "an ordinary user may copy mounts only in their own mount namespace; the path is looked up once more and must lead to the rootfs that was opened (mount_namespaces(7))"
+                "an unprivileged user may copy mounts only in a mount namespace of the same user namespace; the path is resolved again and must be the rootfs that was opened (mount_namespaces(7))"
             }
             A::OpenDevpts { .. } => {
                 "a terminal of the container's own devpts; a FIFO or a device there is not opened, so that it cannot hold the runtime (open(2), O_PATH)"
@@ -92,7 +97,7 @@ impl Action {
                 "the launcher copies: the caller's terminal, file or pipe stays outside, and the program's user may open /dev/stdout (pipe(2))"
             }
             A::StdioNull { .. } => {
-                "a container that is left alone keeps no terminal or pipe of the caller's (credentials(7), Sessions); and a null device of its own, since inotify(7) on the host's tells when host programs use it"
+                "a detached container must not read the caller's terminal or pipe, where later input is meant for other programs (credentials(7), Sessions); its null device is its own, since inotify on the host's reports each access (inotify(7))"
             }
             A::GiveStdio { .. } => {
                 "the program may open /dev/stdout: its user is not mapped to the owner, so only the runtime can give it (fchown(2))"
@@ -110,7 +115,7 @@ impl Action {
                 "made for children, while its offsets can still be set, and inside the user namespace that owns it (time_namespaces(7))"
             }
             A::Spawn { owner: Some(_), .. } => {
-                "one call makes the child and its namespaces, as the user behind the container's first id: what the container takes of the kernel's tables is counted for who makes the user namespace (user_namespaces(7))"
+                "one call makes the child and its namespaces, as the user behind the container's first id: the kernel counts the container's namespaces and other objects for the user who makes the user namespace (user_namespaces(7))"
             }
             A::Spawn { .. } => {
                 "one call makes the child and its namespaces; the first user namespace owns the others, so root inside rules only them (clone(2), user_namespaces(7))"
@@ -125,7 +130,7 @@ impl Action {
                 _ => "shares this view with the container it belongs to (setns(2))",
             },
             A::RecordPid { .. } => {
-                "pid and start time together name the process, so `kill` can never hit a stranger (pidfd_open(2), proc(5))"
+                "pid and start time together identify the process, so `kill` never signals another process that got the same pid (pidfd_open(2), proc(5))"
             }
             A::CgroupJoin { .. } => {
                 "cgroup v1 has no CLONE_INTO_CGROUP: the child waits until it has been moved (cgroups(7))"
@@ -134,10 +139,10 @@ impl Action {
                 "an unprivileged mapper must give up setgroups first (user_namespaces(7), CVE-2014-8989)"
             }
             A::IdMapWrite { .. } => {
-                "ids inside are mapped to a range outside that owns nothing: root inside is nobody outside (user_namespaces(7))"
+                "ids inside are mapped to a range outside that owns nothing: root inside is an unprivileged id outside (user_namespaces(7))"
             }
             A::IdMapTool { .. } => {
-                "an ordinary user may map one id, their own; for more this setuid program checks /etc/subuid (newuidmap(1))"
+                "an unprivileged user may map one id, the own one; this setuid program maps the ranges that /etc/subuid lists (newuidmap(1))"
             }
             A::OomScoreAdj { .. } => "which process the kernel kills first when memory runs out (proc(5))",
             A::RaiseLimit { .. } => {
@@ -150,13 +155,13 @@ impl Action {
                 "a limit per process (getrlimit(2)): the program's, so it takes effect when init's own work is done"
             }
             A::OpenChildNs { .. } => {
-                "the namespace is held open while things are put into it (namespaces(7))"
+                "the descriptor keeps the namespace while devices are moved into it (namespaces(7))"
             }
             A::NetDevice { .. } => {
                 "the container gets a device of the host for itself, with its addresses, and up (config-linux.md, Network Devices)"
             }
             A::Userns { .. } => {
-                "a user namespace in which nobody lives: it only holds the mapping of a mount (mount_setattr(2), MOUNT_ATTR_IDMAP)"
+                "a user namespace without processes: it only holds the id mapping of a mount (mount_setattr(2), MOUNT_ATTR_IDMAP)"
             }
             A::Idmap { userns: Some(_), .. } => {
                 "the mount shows its owners as the config maps them, without a chown on disk (mount_setattr(2))"
@@ -165,7 +170,7 @@ impl Action {
                 "the mount shows its owners as ids of this user namespace, without a chown on disk (mount_setattr(2))"
             }
             A::TakeShown { .. } => {
-                "hooks join the container by these: an ordinary user's runtime cannot look into Init, which stays undumpable (ptrace(2), CVE-2016-9962)"
+                "hooks join the container by these descriptors: an unprivileged runtime has no ptrace access to Init, which stays undumpable (ptrace(2), CVE-2016-9962)"
             }
             A::Hooks { .. } => {
                 "programs of the config's author, run at the moment config.md names (config.md, POSIX-platform Hooks)"
@@ -187,7 +192,7 @@ impl Action {
                 "in a plain chroot the namespace's root stays the host's, and `exec` would land there: then nothing runs (setns(2), chroot(2))"
             }
             A::Undumpable => {
-                "nobody inside may look at this process or its descriptors while it still holds host ones (CVE-2016-9962)"
+                "processes inside get no ptrace access to Init while it holds descriptors of the host (prctl(2), PR_SET_DUMPABLE; CVE-2016-9962)"
             }
             A::NewCgroupNs => {
                 "the cgroup joined becomes the root of the tree that is shown inside (cgroup_namespaces(7))"
@@ -221,7 +226,7 @@ impl Action {
                 "entries are made through this descriptor, so a link in the rootfs cannot lead elsewhere (CVE-2019-18837)"
             }
             A::MakeTarget { .. } => {
-                "a mount needs something to cover; made now, while the rootfs's owner may (resolved below the root, CVE-2024-45310)"
+                "a mount needs a target; it is made now, as the owner of the rootfs, and resolved below the root (CVE-2024-45310)"
             }
             A::OpenInside { .. } => {
                 "the source lies below the rootfs: it is taken with the mounts that are listed before it (config.md, Mounts)"
@@ -264,14 +269,14 @@ impl Action {
                 "the few devices that every program expects (config-linux.md, Default Devices)"
             }
             A::Relink { .. } => {
-                "a terminal that is opened must be one of the container's own devpts: a file of the rootfs's is none (config-linux.md, Default Devices)"
+                "/dev/ptmx must lead to the container's own devpts, whatever the rootfs has at that path (config-linux.md, Default Devices)"
             }
             A::Symlink { .. } => "names that programs expect in /dev (config-linux.md, Dev symbolic links)",
             A::DeviceNodes { nodes, .. } if nodes.iter().all(|node| node.dev == 0) => {
-                "an ordinary user can make no device node, and whoever watches the host's sees who reads it: an empty file covers masked ones (inotify(7))"
+                "an unprivileged user cannot make device nodes, and inotify on the host's /dev/null would report each access: an empty file covers masked files (inotify(7))"
             }
             A::DeviceNodes { .. } => {
-                "nodes of the container's own: whoever watches a node of the host's sees who reads it (inotify(7)); made out here, since those of a tmpfs of a user namespace do not work (mount_namespaces(7), mknod(2))"
+                "the container gets device nodes of its own, since inotify on the host's nodes would report each access (inotify(7)); the runtime makes them, since nodes on a tmpfs of a user namespace cannot be opened (mount_namespaces(7), mknod(2))"
             }
             A::NodeTrees { .. } => {
                 "only a mount that is attached can be copied, so the tmpfs of nodes is, for this moment (mount_setattr(2))"
@@ -295,7 +300,7 @@ impl Action {
                 "the caller can wait for and signal this very process (pidfd_open(2), --pidfd-socket)"
             }
             A::SendPty { .. } => {
-                "the other end goes to whoever drives the terminal (config.md, Process: terminal)"
+                "the master end goes to the process behind the console socket (config.md, Process: terminal)"
             }
             A::ConsoleMount { .. } => {
                 "/dev/console is the container's terminal (config-linux.md, Default Devices)"
@@ -334,7 +339,7 @@ impl Action {
             A::Scheduler(_) => "cpu scheduling policy of the process (sched_setattr(2))",
             A::IoPriority { .. } => "disk scheduling priority of the process (ioprio_set(2))",
             A::OwnStdio { .. } => {
-                "the program may open /dev/stdout, as those who log there do: a pipe of the caller's is its user's alone; what cannot be given stays (fchown(2))"
+                "the program may open /dev/stdout, as programs that log there do: only the owner of a pipe may open it again; where the owner cannot be changed, it stays (fchown(2))"
             }
             A::AllCpus => {
                 "the cpus of its cgroup, not those that the caller is bound to; where this is not allowed, it stays as it is (sched_setaffinity(2))"
@@ -365,7 +370,7 @@ impl Action {
             A::SetUid { .. } => "with CAP_SETUID real, effective and saved: there is no way back (setuid(2))",
             A::Umask { .. } => "a known mask, not the caller's (umask(2))",
             A::Caps { .. } => {
-                "root's rights in pieces, and only the pieces asked for; inheritable stays empty unless asked (CVE-2022-29162)"
+                "the program keeps the capabilities that were asked for and no others; the inheritable set stays empty unless asked for (CVE-2022-29162)"
             }
             A::Ambient { .. } => {
                 "ambient capabilities survive exec for non-root users, so the set is cleared first (capabilities(7))"
@@ -374,16 +379,16 @@ impl Action {
                 "setuid and file capabilities have no effect from here on; seccomp may be loaded unprivileged (prctl(2), PR_SET_NO_NEW_PRIVS)"
             }
             A::VerifyCreds(_) => {
-                "what was dropped is read back: a row that silently did nothing must not go unseen (credentials(7), capabilities(7))"
+                "Init reads back what it dropped: if a row had no effect, the launch fails here (credentials(7), capabilities(7))"
             }
             A::ChangeDir { again: true, .. } => {
-                "a directory that only its user may enter, such as a volume of theirs (path_resolution(7))"
+                "some directories can be entered by the container's user only, such as a volume of that user (path_resolution(7))"
             }
             A::ChangeDir { .. } => {
-                "and the kernel is asked whether it lies inside: a leaked host directory would say (unreachable) (CVE-2024-21626)"
+                "getcwd(2) proves that the working directory lies inside: for a leaked host directory it says (unreachable) (CVE-2024-21626)"
             }
             A::DieWithRuntime => {
-                "if the launcher dies, the kernel kills the container: nothing runs unwatched (prctl(2), PR_SET_PDEATHSIG)"
+                "if the launcher dies, the kernel kills the container (prctl(2), PR_SET_PDEATHSIG)"
             }
             A::FindProgram { .. } => {
                 "looked up as the container's user inside the container, so that create can say what is wrong (execve(2), path_resolution(7))"
@@ -398,13 +403,13 @@ impl Action {
                 "some system calls are answered outside; loaded while the runtime is there to hand the listener over (seccomp_unotify(2))"
             }
             A::SendListener { agent: None, .. } => {
-                "the launcher hears of each refused system call, for --debug, and ends it with the filter's errno (seccomp_unotify(2))"
+                "for --debug, the kernel reports each refused system call to the launcher, which answers with the filter's errno (seccomp_unotify(2))"
             }
             A::SendListener { .. } => {
-                "the agent gets the listener and is told whose it is (config-linux.md, The Container Process State)"
+                "the agent gets the listener, with the state of the container it belongs to (config-linux.md, The Container Process State)"
             }
             A::DropListener { .. } => {
-                "who answers alone holds it: if that process dies, the system calls fail instead of waiting forever (seccomp_unotify(2))"
+                "only the answering process keeps the listener: if it dies, the system calls fail instead of waiting forever (seccomp_unotify(2))"
             }
             A::Seccomp { .. } => {
                 "last, so that it need not allow what the rows above do: most of the kernel is out of reach now (seccomp(2))"
