@@ -49,6 +49,7 @@ pub enum Pty {
     Terminals,
 }
 
+/// The names of descriptors 0 to 2.
 pub const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
