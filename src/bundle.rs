@@ -133,7 +133,7 @@ const MAX_PASSWD: u64 = 1 << 20;
 
 /// File systems whose files are no data: to read one is to act on the kernel (/proc/kmsg), or on the process behind
 /// it. proc, sysfs, FUSE, cgroup and cgroup2, debugfs, tracefs, securityfs, selinuxfs (linux/magic.h).
-const SPECIAL: [i64; 9] = [
+pub const SPECIAL: [i64; 9] = [
     0x9fa0,
     0x6265_6572,
     0x6573_5546,

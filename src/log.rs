@@ -76,6 +76,16 @@ impl Log {
         }
     }
 
+    /// Reports a failed execve(2). Under runc's name and without a log, `bare` is the whole of it on stderr, as with
+    /// runc, whose init writes it there.
+    pub fn not_executed(&self, text: &str, bare: &str) {
+        if self.as_runc && self.file.is_none() && self.format == LogFormat::Text {
+            tell!("{}", shown(bare));
+        } else {
+            self.error(text);
+        }
+    }
+
     /// Says what is not as it was asked for. To the log file where there is one: stderr is the container's.
     pub fn warning(&self, text: &str) {
         let text = &shown(&plain_errnos(text));
@@ -111,6 +121,11 @@ impl Log {
     pub fn takes_a_line(&self) -> bool {
         let full = || matches!(io::poll(&[(2, libc::POLLOUT)], 0).as_deref(), Ok([0]));
         self.file.is_some() || !full()
+    }
+
+    /// Whether the program is called as runc.
+    pub fn is_runc(&self) -> bool {
+        self.as_runc
     }
 
     /// Says what is done, with `--debug`.

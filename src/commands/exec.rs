@@ -11,6 +11,7 @@ use crate::launch::prepare::{compile, exec_input};
 use crate::launch::stdio::{self, Launcher, Pty};
 use crate::launch::{environment, exec_cgroups};
 use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::supervise::Supervisor;
 use crate::log::Log;
 use crate::perform::Cx;
@@ -62,7 +63,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
     let (descriptors, notes) = stdio::choose(stdio::Facts {
-        launcher: if args.detach { Launcher::Leaves } else { Launcher::Stays },
+        launcher: if args.detach { Launcher::HandsOver } else { Launcher::Stays },
         hardened: state.hardened,
         pty: match (new.terminal, interactive) {
             (true, _) => Pty::All,
@@ -117,6 +118,7 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
         .transpose()
         .inspect_err(kill)?;
     crate::lifecycle::stdio::attach(supervisor, given, &cx).inspect_err(kill)?;
+    let _keeper = master.and_then(|_| Keeper::of_terminal());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
 }

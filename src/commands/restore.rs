@@ -13,6 +13,7 @@ use crate::criu::{self, Directories, outside};
 use crate::error::{Error, Result, StateError};
 use crate::launch::prepare::{Draft, Prepared, Request, draft};
 use crate::lifecycle::directory::Hold;
+use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::name::Name;
 use crate::lifecycle::supervise::Supervisor;
 use crate::perform::Cx;
@@ -256,6 +257,7 @@ impl Restored<'_> {
             Terminal::Ours(master) => master,
             _ => None,
         };
+        let _keeper = master.and_then(|_| Keeper::of_terminal());
         let exit = supervisor.watch(self.pid, self.pidfd, master)?;
         let undos: Vec<Undo> = plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect();
         if let Some(undone) = hold.end(&undos, None, false) {

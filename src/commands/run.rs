@@ -14,7 +14,7 @@ use crate::launch::prepare::{Draft, Prepared, Request, draft};
 use crate::launch::stdio::{self, Launcher};
 use crate::lifecycle::directory::Hold;
 use crate::lifecycle::ended::Ended;
-use crate::lifecycle::guardian::Guardian;
+use crate::lifecycle::guardian::{Guardian, Keeper};
 use crate::lifecycle::hook_points::tell_and_stop;
 use crate::lifecycle::hook_points::{launch, poststart};
 use crate::lifecycle::name::Name;
@@ -140,8 +140,9 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     name.give(&plan, &mut cx);
     if args.detach {
         let code = detached(&prepared, &plan, cx, &mut control, &given)?;
-        // A made-up id has to be told. Callers of runc hand this output through, and name the id themselves.
-        if !global.as_runc && args.target.as_deref() != Some(id.as_str()) {
+        // As docker run. Callers of runc hand this output through, and name the id themselves.
+        let told = args.target.as_deref() == Some(id.as_str()) && !prepared.options.hardened;
+        if !global.as_runc && !told {
             writeln!(std::io::stdout(), "{id}")?;
         }
         Ok(code)
@@ -207,6 +208,7 @@ fn foreground(
     supervisor.witness = attendants.witness;
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
+    let _keeper = master.filter(|_| args.keep).and_then(|_| Keeper::of_terminal());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     if let Some(mut witness) = supervisor.witness.take() {
         let events = witness.events(exit == Exit::Signal(libc::SIGKILL));

@@ -54,12 +54,26 @@ pub struct Host {
     pub rootless: Option<Rootless>,
     /// The limits that a child of safebox starts with, by the number of the resource.
     pub limits: [Limit; RLIMITS.len()],
+    /// The files that stdout and stderr are.
+    pub outputs: Vec<OutputFile>,
     /// See [`Host::resctrl`].
     pub resctrl: OnceCell<Option<PathBuf>>,
     /// See [`Host::mqueue`].
     pub mqueue: OnceCell<bool>,
     /// See [`Host::kernel_mounts`].
     pub kernel_mounts: OnceCell<Option<Vec<PathBuf>>>,
+}
+
+/// A file that the caller's output goes to, and its owner.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputFile {
+    /// Where it was when the container was made.
+    pub path: String,
+    /// Which file it is, wherever it is: its device and its inode.
+    pub id: (u64, u64),
+    /// Its owner.
+    pub uid: u32,
 }
 
 /// An ordinary user, or root of a user namespace.
@@ -133,6 +147,7 @@ impl Host {
             kcore: Path::new("/proc/kcore").exists(),
             rootless,
             limits: inherited_limits()?,
+            outputs: outputs(),
             resctrl: OnceCell::new(),
             mqueue: OnceCell::new(),
             kernel_mounts: OnceCell::new(),
@@ -212,6 +227,23 @@ fn most_files() -> u64 {
     let max = std::fs::read_to_string("/proc/sys/fs/file-max").ok().and_then(|text| text.trim().parse().ok());
     // "one file with associated inode and dcache is very roughly 1K" (fs/file_table.c): a tenth of the memory.
     max.unwrap_or(u64::MAX).min(total_memory() / 1024 / 10)
+}
+
+/// The regular files behind descriptors 1 and 2 that have a name, each once.
+fn outputs() -> Vec<OutputFile> {
+    let mut files: Vec<OutputFile> = Vec::new();
+    for fd in [1, 2] {
+        let Ok(st) = crate::sys::fs::fstatat(fd, c"") else { continue };
+        let path = std::fs::read_link(format!("/proc/self/fd/{fd}"))
+            .ok()
+            .and_then(|p| p.into_os_string().into_string().ok());
+        let Some(path) = path.filter(|_| st.st_mode & libc::S_IFMT == libc::S_IFREG) else { continue };
+        let file = OutputFile { path, id: (st.st_dev, st.st_ino), uid: st.st_uid };
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    files
 }
 
 fn inherited_limits() -> Result<[Limit; RLIMITS.len()]> {

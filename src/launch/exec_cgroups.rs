@@ -30,7 +30,7 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
         for ((has, base), group) in state.cgroups.iter().zip(&mut groups) {
             if named(has) {
                 *group = below(base, path).ok_or_else(|| {
-                    Error::msg(format!("bad sub cgroup path: {path} (--cgroup {text}: it leads out of the container's cgroup)"))
+                    Error::msg(format!("bad sub cgroup path: {path} is not a sub cgroup path (--cgroup {text}: it leads out of the container's cgroup)"))
                 })?;
                 if !group.is_dir() {
                     return Err(bad(&format!(

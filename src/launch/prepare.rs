@@ -131,6 +131,9 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     {
         process.args = request.args.clone();
     }
+    if request.policy == Policy::Privileged {
+        strip_root(&mut config, &bundle.rootfs_path);
+    }
     let mut asked = request.asked.clone();
     asked.no_cgroups = request.cgroup_manager == Some(cgroup::Manager::Disabled);
     let ids = Ranges::new(&host, request.pure);
@@ -208,6 +211,15 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         cgroup_manager: request.cgroup_manager,
         launcher: request.launcher,
     })
+}
+
+/// As runc: a mount's destination may begin with the rootfs's path on the host.
+fn strip_root(config: &mut Config, rootfs: &Path) {
+    for mount in config.mounts.iter_mut().filter(|_| rootfs != Path::new("/")) {
+        if let Ok(inside) = mount.destination.strip_prefix(rootfs) {
+            mount.destination = Path::new("/").join(inside);
+        }
+    }
 }
 
 impl Draft {

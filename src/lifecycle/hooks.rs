@@ -244,7 +244,7 @@ fn failed(exit: Option<Exit>) -> HookError {
         Some(Exit::Code(code)) => format!("exit status {code}"),
         Some(Exit::Signal(signal)) => {
             let name = crate::tables::signals::name(signal).unwrap_or_else(|| signal.to_string());
-            format!("killed by {name}")
+            format!("killed by {name} ({})", crate::tables::signals::in_words(signal))
         }
         None => "it is gone".into(),
     })

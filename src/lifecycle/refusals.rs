@@ -1,4 +1,4 @@
-//! `run --debug`: what the built-in seccomp profile refuses is told while the container runs.
+//! `safebox --debug run`: what the built-in seccomp profile refuses is told while the container runs.
 
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
@@ -54,10 +54,9 @@ impl Refusals {
             self.log.debug("refused system calls are not told any more: there are too many different ones");
             return;
         }
-        let Reported { errno, name, why } = call;
-        self.log.debug(&format!(
-            "seccomp: system call {name} refused with {errno:?}: {why} (--seccomp-allow {name})"
-        ));
+        let Reported { errno, name, named, why } = call;
+        let remedy = if *named { format!(" (--seccomp-allow {name})") } else { String::new() };
+        self.log.debug(&format!("seccomp: system call {name} refused with {errno:?}: {why}{remedy}"));
     }
 
     fn close(&mut self) {

@@ -100,7 +100,8 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::OpenTree { .. } => crate::perform::apply_mounts::open_tree(action, cx),
         A::DeviceNodes { nodes, to } => crate::perform::nodes::make(cx, nodes, to),
         A::StdioPipe { pipe, owner } => crate::perform::apply_creds::stdio_pipe(pipe, *owner, cx),
-        A::StdioNull { to } => {
+        A::StdioNull { own: true, to } => crate::perform::nodes::null(cx, to),
+        A::StdioNull { to, .. } => {
             let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0))?;
             cx.set(to, fd);
             Ok(())
@@ -396,7 +397,12 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             cx.set(listener, -1);
             Ok(())
         }
-        A::FindProgram { candidates } => crate::perform::program::find(cx, candidates),
+        A::FindProgram { candidates, hook } => {
+            for path in candidates.iter().filter(|_| *hook) {
+                crate::perform::target::open_own(cx, path).map(fs::close)?;
+            }
+            crate::perform::program::find(cx, candidates)
+        }
         A::Exec { candidates, argv, envp } => {
             cx.call = Call::Exec;
             let program = candidates.get(cx.program).ok_or(Errno::ENOENT)?;
@@ -474,7 +480,7 @@ fn close_fds(cx: &mut Cx, keep: u32, needed: &[crate::plan::Slot]) -> Done {
 
 /// Enters the working directory, and asks the kernel where that is.
 fn change_dir(cx: &mut Cx, path: &CStr) -> Done {
-    let dir = crate::perform::target::open_directory(cx, path)?;
+    let dir = crate::perform::target::open_own(cx, path)?;
     at(cx, Call::Fchdir, fs::fchdir(dir))?;
     fs::close(dir);
     let mut buf = [0u8; 4096];

@@ -146,9 +146,14 @@ pub fn close_lock(plan: &Plan, cx: &Cx) {
 /// launch back needs some.
 fn close_sources(plan: &Plan, cx: &mut Cx) {
     for step in plan.steps.iter().filter(|s| s.actor == Actor::Runtime) {
-        if let Action::OpenTree { to, .. } = &step.action
-            && cx.fd(to) >= 0
-        {
+        let (Action::OpenTree { to, .. }
+        | Action::OpenSource { to, .. }
+        | Action::OpenRoot { to, .. }
+        | Action::Userns { to, .. }) = &step.action
+        else {
+            continue;
+        };
+        if cx.fd(to) >= 0 {
             fs::close(cx.fd(to));
             cx.set(to, -1);
         }

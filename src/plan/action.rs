@@ -429,7 +429,9 @@ pub enum Action {
         pipe: StdioPipe,
         owner: Option<u32>,
     },
+    /// `own`: a node on a file system of its own, or else the host's.
     StdioNull {
+        own: bool,
         to: Slot,
     },
     /// Descriptors that take the place of the caller's 0 to 2: (number, what it becomes).
@@ -506,6 +508,8 @@ pub enum Action {
     DieWithRuntime,
     FindProgram {
         candidates: Rc<Vec<CString>>,
+        /// A hook's program is the config's choice: no symlink of a volume leads elsewhere.
+        hook: bool,
     },
     CloseFds {
         keep: u32,

@@ -1,5 +1,7 @@
 //! What takes a container back: recorded in its state before it is needed.
 
+use crate::host::OutputFile;
+
 /// What takes back a row, recorded in the state directory before the row runs.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +29,13 @@ pub enum Undo {
         /// Its name in the container.
         inside: String,
     },
+    /// Give the caller's output files back to their owners.
+    Outputs {
+        /// The files.
+        files: Vec<OutputFile>,
+        /// The user that has them meanwhile, as the runtime sees it.
+        given: u32,
+    },
 }
 
 impl std::fmt::Display for Undo {
@@ -41,6 +50,10 @@ impl std::fmt::Display for Undo {
             }
             Undo::Scope(scope) => {
                 write!(f, "kill what is left in {0}, StopUnit({0}), ResetFailedUnit({0})", scope.unit)
+            }
+            Undo::Outputs { files, .. } => {
+                let fields = files.iter().map(|file| format!("fchown({}, {})", file.path, file.uid));
+                f.write_str(&fields.collect::<Vec<_>>().join(" "))
             }
             Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
         }

@@ -114,7 +114,7 @@ impl Builder<'_> {
     }
 
     /// Whether nodes can be made at all, be it outside the container.
-    fn makes_nodes(&self) -> bool {
+    pub(super) fn makes_nodes(&self) -> bool {
         self.input.host.rootless.is_none()
     }
 

@@ -258,6 +258,8 @@ struct Builder<'a> {
     sources: Vec<(usize, Slot)>,
     /// Sources whose symlinks the runtime has looked at, for Init: (path, slot).
     checked_sources: Vec<(PathBuf, Slot)>,
+    /// Mappings of the binds whose source lies inside the container, by the index of the mount.
+    mappings: Vec<(usize, Slot)>,
     /// Mounts that become read-only once all that lies on them is there: (destination, slot).
     seals: Vec<(PathBuf, Slot)>,
     /// Sources of cgroup binds: (name of the directory, slot).
@@ -290,6 +292,7 @@ impl<'a> Builder<'a> {
             null: None,
             sources: Vec::new(),
             checked_sources: Vec::new(),
+            mappings: Vec::new(),
             seals: Vec::new(),
             cgroup_sources: VecDeque::new(),
             joined: Vec::new(),

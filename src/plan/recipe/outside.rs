@@ -342,16 +342,23 @@ impl Builder<'_> {
 
     /// A bind mount with a mapping of its own.
     pub(super) fn idmap_own(&mut self, index: usize, tree: &Slot) {
+        let Some(mapping) = self.mapping_of(index) else { return };
+        let row = super::binds::idmap(&self.input.config.mounts[index], tree, &mapping);
+        self.plan.push(Runtime, part::SOURCES, row);
+    }
+
+    /// A user namespace with a mount's own mapping, where it has one.
+    pub(super) fn mapping_of(&mut self, index: usize) -> Option<Slot> {
         let mount = &self.input.config.mounts[index];
-        let Some(recursive) = mount.idmap.filter(|_| !mount.uid_maps.is_empty()) else { return };
+        if mount.idmap.is_none() || mount.uid_maps.is_empty() {
+            return None;
+        }
         let to = self.plan.slot(&format!("mapping of {}", mount.destination.display()));
         let map = |maps| map_text(maps).into_bytes();
         let userns =
             Action::Userns { uid_map: map(&mount.uid_maps), gid_map: map(&mount.gid_maps), to: to.clone() };
         self.plan.push(Runtime, part::SOURCES, userns);
-        let tree = tree.clone();
-        let idmap = Action::Idmap { tree, userns: Some(to), recursive, propagation: 0, attrs: 0 };
-        self.plan.push(Runtime, part::SOURCES, idmap);
+        Some(to)
     }
 
     /// Hooks that run once the namespaces and mounts are there, before the root is changed.

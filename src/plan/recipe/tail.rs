@@ -104,7 +104,11 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         Some(path) => vec![cpath(path)?],
         None => candidates(process)?,
     });
-    plan.push(Init, part::DROP, Action::FindProgram { candidates: candidates.clone() });
+    plan.push(
+        Init,
+        part::DROP,
+        Action::FindProgram { candidates: candidates.clone(), hook: t.program.is_some() },
+    );
     // A listener needs the runtime, which is gone once the container waits for `start`.
     if process.no_new_privileges {
         if !late {
@@ -312,10 +316,15 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
     let target = plan.slot("container");
     let (pid, start) = input.process_id;
     plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid, start, to: target.clone() });
-    let given_ends =
-        crate::plan::recipe::stdio::pipes(&mut plan, &mut given, &input.options.stdio, input.user_outside);
+    let given_ends = crate::plan::recipe::stdio::pipes(
+        &mut plan,
+        &mut given,
+        &input.options.stdio,
+        (input.user_outside, input.host.rootless.is_none()),
+    );
     if input.namespaces & libc::CLONE_NEWUSER as u64 != 0 {
-        crate::plan::recipe::stdio::give(&mut plan, input.options, input.user_outside);
+        let files = &input.host.outputs;
+        crate::plan::recipe::stdio::give(&mut plan, input.options, input.user_outside, files);
     }
     let (before, after) = &input.process.exec_cpu_affinity;
     if !before.is_empty() {
