@@ -7,6 +7,7 @@ pub mod action;
 pub mod calls;
 pub mod check;
 pub mod hooks;
+pub mod limits;
 pub mod lower;
 mod place;
 pub mod pointer;
@@ -14,6 +15,7 @@ pub mod print;
 pub mod process_state;
 pub mod recipe;
 pub mod report;
+mod resolves;
 pub mod why;
 
 use std::ffi::CStr;
