@@ -145,6 +145,45 @@ fn every_import_leads_to_a_lower_layer() {
     }
 }
 
+/// What is left of `imports` once nothing can be left out that imports nothing which is left.
+fn rest(mut imports: BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<Module> {
+    loop {
+        let left: BTreeSet<Module> = imports.keys().cloned().collect();
+        imports.retain(|_, to| to.iter().any(|to| left.contains(to)));
+        if imports.len() == left.len() {
+            return left;
+        }
+    }
+}
+
+fn turned(imports: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeMap<Module, BTreeSet<Module>> {
+    let mut turned: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+    for (from, to) in imports {
+        for to in to {
+            turned.entry(to.clone()).or_default().insert(from.clone());
+        }
+    }
+    turned
+}
+
+/// Within a layer, too, no file imports one that imports it, over however many others. A `mod.rs` that only names or
+/// calls its own children (by paths that do not start with `crate`) is not counted.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let imports = imports();
+    let below = rest(imports.clone());
+    let above = rest(turned(&imports));
+    let circle: Vec<_> = below.intersection(&above).map(|m| m.join("::")).collect();
+    assert!(circle.is_empty(), "in or between circles of imports: {}", circle.join(", "));
+    let m = |name: &str| vec![name.to_string()];
+    let planted = BTreeMap::from([
+        (m("a"), BTreeSet::from([m("b")])),
+        (m("b"), BTreeSet::from([m("c")])),
+        (m("c"), BTreeSet::from([m("b")])),
+    ]);
+    assert!(rest(planted).contains(&m("b")), "a planted circle is seen");
+}
+
 /// The test itself: what it must see.
 #[test]
 fn paths_are_found_in_all_their_forms() {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::environment;
 use crate::launch::prepare::{compile, exec_input};
-use crate::lifecycle::hooks::wait;
+use crate::lifecycle::hook_wait::wait;
 use crate::perform::Cx;
 use crate::perform::HookError;
 use crate::perform::control::Control;

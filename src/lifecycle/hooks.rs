@@ -12,19 +12,18 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::config::Hook;
 use crate::config::hooks::HookKind;
 use crate::config::idmap;
+use crate::lifecycle::hook_wait::wait;
 use crate::perform::HookError;
 use crate::perform::namespace_fds::Inside;
 use crate::plan::hooks::HookRun;
-use crate::sys::process::{self, Exit, Member};
-use crate::sys::signal::DEADLY;
-use crate::sys::{fs, rlimit, signal};
+use crate::sys::process::{self, Member};
+use crate::sys::{fs, rlimit};
 
 /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
 /// start time for the hooks that join it, which they do by `inside` where it cannot be looked into. `signals` is
@@ -199,53 +198,4 @@ fn init_root(pid: i32) -> Result<RawFd, String> {
     let path = std::ffi::CString::new(format!("/proc/{pid}/root")).map_err(|e| e.to_string())?;
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     fs::openat(libc::AT_FDCWD, &path, flags, 0).map_err(|e| format!("{}: {e}", path.to_string_lossy()))
-}
-
-/// Waits for a hook's process, a child of this one; kills it when its time is over, or when a signal says that
-/// the launcher is to end.
-pub fn wait(child: i32, timeout: Option<u64>, signals: RawFd) -> Result<(), HookError> {
-    let pidfd = process::pidfd_open(child).map(fs::own).map_err(|e| format!("pidfd_open: {e}"))?;
-    let end = timeout.map(|s| Instant::now() + Duration::from_secs(s));
-    let why = loop {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let fds = [pidfd.as_raw_fd(), signals];
-        let ready = left.map_or_else(|| process::poll_in(fds), |left| process::poll_in_for(fds, left));
-        let [ended, signal] = ready.map_err(|e| format!("poll: {e}"))?;
-        if ended {
-            let exit = process::wait(child, 0).map_err(|e| format!("wait4: {e}"))?.map(|(_, exit)| exit);
-            return match exit {
-                Some(Exit::Code(0)) => Ok(()),
-                // Ctrl-C goes to the hook too, and is why it failed.
-                other => Err(deadly(signals).map_or_else(|| failed(other), HookError::Interrupted)),
-            };
-        }
-        match if signal { deadly(signals) } else { None } {
-            Some(signal) => break HookError::Interrupted(signal),
-            None if left.is_some_and(|left| left.is_zero()) => {
-                let seconds = timeout.unwrap_or_default();
-                break format!("still running after its timeout of {seconds} s; killed").into();
-            }
-            None => {}
-        }
-    };
-    // It may have ended by itself in between; it is waited for in any case.
-    process::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL).unwrap_or_default();
-    process::wait(child, 0).map_err(|e| format!("wait4: {e}"))?;
-    Err(why)
-}
-
-/// The next signal that is to end the launcher. Others have no one to go to before the program runs.
-fn deadly(signals: RawFd) -> Option<i32> {
-    std::iter::from_fn(|| signal::next_signal(signals)).find(|s| DEADLY.contains(s))
-}
-
-fn failed(exit: Option<Exit>) -> HookError {
-    HookError::Failed(match exit {
-        Some(Exit::Code(code)) => format!("exit status {code}"),
-        Some(Exit::Signal(signal)) => {
-            let name = crate::tables::signals::name(signal).unwrap_or_else(|| signal.to_string());
-            format!("killed by {name} ({})", crate::tables::signals::in_words(signal))
-        }
-        None => "it is gone".into(),
-    })
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::lifecycle::supervise::Sidecar;
+use crate::lifecycle::sidecar::Sidecar;
 use crate::state::files::{NOTIFY_DIR, NOTIFY_SOCKET};
 use crate::sys::io::{self, Interest};
 use crate::sys::{Errno, fs, process, socket};

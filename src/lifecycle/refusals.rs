@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use libc::sock_filter;
 
-use crate::lifecycle::supervise::Sidecar;
+use crate::lifecycle::sidecar::Sidecar;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::plan::recipe::{Filter, Listens};

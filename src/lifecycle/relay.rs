@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use crate::lifecycle::supervise::Sidecar;
+use crate::lifecycle::sidecar::Sidecar;
 use crate::sys::io::{self, Interest};
 use crate::sys::{Errno, Result, fs, tty};
 

@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 
 use crate::perform::HookError;
+use crate::perform::at;
 use crate::perform::files::{join, join_name, record_group, replace_file, state_dir, take_group, write_file};
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Supplementary;
@@ -171,12 +172,6 @@ fn systemd(cx: &mut Cx, said: Result<(), crate::cgroup::systemd::Failure>) -> Do
         cx.detail = Some(failure.text);
         failure.errno
     })
-}
-
-/// Marks the call and passes the result on.
-pub(super) fn at<T>(cx: &mut Cx, call: Call, result: Result<T, Errno>) -> Result<T, Errno> {
-    cx.call = call;
-    result
 }
 
 /// Rows of the runtime that act on the child from outside.

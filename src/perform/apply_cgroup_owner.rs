@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use crate::perform::apply::at;
+use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::sys::{Errno, fs};
 

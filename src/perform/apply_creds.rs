@@ -1,6 +1,6 @@
 //! The system calls of the rows that change, and check, who the process is.
 
-use crate::perform::apply::at;
+use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Supplementary;
 use crate::plan::action::{Action, StdioPipe};

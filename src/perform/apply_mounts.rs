@@ -3,7 +3,8 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use crate::perform::apply::at;
+use crate::perform::at;
+use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::target::{make_for, open_existing, open_or_make};
 use crate::perform::{Call, Cx, Done, places};
 use crate::plan::action::{Action, DeviceNode, SetAttr, Target, TargetKind};
@@ -257,31 +258,6 @@ fn expect_device(cx: &mut Cx, fd: RawFd, want: DeviceNode) -> Done {
 
 fn open_target(cx: &mut Cx, target: &Target, kind: TargetKind, strict: bool) -> Result<RawFd, Errno> {
     open_or_make(cx, cx.fd(&target.root), &target.path, kind, strict)
-}
-
-pub(super) fn set_attrs(cx: &mut Cx, fd: RawFd, changes: &[SetAttr]) -> Done {
-    for SetAttr { recursive, attr } in changes {
-        let flags = AT_EMPTY_PATH | if *recursive { AT_RECURSIVE } else { 0 };
-        at(cx, Call::MountSetattr, mount::mount_setattr(fd, c"", flags, attr))?;
-    }
-    Ok(())
-}
-
-/// A detached mount of a new file system.
-pub(super) fn new_fs<'a>(
-    cx: &mut Cx,
-    fs_type: &CStr,
-    data: impl Iterator<Item = (&'a CStr, Option<&'a CStr>)>,
-    attrs: u64,
-) -> Result<RawFd, Errno> {
-    let context = at(cx, Call::Fsopen, mount::fsopen(fs_type))?;
-    for (key, value) in data {
-        at(cx, Call::Fsconfig, mount::fsconfig_set(context, key, value))?;
-    }
-    at(cx, Call::FsconfigCreate, mount::fsconfig_create(context))?;
-    let fd = at(cx, Call::Fsmount, mount::fsmount(context, attrs))?;
-    fs::close(context);
-    Ok(fd)
 }
 
 /// A file on a tmpfs of its own, bound over a file below the root. Only a mount that is attached can be copied

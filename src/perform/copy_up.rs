@@ -8,7 +8,7 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use crate::perform::apply::at;
+use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::sys::{Errno, fs};
 

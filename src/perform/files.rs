@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use crate::perform::apply::at;
+use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Slot;
 use crate::sys::cstr::as_path;

@@ -26,6 +26,7 @@ mod idmap_failure;
 pub mod interpreter;
 pub mod namespace_fds;
 pub mod netdev;
+mod new_mount;
 mod nodes;
 pub mod places;
 mod program;
@@ -161,6 +162,16 @@ impl Cx {
 
 /// What performing a row returns.
 pub type Done = Result<(), Errno>;
+
+/// Marks the call and passes the result on.
+pub(crate) fn at<T>(
+    cx: &mut Cx,
+    call: Call,
+    result: std::result::Result<T, Errno>,
+) -> std::result::Result<T, Errno> {
+    cx.call = call;
+    result
+}
 
 macro_rules! calls {
     ($($variant:ident $name:literal),* $(,)?) => {

@@ -17,7 +17,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::perform::apply::at;
+use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::recipe::Given;
 use crate::plan::{Door, Shown, Slot};

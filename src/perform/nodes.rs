@@ -2,8 +2,8 @@
 
 use std::ffi::CString;
 
-use crate::perform::apply::at;
-use crate::perform::apply_mounts::new_fs;
+use crate::perform::at;
+use crate::perform::new_mount::new_fs;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Slot;
 use crate::plan::action::Node;

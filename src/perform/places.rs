@@ -4,17 +4,15 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use crate::perform::apply::at;
-use crate::perform::apply_mounts::{new_fs, set_attrs};
+use crate::perform::at;
+use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::target::open_existing;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::action::{SetAttr, Target, TargetKind};
 use crate::sys::mount::{self, AT_EMPTY_PATH, AT_RECURSIVE, MountAttr};
 use crate::sys::{Errno, fs};
-use crate::tables::procfs::EMULATED;
+use crate::tables::procfs::{EMULATED, PROC_MAGIC};
 
-/// `PROC_SUPER_MAGIC` of linux/magic.h.
-pub(super) const PROC_MAGIC: i64 = 0x9fa0;
 /// The root directory of every procfs (include/linux/proc_ns.h).
 const PROC_ROOT: u64 = 1;
 

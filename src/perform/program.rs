@@ -1,6 +1,6 @@
 //! Finding the container's program, as the user that is to execute it.
 
-use crate::perform::apply::at;
+use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::sys::{Errno, fs};
 

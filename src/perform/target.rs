@@ -284,7 +284,7 @@ impl Walk {
     /// A link of procfs such as /proc/self/fd/N leads to what this process has open, whatever its text says.
     fn refuse_magic(&self, cx: &mut Cx, name: &CStr, link: RawFd) -> Result<()> {
         cx.call = Call::Statfs;
-        if fs::fs_magic(link)? != crate::perform::places::PROC_MAGIC {
+        if fs::fs_magic(link)? != crate::tables::procfs::PROC_MAGIC {
             return Ok(());
         }
         cx.call = Call::OpenIn;

@@ -4,7 +4,7 @@
 use super::action::Action;
 use super::{Actor, Plan};
 use crate::error::{Error, Result};
-use crate::plan::recipe::limits::grants;
+use crate::plan::limits::grants;
 use crate::tables::namespaces::NsKind;
 
 /// What a plan is for. Each kind has the checks that apply to it.

@@ -8,6 +8,7 @@ pub mod calls;
 pub mod check;
 pub mod hooks;
 pub mod layer;
+pub mod limits;
 pub mod lower;
 pub mod name;
 mod place;
@@ -16,6 +17,7 @@ pub mod print;
 pub mod process_state;
 pub mod recipe;
 pub mod report;
+mod resolves;
 pub mod why;
 
 use std::ffi::CStr;

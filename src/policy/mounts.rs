@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::rules::paths;
 use super::{Facts, Outcome, Policy};
 use crate::config::defaults::{MASKED, MountRow, PTYS, READONLY, SCRATCH, STANDARD, TMPFS};
 use crate::config::mount_options::parse_options;
@@ -225,4 +224,9 @@ pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resul
         out.note(format!("{added} more paths of /proc and /sys are covered or read-only (--allow proc)"));
     }
     Ok(())
+}
+
+/// Paths as the config type wants them.
+fn paths(list: &[&str]) -> Vec<PathBuf> {
+    list.iter().map(PathBuf::from).collect()
 }

@@ -1,7 +1,5 @@
 //! The rules, in the order in which they are applied.
 
-use std::path::PathBuf;
-
 use super::accounts::home;
 use super::limits::{limits, requested_limits, rlimits};
 use super::mounts::{masks, mount_options, standard_mounts};
@@ -488,9 +486,4 @@ fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
     p.terminal = p.terminal && facts.asked.stdin_is_tty || interactive;
     out.pty = p.terminal;
     Ok(())
-}
-
-/// Paths as the config type wants them.
-pub(super) fn paths(list: &[&str]) -> Vec<PathBuf> {
-    list.iter().map(PathBuf::from).collect()
 }

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use super::{Errno, Result, check, process::prctl, process::prctl3};
+use super::{Errno, Result, check, own::prctl, own::prctl3};
 
 /// The ids of this process: (real, effective, saved).
 pub type Ids = (u32, u32, u32);

@@ -13,6 +13,7 @@ pub mod fs;
 pub mod io;
 pub mod mount;
 pub mod netlink;
+pub mod own;
 pub mod process;
 pub mod rlimit;
 pub mod seccomp;

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
+pub use super::own::{pid, prctl, prctl3};
 use super::{Errno, Result, check};
 
 /// `struct clone_args` of clone3(2), version 2.
@@ -111,18 +112,6 @@ pub fn expect_child(pidfd: RawFd) -> Result<()> {
 pub fn setsid() -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::setsid() }.into()).map(drop)
-}
-
-/// `prctl(op, arg, 0, 0, 0)`.
-pub fn prctl(op: i32, arg: u64) -> Result<i64> {
-    // SAFETY: only operations that take a plain number are passed by this crate.
-    check(unsafe { libc::prctl(op, arg, 0u64, 0u64, 0u64) }.into())
-}
-
-/// `prctl(op, arg, arg3, 0, 0)`, for `PR_CAP_AMBIENT`.
-pub fn prctl3(op: i32, arg: u64, arg3: u64) -> Result<i64> {
-    // SAFETY: only operations that take plain numbers are passed by this crate.
-    check(unsafe { libc::prctl(op, arg, arg3, 0u64, 0u64) }.into())
 }
 
 /// prctl `PR_GET_PDEATHSIG`: the signal that this process gets when its parent ends; 0 for none.
@@ -444,11 +433,6 @@ pub fn make_room(pipe: RawFd, bytes: usize) -> Result<()> {
     let bytes = i32::try_from(bytes).map_err(|_| Errno::E2BIG)?;
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(pipe, libc::F_SETPIPE_SZ, bytes) }.into()).map(drop)
-}
-
-/// getpid(2).
-pub fn pid() -> i32 {
-    std::process::id() as i32
 }
 
 /// Whether there is a process of this number, a zombie too: kill(2) with signal 0.

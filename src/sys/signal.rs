@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use super::{Result, check, process::pid};
+use super::{Result, check, own::pid};
 
 /// kill(2) of this process itself; all others are signalled through descriptors.
 pub fn raise(signal: i32) -> Result<()> {

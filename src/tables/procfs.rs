@@ -15,3 +15,6 @@ pub const EMULATED: [&CStr; 10] = [
     c"proc/sys/kernel/ns_last_pid",
     c"proc/sys/crypto/fips_enabled",
 ];
+
+/// `PROC_SUPER_MAGIC` of linux/magic.h.
+pub const PROC_MAGIC: i64 = 0x9fa0;

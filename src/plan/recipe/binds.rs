@@ -1,15 +1,15 @@
 //! Bind mounts, where their sources come from, what a mount's options change, and what becomes read-only last.
 
+use std::ffi::CString;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::Mount;
 use crate::error::Result;
 use crate::plan::action::{Action, SetAttr, TargetKind};
 use crate::plan::lower::in_root;
-use crate::plan::recipe::mounts::options;
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor, Actor::Init, Actor::Runtime, Slot};
-use crate::sys::cstr::cpath;
+use crate::sys::cstr::{cpath, cstring};
 use crate::sys::mount::MountAttr;
 
 /// The flags of a mount that runc takes away where the options name others and not these (mount(2), `MS_REMOUNT`).
@@ -242,4 +242,13 @@ pub(super) fn changes(mount: &Mount, default: u64) -> Vec<SetAttr> {
         out.push(SetAttr { recursive: false, attr });
     }
     out
+}
+
+/// The options that are the file system's own.
+pub(super) fn options(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
+    let lower = |(key, value): &(String, Option<String>)| {
+        let value = value.as_deref().map(|v| cstring(key, v)).transpose()?;
+        Ok((cstring("option", key)?, value))
+    };
+    mount.data.iter().map(lower).collect()
 }

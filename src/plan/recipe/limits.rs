@@ -10,6 +10,7 @@ use crate::config::{ConfigError, Process};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::action::Action;
+use crate::plan::limits::grants;
 use crate::plan::recipe::{Builder, Filter, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan};
 use crate::sys::rlimit::Limit;
@@ -21,11 +22,6 @@ const BESIDE_SOURCES: u64 = 128;
 const LEAST: u64 = 16;
 /// The slots of a plan are numbered with 16 bits.
 const MOST_MOUNTS: usize = 60_000;
-
-/// Whether a limit of this resource permits something that init's own rows may need.
-pub fn grants(resource: u32) -> bool {
-    matches!(resource, libc::RLIMIT_NICE | libc::RLIMIT_RTPRIO)
-}
 
 /// The child's hard limits, where they are to be higher than those that it starts with.
 pub(super) fn raise(plan: &mut Plan, process: &Process, host: &Host) {

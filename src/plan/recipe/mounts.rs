@@ -9,7 +9,7 @@ use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
 use crate::plan::action::{Action, Target, TargetKind};
 use crate::plan::lower::in_root;
-use crate::plan::recipe::binds::{changes, propagation};
+use crate::plan::recipe::binds::{changes, options, propagation};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
 use crate::sys::cstr::cstring;
@@ -279,13 +279,4 @@ fn fs_data(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
     }
     data.extend(options(mount)?);
     Ok(data)
-}
-
-/// The options that are the file system's own.
-pub(super) fn options(mount: &Mount) -> Result<Vec<(CString, Option<CString>)>> {
-    let lower = |(key, value): &(String, Option<String>)| {
-        let value = value.as_deref().map(|v| cstring(key, v)).transpose()?;
-        Ok((cstring("option", key)?, value))
-    };
-    mount.data.iter().map(lower).collect()
 }
