@@ -9,6 +9,7 @@ use safebox::error::{Error, ExecError};
 use safebox::log::Log;
 
 fn main() -> ExitCode {
+    abort_on_panic();
     safebox::sys::process::open_missing_stdio();
     safebox::sys::argv::find(std::env::args_os().len());
     let args = normalise(std::env::args_os());
@@ -37,4 +38,13 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// In debug builds, which unwind: a panic in a child would run what its parent still has to do.
+fn abort_on_panic() {
+    #[cfg(panic = "unwind")]
+    std::panic::set_hook(Box::new(|panic| {
+        safebox::tell!("safebox: {panic}");
+        std::process::abort();
+    }));
 }

@@ -137,6 +137,9 @@ fn looks(call: &strace::Call) -> bool {
         "openat" => !["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|f| call.line.contains(f)),
         "statx" | "newfstatat" | "fstat" | "readlink" | "access" | "faccessat2" | "lseek" | "read" => true,
         "getdents64" | "geteuid" | "close" => true,
+        // A place inside the rootfs; the caller's terminal, whose modes the guardian restores.
+        "openat2" => call.line.contains("O_PATH"),
+        "ioctl" => call.line.contains("TCGETS"),
         _ => false,
     }
 }

@@ -216,11 +216,7 @@ fn restored() {
     let trace = Trace::read(&file);
     let (before, after) = (rows(&plan), rows(&after));
     let talk = words(&["*"], "the conversation with criu");
-    // The first row takes the name; what the plan needs to know of the rootfs is looked up under it.
-    let looks = words(&["openat2*"], "the places of mounts are looked up");
-    let name = runtime_words(&before[..1], false);
-    let rest = runtime_words(&before[1..], false);
-    let all = [name, looks, rest, talk, runtime_words(&after, false)];
+    let all = [runtime_words(&before, false), talk, runtime_words(&after, false)];
     follow(
         "runtime",
         &window(trace.of(trace.first), sb.id()),
