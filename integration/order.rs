@@ -218,14 +218,15 @@ fn foreground(sb: &Sandbox, policy: Policy) -> Options {
     let direct = policy == Policy::Privileged
         && namespaces.iter().all(|n| n["type"] != "user")
         && config["process"]["user"]["uid"].as_u64().unwrap_or(0) == 0;
-    let stdio = outputs(direct);
+    let stdio = outputs(direct, policy != Policy::Privileged);
     Options { die_with_runtime: true, stdio, ..Options::default() }
 }
 
-/// stdin is /dev/null, stdout and stderr are files.
-fn outputs(direct: bool) -> [Stdio; 3] {
+/// stdin is /dev/null, in a hardened container one of its own; stdout and stderr are files.
+fn outputs(direct: bool, hardened: bool) -> [Stdio; 3] {
+    let input = if hardened { Stdio::Null } else { Stdio::Inherit };
     let output = if direct { Stdio::Inherit } else { Stdio::Pipe };
-    [Stdio::Inherit, output, output]
+    [input, output, output]
 }
 
 /// The plan of a verb, as the verb itself makes it.

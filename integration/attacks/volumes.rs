@@ -104,6 +104,10 @@ fn places() {
             // A hardened run gives no devices of the config.
             if pointer == "/linux/devices" {
                 refused(&sb.run_oci().output(), link)
+            } else if pointer == "/hooks" {
+                // `create` does not come to it.
+                refused(&sb.run_oci().output(), link);
+                refused(&sb.run().output(), link);
             } else {
                 refused_by_both(&sb, link)
             }

@@ -33,7 +33,7 @@ fn plan(sb: &Sandbox, groups: &[&str]) -> Plan {
     let filters: Vec<_> = state.seccomp.iter().map(|c| compile(c, true).expect("a filter")).collect();
     let host = Host::probe().expect("the host");
     let in_userns = state.namespaces & libc::CLONE_NEWUSER as u64 != 0;
-    let stdio = super::outputs(!state.hardened && !in_userns && state.process.user.uid == 0);
+    let stdio = super::outputs(!state.hardened && !in_userns && state.process.user.uid == 0, state.hardened);
     let options = Options { console: Console::Inherit, stdio, ..Options::default() };
     let process = safebox::config::Process { args: vec!["true".into()], ..state.process.clone() };
     let asked: Vec<_> = groups.iter().map(ToString::to_string).collect();

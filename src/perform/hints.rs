@@ -262,7 +262,8 @@ pub fn refused_link(action: &Action, call: Call, length: usize) -> Option<String
 pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
     let step = plan.steps.get(row).filter(|_| call != Call::Injected)?;
     // A filter that is in force before the program is looked up is told as for any other row.
-    if matches!(step.action, Action::FindProgram { .. }) && refused(plan, row, errno).is_some() {
+    let told = call.is_refused_link() || refused(plan, row, errno).is_some();
+    if matches!(step.action, Action::FindProgram { .. }) && told {
         return None;
     }
     let name = program(plan)?;

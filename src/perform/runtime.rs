@@ -149,6 +149,8 @@ fn close_sources(plan: &Plan, cx: &mut Cx) {
         let (Action::OpenTree { to, .. }
         | Action::OpenSource { to, .. }
         | Action::OpenRoot { to, .. }
+        | Action::DeviceNodes { to, .. }
+        | Action::StdioNull { to, .. }
         | Action::Userns { to, .. }) = &step.action
         else {
             continue;

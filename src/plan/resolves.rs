@@ -31,6 +31,9 @@ impl Action {
             A::ChangeDir { path, .. } | A::OpenSource { path, .. } => {
                 ("", path.to_string_lossy().into_owned())
             }
+            A::FindProgram { candidates, hook: true } => {
+                ("", candidates.first()?.to_string_lossy().into_owned())
+            }
             _ => return None,
         })
     }

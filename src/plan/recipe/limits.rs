@@ -19,7 +19,7 @@ use crate::sys::rlimit::Limit;
 /// are open for a moment.
 const BESIDE_SOURCES: u64 = 128;
 /// Descriptors without which no launch is tried.
-const LEAST: u64 = 16;
+const LEAST: u64 = 20;
 /// The slots of a plan are numbered with 16 bits.
 const MOST_MOUNTS: usize = 60_000;
 
