@@ -22,11 +22,13 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     for why in left_out {
         log.warning(&why.to_string());
     }
-    let mut out = std::io::stdout().lock();
+    // One write(2) for many lines.
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.quiet {
         for c in &containers {
             writeln!(out, "{}", c.id)?;
         }
+        out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
     let values: Vec<_> =
@@ -35,6 +37,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
         // runc prints null for none; its callers take both.
         let text = if values.is_empty() { "null".into() } else { serde_json::to_string(&values)? };
         writeln!(out, "{text}")?;
+        out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
@@ -43,6 +46,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
         values.iter().map(|v| ["id", "pid", "status", "bundle", "created", "owner"].map(|k| text(&v[k]))),
     );
     print_table(&mut out, &rows)?;
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -116,7 +116,7 @@ impl Container {
 
     /// The recorded process, if one was recorded: (pid, start time).
     pub fn recorded(&self) -> Option<(i32, u64)> {
-        parse_pid(&std::fs::read_to_string(self.dir.join(files::PID)).ok()?)
+        parse_pid(&crate::sys::read::value(self.dir.join(files::PID)).ok()?)
     }
 
     /// The container process while it lives: the pid is ours only if the start time still matches.
@@ -151,9 +151,13 @@ impl Container {
 
     /// Whether its cgroup is frozen.
     pub fn frozen(&self) -> bool {
-        self.state
-            .as_ref()
-            .is_some_and(|s| s.cgroups.iter().any(|(_, path)| crate::cgroup::ops::frozen(path)))
+        // Trees of v1 but one have no freezer.
+        let freezes =
+            |controllers: &[String]| controllers.is_empty() || controllers.iter().any(|c| c == "freezer");
+        let frozen = |(controllers, path): &(Vec<String>, PathBuf)| {
+            freezes(controllers) && crate::cgroup::ops::frozen(path)
+        };
+        self.state.as_ref().is_some_and(|s| s.cgroups.iter().any(frozen))
     }
 
     /// Whether somebody is at work on it.

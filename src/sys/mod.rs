@@ -8,11 +8,13 @@
 pub mod argv;
 pub mod bpf;
 pub mod cred;
+pub mod exe;
 pub mod fs;
 pub mod io;
 pub mod mount;
 pub mod netlink;
 pub mod process;
+pub mod read;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
