@@ -101,6 +101,7 @@ fn host(cgroups: Hierarchy) -> Host {
         kcore: Fact::new(|| true),
         mqueue: std::cell::OnceCell::new(),
         rootless: None,
+        outputs: Vec::new(),
         resctrl: std::cell::OnceCell::from(Some("/resctrl".into())),
         most_files: Fact::new(|| 800_000),
         caps: u64::MAX,

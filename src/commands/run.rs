@@ -14,7 +14,7 @@ use crate::launch::prepare::{Draft, Prepared, Request, draft};
 use crate::launch::stdio::{self, Launcher};
 use crate::lifecycle::directory::Hold;
 use crate::lifecycle::ended::Ended;
-use crate::lifecycle::guardian::Guardian;
+use crate::lifecycle::guardian::{Guardian, Keeper};
 use crate::lifecycle::hook_points::tell_and_stop;
 use crate::lifecycle::hook_points::{launch, poststart};
 use crate::lifecycle::name::Name;
@@ -130,7 +130,7 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
             crate::log::say(&format!("{rule}: {text}"));
         }
     }
-    log.plan(&plan);
+    crate::plan::report::debug(&plan, log);
     control.check(&plan)?;
     let mut cx = Cx::new(plan.slots);
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
@@ -140,8 +140,9 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     name.give(&plan, &mut cx);
     if args.detach {
         let code = detached(&prepared, &plan, cx, &mut control, &given)?;
-        // A made-up id has to be told. Callers of runc hand this output through, and name the id themselves.
-        if !global.as_runc && args.target.as_deref() != Some(id.as_str()) {
+        // As docker run. Callers of runc hand this output through, and name the id themselves.
+        let told = args.target.as_deref() == Some(id.as_str()) && !prepared.options.hardened;
+        if !global.as_runc && !told {
             writeln!(std::io::stdout(), "{id}")?;
         }
         Ok(code)
@@ -187,8 +188,9 @@ fn foreground(
     args: &Run,
 ) -> Outcome {
     let mut attendants = Attendants {
-        guardian: (!args.keep).then(|| Guardian::new(plan, &prepared.state)),
+        guardian: (!args.keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
         witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
+        ..Attendants::default()
     };
     let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;
     if let Err(e) = begin(prepared, plan, &cx, &hold) {
@@ -201,11 +203,12 @@ fn foreground(
         Some(s) => s,
         None => Supervisor::new()?,
     };
-    stdio::attach(&mut supervisor, given, &cx)?;
+    crate::lifecycle::stdio::attach(&mut supervisor, given, &cx)?;
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
+    let _keeper = master.filter(|_| args.keep).and_then(|_| Keeper::of_terminal());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     if let Some(mut witness) = supervisor.witness.take() {
         let events = witness.events(exit == Exit::Signal(libc::SIGKILL));

@@ -41,6 +41,9 @@ pub struct Subordinate {
     pub taken: Vec<(u32, u32)>,
 }
 
+/// Where ranges of ids are taken on this machine.
+pub const ID_RANGES: &str = "/run/safebox-ids";
+
 /// What the plan builder and the policy may know about the machine.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -77,12 +80,26 @@ pub struct Host {
     pub rootless: Option<Rootless>,
     /// See [`Host::limit`], by the number of the resource.
     pub limits: [OnceCell<Limit>; RLIMITS.len()],
+    /// The files that stdout and stderr are.
+    pub outputs: Vec<OutputFile>,
     /// See [`Host::resctrl`].
     pub resctrl: OnceCell<Option<PathBuf>>,
     /// See [`Host::mqueue`].
     pub mqueue: OnceCell<bool>,
     /// See [`Host::kernel_mounts`].
     pub kernel_mounts: OnceCell<Option<Vec<PathBuf>>>,
+}
+
+/// A file that the caller's output goes to, and its owner.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputFile {
+    /// Where it was when the container was made.
+    pub path: String,
+    /// Which file it is, wherever it is: its device and its inode.
+    pub id: (u64, u64),
+    /// Its owner.
+    pub uid: u32,
 }
 
 /// An ordinary user, or root of a user namespace.
@@ -141,7 +158,7 @@ impl Host {
             most_files: Fact::new(most_files),
             caps: cred::capget().map(|(effective, ..)| effective).map_err(|e| Error::os("capget", "", e))?,
             cpus: Fact::new(online_cpus),
-            ids: rootless.is_none().then(|| crate::state::id_ranges::DIR.into()),
+            ids: rootless.is_none().then(|| ID_RANGES.into()),
             getent: Fact::new(|| has_other_users().then(|| find_tool("getent")).flatten()),
             subordinate: Fact::new(|| {
                 let (own, taken) = crate::config::idmap::read_subordinate(cred::effective_uid());
@@ -157,6 +174,7 @@ impl Host {
             kcore: Fact::new(|| Path::new("/proc/kcore").exists()),
             rootless,
             limits: [const { OnceCell::new() }; RLIMITS.len()],
+            outputs: outputs(),
             resctrl: OnceCell::new(),
             mqueue: OnceCell::new(),
             kernel_mounts: OnceCell::new(),
@@ -240,6 +258,23 @@ fn most_files() -> u64 {
     max.unwrap_or(u64::MAX).min(total_memory() / 1024 / 10)
 }
 
+/// The regular files behind descriptors 1 and 2 that have a name, each once.
+fn outputs() -> Vec<OutputFile> {
+    let mut files: Vec<OutputFile> = Vec::new();
+    for fd in [1, 2] {
+        let Ok(st) = crate::sys::fs::fstatat(fd, c"") else { continue };
+        let path = std::fs::read_link(format!("/proc/self/fd/{fd}"))
+            .ok()
+            .and_then(|p| p.into_os_string().into_string().ok());
+        let Some(path) = path.filter(|_| st.st_mode & libc::S_IFMT == libc::S_IFREG) else { continue };
+        let file = OutputFile { path, id: (st.st_dev, st.st_ino), uid: st.st_uid };
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    files
+}
+
 fn kernel_release() -> (u32, u32) {
     let release =
         nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
@@ -267,4 +302,15 @@ fn plain_root() -> bool {
 fn in_user_namespace() -> bool {
     let map = read::text("/proc/self/uid_map").unwrap_or_default();
     !crate::config::idmap::is_whole(&crate::config::idmap::parse_map(&map))
+}
+
+/// `$PATH` and the directories for administrators: some callers set none at all, and criu itself starts
+/// `iptables-restore`, `ip` and `tar`.
+pub fn search_path() -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let standard =
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
+    let dirs = std::env::split_paths(&path).filter(|d| !d.as_os_str().is_empty()).chain(standard);
+    // Only a directory whose name holds a colon could not be joined, and none was split off with one.
+    std::env::join_paths(dirs).unwrap_or(path)
 }

@@ -7,6 +7,9 @@ pub mod capabilities;
 pub mod environment;
 pub mod exec_cgroups;
 pub mod inherited_fds;
+pub mod notify;
+pub mod outside;
 pub mod prepare;
+pub mod refusals;
 
 pub mod stdio;

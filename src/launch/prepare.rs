@@ -7,7 +7,6 @@ use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
 use crate::config::idmap::{self, UserMaps};
 use crate::config::{Config, ConfigError, Process};
-use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::{environment, stdio};
@@ -132,6 +131,9 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     {
         process.args = request.args.clone();
     }
+    if request.policy == Policy::Privileged {
+        strip_root(&mut config, &bundle.rootfs_path);
+    }
     let mut asked = request.asked.clone();
     asked.no_cgroups = request.cgroup_manager == Some(cgroup::Manager::Disabled);
     let ids = Ranges::new(&host, request.pure);
@@ -174,7 +176,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     let mut filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
     let silent = options
         .report_refusals
-        .then(|| crate::lifecycle::refusals::report(&config, &choices, &mut filters))
+        .then(|| crate::launch::refusals::report(&config, &choices, &mut filters))
         .flatten();
     let state_dir = request.root.join(request.id);
     let process = config
@@ -188,7 +190,7 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
     let uid = process.user.uid;
     environment::settle(&mut process.env, || bundle.home_of(uid));
     if options.notify {
-        crate::lifecycle::notify::add_to(&mut config, &state_dir);
+        crate::launch::notify::add_to(&mut config, &state_dir);
     }
     Ok(Draft {
         shares_host_root: shares_host_root(&config, &host),
@@ -209,6 +211,15 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         cgroup_manager: request.cgroup_manager,
         launcher: request.launcher,
     })
+}
+
+/// As runc: a mount's destination may begin with the rootfs's path on the host.
+fn strip_root(config: &mut Config, rootfs: &Path) {
+    for mount in config.mounts.iter_mut().filter(|_| rootfs != Path::new("/")) {
+        if let Ok(inside) = mount.destination.strip_prefix(rootfs) {
+            mount.destination = Path::new("/").join(inside);
+        }
+    }
 }
 
 impl Draft {
@@ -300,7 +311,13 @@ impl Draft {
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),
             launcher: self.launcher,
-            outside: Outside::of(config, &bundle.dir, layout, host.cgroups.is_v2(), &self.options),
+            outside: crate::launch::outside::of(
+                config,
+                &bundle.dir,
+                layout,
+                host.cgroups.is_v2(),
+                &self.options,
+            ),
         }
     }
 }
@@ -340,22 +357,6 @@ impl Prepared {
             ids: self.ids.taken(),
             options: &self.options,
         }
-    }
-}
-
-impl State {
-    /// The State of runtime.md without status and pid, as hooks get it; from runc without annotations where there
-    /// are none.
-    pub fn for_hooks(&self) -> serde_json::Value {
-        let mut state = serde_json::json!({
-            "ociVersion": self.oci_version,
-            "id": self.id,
-            "bundle": self.bundle,
-        });
-        if !self.annotations.is_empty() {
-            state["annotations"] = serde_json::json!(self.annotations);
-        }
-        state
     }
 }
 
@@ -433,7 +434,7 @@ pub fn exec_input<'a>(
     host: &'a Host,
     filters: &'a [Filter],
     options: &'a Options,
-    groups: &'a crate::launch::exec_cgroups::Groups,
+    groups: &'a crate::plan::recipe::ExecCgroups,
 ) -> recipe::ExecInput<'a> {
     let pid = process_id.0;
     let of_process = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();

@@ -29,7 +29,7 @@ use crate::tables::capabilities::CapSet;
 use bpf::{Check, Section, Verdict};
 pub use builtin::{Action, Cap, Group, Rule};
 use library::Library;
-pub use listener::{Listener, ProcessState, lets, may_be_passed};
+pub use listener::{Listener, lets, may_be_passed};
 pub use profile::unknown_names;
 pub use refusals::{Reported, reported};
 
