@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use safebox::bundle::Bundle;
 use safebox::cgroup::{Hierarchy, V1};
-use safebox::host::{Host, Rootless};
+use safebox::host::{Fact, Host, Rootless, Subordinate};
 use safebox::launch::prepare::{Prepared, Request, prepare_on};
 use safebox::plan::recipe::Options;
 use safebox::plan::{Plan, report};
@@ -95,23 +95,23 @@ fn host(cgroups: Hierarchy) -> Host {
         euid: 0,
         kernel: (6, 12),
         cgroups,
-        memory: 8 << 30,
-        cpus: 4,
-        taken_ids: vec![(100_000, 65536)],
+        memory: Fact::new(|| 8 << 30),
+        cpus: Fact::new(|| 4),
         cpus_possible: std::cell::OnceCell::from(4),
-        subordinate: None,
+        subordinate: Fact::new(|| Subordinate { own: None, taken: vec![(100_000, 65536)] }),
         ids: None,
-        getent: None,
-        apparmor: false,
-        selinux: false,
-        kcore: true,
+        getent: Fact::new(|| None),
+        apparmor: Fact::new(|| false),
+        selinux: Fact::new(|| false),
+        kcore: Fact::new(|| true),
         mqueue: std::cell::OnceCell::new(),
         rootless: None,
         outputs: Vec::new(),
         resctrl: std::cell::OnceCell::from(Some("/resctrl".into())),
-        most_files: 800_000,
+        most_files: Fact::new(|| 800_000),
         caps: u64::MAX,
-        limits: [Limit { soft: u64::MAX, hard: u64::MAX }; 16],
+        limits: [const { std::cell::OnceCell::new() }; 16]
+            .map(|_: std::cell::OnceCell<Limit>| Limit { soft: u64::MAX, hard: u64::MAX }.into()),
         kernel_mounts: std::cell::OnceCell::from(Some(vec!["/proc".into(), "/sys".into()])),
     }
 }
@@ -211,7 +211,8 @@ fn rootless_case() -> Case {
     set(&mut config, "/process/terminal", json!(false));
     let mut case = Case { config, ..policy(Policy::Privileged) };
     case.host.euid = 1000;
-    case.host.subordinate = Some((100_000, 65536));
+    case.host.subordinate =
+        Fact::new(|| Subordinate { own: Some((100_000, 65536)), taken: vec![(100_000, 65536)] });
     case.host.rootless = Some(Rootless { egid: 1000, setgroups: true, ..Rootless::default() });
     case
 }

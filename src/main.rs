@@ -1,9 +1,9 @@
 //! The `safebox` command: parse, dispatch, print an error once, exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-use safebox::cli::{Cli, called_as_runc, normalise};
+use safebox::cli::{called_as_runc, normalise, parse, version};
 use safebox::commands;
 use safebox::error::{Error, ExecError};
 use safebox::log::Log;
@@ -14,7 +14,13 @@ fn main() -> ExitCode {
     safebox::sys::argv::find(std::env::args_os().len());
     let args = normalise(std::env::args_os());
     let as_runc = called_as_runc(args.first());
-    let mut cli = match Cli::try_parse_from(&args) {
+    if let Some(text) = version(&args).filter(|_| !as_runc) {
+        return match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let mut cli = match parse(&args) {
         Ok(cli) => cli,
         Err(e) => return commands::usage(&e, &args, as_runc),
     };

@@ -80,8 +80,8 @@ impl Need {
             ),
             Need::Runc => unless(find("runc").is_some(), "runc is not installed"),
             Need::Strace => unless(*STRACE, "strace is not installed or may not trace"),
-            Need::AppArmor => unless(host(|h| h.apparmor), "AppArmor is not enabled in this kernel"),
-            Need::Selinux => unless(host(|h| h.selinux), "SELinux is not enabled in this kernel"),
+            Need::AppArmor => unless(host(|h| *h.apparmor.get()), "AppArmor is not enabled in this kernel"),
+            Need::Selinux => unless(host(|h| *h.selinux.get()), "SELinux is not enabled in this kernel"),
             Need::Userns => unless(*USERNS, "user namespaces cannot be made here"),
             Need::Idmap => unless(
                 can_idmap(&std::env::temp_dir()),

@@ -71,12 +71,12 @@ impl Hierarchy {
                 .map(crate::sys::fs::own)
                 .and_then(|fd| crate::sys::fs::fs_magic(std::os::fd::AsRawFd::as_raw_fd(&fd)));
         let read = |path: &str| {
-            std::fs::read_to_string(path).map_err(|e| Error::msg(format!("{path}: {e} (is procfs mounted?)")))
+            crate::sys::read::text(path).map_err(|e| Error::msg(format!("{path}: {e} (is procfs mounted?)")))
         };
         let groups = read("/proc/self/cgroup")?;
         if magic == Ok(CGROUP2_MAGIC) {
             let controllers =
-                std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+                crate::sys::read::value("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
             return Ok(Hierarchy::V2 {
                 mount: MOUNT_POINT.into(),
                 own: own_group(&groups, ""),

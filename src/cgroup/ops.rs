@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::tree;
 use crate::config::Resources;
-use crate::sys::{Errno, fs, process};
+use crate::sys::{Errno, fs, process, read};
 
 /// How long what was killed may take to go.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,17 +22,26 @@ pub struct Events {
 
 /// Reads the events of a group; files that the tree does not have count as nothing.
 pub fn events(group: &Path) -> Events {
-    let field = |file: &str, key: &str| {
-        std::fs::read_to_string(group.join(file))
-            .ok()
-            .and_then(|text| text.lines().find_map(|l| l.strip_prefix(key)?.trim().parse::<u64>().ok()))
-    };
     Events {
-        oom_kills: field("memory.events", "oom_kill ")
-            .or_else(|| field("memory.oom_control", "oom_kill "))
+        oom_kills: count(group, "memory.events", "oom_kill ")
+            .or_else(|| count(group, "memory.oom_control", "oom_kill "))
             .unwrap_or(0),
-        pids_refused: field("pids.events", "max ").unwrap_or(0),
+        pids_refused: count(group, "pids.events", "max ").unwrap_or(0),
     }
+}
+
+/// The same where the group's controllers are known (none: cgroup v2): the files of the others are not looked for.
+pub fn events_of(group: &Path, controllers: &[String]) -> Events {
+    let v2 = controllers.is_empty();
+    let has = |name| v2 || controllers.iter().any(|c| c == name);
+    let memory = if v2 { "memory.events" } else { "memory.oom_control" };
+    let of = |controller, file, key| has(controller).then(|| count(group, file, key)).flatten().unwrap_or(0);
+    Events { oom_kills: of("memory", memory, "oom_kill "), pids_refused: of("pids", "pids.events", "max ") }
+}
+
+fn count(group: &Path, file: &str, key: &str) -> Option<u64> {
+    let text = read::value(group.join(file)).ok()?;
+    text.lines().find_map(|l| l.strip_prefix(key)?.trim().parse().ok())
 }
 
 /// Kills every process of a group and of those below it; what cannot be killed is seen by who removes the group.
@@ -87,14 +96,14 @@ fn signal_members(group: &Path, signal: i32) -> Result<(), Errno> {
 
 /// Whether a group is frozen (`cgroup.freeze`; v1 `freezer.state`).
 pub fn frozen(group: &Path) -> bool {
-    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default();
+    let read = |file: &str| read::value(group.join(file)).unwrap_or_default();
     read("cgroup.freeze").trim_end() == "1"
         || matches!(read("freezer.state").trim_end(), "FROZEN" | "FREEZING")
 }
 
 /// Whether a frozen group has come to a standstill.
 pub fn still(group: &Path) -> bool {
-    let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default();
+    let read = |file: &str| read::value(group.join(file)).unwrap_or_default();
     read("cgroup.events").lines().any(|l| l == "frozen 1") || read("freezer.state").trim_end() == "FROZEN"
 }
 

@@ -76,7 +76,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
         let (missing, exists) = (missing_parents(&tree.mount, &path), path.exists());
         let (mut all, mut enable) = (Vec::new(), Vec::new());
         if tree.controllers.iter().any(|c| c == "cpuset") {
-            let inherited = cpuset_inherited(&tree.mount, &path);
+            let inherited = cpuset_inherited(&tree.mount, &path, exists);
             enable = inherited.ancestors;
             // The config's own value comes in `mine`.
             all.extend(inherited.own.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f)));
@@ -148,19 +148,26 @@ struct Inherited {
 /// A new cpuset group is empty, and an empty one takes no process and gives its children nothing (cpuset(7)). So the
 /// group and each of its ancestors that is empty or missing gets what the nearest ancestor above it has. A
 /// pre-existing group that has cpus or memory nodes keeps them.
-fn cpuset_inherited(mount: &Path, path: &Path) -> Inherited {
+fn cpuset_inherited(mount: &Path, path: &Path, exists: bool) -> Inherited {
     let mut found = Inherited::default();
     for name in ["cpuset.cpus", "cpuset.mems"] {
         let value = |group: &Path| {
-            let text = std::fs::read_to_string(group.join(name)).unwrap_or_default();
+            let text = crate::sys::read::value(group.join(name)).unwrap_or_default();
             Some(text.trim_end().to_string()).filter(|text| !text.is_empty())
         };
-        if value(path).is_some() {
+        // A group that is not there yet has none.
+        if exists && value(path).is_some() {
             continue;
         }
-        let above = path.ancestors().skip(1).take_while(|group| group.starts_with(mount));
-        let empty: Vec<_> = above.clone().take_while(|group| value(group).is_none()).collect();
-        let Some(inherited) = above.clone().nth(empty.len()).and_then(value) else { continue };
+        let mut empty = Vec::new();
+        let mut above = path.ancestors().skip(1).take_while(|group| group.starts_with(mount));
+        let nearest = above.find_map(|group| {
+            value(group).or_else(|| {
+                empty.push(group);
+                None
+            })
+        });
+        let Some(inherited) = nearest else { continue };
         found.ancestors.extend(empty.iter().rev().map(|group| (group.join(name), inherited.clone())));
         found.own.push((name.to_string(), inherited));
     }

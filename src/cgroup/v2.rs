@@ -45,7 +45,7 @@ pub(super) fn enable(mount: &Path, path: &Path, needed: &[String]) -> Vec<(std::
     let mut writes = Vec::new();
     for ancestor in path.ancestors().skip(1).take_while(|p| p.starts_with(mount)) {
         let file = ancestor.join("cgroup.subtree_control");
-        let have = std::fs::read_to_string(&file).unwrap_or_default();
+        let have = crate::sys::read::value(&file).unwrap_or_default();
         let lacking: Vec<_> = needed
             .iter()
             .filter(|c| have.split_whitespace().all(|h| h != *c))

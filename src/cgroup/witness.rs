@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::ops::{Events, events};
+use super::ops::{Events, events, events_of};
 use super::{Group, Layout};
 use crate::error::{Error, Result};
 use crate::sys::{process, watch};
@@ -52,8 +52,9 @@ impl Notice {
 
 /// Looks at the groups of a container while they are there.
 pub struct Witness {
-    /// Each with what it had counted before: one that was there may have served another container.
-    groups: Vec<(PathBuf, Events)>,
+    /// Those whose tree counts something: path, controllers, and what was counted before: a group that was there may
+    /// have served another container.
+    groups: Vec<(PathBuf, Vec<String>, Events)>,
     memory: Option<PathBuf>,
     on_v2: bool,
     /// Other groups than a scope's stay until the launcher removes them.
@@ -72,10 +73,15 @@ impl Witness {
     /// For the groups that are about to be made.
     pub fn of(layout: &Layout, on_v2: bool) -> Self {
         let memory = |g: &&Group| on_v2 || g.controllers.iter().any(|c| c == "memory");
-        let before = |g: &Group| if g.exists { events(&g.path) } else { Events::default() };
+        let before =
+            |g: &Group| if g.exists { events_of(&g.path, &g.controllers) } else { Events::default() };
+        let counts = |g: &&Group| {
+            g.controllers.is_empty() || g.controllers.iter().any(|c| c == "memory" || c == "pids")
+        };
+        let groups = layout.groups.iter().filter(counts);
         let slice = layout.scope.as_ref().filter(|_| on_v2).and_then(|s| s.scope.group.parent());
         Witness {
-            groups: layout.groups.iter().map(|g| (g.path.clone(), before(g))).collect(),
+            groups: groups.map(|g| (g.path.clone(), g.controllers.clone(), before(g))).collect(),
             memory: layout.groups.iter().find(memory).map(|g| g.path.clone()),
             on_v2,
             scoped: layout.scope.is_some(),
@@ -99,6 +105,14 @@ impl Witness {
         self.notice.as_ref().map_or(-1, Notice::fd)
     }
 
+    /// The container's process has ended: a scope may go at any moment. Other groups are looked at by
+    /// [`Witness::events`].
+    pub fn ended(&mut self) {
+        if self.scoped {
+            self.look();
+        }
+    }
+
     /// Reads what there is.
     pub fn look(&mut self) {
         match &self.notice {
@@ -109,8 +123,8 @@ impl Witness {
             }
             None => {}
         }
-        for (group, before) in &self.groups {
-            let now = events(group);
+        for (group, controllers, before) in &self.groups {
+            let now = events_of(group, controllers);
             let (kills, refused) = (&mut self.seen.oom_kills, &mut self.seen.pids_refused);
             *kills = (*kills).max(now.oom_kills.saturating_sub(before.oom_kills));
             *refused = (*refused).max(now.pids_refused.saturating_sub(before.pids_refused));

@@ -105,22 +105,31 @@ pub fn outline(args: &[OsString]) -> (Option<&str>, Global) {
         #[command(flatten)]
         global: Global,
     }
-    let program = Cli::command();
-    let takes_value = |word: &str| {
-        option(&program, word.trim_start_matches('-')).is_some_and(|a| a.get_action().takes_values())
-    };
-    let (mut at, mut verb) = (1, None);
-    while let Some(word) = args.get(at) {
-        let word = word.to_str().unwrap_or_default();
-        if !word.starts_with('-') {
-            verb = Some(word);
-            break;
-        }
-        at += if takes_value(word) { 2 } else { 1 };
-    }
+    let (verb, at) = find_verb(&Cli::command(), args);
     let before = Before::try_parse_from(&args[..at.min(args.len())]);
     let none = || Before::parse_from(["safebox"]);
     (verb, before.unwrap_or_else(|_| none()).global)
+}
+
+/// The verb after the options of `program`.
+pub fn verb_after<'a>(program: &Command, args: &'a [OsString]) -> Option<&'a str> {
+    find_verb(program, args).0
+}
+
+/// The verb, and how many words stand before it.
+fn find_verb<'a>(program: &Command, args: &'a [OsString]) -> (Option<&'a str>, usize) {
+    let takes_value = |word: &str| {
+        option(program, word.trim_start_matches('-')).is_some_and(|a| a.get_action().takes_values())
+    };
+    let mut at = 1;
+    while let Some(word) = args.get(at) {
+        let word = word.to_str().unwrap_or_default();
+        if !word.starts_with('-') {
+            return (Some(word), at);
+        }
+        at += if takes_value(word) { 2 } else { 1 };
+    }
+    (None, at)
 }
 
 /// Whether the program was started under runc's name (`runc`, `buildkit-runc`, ...), by a link or a copy.

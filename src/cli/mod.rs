@@ -10,12 +10,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod criu;
 mod go;
 mod install;
+mod quick;
 mod usage;
 mod words;
 
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
+pub use quick::{parse, version};
 pub use usage::{Usage, titled, usage};
 pub use words::{parse_duration, parse_fail, parse_size, parse_user};
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::{Global, List, TableFormat};
 use crate::commands::common::Outcome;
 use crate::error::Error;
-use crate::lifecycle::container;
+use crate::lifecycle::container::{self, Container};
 use crate::log::Log;
 
 /// Lists containers.
@@ -18,23 +18,27 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     {
         return Err(Error::msg(format!("open {}: {e}", root.display())).into());
     }
-    let (containers, left_out) = container::all(&root);
+    let value = |c: &Container| Some(super::state::value(c, c.state.as_ref()?));
+    let (shown, left_out) =
+        container::all(&root, |c| (c.id.clone(), (!args.quiet).then(|| value(c)).flatten()));
     for why in left_out {
         log.warning(&why.to_string());
     }
-    let mut out = std::io::stdout().lock();
+    // One write(2) for many lines.
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.quiet {
-        for c in &containers {
-            writeln!(out, "{}", c.id)?;
+        for (id, _) in &shown {
+            writeln!(out, "{id}")?;
         }
+        out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let values: Vec<_> =
-        containers.iter().filter_map(|c| Some(super::state::value(c, c.state.as_ref()?))).collect();
+    let values: Vec<_> = shown.into_iter().filter_map(|(_, value)| value).collect();
     if args.format == TableFormat::Json {
         // runc prints null for none; its callers take both.
         let text = if values.is_empty() { "null".into() } else { serde_json::to_string(&values)? };
         writeln!(out, "{text}")?;
+        out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
@@ -43,6 +47,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
         values.iter().map(|v| ["id", "pid", "status", "bundle", "created", "owner"].map(|k| text(&v[k]))),
     );
     print_table(&mut out, &rows)?;
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -80,7 +80,7 @@ pub type Range = (u32, u32);
 
 /// The caller's subordinate range (the same in both files) and everything that the files give to anyone.
 pub fn read_subordinate(euid: u32) -> (Option<Range>, Vec<Range>) {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let read = |path| crate::sys::read::text(path).unwrap_or_default();
     let id = euid.to_string();
     let passwd = read("/etc/passwd");
     let name = user_name(&passwd, &id);

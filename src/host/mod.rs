@@ -9,9 +9,37 @@ use std::path::{Path, PathBuf};
 use crate::cgroup::Hierarchy;
 use crate::config::IdMap;
 use crate::error::{Error, Result};
-use crate::sys::cred;
 use crate::sys::rlimit::{self, Limit};
+use crate::sys::{cred, read};
 use crate::tables::rlimits::RLIMITS;
+
+/// A fact that is looked up when it is first asked for: few plans need all of them.
+#[derive(Debug, Clone)]
+pub struct Fact<T> {
+    value: OnceCell<T>,
+    probe: fn() -> T,
+}
+
+impl<T> Fact<T> {
+    /// One that `probe` looks up.
+    pub const fn new(probe: fn() -> T) -> Self {
+        Fact { value: OnceCell::new(), probe }
+    }
+
+    /// The fact.
+    pub fn get(&self) -> &T {
+        self.value.get_or_init(self.probe)
+    }
+}
+
+/// Subordinate ids: who has which.
+#[derive(Debug, Clone, Default)]
+pub struct Subordinate {
+    /// A range of the caller (the same in /etc/subuid and /etc/subgid): (first, count).
+    pub own: Option<(u32, u32)>,
+    /// Ids in use or promised to others: (first, count), from both files, /etc/passwd and /etc/group.
+    pub taken: Vec<(u32, u32)>,
+}
 
 /// Where ranges of ids are taken on this machine.
 pub const ID_RANGES: &str = "/run/safebox-ids";
@@ -26,34 +54,32 @@ pub struct Host {
     /// How cgroups are mounted, and where this process is in them.
     pub cgroups: Hierarchy,
     /// Bytes of memory.
-    pub memory: u64,
+    pub memory: Fact<u64>,
     /// How many files the kernel lets the whole machine have open: fs.file-max, and not more than the kernel's own
     /// default for this much memory, since systemd sets the former to infinity.
-    pub most_files: u64,
+    pub most_files: Fact<u64>,
     /// The caller's effective capabilities: bit N is capability N.
     pub caps: u64,
     /// Cpus that are online.
-    pub cpus: u32,
-    /// Ids in use or promised to others: (first, count), from /etc/subuid and /etc/subgid.
-    pub taken_ids: Vec<(u32, u32)>,
-    /// A subordinate range of the caller, from /etc/subuid and /etc/subgid (the same in both): (first, count).
-    pub subordinate: Option<(u32, u32)>,
+    pub cpus: Fact<u32>,
+    /// Subordinate ids.
+    pub subordinate: Fact<Subordinate>,
     /// See [`Host::possible_cpus`]: one past the last.
     pub cpus_possible: OnceCell<u32>,
     /// Where ranges of ids are taken for containers; `None` for a caller who has no choice.
     pub ids: Option<PathBuf>,
     /// getent(1), where users come from elsewhere than /etc/passwd too (nsswitch.conf(5)).
-    pub getent: Option<PathBuf>,
+    pub getent: Fact<Option<PathBuf>>,
     /// Security modules that are active: `apparmor`, `selinux`.
-    pub apparmor: bool,
+    pub apparmor: Fact<bool>,
     /// SELinux is enabled.
-    pub selinux: bool,
+    pub selinux: Fact<bool>,
     /// `/proc/kcore` is there.
-    pub kcore: bool,
+    pub kcore: Fact<bool>,
     /// What is different for a caller who is not root of the machine.
     pub rootless: Option<Rootless>,
-    /// The limits that a child of safebox starts with, by the number of the resource.
-    pub limits: [Limit; RLIMITS.len()],
+    /// See [`Host::limit`], by the number of the resource.
+    pub limits: [OnceCell<Limit>; RLIMITS.len()],
     /// The files that stdout and stderr are.
     pub outputs: Vec<OutputFile>,
     /// See [`Host::resctrl`].
@@ -95,14 +121,12 @@ impl Rootless {
     /// `None` for root of the machine.
     fn probe() -> Option<Self> {
         let euid = nix::unistd::geteuid();
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
-        let ids = (
-            crate::config::idmap::parse_map(&read("uid_map")),
-            crate::config::idmap::parse_map(&read("gid_map")),
-        );
-        if euid.is_root() && crate::config::idmap::is_whole(&ids.0) {
+        let read = |file: &str| read::text(format!("/proc/self/{file}")).unwrap_or_default();
+        let uids = crate::config::idmap::parse_map(&read("uid_map"));
+        if euid.is_root() && crate::config::idmap::is_whole(&uids) {
             return None;
         }
+        let ids = (uids, crate::config::idmap::parse_map(&read("gid_map")));
         Some(Rootless {
             egid: nix::unistd::getegid().as_raw(),
             ids,
@@ -126,27 +150,30 @@ impl Host {
     pub fn probe() -> Result<Self> {
         let euid = nix::unistd::geteuid().as_raw();
         let rootless = Rootless::probe();
-        let (subordinate, taken_ids) = crate::config::idmap::read_subordinate(euid);
         Ok(Host {
             euid,
             kernel: kernel_release(),
             cgroups: Hierarchy::probe()?,
-            memory: total_memory(),
-            most_files: most_files(),
+            memory: Fact::new(total_memory),
+            most_files: Fact::new(most_files),
             caps: cred::capget().map(|(effective, ..)| effective).map_err(|e| Error::os("capget", "", e))?,
-            cpus: online_cpus(),
-            taken_ids,
+            cpus: Fact::new(online_cpus),
             ids: rootless.is_none().then(|| ID_RANGES.into()),
-            getent: find_tool("getent").filter(|_| has_other_users()),
-            subordinate,
+            getent: Fact::new(|| has_other_users().then(|| find_tool("getent")).flatten()),
+            subordinate: Fact::new(|| {
+                let (own, taken) = crate::config::idmap::read_subordinate(cred::effective_uid());
+                Subordinate { own, taken }
+            }),
             cpus_possible: OnceCell::new(),
-            apparmor: Path::new("/sys/kernel/security/apparmor").exists()
-                || std::fs::read("/sys/module/apparmor/parameters/enabled")
-                    .is_ok_and(|b| b.starts_with(b"Y")),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
-            kcore: Path::new("/proc/kcore").exists(),
+            apparmor: Fact::new(|| {
+                Path::new("/sys/kernel/security/apparmor").exists()
+                    || read::value("/sys/module/apparmor/parameters/enabled")
+                        .is_ok_and(|b| b.starts_with('Y'))
+            }),
+            selinux: Fact::new(|| Path::new("/sys/fs/selinux/enforce").exists()),
+            kcore: Fact::new(|| Path::new("/proc/kcore").exists()),
             rootless,
-            limits: inherited_limits()?,
+            limits: [const { OnceCell::new() }; RLIMITS.len()],
             outputs: outputs(),
             resctrl: OnceCell::new(),
             mqueue: OnceCell::new(),
@@ -157,15 +184,17 @@ impl Host {
     /// The cpus that are there or can come: each has a directory in sysfs.
     pub fn possible_cpus(&self) -> std::ops::Range<u32> {
         0..*self.cpus_possible.get_or_init(|| {
-            let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+            let text = read::value("/sys/devices/system/cpu/possible").unwrap_or_default();
             let last = text.trim().rsplit(['-', ',']).next().and_then(|n| n.parse::<u32>().ok());
-            last.map_or(self.cpus, |last| last + 1)
+            last.map_or(*self.cpus.get(), |last| last + 1)
         })
     }
 
-    /// The limit of this resource that a child of safebox starts with.
+    /// The limit of this resource that a child of safebox starts with. The kernel always tells it; if it did not, the
+    /// plan would set each limit that the config has.
     pub fn limit(&self, resource: u32) -> Limit {
-        self.limits[resource as usize]
+        let none = Limit { soft: 0, hard: 0 };
+        *self.limits[resource as usize].get_or_init(|| rlimit::started_with(resource).unwrap_or(none))
     }
 
     /// Whether the caller may drop its supplementary groups.
@@ -217,14 +246,14 @@ pub const IDMAP_SINCE: &[(i64, &str, (u32, u32))] = &[
 /// Whether nsswitch.conf(5) names sources of users beside those whose ids are known or lie elsewhere.
 fn has_other_users() -> bool {
     const KNOWN: [&str; 4] = ["files", "compat", "systemd", "mymachines"];
-    let text = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let text = read::text("/etc/nsswitch.conf").unwrap_or_default();
     let sources = text.lines().filter_map(|l| l.strip_prefix("passwd:").or_else(|| l.strip_prefix("group:")));
     let words = sources.flat_map(str::split_whitespace);
     words.filter(|w| !w.starts_with('[')).any(|w| !KNOWN.contains(&w) && !w.starts_with('#'))
 }
 
 fn most_files() -> u64 {
-    let max = std::fs::read_to_string("/proc/sys/fs/file-max").ok().and_then(|text| text.trim().parse().ok());
+    let max = read::value("/proc/sys/fs/file-max").ok().and_then(|text| text.trim().parse().ok());
     // "one file with associated inode and dcache is very roughly 1K" (fs/file_table.c): a tenth of the memory.
     max.unwrap_or(u64::MAX).min(total_memory() / 1024 / 10)
 }
@@ -244,14 +273,6 @@ fn outputs() -> Vec<OutputFile> {
         }
     }
     files
-}
-
-fn inherited_limits() -> Result<[Limit; RLIMITS.len()]> {
-    let mut limits = [Limit { soft: 0, hard: 0 }; RLIMITS.len()];
-    for (resource, limit) in (0..).zip(&mut limits) {
-        *limit = rlimit::started_with(resource).map_err(|e| Error::os("prlimit64", "", e))?;
-    }
-    Ok(limits)
 }
 
 fn kernel_release() -> (u32, u32) {
@@ -279,7 +300,7 @@ fn plain_root() -> bool {
 }
 
 fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = read::text("/proc/self/uid_map").unwrap_or_default();
     !crate::config::idmap::is_whole(&crate::config::idmap::parse_map(&map))
 }
 

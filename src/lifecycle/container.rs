@@ -62,6 +62,11 @@ pub struct Container {
 impl Container {
     /// The container `id` below `root`.
     pub fn load(root: &Path, id: &str) -> Result<Self> {
+        Self::load_with(root, id, |_| true)
+    }
+
+    /// The same with the `wanted` ones among its cgroups, by their controllers: each is looked at.
+    fn load_with(root: &Path, id: &str, wanted: fn(&[String]) -> bool) -> Result<Self> {
         check_id(id)?;
         let dir = root.join(id);
         // What is believed here runs programs, signals processes and removes directories.
@@ -85,7 +90,8 @@ impl Container {
         if let Some(state) = &mut state {
             let known = recorded_groups(&dir);
             let own = |path: &Path| directory_id(path).is_some_and(|id| known.iter().any(|(k, _)| *k == id));
-            let all = std::mem::take(&mut state.cgroups);
+            let mut all = std::mem::take(&mut state.cgroups);
+            all.retain(|(controllers, _)| wanted(controllers));
             lost_cgroups = all.iter().map(|(_, path)| path).filter(|path| !own(path)).cloned().collect();
             state.cgroups = all.into_iter().filter(|(_, path)| !lost_cgroups.contains(path)).collect();
         }
@@ -116,7 +122,7 @@ impl Container {
 
     /// The recorded process, if one was recorded: (pid, start time).
     pub fn recorded(&self) -> Option<(i32, u64)> {
-        parse_pid(&std::fs::read_to_string(self.dir.join(files::PID)).ok()?)
+        parse_pid(&crate::sys::read::value(self.dir.join(files::PID)).ok()?)
     }
 
     /// The container process while it lives: the pid is ours only if the start time still matches.
@@ -131,11 +137,11 @@ impl Container {
 
     /// The status, read from the system, never from what was once written.
     pub fn status(&self) -> Status {
-        if self.recorded().is_none() {
+        let Some((pid, start)) = self.recorded() else {
             // No process yet: being created as long as somebody holds the lock.
             return if self.locked() { Status::Creating } else { Status::Stopped };
-        }
-        if self.process().is_none() {
+        };
+        if !alive(pid, start) {
             return Status::Stopped;
         }
         if self.dir.join(files::START_NEW).exists() {
@@ -151,9 +157,10 @@ impl Container {
 
     /// Whether its cgroup is frozen.
     pub fn frozen(&self) -> bool {
-        self.state
-            .as_ref()
-            .is_some_and(|s| s.cgroups.iter().any(|(_, path)| crate::cgroup::ops::frozen(path)))
+        let frozen = |(controllers, path): &(Vec<String>, PathBuf)| {
+            can_freeze(controllers) && crate::cgroup::ops::frozen(path)
+        };
+        self.state.as_ref().is_some_and(|s| s.cgroups.iter().any(frozen))
     }
 
     /// Whether somebody is at work on it.
@@ -184,21 +191,28 @@ fn open_dir(dir: &Path) -> std::result::Result<OwnedFd, Errno> {
     fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0).map(fs::own)
 }
 
-/// Every container below `root`, by name; then why each of those that others may have made is left out.
-pub fn all(root: &Path) -> (Vec<Container>, Vec<Error>) {
-    let (mut found, mut left_out) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(id) = name.to_str().filter(|id| check_id(id).is_ok()) else { continue };
-        match Container::load(root, id) {
-            Ok(container) => found.push(container),
-            Err(why) if is_others(&root.join(id)) => left_out.push(why),
+/// Whether a tree of these controllers (none: cgroup v2) can freeze: of those of v1 one does.
+fn can_freeze(controllers: &[String]) -> bool {
+    controllers.is_empty() || controllers.iter().any(|c| c == "freezer")
+}
+
+/// What `show` says of every container below `root`, by name; then why each of those that others may have made is left
+/// out. Of the containers' cgroups only those are there that tell whether one is frozen; and one container at a time.
+pub fn all<T>(root: &Path, mut show: impl FnMut(&Container) -> T) -> (Vec<T>, Vec<Error>) {
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let mut ids: Vec<String> = entries.filter_map(name).filter(|id| check_id(id).is_ok()).collect();
+    ids.sort();
+    let (mut shown, mut left_out) = (Vec::new(), Vec::new());
+    for id in ids {
+        match Container::load_with(root, &id, can_freeze) {
+            Ok(container) => shown.push(show(&container)),
+            Err(why) if is_others(&root.join(&id)) => left_out.push(why),
             // Whatever else lies there is no container.
             Err(_) => {}
         }
     }
-    found.sort_by(|a, b| a.id.cmp(&b.id));
-    (found, left_out)
+    (shown, left_out)
 }
 
 /// Removes what a create that was killed in its first row left of the name `id`.

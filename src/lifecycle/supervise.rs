@@ -42,7 +42,7 @@ impl Sidecar for Witness {
     }
 
     fn end(&mut self) {
-        self.look();
+        self.ended();
     }
 }
 
@@ -258,7 +258,7 @@ fn reap(pid: i32) -> Option<Exit> {
 
 /// Whether `pid` neither handles nor ignores `signal`: as pid 1 it would live on, and Ctrl-C would do nothing.
 fn spared(pid: i32, signal: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let Ok(status) = crate::sys::read::value(format!("/proc/{pid}/status")) else { return false };
     let mask = |key: &str| {
         status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix(key)?.trim(), 16).ok()).unwrap_or(0)
     };

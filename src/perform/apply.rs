@@ -322,7 +322,7 @@ fn write_child(cx: &mut Cx, file: &str, value: &[u8]) -> Done {
 fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
     use Action as A;
     match action {
-        A::CleanSignals => at(cx, Call::Sigaction, signal::clean_signals()),
+        A::CleanSignals => at(cx, Call::Sigaction, signal::clean_signals(cx.ignored)),
         A::NewSession => at(cx, Call::Setsid, process::setsid()),
         A::BecomeRoot { groups } => {
             match at(cx, Call::Setgroups, crate::perform::apply_creds::drop_groups(*groups)) {

@@ -108,6 +108,8 @@ pub struct Cx {
     pub link: usize,
     /// What the other side of a conversation said about a failure; the runtime's alone.
     pub detail: Option<String>,
+    /// The signals that this process and its children ignore: bit N is signal N + 1; all until the clone looks.
+    pub ignored: u64,
     /// Whether the runtime wants to be asked before each of Init's rows (`--step`, `--until`, `--fail`).
     pub ask: bool,
     /// The lock on the container's directory outlives the plan: somebody else goes on with it.
@@ -141,6 +143,7 @@ impl Cx {
             call: Call::None,
             link: 0,
             detail: None,
+            ignored: u64::MAX,
             ask: false,
             keep_lock: false,
             performed: 0,

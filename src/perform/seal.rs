@@ -1,17 +1,23 @@
 //! Sealing the runtime's own binary (CVE-2019-5736).
 //!
 //! A container that shares the host's uid 0 could open `/proc/PID/exe` of a runtime process and
-//! overwrite the program that root will run next. So the runtime executes itself once more from a
-//! detached, read-only bind mount of its file: whoever opens that path for writing gets EROFS. No byte
-//! is copied; only an ordinary user, who cannot make such a mount, and whose program is theirs to write, executes
-//! a sealed copy in memory instead. A container whose ids map to no host root needs none of this: it does not own the file.
+//! overwrite the program that root will run next. So the runtime continues from a detached, read-only bind mount of
+//! its file: whoever opens /proc/PID/exe for writing gets EROFS. No byte is copied.
+//!
+//! | the runtime may | how it continues |
+//! | --- | --- |
+//! | make such a mount, and exchange its own file (`CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`) | its segments are mapped anew from there ([`exe::exchange`]): no second start |
+//! | make such a mount | it executes the file there |
+//! | neither (an ordinary user whose program is theirs to write) | it executes a sealed copy in memory |
+//!
+//! A container whose ids map to no host root needs none of this: it does not own the file.
 
 use std::os::fd::AsRawFd;
 
 use crate::error::{Error, Result};
 use crate::plan::lower::CStrArray;
 use crate::sys::mount::{self, MountAttr};
-use crate::sys::{Errno, fs, process};
+use crate::sys::{Errno, exe, fs, process};
 
 /// Tells the copy what it is. No container gets this process's environment.
 const SEALED: &str = "_SAFEBOX_SEALED";
@@ -43,7 +49,19 @@ pub fn seal() -> Result<()> {
         ..MountAttr::default()
     };
     mount::mount_setattr(tree, c"", mount::AT_EMPTY_PATH, &attr).map_err(failed("mount_setattr"))?;
+    if exchange(tree).is_ok() {
+        fs::close(tree);
+        return Ok(());
+    }
     Err(execute(tree)?)
+}
+
+/// Makes the file on the mount what this process executes. The kernel says so: it refuses while anything of the old
+/// file is mapped.
+fn exchange(tree: std::os::fd::RawFd) -> crate::sys::Result<()> {
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{tree}")).map_err(|_| Errno::EINVAL)?;
+    let file = fs::own(fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0)?);
+    exe::exchange(file.as_raw_fd())
 }
 
 /// Executes the copy with this process's arguments and environment; returns why it could not.

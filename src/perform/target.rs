@@ -102,9 +102,27 @@ fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
     cx.call = Call::OpenIn;
     match fs::openat2(root, path, libc::O_PATH, 0, resolve) {
         Err(Errno::ELOOP) => walk(cx, root, path, follow, missing),
-        Err(Errno::ENOENT) if matches!(missing, Missing::Made(..)) => walk(cx, root, path, follow, missing),
+        Err(Errno::ENOENT) if matches!(missing, Missing::Made(..)) => {
+            match make_here(cx, root, path, missing) {
+                Some(made) => Ok(made),
+                None => walk(cx, root, path, follow, missing),
+            }
+        }
         other => other,
     }
+}
+
+/// A directory in `root` itself is made without a walk: there is no way to it that a symlink could be on. `None` where
+/// it could not be made; the walk then finds out why.
+fn make_here(cx: &mut Cx, root: RawFd, name: &CStr, missing: Missing) -> Option<RawFd> {
+    let Missing::Made(kind, None) = missing else { return None };
+    if kind == TargetKind::File || name.to_bytes().contains(&b'/') {
+        return None;
+    }
+    cx.call = Call::Mkdir;
+    fs::mkdirat(root, name, 0o755).ok()?;
+    cx.call = Call::Open;
+    fs::openat(root, name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY, 0).ok()
 }
 
 /// A path being walked: what is left of it, in a buffer of fixed size.

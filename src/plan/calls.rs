@@ -80,10 +80,10 @@ impl Action {
             A::OpenSource { recursive: None, .. } => vec!["openat2", WALK],
             A::OpenRoot { .. } => vec!["open_tree", "newfstatat", "newfstatat"],
             A::TimeOffsets { .. } => vec!["openat", "write", "close"],
-            // The first call counts this process's threads in /proc/self/task.
-            A::Spawn { owner: None, .. } => vec!["newfstatat", "socketpair", "clone3", "close"],
+            // The first three: /proc/self/status tells this process's threads, and the signals that it ignores.
+            A::Spawn { owner: None, .. } => vec!["openat", "read", "close", "socketpair", "clone3", "close"],
             A::Spawn { owner: Some(_), .. } => {
-                [&["newfstatat", "socketpair"], AS_USER, &["clone3", "close"], BACK].concat()
+                [&["openat", "read", "close", "socketpair"], AS_USER, &["clone3", "close"], BACK].concat()
             }
             A::SpawnSibling { owner: None, .. } => vec!["clone3"],
             A::SpawnSibling { owner: Some(_), .. } => [AS_USER, &["clone3"]].concat(),

@@ -207,14 +207,19 @@ impl Action {
             A::Spawn { namespaces, cgroup, owner } => {
                 write!(
                     f,
-                    "socketpair(AF_UNIX, SOCK_SEQPACKET) {}clone3({}|CLONE_PIDFD{})",
+                    "socketpair(AF_UNIX, SOCK_SEQPACKET) {}clone3({}|CLONE_PIDFD|CLONE_CLEAR_SIGHAND{})",
                     as_user(*owner),
                     flags(*namespaces),
                     into(cgroup)
                 )
             }
             A::SpawnSibling { namespaces, owner } => {
-                write!(f, "{}clone3({}|CLONE_PARENT|CLONE_PIDFD)", as_user(*owner), flags(*namespaces))
+                write!(
+                    f,
+                    "{}clone3({}|CLONE_PARENT|CLONE_PIDFD|CLONE_CLEAR_SIGHAND)",
+                    as_user(*owner),
+                    flags(*namespaces)
+                )
             }
             A::Unshare { namespaces, owner } => {
                 write!(f, "{}unshare({})", as_user(*owner), flags(*namespaces))
@@ -262,7 +267,7 @@ impl Action {
             A::Created { from, to } => write!(f, "rename({:?}, {:?})", show(from), show(to)),
             A::PidFile { path, .. } => write!(f, "write({:?}, PID) rename", show(path)),
             A::CleanSignals => {
-                f.write_str("rt_sigaction(every signal, SIG_DFL) rt_sigprocmask(SIG_SETMASK, [])")
+                f.write_str("rt_sigaction(every ignored signal, SIG_DFL) rt_sigprocmask(SIG_SETMASK, [])")
             }
             A::NewSession => f.write_str("setsid()"),
             A::BecomeRoot { groups } => {

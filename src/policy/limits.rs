@@ -28,7 +28,7 @@ pub fn requested_limits(config: &mut Config, facts: &Facts<'_>) -> Result<()> {
         bound_sockets(&mut resources.memory, facts);
     }
     if let Some(cpus) = facts.asked.cpus {
-        let max = facts.host.cpus;
+        let max = *facts.host.cpus.get();
         if !cpus.is_finite()
             || cpus < 0.0
             || cpus > f64::from(max)
@@ -62,10 +62,10 @@ fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
     if bytes != -1 && bytes < LEAST {
         return Err(Error::msg(format!("{what} {bytes}: must be at least 1 MiB, or -1 for no limit")));
     }
-    if bytes > 0 && bytes as u64 > facts.host.memory {
+    if bytes > 0 && bytes as u64 > *facts.host.memory.get() {
         return Err(Error::msg(format!(
             "{what} {bytes}: larger than this machine's memory ({} bytes), so it would limit nothing; use -1 for no limit",
-            facts.host.memory
+            facts.host.memory.get()
         )));
     }
     Ok(())
@@ -89,7 +89,7 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
         }
         Some(_) => {}
         None => {
-            let bytes = defaults::MEMORY.min(i64::try_from(facts.host.memory).unwrap_or(i64::MAX));
+            let bytes = defaults::MEMORY.min(i64::try_from(*facts.host.memory.get()).unwrap_or(i64::MAX));
             resources.memory.limit = Some(bytes);
             out.note(format!("memory {} (--memory)", crate::tables::sizes::text(bytes)));
         }
@@ -100,7 +100,7 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
         resources.memory.swap = resources.memory.limit;
     }
     if resources.cpu.quota.is_none() {
-        let cpus = defaults::CPUS.min(facts.host.cpus.into());
+        let cpus = defaults::CPUS.min((*facts.host.cpus.get()).into());
         resources.cpu.quota = Some((cpus * PERIOD as f64) as i64);
         resources.cpu.period = Some(PERIOD);
         out.note(format!("{cpus} cpu (--cpus)"));
@@ -116,7 +116,7 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
 pub fn rlimits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let host = facts.host;
     let processes = config.resources.pids_limit.filter(|n| *n > 0).unwrap_or(defaults::PIDS) as u64;
-    let files = (host.most_files / 2 / processes).clamp(defaults::FILES.0, defaults::FILES.1);
+    let files = (host.most_files.get() / 2 / processes).clamp(defaults::FILES.0, defaults::FILES.1);
     let Some(p) = config.process.as_mut() else { return Ok(()) };
     // Cores hold the process's memory. A handler that core_pattern pipes to gets them whatever the limit is, except
     // where it is 1 (core(5)); for a file 1 byte is as good as none.

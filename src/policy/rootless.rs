@@ -65,7 +65,8 @@ fn writable_binds(config: &Config, euid: u32, out: &mut Outcome) {
 }
 
 fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, IdMap, Source) {
-    let range = facts.host.subordinate.filter(|(_, count)| *count >= RANGE && rootless.id_tools.is_some());
+    let range =
+        facts.host.subordinate.get().own.filter(|(_, count)| *count >= RANGE && rootless.id_tools.is_some());
     let mine = facts.asked.allows("host-user");
     if let Some((host, _)) = range.filter(|_| facts.host.euid != 0 && !mine) {
         let map = IdMap { container: 0, host, size: RANGE };

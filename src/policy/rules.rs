@@ -289,7 +289,8 @@ fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
         return Ok(());
     }
     let host = facts.host;
-    let chosen = idmap::choose(facts.id, host.subordinate, &host.taken_ids, |first| facts.ids.take(first))?;
+    let subordinate = host.subordinate.get();
+    let chosen = idmap::choose(facts.id, subordinate.own, &subordinate.taken, |first| facts.ids.take(first))?;
     let Some((map, source)) = chosen else {
         return Err(Error::msg(
             "no range of 65536 ids is free for the container: /etc/subuid, /etc/subgid and containers have all of them; \

@@ -14,8 +14,10 @@
 //! The content must begin with the very key that was asked for, so a file renamed to another key
 //! is refused, and carries a checksum: the file is not synced to disk, a torn one is noticed here.
 //! At last the program must pass [`bpf::check`].
+//!
+//! The hash is BLAKE2s: it asks no CPUID, which costs a virtual machine as much as a hundred system calls.
 
-use sha2::{Digest, Sha256};
+use blake2::{Blake2s256, Digest};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -25,11 +27,14 @@ use super::{Filter, Mode, bpf, library, profile};
 use crate::config::ConfigError;
 
 /// Changes with the layout of the file.
-const MAGIC: &[u8; 8] = b"SBXBPF\x00\x01";
+const MAGIC: &[u8; 8] = b"SBXBPF\x00\x02";
 /// Magic, key, checksum, flags, unused.
 const HEADER: usize = 8 + 32 + 32 + 4 + 4;
-/// Beyond this many files the directory is emptied: profiles that come and go must not fill `/run`.
-const MOST_FILES: usize = 256;
+/// The most files: profiles that come and go must not fill the disk. Those that were not used for longest go first, a
+/// quarter at a time, when one more is stored; a start that finds its filter neither counts nor waits.
+const MOST_FILES: usize = 64;
+/// A hit marks the file as used by its modification time, if that is older: one system call an hour.
+const MARKED: std::time::Duration = std::time::Duration::from_secs(3600);
 
 type Key = [u8; 32];
 
@@ -78,7 +83,7 @@ pub fn compile_cached(mode: &Mode, dir: &Path) -> Result<Filter, ConfigError> {
 /// What the result depends on; `None`: no key can be made, do without a cache.
 fn key(mode: &Mode) -> Option<Key> {
     let version = libseccomp::ScmpVersion::current().ok()?;
-    let mut hash = Sha256::new();
+    let mut hash = Blake2s256::new();
     hash.update(concat!(env!("CARGO_PKG_VERSION"), "\0"));
     hash.update(std::env::consts::ARCH);
     for number in [SOURCES, version.major.into(), version.minor.into(), version.micro.into()] {
@@ -137,7 +142,13 @@ fn read(dir: &Path, path: &Path) -> Option<Vec<u8>> {
         return None;
     }
     let mut bytes = vec![0; size];
-    (file.read(&mut bytes).ok()? == size).then_some(bytes)
+    let whole = file.read(&mut bytes).ok()? == size;
+    let now = std::time::SystemTime::now();
+    if whole && meta.modified().is_ok_and(|m| now.duration_since(m).is_ok_and(|age| age > MARKED)) {
+        // On a file system that is read-only, age is that of the file: nothing is stored there, so nothing is removed.
+        file.set_modified(now).unwrap_or_default();
+    }
+    whole.then_some(bytes)
 }
 
 /// Owned by this user, and nobody else may write.
@@ -168,7 +179,7 @@ fn encode(key: &Key, filter: &Filter) -> Vec<u8> {
 }
 
 fn checksum(key: &Key, flags: [u8; 4], program: &[u8]) -> Key {
-    let mut hash = Sha256::new();
+    let mut hash = Blake2s256::new();
     hash.update(key);
     hash.update(flags);
     hash.update(program);
@@ -211,12 +222,19 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-/// Empties a directory that has grown too large.
+/// Makes room in a directory that is full. Another process may do the same at the same time.
 fn prune(dir: &Path) -> io::Result<()> {
     let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
-    if entries.len() >= MOST_FILES {
-        for entry in entries {
-            fs::remove_file(entry.path())?;
+    if entries.len() < MOST_FILES {
+        return Ok(());
+    }
+    let used = |entry: &fs::DirEntry| entry.metadata().and_then(|m| m.modified()).ok();
+    let mut files: Vec<_> = entries.iter().map(|e| (used(e), e.path())).collect();
+    files.sort();
+    for (_, path) in &files[..=files.len() - MOST_FILES * 3 / 4] {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
         }
     }
     Ok(())
@@ -349,12 +367,26 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_does_not_grow_without_bound() {
+    fn what_was_not_used_for_longest_makes_room() {
         let c = filled();
-        for i in 0..MOST_FILES {
-            fs::write(c.dir.join(format!("stale{i}")), "").unwrap();
+        let old = |path: &Path, hours: u32| {
+            let then = std::time::SystemTime::now() - MARKED * hours;
+            File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+        };
+        // The oldest file, but for this hit.
+        old(&c.path, 1000);
+        assert!(hit(&c));
+        for i in 0..MOST_FILES as u32 {
+            let path = c.dir.join(format!("stale{i:03}"));
+            fs::write(&path, "").unwrap();
+            old(&path, 2 + i);
         }
-        compile_cached(&Mode::BuiltIn { caps: CapSet(1), allow: Vec::new() }, &c.dir).unwrap();
-        assert_eq!(fs::read_dir(&c.dir).unwrap().count(), 1);
+        let other = Mode::BuiltIn { caps: CapSet(1), allow: Vec::new() };
+        compile_cached(&other, &c.dir).unwrap();
+        let left: Vec<_> = fs::read_dir(&c.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left.len(), MOST_FILES * 3 / 4);
+        assert!(hit(&c), "it was used");
+        assert!(left.contains(&"stale000".into()) && !left.contains(&"stale063".into()), "{left:?}");
+        assert!(left.contains(&file_name(&key(&other).unwrap()).into()));
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::idmap::RANGE;
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{Fact, Host};
 use crate::sys::cstr::cpath;
 use crate::sys::fs;
 
@@ -26,7 +26,7 @@ const NSPAWN: &str = "/run/systemd/nspawn-uid";
 #[derive(Debug)]
 pub struct Ranges {
     dir: Option<PathBuf>,
-    getent: Option<PathBuf>,
+    getent: Fact<Option<PathBuf>>,
     pure: bool,
     claim: OnceCell<Claim>,
 }
@@ -99,7 +99,7 @@ impl Ranges {
     /// lie close together.
     fn has_users(&self, first: u32) -> Result<bool> {
         const SAMPLES: [u32; 6] = [0, 1000, 1001, 10_000, RANGE / 2, RANGE - 1];
-        let Some(getent) = &self.getent else { return Ok(false) };
+        let Some(getent) = self.getent.get() else { return Ok(false) };
         for database in ["passwd", "group"] {
             let mut command = std::process::Command::new(getent);
             command.arg(database).args(SAMPLES.map(|n| (first + n).to_string()));
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn ranges(dir: &Path, pure: bool) -> Ranges {
-        Ranges { dir: Some(dir.to_path_buf()), getent: None, pure, claim: OnceCell::new() }
+        Ranges { dir: Some(dir.to_path_buf()), getent: Fact::new(|| None), pure, claim: OnceCell::new() }
     }
 
     #[test]

@@ -178,7 +178,7 @@ pub fn check_id(id: &str) -> Result<()> {
 
 /// The directories that a create has written down, each with whether it has made it.
 pub fn recorded_groups(dir: &Path) -> Vec<((u64, u64), bool)> {
-    let text = std::fs::read_to_string(dir.join(files::CGROUPS)).unwrap_or_default();
+    let text = crate::sys::read::text(dir.join(files::CGROUPS)).unwrap_or_default();
     let group = |line: &str| {
         let (pair, made) = line.strip_suffix(files::JOINED).map_or((line, true), |pair| (pair, false));
         let (dev, ino) = pair.split_once(' ')?;

@@ -80,7 +80,7 @@ fn alone(m: &std::fs::Metadata) -> bool {
 pub fn check_owner(dir: &Path, id: &str) -> Result<()> {
     for path in [dir.to_path_buf(), dir.join(files::STATE)] {
         let Ok(m) = path.symlink_metadata() else { continue };
-        if is_mine(&path) {
+        if (m.is_dir() || m.is_file()) && alone(&m) {
             continue;
         }
         let place = path.display();

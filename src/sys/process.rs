@@ -26,6 +26,9 @@ struct CloneArgs {
 /// clone3(2): start the child in the cgroup given (cgroup v2).
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// clone3(2): every signal that has a handler here has its default action in the child; ignored ones stay ignored.
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
 /// What clone3 returned, and to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloned {
@@ -40,13 +43,13 @@ pub enum Cloned {
     },
 }
 
-/// clone3(2) like fork, with namespaces, a pidfd, and the child born in `cgroup`.
+/// clone3(2) like fork, with namespaces, a pidfd, no signal handler, and the child born in `cgroup`.
 ///
 /// `parent`: make the child a sibling (`CLONE_PARENT`); the exit signal is then the caller's own.
 pub fn clone3(namespaces: u64, cgroup: Option<RawFd>, parent: bool) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
-        flags: namespaces | libc::CLONE_PIDFD as u64,
+        flags: namespaces | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND,
         pidfd: std::ptr::from_mut(&mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
@@ -274,14 +277,6 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
     }
 }
 
-/// How many threads this process has: the length of `/proc/self/task`'s link count minus two.
-pub fn threads() -> Result<u64> {
-    let st = super::fs::fstatat(libc::AT_FDCWD, c"/proc/self/task")?;
-    // 64 bits wide on x86_64, 32 on aarch64.
-    #[allow(clippy::useless_conversion)]
-    Ok(u64::from(st.st_nlink).saturating_sub(2))
-}
-
 /// fork(2) for a helper of the runtime (the guardian, a hook's process): the child runs `f` and exits with its value.
 pub fn fork_run(f: impl FnOnce() -> i32) -> Result<i32> {
     // SAFETY: the runtime is single-threaded, so the child may do whatever the parent may.
@@ -338,7 +333,8 @@ pub struct Member {
 /// which blocks what it reads from a signalfd(2).
 pub fn clean_before_exec(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
-    let clean = || super::signal::clean_signals().map_err(|e| std::io::Error::from_raw_os_error(e as i32));
+    let clean =
+        || super::signal::clean_signals(u64::MAX).map_err(|e| std::io::Error::from_raw_os_error(e as i32));
     // SAFETY: between fork and exec it only calls sigaction(2) and sigprocmask(2), and allocates nothing.
     unsafe {
         command.pre_exec(clean);

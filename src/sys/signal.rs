@@ -26,10 +26,11 @@ pub fn obey(signal: i32) -> Result<()> {
     }
 }
 
-/// Puts every signal but the C library's own (32, 33) back to its default (Rust's start-up ignores SIGPIPE, and a
-/// caller in the background others) and unblocks all. Until execve(2), a request to end is obeyed: the kernel would
-/// drop it for the first process of a pid namespace, and a container that waits for its start could not be stopped.
-pub fn clean_signals() -> Result<()> {
+/// Puts the signals among `changed` (bit N is signal N + 1) but the C library's own (32, 33) back to their default
+/// (Rust's start-up ignores SIGPIPE, and a caller in the background others) and unblocks all. Until execve(2), a request
+/// to end is obeyed: the kernel would drop it for the first process of a pid namespace, and a container that waits for
+/// its start could not be stopped.
+pub fn clean_signals(changed: u64) -> Result<()> {
     extern "C" fn end(signal: libc::c_int) {
         // SAFETY: _exit(2) is async-signal-safe and does not return.
         unsafe { libc::_exit(128 + signal) }
@@ -38,7 +39,10 @@ pub fn clean_signals() -> Result<()> {
     // SAFETY: an all-zero sigset is a valid empty set, and an all-zero sigaction is SIG_DFL without flags.
     let (mut action, mask): (libc::sigaction, libc::sigset_t) =
         unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-    let own = |signal: &i32| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33);
+    let own = |signal: &i32| {
+        let changed = changed & 1 << (signal - 1) != 0 || ENDING.contains(signal);
+        changed && !matches!(*signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33)
+    };
     for signal in (1..=64).filter(own) {
         action.sa_sigaction =
             if ENDING.contains(&signal) { end as *const () as usize } else { libc::SIG_DFL };

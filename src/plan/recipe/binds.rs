@@ -225,6 +225,18 @@ pub(super) fn propagation(mount: &Mount) -> Vec<SetAttr> {
         .collect()
 }
 
+/// The same changes to a tree of one mount, where recursion makes no difference: one call.
+pub(super) fn at_once(changes: Vec<SetAttr>) -> Vec<SetAttr> {
+    let merge = |a: MountAttr, b: MountAttr| MountAttr {
+        attr_set: a.attr_set & !b.attr_clr | b.attr_set,
+        attr_clr: a.attr_clr | b.attr_clr,
+        propagation: if b.propagation == 0 { a.propagation } else { b.propagation },
+        userns_fd: 0,
+    };
+    let attr = changes.into_iter().map(|c| c.attr).reduce(merge);
+    attr.map(|attr| SetAttr { recursive: false, attr }).into_iter().collect()
+}
+
 /// The mount_setattr(2) calls for a mount's options; `default` is the propagation where the config names none.
 pub(super) fn changes(mount: &Mount, default: u64) -> Vec<SetAttr> {
     let mut out = propagation(mount);

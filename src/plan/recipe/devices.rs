@@ -196,7 +196,7 @@ impl Builder<'_> {
                 None => self.made_device(root, w)?,
             }
         }
-        let core = self.input.host.kcore.then_some(CORE);
+        let core = self.input.host.kcore.get().then_some(CORE);
         for (name, to) in LINKS.into_iter().chain(core) {
             let link =
                 Action::Symlink { root: dev.clone(), path: cstring("link", name)?, to: cstring("link", to)? };

@@ -9,7 +9,7 @@ use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
 use crate::plan::action::{Action, Target, TargetKind};
 use crate::plan::lower::in_root;
-use crate::plan::recipe::binds::{changes, options, propagation};
+use crate::plan::recipe::binds::{at_once, changes, options, propagation};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
 use crate::sys::cstr::cstring;
@@ -19,7 +19,7 @@ use crate::tables::procfs::EMULATED;
 impl Builder<'_> {
     /// Every entry of `mounts`.
     pub(super) fn mounts(&mut self) -> Result<()> {
-        if self.input.config.mount_label.is_some() && !self.input.host.selinux {
+        if self.input.config.mount_label.is_some() && !self.input.host.selinux.get() {
             let message = "SELinux is not active on this host";
             return Err(ConfigError::new("/linux/mountLabel", message).into());
         }
@@ -197,7 +197,7 @@ impl Builder<'_> {
         }
         if self.input.host.cgroups.is_v2() {
             for (_, tree) in sources {
-                let before = changes(mount, libc::MS_PRIVATE);
+                let before = at_once(changes(mount, libc::MS_PRIVATE));
                 let row = Action::MoveTree { tree, before, target: target.clone() };
                 self.plan.push(Init, part::MOUNTS, row);
             }
@@ -225,7 +225,7 @@ impl Builder<'_> {
         for (name, tree) in sources {
             let target =
                 Target { root: tmpfs.clone(), path: cstring("cgroup", &name)?, kind: TargetKind::Dir };
-            let before = changes(mount, libc::MS_PRIVATE);
+            let before = at_once(changes(mount, libc::MS_PRIVATE));
             self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
             if name.contains(',') {
                 for one in name.split(',') {

@@ -187,8 +187,10 @@ fn label(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     let want = |v: &Option<String>| v.clone().filter(|v| !v.is_empty());
     let (apparmor, selinux) = (want(&t.process.apparmor_profile), want(&t.process.selinux_label));
     let (file, value) = match (apparmor, selinux) {
-        (Some(profile), _) if t.host.apparmor => ("self/attr/apparmor/exec", format!("exec {profile}")),
-        (None, Some(label)) if t.host.selinux => ("self/attr/exec", label),
+        (Some(profile), _) if *t.host.apparmor.get() => {
+            ("self/attr/apparmor/exec", format!("exec {profile}"))
+        }
+        (None, Some(label)) if *t.host.selinux.get() => ("self/attr/exec", label),
         (Some(_), _) => {
             return Err(pointer("/process/apparmorProfile", "AppArmor is not active on this host"));
         }

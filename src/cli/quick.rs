@@ -1,0 +1,129 @@
+//! Reading a command line with the definitions of the one verb that it names.
+//!
+//! To define all verbs takes most of the time of a short one. So the definitions of the global options and of that verb
+//! are enough for a line without a mistake; every other line (a mistake, `--help`) is read again with all of them, which
+//! the messages need.
+
+use std::ffi::OsString;
+
+use clap::{Args, Command, FromArgMatches, Parser};
+
+use super::{Cli, Global, Verb, go};
+
+/// The command line, or what is wrong with it.
+pub fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    one_verb(args).map_or_else(|| Cli::try_parse_from(args), Ok)
+}
+
+/// What a line that asks for the version alone prints: callers ask often, and nothing needs to be defined for that.
+pub fn version(args: &[OsString]) -> Option<String> {
+    match args {
+        [_, flag] if flag == "--version" || flag == "-v" => Some(format!("safebox {}\n", super::VERSION)),
+        _ => None,
+    }
+}
+
+fn one_verb(args: &[OsString]) -> Option<Cli> {
+    let program = Command::new("safebox")
+        .args_override_self(true)
+        .disable_version_flag(true)
+        .disable_help_subcommand(true);
+    let program = Global::augment_args(program);
+    let verb = definition(go::verb_after(&program, args)?)?;
+    let found = program.subcommand(verb).try_get_matches_from(args).ok()?;
+    Some(Cli {
+        global: Global::from_arg_matches(&found).ok()?,
+        version: None,
+        verb: Verb::from_arg_matches(&found).ok()?,
+    })
+}
+
+/// The arguments of a verb, as the derived definition of [`Verb`] has them.
+fn definition(verb: &str) -> Option<Command> {
+    macro_rules! verbs {
+        ($($name:literal $args:ty),* $(,)?) => {
+            match verb {
+                $($name => Some(<$args>::augment_args(Command::new($name))),)*
+                "features" => Some(Command::new("features")),
+                _ => None,
+            }
+        };
+    }
+    verbs! {
+        "run" super::Run, "create" super::Create, "start" super::Id, "state" super::Id, "kill" super::Kill,
+        "delete" super::Delete, "list" super::List, "exec" super::Exec, "ps" super::Ps, "pause" super::Id,
+        "resume" super::Id, "update" super::Update, "events" super::Events, "checkpoint" super::Checkpoint,
+        "restore" super::Restore, "explain" super::Explain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_line_means_the_same_with_one_verb_as_with_all() {
+        for line in [
+            "safebox run b/",
+            "safebox --root /r --log l --log-format json --debug run -q -b b x --memory 1g --cap-add A,B -- sh -c x",
+            "safebox run --cgroup-manager disabled --policy privileged --pids-limit -1 x",
+            "safebox --systemd-cgroup create --bundle b --pid-file p --preserve-fds 2 x",
+            "safebox --root create create x",
+            "safebox exec -t -e A=b x sh -c --help",
+            "safebox kill -a x KILL",
+            "safebox delete --force x",
+            "safebox list -f json",
+            "safebox start x",
+            "safebox features",
+        ] {
+            let args = words(line);
+            let quick = one_verb(&args).unwrap_or_else(|| panic!("{line} is read at once"));
+            assert_eq!(format!("{quick:?}"), format!("{:?}", Cli::try_parse_from(&args).unwrap()), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_the_one_that_clap_prints() {
+        for line in ["safebox --version", "safebox -v"] {
+            let args = words(line);
+            assert_eq!(version(&args).unwrap(), Cli::try_parse_from(&args).unwrap_err().render().to_string());
+        }
+        assert_eq!(version(&words("safebox --version run")), None);
+    }
+
+    #[test]
+    fn what_needs_all_definitions_gets_them() {
+        for line in [
+            "safebox",
+            "safebox --help",
+            "safebox --version",
+            "safebox help run",
+            "safebox run --help",
+            "safebox run --nope",
+            "safebox --nope run x",
+            "safebox rum x",
+            "safebox start",
+        ] {
+            let args = words(line);
+            assert!(one_verb(&args).is_none(), "{line}");
+            assert!(parse(&args).is_err(), "{line}");
+        }
+    }
+
+    /// The derived definition and [`definition`] give a verb the same arguments.
+    #[test]
+    fn the_definitions_are_the_derived_ones() {
+        let arguments = |c: &Command| format!("{:?}", c.get_arguments().collect::<Vec<_>>());
+        for verb in Cli::command().get_subcommands() {
+            if let Some(own) = definition(verb.get_name()) {
+                assert_eq!(arguments(&own), arguments(verb), "{}", verb.get_name());
+            }
+        }
+        assert!(definition("run").is_some() && definition("exec").is_some());
+    }
+}

@@ -1,0 +1,112 @@
+//! Small files in few system calls: std asks for the size first and reads in portions that grow.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use super::{Errno, Result, fs};
+
+/// What one read(2) of the kernel's own files returns at most.
+const PAGE: usize = 4096;
+
+/// A file with one value, such as those of sysctl and cgroup: openat(2), one read(2), close(2). The kernel shows such a
+/// file whole in one read, and none has more than a page.
+pub fn value(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut buf = [0; PAGE];
+    let file = open(path.as_ref())?;
+    let n = once(&file, &mut buf).map_err(error)?;
+    text_of(buf[..n].to_vec())
+}
+
+/// A file of any length, as `std::fs::read_to_string`.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut buf = [0; PAGE];
+    let file = open(path.as_ref())?;
+    let mut bytes = Vec::new();
+    loop {
+        match once(&file, &mut buf).map_err(error)? {
+            0 => return text_of(bytes),
+            n => bytes.extend_from_slice(&buf[..n]),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map(fs::own).map_err(error)
+}
+
+fn once(file: &OwnedFd, buf: &mut [u8]) -> Result<usize> {
+    loop {
+        match fs::read(file.as_raw_fd(), buf) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+fn text_of(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+fn error(e: Errno) -> io::Error {
+    io::Error::from_raw_os_error(e as i32)
+}
+
+/// What /proc/self/status says of this process (proc_pid_status(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// How many threads it has.
+    pub threads: u64,
+    /// The signals that it ignores: bit N is signal N + 1.
+    pub ignored: u64,
+}
+
+/// Reads it.
+pub fn status() -> Result<Status> {
+    let errno = |e: io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
+    of_status(&value("/proc/self/status").map_err(errno)?).ok_or(Errno::EPROTO)
+}
+
+fn of_status(text: &str) -> Option<Status> {
+    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
+    Some(Status {
+        threads: field("Threads:")?.parse().ok()?,
+        ignored: u64::from_str_radix(field("SigIgn:")?, 16).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for len in [0, 1, PAGE - 1, PAGE, 3 * PAGE + 7] {
+            let want = "ä".repeat(len);
+            std::fs::write(&path, &want).unwrap();
+            assert_eq!(text(&path).unwrap(), want);
+        }
+        assert_eq!(
+            text("/proc/self/mountinfo").unwrap(),
+            std::fs::read_to_string("/proc/self/mountinfo").unwrap()
+        );
+        assert_eq!(
+            value("/proc/sys/kernel/pid_max").unwrap(),
+            std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap()
+        );
+        assert_eq!(text(dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::write(&path, [0xff]).unwrap();
+        assert_eq!(text(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_process_is_what_its_status_says() {
+        let of = |text| of_status(text).map(|s| (s.threads, s.ignored));
+        assert_eq!(of("Name:\tThreads:\nThreads:\t3\nSigIgn:\t0000000000001000\n"), Some((3, 1 << 12)));
+        assert_eq!(of("Threads:\t3\n"), None);
+        assert!(status().unwrap().threads >= 1);
+    }
+}
