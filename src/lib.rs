@@ -41,6 +41,8 @@
 //! state      what is written of a container
 //! policy     rules that harden a config
 //! plan       rows: print, why, check; recipe/ is the order itself
+//! page       a plan as one HTML page
+//! tour       the layers one at a time, each with an attack
 //! launch     what becomes a plan
 //! perform    what each row does; the loop, the baton
 //! lifecycle  the container on disk; hooks, removal, supervision
