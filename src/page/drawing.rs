@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::html::{Html, text};
 use crate::plan::action::SetAttr;
-use crate::plan::lower::show;
 use crate::plan::{Action, Plan};
+use crate::sys::cstr::show;
 use crate::tables::namespaces::NAMESPACES;
 
 /// The height of a line, and the width of a character, in user units.

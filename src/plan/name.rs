@@ -5,8 +5,8 @@ use std::ffi::CStr;
 
 use super::action::{Action, Target};
 use super::layer::Layer;
-use super::lower::show;
 use super::{Plan, Slot};
+use crate::sys::cstr::show;
 
 /// A row as people call it.
 struct Label {

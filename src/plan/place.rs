@@ -34,7 +34,7 @@ impl Target {
     /// Its path as the container sees it.
     pub fn inside(&self) -> String {
         let dir = if &*self.root.name == "dev" { "/dev/" } else { "/" };
-        format!("{dir}{}", super::lower::show(&self.path))
+        format!("{dir}{}", crate::sys::cstr::show(&self.path))
     }
 }
 
