@@ -16,8 +16,16 @@ use crate::harness::{Need, test};
 pub fn tests() -> Vec<Trial> {
     vec![
         test("lessons::each_has_a_test_sixty_lines_and_an_ending", &[], sources),
-        test("lessons::the_kernel_s_show_what_they_are_about", &[Need::Root, Need::Userns], as_root),
-        test("lessons::an_ordinary_user_runs_them", &[Need::Root, Need::OrdinaryUserns], as_user),
+        test(
+            "lessons::the_kernel_s_show_what_they_are_about",
+            &[Need::Root, Need::Userns, Need::KernelLessons],
+            as_root,
+        ),
+        test(
+            "lessons::an_ordinary_user_runs_them",
+            &[Need::Root, Need::OrdinaryUserns, Need::KernelLessons],
+            as_user,
+        ),
         test("lessons::safebox_s_show_what_they_are_about", &[Need::Root, Need::Lessons], of_safebox),
     ]
 }

@@ -41,12 +41,12 @@
 //! state      what is written of a container
 //! policy     rules that harden a config
 //! plan       rows: print, why, check; recipe/ is the order itself
-//! page       a plan as one HTML page
-//! tour       the layers one at a time, each with an attack
+//! page       a plan as a page of HTML
 //! launch     what becomes a plan
 //! perform    what each row does; the loop, the baton
 //! lifecycle  the container on disk; hooks, removal, supervision
 //! criu       checkpoint and restore
+//! tour       what each layer of isolation stops, shown
 //! cli        what can be said on the command line
 //! commands   one file per verb
 //! ```

@@ -48,6 +48,8 @@ pub enum Need {
     Probe,
     /// The lessons of `examples` are built.
     Lessons,
+    /// The lessons on the kernel: cargo builds them, or they were carried here.
+    KernelLessons,
     /// criu that works on this kernel: `SAFEBOX_CRIU`, or the one in `$PATH` (`scripts/criu` finds or fetches it).
     Criu,
     /// criu that can also save changed memory only.
@@ -95,6 +97,10 @@ impl Need {
             }
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
+            Need::KernelLessons => unless(
+                carried("examples").is_none() || lesson("01_namespaces").exists(),
+                "they were not carried here (`cargo build -p lessons`)",
+            ),
             Need::Criu => CRIU.as_ref().err().cloned(),
             Need::CriuMemTrack => unless(*MEM_TRACK, "criu cannot track changed memory on this kernel"),
             Need::CriuNoMemTrack => unless(!*MEM_TRACK, "criu can track changed memory here"),
