@@ -30,6 +30,7 @@ mod hooks;
 mod inside;
 mod install;
 mod kills;
+mod launcher;
 mod lifecycle;
 mod limits;
 mod order;
@@ -57,6 +58,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         order::tests,
         faults::tests,
         kills::tests,
+        launcher::tests,
         lifecycle::tests,
         command_line::tests,
         inside::tests,

@@ -46,7 +46,7 @@ impl Outside {
             masked: config.masked_paths.clone(),
             descriptors: (0..3).map(|fd| descriptor(fd, options)).collect(),
             joined: joined.fold(0, |bits, n| bits | n.kind.row().flag),
-            idmapped: options.idmap_root
+            idmapped: config.hardening.idmap_root
                 || config.mounts.iter().any(|m| m.idmap.is_some() || !m.uid_maps.is_empty()),
         }
     }

@@ -2,11 +2,17 @@
 //!
 //! [`prepare`] goes from a bundle on disk to a plan; the other modules settle what the config leaves open.
 
+mod accounts;
 pub mod caller;
 pub mod capabilities;
 pub mod environment;
 pub mod exec_cgroups;
+pub mod images;
 pub mod inherited_fds;
+pub mod layers;
+pub mod options;
 pub mod prepare;
 
 pub mod stdio;
+pub mod value;
+mod volumes;

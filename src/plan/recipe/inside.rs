@@ -77,6 +77,21 @@ impl Builder<'_> {
             _ => libc::MS_PRIVATE | libc::MS_REC,
         };
         self.plan.push(Init, part::ROOT, Action::Propagation { flags });
+        if self.input.config.root.empty {
+            let root = Action::MountFs {
+                fs: c"tmpfs".into(),
+                data: vec![
+                    (c"source".into(), Some(c"safebox".into())),
+                    (c"mode".into(), Some(c"0755".into())),
+                    (c"size".into(), Some(c"1m".into())),
+                ],
+                attrs: self.input.config.hardening.root_attrs,
+                after: Vec::new(),
+                target: None,
+                keep: Some(self.root.clone()),
+            };
+            self.plan.push(Init, part::ROOT, root);
+        }
         let attach = Action::AttachRoot { root: self.root.clone(), at: self.place.clone() };
         self.plan.push(Init, part::ROOT, attach);
         Ok(())

@@ -92,20 +92,8 @@ pub struct Options {
     pub wait_for_start: bool,
     /// `run` in the foreground: the container dies with the runtime.
     pub die_with_runtime: bool,
-    /// `run` under a policy that hardens, and not a config taken as runc takes it.
-    pub hardened: bool,
-    /// Give the rootfs an idmapped mount of the new user namespace.
-    pub idmap_root: bool,
-    /// The user who makes the new user namespace, where that is not the caller.
-    pub userns_owner: Option<u32>,
     /// Terminal.
     pub console: Console,
-    /// `MOUNT_ATTR_*` of the rootfs and of what is mounted in it.
-    pub root_attrs: u64,
-    /// The rootfs's own mount alone, without what is mounted in it.
-    pub root_alone: bool,
-    /// No /dev/tty: it would be the host's own.
-    pub no_tty: bool,
     /// What becomes of descriptors 0 to 2, apart from the terminal.
     pub stdio: [Stdio; 3],
     /// Without an own end of the runtime's: the caller's pipes and output files become the program's user's.
@@ -137,12 +125,6 @@ impl Default for Options {
         Options {
             wait_for_start: false,
             die_with_runtime: false,
-            hardened: false,
-            idmap_root: false,
-            root_attrs: 0,
-            root_alone: false,
-            no_tty: false,
-            userns_owner: None,
             console: Console::Inherit,
             stdio: [Stdio::Inherit; 3],
             gives_stdio: false,
