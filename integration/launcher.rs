@@ -2,6 +2,7 @@
 
 mod files;
 mod host;
+mod ladder;
 mod options;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
-    [host::tests(), files::tests(), options::tests()].into_iter().flatten().collect()
+    [host::tests(), files::tests(), options::tests(), ladder::tests()].into_iter().flatten().collect()
 }
 
 /// A project's directory, with a file and a directory, that every user can read.

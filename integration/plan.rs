@@ -99,6 +99,7 @@ fn host(cgroups: Hierarchy) -> Host {
         ids: None,
         getent: None,
         apparmor: false,
+        landlock: 0,
         selinux: false,
         kcore: true,
         mqueue: std::cell::OnceCell::new(),

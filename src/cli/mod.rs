@@ -121,6 +121,8 @@ pub enum Verb {
     Spec(Spec),
     /// Print what this runtime supports, as JSON
     Features,
+    /// Tell how strong a confinement this machine lets the caller have, and what would make it stronger
+    Doctor(Doctor),
     /// Tell containerd, Podman, Docker or CRI-O about this runtime
     Install(Install),
     /// Print the completions of a shell
@@ -387,6 +389,14 @@ pub struct Spec {
     /// For an ordinary user: a user namespace with the caller as root
     #[arg(long)]
     pub rootless: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// How to print
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub format: TableFormat,
 }
 
 /// `completion`.

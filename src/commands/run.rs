@@ -20,6 +20,7 @@ use crate::lifecycle::hook_points::tell_and_stop;
 use crate::lifecycle::hook_points::{launch, poststart};
 use crate::lifecycle::name::Name;
 use crate::lifecycle::notify::{self, Proxy};
+use crate::lifecycle::processes;
 use crate::lifecycle::refusals::Refusals;
 use crate::lifecycle::supervise::Supervisor;
 use crate::lifecycle::terminal::receive_pty;
@@ -253,6 +254,9 @@ fn foreground(
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
+    if prepared.config.hardening.bare {
+        processes::end_orphans(attendants.guardian.as_ref().and_then(Guardian::pid));
+    }
     if let Some(mut witness) = supervisor.witness.take() {
         let events = witness.events(exit == Exit::Signal(libc::SIGKILL));
         report(prepared, exit, events, log);

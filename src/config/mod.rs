@@ -151,6 +151,12 @@ pub struct Hardening {
     pub terminal: Terminal,
     /// Why an unprivileged caller's own id is the container user's: the option that asks for it.
     pub caller_ids: Option<String>,
+    /// landlock(7) guards files a second time.
+    pub landlock: bool,
+    /// The visible /proc is all there is to show: nothing can be written in its sys.
+    pub shared_proc: bool,
+    /// No namespace can be made here: landlock(7) and seccomp alone guard the host.
+    pub bare: bool,
     /// A home that the container's user gets as a tmpfs.
     pub home: Option<PathBuf>,
 }

@@ -47,6 +47,8 @@ pub struct Host {
     pub selinux: bool,
     /// `/proc/kcore` is there.
     pub kcore: bool,
+    /// The ABI of landlock(7); 0 without it.
+    pub landlock: i32,
     /// What is different for a caller who is not root of the machine.
     pub rootless: Option<Rootless>,
     /// The limits that a child of safebox starts with, by the number of the resource.
@@ -83,7 +85,9 @@ impl Rootless {
             crate::config::idmap::parse_map(&read("uid_map")),
             crate::config::idmap::parse_map(&read("gid_map")),
         );
-        if euid.is_root() && crate::config::idmap::is_whole(&ids.0) {
+        // In a container that gives its root no CAP_SYS_ADMIN, root is a user like others.
+        let admin = cred::capget().is_ok_and(|(effective, ..)| effective & 1 << CAP_SYS_ADMIN != 0);
+        if euid.is_root() && admin && crate::config::idmap::is_whole(&ids.0) {
             return None;
         }
         Some(Rootless {
@@ -128,6 +132,7 @@ impl Host {
                     .is_ok_and(|b| b.starts_with(b"Y")),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             kcore: Path::new("/proc/kcore").exists(),
+            landlock: crate::sys::landlock::abi(),
             rootless,
             limits: inherited_limits()?,
             resctrl: OnceCell::new(),
@@ -179,6 +184,9 @@ impl Host {
         IDMAP_SINCE.iter().any(|(m, _, since)| *m == magic && self.kernel >= *since)
     }
 }
+
+/// Number of capabilities(7).
+const CAP_SYS_ADMIN: u32 = 21;
 
 /// statfs(2): `f_type` of an mqueue file system.
 const MQUEUE_MAGIC: i64 = 0x1980_0202;

@@ -9,6 +9,7 @@ pub mod environment;
 pub mod exec_cgroups;
 pub mod images;
 pub mod inherited_fds;
+pub mod ladder;
 pub mod layers;
 pub mod options;
 pub mod prepare;

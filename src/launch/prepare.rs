@@ -11,7 +11,7 @@ use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::value::Launch;
-use crate::launch::{environment, layers, stdio};
+use crate::launch::{environment, ladder, layers, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
@@ -105,6 +105,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     overrides.no_cgroups = launch.cgroup_manager == Some(cgroup::Manager::Disabled);
     overrides.devices =
         launch.files.devices.iter().map(|(_, path, access)| (path.clone(), access.clone())).collect();
+    let missing = ladder::climb(launch, &host, &mut config, &mut overrides)?;
     let ids = Ranges::new(&host, launch.pure);
     let facts = Facts {
         id: &launch.id,
@@ -116,6 +117,8 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         policy: launch.policy(),
     };
     let mut outcome = layers::harden(launch, &facts, &mut config)?;
+    ladder::check_bare(&config)?;
+    outcome.changes.splice(0..0, missing);
     let mut options = launch.caller.clone();
     let terminal = config.hardening.terminal;
     options.console = if terminal == Terminal::None { Console::Inherit } else { Console::Pty };
@@ -369,7 +372,10 @@ fn seccomp_choices(config: &Config) -> Vec<SeccompChoice> {
         choices.push(SeccompChoice::Profile(Box::new(profile.clone())));
     }
     if config.hardening.builtin_seccomp {
-        let caps = config.process.as_ref().map(|p| p.capabilities.bounding.0).unwrap_or(0);
+        // Without namespaces the bounding set may stay as it was: what the process has is what counts then.
+        let bare = config.hardening.bare;
+        let caps = |p: &Process| if bare { p.capabilities.permitted.0 } else { p.capabilities.bounding.0 };
+        let caps = config.process.as_ref().map(caps).unwrap_or(0);
         choices.push(SeccompChoice::BuiltIn { caps, allow: config.hardening.seccomp_allow.clone() });
     }
     choices.extend(config.hardening.guards.iter().map(|guard| SeccompChoice::Guard(*guard)));

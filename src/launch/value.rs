@@ -232,6 +232,8 @@ pub struct LifeOptions {
     pub keep: bool,
     /// `--rm`.
     pub rm: bool,
+    /// `--require`: layers without which nothing runs.
+    pub require: Vec<String>,
     /// `--cidfile`.
     pub cidfile: Option<PathBuf>,
     /// `--console-socket`.

@@ -249,6 +249,10 @@ impl Outcome {
     }
 }
 
+/// The rules that say something where no namespace can be made.
+const BARE: [&str; 8] =
+    ["non-root", "capabilities", "no-new-privileges", "seccomp", "limits", "rlimits", "terminal", "landlock"];
+
 /// Applies the rules of `facts.policy` to `config`.
 pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
     facts.overrides.check()?;
@@ -266,7 +270,8 @@ pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
             outcome.no_effect(name, "the policy in force does not take it away (--policy)");
         }
     }
-    for rule in RULES.iter().filter(|r| facts.policy >= r.since) {
+    let bare = config.hardening.bare;
+    for rule in RULES.iter().filter(|r| facts.policy >= r.since && (!bare || BARE.contains(&r.id))) {
         outcome.rule = rule.id;
         (rule.harden)(config, facts, &mut outcome)?;
     }

@@ -158,6 +158,13 @@ pub const RULES: &[Rule] = &[
         harden: readonly_rootfs,
     },
     Rule {
+        id: "landlock",
+        title: "files are guarded a second time, by landlock(7)",
+        since: Policy::Restricted,
+        references: &["landlock(7)", "NIST SP 800-190 4.4.3"],
+        harden: landlock,
+    },
+    Rule {
         id: "terminal",
         title: "a terminal is the container's own",
         since: Policy::Restricted,
@@ -168,6 +175,7 @@ pub const RULES: &[Rule] = &[
 
 /// Numbers of capabilities(7).
 const CAP_SETUID: u32 = 7;
+const CAP_SETPCAP: u32 = 8;
 const CAP_SYS_PTRACE: u32 = 19;
 
 fn process(config: &mut Config) -> Result<&mut Process> {
@@ -243,7 +251,7 @@ fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> 
     config.hardening.userns_owner = owner(config, facts.host);
     // These count in the container's user namespace and in all above it. The first is what keeps nested user namespaces
     // away whatever the filter allows: for exec, too, and for good, since it takes CAP_SYS_RESOURCE to change it.
-    for (key, most) in defaults::USER_SYSCTL {
+    for (key, most) in defaults::USER_SYSCTL.into_iter().filter(|_| !config.hardening.shared_proc) {
         // A config may ask for less.
         let less = |(k, v): &(String, String)| k == key && v.trim().parse::<u64>().is_ok_and(|v| v <= most);
         if !config.sysctl.iter().any(less) {
@@ -343,7 +351,8 @@ fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
 /// Ports below 1024 are for root of a network namespace; a program that is never root needs them too.
 fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let (key, value) = defaults::SYSCTL;
-    if config.is_new(NsKind::Net) && config.sysctl.iter().all(|(k, _)| k != key) {
+    let writable = !config.hardening.shared_proc;
+    if writable && config.is_new(NsKind::Net) && config.sysctl.iter().all(|(k, _)| k != key) {
         config.sysctl.push((key.into(), value.into()));
         config.sysctl.sort();
         out.note(format!("{key}={value}: the program may listen on ports below 1024 of its own network"));
@@ -378,7 +387,15 @@ fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Re
         }
         (c.inheritable, c.ambient) = (CapSet::EMPTY, CapSet::EMPTY);
     }
-    let dropped = CapSet(before.bounding.0 & !p.capabilities.bounding.0);
+    let now = p.capabilities.bounding.0;
+    if config.hardening.bare {
+        // Only CAP_SETPCAP takes something out of this set; with no_new_privs it gives nothing.
+        let kept = crate::sys::cred::bounding();
+        process(config)?.capabilities.bounding.0 |=
+            if facts.host.caps & 1 << CAP_SETPCAP == 0 { kept } else { 0 };
+        return Ok(());
+    }
+    let dropped = CapSet(before.bounding.0 & !now);
     if !dropped.is_empty() {
         out.note(format!("dropped {dropped} (--cap-add NAME)"));
     }
@@ -493,6 +510,32 @@ fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
         (true, false) => Terminal::All,
         (true, true) => Terminal::Terminals,
     };
+    Ok(())
+}
+
+/// CAP_SYS_ADMIN of capabilities(7).
+const CAP_SYS_ADMIN: u8 = 21;
+
+/// landlock(7) beside the mounts, where the kernel has it. Never an error on an older one.
+fn landlock(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let abi = facts.host.landlock;
+    let least = if config.hardening.bare { 1 } else { 2 };
+    let why = if abi == 0 {
+        Some("this kernel has none (CONFIG_SECURITY_LANDLOCK, lsm=landlock)".to_string())
+    } else if abi < least {
+        Some(format!("ABI {abi} would refuse to move files between directories"))
+    } else if facts.overrides.allows("new-privileges") {
+        Some("it needs no_new_privs (--allow new-privileges)".into())
+    } else if facts.overrides.cap_add.has(CAP_SYS_ADMIN) {
+        Some("it would refuse to mount (--cap-add SYS_ADMIN)".into())
+    } else {
+        None
+    };
+    config.hardening.landlock = why.is_none();
+    out.note(match why {
+        None => format!("ABI {abi}: what is not shown cannot be opened, what is read-only not written"),
+        Some(why) => format!("no second guard of files: {why}"),
+    });
     Ok(())
 }
 

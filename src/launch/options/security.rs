@@ -1,5 +1,6 @@
 //! Options about what is hardened, and what is given back.
 
+use super::super::ladder::LAYERS;
 use super::super::value::Launch;
 use super::heading::HARDENING;
 use super::process::{pair, process};
@@ -88,6 +89,21 @@ pub(super) const ROWS: &[Row] = &[
         "Let a system call run that the built-in profile refuses, e.g. userfaultfd; may be given again",
     )
     .values(&["userfaultfd"], &[""]),
+    Row::new(
+        "require",
+        HARDENING,
+        CONFIG,
+        Says::List("LAYER", |l, v| {
+            if LAYERS.iter().all(|layer| layer.name != v) {
+                let names: Vec<_> = LAYERS.iter().map(|layer| layer.name).collect();
+                return Err(format!("unknown; one of {}", names.join(", ")));
+            }
+            l.life.require.push(v.into());
+            Ok(())
+        }),
+        "Refuse to run without this layer, e.g. user-namespace or cgroup; safebox doctor lists them",
+    )
+    .values(&["user-namespace", "landlock"], &["", "everything"]),
     Row::new(
         "security-opt",
         HARDENING,

@@ -1,10 +1,12 @@
 //! From a config to a plan: the recipe. Its functions read like the list of rows they append.
 
+mod bare;
 mod binds;
 mod cgroup_owner;
 mod clone;
 mod devices;
 mod inside;
+mod landlock;
 pub mod limits;
 mod mounts;
 mod outside;
@@ -341,6 +343,9 @@ pub fn shows_groups(config: &Config, v2: bool) -> bool {
 
 /// Builds the plan that creates a container and, in the end, becomes it.
 pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
+    if input.config.hardening.bare {
+        return bare::build(input);
+    }
     let mut plan = Plan::default();
     let given = Given::new(&mut plan);
     let mut b = Builder::new(plan, input, given);
@@ -381,6 +386,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
         .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
     let groups = b.supplementary();
+    let landlock = b.landlock()?;
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -400,6 +406,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
             host: input.host,
             state: input.state,
             container: None,
+            landlock,
         },
     )?;
     let uts = input.config.namespace(NsKind::Uts).is_some();

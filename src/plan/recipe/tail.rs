@@ -48,6 +48,8 @@ pub(super) struct Tail<'a> {
     /// The way in for them, where the process's pidfd is none.
     pub inside: Option<Rc<Shown>>,
     pub host: &'a Host,
+    /// What landlock(7) leaves of the rights to files.
+    pub landlock: Option<Rc<crate::plan::action::Landlock>>,
     /// What a seccomp agent is told about.
     pub state: &'a crate::state::State,
     /// The container process, where this is another one.
@@ -104,6 +106,9 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         None => candidates(process)?,
     });
     plan.push(Init, part::DROP, Action::FindProgram { candidates: candidates.clone() });
+    if let Some(landlock) = &t.landlock {
+        plan.push(Init, part::DROP, Action::Landlock(landlock.clone()));
+    }
     // A listener needs the runtime, which is gone once the container waits for `start`.
     if process.no_new_privileges {
         if !late {
@@ -404,6 +409,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
             host: input.host,
             state: input.state,
             container: Some(pid),
+            landlock: None,
         },
     )?;
     Ok((check(plan, Kind::Exec)?, given))
