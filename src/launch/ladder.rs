@@ -197,9 +197,13 @@ fn groups(host: &Host) -> Vec<PathBuf> {
 fn cgroup_writable(host: &Host) -> bool {
     let writable = |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
     let groups = groups(host);
-    if host.rootless.as_ref().is_some_and(|r| r.own_systemd) && host.cgroups.is_v2() && host.euid != 0 {
-        return std::env::var_os("XDG_RUNTIME_DIR")
-            .is_some_and(|dir| Path::new(&dir).join("systemd/private").exists());
+    // systemd's user manager makes groups for who may not make them.
+    let manager = || {
+        std::env::var_os("XDG_RUNTIME_DIR")
+            .is_some_and(|dir| Path::new(&dir).join("systemd/private").exists())
+    };
+    if host.euid != 0 && host.cgroups.is_v2() && manager() {
+        return true;
     }
     !groups.is_empty() && groups.iter().all(writable)
 }
@@ -259,7 +263,7 @@ pub fn climb(
         changes.push(if second { Change::new("ladder", text) } else { Change::weaker("ladder", text) });
     }
     let lacks = |name: &str| report.layers.iter().any(|s| s.name == name && s.missing.is_some());
-    if lacks("cgroup") && host.euid == 0 {
+    if lacks("cgroup") {
         overrides.no_cgroups = true;
     }
     match report.rung {

@@ -164,9 +164,9 @@ fn limited(launch: &Launch, facts: &Facts<'_>) -> Result<()> {
         ("--pids-limit", l.pids.is_some()),
     ];
     match given.iter().find(|(_, given)| *given && facts.overrides.no_cgroups) {
-        Some((flag, _)) => {
-            Err(Error::msg(format!("{flag}: with --cgroup-manager disabled nothing is limited")))
-        }
+        Some((flag, _)) => Err(Error::msg(format!(
+            "{flag}: without cgroups nothing is limited (--cgroup-manager disabled, or safebox doctor says why)"
+        ))),
         None => Ok(()),
     }
 }

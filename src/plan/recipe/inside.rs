@@ -24,7 +24,7 @@ impl Builder<'_> {
         self.plan.push(Init, part::START, Action::Undumpable);
         crate::plan::recipe::stdio::place(&mut self.plan, Init, std::mem::take(&mut self.stdio));
         let mut push = |action| self.plan.push(Init, part::START, action);
-        if self.input.host.euid == 0 {
+        if self.input.host.euid == 0 && !config.hardening.bare {
             // An ordinary user's clone has failed already in a chroot (clone(2), EPERM).
             push(Action::OwnRoot);
         }
