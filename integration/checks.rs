@@ -4,10 +4,10 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use safebox::launch::exec_cgroups::Groups;
 use safebox::launch::prepare::exec_input;
 use safebox::plan::action::Action;
 use safebox::plan::check::{Kind, check};
+use safebox::plan::recipe::ExecCgroups;
 use safebox::plan::recipe::{Console, Options, build_exec};
 use safebox::plan::{Actor, Plan};
 use safebox::policy::Policy;
@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Trial> {
 fn exec_plan(case: &Case) -> Plan {
     let (prepared, _bundle) = prepared(case);
     let filters = prepared.filters();
-    let groups = Groups { born_in: Some("/cgroup/box".into()), ..Groups::default() };
+    let groups = ExecCgroups { born_in: Some("/cgroup/box".into()), ..ExecCgroups::default() };
     let options = Options { console: Console::Pty, ..Options::default() };
     let input = exec_input(
         &prepared.state,

@@ -1,5 +1,6 @@
 //! `safebox install`, and the examples for Kubernetes.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         test("install::print_writes_nothing", &[], print),
         test("install::nothing_is_written_where_one_file_cannot_be_edited", &[], all_or_none),
         test("install::the_script_puts_all_in_place_and_removes_it", &[], script),
+        test("install::the_package_holds_all_and_needs_nothing", &[], package),
         test("install::the_undo_that_is_printed_undoes_it", &[], printed_undo),
         test("install::the_manifests_are_what_kubernetes_reads", &[], manifests),
         test("install::the_examples_containerd_lines_are_those_of_install", &[], same_lines),
@@ -153,7 +155,47 @@ fn script() {
     }
     run(&["--uninstall"]);
     assert_eq!(files(prefix.path()), Vec::<String>::new());
+    assert!(!below.exists(), "empty directories are left");
     assert!(!cache.exists());
+}
+
+/// With a script in the program's place, which is packed in no time.
+fn package() {
+    let script = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package"));
+    if !script.exists() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let program = dir.path().join("program");
+    let text = format!("#!/bin/sh\nexec '{}' \"$@\"\n", safebox().display());
+    std::fs::write(&program, text).expect("a script");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let said = |command: &mut Command| {
+        let out = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).expect("UTF-8")
+    };
+    let path = said(Command::new(script).arg(dir.path().join("out")).env("SAFEBOX", &program));
+    let deb = path.trim_end();
+    let list = said(Command::new("dpkg-deb").args(["--contents", deb]));
+    for file in [
+        "-rwxr-xr-x root/root ./usr/bin/safebox",
+        "-rw-r--r-- root/root ./usr/share/man/man1/safebox-run.1.gz",
+        "-rw-r--r-- root/root ./usr/share/bash-completion/completions/safebox",
+        "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_safebox",
+        "-rw-r--r-- root/root ./usr/share/doc/safebox/copyright",
+    ] {
+        // Between owner and name: size and time.
+        let (owner, name) = file.split_once(" ./").expect("a name");
+        let found = list.lines().any(|l| l.starts_with(owner) && l.ends_with(&format!(" ./{name}")));
+        assert!(found, "no {file} in {list}");
+    }
+    // A compiler, a library: nothing that a minimal system lacks.
+    assert_eq!(said(Command::new("dpkg-deb").args(["--field", deb, "Depends"])).trim(), "");
+    let control = dir.path().join("control");
+    said(Command::new("dpkg-deb").arg("--control").arg(deb).arg(&control));
+    let removal = std::fs::read_to_string(control.join("postrm")).expect("postrm");
+    assert!(removal.contains("rm -rf /var/cache/safebox"), "{removal}");
 }
 
 /// With its --etc: without, the files of the machine itself would be looked for.

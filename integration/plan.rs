@@ -104,6 +104,7 @@ fn host(cgroups: Hierarchy) -> Host {
         kcore: true,
         mqueue: std::cell::OnceCell::new(),
         rootless: None,
+        outputs: Vec::new(),
         resctrl: std::cell::OnceCell::from(Some("/resctrl".into())),
         most_files: 800_000,
         caps: u64::MAX,

@@ -92,9 +92,13 @@ fn filtered() {
 }
 
 fn with_limits(sb: &Sandbox, limits: &str) -> crate::harness::Call {
+    under_policy(sb, limits, "privileged")
+}
+
+fn under_policy(sb: &Sandbox, limits: &str, policy: &str) -> crate::harness::Call {
     let script = format!("{limits}; exec \"$@\"");
     sb.under(&["sh", "-c", &script, "sh"])
-        .args(["run", "--policy", "privileged", "--quiet", "--bundle"])
+        .args(["run", "--policy", policy, "--quiet", "--bundle"])
         .arg(sb.bundle())
         .arg(sb.id())
 }
@@ -134,6 +138,10 @@ fn few() {
         let out = with_limits(&sb, &format!("ulimit -n {hard}")).output();
         assert!(out.code != 0 && out.stderr.to_lowercase().contains("open files"), "{hard}: {out}");
         assert!(hard < 7 || out.stderr.contains("RLIMIT_NOFILE"), "{hard}: {out}");
+        sb.leak_check();
+        // A hardened run holds its sources by other rows.
+        let out = under_policy(&sb, &format!("ulimit -n {hard}"), "restricted").output();
+        assert!(out.code != 0 && !out.stderr.contains("cannot be removed"), "{hard}: {out}");
         sb.leak_check();
     }
 }

@@ -12,7 +12,7 @@ use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Call, Need, Sandbox, poll, test};
+use crate::harness::{Call, Need, Output, Sandbox, poll, test};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root, Need::Userns];
@@ -29,6 +29,8 @@ pub fn tests() -> Vec<Trial> {
         test("stdio::lines_that_go_to_a_file_end_in_lf", OCI, line_ends),
         test("stdio::no_terminal_of_the_caller_goes_in", OWN, terminals),
         test("stdio::a_detached_container_keeps_no_terminal", OWN, detached),
+        test("stdio::a_detached_container_does_not_hold_its_caller_s_pipe", OWN, detached_in_a_pipe),
+        test("stdio::the_null_device_is_the_container_s_own", OWN, own_null),
         test("stdio::exec_gives_a_hardened_container_no_terminal", OWN, exec_terminals),
         test("stdio::what_leads_to_more_than_its_bytes_is_refused", OWN, places),
         test("stdio::a_disk_or_device_is_only_read", OWN, devices),
@@ -257,6 +259,34 @@ fn detached() {
     sb.delete().ok();
 }
 
+/// `id=$(safebox run --detach ...)` gets the id and does not wait for the container's end.
+fn detached_in_a_pipe() {
+    let sb = Sandbox::new().sh("echo from inside; echo error >&2; sleep 1000");
+    let shell = ["/bin/sh", "-c", "id=$(\"$0\" \"$@\" 2>&1) && echo \"[$id]\""];
+    let run = sb.under(&shell).args(["run", "--detach", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+    let out = run.limit(Duration::from_secs(20)).output().ok();
+    assert!(!out.timed_out && out.stdout.contains(&format!("{}]", sb.id())), "{out}");
+    assert!(!out.stdout.contains("from inside") && out.stdout.contains("stdout is /dev/null"), "{out}");
+    sb.delete().ok();
+}
+
+/// inotify on the host's /dev/null tells when programs of the host use it.
+fn own_null() {
+    let host = std::fs::metadata("/dev/null").expect("/dev/null").dev();
+    let sb = Sandbox::new().sh("test $(stat -L -c %t:%T /proc/self/fd/0) = 1:3 && echo > /dev/stdin && stat -L -c '<%d>' /proc/self/fd/0; sleep 0.2");
+    let differs = |out: Output| {
+        let dev = out.stdout.split(['<', '>']).nth(1).and_then(|n| n.parse::<u64>().ok());
+        assert!(dev.is_some_and(|dev| dev != host), "{host}: {out}");
+    };
+    differs(sb.run().output().ok());
+    let running = sleeper();
+    running.run().arg("--detach").output().ok();
+    let dev = |fd| std::fs::metadata(format!("/proc/{}/fd/{fd}", running.pid())).expect("a descriptor");
+    assert!(dev(0).dev() != host && dev(0).rdev() == libc::makedev(1, 3), "{:?}", dev(0));
+    differs(running.exec(["stat", "-L", "-c", "<%d>", "/proc/self/fd/0"]));
+    running.delete().ok();
+}
+
 fn exec_terminals() {
     let sb = sleeper();
     sb.run().arg("--detach").output().ok();
@@ -315,6 +345,14 @@ fn devices() {
         c.stdin(Stdio::from(full));
     });
     call.output().exits(125).says("stdin is a device");
+    // A namespace of the host's is a regular file to fstat(2), and so is a process's memory.
+    for path in ["/proc/self/ns/mnt", "/proc/self/mem"] {
+        let file = File::open(path).expect(path);
+        let call = sb.run().arg("--detach").with(|c| {
+            c.stdin(Stdio::from(file));
+        });
+        call.output().exits(125).says("stdin is a device");
+    }
 }
 
 fn input_file() {
@@ -416,7 +454,12 @@ fn opened_detached() {
         let (out, err) = run.so_far();
         out.contains("log") && err.contains("error")
     });
+    // The harness collects outputs in files.
+    let (out, err) = run.files().clone();
+    let owner = |path: &std::path::Path| std::fs::metadata(path).expect("an output").uid();
+    assert!(owner(&out) != 0 && owner(&err) != 0, "the outputs were not given to the program's user");
     sb.delete().ok();
+    assert_eq!((owner(&out), owner(&err)), (0, 0), "the outputs were not given back");
     run.wait().ok();
 }
 

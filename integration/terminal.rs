@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         test("terminal::raw_while_it_runs_and_restored_after", OWN, raw_mode),
         test("terminal::raw_mode_is_restored_after_a_kill", OWN, restored_after_kill),
         test("terminal::raw_mode_is_restored_after_the_launcher_was_killed", OWN, restored_after_sigkill),
+        test("terminal::raw_mode_is_restored_after_exec_was_killed", OWN, exec_restored_after_sigkill),
         test("terminal::ctrl_c_reaches_the_program", OWN, ctrl_c),
         test("terminal::without_a_terminal_there_is_none", OWN, none),
         test("terminal::create_sends_the_master", OCI, create_socket),
@@ -160,6 +161,26 @@ fn restored_after_sigkill() {
         sb.leak_check_within(Duration::from_secs(5));
         assert_eq!(seat.mode(), expected);
     }
+}
+
+/// `exec` and `run --keep` have no guardian: the container outlives them.
+fn exec_restored_after_sigkill() {
+    let sb = Sandbox::new().sh("sleep 1000");
+    sb.run_oci().arg("--detach").output().ok();
+    let seat = Seat::new(24, 80);
+    let expected = seat.mode();
+    let exec = sb.runtime().args(["exec", "-t", sb.id(), "sh", "-c", "echo up; sleep 1000"]);
+    let kept = shell("echo up; sleep 1000");
+    for call in [exec, kept.run().arg("--keep")] {
+        let run = seat.call(call).spawn();
+        wait_for(&run, "up");
+        poll("raw mode", Duration::from_secs(5), || seat.is_raw());
+        run.signal(Signal::SIGKILL);
+        run.wait();
+        poll("the modes before", Duration::from_secs(5), || seat.mode() == expected);
+    }
+    kept.delete().ok();
+    sb.delete().ok();
 }
 
 fn ctrl_c() {

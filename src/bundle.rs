@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::plan::lower::cpath;
+use crate::sys::cstr::cpath;
 use crate::sys::{Errno, fs};
 
 /// A config larger than this is a mistake or an attack; the largest ones seen are below 1 MiB.
@@ -144,7 +144,7 @@ const MAX_PASSWD: u64 = 1 << 20;
 
 /// File systems whose files are no data: to read one is to act on the kernel (/proc/kmsg), or on the process behind
 /// it. proc, sysfs, FUSE, cgroup and cgroup2, debugfs, tracefs, securityfs, selinuxfs (linux/magic.h).
-const SPECIAL: [i64; 9] = [
+pub const SPECIAL: [i64; 9] = [
     0x9fa0,
     0x6265_6572,
     0x6573_5546,

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::config::ConfigError;
 use crate::sys::Errno;
 
 /// Any failure of the runtime. Printed once, by `main`.
@@ -53,16 +52,16 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Config(e) => e.fmt(f),
+            Error::Config(e) => f.write_str(&in_lines(&e.to_string())),
             Error::State(e) => e.fmt(f),
             Error::Step(e) => e.fmt(f),
-            Error::Exec(e) => f.write_str(&e.message),
+            Error::Exec(e) => f.write_str(&in_lines(&e.message)),
             Error::Stopped(row) => write!(f, "stopped before row {row}; everything was undone"),
             Error::Interrupted(signal) => {
                 let name = crate::tables::signals::name(*signal).unwrap_or_else(|| signal.to_string());
                 write!(f, "{name} before the program started; everything was undone")
             }
-            Error::Message(m) => f.write_str(m),
+            Error::Message(m) => f.write_str(&in_lines(m)),
         }
     }
 }
@@ -72,6 +71,12 @@ impl std::error::Error for Error {}
 impl From<ConfigError> for Error {
     fn from(e: ConfigError) -> Self {
         Error::Config(e)
+    }
+}
+
+impl From<crate::sys::cstr::NulByte> for Error {
+    fn from(e: crate::sys::cstr::NulByte) -> Self {
+        Error::Message(e.0)
     }
 }
 
@@ -90,6 +95,11 @@ pub fn shown(text: &str) -> String {
 /// The same for text that is a part of a line: a line break in it would begin a line of its own, in the runtime's name.
 pub fn shown_in_line(text: &str) -> String {
     escaped(text, |_| false)
+}
+
+/// The same for an error's whole text: its own line breaks are followed by an indent, those of a name in it are shown.
+fn in_lines(text: &str) -> String {
+    text.split("\n  ").map(shown_in_line).collect::<Vec<_>>().join("\n  ")
 }
 
 fn escaped(text: &str, keep: fn(char) -> bool) -> String {
@@ -125,6 +135,34 @@ fn os_error(text: &str) -> Option<i32> {
     rest.split_once(')')?.0.parse().ok()
 }
 
+/// A value in `config.json` that cannot be used: where it is and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// RFC 6901 JSON pointer, e.g. `/linux/resources/pids/limit`; empty for the whole document.
+    pub pointer: String,
+    /// What is wrong and what would be right; lower case, no full stop.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// An error at `pointer`.
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.pointer.is_empty() {
+            write!(f, "config.json: {}", self.message)
+        } else {
+            write!(f, "config.json: {}: {}", self.pointer, self.message)
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
 /// Why a verb cannot act on a container. The texts are runc's: containerd, Docker and Podman match them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateError {
@@ -154,6 +192,8 @@ impl fmt::Display for StateError {
 pub struct ExecError {
     /// Whole message, in the words that Docker and Podman look for.
     pub message: String,
+    /// Of a failed execve(2) runc's words alone: its init writes them to stderr by itself.
+    pub bare: Option<String>,
     /// Not there at all (127), as opposed to there but not executable (126).
     pub not_found: bool,
 }
@@ -164,7 +204,7 @@ pub struct StepError {
     /// Number of the row, from 1, as `explain` prints it.
     pub row: usize,
     /// Who performed it.
-    pub actor: crate::plan::Actor,
+    pub actor: &'static str,
     /// The row as `explain` prints it.
     pub action: String,
     /// The system call within the row.
@@ -186,7 +226,8 @@ impl fmt::Display for StepError {
             None => crate::tables::errno::text(self.errno as i32),
         };
         let name = crate::tables::errno::name(self.errno as i32);
-        write!(f, "step {} ({}): {}: {}: {text}", self.row, self.actor, self.action, self.call)?;
+        let action = shown_in_line(&self.action);
+        write!(f, "step {} ({}): {action}: {}: {text}", self.row, self.actor, self.call)?;
         // ECANCELED stands for what the detail says.
         if self.errno != Errno::ECANCELED || self.detail.is_none() {
             write!(f, " ({name})")?;
@@ -214,6 +255,17 @@ mod tests {
         );
         assert_eq!(shown_in_line("a\nsafebox: b\t"), "a\\nsafebox: b\\t");
         assert_eq!(shown("Größe 5 €"), "Größe 5 €");
+    }
+
+    #[test]
+    fn a_name_begins_no_line_of_an_error() {
+        let text = |e: super::Error| e.to_string();
+        assert_eq!(
+            text(super::Error::msg("open \"a\nsafebox: b\"\n  hint")),
+            "open \"a\\nsafebox: b\"\n  hint"
+        );
+        let exec = super::ExecError { message: "exec a\nb".into(), bare: None, not_found: true };
+        assert_eq!(text(super::Error::Exec(exec)), "exec a\\nb");
     }
 
     #[test]

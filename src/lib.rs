@@ -23,7 +23,31 @@
 //!
 //! [`criu`] turns a running container into images and back; a restore is a plan whose program is criu.
 //!
-//! [`sys`] is the only place with unsafe code; [`tables`] holds the names that parsing and printing share.
+//! # The layers
+//!
+//! Lowest first: a module imports only from its own layer and from lower ones. A test reads every import.
+//!
+//! ```text
+//! sys        system calls: the only unsafe code; C strings, owned descriptors
+//! tables     names, bits and words that parsing and printing share
+//! time       the clock
+//! error      error types
+//! log        where messages go
+//! config     OCI JSON -> Config; defaults, id maps
+//! bundle     a directory with a config and a rootfs, opened once
+//! seccomp    profile -> BPF
+//! cgroup     where a container's cgroups are and what is written to them: v1, v2, systemd, devices, resctrl
+//! host       facts about the machine
+//! state      what is written of a container
+//! policy     rules that harden a config
+//! plan       rows: print, why, check; recipe/ is the order itself
+//! launch     what becomes a plan
+//! perform    what each row does; the loop, the baton
+//! lifecycle  the container on disk; hooks, removal, supervision
+//! criu       checkpoint and restore
+//! cli        what can be said on the command line
+//! commands   one file per verb
+//! ```
 
 pub mod bundle;
 pub mod cgroup;
@@ -34,6 +58,8 @@ pub mod criu;
 pub mod error;
 pub mod host;
 pub mod launch;
+#[cfg(test)]
+mod layers;
 pub mod lifecycle;
 pub mod log;
 pub mod perform;

@@ -5,9 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Global, LogFormat};
 use crate::error::{plain_errnos, shown};
-use crate::plan::Plan;
 use crate::sys::io;
 
 /// A line on stderr, as by `eprintln!`, which aborts where nothing reads it any more: a launch goes on without its reader.
@@ -22,6 +20,28 @@ pub fn to_stderr(text: std::fmt::Arguments<'_>) {
     std::io::stderr().write_fmt(format_args!("{text}\n")).unwrap_or_default();
 }
 
+/// Formats of `--log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// What the command line says of the log.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// `--log`.
+    pub file: Option<PathBuf>,
+    /// `--log-format`.
+    pub format: LogFormat,
+    /// `--debug`.
+    pub debug: bool,
+    /// The program was started under runc's name.
+    pub as_runc: bool,
+}
+
 /// Where messages go.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -34,16 +54,11 @@ pub struct Log {
 impl Log {
     /// The log that the command line asks for. An error if it cannot be written to: who reads it would take an
     /// empty one for a success. It is not kept open, since a descriptor could be taken for one to be passed on.
-    pub fn new(global: &Global) -> Result<Self, String> {
-        if let Some(path) = &global.log {
+    pub fn new(options: LogOptions) -> Result<Self, String> {
+        if let Some(path) = &options.file {
             open(path).map_err(|e| plain_errnos(&format!("--log {}: {e}", path.display())))?;
         }
-        Ok(Log {
-            file: global.log.clone(),
-            format: global.log_format,
-            debug: global.debug,
-            as_runc: global.as_runc,
-        })
+        Ok(Log { file: options.file, format: options.format, debug: options.debug, as_runc: options.as_runc })
     }
 
     /// Reports a failure: to the log file in its format, and always to stderr, since Podman reads it there.
@@ -58,6 +73,16 @@ impl Log {
             tell!("{text}");
         } else {
             tell!("safebox: {text}");
+        }
+    }
+
+    /// Reports a failed execve(2). Under runc's name and without a log, `bare` is the whole of it on stderr, as with
+    /// runc, whose init writes it there.
+    pub fn not_executed(&self, text: &str, bare: &str) {
+        if self.as_runc && self.file.is_none() && self.format == LogFormat::Text {
+            tell!("{}", shown(bare));
+        } else {
+            self.error(text);
         }
     }
 
@@ -98,6 +123,11 @@ impl Log {
         self.file.is_some() || !full()
     }
 
+    /// Whether the program is called as runc.
+    pub fn is_runc(&self) -> bool {
+        self.as_runc
+    }
+
     /// Says what is done, with `--debug`.
     pub fn debug(&self, text: &str) {
         if !self.debug {
@@ -106,13 +136,6 @@ impl Log {
         match &self.file {
             Some(_) => self.to_file("debug", text),
             None => tell!("{}", self.line("debug", text)),
-        }
-    }
-
-    /// The rows that are about to be performed, with `--debug`: Init, which performs some, cannot say anything.
-    pub fn plan(&self, plan: &Plan) {
-        for (i, step) in plan.steps.iter().enumerate().filter(|_| self.debug) {
-            self.debug(&format!("step {} ({}): {}", i + 1, step.actor, step.action));
         }
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use safebox::cli::{Cli, called_as_runc, normalise};
 use safebox::commands;
+use safebox::error::{Error, ExecError};
 use safebox::log::Log;
 
 fn main() -> ExitCode {
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
         Err(e) => return commands::usage(&e, &args, as_runc),
     };
     cli.global.as_runc = as_runc;
-    let log = match Log::new(&cli.global) {
+    let log = match Log::new(cli.global.log_options()) {
         Ok(log) => log,
         Err(e) => {
             safebox::tell!("safebox: {e}");
@@ -28,7 +29,12 @@ fn main() -> ExitCode {
     match commands::dispatch(cli, &log) {
         Ok(code) => code,
         Err(failure) => {
-            log.error(&format!("{:#}", failure.error));
+            match failure.error.downcast_ref::<Error>() {
+                Some(Error::Exec(ExecError { bare: Some(bare), message, .. })) => {
+                    log.not_executed(message, bare)
+                }
+                _ => log.error(&format!("{:#}", failure.error)),
+            }
             ExitCode::from(failure.code)
         }
     }

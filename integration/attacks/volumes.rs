@@ -96,6 +96,7 @@ fn places() {
             ("/linux/devices", device("/vol/t/null"), "/vol/t"),
             ("/linux/maskedPaths", json!(["/vol/t"]), "/vol/t"),
             ("/linux/readonlyPaths", json!(["/vol/t/x"]), "/vol/t"),
+            ("/hooks", json!({"startContainer": [{"path": "/vol/t/hook"}]}), "/vol/t"),
             ("/mounts/-", json!({"destination": "/vol/t", "options": ["bind", "remount", "ro"]}), "/vol/t"),
         ] {
             let (sb, _) = volume(to);

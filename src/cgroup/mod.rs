@@ -89,7 +89,7 @@ impl Hierarchy {
     /// Without trees whose mount point leads elsewhere now, since something was mounted over it.
     fn without_hidden(mut self) -> Self {
         let magic = |path: &Path| {
-            crate::plan::lower::cpath(path).ok().and_then(|p| crate::sys::fs::path_magic(&p).ok())
+            crate::sys::cstr::cpath(path).ok().and_then(|p| crate::sys::fs::path_magic(&p).ok())
         };
         if let Hierarchy::V1 { trees, unified } = &mut self {
             trees.retain(|t| magic(&t.mount) == Some(CGROUP_MAGIC));

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, IntelRdt};
 use crate::error::{Error, Result};
-use crate::plan::Undo;
 
 const AT: &str = "/linux/intelRdt";
 
@@ -33,15 +32,6 @@ pub fn mount_point() -> Option<PathBuf> {
         let (head, tail) = line.split_once(" - ")?;
         tail.starts_with("resctrl ").then(|| head.split(' ').nth(4).map(PathBuf::from))?
     })
-}
-
-impl Class {
-    /// What takes a new class back.
-    pub fn undo(&self) -> Option<Undo> {
-        let dir = self.dir.to_string_lossy().into_owned();
-        let undo = if self.named { Undo::Class } else { Undo::Cgroup };
-        self.make.then_some(undo(dir))
-    }
 }
 
 /// The class that a config asks for, below the mount point `root`.
@@ -138,8 +128,9 @@ mod tests {
         assert_eq!(own.monitor, Some(root.path().join("c1/mon_groups/c1")));
         let both = class(rdt(Some("new"), &["L3:0=f", "MB:0=50"], &["L3:0=3"])).unwrap();
         let text = |dir: &str| root.path().join(dir).display().to_string();
-        assert_eq!(own.undo(), Some(Undo::Cgroup(text("c1"))));
-        assert_eq!(both.undo(), Some(Undo::Class(text("new"))));
+        assert!(own.make && !own.named);
+        assert!(both.make && both.named);
+        assert_eq!(both.dir.display().to_string(), text("new"));
         assert_eq!((both.make, both.schemata), (true, vec!["L3:0=f\nMB:0=50\n".into(), "L3:0=3\n".into()]));
         assert!(class(rdt(Some("gold"), &[], &[])).unwrap_err().to_string().contains("/closID"));
     }
@@ -155,7 +146,7 @@ mod tests {
             class(Some(root.path()), "c1", &rdt(Some("gold"), older, schemata)).map_err(|e| e.to_string())
         };
         let shared = class(&[], &[]).unwrap();
-        assert_eq!(shared.undo(), None);
+        assert!(!shared.make);
         assert_eq!((shared.make, shared.schemata.len(), shared.monitor), (false, 0, None));
         assert!(class(&["L3:0=F;1=7ff", "MB:0=50;1=100"], &[]).is_ok());
         for other in ["MB:0=20", "MB:0=50;1=10", "L3:0=ff", "L3:2=f", "L2:0=f"] {

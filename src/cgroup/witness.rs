@@ -31,7 +31,7 @@ impl Notice {
         let file = group.join(if on_v2 { "memory.events" } else { "memory.oom_control" });
         let failed = |e| Error::os("watch", file.display(), e);
         if on_v2 {
-            let path = crate::plan::lower::cpath(&file)?;
+            let path = crate::sys::cstr::cpath(&file)?;
             return Ok(Notice { fd: watch::modified(&path).map_err(failed)?, _control: None });
         }
         // cgroup v1, memory.txt 9: an eventfd and the file's descriptor are written to cgroup.event_control.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::criu::Flags;
+
 /// What both verbs tell criu.
 #[derive(Debug, Clone, Args)]
 pub struct CriuFlags {
@@ -37,6 +39,36 @@ pub struct CriuFlags {
     /// Drop memory from older images that newer ones hold
     #[arg(long)]
     pub auto_dedup: bool,
+}
+
+impl CriuFlags {
+    /// What criu is told.
+    pub fn flags(&self) -> Flags {
+        let CriuFlags {
+            image_path,
+            work_path,
+            tcp_established,
+            ext_unix_sk,
+            shell_job,
+            lazy_pages,
+            file_locks,
+            manage_cgroups_mode,
+            empty_ns,
+            auto_dedup,
+        } = self.clone();
+        Flags {
+            image_path,
+            work_path,
+            tcp_established,
+            ext_unix_sk,
+            shell_job,
+            lazy_pages,
+            file_locks,
+            manage_cgroups_mode,
+            empty_ns,
+            auto_dedup,
+        }
+    }
 }
 
 /// `checkpoint`.

@@ -21,6 +21,7 @@ pub use usage::{Usage, titled, usage};
 
 use crate::launch::options::verbs;
 pub use crate::launch::options::words::{parse_duration, parse_size, parse_user};
+use crate::log::{LogFormat, LogOptions};
 use crate::policy::Policy;
 
 /// A secure container launcher and OCI runtime.
@@ -74,12 +75,29 @@ pub struct Global {
     pub as_runc: bool,
 }
 
-/// Formats of `--log`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)]
-pub enum LogFormat {
-    Text,
-    Json,
+impl Global {
+    /// What it says of the log.
+    pub fn log_options(&self) -> LogOptions {
+        LogOptions {
+            file: self.log.clone(),
+            format: self.log_format,
+            debug: self.debug,
+            as_runc: self.as_runc,
+        }
+    }
+}
+
+impl ValueEnum for LogFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[LogFormat::Text, LogFormat::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }))
+    }
 }
 
 /// The verbs.

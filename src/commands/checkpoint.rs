@@ -36,7 +36,7 @@ pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
     let program = criu::program(global.criu.as_deref())?;
     // From inside a user namespace only a directory that others may search is of use (see `reachable`).
     let userns = state.namespaces & NsKind::User.row().flag != 0;
-    let dirs = Directories::open(&args.criu, Some(if userns { 0o711 } else { 0o700 }))?;
+    let dirs = Directories::open(&args.criu.flags(), Some(if userns { 0o711 } else { 0o700 }))?;
     let options = options(args, state, pid, &dirs, &program)?;
     let kind = if args.pre_dump { Kind::PreDump } else { Kind::Dump };
     let mut status_fd = args.status_fd;
@@ -67,7 +67,7 @@ fn refuse(state: &State) -> Result<()> {
 
 /// A mistake in what is asked for is one where no criu is, too.
 fn check_flags(args: &Checkpoint) -> Result<()> {
-    criu::check_flags(&args.criu)?;
+    criu::check_flags(&args.criu.flags())?;
     page_server(args.page_server.as_deref())?;
     if args.parent_path.as_deref().is_some_and(Path::is_absolute) {
         return Err(Error::msg("--parent-path must be relative"));
@@ -87,7 +87,7 @@ fn options(
     dirs: &Directories,
     program: &Path,
 ) -> Result<Message> {
-    let mut m = criu::options(&args.criu, LOG, &state.annotations)?;
+    let mut m = criu::options(&args.criu.flags(), LOG, &state.annotations)?;
     dirs.name_in(&mut m);
     criu::network_lock(&mut m);
     m.int(opt::PID, pid.into())
@@ -151,7 +151,7 @@ fn external(m: &mut Message, state: &State, pid: i32) {
         // Directories are covered by a tmpfs of the container's own, which is in the images.
         let at = outside::resolved(pid, masked);
         if let Some(at) = at.filter(|at| !Path::new(&format!("/proc/{pid}/root{}", at.display())).is_dir()) {
-            name(&at, outside::MASK);
+            name(&at, crate::launch::outside::MASK);
         }
     }
     for file in state.outside.descriptors.iter().filter(|d| d.starts_with("file[")) {

@@ -48,7 +48,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
     let prepared = draft.place()?;
     let (plan, given) = prepared.plan()?;
-    log.plan(&plan);
+    crate::plan::report::debug(&plan, log);
     let mut cx = Cx::new(plan.slots);
     cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
     cx.set(&given.console, console.unwrap_or(-1));

@@ -11,12 +11,13 @@ use crate::launch::prepare::{compile, exec_input};
 use crate::launch::stdio::{self, Launcher, Pty};
 use crate::launch::{environment, exec_cgroups};
 use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::supervise::Supervisor;
 use crate::log::Log;
+use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::{Attendants, perform};
 use crate::perform::undo::undo;
-use crate::perform::{Cx, namespace_fds};
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, ExecInput, Filter, Given, Options, build_exec};
 use crate::plan::{Plan, Undo};
@@ -51,18 +52,18 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         // Before anything is said: it begins anew.
         crate::perform::seal::seal()?;
     }
-    let inside = namespace_fds::knock(&container)?;
+    let inside = crate::lifecycle::namespace_fds::knock(&container)?;
     let mut new = process_of(&args, state)?;
     crate::commands::common::check_terminal(args.detach, new.terminal, args.console_socket.is_some())?;
     let uid = new.user.uid;
-    environment::settle(&mut new.env, || environment::home_inside(of, uid, inside.as_ref()));
+    environment::settle(&mut new.env, || crate::lifecycle::home::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     crate::launch::capabilities::limit(&mut new, in_userns)?.tell(log);
     // As `run`: whoever sits at a terminal gets one of the container's, never their own.
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
     let (descriptors, notes) = stdio::choose(stdio::Facts {
-        launcher: if args.detach { Launcher::Leaves } else { Launcher::Stays },
+        launcher: if args.detach { Launcher::HandsOver } else { Launcher::Stays },
         hardened: state.hardened,
         pty: match (new.terminal, interactive) {
             (true, _) => Pty::All,
@@ -88,9 +89,9 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let groups = exec_cgroups::choose(state, of.0, &args.cgroup)?;
     let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
     let (plan, given) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
-    log.plan(&plan);
+    crate::plan::report::debug(&plan, log);
     let mut cx = Cx::new(plan.slots);
-    given.fill(&mut cx, inside.as_ref());
+    crate::perform::namespace_fds::fill(&given, &mut cx, inside.as_ref());
     if let Some(path) = &args.pidfd_socket {
         cx.set(&given.pidfd_socket, crate::launch::caller::connect("--pidfd-socket", path)?);
     }
@@ -116,7 +117,8 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
         .map(|fd| crate::lifecycle::terminal::receive_pty(fd, plan, &cx))
         .transpose()
         .inspect_err(kill)?;
-    stdio::attach(supervisor, given, &cx).inspect_err(kill)?;
+    crate::lifecycle::stdio::attach(supervisor, given, &cx).inspect_err(kill)?;
+    let _keeper = master.and_then(|_| Keeper::of_terminal());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
 }

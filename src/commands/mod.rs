@@ -93,7 +93,7 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
     let (verb, mut global) = cli::outline(args);
     global.as_runc = as_runc;
     let usage = cli::usage(error, verb, args, as_runc);
-    match Log::new(&global) {
+    match Log::new(global.log_options()) {
         Ok(log) => log.error(&usage.text),
         Err(e) => crate::tell!("safebox: {}\nsafebox: {e}", usage.text),
     }

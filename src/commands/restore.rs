@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Global, Restore};
 use crate::commands::common::Outcome;
+use crate::config::hooks::HookKind;
 use crate::criu::rpc::{self, Event, Kind, Line, opt};
 use crate::criu::wire::Message;
 use crate::criu::{self, Directories, outside};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result, StateError};
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::value::{Launch, Root};
 use crate::lifecycle::directory::Hold;
-use crate::lifecycle::hooks::HookKind;
+use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::name::Name;
 use crate::lifecycle::supervise::Supervisor;
 use crate::perform::Cx;
@@ -37,7 +38,7 @@ const LOG: &str = "restore.log";
 pub fn restore(global: &Global, args: &Restore) -> Outcome {
     let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;
-    criu::check_flags(&args.criu)?;
+    criu::check_flags(&args.criu.flags())?;
     criu::needs_root("restore")?;
     crate::state::make_root(&root)?;
     if root.join(&args.id).exists() {
@@ -61,7 +62,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         .into());
     }
     let terminal = Terminal::of(&draft, args)?;
-    let dirs = Directories::open(&args.criu, None)?;
+    let dirs = Directories::open(&args.criu.flags(), None)?;
     if draft.config.is_new(NsKind::User) {
         dirs.reachable()?;
     }
@@ -88,7 +89,12 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         cx.set(slot, fd);
     }
     name.give(&plan, &mut cx);
-    perform(&plan, &mut cx, &mut control, &mut Attendants::default())?;
+    perform(
+        &plan,
+        &mut cx,
+        &mut control,
+        &mut Attendants { hooks: crate::lifecycle::hooks::run, ..Attendants::default() },
+    )?;
     fs::close(theirs);
     let mut restored = Restored {
         prepared: &prepared,
@@ -187,8 +193,8 @@ impl Restored<'_> {
         for (kind, list) in
             [(HookKind::Prestart, &hooks.prestart), (HookKind::CreateRuntime, &hooks.create_runtime)]
         {
-            crate::lifecycle::hook_points::hooks(kind, list, &self.state, "creating")
-                .run(kind, (pid, 0), self.signals, None)
+            let hooks = crate::lifecycle::hook_points::hooks(kind, list, &self.state, "creating");
+            crate::lifecycle::hooks::run(&hooks, kind, (pid, 0), self.signals, None)
                 .map_err(|_| Error::msg(format!("a {kind} hook failed")))?;
         }
         Ok(())
@@ -249,6 +255,7 @@ impl Restored<'_> {
             Terminal::Ours(master) => master,
             _ => None,
         };
+        let _keeper = master.and_then(|_| Keeper::of_terminal());
         let exit = supervisor.watch(self.pid, self.pidfd, master)?;
         let undos: Vec<Undo> = plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect();
         if let Some(undone) = hold.end(&undos, None, false) {
@@ -275,7 +282,7 @@ fn options(
     (fds, descriptors): (&rows::CriuFds, &[String]),
 ) -> Result<Message> {
     let config = &prepared.config;
-    let mut m = criu::options(&args.criu, LOG, &config.annotations)?;
+    let mut m = criu::options(&args.criu.flags(), LOG, &config.annotations)?;
     m.switch(opt::EVASIVE_DEVICES, true)
         // The container's process becomes this one's child, and goes to the caller's subreaper after it.
         .switch(opt::RST_SIBLING, true)
@@ -292,14 +299,14 @@ fn options(
         m.nested(opt::EXT_MNT, &rpc::pair(&called.to_string_lossy(), &source.to_string_lossy()));
     };
     let v2 = prepared.host.cgroups.is_v2();
-    for (at, source) in outside::shown(config, &prepared.bundle.dir, &prepared.layout, v2) {
+    for (at, source) in crate::launch::outside::shown(config, &prepared.bundle.dir, &prepared.layout, v2) {
         // Called by the place where it really was, links resolved.
         let real = outside::within(&prepared.bundle.rootfs, &at).filter(|real| *real != at);
         mount(&at, &source);
         real.inspect(|real| mount(real, &source));
     }
     if !config.masked_paths.is_empty() {
-        mount(Path::new(outside::MASK), Path::new(outside::MASK));
+        mount(Path::new(crate::launch::outside::MASK), Path::new(crate::launch::outside::MASK));
     }
     // criu joins these by their paths.
     for ns in config.namespaces.iter().filter(|n| !matches!(n.kind, NsKind::Net | NsKind::Pid)) {
@@ -372,7 +379,12 @@ fn restrictions(prepared: &Prepared) -> Vec<Restriction> {
     for mount in config.mounts.iter().filter(|m| !m.remount) {
         add(&mount.destination, mount.attr_set | mount.rec_attr_set, false);
     }
-    let shown = outside::shown(config, &prepared.bundle.dir, &prepared.layout, prepared.host.cgroups.is_v2());
+    let shown = crate::launch::outside::shown(
+        config,
+        &prepared.bundle.dir,
+        &prepared.layout,
+        prepared.host.cgroups.is_v2(),
+    );
     for (at, _) in &shown {
         let cgroup = config
             .mounts

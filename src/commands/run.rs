@@ -15,7 +15,7 @@ use crate::launch::stdio::{self, Launcher};
 use crate::launch::value::{Launch, Root};
 use crate::lifecycle::directory::Hold;
 use crate::lifecycle::ended::Ended;
-use crate::lifecycle::guardian::Guardian;
+use crate::lifecycle::guardian::{Guardian, Keeper};
 use crate::lifecycle::hook_points::tell_and_stop;
 use crate::lifecycle::hook_points::{launch, poststart};
 use crate::lifecycle::name::Name;
@@ -173,7 +173,7 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
     let prepared = draft.place()?;
     let (plan, given) = prepared.plan()?;
     notices(&launch, &prepared);
-    log.plan(&plan);
+    crate::plan::report::debug(&plan, log);
     control.check(&plan)?;
     let mut cx = Cx::new(plan.slots);
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
@@ -186,8 +186,9 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
     }
     if life.detach {
         let code = detached(&prepared, &plan, cx, &mut control, &given)?;
-        // A made-up id has to be told. Callers of runc hand this output through, and name the id themselves.
-        if !global.as_runc && args.target.as_deref() != Some(launch.id.as_str()) {
+        // As docker run. Callers of runc hand this output through, and name the id themselves.
+        let told = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
+        if !global.as_runc && !told {
             writeln!(std::io::stdout(), "{}", launch.id)?;
         }
         Ok(code)
@@ -234,8 +235,9 @@ fn foreground(
     keep: bool,
 ) -> Outcome {
     let mut attendants = Attendants {
-        guardian: (!keep).then(|| Guardian::new(plan, &prepared.state)),
+        guardian: (!keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
         witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
+        ..Attendants::default()
     };
     let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;
     if let Err(e) = begin(prepared, plan, &cx, &hold) {
@@ -248,14 +250,15 @@ fn foreground(
         Some(s) => s,
         None => Supervisor::new()?,
     };
-    stdio::attach(&mut supervisor, given, &cx)?;
+    crate::lifecycle::stdio::attach(&mut supervisor, given, &cx)?;
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
+    let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     if prepared.config.hardening.bare {
-        processes::end_orphans(attendants.guardian.as_ref().and_then(Guardian::pid));
+        processes::end_orphans(attendants.guardian.as_ref().and_then(|guardian| guardian.pid()));
     }
     if let Some(mut witness) = supervisor.witness.take() {
         let events = witness.events(exit == Exit::Signal(libc::SIGKILL));

@@ -5,14 +5,22 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::commands::common::Outcome;
+use crate::config::template;
 use crate::error::Error;
+use crate::sys::rlimit;
 
 /// Writes a config.json that runs `sh`, as runc's does; an existing one is left alone.
 pub fn spec(args: &cli::Spec) -> Outcome {
     let dir = args.bundle.clone().unwrap_or_else(|| ".".into());
     let ids = args.rootless.then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
     let cgroup_v2 = crate::cgroup::Hierarchy::probe().is_ok_and(|host| host.is_v2());
-    let mut text = serde_json::to_string_pretty(&crate::config::template::spec_for(ids, cgroup_v2))?;
+    let files = match cli::called_as_runc(std::env::args_os().next().as_ref()) {
+        true => None,
+        false => {
+            Some(rlimit::started_with(libc::RLIMIT_NOFILE).map_err(|e| Error::os("prlimit64", "", e))?.hard)
+        }
+    };
+    let mut text = serde_json::to_string_pretty(&template::spec_for(ids, cgroup_v2, files))?;
     text.push('\n');
     let path = dir.join("config.json");
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(|e| {

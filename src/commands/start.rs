@@ -7,15 +7,16 @@ use std::process::ExitCode;
 
 use crate::cli::Global;
 use crate::commands::common::Outcome;
+use crate::config::hooks::HookKind;
 use crate::error::{Error, StateError};
 use crate::launch::prepare::compile;
 use crate::lifecycle::container::{Container, Status};
 use crate::lifecycle::hook_points::{hooks, poststart};
-use crate::lifecycle::hooks::{HookError, HookKind};
+use crate::perform::Call;
+use crate::perform::HookError;
 use crate::perform::baton::Baton;
-use crate::perform::{Call, namespace_fds};
-use crate::plan::lower::as_path;
 use crate::state::files;
+use crate::sys::cstr::as_path;
 use crate::sys::{Errno, fs};
 
 /// Starts a created container.
@@ -38,10 +39,15 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         // The hook's program is the rootfs's, and runs as a child of this one.
         crate::perform::seal::seal()?;
     }
-    let inside =
-        if state.hooks.start_container.is_empty() { None } else { namespace_fds::knock(&container)? };
+    let inside = if state.hooks.start_container.is_empty() {
+        None
+    } else {
+        crate::lifecycle::namespace_fds::knock(&container)?
+    };
     let start_hooks = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created");
-    if let Err(e) = start_hooks.run(HookKind::StartContainer, of, -1, inside.as_ref()) {
+    if let Err(e) =
+        crate::lifecycle::hooks::run(&start_hooks, HookKind::StartContainer, of, -1, inside.as_ref())
+    {
         // config.md: a failing startContainer hook ends the container.
         crate::lifecycle::destroy::destroy(&container);
         let why = match e {
@@ -52,7 +58,7 @@ pub fn start(global: &Global, id: &str) -> Outcome {
             Error::msg(format!("a startContainer hook failed, the container was removed: {why}")).into()
         );
     }
-    let made = container.dir.join(crate::lifecycle::notify::DIR).exists();
+    let made = container.dir.join(crate::state::files::NOTIFY_DIR).exists();
     let proxy = crate::lifecycle::notify::host()
         .filter(|_| made)
         .map(|host| crate::lifecycle::notify::Proxy::listen(&container.dir, host, of.0))
@@ -77,7 +83,7 @@ fn wrong(text: &str) -> anyhow::Error {
 fn release(container: &Container, pid: i32) -> Result<(), Error> {
     // For the report of an execve(2) that fails: the process has ended by then. Not everyone may open it.
     let root = path_fd(&format!("/proc/{pid}/root"));
-    let path = |name: &str| crate::plan::lower::cpath(&container.dir.join(name));
+    let path = |name: &str| crate::sys::cstr::cpath(&container.dir.join(name));
     let report = fs::openat(libc::AT_FDCWD, &path(files::REPORT)?, libc::O_RDONLY | libc::O_NONBLOCK, 0)
         .map(fs::own)
         .map_err(|e| Error::os("open", container.dir.join(files::REPORT).display(), e))?;

@@ -39,3 +39,40 @@ fn hook(raw: raw::Hook, at: &At) -> Result<Hook, ConfigError> {
     };
     Ok(Hook { path: absolute(name, &at.key("path"))?, args, env: raw.env, timeout })
 }
+
+/// The moments of config.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum HookKind {
+    Prestart,
+    CreateRuntime,
+    CreateContainer,
+    StartContainer,
+    Poststart,
+    Poststop,
+}
+
+impl HookKind {
+    /// The specification's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            HookKind::Prestart => "prestart",
+            HookKind::CreateRuntime => "createRuntime",
+            HookKind::CreateContainer => "createContainer",
+            HookKind::StartContainer => "startContainer",
+            HookKind::Poststart => "poststart",
+            HookKind::Poststop => "poststop",
+        }
+    }
+
+    /// Whether the hook runs in the container's namespaces.
+    pub fn inside(self) -> bool {
+        matches!(self, HookKind::CreateContainer | HookKind::StartContainer)
+    }
+}
+
+impl std::fmt::Display for HookKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

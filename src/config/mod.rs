@@ -18,6 +18,7 @@ pub mod idmap;
 mod json;
 mod linux;
 mod lists;
+pub mod mount_options;
 mod mounts;
 mod numa;
 pub mod parse;
@@ -32,38 +33,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use crate::error::ConfigError;
 pub use oci_spec::runtime::LinuxSeccomp;
 pub use process::variable;
 
 use crate::tables::{capabilities::CapSet, namespaces::NsKind};
-
-/// A value in `config.json` that cannot be used: where it is and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// RFC 6901 JSON pointer, e.g. `/linux/resources/pids/limit`; empty for the whole document.
-    pub pointer: String,
-    /// What is wrong and what would be right; lower case, no full stop.
-    pub message: String,
-}
-
-impl ConfigError {
-    /// An error at `pointer`.
-    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into() }
-    }
-}
-
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.pointer.is_empty() {
-            write!(f, "config.json: {}", self.message)
-        } else {
-            write!(f, "config.json: {}: {}", self.pointer, self.message)
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 /// A container as its config describes it (runtime-spec 1.3, config.md and config-linux.md).
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::at::At;
 use super::lists::{id_maps, some_text};
 use super::{ConfigError, CopyUp, Mount, Root, raw};
+use crate::config::mount_options::parse_options;
 use crate::tables::mount_options::{self, Effect};
 
 /// `root`, which Linux needs.
@@ -27,7 +28,7 @@ pub(super) fn mounts(raw: Option<Vec<raw::Mount>>, at: &At) -> Result<Vec<Mount>
 fn mount(raw: raw::Mount, at: &At) -> Result<Mount, ConfigError> {
     let mut mount =
         Mount { destination: destination(raw.destination, &at.key("destination"))?, ..Mount::default() };
-    mount_options::parse_options(&raw.options.unwrap_or_default(), &mut mount);
+    parse_options(&raw.options.unwrap_or_default(), &mut mount);
     let (fs_type, source) = (some_text(raw.r#type), some_text(raw.source));
     if fs_type.as_deref() == Some("bind") && mount.bind.is_none() {
         mount.bind = Some(false);

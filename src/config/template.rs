@@ -4,6 +4,7 @@
 //! - `ociVersion` is the version that safebox follows, `hostname` is `safebox`;
 //! - no ambient capabilities: a program gets rights because it runs as root inside or has file
 //!   capabilities, not because its parent had them;
+//! - the hard limit on open files is the caller's, so that servers can raise their own (under the name `runc`: 1024);
 //! - `/sys/devices/virtual/powercap` is masked: energy counters leak keys (CVE-2020-8694);
 //! - rootless: the caller's ids are given by the caller of [`spec`].
 
@@ -11,9 +12,17 @@ use serde_json::{Value, json};
 
 use super::features::OCI_VERSIONS;
 
-/// What `safebox spec` writes: as runc, a cgroup namespace only on hosts with cgroup v2 alone.
-pub fn spec_for(rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Value {
+/// Limit on open files: what programs that use select(2) rely on.
+const FILES: u64 = 1024;
+
+/// What `safebox spec` writes: as runc, a cgroup namespace only on hosts with cgroup v2 alone. `files` is the caller's hard
+/// limit on open files, if it becomes the container's.
+pub fn spec_for(rootless: Option<(u32, u32)>, cgroup_v2: bool, files: Option<u64>) -> Value {
     let mut spec = spec(rootless);
+    if let Some(hard) = files {
+        spec["process"]["rlimits"][0]["soft"] = json!(FILES.min(hard));
+        spec["process"]["rlimits"][0]["hard"] = json!(hard);
+    }
     if !cgroup_v2 && let Some(list) = spec["linux"]["namespaces"].as_array_mut() {
         list.retain(|namespace| namespace["type"] != "cgroup");
     }
@@ -32,7 +41,7 @@ pub fn spec(rootless: Option<(u32, u32)>) -> Value {
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
             "capabilities": { "bounding": caps, "effective": caps, "permitted": caps },
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": FILES, "soft": FILES }],
             "noNewPrivileges": true,
         },
         "root": { "path": "rootfs", "readonly": true },
@@ -102,6 +111,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn servers_can_raise_their_limit_on_open_files() {
+        let limit = |files| spec_for(None, true, files)["process"]["rlimits"].clone();
+        assert_eq!(limit(None), json!([{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }]));
+        assert_eq!(limit(Some(20000)), json!([{ "type": "RLIMIT_NOFILE", "hard": 20000, "soft": 1024 }]));
+        assert_eq!(limit(Some(500)), json!([{ "type": "RLIMIT_NOFILE", "hard": 500, "soft": 500 }]));
+    }
+
     /// What runc writes, or `None` (said loudly) where it is not installed.
     fn runc_spec(args: &[&str]) -> Option<Value> {
         let dir = tempfile::tempdir().unwrap();
@@ -150,7 +167,7 @@ mod tests {
         // The uid is runc's view of ours.
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let v2 = crate::cgroup::Hierarchy::probe().unwrap().is_v2();
-        let ours = |ids| spec_for(ids, v2);
+        let ours = |ids| spec_for(ids, v2, None);
         for (args, ours) in [(&[][..], ours(None)), (&["--rootless"], ours(Some((uid, gid))))] {
             let Some(theirs) = runc_spec(args) else { return };
             pretty_equal(&sorted(as_runc(ours, &theirs)), &sorted(theirs));

@@ -15,13 +15,11 @@ pub mod outside;
 pub mod rpc;
 pub mod wire;
 
-use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::cli::CriuFlags;
 use crate::error::{Error, Result};
 use crate::sys::{fs, socket};
 use rpc::{Answer, Event, Line, opt};
@@ -29,6 +27,22 @@ use wire::Message;
 
 /// Which of the caller's descriptors were what, beside the images.
 pub const DESCRIPTORS: &str = "descriptors.json";
+
+/// What `checkpoint` and `restore` both tell criu; the names are those of runc's flags.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct Flags {
+    pub image_path: Option<PathBuf>,
+    pub work_path: Option<PathBuf>,
+    pub tcp_established: bool,
+    pub ext_unix_sk: bool,
+    pub shell_job: bool,
+    pub lazy_pages: bool,
+    pub file_locks: bool,
+    pub manage_cgroups_mode: Option<String>,
+    pub empty_ns: Vec<String>,
+    pub auto_dedup: bool,
+}
 
 /// An annotation may come with an image, and criu's configuration names programs: it must be a file of the host's
 /// administrator, not one that somebody has put where criu would look for it.
@@ -55,19 +69,8 @@ pub enum Feature {
     LazyPages = 2,
 }
 
-/// `$PATH` and the directories for administrators: some callers set none at all, and criu itself starts
-/// `iptables-restore`, `ip` and `tar`.
-pub fn search_path() -> OsString {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let standard =
-        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
-    let dirs = std::env::split_paths(&path).filter(|d| !d.as_os_str().is_empty()).chain(standard);
-    // Only a directory whose name holds a colon could not be joined, and none was split off with one.
-    std::env::join_paths(dirs).unwrap_or(path)
-}
-
 fn find(name: &Path) -> Option<PathBuf> {
-    std::env::split_paths(&search_path()).map(|dir| dir.join(name)).find(|p| p.is_file())
+    std::env::split_paths(&crate::host::search_path()).map(|dir| dir.join(name)).find(|p| p.is_file())
 }
 
 /// The criu program: `--criu`, or the one that is found.
@@ -107,7 +110,7 @@ impl Criu {
         fs::inheritable(theirs.0).map_err(|e| Error::os("fcntl", "", e))?;
         let child = Command::new(program)
             .args(["swrk", &theirs.0.to_string()])
-            .env("PATH", search_path())
+            .env("PATH", crate::host::search_path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -156,7 +159,7 @@ pub struct Directories {
 
 impl Directories {
     /// Opens them. The images' is made, with this mode, for a dump, and must be there for a restore.
-    pub fn open(flags: &CriuFlags, make: Option<u32>) -> Result<Self> {
+    pub fn open(flags: &Flags, make: Option<u32>) -> Result<Self> {
         let path = flags.image_path.clone().filter(|p| !p.as_os_str().is_empty());
         let path = path.unwrap_or_else(|| "checkpoint".into());
         if let Some(mode) = make {
@@ -223,7 +226,7 @@ fn make_dir(path: &Path, flag: &str, mode: u32) -> Result<()> {
 
 fn open_dir(path: &Path, flag: &str) -> Result<OwnedFd> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    fs::openat(libc::AT_FDCWD, &crate::plan::lower::cpath(path)?, flags, 0)
+    fs::openat(libc::AT_FDCWD, &crate::sys::cstr::cpath(path)?, flags, 0)
         .map(fs::own)
         .map_err(|e| Error::os(&format!("{flag}: open"), path.display(), e))
 }
@@ -234,7 +237,7 @@ pub fn text(e: &std::io::Error) -> String {
 }
 
 /// criu's number for `--manage-cgroups-mode` (`criu_cg_mode`).
-fn cgroups_mode(flags: &CriuFlags) -> Result<i64> {
+fn cgroups_mode(flags: &Flags) -> Result<i64> {
     match flags.manage_cgroups_mode.as_deref().unwrap_or_default() {
         "" => Ok(6),
         "ignore" => Ok(0),
@@ -246,7 +249,7 @@ fn cgroups_mode(flags: &CriuFlags) -> Result<i64> {
 }
 
 /// The flags with few values have one of them.
-pub fn check_flags(flags: &CriuFlags) -> Result<()> {
+pub fn check_flags(flags: &Flags) -> Result<()> {
     if let Some(other) = flags.empty_ns.iter().find(|ns| *ns != "network") {
         return Err(Error::msg(format!("namespace {other:?} is not supported")));
     }
@@ -255,7 +258,7 @@ pub fn check_flags(flags: &CriuFlags) -> Result<()> {
 
 /// The options that a dump and a restore share.
 pub fn options(
-    flags: &CriuFlags,
+    flags: &Flags,
     log_file: &str,
     annotations: &std::collections::BTreeMap<String, String>,
 ) -> Result<Message> {

@@ -1,101 +1,11 @@
-//! What a container shows of the host, which an image cannot hold: it is named in the image ("external")
-//! and given anew at restore.
-//!
-//! The names are runc's, so that images made by one runtime can be restored by the other: a bind mount is
-//! called by its destination, a masked file `/dev/null`.
+//! Where the processes of a container have what criu must be told of: descriptors, paths, namespaces.
 
-use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use crate::cgroup::{Layout, bind_name};
-use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::plan::recipe::{Console, DEFAULT_DEVICES, Options, Stdio, shows_groups};
+use crate::state::outside::Outside;
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
-
-/// The name of every masked file.
-pub const MASK: &str = "/dev/null";
-
-/// The part of the state that only `checkpoint` reads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Outside {
-    /// Where mounts of the host's file systems are.
-    pub mounts: Vec<PathBuf>,
-    /// `linux.maskedPaths`.
-    pub masked: Vec<PathBuf>,
-    /// What descriptors 0 to 2 of the process are: `pipe:[N]`, `file[MOUNT:INODE]` or a path.
-    pub descriptors: Vec<String>,
-    /// Namespaces that were joined, not made, as `CLONE_NEW*` flags.
-    pub joined: u64,
-    /// The rootfs, or a bind, is an idmapped mount.
-    pub idmapped: bool,
-}
-
-impl Outside {
-    /// Of a container that is about to be made.
-    pub fn of(config: &Config, bundle: &Path, layout: &Layout, v2: bool, options: &Options) -> Self {
-        let shown = shown(config, bundle, layout, v2);
-        let joined = config.namespaces.iter().filter(|n| n.path.is_some());
-        Outside {
-            mounts: shown.into_iter().map(|(at, _)| at).collect(),
-            masked: config.masked_paths.clone(),
-            descriptors: (0..3).map(|fd| descriptor(fd, options)).collect(),
-            joined: joined.fold(0, |bits, n| bits | n.kind.row().flag),
-            idmapped: config.hardening.idmap_root
-                || config.mounts.iter().any(|m| m.idmap.is_some() || !m.uid_maps.is_empty()),
-        }
-    }
-}
-
-/// Every mount of the host's file systems: (destination, source on the host).
-pub fn shown(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(PathBuf, PathBuf)> {
-    let mut shown = Vec::new();
-    let at = |path: &str| config.mounts.iter().find(|m| m.destination == Path::new(path));
-    for mount in config.mounts.iter().filter(|m| !m.remount) {
-        if mount.bind.is_some() {
-            let source = bundle.join(mount.source.as_deref().unwrap_or_default());
-            shown.push((mount.destination.clone(), source));
-        } else if mount.fs_type.as_deref() == Some("cgroup") && shows_groups(config, v2) {
-            for group in &layout.groups {
-                // A host that is all v2 shows one group, and that at the destination itself.
-                let name = if v2 { String::new() } else { bind_name(&group.controllers) };
-                let name = mount.destination.join(name);
-                shown.push((name.components().collect(), group.path.clone()));
-            }
-        }
-    }
-    // In a user namespace nodes cannot be made: the host's are shown.
-    let bound = at("/dev").is_some_and(|m| m.bind.is_some());
-    if config.namespace(NsKind::User).is_some() && !bound {
-        let names = DEFAULT_DEVICES.iter().map(|(name, ..)| Path::new("/dev").join(name));
-        let devices: BTreeSet<PathBuf> = names.chain(config.devices.iter().map(|d| d.path.clone())).collect();
-        shown.extend(devices.into_iter().map(|path| (path.clone(), path)));
-    }
-    shown
-}
-
-/// What a descriptor of this process is, in the words of `descriptors.json`: the process inherits it.
-fn descriptor(fd: i32, options: &Options) -> String {
-    if options.stdio[fd as usize] != Stdio::Inherit {
-        // A pipe that is yet to be made: the process has it.
-        return String::new();
-    }
-    if options.console == Console::Pty {
-        return "/dev/pts/0".into();
-    }
-    let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
-    let text = link.to_string_lossy().into_owned();
-    match file_of(&link, fd, "self") {
-        // A file of the host's, /dev/null among them: criu knows it by its mount and inode.
-        Some(file) => file,
-        None => text,
-    }
-}
 
 /// What the descriptors 0 to 2 of the process are; a pipe of the launcher's is looked up.
 pub fn descriptors_of(pid: i32, outside: &Outside) -> Vec<String> {
@@ -106,22 +16,9 @@ pub fn descriptors_of(pid: i32, outside: &Outside) -> Vec<String> {
     outside.descriptors.iter().enumerate().map(name).collect()
 }
 
-/// criu's name of an open file: `file[MOUNT:INODE]`, both in hexadecimal. `None` for what is no file in a
-/// directory (pipes, sockets), and for terminals.
-fn file_of(link: &Path, fd: i32, pid: &str) -> Option<String> {
-    let path = link.as_os_str().as_bytes();
-    if !path.starts_with(b"/") || path.starts_with(b"/dev/pts/") || path == b"/dev/tty" {
-        return None;
-    }
-    let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-    let mount: u64 = info.lines().find_map(|l| l.strip_prefix("mnt_id:")?.trim().parse().ok())?;
-    let inode = fs::fstatat(fd, c"").ok()?.st_ino;
-    Some(format!("file[{mount:x}:{inode:x}]"))
-}
-
 /// Where `path` lies in the tree of the process `pid`: links resolved inside its root. `None` where nothing is.
 pub fn resolved(pid: i32, path: &Path) -> Option<PathBuf> {
-    let root = crate::plan::lower::cpath(&PathBuf::from(format!("/proc/{pid}/root"))).ok()?;
+    let root = crate::sys::cstr::cpath(&PathBuf::from(format!("/proc/{pid}/root"))).ok()?;
     let root = fs::openat(libc::AT_FDCWD, &root, libc::O_PATH | libc::O_DIRECTORY, 0).ok().map(fs::own)?;
     within(&root, path)
 }

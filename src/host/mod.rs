@@ -13,6 +13,9 @@ use crate::sys::cred;
 use crate::sys::rlimit::{self, Limit};
 use crate::tables::rlimits::RLIMITS;
 
+/// Where ranges of ids are taken on this machine.
+pub const ID_RANGES: &str = "/run/safebox-ids";
+
 /// What the plan builder and the policy may know about the machine.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -53,12 +56,26 @@ pub struct Host {
     pub rootless: Option<Rootless>,
     /// The limits that a child of safebox starts with, by the number of the resource.
     pub limits: [Limit; RLIMITS.len()],
+    /// The files that stdout and stderr are.
+    pub outputs: Vec<OutputFile>,
     /// See [`Host::resctrl`].
     pub resctrl: OnceCell<Option<PathBuf>>,
     /// See [`Host::mqueue`].
     pub mqueue: OnceCell<bool>,
     /// See [`Host::kernel_mounts`].
     pub kernel_mounts: OnceCell<Option<Vec<PathBuf>>>,
+}
+
+/// A file that the caller's output goes to, and its owner.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputFile {
+    /// Where it was when the container was made.
+    pub path: String,
+    /// Which file it is, wherever it is: its device and its inode.
+    pub id: (u64, u64),
+    /// Its owner.
+    pub uid: u32,
 }
 
 /// An ordinary user, or root of a user namespace.
@@ -123,7 +140,7 @@ impl Host {
             caps: cred::capget().map(|(effective, ..)| effective).map_err(|e| Error::os("capget", "", e))?,
             cpus: online_cpus(),
             taken_ids,
-            ids: rootless.is_none().then(|| crate::state::id_ranges::DIR.into()),
+            ids: rootless.is_none().then(|| ID_RANGES.into()),
             getent: find_tool("getent").filter(|_| has_other_users()),
             subordinate,
             cpus_possible: OnceCell::new(),
@@ -135,6 +152,7 @@ impl Host {
             landlock: crate::sys::landlock::abi(),
             rootless,
             limits: inherited_limits()?,
+            outputs: outputs(),
             resctrl: OnceCell::new(),
             mqueue: OnceCell::new(),
             kernel_mounts: OnceCell::new(),
@@ -219,6 +237,23 @@ fn most_files() -> u64 {
     max.unwrap_or(u64::MAX).min(total_memory() / 1024 / 10)
 }
 
+/// The regular files behind descriptors 1 and 2 that have a name, each once.
+fn outputs() -> Vec<OutputFile> {
+    let mut files: Vec<OutputFile> = Vec::new();
+    for fd in [1, 2] {
+        let Ok(st) = crate::sys::fs::fstatat(fd, c"") else { continue };
+        let path = std::fs::read_link(format!("/proc/self/fd/{fd}"))
+            .ok()
+            .and_then(|p| p.into_os_string().into_string().ok());
+        let Some(path) = path.filter(|_| st.st_mode & libc::S_IFMT == libc::S_IFREG) else { continue };
+        let file = OutputFile { path, id: (st.st_dev, st.st_ino), uid: st.st_uid };
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    files
+}
+
 fn inherited_limits() -> Result<[Limit; RLIMITS.len()]> {
     let mut limits = [Limit { soft: 0, hard: 0 }; RLIMITS.len()];
     for (resource, limit) in (0..).zip(&mut limits) {
@@ -254,4 +289,15 @@ fn plain_root() -> bool {
 fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !crate::config::idmap::is_whole(&crate::config::idmap::parse_map(&map))
+}
+
+/// `$PATH` and the directories for administrators: some callers set none at all, and criu itself starts
+/// `iptables-restore`, `ip` and `tar`.
+pub fn search_path() -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let standard =
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
+    let dirs = std::env::split_paths(&path).filter(|d| !d.as_os_str().is_empty()).chain(standard);
+    // Only a directory whose name holds a colon could not be joined, and none was split off with one.
+    std::env::join_paths(dirs).unwrap_or(path)
 }

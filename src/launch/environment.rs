@@ -1,11 +1,6 @@
 //! The environment that a program of a container gets: what it was given, settled.
 
 use std::collections::HashSet;
-use std::os::fd::AsRawFd;
-
-use crate::bundle::home_in;
-use crate::perform::namespace_fds::Inside;
-use crate::sys::fs;
 
 /// What everybody needs and nobody has to give.
 const HOME: &str = "HOME";
@@ -26,22 +21,6 @@ pub fn settle(env: &mut Vec<String>, home: impl FnOnce() -> String) {
         kept.push(format!("{HOME}={}", home()));
     }
     *env = kept;
-}
-
-/// The home directory of `uid` in the passwd of a running container, whose process is (pid, start time); `/` where
-/// there is none. Whoever owns the container owns the file, and what is read of it is a path for the container.
-/// `inside` is the way to it where the process cannot be looked into.
-pub fn home_inside((pid, start): (i32, u64), uid: u32, inside: Option<&Inside>) -> String {
-    if let Some(inside) = inside {
-        return home_in(inside.root, uid).unwrap_or_else(|| "/".into());
-    }
-    let root = std::ffi::CString::new(format!("/proc/{pid}/root")).ok();
-    let root = root.and_then(|path| {
-        fs::openat(libc::AT_FDCWD, &path, libc::O_PATH | libc::O_DIRECTORY, 0).map(fs::own).ok()
-    });
-    // The number could have become another process's before its root was opened.
-    let root = root.filter(|_| crate::sys::process::alive(pid, start));
-    root.and_then(|root| home_in(root.as_raw_fd(), uid)).unwrap_or_else(|| "/".into())
 }
 
 #[cfg(test)]

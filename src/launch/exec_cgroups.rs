@@ -2,26 +2,15 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::cgroup::systemd::Scope;
 use crate::error::{Error, Result};
+use crate::plan::recipe::ExecCgroups;
 use crate::state::State;
-
-/// How a new process gets into the container's groups.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Groups {
-    /// The cgroup v2 group that it is born in.
-    pub born_in: Option<PathBuf>,
-    /// Groups that it is moved to: those of v1, and one of v2 that somebody else made.
-    pub moved_to: Vec<PathBuf>,
-    /// The scope, where its user's systemd moves it.
-    pub scope: Option<Scope>,
-}
 
 /// The groups of a container's new process.
 ///
 /// Each of `asked` is `PATH`, below every group of the container, or, on v1, `CONTROLLER[,CONTROLLER]...:PATH`
 /// for the trees of these controllers. The groups must exist. `pid` is the container process.
-pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<Groups> {
+pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> {
     distinct(asked)?;
     let mut groups: Vec<_> = state.cgroups.iter().map(|(_, path)| path.clone()).collect();
     for text in asked {
@@ -41,7 +30,7 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<Groups> {
         for ((has, base), group) in state.cgroups.iter().zip(&mut groups) {
             if named(has) {
                 *group = below(base, path).ok_or_else(|| {
-                    Error::msg(format!("bad sub cgroup path: {path} (--cgroup {text}: it leads out of the container's cgroup)"))
+                    Error::msg(format!("bad sub cgroup path: {path} is not a sub cgroup path (--cgroup {text}: it leads out of the container's cgroup)"))
                 })?;
                 if !group.is_dir() {
                     return Err(bad(&format!(
@@ -55,20 +44,20 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<Groups> {
     // Where a group below is named, the caller must be able to move the process.
     let scope = state.scope.clone().filter(|s| s.user && asked.is_empty());
     if !state.cgroup_v2 {
-        return Ok(Groups { moved_to: groups, scope, ..Groups::default() });
+        return Ok(ExecCgroups { moved_to: groups, scope, ..ExecCgroups::default() });
     }
     let group = groups.into_iter().next().filter(|_| scope.is_none());
     if let Some(group) = group.as_deref().filter(|group| asked.is_empty() && hands_down(group)) {
         // A container that has groups of its own (systemd, Docker): this one can have no processes.
-        return Ok(Groups { moved_to: vec![group_of(pid, group)?], scope, ..Groups::default() });
+        return Ok(ExecCgroups { moved_to: vec![group_of(pid, group)?], scope, ..ExecCgroups::default() });
     }
     let ours = |group: &Path| state.preexisting.iter().all(|path| path != group);
     // See `Builder::cgroup_slot`: nothing is born in a group whose past is not known.
     Ok(match group {
         Some(group) if asked.is_empty() && ours(&group) => {
-            Groups { born_in: Some(group), scope, ..Groups::default() }
+            ExecCgroups { born_in: Some(group), scope, ..ExecCgroups::default() }
         }
-        group => Groups { moved_to: group.into_iter().collect(), scope, ..Groups::default() },
+        group => ExecCgroups { moved_to: group.into_iter().collect(), scope, ..ExecCgroups::default() },
     })
 }
 

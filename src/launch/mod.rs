@@ -11,8 +11,11 @@ pub mod images;
 pub mod inherited_fds;
 pub mod ladder;
 pub mod layers;
+pub mod notify;
 pub mod options;
+pub mod outside;
 pub mod prepare;
+pub mod refusals;
 
 pub mod stdio;
 pub mod value;

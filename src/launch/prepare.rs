@@ -7,16 +7,15 @@ use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
 use crate::config::idmap::{self, UserMaps};
 use crate::config::{Config, ConfigError, Process, Terminal};
-use crate::criu::outside::Outside;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::launch::value::Launch;
+use crate::launch::value::{Launch, Root};
 use crate::launch::{environment, ladder, layers, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{self, Console, Filter, Given, Input, Listens, Options};
-use crate::policy::{Change, Facts, Outcome};
+use crate::policy::{Change, Facts, Outcome, Policy};
 use crate::seccomp::{self, Mode};
 use crate::state::id_ranges::Ranges;
 use crate::state::{SeccompChoice, State};
@@ -101,6 +100,9 @@ pub fn draft(launch: &Launch) -> Result<Draft> {
 
 fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Draft> {
     let (bundle, mut config) = opened;
+    if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
+        strip_root(&mut config, &bundle.rootfs_path);
+    }
     let mut overrides = launch.overrides.clone();
     overrides.no_cgroups = launch.cgroup_manager == Some(cgroup::Manager::Disabled);
     overrides.devices =
@@ -143,7 +145,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let mut filters = choices.iter().map(|c| compile(c, launch.pure)).collect::<Result<Vec<_>>>()?;
     let silent = options
         .report_refusals
-        .then(|| crate::lifecycle::refusals::report(&config, &choices, &mut filters))
+        .then(|| crate::launch::refusals::report(&config, &choices, &mut filters))
         .flatten();
     let state_dir = launch.state_root.join(&launch.id);
     let process = config
@@ -157,7 +159,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let uid = process.user.uid;
     environment::settle(&mut process.env, || bundle.home_of(uid));
     if options.notify {
-        crate::lifecycle::notify::add_to(&mut config, &state_dir);
+        crate::launch::notify::add_to(&mut config, &state_dir);
     }
     Ok(Draft {
         shares_host_root: shares_host_root(&config, &host),
@@ -178,6 +180,15 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         cgroup_manager: launch.cgroup_manager,
         launcher: launch.launcher,
     })
+}
+
+/// As runc: a mount's destination may begin with the rootfs's path on the host.
+fn strip_root(config: &mut Config, rootfs: &Path) {
+    for mount in config.mounts.iter_mut().filter(|_| rootfs != Path::new("/")) {
+        if let Ok(inside) = mount.destination.strip_prefix(rootfs) {
+            mount.destination = Path::new("/").join(inside);
+        }
+    }
 }
 
 impl Draft {
@@ -269,7 +280,13 @@ impl Draft {
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),
             launcher: self.launcher,
-            outside: Outside::of(config, &bundle.dir, layout, host.cgroups.is_v2(), &self.options),
+            outside: crate::launch::outside::of(
+                config,
+                &bundle.dir,
+                layout,
+                host.cgroups.is_v2(),
+                &self.options,
+            ),
         }
     }
 }
@@ -309,22 +326,6 @@ impl Prepared {
             ids: self.ids.taken(),
             options: &self.options,
         }
-    }
-}
-
-impl State {
-    /// The State of runtime.md without status and pid, as hooks get it; from runc without annotations where there
-    /// are none.
-    pub fn for_hooks(&self) -> serde_json::Value {
-        let mut state = serde_json::json!({
-            "ociVersion": self.oci_version,
-            "id": self.id,
-            "bundle": self.bundle,
-        });
-        if !self.annotations.is_empty() {
-            state["annotations"] = serde_json::json!(self.annotations);
-        }
-        state
     }
 }
 
@@ -409,7 +410,7 @@ pub fn exec_input<'a>(
     host: &'a Host,
     filters: &'a [Filter],
     options: &'a Options,
-    groups: &'a crate::launch::exec_cgroups::Groups,
+    groups: &'a crate::plan::recipe::ExecCgroups,
 ) -> recipe::ExecInput<'a> {
     let pid = process_id.0;
     let of_process = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();

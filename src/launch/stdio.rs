@@ -5,15 +5,13 @@
 //! through /proc/self/fd if its owner is mapped, and one opened for writing can be truncated. So a hardened container
 //! gets pipes, and the foreground launcher copies between them and the caller's descriptors, as `runc run` does for
 //! every container. The pipes belong to the container's user, who can open /dev/stdout; the caller's descriptors keep
-//! their owner. A launcher that does not stay (`--detach`) cannot copy: there a terminal becomes /dev/null.
+//! their owner. A launcher that does not stay (`--detach`) cannot copy: there a terminal becomes /dev/null, and under
+//! `run` so does a pipe for output, whose reader waits for its end. The null device is one of the container's own.
 
 use std::os::fd::RawFd;
 
 use crate::error::{Error, Result};
-use crate::lifecycle::relay::{Copy, End};
-use crate::lifecycle::supervise::Supervisor;
-use crate::perform::Cx;
-use crate::plan::recipe::{Given, Stdio};
+use crate::plan::recipe::Stdio;
 use crate::sys::{fs, io, tty};
 
 /// Who stays with the container.
@@ -22,8 +20,10 @@ pub enum Launcher {
     /// `create`, `restore`: the caller's descriptors are meant.
     #[default]
     Absent,
-    /// `--detach`.
+    /// `run --detach`.
     Leaves,
+    /// `exec --detach`: conmon and the shims hand over what they keep the other end of.
+    HandsOver,
     /// A foreground `run` or `exec`.
     Stays,
 }
@@ -52,7 +52,8 @@ pub enum Pty {
     Terminals,
 }
 
-const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
+/// The descriptors 0 to 2, as messages name them.
+pub const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -78,11 +79,21 @@ fn kind(fd: RawFd) -> Result<Kind> {
         libc::S_IFDIR => Kind::Place("a directory"),
         libc::S_IFIFO => Kind::Pipe,
         libc::S_IFSOCK => Kind::Socket,
+        // A namespace, the memory of a process, a file of the kernel's.
+        libc::S_IFREG if is_kernel_s(fs::fs_magic(fd).map_err(failed)?) => Kind::Other,
         libc::S_IFREG => Kind::File,
         libc::S_IFCHR if st.st_rdev == libc::makedev(1, 3) => Kind::Null,
         libc::S_IFCHR if tty::is_tty(fd) => Kind::Terminal,
         _ => Kind::Other,
     })
+}
+
+/// File systems whose files act on the kernel or on a process: those that no account is read from, but FUSE, and nsfs
+/// (linux/magic.h).
+fn is_kernel_s(magic: i64) -> bool {
+    const FUSE: i64 = 0x6573_5546;
+    const NSFS: i64 = 0x6e73_6673;
+    magic == NSFS || (magic != FUSE && crate::bundle::SPECIAL.contains(&magic))
 }
 
 /// Chooses for all three; the second part are the changes to report.
@@ -101,8 +112,9 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
                     "{name} is {what}: through it the container would reach files of the host; give it a file, a pipe or /dev/null"
                 )));
             }
+            Kind::Null if facts.hardened && nix::unistd::geteuid().is_root() => Stdio::Null,
             Kind::Null | Kind::Place(_) => Stdio::Inherit,
-            _ if facts.launcher == Launcher::Leaves => leave(fd, kind, facts.hardened, &mut notes)?,
+            _ if facts.launcher != Launcher::Stays => leave(fd, kind, facts, &mut notes)?,
             _ if facts.hardened => Stdio::Pipe,
             Kind::Terminal | Kind::Pipe | Kind::File if !facts.opens => Stdio::Pipe,
             _ => Stdio::Inherit,
@@ -115,9 +127,16 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
 }
 
 /// With `--detach` nothing is copied.
-fn leave(fd: RawFd, kind: Kind, hardened: bool, notes: &mut Vec<String>) -> Result<Stdio> {
-    let name = NAMES[fd as usize];
+fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result<Stdio> {
+    let (name, hardened) = (NAMES[fd as usize], facts.hardened);
     match kind {
+        // id=$(safebox run --detach ...) would wait for the container's end.
+        Kind::Pipe | Kind::Socket if hardened && facts.launcher == Launcher::Leaves && fd > 0 => {
+            notes.push(format!(
+                "{name} is /dev/null instead of your pipe, which a detached container would hold open: >FILE keeps its output"
+            ));
+            Ok(Stdio::Null)
+        }
         Kind::Terminal if hardened => {
             notes.push(format!(
                 "{name} is /dev/null instead of your terminal, which a detached container would keep"
@@ -146,21 +165,4 @@ fn is_one_file() -> bool {
         (Ok(a), Ok(b), Ok(one), Ok(two)) => (a.st_dev, a.st_ino, one) == (b.st_dev, b.st_ino, two),
         _ => false,
     }
-}
-
-/// Begins to copy; the program's ends of the pipes are closed here, so that each side sees the other's end.
-pub fn attach(supervisor: &mut Supervisor, given: &Given, cx: &Cx) -> Result<()> {
-    for pipe in &given.pipes {
-        let fd = RawFd::from(pipe.number);
-        fs::close(cx.fd(&pipe.theirs));
-        let copy = || -> crate::sys::Result<Copy> {
-            let ours = End::own(fs::own(cx.fd(&pipe.ours)))?;
-            Ok(match fd {
-                0 => Copy::input(End::of_caller(0, libc::O_RDONLY)?, ours),
-                fd => Copy::output(ours, End::of_caller(fd, libc::O_WRONLY)?),
-            })
-        };
-        supervisor.add(copy().map_err(|e| Error::os("copy", NAMES[usize::from(pipe.number)], e))?);
-    }
-    Ok(())
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::value::{Access, Launch, Root, Volume};
 use crate::config::defaults::STANDARD;
+use crate::config::mount_options::parse_options;
 use crate::config::{Config, Device, Mount};
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts, Policy, is_closed, row_mount, sort_parents_first};
-use crate::tables::mount_options::parse_options;
 
 /// Options of every bind mount of a volume: what an image or a neighbour puts there gains nothing.
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;

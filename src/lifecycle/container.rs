@@ -10,9 +10,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, StateError};
-use crate::plan::lower::cpath;
 use crate::state::trust::{check_owner, is_others};
 use crate::state::{NOT_IN_IDS, State, check_id, directory_id, files, parse_pid, recorded_groups};
+use crate::sys::cstr::cpath;
 use crate::sys::process::alive;
 use crate::sys::{Errno, fs};
 

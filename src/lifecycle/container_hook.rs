@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::environment;
 use crate::launch::prepare::{compile, exec_input};
-use crate::lifecycle::hooks::{HookError, wait};
+use crate::lifecycle::hooks::wait;
 use crate::perform::Cx;
+use crate::perform::HookError;
 use crate::perform::control::Control;
 use crate::perform::namespace_fds::Inside;
 use crate::perform::runtime::{self, Attendants};
@@ -49,7 +50,9 @@ fn plan(
     // It runs inside: without an `env` of its own it has the program's, as with runc, crun and youki.
     let mut env = hook.env.clone().unwrap_or_else(|| state.process.env.clone());
     if hook.env.is_none() {
-        environment::settle(&mut env, || environment::home_inside(of, state.process.user.uid, inside));
+        environment::settle(&mut env, || {
+            crate::lifecycle::home::home_inside(of, state.process.user.uid, inside)
+        });
     }
     let mut process =
         Process { terminal: false, args: hook.args.clone(), env, cwd: "/".into(), ..state.process.clone() };
@@ -72,7 +75,7 @@ fn plan(
 /// In a child of the runtime: `stdio` becomes its own, and the plan is performed as any other.
 fn perform(plan: &Checked<Plan>, (given, inside): (&Given, Option<&Inside>), stdio: [RawFd; 3]) -> i32 {
     let mut cx = Cx::new(plan.slots);
-    given.fill(&mut cx, inside);
+    crate::perform::namespace_fds::fill(given, &mut cx, inside);
     // Nothing of this may outlive the runtime.
     let done = process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
         .and_then(|_| (0..).zip(stdio).try_for_each(|(number, fd)| fs::dup2(fd, number)))

@@ -7,8 +7,8 @@ use std::os::fd::RawFd;
 use crate::error::Error;
 use crate::perform::Cx;
 use crate::perform::undo::{Undone, own, undo};
-use crate::plan::lower::as_path;
 use crate::plan::{Plan, Undo};
+use crate::sys::cstr::as_path;
 use crate::sys::fs;
 
 /// The directory that a plan's `StateDir` has made. As long as it is open its number is no other's.
@@ -31,7 +31,7 @@ impl Hold {
 
     /// Lets others change the container.
     pub fn release(&self) -> Result<(), Error> {
-        fs::unlock(self.fd).map_err(|e| Error::os("flock", crate::plan::lower::show(&self.path), e))
+        fs::unlock(self.fd).map_err(|e| Error::os("flock", crate::sys::cstr::show(&self.path), e))
     }
 
     /// Keeps others off again: whether the container is still there.

@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 
 use crate::lifecycle::directory::Hold;
 use crate::perform::Cx;
+use crate::perform::runtime::StandBy;
 use crate::plan::{Plan, Undo};
 use crate::state::State;
 use crate::sys::{fs, process, socket, tty};
@@ -35,9 +36,11 @@ impl Guardian {
             line: -1,
         }
     }
+}
 
+impl StandBy for Guardian {
     /// Forks the guardian, once. A launch without one is no less safe, only less tidy after SIGKILL.
-    pub fn stand(&mut self, plan: &Plan, cx: &Cx) {
+    fn stand(&mut self, plan: &Plan, cx: &Cx) {
         if self.pid.is_some() {
             return;
         }
@@ -58,13 +61,12 @@ impl Guardian {
         }
     }
 
-    /// The pid, for whoever reaps children.
-    pub fn pid(&self) -> Option<i32> {
+    fn pid(&self) -> Option<i32> {
         self.pid
     }
 
     /// The launch has ended in order: the guardian goes home.
-    pub fn dismiss(self) {
+    fn dismiss(self: Box<Self>) {
         if let Some(pid) = self.pid {
             // If the word cannot be sent, end of file comes in its place, and the guardian finds nothing
             // left to undo.
@@ -73,6 +75,50 @@ impl Guardian {
             process::wait(pid, 0).map(drop).unwrap_or_default();
         }
     }
+}
+
+/// Restores the caller's terminal if the launcher dies: for those that have no guardian, because the container outlives
+/// them (`exec`, `restore`, `run --keep`).
+pub struct Keeper {
+    pid: i32,
+    line: RawFd,
+}
+
+impl Keeper {
+    /// Forks it, where stdin is a terminal; before that is made raw.
+    pub fn of_terminal() -> Option<Self> {
+        let modes = tty::modes(0).ok()?;
+        let (ours, theirs) = socket::seqpacket_pair().ok()?;
+        let forked = process::fork_run(|| keep(theirs, &modes));
+        fs::close(theirs);
+        let pid = forked.inspect_err(|_| fs::close(ours)).ok()?;
+        Some(Keeper { pid, line: ours })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        socket::send(self.line, b"q").unwrap_or_default();
+        fs::close(self.line);
+        process::wait(self.pid, 0).map(drop).unwrap_or_default();
+    }
+}
+
+/// The keeper's life.
+fn keep(line: RawFd, modes: &tty::Saved) -> i32 {
+    let Ok(fd) = fs::dup_above(0, 3) else { return 1 };
+    if process::setsid().is_err() || process::keep_only(&[line, fd]).is_err() {
+        return 1;
+    }
+    if !dismissed(line) {
+        tty::end_raw(fd, modes).unwrap_or_default();
+    }
+    0
+}
+
+/// Waits for the launcher's end: whether it said a word before.
+fn dismissed(line: RawFd) -> bool {
+    matches!(socket::recv(line, &mut [0u8; 1]), Ok(n) if n > 0)
 }
 
 /// The guardian's life.
@@ -89,8 +135,7 @@ fn watch(
     {
         return 1;
     }
-    let mut word = [0u8; 1];
-    if matches!(socket::recv(line, &mut word), Ok(n) if n > 0) {
+    if dismissed(line) {
         return 0;
     }
     if let Some((fd, modes)) = terminal {

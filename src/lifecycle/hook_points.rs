@@ -4,14 +4,17 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use crate::config::Hook;
+use crate::config::hooks::HookKind;
 use crate::error::Error;
-use crate::lifecycle::hooks::{HookError, HookKind, HookRun};
+use crate::lifecycle::hooks::run;
 use crate::perform::Cx;
+use crate::perform::HookError;
 use crate::perform::control::Control;
 use crate::perform::runtime::{Attendants, perform};
 use crate::perform::undo::Undone;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
+use crate::plan::hooks::HookRun;
 use crate::state::State;
 use crate::sys::signal;
 
@@ -37,6 +40,7 @@ pub fn launch(
     attendants: &mut Attendants,
     state: &State,
 ) -> Result<(), Error> {
+    attendants.hooks = run;
     let launched = perform(plan, cx, control, attendants);
     if launched.is_err() && cx.pid != 0 {
         poststop(state, cx.signals);
@@ -51,8 +55,8 @@ pub fn poststart(state: &State, pid: i32, signals: RawFd) -> Result<(), Error> {
         return Ok(());
     }
     // They join nothing, so the start time is not asked for.
-    match hooks(HookKind::Poststart, list, state, "running").run(HookKind::Poststart, (pid, 0), signals, None)
-    {
+    let hooks = hooks(HookKind::Poststart, list, state, "running");
+    match run(&hooks, HookKind::Poststart, (pid, 0), signals, None) {
         Ok(()) => Ok(()),
         Err(HookError::Failed(text)) => {
             Err(Error::msg(format!("a poststart hook failed, the container was removed: {text}")))
@@ -70,8 +74,8 @@ pub fn poststop(state: &State, signals: RawFd) {
     for hook in &state.hooks.poststop {
         let one = std::slice::from_ref(hook);
         // A signal ends this one only.
-        match hooks(HookKind::Poststop, one, state, "stopped").run(HookKind::Poststop, (0, 0), signals, None)
-        {
+        let hooks = hooks(HookKind::Poststop, one, state, "stopped");
+        match run(&hooks, HookKind::Poststop, (0, 0), signals, None) {
             Ok(()) => {}
             Err(HookError::Failed(text)) => crate::log::say(&format!("a poststop hook failed: {text}")),
             Err(HookError::Interrupted(signal)) => {

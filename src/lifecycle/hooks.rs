@@ -10,182 +10,115 @@ use std::io::{PipeReader, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::config::Hook;
+use crate::config::hooks::HookKind;
 use crate::config::idmap;
-use crate::lifecycle::supervise::DEADLY;
+use crate::perform::HookError;
 use crate::perform::namespace_fds::Inside;
+use crate::plan::hooks::HookRun;
 use crate::sys::process::{self, Exit, Member};
+use crate::sys::signal::DEADLY;
 use crate::sys::{fs, rlimit, signal};
 
-/// The moments of config.md.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum HookKind {
-    Prestart,
-    CreateRuntime,
-    CreateContainer,
-    StartContainer,
-    Poststart,
-    Poststop,
+/// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
+/// start time for the hooks that join it, which they do by `inside` where it cannot be looked into. `signals` is
+/// a signalfd(2) on which the launcher is told to end, or -1.
+pub fn run(
+    run: &HookRun,
+    kind: HookKind,
+    of: (i32, u64),
+    signals: RawFd,
+    inside: Option<&Inside>,
+) -> Result<(), HookError> {
+    for (i, hook) in run.hooks.iter().enumerate() {
+        let said = Said::new()?;
+        run_one(run, kind, hook, of, (signals, inside), &said).map_err(|e| match e {
+            // In runc's words, which are what Docker and containerd show of it.
+            HookError::Failed(text) => HookError::Failed(format!(
+                "error running {kind} hook #{i}: {}: {text}, {said}",
+                hook.path.display()
+            )),
+            interrupted => interrupted,
+        })?;
+    }
+    Ok(())
 }
 
-impl HookKind {
-    /// The specification's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            HookKind::Prestart => "prestart",
-            HookKind::CreateRuntime => "createRuntime",
-            HookKind::CreateContainer => "createContainer",
-            HookKind::StartContainer => "startContainer",
-            HookKind::Poststart => "poststart",
-            HookKind::Poststop => "poststop",
-        }
+/// What a hook reads. The pid is that of the container process as the hook's own kind sees it: a hook of the
+/// container is told what getpid(2) says there, which is 1 in a pid namespace of the container's own. After the
+/// end there is none.
+fn told_of(run: &HookRun, kind: HookKind, pid: i32) -> Result<serde_json::Value, String> {
+    let mut state = run.state.clone();
+    match kind {
+        HookKind::Poststop => {}
+        kind if kind.inside() => state["pid"] = pid_inside(pid)?.into(),
+        _ => state["pid"] = pid.into(),
     }
-
-    /// Whether the hook runs in the container's namespaces.
-    pub fn inside(self) -> bool {
-        matches!(self, HookKind::CreateContainer | HookKind::StartContainer)
-    }
+    Ok(state)
 }
 
-impl std::fmt::Display for HookKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
+/// Where hooks outside start: the bundle, or / where it has been removed in the meantime. A hook that takes back what
+/// another has made must run all the same.
+fn dir_or_root(run: &HookRun) -> &Path {
+    // Its last component is looked up, too: a directory that may be entered, and nothing else, has a `.`.
+    let enters = nix::unistd::access(&run.dir.join("."), nix::unistd::AccessFlags::X_OK).is_ok();
+    if enters { &run.dir } else { Path::new("/") }
 }
 
-/// The hooks of one moment and what they are told.
-#[derive(Debug)]
-pub struct HookRun {
-    /// The hooks, in order.
-    pub hooks: Vec<Hook>,
-    /// The container's state without its pid, which is added when they run.
-    pub state: serde_json::Value,
-    /// Where the hooks start, as with runc: the rootfs for createContainer, the bundle (or /) for the others outside.
-    pub dir: PathBuf,
-    /// The namespaces that a hook of the container joins, as `CLONE_NEW*` flags.
-    pub namespaces: u64,
-    /// startContainer: the container whose programs these are.
-    pub container: Option<std::rc::Rc<crate::state::State>>,
-}
-
-/// Why hooks did not run to their end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HookError {
-    /// One failed, in words.
-    Failed(String),
-    /// The launcher got this signal; the hook was killed.
-    Interrupted(i32),
-}
-
-impl From<String> for HookError {
-    fn from(text: String) -> Self {
-        HookError::Failed(text)
+fn run_one(
+    run: &HookRun,
+    kind: HookKind,
+    hook: &Hook,
+    of: (i32, u64),
+    (signals, inside): (RawFd, Option<&Inside>),
+    said: &Said,
+) -> Result<(), HookError> {
+    let (pid, _) = of;
+    let state = told_of(run, kind, pid)?;
+    if let Some(container) = &run.container {
+        let stdio = [told(&state.to_string())?.into(), said.out()?, said.err()?];
+        return crate::lifecycle::container_hook::run_hook(container, hook, of, stdio, (signals, inside));
     }
-}
-
-impl HookRun {
-    /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
-    /// start time for the hooks that join it, which they do by `inside` where it cannot be looked into. `signals` is
-    /// a signalfd(2) on which the launcher is told to end, or -1.
-    pub fn run(
-        &self,
-        kind: HookKind,
-        of: (i32, u64),
-        signals: RawFd,
-        inside: Option<&Inside>,
-    ) -> Result<(), HookError> {
-        for (i, hook) in self.hooks.iter().enumerate() {
-            let said = Said::new()?;
-            self.run_one(kind, hook, of, (signals, inside), &said).map_err(|e| match e {
-                // In runc's words, which are what Docker and containerd show of it.
-                HookError::Failed(text) => HookError::Failed(format!(
-                    "error running {kind} hook #{i}: {}: {text}, {said}",
-                    hook.path.display()
-                )),
-                interrupted => interrupted,
-            })?;
-        }
-        Ok(())
+    let mut command = Command::new(&hook.path);
+    command.env_clear().stdin(told(&state.to_string())?).stdout(said.out()?).stderr(said.err()?);
+    if let Some((name, rest)) = hook.args.split_first() {
+        command.arg0(name).args(rest);
     }
-
-    /// What a hook reads. The pid is that of the container process as the hook's own kind sees it: a hook of the
-    /// container is told what getpid(2) says there, which is 1 in a pid namespace of the container's own. After the
-    /// end there is none.
-    fn told(&self, kind: HookKind, pid: i32) -> Result<serde_json::Value, String> {
-        let mut state = self.state.clone();
-        match kind {
-            HookKind::Poststop => {}
-            kind if kind.inside() => state["pid"] = pid_inside(pid)?.into(),
-            _ => state["pid"] = pid.into(),
-        }
-        Ok(state)
+    for entry in hook.env.iter().flatten() {
+        let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
+        command.env(key, value);
     }
-
-    /// Where hooks outside start: the bundle, or / where it has been removed in the meantime. A hook that takes back what
-    /// another has made must run all the same.
-    fn dir_or_root(&self) -> &Path {
-        // Its last component is looked up, too: a directory that may be entered, and nothing else, has a `.`.
-        let enters = nix::unistd::access(&self.dir.join("."), nix::unistd::AccessFlags::X_OK).is_ok();
-        if enters { &self.dir } else { Path::new("/") }
+    if kind.inside() {
+        let joins = match inside {
+            Some(inside) => inside.namespaces.iter().map(|(kind, fd)| (*fd, kind.row().flag)).collect(),
+            None => {
+                let pidfd = process::pidfd_open(pid).map_err(|e| format!("pidfd_open: {e}"))?;
+                vec![(pidfd, run.namespaces)]
+            }
+        };
+        // The path of a createContainer hook is the runtime's (config.md): looked up below Init's root,
+        // which is still the host's tree, and not in the rootfs, where anybody could have put a program.
+        let root = match inside {
+            _ if kind != HookKind::CreateContainer => None,
+            Some(inside) => Some(inside.root),
+            None => Some(init_root(pid)?),
+        };
+        let member = (run.namespaces & libc::CLONE_NEWUSER as u64 != 0).then(|| member(pid)).transpose()?;
+        let dir = crate::sys::cstr::cpath(&run.dir).map_err(|e| e.to_string())?;
+        process::enter_before_exec(&mut command, joins, member, root, dir);
+    } else {
+        command.current_dir(dir_or_root(run));
     }
-
-    fn run_one(
-        &self,
-        kind: HookKind,
-        hook: &Hook,
-        of: (i32, u64),
-        (signals, inside): (RawFd, Option<&Inside>),
-        said: &Said,
-    ) -> Result<(), HookError> {
-        let (pid, _) = of;
-        let state = self.told(kind, pid)?;
-        if let Some(container) = &self.container {
-            let stdio = [told(&state.to_string())?.into(), said.out()?, said.err()?];
-            return crate::lifecycle::container_hook::run_hook(container, hook, of, stdio, (signals, inside));
-        }
-        let mut command = Command::new(&hook.path);
-        command.env_clear().stdin(told(&state.to_string())?).stdout(said.out()?).stderr(said.err()?);
-        if let Some((name, rest)) = hook.args.split_first() {
-            command.arg0(name).args(rest);
-        }
-        for entry in hook.env.iter().flatten() {
-            let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
-            command.env(key, value);
-        }
-        if kind.inside() {
-            let joins = match inside {
-                Some(inside) => inside.namespaces.iter().map(|(kind, fd)| (*fd, kind.row().flag)).collect(),
-                None => {
-                    let pidfd = process::pidfd_open(pid).map_err(|e| format!("pidfd_open: {e}"))?;
-                    vec![(pidfd, self.namespaces)]
-                }
-            };
-            // The path of a createContainer hook is the runtime's (config.md): looked up below Init's root,
-            // which is still the host's tree, and not in the rootfs, where anybody could have put a program.
-            let root = match inside {
-                _ if kind != HookKind::CreateContainer => None,
-                Some(inside) => Some(inside.root),
-                None => Some(init_root(pid)?),
-            };
-            let member =
-                (self.namespaces & libc::CLONE_NEWUSER as u64 != 0).then(|| member(pid)).transpose()?;
-            let dir = crate::plan::lower::cpath(&self.dir).map_err(|e| e.to_string())?;
-            process::enter_before_exec(&mut command, joins, member, root, dir);
-        } else {
-            command.current_dir(self.dir_or_root());
-        }
-        process::clean_before_exec(&mut command);
-        rlimit::give_back(&mut command);
-        let child = command.spawn().map_err(|e| e.to_string())?;
-        wait(child.id() as i32, hook.timeout, signals)
-    }
+    process::clean_before_exec(&mut command);
+    rlimit::give_back(&mut command);
+    let child = command.spawn().map_err(|e| e.to_string())?;
+    wait(child.id() as i32, hook.timeout, signals)
 }
 
 /// What a hook writes. It is kept from the runtime's own output, which is the container's or a caller's, and
@@ -311,7 +244,7 @@ fn failed(exit: Option<Exit>) -> HookError {
         Some(Exit::Code(code)) => format!("exit status {code}"),
         Some(Exit::Signal(signal)) => {
             let name = crate::tables::signals::name(signal).unwrap_or_else(|| signal.to_string());
-            format!("killed by {name}")
+            format!("killed by {name} ({})", crate::tables::signals::in_words(signal))
         }
         None => "it is gone".into(),
     })

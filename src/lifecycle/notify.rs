@@ -11,44 +11,19 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Mount};
 use crate::error::{Error, Result};
 use crate::lifecycle::supervise::Sidecar;
+use crate::state::files::{NOTIFY_DIR, NOTIFY_SOCKET};
 use crate::sys::io::{self, Interest};
 use crate::sys::{Errno, fs, process, socket};
 
-/// Name of the directory below the container's state.
-pub const DIR: &str = "notify";
-/// Name of the socket in it.
-pub const SOCKET: &str = "notify.sock";
 /// Messages that are read before others have their turn; the kernel keeps some more (net.unix.max_dgram_qlen).
 const TURN: usize = 8;
 /// How long a launcher that does not stay waits for the host to read.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Where the container sees the directory.
-const INSIDE: &str = "/run/notify";
-
 /// `$NOTIFY_SOCKET` of this process: a path, or `@` and an abstract name.
 pub fn host() -> Option<PathBuf> {
     std::env::var_os("NOTIFY_SOCKET").filter(|v| !v.is_empty()).map(PathBuf::from)
-}
-
-/// Adds the mount and the variable to a config.
-pub fn add_to(config: &mut Config, state_dir: &Path) {
-    config.mounts.push(Mount {
-        destination: INSIDE.into(),
-        source: Some(state_dir.join(DIR).to_string_lossy().into_owned()),
-        bind: Some(false),
-        attr_set: libc::MOUNT_ATTR_RDONLY
-            | libc::MOUNT_ATTR_NOSUID
-            | libc::MOUNT_ATTR_NODEV
-            | libc::MOUNT_ATTR_NOEXEC,
-        ..Mount::default()
-    });
-    if let Some(process) = config.process.as_mut() {
-        process.env.retain(|e| !e.starts_with("NOTIFY_SOCKET="));
-        process.env.push(format!("NOTIFY_SOCKET={INSIDE}/{SOCKET}"));
-    }
 }
 
 /// Passes the container's readiness on. Neither a container that floods the socket nor a host that does not read
@@ -76,15 +51,15 @@ struct Word {
 impl Proxy {
     /// Listens in the directory of a container that was created; a socket that is there is replaced.
     pub fn listen(state_dir: &Path, host: PathBuf, pid: i32) -> Result<Self> {
-        let dir = state_dir.join(DIR);
-        match std::fs::remove_file(dir.join(SOCKET)) {
+        let dir = state_dir.join(NOTIFY_DIR);
+        match std::fs::remove_file(dir.join(NOTIFY_SOCKET)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::msg(format!("{}: {e}", dir.join(SOCKET).display())));
+                return Err(Error::msg(format!("{}: {e}", dir.join(NOTIFY_SOCKET).display())));
             }
             _ => {}
         }
-        let fd = socket::named_dgram(&crate::plan::lower::cpath(&dir)?, SOCKET)
-            .map_err(|e| Error::os("bind", dir.join(SOCKET).display(), e))?;
+        let fd = socket::named_dgram(&crate::sys::cstr::cpath(&dir)?, NOTIFY_SOCKET)
+            .map_err(|e| Error::os("bind", dir.join(NOTIFY_SOCKET).display(), e))?;
         Ok(Proxy::on(fd, host, pid))
     }
 
@@ -222,10 +197,10 @@ mod tests {
     #[test]
     fn a_flood_is_read_in_turns() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join(DIR)).unwrap();
+        std::fs::create_dir(dir.path().join(NOTIFY_DIR)).unwrap();
         let host = UnixDatagram::bind(dir.path().join("host")).unwrap();
         let mut proxy = Proxy::listen(dir.path(), dir.path().join("host"), 1).unwrap();
-        let path = dir.path().join(DIR).join(SOCKET);
+        let path = dir.path().join(NOTIFY_DIR).join(NOTIFY_SOCKET);
         let flood = UnixDatagram::unbound().unwrap();
         flood.set_nonblocking(true).unwrap();
         let mut sent = 0;

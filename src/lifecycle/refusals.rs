@@ -1,4 +1,4 @@
-//! `run --debug`: what the built-in seccomp profile refuses is told while the container runs.
+//! `safebox --debug run`: what the built-in seccomp profile refuses is told while the container runs.
 
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
@@ -6,14 +6,12 @@ use std::rc::Rc;
 
 use libc::sock_filter;
 
-use crate::config::Config;
 use crate::lifecycle::supervise::Sidecar;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::plan::recipe::{Filter, Listens};
 use crate::plan::{Action, Plan};
-use crate::seccomp::{Reported, reported};
-use crate::state::SeccompChoice;
+use crate::seccomp::Reported;
 use crate::sys::io::{self, Interest};
 use crate::sys::{Errno, fs, seccomp};
 
@@ -21,27 +19,6 @@ use crate::sys::{Errno, fs, seccomp};
 const TURN: usize = 16;
 /// Different calls that are told: the container chooses the numbers, and must not fill the log.
 const MOST: usize = 256;
-
-/// Makes the built-in filter report its refusals to the launcher, or says why it cannot.
-pub fn report(config: &Config, choices: &[SeccompChoice], filters: &mut [Filter]) -> Option<&'static str> {
-    let ([SeccompChoice::BuiltIn { .. }, ..], [filter, ..]) = (choices, filters) else {
-        return Some("that is for the built-in profile alone, and the container has another one or none");
-    };
-    if !config.process.as_ref().is_some_and(|p| p.no_new_privileges) {
-        return Some("without no_new_privs the filter is loaded before the launcher can answer");
-    }
-    if !config.hooks.poststart.is_empty() {
-        return Some("a poststart hook may wait for the program, which would wait for the launcher");
-    }
-    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
-    if !seccomp::flag_supported(flags) {
-        return Some("this kernel has no listeners (seccomp_unotify(2), Linux 5.0)");
-    }
-    filter.listener = Some(Listens::Launcher(filter.program.clone()));
-    filter.program = Rc::new(reported(&filter.program));
-    filter.flags |= flags;
-    None
-}
 
 /// Ends refused calls with the filter's errno, and tells of each call once.
 pub struct Refusals {
@@ -77,10 +54,9 @@ impl Refusals {
             self.log.debug("refused system calls are not told any more: there are too many different ones");
             return;
         }
-        let Reported { errno, name, why } = call;
-        self.log.debug(&format!(
-            "seccomp: system call {name} refused with {errno:?}: {why} (--seccomp-allow {name})"
-        ));
+        let Reported { errno, name, named, why } = call;
+        let remedy = if *named { format!(" (--seccomp-allow {name})") } else { String::new() };
+        self.log.debug(&format!("seccomp: system call {name} refused with {errno:?}: {why}{remedy}"));
     }
 
     fn close(&mut self) {

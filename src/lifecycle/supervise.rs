@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::lifecycle::relay::{Copy, End};
 use crate::sys::io::{self, Interest};
 use crate::sys::process::{self, Exit};
+use crate::sys::signal::DEADLY;
 use crate::sys::{fs, signal, tty};
 
 /// Signals that the runtime passes on or acts on. The stop signals keep their meaning for the
@@ -24,20 +25,6 @@ fn signals() -> Vec<i32> {
     ];
     DEADLY.into_iter().chain(others).collect()
 }
-
-/// Signals whose default action ends a process: pid 1 of a pid namespace is spared it (pid_namespaces(7)).
-pub const DEADLY: [i32; 10] = [
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGALRM,
-    libc::SIGVTALRM,
-    libc::SIGPROF,
-    libc::SIGPWR,
-];
 
 /// What a foreground launcher attends to beside the container's process. No sidecar may wait: the loop comes to all
 /// of them, and to signals and the container's end first.

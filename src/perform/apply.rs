@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-use crate::lifecycle::hooks::HookError;
+use crate::perform::HookError;
 use crate::perform::files::{join, join_name, record_group, replace_file, state_dir, take_group, write_file};
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Supplementary;
@@ -46,7 +46,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         A::NotifySocket { dir, to } => {
             let fd =
-                at(cx, Call::Bind, crate::sys::socket::named_dgram(dir, crate::lifecycle::notify::SOCKET))?;
+                at(cx, Call::Bind, crate::sys::socket::named_dgram(dir, crate::state::files::NOTIFY_SOCKET))?;
             cx.set(to, fd);
             Ok(())
         }
@@ -76,7 +76,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         A::SystemdScope { start, record } => {
             systemd(cx, crate::cgroup::systemd::start(start, cx.pid))?;
-            let group = crate::plan::lower::cpath(&start.scope.group).map_err(|_| Errno::EINVAL)?;
+            let group = crate::sys::cstr::cpath(&start.scope.group).map_err(|_| Errno::EINVAL)?;
             record_group(cx, &group, record, "")
                 .inspect_err(|_| crate::cgroup::systemd::stop(&start.scope).unwrap_or_default())
         }
@@ -100,7 +100,8 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         A::OpenTree { .. } => crate::perform::apply_mounts::open_tree(action, cx),
         A::DeviceNodes { nodes, to } => crate::perform::nodes::make(cx, nodes, to),
         A::StdioPipe { pipe, owner } => crate::perform::apply_creds::stdio_pipe(pipe, *owner, cx),
-        A::StdioNull { to } => {
+        A::StdioNull { own: true, to } => crate::perform::nodes::null(cx, to),
+        A::StdioNull { to, .. } => {
             let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0))?;
             cx.set(to, fd);
             Ok(())
@@ -255,7 +256,7 @@ fn apply_outside(action: &Action, cx: &mut Cx) -> Done {
             let of = (cx.pid, at(cx, Call::Read, crate::sys::process::start_time(cx.pid))?);
             cx.call = Call::Hook;
             let inside = inside.as_ref().map(|shown| shown.inside(cx));
-            state.run(*kind, of, cx.signals, inside.as_ref()).map_err(|e| match e {
+            (cx.hooks)(state, *kind, of, cx.signals, inside.as_ref()).map_err(|e| match e {
                 HookError::Failed(text) => {
                     cx.detail = Some(text);
                     Errno::ECANCELED
@@ -397,7 +398,12 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             cx.set(listener, -1);
             Ok(())
         }
-        A::FindProgram { candidates } => crate::perform::program::find(cx, candidates),
+        A::FindProgram { candidates, hook } => {
+            for path in candidates.iter().filter(|_| *hook) {
+                crate::perform::target::open_own(cx, path).map(fs::close)?;
+            }
+            crate::perform::program::find(cx, candidates)
+        }
         A::Exec { candidates, argv, envp } => {
             cx.call = Call::Exec;
             let program = candidates.get(cx.program).ok_or(Errno::ENOENT)?;
@@ -475,7 +481,7 @@ fn close_fds(cx: &mut Cx, keep: u32, needed: &[crate::plan::Slot]) -> Done {
 
 /// Enters the working directory, and asks the kernel where that is.
 fn change_dir(cx: &mut Cx, path: &CStr) -> Done {
-    let dir = crate::perform::target::open_directory(cx, path)?;
+    let dir = crate::perform::target::open_own(cx, path)?;
     at(cx, Call::Fchdir, fs::fchdir(dir))?;
     fs::close(dir);
     let mut buf = [0u8; 4096];
@@ -503,7 +509,7 @@ mod tests {
     #[test]
     fn a_working_directory_outside_the_root_is_noticed() {
         let below = tempfile::tempdir().unwrap();
-        let below = crate::plan::lower::cpath(below.path()).unwrap();
+        let below = crate::sys::cstr::cpath(below.path()).unwrap();
         let outside = fs::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0).unwrap();
         // In a child: it leaves its root for good.
         let change = |leave: bool| {

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use crate::perform::apply::at;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Slot;
-use crate::plan::lower::as_path;
+use crate::sys::cstr::as_path;
 use crate::sys::{Errno, fs, process};
 
 /// Takes the container's name: the directory is made and locked under another one first, so that nobody
@@ -138,7 +138,7 @@ mod tests {
             let mut plan = crate::plan::Plan::default();
             let to = plan.slot("joinable");
             let mut cx = Cx::new(plan.slots);
-            let path = |p: &Path| crate::plan::lower::cpath(p).unwrap();
+            let path = |p: &Path| crate::sys::cstr::cpath(p).unwrap();
             let taken = take_group(&mut cx, &path(&group), &path(&record), &to);
             fs::close(cx.fd(&to));
             taken

@@ -4,9 +4,9 @@ use crate::error::ExecError;
 use crate::perform::{Call, Cx};
 use crate::plan::Plan;
 use crate::plan::action::Action;
-use crate::plan::lower::show;
 use crate::seccomp;
 use crate::sys::Errno;
+use crate::sys::cstr::show;
 
 /// One remedy for a failed row, where one is known.
 pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
@@ -76,6 +76,9 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::OwnRoot, Errno::EXDEV) => {
             "safebox was started in a plain chroot, where `exec` would land in the host's root: start it outside, or enter the tree with pivot_root (unshare --mount, systemd-nspawn)"
         }
+        (A::Scheduler(_), Errno::EPERM) => {
+            "process scheduler can't be used together with AllowedCPUs (SCHED_DEADLINE needs all of them), and real-time policies need CAP_SYS_NICE on the host (sched_setattr(2))"
+        }
         (A::MemoryPolicy(_), Errno::EINVAL) => {
             "the machine has no such memory node, or its kernel no such mode: see /sys/devices/system/node/online"
         }
@@ -108,7 +111,7 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             "this must be mounted on ordinary directory, and the rootfs has a symbolic link there: refused, since it may lead anywhere (CVE-2019-19921)"
         }
         (A::MountFs { .. } | A::MakeTarget { .. } | A::MoveTree { .. }, Errno::EROFS) => {
-            "the rootfs is on a read-only file system and lacks this directory: create it there"
+            "it is missing, and what it lies on is read-only: create it in the rootfs, or in the source of the bind mount above it"
         }
         (
             A::MountFs { .. } | A::MakeTarget { .. } | A::MoveTree { .. } | A::MakeCwd { .. },
@@ -247,8 +250,8 @@ pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) ->
         Action::SetUid { uid } => Some(uid),
         _ => None,
     });
-    let not_found = |message: String| Some(ExecError { message, not_found: true });
-    let cannot = |message: String| Some(ExecError { message, not_found: false });
+    let not_found = |message: String| Some(ExecError { message, bare: None, not_found: true });
+    let cannot = |message: String| Some(ExecError { message, bare: None, not_found: false });
     match (&step.action, errno) {
         (Action::FindProgram { .. }, Errno::ENOENT) if name.contains('/') => {
             not_found(format!("exec: \"{name}\": stat {name}: no such file or directory"))
@@ -322,7 +325,8 @@ pub fn not_executed<'a>(
     };
     let text = crate::tables::errno::text(errno as i32);
     let colon = if why.is_empty() { "" } else { ": " };
-    ExecError { message: format!("exec {path}: {text}{colon}{why}"), not_found: errno == Errno::ENOENT }
+    let bare = format!("exec {path}: {text}");
+    ExecError { message: format!("{bare}{colon}{why}"), bare: Some(bare), not_found: errno == Errno::ENOENT }
 }
 
 fn program(plan: &Plan) -> Option<String> {

@@ -6,8 +6,8 @@ use crate::host::IDMAP_SINCE;
 use crate::host::mountinfo::mounts_below;
 use crate::perform::Cx;
 use crate::plan::action::Action;
-use crate::plan::lower::as_path;
 use crate::plan::{Plan, Slot};
+use crate::sys::cstr::as_path;
 
 /// The mount inside the tree of a failed [`Action::Idmap`] that cannot be idmapped, and what to do about it.
 pub fn culprit(plan: &Plan, cx: &Cx, action: &Action) -> Option<String> {

@@ -37,7 +37,40 @@ pub mod undo;
 
 use std::os::fd::RawFd;
 
+use crate::config::hooks::HookKind;
+use crate::plan::hooks::HookRun;
 use crate::sys::Errno;
+
+/// Why hooks did not run to their end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookError {
+    /// One failed, in words.
+    Failed(String),
+    /// The launcher got this signal; the hook was killed.
+    Interrupted(i32),
+}
+
+impl From<String> for HookError {
+    fn from(text: String) -> Self {
+        HookError::Failed(text)
+    }
+}
+
+/// Runs the hooks of one row: `of` is the container process (pid, start time), which hooks of the container join, by
+/// the last argument where it cannot be looked into; the signalfd(2) before it tells the launcher to end, or is -1.
+pub type HookRunner =
+    fn(&HookRun, HookKind, (i32, u64), RawFd, Option<&namespace_fds::Inside>) -> Result<(), HookError>;
+
+/// For plans that have no hooks.
+pub fn no_hooks(
+    _: &HookRun,
+    kind: HookKind,
+    _: (i32, u64),
+    _: RawFd,
+    _: Option<&namespace_fds::Inside>,
+) -> Result<(), HookError> {
+    Err(HookError::Failed(format!("this launch runs no {kind} hooks")))
+}
 
 /// What an actor carries from row to row: descriptors and, in the runtime, the child.
 pub struct Cx {
@@ -81,6 +114,8 @@ pub struct Cx {
     pub keep_lock: bool,
     /// How many rows were performed before the rest was planned (see [`name::Name`]).
     pub performed: usize,
+    /// Runs the hooks of a row; the runtime's alone.
+    pub hooks: HookRunner,
     /// Which actor this process is.
     pub me: crate::plan::Actor,
 }
@@ -109,6 +144,7 @@ impl Cx {
             ask: false,
             keep_lock: false,
             performed: 0,
+            hooks: no_hooks,
             me: crate::plan::Actor::Runtime,
         }
     }

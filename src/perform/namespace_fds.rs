@@ -15,21 +15,18 @@
 //!   recvmsg <---------------------- accept4, sendmsg(SCM_RIGHTS), close
 //! ```
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 
-use crate::error::{Error, Result};
-use crate::lifecycle::container::Container;
 use crate::perform::apply::at;
 use crate::perform::{Call, Cx, Done};
-use crate::plan::lower::cpath;
+use crate::plan::recipe::Given;
 use crate::plan::{Door, Shown, Slot};
-use crate::state::files;
 use crate::sys::socket::{self, MOST_FDS};
 use crate::sys::{Errno, fs};
-use crate::tables::namespaces::{NAMESPACES, NsKind};
+use crate::tables::namespaces::NsKind;
 
 /// What is written to the start FIFO by somebody who wants to come in; any other byte starts the program.
-const KNOCK: u8 = b'?';
+pub const KNOCK: u8 = b'?';
 
 /// A container's root directory and its namespaces, in the order in which they are joined.
 #[derive(Debug, Clone)]
@@ -45,11 +42,6 @@ impl Shown {
     pub fn inside(&self, cx: &Cx) -> Inside {
         let namespaces = self.namespaces.iter().map(|(kind, slot)| (*kind, cx.fd(slot))).collect();
         Inside { root: cx.fd(&self.root), namespaces }
-    }
-
-    /// All of them, in the order in which they are sent.
-    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
-        std::iter::once(&self.root).chain(self.namespaces.iter().map(|(_, slot)| slot))
     }
 
     /// Init: sends what the slots hold along with `bytes`.
@@ -94,33 +86,8 @@ fn answer(cx: &Cx, door: &Door) {
     }
 }
 
-/// The way into a container that waits for `start`, where it has a door; else its process's pidfd is the way.
-pub fn knock(container: &Container) -> Result<Option<Inside>> {
-    let there = |name| container.dir.join(name).exists();
-    if !there(files::START) || !there(files::DOOR) {
-        return Ok(None);
-    }
-    let wanted = container.state()?.namespaces;
-    let kinds = || NAMESPACES.iter().filter(|row| wanted & row.flag != 0).map(|row| row.kind);
-    let failed = |e| Error::os("enter", container.dir.join(files::DOOR).display(), e);
-    let fds = ask(container, 1 + kinds().count()).map_err(failed)?;
-    let (root, namespaces) = fds.split_first().ok_or_else(|| failed(Errno::EPROTO))?;
-    Ok(Some(Inside { root: *root, namespaces: kinds().zip(namespaces.iter().copied()).collect() }))
-}
-
-fn ask(container: &Container, want: usize) -> std::result::Result<Vec<RawFd>, Errno> {
-    let path = |name| cpath(&container.dir.join(name)).map_err(|_| Errno::EINVAL);
-    let dir = path("")?;
-    let door = fs::own(socket::connect_in(&dir, files::DOOR)?);
-    let flags = libc::O_WRONLY | libc::O_NONBLOCK;
-    let start = fs::own(fs::openat(libc::AT_FDCWD, &path(files::START)?, flags, 0)?);
-    fs::write_all(start.as_raw_fd(), &[KNOCK])?;
-    drop(start);
-    let (mut byte, mut fds) = ([0; 1], [-1; MOST_FDS]);
-    match socket::recv_with_fds(door.as_raw_fd(), &mut byte, &mut fds)? {
-        (1, n) if n == want => Ok(fds[..n].to_vec()),
-        // It has ended, or was started, before it answered.
-        (0, _) => Err(Errno::ESRCH),
-        _ => Err(Errno::EPROTO),
-    }
+/// Fills the slots of the container's namespaces.
+pub fn fill(given: &Given, cx: &mut Cx, inside: Option<&Inside>) {
+    let fds = inside.into_iter().flat_map(|inside| &inside.namespaces);
+    given.namespaces.iter().zip(fds).for_each(|((_, slot), (_, fd))| cx.set(slot, *fd));
 }

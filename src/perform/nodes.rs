@@ -26,6 +26,23 @@ pub fn make(cx: &mut Cx, nodes: &[Node], to: &Slot) -> Done {
     made
 }
 
+/// Opens a null device that no other process has. Its path is the usual one, for programs that read their own links.
+pub fn null(cx: &mut Cx, to: &Slot) -> Done {
+    let attrs = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    let fd = new_fs(cx, c"tmpfs", std::iter::empty(), attrs)?;
+    let umask = fs::umask(0);
+    let made = at(cx, Call::Mkdir, fs::mkdirat(fd, c"dev", 0o755)).and_then(|()| {
+        let dev = libc::makedev(1, 3);
+        at(cx, Call::Mknod, fs::mknodat(fd, c"dev/null", libc::S_IFCHR | 0o666, dev))
+    });
+    fs::umask(umask);
+    made?;
+    let opened = at(cx, Call::Open, fs::openat(fd, c"dev/null", libc::O_RDWR, 0))?;
+    fs::close(fd);
+    cx.set(to, opened);
+    Ok(())
+}
+
 /// Copies the mount of each node. Only what is attached can be copied (before Linux 6.15): the tmpfs lies on the root
 /// meanwhile, where no path is looked up.
 pub fn open(cx: &mut Cx, nodes: &Slot, root: &Slot, trees: &[(CString, Slot)]) -> Done {

@@ -4,15 +4,14 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 
 use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result, StepError};
-use crate::lifecycle::guardian::Guardian;
 use crate::perform::apply::{apply, as_user, back};
 use crate::perform::baton::{ASK, Baton};
 use crate::perform::control::{Control, Verdict};
-use crate::perform::{Call, Cx, Done};
+use crate::perform::{Call, Cx, Done, HookRunner, no_hooks};
 use crate::plan::action::Action;
 use crate::plan::check::Checked;
-use crate::plan::lower::as_path;
 use crate::plan::{Actor, Plan, Step, Undo};
+use crate::sys::cstr::as_path;
 use crate::sys::{Errno, argv, fs, process, signal, socket, trap};
 
 /// How far a plan got.
@@ -37,13 +36,30 @@ pub enum Failure {
     ChildDied(usize),
 }
 
-/// Who stands by a foreground `run` from the moment its child is there.
-#[derive(Default)]
+/// Somebody who undoes the launch if the launcher is killed.
+pub trait StandBy {
+    /// At each handover, so the work of beginning is done while the child works.
+    fn stand(&mut self, plan: &Plan, cx: &Cx);
+    /// Its process, once it stands.
+    fn pid(&self) -> Option<i32>;
+    /// The launch has ended in order.
+    fn dismiss(self: Box<Self>);
+}
+
+/// What a launch brings to the performance of its plan.
 pub struct Attendants {
+    /// Runs the plan's hooks.
+    pub hooks: HookRunner,
     /// Undoes the launch if the launcher is killed.
-    pub guardian: Option<Guardian>,
+    pub guardian: Option<Box<dyn StandBy>>,
     /// Sees what the cgroups count.
     pub witness: Option<Witness>,
+}
+
+impl Default for Attendants {
+    fn default() -> Self {
+        Attendants { hooks: no_hooks, guardian: None, witness: None }
+    }
 }
 
 impl Attendants {
@@ -64,6 +80,7 @@ pub fn perform(
     attendants: &mut Attendants,
 ) -> Result<Outcome> {
     cx.ask = control.asks();
+    cx.hooks = attendants.hooks;
     match drive(plan, cx, control, attendants) {
         Ok(outcome) => {
             if !cx.keep_lock {
@@ -131,9 +148,14 @@ pub fn close_lock(plan: &Plan, cx: &Cx) {
 /// launch back needs some.
 fn close_sources(plan: &Plan, cx: &mut Cx) {
     for step in plan.steps.iter().filter(|s| s.actor == Actor::Runtime) {
-        if let Action::OpenTree { to, .. } = &step.action
-            && cx.fd(to) >= 0
-        {
+        let (Action::OpenTree { to, .. }
+        | Action::OpenSource { to, .. }
+        | Action::OpenRoot { to, .. }
+        | Action::Userns { to, .. }) = &step.action
+        else {
+            continue;
+        };
+        if cx.fd(to) >= 0 {
             fs::close(cx.fd(to));
             cx.set(to, -1);
         }
@@ -185,7 +207,7 @@ fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perform::undo::U
                 .map_or_else(String::new, |place| format!(" (for the mount at {place})"));
             Error::Step(Box::new(StepError {
                 row: row + 1,
-                actor: step.actor,
+                actor: step.actor.name(),
                 action: format!("{}{place}", step.action),
                 pointer: step.action.pointer(),
                 call: call.name(),
@@ -359,7 +381,7 @@ fn interrupted(cx: &Cx) -> Option<i32> {
             return None;
         }
         let signal = signal::next_signal(cx.signals)?;
-        if crate::lifecycle::supervise::DEADLY.contains(&signal) {
+        if crate::sys::signal::DEADLY.contains(&signal) {
             return Some(signal);
         }
     }

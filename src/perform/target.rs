@@ -66,8 +66,8 @@ pub fn make_for(cx: &mut Cx, root: RawFd, path: &CStr, owner: (u32, u32)) -> Res
     find(cx, root, path, Follow::WithinVolume, Missing::Made(TargetKind::Dir, Some(owner)))
 }
 
-/// Opens (`O_PATH`) the directory `path` of this process's own root, which is the container's.
-pub fn open_directory(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
+/// Opens (`O_PATH`) `path` below this process's own root, which is the container's.
+pub fn open_own(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
     let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
     cx.call = Call::OpenIn;
     match fs::openat2(libc::AT_FDCWD, path, libc::O_PATH, 0, resolve) {

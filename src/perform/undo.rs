@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cgroup::{ops, tree};
+use crate::host::OutputFile;
 use crate::plan::Undo;
 use crate::state::{directory_id, launcher_mark, recorded_groups};
 use crate::sys::process::{self, Exit};
@@ -90,6 +91,7 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
                     done.problems.push(format!("class of service {path} cannot be removed: {e}"));
                 }
             }
+            Undo::Outputs { files, given } => files.iter().for_each(|file| give_back(file, *given)),
             // Done by `launch::netdev::bring_back`, which holds the namespace, where it is to be done at all.
             Undo::NetDevice { .. } => {}
             Undo::Ids(path) => {
@@ -108,6 +110,24 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
         }
     }
     done
+}
+
+/// Makes an output file its owner's again, if this is still the file and the container's user still has it. chown(2)
+/// takes set-id bits away that this user may have set.
+fn give_back(file: &OutputFile, given: u32) {
+    let Ok(path) = std::ffi::CString::new(file.path.as_str()) else { return };
+    // Not opened for anything: another file may have the name by now.
+    let Ok(fd) = fs::openat(libc::AT_FDCWD, &path, libc::O_PATH | libc::O_NOFOLLOW, 0) else { return };
+    let fd = fs::own(fd);
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    let same = |st: &libc::stat| (st.st_dev, st.st_ino) == file.id && st.st_uid == given;
+    if !fs::fstatat(fd, c"").is_ok_and(|st| same(&st)) {
+        return;
+    }
+    if let Err(e) = fs::fchownat(fd, c"", file.uid, u32::MAX) {
+        let errno = crate::tables::errno::text(e as i32);
+        crate::log::say(&format!("warning: {} cannot be given back to uid {}: {errno}", file.path, file.uid));
+    }
 }
 
 /// What is gone already is as it should be.
@@ -139,7 +159,7 @@ fn reap_until(pid: i32) -> Option<Exit> {
 
 /// Removes a container's directory: the files that are ours, then the directory.
 pub fn remove_state(dir: &Path) -> Result<(), Errno> {
-    let path = crate::plan::lower::cpath(dir).map_err(|_| Errno::EINVAL)?;
+    let path = crate::sys::cstr::cpath(dir).map_err(|_| Errno::EINVAL)?;
     let fd = match fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)
     {
         Ok(fd) => fs::own(fd),
@@ -160,7 +180,7 @@ pub fn remove_state(dir: &Path) -> Result<(), Errno> {
         }
     }
     // As long as the directory is there, no other container can have the name, and the mark is this one's.
-    let mark = crate::plan::lower::cpath(&launcher_mark(dir)).map_err(|_| Errno::EINVAL)?;
+    let mark = crate::sys::cstr::cpath(&launcher_mark(dir)).map_err(|_| Errno::EINVAL)?;
     let gone = |removed| if removed == Err(Errno::ENOENT) { Ok(()) } else { removed };
     gone(fs::unlinkat(libc::AT_FDCWD, &mark, 0))?;
     gone(fs::unlinkat(libc::AT_FDCWD, &path, libc::AT_REMOVEDIR))

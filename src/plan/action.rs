@@ -11,7 +11,7 @@ use super::lower::CStrArray;
 pub use super::place::{DeviceNode, Landlock, Node, SetAttr, Target, TargetKind};
 use super::{Door, Shown, Slot, Supplementary};
 use crate::cgroup::devices::BpfInsn;
-use crate::lifecycle::hooks::HookKind;
+use crate::config::hooks::HookKind;
 use crate::sys::process::SchedAttr;
 use crate::sys::rlimit::Limit;
 use crate::tables::namespaces::NsKind;
@@ -232,7 +232,7 @@ pub enum Action {
     },
     Hooks {
         kind: HookKind,
-        state: Rc<crate::lifecycle::hooks::HookRun>,
+        state: Rc<crate::plan::hooks::HookRun>,
         /// The way into the container, where the process's pidfd is none.
         inside: Option<Rc<Shown>>,
     },
@@ -429,7 +429,9 @@ pub enum Action {
         pipe: StdioPipe,
         owner: Option<u32>,
     },
+    /// `own`: a node on a file system of its own, or else the host's.
     StdioNull {
+        own: bool,
         to: Slot,
     },
     /// Descriptors that take the place of the caller's 0 to 2: (number, what it becomes).
@@ -508,6 +510,8 @@ pub enum Action {
     DieWithRuntime,
     FindProgram {
         candidates: Rc<Vec<CString>>,
+        /// A hook's program is the config's choice: no symlink of a volume leads elsewhere.
+        hook: bool,
     },
     CloseFds {
         keep: u32,
@@ -527,7 +531,7 @@ pub enum Action {
     SendListener {
         listener: Slot,
         /// The agent's socket, and what it is told; without one the runtime itself answers.
-        agent: Option<(CString, Rc<crate::seccomp::ProcessState>)>,
+        agent: Option<(CString, Rc<crate::plan::process_state::ProcessState>)>,
         /// Init sends it with the baton; else the runtime takes it.
         passed: bool,
     },

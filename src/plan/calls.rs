@@ -64,7 +64,11 @@ impl Action {
             }
             A::CgroupWriteEither { .. } => vec!["openat", "openat?", "write", "close"],
             A::CgroupOpen { .. } | A::OpenNs { .. } => vec!["openat"],
-            A::OpenDevpts { .. } | A::StdioNull { .. } => vec!["openat"],
+            A::OpenDevpts { .. } | A::StdioNull { own: false, .. } => vec!["openat"],
+            A::StdioNull { .. } => {
+                let made = ["umask", "mkdirat", "mknodat", "umask", "openat", "close"];
+                [vec!["fsopen", "fsconfig", "fsmount", "close"], made.to_vec()].concat()
+            }
             A::StdioPipe { owner: None, .. } => vec!["pipe2"],
             A::StdioPipe { .. } => vec!["pipe2", "fchownat"],
             A::GiveStdio { .. } => ["newfstatat", "fchownat?"].repeat(3),
@@ -320,7 +324,10 @@ impl Action {
             A::ChangeDir { again: false, .. } => vec!["openat2", WALK, "fchdir?", "close?", "getcwd?"],
             A::ChangeDir { again: true, .. } => vec!["openat2?", WALK, "fchdir?", "close?", "getcwd?"],
             // The first candidate that is there and may be executed ends the search.
-            A::FindProgram { candidates } => {
+            A::FindProgram { hook: true, .. } => {
+                vec!["openat2", WALK, "close?", "newfstatat?", "faccessat2?"]
+            }
+            A::FindProgram { candidates, .. } => {
                 candidates.iter().flat_map(|_| ["newfstatat?", "faccessat2?"]).collect()
             }
             // Slots below those that are kept; the gaps between the descriptors that are needed; the rest; and

@@ -1,10 +1,11 @@
 //! Lowering: strings and arrays in the form that system calls take, made before clone.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::sys::cstr::cstring;
 
 /// A null-terminated array of C strings, as execve(2) takes it.
 #[derive(Debug)]
@@ -33,22 +34,6 @@ impl CStrArray {
     }
 }
 
-/// `s` as a C string.
-pub fn cstring(what: &str, s: impl AsRef<OsStr>) -> Result<CString, Error> {
-    CString::new(s.as_ref().as_bytes()).map_err(|_| Error::msg(format!("{what}: a NUL byte is not allowed")))
-}
-
-/// A path that was lowered, again.
-pub fn as_path(path: &CStr) -> &Path {
-    Path::new(OsStr::from_bytes(path.to_bytes()))
-}
-
-/// A path as a C string.
-pub fn cpath(path: &Path) -> Result<CString, Error> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Error::msg(format!("{}: a NUL byte is not allowed in a path", path.display())))
-}
-
 /// A path inside the container as `openat2` below the root takes it: no leading slash, no `.` and
 /// no empty parts; `..` is kept, since the kernel resolves it within the root.
 pub fn in_root(path: &Path) -> Result<CString, Error> {
@@ -64,11 +49,6 @@ pub fn in_root(path: &Path) -> Result<CString, Error> {
     }
     CString::new(out)
         .map_err(|_| Error::msg(format!("{}: a NUL byte is not allowed in a path", path.display())))
-}
-
-/// A C string for people.
-pub fn show(s: &CStr) -> std::borrow::Cow<'_, str> {
-    s.to_string_lossy()
 }
 
 #[cfg(test)]

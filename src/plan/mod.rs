@@ -6,10 +6,12 @@
 pub mod action;
 pub mod calls;
 pub mod check;
+pub mod hooks;
 pub mod lower;
 mod place;
 pub mod pointer;
 pub mod print;
+pub mod process_state;
 pub mod recipe;
 pub mod report;
 pub mod why;
@@ -17,6 +19,7 @@ pub mod why;
 use std::ffi::CStr;
 use std::rc::Rc;
 
+pub use crate::state::undo::Undo;
 pub use action::Action;
 
 use crate::tables::namespaces::NsKind;
@@ -32,13 +35,20 @@ pub enum Actor {
     Init,
 }
 
-impl std::fmt::Display for Actor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
+impl Actor {
+    /// As `explain` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
             Actor::Runtime => "runtime",
             Actor::Joiner => "joiner",
             Actor::Init => "init",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -66,6 +76,13 @@ pub struct Shown {
     pub namespaces: Vec<(NsKind, Slot)>,
 }
 
+impl Shown {
+    /// All of them, in the order in which they are sent.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        std::iter::once(&self.root).chain(self.namespaces.iter().map(|(_, slot)| slot))
+    }
+}
+
 /// Where Init hands that out while it waits for `start`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Door {
@@ -85,53 +102,6 @@ pub enum Supplementary {
     DropIfAllowed,
     /// It is known that they cannot be dropped.
     Keep,
-}
-
-/// What takes back a row, recorded in the state directory before the row runs.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Undo {
-    /// Remove the container's state directory.
-    StateDir(String),
-    /// Remove the file by which a range of ids is the container's.
-    Ids(String),
-    /// Kill what is left in this cgroup and remove it.
-    Cgroup(String),
-    /// Remove this class of service, if the launch failed. Later others may be in it: it has a name of their own
-    /// choice, and stays, as with runc.
-    Class(String),
-    /// Kill what is left in this cgroup, which somebody else made and which stays.
-    Members(String),
-    /// Kill what is left in this scope and have systemd stop and forget it.
-    Scope(crate::cgroup::systemd::Scope),
-    /// Kill the container's init and wait for it.
-    Kill,
-    /// Bring a network device back to the host, if the launch failed. Later that is not the runtime's to do:
-    /// the kernel does it when the namespace goes (config-linux.md, Network Devices).
-    NetDevice {
-        /// Its name on the host.
-        outside: String,
-        /// Its name in the container.
-        inside: String,
-    },
-}
-
-impl std::fmt::Display for Undo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Undo::StateDir(path) | Undo::Ids(path) => write!(f, "remove {path}"),
-            Undo::Cgroup(path) => write!(f, "kill what is left in {path}, rmdir it"),
-            Undo::Members(path) => write!(f, "kill what is left in {path}"),
-            Undo::Class(path) => write!(f, "rmdir {path}, if the launch failed"),
-            Undo::NetDevice { outside, inside } => {
-                write!(f, "netlink(RTM_NEWLINK, {inside:?}, IFLA_NET_NS_FD <own>, IFLA_IFNAME {outside:?})")
-            }
-            Undo::Scope(scope) => {
-                write!(f, "kill what is left in {0}, StopUnit({0}), ResetFailedUnit({0})", scope.unit)
-            }
-            Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
-        }
-    }
 }
 
 /// One row of the plan.
@@ -198,12 +168,13 @@ impl Plan {
     /// The path, below the container's root, of the candidate with this number among those of the program.
     pub fn program(&self, candidate: usize) -> Option<std::path::PathBuf> {
         let cwd = self.steps.iter().find_map(|s| match &s.action {
-            Action::ChangeDir { path, .. } => Some(lower::as_path(path)),
+            Action::ChangeDir { path, .. } => Some(crate::sys::cstr::as_path(path)),
             _ => None,
         });
         self.steps.iter().find_map(|s| match &s.action {
             Action::Exec { candidates, .. } => Some(
-                cwd.unwrap_or(std::path::Path::new("/")).join(lower::as_path(candidates.get(candidate)?)),
+                cwd.unwrap_or(std::path::Path::new("/"))
+                    .join(crate::sys::cstr::as_path(candidates.get(candidate)?)),
             ),
             _ => None,
         })

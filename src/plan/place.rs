@@ -73,7 +73,7 @@ pub struct Node {
 
 impl std::fmt::Display for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:#o}", super::lower::show(&self.name), self.mode)?;
+        write!(f, "{} {:#o}", crate::sys::cstr::show(&self.name), self.mode)?;
         if self.dev != 0 {
             write!(f, " {}:{}", libc::major(self.dev), libc::minor(self.dev))?;
         }

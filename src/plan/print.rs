@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 
 use super::Supplementary;
 use super::action::{Action, SetAttr, Target};
-use super::lower::show;
+use crate::sys::cstr::show;
 use crate::sys::mount::MountAttr;
 use crate::tables::mount_options::describe_attrs;
 use crate::tables::namespaces::NAMESPACES;
@@ -175,7 +175,10 @@ impl Display for Action {
                 write!(f, "pipe2() -> {}, {}", pipe.ours, pipe.theirs)?;
                 owner.map_or(Ok(()), |uid| write!(f, " fchown({}, {uid})", pipe.theirs))
             }
-            A::StdioNull { to } => write!(f, "open(\"/dev/null\") -> {to}"),
+            A::StdioNull { own: false, to } => write!(f, "open(\"/dev/null\") -> {to}"),
+            A::StdioNull { to, .. } => {
+                write!(f, "fsopen(\"tmpfs\") fsmount mknodat(dev/null, 0o20666, 1:3) open -> {to}")
+            }
             A::GiveStdio { uid } => {
                 write!(
                     f,
@@ -402,7 +405,7 @@ impl Action {
                     f,
                     "{to} = socket(AF_UNIX, SOCK_DGRAM) bind({}/{})",
                     show(dir),
-                    crate::lifecycle::notify::SOCKET
+                    crate::state::files::NOTIFY_SOCKET
                 )
             }
             A::SendPidfd { socket, .. } => write!(f, "sendmsg({socket}, SCM_RIGHTS PIDFD)"),
@@ -509,10 +512,11 @@ impl Action {
                 write!(f, "openat2({:?}) fchdir() getcwd() is inside", show(path))
             }
             A::DieWithRuntime => f.write_str("prctl(PR_SET_PDEATHSIG, SIGKILL)"),
-            A::FindProgram { candidates } => {
+            A::FindProgram { candidates, hook } => {
                 write!(
                     f,
-                    "faccessat2({:?}, X_OK, AT_EACCESS)",
+                    "{}faccessat2({:?}, X_OK, AT_EACCESS)",
+                    if *hook { "openat2 " } else { "" },
                     candidates.first().map(|c| show(c)).unwrap_or_default()
                 )?;
                 if candidates.len() > 1 {

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::action::Action;
-use super::lower::show;
-use super::{Plan, Step};
+use super::{Actor, Plan, Step};
+use crate::log::Log;
+use crate::sys::cstr::show;
 
 /// Rows under their headings, numbered from 1; with `why`, a reason below each.
 pub fn text(plan: &Plan, why: bool) -> String {
@@ -97,6 +98,40 @@ fn longest_common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
         }
     }
     pairs
+}
+
+/// The rows that are about to be performed, with `--debug`: Init, which performs some, cannot say anything.
+pub fn debug(plan: &Plan, log: &Log) {
+    for (i, step) in plan.steps.iter().enumerate().filter(|_| log.is_debug()) {
+        log.debug(&format!("step {} ({}): {}", i + 1, step.actor, step.action));
+    }
+    if log.is_runc() && log.is_debug() {
+        debug_as_runc(plan, log);
+    }
+}
+
+/// The places that users of runc's log look for.
+fn debug_as_runc(plan: &Plan, log: &Log) {
+    let steps = || plan.steps.iter().enumerate();
+    let Some((last, _)) = steps().rfind(|(_, step)| step.actor == Actor::Init) else { return };
+    let of = |actor| steps().find(|(_, step)| step.actor == actor).map_or(0, |(i, _)| i + 1);
+    log.debug(&format!("nsexec container setup: from step {}", of(Actor::Runtime)));
+    log.debug(&format!("child process in init(): from step {}", of(Actor::Init)));
+    for step in plan.steps.iter().filter(|step| step.actor == Actor::Runtime) {
+        if let Action::Affinity { cpus } = &step.action {
+            log.debug(&format!("nsexec: affinity: {}", mask(cpus)));
+        }
+    }
+    let is_new = steps().any(|(_, step)| matches!(step.action, Action::StateDir { .. }));
+    let end =
+        if is_new { "init: closing the pipe to signal completion" } else { "setns_init: about to exec" };
+    log.debug(&format!("{end}: step {}", last + 1));
+}
+
+/// CPUs as the mask of which runc's log speaks.
+fn mask(cpus: &[u64]) -> String {
+    let words: String = cpus.iter().rev().map(|word| format!("{word:016x}")).collect();
+    format!("0x{}", Some(words.trim_start_matches('0')).filter(|w| !w.is_empty()).unwrap_or("0"))
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Action {
                 "the launcher copies: the caller's terminal, file or pipe stays outside, and the program's user may open /dev/stdout (pipe(2))"
             }
             A::StdioNull { .. } => {
-                "a container that is left alone keeps no terminal of the caller's: what is typed there later is for other programs"
+                "a container that is left alone keeps no terminal or pipe of the caller's; and a null device of its own, since inotify on the host's tells when host programs use it"
             }
             A::GiveStdio { .. } => {
                 "the program may open /dev/stdout: its user is not mapped to the owner, so only the runtime can give it (fchown(2))"

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::rules::paths;
 use super::{Facts, Outcome, Policy};
 use crate::config::defaults::{MASKED, MountRow, PTYS, READONLY, SCRATCH, STANDARD, TMPFS};
+use crate::config::mount_options::parse_options;
 use crate::config::{Config, CopyUp, Mount};
 use crate::error::Result;
-use crate::tables::mount_options::parse_options;
 use crate::tables::namespaces::NsKind;
 
 /// A row of the table as a mount of the config, in a container with this memory limit.

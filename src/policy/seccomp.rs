@@ -29,7 +29,9 @@ pub fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
             } else {
                 "the built-in profile"
             };
-            out.note(format!("{text} (--allow ptrace for strace and gdb, --seccomp-allow NAME)"));
+            out.note(format!(
+                "{text} (--allow ptrace for strace, gdb and LeakSanitizer, --seccomp-allow NAME)"
+            ));
             weaken(config, facts, out)?;
         }
         SeccompAsk::Config if config.seccomp.is_none() => {

@@ -89,7 +89,7 @@ fn no_setuid_files(guards: &mut Vec<Guard>) {
 
 /// The name of a file system at or below `source` that cannot be idmapped.
 fn not_mappable(source: &Path, facts: &Facts<'_>) -> Result<Option<String>> {
-    let magic = fs::path_magic(&crate::plan::lower::cpath(source)?)
+    let magic = fs::path_magic(&crate::sys::cstr::cpath(source)?)
         .map_err(|e| Error::os("statfs", source.display(), e))?;
     let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     if !facts.host.can_idmap(magic) {

@@ -31,7 +31,7 @@ use bpf::{Check, Section, Verdict};
 pub use builtin::{Action, Cap, Group, Rule};
 pub use guards::guard_profile;
 use library::Library;
-pub use listener::{Listener, ProcessState, lets, may_be_passed};
+pub use listener::{Listener, lets, may_be_passed};
 pub use profile::unknown_names;
 pub use refusals::{Reported, reported};
 

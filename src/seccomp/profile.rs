@@ -110,7 +110,7 @@ fn add_entry(
     for (j, name) in entry.names().iter().enumerate() {
         let here = format!("{pointer}/names/{j}");
         if act == ScmpAction::Notify && name == "write" {
-            let why = "SCMP_ACT_NOTIFY cannot be used for write, which hands the listener over";
+            let why = "SCMP_ACT_NOTIFY cannot be used for the write syscall, which hands the listener over";
             return Err(ConfigError::new(here, why));
         }
         let native = numbers::meaning(name, numbers::native());

@@ -30,6 +30,8 @@ pub struct Reported {
     pub errno: Errno,
     /// The call's name, or its number where no table has one.
     pub name: String,
+    /// Whether the call has a name, which `--seccomp-allow` takes.
+    pub named: bool,
     /// Why the built-in profile refuses it.
     pub why: &'static str,
 }
@@ -48,6 +50,11 @@ impl Reported {
         let name = u32::try_from(data.nr).ok().and_then(|nr| name(nr, native()));
         let why = name.as_deref().and_then(|name| weakens(name).ok().flatten());
         let why = why.unwrap_or("the profile does not know it");
-        Reported { errno, name: name.unwrap_or_else(|| format!("number {}", data.nr)), why }
+        Reported {
+            errno,
+            named: name.is_some(),
+            name: name.unwrap_or_else(|| format!("number {}", data.nr)),
+            why,
+        }
     }
 }

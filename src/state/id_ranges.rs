@@ -16,11 +16,9 @@ use std::path::{Path, PathBuf};
 use crate::config::idmap::RANGE;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::lower::cpath;
+use crate::sys::cstr::cpath;
 use crate::sys::fs;
 
-/// Where ranges are taken on this machine.
-pub const DIR: &str = "/run/safebox-ids";
 /// Where systemd-nspawn takes its own (systemd-nspawn(1), `--private-users=pick`).
 const NSPAWN: &str = "/run/systemd/nspawn-uid";
 

@@ -1,7 +1,9 @@
 //! What is written of a container: `state.json`, and the names of the other files in its directory.
 
 pub mod id_ranges;
+pub mod outside;
 pub mod trust;
+pub mod undo;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Hooks, MemoryPolicy, Process, Resources};
 use crate::error::{Result, StateError};
-use crate::plan::Undo;
+use crate::state::undo::Undo;
 pub use trust::{check_root, is_mine, make_root};
 
 /// `state.json`: all that later verbs need, since their callers repeat nothing (CONTRACT, point 5).
@@ -75,7 +77,23 @@ pub struct State {
     pub launcher: Option<(i32, u64)>,
     /// What `checkpoint` must leave to the host.
     #[serde(default)]
-    pub outside: crate::criu::outside::Outside,
+    pub outside: crate::state::outside::Outside,
+}
+
+impl State {
+    /// The State of runtime.md without status and pid, as hooks get it; from runc without annotations where there
+    /// are none.
+    pub fn for_hooks(&self) -> serde_json::Value {
+        let mut state = serde_json::json!({
+            "ociVersion": self.oci_version,
+            "id": self.id,
+            "bundle": self.bundle,
+        });
+        if !self.annotations.is_empty() {
+            state["annotations"] = serde_json::json!(self.annotations);
+        }
+        state
+    }
 }
 
 /// Which filter a process gets.
@@ -108,7 +126,7 @@ impl SeccompChoice {
 
 /// Names of the files in a container's directory.
 pub mod files {
-    /// [`crate::lifecycle::ended::Ended`]; only where the container was kept.
+    /// How the container ended; only where the container was kept.
     pub const ENDED: &str = "ended.json";
     /// [`crate::State`].
     pub const STATE: &str = "state.json";
@@ -127,9 +145,12 @@ pub mod files {
     pub const CGROUPS: &str = "cgroups";
     /// What [`STATE`] and [`PID`] are written as before they have their names.
     pub const TEMP: &str = ".state.tmp";
-    /// All of these, and the directory of the notify socket.
-    pub const ALL: &[&str] =
-        &[STATE, PID, START, START_NEW, REPORT, DOOR, CGROUPS, TEMP, crate::lifecycle::notify::DIR];
+    /// Directory of the socket on which the container says that it is ready.
+    pub const NOTIFY_DIR: &str = "notify";
+    /// Name of the socket in it.
+    pub const NOTIFY_SOCKET: &str = "notify.sock";
+    /// All of these that are in a container's directory.
+    pub const ALL: &[&str] = &[STATE, PID, START, START_NEW, REPORT, DOOR, CGROUPS, TEMP, NOTIFY_DIR];
     /// Ends the line of a cgroup that the container joined and must not remove.
     pub const JOINED: &str = " joined";
 }

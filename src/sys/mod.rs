@@ -8,6 +8,7 @@
 pub mod argv;
 pub mod bpf;
 pub mod cred;
+pub mod cstr;
 pub mod fs;
 pub mod io;
 pub mod landlock;

@@ -72,3 +72,17 @@ pub fn next_signal(fd: RawFd) -> Option<i32> {
         _ => None,
     }
 }
+
+/// Signals whose default action ends a process: pid 1 of a pid namespace is spared it (pid_namespaces(7)).
+pub const DEADLY: [i32; 10] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGPWR,
+];

@@ -1,38 +1,38 @@
 //! The signals of signal(7), by name and number.
 
-/// Standard signals: (name without `SIG`, number on this architecture).
-const SIGNALS: [(&str, i32); 31] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("STKFLT", libc::SIGSTKFLT),
-    ("CHLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
+/// Standard signals: (name without `SIG`, number on this architecture, Go's words, which runc's callers read).
+const SIGNALS: [(&str, i32, &str); 31] = [
+    ("HUP", libc::SIGHUP, "hangup"),
+    ("INT", libc::SIGINT, "interrupt"),
+    ("QUIT", libc::SIGQUIT, "quit"),
+    ("ILL", libc::SIGILL, "illegal instruction"),
+    ("TRAP", libc::SIGTRAP, "trace/breakpoint trap"),
+    ("ABRT", libc::SIGABRT, "aborted"),
+    ("BUS", libc::SIGBUS, "bus error"),
+    ("FPE", libc::SIGFPE, "floating point exception"),
+    ("KILL", libc::SIGKILL, "killed"),
+    ("USR1", libc::SIGUSR1, "user defined signal 1"),
+    ("SEGV", libc::SIGSEGV, "segmentation fault"),
+    ("USR2", libc::SIGUSR2, "user defined signal 2"),
+    ("PIPE", libc::SIGPIPE, "broken pipe"),
+    ("ALRM", libc::SIGALRM, "alarm clock"),
+    ("TERM", libc::SIGTERM, "terminated"),
+    ("STKFLT", libc::SIGSTKFLT, "stack fault"),
+    ("CHLD", libc::SIGCHLD, "child exited"),
+    ("CONT", libc::SIGCONT, "continued"),
+    ("STOP", libc::SIGSTOP, "stopped (signal)"),
+    ("TSTP", libc::SIGTSTP, "stopped"),
+    ("TTIN", libc::SIGTTIN, "stopped (tty input)"),
+    ("TTOU", libc::SIGTTOU, "stopped (tty output)"),
+    ("URG", libc::SIGURG, "urgent I/O condition"),
+    ("XCPU", libc::SIGXCPU, "CPU time limit exceeded"),
+    ("XFSZ", libc::SIGXFSZ, "file size limit exceeded"),
+    ("VTALRM", libc::SIGVTALRM, "virtual timer expired"),
+    ("PROF", libc::SIGPROF, "profiling timer expired"),
+    ("WINCH", libc::SIGWINCH, "window changed"),
+    ("IO", libc::SIGIO, "I/O possible"),
+    ("PWR", libc::SIGPWR, "power failure"),
+    ("SYS", libc::SIGSYS, "bad system call"),
 ];
 
 /// Other names for the same signals, accepted but never printed.
@@ -59,7 +59,7 @@ pub fn parse(text: &str) -> Result<i32, String> {
 
 /// The name of signal `number`, as in `SIGKILL`, `SIGRTMIN+3`; `None` outside 1 to 64 and for 32 and 33.
 pub fn name(number: i32) -> Option<String> {
-    if let Some((name, _)) = SIGNALS.iter().find(|s| s.1 == number) {
+    if let Some((name, ..)) = SIGNALS.iter().find(|s| s.1 == number) {
         return Some(format!("SIG{name}"));
     }
     match number {
@@ -67,6 +67,14 @@ pub fn name(number: i32) -> Option<String> {
         RTMAX => Some("SIGRTMAX".into()),
         n if n > RTMIN && n < RTMAX => Some(format!("SIGRTMIN+{}", n - RTMIN)),
         _ => None,
+    }
+}
+
+/// Go's words for a signal that ended a process, which runc prints: `signal: bad system call`.
+pub fn in_words(number: i32) -> String {
+    match SIGNALS.iter().find(|s| s.1 == number) {
+        Some((.., words)) => format!("signal: {words}"),
+        None => format!("signal: signal {number}"),
     }
 }
 
@@ -79,7 +87,7 @@ fn number(text: &str) -> Option<i32> {
 fn named(text: &str) -> Option<i32> {
     let upper = text.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let known = SIGNALS.iter().chain(&ALIASES).find(|s| s.0 == short).map(|s| s.1);
+    let known = SIGNALS.iter().map(|s| (s.0, s.1)).chain(ALIASES).find(|s| s.0 == short).map(|s| s.1);
     known.or_else(|| realtime(short))
 }
 

@@ -5,10 +5,11 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::Mount;
 use crate::error::Result;
 use crate::plan::action::{Action, SetAttr, TargetKind};
-use crate::plan::lower::{cpath, in_root};
+use crate::plan::lower::in_root;
 use crate::plan::recipe::mounts::options;
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor, Actor::Init, Actor::Runtime, Slot};
+use crate::sys::cstr::cpath;
 use crate::sys::mount::MountAttr;
 
 /// The flags of a mount that runc takes away where the options name others and not these (mount(2), `MS_REMOUNT`).
@@ -26,7 +27,13 @@ impl Builder<'_> {
         let actor = self.copier();
         for (i, mount) in self.input.config.mounts.iter().enumerate() {
             let Some(recursive) = mount.bind else { continue };
-            if mount.remount || self.below_rootfs(mount).is_some() {
+            if mount.remount {
+                continue;
+            }
+            if self.below_rootfs(mount).is_some() {
+                if let Some(mapping) = self.mapping_of(i) {
+                    self.mappings.push((i, mapping));
+                }
                 continue;
             }
             let to = self.open_source(actor, mount, recursive)?;
@@ -85,7 +92,8 @@ impl Builder<'_> {
     /// Under the OCI verbs: where in the container a source is that the config names below the rootfs. As with runc it
     /// shows the mounts that are listed before.
     fn below_rootfs(&self, mount: &Mount) -> Option<PathBuf> {
-        if self.input.config.hardening.hardened || mount.idmap.is_some() {
+        // In a user namespace Init may not idmap a mount: the runtime does, before there are any others.
+        if self.input.config.hardening.hardened || (mount.idmap.is_some() && self.in_userns()) {
             return None;
         }
         let source = self.source(mount);
@@ -102,6 +110,10 @@ impl Builder<'_> {
                 let recursive = mount.bind == Some(true);
                 let row = Action::OpenInside { root, path, recursive, to: to.clone() };
                 self.plan.push(Init, part::MOUNTS, row);
+                if let Some((_, mapping)) = self.mappings.iter().find(|(i, _)| *i == index) {
+                    let row = idmap(mount, &to, mapping);
+                    self.plan.push(Init, part::MOUNTS, row);
+                }
                 to
             }
             (None, None) => return Ok(()),
@@ -194,6 +206,12 @@ impl Builder<'_> {
             self.plan.push(Init, part::SEAL, Action::RootAttr { root, change: SetAttr::READONLY });
         }
     }
+}
+
+/// The row that gives a copy of a mount its own mapping.
+pub(super) fn idmap(mount: &Mount, tree: &Slot, mapping: &Slot) -> Action {
+    let (tree, userns) = (tree.clone(), Some(mapping.clone()));
+    Action::Idmap { tree, userns, recursive: mount.idmap == Some(true), propagation: 0, attrs: 0 }
 }
 
 pub(super) fn propagation(mount: &Mount) -> Vec<SetAttr> {

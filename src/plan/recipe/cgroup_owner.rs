@@ -8,8 +8,8 @@ use crate::config::idmap;
 use crate::error::Result;
 use crate::plan::Actor::Runtime;
 use crate::plan::action::Action;
-use crate::plan::lower::cpath;
 use crate::plan::recipe::Builder;
+use crate::sys::cstr::cpath;
 use crate::tables::namespaces::NsKind;
 
 impl Builder<'_> {

@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::plan::action::Action;
-use crate::plan::lower::cpath;
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Joiner, Actor::Runtime, Slot, Undo};
+use crate::sys::cstr::cpath;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// Namespaces that are joined.

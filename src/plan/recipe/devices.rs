@@ -13,9 +13,9 @@ use crate::config::Mount;
 use crate::config::idmap;
 use crate::error::Result;
 use crate::plan::action::{Action, DeviceNode, Node, SetAttr, Target, TargetKind};
-use crate::plan::lower::{cpath, cstring};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
+use crate::sys::cstr::{cpath, cstring};
 use crate::sys::mount::MountAttr;
 
 /// The devices that config-linux.md promises ("Default Devices"): (name, major, minor).
@@ -55,7 +55,7 @@ struct Wanted {
 impl Wanted {
     /// Its name on the tmpfs of nodes.
     fn name(&self) -> Result<CString> {
-        cstring("device", self.path.replace('/', "!"))
+        Ok(cstring("device", self.path.replace('/', "!"))?)
     }
 
     fn format(&self) -> u32 {
@@ -114,7 +114,7 @@ impl Builder<'_> {
     }
 
     /// Whether nodes can be made at all, be it outside the container.
-    fn makes_nodes(&self) -> bool {
+    pub(super) fn makes_nodes(&self) -> bool {
         self.input.host.rootless.is_none()
     }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 use crate::config::{ConfigError, Mount};
 use crate::error::{Error, Result};
 use crate::plan::action::{Action, SetAttr, Target, TargetKind};
-use crate::plan::lower::{cpath, cstring, in_root};
+use crate::plan::lower::in_root;
 use crate::plan::recipe::clone::join;
 use crate::plan::recipe::tail::Created;
 use crate::plan::recipe::{Builder, Console, cjoin, part};
 use crate::plan::{Actor::Init, Actor::Runtime};
 use crate::state::files;
+use crate::sys::cstr::{cpath, cstring};
 use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
 

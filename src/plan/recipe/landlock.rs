@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::plan::action::Landlock;
-use crate::plan::lower::cpath;
 use crate::plan::recipe::Builder;
+use crate::sys::cstr::cpath;
 use crate::tables::landlock::{READ, SCOPES, WRITE_FILE, all};
 
 /// Devices that every program may use, where /dev is the host's.

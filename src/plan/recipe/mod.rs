@@ -21,13 +21,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::cgroup::Layout;
+use crate::config::hooks::HookKind;
 use crate::config::idmap::UserMaps;
 use crate::config::{Config, Process};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::lifecycle::hooks::{HookKind, HookRun};
 use crate::plan::action::StdioPipe;
 use crate::plan::check::{Checked, Kind, check};
+use crate::plan::hooks::HookRun;
 use crate::plan::{Plan, Shown, Slot, Undo};
 use crate::state::State;
 use crate::tables::namespaces::NsKind;
@@ -177,6 +178,17 @@ pub struct Input<'a> {
     pub options: &'a Options,
 }
 
+/// How a new process gets into the container's cgroups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecCgroups {
+    /// The cgroup v2 that it is born in.
+    pub born_in: Option<PathBuf>,
+    /// cgroups that it is moved to: those of v1, and one of v2 that somebody else made.
+    pub moved_to: Vec<PathBuf>,
+    /// The scope, where its user's systemd moves it.
+    pub scope: Option<crate::cgroup::systemd::Scope>,
+}
+
 /// Slots that the runtime fills before the first row.
 #[derive(Debug, Clone)]
 pub struct Given {
@@ -205,12 +217,6 @@ impl Given {
             pipes: Vec::new(),
         }
     }
-
-    /// Fills the slots of the container's namespaces.
-    pub fn fill(&self, cx: &mut crate::perform::Cx, inside: Option<&crate::perform::namespace_fds::Inside>) {
-        let fds = inside.into_iter().flat_map(|inside| &inside.namespaces);
-        self.namespaces.iter().zip(fds).for_each(|((_, slot), (_, fd))| cx.set(slot, *fd));
-    }
 }
 
 /// The plan under construction and what its parts share.
@@ -236,6 +242,8 @@ struct Builder<'a> {
     sources: Vec<(usize, Slot)>,
     /// Sources whose symlinks the runtime has looked at, for Init: (path, slot).
     checked_sources: Vec<(PathBuf, Slot)>,
+    /// Mappings of the binds whose source lies inside the container, by the index of the mount.
+    mappings: Vec<(usize, Slot)>,
     /// Mounts that become read-only once all that lies on them is there: (destination, slot).
     seals: Vec<(PathBuf, Slot)>,
     /// Sources of cgroup binds: (name of the directory, slot).
@@ -268,6 +276,7 @@ impl<'a> Builder<'a> {
             null: None,
             sources: Vec::new(),
             checked_sources: Vec::new(),
+            mappings: Vec::new(),
             seals: Vec::new(),
             cgroup_sources: VecDeque::new(),
             joined: Vec::new(),
@@ -425,11 +434,11 @@ pub fn name(state_dir: &Path, launcher: Option<(i32, u64)>) -> Result<(Checked<P
 /// The first rows of the plan of every new container. `launcher`: (pid, start time) of a foreground `run`.
 fn take_name(plan: &mut Plan, dir: &Path, launcher: Option<(i32, u64)>) -> Result<Slot> {
     let lock = plan.slot("lock");
-    let row = crate::plan::Action::StateDir { path: crate::plan::lower::cpath(dir)?, lock: lock.clone() };
+    let row = crate::plan::Action::StateDir { path: crate::sys::cstr::cpath(dir)?, lock: lock.clone() };
     plan.push_undo(crate::plan::Actor::Runtime, part::STATE, row, state_undo(dir));
     if let Some((pid, start)) = launcher {
-        let path = crate::plan::lower::cpath(&crate::state::launcher_mark(dir))?;
-        let launcher = crate::plan::lower::cstring("launcher", format!("{pid} {start}"))?;
+        let path = crate::sys::cstr::cpath(&crate::state::launcher_mark(dir))?;
+        let launcher = crate::sys::cstr::cstring("launcher", format!("{pid} {start}"))?;
         let row = crate::plan::Action::LauncherMark { path, launcher };
         plan.push_undo(crate::plan::Actor::Runtime, part::STATE, row, state_undo(dir));
     }
@@ -438,7 +447,7 @@ fn take_name(plan: &mut Plan, dir: &Path, launcher: Option<(i32, u64)>) -> Resul
 
 /// `dir/name` as a C string.
 fn cjoin(dir: &Path, name: &str) -> Result<CString> {
-    crate::plan::lower::cpath(&dir.join(name))
+    Ok(crate::sys::cstr::cpath(&dir.join(name))?)
 }
 
 /// A path as text for an [`Undo`]; state paths and cgroup paths are valid UTF-8 by construction.

@@ -8,10 +8,11 @@ use crate::config::idmap;
 use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
 use crate::plan::action::{Action, Target, TargetKind};
-use crate::plan::lower::{cstring, in_root};
+use crate::plan::lower::in_root;
 use crate::plan::recipe::binds::{changes, propagation};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
+use crate::sys::cstr::cstring;
 use crate::tables::namespaces::NsKind;
 use crate::tables::procfs::EMULATED;
 

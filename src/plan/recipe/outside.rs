@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
+use crate::config::hooks::HookKind;
 use crate::config::idmap::map_text;
 use crate::error::Result;
-use crate::lifecycle::hooks::HookKind;
 use crate::plan::action::{Action, SetAttr};
-use crate::plan::lower::{cpath, cstring};
 use crate::plan::recipe::{Builder, cjoin, part, shows_groups, state_undo, text};
 use crate::plan::{Actor, Actor::Runtime, Slot, Undo};
 use crate::state::files;
+use crate::sys::cstr::{cpath, cstring};
 use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
 
@@ -32,7 +32,7 @@ impl Builder<'_> {
         };
         self.plan.push(Runtime, part::STATE, file);
         if self.input.options.notify {
-            let path = cjoin(dir, crate::lifecycle::notify::DIR)?;
+            let path = cjoin(dir, crate::state::files::NOTIFY_DIR)?;
             self.plan.push_undo(
                 Runtime,
                 part::STATE,
@@ -107,7 +107,7 @@ impl Builder<'_> {
     pub(super) fn resctrl(&mut self) -> Result<()> {
         let Some(class) = self.input.resctrl else { return Ok(()) };
         let monitor = class.monitor.iter().map(|dir| (dir, Some(Undo::Cgroup(text(dir)))));
-        for (dir, undo) in std::iter::once((&class.dir, class.undo())).chain(monitor) {
+        for (dir, undo) in std::iter::once((&class.dir, class_undo(class))).chain(monitor) {
             if let Some(undo) = undo {
                 let record = cjoin(self.input.state_dir, files::CGROUPS)?;
                 let row = Action::CgroupDir { path: cpath(dir)?, record };
@@ -346,16 +346,23 @@ impl Builder<'_> {
 
     /// A bind mount with a mapping of its own.
     pub(super) fn idmap_own(&mut self, index: usize, tree: &Slot) {
+        let Some(mapping) = self.mapping_of(index) else { return };
+        let row = super::binds::idmap(&self.input.config.mounts[index], tree, &mapping);
+        self.plan.push(Runtime, part::SOURCES, row);
+    }
+
+    /// A user namespace with a mount's own mapping, where it has one.
+    pub(super) fn mapping_of(&mut self, index: usize) -> Option<Slot> {
         let mount = &self.input.config.mounts[index];
-        let Some(recursive) = mount.idmap.filter(|_| !mount.uid_maps.is_empty()) else { return };
+        if mount.idmap.is_none() || mount.uid_maps.is_empty() {
+            return None;
+        }
         let to = self.plan.slot(&format!("mapping of {}", mount.destination.display()));
         let map = |maps| map_text(maps).into_bytes();
         let userns =
             Action::Userns { uid_map: map(&mount.uid_maps), gid_map: map(&mount.gid_maps), to: to.clone() };
         self.plan.push(Runtime, part::SOURCES, userns);
-        let tree = tree.clone();
-        let idmap = Action::Idmap { tree, userns: Some(to), recursive, propagation: 0, attrs: 0 };
-        self.plan.push(Runtime, part::SOURCES, idmap);
+        Some(to)
     }
 
     /// Hooks that run once the namespaces and mounts are there, before the root is changed.
@@ -383,4 +390,11 @@ pub(super) fn record_pid(dir: &std::path::Path) -> Result<Action> {
         name: cstring("pid", files::PID)?,
         temp: cstring("pid", ".pid.tmp")?,
     })
+}
+
+/// What takes a new class of service back.
+fn class_undo(class: &crate::cgroup::resctrl::Class) -> Option<Undo> {
+    let dir = class.dir.to_string_lossy().into_owned();
+    let undo = if class.named { Undo::Class } else { Undo::Cgroup };
+    class.make.then_some(undo(dir))
 }

@@ -16,10 +16,11 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::plan::action::{Action, Target, TargetKind};
 use crate::plan::check::{Checked, Kind, check};
-use crate::plan::lower::{CStrArray, cpath, cstring, in_root};
+use crate::plan::lower::{CStrArray, in_root};
 use crate::plan::recipe::{Builder, Given, Input, cjoin, part, state_undo};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan, Slot, Undo};
 use crate::state::files;
+use crate::sys::cstr::{cpath, cstring};
 use crate::tables::namespaces::NsKind;
 
 /// Directory below the container's state at which criu finds the rootfs.
@@ -174,7 +175,7 @@ impl Builder<'_> {
         self.plan.push(Init, part, Action::CloseFds { keep, needed: Vec::new() });
         let argv = CStrArray::new("argument", &["criu", "swrk", &SOCKET.to_string()])?;
         // It starts programs of its own: tar, ip, iptables.
-        let path = ("PATH".into(), crate::criu::search_path());
+        let path = ("PATH".into(), crate::host::search_path());
         let env: Vec<String> = std::env::vars_os()
             .filter(|(name, _)| name != "PATH")
             .chain([path])

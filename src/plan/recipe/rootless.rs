@@ -8,9 +8,9 @@ use crate::config::{ConfigError, IdMap, Mount};
 use crate::error::{Error, Result};
 use crate::host::Rootless;
 use crate::plan::action::Action;
-use crate::plan::lower::{cpath, cstring};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor, Actor::Init, Actor::Runtime, Door, Shown, Step, Supplementary};
+use crate::sys::cstr::{cpath, cstring};
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// Who writes a new user namespace's maps.

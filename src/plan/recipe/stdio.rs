@@ -2,9 +2,10 @@
 
 use crate::config::idmap;
 use crate::error::Result;
+use crate::host::OutputFile;
 use crate::plan::action::{Action, StdioPipe};
 use crate::plan::recipe::{Builder, Console, Given, Options, part};
-use crate::plan::{Actor, Actor::Runtime, Plan, Slot};
+use crate::plan::{Actor, Actor::Runtime, Plan, Slot, Undo};
 use crate::tables::namespaces::NsKind;
 
 /// How one of the descriptors 0 to 2 gets to the container.
@@ -13,7 +14,7 @@ pub enum Stdio {
     /// The caller's own.
     #[default]
     Inherit,
-    /// /dev/null.
+    /// A null device: one of the container's own where the runtime can make nodes.
     Null,
     /// A pipe, which the launcher copies from or to the caller's.
     Pipe,
@@ -28,17 +29,21 @@ pub(super) fn pipes(
     plan: &mut Plan,
     given: &mut Given,
     stdio: &[Stdio; 3],
-    owner: Option<u32>,
+    (owner, own_null): (Option<u32>, bool),
 ) -> Vec<(u8, Slot)> {
-    let mut ends: Vec<(u8, Slot)> = Vec::new();
+    let (mut ends, mut null): (Vec<(u8, Slot)>, Option<Slot>) = Default::default();
     for ((number, how), name) in (0..).zip(stdio).zip(NAMES) {
         let end = match how {
             Stdio::Inherit => continue,
             Stdio::AsStdout => ends.iter().find(|(n, _)| *n == 1).map(|(_, slot)| slot.clone()),
             Stdio::Null => {
-                let to = plan.slot(name);
-                plan.push(Runtime, part::SOURCES, Action::StdioNull { to: to.clone() });
-                Some(to)
+                // One serves for all.
+                if null.is_none() {
+                    let to = plan.slot("null");
+                    plan.push(Runtime, part::SOURCES, Action::StdioNull { own: own_null, to: to.clone() });
+                    null = Some(to);
+                }
+                null.clone()
             }
             Stdio::Pipe => {
                 let (ours, theirs) = (plan.slot(&format!("{name} outside")), plan.slot(name));
@@ -61,10 +66,16 @@ pub(super) fn place(plan: &mut Plan, actor: Actor, ends: Vec<(u8, Slot)>) {
 }
 
 /// In a user namespace the program's user cannot be given what is the caller's: the runtime does it.
-pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>) {
+pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>, files: &[OutputFile]) {
     let inherited = options.stdio.contains(&Stdio::Inherit) && options.console == Console::Inherit;
-    if let Some(uid) = owner.filter(|_| inherited && options.gives_stdio) {
-        plan.push(Runtime, part::SOURCES, Action::GiveStdio { uid });
+    let Some(given) = owner.filter(|_| inherited && options.gives_stdio) else { return };
+    let files: Vec<_> = files.iter().filter(|file| file.uid != given).cloned().collect();
+    let action = Action::GiveStdio { uid: given };
+    if files.is_empty() {
+        // A pipe goes with those who have it open.
+        plan.push(Runtime, part::SOURCES, action);
+    } else {
+        plan.push_undo(Runtime, part::SOURCES, action, Undo::Outputs { files, given });
     }
 }
 
@@ -80,9 +91,10 @@ impl Builder<'_> {
             Some(_) => idmap::to_host(&config.uid_maps, uid),
         };
         let owner = outside.filter(|_| root);
-        self.stdio = pipes(&mut self.plan, &mut self.given, &self.input.options.stdio, owner);
+        let facts = (owner, self.makes_nodes());
+        self.stdio = pipes(&mut self.plan, &mut self.given, &self.input.options.stdio, facts);
         if config.namespace(NsKind::User).is_some() {
-            give(&mut self.plan, self.input.options, owner);
+            give(&mut self.plan, self.input.options, owner, &self.input.host.outputs);
         }
         Ok(())
     }

@@ -9,11 +9,12 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::action::Action;
 use crate::plan::check::{Checked, Kind, check};
-use crate::plan::lower::{CStrArray, cpath, cstring};
+use crate::plan::lower::CStrArray;
 use crate::plan::recipe::{Filter, Given, Listens, Options, Stdio, limits, part};
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Door, Plan, Shown, Slot, Supplementary, Undo};
 use crate::state::SeccompChoice;
 use crate::sys::cred::Creds;
+use crate::sys::cstr::{cpath, cstring};
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::NAMESPACES;
 
@@ -44,7 +45,7 @@ pub(super) struct Tail<'a> {
     pub groups: Supplementary,
     pub created: Option<Created>,
     /// `run`: hooks that go right before the program.
-    pub start_hooks: Option<Rc<crate::lifecycle::hooks::HookRun>>,
+    pub start_hooks: Option<Rc<crate::plan::hooks::HookRun>>,
     /// The way in for them, where the process's pidfd is none.
     pub inside: Option<Rc<Shown>>,
     pub host: &'a Host,
@@ -105,7 +106,11 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         Some(path) => vec![cpath(path)?],
         None => candidates(process)?,
     });
-    plan.push(Init, part::DROP, Action::FindProgram { candidates: candidates.clone() });
+    plan.push(
+        Init,
+        part::DROP,
+        Action::FindProgram { candidates: candidates.clone(), hook: t.program.is_some() },
+    );
     if let Some(landlock) = &t.landlock {
         plan.push(Init, part::DROP, Action::Landlock(landlock.clone()));
     }
@@ -128,7 +133,7 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         );
     }
     if let Some(state) = t.start_hooks.clone() {
-        let kind = crate::lifecycle::hooks::HookKind::StartContainer;
+        let kind = crate::config::hooks::HookKind::StartContainer;
         plan.push(Runtime, part::CREATED, Action::Hooks { kind, state, inside: t.inside.clone() });
     }
     if late {
@@ -153,7 +158,7 @@ fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result
         let agent = match to {
             Listens::Launcher(_) => None,
             Listens::Agent(to) => {
-                let told = crate::seccomp::ProcessState::new(t.state, t.container, &to.metadata);
+                let told = crate::plan::process_state::ProcessState::new(t.state, t.container, &to.metadata);
                 Some((cpath(&to.socket(&t.state.bundle)?)?, Rc::new(told)))
             }
         };
@@ -267,7 +272,10 @@ pub fn candidates(process: &Process) -> Result<Vec<CString>> {
     }
     // As execvp(3), the last PATH wins; without one there is nothing to search.
     let path = process.env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default();
-    path.split(':').filter(|dir| !dir.is_empty()).map(|dir| cpath(&Path::new(dir).join(program))).collect()
+    path.split(':')
+        .filter(|dir| !dir.is_empty())
+        .map(|dir| Ok(cpath(&Path::new(dir).join(program))?))
+        .collect()
 }
 
 /// All that the plan of `exec` is made from.
@@ -293,7 +301,7 @@ pub struct ExecInput<'a> {
     /// Its user, as the runtime sees it, where the runtime may give files away.
     pub user_outside: Option<u32>,
     /// How it gets into the container's groups.
-    pub groups: &'a crate::launch::exec_cgroups::Groups,
+    pub groups: &'a crate::plan::recipe::ExecCgroups,
     /// The machine.
     pub host: &'a Host,
     /// seccomp filters in the order of loading.
@@ -313,10 +321,15 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
     let target = plan.slot("container");
     let (pid, start) = input.process_id;
     plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid, start, to: target.clone() });
-    let given_ends =
-        crate::plan::recipe::stdio::pipes(&mut plan, &mut given, &input.options.stdio, input.user_outside);
+    let given_ends = crate::plan::recipe::stdio::pipes(
+        &mut plan,
+        &mut given,
+        &input.options.stdio,
+        (input.user_outside, input.host.rootless.is_none()),
+    );
     if input.namespaces & libc::CLONE_NEWUSER as u64 != 0 {
-        crate::plan::recipe::stdio::give(&mut plan, input.options, input.user_outside);
+        let files = &input.host.outputs;
+        crate::plan::recipe::stdio::give(&mut plan, input.options, input.user_outside, files);
     }
     let (before, after) = &input.process.exec_cpu_affinity;
     if !before.is_empty() {

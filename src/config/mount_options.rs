@@ -1,0 +1,160 @@
+//! What the words of `mounts[].options` make of a mount.
+
+use libc::{MOUNT_ATTR__ATIME, MOUNT_ATTR_RELATIME};
+
+use super::{CopyUp, Mount};
+use crate::tables::mount_options::{Effect, Row, Scope, find};
+
+/// Applies `options` to `mount`, in order: a later option wins over an earlier one that it contradicts.
+pub fn parse_options(options: &[String], mount: &mut Mount) {
+    for option in options {
+        match find(option) {
+            Some(row) => apply(row, mount),
+            None => mount.data.extend(data(option)),
+        }
+    }
+}
+
+/// What the kernel makes of an option that is the file system's: mount(2) takes all of them in one text, so one
+/// with commas is several there, and an empty one is none. Security labels have commas in quotes, and overlay's
+/// paths after a backslash.
+fn data(option: &str) -> Vec<(String, Option<String>)> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = option.split(|c| {
+        let comma = c == ',' && !quoted && !escaped;
+        quoted ^= c == '"';
+        escaped = c == '\\' && !escaped;
+        comma
+    });
+    let entry = |part: &str| match part.split_once('=') {
+        // As the kernel skips it.
+        Some(("", _)) => None,
+        Some((key, value)) => {
+            let label = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+            let label = label.filter(|_| key.ends_with("context"));
+            Some((key.to_owned(), Some(label.unwrap_or(value).to_owned())))
+        }
+        None => (!part.is_empty()).then(|| (part.to_owned(), None)),
+    };
+    parts.filter_map(entry).collect()
+}
+
+/// Applies one row.
+fn apply(row: &Row, mount: &mut Mount) {
+    match row.effect {
+        Effect::None => {}
+        Effect::Set(scope, bits) => change(mount, scope, bits, 0),
+        Effect::Clear(scope, bits) => change(mount, scope, 0, bits),
+        // The kernel wants the whole field cleared before a mode is set: mount_setattr(2), EINVAL.
+        Effect::Atime(scope, mode) => {
+            change(mount, scope, 0, MOUNT_ATTR__ATIME);
+            *sets(mount, scope).0 |= mode;
+        }
+        Effect::NotAtime(scope, mode) => {
+            let selected = *sets(mount, scope).0 & MOUNT_ATTR__ATIME;
+            let keep = if selected == mode { MOUNT_ATTR_RELATIME } else { selected };
+            change(mount, scope, 0, MOUNT_ATTR__ATIME);
+            *sets(mount, scope).0 |= keep;
+        }
+        Effect::Propagation(flags) => mount.propagation.push(flags),
+        Effect::Bind(recursive) => mount.bind = Some(recursive),
+        Effect::Remount => mount.remount = true,
+        Effect::Superblock => mount.data.push((row.name.to_owned(), None)),
+        Effect::CopyUp => mount.copy_up = CopyUp::All,
+        Effect::Idmap(recursive) => mount.idmap = Some(recursive),
+    }
+}
+
+/// The (set, clear) masks of `scope`.
+fn sets(mount: &mut Mount, scope: Scope) -> (&mut u64, &mut u64) {
+    match scope {
+        Scope::One => (&mut mount.attr_set, &mut mount.attr_clr),
+        Scope::Tree => (&mut mount.rec_attr_set, &mut mount.rec_attr_clr),
+    }
+}
+
+/// Moves `set` bits to the set mask and `clear` bits to the clear mask.
+fn change(mount: &mut Mount, scope: Scope, set: u64, clear: u64) {
+    let (s, c) = sets(mount, scope);
+    *s = (*s | set) & !clear;
+    *c = (*c | clear) & !set;
+}
+
+#[cfg(test)]
+mod tests {
+    use libc::{MOUNT_ATTR_NOATIME, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME};
+    use libc::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE};
+
+    use super::*;
+    use crate::tables::mount_options::propagation;
+
+    fn parsed(options: &[&str]) -> Mount {
+        let mut mount = Mount::default();
+        parse_options(&options.iter().map(|s| s.to_string()).collect::<Vec<_>>(), &mut mount);
+        mount
+    }
+
+    #[test]
+    fn later_options_win() {
+        let m = parsed(&["ro", "nosuid", "rw", "suid", "nosuid"]);
+        assert_eq!((m.attr_set, m.attr_clr), (MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY));
+        let m = parsed(&["rro", "ro"]);
+        assert_eq!((m.attr_set, m.rec_attr_set), (MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY));
+    }
+
+    #[test]
+    fn access_time_modes_exclude_each_other() {
+        for (options, set) in [
+            (&["noatime"][..], MOUNT_ATTR_NOATIME),
+            (&["noatime", "strictatime"], MOUNT_ATTR_STRICTATIME),
+            (&["strictatime", "relatime"], 0),
+            (&["noatime", "atime"], 0),
+            (&["strictatime", "atime"], MOUNT_ATTR_STRICTATIME),
+            (&["strictatime", "nostrictatime"], 0),
+        ] {
+            let m = parsed(options);
+            assert_eq!((m.attr_set, m.attr_clr), (set, MOUNT_ATTR__ATIME), "{options:?}");
+        }
+        assert_eq!(parsed(&["norelatime", "defaults", "silent"]), Mount::default());
+    }
+
+    #[test]
+    fn an_option_with_commas_is_several() {
+        let of = |options: &[&str]| {
+            let said = |(key, value): &(String, Option<String>)| match value {
+                Some(value) => format!("{key}:{value}"),
+                None => key.clone(),
+            };
+            parsed(options).data.iter().map(said).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(&["size=64k,mode=700,,noswap", "", "nr_inodes=5,"]),
+            ["size:64k", "mode:700", "noswap", "nr_inodes:5"]
+        );
+        assert_eq!(of(&["=x", "a=", "b=c=d"]), ["a:", "b:c=d"]);
+        assert_eq!(of(&["context=\"u:r:t:s0:c1,c2\",size=1"]), ["context:u:r:t:s0:c1,c2", "size:1"]);
+        assert_eq!(of(&["lowerdir=/a\\,b,upperdir=/c"]), ["lowerdir:/a\\,b", "upperdir:/c"]);
+        // runc looks no further for flags of its own in it.
+        assert_eq!(parsed(&["nodev,size=1"]).attr_set, 0);
+    }
+
+    #[test]
+    fn the_rest_is_the_file_system_s() {
+        let m = parsed(&[
+            "size=64m",
+            "newinstance",
+            "sync",
+            "rbind",
+            "rslave",
+            "private",
+            "tmpcopyup",
+            "ridmap",
+            "x=a=b",
+        ]);
+        let data = [("size", Some("64m")), ("newinstance", None), ("sync", None), ("x", Some("a=b"))];
+        assert_eq!(m.data, data.map(|(k, v)| (k.to_owned(), v.map(str::to_owned))));
+        assert_eq!((m.bind, m.copy_up, m.idmap), (Some(true), crate::config::CopyUp::All, Some(true)));
+        assert_eq!(m.propagation, [MS_SLAVE | MS_REC, MS_PRIVATE]);
+        assert_eq!((propagation("rshared"), propagation("ro")), (Some(MS_SHARED | MS_REC), None));
+    }
+}

@@ -1,0 +1,28 @@
+//! Copies between the caller's descriptors 0 to 2 and the container's pipes: see [`crate::launch::stdio`].
+
+use std::os::fd::RawFd;
+
+use crate::error::{Error, Result};
+use crate::launch::stdio::NAMES;
+use crate::lifecycle::relay::{Copy, End};
+use crate::lifecycle::supervise::Supervisor;
+use crate::perform::Cx;
+use crate::plan::recipe::Given;
+use crate::sys::fs;
+
+/// Begins to copy; the program's ends of the pipes are closed here, so that each side sees the other's end.
+pub fn attach(supervisor: &mut Supervisor, given: &Given, cx: &Cx) -> Result<()> {
+    for pipe in &given.pipes {
+        let fd = RawFd::from(pipe.number);
+        fs::close(cx.fd(&pipe.theirs));
+        let copy = || -> crate::sys::Result<Copy> {
+            let ours = End::own(fs::own(cx.fd(&pipe.ours)))?;
+            Ok(match fd {
+                0 => Copy::input(End::of_caller(0, libc::O_RDONLY)?, ours),
+                fd => Copy::output(ours, End::of_caller(fd, libc::O_WRONLY)?),
+            })
+        };
+        supervisor.add(copy().map_err(|e| Error::os("copy", NAMES[usize::from(pipe.number)], e))?);
+    }
+    Ok(())
+}
