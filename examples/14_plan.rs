@@ -3,29 +3,23 @@
 //!
 //! `examples/bundles/hello/make /tmp/hello && cargo run --example 14_plan /tmp/hello`
 
-use std::path::Path;
-
-use safebox::launch::prepare::{Request, prepare};
+use safebox::launch::prepare::prepare;
 use safebox::launch::stdio::Launcher;
+use safebox::launch::value::{Launch, Root};
 use safebox::plan::check::{self, Kind};
-use safebox::plan::recipe::Options;
 use safebox::plan::{Action, Actor, Plan};
-use safebox::policy::{Asked, Policy};
+use safebox::policy::Policy;
 
 fn main() -> Result<(), safebox::error::Error> {
     let bundle = std::env::args().nth(1).unwrap_or_else(|| ".".into());
-    let prepared = prepare(Request {
-        bundle: Path::new(&bundle),
-        id: "lesson",
-        root: Path::new("/run/lesson"),
-        policy: Policy::Restricted,
-        asked: Asked::default(),
-        options: Options::default(),
-        args: Vec::new(),
-        pure: true, // nothing on disk is touched
-        cgroup_manager: None,
-        launcher: None,
+    let prepared = prepare(&Launch {
+        root: Root::Bundle(bundle.into()),
+        id: "lesson".into(),
+        state_root: "/run/lesson".into(),
+        policy: Some(Policy::Restricted),
+        pure: true,             // nothing on disk is touched
         stays: Launcher::Stays, // a foreground run
+        ..Launch::default()
     })?;
     let (plan, _) = prepared.plan()?;
 

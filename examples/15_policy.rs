@@ -5,7 +5,7 @@
 use safebox::bundle::Bundle;
 use safebox::config::template;
 use safebox::host::Host;
-use safebox::policy::{self, ALLOW, Asked, Facts, Policy, RULES};
+use safebox::policy::{self, ALLOW, Facts, Overrides, Policy, RULES};
 use safebox::state::id_ranges::Ranges;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,17 +14,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir(dir.path().join("rootfs"))?;
     std::fs::write(dir.path().join("config.json"), template::spec(None).to_string())?;
     let (bundle, written) = Bundle::open(dir.path())?;
-    let asked = Asked { allow: std::env::args().skip(1).collect(), ..Asked::default() };
+    let overrides = Overrides { allow: std::env::args().skip(1).collect(), ..Overrides::default() };
+    let state_root = std::path::Path::new("/run/lesson");
     let host = Host::probe()?;
 
     for policy in [Policy::Privileged, Policy::Baseline, Policy::Restricted] {
         let mut config = written.clone();
         let ids = Ranges::new(&host, true);
-        let facts = Facts { id: "lesson", host: &host, bundle: &bundle, ids: &ids, asked: &asked, policy };
+        let facts = Facts {
+            id: "lesson",
+            host: &host,
+            bundle: &bundle,
+            ids: &ids,
+            overrides: &overrides,
+            state_root,
+            policy,
+        };
         let outcome = policy::apply(&mut config, &facts)?;
         println!("{policy:?} changes {} things:", outcome.changes.len());
-        for (rule, change) in &outcome.changes {
-            println!("  {rule:18} {change}");
+        for change in &outcome.changes {
+            println!("  {:18} {}", change.by, change.text);
         }
     }
 

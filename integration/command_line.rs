@@ -343,7 +343,11 @@ fn allow() {
     let spaces = sb.config()["linux"]["namespaces"].as_array().expect("a list").clone();
     let at = spaces.iter().position(|n| n["type"] == "network").expect("a network namespace");
     let sb = sb.patch(&format!("/linux/namespaces/{at}/path"), json!("/proc/self/ns/net"));
-    run(&sb).output().ok().says("new network namespace instead of /proc/self/ns/net (--allow host-net)");
+    run(&sb)
+        .arg("--verbose")
+        .output()
+        .ok()
+        .says("new network namespace instead of /proc/self/ns/net (--allow host-net)");
 }
 
 fn diff_policy() {

@@ -30,6 +30,7 @@ mod hooks;
 mod inside;
 mod install;
 mod kills;
+mod launcher;
 mod lessons;
 mod lifecycle;
 mod limits;
@@ -61,6 +62,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         faults::tests,
         kills::tests,
         lessons::tests,
+        launcher::tests,
         lifecycle::tests,
         command_line::tests,
         inside::tests,

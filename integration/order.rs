@@ -13,10 +13,11 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::cgroup::Manager;
-use safebox::launch::prepare::{Request, prepare};
+use safebox::launch::prepare::prepare;
+use safebox::launch::value::{Launch, Root};
 use safebox::plan::Plan;
 use safebox::plan::recipe::{Options, Stdio};
-use safebox::policy::{Asked, Policy};
+use safebox::policy::Policy;
 
 use crate::harness::process::Call;
 use crate::harness::strace::{self, Trace};
@@ -237,20 +238,18 @@ fn plan(sb: &Sandbox, policy: Policy, options: Options) -> Plan {
 fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Option<Manager>) -> Plan {
     let bundle = sb.bundle();
     let launcher = options.die_with_runtime.then_some((0, 0));
-    let request = Request {
-        bundle: &bundle,
-        id: sb.id(),
-        root: sb.root(),
-        policy,
-        asked: Asked::default(),
-        options,
-        args: Vec::new(),
+    let launch = Launch {
+        root: Root::Bundle(bundle),
+        id: sb.id().into(),
+        state_root: sb.root().into(),
+        policy: Some(policy),
+        caller: options,
         pure: true,
         cgroup_manager,
         launcher,
-        stays: safebox::launch::stdio::Launcher::Absent,
+        ..Launch::default()
     };
-    Plan::clone(&prepare(request).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0)
+    Plan::clone(&prepare(&launch).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0)
 }
 
 /// Traces `run` and compares.

@@ -14,10 +14,11 @@ use tempfile::TempDir;
 use safebox::bundle::Bundle;
 use safebox::cgroup::{Hierarchy, V1};
 use safebox::host::{Fact, Host, Rootless, Subordinate};
-use safebox::launch::prepare::{Prepared, Request, prepare_on};
+use safebox::launch::prepare::{Prepared, prepare_on};
+use safebox::launch::value::{Launch, Root};
 use safebox::plan::recipe::Options;
 use safebox::plan::{Plan, report};
-use safebox::policy::{Asked, Policy};
+use safebox::policy::{Overrides, Policy};
 use safebox::sys::rlimit::Limit;
 
 use crate::harness::bundle::{set, spec};
@@ -65,7 +66,7 @@ pub struct Case {
     pub config: Value,
     pub host: Host,
     pub policy: Policy,
-    pub asked: Asked,
+    pub overrides: Overrides,
     pub options: Options,
 }
 
@@ -79,7 +80,7 @@ impl Default for Case {
                 controllers: ["cpuset", "cpu", "io", "memory", "pids"].map(String::from).into(),
             }),
             policy: Policy::Restricted,
-            asked: Asked::default(),
+            overrides: Overrides::default(),
             options: Options { die_with_runtime: true, ..Options::default() },
         }
     }
@@ -102,6 +103,7 @@ fn host(cgroups: Hierarchy) -> Host {
         ids: None,
         getent: Fact::new(|| None),
         apparmor: Fact::new(|| false),
+        landlock: Fact::new(|| 0),
         selinux: Fact::new(|| false),
         kcore: Fact::new(|| true),
         mqueue: std::cell::OnceCell::new(),
@@ -197,7 +199,7 @@ fn terminal() {
 fn terminal_case() -> Case {
     let mut case = Case::default();
     set(&mut case.config, "/process/terminal", json!(true));
-    case.asked.stdin_is_tty = true;
+    case.overrides.stdin_is_tty = true;
     case.options.window = Some((24, 80));
     case
 }
@@ -281,20 +283,18 @@ fn prepared_in(dir: &Path, case: &Case, id: &str) -> Prepared {
     // The file system of the test machine's temporary directory is not the golden's business: ext4.
     bundle.rootfs_magic = 0xEF53;
     bundle.rootfs_owner = (0, 0);
-    let request = Request {
-        bundle: dir,
-        id,
-        root: Path::new("/run/safebox"),
-        policy: case.policy,
-        asked: case.asked.clone(),
-        options: case.options.clone(),
-        args: Vec::new(),
+    let launch = Launch {
+        root: Root::Bundle(dir.into()),
+        id: id.into(),
+        state_root: "/run/safebox".into(),
+        policy: Some(case.policy),
+        overrides: case.overrides.clone(),
+        caller: case.options.clone(),
         pure: true,
-        cgroup_manager: None,
         launcher: case.options.die_with_runtime.then_some((0, 0)),
-        stays: safebox::launch::stdio::Launcher::Absent,
+        ..Launch::default()
     };
-    prepare_on(request, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"))
+    prepare_on(&launch, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A launch of this case on its handmade host, and the bundle, which goes with the value.

@@ -38,7 +38,8 @@ fn not_added() {
 /// The host's own procfs and the like stay out.
 fn host_root() {
     let sb = Sandbox::new().sh("cat /proc/self/mountinfo").patch("/root/path", json!("/"));
-    let out = sb.runtime().arg("run").arg("--bundle").arg(sb.bundle()).arg(sb.id()).output().ok();
+    let run = sb.runtime().args(["run", "--verbose", "--bundle"]);
+    let out = run.arg(sb.bundle()).arg(sb.id()).output().ok();
     out.clone().says("without what is mounted in it");
     let at = |place: &str| out.stdout.lines().filter(|l| l.split(' ').nth(4) == Some(place)).count();
     assert_eq!((at("/"), at("/proc"), at("/sys"), at("/dev")), (1, 1, 1, 1), "{out}");

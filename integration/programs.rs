@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Trial> {
 
 /// `run` with its remarks.
 fn told(sb: &Sandbox, flags: &[&str]) -> crate::harness::process::Output {
-    sb.runtime().arg("run").args(flags).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output()
+    sb.runtime().args(["run", "--verbose"]).args(flags).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output()
 }
 
 fn accounts(sb: &Sandbox, passwd: &str) {

@@ -47,6 +47,17 @@ impl Bundle {
         Ok((Bundle { dir, raw, rootfs_path, rootfs, rootfs_magic, rootfs_owner }, config))
     }
 
+    /// A directory as root file system, without a config.json.
+    pub fn of_directory(dir: &Path) -> Result<Self> {
+        let rootfs = open_rootfs(dir)?;
+        let shown = dir.display();
+        let rootfs_magic = fs::fs_magic(rootfs.as_raw_fd()).map_err(|e| Error::os("statfs", shown, e))?;
+        let st = fs::fstatat(rootfs.as_raw_fd(), c"").map_err(|e| Error::os("stat", dir.display(), e))?;
+        let dir = real_dir(dir)?;
+        let rootfs_owner = (st.st_uid, st.st_gid);
+        Ok(Bundle { rootfs_path: dir.clone(), dir, raw: Vec::new(), rootfs, rootfs_magic, rootfs_owner })
+    }
+
     /// The rootfs's `etc/passwd` or `etc/group`; `None` where there is no such file, or one of more than 1 MiB.
     pub fn account_file(&self, path: &str) -> Option<Vec<u8>> {
         read_account(self.rootfs.as_raw_fd(), path)

@@ -10,9 +10,10 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use safebox::cgroup::Manager;
-use safebox::launch::prepare::{Request, prepare};
-use safebox::plan::recipe::{Options, restore};
-use safebox::policy::{Asked, Policy};
+use safebox::launch::prepare::prepare;
+use safebox::launch::value::{Launch, Root};
+use safebox::plan::recipe::restore;
+use safebox::policy::Policy;
 
 use super::grammar::{
     Row, child_words, compare, explained, follow, init_of, rows, runtime_words, window, words,
@@ -192,18 +193,13 @@ fn restored() {
     let dump = sb.runtime().args(["checkpoint", "--image-path"]).arg(&images).arg(sb.id());
     dump.env("PATH", &path).limit(Duration::from_secs(60)).output().ok();
     let bundle = sb.bundle();
-    let prepared = prepare(Request {
-        bundle: &bundle,
-        id: sb.id(),
-        root: sb.root(),
-        policy: Policy::Privileged,
-        asked: Asked::default(),
-        options: Options::default(),
-        args: Vec::new(),
+    let prepared = prepare(&Launch {
+        root: Root::Bundle(bundle.clone()),
+        id: sb.id().into(),
+        state_root: sb.root().into(),
+        policy: Some(Policy::Privileged),
         pure: true,
-        cgroup_manager: None,
-        launcher: None,
-        stays: safebox::launch::stdio::Launcher::Absent,
+        ..Launch::default()
     })
     .expect("a bundle");
     let (plan, ..) = prepared.restore_plan(&criu.join("criu")).expect("a plan");

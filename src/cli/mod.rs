@@ -10,19 +10,21 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod criu;
 mod go;
 mod install;
+mod launch;
 mod quick;
 mod usage;
-mod words;
 
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
+pub use launch::Said;
 pub use quick::{parse, version};
 pub use usage::{Usage, titled, usage};
-pub use words::{parse_duration, parse_fail, parse_size, parse_user};
 
+use crate::launch::options::verbs;
+pub use crate::launch::options::words::{parse_duration, parse_size, parse_user};
 use crate::log::{LogFormat, LogOptions};
-use crate::policy::{Policy, SeccompAsk};
+use crate::policy::Policy;
 
 /// A secure container launcher and OCI runtime.
 #[derive(Debug, Parser)]
@@ -103,7 +105,7 @@ impl ValueEnum for LogFormat {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run a bundle in the foreground, hardened, and remove every trace when it ends
+    /// Run a program confined, or a bundle, in the foreground, and remove every trace when it ends
     Run(Run),
     /// Create a container from a bundle; `start` runs its program
     Create(Create),
@@ -141,6 +143,8 @@ pub enum Verb {
     Spec(Spec),
     /// Print what this runtime supports, as JSON
     Features,
+    /// Tell how strong a confinement this machine lets the caller have, and what would make it stronger
+    Doctor(Doctor),
     /// Tell containerd, Podman, Docker or CRI-O about this runtime
     Install(Install),
     /// Print the completions of a shell
@@ -156,106 +160,18 @@ pub struct Id {
     pub id: String,
 }
 
-/// How a config is hardened.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Hardening")]
-pub struct Hardening {
-    /// restricted: every layer; baseline: known ways out are closed; privileged: the config as written
-    /// [default: restricted; privileged for a program started under the name runc]
-    #[arg(long, value_name = "POLICY")]
-    pub policy: Option<Policy>,
-    /// Give something back: root, host-user, host-pid, host-net, host-ipc, host-uts, host-cgroup,
-    /// new-privileges, write-rootfs, devices, suid-mounts, ptrace (strace, gdb, LeakSanitizer), proc
-    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
-    pub allow: Vec<String>,
-    /// Run as UID[:GID] of the container (numbers; GID is UID if left out)
-    #[arg(long, short = 'u', value_name = "UID[:GID]", value_parser = parse_user)]
-    pub user: Option<(u32, Option<u32>)>,
-    /// Keep a capability, e.g. NET_BIND_SERVICE; all five sets are empty otherwise
-    #[arg(long, value_name = "CAP", value_delimiter = ',')]
-    pub cap_add: Vec<String>,
-    /// default: the built-in profile (with the config's, if it has one); config: the config's alone; unconfined: none
-    #[arg(long, default_value = "default", value_name = "PROFILE")]
-    pub seccomp: SeccompAsk,
-    /// Let a system call run that the built-in profile refuses, e.g. userfaultfd; may be given again
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub seccomp_allow: Vec<String>,
-    /// Memory with swap, e.g. 64m or 1g; -1 for no limit [default: the config's, else 512m]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
-    pub memory: Option<i64>,
-    /// Cpus, e.g. 0.5; 0 for no limit [default: the config's, else 1]
-    #[arg(long, value_name = "N")]
-    pub cpus: Option<f64>,
-    /// Processes and threads; -1 for no limit [default: the config's, else 256]
-    ///
-    /// Where the config has no rlimits of its own, `restricted` bounds each process: 1024 open files (hard: half of
-    /// fs.file-max divided by this number, 256 to 65536), 4096 queued signals, 819200 bytes of message queues, no
-    /// cores; and the container: 64 terminals, 128 inotify instances.
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    pub pids_limit: Option<i64>,
-}
-
-/// Flags that `create` and `run` share with runc.
-#[derive(Debug, Clone, Args)]
-pub struct Creating {
-    /// The bundle's directory [default: the working directory]
-    #[arg(long, short, value_name = "DIR")]
-    pub bundle: Option<PathBuf>,
-    /// Write the pid of the container's process to this file
-    #[arg(long, value_name = "FILE")]
-    pub pid_file: Option<PathBuf>,
-    /// Send the terminal's master end to this unix socket
-    #[arg(long, value_name = "SOCKET")]
-    pub console_socket: Option<PathBuf>,
-    /// Send a pidfd of the container's process to this unix socket
-    #[arg(long, value_name = "SOCKET")]
-    pub pidfd_socket: Option<PathBuf>,
-    /// Use chroot instead of pivot_root (weaker; for a root on an initramfs)
-    #[arg(long)]
-    pub no_pivot: bool,
-    /// Keep the caller's session keyring
-    #[arg(long)]
-    pub no_new_keyring: bool,
-    /// Pass file descriptors 3 to 2+N on
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub preserve_fds: u32,
-}
-
 /// `run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// A bundle's directory (anything with a slash, or `.`), or, as runc has it, the container's id
+    /// A bundle's directory (anything with a slash, or `.`), or, as runc has it, the container's id; without one this
+    /// machine's programs run, confined
     pub target: Option<String>,
-    /// Run this instead of the config's process.args
+    /// The program and its arguments [default: the config's process.args]
     #[arg(last = true)]
     pub args: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub creating: Creating,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub hardening: Hardening,
-    /// Do not print what was hardened
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// Return when the program runs
-    #[arg(long, short)]
-    pub detach: bool,
-    /// Do not reap orphans
-    #[arg(long)]
-    pub no_subreaper: bool,
-    /// Keep the state of the container when it ends
-    #[arg(long)]
-    pub keep: bool,
-    /// Show each kernel operation and wait for a line: Enter, n (to the next section), c (to the end), q (undo)
-    #[arg(long, help_heading = "Learning")]
-    pub step: bool,
-    /// Perform the plan up to this row (its name or number, see `explain`), wait for Enter, undo it
-    #[arg(long, value_name = "ROW", help_heading = "Learning")]
-    pub until: Option<String>,
-    /// Make this row fail, to see what happens, e.g. seccomp:EPERM
-    #[arg(long, value_name = "ROW[:ERRNO]", help_heading = "Learning", value_parser = parse_fail)]
-    pub fail: Option<(String, i32)>,
+    pub said: Said<{ verbs::RUN }>,
 }
 
 /// `create`.
@@ -265,7 +181,7 @@ pub struct Create {
     pub id: String,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub creating: Creating,
+    pub said: Said<{ verbs::CREATE }>,
 }
 
 /// `kill`.
@@ -464,14 +380,14 @@ pub struct Exec {
 /// `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The bundle's directory
-    pub bundle: PathBuf,
-    /// Run this instead of the config's process.args
+    /// The bundle's directory; without one this machine's programs are explained, confined
+    pub bundle: Option<PathBuf>,
+    /// The program and its arguments [default: the config's process.args]
     #[arg(last = true)]
     pub args: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub hardening: Hardening,
+    pub said: Said<{ verbs::EXPLAIN }>,
     /// A reason for every row
     #[arg(long)]
     pub why: bool,
@@ -521,6 +437,14 @@ pub struct Spec {
     /// For an ordinary user: a user namespace with the caller as root
     #[arg(long)]
     pub rootless: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// How to print
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub format: TableFormat,
 }
 
 /// `completion`.

@@ -1,16 +1,16 @@
 //! What several verbs read of the command line.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cgroup::Manager;
-use crate::cli::{Creating, Global, Hardening};
+use crate::cli::Global;
 use crate::error::Error;
-use crate::plan::recipe::Options;
-use crate::policy::{Asked, Policy};
+use crate::launch::images;
+use crate::launch::value::{Launch, Root};
+use crate::policy::Policy;
 use crate::sys::tty;
-use crate::tables::capabilities::{self, CapSet};
 
 /// What a verb returns.
 pub type Outcome = anyhow::Result<ExitCode>;
@@ -28,55 +28,43 @@ pub fn check_terminal(detach: bool, terminal: bool, socket: bool) -> Result<(), 
 
 /// How the config is hardened: as asked, else as the name of the program has it. A caller of `runc run`
 /// (BuildKit) means what its config says, and cannot say so with a flag that runc does not have.
-pub fn policy(global: &Global, h: &Hardening) -> Policy {
-    h.policy.unwrap_or(if global.as_runc { Policy::Privileged } else { Policy::Restricted })
+pub fn policy(global: &Global, launch: &Launch) -> Policy {
+    launch.policy.unwrap_or(if global.as_runc { Policy::Privileged } else { Policy::Restricted })
 }
 
-/// The command line's part of the policy.
-pub fn asked(h: &Hardening) -> Result<Asked, Error> {
-    let mut cap_add = CapSet::EMPTY;
-    for name in &h.cap_add {
-        if name.eq_ignore_ascii_case("all") {
-            return Err(Error::msg(
-                "--cap-add all: name the capabilities one by one, or use --policy privileged",
-            ));
+/// Completes what the command line says of the caller's descriptors.
+pub fn inherit(launch: &mut Launch) -> Result<(), Error> {
+    let inherited = crate::launch::inherited_fds::inherited(launch.life.preserve_fds)?;
+    let caller = &mut launch.caller;
+    (caller.preserve_fds, caller.env) = (inherited.count, inherited.env);
+    caller.pidfd_socket = launch.life.pidfd_socket.is_some();
+    caller.notify = crate::lifecycle::notify::host().is_some();
+    Ok(())
+}
+
+/// What the caller's descriptors are, as far as the policy has to know.
+pub fn terminals(launch: &mut Launch) {
+    launch.overrides.stdin_is_tty = tty::is_tty(0);
+    launch.overrides.stdout_is_tty = tty::is_tty(1);
+    launch.overrides.terminal_as_written = launch.life.detach || launch.life.console_socket.is_some();
+    launch.caller.window = tty::size(0).ok().map(|s| (s.rows, s.cols));
+}
+
+/// Where the root file system comes from: a bundle, `--rootfs`, or without either this machine.
+pub fn root_of(launch: &Launch, bundle: Option<&Path>) -> Result<Root, Error> {
+    let (root, what) = match (bundle, &launch.life.rootfs) {
+        (Some(bundle), None) => (Root::Bundle(bundle.to_path_buf()), bundle),
+        (None, Some(dir)) => (Root::Directory(dir.clone()), dir.as_path()),
+        (None, None) => return Ok(Root::Host),
+        (Some(bundle), Some(_)) => {
+            return Err(Error::msg(format!(
+                "--rootfs: {} is a bundle, whose config.json names its root",
+                bundle.display()
+            )));
         }
-        let bit = capabilities::parse(name)
-            .ok_or_else(|| Error::msg(format!("--cap-add {name}: unknown capability")))?;
-        cap_add = cap_add.with(bit);
-    }
-    Ok(Asked {
-        allow: h.allow.clone(),
-        user: h.user,
-        cap_add,
-        seccomp: h.seccomp,
-        seccomp_allow: h.seccomp_allow.clone(),
-        memory: h.memory,
-        cpus: h.cpus,
-        pids: h.pids_limit,
-        no_cgroups: false,
-        stdin_is_tty: tty::is_tty(0),
-        stdout_is_tty: tty::is_tty(1),
-        terminal_as_written: false,
-    })
-}
-
-/// The plan's options for runc's flags, on top of the verb's own.
-pub fn options(args: &Creating, verb: &Options) -> Result<Options, Error> {
-    let inherited = crate::launch::inherited_fds::inherited(args.preserve_fds)?;
-    Ok(Options {
-        no_pivot: args.no_pivot,
-        no_new_keyring: args.no_new_keyring,
-        preserve_fds: inherited.count,
-        env: inherited.env,
-        pidfd_socket: args.pidfd_socket.is_some(),
-        notify: crate::lifecycle::notify::host().is_some(),
-        pid_file: args
-            .pid_file
-            .as_deref()
-            .map(|p| std::path::absolute(p).unwrap_or_else(|_| p.to_path_buf())),
-        ..verb.clone()
-    })
+    };
+    images::no_image(what, matches!(root, Root::Bundle(_)))?;
+    Ok(root)
 }
 
 /// Who makes the cgroups of a new container, where the command line says. Later verbs read it from the state:

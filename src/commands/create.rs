@@ -5,51 +5,44 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{Create, Global};
-use crate::commands::common::Outcome;
-use crate::commands::common::options;
+use crate::commands::common::{Outcome, inherit};
 use crate::error::Error;
 use crate::launch::caller::connect;
-use crate::launch::prepare::{Request, draft};
+use crate::launch::prepare::draft;
+use crate::launch::value::Root;
 use crate::lifecycle::name::Name;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::Attendants;
-use crate::plan::recipe::{Console, Options};
-use crate::policy::{Asked, Policy};
+use crate::plan::recipe::Console;
+use crate::policy::Policy;
 
 /// Creates a container. The config is taken as written.
 pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;
     crate::state::make_root(&root)?;
-    let bundle = args.creating.bundle.clone().unwrap_or_else(|| ".".into());
     if root.join(&args.id).exists() {
         return Err(Error::from(crate::error::StateError::Exists).into());
     }
-    let options =
-        options(&args.creating, &Options { wait_for_start: true, gives_stdio: true, ..Options::default() })?;
-    let draft = draft(Request {
-        bundle: &bundle,
-        id: &args.id,
-        root: &root,
-        policy: Policy::Privileged,
-        asked: Asked::default(),
-        options,
-        args: Vec::new(),
-        pure: false,
-        stays: crate::launch::stdio::Launcher::Absent,
-        cgroup_manager: crate::commands::common::cgroup_manager(global)?,
-        launcher: None,
-    })?;
+    let mut launch = args.said.0;
+    inherit(&mut launch)?;
+    launch.root = Root::Bundle(launch.life.bundle.clone().unwrap_or_else(|| ".".into()));
+    launch.id.clone_from(&args.id);
+    launch.state_root = root;
+    launch.policy = Some(Policy::Privileged);
+    (launch.caller.wait_for_start, launch.caller.gives_stdio) = (true, true);
+    launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
+    let draft = draft(&launch)?;
     let terminal = draft.options.console == Console::Pty;
-    crate::commands::common::check_terminal(true, terminal, args.creating.console_socket.is_some())?;
+    crate::commands::common::check_terminal(true, terminal, launch.life.console_socket.is_some())?;
     if draft.shares_host_root {
         crate::perform::seal::seal()?;
     }
     let socket = |flag, path: &Option<PathBuf>| path.as_deref().map(|path| connect(flag, path)).transpose();
-    let console = socket("--console-socket", &args.creating.console_socket)?;
-    let pidfd = socket("--pidfd-socket", &args.creating.pidfd_socket)?;
+    let console = socket("--console-socket", &launch.life.console_socket)?;
+    let pidfd = socket("--pidfd-socket", &launch.life.pidfd_socket)?;
     draft.tell(log);
     let mut control = Control::default();
     let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;

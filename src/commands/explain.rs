@@ -1,36 +1,38 @@
 //! `safebox explain`: the plan of `run`, printed. Nothing is changed.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::{self, Global};
-use crate::commands::common::Outcome;
+use crate::commands::common::{Outcome, policy, root_of, terminals};
 use crate::error::Error;
-use crate::launch::prepare::{Request, prepare};
+use crate::launch::prepare::prepare;
+use crate::launch::value::{Launch, Root};
 use crate::page::{self, Named};
 use crate::perform::hints;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
-use crate::plan::recipe::Options;
 use crate::plan::report::{self, Only};
 use crate::policy::Policy;
-use crate::sys::tty;
 
 /// Prints the plan, or what another plan does differently; or writes it as a page.
 pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
-    let policy = crate::commands::common::policy(global, &args.hardening);
+    let launch = launch(global, &args)?;
+    let of_policy = |policy: Policy| Launch { policy: Some(policy), ..launch.clone() };
+    let of_bundle =
+        |bundle: &std::path::PathBuf| Launch { root: Root::Bundle(bundle.clone()), ..launch.clone() };
     let (from, to) = match args.diff_policy.as_deref() {
-        Some([from, to]) => ((args.bundle.clone(), *from), Some((args.bundle.clone(), *to))),
-        _ => ((args.bundle.clone(), policy), args.diff.clone().map(|other| (other, policy))),
+        Some([from, to]) => (of_policy(*from), Some(of_policy(*to))),
+        _ => (launch.clone(), args.diff.as_ref().map(of_bundle)),
     };
-    let plan = plan_of(global, &args, &from.0, from.1)?;
-    let other = to.as_ref().map(|(bundle, policy)| plan_of(global, &args, bundle, *policy)).transpose()?;
+    let plan = plan_of(&from)?;
+    let other = to.as_ref().map(plan_of).transpose()?;
     if let Some(file) = &args.html {
         // Two bundles are told apart by their paths, two policies of one bundle by their names.
-        let name = |(bundle, policy): &(PathBuf, Policy)| match args.diff_policy {
-            Some(_) => policy.name().to_string(),
-            None => bundle.display().to_string(),
+        let name = |launch: &Launch| match (&launch.root, &args.diff_policy) {
+            (_, Some(_)) => launch.policy().to_string(),
+            (Root::Bundle(path) | Root::Directory(path), None) => path.display().to_string(),
+            (Root::Host, None) => "this machine's programs".to_string(),
         };
         let first = Named { name: name(&from), plan: &plan };
         let second = to.as_ref().zip(other.as_ref()).map(|(to, plan)| Named { name: name(to), plan });
@@ -63,30 +65,25 @@ fn only(args: &cli::Explain, plan: &Plan) -> Result<Only, Error> {
     }
 }
 
-fn plan_of(
-    global: &Global,
-    args: &cli::Explain,
-    bundle: &Path,
-    policy: Policy,
-) -> anyhow::Result<Checked<Plan>> {
-    let prepared = prepare(Request {
-        bundle,
-        id: "ID",
-        root: &crate::commands::common::root(global)?,
-        policy,
-        asked: crate::commands::common::asked(&args.hardening)?,
-        options: Options {
-            die_with_runtime: true,
-            window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
-            lf: crate::launch::stdio::lines_end_in_lf(),
-            ..Options::default()
-        },
-        args: args.args.clone(),
-        pure: true,
-        stays: crate::launch::stdio::Launcher::Stays,
-        cgroup_manager: crate::commands::common::cgroup_manager(global)?,
-        // As `run` has it: the row that marks the container as the launcher's is in the plan.
-        launcher: Some((0, 0)),
-    })?;
-    Ok(prepared.plan()?.0)
+/// The launch of which the plan is shown: that of a foreground `run`.
+fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
+    let mut launch = args.said.0.clone();
+    launch.root = root_of(&launch, args.bundle.as_deref())?;
+    launch.id = "ID".into();
+    launch.state_root = crate::commands::common::root(global)?;
+    launch.args.clone_from(&args.args);
+    launch.policy = Some(policy(global, &launch));
+    terminals(&mut launch);
+    launch.caller.die_with_runtime = true;
+    launch.caller.lf = crate::launch::stdio::lines_end_in_lf();
+    launch.pure = true;
+    launch.stays = crate::launch::stdio::Launcher::Stays;
+    launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
+    // As `run` has it: the row that marks the container as the launcher's is in the plan.
+    launch.launcher = Some((0, 0));
+    Ok(launch)
+}
+
+fn plan_of(launch: &Launch) -> anyhow::Result<Checked<Plan>> {
+    Ok(prepare(launch)?.plan()?.0)
 }

@@ -4,6 +4,7 @@ mod checkpoint;
 pub mod common;
 mod create;
 mod delete;
+mod doctor;
 mod events;
 mod exec;
 mod explain;
@@ -64,6 +65,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Explain(args) => explain::explain(global, args),
         Verb::Tour(args) => tour::tour(&args),
         Verb::Spec(args) => spec::spec(&args),
+        Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Features => spec::features(),
         Verb::Install(args) => install::install(&args),
         Verb::Completion(args) => manual::completion(&args),

@@ -11,7 +11,8 @@ use crate::criu::rpc::{self, Event, Kind, Line, opt};
 use crate::criu::wire::Message;
 use crate::criu::{self, Directories, outside};
 use crate::error::{Error, Result, StateError};
-use crate::launch::prepare::{Draft, Prepared, Request, draft};
+use crate::launch::prepare::{Draft, Prepared, draft};
+use crate::launch::value::{Launch, Root};
 use crate::lifecycle::directory::Hold;
 use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::name::Name;
@@ -22,9 +23,9 @@ use crate::perform::places::SHOWN_DEVICE;
 use crate::perform::runtime::{Attendants, perform};
 use crate::perform::target;
 use crate::perform::undo;
-use crate::plan::recipe::{Console, Options, restore as rows};
+use crate::plan::recipe::{Console, restore as rows};
 use crate::plan::{Plan, Undo};
-use crate::policy::{Asked, Policy};
+use crate::policy::Policy;
 use crate::state::State;
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::{Errno, fs, process, socket, tty};
@@ -44,19 +45,16 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         return Err(Error::from(StateError::Exists).into());
     }
     let program = criu::program(global.criu.as_deref())?;
-    let draft = draft(Request {
-        bundle: args.bundle.as_deref().unwrap_or(Path::new(".")),
-        id: &args.id,
-        root: &root,
-        policy: Policy::Privileged,
-        asked: Asked::default(),
-        options: Options { notify: crate::lifecycle::notify::host().is_some(), ..Options::default() },
-        args: Vec::new(),
-        pure: false,
-        launcher: None,
-        stays: crate::launch::stdio::Launcher::Absent,
+    let mut launch = Launch {
+        root: Root::Bundle(args.bundle.clone().unwrap_or_else(|| ".".into())),
+        id: args.id.clone(),
+        state_root: root,
+        policy: Some(Policy::Privileged),
         cgroup_manager: crate::commands::common::cgroup_manager(global)?,
-    })?;
+        ..Launch::default()
+    };
+    launch.caller.notify = crate::lifecycle::notify::host().is_some();
+    let draft = draft(&launch)?;
     if !draft.config.net_devices.is_empty() {
         return Err(Error::msg(
             "/linux/netDevices: devices of the host are not given to a restored container",

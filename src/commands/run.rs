@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use crate::cgroup::ops::Events;
 use crate::cgroup::witness::Witness;
 use crate::cli::{Global, Run};
-use crate::commands::common::Outcome;
-use crate::commands::common::{asked, policy};
+use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
 use crate::error::Error;
-use crate::launch::prepare::{Draft, Prepared, Request, draft};
+use crate::launch::layers;
+use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
+use crate::launch::value::{Launch, Root};
 use crate::lifecycle::directory::Hold;
 use crate::lifecycle::ended::Ended;
 use crate::lifecycle::guardian::{Guardian, Keeper};
@@ -19,6 +20,7 @@ use crate::lifecycle::hook_points::tell_and_stop;
 use crate::lifecycle::hook_points::{launch, poststart};
 use crate::lifecycle::name::Name;
 use crate::lifecycle::notify::{self, Proxy};
+use crate::lifecycle::processes;
 use crate::lifecycle::refusals::Refusals;
 use crate::lifecycle::supervise::Supervisor;
 use crate::lifecycle::terminal::receive_pty;
@@ -27,11 +29,11 @@ use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::Attendants;
 use crate::plan::check::Checked;
-use crate::plan::recipe::{Console, Given, Options};
+use crate::plan::recipe::{Console, Given};
 use crate::plan::{Plan, Undo};
-use crate::policy::Asked;
+use crate::policy::Policy;
 use crate::sys::process::Exit;
-use crate::sys::{process, socket, tty};
+use crate::sys::{process, socket};
 
 /// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
 /// id cannot be (it has a slash, or is `.` or `..`) is a bundle whose container gets a made-up id;
@@ -52,10 +54,17 @@ pub fn target(target: Option<&str>, bundle: Option<&Path>) -> Result<(PathBuf, S
             Ok((here, id.to_string()))
         }
         (None, Some(bundle)) => Ok((bundle.to_path_buf(), made_up_id(bundle))),
-        (None, None) => {
-            Err(Error::msg("\"run\" requires exactly 1 argument: a bundle's directory, or a container id"))
-        }
+        (None, None) => Err(Error::msg(
+            "\"run\" requires exactly 1 argument: a bundle's directory, or a container id (this machine's programs: safebox run -- PROGRAM)",
+        )),
     }
+}
+
+/// `--cidfile`: written once, and never over a file that is there.
+fn write_id(path: &Path, id: &str) -> Result<(), Error> {
+    let failed = |e: std::io::Error| Error::msg(format!("--cidfile {}: {e}", path.display()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    file.write_all(id.as_bytes()).map_err(failed)
 }
 
 /// The bundle's name and a part that differs from run to run.
@@ -69,63 +78,97 @@ fn made_up_id(bundle: &Path) -> String {
     format!("{name}-{:x}-{:x}", std::process::id(), t.subsec_nanos())
 }
 
-/// Runs a bundle.
-pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
-    let (bundle, id) = target(args.target.as_deref(), args.creating.bundle.as_deref())?;
-    let root = crate::commands::common::root(global)?;
-    crate::state::check_id(&id)?;
-    crate::state::make_root(&root)?;
-    crate::lifecycle::garbage::sweep(&root, log);
-    let me = process::pid();
+/// Completes what the command line says: the launch of a `run`.
+fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error> {
+    let mut launch = std::mem::take(&mut args.said.0);
+    let life = &launch.life;
+    let none = args.target.is_none() && life.bundle.is_none();
+    if none && !(args.args.is_empty() && launch.process.entrypoint.is_none()) && !global.as_runc
+        || life.rootfs.is_some()
+    {
+        launch.root = root_of(&launch, None)?;
+        let what = launch
+            .life
+            .rootfs
+            .as_deref()
+            .unwrap_or(Path::new(args.args.first().map_or("box", String::as_str)));
+        launch.id = args.target.clone().unwrap_or_else(|| made_up_id(what));
+    } else {
+        let (bundle, id) = target(args.target.as_deref(), life.bundle.as_deref())?;
+        (launch.root, launch.id) = (root_of(&launch, Some(&bundle))?, id);
+    }
+    if let Some(name) = &launch.life.name {
+        if args.target.as_deref() == Some(launch.id.as_str()) {
+            return Err(Error::msg(format!("--name {name}: the container's id is {} already", launch.id)));
+        }
+        launch.id.clone_from(name);
+    }
+    launch.state_root = crate::commands::common::root(global)?;
+    launch.args = std::mem::take(&mut args.args);
+    if launch.args.is_empty() && matches!(launch.root, Root::Directory(_)) {
+        launch.args = vec!["/bin/sh".into()];
+    }
+    launch.policy = Some(policy(global, &launch));
+    terminals(&mut launch);
+    inherit(&mut launch)?;
+    let stays = !launch.life.detach;
+    launch.life.keep &= !launch.life.rm;
+    if launch.life.rm && launch.life.detach {
+        return Err(Error::msg(
+            "--rm with --detach: no process stays to remove the container: safebox delete ID does it",
+        ));
+    }
     // A container that is kept outlives its launcher on purpose.
-    let launcher = (!args.detach && !args.keep)
+    launch.caller.die_with_runtime = stays && !launch.life.keep;
+    launch.caller.report_refusals = log.is_debug() && stays;
+    launch.caller.lf = stays && launch.life.console_socket.is_none() && stdio::lines_end_in_lf();
+    launch.stays = if stays { Launcher::Stays } else { Launcher::Leaves };
+    launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
+    let me = process::pid();
+    launch.launcher = (stays && !launch.life.keep)
         .then(|| crate::sys::process::start_time(me).map(|s| (me, s)).unwrap_or((me, 0)));
-    let draft = draft(Request {
-        bundle: &bundle,
-        id: &id,
-        root: &root,
-        policy: policy(global, &args.hardening),
-        asked: Asked {
-            terminal_as_written: args.detach || args.creating.console_socket.is_some(),
-            ..asked(&args.hardening)?
-        },
-        options: crate::commands::common::options(
-            &args.creating,
-            &Options {
-                die_with_runtime: !args.detach && !args.keep,
-                report_refusals: log.is_debug() && !args.detach,
-                window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
-                lf: !args.detach && args.creating.console_socket.is_none() && stdio::lines_end_in_lf(),
-                ..Options::default()
-            },
-        )?,
-        args: args.args.clone(),
-        pure: false,
-        stays: if args.detach { Launcher::Leaves } else { Launcher::Stays },
-        cgroup_manager: crate::commands::common::cgroup_manager(global)?,
-        launcher,
-    })?;
+    Ok(launch)
+}
+
+/// Prints what was hardened: one line, or each change. What is weaker than `restricted` is printed in any case.
+fn notices(launch: &Launch, prepared: &Prepared) {
+    let changes = &prepared.outcome.changes;
+    let life = &launch.life;
+    if life.verbose {
+        changes.iter().for_each(|change| crate::log::say(&change.to_string()));
+        return;
+    }
+    if !life.quiet && launch.policy() != Policy::Privileged {
+        crate::log::say(&layers::summary(&prepared.config, launch.policy(), changes));
+    }
+    changes.iter().filter(|c| c.weaker).for_each(|change| crate::log::say(&format!("weaker: {change}")));
+}
+
+/// Runs a bundle, a directory, or this machine's programs.
+pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
+    let launch = complete(global, &mut args, log)?;
+    let (life, root) = (&launch.life, &launch.state_root);
+    crate::state::check_id(&launch.id)?;
+    crate::state::make_root(root)?;
+    crate::lifecycle::garbage::sweep(root, log);
+    let draft = draft(&launch)?;
     if draft.shares_host_root {
         crate::perform::seal::seal()?;
     }
     draft.tell(log);
-    let mut control = Control::new(args.step, args.until.clone(), args.fail.clone());
-    let pidfd = args.creating.pidfd_socket.as_deref();
+    let mut control = Control::new(life.step, life.until.clone(), life.fail.clone());
+    let pidfd = life.pidfd_socket.as_deref();
     let pidfd = pidfd.map(|path| crate::launch::caller::connect("--pidfd-socket", path)).transpose()?;
-    let (console, master) = console(&draft, &args)?;
-    if !args.detach && !args.no_subreaper {
+    let (console, master) = console(&draft, &launch)?;
+    if !life.detach && !life.no_subreaper {
         process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
     }
     // A reader who steps through the plan keeps Ctrl-C.
-    let supervisor = (!args.detach && !control.asks()).then(Supervisor::new).transpose()?;
+    let supervisor = (!life.detach && !control.asks()).then(Supervisor::new).transpose()?;
     let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
     let prepared = draft.place()?;
     let (plan, given) = prepared.plan()?;
-    if !args.quiet {
-        for (rule, text) in &prepared.outcome.changes {
-            crate::log::say(&format!("{rule}: {text}"));
-        }
-    }
+    notices(&launch, &prepared);
     crate::plan::report::debug(&plan, log);
     control.check(&plan)?;
     let mut cx = Cx::new(plan.slots);
@@ -134,24 +177,28 @@ pub fn run(global: &Global, args: Run, log: &Log) -> Outcome {
     cx.set(&given.console, console.unwrap_or(-1));
     cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
     name.give(&plan, &mut cx);
-    if args.detach {
+    if let Some(path) = &life.cidfile {
+        write_id(path, &launch.id)?;
+    }
+    if life.detach {
         let code = detached(&prepared, &plan, cx, &mut control, &given)?;
         // As docker run. Callers of runc hand this output through, and name the id themselves.
-        let told = args.target.as_deref() == Some(id.as_str()) && !prepared.options.hardened;
+        let told = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
         if !global.as_runc && !told {
-            writeln!(std::io::stdout(), "{id}")?;
+            writeln!(std::io::stdout(), "{}", launch.id)?;
         }
         Ok(code)
     } else {
-        foreground((&prepared, log), &plan, cx, &mut control, (supervisor, master, &given), &args)
+        foreground((&prepared, log), &plan, cx, &mut control, (supervisor, master, &given), life.keep)
     }
 }
 
 /// Where the pty's master end goes: a caller's socket, or a socket whose other end this process keeps.
-fn console(draft: &Draft, args: &Run) -> Result<(Option<i32>, Option<i32>), Error> {
+fn console(draft: &Draft, launch: &Launch) -> Result<(Option<i32>, Option<i32>), Error> {
     let terminal = draft.options.console == Console::Pty;
-    crate::commands::common::check_terminal(args.detach, terminal, args.creating.console_socket.is_some())?;
-    if let Some(path) = &args.creating.console_socket {
+    let life = &launch.life;
+    crate::commands::common::check_terminal(life.detach, terminal, life.console_socket.is_some())?;
+    if let Some(path) = &life.console_socket {
         return Ok((Some(crate::launch::caller::connect("--console-socket", path)?), None));
     }
     if !terminal {
@@ -181,10 +228,10 @@ fn foreground(
     mut cx: Cx,
     control: &mut Control,
     (mut supervisor, console, given): (Option<Supervisor>, Option<i32>, &Given),
-    args: &Run,
+    keep: bool,
 ) -> Outcome {
     let mut attendants = Attendants {
-        guardian: (!args.keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
+        guardian: (!keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
         witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
         ..Attendants::default()
     };
@@ -204,12 +251,15 @@ fn foreground(
     supervisor.witness = attendants.witness;
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
-    let _keeper = master.filter(|_| args.keep).and_then(|_| Keeper::of_terminal());
+    let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
+    if prepared.config.hardening.bare {
+        processes::end_orphans(attendants.guardian.as_ref().and_then(|guardian| guardian.pid()));
+    }
     if let Some(mut witness) = supervisor.witness.take() {
         let events = witness.events(exit == Exit::Signal(libc::SIGKILL));
         report(prepared, exit, events, log);
-        if args.keep {
+        if keep {
             let ended = Ended {
                 code: Some(exit.code()),
                 oom_kills: events.oom_kills,
@@ -218,7 +268,7 @@ fn foreground(
             ended.write(hold.fd())?;
         }
     }
-    if !args.keep {
+    if !keep {
         // Whoever removed it meanwhile has run its hooks.
         if let Some(undone) = hold.end(&without_kill(plan), None, false) {
             tell_and_stop(&prepared.state, &undone, supervisor.signals());

@@ -108,6 +108,15 @@ pub const HOME_SIZE: Size = Size::HalfOfMemory;
 /// another id. (Google's distroless images call it `nonroot`.)
 pub const USER_NAMES: [&str; 2] = ["nonroot", "safebox"];
 
+/// `PATH` where nothing gives one.
+pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Variables of the caller that the host's programs get; nothing else of the caller's environment passes.
+pub const PASSED: [&str; 8] = ["PATH", "USER", "TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
+/// By this a program can tell that it runs confined; safebox itself never reads it.
+pub const ENVIRONMENT: &str = "SAFEBOX=1";
+/// What a run of the host's programs shows of the host, read-only, with every directory whose name begins with /lib.
+pub const HOST_TREES: [&str; 7] = ["/usr", "/bin", "/sbin", "/etc", "/opt", "/nix", "/gnu"];
+
 /// What runc and Docker mask (moby's default list), plus what later advisories added.
 pub const MASKED: [&str; 13] = [
     "/proc/acpi",

@@ -94,6 +94,77 @@ pub struct Config {
     pub memory_policy: Option<MemoryPolicy>,
     /// `linux.intelRdt`.
     pub intel_rdt: Option<IntelRdt>,
+    /// Symlinks of an empty root: (path, what it leads to). No property of the specification.
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// What hardening decides; no property of the specification.
+    pub hardening: Hardening,
+}
+
+/// What no property of config.json says, and hardening decides. The default is a config as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hardening {
+    /// A policy hardens the config: it is not taken as runc takes it.
+    pub hardened: bool,
+    /// The rootfs gets an idmapped mount of the new user namespace.
+    pub idmap_root: bool,
+    /// `MOUNT_ATTR_*` of the rootfs and of what is mounted in it.
+    pub root_attrs: u64,
+    /// The rootfs's own mount alone, without what is mounted in it.
+    pub root_alone: bool,
+    /// No /dev/tty: it would be the host's own.
+    pub no_tty: bool,
+    /// The user who makes the new user namespace, where that is not the caller.
+    pub userns_owner: Option<u32>,
+    /// The built-in seccomp profile is loaded, after the config's.
+    pub builtin_seccomp: bool,
+    /// System calls that it lets run whatever its table says.
+    pub seccomp_allow: Vec<String>,
+    /// Filters beside it.
+    pub guards: Vec<Guard>,
+    /// Which of the descriptors 0 to 2 the container's terminal takes the place of.
+    pub terminal: Terminal,
+    /// Why an unprivileged caller's own id is the container user's: the option that asks for it.
+    pub caller_ids: Option<String>,
+    /// landlock(7) guards files a second time.
+    pub landlock: bool,
+    /// The visible /proc is all there is to show: nothing can be written in its sys.
+    pub shared_proc: bool,
+    /// No namespace can be made here: landlock(7) and seccomp alone guard the host.
+    pub bare: bool,
+    /// A home that the container's user gets as a tmpfs.
+    pub home: Option<PathBuf>,
+}
+
+/// A small filter beside the built-in seccomp profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guard {
+    /// No setuid or setgid file is made: in a volume it would belong to a user of the host.
+    NoSetuidFiles,
+    /// Unix sockets alone: for a program in the host's network namespace that is to have no network.
+    NoInternet,
+}
+
+impl Guard {
+    /// What `explain` calls it.
+    pub fn what(self) -> &'static str {
+        match self {
+            Guard::NoSetuidFiles => "no setuid or setgid files",
+            Guard::NoInternet => "unix sockets only",
+        }
+    }
+}
+
+/// Which descriptors the container's terminal takes the place of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Terminal {
+    /// There is none.
+    #[default]
+    None,
+    /// All three.
+    All,
+    /// Those that are the caller's terminal.
+    Terminals,
 }
 
 /// `linux.memoryPolicy`, as set_mempolicy(2) takes it.
@@ -125,6 +196,8 @@ pub struct Root {
     pub path: PathBuf,
     /// The container's `/` is read-only.
     pub readonly: bool,
+    /// An empty tmpfs, on which everything is mounted; `path` is not used then.
+    pub empty: bool,
 }
 
 /// One entry of `mounts`, its options split into what each system call takes.
@@ -161,6 +234,8 @@ pub struct Mount {
     pub uid_maps: Vec<IdMap>,
     /// `gidMappings` of this mount.
     pub gid_maps: Vec<IdMap>,
+    /// The option that asked for this bind mount: what is written there belongs to the directory's owner.
+    pub volume: Option<String>,
 }
 
 /// A file that the runtime shows in place of one of the rootfs, which stays as it is.
@@ -321,6 +396,21 @@ pub struct Device {
     pub uid: u32,
     /// Group inside the container.
     pub gid: u32,
+}
+
+impl Device {
+    /// The rule that lets the container use it as `access` says (`r`, `w`, `m`).
+    pub fn rule(&self, access: &str) -> DeviceRule {
+        DeviceRule {
+            allow: true,
+            kind: self.kind,
+            major: Some(self.major),
+            minor: Some(self.minor),
+            read: access.contains('r'),
+            write: access.contains('w'),
+            mknod: access.contains('m'),
+        }
+    }
 }
 
 /// `linux.resources`. Every `None` leaves the kernel's value.

@@ -15,7 +15,7 @@ pub(super) fn root(raw: Option<raw::Root>, at: &At) -> Result<Root, ConfigError>
     };
     match some_text(raw.path) {
         None => Err(at.key("path").error("path must be specified: the directory of the root file system")),
-        Some(path) => Ok(Root { path: path.into(), readonly: raw.readonly.unwrap_or(false) }),
+        Some(path) => Ok(Root { path: path.into(), readonly: raw.readonly.unwrap_or(false), empty: false }),
     }
 }
 

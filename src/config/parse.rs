@@ -33,6 +33,8 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
         cgroups_path: linux::cgroups_path(linux.cgroups_path, &at.key("cgroupsPath"))?,
         resources: resources::resources(linux.resources.unwrap_or_default(), &at.key("resources"))?,
         files: Vec::new(),
+        links: Vec::new(),
+        hardening: super::Hardening::default(),
         sysctl: sysctl::entries(linux.sysctl, &at.key("sysctl"))?,
         seccomp: linux::seccomp(linux.seccomp, &at.key("seccomp"))?,
         rootfs_propagation: linux::propagation(linux.rootfs_propagation, &at.key("rootfsPropagation"))?,
@@ -91,6 +93,14 @@ pub fn process_from_slice(json: &[u8], container: &Process) -> Result<Process, C
 /// Zeros that Docker sends for "leave it" become `None`; see [`Resources`].
 pub fn resources_from_slice(json: &[u8]) -> Result<Resources, ConfigError> {
     resources::resources(json::read(json)?, &At::ROOT)
+}
+
+/// Reads a seccomp profile as `linux.seccomp` has it (`--security-opt seccomp=FILE`); pointers start at that object.
+pub fn seccomp_from_slice(json: &[u8]) -> Result<oci_spec::runtime::LinuxSeccomp, ConfigError> {
+    let raw: raw::Seccomp = json::read(json)?;
+    linux::seccomp(Some(raw), &At::ROOT)?.ok_or_else(|| {
+        At::ROOT.key("defaultAction").error("a default action is required, for example SCMP_ACT_ERRNO")
+    })
 }
 
 /// A config for another system is an error; sections of other systems beside `linux` are not ours to read.

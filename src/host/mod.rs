@@ -76,6 +76,8 @@ pub struct Host {
     pub selinux: Fact<bool>,
     /// `/proc/kcore` is there.
     pub kcore: Fact<bool>,
+    /// The ABI of landlock(7); 0 without it.
+    pub landlock: Fact<i32>,
     /// What is different for a caller who is not root of the machine.
     pub rootless: Option<Rootless>,
     /// See [`Host::limit`], by the number of the resource.
@@ -123,7 +125,9 @@ impl Rootless {
         let euid = nix::unistd::geteuid();
         let read = |file: &str| read::text(format!("/proc/self/{file}")).unwrap_or_default();
         let uids = crate::config::idmap::parse_map(&read("uid_map"));
-        if euid.is_root() && crate::config::idmap::is_whole(&uids) {
+        // In a container that gives its root no CAP_SYS_ADMIN, root is a user like others.
+        let admin = cred::capget().is_ok_and(|(effective, ..)| effective & 1 << CAP_SYS_ADMIN != 0);
+        if euid.is_root() && admin && crate::config::idmap::is_whole(&uids) {
             return None;
         }
         let ids = (uids, crate::config::idmap::parse_map(&read("gid_map")));
@@ -172,6 +176,7 @@ impl Host {
             }),
             selinux: Fact::new(|| Path::new("/sys/fs/selinux/enforce").exists()),
             kcore: Fact::new(|| Path::new("/proc/kcore").exists()),
+            landlock: Fact::new(crate::sys::landlock::abi),
             rootless,
             limits: [const { OnceCell::new() }; RLIMITS.len()],
             outputs: outputs(),
@@ -226,6 +231,9 @@ impl Host {
         IDMAP_SINCE.iter().any(|(m, _, since)| *m == magic && self.kernel >= *since)
     }
 }
+
+/// Number of capabilities(7).
+const CAP_SYS_ADMIN: u32 = 21;
 
 /// statfs(2): `f_type` of an mqueue file system.
 const MQUEUE_MAGIC: i64 = 0x1980_0202;

@@ -27,6 +27,18 @@ pub fn mounts_below(mountinfo: &[u8], top: &Path) -> Vec<(PathBuf, String)> {
     mountinfo.split(|b| *b == b'\n').rev().filter_map(below).collect()
 }
 
+/// The file system on which `path` lies, by its mount point.
+pub fn file_system(mountinfo: &[u8], path: &Path) -> Option<String> {
+    let over = |line: &[u8]| {
+        let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+        let tail = words.iter().position(|w| *w == b"-")?;
+        let at = PathBuf::from(OsString::from_vec(unescape(words.get(4)?)));
+        let fs = String::from_utf8_lossy(words.get(tail + 1)?).into_owned();
+        path.starts_with(&at).then(|| (at.components().count(), fs))
+    };
+    mountinfo.split(|b| *b == b'\n').filter_map(over).max_by_key(|(depth, _)| *depth).map(|(_, fs)| fs)
+}
+
 /// Spaces and their like are octal in mountinfo: `\040`.
 fn unescape(word: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(word.len());

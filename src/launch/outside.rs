@@ -27,7 +27,7 @@ pub fn of(config: &Config, bundle: &Path, layout: &Layout, v2: bool, options: &O
         masked: config.masked_paths.clone(),
         descriptors: (0..3).map(|fd| descriptor(fd, options)).collect(),
         joined: joined.fold(0, |bits, n| bits | n.kind.row().flag),
-        idmapped: options.idmap_root
+        idmapped: config.hardening.idmap_root
             || config.mounts.iter().any(|m| m.idmap.is_some() || !m.uid_maps.is_empty()),
     }
 }

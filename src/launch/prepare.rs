@@ -6,45 +6,19 @@ use std::rc::Rc;
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
 use crate::config::idmap::{self, UserMaps};
-use crate::config::{Config, ConfigError, Process};
+use crate::config::{Config, ConfigError, Process, Terminal};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::launch::{environment, stdio};
+use crate::launch::value::{Launch, Root};
+use crate::launch::{environment, ladder, layers, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{self, Console, Filter, Given, Input, Listens, Options};
-use crate::policy::{self, Asked, Facts, Outcome, Policy};
+use crate::policy::{Change, Facts, Outcome, Policy};
 use crate::seccomp::{self, Mode};
 use crate::state::id_ranges::Ranges;
 use crate::state::{SeccompChoice, State};
-
-/// What a launch is asked to be.
-#[derive(Debug, Clone)]
-pub struct Request<'a> {
-    /// Bundle directory.
-    pub bundle: &'a Path,
-    /// Container id.
-    pub id: &'a str,
-    /// Where states are kept.
-    pub root: &'a Path,
-    /// How the config is hardened.
-    pub policy: Policy,
-    /// What the command line relaxes or sets.
-    pub asked: Asked,
-    /// The verb's options.
-    pub options: Options,
-    /// Replaces `process.args`.
-    pub args: Vec<String>,
-    /// `explain`: nothing on disk is touched, not even a cache.
-    pub pure: bool,
-    /// Who stays with the container.
-    pub stays: stdio::Launcher,
-    /// Who makes the cgroups, where the command line says.
-    pub cgroup_manager: Option<cgroup::Manager>,
-    /// A foreground `run`: (pid, start time) of this process.
-    pub launcher: Option<(i32, u64)>,
-}
 
 /// A launch before the runtime has looked at the places that the container's id names: its cgroups, its class of
 /// service. A launch takes the name first ([`crate::lifecycle::name::Name`]), so that no other launch changes them meanwhile.
@@ -106,79 +80,74 @@ pub struct Prepared {
 }
 
 /// Opens, hardens and lays out; no effect but the seccomp cache. For a launch, see [`draft`].
-pub fn prepare(request: Request<'_>) -> Result<Prepared> {
-    draft(request)?.place()
+pub fn prepare(launch: &Launch) -> Result<Prepared> {
+    draft(launch)?.place()
 }
 
 /// The same for a bundle that is open and a host that is known; tests make one by hand.
-pub fn prepare_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Result<Prepared> {
-    draft_on(request, opened, host)?.place()
+pub fn prepare_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Prepared> {
+    draft_on(launch, opened, host)?.place()
 }
 
 /// Opens and hardens; no effect but the seccomp cache.
-pub fn draft(request: Request<'_>) -> Result<Draft> {
-    crate::state::check_id(request.id)?;
-    let opened = Bundle::open(request.bundle)?;
+pub fn draft(launch: &Launch) -> Result<Draft> {
+    crate::state::check_id(&launch.id)?;
     let host = Host::probe()?;
+    let opened = layers::base(launch, &host)?;
     recipe::limits::enough_files(&host)?;
-    draft_on(request, opened, host)
+    draft_on(launch, opened, host)
 }
 
-fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Result<Draft> {
+fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Draft> {
     let (bundle, mut config) = opened;
-    if !request.args.is_empty()
-        && let Some(process) = config.process.as_mut()
-    {
-        process.args = request.args.clone();
-    }
-    if request.policy == Policy::Privileged {
+    if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
         strip_root(&mut config, &bundle.rootfs_path);
     }
-    let mut asked = request.asked.clone();
-    asked.no_cgroups = request.cgroup_manager == Some(cgroup::Manager::Disabled);
-    let ids = Ranges::new(&host, request.pure);
+    let mut overrides = launch.overrides.clone();
+    overrides.no_cgroups = launch.cgroup_manager == Some(cgroup::Manager::Disabled);
+    overrides.devices =
+        launch.files.devices.iter().map(|(_, path, access)| (path.clone(), access.clone())).collect();
+    let missing = ladder::climb(launch, &host, &mut config, &mut overrides)?;
+    let ids = Ranges::new(&host, launch.pure);
     let facts = Facts {
-        id: request.id,
+        id: &launch.id,
         host: &host,
         bundle: &bundle,
         ids: &ids,
-        asked: &asked,
-        policy: request.policy,
+        overrides: &overrides,
+        state_root: &launch.state_root,
+        policy: launch.policy(),
     };
-    let mut outcome = policy::apply(&mut config, &facts)?;
-    crate::config::parse::check(&config)?;
-    let mut options = request.options;
-    options.idmap_root |= outcome.idmap_root;
-    options.root_attrs |= outcome.root_attrs;
-    options.root_alone |= outcome.root_alone;
-    options.no_tty |= outcome.no_tty;
-    options.userns_owner = outcome.userns_owner;
-    options.hardened = request.policy != Policy::Privileged;
-    options.console = if outcome.pty { Console::Pty } else { Console::Inherit };
-    let hardened = request.policy != Policy::Privileged;
+    let mut outcome = layers::harden(launch, &facts, &mut config)?;
+    ladder::check_bare(&config)?;
+    outcome.changes.splice(0..0, missing);
+    let mut options = launch.caller.clone();
+    let terminal = config.hardening.terminal;
+    options.console = if terminal == Terminal::None { Console::Inherit } else { Console::Pty };
+    let hardened = config.hardening.hardened;
     let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
     let facts = stdio::Facts {
-        launcher: request.stays,
+        launcher: launch.stays,
         hardened,
-        pty: match (outcome.pty, outcome.pty_for_terminals) {
-            (false, _) => stdio::Pty::None,
-            (true, false) => stdio::Pty::All,
-            (true, true) => stdio::Pty::Terminals,
+        pty: match terminal {
+            Terminal::None => stdio::Pty::None,
+            Terminal::All => stdio::Pty::All,
+            Terminal::Terminals => stdio::Pty::Terminals,
         },
         opens: !in_userns && config.process.as_ref().is_some_and(|p| p.user.uid == 0),
     };
-    if request.stays != stdio::Launcher::Absent {
+    if launch.stays != stdio::Launcher::Absent {
         let (chosen, notes) = stdio::choose(facts)?;
-        (options.stdio, options.gives_stdio) = (chosen, request.stays == stdio::Launcher::Leaves);
-        outcome.changes.extend(notes.into_iter().map(|note| ("stdio", note)));
+        (options.stdio, options.gives_stdio) = (chosen, launch.stays == stdio::Launcher::Leaves);
+        outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
     }
-    let choices = seccomp_choices(&config, &outcome)?;
-    let mut filters = choices.iter().map(|c| compile(c, request.pure)).collect::<Result<Vec<_>>>()?;
+    let choices = seccomp_choices(&config);
+    let mut filters = choices.iter().map(|c| compile(c, launch.pure)).collect::<Result<Vec<_>>>()?;
     let silent = options
         .report_refusals
         .then(|| crate::launch::refusals::report(&config, &choices, &mut filters))
         .flatten();
-    let state_dir = request.root.join(request.id);
+    let state_dir = launch.state_root.join(&launch.id);
     let process = config
         .process
         .as_mut()
@@ -207,9 +176,9 @@ fn draft_on(request: Request<'_>, opened: (Bundle, Config), host: Host) -> Resul
         hardened,
         for_exec,
         ids,
-        id: request.id.into(),
-        cgroup_manager: request.cgroup_manager,
-        launcher: request.launcher,
+        id: launch.id.clone(),
+        cgroup_manager: launch.cgroup_manager,
+        launcher: launch.launcher,
     })
 }
 
@@ -239,7 +208,7 @@ impl Draft {
                 user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
             },
         )?;
-        self.outcome.changes.extend(layout.note.iter().map(|note| ("cgroups", note.clone())));
+        self.outcome.changes.extend(layout.note.iter().map(|note| Change::new("cgroups", note.clone())));
         let resctrl = config
             .intel_rdt
             .as_ref()
@@ -326,7 +295,7 @@ impl Prepared {
     /// The plan for this launch.
     pub fn plan(&self) -> Result<(Checked<Plan>, Given)> {
         let (plan, given) = recipe::build(self.input())?;
-        let notes = self.outcome.changes.iter().map(|(rule, text)| format!("{rule}: {text}")).collect();
+        let notes = self.outcome.changes.iter().map(ToString::to_string).collect();
         Ok((plan.with_notes(notes), given))
     }
 
@@ -398,16 +367,20 @@ fn owner(euid: u32) -> String {
 }
 
 /// The filters in the order of loading: the config's, then ours.
-fn seccomp_choices(config: &Config, outcome: &Outcome) -> Result<Vec<SeccompChoice>> {
+fn seccomp_choices(config: &Config) -> Vec<SeccompChoice> {
     let mut choices = Vec::new();
     if let Some(profile) = &config.seccomp {
         choices.push(SeccompChoice::Profile(Box::new(profile.clone())));
     }
-    if outcome.builtin_seccomp {
-        let caps = config.process.as_ref().map(|p| p.capabilities.bounding.0).unwrap_or(0);
-        choices.push(SeccompChoice::BuiltIn { caps, allow: outcome.seccomp_allow.clone() });
+    if config.hardening.builtin_seccomp {
+        // Without namespaces the bounding set may stay as it was: what the process has is what counts then.
+        let bare = config.hardening.bare;
+        let caps = |p: &Process| if bare { p.capabilities.permitted.0 } else { p.capabilities.bounding.0 };
+        let caps = config.process.as_ref().map(caps).unwrap_or(0);
+        choices.push(SeccompChoice::BuiltIn { caps, allow: config.hardening.seccomp_allow.clone() });
     }
-    Ok(choices)
+    choices.extend(config.hardening.guards.iter().map(|guard| SeccompChoice::Guard(*guard)));
+    choices
 }
 
 /// Compiles a filter, or takes it from the cache.
@@ -418,6 +391,9 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
             (Mode::BuiltIn { caps, allow: allow.clone() }, "built-in profile")
         }
         SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
+        SeccompChoice::Guard(guard) => {
+            (Mode::Profile(Box::new(seccomp::guard_profile(*guard)?)), guard.what())
+        }
     };
     let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
     let program = Rc::new(filter.instructions);

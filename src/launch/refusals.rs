@@ -10,7 +10,7 @@ use crate::sys::seccomp;
 
 /// Makes the built-in filter report its refusals to the launcher, or says why it cannot.
 pub fn report(config: &Config, choices: &[SeccompChoice], filters: &mut [Filter]) -> Option<&'static str> {
-    let ([SeccompChoice::BuiltIn { .. }], [filter]) = (choices, filters) else {
+    let ([SeccompChoice::BuiltIn { .. }, ..], [filter, ..]) = (choices, filters) else {
         return Some("that is for the built-in profile alone, and the container has another one or none");
     };
     if !config.process.as_ref().is_some_and(|p| p.no_new_privileges) {

@@ -61,6 +61,10 @@ impl StandBy for Guardian {
         }
     }
 
+    fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
     /// The launch has ended in order: the guardian goes home.
     fn dismiss(self: Box<Self>) {
         if let Some(pid) = self.pid {

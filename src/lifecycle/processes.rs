@@ -37,6 +37,27 @@ pub fn processes(container: &Container, state: &State) -> Result<Vec<i32>, Error
     }
 }
 
+/// Kills what a program without a pid namespace leaves to its subreaper, this process; `keep` is this process's own.
+pub fn end_orphans(keep: Option<i32>) {
+    // Each round ends a generation: what it had becomes this process's.
+    const GENERATIONS: usize = 10_000;
+    let children = format!("/proc/self/task/{}/children", process::pid());
+    for _ in 0..GENERATIONS {
+        let text = std::fs::read_to_string(&children).unwrap_or_default();
+        let pids: Vec<i32> =
+            text.split_whitespace().filter_map(|n| n.parse().ok()).filter(|pid| Some(*pid) != keep).collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            let pid_of = nix::unistd::Pid::from_raw(pid);
+            // One that has ended meanwhile is reaped all the same.
+            nix::sys::signal::kill(pid_of, nix::sys::signal::Signal::SIGKILL).unwrap_or_default();
+            process::wait(pid, 0).map(drop).unwrap_or_default();
+        }
+    }
+}
+
 fn of_namespace(container: &Container, state: &State) -> Vec<i32> {
     let Some(init) = container.process() else { return Vec::new() };
     if !state.own_pid_namespace {

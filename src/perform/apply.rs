@@ -365,6 +365,7 @@ fn apply_inside(action: &Action, cx: &mut Cx) -> Done {
             at(cx, Call::Mempolicy, process::set_mempolicy(policy.mode, &policy.nodes))
         }
         A::Personality { value } => at(cx, Call::Personality, process::personality(*value)),
+        A::Landlock(l) => super::landlock::restrict(cx, l),
         A::Keyring => match at(cx, Call::Keyctl, process::new_session_keyring()) {
             // A kernel without keyrings has none to inherit.
             Err(Errno::ENOSYS) => Ok(()),

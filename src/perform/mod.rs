@@ -24,6 +24,7 @@ pub mod files;
 pub mod hints;
 mod idmap_failure;
 pub mod interpreter;
+mod landlock;
 pub mod namespace_fds;
 pub mod netdev;
 mod new_mount;
@@ -225,5 +226,6 @@ calls! {
     Statfs "fstatfs", OnRoot "it would be mounted on the rootfs itself, where it has no effect", InProc "it is inside /proc", OtherMount "a link of the rootfs leads to another mount", VolumeLink "a symlink in a volume leads out of it", OthersLink "a symlink of another user",
     NotProc "it is not of type proc", NotDevpts "what is at /dev/pts is no devpts", SameDirectory "the path leads to another directory than the one that was opened",
     Listen "listen", Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",
+    LandlockRuleset "landlock_create_ruleset", LandlockRule "landlock_add_rule", LandlockRestrict "landlock_restrict_self",
     Systemd "systemd", IdTool "newuidmap", Pipe "pipe2",
 }

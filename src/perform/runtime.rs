@@ -40,6 +40,8 @@ pub enum Failure {
 pub trait StandBy {
     /// At each handover, so the work of beginning is done while the child works.
     fn stand(&mut self, plan: &Plan, cx: &Cx);
+    /// Its process, once it stands.
+    fn pid(&self) -> Option<i32>;
     /// The launch has ended in order.
     fn dismiss(self: Box<Self>);
 }

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::rc::Rc;
 
 use super::lower::CStrArray;
-pub use super::place::{DeviceNode, Node, SetAttr, Target, TargetKind};
+pub use super::place::{DeviceNode, Landlock, Node, SetAttr, Target, TargetKind};
 use super::{Door, Shown, Slot, Supplementary};
 use crate::cgroup::devices::BpfInsn;
 use crate::config::hooks::HookKind;
@@ -459,6 +459,8 @@ pub enum Action {
         value: u64,
     },
     Keyring,
+    /// Rights to files that the program never had are given up once more.
+    Landlock(Rc<Landlock>),
     ExecLabel {
         proc: Slot,
         file: CString,

@@ -298,6 +298,15 @@ impl Action {
             A::MemoryPolicy(_) => vec!["set_mempolicy"],
             A::Personality { .. } => vec!["personality"],
             A::Keyring => vec!["keyctl"],
+            A::Landlock(l) => {
+                let path = ["openat", "newfstatat", "landlock_add_rule", "close"];
+                let descriptor = ["fcntl", "newfstatat?", "landlock_add_rule?"];
+                let mut calls = vec!["landlock_create_ruleset"];
+                calls.extend(path.repeat(l.paths.len()));
+                calls.extend(descriptor.repeat(l.descriptors as usize));
+                calls.extend(["landlock_restrict_self", "close"]);
+                calls
+            }
             // One for each capability that the kernel knows and that is not kept.
             A::Bounding { .. } => vec!["prctl*"],
             A::Ambient { caps } => vec!["prctl"; 1 + caps.len()],

@@ -15,6 +15,8 @@ pub enum Kind {
         /// The container has a UTS namespace, new or joined.
         uts: bool,
     },
+    /// A program without a namespace of its own.
+    Bare,
     /// One more process in a container that exists (`exec`, hooks inside the container).
     Exec,
     /// A container that criu makes again (`restore`): the plan ends in criu.
@@ -60,6 +62,7 @@ fn checks(kind: Kind) -> Vec<Check> {
     const CONTAINER: [Check; 3] = [ids_after_maps, hostname_needs_uts, no_host_path_after_pivot];
     let own: &[&[Check]] = match kind {
         Kind::Container { .. } => &[&[one_exec], &CONTAINER, &PROGRAM],
+        Kind::Bare => &[&[one_exec, guarded], &PROGRAM],
         Kind::Exec => &[&[one_exec, closed_before_it_joins, no_host_path_after_join], &PROGRAM],
         Kind::Criu => &[&[one_exec, closed_before_lookups]],
         Kind::Records => &[&[runtime_alone]],
@@ -78,6 +81,23 @@ pub fn check(plan: Plan, kind: Kind) -> Result<Checked<Plan>> {
 
 fn rows(plan: &Plan, actor: Actor) -> impl Iterator<Item = (usize, &Action)> {
     plan.steps.iter().enumerate().filter(move |(_, s)| s.actor == actor).map(|(i, s)| (i, &s.action))
+}
+
+/// Without namespaces three rows are all that guards the host: none may be missing.
+fn guarded(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let has =
+        |what: fn(&Action) -> bool| plan.steps.iter().any(|s| s.actor == Actor::Init && what(&s.action));
+    let guards = [
+        ("landlock", has(|a| matches!(a, Action::Landlock(_)))),
+        ("no_new_privs", has(|a| matches!(a, Action::NoNewPrivs))),
+        ("seccomp", has(|a| matches!(a, Action::Seccomp { .. }))),
+    ];
+    match guards.iter().find(|(_, there)| !there) {
+        Some((name, _)) => {
+            Err(format!("no namespace can be made here, and {name} is missing: nothing guards the host"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Exactly one `Exec`, and it is Init's last row.

@@ -37,6 +37,21 @@ impl Target {
     }
 }
 
+/// What landlock(7) leaves of the rights to files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landlock {
+    /// The kernel's ABI.
+    pub abi: i32,
+    /// The rights that are given up but for what follows.
+    pub handled: u64,
+    /// `LANDLOCK_SCOPE_*`.
+    pub scoped: u64,
+    /// Paths as the program sees them, and what stays for them and below.
+    pub paths: Vec<(CString, u64)>,
+    /// The files of this many descriptors keep what the descriptor allows.
+    pub descriptors: u32,
+}
+
 /// What a device node must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceNode {

@@ -457,6 +457,21 @@ impl Action {
                 write!(f, "set_mempolicy({:#x}, {})", policy.mode, Bits(&policy.nodes))
             }
             A::Personality { value } => write!(f, "personality({value:#x})"),
+            A::Landlock(l) => {
+                write!(f, "landlock_restrict_self(ABI {}", l.abi)?;
+                for (path, rights) in &l.paths {
+                    write!(
+                        f,
+                        ", {}: {}",
+                        show(path),
+                        crate::tables::landlock::names(*rights & l.handled, l.abi)
+                    )?;
+                }
+                if l.scoped != 0 {
+                    write!(f, "; signals and abstract sockets stay inside")?;
+                }
+                f.write_str(")")
+            }
             A::Keyring => f.write_str("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
             A::ExecLabel { proc, file, value: v } => {
                 write!(f, "openat2({proc}/{}) write({})", show(file), value(v))

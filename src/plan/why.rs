@@ -351,6 +351,9 @@ impl Action {
                 "memory nodes that the program and its children take pages from (config-linux.md, Memory policy; set_mempolicy(2))"
             }
             A::Personality { .. } => "execution domain, e.g. 32-bit uname (personality(2))",
+            A::Landlock(_) => {
+                "a second guard of files beside the mounts, which the program cannot undo: a directory of the host that got in all the same stays closed (landlock(7))"
+            }
             A::Keyring => {
                 "the caller's session keys are not passed on; without a name, which another container could have taken first (keyctl(2))"
             }

@@ -11,10 +11,15 @@ use crate::config::defaults::{HOME, HOME_IN, HOME_SIZE, USER_NAMES};
 use crate::config::{Config, Mount, ShownFile};
 use crate::error::Result;
 
-/// Gives the chosen user a home, a line in /etc/passwd and one in /etc/group.
+/// Gives the user a home; one that the policy chose gets a line in /etc/passwd and one in /etc/group, too.
 pub fn home(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    let Some(uid) = out.picked else { return Ok(()) };
-    let Some((home, text)) = usable(config).map(|h| (h, None)).or_else(|| own(config, facts, uid)) else {
+    let Some(user) = config.process.as_ref().map(|p| (p.user.uid, p.user.gid)) else { return Ok(()) };
+    let uid = user.0;
+    let chosen = facts.overrides.user && uid != 0;
+    if out.picked.is_none() && !chosen && config.hardening.home.is_none() {
+        return Ok(());
+    }
+    let Some((home, text)) = usable(config).map(|h| (h, None)).or_else(|| own(config, facts, user)) else {
         out.note("no home: /run, /tmp, /var/tmp and /dev/shm are the config's own mounts; set HOME in /process/env");
         return Ok(());
     };
@@ -24,12 +29,23 @@ pub fn home(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
         process.env.push(format!("HOME={}", home.display()));
         notes.push(format!("HOME={}", home.display()));
     }
+    if out.picked.is_none() {
+        if !notes.is_empty() {
+            out.note(notes.join("; "));
+        }
+        return Ok(());
+    }
     for (path, line) in [("/etc/passwd", passwd as Line), ("/etc/group", group)] {
-        let covered = config.mounts.iter().any(|m| Path::new(path).starts_with(&m.destination));
+        let covered =
+            !config.root.empty && config.mounts.iter().any(|m| Path::new(path).starts_with(&m.destination));
         let image = facts.bundle.account_file(path.trim_start_matches('/')).filter(|_| !covered);
         match image {
             Some(image) => {
                 let (content, name) = with_line(&image, uid, |name| line(name, uid, &home));
+                if let Some(process) = config.process.as_mut().filter(|_| config.root.empty) {
+                    process.env.retain(|e| !e.starts_with("USER="));
+                    process.env.push(format!("USER={name}"));
+                }
                 config.files.push(ShownFile { path: path.into(), content });
                 notes.push(format!("{path} has a line for {name} ({uid})"));
             }
@@ -57,18 +73,24 @@ fn usable(config: &Config) -> Option<PathBuf> {
 }
 
 /// A tmpfs of the user's own, and what the notice says of it.
-fn own(config: &mut Config, facts: &Facts<'_>, uid: u32) -> Option<(PathBuf, Option<String>)> {
+fn own(config: &mut Config, facts: &Facts<'_>, (uid, gid): (u32, u32)) -> Option<(PathBuf, Option<String>)> {
     let writable = |m: &&Mount| {
         m.fs_type.as_deref() == Some("tmpfs") && m.attr_set & libc::MOUNT_ATTR_RDONLY == 0 && !m.remount
     };
     let taken = |path: &Path| config.mounts.iter().any(|m| m.destination.starts_with(path));
-    let parent = HOME_IN.iter().map(Path::new).find(|parent| {
-        let mount = config.mounts.iter().rev().find(|m| m.destination == *parent);
-        mount.filter(writable).is_some() && !taken(&parent.join(HOME))
-    })?;
-    let home = parent.join(HOME);
-    let memory = config.resources.memory.limit.filter(|_| !facts.asked.no_cgroups);
-    let id = Some(uid.to_string());
+    let at_its_place = config.hardening.home.clone().filter(|home| {
+        let over = config.mounts.iter().filter(|m| home.starts_with(&m.destination));
+        let over = over.max_by_key(|m| m.destination.components().count());
+        over.map_or(config.root.empty, |m| m.destination != *home && writable(&m))
+    });
+    let in_scratch = || {
+        HOME_IN.iter().map(Path::new).find(|parent| {
+            let mount = config.mounts.iter().rev().find(|m| m.destination == *parent);
+            mount.filter(writable).is_some() && !taken(&parent.join(HOME))
+        })
+    };
+    let home = at_its_place.or_else(|| Some(in_scratch()?.join(HOME)))?;
+    let memory = config.resources.memory.limit.filter(|_| !facts.overrides.no_cgroups);
     let mount = Mount {
         destination: home.clone(),
         fs_type: Some("tmpfs".into()),
@@ -76,14 +98,15 @@ fn own(config: &mut Config, facts: &Facts<'_>, uid: u32) -> Option<(PathBuf, Opt
         attr_set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
         data: vec![
             ("mode".into(), Some("0700".into())),
-            ("uid".into(), id.clone()),
-            ("gid".into(), id),
+            ("uid".into(), Some(uid.to_string())),
+            ("gid".into(), Some(gid.to_string())),
             ("size".into(), HOME_SIZE.bytes(memory).map(size_text)),
         ],
         ..Mount::default()
     };
     let text = describe(&mount);
     config.mounts.push(mount);
+    super::sort_parents_first(&mut config.mounts);
     Some((home, Some(text)))
 }
 

@@ -6,57 +6,15 @@ use crate::error::{Error, Result};
 
 /// Microseconds of a scheduling period (the kernel's default).
 const PERIOD: u64 = 100_000;
-/// The kernel's smallest quota, in microseconds.
-const MIN_QUOTA: f64 = 1000.0;
-
-/// `--memory`, `--cpus` and `--pids-limit` replace what the config says.
-pub fn requested_limits(config: &mut Config, facts: &Facts<'_>) -> Result<()> {
-    let asked = facts.asked;
-    let flags = [
-        ("--memory", asked.memory.is_some()),
-        ("--cpus", asked.cpus.is_some()),
-        ("--pids-limit", asked.pids.is_some()),
-    ];
-    if let Some((flag, _)) = flags.iter().find(|(_, given)| *given && asked.no_cgroups) {
-        return Err(Error::msg(format!("{flag}: with --cgroup-manager disabled nothing is limited")));
-    }
-    let resources = &mut config.resources;
-    if let Some(bytes) = facts.asked.memory {
-        check_memory("--memory", bytes, facts)?;
-        resources.memory.limit = Some(bytes);
-        resources.memory.swap = Some(bytes);
-        bound_sockets(&mut resources.memory, facts);
-    }
-    if let Some(cpus) = facts.asked.cpus {
-        let max = *facts.host.cpus.get();
-        if !cpus.is_finite()
-            || cpus < 0.0
-            || cpus > f64::from(max)
-            || (cpus > 0.0 && cpus * (PERIOD as f64) < MIN_QUOTA)
-        {
-            return Err(Error::msg(format!(
-                "--cpus {cpus}: must be from 0.01 to {max} (the cpus of this machine), or 0 for no limit"
-            )));
-        }
-        resources.cpu.period = Some(PERIOD);
-        resources.cpu.quota = Some(if cpus == 0.0 { -1 } else { (cpus * PERIOD as f64) as i64 });
-    }
-    if let Some(pids) = facts.asked.pids {
-        if pids == 0 || pids < -1 {
-            return Err(Error::msg(format!("--pids-limit {pids}: must be at least 1, or -1 for no limit")));
-        }
-        resources.pids_limit = Some(pids);
-    }
-    Ok(())
-}
 
 /// The buffers of TCP and UDP sockets have the memory limit, too: cgroup v1 does not count them otherwise, v2 counts
 /// them in it. A limit of the config's own stays.
-fn bound_sockets(memory: &mut Memory, facts: &Facts<'_>) {
+pub fn bound_sockets(memory: &mut Memory, facts: &Facts<'_>) {
     memory.sockets_as_limit = !facts.host.cgroups.is_v2() && memory.kernel_tcp.is_none();
 }
 
-fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
+/// A limit that a program can start with, and that this machine can reach.
+pub fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
     // Below this the kernel cannot even start a program (Docker refuses below 6 MiB for the same reason).
     const LEAST: i64 = 1 << 20;
     if bytes != -1 && bytes < LEAST {
@@ -73,13 +31,13 @@ fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
 
 /// Limits for what the config leaves open, and swap bounded with memory.
 pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    let asked = facts.asked;
-    if asked.no_cgroups {
+    let overrides = facts.overrides;
+    if overrides.no_cgroups {
         return Ok(());
     }
     let resources = &mut config.resources;
     match resources.memory.limit {
-        Some(bytes) if bytes > 0 && asked.memory.is_none() => {
+        Some(bytes) if bytes > 0 => {
             check_memory("", bytes, facts).map_err(|e| {
                 Error::Config(ConfigError::new(
                     "/linux/resources/memory/limit",

@@ -10,16 +10,20 @@ mod mounts;
 mod rootless;
 mod rules;
 mod seccomp;
+mod volumes;
 
 use std::str::FromStr;
 
 use crate::bundle::Bundle;
-use crate::config::Config;
+use crate::config::{Config, Terminal};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::tables::capabilities::CapSet;
 
+pub use limits::{bound_sockets, check_memory};
+pub use mounts::{row_mount, sort_parents_first};
 pub use rules::RULES;
+pub use volumes::{is_closed, is_writable};
 
 /// The user that runs when the config says root (Google's distroless images call it `nonroot`).
 pub const NONROOT: u32 = 65532;
@@ -43,6 +47,12 @@ impl Policy {
             Policy::Baseline => "baseline",
             Policy::Restricted => "restricted",
         }
+    }
+}
+
+impl std::fmt::Display for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -113,36 +123,32 @@ impl FromStr for SeccompAsk {
     }
 }
 
-/// What the command line asks for.
+/// What the policy leaves as it is, because the command line says so.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct Overrides {
     /// Names from [`ALLOW`].
     pub allow: Vec<String>,
-    /// `--user`: uid and, where given, gid.
-    pub user: Option<(u32, Option<u32>)>,
+    /// `--user`: the config's user was chosen by the caller, and stays.
+    pub user: bool,
+    /// `--device`: paths inside of devices that stay, and what may be done to each (`rwm`).
+    pub devices: Vec<(std::path::PathBuf, String)>,
     /// `--cap-add`.
     pub cap_add: CapSet,
     /// `--seccomp`.
     pub seccomp: SeccompAsk,
     /// `--seccomp-allow`.
     pub seccomp_allow: Vec<String>,
-    /// `--memory` in bytes, -1 for no limit.
-    pub memory: Option<i64>,
-    /// `--cpus`, 0 for no limit.
-    pub cpus: Option<f64>,
-    /// `--pids-limit`, -1 for no limit.
-    pub pids: Option<i64>,
     /// `--cgroup-manager disabled`: nothing is limited.
     pub no_cgroups: bool,
     /// stdin is a terminal.
     pub stdin_is_tty: bool,
     /// stdout is one.
     pub stdout_is_tty: bool,
-    /// `--console-socket` or `--detach`: a terminal of the config goes to somebody else, whatever stdin is.
+    /// `--console-socket` or `--detach`: a terminal of the config goes elsewhere, whatever stdin is.
     pub terminal_as_written: bool,
 }
 
-impl Asked {
+impl Overrides {
     /// Whether `--allow NAME` was given.
     pub fn allows(&self, name: &str) -> bool {
         self.allow.iter().any(|a| a == name)
@@ -171,8 +177,10 @@ pub struct Facts<'a> {
     pub bundle: &'a Bundle,
     /// The ranges of ids that containers have.
     pub ids: &'a crate::state::id_ranges::Ranges,
-    /// The command line.
-    pub asked: &'a Asked,
+    /// What the command line lets stay.
+    pub overrides: &'a Overrides,
+    /// Directory in which the states of containers are kept.
+    pub state_root: &'a std::path::Path,
     /// The policy in force.
     pub policy: Policy,
 }
@@ -191,39 +199,55 @@ pub struct Rule {
     pub harden: fn(&mut Config, &Facts<'_>, &mut Outcome) -> Result<()>,
 }
 
+/// One change that a layer made to the config, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The rule, or the heading of the options.
+    pub by: &'static str,
+    /// What is different now.
+    pub text: String,
+    /// It is weaker than `restricted`: printed even with `--quiet`.
+    pub weaker: bool,
+}
+
+impl Change {
+    /// A change that is as strong as `restricted`, or stronger.
+    pub fn new(by: &'static str, text: impl Into<String>) -> Self {
+        Change { by, text: text.into(), weaker: false }
+    }
+
+    /// A change that is weaker than `restricted`.
+    pub fn weaker(by: &'static str, text: impl Into<String>) -> Self {
+        Change { by, text: text.into(), weaker: true }
+    }
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.by, self.text)
+    }
+}
+
 /// What the rules found and did.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// (rule, what was changed).
-    pub changes: Vec<(&'static str, String)>,
+    /// What was changed.
+    pub changes: Vec<Change>,
     /// What the user has to know even with `--quiet`.
     pub warnings: Vec<String>,
-    /// The rootfs gets an idmapped mount.
-    pub idmap_root: bool,
-    /// `MOUNT_ATTR_*` of the rootfs.
-    pub root_attrs: u64,
-    /// The rootfs is the host's root, whose own mount alone is shown.
-    pub root_alone: bool,
-    /// No /dev/tty, which would be the host's own.
-    pub no_tty: bool,
-    /// The user who makes the user namespace, where that is not the caller.
-    pub userns_owner: Option<u32>,
-    /// The built-in seccomp profile is loaded.
-    pub builtin_seccomp: bool,
-    /// System calls that it lets run whatever its table says.
-    pub seccomp_allow: Vec<String>,
     /// The user that the policy chose in place of root.
     pub picked: Option<u32>,
-    /// The container gets a pty.
-    pub pty: bool,
-    /// Only for those of the descriptors 0 to 2 that are the caller's terminal.
-    pub pty_for_terminals: bool,
     rule: &'static str,
 }
 
 impl Outcome {
     fn note(&mut self, text: impl Into<String>) {
-        self.changes.push((self.rule, text.into()));
+        self.changes.push(Change::new(self.rule, text));
+    }
+
+    /// A change that is weaker than `restricted`: it is always printed.
+    fn weaker(&mut self, text: impl Into<String>) {
+        self.changes.push(Change::weaker(self.rule, text));
     }
 
     /// Warns of an `--allow NAME` that changes nothing, with the reason.
@@ -232,18 +256,29 @@ impl Outcome {
     }
 }
 
+/// The rules that say something where no namespace can be made.
+const BARE: [&str; 8] =
+    ["non-root", "capabilities", "no-new-privileges", "seccomp", "limits", "rlimits", "terminal", "landlock"];
+
 /// Applies the rules of `facts.policy` to `config`.
 pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
-    facts.asked.check()?;
+    facts.overrides.check()?;
+    seccomp::opens_what_is_loaded(facts)?;
     let mut outcome = Outcome::default();
-    for name in &facts.asked.allow {
+    config.hardening.hardened = facts.policy != Policy::Privileged;
+    config.hardening.terminal = match &config.process {
+        Some(p) if p.terminal => Terminal::All,
+        _ => Terminal::None,
+    };
+    for name in &facts.overrides.allow {
         let since =
             ALLOW_SINCE.iter().find(|(known, _)| known == name).map_or(Policy::Restricted, |(_, p)| *p);
         if facts.policy < since {
             outcome.no_effect(name, "the policy in force does not take it away (--policy)");
         }
     }
-    for rule in RULES.iter().filter(|r| facts.policy >= r.since) {
+    let bare = config.hardening.bare;
+    for rule in RULES.iter().filter(|r| facts.policy >= r.since && (!bare || BARE.contains(&r.id))) {
         outcome.rule = rule.id;
         (rule.harden)(config, facts, &mut outcome)?;
     }

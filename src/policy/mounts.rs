@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::tables::namespaces::NsKind;
 
 /// A row of the table as a mount of the config, in a container with this memory limit.
-fn mount(row: &MountRow, memory: Option<i64>) -> Mount {
+pub fn row_mount(row: &MountRow, memory: Option<i64>) -> Mount {
     let mut m = Mount {
         destination: row.destination.into(),
         fs_type: Some(row.fs_type.into()),
@@ -55,19 +55,19 @@ const ATTRS: [(u64, &str); 4] = [
 /// The private file systems of a container, and bounded places to write.
 pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let has = |config: &Config, path: &str| config.mounts.iter().any(|m| m.destination == Path::new(path));
-    let memory = config.resources.memory.limit.filter(|_| !facts.asked.no_cgroups);
+    let memory = config.resources.memory.limit.filter(|_| !facts.overrides.no_cgroups);
     let mut added = Vec::new();
     for (i, row) in STANDARD.iter().enumerate() {
         if !has(config, row.destination) {
-            let m = mount(row, memory);
+            let m = row_mount(row, memory);
             added.push((row.destination, describe(&m)));
             config.mounts.insert(i.min(config.mounts.len()), m);
         }
     }
-    if !facts.asked.allows("write-rootfs") {
+    if !facts.overrides.allows("write-rootfs") {
         for row in &SCRATCH {
             if !has(config, row.destination) {
-                let m = mount(row, memory);
+                let m = row_mount(row, memory);
                 added.push((row.destination, describe(&m)));
                 config.mounts.push(m);
             }
@@ -83,7 +83,7 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
 }
 
 /// An added parent must not hide what the config mounts below it; otherwise the config's order stays.
-fn sort_parents_first(mounts: &mut Vec<Mount>) {
+pub fn sort_parents_first(mounts: &mut Vec<Mount>) {
     let mut sorted: Vec<Mount> = Vec::with_capacity(mounts.len());
     for m in mounts.drain(..) {
         let below = sorted
@@ -134,9 +134,9 @@ fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
 /// Options that no mount of a restricted container lacks.
 pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let suid_dev = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    let memory = config.resources.memory.limit.filter(|_| !facts.asked.no_cgroups);
+    let memory = config.resources.memory.limit.filter(|_| !facts.overrides.no_cgroups);
     let (mut changed, mut kept) = (Vec::new(), Vec::new());
-    if facts.asked.allows("suid-mounts") && config.mounts.iter().all(|m| m.bind.is_none()) {
+    if facts.overrides.allows("suid-mounts") && config.mounts.iter().all(|m| m.bind.is_none()) {
         out.no_effect("suid-mounts", "the config has no bind mount");
     }
     for m in &mut config.mounts {
@@ -145,7 +145,7 @@ pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
         let exec = (m.attr_clr | m.rec_attr_clr) & libc::MOUNT_ATTR_NOEXEC != 0;
         let fs = m.fs_type.as_deref().unwrap_or_default();
         let want = match fs {
-            _ if m.bind.is_some() && facts.asked.allows("suid-mounts") => 0,
+            _ if m.bind.is_some() && facts.overrides.allows("suid-mounts") => 0,
             _ if m.bind.is_some() => suid_dev,
             "cgroup" | "cgroup2" | "sysfs" => suid_dev | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY,
             "tmpfs" if scratch.is_some() && !exec => suid_dev | libc::MOUNT_ATTR_NOEXEC,
@@ -196,7 +196,7 @@ fn throttle_of(cpu: u32) -> String {
 
 /// Masked and read-only paths: the config's and the default ones.
 pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    if facts.asked.allows("proc") {
+    if facts.overrides.allows("proc") {
         let all = |list: &[PathBuf], want: &[&str]| paths(want).iter().all(|path| list.contains(path));
         if all(&config.masked_paths, &MASKED) && all(&config.readonly_paths, &READONLY) {
             out.no_effect(

@@ -20,7 +20,7 @@ pub fn user_namespace(
     let euid = facts.host.euid;
     // A config for an ordinary user maps that user alone; anything more was chosen by somebody.
     let chosen = !own(&config.uid_maps, euid) || !own(&config.gid_maps, rootless.egid);
-    let mine = facts.asked.allows("host-user");
+    let mine = wants_own(config, facts);
     let range = if !mine && config.is_new(NsKind::User) && chosen && euid != 0 {
         config.uid_maps.iter().all(|m| !idmap::holds(m, euid))
     } else {
@@ -29,17 +29,23 @@ pub fn user_namespace(
         config.namespaces.insert(0, Namespace { kind: NsKind::User, path: None });
         (config.uid_maps, config.gid_maps) = (vec![uids], vec![gids]);
         let last = uids.host.saturating_add(uids.size - 1);
-        out.note(match source {
-            Source::Own if mine => {
-                format!("id {} is {} outside, the caller, as asked", uids.container, uids.host)
+        let own = format!("id {} is {} outside, the caller", uids.container, uids.host);
+        match (source, &config.hardening.caller_ids) {
+            (Source::Own, Some(said)) => {
+                out.weaker(format!("{own}, for {said}: a breakout would be the caller"))
             }
-            Source::Own => format!(
-                "id {} is {} outside, the caller: there is no range of other ids (newuidmap and /etc/subuid give one)",
-                uids.container, uids.host
-            ),
-            Source::Inner => format!("ids 0-{} are {}-{last} of this user namespace", uids.size - 1, uids.host),
-            _ => format!("ids 0-{} are {}-{last} outside: subordinate range of /etc/subuid", uids.size - 1, uids.host),
-        });
+            (Source::Own, None) if mine => out.weaker(format!("{own}, as asked")),
+            (Source::Own, None) => out
+                .note(format!("{own}: there is no range of other ids (newuidmap and /etc/subuid give one)")),
+            (Source::Inner, _) => {
+                out.note(format!("ids 0-{} are {}-{last} of this user namespace", uids.size - 1, uids.host));
+            }
+            _ => out.note(format!(
+                "ids 0-{} are {}-{last} outside: subordinate range of /etc/subuid",
+                uids.size - 1,
+                uids.host
+            )),
+        }
         matches!(source, Source::Subordinate)
     };
     if range {
@@ -64,19 +70,29 @@ fn writable_binds(config: &Config, euid: u32, out: &mut Outcome) {
     }
 }
 
+/// Whether the container's user is to be the caller outside.
+fn wants_own(config: &Config, facts: &Facts<'_>) -> bool {
+    facts.overrides.allows("host-user") || config.hardening.caller_ids.is_some()
+}
+
 fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, IdMap, Source) {
-    let range =
-        facts.host.subordinate.get().own.filter(|(_, count)| *count >= RANGE && rootless.id_tools.is_some());
-    let mine = facts.asked.allows("host-user");
-    if let Some((host, _)) = range.filter(|_| facts.host.euid != 0 && !mine) {
+    let own = facts.host.subordinate.get().own;
+    let range = own.filter(|(_, count)| *count >= RANGE && rootless.id_tools.is_some());
+    let mine = wants_own(config, facts);
+    let fits = |user: (u32, u32)| user.0 < RANGE && user.1 < RANGE;
+    let user = config.process.as_ref().map(|p| (p.user.uid, p.user.gid)).unwrap_or_default();
+    let user = if user.0 == 0 && !facts.overrides.user && !facts.overrides.allows("root") {
+        (NONROOT, NONROOT)
+    } else {
+        user
+    };
+    if let Some((host, _)) = range.filter(|_| fits(user)).filter(|_| facts.host.euid != 0 && !mine) {
         let map = IdMap { container: 0, host, size: RANGE };
         return (map, map, Source::Subordinate);
     }
-    let user = config.process.as_ref().map(|p| (p.user.uid, p.user.gid)).unwrap_or_default();
-    let user = facts.asked.user.map_or(user, |(uid, gid)| (uid, gid.unwrap_or(uid)));
-    let user = if user.0 == 0 && !facts.asked.allows("root") { (NONROOT, NONROOT) } else { user };
     let inner = (idmap::inner(&rootless.ids.0), idmap::inner(&rootless.ids.1));
     if facts.host.euid == 0
+        && !mine
         && let (Some(uids), Some(gids)) = inner
         && uids.size > user.0
         && gids.size > user.1

@@ -1,12 +1,13 @@
 //! The rules, in the order in which they are applied.
 
 use super::accounts::home;
-use super::limits::{limits, requested_limits, rlimits};
+use super::limits::{limits, rlimits};
 use super::mounts::{masks, mount_options, standard_mounts};
-use super::seccomp::{opens_what_is_loaded, seccomp};
+use super::seccomp::seccomp;
+use super::volumes::volumes;
 use super::{ALLOW, Facts, NONROOT, Outcome, Policy, Rule};
 use crate::config::idmap;
-use crate::config::{Capabilities, Config, Namespace, Process, defaults};
+use crate::config::{Capabilities, Config, Namespace, Process, Terminal, defaults};
 use crate::error::{Error, Result};
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
@@ -32,13 +33,6 @@ const DEFAULT_CAPS: [&str; 14] = [
 /// All rules.
 pub const RULES: &[Rule] = &[
     Rule {
-        id: "requested",
-        title: "flags of the command line are applied",
-        since: Policy::Privileged,
-        references: &[],
-        harden: requested,
-    },
-    Rule {
         id: "namespaces",
         title: "every view of the system is the container's own",
         since: Policy::Baseline,
@@ -62,6 +56,13 @@ pub const RULES: &[Rule] = &[
         since: Policy::Restricted,
         references: &["CIS Docker 4.1", "PSS restricted: Running as Non-root"],
         harden: non_root,
+    },
+    Rule {
+        id: "volumes",
+        title: "what is written to a volume belongs to the owner of its directory",
+        since: Policy::Baseline,
+        references: &["mount_setattr(2): ID-mapped mounts"],
+        harden: volumes,
     },
     Rule {
         id: "ports",
@@ -155,6 +156,13 @@ pub const RULES: &[Rule] = &[
         harden: readonly_rootfs,
     },
     Rule {
+        id: "landlock",
+        title: "files are guarded a second time, by landlock(7)",
+        since: Policy::Restricted,
+        references: &["landlock(7)", "NIST SP 800-190 4.4.3"],
+        harden: landlock,
+    },
+    Rule {
         id: "terminal",
         title: "a terminal is the container's own",
         since: Policy::Restricted,
@@ -165,6 +173,7 @@ pub const RULES: &[Rule] = &[
 
 /// Numbers of capabilities(7).
 const CAP_SETUID: u32 = 7;
+const CAP_SETPCAP: u32 = 8;
 const CAP_SYS_PTRACE: u32 = 19;
 
 fn process(config: &mut Config) -> Result<&mut Process> {
@@ -173,33 +182,12 @@ fn process(config: &mut Config) -> Result<&mut Process> {
     })
 }
 
-/// `--user`, `--cap-add`, `--memory`, `--cpus`, `--pids-limit`: the same under every policy.
-fn requested(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    requested_limits(config, facts)?;
-    opens_what_is_loaded(facts)?;
-    let p = process(config)?;
-    out.pty = p.terminal;
-    if let Some((uid, gid)) = facts.asked.user {
-        p.user.uid = uid;
-        p.user.gid = gid.unwrap_or(uid);
-        p.user.additional_gids.clear();
-    }
-    let add = facts.asked.cap_add;
-    if facts.policy == Policy::Privileged && !add.is_empty() {
-        let c = &mut p.capabilities;
-        for set in [&mut c.bounding, &mut c.effective, &mut c.permitted] {
-            set.0 |= add.0;
-        }
-    }
-    Ok(())
-}
-
 /// Missing namespaces are added; those of the host, or of somebody else, are replaced by new ones.
 fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     for row in NAMESPACES.iter().filter(|r| !matches!(r.kind, NsKind::Time | NsKind::User)) {
         let name = if row.kind == NsKind::Net { "net" } else { row.proc };
         let allow = format!("host-{name}");
-        if facts.asked.allows(&allow) {
+        if facts.overrides.allows(&allow) {
             share(config, row, out);
             continue;
         }
@@ -229,13 +217,13 @@ fn share(config: &mut Config, row: &crate::tables::namespaces::Row, out: &mut Ou
     let at = config.namespaces.iter().position(|n| n.kind == row.kind);
     match at.map(|at| (at, config.namespaces[at].path.clone())) {
         Some((_, Some(path))) => {
-            out.note(format!("joins the {} namespace {}, as asked", row.oci, path.display()));
+            out.weaker(format!("joins the {} namespace {}, as asked", row.oci, path.display()));
         }
         Some((at, None)) => {
             config.namespaces.remove(at);
-            out.note(format!("the host's {} namespace, as asked, instead of a new one", row.oci));
+            out.weaker(format!("the host's {} namespace, as asked, instead of a new one", row.oci));
         }
-        None => out.note(format!("the host's {} namespace, as asked", row.oci)),
+        None => out.weaker(format!("the host's {} namespace, as asked", row.oci)),
     }
     if row.kind == NsKind::Uts && config.namespace(NsKind::Uts).is_none() {
         let names = [config.hostname.take(), config.domainname.take()];
@@ -247,19 +235,21 @@ fn share(config: &mut Config, row: &crate::tables::namespaces::Row, out: &mut Ou
 
 /// A user namespace over ids that own nothing on the host.
 fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    if facts.asked.allows("host-user") && facts.host.rootless.is_none() {
+    if facts.overrides.allows("host-user") && facts.host.rootless.is_none() {
         if config.namespace(NsKind::User).is_some() {
             config.namespaces.retain(|n| n.kind != NsKind::User);
             (config.uid_maps, config.gid_maps) = (Vec::new(), Vec::new());
-            out.note("no user namespace, as asked, instead of the config's: ids inside are the host's");
+            out.weaker("no user namespace, as asked, instead of the config's: ids inside are the host's");
+        } else {
+            out.weaker("no user namespace, as asked: ids inside are the host's");
         }
         return Ok(());
     }
     own_ids(config, facts, out)?;
-    out.userns_owner = owner(config, facts.host);
+    config.hardening.userns_owner = owner(config, facts.host);
     // These count in the container's user namespace and in all above it. The first is what keeps nested user namespaces
     // away whatever the filter allows: for exec, too, and for good, since it takes CAP_SYS_RESOURCE to change it.
-    for (key, most) in defaults::USER_SYSCTL {
+    for (key, most) in defaults::USER_SYSCTL.into_iter().filter(|_| !config.hardening.shared_proc) {
         // A config may ask for less.
         let less = |(k, v): &(String, String)| k == key && v.trim().parse::<u64>().is_ok_and(|v| v <= most);
         if !config.sysctl.iter().any(less) {
@@ -306,17 +296,21 @@ fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
         _ => "spare range",
     };
     let why = if had { " (the config maps host root)" } else { "" };
-    out.idmap_root = facts.host.can_idmap(facts.bundle.rootfs_magic);
+    let hardening = &mut config.hardening;
+    hardening.idmap_root = !config.root.empty && facts.host.can_idmap(facts.bundle.rootfs_magic);
     // Its procfs, sysfs and cgroups cannot be idmapped, and a container has its own.
-    out.root_alone = out.idmap_root && config.root.path.components().eq([std::path::Component::RootDir]);
-    let rootfs = if out.idmap_root {
+    hardening.root_alone =
+        hardening.idmap_root && config.root.path.components().eq([std::path::Component::RootDir]);
+    let rootfs = if config.root.empty {
+        ""
+    } else if hardening.idmap_root {
         "; the rootfs is idmapped"
     } else {
         "; its file system cannot be idmapped, so files of host users belong to 65534 inside"
     };
     let last = map.host + (map.size - 1);
     out.note(format!("ids 0-{} are {}-{last} outside: {from}{why}{rootfs}", map.size - 1, map.host));
-    if out.root_alone {
+    if config.hardening.root_alone {
         out.note("/ is the host's root file system without what is mounted in it: bind what is needed");
     }
     Ok(())
@@ -325,13 +319,13 @@ fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
 fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let (uids, gids) = (config.uid_maps.clone(), config.gid_maps.clone());
     let p = process(config)?;
-    if p.user.uid == 0 && !facts.asked.allows("root") && facts.asked.user.is_none() {
+    if p.user.uid == 0 && !facts.overrides.allows("root") && !facts.overrides.user {
         out.picked = Some(NONROOT);
         p.user.uid = NONROOT;
         p.user.gid = NONROOT;
         p.user.additional_gids.clear();
         out.note(format!("runs as {NONROOT}:{NONROOT} instead of root (--user UID:GID or --allow root)"));
-    } else if p.user.uid != 0 && facts.asked.allows("root") {
+    } else if p.user.uid != 0 && facts.overrides.allows("root") {
         out.no_effect("root", &format!("the process runs as {} (--user 0 for root)", p.user.uid));
     }
     let groups = p.user.additional_gids.iter().chain([&p.user.gid]).map(|id| (id, &gids));
@@ -356,7 +350,8 @@ fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
 /// Ports below 1024 are for root of a network namespace; a program that is never root needs them too.
 fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let (key, value) = defaults::SYSCTL;
-    if config.is_new(NsKind::Net) && config.sysctl.iter().all(|(k, _)| k != key) {
+    let writable = !config.hardening.shared_proc;
+    if writable && config.is_new(NsKind::Net) && config.sysctl.iter().all(|(k, _)| k != key) {
         config.sysctl.push((key.into(), value.into()));
         config.sysctl.sort();
         out.note(format!("{key}={value}: the program may listen on ports below 1024 of its own network"));
@@ -367,7 +362,11 @@ fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Result<()> {
 fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let p = process(config)?;
     let before = p.capabilities;
-    let add = facts.asked.cap_add;
+    let add = facts.overrides.cap_add;
+    if !add.is_empty() {
+        out.weaker(format!("{add} kept, as asked (--cap-add)"));
+    }
+    let p = process(config)?;
     if facts.policy == Policy::Restricted {
         // A non-root process keeps a capability through exec only if it is ambient, which needs inheritable.
         let through_exec = if p.user.uid == 0 { CapSet::EMPTY } else { add };
@@ -387,7 +386,15 @@ fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Re
         }
         (c.inheritable, c.ambient) = (CapSet::EMPTY, CapSet::EMPTY);
     }
-    let dropped = CapSet(before.bounding.0 & !p.capabilities.bounding.0);
+    let now = p.capabilities.bounding.0;
+    if config.hardening.bare {
+        // Only CAP_SETPCAP takes something out of this set; with no_new_privs it gives nothing.
+        let kept = crate::sys::cred::bounding();
+        process(config)?.capabilities.bounding.0 |=
+            if facts.host.caps & 1 << CAP_SETPCAP == 0 { kept } else { 0 };
+        return Ok(());
+    }
+    let dropped = CapSet(before.bounding.0 & !now);
     if !dropped.is_empty() {
         out.note(format!("dropped {dropped} (--cap-add NAME)"));
     }
@@ -396,15 +403,18 @@ fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Re
 
 fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let p = process(config)?;
-    let allowed = facts.asked.allows("new-privileges");
+    let allowed = facts.overrides.allows("new-privileges");
     match (p.no_new_privileges, allowed) {
         (false, false) => {
             out.note("setuid programs and file capabilities have no effect (--allow new-privileges)");
         }
         (true, true) => {
-            out.note("setuid programs and file capabilities have an effect, as asked, unlike in the config");
+            out.weaker(
+                "setuid programs and file capabilities have an effect, as asked, unlike in the config",
+            );
         }
-        _ => {}
+        (false, true) => out.weaker("setuid programs and file capabilities have an effect, as asked"),
+        (true, false) => {}
     }
     p.no_new_privileges = !allowed;
     Ok(())
@@ -412,15 +422,18 @@ fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
 
 fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     // An ordinary user can make no node of their own: whoever watches the host's tty sees each key that is read there.
-    out.no_tty = facts.host.rootless.is_some() && !terminal_is_due(config, facts);
-    if facts.asked.allows("devices") {
+    config.hardening.no_tty = facts.host.rootless.is_some() && !terminal_is_due(config, facts);
+    if facts.overrides.allows("devices") {
         if config.devices.is_empty() && !config.resources.devices.iter().any(|r| r.allow) {
             out.no_effect("devices", "the config lists no device (/linux/devices, /linux/resources/devices)");
         }
         return Ok(());
     }
     config.resources.no_tun = true;
-    let names: Vec<_> = config.devices.drain(..).map(|d| d.path.display().to_string()).collect();
+    let kept = |path: &std::path::Path| facts.overrides.devices.iter().any(|(kept, _)| kept == path);
+    let (kept, removed): (Vec<_>, Vec<_>) = config.devices.drain(..).partition(|d| kept(&d.path));
+    config.devices = kept;
+    let names: Vec<_> = removed.iter().map(|d| d.path.display().to_string()).collect();
     if !names.is_empty() {
         out.note(format!("removed {} (--allow devices)", names.join(", ")));
     }
@@ -429,30 +442,37 @@ fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
     if config.resources.devices.len() != before {
         out.note("device rules of the config removed: the default devices only (--allow devices)");
     }
+    for (path, access) in &facts.overrides.devices {
+        let Some(device) = config.devices.iter().find(|d| d.path == *path) else { continue };
+        config.resources.devices.push(device.rule(access));
+        out.weaker(format!("{} ({access}), as asked (--device)", path.display()));
+    }
     Ok(())
 }
 
 /// Device nodes and setuid programs that an image brings: two guards each, with the device cgroup and no_new_privs.
-fn rootfs_options(_: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    out.root_attrs |= libc::MOUNT_ATTR_NODEV;
-    if !facts.asked.allows("new-privileges") {
-        out.root_attrs |= libc::MOUNT_ATTR_NOSUID;
+fn rootfs_options(config: &mut Config, facts: &Facts<'_>, _: &mut Outcome) -> Result<()> {
+    config.hardening.root_attrs |= libc::MOUNT_ATTR_NODEV;
+    if !facts.overrides.allows("new-privileges") {
+        config.hardening.root_attrs |= libc::MOUNT_ATTR_NOSUID;
     }
     Ok(())
 }
 
 fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    let allowed = facts.asked.allows("write-rootfs");
+    let allowed = facts.overrides.allows("write-rootfs");
     match (config.root.readonly, allowed) {
         (false, false) => out.note("/ is read-only; write to /tmp, /run or /var/tmp (--allow write-rootfs)"),
-        (true, true) => out.note("/ can be written, as asked, unlike in the config"),
-        _ => {}
+        (true, true) => out.weaker("/ can be written, as asked, unlike in the config"),
+        (false, true) => out.weaker("/ can be written, as asked"),
+        (true, false) => {}
     }
     config.root.readonly = !allowed;
     // Through an idmapped mount, or with the host's ids, files that the container makes belong to the host's users, root
     // among them; a setuid program among these works for whoever reaches it on the host, whatever the mounts inside say.
-    let real_ids = out.idmap_root || facts.host.rootless.is_some() || !config.is_new(NsKind::User);
-    if !config.root.readonly && real_ids && facts.bundle.reachable() {
+    let real_ids =
+        config.hardening.idmap_root || facts.host.rootless.is_some() || !config.is_new(NsKind::User);
+    if !config.root.readonly && !config.root.empty && real_ids && facts.bundle.reachable() {
         return Err(Error::msg(
             "--allow write-rootfs: every user of this machine can reach the rootfs, and could execute a setuid program \
              that the container leaves there: close a directory above it to others (chmod o-x BUNDLE)",
@@ -464,27 +484,56 @@ fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) ->
 /// Whether the container gets a terminal.
 fn terminal_is_due(config: &Config, facts: &Facts<'_>) -> bool {
     let asked = config.process.as_ref().is_some_and(|p| p.terminal);
-    let as_written = facts.asked.terminal_as_written || facts.policy < Policy::Restricted;
-    if as_written { asked } else { facts.asked.stdin_is_tty }
+    let as_written = facts.overrides.terminal_as_written || facts.policy < Policy::Restricted;
+    if as_written { asked } else { facts.overrides.stdin_is_tty }
 }
 
 /// A pty of the container's own whenever there is a terminal to be had; none where there is not.
 fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let p = process(config)?;
-    if facts.asked.terminal_as_written {
-        out.pty = p.terminal;
+    if facts.overrides.terminal_as_written {
+        config.hardening.terminal = if p.terminal { Terminal::All } else { Terminal::None };
         return Ok(());
     }
-    if p.terminal && !facts.asked.stdin_is_tty {
+    if p.terminal && !facts.overrides.stdin_is_tty {
         out.note("no terminal: stdin is not one");
     }
     // Where only one of the two is a terminal, pipes keep it apart: `run bundle/ >file` writes what was written.
-    let interactive = !p.terminal && facts.asked.stdin_is_tty && facts.asked.stdout_is_tty;
+    let interactive = !p.terminal && facts.overrides.stdin_is_tty && facts.overrides.stdout_is_tty;
     if interactive {
         out.note("a terminal of its own instead of yours");
     }
-    out.pty_for_terminals = interactive;
-    p.terminal = p.terminal && facts.asked.stdin_is_tty || interactive;
-    out.pty = p.terminal;
+    p.terminal = p.terminal && facts.overrides.stdin_is_tty || interactive;
+    config.hardening.terminal = match (p.terminal, interactive) {
+        (false, _) => Terminal::None,
+        (true, false) => Terminal::All,
+        (true, true) => Terminal::Terminals,
+    };
+    Ok(())
+}
+
+/// CAP_SYS_ADMIN of capabilities(7).
+const CAP_SYS_ADMIN: u8 = 21;
+
+/// landlock(7) beside the mounts, where the kernel has it. Never an error on an older one.
+fn landlock(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+    let abi = *facts.host.landlock.get();
+    let least = if config.hardening.bare { 1 } else { 2 };
+    let why = if abi == 0 {
+        Some("this kernel has none (CONFIG_SECURITY_LANDLOCK, lsm=landlock)".to_string())
+    } else if abi < least {
+        Some(format!("ABI {abi} would refuse to move files between directories"))
+    } else if facts.overrides.allows("new-privileges") {
+        Some("it needs no_new_privs (--allow new-privileges)".into())
+    } else if facts.overrides.cap_add.has(CAP_SYS_ADMIN) {
+        Some("it would refuse to mount (--cap-add SYS_ADMIN)".into())
+    } else {
+        None
+    };
+    config.hardening.landlock = why.is_none();
+    out.note(match why {
+        None => format!("ABI {abi}: what is not shown cannot be opened, what is read-only not written"),
+        Some(why) => format!("no second guard of files: {why}"),
+    });
     Ok(())
 }

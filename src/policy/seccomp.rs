@@ -7,8 +7,8 @@ use crate::seccomp as filter;
 
 /// `--seccomp-allow` opens the built-in profile: an error where that one is not loaded.
 pub fn opens_what_is_loaded(facts: &Facts<'_>) -> Result<()> {
-    let loaded = facts.policy >= Policy::Baseline && facts.asked.seccomp == SeccompAsk::Default;
-    match facts.asked.seccomp_allow.first().filter(|_| !loaded) {
+    let loaded = facts.policy >= Policy::Baseline && facts.overrides.seccomp == SeccompAsk::Default;
+    match facts.overrides.seccomp_allow.first().filter(|_| !loaded) {
         None => Ok(()),
         Some(name) => Err(Error::msg(format!(
             "--seccomp-allow {name}: opens the built-in profile, which is not loaded here (--policy privileged, or --seccomp)"
@@ -18,12 +18,12 @@ pub fn opens_what_is_loaded(facts: &Facts<'_>) -> Result<()> {
 
 /// The built-in profile, or what the command line asks for instead.
 pub fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    if facts.asked.seccomp != SeccompAsk::Default && facts.asked.allows("ptrace") {
+    if facts.overrides.seccomp != SeccompAsk::Default && facts.overrides.allows("ptrace") {
         out.no_effect("ptrace", "the built-in profile is not loaded (--seccomp)");
     }
-    match facts.asked.seccomp {
+    match facts.overrides.seccomp {
         SeccompAsk::Default => {
-            out.builtin_seccomp = true;
+            config.hardening.builtin_seccomp = true;
             let text = if config.seccomp.is_some() {
                 "the built-in profile, on top of the config's"
             } else {
@@ -40,28 +40,28 @@ pub fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
         SeccompAsk::Config => {}
         SeccompAsk::Unconfined => {
             config.seccomp = None;
-            out.note("off, as asked: every system call of the kernel can be reached");
+            out.weaker("off, as asked: every system call of the kernel can be reached");
         }
     }
     Ok(())
 }
 
 /// `--seccomp-allow NAME` and `--allow ptrace`: each is reported as the weakening that it is.
-fn weaken(config: &Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+fn weaken(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let also = if config.seccomp.is_some() { "; the config's profile must allow it too" } else { "" };
-    if facts.asked.allows("ptrace") {
+    if facts.overrides.allows("ptrace") {
         let names: Vec<_> = filter::tracing().map(String::from).collect();
-        out.note(format!("weakened: {} run, as --allow ptrace asks{also}", names.join(", ")));
-        out.seccomp_allow = names;
+        out.weaker(format!("weakened: {} run, as --allow ptrace asks{also}", names.join(", ")));
+        config.hardening.seccomp_allow = names;
     }
-    for name in &facts.asked.seccomp_allow {
+    for name in &facts.overrides.seccomp_allow {
         let refused =
             filter::weakens(name).map_err(|e| Error::msg(format!("--seccomp-allow {name}: {e}")))?;
         match refused {
             None => out.note(format!("--seccomp-allow {name} has no effect: the profile allows it")),
-            Some(why) if !out.seccomp_allow.contains(name) => {
-                out.seccomp_allow.push(name.clone());
-                out.note(format!("weakened: {name} runs, whatever its arguments ({why}){also}"));
+            Some(why) if !config.hardening.seccomp_allow.contains(name) => {
+                config.hardening.seccomp_allow.push(name.clone());
+                out.weaker(format!("weakened: {name} runs, whatever its arguments ({why}){also}"));
             }
             Some(_) => {}
         }

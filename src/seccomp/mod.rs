@@ -10,6 +10,7 @@
 pub mod bpf;
 pub mod builtin;
 mod cache;
+mod guards;
 mod library;
 mod listener;
 mod numbers;
@@ -28,6 +29,7 @@ use crate::sys::seccomp as sys;
 use crate::tables::capabilities::CapSet;
 use bpf::{Check, Section, Verdict};
 pub use builtin::{Action, Cap, Group, Rule};
+pub use guards::guard_profile;
 use library::Library;
 pub use listener::{Listener, lets, may_be_passed};
 pub use profile::unknown_names;

@@ -110,13 +110,15 @@ pub enum SeccompChoice {
     },
     /// The config's own.
     Profile(Box<crate::config::LinuxSeccomp>),
+    /// A guard beside the built-in profile.
+    Guard(crate::config::Guard),
 }
 
 impl SeccompChoice {
     /// The config's profile, if this is one.
     pub fn profile(&self) -> Option<&crate::config::LinuxSeccomp> {
         match self {
-            SeccompChoice::BuiltIn { .. } => None,
+            SeccompChoice::BuiltIn { .. } | SeccompChoice::Guard(_) => None,
             SeccompChoice::Profile(profile) => Some(profile),
         }
     }

@@ -209,12 +209,22 @@ pub fn limit_bounding(keep: u64) -> Result<()> {
         if keep & 1 << cap != 0 {
             continue;
         }
-        match prctl(libc::PR_CAPBSET_DROP, cap) {
+        match prctl(libc::PR_CAPBSET_READ, cap) {
+            // To drop what is not there needs a right, too.
+            Ok(0) => continue,
             Ok(_) => {}
             // EINVAL: past CAP_LAST_CAP, there is nothing left to drop.
             Err(Errno::EINVAL) => return Ok(()),
             Err(e) => return Err(e),
         }
+        prctl(libc::PR_CAPBSET_DROP, cap)?;
     }
     Ok(())
+}
+
+/// The bounding set of this process.
+pub fn bounding() -> u64 {
+    (0..64)
+        .take_while(|cap| prctl(libc::PR_CAPBSET_READ, *cap).is_ok())
+        .fold(0, |set, cap| if prctl(libc::PR_CAPBSET_READ, cap) == Ok(1) { set | 1 << cap } else { set })
 }

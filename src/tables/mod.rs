@@ -5,6 +5,7 @@
 
 pub mod capabilities;
 pub mod errno;
+pub mod landlock;
 pub mod memory_policy;
 pub mod mount_options;
 pub mod namespaces;

@@ -57,7 +57,7 @@ impl Builder<'_> {
         let checked = self.checked_sources.iter().find(|(of, _)| *of == source).map(|(_, slot)| slot.clone());
         let row = match checked {
             Some(rootfs) => Action::OpenRoot { path, rootfs, recursive, to: copy },
-            None if self.input.options.hardened && actor == Runtime => {
+            None if self.input.config.hardening.hardened && actor == Runtime => {
                 Action::OpenSource { path, recursive: Some(recursive), to: copy }
             }
             None => Action::OpenTree { source: path, at: None, recursive, device: None, to: copy },
@@ -69,7 +69,7 @@ impl Builder<'_> {
     /// In its user namespace Init cannot tell one user of the host from another: the runtime looks at the symlinks, and
     /// Init must find the same file.
     pub(super) fn check_sources(&mut self) -> Result<()> {
-        if self.copier() == Runtime || !self.input.options.hardened {
+        if self.copier() == Runtime || !self.input.config.hardening.hardened {
             return Ok(());
         }
         for mount in self.input.config.mounts.iter().filter(|m| m.bind.is_some() && !m.remount) {
@@ -93,7 +93,7 @@ impl Builder<'_> {
     /// shows the mounts that are listed before.
     fn below_rootfs(&self, mount: &Mount) -> Option<PathBuf> {
         // In a user namespace Init may not idmap a mount: the runtime does, before there are any others.
-        if self.input.options.hardened || (mount.idmap.is_some() && self.in_userns()) {
+        if self.input.config.hardening.hardened || (mount.idmap.is_some() && self.in_userns()) {
             return None;
         }
         let source = self.source(mount);
@@ -156,7 +156,7 @@ impl Builder<'_> {
     /// Under the OCI verbs flags that the options do not name are cleared where they set any, as mount(2) does for runc
     /// 1.1 (which passes over `rw` alone). In a user namespace the kernel refuses that, and runc keeps them.
     fn as_runc(&self, mut changes: Vec<SetAttr>) -> Vec<SetAttr> {
-        if self.input.options.hardened || self.in_userns() {
+        if self.input.config.hardening.hardened || self.in_userns() {
             return changes;
         }
         if let Some(change) = changes.iter_mut().find(|c| !c.recursive && c.attr.attr_set != 0) {

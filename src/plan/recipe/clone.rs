@@ -84,7 +84,7 @@ impl Builder<'_> {
 
     /// Who makes these namespaces, where a user namespace is among them.
     fn owner(&self, namespaces: u64) -> Option<u32> {
-        self.input.options.userns_owner.filter(|_| namespaces & NsKind::User.row().flag != 0)
+        self.input.config.hardening.userns_owner.filter(|_| namespaces & NsKind::User.row().flag != 0)
     }
 
     /// The namespaces that a Joiner joins before it clones Init inside, and those that Init joins itself.

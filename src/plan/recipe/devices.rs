@@ -76,7 +76,7 @@ impl Builder<'_> {
         }
         // The config's own entry says more: a mode, an owner.
         let listed = |name: &str| config.devices.iter().any(|d| d.path == Path::new("/dev").join(name));
-        let hidden = |name: &str| name == "tty" && self.input.options.no_tty;
+        let hidden = |name: &str| name == "tty" && self.input.config.hardening.no_tty;
         let defaults = DEFAULT_DEVICES.iter().filter(|(name, ..)| !listed(name) && !hidden(name));
         let defaults = defaults.map(|(name, major, minor)| Wanted {
             in_dev: true,
@@ -105,7 +105,7 @@ impl Builder<'_> {
     /// Those that are mounts, because Init cannot make them where they are to be, or they would not work there.
     fn mounted(&self, wanted: &[Wanted]) -> Vec<bool> {
         let rules = devices::rules(&self.input.config.resources);
-        let no_devices = self.input.options.root_attrs & libc::MOUNT_ATTR_NODEV != 0;
+        let no_devices = self.input.config.hardening.root_attrs & libc::MOUNT_ATTR_NODEV != 0;
         let mounted = |w: &Wanted| {
             w.kind != 'p'
                 && (self.in_userns() || !may_mknod(&rules, w.kind, w.number) || (!w.in_dev && no_devices))

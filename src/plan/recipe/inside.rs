@@ -25,7 +25,7 @@ impl Builder<'_> {
         self.plan.push(Init, part::START, Action::Undumpable);
         crate::plan::recipe::stdio::place(&mut self.plan, Init, std::mem::take(&mut self.stdio));
         let mut push = |action| self.plan.push(Init, part::START, action);
-        if self.input.host.euid == 0 {
+        if self.input.host.euid == 0 && !config.hardening.bare {
             // An ordinary user's clone has failed already in a chroot (clone(2), EPERM).
             push(Action::OwnRoot);
         }
@@ -78,6 +78,21 @@ impl Builder<'_> {
             _ => libc::MS_PRIVATE | libc::MS_REC,
         };
         self.plan.push(Init, part::ROOT, Action::Propagation { flags });
+        if self.input.config.root.empty {
+            let root = Action::MountFs {
+                fs: c"tmpfs".into(),
+                data: vec![
+                    (c"source".into(), Some(c"safebox".into())),
+                    (c"mode".into(), Some(c"0755".into())),
+                    (c"size".into(), Some(c"1m".into())),
+                ],
+                attrs: self.input.config.hardening.root_attrs,
+                after: Vec::new(),
+                target: None,
+                keep: Some(self.root.clone()),
+            };
+            self.plan.push(Init, part::ROOT, root);
+        }
         let attach = Action::AttachRoot { root: self.root.clone(), at: self.place.clone() };
         self.plan.push(Init, part::ROOT, attach);
         Ok(())

@@ -1,10 +1,12 @@
 //! From a config to a plan: the recipe. Its functions read like the list of rows they append.
 
+mod bare;
 mod binds;
 mod cgroup_owner;
 mod clone;
 mod devices;
 mod inside;
+mod landlock;
 pub mod limits;
 mod mounts;
 mod outside;
@@ -93,20 +95,8 @@ pub struct Options {
     pub wait_for_start: bool,
     /// `run` in the foreground: the container dies with the runtime.
     pub die_with_runtime: bool,
-    /// `run` under a policy that hardens, and not a config taken as runc takes it.
-    pub hardened: bool,
-    /// Give the rootfs an idmapped mount of the new user namespace.
-    pub idmap_root: bool,
-    /// The user who makes the new user namespace, where that is not the caller.
-    pub userns_owner: Option<u32>,
     /// Terminal.
     pub console: Console,
-    /// `MOUNT_ATTR_*` of the rootfs and of what is mounted in it.
-    pub root_attrs: u64,
-    /// The rootfs's own mount alone, without what is mounted in it.
-    pub root_alone: bool,
-    /// No /dev/tty: it would be the host's own.
-    pub no_tty: bool,
     /// What becomes of descriptors 0 to 2, apart from the terminal.
     pub stdio: [Stdio; 3],
     /// Without an own end of the runtime's: the caller's pipes and output files become the program's user's.
@@ -138,12 +128,6 @@ impl Default for Options {
         Options {
             wait_for_start: false,
             die_with_runtime: false,
-            hardened: false,
-            idmap_root: false,
-            root_attrs: 0,
-            root_alone: false,
-            no_tty: false,
-            userns_owner: None,
             console: Console::Inherit,
             stdio: [Stdio::Inherit; 3],
             gives_stdio: false,
@@ -368,6 +352,9 @@ pub fn shows_groups(config: &Config, v2: bool) -> bool {
 
 /// Builds the plan that creates a container and, in the end, becomes it.
 pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
+    if input.config.hardening.bare {
+        return bare::build(input);
+    }
     let mut plan = Plan::default();
     let given = Given::new(&mut plan);
     let mut b = Builder::new(plan, input, given);
@@ -408,6 +395,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
         .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
     let groups = b.supplementary();
+    let landlock = b.landlock()?;
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -427,6 +415,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
             host: input.host,
             state: input.state,
             container: None,
+            landlock,
         },
     )?;
     let uts = input.config.namespace(NsKind::Uts).is_some();

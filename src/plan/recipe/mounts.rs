@@ -23,6 +23,10 @@ impl Builder<'_> {
             let message = "SELinux is not active on this host";
             return Err(ConfigError::new("/linux/mountLabel", message).into());
         }
+        for (path, to) in &self.input.config.links {
+            let (path, to) = (in_root(path)?, cstring("symlink", to.as_os_str())?);
+            self.plan.push(Init, part::MOUNTS, Action::Symlink { root: self.root.clone(), path, to });
+        }
         for i in 0..self.input.config.mounts.len() {
             let mount = &self.input.config.mounts[i];
             if mount.remount {
@@ -66,7 +70,8 @@ impl Builder<'_> {
 
     /// Whether Init may make files in the rootfs: it keeps the caller's ids, or the rootfs's owner has an id inside.
     fn inner_root_may_write(&self) -> bool {
-        if self.input.config.namespace(NsKind::User).is_none() || self.input.options.idmap_root {
+        let config = self.input.config;
+        if config.namespace(NsKind::User).is_none() || config.hardening.idmap_root || config.root.empty {
             return true;
         }
         let (uid, gid) = self.input.rootfs_owner;

@@ -130,12 +130,16 @@ impl Builder<'_> {
 
     /// A detached copy of the rootfs.
     pub(super) fn rootfs(&mut self) -> Result<()> {
+        if self.input.config.root.empty {
+            // Init makes it, in the container's user namespace.
+            return Ok(());
+        }
         let actor = self.copier();
         let open = if actor == Runtime {
             Action::OpenTree {
                 source: cstring("rootfs", "")?,
                 at: Some(self.given.rootfs.clone()),
-                recursive: !self.input.options.root_alone,
+                recursive: !self.input.config.hardening.root_alone,
                 device: None,
                 to: self.root.clone(),
             }
@@ -143,8 +147,8 @@ impl Builder<'_> {
             self.open_root()?
         };
         self.plan.push(actor, part::SOURCES, open);
-        if !self.input.options.idmap_root {
-            let (propagation, attr_set) = (self.root_propagation(), self.input.options.root_attrs);
+        if !self.input.config.hardening.idmap_root {
+            let (propagation, attr_set) = (self.root_propagation(), self.input.config.hardening.root_attrs);
             let attr = MountAttr { propagation, attr_set, ..MountAttr::default() };
             let cut = Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
             self.plan.push(actor, part::SOURCES, cut);
@@ -288,10 +292,10 @@ impl Builder<'_> {
         }
         if self.new_userns() {
             self.id_maps();
-            if self.input.options.idmap_root {
+            if self.input.config.hardening.idmap_root {
                 let (tree, propagation) = (self.root.clone(), self.root_propagation());
-                let recursive = !self.input.options.root_alone;
-                let attrs = self.input.options.root_attrs;
+                let recursive = !self.input.config.hardening.root_alone;
+                let attrs = self.input.config.hardening.root_attrs;
                 let idmap = Action::Idmap { tree, userns: None, recursive, propagation, attrs };
                 self.plan.push(Runtime, part::OUTSIDE, idmap);
             }

@@ -49,6 +49,8 @@ pub(super) struct Tail<'a> {
     /// The way in for them, where the process's pidfd is none.
     pub inside: Option<Rc<Shown>>,
     pub host: &'a Host,
+    /// What landlock(7) leaves of the rights to files.
+    pub landlock: Option<Rc<crate::plan::action::Landlock>>,
     /// What a seccomp agent is told about.
     pub state: &'a crate::state::State,
     /// The container process, where this is another one.
@@ -109,6 +111,9 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         part::DROP,
         Action::FindProgram { candidates: candidates.clone(), hook: t.program.is_some() },
     );
+    if let Some(landlock) = &t.landlock {
+        plan.push(Init, part::DROP, Action::Landlock(landlock.clone()));
+    }
     // A listener needs the runtime, which is gone once the container waits for `start`.
     if process.no_new_privileges {
         if !late {
@@ -419,6 +424,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
             host: input.host,
             state: input.state,
             container: Some(pid),
+            landlock: None,
         },
     )?;
     Ok((check(plan, Kind::Exec)?, given))

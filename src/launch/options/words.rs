@@ -1,5 +1,7 @@
 //! How single words of the command line are read: ids, sizes, durations, rows.
 
+use crate::tables::rlimits::RLIMITS;
+
 /// A uid, and a gid after a colon: decimal numbers only; a name is never looked up in a hostile passwd.
 pub fn parse_user(text: &str) -> Result<(u32, Option<u32>), String> {
     let id = |s: &str| {
@@ -69,6 +71,41 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
         return Err(bad());
     }
     std::time::Duration::try_from_secs_f64(seconds).map_err(|_| bad())
+}
+
+/// A whole number of a range.
+pub fn whole<N>(text: &str, range: std::ops::RangeInclusive<N>) -> Result<N, String>
+where
+    N: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    let plain = text.strip_prefix('-').unwrap_or(text);
+    let digits = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit());
+    let number = if digits { text.parse().ok() } else { None };
+    number
+        .filter(|n| range.contains(n))
+        .ok_or_else(|| format!("a whole number from {} to {} is needed", range.start(), range.end()))
+}
+
+/// `NAME=SOFT[:HARD]` of `--ulimit`, with docker's names: those of getrlimit(2) without `RLIMIT_`, in lower case.
+pub fn parse_ulimit(text: &str) -> Result<crate::config::Rlimit, String> {
+    let names = || {
+        let names: Vec<_> =
+            RLIMITS.iter().map(|row| row.name.trim_start_matches("RLIMIT_").to_lowercase()).collect();
+        names.join(", ")
+    };
+    let (name, value) = text.split_once('=').ok_or("NAME=SOFT[:HARD] is needed")?;
+    let row = RLIMITS.iter().find(|row| row.name.trim_start_matches("RLIMIT_").eq_ignore_ascii_case(name));
+    let resource = row.ok_or_else(|| format!("{name:?}: one of {}", names()))?.number;
+    let number = |text: &str| match text {
+        "-1" | "unlimited" => Ok(libc::RLIM_INFINITY),
+        text => whole(text, 0..=u64::MAX),
+    };
+    let (soft, hard) = value.split_once(':').unwrap_or((value, value));
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if soft > hard {
+        return Err(format!("the soft limit {soft} is larger than the hard one, {hard}"));
+    }
+    Ok(crate::config::Rlimit { resource, soft, hard })
 }
 
 /// `ROW[:ERRNO]` of `--fail`; the errno is EPERM where none is given. Names of rows have colons, too.

@@ -1,0 +1,52 @@
+//! The launcher: programs of this machine, directories as root file systems, docker run's options.
+
+mod files;
+mod host;
+mod ladder;
+mod options;
+
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+
+use crate::harness::{Call, Sandbox};
+
+pub fn tests() -> Vec<Trial> {
+    [host::tests(), files::tests(), options::tests(), ladder::tests()].into_iter().flatten().collect()
+}
+
+/// A project's directory, with a file and a directory, that every user can read.
+fn project(sb: &Sandbox) -> PathBuf {
+    let dir = sb.dir().join("project");
+    std::fs::create_dir_all(dir.join("sub")).expect("mkdir");
+    std::fs::write(dir.join("file"), "project\n").expect("write");
+    std::fs::write(dir.join("sub/secret"), "secret\n").expect("write");
+    open(sb.dir());
+    open(&dir);
+    dir
+}
+
+/// Every user can read it.
+fn open(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+}
+
+/// `safebox run --name ID` in `dir`; options and `-- PROGRAM` are added.
+fn run_in(sb: &Sandbox, dir: &Path) -> Call {
+    let dir = dir.to_path_buf();
+    sb.runtime().args(["run", "--name", sb.id()]).with(move |c| {
+        c.current_dir(&dir);
+    })
+}
+
+/// Everything below a directory as a text: names, kinds, modes, owners, sizes, times of the last change.
+fn picture(dir: &Path) -> String {
+    let find =
+        std::process::Command::new("find").arg(dir).args(["-printf", "%p %y %m %U:%G %s %C@ %l\n"]).output();
+    let out = find.expect("find");
+    assert!(out.status.success(), "{out:?}");
+    let mut lines: Vec<_> = String::from_utf8_lossy(&out.stdout).lines().map(str::to_string).collect();
+    lines.sort();
+    lines.join("\n")
+}

@@ -1,0 +1,94 @@
+//! The options of a launch in clap's terms: every argument is made from a row of the one table.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::launch::options::{Row, Says, Shape, rows};
+use crate::launch::value::Launch;
+
+/// What a command line says, for the verbs of `VERBS`.
+#[derive(Debug, Clone)]
+pub struct Said<const VERBS: u8>(pub Launch);
+
+/// A value that a row takes: text that it has looked at.
+#[derive(Debug, Clone)]
+struct Value(String);
+
+fn rows_of(verbs: u8) -> impl Iterator<Item = &'static Row> {
+    rows().filter(move |row| row.verbs & verbs != 0)
+}
+
+/// The argument of a row.
+fn arg(row: &'static Row) -> Arg {
+    let arg = Arg::new(row.long).long(row.long).help(row.doc).help_heading(row.heading);
+    let arg = if row.more.is_empty() { arg } else { arg.long_help(format!("{}\n\n{}", row.doc, row.more)) };
+    let arg = row.short.map_or(arg.clone(), |short| arg.short(short));
+    let arg = row.also.map_or(arg.clone(), |also| arg.alias(also));
+    let looked_at = move |text: &str| row.say(&mut Launch::default(), text).map(|()| Value(text.into()));
+    match row.says {
+        Says::Flag(_) => arg.action(ArgAction::SetTrue),
+        Says::Path(name, _) => arg.value_name(name).value_parser(clap::value_parser!(PathBuf)),
+        Says::One(name, _) => arg.value_name(name).value_parser(looked_at).allow_hyphen_values(row.hyphen),
+        Says::Each(name, _) => arg
+            .value_name(name)
+            .value_parser(looked_at)
+            .action(ArgAction::Append)
+            .allow_hyphen_values(row.hyphen),
+        Says::List(name, _) => {
+            arg.value_name(name).value_parser(looked_at).action(ArgAction::Append).value_delimiter(',')
+        }
+        Says::Refused(Shape::Value, _) => arg.value_name("VALUE").value_parser(looked_at).hide(true),
+        Says::Refused(Shape::Flag, _) => arg.action(ArgAction::SetTrue).hide(true),
+    }
+}
+
+impl<const VERBS: u8> Args for Said<VERBS> {
+    fn augment_args(command: Command) -> Command {
+        command.args(rows_of(VERBS).map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const VERBS: u8> FromArgMatches for Said<VERBS> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut said = Said(Launch::default());
+        said.update_from_arg_matches(matches)?;
+        Ok(said)
+    }
+
+    /// In the order of the command line: of several options of one kind the last counts.
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let mut words: Vec<(usize, &Row, String)> = Vec::new();
+        for row in rows_of(VERBS) {
+            let at = matches.indices_of(row.long).into_iter().flatten();
+            match row.says {
+                Says::Flag(_) | Says::Refused(Shape::Flag, _) => {
+                    if matches.get_flag(row.long) {
+                        words.extend(at.last().map(|at| (at, row, String::new())));
+                    }
+                }
+                Says::Path(_, say) => {
+                    if let Some(path) = matches.get_one::<PathBuf>(row.long) {
+                        say(&mut self.0, path);
+                    }
+                }
+                _ => {
+                    let values = matches.get_many::<Value>(row.long).into_iter().flatten();
+                    words.extend(at.zip(values).map(|(at, value)| (at, row, value.0.clone())));
+                }
+            }
+        }
+        words.sort_by_key(|(at, ..)| *at);
+        for (_, row, value) in words {
+            row.say(&mut self.0, &value).map_err(|why| {
+                clap::Error::raw(ErrorKind::InvalidValue, format!("--{}: {why}\n", row.long))
+            })?;
+        }
+        Ok(())
+    }
+}

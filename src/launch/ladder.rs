@@ -1,0 +1,329 @@
+//! The ladder: the strongest confinement that this machine lets the caller have, which layers are missing, what each of
+//! them would have guarded, and the one line that brings it back.
+
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::Hierarchy;
+use crate::config::{Config, Guard};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::launch::value::{Launch, Root};
+use crate::policy::{Change, Overrides, Policy};
+use crate::sys::Errno;
+use crate::sys::probe::{self, Namespaces};
+
+/// A layer of a full confinement.
+#[derive(Debug)]
+pub struct Layer {
+    /// Its name, for `--require`.
+    pub name: &'static str,
+    /// What it guards, and what does so where it is missing.
+    pub asset: &'static str,
+}
+
+/// All layers, in the order of `safebox doctor`.
+pub const LAYERS: [Layer; 7] = [
+    Layer { name: "user-namespace", asset: "a breakout runs with an id of this machine" },
+    Layer {
+        name: "mount-namespace",
+        asset: "files of this machine outside of the shown paths are guarded by Landlock only",
+    },
+    Layer {
+        name: "pid-namespace",
+        asset: "other processes can be seen; signals to them are refused by their owner's id, and by Landlock from ABI 6 on",
+    },
+    Layer {
+        name: "network-namespace",
+        asset: "the network is this machine's: a filter lets the program make unix sockets only",
+    },
+    Layer { name: "id-range", asset: "a breakout runs with the caller's own id" },
+    Layer { name: "cgroup", asset: "memory, cpu and number of processes of the whole tree are not limited" },
+    Layer { name: "landlock", asset: "no second guard of files beside the mounts" },
+];
+
+/// Whether a layer can be had, and if not why, and what would bring it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its name.
+    pub name: &'static str,
+    /// `None`: it can be had.
+    pub missing: Option<Missing>,
+}
+
+/// Why a layer is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The reason.
+    pub why: String,
+    /// One line that brings it back.
+    pub lift: String,
+}
+
+/// How far up this machine lets the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    /// Nothing can guard the file system: nothing runs.
+    None,
+    /// landlock(7), no_new_privs and a filter.
+    Bare,
+    /// Namespaces, but the processes of the caller are seen.
+    SharedProc,
+    /// Namespaces of root, with the host's ids.
+    HostIds,
+    /// All namespaces.
+    Full,
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Rung::None => "none: nothing runs",
+            Rung::Bare => "landlock, no_new_privs and seccomp only",
+            Rung::SharedProc => "namespaces, but for process ids",
+            Rung::HostIds => "namespaces, but for users",
+            Rung::Full => "all namespaces",
+        })
+    }
+}
+
+/// What a look at the machine found.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How far up.
+    pub rung: Rung,
+    /// Every layer.
+    pub layers: Vec<Status>,
+}
+
+fn sysctl(name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(Path::new("/proc/sys").join(name.replace('.', "/"))).ok()?;
+    Some(text.trim().to_string())
+}
+
+/// Looks at the machine; a child tries what no file says.
+pub fn look(host: &Host) -> Result<Report> {
+    let tried = match &host.rootless {
+        // Root of the machine needs no right for the rest, and the kernel's limit is a number.
+        None => {
+            let off = sysctl("user.max_user_namespaces").as_deref() == Some("0");
+            Namespaces { user: off.then_some(Errno::ENOSPC), mount: None, proc: None }
+        }
+        Some(_) => probe::namespaces().map_err(|e| Error::os("try namespaces in a child", "", e))?,
+    };
+    let rung = match (&host.rootless, tried.user.or(tried.mount), tried.proc) {
+        (None, Some(_), _) => Rung::HostIds,
+        (Some(_), Some(_), _) if *host.landlock.get() > 0 => Rung::Bare,
+        (Some(_), Some(_), _) => Rung::None,
+        (_, None, Some(_)) => Rung::SharedProc,
+        (_, None, None) => Rung::Full,
+    };
+    let layers =
+        LAYERS.iter().map(|layer| Status { name: layer.name, missing: missing(layer.name, host, tried) });
+    Ok(Report { rung, layers: layers.collect() })
+}
+
+fn missing(name: &str, host: &Host, tried: Namespaces) -> Option<Missing> {
+    let some = |why: &str, lift: &str| Some(Missing { why: why.into(), lift: lift.into() });
+    let namespaces = tried.user.or(tried.mount);
+    match name {
+        "user-namespace" => namespaces.map(|e| no_namespace(e, tried.user.is_none())),
+        "mount-namespace" | "network-namespace" if host.rootless.is_some() => {
+            namespaces.map(|e| no_namespace(e, tried.user.is_none()))
+        }
+        "pid-namespace" if host.rootless.is_some() => {
+            if let Some(e) = namespaces {
+                return Some(no_namespace(e, tried.user.is_none()));
+            }
+            tried.proc.and_then(|_| {
+                some(
+                    "this container covers parts of /proc, and the kernel lets no one see more of it",
+                    "docker run --security-opt systempaths=unconfined, or Kubernetes securityContext.procMount: Unmasked",
+                )
+            })
+        }
+        "id-range" => id_range(host),
+        "cgroup" if !cgroup_writable(host) => no_cgroup(host),
+        "landlock" if *host.landlock.get() == 0 => some(
+            "this kernel has no Landlock",
+            "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK, Linux 5.13)",
+        ),
+        _ => None,
+    }
+}
+
+fn no_namespace(errno: Errno, made: bool) -> Missing {
+    let on = |name: &str| sysctl(name).is_some_and(|v| v != "0");
+    let off = |name: &str| sysctl(name).as_deref() == Some("0");
+    let lift = if on("kernel.apparmor_restrict_unprivileged_userns") {
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for safebox that has userns"
+    } else if off("kernel.unprivileged_userns_clone") {
+        "sysctl -w kernel.unprivileged_userns_clone=1"
+    } else if off("user.max_user_namespaces") {
+        "sysctl -w user.max_user_namespaces=15000"
+    } else {
+        "docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined, or Kubernetes hostUsers: false"
+    };
+    let what = if made { "a file system in a new user namespace" } else { "a new user namespace" };
+    let text = crate::tables::errno::text(errno as i32);
+    Missing { why: format!("{what}: {text}"), lift: lift.into() }
+}
+
+fn id_range(host: &Host) -> Option<Missing> {
+    let rootless = host.rootless.as_ref()?;
+    if host.euid == 0 {
+        return None;
+    }
+    let lift = match (host.subordinate.get().own, &rootless.id_tools) {
+        (Some(_), Some(_)) => return None,
+        (Some(_), None) => "install newuidmap and newgidmap (package uidmap)".into(),
+        (None, _) => format!(
+            "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {} (and the package uidmap)",
+            std::env::var("USER").unwrap_or_else(|_| host.euid.to_string())
+        ),
+    };
+    Some(Missing { why: "the caller has no range of other ids".into(), lift })
+}
+
+fn groups(host: &Host) -> Vec<PathBuf> {
+    let below = |mount: &Path, own: &str| mount.join(own.trim_start_matches('/'));
+    match &host.cgroups {
+        Hierarchy::V2 { mount, own, .. } => vec![below(mount, own)],
+        Hierarchy::V1 { trees, .. } => trees.iter().map(|tree| below(&tree.mount, &tree.own)).collect(),
+        Hierarchy::None => Vec::new(),
+    }
+}
+
+/// Whether the caller may make a group beside its own.
+fn cgroup_writable(host: &Host) -> bool {
+    let writable = |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
+    let groups = groups(host);
+    // systemd's user manager makes groups for who may not make them.
+    let manager = || {
+        std::env::var_os("XDG_RUNTIME_DIR")
+            .is_some_and(|dir| Path::new(&dir).join("systemd/private").exists())
+    };
+    if host.euid != 0 && host.cgroups.is_v2() && manager() {
+        return true;
+    }
+    !groups.is_empty() && groups.iter().all(writable)
+}
+
+fn no_cgroup(host: &Host) -> Option<Missing> {
+    let (why, lift) = match &host.cgroups {
+        Hierarchy::None => ("no cgroup file system is mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
+        _ if host.euid == 0 => (
+            "the cgroup file system is read-only here",
+            "docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:rw, or limits of the surrounding container",
+        ),
+        Hierarchy::V1 { .. } => (
+            "cgroup v1 is root's alone",
+            "boot with systemd.unified_cgroup_hierarchy=1: cgroup v2 can be delegated to users",
+        ),
+        Hierarchy::V2 { .. } => (
+            "no group is delegated to the caller",
+            "loginctl enable-linger USER and log in again: systemd's user manager delegates groups",
+        ),
+    };
+    Some(Missing { why: why.into(), lift: lift.into() })
+}
+
+/// Numbers of capabilities(7).
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
+
+/// Takes what this machine cannot give out of the config, and says what is missing. `--require` refuses it.
+pub fn climb(
+    launch: &Launch,
+    host: &Host,
+    config: &mut Config,
+    overrides: &mut Overrides,
+) -> Result<Vec<Change>> {
+    if launch.root != Root::Host || launch.policy() < Policy::Restricted {
+        return match launch.life.require.first() {
+            Some(name) => Err(Error::msg(format!(
+                "--require {name}: for the host's programs under --policy restricted; elsewhere a missing layer is an error anyway"
+            ))),
+            None => Ok(Vec::new()),
+        };
+    }
+    let report = look(host)?;
+    let mut changes = Vec::new();
+    for status in &report.layers {
+        let Some(missing) = &status.missing else { continue };
+        if launch.life.require.iter().any(|name| name == status.name) {
+            return Err(Error::msg(format!(
+                "--require {}: {} (safebox doctor): {}",
+                status.name, missing.why, missing.lift
+            )));
+        }
+        let asset = LAYERS.iter().find(|l| l.name == status.name).map_or("", |l| l.asset);
+        let text = format!("no {}: {asset} ({})", status.name, missing.why);
+        // Landlock is a second guard where there are mounts, and an id range a second one beside the user namespace.
+        let second = matches!(status.name, "landlock" | "id-range");
+        changes.push(if second { Change::new("ladder", text) } else { Change::weaker("ladder", text) });
+    }
+    let lacks = |name: &str| report.layers.iter().any(|s| s.name == name && s.missing.is_some());
+    if lacks("cgroup") {
+        overrides.no_cgroups = true;
+    }
+    match report.rung {
+        Rung::Full => {}
+        Rung::HostIds => overrides.allow.push("host-user".into()),
+        Rung::SharedProc => {
+            overrides.allow.push("host-pid".into());
+            config.hardening.shared_proc = true;
+        }
+        Rung::Bare => {
+            let may_change = [CAP_SETGID, CAP_SETUID].iter().all(|cap| host.caps & 1 << cap != 0);
+            if host.euid == 0 && !may_change {
+                overrides.allow.push("root".into());
+                changes.push(Change::weaker(
+                    "ladder",
+                    "runs as root of this container, without capabilities: no right to change the user",
+                ));
+            }
+            bare(config, overrides);
+        }
+        Rung::None => {
+            return Err(Error::msg(
+                "no namespace can be made here, and the kernel has no Landlock: nothing would guard this machine's files, \
+                 so nothing runs (safebox doctor names the remedy)",
+            ));
+        }
+    }
+    Ok(changes)
+}
+
+fn bare(config: &mut Config, overrides: &mut Overrides) {
+    config.hardening.bare = true;
+    config.namespaces.clear();
+    config.mounts.retain(|m| m.bind.is_some());
+    (config.hostname, config.domainname) = (None, None);
+    (config.masked_paths, config.readonly_paths) = (Vec::new(), Vec::new());
+    config.links.clear();
+    if !overrides.allows("host-net") {
+        config.hardening.guards.push(Guard::NoInternet);
+    }
+    // There is no devpts of its own.
+    (overrides.stdin_is_tty, overrides.stdout_is_tty) = (false, false);
+}
+
+/// What an option asks for and only a mount namespace can give.
+pub fn check_bare(config: &Config) -> Result<()> {
+    if !config.hardening.bare {
+        return Ok(());
+    }
+    let needs = |what: String| {
+        Err(Error::msg(format!(
+            "{what} needs a mount namespace, which this machine does not give (safebox doctor)"
+        )))
+    };
+    if let Some(path) = config.masked_paths.first() {
+        return needs(format!("--hide {}", path.display()));
+    }
+    let here = |m: &crate::config::Mount| m.source.as_deref().is_some_and(|s| Path::new(s) == m.destination);
+    match config.mounts.iter().find(|m| m.bind.is_none() || !here(m)) {
+        Some(mount) => needs(format!("a mount at {}", mount.destination.display())),
+        None => Ok(()),
+    }
+}

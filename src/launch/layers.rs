@@ -1,0 +1,151 @@
+//! The layers that make a config, lowest first: the container defaults, or a bundle's config.json in their place; then
+//! the command line's options; then the policy. Each says what it changed.
+
+use std::path::{Path, PathBuf};
+
+use super::options;
+use super::value::{Launch, Root};
+use super::volumes::{bind, home};
+use crate::bundle::Bundle;
+use crate::config::defaults::{ENVIRONMENT, HOST_TREES, MASKED, PASSED, PATH, READONLY, STANDARD};
+use crate::config::{Config, parse};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::policy::{self, Change, Facts, Outcome, row_mount};
+use crate::tables::namespaces::{NAMESPACES, NsKind};
+
+/// The lowest layer: what config.json says, or the table of container defaults.
+pub fn base(launch: &Launch, host: &Host) -> Result<(Bundle, Config)> {
+    match &launch.root {
+        Root::Bundle(dir) => Bundle::open(dir),
+        Root::Directory(dir) => {
+            let config = defaults(dir)?;
+            Ok((Bundle::of_directory(dir)?, config))
+        }
+        Root::Host => {
+            let config = of_host(host)?;
+            Ok((Bundle::of_directory(Path::new("/"))?, config))
+        }
+    }
+}
+
+/// Options, then the policy, on top of the lowest layer.
+pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result<Outcome> {
+    let mut changes = options::apply(launch, facts, config)?;
+    if launch.root == Root::Host && !launch.process.env.iter().any(sets_home) {
+        config.hardening.home = home().or_else(|| Some("/run/home".into()));
+    }
+    if config.process.as_ref().is_some_and(|p| p.args.is_empty()) {
+        return Err(Error::msg("a program is needed: safebox run ... -- PROGRAM ARGUMENT..."));
+    }
+    let mut outcome = policy::apply(config, facts)?;
+    changes.append(&mut outcome.changes);
+    outcome.changes = changes;
+    parse::check(config)?;
+    Ok(outcome)
+}
+
+fn sets_home(option: &super::value::EnvOption) -> bool {
+    matches!(option, super::value::EnvOption::Set(entry) if entry.starts_with("HOME="))
+        || matches!(option, super::value::EnvOption::Pass(name) if name == "HOME")
+}
+
+/// The container defaults around a root file system.
+fn defaults(root: &Path) -> Result<Config> {
+    let namespaces: Vec<_> = NAMESPACES
+        .iter()
+        .filter(|row| !matches!(row.kind, NsKind::User | NsKind::Time))
+        .map(|row| serde_json::json!({ "type": row.oci }))
+        .collect();
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf());
+    let root = root.to_str().ok_or_else(|| Error::msg("--rootfs: the path is not valid UTF-8"))?;
+    let json = serde_json::json!({
+        "ociVersion": crate::config::features::OCI_VERSIONS.1,
+        // The layer of options replaces the program.
+        "process": { "args": [""], "cwd": "/", "env": [PATH] },
+        "root": { "path": root },
+        "linux": { "namespaces": namespaces, "maskedPaths": MASKED, "readonlyPaths": READONLY },
+    });
+    let mut config = parse::from_slice(json.to_string().as_bytes())?;
+    config.mounts = STANDARD.iter().map(|row| row_mount(row, None)).collect();
+    if let Some(process) = config.process.as_mut() {
+        process.args.clear();
+    }
+    Ok(config)
+}
+
+/// This machine's programs, and nothing else of it.
+fn of_host(host: &Host) -> Result<Config> {
+    let mut config = defaults(Path::new("/"))?;
+    config.root.empty = true;
+    config.hostname = Some("safebox".into());
+    for tree in trees() {
+        let Ok(meta) = tree.symlink_metadata() else { continue };
+        if meta.is_symlink() {
+            let to = std::fs::read_link(&tree).map_err(|e| Error::msg(format!("{}: {e}", tree.display())))?;
+            config.links.push((tree, to));
+        } else if meta.is_dir() {
+            let mut mount = bind(&tree, &tree, false, "")?;
+            mount.volume = None;
+            config.mounts.push(mount);
+        }
+    }
+    if let Some(process) = config.process.as_mut() {
+        process.env = environment();
+        if let Some(rootless) = &host.rootless {
+            (process.user.uid, process.user.gid) = (host.euid, rootless.egid);
+        }
+    }
+    Ok(config)
+}
+
+/// [`HOST_TREES`], and the directories /lib32, /lib64 and so on that this machine has.
+fn trees() -> Vec<PathBuf> {
+    let mut trees: Vec<PathBuf> = HOST_TREES.iter().map(PathBuf::from).collect();
+    let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
+    let libs = entries.map(|e| e.path()).filter(|p| p.to_str().is_some_and(|p| p.starts_with("/lib")));
+    trees.extend(libs);
+    trees.sort();
+    trees.dedup();
+    trees
+}
+
+/// What passes from the caller's environment, and what a program can tell the sandbox by.
+fn environment() -> Vec<String> {
+    let mut env: Vec<String> = PASSED.iter().filter_map(|name| options::passed(name)).collect();
+    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+        env.push(PATH.into());
+    }
+    if let Some(home) = home() {
+        env.push(format!("HOME={}", home.display()));
+    }
+    env.push(ENVIRONMENT.into());
+    env
+}
+
+/// What hardening left, in one line: `restricted: no network, ...`.
+pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> String {
+    let resources = &config.resources;
+    let network = if config.is_new(NsKind::Net) { "no network" } else { "the host's network" };
+    let root = if config.root.readonly { "/ read-only" } else { "/ writable" };
+    let memory = match resources.memory.limit {
+        Some(bytes) if bytes > 0 => format!("memory {}", crate::tables::sizes::text(bytes)),
+        _ => "memory unlimited".into(),
+    };
+    let cpu = match (resources.cpu.quota, resources.cpu.period) {
+        (Some(quota), period) if quota > 0 => {
+            format!("{} cpu", quota as f64 / period.unwrap_or(100_000) as f64)
+        }
+        _ => "all cpus".into(),
+    };
+    let pids = match resources.pids_limit {
+        Some(n) if n > 0 => format!("{n} processes"),
+        _ => "processes unlimited".into(),
+    };
+    let user =
+        config.process.as_ref().map(|p| format!("user {}:{}", p.user.uid, p.user.gid)).unwrap_or_default();
+    format!(
+        "{policy}: {network}, {root}, {user}, {memory}, {cpu}, {pids} (--verbose lists {} changes)",
+        changes.len()
+    )
+}

@@ -1,0 +1,154 @@
+//! Options about the container's life, about what the launcher says, and those that callers of an OCI runtime use.
+
+use super::heading::{CALLERS, GENERAL, LEARNING};
+use super::verbs::{CONFIG, CREATE, RUN};
+use super::words::{parse_fail, whole};
+use super::{Row, Says};
+
+/// The rows.
+pub(super) const ROWS: &[Row] = &[
+    Row::new(
+        "rootfs",
+        GENERAL,
+        CONFIG,
+        Says::Path("DIR", |l, v| l.life.rootfs = Some(v.into())),
+        "Run in this directory as root file system, without a config.json",
+    )
+    .values(&["/srv/rootfs"], &[]),
+    Row::new(
+        "bundle",
+        GENERAL,
+        RUN | CREATE,
+        Says::Path("DIR", |l, v| l.life.bundle = Some(v.into())),
+        "The bundle's directory [default: the working directory]",
+    )
+    .short('b')
+    .values(&["bundle"], &[]),
+    Row::new(
+        "name",
+        GENERAL,
+        RUN,
+        Says::One("ID", |l, v| {
+            crate::state::check_id(v)
+                .map_err(|_| "an id has letters, digits and _ + - . only, and at most 1024 bytes")?;
+            l.life.name = Some(v.into());
+            Ok(())
+        }),
+        "The container's id [default: made up from the name of what runs]",
+    )
+    .values(&["web-1"], &["", "a/b", "..", "a b"]),
+    Row::new(
+        "quiet",
+        GENERAL,
+        RUN,
+        Says::Flag(|l| l.life.quiet = true),
+        "Print no notice, but what is weaker than restricted",
+    )
+    .short('q'),
+    Row::new(
+        "verbose",
+        GENERAL,
+        RUN,
+        Says::Flag(|l| l.life.verbose = true),
+        "Print each change that options and policy made to the config",
+    ),
+    Row::new("detach", GENERAL, RUN, Says::Flag(|l| l.life.detach = true), "Return when the program runs")
+        .short('d'),
+    Row::new(
+        "rm",
+        GENERAL,
+        RUN,
+        Says::Flag(|l| l.life.rm = true),
+        "Remove the container when it ends; in the foreground this is the default, and --rm overrides --keep",
+    ),
+    Row::new(
+        "keep",
+        GENERAL,
+        RUN,
+        Says::Flag(|l| l.life.keep = true),
+        "Keep the state of the container when it ends",
+    ),
+    Row::new(
+        "cidfile",
+        GENERAL,
+        RUN,
+        Says::Path("FILE", |l, v| l.life.cidfile = Some(v.into())),
+        "Write the container's id to this file, which must not exist",
+    )
+    .values(&["/tmp/cid"], &[]),
+    Row::new(
+        "pid-file",
+        CALLERS,
+        RUN | CREATE,
+        Says::Path("FILE", |l, v| {
+            l.caller.pid_file = Some(std::path::absolute(v).unwrap_or_else(|_| v.into()))
+        }),
+        "Write the pid of the container's process to this file",
+    )
+    .values(&["/tmp/pid"], &[]),
+    Row::new(
+        "console-socket",
+        CALLERS,
+        RUN | CREATE,
+        Says::Path("SOCKET", |l, v| l.life.console_socket = Some(v.into())),
+        "Send the terminal's master end to this unix socket",
+    )
+    .values(&["/tmp/socket"], &[]),
+    Row::new(
+        "pidfd-socket",
+        CALLERS,
+        RUN | CREATE,
+        Says::Path("SOCKET", |l, v| l.life.pidfd_socket = Some(v.into())),
+        "Send a pidfd of the container's process to this unix socket",
+    )
+    .values(&["/tmp/socket"], &[]),
+    Row::new(
+        "no-pivot",
+        CALLERS,
+        RUN | CREATE,
+        Says::Flag(|l| l.caller.no_pivot = true),
+        "Use chroot instead of pivot_root (weaker; for a root on an initramfs)",
+    ),
+    Row::new(
+        "no-new-keyring",
+        CALLERS,
+        RUN | CREATE,
+        Says::Flag(|l| l.caller.no_new_keyring = true),
+        "Keep the caller's session keyring",
+    ),
+    Row::new(
+        "preserve-fds",
+        CALLERS,
+        RUN | CREATE,
+        Says::One("N", |l, v| Ok(l.life.preserve_fds = whole(v, 0..=1_048_576)?)),
+        "Pass file descriptors 3 to 2+N on",
+    )
+    .values(&["2"], &["", "-1", "x", "1.5"]),
+    Row::new("no-subreaper", CALLERS, RUN, Says::Flag(|l| l.life.no_subreaper = true), "Do not reap orphans"),
+    Row::new(
+        "step",
+        LEARNING,
+        RUN,
+        Says::Flag(|l| l.life.step = true),
+        "Show each kernel operation and wait for Enter",
+    ),
+    Row::new(
+        "until",
+        LEARNING,
+        RUN,
+        Says::One("ROW", |l, v| match v {
+            "" => Err("a row is needed: its name or number, see safebox explain".into()),
+            _ => Ok(l.life.until = Some(v.into())),
+        }),
+        "Perform the plan up to this row (its name or number, see explain), wait for Enter, undo it",
+    )
+    .values(&["3", "pivot"], &[""]),
+    Row::new(
+        "fail",
+        LEARNING,
+        RUN,
+        Says::One("ROW[:ERRNO]", |l, v| Ok(l.life.fail = Some(parse_fail(v)?))),
+        "Make this row fail, to see what happens, e.g. seccomp:EPERM",
+    )
+    .values(&["3", "3:EIO", "pivot"], &["3:EWHAT"]),
+];

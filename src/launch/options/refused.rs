@@ -1,0 +1,84 @@
+//! Options of `docker run` that mean nothing here: each says why, and what to use.
+
+use super::heading::GENERAL;
+use super::verbs::RUN;
+use super::{Row, Says, Shape};
+
+const fn value(long: &'static str, why: &'static str) -> Row {
+    Row::new(long, GENERAL, RUN, Says::Refused(Shape::Value, why), why)
+}
+
+const fn flag(long: &'static str, why: &'static str) -> Row {
+    Row::new(long, GENERAL, RUN, Says::Refused(Shape::Flag, why), why)
+}
+
+const NETWORK: &str =
+    "the container has no network of its own to configure: --network host gives it the host's";
+const STREAMS: &str = "stdin, stdout and stderr are the caller's: redirect them in the shell";
+const DEVICES: &str =
+    "limits of single devices come with a bundle: linux.resources.blockIO of its config.json";
+const WINDOWS: &str = "this is for Windows containers";
+const IMAGES: &str = "safebox runs bundles and directories, not images: skopeo copy docker://IMAGE oci:DIR:latest, then \
+                      umoci unpack --image DIR:latest BUNDLE";
+
+/// The rows.
+pub(super) const ROWS: &[Row] = &[
+    flag(
+        "privileged",
+        "name what is needed with --allow, --cap-add and --device; --policy privileged takes a config as written",
+    ),
+    value(
+        "restart",
+        "a service manager restarts programs: run safebox run from a systemd unit with Restart=on-failure",
+    ),
+    value("add-host", NETWORK),
+    value("attach", STREAMS).short('a'),
+    value("blkio-weight-device", DEVICES),
+    value("cgroup-parent", "the group's path comes with a bundle: linux.cgroupsPath of its config.json"),
+    value("cpu-count", WINDOWS),
+    value("cpu-percent", WINDOWS),
+    value("cpu-rt-period", "realtime groups come with a bundle: linux.resources.cpu of its config.json"),
+    value("cpu-rt-runtime", "realtime groups come with a bundle: linux.resources.cpu of its config.json"),
+    value("detach-keys", "a foreground run cannot be detached from: use --detach"),
+    value(
+        "device-cgroup-rule",
+        "device rules come with a bundle: linux.resources.devices of its config.json, and --allow devices",
+    ),
+    value("device-read-bps", DEVICES),
+    value("device-read-iops", DEVICES),
+    value("device-write-bps", DEVICES),
+    value("device-write-iops", DEVICES),
+    flag("disable-content-trust", IMAGES),
+    value("dns", NETWORK),
+    value("dns-option", NETWORK),
+    value("dns-search", NETWORK),
+    value("expose", NETWORK),
+    value(
+        "gpus",
+        "devices are named one by one: --device /dev/nvidia0 --device /dev/nvidiactl, and -v for the libraries",
+    ),
+    value("io-maxbandwidth", WINDOWS),
+    value("io-maxiops", WINDOWS),
+    value("ip", NETWORK),
+    value("ip6", NETWORK),
+    value("isolation", WINDOWS),
+    value("kernel-memory", "the kernel has no such limit any more: --memory counts kernel memory"),
+    value("label-file", "name annotations one by one: --annotation NAME=VALUE"),
+    value("link", NETWORK),
+    value("link-local-ip", NETWORK),
+    value("mac-address", NETWORK),
+    value("network-alias", NETWORK),
+    flag(
+        "oom-kill-disable",
+        "a container that hangs at its memory limit is no better than one that ends: raise --memory",
+    ),
+    value("platform", IMAGES),
+    value("publish", NETWORK).short('p'),
+    flag("publish-all", NETWORK).short('P'),
+    value("pull", IMAGES),
+    value("runtime", "this is the runtime"),
+    flag("sig-proxy", "a foreground run always passes signals on"),
+    value("storage-opt", "the root is read-only; a tmpfs is bounded by --tmpfs DST:size=SIZE"),
+    value("volume-driver", "there are no named volumes: -v HOSTDIR:DST[:rw]"),
+    value("volumes-from", "there are no named volumes: -v HOSTDIR:DST[:rw]"),
+];

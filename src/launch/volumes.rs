@@ -1,0 +1,376 @@
+//! What options about files do to the config: paths of the host at their own place, volumes, tmpfs, devices.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::value::{Access, Launch, Root, Volume};
+use crate::config::defaults::STANDARD;
+use crate::config::mount_options::parse_options;
+use crate::config::{Config, Device, Mount};
+use crate::error::{Error, Result};
+use crate::policy::{Change, Facts, Policy, is_closed, row_mount, sort_parents_first};
+
+/// Options of every bind mount of a volume: what an image or a neighbour puts there gains nothing.
+const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+
+/// One path of the host that an option names.
+struct Shown {
+    access: Access,
+    path: PathBuf,
+    said: String,
+}
+
+/// `--ro`, `--rw`, `--hide`, and the working directory of a run of the host's programs.
+pub(super) fn shown(
+    launch: &Launch,
+    facts: &Facts<'_>,
+    config: &mut Config,
+    changes: &mut Vec<Change>,
+) -> Result<()> {
+    let mut all: Vec<Shown> = Vec::new();
+    for (access, path) in &launch.files.paths {
+        let flag = match access {
+            Access::Write => "--rw",
+            Access::Read => "--ro",
+            Access::Hide => "--hide",
+        };
+        let said = format!("{flag} {}", path.display());
+        let path = found(path, &said)?;
+        // On a tie hide wins over ro over rw.
+        match all.iter_mut().find(|s| s.path == path) {
+            Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
+            Some(_) => {}
+            None => all.push(Shown { access: *access, path, said }),
+        }
+    }
+    if launch.root == Root::Host {
+        working_directory(launch, config, &mut all)?;
+    }
+    all.sort_by_key(|s| s.path.components().count());
+    let covers = |shown: &Shown, config: &Config| {
+        config.mounts.iter().any(|m| m.bind.is_some() && shown.path.starts_with(&m.destination))
+    };
+    for shown in all {
+        match shown.access {
+            Access::Hide if !covers(&shown, config) => {
+                return Err(Error::msg(format!(
+                    "{}: no path that is shown contains it, so there is nothing to cover",
+                    shown.said
+                )));
+            }
+            Access::Hide => hide(config, &shown.path)?,
+            Access::Write | Access::Read => {
+                refuse_source(&shown.path, &shown.said, facts)?;
+                let write = shown.access == Access::Write;
+                push(config, bind(&shown.path, &shown.path, write, &shown.said)?);
+                asks_for_caller(&shown.path, write, &shown.said, facts, config)?;
+                if write {
+                    changes.push(Change::weaker(
+                        "files",
+                        format!("{} can be written ({})", shown.path.display(), shown.said),
+                    ));
+                }
+            }
+        }
+    }
+    sort_parents_first(&mut config.mounts);
+    Ok(())
+}
+
+/// The path without symlinks; an error where nothing is there.
+fn found(path: &Path, said: &str) -> Result<PathBuf> {
+    std::fs::canonicalize(path).map_err(|e| {
+        Error::msg(match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("{said}: no such file or directory: a path that exists is needed")
+            }
+            _ => format!("{said}: {e}"),
+        })
+    })
+}
+
+/// Directories in which a person's or the machine's things lie side by side: no project.
+const CROWDED: [&str; 9] = ["/", "/home", "/root", "/tmp", "/var", "/var/tmp", "/run", "/srv", "/dev/shm"];
+
+/// The working directory at its own path, read-only, where no option shows it.
+fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<Shown>) -> Result<()> {
+    if launch.process.workdir.is_some() {
+        return Ok(());
+    }
+    let dir = std::env::current_dir()
+        .and_then(std::fs::canonicalize)
+        .map_err(|e| Error::msg(format!("working directory: {e}; -w DIR names one inside")))?;
+    if let Some(process) = config.process.as_mut() {
+        process.cwd.clone_from(&dir);
+    }
+    let host = config.mounts.iter().any(|m| m.bind.is_some() && dir.starts_with(&m.destination));
+    if host || all.iter().any(|s| dir.starts_with(&s.path)) {
+        return Ok(());
+    }
+    let home = home().is_some_and(|home| home.starts_with(&dir));
+    if home || CROWDED.iter().any(|crowded| dir == Path::new(crowded)) {
+        if all.iter().any(|s| s.access != Access::Hide) {
+            return Ok(());
+        }
+        let what = if home { "it is, or contains, the home directory" } else { "it is no project's" };
+        return Err(Error::msg(format!(
+            "the working directory {} is not shown to the program, since {what}: go into a project's directory, name \
+             paths with --ro or --rw, or choose another with -w /",
+            dir.display()
+        )));
+    }
+    all.push(Shown { access: Access::Read, path: dir, said: "the working directory".into() });
+    Ok(())
+}
+
+/// The caller's home directory, without symlinks.
+pub(super) fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|h| !h.is_empty())?;
+    std::fs::canonicalize(home).ok().filter(|home| home.components().count() > 1)
+}
+
+/// An empty directory over a directory; a file is masked.
+fn hide(config: &mut Config, path: &Path) -> Result<()> {
+    if !path.is_dir() {
+        config.masked_paths.push(path.to_path_buf());
+        return Ok(());
+    }
+    let data = [("size", "64k"), ("mode", "0555")];
+    push(
+        config,
+        Mount {
+            destination: path.to_path_buf(),
+            fs_type: Some("tmpfs".into()),
+            source: Some("hidden".into()),
+            attr_set: NOTHING_GAINED | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY,
+            data: data.iter().map(|(k, v)| ((*k).to_string(), Some((*v).to_string()))).collect(),
+            ..Mount::default()
+        },
+    );
+    Ok(())
+}
+
+/// A bind mount of a host path, with the mounts below it.
+pub(super) fn bind(source: &Path, destination: &Path, write: bool, said: &str) -> Result<Mount> {
+    let text = source.to_str().ok_or_else(|| Error::msg(format!("{said}: the path is not valid UTF-8")))?;
+    let readonly = if write { 0 } else { libc::MOUNT_ATTR_RDONLY };
+    Ok(Mount {
+        destination: destination.to_path_buf(),
+        source: Some(text.into()),
+        bind: Some(true),
+        rec_attr_set: NOTHING_GAINED | readonly,
+        volume: Some(said.into()),
+        ..Mount::default()
+    })
+}
+
+/// The last mount at a destination counts.
+fn push(config: &mut Config, mount: Mount) {
+    config.mounts.retain(|m| m.destination != mount.destination);
+    config.mounts.push(mount);
+}
+
+/// An unprivileged caller's files can be written, and those that are closed to others read, by the caller alone: the
+/// container's user is the caller then.
+fn asks_for_caller(
+    source: &Path,
+    write: bool,
+    said: &str,
+    facts: &Facts<'_>,
+    config: &mut Config,
+) -> Result<()> {
+    if facts.host.rootless.is_none() || config.hardening.caller_ids.is_some() {
+        return Ok(());
+    }
+    let meta = std::fs::metadata(source).map_err(|e| Error::msg(format!("{said}: {e}")))?;
+    if write {
+        config.hardening.caller_ids = Some(said.into());
+    } else if is_closed(&meta) && meta.uid() == facts.host.euid {
+        config.hardening.caller_ids = Some(format!("{said}, which is closed to other users"));
+    }
+    Ok(())
+}
+
+/// Sources that give the host away, whatever is read-only: (path, with what lies below it).
+const REFUSED: [(&str, bool); 13] = [
+    ("/", false),
+    ("/etc", false),
+    ("/proc", true),
+    ("/sys", true),
+    ("/dev", true),
+    ("/boot", true),
+    ("/run/docker.sock", false),
+    ("/run/containerd", true),
+    ("/run/podman", true),
+    ("/run/crio", true),
+    ("/run/safebox", true),
+    ("/run/safebox-ids", true),
+    ("/run/buildkit", true),
+];
+
+/// Under `restricted` such sources, and directories that contain one of them, are refused.
+fn refuse_source(source: &Path, said: &str, facts: &Facts<'_>) -> Result<()> {
+    if facts.policy < Policy::Restricted {
+        return Ok(());
+    }
+    let shm = source.starts_with("/dev/shm") && source != Path::new("/dev/shm");
+    let refused = REFUSED.iter().filter(|_| !shm).find(|(path, below)| {
+        let path = Path::new(path);
+        source == path || *below && source.starts_with(path) || path.starts_with(source) && path.exists()
+    });
+    let own = facts.state_root.starts_with(source) || source.starts_with(facts.state_root);
+    let socket = std::fs::metadata(source).is_ok_and(|m| m.file_type().is_socket());
+    let what = match refused {
+        Some((path, _)) if source == Path::new(path) => format!("{path} gives the host away"),
+        Some((path, true)) if source.starts_with(path) => format!("{path} gives the host away"),
+        Some((path, _)) => format!("it contains {path}"),
+        None if own => "it holds the states of containers".into(),
+        None if socket => "it is a socket: the process behind it acts on the host".into(),
+        None => return Ok(()),
+    };
+    Err(Error::msg(format!("{said}: {what}: name what is needed below it, or use --policy baseline")))
+}
+
+/// `--volume`, `--mount`, `--tmpfs`.
+pub(super) fn volumes(
+    launch: &Launch,
+    facts: &Facts<'_>,
+    config: &mut Config,
+    changes: &mut Vec<Change>,
+) -> Result<()> {
+    for volume in &launch.files.volumes {
+        let mount = match &volume.source {
+            Some(source) => {
+                let source = found(source, &volume.said)?;
+                refuse_source(&source, &volume.said, facts)?;
+                asks_for_caller(&source, volume.write, &volume.said, facts, config)?;
+                let (place, said) = (volume.destination.display(), &volume.said);
+                changes.push(if volume.write {
+                    Change::weaker(
+                        "files",
+                        format!("{} can be written at {place} ({said})", source.display()),
+                    )
+                } else {
+                    Change::new(
+                        "files",
+                        format!("{} at {place} is read-only (:rw for writing)", source.display()),
+                    )
+                });
+                bind(&source, &volume.destination, volume.write, said)?
+            }
+            None => Mount {
+                destination: volume.destination.clone(),
+                fs_type: Some("tmpfs".into()),
+                source: Some("tmpfs".into()),
+                attr_set: NOTHING_GAINED,
+                ..Mount::default()
+            },
+        };
+        push(config, with_options(mount, volume));
+    }
+    if !launch.files.volumes.is_empty() {
+        sort_parents_first(&mut config.mounts);
+        launch.files.volumes.iter().try_for_each(|volume| made_on_the_host(volume, config))?;
+    }
+    Ok(())
+}
+
+fn with_options(mut mount: Mount, volume: &Volume) -> Mount {
+    let bind = mount.bind;
+    parse_options(&volume.options, &mut mount);
+    mount.bind = bind;
+    // What an option says of a bind mount holds for the mounts below it.
+    if bind.is_some() {
+        mount.rec_attr_set |= mount.attr_set;
+        mount.rec_attr_set &= !mount.attr_clr;
+        (mount.attr_set, mount.attr_clr) = (0, 0);
+    }
+    mount
+}
+
+/// A mount point that is missing in a volume would be made in the host's directory.
+fn made_on_the_host(volume: &Volume, config: &Config) -> Result<()> {
+    let over = config
+        .mounts
+        .iter()
+        .filter(|m| m.destination != volume.destination && volume.destination.starts_with(&m.destination));
+    let Some(over) = over.max_by_key(|m| m.destination.components().count()) else { return Ok(()) };
+    let (Some(_), Some(source)) = (over.bind, over.source.as_deref()) else { return Ok(()) };
+    let inside = volume.destination.strip_prefix(&over.destination).unwrap_or(Path::new(""));
+    let path = Path::new(source).join(inside);
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    Err(Error::msg(format!(
+        "{}: {} does not exist, and nothing is created on the host: make it first, or choose a place outside of {}",
+        volume.said,
+        path.display(),
+        over.destination.display()
+    )))
+}
+
+/// `--device`.
+pub(super) fn devices(
+    launch: &Launch,
+    facts: &Facts<'_>,
+    config: &mut Config,
+    _: &mut Vec<Change>,
+) -> Result<()> {
+    for (path, inside, access) in &launch.files.devices {
+        let said = format!("--device {}", path.display());
+        if facts.host.rootless.is_some() {
+            return Err(Error::msg(format!(
+                "{said}: only root of the machine can give a device to a container"
+            )));
+        }
+        let path = found(path, &said)?;
+        let meta = std::fs::metadata(&path).map_err(|e| Error::msg(format!("{said}: {e}")))?;
+        let kind = match meta.file_type() {
+            t if t.is_char_device() => 'c',
+            t if t.is_block_device() => 'b',
+            _ => return Err(Error::msg(format!("{said}: {} is not a device", path.display()))),
+        };
+        let device = Device {
+            path: inside.clone(),
+            kind,
+            major: libc::major(meta.rdev()),
+            minor: libc::minor(meta.rdev()),
+            mode: meta.mode() & 0o777,
+            uid: 0,
+            gid: 0,
+        };
+        if facts.policy == Policy::Privileged {
+            config.resources.devices.push(device.rule(access));
+        }
+        config.devices.retain(|d| d.path != *inside);
+        config.devices.push(device);
+    }
+    Ok(())
+}
+
+/// `--shm-size`.
+pub(super) fn shm(
+    launch: &Launch,
+    facts: &Facts<'_>,
+    config: &mut Config,
+    _: &mut Vec<Change>,
+) -> Result<()> {
+    let Some(bytes) = launch.files.shm_size else { return Ok(()) };
+    let memory = *facts.host.memory.get();
+    if bytes as u64 > memory {
+        return Err(Error::msg(format!(
+            "--shm-size {bytes}: larger than this machine's memory ({} bytes)",
+            memory
+        )));
+    }
+    let at = |m: &Mount| m.destination == Path::new("/dev/shm") && m.fs_type.as_deref() == Some("tmpfs");
+    if !config.mounts.iter().any(at) {
+        let row = STANDARD.iter().find(|row| row.destination == "/dev/shm");
+        config.mounts.extend(row.map(|row| row_mount(row, None)));
+    }
+    for mount in config.mounts.iter_mut().filter(|m| at(m)) {
+        mount.data.retain(|(key, _)| key != "size");
+        mount.data.push(("size".into(), Some(bytes.to_string())));
+    }
+    Ok(())
+}

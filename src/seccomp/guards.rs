@@ -1,0 +1,98 @@
+//! Small filters that stand beside the built-in profile, where a container has something that the profile does not know
+//! of. Each is a table: system calls, and the bits of an argument that are refused.
+
+use serde_json::json;
+
+use crate::config::{ConfigError, Guard, LinuxSeccomp};
+
+/// `S_ISUID` and `S_ISGID`.
+const SET_ID: [u64; 2] = [0o4000, 0o2000];
+
+/// System calls that give a file its mode: (name, index of the mode).
+const MODES: [(&str, u64); 9] = [
+    ("chmod", 1),
+    ("fchmod", 1),
+    ("fchmodat", 2),
+    ("fchmodat2", 2),
+    ("creat", 1),
+    ("open", 2),
+    ("openat", 3),
+    ("mknod", 1),
+    ("mknodat", 2),
+];
+
+/// A guard's filter.
+pub fn guard_profile(guard: Guard) -> Result<LinuxSeccomp, ConfigError> {
+    let rules = match guard {
+        Guard::NoSetuidFiles => no_setuid_files(),
+        Guard::NoInternet => no_internet(),
+    };
+    serde_json::from_value(json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules }))
+        .map_err(|e| ConfigError::new("", format!("{}: {e}", guard.what())))
+}
+
+fn no_setuid_files() -> Vec<serde_json::Value> {
+    let one = |(name, index): (&str, u64), bit: u64| {
+        json!({
+            "names": [name],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": libc::EPERM,
+            "args": [{ "index": index, "value": bit, "valueTwo": bit, "op": "SCMP_CMP_MASKED_EQ" }],
+        })
+    };
+    let mut rules: Vec<_> = MODES.into_iter().flat_map(|row| SET_ID.map(|bit| one(row, bit))).collect();
+    // Its mode lies in memory, which a filter cannot read. Programs fall back to openat.
+    rules.push(json!({ "names": ["openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }));
+    rules
+}
+
+fn no_internet() -> Vec<serde_json::Value> {
+    // The family is a C int: its upper half is not looked at by the kernel.
+    let families = (0..64).filter(|family| *family != libc::AF_UNIX as u64);
+    let args = |family| json!([{ "index": 0, "value": 0xffff_ffff_u64, "valueTwo": family, "op": "SCMP_CMP_MASKED_EQ" }]);
+    families
+        .map(|family| {
+            json!({ "names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EAFNOSUPPORT, "args": args(family) })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::{Mode, bpf, compile};
+
+    fn answer(guard: Guard, call: i64, args: [u64; 6]) -> u32 {
+        let filter = compile(&Mode::Profile(Box::new(guard_profile(guard).unwrap()))).unwrap();
+        let arch = crate::seccomp::library::audit_arch(crate::seccomp::numbers::native()).unwrap();
+        bpf::run(&filter.instructions, arch, u32::try_from(call).unwrap(), args).unwrap()
+    }
+
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+
+    #[test]
+    fn modes_of_ordinary_files_pass() {
+        let of = |call, args| answer(Guard::NoSetuidFiles, call, args);
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        for (call, index) in [(libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (libc::SYS_openat, 3)] {
+            for (mode, expect) in [(0o755, ALLOW), (0o1777, ALLOW), (0o4755, refused), (0o2755, refused)] {
+                let mut args = [0; 6];
+                args[index] = mode;
+                assert_eq!(of(call, args), expect, "{call} {mode:o}");
+            }
+        }
+        assert_eq!(of(libc::SYS_openat2, [0; 6]), libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+        assert_eq!(of(libc::SYS_mkdirat, [0, 0, 0o2775, 0, 0, 0]), ALLOW, "a directory gains nothing");
+    }
+
+    #[test]
+    fn unix_sockets_alone_pass() {
+        let of = |family: u64| answer(Guard::NoInternet, libc::SYS_socket, [family, 1, 0, 0, 0, 0]);
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32;
+        for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK] {
+            assert_eq!(of(family as u64), refused, "{family}");
+            assert_eq!(of(family as u64 | 1 << 32), refused, "{family} with a high bit");
+        }
+        assert_eq!(of(libc::AF_UNIX as u64), ALLOW);
+    }
+}

@@ -1,0 +1,62 @@
+//! What a process of the caller may do with namespaces here: tried in a child, which leaves nothing.
+
+use super::{Errno, Result, fs, mount, process};
+
+/// What was tried, in order; `None`: it worked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Namespaces {
+    /// unshare(2) of a user, a mount and a pid namespace.
+    pub user: Option<Errno>,
+    /// A file system in them: a security module may allow the namespace and nothing in it.
+    pub mount: Option<Errno>,
+    /// A procfs of the new pid namespace: where the visible one is covered in part, the kernel refuses it.
+    pub proc: Option<Errno>,
+}
+
+/// Tries it. The runtime is single-threaded.
+pub fn namespaces() -> Result<Namespaces> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let (r, w) = (std::os::fd::AsRawFd::as_raw_fd(&read), std::os::fd::AsRawFd::as_raw_fd(&write));
+    let child = process::fork_run(|| {
+        let answers = tried();
+        let bytes = answers.map(|errno| u8::try_from(errno).unwrap_or(u8::MAX));
+        i32::from(fs::write_all(w, &bytes).is_err())
+    })?;
+    drop(write);
+    let mut bytes = [libc::EIO as u8; 3];
+    let n = fs::read(r, &mut bytes);
+    process::wait(child, 0)?;
+    if n? != bytes.len() {
+        return Err(Errno::EIO);
+    }
+    let [user, mount, proc] = bytes.map(|b| (b != 0).then(|| Errno::from_raw(b.into())));
+    Ok(Namespaces { user, mount, proc })
+}
+
+/// Errnos, 0 for success; what was not tried has the errno of what failed before it.
+fn tried() -> [i32; 3] {
+    let number = |done: Result<()>| done.err().map_or(0, |e| e as i32);
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+    let user = number(process::unshare(flags as u64));
+    if user != 0 {
+        return [user; 3];
+    }
+    let tmpfs = number(new_mount(c"tmpfs"));
+    if tmpfs != 0 {
+        return [0, tmpfs, tmpfs];
+    }
+    // The pid namespace is its children's.
+    let child = process::fork_run(|| number(new_mount(c"proc")));
+    let proc = match child.and_then(|pid| process::wait(pid, 0)) {
+        Ok(Some((_, exit))) => exit.code(),
+        Ok(None) => libc::ECHILD,
+        Err(e) => e as i32,
+    };
+    [0, 0, proc]
+}
+
+fn new_mount(fs_type: &std::ffi::CStr) -> Result<()> {
+    let context = mount::fsopen(fs_type)?;
+    mount::fsconfig_create(context)?;
+    mount::fsmount(context, 0).map(fs::close)
+}
