@@ -263,7 +263,8 @@ fn detached() {
 fn detached_in_a_pipe() {
     let sb = Sandbox::new().sh("echo from inside; echo error >&2; sleep 1000");
     let shell = ["/bin/sh", "-c", "id=$(\"$0\" \"$@\" 2>&1) && echo \"[$id]\""];
-    let run = sb.under(&shell).args(["run", "--detach", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+    let run =
+        sb.under(&shell).args(["run", "--verbose", "--detach", "--bundle"]).arg(sb.bundle()).arg(sb.id());
     let out = run.limit(Duration::from_secs(20)).output().ok();
     assert!(!out.timed_out && out.stdout.contains(&format!("{}]", sb.id())), "{out}");
     assert!(!out.stdout.contains("from inside") && out.stdout.contains("stdout is /dev/null"), "{out}");

@@ -8,7 +8,7 @@ use crate::config::defaults::STANDARD;
 use crate::config::mount_options::parse_options;
 use crate::config::{Config, Device, Mount};
 use crate::error::{Error, Result};
-use crate::policy::{Change, Facts, Policy, is_closed, row_mount, sort_parents_first};
+use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, is_closed, row_mount, sort_parents_first};
 
 /// Options of every bind mount of a volume: what an image or a neighbour puts there gains nothing.
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
@@ -119,7 +119,7 @@ fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<Shown>)
             dir.display()
         )));
     }
-    all.push(Shown { access: Access::Read, path: dir, said: "the working directory".into() });
+    all.push(Shown { access: Access::Read, path: dir, said: WORKING_DIRECTORY.into() });
     Ok(())
 }
 

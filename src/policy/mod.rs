@@ -23,7 +23,7 @@ use crate::tables::capabilities::CapSet;
 pub use limits::{bound_sockets, check_memory};
 pub use mounts::{row_mount, sort_parents_first};
 pub use rules::RULES;
-pub use volumes::{is_closed, is_writable};
+pub use volumes::{WORKING_DIRECTORY, is_closed, is_writable};
 
 /// The user that runs when the config says root (Google's distroless images call it `nonroot`).
 pub const NONROOT: u32 = 65532;

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
 
+/// What asks for the bind mount of the working directory.
+pub const WORKING_DIRECTORY: &str = "the working directory";
+
 /// Whether a mount of the config can be written.
 pub fn is_writable(mount: &Mount) -> bool {
     (mount.attr_set | mount.rec_attr_set) & libc::MOUNT_ATTR_RDONLY == 0
@@ -45,7 +48,9 @@ pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
         let (Some(said), Some(source)) = (mount.volume.clone(), mount.source.clone()) else { continue };
         let meta = std::fs::metadata(&source).map_err(|e| Error::msg(format!("{said}: {source}: {e}")))?;
         let (write, owner) = (is_writable(mount), (meta.uid(), meta.gid()));
-        if owner == outside || !(write || is_closed(&meta)) {
+        // git refuses a directory whose owner is another user.
+        let mapped = write || is_closed(&meta) || said == WORKING_DIRECTORY;
+        if owner == outside || !mapped {
             continue;
         }
         if let Some(name) = not_mappable(Path::new(&source), facts)? {

@@ -165,7 +165,7 @@ fn limited(launch: &Launch, facts: &Facts<'_>) -> Result<()> {
     ];
     match given.iter().find(|(_, given)| *given && facts.overrides.no_cgroups) {
         Some((flag, _)) => Err(Error::msg(format!(
-            "{flag}: without cgroups nothing is limited (--cgroup-manager disabled, or safebox doctor says why)"
+            "{flag}: with --cgroup-manager disabled, or without cgroups (safebox doctor), nothing is limited"
         ))),
         None => Ok(()),
     }
