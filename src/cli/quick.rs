@@ -70,7 +70,7 @@ mod tests {
     fn a_line_means_the_same_with_one_verb_as_with_all() {
         for line in [
             "safebox run b/",
-            "safebox --root /r --log l --log-format json --debug run -q -b b x --memory 1g --cap-add A,B -- sh -c x",
+            "safebox --root /r --log l --log-format json --debug run -q -b b x --memory 1g --cap-add CHOWN -- sh -c x",
             "safebox run --cgroup-manager disabled --policy privileged --pids-limit -1 x",
             "safebox --systemd-cgroup create --bundle b --pid-file p --preserve-fds 2 x",
             "safebox --root create create x",

@@ -16,8 +16,11 @@ impl Builder<'_> {
     /// What is shown can be read and executed, what is writable written; nothing else.
     pub(super) fn landlock(&self) -> Result<Option<Rc<Landlock>>> {
         let config = self.input.config;
+        if !config.hardening.landlock {
+            return Ok(None);
+        }
         let abi = *self.input.host.landlock.get();
-        if !config.hardening.landlock || abi < 1 {
+        if abi < 1 {
             return Ok(None);
         }
         let (all, bare) = (all(abi), config.hardening.bare);
