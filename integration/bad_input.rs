@@ -346,7 +346,7 @@ fn command_lines() {
         (vec!["run", "--memory", "1000000g"], "larger than this machine's memory"),
         (vec!["run", "--cpus=-1"], "--cpus"),
         (vec!["run", "--cpus", "100000"], "--cpus 100000"),
-        (vec!["run", "--pids-limit", "0"], "--pids-limit 0"),
+        (vec!["run", "--pids-limit", "0"], "--pids-limit"),
         (vec!["run", "--allow", "everything"], "--allow everything: unknown"),
         (vec!["run", "--cap-add", "FLY"], "--cap-add FLY: unknown capability"),
         (vec!["run", "--policy", "lax"], "unknown policy"),

@@ -185,6 +185,8 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
         // As docker run. Callers of runc hand this output through, and name the id themselves.
         let told = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
         if !global.as_runc && !told {
+            // A program that has opened its output anew, a file, may have written to it already: its lines stay.
+            nix::unistd::lseek(std::io::stdout(), 0, nix::unistd::Whence::SeekEnd).unwrap_or_default();
             writeln!(std::io::stdout(), "{}", launch.id)?;
         }
         Ok(code)

@@ -121,12 +121,12 @@ pub struct Rootless {
 
 impl Rootless {
     /// `None` for root of the machine.
-    fn probe() -> Option<Self> {
+    fn probe(caps: u64) -> Option<Self> {
         let euid = nix::unistd::geteuid();
         let read = |file: &str| read::text(format!("/proc/self/{file}")).unwrap_or_default();
         let uids = crate::config::idmap::parse_map(&read("uid_map"));
         // In a container that gives its root no CAP_SYS_ADMIN, root is a user like others.
-        let admin = cred::capget().is_ok_and(|(effective, ..)| effective & 1 << CAP_SYS_ADMIN != 0);
+        let admin = caps & 1 << CAP_SYS_ADMIN != 0;
         if euid.is_root() && admin && crate::config::idmap::is_whole(&uids) {
             return None;
         }
@@ -153,14 +153,15 @@ impl Host {
     /// Reads the facts from the running system.
     pub fn probe() -> Result<Self> {
         let euid = nix::unistd::geteuid().as_raw();
-        let rootless = Rootless::probe();
+        let caps = cred::capget().map(|(effective, ..)| effective).map_err(|e| Error::os("capget", "", e))?;
+        let rootless = Rootless::probe(caps);
         Ok(Host {
             euid,
             kernel: kernel_release(),
             cgroups: Hierarchy::probe()?,
             memory: Fact::new(total_memory),
             most_files: Fact::new(most_files),
-            caps: cred::capget().map(|(effective, ..)| effective).map_err(|e| Error::os("capget", "", e))?,
+            caps,
             cpus: Fact::new(online_cpus),
             ids: rootless.is_none().then(|| ID_RANGES.into()),
             getent: Fact::new(|| has_other_users().then(|| find_tool("getent")).flatten()),

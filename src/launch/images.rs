@@ -13,7 +13,9 @@ pub fn no_image(path: &Path, bundle: bool) -> Result<()> {
             "skopeo copy {}:{shown} oci:image:latest && umoci unpack --image image:latest bundle",
             archive(path)
         );
-        return Err(Error::msg(format!("{shown} is a file: make a bundle of an image archive with: {make}")));
+        return Err(Error::msg(format!(
+            "{shown} is a file, not a directory: make a bundle of an image archive with: {make}"
+        )));
     }
     if path.join("oci-layout").is_file() {
         let tag = tag(path).unwrap_or_else(|| "TAG".into());

@@ -208,7 +208,7 @@ impl Draft {
                 user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
             },
         )?;
-        self.outcome.changes.extend(layout.note.iter().map(|note| Change::new("cgroups", note.clone())));
+        self.outcome.changes.extend(layout.note.iter().map(|note| Change::weaker("cgroups", note.clone())));
         let resctrl = config
             .intel_rdt
             .as_ref()

@@ -257,7 +257,10 @@ fn user(text: &str) -> std::result::Result<(Account, Option<Account>), String> {
 /// What begins as a number is one; a name is one of POSIX's portable names.
 fn account(text: &str) -> std::result::Result<Account, String> {
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+') || text.is_empty() {
-        return super::words::parse_user(text).map(|(id, _)| Account::Id(id));
+        return match super::words::parse_user(text)? {
+            (id, None) => Ok(Account::Id(id)),
+            _ => Err(format!("{text:?} is not an id: a user and a group are UID:GID")),
+        };
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-$".contains(c);
     if text.len() > 256 || !text.chars().all(plain) {
