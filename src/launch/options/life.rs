@@ -120,7 +120,10 @@ pub(super) const ROWS: &[Row] = &[
         "preserve-fds",
         CALLERS,
         RUN | CREATE,
-        Says::One("N", |l, v| Ok(l.life.preserve_fds = whole(v, 0..=1_048_576)?)),
+        Says::One("N", |l, v| {
+            let _: () = l.life.preserve_fds = whole(v, 0..=1_048_576)?;
+            Ok(())
+        }),
         "Pass file descriptors 3 to 2+N on",
     )
     .values(&["2"], &["", "-1", "x", "1.5"]),
@@ -138,7 +141,10 @@ pub(super) const ROWS: &[Row] = &[
         RUN,
         Says::One("ROW", |l, v| match v {
             "" => Err("a row is needed: its name or number, see safebox explain".into()),
-            _ => Ok(l.life.until = Some(v.into())),
+            _ => {
+                let _: () = l.life.until = Some(v.into());
+                Ok(())
+            }
         }),
         "Perform the plan up to this row (its name or number, see explain), wait for Enter, undo it",
     )
@@ -147,7 +153,10 @@ pub(super) const ROWS: &[Row] = &[
         "fail",
         LEARNING,
         RUN,
-        Says::One("ROW[:ERRNO]", |l, v| Ok(l.life.fail = Some(parse_fail(v)?))),
+        Says::One("ROW[:ERRNO]", |l, v| {
+            let _: () = l.life.fail = Some(parse_fail(v)?);
+            Ok(())
+        }),
         "Make this row fail, to see what happens, e.g. seccomp:EPERM",
     )
     .values(&["3", "3:EIO", "pivot"], &["3:EWHAT"]),

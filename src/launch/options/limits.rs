@@ -20,7 +20,10 @@ pub(super) const ROWS: &[Row] = &[
         "memory",
         LIMITS,
         CONFIG,
-        Says::One("SIZE", |l, v| Ok(l.limits.memory = Some(parse_size(v)?))),
+        Says::One("SIZE", |l, v| {
+            let _: () = l.limits.memory = Some(parse_size(v)?);
+            Ok(())
+        }),
         "Memory with swap, e.g. 64m or 1g; -1 for no limit [default: the config's, else 512m]",
     )
     .short('m')
@@ -31,7 +34,10 @@ pub(super) const ROWS: &[Row] = &[
         "memory-swap",
         LIMITS,
         CONFIG,
-        Says::One("SIZE", |l, v| Ok(l.limits.memory_swap = Some(parse_size(v)?))),
+        Says::One("SIZE", |l, v| {
+            let _: () = l.limits.memory_swap = Some(parse_size(v)?);
+            Ok(())
+        }),
         "Memory and swap together; -1 for no limit [default: as --memory, so no swap]",
     )
     .hyphen()
@@ -40,7 +46,10 @@ pub(super) const ROWS: &[Row] = &[
         "memory-reservation",
         LIMITS,
         CONFIG,
-        Says::One("SIZE", |l, v| Ok(l.limits.memory_reservation = Some(parse_size(v)?))),
+        Says::One("SIZE", |l, v| {
+            let _: () = l.limits.memory_reservation = Some(parse_size(v)?);
+            Ok(())
+        }),
         "Memory below which the kernel reclaims elsewhere first",
     )
     .values(&["32m"], &["", "1x"]),
@@ -48,7 +57,10 @@ pub(super) const ROWS: &[Row] = &[
         "memory-swappiness",
         LIMITS,
         CONFIG,
-        Says::One("N", |l, v| Ok(l.limits.memory_swappiness = Some(whole(v, 0..=100)?))),
+        Says::One("N", |l, v| {
+            let _: () = l.limits.memory_swappiness = Some(whole(v, 0..=100)?);
+            Ok(())
+        }),
         "How readily memory goes to swap, 0 to 100 (cgroup v1)",
     )
     .values(&["0", "60"], &["", "101", "-1"]),
@@ -70,7 +82,10 @@ pub(super) const ROWS: &[Row] = &[
         "cpu-shares",
         LIMITS,
         CONFIG,
-        Says::One("N", |l, v| Ok(l.limits.cpu_shares = Some(whole(v, 2..=262_144)?))),
+        Says::One("N", |l, v| {
+            let _: () = l.limits.cpu_shares = Some(whole(v, 2..=262_144)?);
+            Ok(())
+        }),
         "Relative share of cpu time, 2 to 262144",
     )
     .short('c')
@@ -79,7 +94,10 @@ pub(super) const ROWS: &[Row] = &[
         "cpu-quota",
         LIMITS,
         CONFIG,
-        Says::One("MICROSECONDS", |l, v| Ok(l.limits.cpu_quota = Some(whole(v, -1..=i64::MAX)?))),
+        Says::One("MICROSECONDS", |l, v| {
+            let _: () = l.limits.cpu_quota = Some(whole(v, -1..=i64::MAX)?);
+            Ok(())
+        }),
         "Microseconds of cpu time in a period; -1 for no limit",
     )
     .hyphen()
@@ -88,7 +106,10 @@ pub(super) const ROWS: &[Row] = &[
         "cpu-period",
         LIMITS,
         CONFIG,
-        Says::One("MICROSECONDS", |l, v| Ok(l.limits.cpu_period = Some(whole(v, 1000..=1_000_000)?))),
+        Says::One("MICROSECONDS", |l, v| {
+            let _: () = l.limits.cpu_period = Some(whole(v, 1000..=1_000_000)?);
+            Ok(())
+        }),
         "Microseconds that a period of cpu time lasts, 1000 to 1000000",
     )
     .values(&["100000"], &["", "10", "x"]),
@@ -96,7 +117,10 @@ pub(super) const ROWS: &[Row] = &[
         "cpuset-cpus",
         LIMITS,
         CONFIG,
-        Says::One("LIST", |l, v| Ok(l.limits.cpuset_cpus = Some(cpu_list(v)?))),
+        Says::One("LIST", |l, v| {
+            let _: () = l.limits.cpuset_cpus = Some(cpu_list(v)?);
+            Ok(())
+        }),
         "Cpus that may be used, e.g. 0-1,3",
     )
     .values(&["0"], &["", "x", "1-"]),
@@ -104,7 +128,10 @@ pub(super) const ROWS: &[Row] = &[
         "cpuset-mems",
         LIMITS,
         CONFIG,
-        Says::One("LIST", |l, v| Ok(l.limits.cpuset_mems = Some(cpu_list(v)?))),
+        Says::One("LIST", |l, v| {
+            let _: () = l.limits.cpuset_mems = Some(cpu_list(v)?);
+            Ok(())
+        }),
         "Memory nodes that may be used",
     )
     .values(&["0"], &["", "x"]),
@@ -112,7 +139,10 @@ pub(super) const ROWS: &[Row] = &[
         "blkio-weight",
         LIMITS,
         CONFIG,
-        Says::One("N", |l, v| Ok(l.limits.blkio_weight = Some(whole(v, 10..=1000)?))),
+        Says::One("N", |l, v| {
+            let _: () = l.limits.blkio_weight = Some(whole(v, 10..=1000)?);
+            Ok(())
+        }),
         "Relative weight of block devices, 10 to 1000",
     )
     .effect(block_io)

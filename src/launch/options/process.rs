@@ -78,7 +78,10 @@ pub(super) const ROWS: &[Row] = &[
         "group-add",
         PROCESS,
         CONFIG,
-        Says::Each("GROUP", |l, v| Ok(l.process.groups.push(account(v)?))),
+        Says::Each("GROUP", |l, v| {
+            let _: () = l.process.groups.push(account(v)?);
+            Ok(())
+        }),
         "Add a supplementary group: a number, or a name of the container's /etc/group",
     )
     .effect(accounts::groups)
@@ -87,7 +90,10 @@ pub(super) const ROWS: &[Row] = &[
         "entrypoint",
         PROCESS,
         CONFIG,
-        Says::One("PROGRAM", |l, v| Ok(l.process.entrypoint = Some(v.into()))),
+        Says::One("PROGRAM", |l, v| {
+            let _: () = l.process.entrypoint = Some(v.into());
+            Ok(())
+        }),
         "Run PROGRAM with the arguments after --, in place of process.args",
     )
     .effect(arguments)
@@ -96,7 +102,10 @@ pub(super) const ROWS: &[Row] = &[
         "hostname",
         PROCESS,
         CONFIG,
-        Says::One("NAME", |l, v| Ok(l.process.hostname = Some(host_name(v)?))),
+        Says::One("NAME", |l, v| {
+            let _: () = l.process.hostname = Some(host_name(v)?);
+            Ok(())
+        }),
         "Host name inside",
     )
     .effect(|l, _, config, _| {
@@ -109,7 +118,10 @@ pub(super) const ROWS: &[Row] = &[
         "domainname",
         PROCESS,
         CONFIG,
-        Says::One("NAME", |l, v| Ok(l.process.domainname = Some(host_name(v)?))),
+        Says::One("NAME", |l, v| {
+            let _: () = l.process.domainname = Some(host_name(v)?);
+            Ok(())
+        }),
         "NIS domain name inside",
     )
     .values(&["example.org"], &["", "a b"]),
@@ -144,7 +156,10 @@ pub(super) const ROWS: &[Row] = &[
         "ulimit",
         PROCESS,
         CONFIG,
-        Says::Each("NAME=SOFT[:HARD]", |l, v| Ok(l.process.ulimits.push(parse_ulimit(v)?))),
+        Says::Each("NAME=SOFT[:HARD]", |l, v| {
+            let _: () = l.process.ulimits.push(parse_ulimit(v)?);
+            Ok(())
+        }),
         "Limit of a process, e.g. nofile=1024:4096, cpu=10, fsize=1000000; -1 for none",
     )
     .effect(|l, _, config, _| {
@@ -180,7 +195,10 @@ pub(super) const ROWS: &[Row] = &[
         "oom-score-adj",
         PROCESS,
         CONFIG,
-        Says::One("N", |l, v| Ok(l.process.oom_score_adj = Some(whole(v, -1000..=1000)?))),
+        Says::One("N", |l, v| {
+            let _: () = l.process.oom_score_adj = Some(whole(v, -1000..=1000)?);
+            Ok(())
+        }),
         "How likely the kernel kills the container when the machine runs out of memory, -1000 to 1000",
     )
     .hyphen()
@@ -195,7 +213,10 @@ pub(super) const ROWS: &[Row] = &[
         "annotation",
         PROCESS,
         CONFIG,
-        Says::Each("NAME=VALUE", |l, v| Ok(l.process.annotations.push(pair(v)?))),
+        Says::Each("NAME=VALUE", |l, v| {
+            let _: () = l.process.annotations.push(pair(v)?);
+            Ok(())
+        }),
         "Add an annotation to the container's state",
     )
     .effect(|l, _, config, _| {
@@ -207,7 +228,10 @@ pub(super) const ROWS: &[Row] = &[
         "label",
         PROCESS,
         CONFIG,
-        Says::Each("NAME=VALUE", |l, v| Ok(l.process.annotations.push(pair(v)?))),
+        Says::Each("NAME=VALUE", |l, v| {
+            let _: () = l.process.annotations.push(pair(v)?);
+            Ok(())
+        }),
         "The same as --annotation",
     )
     .short('l')

@@ -17,7 +17,10 @@ pub(super) const ROWS: &[Row] = &[
         "policy",
         HARDENING,
         CONFIG,
-        Says::One("POLICY", |l, v| Ok(l.policy = Some(v.parse()?))),
+        Says::One("POLICY", |l, v| {
+            let _: () = l.policy = Some(v.parse()?);
+            Ok(())
+        }),
         "restricted: every layer; baseline: known ways out are closed; privileged: the config as written \
          [default: restricted; privileged for a program started under the name runc]",
     )
@@ -71,7 +74,10 @@ pub(super) const ROWS: &[Row] = &[
         "seccomp",
         HARDENING,
         CONFIG,
-        Says::One("PROFILE", |l, v| Ok(l.overrides.seccomp = v.parse()?)),
+        Says::One("PROFILE", |l, v| {
+            let _: () = l.overrides.seccomp = v.parse()?;
+            Ok(())
+        }),
         "default: the built-in profile (with the config's, if it has one); config: the config's alone; unconfined: none",
     )
     .values(&["config", "unconfined"], &["", "off"]),
@@ -120,7 +126,10 @@ pub(super) const ROWS: &[Row] = &[
         "sysctl",
         HARDENING,
         CONFIG,
-        Says::Each("NAME=VALUE", |l, v| Ok(l.process.sysctl.push(pair(v)?))),
+        Says::Each("NAME=VALUE", |l, v| {
+            let _: () = l.process.sysctl.push(pair(v)?);
+            Ok(())
+        }),
         "A kernel parameter of the container's own namespaces",
     )
     .effect(|l, _, config, _| {
@@ -141,7 +150,10 @@ pub(super) const ROWS: &[Row] = &[
                 l.overrides.allow.retain(|name| name != "host-net");
                 Ok(())
             }
-            "host" => Ok(l.overrides.allow.push("host-net".into())),
+            "host" => {
+                let _: () = l.overrides.allow.push("host-net".into());
+                Ok(())
+            },
             _ => Err("none (a network of its own, with nothing in it; the default) or host (--allow host-net)".into()),
         }),
         "none: a network of its own with nothing in it, the default; host: the host's",
@@ -161,7 +173,10 @@ pub(super) const ROWS: &[Row] = &[
         HARDENING,
         CONFIG,
         Says::One("NAMESPACE", |l, v| match v {
-            "private" | "none" => Ok(l.overrides.allow.retain(|name| name != "host-ipc")),
+            "private" | "none" => {
+                let _: () = l.overrides.allow.retain(|name| name != "host-ipc");
+                Ok(())
+            },
             _ => host_only(l, v, "host-ipc"),
         }),
         "private, the default, or host: the host's System V and POSIX message queues",
@@ -180,7 +195,10 @@ pub(super) const ROWS: &[Row] = &[
         HARDENING,
         CONFIG,
         Says::One("NAMESPACE", |l, v| match v {
-            "private" => Ok(l.overrides.allow.retain(|name| name != "host-cgroup")),
+            "private" => {
+                let _: () = l.overrides.allow.retain(|name| name != "host-cgroup");
+                Ok(())
+            },
             _ => host_only(l, v, "host-cgroup"),
         }),
         "private, the default, or host: the host's view of cgroups",
