@@ -140,6 +140,9 @@ fn looks(call: &strace::Call) -> bool {
         // A place inside the rootfs; the caller's terminal, whose modes the guardian restores.
         "openat2" => call.line.contains("O_PATH"),
         "ioctl" => call.line.contains("TCGETS"),
+        // A notice; systemd is asked where its cgroups lie. Nothing else can be written to before it is opened for that.
+        "socket" => call.line.contains("AF_UNIX"),
+        "connect" | "setsockopt" | "sendto" | "recvfrom" | "write" | "poll" => true,
         _ => false,
     }
 }
