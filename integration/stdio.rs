@@ -311,7 +311,11 @@ fn places() {
         let open = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/etc/passwd");
         open.expect("an O_PATH descriptor")
     };
-    for (file, word) in [(directory(), "a directory"), (path(), "O_PATH")] {
+    let pidfd = || {
+        let fd = safebox::sys::process::pidfd_open(safebox::sys::process::pid()).expect("a pidfd");
+        File::from(safebox::sys::fs::own(fd))
+    };
+    for (file, word) in [(directory(), "a directory"), (path(), "O_PATH"), (pidfd(), "a pidfd")] {
         for flags in [&[] as &[&str], &["--detach"]] {
             let input = Stdio::from(file.try_clone().expect("dup"));
             let call = sb.run().args(flags).with(|c| {

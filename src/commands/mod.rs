@@ -94,7 +94,9 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
     }
     let (verb, mut global) = cli::outline(args);
     global.as_runc = as_runc;
-    let usage = cli::usage(error, verb, args, as_runc);
+    let mut usage = cli::usage(error, verb, args, as_runc);
+    // A word of the caller's may have a line break.
+    usage.text = crate::error::shown_in_line(&usage.text);
     match Log::new(global.log_options()) {
         Ok(log) => log.error(&usage.text),
         Err(e) => crate::tell!("safebox: {}\nsafebox: {e}", usage.text),

@@ -34,7 +34,7 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
                 })?;
                 if !group.is_dir() {
                     return Err(bad(&format!(
-                        "error adding pid to cgroup {}: no such file or directory",
+                        "error adding pid to cgroups: open {}/cgroup.procs: no such file or directory",
                         group.display()
                     )));
                 }

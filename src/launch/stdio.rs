@@ -77,6 +77,9 @@ fn kind(fd: RawFd) -> Result<Kind> {
     }
     Ok(match st.st_mode & libc::S_IFMT {
         libc::S_IFDIR => Kind::Place("a directory"),
+        // anon_inode:[eventfd] and the like have no type; nothing of them is bytes of a stream.
+        0 => Kind::Place("an anonymous inode (a pidfd, an eventfd, a poll set)"),
+        libc::S_IFREG if fs::fs_magic(fd).map_err(failed)? == PIDFS => Kind::Place("a pidfd"),
         libc::S_IFIFO => Kind::Pipe,
         libc::S_IFSOCK => Kind::Socket,
         // A namespace, the memory of a process, a file of the kernel's.
@@ -87,6 +90,9 @@ fn kind(fd: RawFd) -> Result<Kind> {
         _ => Kind::Other,
     })
 }
+
+/// pidfs, where pidfds lie from Linux 6.9 on (linux/magic.h).
+const PIDFS: i64 = 0x5049_4446;
 
 /// File systems whose files act on the kernel or on a process: those that no account is read from, but FUSE, and nsfs
 /// (linux/magic.h).
