@@ -16,10 +16,14 @@
 pub mod apply;
 mod apply_cgroup_owner;
 mod apply_creds;
+mod apply_inside;
 pub mod apply_mounts;
+mod apply_outside;
 pub mod baton;
+mod child;
 pub mod control;
 pub mod copy_up;
+mod failure;
 pub mod files;
 pub mod hints;
 mod idmap_failure;

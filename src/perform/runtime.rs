@@ -3,14 +3,16 @@
 use std::os::fd::{IntoRawFd, OwnedFd};
 
 use crate::cgroup::witness::Witness;
-use crate::error::{Error, Result, StepError};
+use crate::error::Result;
 use crate::perform::apply::{apply, as_user, back};
 use crate::perform::baton::{ASK, Baton};
+use crate::perform::child::child;
 use crate::perform::control::{Control, Verdict};
+use crate::perform::failure::{Failure, explain, half_done};
 use crate::perform::{Call, Cx, Done, HookRunner, no_hooks};
 use crate::plan::action::Action;
 use crate::plan::check::Checked;
-use crate::plan::{Actor, Plan, Step, Undo};
+use crate::plan::{Actor, Plan, Step};
 use crate::sys::cstr::as_path;
 use crate::sys::{Errno, argv, fs, process, signal, socket, trap};
 
@@ -21,19 +23,6 @@ pub enum Outcome {
     Started,
     /// The container waits for `start`.
     Created,
-}
-
-/// Why it got no further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// A row failed.
-    Row(usize, Errno, Call),
-    /// The reader stopped it before this row.
-    Stopped(usize),
-    /// A signal for the launcher ended it before the program started.
-    Interrupted(usize, i32),
-    /// The child died while it held the baton, before its last row.
-    ChildDied(usize),
 }
 
 /// Somebody who undoes the launch if the launcher is killed.
@@ -115,27 +104,6 @@ pub fn perform(
     }
 }
 
-/// What takes back the row that failed itself. A directory that could not be made is somebody else's: to
-/// undo it would remove, or kill, another container. Of a clone it is not known how far it got.
-fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
-    let (Failure::Row(row, ..)
-    | Failure::Stopped(row)
-    | Failure::Interrupted(row, _)
-    | Failure::ChildDied(row)) = failure;
-    let step = plan.steps.get(row)?;
-    let others = |a: &Action| {
-        matches!(
-            a,
-            Action::StateDir { .. }
-                | Action::CgroupDir { .. }
-                | Action::CgroupJoinable { .. }
-                | Action::SystemdScope { .. }
-        )
-    };
-    let made = !others(&step.action);
-    made.then(|| step.undo.clone()).flatten()
-}
-
 /// Closes this process's copy of the lock: the runtime's when the container is made, so that others may
 /// start, signal or delete it; Init's at once, since the lock is the runtime's alone.
 pub fn close_lock(plan: &Plan, cx: &Cx) {
@@ -160,69 +128,6 @@ fn close_sources(plan: &Plan, cx: &mut Cx) {
         if cx.fd(to) >= 0 {
             fs::close(cx.fd(to));
             cx.set(to, -1);
-        }
-    }
-}
-
-/// The error for a failure: everything is derived from the row and the errno.
-fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perform::undo::Undone) -> Error {
-    for problem in &undo.problems {
-        crate::log::say(problem);
-    }
-    match failure {
-        Failure::Stopped(row) => Error::Stopped(row + 1),
-        Failure::Interrupted(_, signal) => Error::Interrupted(signal),
-        Failure::ChildDied(row) => {
-            let how = match undo.exit {
-                Some(process::Exit::Signal(s)) => {
-                    format!("killed by {}", crate::tables::signals::name(s).unwrap_or_else(|| s.to_string()))
-                }
-                Some(process::Exit::Code(c)) => format!("exited with code {c}"),
-                None => "gone".into(),
-            };
-            let born_in = |s: &crate::plan::Step| matches!(s.action, Action::Spawn { cgroup: Some(_), .. });
-            let likely = if undo.oom_kills > 0 {
-                "; the memory limit is too small even to build the container"
-            } else if undo.exit == Some(process::Exit::Signal(libc::SIGKILL))
-                && plan.steps.iter().any(born_in)
-            {
-                // Seen with Linux 6.1: clone3(2) takes the parent group's count of kills for the new group's.
-                "; if cgroup.kill was ever written to in the cgroup that safebox runs in, kernels kill what is cloned from there into another: run it in a new one"
-            } else {
-                ""
-            };
-            let step = plan.steps.get(row).map(|s| s.action.to_string()).unwrap_or_default();
-            Error::msg(format!(
-                "the container process was {how} before it could start, at or after step {}: {step}{likely}",
-                row + 1
-            ))
-        }
-        Failure::Row(row, errno, call) => {
-            let Some(step) = plan.steps.get(row) else {
-                return Error::msg("a row that is not in the plan failed");
-            };
-            if let Some(e) = crate::perform::hints::exec_error(plan, row, cx, errno, call) {
-                return Error::Exec(e);
-            }
-            let below = crate::perform::idmap_failure::culprit(plan, cx, &step.action);
-            let place = crate::perform::hints::destination(plan, &step.action)
-                .map_or_else(String::new, |place| format!(" (for the mount at {place})"));
-            Error::Step(Box::new(StepError {
-                row: row + 1,
-                actor: step.actor.name(),
-                action: format!("{}{place}", step.action),
-                pointer: step.action.pointer(),
-                call: call.name(),
-                errno,
-                hint: crate::perform::hints::refused(plan, row, errno)
-                    .or_else(|| crate::perform::hints::hint(&step.action, errno, call))
-                    .filter(|_| below.is_none()),
-                detail: cx
-                    .detail
-                    .clone()
-                    .or(below)
-                    .or_else(|| crate::perform::hints::refused_link(&step.action, call, cx.link)),
-            }))
         }
     }
 }
@@ -459,114 +364,6 @@ fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
         }
         action => apply(action, cx),
     }
-}
-
-/// The loop of a child: waits for the baton, performs its rows, and hands it back. Never returns.
-fn child(plan: &Plan, cx: &mut Cx) -> ! {
-    let Ok(Some(turn)) = Baton::receive(cx.baton) else { process::exit_now(1) };
-    let mut i = turn.next as usize;
-    loop {
-        let Some(step) = plan.steps.get(i) else { process::exit_now(1) };
-        if step.actor != cx.me {
-            hand_back(cx, i, &step.action);
-            let Ok(Some(turn)) = hear(cx) else { process::exit_now(1) };
-            i = turn.next as usize;
-            continue;
-        }
-        if cx.ask {
-            ask(cx, i);
-        }
-        if let Action::SpawnSibling { namespaces, owner } = step.action {
-            spawn_sibling(plan, cx, i, (namespaces, owner));
-        } else if let Err(errno) = apply(&step.action, cx) {
-            fail(plan, cx, i, errno);
-        }
-        i += 1;
-    }
-}
-
-/// The Joiner's clone: the sibling waits for the baton, the Joiner reports its pid and is done.
-fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, (namespaces, owner): (u64, Option<u32>)) {
-    // The Joiner's work is done, so it need not become root again.
-    if let Err(errno) = as_user(cx, owner) {
-        fail(plan, cx, row, errno);
-    }
-    cx.call = Call::Clone;
-    match process::clone3(namespaces, None, true) {
-        Ok(process::Cloned::Child) => {
-            cx.me = Actor::Init;
-            cx.pid = 0;
-            child(plan, cx)
-        }
-        Ok(process::Cloned::Parent { pid, .. }) => {
-            let told = (Baton { next: row as u32 + 1, errno: 0, pid }).send(cx.baton);
-            process::exit_now(i32::from(told.is_err()))
-        }
-        Err(errno) => fail(plan, cx, row, errno),
-    }
-}
-
-/// Hands the baton to whoever performs row `row`. With it goes the number of a seccomp listener: in a
-/// write(2), since the filter is in force and its agent, who may want to be asked about send(2), has yet to
-/// get the listener. Or, where the runtime may not take it, the listener itself; or the way into the container.
-fn hand_back(cx: &Cx, row: usize, action: &Action) {
-    let handed = match action {
-        Action::SendListener { listener, passed: true, .. } => {
-            let baton = Baton { pid: cx.fd(listener), ..Baton::turn(row) };
-            socket::send_fd(cx.baton, &baton.to_bytes(), cx.fd(listener))
-        }
-        Action::SendListener { listener, .. } => {
-            Baton { pid: cx.fd(listener), ..Baton::turn(row) }.write(cx.baton)
-        }
-        Action::TakeShown { shown } => shown.send(cx, cx.baton, &Baton::turn(row).to_bytes()),
-        _ => tell(cx, Baton::turn(row)),
-    };
-    if handed.is_err() {
-        process::exit_now(1);
-    }
-}
-
-/// A child's word to the runtime.
-fn tell(cx: &Cx, baton: Baton) -> crate::sys::Result<()> {
-    if cx.filtered { baton.write(cx.baton) } else { baton.send(cx.baton) }
-}
-
-/// The runtime's word to a child.
-fn hear(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
-    if cx.filtered { Baton::read(cx.baton) } else { Baton::receive(cx.baton) }
-}
-
-/// Asks the runtime whether row `row` may run; a failure it injects is reported as any other.
-fn ask(cx: &mut Cx, row: usize) {
-    let question = Baton { next: row as u32, errno: 0, pid: ASK };
-    let answer = tell(cx, question).and_then(|()| hear(cx));
-    match answer {
-        Ok(Some(b)) if b.pid == 0 && b.errno == 0 => {}
-        Ok(Some(b)) if b.errno != 0 => {
-            let report = Baton::failed(row, Errno::from_raw(b.errno), Call::Injected);
-            process::exit_now(1 + i32::from(tell(cx, report).is_err()))
-        }
-        _ => process::exit_now(1),
-    }
-}
-
-/// Reports a failed row to whoever listens (the runtime, or `start` on the report pipe) and ends.
-fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
-    let number = if cx.call.is_refused_link() { cx.link } else { cx.program };
-    let report = Baton::failed(row, errno, cx.call).about(number);
-    let mut told = tell(cx, report).is_ok();
-    if told && cx.call == Call::Exec {
-        crate::perform::interpreter::show_root(cx, report);
-    }
-    if !told
-        && let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
-            Action::AwaitStart { report, .. } => Some(report),
-            _ => None,
-        })
-    {
-        told = fs::write_all(cx.fd(slot), &report.to_bytes()).is_ok();
-    }
-    process::exit_now(if told { 1 } else { 125 })
 }
 
 #[cfg(test)]

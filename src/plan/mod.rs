@@ -14,11 +14,13 @@ pub mod name;
 mod place;
 pub mod pointer;
 pub mod print;
+mod print_inside;
 pub mod process_state;
 pub mod recipe;
 pub mod report;
 mod resolves;
 pub mod why;
+mod words;
 
 use std::ffi::CStr;
 use std::rc::Rc;

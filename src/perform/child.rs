@@ -1,0 +1,116 @@
+//! The loop of a child of the runtime: a Joiner, or Init.
+
+use crate::perform::apply::{apply, as_user};
+use crate::perform::baton::{ASK, Baton};
+use crate::perform::{Call, Cx};
+use crate::plan::action::Action;
+use crate::plan::{Actor, Plan};
+use crate::sys::{Errno, fs, process, socket};
+
+/// The loop of a child: waits for the baton, performs its rows, and hands it back. Never returns.
+pub(super) fn child(plan: &Plan, cx: &mut Cx) -> ! {
+    let Ok(Some(turn)) = Baton::receive(cx.baton) else { process::exit_now(1) };
+    let mut i = turn.next as usize;
+    loop {
+        let Some(step) = plan.steps.get(i) else { process::exit_now(1) };
+        if step.actor != cx.me {
+            hand_back(cx, i, &step.action);
+            let Ok(Some(turn)) = hear(cx) else { process::exit_now(1) };
+            i = turn.next as usize;
+            continue;
+        }
+        if cx.ask {
+            ask(cx, i);
+        }
+        if let Action::SpawnSibling { namespaces, owner } = step.action {
+            spawn_sibling(plan, cx, i, (namespaces, owner));
+        } else if let Err(errno) = apply(&step.action, cx) {
+            fail(plan, cx, i, errno);
+        }
+        i += 1;
+    }
+}
+
+/// The Joiner's clone: the sibling waits for the baton, the Joiner reports its pid and is done.
+fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, (namespaces, owner): (u64, Option<u32>)) {
+    // The Joiner's work is done, so it need not become root again.
+    if let Err(errno) = as_user(cx, owner) {
+        fail(plan, cx, row, errno);
+    }
+    cx.call = Call::Clone;
+    match process::clone3(namespaces, None, true) {
+        Ok(process::Cloned::Child) => {
+            cx.me = Actor::Init;
+            cx.pid = 0;
+            child(plan, cx)
+        }
+        Ok(process::Cloned::Parent { pid, .. }) => {
+            let told = (Baton { next: row as u32 + 1, errno: 0, pid }).send(cx.baton);
+            process::exit_now(i32::from(told.is_err()))
+        }
+        Err(errno) => fail(plan, cx, row, errno),
+    }
+}
+
+/// Hands the baton to whoever performs row `row`. With it goes the number of a seccomp listener: in a
+/// write(2), since the filter is in force and its agent, who may want to be asked about send(2), has yet to
+/// get the listener. Or, where the runtime may not take it, the listener itself; or the way into the container.
+fn hand_back(cx: &Cx, row: usize, action: &Action) {
+    let handed = match action {
+        Action::SendListener { listener, passed: true, .. } => {
+            let baton = Baton { pid: cx.fd(listener), ..Baton::turn(row) };
+            socket::send_fd(cx.baton, &baton.to_bytes(), cx.fd(listener))
+        }
+        Action::SendListener { listener, .. } => {
+            Baton { pid: cx.fd(listener), ..Baton::turn(row) }.write(cx.baton)
+        }
+        Action::TakeShown { shown } => shown.send(cx, cx.baton, &Baton::turn(row).to_bytes()),
+        _ => tell(cx, Baton::turn(row)),
+    };
+    if handed.is_err() {
+        process::exit_now(1);
+    }
+}
+
+/// A child's word to the runtime.
+fn tell(cx: &Cx, baton: Baton) -> crate::sys::Result<()> {
+    if cx.filtered { baton.write(cx.baton) } else { baton.send(cx.baton) }
+}
+
+/// The runtime's word to a child.
+fn hear(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
+    if cx.filtered { Baton::read(cx.baton) } else { Baton::receive(cx.baton) }
+}
+
+/// Asks the runtime whether row `row` may run; a failure it injects is reported as any other.
+fn ask(cx: &mut Cx, row: usize) {
+    let question = Baton { next: row as u32, errno: 0, pid: ASK };
+    let answer = tell(cx, question).and_then(|()| hear(cx));
+    match answer {
+        Ok(Some(b)) if b.pid == 0 && b.errno == 0 => {}
+        Ok(Some(b)) if b.errno != 0 => {
+            let report = Baton::failed(row, Errno::from_raw(b.errno), Call::Injected);
+            process::exit_now(1 + i32::from(tell(cx, report).is_err()))
+        }
+        _ => process::exit_now(1),
+    }
+}
+
+/// Reports a failed row to whoever listens (the runtime, or `start` on the report pipe) and ends.
+fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
+    let number = if cx.call.is_refused_link() { cx.link } else { cx.program };
+    let report = Baton::failed(row, errno, cx.call).about(number);
+    let mut told = tell(cx, report).is_ok();
+    if told && cx.call == Call::Exec {
+        crate::perform::interpreter::show_root(cx, report);
+    }
+    if !told
+        && let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
+            Action::AwaitStart { report, .. } => Some(report),
+            _ => None,
+        })
+    {
+        told = fs::write_all(cx.fd(slot), &report.to_bytes()).is_ok();
+    }
+    process::exit_now(if told { 1 } else { 125 })
+}

@@ -1,0 +1,104 @@
+//! Why a plan got no further: what takes back the row that failed, and the report.
+
+use crate::error::{Error, StepError};
+use crate::perform::{Call, Cx};
+use crate::plan::action::Action;
+use crate::plan::{Plan, Undo};
+use crate::sys::{Errno, process};
+
+/// Why it got no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// A row failed.
+    Row(usize, Errno, Call),
+    /// The reader stopped it before this row.
+    Stopped(usize),
+    /// A signal for the launcher ended it before the program started.
+    Interrupted(usize, i32),
+    /// The child died while it held the baton, before its last row.
+    ChildDied(usize),
+}
+
+/// What takes back the row that failed itself. A directory that could not be made is somebody else's: to
+/// undo it would remove, or kill, another container. Of a clone it is not known how far it got.
+pub(super) fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
+    let (Failure::Row(row, ..)
+    | Failure::Stopped(row)
+    | Failure::Interrupted(row, _)
+    | Failure::ChildDied(row)) = failure;
+    let step = plan.steps.get(row)?;
+    let others = |a: &Action| {
+        matches!(
+            a,
+            Action::StateDir { .. }
+                | Action::CgroupDir { .. }
+                | Action::CgroupJoinable { .. }
+                | Action::SystemdScope { .. }
+        )
+    };
+    let made = !others(&step.action);
+    made.then(|| step.undo.clone()).flatten()
+}
+
+/// The error for a failure: everything is derived from the row and the errno.
+pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perform::undo::Undone) -> Error {
+    for problem in &undo.problems {
+        crate::log::say(problem);
+    }
+    match failure {
+        Failure::Stopped(row) => Error::Stopped(row + 1),
+        Failure::Interrupted(_, signal) => Error::Interrupted(signal),
+        Failure::ChildDied(row) => {
+            let how = match undo.exit {
+                Some(process::Exit::Signal(s)) => {
+                    format!("killed by {}", crate::tables::signals::name(s).unwrap_or_else(|| s.to_string()))
+                }
+                Some(process::Exit::Code(c)) => format!("exited with code {c}"),
+                None => "gone".into(),
+            };
+            let born_in = |s: &crate::plan::Step| matches!(s.action, Action::Spawn { cgroup: Some(_), .. });
+            let likely = if undo.oom_kills > 0 {
+                "; the memory limit is too small even to build the container"
+            } else if undo.exit == Some(process::Exit::Signal(libc::SIGKILL))
+                && plan.steps.iter().any(born_in)
+            {
+                // Seen with Linux 6.1: clone3(2) takes the parent group's count of kills for the new group's.
+                "; if cgroup.kill was ever written to in the cgroup that safebox runs in, kernels kill what is cloned from there into another: run it in a new one"
+            } else {
+                ""
+            };
+            let step = plan.steps.get(row).map(|s| s.action.to_string()).unwrap_or_default();
+            Error::msg(format!(
+                "the container process was {how} before it could start, at or after step {}: {step}{likely}",
+                row + 1
+            ))
+        }
+        Failure::Row(row, errno, call) => {
+            let Some(step) = plan.steps.get(row) else {
+                return Error::msg("a row that is not in the plan failed");
+            };
+            if let Some(e) = crate::perform::hints::exec_error(plan, row, cx, errno, call) {
+                return Error::Exec(e);
+            }
+            let below = crate::perform::idmap_failure::culprit(plan, cx, &step.action);
+            let place = crate::perform::hints::destination(plan, &step.action)
+                .map_or_else(String::new, |place| format!(" (for the mount at {place})"));
+            Error::Step(Box::new(StepError {
+                row: row + 1,
+                actor: step.actor.name(),
+                action: format!("{}{place}", step.action),
+                pointer: step.action.pointer(),
+                call: call.name(),
+                errno,
+                hint: crate::perform::hints::refused(plan, row, errno)
+                    .or_else(|| crate::perform::hints::hint(&step.action, errno, call))
+                    .filter(|_| below.is_none()),
+                detail: cx
+                    .detail
+                    .clone()
+                    .or(below)
+                    .or_else(|| crate::perform::hints::refused_link(&step.action, call, cx.link)),
+            }))
+        }
+    }
+}
