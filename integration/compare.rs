@@ -39,6 +39,8 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("events", "/data/cpu/usage/total", "left out when it is zero"),
     ("events", "/data/cpu/throttling/*", "left out when it is zero"),
     ("events", "/data/memory/kernel/*", "left out when it is zero"),
+    ("events", "/data/memory/kernelTCP/*", "cgroup v2 has no such counter: left out"),
+    ("events", "/data/cpuset/*", "cgroup v2 has no such files: left out"),
     ("features", "/annotations/*", "names and versions of runc and its libraries, and of ours"),
     ("features", "/linux/intelRdt/*", "runc 1.1 does not know the field"),
     ("features", "/linux/memoryPolicy/*", "runc 1.1 does not know the field"),

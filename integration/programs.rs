@@ -15,7 +15,11 @@ pub fn tests() -> Vec<Trial> {
         test("programs::a_usable_home_of_the_config_is_kept", OWN, home_of_the_config),
         test("programs::hostile_account_files_hold_nothing_up", OWN, hostile_accounts),
         test("programs::exec_on_a_scratch_tmpfs_is_honoured", OWN, exec_option),
-        test("programs::run_begins_with_the_image_s_files", OWN, copy_of_run),
+        test(
+            "programs::run_begins_with_the_image_s_files",
+            &[Need::Root, Need::Userns, Need::Idmap],
+            copy_of_run,
+        ),
         test("programs::allow_acts_or_says_why_not", OWN, allow_acts),
         test("programs::ports_below_1024_are_open", OWN, ports),
         test("programs::seccomp_allow_is_a_weakening_that_is_said", OWN, seccomp_allow),

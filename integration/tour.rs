@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
         test("tour::every_layer_stops_its_attack", &[Need::Root, Need::Userns, Need::Alone], all),
         test("tour::an_ordinary_user_sees_what_needs_no_root", &[Need::Root, Need::OrdinaryUserns], ordinary),
         test("tour::one_layer_alone", &[Need::Root, Need::Userns], one),
-        test("tour::a_killed_tour_leaves_nothing", &[Need::Root, Need::Userns], killed),
+        test("tour::a_killed_tour_leaves_nothing", &[Need::Root, Need::Userns, Need::Idmap], killed),
         test("tour::an_unknown_layer_is_refused", &[], unknown),
     ]
 }

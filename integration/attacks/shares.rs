@@ -17,7 +17,11 @@ pub fn tests() -> Vec<Trial> {
         test("attacks::tables_of_the_host_are_bounded", OWN, tables),
         test("attacks::terminals_are_bounded", OWN, terminals),
         test("attacks::no_two_containers_have_the_same_ids", OWN, ranges),
-        test("attacks::a_rootfs_that_others_reach_is_not_written", OWN, setuid),
+        test(
+            "attacks::a_rootfs_that_others_reach_is_not_written",
+            &[Need::Root, Need::Userns, Need::Idmap],
+            setuid,
+        ),
         test("attacks::states_of_others_are_not_believed", OWN, planted),
     ]
 }

@@ -35,8 +35,9 @@ pub fn user_namespace(
                 out.weaker(format!("{own}, for {said}: a breakout would be the caller"))
             }
             (Source::Own, None) if mine => out.weaker(format!("{own}, as asked")),
-            (Source::Own, None) => out
-                .note(format!("{own}: there is no range of other ids (newuidmap and /etc/subuid give one)")),
+            (Source::Own, None) => out.weaker(format!(
+                "{own}: a breakout would be the caller; newuidmap and a range in /etc/subuid give other ids"
+            )),
             (Source::Inner, _) => {
                 out.note(format!("ids 0-{} are {}-{last} of this user namespace", uids.size - 1, uids.host));
             }
