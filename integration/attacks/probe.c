@@ -98,6 +98,12 @@ static void look(int pid) {
         if (atoi(f->d_name) <= 2) continue;
         snprintf(path, sizeof path, "/proc/%d/fd/%s", pid, f->d_name);
         ssize_t n = readlink(path, to, sizeof to - 1);
+        /* The root of another tree is shown as "/", too: the container's own is told apart by its inode. */
+        struct stat there, own;
+        if (n == 1 && to[0] == '/' && stat("/", &own) == 0) {
+            if (stat(path, &there) < 0) continue; /* closed meanwhile: it cannot be opened either */
+            if (there.st_dev == own.st_dev && there.st_ino == own.st_ino) continue;
+        }
         if (n > 0) printf("fd %s -> %.*s\n", f->d_name, (int)n, to);
     }
     if (fds) closedir(fds);
