@@ -11,7 +11,12 @@ use crate::sys::{Errno, cred, fs, process, signal, socket, tty};
 pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
     use Action as A;
     match action {
-        A::CleanSignals => at(cx, Call::Sigaction, signal::clean_signals(cx.ignored)),
+        A::CleanSignals => {
+            at(cx, Call::Sigaction, signal::clean_signals(cx.ignored))?;
+            // What is made for the program must not be closed to it because of the caller's umask.
+            fs::umask(0o022);
+            Ok(())
+        }
         A::NewSession => at(cx, Call::Setsid, process::setsid()),
         A::BecomeRoot { groups } => {
             match at(cx, Call::Setgroups, crate::perform::apply_creds::drop_groups(*groups)) {

@@ -65,6 +65,7 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
             let (root, tree) = (cx.fd(root), cx.fd(tree));
             crate::perform::copy_up::copy_up(cx, root, path, tree, (*mode, *strict))
         }
+        A::Secret { .. } => crate::perform::secrets::write(action, cx),
         A::OpenInside { root, path, recursive, to } => {
             let found = open_existing(cx, cx.fd(root), path)?;
             copy_of(cx, found, Some(*recursive), to)

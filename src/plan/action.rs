@@ -303,6 +303,17 @@ pub enum Action {
         data: Vec<(CString, Option<CString>)>,
         content: Rc<Vec<u8>>,
     },
+    /// A file on the tmpfs of secrets, with what is in the file in memory `from`.
+    Secret {
+        tmpfs: Slot,
+        /// Directories on the way, outermost first.
+        dirs: Vec<CString>,
+        path: CString,
+        from: Slot,
+        size: Option<u64>,
+        mode: u32,
+        owner: (u32, u32),
+    },
     /// A detached copy of a place inside the container.
     OpenInside {
         root: Slot,

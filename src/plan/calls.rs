@@ -121,7 +121,7 @@ impl Action {
             }
             A::Hooks { .. } | A::IdMapTool { .. } => vec!["*"],
             A::Created { .. } => vec!["renameat"],
-            A::CleanSignals => vec!["rt_sigaction*", "rt_sigprocmask"],
+            A::CleanSignals => vec!["rt_sigaction*", "rt_sigprocmask", "umask"],
             A::NewSession => vec!["setsid"],
             A::BecomeRoot { groups: Supplementary::Keep } => vec!["setresgid", "setresuid"],
             A::BecomeRoot { .. } => vec!["setgroups", "setresgid", "setresuid"],
@@ -196,6 +196,15 @@ impl Action {
                     "close",
                 ]);
                 calls.extend(["mount_setattr", "openat2", WALK, "move_mount", "close", "close", "close"]);
+                calls
+            }
+            A::Secret { dirs, size, .. } => {
+                // What is read last is the end.
+                let blocks = size.unwrap_or_default().div_ceil(crate::plan::SECRET_BLOCK) as usize;
+                let mut calls = vec!["mkdirat"; dirs.len()];
+                calls.push("openat");
+                calls.extend(["read", "write"].repeat(blocks));
+                calls.extend(["read", "fchownat", "fchmod", "close", "close"]);
                 calls
             }
             A::OpenInside { .. } => ["openat2", WALK, "open_tree", "close"].to_vec(),

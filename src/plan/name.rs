@@ -152,6 +152,7 @@ impl Action {
             }
             A::MoveTree { target, .. } => (L::Mounts, "mount", place(target)),
             A::FileMount { root, path, .. } => (L::Mounts, "mount", below(root, path)),
+            A::Secret { path, .. } => (L::Mounts, "secret", Some(show(path).into_owned())),
             A::OpenInside { root, path, .. } => (L::Mounts, "source", below(root, path)),
             A::Hold { tree, .. } => (L::ReadOnly, "hold", Some(slot(tree))),
             A::CopyUp { root, path, .. } => (L::Mounts, "copy-up", below(root, path)),

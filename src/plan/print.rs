@@ -200,9 +200,9 @@ impl Action {
             A::Hooks { kind, state, .. } => write!(f, "{kind} hooks ({})", state.hooks.len()),
             A::Created { from, to } => write!(f, "rename({:?}, {:?})", show(from), show(to)),
             A::PidFile { path, .. } => write!(f, "write({:?}, PID) rename", show(path)),
-            A::CleanSignals => {
-                f.write_str("rt_sigaction(every ignored signal, SIG_DFL) rt_sigprocmask(SIG_SETMASK, [])")
-            }
+            A::CleanSignals => f.write_str(
+                "rt_sigaction(every ignored signal, SIG_DFL) rt_sigprocmask(SIG_SETMASK, []) umask(022)",
+            ),
             A::NewSession => f.write_str("setsid()"),
             A::BecomeRoot { groups } => {
                 f.write_str(match groups {

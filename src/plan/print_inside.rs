@@ -33,6 +33,14 @@ impl Action {
             A::MoveTree { tree, before, target } => {
                 write!(f, "{}move_mount({tree} -> {target})", set_attrs(before))
             }
+            A::Secret { tmpfs, path, from, size, mode, owner: (uid, gid), .. } => {
+                let size = size.map_or_else(|| "some".to_string(), |size| size.to_string());
+                let path = show(path);
+                write!(
+                    f,
+                    "write({tmpfs}/{path}, {size} bytes of {from}) fchown({uid}, {gid}) fchmod({mode:04o})"
+                )
+            }
             A::OpenInside { root, path, recursive, to } => {
                 let recursive = if *recursive { "|AT_RECURSIVE" } else { "" };
                 write!(f, "openat2({root}/{}) open_tree(OPEN_TREE_CLONE{recursive}) -> {to}", show(path))

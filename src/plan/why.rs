@@ -180,7 +180,7 @@ impl Action {
                 "written whole or not at all: callers read it the moment create returns (rename(2))"
             }
             A::CleanSignals => {
-                "the program starts with default signal handling, not its caller's (signal(7), execve(2)); until then SIGTERM ends it, which the kernel would drop for process 1"
+                "the program starts with default signal handling, not its caller's (signal(7), execve(2)); until then SIGTERM ends it, which the kernel would drop for process 1; the caller's umask does not close to the program what is made for it (umask(2))"
             }
             A::NewSession => {
                 "no controlling terminal of the caller is left to inject input into (setsid(2), CVE-2017-5226)"
@@ -227,6 +227,9 @@ impl Action {
             }
             A::MakeTarget { .. } => {
                 "a mount needs a target; it is made now, as the owner of the rootfs, and resolved below the root (CVE-2024-45310)"
+            }
+            A::Secret { .. } => {
+                "a file in memory for the program's user alone: in no argument, variable, image or log, and gone with the mount namespace (CIS Docker 4.10, tmpfs(5))"
             }
             A::OpenInside { .. } => {
                 "the source lies below the rootfs: it is taken with the mounts that are listed before it (config.md, Mounts)"
