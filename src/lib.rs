@@ -36,6 +36,7 @@
 //! config     OCI JSON -> Config; defaults, id maps
 //! bundle     a directory with a config and a rootfs, opened once
 //! seccomp    profile -> BPF
+//! network    the network by name: the helper process outside
 //! cgroup     where a container's cgroups are and what is written to them: v1, v2, systemd, devices, resctrl
 //! host       facts about the machine
 //! state      what is written of a container
@@ -64,6 +65,7 @@ pub mod launch;
 mod layers;
 pub mod lifecycle;
 pub mod log;
+pub mod network;
 pub mod page;
 pub mod perform;
 pub mod plan;

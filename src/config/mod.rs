@@ -20,6 +20,7 @@ mod linux;
 mod lists;
 pub mod mount_options;
 mod mounts;
+pub mod network;
 mod numa;
 pub mod parse;
 mod process;
@@ -51,6 +52,8 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// Files of the runtime's that are shown inside, read-only: no property of the specification, only the policy's.
     pub files: Vec<ShownFile>,
+    /// What the program may reach: no property of the specification.
+    pub network: network::Network,
     /// Secrets: no property of the specification.
     pub secrets: Vec<secrets::Secret>,
     /// `process`; a runtime may create a container without one, but cannot start it.

@@ -31,7 +31,11 @@ pub fn find(count: usize) {
 /// Overwrites both in this process, which the container may come to see: anybody in its pid namespace may read a
 /// command line, and what the caller has in its environment is no business of theirs.
 pub fn forget() {
-    const NAME: &[u8] = b"safebox init";
+    forget_as(b"safebox init");
+}
+
+/// The same; `name` stands in their place.
+pub fn forget_as(name: &[u8]) {
     let (start, len) = (START.load(Ordering::Relaxed) as *mut u8, LEN.load(Ordering::Relaxed));
     if len == 0 {
         return;
@@ -40,6 +44,6 @@ pub fn forget() {
     // stack, writable. The caller has copied what it goes on using, and starts no thread that reads it.
     unsafe {
         start.write_bytes(0, len);
-        start.copy_from_nonoverlapping(NAME.as_ptr(), NAME.len().min(len - 1));
+        start.copy_from_nonoverlapping(name.as_ptr(), name.len().min(len - 1));
     }
 }

@@ -111,6 +111,11 @@ pub fn expect_child(pidfd: RawFd) -> Result<()> {
     check(unsafe { libc::waitid(libc::P_PIDFD, pidfd as libc::id_t, &mut info, flags) }.into()).map(drop)
 }
 
+/// prctl `PR_SET_NAME`: what ps(1) calls this process; 15 bytes at most count.
+pub fn set_name(name: &CStr) -> Result<()> {
+    prctl(libc::PR_SET_NAME, name.as_ptr() as u64).map(drop)
+}
+
 /// setsid(2).
 pub fn setsid() -> Result<()> {
     // SAFETY: no memory is involved.

@@ -133,6 +133,47 @@ pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawF
     Ok((bytes, (n > 0).then_some(fds[0])))
 }
 
+/// recvmsg(2) of one descriptor, close-on-exec, and of the process that sent it, as this one's pid namespace numbers it.
+/// The socket has `SO_PASSCRED`; `EPROTO` where either is missing.
+pub fn recv_fd_from(socket: RawFd) -> Result<(RawFd, i32)> {
+    let mut byte = [0u8; 1];
+    let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    let mut control = Control([0; 64]);
+    // SAFETY: an all-zero msghdr is a valid empty one.
+    let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
+    msg.msg_iov = &mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control.0.as_mut_ptr().cast();
+    msg.msg_controllen = control.0.len() as _;
+    loop {
+        // SAFETY: `msg` points to live, writable buffers of the lengths it states.
+        match check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    }
+    let (mut fd, mut pid) = (None, None);
+    // SAFETY: the kernel filled `msg`; the heads point into `control`, and each is followed by the data that its type
+    // promises: one int was sent, and a `ucred` has its own size.
+    unsafe {
+        let mut head = libc::CMSG_FIRSTHDR(&msg);
+        while !head.is_null() {
+            match (*head).cmsg_type {
+                libc::SCM_RIGHTS => fd = Some(libc::CMSG_DATA(head).cast::<RawFd>().read_unaligned()),
+                libc::SCM_CREDENTIALS => {
+                    pid = Some(libc::CMSG_DATA(head).cast::<libc::ucred>().read_unaligned().pid);
+                }
+                _ => {}
+            }
+            head = libc::CMSG_NXTHDR(&msg, head);
+        }
+    }
+    match (fd, pid) {
+        (Some(fd), Some(pid)) if pid > 0 => Ok((fd, pid)),
+        _ => Err(Errno::EPROTO),
+    }
+}
+
 /// recvmsg(2): how many bytes and how many descriptors came, these close-on-exec.
 pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS]) -> Result<(usize, usize)> {
     let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };

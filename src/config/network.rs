@@ -1,0 +1,257 @@
+//! What a container may reach by name: rules, in the words of `--allow-net`.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// The most rules of a container.
+pub const MOST: usize = 256;
+
+/// The most ports that rules name.
+pub const MOST_PORTS: usize = 32;
+
+/// What no property of the specification says of a container's network. The default is none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    /// What the program may connect to; empty: nothing.
+    pub rules: Vec<Rule>,
+    /// Servers that are asked for names in place of those of the host's /etc/resolv.conf.
+    pub servers: Vec<SocketAddr>,
+    /// A record of each connection is appended to a file.
+    pub audit: bool,
+}
+
+impl Network {
+    /// Whether a helper process is needed.
+    pub fn is_used(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// The ports of all rules, each once, in order.
+    pub fn ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> = self.rules.iter().map(|rule| rule.port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+}
+
+/// One `--allow-net`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What may be connected to.
+    pub to: Destination,
+    /// The port.
+    pub port: u16,
+    /// `,any-sni`: the name in a TLS ClientHello or an HTTP request may be another one.
+    pub any_name: bool,
+}
+
+/// What a rule allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// This name, in lower case.
+    Name(String),
+    /// `*.NAME`: every name below this one, and not this one itself.
+    Below(String),
+    /// This address, whatever kind of address it is.
+    Address(IpAddr),
+}
+
+impl Rule {
+    /// Whether it is about this name, whatever the port.
+    pub fn has_name(&self, name: &str) -> bool {
+        match &self.to {
+            Destination::Name(allowed) => allowed == name,
+            Destination::Below(parent) => name
+                .strip_suffix(parent.as_str())
+                .and_then(|n| n.strip_suffix('.'))
+                .is_some_and(|n| !n.is_empty()),
+            Destination::Address(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.to {
+            Destination::Name(name) => write!(f, "{name}:{}", self.port)?,
+            Destination::Below(name) => write!(f, "*.{name}:{}", self.port)?,
+            Destination::Address(address) => write!(f, "{}", SocketAddr::new(*address, self.port))?,
+        }
+        if self.any_name { f.write_str(",any-sni") } else { Ok(()) }
+    }
+}
+
+/// `NAME[:PORT]`, `*.NAME[:PORT]` or `ADDRESS[:PORT]`, and `,any-sni`.
+pub fn parse_rule(text: &str) -> Result<Rule, String> {
+    let (place, any_name) = match text.split_once(',') {
+        None => (text, false),
+        Some((place, "any-sni")) => (place, true),
+        Some((_, other)) => return Err(format!("{other:?}: any-sni is the only word after a comma")),
+    };
+    let (host, port) = split_port(place)?;
+    if host == "*" {
+        return Err(
+            "* alone is every host: --network host gives the whole network, *.NAME the names below one"
+                .into(),
+        );
+    }
+    if port == 53 {
+        return Err(
+            "port 53 is that of the resolver inside: names are looked up without a rule for it".into()
+        );
+    }
+    let address = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let to = match address.parse::<IpAddr>() {
+        Ok(address) => Destination::Address(plain(address)?),
+        Err(_) => match host.strip_prefix("*.") {
+            Some(parent) => Destination::Below(name(parent)?),
+            None => Destination::Name(name(host)?),
+        },
+    };
+    Ok(Rule { to, port, any_name })
+}
+
+/// The port after the last colon; 443 without one.
+fn split_port(text: &str) -> Result<(&str, u16), String> {
+    let bare_v6 = text.parse::<std::net::Ipv6Addr>().is_ok();
+    match text.rsplit_once(':').filter(|(host, _)| !bare_v6 && !host.ends_with(':')) {
+        None => Ok((text, 443)),
+        Some((host, port)) => {
+            let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+            let port = if digits { port.parse::<u16>().ok() } else { None };
+            let port = port.filter(|p| *p > 0).ok_or("a port is a number from 1 to 65535")?;
+            Ok((host, port))
+        }
+    }
+}
+
+/// An address to which one can connect.
+fn plain(address: IpAddr) -> Result<IpAddr, String> {
+    let address = address.to_canonical();
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(format!("{address}: the address of one host is needed"));
+    }
+    if crate::config::network::is_inside(address) {
+        return Err(format!(
+            "{address}: addresses of this range stand for names inside ({INSIDE_V4}, {INSIDE_V6})"
+        ));
+    }
+    Ok(address)
+}
+
+/// A host name in lower case, without a dot at its end.
+pub fn name(text: &str) -> Result<String, String> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (1..=63).contains(&label.len()) && label.chars().all(plain)
+    };
+    let number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    if text.len() > 253 || !text.split('.').all(label) || number {
+        return Err("NAME[:PORT], *.NAME[:PORT] or ADDRESS:PORT is needed: a name has letters, digits, dashes and dots".into());
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// The addresses that stand for names inside: a range for benchmarks, which no host of the internet has (RFC 2544).
+pub const INSIDE_V4: &str = "198.18.0.0/15";
+/// The same for IPv6: a unique local prefix (RFC 4193).
+pub const INSIDE_V6: &str = "fd5a:feb0:1980:18::/64";
+/// How many names have an address.
+pub const MOST_NAMES: u32 = 4096;
+
+const V4: u32 = 0xc612_0000;
+const V6: u128 = 0xfd5a_feb0_1980_0018 << 64;
+
+/// The addresses of the name with this number, from 1.
+pub fn inside(number: u32) -> (std::net::Ipv4Addr, std::net::Ipv6Addr) {
+    ((V4 + number).into(), (V6 + u128::from(number)).into())
+}
+
+/// The number of the name that this address stands for.
+pub fn number(address: IpAddr) -> Option<u32> {
+    let number = match address {
+        IpAddr::V4(address) => u32::from(address).checked_sub(V4)?,
+        IpAddr::V6(address) => u32::try_from(u128::from(address).checked_sub(V6)?).ok()?,
+    };
+    (1..=MOST_NAMES).contains(&number).then_some(number)
+}
+
+/// Whether an address belongs to one of the two ranges.
+pub fn is_inside(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => u32::from(address) >> 17 == V4 >> 17,
+        IpAddr::V6(address) => u128::from(address) >> 64 == V6 >> 64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_print_as_they_are_read() {
+        for (text, prints) in [
+            ("api.example.org", "api.example.org:443"),
+            ("API.Example.org.:8443", "api.example.org:8443"),
+            ("*.example.org:80,any-sni", "*.example.org:80,any-sni"),
+            ("10.0.0.5:5432", "10.0.0.5:5432"),
+            ("10.0.0.5", "10.0.0.5:443"),
+            ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+            ("2001:db8::1", "[2001:db8::1]:443"),
+            ("[::ffff:10.0.0.5]:80", "10.0.0.5:80"),
+            ("localhost:80", "localhost:80"),
+        ] {
+            assert_eq!(parse_rule(text).map(|r| r.to_string()), Ok(prints.into()), "{text}");
+        }
+        for bad in [
+            "",
+            "*",
+            "*:443",
+            "a.org:0",
+            "a.org:x",
+            "a.org:65536",
+            "a.org:",
+            "a..org",
+            "a b",
+            "*.*.org",
+            "a.org:53",
+            "a.org,what",
+            "0.0.0.0:80",
+            "224.0.0.1:80",
+            "198.18.0.1:80",
+            "1.2.3:80",
+            "http://a.org",
+            "a.org/x",
+            "[::1",
+        ] {
+            assert!(parse_rule(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_below_one() {
+        let rule = parse_rule("*.example.org").unwrap();
+        assert!(rule.has_name("a.example.org") && rule.has_name("a.b.example.org"));
+        for other in ["example.org", "aexample.org", ".example.org", "example.org.evil.test", "evil.test"] {
+            assert!(!rule.has_name(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn addresses_stand_for_numbers() {
+        for n in [1, 255, 256, MOST_NAMES] {
+            let (v4, v6) = inside(n);
+            assert_eq!((number(v4.into()), number(v6.into())), (Some(n), Some(n)));
+            assert!(is_inside(v4.into()) && is_inside(v6.into()));
+        }
+        assert_eq!(inside(1).0.to_string(), "198.18.0.1");
+        assert_eq!(inside(1).1.to_string(), "fd5a:feb0:1980:18::1");
+        for other in
+            ["198.18.0.0", "198.17.255.255", "198.20.0.0", "127.0.0.1", "fd5a:feb0:1980:19::1", "::1"]
+        {
+            assert_eq!(number(other.parse().unwrap()), None, "{other}");
+        }
+    }
+}

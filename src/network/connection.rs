@@ -1,0 +1,407 @@
+//! One connection: its two sockets, what was read and not yet written, and who may be greeted on it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::http::Http;
+use super::tls::{Refusal, Tls};
+use crate::sys::{Errno, io, net};
+
+/// Bytes that are read at once.
+pub const BLOCK: usize = 64 << 10;
+/// Blocks that one connection may move before the others have their turn.
+const TURN: usize = 8;
+/// The capacity that an idle connection's buffer may keep.
+const KEPT: usize = 4096;
+
+/// A socket, and what epoll(7) has said of it since the last EAGAIN.
+#[derive(Debug)]
+pub struct End {
+    fd: OwnedFd,
+    /// There may be something to read.
+    pub readable: bool,
+    /// Something may be written.
+    pub writable: bool,
+}
+
+impl End {
+    /// A socket that nothing is known of.
+    pub fn new(fd: OwnedFd) -> Self {
+        End { fd, readable: false, writable: false }
+    }
+
+    /// Its descriptor.
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Notes what epoll(7) has said.
+    pub fn note(&mut self, events: u32) {
+        let any = |bits: i32| events & bits as u32 != 0;
+        self.readable |= any(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR);
+        self.writable |= any(libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLERR);
+    }
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub struct Flow {
+    pending: Vec<u8>,
+    /// How much of it was written.
+    sent: usize,
+    /// The sender has ended.
+    ended: bool,
+    /// The receiver was told.
+    told: bool,
+    /// Bytes that were written.
+    pub bytes: u64,
+}
+
+/// Who is looked at before anything goes out.
+#[derive(Debug)]
+pub enum Guard {
+    /// Nobody: the port is neither that of TLS nor of HTTP, or the rule lifts it.
+    None,
+    /// The name in a ClientHello.
+    Tls(Tls),
+    /// The host of every request.
+    Http(Http),
+}
+
+impl Guard {
+    fn feed(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        match self {
+            Guard::None => {
+                out.extend_from_slice(data);
+                Ok(())
+            }
+            Guard::Tls(tls) => tls.feed(data, out),
+            Guard::Http(http) => http.feed(data, out),
+        }
+    }
+
+    /// Whether the right name was seen.
+    pub fn is_satisfied(&self) -> bool {
+        match self {
+            Guard::None => true,
+            Guard::Tls(tls) => tls.is_satisfied(),
+            Guard::Http(http) => http.is_satisfied(),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        match self {
+            Guard::None => true,
+            Guard::Tls(tls) => tls.is_open(),
+            Guard::Http(_) => false,
+        }
+    }
+}
+
+/// How far a connection is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The name that the program sends is waited for.
+    Greeting,
+    /// The name is looked up.
+    Resolving,
+    /// An address is dialled.
+    Dialling,
+    /// Both sides are connected.
+    Open,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The program's side.
+    pub inside: End,
+    /// The other side, once it is dialled.
+    pub outside: Option<End>,
+    /// From the program.
+    pub up: Flow,
+    /// To the program.
+    pub down: Flow,
+    /// Who is looked at.
+    pub guard: Guard,
+    /// How far it is.
+    pub phase: Phase,
+    /// When the phase is over at the latest; not looked at once it is open.
+    pub deadline: Instant,
+    /// The name that was meant; `None` for an address.
+    pub name: Option<Rc<str>>,
+    /// The address inside, by which it was meant.
+    pub meant: SocketAddr,
+    /// The rule that allows it.
+    pub rule: Rc<str>,
+    /// Addresses that are still to be dialled, the next one last.
+    pub candidates: Vec<SocketAddr>,
+    /// The address that was dialled last.
+    pub dialled: Option<IpAddr>,
+}
+
+/// How a turn has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing more can be done now.
+    Idle,
+    /// There is more, and it is the others' turn.
+    Again,
+    /// Both directions have ended.
+    Done,
+    /// One side has reset the connection.
+    Reset,
+    /// What the program sends must not go on.
+    Refused(Refusal),
+}
+
+impl Connection {
+    /// Reads what the program sends first; `Done` once the right name was seen.
+    pub fn greet(&mut self, block: &mut [u8]) -> Turn {
+        while !self.guard.is_satisfied() {
+            if !self.inside.readable {
+                return Turn::Idle;
+            }
+            match io::receive_nowait(self.inside.fd(), block) {
+                // It has changed its mind.
+                Ok(0) => return Turn::Reset,
+                Ok(n) => {
+                    if let Err(refusal) = self.guard.feed(&block[..n], &mut self.up.pending) {
+                        return Turn::Refused(refusal);
+                    }
+                }
+                Err(Errno::EAGAIN) => self.inside.readable = false,
+                Err(Errno::EINTR) => {}
+                Err(_) => return Turn::Reset,
+            }
+        }
+        Turn::Done
+    }
+
+    /// Copies in both directions what can be copied now.
+    pub fn copy(&mut self, block: &mut [u8]) -> Turn {
+        let Some(outside) = self.outside.as_mut() else { return Turn::Idle };
+        let guard = Some(&mut self.guard).filter(|guard| !guard.is_open());
+        let up = self.up.carry(&mut self.inside, outside, guard, block);
+        let down = match &up {
+            Ok(_) => self.down.carry(outside, &mut self.inside, None, block),
+            Err(_) => Ok(false),
+        };
+        match (up, down) {
+            (Err(stop), _) | (_, Err(stop)) => stop,
+            _ if self.up.told && self.down.told => Turn::Done,
+            (Ok(more_up), Ok(more_down)) if more_up || more_down => Turn::Again,
+            _ => Turn::Idle,
+        }
+    }
+
+    /// Both sides see a reset when it is closed.
+    pub fn reset(&self) {
+        // A socket that is dead already needs none.
+        net::reset_on_close(self.inside.fd()).unwrap_or_default();
+        if let Some(outside) = &self.outside {
+            net::reset_on_close(outside.fd()).unwrap_or_default();
+        }
+    }
+}
+
+impl Flow {
+    /// Copies; whether there is more to do at once.
+    fn carry(
+        &mut self,
+        from: &mut End,
+        to: &mut End,
+        mut guard: Option<&mut Guard>,
+        block: &mut [u8],
+    ) -> Result<bool, Turn> {
+        for _ in 0..TURN {
+            if !self.flush(to)? {
+                return Ok(false);
+            }
+            if self.ended {
+                return self.tell(to).map(|()| false);
+            }
+            if !from.readable {
+                return Ok(false);
+            }
+            let n = match io::receive_nowait(from.fd(), block) {
+                Ok(0) => {
+                    self.ended = true;
+                    continue;
+                }
+                Ok(n) => n,
+                Err(Errno::EAGAIN) => {
+                    from.readable = false;
+                    continue;
+                }
+                Err(Errno::EINTR) => continue,
+                Err(_) => return Err(Turn::Reset),
+            };
+            match guard.as_mut() {
+                Some(guard) => guard.feed(&block[..n], &mut self.pending).map_err(|refusal| {
+                    // What came before it is the program's right.
+                    self.flush(to).map_or(Turn::Reset, |_| Turn::Refused(refusal))
+                })?,
+                None => self.put(to, &block[..n])?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes, and keeps what is not taken.
+    fn put(&mut self, to: &mut End, mut bytes: &[u8]) -> Result<(), Turn> {
+        while to.writable && !bytes.is_empty() {
+            match io::send_nowait(to.fd(), bytes) {
+                Ok(n) => {
+                    self.bytes += n as u64;
+                    bytes = &bytes[n..];
+                }
+                Err(Errno::EAGAIN) => to.writable = false,
+                Err(Errno::EINTR) => {}
+                Err(_) => return Err(Turn::Reset),
+            }
+        }
+        self.pending.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Writes what was kept; whether nothing is left of it.
+    fn flush(&mut self, to: &mut End) -> Result<bool, Turn> {
+        while self.sent < self.pending.len() {
+            if !to.writable {
+                return Ok(false);
+            }
+            match io::send_nowait(to.fd(), &self.pending[self.sent..]) {
+                Ok(n) => {
+                    self.bytes += n as u64;
+                    self.sent += n;
+                }
+                Err(Errno::EAGAIN) => to.writable = false,
+                Err(Errno::EINTR) => {}
+                Err(_) => return Err(Turn::Reset),
+            }
+        }
+        self.sent = 0;
+        if self.pending.capacity() > KEPT {
+            self.pending = Vec::new();
+        } else {
+            self.pending.clear();
+        }
+        Ok(true)
+    }
+
+    /// Passes the end on, once.
+    fn tell(&mut self, to: &End) -> Result<(), Turn> {
+        if !self.told {
+            self.told = true;
+            match net::end_sending(to.fd()) {
+                Ok(()) | Err(Errno::ENOTCONN) => {}
+                Err(_) => return Err(Turn::Reset),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    /// A connection between two sockets, whose other ends are returned.
+    fn connection(guard: Guard) -> (Connection, UnixStream, UnixStream) {
+        let (program, inside) = UnixStream::pair().unwrap();
+        let (outside, server) = UnixStream::pair().unwrap();
+        for socket in [&inside, &outside] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        let end = |socket: UnixStream| End { fd: socket.into(), readable: true, writable: true };
+        let connection = Connection {
+            inside: end(inside),
+            outside: Some(end(outside)),
+            up: Flow::default(),
+            down: Flow::default(),
+            guard,
+            phase: Phase::Open,
+            deadline: Instant::now(),
+            name: None,
+            meant: "127.0.0.1:1".parse().unwrap(),
+            rule: "".into(),
+            candidates: Vec::new(),
+            dialled: None,
+        };
+        (connection, program, server)
+    }
+
+    fn ready(c: &mut Connection) {
+        let all = (libc::EPOLLIN | libc::EPOLLOUT) as u32;
+        c.inside.note(all);
+        c.outside.iter_mut().for_each(|end| end.note(all));
+    }
+
+    #[test]
+    fn bytes_and_half_closes_go_both_ways() {
+        let mut block = vec![0; BLOCK];
+        let (mut c, mut program, mut server) = connection(Guard::None);
+        program.write_all(b"question").unwrap();
+        program.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(c.copy(&mut block), Turn::Idle);
+        let mut text = String::new();
+        server.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "question");
+        server.write_all(b"answer").unwrap();
+        drop(server);
+        ready(&mut c);
+        assert_eq!(c.copy(&mut block), Turn::Done);
+        drop(c);
+        text.clear();
+        program.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "answer");
+    }
+
+    #[test]
+    fn a_slow_reader_bounds_what_is_kept() {
+        let mut block = vec![0; BLOCK];
+        let (mut c, program, mut server) = connection(Guard::None);
+        program.set_nonblocking(true).unwrap();
+        let mut written = 0u64;
+        for _ in 0..1000 {
+            while let Ok(n) = (&program).write(&[7; 4096]) {
+                written += n as u64;
+            }
+            ready(&mut c);
+            c.copy(&mut block);
+            assert!(c.up.pending.len() <= BLOCK, "{}", c.up.pending.len());
+        }
+        drop(program);
+        // Everything arrives.
+        let mut read = 0u64;
+        loop {
+            ready(&mut c);
+            c.copy(&mut block);
+            server.set_nonblocking(true).unwrap();
+            match server.read(&mut vec![0; 65536]) {
+                Ok(0) => break,
+                Ok(n) => read += n as u64,
+                Err(_) => {}
+            }
+        }
+        assert_eq!((read, c.up.bytes), (written, written));
+    }
+
+    #[test]
+    fn what_is_refused_does_not_go_on_and_what_came_before_does() {
+        let mut block = vec![0; BLOCK];
+        let (mut c, mut program, mut server) = connection(Guard::Http(Http::new("a.test", 80)));
+        let good = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+        program.write_all(format!("{good}GET / HTTP/1.1\r\nHost: b.test\r\n\r\n").as_bytes()).unwrap();
+        assert!(matches!(c.copy(&mut block), Turn::Refused(_)));
+        drop(c);
+        let mut text = String::new();
+        server.read_to_string(&mut text).unwrap();
+        assert_eq!(text, good);
+    }
+}

@@ -1,0 +1,356 @@
+//! Connections: which rule allows one, which address is dialled for it, and what became of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::addresses::closed;
+use super::connection::{Connection, End, Flow, Guard, Phase, Turn};
+use super::dns::Family;
+use super::helper::{Helper, INSIDE, OUTSIDE, Waiter, lookup_token, token};
+use super::http::Http;
+use super::resolver::{Answer, Wanted};
+use super::slab::Key;
+use super::tls::Tls;
+use super::verdict::{Reason, Verdict};
+use crate::config::network::{Destination, Rule};
+use crate::sys::route::UNICAST;
+use crate::sys::{Errno, io, net};
+
+/// What the program may take to say whom it means.
+const GREETING: Duration = Duration::from_secs(10);
+/// What the last address may take, and each one before it.
+const DIAL: Duration = Duration::from_secs(20);
+const DIAL_NEXT: Duration = Duration::from_millis(1500);
+/// The most different refusals that the launcher is told.
+const MOST_TOLD: usize = 256;
+/// A connection's events, each reported once.
+const EDGES: i32 = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+
+impl Helper<'_> {
+    /// A connection that the program has made to a port.
+    pub(super) fn connection(&mut self, socket: OwnedFd, port: u16) {
+        let Ok(meant) = net::local_address(socket.as_raw_fd()) else { return };
+        let name = self.names.name(meant.ip());
+        let rule = match self.rule(name.as_deref(), meant.ip(), port) {
+            Ok(rule) => rule.clone(),
+            Err(reason) => {
+                // The program sees a reset: nothing was read, so it is told at once.
+                net::reset_on_close(socket.as_raw_fd()).unwrap_or_default();
+                let address = name.is_none().then_some(meant.ip());
+                self.refuse(reason, name.as_deref().unwrap_or_default(), "", address, port);
+                return;
+            }
+        };
+        let guard = match (&name, port) {
+            (Some(name), 443) if !rule.any_name => Guard::Tls(Tls::new(name)),
+            (Some(name), 80) if !rule.any_name => Guard::Http(Http::new(name, port)),
+            _ => Guard::None,
+        };
+        // Small messages are not held back for larger ones.
+        net::set_option(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap_or_default();
+        let raw = socket.as_raw_fd();
+        let connection = Connection {
+            inside: End::new(socket),
+            outside: None,
+            up: Flow::default(),
+            down: Flow::default(),
+            guard,
+            phase: Phase::Greeting,
+            deadline: Instant::now() + GREETING,
+            name,
+            meant,
+            rule: rule.to_string().into(),
+            candidates: Vec::new(),
+            dialled: None,
+        };
+        let Some(key) = self.connections.add(connection) else { return };
+        self.opening = true;
+        if self.epoll.add(raw, token(INSIDE, key), EDGES).is_err() {
+            self.connections.remove(key);
+            return;
+        }
+        self.advance(key);
+    }
+
+    /// The rule that allows it; of several the one that asks least.
+    pub(super) fn rule(
+        &self,
+        name: Option<&str>,
+        address: IpAddr,
+        port: u16,
+    ) -> std::result::Result<&Rule, Reason> {
+        let rules = self.settings.rules.iter();
+        let Some(name) = name else {
+            let found = rules.into_iter().find(|r| r.to == Destination::Address(address) && r.port == port);
+            return found.ok_or(Reason::NoName);
+        };
+        let mut named: Vec<&Rule> = rules.filter(|rule| rule.has_name(name)).collect();
+        if named.is_empty() {
+            return Err(Reason::Name);
+        }
+        named.retain(|rule| rule.port == port);
+        named.into_iter().max_by_key(|rule| rule.any_name).ok_or(Reason::Port)
+    }
+
+    /// Goes on with a connection as far as it gets.
+    pub(super) fn advance(&mut self, key: Key) {
+        loop {
+            let Some(connection) = self.connections.get(key) else { return };
+            let turn = match connection.phase {
+                Phase::Greeting => match connection.greet(&mut self.block) {
+                    Turn::Done => {
+                        self.resolve(key);
+                        continue;
+                    }
+                    turn => turn,
+                },
+                Phase::Resolving => return,
+                Phase::Dialling => match connection.outside.as_ref().is_some_and(|end| end.writable) {
+                    true => {
+                        self.dialled(key);
+                        continue;
+                    }
+                    false => return,
+                },
+                Phase::Open => connection.copy(&mut self.block),
+            };
+            return self.after(key, turn);
+        }
+    }
+
+    pub(super) fn after(&mut self, key: Key, turn: Turn) {
+        match turn {
+            Turn::Idle => {}
+            Turn::Again => self.again.push(key),
+            Turn::Done => self.close(key, Reason::Allowed, ""),
+            Turn::Reset => {
+                self.connections.get(key).into_iter().for_each(|c| c.reset());
+                self.close(key, Reason::Allowed, "");
+            }
+            Turn::Refused((reason, other)) => {
+                self.connections.get(key).into_iter().for_each(|c| c.reset());
+                self.close(key, reason, &other);
+            }
+        }
+    }
+
+    /// Looks the name up, both kinds of addresses.
+    pub(super) fn resolve(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let Some(name) = connection.name.clone() else {
+            connection.candidates = vec![connection.meant];
+            return self.dial(key);
+        };
+        (connection.phase, connection.deadline) = (Phase::Resolving, Instant::now() + DIAL);
+        let mut known = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let wanted: Wanted = (name.clone(), family);
+            match self.resolver.ask(&self.epoll, lookup_token, &wanted) {
+                Some(answer) => known.push(answer),
+                None => self.waiting.entry(wanted).or_default().push(Waiter::Connection(key)),
+            }
+        }
+        if known.len() == 2 {
+            self.check(key, &name, &known);
+        }
+    }
+
+    /// One kind of addresses is known: where the other is still awaited, it comes later.
+    pub(super) fn resolved(&mut self, key: Key, family: Family, answer: &Answer) {
+        let Some(connection) = self.connections.get(key).filter(|c| c.phase == Phase::Resolving) else {
+            return;
+        };
+        let Some(name) = connection.name.clone() else { return };
+        let other = if family == Family::V4 { Family::V6 } else { Family::V4 };
+        let wanted: Wanted = (name.clone(), other);
+        let waits = |w: &Waiter| matches!(w, Waiter::Connection(k) if *k == key);
+        if self.waiting.get(&wanted).is_some_and(|list| list.iter().any(waits)) {
+            // Addresses of one kind suffice.
+            if !matches!(answer, Answer::Addresses(..)) {
+                return;
+            }
+            self.waiting.entry(wanted).or_default().retain(|w| !waits(w));
+            return self.check(key, &name, std::slice::from_ref(answer));
+        }
+        let known = match self.resolver.ask(&self.epoll, lookup_token, &wanted) {
+            Some(known) => vec![answer.clone(), known],
+            None => vec![answer.clone()],
+        };
+        self.check(key, &name, &known);
+    }
+
+    /// Which addresses may be dialled: those that are checked here are those that are dialled.
+    pub(super) fn check(&mut self, key: Key, name: &str, answers: &[Answer]) {
+        let Some((port, v6)) = self.connections.get(key).map(|c| (c.meant.port(), c.meant.is_ipv6())) else {
+            return;
+        };
+        let (mut open, mut shut) = (Vec::new(), None);
+        for answer in answers {
+            let Answer::Addresses(found, _) = answer else { continue };
+            for address in found.iter().map(IpAddr::to_canonical) {
+                match self.shut(address, port) {
+                    None => open.push(SocketAddr::new(address, port)),
+                    Some(why) => shut = shut.or(Some((address, why))),
+                }
+            }
+        }
+        match (open.is_empty(), shut) {
+            (true, Some((address, why))) => {
+                self.connections.get(key).into_iter().for_each(|c| {
+                    c.dialled = Some(address);
+                    c.reset();
+                });
+                self.close(key, Reason::Address, why);
+            }
+            (true, None) => {
+                self.connections.get(key).into_iter().for_each(|c| c.reset());
+                let other = format!("{name} has no address");
+                self.close(key, Reason::Unresolved, &other);
+            }
+            (false, _) => {
+                // The kind that the program has chosen comes first; the last of the list is dialled first.
+                open.sort_by_key(|a| a.is_ipv6() == v6);
+                let preferred = open.iter().position(|a| a.is_ipv6() == v6).unwrap_or(open.len());
+                open[..preferred].reverse();
+                open[preferred..].reverse();
+                self.connections.get(key).into_iter().for_each(|c| c.candidates.clone_from(&open));
+                self.dial(key);
+            }
+        }
+    }
+
+    /// Why an address is not dialled for a name; a rule that names the address itself opens it.
+    pub(super) fn shut(&self, address: IpAddr, port: u16) -> Option<&'static str> {
+        let named = |r: &Rule| r.to == Destination::Address(address) && r.port == port;
+        if self.settings.rules.iter().any(named) {
+            return None;
+        }
+        closed(address).or_else(|| match self.routes.kind(address) {
+            Ok(UNICAST) => None,
+            Ok(_) => Some("an address of this host"),
+            // It cannot be reached, which dialling says better.
+            Err(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL) => None,
+            Err(_) => Some("an address whose kind the kernel does not tell"),
+        })
+    }
+
+    /// Dials the next address.
+    pub(super) fn dial(&mut self, key: Key) {
+        loop {
+            let Some(connection) = self.connections.get(key) else { return };
+            connection.outside = None;
+            let Some(address) = connection.candidates.pop() else {
+                connection.reset();
+                return self.close(key, Reason::Unreachable, "no address could be connected to");
+            };
+            connection.phase = Phase::Dialling;
+            connection.dialled = Some(address.ip());
+            let last = connection.candidates.is_empty();
+            connection.deadline = Instant::now() + if last { DIAL } else { DIAL_NEXT };
+            let dialled = net::start_connect(address).and_then(|(socket, _)| {
+                self.epoll.add(socket.as_raw_fd(), token(OUTSIDE, key), EDGES)?;
+                Ok(socket)
+            });
+            match dialled {
+                Ok(socket) => {
+                    let raw = socket.as_raw_fd();
+                    net::set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap_or_default();
+                    // A peer that is gone without a word is noticed (tcp(7)).
+                    net::set_option(raw, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1).unwrap_or_default();
+                    net::set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60).unwrap_or_default();
+                    net::set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 15).unwrap_or_default();
+                    net::set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4).unwrap_or_default();
+                    connection.outside = Some(End::new(socket));
+                    return;
+                }
+                Err(_) => continue,
+            }
+        }
+    }
+
+    /// A connect has ended, well or not.
+    pub(super) fn dialled(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        match connection.outside.as_ref().map(|end| net::take_error(end.fd())) {
+            Some(Ok(())) => connection.phase = Phase::Open,
+            _ => self.dial(key),
+        }
+    }
+
+    /// Removes a connection and writes down what became of it.
+    pub(super) fn close(&mut self, key: Key, reason: Reason, other: &str) {
+        let Some(connection) = self.connections.remove(key) else { return };
+        let name = connection.name.as_deref().unwrap_or_default().to_string();
+        // Of a connection that was not dialled no address counts.
+        let address = connection.dialled.or(connection.name.is_none().then_some(connection.meant.ip()));
+        let port = connection.meant.port();
+        let verdict = Verdict { reason, name, other: other.into(), address, port };
+        let bytes = (connection.up.bytes, connection.down.bytes);
+        let rule = (!verdict.is_refused()).then_some(&*connection.rule);
+        self.audit.iter_mut().for_each(|audit| audit.write(&verdict, bytes, rule));
+        self.tell(&verdict);
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        reason: Reason,
+        name: &str,
+        other: &str,
+        address: Option<IpAddr>,
+        port: u16,
+    ) {
+        let verdict = Verdict { reason, name: name.into(), other: other.into(), address, port };
+        self.audit.iter_mut().for_each(|audit| audit.write(&verdict, (0, 0), None));
+        self.tell(&verdict);
+    }
+
+    /// Tells the launcher of a refusal, once of each.
+    pub(super) fn tell(&mut self, verdict: &Verdict) {
+        if verdict.is_refused() && self.told.len() < MOST_TOLD && self.told.insert(verdict.text()) {
+            // Where the launcher does not listen the audit file has it.
+            io::send_nowait(self.line, &verdict.record()).map(drop).unwrap_or_default();
+        }
+    }
+
+    pub(super) fn deadlines(&mut self) {
+        for (wanted, answer) in self.resolver.tick(&self.epoll, lookup_token) {
+            self.answered(&wanted, &answer);
+        }
+        let now = Instant::now();
+        self.opening = false;
+        for key in self.streams.keys() {
+            if self.streams.get(key).is_some_and(|s| s.deadline <= now) {
+                self.streams.remove(key);
+            }
+        }
+        for key in self.connections.keys() {
+            let Some(connection) = self.connections.get(key) else { continue };
+            self.opening |= connection.phase != Phase::Open;
+            if connection.phase == Phase::Open || connection.deadline > now {
+                continue;
+            }
+            match connection.phase {
+                Phase::Dialling if !connection.candidates.is_empty() => self.dial(key),
+                Phase::Greeting => {
+                    let reason = match connection.guard {
+                        Guard::Http(_) => Reason::NotHttp,
+                        _ => Reason::NotTls,
+                    };
+                    self.after(key, Turn::Refused((reason, "nothing was said in time".into())));
+                }
+                _ => {
+                    connection.reset();
+                    self.close(key, Reason::Unreachable, "no answer in time");
+                }
+            }
+        }
+    }
+
+    /// What is still open is written down.
+    pub(super) fn end(&mut self) {
+        for key in self.connections.keys() {
+            self.close(key, Reason::Allowed, "");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the helper gives up before the program starts: it reads what a hostile program sends.
+//!
+//! | layer | what is left |
+//! | --- | --- |
+//! | user | root's helper is [`USER`]; an unprivileged caller's is that user, in a user namespace of its own |
+//! | capabilities | none, in all five sets |
+//! | no_new_privs | set |
+//! | files | none: Landlock with no rule, where the kernel has it, and no system call that opens one |
+//! | system calls | those of the loop; every other one ends the helper |
+//! | limits | descriptors, memory, no core |
+
+use crate::config::LinuxSeccomp;
+use crate::error::{Error, Result};
+use crate::seccomp::{self, Mode};
+use crate::sys::rlimit::{self, Limit};
+use crate::sys::{Errno, cred, landlock, process};
+use crate::tables::landlock::{SCOPES, all};
+
+/// The user and group of the helper that root starts: no other program has this id.
+pub const USER: u32 = 65_531;
+
+/// The most descriptors: two for each connection, and some for the rest.
+pub const FILES: u64 = 2 * super::MOST_CONNECTIONS as u64 + 160;
+
+/// The most memory of its own in bytes. What connections hold is far less: 64 KiB for each direction that waits for a
+/// slow reader.
+pub const MEMORY: u64 = 512 << 20;
+
+/// System calls of the loop, of the allocator, and of an orderly end.
+const CALLS: [&str; 40] = [
+    "accept4",
+    "brk",
+    "clock_gettime",
+    "close",
+    "connect",
+    "epoll_ctl",
+    "epoll_pwait",
+    "epoll_wait",
+    "exit",
+    "exit_group",
+    "futex",
+    "getpid",
+    "getrandom",
+    "getsockname",
+    "getsockopt",
+    "gettid",
+    "lseek",
+    "madvise",
+    "mremap",
+    "munmap",
+    "pipe2",
+    "poll",
+    "ppoll",
+    "read",
+    "readv",
+    "recvfrom",
+    "recvmsg",
+    "restart_syscall",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sendmsg",
+    "sendto",
+    "setsockopt",
+    "shutdown",
+    "sigaltstack",
+    "splice",
+    "tgkill",
+    "write",
+    "writev",
+];
+
+/// The helper's filter.
+pub fn filter() -> Result<Vec<libc::sock_filter>> {
+    let family = |family: i32| {
+        serde_json::json!({
+            "names": ["socket"],
+            "action": "SCMP_ACT_ALLOW",
+            "args": [{ "index": 0, "value": 0xffff_ffff_u64, "valueTwo": family, "op": "SCMP_CMP_MASKED_EQ" }],
+        })
+    };
+    let not_executable = serde_json::json!({
+        "names": ["mmap"],
+        "action": "SCMP_ACT_ALLOW",
+        "args": [{ "index": 2, "value": libc::PROT_EXEC, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }],
+    });
+    let profile = serde_json::json!({
+        "defaultAction": "SCMP_ACT_KILL_PROCESS",
+        "syscalls": [
+            { "names": &CALLS[..], "action": "SCMP_ACT_ALLOW" },
+            family(libc::AF_INET),
+            family(libc::AF_INET6),
+            not_executable,
+        ],
+    });
+    let profile: LinuxSeccomp = serde_json::from_value(profile)
+        .map_err(|e| Error::msg(format!("the network helper's filter: {e}")))?;
+    Ok(seccomp::compile(&Mode::Profile(Box::new(profile)))?.instructions)
+}
+
+/// A step that failed, in words.
+pub type Failure = (&'static str, Errno);
+
+/// Gives everything up. `with_launcher`: the kernel ends it with the launcher.
+pub fn harden(
+    user: Option<u32>,
+    with_launcher: bool,
+    filter: &[libc::sock_filter],
+) -> std::result::Result<(), Failure> {
+    let step = |what: &'static str| move |e: Errno| (what, e);
+    let prctl = |op, value| process::prctl(op, value).map(drop);
+    limits()?;
+    if let Some(id) = user {
+        cred::setgroups(&[]).map_err(step("setgroups"))?;
+        cred::setresgid(id).map_err(step("setresgid"))?;
+        cred::setresuid(id).map_err(step("setresuid"))?;
+    } else {
+        process::unshare(libc::CLONE_NEWUSER as u64).map_err(step("unshare(CLONE_NEWUSER)"))?;
+    }
+    // A new user namespace has brought all of them.
+    if user.is_none() {
+        cred::limit_bounding(0).map_err(step("prctl(PR_CAPBSET_DROP)"))?;
+    }
+    cred::capset(0, 0, 0).map_err(step("capset"))?;
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))?;
+    prctl(libc::PR_SET_DUMPABLE, 0).map_err(step("prctl(PR_SET_DUMPABLE)"))?;
+    if with_launcher {
+        // After the change of the user, which clears it.
+        prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
+    }
+    no_files()?;
+    crate::sys::seccomp::set_filter(filter, 0).map(drop).map_err(step("seccomp"))
+}
+
+fn limits() -> std::result::Result<(), Failure> {
+    let set = |resource, most: u64, what: &'static str| {
+        let had = rlimit::started_with(resource).map_err(|e| (what, e))?;
+        let most = most.min(had.hard);
+        rlimit::set(0, resource, Limit { soft: most, hard: most }).map_err(|e| (what, e))
+    };
+    set(libc::RLIMIT_NOFILE, FILES, "prlimit64(RLIMIT_NOFILE)")?;
+    set(libc::RLIMIT_DATA, MEMORY, "prlimit64(RLIMIT_DATA)")?;
+    set(libc::RLIMIT_CORE, 0, "prlimit64(RLIMIT_CORE)")
+}
+
+fn no_files() -> std::result::Result<(), Failure> {
+    let abi = landlock::abi();
+    if abi == 0 {
+        return Ok(());
+    }
+    let scopes = if abi >= 6 { SCOPES } else { 0 };
+    let ruleset = landlock::create(all(abi), scopes, abi).map_err(|e| ("landlock_create_ruleset", e))?;
+    let restricted = landlock::restrict(ruleset).map_err(|e| ("landlock_restrict_self", e));
+    crate::sys::fs::close(ruleset);
+    restricted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_knows_every_call_of_its_table() {
+        let filter = filter().unwrap();
+        assert!(filter.len() > CALLS.len(), "{}", filter.len());
+    }
+}

@@ -1,0 +1,153 @@
+//! Questions to the resolver inside, in datagrams and over TCP.
+
+use std::os::fd::AsRawFd;
+
+use super::Role;
+use super::dns::{self, Family, Reply};
+use super::helper::{Helper, Stream, Waiter, lookup_token};
+use super::resolver::{Answer, Wanted};
+use super::slab::Key;
+use super::verdict::Reason;
+use crate::sys::{Errno, io, net};
+
+/// The most questions that wait for one answer.
+const MOST_WAITERS: usize = 256;
+
+impl Helper<'_> {
+    pub(super) fn question(&mut self, message: &[u8], waiter: impl FnOnce(Vec<u8>) -> Waiter) {
+        let reply = match dns::question(message) {
+            None => return,
+            Some(Err(code)) => Err(code),
+            Some(Ok(question)) => match self.reply(&question) {
+                Ok(reply) => Ok(reply),
+                Err(wanted) => {
+                    let waiters = self.waiting.entry(wanted).or_default();
+                    if waiters.len() < MOST_WAITERS {
+                        waiters.push(waiter(message.to_vec()));
+                    }
+                    return;
+                }
+            },
+        };
+        if let Some(bytes) = dns::answer(message, reply) {
+            self.deliver(waiter(Vec::new()), &bytes);
+        }
+    }
+
+    /// The reply, or what has to be looked up first.
+    pub(super) fn reply(&mut self, question: &dns::Question) -> std::result::Result<Reply, Wanted> {
+        let name = &question.name;
+        if !self.settings.rules.iter().any(|rule| rule.has_name(name)) {
+            self.refuse(Reason::Name, name, "", None, 0);
+            return Ok(Reply::Refused);
+        }
+        let Some(family) = question.family else { return Ok(Reply::NoData) };
+        let wanted: Wanted = (name.as_str().into(), family);
+        match self.resolver.ask(&self.epoll, lookup_token, &wanted) {
+            Some(answer) => Ok(self.reply_with(&wanted, &answer)),
+            None => Err(wanted),
+        }
+    }
+
+    pub(super) fn reply_with(&mut self, (name, family): &Wanted, answer: &Answer) -> Reply {
+        match answer {
+            Answer::Addresses(_, ttl) => match self.names.addresses(name) {
+                Some((v4, _)) if *family == Family::V4 => Reply::Address(v4.into(), *ttl),
+                Some((_, v6)) if self.has_v6() => Reply::Address(v6.into(), *ttl),
+                Some(_) => Reply::NoData,
+                None => {
+                    self.refuse(Reason::TooManyNames, name, "", None, 0);
+                    Reply::Refused
+                }
+            },
+            Answer::NoData => Reply::NoData,
+            Answer::NoName => Reply::NoName,
+            Answer::Failed => Reply::Failed,
+        }
+    }
+
+    pub(super) fn has_v6(&self) -> bool {
+        self.settings.sockets.iter().any(|s| s.address.is_ipv6())
+    }
+
+    /// What was looked up goes to everyone who waits for it.
+    pub(super) fn answered(&mut self, wanted: &Wanted, answer: &Answer) {
+        for waiter in self.waiting.remove(wanted).unwrap_or_default() {
+            match waiter {
+                Waiter::Connection(key) => self.resolved(key, wanted.1, answer),
+                Waiter::Datagram(_, ref message) | Waiter::Stream(_, ref message) => {
+                    let reply = self.reply_with(wanted, answer);
+                    if let Some(bytes) = dns::answer(message, Ok(reply)) {
+                        self.deliver(waiter, &bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self, waiter: Waiter, bytes: &[u8]) {
+        match waiter {
+            Waiter::Datagram(to, _) => {
+                let socket = self.sockets.iter().find(|(role, ..)| *role == Role::Questions);
+                if let Some((_, fd, _)) = socket {
+                    // The program asks again where it got no answer.
+                    net::send_to(fd.as_raw_fd(), bytes, to).unwrap_or_default();
+                }
+            }
+            Waiter::Stream(key, _) => {
+                if let Some(stream) = self.streams.get(key) {
+                    stream.answers.extend((bytes.len() as u16).to_be_bytes());
+                    stream.answers.extend(bytes);
+                }
+                self.flush_stream(key);
+            }
+            Waiter::Connection(_) => {}
+        }
+    }
+
+    /// Reads questions from a stream, each with its length before it (RFC 7766).
+    pub(super) fn stream(&mut self, key: Key) {
+        self.flush_stream(key);
+        let mut block = [0; 4096];
+        loop {
+            let Some(stream) = self.streams.get(key) else { return };
+            match io::receive_nowait(stream.socket.as_raw_fd(), &mut block) {
+                Ok(n) if n > 0 && stream.received.len() < 2 * 65_536 => stream.received.extend(&block[..n]),
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EINTR) => continue,
+                _ => {
+                    self.streams.remove(key);
+                    return;
+                }
+            }
+            while let Some(message) = self.streams.get(key).and_then(Stream::message) {
+                self.question(&message, |message| Waiter::Stream(key, message));
+            }
+        }
+    }
+
+    pub(super) fn flush_stream(&mut self, key: Key) {
+        let Some(stream) = self.streams.get(key) else { return };
+        while !stream.answers.is_empty() {
+            match io::send_nowait(stream.socket.as_raw_fd(), &stream.answers) {
+                Ok(n) => drop(stream.answers.drain(..n)),
+                Err(Errno::EAGAIN) => return,
+                Err(_) => {
+                    self.streams.remove(key);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// The next whole message.
+    pub(super) fn message(&mut self) -> Option<Vec<u8>> {
+        let head = self.received.get(..2)?;
+        let size = usize::from(u16::from_be_bytes([head[0], head[1]]));
+        let message = self.received.get(2..2 + size)?.to_vec();
+        self.received.drain(..2 + size);
+        Some(message)
+    }
+}
