@@ -4,6 +4,7 @@ mod files;
 mod host;
 mod ladder;
 mod options;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,10 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
-    [host::tests(), files::tests(), options::tests(), ladder::tests()].into_iter().flatten().collect()
+    [host::tests(), files::tests(), options::tests(), ladder::tests(), secrets::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A project's directory, with a file and a directory, that every user can read.

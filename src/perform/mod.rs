@@ -32,6 +32,7 @@ pub mod places;
 mod program;
 pub mod runtime;
 pub mod seal;
+mod secrets;
 pub mod target;
 pub mod undo;
 
@@ -115,6 +116,8 @@ pub struct Cx {
     pub ask: bool,
     /// The lock on the container's directory outlives the plan: somebody else goes on with it.
     pub keep_lock: bool,
+    /// Descriptors that only the launch needs: closed when it is over.
+    pub held: Vec<std::os::fd::OwnedFd>,
     /// How many rows were performed before the rest was planned (see [`name::Name`]).
     pub performed: usize,
     /// Runs the hooks of a row; the runtime's alone.
@@ -147,6 +150,7 @@ impl Cx {
             ignored: u64::MAX,
             ask: false,
             keep_lock: false,
+            held: Vec::new(),
             performed: 0,
             hooks: no_hooks,
             me: crate::plan::Actor::Runtime,

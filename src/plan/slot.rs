@@ -19,6 +19,9 @@ impl std::fmt::Display for Slot {
     }
 }
 
+/// Bytes of a secret that are copied at once.
+pub const SECRET_BLOCK: u64 = 4096;
+
 /// What leads into the container: its root directory and its namespaces, in the order in which they are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {

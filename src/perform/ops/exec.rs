@@ -27,7 +27,12 @@ pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
                 }
             })
         }
-        ExecOp::CleanSignals => at(cx, Call::Sigaction, signal::clean_signals(cx.ignored)),
+        ExecOp::CleanSignals => {
+            at(cx, Call::Sigaction, signal::clean_signals(cx.ignored))?;
+            // What is made for the program must not be closed to it because of the caller's umask.
+            fs::umask(0o022);
+            Ok(())
+        }
         ExecOp::NewSession => at(cx, Call::Setsid, process::setsid()),
         ExecOp::Personality { value } => at(cx, Call::Personality, process::personality(*value)),
         ExecOp::AwaitStart { start, door, .. } => {

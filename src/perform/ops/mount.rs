@@ -45,6 +45,7 @@ pub(super) fn apply(op: &MountOp, cx: &mut Cx) -> Done {
             let (root, tree) = (cx.fd(root), cx.fd(tree));
             crate::perform::copy_up::copy_up(cx, root, path, tree, (*mode, *strict))
         }
+        MountOp::Secret { .. } => crate::perform::secrets::write(op, cx),
         MountOp::OpenInside { root, path, recursive, to } => {
             let found = open_existing(cx, cx.fd(root), path)?;
             copy_of(cx, found, Some(*recursive), to)

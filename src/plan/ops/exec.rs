@@ -81,9 +81,9 @@ impl Op for ExecOp {
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hooks { kind, state, .. } => write!(f, "{kind} hooks ({})", state.hooks.len()),
-            Self::CleanSignals => {
-                f.write_str("rt_sigaction(every ignored signal, SIG_DFL) rt_sigprocmask(SIG_SETMASK, [])")
-            }
+            Self::CleanSignals => f.write_str(
+                "rt_sigaction(every ignored signal, SIG_DFL) rt_sigprocmask(SIG_SETMASK, []) umask(022)",
+            ),
             Self::NewSession => f.write_str("setsid()"),
             Self::MakeCwd { root, path, uid, gid } => {
                 let path = show(path);
@@ -128,7 +128,7 @@ impl Op for ExecOp {
                 "programs of the config's author, run at the moment config.md names (config.md, POSIX-platform Hooks)"
             }
             Self::CleanSignals => {
-                "the program starts with default signal handling, not its caller's (signal(7), execve(2)); until then SIGTERM ends it, which the kernel would drop for process 1"
+                "the program starts with default signal handling, not its caller's (signal(7), execve(2)); until then SIGTERM ends it, which the kernel would drop for process 1; the caller's umask does not close to the program what is made for it (umask(2))"
             }
             Self::NewSession => {
                 "no controlling terminal of the caller is left to inject input into (setsid(2), CVE-2017-5226)"
@@ -229,7 +229,7 @@ impl Op for ExecOp {
     fn calls(&self) -> Vec<&'static str> {
         match self {
             Self::Hooks { .. } => vec!["*"],
-            Self::CleanSignals => vec!["rt_sigaction*", "rt_sigprocmask"],
+            Self::CleanSignals => vec!["rt_sigaction*", "rt_sigprocmask", "umask"],
             Self::NewSession => vec!["setsid"],
             Self::DieWithRuntime => vec!["prctl", "poll?"],
             // The last directory is made with the user's ids, but with root's capabilities.

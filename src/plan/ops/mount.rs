@@ -32,6 +32,17 @@ pub enum MountOp {
         recursive: Option<bool>,
         to: Slot,
     },
+    /// A file on the tmpfs of secrets, with what is in the file in memory `from`.
+    Secret {
+        tmpfs: Slot,
+        /// Directories on the way, outermost first.
+        dirs: Vec<CString>,
+        path: CString,
+        from: Slot,
+        size: Option<u64>,
+        mode: u32,
+        owner: (u32, u32),
+    },
     /// A detached copy of a place inside the container.
     OpenInside {
         root: Slot,
@@ -104,6 +115,7 @@ impl Op for MountOp {
             }
             Self::Move { target, .. } => (Layer::Mounts, "mount", place(target)),
             Self::File { root, path, .. } => (Layer::Mounts, "mount", below(root, path)),
+            Self::Secret { path, .. } => (Layer::Mounts, "secret", Some(show(path).into_owned())),
             Self::OpenInside { root, path, .. } => (Layer::Mounts, "source", below(root, path)),
             Self::KeepFd { tree, .. } => (Layer::ReadOnly, "hold", Some(slot_name(tree))),
             Self::CopyUp { root, path, .. } => (Layer::Mounts, "copy-up", below(root, path)),
@@ -146,6 +158,14 @@ impl Op for MountOp {
             }
             Self::Move { tree, before, target } => {
                 write!(f, "{}move_mount({tree} -> {target})", set_attrs(before))
+            }
+            Self::Secret { tmpfs, path, from, size, mode, owner: (uid, gid), .. } => {
+                let size = size.map_or_else(|| "some".to_string(), |size| size.to_string());
+                let path = show(path);
+                write!(
+                    f,
+                    "write({tmpfs}/{path}, {size} bytes of {from}) fchown({uid}, {gid}) fchmod({mode:04o})"
+                )
             }
             Self::OpenInside { root, path, recursive, to } => {
                 let recursive = if *recursive { "|AT_RECURSIVE" } else { "" };
@@ -192,6 +212,9 @@ impl Op for MountOp {
             }
             Self::MakeTarget { .. } => {
                 "a mount needs a target; it is made now, as the owner of the rootfs, and resolved below the root (CVE-2024-45310)"
+            }
+            Self::Secret { .. } => {
+                "a file in memory for the program's user alone: in no argument, variable, image or log, and gone with the mount namespace (CIS Docker 4.10, tmpfs(5))"
             }
             Self::OpenInside { .. } => {
                 "the source lies below the rootfs: it is taken with the mounts that are listed before it (config.md, Mounts)"
@@ -246,6 +269,7 @@ impl Op for MountOp {
             | Self::New { .. }
             | Self::Move { .. }
             | Self::File { .. }
+            | Self::Secret { .. }
             | Self::KeepFd { .. }
             | Self::CopyUp { .. }
             | Self::Remount { .. } => None,
@@ -263,7 +287,7 @@ impl Op for MountOp {
             | Self::CopyUp { root, path, .. }
             | Self::File { root, path, .. } => Some(resolved(root, path)),
             Self::OpenSource { path, .. } => Some(("", path.to_string_lossy().into_owned())),
-            Self::OpenTree { .. } | Self::New { .. } | Self::KeepFd { .. } => None,
+            Self::OpenTree { .. } | Self::New { .. } | Self::Secret { .. } | Self::KeepFd { .. } => None,
         }
     }
 
@@ -312,6 +336,7 @@ impl Op for MountOp {
                 | Self::New { .. }
                 | Self::Move { .. }
                 | Self::File { .. }
+                | Self::Secret { .. }
                 | Self::KeepFd { .. }
                 | Self::CopyUp { .. }
                 | Self::Remount { .. },
@@ -368,6 +393,15 @@ impl Op for MountOp {
                     "close",
                 ]);
                 calls.extend(["mount_setattr", "openat2", WALK, "move_mount", "close", "close", "close"]);
+                calls
+            }
+            Self::Secret { dirs, size, .. } => {
+                // What is read last is the end.
+                let blocks = size.unwrap_or_default().div_ceil(crate::plan::slot::SECRET_BLOCK) as usize;
+                let mut calls = vec!["mkdirat"; dirs.len()];
+                calls.push("openat");
+                calls.extend(["read", "write"].repeat(blocks));
+                calls.extend(["read", "fchownat", "fchmod", "close", "close"]);
                 calls
             }
             Self::OpenInside { .. } => ["openat2", WALK, "open_tree", "close"].to_vec(),

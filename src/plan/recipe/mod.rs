@@ -12,6 +12,7 @@ mod mounts;
 mod outside;
 pub mod restore;
 mod rootless;
+mod secrets;
 mod stdio;
 mod tail;
 
@@ -204,6 +205,8 @@ pub struct Given {
     pub pipes: Vec<StdioPipe>,
     /// Filled by the plan: the socket on which the container says that it is ready.
     pub notify: Slot,
+    /// Named by the plan: the files in memory that hold the secrets.
+    pub secrets: Vec<Slot>,
 }
 
 impl Given {
@@ -215,6 +218,7 @@ impl Given {
             notify: plan.slot("notify socket"),
             namespaces: Vec::new(),
             pipes: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 }
@@ -238,6 +242,8 @@ struct Builder<'a> {
     nodes: Option<Slot>,
     /// What covers masked files.
     null: Option<Slot>,
+    /// The tmpfs of secrets.
+    secrets: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
     sources: Vec<(usize, Slot)>,
     /// Sources whose symlinks the runtime has looked at, for Init: (path, slot).
@@ -274,6 +280,7 @@ impl<'a> Builder<'a> {
             proc: None,
             nodes: None,
             null: None,
+            secrets: None,
             sources: Vec::new(),
             checked_sources: Vec::new(),
             mappings: Vec::new(),
@@ -381,6 +388,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     b.root()?;
     b.mounts()?;
     b.files()?;
+    b.secrets()?;
     b.devices()?;
     b.console()?;
     b.sysctls()?;

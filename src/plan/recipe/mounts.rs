@@ -111,7 +111,9 @@ impl Builder<'_> {
         let fs = mount.fs_type.as_deref().unwrap_or("none");
         let name = mount.destination.to_string_lossy();
         let is_dev = name == "/dev";
+        let secrets = name == crate::config::secrets::DIRECTORY && !self.input.config.secrets.is_empty();
         let keep = match (fs, &*name) {
+            _ if secrets => Some(self.plan.slot("secrets")),
             _ if mount.copy_up != CopyUp::No => None,
             ("proc", "/proc") => Some(self.plan.slot("proc")),
             ("devpts", _) => Some(self.plan.slot("devpts")),
@@ -149,6 +151,7 @@ impl Builder<'_> {
             ("proc", Some(slot)) => self.proc = Some(slot),
             ("devpts", Some(slot)) if name == "/dev/pts" => self.devpts = Some(slot),
             (_, Some(slot)) if is_dev => self.dev = Some(slot),
+            (_, Some(slot)) if secrets => self.secrets = Some(slot),
             _ => {}
         }
         Ok(())
