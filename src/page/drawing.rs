@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::html::{Html, text};
-use crate::plan::ops::{CgroupOp, CloneOp, DeviceOp, FdOp, MountOp, NsOp, RootOp, SetAttr, UserOp};
+use crate::plan::ops::{CgroupOp, CloneOp, DeviceOp, FdOp, FileOp, MountOp, NsOp, RootOp, SetAttr, UserOp};
 use crate::plan::{Action, Plan};
 use crate::sys::cstr::show;
 use crate::tables::namespaces::NAMESPACES;
@@ -130,7 +130,7 @@ fn mounts(plan: &Plan) -> Vec<Branch> {
                 let ro = if before.iter().any(readonly) { ", read-only" } else { "" };
                 add(target.inside(), format!("{}{ro}", tree.name));
             }
-            Action::Mount(MountOp::File { path, .. }) => {
+            Action::File(FileOp::Replace { path, .. }) => {
                 add(format!("/{}", show(path)), "a file of the runtime's".into())
             }
             Action::Fd(FdOp::ConsoleMount { target, .. }) => add(target.inside(), "the pty".into()),

@@ -3,15 +3,15 @@
 use crate::error::ExecError;
 use crate::perform::{Call, Cx};
 use crate::plan::Plan;
-use crate::plan::ops::{Action, ConfineOp, CredOp, ExecOp, MountOp, UserOp};
+use crate::plan::ops::{Action, ConfineOp, CredOp, ExecOp, MountOp, SourceOp, UserOp};
 use crate::seccomp;
 use crate::sys::Errno;
 use crate::sys::cstr::show;
 
 /// Where the tree of a failed row was to be mounted: the row names its source alone, and one source may have many places.
 pub fn destination(plan: &Plan, action: &Action) -> Option<String> {
-    let (Action::Mount(MountOp::OpenTree { to: tree, device: None, .. })
-    | Action::Mount(MountOp::OpenSource { to: tree, .. })
+    let (Action::Source(SourceOp::Tree { to: tree, device: None, .. })
+    | Action::Source(SourceOp::Path { to: tree, .. })
     | Action::User(UserOp::Idmap { tree, .. })) = action
     else {
         return None;

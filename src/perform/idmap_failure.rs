@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::host::IDMAP_SINCE;
 use crate::host::mountinfo::mounts_below;
 use crate::perform::Cx;
-use crate::plan::ops::{Action, MountOp, UserOp};
+use crate::plan::ops::{Action, SourceOp, UserOp};
 use crate::plan::{Plan, Slot};
 use crate::sys::cstr::as_path;
 
@@ -26,10 +26,10 @@ pub fn culprit(plan: &Plan, cx: &Cx, action: &Action) -> Option<String> {
 /// Where the tree was copied from.
 fn source(plan: &Plan, cx: &Cx, tree: &Slot) -> Option<PathBuf> {
     plan.steps.iter().find_map(|step| match &step.action {
-        Action::Mount(MountOp::OpenTree { at: Some(slot), to, .. }) if to == tree => {
+        Action::Source(SourceOp::Tree { at: Some(slot), to, .. }) if to == tree => {
             std::fs::read_link(Path::new("/proc/self/fd").join(cx.fd(slot).to_string())).ok()
         }
-        Action::Mount(MountOp::OpenTree { at: None, source, to, .. }) if to == tree => {
+        Action::Source(SourceOp::Tree { at: None, source, to, .. }) if to == tree => {
             Some(as_path(source).to_path_buf())
         }
         _ => None,

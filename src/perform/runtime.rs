@@ -9,7 +9,7 @@ use crate::perform::control::{Control, Verdict};
 use crate::perform::failure::{Failure, explain, half_done};
 use crate::perform::{Call, Cx, Done, HookRunner, no_hooks};
 use crate::plan::check::Checked;
-use crate::plan::ops::{Action, CloneOp, ConfineOp, DeviceOp, ExecOp, FdOp, MountOp, NsOp, RootOp, UserOp};
+use crate::plan::ops::{Action, CloneOp, ConfineOp, DeviceOp, ExecOp, FdOp, NsOp, RootOp, SourceOp, UserOp};
 use crate::plan::{Actor, Plan};
 use crate::sys::cstr::as_path;
 use crate::sys::{Errno, fs, process, signal};
@@ -114,8 +114,8 @@ pub fn close_lock(plan: &Plan, cx: &Cx) {
 /// launch back needs some.
 fn close_sources(plan: &Plan, cx: &mut Cx) {
     for step in plan.steps.iter().filter(|s| s.actor == Actor::Runtime) {
-        let (Action::Mount(MountOp::OpenTree { to, .. })
-        | Action::Mount(MountOp::OpenSource { to, .. })
+        let (Action::Source(SourceOp::Tree { to, .. })
+        | Action::Source(SourceOp::Path { to, .. })
         | Action::Root(RootOp::Open { to, .. })
         | Action::Device(DeviceOp::Nodes { to, .. })
         | Action::Fd(FdOp::StdioNull { to, .. })

@@ -3,7 +3,7 @@
 
 use super::ops::{
     Action, CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, FdOp, LimitOp, MaskOp, MountOp, NetOp, NsOp,
-    RootOp, StateOp, UserOp,
+    RootOp, SourceOp, StateOp, UserOp,
 };
 use super::{Actor, Plan};
 use crate::error::{Error, Result};
@@ -202,9 +202,9 @@ fn names_host_path(action: &Action) -> bool {
     }
     matches!(
         action,
-        Action::Mount(MountOp::OpenTree { at: None, .. })
+        Action::Source(SourceOp::Tree { at: None, .. })
             | Action::Root(RootOp::Open { .. })
-            | Action::Mount(MountOp::OpenSource { .. })
+            | Action::Source(SourceOp::Path { .. })
             | Action::Mask(MaskOp::OpenNull { .. })
             | Action::Root(RootOp::OpenPlace { .. })
             | Action::Cgroup(CgroupOp::Open { .. })

@@ -9,12 +9,14 @@ mod cred;
 mod device;
 mod exec;
 mod fd;
+mod file;
 mod limit;
 mod mask;
 mod mount;
 mod net;
 mod ns;
 mod root;
+mod source;
 mod state;
 mod user;
 
@@ -33,6 +35,8 @@ pub(super) fn apply(plan: &Plan, row: usize, cx: &mut Cx) -> Done {
         Action::User(op) => user::apply(op, cx),
         Action::Limit(op) => limit::apply(op, cx),
         Action::Root(op) => root::apply(op, cx),
+        Action::Source(op) => source::apply(op, cx),
+        Action::File(op) => file::apply(op, cx),
         Action::Mount(op) => mount::apply(op, cx),
         Action::Device(op) => device::apply(op, cx),
         Action::Mask(op) => mask::apply(op, cx),

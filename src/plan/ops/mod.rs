@@ -12,12 +12,14 @@ mod cred;
 mod device;
 mod exec;
 mod fd;
+mod file;
 mod limit;
 mod mask;
 mod mount;
 mod net;
 mod ns;
 mod root;
+mod source;
 mod state;
 mod user;
 
@@ -128,8 +130,12 @@ groups! {
     Limit(limit::LimitOp),
     /// The root file system.
     Root(root::RootOp),
+    /// The sources of mounts.
+    Source(source::SourceOp),
     /// Mounts.
     Mount(mount::MountOp),
+    /// Directories and files inside the container.
+    File(file::FileOp),
     /// Device nodes and the device filter.
     Device(device::DeviceOp),
     /// Masked and read-only paths, sysctls.

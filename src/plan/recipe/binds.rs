@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::Mount;
 use crate::error::Result;
 use crate::plan::lower::in_root;
-use crate::plan::ops::{Action, MountOp, RootOp, SetAttr, TargetKind, UserOp};
+use crate::plan::ops::{Action, MountOp, RootOp, SetAttr, SourceOp, TargetKind, UserOp};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor, Actor::Init, Actor::Runtime, Slot};
 use crate::sys::cstr::{cpath, cstring};
@@ -58,10 +58,10 @@ impl Builder<'_> {
         let row = match checked {
             Some(rootfs) => Action::Root(RootOp::Open { path, rootfs, recursive, to: copy }),
             None if self.input.config.hardening.hardened && actor == Runtime => {
-                Action::Mount(MountOp::OpenSource { path, recursive: Some(recursive), to: copy })
+                Action::Source(SourceOp::Path { path, recursive: Some(recursive), to: copy })
             }
             None => {
-                Action::Mount(MountOp::OpenTree { source: path, at: None, recursive, device: None, to: copy })
+                Action::Source(SourceOp::Tree { source: path, at: None, recursive, device: None, to: copy })
             }
         };
         self.plan.push(actor, part::SOURCES, row);
@@ -80,7 +80,7 @@ impl Builder<'_> {
                 continue;
             }
             let to = self.plan.slot(&format!("source {}", source.display()));
-            let row = MountOp::OpenSource { path: cpath(&source)?, recursive: None, to: to.clone() };
+            let row = SourceOp::Path { path: cpath(&source)?, recursive: None, to: to.clone() };
             self.plan.push(Runtime, part::SOURCES, row);
             self.checked_sources.push((source, to));
         }
@@ -110,7 +110,7 @@ impl Builder<'_> {
                 let to = self.plan.slot(&format!("bind <root>/{}", inside.display()));
                 let (root, path) = (self.root.clone(), in_root(&inside)?);
                 let recursive = mount.bind == Some(true);
-                let row = MountOp::OpenInside { root, path, recursive, to: to.clone() };
+                let row = SourceOp::Inside { root, path, recursive, to: to.clone() };
                 self.plan.push(Init, part::MOUNTS, row);
                 if let Some((_, mapping)) = self.mappings.iter().find(|(i, _)| *i == index) {
                     let row = idmap(mount, &to, mapping);
@@ -194,7 +194,7 @@ impl Builder<'_> {
     /// Keeps a detached tree open that the next row moves, to make it read-only later.
     pub(super) fn hold(&mut self, destination: &Path, tree: &Slot) {
         let to = self.plan.slot(&format!("mount {}", destination.display()));
-        self.plan.push(Init, part::MOUNTS, MountOp::KeepFd { tree: tree.clone(), to: to.clone() });
+        self.plan.push(Init, part::MOUNTS, SourceOp::KeepFd { tree: tree.clone(), to: to.clone() });
         self.seal_later(destination, to);
     }
 

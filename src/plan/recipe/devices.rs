@@ -12,7 +12,9 @@ use crate::cgroup::devices::{self, may_mknod};
 use crate::config::Mount;
 use crate::config::idmap;
 use crate::error::Result;
-use crate::plan::ops::{DeviceNode, DeviceOp, MaskOp, MountOp, Node, SetAttr, Target, TargetKind};
+use crate::plan::ops::{
+    DeviceNode, DeviceOp, FileOp, MaskOp, MountOp, Node, SetAttr, SourceOp, Target, TargetKind,
+};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
 use crate::sys::cstr::{cpath, cstring};
@@ -229,7 +231,7 @@ impl Builder<'_> {
                 // On the host it is where it is to be inside.
                 let above = if w.in_dev { "/dev" } else { "/" };
                 let source = cpath(&Path::new(above).join(w.path.trim_start_matches('/')))?;
-                let open = MountOp::OpenTree { source, at: None, recursive: false, device, to: tree.clone() };
+                let open = SourceOp::Tree { source, at: None, recursive: false, device, to: tree.clone() };
                 self.plan.push(Init, part::DEV, open);
             }
             slots.push(Some(tree));
@@ -288,7 +290,7 @@ impl Builder<'_> {
         self.plan.push(
             Init,
             part::DEV,
-            MountOp::OpenDir { root: self.root.clone(), path: c"dev".into(), to: dev.clone() },
+            FileOp::OpenDir { root: self.root.clone(), path: c"dev".into(), to: dev.clone() },
         );
         self.dev = Some(dev.clone());
         dev

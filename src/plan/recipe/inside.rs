@@ -6,8 +6,8 @@ use crate::config::{ConfigError, Mount};
 use crate::error::{Error, Result};
 use crate::plan::lower::in_root;
 use crate::plan::ops::{
-    Action, CredOp, ExecOp, FdOp, LimitOp, MaskOp, MountOp, NetOp, NsOp, RootOp, SetAttr, StateOp, Target,
-    TargetKind, UserOp,
+    Action, CredOp, ExecOp, FdOp, FileOp, LimitOp, MaskOp, MountOp, NetOp, NsOp, RootOp, SetAttr, StateOp,
+    Target, TargetKind, UserOp,
 };
 use crate::plan::recipe::clone::join;
 use crate::plan::recipe::tail::Created;
@@ -135,7 +135,7 @@ impl Builder<'_> {
         if (!config.sysctl.is_empty() || label) && self.proc.is_none() {
             let proc = self.plan.slot("proc");
             let row = if self.shows_host_proc() {
-                Action::Mount(MountOp::OpenDir {
+                Action::File(FileOp::OpenDir {
                     root: self.root.clone(),
                     path: c"proc".into(),
                     to: proc.clone(),

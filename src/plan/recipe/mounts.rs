@@ -8,7 +8,7 @@ use crate::config::idmap;
 use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
 use crate::plan::lower::in_root;
-use crate::plan::ops::{DeviceOp, MountOp, Target, TargetKind};
+use crate::plan::ops::{DeviceOp, FileOp, MountOp, Target, TargetKind};
 use crate::plan::recipe::binds::{at_once, changes, options, propagation};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
@@ -63,7 +63,7 @@ impl Builder<'_> {
                 && mount.source.as_deref().is_some_and(|s| self.input.bundle.join(s).is_file());
             let kind = if file { TargetKind::File } else { TargetKind::Dir };
             let target = Target { root: self.given.rootfs.clone(), path: in_root(destination)?, kind };
-            self.plan.push(Runtime, part::SOURCES, MountOp::MakeTarget { target });
+            self.plan.push(Runtime, part::SOURCES, FileOp::MakeTarget { target });
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Builder<'_> {
             if let Some(label) = self.input.config.mount_label.as_deref() {
                 data.push((c"context".into(), Some(cstring("/linux/mountLabel", label)?)));
             }
-            let row = MountOp::File {
+            let row = FileOp::Replace {
                 root: self.root.clone(),
                 path: path.clone(),
                 dir: cstring("file", std::ffi::OsStr::from_bytes(dir))?,
@@ -172,7 +172,7 @@ impl Builder<'_> {
         self.plan.push(Init, part::MOUNTS, row);
         let (root, path) = (self.root.clone(), in_root(&mount.destination)?);
         let strict = mount.copy_up == CopyUp::All;
-        self.plan.push(Init, part::MOUNTS, MountOp::CopyUp { root, path, tree: tree.clone(), mode, strict });
+        self.plan.push(Init, part::MOUNTS, FileOp::CopyUp { root, path, tree: tree.clone(), mode, strict });
         let before = propagation(mount);
         if attrs & libc::MOUNT_ATTR_RDONLY != 0 {
             self.hold(&mount.destination, &tree);

@@ -6,7 +6,7 @@ use crate::config::hooks::HookKind;
 use crate::config::idmap::map_text;
 use crate::error::Result;
 use crate::plan::ops::{
-    Action, CgroupOp, DeviceOp, ExecOp, LimitOp, MountOp, NetOp, NsOp, RootOp, SetAttr, StateOp, UserOp,
+    Action, CgroupOp, DeviceOp, ExecOp, LimitOp, NetOp, NsOp, RootOp, SetAttr, SourceOp, StateOp, UserOp,
 };
 use crate::plan::recipe::{Builder, cjoin, part, shows_groups, state_undo, text};
 use crate::plan::{Actor, Actor::Runtime, Slot, Undo};
@@ -138,7 +138,7 @@ impl Builder<'_> {
         }
         let actor = self.copier();
         let open = if actor == Runtime {
-            Action::Mount(MountOp::OpenTree {
+            Action::Source(SourceOp::Tree {
                 source: cstring("rootfs", "")?,
                 at: Some(self.given.rootfs.clone()),
                 recursive: !self.input.config.hardening.root_alone,
@@ -191,7 +191,7 @@ impl Builder<'_> {
                 let to = self.plan.slot(&format!("cgroup {name}"));
                 let source = cpath(&group.path)?;
                 let open =
-                    MountOp::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
+                    SourceOp::Tree { source, at: None, recursive: false, device: None, to: to.clone() };
                 self.plan.push(actor, part::SOURCES, open);
                 trees.push((name, to));
             }

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::lower::{CStrArray, in_root};
-use crate::plan::ops::{CloneOp, ExecOp, FdOp, MountOp, RootOp, StateOp, Target, TargetKind};
+use crate::plan::ops::{CloneOp, ExecOp, FdOp, FileOp, RootOp, SourceOp, StateOp, Target, TargetKind};
 use crate::plan::recipe::{Builder, Given, Input, cjoin, part, state_undo};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan, Slot, Undo};
 use crate::state::files;
@@ -129,7 +129,7 @@ impl Builder<'_> {
                 Some(m) if m.bind.is_some() => {
                     let source = self.input.bundle.join(m.source.as_deref().unwrap_or_default());
                     let to = self.plan.slot(&format!("bind {}", source.display()));
-                    let open = MountOp::OpenTree {
+                    let open = SourceOp::Tree {
                         source: cpath(&source)?,
                         at: None,
                         recursive: false,
@@ -143,7 +143,7 @@ impl Builder<'_> {
                 Some(_) => continue,
             };
             let target = Target { root, path: in_root(&path)?, kind };
-            self.plan.push(Runtime, part::SOURCES, MountOp::MakeTarget { target });
+            self.plan.push(Runtime, part::SOURCES, FileOp::MakeTarget { target });
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::config::idmap::{self, map_text};
 use crate::config::{ConfigError, IdMap, Mount};
 use crate::error::{Error, Result};
 use crate::host::Rootless;
-use crate::plan::ops::{Action, CloneOp, MountOp, NsOp, RootOp, StateOp, UserOp};
+use crate::plan::ops::{Action, CloneOp, NsOp, RootOp, SourceOp, StateOp, UserOp};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor, Actor::Init, Actor::Runtime, Door, Shown, Step, Supplementary};
 use crate::sys::cstr::{cpath, cstring};
@@ -179,7 +179,7 @@ impl Builder<'_> {
     /// Where rows go that must come before the clone and before the sources are taken.
     pub(super) fn before_sources(&self) -> usize {
         let early = |a: &Action| {
-            matches!(a, Action::Mount(MountOp::OpenTree { .. }) | Action::Clone(CloneOp::Init { .. }))
+            matches!(a, Action::Source(SourceOp::Tree { .. }) | Action::Clone(CloneOp::Init { .. }))
         };
         self.plan.steps.iter().position(|s| early(&s.action)).unwrap_or(0)
     }
