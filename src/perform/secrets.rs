@@ -1,13 +1,13 @@
 //! Writing a secret: from a file in memory of the runtime's to a file that only the program's user can read.
 
 use crate::perform::{Call, Cx, Done, at};
-use crate::plan::SECRET_BLOCK;
-use crate::plan::action::Action;
+use crate::plan::ops::FileOp;
+use crate::plan::slot::SECRET_BLOCK;
 use crate::sys::{Errno, fs};
 
 /// One secret. The file belongs to its user before it holds anything, and has its mode last.
-pub(super) fn write(action: &Action, cx: &mut Cx) -> Done {
-    let Action::Secret { tmpfs, dirs, path, from, mode, owner: (uid, gid), .. } = action else {
+pub(super) fn write(op: &FileOp, cx: &mut Cx) -> Done {
+    let FileOp::Secret { tmpfs, dirs, path, from, mode, owner: (uid, gid), .. } = op else {
         return Err(Errno::ENOSYS);
     };
     let (dir, source) = (cx.fd(tmpfs), cx.fd(from));

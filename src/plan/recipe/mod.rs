@@ -27,9 +27,9 @@ use crate::config::idmap::UserMaps;
 use crate::config::{Config, Process};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::action::StdioPipe;
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::hooks::HookRun;
+use crate::plan::ops::{StateOp, StdioPipe};
 use crate::plan::{Plan, Shown, Slot, Undo};
 use crate::state::State;
 use crate::tables::namespaces::NsKind;
@@ -307,7 +307,7 @@ impl Builder<'_> {
         let state = State { undo: self.plan.undos(), ..self.input.state.clone() };
         let json = serde_json::to_vec(&state).map_err(|e| Error::msg(format!("state: {e}")))?;
         for step in &mut self.plan.steps {
-            if let crate::plan::Action::StateFile { bytes, .. } = &mut step.action {
+            if let crate::plan::Action::State(StateOp::File { bytes, .. }) = &mut step.action {
                 *bytes = Rc::new(json);
                 break;
             }
@@ -442,12 +442,12 @@ pub fn name(state_dir: &Path, launcher: Option<(i32, u64)>) -> Result<(Checked<P
 /// The first rows of the plan of every new container. `launcher`: (pid, start time) of a foreground `run`.
 fn take_name(plan: &mut Plan, dir: &Path, launcher: Option<(i32, u64)>) -> Result<Slot> {
     let lock = plan.slot("lock");
-    let row = crate::plan::Action::StateDir { path: crate::sys::cstr::cpath(dir)?, lock: lock.clone() };
+    let row = StateOp::Dir { path: crate::sys::cstr::cpath(dir)?, lock: lock.clone() };
     plan.push_undo(crate::plan::Actor::Runtime, part::STATE, row, state_undo(dir));
     if let Some((pid, start)) = launcher {
         let path = crate::sys::cstr::cpath(&crate::state::launcher_mark(dir))?;
         let launcher = crate::sys::cstr::cstring("launcher", format!("{pid} {start}"))?;
-        let row = crate::plan::Action::LauncherMark { path, launcher };
+        let row = StateOp::LauncherMark { path, launcher };
         plan.push_undo(crate::plan::Actor::Runtime, part::STATE, row, state_undo(dir));
     }
     Ok(lock)

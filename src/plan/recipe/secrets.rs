@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::config::secrets::{DIRECTORY, Secret};
 use crate::error::{Error, Result};
-use crate::plan::action::{Action, SetAttr, Target, TargetKind};
 use crate::plan::lower::in_root;
+use crate::plan::ops::{FileOp, MountOp, SetAttr, SourceOp, Target, TargetKind};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Slot};
 use crate::sys::cstr::{cpath, cstring};
@@ -43,7 +43,7 @@ impl Builder<'_> {
         let parents = secret.file.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty());
         let mut dirs = parents.map(cpath).collect::<std::result::Result<Vec<_>, _>>()?;
         dirs.reverse();
-        let row = Action::Secret {
+        let row = FileOp::Secret {
             tmpfs: tmpfs.clone(),
             dirs,
             path: cstring("secret", std::ffi::OsStr::from_bytes(secret.file.as_os_str().as_bytes()))?,
@@ -56,10 +56,10 @@ impl Builder<'_> {
         let Some(also) = &secret.also else { return Ok(()) };
         let tree = self.plan.slot(&format!("file of secret {}", secret.name));
         let path = in_root(&Path::new(DIRECTORY).join(&secret.file))?;
-        let open = Action::OpenInside { root: self.root.clone(), path, recursive: false, to: tree.clone() };
+        let open = SourceOp::Inside { root: self.root.clone(), path, recursive: false, to: tree.clone() };
         self.plan.push(Init, part::MOUNTS, open);
         let target = Target { root: self.root.clone(), path: in_root(also)?, kind: TargetKind::File };
-        let row = Action::MoveTree { tree, before: vec![SetAttr::READONLY], target };
+        let row = MountOp::Move { tree, before: vec![SetAttr::READONLY], target };
         self.plan.push(Init, part::MOUNTS, row);
         Ok(())
     }
