@@ -19,15 +19,16 @@ use crate::lifecycle::guardian::{Guardian, Keeper};
 use crate::lifecycle::hook_points::tell_and_stop;
 use crate::lifecycle::hook_points::{launch, poststart};
 use crate::lifecycle::name::Name;
+use crate::lifecycle::network::Network;
 use crate::lifecycle::notify::{self, Proxy};
 use crate::lifecycle::processes;
 use crate::lifecycle::refusals::Refusals;
 use crate::lifecycle::supervise::Supervisor;
 use crate::lifecycle::terminal::receive_pty;
 use crate::log::Log;
-use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::Attendants;
+use crate::perform::{Cx, Helper};
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, Given};
 use crate::plan::{Plan, Undo};
@@ -182,6 +183,11 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
         cx.set(slot, std::os::fd::AsRawFd::as_raw_fd(fd));
     }
     cx.held = held;
+    if let Some(path) = &life.audit_log {
+        let file = crate::launch::network::open_audit(path)?;
+        cx.set(&given.audit, std::os::fd::AsRawFd::as_raw_fd(&file));
+        cx.held.push(file);
+    }
     name.give(&plan, &mut cx);
     if let Some(path) = &life.cidfile {
         write_id(path, &launch.id)?;
@@ -226,6 +232,7 @@ fn detached(
 ) -> Outcome {
     let hold = launched(prepared, plan, &mut cx, control, &mut Attendants::default())?;
     begin(prepared, plan, &cx, &hold)?;
+    cx.helper.take().into_iter().for_each(Helper::release);
     crate::lifecycle::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -257,10 +264,14 @@ fn foreground(
     crate::lifecycle::stdio::attach(&mut supervisor, given, &cx)?;
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
+    supervisor.network = cx.helper.take().map(Network::of);
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
+    for line in supervisor.network.take().map(Network::finish).unwrap_or_default() {
+        log.verdict(&line);
+    }
     if prepared.config.hardening.bare {
         processes::end_orphans(attendants.guardian.as_ref().and_then(|guardian| guardian.pid()));
     }

@@ -18,6 +18,8 @@ pub struct Network {
     pub servers: Vec<SocketAddr>,
     /// A record of each connection is appended to a file.
     pub audit: bool,
+    /// The kernel has IPv6: names have addresses of both kinds inside.
+    pub v6: bool,
 }
 
 impl Network {

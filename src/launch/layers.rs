@@ -41,6 +41,7 @@ pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result
     let mut outcome = policy::apply(config, facts)?;
     changes.append(&mut outcome.changes);
     outcome.changes = changes;
+    super::network::settle(config, facts.bundle)?;
     parse::check(config)?;
     Ok(outcome)
 }
@@ -126,7 +127,11 @@ fn environment() -> Vec<String> {
 /// What hardening left, in one line: `restricted: no network, ...`.
 pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> String {
     let resources = &config.resources;
-    let network = if config.is_new(NsKind::Net) { "no network" } else { "the host's network" };
+    let network = match (config.is_new(NsKind::Net), config.network.rules.len()) {
+        (true, 0) => "no network",
+        (true, _) => "a network by name",
+        (false, _) => "the host's network",
+    };
     let root = if config.root.readonly { "/ read-only" } else { "/ writable" };
     let memory = match resources.memory.limit {
         Some(bytes) if bytes > 0 => format!("memory {}", crate::tables::sizes::text(bytes)),

@@ -11,6 +11,7 @@ pub mod images;
 pub mod inherited_fds;
 pub mod ladder;
 pub mod layers;
+pub mod network;
 pub mod notify;
 pub mod options;
 pub mod outside;

@@ -124,6 +124,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let mut options = launch.caller.clone();
     let terminal = config.hardening.terminal;
     options.console = if terminal == Terminal::None { Console::Inherit } else { Console::Pty };
+    options.detached = launch.stays == stdio::Launcher::Leaves;
     let hardened = config.hardening.hardened;
     let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
     let facts = stdio::Facts {

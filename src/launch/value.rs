@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::stdio;
 use crate::cgroup;
 use crate::config::Rlimit;
+use crate::config::network::Network;
 use crate::config::secrets::Secret;
 use crate::plan::recipe::Options;
 use crate::policy::{Overrides, Policy};
@@ -42,6 +43,8 @@ pub struct Launch {
     pub files: FileOptions,
     /// What is limited.
     pub limits: LimitOptions,
+    /// What the program may connect to.
+    pub network: Network,
     /// Secrets.
     pub secrets: Vec<Secret>,
     /// How long it lives, and what is said about it.
@@ -70,6 +73,7 @@ impl Default for Launch {
             process: ProcessOptions::default(),
             files: FileOptions::default(),
             limits: LimitOptions::default(),
+            network: Network::default(),
             secrets: Vec::new(),
             life: LifeOptions::default(),
             caller: Options::default(),
@@ -240,6 +244,8 @@ pub struct LifeOptions {
     pub require: Vec<String>,
     /// `--cidfile`.
     pub cidfile: Option<PathBuf>,
+    /// `--audit-log`.
+    pub audit_log: Option<PathBuf>,
     /// `--console-socket`.
     pub console_socket: Option<PathBuf>,
     /// `--pidfd-socket`.

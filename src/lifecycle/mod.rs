@@ -14,6 +14,7 @@ pub mod hook_wait;
 pub mod hooks;
 pub mod name;
 pub mod namespace_fds;
+pub mod network;
 pub mod notify;
 pub mod pid_file;
 pub mod processes;

@@ -65,6 +65,8 @@ pub struct Supervisor {
     pub notify: Option<crate::lifecycle::notify::Proxy>,
     /// Looks at groups that may be gone when the container has ended.
     pub witness: Option<Witness>,
+    /// Hears what the network helper refuses.
+    pub network: Option<crate::lifecycle::network::Network>,
     /// Tells of refused system calls.
     pub refusals: Option<crate::lifecycle::refusals::Refusals>,
 }
@@ -79,6 +81,7 @@ impl Supervisor {
             copies: Vec::new(),
             notify: None,
             witness: None,
+            network: None,
             refusals: None,
         })
     }
@@ -157,9 +160,11 @@ impl Supervisor {
     fn sidecars(&mut self) -> Vec<&mut dyn Sidecar> {
         let witness = self.witness.iter_mut().map(|s| s as &mut dyn Sidecar);
         let notify = self.notify.iter_mut().map(|s| s as &mut dyn Sidecar);
+        let network = self.network.iter_mut().map(|s| s as &mut dyn Sidecar);
         let refusals = self.refusals.iter_mut().map(|s| s as &mut dyn Sidecar);
         witness
             .chain(notify)
+            .chain(network)
             .chain(refusals)
             .chain(self.copies.iter_mut().map(|s| s as &mut dyn Sidecar))
             .collect()

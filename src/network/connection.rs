@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::dns::Family;
 use super::http::Http;
 use super::tls::{Refusal, Tls};
 use crate::sys::{Errno, io, net};
@@ -136,10 +137,14 @@ pub struct Connection {
     pub meant: SocketAddr,
     /// The rule that allows it.
     pub rule: Rc<str>,
+    /// Kinds of addresses that were not asked for yet, the next one last.
+    pub families: Vec<Family>,
     /// Addresses that are still to be dialled, the next one last.
     pub candidates: Vec<SocketAddr>,
     /// The address that was dialled last.
     pub dialled: Option<IpAddr>,
+    /// An address that must not be dialled, and why.
+    pub shut: Option<(IpAddr, &'static str)>,
 }
 
 /// How a turn has ended.
@@ -330,8 +335,10 @@ mod tests {
             name: None,
             meant: "127.0.0.1:1".parse().unwrap(),
             rule: "".into(),
+            families: Vec::new(),
             candidates: Vec::new(),
             dialled: None,
+            shut: None,
         };
         (connection, program, server)
     }

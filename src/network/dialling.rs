@@ -61,8 +61,14 @@ impl Helper<'_> {
             name,
             meant,
             rule: rule.to_string().into(),
+            families: if meant.is_ipv6() {
+                vec![Family::V4, Family::V6]
+            } else {
+                vec![Family::V6, Family::V4]
+            },
             candidates: Vec::new(),
             dialled: None,
+            shut: None,
         };
         let Some(key) = self.connections.add(connection) else { return };
         self.opening = true;
@@ -90,7 +96,8 @@ impl Helper<'_> {
             return Err(Reason::Name);
         }
         named.retain(|rule| rule.port == port);
-        named.into_iter().max_by_key(|rule| rule.any_name).ok_or(Reason::Port)
+        let exact = |rule: &&Rule| (rule.any_name, matches!(rule.to, Destination::Name(_)));
+        named.into_iter().max_by_key(exact).ok_or(Reason::Port)
     }
 
     /// Goes on with a connection as far as it gets.
@@ -135,88 +142,67 @@ impl Helper<'_> {
         }
     }
 
-    /// Looks the name up, both kinds of addresses.
+    /// Looks the name up: first for the kind of addresses that the program has chosen, then for the other.
     pub(super) fn resolve(&mut self, key: Key) {
-        let Some(connection) = self.connections.get(key) else { return };
-        let Some(name) = connection.name.clone() else {
-            connection.candidates = vec![connection.meant];
-            return self.dial(key);
-        };
-        (connection.phase, connection.deadline) = (Phase::Resolving, Instant::now() + DIAL);
-        let mut known = Vec::new();
-        for family in [Family::V4, Family::V6] {
-            let wanted: Wanted = (name.clone(), family);
+        loop {
+            let Some(connection) = self.connections.get(key) else { return };
+            let Some(name) = connection.name.clone() else {
+                connection.candidates = vec![connection.meant];
+                return self.dial(key);
+            };
+            let Some(family) = connection.families.pop() else { return self.nothing(key) };
+            (connection.phase, connection.deadline) = (Phase::Resolving, Instant::now() + DIAL);
+            let wanted: Wanted = (name, family);
             match self.resolver.ask(&self.epoll, lookup_token, &wanted) {
-                Some(answer) => known.push(answer),
-                None => self.waiting.entry(wanted).or_default().push(Waiter::Connection(key)),
+                Some(answer) if self.check(key, &answer) => return self.dial(key),
+                Some(_) => {}
+                None => return self.waiting.entry(wanted).or_default().push(Waiter::Connection(key)),
             }
-        }
-        if known.len() == 2 {
-            self.check(key, &name, &known);
         }
     }
 
-    /// One kind of addresses is known: where the other is still awaited, it comes later.
-    pub(super) fn resolved(&mut self, key: Key, family: Family, answer: &Answer) {
-        let Some(connection) = self.connections.get(key).filter(|c| c.phase == Phase::Resolving) else {
+    /// The answer that a connection has waited for.
+    pub(super) fn resolved(&mut self, key: Key, answer: &Answer) {
+        if self.connections.get(key).is_none_or(|c| c.phase != Phase::Resolving) {
             return;
-        };
-        let Some(name) = connection.name.clone() else { return };
-        let other = if family == Family::V4 { Family::V6 } else { Family::V4 };
-        let wanted: Wanted = (name.clone(), other);
-        let waits = |w: &Waiter| matches!(w, Waiter::Connection(k) if *k == key);
-        if self.waiting.get(&wanted).is_some_and(|list| list.iter().any(waits)) {
-            // Addresses of one kind suffice.
-            if !matches!(answer, Answer::Addresses(..)) {
-                return;
-            }
-            self.waiting.entry(wanted).or_default().retain(|w| !waits(w));
-            return self.check(key, &name, std::slice::from_ref(answer));
         }
-        let known = match self.resolver.ask(&self.epoll, lookup_token, &wanted) {
-            Some(known) => vec![answer.clone(), known],
-            None => vec![answer.clone()],
-        };
-        self.check(key, &name, &known);
+        if self.check(key, answer) {
+            self.dial(key);
+        } else {
+            self.resolve(key);
+        }
     }
 
-    /// Which addresses may be dialled: those that are checked here are those that are dialled.
-    pub(super) fn check(&mut self, key: Key, name: &str, answers: &[Answer]) {
-        let Some((port, v6)) = self.connections.get(key).map(|c| (c.meant.port(), c.meant.is_ipv6())) else {
-            return;
-        };
+    /// Which addresses may be dialled, and whether there are any: those that are checked here are those that are dialled.
+    fn check(&mut self, key: Key, answer: &Answer) -> bool {
+        let Answer::Addresses(found, _) = answer else { return false };
+        let Some(port) = self.connections.get(key).map(|c| c.meant.port()) else { return false };
         let (mut open, mut shut) = (Vec::new(), None);
-        for answer in answers {
-            let Answer::Addresses(found, _) = answer else { continue };
-            for address in found.iter().map(IpAddr::to_canonical) {
-                match self.shut(address, port) {
-                    None => open.push(SocketAddr::new(address, port)),
-                    Some(why) => shut = shut.or(Some((address, why))),
-                }
+        for address in found.iter().map(IpAddr::to_canonical) {
+            match self.shut(address, port) {
+                None => open.push(SocketAddr::new(address, port)),
+                Some(why) => shut = shut.or(Some((address, why))),
             }
         }
-        match (open.is_empty(), shut) {
-            (true, Some((address, why))) => {
-                self.connections.get(key).into_iter().for_each(|c| {
-                    c.dialled = Some(address);
-                    c.reset();
-                });
+        // The last of the list is dialled first.
+        open.reverse();
+        let Some(connection) = self.connections.get(key) else { return false };
+        connection.shut = connection.shut.or(shut);
+        connection.candidates = open;
+        !connection.candidates.is_empty()
+    }
+
+    /// No address is left to be dialled.
+    fn nothing(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        connection.reset();
+        match (connection.dialled, connection.shut) {
+            (Some(_), _) => self.close(key, Reason::Unreachable, "no address could be connected to"),
+            (None, Some((address, why))) => {
+                connection.dialled = Some(address);
                 self.close(key, Reason::Address, why);
             }
-            (true, None) => {
-                self.connections.get(key).into_iter().for_each(|c| c.reset());
-                let other = format!("{name} has no address");
-                self.close(key, Reason::Unresolved, &other);
-            }
-            (false, _) => {
-                // The kind that the program has chosen comes first; the last of the list is dialled first.
-                open.sort_by_key(|a| a.is_ipv6() == v6);
-                let preferred = open.iter().position(|a| a.is_ipv6() == v6).unwrap_or(open.len());
-                open[..preferred].reverse();
-                open[preferred..].reverse();
-                self.connections.get(key).into_iter().for_each(|c| c.candidates.clone_from(&open));
-                self.dial(key);
-            }
+            (None, None) => self.close(key, Reason::Unresolved, ""),
         }
     }
 
@@ -241,12 +227,11 @@ impl Helper<'_> {
             let Some(connection) = self.connections.get(key) else { return };
             connection.outside = None;
             let Some(address) = connection.candidates.pop() else {
-                connection.reset();
-                return self.close(key, Reason::Unreachable, "no address could be connected to");
+                return if connection.name.is_some() { self.resolve(key) } else { self.nothing(key) };
             };
             connection.phase = Phase::Dialling;
             connection.dialled = Some(address.ip());
-            let last = connection.candidates.is_empty();
+            let last = connection.candidates.is_empty() && connection.families.is_empty();
             connection.deadline = Instant::now() + if last { DIAL } else { DIAL_NEXT };
             let dialled = net::start_connect(address).and_then(|(socket, _)| {
                 self.epoll.add(socket.as_raw_fd(), token(OUTSIDE, key), EDGES)?;
@@ -331,7 +316,9 @@ impl Helper<'_> {
                 continue;
             }
             match connection.phase {
-                Phase::Dialling if !connection.candidates.is_empty() => self.dial(key),
+                Phase::Dialling if !connection.candidates.is_empty() || !connection.families.is_empty() => {
+                    self.dial(key)
+                }
                 Phase::Greeting => {
                     let reason = match connection.guard {
                         Guard::Http(_) => Reason::NotHttp,

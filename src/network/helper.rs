@@ -133,6 +133,7 @@ impl<'a> Helper<'a> {
         );
         let resolver = Resolver::new(HostConfig::read(&settings.servers));
         let (sockets, container) = take_sockets(settings, ends.init).map_err(step("the sockets inside"))?;
+        let most = most_connections();
         super::harden::harden(settings.user, settings.with_launcher, &settings.filter)?;
         let add = |fd: RawFd, token: u64| epoll.add(fd, token, libc::EPOLLIN | libc::EPOLLET);
         let added = add(ends.line, plain(LINE, 0)).and_then(|()| add(container, plain(CONTAINER, 0)));
@@ -149,7 +150,7 @@ impl<'a> Helper<'a> {
             names: Names::default(),
             resolver,
             routes,
-            connections: Slab::new(most_connections()),
+            connections: Slab::new(most),
             streams: Slab::new(MOST_STREAMS),
             waiting: HashMap::new(),
             again: Vec::new(),
@@ -281,7 +282,6 @@ fn most_connections() -> usize {
 
 /// The sockets from inside, and the container's process: it is the one that sends them.
 fn take_sockets(settings: &Settings, init: RawFd) -> Result<(Vec<(Role, OwnedFd, bool)>, RawFd)> {
-    net::set_option(init, libc::SOL_SOCKET, libc::SO_PASSCRED, 1)?;
     let (mut sockets, mut sender) = (Vec::new(), 0);
     for expected in &settings.sockets {
         let (fd, pid) = socket::recv_fd_from(init)?;

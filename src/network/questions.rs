@@ -74,7 +74,7 @@ impl Helper<'_> {
     pub(super) fn answered(&mut self, wanted: &Wanted, answer: &Answer) {
         for waiter in self.waiting.remove(wanted).unwrap_or_default() {
             match waiter {
-                Waiter::Connection(key) => self.resolved(key, wanted.1, answer),
+                Waiter::Connection(key) => self.resolved(key, answer),
                 Waiter::Datagram(_, ref message) | Waiter::Stream(_, ref message) => {
                     let reply = self.reply_with(wanted, answer);
                     if let Some(bytes) = dns::answer(message, Ok(reply)) {

@@ -39,6 +39,7 @@ pub mod undo;
 use std::os::fd::RawFd;
 
 use crate::config::hooks::HookKind;
+pub use crate::perform::ops::relay::Helper;
 pub use crate::plan::call::Call;
 use crate::plan::hooks::HookRun;
 use crate::sys::Errno;
@@ -118,6 +119,8 @@ pub struct Cx {
     pub keep_lock: bool,
     /// Descriptors that only the launch needs: closed when it is over.
     pub held: Vec<std::os::fd::OwnedFd>,
+    /// The process that holds the sockets of the container's network, until another part of the launcher takes it.
+    pub helper: Option<Helper>,
     /// How many rows were performed before the rest was planned (see [`name::Name`]).
     pub performed: usize,
     /// Runs the hooks of a row; the runtime's alone.
@@ -151,6 +154,7 @@ impl Cx {
             ask: false,
             keep_lock: false,
             held: Vec::new(),
+            helper: None,
             performed: 0,
             hooks: no_hooks,
             me: crate::plan::Actor::Runtime,

@@ -90,6 +90,8 @@ pub fn perform(
                 .state_dir()
                 .map(|(dir, _)| crate::perform::undo::own(&undos, as_path(dir)))
                 .unwrap_or(undos);
+            let row = plan.steps.get(reached).map(|step| &step.action);
+            crate::perform::ops::relay::take_back(cx, row);
             for problem in crate::perform::netdev::bring_back(cx) {
                 crate::log::say(&problem);
             }

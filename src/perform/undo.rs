@@ -94,6 +94,8 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
             Undo::Outputs { files, given } => files.iter().for_each(|file| give_back(file, *given)),
             // Done by `launch::netdev::bring_back`, which holds the namespace, where it is to be done at all.
             Undo::NetDevice { .. } => {}
+            // It ends with its launcher, or with the container.
+            Undo::Helper => {}
             Undo::Ids(path) => {
                 let removed = std::fs::remove_file(path);
                 if let Err(e) = removed.or_else(gone) {

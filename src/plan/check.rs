@@ -3,7 +3,7 @@
 
 use super::ops::{
     Action, CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, FdOp, LimitOp, MaskOp, MountOp, NetOp, NsOp,
-    RootOp, SourceOp, StateOp, UserOp,
+    RelayOp, RootOp, SourceOp, StateOp, UserOp,
 };
 use super::{Actor, Plan};
 use crate::error::{Error, Result};
@@ -408,6 +408,7 @@ fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
         | Action::Cgroup(CgroupOp::InScope { .. })
         | Action::Cgroup(CgroupOp::Scope { .. })
         | Action::Clone(CloneOp::Sibling { .. })
+        | Action::Relay(RelayOp::Helper { .. })
         | Action::Net(NetOp::MoveDevice { .. }) => true,
         _ => false,
     };

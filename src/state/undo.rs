@@ -21,6 +21,8 @@ pub enum Undo {
     Scope(crate::cgroup::systemd::Scope),
     /// Kill the container's init and wait for it.
     Kill,
+    /// End the network helper, if the launch failed. Later it ends with its launcher, or with the container.
+    Helper,
     /// Bring a network device back to the host, if the launch failed. Later that is not the runtime's to do:
     /// the kernel does it when the namespace goes (config-linux.md, Network Devices).
     NetDevice {
@@ -55,6 +57,7 @@ impl std::fmt::Display for Undo {
                 let fields = files.iter().map(|file| format!("fchown({}, {})", file.path, file.uid));
                 f.write_str(&fields.collect::<Vec<_>>().join(" "))
             }
+            Undo::Helper => f.write_str("close its line: it ends, waitpid"),
             Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
         }
     }

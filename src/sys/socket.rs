@@ -149,7 +149,10 @@ pub fn recv_fd_from(socket: RawFd) -> Result<(RawFd, i32)> {
         // SAFETY: `msg` points to live, writable buffers of the lengths it states.
         match check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long) {
             Err(Errno::EINTR) => {}
-            other => break other?,
+            other => {
+                other?;
+                break;
+            }
         }
     }
     let (mut fd, mut pid) = (None, None);

@@ -6,6 +6,7 @@ mod apply;
 mod files;
 mod life;
 mod limits;
+mod network;
 mod process;
 mod refused;
 mod secrets;
@@ -40,6 +41,7 @@ pub mod heading {
     pub const GENERAL: &str = "Options";
     pub const PROCESS: &str = "Process";
     pub const FILES: &str = "Files";
+    pub const NETWORK: &str = "Network";
     pub const SECRETS: &str = "Secrets";
     pub const HARDENING: &str = "Hardening";
     pub const LIMITS: &str = "Limits";
@@ -175,8 +177,16 @@ impl Row {
 
 /// All rows, in the order of `--help` and of their effects.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    let tables: [&'static [Row]; 7] =
-        [life::ROWS, process::ROWS, files::ROWS, secrets::ROWS, security::ROWS, limits::ROWS, refused::ROWS];
+    let tables: [&'static [Row]; 8] = [
+        life::ROWS,
+        process::ROWS,
+        files::ROWS,
+        network::ROWS,
+        secrets::ROWS,
+        security::ROWS,
+        limits::ROWS,
+        refused::ROWS,
+    ];
     tables.into_iter().flatten()
 }
 

@@ -15,6 +15,7 @@ mod mask;
 mod mount;
 mod net;
 mod ns;
+pub mod relay;
 mod root;
 mod source;
 mod state;
@@ -32,6 +33,7 @@ pub(super) fn apply(plan: &Plan, row: usize, cx: &mut Cx) -> Done {
         Action::Clone(op) => clone::apply(op, plan, row, cx),
         Action::Ns(op) => ns::apply(op, cx),
         Action::Net(op) => net::apply(op, cx),
+        Action::Relay(op) => relay::apply(op, cx),
         Action::User(op) => user::apply(op, cx),
         Action::Limit(op) => limit::apply(op, cx),
         Action::Root(op) => root::apply(op, cx),

@@ -18,6 +18,7 @@ mod mask;
 mod mount;
 mod net;
 mod ns;
+mod relay;
 mod root;
 mod source;
 mod state;
@@ -124,6 +125,8 @@ groups! {
     Ns(ns::NsOp),
     /// Network devices.
     Net(net::NetOp),
+    /// The network by name.
+    Relay(relay::RelayOp),
     /// Id maps and user namespaces.
     User(user::UserOp),
     /// Limits and scheduling of a process.

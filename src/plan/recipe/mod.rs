@@ -10,6 +10,7 @@ mod landlock;
 pub mod limits;
 mod mounts;
 mod outside;
+mod relay;
 pub mod restore;
 mod rootless;
 mod secrets;
@@ -41,6 +42,7 @@ pub mod part {
     pub const CGROUP: &str = "cgroup: limits before the first process";
     pub const SCOPE: &str = "scope: systemd makes the cgroup around the child, which waits";
     pub const SOURCES: &str = "sources: host paths are resolved once";
+    pub const NETWORK: &str = "network: a helper outside, and its sockets inside";
     pub const CLONE: &str = "clone: one child in new namespaces";
     pub const OUTSIDE: &str = "outside: what only the host may give the child";
     pub const START: &str = "init: a clean process, root of nothing but its namespaces";
@@ -122,6 +124,8 @@ pub struct Options {
     pub window: Option<(u16, u16)>,
     /// The pty's lines end in LF: its output goes to a file or a pipe.
     pub lf: bool,
+    /// No launcher stays with the container.
+    pub detached: bool,
 }
 
 impl Default for Options {
@@ -142,6 +146,7 @@ impl Default for Options {
             report_refusals: false,
             window: None,
             lf: false,
+            detached: false,
         }
     }
 }
@@ -205,6 +210,8 @@ pub struct Given {
     pub pipes: Vec<StdioPipe>,
     /// Filled by the plan: the socket on which the container says that it is ready.
     pub notify: Slot,
+    /// The audit file.
+    pub audit: Slot,
     /// Named by the plan: the files in memory that hold the secrets.
     pub secrets: Vec<Slot>,
 }
@@ -216,6 +223,7 @@ impl Given {
             console: plan.slot("console socket"),
             pidfd_socket: plan.slot("pidfd socket"),
             notify: plan.slot("notify socket"),
+            audit: plan.slot("audit file"),
             namespaces: Vec::new(),
             pipes: Vec::new(),
             secrets: Vec::new(),
@@ -242,6 +250,8 @@ struct Builder<'a> {
     nodes: Option<Slot>,
     /// What covers masked files.
     null: Option<Slot>,
+    /// Init's end of the way to the network helper.
+    helper: Option<Slot>,
     /// The tmpfs of secrets.
     secrets: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
@@ -280,6 +290,7 @@ impl<'a> Builder<'a> {
             proc: None,
             nodes: None,
             null: None,
+            helper: None,
             secrets: None,
             sources: Vec::new(),
             checked_sources: Vec::new(),
@@ -382,9 +393,11 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
         b.sources()?;
     }
     b.check_sources()?;
+    b.network_helper()?;
     b.spawn()?;
     b.outside()?;
     b.start()?;
+    b.network_inside();
     b.root()?;
     b.mounts()?;
     b.files()?;

@@ -1,0 +1,82 @@
+//! What a launcher attends to of the network by name: the helper's verdicts, and its end.
+
+use crate::lifecycle::sidecar::Sidecar;
+use crate::network::verdict::Verdict;
+use crate::perform::Helper;
+use crate::sys::Errno;
+use crate::sys::io::Interest;
+
+/// The most refusals that are printed, one line each.
+const MOST: usize = 64;
+
+/// The most verdicts that are read at once.
+const AT_ONCE: usize = 64;
+
+/// The helper of a container that runs.
+pub struct Network {
+    helper: Helper,
+    refused: Vec<Verdict>,
+    /// How many more there were.
+    more: usize,
+    /// It has ended before the container.
+    lost: bool,
+    /// The container has ended.
+    over: bool,
+}
+
+impl Network {
+    /// Attends to this helper.
+    pub fn of(helper: Helper) -> Self {
+        Network { helper, refused: Vec::new(), more: 0, lost: false, over: false }
+    }
+
+    fn read(&mut self) {
+        for _ in 0..AT_ONCE {
+            match self.helper.verdict() {
+                Ok(Some(verdict)) if self.refused.len() < MOST => self.refused.push(verdict),
+                Ok(Some(_)) => self.more += 1,
+                Ok(None) => return,
+                Err(Errno::EBADF) => return,
+                Err(_) => {
+                    self.lost |= !self.over;
+                    self.helper.end();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ends the helper; what was refused, and each rule that would allow it, one line each.
+    pub fn finish(mut self) -> Vec<String> {
+        self.over = true;
+        self.read();
+        self.helper.end();
+        let mut lines: Vec<String> =
+            self.refused.iter().map(|verdict| format!("network: refused {}", verdict.text())).collect();
+        if self.more > 0 {
+            lines.push(format!("network: refused {} more (--audit-log FILE has all)", self.more));
+        }
+        if self.lost {
+            lines.push(
+                "network: the helper ended before the program, which had no network from then on".into(),
+            );
+        }
+        lines
+    }
+}
+
+impl Sidecar for Network {
+    fn descriptors(&self) -> Vec<Interest> {
+        vec![(self.helper.line(), libc::POLLIN)]
+    }
+
+    fn ready(&mut self, events: &[i16]) {
+        if events.iter().any(|e| *e != 0) {
+            self.read();
+        }
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+    }
+}

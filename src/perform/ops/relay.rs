@@ -1,0 +1,149 @@
+//! What the rows of the network by name do.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use crate::network::helper::{self, Ends};
+use crate::network::verdict::{RECORD, Verdict};
+use crate::network::{Role, Socket};
+use crate::perform::{Call, Cx, Done, at};
+use crate::plan::Action;
+use crate::plan::ops::RelayOp;
+use crate::sys::{Errno, Result, argv, fs, io, net, process, route, socket};
+
+/// Connections that wait to be accepted on each port.
+const BACKLOG: i32 = 512;
+
+/// How long the helper may take to end once its launcher has.
+const LAST_WORDS: i32 = 2000;
+
+/// Performs one row of the network by name.
+pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
+    match op {
+        RelayOp::Helper { settings, audit, to } => {
+            let audit = audit.as_ref().map(|slot| cx.fd(slot)).filter(|fd| *fd >= 0);
+            let (ours, line) = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
+            let (init, theirs) = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
+            // Before Init can send: what is sent earlier does not say by whom.
+            at(cx, Call::Setsockopt, net::set_option(theirs, libc::SOL_SOCKET, libc::SO_PASSCRED, 1))?;
+            let life = || {
+                argv::forget_as(b"safebox network helper");
+                fs::close(ours);
+                fs::close(init);
+                helper::run(settings, &Ends { line, init: theirs, audit })
+            };
+            let pid = at(cx, Call::Clone, process::fork_run(life))?;
+            fs::close(line);
+            fs::close(theirs);
+            let pidfd = at(cx, Call::PidfdOpen, process::pidfd_open(pid))?;
+            cx.helper = Some(Helper { pid, pidfd: fs::own(pidfd), line: Some(fs::own(ours)) });
+            cx.set(to, init);
+            cx.held.push(fs::own(init));
+            Ok(())
+        }
+        RelayOp::LocalRoute { request, .. } => at(cx, Call::Netlink, route::perform(request)),
+        RelayOp::Socket { socket, to } => {
+            let fd = open(cx, *socket)?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        RelayOp::HandOver { sockets, to } => {
+            let helper = cx.fd(to);
+            for slot in sockets {
+                at(cx, Call::Sendmsg, socket::send_fd(helper, b"s", cx.fd(slot)))?;
+                fs::close(cx.fd(slot));
+                cx.set(slot, -1);
+            }
+            // Its end, where it cannot give up what it must.
+            let n = at(cx, Call::Helper, socket::recv(helper, &mut [0; 1]))?;
+            if n == 0 {
+                return Err(Errno::ECONNRESET);
+            }
+            fs::close(helper);
+            cx.set(to, -1);
+            Ok(())
+        }
+    }
+}
+
+fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
+    let (address, kind) = match wanted.role {
+        Role::Questions => (wanted.address, libc::SOCK_DGRAM),
+        Role::QuestionStreams | Role::Port(_) => (wanted.address, libc::SOCK_STREAM),
+    };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let fd = at(cx, Call::Socket, net::socket(family, kind))?;
+    if let SocketAddr::V6(_) = address {
+        // Connections to IPv4 addresses arrive on the same socket.
+        at(cx, Call::Setsockopt, net::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0))?;
+    }
+    at(cx, Call::Bind, net::bind(fd, address))?;
+    if wanted.listens() {
+        at(cx, Call::Listen, net::listen(fd, BACKLOG))?;
+    }
+    Ok(fd)
+}
+
+/// The helper, as the launcher has it. It ends with this value.
+#[derive(Debug)]
+pub struct Helper {
+    pid: i32,
+    pidfd: OwnedFd,
+    line: Option<OwnedFd>,
+}
+
+impl Helper {
+    /// Where its verdicts come; -1 once it has ended.
+    pub fn line(&self) -> RawFd {
+        self.line.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// A verdict, without waiting: `None` where there is none now, `ECONNRESET` once it has ended.
+    pub fn verdict(&self) -> Result<Option<Verdict>> {
+        let mut record = [0; RECORD];
+        match io::receive_nowait(self.line(), &mut record) {
+            Ok(0) => Err(Errno::ECONNRESET),
+            Ok(n) => Ok(Verdict::of_record(&record[..n])),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// It belongs to the container alone from now on.
+    pub fn release(mut self) {
+        self.line = None;
+        self.pid = 0;
+    }
+
+    /// Has it end, and writes its last words down first; whatever it does, it is gone when this returns.
+    pub fn end(&mut self) {
+        self.line = None;
+        let pid = std::mem::take(&mut self.pid);
+        if pid == 0 {
+            return;
+        }
+        if !process::wait_for_exit(self.pidfd.as_raw_fd(), LAST_WORDS) {
+            process::pidfd_kill(self.pidfd.as_raw_fd(), libc::SIGKILL).unwrap_or_default();
+        }
+        // The supervisor may have reaped it already.
+        process::wait(pid, 0).map(drop).unwrap_or_default();
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Ends the helper of a launch that has failed; what it said is the detail of a hand-over that failed.
+pub fn take_back(cx: &mut Cx, row: Option<&Action>) {
+    cx.held.clear();
+    let Some(mut helper) = cx.helper.take() else { return };
+    if matches!(row, Some(Action::Relay(RelayOp::HandOver { .. })))
+        && let Ok(Some(verdict)) = helper.verdict()
+    {
+        cx.detail = cx.detail.take().or(Some(verdict.text()));
+    }
+    helper.end();
+}

@@ -1,0 +1,161 @@
+//! Rows of the network by name: the helper outside, and the sockets inside that it gets.
+
+use std::fmt;
+use std::rc::Rc;
+
+use super::{Label, Op};
+use crate::network::{Settings, Socket};
+use crate::plan::call::Call;
+use crate::plan::layer::Layer;
+use crate::plan::slot::Slot;
+use crate::sys::Errno;
+
+/// What rows do for the network by name.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // each variant's `why` documents it, and users see that
+pub enum RelayOp {
+    /// `to`: Init's end of the way to it.
+    Helper {
+        settings: Rc<Settings>,
+        audit: Option<Slot>,
+        to: Slot,
+    },
+    /// `range` for the reader, `request` for the kernel.
+    LocalRoute {
+        range: String,
+        request: Rc<Vec<u8>>,
+    },
+    Socket {
+        socket: Socket,
+        to: Slot,
+    },
+    HandOver {
+        sockets: Vec<Slot>,
+        to: Slot,
+    },
+}
+
+impl Op for RelayOp {
+    fn label(&self) -> Label {
+        match self {
+            Self::Helper { .. } => (Layer::Namespaces, "network-helper", None),
+            Self::LocalRoute { range, .. } => (Layer::Namespaces, "local-route", Some(range.clone())),
+            Self::Socket { socket, .. } => {
+                let kind = if socket.listens() { "tcp" } else { "udp" };
+                (Layer::Namespaces, "socket", Some(format!("{kind}:{}", socket.address.port())))
+            }
+            Self::HandOver { .. } => (Layer::Namespaces, "hand-over", None),
+        }
+    }
+
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Helper { settings, audit, to } => {
+                let user = match settings.user {
+                    Some(id) => format!("setresuid({id})"),
+                    None => "unshare(CLONE_NEWUSER)".into(),
+                };
+                write!(
+                    f,
+                    "socketpair -> {to} fork(): safebox-net: {user} capset(0, 0, 0) PR_SET_NO_NEW_PRIVS landlock_restrict_self(no file) seccomp({} instructions) allows",
+                    settings.filter.len()
+                )?;
+                settings.rules.iter().try_for_each(|rule| write!(f, " {rule}"))?;
+                audit.as_ref().map_or(Ok(()), |slot| write!(f, " audit {slot}"))
+            }
+            Self::LocalRoute { range, .. } => write!(f, "netlink(RTM_NEWROUTE, local {range} dev lo)"),
+            Self::Socket { socket, to } => {
+                let (kind, listen) =
+                    if socket.listens() { ("SOCK_STREAM", " listen()") } else { ("SOCK_DGRAM", "") };
+                write!(f, "socket({kind}) bind({}){listen} -> {to}", socket.address)
+            }
+            Self::HandOver { sockets, to } => {
+                write!(f, "sendmsg({to}, SCM_RIGHTS")?;
+                sockets.iter().try_for_each(|slot| write!(f, " {slot}"))?;
+                f.write_str(") recv(ready)")
+            }
+        }
+    }
+
+    fn why(&self) -> &'static str {
+        match self {
+            Self::Helper { .. } => {
+                "a process outside looks the allowed names up, dials, and copies; it reads what a hostile program sends, so it has no capability, no file and few system calls, and it ends with the launcher (prctl(2), PR_SET_PDEATHSIG; landlock(7); seccomp(2))"
+            }
+            Self::LocalRoute { .. } => {
+                "every address of this range is the namespace's own: a connection to one arrives at the helper's listener, which sees by the address which name was meant; no packet leaves (ip-route(8), type local)"
+            }
+            Self::Socket { socket, .. } if socket.address.port() == 53 => {
+                "names are asked for here and nowhere else: the helper answers for those that a rule allows and refuses the others without asking anyone (resolv.conf(5))"
+            }
+            Self::Socket { .. } => {
+                "a port that a rule names; connections to every other port are refused by the kernel (tcp(7))"
+            }
+            Self::HandOver { .. } => {
+                "a socket belongs to the namespace that it was made in, whoever holds it; the program starts once the helper has given everything else up (network_namespaces(7), unix(7))"
+            }
+        }
+    }
+
+    fn pointer(&self) -> Option<String> {
+        match self {
+            Self::Helper { .. } | Self::LocalRoute { .. } | Self::Socket { .. } | Self::HandOver { .. } => {
+                None
+            }
+        }
+    }
+
+    fn remedy(&self, errno: Errno, call: Call) -> Option<&'static str> {
+        match (self, errno) {
+            (Self::Helper { .. }, Errno::EAGAIN) => Some(
+                "a limit on processes is reached: see RLIMIT_NPROC and pids.max of the launcher's cgroup",
+            ),
+            (Self::HandOver { .. }, Errno::EPIPE | Errno::ECONNRESET)
+                if matches!(call, Call::Helper | Call::Sendmsg) =>
+            {
+                Some(
+                    "the network helper could not give up its rights; safebox doctor says what is missing here",
+                )
+            }
+            (Self::Socket { .. }, Errno::EADDRINUSE) => {
+                Some("something in the network namespace listens on this port already")
+            }
+            (Self::LocalRoute { .. } | Self::Socket { .. }, Errno::EPERM | Errno::EACCES) => {
+                Some("the network namespace must belong to the container's own user namespace")
+            }
+            (
+                Self::Helper { .. } | Self::LocalRoute { .. } | Self::Socket { .. } | Self::HandOver { .. },
+                _,
+            ) => None,
+        }
+    }
+
+    fn calls(&self) -> Vec<&'static str> {
+        match self {
+            Self::Helper { .. } => {
+                vec![
+                    "socketpair",
+                    "socketpair",
+                    "setsockopt",
+                    "clone",
+                    "close",
+                    "close",
+                    "pidfd_open",
+                    "fcntl*",
+                ]
+            }
+            Self::LocalRoute { .. } => vec!["socket", "sendto", "recvfrom", "close"],
+            Self::Socket { socket, .. } => {
+                let mut calls = vec!["socket"];
+                calls.extend(socket.address.is_ipv6().then_some("setsockopt"));
+                calls.push("bind");
+                calls.extend(socket.listens().then_some("listen"));
+                calls
+            }
+            Self::HandOver { sockets, .. } => {
+                let each = ["sendmsg", "close"].repeat(sockets.len());
+                each.into_iter().chain(["recvfrom", "close"]).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The network by name: the helper is forked before the clone; its sockets are made inside, and handed to it.
+
+use std::rc::Rc;
+
+use crate::error::{ConfigError, Error, Result};
+use crate::network::{Settings, Socket, harden, local_ranges, sockets};
+use crate::plan::ops::RelayOp;
+use crate::plan::recipe::{Builder, part};
+use crate::plan::{Actor::Init, Actor::Runtime, Undo};
+use crate::sys::route::local_request;
+use crate::tables::namespaces::NsKind;
+
+impl Builder<'_> {
+    /// The helper, before anything of the container is there that it could hold open.
+    pub(super) fn network_helper(&mut self) -> Result<()> {
+        let network = &self.input.config.network;
+        if !network.is_used() {
+            return Ok(());
+        }
+        if !self.input.config.is_new(NsKind::Net) {
+            let text = "names are allowed (--allow-net) only in a network namespace of the container's own";
+            return Err(Error::Config(ConfigError::new("/linux/namespaces", text)));
+        }
+        let host = self.input.host;
+        let settings = Settings {
+            rules: network.rules.clone(),
+            servers: network.servers.clone(),
+            sockets: sockets(network, network.v6),
+            with_launcher: !self.input.options.detached,
+            filter: Rc::new(harden::filter()?),
+            user: (host.rootless.is_none() && host.euid == 0).then_some(harden::USER),
+        };
+        let audit = network.audit.then(|| self.given.audit.clone());
+        let to = self.plan.slot("network helper");
+        let row = RelayOp::Helper { settings: Rc::new(settings), audit, to: to.clone() };
+        self.plan.push_undo(Runtime, part::NETWORK, row, Undo::Helper);
+        self.helper = Some(to);
+        Ok(())
+    }
+
+    /// Addresses, sockets, and their way out.
+    pub(super) fn network_inside(&mut self) {
+        let Some(to) = self.helper.clone() else { return };
+        let network = &self.input.config.network;
+        for (address, prefix) in local_ranges(network, network.v6) {
+            let range = format!("{address}/{prefix}");
+            let request = Rc::new(local_request(address, prefix));
+            self.plan.push(Init, part::NETWORK, RelayOp::LocalRoute { range, request });
+        }
+        let mut slots = Vec::new();
+        for socket in sockets(network, network.v6) {
+            let Socket { address, .. } = socket;
+            let kind = if socket.listens() { "tcp" } else { "udp" };
+            let slot = self.plan.slot(&format!("{kind} {address}"));
+            self.plan.push(Init, part::NETWORK, RelayOp::Socket { socket, to: slot.clone() });
+            slots.push(slot);
+        }
+        self.plan.push(Init, part::NETWORK, RelayOp::HandOver { sockets: slots, to });
+    }
+}
