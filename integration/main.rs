@@ -34,6 +34,7 @@ mod launcher;
 mod lessons;
 mod lifecycle;
 mod limits;
+mod network;
 mod order;
 mod page;
 mod placement;
@@ -64,6 +65,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         lessons::tests,
         launcher::tests,
         lifecycle::tests,
+        network::tests,
         command_line::tests,
         inside::tests,
         fields::tests,

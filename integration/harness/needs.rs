@@ -44,6 +44,8 @@ pub enum Need {
     IdmapTmpfs,
     /// Virtual network devices can be made.
     NetDevice,
+    /// Network namespaces with a pair of devices between them, python3, openssl and curl.
+    World,
     /// The attackers' probe: it was carried here, or there is a C compiler that links statically.
     Probe,
     /// The lessons of `examples` are built.
@@ -95,6 +97,7 @@ impl Need {
             Need::NetDevice => {
                 unless(device_kind().is_some(), "`ip link add` makes neither a dummy nor an ifb device here")
             }
+            Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
             Need::KernelLessons => unless(
@@ -150,6 +153,21 @@ fn can_idmap(path: &std::path::Path) -> bool {
 
 /// A user that no system has.
 pub const NOBODYS: u32 = 54_321;
+
+/// A pair of devices can be made, and what the servers beyond need is installed.
+static WORLD: LazyLock<bool> = LazyLock::new(|| {
+    let programs = ["ip", "nsenter", "openssl", "curl"].iter().all(|p| find(p).is_some());
+    let ip = |args: &[&str]| {
+        Command::new("ip").args(args).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    };
+    let name = format!("w{}", std::process::id());
+    let made = programs
+        && std::path::Path::new("/usr/bin/python3").exists()
+        && ip(&["netns", "add", &name])
+        && ip(&["-n", &name, "link", "add", "w0", "type", "veth", "peer", "name", "w1"]);
+    ip(&["netns", "delete", &name]);
+    made
+});
 
 static ORDINARY: LazyLock<bool> = LazyLock::new(|| {
     use std::os::unix::process::CommandExt;

@@ -264,7 +264,7 @@ fn foreground(
     crate::lifecycle::stdio::attach(&mut supervisor, given, &cx)?;
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
-    supervisor.network = cx.helper.take().map(Network::of);
+    supervisor.network = cx.helper.take().map(|helper| Network::of(helper, cx.pidfd));
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());

@@ -13,6 +13,13 @@ use crate::policy::{Change, Facts};
 use crate::tables::namespaces::NsKind;
 
 const RESOLV: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
+
+/// /etc/hosts as it is shown inside.
+fn hosts(own: Option<&str>) -> String {
+    let own = own.map(|name| format!("127.0.0.1\t{name}\n")).unwrap_or_default();
+    format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}")
+}
 
 /// `--allow-net`, `--audit-log`.
 pub(super) fn apply(
@@ -57,6 +64,11 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
     // Without the file libc, musl, Go and others ask 127.0.0.1, which is right.
     if is_shown(config, bundle, Path::new(RESOLV), 8) {
         config.files.push(ShownFile { path: RESOLV.into(), content: RESOLV_CONF.into() });
+    }
+    // Addresses of the host's file lead nowhere inside: such names are looked up outside.
+    if is_shown(config, bundle, Path::new(HOSTS), 8) {
+        let content = hosts(config.hostname.as_deref());
+        config.files.push(ShownFile { path: HOSTS.into(), content: content.into() });
     }
     Ok(())
 }

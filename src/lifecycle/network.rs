@@ -1,10 +1,12 @@
 //! What a launcher attends to of the network by name: the helper's verdicts, and its end.
 
+use std::os::fd::RawFd;
+
 use crate::lifecycle::sidecar::Sidecar;
 use crate::network::verdict::Verdict;
 use crate::perform::Helper;
-use crate::sys::Errno;
 use crate::sys::io::Interest;
+use crate::sys::{Errno, process};
 
 /// The most refusals that are printed, one line each.
 const MOST: usize = 64;
@@ -15,6 +17,8 @@ const AT_ONCE: usize = 64;
 /// The helper of a container that runs.
 pub struct Network {
     helper: Helper,
+    /// The container's process.
+    container: RawFd,
     refused: Vec<Verdict>,
     /// How many more there were.
     more: usize,
@@ -26,8 +30,8 @@ pub struct Network {
 
 impl Network {
     /// Attends to this helper.
-    pub fn of(helper: Helper) -> Self {
-        Network { helper, refused: Vec::new(), more: 0, lost: false, over: false }
+    pub fn of(helper: Helper, container: RawFd) -> Self {
+        Network { helper, container, refused: Vec::new(), more: 0, lost: false, over: false }
     }
 
     fn read(&mut self) {
@@ -38,7 +42,8 @@ impl Network {
                 Ok(None) => return,
                 Err(Errno::EBADF) => return,
                 Err(_) => {
-                    self.lost |= !self.over;
+                    // It ends with the container, too.
+                    self.lost |= !self.over && !process::wait_for_exit(self.container, 0);
                     self.helper.end();
                     return;
                 }

@@ -1,0 +1,18 @@
+//! The network by name, against servers in network namespaces of the test's own.
+
+mod attacks;
+mod helper;
+mod names;
+mod tools;
+mod world;
+
+use libtest_mimic::Trial;
+
+use crate::harness::Need;
+
+const WORLD: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World];
+const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World];
+
+pub fn tests() -> Vec<Trial> {
+    [names::tests(), attacks::tests(), helper::tests(), tools::tests()].into_iter().flatten().collect()
+}
