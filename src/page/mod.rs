@@ -1,8 +1,8 @@
-//! A plan as a page for a browser: one file, no request, no build step (`explain --html`).
+//! A plan as an HTML page: one file, no network requests, no build step (`explain --html`).
 //!
-//! The rows are HTML already, so the page can be read, folded and printed without its script; `page.js` adds search,
-//! filters and keys. Whatever comes from a config passes [`html::text`], and the page's own policy (CSP) runs no script
-//! but the one that is hashed in it.
+//! The rows are static HTML, so the page can be read, folded and printed without its script; `page.js` adds
+//! search, filters and keys. Every text from a config passes [`html::text`], and the page's content security
+//! policy (CSP) allows only the script whose hash it contains.
 
 mod drawing;
 pub mod html;
@@ -19,15 +19,15 @@ pub use source::{Source, sources};
 const CSS: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// A plan and what it is called.
+/// A plan with a name.
 pub struct Named<'a> {
-    /// The bundle or the policy.
+    /// The name of the bundle or the policy.
     pub name: String,
     /// The plan.
     pub plan: &'a Plan,
 }
 
-/// The page of a plan, or of two plans side by side. `hints`: what failures of a row mean, as (errno, remedy).
+/// The page of a plan, or of two plans side by side. `hints` returns the failures of a row: (errno, remedy).
 pub fn page(first: &Named<'_>, second: Option<&Named<'_>>, hints: &Hints<'_>) -> String {
     let mut out = String::with_capacity(200 << 10);
     let title = match second {
@@ -60,7 +60,7 @@ pub fn page(first: &Named<'_>, second: Option<&Named<'_>>, hints: &Hints<'_>) ->
     out
 }
 
-/// Looks up what failures of a row mean.
+/// Function that returns the known failures of a row: (errno, remedy).
 pub type Hints<'a> = dyn Fn(&crate::plan::Action) -> Vec<(&'static str, &'static str)> + 'a;
 
 fn head(out: &mut String, title: &str) {
@@ -162,7 +162,7 @@ fn layers(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
         .unwrap_or_default();
         for count in counts {
             match count {
-                0 => out.put("<td>none: this plan lacks it"),
+                0 => out.put("<td>missing in this plan"),
                 n => out.put(&format!("<td>{n}")),
             };
         }
