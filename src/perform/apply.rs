@@ -97,6 +97,12 @@ pub fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         A::OpenTree { .. } => crate::perform::apply_mounts::open_tree(action, cx),
         A::DeviceNodes { nodes, to } => crate::perform::nodes::make(cx, nodes, to),
+        A::StatusSocket { ours, theirs } => {
+            let pair = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
+            cx.set(ours, pair.0);
+            cx.set(theirs, pair.1);
+            Ok(())
+        }
         A::StdioPipe { pipe, owner } => crate::perform::apply_creds::stdio_pipe(pipe, *owner, cx),
         A::StdioNull { own: true, to } => crate::perform::nodes::null(cx, to),
         A::StdioNull { to, .. } => {

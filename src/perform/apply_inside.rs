@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::Supplementary;
 use crate::plan::action::Action;
-use crate::sys::{Errno, cred, fs, process, signal, socket, tty};
+use crate::sys::{Errno, cred, fs, process, reaper, signal, socket, tty};
 
 /// Rows of Init that are not about mounts.
 pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
@@ -82,6 +82,7 @@ pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
             cx.set(listener, -1);
             Ok(())
         }
+        A::StayInit { status, tty, subreaper } => stay_init(cx, status, *tty, *subreaper),
         A::FindProgram { candidates, hook } => {
             for path in candidates.iter().filter(|_| *hook) {
                 crate::perform::target::open_own(cx, path).map(fs::close)?;
@@ -109,6 +110,30 @@ pub(super) fn apply(action: &Action, cx: &mut Cx) -> Done {
         }
         _ => crate::perform::apply_creds::apply(action, cx),
     }
+}
+
+/// Goes on in a child; this process stays as init and does not return. It is undumpable, since its memory is the
+/// runtime's, and what it tells the launcher must not be another process's to say.
+fn stay_init(cx: &mut Cx, status: &crate::plan::Slot, tty: Option<u8>, subreaper: bool) -> Done {
+    at(cx, Call::Sigaction, reaper::forward_signals())?;
+    at(cx, Call::Prctl, process::prctl(libc::PR_SET_DUMPABLE, 0))?;
+    if subreaper {
+        at(cx, Call::Prctl, process::become_subreaper())?;
+    }
+    if let Some(fd) = tty {
+        at(cx, Call::Ioctl, reaper::deaf(|| tty::give_up_controlling(fd.into())))?;
+    }
+    if !at(cx, Call::Fork, reaper::split())? {
+        reaper::stay(cx.fd(status));
+    }
+    at(cx, Call::Setsid, process::setsid())?;
+    if let Some(fd) = tty {
+        at(cx, Call::Ioctl, tty::set_controlling(fd.into()))?;
+    }
+    if subreaper {
+        at(cx, Call::Prctl, process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64))?;
+    }
+    Ok(())
 }
 
 /// Makes descriptor N the Nth of `fds`. First all move out of the way, the baton's socket too: a number that

@@ -179,6 +179,9 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
             "taking the listener over needs CAP_SYS_PTRACE, which safebox does not have here"
         }
         (A::Pivot { .. }, Errno::EINVAL) => "pivot_root cannot work on an initramfs: use --no-pivot",
+        (A::StayInit { .. }, Errno::EAGAIN) => {
+            "the program is the second process beside its init: raise --pids-limit or --ulimit nproc, or run it with --init=false"
+        }
         (A::DieWithRuntime, Errno::ESRCH) => "the launcher died while the container was being built",
         (A::Sysctl { .. }, Errno::ENOENT) => "this kernel has no such setting",
         (A::Sysctl { .. }, Errno::EACCES | Errno::EPERM) => {

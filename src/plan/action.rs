@@ -434,6 +434,11 @@ pub enum Action {
         own: bool,
         to: Slot,
     },
+    /// A socket on which the init of `--init` tells how the program ended.
+    StatusSocket {
+        ours: Slot,
+        theirs: Slot,
+    },
     /// Descriptors that take the place of the caller's 0 to 2: (number, what it becomes).
     PlaceStdio {
         ends: Vec<(u8, Slot)>,
@@ -537,6 +542,14 @@ pub enum Action {
     },
     DropListener {
         listener: Slot,
+    },
+    /// This process stays as init; its child goes on to the program.
+    StayInit {
+        status: Slot,
+        /// Which of 0 to 2 is the terminal that the program's session takes over.
+        tty: Option<u8>,
+        /// It is not process 1 of a pid namespace of its own: orphans come to it all the same.
+        subreaper: bool,
     },
     // Restore: criu takes the place of the program.
     CriuRoot {

@@ -69,6 +69,7 @@ impl Action {
                 let made = ["umask", "mkdirat", "mknodat", "umask", "openat", "close"];
                 [vec!["fsopen", "fsconfig", "fsmount", "close"], made.to_vec()].concat()
             }
+            A::StatusSocket { .. } => vec!["socketpair"],
             A::StdioPipe { owner: None, .. } => vec!["pipe2"],
             A::StdioPipe { .. } => vec!["pipe2", "fchownat"],
             A::GiveStdio { .. } => ["newfstatat", "fchownat?"].repeat(3),
@@ -344,6 +345,13 @@ impl Action {
                 take.into_iter().chain(send.iter().copied()).collect()
             }
             A::DropListener { .. } => vec!["close"],
+            // What the process does that stays; its child begins with setsid.
+            A::StayInit { tty, subreaper, .. } => {
+                let first = ["rt_sigaction*", "prctl"].into_iter();
+                let more = subreaper.then_some("prctl").into_iter().chain(tty.map(|_| "ioctl"));
+                let life = ["clone", "close_range", "close_range", "wait4*", "write", "exit_group"];
+                first.chain(more).chain(life).collect()
+            }
             A::Exec { .. } => vec!["execve"],
             _ => vec![],
         }

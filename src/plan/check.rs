@@ -51,7 +51,8 @@ type Check = fn(&Plan, Kind) -> std::result::Result<(), String>;
 /// The checks of each kind of plan.
 fn checks(kind: Kind) -> Vec<Check> {
     const ALWAYS: [Check; 4] = [moved_once, made_once, undos, handovers];
-    const PROGRAM: [Check; 6] = [
+    const PROGRAM: [Check; 7] = [
+        init_comes_last,
         filter_order,
         limits_last,
         undumpable_before_it_joins,
@@ -97,6 +98,17 @@ fn guarded(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
             Err(format!("no namespace can be made here, and {name} is missing: nothing guards the host"))
         }
         None => Ok(()),
+    }
+}
+
+/// The init that stays has the program's filters, ids and limits: its child does nothing more than execute the program.
+fn init_comes_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let stays = |s: &super::Step| matches!(s.action, Action::StayInit { .. });
+    match plan.steps.iter().position(stays) {
+        Some(row) if row + 2 != plan.steps.len() => {
+            Err(format!("row {} leaves init behind: only the exec comes after it", row + 1))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -160,6 +172,7 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
                     s.action,
                     Action::Seccomp { .. }
                         | Action::SetLimit { .. }
+                        | Action::StayInit { .. }
                         | Action::SendListener { .. }
                         | Action::DropListener { .. }
                         | Action::Created { .. }
@@ -169,7 +182,8 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
                 )
             };
             let plain = find(|a| matches!(a, Action::Seccomp { listener: None, .. }));
-            let filter = |s: &super::Step| matches!(s.action, Action::Seccomp { .. });
+            let filter =
+                |s: &super::Step| matches!(s.action, Action::Seccomp { .. } | Action::StayInit { .. });
             let end = plan.steps.len() - 1;
             if plan.steps[first..end].iter().all(last)
                 && plan.steps[plain.unwrap_or(end)..end].iter().all(filter)
@@ -211,7 +225,8 @@ fn limits_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let filters = |a: &Action| matches!(a, Action::Seccomp { .. });
     let Some(first) = plan.steps.iter().position(|s| limits(&s.action)) else { return Ok(()) };
     let mut after = plan.steps[first..].iter().skip_while(|s| limits(&s.action));
-    let next = after.next().is_some_and(|s| filters(&s.action) || matches!(s.action, Action::Exec { .. }));
+    let ends = |a: &Action| matches!(a, Action::Exec { .. } | Action::StayInit { .. });
+    let next = after.next().is_some_and(|s| filters(&s.action) || ends(&s.action));
     let again = after.find(|s| limits(&s.action));
     if next && again.is_none() {
         Ok(())

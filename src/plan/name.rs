@@ -192,6 +192,8 @@ impl Action {
             A::StdioPipe { pipe, .. } => (L::Descriptors, "pipe", Some(pipe.number.to_string())),
             A::StdioNull { .. } => (L::Descriptors, "null-stdin", None),
             A::PlaceStdio { .. } => (L::Descriptors, "stdio", None),
+            A::StatusSocket { .. } => (L::Program, "init-status", None),
+            A::StayInit { .. } => (L::Program, "init", None),
             A::GiveStdio { .. } | A::OwnStdio { .. } => (L::Descriptors, "own-stdio", None),
             A::OpenDevpts { .. } => (L::Descriptors, "devpts", None),
             A::Scheduler(_) => (L::Limits, "scheduler", None),

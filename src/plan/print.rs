@@ -109,6 +109,9 @@ impl Display for Action {
                 write!(f, "pipe2() -> {}, {}", pipe.ours, pipe.theirs)?;
                 owner.map_or(Ok(()), |uid| write!(f, " fchown({}, {uid})", pipe.theirs))
             }
+            A::StatusSocket { ours, theirs } => {
+                write!(f, "socketpair(AF_UNIX, SOCK_SEQPACKET) -> {ours}, {theirs}")
+            }
             A::StdioNull { own: false, to } => write!(f, "open(\"/dev/null\") -> {to}"),
             A::StdioNull { to, .. } => {
                 write!(f, "fsopen(\"tmpfs\") fsmount mknodat(dev/null, 0o20666, 1:3) open -> {to}")

@@ -271,6 +271,16 @@ impl Action {
                 })
             }
             A::DropListener { listener } => write!(f, "close({listener})"),
+            A::StayInit { status, tty, subreaper } => {
+                f.write_str("rt_sigaction(all, forward) prctl(PR_SET_DUMPABLE, 0) ")?;
+                f.write_str(if *subreaper { "prctl(PR_SET_CHILD_SUBREAPER) " } else { "" })?;
+                f.write_str(if tty.is_some() { "ioctl(TIOCNOTTY) " } else { "" })?;
+                write!(
+                    f,
+                    "clone(SIGCHLD): init stays: close_range, wait4(-1), write({status}); its child: setsid"
+                )?;
+                f.write_str(if tty.is_some() { " ioctl(TIOCSCTTY)" } else { "" })
+            }
             A::Exec { argv, envp, .. } => {
                 let args: Vec<_> = argv.strings().iter().map(|s| format!("{:?}", show(s))).collect();
                 write!(f, "execve([{}], {} variables)", args.join(", "), envp.strings().len())

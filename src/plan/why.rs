@@ -390,6 +390,12 @@ impl Action {
             A::ChangeDir { .. } => {
                 "getcwd(2) proves that the working directory lies inside: for a leaked host directory it says (unreachable) (CVE-2024-21626)"
             }
+            A::StatusSocket { .. } => {
+                "the exit code of init cannot tell abort from exit(134): the wait status comes over a socket that the program never has (wait(2))"
+            }
+            A::StayInit { .. } => {
+                "process 1 of a pid namespace gets no signal that it does not handle, abort(3) does not end it, and orphans are its to reap: a minimal init takes that place, as docker run --init (pid_namespaces(7))"
+            }
             A::DieWithRuntime => {
                 "if the launcher dies, the kernel kills the container (prctl(2), PR_SET_PDEATHSIG)"
             }
