@@ -6,6 +6,7 @@ mod files;
 mod host;
 mod ladder;
 mod options;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
-    [host::tests(), account::tests(), ends::tests(), files::tests(), options::tests(), ladder::tests()]
+    [host::tests(), account::tests(), ends::tests(), files::tests(), options::tests(), ladder::tests(), secrets::tests()]
         .into_iter()
         .flatten()
         .collect()

@@ -62,6 +62,11 @@ fn refuse(state: &State) -> Result<()> {
              need (run it with --init=false)",
         ));
     }
+    if state.outside.secrets {
+        return Err(Error::msg(
+            "this container cannot be checkpointed: it has secrets (--secret), and the images would hold them on disk",
+        ));
+    }
     if state.outside.idmapped {
         return Err(Error::msg(
             "this container cannot be checkpointed: it has an idmapped mount, which criu does not know (the \

@@ -210,6 +210,7 @@ pub(super) fn launched(
 ) -> Result<Hold> {
     cx.keep_lock = true;
     launch(plan, cx, control, attendants, &prepared.state)?;
+    cx.held.clear();
     let hold = Hold::of(plan, cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
     hold.release().inspect_err(|_| take_back(prepared, plan, cx, &hold))?;
     Ok(hold)

@@ -173,13 +173,15 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     crate::state::check_id(&launch.id)?;
     crate::state::make_root(root)?;
     crate::lifecycle::garbage::sweep(root, log);
-    let draft = draft(&launch)?;
+    let mut draft = draft(&launch)?;
     if draft.shares_host_root {
         crate::perform::seal::seal()?;
     }
     if let Some(sink) = sink {
         sink.close_on_exec()?;
     }
+    // Once: a pipe can be read no second time, and `seal` may have executed this program anew.
+    let held = crate::launch::secrets::take(&mut draft.config.secrets)?;
     draft.tell(log);
     let mut control = Control::new(life.step, life.until.clone(), life.fail.clone());
     let pidfd = life.pidfd_socket.as_deref();
@@ -201,6 +203,10 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     cx.set(&given.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
     cx.set(&given.console, console.unwrap_or(-1));
     cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
+    for (slot, fd) in given.secrets.iter().zip(&held) {
+        cx.set(slot, std::os::fd::AsRawFd::as_raw_fd(fd));
+    }
+    cx.held = held;
     name.give(&plan, &mut cx);
     if let Some(path) = &life.cidfile {
         write_id(path, &launch.id)?;
