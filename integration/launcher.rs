@@ -15,10 +15,18 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
-    [host::tests(), account::tests(), ends::tests(), files::tests(), options::tests(), ladder::tests(), secrets::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        host::tests(),
+        account::tests(),
+        ends::tests(),
+        files::tests(),
+        options::tests(),
+        ladder::tests(),
+        secrets::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A project's directory, with a file and a directory, that every user can read.

@@ -186,8 +186,16 @@ impl Row {
 
 /// All rows, in the order of `--help` and of their effects.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    let tables: [&'static [Row]; 8] =
-        [life::ROWS, ends::ROWS, process::ROWS, files::ROWS, secrets::ROWS, security::ROWS, limits::ROWS, refused::ROWS];
+    let tables: [&'static [Row]; 8] = [
+        life::ROWS,
+        ends::ROWS,
+        process::ROWS,
+        files::ROWS,
+        secrets::ROWS,
+        security::ROWS,
+        limits::ROWS,
+        refused::ROWS,
+    ];
     tables.into_iter().flatten()
 }
 
