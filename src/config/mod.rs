@@ -25,6 +25,7 @@ pub mod parse;
 mod process;
 mod raw;
 mod resources;
+pub mod secrets;
 pub mod sysctl;
 pub mod template;
 #[cfg(test)]
@@ -51,6 +52,8 @@ pub struct Config {
     /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
     /// specification.
     pub files: Vec<ShownFile>,
+    /// Secrets: no property of the specification.
+    pub secrets: Vec<secrets::Secret>,
     /// `process`. A container without a process can be created, but not started.
     pub process: Option<Process>,
     /// `hostname`.

@@ -40,6 +40,8 @@ pub struct Facts {
     pub pty: Pty,
     /// Whether the program's user can open the caller's descriptors, or will own them.
     pub opens: bool,
+    /// The output is to be counted or bounded.
+    pub counts: bool,
 }
 
 /// The descriptors that a pty replaces.
@@ -123,6 +125,7 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
             Kind::Null | Kind::Place(_) => Stdio::Inherit,
             _ if facts.launcher != Launcher::Stays => leave(fd, kind, facts, &mut notes)?,
             _ if facts.hardened => Stdio::Pipe,
+            _ if facts.counts && fd > 0 => Stdio::Pipe,
             Kind::Terminal | Kind::Pipe | Kind::File if !facts.opens => Stdio::Pipe,
             _ => Stdio::Inherit,
         };

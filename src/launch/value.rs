@@ -2,10 +2,12 @@
 //! builder's input derives only from it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::stdio;
 use crate::cgroup;
 use crate::config::Rlimit;
+use crate::config::secrets::Secret;
 use crate::plan::recipe::Options;
 use crate::policy::{Overrides, Policy};
 
@@ -41,6 +43,8 @@ pub struct Launch {
     pub files: FileOptions,
     /// Limits.
     pub limits: LimitOptions,
+    /// Secrets.
+    pub secrets: Vec<Secret>,
     /// Life cycle and output.
     pub life: LifeOptions,
     /// The caller's descriptors and options of the OCI verbs.
@@ -67,6 +71,7 @@ impl Default for Launch {
             process: ProcessOptions::default(),
             files: FileOptions::default(),
             limits: LimitOptions::default(),
+            secrets: Vec::new(),
             life: LifeOptions::default(),
             caller: Options::default(),
             pure: false,
@@ -78,6 +83,16 @@ impl Default for Launch {
 }
 
 impl Launch {
+    /// How the program is asked to end.
+    pub fn stop(&self) -> crate::state::Stop {
+        let default = crate::state::Stop::default();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        crate::state::Stop {
+            signal: self.life.stop_signal.unwrap_or(default.signal),
+            millis: self.life.stop_timeout.map_or(default.millis, millis),
+        }
+    }
+
     /// The policy in force; the default is `restricted`.
     pub fn policy(&self) -> Policy {
         self.policy.unwrap_or(Policy::Restricted)
@@ -217,6 +232,15 @@ pub struct LimitOptions {
     pub pids: Option<i64>,
 }
 
+/// Where the account of a run goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResultTo {
+    /// A file, which is replaced.
+    File(PathBuf),
+    /// A descriptor that the caller has open.
+    Fd(i32),
+}
+
 /// Options of the container's life cycle and of the output.
 #[derive(Debug, Clone, Default)]
 pub struct LifeOptions {
@@ -232,6 +256,22 @@ pub struct LifeOptions {
     pub keep: bool,
     /// `--rm`.
     pub rm: bool,
+    /// `--timeout`.
+    pub timeout: Option<Duration>,
+    /// `--cpu-time`.
+    pub cpu_time: Option<Duration>,
+    /// `--output-limit`: bytes of each stream.
+    pub output_limit: Option<u64>,
+    /// `--stop-signal`.
+    pub stop_signal: Option<i32>,
+    /// `--stop-timeout`.
+    pub stop_timeout: Option<Duration>,
+    /// `--init`.
+    pub init: Option<bool>,
+    /// `--result`.
+    pub result: Option<ResultTo>,
+    /// `--result-format`: whether it is isolate's format.
+    pub result_meta: Option<bool>,
     /// `--require`: layers that must be available.
     pub require: Vec<String>,
     /// `--cidfile`.

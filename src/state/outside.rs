@@ -18,4 +18,7 @@ pub struct Outside {
     pub joined: u64,
     /// Whether the rootfs or a bind mount is idmapped.
     pub idmapped: bool,
+    /// It has secrets, which an image on disk would hold.
+    #[serde(default)]
+    pub secrets: bool,
 }
