@@ -5,6 +5,7 @@
 //! is real or it is an error.
 
 pub mod devices;
+pub mod figures;
 pub mod limits;
 pub mod ops;
 pub mod resctrl;
