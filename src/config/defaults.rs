@@ -2,6 +2,8 @@
 //!
 //! Sizes, options and numbers are defined here once. The rules of the policy read them.
 
+use crate::tables::namespaces::NsKind;
+
 /// Memory limit in bytes, if the config sets none; includes swap.
 pub const MEMORY: i64 = 512 << 20;
 /// Number of cpus, if the config sets no quota.
@@ -84,6 +86,21 @@ pub const STANDARD: [MountRow; 6] = [
     row("/dev/mqueue", ("mqueue", "mqueue"), &["nosuid", "noexec", "nodev"], Size::None),
     row("/sys", ("sysfs", "sysfs"), &["nosuid", "noexec", "nodev", "ro"], Size::None),
 ];
+
+/// The cgroup file system, where a config shows it.
+pub const CGROUP: MountRow =
+    row("/sys/fs/cgroup", ("cgroup", "cgroup"), &["nosuid", "noexec", "nodev", "relatime", "ro"], Size::None);
+
+/// File systems that only the user namespace which owns a namespace may mount. Where that namespace is the host's, the
+/// container is shown the host's own mount: (type, namespace, place, options).
+pub const OF_NAMESPACES: [(&str, NsKind, &str, &[&str]); 3] = [
+    ("sysfs", NsKind::Net, "/sys", &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"]),
+    ("proc", NsKind::Pid, "/proc", &["rbind", "rnosuid", "rnodev", "rnoexec"]),
+    ("mqueue", NsKind::Ipc, "/dev/mqueue", &["bind", "nosuid", "nodev", "noexec"]),
+];
+
+/// Capabilities of the config that `safebox spec` writes, as runc's.
+pub const SPEC_CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
 /// Writable file systems of a container with a read-only root. `/run` starts with the image's content:
 /// directories of daemons such as `/run/postgresql`.
