@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// The runtime where no user namespace can be made, and without any capability.
-fn without_namespaces(sb: &Sandbox, dir: &std::path::Path) -> Call {
+pub(super) fn without_namespaces(sb: &Sandbox, dir: &std::path::Path) -> Call {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
     let dir = dir.to_path_buf();
     let call = sb.under(&["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]);
@@ -50,7 +50,7 @@ fn bare() {
     let expect = "project\nwritten\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nran\n";
     assert_eq!(out.stdout, expect, "{out}");
     for says in [
-        "weaker: ladder: no mount-namespace: files of this machine outside of the shown paths are guarded by Landlock only",
+        "weaker: ladder: no mount-namespace: only Landlock protects the files of this machine outside the shown paths",
         "weaker: ladder: no network-namespace",
         "../outside: Permission denied",
         "file: Permission denied",

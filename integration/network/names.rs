@@ -184,9 +184,18 @@ fn looked_up() {
 fn below() {
     let world = World::new();
     let urls = ["https://sub.wild.test/", "https://wild.test/", "https://sub.wild.test:8443/"];
-    let out = sh(world.run().args(["--allow-net", "*.wild.test"]), &curl(&urls)).ok();
+    let result = world.dir().join("result");
+    let call = world.run().args(["--allow-net", "*.wild.test", "--result", &result.to_string_lossy()]);
+    let out = sh(call, &curl(&urls)).ok();
     assert_eq!(out.stdout, "203.0.113.2:443 sub.wild.test /\n= 0\n= 6\n= 7\n", "{out}");
     out.says("refused the name wild.test: no rule allows it");
+    let account: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&result).expect("the account")).expect("JSON");
+    let denial = account["denials"][0].as_str().unwrap_or_default();
+    assert_eq!(
+        denial, "network: refused the name wild.test: no rule allows it (--allow-net wild.test)",
+        "{account}"
+    );
     world.leak_check();
 }
 

@@ -1,4 +1,4 @@
-//! The options of a launch in clap's terms: every argument is made from a row of the one table.
+//! The options of a launch as clap arguments: each argument is built from a row of the one option table.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use crate::launch::options::{Row, Says, Shape, rows};
 use crate::launch::value::Launch;
 
-/// What a command line says, for the verbs of `VERBS`.
+/// The launch options of a command line, for the verbs in the bit mask `VERBS`.
 #[derive(Debug, Clone)]
 pub struct Said<const VERBS: u8>(pub Launch);
 
-/// A value that a row takes: text that it has looked at.
+/// A value that a row has validated.
 #[derive(Debug, Clone)]
 struct Value(String);
 
@@ -20,7 +20,7 @@ fn rows_of(verbs: u8) -> impl Iterator<Item = &'static Row> {
     rows().filter(move |row| row.verbs & verbs != 0)
 }
 
-/// The argument of a row.
+/// The clap argument of a row.
 fn arg(row: &'static Row) -> Arg {
     let arg = Arg::new(row.long).long(row.long).help(row.doc).help_heading(row.heading);
     let arg = if row.more.is_empty() { arg } else { arg.long_help(format!("{}\n\n{}", row.doc, row.more)) };
@@ -29,6 +29,12 @@ fn arg(row: &'static Row) -> Arg {
     let looked_at = move |text: &str| row.say(&mut Launch::default(), text).map(|()| Value(text.into()));
     match row.says {
         Says::Flag(_) => arg.action(ArgAction::SetTrue),
+        Says::Switch(_) => arg
+            .value_name("BOOL")
+            .value_parser(looked_at)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
         Says::Path(name, _) => arg.value_name(name).value_parser(clap::value_parser!(PathBuf)),
         Says::One(name, _) => arg.value_name(name).value_parser(looked_at).allow_hyphen_values(row.hyphen),
         Says::Each(name, _) => arg
@@ -61,7 +67,7 @@ impl<const VERBS: u8> FromArgMatches for Said<VERBS> {
         Ok(said)
     }
 
-    /// In the order of the command line: of several options of one kind the last counts.
+    /// In the order of the command line: of several options of one kind the last wins.
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let mut words: Vec<(usize, &Row, String)> = Vec::new();
         for row in rows_of(VERBS) {

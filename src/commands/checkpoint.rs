@@ -56,6 +56,12 @@ pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
 
 /// What criu cannot do is refused before anything is frozen, with the reason.
 fn refuse(state: &State) -> Result<()> {
+    if state.init {
+        return Err(Error::msg(
+            "this container cannot be checkpointed: its init executes safebox's own file, which the images would \
+             need (run it with --init=false)",
+        ));
+    }
     if state.outside.secrets {
         return Err(Error::msg(
             "this container cannot be checkpointed: it has secrets (--secret), and the images would hold them on disk",
@@ -166,11 +172,7 @@ fn external(m: &mut Message, state: &State, pid: i32) {
 
 /// The freezer's group: criu stops all processes at once with it, and leaves a paused container paused.
 fn freezer(state: &State) -> Option<&Path> {
-    state
-        .cgroups
-        .iter()
-        .find(|(controllers, _)| state.cgroup_v2 || controllers.iter().any(|c| c == "freezer"))
-        .map(|(_, path)| path.as_path())
+    crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "freezer")
 }
 
 /// `criu_page_server_info`.

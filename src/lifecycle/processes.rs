@@ -18,7 +18,7 @@ pub fn open(container: &Container) -> Option<(i32, OwnedFd)> {
 
 /// The group that holds all processes: the v2 one, else one that every v1 layout has.
 pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
-    let has = |name: &str| state.cgroups.iter().find(|(c, _)| c.iter().any(|c| c == name));
+    let has = |name: &str| state.cgroups.iter().find(|(c, _)| crate::cgroup::has(c, name));
     if state.cgroup_v2 {
         state.cgroups.first()
     } else {
@@ -35,6 +35,51 @@ pub fn processes(container: &Container, state: &State) -> Result<Vec<i32>, Error
         }
         None => Ok(of_namespace(container, state)),
     }
+}
+
+/// How all of a container is killed, whatever its processes do meanwhile.
+#[derive(Debug, Clone)]
+pub struct Killer {
+    /// Its processes end with the first (pid_namespaces(7)).
+    own_pids: bool,
+    /// The group that holds them all.
+    group: Option<PathBuf>,
+}
+
+impl Killer {
+    /// Of a container that is there.
+    pub fn of(state: &State) -> Self {
+        let group = group(state).map(|(_, path)| path.clone());
+        Killer { own_pids: state.own_pid_namespace, group }
+    }
+
+    /// Kills all processes but the first, which was killed before. Without a group and a pid namespace the others come
+    /// to this process as orphans ([`end_orphans`]).
+    pub fn kill(&self) {
+        match &self.group {
+            Some(group) if !self.own_pids => crate::cgroup::ops::kill_all(group),
+            // A frozen process does not die (cgroup v1).
+            Some(group) if crate::cgroup::ops::frozen(group) => {
+                crate::cgroup::ops::freeze(group, false).unwrap_or_default();
+                crate::cgroup::tree::thaw(group).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The process of the container that another one can enter by, with its start time. A minimal init is undumpable: its
+/// first child, the program, is entered by in its place.
+pub fn entrance(container: &Container) -> Option<(i32, u64)> {
+    let (pid, start) = container.process_id()?;
+    if !container.state.as_ref().is_some_and(|state| state.init) {
+        return Some((pid, start));
+    }
+    let children = crate::sys::read::text(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let child = children.split_whitespace().next()?.parse().ok()?;
+    let started = process::start_time(child).ok()?;
+    // What was read is its child only if it is the same process still.
+    (container.process_id() == Some((pid, start))).then_some((child, started))
 }
 
 /// Kills what a program without a pid namespace leaves to its subreaper, this process; `keep` is this process's own.
@@ -77,11 +122,7 @@ fn of_namespace(container: &Container, state: &State) -> Vec<i32> {
 
 /// The group that freezes the container's processes.
 pub fn freezer(state: &State) -> Result<&Path, Error> {
-    state
-        .cgroups
-        .iter()
-        .find(|(controllers, _)| state.cgroup_v2 || controllers.iter().any(|c| c == "freezer"))
-        .map(|(_, path)| path.as_path())
+    crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "freezer")
         .ok_or_else(|| Error::msg("the container has no freezer: its cgroup tree is not there"))
 }
 

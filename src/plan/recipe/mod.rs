@@ -126,6 +126,8 @@ pub struct Options {
     pub lf: bool,
     /// No launcher stays with the container.
     pub detached: bool,
+    /// `--init`: a minimal init is process 1, and the program is its child.
+    pub init: bool,
 }
 
 impl Default for Options {
@@ -147,6 +149,7 @@ impl Default for Options {
             window: None,
             lf: false,
             detached: false,
+            init: false,
         }
     }
 }
@@ -208,6 +211,8 @@ pub struct Given {
     pub namespaces: Vec<(NsKind, Slot)>,
     /// Filled by the plan: the pipes in the place of descriptors 0 to 2.
     pub pipes: Vec<StdioPipe>,
+    /// Filled by the plan: the socket on which init tells how the program ended; (the launcher's end, init's).
+    pub status: Option<(Slot, Slot)>,
     /// Filled by the plan: the socket on which the container says that it is ready.
     pub notify: Slot,
     /// The audit file.
@@ -226,6 +231,7 @@ impl Given {
             audit: plan.slot("audit file"),
             namespaces: Vec::new(),
             pipes: Vec::new(),
+            status: None,
             secrets: Vec::new(),
         }
     }
@@ -417,6 +423,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
         .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
     let groups = b.supplementary();
     let landlock = b.landlock()?;
+    let init = b.init();
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -437,6 +444,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
             state: input.state,
             container: None,
             landlock,
+            init,
         },
     )?;
     let uts = input.config.namespace(NsKind::Uts).is_some();
