@@ -40,6 +40,9 @@ pub fn hint(action: &Action, errno: Errno, call: Call) -> Option<&'static str> {
         (A::CgroupJoinable { .. }, Errno::EBUSY) => {
             "a container would share its limits and be killed with them: choose another linux.cgroupsPath"
         }
+        (A::CgroupJoin { .. }, Errno::EBUSY) => {
+            "this cgroup hands controllers down, so it can have no processes of its own (\"no internal processes\", cgroups(7)): name one below it (exec --cgroup PATH)"
+        }
         (A::CgroupEnable { .. }, Errno::EBUSY) => {
             "the parent cgroup has processes of its own (\"no internal processes\", cgroups(7)): move them to a child, or choose another linux.cgroupsPath"
         }
