@@ -28,8 +28,16 @@ pub fn tests() -> Vec<Trial> {
         test("handover::readiness_by_an_abstract_name", OWN, notify_abstract),
         test("handover::a_container_that_never_is_ready_ends", OCI, never_ready),
         test("handover::exec_in_a_group_below", OWN, subgroup),
-        test("handover::exec_in_a_group_that_hands_down_controllers", &[Need::Root, Need::CgroupV2], full_group),
-        test("handover::exec_in_a_group_that_takes_no_process", &[Need::Root, Need::CgroupV1], refusing_group),
+        test(
+            "handover::exec_in_a_group_that_hands_down_controllers",
+            &[Need::Root, Need::CgroupV2],
+            full_group,
+        ),
+        test(
+            "handover::exec_in_a_group_that_takes_no_process",
+            &[Need::Root, Need::CgroupV1],
+            refusing_group,
+        ),
     ]
 }
 

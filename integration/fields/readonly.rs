@@ -198,9 +198,7 @@ fn hiding() -> Sandbox {
         std::fs::write(sb.dir().join(dir).join(file), "").expect("a file");
     }
     std::fs::create_dir_all(sb.rootfs().join("t/below")).expect("a directory");
-    let bind = |from: &str, to: &str| {
-        json!({"destination": to, "type": "bind", "source": sb.dir().join(from), "options": ["bind"]})
-    };
+    let bind = |from: &str, to: &str| json!({"destination": to, "type": "bind", "source": sb.dir().join(from), "options": ["bind"]});
     let mounts = [bind("one", "/t/below"), bind("two", "/t")];
     mounts.into_iter().fold(sb, |sb, mount| sb.patch("/mounts/-", mount))
 }

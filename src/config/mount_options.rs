@@ -43,7 +43,8 @@ fn data(option: &str) -> Vec<(String, Option<String>)> {
 fn apply(row: &Row, mount: &mut Mount) {
     use Effect::{Atime, Clear, NotAtime, Set};
     let one = Scope::One;
-    mount.names_flags |= matches!(row.effect, Set(s, _) | Clear(s, _) | Atime(s, _) | NotAtime(s, _) if s == one);
+    mount.names_flags |=
+        matches!(row.effect, Set(s, _) | Clear(s, _) | Atime(s, _) | NotAtime(s, _) if s == one);
     match row.effect {
         Effect::None => {}
         Effect::Set(scope, bits) => change(mount, scope, bits, 0),

@@ -12,7 +12,7 @@ use std::os::fd::RawFd;
 
 use crate::error::{Error, Result};
 use crate::plan::recipe::Stdio;
-use crate::sys::{fs, io, tty};
+use crate::sys::{fs, io, socket, tty};
 
 /// Who stays with the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +61,10 @@ enum Kind {
     /// /dev/null, which every user may open.
     Null,
     Pipe,
+    /// A socket that has one peer.
     Socket,
+    /// A socket of the host's network, or one that can be connected anew.
+    Network,
     File,
     /// Leads to more than its bytes, or cannot be read and written at all.
     Place(&'static str),
@@ -81,7 +84,8 @@ fn kind(fd: RawFd) -> Result<Kind> {
         0 => Kind::Place("an anonymous inode (a pidfd, an eventfd, a poll set)"),
         libc::S_IFREG if fs::fs_magic(fd).map_err(failed)? == PIDFS => Kind::Place("a pidfd"),
         libc::S_IFIFO => Kind::Pipe,
-        libc::S_IFSOCK => Kind::Socket,
+        libc::S_IFSOCK if socket::has_one_peer(fd) => Kind::Socket,
+        libc::S_IFSOCK => Kind::Network,
         // A namespace, the memory of a process, a file of the kernel's.
         libc::S_IFREG if is_kernel_s(fs::fs_magic(fd).map_err(failed)?) => Kind::Other,
         libc::S_IFREG => Kind::File,
@@ -137,7 +141,9 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
     let (name, hardened) = (NAMES[fd as usize], facts.hardened);
     match kind {
         // id=$(safebox run --detach ...) would wait for the container's end.
-        Kind::Pipe | Kind::Socket if hardened && facts.launcher == Launcher::Leaves && fd > 0 => {
+        Kind::Pipe | Kind::Socket | Kind::Network
+            if hardened && facts.launcher == Launcher::Leaves && fd > 0 =>
+        {
             notes.push(format!(
                 "{name} is /dev/null instead of your pipe, which a detached container would hold open: >FILE keeps its output"
             ));
@@ -149,6 +155,9 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
             ));
             Ok(Stdio::Null)
         }
+        Kind::Network if hardened => Err(Error::msg(format!(
+            "{name} is a socket through which a detached container would reach the host's network: without --detach its bytes are copied; else use a pipe, a socketpair, a file or /dev/null"
+        ))),
         Kind::Other if hardened => Err(Error::msg(format!(
             "{name} is a device or an object of the kernel, which a detached container would keep: without --detach its bytes are copied; else use a file, a pipe or /dev/null"
         ))),

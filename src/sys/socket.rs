@@ -38,6 +38,22 @@ pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     }
 }
 
+/// Whether a socket can reach nothing but the one peer that it has: a connected Unix stream (`SOCK_STREAM` or
+/// `SOCK_SEQPACKET`). Any other can be connected anew, or receives from the network namespace that it was made in.
+pub fn has_one_peer(fd: RawFd) -> bool {
+    let option = |name| {
+        let (mut value, mut size): (libc::c_int, libc::socklen_t) = (0, 4);
+        // SAFETY: `value` is writable for the size passed.
+        let done =
+            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut size) };
+        (done == 0).then_some(value)
+    };
+    let stream = matches!(option(libc::SO_TYPE), Some(libc::SOCK_STREAM | libc::SOCK_SEQPACKET));
+    stream
+        && option(libc::SO_DOMAIN) == Some(libc::AF_UNIX)
+        && nix::sys::socket::getpeername::<UnixAddr>(fd).is_ok()
+}
+
 /// poll(2) without waiting: `ESRCH` where the other end is closed.
 pub fn peer_alive(fd: RawFd) -> Result<()> {
     let mut poll = libc::pollfd { fd, events: 0, revents: 0 };
