@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         ),
         test("attacks::a_socket_of_the_host_s_network_does_not_go_in", &[Need::Root], sockets),
         test("attacks::a_message_queue_of_the_host_does_not_go_in", &[Need::Root], queue),
+        test("attacks::no_terminal_or_directory_goes_in_beside_stdio", &[Need::Root], beside),
         test("attacks::an_output_that_poll_never_calls_writable_ends", &[Need::Root], never_writable),
         test("attacks::a_joining_process_shows_no_descriptor", &[Need::Root, Need::Probe], joining),
     ]
@@ -118,6 +119,29 @@ fn queue() {
     let call = sb.under(&["unshare", "-m", "sh", "-c", &script]).args(["run", "--detach", "--bundle"]);
     let out = call.arg(sb.bundle()).arg(sb.id()).output().exits(125);
     out.says("stdin is a device or an object of the kernel");
+}
+
+/// `--preserve-fds` and LISTEN_FDS hand over what the caller has open, but for these.
+fn beside() {
+    let sb = Sandbox::new().sh("true");
+    let running = Sandbox::new().args(["/bin/sleep", "1000"]);
+    running.run().arg("--detach").output().ok();
+    let pty = nix::pty::openpty(None, None).expect("openpty");
+    let name = nix::unistd::ttyname(&pty.slave).expect("a name");
+    for (path, word) in [(name.as_path(), "is a terminal"), ("/etc".as_ref(), "is a directory")] {
+        let script = format!("exec \"$0\" \"$@\" 3<{} </dev/null", path.display());
+        let script = |set: &str| format!("{set}{script}");
+        let run = |set: &str, flags: &[&str]| {
+            let call = sb.under(&["sh", "-c", &script(set)]).arg("run").args(flags).arg("--bundle");
+            call.arg(sb.bundle()).arg(sb.id()).output()
+        };
+        run("", &["--preserve-fds", "1"]).exits(125).says("descriptor 3").says(word);
+        run("export LISTEN_FDS=1 LISTEN_PID=$$; ", &[]).exits(125).says("descriptor 3").says(word);
+        run("", &["--preserve-fds", "1", "--policy", "privileged"]).ok();
+        let exec = running.under(&["sh", "-c", &script("")]).args(["exec", "--preserve-fds", "1"]);
+        exec.args([running.id(), "true"]).output().exits(255).says("descriptor 3").says(word);
+    }
+    running.delete().ok();
 }
 
 /// A launcher that waits for poll(2) to call these writable waits for ever.

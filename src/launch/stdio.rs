@@ -39,6 +39,8 @@ pub struct Facts {
     pub pty: Pty,
     /// The program's user can open the caller's descriptors, or owns them by then.
     pub opens: bool,
+    /// The output is to be counted or bounded.
+    pub counts: bool,
 }
 
 /// Which descriptors a pty takes the place of.
@@ -72,8 +74,10 @@ enum Kind {
     Other,
 }
 
-fn kind(fd: RawFd) -> Result<Kind> {
-    let failed = |e| Error::os("fstat", NAMES[fd as usize], e);
+const ANONYMOUS: &str = "an anonymous inode (a pidfd, an eventfd, a poll set)";
+
+fn kind(fd: RawFd, name: &str) -> Result<Kind> {
+    let failed = |e| Error::os("fstat", name, e);
     let st = fs::fstatat(fd, c"").map_err(failed)?;
     if io::access_mode(fd).map_err(failed)? & libc::O_PATH != 0 {
         return Ok(Kind::Place("an O_PATH descriptor"));
@@ -81,7 +85,7 @@ fn kind(fd: RawFd) -> Result<Kind> {
     Ok(match st.st_mode & libc::S_IFMT {
         libc::S_IFDIR => Kind::Place("a directory"),
         // anon_inode:[eventfd] and the like have no type; nothing of them is bytes of a stream.
-        0 => Kind::Place("an anonymous inode (a pidfd, an eventfd, a poll set)"),
+        0 => Kind::Place(ANONYMOUS),
         libc::S_IFREG if fs::fs_magic(fd).map_err(failed)? == PIDFS => Kind::Place("a pidfd"),
         libc::S_IFIFO => Kind::Pipe,
         libc::S_IFSOCK if socket::has_one_peer(fd) => Kind::Socket,
@@ -106,6 +110,27 @@ fn is_kernel_s(magic: i64) -> bool {
     magic == NSFS || (magic != FUSE && crate::bundle::SPECIAL.contains(&magic))
 }
 
+/// Refuses what a hardened container must not get by `--preserve-fds` or `LISTEN_FDS` either: a terminal of the
+/// caller's, and what leads into the host's tree. `count` descriptors from 3 on.
+pub fn check_preserved(count: u32) -> Result<()> {
+    for fd in (3..count.saturating_add(3)).filter_map(|fd| RawFd::try_from(fd).ok()) {
+        // A number that the caller left closed has a placeholder, which is close-on-exec.
+        if !fs::is_open(fd) || fs::is_close_on_exec(fd) {
+            continue;
+        }
+        let what = match kind(fd, "a preserved descriptor")? {
+            Kind::Terminal => "a terminal, whose input could be read inside as long as the container runs",
+            Kind::Place(ANONYMOUS) => continue,
+            Kind::Place(what) => what,
+            _ => continue,
+        };
+        return Err(Error::msg(format!(
+            "descriptor {fd} (--preserve-fds, LISTEN_FDS) is {what}: a hardened container does not get it; use --policy privileged, or hand over a file, a pipe or a socket"
+        )));
+    }
+    Ok(())
+}
+
 /// Chooses for all three; the second part are the changes to report.
 pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
     let mut chosen = [Stdio::Inherit; 3];
@@ -114,7 +139,7 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
         return Ok((chosen, notes));
     }
     for (fd, name) in (0..).zip(NAMES) {
-        let kind = kind(fd)?;
+        let kind = kind(fd, name)?;
         chosen[fd as usize] = match kind {
             Kind::Terminal if facts.pty == Pty::Terminals => Stdio::Inherit,
             Kind::Place(what) if facts.hardened => {
@@ -126,6 +151,7 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
             Kind::Null | Kind::Place(_) => Stdio::Inherit,
             _ if facts.launcher != Launcher::Stays => leave(fd, kind, facts, &mut notes)?,
             _ if facts.hardened => Stdio::Pipe,
+            _ if facts.counts && fd > 0 => Stdio::Pipe,
             Kind::Terminal | Kind::Pipe | Kind::File if !facts.opens => Stdio::Pipe,
             _ => Stdio::Inherit,
         };
