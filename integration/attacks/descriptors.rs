@@ -118,7 +118,7 @@ fn queue() {
     );
     let call = sb.under(&["unshare", "-m", "sh", "-c", &script]).args(["run", "--detach", "--bundle"]);
     let out = call.arg(sb.bundle()).arg(sb.id()).output().exits(125);
-    out.says("stdin is a device or an object of the kernel");
+    out.says("stdin is a device or a kernel object");
 }
 
 /// `--preserve-fds` and LISTEN_FDS hand over what the caller has open, but for these.
