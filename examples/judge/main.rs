@@ -69,7 +69,10 @@ fn main() -> ExitCode {
 /// The `safebox` that was built with this program, else the one in `$PATH`.
 fn launcher() -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("safebox")));
-    std::env::var_os("SAFEBOX_BIN").map(PathBuf::from).or(beside.filter(|p| p.exists())).unwrap_or("safebox".into())
+    std::env::var_os("SAFEBOX_BIN")
+        .map(PathBuf::from)
+        .or(beside.filter(|p| p.exists()))
+        .unwrap_or("safebox".into())
 }
 
 /// Judges one submission: an error says what of its account is wrong.

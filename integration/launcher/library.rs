@@ -20,7 +20,11 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::the_library_talks_signals_and_kills", ROOT, talks),
         test("launcher::the_library_and_the_command_line_do_not_differ", ROOT, same),
         test("launcher::the_library_s_words_are_no_other_process_s", ROOT, hidden),
-        test("launcher::a_judge_judges_right", &[Need::Root, Need::Userns, Need::Idmap, Need::Lessons], judge),
+        test(
+            "launcher::a_judge_judges_right",
+            &[Need::Root, Need::Userns, Need::Idmap, Need::Lessons],
+            judge,
+        ),
     ]
 }
 
@@ -44,7 +48,11 @@ fn threads() {
                 mask.thread_block().expect("a mask");
                 let mut own = Command::new("sleep").arg("0.2").spawn().expect("a child");
                 let mut sandbox = sandbox(sb, "cat file; echo $N; grep ^SigBlk /proc/self/status; exit $N");
-                let output = sandbox.name(sb.other_id(&n.to_string())).env("N", &n.to_string()).output().expect("output");
+                let output = sandbox
+                    .name(sb.other_id(&n.to_string()))
+                    .env("N", &n.to_string())
+                    .output()
+                    .expect("output");
                 let expect = format!("project\n{n}\nSigBlk:\t0000000000000000\n");
                 assert_eq!(String::from_utf8_lossy(&output.stdout), expect, "{output:?}");
                 assert_eq!((output.exit.code(), output.exit.account.status), (n, Status::Exited));
@@ -104,7 +112,12 @@ fn talks() {
     assert_eq!((exit.code(), exit.account.status), (127, Status::NotStarted));
     assert!(exit.account.error.is_some_and(|e| e.contains("no such file")));
     let mut nothing = safebox::Sandbox::new("true");
-    assert!(nothing.launcher("/nowhere/safebox").spawn().is_err_and(|e| e.to_string().contains("/nowhere/safebox")));
+    assert!(
+        nothing
+            .launcher("/nowhere/safebox")
+            .spawn()
+            .is_err_and(|e| e.to_string().contains("/nowhere/safebox"))
+    );
     sb.leak_check();
 }
 
@@ -114,10 +127,21 @@ fn same() {
     let dir = project(&sb);
     let script = "id -u; pwd; echo $A; ulimit -n; touch sub/x; ls /tmp/scratch; cat /proc/self/oom_score_adj; hostname";
     let mut of_library = sandbox(&sb, script);
-    of_library.name(sb.id()).env("A", "b c").write("sub").option("ulimit", "nofile=77").option("oom-score-adj", "300");
+    of_library
+        .name(sb.id())
+        .env("A", "b c")
+        .write("sub")
+        .option("ulimit", "nofile=77")
+        .option("oom-score-adj", "300");
     of_library.mount("type=tmpfs,dst=/tmp/scratch").option("hostname", "box").memory(64 << 20).cpus(0.5);
     let output = of_library.output().expect("output");
-    let args = ["--env=A=b c", "--rw=sub", "--ulimit=nofile=77", "--oom-score-adj=300", "--mount=type=tmpfs,dst=/tmp/scratch"];
+    let args = [
+        "--env=A=b c",
+        "--rw=sub",
+        "--ulimit=nofile=77",
+        "--oom-score-adj=300",
+        "--mount=type=tmpfs,dst=/tmp/scratch",
+    ];
     let more = ["--hostname=box", "--memory=64m", "--cpus=0.5", "--", "sh", "-c", script];
     let out = super::run_in(&sb, &dir).arg("-q").args(args).args(more).output().ok();
     assert_eq!(String::from_utf8_lossy(&output.stdout), out.stdout, "{out}");
@@ -147,7 +171,11 @@ fn hidden() {
 
 fn judge() {
     let start = Instant::now();
-    let out = Command::new(lesson("judge")).arg("24").env("SAFEBOX_BIN", bundle::safebox()).output().expect("the judge");
+    let out = Command::new(lesson("judge"))
+        .arg("24")
+        .env("SAFEBOX_BIN", bundle::safebox())
+        .output()
+        .expect("the judge");
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
     assert!(text.contains("24 submissions in ") && text.contains(", 0 wrong"), "{text}");

@@ -77,7 +77,8 @@ fn execute(copy: std::os::fd::RawFd) -> Result<Error> {
     let env: Vec<_> = env.chain([sealed]).collect();
     let (argv, envp) = (CStrArray::new("arguments", &args)?, CStrArray::new("environment", &env)?);
     if let Some(request) = argv::request() {
-        fs::inheritable(request).map_err(|e| Error::os("cannot seal the runtime's own binary:", "fcntl", e))?;
+        fs::inheritable(request)
+            .map_err(|e| Error::os("cannot seal the runtime's own binary:", "fcntl", e))?;
     }
     let errno = process::execve_fd(copy, argv.pointers(), envp.pointers());
     Ok(Error::os("cannot seal the runtime's own binary:", "execveat", errno))

@@ -139,6 +139,7 @@ fn read(account: &File, id: &str, status: std::process::ExitStatus) -> Result<Ex
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     account.read_exact_at(&mut bytes, 0).map_err(|e| Error::msg(format!("the account of {id}: {e}")))?;
     let account = serde_json::from_slice(&bytes);
-    let account = account.map_err(|_| Error::msg(format!("the launcher of {id} left no account: {status}")))?;
+    let account =
+        account.map_err(|_| Error::msg(format!("the launcher of {id} left no account: {status}")))?;
     Ok(Exit { account })
 }

@@ -240,7 +240,8 @@ impl Sandbox {
     /// What would be done. Nothing is changed.
     pub fn plan(&self) -> Result<Checked<Plan>> {
         let words = self.words("explain", verbs::EXPLAIN, &[])?;
-        let cli = cli::parse(&words).map_err(|e| Error::msg(cli::usage(&e, Some("explain"), &words, false).text))?;
+        let cli = cli::parse(&words)
+            .map_err(|e| Error::msg(cli::usage(&e, Some("explain"), &words, false).text))?;
         match &cli.verb {
             Verb::Explain(args) => crate::commands::plan_of(&cli.global, args),
             _ => Err(Error::msg("the request is no `explain`")),
@@ -322,7 +323,8 @@ impl Sandbox {
 }
 
 /// Options that [`Sandbox`] says itself, or that would take the program away from its [`Child`].
-const CALLERS: &[&str] = &["name", "rootfs", "bundle", "result", "result-format", "detach", "preserve-fds", "quiet"];
+const CALLERS: &[&str] =
+    &["name", "rootfs", "bundle", "result", "result-format", "detach", "preserve-fds", "quiet"];
 
 fn made_up_id() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -338,7 +340,12 @@ mod tests {
     #[test]
     fn words_are_those_of_the_command_line() {
         let mut sandbox = Sandbox::new("ls");
-        sandbox.arg("-l").env("A", "b c").memory(1 << 20).timeout(Duration::from_millis(1500)).option("init", "false");
+        sandbox
+            .arg("-l")
+            .env("A", "b c")
+            .memory(1 << 20)
+            .timeout(Duration::from_millis(1500))
+            .option("init", "false");
         sandbox.state_root("/r").option("cap-add", "CHOWN");
         let words = sandbox.words("run", verbs::RUN, &["--quiet"]).unwrap();
         let expect = "safebox --root /r run --quiet --env=A=b c --memory=1048576 --timeout=1500000000ns --init=false \
