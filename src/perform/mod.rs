@@ -121,6 +121,8 @@ pub struct Cx {
     pub held: Vec<std::os::fd::OwnedFd>,
     /// The process that holds the sockets of the container's network, until another part of the launcher takes it.
     pub helper: Option<Helper>,
+    /// CLOCK_MONOTONIC when the baton went to Init the last time.
+    pub handed: std::time::Duration,
     /// How many rows were performed before the rest was planned (see [`name::Name`]).
     pub performed: usize,
     /// Runs the hooks of a row; the runtime's alone.
@@ -155,6 +157,7 @@ impl Cx {
             keep_lock: false,
             held: Vec::new(),
             helper: None,
+            handed: std::time::Duration::ZERO,
             performed: 0,
             hooks: no_hooks,
             me: crate::plan::Actor::Runtime,
