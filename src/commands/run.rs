@@ -24,7 +24,7 @@ use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, Given};
 use crate::policy::Policy;
-use crate::sys::{process, socket};
+use crate::sys::process;
 
 /// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
 /// id cannot be (it has a slash, or is `.` or `..`) is a bundle whose container gets a made-up id;
@@ -232,14 +232,7 @@ fn console(draft: &Draft, launch: &Launch) -> Result<(Option<i32>, Option<i32>),
     let terminal = draft.options.console == Console::Pty;
     let life = &launch.life;
     crate::commands::common::check_terminal(life.detach, terminal, life.console_socket.is_some())?;
-    if let Some(path) = &life.console_socket {
-        return Ok((Some(crate::launch::caller::connect("--console-socket", path)?), None));
-    }
-    if !terminal {
-        return Ok((None, None));
-    }
-    let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
-    Ok((Some(theirs), Some(ours)))
+    crate::launch::caller::console(life.console_socket.as_deref(), terminal)
 }
 
 /// `run --detach`: the container goes to whoever reaps this process's children.

@@ -10,6 +10,7 @@
 //! container's: state, cgroups and limits, the rootfs in a mount namespace of criu's own. What the rows of
 //! a create do inside (mounts, masks, ids, capabilities, seccomp) criu does from the images.
 
+pub mod inside;
 pub mod log;
 pub mod outside;
 pub mod rpc;
