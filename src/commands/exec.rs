@@ -83,6 +83,9 @@ fn options_of(args: &Exec, state: &State, new: &mut Process, log: &Log) -> Resul
     // As `run`: a caller at a terminal gives the program one of the container's, never its own.
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
+    if state.hardened {
+        stdio::check_preserved(args.preserve_fds)?;
+    }
     let (descriptors, notes) = stdio::choose(stdio::Facts {
         launcher: if args.detach { Launcher::HandsOver } else { Launcher::Stays },
         hardened: state.hardened,

@@ -191,6 +191,9 @@ fn options_of(launch: &Launch, config: &Config) -> Result<(Options, Vec<String>)
         counts: launch.life.output_limit.is_some() || launch.life.result.is_some(),
         opens: !in_userns && config.process.as_ref().is_some_and(|p| p.user.uid == 0),
     };
+    if config.hardening.hardened {
+        stdio::check_preserved(options.preserve_fds)?;
+    }
     if launch.stays == stdio::Launcher::Absent {
         return Ok((options, Vec::new()));
     }
