@@ -1,5 +1,6 @@
 //! The launcher: programs of this machine, directories as root file systems, docker run's options.
 
+mod denials;
 mod files;
 mod host;
 mod ladder;
@@ -12,7 +13,10 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
-    [host::tests(), files::tests(), options::tests(), ladder::tests()].into_iter().flatten().collect()
+    [denials::tests(), host::tests(), files::tests(), options::tests(), ladder::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A project's directory, with a file and a directory, that every user can read.

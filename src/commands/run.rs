@@ -13,6 +13,7 @@ use crate::launch::layers;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
 use crate::launch::value::{Launch, Root};
+use crate::lifecycle::denials::Denials;
 use crate::lifecycle::directory::Hold;
 use crate::lifecycle::ended::Ended;
 use crate::lifecycle::guardian::{Guardian, Keeper};
@@ -120,7 +121,11 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     }
     // A container that is kept outlives its launcher on purpose.
     launch.caller.die_with_runtime = stays && !launch.life.keep;
-    launch.caller.report_refusals = log.is_debug() && stays;
+    if launch.life.explain_denials && !stays {
+        return Err(Error::msg("--explain-denials with --detach: no launcher stays to observe the program"));
+    }
+    launch.caller.observe = launch.life.explain_denials;
+    launch.caller.report_refusals = launch.caller.observe || log.is_debug() && stays;
     launch.caller.lf = stays && launch.life.console_socket.is_none() && stdio::lines_end_in_lf();
     launch.stays = if stays { Launcher::Stays } else { Launcher::Leaves };
     launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
@@ -252,11 +257,20 @@ fn foreground(
     supervisor.notify = proxy(&cx, given);
     supervisor.witness = attendants.witness;
     supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
+    if let Some(refusals) = supervisor.refusals.as_mut().filter(|_| prepared.options.observe) {
+        refusals.denials = Some(Denials::new(&prepared.config, &prepared.bundle.rootfs_path));
+    }
     let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
     let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
     let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
     if prepared.config.hardening.bare {
         processes::end_orphans(attendants.guardian.as_ref().and_then(|guardian| guardian.pid()));
+    }
+    if let Some(denials) = supervisor.refusals.take().and_then(|r| r.denials) {
+        explain_denials(&denials, exit, log);
+    }
+    if let Some(text) = crate::lifecycle::sigsys::explain(&prepared.config, cx.pid, exit) {
+        log.verdict(&text);
     }
     if let Some(mut witness) = supervisor.witness.take() {
         let events = witness.events(exit == Exit::Signal(libc::SIGKILL));
@@ -326,6 +340,20 @@ fn proxy(cx: &Cx, given: &Given) -> Option<Proxy> {
 
 fn without_kill(plan: &Plan) -> Vec<Undo> {
     plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect()
+}
+
+/// Prints what was refused, after a run that failed.
+fn explain_denials(denials: &Denials, exit: Exit, log: &Log) {
+    if exit == Exit::Code(0) {
+        return;
+    }
+    let (lines, more) = denials.shown();
+    lines.iter().for_each(|line| log.verdict(&format!("denied: {line}")));
+    match (lines.is_empty(), more) {
+        (true, _) => log.verdict("denied: nothing that was observed: the failure is the program's own"),
+        (_, 0) => {}
+        (_, more) => log.verdict(&format!("denied: {more} more")),
+    }
 }
 
 /// Says what the kernel refused the container, from its cgroups' events: never guessed from exit code 137.

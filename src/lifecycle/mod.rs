@@ -3,6 +3,7 @@
 
 pub mod container;
 pub mod container_hook;
+pub mod denials;
 pub mod destroy;
 pub mod directory;
 pub mod ended;
@@ -20,6 +21,7 @@ pub mod processes;
 pub mod refusals;
 pub mod relay;
 pub mod sidecar;
+pub mod sigsys;
 pub mod stdio;
 pub mod supervise;
 pub mod terminal;
