@@ -5,6 +5,7 @@ mod files;
 mod host;
 mod ladder;
 mod options;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +14,15 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
-    [denials::tests(), host::tests(), files::tests(), options::tests(), ladder::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let areas = [
+        denials::tests(),
+        files::tests(),
+        host::tests(),
+        ladder::tests(),
+        options::tests(),
+        secrets::tests(),
+    ];
+    areas.into_iter().flatten().collect()
 }
 
 /// A project's directory, with a file and a directory, that every user can read.

@@ -156,10 +156,12 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
     crate::state::check_id(&launch.id)?;
     crate::state::make_root(root)?;
     crate::lifecycle::garbage::sweep(root, log);
-    let draft = draft(&launch)?;
+    let mut draft = draft(&launch)?;
     if draft.shares_host_root {
         crate::perform::seal::seal()?;
     }
+    // Once: a pipe can be read no second time, and `seal` may have executed this program anew.
+    let held = crate::launch::secrets::take(&mut draft.config.secrets)?;
     draft.tell(log);
     let mut control = Control::new(life.step, life.until.clone(), life.fail.clone());
     let pidfd = life.pidfd_socket.as_deref();
@@ -181,6 +183,10 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
     cx.set(&given.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
     cx.set(&given.console, console.unwrap_or(-1));
     cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
+    for (slot, fd) in given.secrets.iter().zip(&held) {
+        cx.set(slot, std::os::fd::AsRawFd::as_raw_fd(fd));
+    }
+    cx.held = held;
     name.give(&plan, &mut cx);
     if let Some(path) = &life.cidfile {
         write_id(path, &launch.id)?;
@@ -307,6 +313,7 @@ fn launched(
 ) -> Result<Hold, Error> {
     cx.keep_lock = true;
     launch(plan, cx, control, attendants, &prepared.state)?;
+    cx.held.clear();
     let hold = Hold::of(plan, cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
     hold.release().inspect_err(|_| take_back(prepared, plan, cx, &hold))?;
     Ok(hold)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::stdio;
 use crate::cgroup;
 use crate::config::Rlimit;
+use crate::config::secrets::Secret;
 use crate::plan::recipe::Options;
 use crate::policy::{Overrides, Policy};
 
@@ -41,6 +42,8 @@ pub struct Launch {
     pub files: FileOptions,
     /// What is limited.
     pub limits: LimitOptions,
+    /// Secrets.
+    pub secrets: Vec<Secret>,
     /// How long it lives, and what is said about it.
     pub life: LifeOptions,
     /// The caller's descriptors and flags of the OCI verbs.
@@ -67,6 +70,7 @@ impl Default for Launch {
             process: ProcessOptions::default(),
             files: FileOptions::default(),
             limits: LimitOptions::default(),
+            secrets: Vec::new(),
             life: LifeOptions::default(),
             caller: Options::default(),
             pure: false,

@@ -8,6 +8,7 @@ mod life;
 mod limits;
 mod process;
 mod refused;
+mod secrets;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub mod heading {
     pub const GENERAL: &str = "Options";
     pub const PROCESS: &str = "Process";
     pub const FILES: &str = "Files";
+    pub const SECRETS: &str = "Secrets";
     pub const HARDENING: &str = "Hardening";
     pub const LIMITS: &str = "Limits";
     pub const LEARNING: &str = "Learning";
@@ -173,8 +175,8 @@ impl Row {
 
 /// All rows, in the order of `--help` and of their effects.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    let tables: [&'static [Row]; 6] =
-        [life::ROWS, process::ROWS, files::ROWS, security::ROWS, limits::ROWS, refused::ROWS];
+    let tables: [&'static [Row]; 7] =
+        [life::ROWS, process::ROWS, files::ROWS, secrets::ROWS, security::ROWS, limits::ROWS, refused::ROWS];
     tables.into_iter().flatten()
 }
 
