@@ -1,6 +1,8 @@
 //! The launcher: programs of this machine, directories as root file systems, docker run's options.
 
+mod account;
 mod denials;
+mod ends;
 mod files;
 mod host;
 mod ladder;
@@ -15,7 +17,9 @@ use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
     let areas = [
+        account::tests(),
         denials::tests(),
+        ends::tests(),
         files::tests(),
         host::tests(),
         ladder::tests(),

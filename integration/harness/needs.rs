@@ -200,7 +200,13 @@ pub fn criu() -> Option<&'static std::path::Path> {
 static CRIU: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let found = std::env::var_os("SAFEBOX_CRIU").filter(|v| !v.is_empty()).map(PathBuf::from);
     let criu = found.or_else(|| find("criu")).ok_or("criu is not installed (scripts/criu fetches it)")?;
-    let out = Command::new(&criu).arg("check").output().map_err(|e| format!("{}: {e}", criu.display()))?;
+    // It writes a log into its working directory.
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let out = Command::new(&criu)
+        .arg("check")
+        .current_dir(dir.path())
+        .output()
+        .map_err(|e| format!("{}: {e}", criu.display()))?;
     if out.status.success() {
         return Ok(criu);
     }

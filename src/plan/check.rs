@@ -54,7 +54,8 @@ type Check = fn(&Plan, Kind) -> std::result::Result<(), String>;
 /// The checks of each kind of plan.
 fn checks(kind: Kind) -> Vec<Check> {
     const ALWAYS: [Check; 4] = [moved_once, made_once, undos, handovers];
-    const PROGRAM: [Check; 6] = [
+    const PROGRAM: [Check; 7] = [
+        init_comes_last,
         filter_order,
         limits_last,
         undumpable_before_it_joins,
@@ -100,6 +101,17 @@ fn guarded(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
             Err(format!("no namespace can be made here, and {name} is missing: nothing guards the host"))
         }
         None => Ok(()),
+    }
+}
+
+/// The init that stays has the program's filters, ids and limits: its child does nothing more than execute the program.
+fn init_comes_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let stays = |s: &super::Step| matches!(s.action, Action::Exec(ExecOp::StayInit { .. }));
+    match plan.steps.iter().position(stays) {
+        Some(row) if row + 2 != plan.steps.len() => {
+            Err(format!("row {} leaves init behind: only the exec comes after it", row + 1))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -165,6 +177,7 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
                 matches!(
                     s.action,
                     Action::Confine(ConfineOp::Seccomp { .. })
+                        | Action::Exec(ExecOp::StayInit { .. })
                         | Action::Limit(LimitOp::Set { .. })
                         | Action::Confine(ConfineOp::SendListener { .. })
                         | Action::Confine(ConfineOp::DropListener { .. })
@@ -175,7 +188,12 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
                 )
             };
             let plain = find(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { listener: None, .. })));
-            let filter = |s: &super::Step| matches!(s.action, Action::Confine(ConfineOp::Seccomp { .. }));
+            let filter = |s: &super::Step| {
+                matches!(
+                    s.action,
+                    Action::Confine(ConfineOp::Seccomp { .. }) | Action::Exec(ExecOp::StayInit { .. })
+                )
+            };
             let end = plan.steps.len() - 1;
             if plan.steps[first..end].iter().all(last)
                 && plan.steps[plain.unwrap_or(end)..end].iter().all(filter)
@@ -219,9 +237,8 @@ fn limits_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let filters = |a: &Action| matches!(a, Action::Confine(ConfineOp::Seccomp { .. }));
     let Some(first) = plan.steps.iter().position(|s| limits(&s.action)) else { return Ok(()) };
     let mut after = plan.steps[first..].iter().skip_while(|s| limits(&s.action));
-    let next = after
-        .next()
-        .is_some_and(|s| filters(&s.action) || matches!(s.action, Action::Exec(ExecOp::Exec { .. })));
+    let ends = |a: &Action| matches!(a, Action::Exec(ExecOp::Exec { .. } | ExecOp::StayInit { .. }));
+    let next = after.next().is_some_and(|s| filters(&s.action) || ends(&s.action));
     let again = after.find(|s| limits(&s.action));
     if next && again.is_none() {
         Ok(())

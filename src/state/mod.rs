@@ -75,9 +75,30 @@ pub struct State {
     pub hooks: Hooks,
     /// `run` in the foreground: (pid, start time) of the launcher, without which the container is a leftover.
     pub launcher: Option<(i32, u64)>,
+    /// A minimal init is its first process, and the program is that one's first child.
+    #[serde(default)]
+    pub init: bool,
+    /// How the program is asked to end.
+    #[serde(default)]
+    pub stop: Stop,
     /// What `checkpoint` must leave to the host.
     #[serde(default)]
     pub outside: crate::state::outside::Outside,
+}
+
+/// How a program is asked to end, and how long it has then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The signal.
+    pub signal: i32,
+    /// Milliseconds until it is killed.
+    pub millis: u64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop { signal: libc::SIGTERM, millis: 2000 }
+    }
 }
 
 impl State {

@@ -260,6 +260,12 @@ pub fn dup_above(fd: RawFd, first: RawFd) -> Result<RawFd> {
     check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, first) }.into()).map(|n| n as RawFd)
 }
 
+/// Sets close-on-exec: no other program that is executed has `fd`.
+pub fn close_on_exec(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(drop)
+}
+
 /// Clears close-on-exec: the next program that is executed has `fd` too.
 pub fn inheritable(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.

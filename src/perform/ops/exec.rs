@@ -6,7 +6,7 @@ use crate::perform::HookError;
 use crate::perform::target::make_for;
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::ops::ExecOp;
-use crate::sys::{Errno, fs, process, signal, socket};
+use crate::sys::{Errno, fs, process, reaper, signal, socket, tty};
 
 /// Performs one row about the program.
 pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
@@ -38,6 +38,13 @@ pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
         ExecOp::AwaitStart { start, door, .. } => {
             crate::perform::namespace_fds::await_start(cx, start, door.as_ref())
         }
+        ExecOp::StatusSocket { ours, theirs } => {
+            let pair = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
+            cx.set(ours, pair.0);
+            cx.set(theirs, pair.1);
+            Ok(())
+        }
+        ExecOp::StayInit { status, tty, subreaper } => stay_init(cx, status, *tty, *subreaper),
         ExecOp::FindProgram { candidates, hook } => {
             for path in candidates.iter().filter(|_| *hook) {
                 crate::perform::target::open_own(cx, path).map(fs::close)?;
@@ -72,6 +79,30 @@ pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
             make_for(cx, fd, path, (*uid, *gid)).map(fs::close)
         }
     }
+}
+
+/// Goes on in a child; this process stays as init and does not return. It is undumpable, since its memory is the
+/// runtime's, and what it tells the launcher must not be another process's to say.
+fn stay_init(cx: &mut Cx, status: &crate::plan::Slot, tty: Option<u8>, subreaper: bool) -> Done {
+    at(cx, Call::Sigaction, reaper::forward_signals())?;
+    at(cx, Call::Prctl, process::prctl(libc::PR_SET_DUMPABLE, 0))?;
+    if subreaper {
+        at(cx, Call::Prctl, process::become_subreaper())?;
+    }
+    if let Some(fd) = tty {
+        at(cx, Call::Ioctl, reaper::deaf(|| tty::give_up_controlling(fd.into())))?;
+    }
+    if !at(cx, Call::Fork, reaper::split())? {
+        reaper::stay(cx.fd(status));
+    }
+    at(cx, Call::Setsid, process::setsid())?;
+    if let Some(fd) = tty {
+        at(cx, Call::Ioctl, tty::set_controlling(fd.into()))?;
+    }
+    if subreaper {
+        at(cx, Call::Prctl, process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64))?;
+    }
+    Ok(())
 }
 
 /// Enters the working directory, and asks the kernel where that is.

@@ -42,6 +42,19 @@ pub enum ExecOp {
         /// A hook's program is the config's choice: no symlink of a volume leads elsewhere.
         hook: bool,
     },
+    /// A socket on which the init of `--init` tells how the program ended.
+    StatusSocket {
+        ours: Slot,
+        theirs: Slot,
+    },
+    /// This process stays as init; its child goes on to the program.
+    StayInit {
+        status: Slot,
+        /// Which of 0 to 2 is the terminal that the program's session takes over.
+        tty: Option<u8>,
+        /// It is not process 1 of a pid namespace of its own: orphans come to it all the same.
+        subreaper: bool,
+    },
     AwaitStart {
         start: Slot,
         report: Slot,
@@ -74,6 +87,8 @@ impl Op for ExecOp {
             Self::DieWithRuntime => (Layer::State, "die-with-runtime", None),
             Self::FindProgram { .. } => (Layer::Program, "find-program", None),
             Self::AwaitStart { .. } => (Layer::State, "await-start", None),
+            Self::StatusSocket { .. } => (Layer::Program, "init-status", None),
+            Self::StayInit { .. } => (Layer::Program, "init", None),
             Self::Exec { .. } => (Layer::Program, "exec", None),
         }
     }
@@ -115,6 +130,19 @@ impl Op for ExecOp {
                 door.shown.slots().try_for_each(|slot| write!(f, " {slot}"))?;
                 f.write_str(")")
             }
+            Self::StatusSocket { ours, theirs } => {
+                write!(f, "socketpair(AF_UNIX, SOCK_SEQPACKET) -> {ours}, {theirs}")
+            }
+            Self::StayInit { status, tty, subreaper } => {
+                f.write_str("rt_sigaction(all, forward) prctl(PR_SET_DUMPABLE, 0) ")?;
+                f.write_str(if *subreaper { "prctl(PR_SET_CHILD_SUBREAPER) " } else { "" })?;
+                f.write_str(if tty.is_some() { "ioctl(TIOCNOTTY) " } else { "" })?;
+                write!(
+                    f,
+                    "clone(SIGCHLD): init stays: close_range, wait4(-1), write({status}); its child: setsid"
+                )?;
+                f.write_str(if tty.is_some() { " ioctl(TIOCSCTTY)" } else { "" })
+            }
             Self::Exec { argv, envp, .. } => {
                 let args: Vec<_> = argv.strings().iter().map(|s| format!("{:?}", show(s))).collect();
                 write!(f, "execve([{}], {} variables)", args.join(", "), envp.strings().len())
@@ -153,6 +181,12 @@ impl Op for ExecOp {
             Self::AwaitStart { .. } => {
                 "created, not started: everything is in place but the program (runtime.md, start)"
             }
+            Self::StatusSocket { .. } => {
+                "the exit code of init cannot tell abort from exit(134): the wait status comes over a socket that the program never has (wait(2))"
+            }
+            Self::StayInit { .. } => {
+                "process 1 of a pid namespace gets no signal that it does not handle, abort(3) does not end it, and orphans are its to reap: a minimal init takes that place, as docker run --init (pid_namespaces(7))"
+            }
             Self::Exec { .. } => {
                 "this process becomes the container's program; every other descriptor closes here (execve(2))"
             }
@@ -170,6 +204,8 @@ impl Op for ExecOp {
             | Self::DieWithRuntime
             | Self::FindProgram { .. }
             | Self::AwaitStart { .. }
+            | Self::StatusSocket { .. }
+            | Self::StayInit { .. }
             | Self::Hooks { .. }
             | Self::Exec { .. } => None,
         }
@@ -189,6 +225,8 @@ impl Op for ExecOp {
             | Self::DieWithRuntime
             | Self::FindProgram { .. }
             | Self::AwaitStart { .. }
+            | Self::StatusSocket { .. }
+            | Self::StayInit { .. }
             | Self::Hooks { .. }
             | Self::Exec { .. } => None,
         }
@@ -209,6 +247,9 @@ impl Op for ExecOp {
             (Self::DieWithRuntime, Errno::ESRCH) => {
                 Some("the launcher died while the container was being built")
             }
+            (Self::StayInit { .. }, Errno::EAGAIN) => Some(
+                "the program is the second process beside its init: raise --pids-limit or --ulimit nproc, or run it with --init=false",
+            ),
             (
                 Self::CleanSignals
                 | Self::NewSession
@@ -219,6 +260,8 @@ impl Op for ExecOp {
                 | Self::DieWithRuntime
                 | Self::FindProgram { .. }
                 | Self::AwaitStart { .. }
+                | Self::StatusSocket { .. }
+                | Self::StayInit { .. }
                 | Self::Hooks { .. }
                 | Self::Exec { .. },
                 _,
@@ -250,6 +293,14 @@ impl Op for ExecOp {
                 candidates.iter().flat_map(|_| ["newfstatat?", "faccessat2?"]).collect()
             }
             Self::AwaitStart { .. } => vec!["read"],
+            Self::StatusSocket { .. } => vec!["socketpair"],
+            // What the process does that stays; its child begins with setsid.
+            Self::StayInit { tty, subreaper, .. } => {
+                let first = ["rt_sigaction*", "prctl"].into_iter();
+                let more = subreaper.then_some("prctl").into_iter().chain(tty.map(|_| "ioctl"));
+                let life = ["clone", "close_range", "close_range", "wait4*", "write", "exit_group"];
+                first.chain(more).chain(life).collect()
+            }
             Self::Exec { .. } => vec!["execve"],
         }
     }

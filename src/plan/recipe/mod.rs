@@ -124,6 +124,8 @@ pub struct Options {
     pub window: Option<(u16, u16)>,
     /// The pty's lines end in LF: its output goes to a file or a pipe.
     pub lf: bool,
+    /// `--init`: a minimal init is process 1, and the program is its child.
+    pub init: bool,
 }
 
 impl Default for Options {
@@ -145,6 +147,7 @@ impl Default for Options {
             observe: false,
             window: None,
             lf: false,
+            init: false,
         }
     }
 }
@@ -206,6 +209,8 @@ pub struct Given {
     pub namespaces: Vec<(NsKind, Slot)>,
     /// Filled by the plan: the pipes in the place of descriptors 0 to 2.
     pub pipes: Vec<StdioPipe>,
+    /// Filled by the plan: the socket on which init tells how the program ended; (the launcher's end, init's).
+    pub status: Option<(Slot, Slot)>,
     /// Filled by the plan: the socket on which the container says that it is ready.
     pub notify: Slot,
     /// Named by the plan: the files in memory that hold the secrets.
@@ -221,6 +226,7 @@ impl Given {
             notify: plan.slot("notify socket"),
             namespaces: Vec::new(),
             pipes: Vec::new(),
+            status: None,
             secrets: Vec::new(),
         }
     }
@@ -407,6 +413,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
         .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
     let groups = b.supplementary();
     let landlock = b.landlock()?;
+    let init = b.init();
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -427,6 +434,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
             state: input.state,
             container: None,
             landlock,
+            init,
         },
     )?;
     let uts = input.config.namespace(NsKind::Uts).is_some();

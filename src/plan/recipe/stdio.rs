@@ -3,7 +3,7 @@
 use crate::config::idmap;
 use crate::error::Result;
 use crate::host::OutputFile;
-use crate::plan::ops::{FdOp, StdioPipe};
+use crate::plan::ops::{ExecOp, FdOp, StdioPipe};
 use crate::plan::recipe::{Builder, Console, Given, Options, part};
 use crate::plan::{Actor, Actor::Runtime, Plan, Slot, Undo};
 use crate::tables::namespaces::NsKind;
@@ -80,8 +80,20 @@ pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>, files
 }
 
 impl Builder<'_> {
+    /// `--init`: the slot of init's end of the status socket, and whether it must ask for the orphans.
+    pub(super) fn init(&self) -> Option<(Slot, bool)> {
+        let (_, theirs) = self.given.status.as_ref()?;
+        Some((theirs.clone(), !self.input.config.is_new(NsKind::Pid)))
+    }
+
     /// What takes the place of the caller's descriptors.
     pub(super) fn stdio(&mut self) -> Result<()> {
+        if self.input.options.init {
+            let (ours, theirs) = (self.plan.slot("status"), self.plan.slot("status inside"));
+            let row = ExecOp::StatusSocket { ours: ours.clone(), theirs: theirs.clone() };
+            self.plan.push(Runtime, part::SOURCES, row);
+            self.given.status = Some((ours, theirs));
+        }
         let config = self.input.config;
         let uid = self.process()?.user.uid;
         let root = self.input.host.euid == 0;

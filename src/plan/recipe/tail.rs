@@ -57,6 +57,8 @@ pub(super) struct Tail<'a> {
     pub state: &'a crate::state::State,
     /// The container process, where this is another one.
     pub container: Option<i32>,
+    /// `--init`: the socket of its status, and whether it must ask for the orphans.
+    pub init: Option<(Slot, bool)>,
 }
 
 /// Appends the tail.
@@ -82,7 +84,8 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     let doors = t.created.iter().filter_map(|c| c.door.as_ref());
     let doors = doors.flat_map(|d| std::iter::once(&d.socket).chain(d.shown.slots()));
     let fifos = t.created.iter().flat_map(|c| [&c.start, &c.report]);
-    let needed = fifos.chain(doors).cloned().collect();
+    let status = t.init.iter().map(|(status, _)| status);
+    let needed = fifos.chain(doors).chain(status).cloned().collect();
     plan.push(Init, part::DROP, FdOp::CloseFds { keep: 3 + t.preserve_fds, needed });
     // As runc does it: the config's author may want a directory that its user cannot enter, and the user may have
     // one that this process cannot.
@@ -143,6 +146,11 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     }
     if process.no_new_privileges {
         filters(plan, t, |f| f.listener.is_none())?;
+    }
+    if let Some((status, subreaper)) = t.init.clone() {
+        let terminal = t.stdio.iter().position(|s| *s == Stdio::Inherit).filter(|_| t.pty_slave.is_some());
+        let tty = terminal.and_then(|fd| u8::try_from(fd).ok());
+        plan.push(Init, part::EXEC, ExecOp::StayInit { status, tty, subreaper });
     }
     let argv = Rc::new(CStrArray::new("process.args", &process.args)?);
     let envp = Rc::new(CStrArray::new("process.env", &process.env)?);
@@ -427,6 +435,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
             state: input.state,
             container: Some(pid),
             landlock: None,
+            init: None,
         },
     )?;
     Ok((check(plan, Kind::Exec)?, given))
