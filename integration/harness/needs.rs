@@ -215,8 +215,13 @@ static CRIU: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
 });
 
 static MEM_TRACK: LazyLock<bool> = LazyLock::new(|| {
-    CRIU.as_ref()
-        .is_ok_and(|criu| succeeds(&criu.to_string_lossy(), &["check", "--feature", "mem_dirty_track"]))
+    let tracks = |criu: &PathBuf| {
+        let dir = tempfile::tempdir().ok()?;
+        let mut check = Command::new(criu);
+        check.args(["check", "--feature", "mem_dirty_track"]).current_dir(dir.path());
+        Some(check.output().ok()?.status.success())
+    };
+    CRIU.as_ref().ok().and_then(tracks).unwrap_or(false)
 });
 
 fn succeeds(program: &str, args: &[&str]) -> bool {

@@ -41,6 +41,9 @@ impl Trace {
             }
             trace.add(pid, rest.trim_start());
         }
+        // The kernel asks for another try when a mount or rename of any process came between (openat2(2)).
+        let again = |call: &Call| call.name == "openat2" && call.line.contains("= -1 EAGAIN");
+        trace.calls.values_mut().for_each(|calls| calls.retain(|call| !again(call)));
         trace
     }
 
