@@ -1,6 +1,9 @@
 //! The table of container defaults: what a hardened container gets where its config says nothing.
 //!
-//! Sizes, options and numbers stand here once. The policy's rules read them; no other place repeats them.
+//! Sizes, options and numbers stand here once. The policy's rules, the options and `safebox spec` read them;
+//! no other place repeats them.
+
+use crate::tables::namespaces::NsKind;
 
 /// Memory of a container whose config names no limit, in bytes; swap is included.
 pub const MEMORY: i64 = 512 << 20;
@@ -84,6 +87,21 @@ pub const STANDARD: [MountRow; 6] = [
     row("/dev/mqueue", ("mqueue", "mqueue"), &["nosuid", "noexec", "nodev"], Size::None),
     row("/sys", ("sysfs", "sysfs"), &["nosuid", "noexec", "nodev", "ro"], Size::None),
 ];
+
+/// The cgroup file system, where a config shows it.
+pub const CGROUP: MountRow =
+    row("/sys/fs/cgroup", ("cgroup", "cgroup"), &["nosuid", "noexec", "nodev", "relatime", "ro"], Size::None);
+
+/// File systems that only the user namespace which owns a namespace may mount. Where that namespace is the host's, the
+/// container is shown the host's own mount: (type, namespace, place, options).
+pub const OF_NAMESPACES: [(&str, NsKind, &str, &[&str]); 3] = [
+    ("sysfs", NsKind::Net, "/sys", &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"]),
+    ("proc", NsKind::Pid, "/proc", &["rbind", "rnosuid", "rnodev", "rnoexec"]),
+    ("mqueue", NsKind::Ipc, "/dev/mqueue", &["bind", "nosuid", "nodev", "noexec"]),
+];
+
+/// Capabilities of the config that `safebox spec` writes, as runc's.
+pub const SPEC_CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
 /// Where a container with a read-only root may write. `/run` begins with what the image holds there: the directories
 /// of daemons such as `/run/postgresql`.

@@ -6,6 +6,7 @@
 pub mod capabilities;
 pub mod errno;
 pub mod landlock;
+pub mod limits;
 pub mod memory_policy;
 pub mod mount_options;
 pub mod namespaces;
