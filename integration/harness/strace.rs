@@ -41,8 +41,12 @@ impl Trace {
             }
             trace.add(pid, rest.trim_start());
         }
-        // The kernel asks for another try when a mount or rename of any process came between (openat2(2)).
-        let again = |call: &Call| call.name == "openat2" && call.line.contains("= -1 EAGAIN");
+        // A mount or rename of any process may come between (openat2(2)), and another one's change of a network
+        // device (restart_syscall() of the kernel): the call is made again.
+        let again = |call: &Call| {
+            call.name == "openat2" && call.line.contains("= -1 EAGAIN")
+                || call.line.contains("= ? ERESTARTNOINTR")
+        };
         trace.calls.values_mut().for_each(|calls| calls.retain(|call| !again(call)));
         trace
     }
