@@ -1,13 +1,13 @@
-//! The config that `safebox spec` writes: a start for people, close to what `runc spec` writes.
+//! The config that `safebox spec` writes: an initial config for users, close to the output of `runc spec`.
 //!
-//! Differences from runc 1.1.5, each on purpose:
+//! Intended differences from runc 1.1.5:
 //! - `ociVersion` is the version that safebox follows, `hostname` is `safebox`;
-//! - no ambient capabilities: a program gets rights because it runs as root inside or has file
-//!   capabilities, not because its parent had them;
-//! - the hard limit on open files is the caller's, so that servers can raise their own (under the name `runc`: 1024);
-//! - mounts and masked paths are those of [`super::defaults`]: /proc and /dev have nosuid, noexec and nodev where devices
-//!   allow it, /dev is 64 KiB, energy counters and interrupts are masked (CVE-2020-8694);
-//! - rootless: the caller's ids are given by the caller of [`spec`].
+//! - no ambient capabilities: a program gets capabilities because it runs as root inside or has file
+//! capabilities, not because its parent had them;
+//! - the hard limit on open files is the caller's, so that servers can raise their own (under the name
+//! `runc`: 1024);
+//! - `/sys/devices/virtual/powercap` is masked: energy counters leak keys (CVE-2020-8694);
+//! - rootless: the caller of [`spec`] passes the ids.
 
 use serde_json::{Value, json};
 
@@ -16,8 +16,8 @@ use super::defaults::{
 };
 use super::features::OCI_VERSIONS;
 
-/// What `safebox spec` writes: as runc, a cgroup namespace only on hosts with cgroup v2 alone. `files` is the caller's hard
-/// limit on open files, if it becomes the container's.
+/// The output of `safebox spec`. As in runc, a cgroup namespace is used only on pure cgroup v2 hosts. `files`
+/// is the caller's hard limit of open files, if the container gets it.
 pub fn spec_for(rootless: Option<(u32, u32)>, cgroup_v2: bool, files: Option<u64>) -> Value {
     let mut spec = spec(rootless);
     if let Some(hard) = files {
@@ -30,7 +30,8 @@ pub fn spec_for(rootless: Option<(u32, u32)>, cgroup_v2: bool, files: Option<u64
     spec
 }
 
-/// The template, for a host with cgroup v2; with `rootless`, for the caller with this uid and gid, who becomes root inside.
+/// The template for a host with cgroup v2. With `rootless`, for the caller with this uid and gid, which is
+/// root inside.
 pub fn spec(rootless: Option<(u32, u32)>) -> Value {
     let caps = json!(SPEC_CAPABILITIES);
     json!({
@@ -52,8 +53,8 @@ pub fn spec(rootless: Option<(u32, u32)>) -> Value {
     })
 }
 
-/// `mounts`. Rootless: group 5 is not mapped, and sysfs cannot be mounted without owning the network
-/// namespace, so the host's is bound.
+/// The mounts. Rootless: group 5 is not mapped, and mounting sysfs needs an owned network namespace, so the
+/// host's sysfs is bind mounted.
 fn mounts(rootless: bool) -> Value {
     let (sysfs, _, host, bound) = OF_NAMESPACES[0];
     let mount = |row: &MountRow| {
@@ -72,7 +73,7 @@ fn mounts(rootless: bool) -> Value {
     STANDARD.iter().chain([&CGROUP]).map(of).collect()
 }
 
-/// `linux`. Rootless: a user namespace instead of a network namespace and a device list.
+/// The `linux` section. Rootless: a user namespace instead of a network namespace and a device list.
 fn linux(rootless: Option<(u32, u32)>) -> Value {
     let mut linux = json!({ "maskedPaths": MASKED, "readonlyPaths": READONLY });
     let namespaces = if let Some((uid, gid)) = rootless {
@@ -107,7 +108,7 @@ mod tests {
         assert_eq!(limit(Some(500)), json!([{ "type": "RLIMIT_NOFILE", "hard": 500, "soft": 500 }]));
     }
 
-    /// What runc writes, or `None` (said loudly) where it is not installed.
+    /// The output of runc, or `None` (reported as skipped) if it is not installed.
     fn runc_spec(args: &[&str]) -> Option<Value> {
         let dir = tempfile::tempdir().unwrap();
         let status =
@@ -120,7 +121,7 @@ mod tests {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Undoes the differences that the module's documentation lists.
+    /// Reverts the differences that the module's documentation lists.
     fn as_runc(mut ours: Value, theirs: &Value) -> Value {
         ours["ociVersion"] = theirs["ociVersion"].clone();
         ours["hostname"] = json!("runc");
@@ -132,7 +133,7 @@ mod tests {
         ours
     }
 
-    /// Order of namespaces and masked paths means nothing.
+    /// Sorts namespaces and masked paths, whose order has no meaning.
     fn sorted(mut spec: Value) -> Value {
         for list in ["namespaces", "maskedPaths", "readonlyPaths"] {
             spec["linux"][list].as_array_mut().unwrap().sort_by_key(Value::to_string);
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_same_as_runc_but_for_the_listed_differences() {
-        // The uid is runc's view of ours.
+        // Use the uid that runc wrote.
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let v2 = crate::cgroup::Hierarchy::probe().unwrap().is_v2();
         let ours = |ids| spec_for(ids, v2, None);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     fn pretty_equal(ours: &Value, theirs: &Value) {
-        // The order of keys means nothing.
+        // The order of keys has no meaning.
         let text = |v: &Value| {
             let mut v = v.clone();
             v.sort_all_objects();

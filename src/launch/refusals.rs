@@ -29,7 +29,7 @@ pub fn report(
         return Some("without no_new_privs the filter is loaded before the launcher can answer");
     }
     if !config.hooks.poststart.is_empty() {
-        return Some("a poststart hook may wait for the program, which would wait for the launcher");
+        return Some("a poststart hook may wait for the program, and the program for the launcher");
     }
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
     if !seccomp::flag_supported(flags) {

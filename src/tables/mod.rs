@@ -1,7 +1,7 @@
 //! Tables of names: `(name, bits, doc)` rows with one lookup each.
 //!
-//! Parsing, `features`, `explain` and error messages all read the same rows, so a name that is
-//! accepted is also a name that is printed and documented.
+//! Parsing, `features`, `explain` and error messages read the same rows, so every accepted name is also
+//! printed and documented.
 
 pub mod capabilities;
 pub mod errno;
