@@ -115,12 +115,7 @@ fn out_of_memory() {
     let (out, log, ended) = kept(&sb, &["--memory", "20m"]);
     out.exits(137).says("out of memory");
     assert!(log.contains("out of memory: the kernel killed 1 process"), "{log}");
-    assert_eq!(
-        (&ended["code"], &ended["oomKills"], &ended["pidsRefused"]),
-        (&json!(137), &json!(1), &json!(0)),
-        "{ended}"
-    );
-    assert_eq!(ended["account"]["status"], "oom", "{ended}");
+    assert_eq!(ended, json!({ "code": 137, "oomKills": 1, "pidsRefused": 0 }));
 }
 
 fn no_more_processes() {
@@ -136,12 +131,7 @@ fn forged() {
     let (out, log, ended) = kept(&sb, &[]);
     out.exits(9);
     assert!(!log.contains("memory"), "{log}");
-    assert_eq!(
-        (&ended["code"], &ended["oomKills"], &ended["pidsRefused"]),
-        (&json!(9), &json!(0), &json!(0)),
-        "{ended}"
-    );
-    assert_eq!(ended["account"]["status"], "exited", "{ended}");
+    assert_eq!(ended, json!({ "code": 9, "oomKills": 0, "pidsRefused": 0 }));
 }
 
 /// No launcher stays that could see the exit code.
