@@ -6,6 +6,7 @@ mod ends;
 mod files;
 mod host;
 mod ladder;
+mod library;
 mod options;
 mod secrets;
 
@@ -24,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         host::tests(),
         ladder::tests(),
         options::tests(),
+        library::tests(),
         secrets::tests(),
     ];
     areas.into_iter().flatten().collect()
