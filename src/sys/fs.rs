@@ -284,6 +284,13 @@ pub fn close_on_exec(fd: RawFd) -> Result<()> {
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(drop)
 }
 
+/// Whether `fd` is open and close-on-exec.
+pub fn is_close_on_exec(fd: RawFd) -> bool {
+    // SAFETY: no memory is involved.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC != 0
+}
+
 /// Clears close-on-exec: the next executed program inherits `fd`.
 pub fn inheritable(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
