@@ -114,7 +114,8 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     }
     // A container that is kept outlives its launcher on purpose.
     launch.caller.die_with_runtime = stays && !launch.life.keep;
-    launch.caller.report_refusals = log.is_debug() && stays;
+    launch.caller.observe = launch.life.explain_denials;
+    launch.caller.report_refusals = launch.caller.observe || log.is_debug() && stays;
     launch.caller.lf = stays && launch.life.console_socket.is_none() && stdio::lines_end_in_lf();
     launch.stays = if stays { Launcher::Stays } else { Launcher::Leaves };
     launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
@@ -131,6 +132,7 @@ fn refuse_detached(life: &LifeOptions) -> Result<(), Error> {
         ("--cpu-time", life.cpu_time.is_some()),
         ("--output-limit", life.output_limit.is_some()),
         ("--result", life.result.is_some()),
+        ("--explain-denials", life.explain_denials),
     ];
     match asked.iter().find(|(_, asked)| *asked) {
         Some((flag, _)) => Err(Error::msg(format!("{flag} with --detach: no process stays to see to it"))),

@@ -132,8 +132,11 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let mut filters = choices.iter().map(|c| compile(c, launch.pure)).collect::<Result<Vec<_>>>()?;
     let silent = options
         .report_refusals
-        .then(|| crate::launch::refusals::report(&config, &choices, &mut filters))
+        .then(|| crate::launch::refusals::report(&config, &choices, &mut filters, options.observe))
         .flatten();
+    if let Some(why) = silent.filter(|_| options.observe) {
+        return Err(Error::msg(format!("--explain-denials: {why}")));
+    }
     let state_dir = launch.state_root.join(&launch.id);
     let process = config
         .process

@@ -74,6 +74,8 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// `--debug` of a foreground `run`: the launcher hears of what the built-in seccomp profile refuses.
     pub report_refusals: bool,
+    /// `--explain-denials`: the launcher also sees the paths and addresses that the program uses.
+    pub observe: bool,
     /// A window size for the pty where the config gives none: (rows, columns).
     pub window: Option<(u16, u16)>,
     /// The pty's lines end in LF: its output goes to a file or a pipe.
@@ -98,6 +100,7 @@ impl Default for Options {
             notify: false,
             pid_file: None,
             report_refusals: false,
+            observe: false,
             window: None,
             lf: false,
             init: false,
