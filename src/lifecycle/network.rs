@@ -3,8 +3,8 @@
 use std::os::fd::RawFd;
 
 use crate::lifecycle::sidecar::Sidecar;
+use crate::network::handle::Helper;
 use crate::network::verdict::Verdict;
-use crate::perform::Helper;
 use crate::sys::io::Interest;
 use crate::sys::{Errno, process};
 

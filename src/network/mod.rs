@@ -24,6 +24,7 @@ pub mod audit;
 mod connection;
 mod dialling;
 mod dns;
+pub mod handle;
 pub mod harden;
 pub mod helper;
 mod host_config;

@@ -39,7 +39,7 @@ pub mod undo;
 use std::os::fd::RawFd;
 
 use crate::config::hooks::HookKind;
-pub use crate::perform::ops::relay::Helper;
+use crate::network::handle::Helper;
 pub use crate::plan::call::Call;
 use crate::plan::hooks::HookRun;
 use crate::sys::Errno;

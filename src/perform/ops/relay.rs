@@ -1,21 +1,18 @@
 //! What the rows of the network by name do.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
+use crate::network::handle::Helper;
 use crate::network::helper::{self, Ends};
-use crate::network::verdict::{RECORD, Verdict};
 use crate::network::{Role, Socket};
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::Action;
 use crate::plan::ops::RelayOp;
-use crate::sys::{Errno, Result, argv, fs, io, net, process, route, socket};
+use crate::sys::{Errno, Result, argv, fs, net, process, route, socket};
 
 /// Connections that wait to be accepted on each port.
 const BACKLOG: i32 = 512;
-
-/// How long the helper may take to end once its launcher has.
-const LAST_WORDS: i32 = 2000;
 
 /// Performs one row of the network by name.
 pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
@@ -36,7 +33,7 @@ pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
             fs::close(line);
             fs::close(theirs);
             let pidfd = at(cx, Call::PidfdOpen, process::pidfd_open(pid))?;
-            cx.helper = Some(Helper { pid, pidfd: fs::own(pidfd), line: Some(fs::own(ours)) });
+            cx.helper = Some(Helper::new(pid, fs::own(pidfd), fs::own(ours)));
             cx.set(to, init);
             cx.held.push(fs::own(init));
             Ok(())
@@ -82,58 +79,6 @@ fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
         at(cx, Call::Listen, net::listen(fd, BACKLOG))?;
     }
     Ok(fd)
-}
-
-/// The helper, as the launcher has it. It ends with this value.
-#[derive(Debug)]
-pub struct Helper {
-    pid: i32,
-    pidfd: OwnedFd,
-    line: Option<OwnedFd>,
-}
-
-impl Helper {
-    /// Where its verdicts come; -1 once it has ended.
-    pub fn line(&self) -> RawFd {
-        self.line.as_ref().map_or(-1, AsRawFd::as_raw_fd)
-    }
-
-    /// A verdict, without waiting: `None` where there is none now, `ECONNRESET` once it has ended.
-    pub fn verdict(&self) -> Result<Option<Verdict>> {
-        let mut record = [0; RECORD];
-        match io::receive_nowait(self.line(), &mut record) {
-            Ok(0) => Err(Errno::ECONNRESET),
-            Ok(n) => Ok(Verdict::of_record(&record[..n])),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// It belongs to the container alone from now on.
-    pub fn release(mut self) {
-        self.line = None;
-        self.pid = 0;
-    }
-
-    /// Has it end, and writes its last words down first; whatever it does, it is gone when this returns.
-    pub fn end(&mut self) {
-        self.line = None;
-        let pid = std::mem::take(&mut self.pid);
-        if pid == 0 {
-            return;
-        }
-        if !process::wait_for_exit(self.pidfd.as_raw_fd(), LAST_WORDS) {
-            process::pidfd_kill(self.pidfd.as_raw_fd(), libc::SIGKILL).unwrap_or_default();
-        }
-        // The supervisor may have reaped it already.
-        process::wait(pid, 0).map(drop).unwrap_or_default();
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 /// Ends the helper of a launch that has failed; what it said is the detail of a hand-over that failed.
