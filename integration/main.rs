@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 mod apparmor;
 mod attacks;
+mod audit;
 mod bad_input;
 mod checkpoint;
 mod checks;
@@ -91,6 +92,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         systemd::tests,
         apparmor::tests,
         attacks::tests,
+        audit::tests,
         examples::tests,
         install::tests,
         // Last: they need the machine for themselves.

@@ -47,10 +47,12 @@
 //! lifecycle  the container on disk; hooks, removal, supervision
 //! criu       checkpoint and restore
 //! tour       what each layer of isolation stops, shown
+//! audit      what the rules say of bundles, containers and this machine
 //! cli        what can be said on the command line
 //! commands   one file per verb
 //! ```
 
+pub mod audit;
 pub mod bundle;
 pub mod cgroup;
 pub mod cli;

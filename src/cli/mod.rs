@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod audit;
 mod criu;
 mod go;
 mod install;
@@ -14,6 +15,7 @@ mod launch;
 mod quick;
 mod usage;
 
+pub use audit::{Audit, AuditFormat, Verify};
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
@@ -145,6 +147,10 @@ pub enum Verb {
     Features,
     /// Tell how strong a confinement this machine lets the caller have, and what would make it stronger
     Doctor(Doctor),
+    /// Judge a bundle, a running container or this machine by the rules of the policy
+    Audit(Audit),
+    /// Compare what a running container has with what was asked for, layer by layer
+    Verify(Verify),
     /// Tell containerd, Podman, Docker or CRI-O about this runtime
     Install(Install),
     /// Print the completions of a shell

@@ -369,7 +369,7 @@ pub struct Namespace {
 }
 
 /// One range of user_namespaces(7)' uid_map or gid_map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct IdMap {
     /// First id inside.
     pub container: u32,

@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{self, Console, Filter, Given, Input, Listens, Options};
-use crate::policy::{Change, Facts, Outcome, Policy};
+use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
 use crate::seccomp::{self, Mode};
 use crate::state::id_ranges::Ranges;
 use crate::state::{SeccompChoice, State};
@@ -280,6 +280,8 @@ impl Draft {
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),
             launcher: self.launcher,
+            // Serialising a value of our own types does not fail; without it verify says that it has nothing to compare.
+            asked: serde_json::to_value(Posture::of_config(config, Machine::NONE)).ok(),
             outside: crate::launch::outside::of(
                 config,
                 &bundle.dir,

@@ -75,6 +75,9 @@ pub struct State {
     pub hooks: Hooks,
     /// `run` in the foreground: (pid, start time) of the launcher, without which the container is a leftover.
     pub launcher: Option<(i32, u64)>,
+    /// The posture that was asked for, which `verify` compares with what runs: a `policy::Posture`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<serde_json::Value>,
     /// What `checkpoint` must leave to the host.
     #[serde(default)]
     pub outside: crate::state::outside::Outside,
