@@ -7,6 +7,7 @@ use safebox::launch::prepare::prepare;
 use safebox::launch::stdio::Launcher;
 use safebox::launch::value::{Launch, Root};
 use safebox::plan::check::{self, Kind};
+use safebox::plan::ops::RootOp;
 use safebox::plan::{Action, Actor, Plan};
 use safebox::policy::Policy;
 
@@ -35,7 +36,11 @@ fn main() -> Result<(), safebox::error::Error> {
     if let Err(e) = check::check(broken, Kind::Container { uts: true }) {
         println!("without its last row: {e}\n");
     }
-    let pivot = plan.steps.iter().position(|s| matches!(s.action, Action::Pivot { .. })).unwrap_or_default();
+    let pivot = plan
+        .steps
+        .iter()
+        .position(|s| matches!(s.action, Action::Root(RootOp::Pivot { .. })))
+        .unwrap_or_default();
     println!("row {} leaves the host's tree, row {} executes\n", pivot + 1, plan.exec_row() + 1);
 
     // ... and every row says why it is there.

@@ -5,8 +5,8 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::launch::prepare::exec_input;
-use safebox::plan::action::Action;
 use safebox::plan::check::{Kind, check};
+use safebox::plan::ops::{Action, CgroupOp, ConfineOp, CredOp, ExecOp, FdOp, NsOp, RootOp, StateOp, UserOp};
 use safebox::plan::recipe::ExecCgroups;
 use safebox::plan::recipe::{Console, Options, build_exec};
 use safebox::plan::{Actor, Plan};
@@ -53,7 +53,7 @@ fn persisted() {
         let (prepared, _bundle) = prepared(case);
         let plan = prepared.plan().unwrap_or_else(|e| panic!("{e}")).0;
         let written = plan.steps.iter().find_map(|step| match &step.action {
-            Action::StateFile { bytes, .. } => Some(bytes.clone()),
+            Action::State(StateOp::File { bytes, .. }) => Some(bytes.clone()),
             _ => None,
         });
         let state: serde_json::Value =
@@ -112,14 +112,14 @@ fn refuses(plan: &Plan, kind: Kind, mutations: &[Mutation]) {
 /// What the tail that all programs share must not lose.
 const TAIL: &[Mutation] = &[
     ("no exec", |p| drop(p.steps.pop()), "one exec"),
-    ("two execs", |p| again(p, |a| matches!(a, Action::Exec { .. })), "one exec"),
+    ("two execs", |p| again(p, |a| matches!(a, Action::Exec(ExecOp::Exec { .. }))), "one exec"),
     (
         "descriptors stay open",
         |p| {
             while let Some(i) = p
                 .steps
                 .iter()
-                .position(|s| s.actor == Actor::Init && matches!(s.action, Action::CloseFds { .. }))
+                .position(|s| s.actor == Actor::Init && matches!(s.action, Action::Fd(FdOp::CloseFds { .. })))
             {
                 p.steps.remove(i);
             }
@@ -128,34 +128,52 @@ const TAIL: &[Mutation] = &[
     ),
     (
         "uid before gid",
-        |p| put(p, |a| matches!(a, Action::SetUid { .. }), |a| matches!(a, Action::SetGid { .. })),
+        |p| {
+            put(
+                p,
+                |a| matches!(a, Action::Cred(CredOp::SetUid { .. })),
+                |a| matches!(a, Action::Cred(CredOp::SetGid { .. })),
+            )
+        },
         "gives up the right",
     ),
     (
         "groups after the user",
-        |p| put(p, |a| matches!(a, Action::SetGroups { .. }), |a| matches!(a, Action::Caps { .. })),
+        |p| {
+            put(
+                p,
+                |a| matches!(a, Action::Cred(CredOp::SetGroups { .. })),
+                |a| matches!(a, Action::Cred(CredOp::Caps { .. })),
+            )
+        },
         "gives up the right",
     ),
     (
         "nothing is read back",
-        |p| remove(p, "VerifyCreds", |a| matches!(a, Action::VerifyCreds(_))),
+        |p| remove(p, "VerifyCreds", |a| matches!(a, Action::Cred(CredOp::Verify(_)))),
         "is not read back",
     ),
     (
         "read back too early",
-        |p| put(p, |a| matches!(a, Action::VerifyCreds(_)), |a| matches!(a, Action::Caps { .. })),
+        |p| {
+            put(
+                p,
+                |a| matches!(a, Action::Cred(CredOp::Verify(_))),
+                |a| matches!(a, Action::Cred(CredOp::Caps { .. })),
+            )
+        },
         "is not read back",
     ),
     (
         "no no_new_privs",
-        |p| remove(p, "NoNewPrivs", |a| matches!(a, Action::NoNewPrivs)),
+        |p| remove(p, "NoNewPrivs", |a| matches!(a, Action::Cred(CredOp::NoNewPrivs))),
         "the filter must come before the capability drop",
     ),
     (
         "a row after the filter",
         |p| {
             let at = p.steps.len() - 1;
-            let step = p.steps[row(p, "Umask", |a| matches!(a, Action::Umask { .. }))].clone();
+            let step = p.steps[row(p, "Umask", |a| matches!(a, Action::Exec(ExecOp::Umask { .. })))].clone();
             p.steps.insert(at, step);
         },
         "the filter must be last before exec",
@@ -164,7 +182,7 @@ const TAIL: &[Mutation] = &[
     (
         "the baton goes to and fro",
         |p| {
-            let wait = p.steps[row(p, "Umask", |a| matches!(a, Action::Umask { .. }))].clone();
+            let wait = p.steps[row(p, "Umask", |a| matches!(a, Action::Exec(ExecOp::Umask { .. })))].clone();
             for actor in [Actor::Init, Actor::Runtime].repeat(8) {
                 p.steps.insert(0, safebox::plan::Step { actor, ..wait.clone() });
             }
@@ -182,12 +200,12 @@ fn exec_mutations() {
         &[
             (
                 "ptrace access while it joins",
-                |p| remove(p, "Undumpable", |a| matches!(a, Action::Undumpable)),
+                |p| remove(p, "Undumpable", |a| matches!(a, Action::Cred(CredOp::Undumpable))),
                 "who is in it may attach",
             ),
             (
                 "descriptors go along",
-                |p| remove(p, "CloseFds", |a| matches!(a, Action::CloseFds { .. })),
+                |p| remove(p, "CloseFds", |a| matches!(a, Action::Fd(FdOp::CloseFds { .. }))),
                 "joins a namespace while descriptors of the host are open",
             ),
             (
@@ -195,10 +213,13 @@ fn exec_mutations() {
                 |p| {
                     let at = p.steps.len() - 1;
                     let to = p.slot("x");
-                    let action = Action::CgroupOpen { path: c"/sys/fs/cgroup".into(), to };
+                    let action = CgroupOp::Open { path: c"/sys/fs/cgroup".into(), to }.into();
                     let step = safebox::plan::Step { actor: Actor::Init, action, undo: None, part: "" };
                     // Before the filter, which must stay last.
-                    let filter = p.steps.iter().position(|s| matches!(s.action, Action::Seccomp { .. }));
+                    let filter = p
+                        .steps
+                        .iter()
+                        .position(|s| matches!(s.action, Action::Confine(ConfineOp::Seccomp { .. })));
                     p.steps.insert(filter.unwrap_or(at), step);
                 },
                 "names a host path in the container's mount namespace",
@@ -216,14 +237,18 @@ fn container_mutations() {
         &plan,
         kind,
         &[
-            ("no pivot", |p| remove(p, "Pivot", |a| matches!(a, Action::Pivot { .. })), "never changed"),
+            (
+                "no pivot",
+                |p| remove(p, "Pivot", |a| matches!(a, Action::Root(RootOp::Pivot { .. }))),
+                "never changed",
+            ),
             (
                 "maps too late",
                 |p| {
                     put(
                         p,
-                        |a| matches!(a, Action::IdMapWrite { file: "uid_map", .. }),
-                        |a| matches!(a, Action::SetGid { .. }),
+                        |a| matches!(a, Action::User(UserOp::WriteMap { file: "uid_map", .. })),
+                        |a| matches!(a, Action::Cred(CredOp::SetGid { .. })),
                     );
                 },
                 "needs mapped ids",
@@ -231,8 +256,8 @@ fn container_mutations() {
         ],
     );
     let mut named = plan;
-    let host = Action::SetHostname { name: c"x".into() };
-    let pivot = row(&named, "Pivot", |a| matches!(a, Action::Pivot { .. }));
+    let host = NsOp::Hostname { name: c"x".into() }.into();
+    let pivot = row(&named, "Pivot", |a| matches!(a, Action::Root(RootOp::Pivot { .. })));
     named.steps.insert(pivot, safebox::plan::Step { actor: Actor::Init, action: host, undo: None, part: "" });
     let error =
         check(named, Kind::Container { uts: false }).map(drop).expect_err("the host's name").to_string();
@@ -253,7 +278,13 @@ fn filter_first() {
         Kind::Exec,
         &[(
             "the filter after the drop",
-            |p| put(p, |a| matches!(a, Action::Seccomp { .. }), |a| matches!(a, Action::Exec { .. })),
+            |p| {
+                put(
+                    p,
+                    |a| matches!(a, Action::Confine(ConfineOp::Seccomp { .. })),
+                    |a| matches!(a, Action::Exec(ExecOp::Exec { .. })),
+                )
+            },
             "the filter must come before the capability drop",
         )],
     );

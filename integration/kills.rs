@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::harness::carried::patience;
 use crate::harness::process::{Call, Output};
 use crate::harness::{Need, Sandbox, poll, rounds, slowed, test};
 
@@ -160,7 +161,7 @@ fn hook_inside() {
     let said = format!("/proc/{}/root/dev/shm/hook", sb.pid());
     poll("the hook runs", SOON, || std::path::Path::new(&said).exists());
     let out = sb.delete().ok();
-    assert!(out.took < Duration::from_secs(5), "{out}");
+    assert!(out.took < patience(Duration::from_secs(5)), "{out}");
     // runc 1.1 lets the hook's end be the end of start.
     assert!(start.wait().code != 0 || crate::harness::bundle::is_foreign(), "{out}");
     sb.leak_check_within(SOON);
@@ -200,7 +201,7 @@ fn stuck() {
     let next = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.other_id("next"));
     let out = next.args(["--", "/bin/true"]).output().ok();
     shell(&format!("umount {}", below.display()));
-    assert!(out.took < Duration::from_secs(5), "{out}");
+    assert!(out.took < patience(Duration::from_secs(5)), "{out}");
     out.says("delete --force");
     sb.delete().ok();
     sb.leak_check_within(SOON);
@@ -216,7 +217,7 @@ fn unburied() {
     let exec = sb.run_until(exec, "up");
     exec.signal(Signal::SIGSTOP);
     let out = sb.delete().ok();
-    assert!(out.took < Duration::from_secs(5), "{out}");
+    assert!(out.took < patience(Duration::from_secs(5)), "{out}");
     assert!(!sb.root().join(sb.id()).exists(), "{out}");
     exec.signal(Signal::SIGCONT);
     exec.wait().exits(137);

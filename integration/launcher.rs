@@ -1,9 +1,12 @@
 //! The launcher: programs of this machine, directories as root file systems, docker run's options.
 
+mod account;
+mod ends;
 mod files;
 mod host;
 mod ladder;
 mod options;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +15,18 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
-    [host::tests(), files::tests(), options::tests(), ladder::tests()].into_iter().flatten().collect()
+    [
+        host::tests(),
+        account::tests(),
+        ends::tests(),
+        files::tests(),
+        options::tests(),
+        ladder::tests(),
+        secrets::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A project's directory, with a file and a directory, that every user can read.

@@ -36,6 +36,7 @@ fn usual() -> Vec<Trial> {
         test("order::run_baseline", HERE, || drop(run(&Sandbox::new(), Policy::Baseline))),
         test("order::run_privileged", HERE, || drop(run(&Sandbox::new(), Policy::Privileged))),
         test("order::run_with_mounts_devices_and_limits", HERE, rich),
+        test("order::run_with_init", HERE, init),
         test("order::run_with_hooks", HERE, hooks),
         test("order::run_with_a_joiner", HERE, joiner),
         test("order::run_in_groups_that_are_there", HERE, premade_groups),
@@ -104,6 +105,14 @@ fn rich() {
         assert!(parent.ends_with(sb.other_id("parent")), "{}", parent.display());
         std::fs::remove_dir(parent).expect("remove an empty group");
     }
+}
+
+fn init() {
+    let sb = Sandbox::new();
+    let life = safebox::launch::value::LifeOptions { init: Some(true), ..Default::default() };
+    let launch = Launch { life, ..launch_of(&sb, Policy::Restricted, foreground(&sb, Policy::Restricted)) };
+    let plan = Plan::clone(&prepare(&launch).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0);
+    traced_run(&sb, Policy::Restricted, &plan, &["--init"]);
 }
 
 fn hooks() {
@@ -236,35 +245,42 @@ fn plan(sb: &Sandbox, policy: Policy, options: Options) -> Plan {
 }
 
 fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Option<Manager>) -> Plan {
-    let bundle = sb.bundle();
+    let launch = Launch { cgroup_manager, ..launch_of(sb, policy, options) };
+    Plan::clone(&prepare(&launch).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0)
+}
+
+fn launch_of(sb: &Sandbox, policy: Policy, options: Options) -> Launch {
     let launcher = options.die_with_runtime.then_some((0, 0));
-    let launch = Launch {
-        root: Root::Bundle(bundle),
+    Launch {
+        root: Root::Bundle(sb.bundle()),
         id: sb.id().into(),
         state_root: sb.root().into(),
         policy: Some(policy),
         caller: options,
         pure: true,
-        cgroup_manager,
         launcher,
         ..Launch::default()
-    };
-    Plan::clone(&prepare(&launch).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0)
+    }
 }
 
 /// Traces `run` and compares.
 fn run(sb: &Sandbox, policy: Policy) -> Trace {
-    let name = format!("{policy:?}").to_lowercase();
     let plan = plan(sb, policy, foreground(sb, policy));
+    traced_run(sb, policy, &plan, &[])
+}
+
+fn traced_run(sb: &Sandbox, policy: Policy, plan: &Plan, options: &[&str]) -> Trace {
+    let name = format!("{policy:?}").to_lowercase();
     let file = sb.dir().join("trace");
     sb.under(&["strace", "-f", "-o", &file.to_string_lossy()])
         .args(["run", "--quiet", "--policy", &name, "--bundle"])
         .arg(sb.bundle())
+        .args(options)
         .arg(sb.id())
         .output()
         .ok();
     let trace = Trace::read(&file);
-    compare(&trace, &rows(&plan), sb.id(), true);
+    compare(&trace, &rows(plan), sb.id(), true);
     trace
 }
 

@@ -21,10 +21,13 @@ pub struct Sandbox {
     outputs: AtomicU32,
 }
 
+/// The least time that [`poll`] waits: on a loaded machine a process may wait seconds for its turn.
+const LEAST: Duration = Duration::from_secs(60);
+
 /// Calls `done` until it is true; panics with `what` when the time is over.
 #[track_caller]
 pub fn poll(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + patience(limit);
+    let end = Instant::now() + patience(limit).max(LEAST);
     while !done() {
         assert!(Instant::now() < end, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));

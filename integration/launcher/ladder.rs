@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// The runtime where no user namespace can be made, and without any capability.
-fn without_namespaces(sb: &Sandbox, dir: &std::path::Path) -> Call {
+pub(super) fn without_namespaces(sb: &Sandbox, dir: &std::path::Path) -> Call {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
     let dir = dir.to_path_buf();
     let call = sb.under(&["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]);

@@ -44,6 +44,11 @@ impl Row {
         self.actor == "init" && self.calls == ["read"]
     }
 
+    /// From here on Init's child goes on.
+    fn stays(&self) -> bool {
+        self.action.starts_with("rt_sigaction(all, forward)")
+    }
+
     /// The row that takes the container's name and its lock.
     fn takes_lock(&self) -> bool {
         self.calls.iter().any(|c| c == "flock") && self.calls.iter().any(|c| c == "renameat2")
@@ -88,9 +93,17 @@ pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guard
         known.push(child);
     }
     follow("init", trace.of(init_of(trace)), &child_words(rows, "init", !joins));
+    if rows.iter().any(Row::stays) {
+        let begins = |calls: &[strace::Call]| calls.first().is_some_and(|c| c.name == "setsid");
+        let program = trace.calls.iter().find(|(pid, calls)| !known.contains(pid) && begins(calls));
+        let (pid, calls) = program.expect("the child of init");
+        follow("program", calls, &words(&["setsid", "ioctl?", "prctl?", "execve"], "the program's process"));
+        known.push(*pid);
+    }
     let clones: Vec<i32> = spawned("clone").into_iter().map(|pid| pid as i32).collect();
     // Those of user namespaces that only a mapping is taken from come first, and hooks last.
-    let holders = rows.iter().filter(|r| r.calls.iter().any(|c| c == "clone")).count();
+    let holds = |r: &&Row| r.actor == "runtime" && r.calls.iter().any(|c| c == "clone");
+    let holders = rows.iter().filter(holds).count();
     for pid in &clones[..holders] {
         // It may be killed before it comes to either.
         let calls = words(&["prctl?", "pause?"], "it waits to be killed");
@@ -244,7 +257,8 @@ pub fn child_words(rows: &[Row], me: &str, spawned: bool) -> Vec<Word> {
         // A filter need not allow sendto(2) and recvfrom(2), which runc does not call under it.
         let filtered = |end: usize| rows[..end].iter().any(Row::filters);
         out.extend(words(&[if filtered(from) { "read" } else { "recvfrom" }], "the baton comes"));
-        out.extend((from..to).flat_map(|i| row_words(rows, i)));
+        let mine = |i: &usize| !rows[..*i].iter().any(Row::stays);
+        out.extend((from..to).filter(mine).flat_map(|i| row_words(rows, i)));
         if let Some(next) = rows.get(to) {
             // A seccomp agent may want to be asked about sendto(2), and does not have its listener yet.
             let call = match next {

@@ -5,6 +5,7 @@
 //! is real or it is an error.
 
 pub mod devices;
+pub mod figures;
 pub mod ops;
 pub mod resctrl;
 pub mod rootless;

@@ -29,6 +29,12 @@ fn arg(row: &'static Row) -> Arg {
     let looked_at = move |text: &str| row.say(&mut Launch::default(), text).map(|()| Value(text.into()));
     match row.says {
         Says::Flag(_) => arg.action(ArgAction::SetTrue),
+        Says::Switch(_) => arg
+            .value_name("BOOL")
+            .value_parser(looked_at)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
         Says::Path(name, _) => arg.value_name(name).value_parser(clap::value_parser!(PathBuf)),
         Says::One(name, _) => arg.value_name(name).value_parser(looked_at).allow_hyphen_values(row.hyphen),
         Says::Each(name, _) => arg

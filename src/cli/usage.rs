@@ -112,7 +112,7 @@ fn text(error: &clap::Error, verb: Option<&Command>, typed: impl Fn(&str) -> Str
     let arg = first(ContextKind::InvalidArg);
     let value = first(ContextKind::InvalidValue);
     // Without clap's placeholder for its value.
-    let flag = arg.filter(|arg| arg.starts_with('-')).and_then(|arg| arg.split([' ', '=']).next());
+    let flag = arg.filter(|arg| arg.starts_with('-')).and_then(|arg| arg.split([' ', '=', '[']).next());
     let flag = flag.map(typed);
     match (error.kind(), flag, value, verb) {
         (ErrorKind::MissingRequiredArgument, None, _, Some(verb)) => wrong_number(verb, Wrong::TooFew),

@@ -56,6 +56,17 @@ pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
 
 /// What criu cannot do is refused before anything is frozen, with the reason.
 fn refuse(state: &State) -> Result<()> {
+    if state.init {
+        return Err(Error::msg(
+            "this container cannot be checkpointed: its init executes safebox's own file, which the images would \
+             need (run it with --init=false)",
+        ));
+    }
+    if state.outside.secrets {
+        return Err(Error::msg(
+            "this container cannot be checkpointed: it has secrets (--secret), and the images would hold them on disk",
+        ));
+    }
     if state.outside.idmapped {
         return Err(Error::msg(
             "this container cannot be checkpointed: it has an idmapped mount, which criu does not know (the \

@@ -12,6 +12,7 @@ use crate::launch::stdio::{self, Launcher, Pty};
 use crate::launch::{environment, exec_cgroups};
 use crate::lifecycle::container::{Container, Status};
 use crate::lifecycle::guardian::Keeper;
+use crate::lifecycle::processes;
 use crate::lifecycle::supervise::Supervisor;
 use crate::log::Log;
 use crate::perform::Cx;
@@ -43,7 +44,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         }
         _ => {}
     }
-    let of = container.process_id().ok_or_else(|| wrong("cannot exec in a stopped container"))?;
+    let of = processes::entrance(&container).ok_or_else(|| wrong("cannot exec in a stopped container"))?;
     if let Some(path) = container.lost_cgroups.first() {
         // Without its limits nothing more runs.
         return Err(Error::msg(format!("{}: the container's cgroup is gone", path.display())).into());
@@ -71,6 +72,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
             (false, false) => Pty::None,
         },
         opens: !in_userns && new.user.uid == 0,
+        counts: false,
     })?;
     notes.iter().for_each(|note| log.warning(note));
     new.terminal |= interactive;
@@ -119,7 +121,7 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
         .inspect_err(kill)?;
     crate::lifecycle::stdio::attach(supervisor, given, &cx).inspect_err(kill)?;
     let _keeper = master.and_then(|_| Keeper::of_terminal());
-    let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
+    let exit = supervisor.watch(cx.pid, cx.pidfd, master)?.exit;
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
 }
 

@@ -9,7 +9,6 @@ use crate::error::Error;
 use crate::launch::prepare::prepare;
 use crate::launch::value::{Launch, Root};
 use crate::page::{self, Named};
-use crate::perform::hints;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::report::{self, Only};
@@ -36,7 +35,7 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
         };
         let first = Named { name: name(&from), plan: &plan };
         let second = to.as_ref().zip(other.as_ref()).map(|(to, plan)| Named { name: name(to), plan });
-        let html = page::page(&first, second.as_ref(), &hints::known);
+        let html = page::page(&first, second.as_ref());
         std::fs::write(file, html).map_err(|e| Error::msg(format!("--html {}: {e}", file.display())))?;
         return Ok(ExitCode::SUCCESS);
     }

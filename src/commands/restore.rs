@@ -256,7 +256,7 @@ impl Restored<'_> {
             _ => None,
         };
         let _keeper = master.and_then(|_| Keeper::of_terminal());
-        let exit = supervisor.watch(self.pid, self.pidfd, master)?;
+        let exit = supervisor.watch(self.pid, self.pidfd, master)?.exit;
         let undos: Vec<Undo> = plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect();
         if let Some(undone) = hold.end(&undos, None, false) {
             crate::lifecycle::hook_points::tell_and_stop(&self.state, &undone, supervisor.signals());

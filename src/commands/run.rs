@@ -4,35 +4,26 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cgroup::ops::Events;
-use crate::cgroup::witness::Witness;
 use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
+use crate::commands::foreground::{Watch, begin, launched, proxy};
 use crate::error::Error;
 use crate::launch::layers;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::value::{Launch, Root};
-use crate::lifecycle::directory::Hold;
-use crate::lifecycle::ended::Ended;
-use crate::lifecycle::guardian::{Guardian, Keeper};
-use crate::lifecycle::hook_points::tell_and_stop;
-use crate::lifecycle::hook_points::{launch, poststart};
+use crate::launch::value::{Launch, LifeOptions, Root};
+use crate::lifecycle::account::Account;
 use crate::lifecycle::name::Name;
-use crate::lifecycle::notify::{self, Proxy};
-use crate::lifecycle::processes;
-use crate::lifecycle::refusals::Refusals;
+use crate::lifecycle::result::Sink;
 use crate::lifecycle::supervise::Supervisor;
-use crate::lifecycle::terminal::receive_pty;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::Attendants;
+use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, Given};
-use crate::plan::{Plan, Undo};
 use crate::policy::Policy;
-use crate::sys::process::Exit;
 use crate::sys::{process, socket};
 
 /// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
@@ -118,6 +109,9 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
             "--rm with --detach: no process stays to remove the container: safebox delete ID does it",
         ));
     }
+    if launch.life.detach {
+        refuse_detached(&launch.life)?;
+    }
     // A container that is kept outlives its launcher on purpose.
     launch.caller.die_with_runtime = stays && !launch.life.keep;
     launch.caller.report_refusals = log.is_debug() && stays;
@@ -128,6 +122,20 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     launch.launcher = (stays && !launch.life.keep)
         .then(|| crate::sys::process::start_time(me).map(|s| (me, s)).unwrap_or((me, 0)));
     Ok(launch)
+}
+
+/// What only a launcher that stays can do.
+fn refuse_detached(life: &LifeOptions) -> Result<(), Error> {
+    let asked = [
+        ("--timeout", life.timeout.is_some()),
+        ("--cpu-time", life.cpu_time.is_some()),
+        ("--output-limit", life.output_limit.is_some()),
+        ("--result", life.result.is_some()),
+    ];
+    match asked.iter().find(|(_, asked)| *asked) {
+        Some((flag, _)) => Err(Error::msg(format!("{flag} with --detach: no process stays to see to it"))),
+        None => Ok(()),
+    }
 }
 
 /// Prints what was hardened: one line, or each change. What is weaker than `restricted` is printed in any case.
@@ -144,17 +152,36 @@ fn notices(launch: &Launch, prepared: &Prepared) {
     changes.iter().filter(|c| c.weaker).for_each(|change| crate::log::say(&format!("weaker: {change}")));
 }
 
-/// Runs a bundle, a directory, or this machine's programs.
+/// Runs a bundle, a directory, or this machine's programs. Whatever the end, the account goes where `--result` says.
 pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
-    let launch = complete(global, &mut args, log)?;
+    let sink = Sink::of(&args.said.0.life)?;
+    let mut id = args.said.0.life.name.clone().or_else(|| args.target.clone()).unwrap_or_default();
+    let Some(sink) = sink else { return started(global, &mut args, log, (None, &mut id)) };
+    started(global, &mut args, log, (Some(&sink), &mut id)).inspect_err(|error| {
+        let code = error.downcast_ref::<Error>().map_or(125, Error::run_code);
+        let account = Account::not_started(&id, code.into(), &format!("{error:#}"));
+        if let Err(e) = sink.write(&account) {
+            log.error(&e.to_string());
+        }
+    })
+}
+
+fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink>, &mut String)) -> Outcome {
+    let launch = complete(global, args, log)?;
+    id.clone_from(&launch.id);
     let (life, root) = (&launch.life, &launch.state_root);
     crate::state::check_id(&launch.id)?;
     crate::state::make_root(root)?;
     crate::lifecycle::garbage::sweep(root, log);
-    let draft = draft(&launch)?;
+    let mut draft = draft(&launch)?;
     if draft.shares_host_root {
         crate::perform::seal::seal()?;
     }
+    if let Some(sink) = sink {
+        sink.close_on_exec()?;
+    }
+    // Once: a pipe can be read no second time, and `seal` may have executed this program anew.
+    let held = crate::launch::secrets::take(&mut draft.config.secrets)?;
     draft.tell(log);
     let mut control = Control::new(life.step, life.until.clone(), life.fail.clone());
     let pidfd = life.pidfd_socket.as_deref();
@@ -176,6 +203,10 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
     cx.set(&given.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
     cx.set(&given.console, console.unwrap_or(-1));
     cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
+    for (slot, fd) in given.secrets.iter().zip(&held) {
+        cx.set(slot, std::os::fd::AsRawFd::as_raw_fd(fd));
+    }
+    cx.held = held;
     name.give(&plan, &mut cx);
     if let Some(path) = &life.cidfile {
         write_id(path, &launch.id)?;
@@ -191,7 +222,8 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
         }
         Ok(code)
     } else {
-        foreground((&prepared, log), &plan, cx, &mut control, (supervisor, master, &given), life.keep)
+        let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, given: &given, log, sink };
+        watch.run(cx, &mut control, supervisor, master)
     }
 }
 
@@ -222,135 +254,6 @@ fn detached(
     begin(prepared, plan, &cx, &hold)?;
     crate::lifecycle::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn foreground(
-    (prepared, log): (&Prepared, &Log),
-    plan: &Checked<Plan>,
-    mut cx: Cx,
-    control: &mut Control,
-    (mut supervisor, console, given): (Option<Supervisor>, Option<i32>, &Given),
-    keep: bool,
-) -> Outcome {
-    let mut attendants = Attendants {
-        guardian: (!keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
-        witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
-        ..Attendants::default()
-    };
-    let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;
-    if let Err(e) = begin(prepared, plan, &cx, &hold) {
-        if let Some(guardian) = attendants.guardian.take() {
-            guardian.dismiss();
-        }
-        return Err(e.into());
-    }
-    let mut supervisor = match supervisor.take() {
-        Some(s) => s,
-        None => Supervisor::new()?,
-    };
-    crate::lifecycle::stdio::attach(&mut supervisor, given, &cx)?;
-    supervisor.notify = proxy(&cx, given);
-    supervisor.witness = attendants.witness;
-    supervisor.refusals = Refusals::of(prepared.filters(), plan, &cx, log);
-    let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
-    let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
-    let exit = supervisor.watch(cx.pid, cx.pidfd, master)?;
-    if prepared.config.hardening.bare {
-        processes::end_orphans(attendants.guardian.as_ref().and_then(|guardian| guardian.pid()));
-    }
-    if let Some(mut witness) = supervisor.witness.take() {
-        let events = witness.events(exit == Exit::Signal(libc::SIGKILL));
-        report(prepared, exit, events, log);
-        if keep {
-            let ended = Ended {
-                code: Some(exit.code()),
-                oom_kills: events.oom_kills,
-                pids_refused: events.pids_refused,
-            };
-            ended.write(hold.fd())?;
-        }
-    }
-    if !keep {
-        // Whoever removed it meanwhile has run its hooks.
-        if let Some(undone) = hold.end(&without_kill(plan), None, false) {
-            tell_and_stop(&prepared.state, &undone, supervisor.signals());
-        }
-    }
-    if let Some(guardian) = attendants.guardian {
-        guardian.dismiss();
-    }
-    drop(supervisor);
-    Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
-}
-
-/// Launches, and lets others at the container; its directory stays open.
-fn launched(
-    prepared: &Prepared,
-    plan: &Checked<Plan>,
-    cx: &mut Cx,
-    control: &mut Control,
-    attendants: &mut Attendants,
-) -> Result<Hold, Error> {
-    cx.keep_lock = true;
-    launch(plan, cx, control, attendants, &prepared.state)?;
-    let hold = Hold::of(plan, cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
-    hold.release().inspect_err(|_| take_back(prepared, plan, cx, &hold))?;
-    Ok(hold)
-}
-
-/// What follows once the program has started: `--pid-file` and the poststart hooks. Where that fails the container
-/// ends, and leaves nothing.
-fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> Result<(), Error> {
-    let pid_file = prepared.options.pid_file.as_ref();
-    let written = pid_file.map_or(Ok(()), |path| crate::lifecycle::pid_file::write(path, cx.pid));
-    let started = || poststart(&prepared.state, cx.pid, cx.signals);
-    let unwritten = |_: &Error| drop(pid_file.map(std::fs::remove_file));
-    written
-        .and_then(|()| started().inspect_err(unwritten))
-        .inspect_err(|_| take_back(prepared, plan, cx, hold))
-}
-
-/// Ends a container that runs.
-fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
-    let undos = plan.undos();
-    if let Some(undone) = hold.end(&undos, Some((cx.pid, cx.pidfd)), true) {
-        tell_and_stop(&prepared.state, &undone, cx.signals);
-    }
-}
-
-/// What passes the container's readiness on, where `$NOTIFY_SOCKET` asks for it.
-fn proxy(cx: &Cx, given: &Given) -> Option<Proxy> {
-    let fd = Some(cx.fd(&given.notify)).filter(|fd| *fd >= 0)?;
-    Some(Proxy::on(fd, notify::host()?, cx.pid))
-}
-
-fn without_kill(plan: &Plan) -> Vec<Undo> {
-    plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect()
-}
-
-/// Says what the kernel refused the container, from its cgroups' events: never guessed from exit code 137.
-fn report(prepared: &Prepared, exit: Exit, events: Events, log: &Log) {
-    let resources = &prepared.config.resources;
-    if events.oom_kills > 0 {
-        let limit = resources
-            .memory
-            .limit
-            .map(|l| format!(" of {}", crate::tables::sizes::text(l)))
-            .unwrap_or_default();
-        let ended =
-            if exit == Exit::Signal(libc::SIGKILL) { "" } else { "; the container's own process went on" };
-        log.verdict(&format!(
-            "out of memory: the kernel killed {} process(es) of the container at its memory limit{limit}{ended} (--memory)",
-            events.oom_kills
-        ));
-    }
-    if events.pids_refused > 0 {
-        let limit = resources.pids_limit.unwrap_or_default();
-        log.verdict(&format!(
-            "the limit of {limit} processes refused a fork {} time(s) (--pids-limit)",
-            events.pids_refused
-        ));
-    }
 }
 
 #[cfg(test)]

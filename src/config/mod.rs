@@ -25,6 +25,7 @@ pub mod parse;
 mod process;
 mod raw;
 mod resources;
+pub mod secrets;
 pub mod sysctl;
 pub mod template;
 #[cfg(test)]
@@ -50,6 +51,8 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// Files of the runtime's that are shown inside, read-only: no property of the specification, only the policy's.
     pub files: Vec<ShownFile>,
+    /// Secrets: no property of the specification.
+    pub secrets: Vec<secrets::Secret>,
     /// `process`; a runtime may create a container without one, but cannot start it.
     pub process: Option<Process>,
     /// `hostname`.

@@ -33,6 +33,7 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
         cgroups_path: linux::cgroups_path(linux.cgroups_path, &at.key("cgroupsPath"))?,
         resources: resources::resources(linux.resources.unwrap_or_default(), &at.key("resources"))?,
         files: Vec::new(),
+        secrets: Vec::new(),
         links: Vec::new(),
         hardening: super::Hardening::default(),
         sysctl: sysctl::entries(linux.sysctl, &at.key("sysctl"))?,

@@ -318,6 +318,9 @@ pub fn check_bare(config: &Config) -> Result<()> {
             "{what} needs a mount namespace, which this machine does not give (safebox doctor)"
         )))
     };
+    if let Some(secret) = config.secrets.first() {
+        return needs(secret.said());
+    }
     if let Some(path) = config.masked_paths.first() {
         return needs(format!("--hide {}", path.display()));
     }

@@ -16,7 +16,7 @@ pub mod options;
 pub mod outside;
 pub mod prepare;
 pub mod refusals;
-
+pub mod secrets;
 pub mod stdio;
 pub mod value;
 mod volumes;

@@ -29,6 +29,7 @@ pub fn of(config: &Config, bundle: &Path, layout: &Layout, v2: bool, options: &O
         joined: joined.fold(0, |bits, n| bits | n.kind.row().flag),
         idmapped: config.hardening.idmap_root
             || config.mounts.iter().any(|m| m.idmap.is_some() || !m.uid_maps.is_empty()),
+        secrets: !config.secrets.is_empty(),
     }
 }
 

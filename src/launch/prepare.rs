@@ -48,6 +48,7 @@ pub struct Draft {
     ids: Ranges,
     id: String,
     cgroup_manager: Option<cgroup::Manager>,
+    stop: crate::state::Stop,
     /// A foreground `run`: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
 }
@@ -124,6 +125,9 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let mut options = launch.caller.clone();
     let terminal = config.hardening.terminal;
     options.console = if terminal == Terminal::None { Console::Inherit } else { Console::Pty };
+    let own_pids = config.is_new(crate::tables::namespaces::NsKind::Pid);
+    let init = own_pids && !matches!(launch.root, Root::Bundle(_));
+    options.init = launch.life.init.unwrap_or(init);
     let hardened = config.hardening.hardened;
     let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
     let facts = stdio::Facts {
@@ -134,6 +138,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
             Terminal::All => stdio::Pty::All,
             Terminal::Terminals => stdio::Pty::Terminals,
         },
+        counts: launch.life.output_limit.is_some() || launch.life.result.is_some(),
         opens: !in_userns && config.process.as_ref().is_some_and(|p| p.user.uid == 0),
     };
     if launch.stays != stdio::Launcher::Absent {
@@ -178,6 +183,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         ids,
         id: launch.id.clone(),
         cgroup_manager: launch.cgroup_manager,
+        stop: launch.stop(),
         launcher: launch.launcher,
     })
 }
@@ -282,6 +288,8 @@ impl Draft {
             launcher: self.launcher,
             // Serialising a value of our own types does not fail; without it verify says that it has nothing to compare.
             asked: serde_json::to_value(Posture::of_config(config, Machine::NONE)).ok(),
+            init: self.options.init,
+            stop: self.stop,
             outside: crate::launch::outside::of(
                 config,
                 &bundle.dir,

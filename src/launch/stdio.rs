@@ -39,6 +39,8 @@ pub struct Facts {
     pub pty: Pty,
     /// The program's user can open the caller's descriptors, or owns them by then.
     pub opens: bool,
+    /// The output is to be counted or bounded.
+    pub counts: bool,
 }
 
 /// Which descriptors a pty takes the place of.
@@ -122,6 +124,7 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
             Kind::Null | Kind::Place(_) => Stdio::Inherit,
             _ if facts.launcher != Launcher::Stays => leave(fd, kind, facts, &mut notes)?,
             _ if facts.hardened => Stdio::Pipe,
+            _ if facts.counts && fd > 0 => Stdio::Pipe,
             Kind::Terminal | Kind::Pipe | Kind::File if !facts.opens => Stdio::Pipe,
             _ => Stdio::Inherit,
         };

@@ -2,10 +2,12 @@
 //! builder's input is made from it and from nothing else.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::stdio;
 use crate::cgroup;
 use crate::config::Rlimit;
+use crate::config::secrets::Secret;
 use crate::plan::recipe::Options;
 use crate::policy::{Overrides, Policy};
 
@@ -41,6 +43,8 @@ pub struct Launch {
     pub files: FileOptions,
     /// What is limited.
     pub limits: LimitOptions,
+    /// Secrets.
+    pub secrets: Vec<Secret>,
     /// How long it lives, and what is said about it.
     pub life: LifeOptions,
     /// The caller's descriptors and flags of the OCI verbs.
@@ -67,6 +71,7 @@ impl Default for Launch {
             process: ProcessOptions::default(),
             files: FileOptions::default(),
             limits: LimitOptions::default(),
+            secrets: Vec::new(),
             life: LifeOptions::default(),
             caller: Options::default(),
             pure: false,
@@ -78,6 +83,16 @@ impl Default for Launch {
 }
 
 impl Launch {
+    /// How the program is asked to end.
+    pub fn stop(&self) -> crate::state::Stop {
+        let default = crate::state::Stop::default();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        crate::state::Stop {
+            signal: self.life.stop_signal.unwrap_or(default.signal),
+            millis: self.life.stop_timeout.map_or(default.millis, millis),
+        }
+    }
+
     /// The policy in force: as asked, else `restricted`.
     pub fn policy(&self) -> Policy {
         self.policy.unwrap_or(Policy::Restricted)
@@ -217,6 +232,15 @@ pub struct LimitOptions {
     pub pids: Option<i64>,
 }
 
+/// Where the account of a run goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResultTo {
+    /// A file, which is replaced.
+    File(PathBuf),
+    /// A descriptor that the caller has open.
+    Fd(i32),
+}
+
 /// Options about the container's life and the launcher's words.
 #[derive(Debug, Clone, Default)]
 pub struct LifeOptions {
@@ -232,6 +256,22 @@ pub struct LifeOptions {
     pub keep: bool,
     /// `--rm`.
     pub rm: bool,
+    /// `--timeout`.
+    pub timeout: Option<Duration>,
+    /// `--cpu-time`.
+    pub cpu_time: Option<Duration>,
+    /// `--output-limit`: bytes of each stream.
+    pub output_limit: Option<u64>,
+    /// `--stop-signal`.
+    pub stop_signal: Option<i32>,
+    /// `--stop-timeout`.
+    pub stop_timeout: Option<Duration>,
+    /// `--init`.
+    pub init: Option<bool>,
+    /// `--result`.
+    pub result: Option<ResultTo>,
+    /// `--result-format`: whether it is isolate's format.
+    pub result_meta: Option<bool>,
     /// `--require`: layers without which nothing runs.
     pub require: Vec<String>,
     /// `--cidfile`.

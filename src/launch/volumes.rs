@@ -270,7 +270,11 @@ pub(super) fn volumes(
     }
     if !launch.files.volumes.is_empty() {
         sort_parents_first(&mut config.mounts);
-        launch.files.volumes.iter().try_for_each(|volume| made_on_the_host(volume, config))?;
+        launch
+            .files
+            .volumes
+            .iter()
+            .try_for_each(|volume| made_on_the_host(&volume.said, &volume.destination, config))?;
     }
     Ok(())
 }
@@ -289,21 +293,21 @@ fn with_options(mut mount: Mount, volume: &Volume) -> Mount {
 }
 
 /// A mount point that is missing in a volume would be made in the host's directory.
-fn made_on_the_host(volume: &Volume, config: &Config) -> Result<()> {
+pub(super) fn made_on_the_host(said: &str, destination: &Path, config: &Config) -> Result<()> {
     let over = config
         .mounts
         .iter()
-        .filter(|m| m.destination != volume.destination && volume.destination.starts_with(&m.destination));
+        .filter(|m| m.destination != destination && destination.starts_with(&m.destination));
     let Some(over) = over.max_by_key(|m| m.destination.components().count()) else { return Ok(()) };
     let (Some(_), Some(source)) = (over.bind, over.source.as_deref()) else { return Ok(()) };
-    let inside = volume.destination.strip_prefix(&over.destination).unwrap_or(Path::new(""));
+    let inside = destination.strip_prefix(&over.destination).unwrap_or(Path::new(""));
     let path = Path::new(source).join(inside);
     if path.symlink_metadata().is_ok() {
         return Ok(());
     }
     Err(Error::msg(format!(
         "{}: {} does not exist, and nothing is created on the host: make it first, or choose a place outside of {}",
-        volume.said,
+        said,
         path.display(),
         over.destination.display()
     )))

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::ops;
 use crate::error::{Error, Result};
+use crate::lifecycle::account::Account;
 use crate::lifecycle::container::Container;
 use crate::plan::Undo;
 use crate::state::{State, files};
 use crate::sys::{Errno, fs};
 
 /// The end of a container, and what the kernel refused it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ended {
     /// The program's exit code, 128 and the signal's number where one killed it; absent where no launcher saw it.
@@ -23,6 +24,9 @@ pub struct Ended {
     pub oom_kills: u64,
     /// Forks that the limit of processes refused.
     pub pids_refused: u64,
+    /// The whole account; absent where no launcher saw the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Box<Account>>,
 }
 
 impl Ended {
@@ -56,6 +60,6 @@ impl Ended {
         });
         let (oom_kills, pids_refused) =
             own.fold((0, 0), |(kills, forks), e| (e.oom_kills.max(kills), e.pids_refused.max(forks)));
-        (oom_kills + pids_refused > 0).then_some(Ended { code: None, oom_kills, pids_refused })
+        (oom_kills + pids_refused > 0).then_some(Ended { code: None, oom_kills, pids_refused, account: None })
     }
 }

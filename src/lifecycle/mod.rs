@@ -1,8 +1,10 @@
 //! The container on disk and the processes that stay with it: its directory, its status, its hooks, its removal,
 //! and the launcher that watches it.
 
+pub mod account;
 pub mod container;
 pub mod container_hook;
+pub mod deadline;
 pub mod destroy;
 pub mod directory;
 pub mod ended;
@@ -19,6 +21,7 @@ pub mod pid_file;
 pub mod processes;
 pub mod refusals;
 pub mod relay;
+pub mod result;
 pub mod sidecar;
 pub mod stdio;
 pub mod supervise;

@@ -37,6 +37,51 @@ pub fn processes(container: &Container, state: &State) -> Result<Vec<i32>, Error
     }
 }
 
+/// How all of a container is killed, whatever its processes do meanwhile.
+#[derive(Debug, Clone)]
+pub struct Killer {
+    /// Its processes end with the first (pid_namespaces(7)).
+    own_pids: bool,
+    /// The group that holds them all.
+    group: Option<PathBuf>,
+}
+
+impl Killer {
+    /// Of a container that is there.
+    pub fn of(state: &State) -> Self {
+        let group = group(state).map(|(_, path)| path.clone());
+        Killer { own_pids: state.own_pid_namespace, group }
+    }
+
+    /// Kills all processes but the first, which was killed before. Without a group and a pid namespace the others come
+    /// to this process as orphans ([`end_orphans`]).
+    pub fn kill(&self) {
+        match &self.group {
+            Some(group) if !self.own_pids => crate::cgroup::ops::kill_all(group),
+            // A frozen process does not die (cgroup v1).
+            Some(group) if crate::cgroup::ops::frozen(group) => {
+                crate::cgroup::ops::freeze(group, false).unwrap_or_default();
+                crate::cgroup::tree::thaw(group).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The process of the container that another one can enter by, with its start time. A minimal init is undumpable: its
+/// first child, the program, is entered by in its place.
+pub fn entrance(container: &Container) -> Option<(i32, u64)> {
+    let (pid, start) = container.process_id()?;
+    if !container.state.as_ref().is_some_and(|state| state.init) {
+        return Some((pid, start));
+    }
+    let children = crate::sys::read::text(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let child = children.split_whitespace().next()?.parse().ok()?;
+    let started = process::start_time(child).ok()?;
+    // What was read is its child only if it is the same process still.
+    (container.process_id() == Some((pid, start))).then_some((child, started))
+}
+
 /// Kills what a program without a pid namespace leaves to its subreaper, this process; `keep` is this process's own.
 pub fn end_orphans(keep: Option<i32>) {
     // Each round ends a generation: what it had becomes this process's.

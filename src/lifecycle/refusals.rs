@@ -9,6 +9,7 @@ use libc::sock_filter;
 use crate::lifecycle::sidecar::Sidecar;
 use crate::log::Log;
 use crate::perform::Cx;
+use crate::plan::ops::ConfineOp;
 use crate::plan::recipe::{Filter, Listens};
 use crate::plan::{Action, Plan};
 use crate::seccomp::Reported;
@@ -37,7 +38,7 @@ impl Refusals {
             _ => None,
         })?;
         let listener = plan.steps.iter().find_map(|s| match &s.action {
-            Action::SendListener { listener, agent: None, .. } => Some(cx.fd(listener)),
+            Action::Confine(ConfineOp::SendListener { listener, agent: None, .. }) => Some(cx.fd(listener)),
             _ => None,
         })?;
         Some(Refusals { listener, filter, log: log.clone(), told: BTreeSet::new() })

@@ -1,7 +1,9 @@
 //! A copy between two descriptors that never waits: a buffer of fixed size, one bounded read and one bounded write
 //! at a time. What cannot be written now is kept until poll(2) says that it can.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use crate::lifecycle::sidecar::Sidecar;
 use crate::sys::io::{self, Interest};
@@ -9,6 +11,10 @@ use crate::sys::{Errno, Result, fs, tty};
 
 /// Bytes that a copy holds at most.
 const ROOM: usize = 65_536;
+/// How long a terminal in whose background this process runs is left alone.
+const NAP: Duration = Duration::from_millis(200);
+/// What is taken after the container's end at most: more than a pipe holds (fs.pipe-max-size).
+const LAST: usize = 2 << 20;
 /// A blocking pipe that poll(2) calls writable takes this much at once (pipe(7), `PIPE_BUF`).
 const PIPE_BUF: usize = 4096;
 
@@ -100,6 +106,52 @@ impl End {
     }
 }
 
+/// `--output-limit`: the beginning is passed on, of the rest the end.
+#[derive(Debug)]
+struct Limit {
+    /// Bytes of the beginning that are yet to come.
+    head: u64,
+    /// The last bytes after the beginning.
+    tail: VecDeque<u8>,
+    /// How many of them are kept.
+    keep: usize,
+    /// Bytes that were dropped.
+    cut: u64,
+}
+
+impl Limit {
+    fn new(bytes: u64) -> Self {
+        let keep = (bytes / 4).min(ROOM as u64);
+        Limit { head: bytes - keep, tail: VecDeque::new(), keep: keep as usize, cut: 0 }
+    }
+
+    /// Takes what is more than the beginning out of `new`.
+    fn hold(&mut self, buffer: &mut Vec<u8>, filled: usize) {
+        let new = buffer.len() - filled;
+        let head = usize::try_from(self.head).unwrap_or(usize::MAX).min(new);
+        self.head -= head as u64;
+        let rest = &buffer[filled + head..];
+        let kept = &rest[rest.len().saturating_sub(self.keep)..];
+        self.cut += (rest.len() - kept.len()) as u64;
+        let over = (self.tail.len() + kept.len()).saturating_sub(self.keep);
+        self.tail.drain(..over);
+        self.cut += over as u64;
+        self.tail.extend(kept);
+        buffer.truncate(filled + head);
+    }
+}
+
+/// What came through a copy of the program's output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Bytes that the program wrote.
+    pub bytes: u64,
+    /// Of these, bytes that `--output-limit` dropped.
+    pub cut: u64,
+    /// Of these, bytes that no reader took in time.
+    pub lost: u64,
+}
+
 /// A copy that goes on until one of its ends is closed.
 pub struct Copy {
     from: Option<End>,
@@ -110,12 +162,39 @@ pub struct Copy {
     /// What it does for the container: output is written out to the last byte after the container's end.
     output: bool,
     lost: bool,
+    /// Which of the descriptors 0 to 2.
+    stream: u8,
+    /// Bytes that were read.
+    taken: u64,
+    limit: Option<Limit>,
 }
 
 impl Copy {
     /// The container's output.
     pub fn output(from: End, to: End) -> Self {
-        Copy { from: Some(from), to: Some(to), buffer: Vec::new(), sent: 0, output: true, lost: false }
+        Copy {
+            from: Some(from),
+            to: Some(to),
+            buffer: Vec::new(),
+            sent: 0,
+            output: true,
+            lost: false,
+            stream: 1,
+            taken: 0,
+            limit: None,
+        }
+    }
+
+    /// The same as one of the program's streams, of which at most `limit` bytes are passed on.
+    pub fn of_stream(self, stream: u8, limit: Option<u64>) -> Self {
+        Copy { stream, limit: limit.filter(|_| self.output).map(Limit::new), ..self }
+    }
+
+    /// The number of the stream and what came of it, where this is output.
+    pub fn count(&self) -> Option<(u8, Count)> {
+        let cut = self.limit.as_ref().map_or(0, |limit| limit.cut);
+        let lost = if self.to.is_some() { (self.buffer.len() - self.sent) as u64 } else { 0 };
+        self.output.then_some((self.stream, Count { bytes: self.taken, cut, lost }))
     }
 
     /// The container's input.
@@ -146,7 +225,12 @@ impl Copy {
         let filled = self.buffer.len();
         self.buffer.resize(ROOM, 0);
         let result = from.read(&mut self.buffer[filled..]);
-        self.buffer.truncate(filled + *result.as_ref().unwrap_or(&0));
+        let new = *result.as_ref().unwrap_or(&0);
+        self.buffer.truncate(filled + new);
+        self.taken += new as u64;
+        if let Some(limit) = &mut self.limit {
+            limit.hold(&mut self.buffer, filled);
+        }
         match result {
             // A background read of a terminal whose SIGTTIN is ignored is EIO (tty_ioctl(4)), as is a pty without
             // its other side.
@@ -181,6 +265,11 @@ impl Copy {
     }
 
     fn close_at_the_end(&mut self) {
+        if self.from.is_none()
+            && let Some(limit) = &mut self.limit
+        {
+            self.buffer.extend(limit.tail.drain(..));
+        }
         if self.from.is_none() && self.buffer.is_empty() {
             // The program's stdin ends where the caller's does.
             self.to = None;
@@ -205,8 +294,9 @@ impl Sidecar for Copy {
         }
     }
 
-    fn dozes(&self) -> bool {
-        self.reader().is_some_and(End::in_background)
+    /// Nothing tells when this process comes to the foreground.
+    fn due(&self) -> Option<Instant> {
+        self.reader().is_some_and(End::in_background).then(|| Instant::now() + NAP)
     }
 
     /// After the container's end there is nobody to read its input, and what is in its pipes or its terminal is the
@@ -222,10 +312,11 @@ impl Sidecar for Copy {
             return true;
         }
         // A process that outlives the container may hold the other end open: what is not there now is not waited for.
+        let first = self.taken;
         while self.room() && self.from.is_some() {
-            let before = self.buffer.len();
+            let before = self.taken;
             self.fill();
-            if self.buffer.len() == before {
+            if self.taken == before || self.taken - first > LAST as u64 {
                 self.from = None;
             }
         }

@@ -1,5 +1,7 @@
 //! What a foreground launcher attends to beside the container's process.
 
+use std::time::Instant;
+
 use crate::sys::io::Interest;
 
 /// What a foreground launcher attends to beside the container's process. No sidecar may wait: the loop comes to all
@@ -11,9 +13,9 @@ pub trait Sidecar {
     /// A bounded piece of work; `events` are those that came on each of the descriptors.
     fn ready(&mut self, events: &[i16]);
 
-    /// It waits for something that poll(2) does not report, and is asked again after a moment.
-    fn dozes(&self) -> bool {
-        false
+    /// When it is to be asked again, whatever its descriptors; it gets events that are all 0 then.
+    fn due(&self) -> Option<Instant> {
+        None
     }
 
     /// The container's process has ended.

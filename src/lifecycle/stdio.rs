@@ -12,6 +12,7 @@ use crate::sys::fs;
 
 /// Begins to copy; the program's ends of the pipes are closed here, so that each side sees the other's end.
 pub fn attach(supervisor: &mut Supervisor, given: &Given, cx: &Cx) -> Result<()> {
+    let limit = supervisor.output_limit;
     for pipe in &given.pipes {
         let fd = RawFd::from(pipe.number);
         fs::close(cx.fd(&pipe.theirs));
@@ -19,7 +20,7 @@ pub fn attach(supervisor: &mut Supervisor, given: &Given, cx: &Cx) -> Result<()>
             let ours = End::own(fs::own(cx.fd(&pipe.ours)))?;
             Ok(match fd {
                 0 => Copy::input(End::of_caller(0, libc::O_RDONLY)?, ours),
-                fd => Copy::output(ours, End::of_caller(fd, libc::O_WRONLY)?),
+                fd => Copy::output(ours, End::of_caller(fd, libc::O_WRONLY)?).of_stream(pipe.number, limit),
             })
         };
         supervisor.add(copy().map_err(|e| Error::os("copy", NAMES[usize::from(pipe.number)], e))?);

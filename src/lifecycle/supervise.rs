@@ -1,15 +1,19 @@
 //! Watching a foreground container: signals go in, orphans are reaped, the terminal is relayed, and
 //! the exit code comes out.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use crate::cgroup::witness::Witness;
 use crate::error::{Error, Result};
-use crate::lifecycle::relay::{Copy, End};
+use crate::lifecycle::deadline::{Act, Cause, Deadline};
+use crate::lifecycle::processes::Killer;
+use crate::lifecycle::relay::{self, Copy, Count};
 use crate::lifecycle::sidecar::Sidecar;
 use crate::sys::io::{self, Interest};
 use crate::sys::process::{self, Exit};
 use crate::sys::signal::DEADLY;
+use crate::sys::usage::{self, Usage};
 use crate::sys::{fs, signal, tty};
 
 /// Signals that the runtime passes on or acts on. The stop signals keep their meaning for the
@@ -26,9 +30,6 @@ fn signals() -> Vec<i32> {
     ];
     DEADLY.into_iter().chain(others).collect()
 }
-
-/// How long a sidecar that dozes is left alone.
-const NAP: i32 = 200;
 
 impl Sidecar for Witness {
     fn descriptors(&self) -> Vec<Interest> {
@@ -53,14 +54,49 @@ struct Watched {
     pty: Option<RawFd>,
     /// The signal that killed it, in place of which SIGKILL was sent.
     asked: Option<i32>,
-    exit: Option<Exit>,
+    exit: Option<(Exit, Usage)>,
 }
+
+/// How a container has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// The program's own end.
+    pub exit: Exit,
+    /// What its first process used, and those that were waited for.
+    pub usage: Option<Usage>,
+    /// Why the launcher ended it, where it did.
+    pub cause: Option<Cause>,
+    /// What came of stdout and of stderr, where this process copied it.
+    pub streams: [Option<Count>; 2],
+    /// From the start of the watch to the end of the process.
+    pub wall: Duration,
+}
+
+impl End {
+    /// The exit code of a foreground run.
+    pub fn code(&self) -> i32 {
+        if self.cause.is_some() { TIMED_OUT } else { self.exit.code() }
+    }
+}
+
+/// The exit code of timeout(1).
+pub const TIMED_OUT: i32 = 124;
 
 /// What the supervisor watches.
 pub struct Supervisor {
     signals: RawFd,
     terminal: Option<RawMode>,
     copies: Vec<Copy>,
+    /// What came through copies that are gone.
+    streams: [Option<Count>; 2],
+    /// `--output-limit`.
+    pub output_limit: Option<u64>,
+    /// When the run must end.
+    pub deadline: Option<Deadline>,
+    /// How all of the container is killed.
+    pub killer: Option<Killer>,
+    /// Where an init tells how its child, the program, has ended.
+    pub status: Option<OwnedFd>,
     /// Passes the container's readiness on, until it is ready.
     pub notify: Option<crate::lifecycle::notify::Proxy>,
     /// Looks at groups that may be gone when the container has ended.
@@ -77,6 +113,11 @@ impl Supervisor {
             signals,
             terminal: None,
             copies: Vec::new(),
+            streams: [None; 2],
+            output_limit: None,
+            deadline: None,
+            killer: None,
+            status: None,
             notify: None,
             witness: None,
             refusals: None,
@@ -94,59 +135,104 @@ impl Supervisor {
     }
 
     /// Waits for the container process to end; `pty` is its terminal's master end.
-    pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<Exit> {
+    pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<End> {
+        let start = Instant::now();
         if let Some(master) = pty {
             self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
         }
         // Its SIGCHLD may have been read while the launch was waited for.
         let mut watched = Watched { pid, pidfd, pty, asked: None, exit: reap(pid) };
         while watched.exit.is_none() {
-            self.turn(-1, |signal| watched.signal(signal))?;
+            let due = self.deadline.as_ref().and_then(Deadline::due);
+            self.turn(due, |signal| watched.signal(signal))?;
             self.terminal.iter_mut().for_each(RawMode::enter);
             if self.copies.iter().any(Copy::has_lost_its_reader) {
                 // The program hears of it as of any terminal that is gone: SIGHUP, and EIO.
                 self.hang_up(watched.pty.take());
             }
+            match self.deadline.as_mut().and_then(|deadline| deadline.act(Instant::now())) {
+                Some(Act::Ask(signal)) => watched.signal(signal),
+                Some(Act::Kill) => self.kill(pidfd),
+                None => {}
+            }
         }
+        let wall = start.elapsed();
         self.sidecars().iter_mut().for_each(|s| s.end());
         self.write_out()?;
         self.restore();
-        Ok(match (watched.exit, watched.asked) {
+        let (exit, usage) = watched.exit.unzip();
+        let exit = match (exit, watched.asked) {
             // Killed in place of a signal that pid 1 would have ignored: the signal asked for is the cause.
             (Some(Exit::Signal(libc::SIGKILL)), Some(signal)) => Exit::Signal(signal),
             (exit, _) => exit.unwrap_or(Exit::Code(255)),
-        })
+        };
+        let cause = self.deadline.as_ref().and_then(Deadline::cause);
+        Ok(End { exit: self.told(exit), usage, cause, streams: self.count(), wall })
     }
 
-    /// The last of the output, for as long as there is a reader, however slow. A signal ends that, too.
+    /// What init says of the program's end. Nothing that contradicts its own exit code is believed.
+    fn told(&self, exit: Exit) -> Exit {
+        let mut record = [0; 4];
+        let said = self.status.as_ref().map(|fd| io::receive_nowait(fd.as_raw_fd(), &mut record));
+        match (exit, said) {
+            (Exit::Code(code), Some(Ok(4))) => {
+                let said = Exit::of_status(i32::from_ne_bytes(record));
+                if said.code() == code { said } else { exit }
+            }
+            _ => exit,
+        }
+    }
+
+    /// What came of stdout and stderr.
+    fn count(&self) -> [Option<Count>; 2] {
+        let mut streams = self.streams;
+        for (stream, count) in self.copies.iter().filter_map(Copy::count) {
+            if let Some(of) = usize::from(stream).checked_sub(1).and_then(|i| streams.get_mut(i)) {
+                *of = Some(count);
+            }
+        }
+        streams
+    }
+
+    fn kill(&self, pidfd: RawFd) {
+        // It may just have ended.
+        process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
+        self.killer.iter().for_each(Killer::kill);
+    }
+
+    /// The last of the output, for as long as there is a reader, however slow; where the run has a deadline, for as
+    /// long as that leaves. A signal ends that, too.
     fn write_out(&mut self) -> Result<()> {
+        let end = self.deadline.as_ref().and_then(|deadline| deadline.readers(Instant::now()));
         let mut stopped = false;
         while !stopped && !self.sidecars().iter_mut().all(|s| s.is_done()) {
-            self.turn(-1, |signal| stopped |= DEADLY.contains(&signal))?;
+            self.turn(end, |signal| stopped |= DEADLY.contains(&signal))?;
+            stopped |= end.is_some_and(|end| Instant::now() >= end);
         }
         Ok(())
     }
 
-    /// Waits for something to happen. Signals come first, then each sidecar has a bounded turn.
-    fn turn(&mut self, limit: i32, mut on_signal: impl FnMut(i32)) -> Result<()> {
+    /// Waits for something to happen, until `limit` at most. Signals come first, then each sidecar has a bounded turn.
+    fn turn(&mut self, limit: Option<Instant>, mut on_signal: impl FnMut(i32)) -> Result<()> {
         let signals = self.signals;
         let mut sidecars = self.sidecars();
         let lists: Vec<_> = sidecars.iter().map(|s| s.descriptors()).collect();
         let all: Vec<_> =
             std::iter::once((signals, libc::POLLIN)).chain(lists.iter().flatten().copied()).collect();
-        let dozing = sidecars.iter().any(|s| s.dozes());
-        let limit = if dozing { NAP } else { limit };
-        let events = io::poll(&all, limit).map_err(|e| Error::os("poll", "", e))?;
+        let dues: Vec<_> = sidecars.iter().map(|s| s.due()).collect();
+        let first = dues.iter().flatten().copied().chain(limit).min();
+        let events = io::poll(&all, millis_until(first)).map_err(|e| Error::os("poll", "", e))?;
         if events.first().is_some_and(|e| *e != 0) {
             while let Some(signal) = signal::next_signal(signals) {
                 on_signal(signal);
             }
         }
+        let now = Instant::now();
         let mut rest = &events[1..];
-        for (sidecar, list) in sidecars.iter_mut().zip(&lists) {
+        for ((sidecar, list), due) in sidecars.iter_mut().zip(&lists).zip(dues) {
             let (own, others) = rest.split_at(list.len());
             rest = others;
-            if own.iter().any(|e| *e != 0) {
+            if own.iter().any(|e| *e != 0) || due.is_some_and(|due| due <= now) {
                 sidecar.ready(own);
             }
         }
@@ -168,11 +254,12 @@ impl Supervisor {
     /// Copies between the caller's stdin and stdout and the container's terminal.
     fn attach(&mut self, master: RawFd) -> crate::sys::Result<()> {
         copy_size(master);
-        let own = || fs::dup_above(master, 3).map(fs::own).and_then(End::own);
+        let own = || fs::dup_above(master, 3).map(fs::own).and_then(relay::End::own);
         if fs::is_open(0) {
-            self.copies.push(Copy::input(End::of_caller(0, libc::O_RDONLY)?, own()?));
+            self.copies.push(Copy::input(relay::End::of_caller(0, libc::O_RDONLY)?, own()?));
         }
-        self.copies.push(Copy::output(own()?, End::of_caller(1, libc::O_WRONLY)?));
+        let output = Copy::output(own()?, relay::End::of_caller(1, libc::O_WRONLY)?);
+        self.copies.push(output.of_stream(1, self.output_limit));
         self.terminal = tty::is_tty(0).then(RawMode::new);
         self.terminal.iter_mut().for_each(RawMode::enter);
         Ok(())
@@ -180,6 +267,7 @@ impl Supervisor {
 
     fn hang_up(&mut self, master: Option<RawFd>) {
         if let Some(master) = master {
+            self.streams = self.count();
             self.copies.clear();
             fs::close(master);
         }
@@ -245,12 +333,18 @@ impl Drop for Supervisor {
     }
 }
 
+/// poll(2)'s limit for a wait until then, rounded up: who waits for a moment is not woken before it.
+fn millis_until(moment: Option<Instant>) -> i32 {
+    let left = |moment: Instant| moment.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+    moment.map_or(-1, |moment| i32::try_from(left(moment)).unwrap_or(i32::MAX))
+}
+
 /// Reaps every child that has ended; the exit of `pid`, if it is among them.
-fn reap(pid: i32) -> Option<Exit> {
+fn reap(pid: i32) -> Option<(Exit, Usage)> {
     let mut found = None;
-    while let Ok(Some((ended, exit))) = process::wait(-1, libc::WNOHANG) {
+    while let Ok(Some((ended, exit, used))) = usage::wait(-1, libc::WNOHANG) {
         if ended == pid {
-            found = Some(exit);
+            found = Some((exit, used));
         }
     }
     found

@@ -3,13 +3,14 @@
 use crate::error::Error;
 use crate::perform::Cx;
 use crate::plan::Plan;
+use crate::plan::ops::FdOp;
 use crate::sys::{fs, socket};
 
 /// The master end of the pty that Init made.
 pub fn receive_pty(socket_fd: i32, plan: &Plan, cx: &Cx) -> Result<i32, Error> {
     // This process's copy of Init's end would keep the socket open.
     if let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
-        crate::plan::Action::SendPty { socket, .. } => Some(socket),
+        crate::plan::Action::Fd(FdOp::SendPty { socket, .. }) => Some(socket),
         _ => None,
     }) {
         fs::close(cx.fd(slot));

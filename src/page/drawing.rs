@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::html::{Html, text};
-use crate::plan::action::SetAttr;
+use crate::plan::ops::{CgroupOp, CloneOp, DeviceOp, FdOp, FileOp, MountOp, NsOp, RootOp, SetAttr, UserOp};
 use crate::plan::{Action, Plan};
 use crate::sys::cstr::show;
 use crate::tables::namespaces::NAMESPACES;
@@ -34,11 +34,11 @@ fn namespaces(out: &mut String, plan: &Plan) {
     let mut joined = 0;
     for step in &plan.steps {
         match &step.action {
-            Action::Spawn { namespaces, .. }
-            | Action::SpawnSibling { namespaces, .. }
-            | Action::Unshare { namespaces, .. } => new |= namespaces,
-            Action::JoinNs { flags, .. } => joined |= flags,
-            Action::NewCgroupNs => new |= libc::CLONE_NEWCGROUP as u64,
+            Action::Clone(CloneOp::Init { namespaces, .. })
+            | Action::Clone(CloneOp::Sibling { namespaces, .. })
+            | Action::Ns(NsOp::Unshare { namespaces, .. }) => new |= namespaces,
+            Action::Ns(NsOp::Join { flags, .. }) => joined |= flags,
+            Action::Ns(NsOp::NewCgroup) => new |= libc::CLONE_NEWCGROUP as u64,
             _ => {}
         }
     }
@@ -69,7 +69,7 @@ fn ranges(plan: &Plan, file: &str, tool: &str) -> Vec<(u64, u64, u64)> {
     let mut ranges = Vec::new();
     for step in &plan.steps {
         match &step.action {
-            Action::IdMapWrite { file: name, value } if *name == file => {
+            Action::User(UserOp::WriteMap { file: name, value }) if *name == file => {
                 let text = String::from_utf8_lossy(value);
                 let numbers = |line: &str| -> Vec<u64> {
                     line.split_whitespace().filter_map(|n| n.parse().ok()).collect()
@@ -79,7 +79,7 @@ fn ranges(plan: &Plan, file: &str, tool: &str) -> Vec<(u64, u64, u64)> {
                     _ => None,
                 }));
             }
-            Action::IdMapTool { program, maps } if program.ends_with(tool) => {
+            Action::User(UserOp::RunMapTool { program, maps }) if program.ends_with(tool) => {
                 ranges.extend(maps.iter().map(|m| (m.container.into(), m.host.into(), m.size.into())));
             }
             _ => {}
@@ -119,19 +119,21 @@ fn mounts(plan: &Plan) -> Vec<Branch> {
     };
     for step in &plan.steps {
         match &step.action {
-            Action::AttachRoot { .. } | Action::CriuRoot { .. } => add("/".into(), "the rootfs".into()),
-            Action::MountFs { fs, target: Some(target), attrs, after, .. } => {
+            Action::Root(RootOp::Attach { .. }) | Action::Root(RootOp::CriuDir { .. }) => {
+                add("/".into(), "the rootfs".into())
+            }
+            Action::Mount(MountOp::New { fs, target: Some(target), attrs, after, .. }) => {
                 let ro = *attrs & libc::MOUNT_ATTR_RDONLY != 0 || after.iter().any(readonly);
                 add(target.inside(), format!("{}{}", show(fs), if ro { ", read-only" } else { "" }));
             }
-            Action::MoveTree { tree, before, target } => {
+            Action::Mount(MountOp::Move { tree, before, target }) => {
                 let ro = if before.iter().any(readonly) { ", read-only" } else { "" };
                 add(target.inside(), format!("{}{ro}", tree.name));
             }
-            Action::FileMount { path, .. } => {
+            Action::File(FileOp::Replace { path, .. }) => {
                 add(format!("/{}", show(path)), "a file of the runtime's".into())
             }
-            Action::ConsoleMount { target, .. } => add(target.inside(), "the pty".into()),
+            Action::Fd(FdOp::ConsoleMount { target, .. }) => add(target.inside(), "the pty".into()),
             _ => {}
         }
     }
@@ -154,15 +156,15 @@ fn cgroups(plan: &Plan) -> Vec<Branch> {
     let mut lines: Vec<Branch> = Vec::new();
     for step in &plan.steps {
         match &step.action {
-            Action::CgroupDir { path, .. }
-            | Action::CgroupJoinable { path, .. }
-            | Action::CgroupInScope { path, .. } => {
+            Action::Cgroup(CgroupOp::Dir { path, .. })
+            | Action::Cgroup(CgroupOp::Joinable { path, .. })
+            | Action::Cgroup(CgroupOp::InScope { path, .. }) => {
                 lines.push((0, show(path).into_owned(), String::new()));
             }
-            Action::SystemdScope { start, .. } => {
+            Action::Cgroup(CgroupOp::Scope { start, .. }) => {
                 lines.push((0, start.scope.unit.clone(), "made by systemd".into()))
             }
-            Action::CgroupWrite { path, value } => {
+            Action::Cgroup(CgroupOp::Write { path, value }) => {
                 let path = show(path);
                 let (dir, file) = path.rsplit_once('/').unwrap_or(("", &path));
                 let value = String::from_utf8_lossy(value);
@@ -175,7 +177,7 @@ fn cgroups(plan: &Plan) -> Vec<Branch> {
                     lines.insert(end.map_or(lines.len(), |end| group + 1 + end), line);
                 }
             }
-            Action::DeviceFilter { .. } => {
+            Action::Device(DeviceOp::Filter { .. }) => {
                 lines.push((1, "device filter (BPF)".into(), "which devices may be opened".into()));
             }
             _ => {}

@@ -27,8 +27,8 @@ pub struct Named<'a> {
     pub plan: &'a Plan,
 }
 
-/// The page of a plan, or of two plans side by side. `hints`: what failures of a row mean, as (errno, remedy).
-pub fn page(first: &Named<'_>, second: Option<&Named<'_>>, hints: &Hints<'_>) -> String {
+/// The page of a plan, or of two plans side by side.
+pub fn page(first: &Named<'_>, second: Option<&Named<'_>>) -> String {
     let mut out = String::with_capacity(200 << 10);
     let title = match second {
         None => format!("Plan of {}", first.name),
@@ -53,15 +53,12 @@ pub fn page(first: &Named<'_>, second: Option<&Named<'_>>, hints: &Hints<'_>) ->
         drawing::drawing(&mut out, named.plan);
         out.put("</section>");
     }
-    rows::rows(&mut out, first, second, hints);
+    rows::rows(&mut out, first, second);
     out.put("</main><footer><p>Made by safebox ").put(env!("CARGO_PKG_VERSION"));
     out.put(". The rows are what <code>safebox run</code> performs, in this order.</p></footer><script>");
     out.put(SCRIPT).put("</script></body></html>\n");
     out
 }
-
-/// Looks up what failures of a row mean.
-pub type Hints<'a> = dyn Fn(&crate::plan::Action) -> Vec<(&'static str, &'static str)> + 'a;
 
 fn head(out: &mut String, title: &str) {
     out.put("<!doctype html><html lang=en><head><meta charset=utf-8>");

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::html::{Html, text};
-use super::{Hints, Named, sources};
+use super::{Named, sources};
 use crate::plan::report::{Side, sides};
 use crate::plan::{Action, Actor, Plan, Step};
 
@@ -20,7 +20,7 @@ impl<'a> Line<'a> {
 }
 
 /// Appends the section of rows.
-pub fn rows(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>, hints: &Hints<'_>) {
+pub fn rows(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
     out.put("<section id=rows class=\"")
         .put(if second.is_some() { "two" } else { "one" })
         .put("\"><h2>Rows</h2>");
@@ -48,7 +48,7 @@ pub fn rows(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>, hin
                 .unwrap_or_default();
         }
         actor = Some(step.actor);
-        put_line(out, line, &names, [first, second.unwrap_or(first)], second.is_some(), hints);
+        put_line(out, line, &names, [first, second.unwrap_or(first)], second.is_some());
     }
     out.put(if open { "</ol></details>" } else { "" }).put("</section>");
 }
@@ -74,14 +74,7 @@ fn heading(out: &mut String, part: &str, count: usize) {
         .unwrap_or_default();
 }
 
-fn put_line(
-    out: &mut String,
-    line: &Line<'_>,
-    names: &[Vec<String>; 2],
-    sides: [&Named<'_>; 2],
-    two: bool,
-    hints: &Hints<'_>,
-) {
+fn put_line(out: &mut String, line: &Line<'_>, names: &[Vec<String>; 2], sides: [&Named<'_>; 2], two: bool) {
     let Some(step) = line.step() else { return };
     write!(out, "<li class=\"row {}", step.actor).unwrap_or_default();
     out.put(if two && !line.both { " differs" } else { "" });
@@ -103,9 +96,8 @@ fn put_line(
                     _ => Some(format!("only in {}", sides[side].name)),
                 };
                 // What stands on the left is not said again on the right.
-                let none: &Hints<'_> = &|_| Vec::new();
-                let hints = if side == 1 && line.both { none } else { hints };
-                put_row(out, *i, &names[side][*i], step, (side, only.as_deref()), hints);
+                let remedies = side == 0 || !line.both;
+                put_row(out, *i, &names[side][*i], step, (side, only.as_deref()), remedies);
             }
             None if two => {
                 out.put("<div class=absent><span>not in ").put(&text(&sides[side].name)).put("</span></div>");
@@ -122,7 +114,7 @@ fn put_row(
     name: &str,
     step: &Step,
     (side, only): (usize, Option<&str>),
-    hints: &Hints<'_>,
+    remedies: bool,
 ) {
     // An id has no spaces; a path may.
     let id = text(&format!("{}{}", ["", "b:"][side.min(1)], name.replace(char::is_whitespace, "_")));
@@ -157,7 +149,7 @@ fn put_row(
     if let Some(undo) = &step.undo {
         item("undo", &text(&undo.to_string()));
     }
-    for (errno, remedy) in hints(&step.action) {
+    for (errno, remedy) in step.action.remedies().into_iter().filter(|_| remedies) {
         item("if it fails", &format!("<b>{}</b>: {}", text(errno), text(remedy)));
     }
     if side == 1 || only.is_some() {

@@ -2,7 +2,7 @@ use std::ffi::CString;
 use std::rc::Rc;
 
 use super::*;
-use crate::plan::action::{Action, Target, TargetKind};
+use crate::plan::ops::{CgroupOp, ExecOp, MountOp, Target, TargetKind};
 use crate::plan::{Actor, Undo};
 
 const EVIL: &str = "</script><script>alert(1)</script>\"' onload=x <!--";
@@ -12,13 +12,13 @@ fn plan(evil: &str) -> Plan {
     let root = plan.slot("root");
     let c = |s: &str| CString::new(s).expect("no NUL");
     let path = c(evil);
-    let state = Action::CgroupParent { path: path.clone() };
+    let state = CgroupOp::Parent { path: path.clone() };
     plan.push_undo(Actor::Runtime, "state: evil", state, Undo::StateDir(evil.into()));
-    plan.push(Actor::Runtime, "cgroup", Action::CgroupDir { path: path.clone(), record: path.clone() });
+    plan.push(Actor::Runtime, "cgroup", CgroupOp::Dir { path: path.clone(), record: path.clone() });
     let file = c(&format!("{evil}/memory.max"));
-    plan.push(Actor::Runtime, "cgroup", Action::CgroupWrite { path: file, value: evil.as_bytes().to_vec() });
+    plan.push(Actor::Runtime, "cgroup", CgroupOp::Write { path: file, value: evil.as_bytes().to_vec() });
     let target = Target { root, path: path.clone(), kind: TargetKind::Dir };
-    let mount = Action::MountFs {
+    let mount = MountOp::New {
         fs: path.clone(),
         data: vec![(path.clone(), Some(path.clone()))],
         attrs: 0,
@@ -28,7 +28,7 @@ fn plan(evil: &str) -> Plan {
     };
     plan.push(Actor::Init, "mounts", mount);
     let array = || Rc::new(crate::plan::lower::CStrArray::new("args", &[evil]).expect("no NUL"));
-    let exec = Action::Exec { candidates: Rc::new(vec![path]), argv: array(), envp: array() };
+    let exec = ExecOp::Exec { candidates: Rc::new(vec![path]), argv: array(), envp: array() };
     plan.push(Actor::Init, "exec", exec);
     plan
 }
@@ -36,10 +36,9 @@ fn plan(evil: &str) -> Plan {
 #[test]
 fn nothing_of_a_config_is_markup() {
     let (plain, evil) = (plan("x"), plan(EVIL));
-    let none: &Hints<'_> = &|_| Vec::new();
     let tags = |html: &str| html.matches('<').count();
     let named = |name: &str, plan| Named { name: name.into(), plan };
-    let (plain, hostile) = (page(&named("x", &plain), None, none), page(&named(EVIL, &evil), None, none));
+    let (plain, hostile) = (page(&named("x", &plain), None), page(&named(EVIL, &evil), None));
     // As many tags as for a harmless name of everything.
     assert_eq!(tags(&plain), tags(&hostile));
     assert_eq!(hostile.matches("<script>").count(), 1);
@@ -51,7 +50,7 @@ fn nothing_of_a_config_is_markup() {
 fn two_plans_are_marked() {
     let (a, b) = (plan("x"), plan("y"));
     let (a, b) = (Named { name: "first".into(), plan: &a }, Named { name: "second".into(), plan: &b });
-    let html = page(&a, Some(&b), &|_| Vec::new());
+    let html = page(&a, Some(&b));
     // Two rows are called `cgroup-parent` and `cgroup` in both plans, the limit's name has its file alone.
     assert_eq!(html.matches("class=\"row runtime differs\"").count(), 3);
     assert_eq!(html.matches("<em class=only>differs</em>").count(), 2 * 4);
@@ -59,10 +58,13 @@ fn two_plans_are_marked() {
 }
 
 #[test]
-fn a_row_has_its_hints_and_its_undo() {
+fn a_row_has_its_remedies_and_its_undo() {
     let plan = plan("x");
     let named = Named { name: "x".into(), plan: &plan };
-    let html = page(&named, None, &|_| vec![("EBUSY", "wait & see")]);
-    assert!(html.contains("<b>EBUSY</b>: wait &amp; see") && html.contains("<dt>undo</dt><dd>remove x</dd>"));
+    let html = page(&named, None);
+    assert!(
+        html.contains("<b>EEXIST</b>: it was made this moment")
+            && html.contains("<dt>undo</dt><dd>remove x</dd>")
+    );
     assert!(html.contains("runtime hands over to init"));
 }

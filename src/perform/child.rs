@@ -1,10 +1,9 @@
 //! The loop of a child of the runtime: a Joiner, or Init.
 
-use crate::perform::apply::{apply, as_user};
 use crate::perform::baton::{ASK, Baton};
 use crate::perform::{Call, Cx};
-use crate::plan::action::Action;
-use crate::plan::{Actor, Plan};
+use crate::plan::Plan;
+use crate::plan::ops::{Action, ConfineOp, ExecOp, NsOp};
 use crate::sys::{Errno, fs, process, socket};
 
 /// The loop of a child: waits for the baton, performs its rows, and hands it back. Never returns.
@@ -23,33 +22,10 @@ pub(super) fn child(plan: &Plan, cx: &mut Cx) -> ! {
             i += 1;
             continue;
         }
-        if let Action::SpawnSibling { namespaces, owner } = step.action {
-            spawn_sibling(plan, cx, i, (namespaces, owner));
-        } else if let Err(errno) = apply(&step.action, cx) {
+        if let Err(errno) = crate::perform::ops::apply(plan, i, cx) {
             fail(plan, cx, i, errno);
         }
         i += 1;
-    }
-}
-
-/// The Joiner's clone: the sibling waits for the baton, the Joiner reports its pid and is done.
-fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, (namespaces, owner): (u64, Option<u32>)) {
-    // The Joiner's work is done, so it need not become root again.
-    if let Err(errno) = as_user(cx, owner) {
-        fail(plan, cx, row, errno);
-    }
-    cx.call = Call::Clone;
-    match process::clone3(namespaces, None, true) {
-        Ok(process::Cloned::Child) => {
-            cx.me = Actor::Init;
-            cx.pid = 0;
-            child(plan, cx)
-        }
-        Ok(process::Cloned::Parent { pid, .. }) => {
-            let told = (Baton { next: row as u32 + 1, errno: 0, pid }).send(cx.baton);
-            process::exit_now(i32::from(told.is_err()))
-        }
-        Err(errno) => fail(plan, cx, row, errno),
     }
 }
 
@@ -58,14 +34,14 @@ fn spawn_sibling(plan: &Plan, cx: &mut Cx, row: usize, (namespaces, owner): (u64
 /// get the listener. Or, where the runtime may not take it, the listener itself; or the way into the container.
 fn hand_back(cx: &Cx, row: usize, action: &Action) {
     let handed = match action {
-        Action::SendListener { listener, passed: true, .. } => {
+        Action::Confine(ConfineOp::SendListener { listener, passed: true, .. }) => {
             let baton = Baton { pid: cx.fd(listener), ..Baton::turn(row) };
             socket::send_fd(cx.baton, &baton.to_bytes(), cx.fd(listener))
         }
-        Action::SendListener { listener, .. } => {
+        Action::Confine(ConfineOp::SendListener { listener, .. }) => {
             Baton { pid: cx.fd(listener), ..Baton::turn(row) }.write(cx.baton)
         }
-        Action::TakeShown { shown } => shown.send(cx, cx.baton, &Baton::turn(row).to_bytes()),
+        Action::Ns(NsOp::TakeFds { shown }) => shown.send(cx, cx.baton, &Baton::turn(row).to_bytes()),
         _ => tell(cx, Baton::turn(row)),
     };
     if handed.is_err() {
@@ -110,7 +86,7 @@ fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
     }
     if !told
         && let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
-            Action::AwaitStart { report, .. } => Some(report),
+            Action::Exec(ExecOp::AwaitStart { report, .. }) => Some(report),
             _ => None,
         })
     {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, StepError};
 use crate::perform::{Call, Cx};
-use crate::plan::action::Action;
+use crate::plan::ops::{Action, CgroupOp, CloneOp, StateOp};
 use crate::plan::{Plan, Undo};
 use crate::sys::{Errno, process};
 
@@ -30,10 +30,10 @@ pub(super) fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     let others = |a: &Action| {
         matches!(
             a,
-            Action::StateDir { .. }
-                | Action::CgroupDir { .. }
-                | Action::CgroupJoinable { .. }
-                | Action::SystemdScope { .. }
+            Action::State(StateOp::Dir { .. })
+                | Action::Cgroup(CgroupOp::Dir { .. })
+                | Action::Cgroup(CgroupOp::Joinable { .. })
+                | Action::Cgroup(CgroupOp::Scope { .. })
         )
     };
     let made = !others(&step.action);
@@ -56,7 +56,9 @@ pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perfo
                 Some(process::Exit::Code(c)) => format!("exited with code {c}"),
                 None => "gone".into(),
             };
-            let born_in = |s: &crate::plan::Step| matches!(s.action, Action::Spawn { cgroup: Some(_), .. });
+            let born_in = |s: &crate::plan::Step| {
+                matches!(s.action, Action::Clone(CloneOp::Init { cgroup: Some(_), .. }))
+            };
             let likely = if undo.oom_kills > 0 {
                 "; the memory limit is too small even to build the container"
             } else if undo.exit == Some(process::Exit::Signal(libc::SIGKILL))
@@ -91,7 +93,7 @@ pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perfo
                 call: call.name(),
                 errno,
                 hint: crate::perform::hints::refused(plan, row, errno)
-                    .or_else(|| crate::perform::hints::hint(&step.action, errno, call))
+                    .or_else(|| step.action.remedy(errno, call))
                     .filter(|_| below.is_none()),
                 detail: cx
                     .detail

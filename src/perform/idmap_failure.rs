@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::host::IDMAP_SINCE;
 use crate::host::mountinfo::mounts_below;
 use crate::perform::Cx;
-use crate::plan::action::Action;
+use crate::plan::ops::{Action, SourceOp, UserOp};
 use crate::plan::{Plan, Slot};
 use crate::sys::cstr::as_path;
 
-/// The mount inside the tree of a failed [`Action::Idmap`] that cannot be idmapped, and what to do about it.
+/// The mount inside the tree of a failed [`UserOp::Idmap`] that cannot be idmapped, and what to do about it.
 pub fn culprit(plan: &Plan, cx: &Cx, action: &Action) -> Option<String> {
-    let Action::Idmap { tree, recursive: true, .. } = action else { return None };
+    let Action::User(UserOp::Idmap { tree, recursive: true, .. }) = action else { return None };
     let top = source(plan, cx, tree)?;
     let inside = mounts_below(&std::fs::read("/proc/self/mountinfo").ok()?, &top);
     let cannot =
@@ -26,10 +26,12 @@ pub fn culprit(plan: &Plan, cx: &Cx, action: &Action) -> Option<String> {
 /// Where the tree was copied from.
 fn source(plan: &Plan, cx: &Cx, tree: &Slot) -> Option<PathBuf> {
     plan.steps.iter().find_map(|step| match &step.action {
-        Action::OpenTree { at: Some(slot), to, .. } if to == tree => {
+        Action::Source(SourceOp::Tree { at: Some(slot), to, .. }) if to == tree => {
             std::fs::read_link(Path::new("/proc/self/fd").join(cx.fd(slot).to_string())).ok()
         }
-        Action::OpenTree { at: None, source, to, .. } if to == tree => Some(as_path(source).to_path_buf()),
+        Action::Source(SourceOp::Tree { at: None, source, to, .. }) if to == tree => {
+            Some(as_path(source).to_path_buf())
+        }
         _ => None,
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
-use crate::plan::action::Landlock;
+use crate::plan::ops::Landlock;
 use crate::sys::{Errno, fs, landlock};
 use crate::tables::landlock::{READ, WRITE_FILE, of_file};
 

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use crate::perform::{Call, Cx, Done, at};
-use crate::plan::action::SetAttr;
+use crate::plan::ops::SetAttr;
 use crate::sys::mount::{self, AT_EMPTY_PATH, AT_RECURSIVE};
 use crate::sys::{Errno, fs};
 

@@ -6,7 +6,7 @@ use crate::perform::at;
 use crate::perform::new_mount::new_fs;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Slot;
-use crate::plan::action::Node;
+use crate::plan::ops::Node;
 use crate::sys::{fs, mount};
 
 /// Makes the tmpfs and what it holds. It is attached nowhere, so its names are this process's alone.

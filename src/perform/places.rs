@@ -8,7 +8,7 @@ use crate::perform::at;
 use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::target::open_existing;
 use crate::perform::{Call, Cx, Done};
-use crate::plan::action::{SetAttr, Target, TargetKind};
+use crate::plan::ops::{SetAttr, Target, TargetKind};
 use crate::sys::mount::{self, AT_EMPTY_PATH, AT_RECURSIVE, MountAttr};
 use crate::sys::{Errno, fs};
 use crate::tables::procfs::{EMULATED, PROC_MAGIC};

@@ -4,17 +4,15 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 
 use crate::cgroup::witness::Witness;
 use crate::error::Result;
-use crate::perform::apply::{apply, as_user, back};
 use crate::perform::baton::{ASK, Baton};
-use crate::perform::child::child;
 use crate::perform::control::{Control, Verdict};
 use crate::perform::failure::{Failure, explain, half_done};
 use crate::perform::{Call, Cx, Done, HookRunner, no_hooks};
-use crate::plan::action::Action;
 use crate::plan::check::Checked;
-use crate::plan::{Actor, Plan, Step};
+use crate::plan::ops::{Action, CloneOp, ConfineOp, DeviceOp, ExecOp, FdOp, NsOp, RootOp, SourceOp, UserOp};
+use crate::plan::{Actor, Plan};
 use crate::sys::cstr::as_path;
-use crate::sys::{Errno, argv, fs, process, signal, socket, trap};
+use crate::sys::{Errno, fs, process, signal};
 
 /// How far a plan got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,12 +114,12 @@ pub fn close_lock(plan: &Plan, cx: &Cx) {
 /// launch back needs some.
 fn close_sources(plan: &Plan, cx: &mut Cx) {
     for step in plan.steps.iter().filter(|s| s.actor == Actor::Runtime) {
-        let (Action::OpenTree { to, .. }
-        | Action::OpenSource { to, .. }
-        | Action::OpenRoot { to, .. }
-        | Action::DeviceNodes { to, .. }
-        | Action::StdioNull { to, .. }
-        | Action::Userns { to, .. }) = &step.action
+        let (Action::Source(SourceOp::Tree { to, .. })
+        | Action::Source(SourceOp::Path { to, .. })
+        | Action::Root(RootOp::Open { to, .. })
+        | Action::Device(DeviceOp::Nodes { to, .. })
+        | Action::Fd(FdOp::StdioNull { to, .. })
+        | Action::User(UserOp::ForMount { to, .. })) = &step.action
         else {
             continue;
         };
@@ -152,7 +150,7 @@ fn drive(
                     continue;
                 }
             }
-            perform_row(plan, step, i, cx).map_err(|e| match cx.interrupted {
+            crate::perform::ops::apply(plan, i, cx).map_err(|e| match cx.interrupted {
                 Some(signal) => Failure::Interrupted(i, signal),
                 None => Failure::Row(i, e, cx.call),
             })?;
@@ -162,7 +160,7 @@ fn drive(
         if Baton::turn(i).send(cx.baton).is_err() {
             return Err(Failure::ChildDied(i));
         }
-        if matches!(step.action, Action::AwaitStart { .. }) {
+        if matches!(step.action, Action::Exec(ExecOp::AwaitStart { .. })) {
             return Ok(Outcome::Created);
         }
         attendants.stand(plan, cx);
@@ -226,16 +224,16 @@ fn wait_for_turn(
                 let row = b.next as usize;
                 // What the number is depends on the row that comes next.
                 match plan.steps.get(row).map(|s| &s.action) {
-                    Some(Action::SendListener { listener, passed: true, .. }) => {
+                    Some(Action::Confine(ConfineOp::SendListener { listener, passed: true, .. })) => {
                         let fd =
                             came.into_iter().next().ok_or(Failure::Row(row, Errno::EPROTO, Call::Baton))?;
                         cx.set(listener, fd.into_raw_fd());
                     }
-                    Some(Action::TakeShown { shown }) => {
+                    Some(Action::Ns(NsOp::TakeFds { shown })) => {
                         let fds: Vec<_> = came.into_iter().map(IntoRawFd::into_raw_fd).collect();
                         shown.take(cx, &fds).map_err(|e| Failure::Row(row, e, Call::Baton))?;
                     }
-                    Some(Action::SendListener { listener, .. }) => {
+                    Some(Action::Confine(ConfineOp::SendListener { listener, .. })) => {
                         let fd = process::pidfd_getfd(cx.pidfd, b.pid)
                             .map_err(|e| Failure::Row(row, e, Call::PidfdGetfd))?;
                         cx.set(listener, fd);
@@ -259,9 +257,9 @@ fn wait_for_turn(
 fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::Result<Option<Baton>>, Vec<OwnedFd>) {
     let next = plan.steps[from..].iter().find(|s| s.actor != plan.steps[from].actor);
     match next.map(|s| &s.action) {
-        Some(Action::SendListener { passed: true, .. } | Action::TakeShown { .. }) => {
-            Baton::receive_with_fds(cx.baton)
-        }
+        Some(
+            Action::Confine(ConfineOp::SendListener { passed: true, .. }) | Action::Ns(NsOp::TakeFds { .. }),
+        ) => Baton::receive_with_fds(cx.baton),
         _ => (Baton::receive(cx.baton), Vec::new()),
     }
 }
@@ -277,8 +275,8 @@ fn expected(plan: &Plan, from: usize, baton: Baton) -> bool {
         return false;
     }
     match step.action {
-        Action::SendListener { .. } => baton.pid >= 0,
-        _ if matches!(plan.steps[next - 1].action, Action::SpawnSibling { .. }) => baton.pid > 0,
+        Action::Confine(ConfineOp::SendListener { .. }) => baton.pid >= 0,
+        _ if matches!(plan.steps[next - 1].action, Action::Clone(CloneOp::Sibling { .. })) => baton.pid > 0,
         _ => baton.pid == 0,
     }
 }
@@ -321,56 +319,6 @@ fn adopt(cx: &mut Cx, pid: i32) -> Done {
         }
     }
     process::wait(joiner, 0).map(drop)
-}
-
-/// One row; the clones are the loop's own business.
-fn perform_row(plan: &Plan, step: &Step, row: usize, cx: &mut Cx) -> Done {
-    match &step.action {
-        Action::Spawn { namespaces, cgroup, owner } => {
-            cx.call = Call::Threads;
-            // A second thread could hold a lock that the child would wait for forever.
-            let status = crate::sys::read::status()?;
-            if status.threads != 1 {
-                return Err(Errno::EBUSY);
-            }
-            cx.ignored = status.ignored;
-            cx.call = Call::Socketpair;
-            let (ours, theirs) = socket::seqpacket_pair()?;
-            let cgroup = cgroup.as_ref().map(|slot| cx.fd(slot));
-            let me = as_user(cx, *owner)?;
-            cx.call = Call::Clone;
-            let cloned = process::clone3(*namespaces, cgroup, false);
-            if cloned.is_err() {
-                back(cx, me)?;
-                cx.call = Call::Clone;
-            }
-            match cloned? {
-                process::Cloned::Child => {
-                    trap::arm();
-                    argv::forget();
-                    fs::close(ours);
-                    close_lock(plan, cx);
-                    // A directory of the host: Init, whom a shared pid namespace shows, must not have it.
-                    if let Some(fd) = cgroup {
-                        fs::close(fd);
-                    }
-                    cx.baton = theirs;
-                    cx.me = plan.steps[row + 1..]
-                        .iter()
-                        .map(|s| s.actor)
-                        .find(|a| *a != Actor::Runtime)
-                        .unwrap_or(Actor::Init);
-                    child(plan, cx)
-                }
-                process::Cloned::Parent { pid, pidfd } => {
-                    fs::close(theirs);
-                    (cx.pid, cx.pidfd, cx.baton) = (pid, pidfd, ours);
-                    back(cx, me)
-                }
-            }
-        }
-        action => apply(action, cx),
-    }
 }
 
 #[cfg(test)]

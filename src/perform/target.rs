@@ -20,7 +20,7 @@ use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use crate::perform::{Call, Cx};
-use crate::plan::action::TargetKind;
+use crate::plan::ops::TargetKind;
 use crate::sys::fs::Place;
 use crate::sys::{Errno, Result, cred, fs};
 

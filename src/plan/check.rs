@@ -1,7 +1,10 @@
 //! Properties that every plan must have, one small function each. A plan that breaks one is a bug in
 //! the builder or a config that asks for the impossible; either way nothing runs.
 
-use super::action::Action;
+use super::ops::{
+    Action, CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, FdOp, LimitOp, MaskOp, MountOp, NetOp, NsOp,
+    RootOp, SourceOp, StateOp, UserOp,
+};
 use super::{Actor, Plan};
 use crate::error::{Error, Result};
 use crate::plan::limits::grants;
@@ -51,7 +54,8 @@ type Check = fn(&Plan, Kind) -> std::result::Result<(), String>;
 /// The checks of each kind of plan.
 fn checks(kind: Kind) -> Vec<Check> {
     const ALWAYS: [Check; 4] = [moved_once, made_once, undos, handovers];
-    const PROGRAM: [Check; 6] = [
+    const PROGRAM: [Check; 7] = [
+        init_comes_last,
         filter_order,
         limits_last,
         undumpable_before_it_joins,
@@ -88,9 +92,9 @@ fn guarded(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let has =
         |what: fn(&Action) -> bool| plan.steps.iter().any(|s| s.actor == Actor::Init && what(&s.action));
     let guards = [
-        ("landlock", has(|a| matches!(a, Action::Landlock(_)))),
-        ("no_new_privs", has(|a| matches!(a, Action::NoNewPrivs))),
-        ("seccomp", has(|a| matches!(a, Action::Seccomp { .. }))),
+        ("landlock", has(|a| matches!(a, Action::Confine(ConfineOp::Landlock(_))))),
+        ("no_new_privs", has(|a| matches!(a, Action::Cred(CredOp::NoNewPrivs)))),
+        ("seccomp", has(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { .. })))),
     ];
     match guards.iter().find(|(_, there)| !there) {
         Some((name, _)) => {
@@ -100,11 +104,24 @@ fn guarded(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     }
 }
 
+/// The init that stays has the program's filters, ids and limits: its child does nothing more than execute the program.
+fn init_comes_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let stays = |s: &super::Step| matches!(s.action, Action::Exec(ExecOp::StayInit { .. }));
+    match plan.steps.iter().position(stays) {
+        Some(row) if row + 2 != plan.steps.len() => {
+            Err(format!("row {} leaves init behind: only the exec comes after it", row + 1))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Exactly one `Exec`, and it is Init's last row.
 fn one_exec(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    let execs = plan.steps.iter().filter(|s| matches!(s.action, Action::Exec { .. })).count();
-    let last =
-        plan.steps.last().is_some_and(|s| matches!(s.action, Action::Exec { .. }) && s.actor == Actor::Init);
+    let execs = plan.steps.iter().filter(|s| matches!(s.action, Action::Exec(ExecOp::Exec { .. }))).count();
+    let last = plan
+        .steps
+        .last()
+        .is_some_and(|s| matches!(s.action, Action::Exec(ExecOp::Exec { .. })) && s.actor == Actor::Init);
     if execs == 1 && last {
         Ok(())
     } else {
@@ -114,21 +131,19 @@ fn one_exec(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 
 /// Nothing that needs mapped ids stands before the maps are written.
 fn ids_after_maps(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    let Some(map) = plan
-        .steps
-        .iter()
-        .rposition(|s| matches!(s.action, Action::IdMapWrite { .. } | Action::IdMapTool { .. }))
-    else {
+    let Some(map) = plan.steps.iter().rposition(|s| {
+        matches!(s.action, Action::User(UserOp::WriteMap { .. }) | Action::User(UserOp::RunMapTool { .. }))
+    }) else {
         return Ok(());
     };
     let needs = |a: &Action| {
         matches!(
             a,
-            Action::BecomeRoot { .. }
-                | Action::SetUid { .. }
-                | Action::SetGid { .. }
-                | Action::Idmap { userns: None, .. }
-                | Action::MountFs { .. }
+            Action::User(UserOp::BecomeRoot { .. })
+                | Action::Cred(CredOp::SetUid { .. })
+                | Action::Cred(CredOp::SetGid { .. })
+                | Action::User(UserOp::Idmap { userns: None, .. })
+                | Action::Mount(MountOp::New { .. })
         )
     };
     match plan.steps[..map].iter().position(|s| needs(&s.action)) {
@@ -139,8 +154,9 @@ fn ids_after_maps(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 
 /// `sethostname` only in a UTS namespace that is not the host's.
 fn hostname_needs_uts(plan: &Plan, kind: Kind) -> std::result::Result<(), String> {
-    let sets =
-        |s: &super::Step| matches!(s.action, Action::SetHostname { .. } | Action::SetDomainname { .. });
+    let sets = |s: &super::Step| {
+        matches!(s.action, Action::Ns(NsOp::Hostname { .. }) | Action::Ns(NsOp::Domainname { .. }))
+    };
     if plan.steps.iter().any(sets) && kind == (Kind::Container { uts: false }) {
         return Err("a host name is set, but the UTS namespace is the host's".into());
     }
@@ -150,26 +166,34 @@ fn hostname_needs_uts(plan: &Plan, kind: Kind) -> std::result::Result<(), String
 /// seccomp is last before exec with no_new_privs, and before the capability drop without.
 fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let find = |f: fn(&Action) -> bool| plan.steps.iter().position(|s| f(&s.action));
-    let Some(first) = find(|a| matches!(a, Action::Seccomp { .. })) else { return Ok(()) };
-    match find(|a| matches!(a, Action::NoNewPrivs)) {
+    let Some(first) = find(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { .. }))) else {
+        return Ok(());
+    };
+    match find(|a| matches!(a, Action::Cred(CredOp::NoNewPrivs))) {
         Some(nnp) if nnp < first => {
             // A filter with a listener is loaded while the runtime is there, so what comes after it is what
             // `create` does last.
             let last = |s: &super::Step| {
                 matches!(
                     s.action,
-                    Action::Seccomp { .. }
-                        | Action::SetLimit { .. }
-                        | Action::SendListener { .. }
-                        | Action::DropListener { .. }
-                        | Action::Created { .. }
-                        | Action::PidFile { .. }
-                        | Action::AwaitStart { .. }
-                        | Action::Hooks { .. }
+                    Action::Confine(ConfineOp::Seccomp { .. })
+                        | Action::Exec(ExecOp::StayInit { .. })
+                        | Action::Limit(LimitOp::Set { .. })
+                        | Action::Confine(ConfineOp::SendListener { .. })
+                        | Action::Confine(ConfineOp::DropListener { .. })
+                        | Action::State(StateOp::Created { .. })
+                        | Action::State(StateOp::PidFile { .. })
+                        | Action::Exec(ExecOp::AwaitStart { .. })
+                        | Action::Exec(ExecOp::Hooks { .. })
                 )
             };
-            let plain = find(|a| matches!(a, Action::Seccomp { listener: None, .. }));
-            let filter = |s: &super::Step| matches!(s.action, Action::Seccomp { .. });
+            let plain = find(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { listener: None, .. })));
+            let filter = |s: &super::Step| {
+                matches!(
+                    s.action,
+                    Action::Confine(ConfineOp::Seccomp { .. }) | Action::Exec(ExecOp::StayInit { .. })
+                )
+            };
             let end = plan.steps.len() - 1;
             if plan.steps[first..end].iter().all(last)
                 && plan.steps[plain.unwrap_or(end)..end].iter().all(filter)
@@ -180,7 +204,9 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
             }
         }
         Some(_) => Err("an unprivileged filter needs no_new_privs first".into()),
-        None if find(|a| matches!(a, Action::Caps { .. })).is_some_and(|caps| first < caps) => Ok(()),
+        None if find(|a| matches!(a, Action::Cred(CredOp::Caps { .. }))).is_some_and(|caps| first < caps) => {
+            Ok(())
+        }
         None => Err("without no_new_privs the filter must come before the capability drop".into()),
     }
 }
@@ -189,29 +215,30 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 fn names_host_path(action: &Action) -> bool {
     // `exec` opens the container's own devpts there.
     let devpts = |path: &std::ffi::CStr| path == c"/dev/pts";
-    if let Action::OpenNs { path, .. } = action {
+    if let Action::Ns(NsOp::Open { path, .. }) = action {
         return !devpts(path);
     }
     matches!(
         action,
-        Action::OpenTree { at: None, .. }
-            | Action::OpenRoot { .. }
-            | Action::OpenSource { .. }
-            | Action::OpenNull { .. }
-            | Action::OpenPlace { .. }
-            | Action::CgroupOpen { .. }
-            | Action::CgroupJoinable { .. }
+        Action::Source(SourceOp::Tree { at: None, .. })
+            | Action::Root(RootOp::Open { .. })
+            | Action::Source(SourceOp::Path { .. })
+            | Action::Mask(MaskOp::OpenNull { .. })
+            | Action::Root(RootOp::OpenPlace { .. })
+            | Action::Cgroup(CgroupOp::Open { .. })
+            | Action::Cgroup(CgroupOp::Joinable { .. })
     )
 }
 
 /// The program's limits take effect when Init's work is done: nothing but filters comes between them and the program.
 /// Where a filter that comes early refuses prlimit64 they stand right before it.
 fn limits_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    let limits = |a: &Action| matches!(a, Action::SetLimit { resource, .. } if !grants(*resource));
-    let filters = |a: &Action| matches!(a, Action::Seccomp { .. });
+    let limits = |a: &Action| matches!(a, Action::Limit(LimitOp::Set { resource, .. }) if !grants(*resource));
+    let filters = |a: &Action| matches!(a, Action::Confine(ConfineOp::Seccomp { .. }));
     let Some(first) = plan.steps.iter().position(|s| limits(&s.action)) else { return Ok(()) };
     let mut after = plan.steps[first..].iter().skip_while(|s| limits(&s.action));
-    let next = after.next().is_some_and(|s| filters(&s.action) || matches!(s.action, Action::Exec { .. }));
+    let ends = |a: &Action| matches!(a, Action::Exec(ExecOp::Exec { .. } | ExecOp::StayInit { .. }));
+    let next = after.next().is_some_and(|s| filters(&s.action) || ends(&s.action));
     let again = after.find(|s| limits(&s.action));
     if next && again.is_none() {
         Ok(())
@@ -222,8 +249,9 @@ fn limits_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 
 /// After the pivot no row of Init names a path of the host.
 fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    let pivot =
-        plan.steps.iter().position(|s| matches!(s.action, Action::Pivot { .. } | Action::Chroot { .. }));
+    let pivot = plan.steps.iter().position(|s| {
+        matches!(s.action, Action::Root(RootOp::Pivot { .. }) | Action::Root(RootOp::Chroot { .. }))
+    });
     let Some(pivot) = pivot else { return Err("the root is never changed".into()) };
     match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && names_host_path(a)) {
         Some((i, _)) => Err(format!("row {} names a host path after the pivot", i + 1)),
@@ -235,10 +263,12 @@ fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Result<(), Str
 /// is undumpable before. (Nobody is in a user namespace whose maps are yet to be written, and an ordinary user could not
 /// write them.)
 fn undumpable_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    let maps = |a: &Action| matches!(a, Action::IdMapWrite { .. } | Action::IdMapTool { .. });
-    let joins = |(_, a): &(usize, &Action)| matches!(a, Action::JoinNs { .. });
+    let maps = |a: &Action| {
+        matches!(a, Action::User(UserOp::WriteMap { .. }) | Action::User(UserOp::RunMapTool { .. }))
+    };
+    let joins = |(_, a): &(usize, &Action)| matches!(a, Action::Ns(NsOp::Join { .. }));
     let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
-    let hidden = plan.steps[..row].iter().any(|s| matches!(s.action, Action::Undumpable));
+    let hidden = plan.steps[..row].iter().any(|s| matches!(s.action, Action::Cred(CredOp::Undumpable)));
     if hidden || plan.steps.iter().any(|s| maps(&s.action)) {
         return Ok(());
     }
@@ -249,16 +279,19 @@ fn undumpable_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), S
 fn looks_up(action: &Action) -> bool {
     matches!(
         action,
-        Action::ChangeDir { .. } | Action::FindProgram { .. } | Action::MakeCwd { .. } | Action::Exec { .. }
+        Action::Exec(ExecOp::ChangeDir { .. })
+            | Action::Exec(ExecOp::FindProgram { .. })
+            | Action::Exec(ExecOp::MakeCwd { .. })
+            | Action::Exec(ExecOp::Exec { .. })
     )
 }
 
 /// Descriptors of the host are closed before the program's own paths are looked up: /proc/self/fd/N must not lead to a
 /// directory of the host (CVE-2024-21626).
 fn closed_before_lookups(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    let program = |a: &Action| looks_up(a) && !matches!(a, Action::MakeCwd { .. });
+    let program = |a: &Action| looks_up(a) && !matches!(a, Action::Exec(ExecOp::MakeCwd { .. }));
     let Some((first, _)) = rows(plan, Actor::Init).find(|(_, a)| program(a)) else { return Ok(()) };
-    if rows(plan, Actor::Init).any(|(i, a)| i < first && matches!(a, Action::CloseFds { .. })) {
+    if rows(plan, Actor::Init).any(|(i, a)| i < first && matches!(a, Action::Fd(FdOp::CloseFds { .. }))) {
         return Ok(());
     }
     Err(format!("row {} looks up a path while descriptors of the host are open", first + 1))
@@ -266,9 +299,9 @@ fn closed_before_lookups(plan: &Plan, _: Kind) -> std::result::Result<(), String
 
 /// Processes of a container may open the descriptors of a process that joins it: it has closed the host's before.
 fn closed_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    let joins = |(_, a): &(usize, &Action)| matches!(a, Action::JoinNs { .. });
+    let joins = |(_, a): &(usize, &Action)| matches!(a, Action::Ns(NsOp::Join { .. }));
     let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
-    if rows(plan, Actor::Joiner).any(|(i, a)| i < row && matches!(a, Action::CloseFds { .. })) {
+    if rows(plan, Actor::Joiner).any(|(i, a)| i < row && matches!(a, Action::Fd(FdOp::CloseFds { .. }))) {
         return Ok(());
     }
     Err(format!("row {} joins a namespace while descriptors of the host are open", row + 1))
@@ -277,7 +310,7 @@ fn closed_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), Strin
 /// Once the container's mount namespace was joined, paths are the container's: no row expects a file of the host there.
 fn no_host_path_after_join(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let joins = |a: &Action| match a {
-        Action::JoinNs { flags, kind, .. } => {
+        Action::Ns(NsOp::Join { flags, kind, .. }) => {
             *kind == Some(NsKind::Mount) || flags & NsKind::Mount.row().flag != 0
         }
         _ => false,
@@ -295,11 +328,11 @@ fn no_host_path_after_join(plan: &Plan, _: Kind) -> std::result::Result<(), Stri
 /// Groups, gid, uid, capabilities: each row needs a right that the next one gives up.
 fn ids_in_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let rank = |a: &Action| match a {
-        Action::Bounding { .. } | Action::SetGroups { .. } => Some(0),
-        Action::SetGid { .. } => Some(1),
-        Action::SetUid { .. } => Some(2),
-        Action::Caps { .. } => Some(3),
-        Action::Ambient { .. } => Some(4),
+        Action::Cred(CredOp::Bounding { .. }) | Action::Cred(CredOp::SetGroups { .. }) => Some(0),
+        Action::Cred(CredOp::SetGid { .. }) => Some(1),
+        Action::Cred(CredOp::SetUid { .. }) => Some(2),
+        Action::Cred(CredOp::Caps { .. }) => Some(3),
+        Action::Cred(CredOp::Ambient { .. }) => Some(4),
         _ => None,
     };
     let ranks: Vec<_> = rows(plan, Actor::Init).filter_map(|(i, a)| Some((i, rank(a)?))).collect();
@@ -314,17 +347,17 @@ fn read_back(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let drops = |a: &Action| {
         matches!(
             a,
-            Action::Bounding { .. }
-                | Action::SetGroups { .. }
-                | Action::SetGid { .. }
-                | Action::SetUid { .. }
-                | Action::Caps { .. }
-                | Action::Ambient { .. }
-                | Action::NoNewPrivs
+            Action::Cred(CredOp::Bounding { .. })
+                | Action::Cred(CredOp::SetGroups { .. })
+                | Action::Cred(CredOp::SetGid { .. })
+                | Action::Cred(CredOp::SetUid { .. })
+                | Action::Cred(CredOp::Caps { .. })
+                | Action::Cred(CredOp::Ambient { .. })
+                | Action::Cred(CredOp::NoNewPrivs)
         )
     };
     let Some((last, _)) = rows(plan, Actor::Init).filter(|(_, a)| drops(a)).last() else { return Ok(()) };
-    if rows(plan, Actor::Init).any(|(i, a)| i > last && matches!(a, Action::VerifyCreds(_))) {
+    if rows(plan, Actor::Init).any(|(i, a)| i > last && matches!(a, Action::Cred(CredOp::Verify(_)))) {
         return Ok(());
     }
     Err(format!("what row {} drops is not read back", last + 1))
@@ -332,7 +365,10 @@ fn read_back(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 
 /// A plan without a program has rows of the runtime only.
 fn runtime_alone(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    match plan.steps.iter().position(|s| s.actor != Actor::Runtime || matches!(s.action, Action::Exec { .. }))
+    match plan
+        .steps
+        .iter()
+        .position(|s| s.actor != Actor::Runtime || matches!(s.action, Action::Exec(ExecOp::Exec { .. })))
     {
         Some(i) => Err(format!("row {} is another process's, and the plan makes none", i + 1)),
         None => Ok(()),
@@ -342,7 +378,7 @@ fn runtime_alone(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 /// A detached tree is closed when it is moved: a second move would act on whatever has its number by then.
 fn moved_once(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let moved = |a: &Action| match a {
-        Action::MoveTree { tree, .. } => Some(tree.index),
+        Action::Mount(MountOp::Move { tree, .. }) => Some(tree.index),
         _ => None,
     };
     repeated(plan, moved, "moves a tree that an earlier row has moved")
@@ -351,7 +387,9 @@ fn moved_once(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 /// A directory that is the container's is made by one row: a second would find it there, as if it were another's.
 fn made_once(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let made = |a: &Action| match a {
-        Action::CgroupDir { path, .. } | Action::CgroupInScope { path, .. } => Some(path.clone()),
+        Action::Cgroup(CgroupOp::Dir { path, .. }) | Action::Cgroup(CgroupOp::InScope { path, .. }) => {
+            Some(path.clone())
+        }
         _ => None,
     };
     repeated(plan, made, "makes a directory that an earlier row has made")
@@ -373,21 +411,21 @@ fn repeated<K: std::hash::Hash + Eq>(
 /// Every row that creates something outside the container has an undo. A process that only makes the container's
 /// needs none: it ends with its work, or with the runtime.
 fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
-    let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::SpawnSibling { .. }));
+    let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::Clone(CloneOp::Sibling { .. })));
     let creates = |a: &Action| match a {
-        Action::Spawn { .. } => !joiner,
-        Action::StateDir { .. }
-        | Action::LauncherMark { .. }
-        | Action::RecordIds { .. }
-        | Action::NotifyDir { .. }
-        | Action::NotifySocket { .. }
-        | Action::CriuRoot { .. }
-        | Action::CgroupDir { .. }
-        | Action::CgroupJoinable { .. }
-        | Action::CgroupInScope { .. }
-        | Action::SystemdScope { .. }
-        | Action::SpawnSibling { .. }
-        | Action::NetDevice { .. } => true,
+        Action::Clone(CloneOp::Init { .. }) => !joiner,
+        Action::State(StateOp::Dir { .. })
+        | Action::State(StateOp::LauncherMark { .. })
+        | Action::State(StateOp::RecordIds { .. })
+        | Action::State(StateOp::NotifyDir { .. })
+        | Action::State(StateOp::NotifySocket { .. })
+        | Action::Root(RootOp::CriuDir { .. })
+        | Action::Cgroup(CgroupOp::Dir { .. })
+        | Action::Cgroup(CgroupOp::Joinable { .. })
+        | Action::Cgroup(CgroupOp::InScope { .. })
+        | Action::Cgroup(CgroupOp::Scope { .. })
+        | Action::Clone(CloneOp::Sibling { .. })
+        | Action::Net(NetOp::MoveDevice { .. }) => true,
         _ => false,
     };
     match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none()) {
@@ -401,10 +439,10 @@ fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 fn handovers(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let n = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
     let has = |what: fn(&Action) -> bool| plan.steps.iter().any(|s| what(&s.action));
-    let listens = has(|a| matches!(a, Action::SendListener { .. }));
-    let shows = has(|a| matches!(a, Action::TakeShown { .. }));
-    let joins = has(|a| matches!(a, Action::SpawnSibling { .. }));
-    let offsets = has(|a| matches!(a, Action::TimeOffsets { .. }));
+    let listens = has(|a| matches!(a, Action::Confine(ConfineOp::SendListener { .. })));
+    let shows = has(|a| matches!(a, Action::Ns(NsOp::TakeFds { .. })));
+    let joins = has(|a| matches!(a, Action::Clone(CloneOp::Sibling { .. })));
+    let offsets = has(|a| matches!(a, Action::Ns(NsOp::TimeOffsets { .. })));
     let most = 5 + 2 * [listens, shows, joins, offsets].into_iter().map(usize::from).sum::<usize>();
     if n <= most { Ok(()) } else { Err(format!("{n} handovers between actors; at most {most} are meant")) }
 }

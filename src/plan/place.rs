@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use super::Slot;
+use super::slot::Slot;
 use crate::sys::mount::MountAttr;
 
 /// What must exist at a mount's destination.
@@ -109,4 +109,15 @@ impl SetAttr {
         recursive: false,
         attr: MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 },
     };
+}
+
+/// The two ends of a pipe that takes the place of one of the descriptors 0 to 2.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StdioPipe {
+    /// Which of them.
+    pub number: u8,
+    /// The launcher's end.
+    pub ours: Slot,
+    /// The program's end.
+    pub theirs: Slot,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::action::Action;
+use super::ops::{Action, LimitOp, StateOp};
 use super::{Actor, Plan, Step};
 use crate::log::Log;
 use crate::sys::cstr::show;
@@ -119,7 +119,9 @@ pub enum Side {
 /// A row's action. How long the state is follows from the other rows.
 fn same_size(step: &Step) -> String {
     match &step.action {
-        Action::StateFile { dir, name, .. } => format!("write({}/{}) rename", show(dir), show(name)),
+        Action::State(StateOp::File { dir, name, .. }) => {
+            format!("write({}/{}) rename", show(dir), show(name))
+        }
         action => action.to_string(),
     }
 }
@@ -216,11 +218,11 @@ fn debug_as_runc(plan: &Plan, log: &Log) {
     log.debug(&format!("nsexec container setup: from step {}", of(Actor::Runtime)));
     log.debug(&format!("child process in init(): from step {}", of(Actor::Init)));
     for step in plan.steps.iter().filter(|step| step.actor == Actor::Runtime) {
-        if let Action::Affinity { cpus } = &step.action {
+        if let Action::Limit(LimitOp::Affinity { cpus }) = &step.action {
             log.debug(&format!("nsexec: affinity: {}", mask(cpus)));
         }
     }
-    let is_new = steps().any(|(_, step)| matches!(step.action, Action::StateDir { .. }));
+    let is_new = steps().any(|(_, step)| matches!(step.action, Action::State(StateOp::Dir { .. })));
     let end =
         if is_new { "init: closing the pipe to signal completion" } else { "setns_init: about to exec" };
     log.debug(&format!("{end}: step {}", last + 1));

@@ -78,9 +78,30 @@ pub struct State {
     /// The posture that was asked for, which `verify` compares with what runs: a `policy::Posture`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<serde_json::Value>,
+    /// A minimal init is its first process, and the program is that one's first child.
+    #[serde(default)]
+    pub init: bool,
+    /// How the program is asked to end.
+    #[serde(default)]
+    pub stop: Stop,
     /// What `checkpoint` must leave to the host.
     #[serde(default)]
     pub outside: crate::state::outside::Outside,
+}
+
+/// How a program is asked to end, and how long it has then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The signal.
+    pub signal: i32,
+    /// Milliseconds until it is killed.
+    pub millis: u64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop { signal: libc::SIGTERM, millis: 2000 }
+    }
 }
 
 impl State {

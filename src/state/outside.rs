@@ -18,4 +18,7 @@ pub struct Outside {
     pub joined: u64,
     /// The rootfs, or a bind, is an idmapped mount.
     pub idmapped: bool,
+    /// It has secrets, which an image on disk would hold.
+    #[serde(default)]
+    pub secrets: bool,
 }

@@ -182,6 +182,18 @@ pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
     Ok(std::os::fd::IntoRawFd::into_raw_fd(to))
 }
 
+/// A new file in memory, close-on-exec, that has no name anywhere.
+pub fn memory_file(name: &CStr) -> Result<std::os::fd::OwnedFd> {
+    // SAFETY: `name` is NUL-terminated and outlives the call.
+    let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
+    // It holds no program; before Linux 6.3 there was no such flag.
+    let fd = match create(libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => create(libc::MFD_CLOEXEC),
+        other => other,
+    }?;
+    Ok(own(fd as RawFd))
+}
+
 /// The magic number of the file system that `fd` lies on (statfs(2) `f_type`).
 pub fn fs_magic(fd: RawFd) -> Result<i64> {
     // SAFETY: an all-zero `statfs` is a valid value of that plain C struct.
@@ -246,6 +258,12 @@ pub fn dup2(from: RawFd, to: RawFd) -> Result<()> {
 pub fn dup_above(fd: RawFd, first: RawFd) -> Result<RawFd> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, first) }.into()).map(|n| n as RawFd)
+}
+
+/// Sets close-on-exec: no other program that is executed has `fd`.
+pub fn close_on_exec(fd: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(drop)
 }
 
 /// Clears close-on-exec: the next program that is executed has `fd` too.

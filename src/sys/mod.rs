@@ -19,12 +19,14 @@ pub mod own;
 pub mod probe;
 pub mod process;
 pub mod read;
+pub mod reaper;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod trap;
 pub mod tty;
+pub mod usage;
 pub mod watch;
 
 pub use nix::errno::Errno;

@@ -251,6 +251,15 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// What waitpid(2) has written.
+    pub fn of_status(status: i32) -> Exit {
+        if libc::WIFSIGNALED(status) {
+            Exit::Signal(libc::WTERMSIG(status))
+        } else {
+            Exit::Code(libc::WEXITSTATUS(status))
+        }
+    }
+
     /// The shell's convention: the code, or 128 + the signal.
     pub fn code(self) -> i32 {
         match self {
@@ -269,10 +278,7 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
             Ok(0) => return Ok(None),
-            Ok(pid) if libc::WIFSIGNALED(status) => {
-                return Ok(Some((pid as i32, Exit::Signal(libc::WTERMSIG(status)))));
-            }
-            Ok(pid) => return Ok(Some((pid as i32, Exit::Code(libc::WEXITSTATUS(status))))),
+            Ok(pid) => return Ok(Some((pid as i32, Exit::of_status(status)))),
         }
     }
 }
@@ -372,6 +378,21 @@ pub fn enter_before_exec(
     // SAFETY: the closure makes system calls and nothing else, which is safe between fork and exec.
     unsafe {
         command.pre_exec(move || enter().map_err(|e: Errno| std::io::Error::from_raw_os_error(e as i32)));
+    }
+}
+
+/// Gives `command`'s child descriptors of this process at other numbers: each of `passed` is (descriptor, number).
+pub fn pass_before_exec(command: &mut std::process::Command, mut passed: Vec<(RawFd, RawFd)>) {
+    use std::os::unix::process::CommandExt;
+    let mut pass = move || {
+        // First all out of the way: a number that is to be taken may be one that is still needed.
+        const ABOVE: RawFd = 256;
+        passed.iter_mut().try_for_each(|(fd, _)| super::fs::dup_above(*fd, ABOVE).map(|copy| *fd = copy))?;
+        passed.iter().try_for_each(|(fd, number)| super::fs::dup2(*fd, *number))
+    };
+    // SAFETY: the closure makes system calls and nothing else, which is safe between fork and exec.
+    unsafe {
+        command.pre_exec(move || pass().map_err(|e| std::io::Error::from_raw_os_error(e as i32)));
     }
 }
 

@@ -32,6 +32,12 @@ pub fn set_controlling(fd: RawFd) -> Result<()> {
     check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }.into()).map(drop)
 }
 
+/// ioctl `TIOCNOTTY`: the terminal is this session's no longer.
+pub fn give_up_controlling(fd: RawFd) -> Result<()> {
+    // SAFETY: no argument is taken.
+    check(unsafe { libc::ioctl(fd, libc::TIOCNOTTY) }.into()).map(drop)
+}
+
 /// ioctl `TIOCGWINSZ`.
 pub fn size(fd: RawFd) -> Result<Size> {
     // SAFETY: winsize is plain data.

@@ -3,11 +3,13 @@
 //! that does to the [`Config`]; or why it is refused. Options of `docker run` that mean nothing here are rows, too.
 
 mod apply;
+mod ends;
 mod files;
 mod life;
 mod limits;
 mod process;
 mod refused;
+mod secrets;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -37,8 +39,10 @@ pub mod verbs {
 pub mod heading {
     #![allow(missing_docs)]
     pub const GENERAL: &str = "Options";
+    pub const ENDS: &str = "How it ends";
     pub const PROCESS: &str = "Process";
     pub const FILES: &str = "Files";
+    pub const SECRETS: &str = "Secrets";
     pub const HARDENING: &str = "Hardening";
     pub const LIMITS: &str = "Limits";
     pub const LEARNING: &str = "Learning";
@@ -51,6 +55,8 @@ pub mod heading {
 pub enum Says {
     /// Nothing.
     Flag(fn(&mut Launch)),
+    /// Nothing, or `=true` and `=false`: its default depends on what runs.
+    Switch(fn(&mut Launch, bool)),
     /// One value; of several the last one counts.
     One(&'static str, fn(&mut Launch, &str) -> Words),
     /// A value each time that it is given.
@@ -156,6 +162,13 @@ impl Row {
                 say(launch);
                 Ok(())
             }
+            Says::Switch(say) => match value {
+                "" | "true" | "false" => {
+                    say(launch, value != "false");
+                    Ok(())
+                }
+                _ => Err("true or false is needed".into()),
+            },
             Says::One(_, say) | Says::Each(_, say) | Says::List(_, say) => say(launch, value),
             Says::Path(_, say) => {
                 say(launch, Path::new(value));
@@ -173,8 +186,16 @@ impl Row {
 
 /// All rows, in the order of `--help` and of their effects.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    let tables: [&'static [Row]; 6] =
-        [life::ROWS, process::ROWS, files::ROWS, security::ROWS, limits::ROWS, refused::ROWS];
+    let tables: [&'static [Row]; 8] = [
+        life::ROWS,
+        ends::ROWS,
+        process::ROWS,
+        files::ROWS,
+        secrets::ROWS,
+        security::ROWS,
+        limits::ROWS,
+        refused::ROWS,
+    ];
     tables.into_iter().flatten()
 }
 

@@ -23,7 +23,7 @@ fn every_row_says_something_and_refuses_what_it_does_not_take() {
     for row in all() {
         assert!(!row.doc.is_empty() && !row.doc.ends_with('.'), "--{}: {:?}", row.long, row.doc);
         match row.says {
-            Says::Flag(_) => {
+            Says::Flag(_) | Says::Switch(_) => {
                 let mut launch = Launch::default();
                 row.say(&mut launch, "").unwrap();
                 assert_ne!(format!("{launch:?}"), unsaid, "--{} has no effect", row.long);
@@ -55,15 +55,15 @@ const DOCKER: &str = "add-host annotation attach blkio-weight blkio-weight-devic
     cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus \
     cpuset-mems detach detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps \
     device-write-iops disable-content-trust dns dns-option dns-search domainname entrypoint env env-file expose gpus \
-    group-add hostname interactive io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory label label-file link \
+    group-add hostname init interactive io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory label label-file link \
     link-local-ip mac-address memory memory-reservation memory-swap memory-swappiness mount name net network \
     network-alias oom-kill-disable oom-score-adj pid pids-limit platform privileged publish publish-all pull quiet \
-    read-only restart rm runtime security-opt shm-size sig-proxy storage-opt sysctl tmpfs tty ulimit user userns uts \
+    read-only restart rm runtime security-opt shm-size sig-proxy stop-signal stop-timeout storage-opt sysctl tmpfs tty ulimit user userns uts \
     volume volume-driver volumes-from workdir";
 
 /// Those that belong to the container's life and come with it.
 const LATER: &str = "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout \
-    init log-driver log-opt no-healthcheck stop-signal stop-timeout";
+    log-driver log-opt no-healthcheck";
 
 #[test]
 fn every_option_of_docker_run_is_a_row() {

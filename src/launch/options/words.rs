@@ -73,6 +73,12 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     std::time::Duration::try_from_secs_f64(seconds).map_err(|_| bad())
 }
 
+/// A duration, or a number of seconds as docker run and timeout(1) take it.
+pub fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
+    let number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if number { parse_duration(&format!("{text}s")) } else { parse_duration(text) }
+}
+
 /// A whole number of a range.
 pub fn whole<N>(text: &str, range: std::ops::RangeInclusive<N>) -> Result<N, String>
 where

@@ -1,20 +1,22 @@
 //! A container process that has been tampered with from inside hands back what it likes.
 
 use super::*;
+use crate::plan::ops::{CloneOp, CredOp};
+use crate::sys::socket;
 
 /// Init (0, 1), the runtime (2), Init (3), a Joiner that clones (4), Init (5), a Joiner that does not (6), Init (7).
 fn plan() -> Plan {
     let mut plan = Plan::default();
-    let clones = Action::SpawnSibling { namespaces: 0, owner: None };
+    let clones = Action::from(CloneOp::Sibling { namespaces: 0, owner: None });
     for (actor, action) in [
-        (Actor::Init, Action::NoNewPrivs),
-        (Actor::Init, Action::NoNewPrivs),
-        (Actor::Runtime, Action::NoNewPrivs),
-        (Actor::Init, Action::NoNewPrivs),
+        (Actor::Init, Action::Cred(CredOp::NoNewPrivs)),
+        (Actor::Init, Action::Cred(CredOp::NoNewPrivs)),
+        (Actor::Runtime, Action::Cred(CredOp::NoNewPrivs)),
+        (Actor::Init, Action::Cred(CredOp::NoNewPrivs)),
         (Actor::Joiner, clones),
-        (Actor::Init, Action::NoNewPrivs),
-        (Actor::Joiner, Action::NoNewPrivs),
-        (Actor::Init, Action::NoNewPrivs),
+        (Actor::Init, Action::Cred(CredOp::NoNewPrivs)),
+        (Actor::Joiner, Action::Cred(CredOp::NoNewPrivs)),
+        (Actor::Init, Action::Cred(CredOp::NoNewPrivs)),
     ] {
         plan.push(actor, "test", action);
     }

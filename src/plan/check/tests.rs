@@ -3,8 +3,11 @@
 use std::rc::Rc;
 
 use super::*;
-use crate::plan::action::{Target, TargetKind};
 use crate::plan::lower::CStrArray;
+use crate::plan::ops::{
+    CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, FdOp, LimitOp, MountOp, NetOp, NsOp, RootOp, StateOp,
+    Target, TargetKind, UserOp,
+};
 use crate::plan::{Slot, Undo};
 
 /// A container with a UTS namespace.
@@ -12,15 +15,15 @@ const CONTAINER: Kind = Kind::Container { uts: true };
 
 fn exec() -> Action {
     let none = || Rc::new(CStrArray::new("none", &[""; 0]).unwrap());
-    Action::Exec { candidates: Rc::default(), argv: none(), envp: none() }
+    Action::Exec(ExecOp::Exec { candidates: Rc::default(), argv: none(), envp: none() })
 }
 
 fn filter() -> Action {
-    Action::Seccomp { filter: Rc::default(), flags: 0, what: "test", listener: None }
+    Action::Confine(ConfineOp::Seccomp { filter: Rc::default(), flags: 0, what: "test", listener: None })
 }
 
 fn caps() -> Action {
-    Action::Caps { effective: 0, permitted: 0, inheritable: 0 }
+    Action::Cred(CredOp::Caps { effective: 0, permitted: 0, inheritable: 0 })
 }
 
 fn slot(index: u16) -> Slot {
@@ -28,13 +31,16 @@ fn slot(index: u16) -> Slot {
 }
 
 fn verify() -> Action {
-    Action::VerifyCreds(Default::default())
+    Action::Cred(CredOp::Verify(Default::default()))
 }
 
 /// Rows of Init between a pivot and the exec; the first of them is row 3.
 fn inside(rows: Vec<Action>) -> Plan {
     let mut plan = Plan::default();
-    let before = [Action::Pivot { root: slot(0) }, Action::CloseFds { keep: 3, needed: Vec::new() }];
+    let before = [
+        Action::Root(RootOp::Pivot { root: slot(0) }),
+        Action::Fd(FdOp::CloseFds { keep: 3, needed: Vec::new() }),
+    ];
     for action in before.into_iter().chain(rows).chain([exec()]) {
         plan.push(Actor::Init, "", action);
     }
@@ -49,7 +55,7 @@ fn refused(plan: &Plan, says: &str) {
 
 #[test]
 fn a_plan_that_breaks_nothing_passes() {
-    check(inside(vec![Action::NoNewPrivs, verify(), filter()]), CONTAINER).unwrap();
+    check(inside(vec![Action::Cred(CredOp::NoNewPrivs), verify(), filter()]), CONTAINER).unwrap();
     check(inside(vec![filter(), caps(), verify()]), CONTAINER).unwrap();
 }
 
@@ -61,7 +67,7 @@ fn the_program_is_executed_once_and_last() {
     refused(&none, says);
     refused(&inside(vec![exec()]), says);
     let mut goes_on = inside(Vec::new());
-    goes_on.push(Actor::Init, "", Action::NewSession);
+    goes_on.push(Actor::Init, "", ExecOp::NewSession);
     refused(&goes_on, says);
     let mut others = inside(Vec::new());
     others.steps[2].actor = Actor::Runtime;
@@ -70,31 +76,34 @@ fn the_program_is_executed_once_and_last() {
 
 #[test]
 fn ids_are_mapped_before_they_are_needed() {
-    let map = Action::IdMapWrite { file: "uid_map", value: Vec::new() };
-    refused(&inside(vec![Action::SetUid { uid: 0 }, map.clone()]), "row 3 needs mapped ids");
-    check(inside(vec![map, Action::SetUid { uid: 0 }, verify()]), CONTAINER).unwrap();
+    let map = Action::from(UserOp::WriteMap { file: "uid_map", value: Vec::new() });
+    refused(&inside(vec![Action::Cred(CredOp::SetUid { uid: 0 }), map.clone()]), "row 3 needs mapped ids");
+    check(inside(vec![map, Action::Cred(CredOp::SetUid { uid: 0 }), verify()]), CONTAINER).unwrap();
 }
 
 #[test]
 fn limits_of_the_program_are_not_init_s() {
     let limit = |resource| {
         let limit = crate::sys::rlimit::Limit { soft: 0, hard: 0 };
-        Action::SetLimit { resource, limit }
+        Action::Limit(LimitOp::Set { resource, limit })
     };
     let files = || limit(libc::RLIMIT_NOFILE);
     let says = "limits init itself";
-    refused(&inside(vec![files(), Action::NewSession]), says);
-    refused(&inside(vec![files(), Action::NoNewPrivs, filter()]), says);
+    refused(&inside(vec![files(), Action::Exec(ExecOp::NewSession)]), says);
+    refused(&inside(vec![files(), Action::Cred(CredOp::NoNewPrivs), filter()]), says);
     refused(&inside(vec![files(), filter(), files(), caps()]), says);
-    check(inside(vec![Action::NoNewPrivs, verify(), files(), limit(libc::RLIMIT_AS), filter()]), CONTAINER)
-        .unwrap();
+    check(
+        inside(vec![Action::Cred(CredOp::NoNewPrivs), verify(), files(), limit(libc::RLIMIT_AS), filter()]),
+        CONTAINER,
+    )
+    .unwrap();
     check(inside(vec![files(), filter(), caps(), verify()]), CONTAINER).unwrap();
-    check(inside(vec![limit(libc::RLIMIT_RTPRIO), Action::NewSession]), CONTAINER).unwrap();
+    check(inside(vec![limit(libc::RLIMIT_RTPRIO), Action::Exec(ExecOp::NewSession)]), CONTAINER).unwrap();
 }
 
 #[test]
 fn the_host_keeps_its_name() {
-    let plan = inside(vec![Action::SetHostname { name: c"box".into() }]);
+    let plan = inside(vec![Action::Ns(NsOp::Hostname { name: c"box".into() })]);
     let error = check(plan, Kind::Container { uts: false }).unwrap_err().to_string();
     assert!(error.contains("the UTS namespace is the host's"), "{error}");
 }
@@ -102,15 +111,18 @@ fn the_host_keeps_its_name() {
 #[test]
 fn filters_are_last_or_before_the_drop() {
     let says = "with no_new_privs the filter must be last";
-    refused(&inside(vec![Action::NoNewPrivs, verify(), filter(), Action::NewSession]), says);
-    refused(&inside(vec![filter(), Action::NoNewPrivs]), "needs no_new_privs first");
+    refused(
+        &inside(vec![Action::Cred(CredOp::NoNewPrivs), verify(), filter(), Action::Exec(ExecOp::NewSession)]),
+        says,
+    );
+    refused(&inside(vec![filter(), Action::Cred(CredOp::NoNewPrivs)]), "needs no_new_privs first");
     refused(&inside(vec![caps(), filter()]), "before the capability drop");
     refused(&inside(vec![filter()]), "before the capability drop");
 }
 
 #[test]
 fn no_path_of_the_host_is_named_once_the_root_is_the_containers() {
-    let host = Action::OpenNs { path: c"/proc/1/ns/net".into(), kind: NsKind::Net, to: slot(1) };
+    let host = Action::from(NsOp::Open { path: c"/proc/1/ns/net".into(), kind: NsKind::Net, to: slot(1) });
     refused(&inside(vec![host]), "row 3 names a host path");
     let mut never = inside(Vec::new());
     never.steps.remove(0);
@@ -120,7 +132,7 @@ fn no_path_of_the_host_is_named_once_the_root_is_the_containers() {
 #[test]
 fn a_tree_is_moved_once_and_a_directory_made_once() {
     let target = || Target { root: slot(0), path: c"x".into(), kind: TargetKind::Dir };
-    let moves = |n| Action::MoveTree { tree: slot(n), before: Vec::new(), target: target() };
+    let moves = |n| Action::Mount(MountOp::Move { tree: slot(n), before: Vec::new(), target: target() });
     check(inside(vec![moves(1), moves(2)]), CONTAINER).unwrap();
     refused(
         &inside(vec![moves(1), moves(1)]),
@@ -128,7 +140,7 @@ fn a_tree_is_moved_once_and_a_directory_made_once() {
     );
     let mut plan = Plan::default();
     for _ in 0..2 {
-        let dir = Action::CgroupDir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() };
+        let dir = CgroupOp::Dir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() };
         plan.push_undo(Actor::Runtime, "", dir, Undo::Cgroup("/cgroup/x".into()));
     }
     plan.steps.extend(inside(Vec::new()).steps);
@@ -140,23 +152,23 @@ fn who_joins_a_namespace_is_undumpable() {
     let joins = |first: Option<Action>| {
         let mut plan = Plan::default();
         first.into_iter().for_each(|action| plan.push(Actor::Runtime, "", action));
-        plan.push(Actor::Joiner, "", Action::JoinNs { ns: slot(1), flags: 0, kind: Some(NsKind::User) });
+        plan.push(Actor::Joiner, "", NsOp::Join { ns: slot(1), flags: 0, kind: Some(NsKind::User) });
         plan.steps.extend(inside(Vec::new()).steps);
         plan
     };
     refused(&joins(None), "row 1 joins a namespace, and who is in it may attach");
-    check(joins(Some(Action::Undumpable)), CONTAINER).unwrap();
-    let map = Action::IdMapWrite { file: "uid_map", value: Vec::new() };
+    check(joins(Some(Action::Cred(CredOp::Undumpable))), CONTAINER).unwrap();
+    let map = Action::from(UserOp::WriteMap { file: "uid_map", value: Vec::new() });
     check(joins(Some(map)), CONTAINER).unwrap();
 }
 
 #[test]
 fn what_is_made_can_be_unmade() {
     for action in [
-        Action::StateDir { path: c"/state/x".into(), lock: slot(1) },
-        Action::CgroupDir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() },
-        Action::Spawn { namespaces: 0, cgroup: None, owner: None },
-        Action::NetDevice { namespace: slot(1), outside: "eth1".into(), inside: "eth0".into() },
+        Action::State(StateOp::Dir { path: c"/state/x".into(), lock: slot(1) }),
+        Action::Cgroup(CgroupOp::Dir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() }),
+        Action::Clone(CloneOp::Init { namespaces: 0, cgroup: None, owner: None }),
+        Action::Net(NetOp::MoveDevice { namespace: slot(1), outside: "eth1".into(), inside: "eth0".into() }),
     ] {
         let mut plan = Plan::default();
         plan.push(Actor::Runtime, "", action);
@@ -173,7 +185,7 @@ fn the_baton_changes_hands_five_times_at_most() {
         let mut plan = Plan::default();
         for n in (0..times).rev() {
             let actor = if n % 2 == 0 { Actor::Runtime } else { Actor::Init };
-            plan.push(actor, "", Action::NewSession);
+            plan.push(actor, "", ExecOp::NewSession);
         }
         plan.steps.extend(inside(Vec::new()).steps);
         plan

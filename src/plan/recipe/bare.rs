@@ -21,6 +21,7 @@ pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     let landlock = b.landlock()?;
     // Only root may drop groups, and only with the right to.
     let groups = if input.host.euid == 0 { b.supplementary() } else { Supplementary::Keep };
+    let init = b.init();
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -41,6 +42,7 @@ pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
             state: input.state,
             container: None,
             landlock,
+            init,
         },
     )?;
     let (plan, given) = b.finish()?;

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::Mount;
 use crate::error::Result;
-use crate::plan::action::{Action, SetAttr, TargetKind};
 use crate::plan::lower::in_root;
+use crate::plan::ops::{Action, MountOp, RootOp, SetAttr, SourceOp, TargetKind, UserOp};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor, Actor::Init, Actor::Runtime, Slot};
 use crate::sys::cstr::{cpath, cstring};
@@ -56,11 +56,13 @@ impl Builder<'_> {
         let (path, copy) = (cpath(&source)?, to.clone());
         let checked = self.checked_sources.iter().find(|(of, _)| *of == source).map(|(_, slot)| slot.clone());
         let row = match checked {
-            Some(rootfs) => Action::OpenRoot { path, rootfs, recursive, to: copy },
+            Some(rootfs) => Action::Root(RootOp::Open { path, rootfs, recursive, to: copy }),
             None if self.input.config.hardening.hardened && actor == Runtime => {
-                Action::OpenSource { path, recursive: Some(recursive), to: copy }
+                Action::Source(SourceOp::Path { path, recursive: Some(recursive), to: copy })
             }
-            None => Action::OpenTree { source: path, at: None, recursive, device: None, to: copy },
+            None => {
+                Action::Source(SourceOp::Tree { source: path, at: None, recursive, device: None, to: copy })
+            }
         };
         self.plan.push(actor, part::SOURCES, row);
         Ok(to)
@@ -78,7 +80,7 @@ impl Builder<'_> {
                 continue;
             }
             let to = self.plan.slot(&format!("source {}", source.display()));
-            let row = Action::OpenSource { path: cpath(&source)?, recursive: None, to: to.clone() };
+            let row = SourceOp::Path { path: cpath(&source)?, recursive: None, to: to.clone() };
             self.plan.push(Runtime, part::SOURCES, row);
             self.checked_sources.push((source, to));
         }
@@ -108,7 +110,7 @@ impl Builder<'_> {
                 let to = self.plan.slot(&format!("bind <root>/{}", inside.display()));
                 let (root, path) = (self.root.clone(), in_root(&inside)?);
                 let recursive = mount.bind == Some(true);
-                let row = Action::OpenInside { root, path, recursive, to: to.clone() };
+                let row = SourceOp::Inside { root, path, recursive, to: to.clone() };
                 self.plan.push(Init, part::MOUNTS, row);
                 if let Some((_, mapping)) = self.mappings.iter().find(|(i, _)| *i == index) {
                     let row = idmap(mount, &to, mapping);
@@ -123,7 +125,7 @@ impl Builder<'_> {
         let before = self.as_runc(changes(mount, libc::MS_SLAVE));
         let is_proc = mount.destination == Path::new("/proc");
         let target = self.target(mount, if is_proc { TargetKind::Proc } else { TargetKind::AsSource })?;
-        self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
+        self.plan.push(Init, part::MOUNTS, MountOp::Move { tree, before, target });
         Ok(())
     }
 
@@ -146,7 +148,7 @@ impl Builder<'_> {
             None => options(mount)?,
         };
         let keep = seal.then(|| self.plan.slot(&format!("mount {}", mount.destination.display())));
-        self.plan.push(Init, part::MOUNTS, Action::Remount { target, data, changes, keep: keep.clone() });
+        self.plan.push(Init, part::MOUNTS, MountOp::Remount { target, data, changes, keep: keep.clone() });
         if let Some(slot) = keep {
             self.seal_later(&mount.destination, slot);
         }
@@ -192,7 +194,7 @@ impl Builder<'_> {
     /// Keeps a detached tree open that the next row moves, to make it read-only later.
     pub(super) fn hold(&mut self, destination: &Path, tree: &Slot) {
         let to = self.plan.slot(&format!("mount {}", destination.display()));
-        self.plan.push(Init, part::MOUNTS, Action::Hold { tree: tree.clone(), to: to.clone() });
+        self.plan.push(Init, part::MOUNTS, SourceOp::KeepFd { tree: tree.clone(), to: to.clone() });
         self.seal_later(destination, to);
     }
 
@@ -203,7 +205,7 @@ impl Builder<'_> {
     /// What is to be read-only becomes so: nothing is made on it any more.
     pub(super) fn seal(&mut self) {
         for (_, root) in std::mem::take(&mut self.seals) {
-            self.plan.push(Init, part::SEAL, Action::RootAttr { root, change: SetAttr::READONLY });
+            self.plan.push(Init, part::SEAL, RootOp::Attributes { root, change: SetAttr::READONLY });
         }
     }
 }
@@ -211,7 +213,13 @@ impl Builder<'_> {
 /// The row that gives a copy of a mount its own mapping.
 pub(super) fn idmap(mount: &Mount, tree: &Slot, mapping: &Slot) -> Action {
     let (tree, userns) = (tree.clone(), Some(mapping.clone()));
-    Action::Idmap { tree, userns, recursive: mount.idmap == Some(true), propagation: 0, attrs: 0 }
+    Action::User(UserOp::Idmap {
+        tree,
+        userns,
+        recursive: mount.idmap == Some(true),
+        propagation: 0,
+        attrs: 0,
+    })
 }
 
 pub(super) fn propagation(mount: &Mount) -> Vec<SetAttr> {

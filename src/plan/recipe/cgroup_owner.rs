@@ -7,7 +7,7 @@ use crate::config::Mount;
 use crate::config::idmap;
 use crate::error::Result;
 use crate::plan::Actor::Runtime;
-use crate::plan::action::Action;
+use crate::plan::ops::CgroupOp;
 use crate::plan::recipe::Builder;
 use crate::sys::cstr::cpath;
 use crate::tables::namespaces::NsKind;
@@ -31,7 +31,7 @@ impl Builder<'_> {
             None => Some(uid),
         };
         if let Some(uid) = owner.filter(|uid| *uid != 0) {
-            let owner = Action::CgroupOwner { path: cpath(&group.path)?, uid };
+            let owner = CgroupOp::Owner { path: cpath(&group.path)?, uid };
             self.plan.push(Runtime, part, owner);
         }
         Ok(())

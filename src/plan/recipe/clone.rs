@@ -1,7 +1,7 @@
 //! The clone, and the namespaces that it makes and that are joined.
 
 use crate::error::Result;
-use crate::plan::action::Action;
+use crate::plan::ops::{Action, CloneOp, CredOp, NsOp, UserOp};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Joiner, Actor::Runtime, Slot, Undo};
 use crate::sys::cstr::cpath;
@@ -28,19 +28,19 @@ impl Builder<'_> {
         // To an ordinary user the files of such a process in /proc are closed: what goes there goes there before.
         let late = self.input.host.euid != 0 && !by_joiner.is_empty();
         if hide && !late {
-            self.plan.push(Runtime, part::CLONE, Action::Undumpable);
+            self.plan.push(Runtime, part::CLONE, CredOp::Undumpable);
         }
         if !by_joiner.is_empty() || !self.input.config.time_offsets.is_empty() {
-            self.plan.push(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup, owner: None });
+            self.plan.push(Runtime, part::CLONE, CloneOp::Init { namespaces: 0, cgroup, owner: None });
             self.scope()?;
             self.join_cgroups()?;
             if hide && late {
                 self.oom_score()?;
-                self.plan.push(Joiner, part::CLONE, Action::Undumpable);
+                self.plan.push(Joiner, part::CLONE, CredOp::Undumpable);
             }
             self.joiner(&by_joiner, new);
         } else {
-            let spawn = Action::Spawn { namespaces: new, cgroup, owner: self.owner(new) };
+            let spawn = CloneOp::Init { namespaces: new, cgroup, owner: self.owner(new) };
             self.plan.push_undo(Runtime, part::CLONE, spawn, Undo::Kill);
             self.scope()?;
             self.join_cgroups()?;
@@ -66,18 +66,18 @@ impl Builder<'_> {
             self.plan.push(
                 Joiner,
                 part::CLONE,
-                Action::Unshare { namespaces: early, owner: self.owner(early) },
+                NsOp::Unshare { namespaces: early, owner: self.owner(early) },
             );
-            self.plan.push(Runtime, part::CLONE, Action::TimeOffsets { value: value.into_bytes() });
+            self.plan.push(Runtime, part::CLONE, NsOp::TimeOffsets { value: value.into_bytes() });
         }
         if enters {
             let groups = self.supplementary();
-            self.plan.push(Joiner, part::CLONE, Action::BecomeRoot { groups });
+            self.plan.push(Joiner, part::CLONE, UserOp::BecomeRoot { groups });
         }
         self.plan.push_undo(
             Joiner,
             part::CLONE,
-            Action::SpawnSibling { namespaces: new, owner: self.owner(new) },
+            CloneOp::Sibling { namespaces: new, owner: self.owner(new) },
             Undo::Kill,
         );
     }
@@ -119,7 +119,7 @@ impl Builder<'_> {
                 continue;
             };
             let to = self.plan.slot(&format!("{} namespace", row.oci));
-            let open = Action::OpenNs { path: cpath(path)?, kind: row.kind, to: to.clone() };
+            let open = NsOp::Open { path: cpath(path)?, kind: row.kind, to: to.clone() };
             self.plan.push(Runtime, part::CLONE, open);
             joined.push((row.kind, to));
         }
@@ -130,10 +130,10 @@ impl Builder<'_> {
 /// The caller's groups, before a user namespace that may deny to drop them: files of these groups would be the
 /// container's to read, mapped or not.
 pub(super) fn no_groups() -> Action {
-    Action::SetGroups { gids: Vec::new(), if_allowed: false }
+    Action::Cred(CredOp::SetGroups { gids: Vec::new(), if_allowed: false })
 }
 
 /// Joins one namespace.
 pub(super) fn join(kind: NsKind, ns: &Slot) -> Action {
-    Action::JoinNs { ns: ns.clone(), flags: kind.row().flag, kind: Some(kind) }
+    Action::Ns(NsOp::Join { ns: ns.clone(), flags: kind.row().flag, kind: Some(kind) })
 }

@@ -12,7 +12,9 @@ use crate::cgroup::devices::{self, may_mknod};
 use crate::config::Mount;
 use crate::config::idmap;
 use crate::error::Result;
-use crate::plan::action::{Action, DeviceNode, Node, SetAttr, Target, TargetKind};
+use crate::plan::ops::{
+    DeviceNode, DeviceOp, FileOp, MaskOp, MountOp, Node, SetAttr, SourceOp, Target, TargetKind,
+};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
 use crate::sys::cstr::{cpath, cstring};
@@ -158,7 +160,7 @@ impl Builder<'_> {
         }
         if !nodes.is_empty() {
             let to = self.plan.slot("nodes");
-            self.plan.push(Runtime, part::SOURCES, Action::DeviceNodes { nodes, to: to.clone() });
+            self.plan.push(Runtime, part::SOURCES, DeviceOp::Nodes { nodes, to: to.clone() });
             self.nodes = Some(to);
         }
         Ok(())
@@ -198,13 +200,16 @@ impl Builder<'_> {
         }
         let core = self.input.host.kcore.get().then_some(CORE);
         for (name, to) in LINKS.into_iter().chain(core) {
-            let link =
-                Action::Symlink { root: dev.clone(), path: cstring("link", name)?, to: cstring("link", to)? };
+            let link = DeviceOp::Symlink {
+                root: dev.clone(),
+                path: cstring("link", name)?,
+                to: cstring("link", to)?,
+            };
             self.plan.push(Init, part::DEV, link);
         }
         // runc removes what is there; of the others it leaves what a rootfs brings.
         let (path, to) = (cstring("link", PTMX.0)?, cstring("link", PTMX.1)?);
-        self.plan.push(Init, part::DEV, Action::Relink { root: dev, path, to });
+        self.plan.push(Init, part::DEV, DeviceOp::Relink { root: dev, path, to });
         Ok(())
     }
 
@@ -226,7 +231,7 @@ impl Builder<'_> {
                 // On the host it is where it is to be inside.
                 let above = if w.in_dev { "/dev" } else { "/" };
                 let source = cpath(&Path::new(above).join(w.path.trim_start_matches('/')))?;
-                let open = Action::OpenTree { source, at: None, recursive: false, device, to: tree.clone() };
+                let open = SourceOp::Tree { source, at: None, recursive: false, device, to: tree.clone() };
                 self.plan.push(Init, part::DEV, open);
             }
             slots.push(Some(tree));
@@ -244,7 +249,7 @@ impl Builder<'_> {
 
     fn open_nodes(&mut self, part: &'static str, trees: Vec<(CString, Slot)>) {
         if let Some(nodes) = self.nodes.take() {
-            let row = Action::NodeTrees { nodes, root: self.root.clone(), trees };
+            let row = DeviceOp::NodeTrees { nodes, root: self.root.clone(), trees };
             self.plan.push(Init, part, row);
         }
     }
@@ -256,14 +261,14 @@ impl Builder<'_> {
         let attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
         let attr = MountAttr { attr_set, ..MountAttr::default() };
         let before = vec![SetAttr { recursive: false, attr }];
-        self.plan.push(Init, part::DEV, Action::MoveTree { tree, before, target });
+        self.plan.push(Init, part::DEV, MountOp::Move { tree, before, target });
         Ok(())
     }
 
     fn made_device(&mut self, root: Slot, w: &Wanted) -> Result<()> {
         let path = w.path.trim_start_matches('/');
         let parent = path.rsplit_once('/').map(|(p, _)| cstring("device", p)).transpose()?;
-        let node = Action::DeviceNode {
+        let node = DeviceOp::Node {
             root,
             path: cstring("device", path)?,
             parent,
@@ -285,7 +290,7 @@ impl Builder<'_> {
         self.plan.push(
             Init,
             part::DEV,
-            Action::OpenDir { root: self.root.clone(), path: c"dev".into(), to: dev.clone() },
+            FileOp::OpenDir { root: self.root.clone(), path: c"dev".into(), to: dev.clone() },
         );
         self.dev = Some(dev.clone());
         dev
@@ -298,13 +303,13 @@ impl Builder<'_> {
         }
         let to = self.plan.slot("null");
         if let Some(dev) = self.dev.clone().filter(|_| self.own_null()) {
-            self.plan.push(Init, part::MASKS, Action::OpenNull { dev, to: to.clone() });
+            self.plan.push(Init, part::MASKS, MaskOp::OpenNull { dev, to: to.clone() });
         } else {
             let name = cstring("device", NULL.0)?;
             if self.nodes.is_none() {
                 let nodes = self.plan.slot("empty file");
                 let file = Node { name: name.clone(), mode: libc::S_IFREG | 0o444, dev: 0, uid: 0, gid: 0 };
-                let row = Action::DeviceNodes { nodes: vec![file], to: nodes.clone() };
+                let row = DeviceOp::Nodes { nodes: vec![file], to: nodes.clone() };
                 self.plan.push(Init, part::MASKS, row);
                 self.nodes = Some(nodes);
             }

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use crate::config::{ConfigError, Mount};
 use crate::error::{Error, Result};
-use crate::plan::action::{Action, SetAttr, Target, TargetKind};
 use crate::plan::lower::in_root;
+use crate::plan::ops::{
+    Action, CredOp, ExecOp, FdOp, FileOp, LimitOp, MaskOp, MountOp, NetOp, NsOp, RootOp, SetAttr, StateOp,
+    Target, TargetKind, UserOp,
+};
 use crate::plan::recipe::clone::join;
 use crate::plan::recipe::tail::Created;
 use crate::plan::recipe::{Builder, Console, cjoin, part};
@@ -22,19 +25,19 @@ impl Builder<'_> {
         let early = self.copier() == Init;
         let become_root = config.namespace(NsKind::User).is_some() && self.root_is_mapped();
         let groups = self.supplementary();
-        self.plan.push(Init, part::START, Action::Undumpable);
+        self.plan.push(Init, part::START, CredOp::Undumpable);
         crate::plan::recipe::stdio::place(&mut self.plan, Init, std::mem::take(&mut self.stdio));
         let mut push = |action| self.plan.push(Init, part::START, action);
         if self.input.host.euid == 0 && !config.hardening.bare {
             // An ordinary user's clone has failed already in a chroot (clone(2), EPERM).
-            push(Action::OwnRoot);
+            push(Action::Root(RootOp::VerifyOwn));
         }
-        push(Action::CleanSignals);
-        push(Action::AllCpus);
-        push(Action::NewSession);
+        push(Action::Exec(ExecOp::CleanSignals));
+        push(Action::Limit(LimitOp::AllCpus));
+        push(Action::Exec(ExecOp::NewSession));
         if let Some(to) = &self.place {
             let path = cpath(self.input.rootfs)?;
-            push(Action::OpenPlace { path, rootfs: self.given.rootfs.clone(), to: to.clone() });
+            push(Action::Root(RootOp::OpenPlace { path, rootfs: self.given.rootfs.clone(), to: to.clone() }));
         }
         for (kind, slot) in &self.joined_by_init {
             push(join(*kind, slot));
@@ -47,19 +50,19 @@ impl Builder<'_> {
         }
         let mut push = |action| self.plan.push(Init, part::START, action);
         if become_root {
-            push(Action::BecomeRoot { groups });
+            push(Action::User(UserOp::BecomeRoot { groups }));
         }
         if config.is_new(NsKind::Cgroup) {
-            push(Action::NewCgroupNs);
+            push(Action::Ns(NsOp::NewCgroup));
         }
         if let Some(name) = &config.hostname {
-            push(Action::SetHostname { name: cstring("hostname", name)? });
+            push(Action::Ns(NsOp::Hostname { name: cstring("hostname", name)? }));
         }
         if let Some(name) = &config.domainname {
-            push(Action::SetDomainname { name: cstring("domainname", name)? });
+            push(Action::Ns(NsOp::Domainname { name: cstring("domainname", name)? }));
         }
         if config.is_new(NsKind::Net) {
-            push(Action::LoopbackUp);
+            push(Action::Net(NetOp::LoopbackUp));
         }
         Ok(())
     }
@@ -77,9 +80,9 @@ impl Builder<'_> {
             Some(flags) if flags & (libc::MS_SHARED | libc::MS_SLAVE) != 0 => libc::MS_SLAVE | libc::MS_REC,
             _ => libc::MS_PRIVATE | libc::MS_REC,
         };
-        self.plan.push(Init, part::ROOT, Action::Propagation { flags });
+        self.plan.push(Init, part::ROOT, RootOp::Propagation { flags });
         if self.input.config.root.empty {
-            let root = Action::MountFs {
+            let root = MountOp::New {
                 fs: c"tmpfs".into(),
                 data: vec![
                     (c"source".into(), Some(c"safebox".into())),
@@ -93,7 +96,7 @@ impl Builder<'_> {
             };
             self.plan.push(Init, part::ROOT, root);
         }
-        let attach = Action::AttachRoot { root: self.root.clone(), at: self.place.clone() };
+        let attach = RootOp::Attach { root: self.root.clone(), at: self.place.clone() };
         self.plan.push(Init, part::ROOT, attach);
         Ok(())
     }
@@ -112,13 +115,13 @@ impl Builder<'_> {
         let (master, slave) = (self.plan.slot("pty master"), self.plan.slot("pty"));
         let size = self.process()?.console_size.or(self.input.options.window);
         let (owner, lf) = (self.process()?.user.uid, self.input.options.lf);
-        let pty = Action::Pty { devpts, master: master.clone(), slave: slave.clone(), size, owner, lf };
+        let pty = FdOp::Pty { devpts, master: master.clone(), slave: slave.clone(), size, owner, lf };
         self.plan.push(Init, part::DEV, pty);
         if let Some(dev) = self.dev.clone() {
             let target = Target { root: dev, path: cstring("console", "console")?, kind: TargetKind::File };
-            self.plan.push(Init, part::DEV, Action::ConsoleMount { slave: slave.clone(), target });
+            self.plan.push(Init, part::DEV, FdOp::ConsoleMount { slave: slave.clone(), target });
         }
-        let send = Action::SendPty { master: master.clone(), socket: self.given.console.clone() };
+        let send = FdOp::SendPty { master: master.clone(), socket: self.given.console.clone() };
         self.plan.push(Init, part::DEV, send);
         self.pty = Some((master, slave));
         Ok(())
@@ -132,16 +135,20 @@ impl Builder<'_> {
         if (!config.sysctl.is_empty() || label) && self.proc.is_none() {
             let proc = self.plan.slot("proc");
             let row = if self.shows_host_proc() {
-                Action::OpenDir { root: self.root.clone(), path: c"proc".into(), to: proc.clone() }
+                Action::File(FileOp::OpenDir {
+                    root: self.root.clone(),
+                    path: c"proc".into(),
+                    to: proc.clone(),
+                })
             } else {
-                Action::MountFs {
+                Action::Mount(MountOp::New {
                     fs: cstring("proc", "proc")?,
                     data: Vec::new(),
                     attrs: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
                     after: Vec::new(),
                     target: None,
                     keep: Some(proc.clone()),
-                }
+                })
             };
             self.plan.push(Init, part::MOUNTS, row);
             self.proc = Some(proc);
@@ -149,7 +156,7 @@ impl Builder<'_> {
         let Some(proc) = self.proc.clone() else { return Ok(()) };
         for (key, value) in &config.sysctl {
             let path = cstring("sysctl", format!("sys/{}", crate::config::sysctl::path(key)))?;
-            let write = Action::Sysctl { proc: proc.clone(), path, value: value.clone().into_bytes() };
+            let write = MaskOp::Sysctl { proc: proc.clone(), path, value: value.clone().into_bytes() };
             self.plan.push(Init, part::MASKS, write);
         }
         Ok(())
@@ -170,7 +177,7 @@ impl Builder<'_> {
         let process = self.process()?;
         let path = in_root(&process.cwd)?;
         if !path.is_empty() {
-            let make = Action::MakeCwd {
+            let make = ExecOp::MakeCwd {
                 root: self.root.clone(),
                 path,
                 uid: process.user.uid,
@@ -185,25 +192,25 @@ impl Builder<'_> {
     pub(super) fn masks(&mut self) -> Result<()> {
         let config = self.input.config;
         for path in &config.readonly_paths {
-            let row = Action::ReadonlyPath { root: self.root.clone(), path: in_root(path)? };
+            let row = MaskOp::ReadOnly { root: self.root.clone(), path: in_root(path)? };
             self.plan.push(Init, part::MASKS, row);
         }
         if !config.masked_paths.is_empty() {
             let null = self.null_device()?;
             let empty = self.plan.slot("empty");
-            self.plan.push(Init, part::MASKS, Action::EmptyDir { to: empty.clone() });
+            self.plan.push(Init, part::MASKS, MaskOp::EmptyDir { to: empty.clone() });
             for (i, path) in config.masked_paths.iter().enumerate() {
                 // One cover is enough.
                 if config.masked_paths[..i].contains(path) {
                     continue;
                 }
                 let (root, null, empty) = (self.root.clone(), null.clone(), empty.clone());
-                self.plan.push(Init, part::MASKS, Action::Mask { root, path: in_root(path)?, null, empty });
+                self.plan.push(Init, part::MASKS, MaskOp::Cover { root, path: in_root(path)?, null, empty });
             }
         }
         if config.root.readonly {
             let change = SetAttr::READONLY;
-            self.plan.push(Init, part::MASKS, Action::RootAttr { root: self.root.clone(), change });
+            self.plan.push(Init, part::MASKS, RootOp::Attributes { root: self.root.clone(), change });
         }
         Ok(())
     }
@@ -218,16 +225,16 @@ impl Builder<'_> {
                 )
             })?;
             for path in mounts {
-                self.plan.push(Init, part::PIVOT, Action::HideMount { path: cpath(path)? });
+                self.plan.push(Init, part::PIVOT, RootOp::Hide { path: cpath(path)? });
             }
-            self.plan.push(Init, part::PIVOT, Action::Chroot { root });
+            self.plan.push(Init, part::PIVOT, RootOp::Chroot { root });
         } else {
-            self.plan.push(Init, part::PIVOT, Action::Pivot { root });
+            self.plan.push(Init, part::PIVOT, RootOp::Pivot { root });
         }
         if let Some(flags) = self.input.config.rootfs_propagation {
             let attr = MountAttr { propagation: flags & !libc::MS_REC, ..MountAttr::default() };
             let change = SetAttr { recursive: flags & libc::MS_REC != 0, attr };
-            self.plan.push(Init, part::PIVOT, Action::RootAttr { root: self.root.clone(), change });
+            self.plan.push(Init, part::PIVOT, RootOp::Attributes { root: self.root.clone(), change });
         }
         Ok(())
     }
@@ -240,7 +247,7 @@ impl Builder<'_> {
         let at = self.before_sources();
         let fifo = |path, to| crate::plan::Step {
             actor: Runtime,
-            action: Action::Fifo { path, to },
+            action: Action::State(StateOp::Fifo { path, to }),
             undo: None,
             part: part::STATE,
         };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::plan::action::Landlock;
+use crate::plan::ops::Landlock;
 use crate::plan::recipe::Builder;
 use crate::sys::cstr::cpath;
 use crate::tables::landlock::{READ, SCOPES, WRITE_FILE, all};

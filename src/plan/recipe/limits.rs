@@ -9,8 +9,8 @@
 use crate::config::{ConfigError, Process};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::action::Action;
 use crate::plan::limits::grants;
+use crate::plan::ops::{Action, LimitOp};
 use crate::plan::recipe::{Builder, Filter, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan};
 use crate::sys::rlimit::Limit;
@@ -29,7 +29,7 @@ pub(super) fn raise(plan: &mut Plan, process: &Process, host: &Host) {
         let has = host.limit(r.resource);
         if r.hard > has.hard {
             let limit = Limit { soft: has.soft.max(r.soft), hard: r.hard };
-            plan.push(Runtime, part::OUTSIDE, Action::RaiseLimit { resource: r.resource, limit });
+            plan.push(Runtime, part::OUTSIDE, LimitOp::Raise { resource: r.resource, limit });
         }
     }
 }
@@ -41,10 +41,10 @@ pub(super) fn grant(plan: &mut Plan, process: &Process) {
 
 /// All others, and the limit on descriptors as it was before the runtime raised its own.
 pub(super) fn set(plan: &mut Plan, process: &Process, host: &Host) {
-    let raised = plan.steps.iter().any(|s| matches!(s.action, Action::MoreFiles { .. }));
+    let raised = plan.steps.iter().any(|s| matches!(s.action, Action::Limit(LimitOp::MoreFiles { .. })));
     if raised && process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE) {
         let (resource, limit) = (libc::RLIMIT_NOFILE, host.limit(libc::RLIMIT_NOFILE));
-        plan.push(Init, part::EXEC, Action::SetLimit { resource, limit });
+        plan.push(Init, part::EXEC, LimitOp::Set { resource, limit });
     }
     push(plan, process, part::EXEC, |resource| !grants(resource));
 }
@@ -52,7 +52,7 @@ pub(super) fn set(plan: &mut Plan, process: &Process, host: &Host) {
 fn push(plan: &mut Plan, process: &Process, part: &'static str, wanted: fn(u32) -> bool) {
     for r in process.rlimits.iter().filter(|r| wanted(r.resource)) {
         let limit = Limit { soft: r.soft, hard: r.hard };
-        plan.push(Init, part, Action::SetLimit { resource: r.resource, limit });
+        plan.push(Init, part, LimitOp::Set { resource: r.resource, limit });
     }
 }
 
@@ -87,7 +87,7 @@ impl Builder<'_> {
         }
         let sources = self.input.config.mounts.len() + self.input.cgroups.groups.len();
         if limit.soft < limit.hard && limit.soft < sources as u64 + BESIDE_SOURCES {
-            self.plan.push(Runtime, part::SOURCES, Action::MoreFiles { limit });
+            self.plan.push(Runtime, part::SOURCES, LimitOp::MoreFiles { limit });
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod mounts;
 mod outside;
 pub mod restore;
 mod rootless;
+mod secrets;
 mod stdio;
 mod tail;
 
@@ -26,9 +27,9 @@ use crate::config::idmap::UserMaps;
 use crate::config::{Config, Process};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::action::StdioPipe;
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::hooks::HookRun;
+use crate::plan::ops::{StateOp, StdioPipe};
 use crate::plan::{Plan, Shown, Slot, Undo};
 use crate::state::State;
 use crate::tables::namespaces::NsKind;
@@ -121,6 +122,8 @@ pub struct Options {
     pub window: Option<(u16, u16)>,
     /// The pty's lines end in LF: its output goes to a file or a pipe.
     pub lf: bool,
+    /// `--init`: a minimal init is process 1, and the program is its child.
+    pub init: bool,
 }
 
 impl Default for Options {
@@ -141,6 +144,7 @@ impl Default for Options {
             report_refusals: false,
             window: None,
             lf: false,
+            init: false,
         }
     }
 }
@@ -202,8 +206,12 @@ pub struct Given {
     pub namespaces: Vec<(NsKind, Slot)>,
     /// Filled by the plan: the pipes in the place of descriptors 0 to 2.
     pub pipes: Vec<StdioPipe>,
+    /// Filled by the plan: the socket on which init tells how the program ended; (the launcher's end, init's).
+    pub status: Option<(Slot, Slot)>,
     /// Filled by the plan: the socket on which the container says that it is ready.
     pub notify: Slot,
+    /// Named by the plan: the files in memory that hold the secrets.
+    pub secrets: Vec<Slot>,
 }
 
 impl Given {
@@ -215,6 +223,8 @@ impl Given {
             notify: plan.slot("notify socket"),
             namespaces: Vec::new(),
             pipes: Vec::new(),
+            status: None,
+            secrets: Vec::new(),
         }
     }
 }
@@ -238,6 +248,8 @@ struct Builder<'a> {
     nodes: Option<Slot>,
     /// What covers masked files.
     null: Option<Slot>,
+    /// The tmpfs of secrets.
+    secrets: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
     sources: Vec<(usize, Slot)>,
     /// Sources whose symlinks the runtime has looked at, for Init: (path, slot).
@@ -274,6 +286,7 @@ impl<'a> Builder<'a> {
             proc: None,
             nodes: None,
             null: None,
+            secrets: None,
             sources: Vec::new(),
             checked_sources: Vec::new(),
             mappings: Vec::new(),
@@ -300,7 +313,7 @@ impl Builder<'_> {
         let state = State { undo: self.plan.undos(), ..self.input.state.clone() };
         let json = serde_json::to_vec(&state).map_err(|e| Error::msg(format!("state: {e}")))?;
         for step in &mut self.plan.steps {
-            if let crate::plan::Action::StateFile { bytes, .. } = &mut step.action {
+            if let crate::plan::Action::State(StateOp::File { bytes, .. }) = &mut step.action {
                 *bytes = Rc::new(json);
                 break;
             }
@@ -381,6 +394,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     b.root()?;
     b.mounts()?;
     b.files()?;
+    b.secrets()?;
     b.devices()?;
     b.console()?;
     b.sysctls()?;
@@ -396,6 +410,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
         .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
     let groups = b.supplementary();
     let landlock = b.landlock()?;
+    let init = b.init();
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -416,6 +431,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
             state: input.state,
             container: None,
             landlock,
+            init,
         },
     )?;
     let uts = input.config.namespace(NsKind::Uts).is_some();
@@ -434,12 +450,12 @@ pub fn name(state_dir: &Path, launcher: Option<(i32, u64)>) -> Result<(Checked<P
 /// The first rows of the plan of every new container. `launcher`: (pid, start time) of a foreground `run`.
 fn take_name(plan: &mut Plan, dir: &Path, launcher: Option<(i32, u64)>) -> Result<Slot> {
     let lock = plan.slot("lock");
-    let row = crate::plan::Action::StateDir { path: crate::sys::cstr::cpath(dir)?, lock: lock.clone() };
+    let row = StateOp::Dir { path: crate::sys::cstr::cpath(dir)?, lock: lock.clone() };
     plan.push_undo(crate::plan::Actor::Runtime, part::STATE, row, state_undo(dir));
     if let Some((pid, start)) = launcher {
         let path = crate::sys::cstr::cpath(&crate::state::launcher_mark(dir))?;
         let launcher = crate::sys::cstr::cstring("launcher", format!("{pid} {start}"))?;
-        let row = crate::plan::Action::LauncherMark { path, launcher };
+        let row = StateOp::LauncherMark { path, launcher };
         plan.push_undo(crate::plan::Actor::Runtime, part::STATE, row, state_undo(dir));
     }
     Ok(lock)

@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::config::idmap;
 use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
-use crate::plan::action::{Action, Target, TargetKind};
 use crate::plan::lower::in_root;
+use crate::plan::ops::{DeviceOp, FileOp, MountOp, Target, TargetKind};
 use crate::plan::recipe::binds::{at_once, changes, options, propagation};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
@@ -25,7 +25,7 @@ impl Builder<'_> {
         }
         for (path, to) in &self.input.config.links {
             let (path, to) = (in_root(path)?, cstring("symlink", to.as_os_str())?);
-            self.plan.push(Init, part::MOUNTS, Action::Symlink { root: self.root.clone(), path, to });
+            self.plan.push(Init, part::MOUNTS, DeviceOp::Symlink { root: self.root.clone(), path, to });
         }
         for i in 0..self.input.config.mounts.len() {
             let mount = &self.input.config.mounts[i];
@@ -63,7 +63,7 @@ impl Builder<'_> {
                 && mount.source.as_deref().is_some_and(|s| self.input.bundle.join(s).is_file());
             let kind = if file { TargetKind::File } else { TargetKind::Dir };
             let target = Target { root: self.given.rootfs.clone(), path: in_root(destination)?, kind };
-            self.plan.push(Runtime, part::SOURCES, Action::MakeTarget { target });
+            self.plan.push(Runtime, part::SOURCES, FileOp::MakeTarget { target });
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Builder<'_> {
             if let Some(label) = self.input.config.mount_label.as_deref() {
                 data.push((c"context".into(), Some(cstring("/linux/mountLabel", label)?)));
             }
-            let row = Action::FileMount {
+            let row = FileOp::Replace {
                 root: self.root.clone(),
                 path: path.clone(),
                 dir: cstring("file", std::ffi::OsStr::from_bytes(dir))?,
@@ -111,7 +111,9 @@ impl Builder<'_> {
         let fs = mount.fs_type.as_deref().unwrap_or("none");
         let name = mount.destination.to_string_lossy();
         let is_dev = name == "/dev";
+        let secrets = name == crate::config::secrets::DIRECTORY && !self.input.config.secrets.is_empty();
         let keep = match (fs, &*name) {
+            _ if secrets => Some(self.plan.slot("secrets")),
             _ if mount.copy_up != CopyUp::No => None,
             ("proc", "/proc") => Some(self.plan.slot("proc")),
             ("devpts", _) => Some(self.plan.slot("devpts")),
@@ -136,7 +138,7 @@ impl Builder<'_> {
             let slot = keep.get_or_insert_with(|| self.plan.slot(&format!("{fs} {name}"))).clone();
             self.seal_later(&mount.destination, slot);
         }
-        let row = Action::MountFs {
+        let row = MountOp::New {
             fs: cstring("type", fs)?,
             data,
             attrs,
@@ -149,6 +151,7 @@ impl Builder<'_> {
             ("proc", Some(slot)) => self.proc = Some(slot),
             ("devpts", Some(slot)) if name == "/dev/pts" => self.devpts = Some(slot),
             (_, Some(slot)) if is_dev => self.dev = Some(slot),
+            (_, Some(slot)) if secrets => self.secrets = Some(slot),
             _ => {}
         }
         Ok(())
@@ -158,7 +161,7 @@ impl Builder<'_> {
     fn copied_up(&mut self, mount: &Mount, data: Vec<(CString, Option<CString>)>, attrs: u64) -> Result<()> {
         let tree = self.plan.slot(&format!("tmpfs {}", mount.destination.display()));
         let mode = data.iter().all(|(key, _)| key.to_bytes() != b"mode");
-        let row = Action::MountFs {
+        let row = MountOp::New {
             fs: c"tmpfs".into(),
             data,
             attrs: attrs & !libc::MOUNT_ATTR_RDONLY,
@@ -169,13 +172,13 @@ impl Builder<'_> {
         self.plan.push(Init, part::MOUNTS, row);
         let (root, path) = (self.root.clone(), in_root(&mount.destination)?);
         let strict = mount.copy_up == CopyUp::All;
-        self.plan.push(Init, part::MOUNTS, Action::CopyUp { root, path, tree: tree.clone(), mode, strict });
+        self.plan.push(Init, part::MOUNTS, FileOp::CopyUp { root, path, tree: tree.clone(), mode, strict });
         let before = propagation(mount);
         if attrs & libc::MOUNT_ATTR_RDONLY != 0 {
             self.hold(&mount.destination, &tree);
         }
         let target = self.target(mount, TargetKind::Dir)?;
-        self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
+        self.plan.push(Init, part::MOUNTS, MountOp::Move { tree, before, target });
         Ok(())
     }
 
@@ -189,7 +192,7 @@ impl Builder<'_> {
                 // through a bind of /sys (CVE-2023-25809).
                 return self.cgroup_v1_mounts(mount, target, sources);
             }
-            let row = Action::MountFs {
+            let row = MountOp::New {
                 fs: c"cgroup2".into(),
                 data: Vec::new(),
                 attrs: mount.attr_set,
@@ -203,7 +206,7 @@ impl Builder<'_> {
         if self.input.host.cgroups.is_v2() {
             for (_, tree) in sources {
                 let before = at_once(changes(mount, libc::MS_PRIVATE));
-                let row = Action::MoveTree { tree, before, target: target.clone() };
+                let row = MountOp::Move { tree, before, target: target.clone() };
                 self.plan.push(Init, part::MOUNTS, row);
             }
             return Ok(());
@@ -218,7 +221,7 @@ impl Builder<'_> {
         sources: Vec<(String, Slot)>,
     ) -> Result<()> {
         let tmpfs = self.plan.slot("cgroups");
-        let row = Action::MountFs {
+        let row = MountOp::New {
             fs: c"tmpfs".into(),
             data: vec![(c"mode".into(), Some(c"0755".into())), (c"size".into(), Some(c"64k".into()))],
             attrs: mount.attr_set & !libc::MOUNT_ATTR_RDONLY,
@@ -231,10 +234,10 @@ impl Builder<'_> {
             let target =
                 Target { root: tmpfs.clone(), path: cstring("cgroup", &name)?, kind: TargetKind::Dir };
             let before = at_once(changes(mount, libc::MS_PRIVATE));
-            self.plan.push(Init, part::MOUNTS, Action::MoveTree { tree, before, target });
+            self.plan.push(Init, part::MOUNTS, MountOp::Move { tree, before, target });
             if name.contains(',') {
                 for one in name.split(',') {
-                    let link = Action::Symlink {
+                    let link = DeviceOp::Symlink {
                         root: tmpfs.clone(),
                         path: cstring("cgroup", one)?,
                         to: cstring("cgroup", &name)?,

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use crate::config::hooks::HookKind;
 use crate::config::idmap::map_text;
 use crate::error::Result;
-use crate::plan::action::{Action, SetAttr};
+use crate::plan::ops::{
+    Action, CgroupOp, DeviceOp, ExecOp, LimitOp, NetOp, NsOp, RootOp, SetAttr, SourceOp, StateOp, UserOp,
+};
 use crate::plan::recipe::{Builder, cjoin, part, shows_groups, state_undo, text};
 use crate::plan::{Actor, Actor::Runtime, Slot, Undo};
 use crate::state::files;
@@ -21,10 +23,10 @@ impl Builder<'_> {
         crate::plan::recipe::take_name(&mut self.plan, dir, self.input.state.launcher)?;
         if let Some(ids) = self.input.ids {
             let value = text(dir).into_bytes();
-            let row = Action::RecordIds { path: cpath(ids)?, value };
+            let row = StateOp::RecordIds { path: cpath(ids)?, value };
             self.plan.push_undo(Runtime, part::STATE, row, Undo::Ids(text(ids)));
         }
-        let file = Action::StateFile {
+        let file = StateOp::File {
             dir: path,
             name: cstring("state", files::STATE)?,
             // `finish` fills it in: it holds the undos of the rows below.
@@ -36,12 +38,12 @@ impl Builder<'_> {
             self.plan.push_undo(
                 Runtime,
                 part::STATE,
-                Action::NotifyDir { path: path.clone() },
+                StateOp::NotifyDir { path: path.clone() },
                 state_undo(dir),
             );
             // `start` listens anew: `create` is gone by then.
             if !self.input.options.wait_for_start {
-                let listen = Action::NotifySocket { dir: path, to: self.given.notify.clone() };
+                let listen = StateOp::NotifySocket { dir: path, to: self.given.notify.clone() };
                 self.plan.push_undo(Runtime, part::STATE, listen, state_undo(dir));
             }
         }
@@ -62,7 +64,7 @@ impl Builder<'_> {
                 }
             }
             for parent in &group.missing {
-                self.plan.push(Runtime, part::CGROUP, Action::CgroupParent { path: cpath(parent)? });
+                self.plan.push(Runtime, part::CGROUP, CgroupOp::Parent { path: cpath(parent)? });
                 for (file, value) in group.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
                     self.cgroup_enable(file, value)?;
                 }
@@ -72,10 +74,10 @@ impl Builder<'_> {
             if group.exists {
                 let to = self.plan.slot("joinable");
                 let undo = Undo::Members(text(&group.path));
-                let row = Action::CgroupJoinable { path, record, to };
+                let row = CgroupOp::Joinable { path, record, to };
                 self.plan.push_undo(Runtime, part::CGROUP, row, undo);
             } else {
-                let dir = Action::CgroupDir { path, record };
+                let dir = CgroupOp::Dir { path, record };
                 self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
             }
             self.cgroup_writes(group, part::CGROUP)?;
@@ -94,9 +96,9 @@ impl Builder<'_> {
             let write = match other {
                 Some((file, other)) => {
                     let other = (cjoin(&group.path, file)?, other.into_bytes());
-                    Action::CgroupWriteEither { path, value, other }
+                    Action::Cgroup(CgroupOp::WriteEither { path, value, other })
                 }
-                None => Action::CgroupWrite { path, value },
+                None => Action::Cgroup(CgroupOp::Write { path, value }),
             };
             self.plan.push(Runtime, part, write);
         }
@@ -110,12 +112,12 @@ impl Builder<'_> {
         for (dir, undo) in std::iter::once((&class.dir, class_undo(class))).chain(monitor) {
             if let Some(undo) = undo {
                 let record = cjoin(self.input.state_dir, files::CGROUPS)?;
-                let row = Action::CgroupDir { path: cpath(dir)?, record };
+                let row = CgroupOp::Dir { path: cpath(dir)?, record };
                 self.plan.push_undo(Runtime, part::CGROUP, row, undo);
             }
             for lines in class.schemata.iter().filter(|_| *dir == class.dir) {
                 let value = lines.clone().into_bytes();
-                let row = Action::CgroupWrite { path: cjoin(dir, "schemata")?, value };
+                let row = CgroupOp::Write { path: cjoin(dir, "schemata")?, value };
                 self.plan.push(Runtime, part::CGROUP, row);
             }
         }
@@ -123,7 +125,7 @@ impl Builder<'_> {
     }
 
     fn cgroup_enable(&mut self, file: &std::path::Path, value: &str) -> Result<()> {
-        let enable = Action::CgroupEnable { path: cpath(file)?, value: value.as_bytes().to_vec() };
+        let enable = CgroupOp::Enable { path: cpath(file)?, value: value.as_bytes().to_vec() };
         self.plan.push(Runtime, part::CGROUP, enable);
         Ok(())
     }
@@ -136,13 +138,13 @@ impl Builder<'_> {
         }
         let actor = self.copier();
         let open = if actor == Runtime {
-            Action::OpenTree {
+            Action::Source(SourceOp::Tree {
                 source: cstring("rootfs", "")?,
                 at: Some(self.given.rootfs.clone()),
                 recursive: !self.input.config.hardening.root_alone,
                 device: None,
                 to: self.root.clone(),
-            }
+            })
         } else {
             self.open_root()?
         };
@@ -150,7 +152,8 @@ impl Builder<'_> {
         if !self.input.config.hardening.idmap_root {
             let (propagation, attr_set) = (self.root_propagation(), self.input.config.hardening.root_attrs);
             let attr = MountAttr { propagation, attr_set, ..MountAttr::default() };
-            let cut = Action::RootAttr { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
+            let cut =
+                RootOp::Attributes { root: self.root.clone(), change: SetAttr { recursive: true, attr } };
             self.plan.push(actor, part::SOURCES, cut);
         }
         Ok(())
@@ -158,9 +161,9 @@ impl Builder<'_> {
 
     /// How likely the kernel picks the container's processes when memory runs out; passed on by whoever clones.
     pub(super) fn oom_score(&mut self) -> Result<()> {
-        let set = |s: &crate::plan::Step| matches!(s.action, Action::OomScoreAdj { .. });
+        let set = |s: &crate::plan::Step| matches!(s.action, Action::Limit(LimitOp::OomScoreAdj { .. }));
         if let Some(value) = self.process()?.oom_score_adj.filter(|_| !self.plan.steps.iter().any(set)) {
-            self.plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
+            self.plan.push(Runtime, part::OUTSIDE, LimitOp::OomScoreAdj { value });
         }
         Ok(())
     }
@@ -188,7 +191,7 @@ impl Builder<'_> {
                 let to = self.plan.slot(&format!("cgroup {name}"));
                 let source = cpath(&group.path)?;
                 let open =
-                    Action::OpenTree { source, at: None, recursive: false, device: None, to: to.clone() };
+                    SourceOp::Tree { source, at: None, recursive: false, device: None, to: to.clone() };
                 self.plan.push(actor, part::SOURCES, open);
                 trees.push((name, to));
             }
@@ -208,7 +211,7 @@ impl Builder<'_> {
             return Ok(None);
         }
         let to = self.plan.slot("cgroup");
-        let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
+        let open = CgroupOp::Open { path: cpath(&group.path)?, to: to.clone() };
         self.plan.push(Runtime, part::CGROUP, open);
         self.device_filter(&to);
         Ok(Some(to).filter(|_| !group.exists))
@@ -222,7 +225,7 @@ impl Builder<'_> {
         }
         let rules = crate::cgroup::devices::rules(&self.input.config.resources);
         let program = Rc::new(crate::cgroup::devices::program(&rules));
-        self.plan.push(Runtime, part::CGROUP, Action::DeviceFilter { cgroup: cgroup.clone(), program });
+        self.plan.push(Runtime, part::CGROUP, DeviceOp::Filter { cgroup: cgroup.clone(), program });
     }
 
     /// systemd: the scope is made around the child, which waits; then come the limits that only files say.
@@ -230,7 +233,7 @@ impl Builder<'_> {
         let Some(start) = &self.input.cgroups.scope else { return Ok(()) };
         let undo = Undo::Scope(start.scope.clone());
         let record = cjoin(self.input.state_dir, files::CGROUPS)?;
-        let scope = Action::SystemdScope { start: start.clone(), record: record.clone() };
+        let scope = CgroupOp::Scope { start: start.clone(), record: record.clone() };
         self.plan.push_undo(Runtime, part::SCOPE, scope, undo);
         for group in &self.input.cgroups.groups {
             for (file, value) in &group.enable {
@@ -240,19 +243,19 @@ impl Builder<'_> {
             }
             if !group.v2 && group.path != start.scope.group {
                 for parent in &group.missing {
-                    self.plan.push(Runtime, part::SCOPE, Action::CgroupParent { path: cpath(parent)? });
+                    self.plan.push(Runtime, part::SCOPE, CgroupOp::Parent { path: cpath(parent)? });
                     for (file, value) in group.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
                         self.cgroup_enable(file, value)?;
                     }
                 }
-                let made = Action::CgroupInScope { path: cpath(&group.path)?, record: record.clone() };
+                let made = CgroupOp::InScope { path: cpath(&group.path)?, record: record.clone() };
                 self.plan.push_undo(Runtime, part::SCOPE, made, Undo::Cgroup(text(&group.path)));
             }
             self.cgroup_writes(group, part::SCOPE)?;
             self.cgroup_owner(group, part::SCOPE)?;
             if group.v2 {
                 let to = self.plan.slot("cgroup");
-                let open = Action::CgroupOpen { path: cpath(&group.path)?, to: to.clone() };
+                let open = CgroupOp::Open { path: cpath(&group.path)?, to: to.clone() };
                 if self.input.host.rootless.is_none() {
                     self.plan.push(Runtime, part::SCOPE, open);
                     self.device_filter(&to);
@@ -274,11 +277,11 @@ impl Builder<'_> {
             .filter(|g| (!g.v2 || g.exists) && Some(&g.path) != scope.as_ref())
         {
             let path = cjoin(&group.path, "cgroup.procs")?;
-            self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+            self.plan.push(Runtime, part::OUTSIDE, CgroupOp::Join { path });
         }
         for class in &self.input.state.resctrl {
             let path = cjoin(class, "tasks")?;
-            self.plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+            self.plan.push(Runtime, part::OUTSIDE, CgroupOp::Join { path });
         }
         Ok(())
     }
@@ -288,7 +291,7 @@ impl Builder<'_> {
         self.plan.push(Runtime, part::OUTSIDE, record_pid(self.input.state_dir)?);
         if self.input.options.pidfd_socket {
             let socket = self.given.pidfd_socket.clone();
-            self.plan.push(Runtime, part::OUTSIDE, Action::SendPidfd { socket, kind: "standard" });
+            self.plan.push(Runtime, part::OUTSIDE, StateOp::SendPidfd { socket, kind: "standard" });
         }
         if self.new_userns() {
             self.id_maps();
@@ -296,7 +299,7 @@ impl Builder<'_> {
                 let (tree, propagation) = (self.root.clone(), self.root_propagation());
                 let recursive = !self.input.config.hardening.root_alone;
                 let attrs = self.input.config.hardening.root_attrs;
-                let idmap = Action::Idmap { tree, userns: None, recursive, propagation, attrs };
+                let idmap = UserOp::Idmap { tree, userns: None, recursive, propagation, attrs };
                 self.plan.push(Runtime, part::OUTSIDE, idmap);
             }
         }
@@ -319,7 +322,7 @@ impl Builder<'_> {
             Some((_, slot)) => slot.clone(),
             None => {
                 let to = self.plan.slot("network namespace");
-                let open = Action::OpenChildNs { kind: NsKind::Net, to: to.clone() };
+                let open = NsOp::OpenOfChild { kind: NsKind::Net, to: to.clone() };
                 self.plan.push(Runtime, part::OUTSIDE, open);
                 to
             }
@@ -327,7 +330,7 @@ impl Builder<'_> {
         for (outside, inside) in devices {
             let undo = Undo::NetDevice { outside: outside.clone(), inside: inside.clone() };
             let (outside, inside) = (outside.as_str().into(), inside.as_str().into());
-            let row = Action::NetDevice { namespace: namespace.clone(), outside, inside };
+            let row = NetOp::MoveDevice { namespace: namespace.clone(), outside, inside };
             self.plan.push_undo(Runtime, part::OUTSIDE, row, undo);
         }
         Ok(())
@@ -339,7 +342,7 @@ impl Builder<'_> {
             let mount = &self.input.config.mounts[*i];
             let Some(recursive) = mount.idmap.filter(|_| mount.uid_maps.is_empty()) else { continue };
             let tree = tree.clone();
-            let idmap = Action::Idmap { tree, userns: None, recursive, propagation: 0, attrs: 0 };
+            let idmap = UserOp::Idmap { tree, userns: None, recursive, propagation: 0, attrs: 0 };
             self.plan.push(Runtime, part::OUTSIDE, idmap);
         }
     }
@@ -360,7 +363,7 @@ impl Builder<'_> {
         let to = self.plan.slot(&format!("mapping of {}", mount.destination.display()));
         let map = |maps| map_text(maps).into_bytes();
         let userns =
-            Action::Userns { uid_map: map(&mount.uid_maps), gid_map: map(&mount.gid_maps), to: to.clone() };
+            UserOp::ForMount { uid_map: map(&mount.uid_maps), gid_map: map(&mount.gid_maps), to: to.clone() };
         self.plan.push(Runtime, part::SOURCES, userns);
         Some(to)
     }
@@ -377,7 +380,7 @@ impl Builder<'_> {
             if !list.is_empty() {
                 let state = self.hook_run(kind, list);
                 let inside = self.shown.clone().filter(|_| kind.inside());
-                self.plan.push(Runtime, part::PIVOT, Action::Hooks { kind, state, inside });
+                self.plan.push(Runtime, part::PIVOT, ExecOp::Hooks { kind, state, inside });
             }
         }
     }
@@ -385,11 +388,11 @@ impl Builder<'_> {
 
 /// Writes down which process is the container's.
 pub(super) fn record_pid(dir: &std::path::Path) -> Result<Action> {
-    Ok(Action::RecordPid {
+    Ok(Action::State(StateOp::RecordPid {
         dir: cpath(dir)?,
         name: cstring("pid", files::PID)?,
         temp: cstring("pid", ".pid.tmp")?,
-    })
+    }))
 }
 
 /// What takes a new class of service back.

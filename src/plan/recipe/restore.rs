@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
-use crate::plan::action::{Action, Target, TargetKind};
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::lower::{CStrArray, in_root};
+use crate::plan::ops::{CloneOp, ExecOp, FdOp, FileOp, RootOp, SourceOp, StateOp, Target, TargetKind};
 use crate::plan::recipe::{Builder, Given, Input, cjoin, part, state_undo};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan, Slot, Undo};
 use crate::state::files;
@@ -69,7 +69,7 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, Cri
     b.plan.push_undo(
         Runtime,
         part::STATE,
-        Action::CriuRoot { path: cjoin(input.state_dir, ROOT)? },
+        RootOp::CriuDir { path: cjoin(input.state_dir, ROOT)? },
         state_undo(input.state_dir),
     );
     b.cgroups()?;
@@ -86,7 +86,7 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, Cri
         namespaces,
     };
     let cgroup = b.cgroup_slot()?;
-    let spawn = Action::Spawn { namespaces: NsKind::Mount.row().flag, cgroup, owner: None };
+    let spawn = CloneOp::Init { namespaces: NsKind::Mount.row().flag, cgroup, owner: None };
     b.plan.push_undo(Runtime, part::CRIU, spawn, Undo::Kill);
     b.scope()?;
     b.join_cgroups()?;
@@ -98,7 +98,7 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, Cri
 /// What is recorded of the restored process, once it is there and before it goes on.
 pub fn after(dir: &Path, state: &crate::state::State, pid_file: Option<&PathBuf>) -> Result<Checked<Plan>> {
     let mut plan = Plan::default();
-    let file = Action::StateFile {
+    let file = StateOp::File {
         dir: cpath(dir)?,
         name: cstring("state", files::STATE)?,
         bytes: Rc::new(serde_json::to_vec(state).map_err(|e| Error::msg(format!("state: {e}")))?),
@@ -107,7 +107,7 @@ pub fn after(dir: &Path, state: &crate::state::State, pid_file: Option<&PathBuf>
     plan.push(Runtime, part::OUTSIDE, crate::plan::recipe::outside::record_pid(dir)?);
     if let Some(path) = pid_file {
         let (path, temp) = crate::plan::recipe::inside::pid_file(path)?;
-        plan.push(Runtime, part::OUTSIDE, Action::PidFile { path, temp });
+        plan.push(Runtime, part::OUTSIDE, StateOp::PidFile { path, temp });
     }
     check(plan, Kind::Records)
 }
@@ -129,7 +129,7 @@ impl Builder<'_> {
                 Some(m) if m.bind.is_some() => {
                     let source = self.input.bundle.join(m.source.as_deref().unwrap_or_default());
                     let to = self.plan.slot(&format!("bind {}", source.display()));
-                    let open = Action::OpenTree {
+                    let open = SourceOp::Tree {
                         source: cpath(&source)?,
                         at: None,
                         recursive: false,
@@ -143,7 +143,7 @@ impl Builder<'_> {
                 Some(_) => continue,
             };
             let target = Target { root, path: in_root(&path)?, kind };
-            self.plan.push(Runtime, part::SOURCES, Action::MakeTarget { target });
+            self.plan.push(Runtime, part::SOURCES, FileOp::MakeTarget { target });
         }
         Ok(())
     }
@@ -165,14 +165,14 @@ impl Builder<'_> {
     /// criu's own process, from the clone to its program.
     fn exec_criu(&mut self, fds: &CriuFds, criu: &Path) -> Result<()> {
         let part = part::CRIU;
-        self.plan.push(Init, part, Action::CleanSignals);
-        self.plan.push(Init, part, Action::Propagation { flags: libc::MS_SLAVE | libc::MS_REC });
-        let attach = Action::AttachAt { tree: self.root.clone(), path: cjoin(self.input.state_dir, ROOT)? };
+        self.plan.push(Init, part, ExecOp::CleanSignals);
+        self.plan.push(Init, part, RootOp::Propagation { flags: libc::MS_SLAVE | libc::MS_REC });
+        let attach = RootOp::AttachAt { tree: self.root.clone(), path: cjoin(self.input.state_dir, ROOT)? };
         self.plan.push(Init, part, attach);
         let order = fds.in_order();
         let keep = u32::try_from(order.len()).map_err(|_| Error::msg("too many descriptors"))?;
-        self.plan.push(Init, part, Action::PassFds { fds: order });
-        self.plan.push(Init, part, Action::CloseFds { keep, needed: Vec::new() });
+        self.plan.push(Init, part, FdOp::PassFds { fds: order });
+        self.plan.push(Init, part, FdOp::CloseFds { keep, needed: Vec::new() });
         let argv = CStrArray::new("argument", &["criu", "swrk", &SOCKET.to_string()])?;
         // It starts programs of its own: tar, ip, iptables.
         let path = ("PATH".into(), crate::host::search_path());
@@ -181,7 +181,7 @@ impl Builder<'_> {
             .chain([path])
             .filter_map(|(k, v)| Some(format!("{}={}", k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
-        let exec = Action::Exec {
+        let exec = ExecOp::Exec {
             candidates: Rc::new(vec![cpath(criu)?]),
             argv: Rc::new(argv),
             envp: Rc::new(CStrArray::new("environment", &env)?),

@@ -7,7 +7,7 @@ use crate::config::idmap::{self, map_text};
 use crate::config::{ConfigError, IdMap, Mount};
 use crate::error::{Error, Result};
 use crate::host::Rootless;
-use crate::plan::action::Action;
+use crate::plan::ops::{Action, CloneOp, NsOp, RootOp, SourceOp, StateOp, UserOp};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor, Actor::Init, Actor::Runtime, Door, Shown, Step, Supplementary};
 use crate::sys::cstr::{cpath, cstring};
@@ -101,17 +101,17 @@ impl Builder<'_> {
         match (self.mapper(), tools) {
             (Mapper::Tools, Some((uid, gid))) => {
                 for (program, (_, maps)) in [uid, gid].into_iter().zip(maps) {
-                    let row = Action::IdMapTool { program, maps: maps.clone() };
+                    let row = UserOp::RunMapTool { program, maps: maps.clone() };
                     self.plan.push(Runtime, part::OUTSIDE, row);
                 }
             }
             (mapper, _) => {
                 if mapper == Mapper::Alone {
-                    let deny = Action::IdMapWrite { file: "setgroups", value: b"deny".to_vec() };
+                    let deny = UserOp::WriteMap { file: "setgroups", value: b"deny".to_vec() };
                     self.plan.push(Runtime, part::OUTSIDE, deny);
                 }
                 for (file, maps) in maps {
-                    let write = Action::IdMapWrite { file, value: map_text(maps).into_bytes() };
+                    let write = UserOp::WriteMap { file, value: map_text(maps).into_bytes() };
                     self.plan.push(Runtime, part::OUTSIDE, write);
                 }
             }
@@ -130,12 +130,12 @@ impl Builder<'_> {
 
     /// The copy of the rootfs. Init looks its path up again, and what it finds must be what was opened.
     pub(super) fn open_root(&mut self) -> Result<Action> {
-        Ok(Action::OpenRoot {
+        Ok(Action::Root(RootOp::Open {
             path: cpath(self.input.rootfs)?,
             rootfs: self.given.rootfs.clone(),
             recursive: true,
             to: self.root.clone(),
-        })
+        }))
     }
 
     /// The way into the container for who may not look into Init: an ordinary user. Init opens it for itself, while
@@ -148,18 +148,18 @@ impl Builder<'_> {
             return Ok(());
         }
         let root = self.plan.slot("Init's root");
-        let open = Action::OpenNs { path: c"/".into(), kind: NsKind::Mount, to: root.clone() };
+        let open = NsOp::Open { path: c"/".into(), kind: NsKind::Mount, to: root.clone() };
         self.plan.push(Init, part::PIVOT, open);
         let mut namespaces = Vec::new();
         for row in NAMESPACES.iter().filter(|row| self.input.state.namespaces & row.flag != 0) {
             let to = self.plan.slot(&format!("own {} namespace", row.oci));
             let path = cstring("namespace", format!("/proc/self/ns/{}", row.proc))?;
-            self.plan.push(Init, part::PIVOT, Action::OpenNs { path, kind: row.kind, to: to.clone() });
+            self.plan.push(Init, part::PIVOT, NsOp::Open { path, kind: row.kind, to: to.clone() });
             namespaces.push((row.kind, to));
         }
         let shown = Rc::new(Shown { root, namespaces });
         if for_hooks {
-            self.plan.push(Runtime, part::PIVOT, Action::TakeShown { shown: shown.clone() });
+            self.plan.push(Runtime, part::PIVOT, NsOp::TakeFds { shown: shown.clone() });
         }
         self.shown = Some(shown);
         Ok(())
@@ -170,14 +170,17 @@ impl Builder<'_> {
         let Some(shown) = &self.shown else { return Ok(None) };
         let shown = Shown { root: self.root.clone(), namespaces: shown.namespaces.clone() };
         let socket = self.plan.slot("door");
-        let action = Action::DoorSocket { dir: cpath(self.input.state_dir)?, to: socket.clone() };
+        let action =
+            StateOp::NamespaceServer { dir: cpath(self.input.state_dir)?, to: socket.clone() }.into();
         self.plan.steps.insert(at, Step { actor: Runtime, action, undo: None, part: part::STATE });
         Ok(Some(Door { socket, shown }))
     }
 
     /// Where rows go that must come before the clone and before the sources are taken.
     pub(super) fn before_sources(&self) -> usize {
-        let early = |a: &Action| matches!(a, Action::OpenTree { .. } | Action::Spawn { .. });
+        let early = |a: &Action| {
+            matches!(a, Action::Source(SourceOp::Tree { .. }) | Action::Clone(CloneOp::Init { .. }))
+        };
         self.plan.steps.iter().position(|s| early(&s.action)).unwrap_or(0)
     }
 

@@ -3,7 +3,7 @@
 use crate::config::idmap;
 use crate::error::Result;
 use crate::host::OutputFile;
-use crate::plan::action::{Action, StdioPipe};
+use crate::plan::ops::{ExecOp, FdOp, StdioPipe};
 use crate::plan::recipe::{Builder, Console, Given, Options, part};
 use crate::plan::{Actor, Actor::Runtime, Plan, Slot, Undo};
 use crate::tables::namespaces::NsKind;
@@ -40,7 +40,7 @@ pub(super) fn pipes(
                 // One serves for all.
                 if null.is_none() {
                     let to = plan.slot("null");
-                    plan.push(Runtime, part::SOURCES, Action::StdioNull { own: own_null, to: to.clone() });
+                    plan.push(Runtime, part::SOURCES, FdOp::StdioNull { own: own_null, to: to.clone() });
                     null = Some(to);
                 }
                 null.clone()
@@ -49,7 +49,7 @@ pub(super) fn pipes(
                 let (ours, theirs) = (plan.slot(&format!("{name} outside")), plan.slot(name));
                 let pipe = StdioPipe { number, ours, theirs: theirs.clone() };
                 given.pipes.push(pipe.clone());
-                plan.push(Runtime, part::SOURCES, Action::StdioPipe { pipe, owner });
+                plan.push(Runtime, part::SOURCES, FdOp::StdioPipe { pipe, owner });
                 Some(theirs)
             }
         };
@@ -61,7 +61,7 @@ pub(super) fn pipes(
 /// The row of the process that has yet to enter the container.
 pub(super) fn place(plan: &mut Plan, actor: Actor, ends: Vec<(u8, Slot)>) {
     if !ends.is_empty() {
-        plan.push(actor, part::CLONE, Action::PlaceStdio { ends });
+        plan.push(actor, part::CLONE, FdOp::PlaceStdio { ends });
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>, files
     let inherited = options.stdio.contains(&Stdio::Inherit) && options.console == Console::Inherit;
     let Some(given) = owner.filter(|_| inherited && options.gives_stdio) else { return };
     let files: Vec<_> = files.iter().filter(|file| file.uid != given).cloned().collect();
-    let action = Action::GiveStdio { uid: given };
+    let action = FdOp::GiveStdio { uid: given };
     if files.is_empty() {
         // A pipe goes with those who have it open.
         plan.push(Runtime, part::SOURCES, action);
@@ -80,8 +80,20 @@ pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>, files
 }
 
 impl Builder<'_> {
+    /// `--init`: the slot of init's end of the status socket, and whether it must ask for the orphans.
+    pub(super) fn init(&self) -> Option<(Slot, bool)> {
+        let (_, theirs) = self.given.status.as_ref()?;
+        Some((theirs.clone(), !self.input.config.is_new(NsKind::Pid)))
+    }
+
     /// What takes the place of the caller's descriptors.
     pub(super) fn stdio(&mut self) -> Result<()> {
+        if self.input.options.init {
+            let (ours, theirs) = (self.plan.slot("status"), self.plan.slot("status inside"));
+            let row = ExecOp::StatusSocket { ours: ours.clone(), theirs: theirs.clone() };
+            self.plan.push(Runtime, part::SOURCES, row);
+            self.given.status = Some((ours, theirs));
+        }
         let config = self.input.config;
         let uid = self.process()?.user.uid;
         let root = self.input.host.euid == 0;

@@ -7,9 +7,11 @@ use std::rc::Rc;
 use crate::config::Process;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::action::Action;
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::lower::CStrArray;
+use crate::plan::ops::{
+    Action, CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, FdOp, LimitOp, MountOp, NsOp, StateOp, UserOp,
+};
 use crate::plan::recipe::{Filter, Given, Listens, Options, Stdio, limits, part};
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Door, Plan, Shown, Slot, Supplementary, Undo};
 use crate::state::SeccompChoice;
@@ -50,11 +52,13 @@ pub(super) struct Tail<'a> {
     pub inside: Option<Rc<Shown>>,
     pub host: &'a Host,
     /// What landlock(7) leaves of the rights to files.
-    pub landlock: Option<Rc<crate::plan::action::Landlock>>,
+    pub landlock: Option<Rc<crate::plan::ops::Landlock>>,
     /// What a seccomp agent is told about.
     pub state: &'a crate::state::State,
     /// The container process, where this is another one.
     pub container: Option<i32>,
+    /// `--init`: the socket of its status, and whether it must ask for the orphans.
+    pub init: Option<(Slot, bool)>,
 }
 
 /// Appends the tail.
@@ -62,30 +66,31 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     let process = t.process;
     if let Some(slave) = &t.pty_slave {
         let fds = (0..).zip(t.stdio).filter(|(_, s)| *s == Stdio::Inherit).map(|(n, _)| n);
-        plan.push(Init, part::DROP, Action::TakeTty { slave: slave.clone(), fds: fds.collect() });
+        plan.push(Init, part::DROP, FdOp::TakeTty { slave: slave.clone(), fds: fds.collect() });
     }
     limits::grant(plan, process);
     scheduling(plan, t)?;
     if let Some(value) = t.state.personality {
-        plan.push(Init, part::DROP, Action::Personality { value });
+        plan.push(Init, part::DROP, ExecOp::Personality { value });
     }
     if let Some(policy) = t.state.memory_policy.clone() {
-        plan.push(Init, part::DROP, Action::MemoryPolicy(policy));
+        plan.push(Init, part::DROP, LimitOp::MemoryPolicy(policy));
     }
     if t.new_keyring {
-        plan.push(Init, part::DROP, Action::Keyring);
+        plan.push(Init, part::DROP, CredOp::Keyring);
     }
     label(plan, t)?;
     // Before any path is looked up: /proc/self/fd must not lead to a directory of the host.
     let doors = t.created.iter().filter_map(|c| c.door.as_ref());
     let doors = doors.flat_map(|d| std::iter::once(&d.socket).chain(d.shown.slots()));
     let fifos = t.created.iter().flat_map(|c| [&c.start, &c.report]);
-    let needed = fifos.chain(doors).cloned().collect();
-    plan.push(Init, part::DROP, Action::CloseFds { keep: 3 + t.preserve_fds, needed });
+    let status = t.init.iter().map(|(status, _)| status);
+    let needed = fifos.chain(doors).chain(status).cloned().collect();
+    plan.push(Init, part::DROP, FdOp::CloseFds { keep: 3 + t.preserve_fds, needed });
     // As runc does it: the config's author may want a directory that its user cannot enter, and the user may have
     // one that this process cannot.
     let cwd = cpath(&process.cwd)?;
-    plan.push(Init, part::DROP, Action::ChangeDir { path: cwd.clone(), again: false });
+    plan.push(Init, part::DROP, ExecOp::ChangeDir { path: cwd.clone(), again: false });
     while_privileged(plan, t);
     // Without no_new_privs only CAP_SYS_ADMIN may load a filter: before the drop, then, but not before what need
     // not come after it. A profile has to allow what follows, and runc, for which profiles are written, asks for
@@ -98,9 +103,9 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         filters(plan, t, |_| true)?;
     }
     credentials(plan, t);
-    plan.push(Init, part::DROP, Action::ChangeDir { path: cwd, again: true });
+    plan.push(Init, part::DROP, ExecOp::ChangeDir { path: cwd, again: true });
     if t.die_with_runtime {
-        plan.push(Init, part::DROP, Action::DieWithRuntime);
+        plan.push(Init, part::DROP, ExecOp::DieWithRuntime);
     }
     let candidates = Rc::new(match t.program {
         Some(path) => vec![cpath(path)?],
@@ -109,10 +114,10 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     plan.push(
         Init,
         part::DROP,
-        Action::FindProgram { candidates: candidates.clone(), hook: t.program.is_some() },
+        ExecOp::FindProgram { candidates: candidates.clone(), hook: t.program.is_some() },
     );
     if let Some(landlock) = &t.landlock {
-        plan.push(Init, part::DROP, Action::Landlock(landlock.clone()));
+        plan.push(Init, part::DROP, ConfineOp::Landlock(landlock.clone()));
     }
     // A listener needs the runtime, which is gone once the container waits for `start`.
     if process.no_new_privileges {
@@ -122,19 +127,19 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
         filters(plan, t, |f| f.listener.is_some())?;
     }
     if let Some(c) = &t.created {
-        plan.push(Runtime, part::CREATED, Action::Created { from: c.from.clone(), to: c.to.clone() });
+        plan.push(Runtime, part::CREATED, StateOp::Created { from: c.from.clone(), to: c.to.clone() });
         if let Some((path, temp)) = c.pid_file.clone() {
-            plan.push(Runtime, part::CREATED, Action::PidFile { path, temp });
+            plan.push(Runtime, part::CREATED, StateOp::PidFile { path, temp });
         }
         plan.push(
             Init,
             part::CREATED,
-            Action::AwaitStart { start: c.start.clone(), report: c.report.clone(), door: c.door.clone() },
+            ExecOp::AwaitStart { start: c.start.clone(), report: c.report.clone(), door: c.door.clone() },
         );
     }
     if let Some(state) = t.start_hooks.clone() {
         let kind = crate::config::hooks::HookKind::StartContainer;
-        plan.push(Runtime, part::CREATED, Action::Hooks { kind, state, inside: t.inside.clone() });
+        plan.push(Runtime, part::CREATED, ExecOp::Hooks { kind, state, inside: t.inside.clone() });
     }
     if late {
         limits::set(plan, process, t.host);
@@ -142,9 +147,14 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     if process.no_new_privileges {
         filters(plan, t, |f| f.listener.is_none())?;
     }
+    if let Some((status, subreaper)) = t.init.clone() {
+        let terminal = t.stdio.iter().position(|s| *s == Stdio::Inherit).filter(|_| t.pty_slave.is_some());
+        let tty = terminal.and_then(|fd| u8::try_from(fd).ok());
+        plan.push(Init, part::EXEC, ExecOp::StayInit { status, tty, subreaper });
+    }
     let argv = Rc::new(CStrArray::new("process.args", &process.args)?);
     let envp = Rc::new(CStrArray::new("process.env", &process.env)?);
-    plan.push(Init, part::EXEC, Action::Exec { candidates, argv, envp });
+    plan.push(Init, part::EXEC, ExecOp::Exec { candidates, argv, envp });
     Ok(())
 }
 
@@ -153,7 +163,7 @@ fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result
     for f in t.filters.iter().filter(|f| wanted(f)) {
         let slot = f.listener.is_some().then(|| plan.slot("seccomp listener"));
         let (filter, flags, what) = (f.program.clone(), f.flags, f.what);
-        plan.push(Init, part::EXEC, Action::Seccomp { filter, flags, what, listener: slot.clone() });
+        plan.push(Init, part::EXEC, ConfineOp::Seccomp { filter, flags, what, listener: slot.clone() });
         let (Some(listener), Some(to)) = (slot, &f.listener) else { continue };
         let agent = match to {
             Listens::Launcher(_) => None,
@@ -170,19 +180,19 @@ fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result
                 crate::seccomp::may_be_passed(profile)?;
             }
         }
-        let send = Action::SendListener { listener: listener.clone(), agent, passed };
+        let send = ConfineOp::SendListener { listener: listener.clone(), agent, passed };
         plan.push(Runtime, part::EXEC, send);
-        plan.push(Init, part::EXEC, Action::DropListener { listener });
+        plan.push(Init, part::EXEC, ConfineOp::DropListener { listener });
     }
     Ok(())
 }
 
 fn scheduling(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     if let Some(scheduler) = &t.process.scheduler {
-        plan.push(Init, part::DROP, Action::Scheduler(crate::config::scheduler_attr(scheduler)?));
+        plan.push(Init, part::DROP, LimitOp::Scheduler(crate::config::scheduler_attr(scheduler)?));
     }
     if let Some(value) = t.process.io_priority {
-        plan.push(Init, part::DROP, Action::IoPriority { value });
+        plan.push(Init, part::DROP, LimitOp::IoPriority { value });
     }
     Ok(())
 }
@@ -207,7 +217,7 @@ fn label(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     let Some(proc) = t.proc.clone() else {
         return Err(Error::msg("a security label needs a procfs handle, and the plan has none"));
     };
-    let row = Action::ExecLabel { proc, file: cstring("label", file)?, value: value.into_bytes() };
+    let row = ConfineOp::ExecLabel { proc, file: cstring("label", file)?, value: value.into_bytes() };
     plan.push(Init, part::DROP, row);
     Ok(())
 }
@@ -221,18 +231,18 @@ fn pointer(pointer: &str, message: &str) -> Error {
 fn while_privileged(plan: &mut Plan, t: &Tail<'_>) {
     let (user, caps) = (&t.process.user, &t.process.capabilities);
     let mut push = |action| plan.push(Init, part::DROP, action);
-    push(Action::Bounding { keep: caps.bounding.0 });
-    push(Action::KeepCaps);
+    push(Action::Cred(CredOp::Bounding { keep: caps.bounding.0 }));
+    push(Action::Cred(CredOp::KeepCaps));
     // A terminal is made for its user; 0 to 2 of the caller are its, and root opens them anyhow.
     if t.pty_slave.is_none() && user.uid != 0 {
         // An ordinary user's files would become a subordinate id's, out of their owner's reach.
-        push(Action::OwnStdio { uid: user.uid, files: t.host.rootless.is_none() });
+        push(Action::Fd(FdOp::OwnStdio { uid: user.uid, files: t.host.rootless.is_none() }));
     }
     if t.groups != Supplementary::Keep {
         let if_allowed = t.groups == Supplementary::DropIfAllowed;
-        push(Action::SetGroups { gids: user.additional_gids.clone(), if_allowed });
+        push(Action::Cred(CredOp::SetGroups { gids: user.additional_gids.clone(), if_allowed }));
     }
-    push(Action::Umask { mask: user.umask.unwrap_or(0o022) });
+    push(Action::Exec(ExecOp::Umask { mask: user.umask.unwrap_or(0o022) }));
 }
 
 /// Ids and capabilities, in the one order that works: the group before the user, the sets last; then everything
@@ -240,20 +250,20 @@ fn while_privileged(plan: &mut Plan, t: &Tail<'_>) {
 fn credentials(plan: &mut Plan, t: &Tail<'_>) {
     let (user, caps) = (&t.process.user, &t.process.capabilities);
     let mut push = |action| plan.push(Init, part::DROP, action);
-    push(Action::SetGid { gid: user.gid });
-    push(Action::SetUid { uid: user.uid });
+    push(Action::Cred(CredOp::SetGid { gid: user.gid }));
+    push(Action::Cred(CredOp::SetUid { uid: user.uid }));
     let (effective, permitted, inheritable) = (caps.effective.0, caps.permitted.0, caps.inheritable.0);
-    push(Action::Caps { effective, permitted, inheritable });
+    push(Action::Cred(CredOp::Caps { effective, permitted, inheritable }));
     // The kernel raises only what is permitted and inheritable; runc's own template asks for more, and
     // gets as little: the rest is left out here.
     let possible = CapSet(caps.ambient.0 & permitted & inheritable);
-    push(Action::Ambient { caps: possible.iter().collect() });
+    push(Action::Cred(CredOp::Ambient { caps: possible.iter().collect() }));
     if t.process.no_new_privileges {
-        push(Action::NoNewPrivs);
+        push(Action::Cred(CredOp::NoNewPrivs));
     }
     let mut groups = user.additional_gids.clone();
     groups.sort_unstable();
-    push(Action::VerifyCreds(Creds {
+    push(Action::Cred(CredOp::Verify(Creds {
         uid: user.uid,
         gid: user.gid,
         groups: (t.groups != Supplementary::Keep).then_some(groups),
@@ -263,7 +273,7 @@ fn credentials(plan: &mut Plan, t: &Tail<'_>) {
         inheritable,
         ambient: possible.0,
         no_new_privs: t.process.no_new_privileges,
-    }));
+    })));
 }
 
 /// Where the program may be: the path as given when it has a slash, else every directory of `PATH`.
@@ -322,7 +332,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
     }
     let target = plan.slot("container");
     let (pid, start) = input.process_id;
-    plan.push(Runtime, part::SOURCES, Action::OpenPidfd { pid, start, to: target.clone() });
+    plan.push(Runtime, part::SOURCES, NsOp::OpenPidfd { pid, start, to: target.clone() });
     let given_ends = crate::plan::recipe::stdio::pipes(
         &mut plan,
         &mut given,
@@ -336,34 +346,34 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
     let (before, after) = &input.process.exec_cpu_affinity;
     if !before.is_empty() {
         // The child inherits it; this process only waits.
-        plan.push(Runtime, part::CLONE, Action::Affinity { cpus: before.clone() });
+        plan.push(Runtime, part::CLONE, LimitOp::Affinity { cpus: before.clone() });
     }
     let cgroup = match &input.groups.born_in {
         Some(path) => {
             let to = plan.slot("cgroup");
-            plan.push(Runtime, part::CGROUP, Action::CgroupOpen { path: cpath(path)?, to: to.clone() });
+            plan.push(Runtime, part::CGROUP, CgroupOp::Open { path: cpath(path)?, to: to.clone() });
             Some(to)
         }
         None => None,
     };
-    plan.push_undo(Runtime, part::CLONE, Action::Spawn { namespaces: 0, cgroup, owner: None }, Undo::Kill);
+    plan.push_undo(Runtime, part::CLONE, CloneOp::Init { namespaces: 0, cgroup, owner: None }, Undo::Kill);
     if let Some(scope) = &input.groups.scope {
-        let attach = Action::SystemdAttach { scope: Rc::new(scope.clone()) };
+        let attach = CgroupOp::AttachToScope { scope: Rc::new(scope.clone()) };
         plan.push(Runtime, part::CGROUP, attach);
     }
     for group in &input.groups.moved_to {
         let path = cpath(&group.join("cgroup.procs"))?;
-        plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+        plan.push(Runtime, part::OUTSIDE, CgroupOp::Join { path });
     }
     for class in &input.state.resctrl {
         let path = cpath(&class.join("tasks"))?;
-        plan.push(Runtime, part::OUTSIDE, Action::CgroupJoin { path });
+        plan.push(Runtime, part::OUTSIDE, CgroupOp::Join { path });
     }
     // The score is passed on to children, and this one can still be told.
     if let Some(value) = input.process.oom_score_adj {
-        plan.push(Runtime, part::OUTSIDE, Action::OomScoreAdj { value });
+        plan.push(Runtime, part::OUTSIDE, LimitOp::OomScoreAdj { value });
     }
-    plan.push(Joiner, part::CLONE, Action::Undumpable);
+    plan.push(Joiner, part::CLONE, CredOp::Undumpable);
     crate::plan::recipe::stdio::place(&mut plan, Joiner, given_ends);
     let userns = input.namespaces & libc::CLONE_NEWUSER as u64 != 0;
     // From the clone below on, processes inside see Init: one that has CAP_SYS_PTRACE over it may open what it
@@ -375,7 +385,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
     needed.extend(given.namespaces.iter().map(|(_, slot)| slot.clone()));
     needed
         .extend((input.options.console == crate::plan::recipe::Console::Pty).then(|| given.console.clone()));
-    plan.push(Joiner, part::CLONE, Action::CloseFds { keep: 3 + input.options.preserve_fds, needed });
+    plan.push(Joiner, part::CLONE, FdOp::CloseFds { keep: 3 + input.options.preserve_fds, needed });
     if userns && !input.may_set_groups && input.host.drops_groups() {
         plan.push(Joiner, part::CLONE, crate::plan::recipe::clone::no_groups());
     }
@@ -383,25 +393,25 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
         plan.push(Joiner, part::CLONE, crate::plan::recipe::clone::join(*kind, slot));
     }
     if input.namespaces != 0 && !input.inside {
-        let join = Action::JoinNs { ns: target, flags: input.namespaces, kind: None };
+        let join = NsOp::Join { ns: target, flags: input.namespaces, kind: None };
         plan.push(Joiner, part::CLONE, join);
     }
-    plan.push_undo(Joiner, part::CLONE, Action::SpawnSibling { namespaces: 0, owner: None }, Undo::Kill);
+    plan.push_undo(Joiner, part::CLONE, CloneOp::Sibling { namespaces: 0, owner: None }, Undo::Kill);
     if input.options.pidfd_socket {
         let socket = given.pidfd_socket.clone();
-        plan.push(Runtime, part::OUTSIDE, Action::SendPidfd { socket, kind: "setns" });
+        plan.push(Runtime, part::OUTSIDE, StateOp::SendPidfd { socket, kind: "setns" });
     }
     crate::plan::recipe::limits::raise(&mut plan, input.process, input.host);
-    plan.push(Init, part::START, Action::CleanSignals);
-    plan.push(Init, part::START, Action::NewSession);
+    plan.push(Init, part::START, ExecOp::CleanSignals);
+    plan.push(Init, part::START, ExecOp::NewSession);
     match (before.is_empty(), after.is_empty()) {
-        (true, true) => plan.push(Init, part::START, Action::AllCpus),
-        (_, false) => plan.push(Init, part::START, Action::Affinity { cpus: after.clone() }),
+        (true, true) => plan.push(Init, part::START, LimitOp::AllCpus),
+        (_, false) => plan.push(Init, part::START, LimitOp::Affinity { cpus: after.clone() }),
         (false, true) => {}
     }
     let groups = if input.may_set_groups { Supplementary::Drop } else { Supplementary::Keep };
     if userns && input.root_is_mapped {
-        plan.push(Init, part::START, Action::BecomeRoot { groups });
+        plan.push(Init, part::START, UserOp::BecomeRoot { groups });
     }
     let pty = exec_console(&mut plan, &given, &input)?;
     let proc = exec_proc(&mut plan, input.process)?;
@@ -425,6 +435,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
             state: input.state,
             container: Some(pid),
             landlock: None,
+            init: None,
         },
     )?;
     Ok((check(plan, Kind::Exec)?, given))
@@ -436,13 +447,13 @@ fn exec_console(plan: &mut Plan, given: &Given, input: &ExecInput<'_>) -> Result
         return Ok(None);
     }
     let devpts = plan.slot("devpts");
-    plan.push(Init, part::DEV, Action::OpenDevpts { to: devpts.clone() });
+    plan.push(Init, part::DEV, FdOp::OpenDevpts { to: devpts.clone() });
     let (master, slave) = (plan.slot("pty master"), plan.slot("pty"));
     let size = input.process.console_size.or(input.options.window);
     plan.push(
         Init,
         part::DEV,
-        Action::Pty {
+        FdOp::Pty {
             devpts,
             master: master.clone(),
             slave: slave.clone(),
@@ -451,7 +462,7 @@ fn exec_console(plan: &mut Plan, given: &Given, input: &ExecInput<'_>) -> Result
             lf: input.options.lf,
         },
     );
-    plan.push(Init, part::DEV, Action::SendPty { master, socket: given.console.clone() });
+    plan.push(Init, part::DEV, FdOp::SendPty { master, socket: given.console.clone() });
     Ok(Some(slave))
 }
 
@@ -465,7 +476,7 @@ fn exec_proc(plan: &mut Plan, process: &Process) -> Result<Option<Slot>> {
     plan.push(
         Init,
         part::START,
-        Action::MountFs {
+        MountOp::New {
             fs: c"proc".into(),
             data: Vec::new(),
             attrs: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,

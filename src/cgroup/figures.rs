@@ -1,0 +1,221 @@
+//! What a container's own groups have counted: cpu time, peaks, time at the cpu limit. A figure that the kernel does
+//! not keep, or keeps for other processes as well, is absent.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Group, Layout};
+use crate::sys::read;
+
+/// Cpu time in user mode and in the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// In user mode.
+    pub user: Duration,
+    /// In the kernel.
+    pub system: Duration,
+}
+
+impl Cpu {
+    /// Both together.
+    pub fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    /// What was used since `before`.
+    pub fn since(self, before: Cpu) -> Cpu {
+        let (user, system) =
+            (self.user.saturating_sub(before.user), self.system.saturating_sub(before.system));
+        Cpu { user, system }
+    }
+}
+
+/// The groups that count for this container alone.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// (controllers, path); none: cgroup v2.
+    groups: Vec<(Vec<String>, PathBuf)>,
+}
+
+impl Counters {
+    /// Of the groups that the container makes: one that was there before has counted for others.
+    pub fn of(layout: &Layout) -> Self {
+        let own = layout.groups.iter().filter(|g| !g.exists);
+        Counters { groups: own.map(|g: &Group| (g.controllers.clone(), g.path.clone())).collect() }
+    }
+
+    /// Of the groups of a container that is there: (controllers, path), and those that were there before it.
+    pub fn of_groups(groups: &[(Vec<String>, PathBuf)], preexisting: &[PathBuf]) -> Self {
+        let own = groups.iter().filter(|(_, path)| !preexisting.contains(path));
+        Counters { groups: own.cloned().collect() }
+    }
+
+    fn group(&self, controller: &str) -> Option<(&Path, bool)> {
+        let has = |(c, _): &&(Vec<String>, PathBuf)| c.is_empty() || c.iter().any(|c| c == controller);
+        self.groups.iter().find(has).map(|(controllers, path)| (path.as_path(), controllers.is_empty()))
+    }
+
+    /// A file with one number, of a v2 group or of a v1 one.
+    fn number(&self, controller: &str, v2: &str, v1: &str) -> Option<u64> {
+        let (group, is_v2) = self.group(controller)?;
+        read::value(group.join(if is_v2 { v2 } else { v1 })).ok()?.trim_end().parse().ok()
+    }
+
+    /// Cpu time of all processes there ever were.
+    pub fn cpu(&self) -> Option<Cpu> {
+        let (group, is_v2) = self.group("cpuacct")?;
+        if is_v2 {
+            let text = read::value(group.join("cpu.stat")).ok()?;
+            let time = |key| Some(Duration::from_micros(entry(&text, key)?));
+            return Some(Cpu { user: time("user_usec")?, system: time("system_usec")? });
+        }
+        // USER_HZ is 100 on every architecture that safebox knows; the sum is exact in cpuacct.usage.
+        let text = read::value(group.join("cpuacct.stat")).ok()?;
+        let ticks = |key| Some(Duration::from_millis(entry(&text, key)?.saturating_mul(10)));
+        let (user, system) = (ticks("user")?, ticks("system")?);
+        let total: u64 = read::value(group.join("cpuacct.usage")).ok()?.trim_end().parse().ok()?;
+        Some(split(Duration::from_nanos(total), user, system))
+    }
+
+    /// Bytes of memory at the peak.
+    pub fn memory_peak(&self) -> Option<u64> {
+        self.number("memory", "memory.peak", "memory.max_usage_in_bytes")
+    }
+
+    /// Processes and threads at the peak (`pids.peak`, Linux 6.11).
+    pub fn pids_peak(&self) -> Option<u64> {
+        self.number("pids", "pids.peak", "pids.peak")
+    }
+
+    /// How long processes waited because the cpu limit was reached.
+    pub fn throttled(&self) -> Option<Duration> {
+        let (group, is_v2) = self.group("cpu")?;
+        let text = read::value(group.join("cpu.stat")).ok()?;
+        if is_v2 {
+            return entry(&text, "throttled_usec").map(Duration::from_micros);
+        }
+        entry(&text, "throttled_time").map(Duration::from_nanos)
+    }
+}
+
+/// The exact sum, divided as the coarse parts are.
+fn split(total: Duration, user: Duration, system: Duration) -> Cpu {
+    let coarse = (user + system).as_secs_f64();
+    let share = if coarse > 0.0 { user.as_secs_f64() / coarse } else { 1.0 };
+    let user = total.mul_f64(share.clamp(0.0, 1.0)).min(total);
+    Cpu { user, system: total - user }
+}
+
+/// The number after `key` in lines of `key number`.
+fn entry(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// What cpu time a container has used since it began.
+#[derive(Debug)]
+pub struct CpuClock {
+    counters: Counters,
+    before: Cpu,
+    /// Without a group that counts: the first process, of whose pid namespace the processes are added up.
+    first: Option<i32>,
+}
+
+impl CpuClock {
+    /// From now on. `pid`: the container's first process, as this one sees it.
+    pub fn new(counters: Counters, pid: i32) -> Self {
+        let counted = counters.cpu();
+        let first = counted.is_none().then_some(pid);
+        let mut clock = CpuClock { counters, before: counted.unwrap_or_default(), first };
+        clock.before = clock.read().unwrap_or_default();
+        clock
+    }
+
+    fn read(&self) -> Option<Cpu> {
+        self.first.map_or_else(|| self.counters.cpu(), |pid| Some(of_tree(pid)))
+    }
+
+    /// Both modes together.
+    pub fn used(&self) -> Option<Duration> {
+        self.read().map(|now| now.since(self.before).total())
+    }
+
+    /// What the groups have counted.
+    pub fn counted(&self) -> Option<Cpu> {
+        self.counters.cpu().filter(|_| self.first.is_none()).map(|now| now.since(self.before))
+    }
+}
+
+/// The times of a process, of its descendants, and of the children that each has waited for (proc_pid_stat(5)).
+fn of_tree(first: i32) -> Cpu {
+    /// More processes than that are not looked at in one go.
+    const MOST: usize = 4096;
+    let (mut ticks, mut todo, mut seen) = ((0, 0), vec![first], 0);
+    while let Some(pid) = todo.pop().filter(|_| seen < MOST) {
+        seen += 1;
+        let stat = read::text(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<u64> = stat
+            .rsplit(')')
+            .next()
+            .map(|rest| rest.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect())
+            .unwrap_or_default();
+        // The first is the manual's third: 14 utime, 15 stime, 16 cutime, 17 cstime.
+        let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+        ticks = (ticks.0 + field(14) + field(16), ticks.1 + field(15) + field(17));
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for task in tasks {
+            let children = read::text(task.path().join("children")).unwrap_or_default();
+            todo.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+    }
+    let time = |ticks: u64| Duration::from_millis(ticks.saturating_mul(10));
+    Cpu { user: time(ticks.0), system: time(ticks.1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(files: &[(&str, &str)], controllers: &[&str]) -> (tempfile::TempDir, Counters) {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, text) in files {
+            std::fs::write(dir.path().join(file), text).unwrap();
+        }
+        let controllers = controllers.iter().map(ToString::to_string).collect();
+        let groups = vec![(controllers, dir.path().to_path_buf())];
+        (dir, Counters { groups })
+    }
+
+    #[test]
+    fn v2_files_are_read() {
+        let stat = "usage_usec 30\nuser_usec 10\nsystem_usec 20\nthrottled_usec 7\n";
+        let (_dir, c) = counters(&[("cpu.stat", stat), ("memory.peak", "4096\n"), ("pids.peak", "3\n")], &[]);
+        let micros = Duration::from_micros;
+        assert_eq!(c.cpu(), Some(Cpu { user: micros(10), system: micros(20) }));
+        assert_eq!((c.memory_peak(), c.pids_peak(), c.throttled()), (Some(4096), Some(3), Some(micros(7))));
+    }
+
+    #[test]
+    fn v1_parts_add_up_to_the_exact_sum() {
+        let files = [("cpuacct.stat", "user 3\nsystem 1\n"), ("cpuacct.usage", "44000000\n")];
+        let (_dir, c) = counters(&files, &["cpu", "cpuacct"]);
+        let millis = Duration::from_millis;
+        assert_eq!(c.cpu(), Some(Cpu { user: millis(33), system: millis(11) }));
+    }
+
+    #[test]
+    fn what_is_not_counted_is_absent() {
+        let (_dir, c) = counters(&[], &["freezer"]);
+        assert_eq!((c.cpu(), c.memory_peak(), c.pids_peak(), c.throttled()), (None, None, None, None));
+        let layout = Layout::default();
+        assert!(Counters::of(&layout).groups.is_empty());
+    }
+
+    #[test]
+    fn a_tree_of_processes_is_added_up() {
+        let end = std::time::Instant::now() + Duration::from_millis(60);
+        while std::time::Instant::now() < end {
+            std::hint::black_box(0);
+        }
+        assert!(of_tree(std::process::id() as i32).total() >= Duration::from_millis(40));
+    }
+}

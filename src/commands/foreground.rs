@@ -1,0 +1,243 @@
+//! The foreground `run`: what stays with the container until its end, and what is said of it then.
+
+use std::process::ExitCode;
+
+use crate::cgroup::figures::{Counters, CpuClock};
+use crate::cgroup::ops::Events;
+use crate::cgroup::witness::Witness;
+use crate::commands::common::Outcome;
+use crate::commands::meter::Meter;
+use crate::error::{Error, Result};
+use crate::launch::prepare::Prepared;
+use crate::launch::value::Launch;
+use crate::lifecycle::deadline::{Cause, Deadline, Limits};
+use crate::lifecycle::directory::Hold;
+use crate::lifecycle::ended::Ended;
+use crate::lifecycle::guardian::{Guardian, Keeper};
+use crate::lifecycle::hook_points::{launch, poststart, tell_and_stop};
+use crate::lifecycle::notify::{self, Proxy};
+use crate::lifecycle::processes::{self, Killer};
+use crate::lifecycle::refusals::Refusals;
+use crate::lifecycle::result::Sink;
+use crate::lifecycle::supervise::{End, Supervisor};
+use crate::lifecycle::terminal::receive_pty;
+use crate::log::Log;
+use crate::perform::Cx;
+use crate::perform::control::Control;
+use crate::perform::runtime::Attendants;
+use crate::plan::check::Checked;
+use crate::plan::recipe::Given;
+use crate::plan::{Plan, Undo};
+use crate::sys::fs;
+use crate::sys::process::Exit;
+use crate::tables::{signals, sizes};
+
+/// A container whose launcher stays.
+pub(super) struct Watch<'a> {
+    /// What was asked for.
+    pub launch: &'a Launch,
+    /// What came of it.
+    pub prepared: &'a Prepared,
+    /// Its rows.
+    pub plan: &'a Checked<Plan>,
+    /// Their descriptors.
+    pub given: &'a Given,
+    /// Where messages go.
+    pub log: &'a Log,
+    /// Where the account goes.
+    pub sink: Option<&'a Sink>,
+}
+
+impl Watch<'_> {
+    /// Launches, watches, reports, removes.
+    pub(super) fn run(
+        &self,
+        mut cx: Cx,
+        control: &mut Control,
+        supervisor: Option<Supervisor>,
+        console: Option<i32>,
+    ) -> Outcome {
+        let (prepared, plan, keep) = (self.prepared, self.plan, self.launch.life.keep);
+        let mut attendants = Attendants {
+            guardian: (!keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
+            witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
+            ..Attendants::default()
+        };
+        let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;
+        let mut meter = Meter::new(prepared, cx.pid);
+        if let Err(e) = begin(prepared, plan, &cx, &hold) {
+            if let Some(guardian) = attendants.guardian.take() {
+                guardian.dismiss();
+            }
+            return Err(e.into());
+        }
+        let mut supervisor = supervisor.map_or_else(Supervisor::new, Ok)?;
+        self.attend(&mut supervisor, &cx)?;
+        supervisor.witness = attendants.witness;
+        let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
+        let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
+        let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
+        meter.read();
+        if self.leaves_orphans() {
+            processes::end_orphans(attendants.guardian.as_ref().and_then(|guardian| guardian.pid()));
+        }
+        let mut witness = supervisor.witness.take();
+        let events = witness.as_mut().map(|w| w.events(end.exit == Exit::Signal(libc::SIGKILL)));
+        let events = events.unwrap_or_default();
+        self.report(&end, events);
+        let account = meter.account((self.launch, prepared), &end, events);
+        if keep {
+            let account = Some(Box::new(account.clone()));
+            let (oom_kills, pids_refused) = (events.oom_kills, events.pids_refused);
+            Ended { code: Some(end.code()), oom_kills, pids_refused, account }.write(hold.fd())?;
+        }
+        if !keep {
+            // Whoever removed it meanwhile has run its hooks.
+            if let Some(undone) = hold.end(&without_kill(plan), None, false) {
+                tell_and_stop(&prepared.state, &undone, supervisor.signals());
+            }
+        }
+        if let Some(guardian) = attendants.guardian {
+            guardian.dismiss();
+        }
+        drop(supervisor);
+        if let Some(Err(e)) = self.sink.map(|sink| sink.write(&account)) {
+            self.log.error(&e.to_string());
+            return Ok(ExitCode::from(125));
+        }
+        Ok(ExitCode::from(u8::try_from(end.code()).unwrap_or(255)))
+    }
+
+    /// What is attended to beside the container's process.
+    fn attend(&self, supervisor: &mut Supervisor, cx: &Cx) -> Result<()> {
+        let (life, prepared) = (&self.launch.life, self.prepared);
+        supervisor.output_limit = life.output_limit;
+        crate::lifecycle::stdio::attach(supervisor, self.given, cx)?;
+        if let Some((ours, theirs)) = &self.given.status {
+            fs::close(cx.fd(theirs));
+            supervisor.status = Some(fs::own(cx.fd(ours)));
+        }
+        let limits = Limits { timeout: life.timeout, cpu_time: life.cpu_time, stop: prepared.state.stop };
+        let clock = limits.cpu_time.map(|_| CpuClock::new(Counters::of(&prepared.layout), cx.pid));
+        supervisor.deadline = Some(Deadline::new(limits, clock));
+        supervisor.killer = Some(Killer::of(&prepared.state));
+        supervisor.notify = proxy(cx, self.given);
+        supervisor.refusals = Refusals::of(prepared.filters(), self.plan, cx, self.log);
+        Ok(())
+    }
+
+    /// Neither a cgroup nor a pid namespace says which processes are the container's.
+    fn leaves_orphans(&self) -> bool {
+        let state = &self.prepared.state;
+        self.prepared.config.hardening.bare || (!state.own_pid_namespace && state.cgroups.is_empty())
+    }
+
+    /// Says why the container was ended and what was dropped of its output, and what the kernel refused it, from its
+    /// cgroups' events: never guessed from exit code 137.
+    fn report(&self, end: &End, events: Events) {
+        let (life, resources, log) = (&self.launch.life, &self.prepared.config.resources, self.log);
+        match (end.cause, life.timeout, life.cpu_time) {
+            (Some(Cause::Timeout), Some(time), _) => {
+                let stop = self.prepared.state.stop;
+                let signal = signals::name(stop.signal).unwrap_or_else(|| stop.signal.to_string());
+                let how = match end.exit {
+                    Exit::Signal(libc::SIGKILL) if stop.millis > 0 && stop.signal != libc::SIGKILL => {
+                        format!(
+                            "{signal}, then SIGKILL after {:?}",
+                            std::time::Duration::from_millis(stop.millis)
+                        )
+                    }
+                    _ if stop.millis == 0 => "SIGKILL".into(),
+                    _ => signal,
+                };
+                log.verdict(&format!("stopped after {time:?}: {how} (--timeout)"));
+            }
+            (Some(Cause::CpuTime), _, Some(time)) => {
+                log.verdict(&format!(
+                    "killed: all processes together used {time:?} of cpu time (--cpu-time)"
+                ));
+            }
+            _ => {}
+        }
+        for (name, count) in ["stdout", "stderr"].iter().zip(end.streams) {
+            let Some(count) = count else { continue };
+            let (bytes, cut) = (count.bytes, count.cut);
+            if cut > 0 {
+                log.verdict(&format!(
+                    "{name}: {cut} of {bytes} bytes were cut out of the middle (--output-limit)"
+                ));
+            }
+            if count.lost > 0 {
+                log.verdict(&format!(
+                    "{name}: the reader did not take the last {} bytes in time",
+                    count.lost
+                ));
+            }
+        }
+        if events.oom_kills > 0 {
+            let limit = resources.memory.limit.map(|l| format!(" of {}", sizes::text(l))).unwrap_or_default();
+            let ended = if end.exit == Exit::Signal(libc::SIGKILL) {
+                ""
+            } else {
+                "; the container's own process went on"
+            };
+            log.verdict(&format!(
+                "out of memory: the kernel killed {} process(es) of the container at its memory limit{limit}{ended} (--memory)",
+                events.oom_kills
+            ));
+        }
+        if events.pids_refused > 0 {
+            let limit = resources.pids_limit.unwrap_or_default();
+            log.verdict(&format!(
+                "the limit of {limit} processes refused a fork {} time(s) (--pids-limit)",
+                events.pids_refused
+            ));
+        }
+    }
+}
+
+fn without_kill(plan: &Plan) -> Vec<Undo> {
+    plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect()
+}
+
+/// Launches, and lets others at the container; its directory stays open.
+pub(super) fn launched(
+    prepared: &Prepared,
+    plan: &Checked<Plan>,
+    cx: &mut Cx,
+    control: &mut Control,
+    attendants: &mut Attendants,
+) -> Result<Hold> {
+    cx.keep_lock = true;
+    launch(plan, cx, control, attendants, &prepared.state)?;
+    cx.held.clear();
+    let hold = Hold::of(plan, cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
+    hold.release().inspect_err(|_| take_back(prepared, plan, cx, &hold))?;
+    Ok(hold)
+}
+
+/// What follows once the program has started: `--pid-file` and the poststart hooks. Where that fails the container
+/// ends, and leaves nothing.
+pub(super) fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> Result<()> {
+    let pid_file = prepared.options.pid_file.as_ref();
+    let written = pid_file.map_or(Ok(()), |path| crate::lifecycle::pid_file::write(path, cx.pid));
+    let started = || poststart(&prepared.state, cx.pid, cx.signals);
+    let unwritten = |_: &Error| drop(pid_file.map(std::fs::remove_file));
+    written
+        .and_then(|()| started().inspect_err(unwritten))
+        .inspect_err(|_| take_back(prepared, plan, cx, hold))
+}
+
+/// Ends a container that runs.
+fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
+    let undos = plan.undos();
+    if let Some(undone) = hold.end(&undos, Some((cx.pid, cx.pidfd)), true) {
+        tell_and_stop(&prepared.state, &undone, cx.signals);
+    }
+}
+
+/// What passes the container's readiness on, where `$NOTIFY_SOCKET` asks for it.
+pub(super) fn proxy(cx: &Cx, given: &Given) -> Option<Proxy> {
+    let fd = Some(cx.fd(&given.notify)).filter(|fd| *fd >= 0)?;
+    Some(Proxy::on(fd, notify::host()?, cx.pid))
+}

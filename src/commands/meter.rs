@@ -1,0 +1,108 @@
+//! What a run used, read while its groups are there, and its account.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cgroup::figures::{Counters, Cpu, CpuClock};
+use crate::cgroup::ops::Events;
+use crate::launch::prepare::Prepared;
+use crate::launch::value::Launch;
+use crate::lifecycle::account::{Account, CpuSeconds, Status};
+use crate::lifecycle::deadline::Cause;
+use crate::lifecycle::supervise::End;
+use crate::sys::process::Exit;
+
+/// Figures of a container that are its groups'.
+pub(super) struct Meter {
+    counters: Counters,
+    clock: CpuClock,
+    /// Whether the kernel counts kills at the memory limit, and refused forks.
+    counts: (bool, bool),
+    cpu: Option<Cpu>,
+    memory_peak: Option<u64>,
+    pids_peak: Option<u64>,
+    throttled: Option<Duration>,
+}
+
+impl Meter {
+    /// From now on: what Init used before is not the program's.
+    pub(super) fn new(prepared: &Prepared, pid: i32) -> Self {
+        let counters = Counters::of(&prepared.layout);
+        let there = |files: [&str; 2]| {
+            let has = |group: &Path| files.iter().any(|file| group.join(file).exists());
+            prepared.layout.groups.iter().any(|group| has(&group.path))
+        };
+        Meter {
+            clock: CpuClock::new(counters.clone(), pid),
+            counts: (there(["memory.events", "memory.oom_control"]), there(["pids.events", "pids.events"])),
+            counters,
+            cpu: None,
+            memory_peak: None,
+            pids_peak: None,
+            throttled: None,
+        }
+    }
+
+    /// Reads what there is, before the groups are removed.
+    pub(super) fn read(&mut self) {
+        self.cpu = self.clock.counted();
+        self.memory_peak = self.counters.memory_peak();
+        self.pids_peak = self.counters.pids_peak();
+        self.throttled = self.counters.throttled();
+    }
+
+    /// The account of a run that has ended.
+    pub(super) fn account(
+        &self,
+        (launch, prepared): (&Launch, &Prepared),
+        end: &End,
+        events: Events,
+    ) -> Account {
+        let seconds =
+            |cpu: Cpu| CpuSeconds { user: cpu.user.as_secs_f64(), system: cpu.system.as_secs_f64() };
+        let waited = end.usage.map(|used| Cpu { user: used.user, system: used.system });
+        let [stdout, stderr] = end.streams;
+        let counted = stdout.iter().chain(&stderr);
+        let changes = &prepared.outcome.changes;
+        let missing = changes.iter().filter(|c| c.by == "ladder");
+        let missing = missing.filter_map(|c| c.text.strip_prefix("no ")?.split(':').next());
+        Account {
+            id: launch.id.clone(),
+            status: status(end, events),
+            exit_code: Some(end.code()),
+            signal: match end.exit {
+                Exit::Signal(signal) => Some(signal),
+                Exit::Code(_) => None,
+            },
+            error: None,
+            wall_seconds: Some(end.wall.as_secs_f64()),
+            cpu_seconds: self.cpu.or(waited).map(seconds),
+            memory_peak_bytes: self.memory_peak,
+            max_rss_bytes: end.usage.map(|used| used.max_rss),
+            pids_peak: self.pids_peak,
+            oom_kills: self.counts.0.then_some(events.oom_kills),
+            pids_refused: self.counts.1.then_some(events.pids_refused),
+            throttled_seconds: self.throttled.map(|time| time.as_secs_f64()),
+            stdout_bytes: stdout.map(|count| count.bytes),
+            stderr_bytes: stderr.map(|count| count.bytes),
+            truncated: counted.clone().next().map(|_| counted.clone().any(|c| c.cut + c.lost > 0)),
+            policy: Some(launch.policy().to_string()),
+            changes: changes.iter().map(|change| crate::error::shown(&change.to_string())).collect(),
+            missing: missing.map(str::to_string).collect(),
+            denials: Vec::new(),
+        }
+    }
+}
+
+fn status(end: &End, events: Events) -> Status {
+    let cut = end.streams.iter().flatten().any(|count| count.cut > 0);
+    match (end.cause, end.exit) {
+        (Some(Cause::Timeout), _) => Status::Timeout,
+        (Some(Cause::CpuTime), _) => Status::CpuTime,
+        // Exit code 137 alone says nothing.
+        (None, Exit::Signal(libc::SIGKILL)) if events.oom_kills > 0 => Status::Oom,
+        _ if cut => Status::OutputLimit,
+        (None, Exit::Signal(_)) => Status::Signaled,
+        (None, Exit::Code(_)) => Status::Exited,
+    }
+}

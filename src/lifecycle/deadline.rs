@@ -1,0 +1,158 @@
+//! When a run must end: `--timeout` and `--cpu-time`.
+//!
+//! A state machine without system calls but the reading of a clock: the loop asks when it is due and does what it says.
+
+use std::time::{Duration, Instant};
+
+use crate::cgroup::figures::CpuClock;
+use crate::state::Stop;
+
+/// Why the launcher ended the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// `--timeout`.
+    Timeout,
+    /// `--cpu-time`.
+    CpuTime,
+}
+
+/// What is to be done to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// The signal that asks it to end.
+    Ask(i32),
+    /// SIGKILL, for all its processes.
+    Kill,
+}
+
+/// How long the container may run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// `--timeout`.
+    pub timeout: Option<Duration>,
+    /// `--cpu-time`.
+    pub cpu_time: Option<Duration>,
+    /// How it is asked to end.
+    pub stop: Stop,
+}
+
+/// Between two looks at the cpu time: a container cannot use more than all cpus meanwhile.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
+/// What was killed and is still there is killed again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The deadline of a container.
+pub struct Deadline {
+    limits: Limits,
+    start: Instant,
+    cpu: Option<CpuClock>,
+    cpus: u32,
+    /// When there is something to do.
+    due: Option<Instant>,
+    /// What ended the container.
+    cause: Option<Cause>,
+    asked: bool,
+}
+
+impl Deadline {
+    /// From now on. `cpu`: what the container has used, where `--cpu-time` asks.
+    pub fn new(limits: Limits, cpu: Option<CpuClock>) -> Self {
+        let start = Instant::now();
+        let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        let cpu = cpu.filter(|_| limits.cpu_time.is_some());
+        let mut deadline = Deadline { limits, start, cpu, cpus, due: None, cause: None, asked: false };
+        deadline.due = deadline.next(start, Duration::ZERO);
+        deadline
+    }
+
+    /// What ended the container.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
+    /// When [`Self::act`] has something to say; `None`: never.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// How long readers of the output may take once the container has ended, where there is a limit.
+    pub fn readers(&self, ended: Instant) -> Option<Instant> {
+        let timeout = self.limits.timeout.and_then(|time| self.start.checked_add(time))?;
+        Some(timeout.max(ended + self.grace()))
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_millis(self.limits.stop.millis)
+    }
+
+    /// The end of the time, or the next look at the cpu time.
+    fn next(&self, now: Instant, used: Duration) -> Option<Instant> {
+        let end = self.limits.timeout.and_then(|time| self.start.checked_add(time));
+        let look = self.limits.cpu_time.filter(|_| self.cpu.is_some()).map(|limit| {
+            let left = limit.saturating_sub(used) / self.cpus.max(1);
+            now + left.clamp(LOOKS.0, LOOKS.1)
+        });
+        end.into_iter().chain(look).min()
+    }
+
+    /// What is to be done now.
+    pub fn act(&mut self, now: Instant) -> Option<Act> {
+        if self.due.is_none_or(|due| now < due) {
+            return None;
+        }
+        if self.cause.is_some() {
+            // Asked and not gone, or killed and not gone.
+            self.due = Some(now + AGAIN);
+            return Some(Act::Kill);
+        }
+        let used = self.cpu.as_ref().and_then(CpuClock::used).unwrap_or_default();
+        if self.cpu.is_some() && self.limits.cpu_time.is_some_and(|limit| used >= limit) {
+            (self.cause, self.due) = (Some(Cause::CpuTime), Some(now + AGAIN));
+            return Some(Act::Kill);
+        }
+        if self.limits.timeout.is_some_and(|time| now.duration_since(self.start) >= time) {
+            self.cause = Some(Cause::Timeout);
+            self.due = Some(now + self.grace());
+            self.asked = !self.grace().is_zero();
+            return Some(if self.asked { Act::Ask(self.limits.stop.signal) } else { Act::Kill });
+        }
+        self.due = self.next(now, used);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_asks_and_then_kills_until_the_end() {
+        let limits = Limits { timeout: Some(Duration::from_secs(5)), ..Limits::default() };
+        let mut deadline = Deadline::new(limits, None);
+        let at = |seconds: f64| deadline.start + Duration::from_secs_f64(seconds);
+        let (early, end, later, killed, again) = (at(4.9), at(5.0), at(6.9), at(7.0), at(7.6));
+        assert_eq!(deadline.act(early), None);
+        assert_eq!(
+            (deadline.act(end), deadline.cause()),
+            (Some(Act::Ask(libc::SIGTERM)), Some(Cause::Timeout))
+        );
+        assert_eq!(deadline.act(later), None);
+        assert_eq!(deadline.act(killed), Some(Act::Kill));
+        assert_eq!(deadline.act(again), Some(Act::Kill));
+        // Readers have what is left of the time, and a moment more.
+        assert_eq!(deadline.readers(early), Some(early + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn without_grace_it_kills_at_once() {
+        let stop = Stop { millis: 0, ..Stop::default() };
+        let limits = Limits { timeout: Some(Duration::from_secs(1)), stop, ..Limits::default() };
+        let mut deadline = Deadline::new(limits, None);
+        assert_eq!(deadline.act(deadline.start + Duration::from_secs(1)), Some(Act::Kill));
+    }
+
+    #[test]
+    fn without_a_limit_it_is_never_due() {
+        assert_eq!(Deadline::new(Limits::default(), None).due(), None);
+    }
+}

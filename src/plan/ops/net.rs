@@ -1,0 +1,89 @@
+//! Rows of the container's network namespace.
+
+use std::fmt;
+use std::rc::Rc;
+
+use super::{Label, Op};
+use crate::plan::call::Call;
+use crate::plan::layer::Layer;
+use crate::plan::slot::Slot;
+use crate::sys::Errno;
+
+/// What rows do about network devices.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // each variant's `why` documents it, and users see that
+pub enum NetOp {
+    MoveDevice { namespace: Slot, outside: Rc<str>, inside: Rc<str> },
+    LoopbackUp,
+}
+
+impl Op for NetOp {
+    fn label(&self) -> Label {
+        match self {
+            Self::MoveDevice { outside, .. } => (Layer::Namespaces, "net-device", Some(outside.to_string())),
+            Self::LoopbackUp => (Layer::Namespaces, "loopback", None),
+        }
+    }
+
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MoveDevice { namespace, outside, inside } => {
+                write!(
+                    f,
+                    "netlink(RTM_NEWLINK, {outside:?}, IFLA_NET_NS_FD {namespace}, IFLA_IFNAME {inside:?}) setns({namespace}) netlink(RTM_NEWADDR, RTM_NEWLINK, {inside:?}, IFF_UP) setns(back)"
+                )
+            }
+            Self::LoopbackUp => f.write_str("socket(AF_INET) ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)"),
+        }
+    }
+
+    fn why(&self) -> &'static str {
+        match self {
+            Self::MoveDevice { .. } => {
+                "the container gets a device of the host for itself, with its addresses, and up (config-linux.md, Network Devices)"
+            }
+            Self::LoopbackUp => {
+                "a new network namespace has one device, lo, and it is down (network_namespaces(7))"
+            }
+        }
+    }
+
+    fn pointer(&self) -> Option<String> {
+        match self {
+            Self::MoveDevice { outside, .. } => Some(format!("/linux/netDevices/{outside}")),
+            Self::LoopbackUp => None,
+        }
+    }
+
+    fn remedy(&self, errno: Errno, call: Call) -> Option<&'static str> {
+        match (self, errno) {
+            (Self::MoveDevice { .. }, Errno::ENODEV) => {
+                Some("the host has no network device of this name: see `ip link`")
+            }
+            (Self::MoveDevice { .. }, Errno::EEXIST) => {
+                Some("a device of this name is inside already: give it another with `name`")
+            }
+            (Self::MoveDevice { .. }, Errno::EINVAL) if call == Call::NetlinkMove => {
+                Some("this device is bound to its namespace (lo, for example, is) and cannot be moved")
+            }
+            (Self::MoveDevice { .. }, Errno::EPERM) => {
+                Some("moving a device needs CAP_NET_ADMIN over the host's network namespace")
+            }
+            (Self::MoveDevice { .. } | Self::LoopbackUp, _) => None,
+        }
+    }
+
+    fn calls(&self) -> Vec<&'static str> {
+        match self {
+            // Its own namespace and a socket to look for the device; then a socket on either side, and as many
+            // requests as it has addresses. For a number one more socket on the other side.
+            Self::MoveDevice { inside, .. } => {
+                let there = ["setns", "socket", "setns", "sendto|recvfrom*", "close"];
+                let number: &[&str] = if inside.contains("%d") { &there } else { &[] };
+                let find = ["openat", "socket", "sendto", "recvfrom*", "close"];
+                [&find, number, &["socket"], &there, &["close", "close"]].concat()
+            }
+            Self::LoopbackUp => vec!["socket", "ioctl", "close"],
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What a process used, as wait4(2) tells it.
+
+use std::time::Duration;
+
+use super::process::Exit;
+use super::{Errno, Result, check};
+
+/// What a process and the children that it has waited for used (getrusage(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Cpu time in user mode.
+    pub user: Duration,
+    /// Cpu time in the kernel.
+    pub system: Duration,
+    /// Bytes of memory that the largest of them had at its peak.
+    pub max_rss: u64,
+}
+
+/// wait4(2), tried again on `EINTR`; `None` with `WNOHANG` where nothing has changed.
+pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit, Usage)>> {
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value of that plain C struct.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both are writable.
+        match check(unsafe { libc::wait4(pid, &mut status, options, &mut usage) }.into()) {
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+            Ok(0) => return Ok(None),
+            Ok(pid) => return Ok(Some((pid as i32, Exit::of_status(status), Usage::of(&usage)))),
+        }
+    }
+}
+
+impl Usage {
+    fn of(usage: &libc::rusage) -> Usage {
+        let time = |t: libc::timeval| {
+            let seconds = Duration::from_secs(u64::try_from(t.tv_sec).unwrap_or(0));
+            seconds + Duration::from_micros(u64::try_from(t.tv_usec).unwrap_or(0))
+        };
+        // getrusage(2): in KiB.
+        let max_rss = u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
+        Usage { user: time(usage.ru_utime), system: time(usage.ru_stime), max_rss }
+    }
+}
