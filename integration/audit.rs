@@ -2,7 +2,7 @@
 
 mod bundles;
 mod formats;
-mod running;
+pub mod running;
 
 use libtest_mimic::Trial;
 

@@ -20,6 +20,7 @@ mod checks;
 mod command_line;
 mod compare;
 mod conformance;
+mod enforce;
 mod events;
 mod examples;
 mod faults;
@@ -51,6 +52,7 @@ mod systemd;
 mod terminal;
 mod tour;
 mod update;
+mod verify;
 mod words;
 
 /// Every test there is.
@@ -73,7 +75,9 @@ fn all() -> Vec<libtest_mimic::Trial> {
         rlimits::tests,
         tour::tests,
         update::tests,
+        verify::tests,
         words::tests,
+        enforce::tests,
         events::tests,
         compare::tests,
         conformance::tests,

@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Err(e) => return commands::usage(&e, &args, as_runc),
     };
     cli.global.as_runc = as_runc;
+    cli.global.fixed_level =
+        args.first().and_then(|name| safebox::policy::enforce::Enforcement::level_of_name(name.as_ref()));
     let log = match Log::new(cli.global.log_options()) {
         Ok(log) => log,
         Err(e) => {

@@ -75,6 +75,8 @@ pub struct Given {
     pub device_cgroup: bool,
     /// Paths inside at which the runtime itself shows a file.
     pub shown: Vec<PathBuf>,
+    /// Another runtime made it: the tmpfs that holds the trees of cgroup v1 may be writable, the trees not.
+    pub foreign: bool,
 }
 
 /// Compares the two.
@@ -236,7 +238,7 @@ fn mounts(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Given)
                 out.differs("mounts", at.clone(), shown(want), "no mount there");
                 continue;
             };
-            one_mount(out, want, have);
+            one_mount(out, want, cgroup_of(want, have, o).filter(|_| given.foreign).unwrap_or(have));
         }
         for more in o.iter().filter(|m| m.source.is_some()) {
             if !expected(more, a, asked, given) {
@@ -254,6 +256,18 @@ fn mounts(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Given)
 
 fn shown(mount: &MountView) -> String {
     format!("{} at {}", mount.fs_type.as_deref().unwrap_or("a bind mount"), mount.destination.display())
+}
+
+/// A tree of cgroup v1 in the place of the tmpfs that holds them all; one that can be written, where there is one.
+fn cgroup_of<'a>(want: &MountView, have: &MountView, all: &'a [MountView]) -> Option<&'a MountView> {
+    let holds = have.fs_type.as_deref() == Some("tmpfs")
+        && want.fs_type.as_deref().is_some_and(|fs| fs.starts_with("cgroup"));
+    let trees = || {
+        all.iter().filter(|m| {
+            m.destination.starts_with(&have.destination) && m.fs_type.as_deref() == Some("cgroup")
+        })
+    };
+    trees().filter(|_| holds).find(|m| !m.has(want.attrs)).or_else(|| trees().find(|_| holds))
 }
 
 fn one_mount(out: &mut Outcome, want: &MountView, have: &MountView) {

@@ -68,6 +68,9 @@ pub struct Global {
     /// cgroupfs, systemd (as --systemd-cgroup), or disabled: no cgroup and no limits
     #[arg(long, value_name = "MANAGER", global = true)]
     pub cgroup_manager: Option<crate::cgroup::Manager>,
+    /// The administrator's policy for containers [default: /etc/safebox/policy.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub policy_file: Option<PathBuf>,
     /// Accepted for callers of runc; which rights there are is found out
     #[arg(long, value_name = "true|false|auto", hide = true)]
     pub rootless: Option<String>,
@@ -77,6 +80,9 @@ pub struct Global {
     /// Whether the program was started under runc's name: `run` then is runc's, too.
     #[arg(skip)]
     pub as_runc: bool,
+    /// The level that the name of the program fixes (`safebox-restricted`).
+    #[arg(skip)]
+    pub fixed_level: Option<crate::policy::enforce::Level>,
 }
 
 impl Global {

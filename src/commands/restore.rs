@@ -51,6 +51,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         state_root: root,
         policy: Some(Policy::Privileged),
         cgroup_manager: crate::commands::common::cgroup_manager(global)?,
+        enforcement: crate::commands::common::enforcement(global)?,
         ..Launch::default()
     };
     launch.caller.notify = crate::lifecycle::notify::host().is_some();

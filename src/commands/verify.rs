@@ -50,7 +50,7 @@ fn ours(global: &Global, id: &str) -> anyhow::Result<Asked> {
     })?;
     let asked: Posture = serde_json::from_value(asked).map_err(|e| anyhow!("the state of {id}: {e}"))?;
     let devices = state.cgroups.iter().any(|(controllers, _)| controllers.iter().any(|c| c == "devices"));
-    Ok((id.to_string(), pid, asked, Given { device_cgroup: devices, shown: Vec::new() }))
+    Ok((id.to_string(), pid, asked, Given { device_cgroup: devices, ..Given::default() }))
 }
 
 /// A container of another runtime: what was asked for is in its bundle.
@@ -60,7 +60,8 @@ fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Ask
     })?;
     let (_, config) = Bundle::open(&bundle)?;
     let asked = Posture::of_config(&config, Machine::of(host));
-    let given = Given { device_cgroup: host.rootless.is_none() && !host.cgroups.is_v2(), shown: Vec::new() };
+    let device_cgroup = host.rootless.is_none() && !host.cgroups.is_v2();
+    let given = Given { device_cgroup, foreign: true, ..Given::default() };
     Ok((bundle.display().to_string(), pid, asked, given))
 }
 

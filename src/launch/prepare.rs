@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError, Process, Terminal};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::value::{Launch, Root};
-use crate::launch::{environment, ladder, layers, stdio};
+use crate::launch::{enforced, environment, ladder, layers, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
@@ -41,6 +41,8 @@ pub struct Draft {
     silent: Option<&'static str>,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
+    /// What the administrator's policy has to say, for the log.
+    enforced: Vec<String>,
     /// Any policy but `privileged`.
     hardened: bool,
     /// What `exec` starts from. The rest of the environment is the first process's alone.
@@ -101,6 +103,8 @@ pub fn draft(launch: &Launch) -> Result<Draft> {
 
 fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Draft> {
     let (bundle, mut config) = opened;
+    let hardened = enforced::harden(launch, &config);
+    let launch = hardened.as_ref().unwrap_or(launch);
     if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
         strip_root(&mut config, &bundle.rootfs_path);
     }
@@ -122,6 +126,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let mut outcome = layers::harden(launch, &facts, &mut config)?;
     ladder::check_bare(&config)?;
     outcome.changes.splice(0..0, missing);
+    let enforced = enforced::judge(launch, &config, &host, &mut outcome, hardened.is_some())?;
     let mut options = launch.caller.clone();
     let terminal = config.hardening.terminal;
     options.console = if terminal == Terminal::None { Console::Inherit } else { Console::Pty };
@@ -178,6 +183,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         silent,
         filters,
         choices,
+        enforced,
         hardened,
         for_exec,
         ids,
@@ -244,6 +250,7 @@ impl Draft {
     /// callers name system calls of all kernels, and a log that is not empty is a failure to some.
     pub fn tell(&self, log: &Log) {
         self.left.tell(log);
+        self.enforced.iter().for_each(|line| log.warning(line));
         if let Some(why) = self.silent {
             log.debug(&format!("refused system calls are not told: {why}"));
         }

@@ -6,6 +6,7 @@
 //! name (`--allow`), so that weakening is asked for and seen.
 
 mod accounts;
+pub mod enforce;
 pub mod judge;
 #[cfg(test)]
 mod law;
