@@ -33,6 +33,8 @@ fn rich() -> Sandbox {
         .patch("/linux/resources/pids", json!({ "limit": 50 }))
         .patch("/linux/resources/cpu", json!({ "quota": 50_000, "period": 100_000 }))
         .patch("/process/oomScoreAdj", json!(100))
+        .patch("/process/user", json!({ "uid": 1000, "gid": 1000 }))
+        .patch("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }))
         .patch("/process/rlimits", json!([{ "type": "RLIMIT_NPROC", "soft": 60, "hard": 70 }]))
         .patch("/mounts/-", json!({ "destination": "/mnt", "type": "tmpfs", "source": "t", "options": ["ro", "nosuid", "size=1m"] }))
 }
@@ -103,6 +105,11 @@ const NEUTRAL: &[(&str, &str)] = &[
     ("hostname", "a name"),
     ("propagation", "the old root is left at once"),
     ("exec", "no program runs"),
+    ("chdir-again", "only where the first was denied"),
+    ("mount:/etc/passwd", "a file of the runtime's own: without it the image's is seen"),
+    ("mount:/etc/group", "a file of the runtime's own"),
+    ("limit:msgqueue", "the caller's is the same"),
+    ("attributes:root", "the old root is left at once"),
     ("cgroup-join", "a cgroup of another controller, or the clone was born in it"),
     ("stdio", "the launcher's pipes"),
 ];
@@ -110,17 +117,39 @@ const NEUTRAL: &[(&str, &str)] = &[
 /// Whether a row is neutral: by its name, or by the part before `:` or `.`.
 fn is_neutral(name: &str) -> bool {
     let stem = name.split(['.']).next().unwrap_or(name);
+    // What is not there on this machine needs no cover.
+    if let Some(path) = name.strip_prefix("mask:").or_else(|| name.strip_prefix("readonly:"))
+        && path.starts_with('/')
+        && !std::path::Path::new(path).exists()
+    {
+        return true;
+    }
+    // Trees of cgroup v1 that are not shown at all.
+    let v1 = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
+    if name.strip_prefix("mount:/").is_some_and(|tree| v1.contains(&tree)) {
+        return true;
+    }
     let limits = ["memory", "cpu.", "cpu:", "pids", "cfs"];
     if name.starts_with("cgroup:") {
-        return !limits.iter().any(|l| name.contains(l)) || name.contains("memsw") || name.contains("kmem");
+        // The kernel's own period is the one that is written; swap and sockets are beside the memory limit.
+        let beside = ["memsw", "kmem", "period"].iter().any(|word| name.contains(word));
+        return !limits.iter().any(|l| name.contains(l)) || beside;
     }
-    ["symlink:", "device-node", "mount:/dev/", "devices:allow", "source:", "new:", "pipe:", "null-stdin"]
-        .iter()
-        .any(|start| {
-            name.starts_with(start)
-                && !["mount:/dev/pts", "mount:/dev/shm", "mount:/dev/mqueue"].contains(&name)
-        })
-        || NEUTRAL.iter().any(|(n, _)| *n == stem || stem.starts_with(&format!("{n}:")))
+    [
+        "symlink:",
+        "device-node",
+        "device:/dev/",
+        "mount:/dev/",
+        "devices:allow",
+        "source:",
+        "new:",
+        "pipe:",
+        "null-stdin",
+    ]
+    .iter()
+    .any(|start| {
+        name.starts_with(start) && !["mount:/dev/pts", "mount:/dev/shm", "mount:/dev/mqueue"].contains(&name)
+    }) || NEUTRAL.iter().any(|(n, _)| *n == stem || stem.starts_with(&format!("{n}:")))
 }
 
 fn rows(sb: &Sandbox, args: &[&str]) -> Vec<String> {
@@ -135,11 +164,16 @@ fn rows(sb: &Sandbox, args: &[&str]) -> Vec<String> {
 /// Leaves each row out in turn. What still starts is looked at from outside.
 fn each_row(args: &[&str]) -> (BTreeSet<String>, Vec<String>) {
     let names = rows(&rich(), args);
+    // The plan's own look at what was dropped would end most of these launches: it is left out, too.
+    let own = names.iter().any(|name| name == "verify");
     assert!(names.len() > 40, "{names:?}");
     let (mut named, mut missed) = (BTreeSet::new(), Vec::new());
     for name in names {
         let sb = rich();
-        let call = sb.run().args(args).env("SAFEBOX_DEBUG_SKIP_ROW", &name);
+        let call = sb.run().args(args).env(
+            "SAFEBOX_DEBUG_SKIP_ROW",
+            if own && name != "verify" { format!("{name},verify") } else { name.clone() },
+        );
         let mut running = call.spawn();
         let end = std::time::Instant::now() + slowed(std::time::Duration::from_secs(5));
         while !running.so_far().0.contains("ready") && !running.has_ended() && std::time::Instant::now() < end

@@ -15,6 +15,7 @@ use crate::commands::common::{Outcome, print_json, root};
 use crate::error::shown_in_line;
 use crate::host::Host;
 use crate::lifecycle::container::Container;
+use crate::policy::posture::process_sysctl;
 use crate::policy::{Machine, Posture};
 
 /// Compares, and tells; exit code 1 on any difference.
@@ -28,7 +29,11 @@ pub fn verify(global: &Global, args: &Verify) -> Outcome {
     // Which paths to look at is taken from what was asked for; what is there is not.
     let list = |list: &crate::policy::posture::Known<Vec<PathBuf>>| list.clone().unwrap_or_default();
     let paths = [list(&asked.masked), list(&asked.readonly)].concat();
-    let observed = Posture::of_process(pid, Machine::of(&host), &paths)?;
+    let mut observed = Posture::of_process(pid, Machine::of(&host), &paths)?;
+    let keys: Vec<String> = asked.sysctl.iter().flatten().map(|(key, _)| key.clone()).collect();
+    if !keys.is_empty() {
+        observed.sysctl = process_sysctl::of(pid, &keys);
+    }
     let found = compare(&asked, &observed, &given);
     match args.format {
         TableFormat::Json => print_json(&value(&target, pid, &found))?,

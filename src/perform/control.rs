@@ -20,7 +20,7 @@ pub enum Verdict {
     Skip,
 }
 
-/// Names the row that a debug build leaves out.
+/// Names the rows that a debug build leaves out, with commas between them.
 #[cfg(debug_assertions)]
 const SKIP: &str = "SAFEBOX_DEBUG_SKIP_ROW";
 
@@ -71,9 +71,9 @@ pub struct Control {
     pub until: Option<Wanted>,
     /// Make this row fail, to see the report and the undo.
     pub fail: Option<(Wanted, Errno)>,
-    /// Leave this row out.
+    /// Leave these rows out.
     #[cfg(debug_assertions)]
-    left_out: Option<Wanted>,
+    left_out: Vec<Wanted>,
     /// The heading that was shown last.
     part: &'static str,
     /// The rows below this heading are performed without a question.
@@ -88,7 +88,11 @@ impl Control {
             until: until.map(Wanted::from),
             fail: fail.map(|(row, errno)| (row.into(), Errno::from_raw(errno))),
             #[cfg(debug_assertions)]
-            left_out: std::env::var(SKIP).ok().map(Wanted::from),
+            left_out: std::env::var(SKIP)
+                .iter()
+                .flat_map(|v| v.split(','))
+                .map(|row| row.to_string().into())
+                .collect(),
             ..Control::default()
         }
     }
@@ -96,7 +100,7 @@ impl Control {
     /// Whether Init must ask before each of its rows.
     pub fn asks(&self) -> bool {
         #[cfg(debug_assertions)]
-        if self.left_out.is_some() {
+        if !self.left_out.is_empty() {
             return true;
         }
         self.step || self.until.is_some() || self.fail.is_some()
@@ -110,6 +114,10 @@ impl Control {
         if let Some((row, _)) = &mut self.fail {
             row.resolve("--fail", plan)?;
         }
+        #[cfg(debug_assertions)]
+        for row in &mut self.left_out {
+            row.resolve(SKIP, plan)?;
+        }
         Ok(())
     }
 
@@ -121,7 +129,7 @@ impl Control {
             return Verdict::Fail(*errno);
         }
         #[cfg(debug_assertions)]
-        if self.left_out.as_ref().is_some_and(|wanted| wanted.is(plan, row)) {
+        if self.left_out.iter().any(|wanted| wanted.is(plan, row)) {
             return Verdict::Skip;
         }
         // The first rows take the name before the whole plan is known: a row of another name is refused after them.

@@ -9,6 +9,7 @@ mod of_config;
 mod of_process;
 mod process_files;
 mod process_limits;
+pub mod process_sysctl;
 mod rootfs;
 
 use std::collections::BTreeMap;
