@@ -385,7 +385,7 @@ fn not_ours_to_give() {
     assert_eq!(status(sb.pid())["CapEff"], "0000000000000001");
     sb.verb("start").ok();
     let out = sb.under(&wrapper).args(["exec", "--cap", "CAP_SYS_TIME", sb.id(), "true"]).output().ok();
-    out.says("left out: CAP_SYS_TIME");
+    out.says("does not have: CAP_SYS_TIME");
     sb.delete().ok();
 }
 

@@ -203,6 +203,6 @@ fn refusals() {
     let text = std::fs::read_to_string(&log).expect("the log");
     assert_eq!((told(&text, "mount"), told(&text, "unshare")), (0, 1), "{text}");
     assert!(!to_file.stderr.contains("refused with"), "{to_file}");
-    run(&["--debug"], &["--seccomp", "unconfined"]).says("refused system calls are not told: ");
+    run(&["--debug"], &["--seccomp", "unconfined"]).says("refused system calls are not reported: ");
     sb.leak_check();
 }

@@ -139,7 +139,12 @@ fn killed() {
     let temp = tempfile::tempdir().expect("a directory");
     let mut child = tour(&["--all"]).env("TMPDIR", temp.path()).stdout(Stdio::null()).spawn().expect("spawn");
     let entries = || std::fs::read_dir(temp.path()).expect("read").count();
-    poll("the tour's directory", patience(Duration::from_secs(10)), || entries() > 0);
+    // The process that removes the directory runs before the first file is written.
+    let started = || {
+        let mut dirs = std::fs::read_dir(temp.path()).expect("read");
+        dirs.any(|dir| dir.is_ok_and(|dir| dir.path().join("secret").exists()))
+    };
+    poll("the tour's files", patience(Duration::from_secs(10)), started);
     child.kill().expect("kill");
     child.wait().expect("wait");
     // Unless the directory for temporary files is of no use for the tour, and it chose another.

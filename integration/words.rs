@@ -94,7 +94,7 @@ fn explained() {
     }
 }
 
-/// Runs with a log, keeps the container; the log's text and the state's `ended`.
+/// Runs with a log and keeps the container; returns the log's text and the state's `ended`, without its account.
 fn kept(sb: &Sandbox, flags: &[&str]) -> (Output, String, Value) {
     let log = sb.dir().join("log");
     let call = sb.runtime().arg("--log").arg(&log).args(["run", "--quiet", "--keep"]).args(flags);
@@ -103,7 +103,11 @@ fn kept(sb: &Sandbox, flags: &[&str]) -> (Output, String, Value) {
     let state = sb.verb("state").ok();
     let state: Value = serde_json::from_str(&state.stdout).expect("JSON");
     sb.delete().ok();
-    (out, text, state["ended"].clone())
+    let mut ended = state["ended"].clone();
+    if let Some(ended) = ended.as_object_mut() {
+        ended.remove("account");
+    }
+    (out, text, ended)
 }
 
 fn out_of_memory() {

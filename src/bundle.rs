@@ -11,17 +11,17 @@ use crate::error::{Error, Result};
 use crate::sys::cstr::cpath;
 use crate::sys::{Errno, fs};
 
-/// A config larger than this is a mistake or an attack; the largest ones seen are below 1 MiB.
+/// Maximum size of a config. The largest known ones are below 1 MiB.
 const MAX_CONFIG: u64 = 16 << 20;
 
-/// An opened bundle. Everything later about the rootfs goes through [`Bundle::rootfs`].
+/// An opened bundle. All later access to the rootfs uses [`Bundle::rootfs`].
 #[derive(Debug)]
 pub struct Bundle {
-    /// Absolute path of the bundle directory, without links.
+    /// Absolute path of the bundle directory, without symlinks.
     pub dir: PathBuf,
     /// `config.json` as it was on disk.
     pub raw: Vec<u8>,
-    /// Absolute path of the rootfs, for `state` and hooks; never opened again.
+    /// Absolute path of the rootfs, for `state` and hooks; it is not opened again.
     pub rootfs_path: PathBuf,
     /// `O_PATH` descriptor of the rootfs.
     pub rootfs: OwnedFd,
@@ -58,28 +58,30 @@ impl Bundle {
         Ok(Bundle { rootfs_path: dir.clone(), dir, raw: Vec::new(), rootfs, rootfs_magic, rootfs_owner })
     }
 
-    /// The rootfs's `etc/passwd` or `etc/group`; `None` where there is no such file, or one of more than 1 MiB.
+    /// The rootfs's `etc/passwd` or `etc/group`; `None` if the file is missing or larger than 1 MiB.
     pub fn account_file(&self, path: &str) -> Option<Vec<u8>> {
         read_account(self.rootfs.as_raw_fd(), path)
     }
 
-    /// Whether every user of the host can reach what lies in the rootfs: all directories on the way let them pass.
+    /// Whether every user of the host can reach the rootfs: all parent directories have search permission for
+    /// all.
     pub fn reachable(&self) -> bool {
         use std::os::unix::fs::PermissionsExt;
         let passes = |dir: &Path| dir.metadata().is_ok_and(|m| m.permissions().mode() & 0o001 != 0);
         let path = std::fs::canonicalize(&self.rootfs_path);
-        // A path that cannot be looked at lets nobody prove that it is closed.
+        // If the path cannot be examined, assume that it is reachable.
         path.map_or(true, |path| path.ancestors().all(passes))
     }
 
-    /// The home directory of `uid` in the rootfs's passwd, resolved inside the rootfs; `/` where there is none.
+    /// The home directory of `uid` in the rootfs's passwd, resolved inside the rootfs; `/` if there is no
+    /// entry.
     pub fn home_of(&self, uid: u32) -> String {
         home_in(self.rootfs.as_raw_fd(), uid).unwrap_or_else(|| "/".into())
     }
 }
 
-/// The absolute path of a bundle, without links: later verbs and hooks find it by this name, whatever the links
-/// are then. Errors are in runc's words, since its callers read them: it changes into the bundle first.
+/// The absolute path of a bundle, without symlinks. Later verbs and hooks use this path, so a changed symlink
+/// has no effect. The error texts are those of runc, which changes into the bundle first.
 fn real_dir(dir: &Path) -> Result<PathBuf> {
     let failed = |text: String| Error::msg(format!("chdir {}: {text}", dir.display()));
     let file = std::fs::OpenOptions::new()
@@ -96,7 +98,7 @@ fn io_text(e: &std::io::Error) -> String {
 
 fn read_config(dir: &Path) -> Result<Vec<u8>> {
     let path = dir.join("config.json");
-    // O_NONBLOCK: a FIFO in its place must not hang the launch.
+    // O_NONBLOCK: a FIFO named config.json must not block the launch.
     let file =
         std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(|e| {
             let hint = if e.kind() == std::io::ErrorKind::NotFound {
@@ -139,11 +141,11 @@ fn open_rootfs(path: &Path) -> Result<OwnedFd> {
     Ok(fs::own(fd))
 }
 
-/// The most of a hostile passwd file that is read.
+/// Maximum size of a passwd file, which may be hostile.
 const MAX_PASSWD: u64 = 1 << 20;
 
-/// File systems whose files are no data: to read one is to act on the kernel (/proc/kmsg), or on the process behind
-/// it. proc, sysfs, FUSE, cgroup and cgroup2, debugfs, tracefs, securityfs, selinuxfs (linux/magic.h).
+/// File systems whose files are not plain data: reading one acts on the kernel (/proc/kmsg) or on the process
+/// behind it. proc, sysfs, FUSE, cgroup and cgroup2, debugfs, tracefs, securityfs, selinuxfs (linux/magic.h).
 pub const SPECIAL: [i64; 9] = [
     0x9fa0,
     0x6265_6572,
@@ -162,18 +164,18 @@ pub fn home_in(rootfs: RawFd, uid: u32) -> Option<String> {
     let number = uid.to_string();
     String::from_utf8_lossy(&text).lines().find_map(|line| {
         let mut fields = line.split(':').skip(2);
-        // Only the number counts: an entry *named* like a number must not match (CVE-2026-30892).
+        // Compare only the number: an entry whose *name* looks like a number must not match (CVE-2026-30892).
         let matches = fields.next()? == number;
         let home = fields.nth(2)?;
         (matches && home.starts_with('/') && !home.contains('\0')).then(|| home.to_string())
     })
 }
 
-/// A regular file of ordinary data below `rootfs`, resolved inside it.
+/// Reads a regular file of plain data below `rootfs`, resolved inside it.
 fn read_account(rootfs: RawFd, path: &str) -> Option<Vec<u8>> {
     let path = CString::new(path).ok()?;
     let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS;
-    // Looked at first, opened then: to open a device (a watchdog, a tape) is to act on it.
+    // Opened with O_PATH and checked first: opening a device (a watchdog, a tape) can have side effects.
     let found = fs::own(fs::openat2(rootfs, &path, libc::O_PATH, 0, resolve).ok()?);
     let st = fs::fstatat(found.as_raw_fd(), c"").ok()?;
     let magic = fs::fs_magic(found.as_raw_fd()).ok()?;

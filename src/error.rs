@@ -1,25 +1,25 @@
-//! What can go wrong, with the words for it: what failed, on which path, why it is likely, what to do.
+//! Error types. A message names what failed, the path, the likely cause and a remedy.
 
 use std::fmt;
 
 use crate::sys::Errno;
 
-/// Any failure of the runtime. Printed once, by `main`.
+/// Any failure of the runtime. `main` prints it once.
 #[derive(Debug)]
 pub enum Error {
-    /// The config cannot be used.
+    /// The config is invalid.
     Config(ConfigError),
-    /// The container is not there, or not in the state that the verb needs.
+    /// The container does not exist, or its status does not allow the verb.
     State(StateError),
     /// A row of the plan failed.
     Step(Box<StepError>),
     /// The container's program cannot be executed.
     Exec(ExecError),
-    /// `run --until N` (or a `q` at a `--step` prompt) ended the run; everything was undone.
+    /// `run --until N` (or `q` at a `--step` prompt) stopped the launch; everything was undone.
     Stopped(usize),
-    /// This signal ended the launch before the program started.
+    /// This signal interrupted the launch before the program started.
     Interrupted(i32),
-    /// Anything else, in words.
+    /// Any other failure, as a message.
     Message(String),
 }
 
@@ -27,17 +27,18 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error in words.
+    /// An error with this message.
     pub fn msg(text: impl Into<String>) -> Self {
         Error::Message(text.into())
     }
 
-    /// A failed system call in words: `what path: errno text`.
+    /// A failed system call as a message: `what path: errno text`.
     pub fn os(what: &str, path: impl fmt::Display, errno: Errno) -> Self {
         Error::Message(format!("{what} {path}: {}", crate::tables::errno::text(errno as i32)))
     }
 
-    /// Exit code of `run`, as `docker run` has it: 125 the runtime, 126 cannot execute, 127 not found.
+    /// Exit code of `run`, the same as of `docker run`: 125 runtime failure, 126 cannot execute, 127 not
+    /// found.
     pub fn run_code(&self) -> u8 {
         match self {
             Error::Exec(e) if e.not_found => 127,
@@ -86,24 +87,26 @@ impl From<StateError> for Error {
     }
 }
 
-/// `text` as it may be shown on a terminal or in a log: control characters, which a container or a file name may have
-/// put there, are shown and not sent. Line breaks and tabs stay.
+/// `text` safe for a terminal or a log: control characters, which may come from a container or a file name,
+/// are escaped. Line breaks and tabs stay.
 pub fn shown(text: &str) -> String {
     escaped(text, |c| c == '\n' || c == '\t')
 }
 
-/// The same for text that is a part of a line: a line break in it would begin a line of its own, in the runtime's name.
+/// As [`shown`], for part of a line: line breaks are escaped too, so that text cannot forge a line of the
+/// runtime.
 pub fn shown_in_line(text: &str) -> String {
     escaped(text, |_| false)
 }
 
-/// The same for an error's whole text: its own line breaks are followed by an indent, those of a name in it are shown.
+/// As [`shown`], for a whole error message: its own line breaks are followed by an indent; line breaks in
+/// names are escaped.
 fn in_lines(text: &str) -> String {
     text.split("\n  ").map(shown_in_line).collect::<Vec<_>>().join("\n  ")
 }
 
 fn escaped(text: &str, keep: fn(char) -> bool) -> String {
-    // Besides control characters those that turn the direction of what follows (Unicode, "Bidirectional Algorithm").
+    // Control characters, and characters that change the text direction (Unicode "Bidirectional Algorithm").
     let hidden = |c: char| {
         c.is_control() && !keep(c) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
@@ -114,8 +117,8 @@ fn escaped(text: &str, keep: fn(char) -> bool) -> String {
     out
 }
 
-/// `text` with runc's words for error numbers: Rust's own are `No such file or directory (os error 2)`, and
-/// callers match `no such file or directory` (Docker makes exit code 127 of it).
+/// `text` with runc's texts for error numbers. Rust prints `No such file or directory (os error 2)`; callers
+/// match `no such file or directory` (Docker maps it to exit code 127).
 pub fn plain_errnos(text: &str) -> String {
     let mut plain = text.to_owned();
     while let Some(number) = os_error(&plain) {
@@ -129,18 +132,18 @@ pub fn plain_errnos(text: &str) -> String {
     plain
 }
 
-/// The first number that Rust has put into `text`.
+/// The first `(os error N)` that Rust has put into `text`.
 fn os_error(text: &str) -> Option<i32> {
     let (_, rest) = text.split_once(" (os error ")?;
     rest.split_once(')')?.0.parse().ok()
 }
 
-/// A value in `config.json` that cannot be used: where it is and what is wrong with it.
+/// An invalid value in `config.json`: its location and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// RFC 6901 JSON pointer, e.g. `/linux/resources/pids/limit`; empty for the whole document.
     pub pointer: String,
-    /// What is wrong and what would be right; lower case, no full stop.
+    /// What is wrong and what is allowed; lower case, no full stop.
     pub message: String,
 }
 
@@ -163,16 +166,17 @@ impl std::fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Why a verb cannot act on a container. The texts are runc's: containerd, Docker and Podman match them.
+/// Why a verb cannot act on a container. The texts are those of runc: containerd, Docker and Podman match
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateError {
     /// No container has this id.
     NotFound,
     /// The id is taken.
     Exists,
-    /// The id has characters that an id must not have.
+    /// The id has invalid characters.
     BadId,
-    /// The container is in another state than the verb needs; the text says both.
+    /// The container's status does not allow the verb; the text names both.
     Wrong(String),
 }
 
@@ -190,32 +194,32 @@ impl fmt::Display for StateError {
 /// A program that cannot be executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecError {
-    /// Whole message, in the words that Docker and Podman look for.
+    /// The whole message, in the phrases that Docker and Podman match.
     pub message: String,
-    /// Of a failed execve(2) runc's words alone: its init writes them to stderr by itself.
+    /// For a failed execve(2), runc's text alone: runc's init prints it on stderr.
     pub bare: Option<String>,
-    /// Not there at all (127), as opposed to there but not executable (126).
+    /// Whether the program does not exist (127). False: it exists but cannot be executed (126).
     pub not_found: bool,
 }
 
-/// A row of the plan that failed: everything is derived from the row and the errno.
+/// A failed row of the plan; all fields derive from the row and the errno.
 #[derive(Debug)]
 pub struct StepError {
-    /// Number of the row, from 1, as `explain` prints it.
+    /// Number of the row, from 1, as in `explain`.
     pub row: usize,
-    /// Who performed it.
+    /// The actor that performed it.
     pub actor: &'static str,
     /// The row as `explain` prints it.
     pub action: String,
     /// The system call within the row.
     pub call: &'static str,
-    /// What the kernel said.
+    /// The error of the system call.
     pub errno: Errno,
-    /// The field of the config that asked for the row, as an RFC 6901 pointer.
+    /// The config property that the row comes from, as an RFC 6901 pointer.
     pub pointer: Option<String>,
-    /// What somebody else said about it, in their words.
+    /// An error message of another program or daemon about it.
     pub detail: Option<String>,
-    /// The likely layer and one remedy, where the hint table has one.
+    /// The likely cause and one remedy, if the hint table has one.
     pub hint: Option<&'static str>,
 }
 
@@ -228,11 +232,11 @@ impl fmt::Display for StepError {
         let name = crate::tables::errno::name(self.errno as i32);
         let action = shown_in_line(&self.action);
         write!(f, "step {} ({}): {action}: {}: {text}", self.row, self.actor, self.call)?;
-        // ECANCELED stands for what the detail says.
+        // With ECANCELED the detail is the cause.
         if self.errno != Errno::ECANCELED || self.detail.is_none() {
             write!(f, " ({name})")?;
         }
-        // On the first line, which is all that Podman shows.
+        // The hint is on the first line, because Podman shows only that line.
         if let Some(hint) = self.hint {
             write!(f, "; hint: {hint}")?;
         }

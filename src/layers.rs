@@ -1,7 +1,8 @@
-//! The layers of the house: a module imports only from layers below its own.
+//! Test of the layers: a module imports only from layers below its own.
 //!
-//! The list is the one in the crate's documentation, lowest first. The test reads every path of the source that starts
-//! with `crate`, `super` or `self`, in `use` statements and elsewhere, and holds it against the list.
+//! The list is in the crate's documentation, lowest layer first. The test reads every path in the sources
+//! that starts with `crate`, `super` or `self`, in `use` statements and elsewhere, and compares it with the
+//! list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ const TOUR: &str = include_str!("lib.rs");
 
 type Module = Vec<String>;
 
-/// The layers, lowest first, as the tour lists them: one in a line of the block after "# The layers".
+/// The layers, lowest first, as listed in the crate's documentation: one per line of the block after "# The
+/// layers".
 fn layers() -> Vec<String> {
     let block = TOUR.split("# The layers").nth(1).expect("the tour lists the layers");
     let block = block.split("```").nth(1).expect("a block");
@@ -18,7 +20,7 @@ fn layers() -> Vec<String> {
     lines.filter_map(|line| Some(line.split_whitespace().next()?.trim_end_matches('/').to_string())).collect()
 }
 
-/// Every module with its source, comments and tests left out.
+/// Every module with its source, without comments and tests.
 fn modules() -> BTreeMap<Module, String> {
     fn walk(dir: &Path, name: &Module, found: &mut BTreeMap<Module, String>) {
         for entry in std::fs::read_dir(dir).expect("src").flatten() {
@@ -41,7 +43,7 @@ fn modules() -> BTreeMap<Module, String> {
     found
 }
 
-/// Without comments, and without what follows `#[cfg(test)] mod`.
+/// Removes comments and everything after `#[cfg(test)] mod`.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
@@ -85,7 +87,7 @@ fn paths(code: &str) -> Vec<Module> {
                 continue;
             }
             let rest = &code[at..];
-            // In a `use` a tree follows; elsewhere a path ends at what no path has.
+            // In a `use` a tree follows; elsewhere a path ends at the first character that no path contains.
             let line = code[..at].rsplit('\n').next().unwrap_or_default().trim_start();
             let tree = line.starts_with("use ") || (line.starts_with("pub") && line.contains("use "));
             let end = if tree {
@@ -99,7 +101,7 @@ fn paths(code: &str) -> Vec<Module> {
     out
 }
 
-/// The module that `path`, found in `from`, leads to.
+/// The module that `path`, found in `from`, refers to.
 fn target(path: &[String], from: &Module, known: &BTreeMap<Module, String>) -> Option<Module> {
     let mut at: Module = match path.first()?.as_str() {
         "crate" => Vec::new(),
@@ -145,7 +147,8 @@ fn every_import_leads_to_a_lower_layer() {
     }
 }
 
-/// What is left of `imports` once nothing can be left out that imports nothing which is left.
+/// The remainder of `imports` after repeatedly removing modules without imports in the remainder: the modules
+/// in or between cycles.
 fn rest(mut imports: BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<Module> {
     loop {
         let left: BTreeSet<Module> = imports.keys().cloned().collect();
@@ -166,8 +169,8 @@ fn turned(imports: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeMap<Module, BTre
     turned
 }
 
-/// Within a layer, too, no file imports one that imports it, over however many others. A `mod.rs` that only names or
-/// calls its own children (by paths that do not start with `crate`) is not counted.
+/// Also within a layer, no file imports a file that imports it, directly or indirectly. A `mod.rs` that only
+/// names or calls its own children (by paths that do not start with `crate`) is not counted.
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let imports = imports();
@@ -184,7 +187,7 @@ fn no_files_import_each_other_in_a_circle() {
     assert!(rest(planted).contains(&m("b")), "a planted circle is seen");
 }
 
-/// The test itself: what it must see.
+/// Tests the parser of paths.
 #[test]
 fn paths_are_found_in_all_their_forms() {
     let code = code(

@@ -3,25 +3,26 @@
 //!
 //! # The tour
 //!
-//! A launch is a pipeline of values; only the last stage acts:
+//! A launch is a pipeline of values. Only the last stage has effects:
 //!
 //! ```text
 //! argv -> Cli -> Bundle -> Config -> Policy -> Plan -> { Runtime <-> Init } -> execve -> exit code
-//!         said   opened    total     hardened  ordered    one baton
+//!         parsed opened    total     hardened  ordered    one baton
 //! ```
 //!
-//! 1. [`cli`] says what was asked. [`bundle`] opens the directory and the rootfs, once.
-//! 2. [`config`] turns the OCI JSON into a total [`config::Config`]; errors carry a JSON pointer.
+//! 1. [`cli`] parses the command line. [`bundle`] opens the directory and the rootfs, once.
+//! 2. [`config`] converts the OCI JSON into a complete [`config::Config`]; errors carry a JSON pointer.
 //! 3. [`policy`] hardens it by a table of rules and reports every change.
-//! 4. [`cgroup`], [`seccomp`] and [`host`] lower what depends on this machine.
-//! 5. [`launch`] opens, hardens and lays out; [`plan::recipe`] writes the list of [`plan::Step`]s: the order of kernel operations is data.
-//!    [`plan::check`] proves properties of it, [`plan::print`] and `plan::why` show it (`safebox explain`), [`page`] as HTML.
-//! 6. [`perform`] performs it: the runtime clones Init, a twelve-byte baton crosses where the actor
-//!    changes, and Init ends as the container's program.
-//! 7. [`state`] keeps what later verbs need, [`lifecycle`] is the container on disk and what stays with it,
-//!    [`perform::undo`] takes everything back.
+//! 4. [`cgroup`], [`seccomp`] and [`host`] translate the parts that depend on this machine.
+//! 5. [`launch`] opens the bundle, hardens the config and chooses cgroups; [`plan::recipe`] builds the list of
+//!    [`plan::Step`]s: the order of kernel operations is data. [`plan::check`] verifies properties of it, [`plan::print`] and `plan::why`
+//!    print it (`safebox explain`), [`page`] renders it as HTML.
+//! 6. [`perform`] performs it: the runtime clones Init, a twelve-byte baton is passed at each change of the
+//!    actor, and Init finally executes the container's program.
+//! 7. [`state`] is the record for later verbs, [`lifecycle`] manages the container on disk and supervises it,
+//!    [`perform::undo`] removes everything.
 //!
-//! [`criu`] turns a running container into images and back; a restore is a plan whose program is criu.
+//! [`criu`] saves a running container to images and restores it; a restore is a plan whose program is criu.
 //!
 //! # The layers
 //!
@@ -29,26 +30,26 @@
 //!
 //! ```text
 //! sys        system calls: the only unsafe code; C strings, owned descriptors
-//! tables     names, bits and words that parsing and printing share
+//! tables     names, bits and texts that parsing and printing share
 //! time       the clock
 //! error      error types
-//! log        where messages go
+//! log        destinations of messages
 //! config     OCI JSON -> Config; defaults, id maps
 //! bundle     a directory with a config and a rootfs, opened once
 //! seccomp    profile -> BPF
-//! cgroup     where a container's cgroups are and what is written to them: v1, v2, systemd, devices, resctrl
+//! cgroup     paths and values of a container's cgroups: v1, v2, systemd, devices, resctrl
 //! host       facts about the machine
-//! state      what is written of a container
+//! state      the record of a container on disk
 //! policy     rules that harden a config
 //! plan       rows: print, why, check; recipe/ is the order itself
-//! page       a plan as a page of HTML
-//! launch     what becomes a plan
-//! perform    what each row does; the loop, the baton
+//! page       a plan as an HTML page
+//! launch     from options and bundle to the input of a plan
+//! perform    performs each row; the loop, the baton
 //! lifecycle  the container on disk; hooks, removal, supervision
 //! criu       checkpoint and restore
-//! tour       what each layer of isolation stops, shown
-//! audit      what the rules say of bundles, containers and this machine
-//! cli        what can be said on the command line
+//! tour       demonstrates what each layer of isolation stops
+//! audit      verdicts of the rules on bundles, containers and this machine
+//! cli        definition of the command line
 //! commands   one file per verb
 //! ```
 

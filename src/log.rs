@@ -1,4 +1,4 @@
-//! The log that callers of runc read: one JSON object per failing call, none on success.
+//! The log for callers of runc: one JSON object per failed call, none on success.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{plain_errnos, shown};
 use crate::sys::io;
 
-/// A line on stderr, as by `eprintln!`, which aborts where nothing reads it any more: a launch goes on without its reader.
+/// Prints a line on stderr. Unlike `eprintln!` it does not panic if stderr is closed: the launch continues.
 #[macro_export]
 macro_rules! tell {
     ($($text:tt)*) => { $crate::log::to_stderr(format_args!($($text)*)) };
@@ -16,7 +16,7 @@ macro_rules! tell {
 
 /// See [`tell!`].
 pub fn to_stderr(text: std::fmt::Arguments<'_>) {
-    // There is no other place to report it to.
+    // A failed write to stderr cannot be reported anywhere.
     std::io::stderr().write_fmt(format_args!("{text}\n")).unwrap_or_default();
 }
 
@@ -29,7 +29,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the command line says of the log.
+/// The log options of the command line.
 #[derive(Debug, Clone, Default)]
 pub struct LogOptions {
     /// `--log`.
@@ -38,11 +38,11 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// `--debug`.
     pub debug: bool,
-    /// The program was started under runc's name.
+    /// Whether the program was started under the name runc.
     pub as_runc: bool,
 }
 
-/// Where messages go.
+/// Destination of messages.
 #[derive(Debug, Clone)]
 pub struct Log {
     file: Option<PathBuf>,
@@ -52,8 +52,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log that the command line asks for. An error if it cannot be written to: who reads it would take an
-    /// empty one for a success. It is not kept open, since a descriptor could be taken for one to be passed on.
+    /// Opens the log that the command line names. An unwritable log is an error: its reader would take an
+    /// empty log for success. It does not stay open, because its descriptor could be inherited by mistake.
     pub fn new(options: LogOptions) -> Result<Self, String> {
         if let Some(path) = &options.file {
             open(path).map_err(|e| plain_errnos(&format!("--log {}: {e}", path.display())))?;
@@ -61,7 +61,7 @@ impl Log {
         Ok(Log { file: options.file, format: options.format, debug: options.debug, as_runc: options.as_runc })
     }
 
-    /// Reports a failure: to the log file in its format, and always to stderr, since Podman reads it there.
+    /// Reports a failure: to the log file in its format, and always to stderr, where Podman reads it.
     pub fn error(&self, text: &str) {
         let text = &shown(&plain_errnos(text));
         self.to_file("error", text);
@@ -76,8 +76,8 @@ impl Log {
         }
     }
 
-    /// Reports a failed execve(2). Under runc's name and without a log, `bare` is the whole of it on stderr, as with
-    /// runc, whose init writes it there.
+    /// Reports a failed execve(2). Under the name runc and without a log, stderr gets only `bare`, as runc's
+    /// init prints it.
     pub fn not_executed(&self, text: &str, bare: &str) {
         if self.as_runc && self.file.is_none() && self.format == LogFormat::Text {
             tell!("{}", shown(bare));
@@ -86,7 +86,8 @@ impl Log {
         }
     }
 
-    /// Says what is not as it was asked for. To the log file where there is one: stderr is the container's.
+    /// Reports a deviation from the request: to the log file if there is one, because stderr belongs to the
+    /// container.
     pub fn warning(&self, text: &str) {
         let text = &shown(&plain_errnos(text));
         match &self.file {
@@ -97,14 +98,14 @@ impl Log {
         }
     }
 
-    /// What the kernel did to the container: on stderr, where the program can say the same, and in the log, where it
-    /// cannot.
+    /// Reports what the kernel did to the container, on stderr and in the log. The program can forge it on
+    /// stderr, but not in the log.
     pub fn verdict(&self, text: &str) {
         self.to_file("warning", &shown(text));
         say(text);
     }
 
-    /// Says what few look for: to the log file where there is one, and else only with `--debug`.
+    /// Reports a detail: to the log file if there is one, else only with `--debug`.
     pub fn note(&self, text: &str) {
         match &self.file {
             Some(_) => self.to_file("warning", &shown(&plain_errnos(text))),
@@ -112,23 +113,24 @@ impl Log {
         }
     }
 
-    /// Whether [`Self::debug`] says anything.
+    /// Whether [`Self::debug`] prints anything.
     pub fn is_debug(&self) -> bool {
         self.debug
     }
 
-    /// Whether a line can be written without a wait: a container may have filled the pipe that its caller reads.
+    /// Whether a line can be written without blocking: a container may have filled the pipe that the caller
+    /// reads.
     pub fn takes_a_line(&self) -> bool {
         let full = || matches!(io::poll(&[(2, libc::POLLOUT)], 0).as_deref(), Ok([0]));
         self.file.is_some() || !full()
     }
 
-    /// Whether the program is called as runc.
+    /// Whether the program was started under the name runc.
     pub fn is_runc(&self) -> bool {
         self.as_runc
     }
 
-    /// Says what is done, with `--debug`.
+    /// Reports an action, with `--debug`.
     pub fn debug(&self, text: &str) {
         if !self.debug {
             return;
@@ -155,7 +157,7 @@ impl Log {
     }
 }
 
-/// A remark on stderr.
+/// Prints a remark on stderr.
 pub fn say(text: &str) {
     tell!("safebox: {}", shown(text));
 }
@@ -164,7 +166,7 @@ fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o644).open(path)
 }
 
-/// The text form of logrus, runc's log library, in which its callers read errors from its log and its stderr.
+/// The text format of logrus, runc's log library, which callers of runc parse.
 fn logrus(level: &str, text: &str) -> String {
     format!("time={:?} level={level} msg={text:?}", crate::time::now())
 }

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// In debug builds, which unwind: a panic in a child would run what its parent still has to do.
+/// In debug builds, which unwind, a panic in a forked child would run the parent's remaining code.
 fn abort_on_panic() {
     #[cfg(panic = "unwind")]
     std::panic::set_hook(Box::new(|panic| {

@@ -1,6 +1,6 @@
-//! The clock, as states and logs have it.
+//! The clock, formatted for states and logs.
 
-/// Now, as RFC 3339 in UTC with nanoseconds, like Go's `time.RFC3339Nano`.
+/// The current time as RFC 3339 in UTC with nanoseconds, like Go's `time.RFC3339Nano`.
 pub fn now() -> String {
     let t = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (t.as_secs() / 86_400, t.as_secs() % 86_400);

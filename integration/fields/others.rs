@@ -401,7 +401,8 @@ fn v1_only() {
         ("network", json!({ "classID": 5 })),
     ] {
         let sb = Sandbox::new().patch(&format!("/linux/resources/{key}"), value);
-        sb.create().exits(1).says(&format!("/linux/resources/{key}: "));
+        let field = if key == "network" { "network/classID" } else { key };
+        sb.create().exits(1).says(&format!("/linux/resources/{field}: "));
         sb.leak_check();
     }
 }

@@ -50,7 +50,7 @@ fn specific() {
     for missing in ["--ro", "--rw", "--hide"] {
         run_in(&sb, &dir).args([missing, "nowhere", "--", "true"]).output().exits(125).says("no such file");
     }
-    run_in(&sb, &dir).args(["--hide", "/var/lib", "--", "true"]).output().exits(125).says("nothing to cover");
+    run_in(&sb, &dir).args(["--hide", "/var/lib", "--", "true"]).output().exits(125).says("nothing to hide");
     sb.leak_check();
 }
 
@@ -160,7 +160,7 @@ fn volumes() {
     ];
     let out = run_in(&sb, &dir).args(args).arg(script).output().ok();
     assert_eq!(out.stdout, "project\nrw\ntmpfs\n", "{out}");
-    out.says("can be written at /data/out");
+    out.says("is writable at /data/out");
     // The same in a bundle and in a directory.
     let sb = sb.sh("cat /mnt/file; touch /mnt/x");
     let volume = format!("{}:/mnt", dir.display());

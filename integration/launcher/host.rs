@@ -76,7 +76,7 @@ fn no_project() {
     let dir = project(&sb);
     let run =
         |args: &[&str]| run_in(&sb, &dir).env("HOME", &dir).args(args).args(["--", "cat", "file"]).output();
-    run(&[]).exits(125).says("go into a project's directory");
+    run(&[]).exits(125).says("change into a project directory");
     // A path by name is an answer, and so is another directory.
     let file = dir.join("file").to_string_lossy().into_owned();
     run(&["--ro", &file]).ok().prints("project");
@@ -85,7 +85,7 @@ fn no_project() {
         .args(["--", "true"])
         .output()
         .exits(125)
-        .says("/tmp is not shown");
+        .says("/tmp is not mounted");
     sb.leak_check();
 }
 

@@ -50,7 +50,7 @@ fn bare() {
     let expect = "project\nwritten\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nran\n";
     assert_eq!(out.stdout, expect, "{out}");
     for says in [
-        "weaker: ladder: no mount-namespace: files of this machine outside of the shown paths are guarded by Landlock only",
+        "weaker: ladder: no mount-namespace: only Landlock protects the files of this machine outside the shown paths",
         "weaker: ladder: no network-namespace",
         "../outside: Permission denied",
         "file: Permission denied",

@@ -76,7 +76,7 @@ fn users() {
     for (user, says) in [
         ("nobody-there", "the container's /etc/passwd has no such name"),
         ("web:nothing", "the container's /etc/group has no such name"),
-        ("evil", "gives this name uid 0"),
+        ("evil", "maps this name to uid 0"),
     ] {
         sb.run().args(["--user", user]).output().exits(125).says(says);
     }

@@ -130,7 +130,7 @@ fn hostile_root() {
             std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o777)).expect("chmod");
             std::os::unix::fs::chown(&place.0, Some(54_321), None).expect("chown");
         }),
-        ("others may enter it", &|| {
+        ("other users may enter it", &|| {
             make(0o755);
             own(&place.0);
         }),
@@ -189,7 +189,7 @@ fn hostile_runtime_dir() {
     refused("belongs to user 54321");
     own(&root, user.uid);
     mode(&root, 0o777);
-    refused("others may write it");
+    refused("other users may write it");
     mode(&root, 0o700);
     mode(&place.0, 0o777);
     refused("can replace it");

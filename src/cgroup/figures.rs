@@ -51,7 +51,7 @@ impl Counters {
     }
 
     fn group(&self, controller: &str) -> Option<(&Path, bool)> {
-        let has = |(c, _): &&(Vec<String>, PathBuf)| c.is_empty() || c.iter().any(|c| c == controller);
+        let has = |(c, _): &&(Vec<String>, PathBuf)| c.is_empty() || super::has(c, controller);
         self.groups.iter().find(has).map(|(controllers, path)| (path.as_path(), controllers.is_empty()))
     }
 

@@ -6,6 +6,7 @@
 
 pub mod devices;
 pub mod figures;
+pub mod limits;
 pub mod ops;
 pub mod resctrl;
 pub mod rootless;
@@ -254,6 +255,20 @@ fn cgroupfs(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
 pub fn bind_name(controllers: &[String]) -> String {
     let name = if controllers.is_empty() { "unified".into() } else { controllers.join(",") };
     name.trim_start_matches("name=").to_string()
+}
+
+/// Whether a tree of cgroup v1 with these controllers has this one.
+pub fn has(controllers: &[String], controller: &str) -> bool {
+    controllers.iter().any(|c| c == controller)
+}
+
+/// The cgroup of a controller, of a container's cgroups as (controllers, path): on cgroup v2 its only one.
+pub fn of_controller<'a>(
+    cgroups: &'a [(Vec<String>, PathBuf)],
+    on_v2: bool,
+    controller: &str,
+) -> Option<&'a Path> {
+    cgroups.iter().find(|(all, _)| on_v2 || has(all, controller)).map(|(_, path)| path.as_path())
 }
 
 /// `group` below `mount`; `..` would leave it and is refused by the config parser already.

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::tree;
-use crate::config::Resources;
 use crate::sys::{Errno, fs, process, read};
 
 /// How long what was killed may take to go.
@@ -33,7 +32,7 @@ pub fn events(group: &Path) -> Events {
 /// The same where the group's controllers are known (none: cgroup v2): the files of the others are not looked for.
 pub fn events_of(group: &Path, controllers: &[String]) -> Events {
     let v2 = controllers.is_empty();
-    let has = |name| v2 || controllers.iter().any(|c| c == name);
+    let has = |name| v2 || super::has(controllers, name);
     let memory = if v2 { "memory.events" } else { "memory.oom_control" };
     let of = |controller, file, key| has(controller).then(|| count(group, file, key)).flatten().unwrap_or(0);
     Events { oom_kills: of("memory", memory, "oom_kill "), pids_refused: of("pids", "pids.events", "max ") }
@@ -130,70 +129,5 @@ pub fn remove(group: &Path, end: Instant) -> Result<(), Errno> {
         kill_all(group);
         process::sleep_micros(pause);
         pause = (pause * 2).min(20_000);
-    }
-}
-
-/// A block weight (10..=1000) as a v2 weight (1..=10000), as runc converts.
-pub(super) fn io_weight(weight: u16) -> u64 {
-    1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990
-}
-
-/// The weight of BFQ, on v2.
-const BFQ_WEIGHT: &str = "io.bfq.weight";
-
-/// What is written where `file` is not there: without BFQ the weight is io.cost's, whose numbers are others.
-pub fn instead(file: &str, value: &str) -> Option<(&'static str, String)> {
-    let weight = value.parse().ok().filter(|_| file == BFQ_WEIGHT)?;
-    Some(("io.weight", io_weight(weight).to_string()))
-}
-
-/// `blockIO` as cgroup v2 files.
-pub fn block_io_v2(resources: &Resources, out: &mut Vec<(String, String)>) {
-    let Some(io) = &resources.block_io else { return };
-    if let Some(weight) = io.weight().filter(|w| *w != 0) {
-        out.push((BFQ_WEIGHT.into(), weight.to_string()));
-    }
-    for d in io.weight_device().iter().flatten() {
-        if let Some(weight) = d.weight() {
-            out.push(("io.bfq.weight".into(), format!("{}:{} {weight}", d.major(), d.minor())));
-        }
-    }
-    let throttles = [
-        ("rbps", io.throttle_read_bps_device()),
-        ("wbps", io.throttle_write_bps_device()),
-        ("riops", io.throttle_read_iops_device()),
-        ("wiops", io.throttle_write_iops_device()),
-    ];
-    for (key, devices) in throttles {
-        for d in devices.iter().flatten() {
-            out.push(("io.max".into(), format!("{}:{} {key}={}", d.major(), d.minor(), d.rate())));
-        }
-    }
-}
-
-/// `blockIO` as cgroup v1 files.
-pub fn block_io_v1(resources: &Resources, out: &mut Vec<(&'static str, &'static str, String, String)>) {
-    let Some(io) = &resources.block_io else { return };
-    let mut push =
-        |file: &str, value: String| out.push(("/linux/resources/blockIO", "blkio", file.to_string(), value));
-    // The scheduler that had blkio.weight, and leaf weights, is gone since Linux 5.0; BFQ has weights of its own.
-    if let Some(weight) = io.weight().filter(|w| *w != 0) {
-        push("blkio.bfq.weight", weight.to_string());
-    }
-    for d in io.weight_device().iter().flatten() {
-        if let Some(weight) = d.weight().filter(|w| *w != 0) {
-            push("blkio.bfq.weight_device", format!("{}:{} {weight}", d.major(), d.minor()));
-        }
-    }
-    let throttles = [
-        ("blkio.throttle.read_bps_device", io.throttle_read_bps_device()),
-        ("blkio.throttle.write_bps_device", io.throttle_write_bps_device()),
-        ("blkio.throttle.read_iops_device", io.throttle_read_iops_device()),
-        ("blkio.throttle.write_iops_device", io.throttle_write_iops_device()),
-    ];
-    for (file, devices) in throttles {
-        for d in devices.iter().flatten() {
-            push(file, format!("{}:{} {}", d.major(), d.minor(), d.rate()));
-        }
     }
 }

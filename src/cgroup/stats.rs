@@ -11,10 +11,7 @@ use serde_json::{Map, Value, json};
 /// The statistics of a container whose groups are (controllers, path), as the state has them.
 pub fn stats(groups: &[(Vec<String>, PathBuf)], on_v2: bool) -> Value {
     let of = |controller: &str| {
-        groups
-            .iter()
-            .find(|(c, _)| on_v2 || c.iter().any(|c| c == controller))
-            .map(|(_, path)| Group(path.clone()))
+        super::of_controller(groups, on_v2, controller).map(|path| Group(path.to_path_buf()))
     };
     // What no group counts is absent: a 0 would be a figure that was not measured. Go's types take both.
     let part = |controller: &str, v2: fn(&Group) -> Value, v1: fn(&Group) -> Value| {

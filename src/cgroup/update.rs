@@ -10,6 +10,7 @@ use crate::cgroup::v1;
 use crate::config::{Cpu, Memory, Resources};
 use crate::error::{Error, Result};
 use crate::sys::Errno;
+use crate::tables::limits::{Limit, of_file};
 
 /// `change` on top of `old`: what it does not name stays.
 pub fn merge(old: &Resources, change: Resources) -> Resources {
@@ -98,9 +99,8 @@ pub fn apply(groups: &Groups, on_v2: bool, what: &Resources) -> Result<()> {
         let Some((_, group)) = groups.first() else { return Err(Error::msg("the container has no cgroup")) };
         return apply_v2(group, what);
     }
-    for (controller, writes) in v1::limits(what)? {
-        let group = groups.iter().find(|(c, _)| c.iter().any(|c| c == controller));
-        let Some((_, group)) = group else {
+    for (controller, writes) in v1::by_controller(what)? {
+        let Some(group) = super::of_controller(groups, false, controller) else {
             return Err(Error::msg(format!(
                 "the container is not in a cgroup of the {controller} controller, so its limits cannot be changed"
             )));
@@ -115,7 +115,7 @@ fn apply_v2(group: &Path, what: &Resources) -> Result<()> {
     let controllers: Vec<_> = controllers.split_whitespace().map(str::to_string).collect();
     let writes = v2::writes(what, &controllers)?;
     write_all(group, writes, |file, value| {
-        match (super::ops::instead(file, value), try_write(group, file, value)) {
+        match (super::limits::instead(file, value), try_write(group, file, value)) {
             (Some((file, value)), Err(Errno::ENOENT)) => try_write(group, file, &value),
             (_, written) => written,
         }
@@ -168,7 +168,7 @@ fn try_write(group: &Path, file: &str, value: &str) -> std::result::Result<(), E
 }
 
 fn failed(group: &Path, file: &str, value: &str, errno: Errno) -> Error {
-    if errno == Errno::EBUSY && file == "memory.limit_in_bytes" {
+    if errno == Errno::EBUSY && of_file(file).is_some_and(|row| row.limit == Limit::Memory) {
         return too_low(group, value);
     }
     let text = crate::tables::errno::text(errno as i32);

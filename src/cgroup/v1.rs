@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cgroup::{Group, Hierarchy, Layout, Request, V1, below, missing_parents, own_group, unavailable};
-use crate::config::{Cpu, Memory, Resources};
+use crate::cgroup::{
+    Group, Hierarchy, Layout, Request, V1, below, limits, missing_parents, own_group, unavailable,
+};
+use crate::config::Resources;
 use crate::error::Result;
+use crate::tables::limits::{UNIFIED, controller};
 
 /// The v1 trees and the hybrid v2 tree that mountinfo lists.
 pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
@@ -75,7 +78,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
         let path = place(tree);
         let (missing, exists) = (missing_parents(&tree.mount, &path), path.exists());
         let (mut all, mut enable) = (Vec::new(), Vec::new());
-        if tree.controllers.iter().any(|c| c == "cpuset") {
+        if super::has(&tree.controllers, "cpuset") {
             let inherited = cpuset_inherited(&tree.mount, &path, exists);
             enable = inherited.ancestors;
             // The config's own value comes in `mine`.
@@ -187,7 +190,7 @@ fn writes(resources: &Resources, devices: bool) -> Result<Vec<Write>> {
 pub type Limits = (&'static str, Vec<(String, String)>);
 
 /// All limits but the devices, by controller: what `update` writes.
-pub fn limits(resources: &Resources) -> Result<Vec<Limits>> {
+pub fn by_controller(resources: &Resources) -> Result<Vec<Limits>> {
     let mut out: Vec<Limits> = Vec::new();
     for (_, controller, file, value) in numbers(resources)? {
         match out.iter_mut().find(|(c, _)| *c == controller) {
@@ -200,49 +203,12 @@ pub fn limits(resources: &Resources) -> Result<Vec<Limits>> {
 
 /// Everything but the devices.
 fn numbers(resources: &Resources) -> Result<Vec<Write>> {
-    let mut out = Vec::new();
-    memory(&resources.memory, &mut out);
-    cpu(&resources.cpu, &mut out);
-    if let Some(limit) = resources.pids_limit {
-        let value = crate::cgroup::v2::tasks(limit);
-        out.push(("/linux/resources/pids/limit", "pids", "pids.max".into(), value));
-    }
-    for (size, limit) in &resources.hugepages {
-        const AT: &str = "/linux/resources/hugepageLimits";
-        // Reservations too: what was reserved in time is never refused at a page fault (config-linux.md).
-        for file in [format!("hugetlb.{size}.rsvd.limit_in_bytes"), format!("hugetlb.{size}.limit_in_bytes")]
-        {
-            out.push((AT, "hugetlb", file, limit.to_string()));
-        }
-    }
-    if let Some(network) = &resources.network {
-        if let Some(class) = network.class_id() {
-            out.push((
-                "/linux/resources/network/classID",
-                "net_cls",
-                "net_cls.classid".into(),
-                class.to_string(),
-            ));
-        }
-        for p in network.priorities().iter().flatten() {
-            let value = format!("{} {}", p.name(), p.priority());
-            out.push(("/linux/resources/network/priorities", "net_prio", "net_prio.ifpriomap".into(), value));
-        }
-    }
-    for (device, handles, objects) in &resources.rdma {
-        let part = |name, v: &Option<u32>| v.map(|v| format!(" {name}={v}")).unwrap_or_default();
-        let value = format!("{device}{}{}", part("hca_handle", handles), part("hca_object", objects));
-        out.push(("/linux/resources/rdma", "rdma", "rdma.max".into(), value));
-    }
-    crate::cgroup::ops::block_io_v1(resources, &mut out);
     if let Some((key, _)) = resources.unified.first() {
-        return Err(unavailable(
-            "/linux/resources/unified",
-            key,
-            "invalid configuration: cannot use unified on cgroup v1",
-        ));
+        let text = "invalid configuration: cannot use unified on cgroup v1";
+        return Err(unavailable(UNIFIED, key, text));
     }
-    Ok(out)
+    let named = |w: limits::Write| (w.row.pointer, controller(w.row.v1.unwrap_or_default()), w.file, w.value);
+    Ok(limits::writes(resources, false).into_iter().map(named).collect())
 }
 
 fn device_lines(resources: &Resources, out: &mut Vec<Write>) -> Result<()> {
@@ -252,65 +218,6 @@ fn device_lines(resources: &Resources, out: &mut Vec<Write>) -> Result<()> {
         .map_err(|e| crate::error::Error::Config(crate::config::ConfigError::new(DEVICES, e.to_string())))?;
     out.extend(lines.into_iter().map(|(file, line)| (DEVICES, "devices", file.to_string(), line)));
     Ok(())
-}
-
-fn memory(memory: &Memory, out: &mut Vec<Write>) {
-    const AT: &str = "/linux/resources/memory";
-    let mut push = |file: &str, value: String| out.push((AT, "memory", file.to_string(), value));
-    if let Some(limit) = memory.limit {
-        push("memory.limit_in_bytes", limit.to_string());
-    }
-    if let Some(swap) = memory.swap {
-        push("memory.memsw.limit_in_bytes", swap.to_string());
-    }
-    if let Some(low) = memory.reservation {
-        push("memory.soft_limit_in_bytes", low.to_string());
-    }
-    // Before there is a process: buffers of sockets that are made earlier are not counted.
-    let with_limit = memory.limit.filter(|_| memory.sockets_as_limit);
-    if let Some(tcp) = memory.kernel_tcp.or(with_limit) {
-        push("memory.kmem.tcp.limit_in_bytes", tcp.to_string());
-    }
-    if let Some(swappiness) = memory.swappiness {
-        push("memory.swappiness", swappiness.to_string());
-    }
-    if memory.disable_oom_killer {
-        push("memory.oom_control", "1".into());
-    }
-}
-
-fn cpu(cpu: &Cpu, out: &mut Vec<Write>) {
-    const AT: &str = "/linux/resources/cpu";
-    let mut push = |controller: &'static str, file: &str, value: String| {
-        out.push((AT, controller, file.to_string(), value));
-    };
-    if let Some(shares) = cpu.shares.filter(|s| *s != 0) {
-        push("cpu", "cpu.shares", shares.to_string());
-    }
-    if let Some(period) = cpu.period.filter(|p| *p != 0) {
-        push("cpu", "cpu.cfs_period_us", period.to_string());
-    }
-    if let Some(quota) = cpu.quota.filter(|q| *q != 0) {
-        push("cpu", "cpu.cfs_quota_us", quota.to_string());
-    }
-    if let Some(burst) = cpu.burst {
-        push("cpu", "cpu.cfs_burst_us", burst.to_string());
-    }
-    if let Some(period) = cpu.realtime_period {
-        push("cpu", "cpu.rt_period_us", period.to_string());
-    }
-    if let Some(runtime) = cpu.realtime_runtime {
-        push("cpu", "cpu.rt_runtime_us", runtime.to_string());
-    }
-    if let Some(idle) = cpu.idle {
-        push("cpu", "cpu.idle", idle.to_string());
-    }
-    if let Some(cpus) = &cpu.cpus {
-        push("cpuset", "cpuset.cpus", cpus.clone());
-    }
-    if let Some(mems) = &cpu.mems {
-        push("cpuset", "cpuset.mems", mems.clone());
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{Group, Layout, Request, below, missing_parents, unavailable};
-use crate::config::{ConfigError, Cpu, Memory, Resources};
+use super::{Group, Layout, Request, below, limits, missing_parents, unavailable};
+use crate::config::{ConfigError, Resources};
 use crate::error::{Error, Result};
+use crate::tables::limits::{UNIFIED, controller, of_file};
 
 /// The container's group. A path of the config is taken from the root of the tree when it is
 /// absolute; a relative one, and the default name, lies beside the caller's own group,
@@ -66,36 +67,19 @@ const ALL: [&str; 8] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdm
 /// The first limit that is asked for, as a JSON pointer. Device rules are none: they are also kept by the
 /// user namespace.
 pub fn first_limit(resources: &Resources) -> Option<&'static str> {
-    if resources.network.is_some() {
-        return Some("/linux/resources/network");
-    }
-    let all = ALL.map(String::from);
-    // A file of `unified` whose controller nobody knows is a limit as well.
-    writes(resources, &all).map_or(Some("/linux/resources/unified"), |writes| {
-        writes.iter().find(|(_, value)| !value.starts_with("max")).map(|(file, _)| pointer_of(file))
-    })
+    let v1_only = limits::v1_only(resources).map(|(row, _)| row.pointer);
+    let write = || limits::writes(resources, true).into_iter().find(|w| !w.value.starts_with("max"));
+    let unified = || resources.unified.iter().any(|(_, value)| !value.starts_with("max")).then_some(UNIFIED);
+    v1_only.or_else(|| write().map(|w| w.row.pointer)).or_else(unified)
 }
 
 /// The files and values for `resources`, in the order in which they must be written.
 pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(String, String)>> {
-    v1_only(resources)?;
-    let mut out = Vec::new();
-    memory(&resources.memory, &mut out);
-    cpu(&resources.cpu, &mut out);
-    if let Some(limit) = resources.pids_limit {
-        out.push(("pids.max".into(), tasks(limit)));
+    if let Some((row, instead)) = limits::v1_only(resources) {
+        let text = format!("cgroup v2 does not have this; {instead}");
+        return Err(Error::Config(ConfigError::new(row.pointer, text)));
     }
-    for (size, limit) in &resources.hugepages {
-        // Reservations first: what was reserved in time is never refused at a page fault (config-linux.md).
-        out.push((format!("hugetlb.{size}.rsvd.max"), max_or(*limit)));
-        out.push((format!("hugetlb.{size}.max"), max_or(*limit)));
-    }
-    for (device, handles, objects) in &resources.rdma {
-        let part = |name, v: &Option<u32>| v.map(|v| format!(" {name}={v}")).unwrap_or_default();
-        let value = format!("{device}{}{}", part("hca_handle", handles), part("hca_object", objects));
-        out.push(("rdma.max".into(), value));
-    }
-    super::ops::block_io_v2(resources, &mut out);
+    let mut out: Vec<_> = limits::writes(resources, true).into_iter().map(|w| (w.file, w.value)).collect();
     // The kernel takes one line a write: io.max of several devices comes as several.
     let lines = |(file, value): &(String, String)| {
         let line = |line: &str| (file.clone(), line.to_string());
@@ -103,7 +87,7 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
     };
     out.extend(resources.unified.iter().flat_map(lines));
     for (file, _) in &out {
-        let controller = file.split('.').next().unwrap_or_default();
+        let controller = controller(file);
         if !matches!(controller, "cgroup") && !controllers.iter().any(|c| c == controller) {
             let bound = format!("cgroup v2 has {} at {}", controllers.join(" "), super::MOUNT_POINT);
             return Err(unavailable(pointer_of(file), controller, &bound));
@@ -112,114 +96,21 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
     Ok(out)
 }
 
+/// The config's field behind a v2 file.
+pub(super) fn pointer_of(file: &str) -> &'static str {
+    of_file(file).map_or(UNIFIED, |row| row.pointer)
+}
+
 /// The files that `resources` are written to.
 pub(super) fn files(resources: &Resources) -> Vec<String> {
     let all = ALL.map(String::from);
     writes(resources, &all).unwrap_or_default().into_iter().map(|(file, _)| file).collect()
 }
 
-/// Refuses what cgroup v2 has no file for: a limit that was asked for would be missing without a word.
-fn v1_only(resources: &Resources) -> Result<()> {
-    let (memory, cpu) = (&resources.memory, &resources.cpu);
-    let asked = [
-        ("memory/swappiness", memory.swappiness.is_some(), "use memory.swap.max in unified"),
-        ("memory/kernelTCP", memory.kernel_tcp.is_some_and(|n| n > 0), "TCP's buffers are counted in limit"),
-        ("memory/disableOOMKiller", memory.disable_oom_killer, "use memory.high in unified"),
-        ("cpu/realtimeRuntime", cpu.realtime_runtime.is_some(), "give the container no CAP_SYS_NICE"),
-        ("cpu/realtimePeriod", cpu.realtime_period.is_some(), "give the container no CAP_SYS_NICE"),
-        ("network", resources.network.is_some(), "use eBPF or nftables (meta cgroup)"),
-    ];
-    match asked.iter().find(|(_, asked, _)| *asked) {
-        Some((key, _, remedy)) => Err(Error::Config(ConfigError::new(
-            format!("/linux/resources/{key}"),
-            format!("cgroup v2 does not have this; {remedy}"),
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// The config's field behind a v2 file.
-pub(super) fn pointer_of(file: &str) -> &'static str {
-    match file.split('.').next().unwrap_or_default() {
-        "memory" => "/linux/resources/memory",
-        "cpu" | "cpuset" => "/linux/resources/cpu",
-        "pids" => "/linux/resources/pids/limit",
-        "hugetlb" => "/linux/resources/hugepageLimits",
-        "rdma" => "/linux/resources/rdma",
-        "io" => "/linux/resources/blockIO",
-        _ => "/linux/resources/unified",
-    }
-}
-
-fn max_or(limit: i64) -> String {
-    if limit < 0 { "max".into() } else { limit.to_string() }
-}
-
-/// A limit of tasks, as runc writes it since 1.4: 0 is 1. The container's own process is one, so that nothing more can be
-/// started either way; but with 0 it could not be itself, and systemd knows no 0.
-pub(super) fn tasks(limit: i64) -> String {
-    max_or(if limit == 0 { 1 } else { limit })
-}
-
-fn memory(memory: &Memory, out: &mut Vec<(String, String)>) {
-    if let Some(limit) = memory.limit {
-        out.push(("memory.max".into(), max_or(limit)));
-    }
-    if let Some(swap) = swap(memory) {
-        out.push(("memory.swap.max".into(), max_or(swap)));
-    }
-    if let Some(low) = memory.reservation {
-        out.push(("memory.low".into(), max_or(low)));
-    }
-}
-
-/// The limit of swap alone, -1 for none: the config counts memory and swap together, v2 counts swap.
-pub(super) fn swap(memory: &Memory) -> Option<i64> {
-    match (memory.swap, memory.limit) {
-        (Some(-1), _) => Some(-1),
-        (Some(swap), Some(limit)) if limit >= 0 => Some((swap - limit).max(0)),
-        _ => None,
-    }
-}
-
-fn cpu(cpu: &Cpu, out: &mut Vec<(String, String)>) {
-    if let Some(shares) = cpu.shares.filter(|s| *s != 0) {
-        out.push(("cpu.weight".into(), weight(shares).to_string()));
-    }
-    if cpu.quota.is_some() || cpu.period.is_some() {
-        let quota = cpu.quota.filter(|q| *q > 0).map_or_else(|| "max".to_string(), |q| q.to_string());
-        let period = cpu.period.filter(|p| *p != 0).map(|p| format!(" {p}")).unwrap_or_default();
-        out.push(("cpu.max".into(), format!("{quota}{period}")));
-    }
-    if let Some(burst) = cpu.burst {
-        out.push(("cpu.max.burst".into(), burst.to_string()));
-    }
-    if let Some(idle) = cpu.idle {
-        out.push(("cpu.idle".into(), idle.to_string()));
-    }
-    if let Some(cpus) = &cpu.cpus {
-        out.push(("cpuset.cpus".into(), cpus.clone()));
-    }
-    if let Some(mems) = &cpu.mems {
-        out.push(("cpuset.mems".into(), mems.clone()));
-    }
-}
-
-/// v1 shares (2..=262144) as a v2 weight (1..=10000), as runc does since 1.3.2: on a logarithmic scale, a
-/// quadratic curve through the ends and the defaults, so that 1024 shares are the kernel's own weight of 100. On a
-/// straight line they were 39, less than a process of the host has.
-pub fn weight(shares: u64) -> u64 {
-    if shares >= 262_144 {
-        return 10_000;
-    }
-    let log = (shares.max(2) as f64).log2();
-    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
-    (10f64.powf(exponent).ceil() as u64).clamp(1, 10_000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Cpu, Memory};
 
     fn all() -> Vec<String> {
         ["cpu", "cpuset", "io", "memory", "pids"].map(String::from).to_vec()
@@ -264,23 +155,10 @@ mod tests {
         assert!(refused(|r| r.memory.swappiness = Some(10)).contains("/linux/resources/memory/swappiness: "));
         assert!(refused(|r| r.memory.disable_oom_killer = true).contains("/memory/disableOOMKiller: "));
         assert!(refused(|r| r.cpu.realtime_runtime = Some(10)).contains("/cpu/realtimeRuntime: "));
-        assert!(refused(|r| r.network = Some(Default::default())).contains("/linux/resources/network: "));
-    }
-
-    #[test]
-    fn weight_goes_through_the_ends_and_the_defaults() {
-        // What runc 1.3.2 and later write.
-        let table = [
-            (1, 1),
-            (2, 1),
-            (100, 17),
-            (256, 35),
-            (300, 39),
-            (512, 59),
-            (1024, 100),
-            (262_144, 10_000),
-            (u64::MAX, 10_000),
-        ];
-        assert_eq!(table.map(|(shares, _)| (shares, weight(shares))), table);
+        let class = serde_json::json!({ "classID": 5 });
+        let class = || serde_json::from_value(class.clone()).ok();
+        let resources = Resources { network: class(), ..Resources::default() };
+        let error = writes(&resources, &all()).unwrap_err().to_string();
+        assert!(error.contains("/linux/resources/network/classID: "), "{error}");
     }
 }

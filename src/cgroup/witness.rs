@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ops::{Events, events, events_of};
-use super::{Group, Layout};
+use super::{Group, Layout, has};
 use crate::error::{Error, Result};
 use crate::sys::{process, watch};
 
@@ -72,11 +72,11 @@ pub struct Witness {
 impl Witness {
     /// For the groups that are about to be made.
     pub fn of(layout: &Layout, on_v2: bool) -> Self {
-        let memory = |g: &&Group| on_v2 || g.controllers.iter().any(|c| c == "memory");
+        let memory = |g: &&Group| on_v2 || has(&g.controllers, "memory");
         let before =
             |g: &Group| if g.exists { events_of(&g.path, &g.controllers) } else { Events::default() };
         let counts = |g: &&Group| {
-            g.controllers.is_empty() || g.controllers.iter().any(|c| c == "memory" || c == "pids")
+            g.controllers.is_empty() || ["memory", "pids"].iter().any(|c| has(&g.controllers, c))
         };
         let groups = layout.groups.iter().filter(counts);
         let slice = layout.scope.as_ref().filter(|_| on_v2).and_then(|s| s.scope.group.parent());

@@ -1,4 +1,4 @@
-//! Flags of `checkpoint` and `restore`: runc's.
+//! Options of `checkpoint` and `restore`, the same as runc's.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::criu::Flags;
 
-/// What both verbs tell criu.
+/// Options that both verbs have.
 #[derive(Debug, Clone, Args)]
 pub struct CriuFlags {
     /// Directory of the images [default: checkpoint]
@@ -18,31 +18,31 @@ pub struct CriuFlags {
     /// Allow open TCP connections
     #[arg(long)]
     pub tcp_established: bool,
-    /// Allow unix sockets whose other end is outside
+    /// Allow unix sockets whose peer is outside the container
     #[arg(long)]
     pub ext_unix_sk: bool,
-    /// Allow a terminal that belongs to a shell outside
+    /// Allow a terminal of a shell outside the container
     #[arg(long)]
     pub shell_job: bool,
-    /// Move memory on demand (userfaultfd), through `criu lazy-pages`
+    /// Transfer memory on demand (userfaultfd), through `criu lazy-pages`
     #[arg(long)]
     pub lazy_pages: bool,
-    /// Keep file locks
+    /// Save and restore file locks
     #[arg(long)]
     pub file_locks: bool,
-    /// soft (existing groups keep their limits), full, strict or ignore [default: soft]
+    /// soft (existing cgroups keep their limits), full, strict or ignore [default: soft]
     #[arg(long, value_name = "MODE")]
     pub manage_cgroups_mode: Option<String>,
-    /// Make this namespace, but do not restore what is in it: network, which is always so
+    /// Create this namespace, but do not restore its contents: only network, which is the default
     #[arg(long, value_name = "NAMESPACE")]
     pub empty_ns: Vec<String>,
-    /// Drop memory from older images that newer ones hold
+    /// Remove memory pages from older images that newer images contain
     #[arg(long)]
     pub auto_dedup: bool,
 }
 
 impl CriuFlags {
-    /// What criu is told.
+    /// The options for criu.
     pub fn flags(&self) -> Flags {
         let CriuFlags {
             image_path,
@@ -82,22 +82,22 @@ pub struct Checkpoint {
     /// Images of an earlier --pre-dump, relative to --image-path
     #[arg(long, value_name = "DIR")]
     pub parent_path: Option<PathBuf>,
-    /// Let the container go on afterwards
+    /// Leave the container running afterwards
     #[arg(long)]
     pub leave_running: bool,
-    /// Leave TCP connections out that are not yet accepted
+    /// Skip TCP connections that are not accepted yet
     #[arg(long)]
     pub tcp_skip_in_flight: bool,
-    /// Allow open files that were deleted but have other names
+    /// Allow open files that were deleted but have other hard links
     #[arg(long)]
     pub link_remap: bool,
-    /// Write \0 to this descriptor once --lazy-pages can be served
+    /// Write \0 to this descriptor when --lazy-pages is ready
     #[arg(long, value_name = "FD", default_value_t = -1, allow_hyphen_values = true)]
     pub status_fd: i32,
-    /// Send memory to a page server instead of into the images
+    /// Send memory to a page server instead of writing it to the images
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub page_server: Option<String>,
-    /// Save memory only, and let the container go on
+    /// Save only memory, and leave the container running
     #[arg(long)]
     pub pre_dump: bool,
 }
@@ -110,22 +110,22 @@ pub struct Restore {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub criu: CriuFlags,
-    /// The bundle's directory [default: the working directory]
+    /// Bundle directory [default: the working directory]
     #[arg(long, short, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
-    /// Return when the container runs
+    /// Exit when the container runs
     #[arg(long, short)]
     pub detach: bool,
-    /// Write the pid of the container's process to this file
+    /// Write the pid of the container's init to this file
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// Send the terminal's master end to this unix socket
+    /// Unix socket that receives the terminal's master end
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
     /// Do not reap orphans
     #[arg(long)]
     pub no_subreaper: bool,
-    /// Accepted for callers of runc, which ignores it too: criu changes the root as it did before
+    /// Accepted and ignored, as by runc: criu changes the root as at the checkpoint
     #[arg(long, hide = true)]
     pub no_pivot: bool,
     /// Close TCP connections instead of restoring them

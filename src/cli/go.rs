@@ -1,4 +1,4 @@
-//! The command line as callers of runc write it: Go's flag syntax, and runc's name.
+//! Normalises command lines written for runc: Go's flag syntax, and the program name runc.
 
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
@@ -8,12 +8,13 @@ use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 
 use super::{Cli, Global};
 
-/// Go's flag syntax in clap's: `-long` becomes `--long`, `--flag=true` becomes `--flag`, `--flag=false` goes,
-/// and so does a text that is empty, which is Go's for one that was not given.
+/// Converts Go's flag syntax to clap's: `-long` becomes `--long`, `--flag=true` becomes `--flag`;
+/// `--flag=false` is removed, and so is an option with an empty text, which Go does not distinguish from a
+/// missing one.
 ///
-/// As with runc, flags may come after a verb's arguments, but for `exec` and `ps`: a program's own arguments stay
-/// as they are. Only what the verb has is touched; that is read from clap's definitions, and only when a word
-/// needs it.
+/// As with runc, options may follow a verb's arguments, except for `exec` and `ps`: the arguments of a
+/// program are not changed. Only options that the verb defines are changed; clap's definitions are read only
+/// when a word needs it.
 pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let args: Vec<OsString> = args.collect();
     if !args.iter().skip(1).any(|a| a.to_str().is_some_and(only_go_reads)) {
@@ -27,7 +28,7 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     while let Some(arg) = args.next() {
         let text = arg.to_str().unwrap_or_default();
         if !text.starts_with('-') || text == "-" || text == "--" {
-            // A verb has flags of its own. They may come after its arguments, unless these are a program's.
+            // A verb has its own options. They may follow its arguments, unless these belong to a program.
             let verb = command.and_then(|c| c.find_subcommand(text));
             let of_a_program = |c: &Command| c.get_positionals().any(Arg::is_trailing_var_arg_set);
             let ends = text == "--" || verb.is_none() && command.is_none_or(of_a_program);
@@ -44,9 +45,9 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
             out.push(arg);
             continue;
         };
-        // `-f` stays what it is.
+        // `-f` stays unchanged.
         let dashes = if name.len() == 1 { "-" } else { "--" };
-        // One that says more by false than by not being there takes the word.
+        // An option for which `=false` differs from a missing option gets the word.
         let tells_false = option.get_num_args().is_some_and(|n| n.min_values() == 0);
         if tells_false || !option.get_action().takes_values() {
             match value {
@@ -65,7 +66,7 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
         if value.as_ref().is_some_and(|v| v.is_empty()) && may_be_empty(command, option) {
             continue;
         }
-        // In one word: a value may begin with a dash.
+        // As one word, because a value may begin with a dash.
         let mut word = OsString::from(format!("{dashes}{name}"));
         if let Some(value) = value {
             word.push("=");
@@ -77,20 +78,21 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     out
 }
 
-/// A word that only Go's flag package reads as it is meant.
+/// Whether clap would misread the word, so that it needs normalising.
 fn only_go_reads(text: &str) -> bool {
     let single = text.len() > 2 && text.starts_with('-') && !text.starts_with("--");
     let boolean = text.starts_with("--") && text.split_once('=').is_some_and(|(_, v)| v.len() < 6);
     single || boolean || text.is_empty()
 }
 
-/// The option of `command` with this name, long or of one letter.
+/// The option of `command` with this long or one-letter name.
 fn option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     let short = |a: &Arg| a.get_short().is_some_and(|c| name.len() == 1 && name.starts_with(c));
     command.get_arguments().find(|a| a.get_long() == Some(name) || short(a))
 }
 
-/// Options whose empty value means none: texts, and all of `update`, whose numbers are texts to runc.
+/// Whether an empty value means that the option is not given: texts, and all options of `update`, whose
+/// numbers are texts in runc.
 fn may_be_empty(command: Option<&Command>, option: &Arg) -> bool {
     let texts = [TypeId::of::<String>(), TypeId::of::<PathBuf>()];
     let is_text = texts.iter().any(|text| option.get_value_parser().type_id() == *text);
@@ -98,7 +100,7 @@ fn may_be_empty(command: Option<&Command>, option: &Arg) -> bool {
     one && (is_text || command.is_some_and(|c| c.get_name() == "update"))
 }
 
-/// The verb of a command line, which need not make sense, and the global options before it as far as they do.
+/// The verb of a command line, which may be invalid, and the global options before it, as far as they parse.
 pub fn outline(args: &[OsString]) -> (Option<&str>, Global) {
     #[derive(Parser)]
     struct Before {
@@ -116,7 +118,7 @@ pub fn verb_after<'a>(program: &Command, args: &'a [OsString]) -> Option<&'a str
     find_verb(program, args).0
 }
 
-/// The verb, and how many words stand before it.
+/// The verb, and the number of words before it.
 fn find_verb<'a>(program: &Command, args: &'a [OsString]) -> (Option<&'a str>, usize) {
     let takes_value = |word: &str| {
         option(program, word.trim_start_matches('-')).is_some_and(|a| a.get_action().takes_values())
@@ -132,7 +134,8 @@ fn find_verb<'a>(program: &Command, args: &'a [OsString]) -> (Option<&'a str>, u
     (None, at)
 }
 
-/// Whether the program was started under runc's name (`runc`, `buildkit-runc`, ...), by a link or a copy.
+/// Whether the program was started under the name runc (`runc`, `buildkit-runc`, ...), by a symlink or a
+/// copy.
 pub fn called_as_runc(program: Option<&OsString>) -> bool {
     let name = program.and_then(|p| Path::new(p).file_name()).and_then(OsStr::to_str);
     name.is_some_and(|name| name == "runc" || name.ends_with("-runc"))
@@ -186,7 +189,7 @@ mod tests {
         }
     }
 
-    /// What a Go program passes for a string that nobody set.
+    /// The value that a Go program passes for an unset string.
     #[test]
     fn an_empty_text_is_none() {
         let of = |line: &[&str]| normalise(words(line).into_iter());
@@ -196,7 +199,7 @@ mod tests {
         assert_eq!(of(&empty), words(&plain));
         let numbers = ["safebox", "update", "--memory", "", "--cpu-quota=", "x"];
         assert_eq!(of(&numbers), words(&["safebox", "update", "x"]));
-        // A number is none where it is empty, and one more of a list is one.
+        // An empty number means none; an empty element of a list is an element.
         for (flag, stays) in [("--preserve-fds", "--preserve-fds="), ("--env", "--env=")] {
             assert_eq!(of(&["safebox", "exec", flag, "", "x"]), words(&["safebox", "exec", stays, "x"]));
         }

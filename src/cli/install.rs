@@ -1,4 +1,4 @@
-//! What can be said to `safebox install`.
+//! Options of `safebox install`.
 
 use std::path::PathBuf;
 
@@ -27,16 +27,16 @@ pub struct Install {
     /// Print the rules by which auditd(8) watches safebox's own files
     #[arg(long, conflicts_with_all = ["containerd", "podman", "docker", "crio", "undo"])]
     pub auditd: bool,
-    /// Print what would be written, and where, and write nothing
+    /// Print the files that would be written, and write nothing
     #[arg(long)]
     pub print: bool,
-    /// Take it out again
+    /// Remove the configuration that install wrote
     #[arg(long)]
     pub undo: bool,
-    /// The runtime's path as the callers see it [default: this program's]
+    /// Path of the runtime as the callers see it [default: this program's]
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
-    /// Where configuration lies
+    /// Configuration directory
     #[arg(long, value_name = "DIR", default_value = "/etc")]
     pub etc: PathBuf,
 }

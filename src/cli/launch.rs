@@ -1,4 +1,4 @@
-//! The options of a launch in clap's terms: every argument is made from a row of the one table.
+//! The options of a launch as clap arguments: each argument is built from a row of the one option table.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use crate::launch::options::{Row, Says, Shape, rows};
 use crate::launch::value::Launch;
 
-/// What a command line says, for the verbs of `VERBS`.
+/// The launch options of a command line, for the verbs in the bit mask `VERBS`.
 #[derive(Debug, Clone)]
 pub struct Said<const VERBS: u8>(pub Launch);
 
-/// A value that a row takes: text that it has looked at.
+/// A value that a row has validated.
 #[derive(Debug, Clone)]
 struct Value(String);
 
@@ -20,7 +20,7 @@ fn rows_of(verbs: u8) -> impl Iterator<Item = &'static Row> {
     rows().filter(move |row| row.verbs & verbs != 0)
 }
 
-/// The argument of a row.
+/// The clap argument of a row.
 fn arg(row: &'static Row) -> Arg {
     let arg = Arg::new(row.long).long(row.long).help(row.doc).help_heading(row.heading);
     let arg = if row.more.is_empty() { arg } else { arg.long_help(format!("{}\n\n{}", row.doc, row.more)) };
@@ -67,7 +67,7 @@ impl<const VERBS: u8> FromArgMatches for Said<VERBS> {
         Ok(said)
     }
 
-    /// In the order of the command line: of several options of one kind the last counts.
+    /// In the order of the command line: of several options of one kind the last wins.
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let mut words: Vec<(usize, &Row, String)> = Vec::new();
         for row in rows_of(VERBS) {

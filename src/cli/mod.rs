@@ -1,7 +1,7 @@
-//! What can be said on the command line: runc's flags for the OCI verbs, and our own.
+//! The command line: runc's options for the OCI verbs, and safebox's own.
 //!
-//! Callers send `-no-subreaper` and `--detach=true` (Go's flag syntax); [`normalise`] turns both into
-//! what clap reads. Parsing has no effects.
+//! Callers send `-no-subreaper` and `--detach=true` (Go's flag syntax); [`normalise`] converts both to clap's
+//! syntax. Parsing has no side effects.
 
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-/// What `--version` prints after the name: runc's three lines, which Docker and Podman read.
+/// The output of `--version` after the name: runc's three lines, which Docker and Podman parse.
 const VERSION: &str =
     concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: v", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
 
@@ -59,10 +59,10 @@ pub struct Global {
     /// Format of the log
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// Log what is done, row by row; `run` tells which system calls the built-in profile refuses, too
+    /// Log every row of the plan; `run` also logs the system calls that the built-in profile refuses
     #[arg(long)]
     pub debug: bool,
-    /// systemd makes the cgroups; linux.cgroupsPath is slice:prefix:name
+    /// systemd creates the cgroups; linux.cgroupsPath is slice:prefix:name
     #[arg(long)]
     pub systemd_cgroup: bool,
     /// cgroupfs, systemd (as --systemd-cgroup), or disabled: no cgroup and no limits
@@ -71,13 +71,13 @@ pub struct Global {
     /// The administrator's policy for containers [default: /etc/safebox/policy.toml, where there is one]
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
-    /// Accepted for callers of runc; which rights there are is found out
+    /// Accepted for callers of runc and ignored: the privileges are detected
     #[arg(long, value_name = "true|false|auto", hide = true)]
     pub rootless: Option<String>,
     /// The criu program [default: criu in $PATH]
     #[arg(long, value_name = "PATH", hide = true)]
     pub criu: Option<PathBuf>,
-    /// Whether the program was started under runc's name: `run` then is runc's, too.
+    /// Whether the program was started under the name runc; `run` then behaves as runc's.
     #[arg(skip)]
     pub as_runc: bool,
     /// The level that the name of the program fixes (`safebox-restricted`).
@@ -86,7 +86,7 @@ pub struct Global {
 }
 
 impl Global {
-    /// What it says of the log.
+    /// The options of the log.
     pub fn log_options(&self) -> LogOptions {
         LogOptions {
             file: self.log.clone(),
@@ -113,7 +113,7 @@ impl ValueEnum for LogFormat {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run a program confined, or a bundle, in the foreground, and remove every trace when it ends
+    /// Run a confined program, or a bundle, in the foreground, and remove all traces when it ends
     Run(Run),
     /// Create a container from a bundle; `start` runs its program
     Create(Create),
@@ -137,35 +137,35 @@ pub enum Verb {
     Resume(Id),
     /// Change the limits of a container
     Update(Update),
-    /// Print what a container uses, and when it runs out of memory, as JSON
+    /// Print the resource usage and out-of-memory events of a container as JSON
     Events(Events),
-    /// Save a running container in images
+    /// Save a running container to images
     Checkpoint(Checkpoint),
-    /// Make a container again from its images
+    /// Restore a container from images
     Restore(Restore),
     /// Print the plan: every kernel operation of `run`, in order
     Explain(Explain),
-    /// Show what each layer of isolation stops: an attack before it and after it
+    /// Show what each layer of isolation stops, by an attack without and with the layer
     Tour(Tour),
     /// Write a config.json
     Spec(Spec),
     /// Print what this runtime supports, as JSON
     Features,
-    /// Tell how strong a confinement this machine lets the caller have, and what would make it stronger
+    /// Report which layers of isolation the caller can use on this machine, and how to get the missing ones
     Doctor(Doctor),
     /// Judge a bundle, a running container or this machine by the rules of the policy
     Audit(Audit),
     /// Compare what a running container has with what was asked for, layer by layer
     Verify(Verify),
-    /// Tell containerd, Podman, Docker or CRI-O about this runtime
+    /// Register this runtime with containerd, Podman, Docker or CRI-O
     Install(Install),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completion(Completion),
-    /// Write the man pages, one for each verb
+    /// Write the man pages, one per verb
     Manual(Manual),
 }
 
-/// A container by name.
+/// A container id.
 #[derive(Debug, Args)]
 pub struct Id {
     /// Container id
@@ -175,8 +175,8 @@ pub struct Id {
 /// `run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// A bundle's directory (anything with a slash, or `.`), or, as runc has it, the container's id; without one this
-    /// machine's programs run, confined
+    /// A bundle directory (any path with a slash, or `.`). Under the name runc: the container's id. Without
+    /// it, this machine's programs run confined
     pub target: Option<String>,
     /// The program and its arguments [default: the config's process.args]
     #[arg(last = true)]
@@ -230,7 +230,7 @@ pub enum TableFormat {
 /// `list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// How to print
+    /// Output format
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: TableFormat,
     /// Ids only
@@ -241,7 +241,7 @@ pub struct List {
 /// `ps`.
 #[derive(Debug, Args)]
 pub struct Ps {
-    /// How to print
+    /// Output format
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: TableFormat,
     /// Container id
@@ -256,7 +256,7 @@ pub struct Ps {
 pub struct Events {
     /// Container id
     pub id: String,
-    /// How long between two statistics, e.g. 5s, 1m, 500ms
+    /// Time between two statistics, e.g. 5s, 1m, 500ms
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub interval: std::time::Duration,
     /// Print the statistics once
@@ -269,28 +269,28 @@ pub struct Events {
 pub struct Update {
     /// Container id
     pub id: String,
-    /// A file with a linux.resources object, - for standard input; other options are ignored then
+    /// File with a linux.resources object, or - for stdin; other options are then ignored
     #[arg(long, short, value_name = "FILE")]
     pub resources: Option<String>,
     /// Relative weight of block devices, 10 to 1000
     #[arg(long, value_name = "N")]
     pub blkio_weight: Option<u16>,
-    /// Microseconds that a period of cpu time lasts
+    /// Length of a cpu period in microseconds
     #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_period: Option<u64>,
-    /// Microseconds of cpu time in a period; -1 for no limit
+    /// Cpu time per period in microseconds; -1 for no limit
     #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
     pub cpu_quota: Option<i64>,
-    /// Microseconds of cpu time that may be saved up
+    /// Cpu time in microseconds that can be saved up
     #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_burst: Option<u64>,
     /// Relative share of cpu time
     #[arg(long, value_name = "N")]
     pub cpu_share: Option<u64>,
-    /// Microseconds of a realtime period (cgroup v1)
+    /// Length of a realtime period in microseconds (cgroup v1)
     #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_rt_period: Option<u64>,
-    /// Microseconds of realtime cpu time in a period (cgroup v1)
+    /// Realtime cpu time per period in microseconds (cgroup v1)
     #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
     pub cpu_rt_runtime: Option<i64>,
     /// Cpus that may be used, e.g. 0-1
@@ -299,19 +299,19 @@ pub struct Update {
     /// Memory nodes that may be used
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
-    /// 1: run only when nothing else wants the cpu
+    /// 1: run only when no other process needs the cpu
     #[arg(long, value_name = "0|1")]
     pub cpu_idle: Option<i64>,
-    /// Accepted for callers of runc, which ignores it too
+    /// Accepted and ignored, as by runc
     #[arg(long, hide = true, value_name = "SIZE")]
     pub kernel_memory: Option<String>,
-    /// Accepted for callers of runc, which ignores it too
+    /// Accepted and ignored, as by runc
     #[arg(long, hide = true, value_name = "SIZE")]
     pub kernel_memory_tcp: Option<String>,
     /// Memory, e.g. 64m; -1 for no limit
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
     pub memory: Option<i64>,
-    /// Memory below which the kernel reclaims elsewhere first
+    /// Memory that the kernel reclaims only after that of other cgroups
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
     pub memory_reservation: Option<i64>,
     /// Memory and swap together; -1 for no limit
@@ -331,13 +331,13 @@ pub struct Update {
 /// `exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
-    /// Send a pidfd of the new process to this unix socket
+    /// Unix socket that receives a pidfd of the new process
     #[arg(long, value_name = "SOCKET")]
     pub pidfd_socket: Option<PathBuf>,
-    /// Run in a group below the container's: [CONTROLLER[,CONTROLLER]...:]PATH; v2 takes a path only
+    /// Run in a cgroup below the container's: [CONTROLLER[,CONTROLLER]...:]PATH; cgroup v2: only PATH
     #[arg(long, value_name = "PATH")]
     pub cgroup: Vec<String>,
-    /// Send the terminal's master end to this unix socket
+    /// Unix socket that receives the terminal's master end
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
     /// Working directory
@@ -358,7 +358,7 @@ pub struct Exec {
     /// process.json
     #[arg(long, short, value_name = "FILE")]
     pub process: Option<PathBuf>,
-    /// Return when the program runs
+    /// Exit when the program runs
     #[arg(long, short)]
     pub detach: bool,
     /// Write the pid of the new process to this file
@@ -370,16 +370,16 @@ pub struct Exec {
     /// AppArmor profile
     #[arg(long, value_name = "PROFILE")]
     pub apparmor: Option<String>,
-    /// Set no_new_privs; with =false, do not, whatever the container has
+    /// Set no_new_privs; =false: do not set it, even if the container has it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_new_privs: Option<bool>,
     /// Add a capability
     #[arg(long, short, value_name = "CAP")]
     pub cap: Vec<String>,
-    /// Pass file descriptors 3 to 2+N on
+    /// Pass file descriptors 3 to 2+N to the program
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
-    /// Enter a paused container
+    /// Allow a paused container
     #[arg(long)]
     pub ignore_paused: bool,
     /// Container id
@@ -392,7 +392,7 @@ pub struct Exec {
 /// `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The bundle's directory; without one this machine's programs are explained, confined
+    /// Bundle directory; without it, a confined run of this machine's programs is explained
     pub bundle: Option<PathBuf>,
     /// The program and its arguments [default: the config's process.args]
     #[arg(last = true)]
@@ -400,25 +400,25 @@ pub struct Explain {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub said: Said<{ verbs::EXPLAIN }>,
-    /// A reason for every row
+    /// Print the reason of every row
     #[arg(long)]
     pub why: bool,
-    /// This row only: its name (pivot, mount:/proc) or number
+    /// Print only this row: its name (pivot, mount:/proc) or number
     #[arg(long, value_name = "ROW", conflicts_with_all = ["section", "diff", "diff_policy", "json", "html"])]
     pub row: Option<String>,
-    /// The rows of one section only, e.g. masks
+    /// Print only the rows of one section, e.g. masks
     #[arg(long, value_name = "NAME", conflicts_with_all = ["diff", "diff_policy", "json", "html"])]
     pub section: Option<String>,
-    /// Write the plan to this file as a page for a browser, with --diff or --diff-policy two plans side by side
+    /// Write the plan to this file as an HTML page; with --diff or --diff-policy, two plans side by side
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "why"])]
     pub html: Option<PathBuf>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Show what another bundle's plan does differently
+    /// Show the differences to another bundle's plan
     #[arg(long, value_name = "BUNDLE")]
     pub diff: Option<PathBuf>,
-    /// Show what the second of two policies does differently, e.g. --diff-policy baseline restricted
+    /// Show the differences between the plans of two policies, e.g. --diff-policy baseline restricted
     #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
     pub diff_policy: Option<Vec<Policy>>,
 }
@@ -426,16 +426,16 @@ pub struct Explain {
 /// `tour`.
 #[derive(Debug, Args)]
 pub struct Tour {
-    /// One layer only: cgroup, devices, pid, network, user, root, read-only, masks, descriptors, capabilities,
-    /// credentials, no-new-privs or seccomp
+    /// Show only this layer: cgroup, devices, pid, network, user, root, read-only, masks, descriptors,
+    /// capabilities, credentials, no-new-privs or seccomp
     pub layer: Option<String>,
     /// Do not wait between the layers
     #[arg(long)]
     pub all: bool,
-    /// Be the attacker of a layer
+    /// Perform the attack of a layer
     #[arg(long, hide = true, value_name = "LAYER")]
     pub attack: Option<String>,
-    /// What the attacker is told
+    /// Arguments of the attack
     #[arg(last = true, hide = true)]
     pub arguments: Vec<String>,
 }
@@ -443,10 +443,10 @@ pub struct Tour {
 /// `spec`.
 #[derive(Debug, Args)]
 pub struct Spec {
-    /// Where to write config.json [default: the working directory]
+    /// Directory for config.json [default: the working directory]
     #[arg(long, short, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
-    /// For an ordinary user: a user namespace with the caller as root
+    /// For an unprivileged user: a user namespace with the caller as root
     #[arg(long)]
     pub rootless: bool,
 }
@@ -454,7 +454,7 @@ pub struct Spec {
 /// `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// How to print
+    /// Output format
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: TableFormat,
 }

@@ -1,8 +1,8 @@
-//! Reading a command line with the definitions of the one verb that it names.
+//! Parses a command line with the definitions of only the verb that it names.
 //!
-//! To define all verbs takes most of the time of a short one. So the definitions of the global options and of that verb
-//! are enough for a line without a mistake; every other line (a mistake, `--help`) is read again with all of them, which
-//! the messages need.
+//! Building the definitions of all verbs takes most of the time of a short command. The global options and
+//! those of one verb suffice for a valid line. Every other line (an error, `--help`) is parsed again with all
+//! definitions, which the messages need.
 
 use std::ffi::OsString;
 
@@ -10,12 +10,12 @@ use clap::{Args, Command, FromArgMatches, Parser};
 
 use super::{Cli, Global, Verb, go};
 
-/// The command line, or what is wrong with it.
+/// Parses the command line.
 pub fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
     one_verb(args).map_or_else(|| Cli::try_parse_from(args), Ok)
 }
 
-/// What a line that asks for the version alone prints: callers ask often, and nothing needs to be defined for that.
+/// The output for a line that is only `--version`: callers run it often, and it needs no definitions.
 pub fn version(args: &[OsString]) -> Option<String> {
     match args {
         [_, flag] if flag == "--version" || flag == "-v" => Some(format!("safebox {}\n", super::VERSION)),
@@ -38,7 +38,7 @@ fn one_verb(args: &[OsString]) -> Option<Cli> {
     })
 }
 
-/// The arguments of a verb, as the derived definition of [`Verb`] has them.
+/// The arguments of a verb, equal to the derived definition of [`Verb`].
 fn definition(verb: &str) -> Option<Command> {
     macro_rules! verbs {
         ($($name:literal $args:ty),* $(,)?) => {
@@ -115,7 +115,7 @@ mod tests {
         }
     }
 
-    /// The derived definition and [`definition`] give a verb the same arguments.
+    /// The derived definition and [`definition`] produce the same arguments of a verb.
     #[test]
     fn the_definitions_are_the_derived_ones() {
         let arguments = |c: &Command| format!("{:?}", c.get_arguments().collect::<Vec<_>>());

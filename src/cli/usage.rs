@@ -1,4 +1,4 @@
-//! What is wrong with a command line, in runc's words: its callers show them, and some look for them.
+//! Errors of a command line in runc's phrases: its callers show them, and some match them.
 
 use std::ffi::OsString;
 
@@ -7,18 +7,18 @@ use clap::{Command, CommandFactory};
 
 use super::Cli;
 
-/// A command line that makes no sense.
+/// An error for an invalid command line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// What is wrong, in one line.
+    /// The error in one line.
     pub text: String,
-    /// How it is meant, for a person.
+    /// The usage text.
     pub help: String,
     /// Exit code of the OCI verbs.
     pub code: u8,
 }
 
-/// What other tools call what a verb here does, or what is not there: (their word, what to write).
+/// Verbs of other tools, with the corresponding safebox command or a note: (verb, text).
 const ELSEWHERE: &[(&str, &str)] = &[
     ("stop", "safebox kill ID"),
     ("rm", "safebox delete ID"),
@@ -30,16 +30,16 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("unpause", "safebox resume ID"),
     ("version", "safebox --version"),
     ("info", "safebox features"),
-    ("logs", "safebox keeps no output: redirect that of run, as in safebox run BUNDLE/ >FILE"),
+    ("logs", "safebox keeps no logs: redirect the output of run: safebox run BUNDLE/ >FILE"),
     ("attach", "safebox exec -t ID PROGRAM starts another program in the container"),
     ("shell", "safebox exec -t ID /bin/sh"),
-    ("pull", "safebox takes bundles, not images: the README says how to make one"),
-    ("images", "safebox takes bundles, not images: the README says how to make one"),
-    ("build", "safebox takes bundles, not images: the README says how to make one"),
+    ("pull", "safebox runs bundles, not images: the README shows how to make one"),
+    ("images", "safebox runs bundles, not images: the README shows how to make one"),
+    ("build", "safebox runs bundles, not images: the README shows how to make one"),
 ];
 
-/// Says what clap found; `verb` is the command line's, where it has one. Flags are quoted as they were typed; under runc's
-/// name as Go's flag package does, with one dash.
+/// Converts clap's error. `verb` is the verb of the command line, if it has one. Options are quoted as typed;
+/// under the name runc with one dash, as Go's flag package does.
 pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc: bool) -> Usage {
     let mut command = Cli::command();
     command.build();
@@ -59,7 +59,7 @@ pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc
     Usage { text, help: help.to_string(), code }
 }
 
-/// Help or version under runc's name, with the first lines that its callers read; `text` is clap's.
+/// Help or version under the name runc, with the first lines that its callers parse; `text` is clap's.
 pub fn titled(error: &clap::Error, text: &str, verb: Option<&str>) -> String {
     let command = Cli::command();
     let verb = verb.and_then(|name| command.find_subcommand(name));
@@ -74,24 +74,24 @@ pub fn titled(error: &clap::Error, text: &str, verb: Option<&str>) -> String {
     format!("NAME:\n   {name}\n\n{text}")
 }
 
-/// The word of the command line that holds this flag, without its value.
+/// The word of the command line with this option, without its value.
 fn typed(flag: &str, args: &[OsString]) -> String {
     let words = args.iter().skip(1).filter_map(|a| a.to_str()).map(|a| a.split('=').next().unwrap_or(a));
     let same = |word: &&str| *word == flag || !flag.starts_with("--") && word.starts_with(flag);
-    // One dash or two: clap reads both as the same flag.
+    // clap treats one and two dashes as the same option.
     let other =
         |word: &&str| word.trim_start_matches('-') == flag.trim_start_matches('-') && word.starts_with('-');
     let mut exact = words.clone();
     exact.find(same).or_else(|| words.clone().find(other)).unwrap_or(flag).to_string()
 }
 
-/// What is meant by an argument that `verb` does not take.
+/// A hint for an argument that `verb` does not accept.
 fn remedy(command: &Command, verb: &str, arg: &str) -> String {
     let Some(found) = command.find_subcommand(verb) else { return String::new() };
     if let Some(long) = arg.strip_prefix("--") {
         let of_all = command.get_arguments().any(|a| a.get_long() == Some(long));
         return if of_all {
-            format!(" (an option of every verb is written before it: safebox --{long} ... {verb})")
+            format!(" (global options come before the verb: safebox --{long} ... {verb})")
         } else {
             String::new()
         };
@@ -105,13 +105,13 @@ fn remedy(command: &Command, verb: &str, arg: &str) -> String {
 fn text(error: &clap::Error, verb: Option<&Command>, typed: impl Fn(&str) -> String) -> String {
     let first = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
-        // Of what is similar the last is the most so.
+        // clap sorts similar names; the last is the most similar.
         Some(ContextValue::Strings(texts)) => texts.last().map(String::as_str),
         _ => None,
     };
     let arg = first(ContextKind::InvalidArg);
     let value = first(ContextKind::InvalidValue);
-    // Without clap's placeholder for its value.
+    // Without clap's placeholder for the value.
     let flag = arg.filter(|arg| arg.starts_with('-')).and_then(|arg| arg.split([' ', '=', '[']).next());
     let flag = flag.map(typed);
     match (error.kind(), flag, value, verb) {
@@ -138,7 +138,7 @@ fn text(error: &clap::Error, verb: Option<&Command>, typed: impl Fn(&str) -> Str
                 None => format!("No help topic for '{word}'"),
             }
         }
-        // clap's own first line.
+        // The first line of clap's message.
         _ => {
             let rendered = error.render().to_string();
             let line = rendered.lines().next().unwrap_or_default();
@@ -154,7 +154,7 @@ enum Wrong {
 }
 
 fn wrong_number(verb: &Command, wrong: Wrong) -> String {
-    // What comes after `--` is the program's.
+    // Arguments after `--` belong to the program.
     let positionals = || verb.get_positionals().filter(|a| !a.is_last_set());
     let least = positionals().filter(|a| a.is_required_set()).count();
     let most = positionals().count();
@@ -187,7 +187,7 @@ mod tests {
             ("create --pid-file", "flag needs an argument: --pid-file"),
             (
                 "run --root /r b/",
-                "flag provided but not defined: --root (an option of every verb is written before it: safebox --root ... run)",
+                "flag provided but not defined: --root (global options come before the verb: safebox --root ... run)",
             ),
             (
                 "run b/ ls",
@@ -199,16 +199,16 @@ mod tests {
         ] {
             assert_eq!(said(line, false), expect, "{line}");
         }
-        // What is named is there.
+        // Every command that is suggested exists.
         let command = Cli::command();
         for here in ELSEWHERE.iter().filter_map(|(_, here)| here.strip_prefix("safebox ")) {
             let verb = here.split(' ').next().unwrap_or_default();
-            let known = verb.starts_with('-') || ["keeps", "takes"].contains(&verb);
+            let known = verb.starts_with('-') || ["keeps", "runs"].contains(&verb);
             assert!(known || command.find_subcommand(verb).is_some(), "{here}");
         }
     }
 
-    /// The words of runc 1.3.6 for the same command lines.
+    /// The phrases of runc 1.3.6 for the same command lines.
     #[test]
     fn words_are_runc_s() {
         let said = |line: &str| said(line, true);

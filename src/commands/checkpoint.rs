@@ -172,11 +172,7 @@ fn external(m: &mut Message, state: &State, pid: i32) {
 
 /// The freezer's group: criu stops all processes at once with it, and leaves a paused container paused.
 fn freezer(state: &State) -> Option<&Path> {
-    state
-        .cgroups
-        .iter()
-        .find(|(controllers, _)| state.cgroup_v2 || controllers.iter().any(|c| c == "freezer"))
-        .map(|(_, path)| path.as_path())
+    crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "freezer")
 }
 
 /// `criu_page_server_info`.

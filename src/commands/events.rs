@@ -51,11 +51,7 @@ fn print(event: &Value) -> std::io::Result<()> {
 
 /// The loop: the next interval, a change in the group's memory events, or the end of the container.
 fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
-    let group = state
-        .cgroups
-        .iter()
-        .find(|(c, _)| state.cgroup_v2 || c.iter().any(|c| c == "memory"))
-        .map(|(_, path)| path.as_path());
+    let group = crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "memory");
     let notice = group.map(|g| Notice::of(g, state.cgroup_v2)).transpose()?;
     let notice_fd = notice.as_ref().map_or(-1, Notice::fd);
     let mut kills = group.map_or(0, |g| ops::events(g).oom_kills);

@@ -10,6 +10,7 @@ use crate::config::Resources;
 use crate::error::{Error, Result, StateError};
 use crate::lifecycle::container::{Container, Status};
 use crate::state::State;
+use crate::tables::limits::{Limit, row};
 
 /// Changes what is named, and remembers it.
 pub fn update(global: &Global, args: &Update) -> Outcome {
@@ -83,26 +84,27 @@ fn given(path: &str) -> Result<Resources> {
 
 /// runc's flags, in the shape of the same object, so that the same checks are made.
 fn flags(args: &Update) -> Result<Resources> {
-    let mut raw = serde_json::json!({ "memory": {}, "cpu": {}, "blockIO": {}, "pids": {} });
-    let mut set = |section: &str, key: &str, value: Option<serde_json::Value>| {
-        if let Some(value) = value {
+    let mut raw = serde_json::json!({});
+    let mut set = |limit: Limit, value: Option<serde_json::Value>| {
+        let field = row(limit).pointer.strip_prefix("/linux/resources/").and_then(|f| f.split_once('/'));
+        if let (Some((section, key)), Some(value)) = (field, value) {
             raw[section][key] = value;
         }
     };
-    set("blockIO", "weight", args.blkio_weight.filter(|w| *w != 0).map(Into::into));
-    set("cpu", "period", args.cpu_period.map(Into::into));
-    set("cpu", "quota", args.cpu_quota.map(Into::into));
-    set("cpu", "burst", args.cpu_burst.map(Into::into));
-    set("cpu", "shares", args.cpu_share.map(Into::into));
-    set("cpu", "realtimePeriod", args.cpu_rt_period.map(Into::into));
-    set("cpu", "realtimeRuntime", args.cpu_rt_runtime.map(Into::into));
-    set("cpu", "cpus", args.cpuset_cpus.clone().map(Into::into));
-    set("cpu", "mems", args.cpuset_mems.clone().map(Into::into));
-    set("cpu", "idle", args.cpu_idle.map(Into::into));
-    set("memory", "limit", args.memory.map(Into::into));
-    set("memory", "reservation", args.memory_reservation.map(Into::into));
-    set("memory", "swap", args.memory_swap.map(Into::into));
-    set("pids", "limit", args.pids_limit.map(Into::into));
+    set(Limit::BlockWeight, args.blkio_weight.filter(|w| *w != 0).map(Into::into));
+    set(Limit::Period, args.cpu_period.map(Into::into));
+    set(Limit::Quota, args.cpu_quota.map(Into::into));
+    set(Limit::Burst, args.cpu_burst.map(Into::into));
+    set(Limit::Shares, args.cpu_share.map(Into::into));
+    set(Limit::RealtimePeriod, args.cpu_rt_period.map(Into::into));
+    set(Limit::RealtimeRuntime, args.cpu_rt_runtime.map(Into::into));
+    set(Limit::Cpus, args.cpuset_cpus.clone().map(Into::into));
+    set(Limit::Mems, args.cpuset_mems.clone().map(Into::into));
+    set(Limit::Idle, args.cpu_idle.map(Into::into));
+    set(Limit::Memory, args.memory.map(Into::into));
+    set(Limit::Reservation, args.memory_reservation.map(Into::into));
+    set(Limit::Swap, args.memory_swap.map(Into::into));
+    set(Limit::Pids, args.pids_limit.map(Into::into));
     for (flag, value) in
         [("kernel-memory", &args.kernel_memory), ("kernel-memory-tcp", &args.kernel_memory_tcp)]
     {

@@ -1,9 +1,9 @@
-//! A place in the document, written out as an RFC 6901 pointer only when an error needs it.
+//! A position in the document. It becomes an RFC 6901 pointer only when an error needs it.
 
 use super::ConfigError;
 
-/// One step from the root of the document; a chain of them lives on the stack, so that reading a good
-/// config allocates nothing for errors that do not happen.
+/// One segment of the path from the root of the document. The chain of segments is on the stack, so parsing a
+/// valid config allocates nothing for pointers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
     parent: Option<&'a At<'a>>,
@@ -17,25 +17,25 @@ enum Key<'a> {
 }
 
 impl<'a> At<'a> {
-    /// The whole document.
+    /// The root of the document.
     pub const ROOT: At<'static> = At { parent: None, key: Key::Index(0) };
 
-    /// The member `name` of this object.
+    /// The position of the member `name` of this object.
     pub fn key(&'a self, name: &'a str) -> At<'a> {
         At { parent: Some(self), key: Key::Name(name) }
     }
 
-    /// The element `index` of this array.
+    /// The position of the element `index` of this array.
     pub fn index(&'a self, index: usize) -> At<'a> {
         At { parent: Some(self), key: Key::Index(index) }
     }
 
-    /// An error here.
+    /// An error at this position.
     pub fn error(&self, message: impl Into<String>) -> ConfigError {
         ConfigError::new(self.pointer(), message)
     }
 
-    /// The pointer.
+    /// The RFC 6901 pointer.
     fn pointer(&self) -> String {
         let Some(parent) = self.parent else { return String::new() };
         let mut pointer = parent.pointer();
@@ -47,7 +47,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// Appends `/name`, escaped as RFC 6901 asks: `~` becomes `~0` and `/` becomes `~1`.
+/// Appends `/name`, escaped as RFC 6901 requires: `~` becomes `~0` and `/` becomes `~1`.
 pub(super) fn push_name(pointer: &mut String, name: &str) {
     pointer.push('/');
     pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));

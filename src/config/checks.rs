@@ -1,13 +1,13 @@
-//! What must hold between sections, one small function each.
+//! Checks across sections, one small function each.
 
 use super::at::At;
 use super::{Config, ConfigError, sysctl};
 use crate::tables::namespaces::NsKind;
 
-/// One check.
+/// A check of a complete config.
 type Check = fn(&Config) -> Result<(), ConfigError>;
 
-/// All of them; the first that fails is reported.
+/// All checks; the first failure is reported.
 pub(super) const CHECKS: &[Check] = &[
     names_need_uts,
     new_user_needs_mappings,
@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
     sysctl::check,
 ];
 
-/// Without a uts namespace the host would be renamed.
+/// Without a uts namespace the names would change on the host.
 fn names_need_uts(c: &Config) -> Result<(), ConfigError> {
     for (name, pointer) in [(&c.hostname, "hostname"), (&c.domainname, "domainname")] {
         if name.is_some() && c.namespace(NsKind::Uts).is_none() {
@@ -31,8 +31,8 @@ fn names_need_uts(c: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// In a new user namespace without mappings nobody is anybody. A joined one has its own; containerd and
-/// CRI-O repeat them in the config.
+/// Without id mappings every id in a new user namespace is the overflow id (65534). A joined user namespace
+/// has its own mappings; containerd and CRI-O repeat them in the config.
 fn new_user_needs_mappings(c: &Config) -> Result<(), ConfigError> {
     for (maps, pointer) in [(&c.uid_maps, "uidMappings"), (&c.gid_maps, "gidMappings")] {
         if maps.is_empty() && c.is_new(NsKind::User) {
@@ -45,7 +45,7 @@ fn new_user_needs_mappings(c: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Offsets can be written only before a time namespace has its first process: time_namespaces(7).
+/// Offsets can be written only before the first process enters the time namespace: time_namespaces(7).
 fn offsets_need_time(c: &Config) -> Result<(), ConfigError> {
     if !c.time_offsets.is_empty() && !c.is_new(NsKind::Time) {
         return Err(linux("timeOffsets", "offsets are given, but no new time namespace in namespaces"));
@@ -53,7 +53,7 @@ fn offsets_need_time(c: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A device can only be moved into a network namespace that is not the host's.
+/// A device can only be moved into a network namespace other than the host's.
 fn net_devices_need_net(c: &Config) -> Result<(), ConfigError> {
     if !c.net_devices.is_empty() && c.namespace(NsKind::Net).is_none() {
         return Err(linux("netDevices", "unable to move network devices without a network namespace"));
@@ -61,7 +61,7 @@ fn net_devices_need_net(c: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Masks are mounts; without a mount namespace they would cover the host's files.
+/// Masks are mounts. Without a mount namespace they would hide the host's files.
 fn hidden_paths_need_mount(c: &Config) -> Result<(), ConfigError> {
     for (paths, pointer) in [(&c.masked_paths, "maskedPaths"), (&c.readonly_paths, "readonlyPaths")] {
         if !paths.is_empty() && c.namespace(NsKind::Mount).is_none() {
@@ -71,7 +71,7 @@ fn hidden_paths_need_mount(c: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// `idmap` without mappings of its own takes those of the container's user namespace.
+/// `idmap` without mappings of its own uses those of the container's user namespace.
 fn idmap_needs_mappings(c: &Config) -> Result<(), ConfigError> {
     let bare = |m: &super::Mount| m.idmap.is_some() && m.uid_maps.is_empty();
     match c.mounts.iter().position(bare) {
@@ -84,7 +84,7 @@ fn idmap_needs_mappings(c: &Config) -> Result<(), ConfigError> {
     }
 }
 
-/// `swap` counts memory and swap together, so it says nothing where memory is not limited.
+/// `swap` is the sum of memory and swap, so it has no meaning without a memory limit.
 fn swap_needs_memory(c: &Config) -> Result<(), ConfigError> {
     let memory = &c.resources.memory;
     if memory.swap.is_some_and(|s| s > 0) && memory.limit.is_none_or(|l| l < 0) {

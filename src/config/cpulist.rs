@@ -1,20 +1,20 @@
-//! Lists of cpus and memory nodes as cpuset(7) has them: `0-3,7`, also with a stride (`0-15:2/4`).
+//! Lists of cpus and memory nodes in the format of cpuset(7): `0-3,7`, also with a stride (`0-15:2/4`).
 
-/// The largest number in a list that becomes bits or numbers: no kernel is built for more (`CONFIG_NR_CPUS`).
+/// Largest number in a list that is converted to bits or numbers: the maximum of `CONFIG_NR_CPUS`.
 pub const MAX: u32 = 8191;
 
-/// One part of a list: of every `group` numbers from `first` to `last` the first `used`.
+/// One part of a list: the first `used` numbers of every `group` numbers from `first` to `last`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     first: u32,
-    /// The last number that may be in it.
+    /// Upper bound of its numbers.
     pub last: u32,
     used: u32,
     group: u32,
 }
 
 impl Part {
-    /// Reads one part; `None` if it is none.
+    /// Parses one part; `None` if it is invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
         let (range, stride) = match text.trim().split_once(':') {
@@ -31,20 +31,20 @@ impl Part {
         (part.first <= part.last && part.used <= part.group && part.group > 0).then_some(part)
     }
 
-    /// Its numbers, none above [`MAX`].
+    /// Its numbers, up to [`MAX`].
     pub fn numbers(self) -> impl Iterator<Item = u32> {
         (self.first..=self.last.min(MAX)).filter(move |n| (n - self.first) % self.group < self.used)
     }
 }
 
-/// The numbers of a list; `None` if it is none, or has a number above [`MAX`].
+/// The numbers of a list; `None` if it is invalid or has a number above [`MAX`].
 pub fn numbers(list: &str) -> Option<Vec<u32>> {
     let parts: Option<Vec<Part>> = list.trim().split(',').map(Part::parse).collect();
     let parts = parts.filter(|parts| parts.iter().all(|p| p.last <= MAX))?;
     Some(parts.into_iter().flat_map(Part::numbers).collect())
 }
 
-/// The lowest bits first.
+/// The numbers as a bit mask, lowest bits first.
 pub fn bytes(numbers: impl IntoIterator<Item = u32>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for n in numbers {

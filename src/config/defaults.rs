@@ -1,29 +1,31 @@
-//! The table of container defaults: what a hardened container gets where its config says nothing.
+//! The table of container defaults: settings of a hardened container that its config does not set.
 //!
-//! Sizes, options and numbers stand here once. The policy's rules read them; no other place repeats them.
+//! Sizes, options and numbers are defined here once. The rules of the policy read them.
 
-/// Memory of a container whose config names no limit, in bytes; swap is included.
+use crate::tables::namespaces::NsKind;
+
+/// Memory limit in bytes, if the config sets none; includes swap.
 pub const MEMORY: i64 = 512 << 20;
-/// Cpus of a container whose config names no quota.
+/// Number of cpus, if the config sets no quota.
 pub const CPUS: f64 = 1.0;
-/// Processes and threads of a container whose config names no limit.
+/// Maximum number of processes and threads, if the config sets no limit.
 pub const PIDS: i64 = 256;
 
-/// Open files of a process: the soft limit.
+/// Soft limit of open files per process.
 pub const SOFT_FILES: u64 = 1024;
-/// Bounds of its hard limit, which follows from fs.file-max and the number of processes.
+/// Bounds of the hard limit of open files, which derives from fs.file-max and the number of processes.
 pub const FILES: (u64, u64) = (256, 65_536);
-/// Signals that are queued at one time, of all processes together.
+/// Maximum number of queued signals of all processes together.
 pub const SIGNALS: u64 = 4096;
-/// Bytes of POSIX message queues, of all processes together: the kernel's own default.
+/// Maximum bytes of POSIX message queues of all processes together: the kernel's default.
 pub const QUEUES: u64 = 819_200;
-/// Terminals: kernel.pty.max is one number for all containers of the host.
+/// Maximum number of terminals. kernel.pty.max is one limit for all containers of the host.
 pub const PTYS: u32 = 64;
 
-/// One file system that a container gets where the config has none at its destination.
+/// A file system that a container gets if the config mounts nothing at its destination.
 #[derive(Debug)]
 pub struct MountRow {
-    /// Where.
+    /// Absolute path inside the container.
     pub destination: &'static str,
     /// `type`.
     pub fs_type: &'static str,
@@ -31,26 +33,26 @@ pub struct MountRow {
     pub source: &'static str,
     /// `options`, without the size.
     pub options: &'static [&'static str],
-    /// How large it may grow.
+    /// Maximum size.
     pub size: Size,
 }
 
-/// How large a tmpfs may grow.
+/// Maximum size of a tmpfs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// The file system has no size.
+    /// The file system has no size option.
     None,
-    /// Bytes.
+    /// Size in bytes.
     Bytes(i64),
-    /// Half of the memory limit; [`TMPFS`] where nothing limits the memory.
+    /// Half of the memory limit; [`TMPFS`] without a memory limit.
     HalfOfMemory,
 }
 
-/// A tmpfs of the config that names no size, in bytes.
+/// Size in bytes of a tmpfs of the config without a size option.
 pub const TMPFS: i64 = 64 << 20;
 
 impl Size {
-    /// In bytes, for a container with this memory limit.
+    /// The size in bytes for a container with this memory limit.
     pub fn bytes(self, memory: Option<i64>) -> Option<i64> {
         match (self, memory) {
             (Size::None, _) => None,
@@ -70,7 +72,7 @@ const fn row(
     MountRow { destination, fs_type, source, options, size }
 }
 
-/// The private file systems of every container.
+/// Private file systems that every container gets.
 pub const STANDARD: [MountRow; 6] = [
     row("/proc", ("proc", "proc"), &["nosuid", "noexec", "nodev"], Size::None),
     row("/dev", ("tmpfs", "tmpfs"), &["nosuid", "noexec", "mode=755"], Size::Bytes(64 << 10)),
@@ -85,8 +87,23 @@ pub const STANDARD: [MountRow; 6] = [
     row("/sys", ("sysfs", "sysfs"), &["nosuid", "noexec", "nodev", "ro"], Size::None),
 ];
 
-/// Where a container with a read-only root may write. `/run` begins with what the image holds there: the directories
-/// of daemons such as `/run/postgresql`.
+/// The cgroup file system, where a config shows it.
+pub const CGROUP: MountRow =
+    row("/sys/fs/cgroup", ("cgroup", "cgroup"), &["nosuid", "noexec", "nodev", "relatime", "ro"], Size::None);
+
+/// File systems that only the user namespace which owns a namespace may mount. Where that namespace is the host's, the
+/// container is shown the host's own mount: (type, namespace, place, options).
+pub const OF_NAMESPACES: [(&str, NsKind, &str, &[&str]); 3] = [
+    ("sysfs", NsKind::Net, "/sys", &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"]),
+    ("proc", NsKind::Pid, "/proc", &["rbind", "rnosuid", "rnodev", "rnoexec"]),
+    ("mqueue", NsKind::Ipc, "/dev/mqueue", &["bind", "nosuid", "nodev", "noexec"]),
+];
+
+/// Capabilities of the config that `safebox spec` writes, as runc's.
+pub const SPEC_CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+
+/// Writable file systems of a container with a read-only root. `/run` starts with the image's content:
+/// directories of daemons such as `/run/postgresql`.
 pub const SCRATCH: [MountRow; 3] = [
     row("/tmp", ("tmpfs", "tmpfs"), &["nosuid", "noexec", "nodev", "mode=1777"], Size::HalfOfMemory),
     row(
@@ -98,26 +115,27 @@ pub const SCRATCH: [MountRow; 3] = [
     row("/var/tmp", ("tmpfs", "tmpfs"), &["nosuid", "noexec", "nodev", "mode=1777"], Size::Bytes(64 << 20)),
 ];
 
-/// The home of a user that the policy chooses: the name of a directory in the first tmpfs of [`HOME_IN`].
+/// Home of a user that the policy chooses: the name of a directory in the first tmpfs of [`HOME_IN`].
 pub const HOME: &str = "home";
-/// Where the home is mounted: in a tmpfs, so that nothing is made in the image.
+/// Mount points that can hold the home: it is in a tmpfs, so that nothing is created in the image.
 pub const HOME_IN: [&str; 4] = ["/run", "/tmp", "/var/tmp", "/dev/shm"];
-/// How large the home may grow.
+/// Maximum size of the home.
 pub const HOME_SIZE: Size = Size::HalfOfMemory;
-/// Name of that user and group where the image has none for the id; the second where the image gives the first to
-/// another id. (Google's distroless images call it `nonroot`.)
+/// Name of that user and group if the image has none for the id; the second name if the image uses the first
+/// for another id. (Google's distroless images use `nonroot`.)
 pub const USER_NAMES: [&str; 2] = ["nonroot", "safebox"];
 
-/// `PATH` where nothing gives one.
+/// `PATH`, if neither config nor options set it.
 pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Variables of the caller that the host's programs get; nothing else of the caller's environment passes.
+/// Variables of the caller that are passed to the host's programs; all others are dropped.
 pub const PASSED: [&str; 8] = ["PATH", "USER", "TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
-/// By this a program can tell that it runs confined; safebox itself never reads it.
+/// A program can detect by this variable that it runs confined; safebox itself never reads it.
 pub const ENVIRONMENT: &str = "SAFEBOX=1";
-/// What a run of the host's programs shows of the host, read-only, with every directory whose name begins with /lib.
+/// Directories of the host that a run of the host's programs sees, read-only. Every directory whose name
+/// starts with /lib is added.
 pub const HOST_TREES: [&str; 7] = ["/usr", "/bin", "/sbin", "/etc", "/opt", "/nix", "/gnu"];
 
-/// What runc and Docker mask (moby's default list), plus what later advisories added.
+/// Paths that runc and Docker mask (moby's default list), plus paths of later advisories.
 pub const MASKED: [&str; 13] = [
     "/proc/acpi",
     "/proc/asound",
@@ -134,15 +152,16 @@ pub const MASKED: [&str; 13] = [
     "/sys/fs/selinux",
 ];
 
-/// What runc and Docker make read-only.
+/// Paths that runc and Docker make read-only.
 pub const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// `linux.sysctl` of a container with a network namespace of its own. A port below 1024 says "root has opened it" to
-/// the users of one machine; in a namespace without other users it says nothing, and a program that is not root
-/// needs no capability for it.
+/// `linux.sysctl` of a container with its own network namespace. A port below 1024 tells the users of a
+/// machine that root opened it. In a namespace without other users this has no meaning, and an unprivileged
+/// program needs no capability for such a port.
 pub const SYSCTL: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");
 
-/// `linux.sysctl` of a container with a user namespace of its own: what it may take of tables that the whole host shares.
+/// `linux.sysctl` of a container with its own user namespace: its share of kernel tables that the whole host
+/// shares.
 pub const USER_SYSCTL: [(&str, u64); 3] = [
     ("user.max_inotify_instances", 128),
     ("user.max_inotify_watches", 65_536),

@@ -1,6 +1,6 @@
-//! What `safebox features` prints: runtime-spec features.md and features-linux.md.
+//! The output of `safebox features`: runtime-spec features.md and features-linux.md.
 //!
-//! The lists are read from the tables that the parser uses, so what is announced is what is understood.
+//! The lists come from the tables that the parser uses, so every announced name is also accepted.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use super::hooks;
 use crate::tables::memory_policy::{FLAGS, MODES};
 use crate::tables::{capabilities::CAPABILITIES, mount_options::OPTIONS, namespaces::NAMESPACES};
 
-/// The oldest and the newest version of the specification whose configs are understood.
+/// The oldest and the newest supported version of the specification.
 pub const OCI_VERSIONS: (&str, &str) = ("1.0.0", "1.3.0");
 
-/// The features document. `seccomp` is the `linux.seccomp` part, which the filter compiler knows.
+/// The features document. `seccomp` is its `linux.seccomp` part, which the filter compiler provides.
 pub fn features(seccomp: Value) -> Value {
     let mut namespaces: Vec<&str> = NAMESPACES.iter().map(|r| r.oci).collect();
     namespaces.sort_unstable();
@@ -36,7 +36,7 @@ pub fn features(seccomp: Value) -> Value {
             "netDevices": { "enabled": true },
         },
         "annotations": { "safebox.version": env!("CARGO_PKG_VERSION") },
-        // As runc: annotations that other runtimes act on, which callers must not let users set.
+        // As runc: annotations that other runtimes act on. Callers must not let users set them.
         "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
     })
 }
@@ -51,14 +51,15 @@ mod tests {
         let has = |pointer: &str, name: &str| {
             f.pointer(pointer).and_then(Value::as_array).is_some_and(|a| a.iter().any(|v| v == name))
         };
-        // Kubernetes' recursive read-only mounts and user namespaces, CRI-O's required versions.
+        // Features that callers look up: recursive read-only mounts and user namespaces (Kubernetes),
+        // versions (CRI-O).
         assert!(has("/mountOptions", "rro") && has("/linux/namespaces", "user"));
         assert_eq!(f.pointer("/linux/mountExtensions/idmap/enabled"), Some(&Value::Bool(true)));
-        // Podman and engines like it choose the driver by this.
+        // Podman and similar engines choose the cgroup driver by this.
         let cgroup = &f["linux"]["cgroup"];
         assert!(["v1", "v2", "systemd", "systemdUser", "rdma"].iter().all(|key| cgroup[key] == json!(true)));
         assert_eq!((&f["ociVersionMin"], &f["ociVersionMax"]), (&json!("1.0.0"), &json!("1.3.0")));
-        // The library's type of the same document reads it.
+        // The oci-spec crate's type of the document can parse it.
         assert!(serde_json::from_value::<oci_spec::runtime::Features>(f).is_ok());
     }
 }

@@ -1,10 +1,10 @@
-//! Go's way with the keys of objects, between the JSON and the raw structs.
+//! Key matching of Go's encoding/json, between the JSON and the raw structs.
 //!
-//! Most configs are written and, elsewhere, read by Go, whose encoding/json takes a key in any case
-//! (`NoNewPrivileges`, `readOnly`) and, of a key that is there twice, the last. A reader that knew the
-//! exact spelling alone would drop such keys without a word, and the container would be weaker than the
-//! one that runc makes of the same file. So each key that a struct does not know is looked for once more
-//! without regard to case. Keys of maps (annotations, sysctl, unified) are data and stay as they are.
+//! Most configs are written and read by Go programs. Go's encoding/json matches keys without regard to case
+//! (`NoNewPrivileges`, `readOnly`), and for duplicate keys the last value wins. A parser that accepts only
+//! the exact spelling would silently drop such keys, and the container would be weaker than the one that runc
+//! makes from the same file. So an unknown key of a struct is matched again without regard to case. Keys of
+//! maps (annotations, sysctl, unified) are data and stay unchanged.
 
 use std::fmt;
 
@@ -15,25 +15,25 @@ use serde::de::{
 };
 use serde_json::{Map, Value};
 
-/// Members whose text no kernel interface ever sees, so that it may have a NUL.
+/// Members whose text is never passed to the kernel, so it may contain a NUL.
 const OPAQUE: [&str; 2] = ["annotations", "listenerMetadata"];
 
-/// How the values below are read.
+/// Parser mode.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mode {
-    /// Members of an object are gathered before they are read, so that one may be there twice.
+    /// Collect the members of an object before parsing them, so that duplicate keys are allowed.
     pub gather: bool,
-    /// Texts may have a NUL.
+    /// Texts may contain a NUL.
     nul: bool,
 }
 
-/// A deserializer (or a seed, or a visitor) and how it reads.
+/// A deserializer (or a seed, or a visitor) with its mode.
 pub(super) struct Fold<T> {
     inner: T,
     mode: Mode,
 }
 
-/// A visitor, and the members of the struct that it is about.
+/// A visitor, and the member names of its struct.
 struct Visit<V> {
     inner: V,
     mode: Mode,
@@ -88,7 +88,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Fold<D> {
     }
 }
 
-/// Scalars need nothing.
+/// Scalars are passed on unchanged.
 macro_rules! as_they_are {
     ($($method:ident($type:ty);)*) => {$(
         fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
@@ -98,7 +98,7 @@ macro_rules! as_they_are {
 }
 
 impl<V> Visit<V> {
-    /// A NUL would end every path, argument and option early in the kernel's eyes but not in ours.
+    /// For the kernel a NUL ends a path, argument or option early; for Rust it does not.
     fn checked<E: Error>(self, text: &str) -> Result<V, E> {
         match !self.mode.nul && text.contains('\0') {
             true => Err(E::custom("contains a NUL byte; no kernel interface takes one")),
@@ -150,7 +150,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<V> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<V::Value, A::Error> {
         match self.fields {
-            // serde would take the members in the order of their declaration.
+            // serde would assign the elements in the order of declaration.
             Some(_) => Err(A::Error::invalid_type(Unexpected::Seq, &self)),
             None => self.inner.visit_seq(Fold { inner: values, mode: self.mode }),
         }
@@ -190,12 +190,12 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Fold<S> {
     }
 }
 
-/// The members of an object; of a struct where there are `fields`.
+/// The members of an object; of a struct if `fields` is set.
 struct Members<A> {
     inner: A,
     mode: Mode,
     fields: Option<&'static [&'static str]>,
-    /// The next value is an [`OPAQUE`] one.
+    /// The next value belongs to an [`OPAQUE`] member.
     opaque: bool,
 }
 
@@ -222,7 +222,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
     }
 }
 
-/// A key of a struct, on its way to the seed that knows the exact spelling alone.
+/// A struct key that is normalised before the seed, which knows only the exact spelling, sees it.
 struct Key<'a, S> {
     seed: S,
     fields: &'static [&'static str],
@@ -252,7 +252,7 @@ impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Key<'_, S> {
     }
 }
 
-/// The one of `fields` that `key` means to Go, or `key`.
+/// The entry of `fields` that `key` matches under Go's rules, else `key`.
 fn canonical<'a>(fields: &[&'static str], key: &'a str) -> &'a str {
     if fields.contains(&key) {
         return key;
@@ -260,8 +260,8 @@ fn canonical<'a>(fields: &[&'static str], key: &'a str) -> &'a str {
     fields.iter().find(|field| same(field, key)).copied().unwrap_or(key)
 }
 
-/// Whether two keys are the same to Go, which folds by Unicode: two letters beyond ASCII have one of
-/// ASCII for their lower case, the long s and the kelvin sign.
+/// Whether two keys are equal under Go's rules. Go folds case by Unicode: the lower case of two non-ASCII
+/// letters, the long s and the kelvin sign, is an ASCII letter.
 fn same(a: &str, b: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
@@ -271,7 +271,7 @@ fn same(a: &str, b: &str) -> bool {
     a.chars().map(fold).eq(b.chars().map(fold))
 }
 
-/// The members of a struct by their exact names, each once.
+/// The members of a struct under their exact names, each once.
 fn gathered<'de, A: MapAccess<'de>>(
     members: &mut A,
     fields: &'static [&'static str],
@@ -286,21 +286,23 @@ fn gathered<'de, A: MapAccess<'de>>(
     Ok(all)
 }
 
-/// The last `value` of a key counts; an object adds to the one before, as Go reads into the same struct.
+/// Adds a member. The last `value` of a key wins; objects are merged, because Go reads both into the same
+/// struct.
 fn put(members: &mut Map<String, Value>, key: &str, value: Value) {
     let value = match (members.shift_remove(key), value) {
         (Some(Value::Object(mut before)), Value::Object(after)) => {
             after.into_iter().for_each(|(key, value)| put(&mut before, &key, value));
             Value::Object(before)
         }
-        // To Go it changes a text, a number or a truth not at all; what is a limit there must not be none here.
+        // For Go, `null` leaves a text, number or boolean unchanged. Dropping the earlier value could drop a
+        // limit.
         (Some(before), Value::Null) => before,
         (_, value) => value,
     };
     members.insert(key.to_owned(), value);
 }
 
-/// A value of any kind, where keys that are there twice are [`put`] together.
+/// A JSON value; duplicate keys in it are merged by [`put`].
 pub(super) struct Whole;
 
 impl<'de> DeserializeSeed<'de> for Whole {

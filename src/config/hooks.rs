@@ -1,14 +1,14 @@
-//! `hooks`.
+//! Parser of `hooks`.
 
 use super::at::At;
 use super::lists::absolute;
 use super::{ConfigError, Hook, Hooks, raw};
 
-/// Names of the six hook lists, in the order in which they run (runtime.md "Lifecycle").
+/// Names of the six hook lists, in the order of their execution (runtime.md "Lifecycle").
 pub const NAMES: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// `hooks`.
+/// Parses `hooks`.
 pub(super) fn hooks(raw: Option<raw::Hooks>, at: &At) -> Result<Hooks, ConfigError> {
     let raw = raw.unwrap_or_default();
     Ok(Hooks {
@@ -21,12 +21,12 @@ pub(super) fn hooks(raw: Option<raw::Hooks>, at: &At) -> Result<Hooks, ConfigErr
     })
 }
 
-/// The hooks of one moment.
+/// Parses the hooks of one list.
 fn list(raw: Option<Vec<raw::Hook>>, at: &At) -> Result<Vec<Hook>, ConfigError> {
     raw.unwrap_or_default().into_iter().enumerate().map(|(i, h)| hook(h, &at.index(i))).collect()
 }
 
-/// One hook; without `args` the program gets its own path as `args[0]`, as execv(3) callers expect.
+/// Parses one hook. Without `args`, `args[0]` is the program's path, as execv(3) callers expect.
 fn hook(raw: raw::Hook, at: &At) -> Result<Hook, ConfigError> {
     let name = raw.path.unwrap_or_default();
     let args = raw.args.filter(|a| !a.is_empty()).unwrap_or_else(|| vec![name.clone()]);
@@ -40,7 +40,7 @@ fn hook(raw: raw::Hook, at: &At) -> Result<Hook, ConfigError> {
     Ok(Hook { path: absolute(name, &at.key("path"))?, args, env: raw.env, timeout })
 }
 
-/// The moments of config.md.
+/// The lists of config.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum HookKind {
@@ -53,7 +53,7 @@ pub enum HookKind {
 }
 
 impl HookKind {
-    /// The specification's name.
+    /// Name in the specification.
     pub fn name(self) -> &'static str {
         match self {
             HookKind::Prestart => "prestart",

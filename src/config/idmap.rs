@@ -1,30 +1,31 @@
-//! Which host ids stand behind a container's ids.
+//! Id mappings of user namespaces.
 
 use crate::config::{Config, IdMap};
 use crate::error::Result;
 use crate::tables::namespaces::NsKind;
 
-/// How many ids a container gets: what every distribution's files expect to exist.
+/// Number of ids that a container gets: the range that files of every distribution fit in.
 pub const RANGE: u32 = 65536;
 
-/// The ids that systemd reserves for containers ("container UIDs", UIDS-GIDS): first, and one past the last.
+/// The ids that systemd reserves for containers ("container UIDs", UIDS-GIDS): the first, and the last plus
+/// one.
 const SPARE: (u32, u32) = (524_288, 1_879_048_192);
 
-/// Where a container's ids come from.
+/// Source of a container's host ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A range that /etc/subuid and /etc/subgid give to the caller.
+    /// A range that /etc/subuid and /etc/subgid assign to the caller.
     Subordinate,
-    /// A range that nobody on this machine has been given.
+    /// A range that is not assigned to any user on this machine.
     Spare,
     /// Ids of the caller's own user namespace.
     Inner,
-    /// The caller's own id and no other.
+    /// Only the caller's own id.
     Own,
 }
 
-/// The range for container `id`: one of the caller's subordinate ranges, else a spare one, from where a hash of the id
-/// points on. `take` says whether a range can be had. `None` where none can.
+/// The range for container `id`: one of the caller's subordinate ranges, else a spare one. The search for a
+/// spare one starts at a hash of the id. `take` tries to take a range. `None` if none is free.
 pub fn choose(
     id: &str,
     subordinate: Option<(u32, u32)>,
@@ -45,7 +46,7 @@ pub fn choose(
     Ok(None)
 }
 
-/// The most ids in a row that the caller's user namespace has, without its root.
+/// The longest run of consecutive ids in the caller's user namespace, without its id 0.
 pub fn inner(own: &[IdMap]) -> Option<IdMap> {
     let mut maps: Vec<_> = own.to_vec();
     maps.sort_by_key(|m| m.container);
@@ -70,7 +71,7 @@ fn free(first: u32, taken: &[(u32, u32)]) -> bool {
     taken.iter().all(|(t, n)| end <= *t || t.saturating_add(*n) <= first)
 }
 
-/// FNV-1a: spreads ids over blocks; nothing depends on it being hard to invert.
+/// FNV-1a hash: spreads ids over blocks. It is not a security boundary.
 fn hash(id: &str) -> u32 {
     id.bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
@@ -78,7 +79,7 @@ fn hash(id: &str) -> u32 {
 /// Ranges of ids: (first, count).
 pub type Range = (u32, u32);
 
-/// The caller's subordinate range (the same in both files) and everything that the files give to anyone.
+/// The caller's subordinate range (the same in both files) and all ranges that the files assign to any user.
 pub fn read_subordinate(euid: u32) -> (Option<Range>, Vec<Range>) {
     let read = |path| crate::sys::read::text(path).unwrap_or_default();
     let id = euid.to_string();
@@ -93,13 +94,13 @@ pub fn read_subordinate(euid: u32) -> (Option<Range>, Vec<Range>) {
     (own, taken)
 }
 
-/// The ids of users or groups that lie where spare ranges do: the third field of passwd(5) and group(5).
+/// The ids of users or groups within the spare ranges: the third field of passwd(5) and group(5).
 fn users(text: &str) -> impl Iterator<Item = Range> {
     let ids = text.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok());
     ids.filter(|id| *id >= SPARE.0).map(|id: u32| (id, 1))
 }
 
-/// The name of the user with this id.
+/// The name of the user with the id `id`.
 fn user_name(passwd: &str, id: &str) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -129,12 +130,12 @@ fn entries(text: &str) -> Vec<(&str, (u32, u32))> {
         .collect()
 }
 
-/// The lines of `/proc/PID/uid_map` or `gid_map`.
+/// Formats the content of `/proc/PID/uid_map` or `gid_map`.
 pub fn map_text(maps: &[IdMap]) -> String {
     maps.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
 }
 
-/// The lines of `/proc/PID/uid_map` or `gid_map`, the other way round.
+/// Parses the content of `/proc/PID/uid_map` or `gid_map`.
 pub fn parse_map(text: &str) -> Vec<IdMap> {
     text.lines()
         .filter_map(|line| {
@@ -144,13 +145,13 @@ pub fn parse_map(text: &str) -> Vec<IdMap> {
         .collect()
 }
 
-/// The map of the first user namespace: all ids are themselves. An unreadable map counts as that, as
-/// where procfs is missing.
+/// Whether this is the map of the initial user namespace: every id maps to itself. An empty map, as of an
+/// unreadable file without procfs, counts as that.
 pub fn is_whole(map: &[IdMap]) -> bool {
     matches!(map, [] | [IdMap { container: 0, host: 0, size: u32::MAX }])
 }
 
-/// Whether the host's uid 0 is one of the ids inside.
+/// Whether the host's uid 0 is mapped.
 pub fn maps_host_root(maps: &[IdMap]) -> bool {
     maps.iter().any(|m| m.host == 0 && m.size > 0)
 }
@@ -158,14 +159,15 @@ pub fn maps_host_root(maps: &[IdMap]) -> bool {
 /// The id mappings of a user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserMaps {
-    /// Users.
+    /// User ids.
     pub uids: Vec<IdMap>,
-    /// Groups.
+    /// Group ids.
     pub gids: Vec<IdMap>,
 }
 
-/// The mappings of the container's user namespace: the config's, which callers repeat for a namespace that is joined,
-/// else those of the process that the namespace's path names. `None` without a user namespace, or if they are unknown.
+/// The mappings of the container's user namespace: the config's, which callers repeat for a joined namespace,
+/// else those read from /proc of the process in the namespace's path. `None` without a user namespace, or if
+/// unknown.
 pub fn of_user_namespace(config: &Config) -> Option<UserMaps> {
     let ns = config.namespace(NsKind::User)?;
     if !config.uid_maps.is_empty() && !config.gid_maps.is_empty() {
@@ -177,17 +179,17 @@ pub fn of_user_namespace(config: &Config) -> Option<UserMaps> {
     (!maps.uids.is_empty() && !maps.gids.is_empty()).then_some(maps)
 }
 
-/// Whether a host id has an id in the container.
+/// Whether a host id is mapped in the container.
 pub fn has(maps: &[IdMap], host: u32) -> bool {
     maps.iter().any(|map| holds(map, host))
 }
 
-/// Whether a host id is among those of a range.
+/// Whether a host id is in a range.
 pub fn holds(map: &IdMap, host: u32) -> bool {
     host.checked_sub(map.host).is_some_and(|offset| offset < map.size)
 }
 
-/// The host id behind a container id.
+/// The host id of a container id.
 pub fn to_host(maps: &[IdMap], id: u32) -> Option<u32> {
     maps.iter().find_map(|m| {
         let offset = id.checked_sub(m.container)?;

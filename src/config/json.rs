@@ -1,4 +1,4 @@
-//! From bytes to the raw structs, with errors that say where.
+//! Parses bytes into the raw structs. Errors name the location.
 
 use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::error::Category;
@@ -8,10 +8,10 @@ use super::ConfigError;
 use super::at::push_name;
 use super::fold::{Fold, Whole};
 
-/// Reads the JSON document that `json` begins with, and no further, as Go's decoder does for runc.
+/// Parses the JSON document at the start of `json` and ignores the rest, as Go's decoder does for runc.
 ///
-/// Syntax errors name line and column; type errors carry a pointer. Keeping track of the path, or of keys
-/// that are there twice, costs time, so a good document is read without it and another is read again.
+/// Syntax errors name line and column; type errors carry a pointer. Tracking the path and duplicate keys
+/// costs time, so the first attempt does without them; only a document that fails is parsed again with both.
 pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
     let reader = &mut serde_json::Deserializer::from_slice(json);
     match T::deserialize(Fold::new(reader, false)) {
@@ -21,7 +21,7 @@ pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
     }
 }
 
-/// The second, careful reading.
+/// The second, slower parser.
 fn again<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
     let document =
         Whole.deserialize(&mut serde_json::Deserializer::from_slice(json)).map_err(|e| syntax(&e))?;
@@ -33,21 +33,21 @@ fn syntax(e: &serde_json::Error) -> ConfigError {
     ConfigError::new("", format!("not JSON: {}", lower_first(&e.to_string())))
 }
 
-/// serde's path as an RFC 6901 pointer.
+/// Converts serde's path to an RFC 6901 pointer.
 fn pointer(path: &serde_path_to_error::Path) -> String {
     let mut pointer = String::new();
     for segment in path.iter() {
         match segment {
             Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
             Segment::Map { key } => push_name(&mut pointer, key),
-            // A name of a variant is the value itself, not a place.
+            // The name of a variant is the value itself, not part of the path.
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
     pointer
 }
 
-/// What serde calls Rust's types, in words that fit a JSON document.
+/// serde's names of Rust types, and the corresponding JSON terms.
 const WORDS: [(&str, &str); 10] = [
     ("expected u16", "expected a whole number from 0 to 65535"),
     ("expected u32", "expected a whole number from 0 to 4294967295"),
@@ -61,7 +61,7 @@ const WORDS: [(&str, &str); 10] = [
     ("expected a map", "expected an object"),
 ];
 
-/// serde's message without its position (the pointer is better) and without Rust's names.
+/// serde's message without its position (the pointer is more precise) and without names of Rust types.
 fn plain(message: &str) -> String {
     let mut text = message.rfind(" at line ").and_then(|at| message.get(..at)).unwrap_or(message).to_owned();
     for (rust, json) in WORDS {
@@ -75,7 +75,7 @@ fn plain(message: &str) -> String {
     }
 }
 
-/// `message` in the house's lower case; an abbreviation (`EOF`) stays one.
+/// `message` with a lower-case first letter; an abbreviation (`EOF`) stays unchanged.
 fn lower_first(message: &str) -> String {
     let mut chars = message.chars();
     match (chars.next(), chars.clone().next()) {

@@ -1,4 +1,5 @@
-//! `linux`, apart from `resources`, `sysctl` and the id mappings: namespaces, devices, clocks, the rest.
+//! Parser of `linux`: namespaces, devices, clocks and others. `resources`, `sysctl` and id mappings have
+//! their own files.
 
 use std::path::{Component, Path};
 
@@ -10,7 +11,7 @@ use super::resources::{MAX_MAJOR, MAX_MINOR};
 use super::{ConfigError, Device, Namespace, raw};
 use crate::tables::{mount_options, namespaces::NsKind};
 
-/// `seccomp`; without a default action and without rules there is none, as in runc.
+/// Parses `seccomp`. Without a default action and without rules there is no filter, as in runc.
 pub(super) fn seccomp(raw: Option<raw::Seccomp>, at: &At) -> Result<Option<LinuxSeccomp>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let Some(action) = raw.default_action else {
@@ -29,7 +30,7 @@ pub(super) fn seccomp(raw: Option<raw::Seccomp>, at: &At) -> Result<Option<Linux
     Ok(Some(seccomp))
 }
 
-/// `namespaces`: each kind once; an empty path is no path.
+/// Parses `namespaces`: each kind at most once; an empty path means a new namespace.
 pub(super) fn namespaces(raw: Option<Vec<raw::Namespace>>, at: &At) -> Result<Vec<Namespace>, ConfigError> {
     let mut list: Vec<Namespace> = Vec::new();
     for (i, ns) in raw.unwrap_or_default().into_iter().enumerate() {
@@ -49,12 +50,12 @@ pub(super) fn namespaces(raw: Option<Vec<raw::Namespace>>, at: &At) -> Result<Ve
     Ok(list)
 }
 
-/// `devices`.
+/// Parses `devices`.
 pub(super) fn devices(raw: Option<Vec<raw::Device>>, at: &At) -> Result<Vec<Device>, ConfigError> {
     raw.unwrap_or_default().into_iter().enumerate().map(|(i, d)| device(d, &at.index(i))).collect()
 }
 
-/// One device node.
+/// Parses one device node.
 fn device(raw: raw::Device, at: &At) -> Result<Device, ConfigError> {
     let kind = match raw.r#type.as_deref().unwrap_or_default() {
         "c" | "u" => 'c',
@@ -72,7 +73,7 @@ fn device(raw: raw::Device, at: &At) -> Result<Device, ConfigError> {
         Ok(n) if n <= max => Ok(n),
         _ => Err(at.key(name).error(format!("device number {} is outside 0 to {max}", value.unwrap_or(0)))),
     };
-    // Callers send the whole st_mode; its file type bits repeat what `type` says.
+    // Callers pass the whole st_mode; its file type bits repeat `type`.
     let mode = raw.file_mode.map_or(0o666, |m| m & !libc::S_IFMT);
     if mode > 0o7777 {
         return Err(at.key("fileMode").error("file mode has bits above 4095 (octal 07777)"));
@@ -88,7 +89,7 @@ fn device(raw: raw::Device, at: &At) -> Result<Device, ConfigError> {
     })
 }
 
-/// `netDevices`: (host name, name inside); without a name inside it stays the same.
+/// Parses `netDevices`: (host name, container name). The default container name is the host name.
 pub(super) fn net_devices(
     raw: Option<raw::Map<Option<raw::NetDevice>>>,
     at: &At,
@@ -112,19 +113,19 @@ pub(super) fn net_devices(
     Ok(list)
 }
 
-/// Whether `name` is a template: it has one `%d`, in place of which the device gets the first number that is free.
+/// Whether `name` is a template: it has one `%d`, which the kernel replaces with the first free number.
 fn is_numbered(name: &str) -> bool {
     name.len() <= 15 && name.split_once("%d").is_some_and(|(a, b)| is_interface_name(&format!("{a}0{b}")))
 }
 
-/// `dev_valid_name` of the kernel; `%` would make it number the device.
+/// The kernel's `dev_valid_name`, and no `%`, which would make it a template.
 fn is_interface_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && !matches!(name, "." | "..")
         && !name.contains(|c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control())
 }
 
-/// `timeOffsets` of time_namespaces(7), as (clock, seconds, nanoseconds).
+/// Parses `timeOffsets` of time_namespaces(7): (clock, seconds, nanoseconds).
 pub(super) fn time_offsets(
     raw: Option<raw::Map<Option<raw::TimeOffset>>>,
     at: &At,
@@ -145,7 +146,7 @@ pub(super) fn time_offsets(
     Ok(list)
 }
 
-/// `rootfsPropagation` as mount(2) flags.
+/// Parses `rootfsPropagation` into mount(2) flags.
 pub(super) fn propagation(raw: Option<String>, at: &At) -> Result<Option<u64>, ConfigError> {
     let Some(name) = some_text(raw) else { return Ok(None) };
     match mount_options::propagation(&name) {
@@ -159,7 +160,7 @@ pub(super) fn propagation(raw: Option<String>, at: &At) -> Result<Option<u64>, C
 /// Execution domains of personality(2), `linux/personality.h`.
 const DOMAINS: [(&str, u64); 2] = [("LINUX", 0x0), ("LINUX32", 0x8)];
 
-/// `personality` as personality(2)'s argument.
+/// Parses `personality` into the argument of personality(2).
 pub(super) fn personality(raw: Option<raw::Personality>, at: &At) -> Result<Option<u64>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     if raw.flags.is_some_and(|f| !f.is_empty()) {
@@ -174,7 +175,7 @@ pub(super) fn personality(raw: Option<raw::Personality>, at: &At) -> Result<Opti
     }
 }
 
-/// `cgroupsPath` as written, but never out of the cgroup tree.
+/// Validates `cgroupsPath`: it must not leave the cgroup tree.
 pub(super) fn cgroups_path(raw: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
     let path = some_text(raw);
     match &path {

@@ -1,4 +1,4 @@
-//! Small checks that several sections share: texts, paths, cpu lists, id mappings.
+//! Parsers that several sections share: texts, paths, cpu lists, id mappings.
 
 use std::path::PathBuf;
 
@@ -6,12 +6,12 @@ use super::at::At;
 use super::{ConfigError, IdMap, raw};
 use crate::config::cpulist::{self, Part};
 
-/// `None` for a missing or empty text, which Go cannot tell apart.
+/// `None` for a missing or an empty text: Go does not distinguish them.
 pub(super) fn some_text(text: Option<String>) -> Option<String> {
     text.filter(|t| !t.is_empty())
 }
 
-/// An absolute path.
+/// Parses an absolute path.
 pub(super) fn absolute(path: String, at: &At) -> Result<PathBuf, ConfigError> {
     if path.starts_with('/') {
         Ok(PathBuf::from(path))
@@ -20,12 +20,12 @@ pub(super) fn absolute(path: String, at: &At) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// A list of absolute paths.
+/// Parses a list of absolute paths.
 pub(super) fn absolutes(paths: Option<Vec<String>>, at: &At) -> Result<Vec<PathBuf>, ConfigError> {
     paths.unwrap_or_default().into_iter().enumerate().map(|(i, path)| absolute(path, &at.index(i))).collect()
 }
 
-/// A list of numbers and ranges as cpuset(7) has it: `0-3,7`, also with a stride (`0-15:2/4`).
+/// Validates a cpu or node list in the format of cpuset(7): `0-3,7`, also with a stride (`0-15:2/4`).
 pub(super) fn cpu_list(list: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
     let Some(list) = some_text(list) else { return Ok(None) };
     match list.split(',').map(str::trim).find(|part| Part::parse(part).is_none()) {
@@ -37,7 +37,7 @@ pub(super) fn cpu_list(list: Option<String>, at: &At) -> Result<Option<String>, 
     }
 }
 
-/// The same list as bits, the lowest first; empty for no list.
+/// Parses the same list into a bit mask, lowest bits first; empty without a list.
 pub(super) fn bits(list: Option<String>, at: &At) -> Result<Vec<u64>, ConfigError> {
     let Some(list) = cpu_list(list, at)? else { return Ok(Vec::new()) };
     let parts: Vec<_> = list.split(',').filter_map(Part::parse).collect();
@@ -49,13 +49,13 @@ pub(super) fn bits(list: Option<String>, at: &At) -> Result<Vec<u64>, ConfigErro
     Ok(bytes.chunks(8).map(word).collect())
 }
 
-/// The kernel takes no more lines in one uid_map: user_namespaces(7).
+/// Maximum number of lines in a uid_map: user_namespaces(7).
 const MAX_ID_MAPS: usize = 340;
 
-/// A uid_map is written in one call, of less than a page (user_namespaces(7)).
+/// A uid_map is written in one write(2) of less than a page (user_namespaces(7)).
 const PAGE: usize = 4096;
 
-/// A list of id ranges: none empty, none beyond 32 bits, none overlapping another on either side.
+/// Parses id ranges: not empty, within 32 bits, and not overlapping inside or outside.
 pub(super) fn id_maps(raw: Option<Vec<raw::IdMap>>, at: &At) -> Result<Vec<IdMap>, ConfigError> {
     let raw = raw.unwrap_or_default();
     if raw.len() > MAX_ID_MAPS {
@@ -78,14 +78,14 @@ pub(super) fn id_maps(raw: Option<Vec<raw::IdMap>>, at: &At) -> Result<Vec<IdMap
     let bytes = crate::config::idmap::map_text(&maps).len();
     if bytes >= PAGE {
         return Err(at.error(format!(
-            "{} mappings are {bytes} bytes as the kernel reads them; it takes fewer than {PAGE} (user_namespaces(7))",
+            "{} mappings take {bytes} bytes in uid_map; the kernel accepts fewer than {PAGE} (user_namespaces(7))",
             maps.len()
         )));
     }
     Ok(maps)
 }
 
-/// One range.
+/// Parses one range.
 fn id_map(raw: &raw::IdMap, at: &At) -> Result<IdMap, ConfigError> {
     let (container, host) = (raw.container_id.unwrap_or(0), raw.host_id.unwrap_or(0));
     let size = raw.size.unwrap_or(0);
@@ -100,7 +100,7 @@ fn id_map(raw: &raw::IdMap, at: &At) -> Result<IdMap, ConfigError> {
     Ok(IdMap { container, host, size })
 }
 
-/// Whether two (first, size) ranges share an id; neither wraps.
+/// Whether two (first, size) ranges share an id. Neither range wraps.
 fn overlap(a: (u32, u32), b: (u32, u32)) -> bool {
     a.0 < b.0.saturating_add(b.1) && b.0 < a.0.saturating_add(a.1)
 }

@@ -1,11 +1,11 @@
-//! What a bundle's `config.json` means, with every default resolved.
+//! The meaning of a bundle's `config.json`, with every default resolved.
 //!
-//! [`parse`] turns the OCI runtime-spec JSON into a [`Config`]. `Option<bool>` and friends die
-//! here: a field is either a plain value or an `Option` whose `None` has a meaning of its own
-//! ("the config says nothing, leave the kernel's value"). Nothing here has an effect on the system.
+//! [`parse`] converts the OCI runtime-spec JSON into a [`Config`]. A field is either a plain value or an
+//! `Option` whose `None` has its own meaning ("not set: keep the kernel's value"). Nothing here has an effect
+//! on the system.
 //!
-//! Errors carry an RFC 6901 JSON pointer ([`ConfigError`]); unknown properties are ignored, as
-//! config.md asks ("Extensibility"); unsupported values are errors.
+//! Errors carry an RFC 6901 JSON pointer ([`ConfigError`]). Unknown properties are ignored, as config.md
+//! requires ("Extensibility"); unsupported values are errors.
 
 mod at;
 mod checks;
@@ -47,13 +47,14 @@ pub struct Config {
     pub oci_version: String,
     /// `root`.
     pub root: Root,
-    /// `mounts`, in the order they are to be made.
+    /// `mounts`, in the order in which they are mounted.
     pub mounts: Vec<Mount>,
-    /// Files of the runtime's that are shown inside, read-only: no property of the specification, only the policy's.
+    /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
+    /// specification.
     pub files: Vec<ShownFile>,
     /// Secrets: no property of the specification.
     pub secrets: Vec<secrets::Secret>,
-    /// `process`; a runtime may create a container without one, but cannot start it.
+    /// `process`. A container without a process can be created, but not started.
     pub process: Option<Process>,
     /// `hostname`.
     pub hostname: Option<String>,
@@ -61,9 +62,9 @@ pub struct Config {
     pub domainname: Option<String>,
     /// `hooks`.
     pub hooks: Hooks,
-    /// `annotations`, inert unless a documented one.
+    /// `annotations`. Only the documented ones have an effect.
     pub annotations: BTreeMap<String, String>,
-    /// `linux.namespaces`: the new ones (no path) and the joined ones (path); a kind not listed is inherited.
+    /// `linux.namespaces`: new ones (no path) and joined ones (path). A kind that is not listed is inherited.
     pub namespaces: Vec<Namespace>,
     /// `linux.uidMappings`.
     pub uid_maps: Vec<IdMap>,
@@ -79,9 +80,9 @@ pub struct Config {
     pub cgroups_path: Option<String>,
     /// `linux.resources`.
     pub resources: Resources,
-    /// `linux.sysctl`, validated (namespaced keys of new namespaces only, one line): sorted by key.
+    /// `linux.sysctl`, validated (one line; only keys of the container's namespaces) and sorted by key.
     pub sysctl: Vec<(String, String)>,
-    /// `linux.seccomp`, as the library's type; `None`: no filter.
+    /// `linux.seccomp`, as the oci-spec type; `None`: no filter.
     pub seccomp: Option<LinuxSeccomp>,
     /// `linux.rootfsPropagation` as mount(2) flags (e.g. `MS_SLAVE | MS_REC`); `None`: not set.
     pub rootfs_propagation: Option<u64>,
@@ -97,59 +98,60 @@ pub struct Config {
     pub memory_policy: Option<MemoryPolicy>,
     /// `linux.intelRdt`.
     pub intel_rdt: Option<IntelRdt>,
-    /// Symlinks of an empty root: (path, what it leads to). No property of the specification.
+    /// Symlinks of an empty root: (path, target). Not part of the specification.
     pub links: Vec<(PathBuf, PathBuf)>,
-    /// What hardening decides; no property of the specification.
+    /// Decisions of the hardening; not part of the specification.
     pub hardening: Hardening,
 }
 
-/// What no property of config.json says, and hardening decides. The default is a config as written.
+/// Settings that hardening decides and that have no property in config.json. The default is an unhardened
+/// config.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hardening {
-    /// A policy hardens the config: it is not taken as runc takes it.
+    /// Whether a policy hardens the config. False: it is applied as runc applies it.
     pub hardened: bool,
-    /// The rootfs gets an idmapped mount of the new user namespace.
+    /// Whether the rootfs is mounted idmapped to the new user namespace.
     pub idmap_root: bool,
-    /// `MOUNT_ATTR_*` of the rootfs and of what is mounted in it.
+    /// `MOUNT_ATTR_*` for the rootfs and the mounts below it.
     pub root_attrs: u64,
-    /// The rootfs's own mount alone, without what is mounted in it.
+    /// Mount the rootfs without the mounts below it.
     pub root_alone: bool,
-    /// No /dev/tty: it would be the host's own.
+    /// Create no /dev/tty: it would be the host's.
     pub no_tty: bool,
-    /// The user who makes the new user namespace, where that is not the caller.
+    /// The user that creates the new user namespace, if it is not the caller.
     pub userns_owner: Option<u32>,
-    /// The built-in seccomp profile is loaded, after the config's.
+    /// Whether the built-in seccomp profile is loaded after the config's.
     pub builtin_seccomp: bool,
-    /// System calls that it lets run whatever its table says.
+    /// System calls that the built-in profile allows in addition to its table.
     pub seccomp_allow: Vec<String>,
-    /// Filters beside it.
+    /// Additional filters.
     pub guards: Vec<Guard>,
-    /// Which of the descriptors 0 to 2 the container's terminal takes the place of.
+    /// Which of the descriptors 0 to 2 become the container's terminal.
     pub terminal: Terminal,
-    /// Why an unprivileged caller's own id is the container user's: the option that asks for it.
+    /// The option that maps an unprivileged caller's own id to the container's user.
     pub caller_ids: Option<String>,
-    /// landlock(7) guards files a second time.
+    /// Whether landlock(7) restricts file access in addition.
     pub landlock: bool,
-    /// The visible /proc is all there is to show: nothing can be written in its sys.
+    /// Bind the visible /proc instead of a new procfs; its sysctls cannot be written.
     pub shared_proc: bool,
-    /// No namespace can be made here: landlock(7) and seccomp alone guard the host.
+    /// No namespace can be created here; only landlock(7) and seccomp protect the host.
     pub bare: bool,
-    /// A home that the container's user gets as a tmpfs.
+    /// Home directory of the container's user, a tmpfs.
     pub home: Option<PathBuf>,
 }
 
-/// A small filter beside the built-in seccomp profile.
+/// A small filter next to the built-in seccomp profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guard {
-    /// No setuid or setgid file is made: in a volume it would belong to a user of the host.
+    /// Refuses to create setuid and setgid files. In a volume such a file would belong to a user of the host.
     NoSetuidFiles,
-    /// Unix sockets alone: for a program in the host's network namespace that is to have no network.
+    /// Allows only unix sockets, for a program in the host's network namespace that must have no network.
     NoInternet,
 }
 
 impl Guard {
-    /// What `explain` calls it.
+    /// Its name in `explain`.
     pub fn what(self) -> &'static str {
         match self {
             Guard::NoSetuidFiles => "no setuid or setgid files",
@@ -158,19 +160,19 @@ impl Guard {
     }
 }
 
-/// Which descriptors the container's terminal takes the place of.
+/// The descriptors that become the container's terminal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Terminal {
-    /// There is none.
+    /// No terminal.
     #[default]
     None,
-    /// All three.
+    /// All three descriptors.
     All,
-    /// Those that are the caller's terminal.
+    /// The descriptors that are the caller's terminal.
     Terminals,
 }
 
-/// `linux.memoryPolicy`, as set_mempolicy(2) takes it.
+/// `linux.memoryPolicy`, as arguments of set_mempolicy(2).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MemoryPolicy {
     /// `MPOL_*`, with `MPOL_F_*` or-ed in.
@@ -182,13 +184,13 @@ pub struct MemoryPolicy {
 /// `linux.intelRdt`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntelRdt {
-    /// `closID`: the class's name; `None`: one for this container, by its id.
+    /// `closID`: the name of the class; `None`: a class of this container, named by its id.
     pub clos_id: Option<String>,
-    /// Lines of `l3CacheSchema` and `memBwSchema`, which a class that is there must have already.
+    /// Lines of `l3CacheSchema` and `memBwSchema`. A pre-existing class must already contain them.
     pub older: Vec<String>,
-    /// `schemata`: lines that are written last, whatever the class had before.
+    /// `schemata`: lines that are written last, and replace what the class had before.
     pub schemata: Vec<String>,
-    /// `enableMonitoring`: counters of the container's own.
+    /// `enableMonitoring`: a monitoring group for this container.
     pub monitoring: bool,
 }
 
@@ -199,22 +201,23 @@ pub struct Root {
     pub path: PathBuf,
     /// The container's `/` is read-only.
     pub readonly: bool,
-    /// An empty tmpfs, on which everything is mounted; `path` is not used then.
+    /// Whether the root is an empty tmpfs on which everything is mounted; `path` is then unused.
     pub empty: bool,
 }
 
-/// One entry of `mounts`, its options split into what each system call takes.
+/// One entry of `mounts`, its options split by the system calls that apply them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mount {
-    /// Where inside the container: absolute, cleaned (no `.`, `..` and `//`).
+    /// Absolute path inside the container, cleaned (no `.`, `..` and `//`).
     pub destination: PathBuf,
     /// `type`; `None` for binds.
     pub fs_type: Option<String>,
-    /// `source`: a host path for binds (absolute, or relative to the bundle), else the file system's name for it.
+    /// `source`: a host path for bind mounts (absolute, or relative to the bundle), else the source name for
+    /// the file system.
     pub source: Option<String>,
     /// `bind`/`rbind`: `Some(recursive)`; also set for `"type": "bind"`.
     pub bind: Option<bool>,
-    /// `remount` was asked for.
+    /// Whether `remount` is set.
     pub remount: bool,
     /// Attributes to set (`MOUNT_ATTR_*` of mount_setattr(2)) on this mount only.
     pub attr_set: u64,
@@ -226,40 +229,40 @@ pub struct Mount {
     pub rec_attr_clr: u64,
     /// Propagation changes in order, as mount(2) flags (`MS_PRIVATE`, `MS_SLAVE | MS_REC`, ...).
     pub propagation: Vec<u64>,
-    /// What is left for the file system: (key, value), e.g. `("size", Some("65536k"))`, `("newinstance", None)`,
-    /// superblock flags (`sync`, `dirsync`, `mand`, `lazytime`) among them.
+    /// Options for the file system: (key, value), e.g. `("size", Some("65536k"))`, `("newinstance", None)`,
+    /// including the superblock flags (`sync`, `dirsync`, `mand`, `lazytime`).
     pub data: Vec<(String, Option<String>)>,
-    /// `tmpcopyup`: what the rootfs holds at the destination is copied into the new tmpfs.
+    /// `tmpcopyup`: copy the rootfs's content of the destination into the new tmpfs.
     pub copy_up: CopyUp,
-    /// `idmap` / `ridmap`, or mappings given: `Some(recursive)`.
+    /// `idmap` / `ridmap`, or mappings: `Some(recursive)`.
     pub idmap: Option<bool>,
-    /// `uidMappings` of this mount; empty with `idmap`: the container's user namespace.
+    /// `uidMappings` of this mount; empty with `idmap`: those of the container's user namespace.
     pub uid_maps: Vec<IdMap>,
     /// `gidMappings` of this mount.
     pub gid_maps: Vec<IdMap>,
-    /// The option that asked for this bind mount: what is written there belongs to the directory's owner.
+    /// The option that requested this bind mount. Files written there belong to the directory's owner.
     pub volume: Option<String>,
 }
 
-/// A file that the runtime shows in place of one of the rootfs, which stays as it is.
+/// A file of the runtime that is mounted over a file of the rootfs; the rootfs stays unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownFile {
-    /// Absolute path inside; a file must be there.
+    /// Absolute path inside; the file must exist.
     pub path: PathBuf,
-    /// What it holds.
+    /// Content of the file.
     pub content: Vec<u8>,
 }
 
-/// Whether a tmpfs begins with what the rootfs holds at its destination.
+/// Whether a tmpfs starts with the rootfs's content of its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CopyUp {
-    /// It is empty.
+    /// The tmpfs is empty.
     #[default]
     No,
-    /// Everything; what cannot be copied is an error.
+    /// Copy everything; a file that cannot be copied is an error.
     All,
-    /// What the container's root may read and make. The policy added it, so a container that started without it
-    /// must still start.
+    /// Copy the files that the container's root can read and create. The policy adds this option, so a
+    /// failure must not prevent the start.
     Possible,
 }
 
@@ -280,7 +283,8 @@ pub struct Process {
     pub cwd: PathBuf,
     /// `capabilities`, all five sets.
     pub capabilities: Capabilities,
-    /// Names among them that no kernel knows yet, or a typing error: left out with a warning (config.md).
+    /// Unknown names in the capability sets: capabilities of a newer kernel, or typing errors. They are
+    /// dropped with a warning (config.md).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_capabilities: Vec<String>,
     /// `rlimits`: (RLIMIT_* number, soft, hard); units as getrlimit(2).
@@ -297,8 +301,9 @@ pub struct Process {
     pub scheduler: Option<oci_spec::runtime::Scheduler>,
     /// `ioPriority` as ioprio_set(2)'s argument (class << 13 | priority).
     pub io_priority: Option<i32>,
-    /// `execCPUAffinity`: cpus before and after a process of `exec` joins the cgroup, a bit each; empty for
-    /// "as they are". The first process of a container has none (config.md).
+    /// `execCPUAffinity`: cpus of a process of `exec` before and after it joins the cgroup, as bit masks; an
+    /// empty mask leaves the affinity unchanged. It does not apply to the container's first process
+    /// (config.md).
     pub exec_cpu_affinity: (Vec<u64>, Vec<u64>),
 }
 
@@ -354,9 +359,9 @@ pub struct Hooks {
 pub struct Hook {
     /// Absolute path of the program.
     pub path: PathBuf,
-    /// `args`, with `args[0]` as execv(3) wants it; defaults to the path alone.
+    /// `args`, with `args[0]` as for execv(3); the default is the path alone.
     pub args: Vec<String>,
-    /// The hook's whole environment; `None` where the config has no `env`.
+    /// The hook's complete environment; `None` if the config has no `env`.
     pub env: Option<Vec<String>>,
     /// Seconds, above 0; `None`: no limit.
     pub timeout: Option<u64>,
@@ -365,27 +370,27 @@ pub struct Hook {
 /// One entry of `linux.namespaces`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {
-    /// Which of the eight.
+    /// Kind of the namespace.
     pub kind: NsKind,
-    /// Joined by this path; `None`: a new one.
+    /// Path of the namespace to join; `None`: a new one.
     pub path: Option<PathBuf>,
 }
 
-/// One range of user_namespaces(7)' uid_map or gid_map.
+/// One range of a uid_map or gid_map (user_namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct IdMap {
     /// First id inside.
     pub container: u32,
     /// First id outside.
     pub host: u32,
-    /// How many.
+    /// Number of ids.
     pub size: u32,
 }
 
 /// One entry of `linux.devices`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Where inside the container.
+    /// Absolute path inside the container.
     pub path: PathBuf,
     /// `c` (also for `u`), `b` or `p`.
     pub kind: char,
@@ -402,7 +407,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// The rule that lets the container use it as `access` says (`r`, `w`, `m`).
+    /// The rule that allows the container the given access (`r`, `w`, `m`) to it.
     pub fn rule(&self, access: &str) -> DeviceRule {
         DeviceRule {
             allow: true,
@@ -416,12 +421,12 @@ impl Device {
     }
 }
 
-/// `linux.resources`. Every `None` leaves the kernel's value.
+/// `linux.resources`. `None` keeps the kernel's value.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Resources {
-    /// Device rules in order; the last match wins. Empty: the runtime's default list alone.
+    /// Device rules in order; the last match wins. Empty: only the runtime's default rules apply.
     pub devices: Vec<DeviceRule>,
-    /// /dev/net/tun is not in the default list.
+    /// Whether /dev/net/tun is left out of the default rules.
     #[serde(default)]
     pub no_tun: bool,
     /// `memory`.
@@ -476,10 +481,10 @@ pub struct Memory {
     pub disable_oom_killer: bool,
     /// Refuse a limit below the current usage.
     pub check_before_update: bool,
-    /// Bytes of TCP's buffers, -1 for no limit; cgroup v1 alone has it.
+    /// Limit of TCP buffers in bytes, -1 for no limit; cgroup v1 only.
     pub kernel_tcp: Option<i64>,
-    /// cgroup v1 counts the buffers of sockets apart from all other memory, and only while they have a limit: it is
-    /// `limit` then. The policy sets this; no field of config.json does.
+    /// On cgroup v1, limit socket buffers to `limit` too: v1 counts them separately from all other memory,
+    /// and only while they have a limit. Set by the policy; config.json has no property for it.
     #[serde(default)]
     pub sockets_as_limit: bool,
 }
@@ -491,9 +496,9 @@ pub struct Cpu {
     pub shares: Option<u64>,
     /// Microseconds of cpu time per period; -1 for unlimited.
     pub quota: Option<i64>,
-    /// Microseconds a period lasts; 100000 where none is given.
+    /// Length of a period in microseconds; default 100000.
     pub period: Option<u64>,
-    /// Microseconds that may be saved up.
+    /// Microseconds that can be saved up.
     pub burst: Option<u64>,
     /// 1: SCHED_IDLE for the whole cgroup.
     pub idle: Option<i64>,
@@ -501,13 +506,13 @@ pub struct Cpu {
     pub realtime_runtime: Option<i64>,
     /// Realtime period in microseconds (v1 only).
     pub realtime_period: Option<u64>,
-    /// cpu list, e.g. `0-3,7`.
+    /// List of cpus, e.g. `0-3,7`.
     pub cpus: Option<String>,
-    /// Memory node list.
+    /// List of memory nodes.
     pub mems: Option<String>,
 }
 
-/// `process.scheduler` as sched_setattr(2) takes it.
+/// Converts `process.scheduler` to the argument of sched_setattr(2).
 pub fn scheduler_attr(
     s: &oci_spec::runtime::Scheduler,
 ) -> Result<crate::sys::process::SchedAttr, ConfigError> {

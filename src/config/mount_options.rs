@@ -1,11 +1,11 @@
-//! What the words of `mounts[].options` make of a mount.
+//! Applies the words of `mounts[].options` to a mount.
 
 use libc::{MOUNT_ATTR__ATIME, MOUNT_ATTR_RELATIME};
 
 use super::{CopyUp, Mount};
 use crate::tables::mount_options::{Effect, Row, Scope, find};
 
-/// Applies `options` to `mount`, in order: a later option wins over an earlier one that it contradicts.
+/// Applies `options` to `mount`, in order: of two contradicting options the later one wins.
 pub fn parse_options(options: &[String], mount: &mut Mount) {
     for option in options {
         match find(option) {
@@ -15,9 +15,9 @@ pub fn parse_options(options: &[String], mount: &mut Mount) {
     }
 }
 
-/// What the kernel makes of an option that is the file system's: mount(2) takes all of them in one text, so one
-/// with commas is several there, and an empty one is none. Security labels have commas in quotes, and overlay's
-/// paths after a backslash.
+/// Splits a file system option as the kernel does. mount(2) takes all options in one comma-separated text, so
+/// an option with commas is several options, and an empty one is none. Commas are literal within quotes
+/// (security labels) and after a backslash (overlay's paths).
 fn data(option: &str) -> Vec<(String, Option<String>)> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = option.split(|c| {
@@ -27,7 +27,7 @@ fn data(option: &str) -> Vec<(String, Option<String>)> {
         comma
     });
     let entry = |part: &str| match part.split_once('=') {
-        // As the kernel skips it.
+        // The kernel skips an empty key.
         Some(("", _)) => None,
         Some((key, value)) => {
             let label = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
@@ -39,13 +39,13 @@ fn data(option: &str) -> Vec<(String, Option<String>)> {
     parts.filter_map(entry).collect()
 }
 
-/// Applies one row.
+/// Applies one row of the table.
 fn apply(row: &Row, mount: &mut Mount) {
     match row.effect {
         Effect::None => {}
         Effect::Set(scope, bits) => change(mount, scope, bits, 0),
         Effect::Clear(scope, bits) => change(mount, scope, 0, bits),
-        // The kernel wants the whole field cleared before a mode is set: mount_setattr(2), EINVAL.
+        // The kernel requires that the whole field is cleared before a mode is set: mount_setattr(2), EINVAL.
         Effect::Atime(scope, mode) => {
             change(mount, scope, 0, MOUNT_ATTR__ATIME);
             *sets(mount, scope).0 |= mode;
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(of(&["=x", "a=", "b=c=d"]), ["a:", "b:c=d"]);
         assert_eq!(of(&["context=\"u:r:t:s0:c1,c2\",size=1"]), ["context:u:r:t:s0:c1,c2", "size:1"]);
         assert_eq!(of(&["lowerdir=/a\\,b,upperdir=/c"]), ["lowerdir:/a\\,b", "upperdir:/c"]);
-        // runc looks no further for flags of its own in it.
+        // runc does not search it for flags of its own either.
         assert_eq!(parsed(&["nodev,size=1"]).attr_set, 0);
     }
 

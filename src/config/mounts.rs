@@ -1,4 +1,4 @@
-//! `root` and `mounts`.
+//! Parser of `root` and `mounts`.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::{ConfigError, CopyUp, Mount, Root, raw};
 use crate::config::mount_options::parse_options;
 use crate::tables::mount_options::{self, Effect};
 
-/// `root`, which Linux needs.
+/// Parses `root`, which is required on Linux.
 pub(super) fn root(raw: Option<raw::Root>, at: &At) -> Result<Root, ConfigError> {
     let Some(raw) = raw else {
         return Err(at.error("root must be specified: {\"path\": \"rootfs\"}"));
@@ -19,12 +19,12 @@ pub(super) fn root(raw: Option<raw::Root>, at: &At) -> Result<Root, ConfigError>
     }
 }
 
-/// `mounts`, in order.
+/// Parses `mounts`, in order.
 pub(super) fn mounts(raw: Option<Vec<raw::Mount>>, at: &At) -> Result<Vec<Mount>, ConfigError> {
     raw.unwrap_or_default().into_iter().enumerate().map(|(i, m)| mount(m, &at.index(i))).collect()
 }
 
-/// One mount.
+/// Parses one mount.
 fn mount(raw: raw::Mount, at: &At) -> Result<Mount, ConfigError> {
     let mut mount =
         Mount { destination: destination(raw.destination, &at.key("destination"))?, ..Mount::default() };
@@ -44,7 +44,7 @@ fn mount(raw: raw::Mount, at: &At) -> Result<Mount, ConfigError> {
     Ok(mount)
 }
 
-/// `destination`: a relative one is deprecated and means below `/`.
+/// Parses `destination`. A relative path is deprecated and is taken as relative to `/`.
 fn destination(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
     match some_text(raw) {
         None => Err(at.error("destination must not be empty; give an absolute path inside the container")),
@@ -52,14 +52,14 @@ fn destination(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// `path` from `/` on, without `.`, `..` and empty components: it is the config that says where, and not the links of
-/// a rootfs, which could make `/x/../dev` another place than /dev.
+/// Makes `path` absolute and removes `.`, `..` and empty components. The cleaning is lexical: a symlink in
+/// the rootfs must not turn `/x/../dev` into another path than /dev.
 fn clean(path: &str) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for component in Path::new(path).components() {
         match component {
             Component::Normal(name) => clean.push(name),
-            // Above the root there is nothing.
+            // `..` at the root stays at the root.
             Component::ParentDir => drop(clean.pop()),
             _ => {}
         }
@@ -67,7 +67,7 @@ fn clean(path: &str) -> PathBuf {
     clean
 }
 
-/// What a bind mount needs, and what it cannot have.
+/// Checks a bind mount.
 fn bind(mount: &mut Mount, source: bool, at: &At) -> Result<(), ConfigError> {
     if !source && !mount.remount {
         return Err(at.key("source").error("a bind mount needs a source: a path on the host"));
@@ -75,8 +75,9 @@ fn bind(mount: &mut Mount, source: bool, at: &At) -> Result<(), ConfigError> {
     if mount.copy_up != CopyUp::No {
         return Err(at.key("options").error("tmpcopyup is for new tmpfs mounts, not for bind mounts"));
     }
-    // A bind mount has the superblock of its source. The kernel ignores superblock flags on it, and so
-    // do runc and mount(8); data it would ignore too, but there runc refuses since 1.2.
+    // A bind mount shares the superblock of its source. The kernel ignores superblock flags on it; runc and
+    // mount(8) ignore them too. The kernel would also ignore file system options, but runc refuses them since
+    // 1.2.
     mount.data.retain(|(key, _)| !mount_options::find(key).is_some_and(|r| r.effect == Effect::Superblock));
     match mount.data.first() {
         Some((key, _)) => Err(at
@@ -86,7 +87,7 @@ fn bind(mount: &mut Mount, source: bool, at: &At) -> Result<(), ConfigError> {
     }
 }
 
-/// What a mount of a file system needs.
+/// Checks a mount of a file system.
 fn file_system(mount: &Mount, fs_type: Option<&str>, at: &At) -> Result<(), ConfigError> {
     if mount.idmap.is_some() {
         return Err(at.key("options").error("idmap and ridmap are for bind mounts"));
@@ -102,7 +103,7 @@ fn file_system(mount: &Mount, fs_type: Option<&str>, at: &At) -> Result<(), Conf
     Ok(())
 }
 
-/// Id mappings of a mount: both or neither.
+/// Parses the id mappings of a mount: both or neither.
 fn mapped(
     mount: &mut Mount,
     uids: Option<Vec<raw::IdMap>>,

@@ -1,11 +1,11 @@
-//! `linux.memoryPolicy` and `linux.intelRdt`: where memory comes from, and how much of the cache.
+//! Parser of `linux.memoryPolicy` (NUMA) and `linux.intelRdt` (cache and memory bandwidth).
 
 use super::at::At;
 use super::lists::{bits, some_text};
 use super::{ConfigError, IntelRdt, MemoryPolicy, raw};
 use crate::tables::memory_policy::{FLAGS, MODES};
 
-/// `memoryPolicy`; an empty object is none.
+/// Parses `memoryPolicy`; an empty object means none.
 pub(super) fn memory_policy(
     raw: Option<raw::MemoryPolicy>,
     at: &At,
@@ -50,11 +50,11 @@ pub(super) fn memory_policy(
     Ok(Some(MemoryPolicy { mode: all, nodes }))
 }
 
-/// `intelRdt`.
+/// Parses `intelRdt`.
 pub(super) fn intel_rdt(raw: Option<raw::IntelRdt>, at: &At) -> Result<Option<IntelRdt>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let clos_id = some_text(raw.clos_id);
-    // "/" is the root's class; any other name is one directory.
+    // "/" is the root class; any other name is a single directory.
     if let Some(name) = clos_id.as_deref().filter(|n| *n != "/")
         && (name.contains(['/', '\n']) || matches!(name, "." | ".." | "info" | "mon_data" | "mon_groups"))
     {
@@ -70,7 +70,7 @@ pub(super) fn intel_rdt(raw: Option<raw::IntelRdt>, at: &At) -> Result<Option<In
         return Err(at.key("memBwSchema").error(message));
     }
     let cache = some_text(raw.l3_cache_schema).unwrap_or_default();
-    // One that says both is overruled by the field of its own.
+    // The MB lines of l3CacheSchema lose against memBwSchema.
     let mut older: Vec<_> = cache.lines().map(str::to_string).collect();
     older.retain(|line| bandwidth.is_none() || !line.starts_with("MB:"));
     older.iter().try_for_each(|line| check(line, at.key("l3CacheSchema")))?;

@@ -1,4 +1,5 @@
-//! From JSON to [`Config`]: read the shape, give every section its meaning, then check what spans sections.
+//! Parses JSON into a [`Config`]: first the shape, then the meaning of each section, then the checks across
+//! sections.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use super::{Config, ConfigError, Process, Resources};
 use super::{checks, hooks, json, linux, mounts, numa, process, raw, resources, sysctl};
 use crate::tables::namespaces::NsKind;
 
-/// Reads a `config.json`.
+/// Parses a `config.json`.
 pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
     let raw: raw::Spec = json::read(json)?;
     platform(&raw)?;
@@ -47,21 +48,22 @@ pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
         intel_rdt: numa::intel_rdt(linux.intel_rdt, &at.key("intelRdt"))?,
     };
     if config.namespace(NsKind::User).is_none() {
-        // As runc and crun: without a user namespace mappings map nothing, and are ignored.
+        // As in runc and crun: without a user namespace the mappings have no effect and are ignored.
         config.uid_maps.clear();
         config.gid_maps.clear();
     }
     Ok(config)
 }
 
-/// What must hold between sections. It is looked at once flags and policy have added their part: a namespace, a limit.
+/// Checks across sections. Called after options and policy have changed the config, for example added a
+/// namespace.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     checks::CHECKS.iter().try_for_each(|check| check(config))
 }
 
-/// Reads a `process` object (`exec --process`) for a container whose own process is `container`; pointers start at
-/// that object. What confines a process and is not named is the container's, as with runc: capabilities,
-/// no_new_privs, labels, limits and the like.
+/// Parses a `process` object (`exec --process`) for a container with the process `container`; pointers are
+/// relative to that object. Missing security properties are those of the container, as with runc:
+/// capabilities, no_new_privs, labels, limits and the like.
 pub fn process_from_slice(json: &[u8], container: &Process) -> Result<Process, ConfigError> {
     let raw: raw::Process = json::read(json)?;
     let (no_capabilities, no_privileges) = (raw.capabilities.is_none(), raw.no_new_privileges.is_none());
@@ -89,14 +91,15 @@ pub fn process_from_slice(json: &[u8], container: &Process) -> Result<Process, C
     Ok(process)
 }
 
-/// Reads a `resources` object (`update --resources`); pointers start at that object.
+/// Parses a `resources` object (`update --resources`); pointers are relative to that object.
 ///
-/// Zeros that Docker sends for "leave it" become `None`; see [`Resources`].
+/// Docker sends zeros for unchanged values; they become `None`; see [`Resources`].
 pub fn resources_from_slice(json: &[u8]) -> Result<Resources, ConfigError> {
     resources::resources(json::read(json)?, &At::ROOT)
 }
 
-/// Reads a seccomp profile as `linux.seccomp` has it (`--security-opt seccomp=FILE`); pointers start at that object.
+/// Parses a seccomp profile with the format of `linux.seccomp` (`--security-opt seccomp=FILE`); pointers are
+/// relative to it.
 pub fn seccomp_from_slice(json: &[u8]) -> Result<oci_spec::runtime::LinuxSeccomp, ConfigError> {
     let raw: raw::Seccomp = json::read(json)?;
     linux::seccomp(Some(raw), &At::ROOT)?.ok_or_else(|| {
@@ -104,7 +107,8 @@ pub fn seccomp_from_slice(json: &[u8]) -> Result<oci_spec::runtime::LinuxSeccomp
     })
 }
 
-/// A config for another system is an error; sections of other systems beside `linux` are not ours to read.
+/// A config without a `linux` section for another platform is an error. Sections of other platforms are
+/// ignored.
 fn platform(raw: &raw::Spec) -> Result<(), ConfigError> {
     if raw.linux.is_some() {
         return Ok(());
@@ -124,7 +128,8 @@ fn platform(raw: &raw::Spec) -> Result<(), ConfigError> {
     }
 }
 
-/// `ociVersion`: any 1.x, since minor versions only add (config.md "Specification version").
+/// Parses `ociVersion`: any 1.x is accepted, because minor versions only add (config.md "Specification
+/// version").
 fn version(raw: Option<String>, at: &At) -> Result<String, ConfigError> {
     let Some(version) = some_text(raw) else {
         return Err(at.error("ociVersion must be specified, for example 1.3.0"));
@@ -157,7 +162,7 @@ fn major(version: &str) -> Option<u64> {
     (good && build.is_none_or(words) && pre.is_none_or(words)).then_some(major)
 }
 
-/// `hostname` and `domainname`: sethostname(2) takes 64 bytes.
+/// Parses `hostname` or `domainname`: sethostname(2) accepts 64 bytes.
 fn name(raw: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
     match some_text(raw) {
         Some(name) if name.len() > 64 => {
@@ -167,7 +172,7 @@ fn name(raw: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
     }
 }
 
-/// `annotations`: any text under any name that is not empty.
+/// Parses `annotations`: names must not be empty; values are any text.
 fn annotations(
     raw: Option<raw::Map<Option<String>>>,
     at: &At,

@@ -1,4 +1,4 @@
-//! `process`: what runs, as whom, with which rights.
+//! Parser of `process`.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::lists::{absolute, bits, some_text};
 use super::{Capabilities, ConfigError, Process, Rlimit, User, raw};
 use crate::tables::{capabilities, capabilities::CapSet, rlimits};
 
-/// `process` with its defaults resolved.
+/// Parses `process` and resolves its defaults.
 pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError> {
     let (capabilities, unknown_capabilities) = capability_sets(raw.capabilities);
     Ok(Process {
@@ -32,8 +32,8 @@ pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError
     })
 }
 
-/// (rows, columns). 0x0 is what callers send who know no size. Without a terminal config.md wants it ignored: then
-/// it is only kept for `exec --tty`, where it can be used.
+/// Parses `consoleSize`: (rows, columns). Callers that know no size send 0x0. Without a terminal config.md
+/// requires that it is ignored; it is kept only for `exec --tty`.
 fn console_size(
     raw: Option<raw::ConsoleSize>,
     terminal: bool,
@@ -51,7 +51,7 @@ fn console_size(
     }
 }
 
-/// `user`; a missing id is 0, as in Go. 4294967295 is `(uid_t)-1`, "no change" to setresuid(2).
+/// Parses `user`; a missing id is 0, as in Go. 4294967295 is `(uid_t)-1`, "no change" for setresuid(2).
 fn user(raw: raw::User, at: &At) -> Result<User, ConfigError> {
     let id = |value: Option<u32>, at: At| match value {
         Some(u32::MAX) => Err(at.error("4294967295 means no id to the kernel; use 0 to 4294967294")),
@@ -76,8 +76,8 @@ fn user(raw: raw::User, at: &At) -> Result<User, ConfigError> {
     })
 }
 
-/// `args`: at least the program. Whether it exists is found out when it is looked up, since callers make
-/// exit code 127 of that error.
+/// Parses `args`: at least the program. The program's existence is checked later, because callers map that
+/// error to exit code 127.
 fn args(raw: Option<Vec<String>>, at: &At) -> Result<Vec<String>, ConfigError> {
     match raw.unwrap_or_default() {
         args if args.is_empty() => {
@@ -87,7 +87,7 @@ fn args(raw: Option<Vec<String>>, at: &At) -> Result<Vec<String>, ConfigError> {
     }
 }
 
-/// `env`; an entry without a name is refused, as runc does when it starts the process.
+/// Parses `env`. An entry without a name is refused; runc refuses it when it starts the process.
 fn env(raw: Option<Vec<String>>, at: &At) -> Result<Vec<String>, ConfigError> {
     let env = raw.unwrap_or_default();
     for (i, entry) in env.iter().enumerate() {
@@ -96,7 +96,7 @@ fn env(raw: Option<Vec<String>>, at: &At) -> Result<Vec<String>, ConfigError> {
     Ok(env)
 }
 
-/// Whether `entry` is `NAME=value`; what is wrong with it otherwise.
+/// Checks that `entry` is `NAME=value`; the error says what is wrong.
 pub fn variable(entry: &str) -> Result<(), String> {
     match entry.find('=') {
         None => Err(format!("environment variable {entry:?} has no =; write NAME=value")),
@@ -105,7 +105,7 @@ pub fn variable(entry: &str) -> Result<(), String> {
     }
 }
 
-/// `cwd`.
+/// Parses `cwd`.
 fn cwd(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
     match some_text(raw) {
         None => Err(at.error("cwd must not be empty; give an absolute path inside the container")),
@@ -113,7 +113,7 @@ fn cwd(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// The five sets, and the names that mean nothing here: config.md wants a warning for those, not an error.
+/// Parses the five sets, and returns the unknown names: config.md requires a warning for those, not an error.
 fn capability_sets(raw: Option<raw::Capabilities>) -> (Capabilities, Vec<String>) {
     let (raw, mut unknown) = (raw.unwrap_or_default(), Vec::new());
     let mut set = |names: Option<Vec<String>>| {
@@ -137,7 +137,7 @@ fn capability_sets(raw: Option<raw::Capabilities>) -> (Capabilities, Vec<String>
     (sets, unknown)
 }
 
-/// `rlimits`: each resource once, soft not above hard.
+/// Parses `rlimits`: each resource at most once, soft not above hard.
 fn rlimit_list(raw: &[raw::Rlimit], at: &At) -> Result<Vec<Rlimit>, ConfigError> {
     let mut limits: Vec<Rlimit> = Vec::with_capacity(raw.len());
     for (i, r) in raw.iter().enumerate() {
@@ -160,7 +160,7 @@ fn rlimit_list(raw: &[raw::Rlimit], at: &At) -> Result<Vec<Rlimit>, ConfigError>
     Ok(limits)
 }
 
-/// `oomScoreAdj`, proc_pid_oom_score_adj(5).
+/// Parses `oomScoreAdj`, proc_pid_oom_score_adj(5).
 fn oom_score_adj(raw: Option<i64>, at: &At) -> Result<Option<i32>, ConfigError> {
     match raw {
         Some(n) if !(-1000..=1000).contains(&n) => {
@@ -181,7 +181,7 @@ const SCHEDULER_FLAGS: [(&str, LinuxSchedulerFlag); 7] = [
     ("SCHED_FLAG_UTIL_CLAMP_MAX", LinuxSchedulerFlag::SchedFlagUtilClampMax),
 ];
 
-/// `scheduler`: the combinations that sched_setattr(2) can take.
+/// Parses `scheduler`: only combinations that sched_setattr(2) accepts.
 fn scheduler(raw: Option<raw::Scheduler>, at: &At) -> Result<Option<Scheduler>, ConfigError> {
     use LinuxSchedulerPolicy::{SchedDeadline, SchedFifo, SchedRr};
     let Some(raw) = raw else { return Ok(None) };
@@ -209,7 +209,7 @@ fn scheduler(raw: Option<raw::Scheduler>, at: &At) -> Result<Option<Scheduler>, 
     Ok(Some(scheduler))
 }
 
-/// `scheduler.flags`.
+/// Parses `scheduler.flags`.
 fn scheduler_flags(raw: &[String], at: &At) -> Result<Vec<LinuxSchedulerFlag>, ConfigError> {
     let flag = |(i, name): (usize, &String)| match SCHEDULER_FLAGS.iter().find(|f| f.0 == name) {
         Some((_, flag)) => Ok(*flag),
@@ -225,7 +225,7 @@ fn scheduler_flags(raw: &[String], at: &At) -> Result<Vec<LinuxSchedulerFlag>, C
 const IO_CLASSES: [(&str, i32); 3] =
     [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
 
-/// `ioPriority` as `class << 13 | priority`.
+/// Parses `ioPriority` into `class << 13 | priority`.
 fn io_priority(raw: Option<raw::IoPriority>, at: &At) -> Result<Option<i32>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let name = raw.class.as_deref().unwrap_or_default();
@@ -240,7 +240,7 @@ fn io_priority(raw: Option<raw::IoPriority>, at: &At) -> Result<Option<i32>, Con
     }
 }
 
-/// `execCPUAffinity`: two cpu lists, as bits.
+/// Parses `execCPUAffinity`: two cpu lists, as bit masks.
 fn affinity(raw: Option<raw::CpuAffinity>, at: &At) -> Result<(Vec<u64>, Vec<u64>), ConfigError> {
     let raw = raw.unwrap_or_default();
     Ok((bits(raw.initial, &at.key("initial"))?, bits(raw.r#final, &at.key("final"))?))

@@ -1,9 +1,9 @@
-//! `config.json` as it is written: the shape and the types, nothing else.
+//! The raw shape of `config.json`: fields and types only.
 //!
-//! Every field is an `Option`, because Go, in which most callers are written, treats `null`, a missing
-//! key and the zero value alike; what is required is decided where the value gets its meaning. Numbers
-//! are as wide as the field's range needs, so that `-1` for a `uint32` is a type error with a pointer.
-//! Unknown keys are ignored, as config.md "Extensibility" asks.
+//! Every field is an `Option`: most callers are written in Go, which treats `null`, a missing key and the
+//! zero value alike. Required fields are checked where the value is interpreted. Numeric types are as wide as
+//! the range of the field, so `-1` for a `uint32` is a type error with a pointer. Unknown keys are ignored,
+//! as config.md "Extensibility" requires.
 
 use std::collections::BTreeMap;
 
@@ -115,7 +115,7 @@ pub(super) struct Rlimit {
     pub hard: Option<u64>,
 }
 
-/// The library's `Scheduler` cannot read the flags by their names in the specification.
+/// Own type, because oci-spec's `Scheduler` cannot parse the flags by their names in the specification.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Scheduler {
     pub policy: Option<LinuxSchedulerPolicy>,
@@ -180,7 +180,7 @@ pub(super) struct Linux {
     pub time_offsets: Option<Map<Option<TimeOffset>>>,
 }
 
-/// The library's `LinuxSeccomp` has to have a default action.
+/// Own type, because oci-spec's `LinuxSeccomp` requires a default action.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Seccomp {
@@ -194,7 +194,7 @@ pub(super) struct Seccomp {
     pub syscalls: Option<Vec<LinuxSyscall>>,
 }
 
-/// An action; nothing for an empty text.
+/// Parses an action; `None` for an empty text.
 fn action<'de, D: Deserializer<'de>>(value: D) -> Result<Option<LinuxSeccompAction>, D::Error> {
     let name = Option::<String>::deserialize(value)?.filter(|name| !name.is_empty());
     name.map(|name| LinuxSeccompAction::deserialize(name.into_deserializer())).transpose()
@@ -232,9 +232,9 @@ pub(super) struct IntelRdt {
     pub l3_cache_schema: Option<String>,
     pub mem_bw_schema: Option<String>,
     pub enable_monitoring: Option<bool>,
-    /// Of versions before 1.3, with the same meaning.
+    /// From versions before 1.3, with the same meaning.
     pub enable_cmt: Option<bool>,
-    /// Of versions before 1.3, with the same meaning.
+    /// From versions before 1.3, with the same meaning.
     pub enable_mbm: Option<bool>,
 }
 

@@ -1,7 +1,7 @@
-//! `linux.resources`: limits, in the ranges that the kernel takes.
+//! Parser of `linux.resources`: limits within the ranges that the kernel accepts.
 //!
-//! A number 0 means "not given" where 0 is not a limit (memory, cpu shares, quota, period), as for runc:
-//! Docker sends zeros for everything that an update leaves as it is.
+//! The number 0 means "not set" where 0 is not a valid limit (memory, cpu shares, quota, period), as for
+//! runc: Docker sends zeros for everything that an update leaves unchanged.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxNetwork};
 
@@ -9,7 +9,7 @@ use super::at::At;
 use super::lists::{cpu_list, some_text};
 use super::{ConfigError, Cpu, DeviceRule, Memory, Resources, raw};
 
-/// `linux.resources`.
+/// Parses `linux.resources`.
 pub(super) fn resources(raw: raw::Resources, at: &At) -> Result<Resources, ConfigError> {
     Ok(Resources {
         devices: device_rules(raw.devices, &at.key("devices"))?,
@@ -25,13 +25,13 @@ pub(super) fn resources(raw: raw::Resources, at: &At) -> Result<Resources, Confi
     })
 }
 
-/// `devices`, in order.
+/// Parses `devices`, in order.
 fn device_rules(raw: Option<Vec<raw::DeviceRule>>, at: &At) -> Result<Vec<DeviceRule>, ConfigError> {
     let raw = raw.unwrap_or_default();
     raw.iter().enumerate().filter_map(|(i, rule)| device_rule(rule, &at.index(i)).transpose()).collect()
 }
 
-/// One rule, `None` where it is about no kind of access. Without a type it is about all devices.
+/// Parses one rule. `None` if it grants no kind of access. A rule without a type applies to all devices.
 fn device_rule(raw: &raw::DeviceRule, at: &At) -> Result<Option<DeviceRule>, ConfigError> {
     let kind = match raw.r#type.as_deref().unwrap_or_default() {
         "" | "a" => 'a',
@@ -44,14 +44,14 @@ fn device_rule(raw: &raw::DeviceRule, at: &At) -> Result<Option<DeviceRule>, Con
     if kind == 'a' && (major.is_some() || minor.is_some()) {
         return Err(at
             .key("type")
-            .error("type a is about all devices; a rule with numbers needs type b or c"));
+            .error("type a applies to all devices; a rule with numbers needs type b or c"));
     }
     let access = raw.access.as_deref().unwrap_or_default();
     if access.is_empty() {
         return Err(at.key("access").error("device access is empty; use one or more of r, w and m"));
     }
-    // runc passes other letters over, so there are configs with them.
-    // And all devices are all devices to it, whatever the access: half of a list is not to be left in force.
+    // runc ignores other letters, so configs with them exist. For runc a rule of type a covers every access,
+    // whatever `access` is; a partial rule would leave earlier rules in force.
     let has = |letter| kind == 'a' || access.contains(letter);
     let (read, write, mknod) = (has('r'), has('w'), has('m'));
     let rule = DeviceRule { allow: raw.allow.unwrap_or(false), kind, major, minor, read, write, mknod };
@@ -63,18 +63,19 @@ pub(super) const MAX_MAJOR: u32 = 0xfff;
 /// Largest minor number: 20 bits.
 pub(super) const MAX_MINOR: u32 = 0xf_ffff;
 
-/// A device number; `None` and -1 mean any.
+/// Parses a device number; `None` and -1 mean any.
 fn device_number(raw: Option<i64>, max: u32, at: &At) -> Result<Option<u32>, ConfigError> {
     match raw {
         None | Some(-1) => Ok(None),
         Some(n) => match u32::try_from(n) {
             Ok(n) if n <= max => Ok(Some(n)),
-            _ => Err(at.error(format!("device number {n} is outside 0 to {max}; -1 or nothing means any"))),
+            _ => Err(at
+                .error(format!("device number {n} is outside 0 to {max}; -1 or a missing number means any"))),
         },
     }
 }
 
-/// `memory`.
+/// Parses `memory`.
 fn memory(raw: &raw::Memory, at: &At) -> Result<Memory, ConfigError> {
     let memory = Memory {
         limit: bytes(raw.limit, &at.key("limit"))?,
@@ -97,16 +98,16 @@ fn memory(raw: &raw::Memory, at: &At) -> Result<Memory, ConfigError> {
         return Err(at.key("swappiness").error("swappiness is outside 0 to 100"));
     }
     if raw.kernel.is_some_and(|v| v > 0) {
-        // Since Linux 5.16 the file takes a value and does nothing with it.
+        // Since Linux 5.16 the kernel accepts a value in the file and ignores it.
         return Err(at
             .key("kernel")
-            .error("the kernel has no separate limit for its own memory any more; use limit"));
+            .error("the kernel no longer has a separate limit for kernel memory; use limit"));
     }
-    // `useHierarchy` is not read: cgroup v2 always is a hierarchy, v1 since Linux 5.11.
+    // `useHierarchy` is ignored: cgroup v2 is always hierarchical, v1 since Linux 5.11.
     Ok(memory)
 }
 
-/// A limit in bytes: -1 for none, 0 for "not given".
+/// Parses a limit in bytes: -1 for no limit, 0 for "not set".
 fn bytes(raw: Option<i64>, at: &At) -> Result<Option<i64>, ConfigError> {
     match raw {
         Some(n) if n < -1 => Err(at.error(format!("{n} is neither a number of bytes nor -1 for no limit"))),
@@ -114,7 +115,7 @@ fn bytes(raw: Option<i64>, at: &At) -> Result<Option<i64>, ConfigError> {
     }
 }
 
-/// `cpu`.
+/// Parses `cpu`.
 fn cpu(raw: raw::Cpu, at: &At) -> Result<Cpu, ConfigError> {
     let within = |value: Option<u64>, name, min, max| match value.filter(|v| *v != 0) {
         Some(v) if v < min || v > max => Err(at.key(name).error(format!("{v} is outside {min} to {max}"))),
@@ -147,7 +148,7 @@ fn cpu(raw: raw::Cpu, at: &At) -> Result<Cpu, ConfigError> {
     Ok(cpu)
 }
 
-/// `quota`: the kernel takes nothing below a millisecond (`min_cfs_quota_period`).
+/// Parses `quota`: the kernel's minimum is one millisecond (`min_cfs_quota_period`).
 fn quota(raw: Option<i64>, at: &At) -> Result<Option<i64>, ConfigError> {
     match raw {
         Some(n) if n < -1 || (1..1_000).contains(&n) => {
@@ -157,8 +158,8 @@ fn quota(raw: Option<i64>, at: &At) -> Result<Option<i64>, ConfigError> {
     }
 }
 
-/// `pids.limit`: -1 is no limit, and 0 is a limit of no further task, as the specification says since
-/// 1.3 (runtime-spec pull 1279) and runc does since 1.4. Before, runtimes disagreed about 0.
+/// Parses `pids.limit`: -1 is no limit, and 0 allows no further task, as in the specification since 1.3
+/// (runtime-spec pull 1279) and in runc since 1.4. Before that, runtimes disagreed about 0.
 fn pids(raw: raw::Pids, at: &At) -> Result<Option<i64>, ConfigError> {
     match raw.limit {
         Some(n) if n < -1 => {
@@ -168,7 +169,7 @@ fn pids(raw: raw::Pids, at: &At) -> Result<Option<i64>, ConfigError> {
     }
 }
 
-/// `network`: what says nothing, as Go writes it, is not there. No class is 0.
+/// Parses `network`. An object without content, as Go writes it, is ignored. Class 0 means no class.
 fn network(raw: Option<LinuxNetwork>) -> Option<LinuxNetwork> {
     let says = |n: &LinuxNetwork| {
         n.class_id().is_some_and(|class| class != 0) || n.priorities().iter().flatten().next().is_some()
@@ -176,7 +177,7 @@ fn network(raw: Option<LinuxNetwork>) -> Option<LinuxNetwork> {
     raw.filter(says)
 }
 
-/// `blockIO`: weights in the range of the io and blkio controllers.
+/// Parses `blockIO`: weights in the range of the io and blkio controllers.
 fn block_io(raw: Option<LinuxBlockIo>, at: &At) -> Result<Option<LinuxBlockIo>, ConfigError> {
     let Some(io) = raw else { return Ok(None) };
     let weight = |weight: Option<u16>, at: At| match weight {
@@ -200,8 +201,8 @@ fn block_io(raw: Option<LinuxBlockIo>, at: &At) -> Result<Option<LinuxBlockIo>, 
     Ok(Some(io))
 }
 
-/// `hugepageLimits`: each page size once. The kernel counts pages in a `long`, so limits beyond an i64
-/// are no limits.
+/// Parses `hugepageLimits`: each page size at most once. The kernel counts pages in a `long`, so a limit
+/// above i64 is no limit.
 fn hugepages(raw: Option<Vec<raw::Hugepage>>, at: &At) -> Result<Vec<(String, i64)>, ConfigError> {
     let mut limits: Vec<(String, i64)> = Vec::new();
     for (i, page) in raw.unwrap_or_default().into_iter().enumerate() {
@@ -219,16 +220,16 @@ fn hugepages(raw: Option<Vec<raw::Hugepage>>, at: &At) -> Result<Vec<(String, i6
     Ok(limits)
 }
 
-/// `2MB`, as in the names of `hugetlb.2MB.max`.
+/// Whether `size` is like `2MB`, as in the file name `hugetlb.2MB.max`.
 fn is_page_size(size: &str) -> bool {
     let digits = ["KB", "MB", "GB", "TB", "PB", "EB"].iter().find_map(|unit| size.strip_suffix(unit));
     digits.is_some_and(|d| !d.is_empty() && !d.starts_with('0') && d.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// What [`Resources::rdma`] holds.
+/// Type of [`Resources::rdma`].
 type Rdma = Vec<(String, Option<u32>, Option<u32>)>;
 
-/// `rdma`: a device's name and at least one limit.
+/// Parses `rdma`: a device's name and at least one limit.
 fn rdma(raw: Option<raw::Map<Option<raw::Rdma>>>, at: &At) -> Result<Rdma, ConfigError> {
     let mut limits = Rdma::new();
     for (device, limit) in raw.unwrap_or_default() {
@@ -245,7 +246,7 @@ fn rdma(raw: Option<raw::Map<Option<raw::Rdma>>>, at: &At) -> Result<Rdma, Confi
     Ok(limits)
 }
 
-/// `unified`: file names in the container's own cgroup, so none with a path in it.
+/// Parses `unified`: names of files in the container's own cgroup, so paths are not allowed.
 fn unified(raw: Option<raw::Map<Option<String>>>, at: &At) -> Result<Vec<(String, String)>, ConfigError> {
     let raw = raw.unwrap_or_default();
     for key in raw.keys() {

@@ -1,7 +1,7 @@
-//! `linux.sysctl`: kernel parameters that belong to a namespace of the container, and no others.
+//! Parser of `linux.sysctl`: only kernel parameters of the container's own namespaces are allowed.
 //!
-//! `/proc/sys` is one tree for the whole machine; only some files in it show a namespace's own value. A
-//! key outside that list would change the host (CRI-O CVE-2022-0811: `kernel.core_pattern`).
+//! `/proc/sys` is one tree for the whole machine; only some of its files have a value per namespace. Any
+//! other key would change the host (CRI-O CVE-2022-0811: `kernel.core_pattern`).
 
 use super::at::At;
 use super::{Config, ConfigError};
@@ -19,7 +19,7 @@ const IPC_KEYS: [&str; 8] = [
     "kernel.shm_rmid_forced",
 ];
 
-/// Path below `/proc/sys` of a key as [`Config::sysctl`] holds it: dots and slashes are exchanged, so that
+/// Path below `/proc/sys` of a key of [`Config::sysctl`]. Dots and slashes are exchanged, so
 /// `net.ipv4.conf.eth0/100.rp_filter` is the file of the interface `eth0.100`.
 pub fn path(key: &str) -> String {
     swap(key)
@@ -36,7 +36,7 @@ fn swap(key: &str) -> String {
         .collect()
 }
 
-/// `key` with dots as separators. As for sysctl(8), the first separator says which one the writer uses.
+/// `key` with dots as separators. As in sysctl(8), the first separator decides which one the key uses.
 fn dotted(key: &str) -> String {
     match key.find(['.', '/']) {
         Some(at) if key[at..].starts_with('/') => swap(key),
@@ -44,7 +44,7 @@ fn dotted(key: &str) -> String {
     }
 }
 
-/// `linux.sysctl`, keys made dotted, sorted; what only depends on the texts is checked here.
+/// Parses `linux.sysctl`: keys with dots, sorted. Checks here need only the texts.
 pub(super) fn entries(
     raw: Option<super::raw::Map<Option<String>>>,
     at: &At,
@@ -66,7 +66,7 @@ pub(super) fn entries(
     Ok(entries)
 }
 
-/// A key that can only name a file below `/proc/sys`.
+/// Checks that a key can only name a file below `/proc/sys`.
 fn well_formed(dotted: &str, at: &At) -> Result<(), ConfigError> {
     if dotted.is_empty() {
         return Err(at.error("the sysctl's name is empty; write for example net.ipv4.ip_forward"));
@@ -80,8 +80,8 @@ fn well_formed(dotted: &str, at: &At) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Every key must belong to a namespace of the container: a new one, and for `net.*` also a joined one,
-/// since a pod's containers share the network namespace that the pod's first container made.
+/// Checks that every key belongs to a namespace of the container: a new one, or for `net.*` also a joined
+/// one, because the containers of a pod share the network namespace of the pod's first container.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     for (key, _) in &config.sysctl {
         allowed(key, config)
@@ -90,7 +90,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Why `key` cannot be set in this container.
+/// Returns why `key` is not allowed in this container.
 fn allowed(key: &str, config: &Config) -> Result<(), String> {
     if IPC_KEYS.contains(&key) || key.starts_with("fs.mqueue.") {
         return match config.is_new(NsKind::Ipc) {
@@ -158,7 +158,8 @@ mod tests {
         ] {
             let key = dotted(key);
             let ok = well_formed(&key, &At::ROOT).is_ok();
-            // A slash at the end of a dotted name is a dot at the end of a file name: odd, but inside.
+            // A trailing slash in a dotted name is a trailing dot in the file name: unusual, but inside the
+            // tree.
             assert_eq!(ok, key == "net.x/", "{key:?}");
         }
     }

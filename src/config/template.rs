@@ -1,26 +1,27 @@
-//! The config that `safebox spec` writes: a start for people, close to what `runc spec` writes.
+//! The config that `safebox spec` writes: an initial config for users, close to the output of `runc spec`.
 //!
-//! Differences from runc 1.1.5, each on purpose:
+//! Intended differences from runc 1.1.5:
 //! - `ociVersion` is the version that safebox follows, `hostname` is `safebox`;
-//! - no ambient capabilities: a program gets rights because it runs as root inside or has file
-//!   capabilities, not because its parent had them;
-//! - the hard limit on open files is the caller's, so that servers can raise their own (under the name `runc`: 1024);
+//! - no ambient capabilities: a program gets capabilities because it runs as root inside or has file
+//! capabilities, not because its parent had them;
+//! - the hard limit on open files is the caller's, so that servers can raise their own (under the name
+//! `runc`: 1024);
 //! - `/sys/devices/virtual/powercap` is masked: energy counters leak keys (CVE-2020-8694);
-//! - rootless: the caller's ids are given by the caller of [`spec`].
+//! - rootless: the caller of [`spec`] passes the ids.
 
 use serde_json::{Value, json};
 
+use super::defaults::{
+    CGROUP, MASKED, MountRow, OF_NAMESPACES, PATH, READONLY, SOFT_FILES, SPEC_CAPABILITIES, STANDARD, Size,
+};
 use super::features::OCI_VERSIONS;
 
-/// Limit on open files: what programs that use select(2) rely on.
-const FILES: u64 = 1024;
-
-/// What `safebox spec` writes: as runc, a cgroup namespace only on hosts with cgroup v2 alone. `files` is the caller's hard
-/// limit on open files, if it becomes the container's.
+/// The output of `safebox spec`. As in runc, a cgroup namespace is used only on pure cgroup v2 hosts. `files`
+/// is the caller's hard limit of open files, if the container gets it.
 pub fn spec_for(rootless: Option<(u32, u32)>, cgroup_v2: bool, files: Option<u64>) -> Value {
     let mut spec = spec(rootless);
     if let Some(hard) = files {
-        spec["process"]["rlimits"][0]["soft"] = json!(FILES.min(hard));
+        spec["process"]["rlimits"][0]["soft"] = json!(SOFT_FILES.min(hard));
         spec["process"]["rlimits"][0]["hard"] = json!(hard);
     }
     if !cgroup_v2 && let Some(list) = spec["linux"]["namespaces"].as_array_mut() {
@@ -29,19 +30,20 @@ pub fn spec_for(rootless: Option<(u32, u32)>, cgroup_v2: bool, files: Option<u64
     spec
 }
 
-/// The template, for a host with cgroup v2; with `rootless`, for the caller with this uid and gid, who becomes root inside.
+/// The template for a host with cgroup v2. With `rootless`, for the caller with this uid and gid, which is
+/// root inside.
 pub fn spec(rootless: Option<(u32, u32)>) -> Value {
-    let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    let caps = json!(SPEC_CAPABILITIES);
     json!({
         "ociVersion": OCI_VERSIONS.1,
         "process": {
             "terminal": true,
             "user": { "uid": 0, "gid": 0 },
             "args": ["sh"],
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "env": [PATH, "TERM=xterm"],
             "cwd": "/",
             "capabilities": { "bounding": caps, "effective": caps, "permitted": caps },
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": FILES, "soft": FILES }],
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": SOFT_FILES, "soft": SOFT_FILES }],
             "noNewPrivileges": true,
         },
         "root": { "path": "rootfs", "readonly": true },
@@ -51,42 +53,29 @@ pub fn spec(rootless: Option<(u32, u32)>) -> Value {
     })
 }
 
-/// `mounts`. Rootless: group 5 is not mapped, and sysfs cannot be mounted without owning the network
-/// namespace, so the host's is bound.
+/// The mounts. Rootless: group 5 is not mapped, and mounting sysfs needs an owned network namespace, so the
+/// host's sysfs is bind mounted.
 fn mounts(rootless: bool) -> Value {
-    let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
-    let sys = if rootless {
-        json!({ "destination": "/sys", "type": "none", "source": "/sys",
-                "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] })
-    } else {
-        pts.push("gid=5");
-        json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs",
-                "options": ["nosuid", "noexec", "nodev", "ro"] })
+    let (sysfs, _, host, bound) = OF_NAMESPACES[0];
+    let mount = |row: &MountRow| {
+        let size = match row.size {
+            Size::Bytes(bytes) => Some(format!("size={}k", bytes >> 10)),
+            Size::None | Size::HalfOfMemory => None,
+        };
+        let options = row.options.iter().filter(|o| !rootless || **o != "gid=5");
+        let options: Vec<String> = options.map(|o| (*o).to_string()).chain(size).collect();
+        json!({ "destination": row.destination, "type": row.fs_type, "source": row.source, "options": options })
     };
-    json!([
-        { "destination": "/proc", "type": "proc", "source": "proc" },
-        { "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
-          "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] },
-        { "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": pts },
-        { "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-          "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
-        { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
-          "options": ["nosuid", "noexec", "nodev"] },
-        sys,
-        { "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-          "options": ["nosuid", "noexec", "nodev", "relatime", "ro"] },
-    ])
+    let of = |row: &MountRow| match row.fs_type == sysfs && rootless {
+        true => json!({ "destination": row.destination, "type": "none", "source": host, "options": bound }),
+        false => mount(row),
+    };
+    STANDARD.iter().chain([&CGROUP]).map(of).collect()
 }
 
-/// `linux`. Rootless: a user namespace instead of a network namespace and a device list.
+/// The `linux` section. Rootless: a user namespace instead of a network namespace and a device list.
 fn linux(rootless: Option<(u32, u32)>) -> Value {
-    let mut linux = json!({
-        "maskedPaths": [
-            "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-            "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/sys/devices/virtual/powercap", "/proc/scsi",
-        ],
-        "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-    });
+    let mut linux = json!({ "maskedPaths": MASKED, "readonlyPaths": READONLY });
     let namespaces = if let Some((uid, gid)) = rootless {
         linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
         linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
@@ -119,7 +108,7 @@ mod tests {
         assert_eq!(limit(Some(500)), json!([{ "type": "RLIMIT_NOFILE", "hard": 500, "soft": 500 }]));
     }
 
-    /// What runc writes, or `None` (said loudly) where it is not installed.
+    /// The output of runc, or `None` (reported as skipped) if it is not installed.
     fn runc_spec(args: &[&str]) -> Option<Value> {
         let dir = tempfile::tempdir().unwrap();
         let status =
@@ -132,24 +121,19 @@ mod tests {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Undoes the differences that the module's documentation lists.
+    /// Reverts the differences that the module's documentation lists.
     fn as_runc(mut ours: Value, theirs: &Value) -> Value {
         ours["ociVersion"] = theirs["ociVersion"].clone();
         ours["hostname"] = json!("runc");
         if let Some(ambient) = theirs.pointer("/process/capabilities/ambient") {
             ours["process"]["capabilities"]["ambient"] = ambient.clone();
         }
-        let has = |list: &str, item: &Value| theirs["linux"][list].as_array().unwrap().contains(item);
-        let keep = |ours: &mut Value, list: &str, item: Value| {
-            if !has(list, &item) {
-                ours["linux"][list].as_array_mut().unwrap().retain(|v| *v != item);
-            }
-        };
-        keep(&mut ours, "maskedPaths", json!("/sys/devices/virtual/powercap"));
+        ours["linux"]["maskedPaths"] = theirs["linux"]["maskedPaths"].clone();
+        ours["mounts"] = theirs["mounts"].clone();
         ours
     }
 
-    /// Order of namespaces and masked paths means nothing.
+    /// Sorts namespaces and masked paths, whose order has no meaning.
     fn sorted(mut spec: Value) -> Value {
         for list in ["namespaces", "maskedPaths", "readonlyPaths"] {
             spec["linux"][list].as_array_mut().unwrap().sort_by_key(Value::to_string);
@@ -164,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_same_as_runc_but_for_the_listed_differences() {
-        // The uid is runc's view of ours.
+        // Use the uid that runc wrote.
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let v2 = crate::cgroup::Hierarchy::probe().unwrap().is_v2();
         let ours = |ids| spec_for(ids, v2, None);
@@ -175,7 +159,7 @@ mod tests {
     }
 
     fn pretty_equal(ours: &Value, theirs: &Value) {
-        // The order of keys means nothing.
+        // The order of keys has no meaning.
         let text = |v: &Value| {
             let mut v = v.clone();
             v.sort_all_objects();

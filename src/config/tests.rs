@@ -1,4 +1,4 @@
-//! The parser against a table of bad and good configs: a merge patch (RFC 7386) of [`base`] each.
+//! The parser against tables of invalid and valid configs; each is a merge patch (RFC 7386) of [`base`].
 
 mod go;
 
@@ -9,18 +9,18 @@ use super::template::spec;
 use super::{Config, ConfigError};
 use crate::tables::{capabilities::CapSet, namespaces::NsKind};
 
-/// A config as a launch without flags and policy takes it.
+/// Parses and checks a config, as a launch without options and policy does.
 fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
     let config = super::parse::from_slice(json)?;
     super::parse::check(&config).map(|()| config)
 }
 
-/// `safebox spec`, which everything below changes.
+/// The output of `safebox spec`, the base of all patches.
 fn base() -> Value {
     spec(None)
 }
 
-/// RFC 7386: objects merge, `null` removes, all else replaces.
+/// RFC 7386: objects merge, `null` removes, any other value replaces.
 fn merge(target: &mut Value, patch: Value) {
     let Value::Object(members) = patch else {
         *target = patch;
@@ -404,8 +404,8 @@ fn good_configs_are_taken() {
     }
 }
 
-/// Go's decoder takes `null` for everything and leaves the zero value; so do we, for each member of each
-/// object in the document, unless the member is required.
+/// Go's decoder accepts `null` for every member and leaves the zero value. So must this parser, for each
+/// member of each object in the document, unless the member is required.
 #[test]
 fn null_is_nothing() {
     fn members(value: &Value, pointer: &str, found: &mut Vec<String>) {
@@ -432,7 +432,7 @@ fn null_is_nothing() {
         let mut spec = full.clone();
         *spec.pointer_mut(&pointer).unwrap() = Value::Null;
         if let Err(error) = from_slice(spec.to_string().as_bytes()) {
-            // The one required member that the library reads.
+            // The only required member that oci-spec parses.
             let required = pointer == "/linux/seccomp/defaultAction";
             assert!(required || !error.message.contains("null"), "{pointer}: {error}");
         }
@@ -499,17 +499,17 @@ fn exec_s_process_has_pointers_of_its_own() {
     assert_eq!((small.rlimits, other.apparmor_profile.as_deref()), (container.rlimits, Some("b")));
 }
 
-/// More than the kernel's 340 lines of mappings.
+/// More than the kernel's maximum of 340 lines.
 #[test]
 fn too_many_mappings() {
     let maps: Vec<Value> = (0..341).map(|i| json!({ "containerID": i, "hostID": i, "size": 1 })).collect();
     let patch = json!({ "linux": { "uidMappings": maps } }).to_string();
     assert!(parse(&patch).expect_err("341").message.contains("at most 340"));
-    // Fewer, but longer than a page: the kernel takes them in one write.
+    // Fewer lines, but longer than a page: the kernel requires a single write.
     let long =
         |i: u32| json!({ "containerID": 4_000_000_000u32 + i, "hostID": 4_000_000_000u32 + i, "size": 1 });
     let patch = |n| json!({ "linux": { "uidMappings": (0..n).map(long).collect::<Vec<_>>() } }).to_string();
     assert!(parse(&patch(171)).expect_err("4104 bytes").message.contains("fewer than 4096"));
-    // Without a user namespace they map nothing, and are ignored.
+    // Without a user namespace the mappings have no effect and are ignored.
     assert_eq!(parse(&patch(170)).expect("4080 bytes").uid_maps, []);
 }

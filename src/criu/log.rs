@@ -1,14 +1,14 @@
-//! What criu said when it failed, from its log.
+//! Quotes criu's errors from its log.
 
 use std::path::Path;
 
-/// The most lines that are quoted: the first ones say why, the last one only that it failed.
+/// Maximum number of quoted lines: the first ones state the reason, the last one only that it failed.
 const QUOTED: usize = 4;
 
-/// criu meets these on every container host and goes on; they would hide the reason.
+/// criu logs these on every container host and continues; they would hide the reason.
 const HARMLESS: [&str; 1] = ["Can't setup RLIMIT_NOFILE for self"];
 
-/// `error` with criu's own error lines and the place of the log.
+/// `error` with criu's error lines and the path of the log.
 pub fn explain(error: crate::error::Error, dir: &Path, file: &str) -> crate::error::Error {
     let path = dir.join(file);
     let path = std::path::absolute(&path).unwrap_or(path);
@@ -18,7 +18,7 @@ pub fn explain(error: crate::error::Error, dir: &Path, file: &str) -> crate::err
     crate::error::Error::msg(format!("{error}{colon}{quoted} (log file: {})", path.display()))
 }
 
-/// The error lines of a log, without their time stamps.
+/// The error lines of a log, without time stamps.
 fn quote(log: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = Vec::new();
     for line in log.lines() {

@@ -1,14 +1,14 @@
-//! Checkpoint and restore, which `criu` does: it freezes the processes, reads all that the kernel knows of
-//! them into images, and makes them again from there (criu.org).
+//! Checkpoint and restore with `criu`: it freezes the processes, writes their kernel state into images, and
+//! recreates them from the images (criu.org).
 //!
-//! criu is driven through its own protocol, `criu swrk` ([`rpc`]), not its command line: only there does a
-//! restore say when the namespaces exist (hooks run then), when the processes do (the pid is recorded
-//! before they go on), and only there does it hand over the master end of a terminal. The messages are few
-//! and flat, so [`wire`] writes them by hand: the bindings' crate would bring a protobuf runtime with it.
+//! criu is driven through its protocol `criu swrk` ([`rpc`]), not its command line. Only the protocol reports
+//! during a restore when the namespaces exist (hooks run then) and when the processes exist (the pid is
+//! recorded before they continue), and only it passes the master end of a terminal. The messages are few and
+//! flat, so [`wire`] encodes them without the bindings' crate and its protobuf runtime.
 //!
-//! A restore is a plan like any other (`plan::build::restore`) whose program is criu instead of the
-//! container's: state, cgroups and limits, the rootfs in a mount namespace of criu's own. What the rows of
-//! a create do inside (mounts, masks, ids, capabilities, seccomp) criu does from the images.
+//! A restore is a plan like any other (`plan::recipe::restore`) whose program is criu instead of the
+//! container's. It creates state, cgroups, limits, and the rootfs in criu's own mount namespace. criu
+//! restores the rest from the images: mounts, masks, ids, capabilities, seccomp.
 
 pub mod log;
 pub mod outside;
@@ -25,10 +25,10 @@ use crate::sys::{fs, socket};
 use rpc::{Answer, Event, Line, opt};
 use wire::Message;
 
-/// Which of the caller's descriptors were what, beside the images.
+/// File next to the images: the caller's descriptors 0 to 2 at the checkpoint.
 pub const DESCRIPTORS: &str = "descriptors.json";
 
-/// What `checkpoint` and `restore` both tell criu; the names are those of runc's flags.
+/// The options that `checkpoint` and `restore` share; the names are those of runc's flags.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
 pub struct Flags {
@@ -44,8 +44,8 @@ pub struct Flags {
     pub auto_dedup: bool,
 }
 
-/// An annotation may come with an image, and criu's configuration names programs: it must be a file of the host's
-/// administrator, not one that somebody has put where criu would look for it.
+/// Checks a criu configuration file. An annotation may come with an image, and criu's configuration names
+/// programs to execute, so the file must belong to root and not be writable by other users.
 fn trusted(file: &Path) -> std::result::Result<(), String> {
     use std::os::unix::fs::MetadataExt;
     if !file.is_absolute() {
@@ -53,15 +53,15 @@ fn trusted(file: &Path) -> std::result::Result<(), String> {
     }
     let meta = file.symlink_metadata().map_err(|e| e.to_string())?;
     let owned = meta.is_file() && meta.uid() == 0 && meta.mode() & 0o022 == 0;
-    if owned { Ok(()) } else { Err("must be a file of root's that nobody else may write".into()) }
+    if owned { Ok(()) } else { Err("must be owned by root and writable only by root".into()) }
 }
 
-/// The configuration file that every container's criu reads, as under runc.
+/// The configuration file that criu reads for every container, as under runc.
 const CONFIG_FILE: &str = "/etc/criu/runc.conf";
-/// The annotation that names another.
+/// The annotation that names another one.
 const CONFIG_ANNOTATION: &str = "org.criu.config";
 
-/// Feature numbers of `criu_features`, and runc's names for them.
+/// Feature numbers of `criu_features`, and runc's names of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Feature {
@@ -73,7 +73,7 @@ fn find(name: &Path) -> Option<PathBuf> {
     std::env::split_paths(&crate::host::search_path()).map(|dir| dir.join(name)).find(|p| p.is_file())
 }
 
-/// The criu program: `--criu`, or the one that is found.
+/// The criu program: `--criu`, or the one in `PATH`.
 pub fn program(asked: Option<&Path>) -> Result<PathBuf> {
     let name = asked.unwrap_or(Path::new("criu"));
     if name.components().count() > 1 {
@@ -87,8 +87,8 @@ pub fn program(asked: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// How criu keeps packets away while it works: with `iptables-restore`, as under runc, where that is
-/// installed, else with nftables, which it brings (`criu_network_lock_method`).
+/// Tells criu how to lock the network during its work: with `iptables-restore` if it is installed, as under
+/// runc, else with nftables, which criu contains (`criu_network_lock_method`).
 pub fn network_lock(m: &mut Message) {
     const NFTABLES: i64 = 2;
     if find(Path::new("iptables-restore")).is_none() {
@@ -96,14 +96,14 @@ pub fn network_lock(m: &mut Message) {
     }
 }
 
-/// criu, waiting for a request on the other end of `line`.
+/// A criu process that waits for a request on `line`.
 pub struct Criu {
     line: Line,
     child: Child,
 }
 
 impl Criu {
-    /// Starts `criu swrk`. Its standard descriptors lead nowhere: it has its log.
+    /// Starts `criu swrk`. Its stdin, stdout and stderr are /dev/null: it writes a log.
     pub fn start(program: &Path) -> Result<Self> {
         let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
         let (ours, theirs) = (Line(ours), Line(theirs));
@@ -119,18 +119,18 @@ impl Criu {
         Ok(Criu { line: ours, child })
     }
 
-    /// One request, heard out to the end; then criu ends.
+    /// Sends one request and handles its notifications; then criu ends.
     pub fn ask(self, request: &Message, on_event: &mut dyn FnMut(Event) -> Result<()>) -> Result<Answer> {
         let Criu { line, mut child } = self;
         let answer = rpc::converse(line.0, request, on_event);
-        // After a pre-dump it would wait for the next request: without its caller it ends.
+        // After a pre-dump criu waits for the next request; it ends when this end is closed.
         drop(line);
         child.wait().map_err(|e| Error::msg(format!("criu: {e}")))?;
         answer
     }
 }
 
-/// An error unless criu, on this kernel, has the feature.
+/// An error unless criu and this kernel have the feature.
 pub fn needs(program: &Path, feature: Feature) -> Result<()> {
     let answer = Criu::start(program)?
         .ask(&rpc::feature_check(feature as u32), &mut |_| Ok(()))
@@ -145,20 +145,20 @@ pub fn needs(program: &Path, feature: Feature) -> Result<()> {
     Err(Error::msg(format!("criu is missing features: [{feature:?}]: {why}")))
 }
 
-/// The directories of a request, open: criu reads and writes through the descriptors.
+/// The open directories of a request: criu reads and writes through the descriptors.
 pub struct Directories {
-    /// For images.
+    /// The images directory.
     pub images: OwnedFd,
-    /// Where the images are.
+    /// Path of the images directory.
     pub path: PathBuf,
-    /// For the log, where it is another.
+    /// The directory of the log, if it is another one.
     pub work: Option<OwnedFd>,
-    /// Where the log is.
+    /// Path of the log's directory.
     pub log: PathBuf,
 }
 
 impl Directories {
-    /// Opens them. The images' is made, with this mode, for a dump, and must be there for a restore.
+    /// Opens them. For a dump the images directory is created with this mode; for a restore it must exist.
     pub fn open(flags: &Flags, make: Option<u32>) -> Result<Self> {
         let path = flags.image_path.clone().filter(|p| !p.as_os_str().is_empty());
         let path = path.unwrap_or_else(|| "checkpoint".into());
@@ -177,8 +177,8 @@ impl Directories {
         })
     }
 
-    /// The same directories in the mount namespace of the process `pid`. criu works in them, and it may
-    /// mount only in its own.
+    /// The same directories in the mount namespace of the process `pid`. criu works there, and it may mount
+    /// only in its own mount namespace.
     pub fn seen_by(&self, pid: i32) -> Result<Self> {
         let open = |fd: &OwnedFd, flag| {
             let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -193,8 +193,8 @@ impl Directories {
         })
     }
 
-    /// An error where the images cannot be reached from a user namespace: criu opens them when it is in the
-    /// container's already. The images themselves stay root's.
+    /// An error if the images cannot be reached from a user namespace: criu opens them after it has entered
+    /// the container's. The images themselves stay owned by root.
     pub fn reachable(&self) -> Result<()> {
         let stat =
             fs::fstatat(self.images.as_raw_fd(), c"").map_err(|e| Error::os("stat", "--image-path", e))?;
@@ -207,7 +207,7 @@ impl Directories {
         )))
     }
 
-    /// Names them in a request: criu takes them from this process while it asks.
+    /// Adds the directories to a request: criu opens them through this process's /proc/PID/fd.
     pub fn name_in(&self, m: &mut Message) {
         m.int(opt::IMAGES_DIR_FD, self.images.as_raw_fd().into());
         if let Some(work) = &self.work {
@@ -231,7 +231,7 @@ fn open_dir(path: &Path, flag: &str) -> Result<OwnedFd> {
         .map_err(|e| Error::os(&format!("{flag}: open"), path.display(), e))
 }
 
-/// An I/O error in the words of errno(3).
+/// The text of errno(3) for an I/O error.
 pub fn text(e: &std::io::Error) -> String {
     e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text)
 }
@@ -248,7 +248,7 @@ fn cgroups_mode(flags: &Flags) -> Result<i64> {
     }
 }
 
-/// The flags with few values have one of them.
+/// Validates the options that have a fixed set of values.
 pub fn check_flags(flags: &Flags) -> Result<()> {
     if let Some(other) = flags.empty_ns.iter().find(|ns| *ns != "network") {
         return Err(Error::msg(format!("namespace {other:?} is not supported")));
@@ -276,11 +276,11 @@ pub fn options(
         .switch(opt::AUTO_DEDUP, flags.auto_dedup)
         .switch(opt::LAZY_PAGES, flags.lazy_pages)
         .switch(opt::ORPHAN_PTS_MASTER, true)
-        // As under runc a network namespace is restored empty: its devices are the caller's and its hooks' to make.
+        // As under runc a network namespace is restored empty: the caller and its hooks create the devices.
         .int(opt::EMPTY_NS, libc::CLONE_NEWNET.into());
     match annotations.get(CONFIG_ANNOTATION).map(String::as_str) {
         None => drop(m.text(opt::CONFIG_FILE, CONFIG_FILE)),
-        // Named but empty: none at all.
+        // Set but empty: no configuration file.
         Some("") => {}
         Some(file) => {
             trusted(Path::new(file))
@@ -291,15 +291,15 @@ pub fn options(
     Ok(m)
 }
 
-/// An error where this process cannot use criu at all.
+/// An error if this process cannot use criu at all.
 pub fn needs_root(verb: &str) -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Error::msg(format!("{verb} needs root: criu cannot {verb} the container of an ordinary user")))
+    Err(Error::msg(format!("{verb} needs root: criu cannot {verb} the container of an unprivileged user")))
 }
 
-/// The name of a namespace that is not the container's own, in the images.
+/// The name of a joined namespace in the images.
 pub fn namespace_key(kind: crate::tables::namespaces::NsKind) -> &'static str {
     match kind {
         crate::tables::namespaces::NsKind::Pid => "extRootPidNS",

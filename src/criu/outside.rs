@@ -1,4 +1,4 @@
-//! Where the processes of a container have what criu must be told of: descriptors, paths, namespaces.
+//! Resources outside a container that criu must know: descriptors, paths, namespaces.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::state::outside::Outside;
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
 
-/// What the descriptors 0 to 2 of the process are; a pipe of the launcher's is looked up.
+/// The files behind descriptors 0 to 2 of the process. A pipe of the launcher is resolved.
 pub fn descriptors_of(pid: i32, outside: &Outside) -> Vec<String> {
     let name = |(fd, known): (usize, &String)| {
         let link = || std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
@@ -16,14 +16,15 @@ pub fn descriptors_of(pid: i32, outside: &Outside) -> Vec<String> {
     outside.descriptors.iter().enumerate().map(name).collect()
 }
 
-/// Where `path` lies in the tree of the process `pid`: links resolved inside its root. `None` where nothing is.
+/// The real path of `path` in the root of the process `pid`, symlinks resolved inside that root. `None` if it
+/// does not exist.
 pub fn resolved(pid: i32, path: &Path) -> Option<PathBuf> {
     let root = crate::sys::cstr::cpath(&PathBuf::from(format!("/proc/{pid}/root"))).ok()?;
     let root = fs::openat(libc::AT_FDCWD, &root, libc::O_PATH | libc::O_DIRECTORY, 0).ok().map(fs::own)?;
     within(&root, path)
 }
 
-/// Where `path` lies below the directory `root`, as a path from it.
+/// The real path of `path` below the directory `root`, relative to it.
 pub fn within(root: &std::os::fd::OwnedFd, path: &Path) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;
     let top = name_of(root.as_raw_fd())?;
@@ -38,7 +39,7 @@ fn name_of(fd: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()
 }
 
-/// The inode that names a namespace of `pid`.
+/// The inode of a namespace of `pid`, which identifies it.
 pub fn namespace_inode(pid: i32, kind: NsKind) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let path = format!("/proc/{pid}/ns/{}", kind.row().proc);

@@ -1,7 +1,7 @@
-//! A conversation with `criu swrk`: one request, notifications in between, one answer.
+//! The protocol of `criu swrk`: one request, then notifications, then one answer.
 //!
-//! Messages cross a SEQPACKET socket, each in one packet (criu.org/RPC). The numbers are those of criu's
-//! `rpc.proto`; they never change their meaning, new ones are added.
+//! Each message is one packet on a SEQPACKET socket (criu.org/RPC). The numbers are those of criu's
+//! `rpc.proto`; they are stable.
 
 use std::os::fd::RawFd;
 
@@ -9,7 +9,7 @@ use super::wire::{Message, fields};
 use crate::error::{Error, Result};
 use crate::sys::{Errno, fs, socket};
 
-/// What is asked of criu (`criu_req_type`).
+/// Kinds of requests (`criu_req_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Kind {
@@ -21,7 +21,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The name that runc prints, from a number of criu's.
+    /// The name that runc prints, for a number of criu.
     pub fn name(number: u64) -> &'static str {
         match number {
             1 => "DUMP",
@@ -88,14 +88,14 @@ mod field {
     pub const FEATURES_FOUND: u32 = 8;
 }
 
-/// A pair of strings, as `ext_mount_map`, `cgroup_root` and `join_namespace` are.
+/// A pair of strings, the format of `ext_mount_map`, `cgroup_root` and `join_namespace`.
 pub fn pair(first: &str, second: &str) -> Message {
     let mut m = Message::new();
     m.text(1, first).text(2, second);
     m
 }
 
-/// An `inherit_fd`, or another pair of a name and a number.
+/// A pair of a name and a number, for example an `inherit_fd`.
 pub fn numbered(name: &str, number: i64) -> Message {
     let mut m = Message::new();
     m.text(1, name).int(2, number);
@@ -109,7 +109,7 @@ pub fn request(kind: Kind, opts: &Message) -> Message {
     m
 }
 
-/// A question whether criu and the kernel have the feature with this number (`criu_features`).
+/// A request to check whether criu and the kernel have the feature with this number (`criu_features`).
 pub fn feature_check(feature: u32) -> Message {
     let (mut features, mut m) = (Message::new(), Message::new());
     features.switch(feature, true);
@@ -117,23 +117,23 @@ pub fn feature_check(feature: u32) -> Message {
     m
 }
 
-/// What criu says in between.
+/// A notification from criu.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The moment: `setup-namespaces`, `post-restore`, ...
+    /// Name of the event: `setup-namespaces`, `post-restore`, ...
     pub name: String,
-    /// The process it is about, where there is one.
+    /// Pid of the process, if the event has one.
     pub pid: i32,
-    /// A descriptor that came along: the master end of a terminal.
+    /// A descriptor sent with it: the master end of a terminal.
     pub fd: Option<RawFd>,
 }
 
 /// criu's answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// The pid of a restored container.
+    /// Pid of the restored container.
     pub pid: i32,
-    /// The features that it has, by number.
+    /// The numbers of the supported features.
     pub features: Vec<u32>,
 }
 
@@ -147,11 +147,11 @@ struct Packet {
     answer: Answer,
 }
 
-/// The largest packet that is read; criu's own are far below.
+/// Maximum size of a packet; criu's packets are far smaller.
 const PACKET: usize = 40 << 10;
 
-/// Sends `request` and hears criu out. `on_event` answers its notifications: an error there makes criu give
-/// up, and is what is returned.
+/// Sends `request` and handles all packets up to the answer. `on_event` handles notifications: its error
+/// makes criu abort and is returned.
 pub fn converse(
     criu: RawFd,
     request: &Message,
@@ -171,7 +171,7 @@ pub fn converse(
         if n == buf.len() {
             return Err(Error::msg("criu sent a packet that is too large"));
         }
-        let packet = parse(&buf[..n]).ok_or_else(|| Error::msg("criu sent what is no answer of its"))?;
+        let packet = parse(&buf[..n]).ok_or_else(|| Error::msg("criu sent a malformed answer"))?;
         if !packet.success {
             let text = format!("criu failed: type {} errno {}", Kind::name(packet.kind), packet.errno);
             return Err(refused.unwrap_or_else(|| Error::msg(text)));
@@ -220,7 +220,7 @@ fn parse(bytes: &[u8]) -> Option<Packet> {
     Some(packet)
 }
 
-/// This process's end of a conversation; closed on drop, upon which criu ends.
+/// This process's end of the socket. criu ends when it is closed.
 #[derive(Debug)]
 pub struct Line(pub RawFd);
 
@@ -234,7 +234,7 @@ impl Drop for Line {
 mod tests {
     use super::*;
 
-    /// What criu answers to a restore.
+    /// criu's answer to a restore.
     fn answer(success: bool) -> Message {
         let (mut m, mut restored) = (Message::new(), Message::new());
         restored.int(1, 77);
@@ -280,7 +280,7 @@ mod tests {
         });
         assert_eq!(result.unwrap().pid, 77);
         assert_eq!(seen, [("setup-namespaces".into(), 42), ("post-restore".into(), 42)]);
-        assert_eq!(heard[1], [8, 6, 24, 1], "a NOTIFY that says success");
+        assert_eq!(heard[1], [8, 6, 24, 1], "a NOTIFY that reports success");
     }
 
     #[test]

@@ -1,33 +1,32 @@
-//! The few parts of protocol buffers that criu's requests need: numbers, strings, nested messages.
+//! The subset of protocol buffers that criu's requests need: numbers, strings, nested messages.
 //!
 //! A message is a sequence of fields. Each starts with a varint key, `number << 3 | type`; type 0 is a
-//! varint, type 2 a length and that many bytes (protobuf.dev, "Encoding"). Types 1 and 5 (fixed 64 and 32
-//! bits) are skipped when read. That is all, so no code generator is needed.
+//! Types 1 and 5 (fixed 64 and 32 bits) are skipped when reading. This needs no code generator.
 
 /// A message being written.
 #[derive(Debug, Clone, Default)]
 pub struct Message(Vec<u8>);
 
 impl Message {
-    /// An empty one.
+    /// An empty message.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Its bytes.
+    /// The encoded bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// A number. Negative ones take ten bytes, as `int32` has it.
+    /// Appends a number. A negative one takes ten bytes, as for `int32`.
     pub fn int(&mut self, field: u32, value: i64) -> &mut Self {
         self.varint(u64::from(field) << 3);
-        // Two's complement in 64 bits is what the format asks for.
+        // The format requires two's complement in 64 bits.
         self.varint(value as u64);
         self
     }
 
-    /// A switch; one that is off is left out, which means the same.
+    /// Appends a boolean. `false` is the default and is left out.
     pub fn switch(&mut self, field: u32, on: bool) -> &mut Self {
         if on {
             self.int(field, 1);
@@ -35,12 +34,12 @@ impl Message {
         self
     }
 
-    /// Text.
+    /// Appends a text.
     pub fn text(&mut self, field: u32, value: &str) -> &mut Self {
         self.block(field, value.as_bytes())
     }
 
-    /// A message inside this one.
+    /// Appends a nested message.
     pub fn nested(&mut self, field: u32, value: &Message) -> &mut Self {
         self.block(field, &value.0)
     }
@@ -64,14 +63,14 @@ impl Message {
 /// The value of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// A number or a switch.
+    /// A number or a boolean.
     Int(u64),
-    /// Text or a nested message.
+    /// A text or a nested message.
     Block(&'a [u8]),
 }
 
 impl<'a> Value<'a> {
-    /// The number; 0 for anything else.
+    /// The number; 0 for a block.
     pub fn int(self) -> u64 {
         match self {
             Value::Int(n) => n,
@@ -84,7 +83,7 @@ impl<'a> Value<'a> {
         self.int() as u32 as i32
     }
 
-    /// The bytes; none for a number.
+    /// The bytes; empty for a number.
     pub fn block(self) -> &'a [u8] {
         match self {
             Value::Block(bytes) => bytes,
@@ -92,13 +91,13 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text.
+    /// The text of a block; invalid UTF-8 is replaced.
     pub fn text(self) -> String {
         String::from_utf8_lossy(self.block()).into_owned()
     }
 }
 
-/// The fields of a message: (number, value). `None` where it is cut short or not a message.
+/// Parses the fields of a message: (number, value). `None` if it is truncated or malformed.
 pub fn fields(mut bytes: &[u8]) -> Option<Vec<(u32, Value<'_>)>> {
     let mut out = Vec::new();
     while !bytes.is_empty() {
@@ -162,7 +161,7 @@ mod tests {
         assert_eq!(read[0], (51, Value::Int(6)));
         let inside = fields(read[1].1.block()).unwrap();
         assert_eq!((inside[0].1.text().as_str(), inside[1].1.signed()), ("post-restore", 4711));
-        // Cut between its fields it is a shorter message; anywhere else it is none.
+        // A message that is cut between fields is a shorter valid message; cut anywhere else it is malformed.
         let first = 3;
         for end in (1..m.bytes().len()).filter(|n| *n != first) {
             assert_eq!(fields(&m.bytes()[..end]), None, "{end}");

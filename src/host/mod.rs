@@ -1,4 +1,5 @@
-//! Facts about this machine, probed once and only as far as the plan needs them. Tests build one by hand.
+//! Facts about this machine, each probed once and only when the plan needs it. Tests build a [`Host`] by
+//! hand.
 
 pub mod mountinfo;
 pub mod state_root;
@@ -13,7 +14,7 @@ use crate::sys::rlimit::{self, Limit};
 use crate::sys::{cred, read};
 use crate::tables::rlimits::RLIMITS;
 
-/// A fact that is looked up when it is first asked for: few plans need all of them.
+/// A fact that is probed on first use, because few plans need all facts.
 #[derive(Debug, Clone)]
 pub struct Fact<T> {
     value: OnceCell<T>,
@@ -21,68 +22,69 @@ pub struct Fact<T> {
 }
 
 impl<T> Fact<T> {
-    /// One that `probe` looks up.
+    /// A fact that `probe` determines.
     pub const fn new(probe: fn() -> T) -> Self {
         Fact { value: OnceCell::new(), probe }
     }
 
-    /// The fact.
+    /// The fact; the first call probes it.
     pub fn get(&self) -> &T {
         self.value.get_or_init(self.probe)
     }
 }
 
-/// Subordinate ids: who has which.
+/// Subordinate id ranges and their owners.
 #[derive(Debug, Clone, Default)]
 pub struct Subordinate {
-    /// A range of the caller (the same in /etc/subuid and /etc/subgid): (first, count).
+    /// A range of the caller, the same in /etc/subuid and /etc/subgid: (first, count).
     pub own: Option<(u32, u32)>,
-    /// Ids in use or promised to others: (first, count), from both files, /etc/passwd and /etc/group.
+    /// Ids that are in use or assigned to other users: (first, count), from both files, /etc/passwd and
+    /// /etc/group.
     pub taken: Vec<(u32, u32)>,
 }
 
-/// Where ranges of ids are taken on this machine.
+/// Directory of the files that mark id ranges as taken on this machine.
 pub const ID_RANGES: &str = "/run/safebox-ids";
 
-/// What the plan builder and the policy may know about the machine.
+/// Facts that the plan builder and the policy read.
 #[derive(Debug, Clone)]
 pub struct Host {
     /// Effective user id of the caller.
     pub euid: u32,
     /// Kernel release as (major, minor).
     pub kernel: (u32, u32),
-    /// How cgroups are mounted, and where this process is in them.
+    /// The cgroup hierarchies of the host, and the cgroups of this process.
     pub cgroups: Hierarchy,
-    /// Bytes of memory.
+    /// Total memory in bytes.
     pub memory: Fact<u64>,
-    /// How many files the kernel lets the whole machine have open: fs.file-max, and not more than the kernel's own
-    /// default for this much memory, since systemd sets the former to infinity.
+    /// Maximum number of open files on the whole machine: fs.file-max, but at most the kernel's default for
+    /// this memory size, because systemd sets fs.file-max to infinity.
     pub most_files: Fact<u64>,
     /// The caller's effective capabilities: bit N is capability N.
     pub caps: u64,
-    /// Cpus that are online.
+    /// Number of online cpus.
     pub cpus: Fact<u32>,
     /// Subordinate ids.
     pub subordinate: Fact<Subordinate>,
-    /// See [`Host::possible_cpus`]: one past the last.
+    /// See [`Host::possible_cpus`]: the highest cpu number plus one.
     pub cpus_possible: OnceCell<u32>,
-    /// Where ranges of ids are taken for containers; `None` for a caller who has no choice.
+    /// Directory in which id ranges are marked as taken; `None` for a caller that has only one choice.
     pub ids: Option<PathBuf>,
-    /// getent(1), where users come from elsewhere than /etc/passwd too (nsswitch.conf(5)).
+    /// Path of getent(1), if nsswitch.conf(5) names sources of users besides /etc/passwd.
     pub getent: Fact<Option<PathBuf>>,
-    /// Security modules that are active: `apparmor`, `selinux`.
+    /// Whether AppArmor is enabled.
     pub apparmor: Fact<bool>,
-    /// SELinux is enabled.
+    /// Whether SELinux is enabled.
     pub selinux: Fact<bool>,
-    /// `/proc/kcore` is there.
+    /// Whether `/proc/kcore` exists.
     pub kcore: Fact<bool>,
-    /// The ABI of landlock(7); 0 without it.
+    /// ABI version of landlock(7); 0 without Landlock.
     pub landlock: Fact<i32>,
-    /// What is different for a caller who is not root of the machine.
+    /// Facts that apply only to an unprivileged caller; `None` for root of the machine.
     pub rootless: Option<Rootless>,
-    /// See [`Host::limit`], by the number of the resource.
+    /// See [`Host::limit`]; the index is the number of the resource.
     pub limits: [OnceCell<Limit>; RLIMITS.len()],
-    /// The files that stdout and stderr are.
+    /// The files behind stdout and stderr.
     pub outputs: Vec<OutputFile>,
     /// See [`Host::resctrl`].
     pub resctrl: OnceCell<Option<PathBuf>>,
@@ -92,30 +94,30 @@ pub struct Host {
     pub kernel_mounts: OnceCell<Option<Vec<PathBuf>>>,
 }
 
-/// A file that the caller's output goes to, and its owner.
+/// A file that the caller's stdout or stderr is redirected to, and its owner.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputFile {
-    /// Where it was when the container was made.
+    /// Its path when the container was created.
     pub path: String,
-    /// Which file it is, wherever it is: its device and its inode.
+    /// Device and inode, which identify the file even after a rename.
     pub id: (u64, u64),
     /// Its owner.
     pub uid: u32,
 }
 
-/// An ordinary user, or root of a user namespace.
+/// Facts about an unprivileged user, or root of a user namespace.
 #[derive(Debug, Clone, Default)]
 pub struct Rootless {
     /// Effective group id.
     pub egid: u32,
-    /// The ids of the caller's own user namespace: users, groups.
+    /// The id map of the caller's own user namespace: users, groups.
     pub ids: (Vec<IdMap>, Vec<IdMap>),
-    /// setgroups(2) is allowed in the caller's user namespace.
+    /// Whether setgroups(2) is allowed in the caller's user namespace.
     pub setgroups: bool,
-    /// newuidmap(1) and newgidmap(1), where both are installed.
+    /// Paths of newuidmap(1) and newgidmap(1), if both are installed.
     pub id_tools: Option<(PathBuf, PathBuf)>,
-    /// systemd means the user's own.
+    /// Whether systemd means the user's own instance.
     pub own_systemd: bool,
 }
 
@@ -125,7 +127,7 @@ impl Rootless {
         let euid = nix::unistd::geteuid();
         let read = |file: &str| read::text(format!("/proc/self/{file}")).unwrap_or_default();
         let uids = crate::config::idmap::parse_map(&read("uid_map"));
-        // In a container that gives its root no CAP_SYS_ADMIN, root is a user like others.
+        // In a container whose root lacks CAP_SYS_ADMIN, root is treated as an unprivileged user.
         let admin = caps & 1 << CAP_SYS_ADMIN != 0;
         if euid.is_root() && admin && crate::config::idmap::is_whole(&uids) {
             return None;
@@ -141,7 +143,7 @@ impl Rootless {
     }
 }
 
-/// A program of the system, whatever `PATH` says: callers often leave it out.
+/// The path of a system program. It ignores `PATH`, which callers often leave empty.
 fn find_tool(name: &str) -> Option<PathBuf> {
     ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"]
         .iter()
@@ -187,7 +189,7 @@ impl Host {
         })
     }
 
-    /// The cpus that are there or can come: each has a directory in sysfs.
+    /// The possible cpus, online or not: each has a directory in sysfs.
     pub fn possible_cpus(&self) -> std::ops::Range<u32> {
         0..*self.cpus_possible.get_or_init(|| {
             let text = read::value("/sys/devices/system/cpu/possible").unwrap_or_default();
@@ -196,31 +198,31 @@ impl Host {
         })
     }
 
-    /// The limit of this resource that a child of safebox starts with. The kernel always tells it; if it did not, the
-    /// plan would set each limit that the config has.
+    /// The limit of this resource that a child of safebox starts with. Reading it cannot fail in practice; if
+    /// it did, the plan would set every limit of the config.
     pub fn limit(&self, resource: u32) -> Limit {
         let none = Limit { soft: 0, hard: 0 };
         *self.limits[resource as usize].get_or_init(|| rlimit::started_with(resource).unwrap_or(none))
     }
 
-    /// Whether the caller may drop its supplementary groups.
+    /// Whether the caller can drop its supplementary groups.
     pub fn drops_groups(&self) -> bool {
         self.euid == 0 && self.rootless.as_ref().is_none_or(|r| r.setgroups)
     }
 
-    /// Where resctrl is mounted; looked up when it is first asked for, which few containers do.
+    /// Mount point of resctrl; probed on first use, because few containers need it.
     pub fn resctrl(&self) -> Option<&Path> {
         self.resctrl.get_or_init(crate::cgroup::resctrl::mount_point).as_deref()
     }
 
-    /// Whether /dev/mqueue shows message queues; looked up for a container in the host's IPC namespace.
+    /// Whether /dev/mqueue shows message queues; probed only for a container in the host's IPC namespace.
     pub fn mqueue(&self) -> bool {
         let is_it = || crate::sys::fs::path_magic(c"/dev/mqueue").is_ok_and(|magic| magic == MQUEUE_MAGIC);
         *self.mqueue.get_or_init(is_it)
     }
 
-    /// Where whole procfs and sysfs are mounted, the last one first, if that can be told; looked up for
-    /// `--no-pivot` alone.
+    /// Mount points of complete procfs and sysfs mounts, the last mounted first; `None` if unknown. Probed
+    /// only for `--no-pivot`.
     pub fn kernel_mounts(&self) -> Option<&[PathBuf]> {
         let read =
             || std::fs::read("/proc/self/mountinfo").ok().map(|text| mountinfo::whole_kernel_mounts(&text));
@@ -252,7 +254,8 @@ pub const IDMAP_SINCE: &[(i64, &str, (u32, u32))] = &[
     (0xE0F5_E1E2, "erofs", (5, 19)),
 ];
 
-/// Whether nsswitch.conf(5) names sources of users beside those whose ids are known or lie elsewhere.
+/// Whether nsswitch.conf(5) names sources of users other than the local files and sources with known id
+/// ranges.
 fn has_other_users() -> bool {
     const KNOWN: [&str; 4] = ["files", "compat", "systemd", "mymachines"];
     let text = read::text("/etc/nsswitch.conf").unwrap_or_default();
@@ -267,7 +270,7 @@ fn most_files() -> u64 {
     max.unwrap_or(u64::MAX).min(total_memory() / 1024 / 10)
 }
 
-/// The regular files behind descriptors 1 and 2 that have a name, each once.
+/// The named regular files behind descriptors 1 and 2, without duplicates.
 fn outputs() -> Vec<OutputFile> {
     let mut files: Vec<OutputFile> = Vec::new();
     for fd in [1, 2] {
@@ -302,7 +305,7 @@ fn online_cpus() -> u32 {
     u32::try_from(n).unwrap_or(1).max(1)
 }
 
-/// Root of the machine, or of a user namespace in which somebody is at home as root: runc's rule.
+/// Whether the caller is root of the machine, or of a user namespace with `$USER` = root: runc's rule.
 fn plain_root() -> bool {
     let root = || std::env::var_os("USER").is_some_and(|u| u == "root");
     nix::unistd::geteuid().is_root() && (root() || !in_user_namespace())
@@ -313,13 +316,13 @@ fn in_user_namespace() -> bool {
     !crate::config::idmap::is_whole(&crate::config::idmap::parse_map(&map))
 }
 
-/// `$PATH` and the directories for administrators: some callers set none at all, and criu itself starts
+/// `$PATH` plus the directories for administrators: some callers set no `PATH`, and criu itself executes
 /// `iptables-restore`, `ip` and `tar`.
 pub fn search_path() -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let standard =
         ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
     let dirs = std::env::split_paths(&path).filter(|d| !d.as_os_str().is_empty()).chain(standard);
-    // Only a directory whose name holds a colon could not be joined, and none was split off with one.
+    // Joining fails only for a directory with a colon in its name; splitting at colons yields none.
     std::env::join_paths(dirs).unwrap_or(path)
 }

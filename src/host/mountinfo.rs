@@ -1,10 +1,10 @@
-//! Lines of mountinfo (proc_pid_mountinfo(5)).
+//! Parser for mountinfo (proc_pid_mountinfo(5)).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// The mount points of procfs and sysfs whose root is mounted, from mountinfo (proc_pid_mountinfo(5)).
+/// The mount points of complete procfs and sysfs mounts (the mount's root is `/`).
 pub fn whole_kernel_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
     let whole = |line: &[u8]| {
         let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
@@ -15,7 +15,7 @@ pub fn whole_kernel_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
     mountinfo.split(|b| *b == b'\n').rev().filter_map(whole).collect()
 }
 
-/// The mounts strictly below `top`, the last one first: (mount point, file system).
+/// The mounts strictly below `top`, the last mounted first: (mount point, file system type).
 pub fn mounts_below(mountinfo: &[u8], top: &Path) -> Vec<(PathBuf, String)> {
     let below = |line: &[u8]| {
         let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
@@ -27,7 +27,7 @@ pub fn mounts_below(mountinfo: &[u8], top: &Path) -> Vec<(PathBuf, String)> {
     mountinfo.split(|b| *b == b'\n').rev().filter_map(below).collect()
 }
 
-/// The file system on which `path` lies, by its mount point.
+/// The type of the file system that holds `path`, found by the mount points.
 pub fn file_system(mountinfo: &[u8], path: &Path) -> Option<String> {
     let over = |line: &[u8]| {
         let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
@@ -86,7 +86,7 @@ pub fn entries(mountinfo: &[u8]) -> Vec<Entry> {
     mountinfo.split(|b| *b == b'\n').enumerate().filter_map(entry).collect()
 }
 
-/// Spaces and their like are octal in mountinfo: `\040`.
+/// Decodes octal escapes of mountinfo: a space is `\040`.
 fn unescape(word: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(word.len());
     let mut rest = word;

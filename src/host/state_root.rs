@@ -1,11 +1,12 @@
-//! Where the states of containers are kept.
+//! Default location of the state directory.
 
 use std::path::PathBuf;
 
 use super::plain_root;
 
-/// Where containers' state is kept: `/run/safebox`, or below `$XDG_RUNTIME_DIR` for an ordinary user
-/// (or root of a user namespace whose `$USER` is not root: Podman's calls have none), as runc decides it.
+/// The default state root: `/run/safebox`, or below `$XDG_RUNTIME_DIR` for an unprivileged user. Root of a
+/// user namespace counts as unprivileged unless `$USER` is root; Podman calls without `$USER`. The rule is
+/// runc's.
 pub fn default_state_root() -> PathBuf {
     let var = |name| std::env::var_os(name).filter(|v| !v.is_empty());
     let euid = nix::unistd::geteuid();
@@ -16,7 +17,7 @@ pub fn default_state_root() -> PathBuf {
     }
 }
 
-/// Where an ordinary user's states are who has no `$XDG_RUNTIME_DIR`: below a directory that is everybody's.
+/// State root of an unprivileged user without `$XDG_RUNTIME_DIR`: below the world-writable /tmp.
 pub fn fallback_state_root() -> PathBuf {
     PathBuf::from(format!("/tmp/safebox-{}", nix::unistd::geteuid()))
 }

@@ -1,4 +1,5 @@
-//! `--user` and `--group-add`: names are looked up in the container's /etc/passwd and /etc/group, numbers never.
+//! `--user` and `--group-add`: names are looked up in the container's /etc/passwd and /etc/group, numbers are
+//! not.
 
 use super::value::{Account, Launch};
 use crate::bundle::Bundle;
@@ -6,7 +7,7 @@ use crate::config::{Config, ConfigError};
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts};
 
-/// The most supplementary groups that a name of /etc/group brings along.
+/// Maximum number of supplementary groups that a name gets from /etc/group.
 const MOST_GROUPS: usize = 64;
 
 /// `--user`.
@@ -24,10 +25,10 @@ pub(super) fn user(
                 .and_then(|fields| Some((fields.first()?.parse().ok()?, fields.get(1)?.parse().ok()?)))
                 .filter(|(uid, gid)| *uid != u32::MAX && *gid != u32::MAX)
                 .ok_or_else(|| unknown("--user", name, "/etc/passwd"))?;
-            // The file is the image's: only the name that everyone knows may stand for root.
+            // The image controls the file, so only the well-known name root may map to uid 0.
             if uid == 0 && name != "root" {
                 return Err(Error::msg(format!(
-                    "--user {name}: the container's /etc/passwd gives this name uid 0: write --user 0 if root is meant"
+                    "--user {name}: the container's /etc/passwd maps this name to uid 0: use --user 0 to run as root"
                 )));
             }
             (uid, gid, of_member(facts.bundle, name))
@@ -44,7 +45,7 @@ pub(super) fn user(
     (process.user.uid, process.user.gid) = (uid, gid);
     process.user.additional_gids = groups.into_iter().filter(|g| *g != gid).collect();
     if uid == 0 {
-        changes.push(Change::weaker("process", "runs as root of the container, as asked (--user)"));
+        changes.push(Change::weaker("process", "runs as root of the container (--user)"));
     }
     Ok(())
 }
@@ -68,7 +69,7 @@ pub(super) fn groups(
 }
 
 fn unknown(flag: &str, name: &str, file: &str) -> Error {
-    Error::msg(format!("{flag} {name}: the container's {file} has no such name: write a number"))
+    Error::msg(format!("{flag} {name}: the container's {file} has no such name: use a number"))
 }
 
 fn id_of_group(bundle: &Bundle, flag: &str, group: &Account) -> Result<u32> {
@@ -90,7 +91,7 @@ fn by_name(bundle: &Bundle, file: &str, name: &str) -> Option<Vec<String>> {
     })
 }
 
-/// The groups that list this user.
+/// The groups that list this user as a member.
 fn of_member(bundle: &Bundle, name: &str) -> Vec<u32> {
     let text = bundle.account_file("etc/group").unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();

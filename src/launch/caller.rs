@@ -1,11 +1,11 @@
-//! Sockets of the caller that take a descriptor.
+//! Sockets of the caller that receive a descriptor.
 
 use std::os::fd::IntoRawFd;
 use std::path::Path;
 
 use crate::error::Error;
 
-/// Connects to the socket of a flag that takes a descriptor: a terminal's master end, a pidfd.
+/// Connects to the socket named by an option, which receives a descriptor: a terminal's master end, a pidfd.
 pub fn connect(flag: &str, path: &Path) -> Result<i32, Error> {
     std::os::unix::net::UnixStream::connect(path)
         .map(IntoRawFd::into_raw_fd)

@@ -1,5 +1,5 @@
-//! Capabilities that this process itself does not have cannot be given away: they are left out and said,
-//! as config.md asks ("Runtimes SHOULD NOT fail ...").
+//! Limits a process's capabilities to those that this process can grant. The others are dropped and reported,
+//! as config.md requires ("Runtimes SHOULD NOT fail ...").
 
 use crate::config::Process;
 use crate::error::{Error, Result};
@@ -7,25 +7,26 @@ use crate::log::Log;
 use crate::sys::cred;
 use crate::tables::capabilities::CapSet;
 
-/// What a process does not get of what its config asks for, in words.
+/// Capabilities that were dropped from a config, as messages.
 #[derive(Debug, Default)]
 pub struct Left {
-    /// What the config's author may miss.
+    /// Messages that the config's author should see.
     pub(super) warnings: Vec<String>,
-    /// What was never possible: the template of `runc spec` before 1.2 asked for it in every config.
+    /// Drops without effect: the template of `runc spec` before 1.2 requests such capabilities in every
+    /// config.
     notes: Vec<String>,
 }
 
 impl Left {
-    /// Warns of what may be missed; the rest is for the log file and `--debug`.
+    /// Reports the warnings; the notes go only to the log file and to `--debug`.
     pub fn tell(&self, log: &Log) {
         self.warnings.iter().for_each(|text| log.warning(text));
         self.notes.iter().for_each(|text| log.note(text));
     }
 }
 
-/// Leaves out of `process` what cannot be granted, and says what. A process in a new user namespace has all
-/// capabilities there (user_namespaces(7)): `in_userns`.
+/// Drops from `process` the capabilities that cannot be granted, and returns the messages. `in_userns`: a
+/// process in a new user namespace has all capabilities there (user_namespaces(7)).
 pub fn limit(process: &mut Process, in_userns: bool) -> Result<Left> {
     let unknown = std::mem::take(&mut process.unknown_capabilities);
     let unknown = (!unknown.is_empty()).then(|| {
@@ -36,7 +37,7 @@ pub fn limit(process: &mut Process, in_userns: bool) -> Result<Left> {
     });
     let lacking = lacking(process, in_userns)?;
     let mut left = Left { warnings: unknown.into_iter().chain(lacking).collect(), notes: Vec::new() };
-    // Without any inheritable capability no ambient one was meant to work.
+    // Without an inheritable capability no ambient one could ever take effect.
     let meant = process.capabilities.inheritable != CapSet::EMPTY;
     if let Some(text) = not_raised(process) {
         if meant { left.warnings.push(text) } else { left.notes.push(text) }
@@ -44,8 +45,8 @@ pub fn limit(process: &mut Process, in_userns: bool) -> Result<Left> {
     Ok(left)
 }
 
-/// The kernel makes ambient only what is permitted and inheritable (capabilities(7)). The rest is left out, in
-/// runc's words: what a program gets less is not worth its life.
+/// Drops ambient capabilities that are not both permitted and inheritable: the kernel refuses them
+/// (capabilities(7)). The text is runc's. A missing ambient capability is no reason to refuse the start.
 fn not_raised(process: &mut Process) -> Option<String> {
     let c = &mut process.capabilities;
     let refused = CapSet(c.ambient.0 & !(c.permitted.0 & c.inheritable.0));
@@ -58,7 +59,7 @@ fn not_raised(process: &mut Process) -> Option<String> {
 }
 
 fn lacking(process: &mut Process, in_userns: bool) -> Result<Option<String>> {
-    // The one system call is only worth it where something is asked for.
+    // Skips the system call if no capability is requested.
     let c = &process.capabilities;
     let asked = c.permitted.0 | c.effective.0 | c.inheritable.0;
     if in_userns || asked == 0 {
@@ -67,11 +68,11 @@ fn lacking(process: &mut Process, in_userns: bool) -> Result<Option<String>> {
     let (_, permitted, _) = cred::capget().map_err(|e| Error::os("capget", "", e))?;
     let lacking = limit_to(process, CapSet(permitted));
     Ok((lacking != CapSet::EMPTY).then(|| {
-        format!("capabilities that safebox does not have here are left out: {lacking} (process.capabilities)")
+        format!("dropped capabilities that safebox does not have: {lacking} (process.capabilities)")
     }))
 }
 
-/// What was left out.
+/// Limits all sets to `permitted` and returns the dropped capabilities.
 fn limit_to(process: &mut Process, permitted: CapSet) -> CapSet {
     let c = &mut process.capabilities;
     let mut lacking = 0;

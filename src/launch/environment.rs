@@ -1,12 +1,12 @@
-//! The environment that a program of a container gets: what it was given, settled.
+//! Normalises the environment of a container's program.
 
 use std::collections::HashSet;
 
-/// What everybody needs and nobody has to give.
+/// Variable that every program gets.
 const HOME: &str = "HOME";
 
-/// Settles `env`: of a name that is there twice the last value counts (getenv(3) would find the first), and HOME
-/// is `home` where it is missing or empty, as runc has both.
+/// Normalises `env`. For duplicate names the last value wins (getenv(3) would find the first). HOME is set to
+/// `home` if it is missing or empty. runc does both.
 pub fn settle(env: &mut Vec<String>, home: impl FnOnce() -> String) {
     let mut seen = HashSet::new();
     let mut kept: Vec<String> = Vec::with_capacity(env.len() + 1);

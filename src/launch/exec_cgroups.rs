@@ -1,4 +1,4 @@
-//! The groups that one more process of a container joins; `exec --cgroup` names others below them.
+//! The cgroups that a process of `exec` joins. `exec --cgroup` names cgroups below the container's.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -6,10 +6,11 @@ use crate::error::{Error, Result};
 use crate::plan::recipe::ExecCgroups;
 use crate::state::State;
 
-/// The groups of a container's new process.
+/// Chooses the cgroups of a container's new process.
 ///
-/// Each of `asked` is `PATH`, below every group of the container, or, on v1, `CONTROLLER[,CONTROLLER]...:PATH`
-/// for the trees of these controllers. The groups must exist. `pid` is the container process.
+/// Each of `asked` is `PATH`, below every cgroup of the container, or, on v1,
+/// `CONTROLLER[,CONTROLLER]...:PATH` for the hierarchies of these controllers. The cgroups must exist. `pid`
+/// is the container's init.
 pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> {
     distinct(asked)?;
     let mut groups: Vec<_> = state.cgroups.iter().map(|(_, path)| path.clone()).collect();
@@ -17,7 +18,7 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
         let (controllers, path) = text.split_once(':').map_or((None, text.as_str()), |(c, p)| (Some(c), p));
         let bad = |why: &str| Error::msg(format!("--cgroup {text}: {why}"));
         if state.cgroup_v2 && controllers.is_some() {
-            return Err(bad("cgroup v2 has one tree; give a path only"));
+            return Err(bad("cgroup v2 has one hierarchy: use only a path"));
         }
         for name in controllers.into_iter().flat_map(|c| c.split(',')) {
             if !state.cgroups.iter().any(|(has, _)| has.iter().any(|h| h == name)) {
@@ -41,18 +42,19 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
             }
         }
     }
-    // Where a group below is named, the caller must be able to move the process.
+    // For a cgroup named by `--cgroup` the caller itself must be able to move the process.
     let scope = state.scope.clone().filter(|s| s.user && asked.is_empty());
     if !state.cgroup_v2 {
         return Ok(ExecCgroups { moved_to: groups, scope, ..ExecCgroups::default() });
     }
     let group = groups.into_iter().next().filter(|_| scope.is_none());
     if let Some(group) = group.as_deref().filter(|group| asked.is_empty() && hands_down(group)) {
-        // A container that has groups of its own (systemd, Docker): this one can have no processes.
+        // The container delegates controllers in its own cgroups (systemd, Docker), so this cgroup cannot
+        // have processes.
         return Ok(ExecCgroups { moved_to: vec![group_of(pid, group)?], scope, ..ExecCgroups::default() });
     }
     let ours = |group: &Path| state.preexisting.iter().all(|path| path != group);
-    // See `Builder::cgroup_slot`: nothing is born in a group whose past is not known.
+    // See `Builder::cgroup_slot`: no process is created in a pre-existing cgroup.
     Ok(match group {
         Some(group) if asked.is_empty() && ours(&group) => {
             ExecCgroups { born_in: Some(group), scope, ..ExecCgroups::default() }
@@ -61,7 +63,7 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
     })
 }
 
-/// No controller twice, nor a path beside others; in runc's words.
+/// No controller twice, and no path without controllers next to others; the texts are runc's.
 fn distinct(asked: &[String]) -> Result<()> {
     let mut seen = Vec::new();
     for text in asked {
@@ -90,13 +92,14 @@ fn distinct(asked: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a v2 group hands controllers down, and so cannot have processes (cgroups(7), "no internal processes").
+/// Whether a v2 cgroup delegates controllers, and so cannot have processes (cgroups(7), "no internal
+/// processes").
 fn hands_down(group: &Path) -> bool {
     let file = group.join("cgroup.subtree_control");
     std::fs::read_to_string(file).is_ok_and(|controllers| !controllers.trim().is_empty())
 }
 
-/// The v2 group of the container process, which must be below the container's: its limits hold there.
+/// The v2 cgroup of the container's init. It must be below the container's cgroup, whose limits then apply.
 fn group_of(pid: i32, container: &Path) -> Result<PathBuf> {
     let file = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&file).map_err(|e| Error::msg(format!("{file}: {e}")))?;
@@ -110,7 +113,7 @@ fn group_of(pid: i32, container: &Path) -> Result<PathBuf> {
     }
 }
 
-/// `path` below `base`, which it cannot leave.
+/// `path` below `base`. `..` cannot leave `base`.
 fn below(base: &Path, path: &str) -> Option<PathBuf> {
     let parts = Path::new(path).components().filter(|c| !matches!(c, Component::RootDir | Component::CurDir));
     let mut group = base.to_path_buf();

@@ -1,11 +1,11 @@
-//! What is handed over in a bundle's place: each first attempt gets one line that says what to type.
+//! Errors for an image or another path in place of a bundle; each names the command to use.
 
 use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Refuses an image, and a directory that is no bundle, with the commands that make one of it.
+/// Refuses an image, and a directory that is no bundle, with the commands that make a bundle from it.
 pub fn no_image(path: &Path, bundle: bool) -> Result<()> {
     let shown = path.display();
     if path.is_file() {
@@ -14,20 +14,20 @@ pub fn no_image(path: &Path, bundle: bool) -> Result<()> {
             archive(path)
         );
         return Err(Error::msg(format!(
-            "{shown} is a file, not a directory: make a bundle of an image archive with: {make}"
+            "{shown} is a file, not a directory: make a bundle from an image archive with: {make}"
         )));
     }
     if path.join("oci-layout").is_file() {
         let tag = tag(path).unwrap_or_else(|| "TAG".into());
         return Err(Error::msg(format!(
-            "{shown} is an OCI image layout: make a bundle of it with: umoci unpack --image {shown}:{tag} bundle && safebox run bundle/ (umoci; or: skopeo copy oci:{shown}:{tag} ...)"
+            "{shown} is an OCI image layout: make a bundle from it with: umoci unpack --image {shown}:{tag} bundle && safebox run bundle/ (umoci; or: skopeo copy oci:{shown}:{tag} ...)"
         )));
     }
     if bundle && path.is_dir() && !path.join("config.json").exists() && is_rootfs(path) {
         let host =
             if path == Path::new("/") { "; for this machine's programs: safebox run -- PROGRAM" } else { "" };
         return Err(Error::msg(format!(
-            "{shown} has no config.json: for a directory as root file system: safebox run --rootfs {shown} -- PROGRAM{host}"
+            "{shown} has no config.json: to use a directory as the root file system: safebox run --rootfs {shown} -- PROGRAM{host}"
         )));
     }
     Ok(())
@@ -37,7 +37,7 @@ fn is_rootfs(path: &Path) -> bool {
     ["bin", "usr/bin"].iter().any(|dir| path.join(dir).is_dir())
 }
 
-/// skopeo's word for an archive: `docker save` writes manifest.json, others an OCI layout.
+/// skopeo's transport name of an archive: `docker save` writes manifest.json, others write an OCI layout.
 fn archive(path: &Path) -> &'static str {
     let mut head = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(1 << 20).read_to_end(&mut head));

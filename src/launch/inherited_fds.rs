@@ -1,21 +1,21 @@
-//! Descriptors that the caller hands to the container: socket activation and `--preserve-fds`.
+//! Descriptors that the caller passes to the container: socket activation and `--preserve-fds`.
 
 use std::os::fd::IntoRawFd;
 
 use crate::error::{Error, Result};
 use crate::sys::{fs, process, watch};
 
-/// What the container's process gets of the caller's descriptors.
+/// The caller's descriptors that the container's process inherits.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// Descriptors 3 to 2+N.
+    /// Number of descriptors, from 3 on: 3 to 2+N.
     pub count: u32,
-    /// What tells the program about them.
+    /// Environment variables that describe them to the program.
     pub env: Vec<String>,
 }
 
-/// Those of sd_listen_fds(3) first, if they were meant for this process, then `--preserve-fds`. Looked at
-/// before anything is opened: a number that the caller left free would become one of our own files.
+/// Descriptors of sd_listen_fds(3) come first, if LISTEN_PID is this process, then those of `--preserve-fds`.
+/// Call this before any file is opened: safebox's own files would use the numbers that the caller left free.
 pub fn inherited(preserve: u32) -> Result<Inherited> {
     let mut inherited = listening()?;
     let closed = (3..inherited.count.saturating_add(3)).find(|fd| !i32::try_from(*fd).is_ok_and(fs::is_open));
@@ -27,16 +27,18 @@ pub fn inherited(preserve: u32) -> Result<Inherited> {
     Ok(inherited)
 }
 
-/// Occupies the numbers of 3 to 2+N that the caller left closed until the program starts: runc accepts them, and hands
-/// its own descriptors over under these numbers. The placeholder is close-on-exec, so the program finds them closed.
+/// Occupies the closed numbers of 3 to 2+N until the program starts. runc accepts closed numbers; safebox
+/// must not use them for its own descriptors. The placeholder is close-on-exec, so the program finds them
+/// closed.
 pub fn preserved(count: u32) -> Result<()> {
     let is_closed = |fd: &i32| !fs::is_open(*fd);
     let mut placeholder = None;
     for fd in (3..count.saturating_add(3)).map(|fd| i32::try_from(fd).unwrap_or(i32::MAX)).filter(is_closed) {
         let taken = match placeholder {
             Some(from) => fs::dup_above(from, fd),
-            // The lowest free number is this one: all below it are open. An eventfd leads nowhere: a container that waits
-            // for its start may be entered, and its first process's descriptors be opened.
+            // This is the lowest free number, because all below it are open. The placeholder is an eventfd,
+            // because another process could enter a container that waits for its start and open init's
+            // descriptors.
             None => watch::eventfd().map(IntoRawFd::into_raw_fd),
         };
         let taken = taken.map_err(|e| {

@@ -1,5 +1,5 @@
-//! The ladder: the strongest confinement that this machine lets the caller have, which layers are missing, what each of
-//! them would have guarded, and the one line that brings it back.
+//! The ladder: the strongest confinement that the caller can get on this machine, the missing layers with the
+//! asset that each would protect, and one line per layer that enables it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,38 +15,38 @@ use crate::sys::probe::{self, Namespaces};
 /// A layer of a full confinement.
 #[derive(Debug)]
 pub struct Layer {
-    /// Its name, for `--require`.
+    /// Name, as in `--require`.
     pub name: &'static str,
-    /// What it guards, and what does so where it is missing.
+    /// The consequence if the layer is missing.
     pub asset: &'static str,
 }
 
 /// All layers, in the order of `safebox doctor`.
 pub const LAYERS: [Layer; 7] = [
-    Layer { name: "user-namespace", asset: "a breakout runs with an id of this machine" },
+    Layer { name: "user-namespace", asset: "a process that breaks out has an id of this machine" },
     Layer {
         name: "mount-namespace",
-        asset: "files of this machine outside of the shown paths are guarded by Landlock only",
+        asset: "only Landlock protects the files of this machine outside the shown paths",
     },
     Layer {
         name: "pid-namespace",
-        asset: "other processes can be seen; signals to them are refused by their owner's id, and by Landlock from ABI 6 on",
+        asset: "other processes are visible; their owner's id, and Landlock from ABI 6 on, protect them from signals",
     },
     Layer {
         name: "network-namespace",
-        asset: "the network is this machine's: a filter lets the program make unix sockets only",
+        asset: "the program is in this machine's network namespace; a filter allows only unix sockets",
     },
-    Layer { name: "id-range", asset: "a breakout runs with the caller's own id" },
-    Layer { name: "cgroup", asset: "memory, cpu and number of processes of the whole tree are not limited" },
-    Layer { name: "landlock", asset: "no second guard of files beside the mounts" },
+    Layer { name: "id-range", asset: "a process that breaks out has the caller's own id" },
+    Layer { name: "cgroup", asset: "memory, cpu and number of processes are not limited" },
+    Layer { name: "landlock", asset: "only the mounts protect files" },
 ];
 
-/// Whether a layer can be had, and if not why, and what would bring it back.
+/// Whether a layer is available; if not, the reason and a remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Its name.
+    /// Name of the layer.
     pub name: &'static str,
-    /// `None`: it can be had.
+    /// `None`: it is available.
     pub missing: Option<Missing>,
 }
 
@@ -55,20 +55,20 @@ pub struct Status {
 pub struct Missing {
     /// The reason.
     pub why: String,
-    /// One line that brings it back.
+    /// Remedy in one line.
     pub lift: String,
 }
 
-/// How far up this machine lets the caller.
+/// The strongest level of confinement that is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rung {
-    /// Nothing can guard the file system: nothing runs.
+    /// The file system cannot be protected: safebox refuses to run.
     None,
-    /// landlock(7), no_new_privs and a filter.
+    /// Only landlock(7), no_new_privs and a seccomp filter.
     Bare,
-    /// Namespaces, but the processes of the caller are seen.
+    /// Namespaces, except a pid namespace: the caller's processes are visible.
     SharedProc,
-    /// Namespaces of root, with the host's ids.
+    /// Namespaces created by root, with the host's ids.
     HostIds,
     /// All namespaces.
     Full,
@@ -79,19 +79,19 @@ impl std::fmt::Display for Rung {
         f.write_str(match self {
             Rung::None => "none: nothing runs",
             Rung::Bare => "landlock, no_new_privs and seccomp only",
-            Rung::SharedProc => "namespaces, but for process ids",
-            Rung::HostIds => "namespaces, but for users",
+            Rung::SharedProc => "namespaces, except a pid namespace",
+            Rung::HostIds => "namespaces, except a user namespace",
             Rung::Full => "all namespaces",
         })
     }
 }
 
-/// What a look at the machine found.
+/// The result of probing the machine.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// How far up.
+    /// The available level.
     pub rung: Rung,
-    /// Every layer.
+    /// The status of every layer.
     pub layers: Vec<Status>,
 }
 
@@ -100,10 +100,10 @@ fn sysctl(name: &str) -> Option<String> {
     Some(text.trim().to_string())
 }
 
-/// Looks at the machine; a child tries what no file says.
+/// Probes the machine. A child process tries what no file reports.
 pub fn look(host: &Host) -> Result<Report> {
     let tried = match &host.rootless {
-        // Root of the machine needs no right for the rest, and the kernel's limit is a number.
+        // For root of the machine the only restriction is the kernel's limit, which is a number.
         None => {
             let off = sysctl("user.max_user_namespaces").as_deref() == Some("0");
             Namespaces { user: off.then_some(Errno::ENOSPC), mount: None, proc: None }
@@ -136,7 +136,7 @@ fn missing(name: &str, host: &Host, tried: Namespaces) -> Option<Missing> {
             }
             tried.proc.and_then(|_| {
                 some(
-                    "this container covers parts of /proc, and the kernel lets no one see more of it",
+                    "this container covers parts of /proc, and the kernel then refuses a new procfs",
                     "docker run --security-opt systempaths=unconfined, or Kubernetes securityContext.procMount: Unmasked",
                 )
             })
@@ -155,7 +155,7 @@ fn no_namespace(errno: Errno, made: bool) -> Missing {
     let on = |name: &str| sysctl(name).is_some_and(|v| v != "0");
     let off = |name: &str| sysctl(name).as_deref() == Some("0");
     let lift = if on("kernel.apparmor_restrict_unprivileged_userns") {
-        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for safebox that has userns"
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for safebox with userns"
     } else if off("kernel.unprivileged_userns_clone") {
         "sysctl -w kernel.unprivileged_userns_clone=1"
     } else if off("user.max_user_namespaces") {
@@ -181,7 +181,7 @@ fn id_range(host: &Host) -> Option<Missing> {
             std::env::var("USER").unwrap_or_else(|_| host.euid.to_string())
         ),
     };
-    Some(Missing { why: "the caller has no range of other ids".into(), lift })
+    Some(Missing { why: "the caller has no subordinate id range".into(), lift })
 }
 
 fn groups(host: &Host) -> Vec<PathBuf> {
@@ -193,11 +193,11 @@ fn groups(host: &Host) -> Vec<PathBuf> {
     }
 }
 
-/// Whether the caller may make a group beside its own.
+/// Whether the caller can create a cgroup next to its own.
 fn cgroup_writable(host: &Host) -> bool {
     let writable = |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
     let groups = groups(host);
-    // systemd's user manager makes groups for who may not make them.
+    // systemd's user manager can create cgroups for callers that cannot.
     let manager = || {
         std::env::var_os("XDG_RUNTIME_DIR")
             .is_some_and(|dir| Path::new(&dir).join("systemd/private").exists())
@@ -216,22 +216,23 @@ fn no_cgroup(host: &Host) -> Option<Missing> {
             "docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:rw, or limits of the surrounding container",
         ),
         Hierarchy::V1 { .. } => (
-            "cgroup v1 is root's alone",
+            "only root can create cgroups on cgroup v1",
             "boot with systemd.unified_cgroup_hierarchy=1: cgroup v2 can be delegated to users",
         ),
         Hierarchy::V2 { .. } => (
-            "no group is delegated to the caller",
-            "loginctl enable-linger USER and log in again: systemd's user manager delegates groups",
+            "no cgroup is delegated to the caller",
+            "loginctl enable-linger USER and log in again: systemd's user manager delegates cgroups",
         ),
     };
     Some(Missing { why: why.into(), lift: lift.into() })
 }
 
-/// Numbers of capabilities(7).
+/// Capability numbers of capabilities(7).
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 
-/// Takes what this machine cannot give out of the config, and says what is missing. `--require` refuses it.
+/// Removes from the config what this machine cannot provide, and reports the missing layers. A layer in
+/// `--require` is an error.
 pub fn climb(
     launch: &Launch,
     host: &Host,
@@ -241,7 +242,7 @@ pub fn climb(
     if launch.root != Root::Host || launch.policy() < Policy::Restricted {
         return match launch.life.require.first() {
             Some(name) => Err(Error::msg(format!(
-                "--require {name}: for the host's programs under --policy restricted; elsewhere a missing layer is an error anyway"
+                "--require {name}: only for the host's programs under --policy restricted; otherwise a missing layer is always an error"
             ))),
             None => Ok(Vec::new()),
         };
@@ -258,7 +259,8 @@ pub fn climb(
         }
         let asset = LAYERS.iter().find(|l| l.name == status.name).map_or("", |l| l.asset);
         let text = format!("no {}: {asset} ({})", status.name, missing.why);
-        // Landlock is a second guard where there are mounts, and an id range a second one beside the user namespace.
+        // Landlock is a second protection next to mounts, and an id range next to the user namespace: no
+        // warning.
         let second = matches!(status.name, "landlock" | "id-range");
         changes.push(if second { Change::new("ladder", text) } else { Change::weaker("ladder", text) });
     }
@@ -279,15 +281,15 @@ pub fn climb(
                 overrides.allow.push("root".into());
                 changes.push(Change::weaker(
                     "ladder",
-                    "runs as root of this container, without capabilities: no right to change the user",
+                    "runs as root of this container, without capabilities: it has no privilege to change the user",
                 ));
             }
             bare(config, overrides);
         }
         Rung::None => {
             return Err(Error::msg(
-                "no namespace can be made here, and the kernel has no Landlock: nothing would guard this machine's files, \
-                 so nothing runs (safebox doctor names the remedy)",
+                "no namespace can be created here, and the kernel has no Landlock: this machine's files would \
+                 be unprotected, so safebox refuses to run (safebox doctor names the remedy)",
             ));
         }
     }
@@ -304,18 +306,18 @@ fn bare(config: &mut Config, overrides: &mut Overrides) {
     if !overrides.allows("host-net") {
         config.hardening.guards.push(Guard::NoInternet);
     }
-    // There is no devpts of its own.
+    // Without namespaces there is no new devpts.
     (overrides.stdin_is_tty, overrides.stdout_is_tty) = (false, false);
 }
 
-/// What an option asks for and only a mount namespace can give.
+/// Refuses options that need a mount namespace.
 pub fn check_bare(config: &Config) -> Result<()> {
     if !config.hardening.bare {
         return Ok(());
     }
     let needs = |what: String| {
         Err(Error::msg(format!(
-            "{what} needs a mount namespace, which this machine does not give (safebox doctor)"
+            "{what} needs a mount namespace, which cannot be created here (safebox doctor)"
         )))
     };
     if let Some(secret) = config.secrets.first() {

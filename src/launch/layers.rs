@@ -1,5 +1,5 @@
-//! The layers that make a config, lowest first: the container defaults, or a bundle's config.json in their place; then
-//! the command line's options; then the policy. Each says what it changed.
+//! The layers that make a config, lowest first: the container defaults or a bundle's config.json, then the
+//! command line's options, then the policy. Each layer returns its changes.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::policy::{self, Change, Facts, Outcome, row_mount};
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
-/// The lowest layer: what config.json says, or the table of container defaults.
+/// The lowest layer: config.json, or the table of container defaults.
 pub fn base(launch: &Launch, host: &Host) -> Result<(Bundle, Config)> {
     match &launch.root {
         Root::Bundle(dir) => Bundle::open(dir),
@@ -29,14 +29,14 @@ pub fn base(launch: &Launch, host: &Host) -> Result<(Bundle, Config)> {
     }
 }
 
-/// Options, then the policy, on top of the lowest layer.
+/// Applies options, then the policy, to the lowest layer.
 pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result<Outcome> {
     let mut changes = options::apply(launch, facts, config)?;
     if launch.root == Root::Host && !launch.process.env.iter().any(sets_home) {
         config.hardening.home = home().or_else(|| Some("/run/home".into()));
     }
     if config.process.as_ref().is_some_and(|p| p.args.is_empty()) {
-        return Err(Error::msg("a program is needed: safebox run ... -- PROGRAM ARGUMENT..."));
+        return Err(Error::msg("a program is required: safebox run ... -- PROGRAM ARGUMENT..."));
     }
     let mut outcome = policy::apply(config, facts)?;
     changes.append(&mut outcome.changes);
@@ -61,7 +61,7 @@ fn defaults(root: &Path) -> Result<Config> {
     let root = root.to_str().ok_or_else(|| Error::msg("--rootfs: the path is not valid UTF-8"))?;
     let json = serde_json::json!({
         "ociVersion": crate::config::features::OCI_VERSIONS.1,
-        // The layer of options replaces the program.
+        // The options layer sets the program.
         "process": { "args": [""], "cwd": "/", "env": [PATH] },
         "root": { "path": root },
         "linux": { "namespaces": namespaces, "maskedPaths": MASKED, "readonlyPaths": READONLY },
@@ -74,7 +74,7 @@ fn defaults(root: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// This machine's programs, and nothing else of it.
+/// This machine's programs, and no other files of the host.
 fn of_host(host: &Host) -> Result<Config> {
     let mut config = defaults(Path::new("/"))?;
     config.root.empty = true;
@@ -99,7 +99,7 @@ fn of_host(host: &Host) -> Result<Config> {
     Ok(config)
 }
 
-/// [`HOST_TREES`], and the directories /lib32, /lib64 and so on that this machine has.
+/// [`HOST_TREES`], and the existing directories /lib32, /lib64 and so on.
 fn trees() -> Vec<PathBuf> {
     let mut trees: Vec<PathBuf> = HOST_TREES.iter().map(PathBuf::from).collect();
     let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
@@ -110,7 +110,7 @@ fn trees() -> Vec<PathBuf> {
     trees
 }
 
-/// What passes from the caller's environment, and what a program can tell the sandbox by.
+/// Variables that are passed from the caller's environment, and the one that identifies the sandbox.
 fn environment() -> Vec<String> {
     let mut env: Vec<String> = PASSED.iter().filter_map(|name| options::passed(name)).collect();
     if !env.iter().any(|entry| entry.starts_with("PATH=")) {
@@ -123,7 +123,7 @@ fn environment() -> Vec<String> {
     env
 }
 
-/// What hardening left, in one line: `restricted: no network, ...`.
+/// A summary of the hardened config in one line: `restricted: no network, ...`.
 pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> String {
     let resources = &config.resources;
     let network = if config.is_new(NsKind::Net) { "no network" } else { "the host's network" };

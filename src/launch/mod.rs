@@ -1,6 +1,6 @@
-//! Preparing a launch: what becomes a plan. Nothing here has an effect on the system but the seccomp cache.
+//! Prepares a launch: everything between the options and a plan. The only side effect is the seccomp cache.
 //!
-//! [`prepare`] goes from a bundle on disk to a plan; the other modules settle what the config leaves open.
+//! [`prepare`] converts a bundle on disk to a plan; the other modules resolve what the config leaves open.
 
 mod accounts;
 pub mod caller;

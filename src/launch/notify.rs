@@ -1,11 +1,11 @@
-//! sd_notify(3): the mount and the variable that lead the program to a socket of the launcher's.
+//! sd_notify(3): the mount and the variable through which the program reaches a socket of the launcher.
 
 use std::path::Path;
 
 use crate::config::{Config, Mount};
 use crate::state::files::{NOTIFY_DIR, NOTIFY_SOCKET};
 
-/// Where the container sees the directory.
+/// Path of the directory inside the container.
 const INSIDE: &str = "/run/notify";
 
 /// Adds the mount and the variable to a config.

@@ -1,8 +1,8 @@
-//! What a container shows of the host, which an image cannot hold: it is named in the image ("external")
-//! and given anew at restore.
+//! Host resources of a container that an image cannot contain. Images name them as "external", and a restore
+//! provides them again.
 //!
-//! The names are runc's, so that images made by one runtime can be restored by the other: a bind mount is
-//! called by its destination, a masked file `/dev/null`.
+//! The names are runc's, so images of one runtime can be restored by the other: the name of a bind mount is
+//! its destination, that of a masked file is `/dev/null`.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -15,10 +15,10 @@ use crate::state::outside::Outside;
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
 
-/// The name of every masked file.
+/// The external name of every masked file.
 pub const MASK: &str = "/dev/null";
 
-/// Of a container that is about to be made.
+/// The external resources of a container that is about to be created.
 pub fn of(config: &Config, bundle: &Path, layout: &Layout, v2: bool, options: &Options) -> Outside {
     let shown = shown(config, bundle, layout, v2);
     let joined = config.namespaces.iter().filter(|n| n.path.is_some());
@@ -33,7 +33,7 @@ pub fn of(config: &Config, bundle: &Path, layout: &Layout, v2: bool, options: &O
     }
 }
 
-/// Every mount of the host's file systems: (destination, source on the host).
+/// Every mount of a host file system: (destination, source on the host).
 pub fn shown(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(PathBuf, PathBuf)> {
     let mut shown = Vec::new();
     let at = |path: &str| config.mounts.iter().find(|m| m.destination == Path::new(path));
@@ -43,14 +43,14 @@ pub fn shown(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(
             shown.push((mount.destination.clone(), source));
         } else if mount.fs_type.as_deref() == Some("cgroup") && shows_groups(config, v2) {
             for group in &layout.groups {
-                // A host that is all v2 shows one group, and that at the destination itself.
+                // A pure v2 host has one cgroup, bound at the destination itself.
                 let name = if v2 { String::new() } else { bind_name(&group.controllers) };
                 let name = mount.destination.join(name);
                 shown.push((name.components().collect(), group.path.clone()));
             }
         }
     }
-    // In a user namespace nodes cannot be made: the host's are shown.
+    // Device nodes cannot be created in a user namespace: the host's are bind mounted.
     let bound = at("/dev").is_some_and(|m| m.bind.is_some());
     if config.namespace(NsKind::User).is_some() && !bound {
         let names = DEFAULT_DEVICES.iter().map(|(name, ..)| Path::new("/dev").join(name));
@@ -60,10 +60,10 @@ pub fn shown(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(
     shown
 }
 
-/// What a descriptor of this process is, in the words of `descriptors.json`: the process inherits it.
+/// The entry of a descriptor in `descriptors.json`; the process inherits the descriptor.
 fn descriptor(fd: i32, options: &Options) -> String {
     if options.stdio[fd as usize] != Stdio::Inherit {
-        // A pipe that is yet to be made: the process has it.
+        // A pipe that does not exist yet; it is read from the process later.
         return String::new();
     }
     if options.console == Console::Pty {
@@ -72,14 +72,14 @@ fn descriptor(fd: i32, options: &Options) -> String {
     let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
     let text = link.to_string_lossy().into_owned();
     match file_of(&link, fd, "self") {
-        // A file of the host's, /dev/null among them: criu knows it by its mount and inode.
+        // A file of the host, including /dev/null: criu identifies it by mount and inode.
         Some(file) => file,
         None => text,
     }
 }
 
-/// criu's name of an open file: `file[MOUNT:INODE]`, both in hexadecimal. `None` for what is no file in a
-/// directory (pipes, sockets), and for terminals.
+/// criu's name of an open file: `file[MOUNT:INODE]`, both in hexadecimal. `None` for objects without a path
+/// (pipes, sockets), and for terminals.
 fn file_of(link: &Path, fd: i32, pid: &str) -> Option<String> {
     let path = link.as_os_str().as_bytes();
     if !path.starts_with(b"/") || path.starts_with(b"/dev/pts/") || path == b"/dev/tty" {

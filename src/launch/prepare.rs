@@ -1,4 +1,4 @@
-//! From a bundle on disk to a plan: what `run`, `create` and `explain` have in common.
+//! From a bundle on disk to a plan: the common part of `run`, `create` and `explain`.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,60 +20,61 @@ use crate::seccomp::{self, Mode};
 use crate::state::id_ranges::Ranges;
 use crate::state::{SeccompChoice, State};
 
-/// A launch before the runtime has looked at the places that the container's id names: its cgroups, its class of
-/// service. A launch takes the name first ([`crate::lifecycle::name::Name`]), so that no other launch changes them meanwhile.
+/// A launch before the locations that the container's id names are examined: its cgroups, its resctrl class.
+/// A launch reserves the name first ([`crate::lifecycle::name::Name`]), so that no other launch changes them
+/// meanwhile.
 pub struct Draft {
     /// The bundle, its rootfs open.
     pub bundle: Bundle,
     /// The config, hardened.
     pub config: Config,
-    /// The verb's options, completed by the policy.
+    /// The verb's options, extended by the policy.
     pub options: Options,
-    /// Whether a process inside could own files of the host's root: the runtime then seals its binary.
+    /// Whether a process inside could own files of the host's root. The runtime then seals its binary.
     pub shares_host_root: bool,
     /// The container's state directory.
     pub state_dir: PathBuf,
     host: Host,
     outcome: Outcome,
-    /// What cannot be as the config has it, and does not have to.
+    /// Deviations from the config that are no errors.
     left: crate::launch::capabilities::Left,
-    /// Why refused system calls are not reported, although `--debug` asks for it.
+    /// The reason why refused system calls are not reported although `--debug` is given.
     silent: Option<&'static str>,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
     /// What the administrator's policy has to say, for the log.
     enforced: Vec<String>,
-    /// Any policy but `privileged`.
+    /// Whether any policy but `privileged` applies.
     hardened: bool,
-    /// What `exec` starts from. The rest of the environment is the first process's alone.
+    /// The process that `exec` starts from, without the environment variables of the first process only.
     for_exec: Process,
     ids: Ranges,
     id: String,
     cgroup_manager: Option<cgroup::Manager>,
     stop: crate::state::Stop,
-    /// A foreground `run`: (pid, start time) of this process.
+    /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
 }
 
-/// A launch, ready to be planned.
+/// A launch that is ready to be planned.
 pub struct Prepared {
     /// The bundle, its rootfs open.
     pub bundle: Bundle,
     /// The config, hardened.
     pub config: Config,
-    /// The machine.
+    /// The facts about the machine.
     pub host: Host,
-    /// What the policy did.
+    /// The result of the policy.
     pub outcome: Outcome,
-    /// cgroups.
+    /// The cgroups.
     pub layout: Layout,
-    /// The verb's options, completed by the policy.
+    /// The verb's options, extended by the policy.
     pub options: Options,
-    /// What cannot be as the config has it, and does not have to.
+    /// Deviations from the config that are no errors.
     pub left: crate::launch::capabilities::Left,
     /// The container's state directory.
     pub state_dir: PathBuf,
-    /// What goes into it.
+    /// The content of the state directory's `state.json`.
     pub state: State,
     user_maps: Option<UserMaps>,
     resctrl: Option<crate::cgroup::resctrl::Class>,
@@ -82,17 +83,18 @@ pub struct Prepared {
     id: String,
 }
 
-/// Opens, hardens and lays out; no effect but the seccomp cache. For a launch, see [`draft`].
+/// Opens the bundle, hardens the config and chooses cgroups. The only side effect is the seccomp cache. For a
+/// launch, see [`draft`].
 pub fn prepare(launch: &Launch) -> Result<Prepared> {
     draft(launch)?.place()
 }
 
-/// The same for a bundle that is open and a host that is known; tests make one by hand.
+/// As [`prepare`], for an opened bundle and a given host, which tests build by hand.
 pub fn prepare_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Prepared> {
     draft_on(launch, opened, host)?.place()
 }
 
-/// Opens and hardens; no effect but the seccomp cache.
+/// Opens the bundle and hardens the config. The only side effect is the seccomp cache.
 pub fn draft(launch: &Launch) -> Result<Draft> {
     crate::state::check_id(&launch.id)?;
     let host = Host::probe()?;
@@ -194,7 +196,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     })
 }
 
-/// As runc: a mount's destination may begin with the rootfs's path on the host.
+/// As in runc: removes the rootfs's host path from the front of a mount's destination.
 fn strip_root(config: &mut Config, rootfs: &Path) {
     for mount in config.mounts.iter_mut().filter(|_| rootfs != Path::new("/")) {
         if let Ok(inside) = mount.destination.strip_prefix(rootfs) {
@@ -204,7 +206,8 @@ fn strip_root(config: &mut Config, rootfs: &Path) {
 }
 
 impl Draft {
-    /// Looks at the places that the id names, and completes the launch. A launch holds the name by now.
+    /// Examines the locations that the id names, and completes the launch. A launch has reserved the name
+    /// before.
     pub fn place(mut self) -> Result<Prepared> {
         let (config, host) = (&self.config, &self.host);
         let layout = cgroup::layout(
@@ -246,13 +249,13 @@ impl Draft {
         })
     }
 
-    /// Says what will not be as the config has it. What changes nothing is for who looks for it: profiles of
-    /// callers name system calls of all kernels, and a log that is not empty is a failure to some.
+    /// Reports deviations from the config. Harmless ones are logged only with `--debug`: callers' profiles
+    /// name system calls of all kernels, and some callers treat a non-empty log as a failure.
     pub fn tell(&self, log: &Log) {
         self.left.tell(log);
         self.enforced.iter().for_each(|line| log.warning(line));
         if let Some(why) = self.silent {
-            log.debug(&format!("refused system calls are not told: {why}"));
+            log.debug(&format!("refused system calls are not reported: {why}"));
         }
         for profile in self.config.seccomp.iter().filter(|_| log.is_debug()) {
             for name in seccomp::unknown_names(profile) {
@@ -261,7 +264,7 @@ impl Draft {
         }
     }
 
-    /// What will be on disk.
+    /// The state to write.
     fn state(&self, layout: &Layout, resctrl: Option<&crate::cgroup::resctrl::Class>) -> State {
         let (config, host, bundle) = (&self.config, &self.host, &self.bundle);
         State {
@@ -309,19 +312,19 @@ impl Draft {
 }
 
 impl Prepared {
-    /// The plan for this launch.
+    /// Builds and checks the plan of this launch.
     pub fn plan(&self) -> Result<(Checked<Plan>, Given)> {
         let (plan, given) = recipe::build(self.input())?;
         let notes = self.outcome.changes.iter().map(ToString::to_string).collect();
         Ok((plan.with_notes(notes), given))
     }
 
-    /// The plan of a restore by this criu.
+    /// Builds and checks the plan of a restore with this criu.
     pub fn restore_plan(&self, criu: &Path) -> Result<(Checked<Plan>, Given, recipe::restore::CriuFds)> {
         recipe::restore::build(self.input(), criu)
     }
 
-    /// The filters, compiled, in the order of loading.
+    /// The compiled filters, in the order of loading.
     pub fn filters(&self) -> &[Filter] {
         &self.filters
     }
@@ -346,10 +349,10 @@ impl Prepared {
     }
 }
 
-/// Whether a process inside could own files of the host's root, this program's among them.
+/// Whether a process inside could own files of the host's root, including this program.
 ///
-/// For a caller who is not root of the machine: whether a process inside could own their files, and this
-/// program is one that they may write.
+/// For an unprivileged caller: whether a process inside could own the caller's files, and the caller may
+/// write this program.
 fn shares_host_root(config: &Config, host: &Host) -> bool {
     if host.rootless.is_some() {
         let writable = nix::unistd::access("/proc/self/exe", nix::unistd::AccessFlags::W_OK).is_ok();
@@ -367,7 +370,7 @@ fn shares_host_root(config: &Config, host: &Host) -> bool {
     }
 }
 
-/// Mostly root, but a program can lie in somebody's home.
+/// Usually root, but the program can be in a user's home.
 fn owner_of_this_program() -> Option<u32> {
     nix::sys::stat::stat("/proc/self/exe").ok().map(|st| st.st_uid)
 }
@@ -383,14 +386,14 @@ fn owner(euid: u32) -> String {
     std::env::var("USER").unwrap_or_else(|_| euid.to_string())
 }
 
-/// The filters in the order of loading: the config's, then ours.
+/// The filters in the order of loading: the config's, then the built-in ones.
 fn seccomp_choices(config: &Config) -> Vec<SeccompChoice> {
     let mut choices = Vec::new();
     if let Some(profile) = &config.seccomp {
         choices.push(SeccompChoice::Profile(Box::new(profile.clone())));
     }
     if config.hardening.builtin_seccomp {
-        // Without namespaces the bounding set may stay as it was: what the process has is what counts then.
+        // Without namespaces the bounding set may be unchanged, so the permitted set decides.
         let bare = config.hardening.bare;
         let caps = |p: &Process| if bare { p.capabilities.permitted.0 } else { p.capabilities.bounding.0 };
         let caps = config.process.as_ref().map(caps).unwrap_or(0);
@@ -400,7 +403,7 @@ fn seccomp_choices(config: &Config) -> Vec<SeccompChoice> {
     choices
 }
 
-/// Compiles a filter, or takes it from the cache.
+/// Compiles a filter, or loads it from the cache.
 pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     let (mode, what) = match choice {
         SeccompChoice::BuiltIn { caps, allow } => {
@@ -419,7 +422,7 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     Ok(Filter { program, flags: filter.flags, what, listener, lets_limits })
 }
 
-/// What the plan of `exec` takes from a container's state.
+/// The input of an `exec` plan, from a container's state.
 pub fn exec_input<'a>(
     state: &'a State,
     process_id: (i32, u64),
@@ -448,14 +451,14 @@ pub fn exec_input<'a>(
     }
 }
 
-/// The user as the runtime sees it, where the runtime is root and may give files away.
+/// The user's id as the runtime sees it, if the runtime is root and can change file owners.
 fn user_outside(uid: u32, state: &State, host: &Host, uid_map: &str) -> Option<u32> {
     let in_userns = state.namespaces & crate::tables::namespaces::NsKind::User.row().flag != 0;
     let outside = if in_userns { idmap::to_host(&idmap::parse_map(uid_map), uid) } else { Some(uid) };
     outside.filter(|_| host.euid == 0)
 }
 
-/// Where compiled filters are kept; files there are verified before use.
+/// Directory of compiled filters; the files are verified before use.
 fn cache_dir() -> PathBuf {
     if nix::unistd::geteuid().is_root() {
         return PathBuf::from("/var/cache/safebox");

@@ -8,16 +8,16 @@ use crate::seccomp::reported;
 use crate::state::SeccompChoice;
 use crate::sys::seccomp;
 
-/// Makes the built-in filter report its refusals to the launcher, or says why it cannot.
+/// Makes the built-in filter report its refusals to the launcher, or returns why it cannot.
 pub fn report(config: &Config, choices: &[SeccompChoice], filters: &mut [Filter]) -> Option<&'static str> {
     let ([SeccompChoice::BuiltIn { .. }, ..], [filter, ..]) = (choices, filters) else {
-        return Some("that is for the built-in profile alone, and the container has another one or none");
+        return Some("only the built-in profile supports this, and the container does not use it alone");
     };
     if !config.process.as_ref().is_some_and(|p| p.no_new_privileges) {
         return Some("without no_new_privs the filter is loaded before the launcher can answer");
     }
     if !config.hooks.poststart.is_empty() {
-        return Some("a poststart hook may wait for the program, which would wait for the launcher");
+        return Some("a poststart hook may wait for the program, and the program for the launcher");
     }
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
     if !seccomp::flag_supported(flags) {

@@ -1,12 +1,13 @@
-//! Descriptors 0, 1 and 2: what the container gets of the caller's.
+//! Descriptors 0, 1 and 2: the access of a container to the caller's.
 //!
-//! A descriptor is more than its bytes. A terminal can be read after the program has ended, and carries what is typed
-//! at the shell; a directory leads to the tree above it; a file opened for reading can be opened again for writing
-//! through /proc/self/fd if its owner is mapped, and one opened for writing can be truncated. So a hardened container
-//! gets pipes, and the foreground launcher copies between them and the caller's descriptors, as `runc run` does for
-//! every container. The pipes belong to the container's user, who can open /dev/stdout; the caller's descriptors keep
-//! their owner. A launcher that does not stay (`--detach`) cannot copy: there a terminal becomes /dev/null, and under
-//! `run` so does a pipe for output, whose reader waits for its end. The null device is one of the container's own.
+//! A descriptor gives more than its bytes. The container could read a terminal after the program has ended,
+//! including what the user types at the shell. A directory gives access to its parent directories. A file
+//! opened for reading can be opened again for writing through /proc/self/fd if its owner is mapped, and one
+//! opened for writing can be truncated. So a hardened container gets pipes, and the foreground launcher
+//! copies between them and the caller's descriptors, as `runc run` does for every container. The container's
+//! user owns the pipes and can open /dev/stdout; the caller's descriptors keep their owner. A launcher that
+//! does not stay (`--detach`) cannot copy: it replaces a terminal with /dev/null, and under `run` also an
+//! output pipe, whose reader waits for its end. The null device is one of the container's own.
 
 use std::os::fd::RawFd;
 
@@ -14,47 +15,47 @@ use crate::error::{Error, Result};
 use crate::plan::recipe::Stdio;
 use crate::sys::{fs, io, tty};
 
-/// Who stays with the container.
+/// Whether a launcher stays with the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Launcher {
-    /// `create`, `restore`: the caller's descriptors are meant.
+    /// `create`, `restore`: the caller's descriptors are passed on.
     #[default]
     Absent,
     /// `run --detach`.
     Leaves,
-    /// `exec --detach`: conmon and the shims hand over what they keep the other end of.
+    /// `exec --detach`: conmon and the shims pass descriptors and keep their other ends.
     HandsOver,
     /// A foreground `run` or `exec`.
     Stays,
 }
 
-/// What the choice depends on.
+/// The facts that the choice depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
-    /// Who stays with the container.
+    /// Whether a launcher stays with the container.
     pub launcher: Launcher,
-    /// Any policy but `privileged`.
+    /// Whether any policy but `privileged` applies.
     pub hardened: bool,
-    /// The container has a pty, on those descriptors that stay `Inherit`.
+    /// The container's pty, which replaces the descriptors that stay `Inherit`.
     pub pty: Pty,
-    /// The program's user can open the caller's descriptors, or owns them by then.
+    /// Whether the program's user can open the caller's descriptors, or will own them.
     pub opens: bool,
     /// The output is to be counted or bounded.
     pub counts: bool,
 }
 
-/// Which descriptors a pty takes the place of.
+/// The descriptors that a pty replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pty {
-    /// There is none.
+    /// No pty.
     None,
-    /// All three, as the config or `--tty` asks for.
+    /// All three, as requested by the config or `--tty`.
     All,
-    /// Those that are the caller's terminal.
+    /// The descriptors that are the caller's terminal.
     Terminals,
 }
 
-/// The descriptors 0 to 2, as messages name them.
+/// Names of the descriptors 0 to 2 in messages.
 pub const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +66,9 @@ enum Kind {
     Pipe,
     Socket,
     File,
-    /// Leads to more than its bytes, or cannot be read and written at all.
+    /// Gives access to more than its bytes, or is not readable and writable as a stream.
     Place(&'static str),
-    /// A disk, or a device or object of the kernel's with a function of its own.
+    /// A disk, or a device or kernel object with a function of its own.
     Other,
 }
 
@@ -79,12 +80,12 @@ fn kind(fd: RawFd) -> Result<Kind> {
     }
     Ok(match st.st_mode & libc::S_IFMT {
         libc::S_IFDIR => Kind::Place("a directory"),
-        // anon_inode:[eventfd] and the like have no type; nothing of them is bytes of a stream.
+        // anon_inode:[eventfd] and the like have no file type and are not byte streams.
         0 => Kind::Place("an anonymous inode (a pidfd, an eventfd, a poll set)"),
         libc::S_IFREG if fs::fs_magic(fd).map_err(failed)? == PIDFS => Kind::Place("a pidfd"),
         libc::S_IFIFO => Kind::Pipe,
         libc::S_IFSOCK => Kind::Socket,
-        // A namespace, the memory of a process, a file of the kernel's.
+        // A namespace, a process's memory, or another kernel file.
         libc::S_IFREG if is_kernel_s(fs::fs_magic(fd).map_err(failed)?) => Kind::Other,
         libc::S_IFREG => Kind::File,
         libc::S_IFCHR if st.st_rdev == libc::makedev(1, 3) => Kind::Null,
@@ -93,18 +94,18 @@ fn kind(fd: RawFd) -> Result<Kind> {
     })
 }
 
-/// pidfs, where pidfds lie from Linux 6.9 on (linux/magic.h).
+/// pidfs, the file system of pidfds since Linux 6.9 (linux/magic.h).
 const PIDFS: i64 = 0x5049_4446;
 
-/// File systems whose files act on the kernel or on a process: those that no account is read from, but FUSE, and nsfs
-/// (linux/magic.h).
+/// File systems whose files act on the kernel or on a process: those of [`crate::bundle::SPECIAL`] except
+/// FUSE, and nsfs (linux/magic.h).
 fn is_kernel_s(magic: i64) -> bool {
     const FUSE: i64 = 0x6573_5546;
     const NSFS: i64 = 0x6e73_6673;
     magic == NSFS || (magic != FUSE && crate::bundle::SPECIAL.contains(&magic))
 }
 
-/// Chooses for all three; the second part are the changes to report.
+/// Chooses for all three descriptors; the second part of the result is the changes to report.
 pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
     let mut chosen = [Stdio::Inherit; 3];
     let mut notes = Vec::new();
@@ -117,7 +118,7 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
             Kind::Terminal if facts.pty == Pty::Terminals => Stdio::Inherit,
             Kind::Place(what) if facts.hardened => {
                 return Err(Error::msg(format!(
-                    "{name} is {what}: through it the container would reach files of the host; give it a file, a pipe or /dev/null"
+                    "{name} is {what}: it would give the container access to files of the host; use a file, a pipe or /dev/null"
                 )));
             }
             Kind::Null if facts.hardened && nix::unistd::geteuid().is_root() => Stdio::Null,
@@ -135,7 +136,7 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
     Ok((chosen, notes))
 }
 
-/// With `--detach` nothing is copied.
+/// Chooses for `--detach`, where no launcher copies.
 fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result<Stdio> {
     let (name, hardened) = (NAMES[fd as usize], facts.hardened);
     match kind {
@@ -148,12 +149,12 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
         }
         Kind::Terminal if hardened => {
             notes.push(format!(
-                "{name} is /dev/null instead of your terminal, which a detached container would keep"
+                "{name} is /dev/null instead of your terminal, which a detached container would keep open"
             ));
             Ok(Stdio::Null)
         }
         Kind::Other if hardened => Err(Error::msg(format!(
-            "{name} is a device or an object of the kernel, which a detached container would keep: without --detach its bytes are copied; else use a file, a pipe or /dev/null"
+            "{name} is a device or a kernel object, which a detached container would keep open: without --detach its bytes are copied; else use a file, a pipe or /dev/null"
         ))),
         Kind::File if hardened && fd == 0 && !nix::unistd::geteuid().is_root() => Err(Error::msg(
             "stdin is a file that the container could open again for writing: without --detach its bytes are copied; else use a pipe (cat FILE |) or /dev/null",
@@ -162,13 +163,13 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
     }
 }
 
-/// Whether a pty's lines end in LF, as the program writes them, and not in CR LF. The caller's terminal in raw mode
-/// leaves the line ends to the pty; a file or a pipe gets lines as they were written, as with runc.
+/// Whether a pty ends lines in LF, as the program writes them, instead of CR LF. The caller's terminal in raw
+/// mode needs the pty's line ends; a file or a pipe gets lines as they were written, as with runc.
 pub fn lines_end_in_lf() -> bool {
     !(tty::is_tty(0) && tty::is_tty(1))
 }
 
-/// stdout and stderr lead to the same place, in the same mode.
+/// Whether stdout and stderr are the same file with the same access mode.
 fn is_one_file() -> bool {
     match (fs::fstatat(1, c""), fs::fstatat(2, c""), io::access_mode(1), io::access_mode(2)) {
         (Ok(a), Ok(b), Ok(one), Ok(two)) => (a.st_dev, a.st_ino, one) == (b.st_dev, b.st_ino, two),

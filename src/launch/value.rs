@@ -1,5 +1,5 @@
-//! One value that holds everything a launch is made of. The command line and the library's callers both fill it in; the
-//! builder's input is made from it and from nothing else.
+//! The value that contains everything about a launch. The command line and the library fill it in; the
+//! builder's input derives only from it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,51 +12,51 @@ use crate::plan::recipe::Options;
 use crate::policy::enforce::Enforcement;
 use crate::policy::{Overrides, Policy};
 
-/// Where a container's root file system comes from.
+/// Source of a container's root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Root {
-    /// A bundle's directory: config.json says where the root is, and everything else.
+    /// A bundle directory: config.json names the root.
     Bundle(PathBuf),
-    /// A directory (`--rootfs`); the table of container defaults stands for config.json.
+    /// A directory (`--rootfs`); the table of container defaults replaces config.json.
     Directory(PathBuf),
-    /// This machine's programs, read-only, on a tmpfs; nothing else of it is there.
+    /// This machine's programs, read-only, on a tmpfs; no other file of the host is visible.
     Host,
 }
 
-/// Everything that a launch is made of.
+/// Everything about a launch.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// Where the root file system comes from.
+    /// Source of the root file system.
     pub root: Root,
     /// Container id.
     pub id: String,
-    /// Directory in which the states of containers are kept.
+    /// Directory of the states of containers.
     pub state_root: PathBuf,
     /// Replaces `process.args`.
     pub args: Vec<String>,
-    /// How the config is hardened; `None`: as the verb has it.
+    /// The policy that hardens the config; `None`: the verb's default.
     pub policy: Option<Policy>,
-    /// What the policy leaves as it is.
+    /// Exceptions from the policy.
     pub overrides: Overrides,
-    /// What runs, and as whom.
+    /// Program, user and other options of the process.
     pub process: ProcessOptions,
-    /// What is mounted.
+    /// Mounts.
     pub files: FileOptions,
-    /// What is limited.
+    /// Limits.
     pub limits: LimitOptions,
     /// Secrets.
     pub secrets: Vec<Secret>,
-    /// How long it lives, and what is said about it.
+    /// Life cycle and output.
     pub life: LifeOptions,
-    /// The caller's descriptors and flags of the OCI verbs.
+    /// The caller's descriptors and options of the OCI verbs.
     pub caller: Options,
-    /// `explain`: nothing on disk is touched, not even a cache.
+    /// `explain`: nothing on disk is changed, not even the cache.
     pub pure: bool,
-    /// Which process stays with the container.
+    /// Whether a launcher stays with the container.
     pub stays: stdio::Launcher,
-    /// What makes the cgroups, where the command line says.
+    /// The cgroup manager, if the command line names one.
     pub cgroup_manager: Option<cgroup::Manager>,
-    /// A foreground `run`: (pid, start time) of this process.
+    /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
     /// What the administrator's policy file asks of every launch.
     pub enforcement: Option<Enforcement>,
@@ -97,33 +97,33 @@ impl Launch {
         }
     }
 
-    /// The policy in force: as asked, else `restricted`.
+    /// The policy in force; the default is `restricted`.
     pub fn policy(&self) -> Policy {
         self.policy.unwrap_or(Policy::Restricted)
     }
 }
 
-/// A user or group by number or by its name in the container's files.
+/// A user or group, by number or by its name in the container's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Account {
-    /// A number, which is never looked up.
+    /// A number, which is not looked up.
     Id(u32),
-    /// A name of the container's /etc/passwd or /etc/group.
+    /// A name in the container's /etc/passwd or /etc/group.
     Name(String),
 }
 
-/// One option about the environment; they are applied in order.
+/// One environment option; they are applied in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvOption {
     /// `NAME=VALUE`.
     Set(String),
-    /// `NAME`: the caller's value, where it has one.
+    /// `NAME`: the caller's value, if it has one.
     Pass(String),
-    /// A file of such lines.
+    /// A file with such lines.
     File(PathBuf),
 }
 
-/// Options about the process.
+/// Options of the process.
 #[derive(Debug, Clone, Default)]
 pub struct ProcessOptions {
     /// `--env`, `--env-file`.
@@ -134,7 +134,7 @@ pub struct ProcessOptions {
     pub user: Option<(Account, Option<Account>)>,
     /// `--group-add`.
     pub groups: Vec<Account>,
-    /// `--entrypoint`; empty: none.
+    /// `--entrypoint`; empty: removes the config's.
     pub entrypoint: Option<String>,
     /// `--hostname`.
     pub hostname: Option<String>,
@@ -158,7 +158,7 @@ pub struct ProcessOptions {
     pub label: Option<String>,
     /// `--security-opt seccomp=FILE`.
     pub seccomp: Option<PathBuf>,
-    /// `--cap-drop`; 64 names that are not the config's.
+    /// `--cap-drop`.
     pub cap_drop: crate::tables::capabilities::CapSet,
     /// `--sysctl`.
     pub sysctl: Vec<(String, String)>,
@@ -166,7 +166,7 @@ pub struct ProcessOptions {
     pub annotations: Vec<(String, String)>,
 }
 
-/// How a path of the host is shown at its own place.
+/// Access to a host path that is mounted at the same path inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// `--rw`.
@@ -177,22 +177,22 @@ pub enum Access {
     Hide,
 }
 
-/// A mount that an option asks for.
+/// A mount requested by an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// The option as it was written, for messages.
+    /// The option as typed, for messages.
     pub said: String,
     /// Host path; `None`: a tmpfs.
     pub source: Option<PathBuf>,
     /// Absolute path inside.
     pub destination: PathBuf,
-    /// The program may write.
+    /// Whether the program may write.
     pub write: bool,
-    /// Words of mount options.
+    /// Mount options.
     pub options: Vec<String>,
 }
 
-/// Options about files.
+/// Options of files.
 #[derive(Debug, Clone, Default)]
 pub struct FileOptions {
     /// `--ro`, `--rw`, `--hide`, in order.
@@ -207,7 +207,7 @@ pub struct FileOptions {
     pub shm_size: Option<i64>,
 }
 
-/// Options about limits. Bytes; -1 for no limit.
+/// Options of limits. Bytes; -1 for no limit.
 #[derive(Debug, Clone, Default)]
 pub struct LimitOptions {
     /// `--memory`.
@@ -245,7 +245,7 @@ pub enum ResultTo {
     Fd(i32),
 }
 
-/// Options about the container's life and the launcher's words.
+/// Options of the container's life cycle and of the output.
 #[derive(Debug, Clone, Default)]
 pub struct LifeOptions {
     /// `--bundle`.
@@ -276,7 +276,7 @@ pub struct LifeOptions {
     pub result: Option<ResultTo>,
     /// `--result-format`: whether it is isolate's format.
     pub result_meta: Option<bool>,
-    /// `--require`: layers without which nothing runs.
+    /// `--require`: layers that must be available.
     pub require: Vec<String>,
     /// `--cidfile`.
     pub cidfile: Option<PathBuf>,

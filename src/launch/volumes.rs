@@ -1,4 +1,4 @@
-//! What options about files do to the config: paths of the host at their own place, volumes, tmpfs, devices.
+//! Applies file options to the config: host paths at the same path, volumes, tmpfs, devices.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use crate::config::{Config, Device, Mount};
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, is_closed, row_mount, sort_parents_first};
 
-/// Options of every bind mount of a volume: what an image or a neighbour puts there gains nothing.
+/// Options of every bind mount of a volume: files of an image or another container must not grant privileges.
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
-/// One path of the host that an option names.
+/// A host path named by an option.
 struct Shown {
     access: Access,
     path: PathBuf,
     said: String,
 }
 
-/// `--ro`, `--rw`, `--hide`, and the working directory of a run of the host's programs.
+/// Applies `--ro`, `--rw`, `--hide`, and adds the working directory for a run of the host's programs.
 pub(super) fn shown(
     launch: &Launch,
     facts: &Facts<'_>,
@@ -36,7 +36,7 @@ pub(super) fn shown(
         };
         let said = format!("{flag} {}", path.display());
         let path = found(path, &said)?;
-        // On a tie hide wins over ro over rw.
+        // For equal paths hide wins over ro, and ro over rw.
         match all.iter_mut().find(|s| s.path == path) {
             Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
             Some(_) => {}
@@ -54,7 +54,7 @@ pub(super) fn shown(
         match shown.access {
             Access::Hide if !covers(&shown, config) => {
                 return Err(Error::msg(format!(
-                    "{}: no path that is shown contains it, so there is nothing to cover",
+                    "{}: it is not below a visible host path, so there is nothing to hide",
                     shown.said
                 )));
             }
@@ -67,7 +67,7 @@ pub(super) fn shown(
                 if write {
                     changes.push(Change::weaker(
                         "files",
-                        format!("{} can be written ({})", shown.path.display(), shown.said),
+                        format!("{} is writable ({})", shown.path.display(), shown.said),
                     ));
                 }
             }
@@ -77,29 +77,29 @@ pub(super) fn shown(
     Ok(())
 }
 
-/// The path without symlinks; an error where nothing is there.
+/// The path without symlinks; an error if it does not exist.
 fn found(path: &Path, said: &str) -> Result<PathBuf> {
     std::fs::canonicalize(path).map_err(|e| {
         Error::msg(match e.kind() {
             std::io::ErrorKind::NotFound => {
-                format!("{said}: no such file or directory: a path that exists is needed")
+                format!("{said}: no such file or directory: use an existing path")
             }
             _ => format!("{said}: {e}"),
         })
     })
 }
 
-/// Directories in which a person's or the machine's things lie side by side: no project.
+/// Shared directories, which are not a project's.
 const CROWDED: [&str; 9] = ["/", "/home", "/root", "/tmp", "/var", "/var/tmp", "/run", "/srv", "/dev/shm"];
 
-/// The working directory at its own path, read-only, where no option shows it.
+/// Mounts the working directory at the same path, read-only, unless an option mounts it.
 fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<Shown>) -> Result<()> {
     if launch.process.workdir.is_some() {
         return Ok(());
     }
     let dir = std::env::current_dir()
         .and_then(std::fs::canonicalize)
-        .map_err(|e| Error::msg(format!("working directory: {e}; -w DIR names one inside")))?;
+        .map_err(|e| Error::msg(format!("working directory: {e}; use -w DIR to name one inside")))?;
     if let Some(process) = config.process.as_mut() {
         process.cwd.clone_from(&dir);
     }
@@ -112,10 +112,11 @@ fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<Shown>)
         if all.iter().any(|s| s.access != Access::Hide) {
             return Ok(());
         }
-        let what = if home { "it is, or contains, the home directory" } else { "it is no project's" };
+        let what =
+            if home { "it is, or contains, the home directory" } else { "it is not a project directory" };
         return Err(Error::msg(format!(
-            "the working directory {} is not shown to the program, since {what}: go into a project's directory, name \
-             paths with --ro or --rw, or choose another with -w /",
+            "the working directory {} is not mounted, because {what}: change into a project directory, name \
+             paths with --ro or --rw, or use -w /",
             dir.display()
         )));
     }
@@ -129,7 +130,7 @@ pub(super) fn home() -> Option<PathBuf> {
     std::fs::canonicalize(home).ok().filter(|home| home.components().count() > 1)
 }
 
-/// An empty directory over a directory; a file is masked.
+/// Covers a directory with an empty one, and masks a file.
 fn hide(config: &mut Config, path: &Path) -> Result<()> {
     if !path.is_dir() {
         config.masked_paths.push(path.to_path_buf());
@@ -150,7 +151,7 @@ fn hide(config: &mut Config, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A bind mount of a host path, with the mounts below it.
+/// A bind mount of a host path, including the mounts below it.
 pub(super) fn bind(source: &Path, destination: &Path, write: bool, said: &str) -> Result<Mount> {
     let text = source.to_str().ok_or_else(|| Error::msg(format!("{said}: the path is not valid UTF-8")))?;
     let readonly = if write { 0 } else { libc::MOUNT_ATTR_RDONLY };
@@ -164,14 +165,14 @@ pub(super) fn bind(source: &Path, destination: &Path, write: bool, said: &str) -
     })
 }
 
-/// The last mount at a destination counts.
+/// Adds a mount; the last mount at a destination wins.
 fn push(config: &mut Config, mount: Mount) {
     config.mounts.retain(|m| m.destination != mount.destination);
     config.mounts.push(mount);
 }
 
-/// An unprivileged caller's files can be written, and those that are closed to others read, by the caller alone: the
-/// container's user is the caller then.
+/// For an unprivileged caller: only the caller can write its files, and only the caller can read files that
+/// are closed to other users. So the container's user must then be the caller.
 fn asks_for_caller(
     source: &Path,
     write: bool,
@@ -191,7 +192,7 @@ fn asks_for_caller(
     Ok(())
 }
 
-/// Sources that give the host away, whatever is read-only: (path, with what lies below it).
+/// Sources that expose the host even if they are read-only: (path, whether paths below it are refused too).
 const REFUSED: [(&str, bool); 13] = [
     ("/", false),
     ("/etc", false),
@@ -208,7 +209,7 @@ const REFUSED: [(&str, bool); 13] = [
     ("/run/buildkit", true),
 ];
 
-/// Under `restricted` such sources, and directories that contain one of them, are refused.
+/// Refuses, under `restricted`, such sources and directories that contain one of them.
 fn refuse_source(source: &Path, said: &str, facts: &Facts<'_>) -> Result<()> {
     if facts.policy < Policy::Restricted {
         return Ok(());
@@ -221,14 +222,14 @@ fn refuse_source(source: &Path, said: &str, facts: &Facts<'_>) -> Result<()> {
     let own = facts.state_root.starts_with(source) || source.starts_with(facts.state_root);
     let socket = std::fs::metadata(source).is_ok_and(|m| m.file_type().is_socket());
     let what = match refused {
-        Some((path, _)) if source == Path::new(path) => format!("{path} gives the host away"),
-        Some((path, true)) if source.starts_with(path) => format!("{path} gives the host away"),
+        Some((path, _)) if source == Path::new(path) => format!("{path} exposes the host"),
+        Some((path, true)) if source.starts_with(path) => format!("{path} exposes the host"),
         Some((path, _)) => format!("it contains {path}"),
-        None if own => "it holds the states of containers".into(),
-        None if socket => "it is a socket: the process behind it acts on the host".into(),
+        None if own => "it contains the states of containers".into(),
+        None if socket => "it is a socket: its peer acts on the host".into(),
         None => return Ok(()),
     };
-    Err(Error::msg(format!("{said}: {what}: name what is needed below it, or use --policy baseline")))
+    Err(Error::msg(format!("{said}: {what}: name a path below it, or use --policy baseline")))
 }
 
 /// `--volume`, `--mount`, `--tmpfs`.
@@ -246,10 +247,7 @@ pub(super) fn volumes(
                 asks_for_caller(&source, volume.write, &volume.said, facts, config)?;
                 let (place, said) = (volume.destination.display(), &volume.said);
                 changes.push(if volume.write {
-                    Change::weaker(
-                        "files",
-                        format!("{} can be written at {place} ({said})", source.display()),
-                    )
+                    Change::weaker("files", format!("{} is writable at {place} ({said})", source.display()))
                 } else {
                     Change::new(
                         "files",
@@ -283,7 +281,7 @@ fn with_options(mut mount: Mount, volume: &Volume) -> Mount {
     let bind = mount.bind;
     parse_options(&volume.options, &mut mount);
     mount.bind = bind;
-    // What an option says of a bind mount holds for the mounts below it.
+    // Options of a bind mount also apply to the mounts below it.
     if bind.is_some() {
         mount.rec_attr_set |= mount.attr_set;
         mount.rec_attr_set &= !mount.attr_clr;
@@ -292,7 +290,7 @@ fn with_options(mut mount: Mount, volume: &Volume) -> Mount {
     mount
 }
 
-/// A mount point that is missing in a volume would be made in the host's directory.
+/// Refuses a mount point that is missing in a volume: it would be created in the host's directory.
 pub(super) fn made_on_the_host(said: &str, destination: &Path, config: &Config) -> Result<()> {
     let over = config
         .mounts
@@ -306,7 +304,7 @@ pub(super) fn made_on_the_host(said: &str, destination: &Path, config: &Config) 
         return Ok(());
     }
     Err(Error::msg(format!(
-        "{}: {} does not exist, and nothing is created on the host: make it first, or choose a place outside of {}",
+        "{}: {} does not exist, and nothing is created on the host: create it first, or choose a path outside {}",
         said,
         path.display(),
         over.destination.display()
@@ -324,7 +322,7 @@ pub(super) fn devices(
         let said = format!("--device {}", path.display());
         if facts.host.rootless.is_some() {
             return Err(Error::msg(format!(
-                "{said}: only root of the machine can give a device to a container"
+                "{said}: only root of the machine can add a device to a container"
             )));
         }
         let path = found(path, &said)?;

@@ -193,7 +193,7 @@ fn open_dir(dir: &Path) -> std::result::Result<OwnedFd, Errno> {
 
 /// Whether a tree of these controllers (none: cgroup v2) can freeze: of those of v1 one does.
 fn can_freeze(controllers: &[String]) -> bool {
-    controllers.is_empty() || controllers.iter().any(|c| c == "freezer")
+    controllers.is_empty() || crate::cgroup::has(controllers, "freezer")
 }
 
 /// What `show` says of every container below `root`, by name; then why each of those that others may have made is left

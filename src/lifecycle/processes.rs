@@ -18,7 +18,7 @@ pub fn open(container: &Container) -> Option<(i32, OwnedFd)> {
 
 /// The group that holds all processes: the v2 one, else one that every v1 layout has.
 pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
-    let has = |name: &str| state.cgroups.iter().find(|(c, _)| c.iter().any(|c| c == name));
+    let has = |name: &str| state.cgroups.iter().find(|(c, _)| crate::cgroup::has(c, name));
     if state.cgroup_v2 {
         state.cgroups.first()
     } else {
@@ -122,11 +122,7 @@ fn of_namespace(container: &Container, state: &State) -> Vec<i32> {
 
 /// The group that freezes the container's processes.
 pub fn freezer(state: &State) -> Result<&Path, Error> {
-    state
-        .cgroups
-        .iter()
-        .find(|(controllers, _)| state.cgroup_v2 || controllers.iter().any(|c| c == "freezer"))
-        .map(|(_, path)| path.as_path())
+    crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "freezer")
         .ok_or_else(|| Error::msg("the container has no freezer: its cgroup tree is not there"))
 }
 

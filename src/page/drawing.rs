@@ -1,4 +1,4 @@
-//! What a plan builds, drawn: namespaces, id maps, mounts and cgroups, read from its rows.
+//! Drawings of what a plan builds: namespaces, id maps, mounts and cgroups, derived from its rows.
 
 use std::fmt::Write;
 
@@ -17,8 +17,8 @@ pub fn drawing(out: &mut String, plan: &Plan) {
     out.put("<div class=panels>");
     namespaces(out, plan);
     id_maps(out, plan);
-    tree(out, "Mount tree", &mounts(plan), "The container sees these mounts:");
-    tree(out, "Cgroups", &cgroups(plan), "Limits, and the groups that hold them:");
+    tree(out, "Mount tree", &mounts(plan), "Mounts of the container:");
+    tree(out, "Cgroups", &cgroups(plan), "Cgroups and their limits:");
     out.put("</div>");
 }
 
@@ -28,7 +28,7 @@ fn figure(out: &mut String, title: &str, summary: &str, size: (usize, usize), bo
         .unwrap_or_default();
 }
 
-/// Which namespaces are new, which are another's, and which are the host's.
+/// Draws the namespaces: new, joined, or those of the host.
 fn namespaces(out: &mut String, plan: &Plan) {
     let mut new = 0;
     let mut joined = 0;
@@ -64,7 +64,7 @@ fn namespaces(out: &mut String, plan: &Plan) {
     );
 }
 
-/// Ranges of ids: inside, outside, how many.
+/// Id ranges: (first inside, first outside, count).
 fn ranges(plan: &Plan, file: &str, tool: &str) -> Vec<(u64, u64, u64)> {
     let mut ranges = Vec::new();
     for step in &plan.steps {
@@ -101,14 +101,14 @@ fn id_maps(out: &mut String, plan: &Plan) {
         }
     }
     if words.is_empty() {
-        body.put("<text x=10 y=24>No id map: ids inside are the host's ids,</text><text x=10 y=46>or those of the namespace that is joined.</text>");
-        words.push("none: ids inside are the host's ids, or those of the namespace that is joined".into());
+        body.put("<text x=10 y=24>No id map: ids inside are the host's ids,</text><text x=10 y=46>or those of the joined namespace.</text>");
+        words.push("none: ids inside are the host's ids, or those of the joined namespace".into());
         y = 60;
     }
     figure(out, "Id maps", &format!("Id maps: {}", words.join("; ")), (450, y), &body);
 }
 
-/// A line of a tree: how deep, what, and a remark.
+/// A line of a tree: depth, text, remark.
 type Branch = (usize, String, String);
 
 fn mounts(plan: &Plan) -> Vec<Branch> {
@@ -131,14 +131,14 @@ fn mounts(plan: &Plan) -> Vec<Branch> {
                 add(target.inside(), format!("{}{ro}", tree.name));
             }
             Action::File(FileOp::Replace { path, .. }) => {
-                add(format!("/{}", show(path)), "a file of the runtime's".into())
+                add(format!("/{}", show(path)), "a file from the runtime".into())
             }
             Action::Fd(FdOp::ConsoleMount { target, .. }) => add(target.inside(), "the pty".into()),
             _ => {}
         }
     }
     found.sort();
-    // A path below another mount is indented by the mounts above it.
+    // The depth of a path is the number of mounts above it.
     let depth = |path: &str| {
         found
             .iter()
@@ -170,7 +170,7 @@ fn cgroups(plan: &Plan) -> Vec<Branch> {
                 let value = String::from_utf8_lossy(value);
                 let meaning = step.action.note().map(|n| format!(" {n}")).unwrap_or_default();
                 let line = (1, file.to_string(), format!("{}{meaning}", value.trim_end().replace('\n', " ")));
-                // Below its own group, where that is one of the container's.
+                // Below its own cgroup, if that is one of the container's.
                 let group = lines.iter().rposition(|(depth, name, _)| *depth == 0 && name == dir);
                 if let Some(group) = group {
                     let end = lines[group + 1..].iter().position(|(depth, ..)| *depth == 0);
@@ -178,7 +178,7 @@ fn cgroups(plan: &Plan) -> Vec<Branch> {
                 }
             }
             Action::Device(DeviceOp::Filter { .. }) => {
-                lines.push((1, "device filter (BPF)".into(), "which devices may be opened".into()));
+                lines.push((1, "device filter (BPF)".into(), "decides which devices may be opened".into()));
             }
             _ => {}
         }
@@ -201,7 +201,7 @@ fn tree(out: &mut String, title: &str, branches: &[Branch], summary: &str) {
     for (i, (depth, name, remark)) in branches.iter().enumerate() {
         let (x, y) = (10 + depth * 20, i * LINE + 20);
         if *depth > 0 {
-            // To the line above that is one less deep.
+            // Connects to the nearest line above with a smaller depth.
             let up = branches[..i].iter().rposition(|(above, ..)| above < depth).unwrap_or(0);
             write!(body, "<path d=\"M{0} {1}V{2}h10\"/>", x - 14, up * LINE + 26, y - 5).unwrap_or_default();
         }

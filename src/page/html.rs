@@ -1,8 +1,8 @@
-//! Text in HTML.
+//! Text as HTML.
 
 use sha2::{Digest, Sha256};
 
-/// Appending, without the results of `write!`.
+/// Appends to a string, without the results of `write!`.
 pub trait Html {
     /// Appends HTML.
     fn put(&mut self, html: &str) -> &mut Self;
@@ -15,7 +15,7 @@ impl Html for String {
     }
 }
 
-/// A string as text or as a quoted attribute: no character of it is markup, and control characters show.
+/// Escapes a string for HTML text or a quoted attribute; control characters are made visible.
 pub fn text(s: &str) -> String {
     let shown = crate::error::shown(s);
     let mut out = String::with_capacity(shown.len() + 16);
@@ -32,7 +32,7 @@ pub fn text(s: &str) -> String {
     out
 }
 
-/// The hash of a script or style, as a content security policy names it (base64).
+/// The hash of a script or style as in a content security policy (base64).
 pub fn sha256(content: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let hash = Sha256::digest(content.as_bytes());

@@ -1,8 +1,8 @@
-//! A plan as a page for a browser: one file, no request, no build step (`explain --html`).
+//! A plan as an HTML page: one file, no network requests, no build step (`explain --html`).
 //!
-//! The rows are HTML already, so the page can be read, folded and printed without its script; `page.js` adds search,
-//! filters and keys. Whatever comes from a config passes [`html::text`], and the page's own policy (CSP) runs no script
-//! but the one that is hashed in it.
+//! The rows are static HTML, so the page can be read, folded and printed without its script; `page.js` adds
+//! search, filters and keys. Every text from a config passes [`html::text`], and the page's content security
+//! policy (CSP) allows only the script whose hash it contains.
 
 mod drawing;
 pub mod html;
@@ -19,9 +19,9 @@ pub use source::{Source, sources};
 const CSS: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// A plan and what it is called.
+/// A plan with a name.
 pub struct Named<'a> {
-    /// The bundle or the policy.
+    /// The name of the bundle or the policy.
     pub name: String,
     /// The plan.
     pub plan: &'a Plan,
@@ -159,7 +159,7 @@ fn layers(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
         .unwrap_or_default();
         for count in counts {
             match count {
-                0 => out.put("<td>none: this plan lacks it"),
+                0 => out.put("<td>missing in this plan"),
                 n => out.put(&format!("<td>{n}")),
             };
         }

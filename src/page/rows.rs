@@ -7,7 +7,7 @@ use super::{Named, sources};
 use crate::plan::report::{Side, sides};
 use crate::plan::{Action, Actor, Plan, Step};
 
-/// One line of the page: the row of each plan that stands in it.
+/// One line of the page: the rows of each plan in it.
 struct Line<'a> {
     cells: [Option<(usize, &'a Step)>; 2],
     both: bool,
@@ -38,7 +38,7 @@ pub fn rows(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
         if step.part != part {
             out.put(if open { "</ol></details>" } else { "" });
             (part, open) = (step.part, true);
-            // The same heading may come again after another one.
+            // The same heading can occur again after another one.
             let count = lines[i..].iter().take_while(|l| l.step().is_some_and(|s| s.part == part)).count();
             heading(out, part, count);
         }
@@ -89,13 +89,13 @@ fn put_line(out: &mut String, line: &Line<'_>, names: &[Vec<String>; 2], sides: 
     for (side, cell) in line.cells.iter().enumerate() {
         match cell {
             Some((i, step)) => {
-                // Where one plan has the row: which. Where both have it: that it is not the same.
+                // If one plan has the row: which one. If both have it: that it differs.
                 let only = match line.cells {
                     _ if !two || line.both => None,
                     [Some(_), Some(_)] => Some("differs".to_string()),
                     _ => Some(format!("only in {}", sides[side].name)),
                 };
-                // What stands on the left is not said again on the right.
+                // Do not repeat on the right what the left side shows.
                 let remedies = side == 0 || !line.both;
                 put_row(out, *i, &names[side][*i], step, (side, only.as_deref()), remedies);
             }
@@ -116,7 +116,7 @@ fn put_row(
     (side, only): (usize, Option<&str>),
     remedies: bool,
 ) {
-    // An id has no spaces; a path may.
+    // An id must not contain spaces; a path may.
     let id = text(&format!("{}{}", ["", "b:"][side.min(1)], name.replace(char::is_whitespace, "_")));
     let action = text(&step.action.to_string());
     write!(out, "<details id=\"row:{id}\"><summary><span class=lane></span><span class=no>{}</span> <span class=who>{}</span> <b class=name>{}</b> <code>{action}</code>", i + 1, step.actor, text(name))
@@ -165,7 +165,7 @@ fn put_row(
     out.put("</dl></details>");
 }
 
-/// The names of a row's system calls, without the signs for "perhaps" and "some of them".
+/// The names of a row's system calls, without the marks for optional and partial ones.
 pub fn calls(action: &Action) -> Vec<String> {
     let mut names: Vec<String> = action
         .calls()

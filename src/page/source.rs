@@ -1,6 +1,6 @@
-//! Where a reader finds more about a row: the man pages, CVEs and chapters that its *why* cites.
+//! Links to the sources that the *why* of a row cites: man pages, CVEs and specification chapters.
 
-/// A source that a text cites.
+/// A source cited in a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A man page: its name and section, such as `("pivot_root", "2")`.
@@ -11,7 +11,7 @@ pub enum Source {
     File(String),
 }
 
-/// The sources of a text, in order, each once.
+/// The sources of a text, in order, without duplicates.
 pub fn sources(text: &str) -> Vec<Source> {
     let mut found = Vec::new();
     for word in text.split(|c: char| c.is_whitespace() || c == ',' || c == ';') {
@@ -23,7 +23,7 @@ pub fn sources(text: &str) -> Vec<Source> {
 }
 
 impl Source {
-    /// Its address on the web.
+    /// Its web address.
     pub fn address(&self) -> String {
         match self {
             Source::Man(name, section) => {

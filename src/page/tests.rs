@@ -39,7 +39,7 @@ fn nothing_of_a_config_is_markup() {
     let tags = |html: &str| html.matches('<').count();
     let named = |name: &str, plan| Named { name: name.into(), plan };
     let (plain, hostile) = (page(&named("x", &plain), None), page(&named(EVIL, &evil), None));
-    // As many tags as for a harmless name of everything.
+    // A hostile name must not add tags.
     assert_eq!(tags(&plain), tags(&hostile));
     assert_eq!(hostile.matches("<script>").count(), 1);
     assert!(!hostile.contains("alert(1)</script>"));
@@ -51,7 +51,7 @@ fn two_plans_are_marked() {
     let (a, b) = (plan("x"), plan("y"));
     let (a, b) = (Named { name: "first".into(), plan: &a }, Named { name: "second".into(), plan: &b });
     let html = page(&a, Some(&b));
-    // Two rows are called `cgroup-parent` and `cgroup` in both plans, the limit's name has its file alone.
+    // Both plans have two rows named `cgroup-parent` and `cgroup`; only the limit's name contains its file.
     assert_eq!(html.matches("class=\"row runtime differs\"").count(), 3);
     assert_eq!(html.matches("<em class=only>differs</em>").count(), 2 * 4);
     assert!(html.contains("only in first") && html.contains("only in second"));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Facts, Outcome, Policy};
-use crate::config::defaults::{MASKED, MountRow, PTYS, READONLY, SCRATCH, STANDARD, TMPFS};
+use crate::config::defaults::{MASKED, MountRow, OF_NAMESPACES, PTYS, READONLY, SCRATCH, STANDARD, TMPFS};
 use crate::config::mount_options::parse_options;
 use crate::config::{Config, CopyUp, Mount};
 use crate::error::Result;
@@ -97,14 +97,7 @@ pub fn sort_parents_first(mounts: &mut Vec<Mount>) {
     *mounts = sorted;
 }
 
-/// File systems that only the user namespace which owns a namespace may mount: (type, namespace, place, options).
-const OF_NAMESPACES: [(&str, NsKind, &str, &[&str]); 3] = [
-    ("sysfs", NsKind::Net, "/sys", &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"]),
-    ("proc", NsKind::Pid, "/proc", &["rbind", "rnosuid", "rnodev", "rnoexec"]),
-    ("mqueue", NsKind::Ipc, "/dev/mqueue", &["bind", "nosuid", "nodev", "noexec"]),
-];
-
-/// Where such a namespace is the host's, a user namespace can only be shown the host's own mount.
+/// Where a namespace is the host's, a user namespace can only be shown the host's own mount.
 fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) {
     if !config.is_new(NsKind::User) {
         return;
@@ -120,10 +113,7 @@ fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
             out.note(format!("no message queues at {place}: the host has none mounted there"));
         }
         for m in config.mounts.iter_mut().filter(|m| is_it(m)) {
-            let destination = m.destination.clone();
-            *m = Mount { destination, source: Some(place.into()), ..Mount::default() };
-            let options: Vec<String> = options.iter().map(|o| (*o).to_string()).collect();
-            parse_options(&options, m);
+            *m = of_the_host(m, place, options);
             if kind != NsKind::Net {
                 out.note(format!("the host's {place}: the {} namespace is the host's", kind.row().oci));
             }
@@ -145,6 +135,15 @@ pub(super) fn wanted(fs_type: Option<&str>, bind: bool, destination: &Path, waiv
         "tmpfs" if destination == Path::new("/dev") => libc::MOUNT_ATTR_NOSUID,
         _ => suid_dev,
     }
+}
+
+/// The host's mount at `place`, where `m` would be.
+pub(super) fn of_the_host(m: &Mount, place: &str, options: &[&str]) -> Mount {
+    let mut bind =
+        Mount { destination: m.destination.clone(), source: Some(place.into()), ..Mount::default() };
+    let options: Vec<String> = options.iter().map(|o| (*o).to_string()).collect();
+    parse_options(&options, &mut bind);
+    bind
 }
 
 /// Options that no mount of a restricted container lacks.

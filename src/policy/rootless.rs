@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use super::mounts::{of_the_host, row_mount};
 use super::{Facts, NONROOT, Outcome};
+use crate::config::defaults::{OF_NAMESPACES, STANDARD};
 use crate::config::idmap::{self, RANGE, Source};
 use crate::config::{Config, IdMap, Mount, Namespace};
 use crate::error::Result;
@@ -104,13 +106,11 @@ fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, Id
     (one(user.0, facts.host.euid), one(user.1, rootless.egid), Source::Own)
 }
 
-/// How /sys is shown.
-pub(super) const READONLY: u64 =
-    libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_NODEV;
-
 /// Mounts that the new user namespace allows: ids that it has, and the host's /sys where the network is the host's.
 fn fit_mounts(config: &mut Config, out: &mut Outcome) {
     let own_net = config.is_new(NsKind::Net);
+    let (sysfs, _, place, options) = OF_NAMESPACES[0];
+    let own = STANDARD.iter().find(|row| row.fs_type == sysfs);
     let (uids, gids) = (config.uid_maps.clone(), config.gid_maps.clone());
     for mount in &mut config.mounts {
         let unmapped = |(key, value): &(String, Option<String>)| {
@@ -126,20 +126,14 @@ fn fit_mounts(config: &mut Config, out: &mut Outcome) {
             let id = value.unwrap_or_default();
             out.note(format!("{key}={id} left out at {}: it is not mapped", mount.destination.display()));
         }
-        let host_sys = mount.bind.is_some() && mount.source.as_deref() == Some("/sys");
-        if host_sys && own_net && mount.destination == Path::new("/sys") {
-            let (source, fs_type) = (Some("sysfs".into()), Some("sysfs".into()));
-            *mount =
-                Mount { destination: "/sys".into(), source, fs_type, attr_set: READONLY, ..Mount::default() };
+        let host_sys = mount.bind.is_some() && mount.source.as_deref() == Some(place);
+        if let Some(own) =
+            own.filter(|row| host_sys && own_net && mount.destination == Path::new(row.destination))
+        {
+            *mount = row_mount(own, None);
             out.note("a sysfs of its own at /sys instead of the host's: the network is its own");
-        } else if mount.fs_type.as_deref() == Some("sysfs") && !own_net {
-            *mount = Mount {
-                destination: mount.destination.clone(),
-                source: Some("/sys".into()),
-                bind: Some(true),
-                rec_attr_set: READONLY,
-                ..Mount::default()
-            };
+        } else if mount.fs_type.as_deref() == Some(sysfs) && !own_net {
+            *mount = of_the_host(mount, place, options);
             out.note("the host's /sys, read-only: the network is the host's");
         }
     }

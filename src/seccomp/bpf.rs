@@ -1,11 +1,11 @@
-//! A small assembler for classic BPF, and the *prologue*: instructions put in front of what
-//! libseccomp exports.
+//! A small assembler for classic BPF, and the *prologue*: instructions before the program that libseccomp
+//! exports.
 //!
-//! BPF jumps are relative, so a program may be prefixed with another that falls through. We need
-//! that for what libseccomp cannot say: "all of these ioctl requests but two, with exact errnos"
-//! (its rules of one system call have no order, and an unconditional one erases the others), system
-//! calls newer than the library, and "newer than the whole profile: ENOSYS". The prologue judges the
-//! architecture only to find its section; a foreign one is left to libseccomp, which refuses it.
+//! BPF jumps are relative, so a program can be prefixed with another that falls through to it. The prologue
+//! does what libseccomp cannot express: "all ioctl requests but these two, with exact errnos" (libseccomp's
+//! rules of one system call have no order, and an unconditional rule erases the others), system calls newer
+//! than the library, and ENOSYS for system calls newer than the profile. The prologue checks the architecture
+//! only to find its section; libseccomp's program refuses an unknown architecture.
 
 use super::numbers::X32_BIT;
 use libc::sock_filter;
@@ -18,7 +18,7 @@ const NR: u32 = 0;
 const ARCH: u32 = 4;
 const ARGS: u32 = 16;
 
-// Opcodes of linux/filter.h, as seccomp uses them.
+// Opcodes of linux/filter.h that seccomp uses.
 pub(super) const LD_ABS: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 pub(super) const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 pub(super) const JA: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
@@ -28,7 +28,7 @@ pub(super) const JGE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16
 pub(super) const JSET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 pub(super) const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
-/// How an argument is compared; all 64 bits count unless a mask says otherwise.
+/// Comparison operator for an argument. All 64 bits are compared unless a mask is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Op {
@@ -44,55 +44,56 @@ pub enum Op {
 /// A comparison of one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cond {
-    /// Which argument, 0..=5.
+    /// Index of the argument, 0..=5.
     pub arg: u8,
-    /// How.
+    /// Operator.
     pub op: Op,
-    /// For [`Op::MaskedEq`]: the bits that count.
+    /// For [`Op::MaskedEq`]: the mask.
     pub mask: u64,
-    /// What it is compared with.
+    /// The value to compare with.
     pub value: u64,
 }
 
-/// What the prologue does with a system call whose conditions all hold.
+/// Result for a system call if all conditions hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Ends the filter with this `SECCOMP_RET_*` value.
     Return(u32),
-    /// Leaves the decision to libseccomp's program.
+    /// Continues with libseccomp's program.
     Pass,
 }
 
-/// Conditions and what follows when all of them hold.
+/// Conditions, and the verdict if all of them hold.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// Empty: always.
+    /// Empty: always true.
     pub when: Vec<Cond>,
-    /// What follows.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// System calls above these numbers get `ENOSYS`.
+/// System calls with higher numbers get `ENOSYS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Newest {
-    /// The newest native number.
+    /// The highest native number of the profile.
     pub native: u32,
-    /// The newest x32 number, its bit included; `None`: x32 is left to libseccomp.
+    /// The highest x32 number, with the x32 bit; `None`: libseccomp's program decides about x32.
     pub x32: Option<u32>,
 }
 
-/// The prologue's part for one architecture.
+/// The section of the prologue for one architecture.
 #[derive(Debug, Clone, Default)]
 pub struct Section {
     /// `AUDIT_ARCH_*`.
     pub audit_arch: u32,
-    /// By number; of one system call's checks the first that holds decides, and if none holds, libseccomp.
+    /// Checks by system call number. The first check that holds decides; if none holds, libseccomp's program
+    /// decides.
     pub checks: Vec<(u32, Vec<Check>)>,
-    /// `None`: no such limit.
+    /// `None`: no upper limit.
     pub newest: Option<Newest>,
 }
 
-/// Where a jump goes: on to the next instruction, or to a label.
+/// Target of a jump: the next instruction, or a label.
 #[derive(Debug, Clone, Copy)]
 enum To {
     Next,
@@ -122,7 +123,7 @@ impl Assembler {
         self.drafts.push(Draft { code, k, yes, no });
     }
 
-    /// An unconditional jump, whose distance is not limited to 255.
+    /// An unconditional jump. Its distance is not limited to 255.
     fn goto(&mut self, label: usize) {
         self.drafts.push(Draft { code: JA, k: 0, yes: To::Label(label), no: To::Next });
     }
@@ -132,12 +133,12 @@ impl Assembler {
         self.labels.len() - 1
     }
 
-    /// The label stands for the instruction that comes next.
+    /// Binds the label to the next instruction.
     fn place(&mut self, label: usize) {
         self.labels[label] = self.drafts.len();
     }
 
-    /// Goes on when the loaded word equals `k`, else jumps to `label`, however far.
+    /// Continues if the loaded word equals `k`, else jumps to `label` at any distance.
     fn unless_equal(&mut self, k: u32, label: usize) {
         let equal = self.label();
         self.jump(JEQ, k, To::Label(equal), To::Next);
@@ -178,11 +179,11 @@ fn high(arg: u8) -> u32 {
     ARGS + 8 * u32::from(arg) + if cfg!(target_endian = "big") { 0 } else { 4 }
 }
 
-/// Goes on when the condition holds, else jumps to `fail`.
+/// Continues if the condition holds, else jumps to `fail`.
 fn condition(asm: &mut Assembler, cond: &Cond, fail: usize) {
     let (hi, lo) = ((cond.value >> 32) as u32, cond.value as u32);
     let (fail, holds) = (To::Label(fail), asm.label());
-    // Most comparisons are decided by the high halves unless these are equal.
+    // The high halves decide most comparisons, unless they are equal.
     let compare = |asm: &mut Assembler, above: To, below: To, code: u16, yes: To, no: To| {
         asm.push(LD_ABS, high(cond.arg));
         asm.jump(JGT, hi, above, To::Next);
@@ -207,7 +208,7 @@ fn condition(asm: &mut Assembler, cond: &Cond, fail: usize) {
     asm.place(holds);
 }
 
-/// One half of a masked comparison; a half that no bit of the mask is in is not looked at.
+/// One half of a masked comparison. If the mask has no bit in it, the half is skipped.
 fn masked(asm: &mut Assembler, offset: u32, mask: u32, want: u32, fail: To) {
     if mask == 0 {
         return;
@@ -219,7 +220,7 @@ fn masked(asm: &mut Assembler, offset: u32, mask: u32, want: u32, fail: To) {
     asm.jump(JEQ, want, To::Next, fail);
 }
 
-/// All checks of one system call, whose number is loaded; another number jumps to `other`.
+/// All checks of one system call. Its number is loaded; another number jumps to `other`.
 fn checks(asm: &mut Assembler, nr: u32, checks: &[Check], other: usize, pass: usize) {
     asm.unless_equal(nr, other);
     for check in checks {
@@ -233,14 +234,14 @@ fn checks(asm: &mut Assembler, nr: u32, checks: &[Check], other: usize, pass: us
         }
         asm.place(fail);
         if check.when.is_empty() {
-            // What follows an unconditional check is never reached.
+            // Checks after an unconditional one are unreachable.
             return;
         }
     }
     asm.goto(pass);
 }
 
-/// "Newer than the profile": the number is loaded.
+/// ENOSYS for numbers above the profile's newest. The number is loaded.
 fn newest(asm: &mut Assembler, newest: Newest, audit_arch: u32, enosys: u32) {
     let end = asm.label();
     let refuse = asm.label();
@@ -261,10 +262,10 @@ fn newest(asm: &mut Assembler, newest: Newest, audit_arch: u32, enosys: u32) {
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
-/// The prologue of `sections`: falls off its end into whatever program is put behind it.
+/// The prologue of `sections`. It falls through to the program that is appended to it.
 ///
-/// Errors when a part of it grows beyond BPF's jump distance, which needs a rule with far more
-/// conditions than a system call has arguments.
+/// Error if a part of it exceeds BPF's jump distance. That needs a rule with far more conditions than a
+/// system call has arguments.
 pub fn prologue(sections: &[Section]) -> Result<Vec<sock_filter>, String> {
     let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
     let mut asm = Assembler::default();
@@ -289,8 +290,8 @@ pub fn prologue(sections: &[Section]) -> Result<Vec<sock_filter>, String> {
     asm.finish()
 }
 
-/// Whether the kernel's own checker would take `program`: known instructions, loads inside
-/// `struct seccomp_data`, jumps that stay inside, a return at the end, at most 4096 instructions.
+/// Checks what the kernel's own checker checks: known instructions, loads within `struct seccomp_data`, jumps
+/// within the program, a return at the end, at most 4096 instructions.
 pub fn check(program: &[sock_filter]) -> Result<(), String> {
     if program.is_empty() || program.len() > MAX_INSTRUCTIONS {
         return Err(format!(
@@ -319,8 +320,8 @@ pub fn check(program: &[sock_filter]) -> Result<(), String> {
         _ => Err("the seccomp filter does not end with a return".to_owned()),
     }
 }
-/// What the kernel would answer to this call: the program, run in a small interpreter. `None` for an instruction that
-/// no filter of ours has.
+/// Runs the program in a small interpreter and returns the kernel's verdict for this call. `None` for an
+/// instruction that no filter of this crate contains.
 pub fn run(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> Option<u32> {
     let mut data = Vec::from(nr.to_ne_bytes());
     data.extend(arch.to_ne_bytes());

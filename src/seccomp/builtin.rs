@@ -1,28 +1,28 @@
-//! The built-in profile: what a container may ask of the kernel when its config names no profile.
+//! The built-in profile: the allowed system calls of a container whose config has no profile.
 //!
-//! It is an allow-list in groups. A system call that no group names gets `ENOSYS`, exactly what a
-//! kernel too old to know it would say, so programs take the fallback they already have; that also
-//! covers every system call that will be invented after this list was written. What is refused on
-//! purpose gets `ENOSYS` too, because programs fall back on it (io_uring, keyrings, NUMA, ...), and
-//! `EPERM` only where the kernel itself says so to a caller without the right. Some groups open when the container was granted the capability
-//! that the kernel itself asks for: then the filter would only repeat the kernel's own check.
+//! It is an allow-list in groups. A system call in no group gets `ENOSYS`, the answer of a kernel that does
+//! not know it, so programs use their existing fallback. This also covers system calls that are added to
+//! Linux later. Refused groups get `ENOSYS` too, because programs have fallbacks for it (io_uring, keyrings,
+//! NUMA, ...), and `EPERM` only where the kernel itself returns it to an unprivileged caller. Some groups are
+//! allowed when the container has the capability that the kernel requires: the filter would only repeat the
+//! kernel's check.
 //!
-//! Arguments are judged by [`Rule`]s: the rules of one system call are tried in order and the first
-//! match decides. All of them compare C `int`s, of which the kernel reads the low 32 bits only, so
-//! all of them go through [`int`] or [`bits`], which mask the rest away: `TIOCSTI | 1 << 32` is TIOCSTI.
+//! [`Rule`]s check arguments: the rules of one system call are tried in order and the first match decides.
+//! All of them compare C `int`s, of which the kernel reads only the low 32 bits. So all of them use [`int`]
+//! or [`bits`], which mask the high bits: `TIOCSTI | 1 << 32` is TIOCSTI.
 
 use super::bpf::{Cond, Op};
 
-/// What a system call of a group gets.
+/// The action for the system calls of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Runs.
+    /// The call is executed.
     Allow,
-    /// Fails with this errno, without running.
+    /// The call fails with this errno and is not executed.
     Errno(i32),
 }
 
-/// A capability of capabilities(7) that opens a group or a rule.
+/// A capability of capabilities(7) that allows a group or a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cap {
     /// Name, e.g. `CAP_SYS_ADMIN`.
@@ -31,33 +31,33 @@ pub struct Cap {
     pub bit: u8,
 }
 
-/// Some system calls that share a reason.
+/// A group of system calls with a common reason.
 #[derive(Debug)]
 pub struct Group {
     /// Short name.
     pub name: &'static str,
-    /// Why these are allowed or refused.
+    /// Reason why they are allowed or refused.
     pub doc: &'static str,
-    /// With this capability in the bounding set, `syscalls` are allowed whatever `action` says.
+    /// With this capability in the bounding set, `syscalls` are allowed regardless of `action`.
     pub caps: Option<Cap>,
-    /// What `syscalls` get.
+    /// Action for `syscalls`.
     pub action: Action,
-    /// System calls decided by their number alone.
+    /// System calls that are decided by their number alone.
     pub syscalls: &'static [&'static str],
-    /// System calls decided by their arguments.
+    /// System calls that are decided by their arguments.
     pub rules: &'static [Rule],
 }
 
-/// One line of the argument table; the last line of each system call is unconditional.
+/// One rule of the argument table; the last rule of each system call is unconditional.
 #[derive(Debug)]
 pub struct Rule {
     /// The system call.
     pub syscall: &'static str,
-    /// The rule exists only with this capability in the bounding set.
+    /// The rule applies only with this capability in the bounding set.
     pub caps: Option<Cap>,
-    /// All of these hold; empty: always.
+    /// All of these must hold; empty: always.
     pub when: &'static [Cond],
-    /// What it gets.
+    /// Action if they hold.
     pub action: Action,
 }
 
@@ -79,15 +79,15 @@ const SYSLOG: Option<Cap> = Some(Cap { name: "CAP_SYSLOG", bit: 34 });
 const PERFMON: Option<Cap> = Some(Cap { name: "CAP_PERFMON", bit: 38 });
 const BPF: Option<Cap> = Some(Cap { name: "CAP_BPF", bit: 39 });
 
-/// Refused on purpose.
+/// Refused as the kernel refuses an unprivileged caller.
 const EPERM: Action = Action::Errno(libc::EPERM);
 
-/// A C `int` argument equals `value`: the low 32 bits are compared, the rest is ignored as the kernel does.
+/// A C `int` argument equals `value`: compares the low 32 bits and ignores the rest, as the kernel does.
 const fn int(arg: u8, value: u64) -> Cond {
     Cond { arg, op: Op::MaskedEq, mask: 0xffff_ffff, value }
 }
 
-/// Of the bits of `mask`, exactly those of `value` are set.
+/// Of the bits of `mask`, exactly the bits of `value` are set.
 const fn bits(arg: u8, mask: u64, value: u64) -> Cond {
     Cond { arg, op: Op::MaskedEq, mask, value }
 }
@@ -100,11 +100,11 @@ const fn rule_with(caps: Option<Cap>, syscall: &'static str, when: &'static [Con
     Rule { syscall, caps, when, action: Action::Allow }
 }
 
-/// `CLONE_NEW*` as clone(2) can take them: mount, cgroup, uts, ipc, user, pid, network. `CLONE_NEWTIME`
-/// shares its bit with the exit signal there and exists for unshare(2) and clone3(2) only.
+/// The `CLONE_NEW*` flags of clone(2): mount, cgroup, uts, ipc, user, pid, network. `CLONE_NEWTIME` shares
+/// its bit with the exit signal of clone(2); only unshare(2) and clone3(2) accept it.
 const CLONE_NEW: u64 = 0x7e02_0000;
 
-/// ioctl(2) requests; the same number on every architecture that safebox is built for.
+/// ioctl(2) requests; the numbers are the same on every supported architecture.
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541c;
 const TIOCSETD: u64 = 0x5423;
@@ -117,7 +117,7 @@ const AF_PACKET: u64 = libc::AF_PACKET as u64;
 const NETLINK_ROUTE: u64 = libc::NETLINK_ROUTE as u64;
 const NETLINK_AUDIT: u64 = libc::NETLINK_AUDIT as u64;
 
-/// Types of sockets (socket(2)), and the protocols that they may have.
+/// Allowed socket types (socket(2)) and their protocols.
 const STREAM: u64 = libc::SOCK_STREAM as u64;
 const DGRAM: u64 = libc::SOCK_DGRAM as u64;
 const RAW: u64 = libc::SOCK_RAW as u64;
@@ -131,17 +131,17 @@ const fn kind(of: u64) -> Cond {
     bits(1, 0xf, of)
 }
 
-/// What a kernel built without the family says; programs fall back, for example from IPv6 to IPv4.
+/// The errno of a kernel without the address family; programs fall back, for example from IPv6 to IPv4.
 const NO_FAMILY: Action = Action::Errno(libc::EAFNOSUPPORT);
-/// What a kernel without that netlink protocol says; libaudit takes it as "no audit here".
+/// The errno of a kernel without that netlink protocol; for libaudit it means that there is no audit.
 const NO_PROTOCOL: Action = Action::Errno(libc::EPROTONOSUPPORT);
 
-/// An allow group decided by numbers alone.
+/// A group that is allowed by number alone.
 const fn allow(name: &'static str, doc: &'static str, syscalls: &'static [&'static str]) -> Group {
     Group { name, doc, caps: None, action: Action::Allow, syscalls, rules: &[] }
 }
 
-/// A group refused with `EPERM`, unless the capability is granted.
+/// A group that is refused with `EPERM` without the capability.
 const fn deny(
     name: &'static str,
     doc: &'static str,
@@ -151,8 +151,8 @@ const fn deny(
     Group { name, doc, caps, action: EPERM, syscalls, rules: &[] }
 }
 
-/// A group refused with `ENOSYS`, unless the capability is granted: the kernel would not say `EPERM`, and programs
-/// have a fallback for a kernel that was built without it.
+/// A group that is refused with `ENOSYS` without the capability: the kernel does not return `EPERM` for it,
+/// and programs have a fallback for a kernel without it.
 const fn absent(
     name: &'static str,
     doc: &'static str,
@@ -162,13 +162,13 @@ const fn absent(
     Group { name, doc, caps, action: Action::Errno(libc::ENOSYS), syscalls, rules: &[] }
 }
 
-/// The profile. The names are those of all architectures; a name that this one lacks is skipped.
+/// The profile. It lists the names of all architectures; names that the native one lacks are skipped.
 #[rustfmt::skip] // one name per line would hide the groups
 pub static GROUPS: &[Group] = &[
     // ---- what programs need ----
     allow(
         "io",
-        "reading and writing through file descriptors; the open itself was judged by the file system",
+        "reading and writing through file descriptors; the file system checked the open",
         &[
             "close", "close_range", "copy_file_range", "dup", "dup2", "dup3", "fadvise64", "fallocate",
             "fcntl", "fdatasync", "flock", "fsync", "ftruncate", "lseek", "pipe", "pipe2", "pread64",
@@ -210,8 +210,8 @@ pub static GROUPS: &[Group] = &[
     ),
     Group {
         name: "aio",
-        doc: "fs.aio-max-nr is one number for the whole host, and one container could take all of it; nginx, MySQL \
-              and MariaDB take ENOSYS for a kernel without it and go on with threads",
+        doc: "fs.aio-max-nr is one limit for the whole host, and one container could use it up; nginx, \
+              MySQL and MariaDB fall back to threads on ENOSYS",
         caps: None,
         action: Action::Errno(libc::ENOSYS),
         syscalls: &["io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit"],
@@ -229,7 +229,7 @@ pub static GROUPS: &[Group] = &[
     ),
     allow(
         "processes",
-        "making, running and ending processes and threads of the container's own pid namespace",
+        "creating, executing and ending processes and threads of the container's own pid namespace",
         &[
             "arch_prctl", "execve", "execveat", "exit", "exit_group", "fork", "futex", "futex_requeue",
             "futex_wait", "futex_waitv", "futex_wake", "get_robust_list", "get_thread_area", "getcpu",
@@ -240,7 +240,7 @@ pub static GROUPS: &[Group] = &[
     ),
     allow(
         "scheduling",
-        "priorities and limits, which the kernel lets one only lower without capabilities",
+        "priorities and limits; without capabilities the kernel only allows to lower them",
         &[
             "getpriority", "getrlimit", "getrusage", "ioprio_get", "ioprio_set", "prlimit64",
             "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity", "sched_getattr",
@@ -260,8 +260,8 @@ pub static GROUPS: &[Group] = &[
     ),
     allow(
         "time",
-        "reading clocks and setting one's own timers; adjtimex(2) reads for everyone, and to set the clock the \
-         kernel itself asks for CAP_SYS_TIME over the host",
+        "reading clocks and setting own timers; every process may read with adjtimex(2), and to set the \
+         clock the kernel requires CAP_SYS_TIME over the host",
         &[
             "adjtimex", "alarm", "clock_adjtime", "clock_getres", "clock_gettime", "clock_nanosleep", "getitimer", "gettimeofday",
             "nanosleep", "setitimer", "time", "timer_create", "timer_delete", "timer_getoverrun",
@@ -270,7 +270,7 @@ pub static GROUPS: &[Group] = &[
     ),
     allow(
         "identity",
-        "ids and capabilities; what one may become is bounded by the capability sets and the id maps",
+        "ids and capabilities; the capability sets and the id maps limit which ids a process can take",
         &[
             "capget", "capset", "getegid", "geteuid", "getgid", "getgroups", "getresgid", "getresuid",
             "getuid", "setfsgid", "setfsuid", "setgid", "setgroups", "setregid", "setresgid", "setresuid",
@@ -288,24 +288,24 @@ pub static GROUPS: &[Group] = &[
     ),
     allow(
         "sandboxing",
-        "random numbers, and giving up rights: a program may confine itself further",
+        "random numbers, and dropping privileges: a program may confine itself further",
         &[
             "getrandom", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "seccomp",
         ],
     ),
     allow(
         "sockets",
-        "talking through sockets that exist; which may be made is judged by socket-families",
+        "communication through existing sockets; socket-families decides which sockets can be created",
         &[
             "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen",
             "recvfrom", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown",
         ],
     ),
-    // ---- what depends on arguments ----
+    // ---- decided by arguments ----
     Group {
         name: "socket-families",
         doc: "an allow-list: rarely used families (AF_ALG, AF_VSOCK, AF_TIPC, ...) and protocols (SCTP, DCCP, \
-              MPTCP, UDP-Lite, ...) autoload kernel modules that few people read, a steady source of privilege \
+              MPTCP, UDP-Lite, ...) autoload rarely reviewed kernel modules, a frequent source of privilege \
               escalation",
         caps: None,
         action: Action::Allow,
@@ -318,7 +318,7 @@ pub static GROUPS: &[Group] = &[
             rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, UDP)], Action::Allow),
             rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, ICMP)], Action::Allow),
             rule_with(NET_RAW, "socket", &[int(0, AF_INET), kind(RAW)]),
-            // The kernel's own word for want of the right.
+            // The errno of the kernel for an unprivileged caller.
             rule("socket", &[int(0, AF_INET), kind(RAW)], EPERM),
             rule("socket", &[int(0, AF_INET)], NO_PROTOCOL),
             rule("socket", &[int(0, AF_INET6), kind(STREAM), int(2, 0)], Action::Allow),
@@ -335,9 +335,11 @@ pub static GROUPS: &[Group] = &[
             rule("socket", &[int(0, AF_NETLINK)], NO_PROTOCOL),
             rule_with(NET_RAW, "socket", &[int(0, AF_PACKET)]),
             rule("socket", &[], NO_FAMILY),
-            // Of the allowed families only AF_UNIX has pairs; for the others the kernel says EOPNOTSUPP.
+            // Of the allowed families only AF_UNIX supports socketpair; for the others the kernel returns
+            // EOPNOTSUPP.
             rule("socketpair", &[int(0, AF_UNIX)], Action::Allow),
-            // It would make the sockets, and load their protocol's module, before it says so.
+            // The kernel would create the sockets, and load the protocol's module, before it returns the
+            // error.
             rule("socketpair", &[int(0, AF_INET)], Action::Errno(libc::EOPNOTSUPP)),
             rule("socketpair", &[int(0, AF_INET6)], Action::Errno(libc::EOPNOTSUPP)),
             rule("socketpair", &[], NO_FAMILY),
@@ -345,9 +347,9 @@ pub static GROUPS: &[Group] = &[
     },
     Group {
         name: "terminal-injection",
-        doc: "TIOCSTI and TIOCLINUX put characters into the caller's terminal input, to be executed by \
-              the shell outside (CVE-2017-5226); the kernel reads the request as 32 bits (CVE-2019-10063); \
-              TIOCSETD autoloads line disciplines that few people read (CVE-2017-2636)",
+        doc: "TIOCSTI and TIOCLINUX insert characters into the caller's terminal input, which the shell \
+              outside executes (CVE-2017-5226); the kernel reads the request as 32 bits (CVE-2019-10063); \
+              TIOCSETD autoloads rarely reviewed line disciplines (CVE-2017-2636)",
         caps: None,
         action: Action::Allow,
         syscalls: &[],
@@ -361,7 +363,7 @@ pub static GROUPS: &[Group] = &[
     Group {
         name: "personality",
         doc: "PER_LINUX, PER_LINUX32, each with UNAME26, and the query; not ADDR_NO_RANDOMIZE or \
-              READ_IMPLIES_EXEC, which weaken every program run after",
+              READ_IMPLIES_EXEC, which weaken every program executed later",
         caps: None,
         action: Action::Allow,
         syscalls: &[],
@@ -376,8 +378,7 @@ pub static GROUPS: &[Group] = &[
     },
     Group {
         name: "namespaces",
-        doc: "a new user namespace hands out every capability over kernel code that was written for \
-              root only (CVE-2022-0185, CVE-2024-1086)",
+        doc: "a new user namespace grants every capability over kernel code that was written for root only (CVE-2022-0185, CVE-2024-1086)",
         caps: SYS_ADMIN,
         action: EPERM,
         syscalls: &["setns", "unshare"],
@@ -385,16 +386,16 @@ pub static GROUPS: &[Group] = &[
             rule_with(SYS_ADMIN, "clone", &[]),
             rule("clone", &[bits(0, CLONE_NEW, 0)], Action::Allow),
             rule("clone", &[], EPERM),
-            // clone3 takes its flags through a pointer, which a filter cannot follow; on ENOSYS libc
-            // falls back to clone (an EPERM would be taken as the final answer).
+            // clone3 takes its flags through a pointer, which a filter cannot read. On ENOSYS libc falls back
+            // to clone; it would take EPERM as the final result.
             rule_with(SYS_ADMIN, "clone3", &[]),
             rule("clone3", &[], Action::Errno(libc::ENOSYS)),
         ],
     },
-    // ---- refused, unless the kernel's own capability was granted ----
+    // ---- refused without the capability that the kernel requires ----
     deny(
         "mount",
-        "the mount table is the container's wall: masks and read-only paths are mounts",
+        "the mount table isolates the container: masks and read-only paths are mounts",
         SYS_ADMIN,
         &[
             "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree",
@@ -407,31 +408,32 @@ pub static GROUPS: &[Group] = &[
         SYS_ADMIN,
         &["fanotify_init", "quotactl", "quotactl_fd", "setdomainname", "sethostname"],
     ),
-    deny("chroot", "a process that is root and can chroot can step out of a chroot", SYS_CHROOT, &["chroot"]),
+    deny("chroot", "a root process that can call chroot can escape from a chroot", SYS_CHROOT, &["chroot"]),
     deny(
         "file-handles",
         "opening by handle bypasses the path and with it the rootfs (the \"shocker\" escape)",
         DAC_READ_SEARCH,
         &["open_by_handle_at"],
     ),
-    absent("file-handle-names", "a handle that nothing may open is of no use", DAC_READ_SEARCH, &["name_to_handle_at"]),
+    absent("file-handle-names", "a file handle is useless without the right to open it", DAC_READ_SEARCH, &["name_to_handle_at"]),
     deny(
         "tracing",
-        "ptrace(2) is kernel surface: a large interface that few programs use, with a history of escalations \
-         (CVE-2019-13272). It is not a wall between processes of one user, who may write /proc/PID/mem anyway. \
+        "ptrace(2) is kernel attack surface: a large interface that few programs use, with a history of \
+         escalations (CVE-2019-13272). Blocking it does not separate processes of one user: they can write \
+         /proc/PID/mem. \
          strace, gdb and LeakSanitizer need it: --allow ptrace",
         SYS_PTRACE,
         &["ptrace"],
     ),
     absent(
         "tracing-others",
-        "the memory and descriptors of other processes, by the same rules as ptrace(2); --allow ptrace opens them too",
+        "memory and descriptors of other processes, with the access rules of ptrace(2); --allow ptrace allows them too",
         SYS_PTRACE,
         &["kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev"],
     ),
     deny("bpf", "a compiler and verifier in the kernel, the source of many escalations", BPF, &["bpf"]),
     deny("perf", "performance counters: a large parser and a side channel", PERFMON, &["perf_event_open"]),
-    deny("modules", "code for the kernel itself", SYS_MODULE, &["delete_module", "finit_module", "init_module"]),
+    deny("modules", "loads code into the kernel", SYS_MODULE, &["delete_module", "finit_module", "init_module"]),
     deny("reboot", "ends the host, or the pid namespace", SYS_BOOT, &["reboot"]),
     deny("accounting", "writes a log of every process that ends on the host", SYS_PACCT, &["acct"]),
     deny(
@@ -440,27 +442,27 @@ pub static GROUPS: &[Group] = &[
         SYS_TIME,
         &["clock_settime", "settimeofday"],
     ),
-    deny("raw-io", "I/O ports are the hardware", SYS_RAWIO, &["ioperm", "iopl"]),
-    deny("kernel-log", "kernel addresses and other containers' traces", SYSLOG, &["syslog"]),
-    deny("hangup", "hangs up the terminal of others", SYS_TTY_CONFIG, &["vhangup"]),
+    deny("raw-io", "I/O ports give direct access to hardware", SYS_RAWIO, &["ioperm", "iopl"]),
+    deny("kernel-log", "shows kernel addresses and messages about other containers", SYSLOG, &["syslog"]),
+    deny("hangup", "hangs up the terminal of other processes", SYS_TTY_CONFIG, &["vhangup"]),
     absent(
         "numa",
-        "where memory lives: slows neighbours down and tells about their pages. All or none of them exist, so that \
-         libnuma, which asks get_mempolicy(2), knows what it may use",
+        "NUMA placement of memory: can slow down other processes and reveal facts about their pages. All or \
+         none of the calls are refused, because libnuma calls get_mempolicy(2) to detect NUMA",
         SYS_NICE,
         &["get_mempolicy", "mbind", "migrate_pages", "move_pages", "set_mempolicy", "set_mempolicy_home_node"],
     ),
-    // ---- refused always ----
+    // ---- always refused ----
     absent(
         "io-uring",
-        "a second way to do most system calls that seccomp does not see, and a steady source of escalations",
+        "performs most system calls without seccomp seeing them; a frequent source of escalations",
         None,
         &["io_uring_enter", "io_uring_register", "io_uring_setup"],
     ),
     absent("keyring", "kernel keyrings are not namespaced", None, &["add_key", "keyctl", "request_key"]),
     absent(
         "userfaultfd",
-        "stops the kernel in the middle of a copy: the exploit writer's stopwatch",
+        "stops the kernel in the middle of a copy: exploits use it to win races",
         None,
         &["userfaultfd"],
     ),
@@ -468,7 +470,7 @@ pub static GROUPS: &[Group] = &[
     deny("swap", "swap areas belong to the host", None, &["swapoff", "swapon"]),
     absent(
         "obsolete",
-        "kept by the kernel for programs of the last century; nobody tests them",
+        "obsolete calls that the kernel keeps for old programs; rarely tested",
         None,
         &[
             "_sysctl", "create_module", "get_kernel_syms", "lookup_dcookie", "modify_ldt", "nfsservctl",

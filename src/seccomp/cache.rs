@@ -1,21 +1,22 @@
-//! The cache of compiled filters: one file for each profile, safebox and libseccomp.
+//! The cache of compiled filters: one file per profile, safebox build and libseccomp version.
 //!
-//! A filter is as strong as the file it comes from, so a file is used only when nobody else can
-//! have made it what it is. A hit costs six system calls, and each earns its place:
-//! - `geteuid`: who we are;
-//! - `statx` of the directory, not following a link: ours, and writable by us alone. Then nobody
-//!   else can add, rename or replace files in it (the way to it is the caller's choice and must be
-//!   root's, such as `/run/safebox`; a link on that way changes which directory is looked at, not how);
-//! - `open` with `O_NOFOLLOW | O_NONBLOCK`: not a link, and a FIFO cannot hold us;
-//! - `statx` of the descriptor: a regular file, ours, mode 0600 or less, one name (a hard link would
-//!   bring in a file from elsewhere), of a plausible size;
+//! A filter is only as trustworthy as its file, so a file is used only if no other user can have written it.
+//! A cache hit takes six system calls:
+//! - `geteuid`: the user id to compare with;
+//! - `statx` of the directory, not following a symlink: owned and writable only by this user. So no other
+//! user can add, rename or replace files in it. (The path to it is the caller's choice and must be root's,
+//! such as `/run/safebox`; a symlink in that path changes which directory is checked, not the check);
+//! - `open` with `O_NOFOLLOW | O_NONBLOCK`: refuses a symlink, and does not block on a FIFO;
+//! - `statx` of the descriptor: a regular file of this user, mode 0600 or less, one link (a hard link could
+//! name a file from elsewhere), of a plausible size;
 //! - `read`, `close`.
 //!
-//! The content must begin with the very key that was asked for, so a file renamed to another key
-//! is refused, and carries a checksum: the file is not synced to disk, a torn one is noticed here.
-//! At last the program must pass [`bpf::check`].
+//! The content must start with the requested key, so a file that was renamed to another key is refused. It
+//! carries a checksum, because the file is not synced to disk and may be incomplete after a crash. Finally
+//! the program must pass [`bpf::check`].
 //!
-//! The hash is BLAKE2s: it asks no CPUID, which costs a virtual machine as much as a hundred system calls.
+//! The hash is BLAKE2s, because it does not execute CPUID, which in a virtual machine costs as much as a
+//! hundred system calls.
 
 use blake2::{Blake2s256, Digest};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -26,21 +27,21 @@ use std::path::{Path, PathBuf};
 use super::{Filter, Mode, bpf, library, profile};
 use crate::config::ConfigError;
 
-/// Changes with the layout of the file.
+/// Changes when the layout of the file changes.
 const MAGIC: &[u8; 8] = b"SBXBPF\x00\x02";
 /// Magic, key, checksum, flags, unused.
 const HEADER: usize = 8 + 32 + 32 + 4 + 4;
-/// The most files: profiles that come and go must not fill the disk. Those that were not used for longest go first, a
-/// quarter at a time, when one more is stored; a start that finds its filter neither counts nor waits.
+/// Maximum number of files. When a file is added to a full cache, the least recently used quarter is removed.
+/// A start that finds its filter does neither.
 const MOST_FILES: usize = 64;
-/// A hit marks the file as used by its modification time, if that is older: one system call an hour.
+/// A hit updates the modification time as a use mark, if it is older than this: one system call per hour.
 const MARKED: std::time::Duration = std::time::Duration::from_secs(3600);
 
 type Key = [u8; 32];
 
-/// Everything that decides what a profile compiles to, besides the profile: the text of this module.
-/// Hashed by the compiler, so that a changed rule never meets a filter compiled from the old one,
-/// not even between two builds of one version.
+/// Hash of everything except the profile that decides the result of a compilation: the sources of this
+/// module. The compiler computes it, so a filter that an older rule table produced never matches, not even
+/// between two builds of one version.
 const SOURCES: u64 = fnv1a(&[
     include_bytes!("bpf.rs"),
     include_bytes!("builtin.rs"),
@@ -50,7 +51,7 @@ const SOURCES: u64 = fnv1a(&[
     include_bytes!("profile.rs"),
 ]);
 
-/// FNV-1a. It tells builds apart; nobody but us chooses its input, so it need not resist attack.
+/// FNV-1a. It distinguishes builds; its input is not attacker-controlled, so it need not resist attacks.
 #[allow(long_running_const_eval)] // bounded by the size of the sources, well under a second
 const fn fnv1a(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
@@ -75,12 +76,12 @@ pub fn compile_cached(mode: &Mode, dir: &Path) -> Result<Filter, ConfigError> {
     }
     let filter = super::compile(mode)?;
     if store(dir, &path, &key, &filter).is_err() {
-        // Nothing is lost but time: the next start compiles again.
+        // Only time is lost: the next start compiles again.
     }
     Ok(filter)
 }
 
-/// What the result depends on; `None`: no key can be made, do without a cache.
+/// Everything that the result depends on; `None`: no key is possible, so the cache is not used.
 fn key(mode: &Mode) -> Option<Key> {
     let version = libseccomp::ScmpVersion::current().ok()?;
     let mut hash = Blake2s256::new();
@@ -98,7 +99,7 @@ fn key(mode: &Mode) -> Option<Key> {
             }
             hash.update(caps.0.to_ne_bytes());
         }
-        // The fields are written in the order of the type's declaration: equal profiles, equal bytes.
+        // The fields are written in the order of the type's declaration, so equal profiles have equal bytes.
         Mode::Profile(profile) => {
             hash.update(b"profile");
             hash.update(serde_json::to_vec(profile).ok()?);
@@ -113,8 +114,8 @@ fn file_name(key: &Key) -> String {
     key.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| DIGITS[usize::from(d)]).collect()
 }
 
-/// The cached filter; `None` when there is none that can be trusted. The listener is not cached: it
-/// comes from the config, whose errors are the only ones here.
+/// The cached filter; `None` if there is none that can be trusted. The listener is not cached: it comes from
+/// the config, and its errors are the only possible errors here.
 fn load(mode: &Mode, dir: &Path, path: &Path, key: &Key) -> Result<Option<Filter>, ConfigError> {
     let Some((instructions, flags)) = read(dir, path).and_then(|bytes| decode(&bytes, key)) else {
         return Ok(None);
@@ -126,7 +127,7 @@ fn load(mode: &Mode, dir: &Path, path: &Path, key: &Key) -> Result<Option<Filter
     Ok(Some(Filter { instructions, flags, listener }))
 }
 
-/// The bytes of a file that only we can have written.
+/// The bytes of a file that only this user can have written.
 fn read(dir: &Path, path: &Path) -> Option<Vec<u8>> {
     let us = nix::unistd::geteuid().as_raw();
     let dir = fs::symlink_metadata(dir).ok()?;
@@ -145,18 +146,19 @@ fn read(dir: &Path, path: &Path) -> Option<Vec<u8>> {
     let whole = file.read(&mut bytes).ok()? == size;
     let now = std::time::SystemTime::now();
     if whole && meta.modified().is_ok_and(|m| now.duration_since(m).is_ok_and(|age| age > MARKED)) {
-        // On a file system that is read-only, age is that of the file: nothing is stored there, so nothing is removed.
+        // On a read-only file system the mark cannot be updated; nothing is stored there, so nothing is
+        // removed.
         file.set_modified(now).unwrap_or_default();
     }
     whole.then_some(bytes)
 }
 
-/// Owned by this user, and nobody else may write.
+/// Whether the file is owned by this user and no other user may write it.
 fn exclusively(user: u32, meta: &fs::Metadata) -> bool {
     meta.uid() == user && meta.mode() & 0o022 == 0
 }
 
-/// The program and its flags, when the bytes are whole and made for `key`.
+/// The program and its flags, if the bytes are complete and belong to `key`.
 fn decode(bytes: &[u8], key: &Key) -> Option<(Vec<libc::sock_filter>, u32)> {
     let (header, program) = bytes.split_at_checked(HEADER)?;
     let (magic, rest) = header.split_first_chunk::<8>()?;
@@ -186,7 +188,7 @@ fn checksum(key: &Key, flags: [u8; 4], program: &[u8]) -> Key {
     hash.finalize().into()
 }
 
-/// Writes the file under a name of its own and renames it, so a reader sees all of it or nothing.
+/// Writes the file under a unique temporary name and renames it, so a reader sees the complete file or none.
 fn store(dir: &Path, path: &Path, key: &Key, filter: &Filter) -> io::Result<()> {
     if let Err(e) = DirBuilder::new().mode(0o700).create(dir)
         && e.kind() != io::ErrorKind::AlreadyExists
@@ -206,8 +208,8 @@ fn store(dir: &Path, path: &Path, key: &Key, filter: &Filter) -> io::Result<()> 
     result
 }
 
-/// A name no other writer uses: processes differ by pid, threads by the counter, and a leftover of
-/// a dead process with our pid by the time.
+/// A unique temporary name: processes differ by pid, threads by the counter, and a stale file of a dead
+/// process with the same pid by the time.
 fn temporary(path: &Path) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -217,12 +219,12 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // O_EXCL neither follows a link nor opens what is there.
+    // O_EXCL neither follows a symlink nor opens an existing file.
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)
 }
 
-/// Makes room in a directory that is full. Another process may do the same at the same time.
+/// Removes old files from a full directory. Another process may do the same concurrently.
 fn prune(dir: &Path) -> io::Result<()> {
     let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
     if entries.len() < MOST_FILES {
@@ -255,7 +257,7 @@ mod tests {
         key: Key,
     }
 
-    /// A directory with the built-in profile in it.
+    /// A directory that contains the built-in profile.
     fn filled() -> Cached {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("seccomp");
@@ -373,7 +375,7 @@ mod tests {
             let then = std::time::SystemTime::now() - MARKED * hours;
             File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
         };
-        // The oldest file, but for this hit.
+        // The oldest file, except for this hit.
         old(&c.path, 1000);
         assert!(hit(&c));
         for i in 0..MOST_FILES as u32 {

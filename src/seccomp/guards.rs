@@ -1,5 +1,5 @@
-//! Small filters that stand beside the built-in profile, where a container has something that the profile does not know
-//! of. Each is a table: system calls, and the bits of an argument that are refused.
+//! Small filters next to the built-in profile, for container features that the profile does not cover. Each
+//! is a table: system calls, and the refused bits of an argument.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::config::{ConfigError, Guard, LinuxSeccomp};
 /// `S_ISUID` and `S_ISGID`.
 const SET_ID: [u64; 2] = [0o4000, 0o2000];
 
-/// System calls that give a file its mode: (name, index of the mode).
+/// System calls that set a file's mode: (name, index of the mode argument).
 const MODES: [(&str, u64); 9] = [
     ("chmod", 1),
     ("fchmod", 1),
@@ -21,7 +21,7 @@ const MODES: [(&str, u64); 9] = [
     ("mknodat", 2),
 ];
 
-/// A guard's filter.
+/// Compiles a guard into a profile.
 pub fn guard_profile(guard: Guard) -> Result<LinuxSeccomp, ConfigError> {
     let rules = match guard {
         Guard::NoSetuidFiles => no_setuid_files(),
@@ -41,13 +41,13 @@ fn no_setuid_files() -> Vec<serde_json::Value> {
         })
     };
     let mut rules: Vec<_> = MODES.into_iter().flat_map(|row| SET_ID.map(|bit| one(row, bit))).collect();
-    // Its mode lies in memory, which a filter cannot read. Programs fall back to openat.
+    // Its mode is in memory, which a filter cannot read. Programs fall back to openat.
     rules.push(json!({ "names": ["openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }));
     rules
 }
 
 fn no_internet() -> Vec<serde_json::Value> {
-    // The family is a C int: its upper half is not looked at by the kernel.
+    // The family is a C int: the kernel ignores the upper half.
     let families = (0..64).filter(|family| *family != libc::AF_UNIX as u64);
     let args = |family| json!([{ "index": 0, "value": 0xffff_ffff_u64, "valueTwo": family, "op": "SCMP_CMP_MASKED_EQ" }]);
     families

@@ -1,5 +1,5 @@
-//! What we ask of libseccomp: collect unconditional and conditional rules per architecture and
-//! turn them into BPF.
+//! Interface to libseccomp: collects unconditional and conditional rules per architecture and compiles them
+//! to BPF.
 
 use libc::sock_filter;
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext};
@@ -9,14 +9,15 @@ use std::io::{Read, Seek};
 
 use super::bpf::{Cond, Op};
 
-/// Below this many rules a chain of comparisons is as fast as a binary tree, and shorter.
+/// With fewer rules than this, a chain of comparisons is as fast as a binary tree, and shorter.
 const TREE_FROM: usize = 8;
 
-/// Every architecture that libseccomp and the OCI know, with the OCI name and the kernel's number.
+/// Every architecture that libseccomp and the OCI specification know: OCI name, libseccomp's value, kernel's
+/// number.
 pub const ARCHS: &[(&str, ScmpArch, u32)] = &[
     ("SCMP_ARCH_X86", ScmpArch::X86, 0x4000_0003),
     ("SCMP_ARCH_X86_64", ScmpArch::X8664, 0xc000_003e),
-    // The kernel tells x32 from x86_64 by a bit in the number only.
+    // The kernel distinguishes x32 from x86_64 only by a bit in the system call number.
     ("SCMP_ARCH_X32", ScmpArch::X32, 0xc000_003e),
     ("SCMP_ARCH_ARM", ScmpArch::Arm, 0x4000_0028),
     ("SCMP_ARCH_AARCH64", ScmpArch::Aarch64, 0xc000_00b7),
@@ -45,32 +46,32 @@ pub fn audit_arch(arch: ScmpArch) -> Option<u32> {
     ARCHS.iter().find(|(_, a, _)| *a == arch).map(|(_, _, audit)| *audit)
 }
 
-/// A filter in the making.
+/// A filter under construction.
 pub struct Library {
     context: ScmpFilterContext,
     rules: usize,
 }
 
 impl Library {
-    /// A filter for the native architecture in which everything gets `default`.
+    /// A filter for the native architecture with the default action `default`.
     pub fn new(default: ScmpAction) -> Result<Self, String> {
         let mut context = ScmpFilterContext::new(default).map_err(text)?;
-        // no_new_privs is a step of the plan, not a side effect of loading a filter.
+        // no_new_privs is a row of the plan, not a side effect of loading a filter.
         context.set_ctl_nnp(false).map_err(text)?;
         Ok(Self { context, rules: 0 })
     }
 
-    /// System calls of architectures that were not added get `action`.
+    /// Sets the action for system calls of architectures that were not added.
     pub fn bad_arch(&mut self, action: ScmpAction) -> Result<(), String> {
         self.context.set_act_badarch(action).map_err(text).map(drop)
     }
 
-    /// Another architecture gets the same rules.
+    /// Adds another architecture, to which the same rules apply.
     pub fn arch(&mut self, arch: ScmpArch) -> Result<(), String> {
         self.context.add_arch(arch).map_err(text).map(drop)
     }
 
-    /// `action` for the (native or pseudo) number `nr` when all of `when` hold.
+    /// Adds a rule: `action` for the (native or pseudo) number `nr` if all of `when` hold.
     pub fn rule(&mut self, action: ScmpAction, nr: i32, when: &[Cond]) -> Result<(), String> {
         let compare: Vec<ScmpArgCompare> = when.iter().map(comparator).collect();
         self.context.add_rule_conditional(action, nr, &compare).map_err(text)?;
@@ -78,15 +79,15 @@ impl Library {
         Ok(())
     }
 
-    /// The program.
+    /// Exports the program.
     pub fn export(mut self) -> Result<Vec<sock_filter>, String> {
         if self.rules > TREE_FROM {
-            // An unknown attribute (libseccomp before 2.5) only costs speed.
+            // libseccomp before 2.5 does not know the attribute; only speed is lost.
             if self.context.set_ctl_optimize(2).is_err() {
                 self.context.set_ctl_optimize(1).map_err(text)?;
             }
         }
-        // seccomp_export_bpf_mem(3) needs libseccomp 2.6; a memfd works with all.
+        // seccomp_export_bpf_mem(3) needs libseccomp 2.6; a memfd works with every version.
         let fd = memfd_create(c"safebox-seccomp", MFdFlags::MFD_CLOEXEC).map_err(text)?;
         self.context.export_bpf(&fd).map_err(text)?;
         let mut file = File::from(fd);

@@ -1,4 +1,4 @@
-//! The listener of a filter with `SCMP_ACT_NOTIFY`: whose it is, and what its agent is told.
+//! The listener of a filter with `SCMP_ACT_NOTIFY`: the agent's socket and the metadata for it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use crate::config::{ConfigError, LinuxSeccomp};
 pub struct Listener {
     /// The agent's unix socket, as written.
     pub path: PathBuf,
-    /// Passed on as written.
+    /// Metadata for the agent, as written.
     pub metadata: String,
 }
 
-/// The longest path of a unix socket: `sun_path` of unix(7), less the NUL.
+/// Maximum length of a unix socket's path: `sun_path` of unix(7), without the NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
 impl Listener {
-    /// The agent's socket; a relative path starts at the bundle.
+    /// The path of the agent's socket; a relative path is relative to the bundle.
     pub fn socket(&self, bundle: &Path) -> Result<PathBuf, ConfigError> {
         let path = bundle.join(&self.path);
         match path.as_os_str().len() {
@@ -34,19 +34,19 @@ impl Listener {
     }
 }
 
-/// Checks that the filter lets its own listener pass: where the runtime cannot take it, Init sends it with
-/// sendmsg(2), when the filter is in force and nobody can answer for it yet.
+/// Checks that the filter allows Init to pass its own listener: if the runtime cannot take it, Init sends it
+/// with sendmsg(2) while the filter is in force and no agent can answer yet.
 pub fn may_be_passed(profile: &LinuxSeccomp) -> Result<(), ConfigError> {
-    let why = "in a container of an ordinary user sendmsg must be allowed: it hands the listener over";
+    let why = "for an unprivileged user sendmsg must be allowed: it passes the listener to the agent";
     refuses(profile, "sendmsg").map_or(Ok(()), |pointer| Err(ConfigError::new(pointer, why)))
 }
 
-/// Whether a profile lets every call of this name pass.
+/// Whether a profile allows every call of this name.
 pub fn lets(profile: &LinuxSeccomp, call: &str) -> bool {
     refuses(profile, call).is_none()
 }
 
-/// Where a profile refuses some calls of this name, as a pointer into the config.
+/// The position in the config where a profile refuses calls of this name.
 fn refuses(profile: &LinuxSeccomp, call: &str) -> Option<String> {
     let lets = |action: LinuxSeccompAction| {
         matches!(action, LinuxSeccompAction::ScmpActAllow | LinuxSeccompAction::ScmpActLog)

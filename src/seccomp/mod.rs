@@ -1,11 +1,11 @@
-//! System call filters: from a profile to the BPF program that seccomp(2) takes.
+//! System call filters: from a profile to the BPF program for seccomp(2).
 //!
-//! Two sources, one result. The [built-in profile](builtin) is a table of groups with a reason each;
-//! a [config's profile](profile) is translated with runc's meaning. Both become rules for
-//! [libseccomp](library), with a [prologue](bpf) of our own in front for what the library cannot
-//! say. Compiling takes milliseconds, so the result is [cached](cache) between starts.
+//! There are two sources. The [built-in profile](builtin) is a table of groups, each with a reason. A
+//! [config's profile](profile) is translated with runc's semantics. Both become rules for
+//! [libseccomp](library), with a [prologue](bpf) in front for what the library cannot express. Compiling
+//! takes milliseconds, so the result is [cached](cache) between starts.
 //!
-//! Loading is not done here: a filter is loaded by Init, as one of the last rows of the plan.
+//! This module does not load filters: Init loads them, in one of the last rows of the plan.
 
 pub mod bpf;
 pub mod builtin;
@@ -35,36 +35,36 @@ pub use listener::{Listener, lets, may_be_passed};
 pub use profile::unknown_names;
 pub use refusals::{Reported, reported};
 
-/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not have yet.
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not define yet.
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
-/// A compiled filter: the array of `struct sock_filter` that seccomp(2) takes.
+/// A compiled filter: the array of `struct sock_filter` for seccomp(2).
 #[derive(Debug, Clone)]
 pub struct Filter {
-    /// The program, sound as the kernel's checker demands.
+    /// The program; the kernel's checker accepts it.
     pub instructions: Vec<sock_filter>,
-    /// `SECCOMP_FILTER_FLAG_*`; `NEW_LISTENER` is among them exactly when `listener` is there.
+    /// `SECCOMP_FILTER_FLAG_*`; contains `NEW_LISTENER` if and only if `listener` is set.
     pub flags: u32,
-    /// Where the listener's descriptor goes when an action is `SCMP_ACT_NOTIFY`.
+    /// Receiver of the listener's descriptor, if an action is `SCMP_ACT_NOTIFY`.
     pub listener: Option<Listener>,
 }
 
-/// Which filter.
+/// The source of a filter.
 #[derive(Debug, Clone)]
 pub enum Mode {
-    /// Our own profile.
+    /// The built-in profile.
     BuiltIn {
-        /// The bounding set: some groups open only with a capability.
+        /// The bounding set: some groups are allowed only with a capability.
         caps: CapSet,
-        /// System calls that run whatever the table says (`--seccomp-allow`).
+        /// System calls that are allowed regardless of the table (`--seccomp-allow`).
         allow: Vec<String>,
     },
-    /// The config's.
+    /// The config's profile.
     Profile(Box<LinuxSeccomp>),
 }
 
-/// Compiles `mode`; pure. Errors point into the config: a system call that no architecture has, an
-/// errno where an action has none, a program of more than 4096 instructions.
+/// Compiles `mode`, without side effects. Errors point into the config: a system call that no architecture
+/// has, an errno for an action without one, a program of more than 4096 instructions.
 pub fn compile(mode: &Mode) -> Result<Filter, ConfigError> {
     match mode {
         Mode::BuiltIn { caps, allow } => compile_builtin(*caps, allow)
@@ -73,8 +73,8 @@ pub fn compile(mode: &Mode) -> Result<Filter, ConfigError> {
     }
 }
 
-/// The errno with which a filter refuses this system call of this machine, whatever the arguments; `None` where it does
-/// not refuse it with an errno.
+/// The errno with which a filter refuses this native system call for all arguments; `None` if it does not
+/// refuse it with an errno.
 pub fn refuses(filter: &[sock_filter], call: i64) -> Option<i32> {
     let arch = library::audit_arch(numbers::native())?;
     let answer = bpf::run(filter, arch, u32::try_from(call).ok()?, [0; 6])?;
@@ -82,15 +82,15 @@ pub fn refuses(filter: &[sock_filter], call: i64) -> Option<i32> {
     (answer & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO).then_some(data as i32)
 }
 
-/// [`compile`], or what it returned for the same `mode` before, kept in `cache_dir`.
+/// [`compile`] with a cache in `cache_dir`.
 ///
-/// The cache can only make this faster: a file that is missing, damaged, foreign or not exclusively
-/// ours is compiled again and replaced, and a directory that cannot be used is done without.
+/// The cache only affects speed: a missing, damaged or foreign file, or one that another user can write, is
+/// compiled again and replaced. Without a usable directory the cache is skipped.
 pub fn compile_cached(mode: &Mode, cache_dir: &Path) -> Result<Filter, ConfigError> {
     cache::compile_cached(mode, cache_dir)
 }
 
-/// The built-in profile's groups, for `explain` and the documentation.
+/// The groups of the built-in profile, for `explain` and the documentation.
 pub fn builtin_profile() -> &'static [Group] {
     builtin::GROUPS
 }
@@ -103,12 +103,12 @@ fn compile_builtin(caps: CapSet, allow: &[String]) -> Result<Filter, String> {
     let mut section = Section { audit_arch, ..Section::default() };
     let default = ScmpAction::Errno(libc::ENOSYS);
     let mut library = Library::new(default)?;
-    // Neither a 64-bit program nor its libc ever makes an x32 or a 32-bit call; who does so is
-    // probing for a way around the filter, and dies instead of getting another try.
+    // 64-bit programs never make x32 or 32-bit calls. A process that makes one probes for a way around the
+    // filter; it is killed, so it cannot try again.
     library.bad_arch(ScmpAction::KillProcess)?;
     for group in builtin::GROUPS {
         let action = if granted(group.caps) { Action::Allow } else { group.action };
-        // The library takes no rule that says what happens anyway.
+        // libseccomp refuses a rule whose action is the default action.
         let ruled = |name: &&&str| !asked(name) && scmp(action) != default;
         for name in group.syscalls.iter().filter(ruled) {
             if let Some(nr) = numbers::number(name, native) {
@@ -136,14 +136,14 @@ fn compile_builtin(caps: CapSet, allow: &[String]) -> Result<Filter, String> {
     Ok(Filter { instructions, flags: 0, listener: None })
 }
 
-/// System calls of the table's groups `tracing` and `tracing-others`: what `--allow ptrace` opens.
+/// System calls of the groups `tracing` and `tracing-others`, which `--allow ptrace` allows.
 pub fn tracing() -> impl Iterator<Item = &'static str> {
     let groups = builtin::GROUPS.iter().filter(|g| matches!(g.name, "tracing" | "tracing-others"));
     groups.flat_map(|g| g.syscalls.iter().copied())
 }
 
-/// What it means to let `name` run whatever its arguments: why the table refuses it. `None` where the table allows
-/// it anyway; an error where this machine has no such system call.
+/// The reason why the table refuses `name`, which the caller wants to allow for all arguments. `None` if the
+/// table allows it anyway; an error if this machine has no such system call.
 pub fn weakens(name: &str) -> Result<Option<&'static str>, String> {
     if numbers::number(name, numbers::native()).is_none() {
         return Err("unknown system call (names are those of `man 2 syscalls`)".into());
@@ -164,7 +164,7 @@ fn scmp(action: Action) -> ScmpAction {
     }
 }
 
-/// What `features` says about seccomp (runtime-spec, features-linux.md "Seccomp").
+/// The part of `features` about seccomp (runtime-spec, features-linux.md "Seccomp").
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct Features {
@@ -172,11 +172,11 @@ pub struct Features {
     pub operators: Vec<&'static str>,
     pub archs: Vec<&'static str>,
     pub known_flags: Vec<&'static str>,
-    /// Those of `known_flags` that this kernel takes.
+    /// The flags of `known_flags` that this kernel supports.
     pub supported_flags: Vec<&'static str>,
 }
 
-/// `(OCI name, SECCOMP_RET_*)`; `None`: every kernel with seccomp filters has it.
+/// `(OCI name, SECCOMP_RET_*)`; `None`: supported by every kernel with seccomp filters.
 const ACTIONS: &[(&str, Option<u32>)] = &[
     ("SCMP_ACT_ALLOW", None),
     ("SCMP_ACT_ERRNO", None),
@@ -199,7 +199,7 @@ const OPERATORS: &[&str] = &[
     "SCMP_CMP_NE",
 ];
 
-/// `(OCI name, flag, flag it cannot be tried without)`.
+/// `(OCI name, flag, flag that must be set with it in a test)`.
 const FLAGS: &[(&str, u32, u32)] = &[
     ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG as u32, 0),
     ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32, 0),
@@ -211,14 +211,14 @@ const FLAGS: &[(&str, u32, u32)] = &[
     ),
 ];
 
-/// Names of `SECCOMP_FILTER_FLAG_*`, joined by `|`; empty for none.
+/// Names of `SECCOMP_FILTER_FLAG_*`, joined by `|`; empty if there are none.
 pub fn flag_names(flags: u32) -> String {
     let listener = ("SECCOMP_FILTER_FLAG_NEW_LISTENER", libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32);
     let known = FLAGS.iter().map(|(name, flag, _)| (*name, *flag)).chain([listener]);
     known.filter(|(_, flag)| flags & flag != 0).map(|(name, _)| name).collect::<Vec<_>>().join("|")
 }
 
-/// What this build knows and this kernel supports; seven system calls without an effect.
+/// The features that this build knows and this kernel supports; seven system calls without side effects.
 pub fn features() -> Features {
     let available = |(_, ret): &&(&str, Option<u32>)| ret.is_none_or(sys::action_available);
     let supported = |(_, flag, with): &&(&str, u32, u32)| sys::flag_supported(flag | with);

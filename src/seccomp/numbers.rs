@@ -1,20 +1,20 @@
-//! Numbers of the system calls that an old libseccomp does not know.
+//! Numbers of system calls that an old libseccomp does not know.
 //!
-//! A profile that names `fchmodat2` must mean the same with every libseccomp, or an old library
-//! would silently narrow what is allowed (and widen what a deny-list refuses). The library's own
-//! table is asked first; this one covers what Linux added after libseccomp 2.5.4. Since Linux 5.1 a
-//! new system call has the same number everywhere, apart from the fixed offsets of [`base`].
+//! A profile that names `fchmodat2` must have the same effect with every libseccomp. Otherwise an old library
+//! would silently narrow an allow-list and widen a deny-list. The library's table is used first; this table
+//! contains system calls added to Linux after libseccomp 2.5.4. Since Linux 5.1 a new system call has the
+//! same number on every architecture, except for the fixed offsets of [`base`].
 
 use libseccomp::{ScmpArch, ScmpSyscall};
 
-/// The bit that marks the x32 system calls of x86_64.
+/// The bit that marks x32 system calls of x86_64.
 pub const X32_BIT: u32 = 0x4000_0000;
 
-/// Where a system call of the table exists.
+/// The architectures of a system call in the table.
 enum Number {
-    /// On every architecture, with this number plus the architecture's base.
+    /// All architectures: this number plus the architecture's base.
     Common(u32),
-    /// On one architecture only.
+    /// Only one architecture.
     Only(ScmpArch, u32),
 }
 
@@ -49,20 +49,20 @@ const NEWER: &[(&str, Number)] = &[
     ("file_setattr", Common(469)),
 ];
 
-/// What a name means on one architecture.
+/// The meaning of a name on one architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// libseccomp knows it under this number (negative: a pseudo number that it rewrites or skips).
     Library(i32),
-    /// Only our table knows it, under this number.
+    /// Only the table here knows it, under this number.
     Newer(u32),
-    /// It exists, but not here.
+    /// It exists, but not on this architecture.
     Elsewhere,
-    /// No table has it.
+    /// Unknown in all tables.
     Unknown,
 }
 
-/// Looks `name` up for `arch`.
+/// Looks up `name` on `arch`.
 pub fn meaning(name: &str, arch: ScmpArch) -> Meaning {
     if let Ok(nr) = ScmpSyscall::from_name_by_arch(name, arch) {
         return Meaning::Library(nr.into());
@@ -75,7 +75,7 @@ pub fn meaning(name: &str, arch: ScmpArch) -> Meaning {
     }
 }
 
-/// The number of `name` on `arch`, whoever knows it; `None`: it does not exist there.
+/// The number of `name` on `arch` from either table; `None` if it does not exist there.
 pub fn number(name: &str, arch: ScmpArch) -> Option<u32> {
     match meaning(name, arch) {
         Meaning::Library(nr) => u32::try_from(nr).ok(),
@@ -84,14 +84,14 @@ pub fn number(name: &str, arch: ScmpArch) -> Option<u32> {
     }
 }
 
-/// The name of a number on `arch`: the other way round.
+/// The name of the system call number `nr` on `arch`.
 pub fn name(nr: u32, arch: ScmpArch) -> Option<String> {
     let newer = || NEWER.iter().find(|(name, _)| number(name, arch) == Some(nr));
     let library = ScmpSyscall::from(i32::try_from(nr).ok()?).get_name_by_arch(arch).ok();
     library.or_else(|| newer().map(|(name, _)| (*name).to_string()))
 }
 
-/// What an architecture adds to the common numbers.
+/// The offset that an architecture adds to the common numbers.
 fn base(arch: ScmpArch) -> u32 {
     match arch {
         ScmpArch::X32 => X32_BIT,
@@ -102,7 +102,7 @@ fn base(arch: ScmpArch) -> u32 {
     }
 }
 
-/// The architecture this program was built for, with the number that the kernel puts into `seccomp_data.arch`.
+/// The native architecture of this program.
 pub fn native() -> ScmpArch {
     if cfg!(target_arch = "x86_64") {
         ScmpArch::X8664

@@ -1,12 +1,13 @@
-//! A config's `linux.seccomp` (config-linux.md "Seccomp") as a filter, with runc's meaning where the
+//! Compiles a config's `linux.seccomp` (config-linux.md "Seccomp"), with runc's semantics where the
 //! specification leaves room.
 //!
-//! Three things are decided in the prologue instead of by libseccomp:
+//! The prologue, not libseccomp, decides these cases:
 //! - rules for system calls that the installed libseccomp does not know (see [`super::numbers`]);
-//! - `ENOSYS` for system calls newer than the newest one the profile names. The author of a profile
-//!   could not judge what did not exist; with the profile's `EPERM` libc would take a new system call
-//!   for forbidden instead of absent, and break. runc does the same ("-ENOSYS stub");
-//! - nothing else, so that what a profile says is what libseccomp was told.
+//! - `ENOSYS` for system calls newer than the newest one in the profile. The author of a profile could not
+//! decide about system calls that did not exist. With the profile's `EPERM` libc would take a new system call
+//! as forbidden instead of missing, and fail. runc does the same ("-ENOSYS stub").
+//!
+//! libseccomp decides everything else.
 
 use libc::sock_filter;
 use libseccomp::{ScmpAction, ScmpArch};
@@ -21,7 +22,8 @@ use super::numbers::{self, Meaning};
 use super::{Filter, Listener};
 use crate::config::ConfigError;
 
-/// The largest errno that libseccomp takes, one below the kernel's `MAX_ERRNO`; the kernel would silently cap a larger.
+/// The largest errno that libseccomp accepts, one below the kernel's `MAX_ERRNO`; the kernel silently caps
+/// larger ones.
 const MAX_ERRNO: u32 = 4094;
 
 const ROOT: &str = "/linux/seccomp";
@@ -53,21 +55,21 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Filter, ConfigError> {
     Ok(Filter { instructions, flags, listener })
 }
 
-/// Names of system calls that no architecture has, as far as is known here. Their rules are left out of a filter
-/// that allows no more without them, as runc does.
+/// Names of system calls that no architecture has, according to both tables. As in runc, their rules are
+/// dropped if the filter does not allow more without them.
 pub fn unknown_names(profile: &LinuxSeccomp) -> Vec<&str> {
     let names = profile.syscalls().iter().flatten().flat_map(|s| s.names());
     names.map(String::as_str).filter(|name| is_unknown(name)).collect()
 }
 
-/// One rule on a system call that only our own table knows.
+/// One rule for a system call that only the table of this crate knows.
 struct Newer {
     arch: ScmpArch,
     nr: u32,
     check: Check,
 }
 
-/// The profile's architectures after the native one, which is always there; each with its pointer.
+/// The profile's architectures besides the native one, which is always included; each with its pointer.
 fn archs(profile: &LinuxSeccomp) -> Result<Vec<(ScmpArch, String)>, ConfigError> {
     let mut list = vec![(numbers::native(), format!("{ROOT}/architectures"))];
     for (i, arch) in profile.architectures().iter().flatten().enumerate() {
@@ -84,7 +86,7 @@ fn archs(profile: &LinuxSeccomp) -> Result<Vec<(ScmpArch, String)>, ConfigError>
     Ok(list)
 }
 
-/// libseccomp's architecture for an OCI one; its token is the kernel's number, but for x32.
+/// libseccomp's architecture for an OCI one. Its token is the kernel's number, except for x32.
 fn by_token(token: u32) -> Option<ScmpArch> {
     if token == Arch::ScmpArchX32 as u32 {
         return Some(ScmpArch::X32);
@@ -93,7 +95,7 @@ fn by_token(token: u32) -> Option<ScmpArch> {
     known.map(|(_, arch, _)| *arch)
 }
 
-/// Adds one entry of `syscalls` to the library, or to `newer` where the library is too old.
+/// Adds one entry of `syscalls` to the library, or to `newer` if the library does not know it.
 fn add_entry(
     library: &mut Library,
     newer: &mut Vec<Newer>,
@@ -110,13 +112,13 @@ fn add_entry(
     for (j, name) in entry.names().iter().enumerate() {
         let here = format!("{pointer}/names/{j}");
         if act == ScmpAction::Notify && name == "write" {
-            let why = "SCMP_ACT_NOTIFY cannot be used for the write syscall, which hands the listener over";
+            let why = "SCMP_ACT_NOTIFY cannot be used for the write syscall, which passes the listener";
             return Err(ConfigError::new(here, why));
         }
         let native = numbers::meaning(name, numbers::native());
         match native {
-            // One that is newer than our table, or a typing error. As runc does, the rule is left out, but only
-            // where that lets nothing run which the profile would have refused.
+            // The name is newer than both tables, or a typing error. As in runc, the rule is dropped, but
+            // only if that does not allow a call that the profile refuses.
             Meaning::Unknown if matches!(act, ScmpAction::Allow | ScmpAction::Log) || !allows(default) => {}
             Meaning::Unknown => {
                 return Err(ConfigError::new(
@@ -124,9 +126,9 @@ fn add_entry(
                     format!("unknown system call {name:?}: without this rule it would be allowed"),
                 ));
             }
-            // libseccomp refuses a rule that says what the default says.
+            // libseccomp refuses a rule whose action is the default action.
             _ if act == default => {}
-            // A rule on nothing, or a pseudo number of another architecture: libseccomp sorts that out.
+            // Also rules without effect and pseudo numbers of other architectures: libseccomp handles those.
             Meaning::Library(nr) => {
                 for when in &alternatives {
                     library.rule(act, nr, when).map_err(|m| ConfigError::new(&here, m))?;
@@ -147,10 +149,10 @@ fn newer_rules(name: &str, arch: ScmpArch, act: ScmpAction, alternatives: &[Vec<
     alternatives.iter().map(|when| Newer { arch, nr, check: Check { when: when.clone(), verdict } }).collect()
 }
 
-/// The sets of conditions under which an entry applies; any one of them suffices.
+/// The alternative sets of conditions of an entry; the entry applies if one of them holds.
 ///
-/// Conditions on different arguments are ANDed. When one argument is named twice, libseccomp cannot
-/// AND them, and runc has always made each condition a rule of its own; profiles rely on that.
+/// Conditions on different arguments are combined with AND. If one argument is named twice, libseccomp cannot
+/// combine them, and runc makes each condition a separate rule; profiles rely on that.
 fn alternatives(entry: &LinuxSyscall, pointer: &str) -> Result<Vec<Vec<Cond>>, ConfigError> {
     let mut conditions = Vec::new();
     let mut seen = [0u8; 6];
@@ -169,7 +171,7 @@ fn alternatives(entry: &LinuxSyscall, pointer: &str) -> Result<Vec<Vec<Cond>>, C
 }
 
 fn condition(arg: &LinuxSeccompArg) -> Cond {
-    // The index was checked to be 0..=5.
+    // The index is in 0..=5, checked above.
     let index = arg.index() as u8;
     let plain = |op| Cond { arg: index, op, mask: u64::MAX, value: arg.value() };
     match arg.op() {
@@ -188,7 +190,7 @@ fn condition(arg: &LinuxSeccompArg) -> Cond {
     }
 }
 
-/// An action with its errno; an errno where the action has none is an error (config-linux.md).
+/// An action with its errno. An errno for an action without one is an error (config-linux.md).
 fn action(act: Act, errno: Option<u32>, pointer: &str) -> Result<ScmpAction, ConfigError> {
     let takes_errno = matches!(act, Act::ScmpActErrno | Act::ScmpActTrace);
     let most = if act == Act::ScmpActErrno { MAX_ERRNO } else { u32::from(u16::MAX) };
@@ -225,15 +227,16 @@ pub fn ret(act: ScmpAction) -> u32 {
         ScmpAction::Log => libc::SECCOMP_RET_LOG,
         ScmpAction::Allow => libc::SECCOMP_RET_ALLOW,
         ScmpAction::Notify => libc::SECCOMP_RET_USER_NOTIF,
-        // The enum is open; what it grows we do not produce, and a kill is the closed failure.
+        // The enum is non-exhaustive. Later actions are not produced here, and kill is the fail-closed
+        // choice.
         _ => libc::SECCOMP_RET_KILL_PROCESS,
     }
 }
 
-/// Where notifications go; an error when an action needs that and nothing says it.
+/// The receiver of notifications; an error if an action needs one and the profile names none.
 pub(super) fn listener(profile: &LinuxSeccomp) -> Result<Option<Listener>, ConfigError> {
     if profile.default_action() == Act::ScmpActNotify {
-        let why = "SCMP_ACT_NOTIFY cannot be the default, it would stop the hand-over of its own listener";
+        let why = "SCMP_ACT_NOTIFY cannot be the default, it would block the passing of its own listener";
         return Err(ConfigError::new(format!("{ROOT}/defaultAction"), why));
     }
     let metadata = profile.listener_metadata().clone();
@@ -253,15 +256,15 @@ pub(super) fn listener(profile: &LinuxSeccomp) -> Result<Option<Listener>, Confi
     Ok(notifies.then(|| Listener { path, metadata: metadata.unwrap_or_default() }))
 }
 
-/// The flags for seccomp(2).
+/// Computes the flags for seccomp(2).
 fn flags(profile: &LinuxSeccomp, notifies: bool) -> Result<u32, ConfigError> {
     let mut bits = if notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32 } else { 0 };
     for (i, flag) in profile.flags().iter().flatten().enumerate() {
         bits |= match flag {
             Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG as u32,
             Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32,
-            // The filter is loaded by a process of one thread, just before exec: there is nothing to
-            // synchronise, and together with a listener the kernel would refuse the flag.
+            // A single-threaded process loads the filter just before exec, so there is nothing to
+            // synchronise. With a listener the kernel would refuse the flag.
             Flag::SeccompFilterFlagTsync => 0,
             Flag::SeccompFilterFlagWaitKillableRecv if !notifies => {
                 let why = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs an SCMP_ACT_NOTIFY rule";
@@ -277,18 +280,18 @@ fn is_unknown(name: &str) -> bool {
     matches!(numbers::meaning(name, numbers::native()), Meaning::Unknown)
 }
 
-/// Whether a system call with this action may run.
+/// Whether this action lets the system call run.
 fn allows(action: ScmpAction) -> bool {
     matches!(action, ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_))
 }
 
-/// Whether unknown system calls get `ENOSYS`: not where the default lets them run, or hands them to a
-/// tracer that may emulate them, and not where it is `ENOSYS` already. As runc's patchbpf.
+/// Whether unknown system calls get `ENOSYS`. Not if the default action allows them or passes them to a
+/// tracer that may emulate them, and not if the default is `ENOSYS` already. Same as runc's patchbpf.
 fn wants_stub(profile: &LinuxSeccomp, default: ScmpAction) -> bool {
     !allows(default) && default != ScmpAction::Errno(libc::ENOSYS) && profile.syscalls().is_some()
 }
 
-/// One section for each kernel architecture; x32 shares x86_64's.
+/// One section per kernel architecture; x32 shares that of x86_64.
 fn sections(profile: &LinuxSeccomp, archs: &[ScmpArch], newer: &[Newer], stub: bool) -> Vec<Section> {
     let mut list: Vec<Section> = Vec::new();
     for arch in archs {
@@ -316,7 +319,7 @@ fn sections(profile: &LinuxSeccomp, archs: &[ScmpArch], newer: &[Newer], stub: b
     list
 }
 
-/// Unconditional checks first: like libseccomp, where an unconditional rule makes the others moot.
+/// Unconditional checks come first, as in libseccomp, where an unconditional rule overrides the others.
 fn add_check(checks: &mut Vec<(u32, Vec<Check>)>, nr: u32, check: Check) {
     match checks.iter_mut().find(|(n, _)| *n == nr) {
         Some((_, list)) if check.when.is_empty() => list.insert(0, check),

@@ -1,9 +1,10 @@
 //! A filter that reports what it refuses, for `--debug`.
 //!
-//! The kernel's own log of refusals (`SECCOMP_FILTER_FLAG_LOG`) needs an audit subsystem and privilege to read. Here
-//! each return of an errno becomes a return of `USER_NOTIF`: the call waits, the launcher hears of it and answers with
-//! the errno that the *unchanged* filter has for it. The filter remains the judge of what runs: only calls that it
-//! refuses are reported, the answer is always an errno, and without a launcher the kernel itself answers `ENOSYS`.
+//! The kernel's own log of refusals (`SECCOMP_FILTER_FLAG_LOG`) needs an audit subsystem and privileges to
+//! read. Here each return of an errno becomes a return of `USER_NOTIF`: the call waits, the launcher receives
+//! a notification and answers with the errno that the *unchanged* filter returns for it. So the filter still
+//! decides: only calls that it refuses are reported, the answer is always an errno, and without a launcher
+//! the kernel itself answers `ENOSYS`.
 
 use libc::{seccomp_data, sock_filter};
 
@@ -12,7 +13,7 @@ use super::numbers::{name, native};
 use super::weakens;
 use crate::sys::Errno;
 
-/// The filter `program` with every refusal reported to a listener.
+/// Returns the filter `program` with every refusal reported to a listener.
 pub fn reported(program: &[sock_filter]) -> Vec<sock_filter> {
     let refuses = |i: &sock_filter| i.code == RET && action(i.k) == libc::SECCOMP_RET_ERRNO;
     let report = |i: &sock_filter| sock_filter { k: libc::SECCOMP_RET_USER_NOTIF, ..*i };
@@ -23,26 +24,26 @@ fn action(answer: u32) -> u32 {
     answer & libc::SECCOMP_RET_ACTION_FULL
 }
 
-/// A call that was reported: what it gets, and what is told of it.
+/// A reported call: its errno, and the facts to report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reported {
-    /// What `program` answers; `EPERM` should it not be an errno.
+    /// The errno of `program`; `EPERM` if its verdict is not an errno.
     pub errno: Errno,
-    /// The call's name, or its number where no table has one.
+    /// The call's name, or its number if no table contains it.
     pub name: String,
-    /// Whether the call has a name, which `--seccomp-allow` takes.
+    /// Whether the call has a name, which `--seccomp-allow` accepts.
     pub named: bool,
     /// Why the built-in profile refuses it.
     pub why: &'static str,
 }
 
 impl Reported {
-    /// Looks the call `data` up in the unchanged filter `program`.
+    /// Evaluates the call `data` with the unchanged filter `program`.
     pub fn by(program: &[sock_filter], data: &seccomp_data) -> Self {
         let answer = u32::try_from(data.nr).ok().and_then(|nr| bpf::run(program, data.arch, nr, data.args));
         let errno = answer.filter(|a| action(*a) == libc::SECCOMP_RET_ERRNO);
         let errno = errno.map_or(libc::EPERM, |a| (a & libc::SECCOMP_RET_DATA) as i32);
-        // An errno of 0, or one that is none, would be a success.
+        // errno 0, or an invalid one, would mean success.
         let errno = match Errno::from_raw(errno) {
             Errno::UnknownErrno => Errno::EPERM,
             errno => errno,

@@ -1,4 +1,4 @@
-//! Verdicts of compiled filters, by running them in the small interpreter of classic BPF.
+//! Verdicts of compiled filters, evaluated in the small interpreter of classic BPF.
 
 use super::numbers::{Meaning, X32_BIT, native, number};
 use super::*;
@@ -13,7 +13,7 @@ fn errno(e: i32) -> u32 {
     libc::SECCOMP_RET_ERRNO | e as u32
 }
 
-/// What the kernel would do with this call.
+/// The kernel's verdict for this call.
 fn run(program: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> u32 {
     bpf::run(program, arch, nr, args).expect("an instruction that the interpreter knows")
 }
@@ -50,7 +50,7 @@ fn every_group_says_what_its_row_says() {
             let Some(_) = number(name, native()) else { continue };
             let plain = profile::ret(scmp(group.action));
             let granted = if group.caps.is_some() { ALLOW } else { plain };
-            // Arguments must not matter.
+            // The arguments must not matter.
             for args in [[0; 6], [u64::MAX; 6]] {
                 assert_eq!(call(&none, name, &args), plain, "{name}");
                 assert_eq!(call(&all, name, &args), granted, "{name} with all capabilities");
@@ -59,7 +59,7 @@ fn every_group_says_what_its_row_says() {
     }
 }
 
-/// libnuma asks get_mempolicy(2) whether there is NUMA at all; ENOSYS is what programs fall back on.
+/// libnuma calls get_mempolicy(2) to detect NUMA; programs fall back on ENOSYS.
 #[test]
 fn fallbacks_get_enosys_and_the_three_numa_calls_are_alike() {
     let f = builtin(&[]);
@@ -143,10 +143,11 @@ fn the_table_is_consistent() {
     }
 }
 
-/// A system call that exists must have been thought about.
+/// Every existing system call must be in the profile or in this list.
 #[test]
 fn every_known_system_call_is_judged_or_left_out_on_purpose() {
-    /// The kernel itself answers ENOSYS to most of these; the LSM three have /proc/PID/attr instead.
+    /// The kernel itself answers ENOSYS to most of these; the three LSM calls have /proc/PID/attr as an
+    /// alternative.
     const LEFT_OUT: &[&str] = &[
         "afs_syscall",
         "epoll_ctl_old",
@@ -219,7 +220,7 @@ fn other_entries_into_the_kernel_kill() {
     assert_eq!(run(&f.instructions, X86_64, 1, [0; 6]), ALLOW);
 }
 
-/// Bits that the kernel does not read.
+/// Bits that the kernel ignores.
 const HIGH: [u64; 5] = [0, 1 << 32, 1 << 63, 0xdead_beef << 32, 0xffff_ffff << 32];
 
 #[test]
@@ -275,7 +276,8 @@ fn protocols_of_the_internet_are_an_allow_list() {
     for high in HIGH {
         for (family, icmp) in [(2, 1), (10, 58)] {
             for flags in [0, 0o4000, 0o2_000_000, 0o2_004_000] {
-                // With the families' other types: SOCK_SEQPACKET is SCTP's, SOCK_DCCP DCCP's, SOCK_PACKET another family.
+                // Includes the families' other types: SOCK_SEQPACKET is SCTP, SOCK_DCCP is DCCP, SOCK_PACKET
+                // is another family.
                 for (kind, protocol) in (0..16).flat_map(|kind| (0..300).map(move |p| (kind, p))) {
                     let want = match (kind, protocol) {
                         (STREAM, 0 | 6) | (DGRAM, 0 | 17) => ALLOW,
@@ -303,7 +305,7 @@ fn personality_and_clone_are_judged_by_their_low_bits() {
         for value in [1, 0x4_0000, 0x40_0000, 0x4_0008, 0xffff_fffe] {
             assert_eq!(call(&f, "personality", &[value | high]), errno(libc::EPERM), "{value:#x}");
         }
-        // fork, vfork and threads as glibc and musl make them.
+        // fork, vfork and threads as glibc and musl create them.
         for flags in [17, 0x0120_0011, 0x4111, 0x3d_0f00, 0x7d_0f00] {
             assert_eq!(call(&f, "clone", &[flags | high]), ALLOW, "{flags:#x}");
         }

@@ -1,10 +1,10 @@
-//! Which ranges of host ids are some container's.
+//! Allocation of host id ranges to containers.
 //!
-//! A range is one file, named by its first id, in a directory that all state roots of the machine share. So two
-//! containers never have the same range, whatever their `--root`, and a launch looks at the ranges that it tries and
-//! not at every container. The launcher holds a lock on the file from the moment it looks until it ends; a row of the
-//! plan writes the container's state directory into it, and its undo removes the file. A file that nobody locks is
-//! left over, and can be taken, where it is empty or names a directory that is gone.
+//! Each range is one file, named by its first id, in a directory that all state roots of the machine share.
+//! So two containers never get the same range, whatever their `--root` is, and a launch checks only the
+//! ranges that it tries. The launcher locks the file before it examines it and holds the lock until it ends.
+//! A row of the plan writes the path of the container's state directory into the file; its undo removes the
+//! file. An unlocked file that is empty or names a missing directory is stale, and its range is free.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -19,10 +19,10 @@ use crate::host::{Fact, Host};
 use crate::sys::cstr::cpath;
 use crate::sys::fs;
 
-/// Where systemd-nspawn takes its own (systemd-nspawn(1), `--private-users=pick`).
+/// Where systemd-nspawn records its ranges (systemd-nspawn(1), `--private-users=pick`).
 const NSPAWN: &str = "/run/systemd/nspawn-uid";
 
-/// The ranges as one launch sees them.
+/// The view of one launch on the ranges.
 #[derive(Debug)]
 pub struct Ranges {
     dir: Option<PathBuf>,
@@ -31,21 +31,21 @@ pub struct Ranges {
     claim: OnceCell<Claim>,
 }
 
-/// A range that this launch has taken.
+/// The range that this launch has taken.
 #[derive(Debug)]
 struct Claim {
-    /// The locked file; none where the launch only looks.
+    /// The locked file; `None` for a dry run.
     file: Option<File>,
     path: PathBuf,
 }
 
 impl Ranges {
-    /// For a launch on `host`; `pure`: one that only looks.
+    /// For a launch on `host`. `pure`: a dry run, which takes nothing.
     pub fn new(host: &Host, pure: bool) -> Self {
         Ranges { dir: host.ids.clone(), getent: host.getent.clone(), pure, claim: OnceCell::new() }
     }
 
-    /// Takes the range that begins with `first`: whether it could be had.
+    /// Tries to take the range that begins with `first`; returns whether it was free.
     pub fn take(&self, first: u32) -> Result<bool> {
         let Some(dir) = &self.dir else { return Ok(true) };
         if Path::new(NSPAWN).join(first.to_string()).exists() || self.has_users(first)? {
@@ -73,30 +73,30 @@ impl Ranges {
             .open(&path)
             .map_err(failed)?;
         let copy = file.try_clone().map_err(failed)?;
-        // The file may have been removed between the two.
+        // The file may have been removed between open and lock.
         let free =
             is_left_over(copy, fs::try_lock).map_err(failed)? && fs::is_at(file.as_raw_fd(), &cpath(&path)?);
         if free {
             file.set_len(0).map_err(failed)?;
-            // One launch takes one range.
+            // A launch takes exactly one range.
             return Ok(self.claim.set(Claim { file: Some(file), path }).is_ok());
         }
         Ok(false)
     }
 
-    /// The range could be had; the plan that is shown has the row for it, too.
+    /// Records a free range in a dry run, so that the shown plan contains the row for it.
     fn look(&self, path: PathBuf) -> bool {
         self.claim.get_or_init(|| Claim { file: None, path });
         true
     }
 
-    /// The file of the range that was taken.
+    /// The file of the taken range.
     pub fn taken(&self) -> Option<&Path> {
         self.claim.get().map(|claim| claim.path.as_path())
     }
 
-    /// Whether some ids of the range are those of users or groups that /etc/passwd does not know: a directory service's
-    /// lie close together.
+    /// Whether the range contains ids of users or groups that /etc/passwd does not list. The check samples a
+    /// few ids: a directory service assigns ids close together.
     fn has_users(&self, first: u32) -> Result<bool> {
         const SAMPLES: [u32; 6] = [0, 1000, 1001, 10_000, RANGE / 2, RANGE - 1];
         let Some(getent) = self.getent.get() else { return Ok(false) };
@@ -112,7 +112,7 @@ impl Ranges {
     }
 }
 
-/// Whether nobody holds this file, and the container that it names is gone or was never made.
+/// Whether the file is unlocked and its container is gone or was never made.
 fn is_left_over(
     mut file: File,
     lock: fn(std::os::fd::RawFd) -> crate::sys::Result<()>,
@@ -128,7 +128,8 @@ fn is_left_over(
 }
 
 impl Drop for Claim {
-    /// A launch that did not get as far as the row has no undo for it.
+    /// Removes the file if the launch ended before the row ran; the undo of the plan does not cover that
+    /// case.
     fn drop(&mut self) {
         let Some(file) = &self.file else { return };
         let unused = file.metadata().is_ok_and(|m| m.len() == 0);
@@ -151,9 +152,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("ids");
         let (one, two, look) = (ranges(&dir, false), ranges(&dir, false), ranges(&dir, true));
-        assert!(look.take(7).unwrap() && !dir.exists(), "a look makes nothing");
+        assert!(look.take(7).unwrap() && !dir.exists(), "a dry run creates nothing");
         assert!(one.take(7).unwrap());
-        assert!(!two.take(7).unwrap() && !look.take(7).unwrap(), "the launcher holds it");
+        assert!(!two.take(7).unwrap() && !look.take(7).unwrap(), "the launcher holds the lock");
         assert!(two.take(8).unwrap());
         drop(two);
         assert!(!dir.join("8").exists(), "nothing was launched");
@@ -162,8 +163,8 @@ mod tests {
         std::fs::write(dir.join("7"), container.to_str().unwrap()).unwrap();
         drop(one);
         let next = ranges(&dir, false);
-        assert!(!next.take(7).unwrap() && !look.take(7).unwrap(), "its container is there");
+        assert!(!next.take(7).unwrap() && !look.take(7).unwrap(), "its container exists");
         std::fs::remove_dir(&container).unwrap();
-        assert!(look.take(7).unwrap() && next.take(7).unwrap(), "left over");
+        assert!(look.take(7).unwrap() && next.take(7).unwrap(), "stale");
     }
 }

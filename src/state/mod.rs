@@ -1,4 +1,4 @@
-//! What is written of a container: `state.json`, and the names of the other files in its directory.
+//! The record of a container: `state.json`, and the names of the other files in its directory.
 
 pub mod id_ranges;
 pub mod outside;
@@ -15,7 +15,8 @@ use crate::error::{Result, StateError};
 use crate::state::undo::Undo;
 pub use trust::{check_root, is_mine, make_root};
 
-/// `state.json`: all that later verbs need, since their callers repeat nothing (CONTRACT, point 5).
+/// `state.json`: everything that later verbs need, because their callers do not repeat it (CONTRACT, point
+/// 5).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
@@ -27,53 +28,55 @@ pub struct State {
     pub bundle: PathBuf,
     /// Absolute path of the rootfs, as shown by `state`; later verbs never open it.
     pub rootfs: PathBuf,
-    /// When it was created, RFC 3339 with nanoseconds.
+    /// Creation time, RFC 3339 with nanoseconds.
     pub created: String,
     /// The config's annotations.
     pub annotations: BTreeMap<String, String>,
     /// Name of the user who created it.
     pub owner: String,
-    /// What takes the container back: the undos of the plan's rows, in their order. The plan fills it in.
+    /// The undos of the plan's rows, in their order, which remove the container. The plan fills them in.
     pub undo: Vec<Undo>,
-    /// cgroups among [`State::cgroups`] that existed before the container.
+    /// The pre-existing ones of [`State::cgroups`].
     #[serde(default)]
     pub preexisting: Vec<PathBuf>,
-    /// The container's cgroups: (controllers, path); no controllers for a v2 group. On disk are those that it
-    /// was to have; [`Container::load`] keeps those that it has made and that are still the same directories.
+    /// The container's cgroups: (controllers, path); the list of controllers is empty for a v2 cgroup. On
+    /// disk these are the planned cgroups; [`Container::load`] keeps those that were created and are still
+    /// the same directories.
     pub cgroups: Vec<(Vec<String>, PathBuf)>,
-    /// The scope, where systemd made the cgroups.
+    /// The systemd scope, if systemd created the cgroups.
     #[serde(default)]
     pub scope: Option<crate::cgroup::systemd::Scope>,
     /// Whether the host is pure cgroup v2.
     pub cgroup_v2: bool,
-    /// The limits as they were last set: what `update` changes.
+    /// The current limits, which `update` changes.
     pub resources: Resources,
-    /// `linux.personality`, which a process of `exec` gets too.
+    /// `linux.personality`, also for processes of `exec`.
     pub personality: Option<u64>,
-    /// `linux.memoryPolicy`, which a process of `exec` gets too.
+    /// `linux.memoryPolicy`, also for processes of `exec`.
     pub memory_policy: Option<MemoryPolicy>,
-    /// The resctrl directories whose `tasks` every process of the container is in.
+    /// The resctrl directories whose `tasks` contain every process of the container.
     pub resctrl: Vec<PathBuf>,
-    /// The process as it was configured, after hardening: what `exec` starts from.
+    /// The process as configured, after hardening; the base for `exec`.
     pub process: Process,
     /// Namespaces that `exec` joins, as `CLONE_NEW*` flags.
     pub namespaces: u64,
-    /// Whether its pid namespace is its own: all its processes end with the first.
+    /// Whether the container has its own pid namespace: all its processes end with the first.
     #[serde(default)]
     pub own_pid_namespace: bool,
-    /// Whether a process inside could own files of the host's root: the runtime then seals its binary.
+    /// Whether a process inside could own files of the host's root. The runtime then seals its binary.
     pub shares_host_root: bool,
-    /// Any policy but `privileged`: `exec` keeps the caller's descriptors outside, too.
+    /// Whether any policy but `privileged` applies: `exec` then closes the caller's other descriptors too.
     #[serde(default)]
     pub hardened: bool,
-    /// There is a devpts at /dev/pts, so that `exec` can make a terminal.
+    /// Whether a devpts is mounted at /dev/pts, which `exec` needs for a terminal.
     #[serde(default)]
     pub has_devpts: bool,
-    /// The seccomp filters of the process: what `exec` loads again.
+    /// The seccomp filters of the process, which `exec` loads again.
     pub seccomp: Vec<SeccompChoice>,
     /// The config's hooks.
     pub hooks: Hooks,
-    /// `run` in the foreground: (pid, start time) of the launcher, without which the container is a leftover.
+    /// For `run` in the foreground: (pid, start time) of the launcher. Without that process the container is
+    /// garbage.
     pub launcher: Option<(i32, u64)>,
     /// The posture that was asked for, which `verify` compares with what runs: a `policy::Posture`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +87,7 @@ pub struct State {
     /// How the program is asked to end.
     #[serde(default)]
     pub stop: Stop,
-    /// What `checkpoint` must leave to the host.
+    /// Data for `checkpoint` about resources outside the container.
     #[serde(default)]
     pub outside: crate::state::outside::Outside,
 }
@@ -105,8 +108,8 @@ impl Default for Stop {
 }
 
 impl State {
-    /// The State of runtime.md without status and pid, as hooks get it; from runc without annotations where there
-    /// are none.
+    /// The State of runtime.md without status and pid, as input for hooks. Empty annotations are left out, as
+    /// by runc.
     pub fn for_hooks(&self) -> serde_json::Value {
         let mut state = serde_json::json!({
             "ociVersion": self.oci_version,
@@ -120,26 +123,26 @@ impl State {
     }
 }
 
-/// Which filter a process gets.
+/// The seccomp filter of a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SeccompChoice {
-    /// The built-in profile, opened for these capabilities.
+    /// The built-in profile, extended by the system calls that these capabilities need.
     BuiltIn {
         /// Bounding set.
         caps: u64,
-        /// System calls that run whatever the table says (`--seccomp-allow`).
+        /// System calls that are allowed in any case (`--seccomp-allow`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         allow: Vec<String>,
     },
-    /// The config's own.
+    /// The config's own profile.
     Profile(Box<crate::config::LinuxSeccomp>),
-    /// A guard beside the built-in profile.
+    /// A guard filter next to the built-in profile.
     Guard(crate::config::Guard),
 }
 
 impl SeccompChoice {
-    /// The config's profile, if this is one.
+    /// The config's profile, if it is one.
     pub fn profile(&self) -> Option<&crate::config::LinuxSeccomp> {
         match self {
             SeccompChoice::BuiltIn { .. } | SeccompChoice::Guard(_) => None,
@@ -150,50 +153,51 @@ impl SeccompChoice {
 
 /// Names of the files in a container's directory.
 pub mod files {
-    /// How the container ended; only where the container was kept.
+    /// Exit status of a kept container.
     pub const ENDED: &str = "ended.json";
     /// [`crate::State`].
     pub const STATE: &str = "state.json";
-    /// `PID START`: the container process and its start time in clock ticks since boot.
+    /// `PID START`: the container's init and its start time in clock ticks since boot.
     pub const PID: &str = "pid";
-    /// The FIFO that `start` writes to; it has this name once the container is created.
+    /// The FIFO that `start` writes to. It has this name once the container is created.
     pub const START: &str = "start.fifo";
-    /// The same FIFO while the container is being created.
+    /// The name of the same FIFO while the container is being created.
     pub const START_NEW: &str = "start.new";
-    /// The FIFO on which Init reports a row that failed after `start`.
+    /// The FIFO through which Init reports a row that failed after `start`.
     pub const REPORT: &str = "report.fifo";
-    /// The socket at which Init lets its owner in while it waits, where nothing else does.
+    /// The socket of the namespace-fd server: Init serves its owner through it while it waits for the start,
+    /// if the caller cannot join the namespaces in another way.
     pub const DOOR: &str = "door";
-    /// The container's cgroups so far: `DEVICE INODE` of each directory, one per line; [`JOINED`] follows
-    /// where it was there before.
+    /// The cgroups that exist so far: `DEVICE INODE` of each directory, one per line; [`JOINED`] follows for
+    /// a pre-existing one.
     pub const CGROUPS: &str = "cgroups";
-    /// What [`STATE`] and [`PID`] are written as before they have their names.
+    /// Temporary name under which [`STATE`] and [`PID`] are written before they are renamed.
     pub const TEMP: &str = ".state.tmp";
-    /// Directory of the socket on which the container says that it is ready.
+    /// Directory of the socket for the container's readiness notification.
     pub const NOTIFY_DIR: &str = "notify";
     /// Name of the socket in it.
     pub const NOTIFY_SOCKET: &str = "notify.sock";
-    /// All of these that are in a container's directory.
+    /// All these files of a container's directory.
     pub const ALL: &[&str] = &[STATE, PID, START, START_NEW, REPORT, DOOR, CGROUPS, TEMP, NOTIFY_DIR];
-    /// Ends the line of a cgroup that the container joined and must not remove.
+    /// Suffix of the line of a pre-existing cgroup, which must not be removed.
     pub const JOINED: &str = " joined";
 }
 
-/// Stands between the id and the pid in the name of a directory that is being made; no id holds it.
+/// Separates the id and the pid in the name of a directory under construction; ids cannot contain it.
 pub const NOT_IN_IDS: char = '~';
 
-/// Ends the name of a symlink beside the directory of a container that a foreground `run` made; its text is
-/// `PID START` of the launcher.
+/// Suffix of the symlink next to the directory of a container that a foreground `run` made. The symlink's
+/// target is the text `PID START` of the launcher.
 pub const LAUNCHER: &str = "~launcher";
 
-/// That symlink of the container whose directory is `dir`.
+/// The path of that symlink for the container directory `dir`.
 pub fn launcher_mark(dir: &Path) -> PathBuf {
     let mut path = dir.as_os_str().to_owned();
     path.push(LAUNCHER);
     path.into()
 }
 
-/// Checks an id: `[A-Za-z0-9_+.-]`, not `.` or `..`, at most 1024 bytes.
+/// Validates an id: `[A-Za-z0-9_+.-]`, not `.` or `..`, at most 1024 bytes.
 pub fn check_id(id: &str) -> Result<()> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_+.-".contains(&b);
     if id.is_empty() || id.len() > 1024 || id == "." || id == ".." || !id.bytes().all(allowed) {
@@ -202,7 +206,7 @@ pub fn check_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The directories that a create has written down, each with whether it has made it.
+/// The cgroup directories that a create has recorded: (device, inode) and whether the create made it.
 pub fn recorded_groups(dir: &Path) -> Vec<((u64, u64), bool)> {
     let text = crate::sys::read::text(dir.join(files::CGROUPS)).unwrap_or_default();
     let group = |line: &str| {
@@ -213,13 +217,13 @@ pub fn recorded_groups(dir: &Path) -> Vec<((u64, u64), bool)> {
     text.lines().filter_map(group).collect()
 }
 
-/// What tells a directory from another of the same name.
+/// Identity of a directory: (device, inode).
 pub fn directory_id(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     path.symlink_metadata().ok().map(|m| (m.dev(), m.ino()))
 }
 
-/// `PID START`, as [`files::PID`] and a [`launcher_mark`] hold it.
+/// Parses `PID START`, the format of [`files::PID`] and of a [`launcher_mark`].
 pub fn parse_pid(text: &str) -> Option<(i32, u64)> {
     let (pid, start) = text.trim_end().split_once(' ')?;
     Some((pid.parse().ok()?, start.parse().ok()?))

@@ -1,4 +1,4 @@
-//! What a container shows of the host, as `checkpoint` finds it in the state.
+//! Host resources that a container uses; `checkpoint` reads them from the state.
 
 use std::path::PathBuf;
 
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outside {
-    /// Where mounts of the host's file systems are.
+    /// Mount points of host file systems.
     pub mounts: Vec<PathBuf>,
     /// `linux.maskedPaths`.
     pub masked: Vec<PathBuf>,
-    /// What descriptors 0 to 2 of the process are: `pipe:[N]`, `file[MOUNT:INODE]` or a path.
+    /// Descriptors 0 to 2 of the process: `pipe:[N]`, `file[MOUNT:INODE]` or a path.
     pub descriptors: Vec<String>,
-    /// Namespaces that were joined, not made, as `CLONE_NEW*` flags.
+    /// Joined namespaces, as `CLONE_NEW*` flags.
     pub joined: u64,
-    /// The rootfs, or a bind, is an idmapped mount.
+    /// Whether the rootfs or a bind mount is idmapped.
     pub idmapped: bool,
     /// It has secrets, which an image on disk would hold.
     #[serde(default)]

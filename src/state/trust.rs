@@ -1,4 +1,5 @@
-//! Who can have written what lies in a state directory: it is believed by every verb, so it must be this user's alone.
+//! Ownership checks of state directories. Every verb acts on the state, so only this user may be able to
+//! write it.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use super::files;
 use crate::error::{Error, Result};
 
-/// Makes `root`, private to this user, where it is missing.
+/// Creates `root` with mode 0700 if it does not exist.
 pub fn make_root(root: &Path) -> Result<()> {
     if root == Path::new("/") {
         return Err(Error::msg("--root: / is not a place for state"));
@@ -15,14 +16,15 @@ pub fn make_root(root: &Path) -> Result<()> {
         let text = e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text);
         Error::msg(format!("state directory {}: {text} (choose another with --root)", root.display()))
     })?;
-    // Somebody else may have made it since it was looked at.
+    // Another user may have created it since the first check.
     check_root(root)
 }
 
-/// A state root that `--root` does not name lies where others may be able to make it first: below /tmp, or below a
-/// `$XDG_RUNTIME_DIR` that they can write. With states of theirs, their hooks would run, their processes be signalled
-/// and their directories be removed. So it must be a directory of this user's that nobody else can write, or enter
-/// where it is in /tmp, or not be there yet; and what it lies in must not let others replace it.
+/// Checks the default state root, used when `--root` is not given. It may be below a directory that other
+/// users can write: /tmp, or a misconfigured `$XDG_RUNTIME_DIR`. An attacker who creates it first could plant
+/// states whose hooks run, whose processes get signals and whose directories are removed. So the root must
+/// not exist yet, or be a directory of this user that no other user can write (below /tmp: nor enter). Other
+/// users must not be able to replace it in its parent directory.
 pub fn check_root(root: &Path) -> Result<()> {
     let refused = |why: String| {
         let remedy = "remove it, set $XDG_RUNTIME_DIR, or choose another with --root";
@@ -33,13 +35,13 @@ pub fn check_root(root: &Path) -> Result<()> {
     }
     let me = nix::unistd::geteuid().as_raw();
     let parent = root.parent().and_then(|dir| dir.metadata().ok());
-    // In a user namespace: what lies in a directory of the host's root, it has put there.
+    // In a user namespace: only the host's root can create entries in a directory of the host's root.
     let of_the_host = parent.as_ref().is_some_and(|m| is_unmapped(m.uid()) && m.mode() & 0o022 == 0);
     if let Some(m) = parent {
-        // The sticky bit keeps users from each other's directories (inode(7)).
+        // The sticky bit prevents users from renaming or removing each other's entries (inode(7)).
         let open = m.mode() & 0o022 != 0 && m.mode() & 0o1000 == 0;
         if open || (m.uid() != me && m.uid() != 0 && !is_unmapped(m.uid())) {
-            return refused(format!("user {} or others can replace it", m.uid()));
+            return refused(format!("user {} or other users can replace it", m.uid()));
         }
     }
     let closed = if root == crate::host::state_root::fallback_state_root() { 0o077 } else { 0o022 };
@@ -52,20 +54,21 @@ pub fn check_root(root: &Path) -> Result<()> {
         }
         Ok(m) if m.mode() & closed != 0 => {
             let may = if closed == 0o077 { "enter" } else { "write" };
-            refused(format!("others may {may} it (mode {:03o}, not 700)", m.mode() & 0o777))
+            refused(format!("other users may {may} it (mode {:03o}, not 700)", m.mode() & 0o777))
         }
         Ok(_) => Ok(()),
     }
 }
 
-/// Whether this is the overflow id, as which root of the host appears in a user namespace (user_namespaces(7)).
+/// Whether this is the overflow id, which stands for the host's root in a user namespace
+/// (user_namespaces(7)).
 fn is_unmapped(uid: u32) -> bool {
     const OVERFLOW: u32 = 65534;
     let maps = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     uid == OVERFLOW && crate::config::idmap::to_host(&crate::config::idmap::parse_map(&maps()), uid).is_none()
 }
 
-/// Whether only this user can have made, and can change, what lies at `path`, which is no symlink.
+/// Whether only this user can have created and can change the file at `path`, which must not be a symlink.
 pub fn is_mine(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|m| (m.is_dir() || m.is_file()) && alone(&m))
 }
@@ -74,9 +77,9 @@ fn alone(m: &std::fs::Metadata) -> bool {
     m.uid() == nix::unistd::geteuid().as_raw() && m.mode() & 0o022 == 0
 }
 
-/// Refuses the container's directory `dir` where it, or the state in it, may be another user's words. What is not there
-/// is refused by nobody here. Root must not act on an ordinary user's words either: they name hooks to run, and
-/// directories and control groups to remove.
+/// Refuses the container's directory `dir` if another user can have written it or the state in it. A missing
+/// directory is no error here. Root must not trust the state of an unprivileged user either: it names hooks
+/// to run, and directories and cgroups to remove.
 pub fn check_owner(dir: &Path, id: &str) -> Result<()> {
     for path in [dir.to_path_buf(), dir.join(files::STATE)] {
         let Ok(m) = path.symlink_metadata() else { continue };
@@ -96,7 +99,7 @@ pub fn check_owner(dir: &Path, id: &str) -> Result<()> {
             )
         };
         return Err(Error::msg(format!(
-            "container {id}: {place} is not yours alone (user {}, mode {:03o}), so what it says is not believed: {remedy}",
+            "container {id}: {place} is not yours alone (user {}, mode {:03o}), so it is not trusted: {remedy}",
             m.uid(),
             m.mode() & 0o777
         )));
@@ -104,7 +107,7 @@ pub fn check_owner(dir: &Path, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a container lies there that [`check_owner`] refuses.
+/// Whether a container exists there that [`check_owner`] refuses.
 pub fn is_others(dir: &Path) -> bool {
     dir.join(files::STATE).symlink_metadata().is_ok() && check_owner(dir, "").is_err()
 }

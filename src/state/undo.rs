@@ -1,39 +1,39 @@
-//! What takes a container back: recorded in its state before it is needed.
+//! The undo records of a plan, written to the state before they are needed.
 
 use crate::host::OutputFile;
 
-/// What takes back a row, recorded in the state directory before the row runs.
+/// The undo of a row, recorded in the state directory before the row runs.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Undo {
     /// Remove the container's state directory.
     StateDir(String),
-    /// Remove the file by which a range of ids is the container's.
+    /// Remove the file that reserves an id range for the container.
     Ids(String),
-    /// Kill what is left in this cgroup and remove it.
+    /// Kill the remaining processes in this cgroup and remove it.
     Cgroup(String),
-    /// Remove this class of service, if the launch failed. Later others may be in it: it has a name of their own
-    /// choice, and stays, as with runc.
+    /// Remove this resctrl class if the launch failed. After a successful launch it stays, as with runc: its
+    /// name is user-defined, and other processes may be in it.
     Class(String),
-    /// Kill what is left in this cgroup, which somebody else made and which stays.
+    /// Kill the remaining processes in this pre-existing cgroup, which stays.
     Members(String),
-    /// Kill what is left in this scope and have systemd stop and forget it.
+    /// Kill the remaining processes in this scope; systemd stops and unloads it.
     Scope(crate::cgroup::systemd::Scope),
     /// Kill the container's init and wait for it.
     Kill,
-    /// Bring a network device back to the host, if the launch failed. Later that is not the runtime's to do:
-    /// the kernel does it when the namespace goes (config-linux.md, Network Devices).
+    /// Move a network device back to the host if the launch failed. After a successful launch the kernel
+    /// moves it when the namespace ends (config-linux.md, Network Devices).
     NetDevice {
         /// Its name on the host.
         outside: String,
         /// Its name in the container.
         inside: String,
     },
-    /// Give the caller's output files back to their owners.
+    /// Restore the owners of the caller's output files.
     Outputs {
         /// The files.
         files: Vec<OutputFile>,
-        /// The user that has them meanwhile, as the runtime sees it.
+        /// The temporary owner, as the runtime sees it.
         given: u32,
     },
 }
@@ -42,14 +42,14 @@ impl std::fmt::Display for Undo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Undo::StateDir(path) | Undo::Ids(path) => write!(f, "remove {path}"),
-            Undo::Cgroup(path) => write!(f, "kill what is left in {path}, rmdir it"),
-            Undo::Members(path) => write!(f, "kill what is left in {path}"),
+            Undo::Cgroup(path) => write!(f, "kill the processes in {path}, rmdir it"),
+            Undo::Members(path) => write!(f, "kill the processes in {path}"),
             Undo::Class(path) => write!(f, "rmdir {path}, if the launch failed"),
             Undo::NetDevice { outside, inside } => {
                 write!(f, "netlink(RTM_NEWLINK, {inside:?}, IFLA_NET_NS_FD <own>, IFLA_IFNAME {outside:?})")
             }
             Undo::Scope(scope) => {
-                write!(f, "kill what is left in {0}, StopUnit({0}), ResetFailedUnit({0})", scope.unit)
+                write!(f, "kill the processes in {0}, StopUnit({0}), ResetFailedUnit({0})", scope.unit)
             }
             Undo::Outputs { files, .. } => {
                 let fields = files.iter().map(|file| format!("fchown({}, {})", file.path, file.uid));

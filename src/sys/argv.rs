@@ -1,4 +1,5 @@
-//! What this process was called with, where /proc/PID/cmdline and /proc/PID/environ read it: in its own memory.
+//! The command line and the environment in this process's memory, where /proc/PID/cmdline and
+//! /proc/PID/environ read them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,11 +10,12 @@ unsafe extern "C" {
 static START: AtomicUsize = AtomicUsize::new(0);
 static LEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Looks up where the arguments and the environment lie, for [`forget`]. `count` is the number of arguments. To be
-/// called once at the start, while the environment is as execve(2) left it.
+/// Finds the memory range of the arguments and the environment, for [`forget`]. `count` is the number of
+/// arguments. Call it once at the start, while the environment is as execve(2) left it.
 pub fn find(count: usize) {
-    // SAFETY: at the start of a program `environ` is what the kernel has laid out (execve(2)): the number of
-    // arguments, that many pointers, NULL, then the environment. The number is compared before any of it is believed.
+    // SAFETY: at the start of a program `environ` is laid out by the kernel (execve(2)): the number of
+    // arguments, that many pointers, NULL, then the environment. The stored number is compared with `count`
+    // before any pointer is read.
     let (first, at) = unsafe {
         let argv = environ.wrapping_sub(count + 1);
         if environ.is_null() || count == 0 || argv.wrapping_sub(1).cast::<usize>().read() != count {
@@ -21,23 +23,23 @@ pub fn find(count: usize) {
         }
         (*argv as usize, libc::getauxval(libc::AT_EXECFN) as usize)
     };
-    // The texts lie one after the other, and after them the program's name (AT_EXECFN).
+    // The strings lie one after the other. The program's name (AT_EXECFN) follows them.
     if first != 0 && at > first {
         START.store(first, Ordering::Relaxed);
         LEN.store(at - first, Ordering::Relaxed);
     }
 }
 
-/// Overwrites both in this process, which the container may come to see: anybody in its pid namespace may read a
-/// command line, and what the caller has in its environment is no business of theirs.
+/// Overwrites both in this process. Any process in the container's pid namespace may read /proc/PID/cmdline
+/// of a process that it can see, and the caller's environment may hold secrets.
 pub fn forget() {
     const NAME: &[u8] = b"safebox init";
     let (start, len) = (START.load(Ordering::Relaxed) as *mut u8, LEN.load(Ordering::Relaxed));
     if len == 0 {
         return;
     }
-    // SAFETY: `find` has seen that this is the text of arguments and environment, which the kernel puts on the
-    // stack, writable. The caller has copied what it goes on using, and starts no thread that reads it.
+    // SAFETY: `find` checked that this range holds the arguments and the environment, which the kernel puts
+    // on the writable stack. The caller has copied what it still needs, and no other thread reads it.
     unsafe {
         start.write_bytes(0, len);
         start.copy_from_nonoverlapping(NAME.as_ptr(), NAME.len().min(len - 1));

@@ -1,4 +1,4 @@
-//! bpf(2), as far as cgroup device programs need it.
+//! bpf(2): the commands that cgroup device programs need.
 
 use libc::{c_int, c_long, c_uint};
 use nix::errno::Errno;
@@ -29,10 +29,10 @@ const ATTACH_CGROUP_DEVICE: u32 = 6;
 const F_ALLOW_MULTI: u32 = 1 << 1;
 const F_REPLACE: u32 = 1 << 2;
 
-/// How often the verifier may be interrupted.
+/// Number of attempts to load a program when a signal interrupts the verifier.
 const LOAD_TRIES: u32 = 10;
 
-/// The attributes of each command: the front of its part of `union bpf_attr`. The kernel takes a
+/// The attributes of each command: the first fields of its part of `union bpf_attr`. The kernel accepts a
 /// shorter union than its own and reads the rest as zero.
 #[repr(C)]
 struct LoadAttr {
@@ -98,8 +98,8 @@ pub fn load_device_program(program: &[BpfInsn]) -> nix::Result<OwnedFd> {
         prog_ifindex: 0,
         expected_attach_type: ATTACH_CGROUP_DEVICE,
     };
-    // The verifier gives up with EAGAIN when a signal is pending (a child that ended is enough); no
-    // handler has to run for the next try to succeed. As libbpf, not for ever.
+    // The verifier gives up with EAGAIN when a signal is pending; the SIGCHLD of an ended child is enough.
+    // The next attempt can succeed without a signal handler. The number of attempts is bounded, as in libbpf.
     let mut tries = LOAD_TRIES;
     let fd = loop {
         tries -= 1;
@@ -110,12 +110,12 @@ pub fn load_device_program(program: &[BpfInsn]) -> nix::Result<OwnedFd> {
             done => break done?,
         }
     };
-    // SAFETY: a successful PROG_LOAD returns a new descriptor that nobody else owns.
+    // SAFETY: a successful PROG_LOAD returns a new descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Attaches a program to a cgroup beside those that are there; access needs the consent of all. With
-/// `replace` (a program attached there), exchanges the two in one step.
+/// Attaches a program to a cgroup next to the attached ones. The kernel allows an access only if all programs
+/// allow it. `replace` is an attached program: the kernel exchanges the two in one operation.
 pub fn attach_device_program(
     cgroup: BorrowedFd,
     program: BorrowedFd,
@@ -132,7 +132,7 @@ pub fn attach_device_program(
     unsafe { bpf(PROG_ATTACH, &mut attr) }.map(drop)
 }
 
-/// Takes one program off a cgroup.
+/// Detaches one program from a cgroup.
 pub fn detach_device_program(cgroup: BorrowedFd, program: BorrowedFd) -> nix::Result<()> {
     let mut attr = AttachAttr {
         target_fd: number(cgroup),
@@ -145,7 +145,7 @@ pub fn detach_device_program(cgroup: BorrowedFd, program: BorrowedFd) -> nix::Re
     unsafe { bpf(PROG_DETACH, &mut attr) }.map(drop)
 }
 
-/// The device programs attached to this very cgroup (not its ancestors), oldest first.
+/// The device programs attached to this cgroup (not to its ancestors), oldest first.
 pub fn attached_device_programs(cgroup: BorrowedFd) -> nix::Result<Vec<OwnedFd>> {
     // 64 is the kernel's own limit for one cgroup (BPF_CGROUP_MAX_PROGS).
     let mut ids = [0u32; 64];
@@ -169,7 +169,7 @@ fn program_by_id(id: u32) -> nix::Result<OwnedFd> {
     let mut attr = IdAttr { id, next_id: 0, open_flags: 0 };
     // SAFETY: the attributes hold numbers only.
     let fd = unsafe { bpf(PROG_GET_FD_BY_ID, &mut attr) }?;
-    // SAFETY: a successful GET_FD_BY_ID returns a new descriptor that nobody else owns.
+    // SAFETY: a successful GET_FD_BY_ID returns a new descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -184,9 +184,10 @@ fn number(fd: BorrowedFd) -> u32 {
 /// Every pointer that `attr` holds as a number must be valid for what `command` does with it, and `T`
 /// must be the layout of that command without uninitialised padding.
 unsafe fn bpf<T>(command: c_int, attr: &mut T) -> nix::Result<RawFd> {
-    // SAFETY: `attr` is valid for reads and writes of its size; the caller answers for its pointers.
+    // SAFETY: `attr` is valid for reads and writes of its size; the caller guarantees that its pointers are
+    // valid.
     let ret: c_long =
         unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>() as c_uint) };
-    // What these commands return is a descriptor or zero.
+    // These commands return a descriptor or zero.
     Errno::result(ret).map(|fd| fd as RawFd)
 }

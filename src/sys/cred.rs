@@ -11,36 +11,36 @@ pub type Ids = (u32, u32, u32);
 /// Capabilities: (effective, permitted, inheritable).
 pub type Caps = (u64, u64, u64);
 
-/// What a process is to be, and to be no more than.
+/// The credentials that a process must have, as an upper bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Creds {
     /// Real, effective and saved.
     pub uid: u32,
     /// Real, effective and saved.
     pub gid: u32,
-    /// Supplementary groups in ascending order; `None` where they cannot be set.
+    /// Supplementary groups in ascending order; `None` if setgroups(2) is not allowed.
     pub groups: Option<Vec<u32>>,
-    /// The most that the bounding set may have: bit N is capability N.
+    /// Upper bound of the bounding set: bit N is capability N.
     pub bounding: u64,
-    /// Exactly.
+    /// Exact effective set.
     pub effective: u64,
-    /// Exactly.
+    /// Exact permitted set.
     pub permitted: u64,
-    /// Exactly.
+    /// Exact inheritable set.
     pub inheritable: u64,
-    /// The most that the ambient set may have.
+    /// Upper bound of the ambient set.
     pub ambient: u64,
     /// Whether no_new_privs must be set.
     pub no_new_privs: bool,
 }
 
-/// Whether getgroups(2) tells these groups, which are in ascending order. Allocates nothing.
+/// Whether getgroups(2) returns exactly `groups`, which are in ascending order. Allocates nothing.
 pub fn groups_are(groups: &[u32]) -> Result<bool> {
-    // More would be written onto every start's stack for nothing.
+    // A buffer for the maximum would cost 256 KiB of stack at every start.
     if groups.len() < 32 { compare_groups::<32>(groups) } else { compare_groups::<NGROUPS_MAX>(groups) }
 }
 
-/// The most supplementary groups that a process can have (credentials(7)).
+/// The maximum number of supplementary groups of a process (credentials(7)).
 const NGROUPS_MAX: usize = 65_536;
 
 fn compare_groups<const N: usize>(groups: &[u32]) -> Result<bool> {
@@ -48,17 +48,17 @@ fn compare_groups<const N: usize>(groups: &[u32]) -> Result<bool> {
     // SAFETY: the array is writable for the length passed.
     let n = match check(unsafe { libc::syscall(libc::SYS_getgroups, N, is.as_mut_ptr()) }) {
         Ok(n) => n as usize,
-        // More than fit, so more than are wanted.
+        // The process has more groups than fit into the buffer, so more than `groups`.
         Err(Errno::EINVAL) => return Ok(false),
         Err(e) => return Err(e),
     };
-    // The kernel sorts by its own numbers, which a user namespace may map in another order.
+    // The kernel sorts by its own ids. The id map of a user namespace may change the order.
     let is = &mut is[..n];
     is.sort_unstable();
     Ok(is == groups)
 }
 
-/// Whether the bounding set has nothing that is not in `most` (`PR_CAPBSET_READ`).
+/// Whether the bounding set is a subset of `most` (`PR_CAPBSET_READ`).
 pub fn bounding_is_within(most: u64) -> Result<bool> {
     for cap in (0..64u64).filter(|cap| most & 1 << cap == 0) {
         match prctl(libc::PR_CAPBSET_READ, cap) {
@@ -72,7 +72,7 @@ pub fn bounding_is_within(most: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether none of `caps` is ambient (`PR_CAP_AMBIENT_IS_SET`).
+/// Whether no capability of `caps` is in the ambient set (`PR_CAP_AMBIENT_IS_SET`).
 pub fn not_ambient(caps: u64) -> Result<bool> {
     for cap in (0..64u64).filter(|cap| caps & 1 << cap != 0) {
         if prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, cap)? != 0 {
@@ -82,14 +82,14 @@ pub fn not_ambient(caps: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// setgroups(2).
+/// setgroups(2): sets the supplementary groups.
 pub fn setgroups(gids: &[u32]) -> Result<()> {
     // SAFETY: the slice is readable for the length passed. The raw call, since libc's wrapper
     // signals other threads and takes locks.
     check(unsafe { libc::syscall(libc::SYS_setgroups, gids.len(), gids.as_ptr()) }).map(drop)
 }
 
-/// setresgid(2), all three.
+/// setresgid(2): sets all three group ids.
 pub fn setresgid(gid: u32) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
@@ -101,31 +101,31 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// setresuid(2), all three.
+/// setresuid(2): sets all three user ids.
 pub fn setresuid(uid: u32) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
-/// setresuid(2), the effective one alone.
+/// setresuid(2): sets only the effective user id.
 pub fn effective_user(uid: u32) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setresuid, u32::MAX, uid, u32::MAX) }).map(drop)
 }
 
-/// setgid(2): with `CAP_SETGID` all three.
+/// setgid(2): with `CAP_SETGID` it sets all three group ids.
 pub fn setgid(gid: u32) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setgid, gid) }).map(drop)
 }
 
-/// setuid(2): with `CAP_SETUID` all three.
+/// setuid(2): with `CAP_SETUID` it sets all three user ids.
 pub fn setuid(uid: u32) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setuid, uid) }).map(drop)
 }
 
-/// getresuid(2).
+/// getresuid(2): real, effective and saved user id.
 pub fn getresuid() -> Result<Ids> {
     let (mut r, mut e, mut s) = (0, 0, 0);
     // SAFETY: three writable ids.
@@ -133,7 +133,7 @@ pub fn getresuid() -> Result<Ids> {
     Ok((r, e, s))
 }
 
-/// getresgid(2).
+/// getresgid(2): real, effective and saved group id.
 pub fn getresgid() -> Result<Ids> {
     let (mut r, mut e, mut s) = (0, 0, 0);
     // SAFETY: three writable ids.
@@ -182,19 +182,20 @@ pub fn capget() -> Result<(u64, u64, u64)> {
     Ok((join(|d| d.effective), join(|d| d.permitted), join(|d| d.inheritable)))
 }
 
-/// mkdirat(2) with another user's ids (setfsuid(2), setfsgid(2)) and this process's capabilities: the directory
-/// belongs to that user from its first moment.
+/// mkdirat(2) with another user's ids (setfsuid(2), setfsgid(2)) and this process's capabilities: that user
+/// owns the directory from its creation.
 pub fn mkdirat_as(dir: RawFd, path: &CStr, mode: u32, uid: u32, gid: u32) -> Result<()> {
     let (effective, permitted, inheritable) = capget()?;
     let before = set_fs_ids(uid, gid);
-    // To leave uid 0 clears the capabilities about files in the effective set, and to come back raises them.
+    // A change of the fsuid from 0 clears the file capabilities in the effective set; a change back to 0
+    // restores them.
     let made = capset(effective, permitted, inheritable).and_then(|()| super::fs::mkdirat(dir, path, mode));
     set_fs_ids(before.0, before.1);
     capset(effective, permitted, inheritable)?;
     made
 }
 
-/// Both ids for access to files; those before. An id that is not mapped changes nothing.
+/// Sets the fsuid and the fsgid, and returns the previous ones. An id without a mapping changes nothing.
 fn set_fs_ids(uid: u32, gid: u32) -> (u32, u32) {
     // SAFETY: no memory is involved.
     let gid = unsafe { libc::syscall(libc::SYS_setfsgid, gid) };
@@ -210,10 +211,10 @@ pub fn limit_bounding(keep: u64) -> Result<()> {
             continue;
         }
         match prctl(libc::PR_CAPBSET_READ, cap) {
-            // To drop what is not there needs a right, too.
+            // Dropping a capability that is not in the set needs `CAP_SETPCAP` too.
             Ok(0) => continue,
             Ok(_) => {}
-            // EINVAL: past CAP_LAST_CAP, there is nothing left to drop.
+            // EINVAL: the number is above CAP_LAST_CAP, so every known capability is handled.
             Err(Errno::EINVAL) => return Ok(()),
             Err(e) => return Err(e),
         }

@@ -1,10 +1,10 @@
-//! C strings, as system calls take them.
+//! C strings for system calls.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A text that cannot be a C string: what it is, in words.
+/// Error for a text with a NUL byte. The field is the complete message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NulByte(pub String);
 
@@ -16,23 +16,23 @@ impl std::fmt::Display for NulByte {
 
 impl std::error::Error for NulByte {}
 
-/// `s` as a C string.
+/// Converts `s` to a C string. `what` names it in the error.
 pub fn cstring(what: &str, s: impl AsRef<OsStr>) -> Result<CString, NulByte> {
     CString::new(s.as_ref().as_bytes()).map_err(|_| NulByte(format!("{what}: a NUL byte is not allowed")))
 }
 
-/// A path that was lowered, again.
+/// The path of a C string.
 pub fn as_path(path: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(path.to_bytes()))
 }
 
-/// A path as a C string.
+/// Converts a path to a C string.
 pub fn cpath(path: &Path) -> Result<CString, NulByte> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| NulByte(format!("{}: a NUL byte is not allowed in a path", path.display())))
 }
 
-/// A C string for people.
+/// A C string for messages; bytes that are not UTF-8 are replaced.
 pub fn show(s: &CStr) -> std::borrow::Cow<'_, str> {
     s.to_string_lossy()
 }

@@ -1,4 +1,4 @@
-//! The file that this process executes, as /proc/PID/exe shows it: exchanged for the same file on another mount.
+//! Replaces the file behind /proc/PID/exe of this process with the same file on another mount.
 
 use std::os::fd::RawFd;
 
@@ -9,12 +9,12 @@ unsafe extern "C" {
     static __ehdr_start: libc::Elf64_Ehdr;
 }
 
-/// Maps every segment of this program anew from `file`, which is the same file, and makes it what /proc/PID/exe leads
-/// to (prctl(2), `PR_SET_MM`). The kernel refuses that with `EBUSY` while anything of the old one is mapped, and with
-/// `EPERM` to a process that has neither `CAP_SYS_RESOURCE` nor `CAP_SYS_ADMIN`. After an error the process goes on as
-/// it was.
+/// Maps every segment of this program again from `file`, which is the same file, and sets the target of
+/// /proc/PID/exe to it (prctl(2), `PR_SET_MM`). The kernel returns `EBUSY` while the old file is mapped
+/// anywhere in the process, and `EPERM` if the process has neither `CAP_SYS_RESOURCE` nor `CAP_SYS_ADMIN`.
+/// After an error the process continues unchanged.
 ///
-/// Each segment is replaced in one system call by one with the same contents, so the code that does it goes on.
+/// Each segment is replaced in one system call by one with the same contents, so the running code continues.
 pub fn exchange(file: RawFd) -> Result<()> {
     let (base, headers) = segments()?;
     for h in headers.iter().filter(|h| h.p_type == libc::PT_LOAD) {
@@ -27,11 +27,11 @@ pub fn exchange(file: RawFd) -> Result<()> {
             move_data(file, start, end - start, offset)?;
         }
     }
-    // What start-up has made read-only (relocated tables) becomes so again.
+    // Make the ranges read-only again that start-up made read-only (relocated tables).
     for h in headers.iter().filter(|h| h.p_type == libc::PT_GNU_RELRO) {
         let start = floor(base + h.p_vaddr as usize);
         let end = floor(base + (h.p_vaddr + h.p_memsz) as usize);
-        // SAFETY: the C library has protected the same range at start-up.
+        // SAFETY: the C library protected the same range at start-up.
         check(unsafe { libc::mprotect(start as *mut _, end - start, libc::PROT_READ) }.into())?;
     }
     match set_mm(libc::PR_SET_MM_EXE_FILE, file as u64, 0) {
@@ -64,15 +64,15 @@ struct MemoryMap {
     exe_fd: u32,
 }
 
-/// The other way to name the file (`PR_SET_MM_MAP`, for `CAP_SYS_ADMIN`) sets where code, heap and arguments lie, too:
-/// to what /proc/self/stat says that they are (proc_pid_stat(5)).
+/// Sets the file with `PR_SET_MM_MAP`, which needs only `CAP_SYS_ADMIN`. That call also sets the addresses of
+/// code, heap and arguments; they are set to the values in /proc/self/stat (proc_pid_stat(5)).
 fn set_with_map(file: RawFd) -> Result<()> {
     let text = super::read::value("/proc/self/stat").map_err(|_| Errno::EPERM)?;
     let after_name = text.rfind(')').and_then(|at| text.get(at + 1..)).unwrap_or_default();
     let fields: Vec<u64> = after_name.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
-    // The first is the third of the manual.
+    // The first entry of `fields` is field 3 of proc_pid_stat(5).
     let field = |number: usize| fields.get(number - 3).copied().ok_or(Errno::EPERM);
-    // SAFETY: with an address that cannot be brk(2) only tells the break.
+    // SAFETY: for an invalid address brk(2) only returns the current break.
     let brk = unsafe { libc::syscall(libc::SYS_brk, 0) };
     let map = MemoryMap {
         start_code: field(26)?,
@@ -86,7 +86,7 @@ fn set_with_map(file: RawFd) -> Result<()> {
         arg_end: field(49)?,
         env_start: field(50)?,
         env_end: field(51)?,
-        // As it is.
+        // 0 leaves the auxiliary vector unchanged.
         auxv: 0,
         auxv_size: 0,
         exe_fd: file as u32,
@@ -94,10 +94,10 @@ fn set_with_map(file: RawFd) -> Result<()> {
     set_mm(libc::PR_SET_MM_MAP, std::ptr::from_ref(&map) as u64, std::mem::size_of::<MemoryMap>())
 }
 
-/// Where the program lies, and its program headers.
+/// The start address of the program, and its program headers.
 fn segments() -> Result<(usize, &'static [libc::Elf64_Phdr])> {
-    // SAFETY: the header is mapped for as long as the process lives, and tells where the program headers are; both are
-    // in the first segment (ld(1) lays them out so, and the kernel reads them there).
+    // SAFETY: the ELF header is mapped for the life of the process and holds the offset of the program
+    // headers. Both are in the first segment (ld(1) places them there, and the kernel reads them there).
     let (start, headers) = unsafe {
         let header = &__ehdr_start;
         let start = std::ptr::from_ref(header) as usize;
@@ -109,27 +109,28 @@ fn segments() -> Result<(usize, &'static [libc::Elf64_Phdr])> {
     Ok((base, headers))
 }
 
-/// A segment that nothing writes to.
+/// Maps a segment that is never written to.
 fn map_anew(file: RawFd, start: usize, len: usize, offset: usize, prot: i32) -> Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
-    // SAFETY: the range is a segment of this program, which the kernel has mapped from the same place of the same file
-    // with the same protection: the new mapping has the same bytes.
+    // SAFETY: the range is a segment of this program, which the kernel mapped from the same offset of the
+    // same file with the same protection: the new mapping has the same bytes.
     let at = unsafe { libc::mmap(start as *mut _, len, prot, flags, file, offset as i64) };
     if at == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(()) }
 }
 
-/// A segment with data: prepared elsewhere, then moved to its place. Nothing may write to the program's data meanwhile,
-/// and nothing does: the process has one thread, and this function has its variables on the stack.
+/// Maps a data segment: prepared at another address, then moved to its place. Nothing may write to the
+/// program's data meanwhile. This holds: the process has one thread, and this function has its variables on
+/// the stack.
 fn move_data(file: RawFd, start: usize, len: usize, offset: usize) -> Result<()> {
     let prot = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new private mapping at a place of the kernel's choice.
+    // SAFETY: a new private mapping at an address that the kernel chooses.
     let new = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_PRIVATE, file, offset as i64) };
     if new == libc::MAP_FAILED {
         return Err(Errno::last());
     }
     for page in (0..len).step_by(PAGE) {
-        // SAFETY: both pages are mapped and readable, and the new one is writable; pages that are as the file has them
-        // are not touched, so they stay the page cache's.
+        // SAFETY: both pages are mapped and readable, and the new one is writable. Pages that are equal to
+        // the file's are not written to, so they stay in the page cache.
         unsafe {
             let (from, to) = ((start + page) as *const u8, new.cast::<u8>().add(page));
             if libc::memcmp(from.cast(), to.cast(), PAGE) != 0 {
@@ -138,12 +139,12 @@ fn move_data(file: RawFd, start: usize, len: usize, offset: usize) -> Result<()>
         }
     }
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    // SAFETY: the mapping that is moved is this function's own; what it replaces has the same contents.
+    // SAFETY: this function owns the moved mapping, and the replaced mapping has the same contents.
     let at = unsafe { libc::mremap(new, len, len, flags, start as *mut libc::c_void) };
     if at == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(()) }
 }
 
-/// Segments are aligned to more than this on some machines, never to less.
+/// Segments are aligned to at least this on every machine.
 const PAGE: usize = 4096;
 
 fn floor(address: usize) -> usize {

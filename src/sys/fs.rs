@@ -1,4 +1,4 @@
-//! Files: openat2(2) and the *at family, with no allocation.
+//! Files: openat2(2) and the *at family, without allocation.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -13,18 +13,18 @@ struct OpenHow {
     resolve: u64,
 }
 
-/// openat2(2): treat the directory as the root; `..`, absolute paths and absolute links stay below it.
+/// openat2(2): treat the directory as the root; `..`, absolute paths and absolute symlinks stay below it.
 pub const RESOLVE_IN_ROOT: u64 = 0x10;
 /// openat2(2): never follow /proc's magic links.
 pub const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
-/// openat2(2): follow no link at all.
+/// openat2(2): follow no symlink at all.
 pub const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 /// openat2(2): do not cross a mount.
 pub const RESOLVE_NO_XDEV: u64 = 0x01;
 /// openat2(2): never leave the directory.
 pub const RESOLVE_BENEATH: u64 = 0x08;
 
-/// openat2(2), always close-on-exec. Tried again while a rename race makes the kernel say `EAGAIN`.
+/// openat2(2), always close-on-exec. Retries while a concurrent rename makes the kernel return `EAGAIN`.
 pub fn openat2(dir: RawFd, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<RawFd> {
     let how = OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: mode.into(), resolve };
     let mut tries = 0;
@@ -83,7 +83,7 @@ pub fn renameat(from_dir: RawFd, from: &CStr, to_dir: RawFd, to: &CStr) -> Resul
     check(unsafe { libc::renameat(from_dir, from.as_ptr(), to_dir, to.as_ptr()) }.into()).map(drop)
 }
 
-/// renameat2(2) with `RENAME_NOREPLACE`: `EEXIST` where the new name is taken.
+/// renameat2(2) with `RENAME_NOREPLACE`: `EEXIST` if the new name exists.
 pub fn rename_new(from: &CStr, to: &CStr) -> Result<()> {
     let (here, flags) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
     // SAFETY: both strings are NUL-terminated and outlive the call.
@@ -91,21 +91,21 @@ pub fn rename_new(from: &CStr, to: &CStr) -> Result<()> {
         .map(drop)
 }
 
-/// readlinkat(2) into `buf`; the length read.
+/// readlinkat(2) into `buf`; returns the length read.
 pub fn readlinkat(dir: RawFd, path: &CStr, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is writable for the length passed.
     check(unsafe { libc::readlinkat(dir, path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) } as libc::c_long)
         .map(|n| n as usize)
 }
 
-/// fchownat(2) on the descriptor itself or `path` below it, links not followed.
+/// fchownat(2) on the descriptor itself or `path` below it; does not follow symlinks.
 pub fn fchownat(dir: RawFd, path: &CStr, uid: u32, gid: u32) -> Result<()> {
     let flags = libc::AT_SYMLINK_NOFOLLOW | if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
     // SAFETY: `path` is NUL-terminated and outlives the call.
     check(unsafe { libc::fchownat(dir, path.as_ptr(), uid, gid, flags) }.into()).map(drop)
 }
 
-/// getdents64(2) into `buf`: the bytes read; 0 at the end.
+/// getdents64(2) into `buf`; returns the number of bytes, 0 at the end.
 pub fn getdents(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is writable for the length passed.
     check(unsafe { libc::syscall(libc::SYS_getdents64, fd, buf.as_mut_ptr(), buf.len()) }).map(|n| n as usize)
@@ -117,7 +117,7 @@ pub fn fchmod(fd: RawFd, mode: u32) -> Result<()> {
     check(unsafe { libc::fchmod(fd, mode) }.into()).map(drop)
 }
 
-/// utimensat(2) of `fd`: the times of `st`.
+/// futimens(2): sets the times of `fd` to those of `st`.
 pub fn set_times(fd: RawFd, st: &libc::stat) -> Result<()> {
     let times = [
         libc::timespec { tv_sec: st.st_atime, tv_nsec: st.st_atime_nsec },
@@ -127,7 +127,7 @@ pub fn set_times(fd: RawFd, st: &libc::stat) -> Result<()> {
     check(unsafe { libc::futimens(fd, times.as_ptr()) }.into()).map(drop)
 }
 
-/// stat(2), links followed, from the working directory or an absolute path.
+/// stat(2) of an absolute path or one relative to the working directory; follows symlinks.
 pub fn stat(path: &CStr) -> Result<libc::stat> {
     // SAFETY: an all-zero `stat` is a valid value of that plain C struct.
     let mut st: libc::stat = unsafe { std::mem::zeroed() };
@@ -146,30 +146,30 @@ pub fn fstatat(dir: RawFd, path: &CStr) -> Result<libc::stat> {
     Ok(st)
 }
 
-/// faccessat2(2) with the effective ids, the check that execve(2) will make.
+/// faccessat2(2) with the effective ids: the check that execve(2) makes.
 pub fn faccess_exec(dir: RawFd, path: &CStr) -> Result<()> {
     // SAFETY: `path` is NUL-terminated and outlives the call.
     check(unsafe { libc::syscall(libc::SYS_faccessat2, dir, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })
         .map(drop)
 }
 
-/// Seals that keep a file in memory as it is (memfd_create(2)).
+/// The seals that make a memfd immutable (memfd_create(2)).
 const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
-/// Whether nobody can write to a file in memory any more; other files have no seals.
+/// Whether a memfd is immutable. Other files have no seals.
 pub fn is_sealed(fd: RawFd) -> bool {
     // SAFETY: no memory is involved.
     unsafe { libc::fcntl(fd, libc::F_GET_SEALS) & SEALS == SEALS && libc::fcntl(fd, libc::F_GET_SEALS) >= 0 }
 }
 
-/// A copy in memory of `file`, that nobody can change: close-on-exec.
+/// An immutable copy of `file` in a memfd, close-on-exec.
 pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
     let io = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
-    // Some machines let nothing be executed that was not made for it (sysctl vm.memfd_noexec); before Linux 6.3
-    // there was no such flag.
+    // The sysctl vm.memfd_noexec can forbid execution of memfds without MFD_EXEC. Linux before 6.3 does not
+    // know that flag.
     let fd = match create(flags | libc::MFD_EXEC) {
         Err(Errno::EINVAL) => create(flags),
         other => other,
@@ -204,7 +204,7 @@ pub fn fs_magic(fd: RawFd) -> Result<i64> {
     Ok(st.f_type as i64)
 }
 
-/// The same for what is at `path`, links followed.
+/// The magic number of the file system at `path`; follows symlinks.
 pub fn path_magic(path: &CStr) -> Result<i64> {
     // SAFETY: an all-zero `statfs` is a valid value of that plain C struct.
     let mut st: libc::statfs = unsafe { std::mem::zeroed() };
@@ -223,20 +223,20 @@ pub fn on_readonly_mount(fd: RawFd) -> Result<bool> {
     Ok(st.f_flag & libc::ST_RDONLY != 0)
 }
 
-/// write(2) of all of `bytes`; a short write is an error, since the files written here take a value whole.
+/// write(2) of all of `bytes`. A short write is an error: the files written here take a value in one write.
 pub fn write_all(fd: RawFd, bytes: &[u8]) -> Result<()> {
     // SAFETY: the buffer is readable for the length passed.
     let n = check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)?;
     if n as usize == bytes.len() { Ok(()) } else { Err(Errno::EIO) }
 }
 
-/// write(2), once.
+/// One write(2).
 pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize> {
     // SAFETY: the buffer is readable for the length passed.
     check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as libc::c_long).map(|n| n as usize)
 }
 
-/// read(2), once.
+/// One read(2).
 pub fn read(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is writable for the length passed.
     check(unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) } as libc::c_long).map(|n| n as usize)
@@ -248,13 +248,13 @@ pub fn close(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// dup3(2) with close-on-exec off: `to` becomes a copy of `from` that survives exec.
+/// dup2(2): `to` becomes a copy of `from` without close-on-exec.
 pub fn dup2(from: RawFd, to: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::dup2(from, to) }.into()).map(drop)
 }
 
-/// `fcntl(F_DUPFD_CLOEXEC)`: a copy of `fd`, close-on-exec, with the lowest free number from `first` up.
+/// `fcntl(F_DUPFD_CLOEXEC)`: a close-on-exec copy of `fd` with the lowest free number from `first` on.
 pub fn dup_above(fd: RawFd, first: RawFd) -> Result<RawFd> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, first) }.into()).map(|n| n as RawFd)
@@ -266,7 +266,7 @@ pub fn close_on_exec(fd: RawFd) -> Result<()> {
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(drop)
 }
 
-/// Clears close-on-exec: the next program that is executed has `fd` too.
+/// Clears close-on-exec: the next executed program inherits `fd`.
 pub fn inheritable(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
@@ -291,37 +291,39 @@ pub fn chdir(path: &CStr) -> Result<()> {
     check(unsafe { libc::chdir(path.as_ptr()) }.into()).map(drop)
 }
 
-/// getcwd(2) into `buf`: the length with the NUL. A path that starts with `(unreachable)` lies outside the root.
+/// getcwd(2) into `buf`; returns the length with the NUL. A path that starts with `(unreachable)` is outside
+/// the root.
 pub fn getcwd(buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is writable for the length passed.
     check(unsafe { libc::syscall(libc::SYS_getcwd, buf.as_mut_ptr(), buf.len()) }).map(|n| n as usize)
 }
 
-/// umask(2), which cannot fail; the mask before.
+/// umask(2), which cannot fail; returns the previous mask.
 pub fn umask(mask: u32) -> u32 {
     // SAFETY: no memory is involved.
     unsafe { libc::umask(mask) }
 }
 
-/// flock(2), exclusive and blocking; released when the descriptor is closed.
+/// flock(2), exclusive and blocking. The lock is released when the descriptor is closed.
 pub fn lock(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::flock(fd, libc::LOCK_EX) }.into()).map(drop)
 }
 
-/// flock(2): gives up the lock, whoever else has this descriptor open.
+/// flock(2): releases the lock, even if other processes have the same open file description.
 pub fn unlock(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::flock(fd, libc::LOCK_UN) }.into()).map(drop)
 }
 
-/// flock(2), exclusive, without waiting: `EWOULDBLOCK` while somebody else holds it.
+/// flock(2), exclusive, without waiting: `EWOULDBLOCK` if another open file description holds the lock.
 pub fn try_lock(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }.into()).map(drop)
 }
 
-/// flock(2), shared, without waiting: `EWOULDBLOCK` while somebody holds it exclusively. Several may look at once.
+/// flock(2), shared, without waiting: `EWOULDBLOCK` while another process holds it exclusively. Several can
+/// hold it at once.
 pub fn try_lock_shared(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::flock(fd, libc::LOCK_SH | libc::LOCK_NB) }.into()).map(drop)
@@ -329,7 +331,8 @@ pub fn try_lock_shared(fd: RawFd) -> Result<()> {
 
 /// Takes ownership of a descriptor that a system call just returned.
 pub fn own(fd: RawFd) -> std::os::fd::OwnedFd {
-    // SAFETY: the caller has just received `fd` from the kernel, nothing else owns it, and it is handed over.
+    // SAFETY: the caller has just received `fd` from the kernel, nothing else owns it, and ownership moves to
+    // the result.
     unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }
 }
 
@@ -339,13 +342,13 @@ pub fn borrow<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
 }
 
-/// Whether a descriptor of this number is open (`fcntl(F_GETFD)`).
+/// Whether the descriptor `fd` is open (`fcntl(F_GETFD)`).
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: no memory is involved.
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
-/// Whether what is open is still what `path` names.
+/// Whether `path` still names the file that `fd` is open on.
 pub fn is_at(fd: RawFd, path: &CStr) -> bool {
     match (fstatat(fd, c""), fstatat(libc::AT_FDCWD, path)) {
         (Ok(open), Ok(named)) => (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino),
@@ -353,44 +356,44 @@ pub fn is_at(fd: RawFd, path: &CStr) -> bool {
     }
 }
 
-/// What tells one place from another: its mount, its file system, its number; and what it is.
+/// Identity of a file: mount, file system and inode; with its type and owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The mount's number, which no other mount has at the same time.
+    /// Mount id; no other mount has the same id at the same time.
     pub mount: u64,
-    /// The file system's.
+    /// Device number (major, minor) of the file system.
     pub device: (u32, u32),
-    /// The file's, in it.
+    /// Inode number in that file system.
     pub inode: u64,
-    /// Type and permissions.
+    /// Type and permission bits.
     pub mode: u32,
-    /// Its owner.
+    /// User id of the owner.
     pub uid: u32,
 }
 
 impl Place {
-    /// A symlink.
+    /// Whether it is a symlink.
     pub fn is_link(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFLNK
     }
 
-    /// The same file on the same mount; its mode and owner may have been changed meanwhile.
+    /// Whether it is the same file on the same mount. Mode and owner are not compared.
     pub fn is_same(&self, other: &Place) -> bool {
         (self.mount, self.device, self.inode) == (other.mount, other.device, other.inode)
     }
 
-    /// A directory; else anything.
+    /// Whether it is a directory.
     pub fn is_dir(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFDIR
     }
 }
 
-/// What is behind a descriptor (statx(2), since Linux 5.8 with the mount's number).
+/// The file behind a descriptor (statx(2); the mount id needs Linux 5.8).
 pub fn place(fd: RawFd) -> Result<Place> {
     statx(fd, c"", libc::AT_EMPTY_PATH)
 }
 
-/// What is at a path.
+/// The file at a path.
 pub fn place_at(path: &CStr) -> Result<Place> {
     statx(libc::AT_FDCWD, path, 0)
 }

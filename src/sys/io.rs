@@ -1,13 +1,13 @@
-//! Input and output that never waits: poll(2), and reads and writes that take what is there.
+//! Input and output that never block: poll(2), and non-blocking reads and writes.
 
 use std::os::fd::RawFd;
 
 use super::{Errno, Result, check, fs};
 
-/// A descriptor and the events that are waited for: `POLLIN`, `POLLOUT` or both. -1 is never ready.
+/// A descriptor and the events to wait for: `POLLIN`, `POLLOUT` or both. The descriptor -1 is never ready.
 pub type Interest = (RawFd, i16);
 
-/// poll(2): what happened on each of `list`, after at most `millis` (-1: no limit).
+/// poll(2): the events of each entry of `list`, after at most `millis` milliseconds (-1: no limit).
 pub fn poll(list: &[Interest], millis: i32) -> Result<Vec<i16>> {
     let mut polls: Vec<_> =
         list.iter().map(|(fd, events)| libc::pollfd { fd: *fd, events: *events, revents: 0 }).collect();
@@ -21,29 +21,29 @@ pub fn poll(list: &[Interest], millis: i32) -> Result<Vec<i16>> {
     }
 }
 
-/// preadv2(2) at the current position with `RWF_NOWAIT`: `EAGAIN` where it would wait, `EOPNOTSUPP` where the kernel
-/// cannot say.
+/// preadv2(2) at the current position with `RWF_NOWAIT`: `EAGAIN` if it would block, `EOPNOTSUPP` if the file
+/// does not support the flag.
 pub fn read_nowait(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     let iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     // SAFETY: one iovec over a writable buffer; both outlive the call.
     check(unsafe { libc::preadv2(fd, &iov, 1, -1, libc::RWF_NOWAIT) } as libc::c_long).map(|n| n as usize)
 }
 
-/// pwritev2(2) at the current position with `RWF_NOWAIT`, as [`read_nowait`].
+/// pwritev2(2) at the current position with `RWF_NOWAIT`; same errors as [`read_nowait`].
 pub fn write_nowait(fd: RawFd, bytes: &[u8]) -> Result<usize> {
     let iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: one iovec over a readable buffer, which is not written to; both outlive the call.
     check(unsafe { libc::pwritev2(fd, &iov, 1, -1, libc::RWF_NOWAIT) } as libc::c_long).map(|n| n as usize)
 }
 
-/// recv(2) without waiting.
+/// recv(2) without blocking.
 pub fn receive_nowait(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is writable for the length passed.
     check(unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), libc::MSG_DONTWAIT) } as libc::c_long)
         .map(|n| n as usize)
 }
 
-/// send(2) without waiting and without SIGPIPE.
+/// send(2) without blocking and without SIGPIPE.
 pub fn send_nowait(fd: RawFd, bytes: &[u8]) -> Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the buffer is readable for the length passed.
@@ -51,15 +51,15 @@ pub fn send_nowait(fd: RawFd, bytes: &[u8]) -> Result<usize> {
         .map(|n| n as usize)
 }
 
-/// `O_RDONLY`, `O_WRONLY` or `O_RDWR`, and `O_PATH` (fcntl(2) `F_GETFL`).
+/// The access mode of a descriptor: `O_RDONLY`, `O_WRONLY` or `O_RDWR`, and `O_PATH` (fcntl(2) `F_GETFL`).
 pub fn access_mode(fd: RawFd) -> Result<i32> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_GETFL) }.into())
         .map(|flags| flags as i32 & (libc::O_ACCMODE | libc::O_PATH))
 }
 
-/// A second open file description of a pipe or a terminal, which can be non-blocking without a change of the
-/// first: other processes share that one. Needs the permission to open it.
+/// Opens a second open file description of a pipe or a terminal in non-blocking mode. The first one, which
+/// other processes share, stays unchanged. Needs permission to open the file.
 pub fn reopen_nonblocking(fd: RawFd, access: i32) -> Result<RawFd> {
     let path = std::ffi::CString::new(format!("/proc/self/fd/{fd}")).map_err(|_| Errno::EINVAL)?;
     fs::openat(libc::AT_FDCWD, &path, access | libc::O_NONBLOCK | libc::O_NOCTTY, 0)

@@ -1,4 +1,4 @@
-//! landlock(7): a process gives rights to files up, for itself and its children, for good.
+//! landlock(7): a process drops access rights to files, for itself and its future children, permanently.
 
 use std::os::fd::RawFd;
 
@@ -24,7 +24,7 @@ const VERSION: libc::c_uint = 1;
 /// `LANDLOCK_RULE_PATH_BENEATH`.
 const PATH_BENEATH: libc::c_int = 1;
 
-/// The kernel's ABI version; 0 where it has no Landlock, or has it off.
+/// The kernel's Landlock ABI version; 0 if the kernel has no Landlock or it is disabled.
 pub fn abi() -> i32 {
     let none = std::ptr::null::<RulesetAttr>();
     // SAFETY: with this flag the kernel reads no attribute; the null pointer has size 0.
@@ -32,10 +32,10 @@ pub fn abi() -> i32 {
     i32::try_from(version).unwrap_or(0).max(0)
 }
 
-/// A new ruleset that handles these rights to files and scopes.
+/// Creates a ruleset that handles these file access rights and scopes.
 pub fn create(fs: u64, scoped: u64, abi: i32) -> Result<RawFd> {
     let attr = RulesetAttr { fs, net: 0, scoped };
-    // An older kernel takes the beginning of the structure.
+    // An older kernel accepts a shorter structure.
     let size: usize = match abi {
         ..=3 => 8,
         4 | 5 => 16,
@@ -47,7 +47,7 @@ pub fn create(fs: u64, scoped: u64, abi: i32) -> Result<RawFd> {
     check(fd).map(|fd| fd as RawFd)
 }
 
-/// Gives `allowed` back for what `fd` names and everything below it.
+/// Allows `allowed` on the file or directory behind `fd` and everything below it.
 pub fn add_path(ruleset: RawFd, fd: RawFd, allowed: u64) -> Result<()> {
     let attr = PathBeneath { allowed, parent: fd };
     // SAFETY: the kernel reads one `PathBeneath`, which outlives the call.
@@ -57,7 +57,7 @@ pub fn add_path(ruleset: RawFd, fd: RawFd, allowed: u64) -> Result<()> {
     check(done).map(drop)
 }
 
-/// Puts the ruleset in force. Needs no_new_privs or `CAP_SYS_ADMIN`.
+/// Enforces the ruleset on this process. Needs no_new_privs or `CAP_SYS_ADMIN`.
 pub fn restrict(ruleset: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0 as libc::c_uint) }).map(drop)

@@ -25,11 +25,11 @@ pub const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
 pub const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
 /// `open_tree(2)`: make a detached copy.
 pub const OPEN_TREE_CLONE: u32 = 1;
-/// `open_tree(2)`: close on exec.
+/// `open_tree(2)`: close-on-exec.
 pub const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
 /// Apply to the whole subtree.
 pub const AT_RECURSIVE: u32 = 0x8000;
-/// The descriptor itself, no path.
+/// Operate on the descriptor itself; the path is empty.
 pub const AT_EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
 
 const FSCONFIG_SET_FLAG: u32 = 0;
@@ -49,43 +49,43 @@ pub fn fsopen(fs_type: &CStr) -> Result<RawFd> {
     check(unsafe { libc::syscall(libc::SYS_fsopen, fs_type.as_ptr(), 1u32) }).map(|fd| fd as RawFd)
 }
 
-/// fsconfig(2): sets `key` to `value`, or the flag `key` where there is no value.
+/// fsconfig(2): sets `key` to `value`, or sets the flag `key` if `value` is `None`.
 pub fn fsconfig_set(fs: RawFd, key: &CStr, value: Option<&CStr>) -> Result<()> {
     let (cmd, val) = match value {
         Some(v) => (FSCONFIG_SET_STRING, v.as_ptr()),
         None => (FSCONFIG_SET_FLAG, std::ptr::null()),
     };
-    // SAFETY: both strings are NUL-terminated and outlive the call; null is what SET_FLAG asks for.
+    // SAFETY: both strings are NUL-terminated and outlive the call; FSCONFIG_SET_FLAG requires null.
     check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, cmd, key.as_ptr(), val, 0) }).map(drop)
 }
 
-/// fsconfig(2) with `FSCONFIG_CMD_CREATE`: makes the superblock.
+/// fsconfig(2) with `FSCONFIG_CMD_CREATE`: creates the superblock.
 pub fn fsconfig_create(fs: RawFd) -> Result<()> {
     let null = std::ptr::null::<libc::c_char>();
     // SAFETY: CMD_CREATE takes no key and no value.
     check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, null, null, 0) }).map(drop)
 }
 
-/// fspick(2): the file system of the mount that `fd` is on, to be changed; close-on-exec.
+/// fspick(2): a context to reconfigure the file system of the mount that `fd` is on; close-on-exec.
 pub fn fspick(fd: RawFd) -> Result<RawFd> {
     // SAFETY: a static NUL-terminated string. FSPICK_CLOEXEC is 1, FSPICK_EMPTY_PATH 8.
     check(unsafe { libc::syscall(libc::SYS_fspick, fd, c"".as_ptr(), 1u32 | 8) }).map(|fd| fd as RawFd)
 }
 
-/// fsconfig(2) with `FSCONFIG_CMD_RECONFIGURE`: what was set takes effect.
+/// fsconfig(2) with `FSCONFIG_CMD_RECONFIGURE`: applies the parameters that were set.
 pub fn fsconfig_reconfigure(fs: RawFd) -> Result<()> {
     let null = std::ptr::null::<libc::c_char>();
     // SAFETY: CMD_RECONFIGURE takes no key and no value.
     check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, FSCONFIG_CMD_RECONFIGURE, null, null, 0) }).map(drop)
 }
 
-/// fsmount(2): a detached mount of the context, close-on-exec, with `MOUNT_ATTR_*` attributes.
+/// fsmount(2): a detached mount of the context with `MOUNT_ATTR_*` attributes; close-on-exec.
 pub fn fsmount(fs: RawFd, attrs: u64) -> Result<RawFd> {
     // SAFETY: no pointers. FSMOUNT_CLOEXEC is 1.
     check(unsafe { libc::syscall(libc::SYS_fsmount, fs, 1u32, attrs as u32) }).map(|fd| fd as RawFd)
 }
 
-/// move_mount(2) from a detached mount `tree` to `path` below `dir` (or `dir` itself where `path` is empty).
+/// move_mount(2): attaches the detached mount `tree` at `path` below `dir`, or at `dir` if `path` is empty.
 pub fn move_mount(tree: RawFd, dir: RawFd, path: &CStr) -> Result<()> {
     let mut flags = MOVE_MOUNT_F_EMPTY_PATH;
     if path.is_empty() {
@@ -112,13 +112,14 @@ pub fn pivot_root_here() -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
 }
 
-/// umount2(2) with `MNT_DETACH`: the mount at `path`, which is no link, and all below it.
+/// umount2(2) with `MNT_DETACH`: detaches the mount at `path` and all mounts below it; does not follow
+/// symlinks.
 pub fn umount(path: &CStr) -> Result<()> {
     // SAFETY: the path is a NUL-terminated string.
     check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) }.into()).map(drop)
 }
 
-/// umount2(".", MNT_DETACH): lets go of the old root that `pivot_root_here` left on top.
+/// umount2(".", MNT_DETACH): detaches the old root, which `pivot_root_here` stacked on the new one.
 pub fn umount_here() -> Result<()> {
     // SAFETY: the path is a static NUL-terminated string.
     check(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) }.into()).map(drop)

@@ -1,4 +1,4 @@
-//! rtnetlink(7): as much of it as moving a network device takes.
+//! rtnetlink(7): the requests needed to move a network device.
 //!
 //! Requests are built byte by byte in native byte order; the kernel answers each with an acknowledgement
 //! that carries an errno. Only the runtime uses this, never Init.
@@ -16,13 +16,13 @@ const IFADDR_HEADER: usize = 8;
 /// A network device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
-    /// Its number in its namespace.
+    /// Interface index in its namespace.
     pub index: i32,
     /// `IFF_UP`.
     pub up: bool,
 }
 
-/// An address of a device, with what is needed to give it to the device again.
+/// An address of a device, with the data to add it again after a move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     family: u8,
@@ -36,11 +36,11 @@ pub struct Address {
 /// `IFA_LABEL`, which IPv4 addresses have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Label {
-    /// The device's name, which is what the kernel gives by itself.
+    /// The device's name, the kernel's default.
     Device,
-    /// The device's name and this, as in `eth0:1`.
+    /// The device's name and a suffix, as in `eth0:1`.
     Alias(Vec<u8>),
-    /// Something else.
+    /// Any other label.
     Own(Vec<u8>),
 }
 
@@ -53,7 +53,8 @@ impl Label {
         }
     }
 
-    /// The label on a device of this name; none for the kernel's, or where the whole would be too long.
+    /// The label on a device with the name `device`; `None` for the kernel's default, or if the result would
+    /// be too long.
     fn on(&self, device: &str) -> Option<Vec<u8>> {
         let text = match self {
             Label::Device => return None,
@@ -80,7 +81,7 @@ impl Netlink {
         Ok(Netlink { fd: fs::own(fd as RawFd), sequence: 0 })
     }
 
-    /// A socket of the namespace `there`; this process goes there and comes back to `own`.
+    /// A socket in the network namespace `there`; this process enters it and returns to `own`.
     pub fn open_in(there: RawFd, own: RawFd) -> Result<Self> {
         let net = libc::CLONE_NEWNET as u64;
         process::setns(there, net)?;
@@ -89,7 +90,7 @@ impl Netlink {
         opened
     }
 
-    /// The device called `name`; `ENODEV` where there is none.
+    /// The device with the name `name`; `ENODEV` if it does not exist.
     pub fn link(&mut self, name: &str) -> Result<Link> {
         let mut found = None;
         let mut body = ifinfo(0, 0, 0);
@@ -103,8 +104,9 @@ impl Netlink {
         found.ok_or(Errno::ENODEV)
     }
 
-    /// The addresses of device `index`, called `name`, that were given to it for good and count everywhere: what the kernel
-    /// made up itself (link-local ones, those from router advertisements) it will make again.
+    /// The permanent addresses of global scope of device `index` with the name `name`. Addresses that the
+    /// kernel creates itself (link-local ones, those from router advertisements) are left out: the kernel
+    /// creates them again.
     pub fn addresses(&mut self, index: i32, name: &str) -> Result<Vec<Address>> {
         let mut found = Vec::new();
         let body = vec![0; IFADDR_HEADER];
@@ -123,8 +125,8 @@ impl Netlink {
         self.ask(libc::RTM_NEWLINK, libc::NLM_F_ACK, &body, |_, _| {})
     }
 
-    /// Moves a device to the namespace `to` and names it, in one request, so that its old name can be in no
-    /// one's way there.
+    /// Moves a device to the namespace `to` and renames it in the same request, so the old name cannot
+    /// collide with a name in that namespace.
     pub fn move_to(&mut self, index: i32, to: RawFd, name: &str) -> Result<()> {
         let mut body = ifinfo(index, 0, 0);
         attribute(&mut body, libc::IFLA_NET_NS_FD, &(to as u32).to_ne_bytes());
@@ -132,7 +134,7 @@ impl Netlink {
         self.ask(libc::RTM_NEWLINK, libc::NLM_F_ACK, &body, |_, _| {})
     }
 
-    /// Gives device `index`, called `name`, an address; one that it has already is fine.
+    /// Adds an address to device `index` with the name `name`. An existing equal address is no error.
     pub fn add_address(&mut self, index: i32, name: &str, address: &Address) -> Result<()> {
         let mut body = vec![address.family, address.prefix, 0, 0];
         body.extend_from_slice(&(index as u32).to_ne_bytes());
@@ -151,7 +153,7 @@ impl Netlink {
         }
     }
 
-    /// Sends one request and hands every message of the answer to `each`, up to the one that ends it.
+    /// Sends one request and passes every message of the answer to `each`, up to the final one.
     fn ask(&mut self, kind: u16, flags: i32, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> Result<()> {
         self.sequence += 1;
         let mut message = Vec::with_capacity(NLMSG_HEADER + body.len());
@@ -172,7 +174,7 @@ impl Netlink {
                 let body = rest.get(NLMSG_HEADER..len).ok_or(Errno::EBADMSG)?;
                 rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
                 match kind {
-                    // Left over from an earlier request that was given up.
+                    // An answer to an earlier request that was abandoned.
                     _ if sequence != self.sequence => {}
                     NLMSG_DONE => return Ok(()),
                     NLMSG_ERROR => {
@@ -205,7 +207,8 @@ fn attribute(body: &mut Vec<u8>, kind: u16, data: &[u8]) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
-/// The address in the body of an `RTM_NEWADDR` about a device of this name, if it is one to keep.
+/// The address in the body of an `RTM_NEWADDR` of the device `device`; `None` if it is not permanent and
+/// global.
 fn address(body: &[u8], device: &str) -> Option<Address> {
     let (family, prefix, scope) = (*body.first()?, *body.get(1)?, *body.get(3)?);
     let mut flags = u32::from(*body.get(2)?);
@@ -239,7 +242,7 @@ fn zero_terminated(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Four bytes at `at`; 0 where the message is too short.
+/// Four bytes at `at`; 0 if the message is too short.
 fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
@@ -258,10 +261,10 @@ mod tests {
         let mut netlink = Netlink::open().unwrap();
         let lo = netlink.link("lo").unwrap();
         assert_eq!(lo.index, 1);
-        // 127.0.0.1 counts on this host only, so it is not one to keep.
+        // 127.0.0.1 has host scope, so it is left out.
         assert_eq!(netlink.addresses(lo.index, "lo").unwrap(), []);
         assert_eq!(netlink.link("no-such-device"), Err(Errno::ENODEV));
-        // The socket is in order after an error.
+        // The socket still works after an error.
         assert_eq!(netlink.link("lo"), Ok(lo));
     }
 

@@ -1,19 +1,20 @@
-//! What a process of the caller may do with namespaces here: tried in a child, which leaves nothing.
+//! Probes in a child process which namespace operations this process may do. The probe leaves nothing behind.
 
 use super::{Errno, Result, fs, mount, process};
 
-/// What was tried, in order; `None`: it worked.
+/// The results in order; `None` means success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Namespaces {
     /// unshare(2) of a user, a mount and a pid namespace.
     pub user: Option<Errno>,
-    /// A file system in them: a security module may allow the namespace and nothing in it.
+    /// fsopen(2) and fsmount(2) of a tmpfs in them: a security module may allow the namespace but no mounts
+    /// in it.
     pub mount: Option<Errno>,
-    /// A procfs of the new pid namespace: where the visible one is covered in part, the kernel refuses it.
+    /// A procfs of the new pid namespace: the kernel refuses it if parts of the visible procfs are covered.
     pub proc: Option<Errno>,
 }
 
-/// Tries it. The runtime is single-threaded.
+/// Runs the probe. The runtime must be single-threaded.
 pub fn namespaces() -> Result<Namespaces> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let (r, w) = (std::os::fd::AsRawFd::as_raw_fd(&read), std::os::fd::AsRawFd::as_raw_fd(&write));
@@ -33,7 +34,7 @@ pub fn namespaces() -> Result<Namespaces> {
     Ok(Namespaces { user, mount, proc })
 }
 
-/// Errnos, 0 for success; what was not tried has the errno of what failed before it.
+/// Three errnos, 0 for success. An operation that was not tried has the errno of the failure before it.
 fn tried() -> [i32; 3] {
     let number = |done: Result<()>| done.err().map_or(0, |e| e as i32);
     let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
@@ -45,7 +46,7 @@ fn tried() -> [i32; 3] {
     if tmpfs != 0 {
         return [0, tmpfs, tmpfs];
     }
-    // The pid namespace is its children's.
+    // unshare(2) puts only future children into the pid namespace.
     let child = process::fork_run(|| number(new_mount(c"proc")));
     let proc = match child.and_then(|pid| process::wait(pid, 0)) {
         Ok(Some((_, exit))) => exit.code(),

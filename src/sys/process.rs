@@ -23,13 +23,13 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// clone3(2): start the child in the cgroup given (cgroup v2).
+/// clone3(2): start the child in the given cgroup (cgroup v2).
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// clone3(2): every signal that has a handler here has its default action in the child; ignored ones stay ignored.
+/// clone3(2): signals with a handler get their default action in the child; ignored signals stay ignored.
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
-/// What clone3 returned, and to whom.
+/// The return value of clone3, in each of the two processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloned {
     /// In the child.
@@ -43,9 +43,9 @@ pub enum Cloned {
     },
 }
 
-/// clone3(2) like fork, with namespaces, a pidfd, no signal handler, and the child born in `cgroup`.
+/// clone3(2) like fork, with namespaces, a pidfd, no signal handlers, and the child created in `cgroup`.
 ///
-/// `parent`: make the child a sibling (`CLONE_PARENT`); the exit signal is then the caller's own.
+/// `parent` makes the child a sibling (`CLONE_PARENT`); its exit signal is then that of the caller.
 pub fn clone3(namespaces: u64, cgroup: Option<RawFd>, parent: bool) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
@@ -62,9 +62,8 @@ pub fn clone3(namespaces: u64, cgroup: Option<RawFd>, parent: bool) -> Result<Cl
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = fd as u64;
     }
-    // SAFETY: without CLONE_VM the child gets a copy of this single-threaded process (the caller has
-    // asserted that), so returning twice is as safe as fork(2); `args` has the size passed and
-    // `pidfd` is writable.
+    // SAFETY: without CLONE_VM the child gets a copy of this single-threaded process (the caller has asserted
+    // that), so returning twice is as safe as fork(2). `args` has the size passed and `pidfd` is writable.
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), std::mem::size_of::<CloneArgs>())
     })?;
@@ -89,7 +88,7 @@ pub fn pidfd_open(pid: i32) -> Result<RawFd> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(|fd| fd as RawFd)
 }
 
-/// pidfd_getfd(2): this process's own copy, close-on-exec, of descriptor `fd` of the process behind `pidfd`.
+/// pidfd_getfd(2): a close-on-exec copy of descriptor `fd` of the process behind `pidfd`.
 pub fn pidfd_getfd(pidfd: RawFd, fd: i32) -> Result<RawFd> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, fd, 0) }).map(|fd| fd as RawFd)
@@ -98,16 +97,17 @@ pub fn pidfd_getfd(pidfd: RawFd, fd: i32) -> Result<RawFd> {
 /// pidfd_send_signal(2).
 pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> Result<()> {
     let null = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: a null siginfo is what the manual asks for plain signals.
+    // SAFETY: a null siginfo is valid for plain signals (pidfd_send_signal(2)).
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, null, 0) }).map(drop)
 }
 
-/// Whether the process behind `pidfd` is a child of this one that was not waited for (waitid(2), `ECHILD`).
+/// Checks that the process behind `pidfd` is a child of this one that was not waited for (waitid(2), else
+/// `ECHILD`).
 pub fn expect_child(pidfd: RawFd) -> Result<()> {
     // SAFETY: an all-zero siginfo is a valid value of that plain C struct.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: `info` is writable; WNOWAIT leaves the child as it is.
+    // SAFETY: `info` is writable; WNOWAIT leaves the child waitable.
     check(unsafe { libc::waitid(libc::P_PIDFD, pidfd as libc::id_t, &mut info, flags) }.into()).map(drop)
 }
 
@@ -117,14 +117,14 @@ pub fn setsid() -> Result<()> {
     check(unsafe { libc::setsid() }.into()).map(drop)
 }
 
-/// prctl `PR_GET_PDEATHSIG`: the signal that this process gets when its parent ends; 0 for none.
+/// prctl `PR_GET_PDEATHSIG`: the signal that this process receives when its parent ends; 0 for none.
 pub fn death_signal() -> Result<i32> {
     let mut signal: libc::c_int = 0;
     prctl(libc::PR_GET_PDEATHSIG, std::ptr::from_mut(&mut signal) as u64)?;
     Ok(signal)
 }
 
-/// close_range(2) with `CLOSE_RANGE_CLOEXEC` from `first` up.
+/// close_range(2) with `CLOSE_RANGE_CLOEXEC` from `first` on.
 pub fn cloexec_from(first: u32) -> Result<()> {
     // SAFETY: no memory is involved; descriptors are only marked.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
@@ -155,7 +155,7 @@ pub fn execve_fd(fd: RawFd, argv: &[*const libc::c_char], envp: &[*const libc::c
     Errno::last()
 }
 
-/// Ends this process at once: no destructor, no flush, as a clone of the runtime must.
+/// Ends this process at once, without destructors and flushes. A clone of the runtime must end this way.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory.
     unsafe { libc::_exit(code) }
@@ -175,11 +175,12 @@ pub fn setdomainname(name: &[u8]) -> Result<()> {
 
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` without a name: a new, anonymous session keyring.
 ///
-/// runc gives it a name, `_ses.ID`, by which its `exec` joins it. A name can be taken: another container of
-/// the same user makes a keyring of that name, opens it for everybody, and reads the keys of both.
+/// runc names the keyring `_ses.ID`, so that its `exec` can join it. An attacker can create the name first:
+/// another container of the same user makes a keyring with that name, grants access to all, and reads the
+/// keys of both containers.
 pub fn new_session_keyring() -> Result<()> {
     let none = std::ptr::null::<libc::c_char>();
-    // SAFETY: null is what asks for an anonymous keyring.
+    // SAFETY: a null name requests an anonymous keyring.
     check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, none) }).map(drop)
 }
 
@@ -193,9 +194,9 @@ pub fn sched_setaffinity(cpus: &[u64]) -> Result<()> {
 /// set_mempolicy(2): one bit per node.
 pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
     let (mask, bits) = match nodes {
-        // An address with no bits at it is an error, no address is the empty set.
+        // A null address is the empty set; a non-null address with length 0 is an error.
         [] => (std::ptr::null(), 0),
-        // The kernel reads one bit less than it is told.
+        // The kernel reads one bit less than the given length.
         nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
     };
     // SAFETY: the mask is null or readable for the bits passed, rounded up to whole words.
@@ -260,7 +261,7 @@ impl Exit {
         }
     }
 
-    /// The shell's convention: the code, or 128 + the signal.
+    /// The exit code as shells report it: the code, or 128 + the signal.
     pub fn code(self) -> i32 {
         match self {
             Exit::Code(c) => c,
@@ -269,7 +270,7 @@ impl Exit {
     }
 }
 
-/// waitpid(2), tried again on `EINTR`; `None` with `WNOHANG` where nothing has changed.
+/// waitpid(2), retried on `EINTR`; `None` with `WNOHANG` if no child changed state.
 pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
     let mut status = 0;
     loop {
@@ -283,28 +284,29 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
     }
 }
 
-/// fork(2) for a helper of the runtime (the guardian, a hook's process): the child runs `f` and exits with its value.
+/// fork(2) for a helper of the runtime (the guardian, a hook's process). The child runs `f` and exits with
+/// its value.
 pub fn fork_run(f: impl FnOnce() -> i32) -> Result<i32> {
-    // SAFETY: the runtime is single-threaded, so the child may do whatever the parent may.
+    // SAFETY: the runtime is single-threaded, so the child may call any function.
     match check(unsafe { libc::fork() }.into())? {
         0 => exit_now(f()),
         pid => Ok(pid as i32),
     }
 }
 
-/// Ends this process by `signal`, without a core of it; for a child that stands for one which a signal has killed.
+/// Ends this process with `signal` and no core dump. A proxy process uses it to end as its child ended.
 pub fn die_of(signal: i32) -> ! {
     let alone = prctl(libc::PR_SET_DUMPABLE, 0).and_then(|_| super::signal::obey(signal));
     match alone.and_then(|()| super::signal::raise(signal)) {
-        // Where it does not work the exit code says as much, as a shell's does.
+        // If the signal does not end the process, the exit code reports it as a shell does.
         Ok(()) | Err(_) => exit_now(128 + signal),
     }
 }
 
-/// clone(2) of a process that only waits, in a new user namespace, until it or this process is killed.
+/// clone(2) of a process in a new user namespace that only waits, until it or this process is killed.
 pub fn idle_in_user_namespace() -> Result<i32> {
     let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
-    // SAFETY: without CLONE_VM the child has a copy of everything; it makes system calls and nothing else.
+    // SAFETY: without CLONE_VM the child has a copy of the memory; it only makes system calls.
     match check(unsafe { libc::syscall(libc::SYS_clone, flags as libc::c_ulong, 0, 0, 0, 0) })? {
         0 => {
             if prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).is_err() {
@@ -324,32 +326,33 @@ pub fn sleep_micros(micros: u32) {
     std::thread::sleep(std::time::Duration::from_micros(micros.into()));
 }
 
-/// Who a process becomes in a user namespace that it has joined.
+/// The credentials of a process in a user namespace that it has joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
     /// User id in the namespace.
     pub uid: u32,
     /// Group id in the namespace.
     pub gid: u32,
-    /// The namespace allows setgroups(2): no supplementary group is kept.
+    /// The namespace allows setgroups(2), so all supplementary groups are dropped.
     pub set_groups: bool,
 }
 
-/// No signal is blocked or ignored for the program of `command`: std's `Command` leaves it the mask of this process,
-/// which blocks what it reads from a signalfd(2).
+/// Unblocks all signals and resets ignored ones for the program of `command`. std's `Command` keeps this
+/// process's signal mask, which blocks the signals read from a signalfd(2).
 pub fn clean_before_exec(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
     let clean =
         || super::signal::clean_signals(u64::MAX).map_err(|e| std::io::Error::from_raw_os_error(e as i32));
-    // SAFETY: between fork and exec it only calls sigaction(2) and sigprocmask(2), and allocates nothing.
+    // SAFETY: between fork and exec the closure only calls sigaction(2) and sigprocmask(2), and allocates
+    // nothing.
     unsafe {
         command.pre_exec(clean);
     }
 }
 
-/// Makes `command`'s child join namespaces before it executes (each of `joins` is what setns(2) takes), become
-/// `member` of the user namespace among them, and take `root` as its root directory where one is given; it starts
-/// in `dir` below that, if it is there.
+/// Before exec, `command`'s child joins namespaces (each of `joins` is an argument of setns(2)), takes the
+/// ids of `member` in the joined user namespace, and takes `root` as its root directory if given. It starts
+/// in `dir` below that root, or in `/` if `dir` does not exist.
 pub fn enter_before_exec(
     command: &mut std::process::Command,
     joins: Vec<(RawFd, u64)>,
@@ -364,7 +367,8 @@ pub fn enter_before_exec(
             super::fs::fchdir(root)?;
             chroot_here()?;
         }
-        // A mount namespace that was joined need not have it. Before the ids: the way there may be root's alone.
+        // `dir` may be missing in a joined mount namespace. chdir comes before the change of ids: only root
+        // may have access.
         super::fs::chdir(&dir).or_else(|_| super::fs::chdir(c"/"))?;
         if let Some(Member { uid, gid, set_groups }) = member {
             if set_groups {
@@ -375,7 +379,7 @@ pub fn enter_before_exec(
         }
         Ok(())
     };
-    // SAFETY: the closure makes system calls and nothing else, which is safe between fork and exec.
+    // SAFETY: the closure only makes system calls, which is safe between fork and exec.
     unsafe {
         command.pre_exec(move || enter().map_err(|e: Errno| std::io::Error::from_raw_os_error(e as i32)));
     }
@@ -396,7 +400,7 @@ pub fn pass_before_exec(command: &mut std::process::Command, mut passed: Vec<(Ra
     }
 }
 
-/// Closes every descriptor but those in `keep` (sorted here), and puts /dev/null on 0 to 2.
+/// Closes all descriptors except those in `keep` (sorted here), and opens /dev/null on 0 to 2.
 pub fn keep_only(keep: &[RawFd]) -> Result<()> {
     let null = super::fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0)?;
     for fd in 0..3 {
@@ -414,19 +418,20 @@ pub fn keep_only(keep: &[RawFd]) -> Result<()> {
     Ok(())
 }
 
-/// prctl `PR_SET_CHILD_SUBREAPER`: orphans of the container come to this process.
+/// prctl `PR_SET_CHILD_SUBREAPER`: orphans of the container become children of this process.
 pub fn become_subreaper() -> Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map(drop)
 }
 
-/// Waits until one of `fds` is readable (or its peer is gone) and says which are; -1 is never.
+/// Waits until one of `fds` is readable or its peer is closed. Returns one flag per descriptor; -1 is never
+/// ready.
 pub fn poll_in<const N: usize>(fds: [RawFd; N]) -> Result<[bool; N]> {
     poll(fds, -1)
 }
 
-/// The same, for at most `limit`; none is readable when the time is over.
+/// As [`poll_in`], for at most `limit`; after that time all flags are false.
 pub fn poll_in_for<const N: usize>(fds: [RawFd; N], limit: std::time::Duration) -> Result<[bool; N]> {
-    // Rounded up: a caller that waits for a moment is not woken before it.
+    // Rounded up, so that a caller never wakes before its deadline.
     poll(fds, i32::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(i32::MAX))
 }
 
@@ -442,7 +447,7 @@ fn poll<const N: usize>(fds: [RawFd; N], millis: i32) -> Result<[bool; N]> {
     }
 }
 
-/// fcntl(2) `F_SETPIPE_SZ`: makes a pipe large enough for `bytes`. Where the default suffices nothing is done.
+/// fcntl(2) `F_SETPIPE_SZ`: enlarges a pipe to hold `bytes`. Does nothing if the default capacity suffices.
 pub fn make_room(pipe: RawFd, bytes: usize) -> Result<()> {
     if bytes <= 65_536 {
         return Ok(());
@@ -452,20 +457,21 @@ pub fn make_room(pipe: RawFd, bytes: usize) -> Result<()> {
     check(unsafe { libc::fcntl(pipe, libc::F_SETPIPE_SZ, bytes) }.into()).map(drop)
 }
 
-/// Whether there is a process of this number, a zombie too: kill(2) with signal 0.
+/// Whether a process or zombie with this pid exists: kill(2) with signal 0.
 pub fn exists(pid: i32) -> bool {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH)
 }
 
-/// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds: whether it has.
+/// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds. Returns whether it has
+/// ended.
 pub fn wait_for_exit(pidfd: RawFd, millis: i32) -> bool {
     let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one writable pollfd. An interrupted wait only ends early.
     unsafe { libc::poll(&mut poll, 1, millis) == 1 }
 }
 
-/// Opens /dev/null on each of 0 to 2 that the caller closed: otherwise a file that the runtime opens
-/// would become the container's stdin, stdout or stderr (CVE-2024-21626's class).
+/// Opens /dev/null on each of descriptors 0 to 2 that the caller closed. Otherwise a file that the runtime
+/// opens would become the container's stdin, stdout or stderr (same class as CVE-2024-21626).
 pub fn open_missing_stdio() {
     for fd in 0..3 {
         // SAFETY: no memory is involved.
@@ -486,7 +492,7 @@ pub fn alive(pid: i32, start: u64) -> bool {
     stat_fields(pid).is_ok_and(|(state, s)| s == start && !matches!(state, b'Z' | b'X'))
 }
 
-/// (state, start time) from `/proc/PID/stat`; the name in parentheses may hold anything.
+/// (state, start time) from `/proc/PID/stat`; the name in parentheses may contain any bytes.
 fn stat_fields(pid: i32) -> Result<(u8, u64)> {
     let path = std::ffi::CString::new(format!("/proc/{pid}/stat")).map_err(|_| Errno::EINVAL)?;
     let fd = super::fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0)?;

@@ -1,4 +1,4 @@
-//! Small files in few system calls: std asks for the size first and reads in portions that grow.
+//! Reads small files with few system calls. std asks for the size first and reads in growing portions.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::{Errno, Result, fs};
 
-/// What one read(2) of the kernel's own files returns at most.
+/// The maximum that one read(2) of a kernel-made file returns.
 const PAGE: usize = 4096;
 
-/// A file with one value, such as those of sysctl and cgroup: openat(2), one read(2), close(2). The kernel shows such a
-/// file whole in one read, and none has more than a page.
+/// Reads a file with one value, such as those of sysctl and cgroup: openat(2), one read(2), close(2). The
+/// kernel returns such a file in one read, and none is larger than a page.
 pub fn value(path: impl AsRef<Path>) -> io::Result<String> {
     let mut buf = [0; PAGE];
     let file = open(path.as_ref())?;
@@ -18,7 +18,7 @@ pub fn value(path: impl AsRef<Path>) -> io::Result<String> {
     text_of(buf[..n].to_vec())
 }
 
-/// A file of any length, as `std::fs::read_to_string`.
+/// Reads a file of any length, as `std::fs::read_to_string`.
 pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
     let mut buf = [0; PAGE];
     let file = open(path.as_ref())?;
@@ -53,16 +53,16 @@ fn error(e: Errno) -> io::Error {
     io::Error::from_raw_os_error(e as i32)
 }
 
-/// What /proc/self/status says of this process (proc_pid_status(5)).
+/// Fields of /proc/self/status (proc_pid_status(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// How many threads it has.
+    /// Number of threads.
     pub threads: u64,
-    /// The signals that it ignores: bit N is signal N + 1.
+    /// Ignored signals: bit N is signal N + 1.
     pub ignored: u64,
 }
 
-/// Reads it.
+/// Reads /proc/self/status.
 pub fn status() -> Result<Status> {
     let errno = |e: io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     of_status(&value("/proc/self/status").map_err(errno)?).ok_or(Errno::EPROTO)

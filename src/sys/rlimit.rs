@@ -1,18 +1,18 @@
-//! Resource limits: getrlimit(2), prlimit(2), and the descriptors that this process was started with.
+//! Resource limits: getrlimit(2), prlimit(2), and the descriptor limit this process started with.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Errno, Result, check};
 
-/// The soft `RLIMIT_NOFILE` that this process was started with, once it has raised its own; `u64::MAX` before.
+/// The soft `RLIMIT_NOFILE` at the start of this process, once it has raised its own; `u64::MAX` before that.
 static STARTED_WITH: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// A soft and a hard limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// What the kernel enforces.
+    /// The limit that the kernel enforces.
     pub soft: u64,
-    /// The ceiling of `soft`; only CAP_SYS_RESOURCE raises it.
+    /// The maximum of `soft`; only CAP_SYS_RESOURCE can raise it.
     pub hard: u64,
 }
 
@@ -25,7 +25,7 @@ pub fn set(pid: i32, resource: u32, limit: Limit) -> Result<()> {
     check(unsafe { libc::prlimit(pid, resource, &limit, std::ptr::null_mut()) }.into()).map(drop)
 }
 
-/// The limit that this process has. For `RLIMIT_NOFILE` the soft limit is the one that it was started with.
+/// The limit of this process. For `RLIMIT_NOFILE` the soft limit is the one at its start.
 pub fn started_with(resource: u32) -> Result<Limit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     #[allow(clippy::useless_conversion)] // the resource's type differs between libcs
@@ -37,22 +37,22 @@ pub fn started_with(resource: u32) -> Result<Limit> {
     Ok(Limit { soft, hard: limit.rlim_max })
 }
 
-/// Raises this process's own soft limit on descriptors from `limit.soft` to `limit.hard`.
+/// Raises this process's soft limit on descriptors from `limit.soft` to `limit.hard`.
 pub fn raise_files(limit: Limit) -> Result<()> {
     set(0, libc::RLIMIT_NOFILE, Limit { soft: limit.hard, hard: limit.hard })?;
     STARTED_WITH.store(limit.soft, Ordering::Relaxed);
     Ok(())
 }
 
-/// Has `command`'s child start with the soft limit that this process was started with: programs that use select(2)
-/// rely on it.
+/// Restores, in `command`'s child, the soft descriptor limit that this process started with. Programs that
+/// use select(2) need the low limit.
 pub fn give_back(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
     if STARTED_WITH.load(Ordering::Relaxed) == u64::MAX {
         return;
     }
     let lower = || started_with(libc::RLIMIT_NOFILE).and_then(|limit| set(0, libc::RLIMIT_NOFILE, limit));
-    // SAFETY: the closure makes system calls and nothing else, which is safe between fork and exec.
+    // SAFETY: the closure only makes system calls, which is safe between fork and exec.
     unsafe {
         command.pre_exec(move || lower().map_err(|e: Errno| std::io::Error::from_raw_os_error(e as i32)));
     }

@@ -4,16 +4,16 @@ use libc::{c_long, c_uint, seccomp_notif, seccomp_notif_resp, sock_filter, sock_
 use nix::errno::Errno;
 use std::os::fd::RawFd;
 
-/// Loads `program` for this process, for good; with `NEW_LISTENER` among `flags` returns the
-/// listener's descriptor (close-on-exec), else nothing.
+/// Loads `program` for this process permanently. With `NEW_LISTENER` in `flags` it returns the listener's
+/// descriptor (close-on-exec), else `None`.
 ///
-/// Only a system call, so Init may use it. Needs no_new_privs or `CAP_SYS_ADMIN` (`EACCES`); `EINVAL`
-/// for a program that the kernel's checker refuses. `TSYNC` is not used: Init has one thread.
+/// It is only a system call, so Init may use it. Needs no_new_privs or `CAP_SYS_ADMIN` (`EACCES`). `EINVAL`:
+/// the kernel's checker refuses the program. `TSYNC` is not used: Init has one thread.
 pub fn set_filter(program: &[sock_filter], flags: u32) -> nix::Result<Option<RawFd>> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     let prog = sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    // SAFETY: `prog` and the instructions that it points at outlive the call; the kernel copies them
-    // and, in spite of the pointer's type, does not write.
+    // SAFETY: `prog` and its instructions outlive the call. The kernel copies them; it does not write through
+    // the pointer, although its type is mutable.
     let ret: c_long = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags as c_uint, &raw const prog)
     };
@@ -31,10 +31,10 @@ pub fn action_available(action: u32) -> bool {
     ret == 0
 }
 
-/// Whether the kernel knows the flags: it looks at them before it looks at the program, so with no
-/// program at all known flags give `EFAULT` and unknown ones `EINVAL`. Nothing is loaded.
+/// Whether the kernel knows all `flags`. It checks the flags before the program, so with a null program known
+/// flags give `EFAULT` and unknown ones `EINVAL`. Nothing is loaded.
 pub fn flag_supported(flags: u32) -> bool {
-    // SAFETY: the null program makes the call fail in every case, before anything is changed.
+    // SAFETY: the null program makes the call fail before any change.
     let ret: c_long = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
@@ -46,18 +46,18 @@ pub fn flag_supported(flags: u32) -> bool {
     ret == -1 && Errno::last() == Errno::EFAULT
 }
 
-/// The system call that waits on `listener`. `ENOENT`: its process ended meanwhile. After poll(2) has reported
-/// `POLLIN` it does not wait.
+/// The next system call that waits on `listener`. `ENOENT`: its process has ended. After poll(2) reported
+/// `POLLIN` this does not block.
 pub fn notification(listener: RawFd) -> nix::Result<seccomp_notif> {
-    // SAFETY: all-zero bytes are a `seccomp_notif`: it consists of integers. The kernel demands zeros.
+    // SAFETY: `seccomp_notif` consists of integers, so all-zero bytes are valid. The kernel requires zeros.
     let mut call: seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes one `seccomp_notif` through the pointer, which is valid for the call.
     Errno::result(unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) })?;
     Ok(call)
 }
 
-/// Ends the system call `id` with `errno`. It is not possible here to let the call run or to give it a result.
-/// `ENOENT`: nobody waits for the answer any more.
+/// Ends the system call `id` with `errno`. This wrapper cannot let the call continue or set its result.
+/// `ENOENT`: the call no longer waits.
 pub fn refuse(listener: RawFd, id: u64, errno: Errno) -> nix::Result<()> {
     let mut answer = seccomp_notif_resp { id, val: 0, error: -(errno as i32), flags: 0 };
     // SAFETY: the kernel reads one `seccomp_notif_resp` through the pointer, which is valid for the call.

@@ -4,18 +4,18 @@ use std::os::fd::RawFd;
 
 use super::{Result, check, own::pid};
 
-/// kill(2) of this process itself; all others are signalled through descriptors.
+/// kill(2) of this process. Other processes are signalled through pidfds.
 pub fn raise(signal: i32) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::kill(pid(), signal) }.into()).map(drop)
 }
 
-/// Gives `signal` its default action in this process, and unblocks it.
+/// Resets `signal` to its default action in this process and unblocks it.
 pub fn obey(signal: i32) -> Result<()> {
     if !matches!(signal, libc::SIGKILL | libc::SIGSTOP) {
         // SAFETY: an all-zero sigaction is valid: SIG_DFL without flags.
         let action: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: the action outlives the call, and no old value is asked for.
+        // SAFETY: the action outlives the call; the old action is not requested.
         check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into())?;
     }
     // SAFETY: sigset functions only write the set; the set outlives the calls.
@@ -26,10 +26,11 @@ pub fn obey(signal: i32) -> Result<()> {
     }
 }
 
-/// Puts the signals among `changed` (bit N is signal N + 1) but the C library's own (32, 33) back to their default
-/// (Rust's start-up ignores SIGPIPE, and a caller in the background others) and unblocks all. Until execve(2), a request
-/// to end is obeyed: the kernel would drop it for the first process of a pid namespace, and a container that waits for
-/// its start could not be stopped.
+/// Resets the signals in `changed` (bit N is signal N + 1) to their default action and unblocks all signals.
+/// Signals 32 and 33, which the C library uses, are skipped. Ignored signals are inherited: Rust's start-up
+/// ignores SIGPIPE, and background callers ignore others. Signals that ask a process to end get a handler
+/// until execve(2): the kernel drops signals with the default action for pid 1 of a pid namespace, so a
+/// container that waits for its start could not be stopped.
 pub fn clean_signals(changed: u64) -> Result<()> {
     extern "C" fn end(signal: libc::c_int) {
         // SAFETY: _exit(2) is async-signal-safe and does not return.
@@ -46,10 +47,10 @@ pub fn clean_signals(changed: u64) -> Result<()> {
     for signal in (1..=64).filter(own) {
         action.sa_sigaction =
             if ENDING.contains(&signal) { end as *const () as usize } else { libc::SIG_DFL };
-        // SAFETY: the struct outlives the call; no old value is asked for.
+        // SAFETY: the struct outlives the call; the old action is not requested.
         check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into())?;
     }
-    // SAFETY: the set outlives the call; no old value is asked for.
+    // SAFETY: the set outlives the call; the old mask is not requested.
     check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut()) }.into())?;
     Ok(())
 }
@@ -67,7 +68,7 @@ pub fn signalfd(signals: &[i32]) -> Result<RawFd> {
     }
 }
 
-/// One signal from a signalfd(2): its number; `None` where none is pending.
+/// Reads one signal from a signalfd(2) and returns its number; `None` if none is pending.
 pub fn next_signal(fd: RawFd) -> Option<i32> {
     let mut info = [0u8; std::mem::size_of::<libc::signalfd_siginfo>()];
     match super::fs::read(fd, &mut info) {
@@ -77,7 +78,8 @@ pub fn next_signal(fd: RawFd) -> Option<i32> {
     }
 }
 
-/// Signals whose default action ends a process: pid 1 of a pid namespace is spared it (pid_namespaces(7)).
+/// Signals whose default action ends a process. Pid 1 of a pid namespace is exempt from it
+/// (pid_namespaces(7)).
 pub const DEADLY: [i32; 10] = [
     libc::SIGINT,
     libc::SIGTERM,

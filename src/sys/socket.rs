@@ -7,7 +7,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 
 use super::{Errno, Result, check};
 
-/// socketpair(2): a close-on-exec SEQPACKET pair, so a record arrives whole and a dead peer is end of file.
+/// socketpair(2): a close-on-exec SEQPACKET pair. A record arrives whole, and a dead peer is end of file.
 pub fn seqpacket_pair() -> Result<(RawFd, RawFd)> {
     let mut fds = [-1; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
@@ -25,8 +25,8 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> Result<()> {
     if n as usize == bytes.len() { Ok(()) } else { Err(Errno::EMSGSIZE) }
 }
 
-/// recv(2) of one record, tried again on `EINTR`; 0 is end of file. What is returned is the record's own length:
-/// one that is longer than `buf` is not taken for one that fits.
+/// recv(2) of one record, retried on `EINTR`; 0 is end of file. Returns the record's own length
+/// (`MSG_TRUNC`), so a record longer than `buf` is detected.
 pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     let (to, size) = (buf.as_mut_ptr().cast(), buf.len());
     loop {
@@ -38,7 +38,7 @@ pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// poll(2) without waiting: `ESRCH` where the other end is closed.
+/// poll(2) without waiting: `ESRCH` if the peer has closed its end.
 pub fn peer_alive(fd: RawFd) -> Result<()> {
     let mut poll = libc::pollfd { fd, events: 0, revents: 0 };
     // SAFETY: one writable pollfd.
@@ -46,10 +46,10 @@ pub fn peer_alive(fd: RawFd) -> Result<()> {
     if poll.revents & libc::POLLHUP == 0 { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
-/// How many descriptors a message carries at most: a root directory and one namespace of each kind.
+/// Maximum number of descriptors in a message: a root directory and one namespace of each kind.
 pub const MOST_FDS: usize = 9;
 
-/// Room for one `SCM_RIGHTS` message with that many descriptors, aligned as `struct cmsghdr` wants it.
+/// Buffer for one `SCM_RIGHTS` message with [`MOST_FDS`] descriptors, aligned as `struct cmsghdr` requires.
 #[repr(C, align(8))]
 struct Control([u8; 64]);
 
@@ -58,7 +58,7 @@ pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
     // SAFETY: an all-zero sockaddr_un is a valid empty one.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    // One byte stays for the NUL.
+    // One byte is reserved for the NUL.
     if path.to_bytes().len() >= address.sun_path.len() {
         return Err(Errno::ENAMETOOLONG);
     }
@@ -79,12 +79,12 @@ pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
     }
 }
 
-/// sendmsg(2): `bytes` and one descriptor; what a full buffer did not take is sent after it, by itself.
+/// sendmsg(2): `bytes` and one descriptor. Bytes that do not fit into the socket buffer follow with send(2).
 pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
     send_fds(socket, bytes, &[fd])
 }
 
-/// The same with several descriptors, [`MOST_FDS`] at most.
+/// As [`send_fd`] with several descriptors, at most [`MOST_FDS`].
 pub fn send_fds(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Result<()> {
     if fds.len() > MOST_FDS {
         return Err(Errno::E2BIG);
@@ -124,16 +124,16 @@ pub fn recv_fd(socket: RawFd) -> Result<RawFd> {
     recv_with_fd(socket, &mut byte)?.1.ok_or(Errno::EPROTO)
 }
 
-/// recvmsg(2): how many bytes came, and the descriptor that came along, close-on-exec.
+/// recvmsg(2): the number of bytes received, and the received descriptor, close-on-exec.
 pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawFd>)> {
     let mut fds = [-1; MOST_FDS];
     let (bytes, n) = recv_with_fds(socket, buf, &mut fds)?;
-    // What nobody has asked for is not kept.
+    // Close unexpected descriptors.
     fds[..n].iter().skip(1).for_each(|fd| super::fs::close(*fd));
     Ok((bytes, (n > 0).then_some(fds[0])))
 }
 
-/// recvmsg(2): how many bytes and how many descriptors came, these close-on-exec.
+/// recvmsg(2): the number of bytes and of descriptors received; the descriptors are close-on-exec.
 pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS]) -> Result<(usize, usize)> {
     let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     let mut control = Control([0; 64]);
@@ -150,7 +150,7 @@ pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS])
             other => break other?,
         }
     };
-    // A record that is longer than `buf` is not taken for one that fits.
+    // A record longer than `buf` is an error, not a record that fits.
     if msg.msg_flags & libc::MSG_TRUNC != 0 {
         return Err(Errno::EMSGSIZE);
     }
@@ -160,15 +160,15 @@ pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS])
         if head.is_null() || (*head).cmsg_type != libc::SCM_RIGHTS {
             return Ok((n as usize, 0));
         }
-        // The room in `control` is for no more than `fds` takes, but for the last padding.
+        // `control` has room for at most `MOST_FDS` descriptors, except for its padding.
         let count = (((*head).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / 4).min(MOST_FDS);
         std::ptr::copy_nonoverlapping(libc::CMSG_DATA(head), fds.as_mut_ptr().cast::<u8>(), count * 4);
         Ok((n as usize, count))
     }
 }
 
-/// A SEQPACKET socket with a name in the directory `dir`, for this process's user alone, that is listened on. Accepting
-/// does not wait.
+/// Listens on a SEQPACKET socket `name` in the directory `dir` with mode 0600. accept(2) on it does not
+/// block.
 pub fn listen_in(dir: &CStr, name: &str) -> Result<RawFd> {
     let (_at, address) = address_in(dir, name)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -193,13 +193,13 @@ pub fn connect_in(dir: &CStr, name: &str) -> Result<RawFd> {
 /// accept4(2), close-on-exec.
 pub fn accept(socket: RawFd) -> Result<RawFd> {
     let none = std::ptr::null_mut();
-    // SAFETY: nobody asks for the peer's address.
+    // SAFETY: the peer's address is not requested.
     let fd = unsafe { libc::accept4(socket, none, std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
     check(fd.into()).map(|fd| fd as RawFd)
 }
 
-/// The address of `name` in the directory `dir`, good while the directory's descriptor is held: by its path, a
-/// socket's address has room for 107 bytes only (unix(7)).
+/// The address of `name` in the directory `dir`, by /proc/self/fd; valid while the returned descriptor is
+/// open. A socket address has only 107 bytes for a path (unix(7)).
 fn address_in(dir: &CStr, name: &str) -> Result<(std::os::fd::OwnedFd, UnixAddr)> {
     let at = super::fs::own(super::fs::openat(libc::AT_FDCWD, dir, libc::O_PATH | libc::O_DIRECTORY, 0)?);
     let path = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&at));
@@ -207,8 +207,8 @@ fn address_in(dir: &CStr, name: &str) -> Result<(std::os::fd::OwnedFd, UnixAddr)
     Ok((at, address))
 }
 
-/// A datagram socket with a name in the directory `dir`, which anybody may write to. The name is reached
-/// through the directory's descriptor: a socket's address has room for 107 bytes only (unix(7)).
+/// A datagram socket `name` in the directory `dir` that every user may write to. The address goes through the
+/// directory's descriptor: a socket address has only 107 bytes for a path (unix(7)).
 pub fn named_dgram(dir: &CStr, name: &str) -> Result<RawFd> {
     let at = super::fs::own(super::fs::openat(libc::AT_FDCWD, dir, libc::O_PATH | libc::O_DIRECTORY, 0)?);
     let path = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&at));

@@ -1,9 +1,8 @@
-//! The allocator trap of debug builds: proof that Init makes system calls and nothing else.
+//! The allocator trap of debug builds: it checks that Init makes only system calls.
 //!
-//! After clone, another thread of the parent could have held the allocator's lock; the rule that
-//! the child never allocates is what makes clone safe. In debug builds (what the tests run) the
-//! global allocator aborts the process when Init allocates.
-
+//! After clone, a lock of the allocator could be held by a thread that does not exist in the child. The child
+//! never allocates; this rule makes clone safe. In debug builds (which the tests run) the global allocator
+//! aborts the process when Init allocates.
 #[cfg(debug_assertions)]
 mod armed {
     use std::alloc::{GlobalAlloc, Layout, System};
@@ -13,7 +12,7 @@ mod armed {
 
     struct Trap;
 
-    // SAFETY: every call is passed on to the system allocator unchanged; the check has no effect on memory.
+    // SAFETY: every call is forwarded unchanged to the system allocator; the check does not touch memory.
     unsafe impl GlobalAlloc for Trap {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             if SPRUNG.load(Ordering::Relaxed) {
@@ -24,12 +23,12 @@ mod armed {
                     libc::abort()
                 }
             }
-            // SAFETY: the caller's contract is passed on.
+            // SAFETY: the caller guarantees the contract of `GlobalAlloc`.
             unsafe { System.alloc(layout) }
         }
 
         unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-            // SAFETY: the caller's contract is passed on.
+            // SAFETY: the caller guarantees the contract of `GlobalAlloc`.
             unsafe { System.dealloc(ptr, layout) }
         }
     }
@@ -52,7 +51,7 @@ pub fn arm() {
 mod tests {
     use crate::sys::process::{Exit, fork_run, wait};
 
-    /// How a child that allocates ends.
+    /// Exit status of a child that allocates.
     fn child(armed: bool) -> Exit {
         let pid = fork_run(|| {
             if armed {

@@ -13,7 +13,8 @@ pub struct Size {
     pub cols: u16,
 }
 
-/// ioctl `TIOCSPTLCK` 0 and `TIOCGPTPEER`: unlocks the pty and opens its slave end, never by path (CVE-2016-9962's class).
+/// ioctl `TIOCSPTLCK` 0 and `TIOCGPTPEER`: unlocks the pty and opens its slave end, never by path (same class
+/// as CVE-2016-9962).
 pub fn open_peer(master: RawFd) -> Result<RawFd> {
     let unlock: libc::c_int = 0;
     // SAFETY: TIOCSPTLCK reads one int.
@@ -26,7 +27,7 @@ pub fn open_peer(master: RawFd) -> Result<RawFd> {
     .map(|fd| fd as RawFd)
 }
 
-/// ioctl `TIOCSCTTY`: makes the terminal this session's controlling one.
+/// ioctl `TIOCSCTTY`: makes `fd` the controlling terminal of this session.
 pub fn set_controlling(fd: RawFd) -> Result<()> {
     // SAFETY: the argument 0 is passed by value (do not steal).
     check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }.into()).map(drop)
@@ -38,7 +39,7 @@ pub fn give_up_controlling(fd: RawFd) -> Result<()> {
     check(unsafe { libc::ioctl(fd, libc::TIOCNOTTY) }.into()).map(drop)
 }
 
-/// ioctl `TIOCGWINSZ`.
+/// ioctl `TIOCGWINSZ`: the window size.
 pub fn size(fd: RawFd) -> Result<Size> {
     // SAFETY: winsize is plain data.
     let mut ws: libc::winsize = unsafe { std::mem::zeroed() };
@@ -47,17 +48,17 @@ pub fn size(fd: RawFd) -> Result<Size> {
     Ok(Size { rows: ws.ws_row, cols: ws.ws_col })
 }
 
-/// ioctl `TIOCSWINSZ`.
+/// ioctl `TIOCSWINSZ`: sets the window size.
 pub fn set_size(fd: RawFd, size: Size) -> Result<()> {
     let ws = libc::winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads one winsize.
     check(unsafe { libc::ioctl(fd, libc::TIOCSWINSZ, &ws) }.into()).map(drop)
 }
 
-/// The terminal's modes as they were, to be put back.
+/// Saved terminal modes, for [`restore`].
 pub struct Saved(libc::termios);
 
-/// The terminal's modes as they are.
+/// The current modes of a terminal.
 pub fn modes(fd: RawFd) -> Result<Saved> {
     // SAFETY: termios is plain data that tcgetattr fills.
     let mut modes: libc::termios = unsafe { std::mem::zeroed() };
@@ -66,35 +67,35 @@ pub fn modes(fd: RawFd) -> Result<Saved> {
     Ok(Saved(modes))
 }
 
-/// Restores the modes of a terminal that [`make_raw`] has changed and nobody since.
+/// Restores the modes of a terminal that [`make_raw`] changed, unless another process has changed them since.
 pub fn end_raw(fd: RawFd, saved: &Saved) -> Result<()> {
     let now = modes(fd)?.0;
     let mut raw = saved.0;
-    // SAFETY: cfmakeraw changes the struct alone.
+    // SAFETY: cfmakeraw only changes the struct.
     unsafe { libc::cfmakeraw(&mut raw) };
     let flags = |t: &libc::termios| (t.c_iflag, t.c_oflag, t.c_cflag, t.c_lflag, t.c_cc);
     if flags(&now) == flags(&raw) { restore(fd, saved) } else { Ok(()) }
 }
 
-/// Raw mode for the caller's terminal; what it was before is returned.
+/// Sets the caller's terminal to raw mode and returns the previous modes.
 pub fn make_raw(fd: RawFd) -> Result<Saved> {
     let old = modes(fd)?.0;
     let mut raw = old;
-    // SAFETY: cfmakeraw changes the struct alone.
+    // SAFETY: cfmakeraw only changes the struct.
     unsafe { libc::cfmakeraw(&mut raw) };
     // SAFETY: `raw` is readable.
     check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &raw) }.into())?;
     Ok(Saved(old))
 }
 
-/// Puts the terminal's modes back.
+/// Restores the terminal's modes.
 pub fn restore(fd: RawFd, saved: &Saved) -> Result<()> {
     // SAFETY: the struct is readable.
-    // At once: TCSADRAIN waits for as long as the terminal is stopped (Ctrl-S), which may be for ever.
+    // TCSANOW, because TCSADRAIN blocks while output is stopped (Ctrl-S).
     check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &saved.0) }.into()).map(drop)
 }
 
-/// Lines end in LF and not in CR LF: `ONLCR` off.
+/// Turns `ONLCR` off: lines end in LF instead of CR LF.
 pub fn clear_onlcr(fd: RawFd) -> Result<()> {
     let mut modes = modes(fd)?.0;
     modes.c_oflag &= !libc::ONLCR;
@@ -102,8 +103,8 @@ pub fn clear_onlcr(fd: RawFd) -> Result<()> {
     check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &modes) }.into()).map(drop)
 }
 
-/// Whether this process may use its controlling terminal `fd` without being stopped by SIGTTIN or SIGTTOU. Of any
-/// other terminal it always may.
+/// Whether this process can use its controlling terminal `fd` without being stopped by SIGTTIN or SIGTTOU.
+/// True for every terminal that is not its controlling one.
 pub fn in_foreground(fd: RawFd) -> bool {
     // SAFETY: neither call takes memory.
     let (terminal, own) = unsafe { (libc::tcgetpgrp(fd), libc::getpgrp()) };
@@ -115,7 +116,7 @@ pub fn is_tty(fd: RawFd) -> bool {
     modes(fd).is_ok()
 }
 
-/// fcntl(2) `O_NONBLOCK`.
+/// Sets `O_NONBLOCK` with fcntl(2).
 pub fn set_nonblocking(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) }.into())?;

@@ -1,11 +1,11 @@
-//! Descriptors that tell of changes: inotify(7) and eventfd(2).
+//! Descriptors that report changes: inotify(7) and eventfd(2).
 
 use std::ffi::CStr;
 use std::os::fd::{OwnedFd, RawFd};
 
 use super::{Result, check, fs};
 
-/// Readable whenever the file at `path` is modified.
+/// An inotify descriptor that becomes readable when the file at `path` is modified.
 pub fn modified(path: &CStr) -> Result<OwnedFd> {
     // SAFETY: no pointer is passed.
     let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) }.into())?;
@@ -16,17 +16,17 @@ pub fn modified(path: &CStr) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// A counter that others add to.
+/// A non-blocking counter for notifications from the kernel (eventfd(2)).
 pub fn eventfd() -> Result<OwnedFd> {
     // SAFETY: no pointer is passed.
     check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }.into())
         .map(|fd| fs::own(fd as RawFd))
 }
 
-/// Reads what an inotify(7) descriptor has to tell: whether the file was modified. That the file is gone is told,
-/// too, and is no modification.
+/// Reads the pending events of an inotify(7) descriptor. Returns whether the file was modified; its removal
+/// is an event too, but no modification.
 pub fn was_modified(fd: RawFd) -> bool {
-    // `struct inotify_event`: wd, mask, cookie, len; a watch of a file gives no names.
+    // `struct inotify_event`: wd, mask, cookie, len. Events of a watched file carry no name.
     const SIZE: usize = 16;
     let (mut events, mut modified) = ([0u8; SIZE * 32], false);
     while let Ok(n) = fs::read(fd, &mut events)
@@ -40,7 +40,7 @@ pub fn was_modified(fd: RawFd) -> bool {
     modified
 }
 
-/// Reads what is there to read; the first eight bytes are an eventfd's count.
+/// Reads the pending data. The first eight bytes are the count of an eventfd.
 pub fn drain(fd: RawFd) -> u64 {
     let mut count = [0u8; 8];
     let first = fs::read(fd, &mut count).is_ok_and(|n| n == count.len());

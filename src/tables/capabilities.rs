@@ -111,7 +111,7 @@ impl CapSet {
         self.0 == 0
     }
 
-    /// The numbers in the set, ascending; numbers that this table does not know are among them.
+    /// The numbers in the set, ascending, including numbers that this table does not name.
     pub fn iter(self) -> impl Iterator<Item = u8> {
         (0..64).filter(move |bit| self.has(*bit))
     }

@@ -1,7 +1,7 @@
-//! Error numbers of errno(3): their names and the words that runc prints for them.
+//! Error numbers of errno(3): their names and the texts that runc prints for them.
 //!
-//! The words are a table and not strerror(3), because callers of a runtime match them (Docker turns
-//! `no such file or directory` into exit code 127) and must not depend on a locale or a C library.
+//! The texts are a table, not strerror(3): callers of a runtime match them (Docker maps `no such file or
+//! directory` to exit code 127), so they must not depend on a locale or a C library.
 
 /// One row of [`ERRORS`].
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub struct Row {
     pub number: i32,
     /// Symbol, e.g. `ENOENT`.
     pub name: &'static str,
-    /// Words, as Go's `syscall.Errno` prints them.
+    /// Text as Go's `syscall.Errno` prints it.
     pub text: &'static str,
 }
 
@@ -163,7 +163,7 @@ pub fn name(number: i32) -> &'static str {
     find(number).map_or("E?", |r| r.name)
 }
 
-/// The words for error `number`: `no such file or directory`; `errno 4095` for an unknown one.
+/// The text for error `number`: `no such file or directory`; `errno 4095` for an unknown one.
 pub fn text(number: i32) -> String {
     find(number).map_or_else(|| format!("errno {number}"), |r| r.text.to_owned())
 }

@@ -1,6 +1,6 @@
-//! The rights of landlock(7).
+//! The access rights of landlock(7).
 
-/// One right to files.
+/// One file access right.
 #[derive(Debug)]
 pub struct Row {
     /// Name without `LANDLOCK_ACCESS_FS_`.
@@ -9,7 +9,7 @@ pub struct Row {
     pub bit: u64,
     /// The first ABI that has it.
     pub since: i32,
-    /// A file has it, too; the others are for directories.
+    /// Whether the right applies to files; the others apply only to directories.
     pub file: bool,
 }
 
@@ -17,7 +17,7 @@ const fn row(name: &'static str, bit: u32, since: i32, file: bool) -> Row {
     Row { name, bit: 1 << bit, since, file }
 }
 
-/// All of them, by bit.
+/// All access rights, by bit.
 pub const RIGHTS: [Row; 16] = [
     row("EXECUTE", 0, 1, true),
     row("WRITE_FILE", 1, 1, true),
@@ -37,24 +37,24 @@ pub const RIGHTS: [Row; 16] = [
     row("IOCTL_DEV", 15, 5, true),
 ];
 
-/// What reading and executing take.
+/// The rights needed to read and execute.
 pub const READ: u64 = 1 << 0 | 1 << 2 | 1 << 3;
-/// What writing a file takes that is there.
+/// The rights needed to write to an existing file.
 pub const WRITE_FILE: u64 = 1 << 1 | 1 << 14;
 /// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET` and `LANDLOCK_SCOPE_SIGNAL`, of ABI 6.
 pub const SCOPES: u64 = 1 << 0 | 1 << 1;
 
-/// Every right of this ABI.
+/// All access rights of this ABI version.
 pub fn all(abi: i32) -> u64 {
     RIGHTS.iter().filter(|row| row.since <= abi).fold(0, |bits, row| bits | row.bit)
 }
 
-/// Those of `rights` that a file has.
+/// The rights in `rights` that apply to files.
 pub fn of_file(rights: u64) -> u64 {
     RIGHTS.iter().filter(|row| row.file).fold(0, |bits, row| bits | row.bit) & rights
 }
 
-/// `rights` by name: `all`, `read`, or each one.
+/// The names of `rights`: `all`, `read`, or each one.
 pub fn names(rights: u64, abi: i32) -> String {
     match rights {
         r if r == all(abi) => "all".into(),

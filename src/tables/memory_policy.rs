@@ -1,6 +1,6 @@
 //! NUMA memory policies: names of config-linux.md "Memory policy", numbers of `linux/mempolicy.h`.
 
-/// Modes of set_mempolicy(2): (name, number, whether it takes nodes: `None` for "may").
+/// Modes of set_mempolicy(2): (name, number, whether the mode requires nodes; `None`: optional).
 pub const MODES: [(&str, i32, Option<bool>); 7] = [
     ("MPOL_DEFAULT", 0, Some(false)),
     ("MPOL_PREFERRED", 1, None),
@@ -11,7 +11,7 @@ pub const MODES: [(&str, i32, Option<bool>); 7] = [
     ("MPOL_WEIGHTED_INTERLEAVE", 6, Some(true)),
 ];
 
-/// Flags of set_mempolicy(2), or-ed to the mode.
+/// Flags of set_mempolicy(2), combined with the mode by bitwise or.
 pub const FLAGS: [(&str, i32); 3] = [
     ("MPOL_F_NUMA_BALANCING", 1 << 13),
     ("MPOL_F_RELATIVE_NODES", 1 << 14),

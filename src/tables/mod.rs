@@ -1,11 +1,12 @@
 //! Tables of names: `(name, bits, doc)` rows with one lookup each.
 //!
-//! Parsing, `features`, `explain` and error messages all read the same rows, so a name that is
-//! accepted is also a name that is printed and documented.
+//! Parsing, `features`, `explain` and error messages read the same rows, so every accepted name is also
+//! printed and documented.
 
 pub mod capabilities;
 pub mod errno;
 pub mod landlock;
+pub mod limits;
 pub mod memory_policy;
 pub mod mount_options;
 pub mod namespaces;

@@ -1,9 +1,9 @@
-//! Mount options: what each word of `mounts[].options` does.
+//! Mount options: the effect of each word in `mounts[].options`.
 //!
-//! The words are those of config.md "Linux mount options" and of runc. A word that is not here belongs
-//! to the file system and is handed to it (`size=64m`, `newinstance`). Attributes of one mount
-//! (mount_setattr(2)) are kept apart from flags of the whole file system (fsconfig(2)), because the
-//! first can differ between two mounts of one file system and the second cannot.
+//! The words are those of config.md "Linux mount options" and of runc. Any other word is passed to the file
+//! system (`size=64m`, `newinstance`). Attributes of one mount (mount_setattr(2)) are separate from flags of
+//! the whole file system (fsconfig(2)): two mounts of one file system can differ in the first, not in the
+//! second.
 
 use libc::{
     MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
@@ -14,7 +14,7 @@ use libc::{
 /// What a mount option does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing; the row's doc says why that is right.
+    /// Nothing; the row's doc says why.
     None,
     /// Sets `MOUNT_ATTR_*` bits.
     Set(Scope, u64),
@@ -22,28 +22,28 @@ pub enum Effect {
     Clear(Scope, u64),
     /// Selects one of the access-time modes, which exclude each other.
     Atime(Scope, u64),
-    /// Leaves this access-time mode, if an earlier option selected it, for the default (relatime).
+    /// Deselects this access-time mode, if an earlier option selected it: back to the default (relatime).
     NotAtime(Scope, u64),
     /// A propagation change, as mount(2) flags.
     Propagation(u64),
-    /// A bind mount: `true` with everything below.
+    /// A bind mount: `true` includes the mounts below.
     Bind(bool),
-    /// Changes a mount that exists.
+    /// Changes an existing mount.
     Remount,
     /// A flag of the whole file system, passed on as an fsconfig(2) flag of the same name.
     Superblock,
-    /// Copies what the rootfs holds at the destination into a new tmpfs.
+    /// Copies the rootfs's content of the destination into a new tmpfs.
     CopyUp,
-    /// An id-mapped mount: `true` with everything below.
+    /// An id-mapped mount: `true` includes the mounts below.
     Idmap(bool),
 }
 
-/// How far an attribute reaches.
+/// Which mounts an attribute applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// This mount.
     One,
-    /// This mount and all below it (`AT_RECURSIVE`).
+    /// This mount and all mounts below it (`AT_RECURSIVE`).
     Tree,
 }
 
@@ -54,24 +54,24 @@ pub struct Row {
     pub name: &'static str,
     /// What it does.
     pub effect: Effect,
-    /// The same in words.
+    /// The effect in words.
     pub doc: &'static str,
 }
 
 use Effect::{Atime, Bind, Clear, CopyUp, Idmap, NotAtime, Propagation, Remount, Set, Superblock};
 use Scope::{One, Tree};
 
-/// Every option that is not the file system's own, sorted by name.
+/// Every option that is not file-system specific, sorted by name.
 pub const OPTIONS: &[Row] = &[
-    Row {
-        name: "acl",
-        effect: Superblock,
-        doc: "access control lists, where the file system has the choice",
-    },
+    Row { name: "acl", effect: Superblock, doc: "access control lists, if the file system supports both" },
     Row { name: "async", effect: Superblock, doc: "writes return before they reach the device" },
     Row { name: "atime", effect: NotAtime(One, MOUNT_ATTR_NOATIME), doc: "not noatime: back to relatime" },
-    Row { name: "bind", effect: Bind(false), doc: "shows a tree of the host, without the mounts below it" },
-    Row { name: "defaults", effect: Effect::None, doc: "the kernel's defaults, which hold anyway" },
+    Row {
+        name: "bind",
+        effect: Bind(false),
+        doc: "shows a directory of the host without the mounts below it",
+    },
+    Row { name: "defaults", effect: Effect::None, doc: "the kernel's defaults, which apply anyway" },
     Row { name: "dev", effect: Clear(One, MOUNT_ATTR_NODEV), doc: "device files work" },
     Row { name: "diratime", effect: Clear(One, MOUNT_ATTR_NODIRATIME), doc: "directories have access times" },
     Row { name: "dirsync", effect: Superblock, doc: "directory changes reach the device at once" },
@@ -80,7 +80,7 @@ pub const OPTIONS: &[Row] = &[
     Row {
         name: "iversion",
         effect: Effect::None,
-        doc: "change counters: file systems that have them keep them always",
+        doc: "change counters: always on if the file system has them",
     },
     Row { name: "lazytime", effect: Superblock, doc: "times are written when the inode is" },
     Row {
@@ -98,11 +98,7 @@ pub const OPTIONS: &[Row] = &[
         doc: "directories have no access times",
     },
     Row { name: "noexec", effect: Set(One, MOUNT_ATTR_NOEXEC), doc: "nothing can be executed" },
-    Row {
-        name: "noiversion",
-        effect: Effect::None,
-        doc: "no change counters: cannot be had, as with iversion",
-    },
+    Row { name: "noiversion", effect: Effect::None, doc: "no change counters: not possible, see iversion" },
     Row { name: "nolazytime", effect: Superblock, doc: "times are written as they change" },
     Row { name: "nomand", effect: Superblock, doc: "no mandatory locks" },
     Row {
@@ -125,9 +121,13 @@ pub const OPTIONS: &[Row] = &[
         effect: Set(One, MOUNT_ATTR_NOSYMFOLLOW),
         doc: "symbolic links are not followed",
     },
-    Row { name: "private", effect: Propagation(MS_PRIVATE), doc: "mount events neither come nor go" },
+    Row {
+        name: "private",
+        effect: Propagation(MS_PRIVATE),
+        doc: "mount events are neither received nor sent",
+    },
     Row { name: "ratime", effect: NotAtime(Tree, MOUNT_ATTR_NOATIME), doc: "atime, for the tree" },
-    Row { name: "rbind", effect: Bind(true), doc: "shows a tree of the host with the mounts below it" },
+    Row { name: "rbind", effect: Bind(true), doc: "shows a directory of the host with the mounts below it" },
     Row { name: "rdev", effect: Clear(Tree, MOUNT_ATTR_NODEV), doc: "dev, for the tree" },
     Row { name: "rdiratime", effect: Clear(Tree, MOUNT_ATTR_NODIRATIME), doc: "diratime, for the tree" },
     Row {
@@ -135,7 +135,7 @@ pub const OPTIONS: &[Row] = &[
         effect: Atime(One, MOUNT_ATTR_RELATIME),
         doc: "access times once a day or after a change",
     },
-    Row { name: "remount", effect: Remount, doc: "changes a mount that exists" },
+    Row { name: "remount", effect: Remount, doc: "changes an existing mount" },
     Row { name: "rexec", effect: Clear(Tree, MOUNT_ATTR_NOEXEC), doc: "exec, for the tree" },
     Row { name: "ridmap", effect: Idmap(true), doc: "idmap, for the tree" },
     Row { name: "rnoatime", effect: Atime(Tree, MOUNT_ATTR_NOATIME), doc: "noatime, for the tree" },
@@ -166,14 +166,18 @@ pub const OPTIONS: &[Row] = &[
     Row { name: "rsymfollow", effect: Clear(Tree, MOUNT_ATTR_NOSYMFOLLOW), doc: "symfollow, for the tree" },
     Row { name: "runbindable", effect: Propagation(MS_UNBINDABLE | MS_REC), doc: "unbindable, for the tree" },
     Row { name: "rw", effect: Clear(One, MOUNT_ATTR_RDONLY), doc: "writable" },
-    Row { name: "shared", effect: Propagation(MS_SHARED), doc: "mount events come and go" },
+    Row { name: "shared", effect: Propagation(MS_SHARED), doc: "mount events are received and sent" },
     Row {
         name: "silent",
         effect: Effect::None,
-        doc: "no kernel messages on mount errors: has no fsconfig(2) form",
+        doc: "no kernel messages on mount errors: not possible with fsconfig(2)",
     },
-    Row { name: "slave", effect: Propagation(MS_SLAVE), doc: "mount events come, but do not go" },
-    Row { name: "strictatime", effect: Atime(One, MOUNT_ATTR_STRICTATIME), doc: "access times always" },
+    Row { name: "slave", effect: Propagation(MS_SLAVE), doc: "mount events are received, but not sent" },
+    Row {
+        name: "strictatime",
+        effect: Atime(One, MOUNT_ATTR_STRICTATIME),
+        doc: "access times are always updated",
+    },
     Row {
         name: "suid",
         effect: Clear(One, MOUNT_ATTR_NOSUID),
@@ -184,16 +188,16 @@ pub const OPTIONS: &[Row] = &[
     Row {
         name: "tmpcopyup",
         effect: CopyUp,
-        doc: "what the rootfs holds at the destination is copied into the new tmpfs",
+        doc: "the rootfs's content of the destination is copied into the new tmpfs",
     },
     Row {
         name: "unbindable",
         effect: Propagation(MS_UNBINDABLE),
-        doc: "private, and cannot be bound elsewhere",
+        doc: "private, and cannot be bind mounted",
     },
 ];
 
-/// The row of the option `name`; `None`: it is the file system's own.
+/// The row of the option `name`; `None` if it is file-system specific.
 pub fn find(name: &str) -> Option<&'static Row> {
     OPTIONS.binary_search_by(|r| r.name.cmp(name)).ok().and_then(|i| OPTIONS.get(i))
 }
@@ -206,7 +210,7 @@ pub fn propagation(name: &str) -> Option<u64> {
     }
 }
 
-/// Names of single attributes; the access-time modes are a field of their own.
+/// Names of single attributes. The access-time modes share one field and are not here.
 const ATTRS: [(u64, &str); 7] = [
     (MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"),
     (MOUNT_ATTR_NOSUID, "MOUNT_ATTR_NOSUID"),

@@ -17,7 +17,7 @@ pub enum NsKind {
 /// One row of [`NAMESPACES`].
 #[derive(Debug)]
 pub struct Row {
-    /// The kind this row is about.
+    /// The kind of this row.
     pub kind: NsKind,
     /// Name in config.json (`linux.namespaces[].type`).
     pub oci: &'static str,
@@ -31,8 +31,8 @@ pub struct Row {
     pub doc: &'static str,
 }
 
-/// All eight, in the order in which they are joined: the user namespace first, since it gives the
-/// right to join the others; the mount namespace last, since after it no host path can be opened.
+/// All eight, in the order of joining: the user namespace first, because it grants the right to join the
+/// others; the mount namespace last, because host paths cannot be opened after it.
 pub const NAMESPACES: [Row; 8] = [
     Row {
         kind: NsKind::User,
@@ -40,7 +40,7 @@ pub const NAMESPACES: [Row; 8] = [
         proc: "user",
         flag: libc::CLONE_NEWUSER as u64,
         flag_name: "CLONE_NEWUSER",
-        doc: "user and group ids and capabilities: root inside is nobody outside",
+        doc: "user and group ids and capabilities: root inside has no privileges outside",
     },
     Row {
         kind: NsKind::Pid,
@@ -80,7 +80,7 @@ pub const NAMESPACES: [Row; 8] = [
         proc: "cgroup",
         flag: libc::CLONE_NEWCGROUP as u64,
         flag_name: "CLONE_NEWCGROUP",
-        doc: "the root of the cgroup tree, so paths outside are not shown",
+        doc: "the root of the cgroup tree, so cgroup paths outside are hidden",
     },
     Row {
         kind: NsKind::Time,
@@ -96,14 +96,14 @@ pub const NAMESPACES: [Row; 8] = [
         proc: "mnt",
         flag: libc::CLONE_NEWNS as u64,
         flag_name: "CLONE_NEWNS",
-        doc: "the mount table: what is mounted inside is not seen outside",
+        doc: "the mount table: mounts made inside are invisible outside",
     },
 ];
 
 impl NsKind {
     /// This kind's row.
     pub fn row(self) -> &'static Row {
-        // Every kind has a row; the test below holds that.
+        // Every kind has a row; the test below checks it.
         NAMESPACES.iter().find(|r| r.kind == self).unwrap_or(&NAMESPACES[0])
     }
 

@@ -1,8 +1,8 @@
-//! Files of procfs that something else may stand in for.
+//! Files of procfs that an emulation such as lxcfs may cover.
 
 use std::ffi::CStr;
 
-/// What lxcfs emulates, below the root, as runc's list says.
+/// Files that lxcfs emulates, relative to the procfs root; the same list as in runc.
 pub const EMULATED: [&CStr; 10] = [
     c"proc/cpuinfo",
     c"proc/diskstats",

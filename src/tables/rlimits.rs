@@ -7,13 +7,13 @@ pub struct Row {
     pub name: &'static str,
     /// Number on this architecture (mips, sparc and alpha differ from the others; libc knows).
     pub number: u32,
-    /// What the numbers count.
+    /// Unit of the values.
     pub unit: &'static str,
-    /// What is limited.
+    /// The limited resource.
     pub doc: &'static str,
 }
 
-/// All sixteen.
+/// All sixteen limits.
 pub const RLIMITS: [Row; 16] = [
     Row {
         name: "RLIMIT_CPU",

@@ -1,6 +1,7 @@
 //! The signals of signal(7), by name and number.
 
-/// Standard signals: (name without `SIG`, number on this architecture, Go's words, which runc's callers read).
+/// Standard signals: (name without `SIG`, number on this architecture, Go's text, which callers of runc
+/// match).
 const SIGNALS: [(&str, i32, &str); 31] = [
     ("HUP", libc::SIGHUP, "hangup"),
     ("INT", libc::SIGINT, "interrupt"),
@@ -35,19 +36,20 @@ const SIGNALS: [(&str, i32, &str); 31] = [
     ("SYS", libc::SIGSYS, "bad system call"),
 ];
 
-/// Other names for the same signals, accepted but never printed.
+/// Alternative names, accepted but never printed.
 const ALIASES: [(&str, i32); 4] =
     [("IOT", libc::SIGABRT), ("CLD", libc::SIGCHLD), ("POLL", libc::SIGIO), ("UNUSED", libc::SIGSYS)];
 
-/// First realtime signal as libc counts; the kernel's 32 and 33 belong to the C library's threads.
+/// First realtime signal of libc; the C library uses the kernel's 32 and 33 itself.
 const RTMIN: i32 = 34;
 /// Last signal.
 const RTMAX: i32 = 64;
 
-/// The number, 1 to 64, of a signal written as `KILL`, `SIGKILL`, `kill`, `9`, `SIGRTMIN+3` or `RTMAX-1`; or 0 for
-/// none: kill(2) only looks whether there is a process.
+/// The number, 1 to 64, of a signal written as `KILL`, `SIGKILL`, `kill`, `9`, `SIGRTMIN+3` or `RTMAX-1`; or
+/// 0: kill(2) then only checks that the process exists.
 ///
-/// The errors are runc's, which callers may show: `unknown signal "FOO"`, and what kill(2) says of a number.
+/// The errors are those of runc, which callers may show: `unknown signal "FOO"`, and the text of kill(2)'s
+/// error for a number.
 pub fn parse(text: &str) -> Result<i32, String> {
     let is_number = text.bytes().all(|b| b.is_ascii_digit());
     let found = if is_number { number(text) } else { named(text) };
@@ -70,7 +72,7 @@ pub fn name(number: i32) -> Option<String> {
     }
 }
 
-/// Go's words for a signal that ended a process, which runc prints: `signal: bad system call`.
+/// Go's text for the signal that ended a process, as runc prints it: `signal: bad system call`.
 pub fn in_words(number: i32) -> String {
     match SIGNALS.iter().find(|s| s.1 == number) {
         Some((.., words)) => format!("signal: {words}"),
@@ -78,7 +80,7 @@ pub fn in_words(number: i32) -> String {
     }
 }
 
-/// A decimal number in range.
+/// A decimal number, if it is in range.
 fn number(text: &str) -> Option<i32> {
     text.parse().ok().filter(|n| (0..=RTMAX).contains(n))
 }
@@ -149,7 +151,7 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(format!("unknown signal {text:?}")));
         }
-        // Atoi(3) knows it, kill(2) does not.
+        // A number above 64 parses, but kill(2) refuses it.
         assert_eq!(parse("65"), Err("unable to signal init: invalid argument".into()));
     }
 

@@ -1,6 +1,6 @@
-//! Numbers of bytes as a person reads them.
+//! Numbers of bytes as human-readable text.
 
-/// In the largest unit that the number is a multiple of: nothing is rounded.
+/// Formats `bytes` in the largest unit that divides it, so nothing is rounded.
 pub fn text(bytes: i64) -> String {
     const UNITS: [(i64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     // 512 MiB and 1536 MiB, but 2 GiB.

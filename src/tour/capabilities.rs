@@ -1,4 +1,4 @@
-//! No capabilities.
+//! Layer: no capabilities.
 
 use nix::mount::{MsFlags, mount};
 
@@ -6,10 +6,10 @@ use super::{Layer, always};
 
 pub const LAYER: Layer = Layer {
     name: "capabilities",
-    title: "a root that may not",
+    title: "a root without privileges",
     attack: "root of the container mounts a file system of its own",
-    stopped: "mount(2) asks for CAP_SYS_ADMIN, not for root. The bounding set keeps it from coming back by any later \
-              exec.",
+    stopped: "mount(2) requires CAP_SYS_ADMIN, not root. The bounding set prevents a later exec from \
+              regaining it.",
     apply: |config, _| {
         for set in ["bounding", "effective", "permitted"] {
             config["process"]["capabilities"][set] = serde_json::json!([]);

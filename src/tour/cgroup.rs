@@ -1,4 +1,4 @@
-//! A limit of memory.
+//! Layer: a memory limit.
 
 use serde_json::json;
 
@@ -9,10 +9,11 @@ const WANTED: usize = 256 << 20;
 
 pub const LAYER: Layer = Layer {
     name: "cgroup",
-    title: "a limit for all processes of the container together",
+    title: "one limit for all processes of the container together",
     attack: "a program fills 256 MiB of memory",
-    stopped: "the limit belongs to the cgroup, and the kernel kills a process of that group when it is reached. \
-              Nothing outside is short of memory, and the group's own account (oom_kill) says what happened.",
+    stopped: "the limit belongs to the cgroup. When it is reached, the kernel kills a process in that \
+              cgroup. Processes outside keep their memory, and the cgroup's counter oom_kill records the \
+              kill.",
     apply: |config, _| {
         config["linux"]["resources"]["memory"] = json!({ "limit": LIMIT, "swap": LIMIT });
         config["linux"]["resources"]["pids"] = json!({ "limit": 64 });

@@ -1,4 +1,4 @@
-//! A user that is not root.
+//! Layer: an unprivileged user.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The devices that may be opened.
+//! Layer: a device filter.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -9,17 +9,17 @@ use super::{Layer, world};
 
 pub const LAYER: Layer = Layer {
     name: "devices",
-    title: "a list of the devices that may be opened",
+    title: "a filter of the devices that may be opened",
     attack: "a program makes a device node of its own, c 1:11, and opens the kernel's log with it (a disk is as easy)",
-    stopped: "a node is only a pair of numbers, and root may make one. The cgroup's device list judges the open: \
-              everything that is not listed is EPERM.",
+    stopped: "a node is only a pair of numbers, and root may create one. The cgroup's device filter checks \
+              every open and answers EPERM for a device that is not on its list.",
     apply: |config, _| {
         config["linux"]["resources"]["devices"] = json!([{ "allow": false, "access": "rwm" }]);
     },
     arguments: |_| Vec::new(),
     perform: |_| {
         let node = "/dev/own-node";
-        // What an attack before this one has made is as good.
+        // A node from an earlier attack serves as well.
         match mknod(node, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 11)) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(e) => return Err(format!("mknod({node}, c 1:11): {e}")),

@@ -1,4 +1,4 @@
-//! Paths of /proc that are covered.
+//! Layer: masked paths of /proc.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ const FILE: &str = "/proc/interrupts";
 pub const LAYER: Layer = Layer {
     name: "masks",
     title: "covered and read-only paths of /proc and /sys",
-    attack: "a program reads /proc/interrupts, which tells when keys are pressed and packets come",
+    attack: "a program reads /proc/interrupts, which reveals when keys are pressed and packets arrive",
     stopped: "procfs has one copy of these files for all namespaces. A /dev/null is mounted over the file: it opens, \
               and it is empty.",
     apply: |config, _| {

@@ -1,8 +1,9 @@
 //! `safebox tour`: from a plain fork and exec to a container, one layer at a time.
 //!
-//! Before each layer an attack works; then come the rows that the layer adds to the plan; then the same attack fails.
-//! What is attacked, the tour has made itself: [`world`]. A layer is a file of this folder: an attack, and a change of
-//! the config. The containers are real ones, made by `safebox run`, and the rows are those of `safebox explain`.
+//! Before each layer an attack succeeds. Then the tour shows the rows that the layer adds to the plan, and
+//! the same attack fails. The tour attacks only what it has created itself: [`world`]. A layer is a file of
+//! this folder: an attack, and a change of the config. The containers are real ones, made by `safebox run`,
+//! and the rows are those of `safebox explain`.
 
 mod capabilities;
 mod cgroup;
@@ -28,27 +29,27 @@ use world::{Outcome, World};
 
 /// One layer of isolation.
 struct Layer {
-    /// What `tour NAME` takes.
+    /// The NAME of `tour NAME`.
     name: &'static str,
-    /// What it is.
+    /// Title.
     title: &'static str,
     /// The attack that it stops.
     attack: &'static str,
-    /// Why that fails afterwards.
+    /// Why the attack fails with the layer.
     stopped: &'static str,
-    /// Changes the config so that the layer is on.
+    /// Changes the config to enable the layer.
     apply: fn(&mut Value, &World),
-    /// What the attacker is told: paths, numbers.
+    /// Arguments for the attacker: paths, numbers.
     arguments: fn(&World) -> Vec<String>,
-    /// The attack itself, in a process of its own: what it did, or why it could not.
+    /// The attack itself, in a separate process. `Ok`: what it did; `Err`: why it failed.
     perform: fn(&[String]) -> std::result::Result<String, String>,
-    /// Rows that are shown although another layer has brought them: what this one is about.
+    /// Rows that are shown although an earlier layer added them, because this layer uses them.
     also: &'static [&'static str],
-    /// Why the layer cannot be shown here.
+    /// Why the layer cannot be shown on this machine.
     missing: fn(&World) -> Option<String>,
 }
 
-/// In the order of the plan.
+/// All layers, in the order of the plan.
 const LAYERS: &[Layer] = &[
     cgroup::LAYER,
     devices::LAYER,
@@ -65,7 +66,7 @@ const LAYERS: &[Layer] = &[
     seccomp::LAYER,
 ];
 
-/// Whether a layer needs nothing of the machine.
+/// For layers without requirements.
 fn always(_: &World) -> Option<String> {
     None
 }
@@ -75,7 +76,7 @@ pub fn names() -> Vec<&'static str> {
     LAYERS.iter().map(|layer| layer.name).collect()
 }
 
-/// Performs the attack of a layer: this process is the attacker. The exit code is 0 if it worked.
+/// Performs the attack of a layer in this process. The exit code is 0 if it succeeded.
 pub fn attack(name: &str, arguments: &[String]) -> Result<u8> {
     if name == world::VICTIM {
         world::wait_for_the_end();
@@ -91,8 +92,8 @@ pub fn attack(name: &str, arguments: &[String]) -> Result<u8> {
     Ok(code)
 }
 
-/// Shows all layers, or the one called `only`; with `ask`, waits for a line before each. An error says which attack did
-/// not do what the tour says of it.
+/// Shows all layers, or the one named `only`. With `ask`, waits for a line before each. The error names the
+/// attacks that did not behave as the tour describes.
 pub fn tour(only: Option<&str>, ask: bool) -> Result<()> {
     if let Some(name) = only
         && LAYERS.iter().all(|layer| layer.name != name)
@@ -100,8 +101,10 @@ pub fn tour(only: Option<&str>, ask: bool) -> Result<()> {
         return Err(Error::msg(format!("tour {name}: no such layer; one of {}", names().join(", "))));
     }
     let world = World::new()?;
-    say("Each layer is added to the ones before it. The attacks only touch what the tour has made")?;
-    say(&format!("itself, in {}, and it removes that at the end.", world.dir.display()))?;
+    say(
+        "Each layer is added to the ones before it. The attacks only touch files and processes that the tour has made",
+    )?;
+    say(&format!("itself, in {}; it removes them at the end.", world.dir.display()))?;
     let mut wrong = Vec::new();
     let mut table = Vec::new();
     for (i, layer) in LAYERS.iter().enumerate() {
@@ -135,11 +138,11 @@ pub fn tour(only: Option<&str>, ask: bool) -> Result<()> {
     }
     match wrong.is_empty() {
         true => Ok(()),
-        false => Err(Error::msg(format!("the tour did not go as it says: {}", wrong.join("; ")))),
+        false => Err(Error::msg(format!("the tour did not behave as described: {}", wrong.join("; ")))),
     }
 }
 
-/// Shows one layer. The inner error: the attack did not work before it, or worked in spite of it.
+/// Shows one layer. Inner error: the attack failed without the layer, or succeeded with it.
 fn show(world: &World, i: usize) -> Result<std::result::Result<(), String>> {
     let layer = &LAYERS[i];
     wrapped("The attack: ", layer.attack)?;
@@ -160,7 +163,7 @@ fn show(world: &World, i: usize) -> Result<std::result::Result<(), String>> {
     let after = world.perform(layer, i + 1)?;
     report(&after)?;
     if after.worked {
-        return Ok(Err("the attack works in spite of this layer".into()));
+        return Ok(Err("the attack succeeds in spite of this layer".into()));
     }
     say("")?;
     wrapped("Stopped: ", layer.stopped)?;
@@ -174,7 +177,7 @@ fn report(outcome: &Outcome) -> Result<()> {
     say(&format!("  {}", if outcome.worked { "=> it works" } else { "=> it fails" }))
 }
 
-/// Prints the rows that only the second plan has, and those called `also`, with their reasons.
+/// Prints the rows that only the second plan has, and those named in `also`, with their reasons.
 fn rows(before: &[Value], after: &[Value], also: &[&str]) -> Result<()> {
     let word = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_string();
     let act = |row: &Value| (word(row, "actor"), word(row, "action"));
@@ -182,7 +185,7 @@ fn rows(before: &[Value], after: &[Value], also: &[&str]) -> Result<()> {
     let mut last = String::new();
     for row in after {
         let name = word(row, "name");
-        // The state's size follows from the other rows.
+        // The size of the state depends on the other rows, so this row always differs.
         let new = !old.contains(&act(row)) && name != "state-file";
         if !new && !also.contains(&name.as_str()) {
             continue;
@@ -198,7 +201,7 @@ fn rows(before: &[Value], after: &[Value], also: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A row's action, cut where it would fill the screen: `explain` has it whole.
+/// A row's action, truncated to fit the screen; `explain` prints it in full.
 fn short(action: &str) -> String {
     match action.char_indices().nth(150) {
         Some((end, _)) => format!("{}...", &action[..end]),
@@ -206,7 +209,7 @@ fn short(action: &str) -> String {
     }
 }
 
-/// Says a text in lines of at most 110 characters, all indented as the first.
+/// Prints a text in lines of at most 110 characters, all indented like the first.
 fn wrapped(first: &str, text: &str) -> Result<()> {
     let mut line = first.to_string();
     for word in text.split_whitespace() {

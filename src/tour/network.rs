@@ -1,4 +1,4 @@
-//! A network namespace.
+//! Layer: a network namespace.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! no_new_privs.
+//! Layer: no_new_privs.
 
 use std::process::Command;
 
@@ -7,8 +7,8 @@ use super::{Layer, root, world};
 pub const LAYER: Layer = Layer {
     name: "no-new-privs",
     title: "setuid programs have no effect",
-    attack: "the unprivileged user executes a setuid program and reads the file of the container's root after all",
-    stopped: "execve(2) ignores the setuid bit of a process with no_new_privs, and the flag cannot be taken back.",
+    attack: "the unprivileged user executes a setuid program to read the file of the container's root",
+    stopped: "execve(2) ignores the setuid bit of a process with no_new_privs, and the flag cannot be cleared.",
     apply: |config, _| config["process"]["noNewPrivileges"] = true.into(),
     arguments: |_| vec!["/root-only".into(), "/setuid".into()],
     perform: |arguments| {

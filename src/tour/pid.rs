@@ -1,4 +1,4 @@
-//! A pid namespace.
+//! Layer: a pid namespace.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,8 +9,8 @@ pub const LAYER: Layer = Layer {
     name: "pid",
     title: "process ids of its own",
     attack: "a program kills a process of the host (one that the tour has started)",
-    stopped: "the number means another process inside, or none: system calls take pids, and the new namespace knows \
-              only its own processes.",
+    stopped: "inside, the number names another process or none: system calls take pids, and the new \
+              namespace contains only its own processes.",
     apply: |config, _| world::namespace(config, "pid"),
     arguments: |world| vec![world.victim.borrow().id().to_string()],
     perform: |arguments| {
@@ -22,7 +22,7 @@ pub const LAYER: Layer = Layer {
     },
     also: &["mount:/proc"],
     missing: |world| {
-        // Their procfs needs it from the start.
+        // A rootless procfs needs the pid namespace from the start.
         if world.root { always(world) } else { world::needs_root(world) }
     },
 };

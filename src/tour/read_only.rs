@@ -1,4 +1,4 @@
-//! A root file system that cannot be written.
+//! Layer: a read-only root file system.
 
 use super::{Layer, always};
 
@@ -6,8 +6,8 @@ pub const LAYER: Layer = Layer {
     name: "read-only",
     title: "a root file system that cannot be written",
     attack: "a program plants a file for the next container that is started from this root file system",
-    stopped: "the mount is read-only in this namespace, whatever the file's mode and owner say. What must be \
-              written goes to a tmpfs, which is empty at the next start.",
+    stopped: "the mount is read-only in this namespace, regardless of the file's mode and owner. Writable \
+              paths are on a tmpfs, which is empty at the next start.",
     apply: |config, _| config["root"]["readonly"] = true.into(),
     arguments: |_| vec!["/planted".into()],
     perform: |arguments| {

@@ -1,4 +1,4 @@
-//! A root file system of its own.
+//! Layer: its own root file system.
 
 use serde_json::json;
 
@@ -6,10 +6,10 @@ use super::{Layer, always};
 
 pub const LAYER: Layer = Layer {
     name: "root",
-    title: "a tree of its own, and pivot_root",
-    attack: "a program reads a file of the host that everyone may read",
-    stopped: "the container's tree became / and the host's was unmounted from this namespace: there is no path that \
-              leads to it, however many `..` one writes.",
+    title: "its own root file system, with pivot_root",
+    attack: "a program reads a file of the host that every user may read",
+    stopped: "the container's tree became / and the host's was unmounted from this namespace: no path leads \
+              to it, with any number of `..`.",
     apply: |config, world| {
         config["root"] = json!({ "path": world.dir.join("rootfs"), "readonly": false });
         let tmp = json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777", "size=64k"] });
@@ -23,7 +23,7 @@ pub const LAYER: Layer = Layer {
     missing: always,
 };
 
-/// Reads the file that the first argument names.
+/// Reads the file named by the first argument.
 pub fn read(arguments: &[String]) -> Result<String, String> {
     let path = arguments.first().ok_or("a path is needed")?;
     match std::fs::read_to_string(path) {

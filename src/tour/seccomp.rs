@@ -1,4 +1,4 @@
-//! A filter of system calls.
+//! Layer: a system call filter.
 
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
@@ -8,10 +8,10 @@ use super::{Layer, always};
 pub const LAYER: Layer = Layer {
     name: "seccomp",
     title: "a filter of system calls, loaded last",
-    attack: "a program without any right makes a user namespace, in which it has every capability, and so reaches \
+    attack: "an unprivileged program creates a user namespace, in which it has every capability, and so reaches \
              parts of the kernel that were written for root",
-    stopped: "the filter refuses the call before the kernel looks at its arguments. `run` loads a list of what is \
-              allowed; the tour's filter only names what it refuses.",
+    stopped: "the filter refuses the call before the kernel reads its arguments. `run` loads a list of the \
+              allowed calls; the tour's filter lists only the refused ones.",
     apply: |config, _| {
         config["linux"]["seccomp"] = json!({
             "defaultAction": "SCMP_ACT_ALLOW",

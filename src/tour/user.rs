@@ -1,4 +1,4 @@
-//! A user namespace.
+//! Layer: a user namespace.
 
 use serde_json::json;
 
@@ -8,8 +8,8 @@ pub const LAYER: Layer = Layer {
     name: "user",
     title: "ids of its own: root inside is an unprivileged id outside",
     attack: "root of the container reads a file of the host's root (mode 0600)",
-    stopped: "uid 0 inside is an id outside that owns nothing, and its capabilities count for the new namespace \
-              alone. If every other layer broke, the process would still be an unprivileged user.",
+    stopped: "uid 0 inside is an id outside that owns nothing, and its capabilities are valid only in the \
+              new namespace. If every other layer broke, the process would still be an unprivileged user.",
     apply: |config, _| {
         world::namespace(config, "user");
         let map = json!([{ "containerID": 0, "hostID": world::FIRST_ID, "size": 65536 }]);

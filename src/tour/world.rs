@@ -1,5 +1,5 @@
-//! What the tour makes and attacks: a directory with a secret, a root file system, a process, a server. All of it goes
-//! with the tour, however that ends.
+//! The targets of the tour's attacks: a directory with a secret, a root file system, a process, a server. All
+//! of them are removed when the tour ends, even if it is killed.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -14,39 +14,40 @@ use super::{LAYERS, Layer};
 use crate::error::{Error, Result};
 use crate::tables::capabilities::CAPABILITIES;
 
-/// The exit code of an attack that did not work.
+/// Exit code of a failed attack.
 pub const STOPPED: u8 = 3;
-/// The attack that waits: the process that others are to be kept from.
+/// Name of the process that only waits: the target of an attack.
 pub const VICTIM: &str = "victim";
-/// The first id outside of the containers' ids.
+/// First host id of the containers' id range.
 pub const FIRST_ID: u32 = 1_500_000_000;
-/// What the server answers; it plays the metadata service of a cloud.
+/// The answer of the server, which plays the metadata service of a cloud.
 pub const TOKEN: &str = "role: host-admin";
-/// What the secret files hold.
+/// Content of the secret files.
 pub const SECRET: &str = "the host's secret";
 
-/// See the module's text.
+/// The targets; see the module documentation.
 pub struct World {
-    /// Everything lies in it.
+    /// Directory that contains all files.
     pub dir: PathBuf,
-    /// Where the server listens, on 127.0.0.1.
+    /// Port of the server on 127.0.0.1.
     pub port: u16,
     /// A process of the host.
     pub victim: std::cell::RefCell<Child>,
-    /// Ordinary users' containers have a user namespace from the start, and no cgroups.
+    /// Whether this is root of the machine. Containers of an unprivileged user always have a user namespace,
+    /// and no cgroups.
     pub root: bool,
     program: PathBuf,
     janitor: Child,
 }
 
-/// What an attack did.
+/// The result of an attack.
 pub struct Outcome {
     pub worked: bool,
     pub text: String,
 }
 
 impl World {
-    /// Makes it.
+    /// Creates the targets.
     pub fn new() -> Result<Self> {
         let dir = directory()?;
         let janitor = janitor(&dir).inspect_err(|_| remove(&dir))?;
@@ -81,10 +82,10 @@ impl World {
             if self.root {
                 chown(&path, Some(FIRST_ID), Some(FIRST_ID))?;
             }
-            // After the owner: chown(2) takes the setuid bit away.
+            // After the owner, because chown(2) clears the setuid bit.
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode))?;
         }
-        // The container's root owns its files, as after an unpacking with the id map in mind.
+        // The container's root owns its files, as after unpacking an image with the id map.
         for name in ["rootfs", "rootfs/root-only", "rootfs/tmp"] {
             if self.root {
                 chown(self.dir.join(name), Some(FIRST_ID), Some(FIRST_ID))?;
@@ -93,9 +94,9 @@ impl World {
         Ok(())
     }
 
-    /// Performs the attack of a layer with the first `layers` layers on; none: a plain fork and exec.
+    /// Performs the attack of a layer with the first `layers` layers on; 0: a plain fork and exec.
     pub fn perform(&self, layer: &Layer, layers: usize) -> Result<Outcome> {
-        // Each attack finds a process that lives, and no file of the one before.
+        // Each attack starts with a live victim and without files of earlier attacks.
         let alive = victim(&self.program)?;
         end(&mut self.victim.replace(alive));
         std::fs::remove_file(self.dir.join("rootfs/planted")).unwrap_or_default();
@@ -120,7 +121,7 @@ impl World {
         let out = out.map_err(|e| Error::msg(format!("tour: /bin/sh: {e}")))?;
         let text = [String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)].concat();
         match out.status.code() {
-            // What the runtime could not do is no attack that was stopped.
+            // A failure of the runtime is not a stopped attack.
             Some(125..=127) => Err(Error::msg(format!("tour {}: {}", layer.name, text.trim()))),
             code => Ok(Outcome { worked: code == Some(0), text }),
         }
@@ -155,7 +156,7 @@ impl World {
             .iter()
             .filter(|l| (l.missing)(self).is_none())
             .for_each(|l| (l.apply)(&mut config, self));
-        // The program's path depends on the root that the layers give.
+        // The program's path depends on the root that the layers set.
         let inside = config["root"]["path"] != "/";
         let program = if inside { Path::new("/attack") } else { &self.program };
         let words = words.iter().map(String::as_str);
@@ -165,10 +166,11 @@ impl World {
             .map_err(|e| Error::msg(format!("tour: {}: {e}", file.display())))
     }
 
-    /// A container that isolates as little as one can: a mount namespace with the host's tree, read-only so that the
-    /// tour cannot harm it.
+    /// A container with minimal isolation: a mount namespace with the host's root file system, read-only so
+    /// that the tour cannot harm it.
     fn base(&self) -> Value {
-        // Those that this process has: an ordinary user's container gets them in its own user namespace.
+        // The capabilities of this process. An unprivileged user's container gets them in its own user
+        // namespace.
         let held = crate::host::Host::probe().map_or(u64::MAX, |host| host.caps);
         let held = if self.root { held } else { u64::MAX };
         let all: Vec<_> =
@@ -197,7 +199,7 @@ impl World {
             config["linux"]["uidMappings"] = id(nix::unistd::geteuid().as_raw());
             config["linux"]["gidMappings"] = id(nix::unistd::getegid().as_raw());
             config["linux"]["resources"] = json!({});
-            // A procfs needs a pid namespace of the same user namespace.
+            // Mounting procfs needs a pid namespace of the same user namespace.
             namespace(&mut config, "pid");
         }
         config
@@ -207,7 +209,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         end(&mut self.victim.borrow_mut());
-        // It removes the directory at the end of its input.
+        // The janitor removes the directory at the end of its input.
         drop(self.janitor.stdin.take());
         let _status = self.janitor.wait();
     }
@@ -227,7 +229,7 @@ pub fn needs_root(world: &World) -> Option<String> {
     (!world.root).then(|| "it needs root of this machine (sudo safebox tour)".into())
 }
 
-/// A new directory on a file system where programs can be executed and setuid has an effect.
+/// A new directory on a file system that allows execution and setuid.
 fn directory() -> Result<PathBuf> {
     let places = [std::env::temp_dir(), "/var/tmp".into(), "/run".into(), "/root".into(), "/".into()];
     let good = |place: &&PathBuf| {
@@ -237,14 +239,15 @@ fn directory() -> Result<PathBuf> {
     };
     let place = places.iter().find(good).unwrap_or(&places[0]);
     let dir = place.join(format!("safebox-tour-{}", std::process::id()));
-    // Never one that another user has made before.
+    // Fails if another user has created the directory.
     std::fs::DirBuilder::new().mode(0o755).create(&dir).map_err(|e| {
         Error::msg(format!("tour: mkdir {}: {e} (TMPDIR chooses another place)", dir.display()))
     })?;
     Ok(dir)
 }
 
-/// A process that removes the directory when the tour has ended, even by SIGKILL: it reads the end of its input.
+/// A process that removes the directory when the tour has ended, even by SIGKILL: it waits for the end of its
+/// input.
 fn janitor(dir: &Path) -> Result<Child> {
     let script = "trap '' INT TERM HUP QUIT; read -r line; rm -rf --one-file-system -- \"$0\"";
     Command::new("/bin/sh")
@@ -261,20 +264,20 @@ fn remove(dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap_or_default();
 }
 
-/// A process that lives as long as its input is open.
+/// A process that lives while its input is open.
 fn victim(program: &Path) -> Result<Child> {
     let mut command = Command::new(program);
     command.args(["tour", "--attack", VICTIM]).stdin(Stdio::piped()).stdout(Stdio::null());
     command.spawn().map_err(|e| Error::msg(format!("tour: {}: {e}", program.display())))
 }
 
-/// What the victim does.
+/// Waits until the end of the input.
 pub fn wait_for_the_end() {
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap_or_default();
 }
 
 fn end(child: &mut Child) {
-    // It may be dead: that is what an attack is about.
+    // The attack may have killed it already.
     child.kill().unwrap_or_default();
     let _status = child.wait();
 }
@@ -285,7 +288,7 @@ fn serve() -> std::io::Result<u16> {
     let port = listener.local_addr()?.port();
     std::thread::spawn(move || {
         for connection in listener.incoming() {
-            // An attacker that went away needs no answer.
+            // An attacker that closed the connection needs no answer.
             connection.and_then(|mut c| c.write_all(TOKEN.as_bytes())).unwrap_or_default();
         }
     });

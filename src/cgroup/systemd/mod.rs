@@ -283,7 +283,7 @@ fn array<'a>(properties: impl Iterator<Item = &'a Property>) -> Value {
 
 /// Without what this systemd does not know: only idle cpu groups, before version 252.
 fn fit(bus: &mut Bus, properties: &[Property]) -> Vec<Property> {
-    let idle = |p: &Property| p.0 == properties::IDLE.0 && p.1 == properties::IDLE.1;
+    let idle = properties::is_idle;
     let mut properties = properties.to_vec();
     if properties.iter().any(idle) {
         let version = bus.property("Version").unwrap_or_default();

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::value::{self, Value};
+use crate::cgroup::limits;
 use crate::config::cpulist;
 use crate::config::{ConfigError, DeviceRule, Resources};
+use crate::tables::limits::{LIMITS, Limit, LimitRow, UNIFIED, of_file, row};
 
 /// Name and value.
 pub type Property = (String, Value);
@@ -75,50 +77,9 @@ fn limit(n: i64) -> Value {
 /// The limits. `devices`: as well; an ordinary user's systemd cannot restrict them.
 pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Vec<Property>, ConfigError> {
     let mut out = Vec::new();
-    let mut push = |name: &str, value: Value| out.push(property(name, value));
-    let (memory, cpu) = (&resources.memory, &resources.cpu);
-    if let Some(n) = memory.limit {
-        push(if v2 { "MemoryMax" } else { "MemoryLimit" }, limit(n));
-    }
-    if v2 {
-        if let Some(n) = memory.reservation {
-            push("MemoryLow", limit(n));
-        }
-        if let Some(n) = super::super::v2::swap(memory) {
-            push("MemorySwapMax", limit(n));
-        }
-    }
-    match (cpu.shares.filter(|s| *s != 0), v2) {
-        // systemd 252 and later take 0 for cpu.idle.
-        _ if cpu.idle == Some(1) && v2 => push(IDLE.0, IDLE.1),
-        (Some(shares), true) => push("CPUWeight", Value::U64(super::super::v2::weight(shares))),
-        (Some(shares), false) => push("CPUShares", Value::U64(shares)),
-        // Not a number: its own, as for a unit of which nothing is said. So a group that was idle is no longer.
-        (None, true) if cpu.idle == Some(0) => push("CPUWeight", Value::U64(u64::MAX)),
-        (None, _) => {}
-    }
-    if let Some(n) = resources.pids_limit {
-        // 0 is no number of tasks to systemd. The container's own process is one: 1 allows no further, too.
-        push("TasksMax", limit(if n == 0 { 1 } else { n }));
-    }
-    if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight()).filter(|w| *w != 0) {
-        let (name, n) = if v2 {
-            ("IOWeight", super::super::ops::io_weight(weight))
-        } else {
-            ("BlockIOWeight", weight.into())
-        };
-        push(name, Value::U64(n));
-    }
-    quota(cpu.quota, cpu.period, &mut out);
-    for (name, pointer, list) in [
-        ("AllowedCPUs", "/linux/resources/cpu/cpus", &cpu.cpus),
-        ("AllowedMemoryNodes", "/linux/resources/cpu/mems", &cpu.mems),
-    ] {
-        if let Some(list) = list {
-            out.push(property(
-                name,
-                bits(list).ok_or_else(|| ConfigError::new(pointer, "not a list of numbers"))?,
-            ));
+    for limit in LIMITS {
+        if let (Some(name), Some(value)) = (limit.property(v2), value_of(limit, resources, v2)?) {
+            out.push(property(name, value));
         }
     }
     // An idle group has no weight beside that.
@@ -132,27 +93,84 @@ pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Ve
     Ok(out)
 }
 
+/// What systemd is told of one limit, where `resources` has it.
+fn value_of(of: &LimitRow, resources: &Resources, v2: bool) -> Result<Option<Value>, ConfigError> {
+    let (memory, cpu) = (&resources.memory, &resources.cpu);
+    let is_idle = cpu.idle == Some(1) && v2;
+    let mask = |list: &Option<String>| {
+        let bad = || ConfigError::new(of.pointer, "not a list of numbers");
+        list.as_ref().map(|list| bits(list).ok_or_else(bad)).transpose()
+    };
+    Ok(match of.limit {
+        Limit::Memory => memory.limit.map(limit),
+        Limit::Swap => limits::swap(memory).map(limit),
+        Limit::Reservation => memory.reservation.map(limit),
+        Limit::Shares if is_idle => None,
+        Limit::Shares => {
+            let shares = cpu.shares.filter(|s| *s != 0);
+            shares.map(|shares| Value::U64(if v2 { limits::weight(shares) } else { shares }))
+        }
+        Limit::Idle if is_idle => Some(IDLE),
+        // u64::MAX resets CPUWeight to its default, which also clears idle.
+        Limit::Idle => {
+            (cpu.idle == Some(0) && cpu.shares.is_none_or(|s| s == 0)).then_some(Value::U64(u64::MAX))
+        }
+        Limit::Period => cpu.period.map(Value::U64),
+        Limit::Quota => per_second(cpu.quota, cpu.period),
+        // 0 is no number of tasks to systemd. The container's own process is one: 1 allows no further, too.
+        Limit::Pids => resources.pids_limit.map(|n| limit(if n == 0 { 1 } else { n })),
+        Limit::BlockWeight => {
+            let weight = resources.block_io.as_ref().and_then(|io| io.weight()).filter(|w| *w != 0);
+            weight.map(|w| Value::U64(if v2 { limits::io_weight(w) } else { w.into() }))
+        }
+        Limit::Cpus => mask(&cpu.cpus)?,
+        Limit::Mems => mask(&cpu.mems)?,
+        // systemd has no property for these, or `unified` alone has them.
+        Limit::SocketMemory
+        | Limit::Swappiness
+        | Limit::NoOomKiller
+        | Limit::Burst
+        | Limit::RealtimePeriod
+        | Limit::RealtimeRuntime
+        | Limit::HugeReservations
+        | Limit::HugePages
+        | Limit::NetClass
+        | Limit::NetPriorities
+        | Limit::Rdma
+        | Limit::BlockWeightDevice
+        | Limit::ReadBps
+        | Limit::WriteBps
+        | Limit::ReadIops
+        | Limit::WriteIops
+        | Limit::MemoryMin
+        | Limit::MemoryHigh
+        | Limit::OomGroup => None,
+    })
+}
+
 /// `cpu.idle` in systemd's words.
-pub const IDLE: (&str, Value) = ("CPUWeight", Value::U64(0));
+const IDLE: Value = Value::U64(0);
+
+/// Whether a property makes the scope idle.
+pub fn is_idle((name, value): &Property) -> bool {
+    Some(name.as_str()) == row(Limit::Idle).property(true) && *value == IDLE
+}
 
 /// systemd counts in whole percents of a cpu: the quota is rounded up, so that its own writes do not take
 /// away what the config gives; the exact one is written to the file.
-fn quota(quota: Option<i64>, period: Option<u64>, out: &mut Vec<Property>) {
+fn per_second(quota: Option<i64>, period: Option<u64>) -> Option<Value> {
     const PERCENT: u64 = 10_000;
-    if let Some(period) = period {
-        out.push(property("CPUQuotaPeriodUSec", Value::U64(period)));
-    }
     if quota.is_none() && period.is_none() {
-        return;
+        return None;
     }
-    let per_second = match quota.and_then(|q| u64::try_from(q).ok()).filter(|q| *q != 0) {
+    let micros = match quota.and_then(|q| u64::try_from(q).ok()).filter(|q| *q != 0) {
         Some(quota) => {
             let micros = quota.saturating_mul(1_000_000) / period.filter(|p| *p != 0).unwrap_or(100_000);
             micros.div_ceil(PERCENT) * PERCENT
         }
         None => u64::MAX,
     };
-    out.push(property("CPUQuotaPerSecUSec", Value::U64(per_second)));
+    Some(Value::U64(micros))
 }
 
 /// `0-1,4` as a bit mask, lowest byte first.
@@ -163,46 +181,33 @@ fn bits(list: &str) -> Option<Value> {
 
 /// A file of `unified`, where systemd has a property for it; the file itself is written in any case.
 fn unified(file: &str, value: &str, out: &mut Vec<Property>) -> Result<(), ConfigError> {
-    let bad = || {
-        ConfigError::new(
-            format!("/linux/resources/unified/{file}"),
-            format!("{value:?} is not a value of this file"),
-        )
-    };
-    let number = || if value == "max" { Ok(u64::MAX) } else { value.parse().map_err(|_| bad()) };
-    let name = match file {
-        "cpu.weight" => "CPUWeight",
-        "memory.min" => "MemoryMin",
-        "memory.low" => "MemoryLow",
-        "memory.high" => "MemoryHigh",
-        "memory.max" => "MemoryMax",
-        "memory.swap.max" => "MemorySwapMax",
-        "pids.max" => "TasksMax",
-        "cpu.max" => {
+    let bad =
+        || ConfigError::new(format!("{UNIFIED}/{file}"), format!("{value:?} is not a value of this file"));
+    let Some(known) = of_file(file).filter(|limit| limit.v2 == Ok(file)) else { return Ok(()) };
+    let Some(name) = known.property(true) else { return Ok(()) };
+    let of = match known.limit {
+        // One file, two properties.
+        Limit::Period | Limit::Quota => {
             let mut words = value.split_whitespace();
             let first = words.next().ok_or_else(bad)?;
             let max = if first == "max" { -1 } else { first.parse().map_err(|_| bad())? };
-            let period = words.next().map(str::parse).transpose().map_err(|_| bad())?;
-            quota(Some(max), period, out);
+            let period: Option<u64> = words.next().map(str::parse).transpose().map_err(|_| bad())?;
+            let pairs =
+                [(Limit::Period, period.map(Value::U64)), (Limit::Quota, per_second(Some(max), period))];
+            for (limit, value) in pairs {
+                let name = row(limit).property(true).unwrap_or_default();
+                out.extend(value.map(|value| property(name, value)));
+            }
             return Ok(());
         }
-        "cpuset.cpus" | "cpuset.mems" => {
-            let name = if file == "cpuset.cpus" { "AllowedCPUs" } else { "AllowedMemoryNodes" };
-            out.push(property(name, bits(value).ok_or_else(bad)?));
-            return Ok(());
-        }
-        "cpu.idle" => {
-            out.extend((value == "1").then(|| property(IDLE.0, IDLE.1)));
-            return Ok(());
-        }
-        "memory.oom.group" => {
-            let policy = if value == "1" { "kill" } else { "continue" };
-            out.push(property("OOMPolicy", Value::Text(policy.into())));
-            return Ok(());
-        }
-        _ => return Ok(()),
+        Limit::Cpus | Limit::Mems => bits(value).ok_or_else(bad)?,
+        Limit::Idle if value == "1" => IDLE,
+        Limit::Idle => return Ok(()),
+        Limit::OomGroup => Value::Text(if value == "1" { "kill" } else { "continue" }.into()),
+        _ if value == "max" => Value::U64(u64::MAX),
+        _ => Value::U64(value.parse().map_err(|_| bad())?),
     };
-    out.push(property(name, Value::U64(number()?)));
+    out.push(property(name, of));
     Ok(())
 }
 

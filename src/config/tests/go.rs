@@ -1,10 +1,11 @@
-//! What runc, whose decoder is Go's, reads of documents that are odd.
+//! Unusual documents are parsed as runc's decoder, which is Go's, parses them.
 
 use serde_json::Value;
 
 use super::{GOOD, base, from_slice, merge, parse, resources_from_slice};
 
-/// As Go's decoder: it stops after the value, and the last of two keys counts, objects adding up.
+/// As in Go's decoder: parsing stops after the value; for duplicate keys the last wins and objects are
+/// merged.
 #[test]
 fn what_go_reads_of_odd_documents() {
     let text = base().to_string();
@@ -20,7 +21,7 @@ fn what_go_reads_of_odd_documents() {
     assert_eq!((&*error.pointer, error.message.contains("integer `3`")), ("/root/path", true), "{error}");
 }
 
-/// Each key of each struct in another case means the same; a map's keys are data.
+/// Each key of each struct matches in any case; keys of maps are data.
 #[test]
 fn keys_match_in_any_case() {
     const MAPS: [&str; 7] =
@@ -51,9 +52,9 @@ fn keys_match_in_any_case() {
     assert_eq!(sysctl.pointer, "/linux/sysctl/kernel.MSGMAX");
 }
 
-/// Only what reaches the kernel must not have a NUL.
+/// Only texts that are passed to the kernel must not have a NUL.
 #[test]
-fn a_nul_where_nobody_reads_it_is_ignored() {
+fn a_nul_in_a_text_that_the_kernel_never_reads_is_ignored() {
     let patch = r#"{"unknown":["\u0000"],"un\u0000known":1,"annotations":{"a\u0000":"b\u0000"}}"#;
     assert_eq!(parse(patch).unwrap().annotations["a\0"], "b\0");
     let sysctl = parse(r#"{"linux":{"sysctl":{"net.\u0000":"1"}}}"#).expect_err("a NUL");

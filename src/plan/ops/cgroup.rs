@@ -11,6 +11,7 @@ use crate::plan::slot::Slot;
 use crate::plan::words::{device, device_of_rule, last, value};
 use crate::sys::Errno;
 use crate::sys::cstr::show;
+use crate::tables::limits::{Limit, UNIFIED, controller, of_file};
 
 /// What rows do about cgroups.
 #[derive(Debug, Clone)]
@@ -222,16 +223,9 @@ impl Op for CgroupOp {
             (Self::Enable { .. }, Errno::EBUSY) => Some(
                 "the parent cgroup has processes of its own (\"no internal processes\", cgroups(7)): move them to a child, or choose another linux.cgroupsPath",
             ),
-            (Self::Write { path, .. }, Errno::ENOENT) if path.to_bytes().ends_with(b"memory.swap.max") => {
-                Some("swap accounting is off in this kernel (cgroup.memory=noswap): swap cannot be bounded")
-            }
-            (Self::Write { path, .. }, Errno::ENOENT)
-                if path.to_bytes().ends_with(b"memsw.limit_in_bytes") =>
-            {
-                Some(
-                    "swap accounting is off in this kernel (boot with swapaccount=1): swap cannot be bounded",
-                )
-            }
+            (Self::Write { path, .. }, Errno::ENOENT) if bounds_swap(path) => Some(
+                "swap accounting is off in this kernel (cgroup v2: cgroup.memory=noswap; v1: boot with swapaccount=1): swap cannot be bounded",
+            ),
             (Self::WriteEither { .. }, Errno::ENOENT) => Some(
                 "no I/O scheduler with weights is here (modprobe bfq, or a kernel with CONFIG_BLK_CGROUP_IOCOST): the weight cannot be applied",
             ),
@@ -309,19 +303,18 @@ impl Op for CgroupOp {
     }
 }
 
-/// The part of `resources` behind a file of a cgroup, by the controller in its name.
+/// The field of `resources` behind a file of a cgroup.
 fn resource_pointer(file: &CStr) -> Option<&'static str> {
-    let name = file.to_bytes().rsplit(|b| *b == b'/').next()?;
-    Some(match name.split(|b| *b == b'.').next()? {
-        b"memory" => "/linux/resources/memory",
-        b"cpu" | b"cpuset" => "/linux/resources/cpu",
-        b"pids" => "/linux/resources/pids",
-        b"hugetlb" => "/linux/resources/hugepageLimits",
-        b"io" | b"blkio" => "/linux/resources/blockIO",
-        b"rdma" => "/linux/resources/rdma",
-        b"net_cls" | b"net_prio" => "/linux/resources/network",
-        b"devices" => "/linux/resources/devices",
-        b"schemata" => "/linux/intelRdt",
-        _ => return None,
-    })
+    let name = last(file);
+    match controller(&name) {
+        "cgroup" => None,
+        "devices" => Some("/linux/resources/devices"),
+        "schemata" => Some("/linux/intelRdt"),
+        _ => Some(of_file(&name).map_or(UNIFIED, |row| row.pointer)),
+    }
+}
+
+/// Whether a file bounds swap.
+fn bounds_swap(file: &CStr) -> bool {
+    of_file(&last(file)).is_some_and(|row| row.limit == Limit::Swap)
 }

@@ -91,7 +91,7 @@ impl Builder<'_> {
 
     fn cgroup_writes(&mut self, group: &crate::cgroup::Group, part: &'static str) -> Result<()> {
         for (file, value) in &group.writes {
-            let other = crate::cgroup::ops::instead(file, value);
+            let other = crate::cgroup::limits::instead(file, value);
             let (path, value) = (cjoin(&group.path, file)?, value.clone().into_bytes());
             let write = match other {
                 Some((file, other)) => {

@@ -1,4 +1,4 @@
-//! Profiles of a config.
+//! Profiles from a config.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn a_profile_for_three_architectures() {
     // x32: read 0, mount 165.
     assert_eq!(at(X86_64, X32_BIT, &[]), ALLOW);
     assert_eq!(at(X86_64, X32_BIT | 165, &[]), eperm);
-    // Known to our table alone: on all three.
+    // Known only to the table of this crate: on all three.
     for (arch, base) in [(X86_64, 0), (X86_64, X32_BIT), (I386, 0)] {
         assert_eq!(at(arch, base | 452, &[]), ALLOW, "fchmodat2 {arch:#x}");
         assert_eq!(at(arch, base | 462, &[]), ALLOW, "mseal {arch:#x}");
@@ -116,7 +116,7 @@ fn a_deny_list_reaches_system_calls_the_library_does_not_know() {
     assert_eq!(call(&f, "fchmodat", &[]), ALLOW);
 }
 
-/// Our own comparisons (on a system call that libseccomp 2.5 does not know) and libseccomp's.
+/// The comparisons of this crate (on a system call that libseccomp 2.5 does not know) and libseccomp's.
 #[test]
 fn every_operator_with_both_compilers() {
     let v = 0x1_0000_0005u64;
