@@ -51,6 +51,7 @@
 //! audit      verdicts of the rules on bundles, containers and this machine
 //! cli        definition of the command line
 //! commands   one file per verb
+//! sandbox    for programs in Rust: a builder, and the child that it launches
 //! ```
 
 pub mod audit;
@@ -71,9 +72,12 @@ pub mod page;
 pub mod perform;
 pub mod plan;
 pub mod policy;
+pub mod sandbox;
 pub mod seccomp;
 pub mod state;
 pub mod sys;
 pub mod tables;
 pub mod time;
 pub mod tour;
+
+pub use sandbox::{Child, Exit, Output, Sandbox};

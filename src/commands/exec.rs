@@ -63,6 +63,9 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     // As `run`: whoever sits at a terminal gets one of the container's, never their own.
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
+    if state.hardened {
+        stdio::check_preserved(args.preserve_fds)?;
+    }
     let (descriptors, notes) = stdio::choose(stdio::Facts {
         launcher: if args.detach { Launcher::HandsOver } else { Launcher::Stays },
         hardened: state.hardened,

@@ -26,6 +26,8 @@ mod tour;
 mod update;
 mod verify;
 
+pub(crate) use explain::of as plan_of;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;

@@ -148,6 +148,9 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         counts: launch.life.output_limit.is_some() || launch.life.result.is_some(),
         opens: !in_userns && config.process.as_ref().is_some_and(|p| p.user.uid == 0),
     };
+    if hardened {
+        stdio::check_preserved(options.preserve_fds)?;
+    }
     if launch.stays != stdio::Launcher::Absent {
         let (chosen, notes) = stdio::choose(facts)?;
         (options.stdio, options.gives_stdio) = (chosen, launch.stays == stdio::Launcher::Leaves);

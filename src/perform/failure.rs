@@ -40,6 +40,14 @@ pub(super) fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     made.then(|| step.undo.clone()).flatten()
 }
 
+/// What runc says, and its callers look for, where a process cannot be moved into a cgroup.
+fn adding_pid(cx: &Cx, action: &Action, errno: Errno) -> Option<String> {
+    let Action::Cgroup(CgroupOp::Join { path }) = action else { return None };
+    let text = crate::tables::errno::text(errno as i32);
+    let path = crate::sys::cstr::show(path);
+    Some(format!("error adding pid {} to cgroups: write {path}: {text}", cx.pid))
+}
+
 /// The error for a failure: everything is derived from the row and the errno.
 pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perform::undo::Undone) -> Error {
     for problem in &undo.problems {
@@ -99,6 +107,7 @@ pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perfo
                     .detail
                     .clone()
                     .or(below)
+                    .or_else(|| adding_pid(cx, &step.action, errno))
                     .or_else(|| crate::perform::hints::refused_link(&step.action, call, cx.link)),
             }))
         }

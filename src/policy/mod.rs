@@ -29,7 +29,7 @@ use crate::tables::capabilities::CapSet;
 
 pub use judge::{Evidence, Judged, Severity, Verdict};
 pub use limits::{bound_sockets, check_memory};
-pub use mounts::{row_mount, sort_parents_first};
+pub use mounts::{add_mount, row_mount};
 pub use posture::{Machine, Place, Posture};
 pub use table::RULES;
 pub use volumes::{WORKING_DIRECTORY, is_closed, is_writable};

@@ -182,6 +182,24 @@ pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
     Ok(std::os::fd::IntoRawFd::into_raw_fd(to))
 }
 
+/// A new file in memory with these bytes, close-on-exec, that nobody can change.
+pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> Result<std::os::fd::OwnedFd> {
+    // SAFETY: `name` is NUL-terminated and outlives the call.
+    let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // It holds no program; before Linux 6.3 there was no such flag.
+    let fd = match create(flags | libc::MFD_NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => create(flags),
+        other => other,
+    }?;
+    let fd = own(fd as RawFd);
+    write_all(std::os::fd::AsRawFd::as_raw_fd(&fd), bytes)?;
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(raw, libc::F_ADD_SEALS, SEALS) }.into())?;
+    Ok(fd)
+}
+
 /// A new file in memory, close-on-exec, that has no name anywhere.
 pub fn memory_file(name: &CStr) -> Result<std::os::fd::OwnedFd> {
     // SAFETY: `name` is NUL-terminated and outlives the call.
@@ -264,6 +282,13 @@ pub fn dup_above(fd: RawFd, first: RawFd) -> Result<RawFd> {
 pub fn close_on_exec(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(drop)
+}
+
+/// Whether `fd` is open and close-on-exec.
+pub fn is_close_on_exec(fd: RawFd) -> bool {
+    // SAFETY: no memory is involved.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC != 0
 }
 
 /// Clears close-on-exec: the next executed program inherits `fd`.
