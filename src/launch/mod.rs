@@ -21,3 +21,4 @@ pub mod secrets;
 pub mod stdio;
 pub mod value;
 mod volumes;
+pub mod would;
