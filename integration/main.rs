@@ -13,12 +13,14 @@ use std::process::ExitCode;
 
 mod apparmor;
 mod attacks;
+mod audit;
 mod bad_input;
 mod checkpoint;
 mod checks;
 mod command_line;
 mod compare;
 mod conformance;
+mod enforce;
 mod events;
 mod examples;
 mod faults;
@@ -51,6 +53,7 @@ mod systemd;
 mod terminal;
 mod tour;
 mod update;
+mod verify;
 mod words;
 
 /// Every test there is.
@@ -74,7 +77,9 @@ fn all() -> Vec<libtest_mimic::Trial> {
         rlimits::tests,
         tour::tests,
         update::tests,
+        verify::tests,
         words::tests,
+        enforce::tests,
         events::tests,
         compare::tests,
         conformance::tests,
@@ -93,6 +98,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         systemd::tests,
         apparmor::tests,
         attacks::tests,
+        audit::tests,
         examples::tests,
         install::tests,
         // Last: they need the machine for themselves.
