@@ -3,6 +3,7 @@
 mod attacks;
 mod helper;
 mod names;
+mod ports;
 mod tools;
 mod world;
 
@@ -14,5 +15,8 @@ const WORLD: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World];
 
 pub fn tests() -> Vec<Trial> {
-    [names::tests(), attacks::tests(), helper::tests(), tools::tests()].into_iter().flatten().collect()
+    [names::tests(), attacks::tests(), helper::tests(), tools::tests(), ports::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -122,6 +122,11 @@ impl World {
         self.sb.runtime_as(&path)
     }
 
+    /// The name of the network namespace with the servers.
+    pub fn beyond(&self) -> &str {
+        &self.beyond
+    }
+
     /// `safebox --root ROOT` of root; a verb is added.
     pub fn runtime(&self) -> Call {
         self.client("client", "", &bundle::runtime())

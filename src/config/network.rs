@@ -14,6 +14,12 @@ pub const MOST_PORTS: usize = 32;
 pub struct Network {
     /// What the program may connect to; empty: nothing.
     pub rules: Vec<Rule>,
+    /// A network namespace that was made before, and is joined.
+    pub joined: Option<std::path::PathBuf>,
+    /// Ports inside that are reached from outside.
+    pub published: Vec<Published>,
+    /// Names with an address of the caller's choice.
+    pub hosts: Vec<(String, IpAddr)>,
     /// Servers that are asked for names in place of those of the host's /etc/resolv.conf.
     pub servers: Vec<SocketAddr>,
     /// A record of each connection is appended to a file.
@@ -25,7 +31,7 @@ pub struct Network {
 impl Network {
     /// Whether a helper process is needed.
     pub fn is_used(&self) -> bool {
-        !self.rules.is_empty()
+        !self.rules.is_empty() || !self.published.is_empty()
     }
 
     /// The ports of all rules, each once, in order.
@@ -35,6 +41,53 @@ impl Network {
         ports.dedup();
         ports
     }
+}
+
+/// One `--publish`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Where it is listened on the host.
+    pub address: SocketAddr,
+    /// The port inside.
+    pub port: u16,
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.address, self.port)
+    }
+}
+
+/// `[IP:]HOSTPORT:PORT[/tcp]`.
+pub fn parse_published(text: &str) -> Result<Published, String> {
+    let needed = || "[IP:]HOSTPORT:PORT is needed, such as 8080:80".to_string();
+    let text = match text.split_once('/') {
+        None => text,
+        Some((text, "tcp")) => text,
+        Some((_, other)) => return Err(format!("{other}: only TCP ports can be published")),
+    };
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let port = if digits { text.parse::<u16>().ok() } else { None };
+        port.filter(|p| *p > 0).ok_or("a port is a number from 1 to 65535")
+    };
+    let (host, port) = text.rsplit_once(':').ok_or_else(needed)?;
+    let (address, host) = match host.rsplit_once(':') {
+        None => (IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), host),
+        Some((address, host)) => {
+            let plain = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+            (plain.parse().map_err(|_| needed())?, host)
+        }
+    };
+    Ok(Published { address: SocketAddr::new(address, number(host)?), port: number(port)? })
+}
+
+/// `NAME:ADDRESS` or `NAME=ADDRESS`.
+pub fn parse_host(text: &str) -> Result<(String, IpAddr), String> {
+    let (host, address) = text.split_once(['=', ':']).ok_or("NAME:ADDRESS is needed")?;
+    let plain = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    let address = plain.parse().map_err(|_| format!("{address:?} is no address: NAME:ADDRESS is needed"))?;
+    Ok((name(host)?, address))
 }
 
 /// One `--allow-net`.

@@ -127,9 +127,10 @@ fn environment() -> Vec<String> {
 /// A summary of the hardened config in one line: `restricted: no network, ...`.
 pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> String {
     let resources = &config.resources;
-    let network = match (config.is_new(NsKind::Net), config.network.rules.len()) {
-        (true, 0) => "no network",
-        (true, _) => "a network by name",
+    let network = match (config.is_new(NsKind::Net), config.network.rules.is_empty()) {
+        (true, true) => "no network",
+        (true, false) => "a network by name",
+        (false, _) if config.namespace(NsKind::Net).is_some() => "another network",
         (false, _) => "the host's network",
     };
     let root = if config.root.readonly { "/ read-only" } else { "/ writable" };

@@ -6,19 +6,25 @@ use std::path::{Path, PathBuf};
 
 use super::value::Launch;
 use crate::bundle::Bundle;
-use crate::config::{Config, ShownFile};
+use crate::config::{Config, Namespace, ShownFile};
 use crate::error::{Error, Result};
 use crate::network::RESOLV_CONF;
 use crate::policy::{Change, Facts};
+use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
+
+/// `NSFS_MAGIC`.
+const NSFS: i64 = 0x6e73_6673;
 
 const RESOLV: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 
-/// /etc/hosts as it is shown inside.
-fn hosts(own: Option<&str>) -> String {
-    let own = own.map(|name| format!("127.0.0.1\t{name}\n")).unwrap_or_default();
-    format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}")
+/// /etc/hosts as it is shown inside. Names with an address of the caller's choice are the resolver's where there is one.
+fn hosts(config: &Config, by_name: bool) -> String {
+    let own = config.hostname.as_ref().map(|name| format!("127.0.0.1\t{name}\n")).unwrap_or_default();
+    let given = config.network.hosts.iter().filter(|_| !by_name);
+    let given: String = given.map(|(name, address)| format!("{address}\t{name}\n")).collect();
+    format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}{given}")
 }
 
 /// `--allow-net`, `--audit-log`.
@@ -28,47 +34,106 @@ pub(super) fn apply(
     config: &mut Config,
     changes: &mut Vec<Change>,
 ) -> Result<()> {
-    if launch.network.rules.is_empty() {
-        if launch.network.audit {
-            return Err(Error::msg("--audit-log: there is nothing to write down without --allow-net"));
-        }
-        return Ok(());
-    }
-    if facts.overrides.allows("host-net") {
+    let network = &launch.network;
+    if network.audit && !network.is_used() {
         return Err(Error::msg(
-            "--allow-net with --network host: the host's network knows no names, so every host could be reached: leave one out",
+            "--audit-log: there is nothing to write down without --allow-net or --publish",
         ));
     }
-    config.network.clone_from(&launch.network);
-    let rules: Vec<_> = launch.network.rules.iter().map(ToString::to_string).collect();
-    changes.push(Change::weaker("network", format!("the program may connect to {}", rules.join(", "))));
+    let host = facts.overrides.allows("host-net");
+    let refused = match (network.rules.is_empty(), network.published.is_empty()) {
+        (false, _) if host => {
+            "--allow-net with --network host: the host's network knows no names, so every host could be reached: leave one out"
+        }
+        (_, false) if host => {
+            "--publish with --network host: the program's ports are the host's already: leave one out"
+        }
+        (true, _) if !host && !network.servers.is_empty() => {
+            "--dns: no server can be reached without a network: --allow-net or --network"
+        }
+        _ => "",
+    };
+    if !refused.is_empty() {
+        return Err(Error::msg(refused));
+    }
+    config.network.clone_from(network);
+    if let Some(path) = &network.joined {
+        // nsfs: what else is there is no namespace.
+        if !crate::sys::cstr::cpath(path).is_ok_and(|p| fs::path_magic(&p) == Ok(NSFS)) {
+            return Err(Error::msg(format!(
+                "--network netns:{0}: no namespace is there: `ip netns add NAME` makes /run/netns/NAME",
+                path.display()
+            )));
+        }
+        config.namespaces.retain(|n| n.kind != NsKind::Net);
+        config.namespaces.push(Namespace { kind: NsKind::Net, path: Some(path.clone()) });
+    }
+    let rules: Vec<_> = network.rules.iter().map(ToString::to_string).collect();
+    if !rules.is_empty() {
+        changes.push(Change::weaker("network", format!("the program may connect to {}", rules.join(", "))));
+    }
+    let ports: Vec<_> = network.published.iter().map(ToString::to_string).collect();
+    if !ports.is_empty() {
+        let ports = ports.join(", ");
+        changes.push(Change::weaker(
+            "network",
+            format!("the program's ports are reached from outside: {ports}"),
+        ));
+    }
     Ok(())
 }
 
 /// Once the policy has decided about namespaces: what the container must have, and what is shown in it.
 pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
-    if !config.network.is_used() {
-        return Ok(());
-    }
+    let network = &config.network;
+    let flag = match (network.rules.is_empty(), network.published.is_empty()) {
+        (false, _) => "--allow-net",
+        (true, false) => "--publish",
+        (true, true) if network.joined.is_some() => "--network netns:PATH",
+        (true, true) if network.hosts.is_empty() && network.servers.is_empty() => return Ok(()),
+        (true, true) => "--add-host",
+    };
     if config.hardening.bare {
-        return Err(Error::msg(
-            "--allow-net needs a network namespace, which this machine does not give (safebox doctor)",
-        ));
+        let text = format!("{flag} needs namespaces, which this machine does not give (safebox doctor)");
+        return Err(Error::msg(text));
     }
-    if !config.is_new(NsKind::Net) {
-        return Err(Error::msg(
-            "--allow-net: the container has no network namespace of its own: the config joins one, or has the host's",
-        ));
+    if network.is_used() && !config.is_new(NsKind::Net) {
+        return Err(Error::msg(format!(
+            "{flag}: the container has no network namespace of its own: the config joins one, or has the host's"
+        )));
     }
     config.network.v6 = Path::new("/proc/sys/net/ipv6").exists();
-    // Without the file libc, musl, Go and others ask 127.0.0.1, which is right.
-    if is_shown(config, bundle, Path::new(RESOLV), 8) {
-        config.files.push(ShownFile { path: RESOLV.into(), content: RESOLV_CONF.into() });
-    }
+    let by_name = !config.network.rules.is_empty();
+    // Without the file libc, musl, Go and others ask 127.0.0.1, which is right for names that rules allow.
+    let resolv = match (by_name, config.network.servers.is_empty()) {
+        (true, _) => Some(RESOLV_CONF.to_string()),
+        (false, false) => {
+            let line = |server: &std::net::SocketAddr| format!("nameserver {}\n", server.ip());
+            Some(config.network.servers.iter().map(line).collect())
+        }
+        (false, true) => None,
+    };
+    show(config, bundle, RESOLV, resolv, by_name)?;
     // Addresses of the host's file lead nowhere inside: such names are looked up outside.
-    if is_shown(config, bundle, Path::new(HOSTS), 8) {
-        let content = hosts(config.hostname.as_deref());
-        config.files.push(ShownFile { path: HOSTS.into(), content: content.into() });
+    let hosts = (by_name || !config.network.hosts.is_empty()).then(|| hosts(config, by_name));
+    show(config, bundle, HOSTS, hosts, by_name)
+}
+
+/// Shows a file at this place; where none is there that could be covered, it is an error unless it can be done without.
+fn show(
+    config: &mut Config,
+    bundle: &Bundle,
+    path: &str,
+    content: Option<String>,
+    spare: bool,
+) -> Result<()> {
+    let Some(content) = content else { return Ok(()) };
+    if is_shown(config, bundle, Path::new(path), 8) {
+        config.files.push(ShownFile { path: path.into(), content: content.into() });
+    } else if !spare {
+        return Err(Error::msg(format!(
+            "--add-host, --dns: the root file system has no {path} that could be covered: make an empty one in it"
+        )));
     }
     Ok(())
 }

@@ -33,6 +33,11 @@ impl End {
         End { fd, readable: false, writable: false }
     }
 
+    /// The socket itself.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// Its descriptor.
     pub fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
@@ -129,6 +134,8 @@ pub struct Connection {
     pub guard: Guard,
     /// How far it is.
     pub phase: Phase,
+    /// It comes from outside, and the side of the program is dialled.
+    pub inward: bool,
     /// When the phase is over at the latest; not looked at once it is open.
     pub deadline: Instant,
     /// The name that was meant; `None` for an address.
@@ -202,10 +209,17 @@ impl Connection {
         }
     }
 
+    /// The side that is dialled.
+    pub fn dialled_end(&self) -> Option<&End> {
+        if self.inward { Some(&self.inside) } else { self.outside.as_ref() }
+    }
+
     /// Both sides see a reset when it is closed.
     pub fn reset(&self) {
-        // A socket that is dead already needs none.
-        net::reset_on_close(self.inside.fd()).unwrap_or_default();
+        // A socket that is dead already needs none; one that is used again is reset when it is disconnected.
+        if !self.inward {
+            net::reset_on_close(self.inside.fd()).unwrap_or_default();
+        }
         if let Some(outside) = &self.outside {
             net::reset_on_close(outside.fd()).unwrap_or_default();
         }
@@ -213,6 +227,11 @@ impl Connection {
 }
 
 impl Flow {
+    /// The receiver was told that the sender has ended.
+    pub fn is_told(&self) -> bool {
+        self.told
+    }
+
     /// Copies; whether there is more to do at once.
     fn carry(
         &mut self,
@@ -331,6 +350,7 @@ mod tests {
             down: Flow::default(),
             guard,
             phase: Phase::Open,
+            inward: false,
             deadline: Instant::now(),
             name: None,
             meant: "127.0.0.1:1".parse().unwrap(),

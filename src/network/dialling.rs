@@ -20,12 +20,12 @@ use crate::sys::{Errno, io, net};
 /// What the program may take to say whom it means.
 const GREETING: Duration = Duration::from_secs(10);
 /// What the last address may take, and each one before it.
-const DIAL: Duration = Duration::from_secs(20);
+pub(super) const DIAL: Duration = Duration::from_secs(20);
 const DIAL_NEXT: Duration = Duration::from_millis(1500);
 /// The most different refusals that the launcher is told.
 const MOST_TOLD: usize = 256;
 /// A connection's events, each reported once.
-const EDGES: i32 = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+pub(super) const EDGES: i32 = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
 
 impl Helper<'_> {
     /// A connection that the program has made to a port.
@@ -57,6 +57,7 @@ impl Helper<'_> {
             down: Flow::default(),
             guard,
             phase: Phase::Greeting,
+            inward: false,
             deadline: Instant::now() + GREETING,
             name,
             meant,
@@ -113,7 +114,7 @@ impl Helper<'_> {
                     turn => turn,
                 },
                 Phase::Resolving => return,
-                Phase::Dialling => match connection.outside.as_ref().is_some_and(|end| end.writable) {
+                Phase::Dialling => match connection.dialled_end().is_some_and(|end| end.writable) {
                     true => {
                         self.dialled(key);
                         continue;
@@ -257,8 +258,9 @@ impl Helper<'_> {
     /// A connect has ended, well or not.
     pub(super) fn dialled(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
-        match connection.outside.as_ref().map(|end| net::take_error(end.fd())) {
+        match connection.dialled_end().map(|end| net::take_error(end.fd())) {
             Some(Ok(())) => connection.phase = Phase::Open,
+            _ if connection.inward => self.nothing(key),
             _ => self.dial(key),
         }
     }
@@ -266,6 +268,7 @@ impl Helper<'_> {
     /// Removes a connection and writes down what became of it.
     pub(super) fn close(&mut self, key: Key, reason: Reason, other: &str) {
         let Some(connection) = self.connections.remove(key) else { return };
+        let over = connection.up.is_told() && connection.down.is_told();
         let name = connection.name.as_deref().unwrap_or_default().to_string();
         // Of a connection that was not dialled no address counts.
         let address = connection.dialled.or(connection.name.is_none().then_some(connection.meant.ip()));
@@ -275,6 +278,11 @@ impl Helper<'_> {
         let rule = (!verdict.is_refused()).then_some(&*connection.rule);
         self.audit.iter_mut().for_each(|audit| audit.write(&verdict, bytes, rule));
         self.tell(&verdict);
+        if connection.inward {
+            let fd = connection.inside.into_fd();
+            self.epoll.remove(fd.as_raw_fd()).unwrap_or_default();
+            self.diallers.give_back(fd, !over);
+        }
     }
 
     pub(super) fn refuse(
@@ -303,7 +311,8 @@ impl Helper<'_> {
             self.answered(&wanted, &answer);
         }
         let now = Instant::now();
-        self.opening = false;
+        self.diallers.collect();
+        self.opening = self.diallers.is_draining();
         for key in self.streams.keys() {
             if self.streams.get(key).is_some_and(|s| s.deadline <= now) {
                 self.streams.remove(key);

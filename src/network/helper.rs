@@ -10,6 +10,7 @@ use super::audit::Audit;
 use super::connection::{BLOCK, Connection};
 use super::host_config::HostConfig;
 use super::names::Names;
+use super::published::Diallers;
 use super::resolver::{Resolver, Wanted};
 use super::slab::{Key, Slab};
 use super::verdict::{Reason, Verdict};
@@ -59,6 +60,8 @@ pub struct Ends {
     pub init: RawFd,
     /// The audit file.
     pub audit: Option<RawFd>,
+    /// Listeners outside, in the order of the published ports.
+    pub published: Vec<RawFd>,
 }
 
 /// The whole life of the helper, from the fork on; returns its exit code.
@@ -102,7 +105,8 @@ pub(super) struct Helper<'a> {
     pub(super) line: RawFd,
     pub(super) audit: Option<Audit>,
     /// The sockets inside, and whether something may be waiting on each.
-    pub(super) sockets: Vec<(Role, OwnedFd, bool)>,
+    pub(super) sockets: Vec<Taken>,
+    pub(super) diallers: Diallers,
     pub(super) names: Names,
     pub(super) resolver: Resolver,
     pub(super) routes: Routes,
@@ -125,19 +129,23 @@ impl<'a> Helper<'a> {
     fn start(settings: &'a Settings, ends: &Ends) -> std::result::Result<Self, super::harden::Failure> {
         let step = |what: &'static str| move |e: Errno| (what, e);
         process::setsid().map_err(step("setsid"))?;
-        process::keep_only(&[ends.line, ends.init, ends.audit.unwrap_or(-1)]).map_err(step("close_range"))?;
+        let keep = [ends.line, ends.init, ends.audit.unwrap_or(-1)];
+        process::keep_only(&[&keep[..], &ends.published].concat()).map_err(step("close_range"))?;
         process::set_name(c"safebox-net").map_err(step("prctl(PR_SET_NAME)"))?;
         let (epoll, routes) = (
             Epoll::new().map_err(step("epoll_create1"))?,
             Routes::open().map_err(step("socket(NETLINK_ROUTE)"))?,
         );
-        let resolver = Resolver::new(HostConfig::read(&settings.servers));
-        let (sockets, container) = take_sockets(settings, ends.init).map_err(step("the sockets inside"))?;
+        let resolver = Resolver::new(HostConfig::read(&settings.servers, &settings.hosts));
+        let taken = take_sockets(settings, ends.init).map_err(step("the sockets inside"))?;
+        let (mut sockets, diallers, container) = taken;
+        let ports = settings.published.iter().map(|published| Role::Published(published.port));
+        sockets.extend(ports.zip(&ends.published).map(|(role, fd)| (role, fs::own(*fd), true)));
         let most = most_connections();
         super::harden::harden(settings.user, settings.with_launcher, &settings.filter)?;
         let add = |fd: RawFd, token: u64| epoll.add(fd, token, libc::EPOLLIN | libc::EPOLLET);
         let added = add(ends.line, plain(LINE, 0)).and_then(|()| add(container, plain(CONTAINER, 0)));
-        let each = |(i, (_, fd, _)): (usize, &(Role, OwnedFd, bool))| add(fd.as_raw_fd(), plain(SOCKET, i));
+        let each = |(i, (_, fd, _)): (usize, &Taken)| add(fd.as_raw_fd(), plain(SOCKET, i));
         added.and_then(|()| sockets.iter().enumerate().try_for_each(each)).map_err(step("epoll_ctl"))?;
         socket::send(ends.init, b"r").map_err(step("the answer to init"))?;
         fs::close(ends.init);
@@ -147,6 +155,7 @@ impl<'a> Helper<'a> {
             line: ends.line,
             audit: ends.audit.map(|fd| Audit::new(fs::own(fd).into())),
             sockets,
+            diallers: Diallers::new(diallers),
             names: Names::default(),
             resolver,
             routes,
@@ -229,17 +238,27 @@ impl<'a> Helper<'a> {
         for i in 0..self.sockets.len() {
             for _ in 0..AT_ONCE {
                 let (role, fd, ready) = &self.sockets[i];
-                if !ready || matches!(role, Role::Port(_)) && self.connections.is_full() {
+                let (role, fd, ready) = (*role, fd.as_raw_fd(), *ready);
+                if !ready || self.is_full(role) {
                     break;
                 }
-                let (role, fd) = (*role, fd.as_raw_fd());
                 match self.take(role, fd) {
                     Ok(()) | Err(Errno::EINTR | Errno::ECONNABORTED | Errno::ECONNREFUSED) => {}
                     Err(_) => self.sockets[i].2 = false,
                 }
             }
             // What is left waits for the next turn.
-            self.more |= self.sockets[i].2 && !self.connections.is_full();
+            let (role, ready) = (self.sockets[i].0, self.sockets[i].2);
+            self.more |= ready && !self.is_full(role);
+        }
+    }
+
+    /// No connection more can be taken.
+    fn is_full(&mut self, role: Role) -> bool {
+        match role {
+            Role::Questions | Role::QuestionStreams => false,
+            Role::Port(_) => self.connections.is_full(),
+            Role::Published(_) => self.connections.is_full() || self.diallers.is_used_up(),
         }
     }
 
@@ -268,6 +287,11 @@ impl<'a> Helper<'a> {
                 self.connection(socket, port);
                 Ok(())
             }
+            Role::Published(port) => {
+                let socket = net::accept(fd)?;
+                self.published(socket, port);
+                Ok(())
+            }
         }
     }
 }
@@ -280,9 +304,17 @@ fn most_connections() -> usize {
     (files.saturating_sub(rest) / 2).clamp(16, MOST_CONNECTIONS)
 }
 
-/// The sockets from inside, and the container's process: it is the one that sends them.
-fn take_sockets(settings: &Settings, init: RawFd) -> Result<(Vec<(Role, OwnedFd, bool)>, RawFd)> {
-    let (mut sockets, mut sender) = (Vec::new(), 0);
+/// A socket, what it is for, and whether something may be waiting on it.
+type Taken = (Role, OwnedFd, bool);
+
+/// The sockets from inside, those that connect there, and the container's process: it is the one that sends them.
+fn take_sockets(settings: &Settings, init: RawFd) -> Result<(Vec<Taken>, Vec<OwnedFd>, RawFd)> {
+    let (mut sockets, mut diallers, mut sender) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..settings.diallers() {
+        let (fd, pid) = socket::recv_fd_from(init)?;
+        diallers.push(fs::own(fd));
+        sender = pid;
+    }
     for expected in &settings.sockets {
         let (fd, pid) = socket::recv_fd_from(init)?;
         sockets.push((expected.role, fs::own(fd), false));
@@ -290,7 +322,7 @@ fn take_sockets(settings: &Settings, init: RawFd) -> Result<(Vec<(Role, OwnedFd,
     }
     // It waits for an answer, so the number is its own.
     let container = process::pidfd_open(sender)?;
-    Ok((sockets, container))
+    Ok((sockets, diallers, container))
 }
 
 #[cfg(test)]

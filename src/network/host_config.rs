@@ -26,8 +26,9 @@ pub struct HostConfig {
 }
 
 impl HostConfig {
-    /// Reads the host's files; `servers` takes the place of those of resolv.conf where it has any.
-    pub fn read(servers: &[SocketAddr]) -> Self {
+    /// Reads the host's files; `servers` takes the place of those of resolv.conf where it has any, and the entries of
+    /// `hosts` that of those with the same name.
+    pub fn read(servers: &[SocketAddr], hosts: &[(String, IpAddr)]) -> Self {
         let file = |path: &str| {
             let mut text = Vec::new();
             // A file that is not there says nothing, as for libc.
@@ -37,6 +38,12 @@ impl HostConfig {
         let mut config = Self::parse(&file("/etc/resolv.conf"), &file("/etc/hosts"));
         if !servers.is_empty() {
             config.servers = servers.to_vec();
+        }
+        for (name, _) in hosts {
+            config.hosts.remove(name);
+        }
+        for (name, address) in hosts {
+            config.hosts.entry(name.clone()).or_default().push(*address);
         }
         config
     }

@@ -30,6 +30,7 @@ pub mod helper;
 mod host_config;
 mod http;
 mod names;
+mod published;
 mod questions;
 mod resolver;
 mod slab;
@@ -39,7 +40,9 @@ pub mod verdict;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
+pub use crate::config::network::Published;
 use crate::config::network::{Destination, Network, Rule};
+pub use published::DIALLERS;
 
 /// The most connections at once. Each holds two descriptors.
 pub const MOST_CONNECTIONS: usize = 2048;
@@ -53,6 +56,8 @@ pub enum Role {
     QuestionStreams,
     /// Connections to this port of any allowed name or address.
     Port(u16),
+    /// Connections from outside to this port inside.
+    Published(u16),
 }
 
 /// A socket inside that the helper gets.
@@ -78,6 +83,10 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// Servers that are asked in place of the host's.
     pub servers: Vec<SocketAddr>,
+    /// Names with an address of the caller's choice, as in the host's /etc/hosts.
+    pub hosts: Vec<(String, IpAddr)>,
+    /// Ports that are published.
+    pub published: Vec<Published>,
     /// The sockets inside, in the order in which they come.
     pub sockets: Vec<Socket>,
     /// It ends with the launcher; else with the container.
@@ -88,8 +97,18 @@ pub struct Settings {
     pub user: Option<u32>,
 }
 
+impl Settings {
+    /// How many sockets that connect inside there are.
+    pub fn diallers(&self) -> usize {
+        if self.published.is_empty() { 0 } else { DIALLERS }
+    }
+}
+
 /// The sockets that are made inside for these rules.
 pub fn sockets(network: &Network, v6: bool) -> Vec<Socket> {
+    if network.rules.is_empty() {
+        return Vec::new();
+    }
     let any: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let resolver = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 53);
     let questions = [Role::Questions, Role::QuestionStreams].map(|role| Socket { role, address: resolver });
@@ -100,6 +119,9 @@ pub fn sockets(network: &Network, v6: bool) -> Vec<Socket> {
 
 /// The ranges that the namespace takes for its own: those of names, and the addresses that rules name.
 pub fn local_ranges(network: &Network, v6: bool) -> Vec<(IpAddr, u8)> {
+    if network.rules.is_empty() {
+        return Vec::new();
+    }
     let (v4_names, v6_names) = crate::config::network::inside(0);
     let mut ranges = vec![(IpAddr::V4(v4_names), 15)];
     if v6 {

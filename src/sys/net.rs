@@ -111,6 +111,23 @@ pub fn connect(fd: RawFd, address: SocketAddr) -> Result<()> {
     check(unsafe { libc::connect(fd, raw.pointer(), raw.len) }.into()).map(drop)
 }
 
+/// connect(2) with `AF_UNSPEC`: a stream socket is as if it had never been connected.
+pub fn disconnect(fd: RawFd) -> Result<()> {
+    let raw = Raw::empty();
+    // SAFETY: the storage is readable for the length passed, and its family is AF_UNSPEC.
+    check(unsafe { libc::connect(fd, raw.pointer(), raw.len) }.into()).map(drop)
+}
+
+/// Whether a connection is over, and all that was sent has been acknowledged (`TCP_INFO`, state `TCP_CLOSE`).
+pub fn is_closed(fd: RawFd) -> bool {
+    const TCP_CLOSE: u8 = 7;
+    let (mut state, mut size) = ([0u8; 8], 8 as libc::socklen_t);
+    let to = state.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most the 8 bytes passed; the state is the first of them.
+    let asked = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, to, &raw mut size) };
+    asked == 0 && state[0] == TCP_CLOSE
+}
+
 /// A socket that connects to `address`, and whether it is connected already.
 pub fn start_connect(address: SocketAddr) -> Result<(std::os::fd::OwnedFd, bool)> {
     let fd = fs::own(socket(family(address), libc::SOCK_STREAM)?);
@@ -225,6 +242,13 @@ impl Epoll {
         let own = std::os::fd::AsRawFd::as_raw_fd(&self.0);
         // SAFETY: the kernel reads one event, which outlives the call.
         check(unsafe { libc::epoll_ctl(own, libc::EPOLL_CTL_ADD, fd, &raw mut event) }.into()).map(drop)
+    }
+
+    /// Removes a descriptor that stays open.
+    pub fn remove(&self, fd: RawFd) -> Result<()> {
+        let own = std::os::fd::AsRawFd::as_raw_fd(&self.0);
+        // SAFETY: for a removal no event is read.
+        check(unsafe { libc::epoll_ctl(own, libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) }.into()).map(drop)
     }
 
     /// epoll_wait(2): appends what happened, after at most `millis` (-1: no limit).

@@ -1,13 +1,25 @@
 //! Options about the network.
 
+use std::path::{Component, Path};
+
 use super::super::network;
+use super::super::value::Launch;
 use super::heading::NETWORK;
 use super::verbs::{CONFIG, RUN};
-use super::{Row, Says};
-use crate::config::network::{MOST, MOST_PORTS, parse_rule};
+use super::{Row, Says, Words};
+use crate::config::network::{MOST, MOST_PORTS, parse_host, parse_published, parse_rule};
 
 /// The rows.
 pub(super) const ROWS: &[Row] = &[
+    Row::new(
+        "network",
+        NETWORK,
+        CONFIG,
+        Says::One("NETWORK", kind),
+        "none: a network of its own with nothing in it, the default; host: the host's; netns:PATH: one that was made before",
+    )
+    .also("net")
+    .values(&["host", "none", "netns:/run/netns/x"], &["", "bridge", "netns:", "netns:x", "netns:/a/../b"]),
     Row::new(
         "allow-net",
         NETWORK,
@@ -37,6 +49,59 @@ pub(super) const ROWS: &[Row] = &[
         &["", "*", "*:443", "a.org:0", "a.org:x", "a b", "a.org:53", "a.org,what", "0.0.0.0:80", "http://a.org"],
     ),
     Row::new(
+        "publish",
+        NETWORK,
+        CONFIG,
+        Says::Each("[IP:]HOSTPORT:PORT", |l, v| {
+            let published = parse_published(v)?;
+            if l.network.published.iter().any(|p| p.address == published.address) {
+                return Err("this port of the host is published already".into());
+            }
+            l.network.published.push(published);
+            if l.network.published.len() > MOST_PORTS {
+                return Err(format!("at most {MOST_PORTS} ports are possible"));
+            }
+            Ok(())
+        }),
+        "Let connections to a port of the host [default address: 127.0.0.1] arrive at a port inside; only TCP",
+    )
+    .short('p')
+    .more(
+        "The program listens on 127.0.0.1:PORT or 0.0.0.0:PORT inside. The container needs no address for that, and gets \
+         no other way in or out. An unprivileged user may publish ports from 1024 on. 256 connections are possible at once",
+    )
+    .values(
+        &["8080:80", "127.0.0.1:8080:80", "0.0.0.0:8080:80/tcp", "[::1]:8080:80"],
+        &["", "80", "8080:", ":80", "x:80", "8080:80/udp", "0:80", "70000:80", "1.2.3:80:80"],
+    ),
+    Row::new(
+        "add-host",
+        NETWORK,
+        CONFIG,
+        Says::Each("NAME:ADDRESS", |l, v| {
+            let host = parse_host(v)?;
+            l.network.hosts.push(host);
+            Ok(())
+        }),
+        "Give a name an address of your choice: a line of /etc/hosts inside, or with --allow-net the answer of its resolver",
+    )
+    .values(
+        &["db:10.0.0.5", "db=10.0.0.5", "db:[2001:db8::1]", "db:2001:db8::1"],
+        &["", "db", "db:x", ":1.2.3.4", "db:host-gateway"],
+    ),
+    Row::new(
+        "dns",
+        NETWORK,
+        CONFIG,
+        Says::Each("ADDRESS", |l, v| {
+            let server = v.parse().map_err(|_| "the address of a server is needed, such as 9.9.9.9")?;
+            l.network.servers.push(std::net::SocketAddr::new(server, 53));
+            Ok(())
+        }),
+        "Ask this server for names in place of those of the host's /etc/resolv.conf; with --allow-net it is asked outside",
+    )
+    .values(&["9.9.9.9", "2620:fe::fe"], &["", "x", "9.9.9.9:53"]),
+    Row::new(
         "audit-log",
         NETWORK,
         RUN,
@@ -49,3 +114,24 @@ pub(super) const ROWS: &[Row] = &[
     )
     .values(&["/tmp/net.jsonl"], &[]),
 ];
+
+/// `--network`; the last one counts.
+fn kind(launch: &mut Launch, value: &str) -> Words {
+    launch.overrides.allow.retain(|name| name != "host-net");
+    launch.network.joined = None;
+    match value {
+        "none" => return Ok(()),
+        "host" => {}
+        _ => {
+            let path = value.strip_prefix("netns:").map(Path::new);
+            let plain =
+                |p: &&Path| p.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+            let path = path.filter(|p| p.is_absolute() && plain(p) && !value.contains('\0')).ok_or(
+                "none (a network of its own, with nothing in it; the default), host, or netns:PATH with an absolute path",
+            )?;
+            launch.network.joined = Some(path.into());
+        }
+    }
+    launch.overrides.allow.push("host-net".into());
+    Ok(())
+}

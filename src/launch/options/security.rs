@@ -142,25 +142,6 @@ pub(super) const ROWS: &[Row] = &[
     })
     .values(&["net.ipv4.ip_forward=1"], &["", "x", "=1"]),
     Row::new(
-        "network",
-        HARDENING,
-        CONFIG,
-        Says::One("NETWORK", |l, v| match v {
-            "none" => {
-                l.overrides.allow.retain(|name| name != "host-net");
-                Ok(())
-            }
-            "host" => {
-                let _: () = l.overrides.allow.push("host-net".into());
-                Ok(())
-            },
-            _ => Err("none (a network of its own, with nothing in it; the default) or host (--allow host-net)".into()),
-        }),
-        "none: a network of its own with nothing in it, the default; host: the host's",
-    )
-    .also("net")
-    .values(&["host", "none"], &["", "bridge"]),
-    Row::new(
         "pid",
         HARDENING,
         CONFIG,

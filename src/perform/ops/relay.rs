@@ -17,7 +17,27 @@ const BACKLOG: i32 = 512;
 /// Performs one row of the network by name.
 pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
     match op {
-        RelayOp::Helper { settings, audit, to } => {
+        RelayOp::Publish { published, to } => {
+            let family = if published.address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+            let fd = at(cx, Call::Socket, net::socket(family, libc::SOCK_STREAM))?;
+            cx.held.push(fs::own(fd));
+            // Connections of an earlier container do not keep the port.
+            at(cx, Call::Setsockopt, net::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1))?;
+            at(cx, Call::Bind, net::bind(fd, published.address))?;
+            at(cx, Call::Listen, net::listen(fd, BACKLOG))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        RelayOp::Diallers { count, to } => {
+            for _ in 0..*count {
+                let fd = at(cx, Call::Socket, net::socket(libc::AF_INET, libc::SOCK_STREAM))?;
+                at(cx, Call::Sendmsg, socket::send_fd(cx.fd(to), b"d", fd))?;
+                fs::close(fd);
+            }
+            Ok(())
+        }
+        RelayOp::Helper { settings, audit, published, to } => {
+            let published: Vec<RawFd> = published.iter().map(|slot| cx.fd(slot)).collect();
             let audit = audit.as_ref().map(|slot| cx.fd(slot)).filter(|fd| *fd >= 0);
             let (ours, line) = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
             let (init, theirs) = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
@@ -27,7 +47,7 @@ pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
                 argv::forget_as(b"safebox network helper");
                 fs::close(ours);
                 fs::close(init);
-                helper::run(settings, &Ends { line, init: theirs, audit })
+                helper::run(settings, &Ends { line, init: theirs, audit, published })
             };
             let pid = at(cx, Call::Clone, process::fork_run(life))?;
             fs::close(line);
@@ -66,7 +86,7 @@ pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
 fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
     let (address, kind) = match wanted.role {
         Role::Questions => (wanted.address, libc::SOCK_DGRAM),
-        Role::QuestionStreams | Role::Port(_) => (wanted.address, libc::SOCK_STREAM),
+        Role::QuestionStreams | Role::Port(_) | Role::Published(_) => (wanted.address, libc::SOCK_STREAM),
     };
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let fd = at(cx, Call::Socket, net::socket(family, kind))?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::{Label, Op};
-use crate::network::{Settings, Socket};
+use crate::network::{Published, Settings, Socket};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -14,10 +14,15 @@ use crate::sys::Errno;
 #[derive(Debug, Clone)]
 #[allow(missing_docs)] // each variant's `why` documents it, and users see that
 pub enum RelayOp {
+    Publish {
+        published: Published,
+        to: Slot,
+    },
     /// `to`: Init's end of the way to it.
     Helper {
         settings: Rc<Settings>,
         audit: Option<Slot>,
+        published: Vec<Slot>,
         to: Slot,
     },
     /// `range` for the reader, `request` for the kernel.
@@ -29,6 +34,10 @@ pub enum RelayOp {
         socket: Socket,
         to: Slot,
     },
+    Diallers {
+        count: usize,
+        to: Slot,
+    },
     HandOver {
         sockets: Vec<Slot>,
         to: Slot,
@@ -38,7 +47,11 @@ pub enum RelayOp {
 impl Op for RelayOp {
     fn label(&self) -> Label {
         match self {
+            Self::Publish { published, .. } => {
+                (Layer::Namespaces, "publish", Some(published.address.to_string()))
+            }
             Self::Helper { .. } => (Layer::Namespaces, "network-helper", None),
+            Self::Diallers { .. } => (Layer::Namespaces, "diallers", None),
             Self::LocalRoute { range, .. } => (Layer::Namespaces, "local-route", Some(range.clone())),
             Self::Socket { socket, .. } => {
                 let kind = if socket.listens() { "tcp" } else { "udp" };
@@ -50,7 +63,13 @@ impl Op for RelayOp {
 
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Helper { settings, audit, to } => {
+            Self::Publish { published, to } => {
+                write!(f, "socket(SOCK_STREAM) bind({}) listen() -> {to}", published.address)
+            }
+            Self::Diallers { count, to } => {
+                write!(f, "{count} times socket(SOCK_STREAM) sendmsg({to}, SCM_RIGHTS)")
+            }
+            Self::Helper { settings, audit, to, .. } => {
                 let user = match settings.user {
                     Some(id) => format!("setresuid({id})"),
                     None => "unshare(CLONE_NEWUSER)".into(),
@@ -61,6 +80,7 @@ impl Op for RelayOp {
                     settings.filter.len()
                 )?;
                 settings.rules.iter().try_for_each(|rule| write!(f, " {rule}"))?;
+                settings.published.iter().try_for_each(|port| write!(f, " publishes {port}"))?;
                 audit.as_ref().map_or(Ok(()), |slot| write!(f, " audit {slot}"))
             }
             Self::LocalRoute { range, .. } => write!(f, "netlink(RTM_NEWROUTE, local {range} dev lo)"),
@@ -82,6 +102,12 @@ impl Op for RelayOp {
             Self::Helper { .. } => {
                 "a process outside looks the allowed names up, dials, and copies; it reads what a hostile program sends, so it has no capability, no file and few system calls, and it ends with the launcher (prctl(2), PR_SET_PDEATHSIG; landlock(7); seccomp(2))"
             }
+            Self::Publish { .. } => {
+                "a port of the host that leads to one inside; what is listened on here arrives there over the helper, and the container needs no address of its own (tcp(7))"
+            }
+            Self::Diallers { .. } => {
+                "connections from outside go on inside, and only a socket that was made inside connects there: so many at once (network_namespaces(7))"
+            }
             Self::LocalRoute { .. } => {
                 "every address of this range is the namespace's own: a connection to one arrives at the helper's listener, which sees by the address which name was meant; no packet leaves (ip-route(8), type local)"
             }
@@ -99,14 +125,26 @@ impl Op for RelayOp {
 
     fn pointer(&self) -> Option<String> {
         match self {
-            Self::Helper { .. } | Self::LocalRoute { .. } | Self::Socket { .. } | Self::HandOver { .. } => {
-                None
-            }
+            Self::Publish { .. }
+            | Self::Helper { .. }
+            | Self::LocalRoute { .. }
+            | Self::Socket { .. }
+            | Self::Diallers { .. }
+            | Self::HandOver { .. } => None,
         }
     }
 
     fn remedy(&self, errno: Errno, call: Call) -> Option<&'static str> {
         match (self, errno) {
+            (Self::Publish { .. }, Errno::EADDRINUSE) => {
+                Some("something listens on this port of the host already: publish another (--publish)")
+            }
+            (Self::Publish { .. }, Errno::EACCES) => Some(
+                "a port below net.ipv4.ip_unprivileged_port_start is root's: publish one above it, such as 8080",
+            ),
+            (Self::Publish { .. }, Errno::EADDRNOTAVAIL) => {
+                Some("the host has no such address: see `ip address`")
+            }
             (Self::Helper { .. }, Errno::EAGAIN) => Some(
                 "a limit on processes is reached: see RLIMIT_NPROC and pids.max of the launcher's cgroup",
             ),
@@ -124,7 +162,12 @@ impl Op for RelayOp {
                 Some("the network namespace must belong to the container's own user namespace")
             }
             (
-                Self::Helper { .. } | Self::LocalRoute { .. } | Self::Socket { .. } | Self::HandOver { .. },
+                Self::Publish { .. }
+                | Self::Helper { .. }
+                | Self::LocalRoute { .. }
+                | Self::Socket { .. }
+                | Self::Diallers { .. }
+                | Self::HandOver { .. },
                 _,
             ) => None,
         }
@@ -144,6 +187,8 @@ impl Op for RelayOp {
                     "fcntl*",
                 ]
             }
+            Self::Publish { .. } => vec!["socket", "setsockopt", "bind", "listen"],
+            Self::Diallers { count, .. } => ["socket", "sendmsg", "close"].repeat(*count),
             Self::LocalRoute { .. } => vec!["socket", "sendto", "recvfrom", "close"],
             Self::Socket { socket, .. } => {
                 let mut calls = vec!["socket"];

@@ -22,9 +22,17 @@ impl Builder<'_> {
             return Err(Error::Config(ConfigError::new("/linux/namespaces", text)));
         }
         let host = self.input.host;
+        let mut published = Vec::new();
+        for port in &network.published {
+            let to = self.plan.slot(&format!("published {}", port.address));
+            self.plan.push(Runtime, part::NETWORK, RelayOp::Publish { published: *port, to: to.clone() });
+            published.push(to);
+        }
         let settings = Settings {
             rules: network.rules.clone(),
             servers: network.servers.clone(),
+            hosts: network.hosts.clone(),
+            published: network.published.clone(),
             sockets: sockets(network, network.v6),
             with_launcher: !self.input.options.detached,
             filter: Rc::new(harden::filter()?),
@@ -32,7 +40,7 @@ impl Builder<'_> {
         };
         let audit = network.audit.then(|| self.given.audit.clone());
         let to = self.plan.slot("network helper");
-        let row = RelayOp::Helper { settings: Rc::new(settings), audit, to: to.clone() };
+        let row = RelayOp::Helper { settings: Rc::new(settings), audit, published, to: to.clone() };
         self.plan.push_undo(Runtime, part::NETWORK, row, Undo::Helper);
         self.helper = Some(to);
         Ok(())
@@ -54,6 +62,10 @@ impl Builder<'_> {
             let slot = self.plan.slot(&format!("{kind} {address}"));
             self.plan.push(Init, part::NETWORK, RelayOp::Socket { socket, to: slot.clone() });
             slots.push(slot);
+        }
+        if !network.published.is_empty() {
+            let row = RelayOp::Diallers { count: crate::network::DIALLERS, to: to.clone() };
+            self.plan.push(Init, part::NETWORK, row);
         }
         self.plan.push(Init, part::NETWORK, RelayOp::HandOver { sockets: slots, to });
     }
