@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::dns::Family;
 use super::http::Http;
+use super::pipe::{Pipe, Pipes};
 use super::tls::{Refusal, Tls};
 use crate::sys::{Errno, io, net};
 
@@ -51,10 +52,26 @@ impl End {
     }
 }
 
+/// What all connections copy with, one at a time.
+pub struct Means {
+    /// Room for what is read.
+    pub block: Vec<u8>,
+    /// Pipes.
+    pub pipes: Pipes,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Means { block: vec![0; BLOCK], pipes: Pipes::default() }
+    }
+}
+
 /// One direction.
 #[derive(Debug, Default)]
 pub struct Flow {
     pending: Vec<u8>,
+    /// In its place where much is carried.
+    pipe: Option<Pipe>,
     /// How much of it was written.
     sent: usize,
     /// The sender has ended.
@@ -171,16 +188,16 @@ pub enum Turn {
 
 impl Connection {
     /// Reads what the program sends first; `Done` once the right name was seen.
-    pub fn greet(&mut self, block: &mut [u8]) -> Turn {
+    pub fn greet(&mut self, means: &mut Means) -> Turn {
         while !self.guard.is_satisfied() {
             if !self.inside.readable {
                 return Turn::Idle;
             }
-            match io::receive_nowait(self.inside.fd(), block) {
+            match io::receive_nowait(self.inside.fd(), &mut means.block) {
                 // It has changed its mind.
                 Ok(0) => return Turn::Reset,
                 Ok(n) => {
-                    if let Err(refusal) = self.guard.feed(&block[..n], &mut self.up.pending) {
+                    if let Err(refusal) = self.guard.feed(&means.block[..n], &mut self.up.pending) {
                         return Turn::Refused(refusal);
                     }
                 }
@@ -193,12 +210,12 @@ impl Connection {
     }
 
     /// Copies in both directions what can be copied now.
-    pub fn copy(&mut self, block: &mut [u8]) -> Turn {
+    pub fn copy(&mut self, means: &mut Means) -> Turn {
         let Some(outside) = self.outside.as_mut() else { return Turn::Idle };
         let guard = Some(&mut self.guard).filter(|guard| !guard.is_open());
-        let up = self.up.carry(&mut self.inside, outside, guard, block);
+        let up = self.up.carry(&mut self.inside, outside, guard, means);
         let down = match &up {
-            Ok(_) => self.down.carry(outside, &mut self.inside, None, block),
+            Ok(_) => self.down.carry(outside, &mut self.inside, None, means),
             Err(_) => Ok(false),
         };
         match (up, down) {
@@ -238,7 +255,7 @@ impl Flow {
         from: &mut End,
         to: &mut End,
         mut guard: Option<&mut Guard>,
-        block: &mut [u8],
+        means: &mut Means,
     ) -> Result<bool, Turn> {
         for _ in 0..TURN {
             if !self.flush(to)? {
@@ -248,13 +265,20 @@ impl Flow {
                 return self.tell(to).map(|()| false);
             }
             if !from.readable {
+                // An idle connection keeps no pipe.
+                self.release(&mut means.pipes);
                 return Ok(false);
             }
-            let n = match io::receive_nowait(from.fd(), block) {
+            let read = match &mut self.pipe {
+                Some(pipe) => pipe.fill(from.fd()),
+                None => io::receive_nowait(from.fd(), &mut means.block),
+            };
+            let n = match read {
                 Ok(0) => {
                     self.ended = true;
                     continue;
                 }
+                Ok(_) if self.pipe.is_some() => continue,
                 Ok(n) => n,
                 Err(Errno::EAGAIN) => {
                     from.readable = false;
@@ -264,14 +288,22 @@ impl Flow {
                 Err(_) => return Err(Turn::Reset),
             };
             match guard.as_mut() {
-                Some(guard) => guard.feed(&block[..n], &mut self.pending).map_err(|refusal| {
+                Some(guard) => guard.feed(&means.block[..n], &mut self.pending).map_err(|refusal| {
                     // What came before it is the program's right.
                     self.flush(to).map_or(Turn::Reset, |_| Turn::Refused(refusal))
                 })?,
-                None => self.put(to, &block[..n])?,
+                None => self.put(to, &means.block[..n])?,
+            }
+            if n == BLOCK && guard.is_none() {
+                self.pipe = means.pipes.take();
             }
         }
         Ok(true)
+    }
+
+    /// Gives its pipe back.
+    pub fn release(&mut self, pipes: &mut Pipes) {
+        self.pipe.take().into_iter().for_each(|pipe| pipes.give_back(pipe));
     }
 
     /// Writes, and keeps what is not taken.
@@ -302,6 +334,17 @@ impl Flow {
                     self.bytes += n as u64;
                     self.sent += n;
                 }
+                Err(Errno::EAGAIN) => to.writable = false,
+                Err(Errno::EINTR) => {}
+                Err(_) => return Err(Turn::Reset),
+            }
+        }
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+            if !to.writable {
+                return Ok(false);
+            }
+            match pipe.drain(to.fd()) {
+                Ok(n) => self.bytes += n as u64,
                 Err(Errno::EAGAIN) => to.writable = false,
                 Err(Errno::EINTR) => {}
                 Err(_) => return Err(Turn::Reset),
@@ -371,18 +414,18 @@ mod tests {
 
     #[test]
     fn bytes_and_half_closes_go_both_ways() {
-        let mut block = vec![0; BLOCK];
+        let mut means = Means::default();
         let (mut c, mut program, mut server) = connection(Guard::None);
         program.write_all(b"question").unwrap();
         program.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(c.copy(&mut block), Turn::Idle);
+        assert_eq!(c.copy(&mut means), Turn::Idle);
         let mut text = String::new();
         server.read_to_string(&mut text).unwrap();
         assert_eq!(text, "question");
         server.write_all(b"answer").unwrap();
         drop(server);
         ready(&mut c);
-        assert_eq!(c.copy(&mut block), Turn::Done);
+        assert_eq!(c.copy(&mut means), Turn::Done);
         drop(c);
         text.clear();
         program.read_to_string(&mut text).unwrap();
@@ -391,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_bounds_what_is_kept() {
-        let mut block = vec![0; BLOCK];
+        let mut means = Means::default();
         let (mut c, program, mut server) = connection(Guard::None);
         program.set_nonblocking(true).unwrap();
         let mut written = 0u64;
@@ -400,7 +443,7 @@ mod tests {
                 written += n as u64;
             }
             ready(&mut c);
-            c.copy(&mut block);
+            c.copy(&mut means);
             assert!(c.up.pending.len() <= BLOCK, "{}", c.up.pending.len());
         }
         drop(program);
@@ -408,7 +451,7 @@ mod tests {
         let mut read = 0u64;
         loop {
             ready(&mut c);
-            c.copy(&mut block);
+            c.copy(&mut means);
             server.set_nonblocking(true).unwrap();
             match server.read(&mut vec![0; 65536]) {
                 Ok(0) => break,
@@ -421,11 +464,11 @@ mod tests {
 
     #[test]
     fn what_is_refused_does_not_go_on_and_what_came_before_does() {
-        let mut block = vec![0; BLOCK];
+        let mut means = Means::default();
         let (mut c, mut program, mut server) = connection(Guard::Http(Http::new("a.test", 80)));
         let good = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
         program.write_all(format!("{good}GET / HTTP/1.1\r\nHost: b.test\r\n\r\n").as_bytes()).unwrap();
-        assert!(matches!(c.copy(&mut block), Turn::Refused(_)));
+        assert!(matches!(c.copy(&mut means), Turn::Refused(_)));
         drop(c);
         let mut text = String::new();
         server.read_to_string(&mut text).unwrap();

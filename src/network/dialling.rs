@@ -106,7 +106,7 @@ impl Helper<'_> {
         loop {
             let Some(connection) = self.connections.get(key) else { return };
             let turn = match connection.phase {
-                Phase::Greeting => match connection.greet(&mut self.block) {
+                Phase::Greeting => match connection.greet(&mut self.means) {
                     Turn::Done => {
                         self.resolve(key);
                         continue;
@@ -121,7 +121,7 @@ impl Helper<'_> {
                     }
                     false => return,
                 },
-                Phase::Open => connection.copy(&mut self.block),
+                Phase::Open => connection.copy(&mut self.means),
             };
             return self.after(key, turn);
         }
@@ -267,7 +267,9 @@ impl Helper<'_> {
 
     /// Removes a connection and writes down what became of it.
     pub(super) fn close(&mut self, key: Key, reason: Reason, other: &str) {
-        let Some(connection) = self.connections.remove(key) else { return };
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        connection.up.release(&mut self.means.pipes);
+        connection.down.release(&mut self.means.pipes);
         let over = connection.up.is_told() && connection.down.is_told();
         let name = connection.name.as_deref().unwrap_or_default().to_string();
         // Of a connection that was not dialled no address counts.

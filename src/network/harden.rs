@@ -19,8 +19,9 @@ use crate::tables::landlock::{SCOPES, all};
 /// The user and group of the helper that root starts: no other program has this id.
 pub const USER: u32 = 65_531;
 
-/// The most descriptors: two for each connection, and some for the rest.
-pub const FILES: u64 = 2 * super::MOST_CONNECTIONS as u64 + 160;
+/// The most descriptors: two for each connection and each pipe, the sockets that connect inside, and some for the rest.
+pub const FILES: u64 =
+    2 * (super::MOST_CONNECTIONS + super::pipe::MOST_PIPES) as u64 + super::DIALLERS as u64 + 160;
 
 /// The most memory of its own in bytes. What connections hold is far less: 64 KiB for each direction that waits for a
 /// slow reader.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use super::audit::Audit;
-use super::connection::{BLOCK, Connection};
+use super::connection::{Connection, Means};
 use super::host_config::HostConfig;
 use super::names::Names;
 use super::published::Diallers;
@@ -115,7 +115,7 @@ pub(super) struct Helper<'a> {
     pub(super) waiting: HashMap<Wanted, Vec<Waiter>>,
     pub(super) again: Vec<Key>,
     pub(super) told: HashSet<String>,
-    pub(super) block: Vec<u8>,
+    pub(super) means: Means,
     pub(super) looked: Instant,
     /// A connection has a deadline.
     pub(super) opening: bool,
@@ -164,7 +164,7 @@ impl<'a> Helper<'a> {
             waiting: HashMap::new(),
             again: Vec::new(),
             told: HashSet::new(),
-            block: vec![0; BLOCK],
+            means: Means::default(),
             looked: Instant::now(),
             opening: false,
             more: false,

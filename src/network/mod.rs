@@ -30,6 +30,7 @@ pub mod helper;
 mod host_config;
 mod http;
 mod names;
+mod pipe;
 mod published;
 mod questions;
 mod resolver;
