@@ -46,6 +46,8 @@ pub enum Need {
     NetDevice,
     /// Network namespaces with a pair of devices between them, python3, openssl and curl.
     World,
+    /// pasta(1) is installed.
+    Pasta,
     /// The attackers' probe: it was carried here, or there is a C compiler that links statically.
     Probe,
     /// The lessons of `examples` are built.
@@ -98,6 +100,7 @@ impl Need {
                 unless(device_kind().is_some(), "`ip link add` makes neither a dummy nor an ifb device here")
             }
             Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
+            Need::Pasta => unless(find("pasta").is_some(), "pasta is not installed (passt)"),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
             Need::KernelLessons => unless(

@@ -22,9 +22,16 @@ pub fn tests() -> Vec<Trial> {
         }),
         test("network::a_port_that_cannot_be_published_stops_the_launch", ROOT, not_published),
         test("network::a_network_that_was_made_before_is_joined", WORLD, joined),
+        test("network::pasta_connects_with_the_host_s_network", PASTA, || pasta(&World::new(), World::run)),
+        test("network::pasta_connects_an_ordinary_user", USER_PASTA, || {
+            pasta(&World::of(one()), |world| world.run_as(one()));
+        }),
         test("network::hosts_and_servers_of_the_caller_s_choice", WORLD, chosen),
     ]
 }
+
+const PASTA: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Pasta];
+const USER_PASTA: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World, Need::Pasta];
 
 const SERVER: &str = r#"
 import socket, threading
@@ -160,4 +167,19 @@ fn chosen() {
     assert!(out.stdout.ends_with("a.test /\n= 0\n"), "{out}");
     sh(world.run().args(["--dns", "9.9.9.9"]), "true").exits(125).says("without a network");
     world.leak_check();
+}
+
+fn pasta(world: &World, run: impl Fn(&World) -> Call) {
+    let call = || run(world).args(["--network", "pasta", "--dns", "203.0.113.2"]);
+    let out = sh(call(), &curl(&["http://a.test/", "http://203.0.113.1:1/"])).ok();
+    assert_eq!(out.stdout, "203.0.113.2:80 a.test /\n= 0\n= 7\n", "{out}");
+    out.says("by way of pasta(1)");
+    world.leak_check();
+    sh(call().args(["--fail", "pivot:EIO"]), "true").exits(125).says("(EIO)");
+    world.leak_check();
+    let running = world.sb.run_until(call().args(["--", "sh", "-c", "echo up; sleep 20"]), "up");
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    running.wait();
+    world.sb.leak_check_within(Duration::from_secs(5));
+    sh(call().args(["--allow-net", "a.test"]), "true").exits(125).says("--network pasta");
 }

@@ -64,6 +64,7 @@ impl World {
         for address in ["2001:db8:113::2/64", "fd00:9::9/64"] {
             ip(&format!("-n {beyond} addr add {address} dev b0 nodad"));
         }
+        ip(&format!("-n {host} route add default via 203.0.113.2"));
         for route in ["169.254.169.254 dev h0", "10.9.9.9 dev h0"] {
             ip(&format!("-n {host} route add {route}"));
         }

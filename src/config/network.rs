@@ -16,6 +16,8 @@ pub struct Network {
     pub rules: Vec<Rule>,
     /// A network namespace that was made before, and is joined.
     pub joined: Option<std::path::PathBuf>,
+    /// pasta(1), where it connects the container with the host's network.
+    pub pasta: Option<std::path::PathBuf>,
     /// Ports inside that are reached from outside.
     pub published: Vec<Published>,
     /// Names with an address of the caller's choice.

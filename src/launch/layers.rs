@@ -128,6 +128,7 @@ fn environment() -> Vec<String> {
 pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> String {
     let resources = &config.resources;
     let network = match (config.is_new(NsKind::Net), config.network.rules.is_empty()) {
+        (true, true) if config.network.pasta.is_some() => "the host's network by way of pasta",
         (true, true) => "no network",
         (true, false) => "a network by name",
         (false, _) if config.namespace(NsKind::Net).is_some() => "another network",

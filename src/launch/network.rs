@@ -48,7 +48,10 @@ pub(super) fn apply(
         (_, false) if host => {
             "--publish with --network host: the program's ports are the host's already: leave one out"
         }
-        (true, _) if !host && !network.servers.is_empty() => {
+        (false, _) if network.pasta.is_some() => {
+            "--allow-net with --network pasta: every host could be reached: leave one out"
+        }
+        (true, _) if !host && network.pasta.is_none() && !network.servers.is_empty() => {
             "--dns: no server can be reached without a network: --allow-net or --network"
         }
         _ => "",
@@ -57,6 +60,17 @@ pub(super) fn apply(
         return Err(Error::msg(refused));
     }
     config.network.clone_from(network);
+    if let Some(name) = &network.pasta {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
+        config.network.pasta = Some(found.ok_or_else(|| {
+            Error::msg("--network pasta: pasta is not installed (Debian and Fedora: the package passt)")
+        })?);
+        changes.push(Change::weaker(
+            "network",
+            "the program reaches what this host reaches, by way of pasta(1)",
+        ));
+    }
     if let Some(path) = &network.joined {
         // nsfs: what else is there is no namespace.
         if !crate::sys::cstr::cpath(path).is_ok_and(|p| fs::path_magic(&p) == Ok(NSFS)) {
@@ -89,6 +103,7 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
     let flag = match (network.rules.is_empty(), network.published.is_empty()) {
         (false, _) => "--allow-net",
         (true, false) => "--publish",
+        (true, true) if network.pasta.is_some() => "--network pasta",
         (true, true) if network.joined.is_some() => "--network netns:PATH",
         (true, true) if network.hosts.is_empty() && network.servers.is_empty() => return Ok(()),
         (true, true) => "--add-host",
@@ -97,7 +112,7 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
         let text = format!("{flag} needs namespaces, which this machine does not give (safebox doctor)");
         return Err(Error::msg(text));
     }
-    if network.is_used() && !config.is_new(NsKind::Net) {
+    if (network.is_used() || network.pasta.is_some()) && !config.is_new(NsKind::Net) {
         return Err(Error::msg(format!(
             "{flag}: the container has no network namespace of its own: the config joins one, or has the host's"
         )));

@@ -28,6 +28,7 @@ pub mod netdev;
 mod new_mount;
 mod nodes;
 mod ops;
+mod pasta;
 pub mod places;
 mod program;
 pub mod runtime;

@@ -94,6 +94,7 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
             Undo::NetDevice { .. } => {}
             // It ends with its launcher, or with the container.
             Undo::Helper => {}
+            Undo::Pasta(file) => crate::perform::pasta::end(Path::new(file)),
             Undo::Ids(path) => {
                 let removed = std::fs::remove_file(path);
                 if let Err(e) = removed.or_else(gone) {

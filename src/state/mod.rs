@@ -178,7 +178,9 @@ pub mod files {
     /// Name of the socket in it.
     pub const NOTIFY_SOCKET: &str = "notify.sock";
     /// All these files of a container's directory.
-    pub const ALL: &[&str] = &[STATE, PID, START, START_NEW, REPORT, DOOR, CGROUPS, TEMP, NOTIFY_DIR];
+    pub const ALL: &[&str] = &[STATE, PID, START, START_NEW, REPORT, DOOR, CGROUPS, TEMP, NOTIFY_DIR, PASTA];
+    /// Where pasta(1) writes its number.
+    pub const PASTA: &str = "pasta.pid";
     /// Suffix of the line of a pre-existing cgroup, which must not be removed.
     pub const JOINED: &str = " joined";
 }

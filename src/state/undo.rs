@@ -21,6 +21,8 @@ pub enum Undo {
     Scope(crate::cgroup::systemd::Scope),
     /// Kill the container's init and wait for it.
     Kill,
+    /// End the pasta(1) that has written its number to this file.
+    Pasta(String),
     /// End the network helper, if the launch failed. Later it ends with its launcher, or with the container.
     Helper,
     /// Move a network device back to the host if the launch failed. After a successful launch the kernel
@@ -57,6 +59,7 @@ impl std::fmt::Display for Undo {
                 let fields = files.iter().map(|file| format!("fchown({}, {})", file.path, file.uid));
                 f.write_str(&fields.collect::<Vec<_>>().join(" "))
             }
+            Undo::Pasta(file) => write!(f, "pidfd_send_signal(pid in {file}, SIGKILL)"),
             Undo::Helper => f.write_str("close its line: it ends, waitpid"),
             Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
         }

@@ -16,10 +16,11 @@ pub(super) const ROWS: &[Row] = &[
         NETWORK,
         CONFIG,
         Says::One("NETWORK", kind),
-        "none: a network of its own with nothing in it, the default; host: the host's; netns:PATH: one that was made before",
+        "none: a network of its own with nothing in it, the default; host: the host's; netns:PATH: one that was made before; \
+         pasta: the host's by way of pasta(1), without its namespace",
     )
     .also("net")
-    .values(&["host", "none", "netns:/run/netns/x"], &["", "bridge", "netns:", "netns:x", "netns:/a/../b"]),
+    .values(&["host", "none", "netns:/run/netns/x", "pasta"], &["", "bridge", "netns:", "netns:x", "netns:/a/../b"]),
     Row::new(
         "allow-net",
         NETWORK,
@@ -118,16 +119,21 @@ pub(super) const ROWS: &[Row] = &[
 /// `--network`; the last one counts.
 fn kind(launch: &mut Launch, value: &str) -> Words {
     launch.overrides.allow.retain(|name| name != "host-net");
-    launch.network.joined = None;
+    (launch.network.joined, launch.network.pasta) = (None, None);
     match value {
         "none" => return Ok(()),
+        "pasta" => {
+            // Its place is looked up when the launch is prepared.
+            launch.network.pasta = Some("pasta".into());
+            return Ok(());
+        }
         "host" => {}
         _ => {
             let path = value.strip_prefix("netns:").map(Path::new);
             let plain =
                 |p: &&Path| p.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
             let path = path.filter(|p| p.is_absolute() && plain(p) && !value.contains('\0')).ok_or(
-                "none (a network of its own, with nothing in it; the default), host, or netns:PATH with an absolute path",
+                "none (a network of its own, with nothing in it; the default), host, pasta, or netns:PATH with an absolute path",
             )?;
             launch.network.joined = Some(path.into());
         }

@@ -15,6 +15,7 @@ use crate::sys::Errno;
 pub enum NetOp {
     MoveDevice { namespace: Slot, outside: Rc<str>, inside: Rc<str> },
     LoopbackUp,
+    Pasta { program: std::path::PathBuf, runas: Option<u32>, file: std::path::PathBuf },
 }
 
 impl Op for NetOp {
@@ -22,6 +23,7 @@ impl Op for NetOp {
         match self {
             Self::MoveDevice { outside, .. } => (Layer::Namespaces, "net-device", Some(outside.to_string())),
             Self::LoopbackUp => (Layer::Namespaces, "loopback", None),
+            Self::Pasta { .. } => (Layer::Namespaces, "pasta", None),
         }
     }
 
@@ -33,6 +35,15 @@ impl Op for NetOp {
                     "netlink(RTM_NEWLINK, {outside:?}, IFLA_NET_NS_FD {namespace}, IFLA_IFNAME {inside:?}) setns({namespace}) netlink(RTM_NEWADDR, RTM_NEWLINK, {inside:?}, IFF_UP) setns(back)"
                 )
             }
+            Self::Pasta { program, runas, file } => {
+                let runas = runas.map(|id| format!(" --runas {id}")).unwrap_or_default();
+                write!(
+                    f,
+                    "{} --config-net --no-map-gw -t none -u none -T none -U none{runas} --pid {} <container>",
+                    program.display(),
+                    file.display()
+                )
+            }
             Self::LoopbackUp => f.write_str("socket(AF_INET) ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)"),
         }
     }
@@ -41,6 +52,9 @@ impl Op for NetOp {
         match self {
             Self::MoveDevice { .. } => {
                 "the container gets a device of the host for itself, with its addresses, and up (config-linux.md, Network Devices)"
+            }
+            Self::Pasta { .. } => {
+                "a tap device inside and a process outside that speaks TCP, UDP and ICMP for it: the program has the host's network without a right over it, no port of the host's leads in, and the gateway's address does not lead to the host (passt(1))"
             }
             Self::LoopbackUp => {
                 "a new network namespace has one device, lo, and it is down (network_namespaces(7))"
@@ -51,7 +65,7 @@ impl Op for NetOp {
     fn pointer(&self) -> Option<String> {
         match self {
             Self::MoveDevice { outside, .. } => Some(format!("/linux/netDevices/{outside}")),
-            Self::LoopbackUp => None,
+            Self::LoopbackUp | Self::Pasta { .. } => None,
         }
     }
 
@@ -69,7 +83,13 @@ impl Op for NetOp {
             (Self::MoveDevice { .. }, Errno::EPERM) => {
                 Some("moving a device needs CAP_NET_ADMIN over the host's network namespace")
             }
-            (Self::MoveDevice { .. } | Self::LoopbackUp, _) => None,
+            (Self::Pasta { .. }, Errno::ETIMEDOUT) => {
+                Some("pasta was not ready within 10 seconds, and was ended")
+            }
+            (Self::Pasta { .. }, Errno::ECANCELED) => Some(
+                "pasta copies the host's addresses and routes: it needs an interface with a default route",
+            ),
+            (Self::MoveDevice { .. } | Self::LoopbackUp | Self::Pasta { .. }, _) => None,
         }
     }
 
@@ -83,6 +103,8 @@ impl Op for NetOp {
                 let find = ["openat", "socket", "sendto", "recvfrom*", "close"];
                 [&find, number, &["socket"], &there, &["close", "close"]].concat()
             }
+            // A program of its own.
+            Self::Pasta { .. } => vec!["*"],
             Self::LoopbackUp => vec!["socket", "ioctl", "close"],
         }
     }

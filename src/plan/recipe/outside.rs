@@ -305,6 +305,7 @@ impl Builder<'_> {
         }
         self.idmap_binds();
         self.net_devices()?;
+        self.pasta();
         self.oom_score()?;
         let process = self.process()?.clone();
         crate::plan::recipe::limits::raise(&mut self.plan, &process, self.input.host);

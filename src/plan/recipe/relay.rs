@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use crate::error::{ConfigError, Error, Result};
 use crate::network::{Settings, Socket, harden, local_ranges, sockets};
-use crate::plan::ops::RelayOp;
-use crate::plan::recipe::{Builder, part};
+use crate::plan::ops::{NetOp, RelayOp};
+use crate::plan::recipe::{Builder, part, text};
 use crate::plan::{Actor::Init, Actor::Runtime, Undo};
+use crate::state::files;
 use crate::sys::route::local_request;
 use crate::tables::namespaces::NsKind;
 
@@ -44,6 +45,16 @@ impl Builder<'_> {
         self.plan.push_undo(Runtime, part::NETWORK, row, Undo::Helper);
         self.helper = Some(to);
         Ok(())
+    }
+
+    /// pasta, which joins the namespaces of the child. As root it is the maker of the user namespace: only that one may.
+    pub(super) fn pasta(&mut self) {
+        let Some(program) = self.input.config.network.pasta.clone() else { return };
+        let root = self.input.host.rootless.is_none() && self.input.host.euid == 0;
+        let runas = root.then(|| self.input.config.hardening.userns_owner.unwrap_or(0));
+        let file = self.input.state_dir.join(files::PASTA);
+        let undo = Undo::Pasta(text(&file));
+        self.plan.push_undo(Runtime, part::NETWORK, NetOp::Pasta { program, runas, file }, undo);
     }
 
     /// Addresses, sockets, and their way out.
