@@ -46,6 +46,7 @@ fn usual() -> Vec<Trial> {
             &[Need::Root, Need::Strace, Need::NetDevice],
             network_devices,
         ),
+        test("order::run_with_secrets_and_a_network_by_name", HERE, network),
         test("order::create_and_start", HERE, create),
         test("order::create_with_a_terminal", HERE, terminal),
         test("order::explain_prints_the_calls_of_run", HERE, explained),
@@ -160,6 +161,24 @@ fn network_devices() {
     let device = crate::fields::netdev::Device::new(&other, &[]);
     let other = other.patch("/linux/netDevices", json!({ &device.name: { "name": "eth%d" } }));
     run(&other, Policy::Privileged);
+}
+
+/// Secrets, names, a published port.
+fn network() {
+    let sb = Sandbox::new();
+    std::fs::write(sb.dir().join("secret"), "x").expect("a file");
+    let secret = format!("id=s,src={},target=a/s", sb.dir().join("secret").display());
+    let said = [("secret", secret.as_str()), ("allow-net", "a.test:80"), ("publish", "38081:80")];
+    let mut launch = launch_of(&sb, Policy::Restricted, foreground(&sb, Policy::Restricted));
+    let mut options = Vec::new();
+    for (name, value) in said {
+        let row = safebox::launch::options::row(name).expect("a row");
+        row.say(&mut launch, value).expect("a good value");
+        options.push(format!("--{name}={value}"));
+    }
+    let plan = prepare(&launch).expect("a launch").plan().expect("a plan").0;
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    traced_run(&sb, Policy::Restricted, &plan, &options);
 }
 
 fn agent() {
