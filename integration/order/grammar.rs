@@ -103,7 +103,7 @@ pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guard
     let clones: Vec<i32> = spawned("clone").into_iter().map(|pid| pid as i32).collect();
     // Those of user namespaces that only a mapping is taken from come first, and hooks last.
     let holds = |r: &&Row| r.actor == "runtime" && r.calls.iter().any(|c| c == "clone");
-    let makers: Vec<&Row> = rows.iter().filter(|r| r.calls.iter().any(|c| c == "clone")).collect();
+    let makers: Vec<&Row> = rows.iter().filter(holds).collect();
     let holders = makers.len();
     for (row, pid) in makers.iter().zip(&clones) {
         // The network helper's loop is no part of the plan; its row says what it may do.
