@@ -116,7 +116,7 @@ import socket, sys, time, threading
 a = socket.gethostbyname("a.test")
 held = []
 for i in range(2000):
-    s = socket.create_connection((a, 7005), 10); s.settimeout(10); held.append(s)
+    s = socket.create_connection((a, 7005), 60); s.settimeout(60); held.append(s)
 for i, s in enumerate(held): s.send(b"%d" % i)
 good = sum(s.recv(10) == b"%d" % i for i, s in enumerate(held))
 print("good", good, flush=True)
@@ -142,7 +142,8 @@ print("stuck", flush=True); time.sleep(1.5)
         "-c",
         script,
     ]);
-    let running = world.sb.run_until(call, "good 2000");
+    let running = call.limit(Duration::from_secs(120)).spawn();
+    poll("2000 connections", Duration::from_secs(60), || running.so_far().0.contains("good 2000"));
     let helper = world.helper().expect("a helper");
     let memory =
         || field(helper, "VmRSS:").split(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("kB");
