@@ -48,6 +48,8 @@ pub enum Need {
     World,
     /// pasta(1) is installed.
     Pasta,
+    /// Every user may open /dev/net/tun.
+    OpenTun,
     /// The attackers' probe: it was carried here, or there is a C compiler that links statically.
     Probe,
     /// The lessons of `examples` are built.
@@ -100,6 +102,7 @@ impl Need {
                 unless(device_kind().is_some(), "`ip link add` makes neither a dummy nor an ifb device here")
             }
             Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
+            Need::OpenTun => unless(open_tun(), "an ordinary user may not open /dev/net/tun here"),
             Need::Pasta => unless(find("pasta").is_some(), "pasta is not installed (passt)"),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
@@ -156,6 +159,12 @@ fn can_idmap(path: &std::path::Path) -> bool {
 
 /// A user that no system has.
 pub const NOBODYS: u32 = 54_321;
+
+/// As udev leaves it, and some virtual machines do not.
+fn open_tun() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/dev/net/tun").is_ok_and(|m| m.mode() & 0o006 == 0o006)
+}
 
 /// A pair of devices can be made, and what the servers beyond need is installed.
 static WORLD: LazyLock<bool> = LazyLock::new(|| {

@@ -31,7 +31,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 const PASTA: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Pasta];
-const USER_PASTA: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World, Need::Pasta];
+const USER_PASTA: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World, Need::Pasta, Need::OpenTun];
 
 const SERVER: &str = r#"
 import socket, threading
@@ -103,7 +103,7 @@ fn published(sb: &Sandbox, runtime: impl Fn(&Sandbox) -> Call) {
     let mut text = [0; 1];
     let read = connect(shut).read(&mut text);
     assert!(read.is_err() || matches!(read, Ok(0)), "{read:?}");
-    sb.kill("KILL");
+    running.signal(nix::sys::signal::Signal::SIGTERM);
     let out = running.wait();
     out.says("the program's ports are reached from outside: 127.0.0.1:");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is free again");

@@ -117,6 +117,9 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
             "{flag}: the container has no network namespace of its own: the config joins one, or has the host's"
         )));
     }
+    if config.network.is_used() {
+        crate::network::harden::filter()?;
+    }
     config.network.v6 = Path::new("/proc/sys/net/ipv6").exists();
     let by_name = !config.network.rules.is_empty();
     // Without the file libc, musl, Go and others ask 127.0.0.1, which is right for names that rules allow.

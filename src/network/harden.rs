@@ -71,8 +71,17 @@ const CALLS: [&str; 40] = [
     "writev",
 ];
 
-/// The helper's filter.
+/// The helper's filter: compiled once, and the first time before the launch begins, since that takes system calls.
 pub fn filter() -> Result<Vec<libc::sock_filter>> {
+    static COMPILED: std::sync::OnceLock<Vec<libc::sock_filter>> = std::sync::OnceLock::new();
+    if let Some(filter) = COMPILED.get() {
+        return Ok(filter.clone());
+    }
+    let filter = compile()?;
+    Ok(COMPILED.get_or_init(|| filter).clone())
+}
+
+fn compile() -> Result<Vec<libc::sock_filter>> {
     let family = |family: i32| {
         serde_json::json!({
             "names": ["socket"],

@@ -1,7 +1,7 @@
 //! pasta(1): the container's network is the host's, by way of a tap device and without a right of the caller's.
 
 use std::io::{Read, Seek};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const END: i32 = 2000;
 
 /// Starts pasta for the container's process. It writes its number to `file`, goes to the background once the network is
 /// there, and is the launcher's to end.
-pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, file: &Path) -> Done {
+pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, in_userns: bool, file: &Path) -> Done {
     let said = at(cx, Call::Pasta, fs::memory_file(c"pasta"))?;
     let errors = at(cx, Call::Dup, fs::dup_above(said.as_raw_fd(), 3))?;
     let mut command = Command::new(program);
@@ -37,7 +37,15 @@ pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, file: &Path
     if let Some(id) = runas {
         command.args(["--runas", &id.to_string()]);
     }
-    command.arg("--pid").arg(file).arg(cx.pid.to_string()).env_clear();
+    // By descriptors: to look them up by the process's number takes a right over it that pasta gives up first.
+    let net = namespace(cx, "net")?;
+    let user = if in_userns { Some(namespace(cx, "user")?) } else { None };
+    command.arg("--netns").arg(format!("/proc/self/fd/{}", net.as_raw_fd()));
+    match &user {
+        Some(user) => command.arg("--userns").arg(format!("/proc/self/fd/{}", user.as_raw_fd())),
+        None => command.arg("--netns-only"),
+    };
+    command.arg("--pid").arg(file).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::own(errors));
     rlimit::give_back(&mut command);
     process::clean_before_exec(&mut command);
@@ -64,6 +72,15 @@ pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, file: &Path
             }
         }
     }
+}
+
+/// A namespace of the container's process, as a descriptor that pasta inherits.
+fn namespace(cx: &mut Cx, name: &str) -> Result<OwnedFd, Errno> {
+    // Digits and a static name hold no NUL.
+    let path = std::ffi::CString::new(format!("/proc/{}/ns/{name}", cx.pid)).unwrap_or_default();
+    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0)).map(fs::own)?;
+    at(cx, Call::Dup, fs::inheritable(fd.as_raw_fd()))?;
+    Ok(fd)
 }
 
 /// Ends the pasta that has written its number to `file`.

@@ -10,7 +10,9 @@ pub(super) fn apply(op: &NetOp, cx: &mut Cx) -> Done {
         NetOp::MoveDevice { namespace, outside, inside } => {
             crate::perform::netdev::move_in(cx, cx.fd(namespace), outside, inside)
         }
-        NetOp::Pasta { program, runas, file } => crate::perform::pasta::start(cx, program, *runas, file),
+        NetOp::Pasta { program, runas, in_userns, file } => {
+            crate::perform::pasta::start(cx, program, *runas, *in_userns, file)
+        }
         NetOp::LoopbackUp => at(cx, Call::Loopback, socket::loopback_up()),
     }
 }

@@ -15,7 +15,7 @@ use crate::sys::Errno;
 pub enum NetOp {
     MoveDevice { namespace: Slot, outside: Rc<str>, inside: Rc<str> },
     LoopbackUp,
-    Pasta { program: std::path::PathBuf, runas: Option<u32>, file: std::path::PathBuf },
+    Pasta { program: std::path::PathBuf, runas: Option<u32>, in_userns: bool, file: std::path::PathBuf },
 }
 
 impl Op for NetOp {
@@ -35,11 +35,11 @@ impl Op for NetOp {
                     "netlink(RTM_NEWLINK, {outside:?}, IFLA_NET_NS_FD {namespace}, IFLA_IFNAME {inside:?}) setns({namespace}) netlink(RTM_NEWADDR, RTM_NEWLINK, {inside:?}, IFF_UP) setns(back)"
                 )
             }
-            Self::Pasta { program, runas, file } => {
+            Self::Pasta { program, runas, file, .. } => {
                 let runas = runas.map(|id| format!(" --runas {id}")).unwrap_or_default();
                 write!(
                     f,
-                    "{} --config-net --no-map-gw -t none -u none -T none -U none{runas} --pid {} <container>",
+                    "{} --config-net --no-map-gw -t none -u none -T none -U none{runas} --netns <container> --pid {}",
                     program.display(),
                     file.display()
                 )
@@ -86,9 +86,9 @@ impl Op for NetOp {
             (Self::Pasta { .. }, Errno::ETIMEDOUT) => {
                 Some("pasta was not ready within 10 seconds, and was ended")
             }
-            (Self::Pasta { .. }, Errno::ECANCELED) => Some(
-                "pasta copies the host's addresses and routes: it needs an interface with a default route",
-            ),
+            (Self::Pasta { .. }, Errno::ECANCELED) => {
+                Some("pasta needs an interface with a default route, and /dev/net/tun")
+            }
             (Self::MoveDevice { .. } | Self::LoopbackUp | Self::Pasta { .. }, _) => None,
         }
     }

@@ -47,14 +47,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// pasta, which joins the namespaces of the child. As root it is the maker of the user namespace: only that one may.
+    /// pasta, which joins the network namespace of the child. Root has the right to; others have it in the child's user
+    /// namespace, which it joins, too.
     pub(super) fn pasta(&mut self) {
         let Some(program) = self.input.config.network.pasta.clone() else { return };
         let root = self.input.host.rootless.is_none() && self.input.host.euid == 0;
-        let runas = root.then(|| self.input.config.hardening.userns_owner.unwrap_or(0));
+        let (runas, in_userns) = (root.then_some(0), !root);
         let file = self.input.state_dir.join(files::PASTA);
         let undo = Undo::Pasta(text(&file));
-        self.plan.push_undo(Runtime, part::NETWORK, NetOp::Pasta { program, runas, file }, undo);
+        self.plan.push_undo(Runtime, part::NETWORK, NetOp::Pasta { program, runas, in_userns, file }, undo);
     }
 
     /// Addresses, sockets, and their way out.
