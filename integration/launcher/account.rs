@@ -245,7 +245,7 @@ fn forged() {
 
 /// `fd` as descriptor `number` of the command.
 fn inherit_as(command: &mut std::process::Command, fd: i32, number: i32) {
-    safebox::sys::process::pass_before_exec(command, vec![(fd, number)]);
+    safebox::sys::before_exec::pass_before_exec(command, vec![(fd, number)]);
 }
 
 fn places() {

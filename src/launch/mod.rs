@@ -7,6 +7,8 @@ pub mod caller;
 pub mod capabilities;
 pub mod environment;
 pub mod exec_cgroups;
+pub mod exec_input;
+pub mod filters;
 pub mod images;
 pub mod inherited_fds;
 pub mod ladder;
