@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::launch::options::words::parse_size;
+
 /// `update`.
 #[derive(Debug, Args)]
 pub struct Update {
