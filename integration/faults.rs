@@ -79,7 +79,7 @@ fn every_row(sb: &Sandbox, policy: &str) {
 #[track_caller]
 fn fail_row(sb: &Sandbox, call: Call, row: usize) {
     let out = call.args(["--fail", &format!("{row}:EIO")]).output().exits(125);
-    assert!(out.stderr.contains(&format!("step {row} (")) && out.stderr.contains("(EIO)"), "{out}");
+    assert!(out.stderr.contains(&format!("row {row} (")) && out.stderr.contains("(EIO)"), "{out}");
     let left = sb.trace().find();
     assert!(left.is_empty(), "left behind by row {row}:\n  {}\n{out}", left.join("\n  "));
 }
@@ -127,7 +127,7 @@ fn by_name() {
         let explained = sb.runtime().args(["explain", "--row", row, "--why"]).arg(sb.bundle()).output().ok();
         let (number, _) =
             explained.stdout.lines().nth(1).expect("a row").trim_start().split_once(' ').expect("a number");
-        out.says(&format!("step {number} ("));
+        out.says(&format!("row {number} ("));
         sb.run().args(["--until", row]).output().exits(0).says(&format!("rows 1 to {number} are done"));
         assert!(sb.trace().find().is_empty());
     }

@@ -278,7 +278,7 @@ fn faults(user: User) {
     assert!(rows > 50, "{rows} rows");
     for row in 1..=rows {
         let out = user.run(&sb).args(["--fail", &format!("{row}:EIO")]).output().exits(125);
-        assert!(out.stderr.contains(&format!("step {row} (")), "{out}");
+        assert!(out.stderr.contains(&format!("row {row} (")), "{out}");
         let left = sb.trace().find();
         assert!(left.is_empty(), "left behind by row {row}:\n  {}\n{out}", left.join("\n  "));
     }

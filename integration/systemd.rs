@@ -411,7 +411,7 @@ fn faults() {
     let rows = (clone..scope + 12).chain((scope + 12..steps.len()).step_by(15)).chain([steps.len()]);
     for row in rows {
         let out = run_call(&sb).args(["--fail", &format!("{row}:EIO")]).output().exits(125);
-        out.says(&format!("step {row} ("));
+        out.says(&format!("row {row} ("));
         let left = sb.trace().find();
         assert!(left.is_empty(), "left behind by row {row}:\n  {}", left.join("\n  "));
     }

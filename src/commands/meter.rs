@@ -1,4 +1,4 @@
-//! What a run used, read while its groups are there, and its account.
+//! Measures the resource usage of a run while its cgroups exist, and builds its account.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::lifecycle::deadline::Cause;
 use crate::lifecycle::supervise::End;
 use crate::sys::process::Exit;
 
-/// Figures of a container that are its groups'.
+/// Reads the figures of a container's cgroups.
 pub(super) struct Meter {
     counters: Counters,
     clock: CpuClock,
-    /// Whether the kernel counts kills at the memory limit, and refused forks.
+    /// Whether the kernel counts OOM kills at the memory limit, and refused forks.
     counts: (bool, bool),
     cpu: Option<Cpu>,
     memory_peak: Option<u64>,
@@ -25,7 +25,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// From now on: what Init used before is not the program's.
+    /// Starts at the current values, because Init's usage does not belong to the program.
     pub(super) fn new(prepared: &Prepared, pid: i32) -> Self {
         let counters = Counters::of(&prepared.layout);
         let there = |files: [&str; 2]| {
@@ -43,7 +43,7 @@ impl Meter {
         }
     }
 
-    /// Reads what there is, before the groups are removed.
+    /// Reads all available figures, before the cgroups are removed.
     pub(super) fn read(&mut self) {
         self.cpu = self.clock.counted();
         self.memory_peak = self.counters.memory_peak();
@@ -51,7 +51,7 @@ impl Meter {
         self.throttled = self.counters.throttled();
     }
 
-    /// The account of a run that has ended.
+    /// The account of a finished run.
     pub(super) fn account(
         &self,
         (launch, prepared): (&Launch, &Prepared),
@@ -99,7 +99,7 @@ fn status(end: &End, events: Events) -> Status {
     match (end.cause, end.exit) {
         (Some(Cause::Timeout), _) => Status::Timeout,
         (Some(Cause::CpuTime), _) => Status::CpuTime,
-        // Exit code 137 alone says nothing.
+        // Exit code 137 alone is no evidence of an OOM kill.
         (None, Exit::Signal(libc::SIGKILL)) if events.oom_kills > 0 => Status::Oom,
         _ if cut => Status::OutputLimit,
         (None, Exit::Signal(_)) => Status::Signaled,

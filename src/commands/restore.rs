@@ -1,4 +1,4 @@
-//! `safebox restore`: a directory of images becomes a running container again.
+//! `safebox restore`: restores a running container from a directory of images.
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,8 @@ use crate::tables::namespaces::NsKind;
 
 const LOG: &str = "restore.log";
 
-/// Restores a container. The config is taken as written; what it says of the process itself (user,
-/// capabilities, filters, limits of the process) is in the images, and criu takes it from there.
+/// Restores a container. The config is not hardened. The properties of the process itself (user,
+/// capabilities, filters, rlimits) are in the images; criu restores them.
 pub fn restore(global: &Global, args: &Restore) -> Outcome {
     let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;
@@ -57,7 +57,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
     let draft = draft(&launch)?;
     if !draft.config.net_devices.is_empty() {
         return Err(Error::msg(
-            "/linux/netDevices: devices of the host are not given to a restored container",
+            "/linux/netDevices: devices of the host cannot be moved to a restored container",
         )
         .into());
     }
@@ -118,13 +118,13 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
     }
 }
 
-/// Where the master end of the container's terminal goes.
+/// Receiver of the master end of the container's terminal.
 enum Terminal {
-    /// It has none.
+    /// The container has no terminal.
     None,
-    /// A caller's socket.
+    /// A socket of the caller.
     Socket(i32),
-    /// This process, once it has come.
+    /// This process; the descriptor, once criu has sent it.
     Ours(Option<i32>),
 }
 
@@ -140,31 +140,31 @@ impl Terminal {
     }
 }
 
-/// The container while it is being restored, and after.
+/// The container during and after its restore.
 struct Restored<'a> {
     prepared: &'a Prepared,
     args: &'a Restore,
     terminal: Terminal,
-    /// The container's process; 0 until criu has made it.
+    /// The container's init; 0 until criu has created it.
     pid: i32,
     pidfd: i32,
-    /// In the foreground: a signalfd(2), so that Ctrl-C ends a hook.
+    /// In the foreground: a signalfd(2), so that Ctrl-C interrupts a hook.
     signals: i32,
     state: State,
 }
 
 impl Restored<'_> {
-    /// Lets criu, which waits at the other end of `line`, do its part.
+    /// Runs criu, which waits at the other end of `line`.
     fn by_criu(&mut self, line: Line, mut options: Message, dirs: &Directories, cx: &Cx) -> Result<()> {
         let dirs = dirs.seen_by(cx.pid)?;
         dirs.name_in(&mut options);
-        // criu is in the container's groups by now. Where the images name others, these take their place.
+        // criu is in the container's cgroups. They replace the cgroups that the images name.
         for (controller, path) in groups_of(cx.pid)? {
             options.nested(opt::CG_ROOT, &rpc::pair(&controller, &path));
         }
         let answer = rpc::converse(line.0, &rpc::request(Kind::Restore, &options), &mut |e| self.on_event(e));
         drop(line);
-        // It ends by itself, with an error too, and its processes with it.
+        // criu ends by itself, also after an error, and its processes with it.
         process::wait(cx.pid, 0).map_err(|e| Error::os("waitpid", "criu", e))?;
         let answer = answer?;
         if self.pid == 0 || answer.pid != self.pid {
@@ -173,7 +173,7 @@ impl Restored<'_> {
         Ok(())
     }
 
-    /// criu's notifications; an error makes it give up and kill what it has made.
+    /// Handles criu's notifications. An error makes criu abort and kill the processes it has created.
     fn on_event(&mut self, event: Event) -> Result<()> {
         match event.name.as_str() {
             "setup-namespaces" => self.namespaces_exist(event.pid),
@@ -183,7 +183,7 @@ impl Restored<'_> {
         }
     }
 
-    /// The namespaces are there and nothing is in them yet: what the images leave out, then the hooks.
+    /// The namespaces exist without processes: sets up what the images leave out, then runs the hooks.
     fn namespaces_exist(&self, pid: i32) -> Result<()> {
         let config = &self.prepared.config;
         if config.is_new(NsKind::Net) {
@@ -201,7 +201,7 @@ impl Restored<'_> {
     }
 
     fn terminal_exists(&mut self, master: Option<i32>) -> Result<()> {
-        let master = master.ok_or_else(|| Error::msg("criu announced a terminal and sent none"))?;
+        let master = master.ok_or_else(|| Error::msg("criu announced a terminal but did not send it"))?;
         match &mut self.terminal {
             Terminal::Ours(slot) => {
                 *slot = Some(master);
@@ -216,18 +216,19 @@ impl Restored<'_> {
                 fs::close(master);
                 sent.map_err(|e| Error::os("send the terminal", "--console-socket", e))
             }
-            Terminal::None => {
-                Err(Error::msg("the images hold a terminal and the config has none: set /process/terminal"))
-            }
+            Terminal::None => Err(Error::msg(
+                "the images contain a terminal, but the config has none: set /process/terminal",
+            )),
         }
     }
 
-    /// The processes are there and stand still.
+    /// The processes exist and are stopped.
     fn process_exists(&mut self, pid: i32) -> Result<()> {
         self.pidfd = process::pidfd_open(pid).map_err(|e| Error::os("pidfd_open", pid, e))?;
         self.pid = pid;
         guard(pid, &restrictions(self.prepared))?;
-        // criu gives a container its own clocks, so that they go on where they stopped; `exec` must follow.
+        // criu creates a time namespace, so that clocks continue from their saved values; `exec` must join
+        // it.
         let own = outside::namespace_inode(process::pid(), NsKind::Time)?;
         if outside::namespace_inode(pid, NsKind::Time)? != own {
             self.state.namespaces |= NsKind::Time.row().flag;
@@ -240,7 +241,7 @@ impl Restored<'_> {
         perform(&after, &mut cx, &mut Control::default(), &mut Attendants::default()).map(drop)
     }
 
-    /// Nothing stays of a restore that failed.
+    /// Removes everything after a failed restore.
     fn undo(&self, plan: &Plan, cx: &Cx) {
         let child = if self.pid == 0 { (cx.pid, cx.pidfd) } else { (self.pid, self.pidfd) };
         let undos: Vec<Undo> = plan.undos();
@@ -249,7 +250,7 @@ impl Restored<'_> {
         }
     }
 
-    /// In the foreground: the container's exit code is this program's.
+    /// In the foreground: waits for the container and returns its exit code.
     fn watch(self, mut supervisor: Supervisor, plan: &Plan, hold: &Hold) -> Outcome {
         let master = match self.terminal {
             Terminal::Ours(master) => master,
@@ -266,7 +267,7 @@ impl Restored<'_> {
     }
 }
 
-/// What the process's descriptors 0 to 2 were.
+/// Descriptors 0 to 2 of the process at the checkpoint.
 fn descriptors(images: &Path) -> Result<Vec<String>> {
     let path = images.join(criu::DESCRIPTORS);
     let bytes = std::fs::read(&path).map_err(|e| {
@@ -284,7 +285,7 @@ fn options(
     let config = &prepared.config;
     let mut m = criu::options(&args.criu.flags(), LOG, &config.annotations)?;
     m.switch(opt::EVASIVE_DEVICES, true)
-        // The container's process becomes this one's child, and goes to the caller's subreaper after it.
+        // The container's init becomes a child of this process, and later of the caller's subreaper.
         .switch(opt::RST_SIBLING, true)
         .text(opt::ROOT, &prepared.state_dir.join(rows::ROOT).to_string_lossy())
         .switch(opt::TCP_CLOSE, args.tcp_close);
@@ -300,7 +301,7 @@ fn options(
     };
     let v2 = prepared.host.cgroups.is_v2();
     for (at, source) in crate::launch::outside::shown(config, &prepared.bundle.dir, &prepared.layout, v2) {
-        // Called by the place where it really was, links resolved.
+        // Named by its real path, symlinks resolved.
         let real = outside::within(&prepared.bundle.rootfs, &at).filter(|real| *real != at);
         mount(&at, &source);
         real.inspect(|real| mount(real, &source));
@@ -319,7 +320,7 @@ fn options(
     }
     for (i, name) in descriptors.iter().enumerate().take(3) {
         let inherited = name.contains("pipe:") || name.starts_with("file[");
-        // Two descriptors may be the same pipe or file; criu asks for each name once.
+        // Two descriptors may be the same pipe or file; criu requires unique names.
         if inherited && !descriptors[..i].contains(name) {
             m.nested(opt::INHERIT_FD, &rpc::numbered(name, rows::CriuFds::stdio_number(i)));
         }
@@ -327,7 +328,7 @@ fn options(
     Ok(m)
 }
 
-/// The groups of a process: (controller, path), as criu wants its `cgroup_root`s.
+/// The cgroups of a process: (controller, path), the format of criu's `cgroup_root`s.
 fn groups_of(pid: i32) -> Result<Vec<(String, String)>> {
     let path = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
@@ -341,7 +342,8 @@ fn groups_of(pid: i32) -> Result<Vec<(String, String)>> {
     Ok(groups)
 }
 
-/// What the images leave out of a network namespace: its loopback device is up, and its settings are the config's.
+/// Sets up the parts of a network namespace that the images leave out: the loopback device, and the config's
+/// sysctls.
 fn network(pid: i32, sysctls: &[(String, String)]) -> Result<()> {
     let path = format!("/proc/{pid}/ns/net");
     let ns = std::fs::File::open(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
@@ -358,15 +360,15 @@ fn network(pid: i32, sysctls: &[(String, String)]) -> Result<()> {
     inside(set, "network namespace")
 }
 
-/// A mount that must have these attributes; `strict`: it must be a mount at all.
+/// A mount that must have these attributes; `strict`: the path must be a mount.
 struct Restriction {
     path: PathBuf,
     attrs: u64,
     strict: bool,
 }
 
-/// What the config restricts. criu 4 makes the second of two mounts of one source without its attributes, so
-/// that a read-only bind, or a masked file, would be writable.
+/// The restrictions of the config. criu 4 restores the second of two mounts of one source without its
+/// attributes, so a read-only bind mount, or a masked file, would be writable.
 fn restrictions(prepared: &Prepared) -> Vec<Restriction> {
     let config = &prepared.config;
     let mut all = Vec::new();
@@ -407,7 +409,7 @@ fn restrictions(prepared: &Prepared) -> Vec<Restriction> {
     all
 }
 
-/// Sees to it that mounts of the container are as restricted as the config has them.
+/// Checks and sets the attributes of the container's mounts as the config requires.
 fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
     let path = format!("/proc/{pid}/ns/mnt");
     let ns = std::fs::File::open(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
@@ -427,7 +429,7 @@ fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
                 Err(Errno::EINVAL) if !strict => {}
                 Err(Errno::EINVAL) => {
                     return Err(format!(
-                        "{} is not covered or read-only in the images, as the config wants it",
+                        "{} is not masked or read-only in the images, as the config requires",
                         path.display()
                     ));
                 }
@@ -439,7 +441,7 @@ fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
     inside(set, "mounts")
 }
 
-/// Runs `work` in a child, which may join namespaces.
+/// Runs `work` in a child process, which may join namespaces.
 fn inside(work: impl FnOnce() -> std::result::Result<(), String>, what: &str) -> Result<()> {
     let child = process::fork_run(|| match work() {
         Ok(()) => 0,

@@ -52,7 +52,7 @@ pub struct Config {
     /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
     /// specification.
     pub files: Vec<ShownFile>,
-    /// Secrets: no property of the specification.
+    /// Secrets. Not part of the specification.
     pub secrets: Vec<secrets::Secret>,
     /// `process`. A container without a process can be created, but not started.
     pub process: Option<Process>,

@@ -40,7 +40,7 @@ pub struct Facts {
     pub pty: Pty,
     /// Whether the program's user can open the caller's descriptors, or will own them.
     pub opens: bool,
-    /// The output is to be counted or bounded.
+    /// Whether the output is counted or limited.
     pub counts: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The minimal init: it stays as process 1 while its child is the program. System calls and nothing else.
+//! The minimal init: process 1, the parent of the program. It only makes system calls.
 //!
-//! Only calls that every seccomp profile allows which lets a program run at all: the program's filter is in force for
-//! this process, too.
+//! It uses only system calls that every seccomp profile must allow to execute a program, because the
+//! program's filter applies to this process too.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::process::exit_now;
 use super::{Result, check};
 
-/// The program; 0 until it is cloned, and in the program itself; -1 once it has ended.
+/// Pid of the program; 0 before the clone, and in the program itself; -1 after its end.
 static PROGRAM: AtomicI32 = AtomicI32::new(0);
 
-/// Signals that mean this process itself: its children's end, and its own faults.
+/// Signals for this process itself: SIGCHLD and its own faults.
 const OWN: [i32; 10] = [
     libc::SIGCHLD,
     libc::SIGKILL,
@@ -26,34 +26,35 @@ const OWN: [i32; 10] = [
     libc::SIGSYS,
 ];
 
-/// Passes the signal on. Before there is a program, a signal ends the launch.
+/// Forwards the signal. Before the program exists, a signal ends the launch.
 extern "C" fn forward(signal: libc::c_int) {
     let program = PROGRAM.load(Ordering::Relaxed);
     match program {
         0 => exit_now(128 + signal),
-        // SAFETY: kill(2) is async-signal-safe; the number is that of this process's child, which was not waited for.
-        // One that has ended needs no signal.
+        // SAFETY: kill(2) is async-signal-safe; the pid is that of this process's child, which is not reaped
+        // yet.
+        // A failure means that the program has ended.
         1.. => unsafe { libc::kill(program, signal) },
         _ => 0,
     };
 }
 
-/// Every other signal than [`OWN`] is passed on from here. execve(2) gives handlers back, so the program has none.
+/// From now on forwards every signal except [`OWN`]. execve(2) resets handlers, so the program has none.
 pub fn forward_signals() -> Result<()> {
     // SAFETY: an all-zero sigaction is a valid one.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = forward as *const () as usize;
     action.sa_flags = libc::SA_RESTART;
-    // 32 and 33 are the C library's own.
+    // The C library uses 32 and 33.
     for signal in (1..=64).filter(|s| !OWN.contains(s) && !matches!(s, 32 | 33)) {
-        // SAFETY: the struct outlives the call; no old value is asked for.
+        // SAFETY: the struct outlives the call; the old action is not requested.
         check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into())?;
     }
     Ok(())
 }
 
-/// Makes a call that brings this process a signal which means nothing: a session leader that gives its terminal up gets
-/// SIGHUP (tty_ioctl(4), `TIOCNOTTY`), before the call returns.
+/// Makes a call during which signals to this process are ignored: a session leader that gives up its terminal
+/// receives SIGHUP before the call returns (tty_ioctl(4), `TIOCNOTTY`).
 pub fn deaf(call: impl FnOnce() -> Result<()>) -> Result<()> {
     PROGRAM.store(-1, Ordering::Relaxed);
     let done = call();
@@ -61,9 +62,9 @@ pub fn deaf(call: impl FnOnce() -> Result<()>) -> Result<()> {
     done
 }
 
-/// clone(2) as fork(2), without the C library's handlers: true in the child.
+/// clone(2) like fork(2), without the C library's atfork handlers. Returns true in the child.
 pub fn split() -> Result<bool> {
-    // SAFETY: without CLONE_VM the child has a copy of everything, and both make system calls only.
+    // SAFETY: without CLONE_VM the child has a copy of the memory; both processes only make system calls.
     match check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) })? {
         0 => Ok(true),
         pid => {
@@ -73,11 +74,11 @@ pub fn split() -> Result<bool> {
     }
 }
 
-/// Reaps until the program has ended; then writes its wait status to `status` and ends with its exit code, 128 and the
-/// number of the signal that killed it. Holds no other descriptor.
+/// Reaps children until the program has ended. Then writes the program's wait status to `status` and exits
+/// with the program's exit code, or 128 + the signal that killed it. Closes all other descriptors.
 pub fn stay(status: RawFd) -> ! {
     let keep = u32::try_from(status).unwrap_or(0);
-    // A profile that is older than close_range(2) refuses it: the descriptors stay open until the end.
+    // A profile older than close_range(2) refuses it; the descriptors then stay open until the end.
     if keep > 0 {
         super::process::close_range(0, keep - 1).unwrap_or_default();
     }
@@ -94,7 +95,7 @@ pub fn stay(status: RawFd) -> ! {
             unsafe { libc::write(status, record.as_ptr().cast(), record.len()) };
             exit_now(super::process::Exit::of_status(ended).code());
         }
-        // Without a child there is nothing to wait for; a signal only interrupts.
+        // ECHILD: no child is left. Any other error is an interruption by a signal.
         if pid < 0 && super::Errno::last() == super::Errno::ECHILD {
             exit_now(255);
         }
