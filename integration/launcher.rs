@@ -5,6 +5,7 @@ mod ends;
 mod files;
 mod host;
 mod ladder;
+mod library;
 mod options;
 mod secrets;
 
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         files::tests(),
         options::tests(),
         ladder::tests(),
+        library::tests(),
         secrets::tests(),
     ]
     .into_iter()

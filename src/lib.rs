@@ -50,6 +50,7 @@
 //! tour       demonstrates what each layer of isolation stops
 //! cli        definition of the command line
 //! commands   one file per verb
+//! sandbox    for programs in Rust: a builder, and the child that it launches
 //! ```
 
 pub mod bundle;
@@ -69,9 +70,12 @@ pub mod page;
 pub mod perform;
 pub mod plan;
 pub mod policy;
+pub mod sandbox;
 pub mod seccomp;
 pub mod state;
 pub mod sys;
 pub mod tables;
 pub mod time;
 pub mod tour;
+
+pub use sandbox::{Child, Exit, Output, Sandbox};

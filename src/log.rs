@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{plain_errnos, shown};
 use crate::sys::io;
@@ -14,8 +15,19 @@ macro_rules! tell {
     ($($text:tt)*) => { $crate::log::to_stderr(format_args!($($text)*)) };
 }
 
+/// Nothing is written to stderr any more: it is the program's alone, and the account has the rest.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From here on stderr is the program's alone.
+pub fn silence() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
 /// See [`tell!`].
 pub fn to_stderr(text: std::fmt::Arguments<'_>) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     // A failed write to stderr cannot be reported anywhere.
     std::io::stderr().write_fmt(format_args!("{text}\n")).unwrap_or_default();
 }

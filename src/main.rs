@@ -7,12 +7,20 @@ use safebox::cli::{called_as_runc, normalise, parse, version};
 use safebox::commands;
 use safebox::error::{Error, ExecError};
 use safebox::log::Log;
+use safebox::sandbox::request;
 
 fn main() -> ExitCode {
     abort_on_panic();
     safebox::sys::process::open_missing_stdio();
-    safebox::sys::argv::find(std::env::args_os().len());
-    let args = normalise(std::env::args_os());
+    let args: Vec<_> = std::env::args_os().collect();
+    safebox::sys::argv::find(args.len());
+    let args = match request::take(args) {
+        Ok(args) => normalise(args.into_iter()),
+        Err(e) => {
+            safebox::tell!("safebox: {e}");
+            return ExitCode::from(125);
+        }
+    };
     let as_runc = called_as_runc(args.first());
     if let Some(text) = version(&args).filter(|_| !as_runc) {
         return match std::io::stdout().write_all(text.as_bytes()) {
@@ -25,6 +33,9 @@ fn main() -> ExitCode {
         Err(e) => return commands::usage(&e, &args, as_runc),
     };
     cli.global.as_runc = as_runc;
+    if safebox::sys::argv::request().is_some() {
+        safebox::log::silence();
+    }
     let log = match Log::new(cli.global.log_options()) {
         Ok(log) => log,
         Err(e) => {

@@ -111,37 +111,24 @@ fn entry(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// What cpu time a container has used since it began.
+/// What cpu time a container has used.
 #[derive(Debug)]
 pub struct CpuClock {
     counters: Counters,
-    before: Cpu,
-    /// Without a group that counts: the first process, of whose pid namespace the processes are added up.
+    /// Without a group that counts: the first process, whose descendants are added up.
     first: Option<i32>,
 }
 
 impl CpuClock {
-    /// From now on. `pid`: the container's first process, as this one sees it.
+    /// `pid`: the container's first process, as this one sees it.
     pub fn new(counters: Counters, pid: i32) -> Self {
-        let counted = counters.cpu();
-        let first = counted.is_none().then_some(pid);
-        let mut clock = CpuClock { counters, before: counted.unwrap_or_default(), first };
-        clock.before = clock.read().unwrap_or_default();
-        clock
+        let first = counters.cpu().is_none().then_some(pid);
+        CpuClock { counters, first }
     }
 
-    fn read(&self) -> Option<Cpu> {
-        self.first.map_or_else(|| self.counters.cpu(), |pid| Some(of_tree(pid)))
-    }
-
-    /// Both modes together.
+    /// In both modes.
     pub fn used(&self) -> Option<Duration> {
-        self.read().map(|now| now.since(self.before).total())
-    }
-
-    /// What the groups have counted.
-    pub fn counted(&self) -> Option<Cpu> {
-        self.counters.cpu().filter(|_| self.first.is_none()).map(|now| now.since(self.before))
+        self.first.map_or_else(|| self.counters.cpu(), |pid| Some(of_tree(pid))).map(Cpu::total)
     }
 }
 

@@ -84,6 +84,12 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
     Ok(launch)
 }
 
+/// The plan that a command line asks for.
+pub(crate) fn of(global: &Global, args: &cli::Explain) -> Result<Checked<Plan>, Error> {
+    let failed = |e: anyhow::Error| e.downcast::<Error>().unwrap_or_else(|e| Error::msg(format!("{e:#}")));
+    launch(global, args).and_then(|launch| plan_of(&launch)).map_err(failed)
+}
+
 fn plan_of(launch: &Launch) -> anyhow::Result<Checked<Plan>> {
     Ok(prepare(launch)?.plan()?.0)
 }

@@ -64,7 +64,7 @@ impl Watch<'_> {
             ..Attendants::default()
         };
         let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;
-        let mut meter = Meter::new(prepared, cx.pid);
+        let mut meter = Meter::new(prepared);
         if let Err(e) = begin(prepared, plan, &cx, &hold) {
             if let Some(guardian) = attendants.guardian.take() {
                 guardian.dismiss();
@@ -111,7 +111,7 @@ impl Watch<'_> {
     /// Adds the sidecars to the supervisor.
     fn attend(&self, supervisor: &mut Supervisor, cx: &Cx) -> Result<()> {
         let (life, prepared) = (&self.launch.life, self.prepared);
-        supervisor.output_limit = life.output_limit;
+        (supervisor.output_limit, supervisor.handed) = (life.output_limit, Some(cx.handed));
         crate::lifecycle::stdio::attach(supervisor, self.given, cx)?;
         if let Some((ours, theirs)) = &self.given.status {
             fs::close(cx.fd(theirs));

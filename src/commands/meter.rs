@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cgroup::figures::{Counters, Cpu, CpuClock};
+use crate::cgroup::figures::{Counters, Cpu};
 use crate::cgroup::ops::Events;
 use crate::launch::prepare::Prepared;
 use crate::launch::value::Launch;
@@ -11,11 +11,11 @@ use crate::lifecycle::account::{Account, CpuSeconds, Status};
 use crate::lifecycle::deadline::Cause;
 use crate::lifecycle::supervise::End;
 use crate::sys::process::Exit;
+use crate::sys::usage::Usage;
 
 /// Reads the figures of a container's cgroups.
 pub(super) struct Meter {
     counters: Counters,
-    clock: CpuClock,
     /// Whether the kernel counts OOM kills at the memory limit, and refused forks.
     counts: (bool, bool),
     cpu: Option<Cpu>,
@@ -26,14 +26,13 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Starts at the current values, because Init's usage does not belong to the program.
-    pub(super) fn new(prepared: &Prepared, pid: i32) -> Self {
+    pub(super) fn new(prepared: &Prepared) -> Self {
         let counters = Counters::of(&prepared.layout);
         let there = |files: [&str; 2]| {
             let has = |group: &Path| files.iter().any(|file| group.join(file).exists());
             prepared.layout.groups.iter().any(|group| has(&group.path))
         };
         Meter {
-            clock: CpuClock::new(counters.clone(), pid),
             counts: (there(["memory.events", "memory.oom_control"]), there(["pids.events", "pids.events"])),
             counters,
             cpu: None,
@@ -45,7 +44,7 @@ impl Meter {
 
     /// Reads all available figures, before the cgroups are removed.
     pub(super) fn read(&mut self) {
-        self.cpu = self.clock.counted();
+        self.cpu = self.counters.cpu();
         self.memory_peak = self.counters.memory_peak();
         self.pids_peak = self.counters.pids_peak();
         self.throttled = self.counters.throttled();
@@ -60,9 +59,13 @@ impl Meter {
     ) -> Account {
         let seconds =
             |cpu: Cpu| CpuSeconds { user: cpu.user.as_secs_f64(), system: cpu.system.as_secs_f64() };
-        let waited = end.usage.map(|used| Cpu { user: used.user, system: used.system });
+        let of = |used: Usage| Cpu { user: used.user, system: used.system };
+        // Init's usage before the program's start does not belong to the program.
+        let own = end.usage.zip(end.children).map(|(all, children)| of(all).since(of(children)));
+        let counted = self.cpu.map(|cpu| cpu.since(own.unwrap_or_default()));
+        let cpu = counted.or(end.children.or(end.usage).map(of));
         let [stdout, stderr] = end.streams;
-        let counted = stdout.iter().chain(&stderr);
+        let copied = stdout.iter().chain(&stderr);
         let changes = &prepared.outcome.changes;
         let missing = changes.iter().filter(|c| c.by == "ladder");
         let missing = missing.filter_map(|c| c.text.strip_prefix("no ")?.split(':').next());
@@ -76,16 +79,16 @@ impl Meter {
             },
             error: None,
             wall_seconds: Some(end.wall.as_secs_f64()),
-            cpu_seconds: self.cpu.or(waited).map(seconds),
+            cpu_seconds: cpu.map(seconds),
             memory_peak_bytes: self.memory_peak,
-            max_rss_bytes: end.usage.map(|used| used.max_rss),
+            max_rss_bytes: end.children.or(end.usage).map(|used| used.max_rss),
             pids_peak: self.pids_peak,
             oom_kills: self.counts.0.then_some(events.oom_kills),
             pids_refused: self.counts.1.then_some(events.pids_refused),
             throttled_seconds: self.throttled.map(|time| time.as_secs_f64()),
             stdout_bytes: stdout.map(|count| count.bytes),
             stderr_bytes: stderr.map(|count| count.bytes),
-            truncated: counted.clone().next().map(|_| counted.clone().any(|c| c.cut + c.lost > 0)),
+            truncated: copied.clone().next().map(|_| copied.clone().any(|c| c.cut + c.lost > 0)),
             policy: Some(launch.policy().to_string()),
             changes: changes.iter().map(|change| crate::error::shown(&change.to_string())).collect(),
             missing: missing.map(str::to_string).collect(),

@@ -24,6 +24,8 @@ mod state;
 mod tour;
 mod update;
 
+pub(crate) use explain::of as plan_of;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use crate::lifecycle::relay::{self, Copy, Count};
 use crate::lifecycle::sidecar::Sidecar;
 use crate::sys::io::{self, Interest};
 use crate::sys::process::{self, Exit};
+use crate::sys::reaper::Record;
 use crate::sys::signal::DEADLY;
 use crate::sys::usage::{self, Usage};
 use crate::sys::{fs, signal, tty};
@@ -64,11 +65,13 @@ pub struct End {
     pub exit: Exit,
     /// What its first process used, and those that were waited for.
     pub usage: Option<Usage>,
+    /// What init's children used, where init tells it: all but what was done before the program started.
+    pub children: Option<Usage>,
     /// Why the launcher ended it, where it did.
     pub cause: Option<Cause>,
     /// What came of stdout and of stderr, where this process copied it.
     pub streams: [Option<Count>; 2],
-    /// From the start of the watch to the end of the process.
+    /// From the program's start to its end.
     pub wall: Duration,
 }
 
@@ -97,6 +100,8 @@ pub struct Supervisor {
     pub killer: Option<Killer>,
     /// Where an init tells how its child, the program, has ended.
     pub status: Option<OwnedFd>,
+    /// CLOCK_MONOTONIC when Init was left to itself.
+    pub handed: Option<Duration>,
     /// Passes the container's readiness on, until it is ready.
     pub notify: Option<crate::lifecycle::notify::Proxy>,
     /// Looks at groups that may be gone when the container has ended.
@@ -118,6 +123,7 @@ impl Supervisor {
             deadline: None,
             killer: None,
             status: None,
+            handed: None,
             notify: None,
             witness: None,
             refusals: None,
@@ -136,7 +142,7 @@ impl Supervisor {
 
     /// Waits for the container process to end; `pty` is its terminal's master end.
     pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<End> {
-        let start = Instant::now();
+        let begin = self.handed.unwrap_or_else(usage::monotonic);
         if let Some(master) = pty {
             self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
         }
@@ -156,7 +162,7 @@ impl Supervisor {
                 None => {}
             }
         }
-        let wall = start.elapsed();
+        let seen = usage::monotonic();
         self.sidecars().iter_mut().for_each(|s| s.end());
         self.write_out()?;
         self.restore();
@@ -167,20 +173,29 @@ impl Supervisor {
             (exit, _) => exit.unwrap_or(Exit::Code(255)),
         };
         let cause = self.deadline.as_ref().and_then(Deadline::cause);
-        Ok(End { exit: self.told(exit), usage, cause, streams: self.count(), wall })
+        let streams = self.count();
+        let (started, ended) = self.told(exit);
+        // In another time namespace the clock is another one.
+        let within = |time: &Duration| (begin..=seen).contains(time);
+        let start = started.map(|record| record.start).filter(within).unwrap_or(begin);
+        let wall = ended.map(|record| record.end).filter(within).unwrap_or(seen).saturating_sub(start);
+        let exit = ended.and_then(|record| record.status).map_or(exit, Exit::of_status);
+        Ok(End { exit, usage, children: ended.map(|record| record.used), cause, streams, wall })
     }
 
-    /// What init says of the program's end. Nothing that contradicts its own exit code is believed.
-    fn told(&self, exit: Exit) -> Exit {
-        let mut record = [0; 4];
-        let said = self.status.as_ref().map(|fd| io::receive_nowait(fd.as_raw_fd(), &mut record));
-        match (exit, said) {
-            (Exit::Code(code), Some(Ok(4))) => {
-                let said = Exit::of_status(i32::from_ne_bytes(record));
-                if said.code() == code { said } else { exit }
+    /// What init says of the program's start and of its end. Nothing that contradicts its own exit code is believed.
+    fn told(&self, exit: Exit) -> (Option<Record>, Option<Record>) {
+        let next = || {
+            let mut bytes = [0; Record::LEN];
+            match io::receive_nowait(self.status.as_ref()?.as_raw_fd(), &mut bytes) {
+                Ok(Record::LEN) => Some(Record::from_bytes(&bytes)),
+                _ => None,
             }
-            _ => exit,
-        }
+        };
+        let (started, ended) = (next(), next());
+        let code = |record: &Record| record.status.map(|status| Exit::of_status(status).code());
+        let agrees = |record: &Record| matches!(exit, Exit::Code(is) if code(record) == Some(is));
+        (started, ended.filter(agrees))
     }
 
     /// What came of stdout and stderr.

@@ -118,6 +118,8 @@ pub struct Cx {
     pub keep_lock: bool,
     /// Descriptors that only the launch needs: closed when it is over.
     pub held: Vec<std::os::fd::OwnedFd>,
+    /// CLOCK_MONOTONIC when the baton went to Init the last time.
+    pub handed: std::time::Duration,
     /// How many rows were performed before the rest was planned (see [`name::Name`]).
     pub performed: usize,
     /// Runs the hooks of a row; the runtime's alone.
@@ -151,6 +153,7 @@ impl Cx {
             ask: false,
             keep_lock: false,
             held: Vec::new(),
+            handed: std::time::Duration::ZERO,
             performed: 0,
             hooks: no_hooks,
             me: crate::plan::Actor::Runtime,

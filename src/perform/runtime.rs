@@ -152,6 +152,7 @@ fn drive(
             i += 1;
             continue;
         }
+        cx.handed = crate::sys::usage::monotonic();
         if Baton::turn(i).send(cx.baton).is_err() {
             return Err(Failure::ChildDied(i));
         }

@@ -17,7 +17,7 @@ use std::os::fd::AsRawFd;
 use crate::error::{Error, Result};
 use crate::plan::lower::CStrArray;
 use crate::sys::mount::{self, MountAttr};
-use crate::sys::{Errno, exe, fs, process};
+use crate::sys::{Errno, argv, exe, fs, process};
 
 /// Tells the copy what it is. No container gets this process's environment.
 const SEALED: &str = "_SAFEBOX_SEALED";
@@ -76,6 +76,10 @@ fn execute(copy: std::os::fd::RawFd) -> Result<Error> {
     let sealed = std::ffi::OsString::from(format!("{SEALED}=1"));
     let env: Vec<_> = env.chain([sealed]).collect();
     let (argv, envp) = (CStrArray::new("arguments", &args)?, CStrArray::new("environment", &env)?);
+    if let Some(request) = argv::request() {
+        fs::inheritable(request)
+            .map_err(|e| Error::os("cannot seal the runtime's own binary:", "fcntl", e))?;
+    }
     let errno = process::execve_fd(copy, argv.pointers(), envp.pointers());
     Ok(Error::os("cannot seal the runtime's own binary:", "execveat", errno))
 }

@@ -9,6 +9,18 @@ unsafe extern "C" {
 
 static START: AtomicUsize = AtomicUsize::new(0);
 static LEN: AtomicUsize = AtomicUsize::new(0);
+/// The descriptor of a request, and one more; 0 for none.
+static REQUEST: AtomicUsize = AtomicUsize::new(0);
+
+/// Remembers the descriptor that the command line came from.
+pub fn keep(request: i32) {
+    REQUEST.store(usize::try_from(request).map_or(0, |fd| fd + 1), Ordering::Relaxed);
+}
+
+/// That descriptor.
+pub fn request() -> Option<i32> {
+    REQUEST.load(Ordering::Relaxed).checked_sub(1).and_then(|fd| i32::try_from(fd).ok())
+}
 
 /// Finds the memory range of the arguments and the environment, for [`forget`]. `count` is the number of
 /// arguments. Call it once at the start, while the environment is as execve(2) left it.

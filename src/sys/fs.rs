@@ -182,6 +182,24 @@ pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
     Ok(std::os::fd::IntoRawFd::into_raw_fd(to))
 }
 
+/// A new file in memory with these bytes, close-on-exec, that nobody can change.
+pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> Result<std::os::fd::OwnedFd> {
+    // SAFETY: `name` is NUL-terminated and outlives the call.
+    let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // It holds no program; before Linux 6.3 there was no such flag.
+    let fd = match create(flags | libc::MFD_NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => create(flags),
+        other => other,
+    }?;
+    let fd = own(fd as RawFd);
+    write_all(std::os::fd::AsRawFd::as_raw_fd(&fd), bytes)?;
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(raw, libc::F_ADD_SEALS, SEALS) }.into())?;
+    Ok(fd)
+}
+
 /// A new memfd, close-on-exec.
 pub fn memory_file(name: &CStr) -> Result<std::os::fd::OwnedFd> {
     // SAFETY: `name` is NUL-terminated and outlives the call.

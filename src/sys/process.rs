@@ -385,6 +385,17 @@ pub fn enter_before_exec(
     }
 }
 
+/// `command`'s program starts with `signals` blocked: they wait until it is ready to read them.
+pub fn block_before_exec(command: &mut std::process::Command, signals: &'static [i32]) {
+    use std::os::unix::process::CommandExt;
+    let block =
+        move || super::signal::block(signals).map_err(|e| std::io::Error::from_raw_os_error(e as i32));
+    // SAFETY: between fork and exec it only calls sigprocmask(2), and allocates nothing.
+    unsafe {
+        command.pre_exec(block);
+    }
+}
+
 /// Passes descriptors to `command`'s child under other numbers: each entry of `passed` is (descriptor,
 /// number).
 pub fn pass_before_exec(command: &mut std::process::Command, mut passed: Vec<(RawFd, RawFd)>) {

@@ -5,8 +5,10 @@
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use super::process::exit_now;
+use super::usage::{self, Usage};
 use super::{Result, check};
 
 /// Pid of the program; 0 before the clone, and in the program itself; -1 after its end.
@@ -31,9 +33,8 @@ extern "C" fn forward(signal: libc::c_int) {
     let program = PROGRAM.load(Ordering::Relaxed);
     match program {
         0 => exit_now(128 + signal),
-        // SAFETY: kill(2) is async-signal-safe; the pid is that of this process's child, which is not reaped
-        // yet.
-        // A failure means that the program has ended.
+        // SAFETY: kill(2) is async-signal-safe; the pid is that of an unreaped child of this process. A failure
+        // means that the program has ended.
         1.. => unsafe { libc::kill(program, signal) },
         _ => 0,
     };
@@ -62,21 +63,74 @@ pub fn deaf(call: impl FnOnce() -> Result<()>) -> Result<()> {
     done
 }
 
-/// clone(2) like fork(2), without the C library's atfork handlers. Returns true in the child.
-pub fn split() -> Result<bool> {
+/// A report of init to the launcher, sent before the program starts and after its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The program's wait status; `None` before its end.
+    pub status: Option<i32>,
+    /// Resource usage of the program and all other children of init.
+    pub used: Usage,
+    /// CLOCK_MONOTONIC before the start of the program.
+    pub start: Duration,
+    /// CLOCK_MONOTONIC after its end.
+    pub end: Duration,
+}
+
+impl Record {
+    /// Length in bytes on the socket.
+    pub const LEN: usize = 56;
+
+    fn to_bytes(self) -> [u8; Self::LEN] {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let status = self.status.map_or(u64::MAX, |status| u64::from(status.cast_unsigned()));
+        let Usage { user, system, max_rss } = self.used;
+        let numbers = [status, nanos(user), nanos(system), max_rss, nanos(self.start), nanos(self.end), 0];
+        let mut bytes = [0; Self::LEN];
+        for (to, from) in bytes.chunks_exact_mut(8).zip(numbers) {
+            to.copy_from_slice(&from.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// Decodes a received record.
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
+        let number = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at * 8..at * 8 + 8]);
+            u64::from_ne_bytes(word)
+        };
+        let time = |at| Duration::from_nanos(number(at));
+        let status = u32::try_from(number(0)).ok().map(u32::cast_signed);
+        let used = Usage { user: time(1), system: time(2), max_rss: number(3) };
+        Record { status, used, start: time(4), end: time(5) }
+    }
+
+    /// Sends the record. A failure means that the launcher has ended.
+    fn send(self, socket: RawFd) {
+        let bytes = self.to_bytes();
+        // SAFETY: the buffer is readable for the length passed.
+        unsafe { libc::write(socket, bytes.as_ptr().cast(), bytes.len()) };
+    }
+}
+
+/// Sends the first record to `status`, then clone(2) like fork(2), without the C library's atfork handlers. Returns the
+/// start time in the parent, `None` in the child.
+pub fn split(status: RawFd) -> Result<Option<Duration>> {
+    let start = usage::monotonic();
+    Record { start, ..Record::default() }.send(status);
     // SAFETY: without CLONE_VM the child has a copy of the memory; both processes only make system calls.
     match check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) })? {
-        0 => Ok(true),
+        0 => Ok(None),
         pid => {
             PROGRAM.store(pid as i32, Ordering::Relaxed);
-            Ok(false)
+            Ok(Some(start))
         }
     }
 }
 
-/// Reaps children until the program has ended. Then writes the program's wait status to `status` and exits
-/// with the program's exit code, or 128 + the signal that killed it. Closes all other descriptors.
-pub fn stay(status: RawFd) -> ! {
+/// Reaps children until the program has ended. Then sends the last record to `status` and exits with the
+/// program's exit code, or 128 + the signal that killed it. Closes all other descriptors.
+pub fn stay(status: RawFd, start: Duration) -> ! {
     let keep = u32::try_from(status).unwrap_or(0);
     // A profile older than close_range(2) refuses it; the descriptors then stay open until the end.
     if keep > 0 {
@@ -84,20 +138,34 @@ pub fn stay(status: RawFd) -> ! {
     }
     super::process::close_range(keep + 1, u32::MAX).unwrap_or_default();
     let program = PROGRAM.load(Ordering::Relaxed);
+    let mut used = Usage::default();
     loop {
-        let mut ended = 0;
-        // SAFETY: `ended` is writable.
-        let pid = unsafe { libc::waitpid(-1, &mut ended, 0) };
-        if pid == program {
-            PROGRAM.store(-1, Ordering::Relaxed);
-            let record = ended.to_ne_bytes();
-            // SAFETY: the buffer is readable for the length passed. A launcher that is gone is told nothing.
-            unsafe { libc::write(status, record.as_ptr().cast(), record.len()) };
-            exit_now(super::process::Exit::of_status(ended).code());
+        match usage::wait_status(-1, 0) {
+            Ok(Some((pid, ended, by))) => {
+                used.add(&by);
+                if pid == program {
+                    PROGRAM.store(-1, Ordering::Relaxed);
+                    Record { status: Some(ended), used, start, end: usage::monotonic() }.send(status);
+                    exit_now(super::process::Exit::of_status(ended).code());
+                }
+            }
+            // No child is left.
+            _ => exit_now(255),
         }
-        // ECHILD: no child is left. Any other error is an interruption by a signal.
-        if pid < 0 && super::Errno::last() == super::Errno::ECHILD {
-            exit_now(255);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        let used = Usage { user: Duration::from_micros(7), system: Duration::from_secs(3), max_rss: 4096 };
+        let (start, end) = (Duration::from_nanos(1), Duration::from_nanos(2));
+        for status in [None, Some(0), Some(6), Some(256)] {
+            let record = Record { status, used, start, end };
+            assert_eq!(Record::from_bytes(&record.to_bytes()), record);
         }
     }
 }

@@ -55,6 +55,18 @@ pub fn clean_signals(changed: u64) -> Result<()> {
     Ok(())
 }
 
+/// Blocks `signals` in this process.
+pub fn block(signals: &[i32]) -> Result<()> {
+    // SAFETY: sigset functions only write the set; the set outlives the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
+        }
+        check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()).into()).map(drop)
+    }
+}
+
 /// Blocks `signals` in this process and returns a close-on-exec, non-blocking signalfd(2) for them.
 pub fn signalfd(signals: &[i32]) -> Result<RawFd> {
     // SAFETY: sigset functions only write the set; the set outlives the calls.

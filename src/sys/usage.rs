@@ -18,6 +18,11 @@ pub struct Usage {
 
 /// wait4(2), retried on `EINTR`; `None` with `WNOHANG` if no child changed state.
 pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit, Usage)>> {
+    Ok(wait_status(pid, options)?.map(|(pid, status, used)| (pid, Exit::of_status(status), used)))
+}
+
+/// As [`wait`], with the undecoded wait status.
+pub fn wait_status(pid: i32, options: i32) -> Result<Option<(i32, i32, Usage)>> {
     let mut status = 0;
     // SAFETY: an all-zero rusage is a valid value of that plain C struct.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -27,12 +32,29 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit, Usage)>> {
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
             Ok(0) => return Ok(None),
-            Ok(pid) => return Ok(Some((pid as i32, Exit::of_status(status), Usage::of(&usage)))),
+            Ok(pid) => return Ok(Some((pid as i32, status, Usage::of(&usage)))),
         }
     }
 }
 
+/// The current time of CLOCK_MONOTONIC.
+pub fn monotonic() -> Duration {
+    // SAFETY: an all-zero timespec is a valid one.
+    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: `now` is writable. This clock cannot fail (clock_gettime(2)).
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or(0)) + Duration::from_nanos(nanos)
+}
+
 impl Usage {
+    /// Adds the usage of another process.
+    pub fn add(&mut self, other: &Usage) {
+        self.user = self.user.saturating_add(other.user);
+        self.system = self.system.saturating_add(other.system);
+        self.max_rss = self.max_rss.max(other.max_rss);
+    }
+
     fn of(usage: &libc::rusage) -> Usage {
         let time = |t: libc::timeval| {
             let seconds = Duration::from_secs(u64::try_from(t.tv_sec).unwrap_or(0));

@@ -92,8 +92,9 @@ fn stay_init(cx: &mut Cx, status: &crate::plan::Slot, tty: Option<u8>, subreaper
     if let Some(fd) = tty {
         at(cx, Call::Ioctl, reaper::deaf(|| tty::give_up_controlling(fd.into())))?;
     }
-    if !at(cx, Call::Fork, reaper::split())? {
-        reaper::stay(cx.fd(status));
+    let socket = cx.fd(status);
+    if let Some(start) = at(cx, Call::Fork, reaper::split(socket))? {
+        reaper::stay(socket, start);
     }
     at(cx, Call::Setsid, process::setsid())?;
     if let Some(fd) = tty {

@@ -139,7 +139,7 @@ impl Op for ExecOp {
                 f.write_str(if tty.is_some() { "ioctl(TIOCNOTTY) " } else { "" })?;
                 write!(
                     f,
-                    "clone(SIGCHLD): init stays: close_range, wait4(-1), write({status}); its child: setsid"
+                    "write({status}) clone(SIGCHLD): init stays: close_range, wait4(-1), write({status}); its child: setsid"
                 )?;
                 f.write_str(if tty.is_some() { " ioctl(TIOCSCTTY)" } else { "" })
             }
@@ -298,7 +298,7 @@ impl Op for ExecOp {
             Self::StayInit { tty, subreaper, .. } => {
                 let first = ["rt_sigaction*", "prctl"].into_iter();
                 let more = subreaper.then_some("prctl").into_iter().chain(tty.map(|_| "ioctl"));
-                let life = ["clone", "close_range", "close_range", "wait4*", "write", "exit_group"];
+                let life = ["write", "clone", "close_range", "close_range", "wait4*", "write", "exit_group"];
                 first.chain(more).chain(life).collect()
             }
             Self::Exec { .. } => vec!["execve"],
