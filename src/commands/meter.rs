@@ -25,7 +25,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Starts at the current values, because Init's usage does not belong to the program.
+    /// The meter of a created container.
     pub(super) fn new(prepared: &Prepared) -> Self {
         let counters = Counters::of(&prepared.layout);
         let there = |files: [&str; 2]| {
