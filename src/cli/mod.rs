@@ -23,6 +23,7 @@ pub use usage::{Usage, titled, usage};
 
 use crate::launch::options::verbs;
 pub use crate::launch::options::words::{parse_duration, parse_size, parse_user};
+use crate::launch::would::Question;
 use crate::log::{LogFormat, LogOptions};
 use crate::policy::Policy;
 
@@ -409,6 +410,10 @@ pub struct Explain {
     /// Show the differences between the plans of two policies, e.g. --diff-policy baseline restricted
     #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
     pub diff_policy: Option<Vec<Policy>>,
+    /// Instead of the plan, answer what the program could do: read:PATH, write:PATH, exec:PATH, connect:HOST:PORT or
+    /// connect:unix:PATH; may be given again. Exits with 1 if one of them would fail
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["row", "section", "html", "json", "diff", "diff_policy", "why"])]
+    pub would: Vec<Question>,
 }
 
 /// `tour`.

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Install;
 use crate::commands::common::Outcome;
+use crate::sys::replace::{Kind, replace_path};
 
 /// A caller of OCI runtimes.
 struct Caller {
@@ -155,11 +156,7 @@ fn apply(path: &Path, old: Option<&str>, new: Option<&str>) -> anyhow::Result<St
 
 fn replace(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let temp = suffixed(path, ".safebox-new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temp)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temp, path)?;
+    replace_path(&temp, path, text.as_bytes(), Kind { mode, sync: true })?;
     Ok(())
 }
 

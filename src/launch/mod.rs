@@ -20,3 +20,4 @@ pub mod secrets;
 pub mod stdio;
 pub mod value;
 mod volumes;
+pub mod would;

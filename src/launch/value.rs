@@ -294,4 +294,6 @@ pub struct LifeOptions {
     pub until: Option<String>,
     /// `--fail`.
     pub fail: Option<(String, i32)>,
+    /// `--explain-denials`.
+    pub explain_denials: bool,
 }

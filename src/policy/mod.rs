@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::tables::capabilities::CapSet;
 
 pub use limits::{bound_sockets, check_memory};
-pub use mounts::{row_mount, sort_parents_first};
+pub use mounts::{add_mount, row_mount};
 pub use rules::RULES;
 pub use volumes::{WORKING_DIRECTORY, is_closed, is_writable};
 

@@ -61,7 +61,7 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
         if !has(config, row.destination) {
             let m = row_mount(row, memory);
             added.push((row.destination, describe(&m)));
-            config.mounts.insert(i.min(config.mounts.len()), m);
+            add_mount(&mut config.mounts, m, i);
         }
     }
     if !facts.overrides.allows("write-rootfs") {
@@ -69,11 +69,10 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
             if !has(config, row.destination) {
                 let m = row_mount(row, memory);
                 added.push((row.destination, describe(&m)));
-                config.mounts.push(m);
+                add_mount(&mut config.mounts, m, usize::MAX);
             }
         }
     }
-    sort_parents_first(&mut config.mounts);
     mounts_of_the_host(config, facts, out);
     added.retain(|(place, _)| has(config, place));
     if !added.is_empty() {
@@ -82,19 +81,14 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
     Ok(())
 }
 
-/// An added parent must not hide what the config mounts below it; otherwise the config's order stays.
-pub fn sort_parents_first(mounts: &mut Vec<Mount>) {
-    let mut sorted: Vec<Mount> = Vec::with_capacity(mounts.len());
-    for m in mounts.drain(..) {
-        let below = sorted
-            .iter()
-            .position(|s| s.destination.starts_with(&m.destination) && s.destination != m.destination);
-        match below {
-            Some(at) => sorted.insert(at, m),
-            None => sorted.push(m),
-        }
-    }
-    *mounts = sorted;
+/// Adds a mount at `wish` if it can be there: it must not hide what the config mounts below it, nor be hidden by a
+/// mount above it. The config's own order stays, since a later mount of the config may mean to hide an earlier one.
+pub fn add_mount(mounts: &mut Vec<Mount>, mount: Mount, wish: usize) {
+    let (len, place) = (mounts.len(), &mount.destination);
+    let above = mounts.iter().rposition(|m| place.starts_with(&m.destination)).map_or(0, |at| at + 1);
+    let below = |m: &Mount| m.destination.starts_with(place) && m.destination != *place;
+    let at = wish.min(mounts.iter().position(below).unwrap_or(len)).max(above);
+    mounts.insert(at, mount);
 }
 
 /// Where a namespace is the host's, a user namespace can only be shown the host's own mount.

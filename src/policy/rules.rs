@@ -7,7 +7,7 @@ use super::seccomp::seccomp;
 use super::volumes::volumes;
 use super::{ALLOW, Facts, NONROOT, Outcome, Policy, Rule};
 use crate::config::idmap;
-use crate::config::{Capabilities, Config, Namespace, Process, Terminal, defaults};
+use crate::config::{Capabilities, Config, Guard, Namespace, Process, Terminal, defaults};
 use crate::error::{Error, Result};
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
@@ -174,6 +174,7 @@ pub const RULES: &[Rule] = &[
 /// Numbers of capabilities(7).
 const CAP_SETUID: u32 = 7;
 const CAP_SETPCAP: u32 = 8;
+const CAP_SETFCAP: u8 = 31;
 const CAP_SYS_PTRACE: u32 = 19;
 
 fn process(config: &mut Config) -> Result<&mut Process> {
@@ -366,6 +367,15 @@ fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Re
     if !add.is_empty() {
         out.weaker(format!("{add} kept, as asked (--cap-add)"));
     }
+    // File capabilities that are set through an idmapped mount are those of the host.
+    let on_the_host =
+        facts.host.rootless.is_none() && config.hardening.guards.contains(&Guard::NoSetuidFiles);
+    if on_the_host && add.has(CAP_SETFCAP) {
+        return Err(Error::msg(
+            "--cap-add CAP_SETFCAP with a writable volume: file capabilities that the program leaves there would work on \
+             the host: leave the capability out, or mount the volume read-only (--volume SOURCE:DESTINATION:ro)",
+        ));
+    }
     let p = process(config)?;
     if facts.policy == Policy::Restricted {
         // A non-root process keeps a capability through exec only if it is ambient, which needs inheritable.
@@ -379,7 +389,7 @@ fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Re
         };
     } else {
         let default = DEFAULT_CAPS.iter().filter_map(|c| crate::tables::capabilities::parse(c));
-        let keep = default.fold(add, CapSet::with).0;
+        let keep = default.filter(|c| !(on_the_host && *c == CAP_SETFCAP)).fold(add, CapSet::with).0;
         let c = &mut p.capabilities;
         for set in [&mut c.bounding, &mut c.effective, &mut c.permitted] {
             set.0 = set.0 & keep | add.0;
