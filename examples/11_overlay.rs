@@ -21,7 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write("app/passwd", "app")?;
     let data = "lowerdir=app:base,upperdir=upper,workdir=work,userxattr";
     if let Err(e) = mount(Some("overlay"), "merged", Some("overlay"), MsFlags::empty(), Some(data)) {
-        println!("you saw:  {e}: this kernel lets no ordinary user mount an overlay (since Linux 5.11)");
+        println!(
+            "you saw:  {e}: on this kernel an unprivileged user cannot mount an overlay (since Linux 5.11)"
+        );
         println!("try next: lesson 12_landlock");
         return Ok(());
     }

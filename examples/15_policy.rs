@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for rule in RULES {
         println!("  {:18} {} {:?}", rule.id, rule.title, rule.references);
     }
-    println!("\nWhat can be given back by name:");
+    println!("\nRestrictions that can be lifted by name:");
     for (name, meaning) in ALLOW {
         println!("  --allow {name:15} {meaning}");
     }

@@ -227,7 +227,10 @@ fn occupied() {
             let trees =
                 out.says("/linux/cgroupsPath").says("container's cgroup is not empty: 1 process(es) found");
             assert!(trees.code == 1 || trees.code == 125, "{trees}");
-            assert!(member.0.try_wait().expect("wait").is_none(), "somebody else's process was killed");
+            assert!(
+                member.0.try_wait().expect("wait").is_none(),
+                "a process outside the container was killed"
+            );
         }
     }
     group.untouched();

@@ -146,7 +146,7 @@ fn both() {
     running.signal(Signal::SIGKILL);
     running.wait().exits(137);
     poll("the container is dead", SOON, || sb.trace().processes().is_empty());
-    assert!(sb.root().join(sb.id()).exists(), "nobody has removed it yet");
+    assert!(sb.root().join(sb.id()).exists(), "it must not be removed yet");
     let next = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.other_id("next"));
     next.args(["--", "/bin/true"]).output().ok();
     sb.leak_check();

@@ -469,7 +469,7 @@ fn opened_detached() {
     let owner = |path: &std::path::Path| std::fs::metadata(path).expect("an output").uid();
     assert!(owner(&out) != 0 && owner(&err) != 0, "the outputs were not given to the program's user");
     sb.delete().ok();
-    assert_eq!((owner(&out), owner(&err)), (0, 0), "the outputs were not given back");
+    assert_eq!((owner(&out), owner(&err)), (0, 0), "the owners of the outputs were not restored");
     run.wait().ok();
 }
 

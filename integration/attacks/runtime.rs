@@ -216,7 +216,7 @@ fn remade_cgroup() {
     sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(&old).output().ok();
     sb.runtime().args(["kill", &old, "KILL"]).output().ok();
     let groups = || sb.trace().cgroups();
-    poll("somebody else removes its cgroups", std::time::Duration::from_secs(5), || {
+    poll("another process removes its cgroups", std::time::Duration::from_secs(5), || {
         for group in groups().iter().rev() {
             std::fs::remove_dir(group).unwrap_or_default();
         }

@@ -149,7 +149,10 @@ fn ranges() {
     x.wait().exits(137);
     y.wait().exits(137);
     for first in firsts {
-        assert!(!std::path::Path::new("/run/safebox-ids").join(first.to_string()).exists(), "given back");
+        assert!(
+            !std::path::Path::new("/run/safebox-ids").join(first.to_string()).exists(),
+            "the range is released"
+        );
     }
 }
 

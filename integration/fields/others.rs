@@ -292,7 +292,7 @@ fn failing_hooks() {
         assert_ne!(out.code, 0, "{name}\n{out}");
         out.says(name);
         sb.leak_check();
-        assert_eq!(marks(&sb, "poststop"), 1, "{name}: what hooks have made, poststop hooks take back");
+        assert_eq!(marks(&sb, "poststop"), 1, "{name}: poststop hooks undo the effects of hooks");
     }
     let mut sb = Sandbox::new().patch("/hooks/startContainer", fail.clone());
     sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));

@@ -35,7 +35,7 @@ pub fn enter() -> Result<(), String> {
     propagation(MsFlags::MS_PRIVATE).map_err(os("make mounts private"))?;
     // While mounts are private: a mount over a shared /run would appear wherever /run is visible.
     fresh_run().map_err(os("an empty /run"))?;
-    ordinary().map_err(|e| format!("an ordinary user: {e}"))?;
+    ordinary().map_err(|e| format!("the unprivileged user: {e}"))?;
     // As systemd mounts it, and as daemons expect it.
     propagation(MsFlags::MS_SHARED).map_err(os("make mounts shared"))?;
     let lo = Command::new("ip").args(["link", "set", "lo", "up"]).status();
@@ -71,7 +71,7 @@ fn linger() {
     let asked = Command::new("systemctl").args(["start", &unit]).status();
     if !asked.is_ok_and(|s| s.success()) {
         eprintln!("stacks: {unit} does not start");
-        return; // The stack of the ordinary user will say that there is no bus.
+        return; // The stack of the unprivileged user reports the missing bus.
     }
     let bus = user.runtime_dir.join("bus");
     for _ in 0..600 {

@@ -89,7 +89,7 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
     launch.state_root = crate::commands::common::root(global)?;
     launch.args.clone_from(&args.args);
     if launch.args.is_empty() && !args.would.is_empty() && !matches!(launch.root, Root::Bundle(_)) {
-        // The answers are about any program.
+        // The answers do not depend on the program.
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));

@@ -140,7 +140,7 @@ impl Watch<'_> {
         self.prepared.config.hardening.bare || (!state.own_pid_namespace && state.cgroups.is_empty())
     }
 
-    /// Prints what the sandbox refused, after a run that failed.
+    /// Reports the operations that the sandbox refused, after a failed run.
     fn explain(&self, end: &End, pid: i32, denials: Option<&Denials>) {
         let log = self.log;
         if let Some(text) = sigsys::explain(&self.prepared.config, pid, end.exit) {

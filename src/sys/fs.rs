@@ -182,7 +182,7 @@ pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
     Ok(std::os::fd::IntoRawFd::into_raw_fd(to))
 }
 
-/// A new file in memory with these bytes, close-on-exec, that nobody can change.
+/// A new immutable memfd with these bytes, close-on-exec.
 pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> Result<std::os::fd::OwnedFd> {
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
