@@ -1,4 +1,4 @@
-//! Mistakes: each gives a non-zero exit, a text that names the mistake, and nothing left behind.
+//! Invalid input: each case gives a non-zero exit code, a message that names the mistake, and no leftovers.
 
 mod programs;
 
@@ -41,7 +41,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// (pointer, value, what stderr must say).
+/// (pointer, value, text that stderr must contain).
 fn table() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         ("/process/args", json!([]), "/process/args"),
@@ -136,7 +136,7 @@ fn rootfs() {
     sb.run().output().exits(125).says("invalid rootfs").says("too many levels of symbolic links");
 }
 
-/// One source may have many places: the one that failed is named, whichever row failed.
+/// One source may be mounted at several paths: the message names the failed one.
 fn binds() {
     for (source, says) in [
         ("/nowhere/x", "(for the mount at /data/two)"),
@@ -158,7 +158,7 @@ fn binds() {
     }
 }
 
-/// config.md, Linux Process: a warning, and no failure.
+/// config.md, Linux Process: unknown capabilities cause a warning, not a failure.
 fn unknown_capability() {
     let names = json!(["CAP_KILL", "CAP_FLY"]);
     let sb = Sandbox::new().sh("true").patch("/process/capabilities/bounding", names);
@@ -171,7 +171,7 @@ fn ids() {
     for id in ["a/b", "../x", "..", ".", "a b", "ä", ""] {
         let out = sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(id).output();
         assert_eq!(out.code, 1, "{id:?}\n{out}");
-        // An empty id has words of its own in runc.
+        // For an empty id runc has a different text.
         assert!(
             id.is_empty() || out.stderr.contains("invalid container ID format") || id == ".",
             "{id:?}\n{out}"
@@ -215,7 +215,8 @@ fn command_lines() {
         (vec!["dance"], "dance"),
     ] {
         let out = sb.runtime().args(&args).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
-        // As in `docker run` the launcher's own failures are 125; the OCI verbs say 1, and runc of no verb 3.
+        // As in `docker run` the launcher's own failures are 125; OCI verbs exit with 1, and runc without a
+        // verb with 3.
         let code = if args.contains(&"run") { 125 } else { 1 + 2 * i32::from(args[0] == "dance") };
         assert_eq!(out.code, code, "{args:?}\n{out}");
         assert!(out.stderr.contains(says), "{args:?}: no {says:?}\n{out}");
@@ -223,7 +224,7 @@ fn command_lines() {
     }
 }
 
-/// Runs `change` on a mount at the state directory, then the container, then takes the mount away.
+/// Runs `change` on a mount at the state directory, then the container, then removes the mount.
 fn with_state_mount(options: &str, fill: bool) -> (Sandbox, crate::harness::Output) {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.root()).expect("mkdir");
@@ -283,7 +284,7 @@ fn bind_source() {
     sb.leak_check();
 }
 
-/// A chroot is no root: `exec` would land in the host's tree.
+/// In a plain chroot `exec` would enter the host's root, so the launch is refused.
 fn plain_chroot() {
     let sb = Sandbox::new();
     let place = sb.dir().join("place");
@@ -298,7 +299,7 @@ fn plain_chroot() {
             let call = sb.under(&["unshare", "--mount", "sh", "-c", &script, &place]);
             let out = call.arg(verb).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
             assert_ne!(out.code, 0, "{out}");
-            // The kernel itself refuses a chroot a user namespace, which `run` wants.
+            // The kernel refuses a user namespace, which `run` needs, in a chroot.
             out.says("plain chroot").says(if verb == "run" { "clone3" } else { "/ is not the root" });
         }
         sb.leak_check();
@@ -306,7 +307,8 @@ fn plain_chroot() {
     std::fs::remove_dir(&place).expect("rmdir");
 }
 
-/// config.md: properties that are unknown or another platform's are no errors; a config for another platform is.
+/// config.md: unknown properties and those of other platforms are no errors; a config for another platform
+/// is.
 fn other_systems() {
     let mut sb = Sandbox::new();
     for (pointer, value) in [

@@ -1,5 +1,5 @@
-//! Containers of an ordinary user, and of root of a user namespace: both the launcher and the OCI verbs, with
-//! one id and with a range, with cgroups that were delegated and without any.
+//! Containers of an unprivileged user, and of root of a user namespace: launcher and OCI verbs, with one id
+//! and with a range, with and without delegated cgroups.
 
 mod agent;
 mod attacks;
@@ -49,7 +49,7 @@ fn areas() -> Vec<Trial> {
     ]
 }
 
-/// Somebody who is not root.
+/// An unprivileged user.
 #[derive(Clone, Copy)]
 pub struct User {
     /// User id.
@@ -68,7 +68,7 @@ pub fn range() -> User {
 }
 
 impl User {
-    /// A bundle of this user's, with the config of `safebox spec --rootless`.
+    /// A bundle of this user, with the config of `safebox spec --rootless`.
     pub fn sandbox(self) -> Sandbox {
         let mut sb = Sandbox::new();
         let mut config = safebox::config::template::spec(Some((self.uid, self.gid)));
@@ -77,8 +77,8 @@ impl User {
             sb.set(&format!("/{section}"), config[section].clone());
         }
         sb.set("/process/args", json!(["/bin/true"]));
-        // Where the user may execute it. A copy that is being written while another test forks is busy, so a link
-        // is better.
+        // A place where the user may execute it. While another test forks, a copy that is being written is
+        // busy, so a hard link is better.
         let (binary, here) = (bundle::safebox(), sb.dir().join("safebox"));
         if std::fs::hard_link(&binary, &here).is_err() {
             copy_program(&binary, &here);
@@ -87,7 +87,7 @@ impl User {
         sb
     }
 
-    /// Gives what is at `path` to the user; the runtime stays root's.
+    /// Changes the owner of `path` and the files below it to the user; the runtime stays root's.
     pub fn own(self, path: &Path) {
         std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid)).expect("lchown");
         if path.is_dir() && !path.is_symlink() {
@@ -133,14 +133,14 @@ impl User {
         self.runtime(sb).arg(verb).arg(sb.id())
     }
 
-    /// `run`, with no limits: nothing was delegated to this user.
+    /// `run` without limits: no cgroup is delegated to this user.
     fn run(self, sb: &Sandbox) -> Call {
         let call = self.runtime(sb).args(["--cgroup-manager", "disabled", "run", "--quiet", "--bundle"]);
         call.arg(sb.bundle()).arg(sb.id())
     }
 }
 
-/// A process of a container that nothing lists.
+/// Whether the process of a container is alive, checked by pid.
 fn alive(pid: i64) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -170,7 +170,7 @@ fn verbs(user: User) {
     user.verb(&sb, "delete").output().ok();
     sb.leak_check();
     assert!(!alive(pid) || state_of(pid) == 'Z');
-    // A container that runs is removed with force.
+    // --force removes a running container.
     user.create(&sb).output().ok();
     user.runtime(&sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
     sb.leak_check();
@@ -204,13 +204,13 @@ fn restricted(user: User, has_range: bool) {
         "{out}"
     );
     sb.leak_check();
-    // Exit codes and the terminal's absence are as for root.
+    // Exit codes and the absence of a terminal are as for root.
     let sb = user.sandbox().sh("exit 7");
     user.run(&sb).output().exits(7);
     let sb = user.sandbox().args(["/bin/no-such-program"]);
     user.run(&sb).output().exits(127);
     sb.leak_check();
-    // The host's network, and with it the host's /sys.
+    // The host's network namespace, and so the host's /sys.
     let sb = user.sandbox().sh("ls /sys/class/net >/dev/null && echo seen; touch /sys/x || echo kept");
     user.run(&sb).args(["--allow", "host-net"]).output().ok().prints("seen\nkept\n");
     sb.leak_check();
@@ -230,7 +230,7 @@ fn refused_limits() {
         .exits(125)
         .says("--memory: with --cgroup-manager disabled");
     sb.leak_check();
-    // Disabled is said, and then it is not an error.
+    // With cgroups disabled the limit is reported as ignored, without an error.
     let sb = user.sandbox().patch("/linux/resources/pids", json!({ "limit": 7 }));
     let run =
         user.runtime(&sb).args(["--cgroup-manager=disabled", "run", "--policy", "privileged", "--bundle"]);
@@ -256,7 +256,7 @@ fn mistakes() {
     let out = user.create(&sb).output().exits(1);
     assert!(out.stderr.contains("newuidmap"), "{out}");
     sb.leak_check();
-    // Without a user namespace at all.
+    // A config without a user namespace.
     let sb = user
         .sandbox()
         .without("/linux/uidMappings")
@@ -267,7 +267,7 @@ fn mistakes() {
     sb.leak_check();
     let run =
         user.runtime(&sb).args(["--cgroup-manager", "disabled", "run", "--allow", "host-user", "--bundle"]);
-    // It is given one all the same, in which it keeps its own id.
+    // It gets one all the same, in which it keeps its own id.
     run.arg(sb.bundle()).arg(sb.id()).output().ok().says(" outside, the caller, as asked");
     sb.leak_check();
 }
@@ -281,15 +281,15 @@ fn faults(user: User) {
     assert!(rows > 50, "{rows} rows");
     for row in 1..=rows {
         let out = user.run(&sb).args(["--fail", &format!("{row}:EIO")]).output().exits(125);
-        assert!(out.stderr.contains(&format!("step {row} (")), "{out}");
+        assert!(out.stderr.contains(&format!("row {row} (")), "{out}");
         let left = sb.trace().find();
         assert!(left.is_empty(), "left behind by row {row}:\n  {}\n{out}", left.join("\n  "));
     }
     user.run(&sb).output().ok();
 }
 
-/// Podman calls the runtime as root of the user's namespace, mostly without `$USER`; runc's rule is that only
-/// one that is named root has its states in /run.
+/// Podman calls the runtime as root of the user's namespace, usually without `$USER`; under runc's rule only
+/// `$USER` = root has its states in /run.
 fn state_root() {
     let user = one();
     let sb = user.sandbox();
@@ -311,7 +311,7 @@ fn state_root() {
     }
 }
 
-/// Root of a user namespace, which maps one id: a container in a container.
+/// Root of a user namespace with one mapped id: a container in a container.
 fn cgroups_hidden() {
     let user = one();
     let sb = user

@@ -1,4 +1,4 @@
-//! Descriptors 0, 1 and 2: what a container gets of the caller's, and copies that wait for neither side.
+//! Descriptors 0, 1 and 2: the container's access to the caller's, and copying that never blocks.
 
 mod opens;
 
@@ -59,7 +59,7 @@ fn started() -> Sandbox {
     sb
 }
 
-/// More input than a terminal holds, of a program that answers.
+/// More input than a terminal buffers, for a program that answers.
 fn both_full() {
     const COUNT: usize = 200_000;
     let sb = started();
@@ -81,7 +81,7 @@ fn both_full() {
 const YES: &str =
     "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy || exit 3; done";
 
-/// A pipe that is never read.
+/// A pipe without a reader.
 fn unread_pipe() -> (OwnedFd, OwnedFd) {
     nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe")
 }
@@ -185,7 +185,7 @@ fn one_order() {
 fn line_ends() {
     const LINES: [&str; 3] = ["sh", "-c", "echo one; echo two"];
     let sb = started();
-    // runc wants one of the three to be a terminal.
+    // runc requires that one of the three is a terminal.
     let pty = openpty(None, None).expect("openpty");
     let exec = || sb.runtime().args(["exec", "-t", sb.id()]).args(LINES);
     for which in [[true, false, false], [false, false, true]] {
@@ -198,7 +198,7 @@ fn line_ends() {
     assert_eq!(out.stdout, "one\ntwo\n");
 }
 
-/// `readlink` of 0 to 2, to a file that is not one of them.
+/// `readlink` of 0 to 2, written to a file that is none of them.
 const LINKS: &str = "for i in 0 1 2; do readlink /proc/self/fd/$i >>/tmp/links; done; cat /tmp/links";
 
 fn with_terminals(call: Call, slave: &OwnedFd, which: [bool; 3]) -> Call {
@@ -216,7 +216,7 @@ fn with_terminals(call: Call, slave: &OwnedFd, which: [bool; 3]) -> Call {
     })
 }
 
-/// What the descriptors inside are, whatever they are outside; `code` says so.
+/// Checks that the descriptors inside are no terminals; the exit code tells which is one.
 const NO_TERMINAL: &str = "for i in 0 1 2; do case $(readlink /proc/$$/fd/$i) in /dev/pts/0|pipe:*|/dev/null) ;; \
     *) exit 9;; esac; done; [ ! -t 0 ] || [ \"$(stty size)\" = '7 77' ] || exit 8; echo said; echo said >&2";
 
@@ -274,7 +274,7 @@ fn detached_in_a_pipe() {
     sb.delete().ok();
 }
 
-/// inotify on the host's /dev/null tells when programs of the host use it.
+/// inotify on the host's /dev/null reports when programs of the host use it.
 fn own_null() {
     let host = std::fs::metadata("/dev/null").expect("/dev/null").dev();
     let sb = Sandbox::new().sh("test $(stat -L -c %t:%T /proc/self/fd/0) = 1:3 && echo > /dev/stdin && stat -L -c '<%d>' /proc/self/fd/0; sleep 0.2");
@@ -353,7 +353,7 @@ fn devices() {
         c.stdin(Stdio::from(full));
     });
     call.output().exits(125).says("stdin is a device");
-    // A namespace of the host's is a regular file to fstat(2), and so is a process's memory.
+    // A namespace file and a process's memory are regular files for fstat(2).
     for path in ["/proc/self/ns/mnt", "/proc/self/mem"] {
         let file = File::open(path).expect(path);
         let call = sb.run().arg("--detach").with(|c| {

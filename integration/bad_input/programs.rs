@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use crate::harness::Sandbox;
 use serde_json::json;
 
-/// An ELF header of a program for another machine (IBM S/390), and nothing else.
+/// Only an ELF header, of a program for another machine (IBM S/390).
 pub(super) fn foreign_elf() -> Vec<u8> {
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 2, 1, 0];
     elf.resize(16, 0);
@@ -14,7 +14,7 @@ pub(super) fn foreign_elf() -> Vec<u8> {
     elf
 }
 
-/// (args[0], exit code, what stderr must say).
+/// (args[0], exit code, text that stderr must contain).
 pub(super) const PROGRAMS: [(&str, i32, &str); 18] = [
     ("nowhere", 127, "exec: \"nowhere\": executable file not found in $PATH"),
     ("/nowhere", 127, "exec: \"/nowhere\": stat /nowhere: no such file or directory"),
@@ -23,7 +23,7 @@ pub(super) const PROGRAMS: [(&str, i32, &str); 18] = [
     ("/bin/foreign", 126, "exec /bin/foreign: exec format error: not a program for this machine"),
     ("/bin/text", 126, "exec /bin/text: exec format error: not a program for this machine"),
     ("/bin/orphan", 127, "exec /bin/orphan: no such file or directory: its interpreter /no/such is missing"),
-    // Found in the second directory of $PATH: that one is named.
+    // Found in the second directory of $PATH: the message names that path.
     ("orphan", 127, "exec /bin/orphan: no such file or directory: its interpreter /no/such is missing"),
     ("text", 126, "exec /bin/text: exec format error"),
     ("nested", 127, "exec /bin/nested: no such file or directory: its interpreter /no/such is missing"),
@@ -46,7 +46,7 @@ pub(super) const PROGRAMS: [(&str, i32, &str); 18] = [
     ("/bin/loop", 126, "exec: \"/bin/loop\":"),
 ];
 
-/// An ELF program for this machine that names a loader, and has no code.
+/// An ELF program for this machine with an interpreter and without code.
 pub(super) fn dynamic_elf(loader: &[u8]) -> Vec<u8> {
     let machine: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0];
@@ -98,7 +98,7 @@ pub(super) fn programs() {
     }
 }
 
-/// What execve(2) refuses after `create` is told by `start`, and by `exec`, in the same words.
+/// When execve(2) fails after `create`, `start` and `exec` report the same text.
 pub(super) fn programs_at_start_and_exec() {
     for name in ["orphan", "nested", "text", "dynamic"] {
         let (.., says) = PROGRAMS.iter().find(|(known, ..)| *known == name).expect("a row");
@@ -115,7 +115,7 @@ pub(super) fn programs_at_start_and_exec() {
     }
 }
 
-/// One argument of more than 128 KiB.
+/// One argument longer than 128 KiB.
 pub(super) fn too_long() {
     let long = "x".repeat(140_000);
     let sb = with_programs("sh").args(["sh", "-c", "true", &long]);
@@ -123,7 +123,7 @@ pub(super) fn too_long() {
     sb.leak_check();
 }
 
-/// A profile that has no execve.
+/// A profile without execve.
 pub(super) fn execve_is_refused() {
     let profile = json!({
         "defaultAction": "SCMP_ACT_ALLOW",

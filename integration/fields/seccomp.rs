@@ -1,4 +1,4 @@
-//! `linux.seccomp`: the answers of a profile, its flags, and the agent that decides in its place.
+//! `linux.seccomp`: the verdicts of a profile, its flags, and the agent that decides for it.
 
 mod agent;
 
@@ -35,7 +35,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A profile that allows everything but what `rules` say.
+/// A profile that allows everything except `rules`.
 fn profile(rules: Value) -> Value {
     json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules })
 }
@@ -56,7 +56,7 @@ fn errnos() {
         .patch("/linux/seccomp", profile(rules));
     let out = sb.run_oci().output().ok();
     out.says("No medium found").says("Operation not permitted").prints("159");
-    // The default's errno: everything that a shell needs is listed, mkdir is not.
+    // The default's errno: every call that a shell needs is listed, mkdir is not.
     let mut names: Vec<Value> = ScmpSyscallNames.into_iter().map(Value::from).collect();
     names.retain(|n| n != "mkdir" && n != "mkdirat");
     let sb = Sandbox::new().sh("mkdir /tmp/x").patch("/root/readonly", json!(false)).patch(
@@ -82,7 +82,7 @@ fn nothing() {
     }
 }
 
-/// Without no_new_privs the filter is there before the launch has ended.
+/// Without no_new_privs the filter is active before the launch ends.
 fn refused() {
     let names = "close_range setresuid setresgid getresuid getresgid getgroups faccessat2 umask sendto recvfrom \
                  sendmsg recvmsg poll ppoll openat2";
@@ -107,7 +107,7 @@ fn refused() {
     }
 }
 
-/// Nobody can fall back after that: these calls must not be made.
+/// With a kill action no fallback is possible: these calls must not be made.
 fn killed() {
     let names =
         ["close_range", "setresuid", "setresgid", "getresuid", "getresgid", "getgroups", "sendto", "poll"];
@@ -122,7 +122,7 @@ fn killed() {
     sb.delete().ok();
 }
 
-/// What the launch cannot do without; the hint is about the profile, not about the kernel's age.
+/// Calls that the launch needs; the hint names the profile, not the kernel's age.
 fn stops() {
     let sb = Sandbox::new()
         .patch("/process/noNewPrivileges", json!(false))
@@ -132,12 +132,12 @@ fn stops() {
         .exits(125)
         .says("setuid(0): setuid: function not implemented")
         .says("linux.seccomp");
-    // With the filter last, the program can have it.
+    // With the filter last, the profile may refuse it.
     let sb = sb.patch("/process/noNewPrivileges", json!(true));
     sb.run_oci().output().ok();
 }
 
-/// The system calls of this machine, by the names that libseccomp has for their numbers.
+/// The system calls of this machine, by libseccomp's names.
 struct ScmpSyscallNames;
 
 impl IntoIterator for ScmpSyscallNames {
@@ -185,7 +185,7 @@ fn flags() {
     let known = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
     for nnp in [true, false] {
         let mut all = known.to_vec();
-        // One thread has nothing to synchronise: understood, and without an effect.
+        // A single thread has nothing to synchronise: accepted, without an effect.
         all.push("SECCOMP_FILTER_FLAG_TSYNC");
         let sb = Sandbox::new()
             .patch("/process/noNewPrivileges", json!(nnp))
@@ -204,7 +204,7 @@ fn flags() {
     }
 }
 
-/// A sandbox whose `names` are decided by an agent.
+/// A sandbox in which an agent decides about `names`.
 pub fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
     let path = sb.dir().join("agent");
     let sb = sb
@@ -219,7 +219,7 @@ pub fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
 
 pub const MKDIR: &[&str] = &["mkdir", "mkdirat"];
 
-/// What the agent of `sb` must have been told for its only listener.
+/// Checks the state that the agent of `sb` received with its only listener.
 #[track_caller]
 fn as_specified(sb: &Sandbox, told: &Value, status: &str) {
     assert_eq!(told["fds"], json!(["seccompFd"]), "{told:#}");
@@ -248,7 +248,7 @@ fn create() {
     sb.create().ok();
     harness::poll("the agent is told", Duration::from_secs(5), || agent.told().len() == 1);
     assert_eq!(agent.told()[0]["pid"], json!(sb.pid()));
-    // It is the agent's alone while the container waits.
+    // Only the agent has the listener while the container waits.
     let fds = std::fs::read_dir(format!("/proc/{}/fd", sb.pid())).expect("descriptors").flatten();
     for fd in fds {
         let to = std::fs::read_link(fd.path()).unwrap_or_default();
@@ -276,7 +276,7 @@ fn exec() {
     }
 }
 
-/// Everything that the last rows of a launch call, but write(2), which hands the listener over.
+/// All calls of the last rows of a launch except write(2), which passes the listener.
 fn busy() {
     let names = [
         "read",

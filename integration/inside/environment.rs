@@ -13,7 +13,7 @@ pub(super) fn environment() {
     assert_eq!(lines, ["A=2", "B=two words", "HOME=/here", "PATH=/bin"], "{out}");
 }
 
-/// HOME is the new process's user's, and what is given with `exec` replaces what the container has.
+/// HOME is that of the new process's user, and variables of `exec` replace those of the container.
 pub(super) fn exec_environment() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/env", json!(["PATH=/bin", "A=1"]));
     let passwd = "root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n1001:x:5:5::/no:/bin/sh\n";

@@ -8,8 +8,8 @@ use super::{User, one, range, state};
 use crate::harness::{Call, Sandbox, bundle, poll};
 use serde_json::json;
 
-/// A group that was given to the user, with a group for the caller in it; removed at the end. It lies in a
-/// group of root's that hands down two controllers only.
+/// A cgroup delegated to the user, with a child cgroup for the caller; removed on drop. It is below a cgroup
+/// of root that delegates only two controllers.
 pub(super) struct Delegation(std::path::PathBuf);
 
 impl Delegation {
@@ -51,7 +51,7 @@ pub(super) fn delegated() {
     let sb =
         user.sandbox().args(["/bin/sleep", "1000"]).patch("/linux/resources/pids", json!({ "limit": 7 }));
     let delegation = Delegation::new(user, &sb);
-    // Only root may bring a process into the delegated part: the wrapper starts as root.
+    // Only root may move a process into the delegated cgroup: the wrapper starts as root.
     let as_user = |args: &[&str]| {
         let enter = delegation.enter();
         let (uid, gid) = (format!("--reuid={}", user.uid), format!("--regid={}", user.gid));
@@ -71,7 +71,7 @@ pub(super) fn delegated() {
     assert_eq!(state(user, &sb)["status"], "paused");
     as_user(&["delete", "--force", sb.id()]).output().ok();
     assert!(!group.exists());
-    // A controller that was not delegated is an error that names it.
+    // A controller that is not delegated is an error that names it.
     sb_with_cpu(&sb, &as_user);
     drop(delegation);
     sb.leak_check();
@@ -87,7 +87,7 @@ pub(super) fn sb_with_cpu(sb: &Sandbox, as_user: &dyn Fn(&[&str]) -> Call) {
     out.says("/linux/resources/cpu").says("the cpu controller is not delegated");
 }
 
-/// Starts a user's systemd; its `$XDG_RUNTIME_DIR`.
+/// Starts a user's systemd; returns its `$XDG_RUNTIME_DIR`.
 pub fn own_systemd(user: User) -> String {
     let unit = format!("user@{}.service", user.uid);
     let started = Command::new("systemctl").args(["start", &unit]).status().expect("systemctl");
@@ -102,7 +102,7 @@ pub fn own_systemd(user: User) -> String {
 pub(super) fn managed() {
     let user = range();
     let runtime = own_systemd(user);
-    // The caller's own id, which it may map itself; and a range, which newuidmap maps.
+    // The caller's own id, which it may map itself, and a range, which newuidmap maps.
     let (first, count) = safebox::config::idmap::read_subordinate(user.uid).0.expect("a range");
     let own = |id| json!({ "containerID": 0, "hostID": id, "size": 1 });
     let more = json!({ "containerID": 1, "hostID": first, "size": count });
@@ -116,7 +116,7 @@ pub(super) fn managed() {
             .patch("/linux/gidMappings", maps(user.gid));
         managed_verbs(user, &sb, &runtime);
     }
-    // The launcher finds it by itself, since limits are wanted.
+    // The launcher finds it by itself, because limits are required.
     let sb = user.sandbox().sh("cat /sys/fs/cgroup/pids.max");
     let run = user.runtime(&sb).env("XDG_RUNTIME_DIR", &runtime).args(["run", "--quiet", "--bundle"]);
     let run = run.arg(sb.bundle()).arg(sb.id()).limit(Duration::from_secs(60)).output();
@@ -145,7 +145,7 @@ pub(super) fn managed_verbs(user: User, sb: &Sandbox, runtime: &str) {
     );
     let max = std::fs::read_to_string(format!("/sys/fs/cgroup/{path}/pids.max")).expect("pids.max");
     assert_eq!(max.trim(), "9");
-    // Later verbs do not have the variable.
+    // Later verbs run without the variable.
     user.verb(sb, "start").output().ok();
     user.verb(sb, "exec").args(["/bin/cat", "/proc/self/cgroup"]).output().ok().prints("0::/\n");
     user.runtime(sb).args(["delete", "--force"]).arg(sb.id()).output().ok();

@@ -12,7 +12,7 @@ use serde_json::json;
 
 pub(super) const OPENS: &str = "cat /dev/stdin; echo log >/dev/stdout && echo error >/dev/stderr";
 
-/// With stdin and the outputs pipes, and files.
+/// With stdin and outputs as pipes and as files.
 pub(super) fn opens(sb: &Sandbox, call: impl Fn() -> Call, policy: &str) {
     let out = call().input("words\n").output();
     assert!(out.code == 0 && out.stdout.contains("log") && out.stderr.contains("error"), "{policy}: {out}");
@@ -68,7 +68,7 @@ pub(super) fn mapped(uid: u32) {
     running.delete().ok();
 }
 
-/// nginx in the background, say: its log is a file of the caller's.
+/// For example nginx in the background: its log is a file of the caller.
 pub(super) fn opened_detached() {
     let sb = Sandbox::new().sh("echo log >/dev/stdout && echo error >/dev/stderr; sleep 1000");
     let call = sb.run().arg("--detach");
@@ -82,6 +82,6 @@ pub(super) fn opened_detached() {
     let owner = |path: &std::path::Path| std::fs::metadata(path).expect("an output").uid();
     assert!(owner(&out) != 0 && owner(&err) != 0, "the outputs were not given to the program's user");
     sb.delete().ok();
-    assert_eq!((owner(&out), owner(&err)), (0, 0), "the outputs were not given back");
+    assert_eq!((owner(&out), owner(&err)), (0, 0), "the owners of the outputs were not restored");
     run.wait().ok();
 }

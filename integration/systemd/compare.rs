@@ -5,8 +5,8 @@ use std::process::Command;
 use super::{create, limited, no_unit, property};
 use serde_json::json;
 
-/// The properties that matter, as `systemctl show` prints them. Not the weight of the cpu: runc has another formula
-/// since 1.3.2, which is ours.
+/// The compared properties, as printed by `systemctl show`. CPUWeight is left out: runc uses another formula
+/// since 1.3.2, the same as safebox.
 pub(super) const COMPARED: &[&str] = &[
     "Slice",
     "Delegate",
@@ -47,7 +47,7 @@ pub(super) fn like_runc() {
     };
     let bundle = theirs.bundle().display().to_string();
     let quiet = ["--systemd-cgroup", "create", "--bundle", &bundle, theirs.id()];
-    // The container keeps what runc had for stdout: not a pipe, or its end would never come.
+    // The container inherits runc's stdout: with a pipe, end of file would never come.
     let status = Command::new("runc")
         .args(["--root", &root])
         .args(quiet)
@@ -69,7 +69,7 @@ pub(super) fn like_runc() {
     ours.delete().ok();
     runc(&["delete", "--force", theirs.id()]);
     assert_eq!(seen[0], seen[1]);
-    // Ours has one more: the tunnel device, which runc gave up in 1.2 and took back.
+    // safebox's list has one more: the tunnel device, which runc removed in 1.2 and added again.
     let extra: Vec<_> = seen_devices[0].iter().filter(|d| !seen_devices[1].contains(d)).collect();
     assert!(extra.iter().all(|d| d.contains("10:200")), "{seen_devices:?}");
     assert!(seen_devices[1].iter().all(|d| seen_devices[0].contains(d)), "{seen_devices:?}");

@@ -56,7 +56,7 @@ pub struct Config {
     /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
     /// specification.
     pub files: Vec<ShownFile>,
-    /// Secrets: no property of the specification.
+    /// Secrets. Not part of the specification.
     pub secrets: Vec<secrets::Secret>,
     /// `process`. A container without a process can be created, but not started.
     pub process: Option<Process>,
@@ -365,7 +365,9 @@ impl Device {
 }
 
 /// Converts `process.scheduler` to the argument of sched_setattr(2).
-pub fn scheduler_attr(s: &oci_spec::runtime::Scheduler) -> Result<crate::sys::sched::SchedAttr, ConfigError> {
+pub fn scheduler_attr(
+    s: &oci_spec::runtime::Scheduler,
+) -> Result<crate::sys::sched::SchedAttr, ConfigError> {
     use oci_spec::runtime::{LinuxSchedulerFlag as F, LinuxSchedulerPolicy as P};
     let policy = match s.policy() {
         P::SchedOther => 0,

@@ -18,7 +18,7 @@ pub struct Mount {
     pub bind: Option<bool>,
     /// Whether `remount` is set.
     pub remount: bool,
-    /// An option sets or clears a flag of this mount, be it one that it has or has not.
+    /// Whether an option sets or clears a flag of this mount, even without changing it.
     pub names_flags: bool,
     /// Attributes to set (`MOUNT_ATTR_*` of mount_setattr(2)) on this mount only.
     pub attr_set: u64,

@@ -200,7 +200,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// What waitpid(2) has written.
+    /// Decodes a wait status of waitpid(2).
     pub fn of_status(status: i32) -> Exit {
         if libc::WIFSIGNALED(status) {
             Exit::Signal(libc::WTERMSIG(status))

@@ -41,7 +41,7 @@ pub(super) fn idmap_own() {
     }
 }
 
-/// A config with a new user namespace whose ids are 100000 and up outside.
+/// A config with a new user namespace whose host ids start at 100000.
 pub(super) fn userns(sb: Sandbox) -> Sandbox {
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     sb.patch("/linux/namespaces/-", json!({ "type": "user" }))
@@ -54,7 +54,7 @@ pub(super) fn userns(sb: Sandbox) -> Sandbox {
 pub(super) fn idmap_container() {
     let sb = Sandbox::new();
     owned(&sb);
-    // The rootfs and the directories above it are another's inside: they only have to be entered.
+    // The rootfs and its parent directories belong to another user inside; they only need search permission.
     for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
     }

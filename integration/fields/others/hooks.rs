@@ -3,8 +3,8 @@
 use crate::harness::Sandbox;
 use serde_json::{Value, json};
 
-/// A hook that writes a line to `file`: its name, the status and pid that it was told, and where it is. In the
-/// container the first process is 1, and after its end it has no number.
+/// A hook that appends a line to `file`: its name, the received status and pid, and its namespace. In the
+/// container the first process has pid 1, and after its end none.
 pub(super) fn hook(name: &str, file: &std::path::Path) -> Value {
     let script = format!(
         "state=$(cat); echo \"{name} $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/') $(echo \"$state\" | tr -d ' \\n' | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p') $(readlink /proc/self/ns/uts) $A\" >> {}",
@@ -20,7 +20,7 @@ pub(super) fn hooks() {
     for name in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
         sb.set(&format!("/hooks/{name}"), hook(name, &file));
     }
-    // The container's own programs; it writes where the rootfs is the container's.
+    // The container's own programs; it writes where the rootfs is the container's root.
     sb.set("/hooks/startContainer", json!([{ "path": "/bin/sh", "args": ["sh", "-c", "cat > /started"] }]));
     let lines = || std::fs::read_to_string(&file).unwrap_or_default();
     sb.create().ok();
@@ -55,7 +55,7 @@ pub(super) fn failing_hooks() {
         assert_ne!(out.code, 0, "{name}\n{out}");
         out.says(name);
         sb.leak_check();
-        assert_eq!(marks(&sb, "poststop"), 1, "{name}: what hooks have made, poststop hooks take back");
+        assert_eq!(marks(&sb, "poststop"), 1, "{name}: poststop hooks undo the effects of hooks");
     }
     let mut sb = Sandbox::new().patch("/hooks/startContainer", fail.clone());
     sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
@@ -65,12 +65,12 @@ pub(super) fn failing_hooks() {
     out.says("startContainer");
     sb.leak_check();
     assert_eq!(marks(&sb, "poststop"), 1);
-    // So do those of a launch that fails for another reason, once there was a process.
+    // Poststop hooks also run for a launch that fails for another reason, once a process existed.
     let mut sb = Sandbox::new().args(["/nowhere"]);
     sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
     sb.create().exits(1);
     assert_eq!(marks(&sb, "poststop"), 1);
-    // After the stop a failure is only told.
+    // After the stop a failure is only reported.
     let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/hooks/poststop", fail);
     sb.set("/hooks/poststop/-", mark(&sb, "second"));
     sb.create().ok();
@@ -79,7 +79,7 @@ pub(super) fn failing_hooks() {
     sb.leak_check();
 }
 
-/// runtime.md, Lifecycle, 9: an error, the container is stopped and destroyed, poststop hooks run.
+/// runtime.md, Lifecycle, 9: an error; the container is stopped and destroyed, poststop hooks run.
 pub(super) fn failing_poststart() {
     let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let note = |name: &str, code| {

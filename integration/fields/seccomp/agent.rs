@@ -15,19 +15,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::Value;
 
-/// A seccomp agent: it takes listeners from runtimes, and answers.
+/// A seccomp agent: it receives listeners from runtimes and answers their notifications.
 pub struct Agent {
     path: PathBuf,
-    /// What came with each listener.
+    /// The states received with the listeners.
     told: Arc<Mutex<Vec<Value>>>,
-    /// What it was asked about.
+    /// The system calls it was asked about.
     pub(super) asked: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Agent {
-    /// Answers `mkdir` with ENOMEDIUM, and lets everything else go on.
+    /// Answers `mkdir` with ENOMEDIUM, and lets all other calls continue.
     pub(super) fn new(path: PathBuf) -> Self {
         let listener = UnixListener::bind(&path).expect("the agent's socket");
         listener.set_nonblocking(true).expect("a socket that does not wait");
@@ -54,7 +54,7 @@ impl Agent {
         agent
     }
 
-    /// What came with each listener.
+    /// The states received with the listeners.
     pub fn told(&self) -> Vec<Value> {
         self.told.lock().expect("a lock").clone()
     }
@@ -75,7 +75,7 @@ impl Drop for Agent {
     }
 }
 
-/// The state and the one descriptor of a connection, which the runtime then closes.
+/// Receives the state and the descriptor of a connection, which the runtime then closes.
 fn receive(stream: &UnixStream) -> (Value, OwnedFd) {
     let (mut bytes, mut fd) = (Vec::new(), None);
     loop {
@@ -116,7 +116,7 @@ fn answer(listener: &OwnedFd, asked: &Mutex<Vec<String>>, stop: &AtomicBool) {
         if !events.contains(PollFlags::POLLIN) {
             return;
         }
-        // The process may have died since.
+        // The process may have died meanwhile.
         let Ok(request) = ScmpNotifReq::receive(fd) else { continue };
         let name = request.data.syscall.get_name().unwrap_or_default();
         let reply = match name.as_str() {
