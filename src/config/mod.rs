@@ -365,9 +365,7 @@ impl Device {
 }
 
 /// Converts `process.scheduler` to the argument of sched_setattr(2).
-pub fn scheduler_attr(
-    s: &oci_spec::runtime::Scheduler,
-) -> Result<crate::sys::sched::SchedAttr, ConfigError> {
+pub fn scheduler_attr(s: &oci_spec::runtime::Scheduler) -> Result<crate::sys::sched::SchedAttr, ConfigError> {
     use oci_spec::runtime::{LinuxSchedulerFlag as F, LinuxSchedulerPolicy as P};
     let policy = match s.policy() {
         P::SchedOther => 0,
