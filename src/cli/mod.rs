@@ -71,7 +71,7 @@ pub struct Global {
     /// cgroupfs, systemd (as --systemd-cgroup), or disabled: no cgroup and no limits
     #[arg(long, value_name = "MANAGER", global = true)]
     pub cgroup_manager: Option<crate::cgroup::Manager>,
-    /// The administrator's policy for containers [default: /etc/safebox/policy.toml, where there is one]
+    /// The administrator's policy file for containers [default: /etc/safebox/policy.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
     /// Accepted for callers of runc and ignored: the privileges are detected
@@ -156,9 +156,9 @@ pub enum Verb {
     Features,
     /// Report which layers of isolation the caller can use on this machine, and how to get the missing ones
     Doctor(Doctor),
-    /// Judge a bundle, a running container or this machine by the rules of the policy
+    /// Check a bundle, a running container or this machine against the rules of the policy
     Audit(Audit),
-    /// Compare what a running container has with what was asked for, layer by layer
+    /// Compare a running container with its requested configuration, layer by layer
     Verify(Verify),
     /// Register this runtime with containerd, Podman, Docker or CRI-O
     Install(Install),

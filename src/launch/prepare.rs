@@ -43,7 +43,7 @@ pub struct Draft {
     silent: Option<&'static str>,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
-    /// What the administrator's policy has to say, for the log.
+    /// Messages of the administrator's policy for the log.
     enforced: Vec<String>,
     /// Whether any policy but `privileged` applies.
     hardened: bool,

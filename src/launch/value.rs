@@ -58,7 +58,7 @@ pub struct Launch {
     pub cgroup_manager: Option<cgroup::Manager>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
-    /// What the administrator's policy file asks of every launch.
+    /// Requirements of the administrator's policy file.
     pub enforcement: Option<Enforcement>,
 }
 
