@@ -130,7 +130,8 @@ impl<'a> Helper<'a> {
         let step = |what: &'static str| move |e: Errno| (what, e);
         process::setsid().map_err(step("setsid"))?;
         let keep = [ends.line, ends.init, ends.audit.unwrap_or(-1)];
-        process::keep_only(&[&keep[..], &ends.published].concat()).map_err(step("close_range"))?;
+        crate::sys::before_exec::keep_only(&[&keep[..], &ends.published].concat())
+            .map_err(step("close_range"))?;
         process::set_name(c"safebox-net").map_err(step("prctl(PR_SET_NAME)"))?;
         let (epoll, routes) = (
             Epoll::new().map_err(step("epoll_create1"))?,

@@ -48,7 +48,7 @@ pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, in_userns: 
     command.arg("--pid").arg(file).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::own(errors));
     rlimit::give_back(&mut command);
-    process::clean_before_exec(&mut command);
+    crate::sys::before_exec::clean_before_exec(&mut command);
     let io = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     let mut child = at(cx, Call::Pasta, command.spawn().map_err(io))?;
     let end = Instant::now() + DEADLINE;
