@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError, Process, Terminal};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::value::{Launch, Root};
-use crate::launch::{environment, ladder, layers, stdio};
+use crate::launch::{environment, ladder, layers, links, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
@@ -122,6 +122,9 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         policy: launch.policy(),
     };
     let mut outcome = layers::harden(launch, &facts, &mut config)?;
+    if config.hardening.hardened {
+        links::check_rootfs(launch, &bundle)?;
+    }
     ladder::check_bare(&config)?;
     outcome.changes.splice(0..0, missing);
     let mut options = launch.caller.clone();
