@@ -248,6 +248,12 @@ pub fn write_all(fd: RawFd, bytes: &[u8]) -> Result<()> {
     if n as usize == bytes.len() { Ok(()) } else { Err(Errno::EIO) }
 }
 
+/// fsync(2).
+pub fn fsync(fd: RawFd) -> Result<()> {
+    // SAFETY: takes a number only.
+    check(unsafe { libc::fsync(fd) } as libc::c_long).map(drop)
+}
+
 /// One write(2).
 pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize> {
     // SAFETY: the buffer is readable for the length passed.

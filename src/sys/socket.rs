@@ -95,6 +95,15 @@ pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
     }
 }
 
+/// Sends the master end of a terminal over the socket that takes it, and closes both.
+pub fn send_pty(socket: RawFd, master: RawFd) -> Result<()> {
+    // runc sends the pty's name along; any byte will do, a message without one would be dropped by the kernel.
+    let sent = send_fd(socket, b"/dev/ptmx", master);
+    super::fs::close(master);
+    super::fs::close(socket);
+    sent
+}
+
 /// sendmsg(2): `bytes` and one descriptor. Bytes that do not fit into the socket buffer follow with send(2).
 pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
     send_fds(socket, bytes, &[fd])
