@@ -10,7 +10,8 @@ use crate::policy::Severity;
 /// `audit`.
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// A bundle's directory, the id of a running container, or `host` for this machine
+    /// A bundle's directory, a compose file, a Kubernetes manifest, a Dockerfile, the id of a running container, `host` for
+    /// this machine, or `-` for a `docker run` line on standard input
     pub targets: Vec<String>,
     /// A process of a container, also of another runtime's; may be given again
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
@@ -24,6 +25,13 @@ pub struct Audit {
     /// List the rules that pass or do not apply, too
     #[arg(long)]
     pub all: bool,
+}
+
+/// `from-docker`.
+#[derive(Debug, Args)]
+pub struct FromDocker {
+    /// The whole line, in quotes: 'docker run ...'
+    pub line: String,
 }
 
 /// `verify`.

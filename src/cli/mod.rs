@@ -15,7 +15,7 @@ mod launch;
 mod quick;
 mod usage;
 
-pub use audit::{Audit, AuditFormat, Verify};
+pub use audit::{Audit, AuditFormat, FromDocker, Verify};
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
@@ -156,6 +156,8 @@ pub enum Verb {
     Doctor(Doctor),
     /// Judge a bundle, a running container or this machine by the rules of the policy
     Audit(Audit),
+    /// Print the config.json that Docker would make of a `docker run` line
+    FromDocker(FromDocker),
     /// Compare what a running container has with what was asked for, layer by layer
     Verify(Verify),
     /// Register this runtime with containerd, Podman, Docker or CRI-O
