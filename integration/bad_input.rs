@@ -1,4 +1,4 @@
-//! Mistakes: each gives a non-zero exit, a text that names the mistake, and nothing left behind.
+//! Invalid input: each case gives a non-zero exit code, a message that names the mistake, and no leftovers.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -38,7 +38,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// (pointer, value, what stderr must say).
+/// (pointer, value, text that stderr must contain).
 fn table() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         ("/process/args", json!([]), "/process/args"),
@@ -133,7 +133,7 @@ fn rootfs() {
     sb.run().output().exits(125).says("invalid rootfs").says("too many levels of symbolic links");
 }
 
-/// One source may have many places: the one that failed is named, whichever row failed.
+/// One source may be mounted at several paths: the message names the failed one.
 fn binds() {
     for (source, says) in [
         ("/nowhere/x", "(for the mount at /data/two)"),
@@ -155,7 +155,7 @@ fn binds() {
     }
 }
 
-/// An ELF header of a program for another machine (IBM S/390), and nothing else.
+/// Only an ELF header, of a program for another machine (IBM S/390).
 fn foreign_elf() -> Vec<u8> {
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 2, 1, 0];
     elf.resize(16, 0);
@@ -164,7 +164,7 @@ fn foreign_elf() -> Vec<u8> {
     elf
 }
 
-/// config.md, Linux Process: a warning, and no failure.
+/// config.md, Linux Process: unknown capabilities cause a warning, not a failure.
 fn unknown_capability() {
     let names = json!(["CAP_KILL", "CAP_FLY"]);
     let sb = Sandbox::new().sh("true").patch("/process/capabilities/bounding", names);
@@ -172,7 +172,7 @@ fn unknown_capability() {
     sb.leak_check();
 }
 
-/// (args[0], exit code, what stderr must say).
+/// (args[0], exit code, text that stderr must contain).
 const PROGRAMS: [(&str, i32, &str); 18] = [
     ("nowhere", 127, "exec: \"nowhere\": executable file not found in $PATH"),
     ("/nowhere", 127, "exec: \"/nowhere\": stat /nowhere: no such file or directory"),
@@ -181,7 +181,7 @@ const PROGRAMS: [(&str, i32, &str); 18] = [
     ("/bin/foreign", 126, "exec /bin/foreign: exec format error: not a program for this machine"),
     ("/bin/text", 126, "exec /bin/text: exec format error: not a program for this machine"),
     ("/bin/orphan", 127, "exec /bin/orphan: no such file or directory: its interpreter /no/such is missing"),
-    // Found in the second directory of $PATH: that one is named.
+    // Found in the second directory of $PATH: the message names that path.
     ("orphan", 127, "exec /bin/orphan: no such file or directory: its interpreter /no/such is missing"),
     ("text", 126, "exec /bin/text: exec format error"),
     ("nested", 127, "exec /bin/nested: no such file or directory: its interpreter /no/such is missing"),
@@ -204,7 +204,7 @@ const PROGRAMS: [(&str, i32, &str); 18] = [
     ("/bin/loop", 126, "exec: \"/bin/loop\":"),
 ];
 
-/// An ELF program for this machine that names a loader, and has no code.
+/// An ELF program for this machine with an interpreter and without code.
 fn dynamic_elf(loader: &[u8]) -> Vec<u8> {
     let machine: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0];
@@ -256,7 +256,7 @@ fn programs() {
     }
 }
 
-/// What execve(2) refuses after `create` is told by `start`, and by `exec`, in the same words.
+/// When execve(2) fails after `create`, `start` and `exec` report the same text.
 fn programs_at_start_and_exec() {
     for name in ["orphan", "nested", "text", "dynamic"] {
         let (.., says) = PROGRAMS.iter().find(|(known, ..)| *known == name).expect("a row");
@@ -273,7 +273,7 @@ fn programs_at_start_and_exec() {
     }
 }
 
-/// One argument of more than 128 KiB.
+/// One argument longer than 128 KiB.
 fn too_long() {
     let long = "x".repeat(140_000);
     let sb = with_programs("sh").args(["sh", "-c", "true", &long]);
@@ -281,7 +281,7 @@ fn too_long() {
     sb.leak_check();
 }
 
-/// A profile that has no execve.
+/// A profile without execve.
 fn execve_is_refused() {
     let profile = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -314,7 +314,7 @@ fn ids() {
     for id in ["a/b", "../x", "..", ".", "a b", "ä", ""] {
         let out = sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(id).output();
         assert_eq!(out.code, 1, "{id:?}\n{out}");
-        // An empty id has words of its own in runc.
+        // For an empty id runc has a different text.
         assert!(
             id.is_empty() || out.stderr.contains("invalid container ID format") || id == ".",
             "{id:?}\n{out}"
@@ -358,7 +358,8 @@ fn command_lines() {
         (vec!["dance"], "dance"),
     ] {
         let out = sb.runtime().args(&args).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
-        // As in `docker run` the launcher's own failures are 125; the OCI verbs say 1, and runc of no verb 3.
+        // As in `docker run` the launcher's own failures are 125; OCI verbs exit with 1, and runc without a
+        // verb with 3.
         let code = if args.contains(&"run") { 125 } else { 1 + 2 * i32::from(args[0] == "dance") };
         assert_eq!(out.code, code, "{args:?}\n{out}");
         assert!(out.stderr.contains(says), "{args:?}: no {says:?}\n{out}");
@@ -366,7 +367,7 @@ fn command_lines() {
     }
 }
 
-/// Runs `change` on a mount at the state directory, then the container, then takes the mount away.
+/// Runs `change` on a mount at the state directory, then the container, then removes the mount.
 fn with_state_mount(options: &str, fill: bool) -> (Sandbox, crate::harness::Output) {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.root()).expect("mkdir");
@@ -426,7 +427,7 @@ fn bind_source() {
     sb.leak_check();
 }
 
-/// A chroot is no root: `exec` would land in the host's tree.
+/// In a plain chroot `exec` would enter the host's root, so the launch is refused.
 fn plain_chroot() {
     let sb = Sandbox::new();
     let place = sb.dir().join("place");
@@ -441,7 +442,7 @@ fn plain_chroot() {
             let call = sb.under(&["unshare", "--mount", "sh", "-c", &script, &place]);
             let out = call.arg(verb).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
             assert_ne!(out.code, 0, "{out}");
-            // The kernel itself refuses a chroot a user namespace, which `run` wants.
+            // The kernel refuses a user namespace, which `run` needs, in a chroot.
             out.says("plain chroot").says(if verb == "run" { "clone3" } else { "/ is not the root" });
         }
         sb.leak_check();
@@ -449,7 +450,8 @@ fn plain_chroot() {
     std::fs::remove_dir(&place).expect("rmdir");
 }
 
-/// config.md: properties that are unknown or another platform's are no errors; a config for another platform is.
+/// config.md: unknown properties and those of other platforms are no errors; a config for another platform
+/// is.
 fn other_systems() {
     let mut sb = Sandbox::new();
     for (pointer, value) in [

@@ -1,4 +1,4 @@
-//! Descriptors 0, 1 and 2: what a container gets of the caller's, and copies that wait for neither side.
+//! Descriptors 0, 1 and 2: the container's access to the caller's, and copying that never blocks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -56,7 +56,7 @@ fn started() -> Sandbox {
     sb
 }
 
-/// More input than a terminal holds, of a program that answers.
+/// More input than a terminal buffers, for a program that answers.
 fn both_full() {
     const COUNT: usize = 200_000;
     let sb = started();
@@ -78,7 +78,7 @@ fn both_full() {
 const YES: &str =
     "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy || exit 3; done";
 
-/// A pipe that is never read.
+/// A pipe without a reader.
 fn unread_pipe() -> (OwnedFd, OwnedFd) {
     nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe")
 }
@@ -182,7 +182,7 @@ fn one_order() {
 fn line_ends() {
     const LINES: [&str; 3] = ["sh", "-c", "echo one; echo two"];
     let sb = started();
-    // runc wants one of the three to be a terminal.
+    // runc requires that one of the three is a terminal.
     let pty = openpty(None, None).expect("openpty");
     let exec = || sb.runtime().args(["exec", "-t", sb.id()]).args(LINES);
     for which in [[true, false, false], [false, false, true]] {
@@ -195,7 +195,7 @@ fn line_ends() {
     assert_eq!(out.stdout, "one\ntwo\n");
 }
 
-/// `readlink` of 0 to 2, to a file that is not one of them.
+/// `readlink` of 0 to 2, written to a file that is none of them.
 const LINKS: &str = "for i in 0 1 2; do readlink /proc/self/fd/$i >>/tmp/links; done; cat /tmp/links";
 
 fn with_terminals(call: Call, slave: &OwnedFd, which: [bool; 3]) -> Call {
@@ -213,7 +213,7 @@ fn with_terminals(call: Call, slave: &OwnedFd, which: [bool; 3]) -> Call {
     })
 }
 
-/// What the descriptors inside are, whatever they are outside; `code` says so.
+/// Checks that the descriptors inside are no terminals; the exit code tells which is one.
 const NO_TERMINAL: &str = "for i in 0 1 2; do case $(readlink /proc/$$/fd/$i) in /dev/pts/0|pipe:*|/dev/null) ;; \
     *) exit 9;; esac; done; [ ! -t 0 ] || [ \"$(stty size)\" = '7 77' ] || exit 8; echo said; echo said >&2";
 
@@ -271,7 +271,7 @@ fn detached_in_a_pipe() {
     sb.delete().ok();
 }
 
-/// inotify on the host's /dev/null tells when programs of the host use it.
+/// inotify on the host's /dev/null reports when programs of the host use it.
 fn own_null() {
     let host = std::fs::metadata("/dev/null").expect("/dev/null").dev();
     let sb = Sandbox::new().sh("test $(stat -L -c %t:%T /proc/self/fd/0) = 1:3 && echo > /dev/stdin && stat -L -c '<%d>' /proc/self/fd/0; sleep 0.2");
@@ -350,7 +350,7 @@ fn devices() {
         c.stdin(Stdio::from(full));
     });
     call.output().exits(125).says("stdin is a device");
-    // A namespace of the host's is a regular file to fstat(2), and so is a process's memory.
+    // A namespace file and a process's memory are regular files for fstat(2).
     for path in ["/proc/self/ns/mnt", "/proc/self/mem"] {
         let file = File::open(path).expect(path);
         let call = sb.run().arg("--detach").with(|c| {
@@ -399,7 +399,7 @@ fn output_file() {
 
 const OPENS: &str = "cat /dev/stdin; echo log >/dev/stdout && echo error >/dev/stderr";
 
-/// With stdin and the outputs pipes, and files.
+/// With stdin and outputs as pipes and as files.
 fn opens(sb: &Sandbox, call: impl Fn() -> Call, policy: &str) {
     let out = call().input("words\n").output();
     assert!(out.code == 0 && out.stdout.contains("log") && out.stderr.contains("error"), "{policy}: {out}");
@@ -455,7 +455,7 @@ fn mapped(uid: u32) {
     running.delete().ok();
 }
 
-/// nginx in the background, say: its log is a file of the caller's.
+/// For example nginx in the background: its log is a file of the caller.
 fn opened_detached() {
     let sb = Sandbox::new().sh("echo log >/dev/stdout && echo error >/dev/stderr; sleep 1000");
     let call = sb.run().arg("--detach");
@@ -469,7 +469,7 @@ fn opened_detached() {
     let owner = |path: &std::path::Path| std::fs::metadata(path).expect("an output").uid();
     assert!(owner(&out) != 0 && owner(&err) != 0, "the outputs were not given to the program's user");
     sb.delete().ok();
-    assert_eq!((owner(&out), owner(&err)), (0, 0), "the outputs were not given back");
+    assert_eq!((owner(&out), owner(&err)), (0, 0), "the owners of the outputs were not restored");
     run.wait().ok();
 }
 

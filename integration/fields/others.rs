@@ -1,4 +1,4 @@
-//! Devices, hooks, annotations, limits that this host cannot give.
+//! Devices, hooks, annotations, and limits that this host cannot apply.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ const OWN: &[Need] = &[Need::Root];
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        // runc 1.1 cannot open a /dev/null that the config lists.
+        // runc 1.1 cannot open a /dev/null listed in the config.
         test("fields::devices_have_their_mode_and_owner", OWN, devices),
         test("fields::devices_that_are_promised_are_there", OCI, default_devices),
         test("fields::devices_and_a_ptmx_of_the_rootfs_s", OCI, ptmx),
@@ -40,7 +40,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Go's decoder does not mind the case of a key, so what is written so must not be lost.
+/// Go's decoder matches keys in any case, so such keys must not be lost.
 fn any_case() {
     let sb = Sandbox::new()
         .sh("grep NoNewPrivs /proc/self/status; touch /tmp/x || echo read-only")
@@ -53,14 +53,14 @@ fn any_case() {
     let sb = sb.sh("exec sleep 1000");
     sb.create().ok();
     assert_eq!(crate::limits::limit(sb.pid(), "pids.max", ("pids", "pids.max")), "77");
-    // update's JSON likewise, and what follows it is not read.
+    // The same for update's JSON; text after it is ignored.
     let odd = r#"{"PIDS":{"LIMIT":78}} and more"#;
     sb.runtime().args(["update", "--resources", "-"]).arg(sb.id()).input(odd).output().ok();
     assert_eq!(crate::limits::limit(sb.pid(), "pids.max", ("pids", "pids.max")), "78");
     sb.delete().ok();
 }
 
-/// Also: letters that mean nothing, and a network of which nothing is said, are passed over as by runc.
+/// Also: unknown access letters and an empty network object are ignored, as by runc.
 fn all_but_one() {
     let resources = json!({
         "devices": [
@@ -133,7 +133,7 @@ fn default_devices() {
     }
 }
 
-/// A rootfs without a mount at /dev, as an image may bring it: its ptmx gives way, its other names stay.
+/// A rootfs without a mount at /dev, as in an image: its ptmx is replaced, its other files stay.
 fn ptmx() {
     let own = Sandbox::new();
     let elsewhere = own.dir().join("elsewhere");
@@ -159,7 +159,7 @@ fn ptmx() {
         sb.run_oci().output().ok().prints("pts/ptmx\nthe rootfs's own");
     }
     assert_eq!(std::fs::read_to_string(&elsewhere).expect("the file"), "as it was");
-    // Something that cannot give way is told.
+    // An object that cannot be replaced is reported.
     let mut sb = Sandbox::new().sh("true");
     sb.set("/mounts", json!([]));
     std::fs::create_dir_all(sb.rootfs().join("dev/ptmx/full")).expect("a directory");
@@ -172,7 +172,7 @@ fn devices_userns() {
     for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
     }
-    // The host may well have no such node.
+    // The host may lack this node.
     let (path, major, minor) = ("/dev/net/tun", 10, 200);
     let script = format!(
         "stat -c '%n %F' /dev/null /dev/a-pipe {path} && echo x > /dev/null && head -c 3 /dev/zero | wc -c"
@@ -196,7 +196,7 @@ fn devices_userns() {
     ));
 }
 
-/// The device is the one that the config means, whatever the host has at that path.
+/// The device is that of the config, regardless of the host's file at that path.
 fn other_device() {
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     let sb = Sandbox::new()
@@ -231,7 +231,7 @@ fn device_refusals() {
         let sb = Sandbox::new().patch("/linux/devices", json!([device]));
         sb.create().exits(1).says(&format!("/linux/devices/0/{key}: "));
     }
-    // Something else is there already.
+    // Another object already exists there.
     let sb = Sandbox::new();
     std::fs::write(sb.rootfs().join("etc/dev"), "").expect("a file");
     let device = json!([{ "path": "/etc/dev", "type": "c", "major": 1, "minor": 3 }]);
@@ -240,8 +240,8 @@ fn device_refusals() {
     sb.leak_check();
 }
 
-/// A hook that writes a line to `file`: its name, the status and pid that it was told, and where it is. In the
-/// container the first process is 1, and after its end it has no number.
+/// A hook that appends a line to `file`: its name, the received status and pid, and its namespace. In the
+/// container the first process has pid 1, and after its end none.
 fn hook(name: &str, file: &std::path::Path) -> Value {
     let script = format!(
         "state=$(cat); echo \"{name} $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/') $(echo \"$state\" | tr -d ' \\n' | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p') $(readlink /proc/self/ns/uts) $A\" >> {}",
@@ -257,7 +257,7 @@ fn hooks() {
     for name in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
         sb.set(&format!("/hooks/{name}"), hook(name, &file));
     }
-    // The container's own programs; it writes where the rootfs is the container's.
+    // The container's own programs; it writes where the rootfs is the container's root.
     sb.set("/hooks/startContainer", json!([{ "path": "/bin/sh", "args": ["sh", "-c", "cat > /started"] }]));
     let lines = || std::fs::read_to_string(&file).unwrap_or_default();
     sb.create().ok();
@@ -292,7 +292,7 @@ fn failing_hooks() {
         assert_ne!(out.code, 0, "{name}\n{out}");
         out.says(name);
         sb.leak_check();
-        assert_eq!(marks(&sb, "poststop"), 1, "{name}: what hooks have made, poststop hooks take back");
+        assert_eq!(marks(&sb, "poststop"), 1, "{name}: poststop hooks undo the effects of hooks");
     }
     let mut sb = Sandbox::new().patch("/hooks/startContainer", fail.clone());
     sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
@@ -302,12 +302,12 @@ fn failing_hooks() {
     out.says("startContainer");
     sb.leak_check();
     assert_eq!(marks(&sb, "poststop"), 1);
-    // So do those of a launch that fails for another reason, once there was a process.
+    // Poststop hooks also run for a launch that fails for another reason, once a process existed.
     let mut sb = Sandbox::new().args(["/nowhere"]);
     sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
     sb.create().exits(1);
     assert_eq!(marks(&sb, "poststop"), 1);
-    // After the stop a failure is only told.
+    // After the stop a failure is only reported.
     let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/hooks/poststop", fail);
     sb.set("/hooks/poststop/-", mark(&sb, "second"));
     sb.create().ok();
@@ -316,7 +316,7 @@ fn failing_hooks() {
     sb.leak_check();
 }
 
-/// runtime.md, Lifecycle, 9: an error, the container is stopped and destroyed, poststop hooks run.
+/// runtime.md, Lifecycle, 9: an error; the container is stopped and destroyed, poststop hooks run.
 fn failing_poststart() {
     let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let note = |name: &str, code| {
@@ -373,7 +373,7 @@ fn hugepages() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/linux/resources/hugepageLimits", limits);
     let out = sb.create();
     if out.code != 0 {
-        // No such page size, or no hugetlb controller where containers are: said, not ignored.
+        // The page size or the hugetlb controller is missing: an error, not ignored.
         out.says("/linux/resources/hugepageLimits");
         sb.leak_check();
         return;
@@ -451,7 +451,7 @@ fn block_io() {
     sb.create().exits(1).says("/linux/resources/blockIO/leafWeight: ");
     let sb = Sandbox::new().patch("/linux/resources/blockIO", json!({ "weight": 5 }));
     sb.create().exits(1).says("/linux/resources/blockIO/weight: ");
-    // A weight needs a scheduler that has weights: there, or said to be missing.
+    // A weight needs an I/O scheduler with weights; a missing one is reported.
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let sb = sb.patch("/linux/resources/blockIO", json!({ "weight": 300 }));
     let out = sb.create();

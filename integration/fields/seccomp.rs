@@ -1,4 +1,4 @@
-//! `linux.seccomp`: the answers of a profile, its flags, and the agent that decides in its place.
+//! `linux.seccomp`: the verdicts of a profile, its flags, and the agent that decides for it.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -41,7 +41,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A profile that allows everything but what `rules` say.
+/// A profile that allows everything except `rules`.
 fn profile(rules: Value) -> Value {
     json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules })
 }
@@ -62,7 +62,7 @@ fn errnos() {
         .patch("/linux/seccomp", profile(rules));
     let out = sb.run_oci().output().ok();
     out.says("No medium found").says("Operation not permitted").prints("159");
-    // The default's errno: everything that a shell needs is listed, mkdir is not.
+    // The default's errno: every call that a shell needs is listed, mkdir is not.
     let mut names: Vec<Value> = ScmpSyscallNames.into_iter().map(Value::from).collect();
     names.retain(|n| n != "mkdir" && n != "mkdirat");
     let sb = Sandbox::new().sh("mkdir /tmp/x").patch("/root/readonly", json!(false)).patch(
@@ -88,7 +88,7 @@ fn nothing() {
     }
 }
 
-/// Without no_new_privs the filter is there before the launch has ended.
+/// Without no_new_privs the filter is active before the launch ends.
 fn refused() {
     let names = "close_range setresuid setresgid getresuid getresgid getgroups faccessat2 umask sendto recvfrom \
                  sendmsg recvmsg poll ppoll openat2";
@@ -113,7 +113,7 @@ fn refused() {
     }
 }
 
-/// Nobody can fall back after that: these calls must not be made.
+/// With a kill action no fallback is possible: these calls must not be made.
 fn killed() {
     let names =
         ["close_range", "setresuid", "setresgid", "getresuid", "getresgid", "getgroups", "sendto", "poll"];
@@ -128,7 +128,7 @@ fn killed() {
     sb.delete().ok();
 }
 
-/// What the launch cannot do without; the hint is about the profile, not about the kernel's age.
+/// Calls that the launch needs; the hint names the profile, not the kernel's age.
 fn stops() {
     let sb = Sandbox::new()
         .patch("/process/noNewPrivileges", json!(false))
@@ -138,12 +138,12 @@ fn stops() {
         .exits(125)
         .says("setuid(0): setuid: function not implemented")
         .says("linux.seccomp");
-    // With the filter last, the program can have it.
+    // With the filter last, the profile may refuse it.
     let sb = sb.patch("/process/noNewPrivileges", json!(true));
     sb.run_oci().output().ok();
 }
 
-/// The system calls of this machine, by the names that libseccomp has for their numbers.
+/// The system calls of this machine, by libseccomp's names.
 struct ScmpSyscallNames;
 
 impl IntoIterator for ScmpSyscallNames {
@@ -191,7 +191,7 @@ fn flags() {
     let known = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
     for nnp in [true, false] {
         let mut all = known.to_vec();
-        // One thread has nothing to synchronise: understood, and without an effect.
+        // A single thread has nothing to synchronise: accepted, without an effect.
         all.push("SECCOMP_FILTER_FLAG_TSYNC");
         let sb = Sandbox::new()
             .patch("/process/noNewPrivileges", json!(nnp))
@@ -210,19 +210,19 @@ fn flags() {
     }
 }
 
-/// A seccomp agent: it takes listeners from runtimes, and answers.
+/// A seccomp agent: it receives listeners from runtimes and answers their notifications.
 pub struct Agent {
     path: PathBuf,
-    /// What came with each listener.
+    /// The states received with the listeners.
     told: Arc<Mutex<Vec<Value>>>,
-    /// What it was asked about.
+    /// The system calls it was asked about.
     asked: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Agent {
-    /// Answers `mkdir` with ENOMEDIUM, and lets everything else go on.
+    /// Answers `mkdir` with ENOMEDIUM, and lets all other calls continue.
     fn new(path: PathBuf) -> Self {
         let listener = UnixListener::bind(&path).expect("the agent's socket");
         listener.set_nonblocking(true).expect("a socket that does not wait");
@@ -249,7 +249,7 @@ impl Agent {
         agent
     }
 
-    /// What came with each listener.
+    /// The states received with the listeners.
     pub fn told(&self) -> Vec<Value> {
         self.told.lock().expect("a lock").clone()
     }
@@ -270,7 +270,7 @@ impl Drop for Agent {
     }
 }
 
-/// The state and the one descriptor of a connection, which the runtime then closes.
+/// Receives the state and the descriptor of a connection, which the runtime then closes.
 fn receive(stream: &UnixStream) -> (Value, OwnedFd) {
     let (mut bytes, mut fd) = (Vec::new(), None);
     loop {
@@ -311,7 +311,7 @@ fn answer(listener: &OwnedFd, asked: &Mutex<Vec<String>>, stop: &AtomicBool) {
         if !events.contains(PollFlags::POLLIN) {
             return;
         }
-        // The process may have died since.
+        // The process may have died meanwhile.
         let Ok(request) = ScmpNotifReq::receive(fd) else { continue };
         let name = request.data.syscall.get_name().unwrap_or_default();
         let reply = match name.as_str() {
@@ -325,7 +325,7 @@ fn answer(listener: &OwnedFd, asked: &Mutex<Vec<String>>, stop: &AtomicBool) {
     }
 }
 
-/// A sandbox whose `names` are decided by an agent.
+/// A sandbox in which an agent decides about `names`.
 pub fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
     let path = sb.dir().join("agent");
     let sb = sb
@@ -340,7 +340,7 @@ pub fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
 
 pub const MKDIR: &[&str] = &["mkdir", "mkdirat"];
 
-/// What the agent of `sb` must have been told for its only listener.
+/// Checks the state that the agent of `sb` received with its only listener.
 #[track_caller]
 fn as_specified(sb: &Sandbox, told: &Value, status: &str) {
     assert_eq!(told["fds"], json!(["seccompFd"]), "{told:#}");
@@ -369,7 +369,7 @@ fn create() {
     sb.create().ok();
     harness::poll("the agent is told", Duration::from_secs(5), || agent.told().len() == 1);
     assert_eq!(agent.told()[0]["pid"], json!(sb.pid()));
-    // It is the agent's alone while the container waits.
+    // Only the agent has the listener while the container waits.
     let fds = std::fs::read_dir(format!("/proc/{}/fd", sb.pid())).expect("descriptors").flatten();
     for fd in fds {
         let to = std::fs::read_link(fd.path()).unwrap_or_default();
@@ -397,7 +397,7 @@ fn exec() {
     }
 }
 
-/// Everything that the last rows of a launch call, but write(2), which hands the listener over.
+/// All calls of the last rows of a launch except write(2), which passes the listener.
 fn busy() {
     let names = [
         "read",

@@ -424,8 +424,8 @@ pub struct Explain {
     /// Show the differences between the plans of two policies, e.g. --diff-policy baseline restricted
     #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
     pub diff_policy: Option<Vec<Policy>>,
-    /// Instead of the plan, answer what the program could do: read:PATH, write:PATH, exec:PATH, connect:HOST:PORT or
-    /// connect:unix:PATH; may be given again. Exits with 1 if one of them would fail
+    /// Instead of the plan, print whether the program could do this: read:PATH, write:PATH, exec:PATH,
+    /// connect:HOST:PORT or connect:unix:PATH; repeatable. Exit code 1 if one of them would fail
     #[arg(long, value_name = "WHAT", conflicts_with_all = ["row", "section", "html", "json", "diff", "diff_policy", "why"])]
     pub would: Vec<Question>,
 }

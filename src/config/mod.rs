@@ -52,7 +52,7 @@ pub struct Config {
     /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
     /// specification.
     pub files: Vec<ShownFile>,
-    /// Secrets: no property of the specification.
+    /// Secrets. Not part of the specification.
     pub secrets: Vec<secrets::Secret>,
     /// `process`. A container without a process can be created, but not started.
     pub process: Option<Process>,
@@ -219,7 +219,7 @@ pub struct Mount {
     pub bind: Option<bool>,
     /// Whether `remount` is set.
     pub remount: bool,
-    /// An option sets or clears a flag of this mount, be it one that it has or has not.
+    /// Whether an option sets or clears a flag of this mount, even without changing it.
     pub names_flags: bool,
     /// Attributes to set (`MOUNT_ATTR_*` of mount_setattr(2)) on this mount only.
     pub attr_set: u64,

@@ -252,7 +252,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// What waitpid(2) has written.
+    /// Decodes a wait status of waitpid(2).
     pub fn of_status(status: i32) -> Exit {
         if libc::WIFSIGNALED(status) {
             Exit::Signal(libc::WTERMSIG(status))
@@ -396,11 +396,12 @@ pub fn block_before_exec(command: &mut std::process::Command, signals: &'static 
     }
 }
 
-/// Gives `command`'s child descriptors of this process at other numbers: each of `passed` is (descriptor, number).
+/// Passes descriptors to `command`'s child under other numbers: each entry of `passed` is (descriptor,
+/// number).
 pub fn pass_before_exec(command: &mut std::process::Command, mut passed: Vec<(RawFd, RawFd)>) {
     use std::os::unix::process::CommandExt;
     let mut pass = move || {
-        // First all out of the way: a number that is to be taken may be one that is still needed.
+        // First copy all to high numbers, because a target number may be a source that is still needed.
         const ABOVE: RawFd = 256;
         passed.iter_mut().try_for_each(|(fd, _)| super::fs::dup_above(*fd, ABOVE).map(|copy| *fd = copy))?;
         passed.iter().try_for_each(|(fd, number)| super::fs::dup2(*fd, *number))
