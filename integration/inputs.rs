@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("inputs::mistakes_are_named_with_their_line", &[Need::Root], mistakes),
         test("inputs::files_are_judged_with_their_lines", &[], judged),
         test("inputs::the_templates_are_judged", &[], templates),
+        test("inputs::the_templates_run", RUN, templates_run),
         test("inputs::a_docker_run_line_is_judged", &[], docker_line),
         test("inputs::from_docker_prints_a_config_that_runs", &[Need::Root], from_docker),
     ]
@@ -102,7 +103,7 @@ spec:
         - name: web
           image: shop/web:2.4.1
           command: ["/bin/sh", "-c"]
-          args: ["id -u; echo $LOG_LEVEL; touch /data/x && echo data; cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null"]
+          args: ["id -u; echo $LOG_LEVEL; touch /data/x && echo data"]
           env: [{ name: LOG_LEVEL, value: info }]
           securityContext:
             allowPrivilegeEscalation: false
@@ -278,6 +279,37 @@ fn templates() {
             assert_eq!(target["notUnderstood"].to_string().matches("not known").count(), 0);
         }
     }
+}
+
+/// Both describe a web server that does not end; it runs until its time is over.
+fn templates_run() {
+    let dir = PathBuf::from("/work/shared/templates");
+    if !dir.is_dir() {
+        return;
+    }
+    let sb = Sandbox::new();
+    std::os::unix::fs::symlink("busybox", sb.rootfs().join("bin/httpd")).expect("a link");
+    for dir in ["rootfs/srv/web", "rootfs/var/log", "rootfs/var/run"] {
+        std::fs::create_dir_all(sb.bundle().join(dir)).expect("mkdir");
+    }
+    let copy = |name: &str, change: &dyn Fn(String) -> String| {
+        let text = std::fs::read_to_string(dir.join(name)).expect("a template");
+        let file = sb.dir().join(name);
+        std::fs::write(&file, change(text)).expect("write");
+        file
+    };
+    // What the file names beside it. The machine may have no AppArmor, and then no profile of it.
+    std::fs::create_dir_all(sb.dir().join("site")).expect("mkdir");
+    std::fs::create_dir_all(sb.dir().join("secrets")).expect("mkdir");
+    std::fs::write(sb.dir().join("secrets/db_password.txt"), "x").expect("write");
+    std::fs::write(sb.dir().join("web-seccomp.json"), "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}")
+        .expect("write");
+    let compose = copy("compose.yaml", &|text| text.replace("      - apparmor=shop-web\n", ""));
+    run(&sb, "--compose", &compose, &["web", "--timeout", "1s"]).exits(124);
+    sb.leak_check();
+    let pod = copy("pod.yaml", &|text| text);
+    run(&sb, "--pod", &pod, &["--timeout", "1s"]).exits(124);
+    sb.leak_check();
 }
 
 const LINE: &str = "docker run -d --rm -it -p80:80 --name web -e 'DB_PASSWORD=a b' --cap-add=NET_ADMIN \\\n -v /etc:/host/etc --memory 64m --restart=always nginx:1.27 nginx -g 'daemon off;'";
