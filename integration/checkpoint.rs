@@ -3,6 +3,8 @@
 //! In tests that also run against runc the container's stdout is a pipe: runc cannot dump one that writes to
 //! a file.
 
+mod pre_dump;
+
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use serde_json::json;
 
 use crate::harness::{Call, Need, Output, Sandbox, bundle, needs, poll, test};
 use crate::terminal::{Socket, read_until};
+use pre_dump::{no_pre_dump, pre_dump};
 
 mod descriptors;
 mod flags;
@@ -424,32 +427,5 @@ fn paused() {
     gone(&sb);
     let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
     goes_on(&sb, stopped_at);
-    sb.delete().ok();
-}
-
-fn pre_dump() {
-    let sb = Sandbox::new().sh(COUNT);
-    let out = started(&sb, Stdio::null());
-    let dir = sb.dir().to_path_buf();
-    call(&sb, &["checkpoint", "--pre-dump", "--image-path"])
-        .arg(dir.join("first"))
-        .arg(sb.id())
-        .output()
-        .ok();
-    assert_eq!(sb.status(), "running");
-    assert!(!dir.join("first/descriptors.json").exists(), "memory only");
-    checkpoint(&sb, &["--parent-path", "../first"]).ok();
-    let stopped_at = last(out);
-    assert_eq!(std::fs::read_link(images(&sb).join("parent")).expect("a link"), PathBuf::from("../first"));
-    let after = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
-    assert_eq!(line(&after).parse(), Ok(stopped_at + 1));
-    sb.delete().ok();
-}
-
-fn no_pre_dump() {
-    let sb = counting();
-    let _out = started(&sb, Stdio::null());
-    checkpoint(&sb, &["--pre-dump"]).exits(1).says("is missing features");
-    assert_eq!(sb.status(), "running");
     sb.delete().ok();
 }

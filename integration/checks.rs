@@ -4,7 +4,7 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use safebox::launch::prepare::exec_input;
+use safebox::launch::exec_input::exec_input;
 use safebox::plan::check::{Kind, check};
 use safebox::plan::ops::{Action, CgroupOp, ConfineOp, CredOp, ExecOp, FdOp, NsOp, RootOp, StateOp, UserOp};
 use safebox::plan::recipe::ExecCgroups;

@@ -245,7 +245,7 @@ fn forged() {
 
 /// Passes `fd` to the command as descriptor `number`.
 fn inherit_as(command: &mut std::process::Command, fd: i32, number: i32) {
-    safebox::sys::process::pass_before_exec(command, vec![(fd, number)]);
+    safebox::sys::before_exec::pass_before_exec(command, vec![(fd, number)]);
 }
 
 fn places() {

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use safebox::host::Host;
 use safebox::launch::exec_cgroups;
-use safebox::launch::prepare::{compile, exec_input};
+use safebox::launch::exec_input::exec_input;
+use safebox::launch::filters::compile;
 use safebox::lifecycle::container::Container;
 use safebox::plan::Plan;
 use safebox::plan::recipe::{Console, Options, build_exec};

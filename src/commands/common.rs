@@ -81,7 +81,7 @@ pub fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
     }
 }
 
-/// What the administrator's policy file asks of a launch, and the program's name.
+/// The requirements of the administrator's policy file and of the program's name.
 pub fn enforcement(global: &Global) -> Result<Option<Enforcement>, Error> {
     Enforcement::load(global.policy_file.as_deref(), global.fixed_level)
 }

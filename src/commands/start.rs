@@ -9,7 +9,7 @@ use crate::cli::Global;
 use crate::commands::common::Outcome;
 use crate::config::hooks::HookKind;
 use crate::error::{Error, StateError};
-use crate::launch::prepare::compile;
+use crate::launch::filters::compile;
 use crate::lifecycle::container::{Container, Status};
 use crate::lifecycle::hook_points::{hooks, poststart};
 use crate::perform::Call;

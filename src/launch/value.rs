@@ -60,7 +60,7 @@ pub struct Launch {
     pub launcher: Option<(i32, u64)>,
     /// The options that the command line says, by their long spellings.
     pub said: Vec<&'static str>,
-    /// What the administrator's policy file asks of every launch.
+    /// Requirements of the administrator's policy file.
     pub enforcement: Option<Enforcement>,
 }
 

@@ -78,7 +78,7 @@ pub struct State {
     /// For `run` in the foreground: (pid, start time) of the launcher. Without that process the container is
     /// garbage.
     pub launcher: Option<(i32, u64)>,
-    /// The posture that was asked for, which `verify` compares with what runs: a `policy::Posture`.
+    /// The requested posture (a `policy::Posture`), which `verify` compares with the running container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<serde_json::Value>,
     /// Whether the first process is the minimal init, and the program its first child.
