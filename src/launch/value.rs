@@ -58,7 +58,9 @@ pub struct Launch {
     pub cgroup_manager: Option<cgroup::Manager>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
-    /// What the administrator's policy file asks of every launch.
+    /// The options that the command line says, by their long spellings.
+    pub said: Vec<&'static str>,
+    /// Requirements of the administrator's policy file.
     pub enforcement: Option<Enforcement>,
 }
 
@@ -81,13 +83,14 @@ impl Default for Launch {
             stays: stdio::Launcher::Absent,
             cgroup_manager: None,
             launcher: None,
+            said: Vec::new(),
             enforcement: None,
         }
     }
 }
 
 impl Launch {
-    /// How the program is asked to end.
+    /// How to stop the program.
     pub fn stop(&self) -> crate::state::Stop {
         let default = crate::state::Stop::default();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -236,7 +239,7 @@ pub struct LimitOptions {
     pub pids: Option<i64>,
 }
 
-/// Where the account of a run goes.
+/// Destination of the account of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResultTo {
     /// A file, which is replaced.
@@ -252,6 +255,10 @@ pub struct LifeOptions {
     pub bundle: Option<PathBuf>,
     /// `--rootfs`.
     pub rootfs: Option<PathBuf>,
+    /// `--compose`.
+    pub compose: Option<PathBuf>,
+    /// `--pod`.
+    pub pod: Option<PathBuf>,
     /// `--name`.
     pub name: Option<String>,
     /// `--detach`.
@@ -274,7 +281,7 @@ pub struct LifeOptions {
     pub init: Option<bool>,
     /// `--result`.
     pub result: Option<ResultTo>,
-    /// `--result-format`: whether it is isolate's format.
+    /// `--result-format`: whether the format is isolate's.
     pub result_meta: Option<bool>,
     /// `--require`: layers that must be available.
     pub require: Vec<String>,
