@@ -15,6 +15,7 @@ pub mod inherited_fds;
 pub mod ladder;
 pub mod layers;
 pub mod network;
+mod links;
 pub mod notify;
 pub mod options;
 pub mod outside;
