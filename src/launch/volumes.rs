@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::value::{Access, Launch, Root, Volume};
 use crate::config::defaults::STANDARD;
 use crate::config::mount_options::parse_options;
-use crate::config::{Config, Device, Mount};
+use crate::config::{Config, Device, Mount, Overlay};
 use crate::error::{Error, Result};
+use crate::state::layers;
 use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, add_mount, is_closed, row_mount};
 
 /// Options of every bind mount of a volume: files of an image or another container must not grant privileges.
@@ -31,12 +32,13 @@ pub(super) fn shown(
     for (access, path) in &launch.files.paths {
         let flag = match access {
             Access::Write => "--rw",
+            Access::Copy => "--overlay",
             Access::Read => "--ro",
             Access::Hide => "--hide",
         };
         let said = format!("{flag} {}", path.display());
         let path = found(path, &said)?;
-        // For equal paths hide wins over ro, and ro over rw.
+        // For equal paths hide wins over ro, ro over overlay, and overlay over rw.
         match all.iter_mut().find(|s| s.path == path) {
             Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
             Some(_) => {}
@@ -50,8 +52,20 @@ pub(super) fn shown(
     let covers = |shown: &Shown, config: &Config| {
         config.mounts.iter().any(|m| m.bind.is_some() && shown.path.starts_with(&m.destination))
     };
+    let mut copies = 0;
     for shown in all {
         match shown.access {
+            Access::Copy => {
+                refuse_source(&shown.path, &shown.said, facts)?;
+                let mut mount = bind(&shown.path, &shown.path, true, &shown.said)?;
+                mount.overlay = Some(overlay(&shown, copies, launch, facts)?);
+                // overlayfs takes one file system, without the mounts below.
+                mount.bind = Some(false);
+                push(config, mount);
+                asks_for_caller(&shown.path, true, &shown.said, facts, config)?;
+                changes.push(Change::new("files", copy_text(&shown, facts.id)));
+                copies += 1;
+            }
             Access::Hide if !covers(&shown, config) => {
                 return Err(Error::msg(format!(
                     "{}: it is not below a visible host path, so there is nothing to hide",
@@ -74,6 +88,43 @@ pub(super) fn shown(
         }
     }
     Ok(())
+}
+
+fn copy_text(shown: &Shown, id: &str) -> String {
+    format!(
+        "{} is writable as a copy ({}): safebox diff, apply or discard {id}",
+        shown.path.display(),
+        shown.said
+    )
+}
+
+/// Where the changes of a writable copy go.
+fn overlay(shown: &Shown, number: usize, launch: &Launch, facts: &Facts<'_>) -> Result<Overlay> {
+    let said = &shown.said;
+    let meta = std::fs::metadata(&shown.path).map_err(|e| Error::msg(format!("{said}: {e}")))?;
+    if !meta.is_dir() {
+        return Err(Error::msg(format!("{said}: a directory is needed; --rw makes a single file writable")));
+    }
+    let store = layers::store(&launch.state_root)?;
+    let of_container = store.join(facts.id);
+    if !launch.pure && of_container.symlink_metadata().is_ok() {
+        return Err(Error::msg(format!(
+            "{said}: {id} has left changes of an earlier run: safebox diff {id}, then apply or discard it, or another --name",
+            id = facts.id
+        )));
+    }
+    if store.starts_with(&shown.path) {
+        return Err(Error::msg(format!("{said}: it contains {}, where the layers are kept", store.display())));
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = since.map_err(|e| Error::msg(format!("the clock: {e}")))?;
+    Ok(Overlay {
+        dir: of_container.join(number.to_string()),
+        store,
+        owner: facts.host.rootless.is_none().then(|| (meta.uid(), meta.gid())),
+        mode: meta.mode() & 0o7777,
+        since: (since.as_secs() as i64, since.subsec_nanos()),
+    })
 }
 
 /// The path without symlinks; an error if it does not exist.

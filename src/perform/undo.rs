@@ -83,6 +83,11 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
                     done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
                 }
             }
+            Undo::Layers(path) => {
+                if let Err(e) = crate::state::layers::remove_unused(Path::new(path)) {
+                    done.problems.push(format!("layers {path} cannot be removed: {e}"));
+                }
+            }
             Undo::Members(path) => ops::kill_all(Path::new(path)),
             Undo::Class(path) => {
                 if ours && let Err(e) = ops::remove(Path::new(path), end) {

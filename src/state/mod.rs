@@ -1,6 +1,7 @@
 //! The record of a container: `state.json`, and the names of the other files in its directory.
 
 pub mod id_ranges;
+pub mod layers;
 pub mod outside;
 pub mod trust;
 pub mod undo;
