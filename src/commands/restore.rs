@@ -109,6 +109,7 @@ fn draft_of(global: &Global, args: &Restore, root: PathBuf) -> anyhow::Result<Dr
         state_root: root,
         policy: Some(Policy::Privileged),
         cgroup_manager: crate::commands::common::cgroup_manager(global)?,
+        enforcement: crate::commands::common::enforcement(global)?,
         ..Launch::default()
     };
     launch.caller.notify = crate::lifecycle::notify::host().is_some();

@@ -100,6 +100,7 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
+    launch.enforcement = crate::commands::common::enforcement(global)?;
     terminals(&mut launch);
     inherit(&mut launch)?;
     let stays = !launch.life.detach;

@@ -396,7 +396,7 @@ pub struct Namespace {
 }
 
 /// One range of a uid_map or gid_map (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct IdMap {
     /// First id inside.
     pub container: u32,

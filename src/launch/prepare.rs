@@ -10,12 +10,12 @@ use crate::config::{Config, ConfigError, Process, Terminal};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::value::{Launch, Root};
-use crate::launch::{environment, ladder, layers, stdio};
+use crate::launch::{enforced, environment, ladder, layers, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{self, Console, Filter, Given, Input, Listens, Options};
-use crate::policy::{Change, Facts, Outcome, Policy};
+use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
 use crate::seccomp::{self, Mode};
 use crate::state::id_ranges::Ranges;
 use crate::state::{SeccompChoice, State};
@@ -43,6 +43,8 @@ pub struct Draft {
     silent: Option<&'static str>,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
+    /// What the administrator's policy has to say, for the log.
+    enforced: Vec<String>,
     /// Whether any policy but `privileged` applies.
     hardened: bool,
     /// The process that `exec` starts from, without the environment variables of the first process only.
@@ -104,6 +106,8 @@ pub fn draft(launch: &Launch) -> Result<Draft> {
 
 fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Draft> {
     let (bundle, mut config) = opened;
+    let hardened = enforced::harden(launch, &config);
+    let launch = hardened.as_ref().unwrap_or(launch);
     if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
         strip_root(&mut config, &bundle.rootfs_path);
     }
@@ -125,6 +129,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let mut outcome = layers::harden(launch, &facts, &mut config)?;
     ladder::check_bare(&config)?;
     outcome.changes.splice(0..0, missing);
+    let enforced = enforced::judge(launch, &config, &host, &mut outcome, hardened.is_some())?;
     let (options, notes) = options_of(launch, &config)?;
     outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
     let hardened = config.hardening.hardened;
@@ -164,6 +169,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         silent,
         filters,
         choices,
+        enforced,
         hardened,
         for_exec,
         ids,
@@ -262,6 +268,7 @@ impl Draft {
     /// name system calls of all kernels, and some callers treat a non-empty log as a failure.
     pub fn tell(&self, log: &Log) {
         self.left.tell(log);
+        self.enforced.iter().for_each(|line| log.warning(line));
         if let Some(why) = self.silent {
             log.debug(&format!("refused system calls are not reported: {why}"));
         }
@@ -304,6 +311,8 @@ impl Draft {
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),
             launcher: self.launcher,
+            // Serialising a value of our own types does not fail; without it verify says that it has nothing to compare.
+            asked: serde_json::to_value(Posture::of_config(config, Machine::NONE)).ok(),
             init: self.options.init,
             stop: self.stop,
             outside: crate::launch::outside::of(

@@ -9,6 +9,7 @@ use crate::cgroup;
 use crate::config::Rlimit;
 use crate::config::secrets::Secret;
 use crate::plan::recipe::Options;
+use crate::policy::enforce::Enforcement;
 use crate::policy::{Overrides, Policy};
 
 /// Source of a container's root file system.
@@ -57,6 +58,8 @@ pub struct Launch {
     pub cgroup_manager: Option<cgroup::Manager>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
+    /// What the administrator's policy file asks of every launch.
+    pub enforcement: Option<Enforcement>,
 }
 
 impl Default for Launch {
@@ -78,6 +81,7 @@ impl Default for Launch {
             stays: stdio::Launcher::Absent,
             cgroup_manager: None,
             launcher: None,
+            enforcement: None,
         }
     }
 }

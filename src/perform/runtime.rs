@@ -144,6 +144,11 @@ fn drive(
                 Verdict::Go => {}
                 Verdict::Stop => return Err(Failure::Stopped(i)),
                 Verdict::Fail(errno) => return Err(Failure::Row(i, errno, Call::Injected)),
+                #[cfg(debug_assertions)]
+                Verdict::Skip => {
+                    i += 1;
+                    continue;
+                }
             }
             crate::perform::ops::apply(plan, i, cx).map_err(|e| match cx.interrupted {
                 Some(signal) => Failure::Interrupted(i, signal),
@@ -204,6 +209,8 @@ fn answer(plan: &Plan, cx: &Cx, control: &mut Control, question: Baton) -> std::
         Verdict::Go => (0, 0),
         Verdict::Stop => (0, 1),
         Verdict::Fail(e) => (e as i32, 0),
+        #[cfg(debug_assertions)]
+        Verdict::Skip => (0, crate::perform::baton::SKIP),
     };
     if (Baton { next: question.next, errno, pid }).send(cx.baton).is_err() {
         return Err(Failure::ChildDied(row));

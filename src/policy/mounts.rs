@@ -115,6 +115,22 @@ fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
     }
 }
 
+/// The attributes that a mount must have. `waived` are those whose opposite the config asks for.
+pub(super) fn wanted(fs_type: Option<&str>, bind: bool, destination: &Path, waived: u64) -> u64 {
+    let suid_dev = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let scratch = SCRATCH.iter().any(|row| destination == Path::new(row.destination));
+    match fs_type.unwrap_or_default() {
+        _ if bind => suid_dev,
+        "cgroup" | "cgroup2" | "sysfs" => suid_dev | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY,
+        "tmpfs" if scratch && waived & libc::MOUNT_ATTR_NOEXEC == 0 => suid_dev | libc::MOUNT_ATTR_NOEXEC,
+        "proc" | "mqueue" => suid_dev | libc::MOUNT_ATTR_NOEXEC,
+        // Device nodes live in /dev and its terminals; everything else of it is kept.
+        "devpts" => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        "tmpfs" if destination == Path::new("/dev") => libc::MOUNT_ATTR_NOSUID,
+        _ => suid_dev,
+    }
+}
+
 /// The host's mount at `place`, where `m` would be.
 pub(super) fn of_the_host(m: &Mount, place: &str, options: &[&str]) -> Mount {
     let mut bind =
@@ -126,7 +142,6 @@ pub(super) fn of_the_host(m: &Mount, place: &str, options: &[&str]) -> Mount {
 
 /// Options that no mount of a restricted container lacks.
 pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    let suid_dev = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     let memory = config.resources.memory.limit.filter(|_| !facts.overrides.no_cgroups);
     let (mut changed, mut kept) = (Vec::new(), Vec::new());
     if facts.overrides.allows("suid-mounts") && config.mounts.iter().all(|m| m.bind.is_none()) {
@@ -136,17 +151,11 @@ pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
         let scratch = SCRATCH.iter().find(|row| m.destination == Path::new(row.destination));
         // The word `exec` of the config leaves this bit; saying nothing does not.
         let exec = (m.attr_clr | m.rec_attr_clr) & libc::MOUNT_ATTR_NOEXEC != 0;
-        let fs = m.fs_type.as_deref().unwrap_or_default();
-        let want = match fs {
-            _ if m.bind.is_some() && facts.overrides.allows("suid-mounts") => 0,
-            _ if m.bind.is_some() => suid_dev,
-            "cgroup" | "cgroup2" | "sysfs" => suid_dev | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY,
-            "tmpfs" if scratch.is_some() && !exec => suid_dev | libc::MOUNT_ATTR_NOEXEC,
-            "proc" | "mqueue" => suid_dev | libc::MOUNT_ATTR_NOEXEC,
-            // Device nodes live in /dev and its terminals; everything else of it is kept.
-            "devpts" => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-            "tmpfs" if m.destination == Path::new("/dev") => libc::MOUNT_ATTR_NOSUID,
-            _ => suid_dev,
+        let bind = m.bind.is_some();
+        let want = if bind && facts.overrides.allows("suid-mounts") {
+            0
+        } else {
+            wanted(m.fs_type.as_deref(), bind, &m.destination, m.attr_clr | m.rec_attr_clr)
         };
         // A recursive bind brings mounts of its own along: the options must hold for them too.
         let (have, slot) = if m.bind == Some(true) {

@@ -79,6 +79,9 @@ pub struct State {
     /// For `run` in the foreground: (pid, start time) of the launcher. Without that process the container is
     /// garbage.
     pub launcher: Option<(i32, u64)>,
+    /// The posture that was asked for, which `verify` compares with what runs: a `policy::Posture`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<serde_json::Value>,
     /// A minimal init is its first process, and the program is that one's first child.
     #[serde(default)]
     pub init: bool,
