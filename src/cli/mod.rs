@@ -144,6 +144,12 @@ pub enum Verb {
     Checkpoint(Checkpoint),
     /// Restore a container from images
     Restore(Restore),
+    /// List what a run with --overlay changed: added, modified, deleted, and what could run later outside
+    Diff(Diff),
+    /// Write the changes of a run with --overlay to the host's directory
+    Apply(Apply),
+    /// Remove the changes of a run with --overlay
+    Discard(Id),
     /// Print the plan: every kernel operation of `run`, in order
     Explain(Explain),
     /// Show what each layer of isolation stops, by an attack without and with the layer
@@ -237,6 +243,28 @@ pub struct List {
     /// Ids only
     #[arg(long, short)]
     pub quiet: bool,
+    /// Runs with --overlay that left changes, instead of containers
+    #[arg(long)]
+    pub layers: bool,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Container id
+    pub id: String,
+    /// Output format
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub format: TableFormat,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Container id
+    pub id: String,
+    /// Write only changes at or below these paths of the host [default: all]
+    pub paths: Vec<PathBuf>,
 }
 
 /// `ps`.

@@ -25,7 +25,9 @@ fn load(global: &Global, id: &str) -> Result<(PathBuf, Record), Error> {
 fn refuse_running(global: &Global, id: &str) -> Result<(), Error> {
     let running = Container::load(&root(global)?, id).is_ok_and(|c| c.status() != Status::Stopped);
     match running {
-        true => Err(Error::msg(format!("{id}: the container still runs: safebox kill {id} KILL, or wait for its end"))),
+        true => Err(Error::msg(format!(
+            "{id}: the container still runs: safebox kill {id} KILL, or wait for its end"
+        ))),
         false => Ok(()),
     }
 }
@@ -37,7 +39,8 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     let changes = layers.changes()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.format == TableFormat::Json {
-        let rows: Vec<_> = changes.iter().map(|(base, change)| json(&record, *base, change, &layers)).collect();
+        let rows: Vec<_> =
+            changes.iter().map(|(base, change)| json(&record, *base, change, &layers)).collect();
         writeln!(out, "{}", serde_json::to_string(&rows)?)?;
     } else {
         for (base, change) in &changes {
@@ -56,7 +59,10 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     }
     out.flush()?;
     if layers.is_interrupted()? {
-        crate::log::say(&format!("an apply was interrupted after it began to write: safebox apply {} finishes it", args.id));
+        crate::log::say(&format!(
+            "an apply was interrupted after it began to write: safebox apply {} finishes it",
+            args.id
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -107,8 +113,10 @@ pub fn apply(global: &Global, args: &Apply) -> Outcome {
     for skipped in &done.skipped {
         crate::log::say(&format!("not written: {}", shown_in_line(skipped)));
     }
-    let rest = if done.remaining { format!("; safebox diff {} lists what remains", args.id) } else { String::new() };
-    crate::log::say(&format!("{} paths written{rest}", done.paths));
+    let rest =
+        if done.remaining { format!("; safebox diff {} lists what remains", args.id) } else { String::new() };
+    let paths = if done.paths == 1 { "path" } else { "paths" };
+    crate::log::say(&format!("{} {paths} written{rest}", done.paths));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -131,7 +139,9 @@ pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
         rows.push((id, changes, record.bases));
     }
     if format == TableFormat::Json {
-        let values = rows.iter().map(|(id, changes, bases)| serde_json::json!({ "id": id, "changes": changes, "directories": bases }));
+        let values = rows.iter().map(
+            |(id, changes, bases)| serde_json::json!({ "id": id, "changes": changes, "directories": bases }),
+        );
         writeln!(out, "{}", serde_json::Value::from_iter(values))?;
     } else {
         if !quiet {

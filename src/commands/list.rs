@@ -11,6 +11,9 @@ use crate::log::Log;
 
 /// Lists containers.
 pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
+    if args.layers {
+        return super::copies::list(global, args.quiet, args.format);
+    }
     let root = crate::commands::common::root(global)?;
     // The default one is made by the first container; another was meant to be there.
     if let Err(e) = std::fs::read_dir(&root)

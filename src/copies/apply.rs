@@ -98,7 +98,10 @@ impl Layers<'_> {
         let file = std::fs::File::open(&path).map_err(|e| failed(&path, &e))?;
         match crate::sys::fs::try_lock(file.as_raw_fd()) {
             Ok(()) => Ok(file),
-            Err(_) => Err(Error::msg(format!("{}: another safebox writes or removes these changes", self.record.id))),
+            Err(_) => Err(Error::msg(format!(
+                "{}: another safebox writes or removes these changes",
+                self.record.id
+            ))),
         }
     }
 
@@ -240,7 +243,9 @@ impl Layers<'_> {
         let mut conflicts = Vec::new();
         for (base, change) in chosen {
             let path = self.record.bases[*base].join(&change.path);
-            if changed_since(&path, self.record.since, change.kind == Kind::Deleted).map_err(|e| failed(&path, &e))? {
+            if changed_since(&path, self.record.since, change.kind == Kind::Deleted || !change.meta.is_dir())
+                .map_err(|e| failed(&path, &e))?
+            {
                 conflicts.push(path.display().to_string());
             }
         }
@@ -261,7 +266,9 @@ impl Layers<'_> {
     fn steps(&self, chosen: &[&(usize, Change)]) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         for (number, (base, change)) in chosen.iter().enumerate() {
-            let is_inside = |s: &Step| s.base == *base && !matches!(s.act, Act::Mode(_)) && change.path.starts_with(&s.path);
+            let is_inside = |s: &Step| {
+                s.base == *base && !matches!(s.act, Act::Mode(_)) && change.path.starts_with(&s.path)
+            };
             if steps.iter().rev().any(is_inside) {
                 continue;
             }
@@ -274,7 +281,8 @@ impl Layers<'_> {
             };
             let temp = format!(".safebox-{}-{number}", self.record.id);
             // A name has at most 255 bytes (limits.h).
-            let temp = if temp.len() > 200 { format!(".safebox-{}-{number}", std::process::id()) } else { temp };
+            let temp =
+                if temp.len() > 200 { format!(".safebox-{}-{number}", std::process::id()) } else { temp };
             steps.push(Step { base: *base, path: change.path.clone(), temp, act });
         }
         steps
@@ -295,7 +303,9 @@ impl Layers<'_> {
 
     fn unstage(&self, bases: &[Base], steps: &[Step]) -> Result<()> {
         for step in steps {
-            let removed = bases[step.base].parent(&step.path).and_then(|(dir, _)| at::remove(dir.as_fd(), &at::c(&step.temp)?));
+            let removed = bases[step.base]
+                .parent(&step.path)
+                .and_then(|(dir, _)| at::remove(dir.as_fd(), &at::c(&step.temp)?));
             match removed {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(failed(&self.record.bases[step.base].join(&step.path), &e));
@@ -309,7 +319,8 @@ impl Layers<'_> {
     /// Does every step that is not done yet.
     fn write(&self, bases: &[Base], steps: &[Step]) -> Result<()> {
         for step in steps {
-            step.perform(&bases[step.base]).map_err(|e| failed(&self.record.bases[step.base].join(&step.path), &e))?;
+            step.perform(&bases[step.base])
+                .map_err(|e| failed(&self.record.bases[step.base].join(&step.path), &e))?;
         }
         bases.iter().try_for_each(Base::sync).map_err(|e| failed(&self.dir(), &e))
     }

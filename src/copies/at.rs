@@ -40,7 +40,8 @@ impl Base {
         let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
-        let fd = fs::openat2(self.0.as_raw_fd(), &c(dir)?, DIRECTORY & !libc::O_NOFOLLOW, 0, resolve).map_err(os)?;
+        let fd = fs::openat2(self.0.as_raw_fd(), &c(dir)?, DIRECTORY & !libc::O_NOFOLLOW, 0, resolve)
+            .map_err(os)?;
         Ok((fs::own(fd), c(name)?))
     }
 

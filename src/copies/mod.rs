@@ -56,8 +56,14 @@ pub fn changes(base: &Path, upper: &Path) -> io::Result<Vec<Change>> {
     Ok(found)
 }
 
+/// The program may have closed a directory: the error says which.
+fn named(path: &Path, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{}: {e}", path.display()))
+}
+
 fn names(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
-    let mut names = std::fs::read_dir(dir)?.map(|e| e.map(|e| e.file_name())).collect::<io::Result<Vec<_>>>()?;
+    let entries = std::fs::read_dir(dir).map_err(|e| named(dir, &e))?;
+    let mut names = entries.map(|e| e.map(|e| e.file_name())).collect::<io::Result<Vec<_>>>()?;
     names.sort();
     Ok(names)
 }
@@ -77,7 +83,7 @@ fn is_whiteout(meta: &Metadata) -> bool {
 
 fn walk(base: &Path, upper: &Path, below: &Path, found: &mut Vec<Change>) -> io::Result<()> {
     let dir = upper.join(below);
-    let all_new = is_opaque(&dir)?;
+    let all_new = is_opaque(&dir).map_err(|e| named(&dir, &e))?;
     for name in names(&dir)? {
         let path = below.join(name);
         let Some(new) = meta(&upper.join(&path))? else { continue };
@@ -90,8 +96,12 @@ fn walk(base: &Path, upper: &Path, below: &Path, found: &mut Vec<Change>) -> io:
         }
         let kind = match &old {
             None => Some((Kind::Added, false)),
-            Some(old) if new.is_dir() && old.is_dir() => (mode(&new) != mode(old)).then_some((Kind::Modified, true)),
-            Some(old) => differs(&base.join(&path), old, &upper.join(&path), &new)?.then_some((Kind::Modified, false)),
+            Some(old) if new.is_dir() && old.is_dir() => {
+                (mode(&new) != mode(old)).then_some((Kind::Modified, true))
+            }
+            Some(old) => {
+                differs(&base.join(&path), old, &upper.join(&path), &new)?.then_some((Kind::Modified, false))
+            }
         };
         let is_dir = new.is_dir();
         if let Some((kind, mode_only)) = kind {

@@ -99,10 +99,18 @@ mod tests {
         std::fs::write(&file, "x").expect("a file");
         let meta = file.symlink_metadata().expect("a file");
         let risk = |path: &str, link: Option<&str>| {
-            let change = Change { kind: Kind::Added, path: path.into(), meta: meta.clone(), mode_only: false };
+            let change =
+                Change { kind: Kind::Added, path: path.into(), meta: meta.clone(), mode_only: false };
             of(&change, link.map(Path::new))
         };
-        for path in ["x/.git/hooks/pre-commit", "a/.git/config", ".envrc", ".vscode/tasks.json", ".github/workflows/x.yml", "home/.bashrc"] {
+        for path in [
+            "x/.git/hooks/pre-commit",
+            "a/.git/config",
+            ".envrc",
+            ".vscode/tasks.json",
+            ".github/workflows/x.yml",
+            "home/.bashrc",
+        ] {
             assert!(risk(path, None).is_some(), "{path}");
         }
         for path in ["src/main.rs", "config", "git/hooks", "hooks/x", "x.git/config"] {

@@ -8,8 +8,8 @@ use crate::config::defaults::STANDARD;
 use crate::config::mount_options::parse_options;
 use crate::config::{Config, Device, Mount, Overlay};
 use crate::error::{Error, Result};
-use crate::state::layers;
 use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, add_mount, is_closed, row_mount};
+use crate::state::layers;
 
 /// Options of every bind mount of a volume: files of an image or another container must not grant privileges.
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
@@ -114,7 +114,10 @@ fn overlay(shown: &Shown, number: usize, launch: &Launch, facts: &Facts<'_>) -> 
         )));
     }
     if store.starts_with(&shown.path) {
-        return Err(Error::msg(format!("{said}: it contains {}, where the layers are kept", store.display())));
+        return Err(Error::msg(format!(
+            "{said}: it contains {}, where the layers are kept",
+            store.display()
+        )));
     }
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let since = since.map_err(|e| Error::msg(format!("the clock: {e}")))?;

@@ -47,9 +47,9 @@ pub fn store(state_root: &Path) -> Result<PathBuf> {
 pub fn load(store: &Path, id: &str) -> Result<Record> {
     let path = store.join(id).join(RECORD);
     let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => {
-            Error::msg(format!("{id}: no layers: no run with --overlay of this id has left changes (safebox list --layers)"))
-        }
+        io::ErrorKind::NotFound => Error::msg(format!(
+            "{id}: no layers: no run with --overlay of this id has left changes (safebox list --layers)"
+        )),
         _ => Error::msg(format!("{}: {e}", path.display())),
     })?;
     serde_json::from_slice(&bytes).map_err(|e| Error::msg(format!("{}: {e}", path.display())))
@@ -108,9 +108,31 @@ fn contents(dir: &Path) -> io::Result<Option<(Vec<PathBuf>, Vec<PathBuf>)>> {
 }
 
 fn remove(dir: &Path, layers: &[PathBuf], others: &[PathBuf]) -> io::Result<()> {
-    layers.iter().try_for_each(std::fs::remove_dir_all)?;
+    layers.iter().try_for_each(|layer| remove_tree(layer))?;
     others.iter().try_for_each(std::fs::remove_file)?;
     std::fs::remove_dir(dir)
+}
+
+/// Directories may be closed to their own owner: the program made them so, or overlayfs did (`work/work`).
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            open_directories(dir)?;
+            std::fs::remove_dir_all(dir)
+        }
+        removed => removed,
+    }
+}
+
+fn open_directories(dir: &Path) -> io::Result<()> {
+    std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_directories(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -124,7 +146,8 @@ mod tests {
         let make = |id: &str| {
             std::fs::create_dir_all(upper(store, id, 0)).expect("a layer");
             let record = Record { id: id.into(), since: (1, 2), bases: vec!["/srv".into()] };
-            std::fs::write(store.join(id).join(RECORD), serde_json::to_vec(&record).expect("JSON")).expect("a record");
+            std::fs::write(store.join(id).join(RECORD), serde_json::to_vec(&record).expect("JSON"))
+                .expect("a record");
         };
         make("unused");
         make("used");

@@ -44,7 +44,11 @@ impl Op for OverlayOp {
                 write!(f, "mkdir({:?}, 0700) write({:?}, {} bytes)", show(dir), show(record), bytes.len())
             }
             Self::Layer { dir, owner, mode, .. } => {
-                write!(f, "mkdir({0:?}, 0755) mkdir({0}/upper, {mode:04o}) mkdir({0}/work, 0700)", show(dir))?;
+                write!(
+                    f,
+                    "mkdir({0:?}, 0755) mkdir({0}/upper, {mode:04o}) mkdir({0}/work, 0700)",
+                    show(dir)
+                )?;
                 match owner {
                     Some((uid, gid)) => write!(f, " chown({uid}:{gid})"),
                     None => Ok(()),
@@ -94,7 +98,9 @@ impl Op for OverlayOp {
             (Self::Record { .. }, Errno::EEXIST) => Some(
                 "a container of this id has left layers: safebox diff, apply or discard it, or give this one another --name",
             ),
-            (Self::Mount { .. }, Errno::EINVAL | Errno::EOPNOTSUPP) if call == Call::FsconfigCreate => Some(NO_LAYER),
+            (Self::Mount { .. }, Errno::EINVAL | Errno::EOPNOTSUPP) if call == Call::FsconfigCreate => {
+                Some(NO_LAYER)
+            }
             (Self::Mount { .. }, Errno::ENODEV) => Some("the kernel has no overlayfs: modprobe overlay"),
             (Self::Record { .. } | Self::Layer { .. } | Self::Mount { .. }, _) => None,
         }

@@ -105,7 +105,8 @@ fn with_root(maps: &[IdMap], root: u32) -> Vec<IdMap> {
     if maps.iter().any(|map| idmap::holds(map, root)) {
         return all;
     }
-    let on_disk = |id: u32| maps.iter().any(|map| id.checked_sub(map.container).is_some_and(|n| n < map.size));
+    let on_disk =
+        |id: u32| maps.iter().any(|map| id.checked_sub(map.container).is_some_and(|n| n < map.size));
     let free = [root, 0, 65534].into_iter().find(|id| !on_disk(*id)).unwrap_or(u32::MAX - 1);
     all.push(IdMap { container: free, host: root, size: 1 });
     all
