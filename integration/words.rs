@@ -1,5 +1,5 @@
-//! Words: what comes from inside is shown on the caller's screen and not sent to it, and what the kernel did to a
-//! container is told where its program cannot write.
+//! Messages: text from a container is escaped before it is printed for the caller, and kernel events of a
+//! container are reported where its program cannot write.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Sets a terminal's title, turns the text round, and begins a line of its own.
+/// Sets a terminal's title, reverses the text direction, and starts a forged line.
 const EVIL: &str = "\x1b]0;owned\x07\u{9b}31m\u{202e}\rsafebox: all is well";
 
 #[track_caller]
@@ -145,7 +145,7 @@ fn forged() {
     assert_eq!(ended, json!({ "code": 9, "oomKills": 0, "pidsRefused": 0 }));
 }
 
-/// No launcher stays that could see the exit code.
+/// No launcher exists that could see the exit code.
 fn detached() {
     let sb = Sandbox::new().args(["tail", "/dev/zero"]);
     sb.run().args(["--detach", "--memory", "20m"]).output().ok();

@@ -1,4 +1,4 @@
-//! `safebox list`: runc's table, its JSON, or ids.
+//! `safebox list`: containers as runc's table, its JSON, or ids.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
         return super::copies::list(global, args.quiet, args.format);
     }
     let root = crate::commands::common::root(global)?;
-    // The default one is made by the first container; another was meant to be there.
+    // The default root is created by the first container; a missing root named by --root is an error.
     if let Err(e) = std::fs::read_dir(&root)
         && (global.root.is_some() || e.kind() != std::io::ErrorKind::NotFound)
     {
@@ -38,7 +38,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     }
     let values: Vec<_> = shown.into_iter().filter_map(|(_, value)| value).collect();
     if args.format == TableFormat::Json {
-        // runc prints null for none; its callers take both.
+        // runc prints null for an empty list; its callers accept both.
         let text = if values.is_empty() { "null".into() } else { serde_json::to_string(&values)? };
         writeln!(out, "{text}")?;
         out.flush()?;
@@ -54,7 +54,8 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Columns as wide as their widest cell, three spaces apart, at least twelve: Go's tabwriter as runc sets it.
+/// Columns as wide as their widest cell, three spaces apart, at least twelve wide: Go's tabwriter with runc's
+/// settings.
 fn print_table<const N: usize>(out: &mut impl Write, rows: &[[String; N]]) -> std::io::Result<()> {
     let width = |column: usize| rows.iter().map(|r| r[column].len() + 3).max().unwrap_or(0).max(12);
     for row in rows {
