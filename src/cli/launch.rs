@@ -91,6 +91,7 @@ impl<const VERBS: u8> FromArgMatches for Said<VERBS> {
         }
         words.sort_by_key(|(at, ..)| *at);
         for (_, row, value) in words {
+            self.0.said.push(row.long);
             row.say(&mut self.0, &value).map_err(|why| {
                 clap::Error::raw(ErrorKind::InvalidValue, format!("--{}: {why}\n", row.long))
             })?;

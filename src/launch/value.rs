@@ -58,6 +58,8 @@ pub struct Launch {
     pub cgroup_manager: Option<cgroup::Manager>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
+    /// The options that the command line says, by their long spellings.
+    pub said: Vec<&'static str>,
     /// Requirements of the administrator's policy file.
     pub enforcement: Option<Enforcement>,
 }
@@ -81,6 +83,7 @@ impl Default for Launch {
             stays: stdio::Launcher::Absent,
             cgroup_manager: None,
             launcher: None,
+            said: Vec::new(),
             enforcement: None,
         }
     }
@@ -254,6 +257,10 @@ pub struct LifeOptions {
     pub bundle: Option<PathBuf>,
     /// `--rootfs`.
     pub rootfs: Option<PathBuf>,
+    /// `--compose`.
+    pub compose: Option<PathBuf>,
+    /// `--pod`.
+    pub pod: Option<PathBuf>,
     /// `--name`.
     pub name: Option<String>,
     /// `--detach`.
