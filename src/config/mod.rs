@@ -51,7 +51,7 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
     /// specification.
-    pub files: Vec<ShownFile>,
+    pub files: Vec<RuntimeFile>,
     /// Secrets. Not part of the specification.
     pub secrets: Vec<secrets::Secret>,
     /// `process`. A container without a process can be created, but not started.
@@ -248,7 +248,7 @@ pub struct Mount {
 
 /// A file of the runtime that is mounted over a file of the rootfs; the rootfs stays unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownFile {
+pub struct RuntimeFile {
     /// Absolute path inside; the file must exist.
     pub path: PathBuf,
     /// Content of the file.
