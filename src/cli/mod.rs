@@ -20,7 +20,7 @@ pub use audit::{Audit, AuditFormat, FromDocker, Verify};
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
-pub use launch::Said;
+pub use launch::LaunchArgs;
 pub use quick::{parse, version};
 pub use update::Update;
 pub use usage::{Usage, titled, usage};
@@ -194,7 +194,7 @@ pub struct Run {
     pub args: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: Said<{ verbs::RUN }>,
+    pub said: LaunchArgs<{ verbs::RUN }>,
 }
 
 /// `create`.
@@ -204,7 +204,7 @@ pub struct Create {
     pub id: String,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: Said<{ verbs::CREATE }>,
+    pub said: LaunchArgs<{ verbs::CREATE }>,
 }
 
 /// `kill`.
@@ -368,7 +368,7 @@ pub struct Explain {
     pub args: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: Said<{ verbs::EXPLAIN }>,
+    pub said: LaunchArgs<{ verbs::EXPLAIN }>,
     /// Print the reason of every row
     #[arg(long)]
     pub why: bool,

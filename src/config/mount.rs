@@ -64,7 +64,7 @@ pub struct Overlay {
 
 /// A file of the runtime that is mounted over a file of the rootfs; the rootfs stays unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownFile {
+pub struct RuntimeFile {
     /// Absolute path inside; the file must exist.
     pub path: PathBuf,
     /// Content of the file.
