@@ -5,6 +5,7 @@
 mod accounts;
 pub mod caller;
 pub mod capabilities;
+mod copies;
 mod enforced;
 pub mod environment;
 pub mod exec_cgroups;
@@ -14,6 +15,7 @@ pub mod images;
 pub mod inherited_fds;
 pub mod ladder;
 pub mod layers;
+mod links;
 pub mod notify;
 pub mod options;
 pub mod outside;

@@ -3,13 +3,13 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::copies;
 use super::value::{Access, Launch, Root, Volume};
 use crate::config::defaults::STANDARD;
 use crate::config::mount_options::parse_options;
-use crate::config::{Config, Device, Mount, Overlay};
+use crate::config::{Config, Device, Mount};
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, add_mount, is_closed, row_mount};
-use crate::state::layers;
 
 /// Options of every bind mount of a volume: files of an image or another container must not grant privileges.
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
@@ -37,7 +37,7 @@ pub(super) fn shown(
             Access::Hide => "--hide",
         };
         let said = format!("{flag} {}", path.display());
-        let path = found(path, &said)?;
+        let path = found(path, &said, facts)?;
         // For equal paths hide wins over ro, ro over overlay, and overlay over rw.
         match all.iter_mut().find(|s| s.path == path) {
             Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
@@ -52,19 +52,19 @@ pub(super) fn shown(
     let covers = |shown: &Shown, config: &Config| {
         config.mounts.iter().any(|m| m.bind.is_some() && shown.path.starts_with(&m.destination))
     };
-    let mut copies = 0;
+    let mut number = 0;
     for shown in all {
         match shown.access {
             Access::Copy => {
                 refuse_source(&shown.path, &shown.said, facts)?;
                 let mut mount = bind(&shown.path, &shown.path, true, &shown.said)?;
-                mount.overlay = Some(overlay(&shown, copies, launch, facts)?);
+                mount.overlay = Some(copies::overlay((&shown.path, &shown.said), number, launch, facts)?);
                 // overlayfs takes one file system, without the mounts below.
                 mount.bind = Some(false);
                 push(config, mount);
                 asks_for_caller(&shown.path, true, &shown.said, facts, config)?;
-                changes.push(Change::new("files", copy_text(&shown, facts.id)));
-                copies += 1;
+                changes.push(Change::new("files", copies::text((&shown.path, &shown.said), facts.id)));
+                number += 1;
             }
             Access::Hide if !covers(&shown, config) => {
                 return Err(Error::msg(format!(
@@ -90,48 +90,11 @@ pub(super) fn shown(
     Ok(())
 }
 
-fn copy_text(shown: &Shown, id: &str) -> String {
-    format!(
-        "{} is writable as a copy ({}): safebox diff, apply or discard {id}",
-        shown.path.display(),
-        shown.said
-    )
-}
-
-/// Where the changes of a writable copy go.
-fn overlay(shown: &Shown, number: usize, launch: &Launch, facts: &Facts<'_>) -> Result<Overlay> {
-    let said = &shown.said;
-    let meta = std::fs::metadata(&shown.path).map_err(|e| Error::msg(format!("{said}: {e}")))?;
-    if !meta.is_dir() {
-        return Err(Error::msg(format!("{said}: a directory is needed; --rw makes a single file writable")));
+/// The path without symlinks; an error if it does not exist or, in a hardened run, leads through another user's symlink.
+fn found(path: &Path, said: &str, facts: &Facts<'_>) -> Result<PathBuf> {
+    if facts.policy >= Policy::Baseline && path.exists() {
+        return super::links::resolved(path).map_err(|why| Error::msg(format!("{said}: {why}")));
     }
-    let store = layers::store(&launch.state_root)?;
-    let of_container = store.join(facts.id);
-    if !launch.pure && of_container.symlink_metadata().is_ok() {
-        return Err(Error::msg(format!(
-            "{said}: {id} has left changes of an earlier run: safebox diff {id}, then apply or discard it, or another --name",
-            id = facts.id
-        )));
-    }
-    if store.starts_with(&shown.path) {
-        return Err(Error::msg(format!(
-            "{said}: it contains {}, where the layers are kept",
-            store.display()
-        )));
-    }
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let since = since.map_err(|e| Error::msg(format!("the clock: {e}")))?;
-    Ok(Overlay {
-        dir: of_container.join(number.to_string()),
-        store,
-        owner: facts.host.rootless.is_none().then(|| (meta.uid(), meta.gid())),
-        mode: meta.mode() & 0o7777,
-        since: (since.as_secs() as i64, since.subsec_nanos()),
-    })
-}
-
-/// The path without symlinks; an error if it does not exist.
-fn found(path: &Path, said: &str) -> Result<PathBuf> {
     std::fs::canonicalize(path).map_err(|e| {
         Error::msg(match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -295,7 +258,7 @@ pub(super) fn volumes(
     for volume in &launch.files.volumes {
         let mount = match &volume.source {
             Some(source) => {
-                let source = found(source, &volume.said)?;
+                let source = found(source, &volume.said, facts)?;
                 refuse_source(&source, &volume.said, facts)?;
                 asks_for_caller(&source, volume.write, &volume.said, facts, config)?;
                 let (place, said) = (volume.destination.display(), &volume.said);
@@ -377,7 +340,7 @@ pub(super) fn devices(
                 "{said}: only root of the machine can add a device to a container"
             )));
         }
-        let path = found(path, &said)?;
+        let path = found(path, &said, facts)?;
         let meta = std::fs::metadata(&path).map_err(|e| Error::msg(format!("{said}: {e}")))?;
         let kind = match meta.file_type() {
             t if t.is_char_device() => 'c',
