@@ -39,7 +39,7 @@ use std::path::PathBuf;
 
 pub use crate::error::ConfigError;
 pub use limits::{Cpu, DeviceRule, Memory, Resources};
-pub use mount::{CopyUp, Mount, ShownFile};
+pub use mount::{CopyUp, Mount, Overlay, RuntimeFile};
 pub use oci_spec::runtime::LinuxSeccomp;
 pub use process::variable;
 
@@ -56,7 +56,7 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
     /// specification.
-    pub files: Vec<ShownFile>,
+    pub files: Vec<RuntimeFile>,
     /// Connections that the program may make. Not part of the specification.
     pub network: network::Network,
     /// Secrets. Not part of the specification.

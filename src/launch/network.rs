@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::value::Launch;
 use crate::bundle::Bundle;
-use crate::config::{Config, Namespace, ShownFile};
+use crate::config::{Config, Namespace, RuntimeFile};
 use crate::error::{Error, Result};
 use crate::network::RESOLV_CONF;
 use crate::policy::{Change, Facts};
@@ -147,7 +147,7 @@ fn show(
 ) -> Result<()> {
     let Some(content) = content else { return Ok(()) };
     if is_shown(config, bundle, Path::new(path), 8) {
-        config.files.push(ShownFile { path: path.into(), content: content.into() });
+        config.files.push(RuntimeFile { path: path.into(), content: content.into() });
     } else if !spare {
         return Err(Error::msg(format!(
             "--add-host, --dns: the root file system has no {path} that could be covered: make an empty one in it"

@@ -15,6 +15,7 @@ mod mask;
 mod mount;
 mod net;
 mod ns;
+mod overlay;
 pub mod relay;
 mod root;
 mod source;
@@ -38,6 +39,7 @@ pub(super) fn apply(plan: &Plan, row: usize, cx: &mut Cx) -> Done {
         Action::Limit(op) => limit::apply(op, cx),
         Action::Root(op) => root::apply(op, cx),
         Action::Source(op) => source::apply(op, cx),
+        Action::Overlay(op) => overlay::apply(op, cx),
         Action::File(op) => file::apply(op, cx),
         Action::Mount(op) => mount::apply(op, cx),
         Action::Device(op) => device::apply(op, cx),
