@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::audit::Audit;
 use super::connection::{Connection, Means};
+use super::diallers::Diallers;
 use super::host_config::HostConfig;
 use super::names::Names;
-use super::published::Diallers;
 use super::resolver::{Resolver, Wanted};
 use super::slab::{Key, Slab};
 use super::verdict::{Reason, Verdict};

@@ -22,6 +22,7 @@
 pub mod addresses;
 pub mod audit;
 mod connection;
+mod diallers;
 mod dialling;
 mod dns;
 pub mod handle;
@@ -43,7 +44,7 @@ use std::rc::Rc;
 
 pub use crate::config::network::Published;
 use crate::config::network::{Destination, Network, Rule};
-pub use published::DIALLERS;
+pub use diallers::DIALLERS;
 
 /// The most connections at once. Each holds two descriptors.
 pub const MOST_CONNECTIONS: usize = 2048;
