@@ -169,7 +169,7 @@ fn network() {
     let sb = Sandbox::new();
     std::fs::write(sb.dir().join("secret"), "x").expect("a file");
     let secret = format!("id=s,src={},target=a/s", sb.dir().join("secret").display());
-    let said = [("secret", secret.as_str()), ("allow-net", "a.test:80"), ("publish", "38081:80")];
+    let said = [("secret", secret.as_str()), ("allow-net", "a.test:80"), ("publish", "18081:80")];
     let mut launch = launch_of(&sb, Policy::Restricted, foreground(&sb, Policy::Restricted));
     let mut options = Vec::new();
     for (name, value) in said {

@@ -122,8 +122,8 @@ fn not_published() {
         .output()
         .exits(125)
         .says("--publish with --network host");
-    for row in ["publish:127.0.0.1:38080", "network-helper", "diallers", "hand-over"] {
-        sb.run().args(["-p", "38080:80", "--fail", &format!("{row}:EIO")]).output().exits(125).says("(EIO)");
+    for row in ["publish:127.0.0.1:18080", "network-helper", "diallers", "hand-over"] {
+        sb.run().args(["-p", "18080:80", "--fail", &format!("{row}:EIO")]).output().exits(125).says("(EIO)");
         sb.leak_check();
     }
 }
