@@ -157,7 +157,7 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     launch.caller.observe = launch.life.explain_denials;
     launch.caller.report_refusals = launch.caller.observe || log.is_debug() && stays;
     launch.caller.lf = stays && launch.life.console_socket.is_none() && stdio::lines_end_in_lf();
-    launch.stays = if stays { Launcher::Stays } else { Launcher::Leaves };
+    launch.stays = if stays { Launcher::Stays } else { Launcher::Detaches };
     launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
     let me = process::pid();
     launch.launcher = (stays && !launch.life.keep)

@@ -22,9 +22,9 @@ pub enum Launcher {
     #[default]
     Absent,
     /// `run --detach`.
-    Leaves,
+    Detaches,
     /// `exec --detach`: conmon and the shims pass descriptors and keep their other ends.
-    HandsOver,
+    DetachesExec,
     /// A foreground `run` or `exec`.
     Stays,
 }
@@ -169,7 +169,7 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
     match kind {
         // id=$(safebox run --detach ...) would wait for the container's end.
         Kind::Pipe | Kind::Socket | Kind::Network
-            if hardened && facts.launcher == Launcher::Leaves && fd > 0 =>
+            if hardened && facts.launcher == Launcher::Detaches && fd > 0 =>
         {
             notes.push(format!(
                 "{name} is /dev/null instead of your pipe, which a detached container would hold open: >FILE keeps its output"

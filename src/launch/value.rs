@@ -174,6 +174,8 @@ pub struct ProcessOptions {
 pub enum Access {
     /// `--rw`.
     Write,
+    /// `--overlay`.
+    Copy,
     /// `--ro`.
     Read,
     /// `--hide`.
