@@ -1,6 +1,7 @@
 //! The launcher: programs of this machine, directories as root file systems, docker run's options.
 
 mod account;
+mod detached;
 mod ends;
 mod files;
 mod host;
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
     [
         host::tests(),
         account::tests(),
+        detached::tests(),
         ends::tests(),
         files::tests(),
         options::tests(),

@@ -1,6 +1,8 @@
 //! The foreground `run`: what stays with the container until its end, and what is said of it then.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use crate::cgroup::figures::{Counters, CpuClock};
 use crate::cgroup::ops::Events;
@@ -9,12 +11,15 @@ use crate::commands::common::Outcome;
 use crate::commands::meter::Meter;
 use crate::error::{Error, Result};
 use crate::launch::prepare::Prepared;
-use crate::launch::value::Launch;
+use crate::launch::value::{Launch, LogDriver};
 use crate::lifecycle::deadline::{Cause, Deadline, Limits};
+use crate::lifecycle::detach::Ready;
 use crate::lifecycle::directory::Hold;
 use crate::lifecycle::ended::Ended;
 use crate::lifecycle::guardian::{Guardian, Keeper};
+use crate::lifecycle::health::Checks;
 use crate::lifecycle::hook_points::{launch, poststart, tell_and_stop};
+use crate::lifecycle::log_file::LogFile;
 use crate::lifecycle::notify::{self, Proxy};
 use crate::lifecycle::processes::{self, Killer};
 use crate::lifecycle::refusals::Refusals;
@@ -55,11 +60,13 @@ impl Watch<'_> {
         mut cx: Cx,
         control: &mut Control,
         supervisor: Option<Supervisor>,
-        console: Option<i32>,
+        (console, ready): (Option<i32>, Option<Ready>),
     ) -> Outcome {
-        let (prepared, plan, keep) = (self.prepared, self.plan, self.launch.life.keep);
+        let (prepared, plan, life) = (self.prepared, self.plan, &self.launch.life);
+        // A detached container stays until it is deleted.
+        let keep = life.keep || (life.detach && !life.rm);
         let mut attendants = Attendants {
-            guardian: (!keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
+            guardian: (!keep && !life.detach).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
             witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
             ..Attendants::default()
         };
@@ -74,6 +81,14 @@ impl Watch<'_> {
         let mut supervisor = supervisor.map_or_else(Supervisor::new, Ok)?;
         self.attend(&mut supervisor, &cx)?;
         supervisor.witness = attendants.witness;
+        if life.tells_ready {
+            notify::tell_ready();
+        }
+        if let Some(ready) = ready {
+            // It returns once the container says that it is ready, where it does.
+            crate::lifecycle::notify::wait_for(supervisor.notify.take(), cx.pid)?;
+            ready.tell()?;
+        }
         let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
         let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
         let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
@@ -112,6 +127,16 @@ impl Watch<'_> {
     fn attend(&self, supervisor: &mut Supervisor, cx: &Cx) -> Result<()> {
         let (life, prepared) = (&self.launch.life, self.prepared);
         (supervisor.output_limit, supervisor.handed) = (life.output_limit, Some(cx.handed));
+        let logs = life.detach && life.log_driver != Some(LogDriver::None) && !self.given.pipes.is_empty();
+        if logs {
+            let dir = &prepared.state_dir;
+            let log = LogFile::create(dir, life.log_options);
+            let log =
+                log.map_err(|e| Error::msg(format!("{}: the log cannot be made: {e}", dir.display())))?;
+            supervisor.log = Some(Rc::new(RefCell::new(log)));
+        }
+        let health = life.health.as_ref().filter(|health| !health.command.is_empty() && !life.no_healthcheck);
+        supervisor.checks = health.map(|health| Checks::new(health.clone(), &prepared.state_dir));
         crate::lifecycle::stdio::attach(supervisor, self.given, cx)?;
         if let Some((ours, theirs)) = &self.given.status {
             fs::close(cx.fd(theirs));

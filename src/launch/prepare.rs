@@ -50,6 +50,10 @@ pub struct Draft {
     id: String,
     cgroup_manager: Option<cgroup::Manager>,
     stop: crate::state::Stop,
+    /// `run --detach`: (pid, start time) of the process that stays.
+    pub monitor: Option<(i32, u64)>,
+    /// The same: what runs it again.
+    pub command: Option<crate::state::Command>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
 }
@@ -145,7 +149,8 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     };
     if launch.stays != stdio::Launcher::Absent {
         let (chosen, notes) = stdio::choose(facts)?;
-        (options.stdio, options.gives_stdio) = (chosen, launch.stays == stdio::Launcher::Leaves);
+        let leaves = matches!(launch.stays, stdio::Launcher::Leaves | stdio::Launcher::Monitors { .. });
+        (options.stdio, options.gives_stdio) = (chosen, leaves);
         outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
     }
     let choices = seccomp_choices(&config);
@@ -186,6 +191,8 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         id: launch.id.clone(),
         cgroup_manager: launch.cgroup_manager,
         stop: launch.stop(),
+        monitor: None,
+        command: None,
         launcher: launch.launcher,
     })
 }
@@ -289,6 +296,8 @@ impl Draft {
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),
             launcher: self.launcher,
+            monitor: self.monitor,
+            command: self.command.clone(),
             init: self.options.init,
             stop: self.stop,
             outside: crate::launch::outside::of(

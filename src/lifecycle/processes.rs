@@ -1,6 +1,6 @@
 //! A container's processes: finding, opening and thawing them.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -65,6 +65,21 @@ impl Killer {
             }
             _ => {}
         }
+    }
+}
+
+/// The process that stays with a detached container, while it lives.
+pub fn monitor(container: &Container) -> Option<OwnedFd> {
+    let (pid, start) = container.state.as_ref()?.monitor?;
+    let pidfd = crate::sys::fs::own(process::pidfd_open(pid).ok()?);
+    process::alive(pid, start).then_some(pidfd)
+}
+
+/// Waits until that process has written what there is to say of the container's end, and is gone.
+pub fn wait_for_monitor(container: &Container, limit: std::time::Duration) {
+    if let Some(pidfd) = monitor(container) {
+        let millis = i32::try_from(limit.as_millis()).unwrap_or(-1);
+        process::wait_for_exit(pidfd.as_raw_fd(), millis);
     }
 }
 

@@ -78,6 +78,12 @@ pub struct State {
     /// For `run` in the foreground: (pid, start time) of the launcher. Without that process the container is
     /// garbage.
     pub launcher: Option<(i32, u64)>,
+    /// `run --detach`: (pid, start time) of the process that stays with it.
+    #[serde(default)]
+    pub monitor: Option<(i32, u64)>,
+    /// `run --detach`: what runs it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
     /// A minimal init is its first process, and the program is that one's first child.
     #[serde(default)]
     pub init: bool,
@@ -96,6 +102,15 @@ pub struct Stop {
     pub signal: i32,
     /// Milliseconds until it is killed.
     pub millis: u64,
+}
+
+/// A command line that runs a container again, in the foreground.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The working directory.
+    pub dir: PathBuf,
+    /// What comes after `safebox --root DIR`.
+    pub words: Vec<String>,
 }
 
 impl Default for Stop {
@@ -170,6 +185,10 @@ pub mod files {
     pub const CGROUPS: &str = "cgroups";
     /// Temporary name under which [`STATE`] and [`PID`] are written before they are renamed.
     pub const TEMP: &str = ".state.tmp";
+    /// What the container printed, where a monitor keeps it; older files have a number after it.
+    pub const LOG: &str = "log.json";
+    /// What its health checks found.
+    pub const HEALTH: &str = "health.json";
     /// Directory of the socket for the container's readiness notification.
     pub const NOTIFY_DIR: &str = "notify";
     /// Name of the socket in it.
