@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::harness::{Call, Need, Output, Sandbox, bundle, needs, poll, test};
 use crate::terminal::{Socket, read_until};
 
+mod descriptors;
 mod flags;
 mod refusals;
 mod world;
@@ -58,6 +59,7 @@ pub fn tests() -> Vec<Trial> {
         test("checkpoint::ext_unix_sk_allows_a_socket_to_the_outside", OCI, flags::unix_socket),
         test("checkpoint::a_hardened_run_is_refused", OWN, refusals::hardened),
         test("checkpoint::a_link_among_the_images_is_not_written_through", OWN, refusals::link),
+        test("checkpoint::odd_descriptors_at_restore_act_as_with_runc", OCI, descriptors::odd),
         test("checkpoint::what_is_not_running_is_refused", WORDS, refusals::wrong_states),
         test("checkpoint::bad_flags_change_nothing", OCI, refusals::bad_flags),
         test("checkpoint::restore_without_images_leaves_nothing", OCI, refusals::no_images),

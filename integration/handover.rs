@@ -28,6 +28,16 @@ pub fn tests() -> Vec<Trial> {
         test("handover::readiness_by_an_abstract_name", OWN, notify_abstract),
         test("handover::a_container_that_never_is_ready_ends", OCI, never_ready),
         test("handover::exec_in_a_group_below", OWN, subgroup),
+        test(
+            "handover::exec_in_a_group_that_hands_down_controllers",
+            &[Need::Root, Need::CgroupV2],
+            full_group,
+        ),
+        test(
+            "handover::exec_in_a_group_that_takes_no_process",
+            &[Need::Root, Need::CgroupV1],
+            refusing_group,
+        ),
     ]
 }
 
@@ -273,6 +283,51 @@ fn subgroup() {
     assert!(mine.ends_with("/below"), "{out}");
     exec("../other", &["true"]).exits(255).says("bad sub cgroup path");
     exec("missing", &["true"]).exits(255).says("error adding pid to ").says("no such file or directory");
-    exec("nothing:below", &["true"]).exits(255).says("--cgroup nothing:below");
+    let unknown = exec("nothing:below", &["true"]).exits(255).says("--cgroup nothing:below");
+    if !v2 {
+        unknown.says("unknown controller nothing");
+    }
+    sb.delete().ok();
+}
+
+/// A v2 group that hands controllers down can have no processes; one more process goes to init's, unless asked.
+fn full_group() {
+    let sb = Sandbox::new().sh("exec sleep 1000");
+    sb.create().ok();
+    sb.verb("start").ok();
+    let procs = file(sb.pid(), "cgroup.procs", ("pids", "cgroup.procs")).expect("the container's group");
+    let below = procs.with_file_name("below");
+    std::fs::create_dir(&below).expect("mkdir");
+    std::fs::write(below.join("cgroup.procs"), sb.pid().to_string()).expect("move init");
+    std::fs::write(procs.with_file_name("cgroup.subtree_control"), "+pids").expect("a controller");
+    let exec = |asked: &[&str]| {
+        sb.runtime().arg("exec").args(asked).args([sb.id(), "cat", "/proc/self/cgroup"]).output()
+    };
+    exec(&[]).ok().prints("/below\n");
+    exec(&["--cgroup", "below"]).ok().prints("/below\n");
+    let out = exec(&["--cgroup", "/"]);
+    assert_ne!(out.code, 0, "{out}");
+    // In runc's words, which its suite looks for.
+    let words = out.stderr.split(" adding pid ").nth(1).unwrap_or_else(|| panic!("{out}"));
+    let (pid, rest) = words.split_once(" to cgroups").unwrap_or_else(|| panic!("{out}"));
+    assert!(pid.parse::<u32>().is_ok() && rest.contains("device or resource busy"), "{out}");
+    sb.delete().ok();
+}
+
+/// What can be tried on v1: a group that cannot take processes is one of a cpuset without cpus.
+fn refusing_group() {
+    let sb = Sandbox::new().sh("exec sleep 1000");
+    sb.create().ok();
+    sb.verb("start").ok();
+    let path = format!("/proc/{}/cgroup", sb.pid());
+    let text = std::fs::read_to_string(&path).expect("groups");
+    let Some(group) = text.lines().find_map(|l| l.split_once(":cpuset:")).map(|(_, path)| path) else {
+        sb.delete().ok();
+        return;
+    };
+    let below = Path::new("/sys/fs/cgroup/cpuset").join(group.trim_start_matches('/')).join("below");
+    std::fs::create_dir(&below).expect("mkdir");
+    let out = sb.runtime().args(["exec", "--cgroup", "cpuset:below", sb.id(), "true"]).output().exits(255);
+    out.says(" adding pid ").says(" to cgroups: ").says("no space left on device");
     sb.delete().ok();
 }

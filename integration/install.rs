@@ -23,6 +23,8 @@ pub fn tests() -> Vec<Trial> {
         test("install::the_package_holds_all_and_needs_nothing", &[], package),
         test("install::the_undo_that_is_printed_undoes_it", &[], printed_undo),
         test("install::the_manifests_are_what_kubernetes_reads", &[], manifests),
+        test("install::a_policy_gets_a_handler_and_a_name", &[], policy_handler),
+        test("install::auditd_rules_name_safebox_s_files", &[], auditd_rules),
         test("install::the_examples_containerd_lines_are_those_of_install", &[], same_lines),
     ]
 }
@@ -110,11 +112,55 @@ fn is<T: Serialize + DeserializeOwned>(yaml: &str) {
 }
 
 fn manifests() {
-    is::<RuntimeClass>(include_str!("../examples/kubernetes/runtimeclass.yaml"));
+    let classes: Vec<_> = include_str!("../examples/kubernetes/runtimeclass.yaml").split("---\n").collect();
+    assert_eq!(classes.len(), 3);
+    classes.into_iter().for_each(is::<RuntimeClass>);
     is::<Pod>(include_str!("../examples/kubernetes/pod.yaml"));
     is::<DaemonSet>(include_str!("../examples/kubernetes/node-installer.yaml"));
     let typo = "{ apiVersion: v1, kind: Pod, metadata: {}, spec: { containers: [], runtimeClasName: x } }";
     assert!(std::panic::catch_unwind(|| is::<Pod>(typo)).is_err(), "a wrong field is noticed");
+}
+
+fn policy_handler() {
+    let (etc, bin) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let program = bin.path().join("safebox");
+    std::fs::write(&program, "").expect("write");
+    let call = |args: &[&str]| {
+        let mut command = Command::new(safebox());
+        command.arg("install").args(args).arg("--etc").arg(etc.path()).arg("--program").arg(&program);
+        let out = command.output().expect("safebox");
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr),
+        )
+    };
+    let restricted = ["--containerd", "--policy", "restricted"];
+    let (code, said) = call(&restricted);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("handler: safebox-restricted`"), "{said}");
+    let file = std::fs::read_to_string(etc.path().join("containerd/config.toml")).expect("a file");
+    assert!(file.contains("runtimes.safebox-restricted.options]"), "{file}");
+    let link = bin.path().join("safebox-restricted");
+    assert_eq!(std::fs::read_link(&link).expect("a link"), Path::new("safebox"));
+    let (code, said) = call(&restricted);
+    assert!(code == Some(0) && said.contains("nothing to do"), "{said}");
+    let (code, said) = call(&[&restricted[..], &["--undo"]].concat());
+    assert_eq!((code, files(etc.path())), (Some(0), vec![]), "{said}");
+    assert!(!link.is_symlink() && program.exists());
+    let (code, said) = call(&["--containerd", "--policy", "privileged"]);
+    assert!(code == Some(1) && said.contains("restricted and baseline"), "{said}");
+    let (code, _) = call(&["--podman", "--policy", "restricted"]);
+    assert_eq!(code, Some(1));
+}
+
+fn auditd_rules() {
+    let etc = tempfile::tempdir().expect("a directory");
+    let (code, said) = install(etc.path(), &["--auditd"]);
+    assert_eq!(code, Some(0), "{said}");
+    for path in ["/usr/local/bin/safebox -p wxa", "/etc/safebox -p wa", "/run/safebox -p wa"] {
+        assert!(said.contains(&format!("-w {path} -k safebox\n")), "{said}");
+    }
+    assert!(files(etc.path()).is_empty());
 }
 
 fn same_lines() {

@@ -1,6 +1,7 @@
 //! The launcher: programs of this machine, directories as root file systems, docker run's options.
 
 mod account;
+mod denials;
 mod detached;
 mod ends;
 mod files;
@@ -17,20 +18,19 @@ use libtest_mimic::Trial;
 use crate::harness::{Call, Sandbox};
 
 pub fn tests() -> Vec<Trial> {
-    [
-        host::tests(),
+    let areas = [
         account::tests(),
+        denials::tests(),
         detached::tests(),
         ends::tests(),
         files::tests(),
-        options::tests(),
+        host::tests(),
         ladder::tests(),
+        options::tests(),
         library::tests(),
         secrets::tests(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    areas.into_iter().flatten().collect()
 }
 
 /// A project's directory, with a file and a directory, that every user can read.

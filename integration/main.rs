@@ -13,12 +13,14 @@ use std::process::ExitCode;
 
 mod apparmor;
 mod attacks;
+mod audit;
 mod bad_input;
 mod checkpoint;
 mod checks;
 mod command_line;
 mod compare;
 mod conformance;
+mod enforce;
 mod events;
 mod examples;
 mod faults;
@@ -50,6 +52,7 @@ mod systemd;
 mod terminal;
 mod tour;
 mod update;
+mod verify;
 mod words;
 
 /// Every test there is.
@@ -72,7 +75,9 @@ fn all() -> Vec<libtest_mimic::Trial> {
         rlimits::tests,
         tour::tests,
         update::tests,
+        verify::tests,
         words::tests,
+        enforce::tests,
         events::tests,
         compare::tests,
         conformance::tests,
@@ -91,6 +96,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         systemd::tests,
         apparmor::tests,
         attacks::tests,
+        audit::tests,
         examples::tests,
         install::tests,
         // Last: they need the machine for themselves.

@@ -380,17 +380,22 @@ fn input_file() {
 }
 
 fn output_file() {
-    let script = "cat /proc/self/fd/1 >/tmp/x & sleep 0.3; kill $!; truncate -s 0 /proc/self/fd/1; \
+    // $$: a program that the shell redirects has another file there.
+    let script = "timeout 1 head -n 1 /proc/$$/fd/1 >/tmp/x; truncate -s 0 /proc/$$/fd/1; \
         grep -q secret /tmp/x && echo read it; echo done";
     let sb = Sandbox::new().sh(script);
     let path = sb.dir().join("log");
-    std::fs::write(&path, "secret\n").expect("a file");
-    let file = OpenOptions::new().append(true).open(&path).expect("open");
-    let call = sb.run().with(|c| {
-        c.stdout(Stdio::from(file));
-    });
-    call.output().ok();
-    assert_eq!(std::fs::read_to_string(&path).expect("the file"), "secret\ndone\n");
+    for mode in [0o600, 0o644, 0o666] {
+        std::fs::write(&path, "secret\n").expect("a file");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&path, mode).expect("chmod");
+        let file = OpenOptions::new().append(true).open(&path).expect("open");
+        let call = sb.run().with(|c| {
+            c.stdout(Stdio::from(file));
+        });
+        call.output().ok();
+        assert_eq!(std::fs::read_to_string(&path).expect("the file"), "secret\ndone\n");
+    }
 }
 
 const OPENS: &str = "cat /dev/stdin; echo log >/dev/stdout && echo error >/dev/stderr";

@@ -71,16 +71,27 @@ fn interpreters() {
     is_plain(&out.stderr, &out);
 }
 
+/// A ps(1) that shows command lines as they are: that of procps escapes some of it by itself.
+const PS: &str = "#!/bin/sh\necho 'PID CMD'; for d in /proc/[0-9]*; do printf '%s %s\\n' \"${d#/proc/}\" \
+    \"$(tr '\\0' ' ' 2>/dev/null <$d/cmdline)\"; done";
+
 fn processes() {
-    let sb = Sandbox::new().sh(&format!("exec -a '{EVIL}' sleep 1000"));
+    let sb = Sandbox::new().args(["/bin/sh", "-c", "sleep 1000; exit", EVIL]);
     sb.create().ok();
     sb.verb("start").ok();
-    for args in [&["ps"] as &[&str], &["ps", "-f", "json"]] {
-        let out = sb.runtime().args(args).arg(sb.id()).output().ok();
-        is_plain(&out.stdout, &out);
+    let room = tempfile::tempdir().expect("a directory");
+    let program = room.path().join("ps");
+    std::fs::write(&program, PS).expect("a script");
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("chmod");
+    let path = format!("{}:{}", room.path().display(), std::env::var("PATH").unwrap_or_default());
+    for args in [&[] as &[&str], &["-o", "pid,args"]] {
+        for own in [true, false] {
+            let call = sb.runtime().args(["ps", sb.id()]).args(args);
+            let out = if own { call.env("PATH", &path) } else { call }.output().ok();
+            assert!(out.stdout.contains("owned"), "{out}");
+            is_plain(&out.stdout, &out);
+        }
     }
-    let out = sb.runtime().args(["ps", sb.id(), "-o", "pid,args"]).output().ok();
-    is_plain(&out.stdout, &out);
     sb.delete().ok();
 }
 

@@ -144,18 +144,28 @@ fn open_rootfs(path: &Path) -> Result<OwnedFd> {
 /// Maximum size of a passwd file, which may be hostile.
 const MAX_PASSWD: u64 = 1 << 20;
 
-/// File systems whose files are not plain data: reading one acts on the kernel (/proc/kmsg) or on the process
-/// behind it. proc, sysfs, FUSE, cgroup and cgroup2, debugfs, tracefs, securityfs, selinuxfs (linux/magic.h).
-pub const SPECIAL: [i64; 9] = [
-    0x9fa0,
-    0x6265_6572,
-    0x6573_5546,
-    0x0027_e0eb,
-    0x6367_7270,
-    0x6462_6720,
-    0x7472_6163,
-    0x7363_6673,
-    0xf97c_ff8c,
+/// File systems whose files are not plain data: reading one acts on the kernel (/proc/kmsg) or on the process behind
+/// it (linux/magic.h, and each file system's source).
+pub const SPECIAL: [i64; 19] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x6573_5546, // FUSE
+    0x6573_5543, // fusectl
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0xf97c_ff8c, // selinuxfs
+    0x1980_0202, // mqueue
+    0xcafe_4a11, // bpf
+    0x6265_6570, // configfs
+    0xde5e_81e4, // efivarfs
+    0x6165_676c, // pstore
+    0x0765_5821, // resctrl
+    0x6c6f_6f70, // binder
+    0x4249_4e4d, // binfmt_misc
+    0x6e66_7364, // nfsd
 ];
 
 /// The home directory of `uid` in the passwd below `rootfs`, resolved inside it.

@@ -48,11 +48,13 @@
 //! lifecycle  the container on disk; hooks, removal, supervision
 //! criu       checkpoint and restore
 //! tour       demonstrates what each layer of isolation stops
+//! audit      verdicts of the rules on bundles, containers and this machine
 //! cli        definition of the command line
 //! commands   one file per verb
 //! sandbox    for programs in Rust: a builder, and the child that it launches
 //! ```
 
+pub mod audit;
 pub mod bundle;
 pub mod cgroup;
 pub mod cli;

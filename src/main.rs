@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         Err(e) => return commands::usage(&e, &args, as_runc),
     };
     cli.global.as_runc = as_runc;
+    cli.global.fixed_level =
+        args.first().and_then(|name| safebox::policy::enforce::Enforcement::level_of_name(name.as_ref()));
     if safebox::sys::argv::request().is_some() {
         safebox::log::silence();
     }

@@ -1,6 +1,10 @@
 //! Descriptors of the host: leaked ones, and those of a process that joins a container.
 
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -23,8 +27,140 @@ pub fn tests() -> Vec<Trial> {
             &[Need::Root, Need::Userns, Need::Probe],
             seize,
         ),
+        test("attacks::a_socket_of_the_host_s_network_does_not_go_in", &[Need::Root], sockets),
+        test("attacks::a_message_queue_of_the_host_does_not_go_in", &[Need::Root], queue),
+        test("attacks::no_terminal_or_directory_goes_in_beside_stdio", &[Need::Root], beside),
+        test("attacks::an_output_that_poll_never_calls_writable_ends", &[Need::Root], never_writable),
         test("attacks::a_joining_process_shows_no_descriptor", &[Need::Root, Need::Probe], joining),
     ]
+}
+
+/// Sockets that lead to more than one peer: with such a descriptor a container is in the host's network.
+fn network_sockets() -> Vec<(&'static str, OwnedFd)> {
+    use nix::sys::socket::{AddressFamily as A, SockFlag, SockType as T, socket};
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let connected = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+    let made = |family, kind| socket(family, kind, SockFlag::empty(), None).expect("a socket");
+    let mut all = vec![
+        ("netlink", made(A::Netlink, T::Raw)),
+        ("UDP", made(A::Inet, T::Datagram)),
+        ("a Unix datagram", made(A::Unix, T::Datagram)),
+        ("a Unix stream without a peer", made(A::Unix, T::Stream)),
+        ("TCP that listens", listener.into()),
+        ("TCP", connected.into()),
+    ];
+    // The machine may refuse it.
+    all.extend(socket(A::Packet, T::Raw, SockFlag::empty(), None).map(|fd| ("a packet socket", fd)));
+    all
+}
+
+fn sockets() {
+    let sb = Sandbox::new().sh("readlink /proc/$$/fd/0");
+    let running = Sandbox::new().args(["/bin/sleep", "1000"]);
+    running.run().arg("--detach").output().ok();
+    for (name, socket) in network_sockets() {
+        let copy = || Stdio::from(socket.try_clone().expect("dup"));
+        let out = sb
+            .run()
+            .arg("--detach")
+            .with(|c| {
+                c.stdin(copy());
+            })
+            .output();
+        assert_eq!(out.code, 125, "{name}: {out}");
+        out.says("stdin is a socket");
+        let exec = || running.runtime().args(["exec", "--detach", running.id(), "true"]);
+        exec()
+            .with(|c| {
+                c.stdin(copy());
+            })
+            .output()
+            .exits(255)
+            .says("stdin is a socket");
+        exec()
+            .with(|c| {
+                c.stdout(copy());
+            })
+            .output()
+            .exits(255)
+            .says("stdout is a socket");
+        // In the foreground its bytes are copied.
+        if name == "TCP" {
+            sb.run()
+                .with(|c| {
+                    c.stdin(copy());
+                })
+                .output()
+                .ok()
+                .prints("pipe:");
+        }
+    }
+    let (one, _other) = UnixStream::pair().expect("a pair");
+    sb.run()
+        .arg("--detach")
+        .with(|c| {
+            c.stdin(Stdio::from(OwnedFd::from(one)));
+        })
+        .output()
+        .ok();
+    sb.delete().ok();
+    running.delete().ok();
+}
+
+/// mq_overview(7): a regular file to fstat(2).
+fn queue() {
+    let sb = Sandbox::new().sh("true");
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().display();
+    let queue = format!("{place}/{}", sb.id());
+    let script = format!(
+        "mount -t mqueue none {place} && : >{queue} && exec 3<{queue} && rm {queue} && exec \"$0\" \"$@\" <&3 3<&-"
+    );
+    let call = sb.under(&["unshare", "-m", "sh", "-c", &script]).args(["run", "--detach", "--bundle"]);
+    let out = call.arg(sb.bundle()).arg(sb.id()).output().exits(125);
+    out.says("stdin is a device or a kernel object");
+}
+
+/// `--preserve-fds` and LISTEN_FDS hand over what the caller has open, but for these.
+fn beside() {
+    let sb = Sandbox::new().sh("true");
+    let running = Sandbox::new().args(["/bin/sleep", "1000"]);
+    running.run().arg("--detach").output().ok();
+    let pty = nix::pty::openpty(None, None).expect("openpty");
+    let name = nix::unistd::ttyname(&pty.slave).expect("a name");
+    for (path, word) in [(name.as_path(), "is a terminal"), ("/etc".as_ref(), "is a directory")] {
+        let script = format!("exec \"$0\" \"$@\" 3<{} </dev/null", path.display());
+        let script = |set: &str| format!("{set}{script}");
+        let run = |set: &str, flags: &[&str]| {
+            let call = sb.under(&["sh", "-c", &script(set)]).arg("run").args(flags).arg("--bundle");
+            call.arg(sb.bundle()).arg(sb.id()).output()
+        };
+        run("", &["--preserve-fds", "1"]).exits(125).says("descriptor 3").says(word);
+        run("export LISTEN_FDS=1 LISTEN_PID=$$; ", &[]).exits(125).says("descriptor 3").says(word);
+        run("", &["--preserve-fds", "1", "--policy", "privileged"]).ok();
+        let exec = running.under(&["sh", "-c", &script("")]).args(["exec", "--preserve-fds", "1"]);
+        exec.args([running.id(), "true"]).output().exits(255).says("descriptor 3").says(word);
+    }
+    running.delete().ok();
+}
+
+/// A launcher that waits for poll(2) to call these writable waits for ever.
+fn never_writable() {
+    let sb = Sandbox::new().sh("echo '<7>safebox test'; exit 3");
+    let listener = OwnedFd::from(TcpListener::bind("127.0.0.1:0").expect("a listener"));
+    let mut outputs = vec![listener];
+    let log = std::fs::OpenOptions::new().write(true).open("/dev/kmsg");
+    outputs.extend(log.map(OwnedFd::from));
+    for output in outputs {
+        let call = sb
+            .run()
+            .with(|c| {
+                c.stdout(Stdio::from(output));
+            })
+            .limit(Duration::from_secs(20));
+        let out = call.output();
+        assert!(!out.timed_out && out.code != 0, "{out}");
+    }
 }
 
 /// The runtime with the host's root directory open as descriptor 7.

@@ -22,6 +22,11 @@ pub fn tests() -> Vec<Trial> {
         test("attacks::a_symlink_of_the_rootfs_is_followed_into_a_volume", &[Need::Root], of_the_rootfs),
         test("attacks::a_symlink_in_a_volume_is_refused_however_it_is_swapped", &[Need::Root], swapped),
         test("attacks::a_source_is_no_symlink_of_another_user", &[Need::Root], source),
+        test(
+            "attacks::no_file_capability_is_left_in_a_volume",
+            &[Need::Root, Need::Userns, Need::Idmap],
+            filecaps,
+        ),
     ]
 }
 
@@ -219,4 +224,18 @@ fn source() {
     symlink("theirs", vol.join("mine")).expect("a link");
     assert_eq!(vol.join("mine").symlink_metadata().expect("stat").uid(), 0);
     run(&vol.join("mine")).ok().prints("theirs\nit ran\n");
+}
+
+/// An idmapped mount makes capabilities(7) that the container's root gives to a file those of the host.
+fn filecaps() {
+    let sb = Sandbox::new().sh("true");
+    let volume = sb.dir().join("vol");
+    std::fs::create_dir(&volume).expect("a directory");
+    let run = |mode: &str| {
+        let volume = format!("{}:/vol:{mode}", volume.display());
+        let call = sb.runtime().args(["run", "--allow", "root", "--cap-add", "SETFCAP", "--volume", &volume]);
+        call.arg("--bundle").arg(sb.bundle()).arg(sb.id()).output()
+    };
+    run("rw").exits(125).says("--cap-add CAP_SETFCAP").says("file capabilities");
+    run("ro").ok();
 }

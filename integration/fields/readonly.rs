@@ -21,6 +21,11 @@ pub fn tests() -> Vec<Trial> {
         test("fields::a_later_remount_wins_over_read_only", &[Need::Root], remounted),
         test("fields::a_source_below_the_rootfs_shows_the_mounts_before_it", OCI, source_below),
         test("fields::flags_that_a_bind_mount_does_not_name_are_cleared", OCI, unnamed),
+        // runc since 1.2, not 1.1.
+        test("fields::flags_are_cleared_where_options_only_clear", &[Need::Root], only_cleared),
+        test("fields::access_times_of_a_bind_mount_are_those_named", &[Need::Root], access_times),
+        test("fields::mounts_stay_in_the_order_of_the_config", OCI, order),
+        test("fields::mounts_stay_in_the_order_of_the_config_hardened", &[Need::Root], order_hardened),
         test("fields::a_hardened_bind_mount_keeps_the_flags_of_its_source", &[Need::Root], kept),
     ]
 }
@@ -125,13 +130,13 @@ fn source_below() {
 struct Flagged(tempfile::TempDir);
 
 impl Flagged {
-    fn new() -> Self {
+    fn new(flags: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mount = |args: &[&str]| {
             let status = Command::new("mount").args(args).arg(dir.path()).status().expect("mount");
             assert!(status.success(), "mount {args:?}");
         };
-        mount(&["-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs"]);
+        mount(&["-t", "tmpfs", "-o", flags, "tmpfs"]);
         Flagged(dir)
     }
 
@@ -151,18 +156,70 @@ impl Drop for Flagged {
 }
 
 fn unnamed() {
-    let host = Flagged::new();
+    let host = Flagged::new("nosuid,nodev,noexec");
     for (options, want) in [
         (&["rbind"][..], "rw,nosuid,nodev,noexec,relatime"),
         (&["rbind", "ro"], "ro,relatime"),
-        (&["rbind", "rw"], "rw,nosuid,nodev,noexec,relatime"),
         (&["bind", "nosuid"], "rw,nosuid,relatime"),
     ] {
         assert_eq!(host.flags(options, true), want, "{options:?}");
     }
 }
 
+fn only_cleared() {
+    let host = Flagged::new("nosuid,nodev,noexec");
+    for options in [["rbind", "rw"], ["bind", "dev"], ["rbind", "atime"]] {
+        assert_eq!(host.flags(&options, true), "rw,relatime", "{options:?}");
+    }
+    // For the tree and for the mount: neither takes the other back.
+    assert_eq!(host.flags(&["rbind", "rro", "nosuid"], true), "ro,nosuid,relatime");
+}
+
+fn access_times() {
+    for (source, options, want) in [
+        ("noatime", &["bind"] as &[&str], "rw,noatime"),
+        ("noatime", &["bind", "atime"], "rw,noatime"),
+        ("noatime", &["bind", "ro"], "ro,noatime"),
+        ("noatime", &["bind", "relatime"], "rw,relatime"),
+        ("noatime", &["bind", "nodiratime"], "rw,nodiratime,relatime"),
+        ("nodiratime", &["bind", "nosuid"], "rw,nosuid,nodiratime,relatime"),
+        ("nodiratime", &["bind", "strictatime"], "rw"),
+        ("noatime", &["bind", "nodiratime", "strictatime"], "rw,nodiratime"),
+    ] {
+        assert_eq!(Flagged::new(source).flags(options, true), want, "{source}: {options:?}");
+    }
+}
+
+/// A later mount hides what an earlier one put below it.
+fn hiding() -> Sandbox {
+    let sb = Sandbox::new().sh("ls /t /t/below 2>/dev/null; true");
+    for (dir, file) in [("one", "hidden"), ("two", "seen")] {
+        std::fs::create_dir_all(sb.dir().join(dir).join("below")).expect("a directory");
+        std::fs::write(sb.dir().join(dir).join(file), "").expect("a file");
+    }
+    std::fs::create_dir_all(sb.rootfs().join("t/below")).expect("a directory");
+    let bind = |from: &str, to: &str| json!({"destination": to, "type": "bind", "source": sb.dir().join(from), "options": ["bind"]});
+    let mounts = [bind("one", "/t/below"), bind("two", "/t")];
+    mounts.into_iter().fold(sb, |sb, mount| sb.patch("/mounts/-", mount))
+}
+
+const ORDERED: &str = "/t:\nbelow\nseen\n\n/t/below:\n";
+
+fn order() {
+    assert_eq!(hiding().run_oci().output().ok().stdout, ORDERED);
+}
+
+fn order_hardened() {
+    let sb = hiding();
+    assert_eq!(sb.run().output().ok().stdout, ORDERED);
+    std::fs::write(sb.dir().join("one/other"), "").expect("a file");
+    // What an option adds comes where it can be seen, and hides nothing.
+    let volume = format!("{}:/t/below:ro", sb.dir().join("one").display());
+    let out = sb.run().args(["--volume", &volume]).output().ok();
+    assert_eq!(out.stdout, "/t:\nbelow\nseen\n\n/t/below:\nbelow\nhidden\nother\n");
+}
+
 fn kept() {
-    let host = Flagged::new();
+    let host = Flagged::new("nosuid,nodev,noexec");
     assert_eq!(host.flags(&["rbind", "ro"], false), "ro,nosuid,nodev,noexec,relatime");
 }

@@ -200,7 +200,13 @@ pub fn criu() -> Option<&'static std::path::Path> {
 static CRIU: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let found = std::env::var_os("SAFEBOX_CRIU").filter(|v| !v.is_empty()).map(PathBuf::from);
     let criu = found.or_else(|| find("criu")).ok_or("criu is not installed (scripts/criu fetches it)")?;
-    let out = Command::new(&criu).arg("check").output().map_err(|e| format!("{}: {e}", criu.display()))?;
+    // It writes a log into its working directory.
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let out = Command::new(&criu)
+        .arg("check")
+        .current_dir(dir.path())
+        .output()
+        .map_err(|e| format!("{}: {e}", criu.display()))?;
     if out.status.success() {
         return Ok(criu);
     }
@@ -209,8 +215,13 @@ static CRIU: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
 });
 
 static MEM_TRACK: LazyLock<bool> = LazyLock::new(|| {
-    CRIU.as_ref()
-        .is_ok_and(|criu| succeeds(&criu.to_string_lossy(), &["check", "--feature", "mem_dirty_track"]))
+    let tracks = |criu: &PathBuf| {
+        let dir = tempfile::tempdir().ok()?;
+        let mut check = Command::new(criu);
+        check.args(["check", "--feature", "mem_dirty_track"]).current_dir(dir.path());
+        Some(check.output().ok()?.status.success())
+    };
+    CRIU.as_ref().ok().and_then(tracks).unwrap_or(false)
 });
 
 fn succeeds(program: &str, args: &[&str]) -> bool {

@@ -41,6 +41,13 @@ impl Trace {
             }
             trace.add(pid, rest.trim_start());
         }
+        // A mount or rename of any process may come between (openat2(2)), and another one's change of a network
+        // device (restart_syscall() of the kernel): the call is made again.
+        let again = |call: &Call| {
+            call.name == "openat2" && call.line.contains("= -1 EAGAIN")
+                || call.line.contains("= ? ERESTARTNOINTR")
+        };
+        trace.calls.values_mut().for_each(|calls| calls.retain(|call| !again(call)));
         trace
     }
 

@@ -68,6 +68,11 @@ pub enum Hierarchy {
 impl Hierarchy {
     /// Reads the host's layout: one statfs(2) on a v2 host, mountinfo otherwise.
     pub fn probe() -> Result<Self> {
+        Self::of("self")
+    }
+
+    /// The same trees, with the cgroups of the process `pid` (or `self`) in the place of this process's own.
+    pub fn of(pid: &str) -> Result<Self> {
         let magic =
             crate::sys::fs::openat(libc::AT_FDCWD, c"/sys/fs/cgroup", libc::O_PATH | libc::O_DIRECTORY, 0)
                 .map(crate::sys::fs::own)
@@ -75,7 +80,7 @@ impl Hierarchy {
         let read = |path: &str| {
             crate::sys::read::text(path).map_err(|e| Error::msg(format!("{path}: {e} (is procfs mounted?)")))
         };
-        let groups = read("/proc/self/cgroup")?;
+        let groups = read(&format!("/proc/{pid}/cgroup"))?;
         if magic == Ok(CGROUP2_MAGIC) {
             let controllers =
                 crate::sys::read::value("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();

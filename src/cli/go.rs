@@ -50,15 +50,11 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
         // An option for which `=false` differs from a missing option gets the word.
         let tells_false = option.get_num_args().is_some_and(|n| n.min_values() == 0);
         if tells_false || !option.get_action().takes_values() {
-            match value {
-                None | Some("true" | "1" | "t" | "T" | "TRUE" | "True") => {
-                    out.push(format!("{dashes}{name}").into());
-                }
-                Some("false" | "0" | "f" | "F" | "FALSE" | "False") if tells_false => {
-                    out.push(format!("{dashes}{name}=false").into());
-                }
-                Some("false" | "0" | "f" | "F" | "FALSE" | "False") => {}
-                Some(_) => out.push(arg),
+            match switch(value, tells_false) {
+                Switch::On => out.push(format!("{dashes}{name}").into()),
+                Switch::Off => out.push(format!("{dashes}{name}=false").into()),
+                Switch::Left => {}
+                Switch::Neither => out.push(arg),
             }
             continue;
         }
@@ -76,6 +72,25 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     }
     out.extend(args);
     out
+}
+
+/// What Go's flag package makes of the value of a switch.
+enum Switch {
+    On,
+    Off,
+    /// Its being left out says the same.
+    Left,
+    /// clap says what is wrong with it.
+    Neither,
+}
+
+fn switch(value: Option<&str>, tells_false: bool) -> Switch {
+    match value {
+        None | Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Switch::On,
+        Some("false" | "0" | "f" | "F" | "FALSE" | "False") if tells_false => Switch::Off,
+        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Switch::Left,
+        Some(_) => Switch::Neither,
+    }
 }
 
 /// Whether clap would misread the word, so that it needs normalising.

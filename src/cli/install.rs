@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::policy::Policy;
+
 /// `install`.
 #[derive(Debug, Args)]
 pub struct Install {
@@ -22,6 +24,12 @@ pub struct Install {
     /// CRI-O: a runtime handler
     #[arg(long)]
     pub crio: bool,
+    /// With --containerd: a handler that takes no container that this policy refuses, restricted or baseline
+    #[arg(long, value_name = "POLICY", requires = "containerd", conflicts_with_all = ["podman", "docker", "crio"])]
+    pub policy: Option<Policy>,
+    /// Print the rules by which auditd(8) watches safebox's own files
+    #[arg(long, conflicts_with_all = ["containerd", "podman", "docker", "crio", "undo"])]
+    pub auditd: bool,
     /// Print the files that would be written, and write nothing
     #[arg(long)]
     pub print: bool,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod audit;
 mod criu;
 mod go;
 mod install;
@@ -14,6 +15,7 @@ mod launch;
 mod quick;
 mod usage;
 
+pub use audit::{Audit, AuditFormat, Verify};
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
@@ -23,6 +25,7 @@ pub use usage::{Usage, titled, usage};
 
 use crate::launch::options::verbs;
 pub use crate::launch::options::words::{parse_duration, parse_seconds, parse_size, parse_user};
+use crate::launch::would::Question;
 use crate::log::{LogFormat, LogOptions};
 use crate::policy::Policy;
 
@@ -66,6 +69,9 @@ pub struct Global {
     /// cgroupfs, systemd (as --systemd-cgroup), or disabled: no cgroup and no limits
     #[arg(long, value_name = "MANAGER", global = true)]
     pub cgroup_manager: Option<crate::cgroup::Manager>,
+    /// The administrator's policy for containers [default: /etc/safebox/policy.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub policy_file: Option<PathBuf>,
     /// Accepted for callers of runc and ignored: the privileges are detected
     #[arg(long, value_name = "true|false|auto", hide = true)]
     pub rootless: Option<String>,
@@ -75,6 +81,9 @@ pub struct Global {
     /// Whether the program was started under the name runc; `run` then behaves as runc's.
     #[arg(skip)]
     pub as_runc: bool,
+    /// The level that the name of the program fixes (`safebox-restricted`).
+    #[arg(skip)]
+    pub fixed_level: Option<crate::policy::enforce::Level>,
 }
 
 impl Global {
@@ -159,6 +168,10 @@ pub enum Verb {
     Features,
     /// Report which layers of isolation the caller can use on this machine, and how to get the missing ones
     Doctor(Doctor),
+    /// Judge a bundle, a running container or this machine by the rules of the policy
+    Audit(Audit),
+    /// Compare what a running container has with what was asked for, layer by layer
+    Verify(Verify),
     /// Register this runtime with containerd, Podman, Docker or CRI-O
     Install(Install),
     /// Print the completion script of a shell
@@ -476,6 +489,10 @@ pub struct Explain {
     /// Show the differences between the plans of two policies, e.g. --diff-policy baseline restricted
     #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
     pub diff_policy: Option<Vec<Policy>>,
+    /// Instead of the plan, answer what the program could do: read:PATH, write:PATH, exec:PATH, connect:HOST:PORT or
+    /// connect:unix:PATH; may be given again. Exits with 1 if one of them would fail
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["row", "section", "html", "json", "diff", "diff_policy", "why"])]
+    pub would: Vec<Question>,
 }
 
 /// `tour`.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::launch::images;
 use crate::launch::value::{Launch, Root};
 use crate::policy::Policy;
+use crate::policy::enforce::Enforcement;
 use crate::sys::tty;
 
 /// What a verb returns.
@@ -77,6 +78,11 @@ pub fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
         (true, _) => Ok(Some(Manager::Systemd)),
         (false, manager) => Ok(manager),
     }
+}
+
+/// What the administrator's policy file asks of a launch, and the program's name.
+pub fn enforcement(global: &Global) -> Result<Option<Enforcement>, Error> {
+    Enforcement::load(global.policy_file.as_deref(), global.fixed_level)
 }
 
 /// Where states are kept. What lies there is believed by every verb, so a place that others could have made is

@@ -32,6 +32,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     launch.id.clone_from(&args.id);
     launch.state_root = root;
     launch.policy = Some(Policy::Privileged);
+    launch.enforcement = crate::commands::common::enforcement(global)?;
     (launch.caller.wait_for_start, launch.caller.gives_stdio) = (true, true);
     launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
     let draft = draft(&launch)?;

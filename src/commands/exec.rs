@@ -24,7 +24,7 @@ use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, ExecInput, Filter, Given, Options, build_exec};
 use crate::plan::{Plan, Undo};
 use crate::state::{State, Stop};
-use crate::sys::{socket, tty};
+use crate::sys::tty;
 use crate::tables::{capabilities, capabilities::CapSet, namespaces::NsKind};
 
 /// Runs a process in a container.
@@ -61,9 +61,32 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     environment::settle(&mut new.env, || crate::lifecycle::home::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     crate::launch::capabilities::limit(&mut new, in_userns)?.tell(log);
-    // As `run`: whoever sits at a terminal gets one of the container's, never their own.
+    let options = options_of(&args, state, &mut new, log)?;
+    let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
+    let host = Host::probe()?;
+    let groups = exec_cgroups::choose(state, of.0, &args.cgroup)?;
+    let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
+    let (plan, given) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
+    crate::plan::report::debug(&plan, log);
+    let mut cx = Cx::new(plan.slots);
+    crate::perform::namespace_fds::fill(&given, &mut cx, inside.as_ref());
+    if let Some(path) = &args.pidfd_socket {
+        cx.set(&given.pidfd_socket, crate::launch::caller::connect("--pidfd-socket", path)?);
+    }
+    let (console, master) = crate::launch::caller::console(args.console_socket.as_deref(), new.terminal)?;
+    cx.set(&given.console, console.unwrap_or(-1));
+    run(&args, &plan, (cx, &given), master)
+}
+
+/// Descriptors and terminal of the new process.
+fn options_of(args: &Exec, state: &State, new: &mut Process, log: &Log) -> Result<Options, Error> {
+    let in_userns = state.namespaces & NsKind::User.row().flag != 0;
+    // As `run`: a caller at a terminal gives the program one of the container's, never its own.
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
+    if state.hardened {
+        stdio::check_preserved(args.preserve_fds)?;
+    }
     let (descriptors, notes) = stdio::choose(stdio::Facts {
         launcher: if args.detach { Launcher::HandsOver } else { Launcher::Stays },
         hardened: state.hardened,
@@ -77,7 +100,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     })?;
     notes.iter().for_each(|note| log.warning(note));
     new.terminal |= interactive;
-    let options = Options {
+    Ok(Options {
         console: if new.terminal { Console::Pty } else { Console::Inherit },
         stdio: descriptors,
         gives_stdio: args.detach,
@@ -86,20 +109,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         window: tty::size(0).ok().map(|s| (s.rows, s.cols)),
         lf: !args.detach && args.console_socket.is_none() && stdio::lines_end_in_lf(),
         ..Options::default()
-    };
-    let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
-    let host = Host::probe()?;
-    let groups = exec_cgroups::choose(state, of.0, &args.cgroup)?;
-    let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
-    let (plan, given) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
-    crate::plan::report::debug(&plan, log);
-    let mut cx = Cx::new(plan.slots);
-    crate::perform::namespace_fds::fill(&given, &mut cx, inside.as_ref());
-    if let Some(path) = &args.pidfd_socket {
-        cx.set(&given.pidfd_socket, crate::launch::caller::connect("--pidfd-socket", path)?);
-    }
-    let master = console(&args, &new, &mut cx, &given)?;
-    run(&args, &plan, (cx, &given), master)
+    })
 }
 
 fn wrong(text: &str) -> anyhow::Error {
@@ -129,22 +139,6 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
     }
     let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
     Ok(ExitCode::from(u8::try_from(end.code()).unwrap_or(255)))
-}
-
-/// Where the pty's master end goes.
-fn console(args: &Exec, new: &Process, cx: &mut Cx, given: &Given) -> Result<Option<i32>, Error> {
-    match (&args.console_socket, new.terminal) {
-        (Some(path), _) => {
-            cx.set(&given.console, crate::launch::caller::connect("--console-socket", path)?);
-            Ok(None)
-        }
-        (None, true) => {
-            let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
-            cx.set(&given.console, theirs);
-            Ok(Some(ours))
-        }
-        (None, false) => Ok(None),
-    }
 }
 
 /// The new process: the given process.json, or the container's own with the flags on top.

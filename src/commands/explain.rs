@@ -8,6 +8,7 @@ use crate::commands::common::{Outcome, policy, root_of, terminals};
 use crate::error::Error;
 use crate::launch::prepare::prepare;
 use crate::launch::value::{Launch, Root};
+use crate::launch::would::{Question, Verdict, View, judge};
 use crate::page::{self, Named};
 use crate::plan::Plan;
 use crate::plan::check::Checked;
@@ -17,6 +18,9 @@ use crate::policy::Policy;
 /// Prints the plan, or what another plan does differently; or writes it as a page.
 pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
     let launch = launch(global, &args)?;
+    if !args.would.is_empty() {
+        return would(&launch, &args.would);
+    }
     let of_policy = |policy: Policy| Launch { policy: Some(policy), ..launch.clone() };
     let of_bundle =
         |bundle: &std::path::PathBuf| Launch { root: Root::Bundle(bundle.clone()), ..launch.clone() };
@@ -53,6 +57,18 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Answers each question from the config: `write:/etc/x: no: ...`.
+fn would(launch: &Launch, questions: &[Question]) -> Outcome {
+    let prepared = prepare(launch)?;
+    let view = View { config: &prepared.config, rootfs: &prepared.bundle.rootfs_path };
+    let answers: Vec<_> = questions.iter().map(|q| (q, judge(&view, q))).collect();
+    for (question, answer) in &answers {
+        writeln!(std::io::stdout(), "{}", crate::error::shown(&format!("{question}: {answer}")))?;
+    }
+    let refused = answers.iter().any(|(_, answer)| answer.verdict == Verdict::No);
+    Ok(ExitCode::from(u8::from(refused)))
+}
+
 /// Which rows are asked for.
 fn only(args: &cli::Explain, plan: &Plan) -> Result<Only, Error> {
     match (&args.row, &args.section) {
@@ -71,6 +87,10 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
     launch.id = "ID".into();
     launch.state_root = crate::commands::common::root(global)?;
     launch.args.clone_from(&args.args);
+    if launch.args.is_empty() && !args.would.is_empty() && !matches!(launch.root, Root::Bundle(_)) {
+        // The answers are about any program.
+        launch.args = vec!["/bin/sh".into()];
+    }
     launch.policy = Some(policy(global, &launch));
     terminals(&mut launch);
     launch.caller.die_with_runtime = true;

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::{Launch, LogDriver};
 use crate::lifecycle::deadline::{Cause, Deadline, Limits};
+use crate::lifecycle::denials::Denials;
 use crate::lifecycle::detach::Ready;
 use crate::lifecycle::directory::Hold;
 use crate::lifecycle::ended::Ended;
@@ -24,6 +25,7 @@ use crate::lifecycle::notify::{self, Proxy};
 use crate::lifecycle::processes::{self, Killer};
 use crate::lifecycle::refusals::Refusals;
 use crate::lifecycle::result::Sink;
+use crate::lifecycle::sigsys;
 use crate::lifecycle::supervise::{End, Supervisor};
 use crate::lifecycle::terminal::receive_pty;
 use crate::log::Log;
@@ -99,8 +101,11 @@ impl Watch<'_> {
         let mut witness = supervisor.witness.take();
         let events = witness.as_mut().map(|w| w.events(end.exit == Exit::Signal(libc::SIGKILL)));
         let events = events.unwrap_or_default();
+        let denials = supervisor.refusals.take().and_then(|refusals| refusals.denials);
         self.report(&end, events);
-        let account = meter.account((self.launch, prepared), &end, events);
+        self.explain(&end, cx.pid, denials.as_ref());
+        let mut account = meter.account((self.launch, prepared), &end, events);
+        account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
         if keep {
             let account = Some(Box::new(account.clone()));
             let (oom_kills, pids_refused) = (events.oom_kills, events.pids_refused);
@@ -148,6 +153,9 @@ impl Watch<'_> {
         supervisor.killer = Some(Killer::of(&prepared.state));
         supervisor.notify = proxy(cx, self.given);
         supervisor.refusals = Refusals::of(prepared.filters(), self.plan, cx, self.log);
+        if let Some(refusals) = supervisor.refusals.as_mut().filter(|_| prepared.options.observe) {
+            refusals.denials = Some(Denials::new(&prepared.config, &prepared.bundle.rootfs_path));
+        }
         Ok(())
     }
 
@@ -155,6 +163,22 @@ impl Watch<'_> {
     fn leaves_orphans(&self) -> bool {
         let state = &self.prepared.state;
         self.prepared.config.hardening.bare || (!state.own_pid_namespace && state.cgroups.is_empty())
+    }
+
+    /// Prints what the sandbox refused, after a run that failed.
+    fn explain(&self, end: &End, pid: i32, denials: Option<&Denials>) {
+        let log = self.log;
+        if let Some(text) = sigsys::explain(&self.prepared.config, pid, end.exit) {
+            log.verdict(&text);
+        }
+        let Some(denials) = denials.filter(|_| end.exit != Exit::Code(0)) else { return };
+        let (lines, more) = denials.shown();
+        lines.iter().for_each(|line| log.verdict(&format!("denied: {line}")));
+        match (lines.is_empty(), more) {
+            (true, _) => log.verdict("denied: nothing that was observed: the failure is the program's own"),
+            (_, 0) => {}
+            (_, more) => log.verdict(&format!("denied: {more} more")),
+        }
     }
 
     /// Says why the container was ended and what was dropped of its output, and what the kernel refused it, from its

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +15,16 @@ use serde_json::{Value, json};
 
 use crate::cli::Install;
 use crate::commands::common::Outcome;
+use crate::policy::Policy;
+use crate::sys::replace::{Kind, replace_path};
+
+/// The runtime as a caller is to know it.
+struct Handler {
+    /// Its name there.
+    name: String,
+    /// Its path; `None` takes it out.
+    program: Option<String>,
+}
 
 /// A caller of OCI runtimes.
 struct Caller {
@@ -22,13 +32,15 @@ struct Caller {
     name: &'static str,
     /// Its file, below /etc.
     file: &'static str,
-    /// The file's new text, from the old one and the path of the runtime; `None` takes safebox out.
-    edit: fn(Option<&str>, Option<&str>) -> anyhow::Result<Option<String>>,
+    /// The file's new text, from the old one and the runtime; `None`: the file is to go.
+    edit: Edit,
     /// What makes it read the file again.
     reload: &'static str,
     /// How a container gets this runtime.
     usage: &'static str,
 }
+
+type Edit = fn(Option<&str>, &Handler) -> anyhow::Result<Option<String>>;
 
 const CALLERS: &[Caller] = &[
     Caller {
@@ -69,18 +81,20 @@ pub fn install(args: &Install) -> Outcome {
         "docker" => args.docker,
         _ => args.crio,
     };
+    if args.auditd {
+        return auditd(args);
+    }
     let callers: Vec<&Caller> = CALLERS.iter().filter(asked).collect();
     if callers.is_empty() {
         bail!("install: say for whom: --containerd, --podman, --docker or --crio");
     }
-    let program = program(args)?;
+    let handler = handler(args)?;
     // All are worked out before the first is written: one that cannot be edited stops them all.
     let mut edits = Vec::new();
     for caller in callers {
         let path = args.etc.join(caller.file);
         let old = read(&path)?;
-        let new = (caller.edit)(old.as_deref(), (!args.undo).then_some(program.as_str()))
-            .with_context(|| path.display().to_string())?;
+        let new = (caller.edit)(old.as_deref(), &handler).with_context(|| path.display().to_string())?;
         edits.push((caller, path, old, new));
     }
     let etc = match args.etc.to_str() {
@@ -97,11 +111,83 @@ pub fn install(args: &Install) -> Outcome {
             apply(&path, old.as_deref(), new.as_deref()).with_context(|| path.display().to_string())?;
         writeln!(out, "{}: {}: {done}", caller.name, path.display())?;
         if !args.undo {
-            writeln!(out, "  then: {}\n  use:  {}", caller.reload, caller.usage)?;
-            writeln!(out, "  undo: safebox install --undo --{}{etc}", caller.name)?;
+            let usage = caller.usage.replace("handler: safebox`", &format!("handler: {}`", handler.name));
+            let policy = args.policy.map(|p| format!(" --policy {p}")).unwrap_or_default();
+            writeln!(out, "  then: {}\n  use:  {usage}", caller.reload)?;
+            writeln!(out, "  undo: safebox install --undo --{}{policy}{etc}", caller.name)?;
         }
     }
+    if args.policy.is_some() && !args.print {
+        link(args, &handler, &mut out)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rules by which auditd(8) tells who changes the runtime, its policy, its state and the ids of its containers.
+fn auditd(args: &Install) -> Outcome {
+    let program = program(args)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "# Rules for auditd(8): safebox install --auditd >/etc/audit/rules.d/safebox.rules && augenrules --load"
+    )?;
+    for (path, access) in [
+        (program.as_str(), "wxa"),
+        ("/etc/safebox", "wa"),
+        ("/run/safebox", "wa"),
+        (crate::host::ID_RANGES, "wa"),
+        ("/var/cache/safebox", "wa"),
+    ] {
+        writeln!(out, "-w {path} -p {access} -k safebox")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What goes into the files. By its name a program fixes the level that it enforces.
+fn handler(args: &Install) -> anyhow::Result<Handler> {
+    let program = program(args)?;
+    let Some(policy) = args.policy else {
+        return Ok(Handler { name: "safebox".into(), program: (!args.undo).then_some(program) });
+    };
+    if policy == Policy::Privileged {
+        bail!(
+            "--policy privileged: the handler safebox takes configs as written; restricted and baseline refuse"
+        );
+    }
+    let name = format!("safebox-{policy}");
+    let path = Path::new(&program).with_file_name(&name);
+    Ok(Handler { program: (!args.undo).then(|| path.display().to_string()), name })
+}
+
+/// The link by which the program gets its other name.
+fn link(args: &Install, handler: &Handler, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    let program = PathBuf::from(program(args)?);
+    let link = program.with_file_name(&handler.name);
+    let ours = std::fs::read_link(&link).is_ok_and(|to| Some(to.as_os_str()) == program.file_name());
+    if args.undo {
+        if ours {
+            std::fs::remove_file(&link).with_context(|| link.display().to_string())?;
+            writeln!(out, "{}: removed", link.display())?;
+        }
+        return Ok(());
+    }
+    let name = program.file_name().unwrap_or_default();
+    match program.exists() && link.symlink_metadata().is_err() {
+        true => {
+            std::os::unix::fs::symlink(name, &link).with_context(|| link.display().to_string())?;
+            writeln!(out, "{}: a link to {}", link.display(), program.display())?;
+        }
+        false if ours => {}
+        false => {
+            writeln!(
+                out,
+                "  and:  ln -s {} {} (where the caller runs)",
+                name.to_string_lossy(),
+                link.display()
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// The path that goes into the files. Callers pick behaviour by its last component, so that is a rule too.
@@ -155,11 +241,7 @@ fn apply(path: &Path, old: Option<&str>, new: Option<&str>) -> anyhow::Result<St
 
 fn replace(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let temp = suffixed(path, ".safebox-new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temp)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temp, path)?;
+    replace_path(&temp, path, text.as_bytes(), Kind { mode, sync: true })?;
     Ok(())
 }
 
@@ -171,8 +253,8 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 
 /// A drop-in of Podman. The lists replace the built-in ones, whose names are repeated (containers.conf(5));
 /// `runtime_supports_nocgroup` is the key that is read, whatever the manual calls it.
-fn podman(_: Option<&str>, program: Option<&str>) -> anyhow::Result<Option<String>> {
-    Ok(program.map(|program| {
+fn podman(_: Option<&str>, handler: &Handler) -> anyhow::Result<Option<String>> {
+    Ok(handler.program.as_ref().map(|program| {
         format!(
             "# Written by `safebox install --podman`.\n\
              [engine]\n\
@@ -185,8 +267,8 @@ fn podman(_: Option<&str>, program: Option<&str>) -> anyhow::Result<Option<Strin
 }
 
 /// A drop-in of CRI-O (crio.conf(5), crio.runtime.runtimes).
-fn crio(_: Option<&str>, program: Option<&str>) -> anyhow::Result<Option<String>> {
-    Ok(program.map(|program| {
+fn crio(_: Option<&str>, handler: &Handler) -> anyhow::Result<Option<String>> {
+    Ok(handler.program.as_ref().map(|program| {
         format!(
             "# Written by `safebox install --crio`.\n\
              [crio.runtime.runtimes.safebox]\n\
@@ -198,7 +280,8 @@ fn crio(_: Option<&str>, program: Option<&str>) -> anyhow::Result<Option<String>
 }
 
 /// The key `runtimes.safebox` of daemon.json (dockerd(8)).
-fn docker(old: Option<&str>, program: Option<&str>) -> anyhow::Result<Option<String>> {
+fn docker(old: Option<&str>, handler: &Handler) -> anyhow::Result<Option<String>> {
+    let program = handler.program.as_deref();
     let text = old.filter(|t| !t.trim().is_empty());
     let mut config: Value = match text {
         Some(text) => serde_json::from_str(text).context("not JSON, so it is left alone")?,
@@ -226,19 +309,30 @@ fn docker(old: Option<&str>, program: Option<&str>) -> anyhow::Result<Option<Str
     Ok(Some(format!("{}\n", serde_json::to_string_pretty(&config)?)))
 }
 
-const BEGIN: &str = "# safebox: begin (written by `safebox install --containerd`)\n";
-const END: &str = "# safebox: end\n";
+/// The lines around a handler's block.
+fn marks(name: &str) -> (String, String) {
+    let policy =
+        name.strip_prefix("safebox-").map(|policy| format!(" --policy {policy}")).unwrap_or_default();
+    (
+        format!("# {name}: begin (written by `safebox install --containerd{policy}`)\n"),
+        format!("# {name}: end\n"),
+    )
+}
 
 /// A runtime handler of containerd's CRI plugin: the stock shim, with safebox as its program.
-fn containerd(old: Option<&str>, program: Option<&str>) -> anyhow::Result<Option<String>> {
-    let others = without_block(old.unwrap_or_default())?;
-    let Some(program) = program else {
+fn containerd(old: Option<&str>, handler: &Handler) -> anyhow::Result<Option<String>> {
+    let name = &handler.name;
+    let (begin, end) = marks(name);
+    let others = without_block(old.unwrap_or_default(), &begin, &end)?;
+    let Some(program) = &handler.program else {
         // A file with nothing but the version line was made for safebox.
         let made = others.trim().is_empty() || others.trim() == "version = 2";
-        return Ok(if made && old.is_some_and(|o| o.contains(BEGIN)) { None } else { old.map(|_| others) });
+        return Ok(if made && old.is_some_and(|o| o.contains(&begin)) { None } else { old.map(|_| others) });
     };
-    if others.lines().any(|l| l.trim_start().starts_with('[') && l.contains(".runtimes.safebox")) {
-        bail!("it has a runtime `safebox` that this program did not write, so it is left alone");
+    let table = [format!(".runtimes.{name}]"), format!(".runtimes.{name}.")];
+    let theirs = |l: &str| l.trim_start().starts_with('[') && table.iter().any(|t| l.contains(t));
+    if others.lines().any(theirs) {
+        bail!("it has a runtime `{name}` that this program did not write, so it is left alone");
     }
     let version = top_level(&others, "version");
     let (others, plugin) = match version.as_deref() {
@@ -260,22 +354,22 @@ fn containerd(old: Option<&str>, program: Option<&str>) -> anyhow::Result<Option
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    text.push_str(BEGIN);
+    text.push_str(&begin);
     if alone {
         write!(text, "[{plugin}.runtimes.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n")?;
     }
     write!(
         text,
-        "[{plugin}.runtimes.safebox]\n  runtime_type = \"io.containerd.runc.v2\"\n  \
-         [{plugin}.runtimes.safebox.options]\n    BinaryName = \"{program}\"\n    SystemdCgroup = {systemd}\n{END}"
+        "[{plugin}.runtimes.{name}]\n  runtime_type = \"io.containerd.runc.v2\"\n  \
+         [{plugin}.runtimes.{name}.options]\n    BinaryName = \"{program}\"\n    SystemdCgroup = {systemd}\n{end}"
     )?;
     Ok(Some(text))
 }
 
 /// The text without safebox's block.
-fn without_block(text: &str) -> anyhow::Result<String> {
-    let Some((before, rest)) = text.split_once(BEGIN) else { return Ok(text.to_string()) };
-    let (_, after) = rest.split_once(END).ok_or_else(|| anyhow!("the block of safebox has no end mark"))?;
+fn without_block(text: &str, begin: &str, end: &str) -> anyhow::Result<String> {
+    let Some((before, rest)) = text.split_once(begin) else { return Ok(text.to_string()) };
+    let (_, after) = rest.split_once(end).ok_or_else(|| anyhow!("the block of safebox has no end mark"))?;
     Ok(format!("{before}{after}"))
 }
 
@@ -287,59 +381,4 @@ fn top_level(text: &str, key: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PROGRAM: Option<&str> = Some("/usr/local/bin/safebox");
-
-    /// Twice is once, and taking it out gives back what was there.
-    fn round_trip(
-        edit: fn(Option<&str>, Option<&str>) -> anyhow::Result<Option<String>>,
-        old: Option<&str>,
-    ) -> String {
-        let new = edit(old, PROGRAM).unwrap().unwrap();
-        assert_eq!(edit(Some(&new), PROGRAM).unwrap().unwrap(), new, "twice is once");
-        assert_eq!(edit(Some(&new), None).unwrap().as_deref(), old, "undone");
-        new
-    }
-
-    #[test]
-    fn containerd_gets_a_block_in_the_table_of_its_version() {
-        let new = round_trip(containerd, None);
-        assert!(new.starts_with("version = 2\n"));
-        let v2 = "version = 2\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\"]\n    x = 1\n";
-        let new = round_trip(containerd, Some(v2));
-        assert!(new.contains("[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.safebox.options]"));
-        assert!(new.contains("SystemdCgroup = false"));
-        assert!(new.contains(".runtimes.runc]"), "the default runtime, which containerd would miss");
-        let own = "version = 2\n[plugins.x.containerd.runtimes.runc]\n";
-        assert_eq!(round_trip(containerd, Some(own)).matches(".runtimes.runc]").count(), 1);
-        let v3 = "version = 3\n[a]\n  SystemdCgroup = true\n";
-        let new = round_trip(containerd, Some(v3));
-        assert!(new.contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.safebox]"));
-        assert!(new.ends_with("SystemdCgroup = true\n# safebox: end\n"));
-        assert!(round_trip(containerd, Some("disabled_plugins = []\n")).contains("[plugins.cri.containerd"));
-        assert!(containerd(Some("version = 2\n[x.runtimes.safebox]\n"), PROGRAM).is_err());
-        assert!(containerd(Some("version = 9\n"), PROGRAM).is_err());
-    }
-
-    #[test]
-    fn docker_gets_one_key_and_keeps_the_others() {
-        assert_eq!(
-            serde_json::from_str::<Value>(&round_trip(docker, None)).unwrap(),
-            json!({ "runtimes": { "safebox": { "path": "/usr/local/bin/safebox" } } })
-        );
-        let old = "{\n  \"runtimes\": {\n    \"other\": {\n      \"path\": \"/o\"\n    }\n  }\n}\n";
-        let new: Value = serde_json::from_str(&round_trip(docker, Some(old))).unwrap();
-        assert_eq!(new.pointer("/runtimes/other/path"), Some(&json!("/o")));
-        assert!(docker(Some("{ not json"), PROGRAM).is_err());
-        assert!(docker(Some("[]"), PROGRAM).is_err());
-        assert_eq!(docker(None, None).unwrap(), None);
-    }
-
-    #[test]
-    fn drop_ins_are_safeboxs_alone() {
-        assert!(round_trip(podman, None).contains("safebox = [\"/usr/local/bin/safebox\"]"));
-        assert!(round_trip(crio, None).contains("runtime_path = \"/usr/local/bin/safebox\""));
-    }
-}
+mod tests;

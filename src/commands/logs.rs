@@ -12,6 +12,7 @@ use crate::lifecycle::container::{Container, Status};
 use crate::lifecycle::log_file::{Entry, Reader};
 use crate::lifecycle::processes;
 use crate::state::files::LOG;
+use crate::sys::tty;
 
 /// Between two looks at a log that is followed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -61,11 +62,19 @@ pub fn logs(global: &Global, args: &Logs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Each stream to its own; an error means that nobody reads any more.
+/// Prints each stream to its own. An error means that the reader is gone.
 fn print(entries: &[Entry], timestamps: bool) -> std::io::Result<()> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let terminals = [tty::is_tty(1), tty::is_tty(2)];
     for entry in entries {
-        let to: &mut dyn Write = if entry.stream == "stderr" { &mut err } else { &mut out };
+        let is_error = entry.stream == "stderr";
+        let to: &mut dyn Write = if is_error { &mut err } else { &mut out };
+        // Escape sequences of the container are not for the caller's terminal.
+        if terminals[usize::from(is_error)] {
+            let time = if timestamps { format!("{} ", entry.time) } else { String::new() };
+            write!(to, "{time}{}", crate::error::shown(&entry.log))?;
+            continue;
+        }
         if timestamps {
             write!(to, "{} ", entry.time)?;
         }

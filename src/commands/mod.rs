@@ -1,5 +1,6 @@
 //! One short file per verb.
 
+mod audit;
 mod checkpoint;
 pub mod common;
 mod create;
@@ -28,6 +29,7 @@ mod stop;
 mod tour;
 mod unit;
 mod update;
+mod verify;
 
 pub(crate) use explain::of as plan_of;
 
@@ -53,6 +55,8 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let code = match &cli.verb {
         Verb::Run(_) if !global.as_runc => 125,
         Verb::Exec(_) => 255,
+        // 1 says that there are findings, or differences.
+        Verb::Audit(_) | Verb::Verify(_) => 2,
         _ => 1,
     };
     let outcome = match cli.verb {
@@ -80,6 +84,8 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Tour(args) => tour::tour(&args),
         Verb::Spec(args) => spec::spec(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
+        Verb::Audit(args) => audit::audit(global, &args),
+        Verb::Verify(args) => verify::verify(global, &args),
         Verb::Features => spec::features(),
         Verb::Install(cli::Install { systemd_unit: Some(id), program, .. }) => {
             unit::unit(global, &id, program)
@@ -119,5 +125,9 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
         Err(e) => crate::tell!("safebox: {}\nsafebox: {e}", usage.text),
     }
     crate::tell!("\n{}\n\nFor more information, try '--help'.", usage.help);
-    ExitCode::from(if verb == Some("run") && !as_runc { 125 } else { usage.code })
+    ExitCode::from(match verb {
+        Some("run") if !as_runc => 125,
+        Some("audit" | "verify") => 2,
+        _ => usage.code,
+    })
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::cli::{Global, Restore};
 use crate::commands::common::Outcome;
 use crate::config::hooks::HookKind;
+use crate::criu::inside::{groups_of, guard, network, restrictions};
 use crate::criu::rpc::{self, Event, Kind, Line, opt};
 use crate::criu::wire::Message;
 use crate::criu::{self, Directories, outside};
@@ -19,16 +20,13 @@ use crate::lifecycle::name::Name;
 use crate::lifecycle::supervise::Supervisor;
 use crate::perform::Cx;
 use crate::perform::control::Control;
-use crate::perform::places::SHOWN_DEVICE;
 use crate::perform::runtime::{Attendants, perform};
-use crate::perform::target;
 use crate::perform::undo;
 use crate::plan::recipe::{Console, restore as rows};
 use crate::plan::{Plan, Undo};
 use crate::policy::Policy;
 use crate::state::State;
-use crate::sys::mount::{self, MountAttr};
-use crate::sys::{Errno, fs, process, socket, tty};
+use crate::sys::{fs, process, socket, tty};
 use crate::tables::namespaces::NsKind;
 
 const LOG: &str = "restore.log";
@@ -45,22 +43,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         return Err(Error::from(StateError::Exists).into());
     }
     let program = criu::program(global.criu.as_deref())?;
-    let mut launch = Launch {
-        root: Root::Bundle(args.bundle.clone().unwrap_or_else(|| ".".into())),
-        id: args.id.clone(),
-        state_root: root,
-        policy: Some(Policy::Privileged),
-        cgroup_manager: crate::commands::common::cgroup_manager(global)?,
-        ..Launch::default()
-    };
-    launch.caller.notify = crate::lifecycle::notify::host().is_some();
-    let draft = draft(&launch)?;
-    if !draft.config.net_devices.is_empty() {
-        return Err(Error::msg(
-            "/linux/netDevices: devices of the host are not given to a restored container",
-        )
-        .into());
-    }
+    let draft = draft_of(global, args, root)?;
     let terminal = Terminal::of(&draft, args)?;
     let dirs = Directories::open(&args.criu.flags(), None)?;
     if draft.config.is_new(NsKind::User) {
@@ -116,6 +99,26 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         None => Ok(ExitCode::SUCCESS),
         Some(supervisor) => restored.watch(supervisor, &plan, &hold),
     }
+}
+
+/// The launch of the config in the bundle, as it is written.
+fn draft_of(global: &Global, args: &Restore, root: PathBuf) -> anyhow::Result<Draft> {
+    let mut launch = Launch {
+        root: Root::Bundle(args.bundle.clone().unwrap_or_else(|| ".".into())),
+        id: args.id.clone(),
+        state_root: root,
+        policy: Some(Policy::Privileged),
+        cgroup_manager: crate::commands::common::cgroup_manager(global)?,
+        enforcement: crate::commands::common::enforcement(global)?,
+        ..Launch::default()
+    };
+    launch.caller.notify = crate::lifecycle::notify::host().is_some();
+    let draft = draft(&launch)?;
+    if !draft.config.net_devices.is_empty() {
+        let text = "/linux/netDevices: devices of the host are not given to a restored container";
+        return Err(Error::msg(text).into());
+    }
+    Ok(draft)
 }
 
 /// Where the master end of the container's terminal goes.
@@ -210,12 +213,8 @@ impl Restored<'_> {
                 }
                 Ok(())
             }
-            Terminal::Socket(to) => {
-                let sent = socket::send_fd(*to, b"/dev/ptmx", master);
-                fs::close(*to);
-                fs::close(master);
-                sent.map_err(|e| Error::os("send the terminal", "--console-socket", e))
-            }
+            Terminal::Socket(to) => socket::send_pty(*to, master)
+                .map_err(|e| Error::os("send the terminal", "--console-socket", e)),
             Terminal::None => {
                 Err(Error::msg("the images hold a terminal and the config has none: set /process/terminal"))
             }
@@ -325,146 +324,4 @@ fn options(
         }
     }
     Ok(m)
-}
-
-/// The groups of a process: (controller, path), as criu wants its `cgroup_root`s.
-fn groups_of(pid: i32) -> Result<Vec<(String, String)>> {
-    let path = format!("/proc/{pid}/cgroup");
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
-    let mut groups = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        if let (Some(controllers), Some(group)) = (fields.next(), fields.next()) {
-            groups.extend(controllers.split(',').map(|c| (c.to_string(), group.to_string())));
-        }
-    }
-    Ok(groups)
-}
-
-/// What the images leave out of a network namespace: its loopback device is up, and its settings are the config's.
-fn network(pid: i32, sysctls: &[(String, String)]) -> Result<()> {
-    let path = format!("/proc/{pid}/ns/net");
-    let ns = std::fs::File::open(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
-    let net: Vec<_> = sysctls.iter().filter(|(key, _)| key.starts_with("net.")).collect();
-    let set = || -> std::result::Result<(), String> {
-        process::setns(ns.as_raw_fd(), NsKind::Net.row().flag).map_err(|e| e.to_string())?;
-        socket::loopback_up().map_err(|e| e.to_string())?;
-        for (key, value) in net {
-            let path = Path::new("/proc/sys").join(crate::config::sysctl::path(key));
-            std::fs::write(&path, value).map_err(|e| format!("{key}: {e}"))?;
-        }
-        Ok(())
-    };
-    inside(set, "network namespace")
-}
-
-/// A mount that must have these attributes; `strict`: it must be a mount at all.
-struct Restriction {
-    path: PathBuf,
-    attrs: u64,
-    strict: bool,
-}
-
-/// What the config restricts. criu 4 makes the second of two mounts of one source without its attributes, so
-/// that a read-only bind, or a masked file, would be writable.
-fn restrictions(prepared: &Prepared) -> Vec<Restriction> {
-    let config = &prepared.config;
-    let mut all = Vec::new();
-    let mut add = |path: &Path, attrs: u64, strict| {
-        if attrs != 0 {
-            all.push(Restriction { path: path.to_path_buf(), attrs, strict });
-        }
-    };
-    add(Path::new("/"), if config.root.readonly { libc::MOUNT_ATTR_RDONLY } else { 0 }, true);
-    for mount in config.mounts.iter().filter(|m| !m.remount) {
-        add(&mount.destination, mount.attr_set | mount.rec_attr_set, false);
-    }
-    let shown = crate::launch::outside::shown(
-        config,
-        &prepared.bundle.dir,
-        &prepared.layout,
-        prepared.host.cgroups.is_v2(),
-    );
-    for (at, _) in &shown {
-        let cgroup = config
-            .mounts
-            .iter()
-            .find(|m| m.fs_type.as_deref() == Some("cgroup") && at.starts_with(&m.destination));
-        match cgroup {
-            Some(mount) => add(at, mount.attr_set, false),
-            None if at.starts_with("/dev") && config.mounts.iter().all(|m| m.destination != *at) => {
-                add(at, SHOWN_DEVICE.attr_set, true);
-            }
-            None => {}
-        }
-    }
-    for path in &config.masked_paths {
-        add(path, SHOWN_DEVICE.attr_set, true);
-    }
-    for path in &config.readonly_paths {
-        add(path, libc::MOUNT_ATTR_RDONLY, true);
-    }
-    all
-}
-
-/// Sees to it that mounts of the container are as restricted as the config has them.
-fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
-    let path = format!("/proc/{pid}/ns/mnt");
-    let ns = std::fs::File::open(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
-    let set = || -> std::result::Result<(), String> {
-        process::setns(ns.as_raw_fd(), NsKind::Mount.row().flag).map_err(|e| e.to_string())?;
-        let root = std::fs::File::open("/").map_err(|e| e.to_string())?;
-        for Restriction { path, attrs, strict } in restrictions {
-            let inside = crate::plan::lower::in_root(path).map_err(|e| e.to_string())?;
-            let attr = MountAttr { attr_set: *attrs, ..MountAttr::default() };
-            let place = match target::open_existing(&mut Cx::new(0), root.as_raw_fd(), &inside) {
-                Ok(fd) => fs::own(fd),
-                Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
-                Err(e) => return Err(format!("{}: {e}", path.display())),
-            };
-            match mount::mount_setattr(place.as_raw_fd(), c"", mount::AT_EMPTY_PATH, &attr) {
-                Ok(()) => {}
-                Err(Errno::EINVAL) if !strict => {}
-                Err(Errno::EINVAL) => {
-                    return Err(format!(
-                        "{} is not covered or read-only in the images, as the config wants it",
-                        path.display()
-                    ));
-                }
-                Err(e) => return Err(format!("{}: mount_setattr: {e}", path.display())),
-            }
-        }
-        Ok(())
-    };
-    inside(set, "mounts")
-}
-
-/// Runs `work` in a child, which may join namespaces.
-fn inside(work: impl FnOnce() -> std::result::Result<(), String>, what: &str) -> Result<()> {
-    let child = process::fork_run(|| match work() {
-        Ok(()) => 0,
-        Err(e) => {
-            crate::log::say(&format!("the container's {what}: {e}"));
-            1
-        }
-    })
-    .map_err(|e| Error::os("fork", "", e))?;
-    match process::wait(child, 0) {
-        Ok(Some((_, exit))) if exit.code() == 0 => Ok(()),
-        _ => Err(Error::msg(format!("the container's {what} cannot be set up"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_are_named_one_by_one() {
-        let all = groups_of(process::pid()).unwrap();
-        assert!(
-            !all.is_empty() && all.iter().all(|(c, path)| !c.contains(',') && path.starts_with('/')),
-            "{all:?}"
-        );
-    }
 }

@@ -25,7 +25,7 @@ use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, Given};
 use crate::policy::Policy;
-use crate::sys::{process, socket};
+use crate::sys::process;
 
 /// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
 /// id cannot be (it has a slash, or is `.` or `..`) is a bundle whose container gets a made-up id;
@@ -101,6 +101,7 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
+    launch.enforcement = crate::commands::common::enforcement(global)?;
     terminals(&mut launch);
     inherit(&mut launch)?;
     let stays = !launch.life.detach;
@@ -111,7 +112,8 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     }
     // A container that is kept outlives its launcher on purpose.
     launch.caller.die_with_runtime = stays && !launch.life.keep;
-    launch.caller.report_refusals = log.is_debug() && stays;
+    launch.caller.observe = launch.life.explain_denials;
+    launch.caller.report_refusals = launch.caller.observe || log.is_debug() && stays;
     launch.caller.lf = stays && launch.life.console_socket.is_none() && stdio::lines_end_in_lf();
     launch.stays = match (stays, monitored) {
         (true, _) => Launcher::Stays,
@@ -145,6 +147,7 @@ fn refuse_unmonitored(life: &LifeOptions) -> Result<(), Error> {
         ("--result", life.result.is_some()),
         ("--log-driver", life.log_driver.is_some()),
         ("--health-cmd", life.health.is_some()),
+        ("--explain-denials", life.explain_denials),
     ];
     match asked.iter().find(|(_, asked)| *asked) {
         Some((flag, _)) => Err(Error::msg(format!(
@@ -296,14 +299,7 @@ fn console(draft: &Draft, launch: &Launch) -> Result<(Option<i32>, Option<i32>),
     let terminal = draft.options.console == Console::Pty;
     let life = &launch.life;
     crate::commands::common::check_terminal(life.detach, terminal, life.console_socket.is_some())?;
-    if let Some(path) = &life.console_socket {
-        return Ok((Some(crate::launch::caller::connect("--console-socket", path)?), None));
-    }
-    if !terminal {
-        return Ok((None, None));
-    }
-    let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
-    Ok((Some(theirs), Some(ours)))
+    crate::launch::caller::console(life.console_socket.as_deref(), terminal)
 }
 
 /// `run --detach`: the container goes to whoever reaps this process's children.

@@ -33,7 +33,7 @@ pub fn stats(global: &Global, args: &Stats) -> Outcome {
         std::thread::sleep(SAMPLE);
         let now = look(&root, &args.ids)?;
         let rows: Vec<_> = now.iter().map(|s| row(s, before.iter().find(|b| b.id == s.id))).collect();
-        // Nobody reads any more: the end, as for any program of a pipe.
+        // The reader is gone: the end, as for any program of a pipe.
         if print(&rows, args).is_err() || args.no_stream {
             return Ok(ExitCode::SUCCESS);
         }

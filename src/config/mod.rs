@@ -219,6 +219,8 @@ pub struct Mount {
     pub bind: Option<bool>,
     /// Whether `remount` is set.
     pub remount: bool,
+    /// An option sets or clears a flag of this mount, be it one that it has or has not.
+    pub names_flags: bool,
     /// Attributes to set (`MOUNT_ATTR_*` of mount_setattr(2)) on this mount only.
     pub attr_set: u64,
     /// Attributes to clear on this mount only; atime clears use `MOUNT_ATTR__ATIME`.
@@ -377,7 +379,7 @@ pub struct Namespace {
 }
 
 /// One range of a uid_map or gid_map (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct IdMap {
     /// First id inside.
     pub container: u32,

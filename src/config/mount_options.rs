@@ -1,6 +1,6 @@
 //! Applies the words of `mounts[].options` to a mount.
 
-use libc::{MOUNT_ATTR__ATIME, MOUNT_ATTR_RELATIME};
+use libc::MOUNT_ATTR__ATIME;
 
 use super::{CopyUp, Mount};
 use crate::tables::mount_options::{Effect, Row, Scope, find};
@@ -41,6 +41,10 @@ fn data(option: &str) -> Vec<(String, Option<String>)> {
 
 /// Applies one row of the table.
 fn apply(row: &Row, mount: &mut Mount) {
+    use Effect::{Atime, Clear, NotAtime, Set};
+    let one = Scope::One;
+    mount.names_flags |=
+        matches!(row.effect, Set(s, _) | Clear(s, _) | Atime(s, _) | NotAtime(s, _) if s == one);
     match row.effect {
         Effect::None => {}
         Effect::Set(scope, bits) => change(mount, scope, bits, 0),
@@ -51,10 +55,12 @@ fn apply(row: &Row, mount: &mut Mount) {
             *sets(mount, scope).0 |= mode;
         }
         Effect::NotAtime(scope, mode) => {
-            let selected = *sets(mount, scope).0 & MOUNT_ATTR__ATIME;
-            let keep = if selected == mode { MOUNT_ATTR_RELATIME } else { selected };
-            change(mount, scope, 0, MOUNT_ATTR__ATIME);
-            *sets(mount, scope).0 |= keep;
+            // What an earlier option selected is taken back. What a bind mount's source has stays, as with mount(8).
+            let (set, clear) = sets(mount, scope);
+            if *set & MOUNT_ATTR__ATIME == mode {
+                *set &= !MOUNT_ATTR__ATIME;
+                *clear &= !MOUNT_ATTR__ATIME;
+            }
         }
         Effect::Propagation(flags) => mount.propagation.push(flags),
         Effect::Bind(recursive) => mount.bind = Some(recursive),
@@ -104,16 +110,17 @@ mod tests {
 
     #[test]
     fn access_time_modes_exclude_each_other() {
-        for (options, set) in [
-            (&["noatime"][..], MOUNT_ATTR_NOATIME),
-            (&["noatime", "strictatime"], MOUNT_ATTR_STRICTATIME),
-            (&["strictatime", "relatime"], 0),
-            (&["noatime", "atime"], 0),
-            (&["strictatime", "atime"], MOUNT_ATTR_STRICTATIME),
-            (&["strictatime", "nostrictatime"], 0),
+        for (options, set, clear) in [
+            (&["noatime"][..], MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME),
+            (&["noatime", "strictatime"], MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+            (&["strictatime", "relatime"], 0, MOUNT_ATTR__ATIME),
+            (&["noatime", "atime"], 0, 0),
+            (&["atime"], 0, 0),
+            (&["strictatime", "atime"], MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+            (&["strictatime", "nostrictatime"], 0, 0),
         ] {
             let m = parsed(options);
-            assert_eq!((m.attr_set, m.attr_clr), (set, MOUNT_ATTR__ATIME), "{options:?}");
+            assert_eq!((m.attr_set, m.attr_clr, m.names_flags), (set, clear, true), "{options:?}");
         }
         assert_eq!(parsed(&["norelatime", "defaults", "silent"]), Mount::default());
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 const QUOTED: usize = 4;
 
 /// criu logs these on every container host and continues; they would hide the reason.
-const HARMLESS: [&str; 1] = ["Can't setup RLIMIT_NOFILE for self"];
+const HARMLESS: [&str; 2] = ["Can't setup RLIMIT_NOFILE for self", "cgroupd: recv req error"];
 
 /// `error` with criu's error lines and the path of the log.
 pub fn explain(error: crate::error::Error, dir: &Path, file: &str) -> crate::error::Error {

@@ -10,6 +10,7 @@
 //! container's. It creates state, cgroups, limits, and the rootfs in criu's own mount namespace. criu
 //! restores the rest from the images: mounts, masks, ids, capabilities, seccomp.
 
+pub mod inside;
 pub mod log;
 pub mod outside;
 pub mod rpc;

@@ -39,6 +39,53 @@ pub fn file_system(mountinfo: &[u8], path: &Path) -> Option<String> {
     mountinfo.split(|b| *b == b'\n').filter_map(over).max_by_key(|(depth, _)| *depth).map(|(_, fs)| fs)
 }
 
+/// One line of mountinfo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Number of the line, from 1.
+    pub line: u32,
+    /// `MAJOR:MINOR` of the file system.
+    pub device: String,
+    /// The directory of the file system that is mounted.
+    pub root: PathBuf,
+    /// Where, from the root of the process.
+    pub at: PathBuf,
+    /// Options of the mount.
+    pub options: Vec<String>,
+    /// The peer group, where it is shared.
+    pub peer_group: Option<u32>,
+    /// The file system's type.
+    pub fs_type: String,
+    /// The file system's source.
+    pub source: PathBuf,
+    /// Options of the file system.
+    pub fs_options: Vec<String>,
+}
+
+/// Every line.
+pub fn entries(mountinfo: &[u8]) -> Vec<Entry> {
+    let path = |word: &[u8]| PathBuf::from(OsString::from_vec(unescape(word)));
+    let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
+    let list = |word: &[u8]| text(word).split(',').map(str::to_string).collect();
+    let entry = |(i, line): (usize, &[u8])| {
+        let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+        let tail = words.iter().skip(6).position(|w| *w == b"-")? + 6;
+        let shared = words[6..tail].iter().find_map(|w| text(w).strip_prefix("shared:")?.parse().ok());
+        Some(Entry {
+            line: u32::try_from(i + 1).ok()?,
+            device: text(words[2]),
+            root: path(words[3]),
+            at: path(words[4]),
+            options: list(words[5]),
+            peer_group: shared,
+            fs_type: text(words.get(tail + 1)?),
+            source: path(words.get(tail + 2)?),
+            fs_options: list(words.get(tail + 3)?),
+        })
+    };
+    mountinfo.split(|b| *b == b'\n').enumerate().filter_map(entry).collect()
+}
+
 /// Decodes octal escapes of mountinfo: a space is `\040`.
 fn unescape(word: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(word.len());
@@ -55,6 +102,18 @@ fn unescape(word: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_read_whole() {
+        let text = b"22 27 0:21 / / rw shared:5 - proc proc rw\nbroken\n\
+            30 22 8:1 /a\\040b /x ro,nosuid master:2 shared:7 propagate_from:3 - ext4 /dev/sda1 rw,errors=x\n";
+        let all = entries(text);
+        assert_eq!(all.len(), 2);
+        let e = &all[1];
+        assert_eq!((e.line, e.peer_group, e.root.as_path()), (3, Some(7), Path::new("/a b")));
+        assert_eq!((e.fs_type.as_str(), e.options.join(" ")), ("ext4", "ro nosuid".to_string()));
+        assert_eq!(e.fs_options, ["rw", "errors=x"]);
+    }
 
     #[test]
     fn whole_mounts_of_the_kernel_s_file_systems_are_found() {

@@ -11,3 +11,16 @@ pub fn connect(flag: &str, path: &Path) -> Result<i32, Error> {
         .map(IntoRawFd::into_raw_fd)
         .map_err(|e| Error::msg(format!("{flag} {}: {e}", path.display())))
 }
+
+/// Where the master end of a terminal goes: the socket on which Init sends it, and this process's end of it where the
+/// launcher takes it itself.
+pub fn console(socket: Option<&Path>, terminal: bool) -> Result<(Option<i32>, Option<i32>), Error> {
+    match (socket, terminal) {
+        (Some(path), _) => Ok((Some(connect("--console-socket", path)?), None)),
+        (None, true) => {
+            let pair = crate::sys::socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
+            Ok((Some(pair.1), Some(pair.0)))
+        }
+        (None, false) => Ok((None, None)),
+    }
+}

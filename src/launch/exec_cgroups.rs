@@ -22,7 +22,9 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
         }
         for name in controllers.into_iter().flat_map(|c| c.split(',')) {
             if !state.cgroups.iter().any(|(has, _)| has.iter().any(|h| h == name)) {
-                return Err(bad(&format!("the container is in no cgroup of a controller {name:?}")));
+                return Err(bad(&format!(
+                    "unknown controller {name}: the container is in no cgroup of such a controller"
+                )));
             }
         }
         let named = |has: &[String]| {

@@ -231,6 +231,27 @@ fn no_cgroup(host: &Host) -> Option<Missing> {
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 
+/// What the layers that are missing would guard. `--require` refuses it.
+fn unguarded(launch: &Launch, report: &Report) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for status in &report.layers {
+        let Some(missing) = &status.missing else { continue };
+        if launch.life.require.iter().any(|name| name == status.name) {
+            return Err(Error::msg(format!(
+                "--require {}: {} (safebox doctor): {}",
+                status.name, missing.why, missing.lift
+            )));
+        }
+        let asset = LAYERS.iter().find(|l| l.name == status.name).map_or("", |l| l.asset);
+        let text = format!("no {}: {asset} ({})", status.name, missing.why);
+        // Landlock is a second protection next to mounts, and an id range next to the user namespace: no
+        // warning.
+        let second = matches!(status.name, "landlock" | "id-range");
+        changes.push(if second { Change::new("ladder", text) } else { Change::weaker("ladder", text) });
+    }
+    Ok(changes)
+}
+
 /// Removes from the config what this machine cannot provide, and reports the missing layers. A layer in
 /// `--require` is an error.
 pub fn climb(
@@ -248,22 +269,7 @@ pub fn climb(
         };
     }
     let report = look(host)?;
-    let mut changes = Vec::new();
-    for status in &report.layers {
-        let Some(missing) = &status.missing else { continue };
-        if launch.life.require.iter().any(|name| name == status.name) {
-            return Err(Error::msg(format!(
-                "--require {}: {} (safebox doctor): {}",
-                status.name, missing.why, missing.lift
-            )));
-        }
-        let asset = LAYERS.iter().find(|l| l.name == status.name).map_or("", |l| l.asset);
-        let text = format!("no {}: {asset} ({})", status.name, missing.why);
-        // Landlock is a second protection next to mounts, and an id range next to the user namespace: no
-        // warning.
-        let second = matches!(status.name, "landlock" | "id-range");
-        changes.push(if second { Change::new("ladder", text) } else { Change::weaker("ladder", text) });
-    }
+    let mut changes = unguarded(launch, &report)?;
     let lacks = |name: &str| report.layers.iter().any(|s| s.name == name && s.missing.is_some());
     if lacks("cgroup") {
         overrides.no_cgroups = true;

@@ -5,6 +5,7 @@
 mod accounts;
 pub mod caller;
 pub mod capabilities;
+mod enforced;
 pub mod environment;
 pub mod exec_cgroups;
 pub mod images;
@@ -20,3 +21,4 @@ pub mod secrets;
 pub mod stdio;
 pub mod value;
 mod volumes;
+pub mod would;

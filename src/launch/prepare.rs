@@ -10,15 +10,16 @@ use crate::config::{Config, ConfigError, Process, Terminal};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::value::{Launch, Root};
-use crate::launch::{environment, ladder, layers, stdio};
+use crate::launch::{enforced, environment, ladder, layers, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{self, Console, Filter, Given, Input, Listens, Options};
-use crate::policy::{Change, Facts, Outcome, Policy};
+use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
 use crate::seccomp::{self, Mode};
 use crate::state::id_ranges::Ranges;
 use crate::state::{SeccompChoice, State};
+use crate::tables::namespaces::NsKind;
 
 /// A launch before the locations that the container's id names are examined: its cgroups, its resctrl class.
 /// A launch reserves the name first ([`crate::lifecycle::name::Name`]), so that no other launch changes them
@@ -42,6 +43,8 @@ pub struct Draft {
     silent: Option<&'static str>,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
+    /// What the administrator's policy has to say, for the log.
+    enforced: Vec<String>,
     /// Whether any policy but `privileged` applies.
     hardened: bool,
     /// The process that `exec` starts from, without the environment variables of the first process only.
@@ -107,6 +110,8 @@ pub fn draft(launch: &Launch) -> Result<Draft> {
 
 fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Draft> {
     let (bundle, mut config) = opened;
+    let hardened = enforced::harden(launch, &config);
+    let launch = hardened.as_ref().unwrap_or(launch);
     if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
         strip_root(&mut config, &bundle.rootfs_path);
     }
@@ -128,42 +133,25 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let mut outcome = layers::harden(launch, &facts, &mut config)?;
     ladder::check_bare(&config)?;
     outcome.changes.splice(0..0, missing);
-    let mut options = launch.caller.clone();
-    let terminal = config.hardening.terminal;
-    options.console = if terminal == Terminal::None { Console::Inherit } else { Console::Pty };
-    let own_pids = config.is_new(crate::tables::namespaces::NsKind::Pid);
-    let init = own_pids && !matches!(launch.root, Root::Bundle(_));
-    options.init = launch.life.init.unwrap_or(init);
+    let enforced = enforced::judge(launch, &config, &host, &mut outcome, hardened.is_some())?;
+    let (options, notes) = options_of(launch, &config)?;
+    outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
     let hardened = config.hardening.hardened;
-    let in_userns = config.namespace(crate::tables::namespaces::NsKind::User).is_some();
-    let facts = stdio::Facts {
-        launcher: launch.stays,
-        hardened,
-        pty: match terminal {
-            Terminal::None => stdio::Pty::None,
-            Terminal::All => stdio::Pty::All,
-            Terminal::Terminals => stdio::Pty::Terminals,
-        },
-        counts: launch.life.output_limit.is_some() || launch.life.result.is_some(),
-        opens: !in_userns && config.process.as_ref().is_some_and(|p| p.user.uid == 0),
-    };
-    if launch.stays != stdio::Launcher::Absent {
-        let (chosen, notes) = stdio::choose(facts)?;
-        let leaves = matches!(launch.stays, stdio::Launcher::Leaves | stdio::Launcher::Monitors { .. });
-        (options.stdio, options.gives_stdio) = (chosen, leaves);
-        outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
-    }
     let choices = seccomp_choices(&config);
     let mut filters = choices.iter().map(|c| compile(c, launch.pure)).collect::<Result<Vec<_>>>()?;
     let silent = options
         .report_refusals
-        .then(|| crate::launch::refusals::report(&config, &choices, &mut filters))
+        .then(|| crate::launch::refusals::report(&config, &choices, &mut filters, options.observe))
         .flatten();
+    if let Some(why) = silent.filter(|_| options.observe) {
+        return Err(Error::msg(format!("--explain-denials: {why}")));
+    }
     let state_dir = launch.state_root.join(&launch.id);
     let process = config
         .process
         .as_mut()
         .ok_or_else(|| Error::Config(ConfigError::new("/process", "required to start a container")))?;
+    let in_userns = config.namespaces.iter().any(|n| n.kind == NsKind::User);
     let mut left = crate::launch::capabilities::limit(process, in_userns)?;
     left.warnings.append(&mut outcome.warnings);
     let for_exec = process.clone();
@@ -185,6 +173,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         silent,
         filters,
         choices,
+        enforced,
         hardened,
         for_exec,
         ids,
@@ -195,6 +184,38 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         command: None,
         launcher: launch.launcher,
     })
+}
+
+/// The options of the plan that follow from the launch and its config, and notes about stdio.
+fn options_of(launch: &Launch, config: &Config) -> Result<(Options, Vec<String>)> {
+    let mut options = launch.caller.clone();
+    let terminal = config.hardening.terminal;
+    options.console = if terminal == Terminal::None { Console::Inherit } else { Console::Pty };
+    let own_pids = config.is_new(NsKind::Pid);
+    let init = own_pids && !matches!(launch.root, Root::Bundle(_));
+    options.init = launch.life.init.unwrap_or(init);
+    let in_userns = config.namespace(NsKind::User).is_some();
+    let facts = stdio::Facts {
+        launcher: launch.stays,
+        hardened: config.hardening.hardened,
+        pty: match terminal {
+            Terminal::None => stdio::Pty::None,
+            Terminal::All => stdio::Pty::All,
+            Terminal::Terminals => stdio::Pty::Terminals,
+        },
+        counts: launch.life.output_limit.is_some() || launch.life.result.is_some(),
+        opens: !in_userns && config.process.as_ref().is_some_and(|p| p.user.uid == 0),
+    };
+    if config.hardening.hardened {
+        stdio::check_preserved(options.preserve_fds)?;
+    }
+    if launch.stays == stdio::Launcher::Absent {
+        return Ok((options, Vec::new()));
+    }
+    let (chosen, notes) = stdio::choose(facts)?;
+    let leaves = matches!(launch.stays, stdio::Launcher::Leaves | stdio::Launcher::Monitors { .. });
+    (options.stdio, options.gives_stdio) = (chosen, leaves);
+    Ok((options, notes))
 }
 
 /// As in runc: removes the rootfs's host path from the front of a mount's destination.
@@ -254,6 +275,7 @@ impl Draft {
     /// name system calls of all kernels, and some callers treat a non-empty log as a failure.
     pub fn tell(&self, log: &Log) {
         self.left.tell(log);
+        self.enforced.iter().for_each(|line| log.warning(line));
         if let Some(why) = self.silent {
             log.debug(&format!("refused system calls are not reported: {why}"));
         }
@@ -289,7 +311,7 @@ impl Draft {
                 .collect(),
             process: self.for_exec.clone(),
             namespaces: recipe::namespaces(config),
-            own_pid_namespace: config.is_new(crate::tables::namespaces::NsKind::Pid),
+            own_pid_namespace: config.is_new(NsKind::Pid),
             shares_host_root: self.shares_host_root,
             seccomp: self.choices.clone(),
             hooks: config.hooks.clone(),
@@ -298,6 +320,8 @@ impl Draft {
             launcher: self.launcher,
             monitor: self.monitor,
             command: self.command.clone(),
+            // Serialising a value of our own types does not fail; without it verify says that it has nothing to compare.
+            asked: serde_json::to_value(Posture::of_config(config, Machine::NONE)).ok(),
             init: self.options.init,
             stop: self.stop,
             outside: crate::launch::outside::of(
@@ -356,10 +380,10 @@ impl Prepared {
 fn shares_host_root(config: &Config, host: &Host) -> bool {
     if host.rootless.is_some() {
         let writable = nix::unistd::access("/proc/self/exe", nix::unistd::AccessFlags::W_OK).is_ok();
-        let new = config.is_new(crate::tables::namespaces::NsKind::User);
+        let new = config.is_new(NsKind::User);
         return writable && (!new || config.uid_maps.iter().any(|m| idmap::holds(m, host.euid)));
     }
-    match config.namespace(crate::tables::namespaces::NsKind::User) {
+    match config.namespace(NsKind::User) {
         None => true,
         Some(ns) => {
             ns.path.is_some()
@@ -453,7 +477,7 @@ pub fn exec_input<'a>(
 
 /// The user's id as the runtime sees it, if the runtime is root and can change file owners.
 fn user_outside(uid: u32, state: &State, host: &Host, uid_map: &str) -> Option<u32> {
-    let in_userns = state.namespaces & crate::tables::namespaces::NsKind::User.row().flag != 0;
+    let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     let outside = if in_userns { idmap::to_host(&idmap::parse_map(uid_map), uid) } else { Some(uid) };
     outside.filter(|_| host.euid == 0)
 }

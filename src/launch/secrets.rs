@@ -12,7 +12,7 @@ use super::volumes::made_on_the_host;
 use crate::config::secrets::{DIRECTORY, LARGEST, Secret, SecretSource};
 use crate::config::{Config, Mount};
 use crate::error::{Error, Result};
-use crate::policy::{Change, Facts, Policy, sort_parents_first};
+use crate::policy::{Change, Facts, Policy, add_mount};
 use crate::sys::fs;
 
 /// `--secret`, and a word about variables that look like one.
@@ -49,8 +49,7 @@ pub(super) fn apply(
         }
         config.secrets.push(secret);
     }
-    config.mounts.push(tmpfs(config.secrets.len()));
-    sort_parents_first(&mut config.mounts);
+    add_mount(&mut config.mounts, tmpfs(config.secrets.len()), usize::MAX);
     Ok(())
 }
 

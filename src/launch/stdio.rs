@@ -13,7 +13,7 @@ use std::os::fd::RawFd;
 
 use crate::error::{Error, Result};
 use crate::plan::recipe::Stdio;
-use crate::sys::{fs, io, tty};
+use crate::sys::{fs, io, socket, tty};
 
 /// Whether a launcher stays with the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +71,10 @@ enum Kind {
     /// /dev/null, which every user may open.
     Null,
     Pipe,
+    /// A socket that reaches only its current peer.
     Socket,
+    /// A socket of the host's network namespace, or one that can be connected again.
+    Network,
     File,
     /// Gives access to more than its bytes, or is not readable and writable as a stream.
     Place(&'static str),
@@ -79,8 +82,10 @@ enum Kind {
     Other,
 }
 
-fn kind(fd: RawFd) -> Result<Kind> {
-    let failed = |e| Error::os("fstat", NAMES[fd as usize], e);
+const ANONYMOUS: &str = "an anonymous inode (a pidfd, an eventfd, a poll set)";
+
+fn kind(fd: RawFd, name: &str) -> Result<Kind> {
+    let failed = |e| Error::os("fstat", name, e);
     let st = fs::fstatat(fd, c"").map_err(failed)?;
     if io::access_mode(fd).map_err(failed)? & libc::O_PATH != 0 {
         return Ok(Kind::Place("an O_PATH descriptor"));
@@ -88,10 +93,11 @@ fn kind(fd: RawFd) -> Result<Kind> {
     Ok(match st.st_mode & libc::S_IFMT {
         libc::S_IFDIR => Kind::Place("a directory"),
         // anon_inode:[eventfd] and the like have no file type and are not byte streams.
-        0 => Kind::Place("an anonymous inode (a pidfd, an eventfd, a poll set)"),
+        0 => Kind::Place(ANONYMOUS),
         libc::S_IFREG if fs::fs_magic(fd).map_err(failed)? == PIDFS => Kind::Place("a pidfd"),
         libc::S_IFIFO => Kind::Pipe,
-        libc::S_IFSOCK => Kind::Socket,
+        libc::S_IFSOCK if socket::has_one_peer(fd) => Kind::Socket,
+        libc::S_IFSOCK => Kind::Network,
         // A namespace, a process's memory, or another kernel file.
         libc::S_IFREG if is_kernel_s(fs::fs_magic(fd).map_err(failed)?) => Kind::Other,
         libc::S_IFREG => Kind::File,
@@ -112,6 +118,27 @@ fn is_kernel_s(magic: i64) -> bool {
     magic == NSFS || (magic != FUSE && crate::bundle::SPECIAL.contains(&magic))
 }
 
+/// Checks the `count` descriptors from 3 on that `--preserve-fds` or `LISTEN_FDS` hand to a hardened container: the
+/// caller's terminal and a directory or O_PATH descriptor of the host are errors.
+pub fn check_preserved(count: u32) -> Result<()> {
+    for fd in (3..count.saturating_add(3)).filter_map(|fd| RawFd::try_from(fd).ok()) {
+        // A descriptor that the caller left closed has a placeholder, which is close-on-exec.
+        if !fs::is_open(fd) || fs::is_close_on_exec(fd) {
+            continue;
+        }
+        let what = match kind(fd, "a preserved descriptor")? {
+            Kind::Terminal => "a terminal, whose input could be read inside as long as the container runs",
+            Kind::Place(ANONYMOUS) => continue,
+            Kind::Place(what) => what,
+            _ => continue,
+        };
+        return Err(Error::msg(format!(
+            "descriptor {fd} (--preserve-fds, LISTEN_FDS) is {what}: a hardened container does not get it; use --policy privileged, or hand over a file, a pipe or a socket"
+        )));
+    }
+    Ok(())
+}
+
 /// Chooses for all three descriptors; the second part of the result is the changes to report.
 pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
     let mut chosen = [Stdio::Inherit; 3];
@@ -120,7 +147,7 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
         return Ok((chosen, notes));
     }
     for (fd, name) in (0..).zip(NAMES) {
-        let kind = kind(fd)?;
+        let kind = kind(fd, name)?;
         chosen[fd as usize] = match kind {
             Kind::Terminal if facts.pty == Pty::Terminals => Stdio::Inherit,
             Kind::Place(what) if facts.hardened => {
@@ -164,7 +191,9 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
     let (name, hardened) = (NAMES[fd as usize], facts.hardened);
     match kind {
         // id=$(safebox run --detach ...) would wait for the container's end.
-        Kind::Pipe | Kind::Socket if hardened && facts.launcher == Launcher::Leaves && fd > 0 => {
+        Kind::Pipe | Kind::Socket | Kind::Network
+            if hardened && facts.launcher == Launcher::Leaves && fd > 0 =>
+        {
             notes.push(format!(
                 "{name} is /dev/null instead of your pipe, which a detached container would hold open: >FILE keeps its output"
             ));
@@ -176,6 +205,9 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
             ));
             Ok(Stdio::Null)
         }
+        Kind::Network if hardened => Err(Error::msg(format!(
+            "{name} is a socket through which a detached container would reach the host's network: without --detach its bytes are copied; else use a pipe, a socketpair, a file or /dev/null"
+        ))),
         Kind::Other if hardened => Err(Error::msg(format!(
             "{name} is a device or a kernel object, which a detached container would keep open: without --detach its bytes are copied; else use a file, a pipe or /dev/null"
         ))),

@@ -9,6 +9,7 @@ use crate::cgroup;
 use crate::config::Rlimit;
 use crate::config::secrets::Secret;
 use crate::plan::recipe::Options;
+use crate::policy::enforce::Enforcement;
 use crate::policy::{Overrides, Policy};
 
 /// Source of a container's root file system.
@@ -59,6 +60,8 @@ pub struct Launch {
     pub cgroup_manager: Option<cgroup::Manager>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
+    /// What the administrator's policy file asks of every launch.
+    pub enforcement: Option<Enforcement>,
 }
 
 impl Default for Launch {
@@ -81,6 +84,7 @@ impl Default for Launch {
             stays: stdio::Launcher::Absent,
             cgroup_manager: None,
             launcher: None,
+            enforcement: None,
         }
     }
 }
@@ -361,4 +365,6 @@ pub struct LifeOptions {
     pub until: Option<String>,
     /// `--fail`.
     pub fail: Option<(String, i32)>,
+    /// `--explain-denials`.
+    pub explain_denials: bool,
 }

@@ -8,7 +8,7 @@ use crate::config::defaults::STANDARD;
 use crate::config::mount_options::parse_options;
 use crate::config::{Config, Device, Mount};
 use crate::error::{Error, Result};
-use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, is_closed, row_mount, sort_parents_first};
+use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, add_mount, is_closed, row_mount};
 
 /// Options of every bind mount of a volume: files of an image or another container must not grant privileges.
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
@@ -73,7 +73,6 @@ pub(super) fn shown(
             }
         }
     }
-    sort_parents_first(&mut config.mounts);
     Ok(())
 }
 
@@ -168,7 +167,7 @@ pub(super) fn bind(source: &Path, destination: &Path, write: bool, said: &str) -
 /// Adds a mount; the last mount at a destination wins.
 fn push(config: &mut Config, mount: Mount) {
     config.mounts.retain(|m| m.destination != mount.destination);
-    config.mounts.push(mount);
+    add_mount(&mut config.mounts, mount, usize::MAX);
 }
 
 /// For an unprivileged caller: only the caller can write its files, and only the caller can read files that
@@ -267,7 +266,6 @@ pub(super) fn volumes(
         push(config, with_options(mount, volume));
     }
     if !launch.files.volumes.is_empty() {
-        sort_parents_first(&mut config.mounts);
         launch
             .files
             .volumes
@@ -285,7 +283,7 @@ fn with_options(mut mount: Mount, volume: &Volume) -> Mount {
     if bind.is_some() {
         mount.rec_attr_set |= mount.attr_set;
         mount.rec_attr_set &= !mount.attr_clr;
-        (mount.attr_set, mount.attr_clr) = (0, 0);
+        (mount.attr_set, mount.attr_clr, mount.names_flags) = (0, 0, false);
     }
     mount
 }

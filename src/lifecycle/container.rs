@@ -4,9 +4,7 @@
 //! name, files are replaced by rename, a lock on the directory is held by whoever changes the
 //! container, and everything that must be undone is on disk before it is done.
 
-use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, StateError};
@@ -14,6 +12,7 @@ use crate::state::trust::{check_owner, is_others};
 use crate::state::{NOT_IN_IDS, State, check_id, directory_id, files, parse_pid, recorded_groups};
 use crate::sys::cstr::cpath;
 use crate::sys::process::alive;
+use crate::sys::replace::{Kind, replace_path};
 use crate::sys::{Errno, fs};
 
 /// The statuses of runtime.md, and runc's `paused`.
@@ -114,10 +113,7 @@ impl Container {
         let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", file.display()));
         let bytes = serde_json::to_vec(state).map_err(|e| Error::msg(format!("state: {e}")))?;
         // Whatever the caller's umask: a state that others can write is not believed.
-        let open =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp);
-        open.and_then(|mut file| file.write_all(&bytes)).map_err(failed)?;
-        std::fs::rename(&temp, &file).map_err(failed)
+        replace_path(&temp, &file, &bytes, Kind::PRIVATE).map_err(failed)
     }
 
     /// The recorded process, if one was recorded: (pid, start time).

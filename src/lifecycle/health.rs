@@ -185,7 +185,7 @@ fn spawn(command: &mut Command) -> std::io::Result<(i32, ChildStdout)> {
 }
 
 impl Running {
-    /// Reads what is there; more than is kept is dropped.
+    /// Reads once; what exceeds the bound is dropped.
     fn read(&mut self) {
         let mut buffer = [0; OUTPUT];
         let Some(pipe) = &mut self.pipe else { return };

@@ -121,7 +121,7 @@ impl LogCopy {
         (self.number, Count { bytes: self.taken, cut: 0, lost: self.lost })
     }
 
-    /// Reads what is there, once.
+    /// Reads once, as much as the pipe has.
     fn fill(&mut self) {
         let Some(from) = &self.from else { return };
         let mut buffer = vec![0; ROOM];

@@ -1,4 +1,4 @@
-//! `safebox --debug run`: what the built-in seccomp profile refuses is told while the container runs.
+//! `safebox --debug run` and `run --explain-denials`: the launcher reports what the built-in seccomp profile refuses.
 
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use libc::sock_filter;
 
+use crate::lifecycle::denials::Denials;
 use crate::lifecycle::sidecar::Sidecar;
 use crate::log::Log;
 use crate::perform::Cx;
@@ -13,6 +14,7 @@ use crate::plan::ops::ConfineOp;
 use crate::plan::recipe::{Filter, Listens};
 use crate::plan::{Action, Plan};
 use crate::seccomp::Reported;
+use crate::seccomp::observed::observed;
 use crate::sys::io::{self, Interest};
 use crate::sys::{Errno, fs, seccomp};
 
@@ -28,6 +30,8 @@ pub struct Refusals {
     filter: Rc<Vec<sock_filter>>,
     log: Log,
     told: BTreeSet<(String, i32)>,
+    /// `--explain-denials`: what was refused, and why.
+    pub denials: Option<Denials>,
 }
 
 impl Refusals {
@@ -41,7 +45,7 @@ impl Refusals {
             Action::Confine(ConfineOp::SendListener { listener, agent: None, .. }) => Some(cx.fd(listener)),
             _ => None,
         })?;
-        Some(Refusals { listener, filter, log: log.clone(), told: BTreeSet::new() })
+        Some(Refusals { listener, filter, log: log.clone(), told: BTreeSet::new(), denials: None })
     }
 
     fn tell(&mut self, call: &Reported) {
@@ -58,6 +62,21 @@ impl Refusals {
         let Reported { errno, name, named, why } = call;
         let remedy = if *named { format!(" (--seccomp-allow {name})") } else { String::new() };
         self.log.debug(&format!("seccomp: system call {name} refused with {errno:?}: {why}{remedy}"));
+    }
+
+    /// Observed calls go on, since the kernel has judged them; all others are calls that the profile refuses.
+    fn answer(&mut self, call: &libc::seccomp_notif) -> Result<(), Errno> {
+        if let Some(denials) = self.denials.as_mut().filter(|_| observed(&call.data).is_some()) {
+            denials.observe(self.listener, call);
+            return seccomp::go_on(self.listener, call.id);
+        }
+        let reported = Reported::by(&self.filter, &call.data);
+        seccomp::refuse(self.listener, call.id, reported.errno)?;
+        self.tell(&reported);
+        if let Some(denials) = &mut self.denials {
+            denials.refused(&reported);
+        }
+        Ok(())
     }
 
     fn close(&mut self) {
@@ -86,9 +105,8 @@ impl Sidecar for Refusals {
                 // Without a listener the kernel refuses: no call waits for ever.
                 Err(_) => return self.close(),
             };
-            let reported = Reported::by(&self.filter, &call.data);
-            match seccomp::refuse(self.listener, call.id, reported.errno) {
-                Ok(()) | Err(Errno::ENOENT) => self.tell(&reported),
+            match self.answer(&call) {
+                Ok(()) | Err(Errno::ENOENT) => {}
                 Err(_) => return self.close(),
             }
         }

@@ -18,6 +18,9 @@ const LAST: usize = 2 << 20;
 /// A blocking pipe that poll(2) calls writable takes this much at once (pipe(7), `PIPE_BUF`).
 const PIPE_BUF: usize = 4096;
 
+/// /dev/kmsg takes each line at once, and poll(2) never says that it does.
+const KMSG: libc::dev_t = libc::makedev(1, 11);
+
 /// How a descriptor is used without waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -56,6 +59,7 @@ impl End {
         let named = terminal && libc::major(st.st_rdev) != 5;
         let kind = match st.st_mode & libc::S_IFMT {
             libc::S_IFREG | libc::S_IFBLK => Kind::File,
+            libc::S_IFCHR if st.st_rdev == KMSG && access == libc::O_WRONLY => Kind::File,
             libc::S_IFSOCK => Kind::Socket,
             kind if kind == libc::S_IFIFO || named => match io::reopen_nonblocking(fd, access) {
                 Ok(fd) => return Ok(End { fd: fs::own(fd), kind: Kind::NonBlocking, tty: terminal }),
@@ -247,6 +251,14 @@ impl Copy {
         }
     }
 
+    /// Writes without being asked to, where that cannot wait. Some descriptors are never called writable by poll(2), and
+    /// the error of others, as of a socket that listens, is seen by a write alone.
+    fn flush_unasked(&mut self) {
+        if self.writer().is_some_and(|to| to.kind != Kind::Shared) {
+            self.flush();
+        }
+    }
+
     /// Writes what the other side takes.
     fn flush(&mut self) {
         let Some(to) = &self.to else { return };
@@ -295,6 +307,7 @@ impl Sidecar for Copy {
         }
         if events.first().is_some_and(|e| *e != 0) && self.room() {
             self.fill();
+            self.flush_unasked();
             self.close_at_the_end();
         }
     }
@@ -325,6 +338,7 @@ impl Sidecar for Copy {
                 self.from = None;
             }
         }
+        self.flush_unasked();
         self.close_at_the_end();
         self.to.is_none()
     }

@@ -378,7 +378,7 @@ impl Drop for Supervisor {
     }
 }
 
-/// poll(2)'s limit for a wait until then, rounded up: who waits for a moment is not woken before it.
+/// poll(2)'s limit for a wait until then, rounded up: the wait does not end before the moment.
 fn millis_until(moment: Option<Instant>) -> i32 {
     let left = |moment: Instant| moment.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
     moment.map_or(-1, |moment| i32::try_from(left(moment)).unwrap_or(i32::MAX))

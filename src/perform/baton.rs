@@ -18,6 +18,9 @@ pub struct Baton {
 
 /// `Baton::pid` of Init's question "may I perform row `next`?" under `--step`, `--until` and `--fail`.
 pub const ASK: i32 = -1;
+/// The answer that leaves the row out; 1 is the answer that ends the launch.
+#[cfg(debug_assertions)]
+pub const SKIP: i32 = 2;
 
 impl Baton {
     /// The turn passes to whoever performs row `next`.

@@ -18,8 +18,9 @@ pub(super) fn child(plan: &Plan, cx: &mut Cx) -> ! {
             i = turn.next as usize;
             continue;
         }
-        if cx.ask {
-            ask(cx, i);
+        if cx.ask && ask(cx, i) {
+            i += 1;
+            continue;
         }
         if let Err(errno) = crate::perform::ops::apply(plan, i, cx) {
             fail(plan, cx, i, errno);
@@ -58,12 +59,15 @@ fn hear(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
     if cx.filtered { Baton::read(cx.baton) } else { Baton::receive(cx.baton) }
 }
 
-/// Asks the runtime whether row `row` may run; a failure it injects is reported as any other.
-fn ask(cx: &mut Cx, row: usize) {
+/// Asks the runtime whether row `row` may run; a failure it injects is reported as any other. Returns whether the row is
+/// left out, which a debug build can ask for.
+fn ask(cx: &mut Cx, row: usize) -> bool {
     let question = Baton { next: row as u32, errno: 0, pid: ASK };
     let answer = tell(cx, question).and_then(|()| hear(cx));
     match answer {
-        Ok(Some(b)) if b.pid == 0 && b.errno == 0 => {}
+        Ok(Some(b)) if b.pid == 0 && b.errno == 0 => false,
+        #[cfg(debug_assertions)]
+        Ok(Some(b)) if b.pid == crate::perform::baton::SKIP => true,
         Ok(Some(b)) if b.errno != 0 => {
             let report = Baton::failed(row, Errno::from_raw(b.errno), Call::Injected);
             process::exit_now(1 + i32::from(tell(cx, report).is_err()))

@@ -15,7 +15,14 @@ pub enum Verdict {
     Stop,
     /// It is not performed and counts as failed.
     Fail(Errno),
+    /// It is not performed, and the launch goes on: for tests of `verify`, in debug builds alone.
+    #[cfg(debug_assertions)]
+    Skip,
 }
+
+/// Names the rows that a debug build leaves out, with commas between them.
+#[cfg(debug_assertions)]
+const SKIP: &str = "SAFEBOX_DEBUG_SKIP_ROW";
 
 /// A row that the reader names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +71,9 @@ pub struct Control {
     pub until: Option<Wanted>,
     /// Make this row fail, to see the report and the undo.
     pub fail: Option<(Wanted, Errno)>,
+    /// Leave these rows out.
+    #[cfg(debug_assertions)]
+    left_out: Vec<Wanted>,
     /// The heading that was shown last.
     part: &'static str,
     /// The rows below this heading are performed without a question.
@@ -77,12 +87,22 @@ impl Control {
             step,
             until: until.map(Wanted::from),
             fail: fail.map(|(row, errno)| (row.into(), Errno::from_raw(errno))),
+            #[cfg(debug_assertions)]
+            left_out: std::env::var(SKIP)
+                .iter()
+                .flat_map(|v| v.split(','))
+                .map(|row| row.to_string().into())
+                .collect(),
             ..Control::default()
         }
     }
 
     /// Whether Init must ask before each of its rows.
     pub fn asks(&self) -> bool {
+        #[cfg(debug_assertions)]
+        if !self.left_out.is_empty() {
+            return true;
+        }
         self.step || self.until.is_some() || self.fail.is_some()
     }
 
@@ -94,6 +114,10 @@ impl Control {
         if let Some((row, _)) = &mut self.fail {
             row.resolve("--fail", plan)?;
         }
+        #[cfg(debug_assertions)]
+        for row in &mut self.left_out {
+            row.resolve(SKIP, plan)?;
+        }
         Ok(())
     }
 
@@ -103,6 +127,10 @@ impl Control {
             && wanted.is(plan, row)
         {
             return Verdict::Fail(*errno);
+        }
+        #[cfg(debug_assertions)]
+        if self.left_out.iter().any(|wanted| wanted.is(plan, row)) {
+            return Verdict::Skip;
         }
         // The first rows take the name before the whole plan is known: a row of another name is refused after them.
         if self.until.as_ref().is_some_and(|until| row > 0 && until.is(plan, row - 1)) {

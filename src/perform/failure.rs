@@ -40,6 +40,40 @@ pub(super) fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     made.then(|| step.undo.clone()).flatten()
 }
 
+/// The error for a child that died while it held the baton.
+fn died(plan: &Plan, row: usize, undo: &crate::perform::undo::Undone) -> Error {
+    let how = match undo.exit {
+        Some(process::Exit::Signal(s)) => {
+            format!("killed by {}", crate::tables::signals::name(s).unwrap_or_else(|| s.to_string()))
+        }
+        Some(process::Exit::Code(c)) => format!("exited with code {c}"),
+        None => "gone".into(),
+    };
+    let born_in =
+        |s: &crate::plan::Step| matches!(s.action, Action::Clone(CloneOp::Init { cgroup: Some(_), .. }));
+    let likely = if undo.oom_kills > 0 {
+        "; the memory limit is too small even to build the container"
+    } else if undo.exit == Some(process::Exit::Signal(libc::SIGKILL)) && plan.steps.iter().any(born_in) {
+        // Seen with Linux 6.1: clone3(2) takes the parent group's count of kills for the new group's.
+        "; if cgroup.kill was ever written to in the cgroup that safebox runs in, kernels kill what is cloned from there into another: run it in a new one"
+    } else {
+        ""
+    };
+    let step = plan.steps.get(row).map(|s| s.action.to_string()).unwrap_or_default();
+    Error::msg(format!(
+        "the container process was {how} before it could start, at or after step {}: {step}{likely}",
+        row + 1
+    ))
+}
+
+/// What runc says, and its callers look for, where a process cannot be moved into a cgroup.
+fn adding_pid(cx: &Cx, action: &Action, errno: Errno) -> Option<String> {
+    let Action::Cgroup(CgroupOp::Join { path }) = action else { return None };
+    let text = crate::tables::errno::text(errno as i32);
+    let path = crate::sys::cstr::show(path);
+    Some(format!("error adding pid {} to cgroups: write {path}: {text}", cx.pid))
+}
+
 /// The error for a failure: everything is derived from the row and the errno.
 pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perform::undo::Undone) -> Error {
     for problem in &undo.problems {
@@ -48,33 +82,7 @@ pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perfo
     match failure {
         Failure::Stopped(row) => Error::Stopped(row + 1),
         Failure::Interrupted(_, signal) => Error::Interrupted(signal),
-        Failure::ChildDied(row) => {
-            let how = match undo.exit {
-                Some(process::Exit::Signal(s)) => {
-                    format!("killed by {}", crate::tables::signals::name(s).unwrap_or_else(|| s.to_string()))
-                }
-                Some(process::Exit::Code(c)) => format!("exited with code {c}"),
-                None => "gone".into(),
-            };
-            let born_in = |s: &crate::plan::Step| {
-                matches!(s.action, Action::Clone(CloneOp::Init { cgroup: Some(_), .. }))
-            };
-            let likely = if undo.oom_kills > 0 {
-                "; the memory limit is too small even to build the container"
-            } else if undo.exit == Some(process::Exit::Signal(libc::SIGKILL))
-                && plan.steps.iter().any(born_in)
-            {
-                // Seen with Linux 6.1: clone3(2) takes the parent group's count of kills for the new group's.
-                "; if cgroup.kill was ever written to in the cgroup that safebox runs in, kernels kill what is cloned from there into another: run it in a new one"
-            } else {
-                ""
-            };
-            let step = plan.steps.get(row).map(|s| s.action.to_string()).unwrap_or_default();
-            Error::msg(format!(
-                "the container process was {how} before it could start, at or after step {}: {step}{likely}",
-                row + 1
-            ))
-        }
+        Failure::ChildDied(row) => died(plan, row, &undo),
         Failure::Row(row, errno, call) => {
             let Some(step) = plan.steps.get(row) else {
                 return Error::msg("a row that is not in the plan failed");
@@ -99,6 +107,7 @@ pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perfo
                     .detail
                     .clone()
                     .or(below)
+                    .or_else(|| adding_pid(cx, &step.action, errno))
                     .or_else(|| crate::perform::hints::refused_link(&step.action, call, cx.link)),
             }))
         }

@@ -7,6 +7,7 @@ use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Slot;
 use crate::sys::cstr::as_path;
+use crate::sys::replace::{Kind, Step, replace};
 use crate::sys::{Errno, fs, process};
 
 /// Takes the container's name: the directory is made and locked under another one first, so that nobody
@@ -85,18 +86,14 @@ pub(super) fn write_file(cx: &mut Cx, path: &CStr, value: &[u8]) -> Done {
 
 /// Writes a file of ours so that readers see the old or the new one, never a part.
 pub(super) fn replace_file(cx: &mut Cx, temp: &CStr, path: &CStr, bytes: &[u8]) -> Done {
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-    let open = || fs::openat(libc::AT_FDCWD, temp, flags, 0o600);
-    // What has that name is a runtime's that was killed, or another user's, in a directory that both may write.
-    let opened = match open() {
-        Err(Errno::EEXIST) => fs::unlinkat(libc::AT_FDCWD, temp, 0).and_then(|()| open()),
-        opened => opened,
-    };
-    let fd = at(cx, Call::Open, opened)?;
-    let written = at(cx, Call::Write, fs::write_all(fd, bytes));
-    fs::close(fd);
-    written?;
-    at(cx, Call::Rename, fs::renameat(libc::AT_FDCWD, temp, libc::AT_FDCWD, path))
+    replace(temp, path, bytes, Kind::PRIVATE).map_err(|(step, errno)| {
+        cx.call = match step {
+            Step::Open => Call::Open,
+            Step::Write => Call::Write,
+            Step::Rename => Call::Rename,
+        };
+        errno
+    })
 }
 
 /// The link `name` in the directory `dir`, in place of a file or an empty directory that the rootfs brings. Only names

@@ -144,6 +144,11 @@ fn drive(
                 Verdict::Go => {}
                 Verdict::Stop => return Err(Failure::Stopped(i)),
                 Verdict::Fail(errno) => return Err(Failure::Row(i, errno, Call::Injected)),
+                #[cfg(debug_assertions)]
+                Verdict::Skip => {
+                    i += 1;
+                    continue;
+                }
             }
             crate::perform::ops::apply(plan, i, cx).map_err(|e| match cx.interrupted {
                 Some(signal) => Failure::Interrupted(i, signal),
@@ -181,70 +186,74 @@ fn wait_for_turn(
         }
         let (baton, came) = receive(plan, from, cx);
         match baton {
-            Ok(Some(b)) if b.pid == ASK => {
-                let row = b.next as usize;
-                let verdict = control.before(plan, row, cx.pid);
-                let (errno, pid) = match verdict {
-                    Verdict::Go => (0, 0),
-                    Verdict::Stop => (0, 1),
-                    Verdict::Fail(e) => (e as i32, 0),
-                };
-                if (Baton { next: b.next, errno, pid }).send(cx.baton).is_err() {
-                    return Err(Failure::ChildDied(row));
-                }
-                if verdict == Verdict::Stop {
-                    return Err(Failure::Stopped(row));
-                }
-            }
-            Ok(Some(b)) if b.errno != 0 => {
-                let (call, number) = b.failure();
-                if call.is_refused_link() {
-                    cx.link = number;
-                } else {
-                    cx.program = number;
-                }
-                if call == Call::Exec {
-                    cx.detail = plan
-                        .program(number)
-                        .and_then(|p| crate::perform::interpreter::lacking_inside(cx.baton, &p));
-                }
-                return Err(Failure::Row(b.next as usize, Errno::from_raw(b.errno), call));
-            }
+            Ok(Some(b)) if b.pid == ASK => answer(plan, cx, control, b)?,
+            Ok(Some(b)) if b.errno != 0 => return Err(reported(plan, cx, b)),
             // What the child says is what it was meant to say: it may have been tampered with from inside.
             Ok(Some(b)) if !expected(plan, from, b) => {
                 return Err(Failure::Row(from, Errno::EPROTO, Call::Baton));
             }
-            Ok(Some(b)) => {
-                let row = b.next as usize;
-                // What the number is depends on the row that comes next.
-                match plan.steps.get(row).map(|s| &s.action) {
-                    Some(Action::Confine(ConfineOp::SendListener { listener, passed: true, .. })) => {
-                        let fd =
-                            came.into_iter().next().ok_or(Failure::Row(row, Errno::EPROTO, Call::Baton))?;
-                        cx.set(listener, fd.into_raw_fd());
-                    }
-                    Some(Action::Ns(NsOp::TakeFds { shown })) => {
-                        let fds: Vec<_> = came.into_iter().map(IntoRawFd::into_raw_fd).collect();
-                        shown.take(cx, &fds).map_err(|e| Failure::Row(row, e, Call::Baton))?;
-                    }
-                    Some(Action::Confine(ConfineOp::SendListener { listener, .. })) => {
-                        let fd = process::pidfd_getfd(cx.pidfd, b.pid)
-                            .map_err(|e| Failure::Row(row, e, Call::PidfdGetfd))?;
-                        cx.set(listener, fd);
-                    }
-                    _ if b.pid != 0 => {
-                        adopt(cx, b.pid).map_err(|e| Failure::Row(row, e, Call::PidfdOpen))?;
-                    }
-                    _ => {}
-                }
-                return Ok(Some(row));
-            }
+            Ok(Some(b)) => return take_over(plan, cx, b, came).map(Some),
             // End of file after the last handover is a successful exec; before it, a death.
             Ok(None) if plan.steps[from..].iter().all(|s| s.actor == Actor::Init) => return Ok(None),
             Ok(None) => return Err(Failure::ChildDied(from)),
             Err(e) => return Err(Failure::Row(from, e, Call::Baton)),
         }
     }
+}
+
+/// Answers a child that asks whether its next row may run.
+fn answer(plan: &Plan, cx: &Cx, control: &mut Control, question: Baton) -> std::result::Result<(), Failure> {
+    let row = question.next as usize;
+    let verdict = control.before(plan, row, cx.pid);
+    let (errno, pid) = match verdict {
+        Verdict::Go => (0, 0),
+        Verdict::Stop => (0, 1),
+        Verdict::Fail(e) => (e as i32, 0),
+        #[cfg(debug_assertions)]
+        Verdict::Skip => (0, crate::perform::baton::SKIP),
+    };
+    if (Baton { next: question.next, errno, pid }).send(cx.baton).is_err() {
+        return Err(Failure::ChildDied(row));
+    }
+    if verdict == Verdict::Stop { Err(Failure::Stopped(row)) } else { Ok(()) }
+}
+
+/// The failure that a child reports.
+fn reported(plan: &Plan, cx: &mut Cx, report: Baton) -> Failure {
+    let (call, number) = report.failure();
+    if call.is_refused_link() {
+        cx.link = number;
+    } else {
+        cx.program = number;
+    }
+    if call == Call::Exec {
+        let program = plan.program(number);
+        cx.detail = program.and_then(|p| crate::perform::interpreter::lacking_inside(cx.baton, &p));
+    }
+    Failure::Row(report.next as usize, Errno::from_raw(report.errno), call)
+}
+
+/// Takes what comes with the baton; the meaning of its number depends on the row that comes next, which is returned.
+fn take_over(plan: &Plan, cx: &mut Cx, b: Baton, came: Vec<OwnedFd>) -> std::result::Result<usize, Failure> {
+    let row = b.next as usize;
+    match plan.steps.get(row).map(|s| &s.action) {
+        Some(Action::Confine(ConfineOp::SendListener { listener, passed: true, .. })) => {
+            let fd = came.into_iter().next().ok_or(Failure::Row(row, Errno::EPROTO, Call::Baton))?;
+            cx.set(listener, fd.into_raw_fd());
+        }
+        Some(Action::Ns(NsOp::TakeFds { shown })) => {
+            let fds: Vec<_> = came.into_iter().map(IntoRawFd::into_raw_fd).collect();
+            shown.take(cx, &fds).map_err(|e| Failure::Row(row, e, Call::Baton))?;
+        }
+        Some(Action::Confine(ConfineOp::SendListener { listener, .. })) => {
+            let fd =
+                process::pidfd_getfd(cx.pidfd, b.pid).map_err(|e| Failure::Row(row, e, Call::PidfdGetfd))?;
+            cx.set(listener, fd);
+        }
+        _ if b.pid != 0 => adopt(cx, b.pid).map_err(|e| Failure::Row(row, e, Call::PidfdOpen))?,
+        _ => {}
+    }
+    Ok(row)
 }
 
 /// The baton, and the descriptors that come with it where the row that is next takes some from Init.

@@ -74,14 +74,12 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
                 if ours {
                     done.oom_kills += ops::events(path).oom_kills;
                 }
-                let mut removed = tree::remove(path);
-                if removed == Err(Errno::EBUSY) {
+                let mut thaw_once = || {
                     if !std::mem::replace(&mut thawed, true) {
-                        thaw(undos);
+                        thaw(undos)
                     }
-                    removed = ops::remove(path, end);
-                }
-                if let Err(e) = removed.or_else(|e| if e == Errno::ENOENT { Ok(()) } else { Err(e) }) {
+                };
+                if let Err(e) = remove_cgroup(path, end, &mut thaw_once) {
                     done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
                 }
             }
@@ -110,6 +108,18 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
         }
     }
     done
+}
+
+/// Removes a cgroup. One that has processes may be frozen, which keeps them from dying.
+fn remove_cgroup(path: &Path, end: Instant, thaw: &mut dyn FnMut()) -> Result<(), Errno> {
+    let removed = match tree::remove(path) {
+        Err(Errno::EBUSY) => {
+            thaw();
+            ops::remove(path, end)
+        }
+        removed => removed,
+    };
+    removed.or_else(|e| if e == Errno::ENOENT { Ok(()) } else { Err(e) })
 }
 
 /// Makes an output file its owner's again, if this is still the file and the container's user still has it. chown(2)

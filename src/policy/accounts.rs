@@ -105,8 +105,7 @@ fn own(config: &mut Config, facts: &Facts<'_>, (uid, gid): (u32, u32)) -> Option
         ..Mount::default()
     };
     let text = describe(&mount);
-    config.mounts.push(mount);
-    super::sort_parents_first(&mut config.mounts);
+    super::add_mount(&mut config.mounts, mount, usize::MAX);
     Some((home, Some(text)))
 }
 

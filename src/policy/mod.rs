@@ -1,15 +1,22 @@
-//! What `run` does to a config before it runs it: a table of rules, each with its reason.
+//! One table of rules: what each asks for, how a config is hardened by it, and how a config or a running process is
+//! judged by it.
 //!
 //! `restricted` applies every rule, `baseline` those that hardly any program notices, `privileged`
 //! none: the config as written. Each change is reported in one line, and each rule can be relaxed by
 //! name (`--allow`), so that weakening is asked for and seen.
 
 mod accounts;
+pub mod enforce;
+pub mod judge;
+#[cfg(test)]
+mod law;
 mod limits;
 mod mounts;
+pub mod posture;
 mod rootless;
 mod rules;
 mod seccomp;
+mod table;
 mod volumes;
 
 use std::str::FromStr;
@@ -20,9 +27,11 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::tables::capabilities::CapSet;
 
+pub use judge::{Evidence, Judged, Severity, Verdict};
 pub use limits::{bound_sockets, check_memory};
-pub use mounts::{row_mount, sort_parents_first};
-pub use rules::RULES;
+pub use mounts::{add_mount, row_mount};
+pub use posture::{Machine, Place, Posture};
+pub use table::RULES;
 pub use volumes::{WORKING_DIRECTORY, is_closed, is_writable};
 
 /// The user that runs when the config says root (Google's distroless images call it `nonroot`).
@@ -185,7 +194,21 @@ pub struct Facts<'a> {
     pub policy: Policy,
 }
 
-/// One rule: what it is about and how it hardens a config.
+/// How a rule hardens a config.
+pub type Harden = fn(&mut Config, &Facts<'_>, &mut Outcome) -> Result<()>;
+
+/// What makes a rule hold.
+#[derive(Clone, Copy)]
+pub enum Cure {
+    /// This changes the config; one line per change.
+    Harden(Harden),
+    /// The rule with this name does.
+    By(&'static str),
+    /// Only the author of the config or the image can.
+    Author,
+}
+
+/// One rule, with all its faces.
 pub struct Rule {
     /// Stable name, printed before each change.
     pub id: &'static str,
@@ -193,10 +216,36 @@ pub struct Rule {
     pub title: &'static str,
     /// From which policy on it applies.
     pub since: Policy,
-    /// Where the field asks for it: CIS Docker Benchmark, Pod Security Standards, NIST SP 800-190.
+    /// How bad it is where it does not hold.
+    pub severity: Severity,
+    /// The level of Pod Security Standards from which on an enforcing policy refuses.
+    pub enforced: Option<Policy>,
+    /// Where the field asks for it: CIS Docker Benchmark 1.6, Pod Security Standards, NIST SP 800-190.
     pub references: &'static [&'static str],
-    /// Changes the config; one line per change.
-    pub harden: fn(&mut Config, &Facts<'_>, &mut Outcome) -> Result<()>,
+    /// Whether it holds.
+    pub judge: fn(&Posture) -> Judged,
+    /// What makes it hold.
+    pub cure: Cure,
+    /// What to do where it does not, in one line.
+    pub remedy: &'static str,
+}
+
+impl Rule {
+    /// Judges a posture.
+    pub fn verdict(&self, posture: &Posture) -> Verdict {
+        let bare = posture.bare && !BARE.contains(&self.id);
+        if bare && !matches!(self.cure, Cure::Author) {
+            return Verdict::NotApplicable(
+                "no namespace can be made here: Landlock and seccomp guard".into(),
+            );
+        }
+        (self.judge)(posture).unwrap_or_else(Verdict::CannotTell)
+    }
+}
+
+/// The rule with this name.
+pub fn rule(id: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.id == id)
 }
 
 /// One change that a layer made to the config, in words.
@@ -279,8 +328,10 @@ pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
     }
     let bare = config.hardening.bare;
     for rule in RULES.iter().filter(|r| facts.policy >= r.since && (!bare || BARE.contains(&r.id))) {
-        outcome.rule = rule.id;
-        (rule.harden)(config, facts, &mut outcome)?;
+        if let Cure::Harden(harden) = rule.cure {
+            outcome.rule = rule.id;
+            harden(config, facts, &mut outcome)?;
+        }
     }
     Ok(outcome)
 }

@@ -61,7 +61,7 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
         if !has(config, row.destination) {
             let m = row_mount(row, memory);
             added.push((row.destination, describe(&m)));
-            config.mounts.insert(i.min(config.mounts.len()), m);
+            add_mount(&mut config.mounts, m, i);
         }
     }
     if !facts.overrides.allows("write-rootfs") {
@@ -69,11 +69,10 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
             if !has(config, row.destination) {
                 let m = row_mount(row, memory);
                 added.push((row.destination, describe(&m)));
-                config.mounts.push(m);
+                add_mount(&mut config.mounts, m, usize::MAX);
             }
         }
     }
-    sort_parents_first(&mut config.mounts);
     mounts_of_the_host(config, facts, out);
     added.retain(|(place, _)| has(config, place));
     if !added.is_empty() {
@@ -82,19 +81,14 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
     Ok(())
 }
 
-/// An added parent must not hide what the config mounts below it; otherwise the config's order stays.
-pub fn sort_parents_first(mounts: &mut Vec<Mount>) {
-    let mut sorted: Vec<Mount> = Vec::with_capacity(mounts.len());
-    for m in mounts.drain(..) {
-        let below = sorted
-            .iter()
-            .position(|s| s.destination.starts_with(&m.destination) && s.destination != m.destination);
-        match below {
-            Some(at) => sorted.insert(at, m),
-            None => sorted.push(m),
-        }
-    }
-    *mounts = sorted;
+/// Adds a mount at `wish` if it can be there: it must not hide what the config mounts below it, nor be hidden by a
+/// mount above it. The config's own order stays, since a later mount of the config may mean to hide an earlier one.
+pub fn add_mount(mounts: &mut Vec<Mount>, mount: Mount, wish: usize) {
+    let (len, place) = (mounts.len(), &mount.destination);
+    let above = mounts.iter().rposition(|m| place.starts_with(&m.destination)).map_or(0, |at| at + 1);
+    let below = |m: &Mount| m.destination.starts_with(place) && m.destination != *place;
+    let at = wish.min(mounts.iter().position(below).unwrap_or(len)).max(above);
+    mounts.insert(at, mount);
 }
 
 /// Where a namespace is the host's, a user namespace can only be shown the host's own mount.
@@ -121,6 +115,22 @@ fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
     }
 }
 
+/// The attributes that a mount must have. `waived` are those whose opposite the config asks for.
+pub(super) fn wanted(fs_type: Option<&str>, bind: bool, destination: &Path, waived: u64) -> u64 {
+    let suid_dev = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let scratch = SCRATCH.iter().any(|row| destination == Path::new(row.destination));
+    match fs_type.unwrap_or_default() {
+        _ if bind => suid_dev,
+        "cgroup" | "cgroup2" | "sysfs" => suid_dev | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY,
+        "tmpfs" if scratch && waived & libc::MOUNT_ATTR_NOEXEC == 0 => suid_dev | libc::MOUNT_ATTR_NOEXEC,
+        "proc" | "mqueue" => suid_dev | libc::MOUNT_ATTR_NOEXEC,
+        // Device nodes live in /dev and its terminals; everything else of it is kept.
+        "devpts" => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        "tmpfs" if destination == Path::new("/dev") => libc::MOUNT_ATTR_NOSUID,
+        _ => suid_dev,
+    }
+}
+
 /// The host's mount at `place`, where `m` would be.
 pub(super) fn of_the_host(m: &Mount, place: &str, options: &[&str]) -> Mount {
     let mut bind =
@@ -132,7 +142,6 @@ pub(super) fn of_the_host(m: &Mount, place: &str, options: &[&str]) -> Mount {
 
 /// Options that no mount of a restricted container lacks.
 pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    let suid_dev = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     let memory = config.resources.memory.limit.filter(|_| !facts.overrides.no_cgroups);
     let (mut changed, mut kept) = (Vec::new(), Vec::new());
     if facts.overrides.allows("suid-mounts") && config.mounts.iter().all(|m| m.bind.is_none()) {
@@ -142,17 +151,11 @@ pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
         let scratch = SCRATCH.iter().find(|row| m.destination == Path::new(row.destination));
         // The word `exec` of the config leaves this bit; saying nothing does not.
         let exec = (m.attr_clr | m.rec_attr_clr) & libc::MOUNT_ATTR_NOEXEC != 0;
-        let fs = m.fs_type.as_deref().unwrap_or_default();
-        let want = match fs {
-            _ if m.bind.is_some() && facts.overrides.allows("suid-mounts") => 0,
-            _ if m.bind.is_some() => suid_dev,
-            "cgroup" | "cgroup2" | "sysfs" => suid_dev | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY,
-            "tmpfs" if scratch.is_some() && !exec => suid_dev | libc::MOUNT_ATTR_NOEXEC,
-            "proc" | "mqueue" => suid_dev | libc::MOUNT_ATTR_NOEXEC,
-            // Device nodes live in /dev and its terminals; everything else of it is kept.
-            "devpts" => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-            "tmpfs" if m.destination == Path::new("/dev") => libc::MOUNT_ATTR_NOSUID,
-            _ => suid_dev,
+        let bind = m.bind.is_some();
+        let want = if bind && facts.overrides.allows("suid-mounts") {
+            0
+        } else {
+            wanted(m.fs_type.as_deref(), bind, &m.destination, m.attr_clr | m.rec_attr_clr)
         };
         // A recursive bind brings mounts of its own along: the options must hold for them too.
         let (have, slot) = if m.bind == Some(true) {

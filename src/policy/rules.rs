@@ -1,19 +1,14 @@
-//! The rules, in the order in which they are applied.
+//! What the rules about namespaces, users, privileges, devices and the rootfs change.
 
-use super::accounts::home;
-use super::limits::{limits, rlimits};
-use super::mounts::{masks, mount_options, standard_mounts};
-use super::seccomp::seccomp;
-use super::volumes::volumes;
-use super::{ALLOW, Facts, NONROOT, Outcome, Policy, Rule};
+use super::{ALLOW, Facts, NONROOT, Outcome, Policy};
 use crate::config::idmap;
-use crate::config::{Capabilities, Config, Namespace, Process, Terminal, defaults};
+use crate::config::{Capabilities, Config, Guard, Namespace, Process, Terminal, defaults};
 use crate::error::{Error, Result};
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// The capabilities that Docker gives by default, and `baseline` does not go beyond.
-const DEFAULT_CAPS: [&str; 14] = [
+pub(super) const DEFAULT_CAPS: [&str; 14] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "FSETID",
@@ -30,150 +25,10 @@ const DEFAULT_CAPS: [&str; 14] = [
     "AUDIT_WRITE",
 ];
 
-/// All rules.
-pub const RULES: &[Rule] = &[
-    Rule {
-        id: "namespaces",
-        title: "every view of the system is the container's own",
-        since: Policy::Baseline,
-        references: &[
-            "CIS Docker 5.9, 5.16, 5.17, 5.21",
-            "PSS baseline: Host Namespaces",
-            "NIST SP 800-190 4.4.2",
-        ],
-        harden: namespaces,
-    },
-    Rule {
-        id: "user-namespace",
-        title: "host uid 0 is not mapped into the container",
-        since: Policy::Restricted,
-        references: &["CIS Docker 2.9", "NIST SP 800-190 4.4.2"],
-        harden: user_namespace,
-    },
-    Rule {
-        id: "non-root",
-        title: "the process is not root",
-        since: Policy::Restricted,
-        references: &["CIS Docker 4.1", "PSS restricted: Running as Non-root"],
-        harden: non_root,
-    },
-    Rule {
-        id: "volumes",
-        title: "what is written to a volume belongs to the owner of its directory",
-        since: Policy::Baseline,
-        references: &["mount_setattr(2): ID-mapped mounts"],
-        harden: volumes,
-    },
-    Rule {
-        id: "ports",
-        title: "a program that is not root may listen on every port of its own network",
-        since: Policy::Restricted,
-        references: &["CIS Docker 5.8", "ip-sysctl: ip_unprivileged_port_start"],
-        harden: ports,
-    },
-    Rule {
-        id: "capabilities",
-        title: "no capability but those asked for",
-        since: Policy::Baseline,
-        references: &["CIS Docker 5.4", "PSS restricted: Capabilities"],
-        harden: capabilities,
-    },
-    Rule {
-        id: "no-new-privileges",
-        title: "nothing executed can gain privileges",
-        since: Policy::Restricted,
-        references: &["CIS Docker 5.26", "PSS restricted: Privilege Escalation"],
-        harden: no_new_privileges,
-    },
-    Rule {
-        id: "seccomp",
-        title: "system calls are filtered",
-        since: Policy::Baseline,
-        references: &["CIS Docker 5.22", "PSS restricted: Seccomp"],
-        harden: seccomp,
-    },
-    Rule {
-        id: "devices",
-        title: "only the default devices",
-        since: Policy::Baseline,
-        references: &["CIS Docker 5.18", "NIST SP 800-190 4.4.2"],
-        harden: devices,
-    },
-    Rule {
-        id: "limits",
-        title: "memory, cpu and processes are bounded",
-        since: Policy::Baseline,
-        references: &["CIS Docker 5.11, 5.12, 5.29"],
-        harden: limits,
-    },
-    Rule {
-        id: "rlimits",
-        title: "open files, queued signals and message queues are bounded; no cores",
-        since: Policy::Restricted,
-        references: &["CIS Docker 5.18", "NIST SP 800-190 4.4.3"],
-        harden: rlimits,
-    },
-    Rule {
-        id: "mounts",
-        title: "private /proc, /dev, /sys; /tmp, /run, /var/tmp are bounded tmpfs",
-        since: Policy::Restricted,
-        references: &["CIS Docker 5.13", "NIST SP 800-190 4.4.4"],
-        harden: standard_mounts,
-    },
-    Rule {
-        id: "mount-options",
-        title: "mounts carry no setuid programs and no devices; cgroups are read-only",
-        since: Policy::Restricted,
-        references: &["CIS Docker 5.6"],
-        harden: mount_options,
-    },
-    Rule {
-        id: "rootfs-options",
-        title: "the rootfs carries no setuid programs and no devices",
-        since: Policy::Restricted,
-        references: &["CIS Docker 5.18, 5.26"],
-        harden: rootfs_options,
-    },
-    Rule {
-        id: "home",
-        title: "the user that runs instead of root has a name and a directory to write to",
-        since: Policy::Restricted,
-        references: &["CIS Docker 4.1", "passwd(5)"],
-        harden: home,
-    },
-    Rule {
-        id: "masks",
-        title: "what leaks or controls the host is covered",
-        since: Policy::Baseline,
-        references: &["PSS baseline: /proc Mount Type"],
-        harden: masks,
-    },
-    Rule {
-        id: "read-only-rootfs",
-        title: "the rootfs cannot be written",
-        since: Policy::Restricted,
-        references: &["CIS Docker 5.13", "NIST SP 800-190 4.4.4"],
-        harden: readonly_rootfs,
-    },
-    Rule {
-        id: "landlock",
-        title: "files are guarded a second time, by landlock(7)",
-        since: Policy::Restricted,
-        references: &["landlock(7)", "NIST SP 800-190 4.4.3"],
-        harden: landlock,
-    },
-    Rule {
-        id: "terminal",
-        title: "a terminal is the container's own",
-        since: Policy::Restricted,
-        references: &["CVE-2017-5226"],
-        harden: terminal,
-    },
-];
-
 /// Numbers of capabilities(7).
 const CAP_SETUID: u32 = 7;
 const CAP_SETPCAP: u32 = 8;
+const CAP_SETFCAP: u8 = 31;
 const CAP_SYS_PTRACE: u32 = 19;
 
 fn process(config: &mut Config) -> Result<&mut Process> {
@@ -183,7 +38,7 @@ fn process(config: &mut Config) -> Result<&mut Process> {
 }
 
 /// Missing namespaces are added; those of the host, or of somebody else, are replaced by new ones.
-fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     for row in NAMESPACES.iter().filter(|r| !matches!(r.kind, NsKind::Time | NsKind::User)) {
         let name = if row.kind == NsKind::Net { "net" } else { row.proc };
         let allow = format!("host-{name}");
@@ -234,7 +89,7 @@ fn share(config: &mut Config, row: &crate::tables::namespaces::Row, out: &mut Ou
 }
 
 /// A user namespace over ids that own nothing on the host.
-fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     if facts.overrides.allows("host-user") && facts.host.rootless.is_none() {
         if config.namespace(NsKind::User).is_some() {
             config.namespaces.retain(|n| n.kind != NsKind::User);
@@ -316,7 +171,7 @@ fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
     Ok(())
 }
 
-fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let (uids, gids) = (config.uid_maps.clone(), config.gid_maps.clone());
     let p = process(config)?;
     if p.user.uid == 0 && !facts.overrides.allows("root") && !facts.overrides.user {
@@ -348,7 +203,7 @@ fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
 }
 
 /// Ports below 1024 are for root of a network namespace; a program that is never root needs them too.
-fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let (key, value) = defaults::SYSCTL;
     let writable = !config.hardening.shared_proc;
     if writable && config.is_new(NsKind::Net) && config.sysctl.iter().all(|(k, _)| k != key) {
@@ -359,12 +214,21 @@ fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let p = process(config)?;
     let before = p.capabilities;
     let add = facts.overrides.cap_add;
     if !add.is_empty() {
         out.weaker(format!("{add} kept, as asked (--cap-add)"));
+    }
+    // File capabilities that are set through an idmapped mount are those of the host.
+    let on_the_host =
+        facts.host.rootless.is_none() && config.hardening.guards.contains(&Guard::NoSetuidFiles);
+    if on_the_host && add.has(CAP_SETFCAP) {
+        return Err(Error::msg(
+            "--cap-add CAP_SETFCAP with a writable volume: file capabilities that the program leaves there would work on \
+             the host: leave the capability out, or mount the volume read-only (--volume SOURCE:DESTINATION:ro)",
+        ));
     }
     let p = process(config)?;
     if facts.policy == Policy::Restricted {
@@ -379,7 +243,7 @@ fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Re
         };
     } else {
         let default = DEFAULT_CAPS.iter().filter_map(|c| crate::tables::capabilities::parse(c));
-        let keep = default.fold(add, CapSet::with).0;
+        let keep = default.filter(|c| !(on_the_host && *c == CAP_SETFCAP)).fold(add, CapSet::with).0;
         let c = &mut p.capabilities;
         for set in [&mut c.bounding, &mut c.effective, &mut c.permitted] {
             set.0 = set.0 & keep | add.0;
@@ -401,7 +265,7 @@ fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Re
     Ok(())
 }
 
-fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let p = process(config)?;
     let allowed = facts.overrides.allows("new-privileges");
     match (p.no_new_privileges, allowed) {
@@ -420,7 +284,7 @@ fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) 
     Ok(())
 }
 
-fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     // An ordinary user can make no node of their own: whoever watches the host's tty sees each key that is read there.
     config.hardening.no_tty = facts.host.rootless.is_some() && !terminal_is_due(config, facts);
     if facts.overrides.allows("devices") {
@@ -451,7 +315,7 @@ fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
 }
 
 /// Device nodes and setuid programs that an image brings: two guards each, with the device cgroup and no_new_privs.
-fn rootfs_options(config: &mut Config, facts: &Facts<'_>, _: &mut Outcome) -> Result<()> {
+pub(super) fn rootfs_options(config: &mut Config, facts: &Facts<'_>, _: &mut Outcome) -> Result<()> {
     config.hardening.root_attrs |= libc::MOUNT_ATTR_NODEV;
     if !facts.overrides.allows("new-privileges") {
         config.hardening.root_attrs |= libc::MOUNT_ATTR_NOSUID;
@@ -459,7 +323,7 @@ fn rootfs_options(config: &mut Config, facts: &Facts<'_>, _: &mut Outcome) -> Re
     Ok(())
 }
 
-fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let allowed = facts.overrides.allows("write-rootfs");
     match (config.root.readonly, allowed) {
         (false, false) => out.note("/ is read-only; write to /tmp, /run or /var/tmp (--allow write-rootfs)"),
@@ -489,7 +353,7 @@ fn terminal_is_due(config: &Config, facts: &Facts<'_>) -> bool {
 }
 
 /// A pty of the container's own whenever there is a terminal to be had; none where there is not.
-fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let p = process(config)?;
     if facts.overrides.terminal_as_written {
         config.hardening.terminal = if p.terminal { Terminal::All } else { Terminal::None };
@@ -516,7 +380,7 @@ fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
 const CAP_SYS_ADMIN: u8 = 21;
 
 /// landlock(7) beside the mounts, where the kernel has it. Never an error on an older one.
-fn landlock(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn landlock(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let abi = *facts.host.landlock.get();
     let least = if config.hardening.bare { 1 } else { 2 };
     let why = if abi == 0 {

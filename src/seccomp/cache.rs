@@ -19,13 +19,14 @@
 //! hundred system calls.
 
 use blake2::{Blake2s256, Digest};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Filter, Mode, bpf, library, profile};
 use crate::config::ConfigError;
+use crate::sys::replace::{Kind, replace_path};
 
 /// Changes when the layout of the file changes.
 const MAGIC: &[u8; 8] = b"SBXBPF\x00\x02";
@@ -200,12 +201,7 @@ fn store(dir: &Path, path: &Path, key: &Key, filter: &Filter) -> io::Result<()> 
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     prune(dir)?;
-    let temporary = temporary(path);
-    let result = write_new(&temporary, &encode(key, filter)).and_then(|()| fs::rename(&temporary, path));
-    if result.is_err() {
-        fs::remove_file(&temporary)?;
-    }
-    result
+    replace_path(&temporary(path), path, &encode(key, filter), Kind::PRIVATE)
 }
 
 /// A unique temporary name: processes differ by pid, threads by the counter, and a stale file of a dead
@@ -216,12 +212,6 @@ fn temporary(path: &Path) -> PathBuf {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos());
     let unique = format!("{}.{}.{now}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     path.with_extension(unique)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // O_EXCL neither follows a symlink nor opens an existing file.
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
 }
 
 /// Removes old files from a full directory. Another process may do the same concurrently.
@@ -373,7 +363,7 @@ mod tests {
         let c = filled();
         let old = |path: &Path, hours: u32| {
             let then = std::time::SystemTime::now() - MARKED * hours;
-            File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+            fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
         };
         // The oldest file, except for this hit.
         old(&c.path, 1000);

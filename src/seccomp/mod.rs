@@ -14,6 +14,7 @@ mod guards;
 mod library;
 mod listener;
 mod numbers;
+pub mod observed;
 mod profile;
 mod refusals;
 #[cfg(test)]
@@ -34,6 +35,11 @@ use library::Library;
 pub use listener::{Listener, lets, may_be_passed};
 pub use profile::unknown_names;
 pub use refusals::{Reported, reported};
+
+/// The name of a system call of this architecture; `None`: no table has the number.
+pub fn call_name(number: u32) -> Option<String> {
+    numbers::name(number, numbers::native())
+}
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (Linux 5.19), which libc does not define yet.
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;

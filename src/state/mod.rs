@@ -84,6 +84,9 @@ pub struct State {
     /// `run --detach`: what runs it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
+    /// The posture that was asked for, which `verify` compares with what runs: a `policy::Posture`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<serde_json::Value>,
     /// A minimal init is its first process, and the program is that one's first child.
     #[serde(default)]
     pub init: bool,

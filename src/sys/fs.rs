@@ -182,7 +182,7 @@ pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
     Ok(std::os::fd::IntoRawFd::into_raw_fd(to))
 }
 
-/// A new file in memory with these bytes, close-on-exec, that nobody can change.
+/// A new, sealed file in memory with these bytes, close-on-exec: no process can change it.
 pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> Result<std::os::fd::OwnedFd> {
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
@@ -248,6 +248,12 @@ pub fn write_all(fd: RawFd, bytes: &[u8]) -> Result<()> {
     if n as usize == bytes.len() { Ok(()) } else { Err(Errno::EIO) }
 }
 
+/// fsync(2).
+pub fn fsync(fd: RawFd) -> Result<()> {
+    // SAFETY: takes a number only.
+    check(unsafe { libc::fsync(fd) } as libc::c_long).map(drop)
+}
+
 /// One write(2).
 pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize> {
     // SAFETY: the buffer is readable for the length passed.
@@ -282,6 +288,13 @@ pub fn dup_above(fd: RawFd, first: RawFd) -> Result<RawFd> {
 pub fn close_on_exec(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(drop)
+}
+
+/// Whether `fd` is open and close-on-exec.
+pub fn is_close_on_exec(fd: RawFd) -> bool {
+    // SAFETY: no memory is involved.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC != 0
 }
 
 /// Clears close-on-exec: the next executed program inherits `fd`.

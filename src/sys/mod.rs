@@ -20,6 +20,7 @@ pub mod probe;
 pub mod process;
 pub mod read;
 pub mod reaper;
+pub mod replace;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;

@@ -105,7 +105,7 @@ impl Record {
         Record { status, used, start: time(4), end: time(5) }
     }
 
-    /// Writes it. A launcher that is gone is told nothing.
+    /// Writes it. Without a launcher the write fails, and no process needs the record.
     fn tell(self, socket: RawFd) {
         let bytes = self.to_bytes();
         // SAFETY: the buffer is readable for the length passed.

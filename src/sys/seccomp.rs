@@ -56,7 +56,23 @@ pub fn notification(listener: RawFd) -> nix::Result<seccomp_notif> {
     Ok(call)
 }
 
-/// Ends the system call `id` with `errno`. This wrapper cannot let the call continue or set its result.
+/// Lets the system call `id` run, with the arguments that it has by now: no judgement may depend on what was read of
+/// them (seccomp_unotify(2)). `ENOENT`: its process ended meanwhile.
+pub fn go_on(listener: RawFd, id: u64) -> nix::Result<()> {
+    let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+    let mut answer = seccomp_notif_resp { id, val: 0, error: 0, flags };
+    // SAFETY: the kernel reads one `seccomp_notif_resp` through the pointer, which is valid for the call.
+    Errno::result(unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) }).map(drop)
+}
+
+/// Whether the system call `id` still waits: what was read of its process's memory before was its own, and not that of
+/// another process with the same pid.
+pub fn waits(listener: RawFd, id: u64) -> bool {
+    // SAFETY: the kernel reads one u64 through the pointer, which is valid for the call.
+    unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) == 0 }
+}
+
+/// Ends the system call `id` with `errno`.
 /// `ENOENT`: the call no longer waits.
 pub fn refuse(listener: RawFd, id: u64, errno: Errno) -> nix::Result<()> {
     let mut answer = seccomp_notif_resp { id, val: 0, error: -(errno as i32), flags: 0 };

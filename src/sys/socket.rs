@@ -38,6 +38,22 @@ pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     }
 }
 
+/// Whether a socket reaches only its current peer: a connected Unix `SOCK_STREAM` or `SOCK_SEQPACKET` socket. Any
+/// other socket can be connected again, or receives from the network namespace in which it was created.
+pub fn has_one_peer(fd: RawFd) -> bool {
+    let option = |name| {
+        let (mut value, mut size): (libc::c_int, libc::socklen_t) = (0, 4);
+        // SAFETY: `value` is writable for the size passed.
+        let done =
+            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut size) };
+        (done == 0).then_some(value)
+    };
+    let stream = matches!(option(libc::SO_TYPE), Some(libc::SOCK_STREAM | libc::SOCK_SEQPACKET));
+    stream
+        && option(libc::SO_DOMAIN) == Some(libc::AF_UNIX)
+        && nix::sys::socket::getpeername::<UnixAddr>(fd).is_ok()
+}
+
 /// poll(2) without waiting: `ESRCH` if the peer has closed its end.
 pub fn peer_alive(fd: RawFd) -> Result<()> {
     let mut poll = libc::pollfd { fd, events: 0, revents: 0 };
@@ -77,6 +93,15 @@ pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
             Err(e)
         }
     }
+}
+
+/// Sends the master end of a terminal over the socket that takes it, and closes both.
+pub fn send_pty(socket: RawFd, master: RawFd) -> Result<()> {
+    // runc sends the pty's name along; any byte will do, a message without one would be dropped by the kernel.
+    let sent = send_fd(socket, b"/dev/ptmx", master);
+    super::fs::close(master);
+    super::fs::close(socket);
+    sent
 }
 
 /// sendmsg(2): `bytes` and one descriptor. Bytes that do not fit into the socket buffer follow with send(2).

@@ -1,7 +1,7 @@
 //! The eight kinds of namespace (namespaces(7)).
 
 /// A kind of namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs)]
 pub enum NsKind {
     User,

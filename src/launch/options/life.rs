@@ -129,6 +129,14 @@ pub(super) const ROWS: &[Row] = &[
     .values(&["2"], &["", "-1", "x", "1.5"]),
     Row::new("no-subreaper", CALLERS, RUN, Says::Flag(|l| l.life.no_subreaper = true), "Do not reap orphans"),
     Row::new(
+        "explain-denials",
+        LEARNING,
+        RUN,
+        Says::Flag(|l| l.life.explain_denials = true),
+        "After a run that failed, name the system calls, paths and addresses that were refused, and the flag that allows each",
+    )
+    .more("The launcher observes the calls (seccomp_unotify(2)), which makes them slower; the kernel alone decides."),
+    Row::new(
         "step",
         LEARNING,
         RUN,

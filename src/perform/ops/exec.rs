@@ -2,31 +2,19 @@
 
 use std::ffi::CStr;
 
+use crate::config::hooks::HookKind;
 use crate::perform::HookError;
 use crate::perform::target::make_for;
 use crate::perform::{Call, Cx, Done, at};
+use crate::plan::Shown;
+use crate::plan::hooks::HookRun;
 use crate::plan::ops::ExecOp;
 use crate::sys::{Errno, fs, process, reaper, signal, socket, tty};
 
 /// Performs one row about the program.
 pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
     match op {
-        ExecOp::Hooks { kind, state, inside } => {
-            // A child of this process that was not waited for keeps its number.
-            let of = (cx.pid, at(cx, Call::Read, process::start_time(cx.pid))?);
-            cx.call = Call::Hook;
-            let inside = inside.as_ref().map(|shown| shown.inside(cx));
-            (cx.hooks)(state, *kind, of, cx.signals, inside.as_ref()).map_err(|e| match e {
-                HookError::Failed(text) => {
-                    cx.detail = Some(text);
-                    Errno::ECANCELED
-                }
-                HookError::Interrupted(signal) => {
-                    cx.interrupted = Some(signal);
-                    Errno::EINTR
-                }
-            })
-        }
+        ExecOp::Hooks { kind, state, inside } => hooks(cx, *kind, state, inside.as_deref()),
         ExecOp::CleanSignals => {
             at(cx, Call::Sigaction, signal::clean_signals(cx.ignored))?;
             // What is made for the program must not be closed to it because of the caller's umask.
@@ -79,6 +67,24 @@ pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
             make_for(cx, fd, path, (*uid, *gid)).map(fs::close)
         }
     }
+}
+
+/// Runs the hooks of one moment.
+fn hooks(cx: &mut Cx, kind: HookKind, run: &HookRun, inside: Option<&Shown>) -> Done {
+    // A child of this process that was not waited for keeps its number.
+    let of = (cx.pid, at(cx, Call::Read, process::start_time(cx.pid))?);
+    cx.call = Call::Hook;
+    let inside = inside.map(|shown| shown.inside(cx));
+    (cx.hooks)(run, kind, of, cx.signals, inside.as_ref()).map_err(|e| match e {
+        HookError::Failed(text) => {
+            cx.detail = Some(text);
+            Errno::ECANCELED
+        }
+        HookError::Interrupted(signal) => {
+            cx.interrupted = Some(signal);
+            Errno::EINTR
+        }
+    })
 }
 
 /// Goes on in a child; this process stays as init and does not return. It is undumpable, since its memory is the

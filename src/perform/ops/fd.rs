@@ -40,11 +40,7 @@ pub(super) fn apply(op: &FdOp, cx: &mut Cx) -> Done {
         FdOp::OwnStdio { uid, files } => own_stdio(*uid, *files, cx),
         FdOp::Pty { .. } => pty(op, cx),
         FdOp::SendPty { master, socket: to } => {
-            // runc sends the pty's name along; any byte will do, none would be dropped by the kernel.
-            at(cx, Call::Sendmsg, socket::send_fd(cx.fd(to), b"/dev/ptmx", cx.fd(master)))?;
-            fs::close(cx.fd(master));
-            fs::close(cx.fd(to));
-            Ok(())
+            at(cx, Call::Sendmsg, socket::send_pty(cx.fd(to), cx.fd(master)))
         }
         FdOp::ConsoleMount { slave, target } => {
             let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;

@@ -220,6 +220,9 @@ impl Op for CgroupOp {
             (Self::Joinable { .. }, Errno::EBUSY) => Some(
                 "a container would share its limits and be killed with them: choose another linux.cgroupsPath",
             ),
+            (Self::Join { .. }, Errno::EBUSY) => Some(
+                "this cgroup hands controllers down, so it can have no processes of its own (\"no internal processes\", cgroups(7)): name one below it (exec --cgroup PATH)",
+            ),
             (Self::Enable { .. }, Errno::EBUSY) => Some(
                 "the parent cgroup has processes of its own (\"no internal processes\", cgroups(7)): move them to a child, or choose another linux.cgroupsPath",
             ),

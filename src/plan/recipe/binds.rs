@@ -17,7 +17,6 @@ const UNNAMED: u64 = libc::MOUNT_ATTR_RDONLY
     | libc::MOUNT_ATTR_NOSUID
     | libc::MOUNT_ATTR_NODEV
     | libc::MOUNT_ATTR_NOEXEC
-    | libc::MOUNT_ATTR_NODIRATIME
     | libc::MOUNT_ATTR_NOSYMFOLLOW;
 
 impl Builder<'_> {
@@ -122,7 +121,7 @@ impl Builder<'_> {
         };
         // A copy of a shared mount is its peer: without this, mounts made inside would appear on the host.
         // Read-only at once, unlike a new file system: what is missing below it would be made in its source, on the host.
-        let before = self.as_runc(changes(mount, libc::MS_SLAVE));
+        let before = self.as_runc(mount, changes(mount, libc::MS_SLAVE));
         let is_proc = mount.destination == Path::new("/proc");
         let target = self.target(mount, if is_proc { TargetKind::Proc } else { TargetKind::AsSource })?;
         self.plan.push(Init, part::MOUNTS, MountOp::Move { tree, before, target });
@@ -155,14 +154,29 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Under the OCI verbs flags that the options do not name are cleared where they set any, as mount(2) does for runc
-    /// 1.1 (which passes over `rw` alone). In a user namespace the kernel refuses that, and runc keeps them.
-    fn as_runc(&self, mut changes: Vec<SetAttr>) -> Vec<SetAttr> {
-        if self.input.config.hardening.hardened || self.in_userns() {
+    /// Under the OCI verbs flags that the options do not name are cleared where they name any, as mount(2) with
+    /// `MS_REMOUNT` does for runc (1.3). In a user namespace the kernel refuses that for all but `nosymfollow`, and runc
+    /// keeps them.
+    fn as_runc(&self, mount: &Mount, mut changes: Vec<SetAttr>) -> Vec<SetAttr> {
+        if self.input.config.hardening.hardened || !mount.names_flags {
             return changes;
         }
-        if let Some(change) = changes.iter_mut().find(|c| !c.recursive && c.attr.attr_set != 0) {
-            change.attr.attr_clr |= UNNAMED & !change.attr.attr_set;
+        if mount.attr_set | mount.attr_clr == 0 {
+            changes.push(SetAttr { recursive: false, attr: MountAttr::default() });
+        }
+        // The mount's own flags come last.
+        let Some(SetAttr { attr, .. }) = changes.last_mut() else { return changes };
+        let named = mount.attr_set | mount.rec_attr_set;
+        if self.in_userns() {
+            attr.attr_clr |= libc::MOUNT_ATTR_NOSYMFOLLOW & !named;
+            return changes;
+        }
+        attr.attr_clr |= UNNAMED & !named;
+        // One option about access times stands for all of them; without one they stay.
+        if attr.attr_clr & libc::MOUNT_ATTR__ATIME != 0 {
+            attr.attr_clr |= libc::MOUNT_ATTR_NODIRATIME & !named;
+        } else if attr.attr_set & libc::MOUNT_ATTR_NODIRATIME != 0 {
+            attr.attr_clr |= libc::MOUNT_ATTR__ATIME;
         }
         changes
     }

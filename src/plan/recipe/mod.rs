@@ -5,6 +5,8 @@ mod binds;
 mod cgroup_owner;
 mod clone;
 mod devices;
+mod exec;
+mod input;
 mod inside;
 mod landlock;
 pub mod limits;
@@ -21,15 +23,12 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::cgroup::Layout;
 use crate::config::hooks::HookKind;
-use crate::config::idmap::UserMaps;
 use crate::config::{Config, Process};
 use crate::error::{Error, Result};
-use crate::host::Host;
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::hooks::HookRun;
-use crate::plan::ops::{StateOp, StdioPipe};
+use crate::plan::ops::StateOp;
 use crate::plan::{Plan, Shown, Slot, Undo};
 use crate::state::State;
 use crate::tables::namespaces::NsKind;
@@ -54,179 +53,6 @@ pub mod part {
     pub const CREATED: &str = "created: waiting for start";
     pub const EXEC: &str = "exec: filter and program";
     pub const CRIU: &str = "criu: makes the container again from its images";
-}
-
-/// A compiled filter, ready for its row.
-#[derive(Debug, Clone)]
-pub struct Filter {
-    /// The program.
-    pub program: Rc<Vec<libc::sock_filter>>,
-    /// `SECCOMP_FILTER_FLAG_*`.
-    pub flags: u32,
-    /// What `explain` calls it.
-    pub what: &'static str,
-    /// Where its listener goes.
-    pub listener: Option<Listens>,
-    /// It lets init set the program's limits once it is in force.
-    pub lets_limits: bool,
-}
-
-/// Who answers the system calls that a filter leaves to others.
-#[derive(Debug, Clone)]
-pub enum Listens {
-    /// An agent that the config names.
-    Agent(crate::seccomp::Listener),
-    /// The launcher, for `--debug`, as this filter says.
-    Launcher(Rc<Vec<libc::sock_filter>>),
-}
-
-/// How the container's terminal is handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Console {
-    /// stdin, stdout and stderr are the caller's.
-    Inherit,
-    /// A pty; its master end goes over the socket in [`Options::console`].
-    Pty,
-}
-
-/// What the command line and the verb add to the config.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// `create`: stop before the program and wait for `start`.
-    pub wait_for_start: bool,
-    /// `run` in the foreground: the container dies with the runtime.
-    pub die_with_runtime: bool,
-    /// Terminal.
-    pub console: Console,
-    /// What becomes of descriptors 0 to 2, apart from the terminal.
-    pub stdio: [Stdio; 3],
-    /// Without an own end of the runtime's: the caller's pipes and output files become the program's user's.
-    pub gives_stdio: bool,
-    /// `--no-pivot`.
-    pub no_pivot: bool,
-    /// `--no-new-keyring`.
-    pub no_new_keyring: bool,
-    /// Descriptors 3.. that the program keeps.
-    pub preserve_fds: u32,
-    /// Variables that tell the program about descriptors it gets (sd_listen_fds(3)).
-    pub env: Vec<String>,
-    /// `--pidfd-socket`: the socket is in [`Given::pidfd_socket`].
-    pub pidfd_socket: bool,
-    /// `$NOTIFY_SOCKET` is set: the container gets a socket of its own to say that it is ready.
-    pub notify: bool,
-    /// `--pid-file`.
-    pub pid_file: Option<PathBuf>,
-    /// `--debug` of a foreground `run`: the launcher hears of what the built-in seccomp profile refuses.
-    pub report_refusals: bool,
-    /// A window size for the pty where the config gives none: (rows, columns).
-    pub window: Option<(u16, u16)>,
-    /// The pty's lines end in LF: its output goes to a file or a pipe.
-    pub lf: bool,
-    /// `--init`: a minimal init is process 1, and the program is its child.
-    pub init: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            wait_for_start: false,
-            die_with_runtime: false,
-            console: Console::Inherit,
-            stdio: [Stdio::Inherit; 3],
-            gives_stdio: false,
-            no_pivot: false,
-            no_new_keyring: false,
-            preserve_fds: 0,
-            env: Vec::new(),
-            pidfd_socket: false,
-            notify: false,
-            pid_file: None,
-            report_refusals: false,
-            window: None,
-            lf: false,
-            init: false,
-        }
-    }
-}
-
-/// All that a plan is made from.
-#[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
-    /// Container id.
-    pub id: &'a str,
-    /// The config, hardened.
-    pub config: &'a Config,
-    /// The machine.
-    pub host: &'a Host,
-    /// Absolute path of the bundle.
-    pub bundle: &'a Path,
-    /// Absolute path of the rootfs.
-    pub rootfs: &'a Path,
-    /// User and group that own its directory, as the caller sees them.
-    pub rootfs_owner: (u32, u32),
-    /// The id mappings of the container's user namespace, where it has one and they are known.
-    pub user_maps: Option<&'a UserMaps>,
-    /// The container's state directory.
-    pub state_dir: &'a Path,
-    /// What `state.json` will hold, and hooks are told.
-    pub state: &'a crate::state::State,
-    /// cgroups and limits.
-    pub cgroups: &'a Layout,
-    /// seccomp filters in the order of loading.
-    pub filters: &'a [Filter],
-    /// The class of service of `linux.intelRdt`.
-    pub resctrl: Option<&'a crate::cgroup::resctrl::Class>,
-    /// The file of the range of ids that was taken for the container.
-    pub ids: Option<&'a Path>,
-    /// Verb and flags.
-    pub options: &'a Options,
-}
-
-/// How a new process gets into the container's cgroups.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ExecCgroups {
-    /// The cgroup v2 that it is born in.
-    pub born_in: Option<PathBuf>,
-    /// cgroups that it is moved to: those of v1, and one of v2 that somebody else made.
-    pub moved_to: Vec<PathBuf>,
-    /// The scope, where its user's systemd moves it.
-    pub scope: Option<crate::cgroup::systemd::Scope>,
-}
-
-/// Slots that the runtime fills before the first row.
-#[derive(Debug, Clone)]
-pub struct Given {
-    /// `O_PATH` descriptor of the rootfs.
-    pub rootfs: Slot,
-    /// The socket that takes the pty's master end.
-    pub console: Slot,
-    /// The socket that takes a pidfd of the process.
-    pub pidfd_socket: Slot,
-    /// `exec`: the namespaces of a container whose process cannot be looked into.
-    pub namespaces: Vec<(NsKind, Slot)>,
-    /// Filled by the plan: the pipes in the place of descriptors 0 to 2.
-    pub pipes: Vec<StdioPipe>,
-    /// Filled by the plan: the socket on which init tells how the program ended; (the launcher's end, init's).
-    pub status: Option<(Slot, Slot)>,
-    /// Filled by the plan: the socket on which the container says that it is ready.
-    pub notify: Slot,
-    /// Named by the plan: the files in memory that hold the secrets.
-    pub secrets: Vec<Slot>,
-}
-
-impl Given {
-    fn new(plan: &mut Plan) -> Self {
-        Given {
-            rootfs: plan.slot("rootfs"),
-            console: plan.slot("console socket"),
-            pidfd_socket: plan.slot("pidfd socket"),
-            notify: plan.slot("notify socket"),
-            namespaces: Vec::new(),
-            pipes: Vec::new(),
-            status: None,
-            secrets: Vec::new(),
-        }
-    }
 }
 
 /// The plan under construction and what its parts share.
@@ -302,6 +128,73 @@ impl<'a> Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// The rows up to the pivot, in their order.
+    fn rows(&mut self) -> Result<()> {
+        self.check_rootless()?;
+        self.state()?;
+        self.stdio()?;
+        self.cgroups()?;
+        self.resctrl()?;
+        self.more_files()?;
+        self.targets_for_the_owner()?;
+        self.nodes()?;
+        if self.copier() == crate::plan::Actor::Runtime {
+            self.sources()?;
+        }
+        self.check_sources()?;
+        self.spawn()?;
+        self.outside()?;
+        self.start()?;
+        self.root()?;
+        self.mounts()?;
+        self.files()?;
+        self.secrets()?;
+        self.devices()?;
+        self.console()?;
+        self.sysctls()?;
+        self.cwd()?;
+        self.show_inside()?;
+        // Hooks may write below the root and mount there: what is read-only or covered becomes so after them.
+        self.hooks_before_pivot();
+        self.seal();
+        self.masks()?;
+        self.pivot()
+    }
+
+    /// The rows after it, up to the program.
+    fn tail(&mut self) -> Result<()> {
+        let input = self.input;
+        let created = input.options.wait_for_start.then(|| self.created()).transpose()?;
+        let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
+            .then(|| self.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
+        let groups = self.supplementary();
+        let landlock = self.landlock()?;
+        let init = self.init();
+        tail::append(
+            &mut self.plan,
+            &tail::Tail {
+                process: input.config.process.as_ref().ok_or_else(|| Error::msg("process: missing"))?,
+                pty_slave: self.pty.as_ref().map(|(_, s)| s.clone()),
+                stdio: input.options.stdio,
+                proc: self.proc.clone(),
+                new_keyring: !input.options.no_new_keyring,
+                program: None,
+                filters: input.filters,
+                preserve_fds: input.options.preserve_fds,
+                die_with_runtime: input.options.die_with_runtime,
+                groups,
+                created,
+                start_hooks,
+                inside: self.shown.clone(),
+                host: input.host,
+                state: input.state,
+                container: None,
+                landlock,
+                init,
+            },
+        )
+    }
+
     fn process(&self) -> Result<&Process> {
         self.input.config.process.as_ref().ok_or_else(|| {
             Error::Config(crate::config::ConfigError::new("/process", "required to start a container"))
@@ -376,64 +269,8 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     // the host's tree would be what setns(2) finds, so there it stays covered.)
     let shown = !input.config.hooks.create_container.is_empty() && !input.options.no_pivot;
     b.place = shown.then(|| b.plan.slot("rootfs as Init sees it"));
-    b.check_rootless()?;
-    b.state()?;
-    b.stdio()?;
-    b.cgroups()?;
-    b.resctrl()?;
-    b.more_files()?;
-    b.targets_for_the_owner()?;
-    b.nodes()?;
-    if b.copier() == crate::plan::Actor::Runtime {
-        b.sources()?;
-    }
-    b.check_sources()?;
-    b.spawn()?;
-    b.outside()?;
-    b.start()?;
-    b.root()?;
-    b.mounts()?;
-    b.files()?;
-    b.secrets()?;
-    b.devices()?;
-    b.console()?;
-    b.sysctls()?;
-    b.cwd()?;
-    b.show_inside()?;
-    // Hooks may write below the root and mount there: what is read-only or covered becomes so after them.
-    b.hooks_before_pivot();
-    b.seal();
-    b.masks()?;
-    b.pivot()?;
-    let created = input.options.wait_for_start.then(|| b.created()).transpose()?;
-    let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
-        .then(|| b.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
-    let groups = b.supplementary();
-    let landlock = b.landlock()?;
-    let init = b.init();
-    tail::append(
-        &mut b.plan,
-        &tail::Tail {
-            process: input.config.process.as_ref().ok_or_else(|| Error::msg("process: missing"))?,
-            pty_slave: b.pty.as_ref().map(|(_, s)| s.clone()),
-            stdio: input.options.stdio,
-            proc: b.proc.clone(),
-            new_keyring: !input.options.no_new_keyring,
-            program: None,
-            filters: input.filters,
-            preserve_fds: input.options.preserve_fds,
-            die_with_runtime: input.options.die_with_runtime,
-            groups,
-            created,
-            start_hooks,
-            inside: b.shown.clone(),
-            host: input.host,
-            state: input.state,
-            container: None,
-            landlock,
-            init,
-        },
-    )?;
+    b.rows()?;
+    b.tail()?;
     let uts = input.config.namespace(NsKind::Uts).is_some();
     let (plan, given) = b.finish()?;
     Ok((check(plan, Kind::Container { uts })?, given))
@@ -477,5 +314,7 @@ fn state_undo(dir: &Path) -> Undo {
 }
 
 pub use devices::DEFAULT_DEVICES;
+pub use exec::{ExecInput, build_exec};
+pub use input::{Console, ExecCgroups, Filter, Given, Input, Listens, Options};
 pub use stdio::Stdio;
-pub use tail::{ExecInput, build_exec, candidates};
+pub use tail::candidates;

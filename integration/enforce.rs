@@ -1,0 +1,221 @@
+//! The administrator's policy file, for containers that engines start: refused, hardened, warned of, or left alone.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Call, Need, Output, Sandbox, bundle::safebox, test};
+
+pub fn tests() -> Vec<Trial> {
+    const ROOT: &[Need] = &[Need::Root];
+    vec![
+        test("enforce::a_privileged_container_is_refused_and_leaves_nothing", ROOT, refused),
+        test("enforce::a_restricted_pod_runs", ROOT, pod_runs),
+        test("enforce::a_pod_s_sandbox_is_judged_by_baseline", ROOT, sandbox),
+        test("enforce::warn_logs_and_runs", ROOT, warned),
+        test("enforce::harden_changes_and_logs", &[Need::Root, Need::Userns], hardened),
+        test("enforce::exceptions_are_logged", ROOT, exception),
+        test("enforce::the_program_s_name_fixes_the_level", ROOT, by_name),
+        test("enforce::a_broken_file_stops_the_launch", ROOT, broken),
+        test("enforce::run_is_refused_with_125", ROOT, run_refused),
+    ]
+}
+
+fn file(sb: &Sandbox, text: &str) -> PathBuf {
+    let path = sb.dir().join("policy.toml");
+    std::fs::write(&path, text).expect("write");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+    path
+}
+
+/// `create` as containerd's shim calls it: with a log that it shows to its user.
+fn create(sb: &Sandbox, policy: &str) -> Output {
+    call(sb, policy).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id()).output()
+}
+
+fn call(sb: &Sandbox, policy: &str) -> Call {
+    let log = sb.dir().join("log.json");
+    sb.runtime()
+        .arg("--log")
+        .arg(log)
+        .args(["--log-format", "json"])
+        .arg("--policy-file")
+        .arg(file(sb, policy))
+}
+
+/// The messages in that log.
+fn log(sb: &Sandbox) -> String {
+    std::fs::read_to_string(sb.dir().join("log.json")).unwrap_or_default()
+}
+
+const ENFORCE: &str = "mode = \"enforce\"\nlevel = \"restricted\"\n";
+
+/// What a kubelet asks for a pod that Pod Security Standards call restricted: the namespaces of its sandbox, without a
+/// user namespace, with a writable rootfs.
+fn restricted_pod(sb: Sandbox) -> Sandbox {
+    sb.patch("/process/user", json!({ "uid": 1000, "gid": 1000 }))
+        .patch("/process/capabilities", json!({}))
+        .patch("/process/noNewPrivileges", json!(true))
+        .patch("/root/readonly", json!(false))
+        .patch(
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["swapon"], "action": "SCMP_ACT_ERRNO" }] }),
+        )
+        .patch("/annotations", json!({ "io.kubernetes.cri.container-type": "container" }))
+}
+
+fn privileged(sb: Sandbox) -> Sandbox {
+    let names: Vec<_> = safebox::tables::capabilities::CAPABILITIES.iter().map(|row| row.name).collect();
+    let caps = json!(names);
+    sb.patch("/process/capabilities", json!({ "bounding": caps, "effective": caps, "permitted": caps }))
+        .patch("/linux/maskedPaths", json!([]))
+        .patch("/linux/resources/devices", json!([{ "allow": true, "access": "rwm" }]))
+}
+
+fn refused() {
+    let sb = privileged(Sandbox::new());
+    for level in ["baseline", "restricted"] {
+        let out = create(&sb, &format!("mode = \"enforce\"\nlevel = \"{level}\"\n"));
+        let out = out.exits(1).says(&format!("policy {level} refuses this container: "));
+        // Engines show one line.
+        let line = out.stderr.lines().next().unwrap_or_default().to_string();
+        assert!(line.contains("remedy: ") && line.contains(" at /"), "{line}");
+        assert!(log(&sb).contains("refuses this container"), "{}", log(&sb));
+        sb.leak_check();
+    }
+}
+
+fn pod_runs() {
+    let sb = restricted_pod(Sandbox::new().sh("id -u; exit 5"));
+    create(&sb, ENFORCE).ok();
+    sb.verb("start").ok();
+    sb.wait_for_status("stopped");
+    sb.delete();
+    // One thing less, and it is refused by the rule that is about it.
+    for (pointer, value, rule) in [
+        ("/process/user", json!({ "uid": 0, "gid": 0 }), "non-root"),
+        ("/process/noNewPrivileges", json!(false), "no-new-privileges"),
+        ("/linux/seccomp", json!(null), "seccomp"),
+        ("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }), "sysctls"),
+        ("/process/capabilities", json!({ "bounding": ["CAP_CHOWN"] }), "no-capabilities"),
+    ] {
+        let sb = restricted_pod(Sandbox::new()).patch(pointer, value);
+        create(&sb, ENFORCE).exits(1).says(&format!("refuses this container: {rule}: "));
+        sb.leak_check();
+    }
+}
+
+fn sandbox() {
+    // The pause container has engines' default capabilities and no filter.
+    let sb = Sandbox::new().patch("/annotations", json!({ "io.kubernetes.cri.container-type": "sandbox" }));
+    create(&sb, ENFORCE).ok();
+    sb.delete().ok();
+    let sb = privileged(Sandbox::new())
+        .patch("/annotations", json!({ "io.kubernetes.cri.container-type": "sandbox" }));
+    create(&sb, ENFORCE).exits(1).says("policy restricted refuses");
+}
+
+fn warned() {
+    let sb = privileged(Sandbox::new());
+    create(&sb, "mode = \"warn\"\n").ok();
+    assert!(log(&sb).contains("dangerous-capabilities would be refused"), "{}", log(&sb));
+    sb.delete().ok();
+    let sb = privileged(Sandbox::new());
+    create(&sb, "mode = \"off\"\n").ok();
+    assert!(!log(&sb).contains("refused"), "{}", log(&sb));
+    sb.delete().ok();
+}
+
+fn hardened() {
+    let sb = privileged(
+        Sandbox::new().sh("grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; id -u; sleep 60"),
+    );
+    create(&sb, "mode = \"harden\"\nlevel = \"restricted\"\n").ok();
+    assert!(log(&sb).contains("policy hardens: capabilities: dropped"), "{}", log(&sb));
+    sb.verb("start").ok();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sb.pid())).expect("a status");
+    for text in ["CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(text), "{text}: {status}");
+    }
+    sb.runtime().args(["verify", sb.id()]).output().ok();
+    sb.delete().ok();
+    // What hardening does not cure is refused.
+    let bind = json!({ "destination": "/host", "source": "/", "type": "bind", "options": ["rbind"] });
+    let sb = Sandbox::new().patch("/mounts/-", bind);
+    create(&sb, "mode = \"harden\"\n").exits(1).says("host-directories");
+}
+
+fn exception() {
+    let policy = "mode = \"enforce\"\n[[exceptions]]\nreason = \"the node exporter\"\ncgroup = \"/safebox-exporter-*\"\nrules = [\"host-namespaces\"]\n";
+    let host_net = |path: &str| {
+        Sandbox::new()
+            .patch("/linux/namespaces", json!([{ "type": "mount" }, { "type": "pid" }, { "type": "ipc" }]))
+            .patch("/hostname", json!(null))
+            .patch("/linux/cgroupsPath", json!(path))
+    };
+    let sb = host_net("/elsewhere");
+    create(&sb, policy).exits(1).says("host-namespaces: the network namespace is the host's");
+    let sb = Sandbox::new();
+    let path = format!("/safebox-exporter-{}", sb.id());
+    drop(sb);
+    let sb = host_net(&path);
+    create(&sb, policy).ok();
+    assert!(log(&sb).contains("an exception holds for this container: the node exporter"), "{}", log(&sb));
+    sb.delete().ok();
+}
+
+fn by_name() {
+    let sb = Sandbox::new();
+    for (name, refused) in [("safebox-restricted", true), ("safebox-baseline", false), ("safebox", false)] {
+        let program = sb.dir().join(name);
+        symlink(safebox(), &program).expect("a link");
+        let out =
+            sb.runtime_as(&program).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
+        if refused {
+            out.exits(1).says("policy restricted refuses this container: non-root");
+        } else {
+            out.ok();
+            sb.delete().ok();
+        }
+    }
+    // The name counts, whatever a file says.
+    let off = file(&sb, "mode = \"off\"\n");
+    let call = sb.runtime_as(&sb.dir().join("safebox-restricted")).arg("--policy-file").arg(off);
+    call.arg("create")
+        .arg("--bundle")
+        .arg(sb.bundle())
+        .arg(sb.id())
+        .output()
+        .exits(1)
+        .says("policy restricted refuses");
+}
+
+fn broken() {
+    let sb = Sandbox::new();
+    for (text, says) in [
+        ("mode = \"enforce\"\nlevle = \"x\"\n", "policy.toml:2:1: unknown field"),
+        ("mode = ", "policy.toml:1:"),
+        ("", "missing field `mode`"),
+    ] {
+        create(&sb, text).exits(1).says(says);
+        sb.leak_check();
+    }
+    let path = file(&sb, "mode = \"off\"\n");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("chmod");
+    let call = sb.runtime().arg("--policy-file").arg(&path).arg("create").arg("--bundle").arg(sb.bundle());
+    call.arg(sb.id()).output().exits(1).says("chmod go-w");
+    let call = sb.runtime().args(["--policy-file", "/nonexistent", "create", "--bundle"]).arg(sb.bundle());
+    call.arg(sb.id()).output().exits(1).says("--policy-file /nonexistent: ");
+    sb.leak_check();
+}
+
+fn run_refused() {
+    let sb = privileged(Sandbox::new());
+    let out =
+        call(&sb, ENFORCE).args(["run", "--policy", "privileged", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+    out.output().exits(125).says("policy restricted refuses this container");
+    sb.leak_check();
+}

@@ -1,0 +1,26 @@
+//! A running container: a safebox container by its id, or any process by its number.
+
+use std::path::Path;
+
+use super::{Kind, Report};
+use crate::error::{Result, StateError};
+use crate::lifecycle::container::{Container, Status};
+use crate::policy::{Machine, Posture};
+
+/// The first process of the container `id`, whose program must run.
+pub fn process_of(root: &Path, id: &str) -> Result<i32> {
+    let container = Container::load(root, id)?;
+    match (container.status(), container.process()) {
+        (Status::Running | Status::Paused, Some(pid)) => Ok(pid),
+        (status, _) => Err(StateError::Wrong(format!(
+            "container {id} is {status}: its program must run to be looked at (safebox start {id})"
+        ))
+        .into()),
+    }
+}
+
+/// Judges the process `pid`.
+pub fn audit(target: String, pid: i32, machine: Machine) -> Result<Report> {
+    let posture = Posture::of_process(pid, machine, &[])?;
+    Ok(Report::of_posture(target, Kind::Process, &posture))
+}

@@ -1,0 +1,65 @@
+//! What can be said to `safebox audit` and `safebox verify`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::audit::format::Format;
+use crate::policy::Severity;
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// A bundle's directory, the id of a running container, or `host` for this machine
+    pub targets: Vec<String>,
+    /// A process of a container, also of another runtime's; may be given again
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Vec<i32>,
+    /// How to print
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub format: AuditFormat,
+    /// Exit with 1 where a finding is at least this severe: low, medium or high
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+    /// List the rules that pass or do not apply, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Container id
+    #[arg(required_unless_present = "pid", conflicts_with = "pid")]
+    pub id: Option<String>,
+    /// The first process of a container, also of another runtime's
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+    /// The bundle of that container [default: what runc, crun and containerd say of it]
+    #[arg(long, value_name = "DIR", requires = "pid")]
+    pub bundle: Option<PathBuf>,
+    /// How to print
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub format: super::TableFormat,
+}
+
+/// Formats of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum AuditFormat {
+    Table,
+    Json,
+    Sarif,
+    Junit,
+}
+
+impl From<AuditFormat> for Format {
+    fn from(format: AuditFormat) -> Self {
+        match format {
+            AuditFormat::Table => Format::Table,
+            AuditFormat::Json => Format::Json,
+            AuditFormat::Sarif => Format::Sarif,
+            AuditFormat::Junit => Format::Junit,
+        }
+    }
+}

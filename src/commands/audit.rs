@@ -1,0 +1,50 @@
+//! `safebox audit`: what the rules say of bundles, containers and this machine.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use crate::audit::{self, Report, format, running};
+use crate::cli::{Audit, Global};
+use crate::commands::common::{Outcome, root};
+use crate::host::Host;
+use crate::policy::Machine;
+use crate::sys::tty;
+
+/// Judges every target and prints the reports.
+pub fn audit(global: &Global, args: &Audit) -> Outcome {
+    if args.targets.is_empty() && args.pid.is_empty() {
+        bail!(
+            "audit: name a target: a bundle's directory, the id of a running container, host, or --pid PID"
+        );
+    }
+    let machine = Machine::of(&Host::probe()?);
+    let mut reports: Vec<Report> = Vec::new();
+    for target in &args.targets {
+        reports.push(one(global, target, machine)?);
+    }
+    for pid in &args.pid {
+        reports.push(running::audit(format!("pid {pid}"), *pid, machine)?);
+    }
+    let colour = tty::is_tty(1) && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let text = format::text(args.format.into(), &reports, colour, args.all);
+    std::io::stdout().write_all(text.as_bytes())?;
+    let worst = reports.iter().filter_map(Report::worst).max();
+    let failed = args.fail_on.is_some_and(|least| worst.is_some_and(|worst| worst >= least));
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn one(global: &Global, target: &str, machine: Machine) -> anyhow::Result<Report> {
+    if target == "host" {
+        return Ok(audit::host::audit(&audit::machine::Machine::this()));
+    }
+    let path = Path::new(target);
+    if target.contains('/') || target == "." || target == ".." || path.join("config.json").exists() {
+        crate::launch::images::no_image(path, true)?;
+        return Ok(audit::bundle::audit(path, machine)?);
+    }
+    let pid = running::process_of(&root(global)?, target)?;
+    Ok(running::audit(target.to_string(), pid, machine)?)
+}

@@ -1,0 +1,109 @@
+//! `safebox verify`: what was asked for beside what the running container has, read from outside.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use serde_json::json;
+
+use crate::audit::verify::{Given, Outcome as Found, compare};
+use crate::audit::{foreign, running};
+use crate::bundle::Bundle;
+use crate::cli::{Global, TableFormat, Verify};
+use crate::commands::common::{Outcome, print_json, root};
+use crate::error::shown_in_line;
+use crate::host::Host;
+use crate::lifecycle::container::Container;
+use crate::policy::posture::process_sysctl;
+use crate::policy::{Machine, Posture};
+
+/// Compares, and tells; exit code 1 on any difference.
+pub fn verify(global: &Global, args: &Verify) -> Outcome {
+    let host = Host::probe()?;
+    let (target, pid, asked, given) = match (&args.id, args.pid) {
+        (Some(id), _) => ours(global, id)?,
+        (None, Some(pid)) => foreign(pid, args.bundle.clone(), &host)?,
+        (None, None) => bail!("verify: name a container, or --pid PID"),
+    };
+    // Which paths to look at is taken from what was asked for; what is there is not.
+    let list = |list: &crate::policy::posture::Known<Vec<PathBuf>>| list.clone().unwrap_or_default();
+    let paths = [list(&asked.masked), list(&asked.readonly)].concat();
+    let mut observed = Posture::of_process(pid, Machine::of(&host), &paths)?;
+    let keys: Vec<String> = asked.sysctl.iter().flatten().map(|(key, _)| key.clone()).collect();
+    if !keys.is_empty() {
+        observed.sysctl = process_sysctl::of(pid, &keys);
+    }
+    let found = compare(&asked, &observed, &given);
+    match args.format {
+        TableFormat::Json => print_json(&value(&target, pid, &found))?,
+        TableFormat::Table => std::io::stdout().write_all(table(&target, pid, &found).as_bytes())?,
+    }
+    Ok(if found.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+type Asked = (String, i32, Posture, Given);
+
+/// A container of safebox: what was asked for is in its state.
+fn ours(global: &Global, id: &str) -> anyhow::Result<Asked> {
+    let root = root(global)?;
+    let pid = running::process_of(&root, id)?;
+    let container = Container::load(&root, id)?;
+    let state = container.state()?;
+    let asked = state.asked.clone().ok_or_else(|| {
+        anyhow!("container {id} was made by an older safebox, which did not write down what was asked for")
+    })?;
+    let asked: Posture = serde_json::from_value(asked).map_err(|e| anyhow!("the state of {id}: {e}"))?;
+    let devices = state.cgroups.iter().any(|(controllers, _)| controllers.iter().any(|c| c == "devices"));
+    Ok((id.to_string(), pid, asked, Given { device_cgroup: devices, ..Given::default() }))
+}
+
+/// A container of another runtime: what was asked for is in its bundle.
+fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Asked> {
+    let bundle = bundle.or_else(|| foreign::bundle_of(pid)).ok_or_else(|| {
+        anyhow!("--pid {pid}: neither runc, crun nor containerd knows this process: give its bundle with --bundle DIR")
+    })?;
+    let (_, config) = Bundle::open(&bundle)?;
+    let asked = Posture::of_config(&config, Machine::of(host));
+    let device_cgroup = host.rootless.is_none() && !host.cgroups.is_v2();
+    let given = Given { device_cgroup, foreign: true, ..Given::default() };
+    Ok((bundle.display().to_string(), pid, asked, given))
+}
+
+fn table(target: &str, pid: i32, found: &Found) -> String {
+    let mut out = format!(
+        "{} (process {pid}): {} layers compared, {} differences\n",
+        shown_in_line(target),
+        found.compared.len(),
+        found.differences.len()
+    );
+    for layer in &found.compared {
+        if !found.differences.iter().any(|d| d.layer == *layer) {
+            out.push_str(&format!("  as asked     {layer}\n"));
+        }
+    }
+    for d in &found.differences {
+        out.push_str(&format!(
+            "  DIFFERENT    {}: asked for {}, observed {}\n               at {}\n",
+            d.layer,
+            shown_in_line(&d.asked),
+            shown_in_line(&d.observed),
+            shown_in_line(&d.at.to_string())
+        ));
+    }
+    for (layer, why) in &found.unknown {
+        out.push_str(&format!("  cannot tell  {layer}: {}\n", shown_in_line(why)));
+    }
+    out
+}
+
+fn value(target: &str, pid: i32, found: &Found) -> serde_json::Value {
+    let differences: Vec<_> = found
+        .differences
+        .iter()
+        .map(|d| json!({ "layer": d.layer, "asked": d.asked, "observed": d.observed, "place": d.at.to_string() }))
+        .collect();
+    let unknown: Vec<_> =
+        found.unknown.iter().map(|(layer, why)| json!({ "layer": layer, "why": why })).collect();
+    json!({ "target": target, "pid": pid, "compared": found.compared, "differences": differences, "cannotTell": unknown })
+}

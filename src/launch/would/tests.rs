@@ -1,0 +1,107 @@
+use std::path::Path;
+
+use super::{Question, Verdict, View, judge};
+use crate::config::{Config, parse};
+
+fn config(extra: &serde_json::Value) -> Config {
+    let mut json = serde_json::json!({
+        "ociVersion": "1.3.0",
+        "process": { "args": ["sh"], "cwd": "/work", "user": { "uid": 1000, "gid": 1000 } },
+        "root": { "path": "rootfs", "readonly": true },
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
+            { "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["noexec"] },
+        ],
+        "linux": {
+            "namespaces": [{ "type": "mount" }, { "type": "network" }],
+            "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"],
+        },
+    });
+    if let Some(mounts) = json["mounts"].as_array_mut() {
+        mounts.extend(extra.as_array().into_iter().flatten().cloned());
+    }
+    parse::from_slice(json.to_string().as_bytes()).expect("a config")
+}
+
+/// A root file system with a symlink out of a directory, and a directory to share.
+fn world() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    for made in ["rootfs/etc", "rootfs/work", "rootfs/bin", "share/sub"] {
+        std::fs::create_dir_all(dir.path().join(made)).expect("a directory");
+    }
+    for (file, mode) in [("rootfs/etc/x", 0o644), ("rootfs/etc/shadow", 0o600), ("rootfs/bin/tool", 0o755)] {
+        let path = dir.path().join(file);
+        std::fs::write(&path, "text").expect("a file");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&path, mode).expect("a mode");
+    }
+    std::os::unix::fs::symlink("/proc/kcore", dir.path().join("rootfs/work/core")).expect("a symlink");
+    std::os::unix::fs::symlink("loop", dir.path().join("rootfs/work/loop")).expect("a symlink");
+    dir
+}
+
+#[test]
+fn the_answer_names_the_layer_and_the_remedy() {
+    let dir = world();
+    let share = dir.path().join("share");
+    let volumes = serde_json::json!([
+        { "destination": "/data", "type": "bind", "source": share, "options": ["rbind", "ro"] },
+        { "destination": "/open", "type": "bind", "source": share, "options": ["rbind"] },
+    ]);
+    let config = config(&volumes);
+    let rootfs = dir.path().join("rootfs");
+    let view = View { config: &config, rootfs: &rootfs };
+    for (question, verdict, word) in [
+        ("read:/etc/x", Verdict::Yes, "root file system"),
+        ("read:../etc/x", Verdict::Yes, "/etc/x"),
+        ("read:/etc/none", Verdict::No, "does not exist"),
+        ("read:/etc/shadow", Verdict::No, "not the sandbox"),
+        ("write:/etc/x", Verdict::No, "--tmpfs /etc"),
+        ("write:/tmp/new", Verdict::Unsure, "the tmpfs at /tmp"),
+        ("write:/data/x", Verdict::No, "/data is read-only"),
+        ("write:/data/sub/../x", Verdict::No, "/data is read-only"),
+        ("write:/proc/sys/kernel/panic", Verdict::No, "settings of the kernel"),
+        ("read:/proc/kcore", Verdict::No, "masked"),
+        ("read:core", Verdict::No, "masked"),
+        ("read:loop", Verdict::No, "symlinks"),
+        ("exec:/bin/tool", Verdict::Yes, "root file system"),
+        ("exec:/tmp/tool", Verdict::No, "noexec"),
+        ("exec:/etc/x", Verdict::No, "not the sandbox"),
+        ("read:/dev/null", Verdict::Yes, "a device"),
+        ("read:/dev/sdz", Verdict::No, "no device"),
+        ("connect:example.org:443", Verdict::No, "--allow host-net"),
+        ("connect:127.0.0.1:80", Verdict::Yes, "loopback"),
+        ("connect:unix:/etc/none", Verdict::No, "does not exist"),
+    ] {
+        let answer = judge(&view, &question.parse::<Question>().expect(question));
+        assert_eq!(answer.verdict, verdict, "{question}: {answer}");
+        assert!(answer.to_string().contains(word), "{question}: {answer}");
+    }
+}
+
+#[test]
+fn the_mode_counts_with_the_ids_as_they_are_inside() {
+    let dir = world();
+    let share = dir.path().join("share");
+    let owner = std::os::unix::fs::MetadataExt::uid(&share.metadata().expect("a directory"));
+    let map = |inside: u32| serde_json::json!([{ "containerID": owner, "hostID": inside, "size": 1 }]);
+    let answer = |inside: u32| {
+        let mount = serde_json::json!([{ "destination": "/open", "type": "bind", "source": share, "options": ["rbind"],
+            "uidMappings": map(inside), "gidMappings": map(inside) }]);
+        let config = config(&mount);
+        let view = View { config: &config, rootfs: Path::new("/") };
+        judge(&view, &"write:/open/new".parse().expect("a question"))
+    };
+    assert_eq!(answer(1000).verdict, Verdict::Yes, "{}", answer(1000));
+    assert!(answer(1001).why.contains("owner 1001:1001"), "{}", answer(1001));
+}
+
+#[test]
+fn questions_are_checked() {
+    for bad in
+        ["", "read", "read:", "eat:/x", "connect:host", "connect::80", "connect:h:0", "connect:h:99999"]
+    {
+        assert!(bad.parse::<Question>().is_err(), "{bad}");
+    }
+}

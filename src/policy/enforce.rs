@@ -1,0 +1,423 @@
+//! Enforcement for the drop-in: what an administrator's policy file makes of configs that engines write.
+//!
+//! The file is TOML. A key that is not known, a file that others can write, and a file that cannot be read stop the
+//! launch: nothing starts without the policy that was meant for it. Without a file nothing is enforced.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Change, Evidence, Policy, Posture, RULES, Rule, Verdict, rule};
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// Where the file is looked for.
+pub const FILE: &str = "/etc/safebox/policy.toml";
+
+/// A file with more than this is none of ours.
+const MOST: u64 = 1 << 20;
+
+/// What happens to a config that breaks a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Nothing.
+    Off,
+    /// It is logged.
+    Warn,
+    /// The config is hardened, as `run` does, and that is logged; what hardening does not cure is refused.
+    Harden,
+    /// It is refused.
+    Enforce,
+}
+
+/// The levels that can be enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Known ways out of a container.
+    Baseline,
+    /// Pod Security Standards, restricted.
+    Restricted,
+}
+
+impl Level {
+    /// The policy of this name.
+    pub fn policy(self) -> Policy {
+        match self {
+            Level::Baseline => Policy::Baseline,
+            Level::Restricted => Policy::Restricted,
+        }
+    }
+}
+
+/// Containers that are treated otherwise. All conditions that are given must hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exception {
+    /// Why it is there; logged with every use.
+    pub reason: String,
+    /// Annotations with these values; a `*` at the end of a value stands for any text.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// `linux.cgroupsPath`, with a `*` at its end for any text.
+    pub cgroup: Option<String>,
+    /// The image's name, as the engine's annotations have it, with a `*` at its end for any text.
+    pub image: Option<String>,
+    /// The rules that do not count; without this none does.
+    pub rules: Option<Vec<String>>,
+}
+
+/// The file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enforcement {
+    /// What happens.
+    pub mode: Mode,
+    /// From which rules on.
+    #[serde(default = "baseline")]
+    pub level: Level,
+    /// Names of rules beside those of the level.
+    #[serde(default)]
+    pub require: Vec<String>,
+    /// Containers that are treated otherwise.
+    #[serde(default)]
+    pub exceptions: Vec<Exception>,
+}
+
+fn baseline() -> Level {
+    Level::Baseline
+}
+
+/// Annotations in which containerd, CRI-O, Podman and Docker write the image's name.
+const IMAGES: [&str; 4] = [
+    "io.kubernetes.cri.image-name",
+    "io.kubernetes.cri-o.ImageName",
+    "org.opencontainers.image.ref.name",
+    "io.podman.annotations.image",
+];
+
+/// Annotations by which containerd and CRI-O mark the container that only holds a pod's namespaces. It runs no program
+/// of the pod, and the pod cannot set its security context: the rules of `baseline` are for it.
+const SANDBOX: [(&str, &str); 2] =
+    [("io.kubernetes.cri.container-type", "sandbox"), ("io.kubernetes.cri-o.ContainerType", "sandbox")];
+
+impl Enforcement {
+    /// What the program's name asks for (`safebox-restricted`, `safebox-baseline`).
+    pub fn level_of_name(program: &Path) -> Option<Level> {
+        match program.file_name()?.to_str()? {
+            "safebox-restricted" => Some(Level::Restricted),
+            "safebox-baseline" => Some(Level::Baseline),
+            _ => None,
+        }
+    }
+
+    /// The file at `path` (else [`FILE`], which need not be there), and the level that the program's name fixes.
+    pub fn load(path: Option<&Path>, fixed: Option<Level>) -> Result<Option<Self>> {
+        let file = match path {
+            Some(path) => Some(read(path)?),
+            None => read_default()?,
+        };
+        let file = file.map(|(path, text)| parse(&path, &text)).transpose()?;
+        let Some(level) = fixed else {
+            return Ok(file.filter(|file| file.mode != Mode::Off));
+        };
+        // A RuntimeClass means its name: a file can choose to harden instead of refusing, and not to do nothing.
+        let mut own = file.unwrap_or(Enforcement {
+            mode: Mode::Enforce,
+            level,
+            require: Vec::new(),
+            exceptions: Vec::new(),
+        });
+        own.level = level;
+        if matches!(own.mode, Mode::Off | Mode::Warn) {
+            own.mode = Mode::Enforce;
+        }
+        Ok(Some(own))
+    }
+
+    /// The policy by which a launch is hardened that would otherwise take its config as `policy` has it.
+    pub fn hardens(&self, policy: Policy, config: &Config) -> Option<Policy> {
+        let level = if is_sandbox(config) { Policy::Baseline } else { self.level.policy() };
+        let all = self.exception(config).is_some_and(|e| e.rules.is_none());
+        (self.mode == Mode::Harden && policy < level && !all).then_some(level)
+    }
+
+    /// The exception for this config.
+    fn exception(&self, config: &Config) -> Option<&Exception> {
+        self.exceptions.iter().find(|e| {
+            let annotation =
+                |(key, want): (&String, &String)| config.annotations.get(key).is_some_and(|v| fits(want, v));
+            let image = |want: &String| {
+                IMAGES.iter().any(|key| config.annotations.get(*key).is_some_and(|name| fits(want, name)))
+            };
+            e.annotations.iter().all(annotation)
+                && e.cgroup
+                    .as_ref()
+                    .is_none_or(|want| config.cgroups_path.as_deref().is_some_and(|p| fits(want, p)))
+                && e.image.as_ref().is_none_or(image)
+        })
+    }
+
+    /// The rules that count for this config.
+    fn rules(&self, config: &Config) -> Vec<&'static Rule> {
+        let sandbox = is_sandbox(config);
+        let level = if sandbox { Policy::Baseline } else { self.level.policy() };
+        let named = |r: &Rule| !sandbox && self.require.iter().any(|id| id == r.id);
+        let exception = self.exception(config);
+        let excepted = |r: &Rule| {
+            exception.is_some_and(|e| e.rules.as_ref().is_none_or(|rules| rules.iter().any(|id| id == r.id)))
+        };
+        let counts = |r: &&Rule| (r.enforced.is_some_and(|since| since <= level) || named(r)) && !excepted(r);
+        RULES.iter().filter(counts).collect()
+    }
+
+    /// What the config breaks.
+    fn broken(&self, config: &Config, posture: &Posture) -> Vec<(&'static Rule, Evidence)> {
+        let mut broken = Vec::new();
+        for rule in self.rules(config) {
+            if let Verdict::Fail(found) = rule.verdict(posture) {
+                broken.extend(found.into_iter().map(|evidence| (rule, evidence)));
+            }
+        }
+        broken
+    }
+
+    /// Judges the config that is to run: an error, or what is to be logged.
+    pub fn judge(&self, config: &Config, posture: &Posture) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        if let Some(e) = self.exception(config) {
+            changes.push(Change::weaker(
+                "policy",
+                format!("an exception holds for this container: {}", e.reason),
+            ));
+        }
+        let broken = self.broken(config, posture);
+        let Some((first, evidence)) = broken.first() else { return Ok(changes) };
+        if self.mode == Mode::Warn {
+            let line = |(rule, e): &(&Rule, Evidence)| {
+                Change::weaker(
+                    "policy",
+                    format!("{} would be refused: {} ({}): {}", rule.id, e.text, e.at, rule.remedy),
+                )
+            };
+            changes.extend(broken.iter().map(line));
+            return Ok(changes);
+        }
+        let others: Vec<&str> =
+            broken[1..].iter().map(|(rule, _)| rule.id).filter(|id| *id != first.id).collect();
+        let mut more: Vec<&str> = Vec::new();
+        for id in others {
+            if !more.contains(&id) {
+                more.push(id);
+            }
+        }
+        let more = if more.is_empty() { String::new() } else { format!(" (also: {})", more.join(", ")) };
+        Err(Error::msg(format!(
+            "policy {} refuses this container: {}: {} at {}; remedy: {}{more}",
+            self.level.policy(),
+            first.id,
+            evidence.text,
+            evidence.at,
+            first.remedy
+        )))
+    }
+}
+
+fn is_sandbox(config: &Config) -> bool {
+    SANDBOX.iter().any(|(key, value)| config.annotations.get(*key).is_some_and(|v| v == value))
+}
+
+/// Whether a text is `want`, or begins with what stands before its last `*`.
+fn fits(want: &str, text: &str) -> bool {
+    want.strip_suffix('*').map_or(want == text, |start| text.starts_with(start))
+}
+
+fn read_default() -> Result<Option<(String, String)>> {
+    match std::fs::File::open(FILE) {
+        Ok(file) => checked(FILE, file).map(Some),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(e) => Err(Error::msg(format!("{FILE}: {e}: no container starts without its policy"))),
+    }
+}
+
+fn read(path: &Path) -> Result<(String, String)> {
+    let shown = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|e| Error::msg(format!("--policy-file {shown}: {e}")))?;
+    checked(&shown, file)
+}
+
+/// Reads a file that only root, or the caller, can have written.
+fn checked(shown: &str, file: std::fs::File) -> Result<(String, String)> {
+    let failed = |what: &str| {
+        Error::msg(format!("{shown}: {what}: no container starts with a policy that is not safe"))
+    };
+    let meta = file.metadata().map_err(|e| failed(&e.to_string()))?;
+    if !meta.is_file() {
+        return Err(failed("not a regular file"));
+    }
+    let me = nix::unistd::geteuid().as_raw();
+    if meta.uid() != 0 && meta.uid() != me {
+        return Err(failed(&format!("its owner is {}, not root: chown root {shown}", meta.uid())));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(failed(&format!(
+            "users other than its owner can write it (mode {:04o}): chmod go-w {shown}",
+            meta.mode() & 0o7777
+        )));
+    }
+    let mut text = String::new();
+    file.take(MOST + 1).read_to_string(&mut text).map_err(|e| failed(&e.to_string()))?;
+    if text.len() as u64 > MOST {
+        return Err(failed("larger than 1 MiB"));
+    }
+    Ok((shown.to_string(), text))
+}
+
+/// Reads the TOML; errors have a line and a column.
+fn parse(shown: &str, text: &str) -> Result<Enforcement> {
+    let file: Enforcement = toml::from_str(text).map_err(|e| {
+        let before = e.span().map(|span| &text[..span.start.min(text.len())]);
+        let place = before.map_or_else(String::new, |before| {
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+            format!(":{line}:{column}")
+        });
+        Error::msg(format!("{shown}{place}: {}", e.message().replace('\n', " ")))
+    })?;
+    let named = file.require.iter().chain(file.exceptions.iter().flat_map(|e| e.rules.iter().flatten()));
+    for id in named {
+        if rule(id).is_none() {
+            let line = text.lines().position(|l| l.contains(&format!("\"{id}\""))).map_or(1, |n| n + 1);
+            return Err(Error::msg(format!(
+                "{shown}:{line}: no rule is called {id:?} (safebox audit --all lists them)"
+            )));
+        }
+    }
+    if let Some(e) =
+        file.exceptions.iter().find(|e| e.annotations.is_empty() && e.cgroup.is_none() && e.image.is_none())
+    {
+        return Err(Error::msg(format!(
+            "{shown}: the exception {:?} names neither annotations nor cgroup nor image: it would hold for every container",
+            e.reason
+        )));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Machine;
+
+    fn config(change: impl FnOnce(&mut serde_json::Value)) -> Config {
+        let mut json = crate::config::template::spec(None);
+        change(&mut json);
+        crate::config::parse::from_slice(json.to_string().as_bytes()).unwrap()
+    }
+
+    fn judge(file: &str, config: &Config) -> std::result::Result<Vec<String>, String> {
+        let file = parse("f", file).unwrap();
+        let posture = Posture::of_config(config, Machine::NONE);
+        file.judge(config, &posture)
+            .map(|c| c.iter().map(ToString::to_string).collect())
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn errors_have_a_place() {
+        for (text, want) in [
+            ("mode = \"enforce\"\nlevle = \"baseline\"\n", "f:2:1: unknown field `levle`"),
+            ("mode = \"maybe\"\n", "f:1:8: unknown variant `maybe`"),
+            ("mode = \n", "f:1:8"),
+            ("level = \"baseline\"\n", "missing field `mode`"),
+            ("mode = \"warn\"\nrequire = [\"nope\"]\n", "f:2: no rule is called \"nope\""),
+            ("mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\n", "would hold for every container"),
+            (
+                "mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\nimage = \"y\"\nlevel = \"x\"\n",
+                "f:5:1: unknown field `level`",
+            ),
+        ] {
+            let error = parse("f", text).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_rule_place_and_remedy_in_one_line() {
+        let host_net = config(|json| {
+            json["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
+        });
+        let error = judge("mode = \"enforce\"\n", &host_net).unwrap_err();
+        assert!(error.starts_with("policy baseline refuses this container: host-namespaces: the network namespace is the host's at /linux/namespaces; remedy: list"), "{error}");
+        assert_eq!(judge("mode = \"enforce\"\n", &config(|_| {})), Ok(Vec::new()));
+        let restricted = judge("mode = \"enforce\"\nlevel = \"restricted\"\n", &config(|_| {})).unwrap_err();
+        assert!(
+            restricted.contains("non-root") && restricted.contains("(also: seccomp, no-capabilities)"),
+            "{restricted}"
+        );
+        let warned = judge("mode = \"warn\"\n", &host_net).unwrap();
+        assert!(warned[0].contains("host-namespaces would be refused"), "{warned:?}");
+        let required = judge("mode = \"enforce\"\nrequire = [\"limits\"]\n", &config(|_| {})).unwrap_err();
+        assert!(required.contains("limits: memory is not limited"), "{required}");
+    }
+
+    #[test]
+    fn exceptions_hold_where_all_their_conditions_do() {
+        let file = "mode = \"enforce\"\n[[exceptions]]\nreason = \"exporter\"\nannotations = { ns = \"mon*\" }\ncgroup = \"/kube/*\"\nrules = [\"host-namespaces\"]\n";
+        let make = |ns: &str, cgroup: &str, privileged: bool| {
+            config(|json| {
+                json["annotations"] = serde_json::json!({ "ns": ns });
+                json["linux"]["cgroupsPath"] = cgroup.into();
+                json["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
+                if privileged {
+                    json["process"]["capabilities"]["bounding"] = serde_json::json!(["CAP_SYS_ADMIN"]);
+                }
+            })
+        };
+        let told = judge(file, &make("monitoring", "/kube/a", false)).unwrap();
+        assert!(told[0].contains("an exception holds for this container: exporter"), "{told:?}");
+        assert!(judge(file, &make("other", "/kube/a", false)).is_err());
+        assert!(judge(file, &make("monitoring", "/else", false)).is_err());
+        assert!(judge(file, &make("monitoring", "/kube/a", true)).unwrap_err().contains("capabilities"));
+    }
+
+    #[test]
+    fn the_name_fixes_the_level() {
+        let name = |name: &str| Enforcement::level_of_name(Path::new(name));
+        assert_eq!(name("/usr/bin/safebox-restricted"), Some(Level::Restricted));
+        assert_eq!(name("safebox-baseline"), Some(Level::Baseline));
+        assert_eq!(name("safebox"), None);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p");
+        std::fs::write(&path, "mode = \"off\"\n").unwrap();
+        assert!(Enforcement::load(Some(&path), None).unwrap().is_none());
+        let fixed = Enforcement::load(Some(&path), Some(Level::Restricted)).unwrap().unwrap();
+        assert_eq!((fixed.mode, fixed.level), (Mode::Enforce, Level::Restricted));
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p");
+        std::fs::write(&path, "mode = \"off\"\n").unwrap();
+        for mode in [0o664, 0o646] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(Enforcement::load(Some(&path), None).unwrap_err().to_string().contains("chmod go-w"));
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Enforcement::load(Some(&path), None).is_ok());
+        assert!(Enforcement::load(Some(dir.path()), None).is_err(), "a directory");
+        assert!(
+            Enforcement::load(Some(&dir.path().join("none")), None).is_err(),
+            "one that was named must be there"
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! What the author of an image or a bundle decides, and no policy can change.
+
+use super::super::posture::{Aspect, Place, Posture};
+use super::{Judged, about, evidence, known, verdict};
+
+pub(in super::super) fn sshd(p: &Posture) -> Judged {
+    let is = |name: &str| name.rsplit('/').next() == Some("sshd");
+    let mut found = Vec::new();
+    if known(&p.args)?.first().is_some_and(|program| is(program)) {
+        found
+            .push(evidence(p.at(Aspect::Args), "the program is sshd: a second way in, with keys of its own"));
+    }
+    for peer in p.peers.iter().flatten().filter(|peer| is(&peer.name)) {
+        let at = Place::File(format!("/proc/{}/cmdline", peer.pid).into());
+        found.push(evidence(at, format!("process {} is sshd", peer.pid)));
+    }
+    Ok(verdict(found))
+}
+
+/// Words in the names of variables that hold secrets.
+const WORDS: [&str; 11] = [
+    "PASSWORD",
+    "PASSWD",
+    "SECRET",
+    "TOKEN",
+    "API_KEY",
+    "APIKEY",
+    "PRIVATE_KEY",
+    "ACCESS_KEY",
+    "CREDENTIAL",
+    "ENCRYPTION_KEY",
+    "AUTH_KEY",
+];
+
+/// Beginnings of values that are secrets: (beginning, what).
+const VALUES: [(&str, &str); 8] = [
+    ("AKIA", "an access key of AWS"),
+    ("ASIA", "an access key of AWS"),
+    ("ghp_", "a token of GitHub"),
+    ("github_pat_", "a token of GitHub"),
+    ("glpat-", "a token of GitLab"),
+    ("xoxb-", "a token of Slack"),
+    ("sk_live_", "a key of Stripe"),
+    ("-----BEGIN", "a private key"),
+];
+
+/// What kind of secret `NAME=VALUE` holds; the value itself is never shown.
+pub fn secret_in(name: &str, value: &str) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    // A path, or a number of seconds, is no secret: NAME_FILE is how secrets should come.
+    let harmless = ["_FILE", "_PATH", "_DIR", "_URL", "_TTL", "_NAME", "_ID", "_LENGTH", "_EXPIRY"];
+    if value.is_empty() || value.starts_with("/run/secrets/") {
+        return None;
+    }
+    if let Some((_, what)) = VALUES.iter().find(|(start, _)| value.starts_with(start) && value.len() > 15) {
+        return Some(format!("{name} holds {what}"));
+    }
+    let named =
+        WORDS.iter().any(|word| upper.contains(word)) && !harmless.iter().any(|end| upper.ends_with(end));
+    let in_url = value.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
+    let password = in_url.is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, p)| !p.is_empty()));
+    if named {
+        Some(format!("{name} holds a secret, by its name"))
+    } else if password {
+        Some(format!("{name} holds a password in an address"))
+    } else {
+        None
+    }
+}
+
+pub(in super::super) fn environment(p: &Posture) -> Judged {
+    let place = p.at(Aspect::Environment);
+    let found = known(&p.environment)?.iter().enumerate().filter_map(|(i, entry)| {
+        let (name, value) = entry.split_once('=')?;
+        let at = match &place {
+            Place::Pointer(list) => Place::Pointer(format!("{list}/{i}")),
+            at => at.clone(),
+        };
+        Some(about("CIS Docker 4.10", at, secret_in(name, value)?))
+    });
+    Ok(verdict(found.collect()))
+}
+
+pub(in super::super) fn files(p: &Posture) -> Judged {
+    let rootfs = known(&p.rootfs)?;
+    let found = rootfs.secrets.iter().map(|(path, what)| {
+        about("CIS Docker 4.10", p.at(Aspect::Root), format!("{} in the image: {what}", path.display()))
+    });
+    cut(rootfs.cut, verdict(found.collect()))
+}
+
+pub(in super::super) fn setuid(p: &Posture) -> Judged {
+    let rootfs = known(&p.rootfs)?;
+    let found = rootfs.setuid.iter().map(|(path, mode)| {
+        about("CIS Docker 4.8", p.at(Aspect::Root), format!("{} has mode {mode:04o}", path.display()))
+    });
+    cut(rootfs.cut, verdict(found.collect()))
+}
+
+/// A tree that was not seen whole does not pass.
+fn cut(cut: bool, verdict: super::Verdict) -> Judged {
+    match verdict {
+        super::Verdict::Pass if cut => Err("the rootfs has more files than are looked at".into()),
+        verdict => Ok(verdict),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::secret_in;
+
+    #[test]
+    fn secrets_are_told_from_settings() {
+        for (name, value) in [
+            ("DB_PASSWORD", "x"),
+            ("api_key", "1"),
+            ("X", "AKIAABCDEFGHIJKLMNOP"),
+            ("DATABASE_URL", "postgres://u:p@h/d"),
+            ("NPM_TOKEN", "t"),
+        ] {
+            let text = secret_in(name, value).unwrap_or_else(|| panic!("{name}={value}"));
+            assert!(!text.contains(value) || value.len() == 1, "{text}");
+        }
+        for (name, value) in [
+            ("DB_PASSWORD_FILE", "/run/secrets/db"),
+            ("PATH", "/bin"),
+            ("TOKEN_TTL", "3600"),
+            ("PASSWORD", ""),
+            ("URL", "https://user@host/"),
+        ] {
+            assert_eq!(secret_in(name, value), None, "{name}={value}");
+        }
+    }
+}

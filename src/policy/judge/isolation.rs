@@ -1,0 +1,177 @@
+//! Namespaces, kernel parameters, cgroups, terminals, and processes that came later.
+
+use super::super::posture::{Aspect, Namespace, Posture, TerminalView};
+use super::{Evidence, Judged, Verdict, about, evidence, known, not_applicable, unless, verdict};
+use crate::config::defaults;
+use crate::config::idmap;
+use crate::tables::capabilities;
+use crate::tables::namespaces::NsKind;
+
+/// The namespaces that Pod Security Standards name.
+const OF_PODS: [(NsKind, &str); 3] =
+    [(NsKind::Net, "CIS Docker 5.10"), (NsKind::Pid, "CIS Docker 5.16"), (NsKind::Ipc, "CIS Docker 5.17")];
+
+/// The others that every container has.
+const OTHERS: [(NsKind, &str); 3] = [
+    (NsKind::Uts, "CIS Docker 5.21"),
+    (NsKind::Cgroup, "cgroup_namespaces(7)"),
+    (NsKind::Mount, "mount_namespaces(7)"),
+];
+
+pub(in super::super) fn host_namespaces(p: &Posture) -> Judged {
+    shared(p, &OF_PODS)
+}
+
+pub(in super::super) fn namespaces(p: &Posture) -> Judged {
+    shared(p, &OTHERS)
+}
+
+fn shared(p: &Posture, kinds: &[(NsKind, &'static str)]) -> Judged {
+    let (mut found, mut unknown) = (Vec::new(), None);
+    for (kind, reference) in kinds {
+        let name = kind.row().oci;
+        match p.namespace(*kind)? {
+            Namespace::Own => {}
+            Namespace::Host => found.push(about(
+                reference,
+                p.at(Aspect::Namespaces),
+                format!("the {name} namespace is the host's"),
+            )),
+            Namespace::Joined(path) if is_host(path) => found.push(about(
+                reference,
+                p.at(Aspect::Namespaces),
+                format!("the {name} namespace is the host's: {}", path.display()),
+            )),
+            Namespace::Joined(path) => {
+                unknown =
+                    Some(format!("whose {name} namespace {} is depends on the machine", path.display()));
+            }
+        }
+    }
+    match unknown {
+        Some(why) if found.is_empty() => Ok(Verdict::CannotTell(why)),
+        _ => Ok(verdict(found)),
+    }
+}
+
+/// Paths that lead to the host's namespaces by their names.
+fn is_host(path: &std::path::Path) -> bool {
+    path.starts_with("/proc/1/ns") || path.starts_with("/proc/self/ns")
+}
+
+pub(in super::super) fn user_namespace(p: &Posture) -> Judged {
+    match p.namespace(NsKind::User)? {
+        Namespace::Host => {
+            return Ok(Verdict::Fail(vec![evidence(
+                p.at(Aspect::Namespaces),
+                "no user namespace: ids inside are the host's, root is the host's root",
+            )]));
+        }
+        Namespace::Joined(path) => {
+            return Err(format!("which ids {} maps depends on the machine", path.display()));
+        }
+        Namespace::Own => {}
+    }
+    let maps_root = idmap::maps_host_root(known(&p.uid_maps)?) || idmap::maps_host_root(known(&p.gid_maps)?);
+    Ok(unless(!maps_root, p.at(Aspect::IdMaps), "the host's root is mapped into the container"))
+}
+
+/// Kernel parameters that Pod Security Standards count as safe.
+const SAFE_SYSCTLS: [&str; 13] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+    // Docker sets it for IPv6 in the container's own network.
+    "net.ipv6.conf.all.disable_ipv6",
+];
+
+pub(in super::super) fn sysctls(p: &Posture) -> Judged {
+    // Limits of the container's own user namespace take something away and give nothing.
+    let safe = |key: &str| SAFE_SYSCTLS.contains(&key) || key.starts_with("user.max_");
+    let set = known(&p.sysctl)?.iter().filter(|(key, _)| !safe(key));
+    let found = set.map(|(key, value)| {
+        let at = match p.at(Aspect::Sysctl) {
+            super::Place::Pointer(list) => {
+                super::Place::Pointer(format!("{list}/{}", key.replace('/', "~1")))
+            }
+            at => at,
+        };
+        evidence(at, format!("{key}={value} is not a kernel parameter that is safe to set"))
+    });
+    Ok(verdict(found.collect()))
+}
+
+pub(in super::super) fn ports(p: &Posture) -> Judged {
+    let (key, value) = defaults::SYSCTL;
+    if !matches!(p.namespace(NsKind::Net), Ok(Namespace::Own)) {
+        return not_applicable("the container has no network namespace of its own");
+    }
+    if p.sysctl.as_ref().is_ok_and(|set| set.iter().any(|(k, v)| k == key && v.trim() == value)) {
+        return Ok(Verdict::Pass);
+    }
+    let caps = known(&p.capabilities)?;
+    let bind = capabilities::parse("NET_BIND_SERVICE").is_some_and(|bit| caps.effective.has(bit));
+    match bind {
+        false => not_applicable("it has no capability for ports below 1024"),
+        true if p.is_process() => {
+            Err("the kernel parameters of another process's network cannot be read".into())
+        }
+        true => Ok(Verdict::Fail(vec![evidence(
+            p.at(Aspect::Capabilities),
+            format!("NET_BIND_SERVICE for ports below 1024; {key}={value} needs no capability"),
+        )])),
+    }
+}
+
+pub(in super::super) fn own_cgroup(p: &Posture) -> Judged {
+    let own = *known(&p.own_cgroup)?;
+    Ok(unless(own, p.at(Aspect::Cgroup), "it is in the top cgroup: nothing counts or limits it"))
+}
+
+pub(in super::super) fn terminal(p: &Posture) -> Judged {
+    if !p.is_process() && p.terminal.is_err() {
+        return not_applicable("the descriptors 0 to 2 are given by the caller when it starts");
+    }
+    let own = *known(&p.terminal)? == TerminalView::Own;
+    Ok(unless(own, p.at(Aspect::Terminal), "a terminal of the host is open as stdin, stdout or stderr"))
+}
+
+/// Processes with more rights than the container's first: `docker exec --privileged` or `--user root`.
+pub(in super::super) fn exec(p: &Posture) -> Judged {
+    if !p.is_process() {
+        return not_applicable("later processes are seen on running containers");
+    }
+    let (caps, user) = (known(&p.capabilities)?, known(&p.user)?);
+    let may = caps.bounding.0 | caps.permitted.0;
+    let mut found: Vec<Evidence> = Vec::new();
+    for peer in known(&p.peers)? {
+        let at = super::Place::File(format!("/proc/{}/status", peer.pid).into());
+        let more = capabilities::CapSet(peer.capabilities & !may);
+        if !more.is_empty() {
+            found.push(about(
+                "CIS Docker 5.23",
+                at,
+                format!("process {} ({}) has {more}, which the container does not have", peer.pid, peer.name),
+            ));
+        } else if peer.uid == 0 && user.uid != 0 {
+            found.push(about(
+                "CIS Docker 5.24",
+                at,
+                format!(
+                    "process {} ({}) is root, the container's first is {}",
+                    peer.pid, peer.name, user.uid
+                ),
+            ));
+        }
+    }
+    Ok(verdict(found))
+}

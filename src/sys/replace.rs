@@ -1,0 +1,82 @@
+//! A file that readers see whole or not at all: written under another name, then renamed.
+
+use std::ffi::CStr;
+use std::path::Path;
+
+use super::{Errno, cstr, fs};
+
+/// A new file's mode, before the umask, and whether its bytes are on the disk before its name is.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// Permission bits.
+    pub mode: u32,
+    /// fsync(2) before rename(2).
+    pub sync: bool,
+}
+
+impl Kind {
+    /// A file that only its owner reads.
+    pub const PRIVATE: Kind = Kind { mode: 0o600, sync: false };
+}
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// open(2) of the other name.
+    Open,
+    /// write(2).
+    Write,
+    /// rename(2).
+    Rename,
+}
+
+/// Replaces `path`, by way of `temp` in the same directory. Open, write, close and rename: no allocation.
+pub fn replace(temp: &CStr, path: &CStr, bytes: &[u8], kind: Kind) -> std::result::Result<(), (Step, Errno)> {
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let open = || fs::openat(libc::AT_FDCWD, temp, flags, kind.mode);
+    // A file of that name is of a process that was killed, or of another user, in a directory that both may write.
+    let fd = match open() {
+        Err(Errno::EEXIST) => fs::unlinkat(libc::AT_FDCWD, temp, 0).and_then(|()| open()),
+        opened => opened,
+    };
+    let fd = fd.map_err(|e| (Step::Open, e))?;
+    let written = fs::write_all(fd, bytes).and_then(|()| if kind.sync { fs::fsync(fd) } else { Ok(()) });
+    fs::close(fd);
+    written.map_err(|e| (Step::Write, e)).and_then(|()| {
+        fs::renameat(libc::AT_FDCWD, temp, libc::AT_FDCWD, path).map_err(|e| (Step::Rename, e))
+    })
+}
+
+fn invalid(e: cstr::NulByte) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidInput, e)
+}
+
+/// The same for paths; where it fails, `temp` is removed.
+pub fn replace_path(temp: &Path, path: &Path, bytes: &[u8], kind: Kind) -> std::io::Result<()> {
+    let (temp, path) = (cstr::cpath(temp).map_err(invalid)?, cstr::cpath(path).map_err(invalid)?);
+
+    replace(&temp, &path, bytes, kind).map_err(|(step, errno)| {
+        if step != Step::Open {
+            fs::unlinkat(libc::AT_FDCWD, &temp, 0).unwrap_or_default();
+        }
+        std::io::Error::from_raw_os_error(errno as i32)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_a_planted_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (temp, path, other) = (dir.path().join("t"), dir.path().join("p"), dir.path().join("other"));
+        std::fs::write(&other, "untouched").unwrap();
+        std::os::unix::fs::symlink(&other, &temp).unwrap();
+        std::fs::write(&path, "before").unwrap();
+        replace_path(&temp, &path, b"after", Kind::PRIVATE).unwrap();
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((read(&path).as_str(), read(&other).as_str()), ("after", "untouched"));
+        assert!(!temp.exists());
+    }
+}
