@@ -2,8 +2,8 @@
 //!
 //! `cd examples && cargo run -q --bin 01_namespaces` (any user)
 //!
-//! A child process leaves two namespaces of its parent, user and UTS, and renames "the host". The parent looks at
-//! the name afterwards: it is as before.
+//! A child process leaves two namespaces of its parent, user and UTS, and renames "the host". The parent then
+//! reads its own host name: it is unchanged.
 
 use std::error::Error;
 use std::fs;
@@ -41,7 +41,7 @@ fn child() -> Result<(), Box<dyn Error>> {
 fn show(who: &str) -> Result<(), Box<dyn Error>> {
     println!("{who}: uid {}, host name {}", geteuid(), gethostname()?.to_string_lossy());
     for kind in ["user", "uts", "pid", "net", "ipc", "mnt", "cgroup", "time"] {
-        // A kernel without this kind of namespace has no such link.
+        // A kernel without this kind of namespace has no such symlink.
         if let Ok(link) = fs::read_link(format!("/proc/self/ns/{kind}")) {
             print!("  {}", link.display());
         }

@@ -1,4 +1,4 @@
-//! Lesson 2: the first process of a pid namespace is process 1, with the duties and rights of one
+//! Lesson 2: the first process of a pid namespace is process 1, with special duties and protections
 //! (pid_namespaces(7)).
 //!
 //! `cd examples && cargo run -q --bin 02_pid1` (any user)
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nix::sched::CloneFlags;
 
-/// What process 1 does. The last command stays in the background and would sleep for 100 seconds.
+/// The script of process 1. Its last command stays in the background and would sleep for 100 seconds.
 const FIRST: &str = r#"
     echo "  I am process $$, my parent is $PPID (it is outside of this namespace)"
     kill -TERM $$; echo "  I sent SIGTERM to process 1 and it did not end: it has no handler for it"
@@ -21,7 +21,7 @@ const FIRST: &str = r#"
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("outside: process {}", std::process::id());
-    // unshare(CLONE_NEWPID) does not move this process: its next children are in the new namespace.
+    // unshare(CLONE_NEWPID) does not move this process; its future children are in the new namespace.
     lessons::become_root(CloneFlags::CLONE_NEWPID)?;
     println!("outside: still process {} after unshare(CLONE_NEWPID)\n", std::process::id());
 
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let script = "mount -t proc proc /proc && exec sh -c \"$0\"";
     let out = Command::new("sh").args(["-c", script, FIRST]).stdin(Stdio::null()).output()?;
     print!("{}", String::from_utf8_lossy(&out.stdout));
-    // The sleeping process holds the write end of the pipe. End of file within seconds: it is dead.
+    // The sleeping process holds the write end of the pipe. End of file within seconds means that it is dead.
     println!(
         "outside: every process of the namespace was gone after {:.1} s\n",
         start.elapsed().as_secs_f32()

@@ -1,5 +1,5 @@
-//! Lesson 3: a mount namespace is a private list of mounts; propagation says which of them are told to others; and
-//! pivot_root(2) exchanges the root (mount_namespaces(7)).
+//! Lesson 3: a mount namespace is a private list of mounts; propagation decides which mount events are sent
+//! to other namespaces; pivot_root(2) exchanges the root (mount_namespaces(7)).
 //!
 //! `cd examples && cargo run -q --bin 03_mounts` (any user)
 
@@ -15,7 +15,7 @@ const NONE: Option<&str> = None;
 
 fn main() -> Result<(), Box<dyn Error>> {
     if let Some(place) = std::env::args().nth(1) {
-        // The child: one more mount namespace, a copy of the parent's, and a mount in it.
+        // The child: another mount namespace, a copy of the parent's, and a new mount in it.
         unshare(CloneFlags::CLONE_NEWNS)?;
         return Ok(lessons::tmpfs(&place)?);
     }
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
 
-    // pivot_root wants a mount point, so the new root is one: an empty tmpfs with one file.
+    // pivot_root requires that the new root is a mount point: an empty tmpfs with one file.
     fs::create_dir("/tmp/root")?;
     lessons::tmpfs("/tmp/root")?;
     fs::write("/tmp/root/hello", "")?;

@@ -1,4 +1,4 @@
-//! Lesson 4: a user namespace translates ids, and files belong to the ids outside (user_namespaces(7)).
+//! Lesson 4: a user namespace maps ids, and files belong to the ids outside (user_namespaces(7)).
 //!
 //! `cd examples && cargo run -q --bin 04_idmaps` (any user; as root the map is a range)
 
@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut lines = io::BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
     println!("{}", lines.next().ok_or("the child failed")??);
 
-    // Root may give away any range; an ordinary user only the own id (or what newuidmap(1) allows), and no groups.
+    // Root may map any range; an unprivileged user only its own id (or ids that newuidmap(1) allows), and no
+    // groups.
     let (proc, root) = (format!("/proc/{}", child.id()), geteuid().is_root());
     let map = |id: u32| if root { "0 100000 65536".into() } else { format!("0 {id} 1") };
     chown(&dir, root.then_some(100_000), None)?;

@@ -1,4 +1,4 @@
-//! Lesson 5: root is a number; what root may do are capabilities, and they can be taken away (capabilities(7)).
+//! Lesson 5: root is a number; its privileges are capabilities, which can be dropped (capabilities(7)).
 //!
 //! `cd examples && cargo run -q --bin 05_capabilities` (any user)
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("root of a new user namespace:");
     Command::new("/proc/self/exe").arg("attempt").status()?;
 
-    // The bounding set is the most that any later execve(2) can give. It can only shrink.
+    // The bounding set limits the capabilities of every later execve(2). It can only shrink.
     let last: u64 = fs::read_to_string("/proc/sys/kernel/cap_last_cap")?.trim().parse()?;
     for capability in 0..=last {
         // SAFETY: PR_CAPBSET_DROP reads one number and touches no memory.

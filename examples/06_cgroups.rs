@@ -1,4 +1,5 @@
-//! Lesson 6: a cgroup is a directory; processes are in it, limits are files of it, and it counts (cgroups(7)).
+//! Lesson 6: a cgroup is a directory that contains processes; its files set limits and report usage
+//! (cgroups(7)).
 //!
 //! `cd examples && sudo "$(which cargo)" run -q --bin 06_cgroups`, or without root where systemd delegates:
 //! `systemd-run --user --scope -p Delegate=yes cargo run -q --bin 06_cgroups`
@@ -26,7 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("mkdir {0}\nwrite {0}/{limit} {LIMIT}", dir.display());
     fs::write(dir.join(limit), LIMIT.to_string())?;
     fs::write(dir.join("memory.swap.max"), "0").unwrap_or_default(); // only where swap is counted
-    // The shell enters the group and then becomes the program, so that nothing of it runs without the limit.
+    // The shell enters the cgroup and then executes the program, so that no part of it runs without the
+    // limit.
     let enter = format!("echo $$ >{}/cgroup.procs && exec /proc/{}/exe eat", dir.display(), id());
     println!("a process enters by cgroup.procs and writes to {} MiB ...", (4 * LIMIT) >> 20);
     println!("it ended with {}", Command::new("sh").args(["-c", &enter]).status()?);

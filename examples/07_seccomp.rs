@@ -1,4 +1,5 @@
-//! Lesson 7: a seccomp filter is a small program that judges every system call of a process (seccomp(2)).
+//! Lesson 7: a seccomp filter is a small program that decides about every system call of a process
+//! (seccomp(2)).
 //!
 //! `cd examples && cargo run -q --bin 07_seccomp` (any user)
 
@@ -8,12 +9,12 @@ use std::process::Command;
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS};
 
-/// One instruction: what to do, how far to jump if true and if false, a constant.
+/// One instruction: operation, jump distances for true and false, constant.
 const fn bpf(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt, jf, k }
 }
 
-// linux/audit.h: the number of a system call means nothing without the architecture.
+// linux/audit.h: the meaning of a system call number depends on the architecture.
 const ARCH: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
 
 // The filter reads struct seccomp_data: the number at offset 0, the architecture at 4, the arguments from 16 on.
@@ -34,7 +35,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("  {i}  code {:#04x}  jt {} jf {}  k {:#010x}", ins.code, ins.jt, ins.jf, ins.k);
     }
     let program = sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: PR_SET_NO_NEW_PRIVS touches no memory; `program` and what it points to live until the end of main.
+    // SAFETY: PR_SET_NO_NEW_PRIVS touches no memory; `program` and its instructions live until the end of
+    // main.
     let loaded = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program)

@@ -1,4 +1,4 @@
-//! Lesson 8: an open directory is a way out that no path leads to, as in runc's CVE-2024-21626.
+//! Lesson 8: an open directory of the host is an escape that needs no path, as in runc's CVE-2024-21626.
 //!
 //! `cd examples && cargo run -q --bin 08_descriptors` (any user)
 
@@ -15,7 +15,7 @@ use nix::unistd::{chdir, fchdir, getcwd, pivot_root};
 
 fn main() -> Result<(), Box<dyn Error>> {
     lessons::become_root(CloneFlags::empty())?;
-    // This stands for the host: a secret, and the container's root beside it.
+    // A model of the host: a secret, and the container's root next to it.
     tmpfs("/tmp")?;
     fs::write("/tmp/secret", "the host's secret")?;
     fs::create_dir("/tmp/root")?;
@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("after pivot_root, open(\"/tmp/secret\"):     {}", text(open("/tmp/secret", read, mode)));
     println!("openat(<leaked descriptor>, \"secret\"):     {}", text(openat(&leaked, "secret", read, mode)));
 
-    // runc's bug: the working directory was given as /proc/self/fd/7, which was a leaked directory of the host.
+    // runc's bug: the config named /proc/self/fd/7 as working directory, which was a leaked directory of the
+    // host.
     fchdir(&leaked)?;
     println!("it is the working directory, open(\"secret\"): {}", text(open("secret", read, mode)));
     println!("what getcwd(2) says of that place:         {}", said(getcwd()));

@@ -1,9 +1,9 @@
-//! Lesson 9: symlinks in a rootfs are the image author's; paths in it must be resolved below it, by the kernel.
+//! Lesson 9: the image's author controls symlinks in a rootfs; the kernel must resolve paths below it.
 //!
 //! `cd examples && cargo run -q --bin 09_symlinks` (any user)
 //!
-//! What Docker, runc and others got wrong (CVE-2018-15664, CVE-2019-16884, CVE-2021-30465): a path is checked as a
-//! string, and opened when a symlink has been put in its place. openat2(2) checks while it resolves.
+//! The bug in Docker, runc and others (CVE-2018-15664, CVE-2019-16884, CVE-2021-30465): a path is checked as
+//! a string, and opened after a symlink has replaced a part of it. openat2(2) checks while it resolves.
 
 use std::error::Error;
 use std::os::fd::AsRawFd;
@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(dir.join("hostname"), "the host's file")?;
     fs::write(dir.join("rootfs/etc/hostname"), "the container's file")?;
     env::set_current_dir(dir.join("rootfs"))?;
-    // What a hostile image brings along. The last one is a magic link: the kernel jumps, no path is walked.
+    // Symlinks of a hostile image. The last one is a magic link: the kernel follows it without resolving a
+    // path.
     let secret = fs::File::open(dir.join("hostname"))?;
     symlink(dir.join("hostname"), "absolute")?;
     symlink("../hostname", "up")?;

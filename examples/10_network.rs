@@ -1,5 +1,5 @@
-//! Lesson 10: a network namespace begins with nothing; a veth pair is a cable into it; a file gives it a name
-//! (network_namespaces(7), veth(4)).
+//! Lesson 10: a new network namespace is empty; a veth pair is a virtual cable into it; a bind mount gives it
+//! a name (network_namespaces(7), veth(4)).
 //!
 //! `cd examples && cargo run -q --bin 10_network` (any user; needs ip(8))
 
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     lessons::become_root(net)?;
     println!("a new namespace: devices {}, connect to 127.0.0.1: {}", devices()?, connect("127.0.0.1:7")?);
 
-    // A namespace lives as long as a process or a mount holds it. The mount is its name: what `ip netns add` does.
+    // A process or a mount keeps a namespace alive. The mount is its name, as made by `ip netns add`.
     lessons::tmpfs("/tmp")?;
     for name in ["/tmp/red", "/tmp/blue"] {
         fs::write(name, "")?;

@@ -1,4 +1,4 @@
-//! Lesson 11: an overlay shows several directories as one; writes go to the upper one only (overlayfs.rst).
+//! Lesson 11: an overlay merges several directories; writes go only to the upper one (overlayfs.rst).
 //!
 //! `cd examples && cargo run -q --bin 11_overlay` (any user, since Linux 5.11)
 
@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     lessons::become_root(CloneFlags::empty())?;
     lessons::tmpfs("/tmp")?;
     env::set_current_dir("/tmp")?;
-    // Two layers of an image, one for the container; `work` is overlayfs's own.
+    // Two layers of an image, one for the container; `work` is used by overlayfs itself.
     for dir in ["base", "app", "upper", "work", "merged"] {
         fs::create_dir(dir)?;
     }
@@ -21,7 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write("app/passwd", "app")?;
     let data = "lowerdir=app:base,upperdir=upper,workdir=work,userxattr";
     if let Err(e) = mount(Some("overlay"), "merged", Some("overlay"), MsFlags::empty(), Some(data)) {
-        println!("you saw:  {e}: this kernel lets no ordinary user mount an overlay (since Linux 5.11)");
+        println!(
+            "you saw:  {e}: on this kernel an unprivileged user cannot mount an overlay (since Linux 5.11)"
+        );
         println!("try next: lesson 12_landlock");
         return Ok(());
     }

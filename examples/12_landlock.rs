@@ -1,4 +1,5 @@
-//! Lesson 12: Landlock lets any process give up paths, without root, namespaces or a config (landlock(7)).
+//! Lesson 12: with Landlock any process can drop access to paths, without root, namespaces or a config
+//! (landlock(7)).
 //!
 //! `cd examples && cargo run -q --bin 12_landlock` (any user, since Linux 5.13)
 
@@ -41,12 +42,12 @@ try next: 14_plan, where all layers come together: cargo run --example 14_plan B
 fn restrict(dir: &std::path::Path) -> io::Result<()> {
     let handled = READ_FILE | WRITE_FILE;
     let opened = fs::File::open(dir)?;
-    // SAFETY: `handled` is struct landlock_ruleset_attr in its first size, and lives during the call.
+    // SAFETY: `handled` is the first version of struct landlock_ruleset_attr, and lives during the call.
     let ruleset =
         done(unsafe { syscall(SYS_landlock_create_ruleset, &handled, mem::size_of_val(&handled), 0) })?;
     // struct landlock_path_beneath_attr, which is packed: the allowed rights (64 bits), the directory (32 bits).
     let rule = [READ_FILE as u32, 0, opened.as_raw_fd() as u32];
-    // SAFETY: 1 is LANDLOCK_RULE_PATH_BENEATH, whose structure `rule` is; it lives during the call.
+    // SAFETY: `rule` is the structure of LANDLOCK_RULE_PATH_BENEATH (1), and lives during the call.
     done(unsafe { syscall(SYS_landlock_add_rule, ruleset, 1, ptr::from_ref(&rule), 0) })?;
     // SAFETY: neither call touches memory.
     done(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;

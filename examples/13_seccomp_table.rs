@@ -1,5 +1,5 @@
-//! Lesson 13: the filter of lesson 7 as it is used: a table of system calls in groups, each group with its reason,
-//! compiled to BPF as a binary search over the numbers.
+//! Lesson 13: the filter of lesson 7 in practice: a table of system calls in groups, each group with its
+//! reason, compiled to BPF as a binary search over the numbers.
 //!
 //! `cargo run --example 13_seccomp_table [CAPABILITY...]`, e.g. `cargo run --example 13_seccomp_table SYS_PTRACE`
 
@@ -26,7 +26,8 @@ fn main() -> Result<(), safebox::error::Error> {
         );
     }
 
-    // A capability that the kernel checks anyway opens its group: the filter would only repeat that check.
+    // A group is allowed by the capability that the kernel checks anyway: the filter would only repeat that
+    // check.
     let strict = compile(&Mode::BuiltIn { caps: CapSet::EMPTY, allow: Vec::new() })?;
     let asked = compile(&Mode::BuiltIn { caps, allow: Vec::new() })?;
     println!(

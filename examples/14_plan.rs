@@ -1,5 +1,5 @@
 //! Lesson 14: the order of kernel operations is a value. It can be counted, searched, checked and printed,
-//! and what is printed is what `safebox run` executes.
+//! and `safebox run` executes exactly what is printed.
 //!
 //! `examples/bundles/hello/make /tmp/hello && cargo run --example 14_plan /tmp/hello`
 
@@ -30,7 +30,7 @@ fn main() -> Result<(), safebox::error::Error> {
     let handovers = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
     println!("the baton crosses {handovers} times\n");
 
-    // Properties are proved on the list: the executor takes a checked plan and nothing else.
+    // Checks verify properties of the list: the executor accepts only a checked plan.
     let mut broken = Plan::clone(&plan);
     broken.steps.truncate(broken.exec_row());
     if let Err(e) = check::check(broken, Kind::Container { uts: true }) {
@@ -43,7 +43,7 @@ fn main() -> Result<(), safebox::error::Error> {
         .unwrap_or_default();
     println!("row {} leaves the host's tree, row {} executes\n", pivot + 1, plan.exec_row() + 1);
 
-    // ... and every row says why it is there.
+    // ... and every row states its reason.
     for (i, step) in plan.steps.iter().enumerate().filter(|(i, _)| *i >= plan.exec_row().saturating_sub(6)) {
         println!("{:4} {:8}{}\n     {:8}{}", i + 1, step.actor, step.action, "", step.action.why());
     }

@@ -1,4 +1,4 @@
-//! Lesson 15: hardening is a table of rules. Each takes a config, changes it, and says what it changed.
+//! Lesson 15: hardening is a table of rules. Each rule takes a config, changes it, and reports its changes.
 //!
 //! `cargo run --example 15_policy [ALLOW...]`, e.g. `cargo run --example 15_policy root proc`
 
@@ -9,7 +9,7 @@ use safebox::policy::{self, ALLOW, Facts, Overrides, Policy, RULES};
 use safebox::state::id_ranges::Ranges;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A bundle with what `safebox spec` writes: the usual middle ground between safe and convenient.
+    // A bundle with the config of `safebox spec`.
     let dir = tempfile::tempdir()?;
     std::fs::create_dir(dir.path().join("rootfs"))?;
     std::fs::write(dir.path().join("config.json"), template::spec(None).to_string())?;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for rule in RULES {
         println!("  {:18} {} {:?}", rule.id, rule.title, rule.references);
     }
-    println!("\nWhat can be given back by name:");
+    println!("\nRestrictions that can be lifted by name:");
     for (name, meaning) in ALLOW {
         println!("  --allow {name:15} {meaning}");
     }

@@ -1,6 +1,6 @@
-//! Lesson 16: two processes that perform one list need one message: "your turn, from row N". Twelve bytes of
-//! it are the whole protocol of a launch. A dead peer is end of file, and so is a successful exec, because
-//! the socket is closed on exec.
+//! Lesson 16: two processes that perform one list need one message: "your turn, from row N". Its twelve bytes
+//! are the whole protocol of a launch. A dead peer is end of file, and so is a successful exec, because the
+//! socket is close-on-exec.
 //!
 //! `cargo run --example 16_baton` (any user)
 
@@ -48,7 +48,7 @@ fn play(title: &str, peer: fn(i32) -> !) {
             Baton::turn(3).send(ours).expect("the peer waits");
             println!("  we sent     {:?}", Baton::turn(3));
             println!("  we received {:?}", Baton::receive(ours));
-            // Which of the two an end of file was, only the exit status tells.
+            // Only the exit status distinguishes the two causes of end of file.
             println!("  the peer    {:?}\n", process::wait(pid, 0));
         }
     }

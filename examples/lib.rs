@@ -1,4 +1,4 @@
-//! What several lessons share: a new user namespace whose root is the caller, a tmpfs, results in words.
+//! Shared by several lessons: a new user namespace with the caller as root, a tmpfs, results as text.
 
 use std::fmt::Display;
 use std::fs;
@@ -12,8 +12,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 
-/// Leaves the caller's user namespace for a new one, in which the caller is root, together with the namespaces
-/// `more`, which belong to it. No mount that is made from here on reaches the host. (Lesson 4 explains the map.)
+/// Leaves the caller's user namespace for a new one, in which the caller is root, together with the
+/// namespaces `more`, which it owns. Later mounts do not affect the host. (Lesson 4 explains the map.)
 pub fn become_root(more: CloneFlags) -> Result<(), Error> {
     let (uid, gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | more).map_err(|e| {
@@ -27,12 +27,12 @@ pub fn become_root(more: CloneFlags) -> Result<(), Error> {
     Ok(mount(Some(""), "/", Some(""), MsFlags::MS_REC | MsFlags::MS_PRIVATE, Some(""))?)
 }
 
-/// An empty file system at `dir`.
+/// Mounts an empty tmpfs at `dir`.
 pub fn tmpfs(dir: &str) -> nix::Result<()> {
     mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), Some("size=4m"))
 }
 
-/// What was read from an open file, or why it could not be opened.
+/// The content of an open file, or the error of its open.
 pub fn text(opened: nix::Result<OwnedFd>) -> String {
     let read = |fd| std::io::read_to_string(fs::File::from(fd));
     opened
@@ -46,24 +46,25 @@ pub fn owner(path: &str) -> Result<u32, Error> {
     Ok(fs::metadata(path)?.uid())
 }
 
-/// Whether a line of shell succeeded.
+/// Whether a shell command succeeded.
 pub fn sh(line: &str) -> Result<bool, Error> {
     Ok(Command::new("sh").args(["-c", line]).stderr(Stdio::null()).status()?.success())
 }
 
-/// `done`, or why not.
+/// `done`, or the error.
 pub fn said<T>(result: Result<T, impl Display>) -> String {
     result.map_or_else(|e| format!("refused: {e}"), |_| "done".into())
 }
 
-/// A new cgroup of the memory controller, and whether it is of cgroup v2.
+/// A new cgroup of the memory controller, and whether it is a v2 cgroup.
 pub fn memory_cgroup() -> Option<(PathBuf, bool)> {
     let (root, name) = (Path::new("/sys/fs/cgroup"), format!("lesson-{}", std::process::id()));
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = root.join(own.lines().find_map(|l| l.strip_prefix("0::/")).unwrap_or_default());
     let v2 = !root.join("memory").is_dir();
     if v2 && !geteuid().is_root() {
-        // A v2 group with processes cannot hand controllers to its children: this process moves to a leaf first.
+        // A v2 cgroup with processes cannot delegate controllers to its children: this process first moves to
+        // a leaf.
         fs::create_dir(own.join("leaf")).ok()?;
         fs::write(own.join("leaf/cgroup.procs"), std::process::id().to_string()).ok()?;
         fs::write(own.join("cgroup.subtree_control"), "+memory").ok()?;

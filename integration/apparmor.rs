@@ -89,7 +89,7 @@ fn exec() {
 
 fn inactive() {
     if safebox::host::Host::probe().is_ok_and(|h| *h.apparmor.get()) {
-        // Where the module is active the tests above say more.
+        // Where the module is active, the tests above cover this.
         return;
     }
     let sb = bundle().sh("echo ran").patch("/process/apparmorProfile", json!("any"));

@@ -1,5 +1,5 @@
-//! Known attacks on container runtimes: each row of the threat model's table is a test that is red when
-//! its guard is removed. A hostile rootfs, a second container that shares a volume, a process inside.
+//! Known attacks on container runtimes: each row of the threat model's table is a test that fails when its
+//! guard is removed. Attackers: a hostile rootfs, a second container that shares a volume, a process inside.
 
 mod credentials;
 mod descriptors;
@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::harness::carried::{carried, copy_program};
 use crate::harness::{Output, Sandbox};
 
-/// What no container may print.
+/// Text that no container may print.
 const SECRET: &str = "the-host-s-secret";
 
 pub fn tests() -> Vec<Trial> {
@@ -47,7 +47,8 @@ pub fn tests() -> Vec<Trial> {
     parts.into_iter().flatten().collect()
 }
 
-/// A tree of the host that no container was given. Dropping it asserts that it is as it was.
+/// A directory tree of the host that is not mounted in any container. Dropping it asserts that it is
+/// unchanged.
 struct Sentinel {
     dir: PathBuf,
     _place: tempfile::TempDir,
@@ -68,7 +69,7 @@ impl Sentinel {
         Sentinel { dir, _place: place, before }
     }
 
-    /// As `rootfs/NAME`, a link to `to` below the sentinel, whatever was there before.
+    /// Creates `rootfs/NAME` as a symlink to `to` below the sentinel, replacing any existing file.
     fn link(&self, sb: &Sandbox, name: &str, to: &str) {
         let place = sb.rootfs().join(name);
         if place.is_dir() && !place.is_symlink() {
@@ -79,7 +80,7 @@ impl Sentinel {
         symlink(self.dir.join(to), place).expect("a link");
     }
 
-    /// What names this tree alone.
+    /// A name that occurs only in this tree.
     fn name(&self) -> String {
         let parent = self.dir.parent().and_then(Path::file_name).expect("a name");
         parent.to_string_lossy().into_owned()
@@ -118,7 +119,7 @@ pub fn hash_tree(dir: &Path) -> Vec<u8> {
     hash.finalize().to_vec()
 }
 
-/// Exchanges two names again and again until it is dropped.
+/// Exchanges two names repeatedly until it is dropped.
 struct Racer {
     stop: Arc<AtomicBool>,
     swaps: Arc<AtomicU64>,
@@ -133,7 +134,7 @@ impl Racer {
             while !stopped.load(Ordering::Relaxed) {
                 renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE).expect("exchange");
                 count.fetch_add(1, Ordering::Relaxed);
-                // Two cpus: the runtime must get its turn, at every phase of the exchange.
+                // There are two cpus: the pause lets the runtime run at every phase of the exchange.
                 std::thread::sleep(std::time::Duration::from_micros(20));
             }
         });
@@ -152,12 +153,12 @@ impl Drop for Racer {
     }
 }
 
-/// Both ways to run a bundle: hardened, and the config as written (root, no user namespace).
+/// Runs a bundle in both ways: hardened, and unhardened (root, no user namespace).
 fn both(sb: &Sandbox) -> [Output; 2] {
     [sb.run().output(), sb.run_oci().output()]
 }
 
-/// The host's secret is nowhere in what a container or the runtime has printed.
+/// Asserts that neither the container nor the runtime printed the host's secret.
 #[track_caller]
 fn no_secret(out: &Output) {
     assert!(!out.timed_out, "timed out\n{out}");

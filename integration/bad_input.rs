@@ -1,6 +1,8 @@
-//! Mistakes: each gives a non-zero exit, a text that names the mistake, and nothing left behind.
+//! Invalid input: each case gives a non-zero exit code, a message that names the mistake, and no leftovers.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+mod programs;
+
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,6 +10,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{Need, Sandbox, test};
+use programs::{execve_is_refused, programs, programs_at_create, programs_at_start_and_exec, too_long};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
@@ -38,7 +41,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// (pointer, value, what stderr must say).
+/// (pointer, value, text that stderr must contain).
 fn table() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         ("/process/args", json!([]), "/process/args"),
@@ -133,7 +136,7 @@ fn rootfs() {
     sb.run().output().exits(125).says("invalid rootfs").says("too many levels of symbolic links");
 }
 
-/// One source may have many places: the one that failed is named, whichever row failed.
+/// One source may be mounted at several paths: the message names the failed one.
 fn binds() {
     for (source, says) in [
         ("/nowhere/x", "(for the mount at /data/two)"),
@@ -155,16 +158,7 @@ fn binds() {
     }
 }
 
-/// An ELF header of a program for another machine (IBM S/390), and nothing else.
-fn foreign_elf() -> Vec<u8> {
-    let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 2, 1, 0];
-    elf.resize(16, 0);
-    elf.extend([0, 2, 0, 22, 0, 0, 0, 1]);
-    elf.resize(64, 0);
-    elf
-}
-
-/// config.md, Linux Process: a warning, and no failure.
+/// config.md, Linux Process: unknown capabilities cause a warning, not a failure.
 fn unknown_capability() {
     let names = json!(["CAP_KILL", "CAP_FLY"]);
     let sb = Sandbox::new().sh("true").patch("/process/capabilities/bounding", names);
@@ -172,149 +166,12 @@ fn unknown_capability() {
     sb.leak_check();
 }
 
-/// (args[0], exit code, what stderr must say).
-const PROGRAMS: [(&str, i32, &str); 18] = [
-    ("nowhere", 127, "exec: \"nowhere\": executable file not found in $PATH"),
-    ("/nowhere", 127, "exec: \"/nowhere\": stat /nowhere: no such file or directory"),
-    ("/etc/passwd", 126, "exec: \"/etc/passwd\": permission denied"),
-    ("/etc", 126, "exec: \"/etc\": permission denied"),
-    ("/bin/foreign", 126, "exec /bin/foreign: exec format error: not a program for this machine"),
-    ("/bin/text", 126, "exec /bin/text: exec format error: not a program for this machine"),
-    ("/bin/orphan", 127, "exec /bin/orphan: no such file or directory: its interpreter /no/such is missing"),
-    // Found in the second directory of $PATH: that one is named.
-    ("orphan", 127, "exec /bin/orphan: no such file or directory: its interpreter /no/such is missing"),
-    ("text", 126, "exec /bin/text: exec format error"),
-    ("nested", 127, "exec /bin/nested: no such file or directory: its interpreter /no/such is missing"),
-    ("dos", 127, "exec /bin/dos: no such file or directory: its interpreter /bin/sh\\r is missing"),
-    (
-        "dynamic",
-        127,
-        "exec /bin/dynamic: no such file or directory: its interpreter /lib/no-loader.so is missing",
-    ),
-    (
-        "unloved",
-        126,
-        "exec /bin/unloved: permission denied: its interpreter /bin/plain has no execute permission",
-    ),
-    ("/etc/passwd/x", 126, "exec: \"/etc/passwd/x\": stat /etc/passwd/x: not a directory"),
-    // $PATH is not searched for these: 127, as with runc.
-    ("plain", 127, "exec: \"plain\": executable file not found in $PATH"),
-    (".", 127, "exec: \".\": executable file not found in $PATH"),
-    ("", 127, "exec: \"\": executable file not found in $PATH"),
-    ("/bin/loop", 126, "exec: \"/bin/loop\":"),
-];
-
-/// An ELF program for this machine that names a loader, and has no code.
-fn dynamic_elf(loader: &[u8]) -> Vec<u8> {
-    let machine: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
-    let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0];
-    elf.resize(16, 0);
-    elf.extend([2u16, machine].iter().flat_map(|n| n.to_le_bytes()));
-    elf.extend(1u32.to_le_bytes());
-    // e_entry, e_phoff, e_shoff.
-    elf.extend([0u64, 64, 0].iter().flat_map(|n| n.to_le_bytes()));
-    elf.extend(0u32.to_le_bytes());
-    // e_ehsize, e_phentsize, e_phnum, and no sections.
-    elf.extend([64u16, 56, 1, 0, 0, 0].iter().flat_map(|n| n.to_le_bytes()));
-    // PT_INTERP, readable.
-    elf.extend([3u32, 4].iter().flat_map(|n| n.to_le_bytes()));
-    let size = loader.len() as u64;
-    elf.extend([120u64, 0, 0, size, size, 1].iter().flat_map(|n| n.to_le_bytes()));
-    elf.extend(loader);
-    elf
-}
-
-fn with_programs(name: &str) -> Sandbox {
-    let path = json!(["PATH=/nothere:/bin"]);
-    let sb = Sandbox::new().args([name]).patch("/process/env", path);
-    let bin = sb.rootfs().join("bin");
-    let programs = [
-        ("foreign", foreign_elf()),
-        ("text", b"neither ELF nor script\n".to_vec()),
-        ("orphan", b"#!/no/such\n".to_vec()),
-        ("nested", b"#!/bin/orphan\n".to_vec()),
-        ("dos", b"#!/bin/sh\r\n".to_vec()),
-        ("dynamic", dynamic_elf(b"/lib/no-loader.so\0")),
-        ("unloved", b"#!/bin/plain\n".to_vec()),
-    ];
-    for (name, bytes) in programs {
-        std::fs::write(bin.join(name), bytes).expect("write");
-        std::fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).expect("chmod");
-    }
-    symlink("loop", bin.join("loop")).expect("symlink");
-    std::fs::write(bin.join("plain"), "").expect("write");
-    sb
-}
-
-fn programs() {
-    for (name, code, says) in PROGRAMS {
-        let sb = with_programs(name);
-        let out = sb.run().output();
-        assert_eq!(out.code, code, "{name}\n{out}");
-        out.says(says);
-        sb.leak_check();
-    }
-}
-
-/// What execve(2) refuses after `create` is told by `start`, and by `exec`, in the same words.
-fn programs_at_start_and_exec() {
-    for name in ["orphan", "nested", "text", "dynamic"] {
-        let (.., says) = PROGRAMS.iter().find(|(known, ..)| *known == name).expect("a row");
-        let sb = with_programs(name);
-        sb.create().ok();
-        sb.verb("start").exits(1).says(says);
-        sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
-        let sb = with_programs("/bin/sleep").args(["/bin/sleep", "1000"]);
-        sb.create().ok();
-        sb.verb("start").ok();
-        sb.exec([name]).exits(255).says(says);
-        sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
-        sb.leak_check();
-    }
-}
-
-/// One argument of more than 128 KiB.
-fn too_long() {
-    let long = "x".repeat(140_000);
-    let sb = with_programs("sh").args(["sh", "-c", "true", &long]);
-    sb.run().output().exits(126).says("exec /bin/sh: argument list too long: process.args");
-    sb.leak_check();
-}
-
-/// A profile that has no execve.
-fn execve_is_refused() {
-    let profile = json!({
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{ "names": ["execve"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1 }],
-    });
-    for no_new_privileges in [true, false] {
-        let sb = with_programs("sh")
-            .args(["sh", "-c", "true"])
-            .patch("/process/noNewPrivileges", no_new_privileges.into())
-            .patch("/linux/seccomp", profile.clone());
-        let says = "exec /bin/sh: operation not permitted: the seccomp profile refuses execve";
-        sb.run_oci().output().says(says);
-        sb.create().ok();
-        sb.verb("start").exits(1).says(says);
-        sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
-        sb.leak_check();
-    }
-}
-
-fn programs_at_create() {
-    for (name, _, says) in &PROGRAMS[..3] {
-        let sb = with_programs(name);
-        sb.create().exits(1).says(says);
-        sb.leak_check();
-    }
-}
-
 fn ids() {
     let sb = Sandbox::new();
     for id in ["a/b", "../x", "..", ".", "a b", "ä", ""] {
         let out = sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(id).output();
         assert_eq!(out.code, 1, "{id:?}\n{out}");
-        // An empty id has words of its own in runc.
+        // For an empty id runc has a different text.
         assert!(
             id.is_empty() || out.stderr.contains("invalid container ID format") || id == ".",
             "{id:?}\n{out}"
@@ -358,7 +215,8 @@ fn command_lines() {
         (vec!["dance"], "dance"),
     ] {
         let out = sb.runtime().args(&args).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
-        // As in `docker run` the launcher's own failures are 125; the OCI verbs say 1, and runc of no verb 3.
+        // As in `docker run` the launcher's own failures are 125; OCI verbs exit with 1, and runc without a
+        // verb with 3.
         let code = if args.contains(&"run") { 125 } else { 1 + 2 * i32::from(args[0] == "dance") };
         assert_eq!(out.code, code, "{args:?}\n{out}");
         assert!(out.stderr.contains(says), "{args:?}: no {says:?}\n{out}");
@@ -366,7 +224,7 @@ fn command_lines() {
     }
 }
 
-/// Runs `change` on a mount at the state directory, then the container, then takes the mount away.
+/// Runs `change` on a mount at the state directory, then the container, then removes the mount.
 fn with_state_mount(options: &str, fill: bool) -> (Sandbox, crate::harness::Output) {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.root()).expect("mkdir");
@@ -426,7 +284,7 @@ fn bind_source() {
     sb.leak_check();
 }
 
-/// A chroot is no root: `exec` would land in the host's tree.
+/// In a plain chroot `exec` would enter the host's root, so the launch is refused.
 fn plain_chroot() {
     let sb = Sandbox::new();
     let place = sb.dir().join("place");
@@ -441,7 +299,7 @@ fn plain_chroot() {
             let call = sb.under(&["unshare", "--mount", "sh", "-c", &script, &place]);
             let out = call.arg(verb).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output();
             assert_ne!(out.code, 0, "{out}");
-            // The kernel itself refuses a chroot a user namespace, which `run` wants.
+            // The kernel refuses a user namespace, which `run` needs, in a chroot.
             out.says("plain chroot").says(if verb == "run" { "clone3" } else { "/ is not the root" });
         }
         sb.leak_check();
@@ -449,7 +307,8 @@ fn plain_chroot() {
     std::fs::remove_dir(&place).expect("rmdir");
 }
 
-/// config.md: properties that are unknown or another platform's are no errors; a config for another platform is.
+/// config.md: unknown properties and those of other platforms are no errors; a config for another platform
+/// is.
 fn other_systems() {
     let mut sb = Sandbox::new();
     for (pointer, value) in [

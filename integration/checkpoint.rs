@@ -1,6 +1,9 @@
-//! `checkpoint` and `restore`: a container goes on where it stopped, or says why it cannot.
+//! `checkpoint` and `restore`: a container continues from its saved state, or the refusal names the reason.
 //!
-//! Where a control is possible the container's stdout is a pipe: runc cannot dump one that writes to a file.
+//! In tests that also run against runc the container's stdout is a pipe: runc cannot dump one that writes to
+//! a file.
+
+mod pre_dump;
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +16,7 @@ use serde_json::json;
 
 use crate::harness::{Call, Need, Output, Sandbox, bundle, needs, poll, test};
 use crate::terminal::{Socket, read_until};
+use pre_dump::{no_pre_dump, pre_dump};
 
 mod descriptors;
 mod flags;
@@ -91,7 +95,7 @@ fn call(sb: &Sandbox, args: &[&str]) -> Call {
     sb.runtime().args(args).env("PATH", path()).limit(Duration::from_secs(60))
 }
 
-/// Where a test's images are.
+/// Directory of a test's images.
 fn images(sb: &Sandbox) -> PathBuf {
     sb.dir().join("images")
 }
@@ -109,7 +113,7 @@ fn restore_args(sb: &Sandbox, flags: &[&str]) -> Vec<std::ffi::OsString> {
     args
 }
 
-/// Runs the runtime with pipes: the container gets their ends.
+/// Runs the runtime with pipes, whose ends the container inherits.
 #[track_caller]
 fn piped<S: AsRef<std::ffi::OsStr>>(sb: &Sandbox, args: &[S], stdin: Stdio) -> PipeReader {
     let (reader, writer): (PipeReader, PipeWriter) = std::io::pipe().expect("a pipe");
@@ -126,14 +130,14 @@ fn piped<S: AsRef<std::ffi::OsStr>>(sb: &Sandbox, args: &[S], stdin: Stdio) -> P
         .expect("the runtime");
     if !status.success() {
         let mut said = String::new();
-        // Whoever else holds the pipe is no more than a failed runtime's.
+        // Another process that still holds the pipe belongs to a failed runtime.
         (&reader).read_to_string(&mut said).expect("read");
         panic!("{status}: {said}");
     }
     reader
 }
 
-/// A container that was created with pipes and started.
+/// Creates a container with pipes and starts it.
 fn started(sb: &Sandbox, stdin: Stdio) -> PipeReader {
     let bundle = sb.bundle();
     let reader =
@@ -142,7 +146,7 @@ fn started(sb: &Sandbox, stdin: Stdio) -> PipeReader {
     reader
 }
 
-/// The next line of a pipe, without what a reader would take ahead.
+/// Reads the next line of a pipe without buffering further data.
 #[track_caller]
 fn line(mut pipe: &PipeReader) -> String {
     let (mut line, mut byte) = (Vec::new(), [0u8]);
@@ -152,7 +156,7 @@ fn line(mut pipe: &PipeReader) -> String {
     String::from_utf8(line).expect("text")
 }
 
-/// The last number in what is left of a pipe whose writers are gone.
+/// The last number in a pipe whose writers have ended.
 #[track_caller]
 fn last(mut pipe: PipeReader) -> u32 {
     let mut rest = String::new();
@@ -160,7 +164,7 @@ fn last(mut pipe: PipeReader) -> u32 {
     rest.lines().last().and_then(|l| l.parse().ok()).unwrap_or_else(|| panic!("no number in {rest:?}"))
 }
 
-/// A container that writes its numbers to /tmp/count, and that number.
+/// A container that writes increasing numbers to /tmp/count, and the current number.
 fn counting() -> Sandbox {
     counting_every("0.02")
 }
@@ -197,7 +201,7 @@ fn counter_goes_on() {
     gone(&sb);
     let pid_file = sb.dir().join("pid");
     for _ in 0..2 {
-        // The images are whole: more than one container can come from them, one after the other.
+        // The images are complete: several containers can be restored from them in turn.
         let after =
             piped(&sb, &restore_args(&sb, &["--pid-file", &pid_file.display().to_string()]), Stdio::null());
         assert_eq!(line(&after).parse(), Ok(stopped_at + 1));
@@ -210,7 +214,7 @@ fn counter_goes_on() {
 }
 
 fn leave_running() {
-    // Slowly: a file that is open at the dump has to be there at the restore, and this container goes on.
+    // Slowly: a file that is open at the dump must exist at the restore, and this container continues to run.
     let sb = counting_every("0.3");
     let _out = started(&sb, Stdio::null());
     poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
@@ -243,8 +247,8 @@ fn pipes() {
     sb.verb("delete").ok();
 }
 
-/// Descriptors that are files of the host's, as under the tests' own harness. criu wants a file to be as
-/// long as it was: the same one, to be continued.
+/// Descriptors that are files of the host, as in the tests' harness. criu requires an unchanged length, so
+/// the same file is continued.
 fn files() {
     let sb = Sandbox::new().sh(COUNT);
     let path = sb.dir().join("log");
@@ -304,7 +308,7 @@ fn terminal() {
     checkpoint(&sb, &[]).ok();
     drop((master, socket));
     std::fs::remove_file(sockets.path().join("s")).expect("remove");
-    // Without a place for it nothing is restored.
+    // Without a receiver for the terminal nothing is restored.
     call(&sb, &[]).args(restore_args(&sb, &[])).output().exits(1).says("cannot allocate tty if");
     let socket = Socket::new(sockets.path());
     let path = socket.path.display().to_string();
@@ -329,7 +333,7 @@ fn other_verbs() {
     call(&sb, &["update", "--pids-limit", "33", sb.id()]).output().ok();
     assert_eq!(crate::limits::limit(sb.pid(), "pids.max", ("pids", "pids.max")), "33");
     sb.runtime().args(["ps", "--format", "json", sb.id()]).output().ok().prints(&sb.pid().to_string());
-    // A process of `exec` is where the container is, its clocks included.
+    // A process of `exec` joins the container's namespaces, including the time namespace.
     let inside = sb
         .exec(["sh", "-c", "for n in pid net ipc uts mnt time; do stat -Lc %i /proc/self/ns/$n; done"])
         .ok();
@@ -342,7 +346,7 @@ fn other_verbs() {
     if !bundle::is_foreign() {
         assert_eq!(inside.stdout.lines().collect::<Vec<_>>(), own);
     }
-    // It can be dumped a second time, which no other container's images would allow.
+    // It can be dumped again, which fails with the images of another container.
     checkpoint(&sb, &["--file-locks", "--manage-cgroups-mode", "soft"]).ok();
     let _out = piped(&sb, &restore_args(&sb, &["--file-locks"]), Stdio::null());
     goes_on(&sb, count(&sb));
@@ -391,7 +395,7 @@ fn limits() {
     drop(started(&sb, Stdio::null()));
     poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
     checkpoint(&sb, &[]).ok();
-    // As Podman does: another id means another group.
+    // As Podman does: another id and another cgroup.
     sb.set("/linux/cgroupsPath", json!(other(&sb)));
     sb.set("/linux/resources/memory", json!({ "limit": 128 << 20 }));
     let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
@@ -423,32 +427,5 @@ fn paused() {
     gone(&sb);
     let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
     goes_on(&sb, stopped_at);
-    sb.delete().ok();
-}
-
-fn pre_dump() {
-    let sb = Sandbox::new().sh(COUNT);
-    let out = started(&sb, Stdio::null());
-    let dir = sb.dir().to_path_buf();
-    call(&sb, &["checkpoint", "--pre-dump", "--image-path"])
-        .arg(dir.join("first"))
-        .arg(sb.id())
-        .output()
-        .ok();
-    assert_eq!(sb.status(), "running");
-    assert!(!dir.join("first/descriptors.json").exists(), "memory only");
-    checkpoint(&sb, &["--parent-path", "../first"]).ok();
-    let stopped_at = last(out);
-    assert_eq!(std::fs::read_link(images(&sb).join("parent")).expect("a link"), PathBuf::from("../first"));
-    let after = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
-    assert_eq!(line(&after).parse(), Ok(stopped_at + 1));
-    sb.delete().ok();
-}
-
-fn no_pre_dump() {
-    let sb = counting();
-    let _out = started(&sb, Stdio::null());
-    checkpoint(&sb, &["--pre-dump"]).exits(1).says("is missing features");
-    assert_eq!(sb.status(), "running");
     sb.delete().ok();
 }

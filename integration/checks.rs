@@ -1,10 +1,10 @@
-//! The checks of plans: a real plan of each kind passes, and each mutation of it is refused by the check that is about
-//! it. No privilege: nothing is performed.
+//! The checks of plans: a real plan of each kind passes, and the corresponding check refuses each mutation of
+//! it. No privilege is needed, because nothing is performed.
 
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use safebox::launch::prepare::exec_input;
+use safebox::launch::exec_input::exec_input;
 use safebox::plan::check::{Kind, check};
 use safebox::plan::ops::{Action, CgroupOp, ConfineOp, CredOp, ExecOp, FdOp, NsOp, RootOp, StateOp, UserOp};
 use safebox::plan::recipe::ExecCgroups;
@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The plan of `exec` in a container of this config: all rows that it can have.
+/// The plan of `exec` in a container of this config, with all possible rows.
 fn exec_plan(case: &Case) -> Plan {
     let (prepared, _bundle) = prepared(case);
     let filters = prepared.filters();
@@ -42,7 +42,7 @@ fn exec_plan(case: &Case) -> Plan {
     Plan::clone(&build_exec(input).unwrap_or_else(|e| panic!("{e}")).0)
 }
 
-/// The state that a plan writes holds the undos of that plan, for each way in which cgroups are made.
+/// The state that a plan writes contains the undos of that plan, for each cgroup manager.
 fn persisted() {
     let mut intel = Case { host: crate::plan::hybrid(), ..policy(Policy::Restricted) };
     crate::harness::bundle::set(&mut intel.config, "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
@@ -66,7 +66,7 @@ fn persisted() {
     }
 }
 
-/// A container that joins a pid namespace, with everything the checks look at.
+/// A container that joins a pid namespace, with everything that the checks examine.
 fn restricted() -> Case {
     policy(Policy::Restricted)
 }
@@ -75,7 +75,7 @@ fn row(plan: &Plan, what: &str, is: fn(&Action) -> bool) -> usize {
     plan.steps.iter().position(|s| is(&s.action)).unwrap_or_else(|| panic!("the plan has no row: {what}"))
 }
 
-/// One mutation: what it is called, what it does, and what the refusal says.
+/// One mutation: its name, the change, and the text of the refusal.
 type Mutation = (&'static str, fn(&mut Plan), &'static str);
 
 fn remove(plan: &mut Plan, what: &str, is: fn(&Action) -> bool) {
@@ -83,7 +83,7 @@ fn remove(plan: &mut Plan, what: &str, is: fn(&Action) -> bool) {
     plan.steps.remove(row);
 }
 
-/// Moves a row to the place of another.
+/// Moves a row in front of another.
 fn put(plan: &mut Plan, what: fn(&Action) -> bool, before: fn(&Action) -> bool) {
     let from = row(plan, "the one that moves", what);
     let step = plan.steps.remove(from);
@@ -109,7 +109,7 @@ fn refuses(plan: &Plan, kind: Kind, mutations: &[Mutation]) {
     }
 }
 
-/// What the tail that all programs share must not lose.
+/// Mutations of the tail that all programs share.
 const TAIL: &[Mutation] = &[
     ("no exec", |p| drop(p.steps.pop()), "one exec"),
     ("two execs", |p| again(p, |a| matches!(a, Action::Exec(ExecOp::Exec { .. }))), "one exec"),

@@ -1,4 +1,4 @@
-//! The command line as runc's callers write it, and what they read where it makes no sense.
+//! The command line as runc's callers write it, and the errors that they read.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -47,7 +47,7 @@ fn entries(log: &Path) -> Vec<(String, String)> {
     text.lines().map(entry).collect()
 }
 
-/// containerd shows what is in the log, Podman and CRI-O what is on stderr.
+/// containerd shows the log's messages; Podman and CRI-O show stderr.
 fn usage() {
     let sb = Sandbox::new();
     let log = sb.dir().join("log");
@@ -56,7 +56,7 @@ fn usage() {
         (&["state", "a", "b"], 1, "\"state\" requires exactly 1 argument(s)"),
         (&["kill", "a", "b", "c"], 1, "\"kill\" requires a maximum of 2 argument(s)"),
         (&["exec"], 1, "\"exec\" requires a minimum of 1 argument(s)"),
-        // Of the flag runc quotes one dash, and we what was typed.
+        // runc quotes an option with one dash, safebox as it was typed.
         (&["state", "--nope", "a"], 1, "flag provided but not defined: -"),
         (&["create", "--pid-file"], 1, "flag needs an argument: -"),
         (&["exec", "--preserve-fds", "x", "a", "b"], 1, "invalid value \"x\" for flag -"),
@@ -72,7 +72,7 @@ fn usage() {
     }
 }
 
-/// An empty log would be a success to who reads it.
+/// A reader would take an empty log for success.
 fn unwritable_log() {
     let sb = Sandbox::new();
     let call = sb.runtime().args(["--log", "/nonexistent/log", "create", "--bundle"]).arg(sb.bundle());
@@ -81,7 +81,7 @@ fn unwritable_log() {
     sb.leak_check();
 }
 
-/// Callers in Go pass the zero of a text that nobody set.
+/// Callers in Go pass the zero value of an unset text.
 fn empty_values() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let create = sb.runtime().args(["--log", "", "create", "--pid-file", "", "--console-socket="]);
@@ -106,7 +106,7 @@ fn go_syntax() {
     sb.runtime().args(["delete", "-f=true", sb.id()]).output().ok();
 }
 
-/// The flag is the caller's word, and so is its false.
+/// `--no-new-privs` and `--no-new-privs=false` both override the container's setting.
 fn privileges() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/noNewPrivileges", json!(true));
     sb.create().ok();
@@ -134,7 +134,7 @@ fn nothing() {
         sb.runtime().arg("--root").arg(&file).args(verb).arg("x").output().exits(1).says("not a directory");
     }
     if !bundle::is_foreign() {
-        // runc 1.1 made the directory instead.
+        // runc 1.1 creates the directory instead.
         list(&sb.dir().join("missing")).exits(1).says("missing: no such file or directory");
     }
 }
@@ -146,8 +146,8 @@ fn empty_signal() {
     running.wait().exits(7);
 }
 
-/// Profiles of callers name what only newer kernels have; it is no news, and so whether the filter was compiled
-/// or comes from the cache.
+/// Callers' profiles name system calls of newer kernels. There is no warning about them, whether the filter
+/// is compiled or loaded from the cache.
 fn unknown_system_call() {
     let sb = Sandbox::new().patch(
         "/linux/seccomp",
@@ -170,7 +170,7 @@ fn unknown_system_call() {
     assert!(said.iter().any(named), "{said:?}");
 }
 
-/// With --log in the file, else on stderr; a launch and an exec say what they do.
+/// In the file of --log, else on stderr; a launch and an exec log their rows.
 fn debug() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let log = sb.dir().join("log");
@@ -185,14 +185,14 @@ fn debug() {
     sb.delete().ok();
 }
 
-/// A caller's environment is none of the runtime's, whatever the encoding.
+/// The runtime ignores the caller's environment, in any encoding.
 fn any_environment() {
     let sb = Sandbox::new();
     let latin = std::ffi::OsStr::from_bytes(b"caf\xe9");
     sb.run_oci().env("LANG_OF_CALLER", latin).output().ok();
 }
 
-/// BuildKit's `run` means what the config says; a user who types `safebox run` gets every layer.
+/// Under the name runc, `run` uses the config unhardened (BuildKit); `safebox run` hardens it.
 fn as_runc() {
     let sb = Sandbox::new().args(["/bin/id", "-u"]);
     let links = ["runc", "buildkit-runc"].map(|name| sb.dir().join(name));
@@ -223,7 +223,7 @@ fn real_bundle() {
     sb.delete().ok();
 }
 
-/// Not listed, and above all not removed: `--root` may be a mistake.
+/// A foreign directory is neither listed nor removed: `--root` may be a mistake.
 fn foreign_directory() {
     let sb = Sandbox::new();
     let kept = sb.root().join("data/kept");
@@ -235,7 +235,7 @@ fn foreign_directory() {
     sb.runtime().args(["delete", "--force", "data"]).output().ok();
     sb.runtime().args(["delete", "data"]).output().exits(1).says("container does not exist");
     assert!(kept.join("file").exists(), "a directory that is no container's was removed");
-    // What a create leaves that dies in its first rows is empty, and goes.
+    // An empty directory, the leftover of a create that died in its first rows, is removed.
     std::fs::create_dir(sb.root().join("unborn")).expect("mkdir");
     assert_eq!(list(&["-q"]), "unborn\n");
     sb.runtime().args(["delete", "--force", "unborn"]).output().ok();
@@ -243,8 +243,8 @@ fn foreign_directory() {
     std::fs::remove_dir_all(sb.root().join("data")).expect("remove");
 }
 
-/// A leftover of a launcher that is gone is swept by the next `run`, and its poststop hooks are run: not where
-/// somebody else can have put it there.
+/// The next `run` garbage-collects the container of a dead launcher and runs its poststop hooks, but not if
+/// another user can have created it.
 fn foreign_state() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let mark = sb.dir().join("mark");
@@ -275,7 +275,7 @@ fn foreign_state() {
     }
 }
 
-/// Every verb has a page, and a word in the completions.
+/// Every verb has a man page and a completion.
 fn completions() {
     let safebox = |args: &[&str]| {
         let out = std::process::Command::new(bundle::safebox()).args(args).output().expect("safebox");
@@ -295,7 +295,7 @@ fn completions() {
     assert!(dir.path().join("safebox.1").exists());
 }
 
-/// As docker run; but the callers of runc hand the runtime's output through, and have named the id themselves.
+/// As docker run prints the id; callers of runc chose the id themselves and pass the output on.
 fn detached_id() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let bundle = format!("{}/", sb.bundle().display());
@@ -313,7 +313,7 @@ fn detached_id() {
 
 fn allow() {
     let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("a link");
-    // Not quiet, as Sandbox::run is: what is told of each change is looked at.
+    // Without --quiet, because the report of each change is checked.
     let run = |sb: &Sandbox| sb.runtime().arg("run").arg("--bundle").arg(sb.bundle()).arg(sb.id());
     for (name, kind, word) in [
         ("host-net", "net", "network"),
@@ -322,7 +322,8 @@ fn allow() {
         ("host-cgroup", "cgroup", "cgroup"),
         ("host-pid", "pid", "pid"),
     ] {
-        // The config has a namespace of its own of each kind, and a name for the host's, which the host keeps.
+        // The config has a new namespace of each kind, and the namespace of the host by its path, which stays
+        // the host's.
         let sb = Sandbox::new().sh(&format!("readlink /proc/self/ns/{kind}"));
         let out = run(&sb).args(["--allow", name]).output().ok();
         assert_eq!(out.stdout.trim_end(), own(kind).display().to_string(), "{name}\n{out}");
@@ -338,7 +339,7 @@ fn allow() {
         let sb = Sandbox::new().sh("true").patch("/linux/resources/devices", json!([]));
         sb.run().args(args).output().ok().says(says);
     }
-    // The flag that keeps it is named.
+    // The message names the option that keeps it.
     let sb = Sandbox::new().sh("true");
     let spaces = sb.config()["linux"]["namespaces"].as_array().expect("a list").clone();
     let at = spaces.iter().position(|n| n["type"] == "network").expect("a network namespace");
@@ -364,7 +365,7 @@ fn diff_policy() {
     explain(&["--policy", "privileged", "--diff", &bundle]).ok().prints("--diff-policy");
 }
 
-/// `safebox run ... 2>&1 | head`: the container runs all the same, and the exit codes are those of a call that is read.
+/// `safebox run ... 2>&1 | head`: the container runs, and the exit codes do not depend on the reader.
 fn closed_stderr() {
     for (program, args, code) in [
         ("echo ran; exit 3", &[] as &[&str], 3),

@@ -1,5 +1,5 @@
-//! What the verbs print, field by field beside runc's on the same bundle. Differences are in [`KNOWN`],
-//! each with its reason; any other fails.
+//! Compares the output of the verbs, field by field, with runc's for the same bundle. Known differences are
+//! in [`KNOWN`], each with its reason; any other one fails.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -21,7 +21,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// (what, where it may differ, why). A pointer may end in `/*` for whatever is below it.
+/// (verb, pointer that may differ, reason). A pointer may end in `/*` for all values below it.
 const KNOWN: &[(&str, &str, &str)] = &[
     ("state", "/ociVersion", "runc prints the version that it was built with, safebox the config's"),
     (
@@ -59,7 +59,7 @@ fn is_known(what: &str, pointer: &str) -> bool {
     })
 }
 
-/// The kind of every value below `value`, by pointer; an item of a list counts under `*`.
+/// The type of every value below `value`, by pointer; items of a list are under `*`.
 fn shape(value: &Value, at: &str, out: &mut BTreeMap<String, &'static str>) {
     let kind = match value {
         Value::Null => "null",
@@ -96,7 +96,7 @@ fn same_shape(what: &str, runc: &Value, ours: &Value) {
     assert!(all.is_empty(), "{what} differs:\n  {}\nrunc: {runc:#}\nours: {ours:#}", all.join("\n  "));
 }
 
-/// One runtime, and where it keeps its state.
+/// A runtime and its state root.
 struct Runtime<'a> {
     program: std::path::PathBuf,
     sb: &'a Sandbox,
@@ -119,7 +119,7 @@ impl Runtime<'_> {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{args:?}: {e}: {text}"))
     }
 
-    /// Creates without holding on to the pipes of `call`: the container inherits what it is given.
+    /// Creates without keeping the pipes of `call` open: the container inherits its descriptors.
     fn create(&self, id: &str) {
         let mut command = Command::new(&self.program);
         command.arg("--root").arg(&self.root).args(["create", id]).current_dir(self.sb.bundle());
@@ -176,7 +176,7 @@ fn running() {
     assert_eq!(empty, ours_empty, "an empty list");
 }
 
-/// The values of a state that do not differ from container to container.
+/// The values of a state that are the same for all containers.
 #[track_caller]
 fn same_values(runc: &Value, ours: &Value) {
     for key in ["status", "bundle", "rootfs", "annotations"] {
@@ -189,7 +189,7 @@ fn features() {
     let sb = Sandbox::new();
     let [runc, ours] = runtimes(&sb).map(|r| r.json(&["features"]));
     same_shape("features", &runc, &ours);
-    // Whatever runc announces, we do too.
+    // safebox announces everything that runc announces.
     for list in [
         "/hooks",
         "/mountOptions",
@@ -232,7 +232,7 @@ fn spec() {
     }
 }
 
-/// Texts that callers look for in what a failing verb says.
+/// Texts that callers match in the errors of failing verbs.
 fn words() {
     let sb = Sandbox::new();
     let said = runtimes(&sb).map(|r| {

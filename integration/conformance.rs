@@ -1,5 +1,5 @@
-//! The tables of conformance.md are whole: every property that oci-spec's types know and every verb and flag has a
-//! row, every row names one that exists, and every test that a row names is a test.
+//! The tables of conformance.md are complete: every property of oci-spec's types and every verb and option
+//! has a row, every row names an existing one, and every test named in a row exists.
 
 mod properties;
 
@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The rows of the tables of conformance.md whose first cell starts with `start`: their cells.
+/// The cells of the rows of conformance.md whose first cell starts with `start`.
 fn rows(start: &str) -> Vec<Vec<&'static str>> {
     let rows: Vec<Vec<_>> = include_str!("conformance.md")
         .lines()
@@ -56,7 +56,7 @@ fn properties_have_rows() {
     assert!(properties.len() > 200 && properties.contains("/linux/resources/memory/limit"), "{properties:?}");
     let listed: Vec<_> =
         field_rows().iter().flat_map(|row| quoted(row[0]).flat_map(expand).collect::<Vec<_>>()).collect();
-    // `/windows/**` is a section of another system; an object has a row if what is in it has.
+    // `/windows/**` is the section of another system; an object has a row if its members have rows.
     let covers = |pattern: &str, property: &str| match pattern.strip_suffix("/**") {
         Some(section) => property == section || property.starts_with(&format!("{section}/")),
         None => pattern == property || pattern.starts_with(&format!("{property}/")),
@@ -72,7 +72,7 @@ fn properties_have_rows() {
     assert!(twice.is_empty(), "listed twice: {twice:?}");
 }
 
-/// The flags of a command that `--help` shows, and `None` for its hidden ones.
+/// The options of a command in `--help`; `None` for hidden ones.
 fn flags(command: &clap::Command) -> BTreeSet<String> {
     command
         .get_arguments()
@@ -82,7 +82,7 @@ fn flags(command: &clap::Command) -> BTreeSet<String> {
         .collect()
 }
 
-/// The hidden ones as well.
+/// Including hidden options.
 fn all_flags(cli: &clap::Command, verb: &str) -> BTreeSet<String> {
     let command = cli.find_subcommand(verb).unwrap_or(cli);
     command.get_arguments().filter_map(|a| a.get_long()).map(|long| format!("--{long}")).collect()
@@ -100,7 +100,7 @@ fn verbs_have_rows() {
         let listed: BTreeSet<_> =
             quoted(row[1]).map(|f| f.split(' ').next().unwrap_or_default().to_string()).collect();
         let known: BTreeSet<_> = all_flags(&cli, name);
-        // Those that say why they are refused are not in `--help`: the table of options has tests of its own for them.
+        // Refused options are not in `--help`; the tests of the option table cover them.
         let differ: Vec<_> = flags.difference(&listed).chain(listed.difference(&known)).collect();
         assert!(differ.is_empty(), "{name}: in the table or on the command line only: {differ:?}");
     }

@@ -1,4 +1,4 @@
-//! `events`: statistics in runc's shape, and kills for lack of memory as they happen.
+//! `events`: statistics in runc's format, and OOM kills when they happen.
 
 use std::time::Duration;
 
@@ -56,8 +56,8 @@ fn stats() {
     sb.delete().ok();
 }
 
-/// Every tree of the host has a group of the container's, which counts and which programs inside look for (the JVM
-/// wants cpuset, cpu, cpuacct and memory).
+/// The container has a cgroup in every hierarchy of the host, which counts its usage and which programs
+/// inside look for (the JVM needs cpuset, cpu, cpuacct and memory).
 fn hardened() {
     let sb = Sandbox::new().sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo up; exec sleep 1000");
     let running = sb.run_until(sb.run(), "up");
@@ -75,7 +75,7 @@ fn interval() {
     let run = sb.runtime().args(["events", "--interval", "50ms"]).arg(sb.id()).spawn();
     poll("three statistics", Duration::from_secs(10), || run.so_far().0.lines().count() >= 3);
     sb.kill("KILL").ok();
-    // runc waits for the group to go, safebox for the process.
+    // runc waits until the cgroup is removed, safebox until the process ends.
     poll("stopped", Duration::from_secs(10), || sb.status() == "stopped");
     sb.delete().ok();
     let out = run.wait().ok();
@@ -85,7 +85,7 @@ fn interval() {
 fn oom() {
     let sb = running("while [ ! -e /dev/shm/go ]; do sleep 0.1; done; tail /dev/zero; exec sleep 1000");
     let run = sb.runtime().args(["events", "--interval", "1h"]).arg(sb.id()).spawn();
-    // The watch is there when its descriptor is.
+    // The watch exists when its descriptor exists.
     poll("the watch", Duration::from_secs(10), || watches(run.pid()));
     sb.exec(["touch", "/dev/shm/go"]).ok();
     poll("an oom event", Duration::from_secs(20), || run.so_far().0.contains("oom"));
@@ -95,7 +95,7 @@ fn oom() {
     assert_eq!(events.first(), Some(&json!({ "type": "oom", "id": sb.id() })), "{out}");
 }
 
-/// Whether a process has an inotify or eventfd descriptor beside those of its language's runtime.
+/// Whether a process has an inotify or eventfd descriptor besides those of its language runtime.
 fn watches(pid: i32) -> bool {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     let links: Vec<_> = entries.flatten().filter_map(|e| std::fs::read_link(e.path()).ok()).collect();

@@ -1,6 +1,6 @@
-//! The example bundles end as their `expect` files say, and leave nothing behind.
+//! The example bundles end as their `expect` files state, without leftovers.
 //!
-//! An `expect` file has one line per fact: `exit N`, `stdout TEXT`, `stderr TEXT` (the stream holds TEXT).
+//! An `expect` file has one fact per line: `exit N`, `stdout TEXT`, `stderr TEXT` (the stream contains TEXT).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,7 +60,7 @@ fn all_are_listed() {
     assert_eq!(found, ALL);
 }
 
-/// The bundle `name`, made in a sandbox of its own.
+/// Creates the bundle `name` in a separate sandbox.
 pub fn make(name: &str) -> (Sandbox, PathBuf) {
     let sb = Sandbox::new();
     let dir = sb.dir().join("example");
@@ -70,7 +70,7 @@ pub fn make(name: &str) -> (Sandbox, PathBuf) {
 }
 
 fn run(sb: &Sandbox, dir: &Path, options: &[&str]) -> Output {
-    // The directory for temporary files is often mounted nosuid: that must not be what stops an attack.
+    // Temporary files are often on a nosuid mount, which must not be what stops an attack.
     let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,suid,dev \"$0\" && exec \"$@\"";
     let wrap = ["unshare", "-m", "sh", "-c", script, dir.to_str().expect("UTF-8")];
     sb.under(&wrap).args(["run", "--quiet"]).args(options).arg("--bundle").arg(dir).arg(sb.id()).output()
@@ -96,11 +96,11 @@ fn check(mut out: Output, expect: &str) {
     }
 }
 
-/// The same attacks on the config as written: what the policy stops is not stopped by anything else.
+/// The same attacks succeed on the unhardened config, so it is the policy that stops them.
 fn attacks_are_real() {
     for name in ALL {
         let (sb, dir) = make(name);
-        // A user that is not root has something to gain.
+        // An unprivileged user has privileges to gain.
         let user: &[&str] = if name == "become-root" { &["--user", "65532"] } else { &[] };
         let out = run(&sb, &dir, &[&["--policy", "privileged"], user].concat());
         check(out, &expect(name, "expect-privileged"));
@@ -112,7 +112,7 @@ fn expect(name: &str, file: &str) -> String {
     std::fs::read_to_string(bundles().join(name).join(file)).unwrap_or_else(|e| panic!("{name}/{file}: {e}"))
 }
 
-/// The table of README.md says what the files say.
+/// The table of README.md agrees with the `expect` files.
 fn table() {
     let readme = std::fs::read_to_string(bundles().join("README.md")).expect("README.md");
     for name in ALL {

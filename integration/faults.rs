@@ -1,5 +1,5 @@
-//! Faults at every row: whatever fails, the message names the row, and nothing is left behind
-//! (runtime.md: a failure leaves the environment as if the operation was never attempted).
+//! Faults at every row: the message names the failed row, and there are no leftovers (runtime.md: a failure
+//! leaves the environment as if the operation was never attempted).
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A bundle with something in most parts of the plan.
+/// A bundle with rows in most sections of the plan.
 fn rich() -> Sandbox {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.dir().join("data")).expect("a directory");
@@ -50,7 +50,7 @@ fn rich() -> Sandbox {
         .patch("/process/cwd", json!("/work/dir"))
 }
 
-/// A bundle whose plan has all three actors.
+/// A bundle whose plan uses all three actors.
 fn joining() -> Sandbox {
     let pid = format!("/proc/{}/ns/pid", std::process::id());
     Sandbox::new().patch(
@@ -59,7 +59,7 @@ fn joining() -> Sandbox {
     )
 }
 
-/// How many rows `run` has.
+/// The number of rows of `run`.
 fn rows(sb: &Sandbox, policy: &str) -> usize {
     let out = sb.runtime().args(["explain", "--json", "--policy", policy]).arg(sb.bundle()).output().ok();
     let plan: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
@@ -72,19 +72,19 @@ fn every_row(sb: &Sandbox, policy: &str) {
     for row in 1..=rows {
         fail_row(sb, sb.run().args(["--policy", policy]), row);
     }
-    // And without a fault it runs.
+    // Without a fault it succeeds.
     sb.run().args(["--policy", policy]).output().ok();
 }
 
 #[track_caller]
 fn fail_row(sb: &Sandbox, call: Call, row: usize) {
     let out = call.args(["--fail", &format!("{row}:EIO")]).output().exits(125);
-    assert!(out.stderr.contains(&format!("step {row} (")) && out.stderr.contains("(EIO)"), "{out}");
+    assert!(out.stderr.contains(&format!("row {row} (")) && out.stderr.contains("(EIO)"), "{out}");
     let left = sb.trace().find();
     assert!(left.is_empty(), "left behind by row {row}:\n  {}\n{out}", left.join("\n  "));
 }
 
-/// The caller's terminal is as before, too.
+/// The caller's terminal is restored too.
 fn terminal() {
     let sb = Sandbox::new().patch("/process/terminal", json!(true));
     let pty = nix::pty::openpty(None, None).expect("a pty");
@@ -105,7 +105,7 @@ fn terminal() {
     assert_eq!(tcgetattr(&pty.slave).expect("tcgetattr"), before, "the terminal's settings");
 }
 
-/// `--until N` at the end of stdin: N rows are done and undone, and that is no error.
+/// `--until N` with stdin at its end: N rows are performed and undone, without an error.
 fn until() {
     let sb = Sandbox::new();
     for row in 1..rows(&sb, "restricted") {
@@ -116,7 +116,7 @@ fn until() {
     }
 }
 
-/// Names stand for rows, whatever their numbers are here.
+/// Rows can be named; their numbers differ between machines.
 fn by_name() {
     let sb = Sandbox::new();
     for (row, call) in
@@ -127,7 +127,7 @@ fn by_name() {
         let explained = sb.runtime().args(["explain", "--row", row, "--why"]).arg(sb.bundle()).output().ok();
         let (number, _) =
             explained.stdout.lines().nth(1).expect("a row").trim_start().split_once(' ').expect("a number");
-        out.says(&format!("step {number} ("));
+        out.says(&format!("row {number} ("));
         sb.run().args(["--until", row]).output().exits(0).says(&format!("rows 1 to {number} are done"));
         assert!(sb.trace().find().is_empty());
     }
@@ -139,7 +139,7 @@ fn by_name() {
         .says("--until mount: no row has this name; similar: mount:/");
 }
 
-/// By lines: a row, the rest of a section, the rest; and the end of input undoes everything.
+/// Single-stepping by lines: a row, the rest of a section, the rest. End of input undoes everything.
 fn steps() {
     let sb = Sandbox::new().args(["/bin/echo", "ran"]);
     let step = |lines: &str| sb.run().arg("--step").input(lines).output();
@@ -164,7 +164,7 @@ fn not_there() {
     sb.run().args(["--fail", "1:ENOTANERROR"]).output().exits(125).says("unknown errno");
 }
 
-/// System calls that fail for real, each at its first occurrences in any process of the launch.
+/// System calls in which errors are injected, each at its first occurrences in any process of the launch.
 const INJECTED: &[&str] = &[
     "mkdirat",
     "flock",
@@ -205,7 +205,7 @@ const INJECTED: &[&str] = &[
     "sendto",
 ];
 
-/// Those with which one process makes another inside.
+/// System calls with which a process creates another one in the container.
 const JOINING: &[&str] = &["pidfd_open", "setns", "clone3", "waitid"];
 
 fn injected_run(policy: &str) {
@@ -230,7 +230,7 @@ fn injected_create() {
     });
 }
 
-/// Only the container's own process is left, and it runs.
+/// Asserts that only the container's own process remains, and that it runs.
 #[track_caller]
 fn alone(sb: &Sandbox, about: &str) {
     let pids = sb.runtime().args(["ps", "--format", "json", sb.id()]).output().ok().stdout;
@@ -244,7 +244,7 @@ fn alone(sb: &Sandbox, about: &str) {
 }
 
 fn injected_exec() {
-    // Where HOME cannot be looked up it is /, and that is no fault.
+    // If HOME cannot be looked up it is /, which is no fault.
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/env/-", "HOME=/".into());
     sb.create().ok();
     sb.verb("start").ok();
@@ -283,7 +283,7 @@ fn no_pid_file() {
     sb.delete().ok();
 }
 
-/// Each of `names` fails at its first occurrences, at least `least` times in all.
+/// Makes each of `names` fail at its first occurrences, at least `least` times in all.
 fn inject(sb: &Sandbox, code: i32, names: &[&str], least: u32, call: impl Fn(&[&str]) -> Call) {
     let file = sb.dir().join("trace");
     let mut injected = 0;
@@ -298,12 +298,12 @@ fn inject(sb: &Sandbox, code: i32, names: &[&str], least: u32, call: impl Fn(&[&
             });
             let made = !running.has_ended();
             if made {
-                // strace ends with Init.
+                // strace ends when Init ends.
                 sb.delete().ok();
             }
             let out = running.wait();
             if made || !was_injected(&file) {
-                // Fewer calls than that.
+                // There are fewer calls than that.
                 assert!(made || out.code == 0, "{out}");
                 break;
             }
@@ -317,13 +317,13 @@ fn inject(sb: &Sandbox, code: i32, names: &[&str], least: u32, call: impl Fn(&[&
 fn check_injected(sb: &Sandbox, file: &Path, name: &str, when: u32, code: i32, out: &crate::harness::Output) {
     let about = format!("{name} failed at occurrence {when}\n{out}\n{}", text(file));
     assert!(!out.timed_out, "hangs: {about}");
-    // That the program cannot be executed has a code of its own, as in `docker run`.
+    // A program that cannot be executed has a separate exit code, as in `docker run`.
     let code = match (name, when, code) {
         ("faccessat2", _, 125) => 126,
-        // The word to the guardian that all is over: it sees the end of the line as well.
+        // The final message to the guardian: the guardian also detects the end of file.
         ("sendto", 2, 125) => 0,
-        // The lock at the end keeps others from doing the same work; without it there are two who do it. A range of ids
-        // has a lock of its own, before the container's.
+        // Without the lock at the end, two processes do the same work. The file of an id range is locked
+        // before the container's directory.
         ("flock", n, 125) if n as usize == 3 + text(file).matches("LOCK_NB").count() => 0,
         _ => code,
     };

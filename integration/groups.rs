@@ -1,4 +1,4 @@
-//! A cgroup that is there before the container: joined if nobody is in it, left as it was.
+//! Pre-existing cgroups: joined if they are empty, and left unchanged.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -34,7 +34,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A group of the test's in every tree of the host, removed with it.
+/// A cgroup of the test in every hierarchy of the host, removed on drop.
 pub struct Premade {
     name: String,
     dirs: Vec<PathBuf>,
@@ -45,7 +45,7 @@ impl Premade {
         let name = sb.other_id("premade");
         let mounts = match Hierarchy::probe().expect("the host's cgroups") {
             Hierarchy::V2 { mount, .. } => {
-                // As every runtime does before its first container.
+                // Every runtime enables the controller before its first container.
                 std::fs::write(mount.join("cgroup.subtree_control"), "+pids").expect("the pids controller");
                 vec![mount]
             }
@@ -56,7 +56,7 @@ impl Premade {
         };
         let dirs: Vec<_> = mounts.iter().map(|m| m.join(&name)).collect();
         dirs.iter().for_each(|dir| std::fs::create_dir(dir).expect("a group"));
-        // A new group of the cpuset tree takes no process.
+        // A new cgroup of the cpuset hierarchy accepts no process.
         if let Some(cpuset) = dirs.iter().find(|d| d.parent().is_some_and(|p| p.ends_with("cpuset"))) {
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 std::fs::copy(cpuset.join("..").join(file), cpuset.join(file)).expect("a cpuset");
@@ -65,12 +65,12 @@ impl Premade {
         Premade { name, dirs }
     }
 
-    /// `sb` with this as its cgroup.
+    /// Sets it as the cgroup of `sb`.
     fn give(&self, sb: Sandbox) -> Sandbox {
         sb.patch("/linux/cgroupsPath", json!(format!("/{}", self.name)))
     }
 
-    /// The one that has `file`.
+    /// The directory that contains `file`.
     fn with(&self, file: &str) -> &Path {
         self.dirs.iter().find(|d| d.join(file).exists()).unwrap_or_else(|| panic!("no group has {file}"))
     }
@@ -79,7 +79,7 @@ impl Premade {
         std::fs::write(self.with(file).join(file), value).expect("a cgroup file");
     }
 
-    /// All are there and nobody is in them.
+    /// Asserts that all exist and contain no process.
     fn untouched(&self) {
         for dir in &self.dirs {
             let members =
@@ -102,7 +102,7 @@ fn sleeper() -> Sandbox {
     Sandbox::new().args(["/bin/sleep", "1000"])
 }
 
-/// The group goes first: what else is left is the runtime's.
+/// Drop order: the cgroup is removed first; other leftovers are the runtime's.
 pub fn premade(sb: Sandbox) -> (Sandbox, Premade) {
     let group = Premade::new(&sb);
     let sb = group.give(sb);
@@ -113,7 +113,7 @@ fn joined() {
     let (sb, group) = premade(sleeper());
     group.write("pids.max", "7");
     if let Some(dir) = group.dirs.iter().find(|d| d.join("cgroup.kill").exists()) {
-        // Whatever is cloned into a group that was killed as a whole is killed, too (Linux 6.1, 6.18).
+        // A process cloned into a cgroup that was killed by cgroup.kill is killed too (Linux 6.1, 6.18).
         std::fs::write(dir.join("cgroup.kill"), "1").expect("cgroup.kill");
     }
     sb.create().ok();
@@ -136,7 +136,8 @@ fn relative() {
     sb.delete().ok();
 }
 
-/// One ancestor, two of them, or one that lacks memory nodes only: all are filled, and what is set stays.
+/// One or two ancestors without cpus and memory nodes, or one without memory nodes: the empty files are
+/// filled, other values stay.
 fn empty_ancestors() {
     let root = Path::new("/sys/fs/cgroup/cpuset");
     let read = |group: &Path, file: &str| {
@@ -162,10 +163,10 @@ fn empty_ancestors() {
             assert_eq!(read(group, "cpuset.mems"), read(root, "cpuset.mems"), "{}", group.display());
         }
         sb.delete().ok();
-        // The hardened run, too.
+        // Also for the hardened run.
         sb.set("/process/args", json!(["true"]));
         sb.run().output().ok();
-        // The container's own ancestors in the other trees are left, as with runc.
+        // The container's ancestors in the other hierarchies stay, as with runc.
         for group in sb.trace().cgroups().iter().rev() {
             std::fs::remove_dir(group).expect("an empty group");
         }
@@ -188,7 +189,7 @@ fn stays() {
     group.untouched();
 }
 
-/// What the group counted for another container is not told of this one.
+/// Counts of an earlier container in the cgroup are not reported for this one.
 fn counts() {
     let sb = Sandbox::new().args(["tail", "/dev/zero"]);
     let (mut sb, _group) = premade(sb);
@@ -199,7 +200,7 @@ fn counts() {
     assert_eq!(out.stderr, "", "{out}");
 }
 
-/// A process that is no container's, in one of the groups.
+/// A process outside the container, in one of the cgroups.
 struct Member(Child);
 
 impl Member {
@@ -226,7 +227,10 @@ fn occupied() {
             let trees =
                 out.says("/linux/cgroupsPath").says("container's cgroup is not empty: 1 process(es) found");
             assert!(trees.code == 1 || trees.code == 125, "{trees}");
-            assert!(member.0.try_wait().expect("wait").is_none(), "somebody else's process was killed");
+            assert!(
+                member.0.try_wait().expect("wait").is_none(),
+                "a process outside the container was killed"
+            );
         }
     }
     group.untouched();
@@ -257,7 +261,7 @@ fn at_once() {
     group.untouched();
 }
 
-/// Without a pid namespace a child outlives the container's process.
+/// Without a pid namespace a child outlives the container's init.
 fn left_behind() {
     let sb = Sandbox::new().sh("sleep 1000 & exec sleep 0.1");
     let namespaces = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]);
@@ -272,7 +276,7 @@ fn left_behind() {
     group.untouched();
 }
 
-/// On v1 a frozen process does not die, and a group below may be frozen by itself.
+/// On v1 a frozen process does not die, and a child cgroup may be frozen by itself.
 fn frozen_below() {
     for own_pids in [true, false] {
         let sb = Sandbox::new().sh("sleep 1000 & echo up; exec sleep 1000");
@@ -299,7 +303,7 @@ fn frozen_below() {
     }
 }
 
-/// As long as something is left `delete` can be called again, and poststop hooks wait for it.
+/// While anything remains, `delete` can be called again, and poststop hooks are postponed.
 fn not_removed() {
     let sb = sleeper();
     let told = sb.dir().join("told");
@@ -309,7 +313,7 @@ fn not_removed() {
     sb.kill("KILL").ok();
     sb.wait_for_status("stopped");
     let group = sb.trace().cgroups().into_iter().next().expect("a group");
-    // In the eyes of this one cgroupfs is read-only.
+    // For this process cgroupfs is read-only.
     let mount = mount_of(&group);
     let script = format!("mount -o remount,bind,ro {mount} && exec \"$@\"");
     let call = sb.under(&["unshare", "--mount", "sh", "-c", &script, "sh"]);
@@ -322,7 +326,7 @@ fn not_removed() {
     sb.leak_check();
 }
 
-/// Where the tree of this group is mounted.
+/// The mount point of this cgroup's hierarchy.
 fn mount_of(group: &Path) -> String {
     let mounts = match Hierarchy::probe().expect("the host's cgroups") {
         Hierarchy::V2 { mount, .. } => vec![mount],
@@ -347,8 +351,8 @@ fn faults() {
     }
 }
 
-/// systemd or Docker in a container: its first process leaves the container's group for one below, and hands
-/// controllers down, so that the group can have no processes any more.
+/// systemd or Docker in a container: its init moves from the container's cgroup to a child cgroup and
+/// delegates controllers, so the container's cgroup can no longer have processes.
 fn below_its_own() {
     let sb = Sandbox::new().sh("mkdir /sys/fs/cgroup/init && echo 1 >/sys/fs/cgroup/init/cgroup.procs && \
          echo +pids >/sys/fs/cgroup/cgroup.subtree_control && echo up; exec sleep 1000");

@@ -1,4 +1,4 @@
-//! What crosses the wall at the start: descriptors of the caller, a pidfd for it, readiness for systemd.
+//! Objects passed between caller and container: descriptors, a pidfd, readiness for systemd.
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,12 +17,12 @@ const OWN: &[Need] = &[Need::Root];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("handover::preserved_descriptors_arrive", OCI, preserved),
-        // runc 1.1 hands one of its own descriptors over instead.
+        // runc 1.1 passes one of its own descriptors instead.
         test("handover::a_closed_number_is_closed_inside", OWN, missing),
         test("handover::socket_activation_comes_first", OCI, activation),
         test("handover::activation_of_another_process_is_not_ours", OCI, not_ours),
         test("handover::pidfd_of_create_run_and_exec", OWN, pidfds),
-        // busybox can only say READY=1 in the second line of a datagram, where runc does not look.
+        // busybox can put READY=1 only in the second line of a datagram, where runc does not look.
         test("handover::readiness_of_run_reaches_systemd", OWN, notify_run),
         test("handover::readiness_of_a_created_container_too", OWN, notify_create),
         test("handover::readiness_by_an_abstract_name", OWN, notify_abstract),
@@ -41,7 +41,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The runtime, with descriptors that a shell opens: `redirect` in the words of sh.
+/// The runtime with descriptors opened by a shell: `redirect` in sh syntax.
 fn with_fds(sb: &Sandbox, setup: &str, redirect: &str) -> Call {
     let script = format!("{setup} exec \"$0\" \"$@\" {redirect}");
     sb.under(&["sh", "-c", &script])
@@ -67,7 +67,7 @@ fn preserved() {
     out.prints("from three\nfrom four\n0\n1\n2\n3\n4\n5\n");
 }
 
-/// A number that the caller left closed is closed for the program, too; runc hands its own files over under it.
+/// A number that the caller left closed is closed for the program too; runc passes its own files under it.
 fn missing() {
     let script = "cat <&3; for n in 4 5 6; do test -e /proc/self/fd/$n || echo $n closed; done";
     let expect = "from three\n4 closed\n5 closed\n6 closed\n";
@@ -86,11 +86,11 @@ fn missing() {
     let call = with_fds(&sb, "", &fds);
     let out = call.args(["exec", "--preserve-fds", "4", sb.id(), "sh", "-c", script]).output();
     out.ok().prints(expect);
-    // A number that no descriptor can have.
+    // A number above the descriptor limit.
     let call = with_fds(&sb, "ulimit -n 64;", &fds);
     let out = call.args(["exec", "--preserve-fds", "62", sb.id(), "true"]).output();
     out.exits(255).says("preserved-fd 61 (of 62)").says("please check that it is present");
-    // What was handed over by sd_listen_fds(3) is there, or the launch ends.
+    // A missing descriptor of sd_listen_fds(3) is an error.
     let call = with_fds(&sb, "export LISTEN_FDS=2 LISTEN_PID=$$;", &fds);
     let out = call.args(["run", "--bundle"]).arg(sb.bundle()).arg("never").output();
     out.exits(125).says("LISTEN_FDS=2: descriptor 4 is not open");
@@ -112,14 +112,14 @@ fn not_ours() {
     run(&sb, call, &[]).output().ok().prints("[]\n0\n1\n2\n3\n");
 }
 
-/// The process behind a pidfd, as the kernel tells it.
+/// The pid of a pidfd, from the kernel.
 fn pid_of(fd: &OwnedFd) -> i32 {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).expect("fdinfo");
     let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok());
     pid.unwrap_or_else(|| panic!("not a pidfd: {info}"))
 }
 
-/// Accepts one connection and takes one descriptor from it, with a few bytes beside.
+/// Accepts one connection and receives one descriptor and a few bytes from it.
 fn take(listener: &UnixListener) -> OwnedFd {
     let (mut stream, _) = listener.accept().expect("a connection");
     let fd = safebox::sys::socket::recv_fd(stream.as_raw_fd()).expect("a descriptor");
@@ -129,7 +129,7 @@ fn take(listener: &UnixListener) -> OwnedFd {
     safebox::sys::fs::own(fd)
 }
 
-/// A place for the test's own sockets: in the sandbox they would count as left behind.
+/// A directory for the test's sockets: in the sandbox they would count as leftovers.
 fn room() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
@@ -177,14 +177,14 @@ fn pidfds() {
         .says("--pidfd-socket /nonexistent/s");
 }
 
-/// A container that says it is ready as a program with sd_notify(3) would: one datagram with lines.
+/// A container that notifies readiness as a program with sd_notify(3) does: one datagram with lines.
 fn service(then: &str) -> Sandbox {
     Sandbox::new()
         .sh(&format!(
             "echo $NOTIFY_SOCKET; ln -s /run/notify/notify.sock /dev/log; \
          /bin/busybox logger \"$(printf 'x\\nREADY=1\\nSTATUS=up')\"; {then}"
         ))
-        // logger's own words come before the first line end.
+        // logger's own text comes before the first line end.
         .patch("/mounts/-", serde_json::json!({ "destination": "/run", "type": "tmpfs", "source": "tmpfs" }))
 }
 
@@ -194,7 +194,8 @@ fn host_socket(path: &Path) -> UnixDatagram {
     socket
 }
 
-/// READY, MAINPID and the barrier, in this order; the barrier's descriptor is closed by not being taken.
+/// READY, MAINPID and the barrier, in this order; the barrier's descriptor is closed because it is not
+/// received.
 fn assert_told(socket: &UnixDatagram, pid: i32) {
     let next = || {
         let mut buf = [0u8; 4096];
@@ -253,7 +254,7 @@ fn notify_abstract() {
     sb.delete().ok();
 }
 
-/// `start` waits for readiness, but not beyond the container's end.
+/// `start` waits for readiness, but at most until the container's end.
 fn never_ready() {
     let sb = Sandbox::new().sh("sleep 0.2; exit 3");
     let room = room();

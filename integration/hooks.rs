@@ -1,4 +1,4 @@
-//! Hooks: what they see, what ends them, and what they cannot hold up.
+//! Hooks: their environment, what ends them, and that they cannot block the runtime.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ fn hook(script: &str) -> Value {
     json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }])
 }
 
-/// A hook that says that it runs and then never ends.
+/// A hook that writes a mark and then never ends.
 fn endless(mark: &Path) -> Value {
     hook(&format!("echo $$ > {}; exec sleep 1000", mark.display()))
 }
@@ -59,7 +59,7 @@ fn open(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
-/// A directory that hooks of every kind may write to, at `/shared` inside.
+/// A directory that hooks of every kind can write to, mounted at `/shared` inside.
 fn shared(sb: Sandbox) -> (Sandbox, PathBuf) {
     let dir = sb.dir().join("shared");
     open(sb.dir(), 0o711);
@@ -84,7 +84,7 @@ fn signal_before_start() {
         for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
             let sb = Sandbox::new().sh("echo RAN");
             let mark = sb.dir().join("mark");
-            // One of the container is root of its user namespace only.
+            // A hook of the container is root of its user namespace only.
             open(sb.dir(), 0o711);
             std::fs::write(&mark, "").expect("a file");
             open(&mark, 0o666);
@@ -98,7 +98,7 @@ fn signal_before_start() {
             sb.leak_check();
         }
     }
-    // A program of the container's own, in the container.
+    // A program of the container, executed in the container.
     let (sb, shared) = shared(Sandbox::new().sh("echo RAN"));
     let script = "echo $$ > /shared/mark; exec sleep 1000";
     let start = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
@@ -117,7 +117,7 @@ fn signal_after_start() {
     let sb = sb.patch("/hooks/poststart", endless(&mark));
     let run = sb.run().spawn();
     wait_for(&mark);
-    // The program has started; that its trap is set takes a moment longer.
+    // The program has started; it sets its trap a moment later.
     std::thread::sleep(Duration::from_millis(300));
     run.signal(Signal::SIGTERM);
     run.wait_at_most(Duration::from_secs(10)).exits(5).prints("got");
@@ -147,13 +147,13 @@ fn large_state() {
         .patch("/hooks/createRuntime", hook("exit 0"))
         .patch("/hooks/startContainer", json!([{ "path": "/bin/true", "args": ["true"] }]));
     sb.run().output().ok().prints("RAN");
-    // All of it comes to one that does read.
+    // A hook that reads receives all of it.
     let seen = sb.dir().join("seen");
     let sb = sb.patch("/hooks/createRuntime", hook(&format!("cat > {}", seen.display())));
     sb.run().output().ok().prints("RAN");
     let state: Value = serde_json::from_slice(&std::fs::read(&seen).expect("the state")).expect("JSON");
     assert_eq!(state["annotations"]["large"].as_str().map(str::len), Some(300_000));
-    // And one that does neither read nor end is ended by its timeout.
+    // A hook that neither reads nor ends is ended by its timeout.
     let mut endless = hook("exec sleep 1000");
     endless[0]["timeout"] = json!(1);
     let sb = sb.patch("/hooks/createRuntime", endless);
@@ -173,7 +173,8 @@ fn timeout() {
     }
 }
 
-/// config.md: in the container namespace, before the root is changed; runc shows the mounts at the rootfs's path.
+/// config.md: in the container namespace, before the root is changed; runc shows the mounts at the rootfs's
+/// path.
 fn mounts_are_seen() {
     let (sb, shared) = shared(Sandbox::new().sh("echo RAN"));
     let data = sb.dir().join("data");
@@ -199,13 +200,13 @@ fn mounts_are_seen() {
             assert!(seen.contains(text), "{seen}\n{out}");
         }
         std::fs::remove_file(shared.join("seen")).expect("remove");
-        // The pivot has let go of the host's tree all the same.
+        // After pivot_root the host's root is unmounted all the same.
         assert!(!out.stdout.lines().any(|l| l == "boot"), "{out}");
     }
     sb.leak_check();
 }
 
-/// Somebody puts another directory at the rootfs's path after it was opened.
+/// Another process replaces the directory at the rootfs's path after it was opened.
 fn place_is_swapped() {
     let sb = Sandbox::new().sh("echo RAN").patch("/hooks/createContainer", hook("true"));
     let out = sb.runtime().args(["explain", "--json"]).arg(sb.bundle()).output().ok();
@@ -213,7 +214,7 @@ fn place_is_swapped() {
     let rows = plan["steps"].as_array().expect("steps");
     let row = rows.iter().position(|s| s["action"].as_str().is_some_and(|a| a.contains("as Init sees it")));
     let row = row.expect("a row that opens the place");
-    // Steps up to that row by Enter, then the swap, then the rest.
+    // Single-steps to that row, then swaps, then performs the rest.
     let mut held = sb.run().arg("--step").spawn_with_stdin();
     let mut stdin = held.stdin.take().expect("a pipe");
     use std::io::Write;
@@ -232,7 +233,8 @@ fn place_is_swapped() {
     sb.leak_check();
 }
 
-/// As with runc, a hook of the container is root of its user namespace, with root's rights there and no others.
+/// As with runc, a hook of the container is root of its user namespace, with the privileges of root only
+/// there.
 fn member() {
     let maps = json!([{ "containerID": 0, "hostID": 300_000, "size": 65_536 }]);
     let sb = Sandbox::new();
@@ -263,7 +265,7 @@ fn member() {
     assert_eq!(std::fs::read_to_string(&secret).expect("the file"), "as it was");
 }
 
-/// stdout and stderr of `create` are the container's, and those of `start` and `delete` a caller's own.
+/// stdout and stderr of hooks in `create` are the container's, in `start` and `delete` those of the caller.
 fn said() {
     let script = "echo to-stdout; echo to-stderr >&2";
     for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
@@ -282,7 +284,7 @@ fn said() {
     }
 }
 
-/// Without an `env` of its own the hook inside has the program's; an empty one is empty.
+/// Without `env` a hook inside inherits the program's environment; an empty `env` is empty.
 fn inherits() {
     let script = "test \"$ONE\" = two && test -n \"$HOME\"";
     let run = |env: Option<Value>, script: &str| {
@@ -296,13 +298,13 @@ fn inherits() {
     run(None, script).ok();
     run(Some(json!(["OTHER=1"])), "test -z \"$ONE\" && test \"$OTHER\" = 1").ok();
     run(Some(json!([])), "test -z \"$ONE\"").ok();
-    // Hooks of the host have nothing that they were not given.
+    // Hooks of the host have no other variables.
     let host = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "test -z \"$ONE\" && test -z \"$HOME\""] }]);
     let sb = Sandbox::new().sh("true").patch("/process/env", json!(["ONE=two", "PATH=/bin"]));
     sb.patch("/hooks/poststart", host).run_oci().output().ok();
 }
 
-/// A hook inside runs below a process of the runtime's, which must not turn a signal into an exit status.
+/// A hook inside is a child of a process of the runtime, which must not turn a signal into an exit code.
 fn killed() {
     for signal in ["KILL", "TERM", "SYS"] {
         for kind in ["startContainer", "createRuntime"] {
@@ -315,8 +317,8 @@ fn killed() {
     }
 }
 
-/// Hooks of the runtime get the host's number, those of the container the container's, and those that come after the
-/// end none.
+/// Hooks of the runtime receive the host pid, those of the container the container's pid, and poststop hooks
+/// none.
 fn told_pids() {
     let kinds = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
     let told = |own_pids: bool| {
@@ -348,7 +350,7 @@ fn told_pids() {
     assert_eq!(pids[..5], vec![Some(pid); 5]);
 }
 
-/// With the container's mounts in it: runc's users mount by relative paths there.
+/// Its working directory contains the container's mounts: runc's users mount by relative paths there.
 fn starts_in_rootfs() {
     let sb = Sandbox::new().sh("cat /tmp/mounted");
     let source = sb.dir().join("source");
@@ -358,7 +360,7 @@ fn starts_in_rootfs() {
     sb.run_oci().output().ok().prints("by a hook");
 }
 
-/// What other hooks made is taken back, whatever has become of the bundle's directory.
+/// Effects of earlier hooks are undone, even if the bundle's directory is gone.
 fn without_bundle() {
     for forced in [false, true] {
         let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
@@ -369,7 +371,7 @@ fn without_bundle() {
             sb.kill("KILL").ok();
             sb.wait_for_status("stopped");
         }
-        // A file where the directory was is no directory to start in, either.
+        // A file in place of the directory is no working directory either.
         std::fs::rename(sb.bundle(), sb.dir().join("moved")).expect("move the bundle away");
         std::fs::write(sb.bundle(), "").expect("write");
         let flags: &[&str] = if forced { &["delete", "--force"] } else { &["delete"] };
@@ -396,7 +398,8 @@ fn guardian_without_bundle() {
     sb.leak_check();
 }
 
-/// What CDI and nvidia do: the root, a read-only mount, masks and read-only paths are closed after the hooks.
+/// As CDI and nvidia need: the root, a read-only mount, masks and read-only paths are restricted after the
+/// hooks.
 fn writes_below() {
     let sb = Sandbox::new().sh("cat /etc/added /t/added /shut/added /cover/added; touch /etc/x /t/x /shut/x");
     let sb = sb

@@ -1,4 +1,7 @@
-//! What a container process is and may do, seen from outside (the kernel's own files) and from inside.
+//! The properties and privileges of a container process, seen from outside (the kernel's files) and from
+//! inside.
+
+mod environment;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +11,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{Need, Sandbox, bundle, process::Running, test};
+use environment::{environment, exec_environment};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root, Need::Userns];
@@ -57,7 +61,7 @@ fn sleeper() -> Sandbox {
     lax("echo up; exec sleep 1000")
 }
 
-/// A config that asks for none of what the policy promises, so that it is the policy that is tested.
+/// A config without any of the policy's settings, so that the policy is tested.
 fn lax(script: &str) -> Sandbox {
     let caps = json!(["CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_NET_RAW", "CAP_MKNOD", "CAP_DAC_OVERRIDE"]);
     Sandbox::new()
@@ -93,7 +97,7 @@ fn restricted_status() {
 fn namespaces() {
     let sb = sleeper();
     let all = ["cgroup", "ipc", "mnt", "net", "pid", "uts", "user"];
-    // The config as written has no user namespace: a missing one would not show by what the kernel refuses.
+    // The unhardened config has no user namespace: the kernel's refusals would not reveal a missing one.
     for (call, kinds) in [(sb.run(), &all[..]), (sb.run_oci(), &all[..6])] {
         let run = sb.run_until(call, "up");
         let pid = sb.pid();
@@ -152,7 +156,7 @@ fn mounts() {
         assert_eq!(find(scratch).2, "tmpfs", "{scratch}");
         has(scratch, &["nosuid", "nodev", "noexec"]);
     }
-    // Which of them there are depends on the kernel.
+    // Which of them exist depends on the kernel.
     let secrets = ["/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"];
     let there: Vec<_> = secrets.iter().filter(|p| std::path::Path::new(p).exists()).collect();
     assert!(there.len() >= 3, "too few to say anything: {there:?}");
@@ -174,7 +178,7 @@ fn cgroups() {
     let limited = ["memory", "pids", "cpu", "devices", "freezer", ""];
     for line in theirs.lines() {
         let controllers = line.split(':').nth(1).unwrap_or_default();
-        // On a hybrid host the v2 tree limits nothing.
+        // On a hybrid host the v2 hierarchy limits nothing.
         let hybrid = controllers.is_empty() && theirs.lines().count() > 1;
         if !hybrid && controllers.split(',').any(|c| limited.contains(&c)) {
             assert!(!ours.lines().any(|l| l == line), "shares {line}");
@@ -216,7 +220,7 @@ fn descriptors() {
     assert_eq!(open, ["0", "1", "2", "3"], "{out}");
 }
 
-/// Who logs to /dev/stdout opens it anew, which only the owner of a pipe or a closed file may.
+/// A program may open /dev/stdout again, which only the owner of a pipe or of a mode-0600 file can do.
 fn own_stdio() {
     let script = "echo out >/dev/stdout; echo err >/dev/stderr";
     let through_pipes = |call: crate::harness::Call| {
@@ -237,7 +241,7 @@ fn own_stdio() {
     sb.delete().ok();
 }
 
-/// As execvp(3): what is missing, no directory, a directory of that name, or not executable is passed by.
+/// As in execvp(3): missing files, directories and files that are not executable are skipped.
 fn search() {
     let sb = Sandbox::new().args(["prog"]);
     let at = |path: &str| sb.rootfs().join(path);
@@ -256,8 +260,8 @@ fn search() {
     out.says("executable file not found in $PATH");
 }
 
-/// The user's own with mode 0700, which root without CAP_DAC_OVERRIDE cannot enter; and one that is closed to the
-/// user, where the runtime goes for it.
+/// A working directory with mode 0700 that only the user can enter (root lacks CAP_DAC_OVERRIDE), and one
+/// that only the runtime can enter.
 fn closed_cwd() {
     for (owner, user) in [(42, 42), (42, 0), (0, 42)] {
         let sb =
@@ -271,57 +275,7 @@ fn closed_cwd() {
     }
 }
 
-fn environment() {
-    let sb = Sandbox::new()
-        .args(["/bin/env"])
-        .patch("/process/env", json!(["PATH=/bin", "A=1", "B=two words", "HOME=/here", "A=2"]));
-    let out = sb.run_oci().env("LEAKED", "yes").output().ok();
-    let mut lines: Vec<_> = out.stdout.lines().collect();
-    lines.sort_unstable();
-    assert_eq!(lines, ["A=2", "B=two words", "HOME=/here", "PATH=/bin"], "{out}");
-}
-
-/// HOME is the new process's user's, and what is given with `exec` replaces what the container has.
-fn exec_environment() {
-    let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/env", json!(["PATH=/bin", "A=1"]));
-    let passwd = "root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n1001:x:5:5::/no:/bin/sh\n";
-    std::fs::write(sb.rootfs().join("etc/passwd"), passwd).expect("write");
-    let create = sb.runtime().arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id());
-    create.env("LISTEN_FDS", "0").env("LEAKED", "yes").output().ok();
-    sb.verb("start").ok();
-    let env = |call: crate::harness::Call| {
-        let mut lines: Vec<_> = call.output().ok().stdout.lines().map(str::to_string).collect();
-        lines.sort_unstable();
-        lines.join(" ")
-    };
-    for (flags, expect) in [
-        (&[] as &[&str], "A=1 HOME=/root PATH=/bin"),
-        (&["--env", "A=3", "--env", "B=x=y"], "A=3 B=x=y HOME=/root PATH=/bin"),
-        (&["--user", "1000:1000"], "A=1 HOME=/home/u PATH=/bin"),
-        (&["--user", "1000:1000", "--env", "HOME="], "A=1 HOME=/home/u PATH=/bin"),
-        (&["--user", "1001", "--env", "HOME=/set"], "A=1 HOME=/set PATH=/bin"),
-        (&["--user", "1001"], "A=1 HOME=/ PATH=/bin"),
-    ] {
-        assert_eq!(
-            env(sb.runtime().arg("exec").args(flags).args([sb.id(), "/bin/env"])),
-            expect,
-            "{flags:?}"
-        );
-    }
-    let file = sb.dir().join("process.json");
-    let process = json!({ "args": ["/bin/env"], "cwd": "/", "env": ["PATH=/bin", "B=1", "B=2"],
-        "user": { "uid": 1000, "gid": 1000 } });
-    std::fs::write(&file, process.to_string()).expect("write");
-    let call = sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id());
-    assert_eq!(env(call), "B=2 HOME=/home/u PATH=/bin");
-    for bad in ["FOO", "=x"] {
-        let call = sb.runtime().args(["exec", "--env", bad, sb.id(), "/bin/env"]);
-        assert_eq!(call.output().exits(255).says("environment variable").stdout, "");
-    }
-    sb.delete().ok();
-}
-
-/// (command, what stderr must hold): every one must fail.
+/// (command, text that stderr must contain): every one must fail.
 const REFUSED: [(&str, &str); 9] = [
     ("touch /x", "Read-only file system"),
     ("echo x >/bin/busybox", "Read-only file system"),
@@ -389,7 +343,8 @@ fn not_ours_to_give() {
     sb.delete().ok();
 }
 
-/// `exec --cap` of what the container has inheritable is ambient: a program that is not root keeps it.
+/// `exec --cap` makes a capability ambient if the container has it inheritable: an unprivileged program keeps
+/// it.
 fn ambient_by_exec() {
     let sets = |inheritable: Value| {
         let bounding = json!(["CAP_KILL", "CAP_SYSLOG"]);
@@ -411,7 +366,7 @@ fn ambient_by_exec() {
     }
 }
 
-/// The template of older runc has ambient capabilities, and none inheritable: no word of it, as with runc 1.1.
+/// The template of older runc has ambient capabilities but no inheritable ones: no warning, as with runc 1.1.
 fn never_raised() {
     let sets = json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "ambient": ["CAP_KILL"] });
     let sb = Sandbox::new().sh("true").patch("/process/capabilities", sets);
@@ -419,7 +374,7 @@ fn never_raised() {
     assert_eq!(out.stderr, "");
 }
 
-/// An ambient capability that is not inheritable as well.
+/// An ambient capability that is not inheritable.
 fn not_raised() {
     let both = json!(["CAP_KILL", "CAP_CHOWN"]);
     let sets = json!({ "bounding": both, "permitted": both, "inheritable": ["CAP_KILL"], "ambient": both });
@@ -466,7 +421,7 @@ fn id_maps() {
         { "containerID": 1000, "hostID": 500_000, "size": 10 },
     ]);
     let sb = sleeper();
-    // What the mapped root may not enter it cannot run.
+    // A program in a directory that the mapped root cannot enter cannot be executed.
     let sb = sb
         .patch("/linux/namespaces/-", json!({ "type": "user" }))
         .patch("/linux/uidMappings", maps.clone())

@@ -103,8 +103,8 @@ fn all_or_none() {
     assert!(code == Some(1) && said.contains("say for whom"), "{said}");
 }
 
-/// Kubernetes' own type reads the manifest and writes the same again: a field that it does not know, or one
-/// in the wrong place, would be lost on the way.
+/// Kubernetes' own type parses the manifest and serialises it again: an unknown or misplaced field would be
+/// lost.
 fn is<T: Serialize + DeserializeOwned>(yaml: &str) {
     let value: Value = serde_yaml_ng::from_str(yaml).expect("YAML");
     let typed: T = serde_json::from_value(value.clone()).expect("what Kubernetes reads");
@@ -170,7 +170,7 @@ fn same_lines() {
     assert_eq!(lines, include_str!("../examples/kubernetes/containerd.toml"));
 }
 
-/// scripts/install with a program that is built already.
+/// scripts/install with an existing program.
 fn script() {
     let Some(script) =
         [concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install")].into_iter().find(|p| Path::new(p).exists())
@@ -205,7 +205,7 @@ fn script() {
     assert!(!cache.exists());
 }
 
-/// With a script in the program's place, which is packed in no time.
+/// With a script in place of the program, so that packing is fast.
 fn package() {
     let script = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package"));
     if !script.exists() {
@@ -236,7 +236,7 @@ fn package() {
         let found = list.lines().any(|l| l.starts_with(owner) && l.ends_with(&format!(" ./{name}")));
         assert!(found, "no {file} in {list}");
     }
-    // A compiler, a library: nothing that a minimal system lacks.
+    // No dependencies: nothing that a minimal system lacks.
     assert_eq!(said(Command::new("dpkg-deb").args(["--field", deb, "Depends"])).trim(), "");
     let control = dir.path().join("control");
     said(Command::new("dpkg-deb").arg("--control").arg(deb).arg(&control));
@@ -244,7 +244,7 @@ fn package() {
     assert!(removal.contains("rm -rf /var/cache/safebox"), "{removal}");
 }
 
-/// With its --etc: without, the files of the machine itself would be looked for.
+/// With --etc, because without it the machine's own files would be used.
 fn printed_undo() {
     let etc = tempfile::Builder::new().prefix("with a space").tempdir().expect("a directory");
     let (code, said) = install(etc.path(), &["--podman"]);

@@ -1,5 +1,5 @@
-//! The runtime dies at any moment, or is called twice at once: what is left can always be removed, and
-//! mostly removes itself.
+//! The runtime is killed at any moment, or called twice at once: leftovers can always be removed, and usually
+//! are removed automatically.
 
 use std::time::Duration;
 
@@ -35,23 +35,23 @@ pub fn tests() -> Vec<Trial> {
         test("kills::sigterm_and_sigint_reach_a_program_that_handles_them", HERE, careful),
         test("kills::eight_creates_of_one_id", HERE, creates),
         test("kills::eight_runs_of_one_id", HERE, runs),
-        // In runc 1.1 those that lose say one thing or another, depending on the moment.
+        // In runc 1.1 the error of the losers depends on timing.
         test("kills::eight_starts_of_one_container", HERE, starts),
         test("kills::eight_deletes_of_one_container", HERE, deletes),
         test("kills::creates_and_deletes_in_any_order", HERE, churn),
     ]
 }
 
-/// SIGKILL while the launcher waits after row N: once the guardian stands it cleans up, and before that
-/// `delete --force` does.
+/// SIGKILL while the launcher waits after row N: the guardian cleans up once it exists; before that, `delete
+/// --force` does.
 fn every_row(policy: &str) {
     let sb = Sandbox::new();
-    // With the same standard descriptors as `run` below: the plan has a row for each that is relayed.
+    // With the same stdin, stdout and stderr as `run` below: the plan has a row for each relayed descriptor.
     let explain = sb.runtime().args(["explain", "--json", "--policy", policy]).arg(sb.bundle());
     let out = explain.spawn_with_stdin().wait().ok();
     let plan: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
     let steps = plan["steps"].as_array().expect("steps");
-    // It is forked at the first handover: when row N+1 is the first of Init's, or later.
+    // The guardian is forked at the first handover: when row N+1 is the first of Init, or later.
     let guarded = steps.iter().position(|s| s["actor"] == "init").expect("Init has rows");
     for row in 1..steps.len() {
         let call = sb.run().args(["--policy", policy, "--until", &row.to_string()]);
@@ -67,7 +67,7 @@ fn every_row(policy: &str) {
     }
 }
 
-/// Sixty times from 0 to 15 ms, in an order that does not follow them.
+/// Sixty delays from 0 to 15 ms, in a scattered order.
 fn moments() -> impl Iterator<Item = Duration> {
     let count = rounds(60) as u32;
     (0..count).map(move |i| slowed(Duration::from_millis(15)) * (i * 7919 % count) / count)
@@ -113,8 +113,8 @@ fn launcher() {
     }
 }
 
-/// Both die: the kernel kills the container, and the next `run` removes what is left.
-/// The cost of a run does not grow with the number of containers.
+/// Launcher and guardian die: the kernel kills the container, and the next `run` removes the leftovers. The
+/// cost of a run does not grow with the number of containers.
 fn unread() {
     let sb = Sandbox::new().sh("echo up; exec sleep 1000");
     sb.create().ok();
@@ -146,13 +146,13 @@ fn both() {
     running.signal(Signal::SIGKILL);
     running.wait().exits(137);
     poll("the container is dead", SOON, || sb.trace().processes().is_empty());
-    assert!(sb.root().join(sb.id()).exists(), "nobody has removed it yet");
+    assert!(sb.root().join(sb.id()).exists(), "it must not be removed yet");
     let next = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.other_id("next"));
     next.args(["--", "/bin/true"]).output().ok();
     sb.leak_check();
 }
 
-/// `start` keeps others off while the hook runs, and the hook never ends.
+/// `start` holds the lock while the hook runs, and the hook never ends.
 fn hook_inside() {
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo here >/dev/shm/hook; sleep 1000"] }]);
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/hooks/startContainer", hook);
@@ -162,12 +162,12 @@ fn hook_inside() {
     poll("the hook runs", SOON, || std::path::Path::new(&said).exists());
     let out = sb.delete().ok();
     assert!(out.took < patience(Duration::from_secs(5)), "{out}");
-    // runc 1.1 lets the hook's end be the end of start.
+    // In runc 1.1 the end of the hook ends the start.
     assert!(start.wait().code != 0 || crate::harness::bundle::is_foreign(), "{out}");
     sb.leak_check_within(SOON);
 }
 
-/// They take back what other hooks have made, whoever is left to run them.
+/// Poststop hooks undo the effects of other hooks, in whichever process runs them.
 fn poststop() {
     let sb = Sandbox::new().sh("echo up; sleep 1000");
     let told = sb.dir().join("told");
@@ -182,7 +182,7 @@ fn poststop() {
     assert_eq!(said().matches("stopped").count(), 1, "{}", said());
 }
 
-/// What the launcher left cannot be removed, and every `run` tries.
+/// Leftovers of the launcher that cannot be removed; every `run` tries again.
 fn stuck() {
     let sb = Sandbox::new().sh("echo up; sleep 1000");
     let launcher = sb.run_until(sb.run(), "up");
@@ -207,8 +207,8 @@ fn stuck() {
     sb.leak_check_within(SOON);
 }
 
-/// The first process of a pid namespace is not gone before all others are, and who has started one from outside
-/// sleeps. What it still is holds nothing.
+/// Init of a pid namespace stays until all other processes of it are reaped, and the parent of one of them,
+/// outside, sleeps. The remaining init holds no resources.
 fn unburied() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
@@ -224,12 +224,13 @@ fn unburied() {
     sb.leak_check_within(SOON);
 }
 
-/// A launcher sleeps while its container is removed and another takes its name, its group and its place on disk.
+/// A launcher sleeps while its container is removed and another container takes its name, cgroup and
+/// directory.
 fn late(wake: Signal) {
     let sb = Sandbox::new().sh("echo up; exec sleep 1000");
     let launcher = sb.run_until(sb.run_oci(), "up");
     let first = sb.pid();
-    // In the middle of the launch it would keep everybody waiting.
+    // In the middle of the launch it would hold the lock.
     let holds = format!(" {} ", launcher.pid());
     poll("the launch is over", SOON, || {
         std::fs::read_to_string("/proc/locks").is_ok_and(|locks| !locks.contains(&holds))
@@ -244,7 +245,7 @@ fn late(wake: Signal) {
     launcher.signal(wake);
     let ended = launcher.wait();
     assert_eq!(ended.code, 137, "{ended}");
-    // The guardian is not waited for by anybody.
+    // No process waits for the guardian.
     std::thread::sleep(slowed(Duration::from_millis(300)));
     assert!(first != second && sb.pid() == second && sb.status() == "running", "{ended}");
     sb.exec(["true"]).ok();
@@ -265,7 +266,7 @@ fn has_own_pid_namespace(pid: i32) -> bool {
     link(pid.to_string()) != link("self".into())
 }
 
-/// pid 1 is spared signals that it does not handle; Ctrl-C must work all the same.
+/// pid 1 is exempt from signals that it does not handle; Ctrl-C must work all the same.
 fn careless() {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let sb = Sandbox::new().sh("echo up; exec sleep 1000");
@@ -294,13 +295,13 @@ fn careful() {
     }
 }
 
-/// Eight of a command at once, and how each ended.
+/// Runs eight instances of a command at once and returns their results.
 fn eight(mut call: impl FnMut() -> Call) -> Vec<Output> {
     let running: Vec<_> = (0..8).map(|_| call().spawn()).collect();
     running.into_iter().map(crate::harness::Running::wait).collect()
 }
 
-/// Asserts that one succeeded and that the others say `text`.
+/// Asserts that one succeeded and that the others report `text`.
 #[track_caller]
 fn one_wins(outputs: &[Output], text: &str) {
     let won = outputs.iter().filter(|o| o.code == 0).count();
@@ -311,7 +312,7 @@ fn one_wins(outputs: &[Output], text: &str) {
     }
 }
 
-/// The words of the specification's error, where it is safebox that says them.
+/// The text of the specification's error, if the runtime is safebox.
 fn words(text: &str) -> &str {
     if crate::harness::bundle::is_foreign() { "" } else { text }
 }
@@ -321,7 +322,7 @@ fn creates() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     for _ in 0..rounds(5) {
         one_wins(&eight(|| sb.create_call()), "container with given ID already exists");
-        // The winner's container is whole: no loser has undone any of it.
+        // The winner's container is complete: no loser has undone any of it.
         assert_eq!(sb.status(), "created");
         sb.verb("start").ok();
         assert_eq!(sb.status(), "running");
@@ -364,8 +365,8 @@ fn deletes() {
     }
 }
 
-/// Two creates and two deletes at once, many times: a create that has the name is not disturbed (a delete
-/// waits for it), and whatever order they take, one more delete leaves nothing.
+/// Two creates and two deletes at once, many times: a create that has reserved the name is not disturbed (a
+/// delete waits for it), and in any order one more delete leaves nothing.
 fn churn() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     for moment in moments() {

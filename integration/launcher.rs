@@ -33,7 +33,7 @@ pub fn tests() -> Vec<Trial> {
     areas.into_iter().flatten().collect()
 }
 
-/// A project's directory, with a file and a directory, that every user can read.
+/// A project directory with a file and a directory, readable by every user.
 fn project(sb: &Sandbox) -> PathBuf {
     let dir = sb.dir().join("project");
     std::fs::create_dir_all(dir.join("sub")).expect("mkdir");
@@ -44,13 +44,13 @@ fn project(sb: &Sandbox) -> PathBuf {
     dir
 }
 
-/// Every user can read it.
+/// Makes it readable by every user.
 fn open(dir: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
 }
 
-/// `safebox run --name ID` in `dir`; options and `-- PROGRAM` are added.
+/// `safebox run --name ID` in `dir`; the test adds options and `-- PROGRAM`.
 fn run_in(sb: &Sandbox, dir: &Path) -> Call {
     let dir = dir.to_path_buf();
     sb.runtime().args(["run", "--name", sb.id()]).with(move |c| {
@@ -58,7 +58,7 @@ fn run_in(sb: &Sandbox, dir: &Path) -> Call {
     })
 }
 
-/// Everything below a directory as a text: names, kinds, modes, owners, sizes, times of the last change.
+/// A listing of all files below a directory: names, kinds, modes, owners, sizes, modification times.
 fn picture(dir: &Path) -> String {
     let find =
         std::process::Command::new("find").arg(dir).args(["-printf", "%p %y %m %U:%G %s %C@ %l\n"]).output();

@@ -1,5 +1,5 @@
-//! The lessons run to their end within seconds, as root and as an ordinary user, show what they are about, and leave
-//! nothing in the directory for temporary files.
+//! The lessons finish within seconds, as root and as an unprivileged user, print their results, and leave no
+//! temporary files.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A lesson about the kernel: its name, what it prints, and what an ordinary user sees in place of that.
+/// A lesson about the kernel: its name, its output, and the output for an unprivileged user if that differs.
 type Lesson = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
 
 const KERNEL: [Lesson; 12] = [
@@ -133,7 +133,7 @@ fn sources() {
     assert_eq!(found, listed);
 }
 
-/// Builds the lessons about the kernel where cargo is: `cargo test` builds this package alone.
+/// Builds the lessons about the kernel if cargo is available: `cargo test` builds this package alone.
 fn built() -> Duration {
     static TIME: LazyLock<Duration> = LazyLock::new(|| {
         if carried("examples").is_some() {
@@ -171,7 +171,7 @@ fn of_safebox() {
     sb.leak_check();
 }
 
-/// Runs a lesson as `uid`, in a directory for temporary files of its own.
+/// Runs a lesson as `uid`, with a separate directory for temporary files.
 fn run(name: &str, uid: u32, args: &[&str], prints: &[&str]) {
     built();
     let dir = tempfile::tempdir().expect("a directory");

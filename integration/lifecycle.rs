@@ -1,4 +1,4 @@
-//! The OCI verbs: fields, statuses, messages and exit codes as runc's callers know them.
+//! The OCI verbs: fields, statuses, messages and exit codes that runc's callers rely on.
 
 use std::path::Path;
 use std::time::Duration;
@@ -83,7 +83,7 @@ fn statuses() {
     sb.leak_check();
 }
 
-/// A created container is frozen and thawed as one that runs.
+/// A created container can be frozen and thawed like a running one.
 fn paused_before_start() {
     let sb = sleeper();
     sb.create().ok();
@@ -97,7 +97,7 @@ fn paused_before_start() {
     sb.delete().ok();
 }
 
-/// The kernel drops such signals for the first process of a pid namespace that does not handle them.
+/// The kernel drops signals that pid 1 of a pid namespace does not handle.
 fn ended_before_start() {
     for signal in ["TERM", "HUP", "INT", "QUIT"] {
         let sb = sleeper();
@@ -112,10 +112,10 @@ fn ended_before_start() {
     }
 }
 
-/// A caller in the background (`nohup`, `&` of a shell) ignores signals, and its children do.
+/// A caller in the background (`nohup`, `&` of a shell) ignores signals, and its children inherit that.
 fn default_signals() {
     let ignore = ["sh", "-c", "trap '' HUP INT QUIT USR1 TERM PIPE; exec \"$@\"", "sh"];
-    // 32 and 33 are the C library's own, and cannot be set through it.
+    // The C library uses 32 and 33, and does not let them be set.
     let none = |out: Output| {
         let bits = out.stdout.split_whitespace().nth(1).and_then(|bits| u64::from_str_radix(bits, 16).ok());
         assert_eq!(bits.map(|bits| bits & !0x1_8000_0000), Some(0), "{out}");
@@ -161,7 +161,7 @@ fn wrong_states() {
     sb.leak_check();
 }
 
-/// runc wants its flags before the id.
+/// runc requires its options before the id.
 fn create_with_pid_file(sb: &Sandbox, file: &Path) -> Output {
     let call = sb.runtime().args(["create", "--pid-file"]).arg(file).arg("--bundle").arg(sb.bundle());
     call.arg(sb.id()).output()
@@ -315,14 +315,14 @@ fn exec_process() {
     std::fs::write(&file, process.to_string()).expect("write");
     let out = sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output().ok();
     assert_eq!(out.stdout, "1000\nthis\n/tmp\n");
-    // The file has the say: without a terminal in it there is none, and other flags say nothing.
+    // The file overrides the options: without a terminal in the file there is none.
     let flags = ["exec", "--tty", "--user", "7", "--env", "ONLY=that", "--process"];
     let out = sb.runtime().args(flags).arg(&file).arg(sb.id()).output().ok();
     assert_eq!(out.stdout, "1000\nthis\n/tmp\n");
     sb.delete().ok();
 }
 
-/// What a process.json does not name is the container's.
+/// Properties missing in a process.json are those of the container.
 fn exec_confined() {
     let sb = sleeper()
         .patch("/process/capabilities", json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"] }))
@@ -399,7 +399,7 @@ fn log() {
     assert!(entry["time"].as_str().is_some_and(|t| t.contains('T')), "{entry}");
 }
 
-/// In the foreground and detached; none where the launch fails.
+/// In the foreground and detached; no pid file if the launch fails.
 fn run_pid_file() {
     let sb = sleeper();
     let file = sb.dir().join("pid");

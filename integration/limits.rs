@@ -1,4 +1,4 @@
-//! Limits really limit: seen from outside, in the files of the kernel.
+//! Limits take effect: seen from outside, in the kernel's files.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,18 +30,18 @@ pub fn tests() -> Vec<Trial> {
 
 const MIB: i64 = 1 << 20;
 
-/// A shell that says when it runs and then waits.
+/// A shell that prints a line and then waits.
 fn sleeper() -> Sandbox {
     Sandbox::new().sh("echo up; exec sleep 1000")
 }
 
-/// The value of the first of these cgroup files that the container has: v2's name, v1's.
+/// The value of the first of these cgroup files that exists: v2's name, then v1's.
 pub fn limit(pid: i32, v2: &str, v1: (&str, &str)) -> String {
     let path = file(pid, v2, v1).unwrap_or_else(|| panic!("process {pid} has no {v2} or {}", v1.1));
     std::fs::read_to_string(path).expect("a cgroup file").trim().to_string()
 }
 
-/// The path of a process's cgroup file, looked up as the kernel tells it, not as the runtime does.
+/// The path of a process's cgroup file, found through /proc and not through the runtime.
 pub fn file(pid: i32, v2: &str, v1: (&str, &str)) -> Option<PathBuf> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("/proc/PID/cgroup");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
@@ -77,7 +77,7 @@ fn memory_is_reported() {
     let sb = Sandbox::new().args(["/bin/tail", "/dev/zero"]);
     let out = sb.run().args(["--memory", "32m"]).output().exits(137);
     out.says("out of memory: the kernel killed 1 process(es) of the container at its memory limit of 32 MiB");
-    // A kill that has another cause is not called one.
+    // A SIGKILL with another cause is not reported as out of memory.
     let sb = sleeper();
     let run = sb.run_until(sb.run(), "up");
     sb.kill("KILL").ok();
@@ -90,7 +90,7 @@ fn swap_is_bounded() {
     let run = sb.run_until(sb.run_oci(), "up");
     let pid = sb.pid();
     assert_eq!(limit(pid, "memory.max", ("memory", "memory.limit_in_bytes")), (64 * MIB).to_string());
-    // v1 counts memory and swap together, v2 swap alone.
+    // v1 counts memory plus swap, v2 only swap.
     let swap = limit(pid, "memory.swap.max", ("memory", "memory.memsw.limit_in_bytes"));
     assert!(swap == "0" || swap == (64 * MIB).to_string(), "{swap}");
     sb.kill("KILL").ok();
@@ -120,7 +120,7 @@ fn cpu_throttles() {
 }
 
 fn pids_stop_forks() {
-    // busybox's shell says so and ends with 2 when it cannot fork.
+    // busybox's shell prints an error and exits with 2 when it cannot fork.
     let sb = Sandbox::new()
         .sh("i=0; while [ $i -lt 30 ]; do sleep 100 & i=$((i+1)); echo child $i; done")
         .patch("/linux/resources/pids", json!({ "limit": 10 }));
@@ -129,7 +129,7 @@ fn pids_stop_forks() {
     sb.leak_check();
 }
 
-/// 0 is a limit, of no process but the container's own.
+/// A limit of 0 allows no process besides the container's own.
 fn no_more_pids() {
     let sb = Sandbox::new().sh("echo one; true & echo two; wait; echo three");
     let sb = sb.patch("/linux/resources/pids", json!({ "limit": 0 }));
@@ -179,7 +179,8 @@ fn exec_is_limited() {
     run.wait().exits(137);
 }
 
-/// Somebody has moved the container out of its cgroup and removed that: nothing more runs in it without limits.
+/// The container was moved out of its cgroup, which was then removed: exec is refused, because it would be
+/// unlimited.
 fn exec_unlimited() {
     let sb = sleeper().patch("/linux/resources/pids", json!({ "limit": 50 }));
     sb.create().ok();

@@ -1,13 +1,13 @@
 //! Integration tests: real bundles, real kernel, one harness.
 //!
-//! `cargo test --test integration [FILTER]`; names are `area::what_must_hold`. A test that cannot run
-//! here is listed as ignored with its reason and counted below; it never counts as passed.
+//! `cargo test --test integration [FILTER]`; names are `area::statement`. A test that cannot run here is
+//! listed as ignored with its reason and counted below; it never counts as passed.
 //!
 //! - `SAFEBOX_RUNTIME=runc` (or a path) runs the tests about OCI behaviour ([`harness::Need::Oci`])
 //!   against that runtime: one that fails there too is suspect.
 //! - `UPDATE_GOLDEN=1` rewrites `integration/golden`.
-//! - `SAFEBOX_BIN` and `SAFEBOX_SLOW`: the suite on another machine, see [`harness::carried`].
-//! - `SAFEBOX_SOAK=N` sets how often the soak tests run a container.
+//! - `SAFEBOX_BIN` and `SAFEBOX_SLOW`: run the suite on another machine, see [`harness::carried`].
+//! - `SAFEBOX_SOAK=N` sets the number of containers of the soak tests.
 
 use std::process::ExitCode;
 
@@ -55,7 +55,7 @@ mod update;
 mod verify;
 mod words;
 
-/// Every test there is.
+/// All tests.
 fn all() -> Vec<libtest_mimic::Trial> {
     let areas = [
         selftest::tests,
@@ -107,7 +107,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
 
 fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
-    // Two at once find what disturbs its neighbour; more only compete for cpus and make timings loose.
+    // Two tests in parallel reveal interference; more would only compete for cpus and distort timings.
     args.test_threads.get_or_insert(2);
     harness::finish(&args, all())
 }

@@ -1,7 +1,8 @@
-//! The order test: what `strace -f` sees the runtime and Init do is what `explain` prints, call by call.
+//! The order test: the system calls of the runtime and Init in `strace -f` equal the output of `explain`,
+//! call by call.
 //!
-//! Nothing security-relevant may happen that is not printed, so nothing is filtered out but what is
-//! listed here by name: the baton, the guardian, and the memory of the runtime's allocator (Init has none).
+//! No security-relevant call may be missing in the output, so only the calls listed here by name are filtered
+//! out: the baton, the guardian, and the memory of the runtime's allocator (Init has none).
 
 mod exec;
 mod grammar;
@@ -56,7 +57,7 @@ fn usual() -> Vec<Trial> {
 fn restricted() {
     let sb = Sandbox::new();
     let trace = run(&sb, Policy::Restricted);
-    // The plan has no row twice as strong as this: after the filter, only the program's own exec.
+    // After the filter there is only the program's own exec.
     let init = init_of(&trace);
     let last = trace.of(init).iter().position(|c| c.name == "execve").expect("an exec");
     assert_eq!(trace.of(init)[last - 1].name, "seccomp");
@@ -100,7 +101,7 @@ fn rich() {
         .patch("/domainname", json!("example.org"))
         .patch("/process/args", json!(["true"]));
     run(&sb, Policy::Privileged);
-    // Parents that were missing are made too and, as with runc, stay.
+    // Missing parents are created too and, as with runc, stay.
     for parent in sb.trace().cgroups() {
         assert!(parent.ends_with(sb.other_id("parent")), "{}", parent.display());
         std::fs::remove_dir(parent).expect("remove an empty group");
@@ -165,7 +166,7 @@ fn network_devices() {
 fn agent() {
     let sb = Sandbox::new();
     let socket = sb.dir().join("agent");
-    // It takes the listener and is never asked.
+    // The agent receives the listener and is never asked.
     let listener = UnixListener::bind(&socket).expect("a socket");
     let rules = json!([{ "names": ["kexec_load"], "action": "SCMP_ACT_NOTIFY" }]);
     let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": socket });
@@ -192,12 +193,12 @@ fn waiting() -> Options {
     Options { wait_for_start: true, gives_stdio: true, ..Options::default() }
 }
 
-/// Traces `create` and, in the same trace, what Init does after `start`.
+/// Traces `create` and, in the same trace, Init after `start`.
 fn traced_create(sb: &Sandbox, global: &[&str], plan: &Plan, with: impl FnOnce(Call) -> Call) {
     let file = sb.dir().join("trace");
     let call = sb.under(&["strace", "-f", "-o", &file.to_string_lossy()]).args(global);
     let call = call.arg("create").arg("--bundle");
-    // strace ends when all that it follows has ended: Init, after `start`.
+    // strace ends when all traced processes have ended: Init, after `start`.
     let strace = with(call.arg(sb.bundle())).arg(sb.id()).spawn();
     crate::harness::poll("the container is created", std::time::Duration::from_secs(10), || {
         sb.verb("state").stdout.contains("\"created\"")
@@ -208,7 +209,7 @@ fn traced_create(sb: &Sandbox, global: &[&str], plan: &Plan, with: impl FnOnce(C
     compare(&Trace::read(&file), &rows(plan), sb.id(), false);
 }
 
-/// What `explain --json` prints has the same calls as the plan that is compared here.
+/// `explain --json` prints the same calls as the plan that is compared here.
 fn explained() {
     let sb = Sandbox::new();
     let out = sb.runtime().arg("explain").arg("--json").arg(sb.bundle()).output().ok();
@@ -232,14 +233,14 @@ fn foreground(sb: &Sandbox, policy: Policy) -> Options {
     Options { die_with_runtime: true, stdio, ..Options::default() }
 }
 
-/// stdin is /dev/null, in a hardened container one of its own; stdout and stderr are files.
+/// stdin is /dev/null, in a hardened container its own; stdout and stderr are files.
 fn outputs(direct: bool, hardened: bool) -> [Stdio; 3] {
     let input = if hardened { Stdio::Null } else { Stdio::Inherit };
     let output = if direct { Stdio::Inherit } else { Stdio::Pipe };
     [input, output, output]
 }
 
-/// The plan of a verb, as the verb itself makes it.
+/// The plan of a verb, built as the verb builds it.
 fn plan(sb: &Sandbox, policy: Policy, options: Options) -> Plan {
     plan_by(sb, policy, options, None)
 }
@@ -284,7 +285,7 @@ fn traced_run(sb: &Sandbox, policy: Policy, plan: &Plan, options: &[&str]) -> Tr
     trace
 }
 
-/// The matcher itself: it accepts what the grammar says and nothing else.
+/// Tests the matcher: it accepts the grammar and nothing else.
 fn matcher() {
     let check = |grammar: &[&'static str], calls: &str| {
         let calls: Vec<_> = calls

@@ -1,4 +1,4 @@
-//! `explain --html`: one file that needs nothing else. What it does in a browser is `scripts/page`.
+//! `explain --html`: one self-contained file. `scripts/page` tests it in a browser.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -24,7 +24,7 @@ fn one_file() {
     let sb = Sandbox::new();
     let html = page(&sb, &[]);
     assert!(html.len() < 300 << 10, "{} bytes", html.len());
-    // Links to sources are addresses; nothing is fetched.
+    // Links to sources are only addresses; nothing is fetched.
     for fetches in [" src=", "<link", "@import", "url(", "fetch(", "XMLHttpRequest", "<iframe"] {
         assert!(!html.contains(fetches), "{fetches}");
     }
@@ -43,7 +43,7 @@ fn two() {
     assert!(html.contains("only in restricted") && html.contains("not in baseline"));
 }
 
-/// As many tags as for a harmless config: every `<` of the hostile one is text.
+/// A hostile config has the same number of tags as a harmless one: every `<` in it is escaped.
 fn hostile() {
     let tags = |word: &str| {
         let sb = Sandbox::new().args(["/bin/true", word]).patch("/process/env/-", json!(format!("A={word}")));

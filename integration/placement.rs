@@ -1,4 +1,4 @@
-//! Where a process computes and takes memory from, where a machine or a moment sets limits to it.
+//! Cpu affinity, scheduling and memory placement of processes.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn missing_node() {
     sb.leak_check();
 }
 
-/// The calls of `exec`, in order; what a process may use in the end is the kernel's to show.
+/// The calls of `exec`, in order; the kernel decides the final affinity.
 fn affinity() {
     let sb = running("/annotations", json!({}));
     let trace = sb.dir().join("trace");
@@ -88,7 +88,7 @@ fn resctrl() {
     sb.leak_check();
 }
 
-/// On a machine that has it: monitoring needs no schema and changes nothing for others.
+/// On a machine with resctrl: monitoring needs no schema and does not affect other processes.
 fn made_class() {
     let root = safebox::cgroup::resctrl::mount_point().expect("resctrl");
     let sb = running("/linux/intelRdt", json!({ "enableMonitoring": true }));
@@ -106,7 +106,7 @@ fn cpuset() {
     sb.run_oci().output().ok().prints("Cpus_allowed_list:\t0\n").prints("Mems_allowed_list:\t0\n");
 }
 
-/// runc does so since 1.3: a daemon that is bound to cpus of its own starts containers that are not.
+/// As runc since 1.3: a daemon that is bound to certain cpus starts containers that are not.
 fn unbound() {
     let cpus =
         |text: &str| text.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:\t").map(str::to_string));

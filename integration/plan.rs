@@ -1,5 +1,5 @@
-//! Goldens: bundle x handmade host -> the text of `explain`. No privilege, no kernel: what a plan holds
-//! depends on the config, the command line and the facts in `Host`, and on nothing else.
+//! Goldens: bundle x handmade host -> the output of `explain`. Needs no privilege and no kernel feature: a
+//! plan depends only on the config, the command line and the facts in `Host`.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test integration plan::` rewrites the files; read the diff.
 
@@ -29,7 +29,7 @@ pub fn tests() -> Vec<Trial> {
         test("plan::golden_restricted_on_v2", &[], || golden("restricted-v2", &Case::default())),
         test("plan::golden_restricted_on_hybrid_v1", &[], || {
             let mut case = Case { host: hybrid(), ..Case::default() };
-            // Made once, however many trees there are.
+            // Created once, independent of the number of hierarchies.
             set(&mut case.config, "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
             golden("restricted-hybrid", &case);
         }),
@@ -48,7 +48,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The files, so that the tests can be carried to a machine without the repository.
+/// The golden files, compiled in, so that the tests can run without the repository.
 const GOLDENS: &[(&str, &str)] = &[
     ("baseline", include_str!("golden/baseline.txt")),
     ("create", include_str!("golden/create.txt")),
@@ -90,7 +90,7 @@ pub fn policy(policy: Policy) -> Case {
     Case { policy, ..Case::default() }
 }
 
-/// A machine that is nobody's.
+/// The facts of an imaginary machine.
 fn host(cgroups: Hierarchy) -> Host {
     Host {
         euid: 0,
@@ -252,7 +252,7 @@ fn bundle_without(config: &mut Value, pointers: &[&str]) {
     }
 }
 
-/// Two containers of one bundle differ in names and host ids, never in what is done.
+/// Plans of two containers of one bundle differ only in names and host ids.
 fn names_only() {
     let dir = bundle(&Case::default());
     let actions = |id: &str| -> Vec<_> {
@@ -262,7 +262,7 @@ fn names_only() {
     assert_eq!(actions("one"), actions("another-2"));
 }
 
-/// Writes the case's bundle; nothing of its rootfs matters to a plan but its account files.
+/// Writes the case's bundle; of the rootfs only the account files affect a plan.
 fn bundle(case: &Case) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let etc = dir.path().join("rootfs/etc");
@@ -280,7 +280,7 @@ fn plan(dir: &Path, case: &Case, id: &str) -> Plan {
 
 fn prepared_in(dir: &Path, case: &Case, id: &str) -> Prepared {
     let (mut bundle, config) = Bundle::open(dir).unwrap_or_else(|e| panic!("{e}"));
-    // The file system of the test machine's temporary directory is not the golden's business: ext4.
+    // A fixed file system, independent of the test machine's temporary directory: ext4.
     bundle.rootfs_magic = 0xEF53;
     bundle.rootfs_owner = (0, 0);
     let launch = Launch {
@@ -297,7 +297,7 @@ fn prepared_in(dir: &Path, case: &Case, id: &str) -> Prepared {
     prepare_on(&launch, (bundle, config), case.host.clone()).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A launch of this case on its handmade host, and the bundle, which goes with the value.
+/// The prepared launch of this case on its handmade host, and its bundle directory.
 pub fn prepared(case: &Case) -> (Prepared, TempDir) {
     let dir = bundle(case);
     (prepared_in(dir.path(), case, "ID"), dir)
@@ -323,8 +323,8 @@ fn golden(name: &str, case: &Case) {
     );
 }
 
-/// Placeholders for what differs from machine to machine: paths, the filter's length (it depends on
-/// the architecture), the length of state.json. Row numbers are left out.
+/// Replaces machine-dependent parts by placeholders: paths, the filter's length (it depends on the
+/// architecture), the length of state.json. Removes row numbers.
 fn normal(text: &str, dir: &Path) -> String {
     let text = text.replace(&*dir.to_string_lossy(), "BUNDLE");
     let mut out = String::new();
@@ -345,7 +345,7 @@ fn normal(text: &str, dir: &Path) -> String {
     out
 }
 
-/// `explain --diff`: rows that only one of two bundles has, and nothing else.
+/// `explain --diff`: prints only rows that one of the two bundles has alone.
 fn diff() {
     let (a, b) = (Sandbox::new(), Sandbox::new().patch("/hostname", json!("other-name")));
     let explain = |other: &Sandbox| {
@@ -358,7 +358,7 @@ fn diff() {
     let hostname =
         |sign: char| rows.iter().filter(|r| r.starts_with(sign) && r.contains("sethostname")).count();
     assert_eq!((hostname('-'), hostname('+')), (1, 1), "{text}");
-    // The rest is what names the bundle: its rootfs and its state.
+    // The remaining differences are paths of the bundle: its rootfs and its state.
     let other: Vec<_> =
         rows.iter().filter(|r| !r.contains("sethostname") && !r.contains("state.json")).collect();
     assert!(other.is_empty(), "{text}");

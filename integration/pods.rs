@@ -1,5 +1,5 @@
-//! Containers that share: the members of a Kubernetes pod join the namespaces of its pause container, and a
-//! container runs in a container.
+//! Containers that share namespaces: the members of a Kubernetes pod join those of its pause container. Also,
+//! a container in a container.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,9 +19,9 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("pods::members_share_network_ipc_and_names", OCI, members),
         test("pods::a_shared_pid_namespace_shows_all_and_kills_one", OCI, shared_pids),
-        // runc 1.1 wants the mappings of the namespace that it joins, which are not its to say.
+        // runc 1.1 requires the mappings of the joined namespace, which the config cannot decide.
         test("pods::a_user_namespace_is_joined_with_what_it_owns", OWN, shared_users),
-        // runc 1.1 creates it, and cannot exec into it.
+        // runc 1.1 creates it, but cannot exec into it.
         test("pods::a_user_namespace_and_what_the_host_owns", OWN_USERNS, host_owned),
         test("pods::a_joined_user_namespace_and_what_the_host_owns", OWN_USERNS, host_owned_joined),
         test("pods::a_user_namespace_that_denies_setgroups", OWN_USERNS, denied_groups),
@@ -38,7 +38,7 @@ fn started(sb: Sandbox) -> Sandbox {
     sb
 }
 
-/// The namespaces of a member: those named come from process `pid`, the others are its own.
+/// The namespaces of a member: the named ones come from process `pid`, the others are new.
 fn joining(pid: i32, shared: &[(&str, &str)]) -> Value {
     let own = ["mount", "cgroup", "pid", "ipc", "uts", "network"];
     let own = own.iter().filter(|k| !shared.iter().any(|(kind, _)| kind == *k)).map(|k| json!({ "type": k }));
@@ -67,7 +67,7 @@ fn members() {
         assert_ne!(link(member.pid(), file), link(pause.pid(), file), "{file}");
     }
     member.exec(["hostname"]).ok().prints("the-pod");
-    // What one does to the shared network the other sees.
+    // A change of the shared network is visible to the other container.
     pause.exec(["ip", "link", "set", "lo", "down"]);
     let lo = |sb: &Sandbox| sb.exec(["ip", "link", "show", "lo"]).ok().stdout.contains(",UP");
     assert_eq!(lo(&pause), lo(&member));
@@ -89,7 +89,7 @@ fn shared_pids() {
         });
     }
     assert!(seen.stdout.contains("sleep 1111"), "{seen}");
-    // Its first process is not pid 1 there: what it leaves must be killed by the cgroup.
+    // Its init is not pid 1 there, so the cgroup must be used to kill its leftovers.
     member.kill("KILL").ok();
     member.wait_for_status("stopped");
     member.runtime().args(["kill", "--all", member.id(), "9"]).output().ok();
@@ -127,8 +127,8 @@ fn mapping() -> Value {
     json!([{ "containerID": 0, "hostID": 0, "size": 1 }, { "containerID": 1, "hostID": 200_001, "size": 5000 }])
 }
 
-/// A member that is root of another user namespace than the one that owns its network, IPC and host name: what the
-/// kernel does not let it mount it gets from the host.
+/// A member in another user namespace than the owner of its network, IPC and host name: file systems that the
+/// kernel does not let it mount come from the host.
 fn strange_member(namespaces: Value) -> Sandbox {
     let mut sb = Sandbox::new().sh("exec sleep 1000").patch("/linux/namespaces", namespaces);
     let others = ["/sys", "/sys/fs/cgroup", "/dev/mqueue"];
@@ -145,7 +145,7 @@ fn belongs(member: &Sandbox, pause: &Sandbox, shared: &[(&str, &str)]) {
     }
     let pod = format!("{}\n", pause.config()["hostname"].as_str().expect("a name"));
     member.exec(["hostname"]).ok().prints(&pod);
-    // It has no rights over them.
+    // It has no privileges over them.
     assert_ne!(member.exec(["ip", "link", "set", "lo", "down"]).code, 0);
 }
 
@@ -197,7 +197,7 @@ fn host_owned_joined() {
     pause.delete().ok();
 }
 
-/// As one that an ordinary user made for its own id alone; groups that are asked for are then left out, as with runc.
+/// A user namespace of an unprivileged user with one id: requested groups are dropped, as with runc.
 fn denied_groups() {
     let mut holder = std::process::Command::new("unshare");
     let mut holder = holder.args(["--user", "--map-root-user", "sleep", "1000"]).spawn().expect("unshare");
@@ -221,7 +221,7 @@ fn denied_groups() {
         sb.verb("start").ok();
         assert_eq!(link(sb.pid(), "user"), link(pid, "user"));
         sb.exec(["id", "-u"]).ok().prints("0\n");
-        // The caller's groups stay outside: files of theirs may be among the mounts.
+        // The caller's groups are dropped: their files may be among the mounts.
         let status = std::fs::read_to_string(format!("/proc/{}/status", sb.pid())).expect("its status");
         let held = status.lines().find_map(|l| l.strip_prefix("Groups:")).expect("Groups");
         assert_eq!(held.trim(), "", "{status}");
@@ -256,11 +256,13 @@ fn no_namespace() {
     }
 }
 
-/// safebox as root of a container that has what a runtime needs: no user namespace, all capabilities, cgroups.
+/// safebox as root of a container with everything a runtime needs: no user namespace, all capabilities,
+/// cgroups.
 fn nested() {
     let inner = Sandbox::new().sh("echo inner $$; hostname");
     let all: Vec<_> = safebox::tables::capabilities::CAPABILITIES.iter().map(|c| json!(c.name)).collect();
-    // On v2 a group with processes hands no controllers down: the first process steps aside.
+    // On v2 a cgroup with processes cannot delegate controllers, so the first process moves to a child
+    // cgroup.
     let aside = "if [ -e /sys/fs/cgroup/cgroup.procs ]; then mkdir /sys/fs/cgroup/aside; \
                  echo $$ >/sys/fs/cgroup/aside/cgroup.procs; fi; exec \"$0\" \"$@\"";
     let mut outer = Sandbox::new().args([
@@ -303,8 +305,8 @@ fn nested() {
     outer.run_oci().output().ok().prints("inner 1").prints("safebox");
 }
 
-/// Only of a pid namespace of its own does the kernel kill all with the first process. Others of the same namespace
-/// are not the container's.
+/// The kernel kills all processes with init only in the container's own pid namespace. Other processes of a
+/// shared namespace do not belong to the container.
 fn kills_all() {
     let namespaces: Value = ["mount", "ipc", "uts"].iter().map(|kind| json!({ "type": kind })).collect();
     let sharing = || {

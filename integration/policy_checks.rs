@@ -1,4 +1,5 @@
-//! What a config may leave out because flags or the policy add it; and a rootfs that cannot be idmapped as a whole.
+//! Parts that a config may omit because options or the policy add them; and a rootfs that cannot be idmapped
+//! as a whole.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -35,7 +36,7 @@ fn not_added() {
     sb.leak_check();
 }
 
-/// The host's own procfs and the like stay out.
+/// The host's own procfs and similar file systems are not mounted.
 fn host_root() {
     let sb = Sandbox::new().sh("cat /proc/self/mountinfo").patch("/root/path", json!("/"));
     let run = sb.runtime().args(["run", "--verbose", "--bundle"]);

@@ -1,4 +1,5 @@
-//! What ordinary programs need under the default policy: a name, a home, places to write, ports, system calls.
+//! Requirements of ordinary programs under the default policy: a user name, a home, writable paths, ports,
+//! system calls.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -27,7 +28,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// `run` with its remarks.
+/// `run` without --quiet.
 fn told(sb: &Sandbox, flags: &[&str]) -> crate::harness::process::Output {
     sb.runtime().args(["run", "--verbose"]).args(flags).arg("--bundle").arg(sb.bundle()).arg(sb.id()).output()
 }
@@ -70,7 +71,7 @@ fn home_of_the_config() {
         .sh("echo $HOME; grep 65532 /etc/passwd | busybox cut -d: -f6");
     accounts(&sb, "app:x:65532:1::/x:\n");
     told(&sb, &[]).ok().prints("/data\n/data\n").says("a line for app (65532)");
-    // The caller's user is the caller's business.
+    // A user chosen by the caller is not changed.
     let sb = Sandbox::new().sh("cat /etc/passwd");
     accounts(&sb, ROOT);
     told(&sb, &["--user", "7"]).ok().prints(ROOT);
@@ -132,7 +133,7 @@ fn copy_of_run() {
     std::os::unix::fs::symlink("/etc/shadow", run.join("link")).expect("symlink");
     std::os::unix::fs::chown(run.join("postgresql"), Some(101), Some(104)).expect("chown");
     std::fs::set_permissions(run.join("postgresql"), std::fs::Permissions::from_mode(0o2775)).expect("chmod");
-    // What cannot be made inside is left out.
+    // Directories that cannot be created inside are skipped.
     let node = nix::sys::stat::SFlag::S_IFCHR;
     nix::sys::stat::mknod(&run.join("null"), node, nix::sys::stat::Mode::S_IRWXU, 0x103).expect("mknod");
     told(&sb, &[]).ok().prints("101:104 2775\nhello\n/etc/shadow\nwritable\n").says("with the image's files");
@@ -144,7 +145,7 @@ fn allow_acts() {
     let out = told(&sb, &[]);
     assert!(out.code != 0 && !out.stdout.contains("written"), "{out}");
     std::fs::set_permissions(sb.rootfs(), std::fs::Permissions::from_mode(0o777)).expect("chmod");
-    // A rootfs that every user of the host can reach is not made writable.
+    // A rootfs that every user of the host can reach does not become writable.
     std::fs::set_permissions(sb.bundle(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
     told(&sb, &["--allow", "write-rootfs"]).ok().prints("written\n").says("/ can be written, as asked");
     for policy in ["baseline", "privileged"] {
@@ -162,7 +163,7 @@ fn ports() {
         .sh("nc -l -p 80 </dev/null & sleep 0.3; grep -o ':0050 ' /proc/net/tcp /proc/net/tcp6; kill $!");
     let out = told(&sb, &[]).says("net.ipv4.ip_unprivileged_port_start=0");
     assert!(out.stdout.contains(":0050"), "{out}");
-    // The config's own value stays.
+    // A value of the config is kept.
     let sb = Sandbox::new()
         .patch("/linux/sysctl", json!({ "net.ipv4.ip_unprivileged_port_start": "500" }))
         .sh("cat /proc/sys/net/ipv4/ip_unprivileged_port_start");
@@ -195,7 +196,7 @@ fn refusals() {
     assert!(!plain.stderr.contains("refused with"), "{plain}");
     let log = sb.bundle().join("log");
     let debug = run(&["--debug"], &[]).ok();
-    assert_eq!(debug.stdout, plain.stdout, "the same answers, whoever listens");
+    assert_eq!(debug.stdout, plain.stdout, "the same answers with and without a listener");
     let told =
         |text: &str, name: &str| text.matches(&format!("system call {name} refused with EPERM: ")).count();
     assert_eq!((told(&debug.stderr, "mount"), told(&debug.stderr, "unshare")), (1, 1), "{debug}");

@@ -1,5 +1,5 @@
-//! Limits per process (getrlimit(2)): the program's alone. The runtime and its init work without them, and with as many
-//! descriptors as their own hard limit allows.
+//! Process limits (getrlimit(2)) apply only to the program. The runtime and Init work in spite of them, with
+//! as many descriptors as their own hard limit allows.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ fn limit(name: &str, value: u64) -> Value {
     json!([{ "type": name, "soft": value, "hard": value }])
 }
 
-/// Each with a program that lives with it: by run, by create and start with a hook inside, by exec.
+/// Each limit with a suitable program: by run, by create and start with a hook inside, by exec.
 fn small() {
     let table = [
         ("RLIMIT_NOFILE", 16, "open files"),
@@ -63,7 +63,7 @@ fn small() {
             };
             holds(&sb.run_oci().output().ok().stdout);
             sb.set("/process/args", json!(["sleep", "1000"]));
-            // A hook prints to a file of the runtime's, which RLIMIT_FSIZE does not bound.
+            // A hook writes to a file of the runtime, which RLIMIT_FSIZE does not limit.
             sb.set("/hooks", json!({ "startContainer": [{ "path": "/bin/cat", "args": ["cat"] }] }));
             sb.create().ok();
             sb.verb("start").ok();
@@ -75,10 +75,10 @@ fn small() {
     }
 }
 
-/// Without no_new_privs the config's filter comes early: what it refuses must have been done before.
+/// Without no_new_privs the config's filter is loaded early, so calls that it refuses must come before it.
 fn filtered() {
     for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"] {
-        // With a new limit: a static program of glibc asks for its stack's at its start.
+        // A new limit: a static glibc program reads its stack limit at start.
         let sets = json!([{ "index": 2, "value": 0, "op": "SCMP_CMP_NE" }]);
         let call = json!([{ "names": ["prlimit64"], "action": action, "args": sets }]);
         let sb = Sandbox::new()
@@ -109,7 +109,7 @@ fn many_binds() {
     assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["150", "100"], "{out}");
 }
 
-/// The program, a hook of the host's and one of the container's have the soft limit of the caller, or the config's.
+/// The program, a hook of the host and one of the container have the caller's soft limit, or the config's.
 fn given_back() {
     let hook = |out: &std::path::Path| {
         let script = format!("ulimit -Sn >{}", out.display());
@@ -131,7 +131,7 @@ fn given_back() {
     assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["33", "33"], "{out}");
 }
 
-/// The launch is taken back without the descriptors that it had no more of.
+/// A launch that runs out of descriptors is undone without needing more.
 fn few() {
     let sb = binds(Sandbox::new(), 100).without("/process/rlimits");
     for hard in [5, 6, 7, 8, 12, 16, 17, 18, 24, 64, 100] {
@@ -139,7 +139,7 @@ fn few() {
         assert!(out.code != 0 && out.stderr.to_lowercase().contains("open files"), "{hard}: {out}");
         assert!(hard < 7 || out.stderr.contains("RLIMIT_NOFILE"), "{hard}: {out}");
         sb.leak_check();
-        // A hardened run holds its sources by other rows.
+        // A hardened run opens its sources in other rows.
         let out = under_policy(&sb, &format!("ulimit -n {hard}"), "restricted").output();
         assert!(out.code != 0 && !out.stderr.contains("cannot be removed"), "{hard}: {out}");
         sb.leak_check();

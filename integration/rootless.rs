@@ -1,8 +1,9 @@
-//! Containers of an ordinary user, and of root of a user namespace: both the launcher and the OCI verbs, with
-//! one id and with a range, with cgroups that were delegated and without any.
+//! Containers of an unprivileged user, and of root of a user namespace: launcher and OCI verbs, with one id
+//! and with a range, with and without delegated cgroups.
 
 mod agent;
 mod attacks;
+mod cgroups;
 mod ids;
 mod inside;
 
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 use crate::harness::carried::copy_program;
 use crate::harness::needs::{NOBODYS, subordinate};
 use crate::harness::{Call, Need, Sandbox, bundle, poll, test};
+pub use cgroups::own_systemd;
+use cgroups::{delegated, managed};
 
 const ONE: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 const RANGE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Subordinate];
@@ -46,7 +49,7 @@ fn areas() -> Vec<Trial> {
     ]
 }
 
-/// Somebody who is not root.
+/// An unprivileged user.
 #[derive(Clone, Copy)]
 pub struct User {
     /// User id.
@@ -65,7 +68,7 @@ pub fn range() -> User {
 }
 
 impl User {
-    /// A bundle of this user's, with the config of `safebox spec --rootless`.
+    /// A bundle of this user, with the config of `safebox spec --rootless`.
     pub fn sandbox(self) -> Sandbox {
         let mut sb = Sandbox::new();
         let mut config = safebox::config::template::spec(Some((self.uid, self.gid)));
@@ -74,8 +77,8 @@ impl User {
             sb.set(&format!("/{section}"), config[section].clone());
         }
         sb.set("/process/args", json!(["/bin/true"]));
-        // Where the user may execute it. A copy that is being written while another test forks is busy, so a link
-        // is better.
+        // A place where the user may execute it. While another test forks, a copy that is being written is
+        // busy, so a hard link is better.
         let (binary, here) = (bundle::safebox(), sb.dir().join("safebox"));
         if std::fs::hard_link(&binary, &here).is_err() {
             copy_program(&binary, &here);
@@ -84,7 +87,7 @@ impl User {
         sb
     }
 
-    /// Gives what is at `path` to the user; the runtime stays root's.
+    /// Changes the owner of `path` and the files below it to the user; the runtime stays root's.
     pub fn own(self, path: &Path) {
         std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid)).expect("lchown");
         if path.is_dir() && !path.is_symlink() {
@@ -130,14 +133,14 @@ impl User {
         self.runtime(sb).arg(verb).arg(sb.id())
     }
 
-    /// `run`, with no limits: nothing was delegated to this user.
+    /// `run` without limits: no cgroup is delegated to this user.
     fn run(self, sb: &Sandbox) -> Call {
         let call = self.runtime(sb).args(["--cgroup-manager", "disabled", "run", "--quiet", "--bundle"]);
         call.arg(sb.bundle()).arg(sb.id())
     }
 }
 
-/// A process of a container that nothing lists.
+/// Whether the process of a container is alive, checked by pid.
 fn alive(pid: i64) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -167,7 +170,7 @@ fn verbs(user: User) {
     user.verb(&sb, "delete").output().ok();
     sb.leak_check();
     assert!(!alive(pid) || state_of(pid) == 'Z');
-    // A container that runs is removed with force.
+    // --force removes a running container.
     user.create(&sb).output().ok();
     user.runtime(&sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
     sb.leak_check();
@@ -201,13 +204,13 @@ fn restricted(user: User, has_range: bool) {
         "{out}"
     );
     sb.leak_check();
-    // Exit codes and the terminal's absence are as for root.
+    // Exit codes and the absence of a terminal are as for root.
     let sb = user.sandbox().sh("exit 7");
     user.run(&sb).output().exits(7);
     let sb = user.sandbox().args(["/bin/no-such-program"]);
     user.run(&sb).output().exits(127);
     sb.leak_check();
-    // The host's network, and with it the host's /sys.
+    // The host's network namespace, and so the host's /sys.
     let sb = user.sandbox().sh("ls /sys/class/net >/dev/null && echo seen; touch /sys/x || echo kept");
     user.run(&sb).args(["--allow", "host-net"]).output().ok().prints("seen\nkept\n");
     sb.leak_check();
@@ -227,7 +230,7 @@ fn refused_limits() {
         .exits(125)
         .says("--memory: with --cgroup-manager disabled");
     sb.leak_check();
-    // Disabled is said, and then it is not an error.
+    // With cgroups disabled the limit is reported as ignored, without an error.
     let sb = user.sandbox().patch("/linux/resources/pids", json!({ "limit": 7 }));
     let run =
         user.runtime(&sb).args(["--cgroup-manager=disabled", "run", "--policy", "privileged", "--bundle"]);
@@ -253,7 +256,7 @@ fn mistakes() {
     let out = user.create(&sb).output().exits(1);
     assert!(out.stderr.contains("newuidmap"), "{out}");
     sb.leak_check();
-    // Without a user namespace at all.
+    // A config without a user namespace.
     let sb = user
         .sandbox()
         .without("/linux/uidMappings")
@@ -264,7 +267,7 @@ fn mistakes() {
     sb.leak_check();
     let run =
         user.runtime(&sb).args(["--cgroup-manager", "disabled", "run", "--allow", "host-user", "--bundle"]);
-    // It is given one all the same, in which it keeps its own id.
+    // It gets one all the same, in which it keeps its own id.
     run.arg(sb.bundle()).arg(sb.id()).output().ok().says(" outside, the caller, as asked");
     sb.leak_check();
 }
@@ -278,159 +281,15 @@ fn faults(user: User) {
     assert!(rows > 50, "{rows} rows");
     for row in 1..=rows {
         let out = user.run(&sb).args(["--fail", &format!("{row}:EIO")]).output().exits(125);
-        assert!(out.stderr.contains(&format!("step {row} (")), "{out}");
+        assert!(out.stderr.contains(&format!("row {row} (")), "{out}");
         let left = sb.trace().find();
         assert!(left.is_empty(), "left behind by row {row}:\n  {}\n{out}", left.join("\n  "));
     }
     user.run(&sb).output().ok();
 }
 
-/// A group that was given to the user, with a group for the caller in it; removed at the end. It lies in a
-/// group of root's that hands down two controllers only.
-struct Delegation(std::path::PathBuf);
-
-impl Delegation {
-    fn new(user: User, sb: &Sandbox) -> Self {
-        let outer = Path::new("/sys/fs/cgroup").join(format!("{}-outer", sb.id()));
-        let given = Delegation(outer.join("given"));
-        let enable =
-            |dir: &Path| std::fs::write(dir.join("cgroup.subtree_control"), "+memory +pids").expect("enable");
-        enable(outer.parent().expect("the root"));
-        std::fs::create_dir(&outer).expect("a cgroup");
-        enable(&outer);
-        for group in [given.0.clone(), given.0.join("caller")] {
-            std::fs::create_dir(&group).expect("a cgroup");
-            for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
-                std::os::unix::fs::chown(group.join(file), Some(user.uid), Some(user.gid)).expect("chown");
-            }
-        }
-        given
-    }
-
-    /// A wrapper that moves into the caller's group.
-    fn enter(&self) -> Vec<String> {
-        let script = format!("echo 0 >{}/caller/cgroup.procs && exec \"$@\"", self.0.display());
-        ["/bin/sh", "-c", &script, "sh"].map(String::from).to_vec()
-    }
-}
-
-impl Drop for Delegation {
-    fn drop(&mut self) {
-        let outer = self.0.parent().unwrap_or(&self.0).to_path_buf();
-        for group in [self.0.join("caller"), self.0.clone(), outer] {
-            std::fs::remove_dir(group).unwrap_or_default();
-        }
-    }
-}
-
-fn delegated() {
-    let user = one();
-    let sb =
-        user.sandbox().args(["/bin/sleep", "1000"]).patch("/linux/resources/pids", json!({ "limit": 7 }));
-    let delegation = Delegation::new(user, &sb);
-    // Only root may bring a process into the delegated part: the wrapper starts as root.
-    let as_user = |args: &[&str]| {
-        let enter = delegation.enter();
-        let (uid, gid) = (format!("--reuid={}", user.uid), format!("--regid={}", user.gid));
-        let mut words: Vec<String> = enter;
-        words.extend(["setpriv", &uid, &gid, "--clear-groups", "--"].map(String::from));
-        let root = User { uid: 0, gid: 0 };
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        root.under(&sb, &words).args(args)
-    };
-    let bundle = sb.bundle().display().to_string();
-    as_user(&["create", "--bundle", &bundle, sb.id()]).output().ok();
-    let group = delegation.0.join(format!("safebox-{}", sb.id()));
-    assert_eq!(std::fs::read_to_string(group.join("pids.max")).expect("pids.max").trim(), "7");
-    as_user(&["start", sb.id()]).output().ok();
-    as_user(&["exec", sb.id(), "/bin/cat", "/proc/self/cgroup"]).output().ok().prints("0::/\n");
-    as_user(&["pause", sb.id()]).output().ok();
-    assert_eq!(state(user, &sb)["status"], "paused");
-    as_user(&["delete", "--force", sb.id()]).output().ok();
-    assert!(!group.exists());
-    // A controller that was not delegated is an error that names it.
-    sb_with_cpu(&sb, &as_user);
-    drop(delegation);
-    sb.leak_check();
-}
-
-fn sb_with_cpu(sb: &Sandbox, as_user: &dyn Fn(&[&str]) -> Call) {
-    let path = sb.bundle().join("config.json");
-    let mut config = sb.config().clone();
-    bundle::set(&mut config, "/linux/resources/cpu", json!({ "quota": 50_000, "period": 100_000 }));
-    std::fs::write(&path, config.to_string()).expect("config.json");
-    let bundle = sb.bundle().display().to_string();
-    let out = as_user(&["create", "--bundle", &bundle, sb.id()]).output().exits(1);
-    out.says("/linux/resources/cpu").says("the cpu controller is not delegated");
-}
-
-/// Starts a user's systemd; its `$XDG_RUNTIME_DIR`.
-pub fn own_systemd(user: User) -> String {
-    let unit = format!("user@{}.service", user.uid);
-    let started = Command::new("systemctl").args(["start", &unit]).status().expect("systemctl");
-    assert!(started.success(), "{unit} does not start");
-    let runtime = format!("/run/user/{}", user.uid);
-    poll("the user's systemd listens", Duration::from_secs(20), || {
-        Path::new(&runtime).join("systemd/private").exists()
-    });
-    runtime
-}
-
-fn managed() {
-    let user = range();
-    let runtime = own_systemd(user);
-    // The caller's own id, which it may map itself; and a range, which newuidmap maps.
-    let (first, count) = safebox::config::idmap::read_subordinate(user.uid).0.expect("a range");
-    let own = |id| json!({ "containerID": 0, "hostID": id, "size": 1 });
-    let more = json!({ "containerID": 1, "hostID": first, "size": count });
-    for others in [vec![], vec![more]] {
-        let maps = |id| json!([vec![own(id)], others.clone()].concat());
-        let sb = user
-            .sandbox()
-            .args(["/bin/sleep", "1000"])
-            .patch("/linux/resources/pids", json!({ "limit": 9 }))
-            .patch("/linux/uidMappings", maps(user.uid))
-            .patch("/linux/gidMappings", maps(user.gid));
-        managed_verbs(user, &sb, &runtime);
-    }
-    // The launcher finds it by itself, since limits are wanted.
-    let sb = user.sandbox().sh("cat /sys/fs/cgroup/pids.max");
-    let run = user.runtime(&sb).env("XDG_RUNTIME_DIR", &runtime).args(["run", "--quiet", "--bundle"]);
-    let run = run.arg(sb.bundle()).arg(sb.id()).limit(Duration::from_secs(60)).output();
-    // The cpu controller is often not delegated to users.
-    if run.code == 0 {
-        run.prints("256\n");
-    } else {
-        run.exits(125).says("/linux/resources/cpu");
-    }
-    sb.leak_check();
-}
-
-fn managed_verbs(user: User, sb: &Sandbox, runtime: &str) {
-    let unit = format!("user@{}.service", user.uid);
-    let call = |args: &[&str]| {
-        user.runtime(sb).env("XDG_RUNTIME_DIR", runtime).args(args).limit(Duration::from_secs(60))
-    };
-    let bundle = sb.bundle().display().to_string();
-    call(&["--systemd-cgroup", "create", "--bundle", &bundle, sb.id()]).output().ok();
-    let pid = state(user, sb)["pid"].as_i64().expect("a pid");
-    let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
-    let path = group.trim().strip_prefix("0::/").expect("a v2 path");
-    assert!(
-        path.contains(&unit) && path.ends_with(&format!("user.slice/safebox-{}.scope", sb.id())),
-        "{path}"
-    );
-    let max = std::fs::read_to_string(format!("/sys/fs/cgroup/{path}/pids.max")).expect("pids.max");
-    assert_eq!(max.trim(), "9");
-    // Later verbs do not have the variable.
-    user.verb(sb, "start").output().ok();
-    user.verb(sb, "exec").args(["/bin/cat", "/proc/self/cgroup"]).output().ok().prints("0::/\n");
-    user.runtime(sb).args(["delete", "--force"]).arg(sb.id()).output().ok();
-    sb.leak_check();
-}
-
-/// Podman calls the runtime as root of the user's namespace, mostly without `$USER`; runc's rule is that only
-/// one that is named root has its states in /run.
+/// Podman calls the runtime as root of the user's namespace, usually without `$USER`; under runc's rule only
+/// `$USER` = root has its states in /run.
 fn state_root() {
     let user = one();
     let sb = user.sandbox();
@@ -452,7 +311,7 @@ fn state_root() {
     }
 }
 
-/// Root of a user namespace, which maps one id: a container in a container.
+/// Root of a user namespace with one mapped id: a container in a container.
 fn cgroups_hidden() {
     let user = one();
     let sb = user

@@ -1,4 +1,4 @@
-//! The harness itself: that it finds what it claims to find.
+//! Tests of the harness: it detects what it claims to detect.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn finds_created() {
 
 fn kills() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
-    // One of runc's that is killed in the middle of create leaves its cgroup.
+    // A runc that is killed in the middle of create leaves its cgroup.
     let limit = Duration::from_millis(if bundle::is_foreign() { 3000 } else { 500 });
     let out = sb.run_oci().limit(limit).output();
     assert!(out.timed_out && out.code == 137, "{out}");
@@ -56,8 +56,8 @@ fn drop_panics() {
     assert!(text.contains("left behind") && text.contains("process"), "{text}");
 }
 
-/// Every launch of this suite is then a proof that Init does not allocate: it would be aborted.
-/// (That the trap aborts is a unit test of `sys::trap`.)
+/// With the trap, every launch of this suite proves that Init does not allocate: it would be aborted. (A unit
+/// test of `sys::trap` tests the trap itself.)
 fn trapped() {
     let binary = std::fs::read(crate::harness::bundle::safebox()).expect("the binary");
     let words = b"safebox: bug: Init allocated memory after clone";

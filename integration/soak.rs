@@ -1,4 +1,4 @@
-//! Many containers, one after the other and at once: no residue that grows.
+//! Many containers, sequential and parallel: no growing leftovers.
 
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ fn lifecycle() {
     assert_eq!(mounts(), before, "mounts");
 }
 
-/// Gives this test a mount namespace of its own: what others on the machine mount meanwhile is not seen.
+/// Enters a new mount namespace, so that mounts of other processes are not counted.
 fn own_mounts() {
     use nix::mount::{MsFlags, mount};
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("unshare");
@@ -85,7 +85,7 @@ fn own_mounts() {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
 }
 
-/// Mounts of this thread's mount namespace; the leak check looks for the rest by name.
+/// Number of mounts in this thread's mount namespace; the leak check finds other leftovers by name.
 fn mounts() -> usize {
     std::fs::read_to_string("/proc/thread-self/mountinfo").map_or(0, |t| t.lines().count())
 }

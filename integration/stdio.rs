@@ -1,4 +1,6 @@
-//! Descriptors 0, 1 and 2: what a container gets of the caller's, and copies that wait for neither side.
+//! Descriptors 0, 1 and 2: the container's access to the caller's, and copying that never blocks.
+
+mod opens;
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -13,6 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{Call, Need, Output, Sandbox, poll, test};
+use opens::{mapped, opened, opened_detached};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root, Need::Userns];
@@ -56,7 +59,7 @@ fn started() -> Sandbox {
     sb
 }
 
-/// More input than a terminal holds, of a program that answers.
+/// More input than a terminal buffers, for a program that answers.
 fn both_full() {
     const COUNT: usize = 200_000;
     let sb = started();
@@ -78,7 +81,7 @@ fn both_full() {
 const YES: &str =
     "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy || exit 3; done";
 
-/// A pipe that is never read.
+/// A pipe without a reader.
 fn unread_pipe() -> (OwnedFd, OwnedFd) {
     nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe")
 }
@@ -182,7 +185,7 @@ fn one_order() {
 fn line_ends() {
     const LINES: [&str; 3] = ["sh", "-c", "echo one; echo two"];
     let sb = started();
-    // runc wants one of the three to be a terminal.
+    // runc requires that one of the three is a terminal.
     let pty = openpty(None, None).expect("openpty");
     let exec = || sb.runtime().args(["exec", "-t", sb.id()]).args(LINES);
     for which in [[true, false, false], [false, false, true]] {
@@ -195,7 +198,7 @@ fn line_ends() {
     assert_eq!(out.stdout, "one\ntwo\n");
 }
 
-/// `readlink` of 0 to 2, to a file that is not one of them.
+/// `readlink` of 0 to 2, written to a file that is none of them.
 const LINKS: &str = "for i in 0 1 2; do readlink /proc/self/fd/$i >>/tmp/links; done; cat /tmp/links";
 
 fn with_terminals(call: Call, slave: &OwnedFd, which: [bool; 3]) -> Call {
@@ -213,7 +216,7 @@ fn with_terminals(call: Call, slave: &OwnedFd, which: [bool; 3]) -> Call {
     })
 }
 
-/// What the descriptors inside are, whatever they are outside; `code` says so.
+/// Checks that the descriptors inside are no terminals; the exit code tells which is one.
 const NO_TERMINAL: &str = "for i in 0 1 2; do case $(readlink /proc/$$/fd/$i) in /dev/pts/0|pipe:*|/dev/null) ;; \
     *) exit 9;; esac; done; [ ! -t 0 ] || [ \"$(stty size)\" = '7 77' ] || exit 8; echo said; echo said >&2";
 
@@ -272,7 +275,7 @@ fn detached_in_a_pipe() {
     sb.delete().ok();
 }
 
-/// inotify on the host's /dev/null tells when programs of the host use it.
+/// inotify on the host's /dev/null reports when programs of the host use it.
 fn own_null() {
     let host = std::fs::metadata("/dev/null").expect("/dev/null").dev();
     let sb = Sandbox::new().sh("test $(stat -L -c %t:%T /proc/self/fd/0) = 1:3 && echo > /dev/stdin && stat -L -c '<%d>' /proc/self/fd/0; sleep 0.2");
@@ -351,7 +354,7 @@ fn devices() {
         c.stdin(Stdio::from(full));
     });
     call.output().exits(125).says("stdin is a device");
-    // A namespace of the host's is a regular file to fstat(2), and so is a process's memory.
+    // A namespace file and a process's memory are regular files for fstat(2).
     for path in ["/proc/self/ns/mnt", "/proc/self/mem"] {
         let file = File::open(path).expect(path);
         let call = sb.run().arg("--detach").with(|c| {
@@ -396,82 +399,6 @@ fn output_file() {
         call.output().ok();
         assert_eq!(std::fs::read_to_string(&path).expect("the file"), "secret\ndone\n");
     }
-}
-
-const OPENS: &str = "cat /dev/stdin; echo log >/dev/stdout && echo error >/dev/stderr";
-
-/// With stdin and the outputs pipes, and files.
-fn opens(sb: &Sandbox, call: impl Fn() -> Call, policy: &str) {
-    let out = call().input("words\n").output();
-    assert!(out.code == 0 && out.stdout.contains("log") && out.stderr.contains("error"), "{policy}: {out}");
-    let path = sb.dir().join("in");
-    std::fs::write(&path, "words\n").expect("a file");
-    let (reader, writer) = unread_pipe();
-    let errors = writer.try_clone().expect("dup");
-    let input = File::open(&path).expect("open");
-    let call = call().with(|c| {
-        c.stdin(Stdio::from(input)).stdout(Stdio::from(writer)).stderr(Stdio::from(errors));
-    });
-    assert_eq!(call.output().code, 0, "{policy}");
-    let mut said = String::new();
-    File::from(reader).read_to_string(&mut said).expect("the pipe");
-    assert_eq!(said, "words\nlog\nerror\n", "{policy}");
-}
-
-fn opened(hardened: bool, uid: u32) {
-    let sb = Sandbox::new().sh(OPENS).patch("/process/user", json!({ "uid": uid, "gid": uid }));
-    opens(&sb, || if hardened { sb.run() } else { sb.run_oci() }, "run");
-    let running = sleeper().patch("/process/user", json!({ "uid": uid, "gid": uid }));
-    if hardened {
-        running.run().arg("--detach").output().ok();
-    } else {
-        running.create().ok();
-        running.verb("start").ok();
-    }
-    opens(&running, || running.runtime().args(["exec", running.id(), "sh", "-c", OPENS]), "exec");
-    running.delete().ok();
-}
-
-fn in_userns(sb: Sandbox, uid: u32) -> Sandbox {
-    let map = json!([{ "containerID": 0, "hostID": 200_000, "size": 65_536 }]);
-    let sb = sb
-        .patch("/linux/namespaces/-", json!({ "type": "user" }))
-        .patch("/linux/uidMappings", map.clone())
-        .patch("/linux/gidMappings", map)
-        .patch("/process/user", json!({ "uid": uid, "gid": uid }));
-    for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(dir, mode).expect("chmod");
-    }
-    sb
-}
-
-fn mapped(uid: u32) {
-    let sb = in_userns(Sandbox::new().sh(OPENS), uid);
-    opens(&sb, || sb.run_oci(), "run");
-    let running = in_userns(sleeper(), uid);
-    running.create().ok();
-    running.verb("start").ok();
-    opens(&running, || running.runtime().args(["exec", running.id(), "sh", "-c", OPENS]), "exec");
-    running.delete().ok();
-}
-
-/// nginx in the background, say: its log is a file of the caller's.
-fn opened_detached() {
-    let sb = Sandbox::new().sh("echo log >/dev/stdout && echo error >/dev/stderr; sleep 1000");
-    let call = sb.run().arg("--detach");
-    let run = call.spawn();
-    poll("both lines", Duration::from_secs(10), || {
-        let (out, err) = run.so_far();
-        out.contains("log") && err.contains("error")
-    });
-    // The harness collects outputs in files.
-    let (out, err) = run.files().clone();
-    let owner = |path: &std::path::Path| std::fs::metadata(path).expect("an output").uid();
-    assert!(owner(&out) != 0 && owner(&err) != 0, "the outputs were not given to the program's user");
-    sb.delete().ok();
-    assert_eq!((owner(&out), owner(&err)), (0, 0), "the outputs were not given back");
-    run.wait().ok();
 }
 
 fn fifo_devpts() {

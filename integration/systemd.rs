@@ -1,5 +1,7 @@
-//! `--systemd-cgroup`: the container's group is a transient scope, with the properties that runc sets, and
-//! later verbs work without the flag.
+//! `--systemd-cgroup`: the container's cgroup is a transient scope with runc's properties, and later verbs
+//! work without the option.
+
+mod compare;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,9 +13,10 @@ use serde_json::json;
 
 use crate::harness::carried::patience;
 use crate::harness::{Call, Need, Sandbox, poll, rounds, test};
+use compare::like_runc;
 
 const BOOTED: &[Need] = &[Need::Root, Need::Systemd];
-/// systemd hangs up on everybody when it is reloaded.
+/// systemd closes all bus connections when it is reloaded.
 const RELOADS: &[Need] = &[Need::Root, Need::Systemd, Need::Alone];
 
 const OWNED: &[Need] = &[Need::Root, Need::Systemd, Need::CgroupV2, Need::Userns];
@@ -72,7 +75,7 @@ fn property(unit: &str, name: &str) -> String {
     systemctl(&["show", "--value", "--property", name, unit]).trim().to_string()
 }
 
-/// No unit of this test is left; systemd forgets a unit a moment after it has ended.
+/// Asserts that no unit of this test exists; systemd unloads a unit a moment after its end.
 #[track_caller]
 fn no_unit(sb: &Sandbox) {
     let units = || systemctl(&["list-units", "--all", "--plain", "--no-legend"]);
@@ -85,7 +88,7 @@ fn group(pid: i32) -> PathBuf {
     line.rsplit(':').next().expect("a path").into()
 }
 
-/// A file of the container's v2 group, while this host has one.
+/// A file of the container's v2 cgroup, if this host has one.
 fn file(pid: i32, name: &str) -> Option<String> {
     let path = PathBuf::from(format!("/sys/fs/cgroup{}", group(pid).display())).join(name);
     std::fs::read_to_string(path).ok().map(|t| t.trim().to_string())
@@ -113,7 +116,7 @@ fn limits() {
     if let Some(cpu) = file(pid, "cpu.max") {
         assert_eq!(cpu, "50500 100000", "systemd counts in percents, the file does not");
     }
-    // systemd writes its units' files again: with what it was told, which is the same.
+    // systemd writes its units' files again with the same values.
     systemctl(&["daemon-reload"]);
     files(&(64 * MIB).to_string());
     sb.runtime().args(["update", "--memory", &(80 * MIB).to_string()]).arg(sb.id()).output().ok();
@@ -127,7 +130,7 @@ fn limits() {
     no_unit(&sb);
 }
 
-/// What systemd is told is what the files say, and stays when it writes them again.
+/// systemd's properties equal the cgroup files, and stay when systemd writes them again.
 fn updates() {
     let sb =
         limited().patch("/linux/resources/unified", json!({ "pids.max": "44", "memory.high": "60000000" }));
@@ -142,14 +145,14 @@ fn updates() {
         }
     };
     seen("TasksMax", "pids.max", "44", "44");
-    // The flag, and not the file of the config that says the same.
+    // The option is applied, not the config's `unified` file.
     update(&["--pids-limit", "55"]).ok();
     seen("TasksMax", "pids.max", "55", "55");
     seen("MemoryHigh", "memory.high", "60000000", "59998208");
     update(&["--memory", "-1"]).ok();
     seen("MemoryMax", "memory.max", "infinity", "max");
     seen("MemorySwapMax", "memory.swap.max", "infinity", "max");
-    // Shares end the idling, and are there again after it.
+    // Shares end the idle mode and are restored after it.
     update(&["--cpu-idle", "1"]).ok();
     seen("CPUWeight", "cpu.idle", "idle", "1");
     update(&["--pids-limit", "56"]).ok();
@@ -159,7 +162,7 @@ fn updates() {
     update(&["--cpu-idle", "1"]).ok();
     update(&["--cpu-idle", "0"]).ok();
     seen("CPUWeight", "cpu.weight", "100", "100");
-    // It would be dead before the file is looked at.
+    // Without the check the process would be killed before the file is read.
     let low = json!({ "memory": { "limit": 4096, "checkBeforeUpdate": true } }).to_string();
     let out = sb.runtime().args(["update", "--resources", "-"]).arg(sb.id()).input(low).output();
     out.exits(1).says("rejecting memory limit 4096 < usage ");
@@ -169,7 +172,7 @@ fn updates() {
     no_unit(&sb);
 }
 
-/// systemd hangs up on everybody at each of them; what it has begun goes on.
+/// Each reload closes all bus connections; jobs continue.
 fn reloads() {
     let done = std::sync::atomic::AtomicBool::new(false);
     let seen = std::sync::atomic::Ordering::SeqCst;
@@ -215,80 +218,8 @@ fn later_verbs() {
     sb.verb("delete").ok();
     sb.leak_check();
     no_unit(&sb);
-    // The slice was made for the scope, and belongs to systemd.
+    // The slice was created for the scope and belongs to systemd.
     systemctl(&["stop", "box-inner.slice", "box.slice"]);
-}
-
-/// The properties that matter, as `systemctl show` prints them. Not the weight of the cpu: runc has another formula
-/// since 1.3.2, which is ours.
-const COMPARED: &[&str] = &[
-    "Slice",
-    "Delegate",
-    "DelegateControllers",
-    "MemoryAccounting",
-    "CPUAccounting",
-    "IOAccounting",
-    "TasksAccounting",
-    "DefaultDependencies",
-    "MemoryMax",
-    "MemorySwapMax",
-    "MemoryLow",
-    "MemoryHigh",
-    "CPUQuotaPerSecUSec",
-    "CPUQuotaPeriodUSec",
-    "TasksMax",
-    "AllowedCPUs",
-    "AllowedMemoryNodes",
-    "DevicePolicy",
-    "KillMode",
-    "OOMPolicy",
-    "CollectMode",
-    "ActiveState",
-    "SubState",
-];
-
-fn like_runc() {
-    let (ours, theirs) = (limited(), limited().patch("/ociVersion", json!("1.0.2")));
-    create(&ours).output().ok();
-    let root = theirs.root().display().to_string();
-    let runc = |args: &[&str]| {
-        let out = Command::new("runc")
-            .args(["--root", &root])
-            .args(args)
-            .stdin(std::process::Stdio::null())
-            .output();
-        assert!(out.expect("runc").status.success(), "runc {args:?}");
-    };
-    let bundle = theirs.bundle().display().to_string();
-    let quiet = ["--systemd-cgroup", "create", "--bundle", &bundle, theirs.id()];
-    // The container keeps what runc had for stdout: not a pipe, or its end would never come.
-    let status = Command::new("runc")
-        .args(["--root", &root])
-        .args(quiet)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status();
-    assert!(status.expect("runc").success(), "runc create");
-    let units = [format!("safebox-{}.scope", ours.id()), format!("runc-{}.scope", theirs.id())];
-    let all = |unit: &str| COMPARED.iter().map(|n| format!("{n}={}", property(unit, n))).collect::<Vec<_>>();
-    let devices = |unit: &str| {
-        let text = property(unit, "DeviceAllow");
-        let mut lines: Vec<_> = text.lines().map(str::to_string).collect();
-        lines.sort();
-        lines
-    };
-    let seen = [all(&units[0]), all(&units[1])];
-    let seen_devices = [devices(&units[0]), devices(&units[1])];
-    ours.delete().ok();
-    runc(&["delete", "--force", theirs.id()]);
-    assert_eq!(seen[0], seen[1]);
-    // Ours has one more: the tunnel device, which runc gave up in 1.2 and took back.
-    let extra: Vec<_> = seen_devices[0].iter().filter(|d| !seen_devices[1].contains(d)).collect();
-    assert!(extra.iter().all(|d| d.contains("10:200")), "{seen_devices:?}");
-    assert!(seen_devices[1].iter().all(|d| seen_devices[0].contains(d)), "{seen_devices:?}");
-    no_unit(&ours);
-    std::fs::remove_dir_all(theirs.root()).unwrap_or_default();
 }
 
 fn annotations() {
@@ -329,7 +260,7 @@ fn run() {
     no_unit(&sb);
 }
 
-/// Podman's `--cgroupns host`: the container's own group is a bind mount, of a scope that is made late.
+/// Podman's `--cgroupns host`: the container's own cgroup is a bind mount of a scope that is created late.
 fn shown() {
     let name = |kind: &str| json!({ "type": kind });
     let kinds = ["pid", "network", "ipc", "uts", "mount", "user"];
@@ -365,7 +296,7 @@ fn oom() {
         let sb = hungry("exec tail /dev/zero");
         run_call(&sb).args(["--policy", "privileged"]).output().exits(137).says(OUT_OF_MEMORY);
     }
-    // A kill that has another cause is not called one.
+    // A SIGKILL with another cause is not reported as out of memory.
     let sb = hungry("echo up; exec sleep 1000");
     let run = sb.run_until(run_call(&sb).args(["--policy", "privileged"]), "up");
     sb.kill("KILL").ok();
@@ -374,7 +305,7 @@ fn oom() {
     no_unit(&sb);
 }
 
-/// systemd removes the scope when its last process has ended; here the launcher sleeps until that is done.
+/// systemd removes the scope when its last process has ended; here the launcher sleeps until then.
 fn oom_seen_late() {
     let sb = hungry("echo up; while [ ! -e /dev/shm/go ]; do sleep 0.1; done; exec tail /dev/zero");
     let run = sb.run_until(run_call(&sb).args(["--policy", "privileged"]), "up");
@@ -392,7 +323,7 @@ fn oom_seen_late() {
     no_unit(&sb);
 }
 
-/// The rows around the scope, and some of the others.
+/// The rows around the scope, and some others.
 fn faults() {
     let sb = limited();
     let explain = sb.runtime().args(["--systemd-cgroup", "explain", "--json"]).arg(sb.bundle()).output().ok();
@@ -411,7 +342,7 @@ fn faults() {
     let rows = (clone..scope + 12).chain((scope + 12..steps.len()).step_by(15)).chain([steps.len()]);
     for row in rows {
         let out = run_call(&sb).args(["--fail", &format!("{row}:EIO")]).output().exits(125);
-        out.says(&format!("step {row} ("));
+        out.says(&format!("row {row} ("));
         let left = sb.trace().find();
         assert!(left.is_empty(), "left behind by row {row}:\n  {}", left.join("\n  "));
     }

@@ -1,4 +1,5 @@
-//! Terminals: the container's own, with the caller's size and keys, and the caller's left as it was.
+//! Terminals: the container's own, with the caller's size and input, and the caller's terminal, which is
+//! restored.
 
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
@@ -43,7 +44,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The caller's terminal: what a person sits at.
+/// The caller's terminal.
 struct Seat {
     master: File,
     slave: OwnedFd,
@@ -139,7 +140,7 @@ fn restored_after_kill() {
     sb.leak_check();
 }
 
-/// By the guardian, but not where another program has set modes of its own meanwhile.
+/// The guardian restores it, unless another program has changed the modes meanwhile.
 fn restored_after_sigkill() {
     for others in [false, true] {
         let seat = Seat::new(24, 80);
@@ -199,14 +200,14 @@ fn none() {
     sb.run().output().ok().prints("not a tty");
 }
 
-/// A console socket, as conmon and containerd's shim have one.
+/// A console socket, like that of conmon and containerd's shim.
 pub struct Socket {
     listener: UnixListener,
     pub path: PathBuf,
 }
 
 impl Socket {
-    /// In a directory of its own: a test's directory must be free of sockets at the end.
+    /// In a separate directory: a test's directory must not contain sockets at the end.
     pub fn new(dir: &Path) -> Self {
         let path = dir.join("s");
         let listener = UnixListener::bind(&path).expect("bind");
@@ -214,7 +215,7 @@ impl Socket {
         Socket { listener, path }
     }
 
-    /// The terminal that the runtime sends: one descriptor with 1 to 4095 bytes, then the end.
+    /// The terminal sent by the runtime: one descriptor with 1 to 4095 bytes, then end of file.
     pub fn terminal(&self) -> File {
         let end = Instant::now() + Duration::from_secs(10);
         let (mut stream, _) = loop {
@@ -248,7 +249,7 @@ fn receive(socket: RawFd) -> (usize, Vec<RawFd>) {
     (message.bytes, fds)
 }
 
-/// Reads from a terminal until `word` came.
+/// Reads from a terminal until `word` arrives.
 #[track_caller]
 pub fn read_until(mut terminal: &File, word: &str) -> String {
     tty::set_nonblocking(terminal.as_raw_fd()).expect("nonblocking");
@@ -291,7 +292,7 @@ fn run_socket() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-/// It is made read-only once the console is in it.
+/// /dev becomes read-only after the console is mounted in it.
 fn readonly_dev() {
     let options: &[&str] = if is_foreign() { &["ro"] } else { &["ro", "rro"] };
     options.iter().for_each(|option| readonly_dev_by(option));
@@ -315,8 +316,8 @@ fn readonly_dev_by(option: &str) {
     sb.delete().ok();
 }
 
-/// A container with CAP_SYS_ADMIN can mount there what it likes, and FUSE answers every question as it likes: the
-/// number of a descriptor of the runtime's, say, which would be the user's then.
+/// A container with CAP_SYS_ADMIN can mount FUSE there, which can answer with any pty number: for example the
+/// number of a descriptor of the runtime, which would then be given to the user.
 fn no_devpts() {
     let sockets = tempfile::tempdir().expect("a temporary directory");
     let socket = Socket::new(sockets.path());
@@ -344,7 +345,7 @@ fn exec_socket() {
     read_until(&socket.terminal(), "/dev/pts/0");
     let call = sb.runtime().args(["exec", "--tty", "--detach", sb.id(), "true"]);
     call.output().exits(255).says("cannot allocate tty if");
-    // Who waits for the program has its terminal.
+    // A launcher that waits for the program uses its terminal.
     for flags in [&["--tty"] as &[&str], &["--detach"], &[]] {
         let call = sb.runtime().arg("exec").args(flags).arg("--console-socket").arg(&socket.path);
         call.args([sb.id(), "true"]).output().exits(255).says("cannot use console socket if");
@@ -373,7 +374,7 @@ fn exec_tty() {
 fn socket_needed() {
     let sb = shell("true");
     sb.create().exits(1).says("cannot allocate tty if");
-    // In the foreground the terminal is the caller's own.
+    // In the foreground the caller's own terminal is used.
     let run = sb.run_oci().args(["--console-socket", "/nowhere"]).output();
     assert!(run.code == 125 || is_foreign(), "{run}");
     if !is_foreign() {
@@ -382,7 +383,8 @@ fn socket_needed() {
     sb.leak_check();
 }
 
-/// From an interactive terminal: a container without one is left alone, one with a terminal has nobody to give it to.
+/// From an interactive terminal: a container without a terminal is detached, one with a terminal has no
+/// receiver for it.
 fn detached_without() {
     let seat = Seat::new(24, 80);
     for policy in ["restricted", "privileged"] {

@@ -1,5 +1,5 @@
-//! `safebox tour`: every attack works before its layer and fails after it; nothing of the host is changed, and nothing
-//! is left, even if the tour is killed.
+//! `safebox tour`: every attack succeeds before its layer and fails after it; the host is unchanged, and
+//! there are no leftovers, even if the tour is killed.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -57,14 +57,15 @@ fn ran(mut command: Command) -> (Output, String) {
     (out, text)
 }
 
-/// What of the host a tour could change: names, sizes, owners and times of files, mounts, kernel settings.
+/// The parts of the host that a tour could change: names, sizes, owners and times of files, mounts, kernel
+/// settings.
 fn host() -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     for dir in ["/", "/dev", "/etc", "/root", "/usr/bin", "/var/tmp", "/run/safebox"] {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let Ok(meta) = entry.metadata() else { continue };
             let times = if meta.is_dir() { (0, 0) } else { (meta.mtime(), meta.ctime()) };
-            // The times of terminals and of logs are others' doing.
+            // Other processes change the times of terminals and logs.
             let times = if dir == "/dev" { (0, 0) } else { times };
             let text = format!(
                 "{:o} {} {} {:?}",
@@ -88,7 +89,7 @@ fn all() {
     assert_eq!(before, host());
     let shown: Vec<_> = text.lines().filter_map(|l| l.strip_prefix("=== ")?.split(": ").nth(1)).collect();
     assert_eq!(shown, LAYERS);
-    // A machine may lack what a layer is about, and then says so; root has the rest.
+    // A machine may lack a requirement of a layer, which is then skipped; root has all others.
     let skipped = text.lines().filter(|l| l.starts_with("SKIPPED: ")).count();
     assert!(skipped <= 1 && !text.contains("it needs root"), "{text}");
     assert_eq!(text.matches("=> it works").count(), LAYERS.len() - skipped, "{text}");
@@ -147,7 +148,7 @@ fn killed() {
     poll("the tour's files", patience(Duration::from_secs(10)), started);
     child.kill().expect("kill");
     child.wait().expect("wait");
-    // Unless the directory for temporary files is of no use for the tour, and it chose another.
+    // Also if the tour could not use this directory and chose another.
     poll("an empty directory", patience(Duration::from_secs(20)), || entries() == 0);
 }
 

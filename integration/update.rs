@@ -1,4 +1,4 @@
-//! `update`: limits that change while the container runs, seen in the kernel's files.
+//! `update`: changes limits of a running container, checked in the kernel's files.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ fn pids_limit(sb: &Sandbox) -> String {
     limit(sb.pid(), "pids.max", ("pids", "pids.max"))
 }
 
-/// Quota and period, on v2 one file and on v1 two.
+/// Quota and period: one file on v2, two on v1.
 fn cpu_max(sb: &Sandbox) -> String {
     let first = limit(sb.pid(), "cpu.max", ("cpu", "cpu.cfs_quota_us"));
     if first.contains(' ') {
@@ -71,7 +71,7 @@ fn shares(sb: &Sandbox) -> String {
     limit(sb.pid(), "cpu.weight", ("cpu", "cpu.shares"))
 }
 
-/// As runc since 1.4: 0 is 1, since the container's own process counts.
+/// As runc since 1.4: 0 becomes 1, because the container's own process counts.
 fn no_more() {
     let sb = running();
     update(&sb, &["--pids-limit", "0"]).ok();
@@ -88,7 +88,7 @@ fn flags() {
     assert_eq!((memory_limit(&sb), pids_limit(&sb).as_str()), (96 * MIB, "77"));
     update(&sb, &["--cpu-quota", "20000", "--cpu-period", "40000", "--cpu-share", "1024"]).ok();
     assert_eq!(cpu_max(&sb), "20000 40000");
-    // On v2 the weight of runc since 1.3.2; Debian's is older.
+    // On v2 the weight of runc since 1.3.2; Debian's runc is older.
     let weight = if crate::harness::bundle::is_foreign() { "39" } else { "100" };
     assert!(["1024", weight].contains(&shares(&sb).as_str()), "{}", shares(&sb));
     update(&sb, &["--pids-limit", "-1"]).ok();
@@ -110,7 +110,7 @@ fn json_input() {
     sb.delete().ok();
 }
 
-/// What Docker sends for an update of the memory alone.
+/// The JSON that Docker sends to update only the memory limit.
 fn zeros() {
     let sb = running();
     let before = (cpu_max(&sb), shares(&sb), pids_limit(&sb));
@@ -128,7 +128,7 @@ fn zeros() {
 
 fn memory() {
     let sb = running();
-    // v1 wants memory <= memory and swap at every moment, whichever way both go.
+    // v1 requires memory <= memory plus swap at every moment, in both directions.
     for (limit, swap) in [(200, 300), (40, 50), (100, 100), (64, -1)] {
         let swap = if swap < 0 { swap } else { swap * MIB };
         update_json(&sb, &json!({ "memory": { "limit": limit * MIB, "swap": swap } })).ok();
@@ -142,7 +142,7 @@ fn memory() {
     sb.delete().ok();
 }
 
-/// The kernel takes a burst up to the quota only, and no shares for a group that is idle.
+/// The kernel accepts a burst up to the quota, and no shares for an idle cgroup.
 fn burst_and_idle() {
     let sb = running();
     let of = |v2: &str, v1: &str| limit(sb.pid(), v2, ("cpu", v1));

@@ -1,5 +1,5 @@
-//! Words: what comes from inside is shown on the caller's screen and not sent to it, and what the kernel did to a
-//! container is told where its program cannot write.
+//! Messages: text from a container is escaped before it is printed for the caller, and kernel events of a
+//! container are reported where its program cannot write.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Sets a terminal's title, turns the text round, and begins a line of its own.
+/// Sets a terminal's title, reverses the text direction, and starts a forged line.
 const EVIL: &str = "\x1b]0;owned\x07\u{9b}31m\u{202e}\rsafebox: all is well";
 
 #[track_caller]

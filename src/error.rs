@@ -231,7 +231,7 @@ impl fmt::Display for StepError {
         };
         let name = crate::tables::errno::name(self.errno as i32);
         let action = shown_in_line(&self.action);
-        write!(f, "step {} ({}): {action}: {}: {text}", self.row, self.actor, self.call)?;
+        write!(f, "row {} ({}): {action}: {}: {text}", self.row, self.actor, self.call)?;
         // With ECANCELED the detail is the cause.
         if self.errno != Errno::ECANCELED || self.detail.is_none() {
             write!(f, " ({name})")?;

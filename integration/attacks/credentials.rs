@@ -1,4 +1,4 @@
-//! Who the process is: users, groups, capabilities, and what a config may smuggle.
+//! Credentials of the process: users, groups, capabilities, and values that a config may smuggle in.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -33,7 +33,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// CVE-2022-29162, CVE-2022-24769: with inheritable capabilities a file with `+i` would hand them out.
+/// CVE-2022-29162, CVE-2022-24769: with inheritable capabilities a file with `+i` would grant them.
 fn inheritable() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
@@ -58,7 +58,7 @@ fn inheritable() {
             "{text}"
         );
     }
-    // What the caller has ambient is not the container's, even where the config would let it be kept.
+    // The caller's ambient capabilities must not reach the container, even if the config would keep them.
     let mut lax = Sandbox::new().args(["/bin/cat", "/proc/self/status"]);
     for set in ["bounding", "effective", "permitted", "inheritable"] {
         lax.set(&format!("/process/capabilities/{set}"), json!(["CAP_NET_RAW"]));
@@ -69,7 +69,7 @@ fn inheritable() {
     let text = out.arg(lax.id()).output().ok().stdout;
     assert!(text.contains("CapInh:\t0000000000002000"), "{text}");
     assert!(text.contains("CapAmb:\t0000000000000000"), "{text}");
-    // Asked for by the config, they are hardened away.
+    // Requested by the config, they are removed by hardening.
     let sb = sb.patch("/process/capabilities/inheritable", json!(["CAP_NET_RAW", "CAP_SYS_ADMIN"]));
     let text = sb.run().output().ok().stdout;
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
@@ -77,7 +77,7 @@ fn inheritable() {
     }
 }
 
-/// CVE-2022-29162 with the file that makes it dangerous: `+i` needs only the process's inheritable set.
+/// CVE-2022-29162 with the dangerous kind of file: `+i` needs only the process's inheritable set.
 fn file_caps() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/noNewPrivileges", json!(false));
     super::build_probe(&sb);
@@ -92,7 +92,7 @@ fn file_caps() {
     for name in ["bounding", "effective", "permitted"] {
         sb.set(&format!("/process/capabilities/{name}"), caps.clone());
     }
-    // Where temporary files are mounted nosuid, that must not be what keeps the capabilities away.
+    // Temporary files may be on a nosuid mount, which must not be what stops the capabilities.
     let suid = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,suid \"$0\" && exec \"$@\"";
     let bundle = sb.bundle().display().to_string();
     let under = |sb: &Sandbox, args: &[&str]| {
@@ -110,16 +110,17 @@ fn file_caps() {
         }
     }
     sb.delete().ok();
-    // The control: the file does give them to a process that has them inheritable.
+    // Control: the file grants them to a process that has them inheritable.
     sb.set("/process/capabilities/inheritable", caps);
     sb.set("/process/user", json!({"uid": 1000, "gid": 1000}));
     let sb = sb.args(["/usr/cat", "/proc/self/status"]);
     under(&sb, &["run", "--policy", "privileged"]).ok().prints("CapPrm:\t0000000000002001");
-    // The hardened launch takes even those away.
+    // The hardened launch removes even those.
     under(&sb, &["run", "--quiet"]).ok().prints("CapPrm:\t0000000000000000");
 }
 
-/// Another container of the same user has made, and opened for everybody, the keyring that runc would join.
+/// Another container of the same user has created the keyring that runc would join, and granted access to
+/// all.
 fn keyring() {
     let sb = Sandbox::new().args(["/bin/probe", "planted"]);
     super::build_probe(&sb);
@@ -203,24 +204,25 @@ fn users() {
     }
 }
 
-/// CVE-2022-36109, CVE-2023-25173: a group that is denied a file must not be lost on the way.
+/// CVE-2022-36109, CVE-2023-25173: a group that is denied access to a file must not be lost.
 fn groups() {
     let sb = Sandbox::new().sh("id -G; cat /denied");
     let user = json!({"uid": 1000, "gid": 1000, "additionalGids": [2000, 3000]});
     let denied = sb.rootfs().join("denied");
     std::fs::write(&denied, "read").expect("a file");
-    // Others may read it, members of 2000 may not: a process without its groups could.
+    // Other users may read it, members of 2000 may not: a process that lost its groups could.
     std::os::unix::fs::chown(&denied, Some(0), Some(2000)).expect("chown");
     std::fs::set_permissions(&denied, std::fs::Permissions::from_mode(0o604)).expect("chmod");
     let sb = sb.patch("/process/user", user);
-    // Files whose owners cannot be mapped are nobody's inside, as `run` says; the config as written has them.
+    // Files whose owners cannot be mapped have the overflow id inside, as `run` reports; the unhardened
+    // config maps them.
     let explain = sb.runtime().arg("explain").arg(sb.bundle()).output().ok();
     let [hardened, written] = super::both(&sb);
     for (out, owned) in [(hardened, explain.stdout.contains("MOUNT_ATTR_IDMAP")), (written, true)] {
         assert!(out.stdout.starts_with("1000 2000 3000\n"), "{out}");
         assert!(!owned || (out.code != 0 && !out.stdout.contains("read")), "the denied file was read\n{out}");
     }
-    // Without any, none of the caller's remain.
+    // Without supplementary groups in the config, none of the caller's remain.
     let sb = sb.patch("/process/user", json!({"uid": 1000, "gid": 1000})).sh("id -G");
     for out in super::both(&sb) {
         assert_eq!(out.ok().stdout, "1000\n");
@@ -234,25 +236,25 @@ fn groups() {
     sb.delete().ok();
 }
 
-/// strace answers 0 in place of the kernel, which never sees the call: what was to be dropped is still there.
+/// strace fakes success for a call that the kernel never sees, so nothing is dropped; safebox must detect it.
 fn not_dropped() {
     let sb = Sandbox::new()
         .sh("echo started; cat /proc/self/status")
-        // Twice the same: the kernel keeps both, and tells both.
+        // A duplicate group: the kernel keeps and returns both.
         .patch("/process/user", json!({"uid": 1000, "gid": 1000, "additionalGids": [4000, 77, 77]}));
     let log = sb.dir().join("strace.log");
     let log = log.to_str().expect("UTF-8");
     let refused = |out: &crate::harness::Output, call: &str, code: i32| {
         assert!(std::fs::read_to_string(log).expect("the log").contains("(INJECTED)"), "{call}\n{out}");
         assert!(out.code == code && out.stdout.is_empty(), "{call}: must be refused\n{out}");
-        // On cgroup v2 the clone itself needs what the first capset was to bring.
+        // On cgroup v2 the clone itself needs the privileges that the first capset would set.
         let early = call == "capset" && out.stderr.contains("clone3: permission denied");
         assert!(
             early || out.stderr.contains("what was dropped is still there"),
             "{call}: names the cause\n{out}"
         );
     };
-    // The first prctl calls of the child drop the bounding set. Of those that read it back none is touched.
+    // The first prctl calls of the child drop the bounding set; the calls that read it back are not faked.
     let calls = ["setuid", "setgid", "capset", "setgroups", "prctl"];
     let inject = |call: &str| {
         let when = if call == "prctl" { ":when=1..4" } else { "" };
@@ -262,7 +264,7 @@ fn not_dropped() {
         let (trace, inject) = inject(call);
         let wrap = ["strace", "-f", "-o", log, "-e", &trace, "-e", &inject];
         for policy in ["privileged", "restricted"] {
-            // In a user namespace of its own Init sets ids twice: the first time to become its root.
+            // In a new user namespace Init sets ids twice: first to become its root.
             if policy == "restricted" && !["capset", "prctl"].contains(&call) {
                 continue;
             }
@@ -315,7 +317,7 @@ fn sysctls() {
             assert!(out.stderr.contains("/linux/sysctl"), "{sysctl}: by the config's check\n{out}");
         }
     }
-    // The kernel takes the first line of a text and forgets the rest; nobody has asked for that.
+    // The kernel uses the first line of a text and ignores the rest, which the config did not intend.
     for value in ["one\ntwo", "one\rtwo", "one\n"] {
         let sb = Sandbox::new().patch("/linux/sysctl", evil("kernel.domainname", value));
         for out in super::both(&sb) {
@@ -342,14 +344,14 @@ fn large() {
     let sb = Sandbox::new().sh("grep -c /m/ /proc/self/mountinfo").patch("/mounts", mounts);
     assert!(serde_json::to_vec(&sb.config()["mounts"]).expect("JSON").len() > 65536);
     sb.run_oci().output().ok().prints("400\n");
-    // Names, environment and arguments beyond 64 KiB.
+    // Names, environment and arguments larger than 64 KiB.
     let sb = Sandbox::new()
         .sh("echo ${#LARGE}")
         .patch("/process/env/-", json!(format!("LARGE={}", "x".repeat(100_000))));
     for out in super::both(&sb) {
         out.ok().prints("100000\n");
     }
-    // The kernel takes 340 lines and less than a page of mappings: works, or a clear error.
+    // The kernel accepts 340 lines and less than a page of mappings: success or a clear error.
     for lines in [100u32, 340, 5000] {
         let maps: Vec<_> = (0..lines)
             .map(|i| json!({"containerID": i, "hostID": 3_000_000_000u32 + 2 * i, "size": 1}))

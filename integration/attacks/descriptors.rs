@@ -166,7 +166,7 @@ fn never_writable() {
 /// The runtime with the host's root directory open as descriptor 7.
 const WITH_ROOT: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$@\" 7</"];
 
-/// `RUNTIME run` in both ways, with descriptor 7 open on `/`.
+/// Runs in both ways with descriptor 7 open on `/`.
 fn leaky(sb: &Sandbox) -> [Output; 2] {
     ["restricted", "privileged"].map(|policy| {
         sb.under(&WITH_ROOT)
@@ -177,7 +177,7 @@ fn leaky(sb: &Sandbox) -> [Output; 2] {
     })
 }
 
-/// CVE-2024-21626: the descriptor as working directory, by the config and through a link of the rootfs.
+/// CVE-2024-21626: the descriptor as working directory, from the config and through a symlink of the rootfs.
 fn leaked_cwd() {
     for n in 3..=20 {
         let sb = Sandbox::new().sh("pwd; cat etc/hostname ../../../../etc/hostname; ls -d sentinel");
@@ -197,11 +197,11 @@ fn leaked_cwd() {
     }
 }
 
-/// Where the pid namespace is the host's, procfs inside leads to the host's root, and the directory is entered
-/// before the privileges are dropped that this takes.
+/// With the host's pid namespace, procfs inside leads to the host's root. The working directory is entered
+/// before the privileges that this needs are dropped.
 fn other_root() {
     let sb = Sandbox::new().sh("ls; cat etc/hostname");
-    // A process of the host without more capabilities than the test's: none else may be looked into.
+    // A process of the host without more capabilities than the test: ptrace access to any other is denied.
     let none = std::process::Stdio::null;
     let mut host =
         std::process::Command::new("sleep").arg("100").stdout(none()).stderr(none()).spawn().expect("sleep");
@@ -225,7 +225,7 @@ fn other_root() {
     sb.delete().ok();
 }
 
-/// The way up from a descriptor to a static program of the host.
+/// The path from a descriptor up to a static program of the host.
 fn way_up(n: i32, program: &str) -> String {
     format!("/proc/self/fd/{n}{}{program}", "/..".repeat(12))
 }
@@ -233,10 +233,10 @@ fn way_up(n: i32, program: &str) -> String {
 /// execve(2) closes descriptors only after it has resolved the path.
 fn leaked_program() {
     let sb = Sandbox::new().args(["/opt/busybox", "sh", "-c", "echo ran"]);
-    // A static program that exists outside only; below a directory that everybody may enter.
+    // A static program that exists only outside, in a directory that every user may enter.
     let program = host_program();
     for n in 3..=20 {
-        // busybox looks at the name by which it was called.
+        // busybox dispatches on the name by which it was called.
         let app = sb.rootfs().join("opt/busybox");
         std::fs::create_dir_all(sb.rootfs().join("opt")).expect("a directory");
         symlink(way_up(n, program.1.to_str().expect("UTF-8")), &app).expect("a link");
@@ -259,7 +259,7 @@ fn leaked_program() {
     }
 }
 
-/// busybox as `sh`, at a place of the host where a container has nothing.
+/// busybox as `sh`, in a directory of the host that is not mounted in the container.
 fn host_program() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().expect("a directory");
     let mode = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -311,7 +311,8 @@ fn only_stdio() {
     let out = sb.under(&WITH_ROOT).args(["exec", sb.id(), "/bin/sh", "-c", script]).output().ok();
     assert_eq!(out.stdout, "", "descriptors beyond stdio\n{out}");
     sb.delete().ok();
-    // Asked to keep more than the caller has: the numbers in between must not be the runtime's own files.
+    // With a larger count than the caller's descriptors: the numbers in between must not be the runtime's own
+    // files.
     let sb = Sandbox::new()
         .sh("ls -l /proc/self/fd; ls -d /proc/self/fd/*/rootfs /proc/self/fd/*/../rootfs; true");
     let out = sb.run_oci().args(["--preserve-fds", "12"]).output();
@@ -319,7 +320,7 @@ fn only_stdio() {
     assert!(!out.stdout.contains("rootfs"), "{out}");
 }
 
-/// A container that waits for `start` may be entered by `exec`: Init then still is the runtime's image.
+/// `exec` may enter a container that waits for `start`, while Init is still an image of the runtime.
 fn created() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let host = Sentinel::new();
@@ -337,7 +338,8 @@ fn created() {
     assert!(!out.stdout.contains("SAFEBOX_TEST"), "shows the runtime's environment\n{out}");
     assert!(!out.stdout.contains(&host.name()), "leads to the host's tree\n{out}");
     host.unchanged();
-    // Not by mode alone: what Init still holds leads nowhere, and what the runtime was called with is not in it.
+    // Not only by mode: Init's remaining descriptors give no access, and it does not contain the runtime's
+    // arguments.
     let (said, knew) = ["cmdline", "environ"].map(|file| proc_text(sb.pid(), file)).into();
     assert_eq!((said.trim_end_matches('\0'), knew.trim_end_matches('\0')), ("safebox init", ""));
     let fds = std::path::PathBuf::from(format!("/proc/{}/fd", sb.pid()));
@@ -352,7 +354,7 @@ fn proc_text(pid: i32, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a file of /proc")
 }
 
-/// Two containers of a pod share a pid namespace: the first sees the second's Init from its first moment.
+/// Two containers of a pod share a pid namespace: the first can see the second's Init from its creation.
 fn pod() {
     let sb = Sandbox::new().args(["/bin/probe", "spy", "300"]).patch("/root/readonly", json!(false));
     build_probe(&sb);
@@ -376,8 +378,8 @@ fn pod() {
     judge(&sb);
 }
 
-/// The first sees processes of the host and has CAP_SYS_PTRACE in its user namespace; the second joins that one, with
-/// a pid namespace of its own. On the way there it is root, with the host's tree.
+/// The first sees processes of the host and has CAP_SYS_PTRACE in its user namespace; the second joins that
+/// user namespace, with its own pid namespace. While it joins, it is root with the host's root file system.
 fn seize() {
     let sb = Sandbox::new().args(["/bin/probe", "seize", "300"]).patch("/root/readonly", json!(false));
     build_probe(&sb);
@@ -390,7 +392,7 @@ fn seize() {
     for set in ["bounding", "effective", "permitted"] {
         sb.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_PTRACE"]));
     }
-    // A new procfs would be of the host's pid namespace, over which nobody in there has rights.
+    // A new procfs would show the host's pid namespace, over which the container has no privileges.
     let proc = json!({ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"] });
     let kept = sb.config()["mounts"].as_array().expect("mounts").clone();
     let kept = kept.into_iter().filter(|m| m["destination"] != "/proc" && m["type"] != "cgroup");
@@ -413,7 +415,7 @@ fn joining() {
     build_probe(&sb);
     sb.create().ok();
     sb.verb("start").ok();
-    // Of the runtime: where this test is red, it is overwritten.
+    // A copy of the runtime: when this test fails, the copy is overwritten.
     let (_, words) = super::runtime::copy(&sb);
     for _ in 0..rounds(40) {
         sb.under(&words).args(["exec", sb.id(), "/bin/true"]).output().ok();
@@ -421,7 +423,7 @@ fn joining() {
     judge(&sb);
 }
 
-/// Ends the spy and reads what it saw; it writes to the stdout of `create`, the first file of the sandbox.
+/// Ends the spy and checks its output, in the stdout of `create`, the first file of the sandbox.
 fn judge(sb: &Sandbox) {
     std::fs::create_dir_all(sb.rootfs().join("tmp")).expect("a directory");
     std::fs::write(sb.rootfs().join("tmp/stop"), "").expect("a file");

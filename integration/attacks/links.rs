@@ -1,4 +1,4 @@
-//! A rootfs full of links: every path that the runtime reads or writes inside leads to the host.
+//! A rootfs full of symlinks: every path that the runtime reads or writes inside leads to the host.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -35,7 +35,7 @@ fn proc_links() {
                 assert_eq!(out.code, 125, "must be refused\n{out}");
                 assert!(out.stderr.contains("symbolic link"), "names the cause\n{out}");
             }
-            // A link to a directory inside is refused too: what procfs says is believed later on.
+            // A symlink to a directory inside is refused too, because the content of procfs is trusted later.
             std::fs::remove_file(sb.rootfs().join(name)).expect("remove");
             symlink("tmp", sb.rootfs().join(name)).expect("a link");
             for out in both(&sb) {
@@ -45,7 +45,7 @@ fn proc_links() {
     }
 }
 
-/// CVE-2025-31133: the runtime covers files with a bind mount of /dev/null, and /dev is the attacker's.
+/// CVE-2025-31133: the runtime masks files with a bind mount of /dev/null, and the attacker controls /dev.
 fn mask_source() {
     for kind in ["link", "file"] {
         let sb = Sandbox::new().sh("cat /proc/version; stat -c '%F %t:%T' /proc/version; cat /dev/null");
@@ -73,8 +73,8 @@ fn mask_source() {
     }
 }
 
-/// The runtime's own /dev/null is not a null device: in a container of its own, say, whose /dev is another's. The
-/// container's devices and masks do not come from there.
+/// The runtime's own /dev/null is not a null device, for example in a container with a hostile /dev. The
+/// container's devices and masks must not come from there.
 fn host_null() {
     let sb = Sandbox::new()
         .sh("echo started; head -c 64 /proc/version /dev/zero")
@@ -112,7 +112,7 @@ fn host_null() {
     assert!(out.stdout.ends_with(&"\0".repeat(64)), "{out}");
 }
 
-/// The mode and owner of a mask must not be the container's to change.
+/// The container must not be able to change the mode and owner of a mask.
 fn mask_is_readonly() {
     let sb = Sandbox::new()
         .sh("chmod 000 /proc/version; chown 1000 /proc/version; touch -d 1980-01-01 /proc/version; \
@@ -126,14 +126,14 @@ fn mask_is_readonly() {
             json!(["CAP_FOWNER", "CAP_CHOWN", "CAP_DAC_OVERRIDE"]),
         );
     }
-    // In place of the host's null device: one that only this test can lose.
+    // Replaces the host's null device by one that only this test uses.
     let dir = sb.dir().join("host-dev");
     std::fs::create_dir(&dir).expect("a directory");
     let null = dir.join("null");
     mknod(&null, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3)).expect("mknod");
     std::fs::set_permissions(&null, std::fs::Permissions::from_mode(0o666)).expect("chmod");
     let before = super::hash_tree(&dir);
-    // Where the directory for temporary files is mounted nodev, nobody could write there.
+    // Temporary files may be on a nodev mount, where the device could not be written.
     let script = "mount --bind \"$0\" /dev/null && mount -o remount,bind,dev /dev/null && exec \"$@\"";
     let wrap = ["unshare", "-m", "sh", "-c", script, null.to_str().expect("UTF-8")];
     let out = sb
@@ -146,7 +146,8 @@ fn mask_is_readonly() {
     assert_eq!(super::hash_tree(&dir), before, "the host's null device was changed\n{out}");
 }
 
-/// CVE-2025-52881, CVE-2019-16884: a tmpfs or a bind of the attacker's lies over the files that are written.
+/// CVE-2025-52881, CVE-2019-16884: the attacker's tmpfs or bind mount covers the files that the runtime
+/// writes.
 fn sysctl_decoy() {
     let key = "net/ipv4/ip_forward";
     let sb = Sandbox::new()
@@ -162,7 +163,7 @@ fn sysctl_decoy() {
         assert_eq!(out.code, 125, "must be refused\n{out}");
     }
     assert_eq!(std::fs::read(decoy.join("ipv4/ip_forward")).expect("read"), b"untouched");
-    // A whole fake procfs: /proc is the attacker's directory, bound by the config.
+    // A complete fake procfs: the config binds the attacker's directory at /proc.
     let sb = sb.patch(
         "/mounts",
         json!([
@@ -177,7 +178,7 @@ fn sysctl_decoy() {
     assert_eq!(std::fs::read(std::path::Path::new("/proc/sys").join(key)).expect("read"), host, "the host's");
 }
 
-/// crun CVE-2025-24965: every place that the runtime makes is there already, as a link to the host.
+/// crun CVE-2025-24965: every path that the runtime creates already exists as a symlink to the host.
 fn written_paths() {
     let sb = Sandbox::new()
         .sh("cat /tmp/secret /run/secret /work/secret /m/secret /f /deep/a/secret; ls -d /m/made");
@@ -202,7 +203,7 @@ fn written_paths() {
     }
 }
 
-/// CVE-2019-18837: without a /dev of its own the nodes are made in the rootfs's, which is a link.
+/// CVE-2019-18837: without a /dev mount the nodes are created in the rootfs's /dev, which is a symlink.
 fn dev_link() {
     let sb = Sandbox::new().sh("ls -ld /dev/zero; cat /dev/secret");
     let host = Sentinel::new();
@@ -213,7 +214,7 @@ fn dev_link() {
         no_secret(&out);
         host.unchanged();
     }
-    // A relative way up leads nowhere either.
+    // A relative symlink upwards does not escape either.
     std::fs::remove_file(sb.rootfs().join("dev")).expect("remove");
     symlink(format!("../../../{}/sentinel", host.name()), sb.rootfs().join("dev")).expect("a link");
     for out in both(&sb) {
@@ -238,7 +239,7 @@ fn null_link() {
 }
 
 fn passwd() {
-    // The OCI verbs fall back to /; a hardened run has a home of its own.
+    // The OCI verbs fall back to /; a hardened run has its own home.
     let home = |out: &Output| out.stdout == "home=/\n" || out.stdout == "home=/run/home\n";
     let sb = Sandbox::new().sh("echo home=$HOME");
     let host = Sentinel::new();
@@ -259,7 +260,7 @@ fn passwd() {
         assert!(home(&out), "a directory is not a passwd file\n{out}");
     }
     std::fs::remove_dir(&passwd).expect("remove");
-    // More than memory has: what lies beyond the first MiB is not looked at.
+    // Larger than memory: only the first MiB is read.
     let mut large = std::fs::OpenOptions::new().write(true).create_new(true).open(&passwd).expect("a file");
     std::io::Seek::seek(&mut large, std::io::SeekFrom::Start(1 << 30)).expect("seek");
     std::io::Write::write_all(&mut large, b"\nroot:x:0:0::/late:/bin/sh\n").expect("write");
@@ -268,11 +269,11 @@ fn passwd() {
         assert!(!out.timed_out && home(&out), "a large file is not read whole\n{out}");
     }
     std::fs::remove_file(&passwd).expect("remove");
-    // A line that is named like a number, and one with a HOME that is no path.
+    // A line whose name looks like a number, and one with a HOME that is no path.
     let text = format!("0:x:4:4::/{SECRET}:/x\n+0:x:+0:0::rel/{SECRET}:/x\nroot:x:0:0::/mine:/bin/sh\n");
     std::fs::write(&passwd, text).expect("a file");
     sb.run_oci().output().ok().prints("home=/mine\n");
-    // To open a device is to act on it: a watchdog would reboot the host.
+    // Opening a device can have side effects: a watchdog would reboot the host.
     std::fs::remove_file(&passwd).expect("remove");
     mknod(&passwd, SFlag::S_IFCHR, Mode::from_bits_truncate(0o644), makedev(1, 3)).expect("mknod");
     if Need::Strace.missing().is_none() {
@@ -286,7 +287,7 @@ fn passwd() {
     }
 }
 
-/// The rootfs is that of a container that runs by now, and may be changed by it at any moment.
+/// The container is running by now and can change its rootfs at any moment.
 fn passwd_of_exec() {
     let mut sb = Sandbox::new()
         .sh("printf r:x:0:0::/p: >/proc/$$/comm; while :; do sleep 1; done")
@@ -308,7 +309,7 @@ fn passwd_of_exec() {
     assert_eq!(home(&format!("ln -s {up}{file} /etc/passwd")), "home=/\n");
     assert_eq!(home(&format!("ln -s /proc/1/root/{file} /etc/passwd")), "home=/\n");
     assert_eq!(home("mknod /etc/passwd p"), "home=/\n");
-    // Regular files to stat(2): the name of the first process, and the host's log, which to read is to consume.
+    // Regular files for stat(2): the name of init, and the host's log, which reading consumes.
     assert_eq!(home("ln -s /proc/1/comm /etc/passwd"), "home=/\n");
     assert_eq!(home("ln -s /proc/kmsg /etc/passwd"), "home=/\n");
     assert_eq!(home("echo root:x:0:0::/mine:/bin/sh > /etc/passwd"), "home=/mine\n");

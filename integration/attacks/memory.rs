@@ -9,7 +9,7 @@ use crate::limits::limit;
 const PROBE: &[Need] = &[Need::Root, Need::Probe];
 const V1: &[Need] = &[Need::Root, Need::CgroupV1];
 
-/// On v1 the buffers of sockets have a limit of their own, which is as high.
+/// On v1 socket buffers have a separate limit of the same size.
 const LIMIT: &str = "32m";
 const MOST: u64 = 40;
 
@@ -35,7 +35,8 @@ fn hold(kinds: &[&str]) {
     }
 }
 
-/// `update` changes both; for the OCI verbs there is one only where the config asks for it, as with runc.
+/// `update` changes both; with the OCI verbs the separate limit exists only if the config sets it, as with
+/// runc.
 fn follows() {
     let sockets = |sb: &Sandbox| limit(sb.pid(), "", ("memory", "memory.kmem.tcp.limit_in_bytes"));
     let sb = Sandbox::new().sh("echo up; exec sleep 1000");

@@ -1,5 +1,5 @@
-//! Device nodes: whoever watches an inode of the host's (inotify(7)) sees who uses it, and a node that an image brings
-//! is a way to a driver.
+//! Device nodes: a process that watches an inode of the host (inotify(7)) learns who uses it, and a node in
+//! an image gives access to a driver.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -30,7 +30,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The devices that every container has, one of the config's, and a masked file.
+/// The default devices, one of the config's, and a masked file.
 const LOOK: &str = "stat -L -c '%n %d %t:%T' /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/own/null /etc/secret;
     echo x > /dev/null && test $(head -c 3 /dev/zero | wc -c) = 3 && cat /etc/secret && echo works";
 
@@ -56,7 +56,7 @@ fn mapped(sb: Sandbox) -> Sandbox {
         .patch("/linux/gidMappings", map)
 }
 
-/// Its rules deny to make /dev/null.
+/// Device rules that deny creating /dev/null.
 fn denied(sb: Sandbox) -> Sandbox {
     let rules = json!([
         { "allow": true, "access": "rwm" },
@@ -65,7 +65,7 @@ fn denied(sb: Sandbox) -> Sandbox {
     sb.patch("/linux/resources", json!({ "devices": rules }))
 }
 
-/// No node that the container saw is the host's.
+/// Asserts that no node seen by the container is the host's.
 #[track_caller]
 fn are_own(out: &crate::harness::Output) {
     assert!(out.stdout.ends_with("works\n"), "{out}");
@@ -88,7 +88,7 @@ fn are_own(out: &crate::harness::Output) {
 fn own_nodes(change: fn(Sandbox) -> Sandbox) {
     let sb = change(looking());
     are_own(&sb.run_oci().output().ok());
-    // What the runtime mounts for a moment is gone.
+    // Temporary mounts of the runtime are gone.
     let sb = sb.sh("cat /proc/self/mountinfo");
     let out = sb.run_oci().output().ok();
     let roots: Vec<_> = out.stdout.lines().filter(|l| l.split(' ').nth(4) == Some("/")).collect();
@@ -100,7 +100,7 @@ fn hardened_nodes() {
     are_own(&sb.run().args(["--allow", "devices"]).output().ok());
 }
 
-/// Two guards: the device cgroup, and here, without one, the mount.
+/// Two guards: the device cgroup, and here, without it, the mount option.
 fn image_nodes() {
     let sb = Sandbox::new();
     let node = |name: &str| {
@@ -117,7 +117,7 @@ fn image_nodes() {
         let root = out.stdout.lines().find(|l| l.split(' ').nth(4) == Some("/")).expect("a root").to_string();
         assert!(root.contains("nosuid,nodev"), "{root}");
     }
-    // As written: the image's own, with the flags of the file system that it lies on.
+    // Unhardened: the image's node, with the flags of its file system.
     let flags = nix::sys::statvfs::statvfs(sb.dir()).expect("statvfs").flags();
     if flags.contains(nix::sys::statvfs::FsFlags::ST_NODEV) {
         return;

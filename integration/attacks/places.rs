@@ -1,4 +1,4 @@
-//! Places of the container where a mount would be without effect, or where it would be believed.
+//! Mount points at which a mount would have no effect, or at which the runtime would trust it.
 
 use std::os::unix::fs::symlink;
 
@@ -12,7 +12,7 @@ const OCI: &[Need] = &[Need::Root, Need::Oci];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("attacks::nothing_is_mounted_on_the_root", &[Need::Root], on_root),
-        // runc 1.1 covers the root, which says nothing to a process that stands on it.
+        // runc 1.1 covers the root, which has no effect on a process whose root it is.
         test("attacks::a_root_that_is_a_readonly_path_is_readonly", &[Need::Root], readonly_root),
         test("attacks::procfs_is_not_covered", &[Need::Root], in_proc),
         test("attacks::procfs_has_emulated_files_and_may_be_a_bind_mount", OCI, emulated),
@@ -27,7 +27,7 @@ fn tmpfs(place: &str) -> Value {
     json!({ "destination": place, "type": "tmpfs", "source": "tmpfs" })
 }
 
-/// Nothing ran, and nothing is left.
+/// Asserts that no program ran and that there are no leftovers.
 #[track_caller]
 fn refused(sb: &Sandbox, words: &str) {
     let out = sb.run_oci().output();
@@ -36,7 +36,7 @@ fn refused(sb: &Sandbox, words: &str) {
     sb.leak_check();
 }
 
-/// The process stays below what is mounted there: a cover that hides nothing.
+/// The process stays below the mount at its root: the mask hides nothing.
 fn on_root() {
     let bind =
         |sb: &Sandbox, place: &str| json!({ "destination": place, "source": sb.dir(), "options": ["bind"] });
@@ -74,13 +74,13 @@ fn readonly_root() {
     }
 }
 
-/// CVE-2019-16884: labels and settings would be written to a decoy, and programs be told what is not so.
+/// CVE-2019-16884: labels and settings would be written to a decoy, and programs would read false values.
 fn in_proc() {
     for place in ["/proc/self/attr", "/proc/sys", "/proc/net", "/proc/scsi/x", "/x/../proc/sys"] {
         let sb = Sandbox::new().sh("echo it ran").patch("/mounts/-", tmpfs(place));
         refused(&sb, "is inside /proc");
     }
-    // A link of the rootfs leads there.
+    // A symlink of the rootfs leads there.
     for (to, source) in [("/proc/sys", "tmpfs"), ("/proc", "tmpfs"), ("/proc/self/attr", "bind")] {
         let sb = Sandbox::new().sh("echo it ran");
         symlink(to, sb.rootfs().join("link")).expect("a link");
@@ -104,7 +104,7 @@ fn without_dev(sb: &Sandbox) -> Vec<Value> {
     mounts.into_iter().filter(|m| !m["destination"].as_str().expect("text").starts_with("/dev")).collect()
 }
 
-/// A directory of the host with a file `ptmx` in it, bound at `place`.
+/// A directory of the host with a file `ptmx` in it, bind mounted at `place`.
 fn volume(sb: &Sandbox, place: &str) -> Value {
     let dir = sb.dir().join("volume");
     std::fs::create_dir(&dir).expect("a directory");
@@ -120,7 +120,7 @@ fn untouched(sb: &Sandbox) {
     assert_eq!(std::fs::read_to_string(dir.join("ptmx")).expect("a file"), "the host's");
 }
 
-/// Devices would be made in it, as root, and its ptmx be removed.
+/// Devices would be created in it as root, and its ptmx would be removed.
 fn dev_link() {
     let sb = Sandbox::new().sh("echo it ran");
     let mount = volume(&sb, "/vol");
@@ -132,7 +132,7 @@ fn dev_link() {
     untouched(&sb);
 }
 
-/// It is the caller's to fill, under whatever name it is bound.
+/// The caller fills the host's /dev, under any path where it is bound.
 fn host_dev() {
     for place in ["/dev", "/x/../dev", "/dev/../dev/."] {
         let sb = Sandbox::new().sh("exit 0");
@@ -155,8 +155,8 @@ fn emulated() {
     sb.without("/linux/maskedPaths").without("/linux/readonlyPaths").run_oci().output().ok().prints("Linux");
 }
 
-/// The host's procfs is below a chroot: wherever it is fully visible, another may be mounted, with all that the
-/// container's own has masked (mount_too_revealing in fs/namespace.c).
+/// The host's procfs is below the chroot. If it is fully visible, a new procfs may be mounted, without the
+/// container's masks (mount_too_revealing in fs/namespace.c).
 fn no_pivot() {
     const MOUNT: &str = "mkdir -p /tmp/p; unshare -Urmpfn sh -c 'mount -t proc proc /tmp/p && echo bare; \
         mount -t sysfs sysfs /tmp/p && echo bare'; echo tried";

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Racer, Sentinel, no_secret};
 use crate::harness::{Need, Sandbox, poll, rounds, test};
 
-/// Starts for each race.
+/// Number of starts per race.
 fn all() -> usize {
     rounds(100)
 }
@@ -26,7 +26,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Every second start is hardened, the others take the config as written.
+/// Every second start is hardened, the others are not.
 fn starts(sb: &Sandbox, mut check: impl FnMut(&crate::harness::Output)) -> usize {
     let mut started = 0;
     for i in 0..all() {
@@ -38,7 +38,7 @@ fn starts(sb: &Sandbox, mut check: impl FnMut(&crate::harness::Output)) -> usize
     started
 }
 
-/// A volume that the attacker shares, in it a directory `t` and a link to the host's tree.
+/// A volume shared with the attacker: a directory `t` and a symlink to the host's tree.
 fn volume(sb: &Sandbox, host: &Sentinel) -> std::path::PathBuf {
     let vol = sb.dir().join("vol");
     std::fs::create_dir_all(vol.join("t/below")).expect("directories");
@@ -55,7 +55,7 @@ fn target() {
          grep -c ' /inner ' /proc/self/mountinfo; cat /proc/self/mountinfo");
     let host = Sentinel::new();
     let vol = volume(&sb, &host);
-    // Where the link leads inside, there is a place to mount on as well.
+    // The path of the symlink also exists inside, as a possible mount point.
     let inside = sb.rootfs().join(host.dir.strip_prefix("/").expect("absolute")).join("below");
     std::fs::create_dir_all(inside).expect("directories");
     let inner = sb.dir().join("inner");
@@ -91,7 +91,7 @@ fn missing() {
         "/mounts/-",
         json!({"destination": "/vol", "type": "bind", "source": vol, "options": ["rbind"]}),
     );
-    // A look at the symlink ends the start, so there are few.
+    // The start fails if it sees the symlink, so few starts are needed.
     sb.set("/mounts/-", json!({"destination": "/vol/t/new/dir", "type": "tmpfs", "source": "tmpfs"}));
     sb.set(
         "/mounts/-",
@@ -102,7 +102,7 @@ fn missing() {
     assert!(started > 0, "no start had anything to race with");
 }
 
-/// CVE-2024-1753, CVE-2024-23651: what is opened is what is mounted, with the options that were asked for.
+/// CVE-2024-1753, CVE-2024-23651: the opened source is the mounted one, with the requested options.
 fn source() {
     let sb = Sandbox::new().sh("cat /data/name /data; echo x > /data/new && echo writable; true");
     let host = Sentinel::new();
@@ -136,7 +136,7 @@ fn renamed(vol: &std::path::Path) {
     nix::fcntl::renameat2(at, &vol.join("a"), at, &vol.join("b"), flags).expect("exchange");
 }
 
-/// Two containers share a rootfs: a device node is swapped for a link between mknod and chmod.
+/// Two containers share a rootfs: a device node is replaced by a symlink between mknod and chmod.
 fn node() {
     let sb = Sandbox::new().args(["/bin/true"]);
     let host = Sentinel::new();
@@ -157,7 +157,8 @@ fn node() {
     assert!(started > 0, "no start had anything to race with");
 }
 
-/// The working directory is made and given to the user; neither may happen to the host's.
+/// The runtime creates the working directory and changes its owner; neither may affect the host's
+/// directories.
 fn cwd() {
     let sb = Sandbox::new().sh("cat secret ../secret 2>/dev/null; true");
     let host = Sentinel::new();
@@ -171,7 +172,7 @@ fn cwd() {
     let _racer = Racer::new(vol.join("t"), vol.join("link"));
     starts(&sb, |_| {
         host.unchanged();
-        // So that it must be made again.
+        // So that it must be created again.
         for parent in ["t", "link"] {
             let work = vol.join(parent).join("work");
             if !vol.join(parent).is_symlink() {
@@ -181,7 +182,8 @@ fn cwd() {
     });
 }
 
-/// Another container of the volume makes the working directory just before the runtime does: it is not given away.
+/// Another container of the volume creates the working directory just before the runtime does: its owner must
+/// not change.
 fn cwd_owner() {
     use std::os::unix::fs::MetadataExt;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -213,14 +215,14 @@ fn cwd_owner() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    // Alone, it makes the directory for the user.
+    // Without the attacker the runtime creates the directory for the user.
     sb.run_oci().output().ok();
     assert_eq!(work.symlink_metadata().expect("stat").uid(), 1000);
     assert!(made.load(Ordering::Relaxed) > 100, "the other one never ran");
     assert_eq!(lost.load(Ordering::Relaxed), 0, "directories of another were given to the container's user");
 }
 
-/// A verb reads the state, waits for the lock, and by then somebody else has written another state.
+/// A verb reads the state and waits for the lock; meanwhile another process writes a new state.
 fn waited() {
     for verb in ["start", "update", "delete"] {
         let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
@@ -252,7 +254,7 @@ fn waited() {
         drop(held);
         let out = running.wait().ok();
         if verb == "update" {
-            // It writes the state anew: what another has written must still be in it.
+            // The verb writes the state again, which must contain the other process's change.
             let text = std::fs::read_to_string(&file).expect("the state");
             assert!(text.contains("echo said"), "{verb}: the other's change is lost\n{out}");
         } else {

@@ -1,4 +1,4 @@
-//! The runtime itself: its binary, its state, its ids, its hooks.
+//! Attacks on the runtime itself: its binary, state, ids and hooks.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A copy of the runtime that the test can lose, and the words that put it in place of the other.
+/// An expendable copy of the runtime, and the command words that run it.
 pub fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
     let copy = sb.dir().join("runtime");
     std::fs::create_dir(&copy).expect("a directory");
@@ -47,7 +47,7 @@ pub fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
     (copy, words)
 }
 
-/// CVE-2019-5736, with the one capability that lets a container look into an exec of its own uid.
+/// CVE-2019-5736, with the capability that gives a container ptrace access to an exec of its own uid.
 fn overwritten() {
     let mut sb = Sandbox::new().args(["/bin/probe", "spy", "300"]).patch("/root/readonly", json!(false));
     for set in ["bounding", "effective", "permitted"] {
@@ -59,12 +59,12 @@ fn overwritten() {
     let create = sb.under(&words).args(["create", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
     drop(create);
     sb.verb("start").ok();
-    // A shell that is a link to the runtime that executes it.
+    // A shell that is a symlink to the runtime that executes it.
     symlink("/proc/self/exe", sb.rootfs().join("bin/shell")).expect("a link");
     for i in 0..rounds(40).max(2) {
         let shell = if i % 2 == 0 { "/bin/true" } else { "/bin/shell" };
         sb.under(&words).args(["exec", sb.id(), shell]).output();
-        // To read the whole file takes longer than an exec; the spy must not run out of time meanwhile.
+        // Reading the whole file takes longer than an exec; the spy must not time out meanwhile.
         if i % 10 == 9 {
             assert_eq!(hash_tree(copy.parent().expect("a parent")), before, "the binary was changed");
         }
@@ -78,18 +78,19 @@ fn overwritten() {
     assert!(readonly, "the spy never met the runtime, or it is not on a read-only mount:\n{seen}");
     let dirs: Vec<_> = seen
         .lines()
-        // The runtime as a program inside reads its own maps when it starts: a file of the container's procfs.
+        // The runtime, executed as a program inside, reads its own maps at start: a file of the container's
+        // procfs.
         .filter(|l| l.starts_with("fd ") && l.contains("-> /") && !l.contains("-> /proc/"))
         .filter(|l| !l.ends_with("/dev/null"))
         .collect();
     assert!(dirs.is_empty(), "a joining process holds files of the host: {dirs:?}");
-    // Sockets cannot be opened through /proc; a pidfd of the host's view has no business there either.
+    // Sockets cannot be opened through /proc; a pidfd of the host's pid namespace must not be there either.
     let others: Vec<_> = seen.lines().filter(|l| l.starts_with("fd ") && l.contains("anon_inode:")).collect();
     assert!(others.is_empty(), "a joining process holds what it does not need: {others:?}");
     sb.delete().ok();
 }
 
-/// A mount that is read-only now may be writable once the container has a descriptor of the file.
+/// A read-only mount may become writable after the container has a descriptor of the file.
 fn readonly_binary() {
     let sb = Sandbox::new();
     let (copy, _) = copy(&sb);
@@ -104,7 +105,7 @@ fn readonly_binary() {
     let call = sb.under(&words).args(["run", "--quiet", "--policy", "privileged", "--bundle"]);
     call.arg(sb.bundle()).arg(sb.id()).output().ok();
     let calls = std::fs::read_to_string(&trace).expect("the trace");
-    // Either way it goes on from the mount that it has made.
+    // In both cases the runtime continues from the mount that it has created.
     let exchanged = |l: &&str| l.contains("prctl(PR_SET_MM, ") && l.ends_with("= 0");
     let sealed = calls.lines().filter(exchanged).count() + calls.matches("execveat(").count();
     assert_eq!(sealed, 1, "{calls}");
@@ -134,7 +135,7 @@ fn self_exe() {
     }
 }
 
-/// The second create, or run, must fail without a trace; above all without undoing the first.
+/// The second create or run must fail without leftovers, and must not undo the first.
 fn same_id() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
@@ -152,7 +153,7 @@ fn same_id() {
     sb.delete().ok();
 }
 
-/// A second container that names the first one's cgroup.
+/// A second container with the first one's cgroup path.
 fn same_cgroup() {
     let first = Sandbox::new().args(["/bin/sleep", "1000"]);
     let group = format!("/{}", first.other_id("group"));
@@ -172,8 +173,8 @@ fn same_cgroup() {
     first.delete().ok();
 }
 
-/// A runtime dies after it wrote down what is to be undone and before it made the cgroups: their path is
-/// another container's by the time somebody cleans up.
+/// A runtime dies after it has recorded its undos and before it has created the cgroups. By the time of the
+/// cleanup another container uses their path.
 fn announced_cgroup() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let group = format!("/{}", sb.other_id("group"));
@@ -206,7 +207,7 @@ fn announced_cgroup() {
     sb.leak_check();
 }
 
-/// The same path again, but not the same directory: whoever made the new one owns it.
+/// The same path, but another directory: it belongs to its creator.
 fn remade_cgroup() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let group = format!("/{}", sb.other_id("group"));
@@ -215,7 +216,7 @@ fn remade_cgroup() {
     sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(&old).output().ok();
     sb.runtime().args(["kill", &old, "KILL"]).output().ok();
     let groups = || sb.trace().cgroups();
-    poll("somebody else removes its cgroups", std::time::Duration::from_secs(5), || {
+    poll("another process removes its cgroups", std::time::Duration::from_secs(5), || {
         for group in groups().iter().rev() {
             std::fs::remove_dir(group).unwrap_or_default();
         }
@@ -231,8 +232,8 @@ fn remade_cgroup() {
     sb.leak_check();
 }
 
-/// Without a pid namespace nobody but the cgroup knows all processes; one that always has just forked escapes
-/// whoever counts and then signals.
+/// Without a pid namespace only the cgroup identifies all processes; a process that forks all the time evades
+/// a runtime that lists and then signals.
 fn hopper() {
     let sb = Sandbox::new().args(["/bin/probe", "hop"]);
     build_probe(&sb);
@@ -273,7 +274,7 @@ fn paths() {
     assert_ne!(out.code, 0, "{out}");
     host.unchanged();
     let mut sb = sb;
-    // Never one that exists: a test must not touch another's cgroup even when it fails.
+    // Never an existing name: even a failing test must not touch another process's cgroup.
     let name = sb.other_id("up");
     for path in
         [format!("/../{name}"), format!("../../{name}"), format!("a/../../{name}"), format!("/{name}/..")]
@@ -286,7 +287,7 @@ fn paths() {
     sb.leak_check();
 }
 
-/// The pid file's directory may be one that others write to.
+/// The pid file's directory may be writable by other users.
 fn pid_file() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let host = Sentinel::new();
@@ -340,7 +341,8 @@ fn hook_environment() {
     }
 }
 
-/// config.md: the path of a createContainer hook resolves in the runtime namespace. The rootfs has one too.
+/// config.md: the path of a createContainer hook resolves in the runtime namespace. The rootfs has the same
+/// path.
 fn hook_path() {
     let sb = Sandbox::new();
     let (hook, seen) = (sb.dir().join("hook"), sb.dir().join("seen"));
@@ -364,7 +366,7 @@ fn hook_path() {
     assert_eq!(std::fs::read_to_string(&seen).expect("seen"), "the-host-s-hook\n".repeat(2));
 }
 
-/// Two who create and delete the same id: whatever wins, nothing is left and nobody is confused.
+/// Two processes create and delete the same id: in any order nothing remains and no error is wrong.
 fn create_delete() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     std::thread::scope(|threads| {

@@ -1,4 +1,5 @@
-//! What all containers and the host share: counters of root's, tables of the kernel, ranges of ids, files on disk.
+//! Resources shared by all containers and the host: per-user counters, kernel tables, id ranges, files on
+//! disk.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -30,13 +31,13 @@ fn sleeper() -> Sandbox {
     Sandbox::new().sh("echo up; exec sleep 1000")
 }
 
-/// A profile that refuses nothing that matters here.
+/// A profile that allows everything relevant here.
 fn lax() -> Value {
     json!({ "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{ "names": ["kexec_load"], "action": "SCMP_ACT_ERRNO" }] })
 }
 
-/// The ids of a process, as the host sees them: the first of its user namespace, and who made that.
+/// Host view of a process's user namespace: first id and owner.
 fn first_and_owner(pid: i32) -> (u32, u32) {
     let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).expect("uid_map");
     let first = map.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a map");
@@ -49,12 +50,12 @@ fn first_and_owner(pid: i32) -> (u32, u32) {
     (first, owner)
 }
 
-/// Inotify instances, queued signals and message queues count for who made the user namespace, too.
+/// Inotify instances, queued signals and message queues are also charged to the owner of the user namespace.
 fn owner() {
     for offsets in [false, true] {
         let mut sb = sleeper();
         if offsets {
-            // The user namespace is made by another row then.
+            // The user namespace is then created by another row.
             sb.set("/linux/namespaces/-", json!({ "type": "time" }));
             sb.set("/linux/timeOffsets", json!({ "boottime": { "secs": 100, "nanosecs": 0 } }));
         }
@@ -69,7 +70,7 @@ fn owner() {
     }
 }
 
-/// The second guard: without a filter that refuses it the kernel does, in `run` and in `exec`.
+/// The second guard: without a filter the kernel refuses it, in `run` and in `exec`.
 fn nested() {
     let sb = sleeper().patch("/linux/seccomp", lax());
     let running = sb.run_until(sb.run().args(["--seccomp", "config"]), "up");
@@ -88,14 +89,14 @@ fn tables() {
         let mut numbers = line.split_whitespace().map(|n| n.parse().unwrap_or(u64::MAX));
         (numbers.next().expect("soft"), numbers.next().expect("hard"))
     };
-    // 0 does not keep a core from a handler behind a pipe (core(5)).
+    // 0 does not prevent a core dump to a piped handler (core(5)).
     assert_eq!(limit("Max core file size"), (1, 1));
     let (soft, hard) = limit("Max open files");
     let max = std::fs::read_to_string("/proc/sys/fs/file-max").expect("file-max");
     let max: u64 = max.trim().parse().expect("a number");
     assert!(soft <= 1024 && hard * 256 <= max, "256 x {hard} open files, fs.file-max is {max}");
     assert!(limit("Max pending signals").1 <= 4096 && limit("Max msgqueue size").1 <= 819_200, "{text}");
-    // A config that forbids cores means none.
+    // A config with limit 0 disables core dumps.
     let none = json!([{ "type": "RLIMIT_CORE", "soft": 0, "hard": 0 }]);
     let sb = sb.patch("/process/rlimits", none);
     let text = sb.run().output().ok().stdout;
@@ -103,7 +104,7 @@ fn tables() {
     assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["1", "1"]);
 }
 
-/// kernel.pty.max is one number for all.
+/// kernel.pty.max is one limit for all containers.
 fn terminals() {
     let sb = Sandbox::new().sh("i=0; while [ $i -lt 80 ]; do sleep 3 <>/dev/ptmx & i=$((i+1)); done; wait");
     let out = sb.run().output();
@@ -111,13 +112,13 @@ fn terminals() {
     assert!((14..=20).contains(&refused), "{refused} of 80 terminals were refused\n{out}");
 }
 
-/// The hash of an id, as the runtime has it: where its search for a range begins.
+/// The runtime's hash of an id: the start of its search for a range.
 fn begins_at(id: &str) -> u32 {
     let hash = id.bytes().fold(0x811c_9dc5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     hash % ((1_879_048_192 - 524_288) / 65_536)
 }
 
-/// Two ids with one hash, started at the same moment, below different roots.
+/// Two ids with the same hash, started at the same moment, with different state roots.
 fn ranges() {
     let (one, two) = (sleeper(), sleeper());
     let mut seen = std::collections::HashMap::new();
@@ -148,11 +149,14 @@ fn ranges() {
     x.wait().exits(137);
     y.wait().exits(137);
     for first in firsts {
-        assert!(!std::path::Path::new("/run/safebox-ids").join(first.to_string()).exists(), "given back");
+        assert!(
+            !std::path::Path::new("/run/safebox-ids").join(first.to_string()).exists(),
+            "the range is released"
+        );
     }
 }
 
-/// What the container leaves in an idmapped rootfs belongs to host users, setuid programs too.
+/// Files that the container leaves in an idmapped rootfs belong to host users, including setuid programs.
 fn setuid() {
     let sb = Sandbox::new().sh("touch /left && chmod 4755 /left").patch("/root/readonly", json!(false));
     let mode = |mode| {
@@ -173,7 +177,7 @@ fn setuid() {
     assert!(sb.rootfs().join("left").exists());
 }
 
-/// A state root that another user can write, and a container in it that is theirs.
+/// A state root that another user can write, with a container planted by that user.
 fn planted() {
     let sb = sleeper();
     sb.create().ok();
@@ -210,7 +214,7 @@ fn planted() {
         refused("mode");
         mode(path, was);
     }
-    // Whatever the caller's umask, what safebox writes is its own.
+    // safebox's files are private with any umask of the caller.
     let id = sb.id();
     sb.under(&["sh", "-c", "umask 0; exec \"$@\"", "sh"])
         .args(["update", "--pids-limit", "99", id])

@@ -1,4 +1,4 @@
-//! What a process inside can reach of the kernel: system calls, cgroups, terminals.
+//! Kernel attack surface of a process inside: system calls, cgroups, terminals.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// CVE-2022-0185, CVE-2024-1086: what user namespaces and io_uring would open.
+/// CVE-2022-0185, CVE-2024-1086: attack surface of user namespaces and io_uring.
 fn surface() {
     let sb = Sandbox::new().args(["/bin/probe", "surface"]);
     build_probe(&sb);
@@ -50,7 +50,7 @@ fn surface() {
     ];
     let want: String = want.iter().map(|(name, errno)| format!("{name} {errno}\n")).collect();
     assert_eq!(out.stdout, want, "{out}");
-    // Entries with other tables: the process is killed.
+    // Entry points with other system call tables: the process is killed.
     if cfg!(target_arch = "x86_64") {
         for entry in ["x32", "i386"] {
             let out = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.id());
@@ -60,7 +60,7 @@ fn surface() {
     }
 }
 
-/// CVE-2017-5226: the request's high half is cut off by the kernel, and must be by the filter.
+/// CVE-2017-5226: the kernel ignores the request's high half, so the filter must too.
 fn terminal() {
     use nix::pty::openpty;
     let sb = Sandbox::new().args(["/bin/probe", "inject"]);
@@ -74,7 +74,7 @@ fn terminal() {
         text = out.stderr.clone();
     }
     assert_eq!(text, format!("tiocsti {refused}\ntiocsti_high {refused}\n"), "{out}");
-    // Nothing waits in the caller's input.
+    // Nothing was inserted into the caller's input.
     use std::os::fd::AsFd;
     let mut waiting = [nix::poll::PollFd::new(pty.slave.as_fd(), nix::poll::PollFlags::POLLIN)];
     assert_eq!(
@@ -97,7 +97,7 @@ fn cgroups() {
         let other: Vec<_> = other.filter(|l| !l.contains("nonexistent directory")).collect();
         assert!(other.is_empty(), "not read-only: {other:?}\n{out}");
     }
-    // The config asks for a writable one; the hardened container has none all the same.
+    // The config requests a writable one; the hardened container gets none.
     let mount =
         json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"]});
     let proc = json!({"destination": "/proc", "type": "proc", "source": "proc"});
@@ -116,7 +116,7 @@ fn release_agent() {
     let out = sb.run().output().ok();
     assert!(!out.stdout.contains("reached") && !out.stdout.contains("unshared"), "{out}");
     assert!(!out.stdout.contains("release_agent\n"), "it is visible\n{out}");
-    // As root of the container, with what the config gives.
+    // As root of the container, with the config's capabilities.
     let out = sb.run_oci().output().ok();
     assert!(!out.stdout.contains("reached"), "{out}");
 }

@@ -1,5 +1,5 @@
-//! Symlinks that another container puts into a shared volume, on the way to every place that the runtime looks up
-//! inside; and symlinks of other users on the way to the source of a bind mount.
+//! Symlinks that another container creates in a shared volume, in every path that the runtime looks up
+//! inside; and symlinks of other users in the path of a bind mount's source.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Racer, Sentinel, no_secret};
 use crate::harness::{Need, Output, Sandbox, rounds, test};
 
-/// The user who writes the volume.
+/// The user that writes to the volume.
 const NEIGHBOUR: u32 = 41_003;
 
 pub fn tests() -> Vec<Trial> {
@@ -38,12 +38,12 @@ fn tmpfs(to: &str, options: &[&str]) -> Value {
     json!({"destination": to, "type": "tmpfs", "source": "tmpfs", "options": options})
 }
 
-/// A volume at /vol, in which `t` is a symlink to `to`; and a tree with a marker for what is mounted there.
+/// A volume at /vol, in which `t` is a symlink to `to`, and a directory tree with a marker to mount there.
 fn volume(to: &str) -> (Sandbox, PathBuf) {
     let sb = Sandbox::new().sh("echo it ran");
     let (vol, inner) = (sb.dir().join("vol"), sb.dir().join("inner"));
     std::fs::create_dir_all(vol.join("real/below")).expect("a directory");
-    // What is missing is made by the container's root, which is no root of the host's.
+    // The container's root creates missing directories; it is not root of the host.
     for dir in [&vol, &vol.join("real")] {
         std::fs::set_permissions(dir, PermissionsExt::from_mode(0o777)).expect("chmod");
     }
@@ -57,7 +57,7 @@ fn volume(to: &str) -> (Sandbox, PathBuf) {
     (sb, inner)
 }
 
-/// Nothing ran, and the message names the symlink.
+/// Asserts that no program ran and that the message names the symlink.
 #[track_caller]
 fn refused(out: &Output, link: &str) {
     assert!(out.code != 0 && !out.stdout.contains("it ran"), "{out}");
@@ -106,11 +106,11 @@ fn places() {
         ] {
             let (sb, _) = volume(to);
             let sb = sb.patch(pointer, value);
-            // A hardened run gives no devices of the config.
+            // A hardened run ignores the config's devices.
             if pointer == "/linux/devices" {
                 refused(&sb.run_oci().output(), link)
             } else if pointer == "/hooks" {
-                // `create` does not come to it.
+                // `create` does not reach this row.
                 refused(&sb.run_oci().output(), link);
                 refused(&sb.run().output(), link);
             } else {
@@ -149,7 +149,7 @@ fn stays() {
     }
 }
 
-/// The rootfs is the image's, and what its symlinks say holds for the container alone.
+/// The image controls the rootfs, and its symlinks apply only inside the container.
 fn of_the_rootfs() {
     let (sb, inner) = volume("/etc/here");
     symlink("/vol/real", sb.rootfs().join("opt/link")).expect("a link");
@@ -157,7 +157,7 @@ fn of_the_rootfs() {
     for out in [sb.run().output(), sb.run_oci().output()] {
         out.ok().prints("marker\n");
     }
-    // From there on it is the volume's.
+    // From there on the path is in the volume.
     let (sb, inner) = volume("/etc/here");
     symlink("/vol", sb.rootfs().join("opt/link")).expect("a link");
     refused_by_both(&sb.patch("/mounts/-", bind("/opt/link/t/x", &inner)), "/opt/link/t");
@@ -185,7 +185,7 @@ fn swapped() {
     assert!(ran > 0, "no start had anything to race with");
 }
 
-/// A hardened run; runc follows what the kernel follows, and so do the OCI verbs.
+/// A hardened run refuses it; runc and the OCI verbs follow what the kernel follows.
 fn source() {
     let host = Sentinel::new();
     let run = |source: &Path| {
@@ -210,16 +210,16 @@ fn source() {
         no_secret(&out);
         assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
     }
-    // What is theirs they could have put there themselves.
+    // Files of that user are no gain: the user could have copied them there.
     run(&vol.join("own")).ok().prints("theirs\nit ran\n");
-    // In a directory such as /tmp not even that: as with fs.protected_symlinks.
+    // In a sticky directory such as /tmp it is refused all the same: as with fs.protected_symlinks.
     let shared = place.path().join("shared");
     std::fs::create_dir(&shared).expect("a directory");
     std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o1777)).expect("chmod");
     symlink(vol.join("theirs"), shared.join("link")).expect("a link");
     of(&shared.join("link"), NEIGHBOUR);
     assert_eq!(run(&shared.join("link")).code, 125);
-    // The caller's own, wherever it is.
+    // The caller's own symlink is followed anywhere.
     chown(&vol, Some(0), Some(0)).expect("chown");
     symlink("theirs", vol.join("mine")).expect("a link");
     assert_eq!(vol.join("mine").symlink_metadata().expect("stat").uid(), 0);

@@ -1,17 +1,18 @@
-//! Flags that criu knows: each has its effect, and without it the container is refused or stays as it was.
+//! Options passed to criu: each has its effect, and without it the dump is refused or the container
+//! unchanged.
 
 use std::net::TcpListener;
 use std::process::Child;
 
 use super::*;
 
-/// A port that nobody listens on.
+/// A port without a listener.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     listener.local_addr().expect("an address").port()
 }
 
-/// Whether somebody listens on a port of this machine.
+/// Whether a port of this machine has a listener.
 fn listens(port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
     let suffix = format!(":{port:04X}");
@@ -24,7 +25,7 @@ fn listens(port: u16) -> bool {
         .any(|(local, state)| local.ends_with(&suffix) && state == "0A")
 }
 
-/// One of criu's servers; killed if it is still there at the end.
+/// A server of criu; killed on drop if it still runs.
 struct Server(Child);
 
 impl Server {
@@ -48,13 +49,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has ended, as it should.
+        // Normally it has already ended.
         self.0.kill().unwrap_or_default();
         self.0.wait().map(drop).unwrap_or_default();
     }
 }
 
-/// Files of `dir` whose name begins like this.
+/// Files of `dir` whose names start with `start`.
 fn files(dir: &std::path::Path, start: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).expect("a directory").flatten().map(|e| e.path());
     entries.filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(start))).collect()
@@ -71,7 +72,7 @@ fn restored(sb: &Sandbox, flags: &[&str]) -> PipeReader {
     piped(sb, &restore_args(sb, flags), Stdio::null())
 }
 
-/// Memory goes to another machine, as it were; everything else is in the images.
+/// Memory is sent to a page server; everything else is in the images.
 pub fn page_server() {
     let sb = counts();
     let (there, port) = (sb.dir().join("there"), free_port());
@@ -89,9 +90,10 @@ pub fn page_server() {
     sb.delete().ok();
 }
 
-/// Memory stays with criu until somebody asks for it.
+/// Memory stays with criu until it is requested.
 ///
-/// Not until the end: criu 4.2 fails to send the pages (page-pipe.c, splice: bad file descriptor), for runc too.
+/// The test stops before the end: criu 4.2 fails to send the pages (page-pipe.c, splice: bad file
+/// descriptor), for runc too.
 pub fn lazy_pages() {
     let sb = counts();
     let (port, status) = (free_port(), sb.dir().join("status"));
@@ -125,7 +127,7 @@ pub fn lazy_pages() {
     gone(&sb);
 }
 
-/// A connection, both of whose ends are in the container.
+/// A TCP connection with both ends in the container.
 pub fn tcp() {
     let sb = Sandbox::new().args(["/bin/probe", "talk", "/tmp/got"]).patch("/root/readonly", json!(false));
     crate::attacks::build_probe(&sb);
@@ -149,7 +151,7 @@ pub fn tcp() {
     sb.delete().ok();
 }
 
-/// runc says where criu's log is, and no more.
+/// runc prints only the path of criu's log.
 fn in_criu_s_words(out: crate::harness::Output, words: &str) {
     if !bundle::is_foreign() {
         out.says(words);
@@ -173,7 +175,7 @@ pub fn file_locks() {
     sb.delete().ok();
 }
 
-/// A file that is open under a name it has no more, and has another.
+/// An open file whose name was removed, with another hard link.
 pub fn link_remap() {
     let sb = counting();
     let sb = sb.sh("echo >/tmp/a; ln /tmp/a /tmp/b; exec 5</tmp/a; rm /tmp/a; i=0; while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/count; sleep 0.02; done");
@@ -186,7 +188,7 @@ pub fn link_remap() {
     sb.delete().ok();
 }
 
-/// A socket that is connected to one outside, by its name: a log's, say.
+/// A socket connected by path to one outside, for example that of a log.
 pub fn unix_socket() {
     // criu finds the sockets of the container's own network namespace.
     let namespaces = json!([{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}]);

@@ -1,11 +1,11 @@
-//! What cannot be dumped or restored: said so, and nothing left.
+//! Dumps and restores that are refused or fail: the reason is reported, and there are no leftovers.
 
 use super::*;
 
 pub fn hardened() {
     let sb = Sandbox::new().sh("echo up; sleep 1000");
     let running = sb.run_until(sb.run(), "up");
-    // Not every file system can be mapped; without it the hardened run is a container as any other.
+    // Not every file system can be idmapped; without idmap a hardened run is dumped as any other container.
     let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", sb.pid())).expect("mountinfo");
     if mounts.contains("idmapped") {
         checkpoint(&sb, &[]).exits(1).says("it has an idmapped mount");
@@ -26,7 +26,7 @@ pub fn wrong_states() {
     sb.verb("delete").ok();
 }
 
-/// Flags that are wrong whatever there is, and what is said of them.
+/// Options that are always wrong, with their messages.
 const MISTAKES: &[(&[&str], &str)] = &[
     (&["--page-server", "nonsense"], "Use --page-server ADDRESS:PORT to specify page server"),
     (&["--page-server", "127.0.0.1:x"], "Invalid port number"),
@@ -74,7 +74,7 @@ pub fn no_images() {
 }
 
 pub fn broken_images() {
-    // Slowly: it is restored twice, and a file that was open at the dump has to be there each time.
+    // Slowly: it is restored twice, and a file that was open at the dump must exist each time.
     let sb = counting_every("0.3");
     drop(started(&sb, Stdio::null()));
     poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
@@ -88,7 +88,7 @@ pub fn broken_images() {
         assert!(!sb.dir().join("pid").exists(), "a pid file of nothing");
         out
     };
-    // At the very beginning, and with processes already there.
+    // Failures at the very beginning, and after processes exist.
     for image in ["inventory.img", "core-1.img", "mountpoints-13.img"] {
         let path = images(&sb).join(image);
         let Ok(whole) = std::fs::read(&path) else { continue };
@@ -99,13 +99,13 @@ pub fn broken_images() {
     let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
     goes_on(&sb, count(&sb));
     sb.delete().ok();
-    // A pid file that cannot be written: found when all is done but this.
+    // A pid file that cannot be written, which is detected last.
     let bad = sb.dir().join("missing/pid").display().to_string();
     call(&sb, &[]).args(restore_args(&sb, &["--pid-file", &bad])).output().exits(1).says("missing/");
     gone(&sb);
 }
 
-/// A unix socket whose other end is outside cannot be dumped without --ext-unix-sk.
+/// A unix socket with a peer outside cannot be dumped without --ext-unix-sk.
 pub fn failed_dump() {
     let sb = Sandbox::new().sh(COUNT);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
@@ -130,7 +130,7 @@ pub fn no_criu() {
     let call = sb.runtime().args(["--criu", "no-such-criu", "checkpoint", "--image-path"]).arg(images(&sb));
     call.arg(sb.id()).output().exits(1).says("exec: \"no-such-criu\": executable file not found in $PATH");
     assert!(!images(&sb).exists(), "nothing is made before criu is found");
-    // A mistake in the flags is one without criu, too.
+    // Wrong options are reported even without criu.
     for (flags, says) in MISTAKES {
         let call = sb.runtime().args(["--criu", "no-such-criu", "checkpoint"]).args(*flags);
         call.arg("--image-path").arg(images(&sb)).arg(sb.id()).output().exits(1).says(says);
@@ -147,7 +147,7 @@ pub fn probes() {
     sb.runtime().args(["restore", "--lsm-mount-context"]).output().exits(1).says("flag needs an argument");
 }
 
-/// The directory for images may be one that others write, too.
+/// Other users may have write access to the images directory.
 pub fn link() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();

@@ -1,4 +1,4 @@
-//! What surrounds a restored container: hooks, namespaces, mounts, privileges.
+//! The environment of a restored container: hooks, namespaces, mounts, privileges.
 
 use super::*;
 
@@ -26,7 +26,7 @@ pub fn hooks() {
     sb.delete().ok();
     let said = std::fs::read_to_string(log.path()).expect("the log");
     assert!(said.trim_end().lines().last().is_some_and(|l| l.starts_with("poststop")), "{said}");
-    // A hook that fails ends the restore.
+    // A failing hook ends the restore.
     sb.set("/hooks", json!({ "prestart": [{ "path": "/bin/false" }] }));
     call(&sb, &[]).args(restore_args(&sb, &[])).output().exits(1);
     gone(&sb);
@@ -71,7 +71,7 @@ pub fn network() {
     sb.delete().ok();
 }
 
-/// criu makes the second of two mounts of one source without its attributes.
+/// criu restores the second of two mounts of one source without its attributes.
 pub fn read_only() {
     let sb = Sandbox::new();
     let shared = sb.dir().join("shared");
@@ -95,8 +95,8 @@ pub fn read_only() {
             .filter_map(|l| {
                 let mut fields = l.split(' ').skip(3);
                 let (root, at, options) = (fields.next()?, fields.next()?, fields.next()?);
-                // The root mount is read-only or not in itself; where it lies has another name while criu looks.
-                // criu gives the second mount of one source relatime, which restricts nothing.
+                // The root mount is compared only by itself; its source has another name while criu runs.
+                // criu restores the second mount of one source with relatime, which restricts nothing.
                 Some((at.to_string(), root.to_string(), options.replace(",relatime", "")))
             })
             .collect();
@@ -106,7 +106,7 @@ pub fn read_only() {
     let before = shows(&sb);
     checkpoint(&sb, &[]).ok();
     let _out = piped(&sb, &restore_args(&sb, &[]), Stdio::null());
-    // criu may give a mount more restrictions of its file system, never fewer.
+    // criu may add restrictions of the file system to a mount, but never remove any.
     let (after, places) = (shows(&sb), |all: &[(String, String, String)]| {
         all.iter().map(|(at, root, _)| (at.clone(), root.clone())).collect::<Vec<_>>()
     });
@@ -126,7 +126,7 @@ pub fn read_only() {
     sb.delete().ok();
 }
 
-/// Podman restores on another machine: the rootfs comes from the image again, without the mount points.
+/// Podman restores on another machine: the rootfs is unpacked from the image again, without mount points.
 pub fn fresh_rootfs() {
     let sb = counting();
     let (dir, file) = (sb.dir().join("data"), sb.dir().join("resolv.conf"));
@@ -209,7 +209,7 @@ pub fn privileges() {
     sb.delete().ok();
 }
 
-/// systemd makes the scope anew, around criu, and what criu restores is in it.
+/// systemd creates the scope again, around criu, and the restored processes are in it.
 pub fn below_systemd() {
     let sb = counting();
     let bundle = sb.bundle();

@@ -1,6 +1,7 @@
-//! The properties of a type, as its `Deserialize` asks for them.
+//! The properties of a type, found through its `Deserialize`.
 //!
-//! A deserializer that has no data: it leads the type along a path and notes which names the type at its
+//! A deserializer without data: it leads the type along a path and records the names that the type at its end
+//! accepts. Every other request is an error, which ends only that lookup.
 //! end would take. Every other answer is an error, which ends that one question and nothing else.
 
 use std::cell::RefCell;
@@ -12,15 +13,15 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-/// The step into an item of a list or a map.
+/// The path element for an item of a list or a map.
 const ITEM: &str = "*";
 
-/// Every property of `T` and of the types in it, as JSON pointers with `*` for the items of lists and maps.
+/// Every property of `T` and of its member types, as JSON pointers with `*` for items of lists and maps.
 pub fn of<T: DeserializeOwned>() -> Vec<String> {
     let (mut found, mut ask) = (Vec::new(), vec![Vec::new()]);
     while let Some(path) = ask.pop() {
         let names = RefCell::new(Vec::new());
-        // The answer is in `names`; there is no value.
+        // The result is in `names`; there is no value.
         drop(T::deserialize(Question { path: &path, names: &names }));
         for name in names.into_inner() {
             let path = [path.as_slice(), &[name]].concat();
@@ -41,7 +42,7 @@ struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// One step on; at the end of the path, `names` is the answer.
+    /// Advances one element; at the end of the path, `names` is the result.
     fn step(self, names: &[&'static str]) -> Result<(&'static str, Question<'a>), Error> {
         match self.path.split_first() {
             Some((first, rest)) => Ok((first, Question { path: rest, ..self })),

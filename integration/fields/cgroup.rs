@@ -1,4 +1,5 @@
-//! `mounts` of type cgroup: the container sees its own groups, by the namespace's view or by bind mounts.
+//! `mounts` of type cgroup: the container sees its own cgroups, through the cgroup namespace or through bind
+//! mounts.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -17,7 +18,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A detached copy can be moved once: each mount needs one of its own.
+/// A detached copy can be attached once, so each mount needs its own.
 fn twice() {
     for namespaces in [json!(["pid", "mount", "uts", "cgroup"]), json!(["pid", "mount", "uts"])] {
         let kinds: Vec<_> =
@@ -31,7 +32,7 @@ fn twice() {
             .run_oci()
             .output();
         assert!(out.stdout.starts_with("same\n"), "{out}");
-        // runc 1.1 leaves the directory of the v1 trees writable.
+        // runc 1.1 leaves the directory of the v1 hierarchies writable.
         assert!(out.stdout.contains("Read-only file system") || bundle::is_foreign(), "{out}");
     }
 }
@@ -51,17 +52,17 @@ fn own() {
         let line = out.stdout.lines().rfind(|l| l.contains(&format!(" {place} ")) || l.contains(",memory "));
         let line = line.unwrap_or_else(|| panic!("no cgroup mount\n{out}"));
         assert!(line.contains(" ro,"), "read-only: {line}");
-        // The container's own group, never the root of the host's tree.
+        // The container's own cgroup, never the root of the host's hierarchy.
         let shown = line.split(' ').nth(3).unwrap_or_default();
         assert!(v2 || namespace || shown.contains(sb.id()), "{line}");
         if !bundle::is_foreign() {
-            // runc 1.1 leaves the directory of the v1 trees writable.
+            // runc 1.1 leaves the directory of the v1 hierarchies writable.
             out.prints("Read-only file system");
         }
     }
 }
 
-/// config-linux.md "Cgroup ownership": the group and what the kernel lists are the user's, its limits are not.
+/// config-linux.md "Cgroup ownership": the user owns the cgroup and the delegated files, but not its limits.
 pub fn owners(global: &[&str]) {
     let kinds = ["mount", "pid", "ipc", "uts", "network", "cgroup", "user"];
     let of = |without: &[&str], options: &[&str], uid: u32| {

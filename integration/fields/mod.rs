@@ -1,5 +1,5 @@
-//! Field by field: what the config of runtime-spec 1.3 asks for is what the kernel shows, seen from outside
-//! where that is possible; or it is refused with a pointer.
+//! One test per field: the kernel shows what the config of runtime-spec 1.3 requests, seen from outside where
+//! possible; or the config is refused with a pointer.
 
 use libtest_mimic::Trial;
 

@@ -1,11 +1,14 @@
-//! `mounts`: every kind of option does what config.md says, seen in the container's own mountinfo and files.
+//! `mounts`: every kind of option has the effect of config.md, seen in the container's mountinfo and files.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+mod idmap;
+
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{self, Need, Output, Sandbox, test};
+use idmap::{idmap_container, idmap_own, maps, ridmap};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 /// Options that runc 1.1 does not know.
@@ -42,7 +45,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The mount options and the super options of `place` in the container's mountinfo, which it printed.
+/// The mount options and super options of `place` in the mountinfo that the container printed.
 #[track_caller]
 fn options<'a>(out: &'a Output, place: &str) -> (&'a str, &'a str) {
     let line = out.stdout.lines().rfind(|l| l.split(' ').nth(4) == Some(place));
@@ -73,7 +76,7 @@ fn attributes() {
     ];
     for (i, (given, shown)) in cases.iter().enumerate() {
         if harness::bundle::is_foreign() && given == &["defaults"] {
-            // runc 1.1 hands it to the file system.
+            // runc 1.1 passes it to the file system.
             continue;
         }
         let place = format!("/tmp/m{i}");
@@ -105,14 +108,14 @@ fn files() {
     assert_eq!(out.code, 1, "{out}");
 }
 
-/// A tree on the host with a mount below it, in a mount namespace of the test's thread.
+/// A directory on the host with a mount below it, in the test thread's mount namespace.
 fn tree(sb: &Sandbox) {
     for dir in ["tree", "tree/below"] {
         std::fs::create_dir(sb.dir().join(dir)).expect("a directory");
     }
 }
 
-/// Runs `create`-less `run` below a shell that has a tmpfs at `tree/below`, in a mount namespace of its own.
+/// Runs `run` in a shell that has a tmpfs at `tree/below`, in a new mount namespace.
 fn run_with_tree(sb: &Sandbox, prepare: &str) -> Output {
     let below = sb.dir().join("tree/below");
     let script = format!("mount -t tmpfs tmpfs {} && {prepare} && exec \"$@\"", below.display());
@@ -142,7 +145,7 @@ fn recursive() {
             assert!(words.contains(&shown), "{option} at {place}: {words:?}");
         }
     }
-    // And back again.
+    // And the reverse.
     let sb = Sandbox::new();
     tree(&sb);
     let mount = bind(&sb, "tree", "/mnt/tree", &["rbind", "rrw", "rexec"]);
@@ -162,7 +165,7 @@ fn not_recursive() {
     let out = run_with_tree(&sb, "true").ok();
     assert!(options(&out, "/mnt/tree").0.starts_with("ro"), "{out}");
     assert!(options(&out, "/mnt/tree/below").0.starts_with("rw"), "{out}");
-    // Without what is below.
+    // Without the mounts below.
     let sb = Sandbox::new();
     tree(&sb);
     let mount = bind(&sb, "tree", "/mnt/tree", &["bind"]);
@@ -186,7 +189,7 @@ fn propagation() {
     }
 }
 
-/// mount(2), which runc calls, takes one text for all that is the file system's.
+/// mount(2), which runc calls, takes all file system options in one text.
 fn commas() {
     let mount = tmpfs("/tmp/m", &["nodev", "size=64k,mode=710", "", "nr_inodes=50,"]);
     let sb =
@@ -216,7 +219,7 @@ fn remount() {
     let out = sb.run_oci().output().ok();
     let (mount, fs) = options(&out, "/tmp/m");
     assert!(mount.contains("noexec") && fs.contains("size=2048k"), "{mount} {fs}");
-    // Only the mount, and nothing of the file system.
+    // Changes only the mount, not the file system.
     let sb = Sandbox::new()
         .sh(MOUNTINFO)
         .patch("/root/readonly", json!(false))
@@ -259,11 +262,11 @@ fn inherited_mode() {
     let modes: Vec<_> = out.stdout.split_whitespace().collect();
     assert_eq!((modes[0], modes[2], modes[3]), ("2751", "1777", "711"), "{out}");
     out.clone().prints("Read-only file system");
-    // runc 1.1 lets the directory win over the option.
+    // In runc 1.1 the directory's mode overrides the option.
     assert!(modes[1] == "700" || (harness::bundle::is_foreign() && modes[1] == "755"), "{out}");
 }
 
-/// What is to be copied, below `/var/data` of the rootfs.
+/// The directory to copy, at `/var/data` of the rootfs.
 fn data(sb: &Sandbox) {
     let dir = sb.rootfs().join("var/data");
     std::fs::create_dir_all(dir.join("sub/deeper")).expect("directories");
@@ -292,13 +295,13 @@ fn copy_up() {
         .prints("deep content")
         .prints("link -> /etc/passwd")
         .prints("303");
-    // The rootfs is as it was.
+    // The rootfs is unchanged.
     assert!(!sb.rootfs().join("var/data/new").exists());
     assert_eq!(
         std::fs::read_to_string(sb.rootfs().join("var/data/sub/deeper/deep")).expect("a file"),
         "deep content"
     );
-    // What is not there needs no copy, and a read-only copy can be had.
+    // A missing source needs no copy, and the copy can be read-only.
     let sb = Sandbox::new();
     data(&sb);
     let sb = sb
@@ -308,13 +311,13 @@ fn copy_up() {
         .patch("/mounts/-", tmpfs("/not/there", &["tmpcopyup"]));
     let out = sb.run_oci().output();
     if !harness::bundle::is_foreign() {
-        // runc 1.1 copies into what is read-only already, and fails.
+        // runc 1.1 fails, because it copies after it has made the mount read-only.
         out.ok().prints("0\n").prints("deep content").prints("refused");
     }
 }
 
 fn copy_up_links() {
-    // A link to a directory of the host, where the copy would be taken from if links were followed.
+    // A symlink to a directory of the host, which would be copied if symlinks were followed.
     let sb = Sandbox::new();
     let secret = sb.dir().join("secret");
     std::fs::create_dir(&secret).expect("a directory");
@@ -341,82 +344,6 @@ fn copy_up_too_large() {
     sb.leak_check();
 }
 
-fn owned(sb: &Sandbox) {
-    let dir = sb.dir().join("owned");
-    std::fs::create_dir(&dir).expect("a directory");
-    std::fs::write(dir.join("root"), "").expect("a file");
-    std::fs::write(dir.join("seven"), "").expect("a file");
-    chown(dir.join("seven"), Some(7), Some(8)).expect("chown");
-}
-
-fn maps(inside: u32, outside: u32) -> Value {
-    json!([{ "containerID": inside, "hostID": outside, "size": 1000 }])
-}
-
-fn idmap_own() {
-    for options in [&["bind"][..], &["rbind", "idmap"], &["rbind", "ridmap"]] {
-        let sb = Sandbox::new();
-        owned(&sb);
-        let mut mount = bind(&sb, "owned", "/mnt", options);
-        mount["uidMappings"] = maps(0, 5000);
-        mount["gidMappings"] = maps(0, 6000);
-        let sb = sb
-            .sh("stat -c '%u:%g' /mnt/root /mnt/seven; touch /mnt/new")
-            .patch("/root/readonly", json!(false))
-            .patch("/process/user", json!({ "uid": 5000, "gid": 6000 }))
-            .patch("/process/capabilities", json!({}))
-            .patch("/mounts/-", mount);
-        sb.run_oci().output().ok().prints("5000:6000\n5007:6008\n");
-        let new = std::fs::metadata(sb.dir().join("owned/new")).expect("the new file");
-        assert_eq!(
-            (new.uid(), new.gid()),
-            (0, 0),
-            "what is made inside has the owner on disk that it is mapped from"
-        );
-    }
-}
-
-/// A config with a new user namespace whose ids are 100000 and up outside.
-fn userns(sb: Sandbox) -> Sandbox {
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    sb.patch("/linux/namespaces/-", json!({ "type": "user" }))
-        .patch("/linux/uidMappings", map.clone())
-        .patch("/linux/gidMappings", map)
-        .patch("/root/readonly", json!(false))
-        .without("/linux/resources")
-}
-
-fn idmap_container() {
-    let sb = Sandbox::new();
-    owned(&sb);
-    // The rootfs and the directories above it are another's inside: they only have to be entered.
-    for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
-    }
-    let (plain, mapped) =
-        (bind(&sb, "owned", "/mnt/plain", &["bind"]), bind(&sb, "owned", "/mnt/mapped", &["bind", "idmap"]));
-    let sb = userns(sb)
-        .sh("stat -c '%u:%g' /mnt/plain/seven /mnt/mapped/seven")
-        .patch("/mounts/-", plain)
-        .patch("/mounts/-", mapped);
-    sb.run_oci().output().ok().prints("65534:65534\n7:8\n");
-}
-
-fn ridmap() {
-    for (option, below) in [("ridmap", "5000:6000"), ("idmap", "0:0")] {
-        let sb = Sandbox::new();
-        tree(&sb);
-        let mut mount = bind(&sb, "tree", "/mnt", &["rbind", option]);
-        mount["uidMappings"] = maps(0, 5000);
-        mount["gidMappings"] = maps(0, 6000);
-        let sb = sb
-            .sh("stat -c '%u:%g' /mnt /mnt/below")
-            .patch("/root/readonly", json!(false))
-            .patch("/mounts/-", mount);
-        run_with_tree(&sb, "true").ok().prints(&format!("5000:6000\n{below}\n"));
-    }
-}
-
 fn kernel() {
     let sb = Sandbox::new()
         .sh("cat /proc/self/mountinfo; ls /dev/mqueue /dev/pts /sys/class/net; stat -c %a /dev/pts/ptmx")
@@ -434,7 +361,7 @@ fn kernel() {
     }
     out.clone().prints("lo\n");
     assert!(!out.stdout.contains("eth0\n"), "sysfs is that of the network namespace\n{out}");
-    // sysfs with the host's network: the same, but of the host.
+    // sysfs with the host's network namespace: the same options, but the host's sysfs.
     let rest: Vec<_> = sb.config()["linux"]["namespaces"]
         .as_array()
         .expect("namespaces")

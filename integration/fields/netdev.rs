@@ -1,4 +1,4 @@
-//! `linux.netDevices`: devices of the host move in, with their names and addresses, and come back if the
+//! `linux.netDevices`: devices of the host are moved in with names and addresses, and moved back if the
 //! launch fails.
 
 use std::path::Path;
@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A virtual device of the host; removed on drop, wherever that leaves it.
+/// A virtual device of the host; removed on drop from any namespace.
 pub struct Device {
     /// Its name on the host.
     pub name: String,
@@ -33,7 +33,7 @@ pub struct Device {
 impl Device {
     /// A device with these addresses, down.
     pub fn new(sb: &Sandbox, addresses: &[&str]) -> Self {
-        // The token is longer than a device's name may be: its end differs from test to test.
+        // The token is too long for a device name; its end differs between tests.
         let token: String = sb.id().chars().rev().take(9).collect();
         let device = Device { name: format!("sb{token}") };
         assert!(ip(&["link", "add", &device.name, "mtu", "1400", "type", kind()]).is_some());
@@ -58,7 +58,7 @@ fn kind() -> &'static str {
     device_kind().expect("a kind of device")
 }
 
-/// What `ip` prints; `None` where it fails.
+/// The output of `ip`; `None` if it fails.
 fn ip(args: &[&str]) -> Option<String> {
     let out = Command::new("ip").args(args).output().expect("ip");
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
@@ -90,7 +90,7 @@ fn renamed() {
     assert!(!out.stdout.contains(&a.name), "{out}");
 }
 
-/// The first number that is free, and the labels of addresses with the name.
+/// The kernel assigns the first free number, and the addresses get labels with the name.
 fn numbered() {
     let sb = Sandbox::new();
     let (a, b) = (
@@ -104,7 +104,7 @@ fn numbered() {
     let devices = json!({ &a.name: { "name": "net%d" }, &b.name: { "name": "net%d" } });
     let sb = sb.args(["/bin/ip", "addr"]).patch("/linux/netDevices", devices);
     let out = sb.run_oci().output().ok().prints("net0: <").prints("net1: <");
-    // The order is that of the names on the host.
+    // In the order of the names on the host.
     let name = if a.name < b.name { "net0" } else { "net1" };
     out.prints(&format!("10.98.11.1/24 scope global {name}:1\n"))
         .prints(&format!("10.98.12.1/24 scope global {name}\n"));
@@ -144,7 +144,7 @@ fn comes_back() {
         assert!(now.contains(text), "{text} in {now}");
     }
     sb.leak_check();
-    // The second of two fails: the first comes back too.
+    // The second of two fails: the first is moved back too.
     let sb = sb.patch("/linux/netDevices", json!({ &device.name: { "name": "eth0" }, "sbznosuchdev": {} }));
     sb.create().exits(1).says("/linux/netDevices/sbznosuchdev");
     assert!(up().contains("10.98.10.1/24"));

@@ -1,4 +1,6 @@
-//! Devices, hooks, annotations, limits that this host cannot give.
+//! Devices, hooks, annotations, and limits that this host cannot apply.
+
+mod hooks;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,13 +9,14 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::{Need, Sandbox, test};
+use hooks::{failing_hooks, failing_poststart, hooks, slow_hook};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        // runc 1.1 cannot open a /dev/null that the config lists.
+        // runc 1.1 cannot open a /dev/null listed in the config.
         test("fields::devices_have_their_mode_and_owner", OWN, devices),
         test("fields::devices_that_are_promised_are_there", OCI, default_devices),
         test("fields::devices_and_a_ptmx_of_the_rootfs_s", OCI, ptmx),
@@ -40,7 +43,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Go's decoder does not mind the case of a key, so what is written so must not be lost.
+/// Go's decoder matches keys in any case, so such keys must not be lost.
 fn any_case() {
     let sb = Sandbox::new()
         .sh("grep NoNewPrivs /proc/self/status; touch /tmp/x || echo read-only")
@@ -53,14 +56,14 @@ fn any_case() {
     let sb = sb.sh("exec sleep 1000");
     sb.create().ok();
     assert_eq!(crate::limits::limit(sb.pid(), "pids.max", ("pids", "pids.max")), "77");
-    // update's JSON likewise, and what follows it is not read.
+    // The same for update's JSON; text after it is ignored.
     let odd = r#"{"PIDS":{"LIMIT":78}} and more"#;
     sb.runtime().args(["update", "--resources", "-"]).arg(sb.id()).input(odd).output().ok();
     assert_eq!(crate::limits::limit(sb.pid(), "pids.max", ("pids", "pids.max")), "78");
     sb.delete().ok();
 }
 
-/// Also: letters that mean nothing, and a network of which nothing is said, are passed over as by runc.
+/// Also: unknown access letters and an empty network object are ignored, as by runc.
 fn all_but_one() {
     let resources = json!({
         "devices": [
@@ -133,7 +136,7 @@ fn default_devices() {
     }
 }
 
-/// A rootfs without a mount at /dev, as an image may bring it: its ptmx gives way, its other names stay.
+/// A rootfs without a mount at /dev, as in an image: its ptmx is replaced, its other files stay.
 fn ptmx() {
     let own = Sandbox::new();
     let elsewhere = own.dir().join("elsewhere");
@@ -159,7 +162,7 @@ fn ptmx() {
         sb.run_oci().output().ok().prints("pts/ptmx\nthe rootfs's own");
     }
     assert_eq!(std::fs::read_to_string(&elsewhere).expect("the file"), "as it was");
-    // Something that cannot give way is told.
+    // An object that cannot be replaced is reported.
     let mut sb = Sandbox::new().sh("true");
     sb.set("/mounts", json!([]));
     std::fs::create_dir_all(sb.rootfs().join("dev/ptmx/full")).expect("a directory");
@@ -172,7 +175,7 @@ fn devices_userns() {
     for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
     }
-    // The host may well have no such node.
+    // The host may lack this node.
     let (path, major, minor) = ("/dev/net/tun", 10, 200);
     let script = format!(
         "stat -c '%n %F' /dev/null /dev/a-pipe {path} && echo x > /dev/null && head -c 3 /dev/zero | wc -c"
@@ -196,7 +199,7 @@ fn devices_userns() {
     ));
 }
 
-/// The device is the one that the config means, whatever the host has at that path.
+/// The device is that of the config, regardless of the host's file at that path.
 fn other_device() {
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     let sb = Sandbox::new()
@@ -231,126 +234,12 @@ fn device_refusals() {
         let sb = Sandbox::new().patch("/linux/devices", json!([device]));
         sb.create().exits(1).says(&format!("/linux/devices/0/{key}: "));
     }
-    // Something else is there already.
+    // Another object already exists there.
     let sb = Sandbox::new();
     std::fs::write(sb.rootfs().join("etc/dev"), "").expect("a file");
     let device = json!([{ "path": "/etc/dev", "type": "c", "major": 1, "minor": 3 }]);
     let sb = sb.patch("/linux/devices", device);
     sb.create().exits(1).says("/linux/devices");
-    sb.leak_check();
-}
-
-/// A hook that writes a line to `file`: its name, the status and pid that it was told, and where it is. In the
-/// container the first process is 1, and after its end it has no number.
-fn hook(name: &str, file: &std::path::Path) -> Value {
-    let script = format!(
-        "state=$(cat); echo \"{name} $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/') $(echo \"$state\" | tr -d ' \\n' | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p') $(readlink /proc/self/ns/uts) $A\" >> {}",
-        file.display()
-    );
-    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin", "A=env"], "timeout": 20 }])
-}
-
-fn hooks() {
-    let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
-    let file = sb.dir().join("log");
-    let mut sb = sb.patch("/root/readonly", json!(false));
-    for name in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
-        sb.set(&format!("/hooks/{name}"), hook(name, &file));
-    }
-    // The container's own programs; it writes where the rootfs is the container's.
-    sb.set("/hooks/startContainer", json!([{ "path": "/bin/sh", "args": ["sh", "-c", "cat > /started"] }]));
-    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
-    sb.create().ok();
-    let pid = sb.pid();
-    let own = std::fs::read_link("/proc/self/ns/uts").expect("a link").display().to_string();
-    let inside = std::fs::read_link(format!("/proc/{pid}/ns/uts")).expect("a link").display().to_string();
-    let want = format!(
-        "prestart creating {pid} {own} env\ncreateRuntime creating {pid} {own} env\ncreateContainer creating 1 {inside} env\n"
-    );
-    assert_eq!(lines(), want);
-    assert!(!sb.rootfs().join("started").exists());
-    sb.verb("start").ok();
-    assert!(lines().ends_with(&format!("poststart running {pid} {own} env\n")), "{}", lines());
-    let told = std::fs::read_to_string(sb.rootfs().join("started")).expect("what startContainer was told");
-    let told: Value = serde_json::from_str(&told).expect("JSON");
-    assert_eq!((&told["id"], &told["status"]), (&json!(sb.id()), &json!("created")), "{told}");
-    sb.delete().ok();
-    assert!(lines().ends_with(&format!("poststop stopped  {own} env\n")), "{}", lines());
-}
-
-fn failing_hooks() {
-    let fail = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "exit 7"] }]);
-    let mark = |sb: &Sandbox, name: &str| {
-        let script = format!("echo >> {}", sb.dir().join(name).display());
-        json!({ "path": "/bin/sh", "args": ["sh", "-c", script] })
-    };
-    let marks = |sb: &Sandbox, name: &str| std::fs::read(sb.dir().join(name)).unwrap_or_default().len();
-    for name in ["prestart", "createRuntime", "createContainer"] {
-        let mut sb = Sandbox::new().patch(&format!("/hooks/{name}"), fail.clone());
-        sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
-        let out = sb.create();
-        assert_ne!(out.code, 0, "{name}\n{out}");
-        out.says(name);
-        sb.leak_check();
-        assert_eq!(marks(&sb, "poststop"), 1, "{name}: what hooks have made, poststop hooks take back");
-    }
-    let mut sb = Sandbox::new().patch("/hooks/startContainer", fail.clone());
-    sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
-    sb.create().ok();
-    let out = sb.verb("start");
-    assert_ne!(out.code, 0, "{out}");
-    out.says("startContainer");
-    sb.leak_check();
-    assert_eq!(marks(&sb, "poststop"), 1);
-    // So do those of a launch that fails for another reason, once there was a process.
-    let mut sb = Sandbox::new().args(["/nowhere"]);
-    sb.set("/hooks/poststop", json!([mark(&sb, "poststop")]));
-    sb.create().exits(1);
-    assert_eq!(marks(&sb, "poststop"), 1);
-    // After the stop a failure is only told.
-    let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/hooks/poststop", fail);
-    sb.set("/hooks/poststop/-", mark(&sb, "second"));
-    sb.create().ok();
-    sb.delete().ok().says("poststop");
-    assert_eq!(marks(&sb, "second"), 1);
-    sb.leak_check();
-}
-
-/// runtime.md, Lifecycle, 9: an error, the container is stopped and destroyed, poststop hooks run.
-fn failing_poststart() {
-    let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]);
-    let note = |name: &str, code| {
-        let script = format!("echo {name} >> {}; exit {code}", sb.dir().join("notes").display());
-        json!({ "path": "/bin/sh", "args": ["sh", "-c", script] })
-    };
-    let (first, second, after) = (note("first", 7), note("second", 0), note("poststop", 0));
-    sb.set("/hooks", json!({ "poststart": [first, second], "poststop": [after] }));
-    let file = sb.dir().join("pid");
-    let run = |flags: &[&str]| sb.run_oci().args(flags).arg("--pid-file").arg(&file).output();
-    for launch in ["start", "run", "run --detach"] {
-        let out = match launch {
-            "start" => {
-                sb.create().ok();
-                sb.verb("start").exits(1)
-            }
-            "run" => run(&[]).exits(125),
-            _ => run(&["--detach"]).exits(125),
-        };
-        out.says("poststart").says("exit status 7");
-        let notes = std::fs::read_to_string(sb.dir().join("notes")).expect("notes");
-        assert_eq!(notes, "first\npoststop\n", "{launch}");
-        assert!(!file.exists(), "{launch}");
-        sb.verb("state").exits(1).says("container does not exist");
-        sb.leak_check();
-        std::fs::remove_file(sb.dir().join("notes")).expect("remove");
-    }
-}
-
-fn slow_hook() {
-    let slow = json!([{ "path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1 }]);
-    let sb = Sandbox::new().patch("/hooks/createRuntime", slow);
-    let out = sb.create();
-    assert!(out.code != 0 && out.took < std::time::Duration::from_secs(15), "{out}");
     sb.leak_check();
 }
 
@@ -373,7 +262,7 @@ fn hugepages() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/linux/resources/hugepageLimits", limits);
     let out = sb.create();
     if out.code != 0 {
-        // No such page size, or no hugetlb controller where containers are: said, not ignored.
+        // The page size or the hugetlb controller is missing: an error, not ignored.
         out.says("/linux/resources/hugepageLimits");
         sb.leak_check();
         return;
@@ -451,7 +340,7 @@ fn block_io() {
     sb.create().exits(1).says("/linux/resources/blockIO/leafWeight: ");
     let sb = Sandbox::new().patch("/linux/resources/blockIO", json!({ "weight": 5 }));
     sb.create().exits(1).says("/linux/resources/blockIO/weight: ");
-    // A weight needs a scheduler that has weights: there, or said to be missing.
+    // A weight needs an I/O scheduler with weights; a missing one is reported.
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let sb = sb.patch("/linux/resources/blockIO", json!({ "weight": 300 }));
     let out = sb.create();

@@ -1,4 +1,4 @@
-//! `process`, and what of `linux` is about the process: read back in the kernel's own files, from outside.
+//! `process`, and the parts of `linux` about the process: read back from the kernel's files, from outside.
 
 use std::process::Command;
 
@@ -31,7 +31,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A container that sleeps, created and started; deleted by the caller.
+/// Creates and starts a container that sleeps; the caller deletes it.
 fn sleeping(sb: &Sandbox) -> i32 {
     sb.create().ok();
     sb.verb("start").ok();
@@ -50,7 +50,7 @@ fn proc(pid: i32, file: &str) -> String {
         .unwrap_or_else(|e| panic!("/proc/{pid}/{file}: {e}"))
 }
 
-/// A line of `/proc/PID/status`, blanks made single.
+/// A line of `/proc/PID/status` with single blanks.
 fn status(pid: i32, key: &str) -> String {
     let text = proc(pid, "status");
     let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'));
@@ -74,7 +74,7 @@ fn user() {
     assert_eq!(status(pid, "Umask"), "0027");
     let out = sb.exec(["sh", "-c", "id -u; id -G; umask"]).ok().prints("1000\n1001 10 2147483647");
     if !harness::bundle::is_foreign() {
-        // runc 1.1 forgets the umask here.
+        // runc 1.1 ignores the umask here.
         out.prints("0027");
     }
     sb.delete().ok();
@@ -107,7 +107,8 @@ fn rlimits() {
         ("RLIMIT_SIGPENDING", "Max pending signals"),
         ("RLIMIT_STACK", "Max stack size"),
     ];
-    // Not above what this process has, since raising takes CAP_SYS_RESOURCE; large enough for a runtime in Go.
+    // At most this process's own limit, because raising needs CAP_SYS_RESOURCE; large enough for a runtime in
+    // Go.
     let mine = proc(std::process::id() as i32, "limits");
     let of = |i: usize, shown: &str| {
         let line = mine.lines().find_map(|l| l.strip_prefix(shown)).unwrap_or_default();
@@ -130,7 +131,7 @@ fn rlimits() {
             let got: Vec<_> = line.split_whitespace().take(2).collect();
             let (soft, hard) = of(i, shown);
             if harness::bundle::is_foreign() && *name == "RLIMIT_NOFILE" && got[0] == hard.to_string() {
-                // runc's own process may raise it after it was set: Go 1.19 does so whenever a program starts.
+                // runc's own process may raise it afterwards: Go 1.19 does so whenever a program starts.
                 continue;
             }
             assert_eq!(got, [soft.to_string(), hard.to_string()], "{name}");
@@ -156,7 +157,7 @@ fn cwd() {
     let out = sb.run_oci().output();
     assert!(out.stdout.starts_with("/made/for/it\n"), "{out}");
     if !harness::bundle::is_foreign() {
-        // runc leaves it to root.
+        // runc leaves it owned by root.
         out.ok().prints("1000:1000");
     }
 }
@@ -182,7 +183,8 @@ fn schedulers() {
         let realtime =
             ["SCHED_FIFO", "SCHED_RR", "SCHED_DEADLINE"].map(Value::from).contains(&scheduler["policy"]);
         if realtime && out.code != 0 {
-            // A cpu cgroup of v1 has no realtime unless it is given some; and nothing runs without what was asked.
+            // A v1 cpu cgroup has no realtime budget by default; the error prevents a run without the
+            // requested scheduler.
             out.says("sched_setattr").says("/process/scheduler");
             sb.leak_check();
             continue;
@@ -245,12 +247,12 @@ fn affinity() {
     let allowed = ["grep", "Cpus_allowed_list", "/proc/self/status"];
     for (affinity, want) in [
         (json!({ "final": "1" }), "\t1\n"),
-        // Until it is in the cgroup: older kernels then give it all that the cgroup has.
+        // Until it is in the cgroup: older kernels then reset it to all cpus of the cgroup.
         (json!({ "initial": "0" }), "\t0"),
         (json!({ "initial": "0", "final": "1" }), "\t1\n"),
     ] {
         let sb = sleeper().patch("/process/execCPUAffinity", affinity);
-        // The first process is not what the field is about.
+        // The field does not apply to the first process.
         let pid = sleeping(&sb);
         assert!(status(pid, "Cpus_allowed_list").contains('-'), "{}", status(pid, "Cpus_allowed_list"));
         sb.exec(allowed).ok().prints(want);

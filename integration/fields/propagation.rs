@@ -1,4 +1,4 @@
-//! `linux.rootfsPropagation`: what the root shows, and what comes in and goes out.
+//! `linux.rootfsPropagation`: the propagation of the root, and which mount events are received and sent.
 
 use std::path::Path;
 use std::process::Command;
@@ -27,8 +27,8 @@ fn propagation() {
         ("unbindable", "unbindable", "shared:"),
     ] {
         if harness::bundle::is_foreign() && (asked == "shared" || asked == "unbindable") {
-            // runc 1.1 leaves the root private, and cannot bind a rootfs that lies on the mount of / (as in the VM)
-            // after it has made that unbindable.
+            // runc 1.1 leaves the root private, and after making it unbindable cannot bind a rootfs on the
+            // mount of / (as in the VM).
             continue;
         }
         let sb =
@@ -41,7 +41,7 @@ fn propagation() {
     assert_ne!(sb.create().code, 0);
 }
 
-/// What the host mounts below the rootfs later comes in, and what is mounted inside does not go out.
+/// Later mounts of the host below the rootfs appear inside; mounts made inside do not appear outside.
 fn received() {
     for (asked, comes) in [("rslave", true), ("rprivate", false)] {
         let mut sb =
@@ -66,7 +66,7 @@ fn received() {
     }
 }
 
-/// A directory that is a mount of its own, which its copies hear of.
+/// A directory that is a shared mount, which its copies receive events from.
 struct Shared<'a>(&'a Path);
 
 impl<'a> Shared<'a> {
@@ -74,7 +74,7 @@ impl<'a> Shared<'a> {
         let path = dir.display().to_string();
         host_mount(&["--bind", &path, &path]);
         let shared = Shared(dir);
-        // Its parent may be shared as well: what is mounted here must not go there too.
+        // Its parent may be shared as well: this mount must not propagate there.
         host_mount(&["--make-private", &path]);
         host_mount(&["--make-shared", &path]);
         shared

@@ -1,5 +1,5 @@
-//! What becomes read-only, and when: last, so that what the config puts on it can be made. And what a bind mount's
-//! options change besides, under the OCI verbs.
+//! Read-only mounts: they become read-only last, after the config's objects on them were created. Also other
+//! effects of a bind mount's options under the OCI verbs.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -14,7 +14,7 @@ const OCI: &[Need] = &[Need::Root, Need::Oci];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("fields::a_read_only_tmpfs_takes_what_the_config_puts_on_it", OCI, on_tmpfs),
-        // runc 1.1 makes read-only at once what has other options than `ro`.
+        // runc 1.1 makes a mount with other options than `ro` read-only at once.
         test("fields::every_read_only_tmpfs_takes_what_the_config_puts_on_it", &[Need::Root], on_any),
         test("fields::a_read_only_bind_mount_s_source_stays_as_it_is", &[Need::Root], source_stays),
         test("fields::what_lies_below_a_read_only_mount_keeps_its_own_flags", &[Need::Root], below),
@@ -36,7 +36,7 @@ fn tmpfs(to: &str, options: &[&str]) -> Value {
 
 const PROBE: &str = "touch /t/x 2>/dev/null && echo writable || echo closed";
 
-/// A mount at /t, and on it what the config makes.
+/// A mount at /t, with objects of the config on it.
 fn with(mounts: &[Value], pointer: &str, value: &Value) -> Sandbox {
     let mut sb = Sandbox::new().sh(PROBE).patch("/root/readonly", json!(false));
     for mount in mounts {
@@ -77,7 +77,7 @@ fn on_any() {
     }
 }
 
-/// What the config wants on a read-only bind mount is not made in its source, which is the host's.
+/// Objects of the config on a read-only bind mount are not created in its source, which is the host's.
 fn source_stays() {
     for (pointer, value) in things() {
         for options in [&["bind", "ro"][..], &["rbind", "rro"], &["rbind"]] {
@@ -113,7 +113,7 @@ fn remounted() {
     with(&[tmpfs("/t", &["ro"])], "/mounts/-", &again).run_oci().output().ok().prints("writable\n");
 }
 
-/// As with runc, whose sources are looked up as it mounts.
+/// As with runc, which resolves sources when it mounts.
 fn source_below() {
     let mut sb = Sandbox::new().sh("echo here > /a/file; cat /b/file");
     for dir in ["a", "b"] {
@@ -126,7 +126,7 @@ fn source_below() {
     sb.run_oci().output().ok().prints("here\n");
 }
 
-/// A tmpfs of the host with these flags, for as long as this lives.
+/// A tmpfs of the host with these flags, unmounted on drop.
 struct Flagged(tempfile::TempDir);
 
 impl Flagged {

@@ -1,21 +1,15 @@
-//! `linux.seccomp`: the answers of a profile, its flags, and the agent that decides in its place.
+//! `linux.seccomp`: the verdicts of a profile, its flags, and the agent that decides for it.
 
-use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+mod agent;
+
 use std::time::Duration;
 
-use libseccomp::{ScmpNotifReq, ScmpNotifResp, ScmpNotifRespFlags, ScmpSyscall};
+use libseccomp::ScmpSyscall;
 use libtest_mimic::Trial;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 
 use crate::harness::{self, Need, Sandbox, test};
+pub use agent::Agent;
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
@@ -41,7 +35,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A profile that allows everything but what `rules` say.
+/// A profile that allows everything except `rules`.
 fn profile(rules: Value) -> Value {
     json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules })
 }
@@ -62,7 +56,7 @@ fn errnos() {
         .patch("/linux/seccomp", profile(rules));
     let out = sb.run_oci().output().ok();
     out.says("No medium found").says("Operation not permitted").prints("159");
-    // The default's errno: everything that a shell needs is listed, mkdir is not.
+    // The default's errno: every call that a shell needs is listed, mkdir is not.
     let mut names: Vec<Value> = ScmpSyscallNames.into_iter().map(Value::from).collect();
     names.retain(|n| n != "mkdir" && n != "mkdirat");
     let sb = Sandbox::new().sh("mkdir /tmp/x").patch("/root/readonly", json!(false)).patch(
@@ -88,7 +82,7 @@ fn nothing() {
     }
 }
 
-/// Without no_new_privs the filter is there before the launch has ended.
+/// Without no_new_privs the filter is active before the launch ends.
 fn refused() {
     let names = "close_range setresuid setresgid getresuid getresgid getgroups faccessat2 umask sendto recvfrom \
                  sendmsg recvmsg poll ppoll openat2";
@@ -113,7 +107,7 @@ fn refused() {
     }
 }
 
-/// Nobody can fall back after that: these calls must not be made.
+/// With a kill action no fallback is possible: these calls must not be made.
 fn killed() {
     let names =
         ["close_range", "setresuid", "setresgid", "getresuid", "getresgid", "getgroups", "sendto", "poll"];
@@ -128,7 +122,7 @@ fn killed() {
     sb.delete().ok();
 }
 
-/// What the launch cannot do without; the hint is about the profile, not about the kernel's age.
+/// Calls that the launch needs; the hint names the profile, not the kernel's age.
 fn stops() {
     let sb = Sandbox::new()
         .patch("/process/noNewPrivileges", json!(false))
@@ -138,12 +132,12 @@ fn stops() {
         .exits(125)
         .says("setuid(0): setuid: function not implemented")
         .says("linux.seccomp");
-    // With the filter last, the program can have it.
+    // With the filter last, the profile may refuse it.
     let sb = sb.patch("/process/noNewPrivileges", json!(true));
     sb.run_oci().output().ok();
 }
 
-/// The system calls of this machine, by the names that libseccomp has for their numbers.
+/// The system calls of this machine, by libseccomp's names.
 struct ScmpSyscallNames;
 
 impl IntoIterator for ScmpSyscallNames {
@@ -191,7 +185,7 @@ fn flags() {
     let known = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
     for nnp in [true, false] {
         let mut all = known.to_vec();
-        // One thread has nothing to synchronise: understood, and without an effect.
+        // A single thread has nothing to synchronise: accepted, without an effect.
         all.push("SECCOMP_FILTER_FLAG_TSYNC");
         let sb = Sandbox::new()
             .patch("/process/noNewPrivileges", json!(nnp))
@@ -210,122 +204,7 @@ fn flags() {
     }
 }
 
-/// A seccomp agent: it takes listeners from runtimes, and answers.
-pub struct Agent {
-    path: PathBuf,
-    /// What came with each listener.
-    told: Arc<Mutex<Vec<Value>>>,
-    /// What it was asked about.
-    asked: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Agent {
-    /// Answers `mkdir` with ENOMEDIUM, and lets everything else go on.
-    fn new(path: PathBuf) -> Self {
-        let listener = UnixListener::bind(&path).expect("the agent's socket");
-        listener.set_nonblocking(true).expect("a socket that does not wait");
-        let mut agent =
-            Agent { path, told: Arc::default(), asked: Arc::default(), stop: Arc::default(), thread: None };
-        let (told, asked, stop) = (agent.told.clone(), agent.asked.clone(), agent.stop.clone());
-        let thread = std::thread::spawn(move || {
-            let mut answering = Vec::new();
-            while !stop.load(Ordering::SeqCst) {
-                let Ok((stream, _)) = listener.accept() else {
-                    std::thread::sleep(Duration::from_millis(2));
-                    continue;
-                };
-                let (value, fd) = receive(&stream);
-                told.lock().expect("a lock").push(value);
-                let (asked, stop) = (asked.clone(), stop.clone());
-                answering.push(std::thread::spawn(move || answer(&fd, &asked, &stop)));
-            }
-            for thread in answering {
-                thread.join().expect("an answering thread");
-            }
-        });
-        agent.thread = Some(thread);
-        agent
-    }
-
-    /// What came with each listener.
-    pub fn told(&self) -> Vec<Value> {
-        self.told.lock().expect("a lock").clone()
-    }
-
-    fn asked(&self, name: &str) -> usize {
-        self.asked.lock().expect("a lock").iter().filter(|n| *n == name).count()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let ended = self.thread.take().is_some_and(|t| t.join().is_ok());
-        std::fs::remove_file(&self.path).unwrap_or_default();
-        if !std::thread::panicking() {
-            assert!(ended, "the agent panicked");
-        }
-    }
-}
-
-/// The state and the one descriptor of a connection, which the runtime then closes.
-fn receive(stream: &UnixStream) -> (Value, OwnedFd) {
-    let (mut bytes, mut fd) = (Vec::new(), None);
-    loop {
-        let mut part = vec![0; 65536];
-        let mut space = nix::cmsg_space!([RawFd; 4]);
-        let mut io = [IoSliceMut::new(&mut part)];
-        let got = recvmsg::<()>(stream.as_raw_fd(), &mut io, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
-            .expect("a message");
-        for message in got.cmsgs().expect("control messages") {
-            let ControlMessageOwned::ScmRights(fds) = message else { continue };
-            assert!(
-                bytes.is_empty() && fd.is_none() && fds.len() == 1,
-                "one descriptor, in the first message"
-            );
-            fd = Some(safebox::sys::fs::own(fds[0]));
-        }
-        let n = got.bytes;
-        bytes.extend_from_slice(&part[..n]);
-        // runc 1.1 leaves the connection open.
-        let whole = harness::bundle::is_foreign() && serde_json::from_slice::<Value>(&bytes).is_ok();
-        if n == 0 || whole {
-            break;
-        }
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    let value = serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{e}: {text}"));
-    (value, fd.expect("a listener"))
-}
-
-fn answer(listener: &OwnedFd, asked: &Mutex<Vec<String>>, stop: &AtomicBool) {
-    let fd = listener.as_raw_fd();
-    while !stop.load(Ordering::SeqCst) {
-        let mut polls = [PollFd::new(std::os::fd::AsFd::as_fd(listener), PollFlags::POLLIN)];
-        if poll(&mut polls, PollTimeout::from(50u16)).expect("poll") == 0 {
-            continue;
-        }
-        let events = polls[0].revents().unwrap_or(PollFlags::empty());
-        if !events.contains(PollFlags::POLLIN) {
-            return;
-        }
-        // The process may have died since.
-        let Ok(request) = ScmpNotifReq::receive(fd) else { continue };
-        let name = request.data.syscall.get_name().unwrap_or_default();
-        let reply = match name.as_str() {
-            "mkdir" | "mkdirat" => {
-                ScmpNotifResp::new_error(request.id, -libc::ENOMEDIUM, ScmpNotifRespFlags::empty())
-            }
-            _ => ScmpNotifResp::new_continue(request.id, ScmpNotifRespFlags::empty()),
-        };
-        asked.lock().expect("a lock").push(name);
-        reply.respond(fd).unwrap_or_default();
-    }
-}
-
-/// A sandbox whose `names` are decided by an agent.
+/// A sandbox in which an agent decides about `names`.
 pub fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
     let path = sb.dir().join("agent");
     let sb = sb
@@ -340,7 +219,7 @@ pub fn asking(sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
 
 pub const MKDIR: &[&str] = &["mkdir", "mkdirat"];
 
-/// What the agent of `sb` must have been told for its only listener.
+/// Checks the state that the agent of `sb` received with its only listener.
 #[track_caller]
 fn as_specified(sb: &Sandbox, told: &Value, status: &str) {
     assert_eq!(told["fds"], json!(["seccompFd"]), "{told:#}");
@@ -369,7 +248,7 @@ fn create() {
     sb.create().ok();
     harness::poll("the agent is told", Duration::from_secs(5), || agent.told().len() == 1);
     assert_eq!(agent.told()[0]["pid"], json!(sb.pid()));
-    // It is the agent's alone while the container waits.
+    // Only the agent has the listener while the container waits.
     let fds = std::fs::read_dir(format!("/proc/{}/fd", sb.pid())).expect("descriptors").flatten();
     for fd in fds {
         let to = std::fs::read_link(fd.path()).unwrap_or_default();
@@ -397,7 +276,7 @@ fn exec() {
     }
 }
 
-/// Everything that the last rows of a launch call, but write(2), which hands the listener over.
+/// All calls of the last rows of a launch except write(2), which passes the listener.
 fn busy() {
     let names = [
         "read",

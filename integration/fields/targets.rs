@@ -1,4 +1,4 @@
-//! Mount targets that the rootfs lacks: who makes them, so whose they are, and how what is mounted there looks.
+//! Missing mount targets in the rootfs: who creates them, their owner, and the visible result.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
@@ -28,7 +28,7 @@ const FIRST: u32 = 100_000;
 const LOOK: &str =
     "stat -c '%n %a %u:%g' /q /a /a/b /a/b/c /etc/x /up /old; mkdir /a/new /q/new; cat /proc/self/mountinfo";
 
-/// What runc shows for [`LOOK`].
+/// runc's output of [`LOOK`].
 const SHOWN: &str =
     "/q 1777 0:0\n/a 755 0:0\n/a/b 755 0:0\n/a/b/c 700 0:0\n/etc/x 755 0:0\n/up 1777 0:0\n/old 750 0:0\n";
 
@@ -36,7 +36,7 @@ fn tmpfs(place: &str, options: &[&str]) -> Value {
     json!({ "destination": place, "type": "tmpfs", "source": "tmpfs", "options": options })
 }
 
-/// A bundle with targets that are missing, and one that is not: /old.
+/// A bundle with missing targets, and with an existing one: /old.
 fn sandbox() -> Sandbox {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.rootfs().join("old")).expect("mkdir");
@@ -52,13 +52,13 @@ fn sandbox() -> Sandbox {
 
 fn in_userns(sb: Sandbox, size: u32) -> Sandbox {
     let map = json!([{ "containerID": 0, "hostID": FIRST, "size": size }]);
-    // devpts' gid=5 and the like are mapped in both.
+    // Ids such as devpts' gid=5 are mapped in both.
     sb.patch("/linux/namespaces/-", json!({ "type": "user" }))
         .patch("/linux/uidMappings", map.clone())
         .patch("/linux/gidMappings", map)
 }
 
-/// The container's root may enter the directories above the rootfs.
+/// Allows the container's root to enter the directories above the rootfs.
 fn open_up(sb: &Sandbox) {
     for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
         std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).expect("chmod");
@@ -74,7 +74,7 @@ fn give(path: &Path, id: u32) {
     }
 }
 
-/// Owners on disk.
+/// Owners of the targets on disk.
 #[track_caller]
 fn made_by(sb: &Sandbox, id: u32) {
     for name in ["q", "a", "a/b", "a/b/c", "etc/x", "etc/x/f", "up"] {
@@ -112,7 +112,8 @@ fn covered(size: Option<u32>) {
     assert_eq!(new.uid(), owner);
 }
 
-/// The container's root may not write the rootfs, so the runtime makes them; what is mounted looks the same.
+/// The container's root may not write the rootfs, so the runtime creates them; the visible result is the
+/// same.
 fn not_covered() {
     for size in [65536, 1000] {
         let sb = in_userns(sandbox(), size);
@@ -155,11 +156,11 @@ fn joined() {
 
 fn idmapped() {
     let sb = sandbox();
-    // A rootfs that every user of the host can reach is not made writable.
+    // A rootfs that every user of the host can reach does not become writable.
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(sb.bundle(), closed).expect("chmod");
     let out = sb.run().args(["--allow", "root", "--allow", "write-rootfs"]).output().ok();
     assert!(out.stdout.starts_with(SHOWN), "{out}");
-    // On disk they are the rootfs's owner's.
+    // On disk the rootfs's owner owns them.
     made_by(&sb, 0);
 }

@@ -1,4 +1,4 @@
-//! `linux.timeOffsets`: whose the time namespace is, and who is not in it.
+//! `linux.timeOffsets`: the owner of the time namespace, and processes that are not in it.
 
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ fn hooks() {
     }
 }
 
-/// It belongs to the user namespace, so that who has CAP_SYS_TIME there may join it, and nothing else has the offsets.
+/// It belongs to the user namespace, so that a process with CAP_SYS_TIME there may join it; no other process
+/// has the offsets.
 fn user_namespace() {
     let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1 }, { "containerID": 1, "hostID": 200_001, "size": 5000 }]);
     let user = json!({ "type": "user" });
@@ -64,7 +65,7 @@ fn user_namespace() {
         let out = lsns.args(["-n", "-p", &pid, "-t", "time", "-o", "ONS"]).output().expect("lsns");
         String::from_utf8_lossy(&out.stdout).trim().to_string()
     };
-    // lsns reads all of /proc, and says nothing where a process ends meanwhile.
+    // lsns reads all of /proc, and prints nothing if a process ends meanwhile.
     poll("lsns to find the owner", Duration::from_secs(10), || !owner().is_empty());
     let user = std::fs::read_link(format!("/proc/{pid}/ns/user")).expect("a user namespace");
     assert_eq!(format!("user:[{}]", owner()), user.display().to_string());

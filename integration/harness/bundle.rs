@@ -1,4 +1,5 @@
-//! The bundle of a test: a rootfs of one static busybox, and a config that starts as `safebox spec`'s.
+//! The bundle of a test: a rootfs with one static busybox, and a config based on the output of `safebox
+//! spec`.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use super::carried::copy_program;
 pub use super::carried::safebox;
 use super::needs::find;
 
-/// Links to busybox in the rootfs's /bin.
+/// Symlinks to busybox in the rootfs's /bin.
 const APPLETS: &[&str] = &[
     "cat", "chmod", "chown", "cp", "dd", "df", "echo", "env", "false", "find", "grep", "head", "hostname",
     "id", "ip", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nc", "ps", "rm", "seq", "setsid", "sh",
@@ -18,7 +19,7 @@ const APPLETS: &[&str] = &[
     "wc", "wget",
 ];
 
-/// The runtime that is tested: `SAFEBOX_RUNTIME`, else safebox.
+/// The tested runtime: `SAFEBOX_RUNTIME`, else safebox.
 pub fn runtime() -> PathBuf {
     match std::env::var_os("SAFEBOX_RUNTIME").filter(|v| !v.is_empty()) {
         Some(name) => find(&name.to_string_lossy()).unwrap_or_else(|| name.into()),
@@ -26,12 +27,12 @@ pub fn runtime() -> PathBuf {
     }
 }
 
-/// Whether another runtime than safebox is tested.
+/// Whether the tested runtime is not safebox.
 pub fn is_foreign() -> bool {
     !runtime().file_name().is_some_and(|n| n.to_string_lossy().starts_with("safebox"))
 }
 
-/// The rootfs of a test, below `dir`.
+/// Creates the rootfs of a test.
 pub fn make_rootfs(rootfs: &Path) {
     for dir in ["bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "var"] {
         std::fs::create_dir_all(rootfs.join(dir)).expect("a directory of the rootfs");
@@ -49,14 +50,14 @@ pub fn make_rootfs(rootfs: &Path) {
     std::fs::write(rootfs.join("etc/group"), "root:x:0:\nbox:x:1000:\n").expect("etc/group");
 }
 
-/// What `safebox spec` writes on every host with cgroup v2, without a terminal and running `true`.
+/// The output of `safebox spec` on a host with cgroup v2, without a terminal and running `true`.
 pub fn spec() -> Value {
     static SPEC: LazyLock<Value> = LazyLock::new(|| {
         let mut config = safebox::config::template::spec(None);
         set(&mut config, "/process/terminal", json!(false));
         set(&mut config, "/process/args", json!(["/bin/true"]));
         if is_foreign() {
-            // Older runtimes refuse the version that they do not know; the tests use nothing of it.
+            // Older runtimes refuse an unknown version; the tests use no feature of the new one.
             set(&mut config, "/ociVersion", json!("1.0.2"));
         }
         config
@@ -64,7 +65,7 @@ pub fn spec() -> Value {
     SPEC.clone()
 }
 
-/// Sets the value at a JSON pointer, making objects on the way; `-` as last part appends to an array.
+/// Sets the value at a JSON pointer and creates missing objects; `-` as the last part appends to an array.
 pub fn set(config: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = place(config, pointer);
     match parent {
@@ -81,7 +82,7 @@ pub fn set(config: &mut Value, pointer: &str, value: Value) {
     }
 }
 
-/// Removes what is at a JSON pointer; a pointer to nothing is a mistake of the test.
+/// Removes the value at a JSON pointer; a pointer to no value is an error of the test.
 pub fn remove(config: &mut Value, pointer: &str) {
     let (parent, key) = place(config, pointer);
     match parent {
@@ -93,7 +94,7 @@ pub fn remove(config: &mut Value, pointer: &str) {
     }
 }
 
-/// The value that holds the last part of `pointer`, and that part.
+/// The object or array that contains the last part of `pointer`, and that part.
 fn place<'a>(config: &'a mut Value, pointer: &str) -> (&'a mut Value, String) {
     let mut keys: Vec<String> =
         pointer.split('/').skip(1).map(|k| k.replace("~1", "/").replace("~0", "~")).collect();
@@ -106,7 +107,7 @@ fn place<'a>(config: &'a mut Value, pointer: &str) -> (&'a mut Value, String) {
                 items.get_mut(i).unwrap_or_else(|| panic!("{pointer}: no item {i}"))
             }
             Value::Object(fields) => {
-                // An array that is missing must be made by its own patch, or `-` would make an object.
+                // Creates a missing array for `-`, which would otherwise become an object.
                 let missing =
                     if last == "-" && key == keys.last().expect("a key") { json!([]) } else { json!({}) };
                 fields.entry(key.clone()).or_insert(missing)

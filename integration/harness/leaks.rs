@@ -1,7 +1,7 @@
-//! What a container may leave behind, looked for by a token that no other container's name contains.
+//! Finds leftovers of a container by a token that the names of no other container contain.
 //!
-//! Namespaces need no look of their own: the kernel keeps one only for a process, an open descriptor
-//! or a mount, and those are looked for.
+//! Namespaces need no separate check: the kernel keeps one only for a process, an open descriptor or a mount,
+//! and those are checked.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use super::carried::slowed;
 
-/// What is looked for and where.
+/// The token to search for, and the directories to search.
 #[derive(Debug, Clone)]
 pub struct Trace {
     /// Part of every container id, and of the runtime's environment.
     pub token: String,
     /// The test's directory.
     pub dir: PathBuf,
-    /// Where states are kept.
+    /// The state root.
     pub root: PathBuf,
 }
 
 impl Trace {
-    /// Everything that is left, one line each.
+    /// All leftovers, one line each.
     pub fn find(&self) -> Vec<String> {
         let mut found = Vec::new();
         for (pid, how) in self.processes() {
@@ -34,8 +34,8 @@ impl Trace {
         found
     }
 
-    /// Processes of the container and of the runtime: by cgroup, environment, or an open file in the
-    /// test's directory. Init before its exec is a copy of the runtime and has its environment.
+    /// Processes of the container and of the runtime, found by cgroup, environment, or an open file in the
+    /// test's directory. Before its exec, Init is a copy of the runtime and has its environment.
     pub fn processes(&self) -> Vec<(i32, &'static str)> {
         let me = std::process::id() as i32;
         let exe = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
@@ -43,14 +43,14 @@ impl Trace {
         let pids = entries(Path::new("/proc"))
             .into_iter()
             .filter_map(|p| p.file_name()?.to_str()?.parse::<i32>().ok())
-            // Nor this process's children between fork and exec: they hold what it holds.
+            // Skip this process's children between fork and exec: they have the same open files.
             .filter(|pid| *pid != me && exe(*pid) != my_exe);
         pids.filter_map(|pid| self.belongs(pid).map(|how| (pid, how))).collect()
     }
 
     fn belongs(&self, pid: i32) -> Option<&'static str> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        // A zombie of `create` is for the caller's subreaper to bury; it holds nothing but its number.
+        // A zombie of `create` is reaped by the caller's subreaper; it holds no resource except its pid.
         let status = std::fs::read_to_string(proc.join("status")).unwrap_or_default();
         if status.contains("State:\tZ") {
             return None;
@@ -63,14 +63,14 @@ impl Trace {
         if has("environ") {
             return Some("started by the test");
         }
-        // After `environ`, which the kernel shows only when an execve(2) is complete: in the middle of one,
-        // a command of another test still has the files that this process had open when it was forked.
+        // Checked after `environ`, which the kernel shows only after a complete execve(2): during one, a
+        // command of another test still has the files that this process had open at the fork.
         let inside = |link: PathBuf| std::fs::read_link(link).is_ok_and(|to| to.starts_with(&self.dir));
         (entries(&proc.join("fd")).into_iter().any(inside) || inside(proc.join("cwd")))
             .then_some("holds a file of the test's directory")
     }
 
-    /// cgroups whose name contains the token, in every tree.
+    /// cgroups whose name contains the token, in every hierarchy.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut todo = vec![PathBuf::from(safebox::cgroup::MOUNT_POINT)];
@@ -95,7 +95,7 @@ impl Trace {
         mounts.lines().filter(|l| l.contains(&dir) || l.contains(&self.token)).map(str::to_string).collect()
     }
 
-    /// Files of unusual kinds at the top of the test's directory and in the bundle.
+    /// FIFOs, sockets and devices at the top of the test's directory and in the bundle.
     fn fifos(&self) -> Vec<PathBuf> {
         let unusual = |p: &PathBuf| {
             p.symlink_metadata().is_ok_and(|m| m.file_type().is_fifo() || m.file_type().is_socket())
@@ -106,16 +106,16 @@ impl Trace {
         found
     }
 
-    /// After a failed test: takes away what is left, so that it does not fail others.
+    /// Removes the leftovers of a failed test, so that they do not affect other tests.
     pub fn clean_up(&self) {
         for (pid, _) in self.processes() {
-            // Found by a token that only this test's processes have; one that is gone meanwhile is fine.
+            // The token identifies processes of this test only; a process may have ended meanwhile.
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
                 .unwrap_or_default();
         }
         let end = Instant::now() + slowed(Duration::from_secs(2));
         loop {
-            // Children come after their parents in the list.
+            // In the list, children follow their parents.
             for group in self.cgroups().iter().rev() {
                 std::fs::remove_dir(group).unwrap_or_default();
             }

@@ -1,5 +1,5 @@
-//! What every integration test stands on: registration with needs, a [`Sandbox`] per test, and the
-//! check that nothing is left behind.
+//! The base of every integration test: registration with requirements, a [`Sandbox`] per test, and the check
+//! for leftovers.
 //!
 //! ```ignore
 //! pub fn tests() -> Vec<Trial> {
@@ -13,7 +13,7 @@
 //!     sb.verb("start").ok();
 //!     sb.wait_for_status("stopped");
 //!     sb.verb("delete").ok();
-//! } // dropping `sb` fails the test if a process, cgroup, mount, file or state is left
+//! } // dropping `sb` fails the test if a process, cgroup, mount, file or state remains
 //! ```
 
 pub mod bundle;
@@ -37,13 +37,13 @@ pub use process::{Call, Output, Running};
 #[allow(unused_imports)]
 pub use sandbox::{Sandbox, poll};
 
-/// Tests share the machine, except those with [`Need::Alone`].
+/// Tests run in parallel, except those with [`Need::Alone`].
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Reasons of the tests that cannot run here: (test, reason).
+/// Tests that cannot run here: (test, reason).
 static SKIPPED: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
 
-/// Registers `body` as `name` (`area::what_must_hold`).
+/// Registers `body` under the name `name` (`area::statement`).
 pub fn test(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {
     if let Some(reason) = needs.iter().find_map(|n| n.missing()).or_else(|| needs::foreign(needs)) {
         SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).push((name, reason.clone()));
@@ -63,24 +63,24 @@ pub fn test(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {
 }
 
 thread_local! {
-    /// What the last panic of this thread said, and where it happened.
+    /// Message and location of the last panic of this thread.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Runs a test; a panic becomes its report, with the place and without a backtrace.
+/// Runs a test; a panic becomes its report, with the location and without a backtrace.
 fn perform(body: fn()) -> Result<(), Failed> {
     std::panic::catch_unwind(body).map_err(|_| PANIC.take().into())
 }
 
-/// The first container of a machine that is all cgroup v2 hands controllers down for good. That is a row of
-/// its plan and of no later one, and tests that count rows must not meet it half-way.
+/// On a pure cgroup v2 host the first container delegates controllers permanently. Only its plan has that
+/// row, which would disturb tests that count rows.
 fn hand_controllers_down() {
     if !bundle::is_foreign() && [Need::Root, Need::CgroupV2].iter().all(|n| n.missing().is_none()) {
         Sandbox::new().run_oci().output().ok();
     }
 }
 
-/// Says what is skipped and why, then runs the rest; the closing line is libtest's.
+/// Prints the skipped tests with reasons, then runs the rest; the last line is libtest's.
 pub fn finish(args: &Arguments, trials: Vec<Trial>) -> ExitCode {
     if !args.list {
         hand_controllers_down();

@@ -1,4 +1,4 @@
-//! What a test needs of the machine, and why it cannot run where that is missing.
+//! Requirements of tests on the machine, with the reason if one is not met.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,83 +8,85 @@ use safebox::cgroup::Hierarchy;
 
 use super::carried::{carried, lesson};
 
-/// A precondition, or a mark.
+/// A requirement, or a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // the list is for every test file, present and future
+#[allow(dead_code)] // the list serves every test file, present and future
 pub enum Need {
     /// Effective uid 0.
     Root,
-    /// An ordinary user.
+    /// An unprivileged user.
     NotRoot,
-    /// The whole host is cgroup v2.
+    /// The host is pure cgroup v2.
     CgroupV2,
     /// The controllers are on cgroup v1 (a hybrid host counts).
     CgroupV1,
     /// The machine was booted with systemd.
     Systemd,
-    /// It was not.
+    /// The machine was not booted with systemd.
     NoSystemd,
-    /// An ordinary user may make user namespaces.
+    /// An unprivileged user may create user namespaces.
     OrdinaryUserns,
-    /// newuidmap is installed, and an ordinary user has a subordinate range.
+    /// newuidmap is installed, and an unprivileged user has a subordinate id range.
     Subordinate,
     /// runc is installed, for comparison.
     Runc,
-    /// strace is installed and may trace.
+    /// strace is installed and may ptrace.
     Strace,
     /// AppArmor is enabled in the kernel.
     AppArmor,
     /// SELinux is enabled in the kernel.
     Selinux,
-    /// New user namespaces can be made.
+    /// User namespaces can be created.
     Userns,
-    /// What lies in the directory for temporary files can be idmapped.
+    /// The file system of temporary files can be idmapped.
     Idmap,
-    /// A tmpfs can be.
+    /// A tmpfs can be idmapped.
     IdmapTmpfs,
-    /// Virtual network devices can be made.
+    /// Virtual network devices can be created.
     NetDevice,
-    /// The attackers' probe: it was carried here, or there is a C compiler that links statically.
+    /// The attackers' probe: copied along, or a C compiler that links statically.
     Probe,
     /// The lessons of `examples` are built.
     Lessons,
-    /// The lessons on the kernel: cargo builds them, or they were carried here.
+    /// The lessons on the kernel: built by cargo, or copied along.
     KernelLessons,
     /// criu that works on this kernel: `SAFEBOX_CRIU`, or the one in `$PATH` (`scripts/criu` finds or fetches it).
     Criu,
     /// criu that can also save changed memory only.
     CriuMemTrack,
-    /// The opposite.
+    /// criu that cannot save only changed memory.
     CriuNoMemTrack,
     /// Debug build: the allocator trap exists.
     Debug,
-    /// A mark: about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
+    /// A mark: the test is about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
     Oci,
-    /// A mark: runs while no other test does.
+    /// A mark: no other test runs at the same time.
     Alone,
 }
 
 impl Need {
-    /// Why this need is not met here.
+    /// The reason why the requirement is not met; `None` if it is met.
     pub fn missing(self) -> Option<String> {
         let unless = |met: bool, reason: &str| (!met).then(|| reason.to_string());
         match self {
             Need::Root => unless(euid() == 0, "needs root"),
-            Need::NotRoot => unless(euid() != 0, "needs an ordinary user"),
-            Need::CgroupV2 => unless(v2(), "needs a host that is all cgroup v2"),
+            Need::NotRoot => unless(euid() != 0, "needs an unprivileged user"),
+            Need::CgroupV2 => unless(v2(), "needs a pure cgroup v2 host"),
             Need::CgroupV1 => unless(!v2(), "needs a host with cgroup v1 controllers"),
             Need::Systemd => unless(systemd(), "needs a machine that was booted with systemd"),
             Need::NoSystemd => unless(!systemd(), "needs a machine without systemd"),
-            Need::OrdinaryUserns => unless(*ORDINARY, "an ordinary user cannot make user namespaces here"),
+            Need::OrdinaryUserns => {
+                unless(*ORDINARY, "an unprivileged user cannot create user namespaces here")
+            }
             Need::Subordinate => unless(
                 subordinate().is_some() && find("newuidmap").is_some(),
-                "no ordinary user with a range in /etc/subuid, or no newuidmap",
+                "no unprivileged user with a range in /etc/subuid, or no newuidmap",
             ),
             Need::Runc => unless(find("runc").is_some(), "runc is not installed"),
-            Need::Strace => unless(*STRACE, "strace is not installed or may not trace"),
+            Need::Strace => unless(*STRACE, "strace is not installed or may not ptrace"),
             Need::AppArmor => unless(host(|h| *h.apparmor.get()), "AppArmor is not enabled in this kernel"),
             Need::Selinux => unless(host(|h| *h.selinux.get()), "SELinux is not enabled in this kernel"),
-            Need::Userns => unless(*USERNS, "user namespaces cannot be made here"),
+            Need::Userns => unless(*USERNS, "user namespaces cannot be created here"),
             Need::Idmap => unless(
                 can_idmap(&std::env::temp_dir()),
                 "this kernel cannot idmap the file system of temporary files (mount_setattr(2))",
@@ -92,14 +94,15 @@ impl Need {
             Need::IdmapTmpfs => {
                 unless(can_idmap("/dev/shm".as_ref()), "this kernel cannot idmap tmpfs (since 6.3)")
             }
-            Need::NetDevice => {
-                unless(device_kind().is_some(), "`ip link add` makes neither a dummy nor an ifb device here")
-            }
+            Need::NetDevice => unless(
+                device_kind().is_some(),
+                "`ip link add` can create neither a dummy nor an ifb device here",
+            ),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
             Need::KernelLessons => unless(
                 carried("examples").is_none() || lesson("01_namespaces").exists(),
-                "they were not carried here (`cargo build -p lessons`)",
+                "they were not copied here (`cargo build -p lessons`)",
             ),
             Need::Criu => CRIU.as_ref().err().cloned(),
             Need::CriuMemTrack => unless(*MEM_TRACK, "criu cannot track changed memory on this kernel"),
@@ -110,13 +113,13 @@ impl Need {
     }
 }
 
-/// Tests about safebox alone say nothing about another runtime.
+/// Skips tests that are only about safebox when another runtime is tested.
 pub fn foreign(needs: &[Need]) -> Option<String> {
     (super::bundle::is_foreign() && !needs.contains(&Need::Oci))
-        .then(|| "about safebox alone, and SAFEBOX_RUNTIME is another runtime".to_string())
+        .then(|| "only about safebox, and SAFEBOX_RUNTIME is another runtime".to_string())
 }
 
-/// A program of `$PATH` or of the directories for administrators.
+/// The path of a program in `$PATH` or in the directories for administrators.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -148,7 +151,7 @@ fn can_idmap(path: &std::path::Path) -> bool {
     safebox::host::Host::probe().is_ok_and(|h| h.can_idmap(magic))
 }
 
-/// A user that no system has.
+/// A user id that no system uses.
 pub const NOBODYS: u32 = 54_321;
 
 static ORDINARY: LazyLock<bool> = LazyLock::new(|| {
@@ -158,7 +161,7 @@ static ORDINARY: LazyLock<bool> = LazyLock::new(|| {
     euid() == 0 && command.status().is_ok_and(|s| s.success())
 });
 
-/// An ordinary user with a range of ids in /etc/subuid: (uid, gid).
+/// An unprivileged user with an id range in /etc/subuid: (uid, gid).
 pub fn subordinate() -> Option<(u32, u32)> {
     let ranges = std::fs::read_to_string("/etc/subuid").ok()?;
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
@@ -173,7 +176,7 @@ pub fn subordinate() -> Option<(u32, u32)> {
 static STRACE: LazyLock<bool> = LazyLock::new(|| succeeds("strace", &["-o", "/dev/null", "true"]));
 static USERNS: LazyLock<bool> = LazyLock::new(|| succeeds("unshare", &["--user", "true"]));
 
-/// A kind of virtual network device that this kernel makes.
+/// A kind of virtual network device that this kernel can create.
 pub fn device_kind() -> Option<&'static str> {
     static KIND: LazyLock<Option<&str>> = LazyLock::new(|| {
         let name = format!("sbx{}", std::process::id());
@@ -192,7 +195,7 @@ static CC: LazyLock<bool> = LazyLock::new(|| {
     written && succeeds("cc", &["-static", "-o", &out.to_string_lossy(), &source.to_string_lossy()])
 });
 
-/// The directory of the criu that the tests use, to be put before `$PATH`.
+/// Directory of the tests' criu, to be put before `$PATH`.
 pub fn criu() -> Option<&'static std::path::Path> {
     CRIU.as_ref().ok().and_then(|p| p.parent())
 }

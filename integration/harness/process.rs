@@ -1,5 +1,5 @@
-//! Running a command with a limit of time, its output in files: a container that outlives `create`
-//! keeps them open, and nobody has to wait for the end of a pipe.
+//! Runs a command with a timeout and its output in files: a container that outlives `create` keeps pipes
+//! open, so end of file on a pipe could not be waited for.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,17 +20,17 @@ pub struct Output {
     pub command: String,
     /// Exit code; 128 + signal if it was killed.
     pub code: i32,
-    /// Whether the harness killed it when its time was over.
+    /// Whether the harness killed it at the timeout.
     pub timed_out: bool,
-    /// What it wrote to stdout (so far: a container that still runs may write more).
+    /// Its stdout (so far: a container that still runs may write more).
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Its stderr.
     pub stderr: String,
-    /// From start to exit.
+    /// Time from start to exit.
     pub took: Duration,
 }
 
-#[allow(dead_code)] // the words are for every test file, present and future
+#[allow(dead_code)] // the methods serve every test file, present and future
 impl Output {
     /// Asserts success.
     #[track_caller]
@@ -38,7 +38,7 @@ impl Output {
         self.exits(0)
     }
 
-    /// Asserts this exit code, and that the time sufficed.
+    /// Asserts this exit code and no timeout.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert!(!self.timed_out, "timed out after {:?}\n{self}", self.took);
@@ -46,17 +46,17 @@ impl Output {
         self
     }
 
-    /// Asserts that stderr holds `text` (runc's log has its quotes escaped).
+    /// Asserts that stderr contains `text` (runc's log escapes quotes).
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
-        assert!(self.stderr.replace("\\\"", "\"").contains(text), "stderr does not say {text:?}\n{self}");
+        assert!(self.stderr.replace("\\\"", "\"").contains(text), "stderr does not contain {text:?}\n{self}");
         self
     }
 
-    /// Asserts that stdout holds `text`.
+    /// Asserts that stdout contains `text`.
     #[track_caller]
     pub fn prints(self, text: &str) -> Self {
-        assert!(self.stdout.contains(text), "stdout does not hold {text:?}\n{self}");
+        assert!(self.stdout.contains(text), "stdout does not contain {text:?}\n{self}");
         self
     }
 }
@@ -68,7 +68,7 @@ impl std::fmt::Display for Output {
     }
 }
 
-/// A command to be run.
+/// A command to run.
 pub struct Call {
     command: Command,
     files: (PathBuf, PathBuf),
@@ -78,7 +78,7 @@ pub struct Call {
 
 #[allow(dead_code)]
 impl Call {
-    /// `command`, its stdout and stderr going to `files`.
+    /// `command`, with stdout and stderr in `files`.
     pub fn new(mut command: Command, files: (PathBuf, PathBuf)) -> Self {
         let file = |path| File::options().create(true).truncate(true).write(true).open(path).expect("a file");
         command.stdin(Stdio::null()).stdout(file(&files.0)).stderr(file(&files.1));
@@ -109,33 +109,33 @@ impl Call {
         self
     }
 
-    /// Another limit than 20 s, after which the command is killed.
+    /// Sets the timeout after which the command is killed; the default is 20 s.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// For what has no word here: descriptors, working directory.
+    /// Changes the command directly, for example descriptors or the working directory.
     pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Self {
         change(&mut self.command);
         self
     }
 
-    /// Runs to the end.
+    /// Runs the command and waits for its end.
     #[track_caller]
     pub fn output(self) -> Output {
         let limit = self.limit;
         self.spawn().wait_at_most(limit)
     }
 
-    /// Starts, with stdin a pipe that stays open until it is dropped.
+    /// Starts it; stdin is a pipe that stays open until it is dropped.
     pub fn spawn_with_stdin(mut self) -> Running {
         self.input = None;
         self.command.stdin(Stdio::piped());
         self.spawn()
     }
 
-    /// Starts.
+    /// Starts it.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
         if self.input.is_some() {
@@ -152,14 +152,14 @@ impl Call {
     }
 }
 
-/// A command that runs; killed when dropped.
+/// A running command; killed on drop.
 #[allow(dead_code)]
 pub struct Running {
     child: Child,
     text: String,
     files: (PathBuf, PathBuf),
     start: Instant,
-    /// The open end of its stdin, after [`Call::spawn_with_stdin`].
+    /// The write end of its stdin, after [`Call::spawn_with_stdin`].
     pub stdin: Option<ChildStdin>,
 }
 
@@ -170,12 +170,12 @@ impl Running {
         self.child.id() as i32
     }
 
-    /// Where its stdout and stderr go.
+    /// Files with its stdout and stderr.
     pub fn files(&self) -> &(PathBuf, PathBuf) {
         &self.files
     }
 
-    /// Sends a signal to it (to its own pid only).
+    /// Sends a signal to it (only to its own pid).
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("signal a child");
     }
@@ -185,18 +185,18 @@ impl Running {
         self.child.try_wait().expect("wait for a child").is_some()
     }
 
-    /// What it has written to stdout and stderr.
+    /// Its stdout and stderr so far.
     pub fn so_far(&self) -> (String, String) {
         (read(&self.files.0), read(&self.files.1))
     }
 
-    /// Waits, for 20 s at most.
+    /// Waits at most 20 s.
     #[track_caller]
     pub fn wait(self) -> Output {
         self.wait_at_most(Duration::from_secs(20))
     }
 
-    /// Waits; kills it when the time is over.
+    /// Waits; kills it at the timeout.
     #[track_caller]
     pub fn wait_at_most(mut self, limit: Duration) -> Output {
         let status = self.poll(limit);
@@ -229,7 +229,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|s| s.is_none()) {
-            // It is still an unreaped child, so the pid is its own.
+            // The child is not reaped yet, so the pid is still its own.
             self.child.kill().unwrap_or_default();
             self.child.wait().map(drop).unwrap_or_default();
         }

@@ -1,4 +1,4 @@
-//! One test's own world: a bundle, a state root, an id, and the promise that nothing of it is left.
+//! The environment of a test: a bundle, a state root and an id, with a check for leftovers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,19 +12,19 @@ use super::carried::patience;
 use super::leaks::Trace;
 use super::process::{Call, Output, Running};
 
-/// A temporary bundle and what is run from it. Dropping it asserts that nothing is left behind.
+/// A temporary bundle and the containers made from it. Dropping it asserts that there are no leftovers.
 pub struct Sandbox {
-    /// Removed last, after the look at what is left.
+    /// Removed last, after the check for leftovers.
     _dir: tempfile::TempDir,
     config: Value,
     trace: Trace,
     outputs: AtomicU32,
 }
 
-/// The least time that [`poll`] waits: on a loaded machine a process may wait seconds for its turn.
+/// Minimum timeout of [`poll`]: on a loaded machine a process may wait seconds for the cpu.
 const LEAST: Duration = Duration::from_secs(60);
 
-/// Calls `done` until it is true; panics with `what` when the time is over.
+/// Calls `done` until it returns true; panics with `what` at the timeout.
 #[track_caller]
 pub fn poll(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + patience(limit).max(LEAST);
@@ -34,13 +34,13 @@ pub fn poll(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     }
 }
 
-#[allow(dead_code)] // the words are for every test file, present and future
+#[allow(dead_code)] // the methods serve every test file, present and future
 impl Sandbox {
     /// A bundle that runs `true`, without a terminal.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::Builder::new().prefix("safebox-test-").tempdir().expect("a temporary directory");
-        // The letter at the end keeps one token from being the beginning of another.
+        // The trailing letter prevents one token from being a prefix of another.
         let token = format!("t{:x}x{}z", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = dir.path().canonicalize().expect("a real path");
         let trace = Trace { token, root: path.join("state"), dir: path };
@@ -61,26 +61,26 @@ impl Sandbox {
         self.args(["/bin/sh", "-c", script])
     }
 
-    /// Sets what is at a JSON pointer; `-` appends to an array.
+    /// Sets the value at a JSON pointer; `-` appends to an array.
     pub fn patch(mut self, pointer: &str, value: Value) -> Self {
         self.set(pointer, value);
         self
     }
 
-    /// Removes what is at a JSON pointer.
+    /// Removes the value at a JSON pointer.
     pub fn without(mut self, pointer: &str) -> Self {
         bundle::remove(&mut self.config, pointer);
         self.write();
         self
     }
 
-    /// [`Self::patch`] on a sandbox that is in use.
+    /// [`Self::patch`] on a sandbox in use.
     pub fn set(&mut self, pointer: &str, value: Value) {
         bundle::set(&mut self.config, pointer, value);
         self.write();
     }
 
-    /// The config as it is written.
+    /// The current config.
     pub fn config(&self) -> &Value {
         &self.config
     }
@@ -90,17 +90,17 @@ impl Sandbox {
         std::fs::write(self.bundle().join("config.json"), text).expect("write config.json");
     }
 
-    /// The container's id; unique on this machine.
+    /// The container's id, unique on this machine.
     pub fn id(&self) -> &str {
         &self.trace.token
     }
 
-    /// Another id of this test's, which the leak check looks for too.
+    /// Another id of this test, which the check for leftovers covers too.
     pub fn other_id(&self, name: &str) -> String {
         format!("{}-{name}", self.trace.token)
     }
 
-    /// The test's directory: `bundle`, `state`, and room for what the test needs.
+    /// The test's directory: `bundle`, `state`, and further files of the test.
     pub fn dir(&self) -> &Path {
         &self.trace.dir
     }
@@ -115,17 +115,17 @@ impl Sandbox {
         self.dir().join("bundle/rootfs")
     }
 
-    /// The directory given as `--root`.
+    /// The directory passed as `--root`.
     pub fn root(&self) -> &Path {
         &self.trace.root
     }
 
-    /// The runtime with `--root`, to which a verb and its arguments are added.
+    /// The runtime with `--root`; the test adds a verb and its arguments.
     pub fn runtime(&self) -> Call {
         self.under(&[] as &[&str])
     }
 
-    /// The same below another program: `sb.under(&["strace", "-f", "-o", path])`.
+    /// As [`Self::runtime`], executed by another program: `sb.under(&["strace", "-f", "-o", path])`.
     pub fn under<S: AsRef<std::ffi::OsStr>>(&self, wrapper: &[S]) -> Call {
         self.rooted(match wrapper.split_first() {
             None => Command::new(bundle::runtime()),
@@ -137,7 +137,7 @@ impl Sandbox {
         })
     }
 
-    /// The runtime under another name.
+    /// The runtime under another program name.
     pub fn runtime_as(&self, program: &Path) -> Call {
         self.rooted(Command::new(program))
     }
@@ -149,13 +149,13 @@ impl Sandbox {
         Call::new(command, (file("stdout"), file("stderr")))
     }
 
-    /// `RUNTIME run` of the bundle in the foreground, hardened as safebox does by default, without its remarks.
+    /// `RUNTIME run` of the bundle in the foreground, hardened with the default policy, and quiet.
     pub fn run(&self) -> Call {
         let call = self.runtime().arg("run").arg("--bundle").arg(self.bundle());
         if bundle::is_foreign() { call.arg(self.id()) } else { call.arg("--quiet").arg(self.id()) }
     }
 
-    /// `RUNTIME run` of the config as written: what OCI runtimes do.
+    /// `RUNTIME run` with the unhardened config, as OCI runtimes run it.
     pub fn run_oci(&self) -> Call {
         let call = self.run();
         if bundle::is_foreign() { call } else { call.args(["--policy", "privileged"]) }
@@ -166,7 +166,7 @@ impl Sandbox {
         self.create_call().output()
     }
 
-    /// `RUNTIME create` of the bundle, to be completed.
+    /// `RUNTIME create` of the bundle, as a call that the test can change.
     pub fn create_call(&self) -> Call {
         self.runtime().arg("create").arg("--bundle").arg(self.bundle()).arg(self.id())
     }
@@ -192,20 +192,20 @@ impl Sandbox {
         self.runtime().args(["delete", "--force"]).arg(self.id()).output()
     }
 
-    /// What `state` prints.
+    /// The output of `state`.
     #[track_caller]
     pub fn state(&self) -> Value {
         let out = self.verb("state").ok();
         serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("state: {e}\n{out}"))
     }
 
-    /// The status that `state` prints.
+    /// The status in the output of `state`.
     #[track_caller]
     pub fn status(&self) -> String {
         self.state()["status"].as_str().unwrap_or_default().to_string()
     }
 
-    /// The container process, as the host sees it.
+    /// The pid of the container's init on the host.
     #[track_caller]
     pub fn pid(&self) -> i32 {
         self.state()["pid"].as_i64().and_then(|p| i32::try_from(p).ok()).expect("a pid")
@@ -217,7 +217,8 @@ impl Sandbox {
         poll(&format!("status {status}"), Duration::from_secs(10), || self.status() == status);
     }
 
-    /// Runs the container in the foreground, in the background of the test, until it has printed `word`.
+    /// Runs the container in the foreground, in the background of the test, and waits until it has printed
+    /// `word`.
     #[track_caller]
     pub fn run_until(&self, call: Call, word: &str) -> Running {
         let running = call.spawn();
@@ -227,26 +228,26 @@ impl Sandbox {
         running
     }
 
-    /// How to find what this test leaves.
+    /// The identification of this test's leftovers.
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Asserts that nothing is left right now: what is removed must be gone when the command returns.
+    /// Asserts that there are no leftovers now: a command must have removed everything when it returns.
     #[track_caller]
     pub fn leak_check(&self) {
         let found = self.trace.find();
         assert!(found.is_empty(), "left behind:\n  {}", found.join("\n  "));
     }
 
-    /// Asserts that nothing is left after at most `limit`, for what dies on its own.
+    /// Asserts that there are no leftovers after at most `limit`, for processes that end by themselves.
     #[track_caller]
     pub fn leak_check_within(&self, limit: Duration) {
         let found = self.left_after(limit);
         assert!(found.is_empty(), "left behind:\n  {}", found.join("\n  "));
     }
 
-    /// What is left when nothing is, or when `limit` is over.
+    /// The leftovers, as soon as there are none or when `limit` is over.
     pub fn left_after(&self, limit: Duration) -> Vec<String> {
         let end = Instant::now() + patience(limit).max(LEAST);
         loop {
@@ -265,7 +266,7 @@ impl Drop for Sandbox {
         if !found.is_empty() {
             self.trace.clean_up();
         }
-        // A test that has failed already says why; a second panic would abort the whole run.
+        // A failed test has already reported its reason; a second panic would abort the whole run.
         if !std::thread::panicking() {
             assert!(found.is_empty(), "left behind at the end:\n  {}", found.join("\n  "));
         }

@@ -1,4 +1,4 @@
-//! Reading what `strace -f -o FILE` wrote: the calls of each process, in the order in which they began.
+//! Parses the output of `strace -f -o FILE`: the calls of each process, in the order in which they started.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,12 +8,12 @@ use std::path::Path;
 pub struct Call {
     /// Its name.
     pub name: String,
-    /// The line of the trace where it began; a call that was interrupted by others is joined again.
+    /// The line of the trace where it started; a call that was interrupted by others is joined again.
     pub line: String,
 }
 
 impl Call {
-    /// The value after ` = `, where it is a number.
+    /// The value after ` = `, if it is a number.
     pub fn returned(&self) -> Option<i64> {
         self.line.rsplit_once(" = ")?.1.split(' ').next()?.parse().ok()
     }

@@ -1,4 +1,4 @@
-//! `--result`: the account against independent measurements, and what a program tries to say in its place.
+//! `--result`: the account compared with independent measurements, and a program's attempts to forge it.
 
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -56,7 +56,7 @@ fn ends() {
         (&["--cpu-time", "200ms"], "while :; do :; done", 124, "cpu-time", Some(9)),
         (&["--output-limit", "10"], "seq 1 1000; exit 2", 2, "output-limit", None),
         (&["-m", "32m"], "exec python3 -c 'b = bytearray(200 << 20)'", 137, "oom", Some(9)),
-        // A child was killed, and the program went on.
+        // A child was killed, and the program continued.
         (&["-m", "32m"], "python3 -c 'b = bytearray(200 << 20)'; exit 4", 4, "exited", None),
     ] {
         let (out, account) = account(&sb, &dir, options, script);
@@ -90,7 +90,7 @@ fn ends() {
     sb.leak_check();
 }
 
-/// The program tells what getrusage(2) says of it and of its children.
+/// The program prints the values of getrusage(2) for itself and its children.
 fn times() {
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -154,7 +154,7 @@ fn peaks() {
     assert!(memory > 48 << 20, "{memory}");
     assert_eq!(account["memoryPeakBytes"], memory, "{account}");
     assert_eq!(account["pidsPeak"].as_u64(), pids, "{account}");
-    // init, the shell, seven, and the one more before or after two of them were killed.
+    // init, the shell, seven children, and one more before or after two were killed.
     assert!(pids.is_none_or(|n| (9..=11).contains(&n)), "{account}");
     let is = account["throttledSeconds"].as_f64().expect("a time");
     assert!(throttled.is_some_and(|of| of > 0.0 && is >= of && is - of < 0.3), "{throttled:?} {account}");
@@ -172,7 +172,7 @@ fn output() {
     assert_eq!((&of["truncated"], out.stdout.len()), (&false.into(), 123_456), "{of}");
     let (_, of) = account(&sb, &dir, &["--output-limit", "1k"], "head -c 123456 /dev/zero");
     assert_eq!((&of["stdoutBytes"], &of["truncated"]), (&123_456.into(), &true.into()), "{of}");
-    // As it is written, a config's program has the caller's descriptors; not so if they are to be counted.
+    // An unhardened config's program inherits the caller's descriptors, except if they are counted.
     let sb = sb.sh("echo 12345");
     let path = sb.dir().join("result");
     sb.run_oci().arg("--result").arg(&path).output().ok();
@@ -205,7 +205,7 @@ fn absent() {
     sb.leak_check();
 }
 
-/// Everything that a program can reach says what it likes.
+/// A program writes forged accounts to everything that it can reach.
 const FORGERY: &str = r#"
 account='{"id":"x","status":"exited","exitCode":0}'
 echo "$account" >&2; echo "safebox: out of memory: the kernel killed 1 process(es)" >&2
@@ -227,7 +227,7 @@ fn forged() {
         ("exit 127", 127, "exited"),
         ("exit 137", 137, "exited"),
         ("kill -9 $$", 137, "signaled"),
-        // Only to itself: init has no handler for its own faults, and process 1 does not get them.
+        // Only to itself: init has no handler for its own faults, and process 1 does not receive them.
         ("kill -ABRT 1; kill -KILL 1; kill -SEGV 1; exit 9", 9, "exited"),
     ] {
         let file = std::fs::File::create(sb.dir().join("by-fd")).expect("a file");
@@ -243,9 +243,9 @@ fn forged() {
     sb.leak_check();
 }
 
-/// `fd` as descriptor `number` of the command.
+/// Passes `fd` to the command as descriptor `number`.
 fn inherit_as(command: &mut std::process::Command, fd: i32, number: i32) {
-    safebox::sys::process::pass_before_exec(command, vec![(fd, number)]);
+    safebox::sys::before_exec::pass_before_exec(command, vec![(fd, number)]);
 }
 
 fn places() {
@@ -264,7 +264,7 @@ fn places() {
         .output()
         .exits(125)
         .says("--result says where");
-    // A file is replaced as a whole, and nothing else is left; a link stays one.
+    // A file is replaced atomically, without leftovers; a symlink stays a symlink.
     std::fs::write(dir.join("target"), "x".repeat(100_000)).expect("write");
     std::os::unix::fs::symlink("target", dir.join("link")).expect("symlink");
     run("link").ok();

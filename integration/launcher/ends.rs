@@ -1,4 +1,4 @@
-//! How a run ends, and when: deadlines, bounded output, init.
+//! The end of a run: deadlines, limited output, init.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn timeouts() {
         let out = in_time(run(&["--timeout", "400ms", "--stop-signal", "INT", init], own), 0.4);
         assert_eq!(out.stdout, "up\nasked\n", "{out}");
     }
-    // What ends by itself is not touched.
+    // A run that ends by itself is not affected.
     run(&["--timeout", "20s"], "exit 7").exits(7);
     // A bundle without an init.
     let sb = sb.sh("sleep 64");
@@ -64,7 +64,7 @@ fn timeouts() {
     sb.leak_check();
 }
 
-/// Every process forks, ignores SIGTERM, and makes sessions of its own.
+/// Every process forks, ignores SIGTERM, and creates sessions.
 const BOMB: &str = "exec python3 -c '
 import os, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -82,7 +82,7 @@ fn fork_bomb() {
     let options = ["--timeout", "700ms", "--stop-timeout", "300ms", "--pids-limit", "100"];
     in_time(script(run_in(&sb, &dir), &options, BOMB), 1.0).says("(--pids-limit)");
     sb.leak_check();
-    // Without a pid namespace of its own, by the cgroup.
+    // Without a new pid namespace, by the cgroup.
     let bomb = "trap '' TERM; bomb() { while :; do (bomb) & setsid sleep 70 & done; }; (bomb 2>/dev/null) & exec sleep 71";
     let sb = Sandbox::new().sh(bomb).patch("/linux/resources/pids", serde_json::json!({ "limit": 100 }));
     let at = sb.config()["linux"]["namespaces"]
@@ -96,7 +96,7 @@ fn fork_bomb() {
     sb.leak_check();
 }
 
-/// Nobody reads the output, at the deadline or after it.
+/// The output has no reader, before and after the deadline.
 fn full_pipe() {
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -110,7 +110,7 @@ fn full_pipe() {
         drop(reader);
         sb.leak_check();
     }
-    // With a limit of the output the program is not held up.
+    // With an output limit the program is not blocked.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let call = run_in(&sb, &dir).args(["-q", "--timeout", "20s", "--output-limit", "32k"]);
     let call = call.args(["--", "sh", "-c", "yes | head -c 3000000; exit 9"]).with(move |c| {
@@ -159,7 +159,7 @@ fn output() {
         out.stderr,
         "esafebox: stdout: 408 of 508 bytes were cut out of the middle (--output-limit)\n"
     );
-    // One pipe for both; and a config as it is written, whose descriptors are the caller's otherwise.
+    // One pipe for both; and an unhardened config, whose descriptors would otherwise be the caller's.
     let out = run("1k", "exec 2>&1; seq 1 100000").ok();
     assert!(out.stdout.len() == 1024 && out.stdout.ends_with("\n100000\n"), "{out}");
     let sb = sb.sh("seq 1 100000; exit 4");
@@ -178,7 +178,7 @@ fn init() {
         ("kill -KILL $$", 137),
         ("exit 134", 134),
         ("trap 'exit 6' USR1; kill -USR1 1; sleep 5", 6),
-        // A daemon's end ends nothing; its processes end with the program.
+        // The end of a daemon does not end the run; its processes end with the program.
         ("(setsid sh -c 'sleep 0.1' &); (sleep 300 &); sleep 0.3; exit 8", 8),
     ] {
         run(&[], text).exits(code);
@@ -189,7 +189,7 @@ fn init() {
     assert_eq!(run(&[], "echo $$").stdout, "2\n");
     assert_eq!(run(&["--init=false"], "echo $$").stdout, "1\n");
     run(&["--init=maybe"], "true").exits(125).says("for flag --init: true or false is needed");
-    // Signals of the launcher's come through.
+    // Signals to the launcher are forwarded.
     let call = run_in(&sb, &dir).args([
         "-q",
         "--",
@@ -208,7 +208,7 @@ fn init() {
     sb.leak_check();
 }
 
-/// `exec` enters where the program is, as root and as an ordinary user.
+/// `exec` joins the program's namespaces, as root and as an unprivileged user.
 fn entered() {
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -232,7 +232,8 @@ fn entered() {
     sb.leak_check();
 }
 
-/// What init holds is closed to the program: its memory is the launcher's, and its socket tells how the program ended.
+/// The program has no access to init: its memory is an image of the launcher, and its socket reports the exit
+/// status.
 fn closed() {
     let sb = Sandbox::new();
     let dir = project(&sb);

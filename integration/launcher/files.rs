@@ -1,4 +1,4 @@
-//! Which paths of the host are shown, who owns what is written, and what is refused.
+//! Host paths inside: which are mounted, who owns new files, and which are refused.
 
 use std::os::unix::fs::{MetadataExt, symlink};
 
@@ -41,7 +41,7 @@ fn specific() {
         assert_eq!(out.stdout, "yc\na\n", "{out}");
         std::fs::remove_file(dir.join("a/new")).expect("what was written");
     }
-    // On a tie hide wins over ro, and ro over rw.
+    // For equal paths hide wins over ro, and ro over rw.
     let out = run_in(&sb, &dir).args(["--rw", "a", "--ro", "a", "--", "touch", "a/x"]).output();
     out.exits(1).says("Read-only");
     let out =
@@ -74,7 +74,7 @@ fn owner(below: Option<&str>) {
         let meta = std::fs::metadata(out_dir.join(made)).expect("what was written");
         assert_eq!((meta.uid(), meta.gid()), (4321, 5432), "{made}");
     }
-    // Another user's files there are no one's inside.
+    // Another user's files there have the overflow id inside.
     std::fs::write(out_dir.join("root"), "r").expect("write");
     let out =
         run_in(&sb, &dir).args(["--rw", &path, "--", "sh", "-c", "echo y > \"$0/root\"", &path]).output();
@@ -82,7 +82,7 @@ fn owner(below: Option<&str>) {
     sb.leak_check();
 }
 
-/// procfs cannot, whatever the kernel.
+/// procfs cannot be idmapped on any kernel.
 fn not_mappable() {
     let sb = Sandbox::new();
     let dir = project(&sb);

@@ -1,4 +1,4 @@
-//! `safebox run -- PROGRAM`: this machine's programs, and nothing else of it.
+//! `safebox run -- PROGRAM`: this machine's programs, and no other files of it.
 
 use libtest_mimic::Trial;
 
@@ -21,7 +21,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The container's user, and what of the host is not there.
+/// The container's user, and the hidden parts of the host.
 fn confined() {
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -38,7 +38,7 @@ fn confined() {
     sb.leak_check();
 }
 
-/// Neither mount points nor anything else: before, while it runs, and after.
+/// Creates neither mount points nor other files: before, during and after the run.
 fn nothing_created() {
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -77,7 +77,7 @@ fn no_project() {
     let run =
         |args: &[&str]| run_in(&sb, &dir).env("HOME", &dir).args(args).args(["--", "cat", "file"]).output();
     run(&[]).exits(125).says("change into a project directory");
-    // A path by name is an answer, and so is another directory.
+    // An explicit path is a remedy, and so is another directory.
     let file = dir.join("file").to_string_lossy().into_owned();
     run(&["--ro", &file]).ok().prints("project");
     run(&["-w", "/"]).exits(1).says("file");
@@ -89,7 +89,7 @@ fn no_project() {
     sb.leak_check();
 }
 
-/// An ordinary user keeps the numbers, and writes only where it is asked for.
+/// An unprivileged user keeps its ids, and can write only where --rw is given.
 fn user() {
     let user = one();
     let sb = user.sandbox();

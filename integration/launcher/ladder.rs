@@ -1,4 +1,4 @@
-//! What runs where a layer cannot be had, what is said of it, and `doctor`.
+//! The ladder: a run without some layers, its warnings, and `doctor`.
 
 use libtest_mimic::Trial;
 
@@ -18,7 +18,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The runtime where no user namespace can be made, and without any capability.
+/// The runtime without the ability to create user namespaces, and without capabilities.
 pub(super) fn without_namespaces(sb: &Sandbox, dir: &std::path::Path) -> Call {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
     let dir = dir.to_path_buf();
@@ -100,11 +100,11 @@ fn required() {
     sb.leak_check();
 }
 
-/// A container that covers a part of /proc, as all do.
+/// A container that covers a part of /proc, as all containers do.
 fn shared_proc() {
     let sb = Sandbox::new();
     let dir = project(&sb);
-    // What the outer namespace covers is locked in the inner one (mount_namespaces(7)).
+    // Mounts of the outer namespace are locked in the inner one (mount_namespaces(7)).
     let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && \
                   exec unshare --user --map-root-user --mount \"$@\"";
     let words = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh"];
@@ -128,7 +128,7 @@ fn shared_proc() {
     sb.leak_check();
 }
 
-/// A directory of the host that the program got all the same: a descriptor that was passed on by mistake.
+/// A descriptor of a host directory that was passed to the program by mistake.
 fn second_guard() {
     let sb = Sandbox::new();
     let dir = project(&sb);

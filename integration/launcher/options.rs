@@ -1,4 +1,4 @@
-//! docker run's options, what a bad value gets, and first attempts.
+//! docker run's options, errors for bad values, and typical first attempts.
 
 use libtest_mimic::Trial;
 
@@ -83,7 +83,7 @@ fn users() {
     sb.leak_check();
 }
 
-/// From the table: each bad value of each option.
+/// Every bad value of each option in the table.
 fn bad_values() {
     let sb = Sandbox::new();
     let dir = project(&sb);

@@ -1,4 +1,4 @@
-//! `--secret`: what the program can read is nowhere else.
+//! `--secret`: only the program's file contains the secret.
 
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
@@ -23,12 +23,12 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A value that nothing else on this machine has.
+/// A value that is unique on this machine.
 fn value(sb: &Sandbox) -> String {
     format!("v-{}-{}", sb.id().chars().rev().collect::<String>(), std::process::id() ^ 0x5a5a)
 }
 
-/// A file with the secret, closed to everyone else.
+/// A file with the secret, not readable by other users.
 fn source(sb: &Sandbox, value: &str) -> String {
     let path = sb.dir().join("source");
     std::fs::write(&path, value).expect("write");
@@ -54,13 +54,13 @@ fn given() {
         (format!("id=pw,src={path},target=/tmp/pw"), "/tmp/pw", "400 65532 65532"),
     ] {
         let call = run_in(&sb, &dir).env("VALUE", &value).arg("-q").args(["--secret", &secret]);
-        // Whatever the caller's umask is.
+        // With any umask of the caller.
         let call = call.with(strict);
         let out = call.args(["--", "sh", "-c", &format!("F={file}; {script}")]).output().ok();
         assert_eq!(out.stdout, format!("{owner} regular file\n{value}closed\n"), "{secret}\n{out}");
         sb.leak_check();
     }
-    // Another user inside cannot read it, and a bundle's program can.
+    // Another user inside cannot read it; a bundle's program can.
     let sb =
         sb.sh("cat /run/secrets/pw; mount | grep -c 'on /run/secrets type tmpfs (ro,nosuid,nodev,noexec'");
     let out = sb.run().args(["--secret", &format!("id=pw,src={path}")]).output().ok();
@@ -70,7 +70,7 @@ fn given() {
     sb.leak_check();
 }
 
-/// The caller's umask is 077.
+/// Sets the caller's umask to 077.
 fn strict(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
     let umask = || {
@@ -84,8 +84,8 @@ fn strict(command: &mut std::process::Command) {
     }
 }
 
-/// Looked for in every command line, environment and process of the launch, in the state and on disk, while the program
-/// runs and after it.
+/// Searches every command line, environment and process of the launch, the state and the disk, while the
+/// program runs and after it.
 fn nowhere_else() {
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -111,7 +111,7 @@ fn nowhere_else() {
     }
     std::fs::remove_file(&path).expect("remove the source");
     assert_eq!(holding(sb.dir(), &value), Vec::<String>::new(), "on disk, while it runs");
-    // What exec starts sees the file, and no more.
+    // A process of exec sees the file, and nothing more.
     let out = sb.exec(["sh", "-c", "cat /run/secrets/pw; env"]).ok();
     assert_eq!(out.stdout.matches(&value).count(), 1, "{out}");
     sb.kill("KILL");
@@ -119,7 +119,7 @@ fn nowhere_else() {
     assert!(!out.stderr.contains(&value) && !out.stdout.contains(&value), "{out}");
     assert_eq!(holding(sb.dir(), &value), Vec::<String>::new(), "in the state that is kept");
     sb.delete().ok();
-    // What explains it knows the size.
+    // `explain` knows only the size.
     let path = source(&sb, &value);
     let secret = format!("id=pw,src={path}");
     for args in [
@@ -144,7 +144,7 @@ fn has(text: &[u8], value: &[u8]) -> bool {
     text.windows(value.len()).any(|w| w == value)
 }
 
-/// Whether memory that a process can write has the value.
+/// Whether the writable memory of a process contains the value.
 fn in_memory(pid: i32, value: &str) -> bool {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let Ok(memory) = std::fs::File::open(format!("/proc/{pid}/mem")) else { return false };
@@ -157,9 +157,9 @@ fn in_memory(pid: i32, value: &str) -> bool {
     })
 }
 
-/// Files below `dir` with the value.
+/// Files below `dir` that contain the value.
 fn holding(dir: &Path, value: &str) -> Vec<String> {
-    // Not what the program and exec print to this test.
+    // Excludes the output of the program and of exec to this test.
     let args = ["-rlaF", "--exclude=stdout.*", value];
     let out = std::process::Command::new("grep").args(args).arg(dir).output().expect("grep");
     String::from_utf8_lossy(&out.stdout).lines().map(str::to_string).collect()
@@ -180,7 +180,7 @@ fn ordinary() {
     let out = run(&secret, "stat -c '%a %u' /run/secrets/pw; cat /run/secrets/pw").ok();
     assert_eq!(out.stdout, format!("400 {}\n{value}", user.uid), "{out}");
     run(&format!("{secret},uid=7"), "true").exits(125).says("user namespace has no such id");
-    // A file of another user's stays closed.
+    // A file of another user stays closed.
     std::os::unix::fs::chown(&path, Some(0), Some(0)).expect("chown");
     run(&secret, "true").exits(125).says("ermission denied");
     sb.leak_check();

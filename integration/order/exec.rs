@@ -1,11 +1,12 @@
-//! The order of `exec`: a joiner enters the container's namespaces and makes the process inside.
+//! The order of `exec`: a joiner enters the container's namespaces and creates the process inside.
 
 use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::host::Host;
 use safebox::launch::exec_cgroups;
-use safebox::launch::prepare::{compile, exec_input};
+use safebox::launch::exec_input::exec_input;
+use safebox::launch::filters::compile;
 use safebox::lifecycle::container::Container;
 use safebox::plan::Plan;
 use safebox::plan::recipe::{Console, Options, build_exec};
@@ -42,7 +43,7 @@ fn plan(sb: &Sandbox, groups: &[&str]) -> Plan {
     Plan::clone(&build_exec(input).expect("a plan").0)
 }
 
-/// Traces `exec` in a container that runs, and compares.
+/// Traces `exec` in a running container, and compares.
 fn traced(sb: &Sandbox, groups: &[&str]) {
     let plan = plan(sb, groups);
     let file = sb.dir().join("trace");
@@ -52,12 +53,12 @@ fn traced(sb: &Sandbox, groups: &[&str]) {
     let trace = Trace::read(&file);
     let calls = trace.of(trace.first);
     let target = format!("pidfd_open({},", sb.pid());
-    // Before it, the state is read.
+    // The state is read before it.
     let first = calls.iter().position(|c| c.line.starts_with(&target)).expect("the container is opened");
     compare_from(&trace, &without_memory(&calls[first..]), &rows(&plan), false);
 }
 
-/// The same in a container that is created and started first.
+/// The same, after creating and starting a container.
 fn started(sb: &Sandbox, groups: &[&str]) {
     sb.create().ok();
     sb.verb("start").ok();
@@ -102,7 +103,7 @@ fn premade() {
     started(&sb, &[]);
 }
 
-/// A group below the container's own, which somebody inside has made.
+/// A cgroup below the container's own, created by a process inside.
 fn below() {
     let sb = sleeper();
     sb.create().ok();
@@ -110,7 +111,7 @@ fn below() {
     let below: Vec<_> = sb.trace().cgroups().iter().map(|group| group.join("sub")).collect();
     for dir in &below {
         std::fs::create_dir(dir).expect("a group");
-        // On v1 a new cpuset takes nobody.
+        // On v1 a new cpuset cgroup accepts no process.
         for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|f| dir.join(f).exists()) {
             std::fs::copy(dir.join("..").join(file), dir.join(file)).map(drop).unwrap_or_default();
         }

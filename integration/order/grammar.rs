@@ -1,4 +1,5 @@
-//! The grammar of a trace: which calls each process may make, from the rows of a plan, and the matcher.
+//! The grammar of a trace: the calls that each process may make, derived from the rows of a plan, and the
+//! matcher.
 
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use safebox::plan::{Plan, report};
 use crate::harness::Need;
 use crate::harness::strace::{self, Trace};
 
-/// A row as `explain --json` prints it: nothing else is known about it here.
+/// A row as printed by `explain --json`; the grammar uses no other information.
 pub struct Row {
     actor: String,
     calls: Vec<String>,
@@ -19,7 +20,7 @@ pub fn rows(plan: &Plan) -> Vec<Row> {
     explained(&report::json(plan))
 }
 
-/// The rows that `explain --json` has printed.
+/// The rows in the output of `explain --json`.
 pub fn explained(printed: &Value) -> Vec<Row> {
     let text = |v: &Value| v.as_str().expect("a text").to_string();
     let row = |step: &Value| Row {
@@ -35,7 +36,7 @@ impl Row {
         self.action.contains("clone3(") && self.actor == "runtime"
     }
 
-    /// Other people's programs, which do what they like.
+    /// Whether it executes a program that is not part of safebox, with unknown calls.
     fn is_foreign(&self) -> bool {
         self.calls == ["*"]
     }
@@ -44,22 +45,22 @@ impl Row {
         self.actor == "init" && self.calls == ["read"]
     }
 
-    /// From here on Init's child goes on.
+    /// From here on Init's child continues.
     fn stays(&self) -> bool {
         self.action.starts_with("rt_sigaction(all, forward)")
     }
 
-    /// The row that takes the container's name and its lock.
+    /// The row that reserves the container's name and takes its lock.
     fn takes_lock(&self) -> bool {
         self.calls.iter().any(|c| c == "flock") && self.calls.iter().any(|c| c == "renameat2")
     }
 
-    /// A unit of systemd's, which removes its groups when it likes.
+    /// Whether it creates a unit of systemd, which removes its cgroups at any time.
     fn makes_scope(&self) -> bool {
         self.action.contains("StartTransientUnit(")
     }
 
-    /// The runtime takes a seccomp listener, or Init passes it on.
+    /// Whether the runtime receives a seccomp listener, or Init passes it on.
     fn takes_listener(&self) -> bool {
         self.action.starts_with("pidfd_getfd(")
     }
@@ -73,12 +74,12 @@ impl Row {
     }
 }
 
-/// Compares every process of the trace with what the plan says about it.
+/// Compares every process of the trace with the plan.
 pub fn compare(trace: &Trace, rows: &[Row], id: &str, guarded: bool) {
     compare_from(trace, &window(trace.of(trace.first), id), rows, guarded);
 }
 
-/// The same, where the runtime's calls do not begin with a state directory.
+/// The same for a plan whose first row creates no state directory.
 pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guarded: bool) {
     let spawned = |name: &str| {
         runtime.iter().filter(|c| c.name == name).filter_map(strace::Call::returned).collect::<Vec<_>>()
@@ -101,11 +102,11 @@ pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guard
         known.push(*pid);
     }
     let clones: Vec<i32> = spawned("clone").into_iter().map(|pid| pid as i32).collect();
-    // Those of user namespaces that only a mapping is taken from come first, and hooks last.
+    // The helpers of user namespaces that only provide a mapping come first, and hooks last.
     let holds = |r: &&Row| r.actor == "runtime" && r.calls.iter().any(|c| c == "clone");
     let holders = rows.iter().filter(holds).count();
     for pid in &clones[..holders] {
-        // It may be killed before it comes to either.
+        // It may be killed before either call.
         let calls = words(&["prctl?", "pause?"], "it waits to be killed");
         follow("holder of a mapping", trace.of(*pid), &calls);
         known.push(*pid);
@@ -119,53 +120,54 @@ pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guard
     assert!(foreign || strangers.is_empty(), "processes that no row makes: {strangers:?}");
 }
 
-/// The container process: what the runtime cloned, or what the joiner did in its place.
+/// The pid of Init: cloned by the runtime or by the joiner.
 pub fn init_of(trace: &Trace) -> i32 {
     let cloned = |pid| trace.of(pid).iter().find(|c| c.name == "clone3").and_then(strace::Call::returned);
     let child = cloned(trace.first).expect("the runtime clones") as i32;
     cloned(child).map_or(child, |pid| pid as i32)
 }
 
-/// The runtime's calls from the first row on: before it, config and caches are read.
+/// The runtime's calls from the first row on; before it, config and caches are read.
 pub fn window(calls: &[strace::Call], id: &str) -> Vec<strace::Call> {
     let first = calls
         .iter()
         .position(|c| c.name == "mkdirat" && c.line.contains(&format!("/state/{id}~")))
         .expect("mkdirat of the state directory");
-    // Another launch of the same id, which has the name, could be making or removing them.
+    // Another launch with the same id, which has reserved the name, could be creating or removing them.
     let early = calls[..first].iter().find(|c| c.line.contains("\"/sys/fs/cgroup") && c.line.contains(id));
     assert!(early.is_none(), "looks at the id's own group before it has the name: {early:?}");
     let calls = without_memory(&calls[first..]);
     let named = calls.iter().position(|c| c.name == "renameat2").expect("the name is taken") + 1;
-    // The launcher's mark beside it.
+    // The launcher's mark next to it.
     let named = named + calls[named..].iter().take_while(|c| c.name == "symlinkat").count();
     let planned = calls[named..].iter().position(|c| !looks(c)).expect("the rest of the plan") + named;
     [&calls[..named], &calls[planned..]].concat()
 }
 
-/// With the name taken, the runtime looks at the places that the id names before it plans the rest: nothing but
-/// reading.
+/// Whether the call only reads: after it has reserved the name, the runtime examines the paths that the id
+/// names before it plans the rest.
 fn looks(call: &strace::Call) -> bool {
     match call.name.as_str() {
         "openat" => !["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|f| call.line.contains(f)),
         "statx" | "newfstatat" | "fstat" | "readlink" | "access" | "faccessat2" | "lseek" | "read" => true,
         "getdents64" | "geteuid" | "close" => true,
-        // A place inside the rootfs; the caller's terminal, whose modes the guardian restores.
+        // A path inside the rootfs; the caller's terminal, whose modes the guardian restores.
         "openat2" => call.line.contains("O_PATH"),
         "ioctl" => call.line.contains("TCGETS"),
-        // A notice; systemd is asked where its cgroups lie. Nothing else can be written to before it is opened for that.
+        // A notification; a query to systemd about its cgroups. Any other file must be opened for writing
+        // first.
         "socket" => call.line.contains("AF_UNIX"),
         "connect" | "setsockopt" | "sendto" | "recvfrom" | "write" | "poll" => true,
         _ => false,
     }
 }
 
-/// Leaves out the allocator, and the check that debug builds of std make before they close a descriptor.
+/// Removes the allocator's calls, and the check that debug builds of std make before closing a descriptor.
 pub fn without_memory(calls: &[strace::Call]) -> Vec<strace::Call> {
     let mine = |c: &&strace::Call| {
         let memory = matches!(c.name.as_str(), "brk" | "mmap" | "munmap" | "mremap" | "madvise");
         let looks = c.name == "fcntl" && c.line.contains("F_GETFD");
-        // The time: a system call only where the machine has no vDSO clock, as in the VM.
+        // The time: a system call only if the machine has no vDSO clock, as in the VM.
         let clock = c.name == "clock_gettime";
         // A signal came first: strace shows the same call again.
         let restarted = c.line.contains("= ? ERESTART");
@@ -218,9 +220,9 @@ pub fn runtime_words(rows: &[Row], guarded: bool) -> Vec<Word> {
                 out.extend(words(witness(), "the memory events are watched"));
             }
         }
-        // With a seccomp listener, where the runtime may not take it.
+        // With a seccomp listener that the runtime cannot take.
         let receive = if rows.get(to).is_some_and(Row::is_passed_listener) { "recvmsg" } else { "recvfrom" };
-        // A foreground run also listens for signals while it waits; a Joiner's or a hook's end is one.
+        // A foreground run also handles signals while it waits, for example the end of a joiner or of a hook.
         let wait: &[&str] =
             if guarded { &["poll", "read?", "poll?", "read?", "poll?", receive] } else { &[receive] };
         out.extend(words(wait, "the baton comes back, or end of file"));
@@ -234,7 +236,7 @@ pub fn runtime_words(rows: &[Row], guarded: bool) -> Vec<Word> {
     out
 }
 
-/// cgroup-v2, memory.events; cgroup v1, memory.txt 9.
+/// The calls of the cgroup event monitor: cgroup-v2, memory.events; cgroup v1, memory.txt 9.
 fn witness() -> &'static [&'static str] {
     match Need::CgroupV2.missing() {
         None => &["inotify_init1", "inotify_add_watch"],
@@ -260,7 +262,7 @@ pub fn child_words(rows: &[Row], me: &str, spawned: bool) -> Vec<Word> {
         let mine = |i: &usize| !rows[..*i].iter().any(Row::stays);
         out.extend((from..to).filter(mine).flat_map(|i| row_words(rows, i)));
         if let Some(next) = rows.get(to) {
-            // A seccomp agent may want to be asked about sendto(2), and does not have its listener yet.
+            // A seccomp agent may be asked about sendto(2), but does not have its listener yet.
             let call = match next {
                 r if r.takes_listener() => "write",
                 r if r.is_passed_listener() => "sendmsg",
@@ -300,7 +302,7 @@ pub fn follow(who: &str, calls: &[strace::Call], words: &[Word]) {
     }
 }
 
-/// Steps through the calls with the set of words that may come next, as a regular expression is matched.
+/// Walks through the calls with the set of possible next words, as in matching a regular expression.
 pub fn matches(calls: &[strace::Call], words: &[Word]) -> Result<(), String> {
     let mut at = reachable(words, [0].into());
     for (i, call) in calls.iter().enumerate() {
@@ -319,7 +321,7 @@ pub fn matches(calls: &[strace::Call], words: &[Word]) -> Result<(), String> {
     if at.contains(&words.len()) { Ok(()) } else { Err(unexpected(calls, calls.len(), words, &at)) }
 }
 
-/// The positions, and those behind words that may be left out.
+/// The positions, and those after optional words.
 fn reachable(words: &[Word], from: Vec<usize>) -> Vec<usize> {
     let mut at = from;
     let mut i = 0;

@@ -1,5 +1,4 @@
-//! The order of launches that take another way: below systemd, by an ordinary user, from criu's images; and of
-//! rows that few configs have.
+//! The order of other launches: with systemd, of an unprivileged user, from criu's images; and of rare rows.
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -75,7 +74,7 @@ fn mapped() {
     run(&sb.patch("/mounts/-", bind), Policy::Privileged);
 }
 
-/// What `explain` prints with these words in front of it, and the bundle after them.
+/// The output of `explain` with these words before it and the bundle after it.
 fn explain(call: Call, words: &[&str], bundle: &Path) -> Vec<Row> {
     let out =
         call.args(words).args(["explain", "--json", "--policy", "privileged"]).arg(bundle).output().ok();
@@ -88,16 +87,16 @@ fn limited(sb: Sandbox) -> Sandbox {
         .patch("/linux/resources/memory", json!({ "limit": 268_435_456 }))
 }
 
-/// In a slice of its own: of another, another test's container could add or remove groups between `explain` and
-/// the run, in the trees of v1.
+/// In a separate slice: in a shared one, another test's container could add or remove v1 cgroups between
+/// `explain` and the run.
 fn scoped() -> Sandbox {
     let sb = limited(Sandbox::new());
     let path = format!("{0}.slice:safebox:{0}", sb.id());
     sb.patch("/linux/cgroupsPath", json!(path))
 }
 
-/// A slice stays, as with runc: systemd removes its own groups of it when it is stopped, and those in trees that
-/// systemd leaves alone are empty.
+/// A slice stays, as with runc. When it is stopped, systemd removes its own cgroups; those in hierarchies
+/// that systemd does not manage are empty.
 fn remove_slice(sb: &Sandbox) {
     let stopped = Command::new("systemctl").args(["stop", &format!("{}.slice", sb.id())]).status();
     assert!(stopped.is_ok_and(|status| status.success()), "systemctl stop");
@@ -126,8 +125,8 @@ fn created_below_systemd() {
     remove_slice(&sb);
 }
 
-/// Traces `run` of an ordinary user. strace is root's: programs that get rights when they are executed would not
-/// get them below one of the user's.
+/// Traces `run` of an unprivileged user. strace runs as root, because setuid programs would not gain
+/// privileges under a user's strace.
 fn traced(user: User, sb: &Sandbox, environment: &[(&str, &str)], global: &[&str]) {
     let as_user = |call: Call| environment.iter().fold(call, |call, (key, value)| call.env(key, value));
     let rows = explain(as_user(user.under(sb, &[])), global, &sb.bundle());
@@ -143,14 +142,14 @@ fn traced(user: User, sb: &Sandbox, environment: &[(&str, &str)], global: &[&str
 fn ordinary(user: User) {
     let sb = user.sandbox();
     traced(user, &sb, &[], &["--cgroup-manager", "disabled"]);
-    // One that binds too, which Init does here.
+    // A bundle with a bind mount, which Init performs here.
     let data = sb.dir().join("data");
     std::fs::create_dir(&data).expect("a directory");
     user.own(&data);
     let bind = json!({ "destination": "/mnt", "type": "bind", "source": data, "options": ["rbind", "ro"] });
     let sb = sb.patch("/mounts/-", bind);
     traced(user, &sb, &[], &["--cgroup-manager", "disabled"]);
-    // One whose hooks Init lets in.
+    // A bundle with hooks that join through Init.
     let sb = sb.patch("/hooks/createContainer", json!([{ "path": "/bin/true" }]));
     traced(user, &sb, &[], &["--cgroup-manager", "disabled"]);
 }
@@ -158,7 +157,7 @@ fn ordinary(user: User) {
 fn with_an_agent(user: User) {
     let sb = user.sandbox();
     let socket = sb.dir().join("agent");
-    // It takes the listener and is never asked.
+    // It receives the listener and is never asked.
     let listener = UnixListener::bind(&socket).expect("a socket");
     user.own(&socket);
     let rules = json!([{ "names": ["kexec_load"], "action": "SCMP_ACT_NOTIFY" }]);
@@ -179,9 +178,9 @@ fn below_a_user_s_systemd() {
     traced(user, &sb, &[("XDG_RUNTIME_DIR", &runtime)], &["--systemd-cgroup"]);
 }
 
-/// criu makes the container; the plan's are what comes before it, criu's own process up to its execve(2), and
-/// what is recorded once the container is there. In between the runtime talks with criu (criu/mod.rs), and that
-/// conversation is no list of rows.
+/// criu creates the container. The plan covers the rows before it, criu's own process up to its execve(2),
+/// and the rows after the container exists. In between the runtime exchanges messages with criu
+/// (criu/mod.rs), which are not rows.
 fn restored() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
@@ -205,7 +204,7 @@ fn restored() {
     let (plan, ..) = prepared.restore_plan(&criu.join("criu")).expect("a plan");
     let after = restore::after(&prepared.state_dir, &prepared.state, None).expect("a plan");
     let file = sb.dir().join("trace");
-    // criu traces processes itself, so it is let go when it is executed.
+    // criu itself uses ptrace, so strace detaches when it is executed.
     let call = sb.under(&["strace", "-f", "-b", "execve", "-o", &file.to_string_lossy()]);
     let call = call.args(["restore", "--detach", "--image-path"]).arg(&images).arg("--bundle").arg(&bundle);
     call.arg(sb.id()).env("PATH", &path).limit(Duration::from_secs(60)).output().ok();

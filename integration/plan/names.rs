@@ -1,4 +1,4 @@
-//! Names of rows and of sections, and the sources of their reasons.
+//! Names of rows and of sections, and the sources of their whys.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub fn parts() {
     explain(&["--section", "nope"]).exits(1).says("--section nope: no section has this name; one of state, ");
 }
 
-/// The plans of all goldens: a golden of names and numbers, and no name twice.
+/// The plans of all goldens: a golden of names and numbers; names are unique.
 pub fn named() {
     let cases = [
         Case::default(),
@@ -60,7 +60,7 @@ pub fn named() {
     assert_eq!(text, include_str!("../golden/names.txt"), "names.txt (UPDATE_GOLDEN=1 rewrites it)");
 }
 
-/// Man pages that a why may cite and that Debian's packages manpages and manpages-dev do not have: (page, package).
+/// Man pages that a why may cite and that Debian's manpages and manpages-dev do not contain: (page, package).
 const ELSEWHERE: [(&str, &str); 7] = [
     ("apparmor(7)", "apparmor"),
     ("criu(8)", "criu"),
@@ -71,8 +71,8 @@ const ELSEWHERE: [(&str, &str); 7] = [
     ("systemd.resource-control(5)", "systemd"),
 ];
 
-/// Every why of the source cites something, and the man pages are there. (Names are those of Debian's packages, which
-/// are looked at where they are installed; CVE ids are checked by form, in `page::sources`.)
+/// Every why cites a source, and the man pages exist. (Names are those of Debian's packages, which are
+/// checked if installed; CVE ids are checked by form, in `page::sources`.)
 pub fn sources_exist() {
     let pages = |(name, section): (&str, &str)| {
         let dir = section.chars().take(1).collect::<String>();
@@ -101,7 +101,7 @@ pub fn sources_exist() {
     }
 }
 
-/// The reasons of all rows of the plans that the goldens show.
+/// The whys of all rows in the golden plans.
 fn whys() -> std::collections::BTreeSet<String> {
     let cases = [
         Case::default(),

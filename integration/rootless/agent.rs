@@ -1,5 +1,5 @@
-//! A seccomp agent of an ordinary user: the runtime may not take the listener from a process that has become
-//! another user, so it is handed over.
+//! A seccomp agent of an unprivileged user: the runtime may not take the listener from a process that has
+//! changed its user, so Init passes it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn asked(user: User, sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent)
 }
 
 fn decides(user: User) {
-    // What the last rows of a launch call may be asked about too.
+    // The calls of the last rows of a launch, which the agent may be asked about too.
     let busy = [MKDIR, &["execve", "openat", "read", "close"]].concat();
     for (nnp, names) in [(true, MKDIR), (false, MKDIR), (true, &busy), (false, &busy)] {
         let sb = user.sandbox().sh("mkdir /tmp/x; echo done");

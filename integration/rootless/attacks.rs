@@ -1,4 +1,4 @@
-//! Attacks on an ordinary user's runtime: its program, and the place of its states.
+//! Attacks on an unprivileged user's runtime: its program, and its state root.
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
@@ -25,8 +25,8 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// CVE-2019-5736 where the runtime is a file of the caller's own: a program that root of the container, who is
-/// the caller, may open for writing.
+/// CVE-2019-5736 when the runtime is a file of the caller: a program that root of the container, which is the
+/// caller, may open for writing.
 fn overwritten() {
     let user = one();
     let mut sb = user.sandbox().args(["/bin/probe", "spy", "300"]).patch("/root/readonly", json!(false));
@@ -34,7 +34,7 @@ fn overwritten() {
         sb.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]));
     }
     build_probe(&sb);
-    // The user's own program, in place of the link to root's.
+    // The user's own program, in place of the symlink to root's.
     let runtime = sb.dir().join("safebox");
     std::fs::remove_file(&runtime).expect("remove the link");
     std::fs::create_dir(&runtime).expect("a directory");
@@ -53,7 +53,7 @@ fn overwritten() {
     call(&["start", sb.id()]).output().ok();
     let seen = || std::fs::read_to_string(&seen).unwrap_or_default();
     poll("the spy spies", Duration::from_secs(10), || seen().contains("spying"));
-    // A shell that is a link to the runtime that executes it.
+    // A shell that is a symlink to the runtime that executes it.
     symlink("/proc/self/exe", sb.rootfs().join("bin/shell")).expect("a link");
     for i in 0..rounds(20).max(2) {
         let shell = if i % 2 == 0 { "/bin/true" } else { "/bin/shell" };
@@ -69,13 +69,13 @@ fn overwritten() {
     sb.leak_check();
 }
 
-/// A user that no system and no other test has: the place in /tmp is named after them.
+/// A user that no system and no other test uses: the directory in /tmp is named after it.
 fn nobody() -> User {
     let id = 600_000 + std::process::id();
     User { uid: id, gid: id }
 }
 
-/// Removed at the end, whatever it has become.
+/// Removed on drop, whatever type of file it is.
 struct Place(PathBuf);
 
 impl Place {
@@ -94,7 +94,8 @@ impl Drop for Place {
     }
 }
 
-/// Without $XDG_RUNTIME_DIR states lie below /tmp, where others may have made the directory first.
+/// Without $XDG_RUNTIME_DIR the state root is below /tmp, where other users may have created the directory
+/// first.
 fn hostile_root() {
     let user = nobody();
     let sb = user.sandbox();
@@ -153,7 +154,7 @@ fn hostile_root() {
         }
         place.clear();
     }
-    // Their own is made, private, and used again.
+    // The user's own directory is created, private, and used again.
     for _ in 0..2 {
         let out = call(&run);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
@@ -162,7 +163,7 @@ fn hostile_root() {
     assert_eq!(mode, 0o700);
 }
 
-/// $XDG_RUNTIME_DIR is a directory that others can write: what they put there first is not believed.
+/// $XDG_RUNTIME_DIR is writable by other users: a directory that they created first is not trusted.
 fn hostile_runtime_dir() {
     let user = nobody();
     let sb = user.sandbox();

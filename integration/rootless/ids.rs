@@ -1,4 +1,4 @@
-//! Where the ids come from: a range whose tools are missing, and a user namespace around it all.
+//! Sources of ids: a range without its tools, and a surrounding user namespace.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -13,7 +13,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The user's runtime where newuidmap(1) is hidden, as on a machine without the package.
+/// The user's runtime with newuidmap(1) hidden, as on a machine without the package.
 fn bare(user: User, sb: &Sandbox) -> Call {
     let hide = "for d in /usr/bin /bin /usr/sbin /sbin /usr/local/bin; do \
                 [ ! -e $d/newuidmap ] || mount --bind /dev/null $d/newuidmap || exit; done; exec \"$@\"";
@@ -25,7 +25,7 @@ fn bare(user: User, sb: &Sandbox) -> Call {
 
 fn without_tools() {
     let user = range();
-    // What asks for more than one id is refused, and the remedy named.
+    // A config with more than one id is refused, and the message names the remedy.
     let maps = |id| json!([{ "containerID": 0, "hostID": id, "size": 1 }, { "containerID": 1, "hostID": 100_000, "size": 10 }]);
     let sb = user
         .sandbox()
@@ -34,7 +34,7 @@ fn without_tools() {
     let create = bare(user, &sb).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id());
     create.output().exits(1).says("/linux/uidMappings: more ids").says("package uidmap");
     sb.leak_check();
-    // The launcher takes the caller's own, and says so.
+    // The launcher uses the caller's own id, and reports it.
     let sb = user.sandbox().sh("id -u; wc -l </proc/self/uid_map; cat /proc/self/uid_map");
     let run = |call: Call| {
         let call = call.args(["--cgroup-manager", "disabled", "run", "--bundle"]);

@@ -1,4 +1,4 @@
-//! An ordinary user's ways into a container whose first process cannot be looked into: hooks of the container
+//! Joining an unprivileged user's container whose init does not allow ptrace access: hooks of the container
 //! namespace, and `exec` before `start`.
 
 use std::os::unix::process::CommandExt;
@@ -24,8 +24,8 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The second joins the first's user and pid namespaces. What goes to its files in /proc goes there before it is hidden
-/// from the first, and is passed on.
+/// The second joins the first's user and pid namespaces. Writes to its files in /proc happen before it is
+/// hidden from the first, and are passed on.
 fn pod(user: User) {
     let first = user.sandbox().args(["/bin/sleep", "1000"]);
     user.own(first.dir());
@@ -54,7 +54,7 @@ fn pod(user: User) {
     first.leak_check();
 }
 
-/// A hook that tells a file what it is told and where it is.
+/// A hook that writes its input and its working directory to a file.
 fn hook(file: &Path) -> Value {
     let script = format!(
         "{{ cat; echo; for i in {LINKS}; do readlink $i; done; id -u; test -e tmp/mark && echo mark; }} >{}",
@@ -75,7 +75,7 @@ fn hooks(user: User) {
     let bind =
         json!({ "destination": "/shared", "type": "bind", "source": shared, "options": ["bind", "rw"] });
     sb.set("/mounts/-", bind);
-    // The container's root sees the rootfs at its path, and the container at its own.
+    // The container's root sees the rootfs at its host path, and the container at /.
     sb.set("/hooks/createContainer", hook(&shared.join("create")));
     sb.set("/hooks/startContainer", hook(Path::new("/shared/start")));
     let running = |launched: &dyn Fn()| {
@@ -105,7 +105,7 @@ fn hooks(user: User) {
         let run = user.runtime(&sb).args(["run", "--detach", "--policy", "privileged", "--bundle"]);
         run.arg(sb.bundle()).arg(sb.id()).output().ok();
     });
-    // One that fails says so, and nothing is left.
+    // A failing hook is reported, and there are no leftovers.
     for kind in ["createContainer", "startContainer"] {
         let fails = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo why; exit 3"] }]);
         let sb = user.sandbox().patch(&format!("/hooks/{kind}"), fails);
@@ -115,7 +115,7 @@ fn hooks(user: User) {
     }
 }
 
-/// Time namespaces are for those who have a user namespace.
+/// A time namespace needs a user namespace.
 fn time(user: User) {
     let sb = user
         .sandbox()
@@ -139,14 +139,14 @@ fn created(user: User) {
     };
     let said = |i: usize| format!("0\n{}\n/root\n{i}\n", sb.config()["hostname"].as_str().expect("a name"));
     inside(0).output().ok().prints(&said(0));
-    // Several at once, and some that are gone before they are let in.
+    // Several at once, and some that disconnect before they are served.
     let all: Vec<_> = (1..9).map(|i| inside(i).spawn()).collect();
     for (i, running) in (1..9).zip(all) {
         running.wait().ok().prints(&said(i));
     }
     gone(&sb);
     inside(9).output().ok().prints(&said(9));
-    // It is still not to be looked into, by its owner either.
+    // ptrace access is still denied, also to its owner.
     assert_eq!(state(user, &sb)["status"], "created");
     assert!(!readable(user, &format!("/proc/{pid}/fd/0")), "the container's process can be looked into");
     user.verb(&sb, "start").output().ok();
@@ -156,7 +156,7 @@ fn created(user: User) {
     sb.leak_check();
 }
 
-/// Somebody who connects and does not wait to be let in.
+/// A client that connects and disconnects before it is served.
 fn gone(sb: &Sandbox) {
     let dir = std::ffi::CString::new(sb.root().join(sb.id()).display().to_string()).expect("a path");
     let socket = safebox::sys::socket::connect_in(&dir, safebox::state::files::DOOR).expect("connect");

@@ -1,4 +1,4 @@
-//! A place where a daemon can be started that shares nothing with the machine's own.
+//! An isolated environment for daemons, which shares nothing with the machine's own.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -8,21 +8,21 @@ use std::process::Command;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-/// What of the machine's /run is wanted in the private one: systemd's buses, for scopes.
+/// Parts of the machine's /run in the private one: systemd's buses, for scopes.
 const KEPT: &[&str] = &["/run/systemd", "/run/dbus", "/run/user"];
 
-/// The ordinary user whose containers they are. Where there is none, the private place gets one.
+/// The unprivileged user for rootless stacks; the private environment adds it if it is missing.
 pub const ORDINARY: &str = "tester";
 const IDS: u32 = 64_321;
 const NONE: Option<&str> = None;
 
-/// Whether systemd runs: scopes can be had, and it is the default maker of cgroups.
+/// Whether systemd runs: scopes are possible, and it is the default cgroup manager.
 pub fn systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// New mount and network namespaces, with an empty /run; orphans of this process's descendants become its
-/// children, so that none is lost.
+/// Enters new mount and network namespaces with an empty /run. Orphans of this process's descendants become
+/// its children, so that none is lost.
 pub fn enter() -> Result<(), String> {
     let os = |what: &str| {
         let what = what.to_string();
@@ -33,16 +33,16 @@ pub fn enter() -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).map_err(os("unshare"))?;
     let propagation = |flags: MsFlags| mount(NONE, "/", NONE, flags | MsFlags::MS_REC, NONE);
     propagation(MsFlags::MS_PRIVATE).map_err(os("make mounts private"))?;
-    // While they are private: what is mounted over a shared /run would appear wherever /run is seen.
+    // While mounts are private: a mount over a shared /run would appear wherever /run is visible.
     fresh_run().map_err(os("an empty /run"))?;
-    ordinary().map_err(|e| format!("an ordinary user: {e}"))?;
-    // As systemd has it, and as daemons expect it.
+    ordinary().map_err(|e| format!("the unprivileged user: {e}"))?;
+    // As systemd mounts it, and as daemons expect it.
     propagation(MsFlags::MS_SHARED).map_err(os("make mounts shared"))?;
     let lo = Command::new("ip").args(["link", "set", "lo", "up"]).status();
     if lo.is_ok_and(|s| s.success()) { Ok(()) } else { Err("ip link set lo up failed".into()) }
 }
 
-/// A tmpfs over /run, and in it again what is kept.
+/// A tmpfs over /run, with the kept directories bound in it.
 fn fresh_run() -> nix::Result<()> {
     let aside = tempfile::tempdir().map_err(|_| nix::Error::EIO)?;
     mount(Some("/run"), aside.path(), NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)?;
@@ -61,7 +61,7 @@ fn fresh_run() -> nix::Result<()> {
     umount2(aside.path(), MntFlags::MNT_DETACH)
 }
 
-/// Has systemd start the manager of the ordinary user, before /run is a private one.
+/// Starts the systemd user manager of the unprivileged user, before /run is private.
 fn linger() {
     let Some(user) = user() else { return };
     if !systemd() {
@@ -71,7 +71,7 @@ fn linger() {
     let asked = Command::new("systemctl").args(["start", &unit]).status();
     if !asked.is_ok_and(|s| s.success()) {
         eprintln!("stacks: {unit} does not start");
-        return; // The stack of the ordinary user will say that there is no bus.
+        return; // The stack of the unprivileged user reports the missing bus.
     }
     let bus = user.runtime_dir.join("bus");
     for _ in 0..600 {
@@ -84,15 +84,16 @@ fn linger() {
 
 /// An entry of /etc/passwd.
 pub struct User {
-    /// Its number.
+    /// User id.
     pub uid: u32,
-    /// That of its group.
+    /// Group id.
     pub gid: u32,
     /// `XDG_RUNTIME_DIR`.
     pub runtime_dir: PathBuf,
 }
 
-/// The ordinary user, if there is one. Read here: a static program cannot ask the C library.
+/// The unprivileged user, if it exists. Parsed here, because a static program cannot use the C library's
+/// lookup.
 pub fn user() -> Option<User> {
     let users = fs::read_to_string("/etc/passwd").ok()?;
     let fields = users.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| f[0] == ORDINARY)?;
@@ -100,8 +101,8 @@ pub fn user() -> Option<User> {
     Some(User { uid, gid, runtime_dir: Path::new("/run/user").join(fields[2]) })
 }
 
-/// The ordinary user and its runtime directory, subordinate ids for it and for Podman's `--userns=auto`. The
-/// files of the machine stay as they are: only here others lie over them.
+/// Adds the unprivileged user, its runtime directory, and subordinate ids for it and for Podman's
+/// `--userns=auto`. The machine's files stay unchanged: bind mounts cover them here only.
 fn ordinary() -> std::io::Result<()> {
     let mut ranges = "containers:3000000:1048576\n".to_string();
     if user().is_none() {
@@ -121,7 +122,7 @@ fn ordinary() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Mounts, over a file, one with more lines.
+/// Mounts a copy with more lines over a file.
 fn cover(path: &str, lines: &str) -> std::io::Result<()> {
     let mut text = fs::read_to_string(path)?;
     if !text.is_empty() && !text.ends_with('\n') {

@@ -1,4 +1,4 @@
-//! What a step left behind: processes, cgroups, mounts, states.
+//! Leftovers of a step: processes, cgroups, mounts, states.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// The directories at the top of a cgroup hierarchy below which the stacks make theirs.
+/// The top-level directories of a cgroup hierarchy below which the stacks create theirs.
 const PARENTS: &[&str] = &[
     "stacks",
     "stacks-parent",
@@ -22,17 +22,18 @@ const PARENTS: &[&str] = &[
     "user.libpod_parent",
 ];
 
-/// What stacks call the scopes that they have systemd make in slices where others have theirs.
+/// Name prefixes of the scopes that stacks create in slices shared with other units.
 const SCOPES: &[&str] = &["docker-", "libpod-", "cri-containerd-", "stacks-", "crio-", "buildah-"];
 
-/// What there is at one time.
+/// The objects that exist at one time.
 #[derive(Default)]
 pub struct Scene {
     things: BTreeSet<String>,
 }
 
 impl Scene {
-    /// Looks at the processes that descend from this one, the cgroups of the stacks, the mounts, and the states in `states`.
+    /// Lists the descendants of this process, the cgroups of the stacks, the mounts, and the states in
+    /// `states`.
     pub fn look(states: &[PathBuf]) -> Self {
         reap();
         let mut things = BTreeSet::new();
@@ -48,21 +49,21 @@ impl Scene {
         Scene { things }
     }
 
-    /// What is here and was not there.
+    /// The objects that exist now and did not exist before.
     pub fn beyond(&self, before: &Scene) -> Vec<String> {
         self.things.difference(&before.things).cloned().collect()
     }
 }
 
-/// What Podman itself makes and keeps: the mount of its storage, the directory of network namespaces as a mount,
-/// the cgroups of conmon and of pods, and a process that holds an ordinary user's user namespace.
+/// Objects that Podman itself keeps: the mount of its storage, the directory of network namespaces as a
+/// mount, the cgroups of conmon and of pods, and a process that holds an unprivileged user's user namespace.
 fn stays(thing: &str) -> bool {
     let pods = thing.split_once("/libpod_parent/").is_some_and(|(_, rest)| !rest.contains("libpod-"));
     let pause = thing.contains("/podman-") || thing.starts_with("process catatonit -P");
     thing.ends_with("/storage/overlay") || thing == "mount /run/netns" || pods || pause
 }
 
-/// Ends everything that descends from this process.
+/// Kills all descendants of this process.
 pub fn kill_descendants() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         for _ in 0..50 {
@@ -72,7 +73,7 @@ pub fn kill_descendants() {
                 return;
             }
             for pid in pids {
-                // It may be gone already.
+                // It may have ended already.
                 kill(Pid::from_raw(pid), signal).unwrap_or_default();
             }
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -80,7 +81,7 @@ pub fn kill_descendants() {
     }
 }
 
-/// Removes the stacks' cgroups, innermost first; those that are in use stay.
+/// Removes the stacks' cgroups, innermost first; those in use stay.
 pub fn remove_cgroups() {
     let mut all = cgroups();
     all.extend(tops());
@@ -103,13 +104,13 @@ fn command(pid: i32) -> String {
     String::from_utf8_lossy(&raw).replace(['\0', '\n'], " ").chars().take(100).collect()
 }
 
-/// Zombies do not count: their parent has not looked yet.
+/// Zombies do not count: their parent has not reaped them yet.
 fn descendants() -> Vec<i32> {
     let mut parents = Vec::new();
     for entry in entries(Path::new("/proc")) {
         let Some(pid) = entry.file_name().and_then(|n| n.to_str()?.parse::<i32>().ok()) else { continue };
         let stat = std::fs::read_to_string(entry.join("stat")).unwrap_or_default();
-        // The name is in parentheses and may contain anything.
+        // The name is in parentheses and may contain any bytes.
         let mut rest = stat.rsplit_once(") ").map(|(_, r)| r.split(' ')).into_iter().flatten();
         if let (Some(state), Some(Ok(parent))) = (rest.next(), rest.next().map(str::parse::<i32>)) {
             parents.push((pid, parent, state == "Z"));

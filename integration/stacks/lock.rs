@@ -1,4 +1,5 @@
-//! One run at a time: rounds look for what was left on the whole machine, in cgroups that all of them use.
+//! Only one run at a time, because rounds search the whole machine for leftovers, in cgroups that all runs
+//! share.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -11,12 +12,12 @@ use nix::fcntl::OFlag;
 #[expect(dead_code, reason = "the open file is the lock")]
 pub struct Lock(File);
 
-/// Waits for another run, and says so. To be taken before the private /run hides the file.
+/// Waits for another run and reports the wait. Call it before the private /run hides the file.
 pub fn take() -> Result<Lock, String> {
     let dir = if Path::new("/run/lock").is_dir() { "/run/lock" } else { "/tmp" };
     let path = Path::new(dir).join("safebox-stacks");
     let named = |e: std::io::Error| format!("{}: {e}", path.display());
-    // Anyone may write in that directory.
+    // Every user may write in that directory.
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).custom_flags(OFlag::O_NOFOLLOW.bits());
     let mut file = options.open(&path).map_err(named)?;

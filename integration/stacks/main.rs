@@ -1,13 +1,13 @@
 //! Containers under the real containerd, Podman and Docker, with runc and with safebox.
 //!
 //! `cargo test --test stacks -- [STACK]... [--step TEXT] [--only RUNTIME] [--short] [--cost]`, as root;
-//! `scripts/stacks` installs what is needed first. Every stack is a list of steps (`STACK.sh`). Each round starts the stack's
-//! daemon with its own root, state and socket, goes through the steps with one runtime, and looks after
-//! every step for what was left behind. runc goes first, as the control: a step that fails with it too says
-//! something about this host or this version of the stack, not about safebox. At the end comes one table.
+//! `scripts/stacks` installs the requirements first. Every stack is a list of steps (`STACK.sh`). Each round
+//! starts the stack's daemon with its own root, state and socket, performs the steps with one runtime, and
+//! checks for leftovers after every step. runc goes first, as the control: a step that fails with it too
+//! points to this host or this version of the stack, not to safebox. The result is one table.
 //!
-//! Everything happens in a mount and a network namespace of its own, with its own /run: no other daemon of
-//! the machine is seen or disturbed.
+//! Everything runs in new mount and network namespaces with a private /run, so other daemons of the machine
+//! are not affected.
 
 mod isolate;
 mod leftovers;
@@ -27,9 +27,9 @@ use table::{Table, Verdict};
 struct Stack {
     name: &'static str,
     files: &'static [(&'static str, &'static str)],
-    /// Whether one can choose who makes the cgroups.
+    /// Whether the stack can use both cgroup drivers.
     drivers: bool,
-    /// Whether its steps are an ordinary user's.
+    /// Whether its steps run as an unprivileged user.
     ordinary: bool,
 }
 
@@ -65,7 +65,7 @@ const STACKS: &[Stack] = &[
     },
 ];
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Default)]
 struct Asked {
     stacks: Vec<String>,
@@ -73,7 +73,7 @@ struct Asked {
     only: Option<String>,
     list: bool,
     cost: bool,
-    /// Only containerd, its CRI plugin and conmon, without the steps that take long.
+    /// Only containerd, its CRI plugin and conmon, without long steps.
     short: bool,
 }
 
@@ -118,7 +118,7 @@ fn perform() -> Result<ExitCode, String> {
     Ok(if table.sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A temporary directory that an ordinary user can pass through.
+/// A temporary directory that an unprivileged user can enter.
 fn place() -> Result<tempfile::TempDir, String> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::Permissions::from_mode(0o711);
@@ -129,17 +129,17 @@ fn place() -> Result<tempfile::TempDir, String> {
         .map_err(|e| format!("temporary directory: {e}"))
 }
 
-/// The control and what is under test: the columns of the table.
+/// The control and the tested runtime: the columns of the table.
 const COLUMNS: [&str; 2] = ["runc", "safebox"];
 
 /// All rounds.
 fn rounds(asked: &Asked, stacks: &[(&Stack, Script)], dir: &Path, base: &Path) -> Result<Table, String> {
     let runtimes = [round::found(Path::new(COLUMNS[0])), safebox(dir)?];
-    // In the short run the control is there for what fails.
+    // In the short run the control runs only what failed.
     let order = if asked.short { [1, 0] } else { [0, 1] };
     let mut table = Table::new(&COLUMNS);
     for (stack, script) in stacks {
-        // systemd is the default of all stacks where it runs; the other driver has to be asked for.
+        // systemd is the default driver of all stacks if it runs; the other one must be requested.
         let drivers: &[&str] = match (isolate::systemd(), stack.drivers) {
             (true, true) => &["systemd", "cgroupfs"],
             _ => &["cgroupfs"],
@@ -179,7 +179,7 @@ fn rounds(asked: &Asked, stacks: &[(&Stack, Script)], dir: &Path, base: &Path) -
     Ok(table)
 }
 
-/// What the runtimes cost under containerd, in one run: `cost.sh` prints it.
+/// Measures the costs of the runtimes under containerd, in one run: `cost.sh` prints them.
 fn cost(dir: &Path, base: &Path) -> Result<ExitCode, String> {
     // The setup of cost.sh comes before the daemon starts.
     let texts = [("cost.sh", include_str!("cost.sh")), ("containerd.sh", include_str!("containerd.sh"))];
@@ -204,8 +204,8 @@ fn cost(dir: &Path, base: &Path) -> Result<ExitCode, String> {
     Ok(code)
 }
 
-/// The safebox under test: `SAFEBOX_BIN` where the tests were carried to another machine, else cargo's. An
-/// ordinary user may not reach it there, so it is copied.
+/// The safebox under test: `SAFEBOX_BIN` if the tests were copied to another machine, else cargo's. It is
+/// copied, because an unprivileged user may have no access to it there.
 fn safebox(dir: &Path) -> Result<PathBuf, String> {
     let built: PathBuf =
         std::env::var_os("SAFEBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_safebox").into(), PathBuf::from);
@@ -214,7 +214,7 @@ fn safebox(dir: &Path) -> Result<PathBuf, String> {
     Ok(copy)
 }
 
-/// A script as it was built in, or, while it is being written, from `STACKS_DIR`.
+/// A script as built in, or from `STACKS_DIR` during development.
 fn source(name: &str, built_in: &str) -> String {
     let dir = std::env::var_os("STACKS_DIR").map(PathBuf::from);
     dir.and_then(|d| std::fs::read_to_string(d.join(name)).ok()).unwrap_or_else(|| built_in.to_string())

@@ -1,4 +1,4 @@
-//! One stack with one runtime: its daemon, its steps, and what they leave behind.
+//! One stack with one runtime: its daemon, its steps, and their leftovers.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,48 +11,48 @@ use crate::leftovers::{Scene, kill_descendants, remove_cgroups};
 use crate::script::{Script, Step};
 use crate::table::Verdict;
 
-/// A step that takes longer, in seconds, has failed; on a machine that is emulated, a multiple.
+/// Time limit of a step in seconds; multiplied on an emulated machine.
 const LIMIT: u64 = 240;
 
 /// One stack with one runtime.
 pub struct Round<'a> {
-    /// What is done.
+    /// The script.
     pub script: &'a Script,
-    /// Which steps.
+    /// Filter of the steps.
     pub wanted: &'a dyn Fn(&Step) -> bool,
-    /// Who makes the cgroups: systemd or cgroupfs.
+    /// The cgroup driver: systemd or cgroupfs.
     pub driver: &'a str,
-    /// Whether the steps are an ordinary user's.
+    /// Whether the steps run as an unprivileged user.
     pub ordinary: bool,
-    /// The runtime's name, by which stacks know it.
+    /// The runtime's name in the stacks.
     pub name: &'a str,
     /// Its path.
     pub runtime: PathBuf,
-    /// A directory of its own.
+    /// A private directory.
     pub work: PathBuf,
-    /// What all rounds share.
+    /// Files that all rounds share.
     pub base: &'a Path,
 }
 
-/// How many times slower than others this machine is.
+/// The factor by which this machine is slower than usual.
 pub fn slow() -> u64 {
     std::env::var("SAFEBOX_SLOW").ok().and_then(|v| v.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// An empty file for a section's output. The directory may be an ordinary user's.
+/// An empty file for a section's output. The directory may belong to an unprivileged user.
 fn create(path: &Path) -> std::io::Result<File> {
     let flags = nix::fcntl::OFlag::O_NOFOLLOW.bits();
     File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path)
 }
 
-/// The program of that name, where stacks look for it.
+/// The program of that name, at the path where stacks look for it.
 pub fn found(runtime: &Path) -> PathBuf {
     let at = |dir: &str| Path::new(dir).join(runtime);
     let found = ["/usr/sbin", "/usr/bin", "/sbin"].map(at).into_iter().find(|p| p.is_file());
     found.unwrap_or_else(|| runtime.to_path_buf())
 }
 
-/// Makes the image and the rootfs that all rounds use.
+/// Creates the image and the rootfs that all rounds use.
 pub fn make_base(base: &Path) -> Result<(), String> {
     std::fs::create_dir_all(base).map_err(|e| format!("{}: {e}", base.display()))?;
     std::fs::write(base.join("cri.py"), include_str!("cri.py")).map_err(|e| format!("cri.py: {e}"))?;
@@ -70,7 +70,7 @@ pub fn make_base(base: &Path) -> Result<(), String> {
 }
 
 impl Round<'_> {
-    /// All steps; `report` gets each verdict.
+    /// Performs all steps; `report` receives each verdict.
     pub fn perform(&self, mut report: impl FnMut(&str, Verdict)) -> Result<(), String> {
         self.place().map_err(|e| format!("{}: {e}", self.work.display()))?;
         let steps: Vec<&Step> = self.script.steps.iter().filter(|s| (self.wanted)(s)).collect();
@@ -97,7 +97,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// A directory for it, the ordinary user's if it is that user's.
+    /// Creates its directory, owned by the unprivileged user if needed.
     fn place(&self) -> std::io::Result<()> {
         std::fs::create_dir_all(&self.work)?;
         match self.user() {
@@ -133,7 +133,7 @@ impl Round<'_> {
         }
     }
 
-    /// Daemons tidy up after they have answered: what is gone within a while was not left.
+    /// Daemons clean up after they have answered: objects that disappear within a while are no leftovers.
     fn left_after(&self, before: &Scene) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(5 * slow());
         loop {
@@ -145,7 +145,7 @@ impl Round<'_> {
         }
     }
 
-    /// Where the runtime keeps its states.
+    /// The runtime's state roots.
     fn states(&self) -> Vec<PathBuf> {
         let own = |dir: &str| self.work.join(dir);
         let mut states = vec![
@@ -161,7 +161,7 @@ impl Round<'_> {
         states
     }
 
-    /// Runs a section. Its output goes to a file: what a daemon holds open must not keep this waiting.
+    /// Runs a section. Its output goes to a file, because a daemon may keep a pipe open.
     pub fn bash(&self, id: &str, body: &str) -> Verdict {
         let out = self.work.join("output");
         let limit = (LIMIT * slow()).to_string();
@@ -182,9 +182,9 @@ impl Round<'_> {
         }
     }
 
-    /// The section as a command with the environment that steps may rely on (`common.sh`).
+    /// The section as a command with the environment that steps use (`common.sh`).
     pub fn command(&self, limit: &str, body: &str) -> Command {
-        // One that works on this kernel, for runc and safebox alike.
+        // A criu that works on this kernel, for runc and safebox.
         let criu = std::env::var("SAFEBOX_CRIU").unwrap_or_default();
         let criu = Path::new(&criu).parent().map(|d| format!("{}:", d.display()));
         let mut command = Command::new("timeout");

@@ -1,15 +1,15 @@
-//! A stack's steps, as its files have them: sections of bash under lines that start with `#: `.
+//! The steps of a stack, parsed from its files: sections of bash under lines that start with `#: `.
 //!
-//! `setup` starts the daemon, `prelude` goes before every section, `finally` comes after every step and
-//! removes its containers, and each `step NAME` is one row of the table. A `driver step NAME` depends on who
-//! makes the cgroups: where systemd runs, it is gone through a second time, with the other cgroup driver. A
-//! `long step NAME` is left out of the short run.
+//! `setup` starts the daemon, `prelude` precedes every section, `finally` follows every step and removes its
+//! containers, and each `step NAME` is one row of the table. A `driver step NAME` depends on the cgroup
+//! driver: if systemd runs, it runs a second time with the other driver. A `long step NAME` is skipped in the
+//! short run.
 
 /// One row.
 pub struct Step {
-    /// What must hold.
+    /// The statement that the step tests.
     pub name: String,
-    /// Bash: 0 is a success, 77 means that it cannot run here and says why, anything else is a failure.
+    /// Bash code: exit code 0 is a success, 77 means skipped with a printed reason, any other one a failure.
     pub body: String,
     /// Whether it depends on the cgroup driver.
     pub driver: bool,
@@ -19,18 +19,18 @@ pub struct Step {
 
 /// One stack.
 pub struct Script {
-    /// What every section can use.
+    /// Code before every section.
     pub prelude: String,
     /// Starts the daemon.
     pub setup: String,
-    /// After every step.
+    /// Runs after every step.
     pub finally: String,
     /// The rows.
     pub steps: Vec<Step>,
 }
 
 impl Script {
-    /// Reads files that follow each other.
+    /// Parses the concatenation of files.
     pub fn parse(texts: &[String]) -> Result<Self, String> {
         let mut script = Script {
             prelude: format!("set -euo pipefail\n{}\n", include_str!("common.sh")),

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// What became of a step.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It holds.
+    /// It passed.
     Ok,
-    /// It cannot run here, and why.
+    /// It cannot run here, with the reason.
     Skipped(String),
-    /// It does not hold: the end of its output.
+    /// It failed, with the end of its output.
     Failed(String),
 }
 
@@ -26,7 +26,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty one. The first column is the control.
+    /// An empty table. The first column is the control.
     pub fn new(columns: &[&'static str]) -> Self {
         Table { columns: columns.to_vec(), rows: Vec::new() }
     }
@@ -48,15 +48,15 @@ impl Table {
         self.rows.iter().filter(failed).map(|r| r.step.clone()).collect()
     }
 
-    /// Whether safebox does all that runc does here.
+    /// Whether safebox passes every step that runc passes here.
     pub fn sound(&self) -> bool {
         !self.rows.iter().any(|r| matches!(r.says().1, "FAILED" | "differs"))
     }
 }
 
 impl Row {
-    /// The cells of runc and safebox. What fails with both in the same words is the host's, not the
-    /// runtime's; in other words, it may be the runtime's, which only a reader can tell.
+    /// The cells of runc and safebox. A failure of both with the same message is caused by the host, not by
+    /// the runtime. With different messages only a reader can tell.
     fn says(&self) -> (&'static str, &'static str) {
         let word = |cell: &Option<Verdict>| match cell {
             Some(Verdict::Ok) => "ok",
@@ -75,7 +75,7 @@ impl Row {
     }
 }
 
-/// What a message says without names, paths, numbers and times: those differ from one run to the next.
+/// A message without names, paths, numbers and times, which differ between runs.
 fn gist(text: &str) -> String {
     let last = text.lines().rev().find(|l| !l.starts_with("(exit status") && !l.trim().is_empty());
     let words = last.unwrap_or_default().split(|c: char| c.is_whitespace() || "\"'=:;,".contains(c));
@@ -105,14 +105,14 @@ impl fmt::Display for Table {
     }
 }
 
-/// What a runtime's cell says, indented.
+/// The text of a runtime's cell, indented.
 fn told(cell: &Option<Verdict>, name: &str) -> Option<String> {
     let (Verdict::Failed(text) | Verdict::Skipped(text)) = cell.as_ref()? else { return None };
     Some(format!("  {name}: {}", text.trim().replace('\n', "\n    ")))
 }
 
 impl Table {
-    /// The last lines: one for each stack, and the sum.
+    /// The last lines: one per stack, and the sum.
     fn counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut stacks: Vec<&str> = self.rows.iter().map(|r| r.stack.as_str()).collect();
         stacks.dedup();

@@ -1,4 +1,4 @@
-//! What can be said to `safebox audit` and `safebox verify`.
+//! Options of `safebox audit` and `safebox verify`.
 
 use std::path::PathBuf;
 
@@ -10,18 +10,18 @@ use crate::policy::Severity;
 /// `audit`.
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// A bundle's directory, the id of a running container, or `host` for this machine
+    /// A bundle directory, the id of a running container, or `host` for this machine
     pub targets: Vec<String>,
-    /// A process of a container, also of another runtime's; may be given again
+    /// A process of a container of any runtime; repeatable
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Vec<i32>,
-    /// How to print
+    /// Output format
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: AuditFormat,
-    /// Exit with 1 where a finding is at least this severe: low, medium or high
+    /// Exit with 1 if a finding is at least this severe: low, medium or high
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
-    /// List the rules that pass or do not apply, too
+    /// Also list the rules that pass or do not apply
     #[arg(long)]
     pub all: bool,
 }
@@ -32,13 +32,13 @@ pub struct Verify {
     /// Container id
     #[arg(required_unless_present = "pid", conflicts_with = "pid")]
     pub id: Option<String>,
-    /// The first process of a container, also of another runtime's
+    /// The first process of a container of any runtime
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Option<i32>,
-    /// The bundle of that container [default: what runc, crun and containerd say of it]
+    /// The bundle of that container [default: from the state of runc, crun or containerd]
     #[arg(long, value_name = "DIR", requires = "pid")]
     pub bundle: Option<PathBuf>,
-    /// How to print
+    /// Output format
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: super::TableFormat,
 }

@@ -74,13 +74,13 @@ pub fn normalise(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     out
 }
 
-/// What Go's flag package makes of the value of a switch.
+/// Meaning of a switch's value in Go's flag package.
 enum Switch {
     On,
     Off,
-    /// Its being left out says the same.
+    /// Same as leaving the switch out.
     Left,
-    /// clap says what is wrong with it.
+    /// Invalid; clap reports the error.
     Neither,
 }
 

@@ -13,6 +13,7 @@ mod go;
 mod install;
 mod launch;
 mod quick;
+mod update;
 mod usage;
 
 pub use audit::{Audit, AuditFormat, Verify};
@@ -21,6 +22,7 @@ pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
 pub use launch::Said;
 pub use quick::{parse, version};
+pub use update::Update;
 pub use usage::{Usage, titled, usage};
 
 use crate::launch::options::verbs;
@@ -69,7 +71,7 @@ pub struct Global {
     /// cgroupfs, systemd (as --systemd-cgroup), or disabled: no cgroup and no limits
     #[arg(long, value_name = "MANAGER", global = true)]
     pub cgroup_manager: Option<crate::cgroup::Manager>,
-    /// The administrator's policy for containers [default: /etc/safebox/policy.toml, where there is one]
+    /// The administrator's policy file for containers [default: /etc/safebox/policy.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
     /// Accepted for callers of runc and ignored: the privileges are detected
@@ -168,9 +170,9 @@ pub enum Verb {
     Features,
     /// Report which layers of isolation the caller can use on this machine, and how to get the missing ones
     Doctor(Doctor),
-    /// Judge a bundle, a running container or this machine by the rules of the policy
+    /// Check a bundle, a running container or this machine against the rules of the policy
     Audit(Audit),
-    /// Compare what a running container has with what was asked for, layer by layer
+    /// Compare a running container with its requested configuration, layer by layer
     Verify(Verify),
     /// Register this runtime with containerd, Podman, Docker or CRI-O
     Install(Install),
@@ -329,70 +331,6 @@ pub struct Stats {
     pub no_stream: bool,
 }
 
-/// `update`.
-#[derive(Debug, Args)]
-pub struct Update {
-    /// Container id
-    pub id: String,
-    /// File with a linux.resources object, or - for stdin; other options are then ignored
-    #[arg(long, short, value_name = "FILE")]
-    pub resources: Option<String>,
-    /// Relative weight of block devices, 10 to 1000
-    #[arg(long, value_name = "N")]
-    pub blkio_weight: Option<u16>,
-    /// Length of a cpu period in microseconds
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub cpu_period: Option<u64>,
-    /// Cpu time per period in microseconds; -1 for no limit
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
-    pub cpu_quota: Option<i64>,
-    /// Cpu time in microseconds that can be saved up
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub cpu_burst: Option<u64>,
-    /// Relative share of cpu time
-    #[arg(long, value_name = "N")]
-    pub cpu_share: Option<u64>,
-    /// Length of a realtime period in microseconds (cgroup v1)
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub cpu_rt_period: Option<u64>,
-    /// Realtime cpu time per period in microseconds (cgroup v1)
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
-    pub cpu_rt_runtime: Option<i64>,
-    /// Cpus that may be used, e.g. 0-1
-    #[arg(long, value_name = "LIST")]
-    pub cpuset_cpus: Option<String>,
-    /// Memory nodes that may be used
-    #[arg(long, value_name = "LIST")]
-    pub cpuset_mems: Option<String>,
-    /// 1: run only when no other process needs the cpu
-    #[arg(long, value_name = "0|1")]
-    pub cpu_idle: Option<i64>,
-    /// Accepted and ignored, as by runc
-    #[arg(long, hide = true, value_name = "SIZE")]
-    pub kernel_memory: Option<String>,
-    /// Accepted and ignored, as by runc
-    #[arg(long, hide = true, value_name = "SIZE")]
-    pub kernel_memory_tcp: Option<String>,
-    /// Memory, e.g. 64m; -1 for no limit
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
-    pub memory: Option<i64>,
-    /// Memory that the kernel reclaims only after that of other cgroups
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
-    pub memory_reservation: Option<i64>,
-    /// Memory and swap together; -1 for no limit
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_size)]
-    pub memory_swap: Option<i64>,
-    /// Processes and threads; -1 for no limit
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    pub pids_limit: Option<i64>,
-    /// Schema of the L3 cache (Intel RDT)
-    #[arg(long, value_name = "SCHEMA")]
-    pub l3_cache_schema: Option<String>,
-    /// Schema of the memory bandwidth (Intel RDT)
-    #[arg(long, value_name = "SCHEMA")]
-    pub mem_bw_schema: Option<String>,
-}
-
 /// `exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
@@ -489,8 +427,8 @@ pub struct Explain {
     /// Show the differences between the plans of two policies, e.g. --diff-policy baseline restricted
     #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
     pub diff_policy: Option<Vec<Policy>>,
-    /// Instead of the plan, answer what the program could do: read:PATH, write:PATH, exec:PATH, connect:HOST:PORT or
-    /// connect:unix:PATH; may be given again. Exits with 1 if one of them would fail
+    /// Instead of the plan, print whether the program could do this: read:PATH, write:PATH, exec:PATH,
+    /// connect:HOST:PORT or connect:unix:PATH; repeatable. Exit code 1 if one of them would fail
     #[arg(long, value_name = "WHAT", conflicts_with_all = ["row", "section", "html", "json", "diff", "diff_policy", "why"])]
     pub would: Vec<Question>,
 }

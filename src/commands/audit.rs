@@ -1,4 +1,4 @@
-//! `safebox audit`: what the rules say of bundles, containers and this machine.
+//! `safebox audit`: checks bundles, containers and this machine against the rules.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::policy::Machine;
 use crate::sys::tty;
 
-/// Judges every target and prints the reports.
+/// Checks every target and prints the reports.
 pub fn audit(global: &Global, args: &Audit) -> Outcome {
     if args.targets.is_empty() && args.pid.is_empty() {
         bail!(

@@ -1,4 +1,4 @@
-//! `safebox checkpoint`: a running container becomes a directory of images.
+//! `safebox checkpoint`: saves a running container to a directory of images.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -17,11 +17,11 @@ use crate::tables::namespaces::NsKind;
 
 const LOG: &str = "dump.log";
 
-/// Dumps a container, and removes it unless it shall go on.
+/// Dumps a container, and removes it unless --leave-running or --pre-dump is given.
 pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let lock = Container::load(&root, &args.id)?.lock()?;
-    // What was read before the lock was had may be older than what a create has written since.
+    // Load again under the lock: a create may have changed the state since the first load.
     let container = Container::load(&root, &args.id)?;
     let status = container.status();
     let state = container.state()?;
@@ -34,7 +34,8 @@ pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
     refuse(state)?;
     check_flags(args)?;
     let program = criu::program(global.criu.as_deref())?;
-    // From inside a user namespace only a directory that others may search is of use (see `reachable`).
+    // criu opens the directory from inside the user namespace, so other users need search permission (see
+    // `reachable`).
     let userns = state.namespaces & NsKind::User.row().flag != 0;
     let dirs = Directories::open(&args.criu.flags(), Some(if userns { 0o711 } else { 0o700 }))?;
     let options = options(args, state, pid, &dirs, &program)?;
@@ -44,7 +45,7 @@ pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
         .ask(&rpc::request(kind, &options), &mut |event| on_event(&event, &mut status_fd))
         .map_err(|e| criu::log::explain(e, &dirs.log, LOG))?;
     if !args.leave_running && !args.pre_dump {
-        // As runc has it, and its callers expect: what lives on in the images is no container any more.
+        // As with runc, the container is removed: from now on it exists only in the images.
         let undone = crate::lifecycle::destroy::destroy(&container);
         if let Some(problem) = undone.problems.first() {
             return Err(Error::msg(problem.clone()).into());
@@ -54,7 +55,7 @@ pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What criu cannot do is refused before anything is frozen, with the reason.
+/// Refuses a container that criu cannot dump, with the reason, before any process is frozen.
 fn refuse(state: &State) -> Result<()> {
     if state.init {
         return Err(Error::msg(
@@ -69,14 +70,14 @@ fn refuse(state: &State) -> Result<()> {
     }
     if state.outside.idmapped {
         return Err(Error::msg(
-            "this container cannot be checkpointed: it has an idmapped mount, which criu does not know (the \
+            "this container cannot be checkpointed: it has an idmapped mount, which criu does not support (the \
              rootfs of a hardened `run` is one; a container of `create` has them only if its config asks)",
         ));
     }
     Ok(())
 }
 
-/// A mistake in what is asked for is one where no criu is, too.
+/// Validates the options before criu is looked for, so that a wrong option is reported even without criu.
 fn check_flags(args: &Checkpoint) -> Result<()> {
     criu::check_flags(&args.criu.flags())?;
     page_server(args.page_server.as_deref())?;
@@ -137,7 +138,7 @@ fn options(
     Ok(m)
 }
 
-/// A file of this name in place of whatever has it: a link, in a directory that others may write, could lead anywhere.
+/// Replaces the file `name`: a symlink in a directory that other users can write could lead anywhere.
 fn write_new(dir: &OwnedFd, name: &str, bytes: &[u8]) -> std::result::Result<(), Errno> {
     let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
     match fs::unlinkat(dir.as_raw_fd(), &name, 0) {
@@ -149,7 +150,7 @@ fn write_new(dir: &OwnedFd, name: &str, bytes: &[u8]) -> std::result::Result<(),
     fs::write_all(file.as_raw_fd(), bytes)
 }
 
-/// What lies on the host and gets only a name in the images.
+/// Declares the host resources that the images contain only by name.
 fn external(m: &mut Message, state: &State, pid: i32) {
     let mut name = |at: &Path, called: &str| {
         m.nested(opt::EXT_MNT, &rpc::pair(&at.to_string_lossy(), called));
@@ -159,7 +160,7 @@ fn external(m: &mut Message, state: &State, pid: i32) {
         name(&at, &at.to_string_lossy());
     }
     for masked in &state.outside.masked {
-        // Directories are covered by a tmpfs of the container's own, which is in the images.
+        // Directories are masked by a tmpfs of the container, which the images contain.
         let at = outside::resolved(pid, masked);
         if let Some(at) = at.filter(|at| !Path::new(&format!("/proc/{pid}/root{}", at.display())).is_dir()) {
             name(&at, crate::launch::outside::MASK);
@@ -170,7 +171,7 @@ fn external(m: &mut Message, state: &State, pid: i32) {
     }
 }
 
-/// The freezer's group: criu stops all processes at once with it, and leaves a paused container paused.
+/// The freezer cgroup: criu freezes all processes at once with it, and leaves a paused container paused.
 fn freezer(state: &State) -> Option<&Path> {
     crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "freezer")
 }
@@ -187,7 +188,7 @@ fn page_server(asked: Option<&str>) -> Result<Option<Message>> {
     Ok(Some(rpc::numbered(address, port.into())))
 }
 
-/// `--parent-path`, which criu takes relative to the images.
+/// `--parent-path`, relative to the images directory, as criu requires.
 fn parent(args: &Checkpoint, dirs: &Directories) -> Result<Option<String>> {
     let Some(parent) = args.parent_path.as_deref().filter(|p| !p.as_os_str().is_empty()) else {
         return Ok(None);
@@ -203,11 +204,11 @@ fn parent(args: &Checkpoint, dirs: &Directories) -> Result<Option<String>> {
     }
 }
 
-/// Of a dump's notifications one matters: memory can be fetched now.
+/// Handles a notification of a dump: only "memory can be fetched now" needs an action.
 fn on_event(event: &Event, status_fd: &mut i32) -> Result<()> {
     if event.name == "status-ready" && *status_fd >= 0 {
         let told = fs::write_all(*status_fd, &[0]);
-        // Whoever reads it waits for the end, too.
+        // The reader waits for end of file.
         fs::close(*status_fd);
         *status_fd = -1;
         told.map_err(|e| Error::os("write", "--status-fd", e))?;

@@ -1,4 +1,4 @@
-//! What several verbs read of the command line.
+//! Functions that several verbs share for the command line.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,11 @@ use crate::policy::Policy;
 use crate::policy::enforce::Enforcement;
 use crate::sys::tty;
 
-/// What a verb returns.
+/// Return type of a verb.
 pub type Outcome = anyhow::Result<ExitCode>;
 
-/// Flags that do not go together, in runc's words: the terminal of what is left alone goes to a socket, and only that.
+/// Refuses combinations of options, with runc's text: the terminal of a detached container must be sent to a
+/// socket, and only then.
 pub fn check_terminal(detach: bool, terminal: bool, socket: bool) -> Result<(), Error> {
     match (detach && terminal, socket) {
         (true, false) => {
@@ -27,13 +28,13 @@ pub fn check_terminal(detach: bool, terminal: bool, socket: bool) -> Result<(), 
     }
 }
 
-/// How the config is hardened: as asked, else as the name of the program has it. A caller of `runc run`
-/// (BuildKit) means what its config says, and cannot say so with a flag that runc does not have.
+/// The policy: the option's, else the default of the program's name. A caller of `runc run` (BuildKit)
+/// expects its config to be used as written, and runc has no option for that.
 pub fn policy(global: &Global, launch: &Launch) -> Policy {
     launch.policy.unwrap_or(if global.as_runc { Policy::Privileged } else { Policy::Restricted })
 }
 
-/// Completes what the command line says of the caller's descriptors.
+/// Completes the options about the caller's descriptors.
 pub fn inherit(launch: &mut Launch) -> Result<(), Error> {
     let inherited = crate::launch::inherited_fds::inherited(launch.life.preserve_fds)?;
     let caller = &mut launch.caller;
@@ -43,7 +44,7 @@ pub fn inherit(launch: &mut Launch) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the caller's descriptors are, as far as the policy has to know.
+/// Detects which of the caller's descriptors are terminals, for the policy.
 pub fn terminals(launch: &mut Launch) {
     launch.overrides.stdin_is_tty = tty::is_tty(0);
     launch.overrides.stdout_is_tty = tty::is_tty(1);
@@ -51,7 +52,7 @@ pub fn terminals(launch: &mut Launch) {
     launch.caller.window = tty::size(0).ok().map(|s| (s.rows, s.cols));
 }
 
-/// Where the root file system comes from: a bundle, `--rootfs`, or without either this machine.
+/// The source of the root file system: a bundle, `--rootfs`, or without either this machine.
 pub fn root_of(launch: &Launch, bundle: Option<&Path>) -> Result<Root, Error> {
     let (root, what) = match (bundle, &launch.life.rootfs) {
         (Some(bundle), None) => (Root::Bundle(bundle.to_path_buf()), bundle),
@@ -68,28 +69,28 @@ pub fn root_of(launch: &Launch, bundle: Option<&Path>) -> Result<Root, Error> {
     Ok(root)
 }
 
-/// Who makes the cgroups of a new container, where the command line says. Later verbs read it from the state:
-/// most callers do not repeat the flag.
+/// The cgroup manager of a new container, if the command line names one. Later verbs read it from the state:
+/// most callers do not repeat the option.
 pub fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
     match (global.systemd_cgroup, global.cgroup_manager) {
         (true, Some(other)) if other != Manager::Systemd => {
-            Err(Error::msg("--systemd-cgroup and --cgroup-manager say different things"))
+            Err(Error::msg("--systemd-cgroup and --cgroup-manager contradict each other"))
         }
         (true, _) => Ok(Some(Manager::Systemd)),
         (false, manager) => Ok(manager),
     }
 }
 
-/// What the administrator's policy file asks of a launch, and the program's name.
+/// The requirements of the administrator's policy file and of the program's name.
 pub fn enforcement(global: &Global) -> Result<Option<Enforcement>, Error> {
     Enforcement::load(global.policy_file.as_deref(), global.fixed_level)
 }
 
-/// Where states are kept. What lies there is believed by every verb, so a place that others could have made is
-/// looked at first.
+/// The state root. Every verb acts on the states in it, so a default path that other users could have created
+/// is checked first.
 pub fn root(global: &Global) -> Result<PathBuf, Error> {
     match &global.root {
-        // The plan names it from several processes: relative paths would depend on the directory.
+        // Absolute, because the plan uses the path in processes with other working directories.
         Some(dir) => Ok(std::path::absolute(dir).unwrap_or_else(|_| dir.clone())),
         None => {
             let root = crate::host::state_root::default_state_root();

@@ -1,4 +1,4 @@
-//! `safebox create`: everything up to the program, which waits for `start`.
+//! `safebox create`: performs the plan up to the program, which waits for `start`.
 
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::perform::runtime::Attendants;
 use crate::plan::recipe::Console;
 use crate::policy::Policy;
 
-/// Creates a container. The config is taken as written.
+/// Creates a container. The config is not hardened unless a policy is named.
 pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;

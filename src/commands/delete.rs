@@ -1,4 +1,4 @@
-//! `safebox delete`: the undos of a container, replayed in reverse.
+//! `safebox delete`: performs the undos of a container in reverse order.
 
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use crate::sys::process;
 /// How long the process that stays with a detached container may take to end with it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Removes a container. With `--force` it is killed first, and an unknown id is no error.
+/// Removes a container. `--force` kills it first and accepts an unknown id.
 pub fn delete(global: &Global, args: &Delete) -> Outcome {
     let root = crate::commands::common::root(global)?;
     if args.force {
@@ -26,7 +26,8 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
         other => other?,
     };
     if args.force && container.locked() && container.status() != Status::Creating {
-        // `start` waits for a startContainer hook, say, which ends with the container. A create is waited for.
+        // The lock may be held by a `start` that waits for a startContainer hook; the hook ends with the
+        // container. For a create, wait.
         kill_process(&container);
     }
     if args.force && container.status() != Status::Creating && processes::monitor(&container).is_some() {
@@ -41,7 +42,7 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
         other => other?,
     };
-    // What was read before the lock was had may be older than what a create has written since.
+    // Load again under the lock: a create may have changed the state since the first load.
     let container = match Container::load(&root, &args.id) {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
         other => other?,
@@ -59,10 +60,10 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
     }
 }
 
-/// Sends the container's process SIGKILL, without waiting for its end.
+/// Sends SIGKILL to the container's init without waiting for its end.
 fn kill_process(container: &Container) {
     if let Some((_, pidfd)) = crate::lifecycle::processes::open(container) {
-        // Gone already is what is wanted.
+        // It is no error if the process has ended.
         process::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL).unwrap_or_default();
     }
 }

@@ -1,4 +1,5 @@
-//! `safebox events`: what a container uses, and that it ran out of memory, in runc's JSON, a line each.
+//! `safebox events`: resource usage and out-of-memory events of a container in runc's JSON, one object per
+//! line.
 
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -17,7 +18,8 @@ use crate::lifecycle::container::{Container, Status};
 use crate::state::State;
 use crate::sys::{fs, process, watch};
 
-/// Prints the statistics once, or every interval until the container ends; reports each kill for lack of memory.
+/// Prints the statistics once, or at every interval until the container ends; also reports each kill by the
+/// OOM killer.
 pub fn events(global: &Global, args: &Events) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     if args.interval.is_zero() {
@@ -49,7 +51,8 @@ fn print(event: &Value) -> std::io::Result<()> {
     out.flush()
 }
 
-/// The loop: the next interval, a change in the group's memory events, or the end of the container.
+/// The loop: waits for the next interval, a change of the cgroup's memory events, or the end of the
+/// container.
 fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
     let group = crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "memory");
     let notice = group.map(|g| Notice::of(g, state.cgroup_v2)).transpose()?;
@@ -72,17 +75,17 @@ fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
         } else {
             Ok(())
         };
-        // Nobody reads any more: the end, as for any program of a pipe.
+        // The reader has closed the pipe: end.
         if written.is_err() {
             return Ok(());
         }
     }
 }
 
-/// How often the group ran out of memory since the last look.
+/// Number of new OOM kills in the cgroup since the last call.
 ///
-/// v1 tells of it before it kills, so the count of kills may be the old one still and nothing would say that it
-/// has changed: each notice counts, as with runc. One comes with the group's end, too.
+/// v1 notifies before it kills, so the counter may be unchanged: each notification counts as a kill, as in
+/// runc. The removal of the cgroup causes a notification too.
 fn new_kills(group: &Path, on_v2: bool, notice: RawFd, kills: &mut u64) -> u64 {
     let told = watch::drain(notice);
     if !on_v2 {

@@ -1,4 +1,4 @@
-//! `safebox exec`: one more process in a running container, through the same tail as the first.
+//! `safebox exec`: runs another process in a running container, with the same last rows as the first process.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,8 @@ use crate::commands::common::Outcome;
 use crate::config::{Process, variable};
 use crate::error::{Error, StateError};
 use crate::host::Host;
-use crate::launch::prepare::{compile, exec_input};
+use crate::launch::exec_input::exec_input;
+use crate::launch::filters::compile;
 use crate::launch::stdio::{self, Launcher, Pty};
 use crate::launch::{environment, exec_cgroups};
 use crate::lifecycle::container::{Container, Status};
@@ -29,7 +30,7 @@ use crate::tables::{capabilities, capabilities::CapSet, namespaces::NsKind};
 
 /// Runs a process in a container.
 pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
-    // Before anything is opened: a number that the caller left free would become one of our own files.
+    // Before any file is opened: safebox's own files would use numbers that the caller left free.
     crate::launch::inherited_fds::preserved(args.preserve_fds)?;
     let container =
         Container::load(&crate::commands::common::root(global)?, &args.id).map_err(|e| match e {
@@ -47,11 +48,11 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     }
     let of = processes::entrance(&container).ok_or_else(|| wrong("cannot exec in a stopped container"))?;
     if let Some(path) = container.lost_cgroups.first() {
-        // Without its limits nothing more runs.
+        // Its limits are gone, so no further process may run.
         return Err(Error::msg(format!("{}: the container's cgroup is gone", path.display())).into());
     }
     if state.shares_host_root {
-        // Before anything is said: it begins anew.
+        // seal() re-executes this program, so call it before printing.
         crate::perform::seal::seal()?;
     }
     let inside = crate::lifecycle::namespace_fds::knock(&container)?;
@@ -81,7 +82,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
 /// Descriptors and terminal of the new process.
 fn options_of(args: &Exec, state: &State, new: &mut Process, log: &Log) -> Result<Options, Error> {
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
-    // As `run`: a caller at a terminal gives the program one of the container's, never its own.
+    // As for `run`: a caller at a terminal gets a terminal of the container, not its own.
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
     let interactive = own_terminal && tty::is_tty(0) && tty::is_tty(1);
     if state.hardened {
@@ -120,7 +121,7 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
     perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default())
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
-    // Who is told of a failure must find nothing that runs.
+    // After a reported failure no process may be running.
     let kill = |_: &Error| drop(undo(&[Undo::Kill], Some((cx.pid, cx.pidfd)), true));
     if let Some(path) = &args.pid_file {
         crate::lifecycle::pid_file::write(path, cx.pid).inspect_err(kill)?;
@@ -141,12 +142,12 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
     Ok(ExitCode::from(u8::try_from(end.code()).unwrap_or(255)))
 }
 
-/// The new process: the given process.json, or the container's own with the flags on top.
+/// The process to run: that of process.json, or the container's with the options applied.
 fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
     if let Some(path) = &args.process {
         let raw =
             std::fs::read(path).map_err(|e| Error::msg(format!("--process {}: {e}", path.display())))?;
-        // As with runc the file has the say in all of it: conmon gives --tty as well, and means the same.
+        // As with runc the file overrides all options: conmon passes --tty too, with the same value.
         return crate::config::parse::process_from_slice(&raw, &state.process)
             .map_err(|e| Error::msg(format!("--process {}: {}: {}", path.display(), e.pointer, e.message)));
     }
@@ -192,7 +193,8 @@ fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
         ] {
             *set = set.with(bit);
         }
-        // As runc: ambient needs inheritable, so it is asked for only where the container has an inheritable set.
+        // As in runc: ambient capabilities need inheritable ones, so they are set only if the container has
+        // an inheritable set.
         if process.capabilities.inheritable != CapSet::EMPTY {
             process.capabilities.ambient = process.capabilities.ambient.with(bit);
         }

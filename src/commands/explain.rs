@@ -1,4 +1,4 @@
-//! `safebox explain`: the plan of `run`, printed. Nothing is changed.
+//! `safebox explain`: prints the plan of `run` without performing it.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use crate::plan::check::Checked;
 use crate::plan::report::{self, Only};
 use crate::policy::Policy;
 
-/// Prints the plan, or what another plan does differently; or writes it as a page.
+/// Prints the plan, or the differences to another plan, or writes an HTML page.
 pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
     let launch = launch(global, &args)?;
     if !args.would.is_empty() {
@@ -31,7 +31,8 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
     let plan = plan_of(&from)?;
     let other = to.as_ref().map(plan_of).transpose()?;
     if let Some(file) = &args.html {
-        // Two bundles are told apart by their paths, two policies of one bundle by their names.
+        // The names of the plans: two bundles are named by their paths, two policies of one bundle by the
+        // policy.
         let name = |launch: &Launch| match (&launch.root, &args.diff_policy) {
             (_, Some(_)) => launch.policy().to_string(),
             (Root::Bundle(path) | Root::Directory(path), None) => path.display().to_string(),
@@ -69,7 +70,7 @@ fn would(launch: &Launch, questions: &[Question]) -> Outcome {
     Ok(ExitCode::from(u8::from(refused)))
 }
 
-/// Which rows are asked for.
+/// The rows to print.
 fn only(args: &cli::Explain, plan: &Plan) -> Result<Only, Error> {
     match (&args.row, &args.section) {
         (Some(row), _) => plan.find(row).map(Only::Row).map_err(|e| Error::msg(format!("--row {row}: {e}"))),
@@ -80,7 +81,7 @@ fn only(args: &cli::Explain, plan: &Plan) -> Result<Only, Error> {
     }
 }
 
-/// The launch of which the plan is shown: that of a foreground `run`.
+/// The launch whose plan is shown: a foreground `run`.
 fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
     let mut launch = args.said.0.clone();
     launch.root = root_of(&launch, args.bundle.as_deref())?;
@@ -88,7 +89,7 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
     launch.state_root = crate::commands::common::root(global)?;
     launch.args.clone_from(&args.args);
     if launch.args.is_empty() && !args.would.is_empty() && !matches!(launch.root, Root::Bundle(_)) {
-        // The answers are about any program.
+        // The answers do not depend on the program.
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
@@ -98,7 +99,7 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
     launch.pure = true;
     launch.stays = crate::launch::stdio::Launcher::Stays;
     launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
-    // As `run` has it: the row that marks the container as the launcher's is in the plan.
+    // As for `run`: the plan contains the row that marks the container with its launcher.
     launch.launcher = Some((0, 0));
     Ok(launch)
 }

@@ -1,4 +1,4 @@
-//! The foreground `run`: what stays with the container until its end, and what is said of it then.
+//! The foreground `run`: supervises the container until its end, and reports the result.
 
 use std::cell::RefCell;
 use std::process::ExitCode;
@@ -39,24 +39,24 @@ use crate::sys::fs;
 use crate::sys::process::Exit;
 use crate::tables::{signals, sizes};
 
-/// A container whose launcher stays.
+/// A container with a launcher that stays.
 pub(super) struct Watch<'a> {
-    /// What was asked for.
+    /// The launch as requested.
     pub launch: &'a Launch,
-    /// What came of it.
+    /// The prepared launch.
     pub prepared: &'a Prepared,
-    /// Its rows.
+    /// Its plan.
     pub plan: &'a Checked<Plan>,
-    /// Their descriptors.
+    /// The input descriptors of the plan.
     pub given: &'a Given,
-    /// Where messages go.
+    /// Destination of messages.
     pub log: &'a Log,
-    /// Where the account goes.
+    /// Destination of the account.
     pub sink: Option<&'a Sink>,
 }
 
 impl Watch<'_> {
-    /// Launches, watches, reports, removes.
+    /// Launches the container, supervises it, reports the result and removes it.
     pub(super) fn run(
         &self,
         mut cx: Cx,
@@ -112,7 +112,7 @@ impl Watch<'_> {
             Ended { code: Some(end.code()), oom_kills, pids_refused, account }.write(hold.fd())?;
         }
         if !keep {
-            // Whoever removed it meanwhile has run its hooks.
+            // A process that removed the container meanwhile has run its hooks.
             if let Some(undone) = hold.end(&without_kill(plan), None, false) {
                 tell_and_stop(&prepared.state, &undone, supervisor.signals());
             }
@@ -128,7 +128,7 @@ impl Watch<'_> {
         Ok(ExitCode::from(u8::try_from(end.code()).unwrap_or(255)))
     }
 
-    /// What is attended to beside the container's process.
+    /// Adds the sidecars to the supervisor.
     fn attend(&self, supervisor: &mut Supervisor, cx: &Cx) -> Result<()> {
         let (life, prepared) = (&self.launch.life, self.prepared);
         (supervisor.output_limit, supervisor.handed) = (life.output_limit, Some(cx.handed));
@@ -159,13 +159,13 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Neither a cgroup nor a pid namespace says which processes are the container's.
+    /// Whether neither a cgroup nor a pid namespace identifies the container's processes.
     fn leaves_orphans(&self) -> bool {
         let state = &self.prepared.state;
         self.prepared.config.hardening.bare || (!state.own_pid_namespace && state.cgroups.is_empty())
     }
 
-    /// Prints what the sandbox refused, after a run that failed.
+    /// Reports the operations that the sandbox refused, after a failed run.
     fn explain(&self, end: &End, pid: i32, denials: Option<&Denials>) {
         let log = self.log;
         if let Some(text) = sigsys::explain(&self.prepared.config, pid, end.exit) {
@@ -181,8 +181,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Says why the container was ended and what was dropped of its output, and what the kernel refused it, from its
-    /// cgroups' events: never guessed from exit code 137.
+    /// Reports why the container was ended, which output was dropped, and what the kernel refused it. The
+    /// last comes from the events of its cgroups, not from exit code 137.
     fn report(&self, end: &End, events: Events) {
         let (life, resources, log) = (&self.launch.life, &self.prepared.config.resources, self.log);
         match (end.cause, life.timeout, life.cpu_time) {
@@ -203,7 +203,7 @@ impl Watch<'_> {
             }
             (Some(Cause::CpuTime), _, Some(time)) => {
                 log.verdict(&format!(
-                    "killed: all processes together used {time:?} of cpu time (--cpu-time)"
+                    "killed: its processes together used {time:?} of cpu time (--cpu-time)"
                 ));
             }
             _ => {}
@@ -213,12 +213,12 @@ impl Watch<'_> {
             let (bytes, cut) = (count.bytes, count.cut);
             if cut > 0 {
                 log.verdict(&format!(
-                    "{name}: {cut} of {bytes} bytes were cut out of the middle (--output-limit)"
+                    "{name}: {cut} of {bytes} bytes in the middle were dropped (--output-limit)"
                 ));
             }
             if count.lost > 0 {
                 log.verdict(&format!(
-                    "{name}: the reader did not take the last {} bytes in time",
+                    "{name}: the reader did not read the last {} bytes in time",
                     count.lost
                 ));
             }
@@ -228,7 +228,7 @@ impl Watch<'_> {
             let ended = if end.exit == Exit::Signal(libc::SIGKILL) {
                 ""
             } else {
-                "; the container's own process went on"
+                "; the container's first process continued"
             };
             log.verdict(&format!(
                 "out of memory: the kernel killed {} process(es) of the container at its memory limit{limit}{ended} (--memory)",
@@ -249,7 +249,7 @@ fn without_kill(plan: &Plan) -> Vec<Undo> {
     plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect()
 }
 
-/// Launches, and lets others at the container; its directory stays open.
+/// Launches, and releases the state-directory lock; the directory stays open.
 pub(super) fn launched(
     prepared: &Prepared,
     plan: &Checked<Plan>,
@@ -260,13 +260,13 @@ pub(super) fn launched(
     cx.keep_lock = true;
     launch(plan, cx, control, attendants, &prepared.state)?;
     cx.held.clear();
-    let hold = Hold::of(plan, cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
+    let hold = Hold::of(plan, cx).ok_or_else(|| Error::msg("the plan creates no state directory"))?;
     hold.release().inspect_err(|_| take_back(prepared, plan, cx, &hold))?;
     Ok(hold)
 }
 
-/// What follows once the program has started: `--pid-file` and the poststart hooks. Where that fails the container
-/// ends, and leaves nothing.
+/// The actions after the program has started: `--pid-file` and the poststart hooks. If one fails, the
+/// container is ended and removed.
 pub(super) fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> Result<()> {
     let pid_file = prepared.options.pid_file.as_ref();
     let written = pid_file.map_or(Ok(()), |path| crate::lifecycle::pid_file::write(path, cx.pid));
@@ -277,7 +277,7 @@ pub(super) fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> R
         .inspect_err(|_| take_back(prepared, plan, cx, hold))
 }
 
-/// Ends a container that runs.
+/// Ends and removes a running container.
 fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
     let undos = plan.undos();
     if let Some(undone) = hold.end(&undos, Some((cx.pid, cx.pidfd)), true) {
@@ -285,7 +285,7 @@ fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
     }
 }
 
-/// What passes the container's readiness on, where `$NOTIFY_SOCKET` asks for it.
+/// Forwards the container's readiness notification if `$NOTIFY_SOCKET` is set.
 pub(super) fn proxy(cx: &Cx, given: &Given) -> Option<Proxy> {
     let fd = Some(cx.fd(&given.notify)).filter(|fd| *fd >= 0)?;
     Some(Proxy::on(fd, notify::host()?, cx.pid))

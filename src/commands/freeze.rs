@@ -14,7 +14,7 @@ fn wrong(text: &str) -> anyhow::Error {
     Error::from(StateError::Wrong(text.into())).into()
 }
 
-/// Freezes a container, and returns when all its processes stand still.
+/// Freezes a container and waits until all its processes are frozen.
 pub fn pause(global: &Global, id: &str) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     if !matches!(container.status(), Status::Running | Status::Created) {

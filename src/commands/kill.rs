@@ -1,4 +1,4 @@
-//! `safebox kill`: a signal for the container's process, or for all of them.
+//! `safebox kill`: sends a signal to the container's init, or to all its processes.
 
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use crate::sys::{Errno, process};
 /// Sends the signal. `--all` on a stopped container succeeds, as containerd expects.
 pub fn kill(global: &Global, args: &Kill) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
-    // An empty text is Go's for one that was not given.
+    // Go callers pass an empty text for an option that is not set.
     let signal = if args.signal.is_empty() { "SIGTERM" } else { &args.signal };
     let signal = crate::tables::signals::parse(signal).map_err(Error::msg)?;
     if args.all {
@@ -25,7 +25,8 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
         .as_ref()
         .filter(|s| !s.own_pid_namespace && crate::lifecycle::processes::group(s).is_some());
     if let Some(state) = shares_pids.filter(|_| signal == libc::SIGKILL) {
-        // The others would live on, and with the first gone nobody could tell that they are the container's.
+        // The other processes would continue, and without init they could no longer be identified as the
+        // container's.
         if crate::lifecycle::processes::processes(&container, state)?.is_empty() {
             return Err(not_running().into());
         }
@@ -38,7 +39,7 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
     let (pid, pidfd) = crate::lifecycle::processes::open(&container).ok_or_else(not_running)?;
     process::pidfd_kill(pidfd.as_raw_fd(), signal)
         .map_err(|e| if e == Errno::ESRCH { not_running() } else { Error::os("kill", pid, e) })?;
-    // A frozen process does not die before it is thawed.
+    // A frozen process does not die until it is thawed.
     if signal == libc::SIGKILL && container.frozen() {
         crate::lifecycle::processes::thaw(&container);
     }
@@ -53,7 +54,8 @@ fn kill_all(container: &Container, signal: i32) -> Result<(), Error> {
     }
     for pid in crate::lifecycle::processes::processes(container, state)? {
         let Ok(pidfd) = process::pidfd_open(pid) else { continue };
-        // Between the two the number could have become another process's; the descriptor stays with its own.
+        // The pid could have been reused between the listing and pidfd_open; the pidfd is stable, so check
+        // membership again.
         let member = crate::lifecycle::processes::processes(container, state)?.contains(&pid);
         let sent = if member { process::pidfd_kill(pidfd, signal) } else { Ok(()) };
         crate::sys::fs::close(pidfd);

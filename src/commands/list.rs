@@ -1,4 +1,4 @@
-//! `safebox list`: runc's table, its JSON, or ids.
+//! `safebox list`: containers as runc's table, its JSON, or ids.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use crate::log::Log;
 /// Lists containers.
 pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
-    // The default one is made by the first container; another was meant to be there.
+    // The default root is created by the first container; a missing root named by --root is an error.
     if let Err(e) = std::fs::read_dir(&root)
         && (global.root.is_some() || e.kind() != std::io::ErrorKind::NotFound)
     {
@@ -35,7 +35,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     }
     let values: Vec<_> = shown.into_iter().filter_map(|(_, value)| value).collect();
     if args.format == TableFormat::Json {
-        // runc prints null for none; its callers take both.
+        // runc prints null for an empty list; its callers accept both.
         let text = if values.is_empty() { "null".into() } else { serde_json::to_string(&values)? };
         writeln!(out, "{text}")?;
         out.flush()?;
@@ -51,7 +51,8 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Columns as wide as their widest cell, three spaces apart, at least twelve: Go's tabwriter as runc sets it.
+/// Columns as wide as their widest cell, three spaces apart, at least twelve wide: Go's tabwriter with runc's
+/// settings.
 fn print_table<const N: usize>(out: &mut impl Write, rows: &[[String; N]]) -> std::io::Result<()> {
     let width = |column: usize| rows.iter().map(|r| r[column].len() + 3).max().unwrap_or(0).max(12);
     for row in rows {

@@ -1,4 +1,4 @@
-//! `safebox completion` and `safebox manual`: what clap knows of the command line, for shells and for man(1).
+//! `safebox completion` and `safebox manual`: generated from clap's definition of the command line.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use crate::cli::{Cli, Completion, Manual};
 use crate::commands::common::Outcome;
 
-/// Prints the completions of a shell.
+/// Prints the completion script of a shell.
 pub fn completion(args: &Completion) -> Outcome {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "safebox", &mut text);
@@ -17,9 +17,9 @@ pub fn completion(args: &Completion) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes safebox.1 and a page for each verb.
+/// Writes safebox.1 and one man page per verb.
 pub fn manual(args: &Manual) -> Outcome {
-    // clap's own version has runc's three lines, which are none for the foot of a page.
+    // clap's version text has runc's three lines, which do not fit the footer of a page.
     let command = Cli::command().version(env!("CARGO_PKG_VERSION"));
     clap_mangen::generate_to(command, &args.dir).with_context(|| args.dir.display().to_string())?;
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! What a run used, read while its groups are there, and its account.
+//! Measures the resource usage of a run while its cgroups exist, and builds its account.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::lifecycle::supervise::End;
 use crate::sys::process::Exit;
 use crate::sys::usage::Usage;
 
-/// Figures of a container that are its groups'.
+/// Reads the figures of a container's cgroups.
 pub(super) struct Meter {
     counters: Counters,
-    /// Whether the kernel counts kills at the memory limit, and refused forks.
+    /// Whether the kernel counts OOM kills at the memory limit, and refused forks.
     counts: (bool, bool),
     cpu: Option<Cpu>,
     memory_peak: Option<u64>,
@@ -25,7 +25,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Of a container that was made.
+    /// The meter of a created container.
     pub(super) fn new(prepared: &Prepared) -> Self {
         let counters = Counters::of(&prepared.layout);
         let there = |files: [&str; 2]| {
@@ -42,7 +42,7 @@ impl Meter {
         }
     }
 
-    /// Reads what there is, before the groups are removed.
+    /// Reads all available figures, before the cgroups are removed.
     pub(super) fn read(&mut self) {
         self.cpu = self.counters.cpu();
         self.memory_peak = self.counters.memory_peak();
@@ -50,7 +50,7 @@ impl Meter {
         self.throttled = self.counters.throttled();
     }
 
-    /// The account of a run that has ended.
+    /// The account of a finished run.
     pub(super) fn account(
         &self,
         (launch, prepared): (&Launch, &Prepared),
@@ -60,7 +60,7 @@ impl Meter {
         let seconds =
             |cpu: Cpu| CpuSeconds { user: cpu.user.as_secs_f64(), system: cpu.system.as_secs_f64() };
         let of = |used: Usage| Cpu { user: used.user, system: used.system };
-        // What init did before the program started is not the program's.
+        // Init's usage before the program's start does not belong to the program.
         let own = end.usage.zip(end.children).map(|(all, children)| of(all).since(of(children)));
         let counted = self.cpu.map(|cpu| cpu.since(own.unwrap_or_default()));
         let cpu = counted.or(end.children.or(end.usage).map(of));
@@ -102,7 +102,7 @@ fn status(end: &End, events: Events) -> Status {
     match (end.cause, end.exit) {
         (Some(Cause::Timeout), _) => Status::Timeout,
         (Some(Cause::CpuTime), _) => Status::CpuTime,
-        // Exit code 137 alone says nothing.
+        // Exit code 137 alone is no evidence of an OOM kill.
         (None, Exit::Signal(libc::SIGKILL)) if events.oom_kills > 0 => Status::Oom,
         _ if cut => Status::OutputLimit,
         (None, Exit::Signal(_)) => Status::Signaled,

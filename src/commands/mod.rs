@@ -41,7 +41,7 @@ use crate::cli::{self, Cli, Verb};
 use crate::error::Error;
 use crate::log::Log;
 
-/// A failed verb: what to print and which code to exit with.
+/// A failed verb: the error and the exit code.
 pub struct Failure {
     /// The error.
     pub error: anyhow::Error,
@@ -49,7 +49,7 @@ pub struct Failure {
     pub code: u8,
 }
 
-/// Runs the verb.
+/// Executes the verb.
 pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let global = &cli.global;
     let code = match &cli.verb {
@@ -95,7 +95,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Manual(args) => manual::manual(&args),
     };
     outcome.map_err(|error| {
-        // `run` tells the runtime's failures from the program's, as `docker run` does.
+        // `run` distinguishes failures of the runtime from those of the program, as `docker run` does.
         let code = match error.downcast_ref::<Error>() {
             Some(e) if code == 125 => e.run_code(),
             _ => code,
@@ -104,21 +104,21 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Says what is wrong with a command line, to the log too; help and version are successes. Under `run` the exit
-/// code is 125 as in `docker run`: the program could have exited with 1 itself.
+/// Reports an invalid command line, also to the log; help and version are successes. For `run` the exit code
+/// is 125 as for `docker run`, because the program itself could exit with 1.
 pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode {
     if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     {
         let text = error.render().to_string();
         let text = if as_runc { cli::titled(error, &text, cli::outline(args).0) } else { text };
-        // Nothing can be done where even this cannot be printed.
+        // A failed write to stdout cannot be reported.
         write!(std::io::stdout(), "{text}").unwrap_or_default();
         return ExitCode::SUCCESS;
     }
     let (verb, mut global) = cli::outline(args);
     global.as_runc = as_runc;
     let mut usage = cli::usage(error, verb, args, as_runc);
-    // A word of the caller's may have a line break.
+    // An argument of the caller may contain a line break.
     usage.text = crate::error::shown_in_line(&usage.text);
     match Log::new(global.log_options()) {
         Ok(log) => log.error(&usage.text),

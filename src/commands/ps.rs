@@ -1,4 +1,4 @@
-//! `safebox ps`: the processes of a container's cgroup.
+//! `safebox ps`: the processes in a container's cgroup.
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
@@ -9,14 +9,14 @@ use crate::error::Error;
 use crate::lifecycle::container::Container;
 use crate::lifecycle::processes::processes;
 
-/// Lists them as host pids in JSON, or as ps(1) shows them.
+/// Lists the processes: host pids as JSON, or the table of ps(1).
 pub fn ps(global: &Global, args: &Ps) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     let state = container.state()?;
     let pids = processes(&container, state)?;
     let mut out = std::io::stdout().lock();
     if args.format == TableFormat::Json {
-        // runc prints null for none, as for `list`.
+        // runc prints null for an empty list, as for `list`.
         let text = if pids.is_empty() { "null".into() } else { serde_json::to_string(&pids)? };
         writeln!(out, "{text}")?;
         return Ok(ExitCode::SUCCESS);

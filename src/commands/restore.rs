@@ -1,4 +1,4 @@
-//! `safebox restore`: a directory of images becomes a running container again.
+//! `safebox restore`: restores a running container from a directory of images.
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ use crate::tables::namespaces::NsKind;
 
 const LOG: &str = "restore.log";
 
-/// Restores a container. The config is taken as written; what it says of the process itself (user,
-/// capabilities, filters, limits of the process) is in the images, and criu takes it from there.
+/// Restores a container. The config is not hardened. The properties of the process itself (user,
+/// capabilities, filters, rlimits) are in the images; criu restores them.
 pub fn restore(global: &Global, args: &Restore) -> Outcome {
     let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;
@@ -121,13 +121,13 @@ fn draft_of(global: &Global, args: &Restore, root: PathBuf) -> anyhow::Result<Dr
     Ok(draft)
 }
 
-/// Where the master end of the container's terminal goes.
+/// Receiver of the master end of the container's terminal.
 enum Terminal {
-    /// It has none.
+    /// The container has no terminal.
     None,
-    /// A caller's socket.
+    /// A socket of the caller.
     Socket(i32),
-    /// This process, once it has come.
+    /// This process; the descriptor, once criu has sent it.
     Ours(Option<i32>),
 }
 
@@ -143,31 +143,31 @@ impl Terminal {
     }
 }
 
-/// The container while it is being restored, and after.
+/// The container during and after its restore.
 struct Restored<'a> {
     prepared: &'a Prepared,
     args: &'a Restore,
     terminal: Terminal,
-    /// The container's process; 0 until criu has made it.
+    /// The container's init; 0 until criu has created it.
     pid: i32,
     pidfd: i32,
-    /// In the foreground: a signalfd(2), so that Ctrl-C ends a hook.
+    /// In the foreground: a signalfd(2), so that Ctrl-C interrupts a hook.
     signals: i32,
     state: State,
 }
 
 impl Restored<'_> {
-    /// Lets criu, which waits at the other end of `line`, do its part.
+    /// Runs criu, which waits at the other end of `line`.
     fn by_criu(&mut self, line: Line, mut options: Message, dirs: &Directories, cx: &Cx) -> Result<()> {
         let dirs = dirs.seen_by(cx.pid)?;
         dirs.name_in(&mut options);
-        // criu is in the container's groups by now. Where the images name others, these take their place.
+        // criu is in the container's cgroups. They replace the cgroups that the images name.
         for (controller, path) in groups_of(cx.pid)? {
             options.nested(opt::CG_ROOT, &rpc::pair(&controller, &path));
         }
         let answer = rpc::converse(line.0, &rpc::request(Kind::Restore, &options), &mut |e| self.on_event(e));
         drop(line);
-        // It ends by itself, with an error too, and its processes with it.
+        // criu ends by itself, also after an error, and its processes with it.
         process::wait(cx.pid, 0).map_err(|e| Error::os("waitpid", "criu", e))?;
         let answer = answer?;
         if self.pid == 0 || answer.pid != self.pid {
@@ -176,7 +176,7 @@ impl Restored<'_> {
         Ok(())
     }
 
-    /// criu's notifications; an error makes it give up and kill what it has made.
+    /// Handles criu's notifications. An error makes criu abort and kill the processes it has created.
     fn on_event(&mut self, event: Event) -> Result<()> {
         match event.name.as_str() {
             "setup-namespaces" => self.namespaces_exist(event.pid),
@@ -186,7 +186,7 @@ impl Restored<'_> {
         }
     }
 
-    /// The namespaces are there and nothing is in them yet: what the images leave out, then the hooks.
+    /// The namespaces exist without processes: sets up what the images leave out, then runs the hooks.
     fn namespaces_exist(&self, pid: i32) -> Result<()> {
         let config = &self.prepared.config;
         if config.is_new(NsKind::Net) {
@@ -204,7 +204,7 @@ impl Restored<'_> {
     }
 
     fn terminal_exists(&mut self, master: Option<i32>) -> Result<()> {
-        let master = master.ok_or_else(|| Error::msg("criu announced a terminal and sent none"))?;
+        let master = master.ok_or_else(|| Error::msg("criu announced a terminal but did not send it"))?;
         match &mut self.terminal {
             Terminal::Ours(slot) => {
                 *slot = Some(master);
@@ -215,18 +215,19 @@ impl Restored<'_> {
             }
             Terminal::Socket(to) => socket::send_pty(*to, master)
                 .map_err(|e| Error::os("send the terminal", "--console-socket", e)),
-            Terminal::None => {
-                Err(Error::msg("the images hold a terminal and the config has none: set /process/terminal"))
-            }
+            Terminal::None => Err(Error::msg(
+                "the images contain a terminal, but the config has none: set /process/terminal",
+            )),
         }
     }
 
-    /// The processes are there and stand still.
+    /// The processes exist and are stopped.
     fn process_exists(&mut self, pid: i32) -> Result<()> {
         self.pidfd = process::pidfd_open(pid).map_err(|e| Error::os("pidfd_open", pid, e))?;
         self.pid = pid;
         guard(pid, &restrictions(self.prepared))?;
-        // criu gives a container its own clocks, so that they go on where they stopped; `exec` must follow.
+        // criu creates a time namespace, so that clocks continue from their saved values; `exec` must join
+        // it.
         let own = outside::namespace_inode(process::pid(), NsKind::Time)?;
         if outside::namespace_inode(pid, NsKind::Time)? != own {
             self.state.namespaces |= NsKind::Time.row().flag;
@@ -239,7 +240,7 @@ impl Restored<'_> {
         perform(&after, &mut cx, &mut Control::default(), &mut Attendants::default()).map(drop)
     }
 
-    /// Nothing stays of a restore that failed.
+    /// Removes everything after a failed restore.
     fn undo(&self, plan: &Plan, cx: &Cx) {
         let child = if self.pid == 0 { (cx.pid, cx.pidfd) } else { (self.pid, self.pidfd) };
         let undos: Vec<Undo> = plan.undos();
@@ -248,7 +249,7 @@ impl Restored<'_> {
         }
     }
 
-    /// In the foreground: the container's exit code is this program's.
+    /// In the foreground: waits for the container and returns its exit code.
     fn watch(self, mut supervisor: Supervisor, plan: &Plan, hold: &Hold) -> Outcome {
         let master = match self.terminal {
             Terminal::Ours(master) => master,
@@ -265,7 +266,7 @@ impl Restored<'_> {
     }
 }
 
-/// What the process's descriptors 0 to 2 were.
+/// Descriptors 0 to 2 of the process at the checkpoint.
 fn descriptors(images: &Path) -> Result<Vec<String>> {
     let path = images.join(criu::DESCRIPTORS);
     let bytes = std::fs::read(&path).map_err(|e| {
@@ -283,7 +284,7 @@ fn options(
     let config = &prepared.config;
     let mut m = criu::options(&args.criu.flags(), LOG, &config.annotations)?;
     m.switch(opt::EVASIVE_DEVICES, true)
-        // The container's process becomes this one's child, and goes to the caller's subreaper after it.
+        // The container's init becomes a child of this process, and later of the caller's subreaper.
         .switch(opt::RST_SIBLING, true)
         .text(opt::ROOT, &prepared.state_dir.join(rows::ROOT).to_string_lossy())
         .switch(opt::TCP_CLOSE, args.tcp_close);
@@ -299,7 +300,7 @@ fn options(
     };
     let v2 = prepared.host.cgroups.is_v2();
     for (at, source) in crate::launch::outside::shown(config, &prepared.bundle.dir, &prepared.layout, v2) {
-        // Called by the place where it really was, links resolved.
+        // Named by its real path, symlinks resolved.
         let real = outside::within(&prepared.bundle.rootfs, &at).filter(|real| *real != at);
         mount(&at, &source);
         real.inspect(|real| mount(real, &source));
@@ -318,7 +319,7 @@ fn options(
     }
     for (i, name) in descriptors.iter().enumerate().take(3) {
         let inherited = name.contains("pipe:") || name.starts_with("file[");
-        // Two descriptors may be the same pipe or file; criu asks for each name once.
+        // Two descriptors may be the same pipe or file; criu requires unique names.
         if inherited && !descriptors[..i].contains(name) {
             m.nested(opt::INHERIT_FD, &rpc::numbered(name, rows::CriuFds::stdio_number(i)));
         }

@@ -9,7 +9,7 @@ use crate::config::template;
 use crate::error::Error;
 use crate::sys::rlimit;
 
-/// Writes a config.json that runs `sh`, as runc's does; an existing one is left alone.
+/// Writes a config.json that runs `sh`, like runc's. An existing file is an error.
 pub fn spec(args: &cli::Spec) -> Outcome {
     let dir = args.bundle.clone().unwrap_or_else(|| ".".into());
     let ids = args.rootless.then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));

@@ -1,4 +1,4 @@
-//! `safebox start`: the byte that a created container waits for.
+//! `safebox start`: writes the byte that a created container waits for.
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,7 +9,7 @@ use crate::cli::Global;
 use crate::commands::common::Outcome;
 use crate::config::hooks::HookKind;
 use crate::error::{Error, StateError};
-use crate::launch::prepare::compile;
+use crate::launch::filters::compile;
 use crate::lifecycle::container::{Container, Status};
 use crate::lifecycle::hook_points::{hooks, poststart};
 use crate::perform::Call;
@@ -23,7 +23,7 @@ use crate::sys::{Errno, fs};
 pub fn start(global: &Global, id: &str) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let lock = container.lock()?;
-    // What was read before the lock was had may be older than what a create has written since.
+    // Load again under the lock: a create may have changed the state since the first load.
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let state = container.state()?;
     match container.status() {
@@ -31,12 +31,12 @@ pub fn start(global: &Global, id: &str) -> Outcome {
         Status::Stopped => return Err(wrong("cannot start a container that has stopped")),
         Status::Creating => return Err(wrong("cannot start a container that is being created")),
         Status::Running => return Err(wrong("cannot start an already running container")),
-        // Its first process could not read the byte.
+        // A frozen init cannot read the byte.
         Status::Paused => return Err(wrong("cannot start a container in the paused state")),
     }
     let of = container.process_id().ok_or_else(|| Error::msg("the container process is gone"))?;
     if state.shares_host_root && !state.hooks.start_container.is_empty() {
-        // The hook's program is the rootfs's, and runs as a child of this one.
+        // The hook's program comes from the rootfs and runs as a child of this process.
         crate::perform::seal::seal()?;
     }
     let inside = if state.hooks.start_container.is_empty() {
@@ -66,7 +66,7 @@ pub fn start(global: &Global, id: &str) -> Outcome {
     release(&container, of.0)?;
     drop(lock);
     poststart(state, of.0, -1).inspect_err(|_| {
-        // Whoever has removed it meanwhile has done that.
+        // Another process may have removed the container meanwhile.
         if let Ok(_lock) = container.lock() {
             crate::lifecycle::destroy::destroy(&container);
         }
@@ -79,9 +79,10 @@ fn wrong(text: &str) -> anyhow::Error {
     Error::from(StateError::Wrong(text.into())).into()
 }
 
-/// Writes the byte, and waits until the program runs or Init says why it cannot.
+/// Writes the byte, and waits until the program runs or Init reports why it cannot.
 fn release(container: &Container, pid: i32) -> Result<(), Error> {
-    // For the report of an execve(2) that fails: the process has ended by then. Not everyone may open it.
+    // For the report of a failed execve(2): the process has ended by then. An unprivileged user may lack
+    // access.
     let root = path_fd(&format!("/proc/{pid}/root"));
     let path = |name: &str| crate::sys::cstr::cpath(&container.dir.join(name));
     let report = fs::openat(libc::AT_FDCWD, &path(files::REPORT)?, libc::O_RDONLY | libc::O_NONBLOCK, 0)
@@ -94,14 +95,14 @@ fn release(container: &Container, pid: i32) -> Result<(), Error> {
     fs::close(fifo);
     written.map_err(|e| Error::os("write", container.dir.join(files::START).display(), e))?;
     let failed = wait_for_report(std::fs::File::from(report))?;
-    // The name is what says "created": from here on the container runs, or has run.
+    // The FIFO's name means "created". Without it the container is running or stopped.
     fs::unlinkat(libc::AT_FDCWD, &start, 0)
         .map_err(|e| Error::os("unlink", container.dir.join(files::START).display(), e))?;
     match failed {
         None => Ok(()),
         Some(b) if b.failure().0 == Call::Exec => not_executed(container, b, root),
         Some(b) => Err(Error::msg(format!(
-            "step {}: {}: {}",
+            "row {}: {}: {}",
             b.next + 1,
             b.failure().0.name(),
             crate::tables::errno::text(b.errno)
@@ -114,7 +115,7 @@ fn path_fd(path: &str) -> Option<OwnedFd> {
     fs::openat(libc::AT_FDCWD, &path, libc::O_PATH | libc::O_DIRECTORY, 0).ok().map(fs::own)
 }
 
-/// The program could not be executed: in the words of `run`, from what the state knows of it.
+/// The error for a program that could not be executed, with the text of `run`, from the facts in the state.
 fn not_executed(container: &Container, report: Baton, root: Option<OwnedFd>) -> Result<(), Error> {
     let state = container.state()?;
     let candidates = crate::plan::recipe::candidates(&state.process)?;
@@ -129,7 +130,8 @@ fn not_executed(container: &Container, report: Baton, root: Option<OwnedFd>) -> 
     Err(Error::Exec(crate::perform::hints::not_executed(&path, errno, lacking.as_deref(), filters)))
 }
 
-/// End of file once all of Init's descriptors are closed by execve (or its death); a record before that is a failure.
+/// Waits for end of file, when execve (or death) has closed all of Init's descriptors; a record before that
+/// is a failure.
 fn wait_for_report(mut report: std::fs::File) -> Result<Option<Baton>, Error> {
     let mut bytes = [0u8; 12];
     loop {
@@ -137,7 +139,9 @@ fn wait_for_report(mut report: std::fs::File) -> Result<Option<Baton>, Error> {
             Ok(0) => return Ok(None),
             Ok(12) => return Ok(Some(Baton::from_bytes(&bytes))),
             Ok(n) => {
-                return Err(Error::msg(format!("a report of {n} bytes came from the container process")));
+                return Err(Error::msg(format!(
+                    "the container process sent a report of {n} bytes, which is not a valid size"
+                )));
             }
             Err(e) if e.raw_os_error() == Some(Errno::EAGAIN as i32) => {
                 let fd = std::os::fd::AsRawFd::as_raw_fd(&report);

@@ -1,4 +1,4 @@
-//! `safebox state`: the state of a container as JSON, runc's fields.
+//! `safebox state`: the state of a container as JSON with runc's fields.
 
 use std::process::ExitCode;
 
@@ -33,7 +33,8 @@ pub fn value(container: &Container, state: &State) -> serde_json::Value {
     }
     value["owner"] = state.owner.as_str().into();
     if let Some(ended) = (status == Status::Stopped).then(|| Ended::of(container, state)).flatten() {
-        // One object: CRI-O reads exitCode, started and finished at the top as its own.
+        // One nested object, because CRI-O reads the top-level fields exitCode, started and finished as its
+        // own.
         value["ended"] = serde_json::json!(ended);
     }
     value

@@ -1,4 +1,4 @@
-//! `safebox tour`: what each layer of isolation stops.
+//! `safebox tour`: demonstrates what each layer of isolation stops.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use crate::commands::common::Outcome;
 use crate::sys::tty;
 use crate::tour;
 
-/// Shows the layers; or is one of the tour's attackers.
+/// Shows the layers, or performs one attack.
 pub fn tour(args: &cli::Tour) -> Outcome {
     if let Some(name) = &args.attack {
         return Ok(ExitCode::from(tour::attack(name, &args.arguments)?));

@@ -1,4 +1,4 @@
-//! `safebox update`: other limits for a container that is there.
+//! `safebox update`: changes the limits of an existing container.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use crate::lifecycle::container::{Container, Status};
 use crate::state::State;
 use crate::tables::limits::{Limit, row};
 
-/// Changes what is named, and remembers it.
+/// Applies the named limits and stores them in the state.
 pub fn update(global: &Global, args: &Update) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let change = match &args.resources {
@@ -21,7 +21,7 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
     };
     let container = Container::load(&root, &args.id)?;
     let _lock = container.lock()?;
-    // What was read before the lock was had may be older than what another update has written since.
+    // Load again under the lock: another update may have changed the state since the first load.
     let container = Container::load(&root, &args.id)?;
     if container.status() == Status::Stopped {
         return Err(Error::from(StateError::Wrong("container not running".into())).into());
@@ -32,7 +32,7 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
     let what = update::effective(&change, &merged);
     update::check(&state.cgroups, state.cgroup_v2, &what, &merged)?;
     if let Some(scope) = &state.scope {
-        // systemd first: what it rounds is then written as asked.
+        // systemd first: it rounds values, and the later write sets the exact ones.
         crate::cgroup::systemd::set_properties(scope, &what, state.cgroup_v2).map_err(named)?;
     }
     update::apply(&state.cgroups, state.cgroup_v2, &what).map_err(named)?;
@@ -42,7 +42,7 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the flags say of the container's class of service, where it has one.
+/// The values of the options about the container's resctrl class, if it has one.
 fn schemata<'a>(args: &'a Update, state: &State) -> Result<Vec<&'a str>> {
     let flags = [
         (&args.l3_cache_schema, "--l3-cache-schema: Intel RDT/CAT: l3 cache schema is not enabled"),
@@ -57,7 +57,7 @@ fn schemata<'a>(args: &'a Update, state: &State) -> Result<Vec<&'a str>> {
         .collect()
 }
 
-/// An error about the config's field is here about the resources alone.
+/// Rewrites an error's pointer into the config as one into the resources.
 fn named(e: Error) -> Error {
     match e {
         Error::Config(e) => {
@@ -68,7 +68,7 @@ fn named(e: Error) -> Error {
     }
 }
 
-/// `--resources FILE`, or `-` for standard input: a `linux.resources` object. Zeros mean "as it is".
+/// Parses `--resources FILE`, or `-` for stdin: a `linux.resources` object. Zeros mean unchanged.
 fn given(path: &str) -> Result<Resources> {
     let mut raw = Vec::new();
     let read = match path {
@@ -77,12 +77,12 @@ fn given(path: &str) -> Result<Resources> {
     };
     read.map_err(|e| Error::msg(format!("--resources {path}: {e}")))?;
     let mut change = crate::config::parse::resources_from_slice(&raw).map_err(|e| named(e.into()))?;
-    // Go writes the zero of a field that nobody set; for a container that runs, 0 is no useful limit.
+    // Go writes zero for an unset field; for a running container 0 is no useful limit.
     change.pids_limit = change.pids_limit.filter(|l| *l != 0);
     Ok(change)
 }
 
-/// runc's flags, in the shape of the same object, so that the same checks are made.
+/// Converts runc's options to the same object, so the same checks apply.
 fn flags(args: &Update) -> Result<Resources> {
     let mut raw = serde_json::json!({});
     let mut set = |limit: Limit, value: Option<serde_json::Value>| {
@@ -109,7 +109,7 @@ fn flags(args: &Update) -> Result<Resources> {
         [("kernel-memory", &args.kernel_memory), ("kernel-memory-tcp", &args.kernel_memory_tcp)]
     {
         if value.is_some() {
-            crate::log::say(&format!("--{flag} is ignored: the kernel has no such limit any more"));
+            crate::log::say(&format!("--{flag} is ignored: the kernel no longer has this limit"));
         }
     }
     let bytes = serde_json::to_vec(&raw).map_err(|e| Error::msg(e.to_string()))?;

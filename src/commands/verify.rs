@@ -1,4 +1,4 @@
-//! `safebox verify`: what was asked for beside what the running container has, read from outside.
+//! `safebox verify`: compares a running container, read from outside, with its requested configuration.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::lifecycle::container::Container;
 use crate::policy::posture::process_sysctl;
 use crate::policy::{Machine, Posture};
 
-/// Compares, and tells; exit code 1 on any difference.
+/// Compares and prints the differences; exit code 1 on any difference.
 pub fn verify(global: &Global, args: &Verify) -> Outcome {
     let host = Host::probe()?;
     let (target, pid, asked, given) = match (&args.id, args.pid) {
@@ -26,7 +26,7 @@ pub fn verify(global: &Global, args: &Verify) -> Outcome {
         (None, Some(pid)) => foreign(pid, args.bundle.clone(), &host)?,
         (None, None) => bail!("verify: name a container, or --pid PID"),
     };
-    // Which paths to look at is taken from what was asked for; what is there is not.
+    // The request decides only which paths are examined, not their state.
     let list = |list: &crate::policy::posture::Known<Vec<PathBuf>>| list.clone().unwrap_or_default();
     let paths = [list(&asked.masked), list(&asked.readonly)].concat();
     let mut observed = Posture::of_process(pid, Machine::of(&host), &paths)?;
@@ -44,7 +44,7 @@ pub fn verify(global: &Global, args: &Verify) -> Outcome {
 
 type Asked = (String, i32, Posture, Given);
 
-/// A container of safebox: what was asked for is in its state.
+/// A container of safebox: the request is in its state.
 fn ours(global: &Global, id: &str) -> anyhow::Result<Asked> {
     let root = root(global)?;
     let pid = running::process_of(&root, id)?;
@@ -58,7 +58,7 @@ fn ours(global: &Global, id: &str) -> anyhow::Result<Asked> {
     Ok((id.to_string(), pid, asked, Given { device_cgroup: devices, ..Given::default() }))
 }
 
-/// A container of another runtime: what was asked for is in its bundle.
+/// A container of another runtime: the request is in its bundle.
 fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Asked> {
     let bundle = bundle.or_else(|| foreign::bundle_of(pid)).ok_or_else(|| {
         anyhow!("--pid {pid}: neither runc, crun nor containerd knows this process: give its bundle with --bundle DIR")

@@ -87,19 +87,19 @@ pub const STANDARD: [MountRow; 6] = [
     row("/sys", ("sysfs", "sysfs"), &["nosuid", "noexec", "nodev", "ro"], Size::None),
 ];
 
-/// The cgroup file system, where a config shows it.
+/// The mount of the cgroup file system, if the config has one.
 pub const CGROUP: MountRow =
     row("/sys/fs/cgroup", ("cgroup", "cgroup"), &["nosuid", "noexec", "nodev", "relatime", "ro"], Size::None);
 
-/// File systems that only the user namespace which owns a namespace may mount. Where that namespace is the host's, the
-/// container is shown the host's own mount: (type, namespace, place, options).
+/// File systems that can be mounted only by the user namespace that owns the corresponding namespace. If that is the
+/// host's namespace, the host's mount is bind mounted: (type, namespace, host path, options).
 pub const OF_NAMESPACES: [(&str, NsKind, &str, &[&str]); 3] = [
     ("sysfs", NsKind::Net, "/sys", &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"]),
     ("proc", NsKind::Pid, "/proc", &["rbind", "rnosuid", "rnodev", "rnoexec"]),
     ("mqueue", NsKind::Ipc, "/dev/mqueue", &["bind", "nosuid", "nodev", "noexec"]),
 ];
 
-/// Capabilities of the config that `safebox spec` writes, as runc's.
+/// Capabilities in the output of `safebox spec`, the same as runc's.
 pub const SPEC_CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
 /// Writable file systems of a container with a read-only root. `/run` starts with the image's content:

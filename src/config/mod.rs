@@ -16,8 +16,10 @@ mod fold;
 pub mod hooks;
 pub mod idmap;
 mod json;
+mod limits;
 mod linux;
 mod lists;
+mod mount;
 pub mod mount_options;
 mod mounts;
 mod numa;
@@ -35,6 +37,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use crate::error::ConfigError;
+pub use limits::{Cpu, DeviceRule, Memory, Resources};
+pub use mount::{CopyUp, Mount, ShownFile};
 pub use oci_spec::runtime::LinuxSeccomp;
 pub use process::variable;
 
@@ -52,7 +56,7 @@ pub struct Config {
     /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
     /// specification.
     pub files: Vec<ShownFile>,
-    /// Secrets: no property of the specification.
+    /// Secrets. Not part of the specification.
     pub secrets: Vec<secrets::Secret>,
     /// `process`. A container without a process can be created, but not started.
     pub process: Option<Process>,
@@ -203,69 +207,6 @@ pub struct Root {
     pub readonly: bool,
     /// Whether the root is an empty tmpfs on which everything is mounted; `path` is then unused.
     pub empty: bool,
-}
-
-/// One entry of `mounts`, its options split by the system calls that apply them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Mount {
-    /// Absolute path inside the container, cleaned (no `.`, `..` and `//`).
-    pub destination: PathBuf,
-    /// `type`; `None` for binds.
-    pub fs_type: Option<String>,
-    /// `source`: a host path for bind mounts (absolute, or relative to the bundle), else the source name for
-    /// the file system.
-    pub source: Option<String>,
-    /// `bind`/`rbind`: `Some(recursive)`; also set for `"type": "bind"`.
-    pub bind: Option<bool>,
-    /// Whether `remount` is set.
-    pub remount: bool,
-    /// An option sets or clears a flag of this mount, be it one that it has or has not.
-    pub names_flags: bool,
-    /// Attributes to set (`MOUNT_ATTR_*` of mount_setattr(2)) on this mount only.
-    pub attr_set: u64,
-    /// Attributes to clear on this mount only; atime clears use `MOUNT_ATTR__ATIME`.
-    pub attr_clr: u64,
-    /// The same, for the whole subtree (`rro`, `rnosuid`, ...).
-    pub rec_attr_set: u64,
-    /// The same, for the whole subtree (`rrw`, `rsuid`, ...).
-    pub rec_attr_clr: u64,
-    /// Propagation changes in order, as mount(2) flags (`MS_PRIVATE`, `MS_SLAVE | MS_REC`, ...).
-    pub propagation: Vec<u64>,
-    /// Options for the file system: (key, value), e.g. `("size", Some("65536k"))`, `("newinstance", None)`,
-    /// including the superblock flags (`sync`, `dirsync`, `mand`, `lazytime`).
-    pub data: Vec<(String, Option<String>)>,
-    /// `tmpcopyup`: copy the rootfs's content of the destination into the new tmpfs.
-    pub copy_up: CopyUp,
-    /// `idmap` / `ridmap`, or mappings: `Some(recursive)`.
-    pub idmap: Option<bool>,
-    /// `uidMappings` of this mount; empty with `idmap`: those of the container's user namespace.
-    pub uid_maps: Vec<IdMap>,
-    /// `gidMappings` of this mount.
-    pub gid_maps: Vec<IdMap>,
-    /// The option that requested this bind mount. Files written there belong to the directory's owner.
-    pub volume: Option<String>,
-}
-
-/// A file of the runtime that is mounted over a file of the rootfs; the rootfs stays unchanged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownFile {
-    /// Absolute path inside; the file must exist.
-    pub path: PathBuf,
-    /// Content of the file.
-    pub content: Vec<u8>,
-}
-
-/// Whether a tmpfs starts with the rootfs's content of its destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CopyUp {
-    /// The tmpfs is empty.
-    #[default]
-    No,
-    /// Copy everything; a file that cannot be copied is an error.
-    All,
-    /// Copy the files that the container's root can read and create. The policy adds this option, so a
-    /// failure must not prevent the start.
-    Possible,
 }
 
 /// `process`.
@@ -423,101 +364,8 @@ impl Device {
     }
 }
 
-/// `linux.resources`. `None` keeps the kernel's value.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
-pub struct Resources {
-    /// Device rules in order; the last match wins. Empty: only the runtime's default rules apply.
-    pub devices: Vec<DeviceRule>,
-    /// Whether /dev/net/tun is left out of the default rules.
-    #[serde(default)]
-    pub no_tun: bool,
-    /// `memory`.
-    pub memory: Memory,
-    /// `cpu`.
-    pub cpu: Cpu,
-    /// `pids.limit`: the largest number of tasks; -1 for no limit.
-    pub pids_limit: Option<i64>,
-    /// `blockIO` as written.
-    pub block_io: Option<oci_spec::runtime::LinuxBlockIo>,
-    /// `hugepageLimits`: (page size such as `2MB`, limit in bytes).
-    pub hugepages: Vec<(String, i64)>,
-    /// `network` as written (net_cls and net_prio exist on cgroup v1 only).
-    pub network: Option<oci_spec::runtime::LinuxNetwork>,
-    /// `rdma`: (device, handles, objects).
-    pub rdma: Vec<(String, Option<u32>, Option<u32>)>,
-    /// `unified`: cgroup v2 file names and values, sorted.
-    pub unified: Vec<(String, String)>,
-}
-
-/// One device rule (config-linux.md "Allowed Device list").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct DeviceRule {
-    /// Allow or deny.
-    pub allow: bool,
-    /// `a`, `b` or `c`.
-    pub kind: char,
-    /// `None`: any.
-    pub major: Option<u32>,
-    /// `None`: any.
-    pub minor: Option<u32>,
-    /// May read.
-    pub read: bool,
-    /// May write.
-    pub write: bool,
-    /// May mknod.
-    pub mknod: bool,
-}
-
-/// `linux.resources.memory`; bytes, -1 for unlimited.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Memory {
-    /// Hard limit.
-    pub limit: Option<i64>,
-    /// Soft limit.
-    pub reservation: Option<i64>,
-    /// Memory **plus** swap, as config-linux.md defines it for v1 and runc converts for v2.
-    pub swap: Option<i64>,
-    /// 0..=100.
-    pub swappiness: Option<u64>,
-    /// The OOM killer is disabled (v1 only).
-    pub disable_oom_killer: bool,
-    /// Refuse a limit below the current usage.
-    pub check_before_update: bool,
-    /// Limit of TCP buffers in bytes, -1 for no limit; cgroup v1 only.
-    pub kernel_tcp: Option<i64>,
-    /// On cgroup v1, limit socket buffers to `limit` too: v1 counts them separately from all other memory,
-    /// and only while they have a limit. Set by the policy; config.json has no property for it.
-    #[serde(default)]
-    pub sockets_as_limit: bool,
-}
-
-/// `linux.resources.cpu`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Cpu {
-    /// Relative share, 2..=262144.
-    pub shares: Option<u64>,
-    /// Microseconds of cpu time per period; -1 for unlimited.
-    pub quota: Option<i64>,
-    /// Length of a period in microseconds; default 100000.
-    pub period: Option<u64>,
-    /// Microseconds that can be saved up.
-    pub burst: Option<u64>,
-    /// 1: SCHED_IDLE for the whole cgroup.
-    pub idle: Option<i64>,
-    /// Realtime microseconds per period (v1 only).
-    pub realtime_runtime: Option<i64>,
-    /// Realtime period in microseconds (v1 only).
-    pub realtime_period: Option<u64>,
-    /// List of cpus, e.g. `0-3,7`.
-    pub cpus: Option<String>,
-    /// List of memory nodes.
-    pub mems: Option<String>,
-}
-
 /// Converts `process.scheduler` to the argument of sched_setattr(2).
-pub fn scheduler_attr(
-    s: &oci_spec::runtime::Scheduler,
-) -> Result<crate::sys::process::SchedAttr, ConfigError> {
+pub fn scheduler_attr(s: &oci_spec::runtime::Scheduler) -> Result<crate::sys::sched::SchedAttr, ConfigError> {
     use oci_spec::runtime::{LinuxSchedulerFlag as F, LinuxSchedulerPolicy as P};
     let policy = match s.policy() {
         P::SchedOther => 0,
@@ -542,8 +390,8 @@ pub fn scheduler_attr(
             F::SchedFlagUtilClampMax => 0x40,
         }
     });
-    Ok(crate::sys::process::SchedAttr {
-        size: std::mem::size_of::<crate::sys::process::SchedAttr>() as u32,
+    Ok(crate::sys::sched::SchedAttr {
+        size: std::mem::size_of::<crate::sys::sched::SchedAttr>() as u32,
         policy,
         flags,
         nice: s.nice().unwrap_or(0),

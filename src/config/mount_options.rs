@@ -55,7 +55,7 @@ fn apply(row: &Row, mount: &mut Mount) {
             *sets(mount, scope).0 |= mode;
         }
         Effect::NotAtime(scope, mode) => {
-            // What an earlier option selected is taken back. What a bind mount's source has stays, as with mount(8).
+            // Reverts the choice of an earlier option. The flags of a bind mount's source stay, as with mount(8).
             let (set, clear) = sets(mount, scope);
             if *set & MOUNT_ATTR__ATIME == mode {
                 *set &= !MOUNT_ATTR__ATIME;

@@ -1,27 +1,27 @@
-//! Secrets: files that the program can read, on a tmpfs of their own. What they hold is never in a config: only where it
-//! comes from.
+//! Secrets: files for the program, on a separate tmpfs. The config contains only the source of a secret,
+//! never its content.
 
 use std::path::{Path, PathBuf};
 
-/// Where the tmpfs of secrets is inside.
+/// Mount point of the secrets' tmpfs inside.
 pub const DIRECTORY: &str = "/run/secrets";
 
-/// The largest secret in bytes.
+/// Maximum size of a secret in bytes.
 pub const LARGEST: u64 = 1 << 20;
 
-/// The most secrets of a container.
+/// Maximum number of secrets of a container.
 pub const MOST: usize = 64;
 
-/// One file that the program can read.
+/// A secret file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
-    /// Its name, for messages and the file.
+    /// Name, for messages and the file.
     pub name: String,
-    /// Where its bytes come from; they are read once, right before the launch.
+    /// Source of the content, which is read once, just before the launch.
     pub source: SecretSource,
-    /// The file, relative to [`DIRECTORY`].
+    /// Path of the file relative to [`DIRECTORY`].
     pub file: PathBuf,
-    /// A second, absolute place, outside of [`DIRECTORY`].
+    /// A second, absolute path outside [`DIRECTORY`].
     pub also: Option<PathBuf>,
     /// Permission bits.
     pub mode: u32,
@@ -29,11 +29,11 @@ pub struct Secret {
     pub uid: Option<u32>,
     /// Group inside; `None`: the program's group.
     pub gid: Option<u32>,
-    /// Size in bytes; `None` where that is known only once it is read.
+    /// Size in bytes; `None` if it is unknown before reading.
     pub size: Option<u64>,
 }
 
-/// Where the bytes of a secret come from.
+/// Source of a secret's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
     /// A file or a pipe that the caller can read.
@@ -43,7 +43,7 @@ pub enum SecretSource {
 }
 
 impl Secret {
-    /// The option that asks for it, without what it holds.
+    /// The option that requested it, without the content.
     pub fn said(&self) -> String {
         match &self.source {
             SecretSource::File(path) => format!("--secret id={},src={}", self.name, path.display()),
@@ -51,7 +51,7 @@ impl Secret {
         }
     }
 
-    /// Where the program finds it.
+    /// Path of the file inside.
     pub fn place(&self) -> PathBuf {
         self.also.clone().unwrap_or_else(|| Path::new(DIRECTORY).join(&self.file))
     }

@@ -1,4 +1,4 @@
-//! What a restored container gets from inside its namespaces, before its processes go on.
+//! Set-up of a restored container inside its namespaces, before its processes continue.
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::sys::mount::{self, MountAttr};
 use crate::sys::{Errno, fs, process, socket};
 use crate::tables::namespaces::NsKind;
 
-/// The groups of a process: (controller, path), as criu wants its `cgroup_root`s.
+/// The cgroups of a process: (controller, path), the format of criu's `cgroup_root`s.
 pub fn groups_of(pid: i32) -> Result<Vec<(String, String)>> {
     let path = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
@@ -26,7 +26,7 @@ pub fn groups_of(pid: i32) -> Result<Vec<(String, String)>> {
     Ok(groups)
 }
 
-/// What the images leave out of a network namespace: its loopback device is up, and its settings are the config's.
+/// Sets up the parts of a network namespace that the images leave out: the loopback device, and the config's sysctls.
 pub fn network(pid: i32, sysctls: &[(String, String)]) -> Result<()> {
     let path = format!("/proc/{pid}/ns/net");
     let ns = std::fs::File::open(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
@@ -43,15 +43,15 @@ pub fn network(pid: i32, sysctls: &[(String, String)]) -> Result<()> {
     inside(set, "network namespace")
 }
 
-/// A mount that must have these attributes; `strict`: it must be a mount at all.
+/// A mount that must have these attributes; `strict`: the path must be a mount.
 pub struct Restriction {
     path: PathBuf,
     attrs: u64,
     strict: bool,
 }
 
-/// What the config restricts. criu 4 makes the second of two mounts of one source without its attributes, so
-/// that a read-only bind, or a masked file, would be writable.
+/// The restrictions of the config. criu 4 restores the second of two mounts of one source without its attributes, so
+/// a read-only bind mount, or a masked file, would be writable.
 pub fn restrictions(prepared: &Prepared) -> Vec<Restriction> {
     let config = &prepared.config;
     let mut all = Vec::new();
@@ -92,7 +92,7 @@ pub fn restrictions(prepared: &Prepared) -> Vec<Restriction> {
     all
 }
 
-/// Sees to it that mounts of the container are as restricted as the config has them.
+/// Checks and sets the attributes of the container's mounts as the config requires.
 pub fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
     let path = format!("/proc/{pid}/ns/mnt");
     let ns = std::fs::File::open(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
@@ -112,7 +112,7 @@ pub fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
                 Err(Errno::EINVAL) if !strict => {}
                 Err(Errno::EINVAL) => {
                     return Err(format!(
-                        "{} is not covered or read-only in the images, as the config wants it",
+                        "{} is not masked or read-only in the images, as the config requires",
                         path.display()
                     ));
                 }
@@ -124,7 +124,7 @@ pub fn guard(pid: i32, restrictions: &[Restriction]) -> Result<()> {
     inside(set, "mounts")
 }
 
-/// Runs `work` in a child, which may join namespaces.
+/// Runs `work` in a child process, which may join namespaces.
 fn inside(work: impl FnOnce() -> std::result::Result<(), String>, what: &str) -> Result<()> {
     let child = process::fork_run(|| match work() {
         Ok(()) => 0,

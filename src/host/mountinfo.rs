@@ -46,13 +46,13 @@ pub struct Entry {
     pub line: u32,
     /// `MAJOR:MINOR` of the file system.
     pub device: String,
-    /// The directory of the file system that is mounted.
+    /// The mounted directory of the file system.
     pub root: PathBuf,
-    /// Where, from the root of the process.
+    /// Mount point, relative to the root of the process.
     pub at: PathBuf,
     /// Options of the mount.
     pub options: Vec<String>,
-    /// The peer group, where it is shared.
+    /// The peer group of a shared mount.
     pub peer_group: Option<u32>,
     /// The file system's type.
     pub fs_type: String,
@@ -62,7 +62,7 @@ pub struct Entry {
     pub fs_options: Vec<String>,
 }
 
-/// Every line.
+/// Parses all lines.
 pub fn entries(mountinfo: &[u8]) -> Vec<Entry> {
     let path = |word: &[u8]| PathBuf::from(OsString::from_vec(unescape(word)));
     let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();

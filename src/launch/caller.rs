@@ -12,8 +12,8 @@ pub fn connect(flag: &str, path: &Path) -> Result<i32, Error> {
         .map_err(|e| Error::msg(format!("{flag} {}: {e}", path.display())))
 }
 
-/// Where the master end of a terminal goes: the socket on which Init sends it, and this process's end of it where the
-/// launcher takes it itself.
+/// The receiver of a terminal's master end: the socket on which Init sends it, and this process's end of the socket if
+/// the launcher receives it itself.
 pub fn console(socket: Option<&Path>, terminal: bool) -> Result<(Option<i32>, Option<i32>), Error> {
     match (socket, terminal) {
         (Some(path), _) => Ok((Some(connect("--console-socket", path)?), None)),

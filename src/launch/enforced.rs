@@ -1,4 +1,4 @@
-//! The administrator's policy file at work on a launch: hardening before, a verdict after.
+//! Applies the administrator's policy file to a launch: hardening before, a check after.
 
 use super::value::Launch;
 use crate::config::Config;
@@ -7,14 +7,14 @@ use crate::host::Host;
 use crate::policy::{Machine, Outcome, Posture};
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
-/// The launch with the policy by which it is to be hardened; `None`: as it is.
+/// The launch with the policy that hardens it; `None`: unchanged.
 pub(super) fn harden(launch: &Launch, config: &Config) -> Option<Launch> {
     let policy = launch.enforcement.as_ref()?.hardens(launch.policy(), config)?;
     let mut launch = launch.clone();
     launch.policy = Some(policy);
-    // The engine has made the descriptors and knows where the terminal goes.
+    // The engine has created the descriptors and receives the terminal.
     launch.overrides.terminal_as_written = true;
-    // The namespaces of a pod stay the pod's. They belong to another user namespace than a new one.
+    // The namespaces of a pod are kept: a new user namespace would not own them.
     for row in NAMESPACES.iter().filter(|row| row.kind != NsKind::User) {
         if config.namespace(row.kind).is_some_and(|ns| ns.path.is_some()) {
             launch.overrides.allow.push(format!("host-{}", row.proc));
@@ -27,7 +27,7 @@ pub(super) fn harden(launch: &Launch, config: &Config) -> Option<Launch> {
     Some(launch)
 }
 
-/// Refuses what the policy file refuses, and returns what is to be logged.
+/// Refuses a launch that violates the policy file, and returns the messages to log.
 pub(super) fn judge(
     launch: &Launch,
     config: &Config,

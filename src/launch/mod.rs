@@ -8,6 +8,8 @@ pub mod capabilities;
 mod enforced;
 pub mod environment;
 pub mod exec_cgroups;
+pub mod exec_input;
+pub mod filters;
 pub mod images;
 pub mod inherited_fds;
 pub mod ladder;

@@ -1,7 +1,6 @@
 //! From a bundle on disk to a plan: the common part of `run`, `create` and `explain`.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
@@ -9,14 +8,15 @@ use crate::config::idmap::{self, UserMaps};
 use crate::config::{Config, ConfigError, Process, Terminal};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::launch::filters::{compile, seccomp_choices};
 use crate::launch::value::{Launch, Root};
 use crate::launch::{enforced, environment, ladder, layers, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
-use crate::plan::recipe::{self, Console, Filter, Given, Input, Listens, Options};
+use crate::plan::recipe::{self, Console, Filter, Given, Input, Options};
 use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
-use crate::seccomp::{self, Mode};
+use crate::seccomp;
 use crate::state::id_ranges::Ranges;
 use crate::state::{SeccompChoice, State};
 use crate::tables::namespaces::NsKind;
@@ -43,7 +43,7 @@ pub struct Draft {
     silent: Option<&'static str>,
     filters: Vec<Filter>,
     choices: Vec<SeccompChoice>,
-    /// What the administrator's policy has to say, for the log.
+    /// Messages of the administrator's policy for the log.
     enforced: Vec<String>,
     /// Whether any policy but `privileged` applies.
     hardened: bool,
@@ -408,88 +408,4 @@ fn owner(euid: u32) -> String {
         return "root".into();
     }
     std::env::var("USER").unwrap_or_else(|_| euid.to_string())
-}
-
-/// The filters in the order of loading: the config's, then the built-in ones.
-fn seccomp_choices(config: &Config) -> Vec<SeccompChoice> {
-    let mut choices = Vec::new();
-    if let Some(profile) = &config.seccomp {
-        choices.push(SeccompChoice::Profile(Box::new(profile.clone())));
-    }
-    if config.hardening.builtin_seccomp {
-        // Without namespaces the bounding set may be unchanged, so the permitted set decides.
-        let bare = config.hardening.bare;
-        let caps = |p: &Process| if bare { p.capabilities.permitted.0 } else { p.capabilities.bounding.0 };
-        let caps = config.process.as_ref().map(caps).unwrap_or(0);
-        choices.push(SeccompChoice::BuiltIn { caps, allow: config.hardening.seccomp_allow.clone() });
-    }
-    choices.extend(config.hardening.guards.iter().map(|guard| SeccompChoice::Guard(*guard)));
-    choices
-}
-
-/// Compiles a filter, or loads it from the cache.
-pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
-    let (mode, what) = match choice {
-        SeccompChoice::BuiltIn { caps, allow } => {
-            let caps = crate::tables::capabilities::CapSet(*caps);
-            (Mode::BuiltIn { caps, allow: allow.clone() }, "built-in profile")
-        }
-        SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
-        SeccompChoice::Guard(guard) => {
-            (Mode::Profile(Box::new(seccomp::guard_profile(*guard)?)), guard.what())
-        }
-    };
-    let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
-    let program = Rc::new(filter.instructions);
-    let lets_limits = choice.profile().is_none_or(|profile| seccomp::lets(profile, "prlimit64"));
-    let listener = filter.listener.map(Listens::Agent);
-    Ok(Filter { program, flags: filter.flags, what, listener, lets_limits })
-}
-
-/// The input of an `exec` plan, from a container's state.
-pub fn exec_input<'a>(
-    state: &'a State,
-    process_id: (i32, u64),
-    process: &'a crate::config::Process,
-    host: &'a Host,
-    filters: &'a [Filter],
-    options: &'a Options,
-    groups: &'a crate::plan::recipe::ExecCgroups,
-) -> recipe::ExecInput<'a> {
-    let pid = process_id.0;
-    let of_process = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    recipe::ExecInput {
-        state,
-        process_id,
-        namespaces: state.namespaces,
-        process,
-        program: None,
-        inside: false,
-        may_set_groups: of_process("setgroups").trim() != "deny",
-        user_outside: user_outside(process.user.uid, state, host, &of_process("uid_map")),
-        root_is_mapped: idmap::to_host(&idmap::parse_map(&of_process("uid_map")), 0).is_some(),
-        groups,
-        host,
-        filters,
-        options,
-    }
-}
-
-/// The user's id as the runtime sees it, if the runtime is root and can change file owners.
-fn user_outside(uid: u32, state: &State, host: &Host, uid_map: &str) -> Option<u32> {
-    let in_userns = state.namespaces & NsKind::User.row().flag != 0;
-    let outside = if in_userns { idmap::to_host(&idmap::parse_map(uid_map), uid) } else { Some(uid) };
-    outside.filter(|_| host.euid == 0)
-}
-
-/// Directory of compiled filters; the files are verified before use.
-fn cache_dir() -> PathBuf {
-    if nix::unistd::geteuid().is_root() {
-        return PathBuf::from("/var/cache/safebox");
-    }
-    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    var("XDG_CACHE_HOME")
-        .or_else(|| var("HOME").map(|h| h.join(".cache")))
-        .unwrap_or_else(|| "/nonexistent".into())
-        .join("safebox")
 }

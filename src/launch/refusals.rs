@@ -1,4 +1,4 @@
-//! `run --debug` and `run --explain-denials`: the built-in filter reports what it refuses, and the paths that are used.
+//! `run --debug` and `run --explain-denials`: the built-in filter reports its refusals, and the paths that the program uses.
 
 use std::rc::Rc;
 

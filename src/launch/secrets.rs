@@ -1,5 +1,5 @@
-//! Secrets of a launch: where they come from is looked at early, what they hold is read once and late, into files in
-//! memory that only the launch has open.
+//! Secrets of a launch. The sources are checked early; the contents are read once and late, into memfds that
+//! only the launch has open.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::policy::{Change, Facts, Policy, add_mount};
 use crate::sys::fs;
 
-/// `--secret`, and a word about variables that look like one.
+/// Applies `--secret`, and warns of environment variables that look like secrets.
 pub(super) fn apply(
     launch: &Launch,
     facts: &Facts<'_>,
@@ -31,7 +31,7 @@ pub(super) fn apply(
     if let Some(mount) = config.mounts.iter().find(|m| m.destination.starts_with(DIRECTORY)) {
         let place = mount.destination.display();
         return Err(Error::msg(format!(
-            "--secret: another mount is at {place}, where the secrets are: mount that elsewhere"
+            "--secret: another mount is at {place}, the directory of the secrets: use another path for it"
         )));
     }
     for secret in &launch.secrets {
@@ -41,7 +41,7 @@ pub(super) fn apply(
             if config.mounts.iter().any(|m| m.destination == *place) {
                 let said = secret.said();
                 return Err(Error::msg(format!(
-                    "{said}: another mount is at {}: choose another target",
+                    "{said}: another mount is at {}: use another target",
                     place.display()
                 )));
             }
@@ -53,7 +53,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The tmpfs, with room for every secret of the largest size.
+/// The tmpfs, large enough for all secrets at the maximum size.
 fn tmpfs(secrets: usize) -> Mount {
     let size = (secrets as u64 + 1) * LARGEST;
     Mount {
@@ -69,14 +69,14 @@ fn tmpfs(secrets: usize) -> Mount {
     }
 }
 
-/// What is wrong with a source, and its size where that is known before it is read.
+/// Checks a source and returns its size, if it is known before reading.
 fn look(secret: &Secret) -> Result<Option<u64>> {
     let failed = |why: String| Error::msg(format!("{}: {why}", secret.said()));
     let size = match &secret.source {
         SecretSource::Variable(name) => {
             let value = std::env::var_os(name).ok_or_else(|| {
                 failed(format!(
-                    "the variable {name} is not set: src=FILE or env=VAR says where the secret comes from"
+                    "the variable {name} is not set: use src=FILE or env=VAR to name the source of the secret"
                 ))
             })?;
             let size = value.len() as u64;
@@ -86,20 +86,20 @@ fn look(secret: &Secret) -> Result<Option<u64>> {
         SecretSource::File(path) => {
             let meta = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?;
             if meta.is_dir() {
-                return Err(failed("a file is needed, and this is a directory".into()));
+                return Err(failed("it is a directory, not a file".into()));
             }
             meta.is_file().then_some(meta.len())
         }
     };
     match size {
         Some(bytes) if bytes > LARGEST => {
-            Err(failed(format!("{bytes} bytes, and a secret has 1 MiB at most")))
+            Err(failed(format!("{bytes} bytes; the maximum of a secret is 1 MiB")))
         }
         size => Ok(size),
     }
 }
 
-/// Reads every secret into a file in memory of its own, at its beginning again, and notes the sizes.
+/// Reads every secret into its own memfd, rewound to the start, and records the sizes.
 pub fn take(secrets: &mut [Secret]) -> Result<Vec<OwnedFd>> {
     secrets
         .iter_mut()
@@ -147,23 +147,23 @@ fn read(source: &SecretSource) -> std::io::Result<(OwnedFd, u64)> {
     Ok((memory.into(), total))
 }
 
-/// Overwrites what was read, where the compiler would see no use in that.
+/// Overwrites the content. The compiler must not optimise the writes away.
 fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     std::hint::black_box(bytes);
 }
 
-/// What names of variables that hold secrets have among their words.
+/// Words in names of variables that hold secrets.
 const WORDS: [&str; 7] = ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL", "CREDENTIALS"];
-/// How they end.
+/// Suffixes of such names.
 const ENDS: [&str; 6] = ["API_KEY", "APIKEY", "ACCESS_KEY", "PRIVATE_KEY", "AUTH_KEY", "ENCRYPTION_KEY"];
-/// How names end whose values say where a secret is.
+/// Suffixes of names whose values are locations, not secrets.
 const PLACES: [&str; 5] = ["_FILE", "_PATH", "_DIR", "_URL", "_NAME"];
-/// How keys of well-known services begin.
+/// Prefixes of the keys of well-known services.
 const BEGINNINGS: [&str; 9] =
     ["ghp_", "gho_", "github_pat_", "glpat-", "sk-", "xoxb-", "xoxp-", "AKIA", "-----BEGIN"];
 
-/// Whether a variable looks as if it held a secret.
+/// Whether a variable looks like a secret.
 fn looks_secret(name: &str, value: &str) -> bool {
     if BEGINNINGS.iter().any(|b| value.starts_with(b) && value.len() >= b.len() + 8) {
         return true;
@@ -174,7 +174,7 @@ fn looks_secret(name: &str, value: &str) -> bool {
     named && !place && value.len() >= 4
 }
 
-/// A warning for each variable of the container's that looks like a secret.
+/// Returns a warning for each variable of the container that looks like a secret.
 fn revealed(config: &Config) -> Vec<Change> {
     let env = config.process.iter().flat_map(|p| &p.env);
     env.filter_map(|entry| entry.split_once('='))

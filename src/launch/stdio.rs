@@ -47,7 +47,7 @@ pub struct Facts {
     pub pty: Pty,
     /// Whether the program's user can open the caller's descriptors, or will own them.
     pub opens: bool,
-    /// The output is to be counted or bounded.
+    /// Whether the output is counted or limited.
     pub counts: bool,
 }
 
@@ -118,7 +118,7 @@ fn is_kernel_s(magic: i64) -> bool {
     magic == NSFS || (magic != FUSE && crate::bundle::SPECIAL.contains(&magic))
 }
 
-/// Checks the `count` descriptors from 3 on that `--preserve-fds` or `LISTEN_FDS` hand to a hardened container: the
+/// Checks the `count` descriptors from 3 on that `--preserve-fds` or `LISTEN_FDS` pass to a hardened container: the
 /// caller's terminal and a directory or O_PATH descriptor of the host are errors.
 pub fn check_preserved(count: u32) -> Result<()> {
     for fd in (3..count.saturating_add(3)).filter_map(|fd| RawFd::try_from(fd).ok()) {
@@ -133,7 +133,7 @@ pub fn check_preserved(count: u32) -> Result<()> {
             _ => continue,
         };
         return Err(Error::msg(format!(
-            "descriptor {fd} (--preserve-fds, LISTEN_FDS) is {what}: a hardened container does not get it; use --policy privileged, or hand over a file, a pipe or a socket"
+            "descriptor {fd} (--preserve-fds, LISTEN_FDS) is {what}: a hardened container does not get it; use --policy privileged, or pass a file, a pipe or a socket"
         )));
     }
     Ok(())

@@ -60,7 +60,7 @@ pub struct Launch {
     pub cgroup_manager: Option<cgroup::Manager>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
-    /// What the administrator's policy file asks of every launch.
+    /// Requirements of the administrator's policy file.
     pub enforcement: Option<Enforcement>,
 }
 
@@ -90,7 +90,7 @@ impl Default for Launch {
 }
 
 impl Launch {
-    /// How the program is asked to end.
+    /// How to stop the program.
     pub fn stop(&self) -> crate::state::Stop {
         let default = crate::state::Stop::default();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -293,7 +293,7 @@ impl Default for HealthOptions {
     }
 }
 
-/// Where the account of a run goes.
+/// Destination of the account of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResultTo {
     /// A file, which is replaced.
@@ -331,7 +331,7 @@ pub struct LifeOptions {
     pub init: Option<bool>,
     /// `--result`.
     pub result: Option<ResultTo>,
-    /// `--result-format`: whether it is isolate's format.
+    /// `--result-format`: whether the format is isolate's.
     pub result_meta: Option<bool>,
     /// `--log-driver`.
     pub log_driver: Option<LogDriver>,

@@ -13,6 +13,7 @@ use crate::perform::Cx;
 use crate::perform::runtime::StandBy;
 use crate::plan::{Plan, Undo};
 use crate::state::State;
+use crate::sys::before_exec;
 use crate::sys::{fs, process, socket, tty};
 
 /// A guardian, on duty or not yet.
@@ -107,7 +108,7 @@ impl Drop for Keeper {
 /// The keeper's life.
 fn keep(line: RawFd, modes: &tty::Saved) -> i32 {
     let Ok(fd) = fs::dup_above(0, 3) else { return 1 };
-    if process::setsid().is_err() || process::keep_only(&[line, fd]).is_err() {
+    if process::setsid().is_err() || before_exec::keep_only(&[line, fd]).is_err() {
         return 1;
     }
     if !dismissed(line) {
@@ -131,7 +132,7 @@ fn watch(
     let terminal = terminal.and_then(|modes| Some((fs::dup_above(0, 3).ok()?, modes)));
     // Ctrl-C and hang-ups are for the launcher, and its pipes must not be held open.
     if process::setsid().is_err()
-        || process::keep_only(&[line, child.1, hold.fd(), terminal.map_or(-1, |(fd, _)| fd)]).is_err()
+        || before_exec::keep_only(&[line, child.1, hold.fd(), terminal.map_or(-1, |(fd, _)| fd)]).is_err()
     {
         return 1;
     }

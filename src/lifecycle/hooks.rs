@@ -22,7 +22,8 @@ use crate::lifecycle::hook_wait::wait;
 use crate::perform::HookError;
 use crate::perform::namespace_fds::Inside;
 use crate::plan::hooks::HookRun;
-use crate::sys::process::{self, Member};
+use crate::sys::before_exec::{self, Member};
+use crate::sys::process;
 use crate::sys::{fs, rlimit};
 
 /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
@@ -110,11 +111,11 @@ fn run_one(
         };
         let member = (run.namespaces & libc::CLONE_NEWUSER as u64 != 0).then(|| member(pid)).transpose()?;
         let dir = crate::sys::cstr::cpath(&run.dir).map_err(|e| e.to_string())?;
-        process::enter_before_exec(&mut command, joins, member, root, dir);
+        before_exec::enter_before_exec(&mut command, joins, member, root, dir);
     } else {
         command.current_dir(dir_or_root(run));
     }
-    process::clean_before_exec(&mut command);
+    before_exec::clean_before_exec(&mut command);
     rlimit::give_back(&mut command);
     let child = command.spawn().map_err(|e| e.to_string())?;
     wait(child.id() as i32, hook.timeout, signals)

@@ -203,7 +203,7 @@ fn longest_common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
 /// The rows that are about to be performed, with `--debug`: Init, which performs some, cannot say anything.
 pub fn debug(plan: &Plan, log: &Log) {
     for (i, step) in plan.steps.iter().enumerate().filter(|_| log.is_debug()) {
-        log.debug(&format!("step {} ({}): {}", i + 1, step.actor, step.action));
+        log.debug(&format!("row {} ({}): {}", i + 1, step.actor, step.action));
     }
     if log.is_runc() && log.is_debug() {
         debug_as_runc(plan, log);

@@ -47,8 +47,9 @@ use crate::launch::value::{Launch, Root};
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::policy::Policy;
+use crate::sys::before_exec;
+use crate::sys::fs;
 use crate::sys::signal::DEADLY;
-use crate::sys::{fs, process};
 pub use child::{Child, Exit, Output};
 
 /// The descriptors of the launcher: what is asked for, and where the account goes.
@@ -281,11 +282,11 @@ impl Sandbox {
         command.stdout(stdout.take().unwrap_or_else(defaults[1]));
         command.stderr(stderr.take().unwrap_or_else(defaults[2]));
         // What the calling thread blocks or ignores is not the launcher's.
-        process::clean_before_exec(&mut command);
+        before_exec::clean_before_exec(&mut command);
         // A signal that comes early waits until the launcher can act on it.
-        process::block_before_exec(&mut command, &DEADLY);
+        before_exec::block_before_exec(&mut command, &DEADLY);
         let passed = vec![(request.as_raw_fd(), REQUEST), (result.as_raw_fd(), RESULT)];
-        process::pass_before_exec(&mut command, passed);
+        before_exec::pass_before_exec(&mut command, passed);
         let spawned = command.spawn().map_err(|e| Error::msg(format!("{}: {e}", self.launcher.display())))?;
         let state_root = self.state_root.clone().unwrap_or_else(crate::host::state_root::default_state_root);
         Child::new(id, state_root, spawned, result)

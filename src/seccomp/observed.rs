@@ -1,6 +1,6 @@
-//! Filters that let a launcher see the paths that a program uses, for `--explain-denials`.
+//! Filters that report the paths that a program uses to the launcher, for `--explain-denials`.
 //!
-//! Two programs share the work, so that the kernel alone judges. The first keeps the profile's own rules for the
+//! Two programs are used, so that only the kernel decides. The first keeps the profile's own rules for the
 //! observed calls and allows all others. The second reports every observed call, and what the profile refuses of the
 //! others. An errno takes precedence over a report (seccomp(2)), so an observed call that the profile refuses fails in
 //! the kernel, and the launcher always answers a report of an observed call with "continue".
@@ -27,7 +27,7 @@ const fn cwd(path: usize) -> PathArgs {
     PathArgs { dir: None, path }
 }
 
-/// What an observed call does.
+/// Effect of an observed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
     /// Opens a path with the flags of this argument.
@@ -36,7 +36,7 @@ pub enum Observed {
     OpenHow(PathArgs, usize),
     /// Opens for writing, always.
     Create(PathArgs),
-    /// Makes, changes or removes these paths.
+    /// Creates, changes or removes these paths.
     Change(&'static [PathArgs]),
     /// Connects to the address at this argument, which has the length of the next one.
     Connect(usize),

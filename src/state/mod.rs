@@ -84,13 +84,13 @@ pub struct State {
     /// `run --detach`: what runs it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
-    /// The posture that was asked for, which `verify` compares with what runs: a `policy::Posture`.
+    /// The requested posture (a `policy::Posture`), which `verify` compares with the running container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<serde_json::Value>,
-    /// A minimal init is its first process, and the program is that one's first child.
+    /// Whether the first process is the minimal init, and the program its first child.
     #[serde(default)]
     pub init: bool,
-    /// How the program is asked to end.
+    /// How to stop the program.
     #[serde(default)]
     pub stop: Stop,
     /// Data for `checkpoint` about resources outside the container.
@@ -98,12 +98,12 @@ pub struct State {
     pub outside: crate::state::outside::Outside,
 }
 
-/// How a program is asked to end, and how long it has then.
+/// How to stop a program: the signal, and the time before SIGKILL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// The signal.
     pub signal: i32,
-    /// Milliseconds until it is killed.
+    /// Milliseconds between the signal and SIGKILL.
     pub millis: u64,
 }
 

@@ -18,7 +18,7 @@ pub struct Outside {
     pub joined: u64,
     /// Whether the rootfs or a bind mount is idmapped.
     pub idmapped: bool,
-    /// It has secrets, which an image on disk would hold.
+    /// Whether the container has secrets, which an image would store on disk.
     #[serde(default)]
     pub secrets: bool,
 }

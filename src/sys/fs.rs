@@ -182,7 +182,7 @@ pub fn sealed_copy(file: &std::os::fd::OwnedFd, name: &CStr) -> Result<RawFd> {
     Ok(std::os::fd::IntoRawFd::into_raw_fd(to))
 }
 
-/// A new, sealed file in memory with these bytes, close-on-exec: no process can change it.
+/// A new immutable memfd with these bytes, close-on-exec.
 pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> Result<std::os::fd::OwnedFd> {
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
@@ -200,11 +200,11 @@ pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> Result<std::os::fd::OwnedFd> {
     Ok(fd)
 }
 
-/// A new file in memory, close-on-exec, that has no name anywhere.
+/// A new memfd, close-on-exec.
 pub fn memory_file(name: &CStr) -> Result<std::os::fd::OwnedFd> {
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
-    // It holds no program; before Linux 6.3 there was no such flag.
+    // The memfd is not executed. Linux before 6.3 does not know the flag.
     let fd = match create(libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL) {
         Err(Errno::EINVAL) => create(libc::MFD_CLOEXEC),
         other => other,
@@ -284,7 +284,7 @@ pub fn dup_above(fd: RawFd, first: RawFd) -> Result<RawFd> {
     check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, first) }.into()).map(|n| n as RawFd)
 }
 
-/// Sets close-on-exec: no other program that is executed has `fd`.
+/// Sets close-on-exec: executed programs do not inherit `fd`.
 pub fn close_on_exec(fd: RawFd) -> Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(drop)

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod argv;
+pub mod before_exec;
 pub mod bpf;
 pub mod cred;
 pub mod cstr;
@@ -22,6 +23,7 @@ pub mod read;
 pub mod reaper;
 pub mod replace;
 pub mod rlimit;
+pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

@@ -184,58 +184,6 @@ pub fn new_session_keyring() -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, none) }).map(drop)
 }
 
-/// sched_setaffinity(2) of this process: one bit per cpu.
-pub fn sched_setaffinity(cpus: &[u64]) -> Result<()> {
-    let bytes = std::mem::size_of_val(cpus);
-    // SAFETY: `cpus` is readable for the length passed.
-    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, bytes, cpus.as_ptr()) }).map(drop)
-}
-
-/// set_mempolicy(2): one bit per node.
-pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
-    let (mask, bits) = match nodes {
-        // A null address is the empty set; a non-null address with length 0 is an error.
-        [] => (std::ptr::null(), 0),
-        // The kernel reads one bit less than the given length.
-        nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
-    };
-    // SAFETY: the mask is null or readable for the bits passed, rounded up to whole words.
-    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) }).map(drop)
-}
-
-/// personality(2).
-pub fn personality(persona: u64) -> Result<()> {
-    // SAFETY: no memory is involved.
-    check(unsafe { libc::personality(persona as libc::c_ulong) }.into()).map(drop)
-}
-
-/// ioprio_set(2) for this process.
-pub fn ioprio_set(prio: i32) -> Result<()> {
-    // SAFETY: no memory is involved. IOPRIO_WHO_PROCESS is 1.
-    check(unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, prio) }).map(drop)
-}
-
-/// `struct sched_attr` of sched_setattr(2), version 0.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct SchedAttr {
-    pub size: u32,
-    pub policy: u32,
-    pub flags: u64,
-    pub nice: i32,
-    pub priority: u32,
-    pub runtime: u64,
-    pub deadline: u64,
-    pub period: u64,
-}
-
-/// sched_setattr(2) of this process.
-pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
-    // SAFETY: `attr` states its own size and is only read.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(attr), 0) }).map(drop)
-}
-
 /// chroot(".").
 pub fn chroot_here() -> Result<()> {
     // SAFETY: a static NUL-terminated string.
@@ -252,7 +200,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// What waitpid(2) has written.
+    /// Decodes a wait status of waitpid(2).
     pub fn of_status(status: i32) -> Exit {
         if libc::WIFSIGNALED(status) {
             Exit::Signal(libc::WTERMSIG(status))
@@ -331,109 +279,6 @@ pub fn idle_in_user_namespace() -> Result<i32> {
 /// setpriority(2)-free yield: sleeps `micros` microseconds.
 pub fn sleep_micros(micros: u32) {
     std::thread::sleep(std::time::Duration::from_micros(micros.into()));
-}
-
-/// The credentials of a process in a user namespace that it has joined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member {
-    /// User id in the namespace.
-    pub uid: u32,
-    /// Group id in the namespace.
-    pub gid: u32,
-    /// The namespace allows setgroups(2), so all supplementary groups are dropped.
-    pub set_groups: bool,
-}
-
-/// Unblocks all signals and resets ignored ones for the program of `command`. std's `Command` keeps this
-/// process's signal mask, which blocks the signals read from a signalfd(2).
-pub fn clean_before_exec(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt;
-    let clean =
-        || super::signal::clean_signals(u64::MAX).map_err(|e| std::io::Error::from_raw_os_error(e as i32));
-    // SAFETY: between fork and exec the closure only calls sigaction(2) and sigprocmask(2), and allocates
-    // nothing.
-    unsafe {
-        command.pre_exec(clean);
-    }
-}
-
-/// Before exec, `command`'s child joins namespaces (each of `joins` is an argument of setns(2)), takes the
-/// ids of `member` in the joined user namespace, and takes `root` as its root directory if given. It starts
-/// in `dir` below that root, or in `/` if `dir` does not exist.
-pub fn enter_before_exec(
-    command: &mut std::process::Command,
-    joins: Vec<(RawFd, u64)>,
-    member: Option<Member>,
-    root: Option<RawFd>,
-    dir: std::ffi::CString,
-) {
-    use std::os::unix::process::CommandExt;
-    let enter = move || {
-        joins.iter().try_for_each(|(fd, flags)| setns(*fd, *flags))?;
-        if let Some(root) = root {
-            super::fs::fchdir(root)?;
-            chroot_here()?;
-        }
-        // `dir` may be missing in a joined mount namespace. chdir comes before the change of ids: only root
-        // may have access.
-        super::fs::chdir(&dir).or_else(|_| super::fs::chdir(c"/"))?;
-        if let Some(Member { uid, gid, set_groups }) = member {
-            if set_groups {
-                super::cred::setgroups(&[])?;
-            }
-            super::cred::setresgid(gid)?;
-            super::cred::setresuid(uid)?;
-        }
-        Ok(())
-    };
-    // SAFETY: the closure only makes system calls, which is safe between fork and exec.
-    unsafe {
-        command.pre_exec(move || enter().map_err(|e: Errno| std::io::Error::from_raw_os_error(e as i32)));
-    }
-}
-
-/// `command`'s program starts with `signals` blocked: they wait until it is ready to read them.
-pub fn block_before_exec(command: &mut std::process::Command, signals: &'static [i32]) {
-    use std::os::unix::process::CommandExt;
-    let block =
-        move || super::signal::block(signals).map_err(|e| std::io::Error::from_raw_os_error(e as i32));
-    // SAFETY: between fork and exec it only calls sigprocmask(2), and allocates nothing.
-    unsafe {
-        command.pre_exec(block);
-    }
-}
-
-/// Gives `command`'s child descriptors of this process at other numbers: each of `passed` is (descriptor, number).
-pub fn pass_before_exec(command: &mut std::process::Command, mut passed: Vec<(RawFd, RawFd)>) {
-    use std::os::unix::process::CommandExt;
-    let mut pass = move || {
-        // First all out of the way: a number that is to be taken may be one that is still needed.
-        const ABOVE: RawFd = 256;
-        passed.iter_mut().try_for_each(|(fd, _)| super::fs::dup_above(*fd, ABOVE).map(|copy| *fd = copy))?;
-        passed.iter().try_for_each(|(fd, number)| super::fs::dup2(*fd, *number))
-    };
-    // SAFETY: the closure makes system calls and nothing else, which is safe between fork and exec.
-    unsafe {
-        command.pre_exec(move || pass().map_err(|e| std::io::Error::from_raw_os_error(e as i32)));
-    }
-}
-
-/// Closes all descriptors except those in `keep` (sorted here), and opens /dev/null on 0 to 2.
-pub fn keep_only(keep: &[RawFd]) -> Result<()> {
-    let null = super::fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0)?;
-    for fd in 0..3 {
-        super::fs::dup2(null, fd)?;
-    }
-    let mut keep: Vec<u32> = keep.iter().filter(|fd| **fd > 2).map(|fd| *fd as u32).collect();
-    keep.sort_unstable();
-    let mut first = 3;
-    for fd in keep.into_iter().chain([u32::MAX]) {
-        if fd > first {
-            close_range(first, fd - 1)?;
-        }
-        first = fd.wrapping_add(1);
-    }
-    Ok(())
 }
 
 /// prctl `PR_SET_CHILD_SUBREAPER`: orphans of the container become children of this process.

@@ -1,7 +1,7 @@
-//! The minimal init: it stays as process 1 while its child is the program. System calls and nothing else.
+//! The minimal init: process 1, the parent of the program. It only makes system calls.
 //!
-//! Only calls that every seccomp profile allows which lets a program run at all: the program's filter is in force for
-//! this process, too.
+//! It uses only system calls that every seccomp profile must allow to execute a program, because the
+//! program's filter applies to this process too.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -11,10 +11,10 @@ use super::process::exit_now;
 use super::usage::{self, Usage};
 use super::{Result, check};
 
-/// The program; 0 until it is cloned, and in the program itself; -1 once it has ended.
+/// Pid of the program; 0 before the clone, and in the program itself; -1 after its end.
 static PROGRAM: AtomicI32 = AtomicI32::new(0);
 
-/// Signals that mean this process itself: its children's end, and its own faults.
+/// Signals for this process itself: SIGCHLD and its own faults.
 const OWN: [i32; 10] = [
     libc::SIGCHLD,
     libc::SIGKILL,
@@ -28,34 +28,34 @@ const OWN: [i32; 10] = [
     libc::SIGSYS,
 ];
 
-/// Passes the signal on. Before there is a program, a signal ends the launch.
+/// Forwards the signal. Before the program exists, a signal ends the launch.
 extern "C" fn forward(signal: libc::c_int) {
     let program = PROGRAM.load(Ordering::Relaxed);
     match program {
         0 => exit_now(128 + signal),
-        // SAFETY: kill(2) is async-signal-safe; the number is that of this process's child, which was not waited for.
-        // One that has ended needs no signal.
+        // SAFETY: kill(2) is async-signal-safe; the pid is that of an unreaped child of this process. A failure
+        // means that the program has ended.
         1.. => unsafe { libc::kill(program, signal) },
         _ => 0,
     };
 }
 
-/// Every other signal than [`OWN`] is passed on from here. execve(2) gives handlers back, so the program has none.
+/// From now on forwards every signal except [`OWN`]. execve(2) resets handlers, so the program has none.
 pub fn forward_signals() -> Result<()> {
     // SAFETY: an all-zero sigaction is a valid one.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = forward as *const () as usize;
     action.sa_flags = libc::SA_RESTART;
-    // 32 and 33 are the C library's own.
+    // The C library uses 32 and 33.
     for signal in (1..=64).filter(|s| !OWN.contains(s) && !matches!(s, 32 | 33)) {
-        // SAFETY: the struct outlives the call; no old value is asked for.
+        // SAFETY: the struct outlives the call; the old action is not requested.
         check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into())?;
     }
     Ok(())
 }
 
-/// Makes a call that brings this process a signal which means nothing: a session leader that gives its terminal up gets
-/// SIGHUP (tty_ioctl(4), `TIOCNOTTY`), before the call returns.
+/// Makes a call during which signals to this process are ignored: a session leader that gives up its terminal
+/// receives SIGHUP before the call returns (tty_ioctl(4), `TIOCNOTTY`).
 pub fn deaf(call: impl FnOnce() -> Result<()>) -> Result<()> {
     PROGRAM.store(-1, Ordering::Relaxed);
     let done = call();
@@ -63,21 +63,21 @@ pub fn deaf(call: impl FnOnce() -> Result<()>) -> Result<()> {
     done
 }
 
-/// What init tells the launcher: once before the program starts, and once when it has ended.
+/// A report of init to the launcher, sent before the program starts and after its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Record {
     /// The program's wait status; `None` before its end.
     pub status: Option<i32>,
-    /// What it and all other children of init used.
+    /// Resource usage of the program and all other children of init.
     pub used: Usage,
-    /// CLOCK_MONOTONIC before it started, and after its end.
+    /// CLOCK_MONOTONIC before the start of the program.
     pub start: Duration,
-    /// After its end.
+    /// CLOCK_MONOTONIC after its end.
     pub end: Duration,
 }
 
 impl Record {
-    /// The length on the socket.
+    /// Length in bytes on the socket.
     pub const LEN: usize = 56;
 
     fn to_bytes(self) -> [u8; Self::LEN] {
@@ -92,7 +92,7 @@ impl Record {
         bytes
     }
 
-    /// What the launcher has received.
+    /// Decodes a received record.
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
         let number = |at: usize| {
             let mut word = [0; 8];
@@ -105,20 +105,20 @@ impl Record {
         Record { status, used, start: time(4), end: time(5) }
     }
 
-    /// Writes it. Without a launcher the write fails, and no process needs the record.
-    fn tell(self, socket: RawFd) {
+    /// Sends the record. A failure means that the launcher has ended.
+    fn send(self, socket: RawFd) {
         let bytes = self.to_bytes();
         // SAFETY: the buffer is readable for the length passed.
         unsafe { libc::write(socket, bytes.as_ptr().cast(), bytes.len()) };
     }
 }
 
-/// Tells `status` that the program is about to start, then clone(2) as fork(2), without the C library's handlers: the
-/// time of the start in the parent, `None` in the child.
+/// Sends the first record to `status`, then clone(2) like fork(2), without the C library's atfork handlers. Returns the
+/// start time in the parent, `None` in the child.
 pub fn split(status: RawFd) -> Result<Option<Duration>> {
     let start = usage::monotonic();
-    Record { start, ..Record::default() }.tell(status);
-    // SAFETY: without CLONE_VM the child has a copy of everything, and both make system calls only.
+    Record { start, ..Record::default() }.send(status);
+    // SAFETY: without CLONE_VM the child has a copy of the memory; both processes only make system calls.
     match check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) })? {
         0 => Ok(None),
         pid => {
@@ -128,11 +128,11 @@ pub fn split(status: RawFd) -> Result<Option<Duration>> {
     }
 }
 
-/// Reaps until the program has ended; then tells `status` and ends with the program's exit code, 128 and the number of
-/// the signal that killed it. Holds no other descriptor.
+/// Reaps children until the program has ended. Then sends the last record to `status` and exits with the
+/// program's exit code, or 128 + the signal that killed it. Closes all other descriptors.
 pub fn stay(status: RawFd, start: Duration) -> ! {
     let keep = u32::try_from(status).unwrap_or(0);
-    // A profile that is older than close_range(2) refuses it: the descriptors stay open until the end.
+    // A profile older than close_range(2) refuses it; the descriptors then stay open until the end.
     if keep > 0 {
         super::process::close_range(0, keep - 1).unwrap_or_default();
     }
@@ -145,11 +145,11 @@ pub fn stay(status: RawFd, start: Duration) -> ! {
                 used.add(&by);
                 if pid == program {
                     PROGRAM.store(-1, Ordering::Relaxed);
-                    Record { status: Some(ended), used, start, end: usage::monotonic() }.tell(status);
+                    Record { status: Some(ended), used, start, end: usage::monotonic() }.send(status);
                     exit_now(super::process::Exit::of_status(ended).code());
                 }
             }
-            // Without a child there is nothing to wait for.
+            // No child is left.
             _ => exit_now(255),
         }
     }

@@ -1,11 +1,11 @@
-//! A file that readers see whole or not at all: written under another name, then renamed.
+//! Atomic replacement of a file: written under a temporary name, then renamed.
 
 use std::ffi::CStr;
 use std::path::Path;
 
 use super::{Errno, cstr, fs};
 
-/// A new file's mode, before the umask, and whether its bytes are on the disk before its name is.
+/// Mode of the new file, before the umask, and whether it is synced before the rename.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
     /// Permission bits.
@@ -15,14 +15,14 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// A file that only its owner reads.
+    /// A file that only its owner can read.
     pub const PRIVATE: Kind = Kind { mode: 0o600, sync: false };
 }
 
-/// What failed.
+/// The failed system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// open(2) of the other name.
+    /// open(2) of the temporary name.
     Open,
     /// write(2).
     Write,
@@ -30,11 +30,11 @@ pub enum Step {
     Rename,
 }
 
-/// Replaces `path`, by way of `temp` in the same directory. Open, write, close and rename: no allocation.
+/// Replaces `path` through the temporary name `temp` in the same directory. Only system calls: no allocation.
 pub fn replace(temp: &CStr, path: &CStr, bytes: &[u8], kind: Kind) -> std::result::Result<(), (Step, Errno)> {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
     let open = || fs::openat(libc::AT_FDCWD, temp, flags, kind.mode);
-    // A file of that name is of a process that was killed, or of another user, in a directory that both may write.
+    // An existing temporary file is the leftover of a killed process, or of another user with access to the directory.
     let fd = match open() {
         Err(Errno::EEXIST) => fs::unlinkat(libc::AT_FDCWD, temp, 0).and_then(|()| open()),
         opened => opened,
@@ -51,7 +51,7 @@ fn invalid(e: cstr::NulByte) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::InvalidInput, e)
 }
 
-/// The same for paths; where it fails, `temp` is removed.
+/// As [`replace`], for paths; removes `temp` after a failure.
 pub fn replace_path(temp: &Path, path: &Path, bytes: &[u8], kind: Kind) -> std::io::Result<()> {
     let (temp, path) = (cstr::cpath(temp).map_err(invalid)?, cstr::cpath(path).map_err(invalid)?);
 

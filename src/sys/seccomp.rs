@@ -56,8 +56,8 @@ pub fn notification(listener: RawFd) -> nix::Result<seccomp_notif> {
     Ok(call)
 }
 
-/// Lets the system call `id` run, with the arguments that it has by now: no judgement may depend on what was read of
-/// them (seccomp_unotify(2)). `ENOENT`: its process ended meanwhile.
+/// Lets the system call `id` continue. The kernel reads its arguments again, which the process may have changed, so this
+/// must not be used to enforce a policy (seccomp_unotify(2)). `ENOENT`: its process has ended.
 pub fn go_on(listener: RawFd, id: u64) -> nix::Result<()> {
     let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
     let mut answer = seccomp_notif_resp { id, val: 0, error: 0, flags };
@@ -65,7 +65,7 @@ pub fn go_on(listener: RawFd, id: u64) -> nix::Result<()> {
     Errno::result(unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) }).map(drop)
 }
 
-/// Whether the system call `id` still waits: what was read of its process's memory before was its own, and not that of
+/// Whether the system call `id` still waits. If so, memory read before by pid belongs to its process, and not to
 /// another process with the same pid.
 pub fn waits(listener: RawFd, id: u64) -> bool {
     // SAFETY: the kernel reads one u64 through the pointer, which is valid for the call.

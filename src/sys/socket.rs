@@ -95,9 +95,9 @@ pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
     }
 }
 
-/// Sends the master end of a terminal over the socket that takes it, and closes both.
+/// Sends a terminal's master end over the receiver's socket, and closes both.
 pub fn send_pty(socket: RawFd, master: RawFd) -> Result<()> {
-    // runc sends the pty's name along; any byte will do, a message without one would be dropped by the kernel.
+    // runc sends the pty's name. At least one byte is needed: the kernel drops descriptors of an empty message.
     let sent = send_fd(socket, b"/dev/ptmx", master);
     super::fs::close(master);
     super::fs::close(socket);

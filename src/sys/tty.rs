@@ -33,7 +33,7 @@ pub fn set_controlling(fd: RawFd) -> Result<()> {
     check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }.into()).map(drop)
 }
 
-/// ioctl `TIOCNOTTY`: the terminal is this session's no longer.
+/// ioctl `TIOCNOTTY`: this session gives up its controlling terminal.
 pub fn give_up_controlling(fd: RawFd) -> Result<()> {
     // SAFETY: no argument is taken.
     check(unsafe { libc::ioctl(fd, libc::TIOCNOTTY) }.into()).map(drop)

@@ -1,33 +1,33 @@
-//! What a process used, as wait4(2) tells it.
+//! Resource usage of a process, from wait4(2).
 
 use std::time::Duration;
 
 use super::process::Exit;
 use super::{Errno, Result, check};
 
-/// What a process and the children that it has waited for used (getrusage(2)).
+/// Resource usage of a process and the children that it has waited for (getrusage(2)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Cpu time in user mode.
     pub user: Duration,
-    /// Cpu time in the kernel.
+    /// Cpu time in kernel mode.
     pub system: Duration,
-    /// Bytes of memory that the largest of them had at its peak.
+    /// Peak resident memory in bytes of the largest of these processes.
     pub max_rss: u64,
 }
 
-/// wait4(2), tried again on `EINTR`; `None` with `WNOHANG` where nothing has changed.
+/// wait4(2), retried on `EINTR`; `None` with `WNOHANG` if no child changed state.
 pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit, Usage)>> {
     Ok(wait_status(pid, options)?.map(|(pid, status, used)| (pid, Exit::of_status(status), used)))
 }
 
-/// The same with the status as it is.
+/// As [`wait`], with the undecoded wait status.
 pub fn wait_status(pid: i32, options: i32) -> Result<Option<(i32, i32, Usage)>> {
     let mut status = 0;
     // SAFETY: an all-zero rusage is a valid value of that plain C struct.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: both are writable.
+        // SAFETY: `status` and `usage` are writable.
         match check(unsafe { libc::wait4(pid, &mut status, options, &mut usage) }.into()) {
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
@@ -37,7 +37,7 @@ pub fn wait_status(pid: i32, options: i32) -> Result<Option<(i32, i32, Usage)>> 
     }
 }
 
-/// CLOCK_MONOTONIC.
+/// The current time of CLOCK_MONOTONIC.
 pub fn monotonic() -> Duration {
     // SAFETY: an all-zero timespec is a valid one.
     let mut now: libc::timespec = unsafe { std::mem::zeroed() };
@@ -48,7 +48,7 @@ pub fn monotonic() -> Duration {
 }
 
 impl Usage {
-    /// With another process's.
+    /// Adds the usage of another process.
     pub fn add(&mut self, other: &Usage) {
         self.user = self.user.saturating_add(other.user);
         self.system = self.system.saturating_add(other.system);
@@ -60,7 +60,7 @@ impl Usage {
             let seconds = Duration::from_secs(u64::try_from(t.tv_sec).unwrap_or(0));
             seconds + Duration::from_micros(u64::try_from(t.tv_usec).unwrap_or(0))
         };
-        // getrusage(2): in KiB.
+        // ru_maxrss is in KiB (getrusage(2)).
         let max_rss = u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
         Usage { user: time(usage.ru_utime), system: time(usage.ru_stime), max_rss }
     }

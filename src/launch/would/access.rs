@@ -1,4 +1,4 @@
-//! Whether the container's user may use a file by its mode: the kernel's rule, with the ids as they are inside.
+//! Permission check by file mode for the container's user: the kernel's rule, with the ids inside.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

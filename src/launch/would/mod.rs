@@ -1,5 +1,5 @@
-//! What a container would let its program do, answered from the config without running anything: `explain --would`,
-//! and the reason of a refusal that was observed.
+//! Predicts from the config whether a container's program could do something: for `explain --would`, and for the
+//! reason of an observed refusal.
 //!
 //! The answer follows the kernel's own order: does the path exist in the container, is it masked, is its mount
 //! read-only or noexec, does the file's mode let the container's user in.
@@ -22,12 +22,12 @@ use place::{File, Layer, Place};
 
 pub use place::View;
 
-/// What a program may want to do.
+/// An operation of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Deed {
     /// Open a file for reading, list a directory.
     Read,
-    /// Open a file for writing, make, rename, change or remove it.
+    /// Open a file for writing, create, rename, change or remove it.
     Write,
     /// Execute a program.
     Exec,
@@ -48,7 +48,7 @@ impl fmt::Display for Deed {
 /// `write:/etc/x`, `connect:example.org:443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// What is to be done.
+    /// The operation.
     pub deed: Deed,
     /// A path inside the container (relative ones start at its working directory), or `HOST:PORT`.
     pub object: String,
@@ -89,25 +89,25 @@ pub enum Verdict {
     Unsure,
 }
 
-/// Whether it works, why, and what would change it.
+/// The verdict, its reason, and a remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The first word.
+    /// The verdict.
     pub verdict: Verdict,
     /// The reason.
     pub why: String,
     /// The flag that would allow it.
     pub remedy: Option<String>,
-    /// What refuses it, where the answer is no.
+    /// The cause of a refusal.
     pub cause: Cause,
 }
 
-/// What refuses something.
+/// Cause of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// A layer of the sandbox, or nothing where the answer is not no.
+    /// A layer of the sandbox; also the value for other verdicts.
     Sandbox,
-    /// The host has the file, and the container does not show it.
+    /// The host has the file, but it is not mounted in the container.
     Hidden,
     /// The mode of the file or of a directory on the way.
     Mode,
@@ -129,7 +129,7 @@ impl Answer {
         Answer { verdict: Verdict::No, why: why.into(), remedy, cause: Cause::Sandbox }
     }
 
-    /// Not shown, although the host has it.
+    /// Not mounted, although the host has it.
     fn hidden(why: impl Into<String>, remedy: String) -> Self {
         Answer { cause: Cause::Hidden, ..Self::no(why, Some(remedy)) }
     }

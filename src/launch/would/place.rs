@@ -1,4 +1,4 @@
-//! Where a path of the container leads: which mount covers it, and which file of the host is behind it.
+//! Resolves a path of the container: the mount that covers it, and the host file behind it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -9,7 +9,7 @@ use crate::perform::{Call, Cx, Done, at};
 use crate::plan::Shown;
 use crate::plan::hooks::HookRun;
 use crate::plan::ops::ExecOp;
-use crate::sys::{Errno, fs, process, reaper, signal, socket, tty};
+use crate::sys::{Errno, fs, process, reaper, sched, signal, socket, tty};
 
 /// Performs one row about the program.
 pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
@@ -22,7 +22,7 @@ pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
             Ok(())
         }
         ExecOp::NewSession => at(cx, Call::Setsid, process::setsid()),
-        ExecOp::Personality { value } => at(cx, Call::Personality, process::personality(*value)),
+        ExecOp::Personality { value } => at(cx, Call::Personality, sched::personality(*value)),
         ExecOp::AwaitStart { start, door, .. } => {
             crate::perform::namespace_fds::await_start(cx, start, door.as_ref())
         }

@@ -9,6 +9,7 @@ use crate::plan::ops::{
     Target, TargetKind, UserOp,
 };
 use crate::plan::{Slot, Undo};
+use crate::tables::namespaces::NsKind;
 
 /// A container with a UTS namespace.
 const CONTAINER: Kind = Kind::Container { uts: true };

@@ -7,8 +7,8 @@ use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::words::{Bits, prlimit, rlimit_name};
 use crate::sys::Errno;
-use crate::sys::process::SchedAttr;
 use crate::sys::rlimit::Limit;
+use crate::sys::sched::SchedAttr;
 
 /// What rows do about limits of processes.
 #[derive(Debug, Clone)]

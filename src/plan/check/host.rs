@@ -1,0 +1,103 @@
+//! No way to the host is left for the container: paths, descriptors, ptrace access.
+
+use super::{Kind, rows};
+use crate::plan::ops::{Action, CgroupOp, CredOp, ExecOp, FdOp, MaskOp, NsOp, RootOp, SourceOp, UserOp};
+use crate::plan::{Actor, Plan};
+use crate::tables::namespaces::NsKind;
+
+/// Whether a row opens a path of the host.
+pub(super) fn names_host_path(action: &Action) -> bool {
+    // `exec` opens the container's own devpts there.
+    let devpts = |path: &std::ffi::CStr| path == c"/dev/pts";
+    if let Action::Ns(NsOp::Open { path, .. }) = action {
+        return !devpts(path);
+    }
+    matches!(
+        action,
+        Action::Source(SourceOp::Tree { at: None, .. })
+            | Action::Root(RootOp::Open { .. })
+            | Action::Source(SourceOp::Path { .. })
+            | Action::Mask(MaskOp::OpenNull { .. })
+            | Action::Root(RootOp::OpenPlace { .. })
+            | Action::Cgroup(CgroupOp::Open { .. })
+            | Action::Cgroup(CgroupOp::Joinable { .. })
+    )
+}
+
+/// After the pivot no row of Init names a path of the host.
+pub(super) fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let pivot = plan.steps.iter().position(|s| {
+        matches!(s.action, Action::Root(RootOp::Pivot { .. }) | Action::Root(RootOp::Chroot { .. }))
+    });
+    let Some(pivot) = pivot else { return Err("the root is never changed".into()) };
+    match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && names_host_path(a)) {
+        Some((i, _)) => Err(format!("row {} names a host path after the pivot", i + 1)),
+        None => Ok(()),
+    }
+}
+
+/// Processes of a namespace that is joined may attach to who joins it, whose root is still the host's, unless it
+/// is undumpable before. (Nobody is in a user namespace whose maps are yet to be written, and an ordinary user could not
+/// write them.)
+pub(super) fn undumpable_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let maps = |a: &Action| {
+        matches!(a, Action::User(UserOp::WriteMap { .. }) | Action::User(UserOp::RunMapTool { .. }))
+    };
+    let joins = |(_, a): &(usize, &Action)| matches!(a, Action::Ns(NsOp::Join { .. }));
+    let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
+    let hidden = plan.steps[..row].iter().any(|s| matches!(s.action, Action::Cred(CredOp::Undumpable)));
+    if hidden || plan.steps.iter().any(|s| maps(&s.action)) {
+        return Ok(());
+    }
+    Err(format!("row {} joins a namespace, and who is in it may attach to the one who does", row + 1))
+}
+
+/// Which rows look a path up that the container may have made.
+pub(super) fn looks_up(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Exec(ExecOp::ChangeDir { .. })
+            | Action::Exec(ExecOp::FindProgram { .. })
+            | Action::Exec(ExecOp::MakeCwd { .. })
+            | Action::Exec(ExecOp::Exec { .. })
+    )
+}
+
+/// Descriptors of the host are closed before the program's own paths are looked up: /proc/self/fd/N must not lead to a
+/// directory of the host (CVE-2024-21626).
+pub(super) fn closed_before_lookups(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let program = |a: &Action| looks_up(a) && !matches!(a, Action::Exec(ExecOp::MakeCwd { .. }));
+    let Some((first, _)) = rows(plan, Actor::Init).find(|(_, a)| program(a)) else { return Ok(()) };
+    if rows(plan, Actor::Init).any(|(i, a)| i < first && matches!(a, Action::Fd(FdOp::CloseFds { .. }))) {
+        return Ok(());
+    }
+    Err(format!("row {} looks up a path while descriptors of the host are open", first + 1))
+}
+
+/// Processes of a container may open the descriptors of a process that joins it: it has closed the host's before.
+pub(super) fn closed_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let joins = |(_, a): &(usize, &Action)| matches!(a, Action::Ns(NsOp::Join { .. }));
+    let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
+    if rows(plan, Actor::Joiner).any(|(i, a)| i < row && matches!(a, Action::Fd(FdOp::CloseFds { .. }))) {
+        return Ok(());
+    }
+    Err(format!("row {} joins a namespace while descriptors of the host are open", row + 1))
+}
+
+/// Once the container's mount namespace was joined, paths are the container's: no row expects a file of the host there.
+pub(super) fn no_host_path_after_join(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+    let joins = |a: &Action| match a {
+        Action::Ns(NsOp::Join { flags, kind, .. }) => {
+            *kind == Some(NsKind::Mount) || flags & NsKind::Mount.row().flag != 0
+        }
+        _ => false,
+    };
+    let Some(joined) = plan.steps.iter().position(|s| s.actor == Actor::Joiner && joins(&s.action)) else {
+        return Ok(());
+    };
+    let inside = plan.steps.iter().enumerate().skip(joined).filter(|(_, s)| s.actor != Actor::Runtime);
+    match inside.into_iter().find(|(_, s)| names_host_path(&s.action)) {
+        Some((i, _)) => Err(format!("row {} names a host path in the container's mount namespace", i + 1)),
+        None => Ok(()),
+    }
+}
