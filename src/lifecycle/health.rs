@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::launch::value::HealthOptions;
 use crate::lifecycle::sidecar::Sidecar;
 use crate::state::files::HEALTH;
+use crate::sys::before_exec::clean_before_exec;
 use crate::sys::io::Interest;
-use crate::sys::process::{self, Exit};
+use crate::sys::process::Exit;
 use crate::sys::tty;
 
 /// Results that are kept, and bytes of output of each; as docker.
@@ -153,7 +154,7 @@ impl Checks {
         command.arg("--root").arg(self.dir.parent().unwrap_or(Path::new("/")));
         command.args(["exec", "--timeout", &timeout]).arg(id).args(["/bin/sh", "-c", &self.options.command]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        process::clean_before_exec(&mut command);
+        clean_before_exec(&mut command);
         let start = crate::time::now();
         let (output, end) = (Vec::new(), Instant::now() + self.options.timeout + GRACE);
         match spawn(&mut command) {
