@@ -29,6 +29,7 @@ mod groups;
 mod handover;
 mod harness;
 mod hooks;
+mod inputs;
 mod inside;
 mod install;
 mod kills;
@@ -68,6 +69,7 @@ fn all() -> Vec<libtest_mimic::Trial> {
         launcher::tests,
         lifecycle::tests,
         command_line::tests,
+        inputs::tests,
         inside::tests,
         fields::tests,
         hooks::tests,

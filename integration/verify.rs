@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         test("verify::a_config_as_written_is_as_asked", &[Need::Root], || {
             as_asked(&["--policy", "privileged"])
         }),
+        test("verify::this_machine_s_programs_are_as_asked", &[Need::Root, Need::Userns], host_program),
         test("verify::every_row_that_is_left_out_is_named", SKIPS, left_out),
         test("verify::rows_of_a_config_as_written_are_named", SKIPS, left_out_as_written),
         test("verify::a_container_of_runc_is_compared_with_its_bundle", &[Need::Root, Need::Runc], foreign),
@@ -70,6 +71,19 @@ fn as_asked(args: &[&str]) {
     }
     println!("verify took {took:?}");
     assert!(took < slowed(std::time::Duration::from_secs(1)), "{took:?}");
+    sb.kill("KILL").ok();
+    running.wait();
+}
+
+/// A run without a bundle, with the minimal init before the program.
+fn host_program() {
+    let sb = Sandbox::new();
+    let call = sb.runtime().args(["run", "--quiet", "--name", sb.id(), "--", "/bin/sh", "-c", WAIT]);
+    let running = sb.run_until(call, "ready");
+    let out = sb.runtime().args(["verify", sb.id(), "--format", "json"]).output();
+    assert!(differences(&out).is_empty(), "{out}");
+    let out = sb.runtime().args(["audit", sb.id(), "--fail-on", "medium"]).output();
+    assert!(out.code == 0, "{out}");
     sb.kill("KILL").ok();
     running.wait();
 }
@@ -204,11 +218,13 @@ fn left_out() {
     let (named, missed) = each_row(&[]);
     println!("named: {named:?}");
     assert!(missed.is_empty(), "not named:\n{}", missed.join("\n"));
+    // Without no_new_privs the kernel takes no Landlock ruleset, and nothing runs.
     for row in [
-        "no-new-privs",
         "seccomp",
         "bounding",
-        "mask:/proc/kcore",
+        "uid",
+        "gid",
+        "mask:/proc/keys",
         "readonly:/proc/sys",
         "readonly:root",
         "limit:nofile",
@@ -221,7 +237,8 @@ fn left_out_as_written() {
     let (named, missed) = each_row(&["--policy", "privileged"]);
     println!("named: {named:?}");
     assert!(missed.is_empty(), "not named:\n{}", missed.join("\n"));
-    for row in ["no-new-privs", "bounding", "mask:/proc/kcore", "readonly:/proc/sys"] {
+    for row in ["no-new-privs", "bounding", "uid", "mask:/proc/keys", "readonly:/proc/sys", "cgroup:pids.max"]
+    {
         assert!(named.contains(row), "{row} is not among {named:?}");
     }
 }

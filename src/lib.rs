@@ -44,6 +44,7 @@
 //! plan       rows: print, why, check; recipe/ is the order itself
 //! page       a plan as an HTML page
 //! launch     from options and bundle to the input of a plan
+//! input      descriptions of containers in the words of other tools
 //! perform    performs each row; the loop, the baton
 //! lifecycle  the container on disk; hooks, removal, supervision
 //! criu       checkpoint and restore
@@ -63,6 +64,7 @@ pub mod config;
 pub mod criu;
 pub mod error;
 pub mod host;
+pub mod input;
 pub mod launch;
 #[cfg(test)]
 mod layers;

@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         test("audit::a_good_bundle_has_no_finding", &[], good_passes),
         test("audit::every_item_has_a_bundle_that_violates_it", &[], violations),
         test("audit::files_of_the_image_are_judged", &[], image),
+        test("audit::the_table_of_benchmarks_names_every_rule", &[], benchmarks),
         test("audit::what_does_not_apply_is_told_from_what_passes", &[], verdicts),
     ]
 }
@@ -175,6 +176,26 @@ fn violations() {
     let elsewhere = ["landlock", "terminal", "volumes", "home", "exec", "image-secrets", "setuid-files"];
     for rule in RULES.iter().filter(|rule| !elsewhere.contains(&rule.id)) {
         assert!(VIOLATIONS.iter().any(|(_, id, ..)| *id == rule.id), "no bundle violates {}", rule.id);
+    }
+}
+
+/// benchmarks.md names rules that exist, and all of the policy's.
+fn benchmarks() {
+    let rows = include_str!("benchmarks.md").lines().filter(|l| l.starts_with("| ") && !l.starts_with("| -"));
+    let cells = rows.skip(1).map(|l| l.split(" | ").nth(2).unwrap_or_default().to_string());
+    let named: Vec<String> =
+        cells.flat_map(|c| c.split('`').skip(1).step_by(2).map(String::from).collect::<Vec<_>>()).collect();
+    let source = concat!(
+        include_str!("../../src/audit/dockerfile.rs"),
+        include_str!("../../src/audit/host.rs"),
+        include_str!("../../src/audit/host_docker.rs")
+    );
+    for name in &named {
+        let known = RULES.iter().any(|r| r.id == name) || source.contains(&format!("\"{name}\""));
+        assert!(known, "there is no rule {name}");
+    }
+    for rule in RULES {
+        assert!(named.iter().any(|n| n == rule.id), "{} is not in the table", rule.id);
     }
 }
 

@@ -4,6 +4,8 @@
 //! changes anything.
 
 pub mod bundle;
+pub mod described;
+pub mod dockerfile;
 pub mod foreign;
 pub mod format;
 pub mod host;

@@ -5,13 +5,14 @@ use std::path::Path;
 use super::{Kind, Report};
 use crate::error::{Result, StateError};
 use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::processes::entrance;
 use crate::policy::{Machine, Posture};
 
-/// The first process of the container `id`, whose program must run.
+/// The program of the container `id`, which must run. A minimal init before it is the runtime's own.
 pub fn process_of(root: &Path, id: &str) -> Result<i32> {
     let container = Container::load(root, id)?;
-    match (container.status(), container.process()) {
-        (Status::Running | Status::Paused, Some(pid)) => Ok(pid),
+    match (container.status(), entrance(&container)) {
+        (Status::Running | Status::Paused, Some((pid, _))) => Ok(pid),
         (status, _) => Err(StateError::Wrong(format!(
             "container {id} is {status}: its program must run to be looked at (safebox start {id})"
         ))

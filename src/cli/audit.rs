@@ -10,7 +10,8 @@ use crate::policy::Severity;
 /// `audit`.
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// A bundle directory, the id of a running container, or `host` for this machine
+    /// A bundle directory, a compose file, a Kubernetes manifest, a Dockerfile, the id of a running container, `host` for
+    /// this machine, or `-` for a `docker run` line on standard input
     pub targets: Vec<String>,
     /// A process of a container of any runtime; repeatable
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
@@ -24,6 +25,13 @@ pub struct Audit {
     /// Also list the rules that pass or do not apply
     #[arg(long)]
     pub all: bool,
+}
+
+/// `from-docker`.
+#[derive(Debug, Args)]
+pub struct FromDocker {
+    /// The whole line, in quotes: 'docker run ...'
+    pub line: String,
 }
 
 /// `verify`.

@@ -16,7 +16,7 @@ mod quick;
 mod update;
 mod usage;
 
-pub use audit::{Audit, AuditFormat, Verify};
+pub use audit::{Audit, AuditFormat, FromDocker, Verify};
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
@@ -172,6 +172,8 @@ pub enum Verb {
     Doctor(Doctor),
     /// Check a bundle, a running container or this machine against the rules of the policy
     Audit(Audit),
+    /// Print the config.json that Docker would make of a `docker run` line
+    FromDocker(FromDocker),
     /// Compare a running container with its requested configuration, layer by layer
     Verify(Verify),
     /// Register this runtime with containerd, Podman, Docker or CRI-O

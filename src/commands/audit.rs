@@ -1,13 +1,13 @@
 //! `safebox audit`: checks bundles, containers and this machine against the rules.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
 
 use crate::audit::{self, Report, format, running};
-use crate::cli::{Audit, Global};
+use crate::cli::{Audit, FromDocker, Global};
 use crate::commands::common::{Outcome, root};
 use crate::host::Host;
 use crate::policy::Machine;
@@ -23,7 +23,7 @@ pub fn audit(global: &Global, args: &Audit) -> Outcome {
     let machine = Machine::of(&Host::probe()?);
     let mut reports: Vec<Report> = Vec::new();
     for target in &args.targets {
-        reports.push(one(global, target, machine)?);
+        reports.append(&mut one(global, target, machine)?);
     }
     for pid in &args.pid {
         reports.push(running::audit(format!("pid {pid}"), *pid, machine)?);
@@ -36,15 +36,35 @@ pub fn audit(global: &Global, args: &Audit) -> Outcome {
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn one(global: &Global, target: &str, machine: Machine) -> anyhow::Result<Report> {
+/// Prints the config.json that Docker would make of a line, and on stderr what is not in it.
+pub fn from_docker(args: &FromDocker) -> Outcome {
+    let described = crate::input::docker::describe("docker run", &args.line)?;
+    let made = crate::input::config::make(&described)?;
+    let left = made.left.iter().map(|(_, text)| text.as_str());
+    for text in left.chain(described.unknown.iter().map(|(_, key)| key.as_str())) {
+        crate::log::say(&format!("not in the config: {text}"));
+    }
+    crate::commands::common::print_json(&made.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(global: &Global, target: &str, machine: Machine) -> anyhow::Result<Vec<Report>> {
     if target == "host" {
-        return Ok(audit::host::audit(&audit::machine::Machine::this()));
+        return Ok(vec![audit::host::audit(&audit::machine::Machine::this())]);
+    }
+    if target == "-" {
+        let mut line = String::new();
+        std::io::stdin().lock().take(1 << 20).read_to_string(&mut line)?;
+        return Ok(vec![audit::described::line(&line, machine)?]);
     }
     let path = Path::new(target);
+    if path.is_file() {
+        return Ok(audit::described::audit(path, machine)?);
+    }
     if target.contains('/') || target == "." || target == ".." || path.join("config.json").exists() {
         crate::launch::images::no_image(path, true)?;
-        return Ok(audit::bundle::audit(path, machine)?);
+        return Ok(vec![audit::bundle::audit(path, machine)?]);
     }
     let pid = running::process_of(&root(global)?, target)?;
-    Ok(running::audit(target.to_string(), pid, machine)?)
+    Ok(vec![running::audit(target.to_string(), pid, machine)?])
 }

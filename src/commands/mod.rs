@@ -86,6 +86,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Audit(args) => audit::audit(global, &args),
         Verb::Verify(args) => verify::verify(global, &args),
+        Verb::FromDocker(args) => audit::from_docker(&args),
         Verb::Features => spec::features(),
         Verb::Install(cli::Install { systemd_unit: Some(id), program, .. }) => {
             unit::unit(global, &id, program)

@@ -8,6 +8,7 @@ use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
 use crate::commands::foreground::{Watch, begin, launched, proxy};
 use crate::error::Error;
+use crate::input;
 use crate::launch::layers;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
@@ -70,9 +71,47 @@ fn made_up_id(bundle: &Path) -> String {
     format!("{name}-{:x}-{:x}", std::process::id(), t.subsec_nanos())
 }
 
+/// `--compose FILE SERVICE` and `--pod FILE [CONTAINER]`: what the file says is said to the launch, behind the command
+/// line.
+fn described(launch: &mut Launch, args: &mut Run) -> Result<(), Error> {
+    let mut described = match (&launch.life.compose, &launch.life.pod) {
+        (None, None) => return Ok(()),
+        (Some(_), Some(_)) => {
+            return Err(Error::msg("--compose and --pod describe one container each: use one"));
+        }
+        (Some(file), None) => {
+            let service = args.target.take();
+            let service = service.ok_or_else(|| {
+                Error::msg(format!(
+                    "--compose {}: name the service: safebox run --compose FILE SERVICE",
+                    file.display()
+                ))
+            })?;
+            input::compose::read(file, &service)?
+        }
+        (None, Some(file)) => input::pod::read(file, args.target.take().as_deref())?,
+    };
+    if launch.life.rootfs.is_none() && launch.life.bundle.is_none() {
+        let image = described.image.as_ref().map_or("its image", |(image, _)| image);
+        return Err(Error::msg(format!(
+            "{}: safebox runs no images: unpack {image} (skopeo copy, umoci unpack) and give its root file system with --rootfs DIR",
+            described.at
+        )));
+    }
+    launch.args = std::mem::take(&mut args.args);
+    described.launch(launch)?;
+    args.args = std::mem::take(&mut launch.args);
+    if launch.life.name.is_none() {
+        launch.life.name = Some(made_up_id(Path::new(&described.name)));
+    }
+    described.told().iter().filter(|_| !launch.life.quiet).for_each(|line| crate::log::say(line));
+    Ok(())
+}
+
 /// Completes what the command line says: the launch of a `run`.
 fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error> {
     let mut launch = std::mem::take(&mut args.said.0);
+    described(&mut launch, args)?;
     let life = &launch.life;
     let none = args.target.is_none() && life.bundle.is_none();
     if none && !(args.args.is_empty() && launch.process.entrypoint.is_none()) && !global.as_runc
@@ -271,7 +310,11 @@ fn again(launch: &Launch) -> Option<crate::state::Command> {
         "fail",
     ];
     let mut words = vec!["run".to_string(), format!("--name={}", launch.id)];
-    let said = launch.said.iter().filter(|(long, _)| !ONCE.contains(long));
+    if launch.life.compose.is_some() || launch.life.pod.is_some() {
+        // The file would be read again, by another working directory's rules.
+        return None;
+    }
+    let said = launch.words.iter().filter(|(long, _)| !ONCE.contains(long));
     words.extend(said.map(|(long, value)| match value.as_str() {
         "" => format!("--{long}"),
         value => format!("--{long}={value}"),

@@ -33,7 +33,7 @@ pub struct Launch {
     /// Directory of the states of containers.
     pub state_root: PathBuf,
     /// The options of the command line: (long name, value), a flag's is empty.
-    pub said: Vec<(&'static str, String)>,
+    pub words: Vec<(&'static str, String)>,
     /// Replaces `process.args`.
     pub args: Vec<String>,
     /// The policy that hardens the config; `None`: the verb's default.
@@ -60,6 +60,8 @@ pub struct Launch {
     pub cgroup_manager: Option<cgroup::Manager>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
+    /// The options that the command line says, by their long spellings.
+    pub said: Vec<&'static str>,
     /// Requirements of the administrator's policy file.
     pub enforcement: Option<Enforcement>,
 }
@@ -70,7 +72,7 @@ impl Default for Launch {
             root: Root::Bundle(".".into()),
             id: String::new(),
             state_root: PathBuf::new(),
-            said: Vec::new(),
+            words: Vec::new(),
             args: Vec::new(),
             policy: None,
             overrides: Overrides::default(),
@@ -84,6 +86,7 @@ impl Default for Launch {
             stays: stdio::Launcher::Absent,
             cgroup_manager: None,
             launcher: None,
+            said: Vec::new(),
             enforcement: None,
         }
     }
@@ -309,6 +312,10 @@ pub struct LifeOptions {
     pub bundle: Option<PathBuf>,
     /// `--rootfs`.
     pub rootfs: Option<PathBuf>,
+    /// `--compose`.
+    pub compose: Option<PathBuf>,
+    /// `--pod`.
+    pub pod: Option<PathBuf>,
     /// `--name`.
     pub name: Option<String>,
     /// `--detach`.

@@ -16,6 +16,23 @@ pub(super) const ROWS: &[Row] = &[
     )
     .values(&["/srv/rootfs"], &[]),
     Row::new(
+        "compose",
+        GENERAL,
+        RUN,
+        Says::Path("FILE", |l, v| l.life.compose = Some(v.into())),
+        "Run a service of a compose file, by its name, in the directory of --rootfs",
+    )
+    .more("The options of the command line count before those of the file; what the file says and has no effect is listed")
+    .values(&["compose.yaml"], &[]),
+    Row::new(
+        "pod",
+        GENERAL,
+        RUN,
+        Says::Path("FILE", |l, v| l.life.pod = Some(v.into())),
+        "The same for a container of a Kubernetes manifest; without a name its first one",
+    )
+    .values(&["pod.yaml"], &[]),
+    Row::new(
         "bundle",
         GENERAL,
         RUN | CREATE,

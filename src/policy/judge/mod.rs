@@ -6,6 +6,8 @@ pub(super) mod isolation;
 pub(super) mod limits;
 pub(super) mod privileges;
 
+pub use image::secret_in;
+
 use super::posture::{Place, Posture};
 
 /// How bad it is where a rule does not hold.

@@ -1,0 +1,67 @@
+//! Files that describe containers: compose files, manifests, `docker run` lines. Each container is judged as the config
+//! that Docker would make of it, and a finding names the line of the file.
+
+use std::path::Path;
+
+use super::{Kind, Report};
+use crate::error::{Error, Result};
+use crate::input::yaml::parse;
+use crate::input::{Description, Spot, compose, config, docker, pod, read};
+use crate::policy::{Machine, Place, Posture, Verdict};
+
+/// Judges a file, by what it holds.
+pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
+    let text = read(path)?;
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    if name.starts_with("Dockerfile") || name.starts_with("Containerfile") || name.ends_with(".dockerfile") {
+        return Ok(vec![super::dockerfile::audit(path, &text)]);
+    }
+    let shown = path.display();
+    let mut described = Vec::new();
+    for document in parse(path, &text)? {
+        if compose::is(&document) {
+            for (service, _) in compose::services(&document) {
+                described.push(compose::describe(&document, service)?);
+            }
+        } else if pod::is(&document) {
+            for (container, node) in pod::containers(&document) {
+                described.push(pod::describe(&document, &container, node)?);
+            }
+        }
+    }
+    if described.is_empty() {
+        return Err(Error::msg(format!(
+            "{shown}: neither a bundle's directory, nor a compose file, nor a Kubernetes manifest with containers, nor a Dockerfile"
+        )));
+    }
+    described.iter().map(|d| judge(&format!("{shown}: {}", d.name), d, machine)).collect()
+}
+
+/// Judges a `docker run` line.
+pub fn line(line: &str, machine: Machine) -> Result<Report> {
+    judge("docker run", &docker::describe("-", line)?, machine)
+}
+
+fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
+    let made = config::make(d)?;
+    let posture = Posture::of_config(&made.config()?, machine);
+    let mut report = Report::of_posture(target.to_string(), Kind::Description, &posture);
+    for judgement in &mut report.judgements {
+        if let Verdict::Fail(found) = &mut judgement.verdict {
+            for evidence in found {
+                if let Place::Pointer(pointer) = &evidence.at {
+                    let at = made.place(pointer).unwrap_or(&d.at);
+                    evidence.at = place(at);
+                }
+            }
+        }
+    }
+    let unknown = d.unknown.iter().map(|(at, key)| (place(at), key.clone()));
+    let left = made.left.iter().map(|(at, text)| (place(at), format!("not judged: {text}")));
+    report.unknown = unknown.chain(left).collect();
+    Ok(report)
+}
+
+fn place(at: &Spot) -> Place {
+    Place::Line(at.file.clone(), at.line)
+}

@@ -1,0 +1,115 @@
+//! A `docker run` line as a list of its options.
+
+use std::path::PathBuf;
+
+use super::{Description, Spot};
+use crate::error::{Error, Result};
+use crate::launch::options::{Row, Says, Shape, rows};
+
+/// Whether a row takes a value.
+fn takes_value(row: &Row) -> bool {
+    !matches!(row.says, Says::Flag(_) | Says::Switch(_) | Says::Refused(Shape::Flag, _))
+}
+
+/// Options of docker run that take a value and that no row has.
+const OTHERS: [&str; 10] = [
+    "health-cmd",
+    "health-interval",
+    "health-retries",
+    "health-start-interval",
+    "health-start-period",
+    "health-timeout",
+    "log-driver",
+    "log-opt",
+    "network-alias",
+    "use-api-socket",
+];
+
+fn find(name: &str) -> Option<&'static Row> {
+    rows().find(|r| r.long == name || r.also == Some(name))
+}
+
+fn find_short(c: char) -> Option<&'static Row> {
+    rows().find(|r| r.short == Some(c))
+}
+
+/// The container of a line: `docker run OPTIONS IMAGE [COMMAND...]`, also of `podman` and `nerdctl`.
+pub fn describe(file: &str, line: &str) -> Result<Description> {
+    let at = Spot { file: PathBuf::from(file), line: 1 };
+    let failed = |what: String| Error::msg(format!("{at}: {what}"));
+    let words = super::words::split(line.trim().trim_start_matches("$ ")).map_err(failed)?;
+    let mut words = words.into_iter().peekable();
+    while words
+        .next_if(|w| matches!(w.as_str(), "sudo" | "docker" | "podman" | "nerdctl" | "container"))
+        .is_some()
+    {}
+    match words.next().as_deref() {
+        Some("run" | "create") => {}
+        other => return Err(failed(format!("a line docker run ... is needed, not {other:?}"))),
+    }
+    let mut d = Description::new("docker run", at.clone());
+    while let Some(word) = words.next() {
+        if word == "--" {
+            continue;
+        }
+        if let Some(long) = word.strip_prefix("--") {
+            let (name, given) = long.split_once('=').map_or((long, None), |(n, v)| (n, Some(v.to_string())));
+            let row = find(name);
+            let value = row.map_or(OTHERS.contains(&name), takes_value);
+            match (row, value, given) {
+                (Some(r), false, Some(given)) if matches!(r.says, Says::Switch(_)) => {
+                    d.say(&at, r.long, given)
+                }
+                (Some(r), false, given) => {
+                    if given.is_none_or(|v| v != "false") {
+                        d.say(&at, r.long, "");
+                    }
+                }
+                (Some(r), true, given) => {
+                    let value = given.or_else(|| words.next());
+                    d.say(&at, r.long, value.ok_or_else(|| failed(format!("--{name}: a value is missing")))?);
+                }
+                (None, takes, given) => {
+                    if takes && given.is_none() {
+                        words.next();
+                    }
+                    d.unknown.push((at.clone(), format!("--{name}")));
+                }
+            }
+        } else if let Some(short) = word.strip_prefix('-').filter(|s| !s.is_empty()) {
+            shorts(&mut d, &at, short, &mut words)?;
+        } else {
+            d.image = Some((word, at.clone()));
+            d.args = words.by_ref().collect();
+        }
+    }
+    if d.image.is_none() {
+        return Err(failed("no image is named".into()));
+    }
+    Ok(d)
+}
+
+/// `-it`, `-p80:80`, `-p 80:80`.
+fn shorts(
+    d: &mut Description,
+    at: &Spot,
+    letters: &str,
+    words: &mut impl Iterator<Item = String>,
+) -> Result<()> {
+    for (i, c) in letters.char_indices() {
+        let Some(row) = find_short(c) else {
+            d.unknown.push((at.clone(), format!("-{c}")));
+            continue;
+        };
+        if !takes_value(row) {
+            d.say(at, row.long, "");
+            continue;
+        }
+        let rest = letters[i + c.len_utf8()..].trim_start_matches('=');
+        let value = if rest.is_empty() { words.next() } else { Some(rest.to_string()) };
+        let value = value.ok_or_else(|| Error::msg(format!("{at}: -{c}: a value is missing")))?;
+        d.say(at, row.long, value);
+        break;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! A Dockerfile: its instructions with their lines. Continuations, comments between them, escapes and here-documents
+//! are read as BuildKit reads them; nothing is expanded.
+
+/// One instruction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instruction {
+    /// In upper case.
+    pub name: String,
+    /// What follows, on one line, here-documents included.
+    pub rest: String,
+    /// Where it begins.
+    pub line: u32,
+}
+
+impl Instruction {
+    /// The words that are no flags.
+    pub fn words(&self) -> Vec<&str> {
+        self.rest.split_whitespace().filter(|w| !w.starts_with("--")).collect()
+    }
+
+    /// A flag's value: `--chmod=4755`.
+    pub fn flag(&self, name: &str) -> Option<&str> {
+        let flags = self.rest.split_whitespace().take_while(|w| w.starts_with("--"));
+        flags.filter_map(|w| w[2..].split_once('=')).find(|(k, _)| *k == name).map(|(_, v)| v)
+    }
+
+    /// Whether it is written as a JSON list.
+    pub fn is_exec_form(&self) -> bool {
+        self.rest.trim_start().starts_with('[')
+    }
+}
+
+/// The instructions of a file.
+pub fn parse(text: &str) -> Vec<Instruction> {
+    let escape = escape(text);
+    let mut out = Vec::new();
+    let mut lines = (1u32..).zip(text.lines()).peekable();
+    while let Some((number, line)) = lines.next() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut whole = line.to_string();
+        while whole.ends_with(escape) {
+            whole.pop();
+            // Comments and empty lines do not end a continuation.
+            let next = lines.find(|(_, l)| !l.trim().is_empty() && !l.trim_start().starts_with('#'));
+            match next {
+                Some((_, next)) => whole.push_str(&format!(" {}", next.trim())),
+                None => break,
+            }
+        }
+        for end in here_documents(&whole) {
+            for (_, body) in lines.by_ref() {
+                if body.trim() == end {
+                    break;
+                }
+                whole.push_str(&format!(" ; {}", body.trim()));
+            }
+        }
+        let (name, rest) = whole.split_once(char::is_whitespace).unwrap_or((&whole, ""));
+        out.push(Instruction { name: name.to_ascii_uppercase(), rest: rest.trim().into(), line: number });
+    }
+    out
+}
+
+/// The parser directive `# escape=` may stand on the first lines.
+fn escape(text: &str) -> char {
+    let directives = text.lines().take_while(|l| l.trim_start().starts_with('#'));
+    let found = directives.filter_map(|l| l.trim_start_matches(['#', ' ']).strip_prefix("escape="));
+    found.last().and_then(|v| v.trim().chars().next()).filter(|c| *c == '`').unwrap_or('\\')
+}
+
+/// The words that end the here-documents of a line: `<<EOF`, `<<-"EOF"`.
+fn here_documents(line: &str) -> Vec<String> {
+    let name = line.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    if !matches!(name.as_str(), "RUN" | "COPY" | "ADD") {
+        return Vec::new();
+    }
+    let starts = line.split_whitespace().filter_map(|w| w.strip_prefix("<<"));
+    let word = |w: &str| w.trim_start_matches('-').trim_matches(['"', '\'']).to_string();
+    starts
+        .map(word)
+        .filter(|w| !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_are_read_with_their_lines() {
+        let text = "# syntax=x\nfrom a \\\n # in between\n\n as b\nRUN <<EOF\napt-get update\nEOF\nCOPY --chmod=4755 x /y\nCMD [\"a\"]";
+        let all = parse(text);
+        let names: Vec<_> = all.iter().map(|i| (i.name.as_str(), i.line)).collect();
+        assert_eq!(names, [("FROM", 2), ("RUN", 6), ("COPY", 9), ("CMD", 10)]);
+        assert_eq!(all[0].rest, "a  as b");
+        assert!(all[1].rest.contains("apt-get update"));
+        assert_eq!((all[2].flag("chmod"), all[2].words()), (Some("4755"), vec!["x", "/y"]));
+        assert!(all[3].is_exec_form());
+        assert_eq!(parse("# escape=`\nRUN a `\n b")[0].rest, "a  b");
+        assert!(parse("RUN a \\").len() == 1 && parse("").is_empty());
+    }
+}

@@ -1,0 +1,161 @@
+//! Descriptions of a container in the words of other tools: a service of a compose file, a container of a Kubernetes
+//! manifest, a `docker run` line. Each becomes the same list: options of `docker run`, every one with its place.
+//!
+//! The list is said to a [`Launch`] through the table of options, or written into a config for the audit. What has no
+//! meaning here is kept in the list of notes with the reason; a key that is not known, in that of unknown ones.
+
+pub mod compose;
+pub mod config;
+pub mod docker;
+pub mod dockerfile;
+pub mod pod;
+pub mod words;
+pub mod yaml;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::launch::options::{Says, row};
+use crate::launch::value::Launch;
+
+/// A file with more than this describes no container.
+const MOST: u64 = 4 << 20;
+
+/// A place in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spot {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+impl std::fmt::Display for Spot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// One option of `docker run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its long spelling.
+    pub option: String,
+    /// Its value; empty for a flag.
+    pub value: String,
+    /// Where it is said.
+    pub at: Spot,
+}
+
+/// A container as it is described.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Where it begins.
+    pub at: Spot,
+    /// Its image.
+    pub image: Option<(String, Spot)>,
+    /// Its options.
+    pub said: Vec<Said>,
+    /// The program and its arguments; empty: the image's.
+    pub args: Vec<String>,
+    /// What is known and has no effect here: (place, key, why).
+    pub notes: Vec<(Spot, String, String)>,
+    /// What is not known: (place, key).
+    pub unknown: Vec<(Spot, String)>,
+}
+
+impl Description {
+    /// One without options.
+    pub fn new(name: &str, at: Spot) -> Self {
+        Description {
+            name: name.into(),
+            at,
+            image: None,
+            said: Vec::new(),
+            args: Vec::new(),
+            notes: Vec::new(),
+            unknown: Vec::new(),
+        }
+    }
+
+    /// Adds an option.
+    pub fn say(&mut self, at: &Spot, option: &str, value: impl Into<String>) {
+        self.said.push(Said { option: option.into(), value: value.into(), at: at.clone() });
+    }
+
+    /// Adds a tmpfs, which every user may write to as in Docker and Kubernetes.
+    pub fn say_tmpfs(&mut self, at: &Spot, value: &str) {
+        let (target, options) = value.split_once(':').unwrap_or((value, ""));
+        let mut options: Vec<&str> = options.split(',').filter(|o| !o.is_empty()).collect();
+        if !options.iter().any(|o| o.starts_with("mode=")) {
+            options.push("mode=1777");
+        }
+        self.say(at, "tmpfs", format!("{target}:{}", options.join(",")));
+    }
+
+    /// Adds something that has no effect here.
+    pub fn note(&mut self, at: &Spot, key: &str, why: &str) {
+        self.notes.push((at.clone(), key.into(), why.into()));
+    }
+
+    /// Says everything to a launch, through the table of options. What the table refuses is a note, but for what would
+    /// weaken the container: that must not be passed over, and not be granted either.
+    pub fn launch(&mut self, launch: &mut Launch) -> Result<()> {
+        let spoken = launch.said.clone();
+        for said in self.said.clone() {
+            let Some(row) = row(&said.option) else {
+                self.unknown.push((said.at.clone(), said.option.clone()));
+                continue;
+            };
+            // Of an option with one value the command line's counts; of the others both do.
+            let one = matches!(row.says, Says::One(..) | Says::Path(..) | Says::Switch(_) | Says::Flag(_));
+            if one && spoken.contains(&row.long) {
+                continue;
+            }
+            match row.say(launch, &said.value) {
+                Ok(()) => {}
+                Err(why) if row.is_refused() && said.option != "privileged" => {
+                    self.note(&said.at, &said.option, &why)
+                }
+                Err(why) => return Err(Error::msg(format!("{}: {}: {why}", said.at, shown(&said)))),
+            }
+        }
+        if !self.args.is_empty() && launch.args.is_empty() {
+            launch.args.clone_from(&self.args);
+        }
+        Ok(())
+    }
+
+    /// The lines that tell what was passed over.
+    pub fn told(&self) -> Vec<String> {
+        let notes = self.notes.iter().map(|(at, key, why)| format!("{at}: {key} has no effect: {why}"));
+        let unknown =
+            self.unknown.iter().map(|(at, key)| format!("{at}: {key} is not known, and has no effect"));
+        notes.chain(unknown).collect()
+    }
+}
+
+fn shown(said: &Said) -> String {
+    // The value of a variable may be a secret.
+    let value =
+        if said.option == "env" { said.value.split('=').next().unwrap_or_default() } else { &said.value };
+    if value.is_empty() { said.option.clone() } else { format!("{} {value}", said.option) }
+}
+
+/// Reads a file of a bounded size.
+pub fn read(path: &Path) -> Result<String> {
+    use std::io::Read;
+    let failed = |e: &dyn std::fmt::Display| Error::msg(format!("{}: {e}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| failed(&crate::error::plain_errnos(&e.to_string())))?;
+    if !file.metadata().map_err(|e| failed(&e))?.is_file() {
+        return Err(failed(&"not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MOST + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
+    if text.len() as u64 > MOST {
+        return Err(failed(&"larger than 4 MiB"));
+    }
+    Ok(text)
+}

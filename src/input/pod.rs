@@ -1,0 +1,307 @@
+//! A container of a Kubernetes manifest as options of `docker run`.
+
+use std::path::Path;
+
+use super::words::quantity;
+use super::yaml::{Document, Node, Tree};
+use super::{Description, yaml};
+use crate::error::{Error, Result};
+
+/// Where each kind has its pod.
+const PODS: &[(&str, &[&str])] = &[
+    ("Pod", &["spec"]),
+    ("Deployment", &["spec", "template", "spec"]),
+    ("StatefulSet", &["spec", "template", "spec"]),
+    ("DaemonSet", &["spec", "template", "spec"]),
+    ("ReplicaSet", &["spec", "template", "spec"]),
+    ("ReplicationController", &["spec", "template", "spec"]),
+    ("Job", &["spec", "template", "spec"]),
+    ("CronJob", &["spec", "jobTemplate", "spec", "template", "spec"]),
+];
+
+/// Keys of a pod that one container's runtime cannot mean.
+const OF_POD: &[(&str, &str)] = &[
+    ("automountServiceAccountToken", "no token is mounted in any case"),
+    ("serviceAccountName", "there is no cluster"),
+    ("runtimeClassName", "this is the runtime"),
+    ("restartPolicy", "a service manager restarts programs"),
+    ("nodeSelector", "there is no cluster"),
+    ("nodeName", "there is no cluster"),
+    ("affinity", "there is no cluster"),
+    ("tolerations", "there is no cluster"),
+    ("topologySpreadConstraints", "there is no cluster"),
+    ("priorityClassName", "there is no cluster"),
+    ("imagePullSecrets", "nothing is pulled"),
+    ("dnsPolicy", "the container has no network but its own"),
+    ("enableServiceLinks", "there is no cluster"),
+    ("initContainers", "one container runs alone"),
+    ("ephemeralContainers", "one container runs alone"),
+    ("shareProcessNamespace", "one container runs alone"),
+    ("schedulerName", "there is no cluster"),
+    ("hostUsers", "ids are never the host's"),
+    ("subdomain", "there is no cluster"),
+];
+
+/// Keys of a container that mean nothing here.
+const OF_CONTAINER: &[(&str, &str)] = &[
+    ("image", "safebox runs a root file system: give it with --rootfs"),
+    ("imagePullPolicy", "nothing is pulled"),
+    ("ports", "the container has a network of its own with nothing in it"),
+    ("livenessProbe", "a service manager asks for the health of programs"),
+    ("readinessProbe", "a service manager asks for the health of programs"),
+    ("startupProbe", "a service manager asks for the health of programs"),
+    ("lifecycle", "hooks come with a bundle"),
+    ("terminationMessagePath", "the program's output is the caller's"),
+    ("terminationMessagePolicy", "the program's output is the caller's"),
+    ("stdin", "stdin is the caller's"),
+    ("stdinOnce", "stdin is the caller's"),
+    ("resizePolicy", "there is no cluster"),
+];
+
+/// The spec of the pod in a document, if it has one.
+fn pod(document: &Document) -> Option<&Node> {
+    let kind = document.top.get("kind")?.text()?;
+    let (_, path) = PODS.iter().find(|(known, _)| *known == kind)?;
+    document.top.path(path)
+}
+
+/// Whether a document is a manifest with containers.
+pub fn is(document: &Document) -> bool {
+    document.top.get("apiVersion").is_some() && pod(document).is_some()
+}
+
+/// The containers of a document, with their names.
+pub fn containers(document: &Document) -> Vec<(String, &Node)> {
+    let list = pod(document).and_then(|spec| spec.get("containers")).map(Node::items).unwrap_or_default();
+    let name = |node: &Node| node.get("name").and_then(Node::text).unwrap_or_else(|| "container".into());
+    list.into_iter().map(|node| (name(node), node)).collect()
+}
+
+/// One container of a file; without a name the first.
+pub fn read(path: &Path, name: Option<&str>) -> Result<Description> {
+    let text = super::read(path)?;
+    let documents = yaml::parse(path, &text)?;
+    let with: Vec<&Document> = documents.iter().filter(|d| is(d)).collect();
+    let mut known = Vec::new();
+    for document in &with {
+        for (container, node) in containers(document) {
+            if name.is_none_or(|name| name == container) {
+                return describe(document, &container, node);
+            }
+            known.push(container);
+        }
+    }
+    Err(Error::msg(match (name, known.is_empty()) {
+        (Some(name), false) => {
+            format!("{}: no container {name:?}; one of {}", path.display(), known.join(", "))
+        }
+        _ => format!(
+            "{}: no manifest of a Pod, Deployment, StatefulSet, DaemonSet, Job or CronJob",
+            path.display()
+        ),
+    }))
+}
+
+/// One container of a document.
+pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Description> {
+    let mut d = Description::new(name, document.at(container));
+    let Some(pod) = pod(document) else { return Ok(d) };
+    for (key, value) in pod.entries() {
+        let at = document.at(value);
+        match key.as_str() {
+            "containers" | "securityContext" | "volumes" => {}
+            "hostNetwork" | "hostPID" | "hostIPC" => {
+                let option = match key.as_str() {
+                    "hostNetwork" => "network",
+                    "hostPID" => "pid",
+                    _ => "ipc",
+                };
+                if value.is_true() {
+                    d.say(&at, option, "host");
+                }
+            }
+            "hostname" => d.say(&at, "hostname", value.text().unwrap_or_default()),
+            "terminationGracePeriodSeconds" => d.say(&at, "stop-timeout", value.text().unwrap_or_default()),
+            key => note(&mut d, document, OF_POD, key, value),
+        }
+    }
+    security(document, &mut d, pod.get("securityContext"), container.get("securityContext"))?;
+    for (key, value) in container.entries() {
+        let at = document.at(value);
+        match key.as_str() {
+            "name" | "securityContext" => {}
+            "command" | "args" => {}
+            "workingDir" => d.say(&at, "workdir", value.text().unwrap_or_default()),
+            "tty" if value.is_true() => d.say(&at, "tty", ""),
+            "tty" => {}
+            "env" => env(document, &mut d, value),
+            "envFrom" => d.note(&at, key, "there is no cluster"),
+            "resources" => resources(document, &mut d, value)?,
+            "volumeMounts" => mounts(document, &mut d, value, pod.get("volumes"))?,
+            "image" => {
+                d.image = value.text().map(|image| (image, at.clone()));
+                note(&mut d, document, OF_CONTAINER, key, value);
+            }
+            key => note(&mut d, document, OF_CONTAINER, key, value),
+        }
+    }
+    for key in ["command", "args"] {
+        let items = container.get(key).map(Node::items).unwrap_or_default();
+        d.args.extend(items.iter().filter_map(|item| item.text()));
+    }
+    Ok(d)
+}
+
+fn note(d: &mut Description, document: &Document, known: &[(&str, &str)], key: &str, value: &Node) {
+    match known.iter().find(|(k, _)| *k == key) {
+        Some((_, why)) => d.note(&document.at(value), key, why),
+        None => d.unknown.push((document.at(value), key.into())),
+    }
+}
+
+/// The security contexts; the container's keys count before the pod's.
+fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: Option<&Node>) -> Result<()> {
+    let find = |key: &str| own.and_then(|c| c.get(key)).or_else(|| pod.and_then(|c| c.get(key)));
+    let number = |key: &str| find(key).and_then(|node| Some((document.at(node), node.text()?)));
+    if let Some((at, uid)) = number("runAsUser") {
+        let gid = number("runAsGroup").map(|(_, gid)| format!(":{gid}")).unwrap_or_default();
+        d.say(&at, "user", format!("{uid}{gid}"));
+        if uid == "0" && find("runAsNonRoot").is_some_and(Node::is_true) {
+            return Err(Error::msg(format!("{at}: runAsUser is 0, and runAsNonRoot does not allow that")));
+        }
+    }
+    for key in ["fsGroup", "supplementalGroups"] {
+        for group in pod.and_then(|c| c.get(key)).map(Node::items).unwrap_or_default() {
+            d.say(&document.at(group), "group-add", group.text().unwrap_or_default());
+        }
+    }
+    if let Some(node) = find("seccompProfile") {
+        let kind = node.get("type").and_then(Node::text).unwrap_or_default();
+        match kind.as_str() {
+            "RuntimeDefault" => d.say(&document.at(node), "seccomp", "default"),
+            "Unconfined" => d.say(&document.at(node), "security-opt", "seccomp=unconfined"),
+            _ => {
+                d.note(&document.at(node), "seccompProfile", "give the file with --security-opt seccomp=FILE")
+            }
+        }
+    }
+    if let Some(node) = find("appArmorProfile").and_then(|n| n.get("localhostProfile")) {
+        d.say(&document.at(node), "security-opt", format!("apparmor={}", node.text().unwrap_or_default()));
+    }
+    for sysctl in pod.and_then(|c| c.get("sysctls")).map(Node::items).unwrap_or_default() {
+        let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
+        d.say(&document.at(sysctl), "sysctl", format!("{}={}", part("name"), part("value")));
+    }
+    for (key, value) in own.map(Node::entries).unwrap_or_default() {
+        let at = document.at(value);
+        match key.as_str() {
+            "allowPrivilegeEscalation" if !value.is_true() => d.say(&at, "security-opt", "no-new-privileges"),
+            "readOnlyRootFilesystem" if value.is_true() => d.say(&at, "read-only", ""),
+            "privileged" if value.is_true() => d.say(&at, "privileged", ""),
+            "capabilities" => {
+                for (kind, option) in [("drop", "cap-drop"), ("add", "cap-add")] {
+                    for cap in value.get(kind).map(Node::items).unwrap_or_default() {
+                        d.say(&document.at(cap), option, cap.text().unwrap_or_default());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for context in [pod, own].into_iter().flatten() {
+        for (key, value) in context.entries() {
+            if !CONTEXT.contains(&key.as_str()) {
+                d.unknown.push((document.at(value), format!("securityContext.{key}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keys of security contexts that are read.
+const CONTEXT: [&str; 14] = [
+    "runAsUser",
+    "runAsGroup",
+    "runAsNonRoot",
+    "fsGroup",
+    "fsGroupChangePolicy",
+    "supplementalGroups",
+    "seccompProfile",
+    "appArmorProfile",
+    "sysctls",
+    "allowPrivilegeEscalation",
+    "readOnlyRootFilesystem",
+    "privileged",
+    "capabilities",
+    "procMount",
+];
+
+fn env(document: &Document, d: &mut Description, list: &Node) {
+    for item in list.items() {
+        let name = item.get("name").and_then(Node::text).unwrap_or_default();
+        match item.get("value").and_then(Node::text) {
+            Some(value) => d.say(&document.at(item), "env", format!("{name}={value}")),
+            None if item.get("valueFrom").is_some() => {
+                d.note(
+                    &document.at(item),
+                    &format!("env {name}"),
+                    "there is no cluster to take its value from",
+                );
+            }
+            None => d.say(&document.at(item), "env", format!("{name}=")),
+        }
+    }
+}
+
+fn resources(document: &Document, d: &mut Description, resources: &Node) -> Result<()> {
+    for (kind, values) in resources.entries() {
+        for (name, node) in values.entries() {
+            let at = document.at(node);
+            let text = node.text().unwrap_or_default();
+            let amount = quantity(&text)
+                .ok_or_else(|| document.error(node, format!("{name}: {text:?} is no quantity")))?;
+            match (kind.as_str(), name.as_str()) {
+                ("limits", "memory") => d.say(&at, "memory", format!("{}", amount as i64)),
+                ("limits", "cpu") => d.say(&at, "cpus", amount.to_string()),
+                ("requests", "memory") => d.say(&at, "memory-reservation", format!("{}", amount as i64)),
+                _ => d.note(&at, &format!("resources.{kind}.{name}"), "nothing reserves it"),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Option<&Node>) -> Result<()> {
+    for mount in mounts.items() {
+        let at = document.at(mount);
+        let part = |key: &str| mount.get(key).and_then(Node::text).unwrap_or_default();
+        let (name, path) = (part("name"), part("mountPath"));
+        let readonly = mount.get("readOnly").is_some_and(Node::is_true);
+        let list = volumes.map(Node::items).unwrap_or_default();
+        let volume = list.into_iter().find(|v| v.get("name").and_then(Node::text).as_deref() == Some(&name));
+        let volume =
+            volume.ok_or_else(|| document.error(mount, format!("volumeMounts: no volume {name:?}")))?;
+        let kind = volume.entries().iter().find(|(key, _)| key != "name");
+        match kind.map(|(key, node)| (key.as_str(), node)) {
+            Some(("emptyDir", node)) => {
+                let size = node.get("sizeLimit").and_then(Node::text).and_then(|text| quantity(&text));
+                let size = size.map(|bytes| format!(":size={}", bytes as i64)).unwrap_or_default();
+                d.say_tmpfs(&at, &format!("{path}{size}"));
+            }
+            Some(("hostPath", node)) => {
+                let source = node.get("path").and_then(Node::text).unwrap_or_default();
+                d.say(&at, "volume", format!("{source}:{path}:{}", if readonly { "ro" } else { "rw" }));
+            }
+            Some((key, _)) => d.note(
+                &at,
+                &format!("the volume {name}"),
+                &format!("there is no cluster to take a {key} from"),
+            ),
+            None => d.say_tmpfs(&at, &path),
+        }
+        if matches!(mount.get("subPath").map(|n| &n.tree), Some(Tree::Text(_))) {
+            d.note(&at, "subPath", "the whole volume is shown");
+        }
+    }
+    Ok(())
+}

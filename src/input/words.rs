@@ -1,0 +1,70 @@
+//! Words of a command line, and quantities.
+
+/// Splits a line as a shell does: quotes and backslashes, and nothing else.
+pub fn split(line: &str) -> Result<Vec<String>, String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some('\''), '\'') | (Some('"'), '"') => quote = None,
+            (Some('\''), c) => word.get_or_insert_default().push(c),
+            (None, '\\') | (Some('"'), '\\') => match chars.next() {
+                Some('\n') => {}
+                Some(c) if quote.is_none() || "\"\\$`".contains(c) => word.get_or_insert_default().push(c),
+                Some(c) => word.get_or_insert_default().extend(['\\', c]),
+                None => return Err("ends with a backslash".into()),
+            },
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '\'' | '"') => {
+                word.get_or_insert_default();
+                quote = Some(c);
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err("a quote is not closed".into());
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// A quantity of Kubernetes: `500m`, `512Mi`, `1G`, `0.5`.
+pub fn quantity(text: &str) -> Option<f64> {
+    let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |last| last + 1);
+    let factor = match &text[end..] {
+        "" => 1.0,
+        "m" => 0.001,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0 * 1024.0,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    text[..end].parse::<f64>().ok().map(|n| n * factor).filter(|n| n.is_finite() && *n >= 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_as_a_shell_does() {
+        let words = split("docker run -e A='b c' --x=\"d \\\"e\\\" $f\" \\\n g\\ h ''").unwrap();
+        assert_eq!(words, ["docker", "run", "-e", "A=b c", "--x=d \"e\" $f", "g h", ""]);
+        assert!(split("a 'b").is_err() && split("a\\").is_err());
+    }
+
+    #[test]
+    fn quantities_are_those_of_kubernetes() {
+        assert_eq!(quantity("512Mi"), Some(536_870_912.0));
+        assert_eq!(quantity("500m"), Some(0.5));
+        assert_eq!(quantity("1G"), Some(1e9));
+        assert_eq!((quantity("x"), quantity("1Q"), quantity("")), (None, None, None));
+    }
+}

@@ -1,0 +1,222 @@
+//! YAML as a tree whose every node knows its line. The parser bounds nodes, depth, aliases and the size of what they
+//! expand to.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::Spot;
+use crate::error::{Error, Result};
+
+/// A value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tree {
+    /// Nothing.
+    Null,
+    /// A scalar, in words.
+    Text(String),
+    /// A boolean.
+    Bool(bool),
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping, in its order.
+    Map(Vec<(String, Node)>),
+}
+
+/// A value and its line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The value.
+    pub tree: Tree,
+    /// From 1; of a mapping's value the line of its key.
+    pub line: u32,
+}
+
+/// A document.
+pub struct Document {
+    /// The file.
+    pub file: PathBuf,
+    /// Its value.
+    pub top: Node,
+}
+
+struct Raw(Tree);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(Words).map(Raw)
+    }
+}
+
+struct Words;
+
+impl<'de> Visitor<'de> for Words {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of YAML")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Tree, E> {
+        Ok(Tree::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Tree, E> {
+        Ok(Tree::Text(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Tree, E> {
+        Ok(Tree::Text(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Tree, E> {
+        Ok(Tree::Text(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Tree, E> {
+        Ok(Tree::Text(value.to_string()))
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Tree, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_none<E>(self) -> std::result::Result<Tree, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Tree, D::Error> {
+        deserializer.deserialize_any(Words)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Tree, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element::<Spanned<Raw>>()? {
+            list.push(node(item));
+        }
+        Ok(Tree::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Tree, A::Error> {
+        let mut map = Vec::new();
+        while let Some((key, value)) = entries.next_entry::<Spanned<String>, Spanned<Raw>>()? {
+            let line = line(key.referenced.line());
+            map.push((key.value, Node { tree: value.value.0, line }));
+        }
+        Ok(Tree::Map(map))
+    }
+}
+
+fn line(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX).max(1)
+}
+
+fn node(item: Spanned<Raw>) -> Node {
+    Node { line: line(item.referenced.line()), tree: item.value.0 }
+}
+
+/// The documents of a file.
+pub fn parse(file: &Path, text: &str) -> Result<Vec<Document>> {
+    let all: Vec<Spanned<Raw>> = serde_saphyr::from_multiple(text).map_err(|e| {
+        let place = e.location().map(|l| format!(":{}:{}", l.line(), l.column())).unwrap_or_default();
+        let text = e.to_string();
+        Error::msg(format!("{}{place}: {}", file.display(), text.lines().next().unwrap_or_default()))
+    })?;
+    let document = |item| Document { file: file.to_path_buf(), top: node(item) };
+    Ok(all.into_iter().map(document).collect())
+}
+
+impl Document {
+    /// The place of a node.
+    pub fn at(&self, node: &Node) -> Spot {
+        Spot { file: self.file.clone(), line: node.line }
+    }
+
+    /// An error at a node.
+    pub fn error(&self, node: &Node, what: impl fmt::Display) -> Error {
+        Error::msg(format!("{}: {what}", self.at(node)))
+    }
+}
+
+impl Node {
+    /// The member of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        let found = self.entries().iter().rev().find(|(k, _)| k == key);
+        found.map(|(_, node)| node).filter(|node| node.tree != Tree::Null)
+    }
+
+    /// The value at a path of keys.
+    pub fn path(&self, keys: &[&str]) -> Option<&Node> {
+        keys.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    /// A mapping's entries; none of anything else.
+    pub fn entries(&self) -> &[(String, Node)] {
+        match &self.tree {
+            Tree::Map(map) => map,
+            _ => &[],
+        }
+    }
+
+    /// A sequence's items; a value alone is one item.
+    pub fn items(&self) -> Vec<&Node> {
+        match &self.tree {
+            Tree::List(list) => list.iter().collect(),
+            Tree::Null => Vec::new(),
+            _ => vec![self],
+        }
+    }
+
+    /// A scalar in words.
+    pub fn text(&self) -> Option<String> {
+        match &self.tree {
+            Tree::Text(text) => Some(text.clone()),
+            Tree::Bool(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
+
+    /// A scalar that is true.
+    pub fn is_true(&self) -> bool {
+        matches!(&self.tree, Tree::Bool(true)) || matches!(&self.tree, Tree::Text(text) if text == "true")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Document {
+        parse(Path::new("f.yaml"), text).unwrap().remove(0)
+    }
+
+    #[test]
+    fn every_node_has_its_line() {
+        let d = one("a: 1\nb:\n  - x\n  - {c: true, d: [1, 0.5]}\ne: \"y\"\n");
+        assert_eq!(d.top.get("a").unwrap().line, 1);
+        let b = d.top.get("b").unwrap();
+        assert_eq!(b.line, 2);
+        assert_eq!((b.items()[0].line, b.items()[1].line), (3, 4));
+        let c = b.items()[1].get("c").unwrap();
+        assert!(c.is_true() && c.line == 4);
+        assert_eq!(b.items()[1].get("d").unwrap().items()[1].text().unwrap(), "0.5");
+        assert_eq!(d.top.get("e").unwrap().text().unwrap(), "y");
+        assert!(d.top.get("none").is_none());
+    }
+
+    #[test]
+    fn mistakes_have_a_place_and_bombs_end() {
+        let error = parse(Path::new("f.yaml"), "a: [1,\nb: 2\n").err().unwrap().to_string();
+        assert!(error.starts_with("f.yaml:"), "{error}");
+        let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for i in 1..12 {
+            let refs = vec![format!("*a{}", i - 1); 10].join(",");
+            bomb.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
+        }
+        assert!(parse(Path::new("bomb.yaml"), &bomb).is_err());
+        let deep = "[".repeat(100_000);
+        assert!(parse(Path::new("deep.yaml"), &deep).is_err());
+    }
+}
