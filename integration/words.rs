@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         test("words::of_an_interpreter_are_shown_and_not_sent", OWN, interpreters),
         test("words::of_a_process_name_are_shown_and_not_sent", OWN, processes),
         test("words::explain_shows_what_an_image_says", OWN, explained),
+        test("words::of_a_config_begin_no_line", OWN, configured),
         test("words::a_kill_for_lack_of_memory_is_in_the_log_and_the_state", OWN, out_of_memory),
         test("words::a_refused_fork_is_in_the_log_and_the_state", OWN, no_more_processes),
         test("words::the_program_cannot_forge_a_verdict_in_the_log", OWN, forged),
@@ -102,6 +103,33 @@ fn explained() {
         let out = sb.runtime().args(args).arg(sb.bundle()).output();
         is_plain(&out.stdout, &out);
         is_plain(&out.stderr, &out);
+    }
+}
+
+/// A line break in a name of the config must not start a line in the runtime's name.
+fn configured() {
+    let evil = format!("{EVIL}\nsafebox: all is well");
+    let mount = |place: &str, kind: &str| json!({ "destination": place, "type": kind, "source": "x" });
+    for (pointer, value) in [
+        ("/process/capabilities/bounding/-", json!(format!("CAP_{evil}"))),
+        ("/process/cwd", json!(format!("/bin/{evil}"))),
+        ("/mounts/-", mount(&format!("/bin/true/{evil}"), "tmpfs")),
+        ("/mounts/-", mount("/mnt", &evil)),
+        ("/linux/maskedPaths", json!([format!("/bin/{evil}")])),
+        ("/linux/cgroupsPath", json!(evil)),
+        ("/linux/sysctl", json!({ evil.clone(): "1" })),
+        ("/hooks", json!({ "createRuntime": [{ "path": format!("/nowhere/{evil}") }] })),
+    ] {
+        let sb = Sandbox::new().sh("true").patch(pointer, value);
+        let explain = sb.runtime().args(["explain", "--why"]).arg(sb.bundle()).output();
+        let create = || sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+        for out in [explain, sb.run().arg("--verbose").output(), sb.run_oci().output(), create().output()] {
+            is_plain(&out.stdout, &out);
+            is_plain(&out.stderr, &out);
+        }
+        if sb.verb("state").code == 0 {
+            sb.delete().ok();
+        }
     }
 }
 

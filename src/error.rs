@@ -101,7 +101,7 @@ pub fn shown_in_line(text: &str) -> String {
 
 /// As [`shown`], for a whole error message: its own line breaks are followed by an indent; line breaks in
 /// names are escaped.
-fn in_lines(text: &str) -> String {
+pub fn in_lines(text: &str) -> String {
     text.split("\n  ").map(shown_in_line).collect::<Vec<_>>().join("\n  ")
 }
 
@@ -226,7 +226,7 @@ pub struct StepError {
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match &self.detail {
-            Some(detail) => detail.clone(),
+            Some(detail) => in_lines(detail),
             None => crate::tables::errno::text(self.errno as i32),
         };
         let name = crate::tables::errno::name(self.errno as i32);

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{plain_errnos, shown};
+use crate::error::{in_lines, plain_errnos, shown};
 use crate::sys::io;
 
 /// Prints a line on stderr. Unlike `eprintln!` it does not panic if stderr is closed: the launch continues.
@@ -101,7 +101,7 @@ impl Log {
     /// Reports a deviation from the request: to the log file if there is one, because stderr belongs to the
     /// container.
     pub fn warning(&self, text: &str) {
-        let text = &shown(&plain_errnos(text));
+        let text = &in_lines(&plain_errnos(text));
         match &self.file {
             Some(_) => self.to_file("warning", text),
             None if self.format == LogFormat::Json => tell!("{}", json("warning", text)),
@@ -113,14 +113,14 @@ impl Log {
     /// Reports what the kernel did to the container, on stderr and in the log. The program can forge it on
     /// stderr, but not in the log.
     pub fn verdict(&self, text: &str) {
-        self.to_file("warning", &shown(text));
+        self.to_file("warning", &in_lines(text));
         say(text);
     }
 
     /// Reports a detail: to the log file if there is one, else only with `--debug`.
     pub fn note(&self, text: &str) {
         match &self.file {
-            Some(_) => self.to_file("warning", &shown(&plain_errnos(text))),
+            Some(_) => self.to_file("warning", &in_lines(&plain_errnos(text))),
             None => self.debug(text),
         }
     }
@@ -171,7 +171,7 @@ impl Log {
 
 /// Prints a remark on stderr.
 pub fn say(text: &str) {
-    tell!("safebox: {}", shown(text));
+    tell!("safebox: {}", in_lines(text));
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

@@ -79,6 +79,16 @@ fn nested() {
     assert!(out.code != 0 && !out.stderr.contains("applet not found"), "{out}");
     sb.kill("KILL").ok();
     running.wait().exits(137);
+    // Without a user namespace of its own there is no such limit, and a filter stands in.
+    for filter in ["config", "unconfined"] {
+        let flags = ["--seccomp", filter, "--allow", "host-user"];
+        let running = sb.run_until(sb.run().args(flags), "up");
+        let out = sb.exec(["unshare", "-U", "true"]);
+        assert!(out.code != 0 && !out.stderr.contains("applet not found"), "{filter}: {out}");
+        sb.exec(["sh", "-c", "(true) && true"]).ok();
+        sb.kill("KILL").ok();
+        running.wait().exits(137);
+    }
 }
 
 fn tables() {

@@ -210,6 +210,21 @@ fn source() {
         no_secret(&out);
         assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
     }
+    let link = vol.join("last").display().to_string();
+    let volume = format!("{link}:/data");
+    let mount = format!("type=bind,source={link},target=/data");
+    for flags in [["--volume", &volume], ["--mount", &mount]] {
+        let sb = Sandbox::new().sh("cat /data/*");
+        let out = sb.run().args(flags).output();
+        no_secret(&out);
+        assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
+    }
+    let sb = Sandbox::new();
+    for flags in [["--ro", &link], ["--rootfs", &link]] {
+        let out = sb.runtime().arg("run").args(flags).args(["--", "/bin/ls", &link]).output();
+        no_secret(&out);
+        assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
+    }
     // Files of that user are no gain: the user could have copied them there.
     run(&vol.join("own")).ok().prints("theirs\nit ran\n");
     // In a sticky directory such as /tmp it is refused all the same: as with fs.protected_symlinks.

@@ -152,6 +152,8 @@ pub enum Guard {
     NoSetuidFiles,
     /// Allows only unix sockets, for a program in the host's network namespace that must have no network.
     NoInternet,
+    /// No new user namespace, if the kernel's own limit (`user.max_user_namespaces`) cannot be set.
+    NoUserNamespaces,
 }
 
 impl Guard {
@@ -160,6 +162,7 @@ impl Guard {
         match self {
             Guard::NoSetuidFiles => "no setuid or setgid files",
             Guard::NoInternet => "unix sockets only",
+            Guard::NoUserNamespaces => "no new user namespaces",
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod images;
 pub mod inherited_fds;
 pub mod ladder;
 pub mod layers;
+mod links;
 pub mod notify;
 pub mod options;
 pub mod outside;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::filters::{compile, seccomp_choices};
 use crate::launch::value::{Launch, Root};
-use crate::launch::{enforced, environment, ladder, layers, stdio};
+use crate::launch::{enforced, environment, ladder, layers, links, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
@@ -131,6 +131,9 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         policy: launch.policy(),
     };
     let mut outcome = layers::harden(launch, &facts, &mut config)?;
+    if config.hardening.hardened {
+        links::check_rootfs(launch, &bundle)?;
+    }
     ladder::check_bare(&config)?;
     outcome.changes.splice(0..0, missing);
     let enforced = enforced::judge(launch, &config, &host, &mut outcome, hardened.is_some())?;

@@ -35,7 +35,7 @@ pub(super) fn shown(
             Access::Hide => "--hide",
         };
         let said = format!("{flag} {}", path.display());
-        let path = found(path, &said)?;
+        let path = found(path, &said, facts)?;
         // For equal paths hide wins over ro, and ro over rw.
         match all.iter_mut().find(|s| s.path == path) {
             Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
@@ -76,8 +76,11 @@ pub(super) fn shown(
     Ok(())
 }
 
-/// The path without symlinks; an error if it does not exist.
-fn found(path: &Path, said: &str) -> Result<PathBuf> {
+/// The path without symlinks; an error if it does not exist or, in a hardened run, leads through another user's symlink.
+fn found(path: &Path, said: &str, facts: &Facts<'_>) -> Result<PathBuf> {
+    if facts.policy >= Policy::Baseline && path.exists() {
+        return super::links::resolved(path).map_err(|why| Error::msg(format!("{said}: {why}")));
+    }
     std::fs::canonicalize(path).map_err(|e| {
         Error::msg(match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -241,7 +244,7 @@ pub(super) fn volumes(
     for volume in &launch.files.volumes {
         let mount = match &volume.source {
             Some(source) => {
-                let source = found(source, &volume.said)?;
+                let source = found(source, &volume.said, facts)?;
                 refuse_source(&source, &volume.said, facts)?;
                 asks_for_caller(&source, volume.write, &volume.said, facts, config)?;
                 let (place, said) = (volume.destination.display(), &volume.said);
@@ -323,7 +326,7 @@ pub(super) fn devices(
                 "{said}: only root of the machine can add a device to a container"
             )));
         }
-        let path = found(path, &said)?;
+        let path = found(path, &said, facts)?;
         let meta = std::fs::metadata(&path).map_err(|e| Error::msg(format!("{said}: {e}")))?;
         let kind = match meta.file_type() {
             t if t.is_char_device() => 'c',

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::ops::{Action, LimitOp, StateOp};
 use super::{Actor, Plan, Step};
+use crate::error::shown_in_line;
 use crate::log::Log;
 use crate::sys::cstr::show;
 
@@ -53,7 +54,8 @@ impl Only {
 pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
     let mut out = String::new();
     if *only == Only::All {
-        plan.notes.iter().for_each(|note| writeln!(out, "# {note}").unwrap_or_default());
+        let notes = plan.notes.iter().map(|note| shown_in_line(note));
+        notes.for_each(|note| writeln!(out, "# {note}").unwrap_or_default());
     }
     let names = plan.names();
     let mut part = "";
@@ -67,6 +69,7 @@ pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
         if why {
             writeln!(out, "              why: {}", step.action.why()).unwrap_or_default();
             if let Some(undo) = &step.undo {
+                let undo = shown_in_line(&undo.to_string());
                 writeln!(out, "              undo: {undo}").unwrap_or_default();
             }
         }
@@ -77,7 +80,9 @@ pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
 /// A row as `explain` and `--step` print it.
 pub fn line(i: usize, name: &str, step: &Step) -> String {
     let note = step.action.note().map(|note| format!("  # {note}")).unwrap_or_default();
-    format!("{:4}  {:8}{name:24} {}{note}\n", i + 1, step.actor, step.action)
+    // A line break in a path of the config must not start a line of its own.
+    let text = shown_in_line(&format!("{name:24} {}{note}", step.action));
+    format!("{:4}  {:8}{text}\n", i + 1, step.actor)
 }
 
 /// Everything about every row.

@@ -1,9 +1,10 @@
 //! The rule about the system call filter.
 
 use super::{Facts, Outcome, Policy, SeccompAsk};
-use crate::config::Config;
+use crate::config::{Config, Guard};
 use crate::error::{Error, Result};
 use crate::seccomp as filter;
+use crate::tables::namespaces::NsKind;
 
 /// `--seccomp-allow` opens the built-in profile: an error where that one is not loaded.
 pub fn opens_what_is_loaded(facts: &Facts<'_>) -> Result<()> {
@@ -20,6 +21,10 @@ pub fn opens_what_is_loaded(facts: &Facts<'_>) -> Result<()> {
 pub fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     if facts.overrides.seccomp != SeccompAsk::Default && facts.overrides.allows("ptrace") {
         out.no_effect("ptrace", "the built-in profile is not loaded (--seccomp)");
+    }
+    let limited = config.is_new(NsKind::User) && !config.hardening.shared_proc;
+    if facts.policy == Policy::Restricted && facts.overrides.seccomp != SeccompAsk::Default && !limited {
+        config.hardening.guards.push(Guard::NoUserNamespaces);
     }
     match facts.overrides.seccomp {
         SeccompAsk::Default => {

@@ -26,6 +26,7 @@ pub fn guard_profile(guard: Guard) -> Result<LinuxSeccomp, ConfigError> {
     let rules = match guard {
         Guard::NoSetuidFiles => no_setuid_files(),
         Guard::NoInternet => no_internet(),
+        Guard::NoUserNamespaces => no_user_namespaces(),
     };
     serde_json::from_value(json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules }))
         .map_err(|e| ConfigError::new("", format!("{}: {e}", guard.what())))
@@ -44,6 +45,14 @@ fn no_setuid_files() -> Vec<serde_json::Value> {
     // Its mode is in memory, which a filter cannot read. Programs fall back to openat.
     rules.push(json!({ "names": ["openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }));
     rules
+}
+
+fn no_user_namespaces() -> Vec<serde_json::Value> {
+    let bit = libc::CLONE_NEWUSER as u64;
+    let args = json!([{ "index": 0, "value": bit, "valueTwo": bit, "op": "SCMP_CMP_MASKED_EQ" }]);
+    let flags = json!({ "names": ["clone", "unshare"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM, "args": args });
+    // A filter cannot read the flags of clone3, which are in memory. Programs fall back to clone.
+    vec![flags, json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS })]
 }
 
 fn no_internet() -> Vec<serde_json::Value> {
@@ -83,6 +92,17 @@ mod tests {
         }
         assert_eq!(of(libc::SYS_openat2, [0; 6]), libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
         assert_eq!(of(libc::SYS_mkdirat, [0, 0, 0o2775, 0, 0, 0]), ALLOW, "a directory gains nothing");
+    }
+
+    #[test]
+    fn threads_and_other_namespaces_pass() {
+        let of = |call, flags: i32| answer(Guard::NoUserNamespaces, call, [flags as u64, 0, 0, 0, 0, 0]);
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        for call in [libc::SYS_clone, libc::SYS_unshare] {
+            assert_eq!(of(call, libc::CLONE_NEWUSER | libc::CLONE_NEWNET), refused, "{call}");
+            assert_eq!(of(call, libc::CLONE_FILES | libc::CLONE_FS), ALLOW, "{call}");
+        }
+        assert_eq!(of(libc::SYS_clone3, 0), libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
     }
 
     #[test]
