@@ -106,7 +106,7 @@ fn full_pipe() {
         let call = call.args(["--", "sh", "-c", text]).with(move |c| {
             c.stdout(writer);
         });
-        in_time(call.output(), 0.8).says("stdout: the reader did not take the last");
+        in_time(call.output(), 0.8).says("stdout: the reader did not read the last");
         drop(reader);
         sb.leak_check();
     }
@@ -118,7 +118,7 @@ fn full_pipe() {
     });
     call.output()
         .exits(9)
-        .says("stdout: 2967232 of 3000000 bytes were cut out of the middle (--output-limit)");
+        .says("stdout: 2967232 of 3000000 bytes in the middle were dropped (--output-limit)");
     drop(reader);
     sb.leak_check();
 }
@@ -139,7 +139,7 @@ fn cpu_time() {
     // Two processes together.
     let busy = "trap '' TERM; (while :; do :; done) & while :; do :; done";
     let out = in_time(script(run_in(&sb, &dir), &["--cpu-time", "400ms"], busy), 2.0);
-    out.says("all processes together used 400ms of cpu time (--cpu-time)");
+    out.says("its processes together used 400ms of cpu time (--cpu-time)");
     script(run_in(&sb, &dir), &["--cpu-time", "300ms"], "sleep 0.8; exit 3").exits(3);
     sb.leak_check();
 }
@@ -157,7 +157,7 @@ fn output() {
     );
     assert_eq!(
         out.stderr,
-        "esafebox: stdout: 408 of 508 bytes were cut out of the middle (--output-limit)\n"
+        "esafebox: stdout: 408 of 508 bytes in the middle were dropped (--output-limit)\n"
     );
     // One pipe for both; and an unhardened config, whose descriptors would otherwise be the caller's.
     let out = run("1k", "exec 2>&1; seq 1 100000").ok();
