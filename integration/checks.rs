@@ -201,7 +201,7 @@ fn exec_mutations() {
             (
                 "ptrace access while it joins",
                 |p| remove(p, "Undumpable", |a| matches!(a, Action::Cred(CredOp::Undumpable))),
-                "who is in it may attach",
+                "processes in it may attach",
             ),
             (
                 "descriptors go along",

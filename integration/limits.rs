@@ -100,7 +100,7 @@ fn swap_is_bounded() {
 fn child_is_reported() {
     let sb = Sandbox::new().sh("tail /dev/zero; echo after $?");
     let out = sb.run().args(["--memory", "32m"]).output().ok().prints("after 137");
-    out.says("out of memory").says("the container's own process went on");
+    out.says("out of memory").says("the container's first process continued");
 }
 
 fn cpu_throttles() {

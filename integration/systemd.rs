@@ -384,7 +384,7 @@ fn absent() {
 fn contradiction() {
     let sb = Sandbox::new();
     let call = sb.runtime().args(["--systemd-cgroup", "--cgroup-manager", "cgroupfs", "create", "--bundle"]);
-    call.arg(sb.bundle()).arg(sb.id()).output().exits(1).says("say different things");
+    call.arg(sb.bundle()).arg(sb.id()).output().exits(1).says("contradict each other");
     let call = sb.runtime().args(["--cgroup-manager", "none", "create", "--bundle"]);
     call.arg(sb.bundle()).arg(sb.id()).output().exits(1).says("one of cgroupfs, systemd, disabled");
     sb.leak_check();

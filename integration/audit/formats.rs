@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("audit::findings_name_file_line_and_pointer", &[], places),
         test("audit::sarif_has_what_github_asks_for", &[], sarif_for_github),
         Trial::ignorable_test("audit::sarif_is_valid_by_the_published_schema", || Ok(sarif_schema())),
+        test("audit::this_machine_is_judged", &[], host),
         test("audit::junit_counts_what_it_holds", &[], junit),
         test("audit::words_of_a_bundle_do_not_reach_the_terminal", &[], escapes),
         test("audit::a_thousand_bundles_in_one_call", &[], thousand),
@@ -25,6 +26,16 @@ pub fn tests() -> Vec<Trial> {
 
 fn call(sb: &Sandbox, args: &[&str]) -> crate::harness::Output {
     sb.runtime().arg("audit").arg(sb.bundle()).args(args).output()
+}
+
+fn host() {
+    let sb = Sandbox::new();
+    let out = sb.runtime().args(["audit", "host", "--format", "json"]).output().ok();
+    let report: Value = serde_json::from_str(&out.stdout).expect("JSON");
+    let verdicts = report["targets"][0]["verdicts"].as_array().expect("verdicts");
+    let seccomp = verdicts.iter().find(|v| v["rule"] == "host-seccomp").expect("host-seccomp");
+    assert_eq!(seccomp["verdict"], "pass", "{out}");
+    assert!(verdicts.len() >= 15, "{out}");
 }
 
 fn exit_codes() {

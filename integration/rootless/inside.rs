@@ -159,7 +159,8 @@ fn created(user: User) {
 /// A client that connects and disconnects before it is served.
 fn gone(sb: &Sandbox) {
     let dir = std::ffi::CString::new(sb.root().join(sb.id()).display().to_string()).expect("a path");
-    let socket = safebox::sys::socket::connect_in(&dir, safebox::state::files::DOOR).expect("connect");
+    let socket =
+        safebox::sys::socket::connect_in(&dir, safebox::state::files::NAMESPACE_SERVER).expect("connect");
     safebox::sys::fs::close(socket);
 }
 

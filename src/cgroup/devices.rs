@@ -199,7 +199,7 @@ pub fn load(program: &[BpfInsn]) -> nix::Result<OwnedFd> {
     bpf::load_device_program(program)
 }
 
-/// Attaches it to a cgroup beside what is there (`BPF_F_ALLOW_MULTI`): access needs the consent of
+/// Attaches it to a cgroup beside existing programs (`BPF_F_ALLOW_MULTI`): access needs the consent of
 /// all, so a manager's own program stays in force.
 pub fn attach(cgroup_dir: BorrowedFd, prog: BorrowedFd) -> nix::Result<()> {
     bpf::attach_device_program(cgroup_dir, prog, None)

@@ -1,4 +1,4 @@
-//! What a container's own groups have counted: cpu time, peaks, time at the cpu limit. A figure that the kernel does
+//! What a container's own cgroups have counted: cpu time, peaks, time at the cpu limit. A figure that the kernel does
 //! not keep, or keeps for other processes as well, is absent.
 
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Cpu {
     }
 }
 
-/// The groups that count for this container alone.
+/// The cgroups that count for this container alone.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
     /// (controllers, path); none: cgroup v2.
@@ -38,13 +38,13 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Of the groups that the container makes: one that was there before has counted for others.
+    /// Of the cgroups that the container makes: one that was there before has counted for others.
     pub fn of(layout: &Layout) -> Self {
         let own = layout.groups.iter().filter(|g| !g.exists);
         Counters { groups: own.map(|g: &Group| (g.controllers.clone(), g.path.clone())).collect() }
     }
 
-    /// Of the groups of a container that is there: (controllers, path), and those that were there before it.
+    /// Of the cgroups of a container that is there: (controllers, path), and those that were there before it.
     pub fn of_groups(groups: &[(Vec<String>, PathBuf)], preexisting: &[PathBuf]) -> Self {
         let own = groups.iter().filter(|(_, path)| !preexisting.contains(path));
         Counters { groups: own.cloned().collect() }
@@ -55,7 +55,7 @@ impl Counters {
         self.groups.iter().find(has).map(|(controllers, path)| (path.as_path(), controllers.is_empty()))
     }
 
-    /// A file with one number, of a v2 group or of a v1 one.
+    /// A file with one number, of a v2 cgroup or of a v1 one.
     fn number(&self, controller: &str, v2: &str, v1: &str) -> Option<u64> {
         let (group, is_v2) = self.group(controller)?;
         read::value(group.join(if is_v2 { v2 } else { v1 })).ok()?.trim_end().parse().ok()
@@ -115,7 +115,7 @@ fn entry(text: &str, key: &str) -> Option<u64> {
 #[derive(Debug)]
 pub struct CpuClock {
     counters: Counters,
-    /// Without a group that counts: the first process, whose descendants are added up.
+    /// Without a cgroup that counts: the first process, whose descendants are added up.
     first: Option<i32>,
 }
 

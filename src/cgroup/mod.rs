@@ -1,4 +1,4 @@
-//! Control groups: where a container's group lies, and which files hold its limits.
+//! Control cgroups: where a container's cgroup lies, and which files hold its limits.
 //!
 //! Three layouts of hosts (cgroups(7)): pure v2 (one tree), pure v1 (a tree per controller), and
 //! hybrid (v1 trees for the controllers, plus a v2 tree that holds what is left). On all three a limit
@@ -7,6 +7,7 @@
 pub mod devices;
 pub mod figures;
 pub mod limits;
+pub mod monitor;
 pub mod ops;
 pub mod resctrl;
 pub mod rootless;
@@ -16,7 +17,6 @@ pub mod tree;
 pub mod update;
 pub mod v1;
 pub mod v2;
-pub mod witness;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub struct V1 {
     pub controllers: Vec<String>,
     /// Where it is mounted.
     pub mount: PathBuf,
-    /// This process's group in it, as a path from the mount.
+    /// This process's cgroup in it, as a path from the mount.
     pub own: String,
 }
 
@@ -49,7 +49,7 @@ pub enum Hierarchy {
     V2 {
         /// Where it is mounted.
         mount: PathBuf,
-        /// This process's group.
+        /// This process's cgroup.
         own: String,
         /// Controllers that the root of the tree has.
         controllers: Vec<String>,
@@ -111,7 +111,7 @@ impl Hierarchy {
     }
 }
 
-/// This process's group in the tree whose controllers are `controllers` (`""` for v2), from `/proc/self/cgroup`.
+/// This process's cgroup in the tree whose controllers are `controllers` (`""` for v2), from `/proc/self/cgroup`.
 fn own_group(text: &str, controllers: &str) -> String {
     text.lines()
         .filter_map(|line| {
@@ -122,25 +122,25 @@ fn own_group(text: &str, controllers: &str) -> String {
         .map_or_else(|| "/".to_string(), |(_, path)| path.to_string())
 }
 
-/// The groups of one container and what is to be written into them.
+/// The cgroups of one container and what is to be written into them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// The container's groups, the v2 one or one per v1 tree; none where it has none of its own.
+    /// The container's cgroups, the v2 one or one per v1 tree; none where it has none of its own.
     pub groups: Vec<Group>,
-    /// systemd makes the groups, around the process.
+    /// systemd makes the cgroups, around the process.
     pub scope: Option<Rc<systemd::Start>>,
-    /// What the caller should know: that there is no group, and why.
+    /// What the caller should know: that there is no cgroup, and why.
     pub note: Option<String>,
 }
 
-/// Who makes a container's groups.
+/// The manager that makes a container's cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Manager {
     /// safebox itself, in the file system.
     Cgroupfs,
     /// systemd, as a transient scope.
     Systemd,
-    /// Nobody: no limit is applied.
+    /// None: no limit is applied.
     Disabled,
 }
 
@@ -164,7 +164,7 @@ pub struct Group {
     pub controllers: Vec<String>,
     /// Absolute path.
     pub path: PathBuf,
-    /// It is there already: it is joined as it is, if nobody is in it, and stays when the container goes
+    /// It is pre-existing: the container joins it if it has no processes, and does not remove it
     /// (runtime.md, Delete: what was not created by the container must not be deleted).
     pub exists: bool,
     /// Ancestors that do not exist yet, outermost first.
@@ -174,7 +174,7 @@ pub struct Group {
     pub enable: Vec<(PathBuf, String)>,
     /// Limits in the order in which they must be written: (file name, value).
     pub writes: Vec<(String, String)>,
-    /// Whether this is a cgroup v2 group.
+    /// Whether this is a cgroup v2 cgroup.
     pub v2: bool,
 }
 
@@ -189,7 +189,7 @@ pub struct Request<'a> {
     pub resources: &'a Resources,
     /// The config's annotations; some are properties of systemd's.
     pub annotations: &'a BTreeMap<String, String>,
-    /// Who makes the groups; `None`: cgroupfs, or what an ordinary user can have.
+    /// The manager; `None`: cgroupfs, or for an unprivileged user whatever is delegated.
     pub manager: Option<Manager>,
     /// The config is taken as written: the default path is runc's.
     pub as_written: bool,
@@ -214,13 +214,13 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The group of a config that names none: where the config is taken as written, the id alone as with runc.
+    /// The cgroup of a config that names none: where the config is taken as written, the id alone as with runc.
     fn default_name(&self) -> String {
         if self.as_written { self.id.to_string() } else { format!("safebox-{}", self.id) }
     }
 }
 
-/// Lays out a container's groups on this host; a limit whose controller is missing is an error.
+/// Lays out a container's cgroups on this host; a limit whose controller is missing is an error.
 pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     match request.manager {
         Some(Manager::Disabled) => Ok(disabled(&request)),
@@ -239,7 +239,7 @@ fn disabled(request: &Request<'_>) -> Layout {
     Layout { note: Some(note), ..Layout::default() }
 }
 
-/// Groups that safebox makes itself.
+/// Cgroups that safebox makes itself.
 fn cgroupfs(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     match host {
         Hierarchy::V2 { mount, own, controllers } => v2::layout(mount, own, controllers, request),

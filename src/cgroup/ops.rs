@@ -1,4 +1,4 @@
-//! What is done with a container's groups after it was made: events, killing, freezing, removing.
+//! What is done with a container's cgroups after it was made: events, killing, freezing, removing.
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::sys::{Errno, fs, process, read};
 /// How long what was killed may take to go.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often the kernel refused the container memory or processes, from the group's event files.
+/// How often the kernel refused the container memory or processes, from the cgroup's event files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Events {
     /// Processes killed for lack of memory (`memory.events` `oom_kill`; v1 `memory.oom_control`).
@@ -19,7 +19,7 @@ pub struct Events {
     pub pids_refused: u64,
 }
 
-/// Reads the events of a group; files that the tree does not have count as nothing.
+/// Reads the events of a cgroup; files that the tree does not have count as nothing.
 pub fn events(group: &Path) -> Events {
     Events {
         oom_kills: count(group, "memory.events", "oom_kill ")
@@ -29,7 +29,7 @@ pub fn events(group: &Path) -> Events {
     }
 }
 
-/// The same where the group's controllers are known (none: cgroup v2): the files of the others are not looked for.
+/// The same where the cgroup's controllers are known (none: cgroup v2): the files of the others are not looked for.
 pub fn events_of(group: &Path, controllers: &[String]) -> Events {
     let v2 = controllers.is_empty();
     let has = |name| v2 || super::has(controllers, name);
@@ -43,13 +43,13 @@ fn count(group: &Path, file: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(key)?.trim().parse().ok())
 }
 
-/// Kills every process of a group and of those below it; what cannot be killed is seen by who removes the group.
+/// Kills every process of a cgroup and of those below it; what cannot be killed is seen by who removes the cgroup.
 pub fn kill_all(group: &Path) {
     signal_all(group, libc::SIGKILL).unwrap_or_default();
 }
 
-/// Sends a signal to every process of a group and of those below it: SIGKILL at once with `cgroup.kill`
-/// (cgroup v2, Linux 5.14). Otherwise the group is frozen first where the tree has a freezer, since what forks
+/// Sends a signal to every process of a cgroup and of those below it: SIGKILL at once with `cgroup.kill`
+/// (cgroup v2, Linux 5.14). Otherwise the cgroup is frozen first where the tree has a freezer, since what forks
 /// faster than it is counted cannot be caught; the signals act when it is thawed.
 pub fn signal_all(group: &Path, signal: i32) -> Result<(), Errno> {
     let kill = signal == libc::SIGKILL;
@@ -93,20 +93,20 @@ fn signal_members(group: &Path, signal: i32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether a group is frozen (`cgroup.freeze`; v1 `freezer.state`).
+/// Whether a cgroup is frozen (`cgroup.freeze`; v1 `freezer.state`).
 pub fn frozen(group: &Path) -> bool {
     let read = |file: &str| read::value(group.join(file)).unwrap_or_default();
     read("cgroup.freeze").trim_end() == "1"
         || matches!(read("freezer.state").trim_end(), "FROZEN" | "FREEZING")
 }
 
-/// Whether a frozen group has come to a standstill.
+/// Whether a frozen cgroup has come to a standstill.
 pub fn still(group: &Path) -> bool {
     let read = |file: &str| read::value(group.join(file)).unwrap_or_default();
     read("cgroup.events").lines().any(|l| l == "frozen 1") || read("freezer.state").trim_end() == "FROZEN"
 }
 
-/// Freezes or thaws a group; `ENOENT` where the tree has no freezer.
+/// Freezes or thaws a cgroup; `ENOENT` where the tree has no freezer.
 pub fn freeze(group: &Path, freeze: bool) -> Result<(), Errno> {
     let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     let (v2, v1) = (group.join("cgroup.freeze"), group.join("freezer.state"));
@@ -116,7 +116,7 @@ pub fn freeze(group: &Path, freeze: bool) -> Result<(), Errno> {
     std::fs::write(v1, if freeze { "FROZEN" } else { "THAWED" }).map_err(errno)
 }
 
-/// Removes a group and those below it; processes that are left are killed. The kernel empties a group
+/// Removes a cgroup and those below it; processes that are left are killed. The kernel empties a cgroup
 /// a moment after its last process was reaped, so `EBUSY` is tried again until `end`.
 pub fn remove(group: &Path, end: Instant) -> Result<(), Errno> {
     let mut pause = 100;

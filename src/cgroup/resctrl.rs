@@ -1,7 +1,7 @@
 //! `linux.intelRdt`: shares of the cache and of memory bandwidth, by the resctrl file system (config-linux.md
 //! "IntelRdt", the kernel's `filesystems/resctrl.rst`).
 //!
-//! A class of service is a directory: `schemata` says what it may use, `tasks` who is in it.
+//! A class of service is a directory: `schemata` says what it may use, `tasks` lists its processes.
 
 use std::path::{Path, PathBuf};
 

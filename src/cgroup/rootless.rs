@@ -1,8 +1,8 @@
-//! Groups of a caller who is not root of the machine: only what was given to them can be used.
+//! Cgroups of a caller that is not root of the machine: only delegated ones can be used.
 //!
 //! On cgroup v2 a part of the tree can be delegated (cgroups(7), "Delegation"): a user's systemd has one,
 //! and so has a service or scope with `Delegate=yes`. Below v1 controllers nothing is delegated, unless
-//! an administrator changed the owners. Where nothing was given there is no group: that is fine while no
+//! an administrator changed the owners. Where nothing was given there is no cgroup: that is fine while no
 //! limit is asked for, and an error when one is.
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 const REMEDY: &str = "use --systemd-cgroup, start safebox with `systemd-run --user --scope -p Delegate=yes`, \
                       or accept no limits with --cgroup-manager disabled";
 
-/// Lays out the groups, or none.
+/// Lays out the cgroups, or none.
 pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     let wanted = request.path.filter(|p| !p.is_empty());
     let made = match host {
@@ -55,7 +55,7 @@ pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     Err(Error::Config(ConfigError::new(pointer, text)))
 }
 
-/// The container's group beside the caller's own, where that place is the caller's; else below it.
+/// The container's cgroup beside the caller's own, where that place is the caller's; else below it.
 fn on_v2(mount: &Path, own: &str, request: Request<'_>) -> Result<Option<Layout>> {
     let own = below(mount, own);
     let place = match request.path.filter(|p| !p.is_empty()) {
@@ -86,7 +86,7 @@ fn on_v2(mount: &Path, own: &str, request: Request<'_>) -> Result<Option<Layout>
         );
         return Err(Error::Config(ConfigError::new(v2::pointer_of(file), text)));
     }
-    // Counting what nobody limits is not worth taking a controller for.
+    // Usage alone is not worth a controller.
     let mut needed: Vec<_> =
         writes.iter().map(|(file, _)| controller(file)).filter(|c| c != "cgroup").collect();
     needed.dedup();
@@ -97,7 +97,7 @@ fn on_v2(mount: &Path, own: &str, request: Request<'_>) -> Result<Option<Layout>
     Ok(Some(Layout { groups: vec![group], ..Layout::default() }))
 }
 
-/// The trees in which the caller's own group is the caller's.
+/// The trees in which the caller's own cgroup is the caller's.
 fn on_v1(trees: &[V1], request: Request<'_>) -> Result<Option<Layout>> {
     let ours: Vec<V1> = trees
         .iter()
@@ -113,7 +113,7 @@ fn on_v1(trees: &[V1], request: Request<'_>) -> Result<Option<Layout>> {
     v1::trees_for(&ours, None, request).map(Some)
 }
 
-/// Whether the caller may make groups in `dir` and put processes into them.
+/// Whether the caller may make cgroups in `dir` and put processes into them.
 fn is_ours(dir: &Path) -> bool {
     let may = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
     may(dir) && may(&dir.join("cgroup.procs"))

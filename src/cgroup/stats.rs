@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-/// The statistics of a container whose groups are (controllers, path), as the state has them.
+/// The statistics of a container whose cgroups are (controllers, path), as the state has them.
 pub fn stats(groups: &[(Vec<String>, PathBuf)], on_v2: bool) -> Value {
     let of = |controller: &str| {
         super::of_controller(groups, on_v2, controller).map(|path| Group(path.to_path_buf()))
     };
-    // What no group counts is absent: a 0 would be a figure that was not measured. Go's types take both.
+    // What no cgroup counts is absent: a 0 would be a figure that was not measured. Go's types take both.
     let part = |controller: &str, v2: fn(&Group) -> Value, v1: fn(&Group) -> Value| {
         of(controller).map_or_else(|| json!({}), |g| if on_v2 { v2(&g) } else { v1(&g) })
     };
@@ -181,7 +181,7 @@ fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Value {
 fn memory_v2(group: &Group) -> Value {
     let raw = group.table("memory.stat");
     let mut value = json!({});
-    // Without the controller the group has no such files.
+    // Without the controller the cgroup has no such files.
     let (Some(usage), Some(limit)) = (group.number("memory.current"), group.number("memory.max")) else {
         return value;
     };
@@ -313,7 +313,7 @@ fn blkio_rows(text: &str) -> Vec<Value> {
     text.lines().filter_map(row).collect()
 }
 
-/// The page sizes of a hugetlb group, from the names of its files.
+/// The page sizes of a hugetlb cgroup, from the names of its files.
 fn page_sizes(group: &Path, ending: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(group) else { return Vec::new() };
     let size = |name: &str| {
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(rows, [json!({"major":8,"op":"Read","value":4096}), json!({"major":8,"op":"Write"})]);
     }
 
-    /// Without the controller's files, or without a group of its own, there is no figure, not a 0.
+    /// Without the controller's files, or without a cgroup of its own, there is no figure, not a 0.
     #[test]
     fn what_is_not_measured_is_absent() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Walking a group and those below it. The container may have made them, so deep that no path can name them
+//! Walking a cgroup and those below it. The container may have made them, so deep that no path can name them
 //! (PATH_MAX) and no process could hold all of them open: one step at a time, down by name and up by `..`.
 
 use std::ffi::{CStr, CString};
@@ -11,7 +11,7 @@ use crate::sys::{Errno, fs};
 
 const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
 
-/// What a walk calls for each group, after those below it: the group and, but for the topmost, the one above it and
+/// What a walk calls for each cgroup, after those below it: the cgroup and, but for the topmost, the one above it and
 /// its name in there.
 type Visit<'a> = dyn FnMut(&OwnedFd, Option<(&OwnedFd, &CStr)>) -> Result<(), Errno> + 'a;
 
@@ -43,12 +43,12 @@ fn walk(group: &Path, visit: &mut Visit) -> Result<(), Errno> {
     Ok(())
 }
 
-/// A group that was removed has no files any more, however it was opened.
+/// A cgroup that was removed has no files any more, however it was opened.
 fn gone(e: Errno) -> bool {
     matches!(e, Errno::ENOENT | Errno::ENODEV)
 }
 
-/// The names of the groups right below one.
+/// The names of the cgroups right below one.
 fn children(group: &OwnedFd) -> Result<Vec<CString>, Errno> {
     let mut dir = match nix::dir::Dir::openat(
         group,
@@ -71,7 +71,7 @@ fn children(group: &OwnedFd) -> Result<Vec<CString>, Errno> {
     Ok(names)
 }
 
-/// The processes of a group and of the groups below it; none where the group is not there.
+/// The processes of a cgroup and of the cgroups below it; none where the cgroup is not there.
 pub fn pids(group: &Path) -> Result<Vec<i32>, Errno> {
     let mut found = Vec::new();
     let walked = walk(group, &mut |group, _| {
@@ -83,7 +83,7 @@ pub fn pids(group: &Path) -> Result<Vec<i32>, Errno> {
         let mut text = String::new();
         match std::fs::File::from(procs).read_to_string(&mut text) {
             Ok(_) => found.extend(text.lines().filter_map(|l| l.parse::<i32>().ok())),
-            // The processes of a threaded group are those of one above it (cgroups(7)).
+            // The processes of a threaded cgroup are those of one above it (cgroups(7)).
             Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
             Err(e) if e.raw_os_error().is_some_and(|n| gone(Errno::from_raw(n))) => {}
             Err(e) => return Err(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))),
@@ -97,7 +97,7 @@ pub fn pids(group: &Path) -> Result<Vec<i32>, Errno> {
     }
 }
 
-/// Thaws a group of v1 and those below it: each has a state of its own.
+/// Thaws a cgroup of v1 and those below it: each has a state of its own.
 pub fn thaw(group: &Path) -> Result<(), Errno> {
     walk(group, &mut |group, _| match fs::openat(group.as_raw_fd(), c"freezer.state", libc::O_WRONLY, 0)
         .map(fs::own)
@@ -108,12 +108,12 @@ pub fn thaw(group: &Path) -> Result<(), Errno> {
     })
 }
 
-/// Removes a group and those below it; `EBUSY` where one has processes.
+/// Removes a cgroup and those below it; `EBUSY` where one has processes.
 pub fn remove(group: &Path) -> Result<(), Errno> {
     let path = cpath(group).map_err(|_| Errno::EINVAL)?;
     let rmdir = || fs::unlinkat(libc::AT_FDCWD, &path, libc::AT_REMOVEDIR);
     match rmdir() {
-        // Groups below it, or processes: v1 and v2 both say EBUSY.
+        // Cgroups below it, or processes: v1 and v2 both say EBUSY.
         Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
         other => return other,
     }

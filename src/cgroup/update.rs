@@ -74,17 +74,17 @@ pub fn effective(change: &Resources, merged: &Resources) -> Resources {
         (what.memory.limit, what.memory.swap) = (merged.memory.limit, merged.memory.swap);
         what.memory.sockets_as_limit = merged.memory.sockets_as_limit;
     }
-    // While the group was idle, it had lost its shares.
+    // While the cgroup was idle, it had lost its shares.
     if what.cpu.idle == Some(0) {
         what.cpu.shares = merged.cpu.shares;
     }
     what
 }
 
-/// A container's groups as the state has them: (controllers, path).
+/// A container's cgroups as the state has them: (controllers, path).
 type Groups = [(Vec<String>, PathBuf)];
 
-/// `checkBeforeUpdate`, before anybody acts on [`effective`]'s `what`: v2 would kill processes to get below a new
+/// `checkBeforeUpdate`, before [`effective`]'s `what` is applied: v2 would kill processes to get below a new
 /// limit, v1 refuses by itself.
 pub fn check(groups: &Groups, on_v2: bool, what: &Resources, merged: &Resources) -> Result<()> {
     match groups.first() {
@@ -93,7 +93,7 @@ pub fn check(groups: &Groups, on_v2: bool, what: &Resources, merged: &Resources)
     }
 }
 
-/// Writes what [`effective`] says into the container's groups.
+/// Writes what [`effective`] says into the container's cgroups.
 pub fn apply(groups: &Groups, on_v2: bool, what: &Resources) -> Result<()> {
     if on_v2 {
         let Some((_, group)) = groups.first() else { return Err(Error::msg("the container has no cgroup")) };
@@ -123,7 +123,7 @@ fn apply_v2(group: &Path, what: &Resources) -> Result<()> {
 }
 
 /// Writes all. What the kernel takes for wrong may be so for another value that is yet to be written: a period
-/// below the quota, a burst above it, shares of a group that is idle, memory above memory and swap. It is tried once more, at the end.
+/// below the quota, a burst above it, shares of a cgroup that is idle, memory above memory and swap. It is tried once more, at the end.
 fn write_all(
     group: &Path,
     writes: Vec<(String, String)>,

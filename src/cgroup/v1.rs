@@ -45,7 +45,7 @@ pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
     if trees.is_empty() { Hierarchy::None } else { Hierarchy::V1 { trees, unified } }
 }
 
-/// This process's group in a tree. Below a mount of a part of the tree, its path starts at that part.
+/// This process's cgroup in a tree. Below a mount of a part of the tree, its path starts at that part.
 fn own_below(groups: &str, controllers: &str, root: &str) -> String {
     let own = own_group(groups, controllers);
     own.strip_prefix(root.trim_end_matches('/')).unwrap_or(&own).to_string()
@@ -62,8 +62,8 @@ fn controllers_of(options: &str) -> Vec<String> {
         .collect()
 }
 
-/// The container's groups. An absolute path is taken from each tree's root; a relative one, and the
-/// default name, lies below the caller's own group, so the caller's limits hold for it too.
+/// The container's cgroups. An absolute path is taken from each tree's root; a relative one, and the
+/// default name, lies below the caller's own cgroup, so the caller's limits hold for it too.
 pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Result<Layout> {
     let default = request.default_name();
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
@@ -139,18 +139,18 @@ fn take(writes: &mut Vec<Write>, controller: &str) -> Vec<(String, String)> {
     mine.into_iter().map(|(_, _, file, value)| (file, value)).collect()
 }
 
-/// The cpus and memory nodes that a container's cpuset group and its ancestors lack.
+/// The cpus and memory nodes that a container's cpuset cgroup and its ancestors lack.
 #[derive(Default)]
 struct Inherited {
     /// (file, value) of the ancestors, outermost first.
     ancestors: Vec<(PathBuf, String)>,
-    /// (file name, value) of the container's group.
+    /// (file name, value) of the container's cgroup.
     own: Vec<(String, String)>,
 }
 
-/// A new cpuset group is empty, and an empty one takes no process and gives its children nothing (cpuset(7)). So the
-/// group and each of its ancestors that is empty or missing gets what the nearest ancestor above it has. A
-/// pre-existing group that has cpus or memory nodes keeps them.
+/// A new cpuset cgroup is empty, and an empty one takes no process and gives its children nothing (cpuset(7)). So the
+/// cgroup and each of its ancestors that is empty or missing gets what the nearest ancestor above it has. A
+/// pre-existing cgroup that has cpus or memory nodes keeps them.
 fn cpuset_inherited(mount: &Path, path: &Path, exists: bool) -> Inherited {
     let mut found = Inherited::default();
     for name in ["cpuset.cpus", "cpuset.mems"] {
@@ -158,7 +158,7 @@ fn cpuset_inherited(mount: &Path, path: &Path, exists: bool) -> Inherited {
             let text = crate::sys::read::value(group.join(name)).unwrap_or_default();
             Some(text.trim_end().to_string()).filter(|text| !text.is_empty())
         };
-        // A group that is not there yet has none.
+        // A cgroup that is not there yet has none.
         if exists && value(path).is_some() {
             continue;
         }
@@ -186,7 +186,7 @@ fn writes(resources: &Resources, devices: bool) -> Result<Vec<Write>> {
     Ok(out)
 }
 
-/// What one controller is told: its name, and (file, value) in order.
+/// The writes of one controller: its name, and (file, value) in order.
 pub type Limits = (&'static str, Vec<(String, String)>);
 
 /// All limits but the devices, by controller: what `update` writes.
@@ -268,7 +268,7 @@ mod tests {
             groups.iter().any(|g| g.controllers == ["cpu"]),
             "every controller is joined: it counts, too"
         );
-        // Every tree has the group at the same place, the v2 one too.
+        // Every tree has the cgroup at the same place, the v2 one too.
         let all = |path| {
             let request = Request { path, ..request };
             let groups = trees_for(&trees, unified.as_ref(), request).unwrap().groups;

@@ -1,4 +1,4 @@
-//! cgroup v2: one tree, one group per container, the child born inside it.
+//! cgroup v2: one tree, one cgroup per container, the child born inside it.
 
 use std::path::Path;
 
@@ -7,9 +7,9 @@ use crate::config::{ConfigError, Resources};
 use crate::error::{Error, Result};
 use crate::tables::limits::{UNIFIED, controller, of_file};
 
-/// The container's group. A path of the config is taken from the root of the tree when it is
-/// absolute; a relative one, and the default name, lies beside the caller's own group,
-/// since a group with processes cannot hand controllers to children (cgroups(7), "no internal processes").
+/// The container's cgroup. A path of the config is taken from the root of the tree when it is
+/// absolute; a relative one, and the default name, lies beside the caller's own cgroup,
+/// since a cgroup with processes cannot hand controllers to children (cgroups(7), "no internal processes").
 pub fn layout(mount: &Path, own: &str, controllers: &[String], request: Request<'_>) -> Result<Layout> {
     let default = request.default_name();
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);

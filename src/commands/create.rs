@@ -14,7 +14,7 @@ use crate::lifecycle::name::Name;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::perform::control::Control;
-use crate::perform::runtime::Attendants;
+use crate::perform::runtime::Helpers;
 use crate::plan::recipe::Console;
 use crate::policy::Policy;
 
@@ -55,8 +55,8 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     cx.set(&given.console, console.unwrap_or(-1));
     cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
     name.give(&plan, &mut cx);
-    let mut attendants = Attendants::default();
-    crate::lifecycle::hook_points::launch(&plan, &mut cx, &mut control, &mut attendants, &prepared.state)
+    let mut helpers = Helpers::default();
+    crate::lifecycle::hook_points::launch(&plan, &mut cx, &mut control, &mut helpers, &prepared.state)
         .map_err(|e| match e {
             Error::State(_) | Error::Config(_) => anyhow::Error::from(e),
             e => anyhow::Error::from(e).context("create failed: unable to start container process"),

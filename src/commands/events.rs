@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cgroup::witness::Notice;
+use crate::cgroup::monitor::Notice;
 use crate::cgroup::{ops, stats};
 use crate::cli::{Events, Global};
 use crate::commands::common::Outcome;

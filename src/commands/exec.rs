@@ -19,7 +19,7 @@ use crate::lifecycle::supervise::Supervisor;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::perform::control::Control;
-use crate::perform::runtime::{Attendants, perform};
+use crate::perform::runtime::{Helpers, perform};
 use crate::perform::undo::undo;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, ExecInput, Filter, Given, Options, build_exec};
@@ -55,7 +55,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         // seal() re-executes this program, so call it before printing.
         crate::perform::seal::seal()?;
     }
-    let inside = crate::lifecycle::namespace_fds::knock(&container)?;
+    let inside = crate::lifecycle::namespace_fds::request(&container)?;
     let mut new = process_of(&args, state)?;
     crate::commands::common::check_terminal(args.detach, new.terminal, args.console_socket.is_some())?;
     let uid = new.user.uid;
@@ -119,7 +119,7 @@ fn wrong(text: &str) -> anyhow::Error {
 
 fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master: Option<i32>) -> Outcome {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
-    perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default())
+    perform(plan, &mut cx, &mut Control::default(), &mut Helpers::default())
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
     // After a reported failure no process may be running.
     let kill = |_: &Error| drop(undo(&[Undo::Kill], Some((cx.pid, cx.pidfd)), true));

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::cgroup::figures::{Counters, CpuClock};
+use crate::cgroup::monitor::CgroupMonitor;
 use crate::cgroup::ops::Events;
-use crate::cgroup::witness::Witness;
 use crate::commands::common::Outcome;
 use crate::commands::meter::Meter;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::launch::value::{Launch, LogDriver};
 use crate::lifecycle::deadline::{Cause, Deadline, Limits};
 use crate::lifecycle::denials::Denials;
 use crate::lifecycle::detach::Ready;
-use crate::lifecycle::directory::Hold;
+use crate::lifecycle::directory::StateLock;
 use crate::lifecycle::ended::Ended;
 use crate::lifecycle::guardian::{Guardian, Keeper};
 use crate::lifecycle::health::Checks;
@@ -31,7 +31,7 @@ use crate::lifecycle::terminal::receive_pty;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::perform::control::Control;
-use crate::perform::runtime::Attendants;
+use crate::perform::runtime::Helpers;
 use crate::plan::check::Checked;
 use crate::plan::recipe::Given;
 use crate::plan::{Plan, Undo};
@@ -67,22 +67,22 @@ impl Watch<'_> {
         let (prepared, plan, life) = (self.prepared, self.plan, &self.launch.life);
         // A detached container stays until it is deleted.
         let keep = life.keep || (life.detach && !life.rm);
-        let mut attendants = Attendants {
+        let mut helpers = Helpers {
             guardian: (!keep && !life.detach).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
-            witness: Some(Witness::of(&prepared.layout, prepared.state.cgroup_v2)),
-            ..Attendants::default()
+            monitor: Some(CgroupMonitor::of(&prepared.layout, prepared.state.cgroup_v2)),
+            ..Helpers::default()
         };
-        let hold = launched(prepared, plan, &mut cx, control, &mut attendants)?;
+        let hold = launched(prepared, plan, &mut cx, control, &mut helpers)?;
         let mut meter = Meter::new(prepared);
         if let Err(e) = begin(prepared, plan, &cx, &hold) {
-            if let Some(guardian) = attendants.guardian.take() {
+            if let Some(guardian) = helpers.guardian.take() {
                 guardian.dismiss();
             }
             return Err(e.into());
         }
         let mut supervisor = supervisor.map_or_else(Supervisor::new, Ok)?;
         self.attend(&mut supervisor, &cx)?;
-        supervisor.witness = attendants.witness;
+        supervisor.monitor = helpers.monitor;
         if life.tells_ready {
             notify::tell_ready();
         }
@@ -96,10 +96,10 @@ impl Watch<'_> {
         let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
         meter.read();
         if self.leaves_orphans() {
-            processes::end_orphans(attendants.guardian.as_ref().and_then(|guardian| guardian.pid()));
+            processes::end_orphans(helpers.guardian.as_ref().and_then(|guardian| guardian.pid()));
         }
-        let mut witness = supervisor.witness.take();
-        let events = witness.as_mut().map(|w| w.events(end.exit == Exit::Signal(libc::SIGKILL)));
+        let mut monitor = supervisor.monitor.take();
+        let events = monitor.as_mut().map(|w| w.events(end.exit == Exit::Signal(libc::SIGKILL)));
         let events = events.unwrap_or_default();
         let denials = supervisor.refusals.take().and_then(|refusals| refusals.denials);
         self.report(&end, events);
@@ -117,7 +117,7 @@ impl Watch<'_> {
                 tell_and_stop(&prepared.state, &undone, supervisor.signals());
             }
         }
-        if let Some(guardian) = attendants.guardian {
+        if let Some(guardian) = helpers.guardian {
             guardian.dismiss();
         }
         drop(supervisor);
@@ -255,19 +255,19 @@ pub(super) fn launched(
     plan: &Checked<Plan>,
     cx: &mut Cx,
     control: &mut Control,
-    attendants: &mut Attendants,
-) -> Result<Hold> {
+    helpers: &mut Helpers,
+) -> Result<StateLock> {
     cx.keep_lock = true;
-    launch(plan, cx, control, attendants, &prepared.state)?;
+    launch(plan, cx, control, helpers, &prepared.state)?;
     cx.held.clear();
-    let hold = Hold::of(plan, cx).ok_or_else(|| Error::msg("the plan creates no state directory"))?;
+    let hold = StateLock::of(plan, cx).ok_or_else(|| Error::msg("the plan creates no state directory"))?;
     hold.release().inspect_err(|_| take_back(prepared, plan, cx, &hold))?;
     Ok(hold)
 }
 
 /// The actions after the program has started: `--pid-file` and the poststart hooks. If one fails, the
 /// container is ended and removed.
-pub(super) fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> Result<()> {
+pub(super) fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &StateLock) -> Result<()> {
     let pid_file = prepared.options.pid_file.as_ref();
     let written = pid_file.map_or(Ok(()), |path| crate::lifecycle::pid_file::write(path, cx.pid));
     let started = || poststart(&prepared.state, cx.pid, cx.signals);
@@ -278,7 +278,7 @@ pub(super) fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) -> R
 }
 
 /// Ends and removes a running container.
-fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &Hold) {
+fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &StateLock) {
     let undos = plan.undos();
     if let Some(undone) = hold.end(&undos, Some((cx.pid, cx.pidfd)), true) {
         tell_and_stop(&prepared.state, &undone, cx.signals);

@@ -14,13 +14,13 @@ use crate::criu::{self, Directories, outside};
 use crate::error::{Error, Result, StateError};
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::value::{Launch, Root};
-use crate::lifecycle::directory::Hold;
+use crate::lifecycle::directory::StateLock;
 use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::name::Name;
 use crate::lifecycle::supervise::Supervisor;
 use crate::perform::Cx;
 use crate::perform::control::Control;
-use crate::perform::runtime::{Attendants, perform};
+use crate::perform::runtime::{Helpers, perform};
 use crate::perform::undo;
 use crate::plan::recipe::{Console, restore as rows};
 use crate::plan::{Plan, Undo};
@@ -76,7 +76,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         &plan,
         &mut cx,
         &mut control,
-        &mut Attendants { hooks: crate::lifecycle::hooks::run, ..Attendants::default() },
+        &mut Helpers { hooks: crate::lifecycle::hooks::run, ..Helpers::default() },
     )?;
     fs::close(theirs);
     let mut restored = Restored {
@@ -93,7 +93,7 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
         restored.undo(&plan, &cx);
         return Err(e.into());
     }
-    let hold = Hold::of(&plan, &cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
+    let hold = StateLock::of(&plan, &cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
     hold.release().inspect_err(|_| restored.undo(&plan, &cx))?;
     match supervisor {
         None => Ok(ExitCode::SUCCESS),
@@ -237,7 +237,7 @@ impl Restored<'_> {
         let after = rows::after(&self.prepared.state_dir, &self.state, pid_file.as_ref())?;
         let mut cx = Cx::new(after.slots);
         cx.pid = pid;
-        perform(&after, &mut cx, &mut Control::default(), &mut Attendants::default()).map(drop)
+        perform(&after, &mut cx, &mut Control::default(), &mut Helpers::default()).map(drop)
     }
 
     /// Removes everything after a failed restore.
@@ -250,7 +250,7 @@ impl Restored<'_> {
     }
 
     /// In the foreground: waits for the container and returns its exit code.
-    fn watch(self, mut supervisor: Supervisor, plan: &Plan, hold: &Hold) -> Outcome {
+    fn watch(self, mut supervisor: Supervisor, plan: &Plan, hold: &StateLock) -> Outcome {
         let master = match self.terminal {
             Terminal::Ours(master) => master,
             _ => None,

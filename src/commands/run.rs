@@ -21,7 +21,7 @@ use crate::lifecycle::supervise::Supervisor;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::perform::control::Control;
-use crate::perform::runtime::Attendants;
+use crate::perform::runtime::Helpers;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, Given};
@@ -353,7 +353,7 @@ fn detached(
     control: &mut Control,
     given: &Given,
 ) -> Outcome {
-    let hold = launched(prepared, plan, &mut cx, control, &mut Attendants::default())?;
+    let hold = launched(prepared, plan, &mut cx, control, &mut Helpers::default())?;
     begin(prepared, plan, &cx, &hold)?;
     crate::lifecycle::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)

@@ -42,7 +42,7 @@ pub fn start(global: &Global, id: &str) -> Outcome {
     let inside = if state.hooks.start_container.is_empty() {
         None
     } else {
-        crate::lifecycle::namespace_fds::knock(&container)?
+        crate::lifecycle::namespace_fds::request(&container)?
     };
     let start_hooks = hooks(HookKind::StartContainer, &state.hooks.start_container, state, "created");
     if let Err(e) =

@@ -137,8 +137,10 @@ pub fn make(d: &Description) -> Result<Made> {
 
 fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
     let (at, value) = (&said.at, said.value.as_str());
-    let size = |text: &str| parse_size(text).map(Value::from);
     let number = |text: &str| text.parse::<i64>().map(Value::from).map_err(|e| e.to_string());
+    if limit(made, at, &said.option, value)? {
+        return Ok(());
+    }
     match said.option.as_str() {
         "user" => user(made, at, value),
         "read-only" => made.set(at, "/root/readonly", true.into()),
@@ -158,23 +160,6 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
                 made.json["hostname"] = Value::Null;
             }
         }
-        "memory" => made.set(at, "/linux/resources/memory/limit", size(value)?),
-        "memory-swap" => made.set(at, "/linux/resources/memory/swap", size(value)?),
-        "memory-reservation" => made.set(at, "/linux/resources/memory/reservation", size(value)?),
-        "cpus" => {
-            let cpus: f64 = value.parse().map_err(|e| format!("{e}"))?;
-            if cpus > 0.0 {
-                made.set(at, "/linux/resources/cpu/quota", ((cpus * 100_000.0) as i64).into());
-                made.set(at, "/linux/resources/cpu/period", 100_000.into());
-            }
-        }
-        "cpu-shares" => made.set(at, "/linux/resources/cpu/shares", number(value)?),
-        "cpu-quota" => made.set(at, "/linux/resources/cpu/quota", number(value)?),
-        "cpu-period" => made.set(at, "/linux/resources/cpu/period", number(value)?),
-        "cpuset-cpus" => made.set(at, "/linux/resources/cpu/cpus", value.into()),
-        "cpuset-mems" => made.set(at, "/linux/resources/cpu/mems", value.into()),
-        "pids-limit" => made.set(at, "/linux/resources/pids/limit", number(value)?),
-        "ulimit" => ulimit(made, at, value)?,
         "env" => made.set(
             at,
             "/process/env/-",
@@ -208,6 +193,33 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
         other => made.left.push((at.clone(), format!("{other} {value}").trim_end().to_string())),
     }
     Ok(())
+}
+
+/// Options that limit something; returns whether this is one.
+fn limit(made: &mut Made, at: &Spot, option: &str, value: &str) -> std::result::Result<bool, String> {
+    let size = |text: &str| parse_size(text).map(Value::from);
+    let number = |text: &str| text.parse::<i64>().map(Value::from).map_err(|e| e.to_string());
+    match option {
+        "memory" => made.set(at, "/linux/resources/memory/limit", size(value)?),
+        "memory-swap" => made.set(at, "/linux/resources/memory/swap", size(value)?),
+        "memory-reservation" => made.set(at, "/linux/resources/memory/reservation", size(value)?),
+        "cpus" => {
+            let cpus: f64 = value.parse().map_err(|e| format!("{e}"))?;
+            if cpus > 0.0 {
+                made.set(at, "/linux/resources/cpu/quota", ((cpus * 100_000.0) as i64).into());
+                made.set(at, "/linux/resources/cpu/period", 100_000.into());
+            }
+        }
+        "cpu-shares" => made.set(at, "/linux/resources/cpu/shares", number(value)?),
+        "cpu-quota" => made.set(at, "/linux/resources/cpu/quota", number(value)?),
+        "cpu-period" => made.set(at, "/linux/resources/cpu/period", number(value)?),
+        "cpuset-cpus" => made.set(at, "/linux/resources/cpu/cpus", value.into()),
+        "cpuset-mems" => made.set(at, "/linux/resources/cpu/mems", value.into()),
+        "pids-limit" => made.set(at, "/linux/resources/pids/limit", number(value)?),
+        "ulimit" => ulimit(made, at, value)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// A name is looked up in the image, which is not at hand: it is some user that is not root.

@@ -198,6 +198,9 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             "allowPrivilegeEscalation" if !value.is_true() => d.say(&at, "security-opt", "no-new-privileges"),
             "readOnlyRootFilesystem" if value.is_true() => d.say(&at, "read-only", ""),
             "privileged" if value.is_true() => d.say(&at, "privileged", ""),
+            "procMount" if value.text().as_deref() == Some("Unmasked") => {
+                d.say(&at, "security-opt", "systempaths=unconfined");
+            }
             "capabilities" => {
                 for (kind, option) in [("drop", "cap-drop"), ("add", "cap-add")] {
                     for cap in value.get(kind).map(Node::items).unwrap_or_default() {
@@ -207,6 +210,9 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             }
             _ => {}
         }
+    }
+    if let Some(node) = pod.and_then(|c| c.get("fsGroupChangePolicy")) {
+        d.note(&document.at(node), "fsGroupChangePolicy", "the owner of a volume is mapped, not changed");
     }
     for context in [pod, own].into_iter().flatten() {
         for (key, value) in context.entries() {

@@ -17,8 +17,8 @@ use crate::lifecycle::hook_wait::wait;
 use crate::perform::Cx;
 use crate::perform::HookError;
 use crate::perform::control::Control;
-use crate::perform::namespace_fds::Inside;
-use crate::perform::runtime::{self, Attendants};
+use crate::perform::namespace_fds::NamespaceFds;
+use crate::perform::runtime::{self, Helpers};
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{ExecInput, Given, Options, build_exec};
@@ -32,7 +32,7 @@ pub fn run_hook(
     hook: &Hook,
     of: (i32, u64),
     stdio: [OwnedFd; 3],
-    (signals, inside): (RawFd, Option<&Inside>),
+    (signals, inside): (RawFd, Option<&NamespaceFds>),
 ) -> std::result::Result<(), HookError> {
     let (plan, given) = plan(state, hook, of, inside).map_err(|e| e.to_string())?;
     let stdio = stdio.each_ref().map(AsRawFd::as_raw_fd);
@@ -46,7 +46,7 @@ fn plan(
     state: &State,
     hook: &Hook,
     of: (i32, u64),
-    inside: Option<&Inside>,
+    inside: Option<&NamespaceFds>,
 ) -> Result<(Checked<Plan>, Given)> {
     // It runs inside: without an `env` of its own it has the program's, as with runc, crun and youki.
     let mut env = hook.env.clone().unwrap_or_else(|| state.process.env.clone());
@@ -74,14 +74,14 @@ fn plan(
 }
 
 /// In a child of the runtime: `stdio` becomes its own, and the plan is performed as any other.
-fn perform(plan: &Checked<Plan>, (given, inside): (&Given, Option<&Inside>), stdio: [RawFd; 3]) -> i32 {
+fn perform(plan: &Checked<Plan>, (given, inside): (&Given, Option<&NamespaceFds>), stdio: [RawFd; 3]) -> i32 {
     let mut cx = Cx::new(plan.slots);
     crate::perform::namespace_fds::fill(given, &mut cx, inside);
     // Nothing of this may outlive the runtime.
     let done = process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
         .and_then(|_| (0..).zip(stdio).try_for_each(|(number, fd)| fs::dup2(fd, number)))
         .map_err(|e| Error::os("dup2", "stdin, stdout or stderr", e))
-        .and_then(|()| runtime::perform(plan, &mut cx, &mut Control::default(), &mut Attendants::default()));
+        .and_then(|()| runtime::perform(plan, &mut cx, &mut Control::default(), &mut Helpers::default()));
     match done {
         Ok(_) => match process::wait(cx.pid, 0) {
             // Killed as the hook was: who waits for this process sees the signal.

@@ -13,15 +13,15 @@ use crate::sys::fs;
 
 /// The directory that a plan's `StateDir` has made. As long as it is open its number is no other's.
 #[derive(Debug, Clone)]
-pub struct Hold {
+pub struct StateLock {
     fd: RawFd,
     path: CString,
 }
 
-impl Hold {
+impl StateLock {
     /// Of a plan that has come to its first clone; it is locked then.
     pub fn of(plan: &Plan, cx: &Cx) -> Option<Self> {
-        plan.state_dir().map(|(path, lock)| Hold { fd: cx.fd(lock), path: path.into() })
+        plan.state_dir().map(|(path, lock)| StateLock { fd: cx.fd(lock), path: path.into() })
     }
 
     /// The open directory.

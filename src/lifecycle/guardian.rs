@@ -8,7 +8,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::lifecycle::directory::Hold;
+use crate::lifecycle::directory::StateLock;
 use crate::perform::Cx;
 use crate::perform::runtime::StandBy;
 use crate::plan::{Plan, Undo};
@@ -45,7 +45,7 @@ impl StandBy for Guardian {
         if self.pid.is_some() {
             return;
         }
-        let Some(hold) = Hold::of(plan, cx) else { return };
+        let Some(hold) = StateLock::of(plan, cx) else { return };
         let Ok((ours, theirs)) = socket::seqpacket_pair() else { return };
         let (undos, child) = (self.undos.clone(), (cx.pid, cx.pidfd));
         match process::fork_run(|| {
@@ -127,7 +127,7 @@ fn watch(
     line: RawFd,
     (undos, state): (&[Undo], &State),
     child: (i32, RawFd),
-    (hold, terminal): (&Hold, Option<&tty::Saved>),
+    (hold, terminal): (&StateLock, Option<&tty::Saved>),
 ) -> i32 {
     let terminal = terminal.and_then(|modes| Some((fs::dup_above(0, 3).ok()?, modes)));
     // Ctrl-C and hang-ups are for the launcher, and its pipes must not be held open.

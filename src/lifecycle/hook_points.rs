@@ -10,7 +10,7 @@ use crate::lifecycle::hooks::run;
 use crate::perform::Cx;
 use crate::perform::HookError;
 use crate::perform::control::Control;
-use crate::perform::runtime::{Attendants, perform};
+use crate::perform::runtime::{Helpers, perform};
 use crate::perform::undo::Undone;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
@@ -37,11 +37,11 @@ pub fn launch(
     plan: &Checked<Plan>,
     cx: &mut Cx,
     control: &mut Control,
-    attendants: &mut Attendants,
+    helpers: &mut Helpers,
     state: &State,
 ) -> Result<(), Error> {
-    attendants.hooks = run;
-    let launched = perform(plan, cx, control, attendants);
+    helpers.hooks = run;
+    let launched = perform(plan, cx, control, helpers);
     if launched.is_err() && cx.pid != 0 {
         poststop(state, cx.signals);
     }

@@ -20,7 +20,7 @@ use crate::config::hooks::HookKind;
 use crate::config::idmap;
 use crate::lifecycle::hook_wait::wait;
 use crate::perform::HookError;
-use crate::perform::namespace_fds::Inside;
+use crate::perform::namespace_fds::NamespaceFds;
 use crate::plan::hooks::HookRun;
 use crate::sys::before_exec::{self, Member};
 use crate::sys::process;
@@ -34,7 +34,7 @@ pub fn run(
     kind: HookKind,
     of: (i32, u64),
     signals: RawFd,
-    inside: Option<&Inside>,
+    inside: Option<&NamespaceFds>,
 ) -> Result<(), HookError> {
     for (i, hook) in run.hooks.iter().enumerate() {
         let said = Said::new()?;
@@ -76,7 +76,7 @@ fn run_one(
     kind: HookKind,
     hook: &Hook,
     of: (i32, u64),
-    (signals, inside): (RawFd, Option<&Inside>),
+    (signals, inside): (RawFd, Option<&NamespaceFds>),
     said: &Said,
 ) -> Result<(), HookError> {
     let (pid, _) = of;

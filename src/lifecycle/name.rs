@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, StateError};
 use crate::perform::Cx;
 use crate::perform::control::Control;
-use crate::perform::runtime::{Attendants, perform};
+use crate::perform::runtime::{Helpers, perform};
 use crate::plan::{Plan, recipe};
 use crate::sys::{Errno, fs};
 
@@ -28,7 +28,7 @@ impl Name {
         let (plan, lock) = recipe::name(dir, launcher)?;
         let mut cx = Cx::new(plan.slots);
         cx.keep_lock = true;
-        perform(&plan, &mut cx, control, &mut Attendants::default()).map_err(|e| match e {
+        perform(&plan, &mut cx, control, &mut Helpers::default()).map_err(|e| match e {
             Error::Step(e) if e.errno == Errno::EEXIST && e.call == crate::perform::Call::Rename.name() => {
                 StateError::Exists.into()
             }

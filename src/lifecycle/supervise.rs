@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::cgroup::witness::Witness;
+use crate::cgroup::monitor::CgroupMonitor;
 use crate::error::{Error, Result};
 use crate::lifecycle::deadline::{Act, Cause, Deadline, TIMED_OUT};
 use crate::lifecycle::health::Checks;
@@ -36,7 +36,7 @@ fn signals() -> Vec<i32> {
     DEADLY.into_iter().chain(others).collect()
 }
 
-impl Sidecar for Witness {
+impl Sidecar for CgroupMonitor {
     fn descriptors(&self) -> Vec<Interest> {
         vec![(self.fd(), libc::POLLIN)]
     }
@@ -114,7 +114,7 @@ pub struct Supervisor {
     /// Passes the container's readiness on, until it is ready.
     pub notify: Option<crate::lifecycle::notify::Proxy>,
     /// Looks at groups that may be gone when the container has ended.
-    pub witness: Option<Witness>,
+    pub monitor: Option<CgroupMonitor>,
     /// Tells of refused system calls.
     pub refusals: Option<crate::lifecycle::refusals::Refusals>,
 }
@@ -137,7 +137,7 @@ impl Supervisor {
             status: None,
             handed: None,
             notify: None,
-            witness: None,
+            monitor: None,
             refusals: None,
         })
     }
@@ -273,10 +273,10 @@ impl Supervisor {
     }
 
     fn sidecars(&mut self) -> Vec<&mut dyn Sidecar> {
-        let witness = self.witness.iter_mut().map(|s| s as &mut dyn Sidecar);
+        let monitor = self.monitor.iter_mut().map(|s| s as &mut dyn Sidecar);
         let notify = self.notify.iter_mut().map(|s| s as &mut dyn Sidecar);
         let refusals = self.refusals.iter_mut().map(|s| s as &mut dyn Sidecar);
-        witness
+        monitor
             .chain(notify)
             .chain(refusals)
             .chain(self.checks.iter_mut().map(|s| s as &mut dyn Sidecar))

@@ -23,7 +23,7 @@ pub const ASK: i32 = -1;
 pub const SKIP: i32 = 2;
 
 impl Baton {
-    /// The turn passes to whoever performs row `next`.
+    /// The turn passes to the actor of row `next`.
     pub fn turn(next: usize) -> Self {
         Baton { next: next as u32, errno: 0, pid: 0 }
     }

@@ -29,9 +29,8 @@ pub(super) fn child(plan: &Plan, cx: &mut Cx) -> ! {
     }
 }
 
-/// Hands the baton to whoever performs row `row`. With it goes the number of a seccomp listener: in a
-/// write(2), since the filter is in force and its agent, who may want to be asked about send(2), has yet to
-/// get the listener. Or, where the runtime may not take it, the listener itself; or the way into the container.
+/// Hands the baton to the actor of row `row`. With it goes the number of a seccomp listener: by write(2), since the
+/// filter is in force, may notify send(2), and its agent has no listener yet. Or, where the runtime may not take it, the listener itself; or the way into the container.
 fn hand_back(cx: &Cx, row: usize, action: &Action) {
     let handed = match action {
         Action::Confine(ConfineOp::SendListener { listener, passed: true, .. }) => {
@@ -76,7 +75,7 @@ fn ask(cx: &mut Cx, row: usize) -> bool {
     }
 }
 
-/// Reports a failed row to whoever listens (the runtime, or `start` on the report pipe) and ends.
+/// Reports a failed row to the runtime, or to `start` on the report pipe, and ends.
 fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
     let number = if cx.call.is_refused_link() { cx.link } else { cx.program };
     let report = Baton::failed(row, errno, cx.call).about(number);

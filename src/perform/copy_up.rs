@@ -3,7 +3,7 @@
 //!
 //! The rootfs is hostile: every entry is opened below its directory's descriptor without following links, so
 //! whatever is exchanged meanwhile, only what lies in the rootfs is read. The tmpfs is attached nowhere yet, so
-//! nobody else sees it. Init calls this: it only makes system calls and uses fixed buffers.
+//! no other process sees it. Init calls this: it only makes system calls and uses fixed buffers.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;

@@ -19,8 +19,8 @@ pub enum Failure {
     ChildDied(usize),
 }
 
-/// What takes back the row that failed itself. A directory that could not be made is somebody else's: to
-/// undo it would remove, or kill, another container. Of a clone it is not known how far it got.
+/// What takes back the row that failed itself. A directory that could not be made belongs to another
+/// container: its undo would remove, or kill, that one. Of a clone it is not known how far it got.
 pub(super) fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     let (Failure::Row(row, ..)
     | Failure::Stopped(row)

@@ -10,8 +10,8 @@ use crate::sys::cstr::as_path;
 use crate::sys::replace::{Kind, Step, replace};
 use crate::sys::{Errno, fs, process};
 
-/// Takes the container's name: the directory is made and locked under another one first, so that nobody
-/// ever finds it unlocked, and two callers cannot both believe that they made it.
+/// Takes the container's name: the directory is made and locked under another one first, so that no
+/// process ever finds it unlocked, and two callers cannot both believe that they made it.
 pub(super) fn state_dir(cx: &mut Cx, path: &CStr, lock: &Slot) -> Done {
     let temp = join(path, format!("{}{}", crate::state::NOT_IN_IDS, process::pid()).as_bytes());
     at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, &temp, 0o700))?;
@@ -36,7 +36,7 @@ pub(super) fn record_group(cx: &mut Cx, path: &CStr, record: &CStr, how: &str) -
     written
 }
 
-/// Takes a group that somebody else made. The lock is held until the launch is over: of two launches that both
+/// Takes a pre-existing cgroup. The lock is held until the launch is over: of two launches that both
 /// find it empty one must not join the other's container.
 pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> Done {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;

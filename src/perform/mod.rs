@@ -61,7 +61,7 @@ impl From<String> for HookError {
 /// Runs the hooks of one row: `of` is the container process (pid, start time), which hooks of the container join, by
 /// the last argument where it cannot be looked into; the signalfd(2) before it tells the launcher to end, or is -1.
 pub type HookRunner =
-    fn(&HookRun, HookKind, (i32, u64), RawFd, Option<&namespace_fds::Inside>) -> Result<(), HookError>;
+    fn(&HookRun, HookKind, (i32, u64), RawFd, Option<&namespace_fds::NamespaceFds>) -> Result<(), HookError>;
 
 /// For plans that have no hooks.
 pub fn no_hooks(
@@ -69,7 +69,7 @@ pub fn no_hooks(
     kind: HookKind,
     _: (i32, u64),
     _: RawFd,
-    _: Option<&namespace_fds::Inside>,
+    _: Option<&namespace_fds::NamespaceFds>,
 ) -> Result<(), HookError> {
     Err(HookError::Failed(format!("this launch runs no {kind} hooks")))
 }
@@ -114,7 +114,7 @@ pub struct Cx {
     pub ignored: u64,
     /// Whether the runtime wants to be asked before each of Init's rows (`--step`, `--until`, `--fail`).
     pub ask: bool,
-    /// The lock on the container's directory outlives the plan: somebody else goes on with it.
+    /// The lock on the container's directory outlives the plan: the caller goes on with it.
     pub keep_lock: bool,
     /// Descriptors that only the launch needs: closed when it is over.
     pub held: Vec<std::os::fd::OwnedFd>,

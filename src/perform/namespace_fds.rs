@@ -1,17 +1,17 @@
-//! The way into a container whose Init may not be looked into.
+//! The namespace-fd server: how an unprivileged runtime gets a container's root and namespaces from Init.
 //!
 //! Init is undumpable until it executes its program (CVE-2016-9962). By ptrace(2)'s rules only root of the machine
 //! gets at the namespaces and the root directory of such a process; an ordinary user's runtime does not, although
 //! hooks of the container namespace and `exec` into a created container need them. So Init hands them out itself:
-//! to its own runtime with the baton, and while it waits for `start` to whoever knocks at a socket in the
-//! container's directory, which is its owner's alone. It stays undumpable all the time, and what it hands out is
+//! to its own runtime with the baton, and while it waits for `start` to processes that connect to a socket in the
+//! container's directory, which only its owner can search. It stays undumpable all the time, and what it hands out is
 //! the container's own: setns(2) asks for rights over these namespaces all the same.
 //!
 //! ```text
 //!   exec, start                     init (created)
 //!   -----------                     --------------
-//!   connect(door)
-//!   write(start.fifo, KNOCK) -----> read
+//!   connect(server)
+//!   write(start.fifo, REQUEST) -----> read
 //!   recvmsg <---------------------- accept4, sendmsg(SCM_RIGHTS), close
 //! ```
 
@@ -20,28 +20,28 @@ use std::os::fd::RawFd;
 use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::recipe::Given;
-use crate::plan::{Door, Shown, Slot};
+use crate::plan::{NamespaceServer, NamespaceSlots, Slot};
 use crate::sys::socket::{self, MOST_FDS};
 use crate::sys::{Errno, fs};
 use crate::tables::namespaces::NsKind;
 
-/// What is written to the start FIFO by somebody who wants to come in; any other byte starts the program.
-pub const KNOCK: u8 = b'?';
+/// The byte in the start FIFO that asks for the descriptors; any other byte starts the program.
+pub const REQUEST: u8 = b'?';
 
 /// A container's root directory and its namespaces, in the order in which they are joined.
 #[derive(Debug, Clone)]
-pub struct Inside {
+pub struct NamespaceFds {
     /// The root directory.
     pub root: RawFd,
     /// The namespaces.
     pub namespaces: Vec<(NsKind, RawFd)>,
 }
 
-impl Shown {
+impl NamespaceSlots {
     /// What the slots hold in the runtime.
-    pub fn inside(&self, cx: &Cx) -> Inside {
+    pub fn inside(&self, cx: &Cx) -> NamespaceFds {
         let namespaces = self.namespaces.iter().map(|(kind, slot)| (*kind, cx.fd(slot))).collect();
-        Inside { root: cx.fd(&self.root), namespaces }
+        NamespaceFds { root: cx.fd(&self.root), namespaces }
     }
 
     /// Init: sends what the slots hold along with `bytes`.
@@ -65,29 +65,29 @@ impl Shown {
     }
 }
 
-/// Init: waits for the byte of `start`, and lets those in who knock meanwhile.
-pub fn await_start(cx: &mut Cx, start: &Slot, door: Option<&Door>) -> Done {
+/// Init: waits for the byte of `start`, and answers requests meanwhile.
+pub fn await_start(cx: &mut Cx, start: &Slot, server: Option<&NamespaceServer>) -> Done {
     loop {
         let mut byte = [0u8; 1];
-        match (at(cx, Call::Read, fs::read(cx.fd(start), &mut byte))?, door) {
-            (1, Some(door)) if byte[0] == KNOCK => answer(cx, door),
+        match (at(cx, Call::Read, fs::read(cx.fd(start), &mut byte))?, server) {
+            (1, Some(server)) if byte[0] == REQUEST => answer(cx, server),
             (1, _) => return Ok(()),
             _ => return Err(Errno::EPIPE),
         }
     }
 }
 
-/// Everybody who is there: one who is gone again would otherwise keep the next one out. That somebody is gone
-/// is no failure of the container's.
-fn answer(cx: &Cx, door: &Door) {
-    while let Ok(connection) = socket::accept(cx.fd(&door.socket)) {
-        door.shown.send(cx, connection, b"0").unwrap_or_default();
+/// Answers every waiting connection: one whose peer has ended would otherwise block the next. A peer that has ended is no
+/// failure of the container.
+fn answer(cx: &Cx, server: &NamespaceServer) {
+    while let Ok(connection) = socket::accept(cx.fd(&server.socket)) {
+        server.shown.send(cx, connection, b"0").unwrap_or_default();
         fs::close(connection);
     }
 }
 
 /// Fills the slots of the container's namespaces.
-pub fn fill(given: &Given, cx: &mut Cx, inside: Option<&Inside>) {
+pub fn fill(given: &Given, cx: &mut Cx, inside: Option<&NamespaceFds>) {
     let fds = inside.into_iter().flat_map(|inside| &inside.namespaces);
     given.namespaces.iter().zip(fds).for_each(|((_, slot), (_, fd))| cx.set(slot, *fd));
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-use crate::cgroup::witness::Witness;
+use crate::cgroup::monitor::CgroupMonitor;
 use crate::error::Result;
 use crate::perform::baton::{ASK, Baton};
 use crate::perform::control::{Control, Verdict};
@@ -23,7 +23,7 @@ pub enum Outcome {
     Created,
 }
 
-/// Somebody who undoes the launch if the launcher is killed.
+/// A process that undoes the launch if the launcher is killed.
 pub trait StandBy {
     /// At each handover, so the work of beginning is done while the child works.
     fn stand(&mut self, plan: &Plan, cx: &Cx);
@@ -33,27 +33,27 @@ pub trait StandBy {
     fn dismiss(self: Box<Self>);
 }
 
-/// What a launch brings to the performance of its plan.
-pub struct Attendants {
+/// Helpers of a launch while its plan is performed.
+pub struct Helpers {
     /// Runs the plan's hooks.
     pub hooks: HookRunner,
     /// Undoes the launch if the launcher is killed.
     pub guardian: Option<Box<dyn StandBy>>,
-    /// Sees what the cgroups count.
-    pub witness: Option<Witness>,
+    /// Watches the cgroups' events.
+    pub monitor: Option<CgroupMonitor>,
 }
 
-impl Default for Attendants {
+impl Default for Helpers {
     fn default() -> Self {
-        Attendants { hooks: no_hooks, guardian: None, witness: None }
+        Helpers { hooks: no_hooks, guardian: None, monitor: None }
     }
 }
 
-impl Attendants {
-    /// At each handover: they begin while the child works.
+impl Helpers {
+    /// At each handover: they start while the child works.
     fn stand(&mut self, plan: &Plan, cx: &Cx) {
         self.guardian.iter_mut().for_each(|guardian| guardian.stand(plan, cx));
-        self.witness.iter_mut().for_each(Witness::watch);
+        self.monitor.iter_mut().for_each(CgroupMonitor::watch);
     }
 }
 
@@ -64,11 +64,11 @@ pub fn perform(
     plan: &Checked<Plan>,
     cx: &mut Cx,
     control: &mut Control,
-    attendants: &mut Attendants,
+    helpers: &mut Helpers,
 ) -> Result<Outcome> {
     cx.ask = control.asks();
-    cx.hooks = attendants.hooks;
-    match drive(plan, cx, control, attendants) {
+    cx.hooks = helpers.hooks;
+    match drive(plan, cx, control, helpers) {
         Ok(outcome) => {
             if !cx.keep_lock {
                 close_lock(plan, cx);
@@ -94,7 +94,7 @@ pub fn perform(
                 crate::log::say(&problem);
             }
             let ended = crate::perform::undo::undo(&undos, Some((cx.pid, cx.pidfd)), true);
-            if let Some(guardian) = attendants.guardian.take() {
+            if let Some(guardian) = helpers.guardian.take() {
                 guardian.dismiss();
             }
             Err(explain(plan, cx, failure, ended))
@@ -135,7 +135,7 @@ fn drive(
     plan: &Plan,
     cx: &mut Cx,
     control: &mut Control,
-    attendants: &mut Attendants,
+    helpers: &mut Helpers,
 ) -> std::result::Result<Outcome, Failure> {
     let mut i = cx.performed;
     while let Some(step) = plan.steps.get(i) {
@@ -164,7 +164,7 @@ fn drive(
         if matches!(step.action, Action::Exec(ExecOp::AwaitStart { .. })) {
             return Ok(Outcome::Created);
         }
-        attendants.stand(plan, cx);
+        helpers.stand(plan, cx);
         i = match wait_for_turn(plan, cx, control, i)? {
             Some(next) => next,
             None => return Ok(Outcome::Started),
@@ -267,8 +267,8 @@ fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::Result<Option<Bato
     }
 }
 
-/// Whether this baton can come back after row `from` was handed over: it comes before the first row that is
-/// somebody else's (none of the runtime's may be skipped), a Joiner's clone has made a process, and Init has a number to
+/// Whether this baton can come back after row `from` was handed over: it comes before the first row of
+/// another actor (none of the runtime's may be skipped), a Joiner's clone has made a process, and Init has a number to
 /// tell only where the next row takes one.
 fn expected(plan: &Plan, from: usize, baton: Baton) -> bool {
     let next = baton.next as usize;
@@ -307,7 +307,7 @@ fn adopt(cx: &mut Cx, pid: i32) -> Done {
     let joiner = std::mem::take(&mut cx.pid);
     fs::close(std::mem::replace(&mut cx.pidfd, -1));
     let opened = process::pidfd_open(pid).and_then(|pidfd| {
-        // The number came from the child: nobody else's process is signalled or limited for it.
+        // The number came from the child: a process that is not this one's child is neither signalled nor limited.
         process::expect_child(pidfd).inspect_err(|_| fs::close(pidfd)).map(|()| pidfd)
     });
     match opened {

@@ -2,7 +2,7 @@
 //!
 //! A container that shares the host's uid 0 could open `/proc/PID/exe` of a runtime process and
 //! overwrite the program that root will run next. So the runtime continues from a detached, read-only bind mount of
-//! its file: whoever opens /proc/PID/exe for writing gets EROFS. No byte is copied.
+//! its file: an open of /proc/PID/exe for writing fails with EROFS. No byte is copied.
 //!
 //! | the runtime may | how it continues |
 //! | --- | --- |

@@ -24,7 +24,7 @@ pub struct Undone {
 }
 
 /// The undos that are the container's whose directory is `dir`. A runtime that died may have announced a cgroup that
-/// it never made, or somebody may have made it anew: its processes must live.
+/// it never made, or another process may have made it anew: its processes must live.
 pub fn own(undos: &[Undo], dir: &Path) -> Vec<Undo> {
     let known = recorded_groups(dir);
     let made = |path: &Path| directory_id(path).is_some_and(|id| known.contains(&(id, true)));
@@ -145,11 +145,11 @@ fn gone(e: std::io::Error) -> std::io::Result<()> {
     if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
 }
 
-/// Frozen processes do not die, and on v1 they hold groups of all trees: thaws what the container may have frozen.
+/// Frozen processes do not die, and on v1 they hold cgroups of all trees: thaws what the container may have frozen.
 fn thaw(undos: &[Undo]) {
     for undo in undos {
         if let Undo::Cgroup(path) | Undo::Members(path) = undo {
-            // Where it is not the freezer's tree, or cannot be: who removes the group says so.
+            // A failure shows when the cgroup is removed.
             tree::thaw(Path::new(path)).unwrap_or_default();
         }
     }

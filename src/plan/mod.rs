@@ -22,7 +22,7 @@ use std::ffi::CStr;
 
 pub use crate::state::undo::Undo;
 pub use ops::Action;
-pub use slot::{Door, Shown, Slot, Supplementary};
+pub use slot::{NamespaceServer, NamespaceSlots, Slot, Supplementary};
 
 use crate::plan::ops::{ExecOp, StateOp};
 

@@ -72,7 +72,7 @@ pub struct Node {
     pub mode: u32,
     /// The device's number, 0 for a file.
     pub dev: u64,
-    /// Its owner, as who makes it sees it.
+    /// Its owner, as the process that makes the node sees it.
     pub uid: u32,
     /// Its group.
     pub gid: u32,

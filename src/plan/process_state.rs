@@ -1,11 +1,11 @@
-//! What the agent of a seccomp listener is told.
+//! The message to the agent of a seccomp listener.
 
 use serde_json::{Value, json};
 
 use crate::config::features::OCI_VERSIONS;
 use crate::state::State;
 
-/// What the agent is told with a listener: config-linux.md, "The Container Process State".
+/// The message to the agent that comes with a listener: config-linux.md, "The Container Process State".
 #[derive(Debug)]
 pub struct ProcessState {
     /// Without the pid of the process, which is known only when the row runs.

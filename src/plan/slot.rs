@@ -22,37 +22,37 @@ impl std::fmt::Display for Slot {
 /// Bytes of a secret that are copied at once.
 pub const SECRET_BLOCK: u64 = 4096;
 
-/// What leads into the container: its root directory and its namespaces, in the order in which they are joined.
+/// Slots of the container's root directory and namespaces, in the order in which they are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct NamespaceSlots {
     /// The root directory.
     pub root: Slot,
     /// The namespaces.
     pub namespaces: Vec<(NsKind, Slot)>,
 }
 
-impl Shown {
+impl NamespaceSlots {
     /// All of them, in the order in which they are sent.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
         std::iter::once(&self.root).chain(self.namespaces.iter().map(|(_, slot)| slot))
     }
 }
 
-/// Where Init hands that out while it waits for `start`.
+/// The socket on which Init sends those descriptors while it waits for `start`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Door {
+pub struct NamespaceServer {
     /// The socket that is listened on.
     pub socket: Slot,
     /// What is handed out.
-    pub shown: Shown,
+    pub shown: NamespaceSlots,
 }
 
-/// What becomes of the caller's supplementary groups.
+/// What a plan does with the caller's supplementary groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Supplementary {
     /// They are dropped.
     Drop,
-    /// They are dropped unless the user namespace, which is somebody else's, denies setgroups(2)
+    /// They are dropped unless the joined user namespace denies setgroups(2)
     /// (user_namespaces(7), "The /proc/PID/setgroups file"); root of the machine has dropped them before.
     DropIfAllowed,
     /// It is known that they cannot be dropped.

@@ -86,7 +86,7 @@ pub(super) fn prlimit(
     write!(f, "prlimit({of}, {name}, {{soft={}, hard={}}})", limit(soft), limit(hard))
 }
 
-/// Who makes a user namespace, where that is not the caller.
+/// The user that makes a user namespace, if it is not the caller.
 pub(super) fn as_user(owner: Option<u32>) -> String {
     owner.map(|uid| format!("setresuid(-1, {uid}, -1) ")).unwrap_or_default()
 }

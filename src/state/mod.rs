@@ -182,7 +182,7 @@ pub mod files {
     pub const REPORT: &str = "report.fifo";
     /// The socket of the namespace-fd server: Init serves its owner through it while it waits for the start,
     /// if the caller cannot join the namespaces in another way.
-    pub const DOOR: &str = "door";
+    pub const NAMESPACE_SERVER: &str = "namespace-server";
     /// The cgroups that exist so far: `DEVICE INODE` of each directory, one per line; [`JOINED`] follows for
     /// a pre-existing one.
     pub const CGROUPS: &str = "cgroups";
@@ -197,7 +197,8 @@ pub mod files {
     /// Name of the socket in it.
     pub const NOTIFY_SOCKET: &str = "notify.sock";
     /// All these files of a container's directory.
-    pub const ALL: &[&str] = &[STATE, PID, START, START_NEW, REPORT, DOOR, CGROUPS, TEMP, NOTIFY_DIR];
+    pub const ALL: &[&str] =
+        &[STATE, PID, START, START_NEW, REPORT, NAMESPACE_SERVER, CGROUPS, TEMP, NOTIFY_DIR];
     /// Suffix of the line of a pre-existing cgroup, which must not be removed.
     pub const JOINED: &str = " joined";
 }

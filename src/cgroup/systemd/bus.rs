@@ -54,8 +54,8 @@ impl Failure {
         Failure::new(Errno::EPROTO, "systemd's answer is not D-Bus")
     }
 
-    /// Whether the line was cut before the answer came, so that nobody knows whether the call was heard. systemd hangs
-    /// up on everybody when it is reloaded (systemctl(1), daemon-reload); a bus then says that it is gone.
+    /// Whether the line was cut before the answer came, so that the call may or may not have been handled. systemd closes
+    /// all connections when it is reloaded (systemctl(1), daemon-reload); a bus then says that it is gone.
     pub fn is_cut(&self) -> bool {
         const GONE: [&str; 4] = ["NoReply", "Disconnected", "NameHasNoOwner", "ServiceUnknown"];
         const CUT: [Errno; 3] = [Errno::ECONNRESET, Errno::EPIPE, Errno::ECONNREFUSED];
@@ -78,8 +78,8 @@ impl std::fmt::Display for Failure {
 }
 
 /// A conversation; where the line is cut, it is begun again. So `what` may have been heard already when it is asked.
-/// Two seconds of this are more than a reload takes, in which the socket is not there; who is hung up on for another
-/// reason has to be told.
+/// Two seconds of this are more than a reload takes, in which the socket is not there; a connection that is closed for another
+/// reason is an error.
 pub fn talk<T>(address: &str, mut what: impl FnMut(&mut Bus) -> Result<T, Failure>) -> Result<T, Failure> {
     let mut cuts = 0;
     loop {

@@ -1,4 +1,4 @@
-//! systemd as the owner of the cgroup tree: the container's group is a transient scope, so systemd and
+//! systemd as the owner of the cgroup tree: the container's cgroup is a transient scope, so systemd and
 //! safebox do not write into each other's files (systemd.resource-control(5), "Delegate").
 //!
 //! systemd makes a scope around a process that exists: Init is cloned, waits for the baton, is moved by
@@ -35,7 +35,7 @@ pub struct Scope {
     pub unit: String,
     /// How systemd is reached; later verbs may not have the environment that says so.
     pub address: String,
-    /// The group that holds its processes.
+    /// The cgroup that holds its processes.
     pub group: PathBuf,
     /// Whether it belongs to a user's systemd.
     pub user: bool,
@@ -86,7 +86,7 @@ pub fn address(user: bool) -> Result<String> {
         })
 }
 
-/// Lays out a container whose group is a scope.
+/// Lays out a container whose cgroup is a scope.
 pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
     let user = request.user;
     if user && !host.is_v2() {
@@ -144,7 +144,7 @@ fn plan(host: &Hierarchy, request: Request<'_>, address: String, manager: &str) 
 
 fn v2(mount: &Path, controllers: &[String], path: PathBuf, resources: &Resources) -> Result<Group> {
     let writes = super::v2::writes(resources, controllers)?;
-    // systemd knows nothing of hugetlb, rdma and misc, and hands them to nobody.
+    // systemd knows nothing of hugetlb, rdma and misc, and delegates none of them.
     let controller = |file: &String| file.split('.').next().unwrap_or_default().to_string();
     let mut foreign: Vec<_> = writes.iter().map(|(file, _)| controller(file)).collect();
     foreign.retain(|c| controllers.contains(c) && !OWNED.contains(&c.as_str()));
@@ -184,14 +184,14 @@ fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Resu
         array(wanted.iter().chain(&pids)),
         Value::Array("(sa(sv))".into(), Vec::new()),
     ];
-    // While nobody is in it, our own job may not have come to its turn.
-    let nobody_s = || if again { tree::pids(group).is_ok_and(|p| p.is_empty()) } else { !group.exists() };
+    // While the scope has no processes, our own job may not have run yet.
+    let empty = || if again { tree::pids(group).is_ok_and(|p| p.is_empty()) } else { !group.exists() };
     let (mut tries, most) = (0, if again { 500 } else { 50 });
     let answer = loop {
         match bus.manager("StartTransientUnit", &args) {
             Err(e) if again && e.is("UnitExists") && is_in(group, pid) => return Ok(()),
             // It may be what a container that failed has left, or one that systemd has not yet forgotten.
-            Err(e) if e.is("UnitExists") && tries < most && nobody_s() => {
+            Err(e) if e.is("UnitExists") && tries < most && empty() => {
                 tries += 1;
                 reset_failed(bus, &start.scope);
                 process::sleep_micros(20_000);
@@ -211,7 +211,7 @@ fn is_in(group: &Path, pid: i32) -> bool {
     tree::pids(group).is_ok_and(|pids| pids.contains(&pid))
 }
 
-/// The group that was asked for is the one that limits are written to: it must be the one that the process is in.
+/// The cgroup that was asked for is the one that limits are written to: it must be the one that the process is in.
 fn verify(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
     let pids =
         tree::pids(&scope.group).map_err(|e| Failure::new(e, format!("{}: {e}", scope.group.display())))?;
@@ -235,7 +235,7 @@ pub fn attach(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
 /// Kills what is left in a scope and has systemd forget it. A scope that is gone is what is wanted.
 pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
     if !scope.group.exists() {
-        // It has ended. Its name may be somebody else's by now; to forget a failed one harms nobody.
+        // It has ended. Its name may belong to another unit by now; to forget a failed one does no harm.
         Bus::open(&scope.address).map(|mut bus| reset_failed(&mut bus, scope)).unwrap_or_default();
         return Ok(());
     }
@@ -281,7 +281,7 @@ fn array<'a>(properties: impl Iterator<Item = &'a Property>) -> Value {
     Value::Array("(sv)".into(), properties.map(pair).collect())
 }
 
-/// Without what this systemd does not know: only idle cpu groups, before version 252.
+/// Without what this systemd does not know: only idle cpu cgroups, before version 252.
 fn fit(bus: &mut Bus, properties: &[Property]) -> Vec<Property> {
     let idle = properties::is_idle;
     let mut properties = properties.to_vec();

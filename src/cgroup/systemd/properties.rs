@@ -26,7 +26,7 @@ pub fn base(id: &str, slice: &str, v2: bool) -> Vec<Property> {
         property("Description", Value::Text(format!("safebox container {id}"))),
         property("Slice", Value::Text(slice.into())),
         on("Delegate"),
-        // Without it, a controller would come into the group when the first limit does, and count from there.
+        // Without it, a controller would come into the cgroup when the first limit does, and count from there.
         on("MemoryAccounting"),
         on("CPUAccounting"),
         on(if v2 { "IOAccounting" } else { "BlockIOAccounting" }),
@@ -82,7 +82,7 @@ pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Ve
             out.push(property(name, value));
         }
     }
-    // An idle group has no weight beside that.
+    // An idle cgroup has no weight beside that.
     let idle = resources.unified.iter().any(|(file, value)| file == "cpu.idle" && value.trim() == "1");
     for (file, value) in resources.unified.iter().filter(|(file, _)| !idle || file != "cpu.weight") {
         unified(file, value.trim(), &mut out)?;
@@ -93,7 +93,7 @@ pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Ve
     Ok(out)
 }
 
-/// What systemd is told of one limit, where `resources` has it.
+/// The value of systemd's property for one limit, if `resources` has it.
 fn value_of(of: &LimitRow, resources: &Resources, v2: bool) -> Result<Option<Value>, ConfigError> {
     let (memory, cpu) = (&resources.memory, &resources.cpu);
     let is_idle = cpu.idle == Some(1) && v2;
@@ -212,7 +212,7 @@ fn unified(file: &str, value: &str, out: &mut Vec<Property>) -> Result<(), Confi
 }
 
 /// The device list. systemd only knows what is allowed, and our own filter is in force as well, so what it
-/// cannot say (an exception from an allowed group) is left to that.
+/// cannot say (an exception from an allowed cgroup) is left to that.
 fn of_devices(rules: &[DeviceRule]) -> Vec<Property> {
     const ALL: &str = "rwm";
     let mut everything = false;

@@ -43,7 +43,7 @@ impl Unit {
         valid(Unit { slice: slice.into(), name: format!("{prefix}-{name}.scope") })
     }
 
-    /// Where it lies below the manager's own group, without a slash in front.
+    /// Where it lies below the manager's own cgroup, without a slash in front.
     pub fn path(&self) -> Result<PathBuf, ConfigError> {
         Ok(expand(&self.slice)?.join(&self.name))
     }

@@ -25,7 +25,7 @@ pub(super) fn apply(op: &ConfineOp, cx: &mut Cx) -> Done {
             match (listener, fd) {
                 (Some(slot), Some(fd)) => cx.set(slot, fd),
                 (None, None) => {}
-                // A listener that nobody waits for, or the other way round: the filter would answer nothing.
+                // A listener without a slot, or a slot without a listener: no process would answer.
                 _ => return Err(Errno::EBADF),
             }
             Ok(())

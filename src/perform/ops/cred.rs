@@ -45,7 +45,7 @@ pub(super) fn apply(op: &CredOp, cx: &mut Cx) -> Done {
 fn verify(want: &cred::Creds, cx: &mut Cx) -> Done {
     let ids = |id| (id, id, id);
     let mut as_set = true;
-    // Where the config's filter is in force, it may kill who asks for these, and runc does not: they are believed, since
+    // Where the config's filter is in force, it may kill a process that asks for these, and runc does not ask: they are believed, since
     // they were set without an error.
     if !cx.filtered {
         as_set &= at(cx, Call::Getresuid, cred::getresuid())? == ids(want.uid);
@@ -67,7 +67,7 @@ fn verify(want: &cred::Creds, cx: &mut Cx) -> Done {
 }
 
 /// An answer of the kernel's, which none of these questions is refused by itself. Where the config's filter is in
-/// force and refuses it, nobody can be asked: what was set is believed, as runc does, since it was set without an error.
+/// force and refuses it, the value is believed, as in runc, since it was set without an error.
 fn asked(cx: &mut Cx, call: Call, answer: crate::sys::Result<bool>) -> crate::sys::Result<bool> {
     match at(cx, call, answer) {
         Err(_) if cx.filtered => Ok(true),

@@ -6,7 +6,7 @@ use crate::config::hooks::HookKind;
 use crate::perform::HookError;
 use crate::perform::target::make_for;
 use crate::perform::{Call, Cx, Done, at};
-use crate::plan::Shown;
+use crate::plan::NamespaceSlots;
 use crate::plan::hooks::HookRun;
 use crate::plan::ops::ExecOp;
 use crate::sys::{Errno, fs, process, reaper, sched, signal, socket, tty};
@@ -23,8 +23,8 @@ pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
         }
         ExecOp::NewSession => at(cx, Call::Setsid, process::setsid()),
         ExecOp::Personality { value } => at(cx, Call::Personality, sched::personality(*value)),
-        ExecOp::AwaitStart { start, door, .. } => {
-            crate::perform::namespace_fds::await_start(cx, start, door.as_ref())
+        ExecOp::AwaitStart { start, server, .. } => {
+            crate::perform::namespace_fds::await_start(cx, start, server.as_ref())
         }
         ExecOp::StatusSocket { ours, theirs } => {
             let pair = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
@@ -55,7 +55,7 @@ pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
         ExecOp::DieWithRuntime => {
             at(cx, Call::Prctl, process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64))?;
             // The runtime may have died before the signal was armed: then its end of the socket is closed. The config's
-            // filter, if it is in force, may kill who asks; the guardian ends the container all the same.
+            // filter, if it is in force, may kill a process that asks; the guardian ends the container all the same.
             if cx.filtered { Ok(()) } else { at(cx, Call::RuntimeGone, socket::peer_alive(cx.baton)) }
         }
         ExecOp::Umask { mask } => {
@@ -70,7 +70,7 @@ pub(super) fn apply(op: &ExecOp, cx: &mut Cx) -> Done {
 }
 
 /// Runs the hooks of one moment.
-fn hooks(cx: &mut Cx, kind: HookKind, run: &HookRun, inside: Option<&Shown>) -> Done {
+fn hooks(cx: &mut Cx, kind: HookKind, run: &HookRun, inside: Option<&NamespaceSlots>) -> Done {
     // A child of this process that was not waited for keeps its number.
     let of = (cx.pid, at(cx, Call::Read, process::start_time(cx.pid))?);
     cx.call = Call::Hook;
@@ -127,7 +127,7 @@ fn change_dir(cx: &mut Cx, path: &CStr) -> Done {
 mod tests {
     use super::*;
 
-    /// CVE-2024-21626. What leads to the host is closed before; this is for what nobody has thought of.
+    /// CVE-2024-21626. Descriptors that lead to the host are closed before; this check finds any that was missed.
     #[test]
     fn a_working_directory_outside_the_root_is_noticed() {
         let below = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ pub(super) fn apply(op: &StateOp, cx: &mut Cx) -> Done {
             Ok(())
         }
         StateOp::NamespaceServer { dir, to } => {
-            let fd = at(cx, Call::Listen, socket::listen_in(dir, files::DOOR))?;
+            let fd = at(cx, Call::Listen, socket::listen_in(dir, files::NAMESPACE_SERVER))?;
             cx.set(to, fd);
             Ok(())
         }

@@ -84,7 +84,7 @@ fn a_failure_with_numbers_of_nothing_is_a_failure_all_the_same() {
     explain(&plan(), &Cx::new(0), want, crate::perform::undo::Undone::default());
 }
 
-/// A Joiner says which process it made: nobody else's is signalled, limited or waited for.
+/// A Joiner reports which process it made: any other process is neither signalled, limited nor waited for.
 #[test]
 fn a_process_of_somebody_else_is_not_adopted() {
     let child = || std::process::Command::new("/bin/sh").args(["-c", "exit 0"]).spawn().unwrap();
@@ -93,7 +93,7 @@ fn a_process_of_somebody_else_is_not_adopted() {
     cx.pid = child().id().try_into().unwrap();
     let joiner = cx.pid;
     assert_eq!(adopt(&mut cx, parent), Err(Errno::ECHILD));
-    assert_eq!((cx.pid, cx.pidfd), (0, -1), "nobody is left to be signalled");
+    assert_eq!((cx.pid, cx.pidfd), (0, -1), "no process is left to be signalled");
     assert_eq!(process::wait(joiner, 0), Err(Errno::ECHILD), "the joiner was waited for");
     cx.pid = child().id().try_into().unwrap();
     let made: i32 = child().id().try_into().unwrap();

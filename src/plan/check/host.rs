@@ -36,9 +36,9 @@ pub(super) fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Res
     }
 }
 
-/// Processes of a namespace that is joined may attach to who joins it, whose root is still the host's, unless it
-/// is undumpable before. (Nobody is in a user namespace whose maps are yet to be written, and an ordinary user could not
-/// write them.)
+/// Processes of a joined namespace can attach to the process that joins it, whose root is still the host's, unless that
+/// is undumpable before. (A user namespace without maps has no processes yet, and an unprivileged user could not write
+/// the maps of an undumpable one.)
 pub(super) fn undumpable_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let maps = |a: &Action| {
         matches!(a, Action::User(UserOp::WriteMap { .. }) | Action::User(UserOp::RunMapTool { .. }))
@@ -49,7 +49,7 @@ pub(super) fn undumpable_before_it_joins(plan: &Plan, _: Kind) -> std::result::R
     if hidden || plan.steps.iter().any(|s| maps(&s.action)) {
         return Ok(());
     }
-    Err(format!("row {} joins a namespace, and who is in it may attach to the one who does", row + 1))
+    Err(format!("row {} joins a namespace, and processes in it may attach to the one that joins", row + 1))
 }
 
 /// Which rows look a path up that the container may have made.

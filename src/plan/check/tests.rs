@@ -157,7 +157,7 @@ fn who_joins_a_namespace_is_undumpable() {
         plan.steps.extend(inside(Vec::new()).steps);
         plan
     };
-    refused(&joins(None), "row 1 joins a namespace, and who is in it may attach");
+    refused(&joins(None), "row 1 joins a namespace, and processes in it may attach");
     check(joins(Some(Action::Cred(CredOp::Undumpable))), CONTAINER).unwrap();
     let map = Action::from(UserOp::WriteMap { file: "uid_map", value: Vec::new() });
     check(joins(Some(map)), CONTAINER).unwrap();

@@ -56,7 +56,7 @@ pub enum CgroupOp {
         path: CString,
         record: CString,
     },
-    /// The group becomes `uid`'s, as far as the kernel says that it may.
+    /// The cgroup becomes `uid`'s, as far as the kernel says that it may.
     Owner {
         path: CString,
         uid: u32,
@@ -267,7 +267,7 @@ impl Op for CgroupOp {
             Self::Dir { .. } | Self::InScope { .. } => {
                 vec!["mkdirat", "newfstatat", "openat", "write", "close"]
             }
-            // The members of the group and of those below it are read, and whether it is frozen.
+            // The members of the cgroup and of those below it are read, and whether it is frozen.
             Self::Joinable { .. } => {
                 vec![
                     "openat",

@@ -32,7 +32,7 @@ pub enum ConfineOp {
     },
     SendListener {
         listener: Slot,
-        /// The agent's socket, and what it is told; without one the runtime itself answers.
+        /// The agent's socket, and the message to it; without one the runtime itself answers.
         agent: Option<(CString, Rc<crate::plan::process_state::ProcessState>)>,
         /// Init sends it with the baton; else the runtime takes it.
         passed: bool,
@@ -142,7 +142,7 @@ impl Op for ConfineOp {
                 "failed to connect with seccomp agent specified in the seccomp profile: start it first (/linux/seccomp/listenerPath)",
             ),
             (Self::Seccomp { listener: Some(_), .. }, Errno::EBUSY) => Some(
-                "somebody outside listens to the system calls of safebox itself, and there is one listener at most (without --debug a run needs none)",
+                "a process outside has a seccomp listener on safebox itself, and the kernel allows one (without --debug a run needs none)",
             ),
             (Self::SendListener { .. }, Errno::EPERM) if call == Call::PidfdGetfd => {
                 Some("taking the listener over needs CAP_SYS_PTRACE, which safebox does not have here")

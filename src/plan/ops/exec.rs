@@ -9,7 +9,7 @@ use crate::config::hooks::HookKind;
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::lower::CStrArray;
-use crate::plan::slot::{Door, Shown, Slot};
+use crate::plan::slot::{NamespaceServer, NamespaceSlots, Slot};
 use crate::plan::words::resolved;
 use crate::sys::Errno;
 use crate::sys::cstr::show;
@@ -58,13 +58,13 @@ pub enum ExecOp {
     AwaitStart {
         start: Slot,
         report: Slot,
-        door: Option<Door>,
+        server: Option<NamespaceServer>,
     },
     Hooks {
         kind: HookKind,
         state: Rc<crate::plan::hooks::HookRun>,
         /// The way into the container, where the process's pidfd is none.
-        inside: Option<Rc<Shown>>,
+        inside: Option<Rc<NamespaceSlots>>,
     },
     Exec {
         candidates: Rc<Vec<CString>>,
@@ -124,10 +124,10 @@ impl Op for ExecOp {
                     Ok(())
                 }
             }
-            Self::AwaitStart { start, door: None, .. } => write!(f, "read({start}, 1)"),
-            Self::AwaitStart { start, door: Some(door), .. } => {
-                write!(f, "read({start}, 1); at a knock accept4({}) sendmsg(SCM_RIGHTS", door.socket)?;
-                door.shown.slots().try_for_each(|slot| write!(f, " {slot}"))?;
+            Self::AwaitStart { start, server: None, .. } => write!(f, "read({start}, 1)"),
+            Self::AwaitStart { start, server: Some(server), .. } => {
+                write!(f, "read({start}, 1); at a request accept4({}) sendmsg(SCM_RIGHTS", server.socket)?;
+                server.shown.slots().try_for_each(|slot| write!(f, " {slot}"))?;
                 f.write_str(")")
             }
             Self::StatusSocket { ours, theirs } => {

@@ -59,7 +59,7 @@ pub enum FdOp {
         uid: u32,
         files: bool,
     },
-    /// The container's devpts, as a place: what is there is not opened.
+    /// The container's devpts, with O_PATH: a FIFO or device at that path is not opened.
     OpenDevpts {
         to: Slot,
     },

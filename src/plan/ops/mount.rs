@@ -152,7 +152,7 @@ impl Op for MountOp {
     fn calls(&self) -> Vec<&'static str> {
         match self {
             Self::New { data, after, target, keep, .. } => {
-                // What is there already says how a tmpfs without a mode of its own looks.
+                // A tmpfs without a mode gets that of the directory it covers.
                 let inherits = self.inherits_mode();
                 let mut calls = Vec::new();
                 calls

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::{AS_USER, Label, NAMESPACE_LIMIT, Op, USERNS_OFF};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
-use crate::plan::slot::{Shown, Slot};
+use crate::plan::slot::{NamespaceSlots, Slot};
 use crate::plan::words::{as_user, flags, slot_name, value};
 use crate::sys::Errno;
 use crate::sys::cstr::show;
@@ -45,7 +45,7 @@ pub enum NsOp {
     },
     /// What Init sends along with the baton.
     TakeFds {
-        shown: Rc<Shown>,
+        shown: Rc<NamespaceSlots>,
     },
     NewCgroup,
     Hostname {

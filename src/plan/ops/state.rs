@@ -102,7 +102,7 @@ impl Op for StateOp {
             Self::RecordIds { path, value: v } => write!(f, "write({}, {})", show(path), value(v)),
             Self::Fifo { path, to } => write!(f, "mkfifo({:?}) open -> {to}", show(path)),
             Self::NamespaceServer { dir, to } => {
-                let name = crate::state::files::DOOR;
+                let name = crate::state::files::NAMESPACE_SERVER;
                 write!(f, "{to} = socket(AF_UNIX, SOCK_SEQPACKET) bind({}/{name}) listen", show(dir))
             }
             Self::RecordPid { dir, name, .. } => write!(f, "write({}/{}, PID) rename", show(dir), show(name)),

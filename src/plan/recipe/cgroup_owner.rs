@@ -1,4 +1,4 @@
-//! Whose a container's groups are.
+//! Whose a container's cgroups are.
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ use crate::sys::cstr::cpath;
 use crate::tables::namespaces::NsKind;
 
 impl Builder<'_> {
-    /// A container that has its own part of the tree, writable, may make groups below it, as a systemd or an engine
-    /// inside does. On v1 that would not be safe. An ordinary user's group is theirs already.
+    /// A container that has its own part of the tree, writable, may make cgroups below it, as a systemd or an engine
+    /// inside does. On v1 that would not be safe. An ordinary user's cgroup is theirs already.
     pub(super) fn cgroup_owner(&mut self, group: &Group, part: &'static str) -> Result<()> {
         let config = self.input.config;
         let read_only = |m: &Mount| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0;

@@ -20,9 +20,9 @@ impl Builder<'_> {
         self.joined.clone_from(&joined);
         let (by_joiner, by_init) = self.who_joins(joined);
         self.joined_by_init = by_init;
-        // Processes that are there already may see Init from its first moment or, where they are in the user namespace
-        // that is joined, attach to who joins it, whose root is still the host's. (The maps of a new user namespace
-        // could not be written by an ordinary user then; nobody is in that one yet.)
+        // Processes of a shared pid namespace see Init from its first moment. Processes of a joined user namespace can
+        // attach to the process that joins it, whose root is still the host's. (A new user namespace has no processes
+        // yet, and an unprivileged user could not write the maps of an undumpable one.)
         let seen = !by_joiner.is_empty() || !self.input.config.is_new(NsKind::Pid);
         let hide = seen && (self.input.host.rootless.is_none() || !self.new_userns());
         // To an ordinary user the files of such a process in /proc are closed: what goes there goes there before.
@@ -82,7 +82,7 @@ impl Builder<'_> {
         );
     }
 
-    /// Who makes these namespaces, where a user namespace is among them.
+    /// The user that makes these namespaces, if a user namespace is among them.
     fn owner(&self, namespaces: u64) -> Option<u32> {
         self.input.config.hardening.userns_owner.filter(|_| namespaces & NsKind::User.row().flag != 0)
     }
@@ -90,8 +90,8 @@ impl Builder<'_> {
     /// The namespaces that a Joiner joins before it clones Init inside, and those that Init joins itself.
     ///
     /// A pid or time namespace is entered by children only, and what is new must belong to the user namespace that
-    /// is joined. Where there is a user namespace root joins all before it enters that one, as runc does: they may
-    /// well be the host's, over which nobody has rights in there. An ordinary user has rights in there alone.
+    /// is joined. With a user namespace, root joins all others before it enters that one, as runc does: they may be the
+    /// host's, over which a process in the user namespace has no rights. An unprivileged user has rights only in there.
     fn who_joins(&self, joined: Joined) -> (Joined, Joined) {
         let root = self.input.host.euid == 0;
         let all = root && self.input.config.namespace(NsKind::User).is_some();

@@ -1,7 +1,7 @@
 //! /dev: the device nodes, the links, and the covers of masked paths.
 //!
-//! A node that is a mount of the host's own inode tells who reads it to everybody who watches it (inotify(7)), so the
-//! container's nodes are its own. Init makes them where it may (mknod(2)). In a user namespace it may not, and a tmpfs
+//! With inotify(7) on the inode, every process that watches one of the host's nodes sees each access. So the container's
+//! nodes are its own. Init makes them where it may (mknod(2)). In a user namespace it may not, and a tmpfs
 //! that is mounted there has no working nodes: there the runtime makes them before the clone, on a tmpfs of the
 //! initial user namespace, and Init mounts each from there. An ordinary user can do neither: the host's are shown.
 
@@ -207,7 +207,7 @@ impl Builder<'_> {
             };
             self.plan.push(Init, part::DEV, link);
         }
-        // runc removes what is there; of the others it leaves what a rootfs brings.
+        // runc replaces an existing /dev/ptmx; other existing symlinks of the rootfs stay.
         let (path, to) = (cstring("link", PTMX.0)?, cstring("link", PTMX.1)?);
         self.plan.push(Init, part::DEV, DeviceOp::Relink { root: dev, path, to });
         Ok(())
@@ -257,7 +257,7 @@ impl Builder<'_> {
     fn mounted_device(&mut self, root: Slot, w: &Wanted, tree: Slot) -> Result<()> {
         let path = cstring("device", w.path.trim_start_matches('/'))?;
         let target = Target { root, path, kind: TargetKind::File };
-        // Nobody inside may change the node's mode or owner; the device stays writable.
+        // No process inside can change the node's mode or owner; the device stays writable.
         let attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
         let attr = MountAttr { attr_set, ..MountAttr::default() };
         let before = vec![SetAttr { recursive: false, attr }];

@@ -36,7 +36,7 @@ pub struct ExecInput<'a> {
     pub root_is_mapped: bool,
     /// Its user, as the runtime sees it, where the runtime may give files away.
     pub user_outside: Option<u32>,
-    /// How it gets into the container's groups.
+    /// How it gets into the container's cgroups.
     pub groups: &'a ExecCgroups,
     /// The machine.
     pub host: &'a Host,

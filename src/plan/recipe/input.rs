@@ -27,7 +27,7 @@ pub struct Filter {
     pub lets_limits: bool,
 }
 
-/// Who answers the system calls that a filter leaves to others.
+/// The process that answers system calls which a filter notifies.
 #[derive(Debug, Clone)]
 pub enum Listens {
     /// An agent that the config names.
@@ -146,7 +146,7 @@ pub struct Input<'a> {
 pub struct ExecCgroups {
     /// The cgroup v2 that it is born in.
     pub born_in: Option<PathBuf>,
-    /// cgroups that it is moved to: those of v1, and one of v2 that somebody else made.
+    /// cgroups that it is moved to: those of v1, and a pre-existing one of v2.
     pub moved_to: Vec<PathBuf>,
     /// The scope, where its user's systemd moves it.
     pub scope: Option<crate::cgroup::systemd::Scope>,

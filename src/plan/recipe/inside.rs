@@ -43,7 +43,7 @@ impl Builder<'_> {
             push(join(*kind, slot));
         }
         if early {
-            // As the caller, who may look where the container's root may not.
+            // With the caller's ids, which can search directories that the container's root cannot.
             self.sources()?;
         } else if self.input.cgroups.scope.is_some() {
             self.cgroup_sources(Init)?;
@@ -256,14 +256,14 @@ impl Builder<'_> {
             fifo(cjoin(dir, files::REPORT)?, report.clone()),
         ];
         self.plan.steps.splice(at..at, rows);
-        let door = self.door(at)?;
+        let server = self.namespace_server(at)?;
         let pid_file = self.input.options.pid_file.as_deref().map(pid_file);
         Ok(Created {
             from: cjoin(dir, files::START_NEW)?,
             to: cjoin(dir, files::START)?,
             start,
             report,
-            door,
+            server,
             pid_file: pid_file.transpose()?,
         })
     }

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::hooks::HookRun;
 use crate::plan::ops::StateOp;
-use crate::plan::{Plan, Shown, Slot, Undo};
+use crate::plan::{NamespaceSlots, Plan, Slot, Undo};
 use crate::state::State;
 use crate::tables::namespaces::NsKind;
 
@@ -91,7 +91,7 @@ struct Builder<'a> {
     /// Those of them that Init joins itself.
     joined_by_init: Vec<(NsKind, Slot)>,
     /// What leads into the container before the pivot, where Init must hand it out.
-    shown: Option<Rc<Shown>>,
+    shown: Option<Rc<NamespaceSlots>>,
     /// What takes the place of descriptors 0 to 2.
     stdio: Vec<(u8, Slot)>,
     /// The master's and the slave's slots of the pty.

@@ -50,14 +50,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The container's groups and their limits.
+    /// The container's cgroups and their limits.
     pub(super) fn cgroups(&mut self) -> Result<()> {
         if self.input.cgroups.scope.is_some() {
             // systemd makes them, around a process.
             return Ok(());
         }
         for group in &self.input.cgroups.groups {
-            // What ancestors must be told comes before the group exists, so that its files do.
+            // What ancestors must be told comes before the cgroup exists, so that its files do.
             for (file, value) in &group.enable {
                 if !group.missing.iter().any(|m| file.starts_with(m)) {
                     self.cgroup_enable(file, value)?;
@@ -81,7 +81,7 @@ impl Builder<'_> {
                 self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
             }
             self.cgroup_writes(group, part::CGROUP)?;
-            // Somebody else's stays theirs.
+            // A pre-existing cgroup keeps its owner.
             if !group.exists {
                 self.cgroup_owner(group, part::CGROUP)?;
             }
@@ -159,7 +159,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// How likely the kernel picks the container's processes when memory runs out; passed on by whoever clones.
+    /// How likely the kernel picks the container's processes when memory runs out; inherited over clone(2).
     pub(super) fn oom_score(&mut self) -> Result<()> {
         let set = |s: &crate::plan::Step| matches!(s.action, Action::Limit(LimitOp::OomScoreAdj { .. }));
         if let Some(value) = self.process()?.oom_score_adj.filter(|_| !self.plan.steps.iter().any(set)) {
@@ -175,7 +175,7 @@ impl Builder<'_> {
         if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE }
     }
 
-    /// cgroup v1, or no cgroup namespace: the container's own groups are shown by bind mounts.
+    /// cgroup v1, or no cgroup namespace: the container's own cgroups are shown by bind mounts.
     pub(super) fn cgroup_sources(&mut self, actor: Actor) -> Result<()> {
         if !shows_groups(self.input.config, self.input.host.cgroups.is_v2()) {
             return Ok(());
@@ -200,10 +200,10 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// cgroup v2: the group's descriptor for `CLONE_INTO_CGROUP`, with the device filter attached.
+    /// cgroup v2: the cgroup's descriptor for `CLONE_INTO_CGROUP`, with the device filter attached.
     ///
-    /// None for a group that was there: if somebody has once written to its `cgroup.kill`, the kernel takes
-    /// that for meant for the child (it compares the group's count of kills with that of the parent's group;
+    /// None for a pre-existing cgroup: if its `cgroup.kill` was written to before, the kernel kills the child
+    /// (it compares the cgroup's count of kills with that of the parent's cgroup;
     /// seen with Linux 6.1.17x), so the child is moved there while it waits, as on v1.
     pub(super) fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
         let Some(group) = self.input.cgroups.groups.iter().find(|g| g.v2) else { return Ok(None) };
@@ -265,7 +265,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// cgroup v1, and groups that were there: the child is moved into each while it waits.
+    /// cgroup v1, and cgroups that were there: the child is moved into each while it waits.
     pub(super) fn join_cgroups(&mut self) -> Result<()> {
         // systemd has put the child into its own tree already.
         let scope = self.input.cgroups.scope.as_ref().map(|s| s.scope.group.clone());

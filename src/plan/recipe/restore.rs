@@ -32,7 +32,7 @@ const SOCKET: i32 = 3;
 /// What criu's process gets.
 #[derive(Debug, Clone)]
 pub struct CriuFds {
-    /// For its own standard descriptors: nobody reads what it prints.
+    /// For its own standard descriptors: its output is not read.
     pub null: Slot,
     /// Its end of the conversation.
     pub socket: Slot,

@@ -1,5 +1,5 @@
-//! What is different for a caller who is not root of the machine: who may write the maps, who may copy
-//! mounts, and what a config must not ask for.
+//! Differences for a caller that is not root of the machine: which process writes the maps, which copies mounts, and
+//! what a config must not ask for.
 
 use std::rc::Rc;
 
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::host::Rootless;
 use crate::plan::ops::{Action, CloneOp, NsOp, RootOp, SourceOp, StateOp, UserOp};
 use crate::plan::recipe::{Builder, part};
-use crate::plan::{Actor, Actor::Init, Actor::Runtime, Door, Shown, Step, Supplementary};
+use crate::plan::{Actor, Actor::Init, Actor::Runtime, NamespaceServer, NamespaceSlots, Step, Supplementary};
 use crate::sys::cstr::{cpath, cstring};
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
-/// Who writes a new user namespace's maps.
+/// Which process writes a new user namespace's maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mapper {
     /// This process: it has the rights.
@@ -138,8 +138,8 @@ impl Builder<'_> {
         }))
     }
 
-    /// The way into the container for who may not look into Init: an ordinary user. Init opens it for itself, while
-    /// it sees a procfs of the host.
+    /// Descriptors of the container's root and namespaces for an unprivileged runtime, which has no ptrace access to
+    /// Init. Init opens them itself, while it sees a procfs of the host.
     pub(super) fn show_inside(&mut self) -> Result<()> {
         let hooks = &self.input.config.hooks;
         let wait = self.input.options.wait_for_start;
@@ -157,7 +157,7 @@ impl Builder<'_> {
             self.plan.push(Init, part::PIVOT, NsOp::Open { path, kind: row.kind, to: to.clone() });
             namespaces.push((row.kind, to));
         }
-        let shown = Rc::new(Shown { root, namespaces });
+        let shown = Rc::new(NamespaceSlots { root, namespaces });
         if for_hooks {
             self.plan.push(Runtime, part::PIVOT, NsOp::TakeFds { shown: shown.clone() });
         }
@@ -165,15 +165,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The same way for `start` and `exec`, whose root is the container's. Its socket is made at row `at`.
-    pub(super) fn door(&mut self, at: usize) -> Result<Option<Door>> {
+    /// The same descriptors for `start` and `exec`, whose root is the container's. The socket is made at row `at`.
+    pub(super) fn namespace_server(&mut self, at: usize) -> Result<Option<NamespaceServer>> {
         let Some(shown) = &self.shown else { return Ok(None) };
-        let shown = Shown { root: self.root.clone(), namespaces: shown.namespaces.clone() };
-        let socket = self.plan.slot("door");
+        let shown = NamespaceSlots { root: self.root.clone(), namespaces: shown.namespaces.clone() };
+        let socket = self.plan.slot("namespace server");
         let action =
             StateOp::NamespaceServer { dir: cpath(self.input.state_dir)?, to: socket.clone() }.into();
         self.plan.steps.insert(at, Step { actor: Runtime, action, undo: None, part: part::STATE });
-        Ok(Some(Door { socket, shown }))
+        Ok(Some(NamespaceServer { socket, shown }))
     }
 
     /// Where rows go that must come before the clone and before the sources are taken.
@@ -184,7 +184,7 @@ impl Builder<'_> {
         self.plan.steps.iter().position(|s| early(&s.action)).unwrap_or(0)
     }
 
-    /// A file system that is given to an id that nobody has cannot be mounted.
+    /// A file system whose owner is an unmapped id cannot be mounted.
     pub(super) fn check_mount_ids(&self, index: usize, mount: &Mount) -> Result<()> {
         if !self.new_userns() {
             return Ok(());

@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::plan::lower::CStrArray;
 use crate::plan::ops::{Action, ConfineOp, CredOp, ExecOp, FdOp, LimitOp, StateOp};
 use crate::plan::recipe::{Filter, Listens, Stdio, limits, part};
-use crate::plan::{Actor::Init, Actor::Runtime, Door, Plan, Shown, Slot, Supplementary};
+use crate::plan::{Actor::Init, Actor::Runtime, NamespaceServer, NamespaceSlots, Plan, Slot, Supplementary};
 use crate::state::SeccompChoice;
 use crate::sys::cred::Creds;
 use crate::sys::cstr::{cpath, cstring};
@@ -22,7 +22,7 @@ pub(super) struct Created {
     pub to: CString,
     pub start: Slot,
     pub report: Slot,
-    pub door: Option<Door>,
+    pub server: Option<NamespaceServer>,
     pub pid_file: Option<(CString, CString)>,
 }
 
@@ -45,11 +45,11 @@ pub(super) struct Tail<'a> {
     /// `run`: hooks that go right before the program.
     pub start_hooks: Option<Rc<crate::plan::hooks::HookRun>>,
     /// The way in for them, where the process's pidfd is none.
-    pub inside: Option<Rc<Shown>>,
+    pub inside: Option<Rc<NamespaceSlots>>,
     pub host: &'a Host,
     /// What landlock(7) leaves of the rights to files.
     pub landlock: Option<Rc<crate::plan::ops::Landlock>>,
-    /// What a seccomp agent is told about.
+    /// The state that a seccomp agent gets.
     pub state: &'a crate::state::State,
     /// The container process, where this is another one.
     pub container: Option<i32>,
@@ -125,7 +125,7 @@ fn settings(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
 
 /// Before any path is looked up: /proc/self/fd must not lead to a directory of the host.
 fn close_descriptors(plan: &mut Plan, t: &Tail<'_>) {
-    let servers = t.created.iter().filter_map(|c| c.door.as_ref());
+    let servers = t.created.iter().filter_map(|c| c.server.as_ref());
     let servers = servers.flat_map(|d| std::iter::once(&d.socket).chain(d.shown.slots()));
     let fifos = t.created.iter().flat_map(|c| [&c.start, &c.report]);
     let status = t.init.iter().map(|(status, _)| status);
@@ -152,7 +152,7 @@ fn created(plan: &mut Plan, t: &Tail<'_>) {
             plan.push(Runtime, part::CREATED, StateOp::PidFile { path, temp });
         }
         let wait =
-            ExecOp::AwaitStart { start: c.start.clone(), report: c.report.clone(), door: c.door.clone() };
+            ExecOp::AwaitStart { start: c.start.clone(), report: c.report.clone(), server: c.server.clone() };
         plan.push(Init, part::CREATED, wait);
     }
     if let Some(state) = t.start_hooks.clone() {
@@ -174,7 +174,7 @@ fn execute(plan: &mut Plan, t: &Tail<'_>, candidates: Rc<Vec<CString>>) -> Resul
     Ok(())
 }
 
-/// Loads those filters that are `wanted`; a listener goes to who answers at once.
+/// Loads those filters that are `wanted`; a listener goes to its agent at once.
 fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result<()> {
     for f in t.filters.iter().filter(|f| wanted(f)) {
         let slot = f.listener.is_some().then(|| plan.slot("seccomp listener"));

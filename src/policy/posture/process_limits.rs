@@ -95,12 +95,15 @@ pub(super) fn fill(posture: &mut Posture, files: &Files) {
     let mut places: BTreeMap<Aspect, Option<PathBuf>> = BTreeMap::new();
     let file = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
     let (memory, place) = strictest(&cgroups, "memory", file, |dir| number(dir, file));
-    (posture.memory, _) = (memory, places.insert(Aspect::Memory, place));
+    posture.memory = memory;
+    places.insert(Aspect::Memory, place);
     let (pids, place) = strictest(&cgroups, "pids", "pids.max", |dir| number(dir, "pids.max"));
-    (posture.pids, _) = (pids, places.insert(Aspect::Pids, place));
+    posture.pids = pids;
+    places.insert(Aspect::Pids, place);
     let file = if v2 { "cpu.max" } else { "cpu.cfs_quota_us" };
     let (cpu, place) = strictest(&cgroups, "cpu", file, |dir| cpus(dir, v2));
-    (posture.cpus, _) = (cpu, places.insert(Aspect::Cpu, place));
+    posture.cpus = cpu;
+    places.insert(Aspect::Cpu, place);
     posture.cpu_weight = directory(&cgroups, "cpu").and_then(|(_, dir)| {
         let (file, usual) = if v2 { ("cpu.weight", 100) } else { ("cpu.shares", 1024) };
         Ok(number(&dir, file)?.is_some_and(|n| n != usual))

@@ -1,9 +1,9 @@
-//! What a group's event files said, kept for when the group is gone: systemd removes a scope as soon as its last
+//! What a cgroup's event files said, kept for when the cgroup is gone: systemd removes a scope as soon as its last
 //! process has ended, which may be before the launcher is told of that end.
 //!
 //! So the launcher looks whenever the files change, and once more at the end. If the scope is gone by then, a
 //! kill for lack of memory is still known: on v1 from the notices, which come before the kill (and once more
-//! after the group's end); on v2 from the count of the slice, which holds that of all its scopes (cgroup-v2,
+//! after the cgroup's end); on v2 from the count of the slice, which holds that of all its scopes (cgroup-v2,
 //! `memory.events`).
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -15,10 +15,10 @@ use super::{Group, Layout, has};
 use crate::error::{Error, Result};
 use crate::sys::{process, watch};
 
-/// How long a v1 group's end may take to be told of: the kernel does that from a work queue.
+/// How long a v1 cgroup's end may take to be told of: the kernel does that from a work queue.
 const END: Duration = Duration::from_millis(500);
 
-/// A descriptor that becomes readable when a group's memory events change.
+/// A descriptor that becomes readable when a cgroup's memory events change.
 pub struct Notice {
     fd: OwnedFd,
     /// v1 watches the file for as long as this is open.
@@ -50,14 +50,14 @@ impl Notice {
     }
 }
 
-/// Looks at the groups of a container while they are there.
-pub struct Witness {
-    /// Those whose tree counts something: path, controllers, and what was counted before: a group that was there may
+/// Looks at the cgroups of a container while they are there.
+pub struct CgroupMonitor {
+    /// Those whose tree counts something: path, controllers, and what was counted before: a cgroup that was there may
     /// have served another container.
     groups: Vec<(PathBuf, Vec<String>, Events)>,
     memory: Option<PathBuf>,
     on_v2: bool,
-    /// Other groups than a scope's stay until the launcher removes them.
+    /// Other cgroups than a scope's stay until the launcher removes them.
     scoped: bool,
     notice: Option<Notice>,
     /// The slice of a v2 scope, and what it counted before the container was there.
@@ -65,12 +65,12 @@ pub struct Witness {
     seen: Events,
     /// v1: how often something was told.
     told: u64,
-    /// There was an event: on v2 the file has changed, on v1 something was told while the group was there.
+    /// There was an event: on v2 the file has changed, on v1 something was told while the cgroup was there.
     changed: bool,
 }
 
-impl Witness {
-    /// For the groups that are about to be made.
+impl CgroupMonitor {
+    /// For the cgroups that are about to be made.
     pub fn of(layout: &Layout, on_v2: bool) -> Self {
         let memory = |g: &&Group| on_v2 || has(&g.controllers, "memory");
         let before =
@@ -80,7 +80,7 @@ impl Witness {
         };
         let groups = layout.groups.iter().filter(counts);
         let slice = layout.scope.as_ref().filter(|_| on_v2).and_then(|s| s.scope.group.parent());
-        Witness {
+        CgroupMonitor {
             groups: groups.map(|g| (g.path.clone(), g.controllers.clone(), before(g))).collect(),
             memory: layout.groups.iter().find(memory).map(|g| g.path.clone()),
             on_v2,
@@ -93,7 +93,7 @@ impl Witness {
         }
     }
 
-    /// Begins as soon as there is a group; to be called before the container's program starts.
+    /// Begins as soon as there is a cgroup; to be called before the container's program starts.
     pub fn watch(&mut self) {
         if self.scoped && self.notice.is_none() {
             self.notice = self.memory.as_ref().and_then(|path| Notice::of(path, self.on_v2).ok());
@@ -105,8 +105,8 @@ impl Witness {
         self.notice.as_ref().map_or(-1, Notice::fd)
     }
 
-    /// The container's process has ended: a scope may go at any moment. Other groups are looked at by
-    /// [`Witness::events`].
+    /// The container's process has ended: a scope may go at any moment. Other cgroups are looked at by
+    /// [`CgroupMonitor::events`].
     pub fn ended(&mut self) {
         if self.scoped {
             self.look();
@@ -150,7 +150,7 @@ impl Witness {
         self.seen
     }
 
-    /// v1, the group is gone: whether anything but its end was told.
+    /// v1, the cgroup is gone: whether anything but its end was told.
     fn told_before_the_end(&mut self) -> bool {
         if self.told == 1 && process::poll_in_for([self.fd()], END).is_ok_and(|[more]| more) {
             self.told += watch::drain(self.fd());
