@@ -9,6 +9,7 @@ mod host;
 mod ladder;
 mod library;
 mod options;
+mod overlay;
 mod secrets;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         host::tests(),
         ladder::tests(),
         options::tests(),
+        overlay::tests(),
         library::tests(),
         secrets::tests(),
     ];

@@ -46,6 +46,7 @@
 //! launch     from options and bundle to the input of a plan
 //! input      descriptions of containers in the words of other tools
 //! perform    performs each row; the loop, the baton
+//! copies     writable copies: what a program changed, and writing it back
 //! lifecycle  the container on disk; hooks, removal, supervision
 //! criu       checkpoint and restore
 //! tour       demonstrates what each layer of isolation stops
@@ -61,6 +62,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod copies;
 pub mod criu;
 pub mod error;
 pub mod host;

@@ -85,8 +85,13 @@ impl Trace {
         found
     }
 
+    /// What is below the state root. The directory of all layers stays, as the state root does.
     fn states(&self) -> Vec<PathBuf> {
-        entries(&self.root)
+        let mut found = entries(&self.root);
+        let layers = self.root.join("@layers");
+        found.retain(|path| *path != layers);
+        found.extend(entries(&layers));
+        found
     }
 
     fn mounts(&self) -> Vec<String> {

@@ -10,7 +10,7 @@ use crate::launch::value::Launch;
 
 /// The launch options of a command line, for the verbs in the bit mask `VERBS`.
 #[derive(Debug, Clone)]
-pub struct Said<const VERBS: u8>(pub Launch);
+pub struct LaunchArgs<const VERBS: u8>(pub Launch);
 
 /// A value that a row has validated.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ fn arg(row: &'static Row) -> Arg {
     }
 }
 
-impl<const VERBS: u8> Args for Said<VERBS> {
+impl<const VERBS: u8> Args for LaunchArgs<VERBS> {
     fn augment_args(command: Command) -> Command {
         command.args(rows_of(VERBS).map(arg))
     }
@@ -60,9 +60,9 @@ impl<const VERBS: u8> Args for Said<VERBS> {
     }
 }
 
-impl<const VERBS: u8> FromArgMatches for Said<VERBS> {
+impl<const VERBS: u8> FromArgMatches for LaunchArgs<VERBS> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut said = Said(Launch::default());
+        let mut said = LaunchArgs(Launch::default());
         said.update_from_arg_matches(matches)?;
         Ok(said)
     }

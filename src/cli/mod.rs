@@ -20,7 +20,7 @@ pub use audit::{Audit, AuditFormat, FromDocker, Verify};
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
-pub use launch::Said;
+pub use launch::LaunchArgs;
 pub use quick::{parse, version};
 pub use update::Update;
 pub use usage::{Usage, titled, usage};
@@ -160,6 +160,12 @@ pub enum Verb {
     Checkpoint(Checkpoint),
     /// Restore a container from images
     Restore(Restore),
+    /// List what a run with --overlay changed: added, modified, deleted, and what could run later outside
+    Diff(Diff),
+    /// Write the changes of a run with --overlay to the host's directory
+    Apply(Apply),
+    /// Remove the changes of a run with --overlay
+    Discard(Id),
     /// Print the plan: every kernel operation of `run`, in order
     Explain(Explain),
     /// Show what each layer of isolation stops, by an attack without and with the layer
@@ -202,7 +208,7 @@ pub struct Run {
     pub args: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: Said<{ verbs::RUN }>,
+    pub said: LaunchArgs<{ verbs::RUN }>,
 }
 
 /// `create`.
@@ -212,7 +218,7 @@ pub struct Create {
     pub id: String,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: Said<{ verbs::CREATE }>,
+    pub said: LaunchArgs<{ verbs::CREATE }>,
 }
 
 /// `kill`.
@@ -255,6 +261,28 @@ pub struct List {
     /// Ids only
     #[arg(long, short)]
     pub quiet: bool,
+    /// Runs with --overlay that left changes, instead of containers
+    #[arg(long)]
+    pub layers: bool,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Container id
+    pub id: String,
+    /// Output format
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub format: TableFormat,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Container id
+    pub id: String,
+    /// Write only changes at or below these paths of the host [default: all]
+    pub paths: Vec<PathBuf>,
 }
 
 /// `ps`.
@@ -407,7 +435,7 @@ pub struct Explain {
     pub args: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: Said<{ verbs::EXPLAIN }>,
+    pub said: LaunchArgs<{ verbs::EXPLAIN }>,
     /// Print the reason of every row
     #[arg(long)]
     pub why: bool,

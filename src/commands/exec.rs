@@ -59,9 +59,9 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let mut new = process_of(&args, state)?;
     crate::commands::common::check_terminal(args.detach, new.terminal, args.console_socket.is_some())?;
     let uid = new.user.uid;
-    environment::settle(&mut new.env, || crate::lifecycle::home::home_inside(of, uid, inside.as_ref()));
+    environment::normalise(&mut new.env, || crate::lifecycle::home::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
-    crate::launch::capabilities::limit(&mut new, in_userns)?.tell(log);
+    crate::launch::capabilities::limit(&mut new, in_userns)?.report(log);
     let options = options_of(&args, state, &mut new, log)?;
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let host = Host::probe()?;
@@ -89,7 +89,7 @@ fn options_of(args: &Exec, state: &State, new: &mut Process, log: &Log) -> Resul
         stdio::check_preserved(args.preserve_fds)?;
     }
     let (descriptors, notes) = stdio::choose(stdio::Facts {
-        launcher: if args.detach { Launcher::HandsOver } else { Launcher::Stays },
+        launcher: if args.detach { Launcher::DetachesExec } else { Launcher::Stays },
         hardened: state.hardened,
         pty: match (new.terminal, interactive) {
             (true, _) => Pty::All,

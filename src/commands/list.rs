@@ -11,6 +11,9 @@ use crate::log::Log;
 
 /// Lists containers.
 pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
+    if args.layers {
+        return super::copies::list(global, args.quiet, args.format);
+    }
     let root = crate::commands::common::root(global)?;
     // The default root is created by the first container; a missing root named by --root is an error.
     if let Err(e) = std::fs::read_dir(&root)

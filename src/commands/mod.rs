@@ -3,6 +3,7 @@
 mod audit;
 mod checkpoint;
 pub mod common;
+mod copies;
 mod create;
 mod delete;
 mod doctor;
@@ -80,6 +81,9 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Inspect(args) => inspect::inspect(global, &args.id),
         Verb::Checkpoint(args) => checkpoint::checkpoint(global, &args),
         Verb::Restore(args) => restore::restore(global, &args),
+        Verb::Diff(args) => copies::diff(global, &args),
+        Verb::Apply(args) => copies::apply(global, &args),
+        Verb::Discard(args) => copies::discard(global, &args),
         Verb::Explain(args) => explain::explain(global, args),
         Verb::Tour(args) => tour::tour(&args),
         Verb::Spec(args) => spec::spec(&args),

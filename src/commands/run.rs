@@ -160,7 +160,7 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
             let driver = launch.life.log_driver;
             Launcher::Monitors { none: driver == Some(LogDriver::None), asked: driver.is_some() }
         }
-        (false, false) => Launcher::Leaves,
+        (false, false) => Launcher::Detaches,
     };
     launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
     let me = process::pid();

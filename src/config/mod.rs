@@ -38,7 +38,7 @@ use std::path::PathBuf;
 
 pub use crate::error::ConfigError;
 pub use limits::{Cpu, DeviceRule, Memory, Resources};
-pub use mount::{CopyUp, Mount, ShownFile};
+pub use mount::{CopyUp, Mount, Overlay, RuntimeFile};
 pub use oci_spec::runtime::LinuxSeccomp;
 pub use process::variable;
 
@@ -55,7 +55,7 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// Read-only files of the runtime that are mounted inside. Set by the policy; not part of the
     /// specification.
-    pub files: Vec<ShownFile>,
+    pub files: Vec<RuntimeFile>,
     /// Secrets. Not part of the specification.
     pub secrets: Vec<secrets::Secret>,
     /// `process`. A container without a process can be created, but not started.

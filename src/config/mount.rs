@@ -41,13 +41,30 @@ pub struct Mount {
     pub uid_maps: Vec<IdMap>,
     /// `gidMappings` of this mount.
     pub gid_maps: Vec<IdMap>,
+    /// This bind mount is the lower layer of an overlay: changes go to the directory of a layer.
+    pub overlay: Option<Overlay>,
     /// The option that requested this bind mount. Files written there belong to the directory's owner.
     pub volume: Option<String>,
 }
 
+/// Where the changes of a writable copy go; no property of the specification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// Directory of all layers.
+    pub store: PathBuf,
+    /// This layer's directory, in that of the container's layers.
+    pub dir: PathBuf,
+    /// Owner that the layer gets, as (uid, gid); `None`: the caller.
+    pub owner: Option<(u32, u32)>,
+    /// Mode of the base directory.
+    pub mode: u32,
+    /// When the run was prepared: seconds and nanoseconds since the epoch.
+    pub since: (i64, u32),
+}
+
 /// A file of the runtime that is mounted over a file of the rootfs; the rootfs stays unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownFile {
+pub struct RuntimeFile {
     /// Absolute path inside; the file must exist.
     pub path: PathBuf,
     /// Content of the file.

@@ -9,7 +9,7 @@ use crate::tables::capabilities::CapSet;
 
 /// Capabilities that were dropped from a config, as messages.
 #[derive(Debug, Default)]
-pub struct Left {
+pub struct Dropped {
     /// Messages that the config's author should see.
     pub(super) warnings: Vec<String>,
     /// Drops without effect: the template of `runc spec` before 1.2 requests such capabilities in every
@@ -17,9 +17,9 @@ pub struct Left {
     notes: Vec<String>,
 }
 
-impl Left {
+impl Dropped {
     /// Reports the warnings; the notes go only to the log file and to `--debug`.
-    pub fn tell(&self, log: &Log) {
+    pub fn report(&self, log: &Log) {
         self.warnings.iter().for_each(|text| log.warning(text));
         self.notes.iter().for_each(|text| log.note(text));
     }
@@ -27,7 +27,7 @@ impl Left {
 
 /// Drops from `process` the capabilities that cannot be granted, and returns the messages. `in_userns`: a
 /// process in a new user namespace has all capabilities there (user_namespaces(7)).
-pub fn limit(process: &mut Process, in_userns: bool) -> Result<Left> {
+pub fn limit(process: &mut Process, in_userns: bool) -> Result<Dropped> {
     let unknown = std::mem::take(&mut process.unknown_capabilities);
     let unknown = (!unknown.is_empty()).then(|| {
         format!(
@@ -36,7 +36,7 @@ pub fn limit(process: &mut Process, in_userns: bool) -> Result<Left> {
         )
     });
     let lacking = lacking(process, in_userns)?;
-    let mut left = Left { warnings: unknown.into_iter().chain(lacking).collect(), notes: Vec::new() };
+    let mut left = Dropped { warnings: unknown.into_iter().chain(lacking).collect(), notes: Vec::new() };
     // Without an inheritable capability no ambient one could ever take effect.
     let meant = process.capabilities.inheritable != CapSet::EMPTY;
     if let Some(text) = not_raised(process) {

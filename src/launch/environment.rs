@@ -7,7 +7,7 @@ const HOME: &str = "HOME";
 
 /// Normalises `env`. For duplicate names the last value wins (getenv(3) would find the first). HOME is set to
 /// `home` if it is missing or empty. runc does both.
-pub fn settle(env: &mut Vec<String>, home: impl FnOnce() -> String) {
+pub fn normalise(env: &mut Vec<String>, home: impl FnOnce() -> String) {
     let mut seen = HashSet::new();
     let mut kept: Vec<String> = Vec::with_capacity(env.len() + 1);
     for entry in std::mem::take(env).into_iter().rev() {
@@ -27,19 +27,19 @@ pub fn settle(env: &mut Vec<String>, home: impl FnOnce() -> String) {
 mod tests {
     use super::*;
 
-    fn settled(env: &[&str]) -> Vec<String> {
+    fn normalised(env: &[&str]) -> Vec<String> {
         let mut env = env.iter().map(|e| (*e).to_string()).collect();
-        settle(&mut env, || "/home".into());
+        normalise(&mut env, || "/home".into());
         env
     }
 
     #[test]
     fn the_last_of_a_name_counts_and_home_is_there() {
-        assert_eq!(settled(&["A=1", "B=x", "A=2"]), ["B=x", "A=2", "HOME=/home"]);
-        assert_eq!(settled(&["HOME=/here", "HOMES=x"]), ["HOME=/here", "HOMES=x"]);
+        assert_eq!(normalised(&["A=1", "B=x", "A=2"]), ["B=x", "A=2", "HOME=/home"]);
+        assert_eq!(normalised(&["HOME=/here", "HOMES=x"]), ["HOME=/here", "HOMES=x"]);
         for none in [&["HOME="] as &[&str], &[], &["HOME=/here", "HOME="]] {
-            assert_eq!(settled(none), ["HOME=/home"], "{none:?}");
+            assert_eq!(normalised(none), ["HOME=/home"], "{none:?}");
         }
-        assert_eq!(settled(&["A=x=y", "A="]), ["A=", "HOME=/home"]);
+        assert_eq!(normalised(&["A=x=y", "A="]), ["A=", "HOME=/home"]);
     }
 }

@@ -38,7 +38,7 @@ pub struct Draft {
     host: Host,
     outcome: Outcome,
     /// Deviations from the config that are no errors.
-    left: crate::launch::capabilities::Left,
+    left: crate::launch::capabilities::Dropped,
     /// The reason why refused system calls are not reported although `--debug` is given.
     silent: Option<&'static str>,
     filters: Vec<Filter>,
@@ -76,7 +76,7 @@ pub struct Prepared {
     /// The verb's options, extended by the policy.
     pub options: Options,
     /// Deviations from the config that are no errors.
-    pub left: crate::launch::capabilities::Left,
+    pub left: crate::launch::capabilities::Dropped,
     /// The container's state directory.
     pub state_dir: PathBuf,
     /// The content of the state directory's `state.json`.
@@ -160,7 +160,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let for_exec = process.clone();
     process.env.extend(options.env.iter().cloned());
     let uid = process.user.uid;
-    environment::settle(&mut process.env, || bundle.home_of(uid));
+    environment::normalise(&mut process.env, || bundle.home_of(uid));
     if options.notify {
         crate::launch::notify::add_to(&mut config, &state_dir);
     }
@@ -216,7 +216,7 @@ fn options_of(launch: &Launch, config: &Config) -> Result<(Options, Vec<String>)
         return Ok((options, Vec::new()));
     }
     let (chosen, notes) = stdio::choose(facts)?;
-    let leaves = matches!(launch.stays, stdio::Launcher::Leaves | stdio::Launcher::Monitors { .. });
+    let leaves = matches!(launch.stays, stdio::Launcher::Detaches | stdio::Launcher::Monitors { .. });
     (options.stdio, options.gives_stdio) = (chosen, leaves);
     Ok((options, notes))
 }
@@ -277,7 +277,7 @@ impl Draft {
     /// Reports deviations from the config. Harmless ones are logged only with `--debug`: callers' profiles
     /// name system calls of all kernels, and some callers treat a non-empty log as a failure.
     pub fn tell(&self, log: &Log) {
-        self.left.tell(log);
+        self.left.report(log);
         self.enforced.iter().for_each(|line| log.warning(line));
         if let Some(why) = self.silent {
             log.debug(&format!("refused system calls are not reported: {why}"));

@@ -22,7 +22,7 @@ pub enum Launcher {
     #[default]
     Absent,
     /// `run --detach`.
-    Leaves,
+    Detaches,
     /// `run --detach` with a monitor that keeps the output; a stream that leads to a file goes there (`files`).
     Monitors {
         /// The log is kept of no stream.
@@ -31,7 +31,7 @@ pub enum Launcher {
         asked: bool,
     },
     /// `exec --detach`: conmon and the shims pass descriptors and keep their other ends.
-    HandsOver,
+    DetachesExec,
     /// A foreground `run` or `exec`.
     Stays,
 }
@@ -192,7 +192,7 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
     match kind {
         // id=$(safebox run --detach ...) would wait for the container's end.
         Kind::Pipe | Kind::Socket | Kind::Network
-            if hardened && facts.launcher == Launcher::Leaves && fd > 0 =>
+            if hardened && facts.launcher == Launcher::Detaches && fd > 0 =>
         {
             notes.push(format!(
                 "{name} is /dev/null instead of your pipe, which a detached container would hold open: >FILE keeps its output"

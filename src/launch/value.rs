@@ -177,6 +177,8 @@ pub struct ProcessOptions {
 pub enum Access {
     /// `--rw`.
     Write,
+    /// `--overlay`.
+    Copy,
     /// `--ro`.
     Read,
     /// `--hide`.

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::copies;
 use super::value::{Access, Launch, Root, Volume};
 use crate::config::defaults::STANDARD;
 use crate::config::mount_options::parse_options;
@@ -31,12 +32,13 @@ pub(super) fn shown(
     for (access, path) in &launch.files.paths {
         let flag = match access {
             Access::Write => "--rw",
+            Access::Copy => "--overlay",
             Access::Read => "--ro",
             Access::Hide => "--hide",
         };
         let said = format!("{flag} {}", path.display());
         let path = found(path, &said, facts)?;
-        // For equal paths hide wins over ro, and ro over rw.
+        // For equal paths hide wins over ro, ro over overlay, and overlay over rw.
         match all.iter_mut().find(|s| s.path == path) {
             Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
             Some(_) => {}
@@ -50,8 +52,20 @@ pub(super) fn shown(
     let covers = |shown: &Shown, config: &Config| {
         config.mounts.iter().any(|m| m.bind.is_some() && shown.path.starts_with(&m.destination))
     };
+    let mut number = 0;
     for shown in all {
         match shown.access {
+            Access::Copy => {
+                refuse_source(&shown.path, &shown.said, facts)?;
+                let mut mount = bind(&shown.path, &shown.path, true, &shown.said)?;
+                mount.overlay = Some(copies::overlay((&shown.path, &shown.said), number, launch, facts)?);
+                // overlayfs takes one file system, without the mounts below.
+                mount.bind = Some(false);
+                push(config, mount);
+                asks_for_caller(&shown.path, true, &shown.said, facts, config)?;
+                changes.push(Change::new("files", copies::text((&shown.path, &shown.said), facts.id)));
+                number += 1;
+            }
             Access::Hide if !covers(&shown, config) => {
                 return Err(Error::msg(format!(
                     "{}: it is not below a visible host path, so there is nothing to hide",

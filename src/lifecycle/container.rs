@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, StateError};
 use crate::state::trust::{check_owner, is_others};
-use crate::state::{NOT_IN_IDS, State, check_id, directory_id, files, parse_pid, recorded_groups};
+use crate::state::{NOT_IN_IDS, State, check_id, directory_id, files, parse_pid, recorded_cgroups};
 use crate::sys::cstr::cpath;
 use crate::sys::process::alive;
 use crate::sys::replace::{Kind, replace_path};
@@ -87,7 +87,7 @@ impl Container {
             .transpose()?;
         let mut lost_cgroups = Vec::new();
         if let Some(state) = &mut state {
-            let known = recorded_groups(&dir);
+            let known = recorded_cgroups(&dir);
             let own = |path: &Path| directory_id(path).is_some_and(|id| known.iter().any(|(k, _)| *k == id));
             let mut all = std::mem::take(&mut state.cgroups);
             all.retain(|(controllers, _)| wanted(controllers));

@@ -51,7 +51,7 @@ fn plan(
     // It runs inside: without an `env` of its own it has the program's, as with runc, crun and youki.
     let mut env = hook.env.clone().unwrap_or_else(|| state.process.env.clone());
     if hook.env.is_none() {
-        environment::settle(&mut env, || {
+        environment::normalise(&mut env, || {
             crate::lifecycle::home::home_inside(of, state.process.user.uid, inside)
         });
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::cgroup::{ops, tree};
 use crate::host::OutputFile;
 use crate::plan::Undo;
-use crate::state::{directory_id, launcher_mark, recorded_groups};
+use crate::state::{directory_id, launcher_mark, recorded_cgroups};
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, fs};
 
@@ -26,7 +26,7 @@ pub struct Undone {
 /// The undos that are the container's whose directory is `dir`. A runtime that died may have announced a cgroup that
 /// it never made, or another process may have made it anew: its processes must live.
 pub fn own(undos: &[Undo], dir: &Path) -> Vec<Undo> {
-    let known = recorded_groups(dir);
+    let known = recorded_cgroups(dir);
     let made = |path: &Path| directory_id(path).is_some_and(|id| known.contains(&(id, true)));
     let used = |path: &Path| directory_id(path).is_some_and(|id| known.iter().any(|(k, _)| *k == id));
     let own = |undo: &Undo| match undo {
@@ -81,6 +81,11 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
                 };
                 if let Err(e) = remove_cgroup(path, end, &mut thaw_once) {
                     done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
+                }
+            }
+            Undo::Layers(path) => {
+                if let Err(e) = crate::state::layers::remove_unused(Path::new(path)) {
+                    done.problems.push(format!("layers {path} cannot be removed: {e}"));
                 }
             }
             Undo::Members(path) => ops::kill_all(Path::new(path)),

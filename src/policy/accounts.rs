@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::mounts::{describe, size_text};
 use super::{Facts, Outcome};
 use crate::config::defaults::{HOME, HOME_IN, HOME_SIZE, USER_NAMES};
-use crate::config::{Config, Mount, ShownFile};
+use crate::config::{Config, Mount, RuntimeFile};
 use crate::error::Result;
 
 /// Gives the user a home; one that the policy chose gets a line in /etc/passwd and one in /etc/group, too.
@@ -46,7 +46,7 @@ pub fn home(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
                     process.env.retain(|e| !e.starts_with("USER="));
                     process.env.push(format!("USER={name}"));
                 }
-                config.files.push(ShownFile { path: path.into(), content });
+                config.files.push(RuntimeFile { path: path.into(), content });
                 notes.push(format!("{path} has a line for {name} ({uid})"));
             }
             None => {

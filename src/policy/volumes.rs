@@ -75,7 +75,10 @@ pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
             user.0,
             user.1
         );
-        if write {
+        if mount.overlay.is_some() {
+            no_setuid_files(&mut config.hardening.guards);
+            out.note(text)
+        } else if write {
             no_setuid_files(&mut config.hardening.guards);
             out.weaker(format!("{text}: the program may write there what that user may"))
         } else {

@@ -1,6 +1,7 @@
 //! The record of a container: `state.json`, and the names of the other files in its directory.
 
 pub mod id_ranges;
+pub mod layers;
 pub mod outside;
 pub mod trust;
 pub mod undo;
@@ -227,7 +228,7 @@ pub fn check_id(id: &str) -> Result<()> {
 }
 
 /// The cgroup directories that a create has recorded: (device, inode) and whether the create made it.
-pub fn recorded_groups(dir: &Path) -> Vec<((u64, u64), bool)> {
+pub fn recorded_cgroups(dir: &Path) -> Vec<((u64, u64), bool)> {
     let text = crate::sys::read::text(dir.join(files::CGROUPS)).unwrap_or_default();
     let group = |line: &str| {
         let (pair, made) = line.strip_suffix(files::JOINED).map_or((line, true), |pair| (pair, false));

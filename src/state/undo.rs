@@ -29,6 +29,8 @@ pub enum Undo {
         /// Its name in the container.
         inside: String,
     },
+    /// Remove the layers of writable copies if nothing was written to them.
+    Layers(String),
     /// Restore the owners of the caller's output files.
     Outputs {
         /// The files.
@@ -44,6 +46,7 @@ impl std::fmt::Display for Undo {
             Undo::StateDir(path) | Undo::Ids(path) => write!(f, "remove {path}"),
             Undo::Cgroup(path) => write!(f, "kill the processes in {path}, rmdir it"),
             Undo::Members(path) => write!(f, "kill the processes in {path}"),
+            Undo::Layers(path) => write!(f, "remove {path}, if nothing was written to it"),
             Undo::Class(path) => write!(f, "rmdir {path}, if the launch failed"),
             Undo::NetDevice { outside, inside } => {
                 write!(f, "netlink(RTM_NEWLINK, {inside:?}, IFLA_NET_NS_FD <own>, IFLA_IFNAME {outside:?})")

@@ -117,6 +117,12 @@ pub fn fchmod(fd: RawFd, mode: u32) -> Result<()> {
     check(unsafe { libc::fchmod(fd, mode) }.into()).map(drop)
 }
 
+/// chmod(2), whatever the umask is.
+pub fn chmod(path: &CStr, mode: u32) -> Result<()> {
+    // SAFETY: the path is a NUL-terminated string.
+    check(unsafe { libc::fchmodat(libc::AT_FDCWD, path.as_ptr(), mode, 0) }.into()).map(drop)
+}
+
 /// futimens(2): sets the times of `fd` to those of `st`.
 pub fn set_times(fd: RawFd, st: &libc::stat) -> Result<()> {
     let times = [

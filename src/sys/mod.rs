@@ -31,6 +31,7 @@ pub mod trap;
 pub mod tty;
 pub mod usage;
 pub mod watch;
+pub mod xattr;
 
 pub use nix::errno::Errno;
 

@@ -29,6 +29,15 @@ pub(super) const ROWS: &[Row] = &[
     )
     .values(&["/srv/out", "."], &[""]),
     Row::new(
+        "overlay",
+        FILES,
+        CONFIG,
+        Says::Each("PATH", |l, v| path(&mut l.files, Access::Copy, v)),
+        "Show a directory of the host at the same place, writable; the changes go to a layer, and the host's files stay as they are",
+    )
+    .more("safebox diff ID lists the changes, apply ID writes them to the host's directory, discard ID removes them.")
+    .values(&["/srv/project", "."], &[""]),
+    Row::new(
         "hide",
         FILES,
         CONFIG,

@@ -15,6 +15,7 @@ mod mask;
 mod mount;
 mod net;
 mod ns;
+mod overlay;
 mod root;
 mod source;
 mod state;
@@ -36,6 +37,7 @@ pub(super) fn apply(plan: &Plan, row: usize, cx: &mut Cx) -> Done {
         Action::Limit(op) => limit::apply(op, cx),
         Action::Root(op) => root::apply(op, cx),
         Action::Source(op) => source::apply(op, cx),
+        Action::Overlay(op) => overlay::apply(op, cx),
         Action::File(op) => file::apply(op, cx),
         Action::Mount(op) => mount::apply(op, cx),
         Action::Device(op) => device::apply(op, cx),

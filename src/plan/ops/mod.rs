@@ -18,6 +18,7 @@ mod mask;
 mod mount;
 mod net;
 mod ns;
+mod overlay;
 mod root;
 mod source;
 mod state;
@@ -134,6 +135,8 @@ groups! {
     Source(source::SourceOp),
     /// Mounts.
     Mount(mount::MountOp),
+    /// Writable copies of directories.
+    Overlay(overlay::OverlayOp),
     /// Directories and files inside the container.
     File(file::FileOp),
     /// Device nodes and the device filter.

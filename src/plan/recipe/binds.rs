@@ -23,6 +23,7 @@ impl Builder<'_> {
     /// Detached copies of the rootfs and of every bind's source, made before the child exists.
     pub(super) fn sources(&mut self) -> Result<()> {
         self.rootfs()?;
+        self.layers()?;
         let actor = self.copier();
         for (i, mount) in self.input.config.mounts.iter().enumerate() {
             let Some(recursive) = mount.bind else { continue };
@@ -40,6 +41,7 @@ impl Builder<'_> {
                 self.idmap_own(i, &to);
             }
             self.sources.push((i, to));
+            self.layer_source(i, mount)?;
         }
         // A scope is not there before the child is.
         if actor == Runtime && self.input.cgroups.scope.is_some() {
@@ -49,7 +51,7 @@ impl Builder<'_> {
     }
 
     /// The copy of one source. A hardened run follows no symlink that another user has put on the way.
-    fn open_source(&mut self, actor: Actor, mount: &Mount, recursive: bool) -> Result<Slot> {
+    pub(super) fn open_source(&mut self, actor: Actor, mount: &Mount, recursive: bool) -> Result<Slot> {
         let source = self.source(mount);
         let to = self.plan.slot(&format!("bind {}", source.display()));
         let (path, copy) = (cpath(&source)?, to.clone());
@@ -119,6 +121,9 @@ impl Builder<'_> {
             }
             (None, None) => return Ok(()),
         };
+        if self.overlay(index, mount, &tree)? {
+            return Ok(());
+        }
         // A copy of a shared mount is its peer: without this, mounts made inside would appear on the host.
         // Read-only at once, unlike a new file system: what is missing below it would be made in its source, on the host.
         let before = self.as_runc(mount, changes(mount, libc::MS_SLAVE));

@@ -12,6 +12,7 @@ mod landlock;
 pub mod limits;
 mod mounts;
 mod outside;
+mod overlay;
 pub mod restore;
 mod rootless;
 mod secrets;
@@ -78,6 +79,8 @@ struct Builder<'a> {
     secrets: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
     sources: Vec<(usize, Slot)>,
+    /// Layers of writable copies, by index of mount.
+    overlays: Vec<(usize, Slot)>,
     /// Sources whose symlinks the runtime has looked at, for Init: (path, slot).
     checked_sources: Vec<(PathBuf, Slot)>,
     /// Mappings of the binds whose source lies inside the container, by the index of the mount.
@@ -114,6 +117,7 @@ impl<'a> Builder<'a> {
             null: None,
             secrets: None,
             sources: Vec::new(),
+            overlays: Vec::new(),
             checked_sources: Vec::new(),
             mappings: Vec::new(),
             seals: Vec::new(),

@@ -1,0 +1,160 @@
+//! `safebox diff`, `apply`, `discard`: the changes of a run with `--overlay`.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::{Apply, Diff, Global, Id, TableFormat};
+use crate::commands::common::{Outcome, root};
+use crate::copies::apply::Layers;
+use crate::copies::{Change, risk};
+use crate::error::{Error, shown_in_line};
+use crate::lifecycle::container::{Container, Status};
+use crate::state::layers::{self, Record};
+
+/// The layers of a container: where all layers are, and the record of these.
+fn load(global: &Global, id: &str) -> Result<(PathBuf, Record), Error> {
+    crate::state::check_id(id)?;
+    let store = layers::store(&root(global)?)?;
+    let record = layers::load(&store, id)?;
+    Ok((store, record))
+}
+
+/// A program that still runs changes the layer.
+fn refuse_running(global: &Global, id: &str) -> Result<(), Error> {
+    let running = Container::load(&root(global)?, id).is_ok_and(|c| c.status() != Status::Stopped);
+    match running {
+        true => Err(Error::msg(format!(
+            "{id}: the container still runs: safebox kill {id} KILL, or wait for its end"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Prints each change: `A 0644 120 PATH`.
+pub fn diff(global: &Global, args: &Diff) -> Outcome {
+    let (store, record) = load(global, &args.id)?;
+    let layers = Layers { store: &store, record: &record };
+    let changes = layers.changes()?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if args.format == TableFormat::Json {
+        let rows: Vec<_> =
+            changes.iter().map(|(base, change)| json(&record, *base, change, &layers)).collect();
+        writeln!(out, "{}", serde_json::to_string(&rows)?)?;
+    } else {
+        for (base, change) in &changes {
+            let path = record.bases[*base].join(&change.path);
+            let kind = if change.meta.is_dir() { "/" } else { "" };
+            let risk = risk_of(*base, change, &layers).map(|why| format!("  [{why}]")).unwrap_or_default();
+            writeln!(
+                out,
+                "{} {:04o} {:>9} {}{kind}{risk}",
+                change.kind.letter(),
+                change.meta.mode() & 0o7777,
+                if change.meta.is_dir() { 0 } else { change.meta.len() },
+                shown_in_line(&path.display().to_string())
+            )?;
+        }
+    }
+    out.flush()?;
+    if layers.is_interrupted()? {
+        crate::log::say(&format!(
+            "an apply was interrupted after it began to write: safebox apply {} finishes it",
+            args.id
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why a change could run later outside.
+fn risk_of(base: usize, change: &Change, layers: &Layers<'_>) -> Option<&'static str> {
+    let link = change.meta.is_symlink().then(|| {
+        let upper = layers::upper(layers.store, &layers.record.id, base);
+        std::fs::read_link(upper.join(&change.path)).unwrap_or_default()
+    });
+    risk::of(change, link.as_deref())
+}
+
+fn json(record: &Record, base: usize, change: &Change, layers: &Layers<'_>) -> serde_json::Value {
+    let mut row = serde_json::json!({
+        "change": change.kind.letter().to_string(),
+        "path": record.bases[base].join(&change.path),
+        "mode": format!("{:04o}", change.meta.mode() & 0o7777),
+        "directory": change.meta.is_dir(),
+    });
+    if !change.meta.is_dir() {
+        row["size"] = change.meta.len().into();
+    }
+    if let Some(why) = risk_of(base, change, layers) {
+        row["risk"] = why.into();
+    }
+    row
+}
+
+/// Writes changes to the host's directories.
+pub fn apply(global: &Global, args: &Apply) -> Outcome {
+    let (store, record) = load(global, &args.id)?;
+    refuse_running(global, &args.id)?;
+    let absolute = |path: &PathBuf| {
+        // The path itself may be a symlink that is to be replaced.
+        let path = std::path::absolute(path).map_err(|e| Error::msg(format!("{}: {e}", path.display())))?;
+        let parent = path.parent().and_then(|p| p.canonicalize().ok());
+        Ok::<_, Error>(match (parent, path.file_name()) {
+            (Some(parent), Some(name)) => parent.join(name),
+            _ => path,
+        })
+    };
+    let paths = args.paths.iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+    let done = Layers { store: &store, record: &record }.apply(&paths)?;
+    if done.finished {
+        crate::log::say("the interrupted apply is finished");
+    }
+    for skipped in &done.skipped {
+        crate::log::say(&format!("not written: {}", shown_in_line(skipped)));
+    }
+    let rest =
+        if done.remaining { format!("; safebox diff {} lists what remains", args.id) } else { String::new() };
+    let paths = if done.paths == 1 { "path" } else { "paths" };
+    crate::log::say(&format!("{} {paths} written{rest}", done.paths));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the changes.
+pub fn discard(global: &Global, args: &Id) -> Outcome {
+    let (store, record) = load(global, &args.id)?;
+    refuse_running(global, &args.id)?;
+    Layers { store: &store, record: &record }.discard()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `list --layers`: the ids that have layers, with their directories.
+pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
+    let store = layers::store(&root(global)?)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut rows = Vec::new();
+    for id in layers::ids(&store) {
+        let record = layers::load(&store, &id)?;
+        let changes = Layers { store: &store, record: &record }.changes()?.len();
+        rows.push((id, changes, record.bases));
+    }
+    if format == TableFormat::Json {
+        let values = rows.iter().map(
+            |(id, changes, bases)| serde_json::json!({ "id": id, "changes": changes, "directories": bases }),
+        );
+        writeln!(out, "{}", serde_json::Value::from_iter(values))?;
+    } else {
+        if !quiet {
+            writeln!(out, "{:<24} {:>7}  DIRECTORIES", "ID", "CHANGES")?;
+        }
+        for (id, changes, bases) in &rows {
+            let bases: Vec<_> = bases.iter().map(|b| shown_in_line(&b.display().to_string())).collect();
+            match quiet {
+                true => writeln!(out, "{id}")?,
+                false => writeln!(out, "{id:<24} {changes:>7}  {}", bases.join(" "))?,
+            }
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,379 @@
+//! Writes the changes of a layer to its base.
+//!
+//! A kill at any moment leaves every path either old or new. First every new file is copied to a temporary name in its
+//! own directory; a journal in the layer's directory names these. Then the journal says that writing begins, and each
+//! path is replaced by rename(2). `safebox apply` after an interruption removes the temporary files, or finishes.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::at::{self, Base, Skipped};
+use super::{Change, Kind};
+use crate::error::{Error, Result};
+use crate::state::layers::{self, Record};
+use crate::sys::replace::{self, replace_path};
+
+/// Name of the journal in a container's directory of layers.
+const JOURNAL: &str = "apply.json";
+/// Conflicts that an error lists.
+const LISTED: usize = 10;
+
+/// How far an apply has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    /// New files are being copied to temporary names.
+    Staging,
+    /// Paths are being replaced: it can only be finished.
+    Writing,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Journal {
+    phase: Phase,
+    steps: Vec<Step>,
+}
+
+/// What is done to one path.
+#[derive(Debug, Serialize, Deserialize)]
+struct Step {
+    /// Number of the base.
+    base: usize,
+    /// The path below it.
+    path: PathBuf,
+    /// Temporary name, in the path's directory.
+    temp: String,
+    act: Act,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Act {
+    /// The temporary file takes the path's place.
+    Put,
+    /// The same, where one of the two is a directory: the old one goes to another temporary name first.
+    Replace,
+    /// The path with this inode is removed, by way of the temporary name.
+    Remove(u64),
+    /// A directory gets this mode.
+    Mode(u32),
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Paths that were written or removed; a new directory counts once.
+    pub paths: usize,
+    /// Files that cannot be written back, with the reason.
+    pub skipped: Vec<String>,
+    /// It finished an apply that was interrupted.
+    pub finished: bool,
+    /// Changes remain in the layer.
+    pub remaining: bool,
+}
+
+/// The layers of one container.
+pub struct Layers<'a> {
+    /// Directory of all layers.
+    pub store: &'a Path,
+    /// What is recorded of these.
+    pub record: &'a Record,
+}
+
+impl Layers<'_> {
+    fn dir(&self) -> PathBuf {
+        self.store.join(&self.record.id)
+    }
+
+    fn upper(&self, base: usize) -> PathBuf {
+        layers::upper(self.store, &self.record.id, base)
+    }
+
+    /// Excludes another apply or discard of the same layers while the file is open.
+    fn lock(&self) -> Result<std::fs::File> {
+        let path = self.dir().join(layers::RECORD);
+        let file = std::fs::File::open(&path).map_err(|e| failed(&path, &e))?;
+        match crate::sys::fs::try_lock(file.as_raw_fd()) {
+            Ok(()) => Ok(file),
+            Err(_) => Err(Error::msg(format!(
+                "{}: another safebox writes or removes these changes",
+                self.record.id
+            ))),
+        }
+    }
+
+    /// Every change, with the number of its base.
+    pub fn changes(&self) -> Result<Vec<(usize, Change)>> {
+        let mut all = Vec::new();
+        for (i, base) in self.record.bases.iter().enumerate() {
+            let upper = self.upper(i);
+            let found = super::changes(base, &upper).map_err(|e| failed(&upper, &e))?;
+            all.extend(found.into_iter().map(|change| (i, change)));
+        }
+        Ok(all)
+    }
+
+    /// Whether an apply was interrupted after it began to write.
+    pub fn is_interrupted(&self) -> Result<bool> {
+        Ok(self.journal()?.is_some_and(|j| j.phase == Phase::Writing))
+    }
+
+    fn journal(&self) -> Result<Option<Journal>> {
+        let path = self.dir().join(JOURNAL);
+        match std::fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed(&path, &e)),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| failed(&path, &e.into())),
+        }
+    }
+
+    fn write_journal(&self, journal: &Journal) -> Result<()> {
+        let path = self.dir().join(JOURNAL);
+        let bytes = serde_json::to_vec(journal).map_err(|e| failed(&path, &e.into()))?;
+        let kind = replace::Kind { mode: 0o600, sync: true };
+        replace_path(&self.dir().join("apply.json.new"), &path, &bytes, kind).map_err(|e| failed(&path, &e))
+    }
+
+    fn remove_journal(&self) -> Result<()> {
+        let path = self.dir().join(JOURNAL);
+        std::fs::remove_file(&path).map_err(|e| failed(&path, &e))
+    }
+
+    fn open_bases(&self) -> Result<Vec<Base>> {
+        self.record.bases.iter().map(|base| Base::open(base).map_err(|e| failed(base, &e))).collect()
+    }
+
+    /// Writes the changes at or below `paths`, or all. Refuses, before anything is written, what changed in the base since
+    /// the run began.
+    pub fn apply(&self, paths: &[PathBuf]) -> Result<Applied> {
+        let _lock = self.lock()?;
+        let bases = self.open_bases()?;
+        let finished = self.resume(&bases)?;
+        let changes = self.changes()?;
+        if changes.is_empty() && finished {
+            self.discard_empty()?;
+            return Ok(Applied { finished, ..Applied::default() });
+        }
+        let chosen = self.choose(&changes, paths)?;
+        self.refuse_conflicts(&chosen)?;
+        let mut journal = Journal { phase: Phase::Staging, steps: self.steps(&chosen) };
+        self.write_journal(&journal)?;
+        let mut skipped = Skipped::default();
+        self.stage(&bases, &journal.steps, &mut skipped)?;
+        journal.phase = Phase::Writing;
+        self.write_journal(&journal)?;
+        self.write(&bases, &journal.steps)?;
+        self.remove_journal()?;
+        // What cannot be written back is gone with the layer.
+        let rest = self.changes()?;
+        let special = |(_, change): &(usize, Change)| {
+            let kind = change.meta.file_type();
+            !kind.is_file() && !kind.is_dir() && !kind.is_symlink()
+        };
+        let remaining = !rest.iter().all(special);
+        if !remaining {
+            self.discard_empty()?;
+        }
+        Ok(Applied { paths: journal.steps.len(), skipped: skipped.0, finished, remaining })
+    }
+
+    fn discard_empty(&self) -> Result<()> {
+        layers::discard(self.store, &self.record.id).map_err(|e| failed(&self.dir(), &e))
+    }
+
+    /// Removes the layers with all changes.
+    pub fn discard(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        match self.journal()? {
+            Some(journal) if journal.phase == Phase::Writing => {
+                return Err(Error::msg(format!(
+                    "{0}: an apply was interrupted after it began to write: safebox apply {0} finishes it",
+                    self.record.id
+                )));
+            }
+            Some(journal) => self.unstage(&self.open_bases()?, &journal.steps)?,
+            None => {}
+        }
+        self.discard_empty()
+    }
+
+    /// Finishes an apply that was interrupted while it wrote, or removes the files of one that had not begun to.
+    fn resume(&self, bases: &[Base]) -> Result<bool> {
+        let Some(journal) = self.journal()? else { return Ok(false) };
+        match journal.phase {
+            Phase::Writing => self.write(bases, &journal.steps)?,
+            Phase::Staging => self.unstage(bases, &journal.steps)?,
+        }
+        self.remove_journal()?;
+        Ok(journal.phase == Phase::Writing)
+    }
+
+    fn choose<'c>(&self, all: &'c [(usize, Change)], paths: &[PathBuf]) -> Result<Vec<&'c (usize, Change)>> {
+        let full = |(base, change): &(usize, Change)| self.record.bases[*base].join(&change.path);
+        for path in paths {
+            if !all.iter().any(|c| full(c).starts_with(path)) {
+                return Err(Error::msg(format!(
+                    "{}: no change at or below this path (safebox diff {})",
+                    path.display(),
+                    self.record.id
+                )));
+            }
+        }
+        let chosen: Vec<_> =
+            all.iter().filter(|c| paths.is_empty() || paths.iter().any(|p| full(c).starts_with(p))).collect();
+        for change in &chosen {
+            let parent = change.1.path.parent().unwrap_or(Path::new(""));
+            let new_dir = |c: &&(usize, Change)| c.0 == change.0 && c.1.path == parent && !c.1.mode_only;
+            if all.iter().any(|c| new_dir(&c)) && !chosen.iter().any(|c| new_dir(c)) {
+                return Err(Error::msg(format!(
+                    "{}: its directory is new: apply {}",
+                    full(change).display(),
+                    self.record.bases[change.0].join(parent).display()
+                )));
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// What changed in the base since the run began.
+    fn refuse_conflicts(&self, chosen: &[&(usize, Change)]) -> Result<()> {
+        let mut conflicts = Vec::new();
+        for (base, change) in chosen {
+            let path = self.record.bases[*base].join(&change.path);
+            if changed_since(&path, self.record.since, change.kind == Kind::Deleted || !change.meta.is_dir())
+                .map_err(|e| failed(&path, &e))?
+            {
+                conflicts.push(path.display().to_string());
+            }
+        }
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        let more = conflicts.len().saturating_sub(LISTED);
+        conflicts.truncate(LISTED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Err(Error::msg(format!(
+            "nothing is written: changed on the host since the run began: {}{more} (safebox apply {} PATH... writes others)",
+            conflicts.join(", "),
+            self.record.id
+        )))
+    }
+
+    /// A new directory is one step, with all that is in it.
+    fn steps(&self, chosen: &[&(usize, Change)]) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        for (number, (base, change)) in chosen.iter().enumerate() {
+            let is_inside = |s: &Step| {
+                s.base == *base && !matches!(s.act, Act::Mode(_)) && change.path.starts_with(&s.path)
+            };
+            if steps.iter().rev().any(is_inside) {
+                continue;
+            }
+            let old = self.record.bases[*base].join(&change.path).symlink_metadata().ok();
+            let act = match (change.kind, old) {
+                (_, _) if change.mode_only => Act::Mode(change.meta.mode() & 0o1777),
+                (Kind::Deleted, Some(old)) => Act::Remove(old.ino()),
+                (_, Some(old)) if old.is_dir() || change.meta.is_dir() => Act::Replace,
+                _ => Act::Put,
+            };
+            let temp = format!(".safebox-{}-{number}", self.record.id);
+            // A name has at most 255 bytes (limits.h).
+            let temp =
+                if temp.len() > 200 { format!(".safebox-{}-{number}", std::process::id()) } else { temp };
+            steps.push(Step { base: *base, path: change.path.clone(), temp, act });
+        }
+        steps
+    }
+
+    fn stage(&self, bases: &[Base], steps: &[Step], skipped: &mut Skipped) -> Result<()> {
+        for step in steps.iter().filter(|s| matches!(s.act, Act::Put | Act::Replace)) {
+            let from = self.upper(step.base).join(&step.path);
+            let staged = bases[step.base].parent(&step.path).and_then(|(dir, _)| {
+                let temp = at::c(&step.temp)?;
+                at::remove(dir.as_fd(), &temp)?;
+                at::copy(&from, dir.as_fd(), &temp, skipped)
+            });
+            staged.map_err(|e| failed(&self.record.bases[step.base].join(&step.path), &e))?;
+        }
+        bases.iter().try_for_each(Base::sync).map_err(|e| failed(&self.dir(), &e))
+    }
+
+    fn unstage(&self, bases: &[Base], steps: &[Step]) -> Result<()> {
+        for step in steps {
+            let removed = bases[step.base]
+                .parent(&step.path)
+                .and_then(|(dir, _)| at::remove(dir.as_fd(), &at::c(&step.temp)?));
+            match removed {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&self.record.bases[step.base].join(&step.path), &e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Does every step that is not done yet.
+    fn write(&self, bases: &[Base], steps: &[Step]) -> Result<()> {
+        for step in steps {
+            step.perform(&bases[step.base])
+                .map_err(|e| failed(&self.record.bases[step.base].join(&step.path), &e))?;
+        }
+        bases.iter().try_for_each(Base::sync).map_err(|e| failed(&self.dir(), &e))
+    }
+}
+
+impl Step {
+    fn perform(&self, base: &Base) -> io::Result<()> {
+        let (dir, name) = base.parent(&self.path)?;
+        let (fd, temp) = (dir.as_raw_fd(), at::c(&self.temp)?);
+        let old = at::c(format!("{}-old", self.temp))?;
+        match self.act {
+            Act::Mode(mode) => at::chmod(&dir, &name, mode),
+            Act::Put => match at::stat(fd, &temp)? {
+                Some(_) => at::rename(&dir, &temp, &name),
+                None => Ok(()),
+            },
+            Act::Replace => {
+                if at::stat(fd, &temp)?.is_some() {
+                    if at::stat(fd, &old)?.is_none() && at::stat(fd, &name)?.is_some() {
+                        at::rename(&dir, &name, &old)?;
+                    }
+                    at::rename(&dir, &temp, &name)?;
+                }
+                at::remove(dir.as_fd(), &old)
+            }
+            Act::Remove(inode) => {
+                // Another file may have the name by now.
+                if at::stat(fd, &name)?.is_some_and(|st| st.st_ino == inode) {
+                    at::rename(&dir, &name, &temp)?;
+                }
+                at::remove(dir.as_fd(), &temp)
+            }
+        }
+    }
+}
+
+/// Whether the status of a file, or with `tree` of one below it, changed after `since`.
+fn changed_since(path: &Path, since: (i64, u32), tree: bool) -> io::Result<bool> {
+    let Some(meta) = super::meta(path)? else { return Ok(false) };
+    // The content of a directory is not replaced, so only its files count.
+    if !meta.is_dir() && (meta.ctime(), meta.ctime_nsec()) > (since.0, i64::from(since.1)) {
+        return Ok(true);
+    }
+    if tree && meta.is_dir() {
+        for name in super::names(path)? {
+            if changed_since(&path.join(name), since, true)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn failed(path: &Path, e: &io::Error) -> Error {
+    Error::msg(format!("{}: {e}", path.display()))
+}

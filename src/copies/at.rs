@@ -1,0 +1,141 @@
+//! Files below a base directory, reached without following a symlink: the base may belong to a user who changes it while
+//! root writes to it.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::sys::fs;
+
+/// Directories are opened for this alone.
+const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+
+/// Files that cannot be written back.
+#[derive(Debug, Default)]
+pub(super) struct Skipped(pub Vec<String>);
+
+pub(super) fn c(name: impl AsRef<OsStr>) -> io::Result<CString> {
+    CString::new(name.as_ref().as_bytes()).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))
+}
+
+fn os(e: crate::sys::Errno) -> io::Error {
+    io::Error::from_raw_os_error(e as i32)
+}
+
+/// A base directory, held open.
+pub(super) struct Base(OwnedFd);
+
+impl Base {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let dir = File::options().read(true).custom_flags(DIRECTORY).open(path)?;
+        Ok(Base(dir.into()))
+    }
+
+    /// The directory of `path`, and its name.
+    pub fn parent(&self, path: &Path) -> io::Result<(OwnedFd, CString)> {
+        let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
+        let fd = fs::openat2(self.0.as_raw_fd(), &c(dir)?, DIRECTORY & !libc::O_NOFOLLOW, 0, resolve)
+            .map_err(os)?;
+        Ok((fs::own(fd), c(name)?))
+    }
+
+    /// Waits until everything on the base's file system is on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        nix::unistd::syncfs(&self.0).map_err(os)
+    }
+}
+
+/// The attributes of `name`; `None` where it does not exist.
+pub(super) fn stat(dir: RawFd, name: &CStr) -> io::Result<Option<libc::stat>> {
+    let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+    match nix::sys::stat::fstatat(fs::borrow(dir), name, flags) {
+        Ok(st) => Ok(Some(st)),
+        Err(nix::errno::Errno::ENOENT) => Ok(None),
+        Err(e) => Err(os(e)),
+    }
+}
+
+pub(super) fn rename(dir: &OwnedFd, from: &CStr, to: &CStr) -> io::Result<()> {
+    let fd = dir.as_raw_fd();
+    fs::renameat(fd, from, fd, to).map_err(os)
+}
+
+/// Changes the mode of the directory `name`.
+pub(super) fn chmod(dir: &OwnedFd, name: &CStr, mode: u32) -> io::Result<()> {
+    let fd = fs::own(fs::openat(dir.as_raw_fd(), name, DIRECTORY, 0).map_err(os)?);
+    fs::fchmod(fd.as_raw_fd(), mode).map_err(os)
+}
+
+/// Removes `name` and all below it; nothing to remove is no error.
+pub(super) fn remove(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    match fs::unlinkat(dir.as_raw_fd(), name, 0) {
+        Ok(()) | Err(crate::sys::Errno::ENOENT) => return Ok(()),
+        Err(crate::sys::Errno::EISDIR) => {}
+        Err(e) => return Err(os(e)),
+    }
+    let inner = fs::own(fs::openat(dir.as_raw_fd(), name, DIRECTORY, 0).map_err(os)?);
+    for entry in nix::dir::Dir::from_fd(inner.try_clone()?).map_err(os)?.iter() {
+        let entry = entry.map_err(os)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            remove(inner.as_fd(), entry.file_name())?;
+        }
+    }
+    fs::unlinkat(dir.as_raw_fd(), name, libc::AT_REMOVEDIR).map_err(os)
+}
+
+/// Copies the file or tree at `from` to `name`: content, mode without setuid and setgid, owner, times. Special files are
+/// skipped.
+pub(super) fn copy(from: &Path, dir: BorrowedFd<'_>, name: &CStr, skipped: &mut Skipped) -> io::Result<()> {
+    let meta = from.symlink_metadata()?;
+    let (fd, kind) = (dir.as_raw_fd(), meta.file_type());
+    if kind.is_symlink() {
+        let target = std::fs::read_link(from)?;
+        fs::symlinkat(&c(&target)?, fd, name).map_err(os)?;
+        return own(fd, name, &meta);
+    }
+    if kind.is_dir() {
+        fs::mkdirat(fd, name, 0o700).map_err(os)?;
+        let inner = fs::own(fs::openat(fd, name, DIRECTORY, 0).map_err(os)?);
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            if !super::is_whiteout(&entry.metadata()?) {
+                copy(&entry.path(), inner.as_fd(), &c(entry.file_name())?, skipped)?;
+            }
+        }
+        return finish(fd, name, inner.as_raw_fd(), &meta);
+    }
+    if !kind.is_file() {
+        skipped.0.push(format!("{}: a device, socket or FIFO", from.display()));
+        return Ok(());
+    }
+    let mut source = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(from)?;
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let mut file = File::from(fs::own(fs::openat(fd, name, flags, 0o600).map_err(os)?));
+    io::copy(&mut source, &mut file)?;
+    finish(fd, name, file.as_raw_fd(), &meta)
+}
+
+/// Owner first: chown(2) clears bits of the mode.
+fn finish(dir: RawFd, name: &CStr, file: RawFd, meta: &Metadata) -> io::Result<()> {
+    own(dir, name, meta)?;
+    fs::fchmod(file, meta.mode() & 0o1777).map_err(os)?;
+    let time = |seconds, nanoseconds| nix::sys::time::TimeSpec::new(seconds, nanoseconds);
+    let (read, written) = (time(meta.atime(), meta.atime_nsec()), time(meta.mtime(), meta.mtime_nsec()));
+    nix::sys::stat::futimens(fs::borrow(file), &read, &written).map_err(os)
+}
+
+/// Only root gives files to others; an unprivileged user's layer has the user's files only.
+fn own(dir: RawFd, name: &CStr, meta: &Metadata) -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+    let (uid, gid) = (meta.uid().into(), meta.gid().into());
+    nix::unistd::fchownat(fs::borrow(dir), name, Some(uid), Some(gid), flags).map_err(os)
+}

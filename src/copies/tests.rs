@@ -1,0 +1,127 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::apply::Layers;
+use super::{Kind, changes};
+use crate::state::layers::{Record, upper};
+
+struct World {
+    _dir: tempfile::TempDir,
+    base: PathBuf,
+    store: PathBuf,
+    record: Record,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (base, store) = (dir.path().join("base"), dir.path().join("store"));
+    for made in ["kept", "gone/deep", "closed"] {
+        std::fs::create_dir_all(base.join(made)).expect("a directory");
+    }
+    for (file, text) in [("a", "old"), ("same", "same"), ("kept/b", "old"), ("gone/deep/c", "old")] {
+        std::fs::write(base.join(file), text).expect("a file");
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the time");
+    // What the test does to the base later is later than this by more than the clock's tick.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let since = (now.as_secs() as i64 + 1, now.subsec_nanos());
+    std::fs::create_dir_all(upper(&store, "x", 0)).expect("a layer");
+    let record = Record { id: "x".into(), since, bases: vec![base.clone()] };
+    std::fs::write(store.join("x/layers.json"), serde_json::to_vec(&record).expect("JSON"))
+        .expect("a record");
+    World { _dir: dir, base, store, record }
+}
+
+impl World {
+    fn upper(&self) -> PathBuf {
+        upper(&self.store, "x", 0)
+    }
+
+    fn layers(&self) -> Layers<'_> {
+        Layers { store: &self.store, record: &self.record }
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.upper().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    fn letters(&self) -> Vec<String> {
+        let found = changes(&self.base, &self.upper()).expect("changes");
+        found.iter().map(|c| format!("{} {}", c.kind.letter(), c.path.display())).collect()
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| format!("{e}"))
+}
+
+#[test]
+fn changes_are_found_and_written() {
+    let w = world();
+    w.put("a", "new");
+    w.put("same", "same");
+    w.put("kept/b", "new too");
+    w.put("fresh/dir/d", "added");
+    std::os::unix::fs::symlink("a", w.upper().join("link")).expect("a symlink");
+    std::fs::set_permissions(w.upper().join("kept"), PermissionsExt::from_mode(0o700)).expect("a mode");
+    let expected = ["M a", "A fresh", "A fresh/dir", "A fresh/dir/d", "M kept", "M kept/b", "A link"];
+    assert_eq!(w.letters(), expected);
+    let done = w.layers().apply(&[]).expect("applied");
+    assert!(!done.remaining && done.skipped.is_empty(), "{done:?}");
+    assert_eq!(read(&w.base.join("a")), "new");
+    assert_eq!(read(&w.base.join("kept/b")), "new too");
+    assert_eq!(read(&w.base.join("fresh/dir/d")), "added");
+    assert_eq!(std::fs::read_link(w.base.join("link")).expect("a symlink"), Path::new("a"));
+    let mode = w.base.join("kept").metadata().expect("a directory").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    assert!(!w.store.join("x").exists());
+}
+
+#[test]
+fn a_directory_takes_the_place_of_a_file_and_the_other_way() {
+    let w = world();
+    w.put("a/inside", "x");
+    w.put("gone", "a file now");
+    assert_eq!(w.letters(), ["M a", "A a/inside", "M gone"]);
+    w.layers().apply(&[]).expect("applied");
+    assert_eq!(read(&w.base.join("a/inside")), "x");
+    assert_eq!(read(&w.base.join("gone")), "a file now");
+}
+
+#[test]
+fn what_changed_on_the_host_is_a_conflict_and_nothing_is_written() {
+    let mut w = world();
+    w.record.since.0 -= 1;
+    w.put("a", "mine");
+    w.put("kept/b", "mine");
+    std::fs::write(w.base.join("a"), "theirs").expect("a file");
+    let error = w.layers().apply(&[]).expect_err("a conflict").to_string();
+    assert!(error.starts_with("nothing is written") && error.contains("/a"), "{error}");
+    assert_eq!((read(&w.base.join("a")), read(&w.base.join("kept/b"))), ("theirs".into(), "old".into()));
+    let done = w.layers().apply(&[w.base.join("kept")]).expect("the other one");
+    assert!(done.remaining && done.paths == 1);
+    assert_eq!(w.letters(), ["M a"]);
+    assert!(w.layers().apply(&[w.base.join("nothing")]).is_err());
+}
+
+#[test]
+fn a_symlink_in_the_base_is_not_followed() {
+    let w = world();
+    w.put("kept/b", "mine");
+    let outside = w.store.join("outside");
+    std::fs::create_dir(&outside).expect("a directory");
+    std::fs::remove_dir_all(w.base.join("kept")).expect("removed");
+    std::os::unix::fs::symlink(&outside, w.base.join("kept")).expect("a symlink");
+    // Seen as a directory that takes the place of the symlink.
+    assert_eq!(w.letters()[0], "M kept");
+    w.layers().apply(&[]).expect("applied");
+    assert!(std::fs::read_dir(&outside).expect("a directory").next().is_none());
+    assert_eq!(read(&w.base.join("kept/b")), "mine");
+}
+
+#[test]
+fn kinds_have_letters() {
+    assert_eq!([Kind::Added, Kind::Modified, Kind::Deleted].map(Kind::letter), ['A', 'M', 'D']);
+}
