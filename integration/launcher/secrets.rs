@@ -196,7 +196,7 @@ fn refused() {
         (&["--secret", "id=a,src=/nowhere"] as &[&str], "--secret id=a,src=/nowhere: no such file"),
         (&["--secret", "id=NOT_SET_ANYWHERE"], "the variable NOT_SET_ANYWHERE is not set"),
         (&["--secret", "id=a,src=/etc"], "it is a directory"),
-        (&["--secret", &large], "1 MiB at most"),
+        (&["--secret", &large], "the maximum of a secret is 1 MiB"),
         (&["--secret", "id=a,src=/dev/zero"], "larger than 1 MiB"),
         (&["--secret", "id=a,src=/etc/hostname", "--secret", "id=a,env=PATH"], "has this name"),
         (&["--tmpfs", "/run/secrets", "--secret", "id=a,env=PATH"], "another mount is at /run/secrets"),
