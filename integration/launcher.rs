@@ -2,6 +2,7 @@
 
 mod account;
 mod denials;
+mod detached;
 mod ends;
 mod files;
 mod host;
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
     let areas = [
         account::tests(),
         denials::tests(),
+        detached::tests(),
         ends::tests(),
         files::tests(),
         host::tests(),

@@ -173,10 +173,15 @@ fn forged() {
     assert_eq!(ended, json!({ "code": 9, "oomKills": 0, "pidsRefused": 0 }));
 }
 
-/// No launcher exists that could see the exit code.
+/// No launcher stays that could see the exit code; a hardened container has a monitor.
 fn detached() {
     let sb = Sandbox::new().args(["tail", "/dev/zero"]);
     sb.run().args(["--detach", "--memory", "20m"]).output().ok();
+    sb.verb("wait").ok().prints("137");
+    let ended = sb.state()["ended"].clone();
+    assert_eq!((&ended["code"], &ended["account"]["status"]), (&137.into(), &"oom".into()), "{ended}");
+    sb.delete().ok();
+    sb.run_oci().args(["--detach", "--memory", "20m"]).output().ok();
     sb.wait_for_status("stopped");
     let state: Value = serde_json::from_str(&sb.verb("state").ok().stdout).expect("JSON");
     assert_eq!(state["ended"], json!({ "oomKills": 1, "pidsRefused": 0 }));

@@ -94,8 +94,10 @@ fn made_inside() {
 fn detached() {
     let sb = Sandbox::new();
     let dir = project(&sb);
-    let call = run_in(&sb, &dir).args(["-d", "--explain-denials", "--", "true"]);
-    call.output().exits(125).says("--explain-denials with --detach");
+    // With a policy that hardens, a monitor stays, and the account has what it saw.
+    let rootfs = sb.rootfs().to_string_lossy().into_owned();
+    let words = ["-d", "--policy", "privileged", "--explain-denials", "--rootfs", &rootfs, "--", "/bin/true"];
+    run_in(&sb, &dir).args(words).output().exits(125).says("--explain-denials with --detach");
     sb.leak_check();
 }
 

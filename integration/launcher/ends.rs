@@ -276,4 +276,21 @@ fn bare() {
     in_time(run(&["--cpu-time", "300ms"], "while :; do :; done"), 1.0);
     in_time(run(&["--init", "--timeout", "600ms", "--stop-timeout", "200ms"], spawns), 0.8);
     sb.leak_check();
+    // A fork bomb; the group bounds it, and is not the container's.
+    let group = std::path::Path::new("/sys/fs/cgroup/pids").join(sb.other_id("bound"));
+    if std::fs::create_dir(&group).is_ok() {
+        std::fs::write(group.join("pids.max"), "150").expect("a limit");
+        let bound = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
+        let inner = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+        let path = group.to_string_lossy().into_owned();
+        let words =
+            ["sh", "-c", bound, &path, "unshare", "--user", "--map-root-user", "sh", "-c", inner, "sh"];
+        let dir = dir.clone();
+        let call = sb.under(&words).args(["run", "--name", sb.id()]).with(move |c| {
+            c.current_dir(dir);
+        });
+        in_time(script(call, &["--timeout", "700ms", "--stop-timeout", "200ms"], BOMB), 0.9);
+        std::fs::remove_dir(&group).expect("the group is empty");
+    }
+    sb.leak_check();
 }

@@ -110,7 +110,6 @@ fn bad_values() {
         (&["--env-file", "nowhere"], "--env-file nowhere: "),
         (&["--device", "/dev/nothing"], "no such file"),
         (&["--security-opt", "seccomp=nowhere"], "seccomp=nowhere"),
-        (&["--rm", "--detach"], "safebox delete"),
     ] {
         run_in(&sb, &dir).args(args).args(["--", "true"]).output().exits(125).says(says);
     }

@@ -9,6 +9,9 @@ use crate::policy::Policy;
 /// `install`.
 #[derive(Debug, Args)]
 pub struct Install {
+    /// Print a systemd unit that runs this detached container from now on
+    #[arg(long, value_name = "ID", conflicts_with_all = ["containerd", "podman", "docker", "crio", "print", "undo"])]
+    pub systemd_unit: Option<String>,
     /// containerd: a runtime handler of its CRI plugin, for Kubernetes
     #[arg(long)]
     pub containerd: bool,

@@ -81,6 +81,7 @@ impl<const VERBS: u8> FromArgMatches for LaunchArgs<VERBS> {
                 Says::Path(_, say) => {
                     if let Some(path) = matches.get_one::<PathBuf>(row.long) {
                         say(&mut self.0, path);
+                        self.0.words.push((row.long, path.to_string_lossy().into_owned()));
                     }
                 }
                 _ => {
@@ -91,6 +92,7 @@ impl<const VERBS: u8> FromArgMatches for LaunchArgs<VERBS> {
         }
         words.sort_by_key(|(at, ..)| *at);
         for (_, row, value) in words {
+            self.0.words.push((row.long, value.clone()));
             self.0.said.push(row.long);
             row.say(&mut self.0, &value).map_err(|why| {
                 clap::Error::raw(ErrorKind::InvalidValue, format!("--{}: {why}\n", row.long))

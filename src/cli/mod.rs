@@ -26,7 +26,7 @@ pub use update::Update;
 pub use usage::{Usage, titled, usage};
 
 use crate::launch::options::verbs;
-pub use crate::launch::options::words::{parse_duration, parse_size, parse_user};
+pub use crate::launch::options::words::{parse_duration, parse_seconds, parse_size, parse_user};
 use crate::launch::would::Question;
 use crate::log::{LogFormat, LogOptions};
 use crate::policy::Policy;
@@ -127,21 +127,35 @@ pub enum Verb {
     /// Send a signal to a container's process
     Kill(Kill),
     /// Remove a stopped container
+    #[command(alias = "rm")]
     Delete(Delete),
     /// List containers
+    #[command(alias = "ls")]
     List(List),
     /// Run one more process in a running container
     Exec(Exec),
     /// List the processes of a container
+    #[command(alias = "top")]
     Ps(Ps),
     /// Freeze all processes of a container
     Pause(Id),
     /// Thaw a paused container
+    #[command(alias = "unpause")]
     Resume(Id),
     /// Change the limits of a container
     Update(Update),
     /// Print the resource usage and out-of-memory events of a container as JSON
     Events(Events),
+    /// Print what a detached container has printed
+    Logs(Logs),
+    /// Ask a container's program to end, and kill the container if it does not
+    Stop(Stop),
+    /// Wait for a container's end, and print its exit code
+    Wait(Id),
+    /// Show what containers use: cpu, memory, processes
+    Stats(Stats),
+    /// Print all that is known of a container, as JSON
+    Inspect(Id),
     /// Save a running container to images
     Checkpoint(Checkpoint),
     /// Restore a container from images
@@ -297,6 +311,56 @@ pub struct Events {
     pub stats: bool,
 }
 
+/// `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Container id
+    pub id: String,
+    /// Go on with what is printed until the container ends
+    #[arg(long, short)]
+    pub follow: bool,
+    /// The last N lines only; all without it
+    #[arg(long, short = 'n', value_name = "N|all", value_parser = parse_tail)]
+    pub tail: Option<Tail>,
+    /// Begin each line with its time
+    #[arg(long, short)]
+    pub timestamps: bool,
+}
+
+/// Lines at the end of a log; all: the largest number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail(pub usize);
+
+fn parse_tail(text: &str) -> Result<Tail, String> {
+    if text == "all" {
+        return Ok(Tail(usize::MAX));
+    }
+    text.parse().map(Tail).map_err(|_| "a number of lines, or all, is needed".into())
+}
+
+/// `stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// Container id
+    pub id: String,
+    /// How long the program has before it is killed [default: --stop-timeout of its run, 2s]
+    #[arg(long, short, value_name = "DURATION", value_parser = parse_seconds)]
+    pub time: Option<std::time::Duration>,
+}
+
+/// `stats`.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// Container ids [default: all that run]
+    pub ids: Vec<String>,
+    /// How to print
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub format: TableFormat,
+    /// Print once; without it the table is printed anew every second
+    #[arg(long)]
+    pub no_stream: bool,
+}
+
 /// `exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
@@ -351,6 +415,9 @@ pub struct Exec {
     /// Allow a paused container
     #[arg(long)]
     pub ignore_paused: bool,
+    /// Kill the new process after this time; exit code 124
+    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
+    pub timeout: Option<std::time::Duration>,
     /// Container id
     pub id: String,
     /// Program and arguments

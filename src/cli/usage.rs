@@ -20,17 +20,9 @@ pub struct Usage {
 
 /// Verbs of other tools, with the corresponding safebox command or a note: (verb, text).
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("stop", "safebox kill ID"),
-    ("rm", "safebox delete ID"),
     ("remove", "safebox delete ID"),
-    ("inspect", "safebox state ID"),
-    ("ls", "safebox list"),
-    ("top", "safebox ps ID"),
-    ("stats", "safebox events --stats ID"),
-    ("unpause", "safebox resume ID"),
     ("version", "safebox --version"),
     ("info", "safebox features"),
-    ("logs", "safebox keeps no logs: redirect the output of run: safebox run BUNDLE/ >FILE"),
     ("attach", "safebox exec -t ID PROGRAM starts another program in the container"),
     ("shell", "safebox exec -t ID /bin/sh"),
     ("pull", "safebox runs bundles, not images: the README shows how to make one"),
@@ -193,8 +185,7 @@ mod tests {
                 "run b/ ls",
                 "\"run\" requires a maximum of 1 argument(s) (a program and its arguments come after --: safebox run ... -- ls ...)",
             ),
-            ("stop x", "No help topic for 'stop': safebox kill ID"),
-            ("rm x", "No help topic for 'rm': safebox delete ID"),
+            ("remove x", "No help topic for 'remove': safebox delete ID"),
             ("version", "No help topic for 'version': safebox --version"),
         ] {
             assert_eq!(said(line, false), expect, "{line}");

@@ -2,13 +2,18 @@
 
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::cli::{Delete, Global};
 use crate::commands::common::Outcome;
 use crate::error::{Error, StateError};
 use crate::lifecycle::container::{Container, Status};
 use crate::lifecycle::destroy::destroy;
+use crate::lifecycle::processes::{self, Killer};
 use crate::sys::process;
+
+/// How long the process that stays with a detached container may take to end with it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Removes a container. `--force` kills it first and accepts an unknown id.
 pub fn delete(global: &Global, args: &Delete) -> Outcome {
@@ -24,6 +29,14 @@ pub fn delete(global: &Global, args: &Delete) -> Outcome {
         // The lock may be held by a `start` that waits for a startContainer hook; the hook ends with the
         // container. For a create, wait.
         kill_process(&container);
+    }
+    if args.force && container.status() != Status::Creating && processes::monitor(&container).is_some() {
+        // Its monitor writes what there is to say of the end, and may remove it.
+        kill_process(&container);
+        container.state.iter().for_each(|state| Killer::of(state).kill());
+    }
+    if container.status() == Status::Stopped || args.force {
+        processes::wait_for_monitor(&container, PATIENCE);
     }
     let lock = match container.lock() {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),

@@ -12,6 +12,7 @@ use crate::launch::filters::compile;
 use crate::launch::stdio::{self, Launcher, Pty};
 use crate::launch::{environment, exec_cgroups};
 use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::deadline::{Deadline, Limits};
 use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::processes;
 use crate::lifecycle::supervise::Supervisor;
@@ -23,7 +24,7 @@ use crate::perform::undo::undo;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, ExecInput, Filter, Given, Options, build_exec};
 use crate::plan::{Plan, Undo};
-use crate::state::State;
+use crate::state::{State, Stop};
 use crate::sys::tty;
 use crate::tables::{capabilities, capabilities::CapSet, namespaces::NsKind};
 
@@ -132,8 +133,13 @@ fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master:
         .inspect_err(kill)?;
     crate::lifecycle::stdio::attach(supervisor, given, &cx).inspect_err(kill)?;
     let _keeper = master.and_then(|_| Keeper::of_terminal());
-    let exit = supervisor.watch(cx.pid, cx.pidfd, master)?.exit;
-    Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
+    if args.timeout.is_some() {
+        let stop = Stop { millis: 0, ..Stop::default() };
+        let limits = Limits { timeout: args.timeout, cpu_time: None, stop };
+        supervisor.deadline = Some(Deadline::new(limits, None));
+    }
+    let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
+    Ok(ExitCode::from(u8::try_from(end.code()).unwrap_or(255)))
 }
 
 /// The process to run: that of process.json, or the container's with the options applied.

@@ -1,6 +1,8 @@
 //! The foreground `run`: supervises the container until its end, and reports the result.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use crate::cgroup::figures::{Counters, CpuClock};
 use crate::cgroup::monitor::CgroupMonitor;
@@ -9,13 +11,16 @@ use crate::commands::common::Outcome;
 use crate::commands::meter::Meter;
 use crate::error::{Error, Result};
 use crate::launch::prepare::Prepared;
-use crate::launch::value::Launch;
+use crate::launch::value::{Launch, LogDriver};
 use crate::lifecycle::deadline::{Cause, Deadline, Limits};
 use crate::lifecycle::denials::Denials;
+use crate::lifecycle::detach::Ready;
 use crate::lifecycle::directory::StateLock;
 use crate::lifecycle::ended::Ended;
 use crate::lifecycle::guardian::{Guardian, Keeper};
+use crate::lifecycle::health::Checks;
 use crate::lifecycle::hook_points::{launch, poststart, tell_and_stop};
+use crate::lifecycle::log_file::LogFile;
 use crate::lifecycle::network::Network;
 use crate::lifecycle::notify::{self, Proxy};
 use crate::lifecycle::processes::{self, Killer};
@@ -58,11 +63,13 @@ impl Watch<'_> {
         mut cx: Cx,
         control: &mut Control,
         supervisor: Option<Supervisor>,
-        console: Option<i32>,
+        (console, ready): (Option<i32>, Option<Ready>),
     ) -> Outcome {
-        let (prepared, plan, keep) = (self.prepared, self.plan, self.launch.life.keep);
+        let (prepared, plan, life) = (self.prepared, self.plan, &self.launch.life);
+        // A detached container stays until it is deleted.
+        let keep = life.keep || (life.detach && !life.rm);
         let mut helpers = Helpers {
-            guardian: (!keep).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
+            guardian: (!keep && !life.detach).then(|| Box::new(Guardian::new(plan, &prepared.state)) as _),
             monitor: Some(CgroupMonitor::of(&prepared.layout, prepared.state.cgroup_v2)),
             ..Helpers::default()
         };
@@ -78,6 +85,14 @@ impl Watch<'_> {
         self.attend(&mut supervisor, &cx)?;
         supervisor.network = cx.helper.take().map(|helper| Network::of(helper, cx.pidfd));
         supervisor.monitor = helpers.monitor;
+        if life.tells_ready {
+            notify::tell_ready();
+        }
+        if let Some(ready) = ready {
+            // It returns once the container says that it is ready, where it does.
+            crate::lifecycle::notify::wait_for(supervisor.notify.take(), cx.pid)?;
+            ready.tell()?;
+        }
         let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
         let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
         let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
@@ -122,6 +137,16 @@ impl Watch<'_> {
     fn attend(&self, supervisor: &mut Supervisor, cx: &Cx) -> Result<()> {
         let (life, prepared) = (&self.launch.life, self.prepared);
         (supervisor.output_limit, supervisor.handed) = (life.output_limit, Some(cx.handed));
+        let logs = life.detach && life.log_driver != Some(LogDriver::None) && !self.given.pipes.is_empty();
+        if logs {
+            let dir = &prepared.state_dir;
+            let log = LogFile::create(dir, life.log_options);
+            let log =
+                log.map_err(|e| Error::msg(format!("{}: the log cannot be made: {e}", dir.display())))?;
+            supervisor.log = Some(Rc::new(RefCell::new(log)));
+        }
+        let health = life.health.as_ref().filter(|health| !health.command.is_empty() && !life.no_healthcheck);
+        supervisor.checks = health.map(|health| Checks::new(health.clone(), &prepared.state_dir));
         crate::lifecycle::stdio::attach(supervisor, self.given, cx)?;
         if let Some((ours, theirs)) = &self.given.status {
             fs::close(cx.fd(theirs));

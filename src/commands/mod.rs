@@ -12,9 +12,11 @@ mod exec;
 mod explain;
 mod foreground;
 mod freeze;
+mod inspect;
 mod install;
 mod kill;
 mod list;
+mod logs;
 mod manual;
 mod meter;
 mod ps;
@@ -23,7 +25,10 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod stats;
+mod stop;
 mod tour;
+mod unit;
 mod update;
 mod verify;
 
@@ -69,6 +74,11 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Resume(args) => freeze::resume(global, &args.id),
         Verb::Update(args) => update::update(global, &args),
         Verb::Events(args) => events::events(global, &args),
+        Verb::Logs(args) => logs::logs(global, &args),
+        Verb::Stop(args) => stop::stop(global, &args),
+        Verb::Wait(args) => stop::wait(global, &args),
+        Verb::Stats(args) => stats::stats(global, &args),
+        Verb::Inspect(args) => inspect::inspect(global, &args.id),
         Verb::Checkpoint(args) => checkpoint::checkpoint(global, &args),
         Verb::Restore(args) => restore::restore(global, &args),
         Verb::Diff(args) => copies::diff(global, &args),
@@ -82,6 +92,9 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Verify(args) => verify::verify(global, &args),
         Verb::FromDocker(args) => audit::from_docker(&args),
         Verb::Features => spec::features(),
+        Verb::Install(cli::Install { systemd_unit: Some(id), program, .. }) => {
+            unit::unit(global, &id, program)
+        }
         Verb::Install(args) => install::install(&args),
         Verb::Completion(args) => manual::completion(&args),
         Verb::Manual(args) => manual::manual(&args),

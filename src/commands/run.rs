@@ -12,8 +12,9 @@ use crate::input;
 use crate::launch::layers;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::value::{Launch, LifeOptions, Root};
+use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
 use crate::lifecycle::account::Account;
+use crate::lifecycle::detach::{self, Side};
 use crate::lifecycle::name::Name;
 use crate::lifecycle::result::Sink;
 use crate::lifecycle::supervise::Supervisor;
@@ -145,20 +146,23 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     inherit(&mut launch)?;
     let stays = !launch.life.detach;
     launch.life.keep &= !launch.life.rm;
-    if launch.life.rm && launch.life.detach {
-        return Err(Error::msg(
-            "--rm with --detach: no process stays to remove the container: safebox delete ID does it",
-        ));
-    }
-    if launch.life.detach {
-        refuse_detached(&launch.life)?;
+    let monitored = stays || is_monitored(global, &launch);
+    if !monitored {
+        refuse_unmonitored(&launch.life)?;
     }
     // A container that is kept outlives its launcher on purpose.
     launch.caller.die_with_runtime = stays && !launch.life.keep;
     launch.caller.observe = launch.life.explain_denials;
     launch.caller.report_refusals = launch.caller.observe || log.is_debug() && stays;
     launch.caller.lf = stays && launch.life.console_socket.is_none() && stdio::lines_end_in_lf();
-    launch.stays = if stays { Launcher::Stays } else { Launcher::Detaches };
+    launch.stays = match (stays, monitored) {
+        (true, _) => Launcher::Stays,
+        (false, true) => {
+            let driver = launch.life.log_driver;
+            Launcher::Monitors { none: driver == Some(LogDriver::None), asked: driver.is_some() }
+        }
+        (false, false) => Launcher::Detaches,
+    };
     launch.cgroup_manager = crate::commands::common::cgroup_manager(global)?;
     let me = process::pid();
     launch.launcher = (stays && !launch.life.keep)
@@ -166,17 +170,29 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     Ok(launch)
 }
 
-/// What only a launcher that stays can do.
-fn refuse_detached(life: &LifeOptions) -> Result<(), Error> {
+/// Whether a process stays with a detached container. Callers of an OCI runtime have one of their own, and are the
+/// parents of the container's process.
+fn is_monitored(global: &Global, launch: &Launch) -> bool {
+    let callers = global.as_runc || launch.life.console_socket.is_some();
+    launch.life.detach && !callers && launch.policy() != Policy::Privileged
+}
+
+/// What only a process that stays can do.
+fn refuse_unmonitored(life: &LifeOptions) -> Result<(), Error> {
     let asked = [
+        ("--rm", life.rm),
         ("--timeout", life.timeout.is_some()),
         ("--cpu-time", life.cpu_time.is_some()),
         ("--output-limit", life.output_limit.is_some()),
         ("--result", life.result.is_some()),
+        ("--log-driver", life.log_driver.is_some()),
+        ("--health-cmd", life.health.is_some()),
         ("--explain-denials", life.explain_denials),
     ];
     match asked.iter().find(|(_, asked)| *asked) {
-        Some((flag, _)) => Err(Error::msg(format!("{flag} with --detach: no process stays to see to it"))),
+        Some((flag, _)) => Err(Error::msg(format!(
+            "{flag} with --detach: no process stays with a container of --policy privileged or --console-socket; safebox delete ID removes it"
+        ))),
         None => Ok(()),
     }
 }
@@ -225,16 +241,30 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     }
     // Once: a pipe can be read no second time, and `seal` may have executed this program anew.
     let held = crate::launch::secrets::take(&mut draft.config.secrets)?;
+    let ready = match launch.stays {
+        Launcher::Monitors { .. } => match detach::split()? {
+            Side::Monitor(ready) => Some(ready),
+            Side::Started => return told(&launch.id),
+            Side::Failed(code) => return Ok(ExitCode::from(u8::try_from(code).unwrap_or(125))),
+        },
+        _ => None,
+    };
+    if ready.is_some() {
+        let me = process::pid();
+        draft.monitor = process::start_time(me).ok().map(|start| (me, start));
+        draft.command = again(&launch);
+    }
     draft.tell(log);
     let mut control = Control::new(life.step, life.until.clone(), life.fail.clone());
     let pidfd = life.pidfd_socket.as_deref();
     let pidfd = pidfd.map(|path| crate::launch::caller::connect("--pidfd-socket", path)).transpose()?;
     let (console, master) = console(&draft, &launch)?;
-    if !life.detach && !life.no_subreaper {
+    let watches = !life.detach || ready.is_some();
+    if watches && !life.no_subreaper {
         process::become_subreaper().map_err(|e| Error::os("prctl(PR_SET_CHILD_SUBREAPER)", "", e))?;
     }
     // A reader who steps through the plan keeps Ctrl-C.
-    let supervisor = (!life.detach && !control.asks()).then(Supervisor::new).transpose()?;
+    let supervisor = (watches && !control.asks()).then(Supervisor::new).transpose()?;
     let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
     let prepared = draft.place()?;
     let (plan, given) = prepared.plan()?;
@@ -259,20 +289,58 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     if let Some(path) = &life.cidfile {
         write_id(path, &launch.id)?;
     }
-    if life.detach {
+    if !watches {
         let code = detached(&prepared, &plan, cx, &mut control, &given)?;
         // As docker run. Callers of runc hand this output through, and name the id themselves.
-        let told = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
-        if !global.as_runc && !told {
-            // A program that has opened its output anew, a file, may have written to it already: its lines stay.
-            nix::unistd::lseek(std::io::stdout(), 0, nix::unistd::Whence::SeekEnd).unwrap_or_default();
-            writeln!(std::io::stdout(), "{}", launch.id)?;
-        }
-        Ok(code)
-    } else {
-        let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, given: &given, log, sink };
-        watch.run(cx, &mut control, supervisor, master)
+        let named = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
+        return if global.as_runc || named { Ok(code) } else { told(&launch.id) };
     }
+    let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, given: &given, log, sink };
+    watch.run(cx, &mut control, supervisor, (master, ready))
+}
+
+/// The command line that runs a detached container in the foreground. What belongs to this run alone is left out.
+fn again(launch: &Launch) -> Option<crate::state::Command> {
+    const ONCE: [&str; 12] = [
+        "detach",
+        "rm",
+        "name",
+        "quiet",
+        "verbose",
+        "bundle",
+        "cidfile",
+        "pid-file",
+        "result",
+        "result-format",
+        "step",
+        "fail",
+    ];
+    let mut words = vec!["run".to_string(), format!("--name={}", launch.id)];
+    if launch.life.compose.is_some() || launch.life.pod.is_some() {
+        // The file would be read again, by another working directory's rules.
+        return None;
+    }
+    let said = launch.words.iter().filter(|(long, _)| !ONCE.contains(long));
+    words.extend(said.map(|(long, value)| match value.as_str() {
+        "" => format!("--{long}"),
+        value => format!("--{long}={value}"),
+    }));
+    if let Root::Bundle(dir) = &launch.root {
+        words.push(format!("{}/", std::path::absolute(dir).ok()?.to_str()?.trim_end_matches('/')));
+    }
+    if !launch.args.is_empty() {
+        words.push("--".into());
+        words.extend(launch.args.iter().cloned());
+    }
+    Some(crate::state::Command { dir: std::env::current_dir().ok()?, words })
+}
+
+/// Prints the id of a detached container.
+fn told(id: &str) -> Outcome {
+    // A program that has opened its output anew, a file, may have written to it already: its lines stay.
+    nix::unistd::lseek(std::io::stdout(), 0, nix::unistd::Whence::SeekEnd).unwrap_or_default();
+    writeln!(std::io::stdout(), "{id}")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Where the pty's master end goes: a caller's socket, or a socket whose other end this process keeps.

@@ -53,6 +53,10 @@ pub struct Draft {
     id: String,
     cgroup_manager: Option<cgroup::Manager>,
     stop: crate::state::Stop,
+    /// `run --detach`: (pid, start time) of the process that stays.
+    pub monitor: Option<(i32, u64)>,
+    /// The same: what runs it again.
+    pub command: Option<crate::state::Command>,
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
 }
@@ -179,6 +183,8 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         id: launch.id.clone(),
         cgroup_manager: launch.cgroup_manager,
         stop: launch.stop(),
+        monitor: None,
+        command: None,
         launcher: launch.launcher,
     })
 }
@@ -211,7 +217,8 @@ fn options_of(launch: &Launch, config: &Config) -> Result<(Options, Vec<String>)
         return Ok((options, Vec::new()));
     }
     let (chosen, notes) = stdio::choose(facts)?;
-    (options.stdio, options.gives_stdio) = (chosen, launch.stays == stdio::Launcher::Detaches);
+    let leaves = matches!(launch.stays, stdio::Launcher::Detaches | stdio::Launcher::Monitors { .. });
+    (options.stdio, options.gives_stdio) = (chosen, leaves);
     Ok((options, notes))
 }
 
@@ -315,6 +322,8 @@ impl Draft {
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),
             launcher: self.launcher,
+            monitor: self.monitor,
+            command: self.command.clone(),
             // Serialising a value of our own types does not fail; without it verify says that it has nothing to compare.
             asked: serde_json::to_value(Posture::of_config(config, Machine::NONE)).ok(),
             init: self.options.init,

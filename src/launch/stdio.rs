@@ -23,6 +23,13 @@ pub enum Launcher {
     Absent,
     /// `run --detach`.
     Detaches,
+    /// `run --detach` with a monitor that keeps the output; a stream that leads to a file goes there (`files`).
+    Monitors {
+        /// The log is kept of no stream.
+        none: bool,
+        /// Whether it is asked for: of a stream that leads to a file, too.
+        asked: bool,
+    },
     /// `exec --detach`: conmon and the shims pass descriptors and keep their other ends.
     DetachesExec,
     /// A foreground `run` or `exec`.
@@ -148,6 +155,9 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
                     "{name} is {what}: it would give the container access to files of the host; use a file, a pipe or /dev/null"
                 )));
             }
+            kind if fd > 0 && !matches!(kind, Kind::Place(_)) && is_monitored(facts) => {
+                monitor(kind, facts.launcher)
+            }
             Kind::Null if facts.hardened && nix::unistd::geteuid().is_root() => Stdio::Null,
             Kind::Null | Kind::Place(_) => Stdio::Inherit,
             _ if facts.launcher != Launcher::Stays => leave(fd, kind, facts, &mut notes)?,
@@ -157,10 +167,23 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
             _ => Stdio::Inherit,
         };
     }
-    if chosen[1] == Stdio::Pipe && chosen[2] == Stdio::Pipe && is_one_file() {
+    if chosen[1] == Stdio::Pipe && chosen[2] == Stdio::Pipe && !is_monitored(facts) && is_one_file() {
         chosen[2] = Stdio::AsStdout;
     }
     Ok((chosen, notes))
+}
+
+fn is_monitored(facts: Facts) -> bool {
+    matches!(facts.launcher, Launcher::Monitors { .. })
+}
+
+/// Chooses stdout or stderr of a container with a monitor.
+fn monitor(kind: Kind, launcher: Launcher) -> Stdio {
+    match launcher {
+        Launcher::Monitors { none: true, .. } => Stdio::Null,
+        Launcher::Monitors { asked: false, .. } if kind == Kind::File => Stdio::Inherit,
+        _ => Stdio::Pipe,
+    }
 }
 
 /// Chooses for `--detach`, where no launcher copies.

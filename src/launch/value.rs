@@ -33,6 +33,8 @@ pub struct Launch {
     pub id: String,
     /// Directory of the states of containers.
     pub state_root: PathBuf,
+    /// The options of the command line: (long name, value), a flag's is empty.
+    pub words: Vec<(&'static str, String)>,
     /// Replaces `process.args`.
     pub args: Vec<String>,
     /// The policy that hardens the config; `None`: the verb's default.
@@ -73,6 +75,7 @@ impl Default for Launch {
             root: Root::Bundle(".".into()),
             id: String::new(),
             state_root: PathBuf::new(),
+            words: Vec::new(),
             args: Vec::new(),
             policy: None,
             overrides: Overrides::default(),
@@ -245,6 +248,60 @@ pub struct LimitOptions {
     pub pids: Option<i64>,
 }
 
+/// What keeps the output of a detached container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogDriver {
+    /// Lines of JSON in the container's directory.
+    JsonFile,
+    /// Nothing.
+    None,
+}
+
+/// `--log-opt`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Bytes of a file, after which a new one begins.
+    pub max_size: u64,
+    /// Files that are kept.
+    pub max_file: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions { max_size: 10 << 20, max_file: 3 }
+    }
+}
+
+/// `--health-cmd` and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthOptions {
+    /// For the container's shell.
+    pub command: String,
+    /// Between two checks.
+    pub interval: Duration,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+    /// Failures in this time do not count.
+    pub start_period: Duration,
+    /// Between two checks in that time.
+    pub start_interval: Duration,
+}
+
+impl Default for HealthOptions {
+    fn default() -> Self {
+        HealthOptions {
+            command: String::new(),
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
+            retries: 3,
+            start_period: Duration::ZERO,
+            start_interval: Duration::from_secs(5),
+        }
+    }
+}
+
 /// Destination of the account of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResultTo {
@@ -289,6 +346,16 @@ pub struct LifeOptions {
     pub result: Option<ResultTo>,
     /// `--result-format`: whether the format is isolate's.
     pub result_meta: Option<bool>,
+    /// `--log-driver`.
+    pub log_driver: Option<LogDriver>,
+    /// `--log-opt`.
+    pub log_options: LogOptions,
+    /// `--health-cmd`, `--health-interval`, ...
+    pub health: Option<HealthOptions>,
+    /// `--no-healthcheck`.
+    pub no_healthcheck: bool,
+    /// `--sdnotify launcher`: the launcher tells systemd that the program runs.
+    pub tells_ready: bool,
     /// `--require`: layers that must be available.
     pub require: Vec<String>,
     /// `--cidfile`.

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use crate::cgroup::figures::CpuClock;
 use crate::state::Stop;
 
+/// The exit code of timeout(1).
+pub const TIMED_OUT: i32 = 124;
+
 /// Why the launcher ended the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {

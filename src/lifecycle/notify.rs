@@ -141,7 +141,8 @@ impl Sidecar for Proxy {
 }
 
 impl Word {
-    fn new(host: &Path, ready: &[u8], pid: i32) -> std::io::Result<Self> {
+    /// A socket that leads to the host's.
+    fn socket(host: &Path) -> std::io::Result<UnixDatagram> {
         let name = host.as_os_str().as_bytes();
         let address = match name.strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -150,6 +151,11 @@ impl Word {
         let out = UnixDatagram::unbound()?;
         out.set_nonblocking(true)?;
         out.connect_addr(&address)?;
+        Ok(out)
+    }
+
+    fn new(host: &Path, ready: &[u8], pid: i32) -> std::io::Result<Self> {
+        let out = Self::socket(host)?;
         let (reader, writer) = std::io::pipe()?;
         let left = vec![format!("MAINPID={pid}\n").into_bytes(), [ready, b"\n"].concat()];
         Ok(Word { out, left, barrier: (reader.into(), Some(writer.into())) })
@@ -176,6 +182,16 @@ impl Word {
             Err(e) => return Err(e.into()),
         }
         Ok(())
+    }
+}
+
+/// Tells the host that this process's container runs.
+pub fn tell_ready() {
+    let Some(host) = host() else { return };
+    let line = format!("READY=1\nMAINPID={}\nSTATUS=the program runs\n", process::pid());
+    let sent = Word::socket(&host).and_then(|out| out.send(line.as_bytes()));
+    if let Err(e) = sent {
+        crate::log::say(&format!("$NOTIFY_SOCKET {}: {e}", host.display()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! A container's processes: finding, opening and thawing them.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -68,6 +68,21 @@ impl Killer {
     }
 }
 
+/// The process that stays with a detached container, while it lives.
+pub fn monitor(container: &Container) -> Option<OwnedFd> {
+    let (pid, start) = container.state.as_ref()?.monitor?;
+    let pidfd = crate::sys::fs::own(process::pidfd_open(pid).ok()?);
+    process::alive(pid, start).then_some(pidfd)
+}
+
+/// Waits until that process has written what there is to say of the container's end, and is gone.
+pub fn wait_for_monitor(container: &Container, limit: std::time::Duration) {
+    if let Some(pidfd) = monitor(container) {
+        let millis = i32::try_from(limit.as_millis()).unwrap_or(-1);
+        process::wait_for_exit(pidfd.as_raw_fd(), millis);
+    }
+}
+
 /// The process of the container that another one can enter by, with its start time. A minimal init is undumpable: its
 /// first child, the program, is entered by in its place.
 pub fn entrance(container: &Container) -> Option<(i32, u64)> {
@@ -84,22 +99,53 @@ pub fn entrance(container: &Container) -> Option<(i32, u64)> {
 
 /// Kills what a program without a pid namespace leaves to its subreaper, this process; `keep` is this process's own.
 pub fn end_orphans(keep: Option<i32>) {
-    // Each round ends a generation: what it had becomes this process's.
-    const GENERATIONS: usize = 10_000;
-    let children = format!("/proc/self/task/{}/children", process::pid());
-    for _ in 0..GENERATIONS {
-        let text = std::fs::read_to_string(&children).unwrap_or_default();
-        let pids: Vec<i32> =
-            text.split_whitespace().filter_map(|n| n.parse().ok()).filter(|pid| Some(*pid) != keep).collect();
-        if pids.is_empty() {
+    // Each round ends what it found. What was forked meanwhile is found by the next one.
+    const ROUNDS: usize = 10_000;
+    let me = process::pid();
+    for _ in 0..ROUNDS {
+        let found: Vec<(i32, i32)> =
+            descendants(me).into_iter().filter(|(pid, _)| Some(*pid) != keep).collect();
+        if found.is_empty() {
             return;
         }
-        for pid in pids {
-            let pid_of = nix::unistd::Pid::from_raw(pid);
-            // One that has ended meanwhile is reaped all the same.
-            nix::sys::signal::kill(pid_of, nix::sys::signal::Signal::SIGKILL).unwrap_or_default();
-            process::wait(pid, 0).map(drop).unwrap_or_default();
+        // First all stand still: a process that forks faster than it is killed would never be caught.
+        for signal in [libc::SIGSTOP, libc::SIGKILL] {
+            for (pid, parent) in &found {
+                signal_child(*pid, *parent, signal);
+            }
         }
+        while let Ok(Some(_)) = process::wait(-1, libc::WNOHANG) {}
+        for (pid, _) in found.iter().filter(|(_, parent)| *parent == me) {
+            process::wait(*pid, 0).map(drop).unwrap_or_default();
+        }
+    }
+}
+
+/// All descendants of a process: (pid, parent), parents before their children.
+fn descendants(pid: i32) -> Vec<(i32, i32)> {
+    let mut found = Vec::new();
+    let mut todo = vec![pid];
+    while let Some(parent) = todo.pop() {
+        for task in std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let text = crate::sys::read::text(task.path().join("children")).unwrap_or_default();
+            let children = text.split_whitespace().filter_map(|n| n.parse::<i32>().ok());
+            for child in children {
+                found.push((child, parent));
+                todo.push(child);
+            }
+        }
+    }
+    found
+}
+
+/// Signals a process if it still is `parent`'s child, or by now this process's: its number could be another's.
+fn signal_child(pid: i32, parent: i32, signal: i32) {
+    let Ok(pidfd) = process::pidfd_open(pid).map(crate::sys::fs::own) else { return };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ppid = status.lines().find_map(|l| l.strip_prefix("PPid:")?.trim().parse::<i32>().ok());
+    if ppid.is_some_and(|is| is == parent || is == process::pid()) {
+        // One that has ended meanwhile needs no signal.
+        process::pidfd_kill(pidfd.as_raw_fd(), signal).unwrap_or_default();
     }
 }
 

@@ -80,8 +80,13 @@ impl End {
         self.tty && !tty::in_foreground(self.fd())
     }
 
+    /// For poll(2).
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.fd()
+    }
+
     /// poll(2) has said that there is something to read.
-    fn read(&self, buf: &mut [u8]) -> Result<usize> {
+    pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
         match self.kind {
             Kind::NonBlocking | Kind::File => fs::read(self.fd(), buf),
             Kind::Socket => io::receive_nowait(self.fd(), buf),

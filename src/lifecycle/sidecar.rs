@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::sys::io::Interest;
+use crate::sys::process::Exit;
 
 /// What a foreground launcher attends to beside the container's process. No sidecar may wait: the loop comes to all
 /// of them, and to signals and the container's end first.
@@ -17,6 +18,9 @@ pub trait Sidecar {
     fn due(&self) -> Option<Instant> {
         None
     }
+
+    /// A child of this process that is not the container's has ended.
+    fn reaped(&mut self, _pid: i32, _exit: Exit) {}
 
     /// The container's process has ended.
     fn end(&mut self) {}

@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 
 use crate::error::{Error, Result};
 use crate::launch::stdio::NAMES;
+use crate::lifecycle::log_file::LogCopy;
 use crate::lifecycle::relay::{Copy, End};
 use crate::lifecycle::supervise::Supervisor;
 use crate::perform::Cx;
@@ -16,6 +17,11 @@ pub fn attach(supervisor: &mut Supervisor, given: &Given, cx: &Cx) -> Result<()>
     for pipe in &given.pipes {
         let fd = RawFd::from(pipe.number);
         fs::close(cx.fd(&pipe.theirs));
+        if let Some(log) = supervisor.log.clone().filter(|_| fd > 0) {
+            let copy = LogCopy::new(fs::own(cx.fd(&pipe.ours)), pipe.number, log);
+            supervisor.logs.push(copy.map_err(|e| Error::os("log", NAMES[usize::from(pipe.number)], e))?);
+            continue;
+        }
         let copy = || -> crate::sys::Result<Copy> {
             let ours = End::own(fs::own(cx.fd(&pipe.ours)))?;
             Ok(match fd {

@@ -1,12 +1,16 @@
 //! Watching a foreground container: signals go in, orphans are reaped, the terminal is relayed, and
 //! the exit code comes out.
 
+use std::cell::RefCell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::cgroup::monitor::CgroupMonitor;
 use crate::error::{Error, Result};
-use crate::lifecycle::deadline::{Act, Cause, Deadline};
+use crate::lifecycle::deadline::{Act, Cause, Deadline, TIMED_OUT};
+use crate::lifecycle::health::Checks;
+use crate::lifecycle::log_file::{LogCopy, LogFile};
 use crate::lifecycle::processes::Killer;
 use crate::lifecycle::relay::{self, Copy, Count};
 use crate::lifecycle::sidecar::Sidecar;
@@ -56,6 +60,8 @@ struct Watched {
     /// The signal that killed it, in place of which SIGKILL was sent.
     asked: Option<i32>,
     exit: Option<(Exit, Usage)>,
+    /// Other children of this process that have ended.
+    others: Vec<(i32, Exit)>,
 }
 
 /// How a container has ended.
@@ -82,9 +88,6 @@ impl End {
     }
 }
 
-/// The exit code of timeout(1).
-pub const TIMED_OUT: i32 = 124;
-
 /// What the supervisor watches.
 pub struct Supervisor {
     signals: RawFd,
@@ -92,6 +95,12 @@ pub struct Supervisor {
     copies: Vec<Copy>,
     /// What came through copies that are gone.
     streams: [Option<Count>; 2],
+    /// Where the output of a detached container goes.
+    pub log: Option<Rc<RefCell<LogFile>>>,
+    /// What goes there.
+    pub logs: Vec<LogCopy>,
+    /// Health checks.
+    pub checks: Option<Checks>,
     /// `--output-limit`.
     pub output_limit: Option<u64>,
     /// When the run must end.
@@ -121,6 +130,9 @@ impl Supervisor {
             terminal: None,
             copies: Vec::new(),
             streams: [None; 2],
+            log: None,
+            logs: Vec::new(),
+            checks: None,
             output_limit: None,
             deadline: None,
             killer: None,
@@ -150,10 +162,14 @@ impl Supervisor {
             self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
         }
         // Its SIGCHLD may have been read while the launch was waited for.
-        let mut watched = Watched { pid, pidfd, pty, asked: None, exit: reap(pid) };
+        let mut watched = Watched { pid, pidfd, pty, asked: None, exit: None, others: Vec::new() };
+        watched.reap();
         while watched.exit.is_none() {
             let due = self.deadline.as_ref().and_then(Deadline::due);
             self.turn(due, |signal| watched.signal(signal))?;
+            for (pid, exit) in watched.others.drain(..) {
+                self.sidecars().iter_mut().for_each(|s| s.reaped(pid, exit));
+            }
             self.terminal.iter_mut().for_each(RawMode::enter);
             if self.copies.iter().any(Copy::has_lost_its_reader) {
                 // The program hears of it as of any terminal that is gone: SIGHUP, and EIO.
@@ -204,7 +220,8 @@ impl Supervisor {
     /// What came of stdout and stderr.
     fn count(&self) -> [Option<Count>; 2] {
         let mut streams = self.streams;
-        for (stream, count) in self.copies.iter().filter_map(Copy::count) {
+        let logs = self.logs.iter().map(LogCopy::count);
+        for (stream, count) in self.copies.iter().filter_map(Copy::count).chain(logs) {
             if let Some(of) = usize::from(stream).checked_sub(1).and_then(|i| streams.get_mut(i)) {
                 *of = Some(count);
             }
@@ -267,6 +284,8 @@ impl Supervisor {
             .chain(notify)
             .chain(network)
             .chain(refusals)
+            .chain(self.checks.iter_mut().map(|s| s as &mut dyn Sidecar))
+            .chain(self.logs.iter_mut().map(|s| s as &mut dyn Sidecar))
             .chain(self.copies.iter_mut().map(|s| s as &mut dyn Sidecar))
             .collect()
     }
@@ -302,10 +321,21 @@ impl Supervisor {
 }
 
 impl Watched {
+    /// Reaps every child that has ended.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, exit, used))) = usage::wait(-1, libc::WNOHANG) {
+            if pid == self.pid {
+                self.exit = Some((exit, used));
+            } else {
+                self.others.push((pid, exit));
+            }
+        }
+    }
+
     /// Acts on a signal.
     fn signal(&mut self, signal: i32) {
         match signal {
-            libc::SIGCHLD => self.exit = self.exit.or_else(|| reap(self.pid)),
+            libc::SIGCHLD => self.reap(),
             libc::SIGWINCH => self.pty.iter().for_each(|master| copy_size(*master)),
             // About this process's own place in its session.
             libc::SIGCONT | libc::SIGTTIN | libc::SIGTTOU => {}
@@ -353,21 +383,10 @@ impl Drop for Supervisor {
     }
 }
 
-/// poll(2)'s limit for a wait until then, rounded up: who waits for a moment is not woken before it.
+/// poll(2)'s limit for a wait until then, rounded up: the wait does not end before the moment.
 fn millis_until(moment: Option<Instant>) -> i32 {
     let left = |moment: Instant| moment.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
     moment.map_or(-1, |moment| i32::try_from(left(moment)).unwrap_or(i32::MAX))
-}
-
-/// Reaps every child that has ended; the exit of `pid`, if it is among them.
-fn reap(pid: i32) -> Option<(Exit, Usage)> {
-    let mut found = None;
-    while let Ok(Some((ended, exit, used))) = usage::wait(-1, libc::WNOHANG) {
-        if ended == pid {
-            found = Some((exit, used));
-        }
-    }
-    found
 }
 
 /// Whether `pid` neither handles nor ignores `signal`: as pid 1 it would live on, and Ctrl-C would do nothing.

@@ -16,7 +16,7 @@ pub fn arguments(fd: RawFd) -> [String; 2] {
     [FLAG.into(), fd.to_string()]
 }
 
-/// A command line in a file that nobody can change any more.
+/// A command line in a sealed file, which no process can change.
 pub fn seal(words: &[OsString]) -> sys::Result<OwnedFd> {
     let mut bytes = Vec::new();
     for word in words {

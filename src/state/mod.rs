@@ -79,6 +79,12 @@ pub struct State {
     /// For `run` in the foreground: (pid, start time) of the launcher. Without that process the container is
     /// garbage.
     pub launcher: Option<(i32, u64)>,
+    /// `run --detach`: (pid, start time) of the process that stays with it.
+    #[serde(default)]
+    pub monitor: Option<(i32, u64)>,
+    /// `run --detach`: what runs it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
     /// The requested posture (a `policy::Posture`), which `verify` compares with the running container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<serde_json::Value>,
@@ -100,6 +106,15 @@ pub struct Stop {
     pub signal: i32,
     /// Milliseconds between the signal and SIGKILL.
     pub millis: u64,
+}
+
+/// A command line that runs a container again, in the foreground.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The working directory.
+    pub dir: PathBuf,
+    /// What comes after `safebox --root DIR`.
+    pub words: Vec<String>,
 }
 
 impl Default for Stop {
@@ -174,6 +189,10 @@ pub mod files {
     pub const CGROUPS: &str = "cgroups";
     /// Temporary name under which [`STATE`] and [`PID`] are written before they are renamed.
     pub const TEMP: &str = ".state.tmp";
+    /// What the container printed, where a monitor keeps it; older files have a number after it.
+    pub const LOG: &str = "log.json";
+    /// What its health checks found.
+    pub const HEALTH: &str = "health.json";
     /// Directory of the socket for the container's readiness notification.
     pub const NOTIFY_DIR: &str = "notify";
     /// Name of the socket in it.

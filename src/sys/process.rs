@@ -237,6 +237,13 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
     }
 }
 
+/// fork(2): `None` in the child, which goes on as this process does.
+pub fn fork() -> Result<Option<i32>> {
+    // SAFETY: the runtime is single-threaded, so the child may do whatever the parent may.
+    let pid = check(unsafe { libc::fork() }.into())? as i32;
+    Ok((pid != 0).then_some(pid))
+}
+
 /// fork(2) for a helper of the runtime (the guardian, a hook's process). The child runs `f` and exits with
 /// its value.
 pub fn fork_run(f: impl FnOnce() -> i32) -> Result<i32> {

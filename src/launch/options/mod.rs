@@ -3,6 +3,7 @@
 //! that does to the [`Config`]; or why it is refused. Options of `docker run` that mean nothing here are rows, too.
 
 mod apply;
+mod detached;
 mod ends;
 mod files;
 mod life;
@@ -41,6 +42,7 @@ pub mod heading {
     #![allow(missing_docs)]
     pub const GENERAL: &str = "Options";
     pub const ENDS: &str = "How it ends";
+    pub const DETACHED: &str = "In the background";
     pub const PROCESS: &str = "Process";
     pub const FILES: &str = "Files";
     pub const NETWORK: &str = "Network";
@@ -188,9 +190,10 @@ impl Row {
 
 /// All rows, in the order of `--help` and of their effects.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    let tables: [&'static [Row]; 9] = [
+    let tables: [&'static [Row]; 10] = [
         life::ROWS,
         ends::ROWS,
+        detached::ROWS,
         process::ROWS,
         files::ROWS,
         network::ROWS,
