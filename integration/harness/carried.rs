@@ -1,9 +1,9 @@
 //! Runs the suite outside its repository: `scripts/test` copies it to a VM with the files it needs.
 //!
 //! - `SAFEBOX_BIN` is the safebox under test. Next to it are `probe`, and `examples` with the bundles and the
-//! lessons.
+//!   lessons.
 //! - `SAFEBOX_SLOW=N`: for an emulated machine. Time limits are N times as long, and repetitions of a race
-//! are N times fewer (at least one).
+//!   are N times fewer (at least one).
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -230,7 +230,12 @@ fn forged() {
         // Only to itself: init has no handler for its own faults, and process 1 does not receive them.
         ("kill -ABRT 1; kill -KILL 1; kill -SEGV 1; exit 9", 9, "exited"),
     ] {
-        let file = std::fs::File::create(sb.dir().join("by-fd")).expect("a file");
+        let file = std::fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(sb.dir().join("by-fd"))
+            .expect("a file");
         let fd = file.as_raw_fd();
         let call = run_in(&sb, &dir).arg("-q").args(["--result", "fd:9", "--", "sh", "-c"]);
         let call = call.arg(format!("{FORGERY}{ending}")).with(move |c| inherit_as(c, fd, 9));

@@ -3,9 +3,9 @@
 //! Intended differences from runc 1.1.5:
 //! - `ociVersion` is the version that safebox follows, `hostname` is `safebox`;
 //! - no ambient capabilities: a program gets capabilities because it runs as root inside or has file
-//! capabilities, not because its parent had them;
+//!   capabilities, not because its parent had them;
 //! - the hard limit on open files is the caller's, so that servers can raise their own (under the name
-//! `runc`: 1024);
+//!   `runc`: 1024);
 //! - `/sys/devices/virtual/powercap` is masked: energy counters leak keys (CVE-2020-8694);
 //! - rootless: the caller of [`spec`] passes the ids.
 

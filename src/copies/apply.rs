@@ -226,8 +226,8 @@ impl Layers<'_> {
             all.iter().filter(|c| paths.is_empty() || paths.iter().any(|p| full(c).starts_with(p))).collect();
         for change in &chosen {
             let parent = change.1.path.parent().unwrap_or(Path::new(""));
-            let new_dir = |c: &&(usize, Change)| c.0 == change.0 && c.1.path == parent && !c.1.mode_only;
-            if all.iter().any(|c| new_dir(&c)) && !chosen.iter().any(|c| new_dir(c)) {
+            let new_dir_of = |c: &(usize, Change)| c.0 == change.0 && c.1.path == parent && !c.1.mode_only;
+            if all.iter().any(new_dir_of) && !chosen.iter().any(|c| new_dir_of(c)) {
                 return Err(Error::msg(format!(
                     "{}: its directory is new: apply {}",
                     full(change).display(),

@@ -33,8 +33,8 @@ pub fn explain(config: &Config, pid: i32, exit: Exit) -> Option<String> {
     let started = process::start_time(process::pid()).unwrap_or(0);
     let since = (started * TICK).saturating_sub(SLACK);
     let found = kernel_log().and_then(|log| {
-        let records = log.iter().filter_map(|line| Killed::parse(line)).filter(|k| k.time >= since);
-        records.filter(|k| k.pid == pid || is_of(config, k.uid)).last()
+        let mut records = log.iter().rev().filter_map(|line| Killed::parse(line)).filter(|k| k.time >= since);
+        records.find(|k| k.pid == pid || is_of(config, k.uid))
     });
     match found {
         Some(killed) => Some(format!(

@@ -118,6 +118,27 @@ pub(super) fn relink(cx: &mut Cx, dir: RawFd, name: &CStr, to: &CStr) -> Done {
     }
 }
 
+/// A file of a process below /proc.
+pub(super) fn proc_path(pid: i32, file: &str) -> std::ffi::CString {
+    // Digits and a static name hold no NUL.
+    std::ffi::CString::new(format!("/proc/{pid}/{file}")).unwrap_or_default()
+}
+
+/// Writes a file of the container process below /proc.
+pub(super) fn write_child(cx: &mut Cx, file: &str, value: &[u8]) -> Done {
+    let path = proc_path(cx.pid, file);
+    write_file(cx, &path, value)
+}
+
+/// Writes below the verified procfs: no link is followed and no other mount is entered.
+pub(super) fn write_proc(cx: &mut Cx, proc: RawFd, path: &CStr, value: &[u8]) -> Done {
+    let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_XDEV | fs::RESOLVE_NO_MAGICLINKS;
+    let fd = at(cx, Call::OpenIn, fs::openat2(proc, path, libc::O_WRONLY, 0, resolve))?;
+    let written = at(cx, Call::Write, fs::write_all(fd, value));
+    fs::close(fd);
+    written
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,25 +171,4 @@ mod tests {
         let made = Undo::Cgroup(group.to_string_lossy().into_owned());
         assert_eq!(own(&undos, dir.path()), [made], "it goes with the container");
     }
-}
-
-/// A file of a process below /proc.
-pub(super) fn proc_path(pid: i32, file: &str) -> std::ffi::CString {
-    // Digits and a static name hold no NUL.
-    std::ffi::CString::new(format!("/proc/{pid}/{file}")).unwrap_or_default()
-}
-
-/// Writes a file of the container process below /proc.
-pub(super) fn write_child(cx: &mut Cx, file: &str, value: &[u8]) -> Done {
-    let path = proc_path(cx.pid, file);
-    write_file(cx, &path, value)
-}
-
-/// Writes below the verified procfs: no link is followed and no other mount is entered.
-pub(super) fn write_proc(cx: &mut Cx, proc: RawFd, path: &CStr, value: &[u8]) -> Done {
-    let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_XDEV | fs::RESOLVE_NO_MAGICLINKS;
-    let fd = at(cx, Call::OpenIn, fs::openat2(proc, path, libc::O_WRONLY, 0, resolve))?;
-    let written = at(cx, Call::Write, fs::write_all(fd, value));
-    fs::close(fd);
-    written
 }

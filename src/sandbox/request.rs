@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 
@@ -47,8 +47,8 @@ pub fn take(args: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let size = file.metadata().map_err(|e| format!("--request: {e}"))?.len();
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     let read = file.read_exact_at(&mut bytes, 0);
-    // It stays open.
-    let _: RawFd = file.into_raw_fd();
+    // The descriptor stays open.
+    std::mem::forget(file);
     read.map_err(|e| format!("--request: {e}"))?;
     let words = bytes.split(|b| *b == 0).map(|word| OsStr::from_bytes(word).to_os_string());
     let mut words: Vec<_> = words.collect();

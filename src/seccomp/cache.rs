@@ -4,11 +4,11 @@
 //! A cache hit takes six system calls:
 //! - `geteuid`: the user id to compare with;
 //! - `statx` of the directory, not following a symlink: owned and writable only by this user. So no other
-//! user can add, rename or replace files in it. (The path to it is the caller's choice and must be root's,
-//! such as `/run/safebox`; a symlink in that path changes which directory is checked, not the check);
+//!   user can add, rename or replace files in it. (The path to it is the caller's choice and must be root's,
+//!   such as `/run/safebox`; a symlink in that path changes which directory is checked, not the check);
 //! - `open` with `O_NOFOLLOW | O_NONBLOCK`: refuses a symlink, and does not block on a FIFO;
 //! - `statx` of the descriptor: a regular file of this user, mode 0600 or less, one link (a hard link could
-//! name a file from elsewhere), of a plausible size;
+//!   name a file from elsewhere), of a plausible size;
 //! - `read`, `close`.
 //!
 //! The content must start with the requested key, so a file that was renamed to another key is refused. It

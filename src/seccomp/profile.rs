@@ -4,8 +4,8 @@
 //! The prologue, not libseccomp, decides these cases:
 //! - rules for system calls that the installed libseccomp does not know (see [`super::numbers`]);
 //! - `ENOSYS` for system calls newer than the newest one in the profile. The author of a profile could not
-//! decide about system calls that did not exist. With the profile's `EPERM` libc would take a new system call
-//! as forbidden instead of missing, and fail. runc does the same ("-ENOSYS stub").
+//!   decide about system calls that did not exist. With the profile's `EPERM` libc would take a new system call
+//!   as forbidden instead of missing, and fail. runc does the same ("-ENOSYS stub").
 //!
 //! libseccomp decides everything else.
 

@@ -205,10 +205,11 @@ fn file(view: &View<'_>, deed: Deed, path: &Path, asked: Deed) -> Answer {
     if matches!(place.file, File::Absent) && (deed != Deed::Write || asked == Deed::Connect) {
         return absent(view, &place);
     }
-    if deed == Deed::Write && asked != Deed::Connect {
-        if let Some(answer) = closed_for_writing(view, &place) {
-            return answer;
-        }
+    if deed == Deed::Write
+        && asked != Deed::Connect
+        && let Some(answer) = closed_for_writing(view, &place)
+    {
+        return answer;
     }
     if deed == Deed::Exec && attrs(view, &place) & libc::MOUNT_ATTR_NOEXEC != 0 {
         let at = mount_point(&place);
@@ -220,10 +221,10 @@ fn file(view: &View<'_>, deed: Deed, path: &Path, asked: Deed) -> Answer {
     if let Some(answer) = device(view, &place) {
         return answer;
     }
-    if deed != Deed::Write || asked == Deed::Connect {
-        if let Some(answer) = on_empty_tmpfs(view, &place) {
-            return answer;
-        }
+    if (deed != Deed::Write || asked == Deed::Connect)
+        && let Some(answer) = on_empty_tmpfs(view, &place)
+    {
+        return answer;
     }
     by_mode(view, &place, deed).unwrap_or_else(|| match place.file {
         File::Unknown => {
