@@ -192,12 +192,8 @@ impl Op for MountOp {
 impl MountOp {
     /// Whether this is a tmpfs that gets the mode of the directory it covers, as with runc: the config gives none.
     pub fn inherits_mode(&self) -> bool {
-        match self {
-            Self::New { fs, data, target: Some(_), .. } => {
-                fs.to_bytes() == b"tmpfs" && data.iter().all(|(key, _)| key.to_bytes() != b"mode")
-            }
-            _ => false,
-        }
+        let Self::New { fs, data, target: Some(_), .. } = self else { return false };
+        fs.to_bytes() == b"tmpfs" && data.iter().all(|(key, _)| key.to_bytes() != b"mode")
     }
 }
 
