@@ -1,5 +1,4 @@
-//! Lesson 7: a seccomp filter is a small program that decides about every system call of a process
-//! (seccomp(2)).
+//! Lesson 7: a seccomp filter is a small program that judges each system call of a process (seccomp(2)).
 //!
 //! `cd examples && cargo run -q --bin 07_seccomp` (any user)
 
@@ -35,8 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("  {i}  code {:#04x}  jt {} jf {}  k {:#010x}", ins.code, ins.jt, ins.jf, ins.k);
     }
     let program = sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: PR_SET_NO_NEW_PRIVS touches no memory; `program` and its instructions live until the end of
-    // main.
+    // SAFETY: PR_SET_NO_NEW_PRIVS touches no memory; `program` and its instructions outlive the call.
     let loaded = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program)

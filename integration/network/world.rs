@@ -80,7 +80,14 @@ impl World {
         )
         .expect("write");
         let path = format!("--net=/run/netns/{beyond}");
-        let log = || std::fs::File::create(dir.path().join("world.log")).expect("create");
+        let log = || {
+            std::fs::File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(dir.path().join("world.log"))
+                .expect("create")
+        };
         let server = Command::new("nsenter")
             .args([&path, "/usr/bin/python3"])
             .arg(dir.path().join("world.py"))

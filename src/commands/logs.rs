@@ -48,7 +48,10 @@ pub fn logs(global: &Global, args: &Logs) -> Outcome {
     if print(last.make_contiguous(), args.timestamps).is_err() {
         return Ok(ExitCode::SUCCESS);
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         // Whether there can be more is asked before the log is read.
         let over = container.status() == Status::Stopped && processes::monitor(&container).is_none();
         let entries = reader.read().map_err(failed)?;
@@ -59,7 +62,6 @@ pub fn logs(global: &Global, args: &Logs) -> Outcome {
             std::thread::sleep(LOOK);
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints each stream to its own. An error means that the reader is gone.

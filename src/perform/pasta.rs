@@ -59,8 +59,8 @@ pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, in_userns: 
                 let (mut file, mut text) = (std::fs::File::from(said), String::new());
                 let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
                 // What it says of the system's log is no reason.
-                let lines = text.lines().filter(|l| !l.contains("syslog"));
-                let line = lines.last().unwrap_or("it ended with an error").to_string();
+                let mut lines = text.lines().rev().filter(|l| !l.contains("syslog"));
+                let line = lines.next().unwrap_or("it ended with an error").to_string();
                 cx.detail = read.ok().map(|_| crate::error::shown_in_line(&line));
                 return Err(Errno::ECANCELED);
             }
