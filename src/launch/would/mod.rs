@@ -10,9 +10,11 @@ mod place;
 mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::config::network::{self, Destination, Rule};
 use crate::config::{CopyUp, Mount};
 use crate::plan::recipe::DEFAULT_DEVICES;
 use crate::policy::is_writable;
@@ -165,8 +167,10 @@ pub fn judge(view: &View<'_>, question: &Question) -> Answer {
 }
 
 fn connect(view: &View<'_>, to: &str) -> Answer {
-    let host = to.rsplit_once(':').map_or(to, |(host, _)| host).trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback());
+    let (host, port) = to.rsplit_once(':').unwrap_or((to, ""));
+    let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
+    let address = host.parse::<IpAddr>().ok();
+    let network = &view.config.network;
     if view.config.hardening.guards.contains(&crate::config::Guard::NoInternet) {
         return Answer::no("a seccomp filter lets the program make unix sockets only", None);
     }
@@ -175,16 +179,39 @@ fn connect(view: &View<'_>, to: &str) -> Answer {
         Some(ns) if ns.path.is_some() => {
             Answer::unsure("the network namespace is one that the config names; its routes decide")
         }
-        Some(_) if loopback => {
+        Some(_) if host == "localhost" || address.is_some_and(|a| a.is_loopback()) => {
             Answer::yes("loopback is the container's own: only its own programs listen there")
+        }
+        Some(_) if network.pasta.is_some() => Answer::unsure("pasta connects to the host's network"),
+        // Inside, allowed names have addresses of the container's own.
+        Some(_) if !network.rules.is_empty() && address.is_some_and(network::is_inside) => {
+            Answer::unsure("this address stands for a name that --allow-net allows")
         }
         Some(_) if !view.config.net_devices.is_empty() => {
             Answer::unsure("the network devices that the config moves into the network namespace decide")
         }
-        Some(_) => Answer::no(
+        Some(_) => by_rules(view, to, (&host, address, port)),
+    }
+}
+
+/// The rules of `--allow-net`; without one only loopback is there.
+fn by_rules(view: &View<'_>, to: &str, (host, address, port): (&str, Option<IpAddr>, &str)) -> Answer {
+    let rules = &view.config.network.rules;
+    let allows = |rule: &&Rule| {
+        rule.port.to_string() == port
+            && match (&rule.to, address) {
+                (Destination::Address(allowed), Some(address)) => *allowed == address,
+                (_, None) => rule.has_name(host),
+                _ => false,
+            }
+    };
+    match rules.iter().find(allows) {
+        Some(rule) => Answer::yes(format!("--allow-net {rule} allows it")),
+        None if rules.is_empty() => Answer::no(
             "the network namespace is the container's own, and only loopback is in it",
-            Some("--allow host-net".into()),
+            Some(format!("--allow-net {to}, or --allow host-net for the whole network")),
         ),
+        None => Answer::no("no rule of --allow-net names it", Some(format!("--allow-net {to}"))),
     }
 }
 

@@ -98,6 +98,26 @@ fn the_mode_counts_with_the_ids_as_they_are_inside() {
 }
 
 #[test]
+fn rules_of_the_network_decide_by_name_and_port() {
+    let mut config = config(&serde_json::json!([]));
+    let rule = |text: &str| crate::config::network::parse_rule(text).expect("a rule");
+    config.network.rules = vec![rule("*.example.org"), rule("example.org:80"), rule("192.0.2.7:22")];
+    let view = View { config: &config, rootfs: Path::new("/") };
+    for (question, verdict, word) in [
+        ("connect:www.Example.org:443", Verdict::Yes, "*.example.org:443"),
+        ("connect:example.org:443", Verdict::No, "--allow-net example.org:443"),
+        ("connect:example.org:80", Verdict::Yes, "example.org:80"),
+        ("connect:192.0.2.7:22", Verdict::Yes, "192.0.2.7:22"),
+        ("connect:192.0.2.8:22", Verdict::No, "--allow-net 192.0.2.8:22"),
+        ("connect:198.18.0.1:443", Verdict::Unsure, "stands for a name"),
+    ] {
+        let answer = judge(&view, &question.parse::<Question>().expect(question));
+        assert_eq!(answer.verdict, verdict, "{question}: {answer}");
+        assert!(answer.to_string().contains(word), "{question}: {answer}");
+    }
+}
+
+#[test]
 fn questions_are_checked() {
     for bad in
         ["", "read", "read:", "eat:/x", "connect:host", "connect::80", "connect:h:0", "connect:h:99999"]
