@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// The templates of the documents that this project comes from, which are no part of it.
-const TEMPLATES: &str = "/work/shared/templates";
+const TEMPLATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/templates");
 
 /// A test of these, where they are.
 fn template(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {

@@ -8,28 +8,30 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod audit;
+mod copies;
 mod criu;
 mod go;
 mod install;
 mod launch;
+mod learn;
 mod quick;
 mod update;
 mod usage;
 
 pub use audit::{Audit, AuditFormat, FromDocker, Verify};
+pub use copies::{Apply, Diff};
 pub use criu::{Checkpoint, CriuFlags, Restore};
 pub use go::{called_as_runc, normalise, outline};
 pub use install::Install;
 pub use launch::LaunchArgs;
+pub use learn::{Explain, Tour};
 pub use quick::{parse, version};
 pub use update::Update;
 pub use usage::{Usage, titled, usage};
 
 use crate::launch::options::verbs;
 pub use crate::launch::options::words::{parse_duration, parse_seconds, parse_size, parse_user};
-use crate::launch::would::Question;
 use crate::log::{LogFormat, LogOptions};
-use crate::policy::Policy;
 
 /// A secure container launcher and OCI runtime.
 #[derive(Debug, Parser)]
@@ -266,25 +268,6 @@ pub struct List {
     pub layers: bool,
 }
 
-/// `diff`.
-#[derive(Debug, Args)]
-pub struct Diff {
-    /// Container id
-    pub id: String,
-    /// Output format
-    #[arg(long, short, value_enum, default_value = "table")]
-    pub format: TableFormat,
-}
-
-/// `apply`.
-#[derive(Debug, Args)]
-pub struct Apply {
-    /// Container id
-    pub id: String,
-    /// Write only changes at or below these paths of the host [default: all]
-    pub paths: Vec<PathBuf>,
-}
-
 /// `ps`.
 #[derive(Debug, Args)]
 pub struct Ps {
@@ -423,61 +406,6 @@ pub struct Exec {
     /// Program and arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
-}
-
-/// `explain`.
-#[derive(Debug, Args)]
-pub struct Explain {
-    /// Bundle directory; without it, a confined run of this machine's programs is explained
-    pub bundle: Option<PathBuf>,
-    /// The program and its arguments [default: the config's process.args]
-    #[arg(last = true)]
-    pub args: Vec<String>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub said: LaunchArgs<{ verbs::EXPLAIN }>,
-    /// Print the reason of every row
-    #[arg(long)]
-    pub why: bool,
-    /// Print only this row: its name (pivot, mount:/proc) or number
-    #[arg(long, value_name = "ROW", conflicts_with_all = ["section", "diff", "diff_policy", "json", "html"])]
-    pub row: Option<String>,
-    /// Print only the rows of one section, e.g. masks
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["diff", "diff_policy", "json", "html"])]
-    pub section: Option<String>,
-    /// Write the plan to this file as an HTML page; with --diff or --diff-policy, two plans side by side
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "why"])]
-    pub html: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Show the differences to another bundle's plan
-    #[arg(long, value_name = "BUNDLE")]
-    pub diff: Option<PathBuf>,
-    /// Show the differences between the plans of two policies, e.g. --diff-policy baseline restricted
-    #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
-    pub diff_policy: Option<Vec<Policy>>,
-    /// Instead of the plan, print whether the program could do this: read:PATH, write:PATH, exec:PATH,
-    /// connect:HOST:PORT or connect:unix:PATH; repeatable. Exit code 1 if one of them would fail
-    #[arg(long, value_name = "WHAT", conflicts_with_all = ["row", "section", "html", "json", "diff", "diff_policy", "why"])]
-    pub would: Vec<Question>,
-}
-
-/// `tour`.
-#[derive(Debug, Args)]
-pub struct Tour {
-    /// Show only this layer: cgroup, devices, pid, network, user, root, read-only, masks, descriptors,
-    /// capabilities, credentials, no-new-privs or seccomp
-    pub layer: Option<String>,
-    /// Do not wait between the layers
-    #[arg(long)]
-    pub all: bool,
-    /// Perform the attack of a layer
-    #[arg(long, hide = true, value_name = "LAYER")]
-    pub attack: Option<String>,
-    /// Arguments of the attack
-    #[arg(last = true, hide = true)]
-    pub arguments: Vec<String>,
 }
 
 /// `spec`.

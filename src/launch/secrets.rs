@@ -13,7 +13,6 @@ use crate::config::secrets::{DIRECTORY, LARGEST, Secret, SecretSource};
 use crate::config::{Config, Mount};
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts, Policy, add_mount};
-use crate::sys::fs;
 
 /// Applies `--secret`, and warns of environment variables that look like secrets.
 pub(super) fn apply(
@@ -116,7 +115,7 @@ pub fn take(secrets: &mut [Secret]) -> Result<Vec<OwnedFd>> {
 }
 
 fn read(source: &SecretSource) -> std::io::Result<(OwnedFd, u64)> {
-    let mut memory = File::from(fs::memory_file(c"secret")?);
+    let mut memory = File::from(crate::sys::memfd::memory_file(c"secret")?);
     let mut total = 0;
     match source {
         SecretSource::Variable(name) => {

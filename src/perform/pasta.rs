@@ -18,7 +18,7 @@ const END: i32 = 2000;
 /// Starts pasta for the container's process. It writes its number to `file`, goes to the background once the network is
 /// there, and is the launcher's to end.
 pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, in_userns: bool, file: &Path) -> Done {
-    let said = at(cx, Call::Pasta, fs::memory_file(c"pasta"))?;
+    let said = at(cx, Call::Pasta, crate::sys::memfd::memory_file(c"pasta"))?;
     let errors = at(cx, Call::Dup, fs::dup_above(said.as_raw_fd(), 3))?;
     let mut command = Command::new(program);
     command.args([

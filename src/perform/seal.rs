@@ -31,14 +31,14 @@ pub fn seal() -> Result<()> {
     let readonly = fs::on_readonly_mount(exe.as_raw_fd()).map_err(failed("fstatvfs /proc/self/exe"))?;
     // A file system that is read-only may be so until its next update: only the mount made here stays as it is.
     let ours = std::env::var_os(SEALED).is_some();
-    if (readonly && ours) || fs::is_sealed(exe.as_raw_fd()) {
+    if (readonly && ours) || crate::sys::memfd::is_sealed(exe.as_raw_fd()) {
         return Ok(());
     }
     let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;
     let tree = match mount::open_tree(libc::AT_FDCWD, SELF, flags) {
         // Only root of the machine can make such a mount here: others pay for a copy in memory.
         Err(Errno::EPERM) => {
-            let copy = fs::sealed_copy(&exe, c"safebox").map_err(failed("memfd_create"))?;
+            let copy = crate::sys::memfd::sealed_copy(&exe, c"safebox").map_err(failed("memfd_create"))?;
             return Err(execute(copy)?);
         }
         tree => tree.map_err(failed("open_tree"))?,

@@ -48,7 +48,6 @@ use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::policy::Policy;
 use crate::sys::before_exec;
-use crate::sys::fs;
 use crate::sys::signal::DEADLY;
 pub use child::{Child, Exit, Output};
 
@@ -271,7 +270,7 @@ impl Sandbox {
         let words = self.words("run", verbs::RUN, &own)?;
         let failed = |what: &'static str| move |e| Error::os(what, "", e);
         let request = request::seal(&words).map_err(failed("memfd_create"))?;
-        let result = fs::memory_file(c"safebox account").map_err(failed("memfd_create"))?;
+        let result = crate::sys::memfd::memory_file(c"safebox account").map_err(failed("memfd_create"))?;
         let mut command = Command::new(&self.launcher);
         command.args(request::arguments(REQUEST));
         if let Some(dir) = &self.current_dir {

@@ -26,7 +26,7 @@ pub fn seal(words: &[OsString]) -> sys::Result<OwnedFd> {
         bytes.extend_from_slice(word.as_bytes());
         bytes.push(0);
     }
-    fs::sealed_bytes(c"safebox request", &bytes)
+    crate::sys::memfd::sealed_bytes(c"safebox request", &bytes)
 }
 
 /// The command line: `args` themselves, or what their descriptor holds. The latter is close-on-exec from here on.
@@ -37,7 +37,7 @@ pub fn take(args: Vec<OsString>) -> Result<Vec<OsString>, String> {
     }
     let fd = number.to_str().and_then(|n| n.parse::<RawFd>().ok()).filter(|fd| *fd > 2);
     let fd = fd.filter(|fd| fs::is_open(*fd)).ok_or("--request: it needs an open descriptor")?;
-    if !fs::is_sealed(fd) {
+    if !crate::sys::memfd::is_sealed(fd) {
         return Err("--request: the descriptor is no sealed memfd".into());
     }
     // A launcher that begins anew reads it once more.
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(take(args(sealed.as_raw_fd())), Ok(words.clone()));
         assert_eq!(take(words.clone()), Ok(words));
         assert!(seal(&["a\0b".into()]).is_err());
-        let open = fs::memory_file(c"not sealed").unwrap();
+        let open = crate::sys::memfd::memory_file(c"not sealed").unwrap();
         assert!(take(args(open.as_raw_fd())).is_err_and(|e| e.contains("sealed")));
         assert!(take(args(1)).is_err() && take(args(999)).is_err());
     }

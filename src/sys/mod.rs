@@ -14,6 +14,7 @@ pub mod exe;
 pub mod fs;
 pub mod io;
 pub mod landlock;
+pub mod memfd;
 pub mod mount;
 pub mod net;
 pub mod netlink;
