@@ -26,8 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut lines = io::BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
     println!("{}", lines.next().ok_or("the child failed")??);
 
-    // Root may map any range; an unprivileged user only its own id (or ids that newuidmap(1) allows), and no
-    // groups.
+    // Root may map any range; an unprivileged user its own id only (or what newuidmap(1) allows), and no groups.
     let (proc, root) = (format!("/proc/{}", child.id()), geteuid().is_root());
     let map = |id: u32| if root { "0 100000 65536".into() } else { format!("0 {id} 1") };
     chown(&dir, root.then_some(100_000), None)?;

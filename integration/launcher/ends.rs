@@ -166,6 +166,8 @@ fn output() {
     let out = sb.run_oci().args(["--output-limit", "1k"]).output().exits(4);
     assert!(out.stdout.len() == 1024 && out.stdout.ends_with("\n100000\n"), "{out}");
     sb.leak_check();
+    let words = ["-d", "--output-limit", "1m", "--", "true"];
+    run_in(&sb, &dir).args(words).output().exits(125).says("--output-limit with --detach").says("--log-opt");
 }
 
 fn init() {

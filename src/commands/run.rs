@@ -150,6 +150,11 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     if !monitored {
         refuse_unmonitored(&launch.life)?;
     }
+    if !stays && launch.life.output_limit.is_some() {
+        return Err(Error::msg(
+            "--output-limit with --detach: the log is bounded instead, by --log-opt max-size=SIZE and max-file=N",
+        ));
+    }
     // A container that is kept outlives its launcher on purpose.
     launch.caller.die_with_runtime = stays && !launch.life.keep;
     launch.caller.observe = launch.life.explain_denials;
