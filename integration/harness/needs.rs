@@ -46,6 +46,10 @@ pub enum Need {
     NetDevice,
     /// Network namespaces with a pair of devices between them, python3, openssl and curl.
     World,
+    /// python3 is installed.
+    Python,
+    /// The root mount is private: what is mounted there does not propagate.
+    PrivateRoot,
     /// pasta(1) is installed.
     Pasta,
     /// Every user may open /dev/net/tun.
@@ -106,6 +110,11 @@ impl Need {
             ),
             Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
             Need::OpenTun => unless(open_tun(), "an ordinary user may not open /dev/net/tun here"),
+            Need::Python => unless(find("python3").is_some(), "python3 is not installed"),
+            Need::PrivateRoot => unless(
+                private_root(),
+                "the root mount is shared: mounts of a plan without a row would reach the host",
+            ),
             Need::Pasta => unless(find("pasta").is_some(), "pasta is not installed (passt)"),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
@@ -265,4 +274,11 @@ fn succeeds(program: &str, args: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|s| s.success())
+}
+
+/// Whether `/` has no peers (mountinfo of proc(5)).
+fn private_root() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let of_root = |line: &&str| line.split(' ').nth(4) == Some("/");
+    mounts.lines().rfind(of_root).is_some_and(|line| !line.contains(" shared:"))
 }

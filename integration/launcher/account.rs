@@ -11,8 +11,8 @@ use super::{project, run_in};
 use crate::harness::{Need, Output, Sandbox, test};
 use crate::rootless::one;
 
-const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
-const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
+const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
+const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Python];
 
 pub fn tests() -> Vec<Trial> {
     vec![

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use super::{project, run_in};
 use crate::harness::{Need, Sandbox, test};
 
-const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
+const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
 
 pub fn tests() -> Vec<Trial> {
     vec![

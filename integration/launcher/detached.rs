@@ -12,8 +12,8 @@ use crate::harness::carried::slowed;
 use crate::harness::{Call, Need, Output, Sandbox, poll, test};
 use crate::rootless::one;
 
-const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
-const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
+const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
+const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Python];
 
 pub fn tests() -> Vec<Trial> {
     vec![
