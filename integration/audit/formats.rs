@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use libtest_mimic::{Completion, Trial};
 use serde_json::{Value, json};
 
 use super::bundles::{audit, good};
 use crate::harness::needs::find;
-use crate::harness::{Sandbox, slowed, test};
+use crate::harness::{Sandbox, test};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -184,18 +183,10 @@ fn escapes() {
     assert!(!out.stdout.contains('\u{1b}'), "{out}");
 }
 
-/// The bounds are those of the issue; this is a debug build.
 fn thousand() {
     let sb = bad();
-    let one = Instant::now();
-    call(&sb, &[]).ok();
-    let one = one.elapsed();
     let bundle = sb.bundle().display().to_string();
-    let all = Instant::now();
     let out = sb.runtime().arg("audit").args(vec![bundle; 1000]).output().ok();
-    let all = all.elapsed();
-    println!("one bundle {one:?}, 1,000 bundles {all:?}");
     assert_eq!(out.stdout.matches("(bundle): ").count(), 1000);
-    assert!(all < slowed(std::time::Duration::from_secs(5)), "{all:?}");
     assert_eq!(audit(&sb).findings().len(), 3);
 }

@@ -64,7 +64,7 @@ pub(super) fn odd() {
         let out = restored(&sb, Some(file), None).output();
         if !opens {
             out.exits(1);
-            gone(&sb);
+            sb.verb("state").exits(1).says("container does not exist");
             continue;
         }
         out.ok();
