@@ -50,10 +50,10 @@ fn ours(global: &Global, id: &str) -> anyhow::Result<Asked> {
     let pid = running::process_of(&root, id)?;
     let container = Container::load(&root, id)?;
     let state = container.state()?;
-    let asked = state.asked.clone().ok_or_else(|| {
+    let asked = state.asked.as_ref().ok_or_else(|| {
         anyhow!("container {id} was made by an older safebox, which did not write down what was asked for")
     })?;
-    let asked: Posture = serde_json::from_value(asked).map_err(|e| anyhow!("the state of {id}: {e}"))?;
+    let asked: Posture = serde_json::from_str(asked.get()).map_err(|e| anyhow!("the state of {id}: {e}"))?;
     let devices = state.cgroups.iter().any(|(controllers, _)| controllers.iter().any(|c| c == "devices"));
     Ok((id.to_string(), pid, asked, Given { device_cgroup: devices, ..Given::default() }))
 }

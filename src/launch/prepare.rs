@@ -325,7 +325,7 @@ impl Draft {
             monitor: self.monitor,
             command: self.command.clone(),
             // Serialising a value of our own types does not fail; without it verify says that it has nothing to compare.
-            asked: serde_json::to_value(Posture::of_config(config, Machine::NONE)).ok(),
+            asked: serde_json::value::to_raw_value(&Posture::of_config(config, Machine::NONE)).ok(),
             init: self.options.init,
             stop: self.stop,
             outside: crate::launch::outside::of(

@@ -85,9 +85,9 @@ pub struct State {
     /// `run --detach`: what runs it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
-    /// The requested posture (a `policy::Posture`), which `verify` compares with the running container.
+    /// The requested posture (a `policy::Posture`), which `verify` compares with the running container. Other verbs skip it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked: Option<serde_json::Value>,
+    pub asked: Option<Box<serde_json::value::RawValue>>,
     /// Whether the first process is the minimal init, and the program its first child.
     #[serde(default)]
     pub init: bool,
