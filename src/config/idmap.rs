@@ -197,6 +197,12 @@ pub fn to_host(maps: &[IdMap], id: u32) -> Option<u32> {
     })
 }
 
+/// The container id of a host id.
+pub fn to_container(maps: &[IdMap], host: u32) -> Option<u32> {
+    let map = maps.iter().find(|map| holds(map, host))?;
+    map.container.checked_add(host - map.host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@
 use libc::{seccomp_data, sock_filter};
 
 use super::bpf::{JEQ, LD_ABS, RET};
-use super::numbers::{native, number};
+use super::numbers::{name, native, number};
 
 /// Arguments that hold a path: the directory's descriptor (`None`: the working directory), then the path itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +80,11 @@ fn calls() -> impl Iterator<Item = (u32, Observed)> {
 
 /// What the reported call does, if it is an observed one.
 pub fn observed(data: &seccomp_data) -> Option<Observed> {
-    let nr = u32::try_from(data.nr).ok()?;
-    (data.arch == audit_arch()).then(|| calls().find(|(n, _)| *n == nr).map(|(_, call)| call))?
+    if data.arch != audit_arch() {
+        return None;
+    }
+    let name = name(u32::try_from(data.nr).ok()?, native())?;
+    CALLS.iter().find(|(observed, _)| *observed == name).map(|(_, call)| *call)
 }
 
 /// `AUDIT_ARCH_*` of this program (linux/audit.h).

@@ -97,6 +97,5 @@ fn from_host(maps: &[IdMap], host: u32) -> Option<u32> {
     if maps.is_empty() {
         return Some(host);
     }
-    let map = maps.iter().find(|map| idmap::holds(map, host))?;
-    map.container.checked_add(host - map.host)
+    idmap::to_container(maps, host)
 }

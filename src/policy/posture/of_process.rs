@@ -128,8 +128,7 @@ fn maps(files: &Files, file: &str) -> Known<Vec<IdMap>> {
 
 /// The id inside: /proc shows ids as the reader's user namespace has them.
 fn inside(maps: &[IdMap], host: u32) -> u32 {
-    let map = maps.iter().find(|m| host >= m.host && host - m.host < m.size);
-    map.map_or(OVERFLOW, |m| m.container + (host - m.host))
+    idmap::to_container(maps, host).unwrap_or(OVERFLOW)
 }
 
 fn user(status: &Status, uids: &Known<Vec<IdMap>>, gids: &Known<Vec<IdMap>>) -> Known<User> {
