@@ -5,108 +5,35 @@
 //!
 //! - `SAFEBOX_RUNTIME=runc` (or a path) runs the tests about OCI behaviour ([`harness::Need::Oci`])
 //!   against that runtime: one that fails there too is suspect.
-//! - `UPDATE_GOLDEN=1` rewrites `integration/golden`.
+//! - `UPDATE_GOLDEN=1` rewrites `integration/plan/golden`.
 //! - `SAFEBOX_BIN` and `SAFEBOX_SLOW`: run the suite on another machine, see [`harness::carried`].
 //! - `SAFEBOX_SOAK=N` sets the number of containers of the soak tests.
 
 use std::process::ExitCode;
 
-mod apparmor;
-mod attacks;
-mod audit;
-mod bad_input;
-mod checkpoint;
-mod checks;
-mod command_line;
-mod compare;
-mod conformance;
-mod enforce;
-mod events;
-mod examples;
-mod faults;
-mod fields;
-mod groups;
-mod handover;
+mod compat;
+mod config;
 mod harness;
-mod hooks;
-mod inputs;
-mod inside;
-mod install;
-mod kills;
-mod launcher;
-mod lessons;
-mod lifecycle;
-mod limits;
-mod network;
-mod order;
-mod page;
-mod placement;
+mod host;
+mod oci;
 mod plan;
-mod pods;
-mod policy_checks;
-mod programs;
-mod rlimits;
-mod rootless;
-mod selftest;
-mod soak;
-mod stdio;
-mod systemd;
-mod terminal;
-mod tour;
-mod update;
-mod verify;
-mod words;
+mod run;
+mod security;
 
 /// All tests.
 fn all() -> Vec<libtest_mimic::Trial> {
-    let areas = [
-        selftest::tests,
+    let folders = [
         plan::tests,
-        checks::tests,
-        order::tests,
-        faults::tests,
-        kills::tests,
-        lessons::tests,
-        launcher::tests,
-        lifecycle::tests,
-        network::tests,
-        command_line::tests,
-        inputs::tests,
-        inside::tests,
-        fields::tests,
-        hooks::tests,
-        limits::tests,
-        rlimits::tests,
-        tour::tests,
-        update::tests,
-        verify::tests,
-        words::tests,
-        enforce::tests,
-        events::tests,
-        compare::tests,
-        conformance::tests,
-        groups::tests,
-        handover::tests,
-        page::tests,
-        placement::tests,
-        pods::tests,
-        policy_checks::tests,
-        programs::tests,
-        checkpoint::tests,
-        terminal::tests,
-        stdio::tests,
-        bad_input::tests,
-        rootless::tests,
-        systemd::tests,
-        apparmor::tests,
-        attacks::tests,
-        audit::tests,
-        examples::tests,
-        install::tests,
+        run::tests,
+        oci::tests,
+        config::tests,
+        security::tests,
+        compat::tests,
+        host::tests,
         // Last: they need the machine for themselves.
-        soak::tests,
+        oci::soak::tests,
     ];
-    areas.iter().flat_map(|tests| tests()).collect()
+    folders.iter().flat_map(|tests| tests()).collect()
 }
 
 fn main() -> ExitCode {

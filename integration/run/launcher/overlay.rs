@@ -1,0 +1,258 @@
+//! `--overlay`, `diff`, `apply` and `discard`: a directory that is writable, and stays as it is.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+
+use super::{picture, project, run_in};
+use crate::harness::{Call, Need, Sandbox, test};
+use crate::oci::rootless::one;
+
+const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
+const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("launcher::an_overlay_leaves_the_host_s_tree", ROOT, leaves),
+        test("launcher::changes_are_listed_and_applied", ROOT, applied),
+        test("launcher::an_ordinary_user_s_overlay", USER, user),
+        test("launcher::apply_refuses_what_changed_meanwhile", ROOT, conflict),
+        test("launcher::apply_is_atomic_when_it_is_killed", ROOT, killed),
+        test("launcher::one_base_has_many_overlays", ROOT, many),
+        test("launcher::a_failed_launch_leaves_no_layer", ROOT, faults),
+        test("launcher::overlays_that_cannot_be_are_refused", ROOT, refused),
+        test("launcher::no_setuid_file_is_in_a_layer", ROOT, setuid),
+    ]
+}
+
+fn store(sb: &Sandbox) -> PathBuf {
+    sb.root().join("@layers")
+}
+
+fn verb(sb: &Sandbox, words: &[&str]) -> Call {
+    sb.runtime().args(words)
+}
+
+fn leaves() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let before = picture(&dir);
+    let script = "echo changed >file && rm sub/secret && mkdir new && echo x >new/x && cat file && ls sub";
+    let out = run_in(&sb, &dir).args(["-q", "--overlay", ".", "--", "sh", "-c", script]).output().ok();
+    assert_eq!(out.stdout, "changed\n");
+    assert_eq!(picture(&dir), before, "the host's tree has changed");
+    verb(&sb, &["list", "--layers"]).output().ok().prints(sb.id());
+    verb(&sb, &["discard", sb.id()]).output().ok();
+    assert_eq!(picture(&dir), before);
+    assert!(!store(&sb).join(sb.id()).exists());
+    verb(&sb, &["diff", sb.id()]).output().exits(1).says("no layers");
+    // A run that writes nothing leaves nothing.
+    run_in(&sb, &dir).args(["-q", "--overlay", ".", "--", "cat", "file"]).output().ok();
+    assert!(!store(&sb).join(sb.id()).exists());
+    sb.leak_check();
+}
+
+fn applied() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let script = "echo changed >file; rm -r sub; mkdir -p .git/hooks; echo x >.git/hooks/post-merge; \
+                  chmod +x .git/hooks/post-merge; ln -s /etc/passwd out; chmod 600 file";
+    run_in(&sb, &dir).args(["-q", "--overlay", ".", "--", "sh", "-c", script]).output().ok();
+    let out = verb(&sb, &["diff", sb.id()]).output().ok();
+    let path = dir.display();
+    for line in [
+        format!("M 0600         8 {path}/file"),
+        format!("D 0755         0 {path}/sub/"),
+        format!("A 0755         2 {path}/.git/hooks/post-merge  [a hook of git]"),
+        format!("{path}/out  [a symlink that leads out of the directory]"),
+    ] {
+        assert!(out.stdout.contains(&line), "{line}: {out}");
+    }
+    let hooks = dir.join(".git").display().to_string();
+    verb(&sb, &["apply", sb.id(), &hooks]).output().ok().says("1 path written");
+    assert!(dir.join(".git/hooks/post-merge").is_file() && dir.join("sub").is_dir());
+    verb(&sb, &["apply", sb.id()]).output().ok();
+    assert!(!dir.join("sub").exists());
+    assert_eq!(std::fs::read_to_string(dir.join("file")).expect("the file"), "changed\n");
+    let owner = std::os::unix::fs::MetadataExt::uid(&dir.join("file").metadata().expect("the file"));
+    assert_eq!(owner, 0, "the file belongs to the directory's owner");
+    assert!(!store(&sb).join(sb.id()).exists());
+    assert!(!picture(&dir).contains(".safebox-"), "temporary files are left: {}", picture(&dir));
+}
+
+fn user() {
+    let user = one();
+    let sb = user.sandbox();
+    let dir = project(&sb);
+    user.own(&dir);
+    let before = picture(&dir);
+    let at = dir.clone();
+    let script = "echo new >file; mkdir made; mkdir closed; chmod 0 closed; rm sub/secret";
+    let run = user.under(&sb, &[]).args([
+        "run",
+        "-q",
+        "--name",
+        sb.id(),
+        "--overlay",
+        ".",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    run.with(move |c| {
+        c.current_dir(&at);
+    })
+    .output()
+    .ok();
+    assert_eq!(picture(&dir), before);
+    let verb = |verb: &str| user.under(&sb, &[]).args([verb, sb.id()]).output();
+    verb("diff").exits(1).says("closed").says("ermission denied");
+    nix::sys::stat::fchmodat(
+        nix::fcntl::AT_FDCWD,
+        &store(&sb).join(sb.id()).join("0/upper/closed"),
+        nix::sys::stat::Mode::S_IRWXU,
+        nix::sys::stat::FchmodatFlags::FollowSymlink,
+    )
+    .expect("chmod");
+    verb("diff").ok().prints("made/");
+    verb("apply").ok();
+    assert_eq!(std::fs::read_to_string(dir.join("file")).expect("the file"), "new\n");
+    assert!(!dir.join("sub/secret").exists() && dir.join("made").is_dir());
+    assert!(!store(&sb).join(sb.id()).exists());
+    let run = user.under(&sb, &[]).args(["run", "-q", "--name", sb.id(), "--overlay"]).arg(&dir);
+    run.args(["--", "sh", "-c", &format!("mkdir -p {0}/d/e; chmod 0 {0}/d/e {0}/d", dir.display())])
+        .output()
+        .ok();
+    verb("discard").ok();
+    assert!(!store(&sb).join(sb.id()).exists());
+}
+
+fn conflict() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    run_in(&sb, &dir)
+        .args(["-q", "--overlay", ".", "--", "sh", "-c", "echo mine >file; echo n >new"])
+        .output()
+        .ok();
+    std::fs::write(dir.join("file"), "theirs\n").expect("write");
+    let before = picture(&dir);
+    let out = verb(&sb, &["apply", sb.id()]).output().exits(1);
+    out.says("nothing is written: changed on the host since the run began").says("/file");
+    assert_eq!(picture(&dir), before);
+    verb(&sb, &["discard", sb.id()]).output().ok();
+}
+
+/// Every file is the old or the new one at every moment, and a second apply finishes.
+fn killed() {
+    let files = 30;
+    for round in 0..crate::harness::rounds(12) {
+        let sb = Sandbox::new();
+        let dir = project(&sb);
+        for i in 0..files {
+            std::fs::write(dir.join(format!("f{i}")), "old".repeat(5000)).expect("write");
+        }
+        let script = format!(
+            "i=0; while [ $i -lt {files} ]; do yes new | head -c 15000 >f$i; i=$((i+1)); done; rm sub/secret; mkdir d; echo x >d/x"
+        );
+        run_in(&sb, &dir).args(["-q", "--overlay", ".", "--", "sh", "-c", &script]).output().ok();
+        let apply = verb(&sb, &["apply", sb.id()]).spawn_with_stdin();
+        std::thread::sleep(Duration::from_micros(1000 * round as u64));
+        apply.signal(Signal::SIGKILL);
+        apply.wait();
+        for i in 0..files {
+            let text = std::fs::read_to_string(dir.join(format!("f{i}"))).expect("a file");
+            assert!(
+                text == "old".repeat(5000) || text.len() == 15000 && text.starts_with("new\nnew"),
+                "f{i} is torn"
+            );
+        }
+        if store(&sb).join(sb.id()).exists() {
+            verb(&sb, &["apply", sb.id()]).output().ok();
+        }
+        for i in 0..files {
+            let text = std::fs::read_to_string(dir.join(format!("f{i}"))).expect("a file");
+            assert!(text.starts_with("new"), "round {round}: f{i} is old");
+        }
+        assert!(!dir.join("sub/secret").exists() && dir.join("d/x").is_file());
+        assert!(!picture(&dir).contains(".safebox-"), "{}", picture(&dir));
+        assert!(!store(&sb).join(sb.id()).exists());
+    }
+}
+
+fn many() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let ids: Vec<_> = (0..8).map(|i| sb.other_id(&format!("o{i}"))).collect();
+    let running: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let at = dir.clone();
+            let script = format!("echo {id} >file; sleep 0.2; cat file");
+            let call =
+                sb.runtime().args(["run", "-q", "--name", id, "--overlay", ".", "--", "sh", "-c", &script]);
+            call.with(move |c| {
+                c.current_dir(&at);
+            })
+            .spawn()
+        })
+        .collect();
+    for (id, running) in ids.iter().zip(running) {
+        assert_eq!(running.wait().ok().stdout.trim(), id);
+    }
+    for id in &ids {
+        verb(&sb, &["discard", id]).output().ok();
+    }
+    assert_eq!(std::fs::read_to_string(dir.join("file")).expect("the file"), "project\n");
+}
+
+fn faults() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let path = dir.display().to_string();
+    for row in ["layers", "pivot", &format!("overlay:{path}"), "seccomp"] {
+        let fail = format!("{row}:EIO");
+        let out = run_in(&sb, &dir).args(["-q", "--fail", &fail, "--overlay", ".", "--", "true"]).output();
+        out.exits(125).says("made to fail");
+        assert!(!store(&sb).join(sb.id()).exists(), "{row}");
+        sb.leak_check();
+    }
+}
+
+fn refused() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let run = |args: &[&str]| {
+        run_in(&sb, &dir).args(["-q"]).args(args).args(["--", "sh", "-c", "echo x >file"]).output()
+    };
+    run(&["--overlay", "file"]).exits(125).says("a directory is needed");
+    run(&["--overlay", "/etc"]).exits(125).says("/etc");
+    run(&["--overlay", "none"]).exits(125).says("none");
+    run(&["--overlay", "."]).ok();
+    run(&["--overlay", "."]).exits(125).says("safebox diff");
+    verb(&sb, &["discard", sb.id()]).output().ok();
+    for id in ["../x", ""] {
+        verb(&sb, &["discard", id]).output().exits(1);
+    }
+    let inside: &Path = sb.root();
+    let said = format!("{}", inside.display());
+    run(&["--overlay", &said]).exits(125);
+    sb.leak_check();
+}
+
+fn setuid() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let script = "cp /usr/bin/true own; chmod 4755 own; chmod 2755 own; exit 0";
+    run_in(&sb, &dir).args(["-q", "--overlay", ".", "--", "sh", "-c", script]).output().ok();
+    let out = verb(&sb, &["diff", sb.id()]).output().ok();
+    assert!(
+        out.stdout.contains("own  [executable]")
+            && !out.stdout.contains(" 4755")
+            && !out.stdout.contains(" 2755"),
+        "{out}"
+    );
+    verb(&sb, &["discard", sb.id()]).output().ok();
+}

@@ -1,0 +1,244 @@
+//! Two network namespaces: the host's, as the launcher sees it, and one with everything that lies beyond.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::harness::{Call, Sandbox, bundle, poll};
+use crate::oci::rootless::User;
+
+const SCRIPT: &str = include_str!("world.py");
+
+/// A sandbox whose launcher lives in a network of its own.
+pub struct World {
+    pub sb: Sandbox,
+    /// What the servers read and write: not the sandbox's, since they outlive a run.
+    dir: tempfile::TempDir,
+    host: String,
+    beyond: String,
+    server: Child,
+    /// Where programs are run, which the program sees.
+    pub project: PathBuf,
+}
+
+fn ip(args: &str) {
+    let out = Command::new("ip").args(args.split(' ')).output().expect("ip");
+    assert!(out.status.success(), "ip {args}: {out:?}");
+}
+
+impl World {
+    /// Of root.
+    pub fn new() -> Self {
+        Self::around(Sandbox::new())
+    }
+
+    /// Of an ordinary user.
+    pub fn of(user: User) -> Self {
+        Self::around(user.sandbox())
+    }
+
+    fn around(sb: Sandbox) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let project = sb.dir().join("project");
+        std::fs::create_dir_all(&project).expect("mkdir");
+        for dir in [sb.dir(), &project] {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        }
+        let dir = tempfile::Builder::new().prefix("safebox-world-").tempdir().expect("a temporary directory");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        // A name without the token of the sandbox, which looks for what a run leaves.
+        let token: String = sb.id().chars().rev().collect();
+        let (host, beyond) = (format!("h{token}"), format!("b{token}"));
+        ip(&format!("netns add {host}"));
+        ip(&format!("netns add {beyond}"));
+        ip(&format!("link add h0 netns {host} type veth peer name b0 netns {beyond}"));
+        for (namespace, device) in [(&host, "h0"), (&beyond, "b0")] {
+            ip(&format!("-n {namespace} link set lo up"));
+            ip(&format!("-n {namespace} link set {device} up"));
+        }
+        ip(&format!("-n {host} addr add 203.0.113.1/24 dev h0"));
+        ip(&format!("-n {host} addr add 2001:db8:113::1/64 dev h0 nodad"));
+        for address in ["203.0.113.2/24", "203.0.113.3/24", "169.254.169.254/32", "10.9.9.9/32"] {
+            ip(&format!("-n {beyond} addr add {address} dev b0"));
+        }
+        for address in ["2001:db8:113::2/64", "fd00:9::9/64"] {
+            ip(&format!("-n {beyond} addr add {address} dev b0 nodad"));
+        }
+        ip(&format!("-n {host} route add default via 203.0.113.2"));
+        for route in ["169.254.169.254 dev h0", "10.9.9.9 dev h0"] {
+            ip(&format!("-n {host} route add {route}"));
+        }
+        ip(&format!("-n {host} -6 route add fd00:9::/64 dev h0"));
+        authority(dir.path());
+        std::fs::copy(dir.path().join("authority.pem"), project.join("authority.pem")).expect("copy");
+        std::fs::write(dir.path().join("world.py"), SCRIPT).expect("write");
+        std::fs::write(dir.path().join("resolv.conf"), "nameserver 203.0.113.2\noptions timeout:1\n")
+            .expect("write");
+        std::fs::write(
+            dir.path().join("hosts"),
+            "127.0.0.1 localhost\n203.0.113.3 hosts.test\n10.9.9.9 intern.test\n",
+        )
+        .expect("write");
+        let path = format!("--net=/run/netns/{beyond}");
+        let log = || {
+            std::fs::File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(dir.path().join("world.log"))
+                .expect("create")
+        };
+        let server = Command::new("nsenter")
+            .args([&path, "/usr/bin/python3"])
+            .arg(dir.path().join("world.py"))
+            .arg(dir.path())
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(log())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("nsenter");
+        let world = World { sb, dir, host, beyond, server, project };
+        poll("the servers", Duration::from_secs(20), || {
+            std::fs::read_to_string(world.dir().join("world.log")).is_ok_and(|log| log.contains("ready"))
+        });
+        world
+    }
+
+    /// What the servers read and write; /files below it is on the web.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `safebox` in the network namespace of the host, with its resolv.conf and hosts, and what comes before it.
+    fn client(&self, name: &str, before: &str, program: &Path) -> Call {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = self.dir().display();
+        let script = format!(
+            "#!/bin/sh\nexec unshare -m sh -c 'mount --make-rprivate / && mount --bind {dir}/resolv.conf /etc/resolv.conf && \
+             mount --bind {dir}/hosts /etc/hosts && cd {} && exec nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
+            self.project.display(),
+            self.host,
+            program.display(),
+        );
+        let path = self.dir().join(name);
+        if !path.exists() {
+            std::fs::write(&path, script).expect("write");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        }
+        self.sb.runtime_as(&path)
+    }
+
+    /// The name of the network namespace with the servers.
+    pub fn beyond(&self) -> &str {
+        &self.beyond
+    }
+
+    /// `safebox --root ROOT` of root; a verb is added.
+    pub fn runtime(&self) -> Call {
+        self.client("client", "", &bundle::runtime())
+    }
+
+    /// `safebox run --name ID` in the project's directory; options and `-- PROGRAM` are added.
+    pub fn run(&self) -> Call {
+        self.runtime().args(["run", "-q", "--name", self.sb.id()])
+    }
+
+    /// The same as an ordinary user.
+    pub fn run_as(&self, user: User) -> Call {
+        let before = format!(
+            "setpriv --reuid {} --regid {} --clear-groups env HOME={}",
+            user.uid,
+            user.gid,
+            self.sb.dir().display()
+        );
+        self.client("client-of-user", &before, &self.sb.dir().join("safebox")).args([
+            "run",
+            "-q",
+            "--name",
+            self.sb.id(),
+        ])
+    }
+
+    /// The questions that a resolver beyond has got: `NAME TYPE udp|tcp`.
+    pub fn questions(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.dir().join("questions")).unwrap_or_default();
+        text.lines().map(str::to_string).collect()
+    }
+
+    /// The network helper of this test's launcher.
+    pub fn helper(&self) -> Option<i32> {
+        let name = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "safebox-net\n")
+        };
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(name);
+        let host = std::fs::metadata(format!("/run/netns/{}", self.host)).expect("the namespace");
+        let inode = |m: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&m);
+        let host = inode(host);
+        pids.into_iter()
+            .find(|pid| std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|m| inode(m) == host))
+    }
+
+    /// Nothing is left, the helper included.
+    #[track_caller]
+    pub fn leak_check(&self) {
+        self.sb.leak_check();
+        assert_eq!(self.helper(), None, "a helper is left");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.server.kill().unwrap_or_default();
+        self.server.wait().map(drop).unwrap_or_default();
+        for namespace in [&self.host, &self.beyond] {
+            Command::new("ip").args(["netns", "delete", namespace]).status().map(drop).unwrap_or_default();
+        }
+    }
+}
+
+/// The test's own certificate authority, and a certificate for its names.
+fn authority(dir: &Path) {
+    let openssl = |args: &[&str]| {
+        let out = Command::new("openssl").args(args).current_dir(dir).output().expect("openssl");
+        assert!(out.status.success(), "openssl {args:?}: {out:?}");
+    };
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let root = [
+        "req",
+        "-x509",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test authority",
+        "-keyout",
+        "authority.key",
+        "-out",
+        "authority.pem",
+    ];
+    openssl(&[&root[..1], &key, &root[1..]].concat());
+    let names =
+        "subjectAltName=DNS:a.test,DNS:b.test,DNS:evil.test,DNS:wild.test,DNS:sub.wild.test,DNS:mixed.test";
+    let request =
+        ["req", "-subj", "/CN=servers", "-addext", names, "-keyout", "key.pem", "-out", "request.pem"];
+    openssl(&[&request[..1], &key, &request[1..]].concat());
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "request.pem",
+        "-CA",
+        "authority.pem",
+        "-CAkey",
+        "authority.key",
+        "-CAcreateserial",
+        "-copy_extensions",
+        "copy",
+        "-days",
+        "2",
+        "-out",
+        "cert.pem",
+    ]);
+}

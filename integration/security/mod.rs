@@ -1,0 +1,14 @@
+//! Attacks from inside and from neighbours, and the tools that judge, refuse and verify.
+
+mod apparmor;
+pub mod attacks;
+mod audit;
+mod enforce;
+mod verify;
+
+use libtest_mimic::Trial;
+
+pub fn tests() -> Vec<Trial> {
+    let areas = [verify::tests, enforce::tests, apparmor::tests, attacks::tests, audit::tests];
+    areas.iter().flat_map(|tests| tests()).collect()
+}
