@@ -6,6 +6,7 @@ mod detached;
 mod ends;
 mod files;
 mod host;
+mod hostile;
 mod ladder;
 mod library;
 mod options;
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         ends::tests(),
         files::tests(),
         host::tests(),
+        hostile::tests(),
         ladder::tests(),
         options::tests(),
         overlay::tests(),

@@ -308,8 +308,8 @@ fn volume(document: &Document, d: &mut Description, node: &Node) -> Result<()> {
             let readonly = node.get("read_only").is_some_and(Node::is_true);
             if part("type").as_deref() == Some("tmpfs") {
                 let size = node.path(&["tmpfs", "size"]).and_then(Node::text);
-                let size = size.map(|s| format!(":size={s}")).unwrap_or_default();
-                d.say_tmpfs(&at, &format!("{target}{size}"));
+                let size = size.map(|s| format!("size={s},")).unwrap_or_default();
+                d.say_tmpfs(&at, &format!("{target}:{size}{}", if readonly { "ro" } else { "" }));
                 return Ok(());
             }
             (part("source").unwrap_or_default(), target, readonly)
@@ -326,7 +326,7 @@ fn volume(document: &Document, d: &mut Description, node: &Node) -> Result<()> {
             "volumes",
             &format!("{name} is a tmpfs here: what is written there ends with the container"),
         );
-        d.say_tmpfs(&at, &target);
+        d.say_tmpfs(&at, &format!("{target}:{}", if readonly { "ro" } else { "" }));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::words::quantity;
-use super::yaml::{Document, Node, Tree};
+use super::yaml::{Document, Node};
 use super::{Description, yaml};
 use crate::error::{Error, Result};
 
@@ -283,6 +283,7 @@ fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Opti
         let part = |key: &str| mount.get(key).and_then(Node::text).unwrap_or_default();
         let (name, path) = (part("name"), part("mountPath"));
         let readonly = mount.get("readOnly").is_some_and(Node::is_true);
+        let ro = if readonly { "ro" } else { "" };
         let list = volumes.map(Node::items).unwrap_or_default();
         let volume = list.into_iter().find(|v| v.get("name").and_then(Node::text).as_deref() == Some(&name));
         let volume =
@@ -291,11 +292,12 @@ fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Opti
         match kind.map(|(key, node)| (key.as_str(), node)) {
             Some(("emptyDir", node)) => {
                 let size = node.get("sizeLimit").and_then(Node::text).and_then(|text| quantity(&text));
-                let size = size.map(|bytes| format!(":size={}", bytes as i64)).unwrap_or_default();
-                d.say_tmpfs(&at, &format!("{path}{size}"));
+                let size = size.map(|bytes| format!("size={},", bytes as i64)).unwrap_or_default();
+                d.say_tmpfs(&at, &format!("{path}:{size}{ro}"));
             }
             Some(("hostPath", node)) => {
                 let source = node.get("path").and_then(Node::text).unwrap_or_default();
+                let source = below(document, mount, source)?;
                 d.say(&at, "volume", format!("{source}:{path}:{}", if readonly { "ro" } else { "rw" }));
             }
             Some((key, _)) => d.note(
@@ -303,11 +305,23 @@ fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Opti
                 &format!("the volume {name}"),
                 &format!("there is no cluster to take a {key} from"),
             ),
-            None => d.say_tmpfs(&at, &path),
-        }
-        if matches!(mount.get("subPath").map(|n| &n.tree), Some(Tree::Text(_))) {
-            d.note(&at, "subPath", "the whole volume is shown");
+            None => d.say_tmpfs(&at, &format!("{path}:{ro}")),
         }
     }
     Ok(())
+}
+
+/// The directory of a volume that `subPath` names. More is never shown than the mount asks for.
+fn below(document: &Document, mount: &Node, source: String) -> Result<String> {
+    if let Some(node) = mount.get("subPathExpr") {
+        return Err(document.error(node, "subPathExpr: no variables are expanded here: use subPath"));
+    }
+    let Some(node) = mount.get("subPath") else { return Ok(source) };
+    let sub = node.text().unwrap_or_default();
+    let inside =
+        std::path::Path::new(&sub).components().all(|c| matches!(c, std::path::Component::Normal(_)));
+    match inside {
+        true => Ok(format!("{}/{sub}", source.trim_end_matches('/'))),
+        false => Err(document.error(node, format!("subPath: {sub:?}: a relative path without .. is needed"))),
+    }
 }
