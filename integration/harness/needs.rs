@@ -52,6 +52,8 @@ pub enum Need {
     PrivateRoot,
     /// pasta(1) is installed.
     Pasta,
+    /// CNI plugins (bridge, host-local, portmap, firewall) and iptables are installed.
+    Cni,
     /// Every user may open /dev/net/tun.
     OpenTun,
     /// The attackers' probe: copied along, or a C compiler that links statically.
@@ -116,6 +118,10 @@ impl Need {
                 "the root mount is shared: mounts of a plan without a row would reach the host",
             ),
             Need::Pasta => unless(find("pasta").is_some(), "pasta is not installed (passt)"),
+            Need::Cni => unless(
+                CNI.iter().all(|p| std::path::Path::new(p).exists()) && find("iptables").is_some(),
+                "needs the plugins of CNI in /usr/lib/cni and iptables (containernetworking-plugins)",
+            ),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
             Need::KernelLessons => unless(
@@ -171,6 +177,10 @@ fn can_idmap(path: &std::path::Path) -> bool {
 
 /// A user id that no system uses.
 pub const NOBODYS: u32 = 54_321;
+
+/// The plugins that tests run.
+const CNI: [&str; 4] =
+    ["/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/portmap", "/usr/lib/cni/firewall"];
 
 /// As udev leaves it, and some virtual machines do not.
 fn open_tun() -> bool {
