@@ -48,6 +48,8 @@ pub enum Need {
     World,
     /// python3 is installed.
     Python,
+    /// This program is installed.
+    Program(&'static str),
     /// The root mount is private: what is mounted there does not propagate.
     PrivateRoot,
     /// pasta(1) is installed.
@@ -113,6 +115,7 @@ impl Need {
             Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
             Need::OpenTun => unless(open_tun(), "an ordinary user may not open /dev/net/tun here"),
             Need::Python => unless(find("python3").is_some(), "python3 is not installed"),
+            Need::Program(name) => unless(find(name).is_some(), &format!("{name} is not installed")),
             Need::PrivateRoot => unless(
                 private_root(),
                 "the root mount is shared: mounts of a plan without a row would reach the host",
