@@ -93,6 +93,9 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
+    if let Some(file) = crate::commands::common::enforcement(global)? {
+        crate::launch::network::add_names(&mut launch, &file.network)?;
+    }
     terminals(&mut launch);
     launch.caller.die_with_runtime = true;
     launch.caller.lf = crate::launch::stdio::lines_end_in_lf();

@@ -146,6 +146,9 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     }
     launch.policy = Some(policy(global, &launch));
     launch.enforcement = crate::commands::common::enforcement(global)?;
+    if let Some(names) = launch.enforcement.as_ref().map(|file| file.network.clone()) {
+        crate::launch::network::add_names(&mut launch, &names)?;
+    }
     terminals(&mut launch);
     inherit(&mut launch)?;
     let stays = !launch.life.detach;

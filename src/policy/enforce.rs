@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::names::Names;
 use super::{Change, Evidence, Policy, Posture, RULES, Rule, Verdict, rule};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -86,6 +87,9 @@ pub struct Enforcement {
     /// Containers that are treated otherwise.
     #[serde(default)]
     pub exceptions: Vec<Exception>,
+    /// The network of `run`.
+    #[serde(default)]
+    pub network: Names,
 }
 
 fn baseline() -> Level {
@@ -123,7 +127,7 @@ impl Enforcement {
         };
         let file = file.map(|(path, text)| parse(&path, &text)).transpose()?;
         let Some(level) = fixed else {
-            return Ok(file.filter(|file| file.mode != Mode::Off));
+            return Ok(file.filter(|file| file.mode != Mode::Off || !file.network.is_empty()));
         };
         // A RuntimeClass means its name: a file can choose to harden instead of refusing, and not to do nothing.
         let mut own = file.unwrap_or(Enforcement {
@@ -131,6 +135,7 @@ impl Enforcement {
             level,
             require: Vec::new(),
             exceptions: Vec::new(),
+            network: Names::default(),
         });
         own.level = level;
         if matches!(own.mode, Mode::Off | Mode::Warn) {
@@ -189,6 +194,9 @@ impl Enforcement {
     /// Judges the config that is to run: an error, or what is to be logged.
     pub fn judge(&self, config: &Config, posture: &Posture) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
+        if self.mode == Mode::Off {
+            return Ok(changes);
+        }
         if let Some(e) = self.exception(config) {
             changes.push(Change::weaker(
                 "policy",
@@ -281,7 +289,7 @@ fn checked(shown: &str, file: std::fs::File) -> Result<(String, String)> {
 
 /// Reads the TOML; errors have a line and a column.
 fn parse(shown: &str, text: &str) -> Result<Enforcement> {
-    let file: Enforcement = toml::from_str(text).map_err(|e| {
+    let mut file: Enforcement = toml::from_str(text).map_err(|e| {
         let before = e.span().map(|span| &text[..span.start.min(text.len())]);
         let place = before.map_or_else(String::new, |before| {
             let line = before.matches('\n').count() + 1;
@@ -307,6 +315,8 @@ fn parse(shown: &str, text: &str) -> Result<Enforcement> {
             e.reason
         )));
     }
+    file.network.check(shown, text)?;
+    file.network.file = shown.into();
     Ok(file)
 }
 
