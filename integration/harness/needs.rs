@@ -56,6 +56,12 @@ pub enum Need {
     Pasta,
     /// CNI plugins (bridge, host-local, portmap, firewall) and iptables are installed.
     Cni,
+    /// This file is installed.
+    File(&'static str),
+    /// git is installed.
+    Git,
+    /// cargo of a Rust toolchain.
+    Toolchain,
     /// Every user may open /dev/net/tun.
     OpenTun,
     /// The attackers' probe: copied along, or a C compiler that links statically.
@@ -125,6 +131,11 @@ impl Need {
                 CNI.iter().all(|p| std::path::Path::new(p).exists()) && find("iptables").is_some(),
                 "needs the plugins of CNI in /usr/lib/cni and iptables (containernetworking-plugins)",
             ),
+            Need::File(path) => {
+                (!std::path::Path::new(path).exists()).then(|| format!("{path} is not installed"))
+            }
+            Need::Git => unless(find("git").is_some(), "git is not installed"),
+            Need::Toolchain => unless(toolchain().is_some(), "no Rust toolchain is installed (rustc, cargo)"),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
             Need::KernelLessons => unless(
@@ -184,6 +195,13 @@ pub const NOBODYS: u32 = 54_321;
 /// The plugins that tests run.
 const CNI: [&str; 4] =
     ["/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/portmap", "/usr/lib/cni/firewall"];
+
+/// The directory of the Rust toolchain: rustup's programs in `$PATH` only lead there.
+pub fn toolchain() -> Option<PathBuf> {
+    let out = Command::new("rustc").args(["--print", "sysroot"]).stderr(Stdio::null()).output().ok()?;
+    let sysroot = PathBuf::from(String::from_utf8(out.stdout).ok()?.trim());
+    sysroot.join("bin/cargo").exists().then_some(sysroot)
+}
 
 /// As udev leaves it, and some virtual machines do not.
 fn open_tun() -> bool {

@@ -6,6 +6,7 @@ mod cni_ends;
 mod helper;
 mod names;
 mod ports;
+mod registries;
 mod tools;
 mod world;
 
@@ -25,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         ports::tests(),
         cni::tests(),
         cni_ends::tests(),
+        registries::tests(),
     ]
     .into_iter()
     .flatten()
