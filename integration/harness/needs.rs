@@ -62,8 +62,6 @@ pub enum Need {
     Git,
     /// cargo of a Rust toolchain.
     Toolchain,
-    /// Every user may open /dev/net/tun.
-    OpenTun,
     /// The attackers' probe: copied along, or a C compiler that links statically.
     Probe,
     /// The lessons of `examples` are built.
@@ -119,7 +117,6 @@ impl Need {
                 "`ip link add` can create neither a dummy nor an ifb device here",
             ),
             Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
-            Need::OpenTun => unless(open_tun(), "an ordinary user may not open /dev/net/tun here"),
             Need::Python => unless(find("python3").is_some(), "python3 is not installed"),
             Need::Program(name) => unless(find(name).is_some(), &format!("{name} is not installed")),
             Need::PrivateRoot => unless(
@@ -201,12 +198,6 @@ pub fn toolchain() -> Option<PathBuf> {
     let out = Command::new("rustc").args(["--print", "sysroot"]).stderr(Stdio::null()).output().ok()?;
     let sysroot = PathBuf::from(String::from_utf8(out.stdout).ok()?.trim());
     sysroot.join("bin/cargo").exists().then_some(sysroot)
-}
-
-/// As udev leaves it, and some virtual machines do not.
-fn open_tun() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/dev/net/tun").is_ok_and(|m| m.mode() & 0o006 == 0o006)
 }
 
 /// A pair of devices can be made, and what the servers beyond need is installed.

@@ -3,6 +3,7 @@
 mod attacks;
 mod cni;
 mod cni_ends;
+mod faults;
 mod helper;
 mod names;
 mod ports;
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         cni::tests(),
         cni_ends::tests(),
         registries::tests(),
+        faults::tests(),
     ]
     .into_iter()
     .flatten()
