@@ -6,7 +6,7 @@ mod accounts;
 pub mod caller;
 pub mod capabilities;
 mod copies;
-mod enforced;
+pub mod enforced;
 pub mod environment;
 pub mod exec_cgroups;
 pub mod exec_input;
