@@ -211,10 +211,10 @@ fn sees(state: &State, file: &Path) -> Option<String> {
         state.asked.as_ref().and_then(|asked| serde_json::from_str(asked.get()).ok());
     let mounts = asked.and_then(|posture| posture.mounts.ok()).unwrap_or_default();
     let sources = mounts.into_iter().filter_map(|mount| mount.source);
-    let mut places = std::iter::once(state.rootfs.clone()).chain(sources);
-    places
-        .find(|place| place != Path::new("/") && file.starts_with(place) || place == Path::new("/"))
-        .map(|place| format!("it is below {}", place.display()))
+    // A container of this machine's programs has the directories that are mounted, not all of /.
+    let own = Some(state.rootfs.clone()).filter(|_| state.bundle != state.rootfs);
+    let mut places = own.into_iter().chain(sources);
+    places.find(|place| file.starts_with(place)).map(|place| format!("it is below {}", place.display()))
 }
 
 /// `--verify`: 0 if the chain is whole, 1 if it is not.
@@ -223,7 +223,8 @@ fn checked(path: &Path, head: Option<&str>) -> Outcome {
     let shown = shown_in_line(&path.display().to_string());
     match verify(path, head)? {
         Err(broken) => {
-            writeln!(out, "{}:{}: the chain is broken: {}", broken.file.display(), broken.line, broken.why)?;
+            let file = shown_in_line(&broken.file.display().to_string());
+            writeln!(out, "{file}:{}: the chain is broken: {}", broken.line, broken.why)?;
             Ok(ExitCode::from(1))
         }
         Ok(found) if head.is_some() && !found.found => {
@@ -238,7 +239,8 @@ fn checked(path: &Path, head: Option<&str>) -> Outcome {
                 0 | 1 => String::new(),
                 first => format!("; it begins with line {first}: older files were removed"),
             };
-            writeln!(out, "{shown}: {} lines in {} files, whole{from}", found.lines, found.files)?;
+            let files = if found.files == 1 { "1 file".into() } else { format!("{} files", found.files) };
+            writeln!(out, "{shown}: {} lines in {files}, whole{from}", found.lines)?;
             writeln!(out, "head {} (kept elsewhere, it finds lines that are cut off: --head)", found.head)?;
             Ok(ExitCode::SUCCESS)
         }
