@@ -6,8 +6,24 @@ use clap::Args;
 
 use super::parse_size;
 
+/// What is in the trail, and what is not.
+const NOTES: &str = "\
+Verbs report create, start, exec, update, kill, stop, pause, resume, checkpoint, restore, end and delete with their
+caller; `denied` is a refusal of the policy file, `failed` any other failure. The watch observes the end of containers
+without a launcher, `oom`, and directories that come or go without a report. A process that is killed between its act
+and its report leaves only what is observed.
+
+Not in the trail: what happens before the first watch and after a signal ended it (the next one lists what exists);
+ends and kills for lack of memory while a watch that was killed is down, or of a container that is deleted within
+milliseconds; exit codes of containers without a launcher before Linux 6.15. Reports are kept while a watch is down or
+does not read, up to 16 MiB; then verbs warn, and the trail gets an event `lost`. Lines are in the order of the reports;
+after a kill of the watch the last ones may be there twice. Command lines are in the trail, environments are not.
+
+A user who can write FILE can compute the chain anew: keep the head that --verify prints in another place.";
+
 /// `watch`.
 #[derive(Debug, Args)]
+#[command(after_help = NOTES)]
 pub struct Watch {
     /// Append the trail to this file, which only this user can write [default: standard output]
     #[arg(long, short, value_name = "FILE")]
