@@ -48,10 +48,14 @@ pub enum Need {
     World,
     /// python3 is installed.
     Python,
+    /// This program is installed.
+    Program(&'static str),
     /// The root mount is private: what is mounted there does not propagate.
     PrivateRoot,
     /// pasta(1) is installed.
     Pasta,
+    /// CNI plugins (bridge, host-local, portmap, firewall) and iptables are installed.
+    Cni,
     /// Every user may open /dev/net/tun.
     OpenTun,
     /// The attackers' probe: copied along, or a C compiler that links statically.
@@ -111,11 +115,16 @@ impl Need {
             Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
             Need::OpenTun => unless(open_tun(), "an ordinary user may not open /dev/net/tun here"),
             Need::Python => unless(find("python3").is_some(), "python3 is not installed"),
+            Need::Program(name) => unless(find(name).is_some(), &format!("{name} is not installed")),
             Need::PrivateRoot => unless(
                 private_root(),
                 "the root mount is shared: mounts of a plan without a row would reach the host",
             ),
             Need::Pasta => unless(find("pasta").is_some(), "pasta is not installed (passt)"),
+            Need::Cni => unless(
+                CNI.iter().all(|p| std::path::Path::new(p).exists()) && find("iptables").is_some(),
+                "needs the plugins of CNI in /usr/lib/cni and iptables (containernetworking-plugins)",
+            ),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
             Need::KernelLessons => unless(
@@ -171,6 +180,10 @@ fn can_idmap(path: &std::path::Path) -> bool {
 
 /// A user id that no system uses.
 pub const NOBODYS: u32 = 54_321;
+
+/// The plugins that tests run.
+const CNI: [&str; 4] =
+    ["/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/portmap", "/usr/lib/cni/firewall"];
 
 /// As udev leaves it, and some virtual machines do not.
 fn open_tun() -> bool {

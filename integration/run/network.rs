@@ -1,6 +1,8 @@
 //! The network by name, against servers in network namespaces of the test's own.
 
 mod attacks;
+mod cni;
+mod cni_ends;
 mod helper;
 mod names;
 mod ports;
@@ -15,8 +17,16 @@ const WORLD: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World];
 
 pub fn tests() -> Vec<Trial> {
-    [names::tests(), attacks::tests(), helper::tests(), tools::tests(), ports::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        names::tests(),
+        attacks::tests(),
+        helper::tests(),
+        tools::tests(),
+        ports::tests(),
+        cni::tests(),
+        cni_ends::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

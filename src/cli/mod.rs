@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod audit;
 mod copies;
 mod criu;
+mod elsewhere;
 mod go;
 mod install;
 mod launch;

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
 use crate::commands::foreground::{Watch, begin, launched, proxy};
-use crate::error::Error;
+use crate::error::{Error, ExecError};
 use crate::input;
-use crate::launch::layers;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
 use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
+use crate::launch::{images, layers};
 use crate::lifecycle::account::Account;
 use crate::lifecycle::detach::{self, Side};
 use crate::lifecycle::name::Name;
@@ -127,6 +127,10 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
         launch.id = args.target.clone().unwrap_or_else(|| made_up_id(what));
     } else {
         let (bundle, id) = target(args.target.as_deref(), life.bundle.as_deref())?;
+        let named = args.target.as_deref() == Some(id.as_str()) && life.bundle.is_none();
+        if named && !global.as_runc && !Path::new("config.json").exists() {
+            return Err(images::no_id(&id));
+        }
         (launch.root, launch.id) = (root_of(&launch, Some(&bundle))?, id);
     }
     if let Some(name) = &launch.life.name {
@@ -301,7 +305,18 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
         return if global.as_runc || named { Ok(code) } else { told(&launch.id) };
     }
     let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, given: &given, log, sink };
-    watch.run(cx, &mut control, supervisor, (master, ready))
+    let ended = watch.run(cx, &mut control, supervisor, (master, ready));
+    ended.map_err(|error| place_outside(&launch, error))
+}
+
+/// Adds to the error for a missing program the place of that program on this machine, if it is not shown.
+fn place_outside(launch: &Launch, error: anyhow::Error) -> anyhow::Error {
+    let Some(Error::Exec(missing)) = error.downcast_ref::<Error>() else { return error };
+    let looked_up = missing.not_found && missing.bare.is_none() && launch.root == Root::Host;
+    let program = launch.process.entrypoint.as_ref().or(launch.args.first()).filter(|_| looked_up);
+    let Some(place) = program.and_then(|program| images::outside(program)) else { return error };
+    let message = format!("{} ({place})", missing.message);
+    Error::Exec(ExecError { message, ..missing.clone() }).into()
 }
 
 /// The command line that runs a detached container in the foreground. What belongs to this run alone is left out.

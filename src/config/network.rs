@@ -18,6 +18,10 @@ pub struct Network {
     pub joined: Option<std::path::PathBuf>,
     /// pasta(1), where it connects the container with the host's network.
     pub pasta: Option<std::path::PathBuf>,
+    /// A network of CNI.
+    pub cni: Option<super::cni::Cni>,
+    /// Where such networks are described.
+    pub cni_places: super::cni::Places,
     /// Ports inside that are reached from outside.
     pub published: Vec<Published>,
     /// Names with an address of the caller's choice.
@@ -33,7 +37,7 @@ pub struct Network {
 impl Network {
     /// Whether a helper process is needed.
     pub fn is_used(&self) -> bool {
-        !self.rules.is_empty() || !self.published.is_empty()
+        !self.rules.is_empty() || (!self.published.is_empty() && self.cni.is_none())
     }
 
     /// The ports of all rules, each once, in order.

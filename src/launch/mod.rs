@@ -5,6 +5,7 @@
 mod accounts;
 pub mod caller;
 pub mod capabilities;
+mod cni;
 mod copies;
 pub mod enforced;
 pub mod environment;

@@ -100,6 +100,14 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
             // It ends with its launcher, or with the container.
             Undo::Helper => {}
             Undo::Pasta(file) => crate::perform::pasta::end(Path::new(file)),
+            Undo::Cni(file) => done.problems.extend(crate::network::cni::take_back(Path::new(file))),
+            // What could not be taken back in there is tried again by the next `delete`.
+            Undo::Namespace(_) if !done.problems.is_empty() => {}
+            Undo::Namespace(file) => {
+                if let Err(e) = crate::perform::cni::let_go(Path::new(file)) {
+                    done.problems.push(format!("network namespace {file} cannot be let go: {e}"));
+                }
+            }
             Undo::Ids(path) => {
                 let removed = std::fs::remove_file(path);
                 if let Err(e) = removed.or_else(gone) {

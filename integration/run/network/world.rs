@@ -130,6 +130,30 @@ impl World {
         self.sb.runtime_as(&path)
     }
 
+    /// `safebox --root ROOT` of root in the network namespace of the host, and in the machine's mount namespace.
+    pub fn plain(&self) -> Call {
+        self.sb.under(&["nsenter", &format!("--net=/run/netns/{}", self.host)])
+    }
+
+    /// What a command prints in a network namespace, whatever its end.
+    fn prints(namespace: &str, command: &str) -> String {
+        let out = Command::new("ip")
+            .args(["netns", "exec", namespace, "sh", "-c", command])
+            .output()
+            .expect("ip netns exec");
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// What a command prints on the host.
+    pub fn on_host(&self, command: &str) -> String {
+        Self::prints(&self.host, command)
+    }
+
+    /// What a command prints beyond.
+    pub fn from_beyond(&self, command: &str) -> String {
+        Self::prints(&self.beyond, command)
+    }
+
     /// The name of the network namespace with the servers.
     pub fn beyond(&self) -> &str {
         &self.beyond
