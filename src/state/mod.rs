@@ -33,6 +33,9 @@ pub struct State {
     pub created: String,
     /// The config's annotations.
     pub annotations: BTreeMap<String, String>,
+    /// The config's `linux.cgroupsPath`, by which exceptions of the policy file know the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroups_path: Option<String>,
     /// Name of the user who created it.
     pub owner: String,
     /// The undos of the plan's rows, in their order, which remove the container. The plan fills them in.
