@@ -27,6 +27,7 @@ use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, Given};
 use crate::policy::Policy;
+use crate::policy::enforce::Enforcement;
 use crate::sys::process;
 
 /// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
@@ -146,6 +147,8 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     }
     launch.policy = Some(policy(global, &launch));
     launch.enforcement = crate::commands::common::enforcement(global)?;
+    let names = Enforcement::names(global.policy_file.as_deref())?;
+    crate::launch::network::add_names(&mut launch, &names)?;
     terminals(&mut launch);
     inherit(&mut launch)?;
     let stays = !launch.life.detach;
@@ -299,7 +302,7 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
         write_id(path, &launch.id)?;
     }
     if !watches {
-        let code = detached(&prepared, &plan, cx, &mut control, &given)?;
+        let code = detached((&launch, log), &prepared, (&plan, &given), cx, &mut control)?;
         // As docker run. Callers of runc hand this output through, and name the id themselves.
         let named = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
         return if global.as_runc || named { Ok(code) } else { told(&launch.id) };
@@ -373,14 +376,15 @@ fn console(draft: &Draft, launch: &Launch) -> Result<(Option<i32>, Option<i32>),
 
 /// `run --detach`: the container goes to whoever reaps this process's children.
 fn detached(
+    (launch, log): (&Launch, &Log),
     prepared: &Prepared,
-    plan: &Checked<Plan>,
+    (plan, given): (&Checked<Plan>, &Given),
     mut cx: Cx,
     control: &mut Control,
-    given: &Given,
 ) -> Outcome {
     let hold = launched(prepared, plan, &mut cx, control, &mut Helpers::default())?;
     begin(prepared, plan, &cx, &hold)?;
+    crate::commands::report::running(&launch.state_root, log, &prepared.state, cx.pid);
     cx.helper.take().into_iter().for_each(Helper::release);
     crate::lifecycle::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)

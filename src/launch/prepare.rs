@@ -305,6 +305,7 @@ impl Draft {
             rootfs: bundle.rootfs_path.clone(),
             created: crate::time::now(),
             annotations: config.annotations.clone(),
+            cgroups_path: config.cgroups_path.clone(),
             owner: owner(host.euid),
             undo: Vec::new(),
             preexisting: layout.groups.iter().filter(|g| g.exists).map(|g| g.path.clone()).collect(),
