@@ -119,10 +119,9 @@ pub fn look(host: &Host) -> Result<Report> {
         }
         _ => probe::namespaces().map_err(|e| Error::os("try namespaces in a child", "", e))?,
     };
-    let tried = match maps_root(host) {
-        true => tried,
-        false => Namespaces { user: tried.user.or(Some(Errno::EPERM)), ..tried },
-    };
+    // The namespace can be made, but not the map that it needs.
+    let unmapped = tried.user.is_none() && !maps_root(host);
+    let tried = if unmapped { Namespaces { user: Some(Errno::EPERM), ..tried } } else { tried };
     let rung = match (&host.rootless, tried.user.or(tried.mount), tried.proc) {
         (None, Some(_), None) => Rung::HostIds,
         (_, Some(_), _) if *host.landlock.get() > 0 => Rung::Bare,
@@ -130,22 +129,23 @@ pub fn look(host: &Host) -> Result<Report> {
         (_, None, Some(_)) => Rung::SharedProc,
         (_, None, None) => Rung::Full,
     };
-    let layers =
-        LAYERS.iter().map(|layer| Status { name: layer.name, missing: missing(layer.name, host, tried) });
+    let layers = LAYERS
+        .iter()
+        .map(|layer| Status { name: layer.name, missing: missing(layer.name, host, tried, unmapped) });
     Ok(Report { rung, layers: layers.collect(), tried })
 }
 
-fn missing(name: &str, host: &Host, tried: Namespaces) -> Option<Missing> {
+fn missing(name: &str, host: &Host, tried: Namespaces, unmapped: bool) -> Option<Missing> {
     let some = |why: &str, lift: &str| Some(Missing { why: why.into(), lift: lift.into() });
     let namespaces = tried.user.or(tried.mount);
     match name {
-        "user-namespace" => namespaces.map(|e| no_namespace(e, tried.user.is_none(), maps_root(host))),
+        "user-namespace" => namespaces.map(|e| no_namespace(e, tried.user.is_none(), unmapped)),
         "mount-namespace" | "network-namespace" if host.rootless.is_some() || tried.proc.is_some() => {
-            namespaces.map(|e| no_namespace(e, tried.user.is_none(), maps_root(host)))
+            namespaces.map(|e| no_namespace(e, tried.user.is_none(), unmapped))
         }
         "pid-namespace" if host.rootless.is_some() || tried.proc.is_some() => {
             if let Some(e) = namespaces {
-                return Some(no_namespace(e, tried.user.is_none(), maps_root(host)));
+                return Some(no_namespace(e, tried.user.is_none(), unmapped));
             }
             tried.proc.and_then(|_| {
                 some(
@@ -175,8 +175,8 @@ fn maps_root(host: &Host) -> bool {
     host.rootless.is_none() || host.euid != 0 || host.caps & 1 << CAP_SETFCAP != 0
 }
 
-fn no_namespace(errno: Errno, made: bool, maps_root: bool) -> Missing {
-    if !maps_root {
+fn no_namespace(errno: Errno, made: bool, unmapped: bool) -> Missing {
+    if unmapped {
         return Missing {
             why: "root of this container may not map its id into a user namespace: it has no CAP_SETFCAP"
                 .into(),
