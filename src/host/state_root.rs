@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::plain_root;
@@ -17,11 +18,9 @@ pub fn default_state_root() -> PathBuf {
     let euid = nix::unistd::geteuid();
     match var("XDG_RUNTIME_DIR") {
         Some(dir) if !plain_root() => PathBuf::from(dir).join("safebox"),
-        _ => {
-            let (of_root, fallback) = (Path::new(OF_ROOT), fallback_state_root());
-            let usable = || is_usable(of_root) || !is_usable(&fallback);
-            if euid.is_root() && usable() { of_root.into() } else { fallback }
-        }
+        // The root file system of a container may be read-only.
+        _ if euid.is_root() && writable(Path::new(OF_ROOT)) != Err(Errno::EROFS) => OF_ROOT.into(),
+        _ => fallback_state_root(),
     }
 }
 
@@ -30,11 +29,13 @@ pub fn default_state_root() -> PathBuf {
 pub fn fallback_state_root() -> PathBuf {
     let of_user = |dir: &str| PathBuf::from(format!("{dir}/safebox-{}", nix::unistd::geteuid()));
     let (tmp, shm) = (of_user("/tmp"), of_user("/dev/shm"));
-    if !is_usable(&tmp) && is_usable(&shm) { shm } else { tmp }
+    // One that another user has made is refused later, and not evaded.
+    let made = tmp.symlink_metadata().is_ok();
+    if !made && writable(&tmp).is_err() && writable(&shm).is_ok() { shm } else { tmp }
 }
 
-/// Whether the directory exists, or can be created.
-fn is_usable(dir: &Path) -> bool {
-    let writable = |dir: &Path| access(dir, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
-    dir.ancestors().find(|above| above.symlink_metadata().is_ok()).is_some_and(writable)
+/// Whether the directory can be written, or created.
+fn writable(dir: &Path) -> nix::Result<()> {
+    let existing = dir.ancestors().find(|above| above.symlink_metadata().is_ok());
+    access(existing.unwrap_or(Path::new("/")), AccessFlags::W_OK | AccessFlags::X_OK)
 }
