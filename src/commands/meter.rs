@@ -1,8 +1,8 @@
 //! Measures the resource usage of a run while its cgroups exist, and builds its account.
 
-use std::path::Path;
 use std::time::Duration;
 
+use crate::cgroup::has;
 use crate::cgroup::figures::{Counters, Cpu};
 use crate::cgroup::ops::Events;
 use crate::launch::prepare::Prepared;
@@ -28,12 +28,17 @@ impl Meter {
     /// The meter of a created container.
     pub(super) fn new(prepared: &Prepared) -> Self {
         let counters = Counters::of(&prepared.layout);
-        let there = |files: [&str; 2]| {
-            let has = |group: &Path| files.iter().any(|file| group.join(file).exists());
-            prepared.layout.groups.iter().any(|group| has(&group.path))
+        // No controllers: cgroup v2, which names its file otherwise.
+        let there = |controller: &str, v2: &str, v1: &str| {
+            let groups = prepared.layout.groups.iter();
+            let mut counting = groups.filter(|g| g.controllers.is_empty() || has(&g.controllers, controller));
+            counting.any(|g| g.path.join(if g.controllers.is_empty() { v2 } else { v1 }).exists())
         };
         Meter {
-            counts: (there(["memory.events", "memory.oom_control"]), there(["pids.events", "pids.events"])),
+            counts: (
+                there("memory", "memory.events", "memory.oom_control"),
+                there("pids", "pids.events", "pids.events"),
+            ),
             counters,
             cpu: None,
             memory_peak: None,

@@ -37,12 +37,13 @@ mod secrets;
 pub mod target;
 pub mod undo;
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use crate::config::hooks::HookKind;
 use crate::network::handle::Helper;
 pub use crate::plan::call::Call;
 use crate::plan::hooks::HookRun;
+use crate::sys::fs::{self, Place};
 use crate::sys::Errno;
 
 /// Why hooks did not run to their end.
@@ -80,6 +81,8 @@ pub fn no_hooks(
 pub struct Cx {
     /// The slots of the plan; -1 until a row fills them.
     pub fds: Vec<RawFd>,
+    /// Where the descriptors in these slots are, as far as it was asked.
+    tops: Vec<Option<Place>>,
     /// The container process, as this actor's pid namespace sees it; 0 before the clone.
     pub pid: i32,
     /// Its pidfd; -1 before the clone.
@@ -118,8 +121,10 @@ pub struct Cx {
     pub ask: bool,
     /// The lock on the container's directory outlives the plan: the caller goes on with it.
     pub keep_lock: bool,
+    /// The file that several rows in a row append to, or write a line each to, with its path.
+    pub kept: [Option<(std::ffi::CString, OwnedFd)>; 2],
     /// Descriptors that only the launch needs: closed when it is over.
-    pub held: Vec<std::os::fd::OwnedFd>,
+    pub held: Vec<OwnedFd>,
     /// The process that holds the sockets of the container's network, until another part of the launcher takes it.
     pub helper: Option<Helper>,
     /// CLOCK_MONOTONIC when the baton went to Init the last time.
@@ -137,6 +142,7 @@ impl Cx {
     pub fn new(slots: u16) -> Self {
         Cx {
             fds: vec![-1; slots.into()],
+            tops: vec![None; slots.into()],
             pid: 0,
             pidfd: -1,
             baton: -1,
@@ -156,6 +162,7 @@ impl Cx {
             ignored: u64::MAX,
             ask: false,
             keep_lock: false,
+            kept: [None, None],
             held: Vec::new(),
             helper: None,
             handed: std::time::Duration::ZERO,
@@ -173,6 +180,18 @@ impl Cx {
     /// Fills a slot.
     pub fn set(&mut self, slot: &crate::plan::Slot, fd: RawFd) {
         self.fds[usize::from(slot.index)] = fd;
+        self.tops[usize::from(slot.index)] = None;
+    }
+
+    /// Where the descriptor in a slot is: its mount and inode, which stay the same, are asked for once.
+    pub fn top(&mut self, slot: &crate::plan::Slot) -> Result<Place, Errno> {
+        let index = usize::from(slot.index);
+        if let Some(known) = self.tops[index] {
+            return Ok(known);
+        }
+        let place = at(self, Call::Statx, fs::place(self.fds[index]))?;
+        self.tops[index] = Some(place);
+        Ok(place)
     }
 }
 

@@ -210,15 +210,14 @@ pub fn limit_bounding(keep: u64) -> Result<()> {
         if keep & 1 << cap != 0 {
             continue;
         }
-        match prctl(libc::PR_CAPBSET_READ, cap) {
-            // Dropping a capability that is not in the set needs `CAP_SETPCAP` too.
-            Ok(0) => continue,
+        match prctl(libc::PR_CAPBSET_DROP, cap) {
             Ok(_) => {}
             // EINVAL: the number is above CAP_LAST_CAP, so every known capability is handled.
             Err(Errno::EINVAL) => return Ok(()),
+            // Without `CAP_SETPCAP` nothing can be dropped, be it in the set or not.
+            Err(Errno::EPERM) if prctl(libc::PR_CAPBSET_READ, cap) == Ok(0) => {}
             Err(e) => return Err(e),
         }
-        prctl(libc::PR_CAPBSET_DROP, cap)?;
     }
     Ok(())
 }

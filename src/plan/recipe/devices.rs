@@ -256,7 +256,7 @@ impl Builder<'_> {
 
     fn mounted_device(&mut self, root: Slot, w: &Wanted, tree: Slot) -> Result<()> {
         let path = cstring("device", w.path.trim_start_matches('/'))?;
-        let target = Target { root, path, kind: TargetKind::File };
+        let target = Target { root, path, kind: TargetKind::NewFile };
         // No process inside can change the node's mode or owner; the device stays writable.
         let attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
         let attr = MountAttr { attr_set, ..MountAttr::default() };
