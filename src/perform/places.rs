@@ -80,8 +80,8 @@ pub fn mask(cx: &mut Cx, root: &Slot, path: &CStr, null: RawFd, empty: RawFd) ->
     let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
     // Only a mount that is attached can be copied (before Linux 6.15): the first place gets the mount itself.
     let tree = if used { at(cx, Call::OpenTree, mount::open_tree(cover, c"", flags))? } else { cover };
-    if !dir {
-        // Mode, owner and times must not be changed through the mask.
+    if !dir && !used {
+        // Mode, owner and times must not be changed through the mask. A copy of it has the same flags.
         set_attrs(cx, tree, &[SetAttr { recursive: false, attr: SHOWN_DEVICE }])?;
     }
     at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
