@@ -1,7 +1,7 @@
 //! The foreground `run`: supervises the container until its end, and reports the result.
 
+use crate::sys::start::ExitCode;
 use std::cell::RefCell;
-use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::cgroup::figures::{Counters, CpuClock};

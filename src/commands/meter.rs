@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::cgroup::has;
 use crate::cgroup::figures::{Counters, Cpu};
+use crate::cgroup::has;
 use crate::cgroup::ops::Events;
 use crate::launch::prepare::Prepared;
 use crate::launch::value::Launch;

@@ -1,8 +1,8 @@
 //! `safebox run`: create, start, supervise, delete.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};

@@ -43,8 +43,8 @@ use crate::config::hooks::HookKind;
 use crate::network::handle::Helper;
 pub use crate::plan::call::Call;
 use crate::plan::hooks::HookRun;
-use crate::sys::fs::{self, Place};
 use crate::sys::Errno;
+use crate::sys::fs::{self, Place};
 
 /// Why hooks did not run to their end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +103,10 @@ pub struct Cx {
     pub groups_denied: bool,
     /// The empty directory of the masks is attached somewhere, and can be copied.
     pub empty_used: bool,
-    /// So is what covers masked files.
+    /// What covers masked files is attached somewhere.
     pub null_used: bool,
+    /// It is a mount whose flags protect the node, and copies have them too.
+    pub null_sealed: bool,
     /// Mount targets that the runtime made before the clone: what is mounted there inherits no mode.
     pub made: Vec<std::ffi::CString>,
     /// Network devices of the host that are inside now.
@@ -154,6 +156,7 @@ impl Cx {
             groups_denied: false,
             empty_used: false,
             null_used: false,
+            null_sealed: false,
             made: Vec::new(),
             moved: Vec::new(),
             call: Call::None,

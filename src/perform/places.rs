@@ -69,26 +69,32 @@ fn existing(cx: &mut Cx, root: RawFd, path: &CStr) -> Result<Option<RawFd>, Errn
 }
 
 /// Covers a file with /dev/null and a directory with an empty one; what is not there needs no mask.
-pub fn mask(cx: &mut Cx, root: &Slot, path: &CStr, null: RawFd, empty: RawFd) -> Done {
+pub fn mask(cx: &mut Cx, root: &Slot, path: &CStr, null: &Slot, empty: &Slot) -> Done {
     let Some(place) = existing(cx, cx.fd(root), path)? else { return Ok(()) };
     let there = at(cx, Call::Statx, fs::place(place))?;
     let dir = there.is_dir();
     if dir && there.is_same(&cx.top(root)?) {
         return at(cx, Call::OnRoot, Err(Errno::EBUSY));
     }
-    let (cover, used) = if dir { (empty, cx.empty_used) } else { (null, cx.null_used) };
+    let (cover, used) =
+        if dir { (cx.fd(empty), cx.empty_used) } else { (cx.fd(null), cx.null_used || cx.null_sealed) };
     let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
     // Only a mount that is attached can be copied (before Linux 6.15): the first place gets the mount itself.
     let tree = if used { at(cx, Call::OpenTree, mount::open_tree(cover, c"", flags))? } else { cover };
-    if !dir && !used {
-        // Mode, owner and times must not be changed through the mask. A copy of it has the same flags.
+    let seal = !dir && !cx.null_sealed;
+    if seal {
+        // Mode, owner and times must not be changed through the mask.
         set_attrs(cx, tree, &[SetAttr { recursive: false, attr: SHOWN_DEVICE }])?;
     }
     at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
-    if used {
+    if seal {
+        // A copy has the flags of what it is copied from.
+        cx.set(null, tree);
+        cx.null_sealed = true;
+    } else if used {
         fs::close(tree);
     }
-    *(if dir { &mut cx.empty_used } else { &mut cx.null_used }) = true;
+    cx.empty_used |= dir;
     fs::close(place);
     Ok(())
 }

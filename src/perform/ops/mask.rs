@@ -32,9 +32,7 @@ pub(super) fn apply(op: &MaskOp, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
-        MaskOp::Cover { root, path, null, empty } => {
-            places::mask(cx, root, path, cx.fd(null), cx.fd(empty))
-        }
+        MaskOp::Cover { root, path, null, empty } => places::mask(cx, root, path, null, empty),
         MaskOp::ReadOnly { root, path } => places::readonly_path(cx, root, path),
         MaskOp::Sysctl { proc, path, value } => write_proc(cx, cx.fd(proc), path, value),
     }

@@ -142,7 +142,9 @@ pub(super) fn move_tree(cx: &mut Cx, tree: RawFd, before: &[SetAttr], target: &T
 fn unlike(e: Errno, source: TargetKind, place: RawFd) -> Errno {
     let is_dir = fs::fstatat(place, c"").map(|st| st.st_mode & libc::S_IFMT == libc::S_IFDIR);
     match is_dir {
-        Ok(dir) if e == Errno::EINVAL && dir != matches!(source, TargetKind::Dir | TargetKind::NewDir) => Errno::ENOTDIR,
+        Ok(dir) if e == Errno::EINVAL && dir != matches!(source, TargetKind::Dir | TargetKind::NewDir) => {
+            Errno::ENOTDIR
+        }
         _ => e,
     }
 }

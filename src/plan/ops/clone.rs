@@ -94,9 +94,13 @@ impl Op for CloneOp {
             Self::Init { owner: None, .. } => {
                 vec!["openat", "read", "close", "close?", "close?", "socketpair", "clone3", "close"]
             }
-            Self::Init { owner: Some(_), .. } => {
-                [&["openat", "read", "close", "close?", "close?", "socketpair"], AS_USER, &["clone3", "close"], BACK].concat()
-            }
+            Self::Init { owner: Some(_), .. } => [
+                &["openat", "read", "close", "close?", "close?", "socketpair"],
+                AS_USER,
+                &["clone3", "close"],
+                BACK,
+            ]
+            .concat(),
             Self::Sibling { owner: None, .. } => vec!["clone3"],
             Self::Sibling { owner: Some(_), .. } => [AS_USER, &["clone3"]].concat(),
         }

@@ -28,10 +28,10 @@ mod user;
 use std::fmt;
 
 pub use super::place::{DeviceNode, Landlock, Node, SetAttr, StdioPipe, Target, TargetKind};
-pub use cgroup::is_device_list;
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::sys::Errno;
+pub use cgroup::is_device_list;
 
 /// Another effective user with the same capabilities, and back.
 const AS_USER: &[&str] = &["prctl", "capget", "setresuid", "capset"];

@@ -202,7 +202,9 @@ impl MountOp {
 /// How a target is found: a new entry of the plan's own file system is made, unless its name is taken.
 fn finds(kind: TargetKind) -> Vec<&'static str> {
     match kind {
-        TargetKind::NewDir => vec!["mkdirat", "openat?", "openat2?", WALK, "statx?", "statx?", "fstatfs?", "fstatfs?"],
+        TargetKind::NewDir => {
+            vec!["mkdirat", "openat?", "openat2?", WALK, "statx?", "statx?", "fstatfs?", "fstatfs?"]
+        }
         TargetKind::NewFile => vec!["openat", "openat2?", WALK, "statx?", "statx?", "fstatfs?", "fstatfs?"],
         TargetKind::Dir | TargetKind::File | TargetKind::AsSource | TargetKind::Proc => {
             RESOLVE.iter().chain(&FREE).copied().collect()
