@@ -8,11 +8,11 @@ use std::ffi::OsString;
 
 use clap::{Args, Command, FromArgMatches, Parser};
 
-use super::{Cli, Global, Verb, go};
+use super::{Cli, Global, Verb, go, launch};
 
 /// Parses the command line.
 pub fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
-    one_verb(args).map_or_else(|| Cli::try_parse_from(args), Ok)
+    launch::with_named(args, || one_verb(args)).map_or_else(|| Cli::try_parse_from(args), Ok)
 }
 
 /// The output for a line that is only `--version`: callers run it often, and it needs no definitions.
@@ -74,6 +74,8 @@ mod tests {
             "safebox run --cgroup-manager disabled --policy privileged --pids-limit -1 x",
             "safebox --systemd-cgroup create --bundle b --pid-file p --preserve-fds 2 x",
             "safebox --root create create x",
+            "safebox run -qv /a:/b --env=A=b -e C=--memory --rm -it -w/x b -- sh --memory -x",
+            "safebox run --memory=1g --cpus 2 -m 2g --rootfs /r --timeout 1s -- sh",
             "safebox exec -t -e A=b x sh -c --help",
             "safebox kill -a x KILL",
             "safebox delete --force x",
@@ -82,7 +84,7 @@ mod tests {
             "safebox features",
         ] {
             let args = words(line);
-            let quick = one_verb(&args).unwrap_or_else(|| panic!("{line} is read at once"));
+            let quick = launch::with_named(&args, || one_verb(&args)).unwrap_or_else(|| panic!("{line} is read at once"));
             assert_eq!(format!("{quick:?}"), format!("{:?}", Cli::try_parse_from(&args).unwrap()), "{line}");
         }
     }

@@ -43,6 +43,8 @@ pub fn groups_are(groups: &[u32]) -> Result<bool> {
 /// The maximum number of supplementary groups of a process (credentials(7)).
 const NGROUPS_MAX: usize = 65_536;
 
+/// Not inlined: each caller would have the frame of the largest buffer, whose pages are touched one by one.
+#[inline(never)]
 fn compare_groups<const N: usize>(groups: &[u32]) -> Result<bool> {
     let mut is = [0u32; N];
     // SAFETY: the array is writable for the length passed.
