@@ -5,6 +5,7 @@
 //! definitions, which the messages need.
 
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 
 use clap::{Args, Command, FromArgMatches, Parser};
 
@@ -30,7 +31,9 @@ fn one_verb(args: &[OsString]) -> Option<Cli> {
         .disable_help_subcommand(true);
     let program = Global::augment_args(program);
     let verb = definition(go::verb_after(&program, args)?)?;
-    let found = program.subcommand(verb).try_get_matches_from(args).ok()?;
+    // What is known of a line is needed to the program's end, so neither is freed piece by piece.
+    let mut program = ManuallyDrop::new(program.subcommand(verb));
+    let found = ManuallyDrop::new(program.try_get_matches_from_mut(args).ok()?);
     Some(Cli {
         global: Global::from_arg_matches(&found).ok()?,
         version: None,

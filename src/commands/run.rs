@@ -301,7 +301,12 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
         return if global.as_runc || named { Ok(code) } else { told(&launch.id) };
     }
     let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, given: &given, log, sink };
-    watch.run(cx, &mut control, supervisor, (master, ready))
+    let outcome = watch.run(cx, &mut control, supervisor, (master, ready));
+    if outcome.is_ok() {
+        // The process ends now, and its memory with it.
+        std::mem::forget((plan, prepared, launch));
+    }
+    outcome
 }
 
 /// The command line that runs a detached container in the foreground. What belongs to this run alone is left out.
