@@ -13,7 +13,7 @@ use super::{Cli, Global, Verb, go, launch};
 
 /// Parses the command line.
 pub fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
-    launch::with_named(args, || one_verb(args)).map_or_else(|| Cli::try_parse_from(args), Ok)
+    one_verb(args).map_or_else(|| Cli::try_parse_from(args), Ok)
 }
 
 /// The output for a line that is only `--version`: callers run it often, and it needs no definitions.
@@ -30,7 +30,14 @@ fn one_verb(args: &[OsString]) -> Option<Cli> {
         .disable_version_flag(true)
         .disable_help_subcommand(true);
     let program = Global::augment_args(program);
-    let verb = definition(go::verb_after(&program, args)?)?;
+    let verb = go::verb_after(&program, args)?;
+    // Options of explain exclude some of a launch, so those must be defined.
+    let parse = || parse_verb(program, verb, args);
+    if verb == "explain" { parse() } else { launch::with_named(args, parse) }
+}
+
+fn parse_verb(program: Command, verb: &str, args: &[OsString]) -> Option<Cli> {
+    let verb = definition(verb)?;
     // What is known of a line is needed to the program's end, so neither is freed piece by piece.
     let mut program = ManuallyDrop::new(program.subcommand(verb));
     let found = ManuallyDrop::new(program.try_get_matches_from_mut(args).ok()?);
@@ -78,6 +85,7 @@ mod tests {
             "safebox --systemd-cgroup create --bundle b --pid-file p --preserve-fds 2 x",
             "safebox --root create create x",
             "safebox run -qv /a:/b --env=A=b -e C=--memory --rm -it -w/x b -- sh --memory -x",
+            "safebox explain --memory 1g --diff-policy baseline restricted b",
             "safebox run --memory=1g --cpus 2 -m 2g --rootfs /r --timeout 1s -- sh",
             "safebox exec -t -e A=b x sh -c --help",
             "safebox kill -a x KILL",
@@ -87,7 +95,7 @@ mod tests {
             "safebox features",
         ] {
             let args = words(line);
-            let quick = launch::with_named(&args, || one_verb(&args)).unwrap_or_else(|| panic!("{line} is read at once"));
+            let quick = one_verb(&args).unwrap_or_else(|| panic!("{line} is read at once"));
             assert_eq!(format!("{quick:?}"), format!("{:?}", Cli::try_parse_from(&args).unwrap()), "{line}");
         }
     }

@@ -216,8 +216,12 @@ pub fn limit_bounding(keep: u64) -> Result<()> {
             Ok(_) => {}
             // EINVAL: the number is above CAP_LAST_CAP, so every known capability is handled.
             Err(Errno::EINVAL) => return Ok(()),
-            // Without `CAP_SETPCAP` nothing can be dropped, be it in the set or not.
-            Err(Errno::EPERM) if prctl(libc::PR_CAPBSET_READ, cap) == Ok(0) => {}
+            // Without `CAP_SETPCAP` this is the answer for every number.
+            Err(Errno::EPERM) => match prctl(libc::PR_CAPBSET_READ, cap) {
+                Ok(0) => {}
+                Err(Errno::EINVAL) => return Ok(()),
+                _ => return Err(Errno::EPERM),
+            },
             Err(e) => return Err(e),
         }
     }
