@@ -9,6 +9,7 @@ use crate::cgroup::monitor::CgroupMonitor;
 use crate::cgroup::ops::Events;
 use crate::commands::common::Outcome;
 use crate::commands::meter::Meter;
+use crate::commands::report;
 use crate::error::{Error, Result};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::{Launch, LogDriver};
@@ -82,6 +83,7 @@ impl Watch<'_> {
             }
             return Err(e.into());
         }
+        report::running(&self.launch.state_root, self.log, &prepared.state, cx.pid);
         let mut supervisor = supervisor.map_or_else(Supervisor::new, Ok)?;
         self.attend(&mut supervisor, &cx)?;
         supervisor.network = cx.helper.take().map(|helper| Network::of(helper, cx.pidfd));
@@ -126,6 +128,7 @@ impl Watch<'_> {
                 tell_and_stop(&prepared.state, &undone, supervisor.signals());
             }
         }
+        report::ended(&self.launch.state_root, self.log, &account, !keep);
         if let Some(guardian) = helpers.guardian {
             guardian.dismiss();
         }

@@ -128,6 +128,7 @@ fn environment() -> Vec<String> {
 pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> String {
     let resources = &config.resources;
     let network = match (config.is_new(NsKind::Net), config.network.rules.is_empty()) {
+        (true, _) if config.network.cni.is_some() => "a network of plugins",
         (true, true) if config.network.pasta.is_some() => "the host's network by way of pasta",
         (true, true) => "no network",
         (true, false) => "a network by name",

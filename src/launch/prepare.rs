@@ -249,7 +249,11 @@ impl Draft {
                 user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
             },
         )?;
-        self.outcome.changes.extend(layout.note.iter().map(|note| Change::weaker("cgroups", note.clone())));
+        // The ladder has reported a missing cgroup already.
+        let reported =
+            self.outcome.changes.iter().any(|c| c.by == "ladder" && c.text.starts_with("no cgroup:"));
+        let note = layout.note.clone().filter(|_| !reported);
+        self.outcome.changes.extend(note.map(|note| Change::weaker("cgroups", note)));
         let resctrl = config
             .intel_rdt
             .as_ref()
@@ -300,6 +304,7 @@ impl Draft {
             rootfs: bundle.rootfs_path.clone(),
             created: crate::time::now(),
             annotations: config.annotations.clone(),
+            cgroups_path: config.cgroups_path.clone(),
             owner: owner(host.euid),
             undo: Vec::new(),
             preexisting: layout.groups.iter().filter(|g| g.exists).map(|g| g.path.clone()).collect(),

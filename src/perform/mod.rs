@@ -15,6 +15,7 @@
 
 pub mod baton;
 mod child;
+mod cni;
 pub mod control;
 pub mod copy_up;
 mod failure;

@@ -334,7 +334,9 @@ fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
         | Action::Cgroup(CgroupOp::Scope { .. })
         | Action::Clone(CloneOp::Sibling { .. })
         | Action::Relay(RelayOp::Helper { .. })
-        | Action::Net(NetOp::MoveDevice { .. } | NetOp::Pasta { .. }) => true,
+        | Action::Net(
+            NetOp::MoveDevice { .. } | NetOp::Pasta { .. } | NetOp::KeepNamespace { .. } | NetOp::Cni { .. },
+        ) => true,
         _ => false,
     };
     match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none()) {

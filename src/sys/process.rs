@@ -330,6 +330,26 @@ pub fn exists(pid: i32) -> bool {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH)
 }
 
+/// How a process that has ended and was waited for has ended: `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (Linux 6.15).
+/// `None`: it was not waited for yet, or the kernel is older.
+pub fn exit_of(pidfd: RawFd) -> Option<Exit> {
+    /// `struct pidfd_info` as of Linux 6.15: mask, cgroupid, eleven ids, and the wait status.
+    #[repr(C)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        status: i32,
+    }
+    const EXIT: u64 = 1 << 3;
+    /// `_IOWR(0xFF, 11, struct pidfd_info)`.
+    const GET_INFO: u64 = 3 << 30 | (size_of::<Info>() as u64) << 16 | 0xFF << 8 | 11;
+    let mut info = Info { mask: EXIT, cgroup: 0, ids: [0; 11], status: 0 };
+    // SAFETY: `info` is writable and as large as the request says.
+    check(unsafe { libc::ioctl(pidfd, GET_INFO as _, &raw mut info) }.into()).ok()?;
+    (info.mask & EXIT != 0).then(|| Exit::of_status(info.status))
+}
+
 /// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds. Returns whether it has
 /// ended.
 pub fn wait_for_exit(pidfd: RawFd, millis: i32) -> bool {

@@ -112,12 +112,12 @@ impl World {
     }
 
     /// `safebox` in the network namespace of the host, with its resolv.conf and hosts, and what comes before it.
-    fn client(&self, name: &str, before: &str, program: &Path) -> Call {
+    fn client(&self, name: &str, (first, before): (&str, &str), program: &Path) -> Call {
         use std::os::unix::fs::PermissionsExt;
         let dir = self.dir().display();
         let script = format!(
             "#!/bin/sh\nexec unshare -m sh -c 'mount --make-rprivate / && mount --bind {dir}/resolv.conf /etc/resolv.conf && \
-             mount --bind {dir}/hosts /etc/hosts && cd {} && exec nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
+             mount --bind {dir}/hosts /etc/hosts && cd {} && {first} nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
             self.project.display(),
             self.host,
             program.display(),
@@ -130,6 +130,30 @@ impl World {
         self.sb.runtime_as(&path)
     }
 
+    /// `safebox --root ROOT` of root in the network namespace of the host, and in the machine's mount namespace.
+    pub fn plain(&self) -> Call {
+        self.sb.under(&["nsenter", &format!("--net=/run/netns/{}", self.host)])
+    }
+
+    /// What a command prints in a network namespace, whatever its end.
+    fn prints(namespace: &str, command: &str) -> String {
+        let out = Command::new("ip")
+            .args(["netns", "exec", namespace, "sh", "-c", command])
+            .output()
+            .expect("ip netns exec");
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// What a command prints on the host.
+    pub fn on_host(&self, command: &str) -> String {
+        Self::prints(&self.host, command)
+    }
+
+    /// What a command prints beyond.
+    pub fn from_beyond(&self, command: &str) -> String {
+        Self::prints(&self.beyond, command)
+    }
+
     /// The name of the network namespace with the servers.
     pub fn beyond(&self) -> &str {
         &self.beyond
@@ -137,7 +161,7 @@ impl World {
 
     /// `safebox --root ROOT` of root; a verb is added.
     pub fn runtime(&self) -> Call {
-        self.client("client", "", &bundle::runtime())
+        self.client("client", ("exec", ""), &bundle::runtime())
     }
 
     /// `safebox run --name ID` in the project's directory; options and `-- PROGRAM` are added.
@@ -147,13 +171,15 @@ impl World {
 
     /// The same as an ordinary user.
     pub fn run_as(&self, user: User) -> Call {
+        // As udev leaves it, and some machines do not: every user may open it.
+        let tun = "mount -t tmpfs -o mode=755 tmpfs /dev/net; mknod -m 666 /dev/net/tun c 10 200; exec";
         let before = format!(
             "setpriv --reuid {} --regid {} --clear-groups env HOME={}",
             user.uid,
             user.gid,
             self.sb.dir().display()
         );
-        self.client("client-of-user", &before, &self.sb.dir().join("safebox")).args([
+        self.client("client-of-user", (tun, &before), &self.sb.dir().join("safebox")).args([
             "run",
             "-q",
             "--name",

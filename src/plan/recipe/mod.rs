@@ -4,6 +4,7 @@ mod bare;
 mod binds;
 mod cgroup_owner;
 mod clone;
+mod cni;
 mod devices;
 mod exec;
 mod input;
@@ -79,6 +80,8 @@ struct Builder<'a> {
     null: Option<Slot>,
     /// Init's end of the way to the network helper.
     helper: Option<Slot>,
+    /// What is to be /etc/resolv.conf, where the network decides.
+    resolv: Option<Slot>,
     /// The tmpfs of secrets.
     secrets: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
@@ -120,6 +123,7 @@ impl<'a> Builder<'a> {
             nodes: None,
             null: None,
             helper: None,
+            resolv: None,
             secrets: None,
             sources: Vec::new(),
             overlays: Vec::new(),
@@ -152,10 +156,12 @@ impl Builder<'_> {
         }
         self.check_sources()?;
         self.network_helper()?;
+        self.resolver_of_network();
         self.spawn()?;
         self.outside()?;
         self.start()?;
         self.network_inside();
+        self.unreachable();
         self.root()?;
         self.mounts()?;
         self.files()?;

@@ -97,6 +97,7 @@ impl Builder<'_> {
                 name: cstring("file", std::ffi::OsStr::from_bytes(name))?,
                 data,
                 content: std::rc::Rc::new(file.content.clone()),
+                from: self.resolv.clone().filter(|_| file.path == Path::new(crate::network::RESOLV)),
             };
             self.plan.push(Init, part::MOUNTS, row);
         }
