@@ -75,8 +75,7 @@ impl Watch<'_> {
             ..Helpers::default()
         };
         let hold = launched(prepared, plan, &mut cx, control, &mut helpers)?;
-        // Figures cost a file each, so they are read only for a result or a kept state.
-        let mut meter = (keep || self.sink.is_some()).then(|| Meter::new(prepared));
+        let mut meter = Meter::new(prepared, keep || self.sink.is_some());
         if let Err(e) = begin(prepared, plan, &cx, &hold) {
             if let Some(guardian) = helpers.guardian.take() {
                 guardian.dismiss();
@@ -99,7 +98,7 @@ impl Watch<'_> {
         let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
         let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
         let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
-        meter.iter_mut().for_each(Meter::read);
+        meter.read();
         let refused = supervisor.network.take().map(Network::finish).unwrap_or_default();
         refused.iter().for_each(|line| self.log.verdict(line));
         if self.leaves_orphans() {
@@ -111,14 +110,11 @@ impl Watch<'_> {
         let denials = supervisor.refusals.take().and_then(|refusals| refusals.denials);
         self.report(&end, events);
         self.explain(&end, cx.pid, denials.as_ref());
-        let account = meter.map(|meter| {
-            let mut account = meter.account((self.launch, prepared), &end, events);
-            account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
-            account.denials.extend(refused);
-            account
-        });
+        let mut account = meter.account((self.launch, prepared), &end, events);
+        account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
+        account.denials.extend(refused);
         if keep {
-            let account = account.clone().map(Box::new);
+            let account = Some(Box::new(account.clone()));
             let (oom_kills, pids_refused) = (events.oom_kills, events.pids_refused);
             Ended { code: Some(end.code()), oom_kills, pids_refused, account }.write(hold.fd())?;
         }
@@ -133,7 +129,7 @@ impl Watch<'_> {
             guardian.dismiss();
         }
         drop(supervisor);
-        if let Some(Err(e)) = self.sink.zip(account.as_ref()).map(|(sink, account)| sink.write(account)) {
+        if let Some(Err(e)) = self.sink.map(|sink| sink.write(&account)) {
             self.log.error(&e.to_string());
             return Ok(ExitCode::from(125));
         }
