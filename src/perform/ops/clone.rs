@@ -36,6 +36,8 @@ fn init(
         return Err(Errno::EBUSY);
     }
     cx.ignored = status.ignored;
+    // Init must not have them.
+    cx.kept = [None, None];
     cx.call = Call::Socketpair;
     let (ours, theirs) = socket::seqpacket_pair()?;
     let me = as_user(cx, owner)?;
