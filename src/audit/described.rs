@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Kind, Report};
 use crate::error::{Error, Result};
 use crate::input::yaml::parse;
-use crate::input::{Description, Spot, compose, config, docker, pod, read};
+use crate::input::{Description, Spot, compose, config, docker, interpolate, pod, read};
 use crate::policy::{Machine, Place, Posture, Verdict};
 
 /// Judges a file, by what it holds.
@@ -18,8 +18,9 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
     }
     let shown = path.display();
     let mut described = Vec::new();
-    for document in parse(path, &text)? {
+    for mut document in pod::flat(parse(path, &text)?) {
         if compose::is(&document) {
+            interpolate::apply(&mut document)?;
             for (service, _) in compose::services(&document) {
                 described.push(compose::describe(&document, service)?);
             }
@@ -58,7 +59,8 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
     }
     let unknown = d.unknown.iter().map(|(at, key)| (place(at), key.clone()));
     let left = made.left.iter().map(|(at, text)| (place(at), format!("not judged: {text}")));
-    report.unknown = unknown.chain(left).collect();
+    let stops = d.stops.iter().map(|(at, key, why)| (place(at), format!("not judged: {key}: {why}")));
+    report.unknown = unknown.chain(left).chain(stops).collect();
     Ok(report)
 }
 
