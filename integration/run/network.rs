@@ -3,9 +3,11 @@
 mod attacks;
 mod cni;
 mod cni_ends;
+mod faults;
 mod helper;
 mod names;
 mod ports;
+mod registries;
 mod tools;
 mod world;
 
@@ -25,6 +27,8 @@ pub fn tests() -> Vec<Trial> {
         ports::tests(),
         cni::tests(),
         cni_ends::tests(),
+        registries::tests(),
+        faults::tests(),
     ]
     .into_iter()
     .flatten()

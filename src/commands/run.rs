@@ -27,6 +27,7 @@ use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, Given};
 use crate::policy::Policy;
+use crate::policy::enforce::Enforcement;
 use crate::sys::process;
 
 /// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
@@ -146,6 +147,8 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     }
     launch.policy = Some(policy(global, &launch));
     launch.enforcement = crate::commands::common::enforcement(global)?;
+    let names = Enforcement::names(global.policy_file.as_deref())?;
+    crate::launch::network::add_names(&mut launch, &names)?;
     terminals(&mut launch);
     inherit(&mut launch)?;
     let stays = !launch.life.detach;

@@ -26,6 +26,8 @@ pub struct Network {
     pub published: Vec<Published>,
     /// Names with an address of the caller's choice.
     pub hosts: Vec<(String, IpAddr)>,
+    /// The policy file that adds rules, and those.
+    pub of_file: Option<(String, Vec<String>)>,
     /// Servers that are asked for names in place of those of the host's /etc/resolv.conf.
     pub servers: Vec<SocketAddr>,
     /// A record of each connection is appended to a file.
@@ -38,6 +40,14 @@ impl Network {
     /// Whether a helper process is needed.
     pub fn is_used(&self) -> bool {
         !self.rules.is_empty() || (!self.published.is_empty() && self.cni.is_none())
+    }
+
+    /// That there are not too many rules.
+    pub fn check_rules(&self) -> Result<(), String> {
+        if self.rules.len() > MOST || self.ports().len() > MOST_PORTS {
+            return Err(format!("at most {MOST} rules and {MOST_PORTS} ports are possible"));
+        }
+        Ok(())
     }
 
     /// The ports of all rules, each once, in order.

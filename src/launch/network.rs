@@ -9,7 +9,8 @@ use crate::bundle::Bundle;
 use crate::config::{Config, Namespace, RuntimeFile};
 use crate::error::{Error, Result};
 use crate::network::{RESOLV, RESOLV_CONF};
-use crate::policy::{Change, Facts};
+use crate::policy::names::Names;
+use crate::policy::{Change, Facts, Policy};
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
 
@@ -24,6 +25,18 @@ fn hosts(config: &Config, by_name: bool) -> String {
     let given = config.network.hosts.iter().filter(|_| !by_name);
     let given: String = given.map(|(name, address)| format!("{address}\t{name}\n")).collect();
     format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}{given}")
+}
+
+/// Adds the network of the policy file to a launch whose network is its own. A network that was asked for, `none`
+/// included, is the whole of it; a config that is used as written is, too.
+pub fn add_names(launch: &mut Launch, names: &Names) -> Result<()> {
+    let network = &launch.network;
+    let asked = network.joined.is_some() || network.pasta.is_some() || network.cni.is_some();
+    let host = launch.overrides.allows("host-net") || launch.said.contains(&"network");
+    if names.is_empty() || asked || host || launch.policy() == Policy::Privileged {
+        return Ok(());
+    }
+    names.add_to(&mut launch.network).map_err(|e| Error::msg(format!("{}: {e}", names.file)))
 }
 
 /// `--allow-net`, `--audit-log`.
@@ -87,6 +100,10 @@ pub(super) fn apply(
     let rules: Vec<_> = network.rules.iter().map(ToString::to_string).collect();
     if !rules.is_empty() {
         changes.push(Change::weaker("network", format!("the program may connect to {}", rules.join(", "))));
+    }
+    if let Some((file, rules)) = &network.of_file {
+        let rules = rules.join(", ");
+        changes.push(Change::weaker("network", format!("of these the policy file {file} allows {rules}")));
     }
     let ports: Vec<_> = network.published.iter().map(ToString::to_string).collect();
     if !ports.is_empty() {

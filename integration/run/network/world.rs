@@ -112,12 +112,12 @@ impl World {
     }
 
     /// `safebox` in the network namespace of the host, with its resolv.conf and hosts, and what comes before it.
-    fn client(&self, name: &str, before: &str, program: &Path) -> Call {
+    fn client(&self, name: &str, (first, before): (&str, &str), program: &Path) -> Call {
         use std::os::unix::fs::PermissionsExt;
         let dir = self.dir().display();
         let script = format!(
             "#!/bin/sh\nexec unshare -m sh -c 'mount --make-rprivate / && mount --bind {dir}/resolv.conf /etc/resolv.conf && \
-             mount --bind {dir}/hosts /etc/hosts && cd {} && exec nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
+             mount --bind {dir}/hosts /etc/hosts && cd {} && {first} nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
             self.project.display(),
             self.host,
             program.display(),
@@ -161,7 +161,7 @@ impl World {
 
     /// `safebox --root ROOT` of root; a verb is added.
     pub fn runtime(&self) -> Call {
-        self.client("client", "", &bundle::runtime())
+        self.client("client", ("exec", ""), &bundle::runtime())
     }
 
     /// `safebox run --name ID` in the project's directory; options and `-- PROGRAM` are added.
@@ -171,13 +171,15 @@ impl World {
 
     /// The same as an ordinary user.
     pub fn run_as(&self, user: User) -> Call {
+        // As udev leaves it, and some machines do not: every user may open it.
+        let tun = "mount -t tmpfs -o mode=755 tmpfs /dev/net; mknod -m 666 /dev/net/tun c 10 200; exec";
         let before = format!(
             "setpriv --reuid {} --regid {} --clear-groups env HOME={}",
             user.uid,
             user.gid,
             self.sb.dir().display()
         );
-        self.client("client-of-user", &before, &self.sb.dir().join("safebox")).args([
+        self.client("client-of-user", (tun, &before), &self.sb.dir().join("safebox")).args([
             "run",
             "-q",
             "--name",

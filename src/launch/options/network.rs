@@ -7,7 +7,7 @@ use super::super::value::Launch;
 use super::heading::NETWORK;
 use super::verbs::{CONFIG, RUN};
 use super::{Row, Says, Words};
-use crate::config::network::{MOST, MOST_PORTS, parse_host, parse_published, parse_rule};
+use crate::config::network::{MOST_PORTS, parse_host, parse_published, parse_rule};
 
 /// The rows.
 pub(super) const ROWS: &[Row] = &[
@@ -54,10 +54,7 @@ pub(super) const ROWS: &[Row] = &[
             let rule = parse_rule(v)?;
             l.network.rules.retain(|r| r.to != rule.to || r.port != rule.port);
             l.network.rules.push(rule);
-            if l.network.rules.len() > MOST || l.network.ports().len() > MOST_PORTS {
-                return Err(format!("at most {MOST} rules and {MOST_PORTS} ports are possible"));
-            }
-            Ok(())
+            l.network.check_rules()
         }),
         "Let the program connect to a name (port 443 unless :PORT), to names below one (*.NAME), or to an ADDRESS:PORT; \
          nothing else",

@@ -55,7 +55,7 @@ fn checked(shown: &str, file: std::fs::File) -> Result<(String, String)> {
 
 /// Reads the TOML; errors have a line and a column.
 pub(super) fn parse(shown: &str, text: &str) -> Result<Enforcement> {
-    let file: Enforcement = toml::from_str(text).map_err(|e| {
+    let mut file: Enforcement = toml::from_str(text).map_err(|e| {
         let before = e.span().map(|span| &text[..span.start.min(text.len())]);
         let place = before.map_or_else(String::new, |before| {
             let line = before.matches('\n').count() + 1;
@@ -81,5 +81,7 @@ pub(super) fn parse(shown: &str, text: &str) -> Result<Enforcement> {
             e.reason
         )));
     }
+    file.network.check(shown, text)?;
+    file.network.file = shown.into();
     Ok(file)
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::names::Names;
 use super::{Change, Evidence, Policy, Posture, RULES, Rule, Verdict, rule};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -86,6 +87,9 @@ pub struct Enforcement {
     /// Containers that are treated otherwise.
     #[serde(default)]
     pub exceptions: Vec<Exception>,
+    /// The network of `run`.
+    #[serde(default)]
+    pub network: Names,
 }
 
 fn baseline() -> Level {
@@ -136,13 +140,23 @@ impl Enforcement {
         }
     }
 
-    /// The file at `path` (else [`FILE`], which need not be there), and the level that the program's name fixes.
-    pub fn load(path: Option<&Path>, fixed: Option<Level>) -> Result<Option<Self>> {
+    /// The network of the file at `path` (else [`FILE`]), whatever its mode.
+    pub fn names(path: Option<&Path>) -> Result<Names> {
+        Ok(Self::at(path)?.map_or_else(Names::default, |file| file.network))
+    }
+
+    /// The file at `path`; without one [`FILE`], which need not be there.
+    fn at(path: Option<&Path>) -> Result<Option<Self>> {
         let file = match path {
             Some(path) => Some(read(path)?),
             None => read_default()?,
         };
-        let file = file.map(|(path, text)| parse(&path, &text)).transpose()?;
+        file.map(|(path, text)| parse(&path, &text)).transpose()
+    }
+
+    /// The file at `path` (else [`FILE`], which need not be there), and the level that the program's name fixes.
+    pub fn load(path: Option<&Path>, fixed: Option<Level>) -> Result<Option<Self>> {
+        let file = Self::at(path)?;
         let Some(level) = fixed else {
             return Ok(file.filter(|file| file.mode != Mode::Off));
         };
@@ -152,6 +166,7 @@ impl Enforcement {
             level,
             require: Vec::new(),
             exceptions: Vec::new(),
+            network: Names::default(),
         });
         own.level = level;
         if matches!(own.mode, Mode::Off | Mode::Warn) {
