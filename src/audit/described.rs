@@ -9,6 +9,9 @@ use crate::input::yaml::parse;
 use crate::input::{Description, Spot, compose, config, docker, interpolate, pod, read};
 use crate::policy::{Machine, Place, Posture, Verdict};
 
+/// Containers that one file describes at most.
+const MOST: usize = 2000;
+
 /// Judges a file, by what it holds.
 pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
     let text = read(path)?;
@@ -21,14 +24,17 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
     for mut document in pod::flat(parse(path, &text)?) {
         if compose::is(&document) {
             interpolate::apply(&mut document)?;
-            for (service, _) in compose::services(&document) {
+            for (service, _) in compose::services(&document).into_iter().take(MOST + 1) {
                 described.push(compose::describe(&document, service)?);
             }
         } else if pod::is(&document) {
-            for (container, node) in pod::containers(&document) {
+            for (container, node) in pod::containers(&document).into_iter().take(MOST + 1) {
                 described.push(pod::describe(&document, &container, node)?);
             }
         }
+    }
+    if described.len() > MOST {
+        return Err(Error::msg(format!("{shown}: more than {MOST} containers")));
     }
     if described.is_empty() {
         return Err(Error::msg(format!(
