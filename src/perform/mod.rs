@@ -121,6 +121,8 @@ pub struct Cx {
     pub keep_lock: bool,
     /// Descriptors that only the launch needs: closed when it is over.
     pub held: Vec<std::os::fd::OwnedFd>,
+    /// Descriptors that the launcher holds as long as the container runs.
+    pub kept: Vec<std::os::fd::OwnedFd>,
     /// The process that holds the sockets of the container's network, until another part of the launcher takes it.
     pub helper: Option<Helper>,
     /// CLOCK_MONOTONIC when the baton went to Init the last time.
@@ -158,6 +160,7 @@ impl Cx {
             ask: false,
             keep_lock: false,
             held: Vec::new(),
+            kept: Vec::new(),
             helper: None,
             handed: std::time::Duration::ZERO,
             performed: 0,
