@@ -1,8 +1,8 @@
 //! `safebox audit`: checks bundles, containers and this machine against the rules.
 
+use crate::sys::start::ExitCode;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::bail;
 

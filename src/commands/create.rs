@@ -1,8 +1,8 @@
 //! `safebox create`: performs the plan up to the program, which waits for `start`.
 
+use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::cli::{Create, Global};
 use crate::commands::common::{Outcome, inherit};

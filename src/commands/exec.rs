@@ -1,6 +1,6 @@
 //! `safebox exec`: runs another process in a running container, with the same last rows as the first process.
 
-use std::process::ExitCode;
+use crate::sys::start::ExitCode;
 
 use crate::cli::{Exec, Global, parse_user};
 use crate::commands::common::Outcome;

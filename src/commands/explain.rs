@@ -1,7 +1,7 @@
 //! `safebox explain`: prints the plan of `run` without performing it.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
-use std::process::ExitCode;
 
 use crate::cli::{self, Global};
 use crate::commands::common::{Outcome, policy, root_of, terminals};

@@ -1,7 +1,7 @@
 //! The foreground `run`: supervises the container until its end, and reports the result.
 
+use crate::sys::start::ExitCode;
 use std::cell::RefCell;
-use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::cgroup::figures::{Counters, CpuClock};
@@ -75,7 +75,7 @@ impl Watch<'_> {
             ..Helpers::default()
         };
         let hold = launched(prepared, plan, &mut cx, control, &mut helpers)?;
-        let mut meter = Meter::new(prepared);
+        let mut meter = Meter::new(prepared, keep || self.sink.is_some());
         if let Err(e) = begin(prepared, plan, &cx, &hold) {
             if let Some(guardian) = helpers.guardian.take() {
                 guardian.dismiss();

@@ -1,6 +1,6 @@
 //! `safebox inspect`: all that is known of a container.
 
-use std::process::ExitCode;
+use crate::sys::start::ExitCode;
 
 use serde_json::json;
 

@@ -4,11 +4,11 @@
 //! gets one key; containerd's config.toml gets a block between two marks. What is there already is kept, in
 //! the file and beside it as a backup, and doing it twice changes nothing.
 
+use crate::sys::start::ExitCode;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};

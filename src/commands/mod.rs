@@ -36,9 +36,9 @@ mod watch;
 
 pub(crate) use explain::of as plan_of;
 
+use crate::sys::start::ExitCode;
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
 
 use crate::cli::{self, Cli, Verb};
 use crate::error::Error;

@@ -1,8 +1,8 @@
 //! `safebox restore`: restores a running container from a directory of images.
 
+use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use crate::cli::{Global, Restore};
 use crate::commands::common::Outcome;

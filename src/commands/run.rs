@@ -1,8 +1,8 @@
 //! `safebox run`: create, start, supervise, delete.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
@@ -308,8 +308,14 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
         return if global.as_runc || named { Ok(code) } else { told(&launch.id) };
     }
     let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, given: &given, log, sink };
-    let ended = watch.run(cx, &mut control, supervisor, (master, ready));
-    ended.map_err(|error| place_outside(&launch, error))
+    match watch.run(cx, &mut control, supervisor, (master, ready)) {
+        Ok(code) => {
+            // The process ends now, and its memory with it.
+            std::mem::forget((plan, prepared, launch));
+            Ok(code)
+        }
+        Err(error) => Err(place_outside(&launch, error)),
+    }
 }
 
 /// Adds to the error for a missing program the place of that program on this machine, if it is not shown.

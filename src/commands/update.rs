@@ -1,7 +1,7 @@
 //! `safebox update`: changes the limits of an existing container.
 
+use crate::sys::start::ExitCode;
 use std::io::Read;
-use std::process::ExitCode;
 
 use crate::cgroup::update;
 use crate::cli::{Global, Update};

@@ -1,9 +1,9 @@
 //! `safebox verify`: compares a running container, read from outside, with its requested configuration.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use serde_json::json;

@@ -1,8 +1,8 @@
 //! `safebox watch`: writes the audit trail of a state root until a signal ends it.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use serde_json::{Value, json};

@@ -34,6 +34,8 @@ fn init(
         return Err(Errno::EBUSY);
     }
     cx.ignored = status.ignored;
+    // Init must not have them.
+    cx.kept = [None, None];
     cx.call = Call::Socketpair;
     let (ours, theirs) = socket::seqpacket_pair()?;
     let cgroup = cgroup.map(|slot| cx.fd(slot));

@@ -14,7 +14,7 @@ pub(super) fn apply(op: &FileOp, cx: &mut Cx) -> Done {
         FileOp::OpenDir { root, path, to } => {
             let fd = open_or_make(cx, cx.fd(root), path, TargetKind::Dir, false)?;
             cx.set(to, fd);
-            places::expect_own(cx, cx.fd(root), path, fd)
+            places::expect_own(cx, root, path, fd)
         }
         FileOp::MakeTarget { target } => {
             let there = open_existing(cx, cx.fd(&target.root), &target.path);

@@ -92,11 +92,15 @@ impl Op for CloneOp {
         match self {
             // The first three: /proc/self/status tells this process's threads, and the signals that it ignores.
             Self::Init { owner: None, .. } => {
-                vec!["openat", "read", "close", "socketpair", "clone3", "close"]
+                vec!["openat", "read", "close", "close?", "close?", "socketpair", "clone3", "close"]
             }
-            Self::Init { owner: Some(_), .. } => {
-                [&["openat", "read", "close", "socketpair"], AS_USER, &["clone3", "close"], BACK].concat()
-            }
+            Self::Init { owner: Some(_), .. } => [
+                &["openat", "read", "close", "close?", "close?", "socketpair"],
+                AS_USER,
+                &["clone3", "close"],
+                BACK,
+            ]
+            .concat(),
             Self::Sibling { owner: None, .. } => vec!["clone3"],
             Self::Sibling { owner: Some(_), .. } => [AS_USER, &["clone3"]].concat(),
         }
