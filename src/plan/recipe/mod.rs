@@ -156,7 +156,7 @@ impl Builder<'_> {
         }
         self.check_sources()?;
         self.network_helper()?;
-        self.resolver_of_network();
+        self.before_plugins();
         self.spawn()?;
         self.outside()?;
         self.start()?;
