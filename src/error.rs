@@ -19,6 +19,13 @@ pub enum Error {
     Stopped(usize),
     /// This signal interrupted the launch before the program started.
     Interrupted(i32),
+    /// The administrator's policy refuses the container, or what is to be done to it.
+    Denied {
+        /// Name of the first rule that is broken.
+        rule: &'static str,
+        /// The message.
+        text: String,
+    },
     /// Any other failure, as a message.
     Message(String),
 }
@@ -62,7 +69,7 @@ impl fmt::Display for Error {
                 let name = crate::tables::signals::name(*signal).unwrap_or_else(|| signal.to_string());
                 write!(f, "{name} before the program started; everything was undone")
             }
-            Error::Message(m) => f.write_str(&in_lines(m)),
+            Error::Denied { text: m, .. } | Error::Message(m) => f.write_str(&in_lines(m)),
         }
     }
 }

@@ -50,6 +50,7 @@
 //! copies     writable copies: what a program changed, and writing it back
 //! lifecycle  the container on disk; hooks, removal, supervision
 //! criu       checkpoint and restore
+//! trail      the audit trail: what happens to the containers of a state root
 //! tour       demonstrates what each layer of isolation stops
 //! audit      verdicts of the rules on bundles, containers and this machine
 //! cli        definition of the command line
@@ -85,5 +86,6 @@ pub mod sys;
 pub mod tables;
 pub mod time;
 pub mod tour;
+pub mod trail;
 
 pub use sandbox::{Child, Exit, Output, Sandbox};

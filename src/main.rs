@@ -1,15 +1,18 @@
 //! The `safebox` command: parse, dispatch, print an error once, exit code.
+#![no_main]
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use safebox::cli::{called_as_runc, normalise, parse, version};
 use safebox::commands;
 use safebox::error::{Error, ExecError};
 use safebox::log::Log;
 use safebox::sandbox::request;
+use safebox::sys::start::ExitCode;
 
-fn main() -> ExitCode {
+safebox::program!(safebox_main);
+
+fn safebox_main() -> ExitCode {
     abort_on_panic();
     safebox::sys::process::open_missing_stdio();
     // A write beyond the caller's RLIMIT_FSIZE is an error (EFBIG); the signal would end the launcher without cleanup.
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
+    safebox::sys::start::populate();
     let mut cli = match parse(&args) {
         Ok(cli) => cli,
         Err(e) => return commands::usage(&e, &args, as_runc),

@@ -48,12 +48,20 @@ pub enum Need {
     World,
     /// python3 is installed.
     Python,
+    /// This program is installed.
+    Program(&'static str),
     /// The root mount is private: what is mounted there does not propagate.
     PrivateRoot,
     /// pasta(1) is installed.
     Pasta,
-    /// Every user may open /dev/net/tun.
-    OpenTun,
+    /// CNI plugins (bridge, host-local, portmap, firewall) and iptables are installed.
+    Cni,
+    /// This file is installed.
+    File(&'static str),
+    /// git is installed.
+    Git,
+    /// cargo of a Rust toolchain.
+    Toolchain,
     /// The attackers' probe: copied along, or a C compiler that links statically.
     Probe,
     /// The lessons of `examples` are built.
@@ -109,13 +117,22 @@ impl Need {
                 "`ip link add` can create neither a dummy nor an ifb device here",
             ),
             Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
-            Need::OpenTun => unless(open_tun(), "an ordinary user may not open /dev/net/tun here"),
             Need::Python => unless(find("python3").is_some(), "python3 is not installed"),
+            Need::Program(name) => unless(find(name).is_some(), &format!("{name} is not installed")),
             Need::PrivateRoot => unless(
                 private_root(),
                 "the root mount is shared: mounts of a plan without a row would reach the host",
             ),
             Need::Pasta => unless(find("pasta").is_some(), "pasta is not installed (passt)"),
+            Need::Cni => unless(
+                CNI.iter().all(|p| std::path::Path::new(p).exists()) && find("iptables").is_some(),
+                "needs the plugins of CNI in /usr/lib/cni and iptables (containernetworking-plugins)",
+            ),
+            Need::File(path) => {
+                (!std::path::Path::new(path).exists()).then(|| format!("{path} is not installed"))
+            }
+            Need::Git => unless(find("git").is_some(), "git is not installed"),
+            Need::Toolchain => unless(toolchain().is_some(), "no Rust toolchain is installed (rustc, cargo)"),
             Need::Probe => unless(carried("probe").is_some() || *CC, "cc -static does not work here"),
             Need::Lessons => unless(lesson("14_plan").exists(), "not built (`cargo build --examples`)"),
             Need::KernelLessons => unless(
@@ -172,10 +189,15 @@ fn can_idmap(path: &std::path::Path) -> bool {
 /// A user id that no system uses.
 pub const NOBODYS: u32 = 54_321;
 
-/// As udev leaves it, and some virtual machines do not.
-fn open_tun() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/dev/net/tun").is_ok_and(|m| m.mode() & 0o006 == 0o006)
+/// The plugins that tests run.
+const CNI: [&str; 4] =
+    ["/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/portmap", "/usr/lib/cni/firewall"];
+
+/// The directory of the Rust toolchain: rustup's programs in `$PATH` only lead there.
+pub fn toolchain() -> Option<PathBuf> {
+    let out = Command::new("rustc").args(["--print", "sysroot"]).stderr(Stdio::null()).output().ok()?;
+    let sysroot = PathBuf::from(String::from_utf8(out.stdout).ok()?.trim());
+    sysroot.join("bin/cargo").exists().then_some(sysroot)
 }
 
 /// A pair of devices can be made, and what the servers beyond need is installed.

@@ -161,6 +161,9 @@ fn auditd_rules() {
     for path in ["/usr/local/bin/safebox -p wxa", "/etc/safebox -p wa", "/run/safebox -p wa"] {
         assert!(said.contains(&format!("-w {path} -k safebox\n")), "{said}");
     }
+    assert!(said.contains("# undo: rm /etc/audit/rules.d/safebox.rules && augenrules --load\n"), "{said}");
+    // Everything else is a comment.
+    assert!(said.lines().all(|line| line.starts_with("# ") || line.starts_with("-w /")), "{said}");
     assert!(files(etc.path()).is_empty());
 }
 

@@ -45,27 +45,29 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// The caller's terminal.
-struct Seat {
+pub struct Seat {
     master: File,
     slave: OwnedFd,
 }
 
 impl Seat {
-    fn new(rows: u16, cols: u16) -> Self {
+    /// A terminal of this size.
+    pub fn new(rows: u16, cols: u16) -> Self {
         let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).expect("openpty");
         Seat { master: pty.master.into(), slave: pty.slave }
     }
 
     /// `call` with this terminal as stdin; its stdout is a file.
-    fn call(&self, call: Call) -> Call {
+    pub fn call(&self, call: Call) -> Call {
         let stdin = self.slave.try_clone().expect("dup");
         call.with(|c| {
             c.stdin(stdin);
         })
     }
 
-    fn mode(&self) -> Termios {
+    /// Its modes.
+    pub fn mode(&self) -> Termios {
         tcgetattr(self.slave.as_fd()).expect("tcgetattr")
     }
 
@@ -73,7 +75,13 @@ impl Seat {
         !self.mode().local_flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
     }
 
-    fn types(&self, bytes: &[u8]) {
+    /// Changes its size: the kernel sends SIGWINCH to its foreground process group.
+    pub fn resize(&self, rows: u16, cols: u16) {
+        tty::set_size(self.slave.as_raw_fd(), tty::Size { rows, cols }).expect("resize");
+    }
+
+    /// Types these bytes.
+    pub fn types(&self, bytes: &[u8]) {
         (&self.master).write_all(bytes).expect("write to the terminal");
     }
 }

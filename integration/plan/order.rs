@@ -48,6 +48,7 @@ fn usual() -> Vec<Trial> {
             network_devices,
         ),
         test("order::run_with_secrets_and_a_network_by_name", HERE, network),
+        test("order::run_on_a_network_of_plugins", HERE, plugins),
         test("order::create_and_start", HERE, create),
         test("order::create_with_a_terminal", HERE, terminal),
         test("order::explain_prints_the_calls_of_run", HERE, explained),
@@ -169,8 +170,29 @@ fn network() {
     let sb = Sandbox::new();
     std::fs::write(sb.dir().join("secret"), "x").expect("a file");
     let secret = format!("id=s,src={},target=a/s", sb.dir().join("secret").display());
-    let said = [("secret", secret.as_str()), ("allow-net", "a.test:80"), ("publish", "18081:80")];
-    let mut launch = launch_of(&sb, Policy::Restricted, foreground(&sb, Policy::Restricted));
+    said(&sb, &[("secret", &secret), ("allow-net", "a.test:80"), ("publish", "18081:80")]);
+}
+
+/// A network whose plugin only says that it has done something.
+fn plugins() {
+    use std::os::unix::fs::PermissionsExt;
+    let sb = Sandbox::new();
+    let dir = sb.dir().join("cni");
+    std::fs::create_dir(&dir).expect("mkdir");
+    let plugin = "#!/bin/sh\necho '{\"cniVersion\":\"1.0.0\",\"dns\":{\"nameservers\":[\"192.0.2.1\"]}}'\n";
+    let list = r#"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"plugin"}]}"#;
+    for (name, text) in [("plugin", plugin), ("n.conflist", list)] {
+        std::fs::write(dir.join(name), text).expect("write");
+        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    std::fs::write(sb.rootfs().join("etc/resolv.conf"), "").expect("write");
+    let dir = dir.to_string_lossy();
+    said(&sb, &[("network", "cni:n"), ("cni-netconfpath", &dir), ("cni-path", &dir)]);
+}
+
+/// Compares a `run` with these options.
+fn said(sb: &Sandbox, said: &[(&str, &str)]) {
+    let mut launch = launch_of(sb, Policy::Restricted, foreground(sb, Policy::Restricted));
     let mut options = Vec::new();
     for (name, value) in said {
         let row = safebox::launch::options::row(name).expect("a row");
@@ -179,7 +201,7 @@ fn network() {
     }
     let plan = prepare(&launch).expect("a launch").plan().expect("a plan").0;
     let options: Vec<_> = options.iter().map(String::as_str).collect();
-    traced_run(&sb, Policy::Restricted, &plan, &options);
+    traced_run(sb, Policy::Restricted, &plan, &options);
 }
 
 fn agent() {

@@ -12,6 +12,8 @@ mod library;
 mod options;
 mod overlay;
 mod secrets;
+mod shell;
+mod tools;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +35,8 @@ pub fn tests() -> Vec<Trial> {
         overlay::tests(),
         library::tests(),
         secrets::tests(),
+        shell::tests(),
+        tools::tests(),
     ];
     areas.into_iter().flatten().collect()
 }

@@ -1,9 +1,13 @@
 //! The network by name, against servers in network namespaces of the test's own.
 
 mod attacks;
+mod cni;
+mod cni_ends;
+mod faults;
 mod helper;
 mod names;
 mod ports;
+mod registries;
 mod tools;
 mod world;
 
@@ -15,8 +19,18 @@ const WORLD: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World];
 
 pub fn tests() -> Vec<Trial> {
-    [names::tests(), attacks::tests(), helper::tests(), tools::tests(), ports::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        names::tests(),
+        attacks::tests(),
+        helper::tests(),
+        tools::tests(),
+        ports::tests(),
+        cni::tests(),
+        cni_ends::tests(),
+        registries::tests(),
+        faults::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

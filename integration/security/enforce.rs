@@ -20,6 +20,9 @@ pub fn tests() -> Vec<Trial> {
         test("enforce::the_program_s_name_fixes_the_level", ROOT, by_name),
         test("enforce::a_broken_file_stops_the_launch", ROOT, broken),
         test("enforce::run_is_refused_with_125", ROOT, run_refused),
+        test("enforce::exec_is_judged_by_what_it_adds", ROOT, exec),
+        test("enforce::harden_reduces_what_exec_asks_for", &[Need::Root, Need::Userns], exec_hardened),
+        test("enforce::update_takes_no_required_limit_away", ROOT, update),
     ]
 }
 
@@ -218,4 +221,94 @@ fn run_refused() {
         call(&sb, ENFORCE).args(["run", "--policy", "privileged", "--bundle"]).arg(sb.bundle()).arg(sb.id());
     out.output().exits(125).says("policy restricted refuses this container");
     sb.leak_check();
+}
+
+fn exec() {
+    let sb = restricted_pod(Sandbox::new().args(["sleep", "60"]));
+    create(&sb, ENFORCE).ok();
+    sb.verb("start").ok();
+    let process = sb.dir().join("process.json");
+    let exec = |policy: &str, options: &[&str]| {
+        let call = call(&sb, policy).arg("exec").args(options).arg(sb.id());
+        call.args(["grep", "-E", "Cap(Bnd|Eff)|NoNew|Uid", "/proc/self/status"]).output()
+    };
+    exec(ENFORCE, &[]).ok().prints("NoNewPrivs:\t1");
+    exec(ENFORCE, &["--user", "1001"]).ok().prints("1001");
+    let all: Vec<_> = safebox::tables::capabilities::CAPABILITIES.iter().map(|row| row.name).collect();
+    let json = json!({ "args": ["true"], "cwd": "/", "user": { "uid": 1000, "gid": 1000 }, "noNewPrivileges": true,
+        "env": ["PATH=/bin"],
+        "capabilities": { "bounding": all, "effective": all, "permitted": all } });
+    std::fs::write(&process, json.to_string()).expect("write");
+    let file = process.to_str().expect("a path");
+    for (options, rule) in [
+        (&["--user", "0"] as &[&str], "non-root"),
+        (&["--cap", "CAP_SYS_ADMIN"], "dangerous-capabilities"),
+        (&["--cap", "CAP_CHOWN"], "no-capabilities"),
+        (&["--no-new-privs=false"], "no-new-privileges"),
+        (&["--process", file], "dangerous-capabilities"),
+    ] {
+        let out = exec(ENFORCE, options).exits(255).says("policy restricted refuses this exec: ");
+        out.says(rule).says("remedy: ");
+        exec("mode = \"warn\"\nlevel = \"restricted\"\n", options).ok();
+        assert!(log(&sb).contains(&format!("{rule} would be refused")), "{}", log(&sb));
+    }
+    let exception = format!(
+        "{ENFORCE}[[exceptions]]\nreason = \"debugging\"\nannotations = {{ \"io.kubernetes.cri.container-type\" = \"container\" }}\nrules = [\"non-root\"]\n"
+    );
+    exec(&exception, &["--user", "0"]).ok().prints("Uid:\t0");
+    exec(&exception, &["--cap", "CAP_CHOWN"]).exits(255).says("no-capabilities");
+    exec("mode = ", &[]).exits(255).says("policy.toml:1:");
+    sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
+    // A container that has more already is entered with that, and with less, and not with more.
+    let sb = Sandbox::new().args(["sleep", "60"]);
+    sb.create().ok();
+    let add = |cap: &str| call(&sb, ENFORCE).args(["exec", "--cap", cap, sb.id(), "true"]).output();
+    call(&sb, ENFORCE).args(["exec", sb.id(), "true"]).output().ok();
+    add("CAP_SYS_TIME").exits(255).says("CAP_SYS_TIME");
+    let json = json!({ "args": ["true"], "cwd": "/", "user": { "uid": 0, "gid": 0 }, "capabilities": {}, "env": ["PATH=/bin"] });
+    std::fs::write(sb.dir().join("less.json"), json.to_string()).expect("write");
+    let less = call(&sb, ENFORCE).args(["exec", "--process"]).arg(sb.dir().join("less.json"));
+    less.arg(sb.id()).output().ok();
+    sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
+}
+
+fn exec_hardened() {
+    const HARDEN: &str = "mode = \"harden\"\nlevel = \"restricted\"\n";
+    let sb = privileged(Sandbox::new().args(["sleep", "60"]));
+    create(&sb, HARDEN).ok();
+    sb.verb("start").ok();
+    // kubectl exec: the engine repeats the process of the config that it wrote.
+    let mut process = sb.config()["process"].clone();
+    process["args"] = json!(["grep", "-E", "CapBnd|NoNewPrivs|Seccomp:|Uid", "/proc/self/status"]);
+    let file = sb.dir().join("process.json");
+    std::fs::write(&file, process.to_string()).expect("write");
+    let out = call(&sb, HARDEN).args(["exec", "--process"]).arg(&file).arg(sb.id()).output().ok();
+    for text in ["CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "Uid:\t65532"] {
+        assert!(out.stdout.contains(text), "{text}: {out}");
+    }
+    assert!(log(&sb).contains("policy hardens exec: "), "{}", log(&sb));
+    // Without the policy the caller gets what it asks for.
+    let out = sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output().ok();
+    assert!(out.stdout.contains("Uid:\t0"), "{out}");
+    sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
+}
+
+fn update() {
+    const LIMITS: &str = "mode = \"enforce\"\nrequire = [\"limits\"]\n";
+    let limits =
+        json!({ "memory": { "limit": 67_108_864 }, "pids": { "limit": 50 }, "cpu": { "shares": 512 } });
+    let sb = Sandbox::new().args(["sleep", "60"]).patch("/linux/resources", limits);
+    create(&sb, LIMITS).ok();
+    sb.verb("start").ok();
+    let update = |options: &[&str]| call(&sb, LIMITS).arg("update").args(options).arg(sb.id()).output();
+    update(&["--memory", "96m"]).ok();
+    // What is asked for now is what verify compares with.
+    sb.runtime().args(["verify", sb.id()]).output().ok();
+    update(&["--memory", "-1"])
+        .exits(1)
+        .says("policy baseline refuses this update: limits: memory is not limited");
+    update(&["--pids-limit", "-1"]).exits(1).says("the number of processes is not limited");
+    sb.runtime().args(["verify", sb.id()]).output().ok();
+    sb.runtime().args(["update", "--memory", "-1", sb.id()]).output().ok();
+    sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
 }

@@ -19,7 +19,14 @@ pub fn tests() -> Vec<Trial> {
         test("verify::this_machine_s_programs_are_as_asked", &[Need::Root, Need::Userns], host_program),
         test("verify::every_row_that_is_left_out_is_named", SKIPS, left_out),
         test("verify::rows_of_a_config_as_written_are_named", SKIPS, left_out_as_written),
-        test("verify::a_container_of_runc_is_compared_with_its_bundle", &[Need::Root, Need::Runc], foreign),
+        test("verify::a_container_of_runc_is_compared_with_its_bundle", &[Need::Root, Need::Runc], || {
+            foreign("runc")
+        }),
+        test(
+            "verify::a_container_of_crun_is_compared_with_its_bundle",
+            &[Need::Root, Need::Program("crun")],
+            || foreign("crun"),
+        ),
         test("verify::mistakes_are_named", &[Need::Root], mistakes),
     ]
 }
@@ -243,9 +250,9 @@ fn left_out_as_written() {
     }
 }
 
-fn foreign() {
+fn foreign(runtime: &str) {
     let sb = foreign_bundle();
-    let (delete, pid) = under("runc", &sb).expect("runc starts a container");
+    let (delete, pid) = under(runtime, &sb).expect("it starts a container");
     let verify = || {
         sb.runtime()
             .args(["verify", "--format", "json", "--bundle"])

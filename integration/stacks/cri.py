@@ -33,7 +33,8 @@ MESSAGES = {
     "Capability": "add_capabilities:1:string* drop_capabilities:2:string*",
     "SecurityProfile": "profile_type:1:int32",
     "SecurityContext": "capabilities:1:Capability privileged:2:bool namespace_options:3:NamespaceOption run_as_user:5:Int64Value "
-    "readonly_rootfs:7:bool supplemental_groups:8:int64* no_new_privs:11:bool run_as_group:12:Int64Value seccomp:15:SecurityProfile",
+    "readonly_rootfs:7:bool supplemental_groups:8:int64* no_new_privs:11:bool run_as_group:12:Int64Value "
+    "masked_paths:13:string* readonly_paths:14:string* seccomp:15:SecurityProfile",
     "LinuxContainerConfig": "resources:1:Resources security_context:2:SecurityContext",
     "ContainerConfig": "metadata:1:ContainerMetadata image:2:ImageSpec command:3:string* args:4:string* mounts:7:Mount* "
     "log_path:11:string linux:15:LinuxContainerConfig",

@@ -28,7 +28,10 @@ state = "$WORK/containerd/state"
     SystemdCgroup = $([[ $DRIVER == systemd ]] && echo true || echo false)
 END
 # The handler `safebox` is the one that `safebox install` writes, with the cgroup driver that it finds.
-if [[ $NAME == safebox ]]; then "$RUNTIME" install --containerd --etc "$WORK"; fi
+if [[ $NAME == safebox ]]; then
+    "$RUNTIME" install --containerd --etc "$WORK"
+    "$RUNTIME" install --containerd --policy restricted --etc "$WORK"
+fi
 containerd --config "$WORK/containerd/config.toml" >"$WORK/containerd/log" 2>&1 </dev/null &
 eventually cri Version '{}'
 command ctr --address "$WORK/c.sock" --namespace k8s.io image import "$BASE/image.tar" >/dev/null
@@ -36,6 +39,17 @@ command ctr --address "$WORK/c.sock" --namespace k8s.io image import "$BASE/imag
 #: prelude
 cri() { /usr/bin/python3 "$BASE/cri.py" "$WORK/c.sock" "$@"; }
 privileged=false
+# What Pod Security Standards call restricted, with the paths that the kubelet sends for procMount: Default.
+restricted='{ "security_context": { "run_as_user": { "value": 65532 }, "no_new_privs": true,
+    "capabilities": { "drop_capabilities": ["ALL"] }, "seccomp": { "profile_type": 0 },
+    "masked_paths": ["/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+        "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"],
+    "readonly_paths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"] } }'
+# A step about safebox's policy; a pod with the host's network is refused.
+policy() {
+    [[ $NAME == safebox ]] || skip 'runc has no policy'
+    [[ $(cat "$WORK/network") == 0 ]] || skip 'no CNI plugins here, so each pod has the network of the host'
+}
 # `pod [PID-MODE]`: 0 shares the pod's pid namespace, 1 does not. Sets $pod.
 pod_config() {
     local parent=/stacks-parent/$ID
@@ -49,7 +63,7 @@ pod_config() {
 pod() {
     mkdir -p "$WORK/logs"
     pids=${1:-1}
-    pod=$(cri RunPodSandbox "{ \"runtime_handler\": \"$NAME\", \"config\": $(pod_config "$pids") }" | jq -r .pod_sandbox_id)
+    pod=$(cri RunPodSandbox "{ \"runtime_handler\": \"${handler:-$NAME}\", \"config\": $(pod_config "$pids") }" | jq -r .pod_sandbox_id)
     [[ -n $pod ]]
 }
 # `member NAME COMMAND-JSON [LINUX-JSON] [MORE]`: creates and starts; sets $container.
@@ -149,6 +163,45 @@ pod
 member main '["sleep", "1000"]' '{ "security_context": { "privileged": true } }'
 exec_in "$container" mount -t tmpfs t /mnt
 
+#: step a handler with a policy refuses a privileged pod
+policy
+handler=safebox-restricted privileged=true
+pod
+out=$(fails member main '["sleep", "1000"]' '{ "security_context": { "privileged": true } }' 2>&1)
+contains 'policy restricted refuses this container: ' "$out"; contains 'remedy: ' "$out"
+privileged=false
+# Docker's defaults: root, 14 capabilities. The event of a pod has this text.
+out=$(fails member default '["sleep", "1000"]' 2>&1)
+contains 'policy restricted refuses this container: non-root: ' "$out"; contains 'remedy: ' "$out"
+out=$(fails member host '["sleep", "1000"]' "$restricted" ", \"mounts\": [{ \"host_path\": \"/\", \"container_path\": \"/host\" }]" 2>&1)
+contains 'policy restricted refuses this container: host-directories: ' "$out"
+
+#: step a handler with a policy runs a restricted pod
+policy
+handler=safebox-restricted
+sleeper 1 "$restricted"
+same 65532 "$(exec_in "$container" id -u)"
+"$RUNTIME" --root /run/containerd/runc/k8s.io verify "$container"
+
+#: step the policy file decides for the usual handler
+policy
+mkdir -p /etc/safebox
+mount -t tmpfs policy /etc/safebox
+trap 'umount /etc/safebox; rmdir /etc/safebox' EXIT
+printf 'mode = "enforce"\nlevel = "restricted"\n[[exceptions]]\nreason = "the stacks"\nannotations = { "io.kubernetes.cri.container-name" = "excepted" }\n' >/etc/safebox/policy.toml
+pod
+out=$(fails member main '["sleep", "1000"]' 2>&1)
+contains 'policy restricted refuses this container: non-root: ' "$out"
+member excepted '["sleep", "1000"]'
+same 0 "$(exec_in "$container" id -u)"
+member good '["sleep", "1000"]' "$restricted"
+same 65532 "$(exec_in "$container" id -u)"
+printf 'mode = ' >/etc/safebox/policy.toml
+out=$(fails member broken '["sleep", "1000"]' "$restricted" 2>&1)
+contains '/etc/safebox/policy.toml:1:' "$out"
+# What is there can be ended.
+cri StopContainer "{ \"container_id\": \"$container\" }" >/dev/null
+
 #: step a volume
 mkdir -p "$WORK/volume"; echo there >"$WORK/volume/file"
 pod
@@ -176,3 +229,19 @@ cri StopContainer "{ \"container_id\": \"$container\" }" >/dev/null
 cri RemoveContainer "{ \"container_id\": \"$container\" }" >/dev/null
 member again '["sleep", "1000"]'
 same hello "$(exec_in "$container" echo hello)"
+
+#: step ladder: safebox in a restricted pod
+mkdir -p "$WORK/secret"; echo 'the secret' >"$WORK/secret/file"
+mounts=", \"mounts\": [{ \"host_path\": \"$BASE/../safebox\", \"container_path\": \"/safebox\", \"readonly\": true },
+    { \"host_path\": \"$WORK/secret\", \"container_path\": \"/secret\", \"readonly\": true }]"
+pod
+member main '["sleep", "1000"]' '{ "security_context": { "run_as_user": { "value": 1000 }, "run_as_group": { "value": 1000 }, "no_new_privs": true,
+    "readonly_rootfs": true, "capabilities": { "drop_capabilities": ["ALL"] }, "seccomp": { "profile_type": 0 } } }' "$mounts"
+out=$(exec_in "$container" sh -c '/safebox doctor; true')
+contains 'rung: landlock, no_new_privs and seccomp only' "$out"; contains 'remedy: ' "$out"
+out=$(exec_in "$container" sh -c '/safebox run -- sh -c "id -u; cat /etc/passwd >/dev/null && echo reads; cat /secret/file; kill -0 1 && echo kills; touch /dev/shm/x; echo end" 2>&1')
+contains $'\n1000\nreads\n' "$out"; lacks 'the secret' "$out"; lacks kills "$out"; contains end "$out"
+contains 'weaker: ladder: no mount-namespace' "$out"; contains 'weaker: ladder: no cgroup' "$out"
+expect 7 exec_in "$container" /safebox run -q -- sh -c 'exit 7'
+out=$(expect 125 exec_in "$container" sh -c '/safebox run --require mount-namespace -- true 2>&1')
+contains '--require mount-namespace: ' "$out"

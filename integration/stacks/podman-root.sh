@@ -38,3 +38,24 @@ sleeper
 podman container checkpoint "$ID" >/dev/null
 podman container restore "$ID" >/dev/null
 is running
+
+#: step run, exec: a policy refuses what is privileged, and says why
+[[ $NAME == safebox ]] || skip 'runc has no policy'
+printf 'mode = "enforce"\nlevel = "restricted"\n' >"$WORK/policy.toml"
+with=(--runtime-flag "policy-file=$WORK/policy.toml")
+good=(--user 1000 --cap-drop ALL --security-opt no-new-privileges)
+out=$(fails podman "${with[@]}" run --rm --privileged "$IMAGE" true 2>&1)
+contains 'policy restricted refuses this container: ' "$out"; contains 'remedy: ' "$out"
+out=$(fails podman "${with[@]}" run --rm "$IMAGE" true 2>&1)
+contains 'non-root: ' "$out"
+same 1000 "$(podman "${with[@]}" run --rm "${good[@]}" "$IMAGE" id -u)"
+podman "${with[@]}" run --detach --name "$ID" "${good[@]}" "$IMAGE" sleep 1000 >/dev/null
+same 1000 "$(podman "${with[@]}" exec "$ID" id -u)"
+out=$(fails podman "${with[@]}" exec --user 0 "$ID" id -u 2>&1)
+contains 'policy restricted refuses this exec: non-root: ' "$out"
+out=$(fails podman "${with[@]}" exec --privileged "$ID" true 2>&1)
+contains 'policy restricted refuses this exec: ' "$out"
+# The level that a name fixes.
+ln -sf "$RUNTIME" "$WORK/safebox-restricted"
+out=$(fails podman --runtime "$WORK/safebox-restricted" run --rm --privileged "$IMAGE" true 2>&1)
+contains 'policy restricted refuses this container: ' "$out"

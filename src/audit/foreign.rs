@@ -58,3 +58,30 @@ fn containerd(root: &Path, pid: i32) -> Option<PathBuf> {
         std::fs::read_to_string(bundle.join("init.pid")).is_ok_and(|text| text.trim() == pid.to_string())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_runtime_s_state_names_the_bundle() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("runc/a/state.json", r#"{"init_process_pid":7,"config":{"labels":["x=y","bundle=/b/a"]}}"#);
+        write("runc/b/state.json", "not JSON");
+        write("crun/a/status", r#"{"pid":8,"bundle":"/b/c"}"#);
+        write("task/k8s.io/x/init.pid", "9");
+        let at = |name: &str| root.path().join(name);
+        assert_eq!(runc(&at("runc"), 7), Some("/b/a".into()));
+        assert_eq!(crun(&at("crun"), 8), Some("/b/c".into()));
+        assert_eq!(containerd(&at("task"), 9), Some(at("task/k8s.io/x")));
+        assert_eq!(
+            (runc(&at("runc"), 8), crun(&at("crun"), 9), containerd(&at("task"), 7)),
+            (None, None, None)
+        );
+    }
+}

@@ -73,6 +73,8 @@ impl Outcome {
 pub struct Given {
     /// The container's device rules are enforced by a cgroup: it has one of that controller.
     pub device_cgroup: bool,
+    /// cgroup v2: whether the program of the requested device rules is attached to this cgroup.
+    pub device_program: Option<(PathBuf, Known<bool>)>,
     /// Paths inside at which the runtime itself shows a file.
     pub shown: Vec<PathBuf>,
     /// Another runtime made it: the tmpfs that holds the trees of cgroup v1 may be writable, the trees not.
@@ -91,6 +93,7 @@ pub fn compare(asked: &Posture, observed: &Posture, given: &Given) -> Outcome {
     paths(&mut out, asked, observed);
     limits(&mut out, asked, observed);
     devices(&mut out, asked, observed, given);
+    device_program(&mut out, given);
     sysctl(&mut out, asked, observed);
     out
 }
@@ -398,6 +401,21 @@ fn devices(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Given
                 out.differs("device rules", more.at.clone(), "the default devices", more.rule.clone());
             }
         });
+    }
+}
+
+/// The device program of a v2 cgroup.
+fn device_program(out: &mut Outcome, given: &Given) {
+    const LAYER: &str = "device rules";
+    let Some((group, attached)) = &given.device_program else { return };
+    if let Err(why) = attached {
+        out.unknown.push((LAYER, why.clone()));
+        return;
+    }
+    out.compared.push(LAYER);
+    if *attached == Ok(false) {
+        let observed = "no program with its instructions is attached";
+        out.differs(LAYER, Place::File(group.clone()), "the device program of the requested rules", observed);
     }
 }
 

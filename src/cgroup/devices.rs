@@ -225,6 +225,18 @@ pub fn replace(cgroup_dir: BorrowedFd, prog: BorrowedFd) -> nix::Result<()> {
     Ok(())
 }
 
+/// Whether the program of these rules is attached to the cgroup itself. The rules of an attached program cannot be read
+/// back, so the program is loaded once more, and the kernel's hashes of both are compared.
+pub fn is_enforced(cgroup_dir: BorrowedFd, rules: &[DeviceRule]) -> nix::Result<bool> {
+    let wanted = bpf::tag(load(&program(rules))?.as_fd())?;
+    for attached in bpf::attached_device_programs(cgroup_dir)? {
+        if bpf::tag(attached.as_fd())? == wanted {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A rule that cgroup v1 cannot express after those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inexpressible(pub DeviceRule);

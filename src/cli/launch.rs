@@ -1,5 +1,7 @@
 //! The options of a launch as clap arguments: each argument is built from a row of the one option table.
 
+use std::cell::RefCell;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -17,7 +19,49 @@ pub struct LaunchArgs<const VERBS: u8>(pub Launch);
 struct Value(String);
 
 fn rows_of(verbs: u8) -> impl Iterator<Item = &'static Row> {
-    rows().filter(move |row| row.verbs & verbs != 0)
+    let named = NAMED.with_borrow(Clone::clone);
+    let wanted = move |row: &&Row| named.as_ref().is_none_or(|named| named.has(row));
+    rows().filter(move |row| row.verbs & verbs != 0).filter(wanted)
+}
+
+/// The options that the words of a command line may name.
+#[derive(Debug, Clone)]
+struct Named {
+    long: Vec<String>,
+    short: String,
+}
+
+impl Named {
+    fn of(args: &[OsString]) -> Self {
+        let mut named = Named { long: Vec::new(), short: String::new() };
+        for arg in args.iter().skip(1).map(|arg| arg.to_string_lossy()) {
+            match (arg.strip_prefix("--"), arg.strip_prefix('-')) {
+                (Some(long), _) => named.long.push(long.split('=').next().unwrap_or_default().into()),
+                (None, Some(short)) => named.short.push_str(short),
+                (None, None) => {}
+            }
+        }
+        named
+    }
+
+    fn has(&self, row: &Row) -> bool {
+        let long = |name: &str| self.long.iter().any(|long| long == name);
+        long(row.long) || row.also.is_some_and(long) || row.short.is_some_and(|c| self.short.contains(c))
+    }
+}
+
+thread_local! {
+    /// `None`: all rows are defined.
+    static NAMED: RefCell<Option<Named>> = const { RefCell::new(None) };
+}
+
+/// Runs `parse` with the definitions of those launch options alone that the command line may name: each definition takes
+/// some microseconds, and there are about a hundred. A line that does not parse so is to be parsed with all.
+pub(super) fn with_named<T>(args: &[OsString], parse: impl FnOnce() -> T) -> T {
+    NAMED.set(Some(Named::of(args)));
+    let parsed = parse();
+    NAMED.set(None);
+    parsed
 }
 
 /// The clap argument of a row.

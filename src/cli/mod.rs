@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod audit;
 mod copies;
 mod criu;
+mod elsewhere;
 mod go;
 mod install;
 mod launch;
@@ -17,6 +18,7 @@ mod learn;
 mod quick;
 mod update;
 mod usage;
+mod watch;
 
 pub use audit::{Audit, AuditFormat, FromDocker, Verify};
 pub use copies::{Apply, Diff};
@@ -28,6 +30,7 @@ pub use learn::{Explain, Tour};
 pub use quick::{parse, version};
 pub use update::Update;
 pub use usage::{Usage, titled, usage};
+pub use watch::Watch;
 
 use crate::launch::options::verbs;
 pub use crate::launch::options::words::{parse_duration, parse_seconds, parse_size, parse_user};
@@ -184,6 +187,8 @@ pub enum Verb {
     FromDocker(FromDocker),
     /// Compare a running container with its requested configuration, layer by layer
     Verify(Verify),
+    /// Write an audit trail of what happens to the containers of the state root, as JSON lines in a hash chain
+    Watch(Watch),
     /// Register this runtime with containerd, Podman, Docker or CRI-O
     Install(Install),
     /// Print the completion script of a shell

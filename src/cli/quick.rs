@@ -5,10 +5,11 @@
 //! definitions, which the messages need.
 
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 
 use clap::{Args, Command, FromArgMatches, Parser};
 
-use super::{Cli, Global, Verb, go};
+use super::{Cli, Global, Verb, go, launch};
 
 /// Parses the command line.
 pub fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
@@ -29,8 +30,17 @@ fn one_verb(args: &[OsString]) -> Option<Cli> {
         .disable_version_flag(true)
         .disable_help_subcommand(true);
     let program = Global::augment_args(program);
-    let verb = definition(go::verb_after(&program, args)?)?;
-    let found = program.subcommand(verb).try_get_matches_from(args).ok()?;
+    let verb = go::verb_after(&program, args)?;
+    // Options of explain exclude some of a launch, so those must be defined.
+    let parse = || parse_verb(program, verb, args);
+    if verb == "explain" { parse() } else { launch::with_named(args, parse) }
+}
+
+fn parse_verb(program: Command, verb: &str, args: &[OsString]) -> Option<Cli> {
+    let verb = definition(verb)?;
+    // What is known of a line is needed to the program's end, so neither is freed piece by piece.
+    let mut program = ManuallyDrop::new(program.subcommand(verb));
+    let found = ManuallyDrop::new(program.try_get_matches_from_mut(args).ok()?);
     Some(Cli {
         global: Global::from_arg_matches(&found).ok()?,
         version: None,
@@ -74,6 +84,9 @@ mod tests {
             "safebox run --cgroup-manager disabled --policy privileged --pids-limit -1 x",
             "safebox --systemd-cgroup create --bundle b --pid-file p --preserve-fds 2 x",
             "safebox --root create create x",
+            "safebox run -qv /a:/b --env=A=b -e C=--memory --rm -it -w/x b -- sh --memory -x",
+            "safebox explain --memory 1g --diff-policy baseline restricted b",
+            "safebox run --memory=1g --cpus 2 -m 2g --rootfs /r --timeout 1s -- sh",
             "safebox exec -t -e A=b x sh -c --help",
             "safebox kill -a x KILL",
             "safebox delete --force x",

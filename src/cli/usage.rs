@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 
-use super::Cli;
+use super::{Cli, elsewhere};
 
 /// An error for an invalid command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,18 +18,6 @@ pub struct Usage {
     pub code: u8,
 }
 
-/// Verbs of other tools, with the corresponding safebox command or a note: (verb, text).
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("remove", "safebox delete ID"),
-    ("version", "safebox --version"),
-    ("info", "safebox features"),
-    ("attach", "safebox exec -t ID PROGRAM starts another program in the container"),
-    ("shell", "safebox exec -t ID /bin/sh"),
-    ("pull", "safebox runs bundles, not images: the README shows how to make one"),
-    ("images", "safebox runs bundles, not images: the README shows how to make one"),
-    ("build", "safebox runs bundles, not images: the README shows how to make one"),
-];
-
 /// Converts clap's error. `verb` is the verb of the command line, if it has one. Options are quoted as typed;
 /// under the name runc with one dash, as Go's flag package does.
 pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc: bool) -> Usage {
@@ -41,7 +29,14 @@ pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc
     if let (ErrorKind::UnknownArgument, Some(verb), Some(ContextValue::String(arg))) =
         (error.kind(), verb, error.get(ContextKind::InvalidArg))
     {
-        text.push_str(&remedy(&command, verb, arg));
+        text.push_str(&remedy(&command, verb, arg, args));
+    }
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && !as_runc
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && !elsewhere::VERBS.iter().any(|(verb, _)| verb == word)
+    {
+        text.push_str(&elsewhere::program(word).unwrap_or_default());
     }
     let help = match verb.and_then(|name| command.find_subcommand_mut(name)) {
         Some(verb) => verb.render_usage(),
@@ -78,18 +73,19 @@ fn typed(flag: &str, args: &[OsString]) -> String {
 }
 
 /// A hint for an argument that `verb` does not accept.
-fn remedy(command: &Command, verb: &str, arg: &str) -> String {
+fn remedy(command: &Command, verb: &str, arg: &str, args: &[OsString]) -> String {
     let Some(found) = command.find_subcommand(verb) else { return String::new() };
     if let Some(long) = arg.strip_prefix("--") {
         let of_all = command.get_arguments().any(|a| a.get_long() == Some(long));
-        return if of_all {
-            format!(" (global options come before the verb: safebox --{long} ... {verb})")
-        } else {
-            String::new()
+        let elsewhere = elsewhere::option(long).filter(|_| verb == "run" || verb == "explain");
+        return match (of_all, elsewhere) {
+            (true, _) => format!(" (global options come before the verb: safebox --{long} ... {verb})"),
+            (false, Some(here)) => format!(" ({here})"),
+            (false, None) => String::new(),
         };
     }
     if !arg.starts_with('-') && found.get_positionals().any(clap::Arg::is_last_set) {
-        return format!(" (a program and its arguments come after --: safebox {verb} ... -- {arg} ...)");
+        return elsewhere::positional(verb, arg, args);
     }
     String::new()
 }
@@ -121,7 +117,7 @@ fn text(error: &clap::Error, verb: Option<&Command>, typed: impl Fn(&str) -> Str
         }
         (ErrorKind::InvalidSubcommand, ..) => {
             let word = first(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == word);
+            let elsewhere = elsewhere::VERBS.iter().find(|(other, _)| *other == word);
             if let Some((_, here)) = elsewhere {
                 return format!("No help topic for '{word}': {here}");
             }
@@ -192,7 +188,7 @@ mod tests {
         }
         // Every command that is suggested exists.
         let command = Cli::command();
-        for here in ELSEWHERE.iter().filter_map(|(_, here)| here.strip_prefix("safebox ")) {
+        for here in elsewhere::VERBS.iter().filter_map(|(_, here)| here.strip_prefix("safebox ")) {
             let verb = here.split(' ').next().unwrap_or_default();
             let known = verb.starts_with('-') || ["keeps", "runs"].contains(&verb);
             assert!(known || command.find_subcommand(verb).is_some(), "{here}");

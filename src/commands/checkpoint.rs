@@ -1,8 +1,8 @@
 //! `safebox checkpoint`: saves a running container to a directory of images.
 
+use crate::sys::start::ExitCode;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 
 use crate::cli::{Checkpoint, Global};
 use crate::commands::common::Outcome;

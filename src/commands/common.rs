@@ -1,8 +1,8 @@
 //! Functions that several verbs share for the command line.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use crate::cgroup::Manager;
 use crate::cli::Global;

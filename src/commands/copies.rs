@@ -1,9 +1,9 @@
 //! `safebox diff`, `apply`, `discard`: the changes of a run with `--overlay`.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::cli::{Apply, Diff, Global, Id, TableFormat};
 use crate::commands::common::{Outcome, root};

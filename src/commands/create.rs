@@ -1,11 +1,12 @@
 //! `safebox create`: performs the plan up to the program, which waits for `start`.
 
+use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::cli::{Create, Global};
 use crate::commands::common::{Outcome, inherit};
+use crate::commands::report;
 use crate::error::Error;
 use crate::launch::caller::connect;
 use crate::launch::prepare::draft;
@@ -61,5 +62,6 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
             Error::State(_) | Error::Config(_) => anyhow::Error::from(e),
             e => anyhow::Error::from(e).context("create failed: unable to start container process"),
         })?;
+    report::created(&launch.state_root, log, "create", &prepared.state, cx.pid);
     Ok(ExitCode::SUCCESS)
 }

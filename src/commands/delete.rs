@@ -1,7 +1,7 @@
 //! `safebox delete`: performs the undos of a container in reverse order.
 
+use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cli::{Delete, Global};

@@ -1,7 +1,7 @@
 //! `safebox doctor`: how far up the ladder this machine lets the caller, and what brings a missing layer back.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
-use std::process::ExitCode;
 
 use crate::cli::{self, TableFormat};
 use crate::commands::common::{Outcome, print_json};

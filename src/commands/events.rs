@@ -1,10 +1,10 @@
 //! `safebox events`: resource usage and out-of-memory events of a container in runc's JSON, one object per
 //! line.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

@@ -1,9 +1,10 @@
 //! `safebox exec`: runs another process in a running container, with the same last rows as the first process.
 
-use std::process::ExitCode;
+use crate::sys::start::ExitCode;
 
 use crate::cli::{Exec, Global, parse_user};
 use crate::commands::common::Outcome;
+use crate::commands::report;
 use crate::config::{Process, variable};
 use crate::error::{Error, StateError};
 use crate::host::Host;
@@ -61,10 +62,14 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let uid = new.user.uid;
     environment::normalise(&mut new.env, || crate::lifecycle::home::home_inside(of, uid, inside.as_ref()));
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
+    let host = Host::probe()?;
+    if let Some(enforcement) = crate::commands::common::enforcement(global)? {
+        let lines = crate::launch::enforced::exec(&enforcement, state, &host, &mut new)?;
+        lines.iter().for_each(|line| log.warning(line));
+    }
     crate::launch::capabilities::limit(&mut new, in_userns)?.report(log);
     let options = options_of(&args, state, &mut new, log)?;
     let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
-    let host = Host::probe()?;
     let groups = exec_cgroups::choose(state, of.0, &args.cgroup)?;
     let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
     let (plan, given) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
@@ -76,7 +81,9 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     }
     let (console, master) = crate::launch::caller::console(args.console_socket.as_deref(), new.terminal)?;
     cx.set(&given.console, console.unwrap_or(-1));
-    run(&args, &plan, (cx, &given), master)
+    let started =
+        |pid| report::executed(container.dir.parent().unwrap_or(&container.dir), log, &args.id, pid, &new);
+    run(&args, &plan, (cx, &given), (master, &started))
 }
 
 /// Descriptors and terminal of the new process.
@@ -117,10 +124,16 @@ fn wrong(text: &str) -> anyhow::Error {
     Error::from(StateError::Wrong(text.into())).into()
 }
 
-fn run(args: &Exec, plan: &Checked<Plan>, (mut cx, given): (Cx, &Given), master: Option<i32>) -> Outcome {
+fn run(
+    args: &Exec,
+    plan: &Checked<Plan>,
+    (mut cx, given): (Cx, &Given),
+    (master, started): (Option<i32>, &dyn Fn(i32)),
+) -> Outcome {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
     perform(plan, &mut cx, &mut Control::default(), &mut Helpers::default())
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
+    started(cx.pid);
     // After a reported failure no process may be running.
     let kill = |_: &Error| drop(undo(&[Undo::Kill], Some((cx.pid, cx.pidfd)), true));
     if let Some(path) = &args.pid_file {

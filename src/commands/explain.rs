@@ -1,7 +1,7 @@
 //! `safebox explain`: prints the plan of `run` without performing it.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
-use std::process::ExitCode;
 
 use crate::cli::{self, Global};
 use crate::commands::common::{Outcome, policy, root_of, terminals};
@@ -14,6 +14,7 @@ use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::report::{self, Only};
 use crate::policy::Policy;
+use crate::policy::enforce::Enforcement;
 
 /// Prints the plan, or the differences to another plan, or writes an HTML page.
 pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
@@ -93,6 +94,8 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
+    let names = Enforcement::names(global.policy_file.as_deref())?;
+    crate::launch::network::add_names(&mut launch, &names)?;
     terminals(&mut launch);
     launch.caller.die_with_runtime = true;
     launch.caller.lf = crate::launch::stdio::lines_end_in_lf();

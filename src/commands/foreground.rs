@@ -1,7 +1,7 @@
 //! The foreground `run`: supervises the container until its end, and reports the result.
 
+use crate::sys::start::ExitCode;
 use std::cell::RefCell;
-use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::cgroup::figures::{Counters, CpuClock};
@@ -9,6 +9,7 @@ use crate::cgroup::monitor::CgroupMonitor;
 use crate::cgroup::ops::Events;
 use crate::commands::common::Outcome;
 use crate::commands::meter::Meter;
+use crate::commands::report;
 use crate::error::{Error, Result};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::{Launch, LogDriver};
@@ -74,13 +75,14 @@ impl Watch<'_> {
             ..Helpers::default()
         };
         let hold = launched(prepared, plan, &mut cx, control, &mut helpers)?;
-        let mut meter = Meter::new(prepared);
+        let mut meter = Meter::new(prepared, keep || self.sink.is_some());
         if let Err(e) = begin(prepared, plan, &cx, &hold) {
             if let Some(guardian) = helpers.guardian.take() {
                 guardian.dismiss();
             }
             return Err(e.into());
         }
+        report::running(&self.launch.state_root, self.log, &prepared.state, cx.pid);
         let mut supervisor = supervisor.map_or_else(Supervisor::new, Ok)?;
         self.attend(&mut supervisor, &cx)?;
         supervisor.network = cx.helper.take().map(|helper| Network::of(helper, cx.pidfd));
@@ -118,6 +120,7 @@ impl Watch<'_> {
                 tell_and_stop(&prepared.state, &undone, supervisor.signals());
             }
         }
+        report::ended(&self.launch.state_root, self.log, &account, !keep);
         if let Some(guardian) = helpers.guardian {
             guardian.dismiss();
         }

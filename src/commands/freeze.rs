@@ -1,6 +1,6 @@
 //! `safebox pause` and `safebox resume`: the freezer of the container's cgroup.
 
-use std::process::ExitCode;
+use crate::sys::start::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::cli::Global;

@@ -1,14 +1,16 @@
 //! `safebox inspect`: all that is known of a container.
 
-use std::process::ExitCode;
+use crate::sys::start::ExitCode;
 
 use serde_json::json;
 
 use crate::cli::Global;
 use crate::commands::common::Outcome;
+use crate::error::Error;
 use crate::lifecycle::container::Container;
 use crate::lifecycle::health::Health;
-use crate::state::files::LOG;
+use crate::network::cni::{Attachment, result};
+use crate::state::files::{CNI, LOG};
 
 /// The state that `state` prints, and what belongs to it.
 pub fn inspect(global: &Global, id: &str) -> Outcome {
@@ -34,8 +36,22 @@ pub fn inspect(global: &Global, id: &str) -> Outcome {
         "user": { "uid": process.user.uid, "gid": process.user.gid, "additionalGids": process.user.additional_gids },
         "noNewPrivileges": process.no_new_privileges,
     });
+    if let Some(attached) = network(&container.dir)? {
+        value["network"] = attached;
+    }
     value["hardened"] = json!(state.hardened);
     value["cgroups"] = json!(state.cgroups.iter().map(|(_, path)| path).collect::<Vec<_>>());
     crate::commands::common::print_json(&value)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The network of CNI that it is on, and its addresses there.
+fn network(dir: &std::path::Path) -> Result<Option<serde_json::Value>, Error> {
+    let Some(attachment) = Attachment::read(&dir.join(CNI)).map_err(Error::msg)? else { return Ok(None) };
+    let parts = attachment.result.as_ref().and_then(|result| result::parts(result).ok()).unwrap_or_default();
+    Ok(Some(json!({
+        "name": attachment.list.name,
+        "addresses": parts.ips.iter().map(|ip| &ip.address).collect::<Vec<_>>(),
+        "ports": attachment.ports,
+    })))
 }

@@ -4,11 +4,11 @@
 //! gets one key; containerd's config.toml gets a block between two marks. What is there already is kept, in
 //! the file and beside it as a backup, and doing it twice changes nothing.
 
+use crate::sys::start::ExitCode;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
@@ -123,22 +123,26 @@ pub fn install(args: &Install) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The rules by which auditd(8) tells who changes the runtime, its policy, its state and the ids of its containers.
+/// The rules by which auditd(8) records changes to the runtime, its policy, its state and the ids of its containers. A
+/// watch of a directory that is missing would cover its name alone (audit.rules(7)), so the directories are made first.
 fn auditd(args: &Install) -> Outcome {
+    const FILE: &str = "/etc/audit/rules.d/safebox.rules";
     let program = program(args)?;
+    let places = [
+        (program.as_str(), "wxa", "the runtime: changed or executed"),
+        ("/etc/safebox", "wa", "its policy"),
+        ("/run/safebox", "wa", "the state root, with the spool of safebox watch"),
+        (crate::host::ID_RANGES, "wa", "the id ranges of containers"),
+        ("/var/cache/safebox", "wa", "compiled seccomp filters"),
+    ];
+    let dirs: Vec<&str> = places[1..].iter().map(|(path, ..)| *path).collect();
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "# Rules for auditd(8): safebox install --auditd >/etc/audit/rules.d/safebox.rules && augenrules --load"
-    )?;
-    for (path, access) in [
-        (program.as_str(), "wxa"),
-        ("/etc/safebox", "wa"),
-        ("/run/safebox", "wa"),
-        (crate::host::ID_RANGES, "wa"),
-        ("/var/cache/safebox", "wa"),
-    ] {
-        writeln!(out, "-w {path} -p {access} -k safebox")?;
+    writeln!(out, "# Rules for auditd(8), which `ausearch -k safebox` finds.")?;
+    writeln!(out, "# do:   mkdir -p -m 700 {}", dirs.join(" "))?;
+    writeln!(out, "#       safebox install --auditd >{FILE} && augenrules --load")?;
+    writeln!(out, "# undo: rm {FILE} && augenrules --load")?;
+    for (path, access, what) in places {
+        writeln!(out, "# {what}\n-w {path} -p {access} -k safebox")?;
     }
     Ok(ExitCode::SUCCESS)
 }

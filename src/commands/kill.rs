@@ -1,7 +1,7 @@
 //! `safebox kill`: sends a signal to the container's init, or to all its processes.
 
+use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
-use std::process::ExitCode;
 
 use crate::cli::{Global, Kill};
 use crate::commands::common::Outcome;

@@ -1,7 +1,7 @@
 //! `safebox list`: containers as runc's table, its JSON, or ids.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
-use std::process::ExitCode;
 
 use crate::cli::{Global, List, TableFormat};
 use crate::commands::common::Outcome;

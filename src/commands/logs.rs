@@ -1,8 +1,8 @@
 //! `safebox logs`: what a detached container has printed.
 
+use crate::sys::start::ExitCode;
 use std::collections::VecDeque;
 use std::io::Write;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cli::{Global, Logs};

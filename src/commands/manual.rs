@@ -1,7 +1,7 @@
 //! `safebox completion` and `safebox manual`: generated from clap's definition of the command line.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;

@@ -1,9 +1,9 @@
 //! Measures the resource usage of a run while its cgroups exist, and builds its account.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::cgroup::figures::{Counters, Cpu};
+use crate::cgroup::has;
 use crate::cgroup::ops::Events;
 use crate::launch::prepare::Prepared;
 use crate::launch::value::Launch;
@@ -16,6 +16,8 @@ use crate::sys::usage::Usage;
 /// Reads the figures of a container's cgroups.
 pub(super) struct Meter {
     counters: Counters,
+    /// The figures are asked for: each costs a file.
+    wanted: bool,
     /// Whether the kernel counts OOM kills at the memory limit, and refused forks.
     counts: (bool, bool),
     cpu: Option<Cpu>,
@@ -26,15 +28,21 @@ pub(super) struct Meter {
 
 impl Meter {
     /// The meter of a created container.
-    pub(super) fn new(prepared: &Prepared) -> Self {
+    pub(super) fn new(prepared: &Prepared, wanted: bool) -> Self {
         let counters = Counters::of(&prepared.layout);
-        let there = |files: [&str; 2]| {
-            let has = |group: &Path| files.iter().any(|file| group.join(file).exists());
-            prepared.layout.groups.iter().any(|group| has(&group.path))
+        // No controllers: cgroup v2, which names its file otherwise.
+        let there = |controller: &str, v2: &str, v1: &str| {
+            let groups = prepared.layout.groups.iter();
+            let mut counting = groups.filter(|g| g.controllers.is_empty() || has(&g.controllers, controller));
+            wanted && counting.any(|g| g.path.join(if g.controllers.is_empty() { v2 } else { v1 }).exists())
         };
         Meter {
-            counts: (there(["memory.events", "memory.oom_control"]), there(["pids.events", "pids.events"])),
+            counts: (
+                there("memory", "memory.events", "memory.oom_control"),
+                there("pids", "pids.events", "pids.events"),
+            ),
             counters,
+            wanted,
             cpu: None,
             memory_peak: None,
             pids_peak: None,
@@ -44,6 +52,9 @@ impl Meter {
 
     /// Reads all available figures, before the cgroups are removed.
     pub(super) fn read(&mut self) {
+        if !self.wanted {
+            return;
+        }
         self.cpu = self.counters.cpu();
         self.memory_peak = self.counters.memory_peak();
         self.pids_peak = self.counters.pids_peak();
@@ -83,8 +94,8 @@ impl Meter {
             memory_peak_bytes: self.memory_peak,
             max_rss_bytes: end.children.or(end.usage).map(|used| used.max_rss),
             pids_peak: self.pids_peak,
-            oom_kills: self.counts.0.then_some(events.oom_kills),
-            pids_refused: self.counts.1.then_some(events.pids_refused),
+            oom_kills: (self.counts.0 || events.oom_kills > 0).then_some(events.oom_kills),
+            pids_refused: (self.counts.1 || events.pids_refused > 0).then_some(events.pids_refused),
             throttled_seconds: self.throttled.map(|time| time.as_secs_f64()),
             stdout_bytes: stdout.map(|count| count.bytes),
             stderr_bytes: stderr.map(|count| count.bytes),

@@ -20,6 +20,7 @@ mod logs;
 mod manual;
 mod meter;
 mod ps;
+mod report;
 mod restore;
 mod run;
 mod spec;
@@ -31,12 +32,13 @@ mod tour;
 mod unit;
 mod update;
 mod verify;
+mod watch;
 
 pub(crate) use explain::of as plan_of;
 
+use crate::sys::start::ExitCode;
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
 
 use crate::cli::{self, Cli, Verb};
 use crate::error::Error;
@@ -53,11 +55,13 @@ pub struct Failure {
 /// Executes the verb.
 pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let global = &cli.global;
+    let doing = report::Doing::of(&cli);
+    doing.iter().for_each(|doing| doing.begin(log));
     let code = match &cli.verb {
         Verb::Run(_) if !global.as_runc => 125,
         Verb::Exec(_) => 255,
         // 1 says that there are findings, or differences.
-        Verb::Audit(_) | Verb::Verify(_) => 2,
+        Verb::Audit(_) | Verb::Verify(_) | Verb::Watch(cli::Watch { verify: Some(_), .. }) => 2,
         _ => 1,
     };
     let outcome = match cli.verb {
@@ -72,7 +76,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Ps(args) => ps::ps(global, &args),
         Verb::Pause(args) => freeze::pause(global, &args.id),
         Verb::Resume(args) => freeze::resume(global, &args.id),
-        Verb::Update(args) => update::update(global, &args),
+        Verb::Update(args) => update::update(global, &args, log),
         Verb::Events(args) => events::events(global, &args),
         Verb::Logs(args) => logs::logs(global, &args),
         Verb::Stop(args) => stop::stop(global, &args),
@@ -80,7 +84,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Stats(args) => stats::stats(global, &args),
         Verb::Inspect(args) => inspect::inspect(global, &args.id),
         Verb::Checkpoint(args) => checkpoint::checkpoint(global, &args),
-        Verb::Restore(args) => restore::restore(global, &args),
+        Verb::Restore(args) => restore::restore(global, &args, log),
         Verb::Diff(args) => copies::diff(global, &args),
         Verb::Apply(args) => copies::apply(global, &args),
         Verb::Discard(args) => copies::discard(global, &args),
@@ -90,6 +94,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Audit(args) => audit::audit(global, &args),
         Verb::Verify(args) => verify::verify(global, &args),
+        Verb::Watch(args) => watch::watch(global, &args),
         Verb::FromDocker(args) => audit::from_docker(&args),
         Verb::Features => spec::features(),
         Verb::Install(cli::Install { systemd_unit: Some(id), program, .. }) => {
@@ -99,6 +104,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Completion(args) => manual::completion(&args),
         Verb::Manual(args) => manual::manual(&args),
     };
+    doing.iter().for_each(|doing| doing.end(log, &outcome));
     outcome.map_err(|error| {
         // `run` distinguishes failures of the runtime from those of the program, as `docker run` does.
         let code = match error.downcast_ref::<Error>() {

@@ -1,7 +1,9 @@
 //! `safebox ps`: the processes in a container's cgroup.
 
 use std::io::Write;
-use std::process::{Command, ExitCode};
+use std::process::Command;
+
+use crate::sys::start::ExitCode;
 
 use crate::cli::{Global, Ps, TableFormat};
 use crate::commands::common::Outcome;

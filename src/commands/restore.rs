@@ -1,8 +1,8 @@
 //! `safebox restore`: restores a running container from a directory of images.
 
+use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use crate::cli::{Global, Restore};
 use crate::commands::common::Outcome;
@@ -18,6 +18,7 @@ use crate::lifecycle::directory::StateLock;
 use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::name::Name;
 use crate::lifecycle::supervise::Supervisor;
+use crate::log::Log;
 use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::{Helpers, perform};
@@ -33,7 +34,7 @@ const LOG: &str = "restore.log";
 
 /// Restores a container. The config is not hardened. The properties of the process itself (user,
 /// capabilities, filters, rlimits) are in the images; criu restores them.
-pub fn restore(global: &Global, args: &Restore) -> Outcome {
+pub fn restore(global: &Global, args: &Restore, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;
     criu::check_flags(&args.criu.flags())?;
@@ -95,6 +96,8 @@ pub fn restore(global: &Global, args: &Restore) -> Outcome {
     }
     let hold = StateLock::of(&plan, &cx).ok_or_else(|| Error::msg("the plan makes no state directory"))?;
     hold.release().inspect_err(|_| restored.undo(&plan, &cx))?;
+    let root = prepared.state_dir.parent().unwrap_or(&prepared.state_dir);
+    crate::commands::report::created(root, log, "restore", &prepared.state, restored.pid);
     match supervisor {
         None => Ok(ExitCode::SUCCESS),
         Some(supervisor) => restored.watch(supervisor, &plan, &hold),

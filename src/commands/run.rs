@@ -1,18 +1,18 @@
 //! `safebox run`: create, start, supervise, delete.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
 use crate::commands::foreground::{Watch, begin, launched, proxy};
-use crate::error::Error;
+use crate::error::{Error, ExecError};
 use crate::input;
-use crate::launch::layers;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
 use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
+use crate::launch::{images, layers};
 use crate::lifecycle::account::Account;
 use crate::lifecycle::detach::{self, Side};
 use crate::lifecycle::name::Name;
@@ -27,6 +27,7 @@ use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, Given};
 use crate::policy::Policy;
+use crate::policy::enforce::Enforcement;
 use crate::sys::process;
 
 /// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
@@ -127,6 +128,10 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
         launch.id = args.target.clone().unwrap_or_else(|| made_up_id(what));
     } else {
         let (bundle, id) = target(args.target.as_deref(), life.bundle.as_deref())?;
+        let named = args.target.as_deref() == Some(id.as_str()) && life.bundle.is_none();
+        if named && !global.as_runc && !Path::new("config.json").exists() {
+            return Err(images::no_id(&id));
+        }
         (launch.root, launch.id) = (root_of(&launch, Some(&bundle))?, id);
     }
     if let Some(name) = &launch.life.name {
@@ -142,6 +147,8 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     }
     launch.policy = Some(policy(global, &launch));
     launch.enforcement = crate::commands::common::enforcement(global)?;
+    let names = Enforcement::names(global.policy_file.as_deref())?;
+    crate::launch::network::add_names(&mut launch, &names)?;
     terminals(&mut launch);
     inherit(&mut launch)?;
     let stays = !launch.life.detach;
@@ -295,13 +302,30 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
         write_id(path, &launch.id)?;
     }
     if !watches {
-        let code = detached(&prepared, &plan, cx, &mut control, &given)?;
+        let code = detached((&launch, log), &prepared, (&plan, &given), cx, &mut control)?;
         // As docker run. Callers of runc hand this output through, and name the id themselves.
         let named = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
         return if global.as_runc || named { Ok(code) } else { told(&launch.id) };
     }
     let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, given: &given, log, sink };
-    watch.run(cx, &mut control, supervisor, (master, ready))
+    match watch.run(cx, &mut control, supervisor, (master, ready)) {
+        Ok(code) => {
+            // The process ends now, and its memory with it.
+            std::mem::forget((plan, prepared, launch));
+            Ok(code)
+        }
+        Err(error) => Err(place_outside(&launch, error)),
+    }
+}
+
+/// Adds to the error for a missing program the place of that program on this machine, if it is not shown.
+fn place_outside(launch: &Launch, error: anyhow::Error) -> anyhow::Error {
+    let Some(Error::Exec(missing)) = error.downcast_ref::<Error>() else { return error };
+    let looked_up = missing.not_found && missing.bare.is_none() && launch.root == Root::Host;
+    let program = launch.process.entrypoint.as_ref().or(launch.args.first()).filter(|_| looked_up);
+    let Some(place) = program.and_then(|program| images::outside(program)) else { return error };
+    let message = format!("{} ({place})", missing.message);
+    Error::Exec(ExecError { message, ..missing.clone() }).into()
 }
 
 /// The command line that runs a detached container in the foreground. What belongs to this run alone is left out.
@@ -358,14 +382,15 @@ fn console(draft: &Draft, launch: &Launch) -> Result<(Option<i32>, Option<i32>),
 
 /// `run --detach`: the container goes to whoever reaps this process's children.
 fn detached(
+    (launch, log): (&Launch, &Log),
     prepared: &Prepared,
-    plan: &Checked<Plan>,
+    (plan, given): (&Checked<Plan>, &Given),
     mut cx: Cx,
     control: &mut Control,
-    given: &Given,
 ) -> Outcome {
     let hold = launched(prepared, plan, &mut cx, control, &mut Helpers::default())?;
     begin(prepared, plan, &cx, &hold)?;
+    crate::commands::report::running(&launch.state_root, log, &prepared.state, cx.pid);
     cx.helper.take().into_iter().for_each(Helper::release);
     crate::lifecycle::notify::wait_for(proxy(&cx, given), cx.pid)?;
     Ok(ExitCode::SUCCESS)

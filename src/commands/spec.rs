@@ -1,7 +1,7 @@
 //! `safebox spec` and `safebox features`.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
-use std::process::ExitCode;
 
 use crate::cli;
 use crate::commands::common::Outcome;

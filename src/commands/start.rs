@@ -1,9 +1,9 @@
 //! `safebox start`: writes the byte that a created container waits for.
 
+use crate::sys::start::ExitCode;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 
 use crate::cli::Global;
 use crate::commands::common::Outcome;

@@ -1,6 +1,6 @@
 //! `safebox state`: the state of a container as JSON with runc's fields.
 
-use std::process::ExitCode;
+use crate::sys::start::ExitCode;
 
 use crate::cli::Global;
 use crate::commands::common::Outcome;

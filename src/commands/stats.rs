@@ -1,8 +1,8 @@
 //! `safebox stats`: what containers use, as a table or as JSON lines.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! `safebox stop` and `safebox wait`: the end of a container.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::cli::{Global, Id, Stop};

@@ -1,6 +1,6 @@
 //! `safebox tour`: demonstrates what each layer of isolation stops.
 
-use std::process::ExitCode;
+use crate::sys::start::ExitCode;
 
 use crate::cli;
 use crate::commands::common::Outcome;

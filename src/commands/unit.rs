@@ -1,8 +1,8 @@
 //! `safebox install --systemd-unit ID`: a unit that runs a detached container, and runs it again when it fails.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::cli::Global;
 use crate::commands::common::Outcome;

@@ -1,19 +1,23 @@
 //! `safebox update`: changes the limits of an existing container.
 
+use crate::sys::start::ExitCode;
 use std::io::Read;
-use std::process::ExitCode;
 
 use crate::cgroup::update;
 use crate::cli::{Global, Update};
 use crate::commands::common::Outcome;
+use crate::commands::report;
 use crate::config::Resources;
 use crate::error::{Error, Result, StateError};
+use crate::host::Host;
 use crate::lifecycle::container::{Container, Status};
+use crate::log::Log;
+use crate::policy::Posture;
 use crate::state::State;
 use crate::tables::limits::{Limit, row};
 
 /// Applies the named limits and stores them in the state.
-pub fn update(global: &Global, args: &Update) -> Outcome {
+pub fn update(global: &Global, args: &Update, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let change = match &args.resources {
         Some(path) => given(path)?,
@@ -29,6 +33,10 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
     let mut state = container.state()?.clone();
     let schemata = schemata(args, &state)?;
     let merged = update::merge(&state.resources, change.clone());
+    if let Some(enforcement) = crate::commands::common::enforcement(global)? {
+        let lines = crate::launch::enforced::update(&enforcement, &state, &Host::probe()?, &merged)?;
+        lines.iter().for_each(|line| log.warning(line));
+    }
     let what = update::effective(&change, &merged);
     update::check(&state.cgroups, state.cgroup_v2, &what, &merged)?;
     if let Some(scope) = &state.scope {
@@ -37,8 +45,13 @@ pub fn update(global: &Global, args: &Update) -> Outcome {
     }
     update::apply(&state.cgroups, state.cgroup_v2, &what).map_err(named)?;
     crate::cgroup::resctrl::change(&state.resctrl, &schemata)?;
+    // `verify` compares with what is asked for now.
+    if let Some(asked) = state.asked.as_ref().and_then(|a| serde_json::from_str::<Posture>(a.get()).ok()) {
+        state.asked = serde_json::value::to_raw_value(&asked.with_resources(&merged)).ok();
+    }
     state.resources = merged;
     container.save(&state)?;
+    report::updated(&root, log, &args.id, &change);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,8 +1,9 @@
 //! `safebox verify`: compares a running container, read from outside, with its requested configuration.
 
+use crate::sys::start::ExitCode;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use serde_json::json;
@@ -10,24 +11,26 @@ use serde_json::json;
 use crate::audit::verify::{Given, Outcome as Found, compare};
 use crate::audit::{foreign, running};
 use crate::bundle::Bundle;
+use crate::cgroup::devices;
 use crate::cli::{Global, TableFormat, Verify};
 use crate::commands::common::{Outcome, print_json, root};
 use crate::error::shown_in_line;
 use crate::host::Host;
 use crate::lifecycle::container::Container;
-use crate::policy::posture::process_sysctl;
+use crate::policy::posture::{Known, process_sysctl};
 use crate::policy::{Machine, Posture};
+use crate::state::State;
 
 /// Compares and prints the differences; exit code 1 on any difference.
 pub fn verify(global: &Global, args: &Verify) -> Outcome {
     let host = Host::probe()?;
     let (target, pid, asked, given) = match (&args.id, args.pid) {
-        (Some(id), _) => ours(global, id)?,
+        (Some(id), _) => ours(global, id, &host)?,
         (None, Some(pid)) => foreign(pid, args.bundle.clone(), &host)?,
         (None, None) => bail!("verify: name a container, or --pid PID"),
     };
     // The request decides only which paths are examined, not their state.
-    let list = |list: &crate::policy::posture::Known<Vec<PathBuf>>| list.clone().unwrap_or_default();
+    let list = |list: &Known<Vec<PathBuf>>| list.clone().unwrap_or_default();
     let paths = [list(&asked.masked), list(&asked.readonly)].concat();
     let mut observed = Posture::of_process(pid, Machine::of(&host), &paths)?;
     let keys: Vec<String> = asked.sysctl.iter().flatten().map(|(key, _)| key.clone()).collect();
@@ -45,7 +48,7 @@ pub fn verify(global: &Global, args: &Verify) -> Outcome {
 type Asked = (String, i32, Posture, Given);
 
 /// A container of safebox: the request is in its state.
-fn ours(global: &Global, id: &str) -> anyhow::Result<Asked> {
+fn ours(global: &Global, id: &str, host: &Host) -> anyhow::Result<Asked> {
     let root = root(global)?;
     let pid = running::process_of(&root, id)?;
     let container = Container::load(&root, id)?;
@@ -55,7 +58,21 @@ fn ours(global: &Global, id: &str) -> anyhow::Result<Asked> {
     })?;
     let asked: Posture = serde_json::from_str(asked.get()).map_err(|e| anyhow!("the state of {id}: {e}"))?;
     let devices = state.cgroups.iter().any(|(controllers, _)| controllers.iter().any(|c| c == "devices"));
-    Ok((id.to_string(), pid, asked, Given { device_cgroup: devices, ..Given::default() }))
+    let given =
+        Given { device_cgroup: devices, device_program: device_program(state, host), ..Given::default() };
+    Ok((id.to_string(), pid, asked, given))
+}
+
+/// cgroup v2: whether the plan's device program is attached; `None` where the plan attaches none.
+fn device_program(state: &State, host: &Host) -> Option<(PathBuf, Known<bool>)> {
+    // Only root of the machine may load one, at the launch and here.
+    let loads = state.cgroup_v2 && host.rootless.is_none();
+    let (_, group) = state.cgroups.first().filter(|_| loads)?;
+    let rules = devices::rules(&state.resources);
+    let attached = std::fs::File::open(group)
+        .map_err(|e| format!("{}: {e}", group.display()))
+        .and_then(|dir| devices::is_enforced(dir.as_fd(), &rules).map_err(|e| format!("bpf(2): {e}")));
+    Some((group.clone(), attached))
 }
 
 /// A container of another runtime: the request is in its bundle.

@@ -9,6 +9,7 @@
 
 mod at;
 mod checks;
+pub mod cni;
 pub mod cpulist;
 pub mod defaults;
 pub mod features;

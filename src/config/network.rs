@@ -18,10 +18,16 @@ pub struct Network {
     pub joined: Option<std::path::PathBuf>,
     /// pasta(1), where it connects the container with the host's network.
     pub pasta: Option<std::path::PathBuf>,
+    /// A network of CNI.
+    pub cni: Option<super::cni::Cni>,
+    /// Where such networks are described.
+    pub cni_places: super::cni::Places,
     /// Ports inside that are reached from outside.
     pub published: Vec<Published>,
     /// Names with an address of the caller's choice.
     pub hosts: Vec<(String, IpAddr)>,
+    /// The policy file that adds rules, and those.
+    pub of_file: Option<(String, Vec<String>)>,
     /// Servers that are asked for names in place of those of the host's /etc/resolv.conf.
     pub servers: Vec<SocketAddr>,
     /// A record of each connection is appended to a file.
@@ -33,7 +39,15 @@ pub struct Network {
 impl Network {
     /// Whether a helper process is needed.
     pub fn is_used(&self) -> bool {
-        !self.rules.is_empty() || !self.published.is_empty()
+        !self.rules.is_empty() || (!self.published.is_empty() && self.cni.is_none())
+    }
+
+    /// That there are not too many rules.
+    pub fn check_rules(&self) -> Result<(), String> {
+        if self.rules.len() > MOST || self.ports().len() > MOST_PORTS {
+            return Err(format!("at most {MOST} rules and {MOST_PORTS} ports are possible"));
+        }
+        Ok(())
     }
 
     /// The ports of all rules, each once, in order.

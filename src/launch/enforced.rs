@@ -1,10 +1,12 @@
 //! Applies the administrator's policy file to a launch: hardening before, a check after.
 
 use super::value::Launch;
-use crate::config::Config;
-use crate::error::Result;
+use crate::config::{Config, Process, Resources};
+use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::policy::enforce::{Enforcement, Subject};
 use crate::policy::{Machine, Outcome, Posture};
+use crate::state::State;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// The launch with the policy that hardens it; `None`: unchanged.
@@ -44,4 +46,27 @@ pub(super) fn judge(
     }
     outcome.changes.extend(changes);
     Ok(lines)
+}
+
+/// Refuses a process that `exec` is to start in a container, or reduces it; returns the messages to log.
+pub fn exec(enforcement: &Enforcement, state: &State, host: &Host, new: &mut Process) -> Result<Vec<String>> {
+    let mut changes = enforcement.clamp(&state.process, new);
+    changes.extend(enforcement.judge_process(Subject::from(state), &own(state, host)?, new)?);
+    Ok(changes.iter().map(ToString::to_string).collect())
+}
+
+/// Refuses limits that `update` is to set; returns the messages to log.
+pub fn update(enforcement: &Enforcement, state: &State, host: &Host, new: &Resources) -> Result<Vec<String>> {
+    let own = own(state, host)?;
+    let changes = enforcement.judge_limits(Subject::from(state), &own, (&state.resources, new))?;
+    Ok(changes.iter().map(ToString::to_string).collect())
+}
+
+/// The posture that the container was asked to have.
+fn own(state: &State, host: &Host) -> Result<Posture> {
+    let asked = state.asked.as_ref().and_then(|asked| serde_json::from_str::<Posture>(asked.get()).ok());
+    let asked = asked.ok_or_else(|| {
+        Error::msg("the policy cannot judge this container: an older safebox made it; create it anew")
+    })?;
+    Ok(Posture { machine: Machine::of(host), ..asked })
 }

@@ -1,13 +1,65 @@
 //! Errors for an image or another path in place of a bundle; each names the command to use.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+
+/// Why images are refused, and the two commands that make a bundle of one.
+pub const IMAGES: &str = "safebox runs bundles and directories, not images: skopeo copy docker://IMAGE oci:DIR:latest, then \
+                          umoci unpack --image DIR:latest BUNDLE";
+
+/// The program of this name in the caller's `$PATH`.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    if name.is_empty() || name.contains('/') {
+        return None;
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// Refuses a word in the place of a container id, where no bundle is, that a newcomer means as a program or an image.
+pub fn no_id(id: &str) -> Error {
+    let here = match std::env::current_dir() {
+        Ok(dir) => dir.join("config.json"),
+        Err(_) => "config.json".into(),
+    };
+    let remedy = match on_path(id) {
+        Some(_) => format!("for this machine's program: safebox run -- {id}"),
+        None => {
+            format!("this machine's programs come after --: safebox run -- PROGRAM; for an image: {IMAGES}")
+        }
+    };
+    Error::msg(format!(
+        "JSON specification file {} not readable: no such file or directory ({id} is taken as a container id; {remedy}; safebox spec writes such a file)",
+        here.display()
+    ))
+}
+
+/// The place of a program that was not found inside, outside: `None` if this machine has none that is not shown.
+pub fn outside(program: &str) -> Option<String> {
+    let file = if program.contains('/') {
+        std::path::absolute(program).ok().filter(|file| is_program(file))
+    } else {
+        on_path(program)
+    }?;
+    let dir = file.parent()?.display();
+    Some(format!("{} of this machine is not shown: --ro {dir} shows it", file.display()))
+}
 
 /// Refuses an image, and a directory that is no bundle, with the commands that make a bundle from it.
 pub fn no_image(path: &Path, bundle: bool) -> Result<()> {
     let shown = path.display();
+    if is_program(path) && !is_archive(path) {
+        return Err(Error::msg(format!(
+            "{shown} is a file, not a directory: to run this machine's program: safebox run -- {shown}"
+        )));
+    }
     if path.is_file() {
         let make = format!(
             "skopeo copy {}:{shown} oci:image:latest && umoci unpack --image image:latest bundle",
@@ -35,6 +87,15 @@ pub fn no_image(path: &Path, bundle: bool) -> Result<()> {
 
 fn is_rootfs(path: &Path) -> bool {
     ["bin", "usr/bin"].iter().any(|dir| path.join(dir).is_dir())
+}
+
+/// Whether a file is a tar archive, compressed or not (tar(5), RFC 1952, RFC 8878).
+fn is_archive(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(512).read_to_end(&mut head));
+    let magics: [&[u8]; 3] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh"];
+    read.is_ok()
+        && (head.get(257..262) == Some(b"ustar") || magics.iter().any(|magic| head.starts_with(magic)))
 }
 
 /// skopeo's transport name of an archive: `docker save` writes manifest.json, others write an OCI layout.

@@ -8,7 +8,7 @@ use super::value::{Launch, Root};
 use super::volumes::{bind, home};
 use crate::bundle::Bundle;
 use crate::config::defaults::{ENVIRONMENT, HOST_TREES, MASKED, PASSED, PATH, READONLY, STANDARD};
-use crate::config::{Config, parse};
+use crate::config::{Config, Guard, parse};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::policy::{self, Change, Facts, Outcome, row_mount};
@@ -128,13 +128,21 @@ fn environment() -> Vec<String> {
 pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> String {
     let resources = &config.resources;
     let network = match (config.is_new(NsKind::Net), config.network.rules.is_empty()) {
+        (true, _) if config.network.cni.is_some() => "a network of plugins",
         (true, true) if config.network.pasta.is_some() => "the host's network by way of pasta",
         (true, true) => "no network",
         (true, false) => "a network by name",
         (false, _) if config.namespace(NsKind::Net).is_some() => "another network",
         (false, _) => "the host's network",
     };
-    let root = if config.root.readonly { "/ read-only" } else { "/ writable" };
+    let bare = config.hardening.bare;
+    let network =
+        if bare && config.hardening.guards.contains(&Guard::NoInternet) { "no network" } else { network };
+    let root = match (bare, config.root.readonly) {
+        (true, _) => "files by Landlock alone",
+        (false, true) => "/ read-only",
+        (false, false) => "/ writable",
+    };
     let memory = match resources.memory.limit {
         Some(bytes) if bytes > 0 => format!("memory {}", crate::tables::sizes::text(bytes)),
         _ => "memory unlimited".into(),

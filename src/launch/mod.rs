@@ -5,8 +5,9 @@
 mod accounts;
 pub mod caller;
 pub mod capabilities;
+mod cni;
 mod copies;
-mod enforced;
+pub mod enforced;
 pub mod environment;
 pub mod exec_cgroups;
 pub mod exec_input;

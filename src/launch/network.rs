@@ -8,15 +8,15 @@ use super::value::Launch;
 use crate::bundle::Bundle;
 use crate::config::{Config, Namespace, RuntimeFile};
 use crate::error::{Error, Result};
-use crate::network::RESOLV_CONF;
-use crate::policy::{Change, Facts};
+use crate::network::{RESOLV, RESOLV_CONF};
+use crate::policy::names::Names;
+use crate::policy::{Change, Facts, Policy};
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
 
 /// `NSFS_MAGIC`.
 const NSFS: i64 = 0x6e73_6673;
 
-const RESOLV: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 
 /// /etc/hosts as it is shown inside. Names with an address of the caller's choice are the resolver's where there is one.
@@ -25,6 +25,18 @@ fn hosts(config: &Config, by_name: bool) -> String {
     let given = config.network.hosts.iter().filter(|_| !by_name);
     let given: String = given.map(|(name, address)| format!("{address}\t{name}\n")).collect();
     format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}{given}")
+}
+
+/// Adds the network of the policy file to a launch whose network is its own. A network that was asked for, `none`
+/// included, is the whole of it; a config that is used as written is, too.
+pub fn add_names(launch: &mut Launch, names: &Names) -> Result<()> {
+    let network = &launch.network;
+    let asked = network.joined.is_some() || network.pasta.is_some() || network.cni.is_some();
+    let host = launch.overrides.allows("host-net") || launch.said.contains(&"network");
+    if names.is_empty() || asked || host || launch.policy() == Policy::Privileged {
+        return Ok(());
+    }
+    names.add_to(&mut launch.network).map_err(|e| Error::msg(format!("{}: {e}", names.file)))
 }
 
 /// `--allow-net`, `--audit-log`.
@@ -51,7 +63,9 @@ pub(super) fn apply(
         (false, _) if network.pasta.is_some() => {
             "--allow-net with --network pasta: every host could be reached: leave one out"
         }
-        (true, _) if !host && network.pasta.is_none() && !network.servers.is_empty() => {
+        (true, _)
+            if !host && network.pasta.is_none() && network.cni.is_none() && !network.servers.is_empty() =>
+        {
             "--dns: no server can be reached without a network: --allow-net or --network"
         }
         _ => "",
@@ -60,6 +74,7 @@ pub(super) fn apply(
         return Err(Error::msg(refused));
     }
     config.network.clone_from(network);
+    super::cni::apply(facts, config, changes)?;
     if let Some(name) = &network.pasta {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
@@ -86,6 +101,10 @@ pub(super) fn apply(
     if !rules.is_empty() {
         changes.push(Change::weaker("network", format!("the program may connect to {}", rules.join(", "))));
     }
+    if let Some((file, rules)) = &network.of_file {
+        let rules = rules.join(", ");
+        changes.push(Change::weaker("network", format!("of these the policy file {file} allows {rules}")));
+    }
     let ports: Vec<_> = network.published.iter().map(ToString::to_string).collect();
     if !ports.is_empty() {
         let ports = ports.join(", ");
@@ -99,8 +118,10 @@ pub(super) fn apply(
 
 /// Once the policy has decided about namespaces: what the container must have, and what is shown in it.
 pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
+    super::cni::settle(config)?;
     let network = &config.network;
     let flag = match (network.rules.is_empty(), network.published.is_empty()) {
+        _ if network.cni.is_some() => "--network cni:NAME",
         (false, _) => "--allow-net",
         (true, false) => "--publish",
         (true, true) if network.pasta.is_some() => "--network pasta",
@@ -112,7 +133,8 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
         let text = format!("{flag} needs namespaces, which this machine does not give (safebox doctor)");
         return Err(Error::msg(text));
     }
-    if (network.is_used() || network.pasta.is_some()) && !config.is_new(NsKind::Net) {
+    if (network.is_used() || network.pasta.is_some() || network.cni.is_some()) && !config.is_new(NsKind::Net)
+    {
         return Err(Error::msg(format!(
             "{flag}: the container has no network namespace of its own: the config joins one, or has the host's"
         )));
@@ -129,9 +151,10 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
             let line = |server: &std::net::SocketAddr| format!("nameserver {}\n", server.ip());
             Some(config.network.servers.iter().map(line).collect())
         }
-        (false, true) => None,
+        (false, true) => config.network.cni.is_some().then(super::cni::resolv),
     };
-    show(config, bundle, RESOLV, resolv, by_name)?;
+    let spare = by_name || config.network.servers.is_empty();
+    show(config, bundle, RESOLV, resolv, spare)?;
     // Addresses of the host's file lead nowhere inside: such names are looked up outside.
     let hosts = (by_name || !config.network.hosts.is_empty()).then(|| hosts(config, by_name));
     show(config, bundle, HOSTS, hosts, by_name)

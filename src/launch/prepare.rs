@@ -120,6 +120,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     overrides.devices =
         launch.files.devices.iter().map(|(_, path, access)| (path.clone(), access.clone())).collect();
     let missing = ladder::climb(launch, &host, &mut config, &mut overrides)?;
+    let no_cgroups = overrides.no_cgroups;
     let ids = Ranges::new(&host, launch.pure);
     let facts = Facts {
         id: &launch.id,
@@ -181,7 +182,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         for_exec,
         ids,
         id: launch.id.clone(),
-        cgroup_manager: launch.cgroup_manager,
+        cgroup_manager: if no_cgroups { Some(cgroup::Manager::Disabled) } else { launch.cgroup_manager },
         stop: launch.stop(),
         monitor: None,
         command: None,
@@ -249,7 +250,11 @@ impl Draft {
                 user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
             },
         )?;
-        self.outcome.changes.extend(layout.note.iter().map(|note| Change::weaker("cgroups", note.clone())));
+        // The ladder has reported a missing cgroup already.
+        let reported =
+            self.outcome.changes.iter().any(|c| c.by == "ladder" && c.text.starts_with("no cgroup:"));
+        let note = layout.note.clone().filter(|_| !reported);
+        self.outcome.changes.extend(note.map(|note| Change::weaker("cgroups", note)));
         let resctrl = config
             .intel_rdt
             .as_ref()
@@ -300,6 +305,7 @@ impl Draft {
             rootfs: bundle.rootfs_path.clone(),
             created: crate::time::now(),
             annotations: config.annotations.clone(),
+            cgroups_path: config.cgroups_path.clone(),
             owner: owner(host.euid),
             undo: Vec::new(),
             preexisting: layout.groups.iter().filter(|g| g.exists).map(|g| g.path.clone()).collect(),

@@ -61,8 +61,10 @@ impl Deadline {
     /// From now on. `cpu`: what the container has used, where `--cpu-time` asks.
     pub fn new(limits: Limits, cpu: Option<CpuClock>) -> Self {
         let start = Instant::now();
-        let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         let cpu = cpu.filter(|_| limits.cpu_time.is_some());
+        // It reads cgroup files, so only where cpu time is limited.
+        let cpus = cpu.as_ref().and_then(|_| std::thread::available_parallelism().ok());
+        let cpus = cpus.map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         let mut deadline = Deadline { limits, start, cpu, cpus, due: None, cause: None, asked: false };
         deadline.due = deadline.next(start, Duration::ZERO);
         deadline

@@ -250,6 +250,15 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", Reason::NoHost),
             ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n", Reason::NotHttp),
             ("GET / HTTP/1.1\r\nHost: a.test:81\r\n\r\n", Reason::OtherHost),
+            ("GET / HTTP/1.1\r\nHost: xa.test\r\n\r\n", Reason::OtherHost),
+            ("GET / HTTP/1.1\r\nHost: a.test.b.test\r\n\r\n", Reason::OtherHost),
+            ("\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n", Reason::NotHttp),
+            ("GET / HTTP/1.1\r\nHost: a.test\r\nX: a\0b\r\n\r\n", Reason::NotHttp),
+            ("GET / HTTP/1.1\r\nHost: a.test\r\nX: a\rb\r\n\r\n", Reason::NotHttp),
+            (
+                "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000000000000000\r\n\r\n",
+                Reason::NotHttp,
+            ),
             ("GET http://b.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", Reason::OtherHost),
             ("GET http://a.test@b.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", Reason::OtherHost),
             ("GET b.test HTTP/1.1\r\nHost: a.test\r\n\r\n", Reason::NotHttp),
@@ -278,7 +287,17 @@ mod tests {
         }
         let endless = format!("GET /{} HTTP/1.1", "x".repeat(LARGEST));
         assert_eq!(fed(&endless, 1000).1, Err(Reason::NotHttp));
-        for chunk in ["x\r\n", "-1\r\n", "1\n", "\r\n", "ffffffffffffffff\r\n"] {
+        let comment = format!("1;{}", "x".repeat(LONGEST_LINE));
+        for chunk in [
+            &comment,
+            "0\r\nT: 1\n\r\n",
+            "0\r\nT: \r1\r\n\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "1\n",
+            "\r\n",
+            "ffffffffffffffff\r\n",
+        ] {
             let head = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
             assert_eq!(fed(&[head, chunk].concat(), 10_000).1, Err(Reason::NotHttp), "{chunk:?}");
         }

@@ -21,6 +21,7 @@
 
 pub mod addresses;
 pub mod audit;
+pub mod cni;
 mod connection;
 mod diallers;
 mod dialling;
@@ -139,6 +140,9 @@ pub fn local_ranges(network: &Network, v6: bool) -> Vec<(IpAddr, u8)> {
     }
     ranges
 }
+
+/// Where resolvers look up whom to ask.
+pub const RESOLV: &str = "/etc/resolv.conf";
 
 /// /etc/resolv.conf as it is shown inside.
 pub const RESOLV_CONF: &str =

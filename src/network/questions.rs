@@ -37,6 +37,11 @@ impl Helper<'_> {
     /// The reply, or what has to be looked up first.
     pub(super) fn reply(&mut self, question: &dns::Question) -> std::result::Result<Reply, Wanted> {
         let name = &question.name;
+        let allows = |name: &str| self.settings.rules.iter().any(|rule| rule.has_name(name));
+        if !allows(name) && service_of(name).is_some_and(allows) {
+            // apt and others ask first whether an allowed name has this service (RFC 2782): it has none.
+            return Ok(Reply::NoName);
+        }
         if !self.settings.rules.iter().any(|rule| rule.has_name(name)) {
             self.refuse(Reason::Name, name, "", None, 0);
             return Ok(Reply::Refused);
@@ -139,6 +144,15 @@ impl Helper<'_> {
             }
         }
     }
+}
+
+/// The name behind labels such as `_https._tcp`; `None` where there is none of them.
+fn service_of(name: &str) -> Option<&str> {
+    let mut rest = name;
+    while let Some((_, behind)) = rest.split_once('.').filter(|(label, _)| label.starts_with('_')) {
+        rest = behind;
+    }
+    (rest.len() < name.len()).then_some(rest)
 }
 
 impl Stream {

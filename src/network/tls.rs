@@ -275,6 +275,32 @@ mod tests {
     }
 
     #[test]
+    fn what_servers_may_read_in_another_way_is_refused() {
+        let refused = |stream: &[u8]| fed(stream, 1000).map_err(|(reason, _)| reason);
+        let whole = message(&[sni("a.test")]);
+        let good = records(&whole, 1000);
+        let before = |bytes: &[u8]| refused(&[bytes, &good].concat());
+        assert_eq!(before(&[20, 3, 3, 0, 1, 1]), Err(Reason::NotTls), "what comes after a hello");
+        assert_eq!(before(&[22, 3, 1, 0, 0]), Err(Reason::NotTls), "an empty record");
+        assert_eq!(refused(&[&[22, 9], &good[2..]].concat()), Err(Reason::NotTls), "another version");
+        assert_eq!(refused(&records(&[&whole[..], &[0; 17_000]].concat(), 17_000)), Err(Reason::NotTls));
+        // A second hello with a record of another kind in it.
+        let cut = [&good[..], &records(&whole[..9], 9), &[23, 3, 3, 0, 1, 0], &records(&whole[9..], 1000)];
+        assert_eq!(refused(&cut.concat()), Err(Reason::NotTls));
+        // Bytes after the extensions, other kinds of names, more than one, and bytes after the list.
+        let mut longer = [&whole[..], &[0; 3]].concat();
+        longer[3] += 3;
+        assert_eq!(refused(&records(&longer, 1000)), Err(Reason::NotTls));
+        let name = |data: &[u8]| refused(&records(&message(&[(0, data.to_vec())]), 1000));
+        let entry = [0, 0, 6, b'a', b'.', b't', b'e', b's', b't'];
+        let list = |entries: &[u8]| [&(entries.len() as u16).to_be_bytes()[..], entries].concat();
+        assert_eq!(name(&list(&entry)), Ok((records(&message(&[sni("a.test")]), 1000), true)));
+        assert_eq!(name(&list(&[&[1], &entry[1..]].concat())), Err(Reason::NotTls));
+        assert_eq!(name(&list(&[entry, entry].concat())), Err(Reason::NotTls));
+        assert_eq!(name(&[&list(&entry)[..], &[0]].concat()), Err(Reason::NotTls));
+    }
+
+    #[test]
     fn everything_else_is_refused() {
         let refused = |message: &[u8]| fed(&records(message, 1000), 1000).map_err(|(reason, _)| reason);
         assert_eq!(refused(&message(&[])), Err(Reason::NoServerName));
@@ -297,6 +323,13 @@ mod tests {
         // A hello that never ends.
         let endless = records(&[&[1, 0, 0x7f, 0xff][..], &vec![0; 60_000]].concat(), 1000);
         assert_eq!(fed(&endless, 1000).map_err(|(r, _)| r), Err(Reason::NotTls));
+        // One that says how long it is going to be is not waited for, nor one in countless records.
+        assert_eq!(
+            fed(&records(&[1, 0, 0xff, 0xff, 3, 3], 6), 1000).map_err(|(r, _)| r),
+            Err(Reason::NotTls)
+        );
+        let countless = records(&[&[1, 0, 0x40, 0][..], &vec![0; 8000]].concat(), 1);
+        assert_eq!(fed(&countless, 1000).map_err(|(r, _)| r), Err(Reason::NotTls));
         // Every prefix of a hello waits, and holds no more than was sent.
         let stream = records(&message(&[sni("a.test")]), 1000);
         for n in 0..stream.len() {

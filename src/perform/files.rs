@@ -1,7 +1,7 @@
 //! Files of the runtime's own, and of the kernel, outside the container: written whole, or not at all.
 
 use std::ffi::CStr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
@@ -29,11 +29,27 @@ pub(super) fn state_dir(cx: &mut Cx, path: &CStr, lock: &Slot) -> Done {
 pub(super) fn record_group(cx: &mut Cx, path: &CStr, record: &CStr, how: &str) -> Done {
     let st = at(cx, Call::Stat, fs::fstatat(libc::AT_FDCWD, path))?;
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
-    let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, record, flags, 0o600))?;
     let line = format!("{} {}{how}\n", st.st_dev, st.st_ino);
-    let written = at(cx, Call::Write, fs::write_all(fd, line.as_bytes()));
-    fs::close(fd);
-    written
+    write_kept(cx, RECORD, record, flags, line.as_bytes())
+}
+
+/// Which kept descriptor: that of the record of cgroups, that of a file that takes one line in each write.
+const RECORD: usize = 0;
+const LINES: usize = 1;
+
+/// Writes to a file that stays open, since the next row often writes to it too.
+fn write_kept(cx: &mut Cx, which: usize, path: &CStr, flags: i32, bytes: &[u8]) -> Done {
+    if cx.kept[which].as_ref().is_none_or(|(kept, _)| kept.as_c_str() != path) {
+        let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0o600)).map(fs::own)?;
+        cx.kept[which] = Some((path.to_owned(), fd));
+    }
+    let fd = cx.kept[which].as_ref().map_or(-1, |(_, fd)| fd.as_raw_fd());
+    at(cx, Call::Write, fs::write_all(fd, bytes))
+}
+
+/// Writes one line to a file of the kernel that takes one in each write.
+pub(super) fn write_line(cx: &mut Cx, path: &CStr, line: &[u8]) -> Done {
+    write_kept(cx, LINES, path, libc::O_WRONLY | libc::O_NOFOLLOW, line)
 }
 
 /// Takes a pre-existing cgroup. The lock is held until the launch is over: of two launches that both

@@ -15,6 +15,7 @@
 
 pub mod baton;
 mod child;
+mod cni;
 pub mod control;
 pub mod copy_up;
 mod failure;
@@ -37,13 +38,14 @@ mod secrets;
 pub mod target;
 pub mod undo;
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use crate::config::hooks::HookKind;
 use crate::network::handle::Helper;
 pub use crate::plan::call::Call;
 use crate::plan::hooks::HookRun;
 use crate::sys::Errno;
+use crate::sys::fs::{self, Place};
 
 /// Why hooks did not run to their end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub fn no_hooks(
 pub struct Cx {
     /// The slots of the plan; -1 until a row fills them.
     pub fds: Vec<RawFd>,
+    /// Where the descriptors in these slots are, as far as it was asked.
+    tops: Vec<Option<Place>>,
     /// The container process, as this actor's pid namespace sees it; 0 before the clone.
     pub pid: i32,
     /// Its pidfd; -1 before the clone.
@@ -100,8 +104,10 @@ pub struct Cx {
     pub groups_denied: bool,
     /// The empty directory of the masks is attached somewhere, and can be copied.
     pub empty_used: bool,
-    /// So is what covers masked files.
+    /// What covers masked files is attached somewhere.
     pub null_used: bool,
+    /// It is a mount whose flags protect the node, and copies have them too.
+    pub null_sealed: bool,
     /// Mount targets that the runtime made before the clone: what is mounted there inherits no mode.
     pub made: Vec<std::ffi::CString>,
     /// Network devices of the host that are inside now.
@@ -118,8 +124,12 @@ pub struct Cx {
     pub ask: bool,
     /// The lock on the container's directory outlives the plan: the caller goes on with it.
     pub keep_lock: bool,
+    /// The file that several rows in a row append to, or write a line each to, with its path.
+    pub kept: [Option<(std::ffi::CString, OwnedFd)>; 2],
     /// Descriptors that only the launch needs: closed when it is over.
-    pub held: Vec<std::os::fd::OwnedFd>,
+    pub held: Vec<OwnedFd>,
+    /// Ports of the host that the launcher holds as long as the container runs.
+    pub ports: Vec<OwnedFd>,
     /// The process that holds the sockets of the container's network, until another part of the launcher takes it.
     pub helper: Option<Helper>,
     /// CLOCK_MONOTONIC when the baton went to Init the last time.
@@ -137,6 +147,7 @@ impl Cx {
     pub fn new(slots: u16) -> Self {
         Cx {
             fds: vec![-1; slots.into()],
+            tops: vec![None; slots.into()],
             pid: 0,
             pidfd: -1,
             baton: -1,
@@ -148,6 +159,7 @@ impl Cx {
             groups_denied: false,
             empty_used: false,
             null_used: false,
+            null_sealed: false,
             made: Vec::new(),
             moved: Vec::new(),
             call: Call::None,
@@ -156,7 +168,9 @@ impl Cx {
             ignored: u64::MAX,
             ask: false,
             keep_lock: false,
+            kept: [None, None],
             held: Vec::new(),
+            ports: Vec::new(),
             helper: None,
             handed: std::time::Duration::ZERO,
             performed: 0,
@@ -173,6 +187,18 @@ impl Cx {
     /// Fills a slot.
     pub fn set(&mut self, slot: &crate::plan::Slot, fd: RawFd) {
         self.fds[usize::from(slot.index)] = fd;
+        self.tops[usize::from(slot.index)] = None;
+    }
+
+    /// Where the descriptor in a slot is: its mount and inode, which stay the same, are asked for once.
+    pub fn top(&mut self, slot: &crate::plan::Slot) -> Result<Place, Errno> {
+        let index = usize::from(slot.index);
+        if let Some(known) = self.tops[index] {
+            return Ok(known);
+        }
+        let place = at(self, Call::Statx, fs::place(self.fds[index]))?;
+        self.tops[index] = Some(place);
+        Ok(place)
     }
 }
 

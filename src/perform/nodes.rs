@@ -3,10 +3,10 @@
 use std::ffi::CString;
 
 use crate::perform::at;
-use crate::perform::new_mount::new_fs;
+use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Slot;
-use crate::plan::ops::Node;
+use crate::plan::ops::{Node, SetAttr};
 use crate::sys::{fs, mount};
 
 /// Makes the tmpfs and what it holds. It is attached nowhere, so its names are this process's alone.
@@ -23,7 +23,9 @@ pub fn make(cx: &mut Cx, nodes: &[Node], to: &Slot) -> Done {
         }
     });
     fs::umask(umask);
-    made
+    made?;
+    // No process inside can change a node's mode or owner; a device stays writable on a read-only mount.
+    set_attrs(cx, fd, &[SetAttr::READONLY])
 }
 
 /// Opens a null device that no other process has. Its path is the usual one, for programs that read their own links.

@@ -8,6 +8,7 @@ use crate::perform::at;
 use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::target::open_existing;
 use crate::perform::{Call, Cx, Done};
+use crate::plan::Slot;
 use crate::plan::ops::{SetAttr, Target, TargetKind};
 use crate::sys::mount::{self, AT_EMPTY_PATH, AT_RECURSIVE, MountAttr};
 use crate::sys::{Errno, fs};
@@ -20,8 +21,8 @@ const PROC_ROOT: u64 = 1;
 /// effect: the process stays below it. In procfs, whose answers everybody believes (runc CVE-2019-16884), only
 /// the emulated files may be covered; and what is mounted as /proc is one.
 pub fn expect_free(cx: &mut Cx, place: RawFd, target: &Target, tree: RawFd) -> Done {
+    let root = cx.top(&target.root)?;
     let there = at(cx, Call::Statx, fs::place(place))?;
-    let root = at(cx, Call::Statx, fs::place(cx.fd(&target.root)))?;
     if there.is_same(&root) {
         return at(cx, Call::OnRoot, Err(Errno::EBUSY));
     }
@@ -43,11 +44,12 @@ pub fn expect_free(cx: &mut Cx, place: RawFd, target: &Target, tree: RawFd) -> D
 
 /// Refuses a directory that is another mount's by way of a link: a rootfs whose /dev leads to a volume would have its
 /// devices made there, and files of that name removed. A mount that the rootfs brings itself is its own.
-pub fn expect_own(cx: &mut Cx, root: RawFd, path: &CStr, dir: RawFd) -> Done {
+pub fn expect_own(cx: &mut Cx, root: &Slot, path: &CStr, dir: RawFd) -> Done {
     let there = at(cx, Call::Statx, fs::place(dir))?;
-    if there.mount == at(cx, Call::Statx, fs::place(root))?.mount {
+    if there.mount == cx.top(root)?.mount {
         return Ok(());
     }
+    let root = cx.fd(root);
     let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_SYMLINKS;
     let direct = at(cx, Call::OpenIn, fs::openat2(root, path, libc::O_PATH, 0, resolve));
     let direct = direct.and_then(|fd| fs::place(fd).inspect(|_| fs::close(fd)));
@@ -67,26 +69,32 @@ fn existing(cx: &mut Cx, root: RawFd, path: &CStr) -> Result<Option<RawFd>, Errn
 }
 
 /// Covers a file with /dev/null and a directory with an empty one; what is not there needs no mask.
-pub fn mask(cx: &mut Cx, root: RawFd, path: &CStr, null: RawFd, empty: RawFd) -> Done {
-    let Some(place) = existing(cx, root, path)? else { return Ok(()) };
+pub fn mask(cx: &mut Cx, root: &Slot, path: &CStr, null: &Slot, empty: &Slot) -> Done {
+    let Some(place) = existing(cx, cx.fd(root), path)? else { return Ok(()) };
     let there = at(cx, Call::Statx, fs::place(place))?;
     let dir = there.is_dir();
-    if dir && there.is_same(&at(cx, Call::Statx, fs::place(root))?) {
+    if dir && there.is_same(&cx.top(root)?) {
         return at(cx, Call::OnRoot, Err(Errno::EBUSY));
     }
-    let (cover, used) = if dir { (empty, cx.empty_used) } else { (null, cx.null_used) };
+    let (cover, used) =
+        if dir { (cx.fd(empty), cx.empty_used) } else { (cx.fd(null), cx.null_used || cx.null_sealed) };
     let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
     // Only a mount that is attached can be copied (before Linux 6.15): the first place gets the mount itself.
     let tree = if used { at(cx, Call::OpenTree, mount::open_tree(cover, c"", flags))? } else { cover };
-    if !dir {
+    let seal = !dir && !cx.null_sealed;
+    if seal {
         // Mode, owner and times must not be changed through the mask.
         set_attrs(cx, tree, &[SetAttr { recursive: false, attr: SHOWN_DEVICE }])?;
     }
     at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
-    if used {
+    if seal {
+        // A copy has the flags of what it is copied from.
+        cx.set(null, tree);
+        cx.null_sealed = true;
+    } else if used {
         fs::close(tree);
     }
-    *(if dir { &mut cx.empty_used } else { &mut cx.null_used }) = true;
+    cx.empty_used |= dir;
     fs::close(place);
     Ok(())
 }
@@ -102,11 +110,11 @@ pub const SHOWN_DEVICE: MountAttr = MountAttr {
 
 /// Covers a place with a read-only copy of itself. The root cannot be covered: it becomes read-only itself, and
 /// as with runc nothing below it does.
-pub fn readonly_path(cx: &mut Cx, root: RawFd, path: &CStr) -> Done {
-    let Some(place) = existing(cx, root, path)? else { return Ok(()) };
+pub fn readonly_path(cx: &mut Cx, root: &Slot, path: &CStr) -> Done {
+    let Some(place) = existing(cx, cx.fd(root), path)? else { return Ok(()) };
     let there = at(cx, Call::Statx, fs::place(place))?;
-    if there.is_same(&at(cx, Call::Statx, fs::place(root))?) {
-        set_attrs(cx, root, &[SetAttr::READONLY])?;
+    if there.is_same(&cx.top(root)?) {
+        set_attrs(cx, cx.fd(root), &[SetAttr::READONLY])?;
     } else {
         let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
         let tree = at(cx, Call::OpenTree, mount::open_tree(place, c"", flags))?;

@@ -103,7 +103,7 @@ fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
     match fs::openat2(root, path, libc::O_PATH, 0, resolve) {
         Err(Errno::ELOOP) => walk(cx, root, path, follow, missing),
         Err(Errno::ENOENT) if matches!(missing, Missing::Made(..)) => {
-            match make_here(cx, root, path, missing) {
+            match make_directly(cx, root, path, missing) {
                 Some(made) => Ok(made),
                 None => walk(cx, root, path, follow, missing),
             }
@@ -112,17 +112,49 @@ fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
     }
 }
 
-/// A directory in `root` itself is made without a walk: there is no way to it that a symlink could be on. `None` where
-/// it could not be made; the walk then finds out why.
-fn make_here(cx: &mut Cx, root: RawFd, name: &CStr, missing: Missing) -> Option<RawFd> {
+/// Makes what alone is missing, in a directory that is reached without a symlink. `None` where that is not so; the walk
+/// then finds out why.
+fn make_directly(cx: &mut Cx, root: RawFd, path: &CStr, missing: Missing) -> Option<RawFd> {
     let Missing::Made(kind, None) = missing else { return None };
-    if kind == TargetKind::File || name.to_bytes().contains(&b'/') {
+    let bytes = path.to_bytes();
+    let slash = bytes.iter().rposition(|b| *b == b'/');
+    let name = CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slash.map_or(0, |i| i + 1)..]).ok()?;
+    if name.is_empty() || name == c"." || name == c".." {
         return None;
     }
+    let Some(above) = slash else { return make_new(cx, root, name, kind).ok() };
+    let mut buffer = [0; PATH_MAX];
+    buffer.get_mut(..above)?.copy_from_slice(&bytes[..above]);
+    let above = CStr::from_bytes_until_nul(&buffer).ok()?;
+    let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS | fs::RESOLVE_NO_SYMLINKS;
+    cx.call = Call::OpenIn;
+    let dir = fs::openat2(root, above, libc::O_PATH | libc::O_DIRECTORY, 0, resolve).ok()?;
+    let made = make_new(cx, dir, name, kind);
+    fs::close(dir);
+    made.ok()
+}
+
+/// Makes the entry `name` of the directory `at`, which must not be there, and opens it. A process that exchanges it
+/// meanwhile can put neither a symlink nor a file in the place of a directory.
+fn make_new(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind) -> Result<RawFd> {
+    if matches!(kind, TargetKind::File | TargetKind::NewFile) {
+        cx.call = Call::Open;
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
+        return fs::openat(at, name, flags, 0o755);
+    }
     cx.call = Call::Mkdir;
-    fs::mkdirat(root, name, 0o755).ok()?;
+    fs::mkdirat(at, name, 0o755)?;
     cx.call = Call::Open;
-    fs::openat(root, name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY, 0).ok()
+    fs::openat(at, name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY, 0)
+}
+
+/// Opens the entry `name` of a file system that this plan has made; the entry is made first. `None` where something has
+/// its name.
+pub fn make_own(cx: &mut Cx, dir: RawFd, name: &CStr, kind: TargetKind) -> Result<Option<RawFd>> {
+    match make_new(cx, dir, name, kind) {
+        Err(Errno::EEXIST) => Ok(None),
+        made => made.map(Some),
+    }
 }
 
 /// A path being walked: what is left of it, in a buffer of fixed size.
@@ -382,7 +414,7 @@ fn step(cx: &mut Cx, at: RawFd, name: &CStr, missing: Missing) -> Result<RawFd> 
     cx.call = Call::Open;
     let opened = fs::openat(at, name, FLAGS, 0);
     let (Err(Errno::ENOENT), Missing::Made(kind, owner)) = (opened, missing) else { return opened };
-    let made = if kind == TargetKind::File {
+    let made = if matches!(kind, TargetKind::File | TargetKind::NewFile) {
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
         fs::openat(at, name, flags, 0o755).map(fs::close)
     } else {
@@ -402,49 +434,4 @@ fn step(cx: &mut Cx, at: RawFd, name: &CStr, missing: Missing) -> Result<RawFd> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::ffi::CString;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::fs::symlink;
-
-    fn cx() -> Cx {
-        Cx::new(0)
-    }
-
-    #[test]
-    fn missing_places_are_made_inside_whatever_the_links_say() {
-        let outside = tempfile::tempdir().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        symlink(outside.path(), dir.path().join("abs")).unwrap();
-        symlink("../../../../../../../up", dir.path().join("rel")).unwrap();
-        symlink("loop", dir.path().join("loop")).unwrap();
-        let root = std::fs::File::open(dir.path()).unwrap();
-        let make = |path: &str, kind| {
-            let path = CString::new(path).unwrap();
-            open_or_make(&mut cx(), root.as_raw_fd(), &path, kind, false).map(fs::close)
-        };
-        make("a/b/../c", TargetKind::Dir).unwrap();
-        assert!(dir.path().join("a/c").is_dir());
-        make("abs/x/file", TargetKind::File).unwrap();
-        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "nothing was made outside");
-        let inside = dir.path().join(outside.path().strip_prefix("/").unwrap());
-        assert!(inside.join("x/file").is_file(), "the absolute link was followed inside the root");
-        make("rel/y", TargetKind::Dir).unwrap();
-        assert!(dir.path().join("up/y").is_dir());
-        make("../../etc", TargetKind::Dir).unwrap();
-        assert!(dir.path().join("etc").is_dir());
-        assert_eq!(make("loop/z", TargetKind::Dir), Err(Errno::ELOOP));
-    }
-
-    #[test]
-    fn strict_follows_no_link() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("real")).unwrap();
-        symlink("real", dir.path().join("proc")).unwrap();
-        let root = std::fs::File::open(dir.path()).unwrap();
-        let mut cx = cx();
-        let err = open_or_make(&mut cx, root.as_raw_fd(), c"proc", TargetKind::Dir, true);
-        assert_eq!((err, cx.call), (Err(Errno::ELOOP), Call::SymlinkTarget));
-    }
-}
+mod tests;

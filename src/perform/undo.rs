@@ -100,22 +100,32 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
             // It ends with its launcher, or with the container.
             Undo::Helper => {}
             Undo::Pasta(file) => crate::perform::pasta::end(Path::new(file)),
-            Undo::Ids(path) => {
-                let removed = std::fs::remove_file(path);
-                if let Err(e) = removed.or_else(gone) {
-                    done.problems.push(format!("range of ids {path} cannot be given back: {e}"));
-                }
-            }
+            Undo::Cni(file) => done.problems.extend(crate::network::cni::take_back(Path::new(file))),
             // What is left must have a name, so that `delete` can be called again.
-            Undo::StateDir(_) if !done.problems.is_empty() => {}
-            Undo::StateDir(path) => {
-                if let Err(e) = remove_state(Path::new(path)) {
-                    done.problems.push(format!("state directory {path} cannot be removed: {e}"));
-                }
+            Undo::Namespace(_) | Undo::StateDir(_) if !done.problems.is_empty() => {}
+            Undo::Namespace(path) | Undo::StateDir(path) | Undo::Ids(path) => {
+                done.problems.extend(remove(undo, path));
             }
         }
     }
     done
+}
+
+/// Removes a file or directory of the container's; what failed, in words.
+fn remove(undo: &Undo, path: &str) -> Option<String> {
+    let file = Path::new(path);
+    match undo {
+        Undo::Namespace(_) => crate::perform::cni::let_go(file)
+            .err()
+            .map(|e| format!("network namespace {path} cannot be let go: {e}")),
+        Undo::StateDir(_) => {
+            remove_state(file).err().map(|e| format!("state directory {path} cannot be removed: {e}"))
+        }
+        _ => std::fs::remove_file(file)
+            .or_else(gone)
+            .err()
+            .map(|e| format!("range of ids {path} cannot be given back: {e}")),
+    }
 }
 
 /// Removes a cgroup. One that has processes may be frozen, which keeps them from dying.

@@ -335,7 +335,7 @@ fn repeated<K: std::hash::Hash + Eq>(
 fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::Clone(CloneOp::Sibling { .. })));
     let creates = |a: &Action| match a {
-        Action::Clone(CloneOp::Init { .. }) => !joiner,
+        Action::Clone(CloneOp::Init { .. } | CloneOp::Plain { .. }) => !joiner,
         Action::State(StateOp::Dir { .. })
         | Action::State(StateOp::LauncherMark { .. })
         | Action::State(StateOp::RecordIds { .. })
@@ -348,7 +348,9 @@ fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
         | Action::Cgroup(CgroupOp::Scope { .. })
         | Action::Clone(CloneOp::Sibling { .. })
         | Action::Relay(RelayOp::Helper { .. })
-        | Action::Net(NetOp::MoveDevice { .. } | NetOp::Pasta { .. }) => true,
+        | Action::Net(
+            NetOp::MoveDevice { .. } | NetOp::Pasta { .. } | NetOp::KeepNamespace { .. } | NetOp::Cni { .. },
+        ) => true,
         _ => false,
     };
     match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none()) {

@@ -12,6 +12,10 @@ pub enum TargetKind {
     Dir,
     /// A regular file; made empty if missing.
     File,
+    /// A directory in a file system that the plan has just made: nothing should have its name yet.
+    NewDir,
+    /// A regular file in such a file system.
+    NewFile,
     /// What the source is.
     AsSource,
     /// The directory /proc: what is mounted there must be a procfs.

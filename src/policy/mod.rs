@@ -12,6 +12,7 @@ pub mod judge;
 mod law;
 mod limits;
 mod mounts;
+pub mod names;
 pub mod posture;
 mod rootless;
 mod rules;

@@ -34,6 +34,9 @@ pub struct State {
     pub created: String,
     /// The config's annotations.
     pub annotations: BTreeMap<String, String>,
+    /// The config's `linux.cgroupsPath`, by which exceptions of the policy file know the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroups_path: Option<String>,
     /// Name of the user who created it.
     pub owner: String,
     /// The undos of the plan's rows, in their order, which remove the container. The plan fills them in.
@@ -199,10 +202,26 @@ pub mod files {
     /// Name of the socket in it.
     pub const NOTIFY_SOCKET: &str = "notify.sock";
     /// All these files of a container's directory.
-    pub const ALL: &[&str] =
-        &[STATE, PID, START, START_NEW, REPORT, NAMESPACE_SERVER, CGROUPS, TEMP, NOTIFY_DIR, PASTA];
+    pub const ALL: &[&str] = &[
+        STATE,
+        PID,
+        START,
+        START_NEW,
+        REPORT,
+        NAMESPACE_SERVER,
+        CGROUPS,
+        TEMP,
+        NOTIFY_DIR,
+        PASTA,
+        CNI,
+        NAMESPACE,
+    ];
     /// Where pasta(1) writes its number.
     pub const PASTA: &str = "pasta.pid";
+    /// What the plugins of a network have done (`network::cni::Attachment`).
+    pub const CNI: &str = "cni.json";
+    /// The container's network namespace, kept for those plugins.
+    pub const NAMESPACE: &str = "netns";
     /// Suffix of the line of a pre-existing cgroup, which must not be removed.
     pub const JOINED: &str = " joined";
 }

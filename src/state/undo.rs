@@ -23,6 +23,10 @@ pub enum Undo {
     Kill,
     /// End the pasta(1) that has written its number to this file.
     Pasta(String),
+    /// Run DEL of the plugins that this file records.
+    Cni(String),
+    /// Let go of the network namespace that is mounted on this file.
+    Namespace(String),
     /// End the network helper, if the launch failed. Later it ends with its launcher, or with the container.
     Helper,
     /// Move a network device back to the host if the launch failed. After a successful launch the kernel
@@ -63,6 +67,8 @@ impl std::fmt::Display for Undo {
                 f.write_str(&fields.collect::<Vec<_>>().join(" "))
             }
             Undo::Pasta(file) => write!(f, "pidfd_send_signal(pid in {file}, SIGKILL)"),
+            Undo::Cni(file) => write!(f, "DEL of each plugin in {file}, the last one first"),
+            Undo::Namespace(file) => write!(f, "umount2({file}, MNT_DETACH) unlink({file})"),
             Undo::Helper => f.write_str("close its line: it ends, waitpid"),
             Undo::Kill => f.write_str("pidfd_send_signal(SIGKILL), waitpid"),
         }

@@ -29,6 +29,20 @@ pub fn clean_before_exec(command: &mut std::process::Command) {
     }
 }
 
+/// The kernel kills `command`'s child when this process ends: what it does must not come after what takes it back.
+pub fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let die = || {
+        super::own::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
+            .map(drop)
+            .map_err(|e| std::io::Error::from_raw_os_error(e as i32))
+    };
+    // SAFETY: between fork and exec the closure only calls prctl(2), and allocates nothing.
+    unsafe {
+        command.pre_exec(die);
+    }
+}
+
 /// Before exec, `command`'s child joins namespaces (each of `joins` is an argument of setns(2)), takes the
 /// ids of `member` in the joined user namespace, and takes `root` as its root directory if given. It starts
 /// in `dir` below that root, or in `/` if `dir` does not exist.

@@ -22,6 +22,7 @@ const PROG_LOAD: c_int = 5;
 const PROG_ATTACH: c_int = 8;
 const PROG_DETACH: c_int = 9;
 const PROG_GET_FD_BY_ID: c_int = 13;
+const OBJ_GET_INFO_BY_FD: c_int = 15;
 const PROG_QUERY: c_int = 16;
 
 const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
@@ -76,6 +77,21 @@ struct IdAttr {
     id: u32,
     next_id: u32,
     open_flags: u32,
+}
+
+#[repr(C)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The first fields of `struct bpf_prog_info`.
+#[repr(C)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
 }
 
 /// Loads a `BPF_PROG_TYPE_CGROUP_DEVICE` program. `EPERM` without `CAP_BPF` (or `CAP_SYS_ADMIN`), `EINVAL`
@@ -163,6 +179,20 @@ pub fn attached_device_programs(cgroup: BorrowedFd) -> nix::Result<Vec<OwnedFd>>
     unsafe { bpf(PROG_QUERY, &mut attr) }?;
     let count = (attr.prog_cnt as usize).min(ids.len());
     ids[..count].iter().map(|id| program_by_id(*id)).collect()
+}
+
+/// The kernel's hash of a program's instructions as they were loaded. How it is computed differs between kernels, so it
+/// is compared with that of a program that was loaded on the same one.
+pub fn tag(program: BorrowedFd) -> nix::Result<[u8; 8]> {
+    let mut info = ProgramInfo { kind: 0, id: 0, tag: [0; 8] };
+    let mut attr = InfoAttr {
+        bpf_fd: number(program),
+        info_len: size_of::<ProgramInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: `info` is writable for `info_len` bytes and outlives the call.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info.tag)
 }
 
 fn program_by_id(id: u32) -> nix::Result<OwnedFd> {

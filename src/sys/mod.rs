@@ -30,6 +30,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod start;
 pub mod trap;
 pub mod tty;
 pub mod usage;

@@ -3,6 +3,8 @@
 //! Requests are built byte by byte in native byte order; the kernel answers each with an acknowledgement
 //! that carries an errno. Only the runtime uses this, never Init.
 
+mod port;
+
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::{Errno, Result, check, fs, process, socket};

@@ -70,6 +70,25 @@ pub fn clone3(namespaces: u64, cgroup: Option<RawFd>, parent: bool) -> Result<Cl
     Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent { pid: pid as i32, pidfd } })
 }
 
+/// Whether clone3(2) is there: a seccomp filter that cannot look at its arguments answers ENOSYS, so that programs use
+/// clone(2). Arguments of size 0 are EINVAL and start nothing.
+pub fn has_clone3() -> bool {
+    // SAFETY: the kernel reads no byte of arguments of size 0.
+    let answer = check(unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<CloneArgs>(), 0_usize) });
+    !matches!(answer, Err(Errno::ENOSYS))
+}
+
+/// clone(2) like fork, with namespaces and a pidfd. Handlers of signals stay: this program has none of its own.
+pub fn clone(namespaces: u64) -> Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let flags = namespaces | libc::CLONE_PIDFD as u64 | libc::SIGCHLD as u64;
+    let pidfd_to = std::ptr::from_mut(&mut pidfd);
+    // SAFETY: as for clone3: without CLONE_VM the child gets a copy of this single-threaded process. With CLONE_PIDFD
+    // the third argument is where the descriptor goes, on every architecture.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, pidfd_to, 0_usize, 0_usize) })?;
+    Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent { pid: pid as i32, pidfd } })
+}
+
 /// setns(2): `fd` is a namespace file or, with several flags, a pidfd.
 pub fn setns(fd: RawFd, flags: u64) -> Result<()> {
     // SAFETY: no memory is involved.
@@ -176,6 +195,15 @@ pub fn sethostname(name: &[u8]) -> Result<()> {
 pub fn setdomainname(name: &[u8]) -> Result<()> {
     // SAFETY: the buffer is readable for the length passed.
     check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
+}
+
+/// Whether keyctl(2) can be called at all: a seccomp filter may refuse it. Asks for the number of the session keyring.
+pub fn has_keyctl() -> bool {
+    // SAFETY: no memory is involved.
+    let answer = check(unsafe {
+        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_GET_KEYRING_ID, libc::KEY_SPEC_SESSION_KEYRING, 0)
+    });
+    !matches!(answer, Err(Errno::ENOSYS | Errno::EPERM))
 }
 
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` without a name: a new, anonymous session keyring.
@@ -328,6 +356,26 @@ pub fn make_room(pipe: RawFd, bytes: usize) -> Result<()> {
 /// Whether a process or zombie with this pid exists: kill(2) with signal 0.
 pub fn exists(pid: i32) -> bool {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+/// How a process that has ended and was waited for has ended: `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (Linux 6.15).
+/// `None`: it was not waited for yet, or the kernel is older.
+pub fn exit_of(pidfd: RawFd) -> Option<Exit> {
+    /// `struct pidfd_info` as of Linux 6.15: mask, cgroupid, eleven ids, and the wait status.
+    #[repr(C)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        status: i32,
+    }
+    const EXIT: u64 = 1 << 3;
+    /// `_IOWR(0xFF, 11, struct pidfd_info)`.
+    const GET_INFO: u64 = 3 << 30 | (size_of::<Info>() as u64) << 16 | 0xFF << 8 | 11;
+    let mut info = Info { mask: EXIT, cgroup: 0, ids: [0; 11], status: 0 };
+    // SAFETY: `info` is writable and as large as the request says.
+    check(unsafe { libc::ioctl(pidfd, GET_INFO as _, &raw mut info) }.into()).ok()?;
+    (info.mask & EXIT != 0).then(|| Exit::of_status(info.status))
 }
 
 /// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds. Returns whether it has

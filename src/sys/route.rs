@@ -53,6 +53,44 @@ pub fn local_request(to: IpAddr, prefix: u8) -> Vec<u8> {
     request(libc::RTM_NEWROUTE, flags, (to, prefix), route, Some(LOOPBACK))
 }
 
+/// The request for `ip route add unreachable TO table local`: the first of the tables that the kernel looks into
+/// (ip-rule(8)), so that no other route is found.
+pub fn unreachable_request(to: IpAddr) -> Vec<u8> {
+    let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let route = [libc::RT_TABLE_LOCAL, libc::RTPROT_BOOT, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNREACHABLE];
+    request(libc::RTM_NEWROUTE, flags, host(to), route, None)
+}
+
+/// The request for `ip route get TO`.
+pub fn kind_request(to: IpAddr) -> Vec<u8> {
+    request(libc::RTM_GETROUTE, 0, host(to), [0; 4], None)
+}
+
+/// The range of this address alone.
+fn host(address: IpAddr) -> (IpAddr, u8) {
+    (address, if address.is_ipv4() { 32 } else { 128 })
+}
+
+/// Asks with a [`kind_request`] that was made before; Init may call it.
+pub fn asked_kind(request: &[u8]) -> Result<u8> {
+    let fd = open()?;
+    let kind = ask_kind(fd, request);
+    fs::close(fd);
+    kind
+}
+
+fn ask_kind(fd: RawFd, request: &[u8]) -> Result<u8> {
+    socket::send(fd, request)?;
+    let mut answer = [0u8; 4096];
+    let n = socket::recv(fd, &mut answer)?;
+    let answer = answer.get(..n).ok_or(Errno::EMSGSIZE)?;
+    match half(answer, 4) {
+        Some(NLMSG_ERROR) => Err(Errno::from_raw(word(answer, 16).map_or(libc::EBADMSG, |e| -(e as i32)))),
+        Some(libc::RTM_NEWROUTE) if answer.len() >= HEADERS => Ok(answer[16 + 7]),
+        _ => Err(Errno::EBADMSG),
+    }
+}
+
 /// Sends a request that was made before, and waits for the kernel's answer; Init may call it.
 pub fn perform(request: &[u8]) -> Result<()> {
     let fd = open()?;
@@ -88,20 +126,7 @@ impl Routes {
 
     /// `RTN_*` of the route that leads to `address`: [`UNICAST`] for another host's, `RTN_LOCAL` for this host's own.
     pub fn kind(&self, address: IpAddr) -> Result<u8> {
-        let prefix = if address.is_ipv4() { 32 } else { 128 };
-        let message = request(libc::RTM_GETROUTE, 0, (address, prefix), [0; 4], None);
-        let fd = self.0.as_raw_fd();
-        socket::send(fd, &message)?;
-        let mut answer = [0u8; 4096];
-        let n = socket::recv(fd, &mut answer)?;
-        let answer = answer.get(..n).ok_or(Errno::EMSGSIZE)?;
-        match half(answer, 4) {
-            Some(NLMSG_ERROR) => {
-                Err(Errno::from_raw(word(answer, 16).map_or(libc::EBADMSG, |e| -(e as i32))))
-            }
-            Some(libc::RTM_NEWROUTE) if answer.len() >= HEADERS => Ok(answer[16 + 7]),
-            _ => Err(Errno::EBADMSG),
-        }
+        ask_kind(self.0.as_raw_fd(), &kind_request(address))
     }
 }
 

@@ -1,19 +1,78 @@
 //! Descriptors that report changes: inotify(7) and eventfd(2).
 
 use std::ffi::CStr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::{Result, check, fs};
 
+/// An inotify(7) instance. A user has few of them (fs.inotify.max_user_instances, 128), but many watches.
+#[derive(Debug)]
+pub struct Inotify(OwnedFd);
+
+/// A pending event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The watch; -1 with `IN_Q_OVERFLOW`.
+    pub watch: i32,
+    /// `IN_*`.
+    pub mask: u32,
+    /// The name in a watched directory.
+    pub name: Vec<u8>,
+}
+
+impl Inotify {
+    /// A non-blocking instance without watches.
+    pub fn new() -> Result<Self> {
+        // SAFETY: no pointer is passed.
+        let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) }.into())?;
+        Ok(Inotify(fs::own(fd as RawFd)))
+    }
+
+    /// Watches `path` for the events in `mask`. Returns the watch's number.
+    pub fn add(&self, path: &CStr, mask: u32) -> Result<i32> {
+        // SAFETY: `path` is a NUL-terminated string.
+        let watch = check(unsafe { libc::inotify_add_watch(self.fd(), path.as_ptr(), mask) }.into())?;
+        Ok(watch as i32)
+    }
+
+    /// Ends a watch; one whose file is gone has ended by itself.
+    pub fn remove(&self, watch: i32) {
+        // SAFETY: no pointer is passed.
+        unsafe { libc::inotify_rm_watch(self.fd(), watch) };
+    }
+
+    /// What is polled.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Reads the pending events.
+    pub fn read(&self) -> Vec<Seen> {
+        // `struct inotify_event`: wd, mask, cookie, len, and a name of len bytes, padded with NUL.
+        const HEAD: usize = 16;
+        let (mut buffer, mut seen) = ([0u8; 16_384], Vec::new());
+        while let Ok(n) = fs::read(self.fd(), &mut buffer)
+            && n > 0
+        {
+            let mut left = &buffer[..n];
+            while left.len() >= HEAD {
+                let word = |at: usize| [left[at], left[at + 1], left[at + 2], left[at + 3]];
+                let (watch, mask) = (i32::from_ne_bytes(word(0)), u32::from_ne_bytes(word(4)));
+                let end = (HEAD + u32::from_ne_bytes(word(12)) as usize).min(left.len());
+                let name = left[HEAD..end].split(|b| *b == 0).next().unwrap_or_default().to_vec();
+                seen.push(Seen { watch, mask, name });
+                left = &left[end..];
+            }
+        }
+        seen
+    }
+}
+
 /// An inotify descriptor that becomes readable when the file at `path` is modified.
 pub fn modified(path: &CStr) -> Result<OwnedFd> {
-    // SAFETY: no pointer is passed.
-    let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) }.into())?;
-    let fd = fs::own(fd as RawFd);
-    let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
-    // SAFETY: `path` is a NUL-terminated string.
-    check(unsafe { libc::inotify_add_watch(raw, path.as_ptr(), libc::IN_MODIFY) }.into())?;
-    Ok(fd)
+    let inotify = Inotify::new()?;
+    inotify.add(path, libc::IN_MODIFY)?;
+    Ok(inotify.0)
 }
 
 /// A non-blocking counter for notifications from the kernel (eventfd(2)).

@@ -116,7 +116,9 @@ pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guard
         known.push(*pid);
     }
     if guarded {
-        let guardian = *clones.get(holders).expect("a guardian");
+        // Programs of a row may come before it.
+        let executes = |pid: &&i32| trace.of(**pid).iter().any(|c| c.name == "execve");
+        let guardian = *clones[holders..].iter().find(|pid| !executes(pid)).expect("a guardian");
         follow("guardian", &without_memory(trace.of(guardian)), &guardian_words());
         known.push(guardian);
     }

@@ -98,9 +98,7 @@ fn log() {
         let call = sb.runtime().args(["--log", "log", "run", "--name", sb.id()]).with(move |c| {
             c.current_dir(at);
         });
-        script(call, &["--rw", ".", "--timeout", "500ms"], &text)
-            .exits(124)
-            .says("stopped after");
+        script(call, &["--rw", ".", "--timeout", "500ms"], &text).exits(124).says("stopped after");
         assert_eq!(std::fs::read_to_string(&target).expect("the target"), "");
         std::fs::remove_file(dir.join("log")).expect("rm");
     }

@@ -146,6 +146,10 @@ fn first_attempts() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::write(dir.join("image.tar"), "x").expect("write");
+    std::fs::copy("/bin/true", dir.join("program")).expect("copy");
+    let outside = sb.dir().join("outside");
+    std::fs::create_dir(&outside).expect("mkdir");
+    std::fs::copy("/bin/true", outside.join("only-outside")).expect("copy");
     std::fs::create_dir(dir.join("layout")).expect("mkdir");
     std::fs::write(dir.join("layout/oci-layout"), "{}").expect("write");
     let index = r#"{"manifests":[{"annotations":{"org.opencontainers.image.ref.name":"v7"}}]}"#;
@@ -157,13 +161,25 @@ fn first_attempts() {
         (&["run", "./layout/"], 125, ":v7 bundle"),
         (&["run"], 125, "safebox run -- PROGRAM"),
         (&["run", "--"], 125, "safebox run -- PROGRAM"),
-        (&["run", "python3", "x.py"], 125, "a program and its arguments come after --"),
+        (&["run", "sh", "x.sh"], 125, "come after --: safebox run ... -- sh x.sh"),
+        (&["run", "sh"], 125, "sh is taken as a container id; for this machine's program: safebox run -- sh"),
+        (&["run", "-it", "alpine"], 125, "skopeo copy docker://"),
+        (&["run", "--rm", "alpine", "ls"], 125, "skopeo copy docker://"),
+        (&["run", "./program"], 125, "safebox run -- ./program"),
+        (&["sh", "x.sh"], 3, "safebox run -- sh"),
+        (&["run", "--ro-bind", "/usr", "/usr", "--", "true"], 125, "-v SRC:DST is read-only"),
+        (&["run", "--private", "--", "true"], 125, "empty tmpfs by default"),
+        (&["run", "--property=MemoryMax=1G", "--", "true"], 125, "--memory SIZE"),
+        (&["run", "--", "only-outside"], 127, "outside/only-outside of this machine is not shown: --ro "),
+        (&["run", "--", "../outside/only-outside"], 127, "only-outside of this machine is not shown: --ro "),
+        (&["run", "--", "no-such-program"], 127, "\"no-such-program\": executable file not found in $PATH\n"),
         (&["run", "--privileged", "--", "true"], 125, "--allow"),
     ] {
-        let here = dir.clone();
+        let (here, path) = (dir.clone(), format!("{}:/usr/bin:/bin", outside.display()));
         let out = sb
             .runtime()
             .args(args)
+            .env("PATH", &path)
             .with(move |c| {
                 c.current_dir(here);
             })

@@ -194,6 +194,8 @@ def abstract(name):
 attempt("abstract", lambda: abstract("/tmp/.X11-unix/X0"))
 print("devices", os.listdir("/sys/class/net"), "open", sorted(int(f) for f in os.listdir("/proc/self/fd"))[:4])
 "#;
+    // What listens on the host's loopback is not there, either.
+    let _server = world.serve_on_loopback(80);
     let out = python(&world, &["a.test:80"], script).ok();
     let expect = "beyond ENETUNREACH\nmetadata ENETUNREACH\nbeyond6 ENETUNREACH\nunknown ECONNRESET\nport ECONNREFUSED\n\
                   lo ECONNRESET\nquic ECONNREFUSED\nudp ENETUNREACH\npacket EAFNOSUPPORT\nraw EPERM\naudit EAFNOSUPPORT\n\
@@ -217,7 +219,7 @@ start = time.time()
 for i in range(300): assert ask("data%d.evil.test" % i, 1) == (5, 0)
 print("refused", time.time() - start < 3)
 for kind in (16, 15, 65, 255, 12, 10): print(kind, ask("a.test", kind))
-print(ask("A.TeSt", 1), ask("secret.a.test", 1))
+print(ask("A.TeSt", 1), ask("secret.a.test", 1), ask("_https._tcp.a.test", 33), ask("_x.evil.test", 33))
 for junk in (b"", b"x", b"\0" * 12, b"\xff" * 600, b"\x12\x34\1\0\0\2" + b"\0" * 6 + b"\1a\4test\0\0\1\0\1" * 2):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(junk, ("127.0.0.1", 53))
 s = socket.create_connection(("127.0.0.1", 53)); q = b"\x12\x34\1\0\0\1\0\0\0\0\0\0\1a\4test\0\0\1\0\1"
@@ -226,7 +228,11 @@ print("tcp", len(s.recv(512)) > 30, ask("a.test", 1))
 "#;
     let out = python(&world, &["a.test"], script).ok();
     let types = "16 (0, 0)\n15 (0, 0)\n65 (0, 0)\n255 (0, 0)\n12 (0, 0)\n10 (0, 0)\n";
-    assert_eq!(out.stdout, format!("refused True\n{types}(0, 1) (5, 0)\ntcp True (0, 1)\n"), "{out}");
+    assert_eq!(
+        out.stdout,
+        format!("refused True\n{types}(0, 1) (5, 0) (3, 0) (5, 0)\ntcp True (0, 1)\n"),
+        "{out}"
+    );
     let questions = world.questions();
     assert!(
         questions.iter().all(|q| q.starts_with("a.test 1 ") || q.starts_with("a.test 28 ")),

@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("network::an_answer_that_changes_is_checked_again", WORLD, rebinding),
         test("network::names_are_looked_up_as_the_host_does", WORLD, looked_up),
         test("network::names_below_one", WORLD, below),
+        test("network::a_policy_file_allows_names", WORLD, policy_file),
         test("network::the_audit_file_has_every_connection", WORLD, audit),
         test("network::what_cannot_be_is_refused", WORLD, refused),
         test("network::every_fault_leaves_nothing", WORLD, faults),
@@ -93,6 +94,10 @@ fn closed() {
         let out: &Output = &out;
         assert!(out.stderr.contains(says), "{says}\n{out}");
     }
+    // A rule that names the address opens the port that it names, and no other.
+    let call = world.run().args(["--allow-net", "private.test:80", "--allow-net", "10.9.9.9:8080"]);
+    let out = sh(call, &curl(&["http://private.test/", "http://10.9.9.9:8080/"])).ok();
+    assert_eq!(out.stdout, "= 56\n10.9.9.9:8080 10.9.9.9:8080 /\n= 0\n", "{out}");
     // One good address among bad ones is dialled; a rule that names the address opens it, by name and by number.
     let call = world.run().args([
         "--allow-net",
@@ -196,6 +201,35 @@ fn below() {
         denial, "network: refused the name wild.test: no rule allows it (--allow-net wild.test)",
         "{account}"
     );
+    world.leak_check();
+}
+
+fn policy_file() {
+    let world = World::new();
+    let file = world.dir().join("policy.toml");
+    let text = "mode = \"off\"\n[network]\nallow-net = [\"a.test:80\"]\nadd-host = [\"mine.test:203.0.113.3\"]\ndns = [\"203.0.113.2\"]\n";
+    std::fs::write(&file, text).expect("write");
+    let run = |more: &[&str], urls: &[&str]| {
+        let call = world.runtime().arg("--policy-file").arg(&file);
+        sh(call.args(["run", "-q", "--name", world.sb.id()]).args(more), &curl(urls))
+    };
+    let out = run(&[], &["http://a.test/", "http://mine.test/"]).ok();
+    assert_eq!(out.stdout, "203.0.113.2:80 a.test /\n= 0\n= 6\n", "{out}");
+    out.says(&format!("of these the policy file {} allows a.test:80", file.display()));
+    let out = run(&["--allow-net", "mine.test:80"], &["http://a.test/", "http://mine.test/"]).ok();
+    assert_eq!(out.stdout, "203.0.113.2:80 a.test /\n= 0\n203.0.113.3:80 mine.test /\n= 0\n", "{out}");
+    // A network that is asked for is the whole of it.
+    assert_eq!(run(&["--network", "none"], &["http://a.test/"]).ok().stdout, "= 6\n");
+    let explain =
+        world.runtime().arg("--policy-file").arg(&file).args(["explain", "--", "true"]).output().ok();
+    assert!(explain.stdout.contains("allows a.test:80"), "{explain}");
+    // Configs of engines are theirs.
+    let sb = crate::harness::Sandbox::new();
+    let created = sb.runtime().arg("--policy-file").arg(&file).args(["create", "--bundle"]);
+    created.arg(sb.bundle()).arg(sb.id()).output().ok();
+    sb.delete().ok();
+    std::fs::write(&file, text.replace("a.test:80", "*")).expect("write");
+    run(&[], &[]).exits(125).says("policy.toml:3: allow-net \"*\": * alone is every host");
     world.leak_check();
 }
 

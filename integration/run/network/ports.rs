@@ -30,8 +30,9 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-const PASTA: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Pasta];
-const USER_PASTA: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World, Need::Pasta, Need::OpenTun];
+pub const PASTA: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Pasta];
+const USER_PASTA: &[Need] =
+    &[Need::Root, Need::OrdinaryUserns, Need::World, Need::Pasta, Need::File("/dev/net/tun")];
 
 const SERVER: &str = r#"
 import socket, threading

@@ -112,12 +112,12 @@ impl World {
     }
 
     /// `safebox` in the network namespace of the host, with its resolv.conf and hosts, and what comes before it.
-    fn client(&self, name: &str, before: &str, program: &Path) -> Call {
+    fn client(&self, name: &str, (first, before): (&str, &str), program: &Path) -> Call {
         use std::os::unix::fs::PermissionsExt;
         let dir = self.dir().display();
         let script = format!(
             "#!/bin/sh\nexec unshare -m sh -c 'mount --make-rprivate / && mount --bind {dir}/resolv.conf /etc/resolv.conf && \
-             mount --bind {dir}/hosts /etc/hosts && cd {} && exec nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
+             mount --bind {dir}/hosts /etc/hosts && cd {} && {first} nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
             self.project.display(),
             self.host,
             program.display(),
@@ -130,6 +130,43 @@ impl World {
         self.sb.runtime_as(&path)
     }
 
+    /// `safebox --root ROOT` of root in the network namespace of the host, and in the machine's mount namespace.
+    pub fn plain(&self) -> Call {
+        self.sb.under(&["nsenter", &format!("--net=/run/netns/{}", self.host)])
+    }
+
+    /// What a command prints in a network namespace, whatever its end.
+    fn prints(namespace: &str, command: &str) -> String {
+        let out = Command::new("ip")
+            .args(["netns", "exec", namespace, "sh", "-c", command])
+            .output()
+            .expect("ip netns exec");
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// What a command prints on the host.
+    pub fn on_host(&self, command: &str) -> String {
+        Self::prints(&self.host, command)
+    }
+
+    /// A server on the loopback of the host that answers `host` to each connection, until it is dropped.
+    pub fn serve_on_loopback(&self, port: u16) -> Server {
+        let script = format!(
+            "import socket\ns = socket.create_server(('127.0.0.1', {port})); print('up', flush=True)\nwhile True:\n  c, a = s.accept(); c.sendall(b'host'); c.close()"
+        );
+        let mut server = Command::new("nsenter");
+        server.arg(format!("--net=/run/netns/{}", self.host)).args(["/usr/bin/python3", "-c", &script]);
+        let mut child = server.env_clear().stdout(Stdio::piped()).spawn().expect("nsenter");
+        let mut up = [0; 3];
+        std::io::Read::read_exact(child.stdout.as_mut().expect("stdout"), &mut up).expect("up");
+        Server(child)
+    }
+
+    /// What a command prints beyond.
+    pub fn from_beyond(&self, command: &str) -> String {
+        Self::prints(&self.beyond, command)
+    }
+
     /// The name of the network namespace with the servers.
     pub fn beyond(&self) -> &str {
         &self.beyond
@@ -137,7 +174,7 @@ impl World {
 
     /// `safebox --root ROOT` of root; a verb is added.
     pub fn runtime(&self) -> Call {
-        self.client("client", "", &bundle::runtime())
+        self.client("client", ("exec", ""), &bundle::runtime())
     }
 
     /// `safebox run --name ID` in the project's directory; options and `-- PROGRAM` are added.
@@ -147,13 +184,15 @@ impl World {
 
     /// The same as an ordinary user.
     pub fn run_as(&self, user: User) -> Call {
+        // As udev leaves it, and some machines do not: every user may open it.
+        let tun = "mount -t tmpfs -o mode=755 tmpfs /dev/net; mknod -m 666 /dev/net/tun c 10 200; exec";
         let before = format!(
             "setpriv --reuid {} --regid {} --clear-groups env HOME={}",
             user.uid,
             user.gid,
             self.sb.dir().display()
         );
-        self.client("client-of-user", &before, &self.sb.dir().join("safebox")).args([
+        self.client("client-of-user", (tun, &before), &self.sb.dir().join("safebox")).args([
             "run",
             "-q",
             "--name",
@@ -186,6 +225,15 @@ impl World {
     pub fn leak_check(&self) {
         self.sb.leak_check();
         assert_eq!(self.helper(), None, "a helper is left");
+    }
+}
+
+/// A process that ends with its test.
+pub struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).map(drop).unwrap_or_default();
     }
 }
 

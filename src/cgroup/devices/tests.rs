@@ -191,6 +191,12 @@ fn attached_and_replaced_in_a_real_cgroup() {
     replace(dir.as_fd(), fourth.as_fd()).unwrap();
     assert_eq!(bpf::attached_device_programs(dir.as_fd()).unwrap().len(), 1);
     assert!(works(&cgroup, ": < /dev/zero"));
+    assert!(is_enforced(dir.as_fd(), &rules(&["c *:* rwm"])).unwrap());
+    for other in [&["c *:* rw"] as &[&str], &["a *:* rwm"], &[]] {
+        assert!(!is_enforced(dir.as_fd(), &rules(other)).unwrap(), "{other:?}");
+    }
+    bpf::detach_device_program(dir.as_fd(), fourth.as_fd()).unwrap();
+    assert!(!is_enforced(dir.as_fd(), &rules(&["c *:* rwm"])).unwrap());
 }
 
 #[test]

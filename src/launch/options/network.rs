@@ -1,13 +1,13 @@
 //! Options about the network.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use super::super::network;
 use super::super::value::Launch;
 use super::heading::NETWORK;
 use super::verbs::{CONFIG, RUN};
 use super::{Row, Says, Words};
-use crate::config::network::{MOST, MOST_PORTS, parse_host, parse_published, parse_rule};
+use crate::config::network::{MOST_PORTS, parse_host, parse_published, parse_rule};
 
 /// The rows.
 pub(super) const ROWS: &[Row] = &[
@@ -17,10 +17,35 @@ pub(super) const ROWS: &[Row] = &[
         CONFIG,
         Says::One("NETWORK", kind),
         "none: a network of its own with nothing in it, the default; host: the host's; netns:PATH: one that was made before; \
-         pasta: the host's by way of pasta(1), without its namespace",
+         pasta: the host's by way of pasta(1), without its namespace; cni:NAME: one of /etc/cni/net.d, by its plugins (root)",
     )
     .also("net")
-    .values(&["host", "none", "netns:/run/netns/x", "pasta"], &["", "bridge", "netns:", "netns:x", "netns:/a/../b"]),
+    .more(
+        "cni:NAME runs ADD and CHECK of the network's plugins once the container's network namespace is there, and DEL \
+         whatever the end. The device is called eth0. --publish is the portmap plugin's, the network's DNS servers go to \
+         /etc/resolv.conf, a bridge with portIsolation cuts its containers off from each other, and no container reaches \
+         the addresses at which clouds give out credentials (169.254.169.254 and others)",
+    )
+    .values(
+        &["host", "none", "netns:/run/netns/x", "pasta", "cni:podman", "cni:my-net.1"],
+        &["", "bridge", "netns:", "netns:x", "netns:/a/../b", "cni:", "cni:../x", "cni:a b"],
+    ),
+    Row::new(
+        "cni-netconfpath",
+        NETWORK,
+        CONFIG,
+        Says::Path("DIR", |l, v| l.network.cni_places.configurations = some(v)),
+        "Directory of the networks of --network cni:NAME, in place of /etc/cni/net.d",
+    )
+    .values(&["/etc/cni/net.d"], &[]),
+    Row::new(
+        "cni-path",
+        NETWORK,
+        CONFIG,
+        Says::Path("DIR", |l, v| l.network.cni_places.plugins = some(v)),
+        "Directory of plugins, looked into before /usr/lib/cni and /opt/cni/bin",
+    )
+    .values(&["/opt/cni/bin"], &[]),
     Row::new(
         "allow-net",
         NETWORK,
@@ -29,10 +54,7 @@ pub(super) const ROWS: &[Row] = &[
             let rule = parse_rule(v)?;
             l.network.rules.retain(|r| r.to != rule.to || r.port != rule.port);
             l.network.rules.push(rule);
-            if l.network.rules.len() > MOST || l.network.ports().len() > MOST_PORTS {
-                return Err(format!("at most {MOST} rules and {MOST_PORTS} ports are possible"));
-            }
-            Ok(())
+            l.network.check_rules()
         }),
         "Let the program connect to a name (port 443 unless :PORT), to names below one (*.NAME), or to an ADDRESS:PORT; \
          nothing else",
@@ -116,10 +138,20 @@ pub(super) const ROWS: &[Row] = &[
     .values(&["/tmp/net.jsonl"], &[]),
 ];
 
+/// A path as the plan has it; an empty one is none.
+fn some(path: &Path) -> Option<PathBuf> {
+    (!path.as_os_str().is_empty()).then(|| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
+}
+
 /// `--network`; the last one counts.
 fn kind(launch: &mut Launch, value: &str) -> Words {
     launch.overrides.allow.retain(|name| name != "host-net");
-    (launch.network.joined, launch.network.pasta) = (None, None);
+    (launch.network.joined, launch.network.pasta, launch.network.cni) = (None, None, None);
+    if let Some(name) = value.strip_prefix("cni:") {
+        crate::config::cni::check_name(name)?;
+        launch.network.cni = Some(crate::config::cni::Cni { name: name.into(), list: None });
+        return Ok(());
+    }
     match value {
         "none" => return Ok(()),
         "pasta" => {
@@ -133,7 +165,7 @@ fn kind(launch: &mut Launch, value: &str) -> Words {
             let plain =
                 |p: &&Path| p.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
             let path = path.filter(|p| p.is_absolute() && plain(p) && !value.contains('\0')).ok_or(
-                "none (a network of its own, with nothing in it; the default), host, pasta, or netns:PATH with an absolute path",
+                "none (a network of its own, with nothing in it; the default), host, pasta, cni:NAME, or netns:PATH with an absolute path",
             )?;
             launch.network.joined = Some(path.into());
         }

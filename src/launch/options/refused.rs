@@ -3,6 +3,7 @@
 use super::heading::GENERAL;
 use super::verbs::RUN;
 use super::{Row, Says, Shape};
+use crate::launch::images::IMAGES;
 
 const fn value(long: &'static str, why: &'static str) -> Row {
     Row::new(long, GENERAL, RUN, Says::Refused(Shape::Value, why), why)
@@ -18,8 +19,6 @@ const STREAMS: &str = "stdin, stdout and stderr are the caller's: redirect them 
 const DEVICES: &str =
     "limits of single devices come with a bundle: linux.resources.blockIO of its config.json";
 const WINDOWS: &str = "this is for Windows containers";
-const IMAGES: &str = "safebox runs bundles and directories, not images: skopeo copy docker://IMAGE oci:DIR:latest, then \
-                      umoci unpack --image DIR:latest BUNDLE";
 
 /// The rows.
 pub(super) const ROWS: &[Row] = &[

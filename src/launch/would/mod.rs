@@ -182,6 +182,15 @@ fn connect(view: &View<'_>, to: &str) -> Answer {
         Some(_) if host == "localhost" || address.is_some_and(|a| a.is_loopback()) => {
             Answer::yes("loopback is the container's own: only its own programs listen there")
         }
+        Some(_)
+            if network.cni.is_some()
+                && address.is_some_and(|a| crate::network::cni::METADATA.contains(&a)) =>
+        {
+            Answer::no("a route of the container's makes it unreachable: it is a metadata address", None)
+        }
+        Some(_) if network.cni.is_some() => {
+            Answer::unsure("the network's plugins and the host's routes decide")
+        }
         Some(_) if network.pasta.is_some() => Answer::unsure("pasta connects to the host's network"),
         // Inside, allowed names have addresses of the container's own.
         Some(_) if !network.rules.is_empty() && address.is_some_and(network::is_inside) => {

@@ -4,9 +4,9 @@ use std::ffi::{CStr, CString};
 use std::os::fd::AsRawFd;
 
 use crate::cgroup::systemd;
-use crate::perform::files::{record_group, take_group, write_file};
+use crate::perform::files::{record_group, take_group, write_file, write_line};
 use crate::perform::{Call, Cx, Done, at};
-use crate::plan::ops::CgroupOp;
+use crate::plan::ops::{CgroupOp, is_device_list};
 use crate::sys::cstr::cpath;
 use crate::sys::{Errno, fs};
 
@@ -29,6 +29,7 @@ pub(super) fn apply(op: &CgroupOp, cx: &mut Cx) -> Done {
                 .inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default())
         }
         CgroupOp::Joinable { path, record, to } => take_group(cx, path, record, to),
+        CgroupOp::Write { path, value } if is_device_list(path) => write_line(cx, path, value),
         CgroupOp::Enable { path, value } | CgroupOp::Write { path, value } => write_file(cx, path, value),
         CgroupOp::WriteEither { path, value, other } => match write_file(cx, path, value) {
             Err(Errno::ENOENT) => write_file(cx, &other.0, &other.1),

@@ -14,7 +14,7 @@ pub(super) fn apply(op: &FileOp, cx: &mut Cx) -> Done {
         FileOp::OpenDir { root, path, to } => {
             let fd = open_or_make(cx, cx.fd(root), path, TargetKind::Dir, false)?;
             cx.set(to, fd);
-            places::expect_own(cx, cx.fd(root), path, fd)
+            places::expect_own(cx, root, path, fd)
         }
         FileOp::MakeTarget { target } => {
             let there = open_existing(cx, cx.fd(&target.root), &target.path);
@@ -35,10 +35,23 @@ pub(super) fn apply(op: &FileOp, cx: &mut Cx) -> Done {
     }
 }
 
+/// Copies the rest of a file.
+fn copy(cx: &mut Cx, from: std::os::fd::RawFd, to: std::os::fd::RawFd) -> Done {
+    let mut block = [0u8; 4096];
+    loop {
+        match at(cx, Call::Read, fs::read(from, &mut block))? {
+            0 => return Ok(()),
+            n => at(cx, Call::Write, fs::write_all(to, &block[..n]))?,
+        }
+    }
+}
+
 /// A file on a tmpfs of its own, bound over a file below the root. Only a mount that is attached can be copied
 /// (before Linux 6.15): for that long the tmpfs covers the file's directory, which only Init sees.
 fn file_mount(op: &FileOp, cx: &mut Cx) -> Done {
-    let FileOp::Replace { root, path, dir, name, data, content } = op else { return Err(Errno::ENOSYS) };
+    let FileOp::Replace { root, path, dir, name, data, content, from } = op else {
+        return Err(Errno::ENOSYS);
+    };
     let shown = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     let options = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
     let tmpfs = new_fs(cx, c"tmpfs", options, shown)?;
@@ -46,7 +59,10 @@ fn file_mount(op: &FileOp, cx: &mut Cx) -> Done {
     at(cx, Call::MoveMount, mount::move_mount(tmpfs, place, c""))?;
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
     let file = at(cx, Call::Open, fs::openat(tmpfs, name, flags, 0o444))?;
-    at(cx, Call::Write, fs::write_all(file, content))?;
+    match from {
+        Some(slot) => copy(cx, cx.fd(slot), file)?,
+        None => at(cx, Call::Write, fs::write_all(file, content))?,
+    }
     at(cx, Call::Chmod, fs::fchmod(file, 0o444))?;
     fs::close(file);
     let clone = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;

@@ -32,10 +32,8 @@ pub(super) fn apply(op: &MaskOp, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
-        MaskOp::Cover { root, path, null, empty } => {
-            places::mask(cx, cx.fd(root), path, cx.fd(null), cx.fd(empty))
-        }
-        MaskOp::ReadOnly { root, path } => places::readonly_path(cx, cx.fd(root), path),
+        MaskOp::Cover { root, path, null, empty } => places::mask(cx, root, path, null, empty),
+        MaskOp::ReadOnly { root, path } => places::readonly_path(cx, root, path),
         MaskOp::Sysctl { proc, path, value } => write_proc(cx, cx.fd(proc), path, value),
     }
 }

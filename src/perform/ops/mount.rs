@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::places;
-use crate::perform::target::{open_existing, open_or_make};
+use crate::perform::target::{make_own, open_existing, open_or_make};
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::Slot;
 use crate::plan::ops::{MountOp, SetAttr, Target, TargetKind};
@@ -51,13 +51,31 @@ fn mount_fs(op: &MountOp, cx: &mut Cx) -> Done {
     if let Some(target) = target {
         // What procfs and sysfs say is believed later on, so no link may redirect them.
         let strict = matches!(fs_type.to_bytes(), b"proc" | b"sysfs");
-        let place = open_target(cx, target, TargetKind::Dir, strict)?;
-        places::expect_free(cx, place, target, fd)?;
+        let place = place_of(cx, target, target.kind, strict, fd)?;
         at(cx, Call::MoveMount, mount::move_mount(fd, place, c""))?;
         fs::close(place);
     }
     keep_or_close(cx, fd, keep.as_ref());
     Ok(())
+}
+
+/// The place of a target, made where it is missing, and whether `tree` may be mounted there. A new entry of a file system
+/// that the plan has made needs no second look.
+fn place_of(
+    cx: &mut Cx,
+    target: &Target,
+    kind: TargetKind,
+    strict: bool,
+    tree: RawFd,
+) -> Result<RawFd, Errno> {
+    if matches!(kind, TargetKind::NewDir | TargetKind::NewFile) {
+        if let Some(place) = make_own(cx, cx.fd(&target.root), &target.path, kind)? {
+            return Ok(place);
+        }
+    }
+    let place = open_target(cx, target, kind, strict)?;
+    places::expect_free(cx, place, target, tree)?;
+    Ok(place)
 }
 
 /// Changes the options of the file system at `fd`, where there are any to change.
@@ -111,8 +129,7 @@ pub(super) fn move_tree(cx: &mut Cx, tree: RawFd, before: &[SetAttr], target: &T
         kind = if st.st_mode & libc::S_IFMT == libc::S_IFDIR { TargetKind::Dir } else { TargetKind::File };
     }
     set_attrs(cx, tree, before)?;
-    let place = open_target(cx, target, kind, false)?;
-    places::expect_free(cx, place, target, tree)?;
+    let place = place_of(cx, target, kind, false, tree)?;
     let moved = mount::move_mount(tree, place, c"").map_err(|e| unlike(e, kind, place));
     at(cx, Call::MoveMount, moved)?;
     fs::close(place);
@@ -125,7 +142,9 @@ pub(super) fn move_tree(cx: &mut Cx, tree: RawFd, before: &[SetAttr], target: &T
 fn unlike(e: Errno, source: TargetKind, place: RawFd) -> Errno {
     let is_dir = fs::fstatat(place, c"").map(|st| st.st_mode & libc::S_IFMT == libc::S_IFDIR);
     match is_dir {
-        Ok(dir) if e == Errno::EINVAL && dir != (source == TargetKind::Dir) => Errno::ENOTDIR,
+        Ok(dir) if e == Errno::EINVAL && dir != matches!(source, TargetKind::Dir | TargetKind::NewDir) => {
+            Errno::ENOTDIR
+        }
         _ => e,
     }
 }

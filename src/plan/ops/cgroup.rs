@@ -155,7 +155,7 @@ impl Op for CgroupOp {
             Self::Enable { .. } => {
                 "a child cgroup has a controller only if its parent enables it (cgroups(7), subtree_control)"
             }
-            Self::Write { path, .. } if path.to_bytes().windows(9).any(|w| w == b"/devices.") => {
+            Self::Write { path, .. } if is_device_list(path) => {
                 "a device node gives access to a driver of the kernel: only the listed devices can be opened (config-linux.md, Allowed Device list)"
             }
             Self::Write { .. } => {
@@ -264,9 +264,8 @@ impl Op for CgroupOp {
     fn calls(&self) -> Vec<&'static str> {
         match self {
             Self::Parent { .. } => vec!["mkdirat"],
-            Self::Dir { .. } | Self::InScope { .. } => {
-                vec!["mkdirat", "newfstatat", "openat", "write", "close"]
-            }
+            // The record stays open for the next row.
+            Self::Dir { .. } | Self::InScope { .. } => vec!["mkdirat", "newfstatat", "openat?", "write"],
             // The members of the cgroup and of those below it are read, and whether it is frozen.
             Self::Joinable { .. } => {
                 vec![
@@ -275,8 +274,8 @@ impl Op for CgroupOp {
                     "openat?",
                     "flock",
                     "openat|newfstatat|fstat|statx|fcntl|lseek|read|getdents64|close*",
+                    "openat?",
                     "write",
-                    "close",
                 ]
             }
             // A conversation over a socket: as many records as the other side makes of it; then a look at
@@ -288,6 +287,8 @@ impl Op for CgroupOp {
                 "setsockopt",
                 "write|sendto|read|recvfrom|openat|fstat|statx|fcntl|lseek|getdents64|newfstatat|close*",
             ],
+            // Its file stays open for the next line.
+            Self::Write { path, .. } if is_device_list(path) => vec!["openat?", "close?", "write"],
             Self::Enable { .. } | Self::Write { .. } | Self::Join { .. } => {
                 vec!["openat", "write", "close"]
             }
@@ -304,6 +305,11 @@ impl Op for CgroupOp {
             Self::Open { .. } => vec!["openat"],
         }
     }
+}
+
+/// Whether a file is a device list of cgroup v1, which takes one line in each write(2).
+pub fn is_device_list(file: &CStr) -> bool {
+    matches!(&*last(file), "devices.allow" | "devices.deny")
 }
 
 /// The field of `resources` behind a file of a cgroup.

@@ -93,7 +93,7 @@ impl Op for DeviceOp {
             Self::Nodes { nodes, to } => {
                 f.write_str("fsopen(\"tmpfs\") fsmount(MOUNT_ATTR_NOSUID|MOUNT_ATTR_NOEXEC)")?;
                 nodes.iter().try_for_each(|node| write!(f, " mknodat({node})"))?;
-                write!(f, " -> {to}")
+                write!(f, " mount_setattr(set=MOUNT_ATTR_RDONLY) -> {to}")
             }
             Self::NodeTrees { nodes, root, trees } => {
                 write!(f, "move_mount({nodes} -> {root})")?;
@@ -186,7 +186,7 @@ impl Op for DeviceOp {
                     calls.push("mknodat");
                     calls.extend(((node.uid, node.gid) != (0, 0)).then_some("fchownat"));
                 }
-                calls.push("umask");
+                calls.extend(["umask", "mount_setattr"]);
                 calls
             }
             Self::NodeTrees { trees, .. } => {

@@ -45,6 +45,8 @@ pub enum FileOp {
         name: CString,
         data: Vec<(CString, Option<CString>)>,
         content: Rc<Vec<u8>>,
+        /// What the file in memory holds by then, in place of the content.
+        from: Option<Slot>,
     },
     CopyUp {
         root: Slot,
@@ -81,12 +83,15 @@ impl Op for FileOp {
                     "write({tmpfs}/{path}, {size} bytes of {from}) fchown({uid}, {gid}) fchmod({mode:04o})"
                 )
             }
-            Self::Replace { root, dir, name, content, .. } => {
+            Self::Replace { root, dir, name, content, from, .. } => {
                 let (dir, name) = (show(dir), show(name));
+                let what = match from {
+                    Some(slot) => format!("what {slot} holds"),
+                    None => format!("{} bytes", content.len()),
+                };
                 write!(
                     f,
-                    "fsopen(\"tmpfs\") fsmount() move_mount(-> {root}/{dir}) write({name}, {} bytes) open_tree({name}, OPEN_TREE_CLONE) umount2(., MNT_DETACH) mount_setattr(set=MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC) move_mount(-> {root}/{dir}/{name})",
-                    content.len()
+                    "fsopen(\"tmpfs\") fsmount() move_mount(-> {root}/{dir}) write({name}, {what}) open_tree({name}, OPEN_TREE_CLONE) umount2(., MNT_DETACH) mount_setattr(set=MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC) move_mount(-> {root}/{dir}/{name})"
                 )
             }
             Self::CopyUp { root, path, tree, strict, .. } => {
@@ -106,6 +111,11 @@ impl Op for FileOp {
             }
             Self::Secret { .. } => {
                 "a file in memory for the program's user alone: in no argument, variable, image or log, and gone with the mount namespace (CIS Docker 4.10, tmpfs(5))"
+            }
+            Self::Replace { name, .. }
+                if !name.to_bytes().ends_with(b"passwd") && !name.to_bytes().ends_with(b"group") =>
+            {
+                "the container's network decides how names are looked up, and not the image's file, which stays as it is (resolv.conf(5), hosts(5))"
             }
             Self::Replace { .. } => {
                 "a copy of the image's file with a line for the user that runs, over it and read-only: the image stays as it is, and programs that look their user up find one (passwd(5))"
@@ -165,20 +175,13 @@ impl Op for FileOp {
                 [&RESOLVE[..], &["statx", "statx", "openat2?", "statx?", "close?"]].concat()
             }
             Self::MakeTarget { .. } => vec!["openat2", WALK, "openat2?", WALK],
-            Self::Replace { data, .. } => {
+            Self::Replace { data, from, .. } => {
                 let mut calls = vec!["fsopen"];
                 calls.extend(data.iter().map(|_| "fsconfig"));
                 calls.extend(["fsconfig", "fsmount", "close", "openat2", WALK, "move_mount"]);
-                calls.extend([
-                    "openat",
-                    "write",
-                    "fchmod",
-                    "close",
-                    "open_tree",
-                    "fchdir",
-                    "umount2",
-                    "close",
-                ]);
+                calls.push("openat");
+                calls.push(if from.is_some() { "read|write*" } else { "write" });
+                calls.extend(["fchmod", "close", "open_tree", "fchdir", "umount2", "close"]);
                 calls.extend(["mount_setattr", "openat2", WALK, "move_mount", "close", "close", "close"]);
                 calls
             }

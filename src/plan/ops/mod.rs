@@ -31,6 +31,7 @@ pub use super::place::{DeviceNode, Landlock, Node, SetAttr, StdioPipe, Target, T
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::sys::Errno;
+pub use cgroup::is_device_list;
 
 /// Another effective user with the same capabilities, and back.
 const AS_USER: &[&str] = &["prctl", "capget", "setresuid", "capset"];
@@ -38,9 +39,9 @@ const BACK: &[&str] = &["setresuid", "capset", "prctl?"];
 /// What follows openat2(2) where a symlink is on the way or a component is missing (`perform::target`).
 const WALK: &str = "openat|statx|fstatfs|readlinkat|mkdirat|close*";
 /// Resolution below the root: found at once, or walked and made one component at a time.
-const RESOLVE: [&str; 2] = ["openat2", WALK];
+const RESOLVE: [&str; 3] = ["openat2", "openat2?", WALK];
 /// Whether a place may be mounted on; one that is not on the rootfs's own mount is looked at again.
-const FREE: [&str; 4] = ["statx", "statx", "fstatfs?", "fstatfs?"];
+const FREE: [&str; 4] = ["statx?", "statx", "fstatfs?", "fstatfs?"];
 
 /// Remedies of operations in more than one group.
 const USERNS_OFF: &str = "user namespaces may be off: see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a plain chroot there are none (clone(2))";

@@ -162,8 +162,9 @@ impl Op for MountOp {
                 calls.extend(inherits.then_some("fsconfig?"));
                 calls.extend(["fsconfig", "fsmount", "close"]);
                 calls.extend(after.iter().map(|_| "mount_setattr"));
-                if target.is_some() {
-                    calls.extend(RESOLVE.iter().chain(&FREE).chain(&["move_mount", "close"]));
+                if let Some(target) = target {
+                    calls.extend(finds(target.kind));
+                    calls.extend(["move_mount", "close"]);
                 }
                 calls.extend(keep.is_none().then_some("close"));
                 calls
@@ -171,7 +172,8 @@ impl Op for MountOp {
             Self::Move { before, target, .. } => {
                 let mut calls: Vec<_> = asks(target.kind).into_iter().collect();
                 calls.extend(before.iter().map(|_| "mount_setattr"));
-                calls.extend(RESOLVE.iter().chain(&FREE).chain(&["move_mount", "close", "close"]));
+                calls.extend(finds(target.kind));
+                calls.extend(["move_mount", "close", "close"]);
                 calls
             }
             Self::Remount { data, changes, keep, .. } => {
@@ -194,6 +196,19 @@ impl MountOp {
     pub fn inherits_mode(&self) -> bool {
         let Self::New { fs, data, target: Some(_), .. } = self else { return false };
         fs.to_bytes() == b"tmpfs" && data.iter().all(|(key, _)| key.to_bytes() != b"mode")
+    }
+}
+
+/// How a target is found: a new entry of the plan's own file system is made, unless its name is taken.
+fn finds(kind: TargetKind) -> Vec<&'static str> {
+    match kind {
+        TargetKind::NewDir => {
+            vec!["mkdirat", "openat?", "openat2?", WALK, "statx?", "statx?", "fstatfs?", "fstatfs?"]
+        }
+        TargetKind::NewFile => vec!["openat", "openat2?", WALK, "statx?", "statx?", "fstatfs?", "fstatfs?"],
+        TargetKind::Dir | TargetKind::File | TargetKind::AsSource | TargetKind::Proc => {
+            RESOLVE.iter().chain(&FREE).copied().collect()
+        }
     }
 }
 

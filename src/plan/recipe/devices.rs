@@ -190,11 +190,12 @@ impl Builder<'_> {
         let dev = self.dev_dir();
         let wanted = self.wanted();
         let mounted = self.mounted(&wanted);
+        let own = self.nodes.is_some();
         let trees = self.node_trees(&wanted, &mounted)?;
         for (w, tree) in wanted.iter().zip(trees) {
             let root = if w.in_dev { dev.clone() } else { self.root.clone() };
             match tree {
-                Some(tree) => self.mounted_device(root, w, tree)?,
+                Some(tree) => self.mounted_device(root, w, tree, own)?,
                 None => self.made_device(root, w)?,
             }
         }
@@ -254,13 +255,15 @@ impl Builder<'_> {
         }
     }
 
-    fn mounted_device(&mut self, root: Slot, w: &Wanted, tree: Slot) -> Result<()> {
+    fn mounted_device(&mut self, root: Slot, w: &Wanted, tree: Slot, own: bool) -> Result<()> {
         let path = cstring("device", w.path.trim_start_matches('/'))?;
-        let target = Target { root, path, kind: TargetKind::File };
+        let kind = if path.to_bytes().contains(&b'/') { TargetKind::File } else { TargetKind::NewFile };
+        let target = Target { root, path, kind };
         // No process inside can change the node's mode or owner; the device stays writable.
         let attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
         let attr = MountAttr { attr_set, ..MountAttr::default() };
-        let before = vec![SetAttr { recursive: false, attr }];
+        // The mount of the own nodes has these flags, and a copy has them too.
+        let before = if own { Vec::new() } else { vec![SetAttr { recursive: false, attr }] };
         self.plan.push(Init, part::DEV, MountOp::Move { tree, before, target });
         Ok(())
     }

@@ -4,6 +4,7 @@ mod bare;
 mod binds;
 mod cgroup_owner;
 mod clone;
+mod cni;
 mod devices;
 mod exec;
 mod input;
@@ -79,6 +80,8 @@ struct Builder<'a> {
     null: Option<Slot>,
     /// Init's end of the way to the network helper.
     helper: Option<Slot>,
+    /// What is to be /etc/resolv.conf, where the network decides.
+    resolv: Option<Slot>,
     /// The tmpfs of secrets.
     secrets: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
@@ -120,6 +123,7 @@ impl<'a> Builder<'a> {
             nodes: None,
             null: None,
             helper: None,
+            resolv: None,
             secrets: None,
             sources: Vec::new(),
             overlays: Vec::new(),
@@ -152,10 +156,12 @@ impl Builder<'_> {
         }
         self.check_sources()?;
         self.network_helper()?;
+        self.before_plugins();
         self.spawn()?;
         self.outside()?;
         self.start()?;
         self.network_inside();
+        self.unreachable();
         self.root()?;
         self.mounts()?;
         self.files()?;
@@ -180,7 +186,7 @@ impl Builder<'_> {
             .then(|| self.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
         let groups = self.supplementary();
         let landlock = self.landlock()?;
-        let init = self.init();
+        let (init, new_keyring) = (self.init(), self.new_keyring());
         tail::append(
             &mut self.plan,
             &tail::Tail {
@@ -188,7 +194,7 @@ impl Builder<'_> {
                 pty_slave: self.pty.as_ref().map(|(_, s)| s.clone()),
                 stdio: input.options.stdio,
                 proc: self.proc.clone(),
-                new_keyring: !input.options.no_new_keyring,
+                new_keyring,
                 program: None,
                 filters: input.filters,
                 preserve_fds: input.options.preserve_fds,

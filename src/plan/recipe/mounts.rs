@@ -12,7 +12,7 @@ use crate::plan::ops::{DeviceOp, FileOp, MountOp, Target, TargetKind};
 use crate::plan::recipe::binds::{at_once, changes, options, propagation};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
-use crate::sys::cstr::cstring;
+use crate::sys::cstr::{cpath, cstring};
 use crate::tables::namespaces::NsKind;
 use crate::tables::procfs::EMULATED;
 
@@ -97,6 +97,7 @@ impl Builder<'_> {
                 name: cstring("file", std::ffi::OsStr::from_bytes(name))?,
                 data,
                 content: std::rc::Rc::new(file.content.clone()),
+                from: self.resolv.clone().filter(|_| file.path == Path::new(crate::network::RESOLV)),
             };
             self.plan.push(Init, part::MOUNTS, row);
         }
@@ -105,6 +106,17 @@ impl Builder<'_> {
 
     pub(super) fn target(&self, mount: &Mount, kind: TargetKind) -> Result<Target> {
         Ok(Target { root: self.root.clone(), path: in_root(&mount.destination)?, kind })
+    }
+
+    /// Where a file system is mounted. Right below a /dev that the plan has mounted, its directory is new.
+    fn fs_target(&self, mount: &Mount) -> Result<Target> {
+        let name = mount.destination.strip_prefix("/dev").ok().filter(|name| name.components().count() == 1);
+        match (name, &self.dev) {
+            (Some(name), Some(dev)) => {
+                Ok(Target { root: dev.clone(), path: cpath(name)?, kind: TargetKind::NewDir })
+            }
+            _ => self.target(mount, TargetKind::Dir),
+        }
     }
 
     fn new_fs(&mut self, mount: &Mount) -> Result<()> {
@@ -143,7 +155,7 @@ impl Builder<'_> {
             data,
             attrs,
             after,
-            target: Some(self.target(mount, TargetKind::Dir)?),
+            target: Some(self.fs_target(mount)?),
             keep: keep.clone(),
         };
         self.plan.push(Init, part::MOUNTS, row);
@@ -232,7 +244,7 @@ impl Builder<'_> {
         self.plan.push(Init, part::MOUNTS, row);
         for (name, tree) in sources {
             let target =
-                Target { root: tmpfs.clone(), path: cstring("cgroup", &name)?, kind: TargetKind::Dir };
+                Target { root: tmpfs.clone(), path: cstring("cgroup", &name)?, kind: TargetKind::NewDir };
             let before = at_once(changes(mount, libc::MS_PRIVATE));
             self.plan.push(Init, part::MOUNTS, MountOp::Move { tree, before, target });
             if name.contains(',') {

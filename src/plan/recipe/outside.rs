@@ -306,6 +306,7 @@ impl Builder<'_> {
         self.idmap_binds();
         self.net_devices()?;
         self.pasta();
+        self.network_of_plugins()?;
         self.oom_score()?;
         let process = self.process()?.clone();
         crate::plan::recipe::limits::raise(&mut self.plan, &process, self.input.host);

@@ -10,7 +10,7 @@ use super::{
     TerminalView, User,
 };
 use crate::cgroup::devices::DEFAULT_RULES;
-use crate::config::{Config, DeviceRule, LinuxSeccomp, Mount, Process, Terminal};
+use crate::config::{Config, DeviceRule, LinuxSeccomp, Mount, Process, Resources, Terminal};
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// config.json's pointers of the parts that have one place.
@@ -47,7 +47,6 @@ impl Posture {
         let of = |what: &str| format!("the config has no process, and so no {what}");
         let hardening = &config.hardening;
         let resources = &config.resources;
-        let bytes = |limit: Option<i64>| limit.and_then(|n| u64::try_from(n).ok());
         Posture {
             origin: if hardening.hardened { Origin::Hardened } else { Origin::Written },
             user: process.map(user).ok_or_else(|| of("user")),
@@ -63,7 +62,7 @@ impl Posture {
             masked: Ok(config.masked_paths.clone()),
             readonly: Ok(config.readonly_paths.clone()),
             memory: Ok(bytes(resources.memory.limit)),
-            cpus: Ok(cpus(config)),
+            cpus: Ok(cpus(resources)),
             cpu_weight: Ok(resources.cpu.shares.is_some()),
             pids: Ok(bytes(resources.pids_limit)),
             rlimits: process.map(|p| p.rlimits.clone()).ok_or_else(|| of("limits")),
@@ -84,6 +83,33 @@ impl Posture {
             places: places(config),
         }
     }
+
+    /// The same container with another process in it.
+    pub fn with_process(&self, process: &Process) -> Self {
+        Posture {
+            user: Ok(user(process)),
+            capabilities: Ok(process.capabilities),
+            no_new_privileges: Ok(process.no_new_privileges),
+            lsm: Ok(label(process)),
+            ..self.clone()
+        }
+    }
+
+    /// The same container with other limits.
+    pub fn with_resources(&self, resources: &Resources) -> Self {
+        Posture {
+            memory: Ok(bytes(resources.memory.limit)),
+            cpus: Ok(cpus(resources)),
+            cpu_weight: Ok(resources.cpu.shares.is_some()),
+            pids: Ok(bytes(resources.pids_limit)),
+            ..self.clone()
+        }
+    }
+}
+
+/// A limit; `None`: unlimited.
+fn bytes(limit: Option<i64>) -> Option<u64> {
+    limit.and_then(|n| u64::try_from(n).ok())
 }
 
 fn places(config: &Config) -> BTreeMap<Aspect, Place> {
@@ -167,8 +193,8 @@ fn mounts(config: &Config) -> Vec<MountView> {
     config.mounts.iter().enumerate().filter(|(_, m)| !m.remount).map(view).collect()
 }
 
-fn cpus(config: &Config) -> Option<f64> {
-    let cpu = &config.resources.cpu;
+fn cpus(resources: &Resources) -> Option<f64> {
+    let cpu = &resources.cpu;
     let quota = cpu.quota.filter(|quota| *quota > 0)?;
     Some(quota as f64 / cpu.period.unwrap_or(100_000) as f64)
 }

@@ -3,22 +3,23 @@
 //! The file is TOML. A key that is not known, a file that others can write, and a file that cannot be read stop the
 //! launch: nothing starts without the policy that was meant for it. Without a file nothing is enforced.
 
+mod file;
+mod later;
+
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::Deserialize;
 
+use super::names::Names;
 use super::{Change, Evidence, Policy, Posture, RULES, Rule, Verdict, rule};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::state::State;
+use file::{parse, read, read_default};
 
 /// Where the file is looked for.
 pub const FILE: &str = "/etc/safebox/policy.toml";
-
-/// A file with more than this is none of ours.
-const MOST: u64 = 1 << 20;
 
 /// What happens to a config that breaks a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -86,6 +87,9 @@ pub struct Enforcement {
     /// Containers that are treated otherwise.
     #[serde(default)]
     pub exceptions: Vec<Exception>,
+    /// The network of `run`.
+    #[serde(default)]
+    pub network: Names,
 }
 
 fn baseline() -> Level {
@@ -93,7 +97,7 @@ fn baseline() -> Level {
 }
 
 /// Annotations in which containerd, CRI-O, Podman and Docker write the image's name.
-const IMAGES: [&str; 4] = [
+pub const IMAGES: [&str; 4] = [
     "io.kubernetes.cri.image-name",
     "io.kubernetes.cri-o.ImageName",
     "org.opencontainers.image.ref.name",
@@ -105,6 +109,27 @@ const IMAGES: [&str; 4] = [
 const SANDBOX: [(&str, &str); 2] =
     [("io.kubernetes.cri.container-type", "sandbox"), ("io.kubernetes.cri-o.ContainerType", "sandbox")];
 
+/// What exceptions know a container by.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The config's annotations.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// `linux.cgroupsPath`.
+    pub cgroup: Option<&'a str>,
+}
+
+impl<'a> From<&'a Config> for Subject<'a> {
+    fn from(config: &'a Config) -> Self {
+        Subject { annotations: &config.annotations, cgroup: config.cgroups_path.as_deref() }
+    }
+}
+
+impl<'a> From<&'a State> for Subject<'a> {
+    fn from(state: &'a State) -> Self {
+        Subject { annotations: &state.annotations, cgroup: state.cgroups_path.as_deref() }
+    }
+}
+
 impl Enforcement {
     /// What the program's name asks for (`safebox-restricted`, `safebox-baseline`).
     pub fn level_of_name(program: &Path) -> Option<Level> {
@@ -115,13 +140,23 @@ impl Enforcement {
         }
     }
 
-    /// The file at `path` (else [`FILE`], which need not be there), and the level that the program's name fixes.
-    pub fn load(path: Option<&Path>, fixed: Option<Level>) -> Result<Option<Self>> {
+    /// The network of the file at `path` (else [`FILE`]), whatever its mode.
+    pub fn names(path: Option<&Path>) -> Result<Names> {
+        Ok(Self::at(path)?.map_or_else(Names::default, |file| file.network))
+    }
+
+    /// The file at `path`; without one [`FILE`], which need not be there.
+    fn at(path: Option<&Path>) -> Result<Option<Self>> {
         let file = match path {
             Some(path) => Some(read(path)?),
             None => read_default()?,
         };
-        let file = file.map(|(path, text)| parse(&path, &text)).transpose()?;
+        file.map(|(path, text)| parse(&path, &text)).transpose()
+    }
+
+    /// The file at `path` (else [`FILE`], which need not be there), and the level that the program's name fixes.
+    pub fn load(path: Option<&Path>, fixed: Option<Level>) -> Result<Option<Self>> {
+        let file = Self::at(path)?;
         let Some(level) = fixed else {
             return Ok(file.filter(|file| file.mode != Mode::Off));
         };
@@ -131,6 +166,7 @@ impl Enforcement {
             level,
             require: Vec::new(),
             exceptions: Vec::new(),
+            network: Names::default(),
         });
         own.level = level;
         if matches!(own.mode, Mode::Off | Mode::Warn) {
@@ -141,33 +177,32 @@ impl Enforcement {
 
     /// The policy by which a launch is hardened that would otherwise take its config as `policy` has it.
     pub fn hardens(&self, policy: Policy, config: &Config) -> Option<Policy> {
-        let level = if is_sandbox(config) { Policy::Baseline } else { self.level.policy() };
-        let all = self.exception(config).is_some_and(|e| e.rules.is_none());
+        let of = Subject::from(config);
+        let level = if is_sandbox(of) { Policy::Baseline } else { self.level.policy() };
+        let all = self.exception(of).is_some_and(|e| e.rules.is_none());
         (self.mode == Mode::Harden && policy < level && !all).then_some(level)
     }
 
-    /// The exception for this config.
-    fn exception(&self, config: &Config) -> Option<&Exception> {
+    /// The exception for this container.
+    fn exception(&self, of: Subject<'_>) -> Option<&Exception> {
         self.exceptions.iter().find(|e| {
             let annotation =
-                |(key, want): (&String, &String)| config.annotations.get(key).is_some_and(|v| fits(want, v));
+                |(key, want): (&String, &String)| of.annotations.get(key).is_some_and(|v| fits(want, v));
             let image = |want: &String| {
-                IMAGES.iter().any(|key| config.annotations.get(*key).is_some_and(|name| fits(want, name)))
+                IMAGES.iter().any(|key| of.annotations.get(*key).is_some_and(|name| fits(want, name)))
             };
             e.annotations.iter().all(annotation)
-                && e.cgroup
-                    .as_ref()
-                    .is_none_or(|want| config.cgroups_path.as_deref().is_some_and(|p| fits(want, p)))
+                && e.cgroup.as_ref().is_none_or(|want| of.cgroup.is_some_and(|p| fits(want, p)))
                 && e.image.as_ref().is_none_or(image)
         })
     }
 
-    /// The rules that count for this config.
-    fn rules(&self, config: &Config) -> Vec<&'static Rule> {
-        let sandbox = is_sandbox(config);
+    /// The rules that count for this container.
+    fn rules(&self, of: Subject<'_>) -> Vec<&'static Rule> {
+        let sandbox = is_sandbox(of);
         let level = if sandbox { Policy::Baseline } else { self.level.policy() };
         let named = |r: &Rule| !sandbox && self.require.iter().any(|id| id == r.id);
-        let exception = self.exception(config);
+        let exception = self.exception(of);
         let excepted = |r: &Rule| {
             exception.is_some_and(|e| e.rules.as_ref().is_none_or(|rules| rules.iter().any(|id| id == r.id)))
         };
@@ -175,10 +210,10 @@ impl Enforcement {
         RULES.iter().filter(counts).collect()
     }
 
-    /// What the config breaks.
-    fn broken(&self, config: &Config, posture: &Posture) -> Vec<(&'static Rule, Evidence)> {
+    /// What the posture breaks.
+    fn broken(&self, of: Subject<'_>, posture: &Posture) -> Vec<(&'static Rule, Evidence)> {
         let mut broken = Vec::new();
-        for rule in self.rules(config) {
+        for rule in self.rules(of) {
             if let Verdict::Fail(found) = rule.verdict(posture) {
                 broken.extend(found.into_iter().map(|evidence| (rule, evidence)));
             }
@@ -188,14 +223,22 @@ impl Enforcement {
 
     /// Judges the config that is to run: an error, or what is to be logged.
     pub fn judge(&self, config: &Config, posture: &Posture) -> Result<Vec<Change>> {
+        let of = Subject::from(config);
+        self.verdict(of, "container", self.broken(of, posture))
+    }
+
+    /// The answer to what breaks rules: an error, or what is to be logged.
+    fn verdict(
+        &self,
+        of: Subject<'_>,
+        what: &str,
+        broken: Vec<(&'static Rule, Evidence)>,
+    ) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
-        if let Some(e) = self.exception(config) {
-            changes.push(Change::weaker(
-                "policy",
-                format!("an exception holds for this container: {}", e.reason),
-            ));
+        if let Some(e) = self.exception(of) {
+            changes
+                .push(Change::weaker("policy", format!("an exception holds for this {what}: {}", e.reason)));
         }
-        let broken = self.broken(config, posture);
         let Some((first, evidence)) = broken.first() else { return Ok(changes) };
         if self.mode == Mode::Warn {
             let line = |(rule, e): &(&Rule, Evidence)| {
@@ -207,107 +250,29 @@ impl Enforcement {
             changes.extend(broken.iter().map(line));
             return Ok(changes);
         }
-        let others: Vec<&str> =
-            broken[1..].iter().map(|(rule, _)| rule.id).filter(|id| *id != first.id).collect();
         let mut more: Vec<&str> = Vec::new();
-        for id in others {
-            if !more.contains(&id) {
-                more.push(id);
+        for (rule, _) in &broken[1..] {
+            if rule.id != first.id && !more.contains(&rule.id) {
+                more.push(rule.id);
             }
         }
         let more = if more.is_empty() { String::new() } else { format!(" (also: {})", more.join(", ")) };
-        Err(Error::msg(format!(
-            "policy {} refuses this container: {}: {} at {}; remedy: {}{more}",
-            self.level.policy(),
-            first.id,
-            evidence.text,
-            evidence.at,
-            first.remedy
-        )))
+        let level = self.level.policy();
+        let text = format!(
+            "policy {level} refuses this {what}: {}: {} at {}; remedy: {}{more}",
+            first.id, evidence.text, evidence.at, first.remedy
+        );
+        Err(Error::Denied { rule: first.id, text })
     }
 }
 
-fn is_sandbox(config: &Config) -> bool {
-    SANDBOX.iter().any(|(key, value)| config.annotations.get(*key).is_some_and(|v| v == value))
+fn is_sandbox(of: Subject<'_>) -> bool {
+    SANDBOX.iter().any(|(key, value)| of.annotations.get(*key).is_some_and(|v| v == value))
 }
 
 /// Whether a text is `want`, or begins with what stands before its last `*`.
 fn fits(want: &str, text: &str) -> bool {
     want.strip_suffix('*').map_or(want == text, |start| text.starts_with(start))
-}
-
-fn read_default() -> Result<Option<(String, String)>> {
-    match std::fs::File::open(FILE) {
-        Ok(file) => checked(FILE, file).map(Some),
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
-        Err(e) => Err(Error::msg(format!("{FILE}: {e}: no container starts without its policy"))),
-    }
-}
-
-fn read(path: &Path) -> Result<(String, String)> {
-    let shown = path.display().to_string();
-    let file = std::fs::File::open(path).map_err(|e| Error::msg(format!("--policy-file {shown}: {e}")))?;
-    checked(&shown, file)
-}
-
-/// Reads a file that only root, or the caller, can have written.
-fn checked(shown: &str, file: std::fs::File) -> Result<(String, String)> {
-    let failed = |what: &str| {
-        Error::msg(format!("{shown}: {what}: no container starts with a policy that is not safe"))
-    };
-    let meta = file.metadata().map_err(|e| failed(&e.to_string()))?;
-    if !meta.is_file() {
-        return Err(failed("not a regular file"));
-    }
-    let me = nix::unistd::geteuid().as_raw();
-    if meta.uid() != 0 && meta.uid() != me {
-        return Err(failed(&format!("its owner is {}, not root: chown root {shown}", meta.uid())));
-    }
-    if meta.mode() & 0o022 != 0 {
-        return Err(failed(&format!(
-            "users other than its owner can write it (mode {:04o}): chmod go-w {shown}",
-            meta.mode() & 0o7777
-        )));
-    }
-    let mut text = String::new();
-    file.take(MOST + 1).read_to_string(&mut text).map_err(|e| failed(&e.to_string()))?;
-    if text.len() as u64 > MOST {
-        return Err(failed("larger than 1 MiB"));
-    }
-    Ok((shown.to_string(), text))
-}
-
-/// Reads the TOML; errors have a line and a column.
-fn parse(shown: &str, text: &str) -> Result<Enforcement> {
-    let file: Enforcement = toml::from_str(text).map_err(|e| {
-        let before = e.span().map(|span| &text[..span.start.min(text.len())]);
-        let place = before.map_or_else(String::new, |before| {
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
-            format!(":{line}:{column}")
-        });
-        Error::msg(format!("{shown}{place}: {}", e.message().replace('\n', " ")))
-    })?;
-    let named = file.require.iter().chain(file.exceptions.iter().flat_map(|e| e.rules.iter().flatten()));
-    for id in named {
-        if rule(id).is_none() {
-            let line = text.lines().position(|l| l.contains(&format!("\"{id}\""))).map_or(1, |n| n + 1);
-            return Err(Error::msg(format!(
-                "{shown}:{line}: no rule is called {id:?} (safebox audit --all lists them)"
-            )));
-        }
-    }
-    if let Some(e) =
-        file.exceptions.iter().find(|e| e.annotations.is_empty() && e.cgroup.is_none() && e.image.is_none())
-    {
-        return Err(Error::msg(format!(
-            "{shown}: the exception {:?} names neither annotations nor cgroup nor image: it would hold for every container",
-            e.reason
-        )));
-    }
-    Ok(file)
 }
 
 #[cfg(test)]
