@@ -41,6 +41,7 @@ pub(super) fn apply(facts: &Facts<'_>, config: &mut Config, changes: &mut Vec<Ch
             list.types().join(", ")
         ),
     ));
+    changes.extend(if network.servers.is_empty() { without_servers(&resolv()) } else { None });
     cni.list = Some(list);
     Ok(())
 }
@@ -59,6 +60,17 @@ pub(super) fn settle(config: &Config) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// That no server of the host's can be asked from there, where that is so.
+fn without_servers(text: &str) -> Option<Change> {
+    let named = text.lines().any(|line| line.trim_start().starts_with("nameserver"));
+    (!named).then(|| {
+        Change::new(
+            "network",
+            "no DNS server of the host's can be reached from there: --dns ADDRESS, unless the network names one",
+        )
+    })
 }
 
 /// /etc/resolv.conf until the network names servers of its own.

@@ -176,6 +176,46 @@ fn no_files() -> std::result::Result<(), Failure> {
 mod tests {
     use super::*;
 
+    /// Each layer alone, behind a filter that lets everything pass: what the loop's filter keeps from the others shows.
+    #[test]
+    fn without_its_filter_it_has_no_file_and_no_right() {
+        if landlock::abi() == 0 {
+            return;
+        }
+        let all = [libc::sock_filter { code: 6, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
+        let root = nix::unistd::geteuid().is_root();
+        let life = |user: Option<u32>| {
+            // A caller's group, which must go.
+            if user.is_some() && cred::setgroups(&[4242]).is_err() {
+                return 1;
+            }
+            if harden(user, true, &all).is_err() {
+                // A machine without user namespaces.
+                return if user.is_some() { 2 } else { 0 };
+            }
+            let open = crate::sys::fs::openat(libc::AT_FDCWD, c"/", libc::O_RDONLY, 0);
+            let checks = [
+                open == Err(Errno::EACCES),
+                cred::capget().is_ok_and(|(effective, permitted, _)| effective | permitted == 0),
+                user.is_some() || cred::bounding() == 0,
+                process::death_signal() == Ok(libc::SIGKILL),
+                process::prctl(libc::PR_GET_DUMPABLE, 0) == Ok(0),
+                process::prctl(libc::PR_GET_NO_NEW_PRIVS, 0) == Ok(1),
+                user.is_none_or(|id| cred::effective_uid() == id),
+                user.is_none() || cred::groups_are(&[]) == Ok(true),
+                rlimit::started_with(libc::RLIMIT_DATA).is_ok_and(|limit| limit.hard <= MEMORY),
+                rlimit::started_with(libc::RLIMIT_NOFILE).is_ok_and(|limit| limit.hard <= FILES),
+                rlimit::started_with(libc::RLIMIT_CORE).is_ok_and(|limit| limit.hard == 0),
+            ];
+            checks.iter().position(|good| !good).map_or(0, |i| 10 + i as i32)
+        };
+        for user in [root.then_some(USER), None] {
+            let pid = process::fork_run(|| life(user)).unwrap();
+            let (_, exit) = process::wait(pid, 0).unwrap().unwrap();
+            assert_eq!(exit, process::Exit::Code(0), "{user:?}; 10 is the first check");
+        }
+    }
+
     #[test]
     fn the_filter_knows_every_call_of_its_table() {
         let filter = filter().unwrap();

@@ -54,7 +54,12 @@ pub(super) fn add(cx: &mut Cx, attachment: &Attachment, record: &Path, to: Optio
     let added = attachment.add(record, cx.signals);
     said(cx, added)?;
     let parts = attachment.result.as_ref().map(result::parts).transpose().map_err(|_| Errno::EBADMSG)?;
-    let text = parts.and_then(|parts| dns::of_result(&parts.dns));
+    let parts = parts.unwrap_or_default();
+    if let Some(text) = attachment.unmapped(&parts) {
+        cx.detail = Some(text);
+        return at(cx, Call::Cni, Err(Errno::EADDRNOTAVAIL));
+    }
+    let text = dns::of_result(&parts.dns);
     if let (Some(to), Some(text)) = (to, text) {
         // Its position is shared with Init, which reads from the start: writes have places of their own.
         let fd = at(cx, Call::Dup, fs::dup_above(cx.fd(to), 3))?;

@@ -128,6 +128,8 @@ pub struct Cx {
     pub kept: [Option<(std::ffi::CString, OwnedFd)>; 2],
     /// Descriptors that only the launch needs: closed when it is over.
     pub held: Vec<OwnedFd>,
+    /// Ports of the host that the launcher holds as long as the container runs.
+    pub ports: Vec<OwnedFd>,
     /// The process that holds the sockets of the container's network, until another part of the launcher takes it.
     pub helper: Option<Helper>,
     /// CLOCK_MONOTONIC when the baton went to Init the last time.
@@ -168,6 +170,7 @@ impl Cx {
             keep_lock: false,
             kept: [None, None],
             held: Vec::new(),
+            ports: Vec::new(),
             helper: None,
             handed: std::time::Duration::ZERO,
             performed: 0,

@@ -321,7 +321,7 @@ fn repeated<K: std::hash::Hash + Eq>(
 fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::Clone(CloneOp::Sibling { .. })));
     let creates = |a: &Action| match a {
-        Action::Clone(CloneOp::Init { .. }) => !joiner,
+        Action::Clone(CloneOp::Init { .. } | CloneOp::Plain { .. }) => !joiner,
         Action::State(StateOp::Dir { .. })
         | Action::State(StateOp::LauncherMark { .. })
         | Action::State(StateOp::RecordIds { .. })

@@ -194,6 +194,8 @@ def abstract(name):
 attempt("abstract", lambda: abstract("/tmp/.X11-unix/X0"))
 print("devices", os.listdir("/sys/class/net"), "open", sorted(int(f) for f in os.listdir("/proc/self/fd"))[:4])
 "#;
+    // What listens on the host's loopback is not there, either.
+    let _server = world.serve_on_loopback(80);
     let out = python(&world, &["a.test:80"], script).ok();
     let expect = "beyond ENETUNREACH\nmetadata ENETUNREACH\nbeyond6 ENETUNREACH\nunknown ECONNRESET\nport ECONNREFUSED\n\
                   lo ECONNRESET\nquic ECONNREFUSED\nudp ENETUNREACH\npacket EAFNOSUPPORT\nraw EPERM\naudit EAFNOSUPPORT\n\

@@ -160,6 +160,13 @@ fn ports() {
     assert_eq!(networks.world.on_host(&read("127.0.0.1", 8080)), "hello\n");
     assert_eq!(networks.world.from_beyond(&read("203.0.113.1", 8081)), "hello\n");
     assert_eq!(networks.world.from_beyond(&read("203.0.113.1", 8080)), "ConnectionRefusedError\n");
+    // Another container's port, and one whose kind of address the network does not give.
+    let other = networks.world.sb.other_id("two");
+    let taken = networks.run(&other, "out").args(["-p", "8080:1"]);
+    sh(taken, "true").exits(125).says("publish another (--publish)");
+    sh(networks.run(&other, "out").args(["-p", "[::1]:8082:1"]), "true")
+        .exits(125)
+        .says("no IPv6 address for the port");
     let id = networks.world.sb.id().to_string();
     let inspect = networks.world.plain().args(["inspect", &id]).output().ok();
     let value: serde_json::Value = serde_json::from_str(&inspect.stdout).expect("JSON");

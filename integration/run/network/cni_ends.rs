@@ -103,7 +103,7 @@ fn scripts(networks: &Networks) -> (String, impl Fn(Call) -> Call) {
     let script = format!(
         "#!/bin/sh\nin=$(cat); echo \"${{0##*/}} $CNI_COMMAND $CNI_IFNAME ${{CNI_NETNS##*/}} $(env | sort | cut -d= -f1 | tr '\\n' ' ') $in\" >> {0}/log\n\
          [ -e {0}/fail-${{0##*/}}-$CNI_COMMAND ] && {{ echo '{{\"cniVersion\":\"1.0.0\",\"code\":11,\"msg\":\"try again\",\"details\":\"later\"}}'; exit 1; }}\n\
-         [ $CNI_COMMAND = ADD ] && echo '{{\"cniVersion\":\"1.0.0\",\"by\":\"'${{0##*/}}'\",\"ips\":[]}}'\nexit 0\n",
+         [ $CNI_COMMAND = ADD ] && echo '{{\"cniVersion\":\"1.0.0\",\"by\":\"'${{0##*/}}'\",\"ips\":[{{\"address\":\"10.1.2.3/24\"}}]}}'\nexit 0\n",
         networks.world.dir().display()
     );
     for name in ["one", "two"] {

@@ -94,6 +94,10 @@ fn closed() {
         let out: &Output = &out;
         assert!(out.stderr.contains(says), "{says}\n{out}");
     }
+    // A rule that names the address opens the port that it names, and no other.
+    let call = world.run().args(["--allow-net", "private.test:80", "--allow-net", "10.9.9.9:8080"]);
+    let out = sh(call, &curl(&["http://private.test/", "http://10.9.9.9:8080/"])).ok();
+    assert_eq!(out.stdout, "= 56\n10.9.9.9:8080 10.9.9.9:8080 /\n= 0\n", "{out}");
     // One good address among bad ones is dialled; a rule that names the address opens it, by name and by number.
     let call = world.run().args([
         "--allow-net",

@@ -149,6 +149,19 @@ impl World {
         Self::prints(&self.host, command)
     }
 
+    /// A server on the loopback of the host that answers `host` to each connection, until it is dropped.
+    pub fn serve_on_loopback(&self, port: u16) -> Server {
+        let script = format!(
+            "import socket\ns = socket.create_server(('127.0.0.1', {port})); print('up', flush=True)\nwhile True:\n  c, a = s.accept(); c.sendall(b'host'); c.close()"
+        );
+        let mut server = Command::new("nsenter");
+        server.arg(format!("--net=/run/netns/{}", self.host)).args(["/usr/bin/python3", "-c", &script]);
+        let mut child = server.env_clear().stdout(Stdio::piped()).spawn().expect("nsenter");
+        let mut up = [0; 3];
+        std::io::Read::read_exact(child.stdout.as_mut().expect("stdout"), &mut up).expect("up");
+        Server(child)
+    }
+
     /// What a command prints beyond.
     pub fn from_beyond(&self, command: &str) -> String {
         Self::prints(&self.beyond, command)
@@ -212,6 +225,15 @@ impl World {
     pub fn leak_check(&self) {
         self.sb.leak_check();
         assert_eq!(self.helper(), None, "a helper is left");
+    }
+}
+
+/// A process that ends with its test.
+pub struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).map(drop).unwrap_or_default();
     }
 }
 

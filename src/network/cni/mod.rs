@@ -72,10 +72,7 @@ pub fn mapping(published: &crate::config::network::Published) -> Value {
         "containerPort": published.port,
         "protocol": "tcp",
     });
-    // Without an address the plugin maps the port of every one.
-    if !published.address.ip().is_unspecified() {
-        mapping["hostIP"] = published.address.ip().to_string().into();
-    }
+    mapping["hostIP"] = published.address.ip().to_string().into();
     mapping
 }
 
@@ -105,6 +102,18 @@ impl Attachment {
     pub fn check(&self, signals: RawFd) -> Result<(), Failure> {
         let mut plugins = self.list.plugins.iter().filter(|plugin| kind(plugin) != "portmap");
         plugins.try_for_each(|plugin| self.run("CHECK", plugin, signals).map(drop))
+    }
+
+    /// The port that has no address inside of its own kind, which portmap passes over without a word; in words.
+    pub fn unmapped(&self, parts: &result::Parts) -> Option<String> {
+        let v6 = |address: &str| address.contains(':');
+        let mut hosts = self.ports.iter().filter_map(|port| port["hostIP"].as_str());
+        let host = hosts.find(|host| !parts.ips.iter().any(|ip| v6(&ip.address) == v6(host)))?;
+        let kind = if v6(host) { "IPv6" } else { "IPv4" };
+        let name = &self.list.name;
+        Some(format!(
+            "network {name} gave the container no {kind} address for the port that is published on {host}"
+        ))
     }
 
     /// Runs every plugin's DEL, the last one first, whatever the others did; what failed, in words.
@@ -221,8 +230,11 @@ mod tests {
             json!({"type": "bridge", "x": 1, "cniVersion": "1.0.0", "name": "n", "prevResult": {"ips": []}})
         );
         let input = attachment.input(&attachment.list.plugins[1]);
-        let ports = json!({ "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}] });
+        let ports = json!({ "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "0.0.0.0"}] });
         assert_eq!((&input["runtimeConfig"], input.get("capabilities")), (&ports, None));
+        let parts = |address: &str| result::parts(&json!({ "ips": [{ "address": address }] })).unwrap();
+        assert_eq!(attachment.unmapped(&parts("10.0.0.2/8")), None);
+        assert!(attachment.unmapped(&parts("fd00::2/64")).unwrap().contains("no IPv4 address"));
         assert!(attachment.container.starts_with("safebox-a-b-"), "{}", attachment.container);
         assert_ne!(attachment.container, container_name("a+b", Path::new("/run/y/a+b")));
     }

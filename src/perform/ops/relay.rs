@@ -17,10 +17,10 @@ const BACKLOG: i32 = 512;
 /// Performs one row of the network by name.
 pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
     match op {
-        RelayOp::Publish { published, to } => {
+        RelayOp::Publish { published, kept, to } => {
             let family = if published.address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
             let fd = at(cx, Call::Socket, net::socket(family, libc::SOCK_STREAM))?;
-            cx.held.push(fs::own(fd));
+            if *kept { &mut cx.ports } else { &mut cx.held }.push(fs::own(fd));
             // Connections of an earlier container do not keep the port.
             at(cx, Call::Setsockopt, net::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1))?;
             at(cx, Call::Bind, net::bind(fd, published.address))?;

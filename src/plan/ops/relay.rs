@@ -14,8 +14,10 @@ use crate::sys::Errno;
 #[derive(Debug, Clone)]
 #[allow(missing_docs)] // each variant's `why` documents it, and users see that
 pub enum RelayOp {
+    /// `kept`: nothing is accepted here, the launcher holds the port for what leads elsewhere.
     Publish {
         published: Published,
+        kept: bool,
         to: Slot,
     },
     /// `to`: Init's end of the way to it.
@@ -63,7 +65,7 @@ impl Op for RelayOp {
 
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Publish { published, to } => {
+            Self::Publish { published, to, .. } => {
                 write!(f, "socket(SOCK_STREAM) bind({}) listen() -> {to}", published.address)
             }
             Self::Diallers { count, to } => {
@@ -101,6 +103,9 @@ impl Op for RelayOp {
         match self {
             Self::Helper { .. } => {
                 "a process outside looks the allowed names up, dials, and copies; it reads what a hostile program sends, so it has no capability, no file and few system calls, and it ends with the launcher (prctl(2), PR_SET_PDEATHSIG; landlock(7); seccomp(2))"
+            }
+            Self::Publish { kept: true, .. } => {
+                "the port is this container's as long as it runs: a rule of the plugin's would hide the listener of another program, and that of another container this one's (tcp(7), iptables(8))"
             }
             Self::Publish { .. } => {
                 "a port of the host that leads to one inside; what is listened on here arrives there over the helper, and the container needs no address of its own (tcp(7))"

@@ -42,7 +42,11 @@ impl Builder<'_> {
             }
             self.joiner(&by_joiner, new);
         } else {
-            let spawn = CloneOp::Init { namespaces: new, cgroup, owner: self.owner(new) };
+            let spawn = if cgroup.is_none() && self.hides_clone3() {
+                CloneOp::Plain { namespaces: new }
+            } else {
+                CloneOp::Init { namespaces: new, cgroup, owner: self.owner(new) }
+            };
             self.plan.push_undo(Runtime, part::CLONE, spawn, Undo::Kill);
             self.scope()?;
             self.join_cgroups()?;
@@ -82,6 +86,20 @@ impl Builder<'_> {
             CloneOp::Sibling { namespaces: new, owner: self.owner(new) },
             Undo::Kill,
         );
+    }
+
+    /// Whether the program gets a session keyring of its own. Where the filter of a surrounding container refuses
+    /// keyctl(2), the caller's keyring is out of the program's reach, too.
+    pub(super) fn new_keyring(&self) -> bool {
+        let hardening = &self.input.config.hardening;
+        let filtered = (hardening.bare || hardening.shared_proc) && !*self.input.host.keyctl.get();
+        !self.input.options.no_new_keyring && !filtered
+    }
+
+    /// Whether this is a container whose filter hides clone3(2), as Docker's default one does.
+    fn hides_clone3(&self) -> bool {
+        let hardening = &self.input.config.hardening;
+        (hardening.bare || hardening.shared_proc) && !*self.input.host.clone3.get()
     }
 
     /// The user that makes these namespaces, if a user namespace is among them.

@@ -14,12 +14,16 @@ use crate::state::files;
 use crate::sys::route::{kind_request, unreachable_request};
 
 impl Builder<'_> {
-    /// A file in memory that Init copies: what the network says of names is known only after the clone.
-    pub(super) fn resolver_of_network(&mut self) {
+    /// The ports that portmap maps are taken; and a file in memory that Init copies, since what the network says of names
+    /// is known only after the clone.
+    pub(super) fn before_plugins(&mut self) {
         let config = self.input.config;
+        if config.network.cni.is_none() {
+            return;
+        }
+        self.published(true);
         let shown = config.files.iter().find(|file| file.path == Path::new(RESOLV));
-        let decides = config.network.cni.is_some() && config.network.servers.is_empty();
-        let Some(file) = shown.filter(|_| decides) else { return };
+        let Some(file) = shown.filter(|_| config.network.servers.is_empty()) else { return };
         let to = self.plan.slot("resolv.conf");
         let row = NetOp::Resolv { content: Rc::new(file.content.clone()), to: to.clone() };
         self.plan.push(Runtime, part::NETWORK, row);

@@ -159,7 +159,7 @@ impl Builder<'_> {
         }
         self.check_sources()?;
         self.network_helper()?;
-        self.resolver_of_network();
+        self.before_plugins();
         self.spawn()?;
         self.outside()?;
         self.start()?;
@@ -189,7 +189,7 @@ impl Builder<'_> {
             .then(|| self.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
         let groups = self.supplementary();
         let landlock = self.landlock()?;
-        let init = self.init();
+        let (init, new_keyring) = (self.init(), self.new_keyring());
         tail::append(
             &mut self.plan,
             &tail::Tail {
@@ -197,7 +197,7 @@ impl Builder<'_> {
                 pty_slave: self.pty.as_ref().map(|(_, s)| s.clone()),
                 stdio: input.options.stdio,
                 proc: self.proc.clone(),
-                new_keyring: !input.options.no_new_keyring,
+                new_keyring,
                 program: None,
                 filters: input.filters,
                 preserve_fds: input.options.preserve_fds,

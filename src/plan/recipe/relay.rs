@@ -6,7 +6,7 @@ use crate::error::{ConfigError, Error, Result};
 use crate::network::{Settings, Socket, harden, local_ranges, sockets};
 use crate::plan::ops::{NetOp, RelayOp};
 use crate::plan::recipe::{Builder, part, text};
-use crate::plan::{Actor::Init, Actor::Runtime, Undo};
+use crate::plan::{Actor::Init, Actor::Runtime, Slot, Undo};
 use crate::state::files;
 use crate::sys::route::local_request;
 use crate::tables::namespaces::NsKind;
@@ -23,12 +23,7 @@ impl Builder<'_> {
             return Err(Error::Config(ConfigError::new("/linux/namespaces", text)));
         }
         let host = self.input.host;
-        let mut published = Vec::new();
-        for port in &network.published {
-            let to = self.plan.slot(&format!("published {}", port.address));
-            self.plan.push(Runtime, part::NETWORK, RelayOp::Publish { published: *port, to: to.clone() });
-            published.push(to);
-        }
+        let published = self.published(false);
         let settings = Settings {
             rules: network.rules.clone(),
             servers: network.servers.clone(),
@@ -45,6 +40,18 @@ impl Builder<'_> {
         self.plan.push_undo(Runtime, part::NETWORK, row, Undo::Helper);
         self.helper = Some(to);
         Ok(())
+    }
+
+    /// The ports of the host, as sockets.
+    pub(super) fn published(&mut self, kept: bool) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for port in &self.input.config.network.published {
+            let to = self.plan.slot(&format!("published {}", port.address));
+            let row = RelayOp::Publish { published: *port, kept, to: to.clone() };
+            self.plan.push(Runtime, part::NETWORK, row);
+            slots.push(to);
+        }
+        slots
     }
 
     /// pasta, which joins the network namespace of the child. Root has the right to; others have it in the child's user
