@@ -33,7 +33,6 @@ fn safebox_main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    safebox::sys::start::populate();
     let mut cli = match parse(&args) {
         Ok(cli) => cli,
         Err(e) => return commands::usage(&e, &args, as_runc),

@@ -191,7 +191,29 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
         let items = container.get(key).map(Node::items).unwrap_or_default();
         d.args.extend(items.iter().filter_map(|item| item.text()));
     }
+    substitute(&mut d);
     Ok(d)
+}
+
+/// `$(NAME)` in the arguments is the variable of `env`; `$$(NAME)` stays `$(NAME)`, and so does an unknown one.
+fn substitute(d: &mut Description) {
+    let env = d.said.iter().filter(|said| said.option == "env");
+    let env: Vec<(&str, &str)> = env.filter_map(|said| said.value.split_once('=')).collect();
+    for arg in &mut d.args {
+        let (mut out, mut rest) = (String::new(), arg.as_str());
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let name = rest.strip_prefix("$(").and_then(|r| r.split_once(')'));
+            let value = name.and_then(|(name, _)| env.iter().rev().find(|(n, _)| *n == name));
+            (out, rest) = match (rest.starts_with("$$"), value, name) {
+                (true, ..) => (out + "$", &rest[2..]),
+                (false, Some((_, value)), Some((_, after))) => (out + value, after),
+                _ => (out + "$", &rest[1..]),
+            };
+        }
+        *arg = out + rest;
+    }
 }
 
 fn note(d: &mut Description, document: &Document, known: &[(&str, &str)], key: &str, value: &Node) {

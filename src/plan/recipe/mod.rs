@@ -96,6 +96,8 @@ struct Builder<'a> {
     seals: Vec<(PathBuf, Slot)>,
     /// Sources of cgroup binds: (name of the directory, slot).
     cgroup_sources: VecDeque<Vec<(String, Slot)>>,
+    /// The files by which the child enters its cgroups of v1.
+    tasks: Vec<(CString, Slot)>,
     /// Namespaces that are joined.
     joined: Vec<(NsKind, Slot)>,
     /// Those of them that Init joins itself.
@@ -131,6 +133,7 @@ impl<'a> Builder<'a> {
             mappings: Vec::new(),
             seals: Vec::new(),
             cgroup_sources: VecDeque::new(),
+            tasks: Vec::new(),
             joined: Vec::new(),
             joined_by_init: Vec::new(),
             shown: None,
