@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::a_layer_has_names_of_any_bytes", ROOT, names),
         test("launcher::apply_removes_nothing_that_the_program_did_not_see", ROOT, unseen),
         test("launcher::a_symlink_of_the_base_is_not_followed", ROOT, base_symlink),
+        test("launcher::logs_sends_no_escapes_to_a_terminal", ROOT, escapes),
         test("launcher::a_read_only_tmpfs_is_read_only", ROOT, read_only),
     ]
 }
@@ -315,6 +316,35 @@ fn base_symlink() {
     verb(&sb, &["apply", sb.id()]).ok();
     assert!(dir.join("link/inner/f").is_file() && !dir.join("link").is_symlink());
     assert_eq!(picture(&outside), before);
+}
+
+/// What a container has printed, on the terminal of whoever reads its log; a pipe gets it as it was.
+fn escapes() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let text = r"printf '\033]0;owned\007\302\2332J\r' ; printf '\342\200\256\033[2J\n' >&2";
+    let call = run_in(&sb, &dir).args(["-q", "--detach", "--log-driver", "json-file"]);
+    call.args(["--", "sh", "-c", text]).output().ok();
+    verb(&sb, &["wait", sb.id()]).ok();
+    for options in [&[][..], &["--timestamps"], &["--tail", "5"], &["--follow"]] {
+        let pty = nix::pty::openpty(None, None).expect("a pty");
+        let slave = || pty.slave.try_clone().expect("dup");
+        let (out, err) = (slave(), slave());
+        let call = sb.runtime().arg("logs").args(options).arg(sb.id()).with(move |c| {
+            c.stdout(out).stderr(err);
+        });
+        call.output().ok();
+        let mut shown = vec![0; 4096];
+        let n = nix::unistd::read(&pty.master, &mut shown).expect("read");
+        let shown = String::from_utf8_lossy(&shown[..n]).into_owned();
+        assert!(
+            shown.contains("owned") && !shown.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']),
+            "{shown:?}"
+        );
+    }
+    assert!(verb(&sb, &["logs", sb.id()]).ok().stdout.contains("\u{1b}]0;owned"));
+    verb(&sb, &["delete", sb.id()]).ok();
+    sb.leak_check();
 }
 
 /// In all forms: an option, a compose file, a manifest; and `subPath` shows no more than it names.
