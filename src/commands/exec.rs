@@ -131,12 +131,13 @@ fn run(
     (master, started): (Option<i32>, &dyn Fn(i32)),
 ) -> Outcome {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
+    let pid_file = args.pid_file.as_deref().map(crate::launch::links::settled);
     perform(plan, &mut cx, &mut Control::default(), &mut Helpers::default())
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
     started(cx.pid);
     // After a reported failure no process may be running.
     let kill = |_: &Error| drop(undo(&[Undo::Kill], Some((cx.pid, cx.pidfd)), true));
-    if let Some(path) = &args.pid_file {
+    if let Some(path) = &pid_file {
         crate::lifecycle::pid_file::write(path, cx.pid).inspect_err(kill)?;
     }
     let Some(supervisor) = supervisor.as_mut() else { return Ok(ExitCode::SUCCESS) };

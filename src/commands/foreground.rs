@@ -275,7 +275,7 @@ pub(super) fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &StateLock)
     let pid_file = prepared.options.pid_file.as_ref();
     let written = pid_file.map_or(Ok(()), |path| crate::lifecycle::pid_file::write(path, cx.pid));
     let started = || poststart(&prepared.state, cx.pid, cx.signals);
-    let unwritten = |_: &Error| drop(pid_file.map(std::fs::remove_file));
+    let unwritten = |_: &Error| pid_file.iter().for_each(|path| crate::lifecycle::pid_file::remove(path));
     written
         .and_then(|()| started().inspect_err(unwritten))
         .inspect_err(|_| take_back(prepared, plan, cx, hold))

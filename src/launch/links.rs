@@ -27,6 +27,15 @@ pub fn resolved(path: &Path) -> Result<PathBuf, String> {
     follow(PathBuf::from("/"), &path, &mut 0)
 }
 
+/// The absolute path of a file to be written, its directory without symlinks: whatever a program makes of its directories
+/// later, that is where the file goes.
+pub fn settled(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
+    // Where there is no such directory, writing the file says so.
+    dir.zip(path.file_name()).map_or_else(|| path.clone(), |(dir, name)| dir.join(name))
+}
+
 /// Opens a file that an option names, without another user's symlinks on the way. Where the path cannot be resolved by its
 /// names, as that of a pipe in /proc/self/fd, the kernel resolves it.
 pub fn open_file(path: &Path) -> std::io::Result<File> {

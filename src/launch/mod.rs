@@ -16,7 +16,7 @@ pub mod images;
 pub mod inherited_fds;
 pub mod ladder;
 pub mod layers;
-mod links;
+pub mod links;
 pub mod network;
 pub mod notify;
 pub mod options;

@@ -42,6 +42,17 @@ fn script(call: Call, options: &[&str], script: &str) -> Output {
     call.arg("-q").args(options).args(["--", "sh", "-c", script]).output()
 }
 
+/// Removes what the programs of [`account`] make.
+fn clear(dir: &Path) {
+    for made in ["out", "moved"].map(|name| dir.join(name)) {
+        match made.is_symlink() {
+            true => std::fs::remove_file(made).expect("rm"),
+            false if made.exists() => std::fs::remove_dir_all(made).expect("rm"),
+            false => {}
+        }
+    }
+}
+
 /// `--result` in a directory that the program may write to.
 fn account() {
     let sb = Sandbox::new();
@@ -65,14 +76,15 @@ fn account() {
         let account: Value = serde_json::from_slice(&account).expect("JSON");
         assert_eq!(account["status"], "exited", "{text}");
         assert_eq!(picture(&victim), before, "{text}");
-        for made in ["out", "moved"] {
-            let made = dir.join(made);
-            match made.is_symlink() {
-                true => std::fs::remove_file(made).expect("rm"),
-                false if made.exists() => std::fs::remove_dir_all(made).expect("rm"),
-                false => {}
-            }
-        }
+        clear(&dir);
+    }
+    // The pid is written while the program runs.
+    for _ in 0..crate::harness::rounds(10) {
+        std::fs::create_dir(dir.join("out")).expect("mkdir");
+        let text = format!("mv out moved && ln -s {to} out");
+        script(run_in(&sb, &dir), &["--rw", ".", "--pid-file", "out/pid"], &text);
+        assert_eq!(picture(&victim), before);
+        clear(&dir);
     }
     // A FIFO of the caller's is written to; without a reader that is an error, and no wait for ever.
     nix::unistd::mkfifo(&dir.join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
