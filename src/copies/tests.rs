@@ -125,3 +125,37 @@ fn a_symlink_in_the_base_is_not_followed() {
 fn kinds_have_letters() {
     assert_eq!([Kind::Added, Kind::Modified, Kind::Deleted].map(Kind::letter), ['A', 'M', 'D']);
 }
+
+/// A setuid file that came to the layer in whatever way: written back, it is an ordinary program.
+#[test]
+fn no_setuid_bit_is_written_back() {
+    let w = world();
+    w.put("tool", "#!/bin/sh\n");
+    std::fs::create_dir(w.upper().join("dir")).expect("a directory");
+    for (name, mode) in [("tool", 0o6755), ("dir", 0o2777)] {
+        let mode = PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(w.upper().join(name), mode).expect("chmod");
+    }
+    w.layers().apply(&[]).expect("applied");
+    let mode = |name: &str| w.base.join(name).metadata().expect("a file").permissions().mode() & 0o7777;
+    assert_eq!((mode("tool"), mode("dir")), (0o755, 0o777));
+}
+
+/// Its user may change the base at any time, also between an apply that was interrupted and the one that finishes it.
+#[test]
+fn nothing_is_written_through_a_symlink_of_the_base() {
+    use std::os::unix::fs::MetadataExt;
+    let w = world();
+    let outside = w.base.parent().expect("a parent").join("outside");
+    std::fs::create_dir(&outside).expect("a directory");
+    std::fs::write(outside.join("f"), "outside").expect("a file");
+    let inode = outside.join("f").metadata().expect("a file").ino();
+    std::os::unix::fs::symlink(&outside, w.base.join("link")).expect("a symlink");
+    for path in ["link/f", "../outside/f"] {
+        let step = serde_json::json!({ "base": 0, "path": path.as_bytes(), "temp": "t", "act": { "Remove": inode } });
+        let journal = serde_json::json!({ "phase": "Writing", "steps": [step] });
+        std::fs::write(w.store.join("x/apply.json"), journal.to_string()).expect("a journal");
+        assert!(w.layers().apply(&[]).is_err(), "{path}");
+        assert_eq!(read(&outside.join("f")), "outside", "{path}");
+    }
+}
