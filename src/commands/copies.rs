@@ -9,7 +9,7 @@ use crate::cli::{Apply, Diff, Global, Id, TableFormat};
 use crate::commands::common::{Outcome, root};
 use crate::copies::apply::Layers;
 use crate::copies::{Change, risk};
-use crate::error::{Error, StateError, shown_in_line, shown_json};
+use crate::error::{Error, StateError, plain_errnos, shown_in_line, shown_json};
 use crate::lifecycle::container::{Container, Status};
 use crate::state::layers::{self, Record};
 
@@ -139,11 +139,19 @@ pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut rows = Vec::new();
     for id in layers::ids(&store) {
-        let record = layers::load(&store, &id)?;
+        let record = match layers::load(&store, &id) {
+            Ok(record) => record,
+            Err(e) => {
+                crate::log::say(&e.to_string());
+                continue;
+            }
+        };
         // What one program has left does not hide the others' layers.
         let changes = Layers { store: &store, record: &record }.changes();
-        let changes =
-            changes.inspect_err(|e| crate::log::say(&format!("{id}: {e}"))).ok().map(|all| all.len());
+        let changes = changes
+            .inspect_err(|e| crate::log::say(&plain_errnos(&format!("{id}: {e}"))))
+            .ok()
+            .map(|all| all.len());
         rows.push((id, changes, record.bases));
     }
     if format == TableFormat::Json {

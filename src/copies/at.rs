@@ -3,11 +3,13 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::unistd::{Whence, lseek};
 
 use crate::sys::fs;
 
@@ -100,8 +102,41 @@ pub(super) fn copy(from: &Path, dir: BorrowedFd<'_>, name: &CStr, skipped: &mut 
     let mut source = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(from)?;
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
     let mut file = File::from(fs::own(fs::openat(fd, name, flags, 0o600).map_err(os)?));
-    io::copy(&mut source, &mut file)?;
+    copy_data(&mut source, &mut file, meta.len())?;
     finish(fd, name, file.as_raw_fd(), &meta)
+}
+
+/// Copies the content, and keeps its holes: a program can make a file that is larger than the disk and takes no room.
+fn copy_data(from: &mut File, to: &mut File, size: u64) -> io::Result<()> {
+    let mut at = 0;
+    while at < size {
+        let start = next_data(from, at, size)?;
+        if start == size {
+            break;
+        }
+        let end =
+            lseek(&*from, offset(start)?, Whence::SeekHole).ok().and_then(|end| u64::try_from(end).ok());
+        let end = end.filter(|end| *end > start).unwrap_or(size);
+        from.seek(io::SeekFrom::Start(start))?;
+        to.seek(io::SeekFrom::Start(start))?;
+        io::copy(&mut (&*from).take(end - start), to)?;
+        at = end;
+    }
+    to.set_len(size)
+}
+
+/// Where the next data is at or after `at`; `size`: the rest is a hole.
+pub(super) fn next_data(file: &File, at: u64, size: u64) -> io::Result<u64> {
+    match lseek(file, offset(at)?, Whence::SeekData) {
+        Err(nix::errno::Errno::ENXIO) => Ok(size),
+        // The file system knows no holes.
+        Err(nix::errno::Errno::EINVAL) => Ok(at),
+        start => Ok(u64::try_from(start.map_err(os)?).unwrap_or(at).min(size)),
+    }
+}
+
+fn offset(at: u64) -> io::Result<i64> {
+    i64::try_from(at).map_err(io::Error::other)
 }
 
 /// Owner first: chown(2) clears bits of the mode.

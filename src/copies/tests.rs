@@ -159,3 +159,23 @@ fn nothing_is_written_through_a_symlink_of_the_base() {
         assert_eq!(read(&outside.join("f")), "outside", "{path}");
     }
 }
+
+/// A program can make a file that is larger than the disk.
+#[test]
+fn holes_stay_holes() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    let w = world();
+    w.put("sparse", "head");
+    let file = std::fs::File::options().write(true).open(w.upper().join("sparse")).expect("the file");
+    file.set_len(1 << 40).expect("a size");
+    file.write_all_at(b"middle", 1 << 30).expect("write");
+    w.layers().apply(&[]).expect("applied");
+    let copied = std::fs::File::open(w.base.join("sparse")).expect("the file");
+    let meta = copied.metadata().expect("its size");
+    assert!(meta.len() == 1 << 40 && meta.blocks() < 1000, "{} bytes, {} blocks", meta.len(), meta.blocks());
+    let mut text = [0; 6];
+    copied.read_exact_at(&mut text, 1 << 30).expect("read");
+    assert_eq!(&text, b"middle");
+    copied.read_exact_at(&mut text, 0).expect("read");
+    assert_eq!(&text, b"head\0\0");
+}

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::host::state_root::default_state_root;
+use crate::state::trust::check_owner_of;
 
 /// Name of the record in a container's directory of layers.
 pub const RECORD: &str = "layers.json";
@@ -48,14 +49,22 @@ pub fn store(state_root: &Path) -> Result<PathBuf> {
 
 /// The record of a container's layers; an error that names the id where there are none.
 pub fn load(store: &Path, id: &str) -> Result<Record> {
-    let path = store.join(id).join(RECORD);
+    let dir = store.join(id);
+    let path = dir.join(RECORD);
+    // What is believed here is written to the host's directories, and removed.
+    check_owner_of((&dir, RECORD), "layers of", id)?;
     let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Error::msg(format!(
             "{id}: no layers: no run with --overlay of this id has left changes (safebox list --layers)"
         )),
         _ => Error::msg(format!("{}: {e}", path.display())),
     })?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::msg(format!("{}: {e}", path.display())))
+    let record: Record =
+        serde_json::from_slice(&bytes).map_err(|e| Error::msg(format!("{}: {e}", path.display())))?;
+    if record.id != id || record.bases.iter().any(|base| !base.is_absolute()) {
+        return Err(Error::msg(format!("{}: it is not the record of {id}", path.display())));
+    }
+    Ok(record)
 }
 
 /// The ids that have layers, sorted.

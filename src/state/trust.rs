@@ -81,7 +81,12 @@ fn alone(m: &std::fs::Metadata) -> bool {
 /// directory is no error here. Root must not trust the state of an unprivileged user either: it names hooks
 /// to run, and directories and cgroups to remove.
 pub fn check_owner(dir: &Path, id: &str) -> Result<()> {
-    for path in [dir.to_path_buf(), dir.join(files::STATE)] {
+    check_owner_of((dir, files::STATE), "container", id)
+}
+
+/// As [`check_owner`], for the directory of what is called `kind`, and the file in it that is believed.
+pub fn check_owner_of((dir, file): (&Path, &str), kind: &str, id: &str) -> Result<()> {
+    for path in [dir.to_path_buf(), dir.join(file)] {
         let Ok(m) = path.symlink_metadata() else { continue };
         if (m.is_dir() || m.is_file()) && alone(&m) {
             continue;
@@ -99,7 +104,7 @@ pub fn check_owner(dir: &Path, id: &str) -> Result<()> {
             )
         };
         return Err(Error::msg(format!(
-            "container {id}: {place} is not yours alone (user {}, mode {:03o}), so it is not trusted: {remedy}",
+            "{kind} {id}: {place} is not yours alone (user {}, mode {:03o}), so it is not trusted: {remedy}",
             m.uid(),
             m.mode() & 0o777
         )));

@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::a_layer_has_names_of_any_bytes", ROOT, names),
         test("launcher::apply_removes_nothing_that_the_program_did_not_see", ROOT, unseen),
         test("launcher::a_symlink_of_the_base_is_not_followed", ROOT, base_symlink),
+        test("launcher::layers_of_others_are_not_believed", ROOT, planted),
         test("launcher::logs_sends_no_escapes_to_a_terminal", ROOT, escapes),
         test("launcher::a_read_only_tmpfs_is_read_only", ROOT, read_only),
     ]
@@ -308,6 +309,33 @@ fn unseen() {
     std::fs::rename(&other, dir.join("x")).expect("mv");
     verb(&sb, &["apply", sb.id()]).exits(1).says("changed on the host");
     assert!(dir.join("x/old").is_file());
+    verb(&sb, &["discard", sb.id()]).ok();
+}
+
+/// A record that another user has made would have root write to any directory.
+fn planted() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    script(run_in(&sb, &dir), &["--overlay", "."], "echo x >planted").ok();
+    let record = layers(&sb).join("layers.json");
+    let change = |path: &Path, uid: u32, mode: u32| {
+        std::os::unix::fs::chown(path, Some(uid), Some(uid)).expect("chown");
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("chmod");
+    };
+    for (path, uid, mode) in [(&layers(&sb), 41003, 0o700), (&record, 41003, 0o600), (&record, 0, 0o666)] {
+        change(path, uid, mode);
+        for name in ["diff", "apply", "discard"] {
+            verb(&sb, &[name, sb.id()]).exits(1).says("is not yours alone");
+        }
+        verb(&sb, &["list", "--layers"]).ok().says("is not yours alone");
+        change(&layers(&sb), 0, 0o700);
+        change(&record, 0, 0o600);
+    }
+    let text = std::fs::read_to_string(&record).expect("the record");
+    std::fs::write(&record, text.replace(sb.id(), "../other")).expect("write");
+    verb(&sb, &["apply", sb.id()]).exits(1).says("it is not the record of");
+    std::fs::write(&record, text).expect("write");
+    assert!(!dir.join("planted").exists());
     verb(&sb, &["discard", sb.id()]).ok();
 }
 
