@@ -15,6 +15,8 @@ pub fn tests() -> Vec<Trial> {
         test("inputs::the_command_line_counts_before_the_file", RUN, precedence),
         test("inputs::what_has_no_effect_is_listed", RUN, listed),
         test("inputs::mistakes_are_named_with_their_line", &[Need::Root], mistakes),
+        test("inputs::what_cannot_be_done_stops_the_run", RUN, stopped),
+        test("inputs::a_detached_service_has_its_log_and_health", RUN, detached),
         test("inputs::files_are_judged_with_their_lines", &[], judged),
         template("inputs::the_templates_are_judged", &[], templates),
         template("inputs::the_templates_run", RUN, templates_run),
@@ -42,7 +44,7 @@ const COMPOSE: &str = r#"services:
     init: true
     working_dir: /srv/web
     entrypoint: ["/bin/sh", "-c"]
-    command: ["id -u; pwd; cat index.html; cat /run/secrets/db; echo $LOG_LEVEL; ulimit -n; touch /tmp/x && echo scratch; grep Seccomp: /proc/self/status"]
+    command: ["id -u; pwd; cat index.html; cat /run/secrets/db; echo $$LOG_LEVEL; ulimit -n; touch /tmp/x && echo scratch; grep Seccomp: /proc/self/status"]
     tmpfs:
       - /tmp:noexec,nosuid,size=8m
     cap_drop: [ALL]
@@ -198,6 +200,58 @@ fn mistakes() {
     std::fs::write(&file, "services: [").expect("write");
     run(&sb, "--compose", &file, &["web"]).exits(125).says("compose.yaml:");
     sb.leak_check();
+}
+
+/// A service is not run with less than it asks for, nor with more.
+fn stopped() {
+    let (sb, file) = compose();
+    for (line, says) in [
+        ("extends: { service: open }", "compose.yaml:4: extends: "),
+        ("volumes: [\"./site:/srv/web:rshared\"]", "compose.yaml:4: volume "),
+        ("volumes: [\"/var/run/docker.sock:/s\"]", "docker.sock"),
+        ("use_api_socket: true", "docker.sock"),
+        ("cap_add: [ALL]", "cap-add ALL"),
+        ("network_mode: \"service:open\"", "network service:open"),
+        (
+            "user: \"${NOT_SET_ANYWHERE:?name the user}\"",
+            "compose.yaml:4: the variable NOT_SET_ANYWHERE is needed",
+        ),
+    ] {
+        let text = format!("services:\n  a:\n    image: x\n    {line}\n");
+        std::fs::write(&file, text).expect("write");
+        run(&sb, "--compose", &file, &["a"]).exits(125).says(says);
+        sb.leak_check();
+    }
+    // The audit says what it has not judged.
+    std::fs::write(&file, "services: { a: { image: x, extends: { service: b } } }\n").expect("write");
+    let unknown = report(&sb, &file)[0]["notUnderstood"].to_string();
+    assert!(unknown.contains("not judged: extends"), "{unknown}");
+    // A FIFO has no end.
+    let fifo = sb.dir().join("fifo.yaml");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("a FIFO");
+    run(&sb, "--compose", &fifo, &["a"]).exits(125).says("not a regular file");
+    std::fs::remove_file(&fifo).expect("remove");
+    run(&sb, "--pod", &PathBuf::from("/dev/zero"), &[]).exits(125).says("not a regular file");
+}
+
+fn detached() {
+    let (sb, file) = compose();
+    let text = "services:\n  a:\n    image: x\n    command: [sh, -c, \"echo hello $${WHO}; sleep 60\"]\n    environment: { WHO: \"${NOT_SET_ANYWHERE:-you}\" }\n    healthcheck: { test: [CMD, test, -e, /bin/sh], interval: 1s }\n    logging: { driver: json-file, options: { max-size: 1m, max-file: \"2\" } }\n";
+    std::fs::write(&file, text).expect("write");
+    run(&sb, "--compose", &file, &["a", "--detach"]).ok();
+    crate::harness::poll("the log", std::time::Duration::from_secs(10), || {
+        sb.verb("logs").stdout == "hello you\n"
+    });
+    crate::harness::poll("a health check", std::time::Duration::from_secs(15), || {
+        sb.verb("inspect").stdout.contains("\"healthy\"")
+    });
+    sb.runtime().args(["rm", "--force", sb.id()]).output().ok();
+    sb.leak_check();
+    // In the foreground it is said to have no effect.
+    let text = text.replace("sleep 60", "true");
+    std::fs::write(&file, text).expect("write");
+    let out = run(&sb, "--compose", &file, &["a"]).ok();
+    assert!(out.stdout == "hello you\n" && out.stderr.contains("health-cmd has no effect"), "{out}");
 }
 
 fn report(sb: &Sandbox, target: &PathBuf) -> Vec<Value> {

@@ -104,6 +104,8 @@ fn host(cgroups: Hierarchy) -> Host {
         getent: Fact::new(|| None),
         apparmor: Fact::new(|| false),
         landlock: Fact::new(|| 0),
+        clone3: Fact::new(|| true),
+        keyctl: Fact::new(|| true),
         selinux: Fact::new(|| false),
         kcore: Fact::new(|| true),
         mqueue: std::cell::OnceCell::new(),

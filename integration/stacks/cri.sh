@@ -229,3 +229,19 @@ cri StopContainer "{ \"container_id\": \"$container\" }" >/dev/null
 cri RemoveContainer "{ \"container_id\": \"$container\" }" >/dev/null
 member again '["sleep", "1000"]'
 same hello "$(exec_in "$container" echo hello)"
+
+#: step ladder: safebox in a restricted pod
+mkdir -p "$WORK/secret"; echo 'the secret' >"$WORK/secret/file"
+mounts=", \"mounts\": [{ \"host_path\": \"$BASE/../safebox\", \"container_path\": \"/safebox\", \"readonly\": true },
+    { \"host_path\": \"$WORK/secret\", \"container_path\": \"/secret\", \"readonly\": true }]"
+pod
+member main '["sleep", "1000"]' '{ "security_context": { "run_as_user": { "value": 1000 }, "run_as_group": { "value": 1000 }, "no_new_privs": true,
+    "readonly_rootfs": true, "capabilities": { "drop_capabilities": ["ALL"] }, "seccomp": { "profile_type": 0 } } }' "$mounts"
+out=$(exec_in "$container" sh -c '/safebox doctor; true')
+contains 'rung: landlock, no_new_privs and seccomp only' "$out"; contains 'remedy: ' "$out"
+out=$(exec_in "$container" sh -c '/safebox run -- sh -c "id -u; cat /etc/passwd >/dev/null && echo reads; cat /secret/file; kill -0 1 && echo kills; touch /dev/shm/x; echo end" 2>&1')
+contains $'\n1000\nreads\n' "$out"; lacks 'the secret' "$out"; lacks kills "$out"; contains end "$out"
+contains 'weaker: ladder: no mount-namespace' "$out"; contains 'weaker: ladder: no cgroup' "$out"
+expect 7 exec_in "$container" /safebox run -q -- sh -c 'exit 7'
+out=$(expect 125 exec_in "$container" sh -c '/safebox run --require mount-namespace -- true 2>&1')
+contains '--require mount-namespace: ' "$out"

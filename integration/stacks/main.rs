@@ -47,19 +47,19 @@ const STACKS: &[Stack] = &[
     Stack { name: "conmon", files: &[file!("conmon.sh")], drivers: true, ordinary: false },
     Stack {
         name: "podman",
-        files: &[file!("podman.sh"), file!("engine.sh"), file!("podman-root.sh")],
+        files: &[file!("podman.sh"), file!("engine.sh"), file!("podman-root.sh"), file!("ladder.sh")],
         drivers: true,
         ordinary: false,
     },
     Stack {
         name: "rootless",
-        files: &[file!("podman.sh"), file!("engine.sh"), file!("rootless.sh")],
+        files: &[file!("podman.sh"), file!("engine.sh"), file!("rootless.sh"), file!("ladder.sh")],
         drivers: true,
         ordinary: true,
     },
     Stack {
         name: "docker",
-        files: &[file!("docker.sh"), file!("engine.sh")],
+        files: &[file!("docker.sh"), file!("engine.sh"), file!("ladder.sh")],
         drivers: true,
         ordinary: false,
     },

@@ -6,8 +6,11 @@ use std::path::Path;
 use super::{Kind, Report};
 use crate::error::{Error, Result};
 use crate::input::yaml::parse;
-use crate::input::{Description, Spot, compose, config, docker, pod, read};
+use crate::input::{Description, Spot, compose, config, docker, interpolate, pod, read};
 use crate::policy::{Machine, Place, Posture, Verdict};
+
+/// Containers that one file describes at most.
+const MOST: usize = 2000;
 
 /// Judges a file, by what it holds.
 pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
@@ -18,16 +21,20 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
     }
     let shown = path.display();
     let mut described = Vec::new();
-    for document in parse(path, &text)? {
+    for mut document in pod::flat(parse(path, &text)?) {
         if compose::is(&document) {
-            for (service, _) in compose::services(&document) {
+            interpolate::apply(&mut document)?;
+            for (service, _) in compose::services(&document).into_iter().take(MOST + 1) {
                 described.push(compose::describe(&document, service)?);
             }
         } else if pod::is(&document) {
-            for (container, node) in pod::containers(&document) {
+            for (container, node) in pod::containers(&document).into_iter().take(MOST + 1) {
                 described.push(pod::describe(&document, &container, node)?);
             }
         }
+    }
+    if described.len() > MOST {
+        return Err(Error::msg(format!("{shown}: more than {MOST} containers")));
     }
     if described.is_empty() {
         return Err(Error::msg(format!(
@@ -58,7 +65,8 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
     }
     let unknown = d.unknown.iter().map(|(at, key)| (place(at), key.clone()));
     let left = made.left.iter().map(|(at, text)| (place(at), format!("not judged: {text}")));
-    report.unknown = unknown.chain(left).collect();
+    let stops = d.stops.iter().map(|(at, key, why)| (place(at), format!("not judged: {key}: {why}")));
+    report.unknown = unknown.chain(left).chain(stops).collect();
     Ok(report)
 }
 

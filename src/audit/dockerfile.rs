@@ -64,7 +64,8 @@ fn commands(i: &Instruction) -> impl Iterator<Item = &str> {
 
 fn runs(all: &[Instruction], test: impl Fn(&str) -> bool) -> Vec<(u32, String)> {
     let hit = |i: &Instruction| commands(i).find(|c| test(c)).map(|c| (i.line, c.to_string()));
-    named(all, "RUN").filter_map(hit).collect()
+    // A here-document of COPY is a file, line by line.
+    all.iter().filter(|i| i.name == "RUN" || i.rest.contains("<<")).filter_map(hit).collect()
 }
 
 fn has_word(text: &str, word: &str) -> bool {
@@ -72,14 +73,30 @@ fn has_word(text: &str, word: &str) -> bool {
         .any(|w| w == word || w.ends_with(&format!("/{word}")))
 }
 
-fn user(all: &[Instruction]) -> Vec<(u32, String)> {
+/// The last USER of the image, which may be that of the stage that it begins with.
+fn last_user(all: &[Instruction]) -> Option<&Instruction> {
     let stage = last_stage(all);
-    let line = stage.first().map_or(1, |i| i.line);
-    match named(stage, "USER").last() {
+    let before = &all[..all.len() - stage.len()];
+    named(stage, "USER").last().or_else(|| {
+        let from = stage.first()?.words().first().copied()?;
+        let ends = |i: &Instruction| {
+            let words = i.words();
+            i.name == "FROM" && words.len() == 3 && words[1].eq_ignore_ascii_case("as") && words[2] == from
+        };
+        let at = before.iter().rposition(ends)?;
+        let next =
+            before[at + 1..].iter().position(|i| i.name == "FROM").map_or(before.len(), |n| at + 1 + n);
+        last_user(&before[..next])
+    })
+}
+
+fn user(all: &[Instruction]) -> Vec<(u32, String)> {
+    let line = last_stage(all).first().map_or(1, |i| i.line);
+    match last_user(all) {
         None => vec![(line, "no USER: the program runs as root, or as the image's user".into())],
         Some(i) => {
             let name = i.rest.split(':').next().unwrap_or_default();
-            if matches!(name, "root" | "0") {
+            if name.eq_ignore_ascii_case("root") || name.parse::<u32>().is_ok_and(|uid| uid == 0) {
                 vec![(i.line, format!("the last USER is {name}"))]
             } else {
                 Vec::new()
@@ -124,7 +141,7 @@ fn secrets(all: &[Instruction]) -> Vec<(u32, String)> {
     }) {
         let word =
             command.split('=').next().unwrap_or_default().rsplit([' ', '"', '\'']).next().unwrap_or_default();
-        found.push((line, format!("RUN writes {word}=...")));
+        found.push((line, format!("{word}=... is written into a layer")));
     }
     found
 }
@@ -152,16 +169,11 @@ fn piped(all: &[Instruction]) -> Vec<(u32, String)> {
 
 fn setuid(all: &[Instruction]) -> Vec<(u32, String)> {
     let mode = |text: &str| {
-        text.len() == 4
-            && matches!(text.as_bytes()[0], b'2' | b'4' | b'6')
-            && text.bytes().all(|b| b.is_ascii_digit())
+        let number = u32::from_str_radix(text, 8).ok().filter(|_| text.len() >= 4);
+        let words = text.contains(['+', '=']) && text.chars().all(|c| "ugoa+=rwxst,".contains(c));
+        number.is_some_and(|mode| mode & 0o6000 != 0) || (words && text.contains('s'))
     };
-    let mut found = runs(all, |c| {
-        c.starts_with("chmod")
-            && c.split_whitespace().skip(1).any(|w| {
-                mode(w) || (w.contains('+') && w.contains('s') && w.chars().all(|c| "ugoa+rwxs,".contains(c)))
-            })
-    });
+    let mut found = runs(all, |c| has_word(c, "chmod") && c.split_whitespace().skip(1).any(mode));
     found.extend(all.iter().filter(|i| i.flag("chmod").is_some_and(mode)).map(|i| (i.line, i.rest.clone())));
     found
 }
@@ -194,7 +206,13 @@ fn packages(all: &[Instruction]) -> Vec<(u32, String)> {
 }
 
 fn exposed(all: &[Instruction]) -> Vec<(u32, String)> {
-    let ssh = |i: &&Instruction| i.words().iter().any(|p| p.split('/').next() == Some("22"));
+    let ssh = |i: &&Instruction| {
+        i.words().iter().any(|word| {
+            let ports = word.split('/').next().unwrap_or_default();
+            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+            matches!((first.parse::<u16>(), last.parse::<u16>()), (Ok(first), Ok(last)) if first <= 22 && 22 <= last)
+        })
+    };
     named(all, "EXPOSE").filter(ssh).map(|i| (i.line, "port 22 is that of an SSH server".into())).collect()
 }
 
@@ -268,8 +286,8 @@ const RULES: &[Row] = &[
         "add HEALTHCHECK CMD [...]",
         |all| {
             let stage = last_stage(all);
-            let none = named(stage, "HEALTHCHECK").next().is_none();
-            if none {
+            let last = named(stage, "HEALTHCHECK").last();
+            if last.is_none_or(|i| i.rest.eq_ignore_ascii_case("none")) {
                 vec![(stage.first().map_or(1, |i| i.line), "no HEALTHCHECK".into())]
             } else {
                 Vec::new()
@@ -382,6 +400,16 @@ mod tests {
         for (old, new, rule) in [
             ("USER 1000", "USER root", "dockerfile-user"),
             ("USER 1000\n", "", "dockerfile-user"),
+            ("USER 1000", "ENV U=0\nUSER $U", "dockerfile-user"),
+            ("FROM build\n", "FROM build AS last\nUSER 7\nFROM last\n", ""),
+            ("USER 1000\n", "FROM build\nHEALTHCHECK CMD [\"x\"]\n", "dockerfile-user"),
+            ("FROM debian:12.8@", "ARG V=latest\nFROM debian:${V}@", ""),
+            ("FROM build\n", "FROM build\nONBUILD ADD http://x/y /z\n", "dockerfile-add"),
+            ("CMD [\"/app\", \"health\"]", "NONE", "dockerfile-healthcheck"),
+            ("ENV PORT=80", "COPY <<EOF /c\nSECRET=x\nEOF", "dockerfile-secrets"),
+            ("ENV PORT=80", "COPY --chmod=u+s a /a", "dockerfile-setuid"),
+            ("ENV PORT=80", "RUN install x && /bin/chmod 06755 /x", "dockerfile-setuid"),
+            ("ENV PORT=80", "EXPOSE 20-30", "dockerfile-ssh"),
             ("debian:12.8@sha256:00", "debian@sha256:00", ""),
             ("debian:12.8@sha256:00", "debian:12.8", "dockerfile-digest"),
             ("debian:12.8@sha256:00", "localhost:5000/debian", "dockerfile-tag"),

@@ -41,7 +41,8 @@ pub fn from_docker(args: &FromDocker) -> Outcome {
     let described = crate::input::docker::describe("docker run", &args.line)?;
     let made = crate::input::config::make(&described)?;
     let left = made.left.iter().map(|(_, text)| text.as_str());
-    for text in left.chain(described.unknown.iter().map(|(_, key)| key.as_str())) {
+    let stops = described.stops.iter().map(|(_, key, _)| key.as_str());
+    for text in left.chain(described.unknown.iter().map(|(_, key)| key.as_str())).chain(stops) {
         crate::log::say(&format!("not in the config: {text}"));
     }
     crate::commands::common::print_json(&made.json)?;

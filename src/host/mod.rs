@@ -80,6 +80,10 @@ pub struct Host {
     pub kcore: Fact<bool>,
     /// ABI version of landlock(7); 0 without Landlock.
     pub landlock: Fact<i32>,
+    /// Whether clone3(2) can be called: the filter of a surrounding container may hide it.
+    pub clone3: Fact<bool>,
+    /// Whether keyctl(2) can be called.
+    pub keyctl: Fact<bool>,
     /// Facts that apply only to an unprivileged caller; `None` for root of the machine.
     pub rootless: Option<Rootless>,
     /// See [`Host::limit`]; the index is the number of the resource.
@@ -180,6 +184,8 @@ impl Host {
             selinux: Fact::new(|| Path::new("/sys/fs/selinux/enforce").exists()),
             kcore: Fact::new(|| Path::new("/proc/kcore").exists()),
             landlock: Fact::new(crate::sys::landlock::abi),
+            clone3: Fact::new(crate::sys::process::has_clone3),
+            keyctl: Fact::new(crate::sys::process::has_keyctl),
             rootless,
             limits: [const { OnceCell::new() }; RLIMITS.len()],
             outputs: outputs(),

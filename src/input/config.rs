@@ -124,8 +124,13 @@ fn defaults(d: &Description) -> Value {
 /// The config that Docker would make.
 pub fn make(d: &Description) -> Result<Made> {
     let mut made = Made { json: defaults(d), places: Vec::new(), left: Vec::new() };
-    // Capabilities are dropped before others are added, in whatever order they are said.
-    let order = |said: &&Said| u8::from(said.option == "cap-add");
+    // Capabilities are dropped before others are added, and --privileged gives all of them, in whatever order they are
+    // said.
+    let order = |said: &&Said| match said.option.as_str() {
+        "privileged" => 2,
+        "cap-add" => 1,
+        _ => 0,
+    };
     let mut all: Vec<&Said> = d.said.iter().collect();
     all.sort_by_key(order);
     for said in all {
@@ -184,6 +189,9 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
         "volume" => volume(made, at, value),
         "mount" => mount(made, at, value),
         "device" => device(made, at, value),
+        "device-cgroup-rule" => device_rule(made, at, value)?,
+        // No part of a config.
+        name if name.starts_with("health-") || name.starts_with("log-") => {}
         "tty" => made.set(at, "/process/terminal", true.into()),
         "entrypoint" => {
             let args = made.json["process"]["args"].as_array().cloned().unwrap_or_default();
@@ -225,12 +233,13 @@ fn limit(made: &mut Made, at: &Spot, option: &str, value: &str) -> std::result::
 /// A name is looked up in the image, which is not at hand: it is some user that is not root.
 fn user(made: &mut Made, at: &Spot, value: &str) {
     let (user, group) = value.split_once(':').unwrap_or((value, ""));
-    let id = |text: &str| if text == "root" { Some(0) } else { text.parse::<u32>().ok() };
+    // An empty name is the image's, which is root unless the image says otherwise.
+    let id = |text: &str| if matches!(text, "root" | "") { Some(0) } else { text.parse::<u32>().ok() };
     let uid = id(user);
     if uid.is_none() {
         made.left.push((at.clone(), format!("user {user}: its number is in the image's /etc/passwd")));
     }
-    let gid = id(group).or(uid).unwrap_or(crate::policy::NONROOT);
+    let gid = id(group).filter(|_| !group.is_empty()).or(uid).unwrap_or(crate::policy::NONROOT);
     made.set(at, "/process/user", json!({ "uid": uid.unwrap_or(crate::policy::NONROOT), "gid": gid }));
 }
 
@@ -273,7 +282,9 @@ fn security(made: &mut Made, at: &Spot, value: &str) {
         ("no-new-privileges", "" | "true") => made.set(at, "/process/noNewPrivileges", true.into()),
         ("seccomp", "unconfined") => made.set(at, "/linux/seccomp", Value::Null),
         ("apparmor", profile) => made.set(at, "/process/apparmorProfile", profile.into()),
-        ("label", label) if label != "disable" => made.set(at, "/process/selinuxLabel", label.into()),
+        // A type that SELinux does not confine.
+        ("label", "disable" | "type:spc_t" | "type:unconfined_t") => {}
+        ("label", label) => made.set(at, "/process/selinuxLabel", label.into()),
         ("systempaths", "unconfined") => {
             made.set(at, "/linux/maskedPaths", json!([]));
             made.set(at, "/linux/readonlyPaths", json!([]));
@@ -328,6 +339,13 @@ fn volume(made: &mut Made, at: &Spot, value: &str) {
 }
 
 fn bind(made: &mut Made, at: &Spot, (source, target): (&str, &str), words: &[&str]) {
+    if source.starts_with(['$', '~', '`']) || source.contains("$(") {
+        made.left.push((
+            at.clone(),
+            format!("volume {source}: a shell decides which directory of the host it is"),
+        ));
+        return;
+    }
     if !source.starts_with('/') && !source.starts_with('.') {
         made.left.push((at.clone(), format!("volume {source}: the engine's, below its own directory")));
         return;
@@ -358,13 +376,38 @@ fn mount(made: &mut Made, at: &Spot, value: &str) {
             tmpfs(made, at, &size.unwrap_or_else(|| target.into()));
         }
         Some("bind") => {
-            let readonly = part(&["readonly", "ro"]).is_some_and(|v| v != "false" && v != "0");
+            let readonly = part(&["readonly", "ro"]).is_some_and(|v| matches!(v, "true" | "1"));
             let mut words = Vec::from_iter(part(&["bind-propagation"]));
             words.extend(readonly.then_some("ro"));
             bind(made, at, (part(&["source", "src"]).unwrap_or("/"), target), &words);
         }
+        // A directory of the host behind a volume's name.
+        Some("volume") | None if value.contains("device=/") => {
+            let source =
+                value.split("device=").nth(1).and_then(|rest| rest.split([',', '"']).next()).unwrap_or("/");
+            bind(made, at, (source, target), &[]);
+        }
         _ => made.left.push((at.clone(), format!("mount {value}"))),
     }
+}
+
+/// `c 1:3 rwm`, behind the engine's denial of everything.
+fn device_rule(made: &mut Made, at: &Spot, value: &str) -> std::result::Result<(), String> {
+    let words: Vec<&str> = value.split_whitespace().collect();
+    let [kind, numbers, access] = words[..] else { return Err("TYPE MAJOR:MINOR ACCESS is needed".into()) };
+    let (major, minor) = numbers.split_once(':').ok_or("MAJOR:MINOR is needed")?;
+    let number = |text: &str| match text {
+        "*" => Ok(Value::Null),
+        text => text.parse::<u32>().map(Value::from).map_err(|e| format!("{text:?}: {e}")),
+    };
+    let mut rule = json!({ "allow": true, "type": kind, "access": access });
+    for (key, text) in [("major", major), ("minor", minor)] {
+        if let value @ Value::Number(_) = number(text)? {
+            rule[key] = value;
+        }
+    }
+    made.set(at, "/linux/resources/devices/-", rule);
+    Ok(())
 }
 
 /// Which numbers a node has is known on the machine alone; that one is given away is what counts.

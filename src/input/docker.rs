@@ -37,7 +37,7 @@ fn find_short(c: char) -> Option<&'static Row> {
 pub fn describe(file: &str, line: &str) -> Result<Description> {
     let at = Spot { file: PathBuf::from(file), line: 1 };
     let failed = |what: String| Error::msg(format!("{at}: {what}"));
-    let words = super::words::split(line.trim().trim_start_matches("$ ")).map_err(failed)?;
+    let words = super::words::command(line.trim().trim_start_matches("$ ")).map_err(failed)?;
     let mut words = words.into_iter().peekable();
     while words
         .next_if(|w| matches!(w.as_str(), "sudo" | "docker" | "podman" | "nerdctl" | "container"))
@@ -50,7 +50,9 @@ pub fn describe(file: &str, line: &str) -> Result<Description> {
     let mut d = Description::new("docker run", at.clone());
     while let Some(word) = words.next() {
         if word == "--" {
-            continue;
+            d.image = words.next().map(|image| (image, at.clone()));
+            d.args = words.by_ref().collect();
+            break;
         }
         if let Some(long) = word.strip_prefix("--") {
             let (name, given) = long.split_once('=').map_or((long, None), |(n, v)| (n, Some(v.to_string())));
@@ -61,7 +63,7 @@ pub fn describe(file: &str, line: &str) -> Result<Description> {
                     d.say(&at, r.long, given)
                 }
                 (Some(r), false, given) => {
-                    if given.is_none_or(|v| v != "false") {
+                    if on(&word, given.as_deref().unwrap_or("true")).map_err(failed)? {
                         d.say(&at, r.long, "");
                     }
                 }
@@ -87,6 +89,15 @@ pub fn describe(file: &str, line: &str) -> Result<Description> {
         return Err(failed("no image is named".into()));
     }
     Ok(d)
+}
+
+/// A boolean as Go reads it (strconv.ParseBool).
+fn on(word: &str, text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{word}: true or false is needed")),
+    }
 }
 
 /// `-it`, `-p80:80`, `-p 80:80`.

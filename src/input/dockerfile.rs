@@ -1,5 +1,6 @@
 //! A Dockerfile: its instructions with their lines. Continuations, comments between them, escapes and here-documents
-//! are read as BuildKit reads them; nothing is expanded.
+//! are read as BuildKit reads them. Variables are expanded in FROM and USER, from the defaults of ARG and from ENV; the
+//! instruction behind ONBUILD is read as one of this file, except for USER.
 
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +59,45 @@ pub fn parse(text: &str) -> Vec<Instruction> {
                 whole.push_str(&format!(" ; {}", body.trim()));
             }
         }
-        let (name, rest) = whole.split_once(char::is_whitespace).unwrap_or((&whole, ""));
-        out.push(Instruction { name: name.to_ascii_uppercase(), rest: rest.trim().into(), line: number });
+        let mut i = instruction(&whole, number);
+        if i.name == "ONBUILD" {
+            i = instruction(&i.rest, number);
+            if i.name == "USER" {
+                continue;
+            }
+        }
+        out.push(i);
     }
+    expand(&mut out);
     out
+}
+
+fn instruction(text: &str, line: u32) -> Instruction {
+    let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    Instruction { name: name.to_ascii_uppercase(), rest: rest.trim().into(), line }
+}
+
+/// Puts the values of variables into FROM and USER. One without a value stays as it is written.
+fn expand(all: &mut [Instruction]) {
+    let mut values: Vec<(String, String)> = Vec::new();
+    for i in all {
+        match i.name.as_str() {
+            "ARG" | "ENV" => {
+                let pairs = i.rest.split_whitespace().filter_map(|word| word.split_once('='));
+                values
+                    .extend(pairs.map(|(name, value)| (name.into(), value.trim_matches(['"', '\'']).into())));
+            }
+            "FROM" | "USER" => {
+                for (name, value) in values.iter().rev() {
+                    i.rest = i.rest.replace(&format!("${{{name}}}"), value);
+                    if i.rest == format!("${name}") {
+                        i.rest.clone_from(value);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The parser directive `# escape=` may stand on the first lines.
@@ -101,5 +137,10 @@ mod tests {
         assert!(all[3].is_exec_form());
         assert_eq!(parse("# escape=`\nRUN a `\n b")[0].rest, "a  b");
         assert!(parse("RUN a \\").len() == 1 && parse("").is_empty());
+        let all = parse(
+            "ARG V=latest\nFROM debian:${V}\nENV U=root\nUSER $U\nONBUILD ADD a b\nONBUILD USER x\nUSER ${W}",
+        );
+        let rest: Vec<_> = all.iter().map(|i| format!("{} {}", i.name, i.rest)).collect();
+        assert_eq!(rest[1..], ["FROM debian:latest", "ENV U=root", "USER root", "ADD a b", "USER ${W}"]);
     }
 }

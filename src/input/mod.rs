@@ -8,7 +8,10 @@ pub mod compose;
 pub mod config;
 pub mod docker;
 pub mod dockerfile;
+pub mod interpolate;
 pub mod pod;
+#[cfg(test)]
+mod tests;
 pub mod words;
 pub mod yaml;
 
@@ -17,6 +20,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::launch::options::{Says, row};
 use crate::launch::value::Launch;
+
+/// Options that a process which stays with a detached container acts on.
+const DETACHED: [&str; 2] = ["health-", "log-"];
 
 /// A file with more than this describes no container.
 const MOST: u64 = 4 << 20;
@@ -64,6 +70,8 @@ pub struct Description {
     pub notes: Vec<(Spot, String, String)>,
     /// What is not known: (place, key).
     pub unknown: Vec<(Spot, String)>,
+    /// What a run must not go without, and cannot have: (place, key, why). The audit lists it as not judged.
+    pub stops: Vec<(Spot, String, String)>,
 }
 
 impl Description {
@@ -77,6 +85,7 @@ impl Description {
             args: Vec::new(),
             notes: Vec::new(),
             unknown: Vec::new(),
+            stops: Vec::new(),
         }
     }
 
@@ -100,9 +109,17 @@ impl Description {
         self.notes.push((at.clone(), key.into(), why.into()));
     }
 
+    /// Adds something that a run must not go without.
+    pub fn stop(&mut self, at: &Spot, key: &str, why: &str) {
+        self.stops.push((at.clone(), key.into(), why.into()));
+    }
+
     /// Says everything to a launch, through the table of options. What the table refuses is a note, but for what would
     /// weaken the container: that must not be passed over, and not be granted either.
     pub fn launch(&mut self, launch: &mut Launch) -> Result<()> {
+        if let Some((at, key, why)) = self.stops.first() {
+            return Err(Error::msg(format!("{at}: {key}: {why}")));
+        }
         let spoken = launch.said.clone();
         for said in self.said.clone() {
             let Some(row) = row(&said.option) else {
@@ -110,6 +127,10 @@ impl Description {
                 continue;
             };
             // Of an option with one value the command line's counts; of the others both do.
+            if DETACHED.iter().any(|start| said.option.starts_with(start)) && !launch.life.detach {
+                self.note(&said.at, &said.option, "only a detached run has it: --detach");
+                continue;
+            }
             let one = matches!(row.says, Says::One(..) | Says::Path(..) | Says::Switch(_) | Says::Flag(_));
             if one && spoken.contains(&row.long) {
                 continue;
@@ -148,7 +169,11 @@ fn shown(said: &Said) -> String {
 pub fn read(path: &Path) -> Result<String> {
     use std::io::Read;
     let failed = |e: &dyn std::fmt::Display| Error::msg(format!("{}: {e}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| failed(&crate::error::plain_errnos(&e.to_string())))?;
+    // A FIFO would wait for its writer.
+    let mut options = std::fs::File::options();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.read(true).open(path);
+    let file = file.map_err(|e| failed(&crate::error::plain_errnos(&e.to_string())))?;
     if !file.metadata().map_err(|e| failed(&e))?.is_file() {
         return Err(failed(&"not a regular file"));
     }

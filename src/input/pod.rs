@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::words::quantity;
 use super::yaml::{Document, Node, Tree};
-use super::{Description, yaml};
+use super::{Description, Spot, yaml};
 use crate::error::{Error, Result};
 
 /// Where each kind has its pod.
@@ -17,7 +17,14 @@ const PODS: &[(&str, &[&str])] = &[
     ("ReplicationController", &["spec", "template", "spec"]),
     ("Job", &["spec", "template", "spec"]),
     ("CronJob", &["spec", "jobTemplate", "spec", "template", "spec"]),
+    ("PodTemplate", &["template", "spec"]),
 ];
+
+/// Where kinds that are not known (Argo's Rollout, Knative's Service) mostly have it.
+const USUAL: [&[&str]; 2] = [&["spec", "template", "spec"], &["spec"]];
+
+/// The lists of containers in a pod.
+const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
 /// Keys of a pod that one container's runtime cannot mean.
 const OF_POD: &[(&str, &str)] = &[
@@ -61,8 +68,30 @@ const OF_CONTAINER: &[(&str, &str)] = &[
 /// The spec of the pod in a document, if it has one.
 fn pod(document: &Document) -> Option<&Node> {
     let kind = document.top.get("kind")?.text()?;
-    let (_, path) = PODS.iter().find(|(known, _)| *known == kind)?;
-    document.top.path(path)
+    match PODS.iter().find(|(known, _)| *known == kind) {
+        Some((_, path)) => document.top.path(path),
+        None => USUAL
+            .iter()
+            .filter_map(|path| document.top.path(path))
+            .find(|spec| spec.get("containers").is_some()),
+    }
+}
+
+/// The documents of a file, with the items of a `List` in its place.
+pub fn flat(documents: Vec<Document>) -> Vec<Document> {
+    let items = |mut document: Document| {
+        let kind = document.top.get("kind").and_then(Node::text).unwrap_or_default();
+        let list = document.top.get("items").is_some() && kind.ends_with("List");
+        if !list {
+            return vec![document];
+        }
+        let Tree::Map(entries) = &mut document.top.tree else { return Vec::new() };
+        let found = entries.iter_mut().find(|(key, _)| key == "items").map(|(_, node)| &mut node.tree);
+        let Some(Tree::List(items)) = found else { return Vec::new() };
+        let of = |top| Document { file: document.file.clone(), top, unset: Vec::new() };
+        std::mem::take(items).into_iter().map(of).collect()
+    };
+    documents.into_iter().flat_map(items).collect()
 }
 
 /// Whether a document is a manifest with containers.
@@ -70,17 +99,17 @@ pub fn is(document: &Document) -> bool {
     document.top.get("apiVersion").is_some() && pod(document).is_some()
 }
 
-/// The containers of a document, with their names.
+/// The containers of a document, with their names; those that run before, and those for debugging, are behind.
 pub fn containers(document: &Document) -> Vec<(String, &Node)> {
-    let list = pod(document).and_then(|spec| spec.get("containers")).map(Node::items).unwrap_or_default();
+    let list = |key| pod(document).and_then(|spec| spec.get(key)).map(Node::items).unwrap_or_default();
     let name = |node: &Node| node.get("name").and_then(Node::text).unwrap_or_else(|| "container".into());
-    list.into_iter().map(|node| (name(node), node)).collect()
+    CONTAINERS.into_iter().flat_map(list).map(|node| (name(node), node)).collect()
 }
 
 /// One container of a file; without a name the first.
 pub fn read(path: &Path, name: Option<&str>) -> Result<Description> {
     let text = super::read(path)?;
-    let documents = yaml::parse(path, &text)?;
+    let documents = flat(yaml::parse(path, &text)?);
     let with: Vec<&Document> = documents.iter().filter(|d| is(d)).collect();
     let mut known = Vec::new();
     for document in &with {
@@ -110,6 +139,12 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
         let at = document.at(value);
         match key.as_str() {
             "containers" | "securityContext" | "volumes" => {}
+            "hostAliases" => aliases(document, &mut d, value),
+            "dnsConfig" => {
+                for server in value.get("nameservers").map(Node::items).unwrap_or_default() {
+                    d.say(&document.at(server), "dns", server.text().unwrap_or_default());
+                }
+            }
             "hostNetwork" | "hostPID" | "hostIPC" => {
                 let option = match key.as_str() {
                     "hostNetwork" => "network",
@@ -126,6 +161,13 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
         }
     }
     security(document, &mut d, pod.get("securityContext"), container.get("securityContext"))?;
+    let annotations = document.top.path(&["spec", "template", "metadata", "annotations"]);
+    let annotations = annotations.or_else(|| document.top.path(&["metadata", "annotations"]));
+    // As Kubernetes before 1.30 has it.
+    let key = format!("container.apparmor.security.beta.kubernetes.io/{name}");
+    if let Some(node) = annotations.and_then(|a| a.get(&key)) {
+        apparmor(&mut d, &document.at(node), &node.text().unwrap_or_default());
+    }
     for (key, value) in container.entries() {
         let at = document.at(value);
         match key.as_str() {
@@ -149,7 +191,29 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
         let items = container.get(key).map(Node::items).unwrap_or_default();
         d.args.extend(items.iter().filter_map(|item| item.text()));
     }
+    substitute(&mut d);
     Ok(d)
+}
+
+/// `$(NAME)` in the arguments is the variable of `env`; `$$(NAME)` stays `$(NAME)`, and so does an unknown one.
+fn substitute(d: &mut Description) {
+    let env = d.said.iter().filter(|said| said.option == "env");
+    let env: Vec<(&str, &str)> = env.filter_map(|said| said.value.split_once('=')).collect();
+    for arg in &mut d.args {
+        let (mut out, mut rest) = (String::new(), arg.as_str());
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let name = rest.strip_prefix("$(").and_then(|r| r.split_once(')'));
+            let value = name.and_then(|(name, _)| env.iter().rev().find(|(n, _)| *n == name));
+            (out, rest) = match (rest.starts_with("$$"), value, name) {
+                (true, ..) => (out + "$", &rest[2..]),
+                (false, Some((_, value)), Some((_, after))) => (out + value, after),
+                _ => (out + "$", &rest[1..]),
+            };
+        }
+        *arg = out + rest;
+    }
 }
 
 fn note(d: &mut Description, document: &Document, known: &[(&str, &str)], key: &str, value: &Node) {
@@ -166,7 +230,8 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
     if let Some((at, uid)) = number("runAsUser") {
         let gid = number("runAsGroup").map(|(_, gid)| format!(":{gid}")).unwrap_or_default();
         d.say(&at, "user", format!("{uid}{gid}"));
-        if uid == "0" && find("runAsNonRoot").is_some_and(Node::is_true) {
+        let root = uid.parse::<u64>().is_ok_and(|uid| uid == 0);
+        if root && find("runAsNonRoot").is_some_and(Node::is_true) {
             return Err(Error::msg(format!("{at}: runAsUser is 0, and runAsNonRoot does not allow that")));
         }
     }
@@ -185,8 +250,23 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             }
         }
     }
-    if let Some(node) = find("appArmorProfile").and_then(|n| n.get("localhostProfile")) {
-        d.say(&document.at(node), "security-opt", format!("apparmor={}", node.text().unwrap_or_default()));
+    if let Some(node) = find("appArmorProfile") {
+        let part = |key: &str| node.get(key).and_then(Node::text).unwrap_or_default();
+        match part("type").as_str() {
+            "Localhost" => {
+                apparmor(d, &document.at(node), &format!("localhost/{}", part("localhostProfile")))
+            }
+            kind => apparmor(d, &document.at(node), &kind.to_ascii_lowercase()),
+        }
+    }
+    if let Some(node) = find("seLinuxOptions") {
+        for (key, value) in node.entries() {
+            d.say(
+                &document.at(value),
+                "security-opt",
+                format!("label={key}:{}", value.text().unwrap_or_default()),
+            );
+        }
     }
     for sysctl in pod.and_then(|c| c.get("sysctls")).map(Node::items).unwrap_or_default() {
         let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
@@ -225,7 +305,9 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
 }
 
 /// Keys of security contexts that are read.
-const CONTEXT: [&str; 14] = [
+const CONTEXT: [&str; 16] = [
+    "seLinuxOptions",
+    "supplementalGroupsPolicy",
     "runAsUser",
     "runAsGroup",
     "runAsNonRoot",
@@ -241,6 +323,25 @@ const CONTEXT: [&str; 14] = [
     "capabilities",
     "procMount",
 ];
+
+/// A profile as the annotation names it: `unconfined`, `localhost/NAME`, `runtime/default`.
+fn apparmor(d: &mut Description, at: &Spot, profile: &str) {
+    match profile.strip_prefix("localhost/") {
+        Some(name) => d.say(at, "security-opt", format!("apparmor={name}")),
+        None if profile == "unconfined" => d.say(at, "security-opt", "apparmor=unconfined"),
+        None => d.note(at, "appArmorProfile", "the engine's own profile is not here"),
+    }
+}
+
+/// `hostAliases`: lines of /etc/hosts.
+fn aliases(document: &Document, d: &mut Description, list: &Node) {
+    for item in list.items() {
+        let ip = item.get("ip").and_then(Node::text).unwrap_or_default();
+        for name in item.get("hostnames").map(Node::items).unwrap_or_default() {
+            d.say(&document.at(name), "add-host", format!("{}:{ip}", name.text().unwrap_or_default()));
+        }
+    }
+}
 
 fn env(document: &Document, d: &mut Description, list: &Node) {
     for item in list.items() {
@@ -278,35 +379,56 @@ fn resources(document: &Document, d: &mut Description, resources: &Node) -> Resu
 }
 
 fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Option<&Node>) -> Result<()> {
+    const KEYS: [&str; 7] =
+        ["name", "mountPath", "readOnly", "recursiveReadOnly", "subPath", "subPathExpr", "mountPropagation"];
     for mount in mounts.items() {
         let at = document.at(mount);
+        for (key, value) in mount.entries().iter().filter(|(key, _)| !KEYS.contains(&key.as_str())) {
+            d.unknown.push((document.at(value), format!("volumeMounts.{key}")));
+        }
         let part = |key: &str| mount.get(key).and_then(Node::text).unwrap_or_default();
-        let (name, path) = (part("name"), part("mountPath"));
-        let readonly = mount.get("readOnly").is_some_and(Node::is_true);
+        let (name, path, below) = (part("name"), part("mountPath"), part("subPath"));
         let list = volumes.map(Node::items).unwrap_or_default();
         let volume = list.into_iter().find(|v| v.get("name").and_then(Node::text).as_deref() == Some(&name));
         let volume =
             volume.ok_or_else(|| document.error(mount, format!("volumeMounts: no volume {name:?}")))?;
+        if mount.get("subPathExpr").is_some() {
+            d.stop(&at, "volumeMounts.subPathExpr", "its variables are not read: use subPath");
+            continue;
+        }
+        if below.split('/').any(|part| part == "..") || below.starts_with('/') {
+            return Err(document.error(mount, format!("volumeMounts: subPath {below:?} leaves the volume")));
+        }
         let kind = volume.entries().iter().find(|(key, _)| key != "name");
+        let mode = if mount.get("readOnly").is_some_and(Node::is_true) { "ro" } else { "rw" };
         match kind.map(|(key, node)| (key.as_str(), node)) {
             Some(("emptyDir", node)) => {
-                let size = node.get("sizeLimit").and_then(Node::text).and_then(|text| quantity(&text));
-                let size = size.map(|bytes| format!(":size={}", bytes as i64)).unwrap_or_default();
-                d.say_tmpfs(&at, &format!("{path}{size}"));
+                let size = match node.get("sizeLimit") {
+                    Some(size) => {
+                        let bytes = size.text().and_then(|text| quantity(&text));
+                        let bytes = bytes.ok_or_else(|| document.error(size, "sizeLimit: no quantity"))?;
+                        format!(",size={}", bytes as i64)
+                    }
+                    None => String::new(),
+                };
+                d.say_tmpfs(&at, &format!("{path}:{mode}{size}"));
             }
             Some(("hostPath", node)) => {
                 let source = node.get("path").and_then(Node::text).unwrap_or_default();
-                d.say(&at, "volume", format!("{source}:{path}:{}", if readonly { "ro" } else { "rw" }));
+                let source = if below.is_empty() { source } else { format!("{source}/{below}") };
+                let propagation = match part("mountPropagation").as_str() {
+                    "Bidirectional" => ",rshared",
+                    "HostToContainer" => ",rslave",
+                    _ => "",
+                };
+                d.say(&at, "volume", format!("{source}:{path}:{mode}{propagation}"));
             }
             Some((key, _)) => d.note(
                 &at,
                 &format!("the volume {name}"),
                 &format!("there is no cluster to take a {key} from"),
             ),
-            None => d.say_tmpfs(&at, &path),
-        }
-        if matches!(mount.get("subPath").map(|n| &n.tree), Some(Tree::Text(_))) {
-            d.note(&at, "subPath", "the whole volume is shown");
+            None => d.say_tmpfs(&at, &format!("{path}:{mode}")),
         }
     }
     Ok(())

@@ -1,5 +1,46 @@
 //! Words of a command line, and quantities.
 
+/// One command of a shell. What a shell would do beside splitting is refused, or kept as one word: another command after
+/// this one must not pass for its arguments, nor `$(pwd)` for two words.
+pub fn command(line: &str) -> Result<Vec<String>, String> {
+    let mut quote = None::<char>;
+    let (mut plain, mut depth, mut word_begins) = (String::new(), 0, true);
+    let mut chars = line.trim().chars().peekable();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some('\''), c) => quote = Some('\'').filter(|_| c != '\''),
+            (_, '\\') => {
+                plain.push(c);
+                plain.extend(chars.next());
+                continue;
+            }
+            (Some(_), '"') => quote = None,
+            (None, '\'' | '"') if depth == 0 => quote = Some(c),
+            (None, '$') if chars.peek() == Some(&'(') => depth += 1,
+            (None, ')') if depth > 0 => {
+                depth -= 1;
+                plain.push(c);
+                continue;
+            }
+            (None, c) if depth > 0 && c.is_whitespace() => {
+                // It stays in its word.
+                plain.push('\\');
+            }
+            (None, '#') if word_begins && depth == 0 => {
+                while chars.next_if(|c| *c != '\n').is_some() {}
+                continue;
+            }
+            (None, c @ (';' | '|' | '&' | '<' | '>' | '\n')) if depth == 0 => {
+                return Err(format!("{c:?}: one command is needed; quote what belongs to it"));
+            }
+            _ => {}
+        }
+        word_begins = quote.is_none() && depth == 0 && c.is_whitespace();
+        plain.push(c);
+    }
+    split(&plain)
+}
+
 /// Splits a line as a shell does: quotes and backslashes, and nothing else.
 pub fn split(line: &str) -> Result<Vec<String>, String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
@@ -58,6 +99,25 @@ mod tests {
         let words = split("docker run -e A='b c' --x=\"d \\\"e\\\" $f\" \\\n g\\ h ''").unwrap();
         assert_eq!(words, ["docker", "run", "-e", "A=b c", "--x=d \"e\" $f", "g h", ""]);
         assert!(split("a 'b").is_err() && split("a\\").is_err());
+    }
+
+    #[test]
+    fn one_command_is_taken_and_no_more() {
+        let words =
+            command("docker run -v $(pwd)/a:/a -v \"$(cat x y)\":/b 'a;b' \"c&d\" e\\;f # a remark").unwrap();
+        assert_eq!(words, ["docker", "run", "-v", "$(pwd)/a:/a", "-v", "$(cat x y):/b", "a;b", "c&d", "e;f"]);
+        assert_eq!(command("run $(cat a b):/x y").unwrap(), ["run", "$(cat a b):/x", "y"]);
+        assert_eq!(command("run a#b \\\n c\n").unwrap(), ["run", "a#b", "c"]);
+        for line in [
+            "docker run x && docker run --privileged y",
+            "docker run x\ndocker run y",
+            "a | b",
+            "a; b",
+            "a > b",
+            "a &",
+        ] {
+            assert!(command(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Document {
     pub file: PathBuf,
     /// Its value.
     pub top: Node,
+    /// Variables in it that are not set: (line, name).
+    pub unset: Vec<(u32, String)>,
 }
 
 struct Raw(Tree);
@@ -124,7 +126,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Document>> {
         let text = e.to_string();
         Error::msg(format!("{}{place}: {}", file.display(), text.lines().next().unwrap_or_default()))
     })?;
-    let document = |item| Document { file: file.to_path_buf(), top: node(item) };
+    let document = |item| Document { file: file.to_path_buf(), top: node(item), unset: Vec::new() };
     Ok(all.into_iter().map(document).collect())
 }
 
@@ -180,7 +182,9 @@ impl Node {
 
     /// A scalar that is true.
     pub fn is_true(&self) -> bool {
-        matches!(&self.tree, Tree::Bool(true)) || matches!(&self.tree, Tree::Text(text) if text == "true")
+        let words = ["true", "yes", "on", "y"];
+        matches!(&self.tree, Tree::Bool(true))
+            || matches!(&self.tree, Tree::Text(text) if words.iter().any(|w| text.eq_ignore_ascii_case(w)))
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Report {
     pub rung: Rung,
     /// The status of every layer.
     pub layers: Vec<Status>,
+    /// The results of the operations that the ladder is made of.
+    pub tried: Namespaces,
 }
 
 fn sysctl(name: &str) -> Option<String> {
@@ -100,39 +102,50 @@ fn sysctl(name: &str) -> Option<String> {
     Some(text.trim().to_string())
 }
 
+/// Whether a part of /proc is a mount of its own, as engines of containers make it.
+fn covers_proc() -> bool {
+    let mount = |path| crate::sys::fs::place_at(path).map_or(0, |place| place.mount);
+    mount(c"/proc/sys") != mount(c"/proc")
+}
+
 /// Probes the machine. A child process tries what no file reports.
 pub fn look(host: &Host) -> Result<Report> {
     let tried = match &host.rootless {
-        // For root of the machine the only restriction is the kernel's limit, which is a number.
-        None => {
+        // For root of the machine the only restriction is the kernel's limit, which is a number. Root of a container
+        // that covers parts of /proc is restricted by what its engine has covered and filtered, too.
+        None if !covers_proc() => {
             let off = sysctl("user.max_user_namespaces").as_deref() == Some("0");
-            Namespaces { user: off.then_some(Errno::ENOSPC), mount: None, proc: None }
+            Namespaces { user: off.then_some(Errno::ENOSPC), ..Namespaces::default() }
         }
-        Some(_) => probe::namespaces().map_err(|e| Error::os("try namespaces in a child", "", e))?,
+        _ => probe::namespaces().map_err(|e| Error::os("try namespaces in a child", "", e))?,
     };
+    // The namespace can be made, but not the map that it needs.
+    let unmapped = tried.user.is_none() && !maps_root(host);
+    let tried = if unmapped { Namespaces { user: Some(Errno::EPERM), ..tried } } else { tried };
     let rung = match (&host.rootless, tried.user.or(tried.mount), tried.proc) {
-        (None, Some(_), _) => Rung::HostIds,
-        (Some(_), Some(_), _) if *host.landlock.get() > 0 => Rung::Bare,
-        (Some(_), Some(_), _) => Rung::None,
+        (None, Some(_), None) => Rung::HostIds,
+        (_, Some(_), _) if *host.landlock.get() > 0 => Rung::Bare,
+        (_, Some(_), _) => Rung::None,
         (_, None, Some(_)) => Rung::SharedProc,
         (_, None, None) => Rung::Full,
     };
-    let layers =
-        LAYERS.iter().map(|layer| Status { name: layer.name, missing: missing(layer.name, host, tried) });
-    Ok(Report { rung, layers: layers.collect() })
+    let layers = LAYERS
+        .iter()
+        .map(|layer| Status { name: layer.name, missing: missing(layer.name, host, tried, unmapped) });
+    Ok(Report { rung, layers: layers.collect(), tried })
 }
 
-fn missing(name: &str, host: &Host, tried: Namespaces) -> Option<Missing> {
+fn missing(name: &str, host: &Host, tried: Namespaces, unmapped: bool) -> Option<Missing> {
     let some = |why: &str, lift: &str| Some(Missing { why: why.into(), lift: lift.into() });
     let namespaces = tried.user.or(tried.mount);
     match name {
-        "user-namespace" => namespaces.map(|e| no_namespace(e, tried.user.is_none())),
-        "mount-namespace" | "network-namespace" if host.rootless.is_some() => {
-            namespaces.map(|e| no_namespace(e, tried.user.is_none()))
+        "user-namespace" => namespaces.map(|e| no_namespace(e, tried.user.is_none(), unmapped)),
+        "mount-namespace" | "network-namespace" if host.rootless.is_some() || tried.proc.is_some() => {
+            namespaces.map(|e| no_namespace(e, tried.user.is_none(), unmapped))
         }
-        "pid-namespace" if host.rootless.is_some() => {
+        "pid-namespace" if host.rootless.is_some() || tried.proc.is_some() => {
             if let Some(e) = namespaces {
-                return Some(no_namespace(e, tried.user.is_none()));
+                return Some(no_namespace(e, tried.user.is_none(), unmapped));
             }
             tried.proc.and_then(|_| {
                 some(
@@ -151,7 +164,27 @@ fn missing(name: &str, host: &Host, tried: Namespaces) -> Option<Missing> {
     }
 }
 
-fn no_namespace(errno: Errno, made: bool) -> Missing {
+/// Whether an AppArmor profile confines this process, such as Docker's, which refuses every mount.
+fn confined_by_apparmor() -> bool {
+    let label = std::fs::read_to_string("/proc/self/attr/apparmor/current").unwrap_or_default();
+    !matches!(label.trim_end_matches(['\n', '\0']), "" | "unconfined")
+}
+
+/// Whether a user namespace can have the caller's id: a map of root needs a capability (user_namespaces(7)).
+fn maps_root(host: &Host) -> bool {
+    host.rootless.is_none() || host.euid != 0 || host.caps & 1 << CAP_SETFCAP != 0
+}
+
+fn no_namespace(errno: Errno, made: bool, unmapped: bool) -> Missing {
+    if unmapped {
+        return Missing {
+            why: "root of this container may not map its id into a user namespace: it has no CAP_SETFCAP"
+                .into(),
+            lift:
+                "docker run --user 1000, or --cap-add SETFCAP; in Kubernetes securityContext.runAsUser: 1000"
+                    .into(),
+        };
+    }
     let on = |name: &str| sysctl(name).is_some_and(|v| v != "0");
     let off = |name: &str| sysctl(name).as_deref() == Some("0");
     let lift = if on("kernel.apparmor_restrict_unprivileged_userns") {
@@ -160,10 +193,12 @@ fn no_namespace(errno: Errno, made: bool) -> Missing {
         "sysctl -w kernel.unprivileged_userns_clone=1"
     } else if off("user.max_user_namespaces") {
         "sysctl -w user.max_user_namespaces=15000"
+    } else if confined_by_apparmor() {
+        "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined, or Kubernetes hostUsers: false"
     } else {
         "docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined, or Kubernetes hostUsers: false"
     };
-    let what = if made { "a file system in a new user namespace" } else { "a new user namespace" };
+    let what = if made { "a mount in a new user namespace" } else { "a new user namespace" };
     let text = crate::tables::errno::text(errno as i32);
     Missing { why: format!("{what}: {text}"), lift: lift.into() }
 }
@@ -228,6 +263,7 @@ fn no_cgroup(host: &Host) -> Option<Missing> {
 }
 
 /// Capability numbers of capabilities(7).
+const CAP_SETFCAP: u32 = 31;
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 
@@ -274,6 +310,9 @@ pub fn climb(
     if lacks("cgroup") {
         overrides.no_cgroups = true;
     }
+    if !matches!(report.rung, Rung::Bare | Rung::None) {
+        changes.extend(leave_out(&report.tried, config));
+    }
     match report.rung {
         Rung::Full => {}
         Rung::HostIds => overrides.allow.push("host-user".into()),
@@ -300,6 +339,28 @@ pub fn climb(
         }
     }
     Ok(changes)
+}
+
+/// Leaves out what a surrounding container refuses in new namespaces, and nothing depends on.
+fn leave_out(tried: &Namespaces, config: &mut Config) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let sysfs = config.mounts.iter_mut().find(|m| m.fs_type.as_deref() == Some("sysfs"));
+    if let Some(mount) = sysfs.filter(|_| tried.sys.is_some()) {
+        (mount.fs_type, mount.source) = (Some("tmpfs".into()), Some("hidden".into()));
+        mount.data = vec![("size".into(), Some("64k".into())), ("mode".into(), Some("0555".into()))];
+        changes.push(Change::new(
+            "ladder",
+            "/sys is empty: this container covers parts of its own, and the kernel then refuses a new sysfs",
+        ));
+    }
+    if tried.hostname.is_some() {
+        (config.hostname, config.domainname) = (None, None);
+        changes.push(Change::new(
+            "ladder",
+            "the host name is this container's: its filter refuses sethostname(2)",
+        ));
+    }
+    changes
 }
 
 fn bare(config: &mut Config, overrides: &mut Overrides) {

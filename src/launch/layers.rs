@@ -8,7 +8,7 @@ use super::value::{Launch, Root};
 use super::volumes::{bind, home};
 use crate::bundle::Bundle;
 use crate::config::defaults::{ENVIRONMENT, HOST_TREES, MASKED, PASSED, PATH, READONLY, STANDARD};
-use crate::config::{Config, parse};
+use crate::config::{Config, Guard, parse};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::policy::{self, Change, Facts, Outcome, row_mount};
@@ -135,7 +135,14 @@ pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> S
         (false, _) if config.namespace(NsKind::Net).is_some() => "another network",
         (false, _) => "the host's network",
     };
-    let root = if config.root.readonly { "/ read-only" } else { "/ writable" };
+    let bare = config.hardening.bare;
+    let network =
+        if bare && config.hardening.guards.contains(&Guard::NoInternet) { "no network" } else { network };
+    let root = match (bare, config.root.readonly) {
+        (true, _) => "files by Landlock alone",
+        (false, true) => "/ read-only",
+        (false, false) => "/ writable",
+    };
     let memory = match resources.memory.limit {
         Some(bytes) if bytes > 0 => format!("memory {}", crate::tables::sizes::text(bytes)),
         _ => "memory unlimited".into(),

@@ -120,6 +120,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     overrides.devices =
         launch.files.devices.iter().map(|(_, path, access)| (path.clone(), access.clone())).collect();
     let missing = ladder::climb(launch, &host, &mut config, &mut overrides)?;
+    let no_cgroups = overrides.no_cgroups;
     let ids = Ranges::new(&host, launch.pure);
     let facts = Facts {
         id: &launch.id,
@@ -181,7 +182,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         for_exec,
         ids,
         id: launch.id.clone(),
-        cgroup_manager: launch.cgroup_manager,
+        cgroup_manager: if no_cgroups { Some(cgroup::Manager::Disabled) } else { launch.cgroup_manager },
         stop: launch.stop(),
         monitor: None,
         command: None,

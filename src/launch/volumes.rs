@@ -106,7 +106,7 @@ fn found(path: &Path, said: &str, facts: &Facts<'_>) -> Result<PathBuf> {
 }
 
 /// Shared directories, which are not a project's.
-const CROWDED: [&str; 9] = ["/", "/home", "/root", "/tmp", "/var", "/var/tmp", "/run", "/srv", "/dev/shm"];
+const CROWDED: [&str; 8] = ["/home", "/root", "/tmp", "/var", "/var/tmp", "/run", "/srv", "/dev/shm"];
 
 /// Mounts the working directory at the same path, read-only, unless an option mounts it.
 fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<Shown>) -> Result<()> {
@@ -118,6 +118,10 @@ fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<Shown>)
         .map_err(|e| Error::msg(format!("working directory: {e}; use -w DIR to name one inside")))?;
     if let Some(process) = config.process.as_mut() {
         process.cwd.clone_from(&dir);
+    }
+    // The root directory inside is the container's own, as with -w /.
+    if dir == Path::new("/") {
+        return Ok(());
     }
     let host = config.mounts.iter().any(|m| m.bind.is_some() && dir.starts_with(&m.destination));
     if host || all.iter().any(|s| dir.starts_with(&s.path)) {

@@ -34,7 +34,7 @@ fn namespaces(out: &mut String, plan: &Plan) {
     let mut joined = 0;
     for step in &plan.steps {
         match &step.action {
-            Action::Clone(CloneOp::Init { namespaces, .. })
+            Action::Clone(CloneOp::Init { namespaces, .. } | CloneOp::Plain { namespaces })
             | Action::Clone(CloneOp::Sibling { namespaces, .. })
             | Action::Ns(NsOp::Unshare { namespaces, .. }) => new |= namespaces,
             Action::Ns(NsOp::Join { flags, .. }) => joined |= flags,

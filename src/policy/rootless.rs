@@ -11,6 +11,9 @@ use crate::error::Result;
 use crate::host::Rootless;
 use crate::tables::namespaces::NsKind;
 
+/// The numbers of `CAP_SETGID` and `CAP_SETUID` (capabilities(7)).
+const MAPS: [u32; 2] = [6, 7];
+
 /// The best ids that the caller can have: a range that owns nothing, else their own id under another number.
 pub fn user_namespace(
     config: &mut Config,
@@ -94,7 +97,9 @@ fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, Id
         return (map, map, Source::Subordinate);
     }
     let inner = (idmap::inner(&rootless.ids.0), idmap::inner(&rootless.ids.1));
+    // A map of more than one id needs both capabilities in the namespace above (user_namespaces(7)).
     if facts.host.euid == 0
+        && MAPS.iter().all(|bit| facts.host.caps & 1 << bit != 0)
         && !mine
         && let (Some(uids), Some(gids)) = inner
         && uids.size > user.0

@@ -112,6 +112,15 @@ pub fn pivot_root_here() -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
 }
 
+/// Whether pivot_root(2) can be called. An empty path is ENOENT, after the check of privileges.
+pub fn may_pivot() -> Result<()> {
+    // SAFETY: both arguments are static NUL-terminated strings.
+    match check(unsafe { libc::syscall(libc::SYS_pivot_root, c"".as_ptr(), c"".as_ptr()) }) {
+        Err(super::Errno::ENOENT) | Ok(_) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// umount2(2) with `MNT_DETACH`: detaches the mount at `path` and all mounts below it; does not follow
 /// symlinks.
 pub fn umount(path: &CStr) -> Result<()> {

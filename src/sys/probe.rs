@@ -3,15 +3,19 @@
 use super::{Errno, Result, fs, mount, process};
 
 /// The results in order; `None` means success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Namespaces {
     /// unshare(2) of a user, a mount and a pid namespace.
     pub user: Option<Errno>,
-    /// fsopen(2) and fsmount(2) of a tmpfs in them: a security module may allow the namespace but no mounts
-    /// in it.
+    /// fsopen(2) and fsmount(2) of a tmpfs in them, and pivot_root(2): a security module or a filter may allow the
+    /// namespace but no mounts in it.
     pub mount: Option<Errno>,
     /// A procfs of the new pid namespace: the kernel refuses it if parts of the visible procfs are covered.
     pub proc: Option<Errno>,
+    /// A sysfs of a new network namespace: refused for the same reason.
+    pub sys: Option<Errno>,
+    /// sethostname(2) in a new uts namespace: the filters of some engines refuse it.
+    pub hostname: Option<Errno>,
 }
 
 /// Runs the probe. The runtime must be single-threaded.
@@ -24,27 +28,27 @@ pub fn namespaces() -> Result<Namespaces> {
         i32::from(fs::write_all(w, &bytes).is_err())
     })?;
     drop(write);
-    let mut bytes = [libc::EIO as u8; 3];
+    let mut bytes = [libc::EIO as u8; 5];
     let n = fs::read(r, &mut bytes);
     process::wait(child, 0)?;
     if n? != bytes.len() {
         return Err(Errno::EIO);
     }
-    let [user, mount, proc] = bytes.map(|b| (b != 0).then(|| Errno::from_raw(b.into())));
-    Ok(Namespaces { user, mount, proc })
+    let [user, mount, proc, sys, hostname] = bytes.map(|b| (b != 0).then(|| Errno::from_raw(b.into())));
+    Ok(Namespaces { user, mount, proc, sys, hostname })
 }
 
-/// Three errnos, 0 for success. An operation that was not tried has the errno of the failure before it.
-fn tried() -> [i32; 3] {
+/// Five errnos, 0 for success. An operation that was not tried has the errno of the failure before it.
+fn tried() -> [i32; 5] {
     let number = |done: Result<()>| done.err().map_or(0, |e| e as i32);
     let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
     let user = number(process::unshare(flags as u64));
     if user != 0 {
-        return [user; 3];
+        return [user; 5];
     }
-    let tmpfs = number(new_mount(c"tmpfs"));
+    let tmpfs = number(new_mount(c"tmpfs").and_then(|()| mount::may_pivot()));
     if tmpfs != 0 {
-        return [0, tmpfs, tmpfs];
+        return [0, tmpfs, tmpfs, tmpfs, tmpfs];
     }
     // unshare(2) puts only future children into the pid namespace.
     let child = process::fork_run(|| number(new_mount(c"proc")));
@@ -53,7 +57,11 @@ fn tried() -> [i32; 3] {
         Ok(None) => libc::ECHILD,
         Err(e) => e as i32,
     };
-    [0, 0, proc]
+    let net = libc::CLONE_NEWNET as u64;
+    let sys = number(process::unshare(net).and_then(|()| new_mount(c"sysfs")));
+    let uts = libc::CLONE_NEWUTS as u64;
+    let hostname = number(process::unshare(uts).and_then(|()| process::sethostname(b"safebox")));
+    [0, 0, proc, sys, hostname]
 }
 
 fn new_mount(fs_type: &std::ffi::CStr) -> Result<()> {

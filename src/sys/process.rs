@@ -70,6 +70,25 @@ pub fn clone3(namespaces: u64, cgroup: Option<RawFd>, parent: bool) -> Result<Cl
     Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent { pid: pid as i32, pidfd } })
 }
 
+/// Whether clone3(2) is there: a seccomp filter that cannot look at its arguments answers ENOSYS, so that programs use
+/// clone(2). Arguments of size 0 are EINVAL and start nothing.
+pub fn has_clone3() -> bool {
+    // SAFETY: the kernel reads no byte of arguments of size 0.
+    let answer = check(unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<CloneArgs>(), 0_usize) });
+    !matches!(answer, Err(Errno::ENOSYS))
+}
+
+/// clone(2) like fork, with namespaces and a pidfd. Handlers of signals stay: this program has none of its own.
+pub fn clone(namespaces: u64) -> Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let flags = namespaces | libc::CLONE_PIDFD as u64 | libc::SIGCHLD as u64;
+    let pidfd_to = std::ptr::from_mut(&mut pidfd);
+    // SAFETY: as for clone3: without CLONE_VM the child gets a copy of this single-threaded process. With CLONE_PIDFD
+    // the third argument is where the descriptor goes, on every architecture.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, pidfd_to, 0_usize, 0_usize) })?;
+    Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent { pid: pid as i32, pidfd } })
+}
+
 /// setns(2): `fd` is a namespace file or, with several flags, a pidfd.
 pub fn setns(fd: RawFd, flags: u64) -> Result<()> {
     // SAFETY: no memory is involved.
@@ -176,6 +195,15 @@ pub fn sethostname(name: &[u8]) -> Result<()> {
 pub fn setdomainname(name: &[u8]) -> Result<()> {
     // SAFETY: the buffer is readable for the length passed.
     check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
+}
+
+/// Whether keyctl(2) can be called at all: a seccomp filter may refuse it. Asks for the number of the session keyring.
+pub fn has_keyctl() -> bool {
+    // SAFETY: no memory is involved.
+    let answer = check(unsafe {
+        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_GET_KEYRING_ID, libc::KEY_SPEC_SESSION_KEYRING, 0)
+    });
+    !matches!(answer, Err(Errno::ENOSYS | Errno::EPERM))
 }
 
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` without a name: a new, anonymous session keyring.

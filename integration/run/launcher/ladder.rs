@@ -116,14 +116,14 @@ fn shared_proc() {
         "--",
         "sh",
         "-c",
-        "cat file; ls -d /proc/self /home",
+        "cat file; ls -d /proc/self /home; kill -0 1 && echo reaches process 1; kill -0 $$ && echo itself",
     ]);
     let out = call
         .with(move |c| {
             c.current_dir(dir);
         })
         .output();
-    assert_eq!(out.stdout, "project\n/proc/self\n", "{out}");
+    assert_eq!(out.stdout, "project\n/proc/self\nitself\n", "{out}");
     out.says("weaker: ladder: no pid-namespace");
     sb.leak_check();
 }

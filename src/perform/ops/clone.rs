@@ -5,15 +5,18 @@ use crate::perform::child::child;
 use crate::perform::runtime::close_lock;
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::ops::CloneOp;
-use crate::plan::{Actor, Plan, Slot};
+use crate::plan::{Actor, Plan};
 use crate::sys::{Errno, argv, cred, fs, process, socket, trap};
 
 /// Performs row `row`, which makes a process.
 pub(super) fn apply(op: &CloneOp, plan: &Plan, row: usize, cx: &mut Cx) -> Done {
     match op {
         CloneOp::Init { namespaces, cgroup, owner } => {
-            init(plan, row, cx, *namespaces, cgroup.as_ref(), *owner)
+            let cgroup = cgroup.as_ref().map(|slot| cx.fd(slot));
+            let clone3 = || process::clone3(*namespaces, cgroup, false);
+            init(plan, row, cx, (cgroup, *owner), clone3)
         }
+        CloneOp::Plain { namespaces } => init(plan, row, cx, (None, None), || process::clone(*namespaces)),
         CloneOp::Sibling { namespaces, owner } => sibling(plan, row, cx, *namespaces, *owner),
     }
 }
@@ -23,9 +26,8 @@ fn init(
     plan: &Plan,
     row: usize,
     cx: &mut Cx,
-    namespaces: u64,
-    cgroup: Option<&Slot>,
-    owner: Option<u32>,
+    (cgroup, owner): (Option<i32>, Option<u32>),
+    clone: impl FnOnce() -> Result<process::Cloned, Errno>,
 ) -> Done {
     cx.call = Call::Threads;
     // A second thread could hold a lock that the child would wait for forever.
@@ -38,10 +40,9 @@ fn init(
     cx.kept = [None, None];
     cx.call = Call::Socketpair;
     let (ours, theirs) = socket::seqpacket_pair()?;
-    let cgroup = cgroup.map(|slot| cx.fd(slot));
     let me = as_user(cx, owner)?;
     cx.call = Call::Clone;
-    let cloned = process::clone3(namespaces, cgroup, false);
+    let cloned = clone();
     if cloned.is_err() {
         back(cx, me)?;
         cx.call = Call::Clone;

@@ -19,6 +19,10 @@ pub enum CloneOp {
         cgroup: Option<Slot>,
         owner: Option<u32>,
     },
+    /// clone(2), where the filter of a surrounding container refuses clone3(2).
+    Plain {
+        namespaces: u64,
+    },
     Sibling {
         namespaces: u64,
         owner: Option<u32>,
@@ -28,7 +32,9 @@ pub enum CloneOp {
 impl Op for CloneOp {
     fn label(&self) -> Label {
         match self {
-            Self::Init { .. } | Self::Sibling { .. } => (Layer::Namespaces, "clone", None),
+            Self::Init { .. } | Self::Plain { .. } | Self::Sibling { .. } => {
+                (Layer::Namespaces, "clone", None)
+            }
         }
     }
 
@@ -42,6 +48,9 @@ impl Op for CloneOp {
                     flags(*namespaces),
                     cgroup.as_ref().map_or_else(String::new, |c| format!("|CLONE_INTO_CGROUP {c}"))
                 )
+            }
+            Self::Plain { namespaces } => {
+                write!(f, "socketpair(AF_UNIX, SOCK_SEQPACKET) clone({}|CLONE_PIDFD)", flags(*namespaces))
             }
             Self::Sibling { namespaces, owner } => {
                 write!(
@@ -62,6 +71,9 @@ impl Op for CloneOp {
             Self::Init { .. } => {
                 "one call makes the child and its namespaces; the first user namespace owns the others, so root inside rules only them (clone(2), user_namespaces(7))"
             }
+            Self::Plain { .. } => {
+                "the seccomp filter around this process hides clone3(2), whose arguments no filter can look at: clone(2) does the same without a cgroup (seccomp(2))"
+            }
             Self::Sibling { .. } => {
                 "a pid or time namespace is entered by children only, so one more clone enters it (pid_namespaces(7))"
             }
@@ -70,21 +82,23 @@ impl Op for CloneOp {
 
     fn pointer(&self) -> Option<String> {
         match self {
-            Self::Init { .. } | Self::Sibling { .. } => None,
+            Self::Init { .. } | Self::Plain { .. } | Self::Sibling { .. } => None,
         }
     }
 
     fn remedy(&self, errno: Errno, _call: Call) -> Option<&'static str> {
         match (self, errno) {
-            (Self::Init { .. } | Self::Sibling { .. }, Errno::EPERM) => Some(USERNS_OFF),
-            (Self::Init { .. } | Self::Sibling { .. }, Errno::ENOSPC) => Some(NAMESPACE_LIMIT),
+            (Self::Init { .. } | Self::Plain { .. } | Self::Sibling { .. }, Errno::EPERM) => Some(USERNS_OFF),
+            (Self::Init { .. } | Self::Plain { .. } | Self::Sibling { .. }, Errno::ENOSPC) => {
+                Some(NAMESPACE_LIMIT)
+            }
             (Self::Init { cgroup: Some(_), .. }, Errno::ENOENT) => Some(
                 "the cgroup is not below this process's cgroup namespace: mount cgroup2 anew inside it, instead of a bind mount of the host's",
             ),
-            (Self::Init { .. }, Errno::EAGAIN) => {
+            (Self::Init { .. } | Self::Plain { .. }, Errno::EAGAIN) => {
                 Some("no more processes for this user (RLIMIT_NPROC, or the pids limit of this cgroup)")
             }
-            (Self::Init { .. } | Self::Sibling { .. }, _) => None,
+            (Self::Init { .. } | Self::Plain { .. } | Self::Sibling { .. }, _) => None,
         }
     }
 
@@ -93,6 +107,9 @@ impl Op for CloneOp {
             // The first three: /proc/self/status tells this process's threads, and the signals that it ignores.
             Self::Init { owner: None, .. } => {
                 vec!["openat", "read", "close", "close?", "close?", "socketpair", "clone3", "close"]
+            }
+            Self::Plain { .. } => {
+                vec!["openat", "read", "close", "close?", "close?", "socketpair", "clone", "close"]
             }
             Self::Init { owner: Some(_), .. } => [
                 &["openat", "read", "close", "close?", "close?", "socketpair"],

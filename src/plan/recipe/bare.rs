@@ -6,6 +6,9 @@ use crate::plan::Supplementary;
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::recipe::{Builder, Given, Input, tail};
 
+/// The number of `CAP_SETGID` (capabilities(7)).
+const CAP_SETGID: u32 = 6;
+
 /// Builds the plan of a program that landlock(7), no_new_privs and a filter confine, without a namespace.
 pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     let mut plan = Plan::default();
@@ -20,8 +23,9 @@ pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     b.start()?;
     let landlock = b.landlock()?;
     // Only root may drop groups, and only with the right to.
-    let groups = if input.host.euid == 0 { b.supplementary() } else { Supplementary::Keep };
-    let init = b.init();
+    let may = input.host.euid == 0 && input.host.caps & 1 << CAP_SETGID != 0;
+    let groups = if may { b.supplementary() } else { Supplementary::Keep };
+    let (init, new_keyring) = (b.init(), b.new_keyring());
     tail::append(
         &mut b.plan,
         &tail::Tail {
@@ -29,7 +33,7 @@ pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
             pty_slave: None,
             stdio: input.options.stdio,
             proc: None,
-            new_keyring: !input.options.no_new_keyring,
+            new_keyring,
             program: None,
             filters: input.filters,
             preserve_fds: input.options.preserve_fds,

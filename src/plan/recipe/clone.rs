@@ -16,6 +16,7 @@ impl Builder<'_> {
         let every: Vec<NsKind> = NAMESPACES.iter().map(|row| row.kind).collect();
         let joined = self.open_joined(&every)?;
         let cgroup = self.cgroup_slot()?;
+        self.open_tasks()?;
         let new = self.new_flags();
         self.joined.clone_from(&joined);
         let (by_joiner, by_init) = self.who_joins(joined);
@@ -34,13 +35,18 @@ impl Builder<'_> {
             self.plan.push(Runtime, part::CLONE, CloneOp::Init { namespaces: 0, cgroup, owner: None });
             self.scope()?;
             self.join_cgroups()?;
+            self.enter_cgroups(Joiner, part::CLONE);
             if hide && late {
                 self.oom_score()?;
                 self.plan.push(Joiner, part::CLONE, CredOp::Undumpable);
             }
             self.joiner(&by_joiner, new);
         } else {
-            let spawn = CloneOp::Init { namespaces: new, cgroup, owner: self.owner(new) };
+            let spawn = if cgroup.is_none() && self.hides_clone3() {
+                CloneOp::Plain { namespaces: new }
+            } else {
+                CloneOp::Init { namespaces: new, cgroup, owner: self.owner(new) }
+            };
             self.plan.push_undo(Runtime, part::CLONE, spawn, Undo::Kill);
             self.scope()?;
             self.join_cgroups()?;
@@ -80,6 +86,20 @@ impl Builder<'_> {
             CloneOp::Sibling { namespaces: new, owner: self.owner(new) },
             Undo::Kill,
         );
+    }
+
+    /// Whether the program gets a session keyring of its own. Where the filter of a surrounding container refuses
+    /// keyctl(2), the caller's keyring is out of the program's reach, too.
+    pub(super) fn new_keyring(&self) -> bool {
+        let hardening = &self.input.config.hardening;
+        let filtered = (hardening.bare || hardening.shared_proc) && !*self.input.host.keyctl.get();
+        !self.input.options.no_new_keyring && !filtered
+    }
+
+    /// Whether this is a container whose filter hides clone3(2), as Docker's default one does.
+    fn hides_clone3(&self) -> bool {
+        let hardening = &self.input.config.hardening;
+        (hardening.bare || hardening.shared_proc) && !*self.input.host.clone3.get()
     }
 
     /// The user that makes these namespaces, if a user namespace is among them.

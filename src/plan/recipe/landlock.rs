@@ -43,7 +43,7 @@ impl Builder<'_> {
             abi,
             handled: all,
             // A pid and a network namespace do the same.
-            scoped: if bare && abi >= 6 { SCOPES } else { 0 },
+            scoped: if (bare || config.hardening.shared_proc) && abi >= 6 { SCOPES } else { 0 },
             paths,
             descriptors: 3 + self.input.options.preserve_fds,
         })))

@@ -96,6 +96,8 @@ struct Builder<'a> {
     seals: Vec<(PathBuf, Slot)>,
     /// Sources of cgroup binds: (name of the directory, slot).
     cgroup_sources: VecDeque<Vec<(String, Slot)>>,
+    /// The files by which the child enters its cgroups of v1.
+    tasks: Vec<(CString, Slot)>,
     /// Namespaces that are joined.
     joined: Vec<(NsKind, Slot)>,
     /// Those of them that Init joins itself.
@@ -131,6 +133,7 @@ impl<'a> Builder<'a> {
             mappings: Vec::new(),
             seals: Vec::new(),
             cgroup_sources: VecDeque::new(),
+            tasks: Vec::new(),
             joined: Vec::new(),
             joined_by_init: Vec::new(),
             shown: None,
@@ -186,7 +189,7 @@ impl Builder<'_> {
             .then(|| self.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
         let groups = self.supplementary();
         let landlock = self.landlock()?;
-        let init = self.init();
+        let (init, new_keyring) = (self.init(), self.new_keyring());
         tail::append(
             &mut self.plan,
             &tail::Tail {
@@ -194,7 +197,7 @@ impl Builder<'_> {
                 pty_slave: self.pty.as_ref().map(|(_, s)| s.clone()),
                 stdio: input.options.stdio,
                 proc: self.proc.clone(),
-                new_keyring: !input.options.no_new_keyring,
+                new_keyring,
                 program: None,
                 filters: input.filters,
                 preserve_fds: input.options.preserve_fds,

@@ -179,7 +179,11 @@ impl Builder<'_> {
     /// Where rows go that must come before the clone and before the sources are taken.
     pub(super) fn before_sources(&self) -> usize {
         let early = |a: &Action| {
-            matches!(a, Action::Source(SourceOp::Tree { .. }) | Action::Clone(CloneOp::Init { .. }))
+            matches!(
+                a,
+                Action::Source(SourceOp::Tree { .. })
+                    | Action::Clone(CloneOp::Init { .. } | CloneOp::Plain { .. })
+            )
         };
         self.plan.steps.iter().position(|s| early(&s.action)).unwrap_or(0)
     }

@@ -1,11 +1,14 @@
 //! A service of a compose file (compose-spec) as options of `docker run`.
 
+mod places;
+
 use std::path::Path;
 
 use super::words::split;
 use super::yaml::{Document, Node, Tree};
-use super::{Description, Spot, yaml};
+use super::{Description, Spot, interpolate, yaml};
 use crate::error::{Error, Result};
+use places::{beside, published, secret, volume};
 
 /// Keys of a service whose value is the value of one option: (key, option).
 const PLAIN: &[(&str, &str)] = &[
@@ -34,6 +37,8 @@ const PLAIN: &[(&str, &str)] = &[
     ("stop_signal", "stop-signal"),
     ("stop_grace_period", "stop-timeout"),
     ("container_name", "name"),
+    ("cgroup_parent", "cgroup-parent"),
+    ("mac_address", "mac-address"),
 ];
 
 /// Keys that are a flag.
@@ -58,6 +63,8 @@ const LISTS: &[(&str, &str)] = &[
     ("extra_hosts", "add-host"),
     ("links", "link"),
     ("volumes_from", "volumes-from"),
+    ("device_cgroup_rules", "device-cgroup-rule"),
+    ("dns_opt", "dns-option"),
 ];
 
 /// Keys that a single container's runtime cannot mean: (key, why).
@@ -65,16 +72,24 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("build", "safebox runs a root file system (--rootfs), and builds no image"),
     ("image", "safebox runs a root file system: give it with --rootfs"),
     ("depends_on", "one service runs alone"),
-    ("networks", "the container has a network of its own with nothing in it"),
+    ("networks", "the container has a network of its own; ports are published, and --allow-net opens names"),
     ("restart", "a service manager restarts programs (systemd: Restart=on-failure)"),
-    ("healthcheck", "a service manager asks for the health of programs"),
-    ("logging", "stdout and stderr are the caller's: redirect them"),
     ("profiles", "the service is named on the command line"),
     ("platform", "the root file system is there already"),
     ("pull_policy", "nothing is pulled"),
     ("stdin_open", "stdin is the caller's"),
     ("runtime", "this is the runtime"),
     ("configs", "show the file with volumes"),
+    ("develop", "it is for building"),
+    ("scale", "one service runs alone"),
+    ("attach", "one service runs alone"),
+];
+
+/// Keys whose effect is in another place, which a run must not go without: (key, why).
+const STOPS: &[(&str, &str)] = &[
+    ("extends", "what is inherited is not read: resolve it with docker compose config"),
+    ("provider", "another program provides the service"),
+    ("credential_spec", "it is for Windows"),
 ];
 
 /// The services of a document, by name.
@@ -91,11 +106,12 @@ pub fn is(document: &Document) -> bool {
 /// One service of a file.
 pub fn read(path: &Path, service: &str) -> Result<Description> {
     let text = super::read(path)?;
-    let documents = yaml::parse(path, &text)?;
+    let mut documents = yaml::parse(path, &text)?;
     let document = documents
-        .iter()
+        .iter_mut()
         .find(|d| is(d))
         .ok_or_else(|| Error::msg(format!("{}: no compose file: it has no services", path.display())))?;
+    interpolate::apply(document)?;
     describe(document, service)
 }
 
@@ -108,6 +124,17 @@ pub fn describe(document: &Document, service: &str) -> Result<Description> {
         return Err(document.error(&document.top, text));
     };
     let mut d = Description::new(name, document.at(node));
+    for (line, name) in &document.unset {
+        let at = Spot { file: document.file.clone(), line: *line };
+        d.note(&at, &format!("${{{name}}}"), "the variable is not set, and so empty");
+    }
+    if let Some(node) = document.top.get("include") {
+        d.stop(
+            &document.at(node),
+            "include",
+            "other files are not read: resolve it with docker compose config",
+        );
+    }
     for (key, value) in node.entries() {
         if value.tree != Tree::Null {
             entry(document, &mut d, key, value)?;
@@ -128,12 +155,14 @@ fn entry(document: &Document, d: &mut Description, key: &str, value: &Node) -> R
     if let Some(option) = named(PLAIN) {
         d.say(&at, option, scalar(document, key, value)?);
     } else if let Some(option) = named(FLAGS) {
-        if value.is_true() {
+        if boolean(document, key, value)? {
             d.say(&at, option, "");
         }
+    } else if let Some(why) = named(STOPS) {
+        d.stop(&at, key, why);
     } else if let Some(option) = named(LISTS) {
         for item in value.items() {
-            let text = item.text().or_else(|| published(item));
+            let text = item.text().or_else(|| published(document, d, item));
             let text = text.ok_or_else(|| document.error(item, format!("{key}: a text is needed")))?;
             match option {
                 "tmpfs" => d.say_tmpfs(&document.at(item), &text),
@@ -156,7 +185,15 @@ fn special(document: &Document, d: &mut Description, key: &str, value: &Node) ->
     match key {
         "command" => d.args.extend(words(document, value)?),
         "entrypoint" => {}
-        "init" => d.say(&at, "init", value.is_true().to_string()),
+        "init" => d.say(&at, "init", boolean(document, key, value)?.to_string()),
+        "healthcheck" => health(document, d, value)?,
+        "logging" => logging(document, d, value)?,
+        "gpus" => d.say(&at, "gpus", value.text().unwrap_or_else(|| "all".into())),
+        // The engine's socket, by another name.
+        "use_api_socket" if boolean(document, key, value)? => {
+            d.say(&at, "volume", "/var/run/docker.sock:/var/run/docker.sock:rw");
+        }
+        "use_api_socket" => {}
         "environment" => {
             pairs(document, key, value)?.into_iter().for_each(|(at, pair)| d.say(&at, "env", pair))
         }
@@ -169,6 +206,11 @@ fn special(document: &Document, d: &mut Description, key: &str, value: &Node) ->
         "env_file" => {
             for item in value.items() {
                 let path = item.text().or_else(|| item.get("path").and_then(Node::text)).unwrap_or_default();
+                known(document, d, "env_file", item, &["path", "required"]);
+                let required = item.get("required").is_none_or(Node::is_true);
+                if !required && !Path::new(&beside(document, &path)).exists() {
+                    continue;
+                }
                 d.say(&document.at(item), "env-file", beside(document, &path));
             }
         }
@@ -183,6 +225,7 @@ fn special(document: &Document, d: &mut Description, key: &str, value: &Node) ->
         }
         "ulimits" => {
             for (name, limit) in value.entries() {
+                known(document, d, "ulimits", limit, &["soft", "hard"]);
                 let part = |part: &str| limit.get(part).and_then(Node::text);
                 let both = limit.text().or_else(|| Some(format!("{}:{}", part("soft")?, part("hard")?)));
                 let both = both.ok_or_else(|| {
@@ -240,6 +283,82 @@ fn deploy(document: &Document, d: &mut Description, deploy: &Node) {
     }
 }
 
+/// Lists the keys of a mapping that are not among `keys`.
+fn known(document: &Document, d: &mut Description, what: &str, node: &Node, keys: &[&str]) {
+    for (key, value) in node.entries().iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
+        if !key.starts_with("x-") {
+            d.unknown.push((document.at(value), format!("{what}.{key}")));
+        }
+    }
+}
+
+/// `healthcheck`: the options of a detached run.
+fn health(document: &Document, d: &mut Description, node: &Node) -> Result<()> {
+    const TIMES: [(&str, &str); 5] = [
+        ("interval", "health-interval"),
+        ("timeout", "health-timeout"),
+        ("retries", "health-retries"),
+        ("start_period", "health-start-period"),
+        ("start_interval", "health-start-interval"),
+    ];
+    let all = TIMES.map(|(key, _)| key);
+    known(document, d, "healthcheck", node, &[&all[..], &["test", "disable"]].concat());
+    if node.get("disable").is_some_and(Node::is_true) {
+        return Ok(());
+    }
+    let Some(test) = node.get("test") else { return Ok(()) };
+    let words = test.items().iter().map(|item| scalar(document, "test", item)).collect::<Result<Vec<_>>>()?;
+    let command = match (&test.tree, words.first().map(String::as_str)) {
+        (Tree::List(_), Some("NONE")) => return Ok(()),
+        (Tree::List(_), Some("CMD-SHELL")) => words[1..].join(" "),
+        // A shell runs it: each word is quoted.
+        (Tree::List(_), Some("CMD")) => words[1..].iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "),
+        (Tree::List(_), _) => {
+            return Err(document.error(test, "healthcheck: CMD, CMD-SHELL or NONE is needed"));
+        }
+        _ => words.concat(),
+    };
+    d.say(&document.at(test), "health-cmd", command);
+    for (key, option) in TIMES {
+        if let Some(value) = node.get(key) {
+            d.say(&document.at(value), option, scalar(document, key, value)?);
+        }
+    }
+    Ok(())
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// `logging`: the log of a detached run.
+fn logging(document: &Document, d: &mut Description, node: &Node) -> Result<()> {
+    known(document, d, "logging", node, &["driver", "options"]);
+    if let Some(driver) = node.get("driver") {
+        d.say(&document.at(driver), "log-driver", scalar(document, "driver", driver)?);
+    }
+    for (key, value) in node.get("options").map(Node::entries).unwrap_or_default() {
+        d.say(&document.at(value), "log-opt", format!("{key}={}", scalar(document, key, value)?));
+    }
+    Ok(())
+}
+
+fn boolean(document: &Document, key: &str, node: &Node) -> Result<bool> {
+    match &node.tree {
+        Tree::Bool(value) => Ok(*value),
+        _ => match node.text().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" => Ok(true),
+            "false" | "no" | "off" | "n" => Ok(false),
+            _ => Err(document.error(node, format!("{key}: true or false is needed"))),
+        },
+    }
+}
+
 fn scalar(document: &Document, key: &str, node: &Node) -> Result<String> {
     node.text().ok_or_else(|| document.error(node, format!("{key}: a text or a number is needed")))
 }
@@ -265,92 +384,10 @@ fn pairs(document: &Document, key: &str, node: &Node) -> Result<Vec<(Spot, Strin
     node.items().iter().map(|item| Ok((document.at(item), scalar(document, key, item)?))).collect()
 }
 
-/// A published port in its long form.
-fn published(node: &Node) -> Option<String> {
-    let target = node.get("target")?.text()?;
-    let published = node.get("published").and_then(Node::text).unwrap_or_default();
-    Some(format!("{published}:{target}"))
-}
-
-/// A path relative to the file.
-fn beside(document: &Document, path: &str) -> String {
-    let dir = document.file.parent().unwrap_or(Path::new("."));
-    let path = dir.join(path.strip_prefix("./").unwrap_or(path));
-    std::path::absolute(&path).unwrap_or(path).display().to_string()
-}
-
 fn security_opt(document: &Document, text: &str) -> String {
     let file = text.strip_prefix("seccomp=").or_else(|| text.strip_prefix("seccomp:"));
     match file {
         Some(file) if file != "unconfined" => format!("seccomp={}", beside(document, file)),
         _ => text.to_string(),
     }
-}
-
-/// `SRC:DST[:OPTIONS]`, or the long form. Compose's volumes can be written unless they say `ro`.
-fn volume(document: &Document, d: &mut Description, node: &Node) -> Result<()> {
-    let at = document.at(node);
-    let part = |name: &str| node.get(name).and_then(Node::text);
-    let (source, target, readonly) = match node.text() {
-        Some(text) => {
-            let words: Vec<&str> = text.split(':').collect();
-            match words[..] {
-                [target] => (String::new(), target.to_string(), false),
-                [source, target] => (source.to_string(), target.to_string(), false),
-                [source, target, options] => {
-                    (source.to_string(), target.to_string(), options.split(',').any(|o| o == "ro"))
-                }
-                _ => return Err(document.error(node, format!("volumes: {text:?} is no SRC:DST[:OPTIONS]"))),
-            }
-        }
-        None => {
-            let target = part("target").ok_or_else(|| document.error(node, "volumes: a target is needed"))?;
-            let readonly = node.get("read_only").is_some_and(Node::is_true);
-            if part("type").as_deref() == Some("tmpfs") {
-                let size = node.path(&["tmpfs", "size"]).and_then(Node::text);
-                let size = size.map(|s| format!(":size={s}")).unwrap_or_default();
-                d.say_tmpfs(&at, &format!("{target}{size}"));
-                return Ok(());
-            }
-            (part("source").unwrap_or_default(), target, readonly)
-        }
-    };
-    if source.starts_with(['/', '.', '~']) {
-        let mode = if readonly { "ro" } else { "rw" };
-        d.say(&at, "volume", format!("{}:{target}:{mode}", beside(document, &source)));
-    } else {
-        let name =
-            if source.is_empty() { "an anonymous volume".into() } else { format!("the volume {source}") };
-        d.note(
-            &at,
-            "volumes",
-            &format!("{name} is a tmpfs here: what is written there ends with the container"),
-        );
-        d.say_tmpfs(&at, &target);
-    }
-    Ok(())
-}
-
-/// A secret by its name; its file is in the top level's `secrets`.
-fn secret(document: &Document, d: &mut Description, node: &Node) -> Result<()> {
-    let name = node.text().or_else(|| node.get("source").and_then(Node::text)).unwrap_or_default();
-    let from = document.top.path(&["secrets", &name]);
-    let Some(from) = from else {
-        return Err(document.error(node, format!("secrets: the file defines no secret {name:?}")));
-    };
-    let mut text = format!("id={name}");
-    if let Some(file) = from.get("file").and_then(Node::text) {
-        text.push_str(&format!(",src={}", beside(document, &file)));
-    } else if let Some(variable) = from.get("environment").and_then(Node::text) {
-        text.push_str(&format!(",env={variable}"));
-    } else {
-        return Err(document.error(from, format!("secrets: {name}: a file or a variable is needed")));
-    }
-    for (key, option) in [("target", "target"), ("mode", "mode"), ("uid", "uid"), ("gid", "gid")] {
-        if let Some(value) = node.get(key).and_then(Node::text) {
-            text.push_str(&format!(",{option}={value}"));
-        }
-    }
-    d.say(&document.at(node), "secret", text);
-    Ok(())
 }
