@@ -400,22 +400,22 @@ fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Opti
             return Err(document.error(mount, format!("volumeMounts: subPath {below:?} leaves the volume")));
         }
         let kind = volume.entries().iter().find(|(key, _)| key != "name");
+        let mode = if mount.get("readOnly").is_some_and(Node::is_true) { "ro" } else { "rw" };
         match kind.map(|(key, node)| (key.as_str(), node)) {
             Some(("emptyDir", node)) => {
                 let size = match node.get("sizeLimit") {
                     Some(size) => {
                         let bytes = size.text().and_then(|text| quantity(&text));
                         let bytes = bytes.ok_or_else(|| document.error(size, "sizeLimit: no quantity"))?;
-                        format!(":size={}", bytes as i64)
+                        format!(",size={}", bytes as i64)
                     }
                     None => String::new(),
                 };
-                d.say_tmpfs(&at, &format!("{path}{size}"));
+                d.say_tmpfs(&at, &format!("{path}:{mode}{size}"));
             }
             Some(("hostPath", node)) => {
                 let source = node.get("path").and_then(Node::text).unwrap_or_default();
                 let source = if below.is_empty() { source } else { format!("{source}/{below}") };
-                let mode = if mount.get("readOnly").is_some_and(Node::is_true) { "ro" } else { "rw" };
                 let propagation = match part("mountPropagation").as_str() {
                     "Bidirectional" => ",rshared",
                     "HostToContainer" => ",rslave",
@@ -428,7 +428,7 @@ fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Opti
                 &format!("the volume {name}"),
                 &format!("there is no cluster to take a {key} from"),
             ),
-            None => d.say_tmpfs(&at, &path),
+            None => d.say_tmpfs(&at, &format!("{path}:{mode}")),
         }
     }
     Ok(())
