@@ -43,7 +43,7 @@ pub mod part {
     pub const CGROUP: &str = "cgroup: limits before the first process";
     pub const SCOPE: &str = "scope: systemd makes the cgroup around the child, which waits";
     pub const SOURCES: &str = "sources: host paths are resolved once";
-    pub const NETWORK: &str = "network: a helper outside, and its sockets inside";
+    pub const NETWORK: &str = "network: what leads out of its namespace, and what is in it";
     pub const CLONE: &str = "clone: one child in new namespaces";
     pub const OUTSIDE: &str = "outside: what only the host may give the child";
     pub const START: &str = "init: a clean process, root of nothing but its namespaces";
