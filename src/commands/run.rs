@@ -380,7 +380,7 @@ fn console(draft: &Draft, launch: &Launch) -> Result<(Option<i32>, Option<i32>),
     crate::launch::caller::console(life.console_socket.as_deref(), terminal)
 }
 
-/// `run --detach`: the container goes to whoever reaps this process's children.
+/// `run --detach`: the container goes to the process that reaps this process's children.
 fn detached(
     (launch, log): (&Launch, &Log),
     prepared: &Prepared,
