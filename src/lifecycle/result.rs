@@ -80,6 +80,11 @@ fn file(path: &Path) -> Result<PathBuf> {
     };
     nix::unistd::access(needed, flags)
         .map_err(|e| failed(format!("{}: {}", needed.display(), crate::tables::errno::text(e as i32))))?;
+    // The account of an earlier run would be taken for that of this one if this program were killed.
+    match full.symlink_metadata() {
+        Ok(m) if m.is_file() => std::fs::remove_file(&full).map_err(|e| failed(e.to_string()))?,
+        _ => {}
+    }
     Ok(full)
 }
 
