@@ -112,14 +112,30 @@ pub fn in_lines(text: &str) -> String {
     text.split("\n  ").map(shown_in_line).collect::<Vec<_>>().join("\n  ")
 }
 
+/// Control characters, and characters that change the text direction (Unicode "Bidirectional Algorithm").
+fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn escaped(text: &str, keep: fn(char) -> bool) -> String {
-    // Control characters, and characters that change the text direction (Unicode "Bidirectional Algorithm").
-    let hidden = |c: char| {
-        c.is_control() && !keep(c) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let hidden = |c: char| is_hidden(c) && !keep(c);
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// JSON text safe for a terminal: JSON escapes the first 32 control characters alone, and a terminal obeys others, too.
+/// They are part of strings, so the value is the same.
+pub fn shown_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) && c != '\n' {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)))
+        } else {
+            out.push(c)
+        }
     }
     out
 }

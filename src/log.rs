@@ -2,12 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::error::{in_lines, plain_errnos, shown};
-use crate::sys::io;
+use crate::sys::{Errno, fs, io, tty};
 
 /// Prints a line on stderr. Unlike `eprintln!` it does not panic if stderr is closed: the launch continues.
 #[macro_export]
@@ -28,8 +31,39 @@ pub fn to_stderr(text: std::fmt::Arguments<'_>) {
     if SILENT.load(Ordering::Relaxed) {
         return;
     }
-    // A failed write to stderr cannot be reported anywhere.
-    std::io::stderr().write_fmt(format_args!("{text}\n")).unwrap_or_default();
+    write_in_time(&format!("{text}\n"));
+}
+
+/// A reader of stderr that takes nothing for this long loses what follows.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Set once a reader has taken nothing for that long: no later line waits again.
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
+/// Writes to stderr without blocking: it may be a pipe that the program has filled, or a terminal whose output is
+/// stopped, and the end of a run must not wait for its reader. A failed write cannot be reported anywhere.
+fn write_in_time(text: &str) {
+    let kind = fs::fstatat(2, c"").map_or(0, |st| st.st_mode & libc::S_IFMT);
+    if !matches!(kind, libc::S_IFIFO | libc::S_IFSOCK) && !tty::is_tty(2) {
+        // Files and devices wait for no reader.
+        return fs::write_all(2, text.as_bytes()).unwrap_or_default();
+    }
+    let end = Instant::now() + if UNREAD.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        let left = end.saturating_duration_since(Instant::now());
+        match io::poll(&[(2, libc::POLLOUT)], i32::try_from(left.as_millis()).unwrap_or(0)).as_deref() {
+            Ok([0]) if left.is_zero() => return UNREAD.store(true, Ordering::Relaxed),
+            Ok([0]) => continue,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+        match io::write_ready(2, rest) {
+            Ok(n) => rest = &rest[n..],
+            Err(Errno::EAGAIN | Errno::EINTR) if !left.is_zero() => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// Formats of `--log`.
@@ -58,6 +92,8 @@ pub struct LogOptions {
 #[derive(Debug, Clone)]
 pub struct Log {
     file: Option<PathBuf>,
+    /// That file (`O_PATH`). The program may write to its directory, and give its name to another file.
+    held: Option<Arc<OwnedFd>>,
     format: LogFormat,
     debug: bool,
     as_runc: bool,
@@ -65,12 +101,17 @@ pub struct Log {
 
 impl Log {
     /// Opens the log that the command line names. An unwritable log is an error: its reader would take an
-    /// empty log for success. It does not stay open, because its descriptor could be inherited by mistake.
+    /// empty log for success. It does not stay open for writing, because its descriptor could be inherited by mistake.
     pub fn new(options: LogOptions) -> Result<Self, String> {
-        if let Some(path) = &options.file {
-            open(path).map_err(|e| plain_errnos(&format!("--log {}: {e}", path.display())))?;
-        }
-        Ok(Log { file: options.file, format: options.format, debug: options.debug, as_runc: options.as_runc })
+        // A monitor leaves the working directory.
+        let file = options.file.map(|path| std::path::absolute(&path).unwrap_or(path));
+        let hold = |path: &PathBuf| {
+            open(path)
+                .and_then(|file| hold(&file))
+                .map_err(|e| plain_errnos(&format!("--log {}: {e}", path.display())))
+        };
+        let held = file.as_ref().map(hold).transpose()?.map(Arc::new);
+        Ok(Log { file, held, format: options.format, debug: options.debug, as_runc: options.as_runc })
     }
 
     /// Reports a failure: to the log file in its format, and always to stderr, where Podman reads it.
@@ -161,9 +202,9 @@ impl Log {
     }
 
     fn to_file(&self, level: &str, text: &str) {
-        let Some(path) = &self.file else { return };
+        let (Some(path), Some(held)) = (&self.file, &self.held) else { return };
         let line = self.line(level, text);
-        if let Err(e) = open(path).and_then(|mut f| writeln!(f, "{line}")) {
+        if let Err(e) = again(held).and_then(|mut f| writeln!(f, "{line}")) {
             tell!("safebox: {}", plain_errnos(&format!("--log {}: {e}", path.display())));
         }
     }
@@ -176,6 +217,17 @@ pub fn say(text: &str) {
 
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o644).open(path)
+}
+
+/// The same file, without the right to write to it.
+fn hold(file: &File) -> std::io::Result<OwnedFd> {
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    Ok(fs::openat(libc::AT_FDCWD, &path, libc::O_PATH, 0).and_then(fs::move_up)?)
+}
+
+/// The file that is held, to write to.
+fn again(held: &OwnedFd) -> std::io::Result<File> {
+    File::options().append(true).open(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }
 
 /// The text format of logrus, runc's log library, which callers of runc parse.

@@ -15,6 +15,8 @@ safebox::program!(safebox_main);
 fn safebox_main() -> ExitCode {
     abort_on_panic();
     safebox::sys::process::open_missing_stdio();
+    // A write beyond the caller's RLIMIT_FSIZE is an error (EFBIG); the signal would end the launcher without cleanup.
+    safebox::sys::signal::ignore(libc::SIGXFSZ).unwrap_or_default();
     let args: Vec<_> = std::env::args_os().collect();
     safebox::sys::argv::find(args.len());
     let args = match request::take(args) {
@@ -31,7 +33,6 @@ fn safebox_main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    safebox::sys::start::populate();
     let mut cli = match parse(&args) {
         Ok(cli) => cli,
         Err(e) => return commands::usage(&e, &args, as_runc),

@@ -264,7 +264,9 @@ fn injected_exec() {
             }
             injected += 1;
             assert!(!out.timed_out, "hangs: {about}");
-            assert!(matches!(out.code, 126 | 255) && !out.stderr.trim().is_empty(), "{about}");
+            // strace counts for each process: the write that fails may be that of the message.
+            let lost = text(&file).lines().any(|l| l.contains("write(2,") && l.contains("(INJECTED)"));
+            assert!(matches!(out.code, 126 | 255) && (lost || !out.stderr.trim().is_empty()), "{about}");
         }
     }
     assert!(injected > 20, "only {injected} faults were injected");

@@ -6,6 +6,7 @@ mod detached;
 mod ends;
 mod files;
 mod host;
+mod hostile;
 mod ladder;
 mod library;
 mod options;
@@ -28,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         ends::tests(),
         files::tests(),
         host::tests(),
+        hostile::tests(),
         ladder::tests(),
         options::tests(),
         overlay::tests(),

@@ -186,7 +186,7 @@ same 65532 "$(exec_in "$container" id -u)"
 #: step the policy file decides for the usual handler
 policy
 mkdir -p /etc/safebox
-mount -t tmpfs policy /etc/safebox
+mount -t tmpfs -o mode=755 policy /etc/safebox
 trap 'umount /etc/safebox; rmdir /etc/safebox' EXIT
 printf 'mode = "enforce"\nlevel = "restricted"\n[[exceptions]]\nreason = "the stacks"\nannotations = { "io.kubernetes.cri.container-name" = "excepted" }\n' >/etc/safebox/policy.toml
 pod
@@ -201,6 +201,30 @@ out=$(fails member broken '["sleep", "1000"]' "$restricted" 2>&1)
 contains '/etc/safebox/policy.toml:1:' "$out"
 # What is there can be ended.
 cri StopContainer "{ \"container_id\": \"$container\" }" >/dev/null
+
+#: step the audit trail has what containerd did
+[[ $NAME == safebox ]] || skip 'runc has no audit trail'
+"$RUNTIME" --root /run/containerd/runc/k8s.io watch --output "$WORK/trail" &
+watch=$!
+trap 'kill -INT $watch 2>/dev/null || true' EXIT
+eventually grep -q '"event":"begin"' "$WORK/trail"
+sleeper
+first=$container
+exec_in "$container" true
+cri StopContainer "{ \"container_id\": \"$container\" }" >/dev/null
+cri RemoveContainer "{ \"container_id\": \"$container\" }" >/dev/null
+if [[ $(cat "$WORK/network") == 0 ]]; then
+    handler=safebox-restricted ID=$ID-refused
+    pod
+    fails member refused '["true"]' 2>/dev/null
+fi
+kill -INT $watch; wait $watch
+for event in create start exec kill end delete; do
+    contains "\"event\":\"$event\",\"id\":\"$first\"" "$(cat "$WORK/trail")"
+done
+contains '"parent":{"pid":' "$(cat "$WORK/trail")"
+[[ $(cat "$WORK/network") == 2 ]] || contains '"rule":"non-root"' "$(grep '"event":"denied"' "$WORK/trail")"
+"$RUNTIME" watch --verify "$WORK/trail"
 
 #: step a volume
 mkdir -p "$WORK/volume"; echo there >"$WORK/volume/file"

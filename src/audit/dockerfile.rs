@@ -210,7 +210,7 @@ fn exposed(all: &[Instruction]) -> Vec<(u32, String)> {
         i.words().iter().any(|word| {
             let ports = word.split('/').next().unwrap_or_default();
             let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            matches!((first.parse::<u16>(), last.parse::<u16>()), (Ok(first), Ok(last)) if first <= 22 && 22 <= last)
+            matches!((first.parse::<u16>(), last.parse::<u16>()), (Ok(first), Ok(last)) if (first..=last).contains(&22))
         })
     };
     named(all, "EXPOSE").filter(ssh).map(|i| (i.line, "port 22 is that of an SSH server".into())).collect()

@@ -9,7 +9,7 @@ use crate::cli::{Apply, Diff, Global, Id, TableFormat};
 use crate::commands::common::{Outcome, root};
 use crate::copies::apply::Layers;
 use crate::copies::{Change, risk};
-use crate::error::{Error, shown_in_line};
+use crate::error::{Error, StateError, shown_in_line, shown_json};
 use crate::lifecycle::container::{Container, Status};
 use crate::state::layers::{self, Record};
 
@@ -23,7 +23,11 @@ fn load(global: &Global, id: &str) -> Result<(PathBuf, Record), Error> {
 
 /// A program that still runs changes the layer.
 fn refuse_running(global: &Global, id: &str) -> Result<(), Error> {
-    let running = Container::load(&root(global)?, id).is_ok_and(|c| c.status() != Status::Stopped);
+    let running = match Container::load(&root(global)?, id) {
+        Ok(container) => container.status() != Status::Stopped,
+        Err(Error::State(StateError::NotFound)) => false,
+        Err(e) => return Err(e),
+    };
     match running {
         true => Err(Error::msg(format!(
             "{id}: the container still runs: safebox kill {id} KILL, or wait for its end"
@@ -41,7 +45,7 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     if args.format == TableFormat::Json {
         let rows: Vec<_> =
             changes.iter().map(|(base, change)| json(&record, *base, change, &layers)).collect();
-        writeln!(out, "{}", serde_json::to_string(&rows)?)?;
+        writeln!(out, "{}", shown_json(&serde_json::to_string(&rows)?))?;
     } else {
         for (base, change) in &changes {
             let path = record.bases[*base].join(&change.path);
@@ -79,7 +83,8 @@ fn risk_of(base: usize, change: &Change, layers: &Layers<'_>) -> Option<&'static
 fn json(record: &Record, base: usize, change: &Change, layers: &Layers<'_>) -> serde_json::Value {
     let mut row = serde_json::json!({
         "change": change.kind.letter().to_string(),
-        "path": record.bases[base].join(&change.path),
+        // JSON has no text for a name that is not UTF-8.
+        "path": record.bases[base].join(&change.path).to_string_lossy(),
         "mode": format!("{:04o}", change.meta.mode() & 0o7777),
         "directory": change.meta.is_dir(),
     });
@@ -135,14 +140,17 @@ pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
     let mut rows = Vec::new();
     for id in layers::ids(&store) {
         let record = layers::load(&store, &id)?;
-        let changes = Layers { store: &store, record: &record }.changes()?.len();
+        // What one program has left does not hide the others' layers.
+        let changes = Layers { store: &store, record: &record }.changes();
+        let changes =
+            changes.inspect_err(|e| crate::log::say(&format!("{id}: {e}"))).ok().map(|all| all.len());
         rows.push((id, changes, record.bases));
     }
     if format == TableFormat::Json {
         let values = rows.iter().map(
             |(id, changes, bases)| serde_json::json!({ "id": id, "changes": changes, "directories": bases }),
         );
-        writeln!(out, "{}", serde_json::Value::from_iter(values))?;
+        writeln!(out, "{}", shown_json(&serde_json::Value::from_iter(values).to_string()))?;
     } else {
         if !quiet {
             writeln!(out, "{:<24} {:>7}  DIRECTORIES", "ID", "CHANGES")?;
@@ -151,7 +159,10 @@ pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
             let bases: Vec<_> = bases.iter().map(|b| shown_in_line(&b.display().to_string())).collect();
             match quiet {
                 true => writeln!(out, "{id}")?,
-                false => writeln!(out, "{id:<24} {changes:>7}  {}", bases.join(" "))?,
+                false => {
+                    let changes = changes.map_or("?".into(), |n| n.to_string());
+                    writeln!(out, "{id:<24} {changes:>7}  {}", bases.join(" "))?;
+                }
             }
         }
     }

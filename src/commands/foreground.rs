@@ -90,11 +90,7 @@ impl Watch<'_> {
         if life.tells_ready {
             notify::tell_ready();
         }
-        if let Some(ready) = ready {
-            // It returns once the container says that it is ready, where it does.
-            crate::lifecycle::notify::wait_for(supervisor.notify.take(), cx.pid)?;
-            ready.tell()?;
-        }
+        supervisor.ready = ready;
         let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
         let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
         let end = supervisor.watch(cx.pid, cx.pidfd, master)?;

@@ -14,6 +14,8 @@ pub const MOST_PORTS: usize = 32;
 pub struct Network {
     /// What the program may connect to; empty: nothing.
     pub rules: Vec<Rule>,
+    /// `--network none` or `host`, where one of them was said.
+    pub asked: Option<Asked>,
     /// A network namespace that was made before, and is joined.
     pub joined: Option<std::path::PathBuf>,
     /// pasta(1), where it connects the container with the host's network.
@@ -34,6 +36,15 @@ pub struct Network {
     pub audit: bool,
     /// The kernel has IPv6: names have addresses of both kinds inside.
     pub v6: bool,
+}
+
+/// A network that is said in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// `none`: one of its own, with nothing in it.
+    None,
+    /// `host`: the host's.
+    Host,
 }
 
 impl Network {

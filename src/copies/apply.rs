@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::at::{self, Base, Skipped};
 use super::{Change, Kind};
 use crate::error::{Error, Result};
+use crate::host::mountinfo::mounts_below;
 use crate::state::layers::{self, Record};
+use crate::state::tree;
 use crate::sys::replace::{self, replace_path};
 
 /// Name of the journal in a container's directory of layers.
@@ -43,11 +45,29 @@ struct Journal {
 struct Step {
     /// Number of the base.
     base: usize,
-    /// The path below it.
+    /// The path below it. JSON has no text for a name that is not UTF-8.
+    #[serde(with = "bytes")]
     path: PathBuf,
     /// Temporary name, in the path's directory.
     temp: String,
     act: Act,
+}
+
+/// A path as a list of its bytes.
+mod bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().as_bytes().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Vec::deserialize(from).map(|bytes| OsString::from_vec(bytes).into())
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,11 +261,19 @@ impl Layers<'_> {
     /// What changed in the base since the run began.
     fn refuse_conflicts(&self, chosen: &[&(usize, Change)]) -> Result<()> {
         let mut conflicts = Vec::new();
+        let mounts = std::fs::read("/proc/self/mountinfo").map_err(|e| failed(Path::new("/proc"), &e))?;
         for (base, change) in chosen {
             let path = self.record.bases[*base].join(&change.path);
-            if changed_since(&path, self.record.since, change.kind == Kind::Deleted || !change.meta.is_dir())
-                .map_err(|e| failed(&path, &e))?
-            {
+            let goes = change.kind == Kind::Deleted || !change.meta.is_dir();
+            // The program has seen what the mounts cover, and the removal would remove what they show.
+            if let Some((at, _)) = mounts_below(&mounts, &path).pop().filter(|_| goes) {
+                return Err(Error::msg(format!(
+                    "nothing is written: {}: the mount at {} is below it: umount it first",
+                    path.display(),
+                    at.display()
+                )));
+            }
+            if changed_since(&path, self.record.since, goes).map_err(|e| failed(&path, &e))? {
                 conflicts.push(path.display().to_string());
             }
         }
@@ -264,7 +292,7 @@ impl Layers<'_> {
 
     /// A new directory is one step, with all that is in it.
     fn steps(&self, chosen: &[&(usize, Change)]) -> Vec<Step> {
-        let mut steps: Vec<Step> = Vec::new();
+        let (mut steps, token): (Vec<Step>, _) = (Vec::new(), tree::token());
         for (number, (base, change)) in chosen.iter().enumerate() {
             let is_inside = |s: &Step| {
                 s.base == *base && !matches!(s.act, Act::Mode(_)) && change.path.starts_with(&s.path)
@@ -279,10 +307,8 @@ impl Layers<'_> {
                 (_, Some(old)) if old.is_dir() || change.meta.is_dir() => Act::Replace,
                 _ => Act::Put,
             };
-            let temp = format!(".safebox-{}-{number}", self.record.id);
-            // A name has at most 255 bytes (limits.h).
-            let temp =
-                if temp.len() > 200 { format!(".safebox-{}-{number}", std::process::id()) } else { temp };
+            // Neither the base nor the layer has such a name: the program could not guess it.
+            let temp = format!(".safebox-{token}-{number}");
             steps.push(Step { base: *base, path: change.path.clone(), temp, act });
         }
         steps
@@ -291,11 +317,9 @@ impl Layers<'_> {
     fn stage(&self, bases: &[Base], steps: &[Step], skipped: &mut Skipped) -> Result<()> {
         for step in steps.iter().filter(|s| matches!(s.act, Act::Put | Act::Replace)) {
             let from = self.upper(step.base).join(&step.path);
-            let staged = bases[step.base].parent(&step.path).and_then(|(dir, _)| {
-                let temp = at::c(&step.temp)?;
-                at::remove(dir.as_fd(), &temp)?;
-                at::copy(&from, dir.as_fd(), &temp, skipped)
-            });
+            let staged = bases[step.base]
+                .parent(&step.path)
+                .and_then(|(dir, _)| at::copy(&from, dir.as_fd(), &at::c(&step.temp)?, skipped));
             staged.map_err(|e| failed(&self.record.bases[step.base].join(&step.path), &e))?;
         }
         bases.iter().try_for_each(Base::sync).map_err(|e| failed(&self.dir(), &e))
@@ -305,7 +329,7 @@ impl Layers<'_> {
         for step in steps {
             let removed = bases[step.base]
                 .parent(&step.path)
-                .and_then(|(dir, _)| at::remove(dir.as_fd(), &at::c(&step.temp)?));
+                .and_then(|(dir, _)| tree::remove(&dir, &at::c(&step.temp)?));
             match removed {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(failed(&self.record.bases[step.base].join(&step.path), &e));
@@ -344,14 +368,14 @@ impl Step {
                     }
                     at::rename(&dir, &temp, &name)?;
                 }
-                at::remove(dir.as_fd(), &old)
+                tree::remove(&dir, &old)
             }
             Act::Remove(inode) => {
                 // Another file may have the name by now.
                 if at::stat(fd, &name)?.is_some_and(|st| st.st_ino == inode) {
                     at::rename(&dir, &name, &temp)?;
                 }
-                at::remove(dir.as_fd(), &temp)
+                tree::remove(&dir, &temp)
             }
         }
     }
@@ -360,8 +384,8 @@ impl Step {
 /// Whether the status of a file, or with `tree` of one below it, changed after `since`.
 fn changed_since(path: &Path, since: (i64, u32), tree: bool) -> io::Result<bool> {
     let Some(meta) = super::meta(path)? else { return Ok(false) };
-    // The content of a directory is not replaced, so only its files count.
-    if !meta.is_dir() && (meta.ctime(), meta.ctime_nsec()) > (since.0, i64::from(since.1)) {
+    // The content of a directory that stays is not replaced, so only its files count.
+    if (tree || !meta.is_dir()) && (meta.ctime(), meta.ctime_nsec()) > (since.0, i64::from(since.1)) {
         return Ok(true);
     }
     if tree && meta.is_dir() {

@@ -72,23 +72,6 @@ pub(super) fn chmod(dir: &OwnedFd, name: &CStr, mode: u32) -> io::Result<()> {
     fs::fchmod(fd.as_raw_fd(), mode).map_err(os)
 }
 
-/// Removes `name` and all below it; nothing to remove is no error.
-pub(super) fn remove(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    match fs::unlinkat(dir.as_raw_fd(), name, 0) {
-        Ok(()) | Err(crate::sys::Errno::ENOENT) => return Ok(()),
-        Err(crate::sys::Errno::EISDIR) => {}
-        Err(e) => return Err(os(e)),
-    }
-    let inner = fs::own(fs::openat(dir.as_raw_fd(), name, DIRECTORY, 0).map_err(os)?);
-    for entry in nix::dir::Dir::from_fd(inner.try_clone()?).map_err(os)?.iter() {
-        let entry = entry.map_err(os)?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            remove(inner.as_fd(), entry.file_name())?;
-        }
-    }
-    fs::unlinkat(dir.as_raw_fd(), name, libc::AT_REMOVEDIR).map_err(os)
-}
-
 /// Copies the file or tree at `from` to `name`: content, mode without setuid and setgid, owner, times. Special files are
 /// skipped.
 pub(super) fn copy(from: &Path, dir: BorrowedFd<'_>, name: &CStr, skipped: &mut Skipped) -> io::Result<()> {

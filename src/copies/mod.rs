@@ -52,12 +52,19 @@ pub struct Change {
 /// All changes of the layer `upper` to `base`, parents first, sorted by name.
 pub fn changes(base: &Path, upper: &Path) -> io::Result<Vec<Change>> {
     let mut found = Vec::new();
-    walk(base, upper, Path::new(""), &mut found)?;
+    walk(Some(base), upper, Path::new(""), &mut found)?;
     Ok(found)
 }
 
-/// The program may have closed a directory: the error says which.
+/// The program may have closed a directory, or nested directories deeper than a path can be long: the error says which.
 fn named(path: &Path, e: &io::Error) -> io::Error {
+    if e.raw_os_error() == Some(libc::ENAMETOOLONG) {
+        let top: PathBuf = path.components().take(12).collect();
+        let top = top.display();
+        return io::Error::other(format!(
+            "{top}/...: a path of more than 4095 bytes: discard alone can remove it"
+        ));
+    }
     io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }
 
@@ -72,7 +79,7 @@ fn names(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
 fn meta(path: &Path) -> io::Result<Option<Metadata>> {
     match path.symlink_metadata() {
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        meta => meta.map(Some),
+        meta => meta.map(Some).map_err(|e| named(path, &e)),
     }
 }
 
@@ -81,25 +88,27 @@ fn is_whiteout(meta: &Metadata) -> bool {
     meta.file_type().is_char_device() && meta.rdev() == 0
 }
 
-fn walk(base: &Path, upper: &Path, below: &Path, found: &mut Vec<Change>) -> io::Result<()> {
+/// `base`: `None` where the base has no directory of that path. A symlink of the base is not followed: what the program
+/// has made in its place is all new.
+fn walk(base: Option<&Path>, upper: &Path, below: &Path, found: &mut Vec<Change>) -> io::Result<()> {
     let dir = upper.join(below);
     let all_new = is_opaque(&dir).map_err(|e| named(&dir, &e))?;
     for name in names(&dir)? {
         let path = below.join(name);
         let Some(new) = meta(&upper.join(&path))? else { continue };
-        let old = meta(&base.join(&path))?;
+        let old = base.map_or(Ok(None), |base| meta(&base.join(&path)))?;
         if is_whiteout(&new) {
             if let Some(old) = old {
                 found.push(Change { kind: Kind::Deleted, path, meta: old, mode_only: false });
             }
             continue;
         }
-        let kind = match &old {
-            None => Some((Kind::Added, false)),
-            Some(old) if new.is_dir() && old.is_dir() => {
+        let kind = match (&old, base) {
+            (None, _) | (_, None) => Some((Kind::Added, false)),
+            (Some(old), _) if new.is_dir() && old.is_dir() => {
                 (mode(&new) != mode(old)).then_some((Kind::Modified, true))
             }
-            Some(old) => {
+            (Some(old), Some(base)) => {
                 differs(&base.join(&path), old, &upper.join(&path), &new)?.then_some((Kind::Modified, false))
             }
         };
@@ -108,10 +117,10 @@ fn walk(base: &Path, upper: &Path, below: &Path, found: &mut Vec<Change>) -> io:
             found.push(Change { kind, path: path.clone(), meta: new, mode_only });
         }
         if is_dir {
-            walk(base, upper, &path, found)?;
+            walk(base.filter(|_| old.is_some_and(|old| old.is_dir())), upper, &path, found)?;
         }
     }
-    if all_new {
+    if let Some(base) = base.filter(|_| all_new) {
         deleted_by_opaque(base, upper, below, found)?;
     }
     Ok(())

@@ -191,7 +191,29 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
         let items = container.get(key).map(Node::items).unwrap_or_default();
         d.args.extend(items.iter().filter_map(|item| item.text()));
     }
+    substitute(&mut d);
     Ok(d)
+}
+
+/// `$(NAME)` in the arguments is the variable of `env`; `$$(NAME)` stays `$(NAME)`, and so does an unknown one.
+fn substitute(d: &mut Description) {
+    let env = d.said.iter().filter(|said| said.option == "env");
+    let env: Vec<(&str, &str)> = env.filter_map(|said| said.value.split_once('=')).collect();
+    for arg in &mut d.args {
+        let (mut out, mut rest) = (String::new(), arg.as_str());
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let name = rest.strip_prefix("$(").and_then(|r| r.split_once(')'));
+            let value = name.and_then(|(name, _)| env.iter().rev().find(|(n, _)| *n == name));
+            (out, rest) = match (rest.starts_with("$$"), value, name) {
+                (true, ..) => (out + "$", &rest[2..]),
+                (false, Some((_, value)), Some((_, after))) => (out + value, after),
+                _ => (out + "$", &rest[1..]),
+            };
+        }
+        *arg = out + rest;
+    }
 }
 
 fn note(d: &mut Description, document: &Document, known: &[(&str, &str)], key: &str, value: &Node) {
@@ -378,22 +400,22 @@ fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Opti
             return Err(document.error(mount, format!("volumeMounts: subPath {below:?} leaves the volume")));
         }
         let kind = volume.entries().iter().find(|(key, _)| key != "name");
+        let mode = if mount.get("readOnly").is_some_and(Node::is_true) { "ro" } else { "rw" };
         match kind.map(|(key, node)| (key.as_str(), node)) {
             Some(("emptyDir", node)) => {
                 let size = match node.get("sizeLimit") {
                     Some(size) => {
                         let bytes = size.text().and_then(|text| quantity(&text));
                         let bytes = bytes.ok_or_else(|| document.error(size, "sizeLimit: no quantity"))?;
-                        format!(":size={}", bytes as i64)
+                        format!(",size={}", bytes as i64)
                     }
                     None => String::new(),
                 };
-                d.say_tmpfs(&at, &format!("{path}{size}"));
+                d.say_tmpfs(&at, &format!("{path}:{mode}{size}"));
             }
             Some(("hostPath", node)) => {
                 let source = node.get("path").and_then(Node::text).unwrap_or_default();
                 let source = if below.is_empty() { source } else { format!("{source}/{below}") };
-                let mode = if mount.get("readOnly").is_some_and(Node::is_true) { "ro" } else { "rw" };
                 let propagation = match part("mountPropagation").as_str() {
                     "Bidirectional" => ",rshared",
                     "HostToContainer" => ",rslave",
@@ -406,7 +428,7 @@ fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Opti
                 &format!("the volume {name}"),
                 &format!("there is no cluster to take a {key} from"),
             ),
-            None => d.say_tmpfs(&at, &path),
+            None => d.say_tmpfs(&at, &format!("{path}:{mode}")),
         }
     }
     Ok(())

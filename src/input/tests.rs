@@ -203,6 +203,14 @@ fn a_pod_hides_nothing() {
 }
 
 #[test]
+fn arguments_have_their_variables() {
+    let d = container(
+        "  containers:\n  - name: c\n    args: [\"$(A)-$(B)\", \"$$(A) $A $\", \"$(\"]\n    env: [{ name: A, value: a }]\n",
+    );
+    assert_eq!(d.args, ["a-$(B)", "$(A) $A $", "$("]);
+}
+
+#[test]
 fn every_container_of_every_kind_is_found() {
     let names = |text: &str| -> Vec<String> {
         let documents = pod::flat(yaml::parse(Path::new("f"), text).unwrap());

@@ -46,8 +46,15 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
     }
     // For a cgroup named by `--cgroup` the caller itself must be able to move the process.
     let scope = state.scope.clone().filter(|s| s.user && asked.is_empty());
+    let ours = |group: &Path| state.preexisting.iter().all(|path| path != group);
     if !state.cgroup_v2 {
-        return Ok(ExecCgroups { moved_to: groups, scope, ..ExecCgroups::default() });
+        // The v2 tree of a hybrid host has no controllers.
+        let trees = state.cgroups.iter().map(|(controllers, _)| !controllers.is_empty()).zip(groups);
+        let (v1, v2): (Vec<_>, Vec<_>) = trees.partition(|(v1, _)| *v1);
+        let paths = |of: Vec<(bool, PathBuf)>| of.into_iter().map(|(_, path)| path).collect::<Vec<_>>();
+        let (entered, mut moved_to) = (paths(v1), paths(v2));
+        let born_in = moved_to.pop_if(|group| asked.is_empty() && scope.is_none() && ours(group));
+        return Ok(ExecCgroups { born_in, entered, moved_to, scope });
     }
     let group = groups.into_iter().next().filter(|_| scope.is_none());
     if let Some(group) = group.as_deref().filter(|group| asked.is_empty() && hands_down(group)) {
@@ -55,7 +62,6 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
         // have processes.
         return Ok(ExecCgroups { moved_to: vec![group_of(pid, group)?], scope, ..ExecCgroups::default() });
     }
-    let ours = |group: &Path| state.preexisting.iter().all(|path| path != group);
     // See `Builder::cgroup_slot`: no process is created in a pre-existing cgroup.
     Ok(match group {
         Some(group) if asked.is_empty() && ours(&group) => {

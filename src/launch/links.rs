@@ -4,6 +4,7 @@
 //! symlink is followed if root or the caller owns it, or if its owner owns its target and the directory is not sticky
 //! and world-writable. The result has no symlinks, and those rows check it again when they open it.
 
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -11,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::bundle::Bundle;
 use crate::error::{Error, plain_errnos};
 use crate::launch::value::{Launch, Root};
+use crate::sys::cstr::cpath;
 use crate::sys::fs;
 
 /// Maximum number of symlinks on one path, as in the kernel.
@@ -24,6 +26,23 @@ pub fn resolved(path: &Path) -> Result<PathBuf, String> {
     let path = std::path::absolute(path).map_err(|e| e.to_string())?;
     follow(PathBuf::from("/"), &path, &mut 0)
 }
+
+/// Opens a file that an option names, without another user's symlinks on the way. Where the path cannot be resolved by its
+/// names, as that of a pipe in /proc/self/fd, the kernel resolves it.
+pub fn open_file(path: &Path) -> std::io::Result<File> {
+    match resolved(path) {
+        Ok(found) => {
+            let found = cpath(&found).map_err(std::io::Error::other)?;
+            let fd = fs::openat2(libc::AT_FDCWD, &found, libc::O_RDONLY, 0, fs::RESOLVE_NO_SYMLINKS)?;
+            Ok(fs::own(fd).into())
+        }
+        Err(why) if why.contains(OTHERS) => Err(std::io::Error::other(why)),
+        Err(_) => File::open(path),
+    }
+}
+
+/// Words of the refusal.
+const OTHERS: &str = "is a symlink of another user";
 
 fn follow(mut at: PathBuf, path: &Path, links: &mut u32) -> Result<PathBuf, String> {
     for part in path.components() {
@@ -58,7 +77,7 @@ fn follow(mut at: PathBuf, path: &Path, links: &mut u32) -> Result<PathBuf, Stri
             let owner = std::fs::symlink_metadata(&found).map_err(failed)?.uid();
             if owner != link.uid() || shared && directory.uid() != link.uid() {
                 return Err(format!(
-                    "{} is a symlink of another user (id {}), who chooses its target: name the target itself",
+                    "{} {OTHERS} (id {}), who chooses its target: name the target itself",
                     next.display(),
                     link.uid()
                 ));

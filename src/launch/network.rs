@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::value::Launch;
 use crate::bundle::Bundle;
+use crate::config::network::Asked;
 use crate::config::{Config, Namespace, RuntimeFile};
 use crate::error::{Error, Result};
 use crate::network::{RESOLV, RESOLV_CONF};
@@ -39,6 +40,40 @@ pub fn add_names(launch: &mut Launch, names: &Names) -> Result<()> {
     names.add_to(&mut launch.network).map_err(|e| Error::msg(format!("{}: {e}", names.file)))
 }
 
+/// `--network none` and `--network host` hold on every config; without either a policy that hardens nothing leaves the
+/// config's namespace as it is.
+fn as_asked(
+    asked: Option<Asked>,
+    facts: &Facts<'_>,
+    config: &mut Config,
+    changes: &mut Vec<Change>,
+) -> Result<()> {
+    let had = config.namespace(NsKind::Net).cloned();
+    let joined = had.as_ref().and_then(|n| n.path.as_ref()).map(|path| path.display().to_string());
+    let instead = joined
+        .clone()
+        .unwrap_or_else(|| if had.is_some() { "a new one".into() } else { "the host's".into() });
+    match asked {
+        Some(Asked::None) if facts.overrides.allows("host-net") => {
+            return Err(Error::msg("--network none with --allow host-net: leave one out"));
+        }
+        Some(Asked::None) if !config.is_new(NsKind::Net) => {
+            config.namespaces.retain(|n| n.kind != NsKind::Net);
+            config.namespaces.push(Namespace { kind: NsKind::Net, path: None });
+            let text = format!("a new network namespace with nothing in it, as asked, instead of {instead}");
+            changes.push(Change::new("network", text));
+        }
+        // Of a new one the policy says so, where it hardens.
+        Some(Asked::Host) if joined.is_some() || (had.is_some() && facts.policy == Policy::Privileged) => {
+            config.namespaces.retain(|n| n.kind != NsKind::Net);
+            let text = format!("the host's network namespace, as asked, instead of {instead}");
+            changes.push(Change::weaker("network", text));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// `--allow-net`, `--audit-log`.
 pub(super) fn apply(
     launch: &Launch,
@@ -53,6 +88,7 @@ pub(super) fn apply(
         ));
     }
     let host = facts.overrides.allows("host-net");
+    as_asked(network.asked, facts, config, changes)?;
     let refused = match (network.rules.is_empty(), network.published.is_empty()) {
         (false, _) if host => {
             "--allow-net with --network host: the host's network knows no names, so every host could be reached: leave one out"

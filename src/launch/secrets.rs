@@ -84,6 +84,10 @@ fn look(secret: &Secret) -> Result<Option<u64>> {
         }
         SecretSource::File(path) => {
             let meta = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?;
+            // The symlinks on the way are looked at before anything is launched, and again when it is read.
+            if meta.is_file() {
+                super::links::open_file(path).map_err(|e| failed(e.to_string()))?;
+            }
             if meta.is_dir() {
                 return Err(failed("it is a directory, not a file".into()));
             }
@@ -126,7 +130,7 @@ fn read(source: &SecretSource) -> std::io::Result<(OwnedFd, u64)> {
             written?;
         }
         SecretSource::File(path) => {
-            let mut from = File::open(path)?;
+            let mut from = super::links::open_file(path)?;
             let mut buffer = [0; 4096];
             loop {
                 let n = match from.read(&mut buffer) {

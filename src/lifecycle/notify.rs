@@ -42,6 +42,7 @@ pub struct Proxy {
 /// `READY=1` on its way to the host.
 struct Word {
     out: UnixDatagram,
+    since: Instant,
     /// Messages that the host's socket had no room for yet, the next one last.
     left: Vec<Vec<u8>>,
     /// sd_notify_barrier(3): (the end that hangs up once the messages before it were read, the end to send).
@@ -73,6 +74,11 @@ impl Proxy {
         self.ready
     }
 
+    /// Until when the host may take to read that the container is ready; `None`: it is not ready yet.
+    pub fn overdue(&self) -> Option<Instant> {
+        self.word.as_ref().map(|word| word.since + PATIENCE)
+    }
+
     /// Reads what the container said, a few messages at a time.
     fn hear(&mut self) {
         let mut buf = [0u8; 4096];
@@ -94,14 +100,10 @@ impl Proxy {
 
     /// Waits until the container is ready, or has ended.
     pub fn wait(&mut self, pidfd: &OwnedFd) -> Result<()> {
-        let mut deadline = None;
         while !self.ready {
             let mut list = self.descriptors();
             list.push((pidfd.as_raw_fd(), libc::POLLIN));
-            if self.word.is_some() && deadline.is_none() {
-                deadline = Some(Instant::now() + PATIENCE);
-            }
-            let left = deadline.map(|end: Instant| end.saturating_duration_since(Instant::now()));
+            let left = self.overdue().map(|end| end.saturating_duration_since(Instant::now()));
             let millis = left.map_or(-1, |left| i32::try_from(left.as_millis()).unwrap_or(i32::MAX));
             let events = io::poll(&list, millis).map_err(|e| Error::os("poll", "the notify socket", e))?;
             let (ended, own) = events.split_last().unwrap_or((&0, &[]));
@@ -158,7 +160,7 @@ impl Word {
         let out = Self::socket(host)?;
         let (reader, writer) = std::io::pipe()?;
         let left = vec![format!("MAINPID={pid}\n").into_bytes(), [ready, b"\n"].concat()];
-        Ok(Word { out, left, barrier: (reader.into(), Some(writer.into())) })
+        Ok(Word { out, since: Instant::now(), left, barrier: (reader.into(), Some(writer.into())) })
     }
 
     fn is_sent(&self) -> bool {

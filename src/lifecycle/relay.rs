@@ -15,9 +15,6 @@ const ROOM: usize = 65_536;
 const NAP: Duration = Duration::from_millis(200);
 /// What is taken after the container's end at most: more than a pipe holds (fs.pipe-max-size).
 const LAST: usize = 2 << 20;
-/// A blocking pipe that poll(2) calls writable takes this much at once (pipe(7), `PIPE_BUF`).
-const PIPE_BUF: usize = 4096;
-
 /// /dev/kmsg takes each line at once, and poll(2) never says that it does.
 const KMSG: libc::dev_t = libc::makedev(1, 11);
 
@@ -103,14 +100,7 @@ impl End {
         match self.kind {
             Kind::NonBlocking | Kind::File => fs::write(self.fd(), bytes),
             Kind::Socket => io::send_nowait(self.fd(), bytes),
-            Kind::Shared => match io::write_nowait(self.fd(), bytes) {
-                Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => {
-                    // Of a terminal poll(2) says only that one more character has room.
-                    let most = if self.tty { 1 } else { PIPE_BUF };
-                    fs::write(self.fd(), &bytes[..bytes.len().min(most)])
-                }
-                result => result,
-            },
+            Kind::Shared => io::write_ready(self.fd(), bytes),
         }
     }
 }

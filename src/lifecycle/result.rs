@@ -1,23 +1,44 @@
 //! Where the account of a run goes: `--result`.
 
-use std::io::Write;
-use std::os::fd::RawFd;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use nix::unistd::AccessFlags;
 
 use crate::error::{Error, Result};
 use crate::launch::value::{LifeOptions, ResultTo};
 use crate::lifecycle::account::Account;
-use crate::sys::{fs, io};
+use crate::sys::cstr::cpath;
+use crate::sys::{Errno, fs, io};
 
 /// How long a reader of `--result fd:N` may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the account goes, looked at before anything is launched.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sink {
-    to: ResultTo,
+    to: To,
     meta: bool,
+}
+
+/// Files are held by descriptor from before the start: the program may write to the directory, and put a symlink in the
+/// place of any name.
+#[derive(Debug)]
+enum To {
+    /// A file of this name, in the directory that is held.
+    File {
+        dir: OwnedFd,
+        name: CString,
+        path: PathBuf,
+    },
+    /// A device or a FIFO (`O_PATH`): it is written to, and never replaced.
+    Special {
+        fd: OwnedFd,
+        path: PathBuf,
+    },
+    Fd(RawFd),
 }
 
 impl Sink {
@@ -32,10 +53,10 @@ impl Sink {
             };
         };
         let to = match to {
-            ResultTo::File(path) => ResultTo::File(file(path)?),
+            ResultTo::File(path) => file(path)?,
             ResultTo::Fd(fd) => {
                 descriptor(*fd, life.preserve_fds)?;
-                ResultTo::Fd(*fd)
+                To::Fd(*fd)
             }
         };
         Ok(Some(Sink { to, meta: life.result_meta == Some(true) }))
@@ -43,27 +64,26 @@ impl Sink {
 
     /// Keeps the descriptor from hooks and other programs; once this program does not begin anew any more.
     pub fn close_on_exec(&self) -> Result<()> {
-        match self.to {
-            ResultTo::Fd(fd) => fs::close_on_exec(fd).map_err(|e| Error::os("--result: fcntl", fd, e)),
-            ResultTo::File(_) => Ok(()),
+        match &self.to {
+            To::Fd(fd) => fs::close_on_exec(*fd).map_err(|e| Error::os("--result: fcntl", fd, e)),
+            To::File { .. } | To::Special { .. } => Ok(()),
         }
     }
 
     /// Writes it: a file is replaced as a whole.
     pub fn write(&self, account: &Account) -> Result<()> {
         let text = if self.meta { account.meta() } else { account.json() };
-        match &self.to {
-            ResultTo::File(path) => replace(path, text.as_bytes()).map_err(|e| {
-                Error::msg(format!("--result {}: the account cannot be written: {e}", path.display()))
-            }),
-            ResultTo::Fd(fd) => send(*fd, text.as_bytes())
-                .map_err(|e| Error::msg(format!("--result fd:{fd}: the account cannot be written: {e}"))),
-        }
+        let (named, written) = match &self.to {
+            To::File { dir, name, path } => (path.display().to_string(), replace(dir, name, text.as_bytes())),
+            To::Special { fd, path } => (path.display().to_string(), write_to_special(fd, text.as_bytes())),
+            To::Fd(fd) => (format!("fd:{fd}"), send(*fd, text.as_bytes())),
+        };
+        written.map_err(|e| Error::msg(format!("--result {named}: the account cannot be written: {e}")))
     }
 }
 
-/// The absolute path of the file that a path leads to; its directory must let the caller make files.
-fn file(path: &Path) -> Result<PathBuf> {
+/// Holds the file that a path leads to; its directory must let the caller make files.
+fn file(path: &Path) -> Result<To> {
     let failed = |why: String| Error::msg(format!("--result {}: {why}", path.display()));
     let full = std::path::absolute(path).map_err(|e| failed(e.to_string()))?;
     // A symlink stays one.
@@ -71,26 +91,29 @@ fn file(path: &Path) -> Result<PathBuf> {
     if full.is_dir() {
         return Err(failed("it is a directory: name a file".into()));
     }
-    let flags = nix::unistd::AccessFlags::W_OK;
+    let special = full.symlink_metadata().is_ok_and(|m| !m.is_file() && !m.is_symlink());
     let dir = full.parent().unwrap_or(Path::new("/"));
-    let (needed, flags) = if is_special(&full) {
-        (full.as_path(), flags)
-    } else {
-        (dir, flags | nix::unistd::AccessFlags::X_OK)
+    let flags = AccessFlags::W_OK;
+    let (needed, flags) = if special { (full.as_path(), flags) } else { (dir, flags | AccessFlags::X_OK) };
+    let refused = |what: &Path, e: Errno| {
+        failed(format!("{}: {}", what.display(), crate::tables::errno::text(e as i32)))
     };
-    nix::unistd::access(needed, flags)
-        .map_err(|e| failed(format!("{}: {}", needed.display(), crate::tables::errno::text(e as i32))))?;
-    // The account of an earlier run would be taken for that of this one if this program were killed.
-    match full.symlink_metadata() {
-        Ok(m) if m.is_file() => std::fs::remove_file(&full).map_err(|e| failed(e.to_string()))?,
-        _ => {}
+    nix::unistd::access(needed, flags).map_err(|e| refused(needed, e))?;
+    let hold = libc::O_PATH | if special { libc::O_NOFOLLOW } else { libc::O_DIRECTORY };
+    let fd = fs::openat(libc::AT_FDCWD, &cpath(needed)?, hold, 0)
+        .and_then(fs::move_up)
+        .map_err(|e| refused(needed, e))?;
+    if special {
+        return Ok(To::Special { fd, path: full });
     }
-    Ok(full)
-}
-
-/// A device, a FIFO: it is written to, and never replaced.
-fn is_special(path: &Path) -> bool {
-    path.metadata().is_ok_and(|m| !m.is_file())
+    let name = full.file_name().ok_or_else(|| failed("name a file".into()))?;
+    let name = cpath(Path::new(name))?;
+    // The account of an earlier run would be taken for that of this one if this program were killed.
+    let regular = |st: libc::stat| st.st_mode & libc::S_IFMT == libc::S_IFREG;
+    if fs::fstatat(fd.as_raw_fd(), &name).is_ok_and(regular) {
+        fs::unlinkat(fd.as_raw_fd(), &name, 0).map_err(|e| refused(&full, e))?;
+    }
+    Ok(To::File { dir: fd, name, path: full })
 }
 
 /// A descriptor that is open for writing and the caller's own.
@@ -106,16 +129,30 @@ fn descriptor(fd: RawFd, preserved: u32) -> Result<()> {
     }
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if is_special(path) {
-        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
-    }
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let temp = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&temp);
-    made.and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temp, path))
-        .inspect_err(|_| std::fs::remove_file(&temp).unwrap_or_default())
+/// Replaces the file `name` in `dir`. Whatever has the name, it is not followed.
+fn replace(dir: &OwnedFd, name: &CStr, bytes: &[u8]) -> std::io::Result<()> {
+    let dir = dir.as_raw_fd();
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    // The program may have taken a name that it could guess.
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let temp = CString::new(format!(".safebox-result.{}.{}", std::process::id(), time.as_nanos()))?;
+    let file = fs::own(fs::openat(dir, &temp, flags, 0o666)?);
+    fs::write_all(file.as_raw_fd(), bytes)
+        .and_then(|()| fs::renameat(dir, &temp, dir, name))
+        .inspect_err(|_| fs::unlinkat(dir, &temp, 0).unwrap_or_default())?;
+    Ok(())
+}
+
+/// Writes to the device or FIFO that is held; a FIFO without a reader is waited for, but not for ever.
+fn write_to_special(fd: &OwnedFd, bytes: &[u8]) -> std::io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    let opened = loop {
+        match io::reopen_nonblocking(fd.as_raw_fd(), libc::O_WRONLY) {
+            Err(Errno::ENXIO) if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+            opened => break fs::own(opened?),
+        }
+    };
+    send(opened.as_raw_fd(), bytes)
 }
 
 /// Writes all of it; a pipe or a socket whose reader is slow is waited for, but not for ever.
@@ -130,8 +167,11 @@ fn send(fd: RawFd, bytes: &[u8]) -> std::io::Result<()> {
         if io::poll(&[(fd, libc::POLLOUT)], millis)?.first().is_none_or(|events| *events == 0) {
             return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "its reader does not take it"));
         }
-        let n = fs::write(fd, &rest[..rest.len().min(AT_ONCE)])?;
-        rest = &rest[n..];
+        match fs::write(fd, &rest[..rest.len().min(AT_ONCE)]) {
+            Ok(n) => rest = &rest[n..],
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
     Ok(())
 }
@@ -146,11 +186,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("result");
         std::fs::write(&path, "old, and longer than what comes").unwrap();
-        replace(&path, b"new").unwrap();
+        let To::File { dir: held, name, .. } = file(&path).unwrap() else { panic!("a file") };
+        // What comes to the name meanwhile is not followed.
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("other", &path).unwrap();
+        replace(&held, &name, b"new").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        replace(Path::new("/dev/null"), b"x").unwrap();
-        assert!(is_special(Path::new("/dev/null")));
+        let To::Special { fd, .. } = file(Path::new("/dev/null")).unwrap() else { panic!("a device") };
+        write_to_special(&fd, b"x").unwrap();
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use crate::cgroup::monitor::CgroupMonitor;
 use crate::error::{Error, Result};
 use crate::lifecycle::deadline::{Act, Cause, Deadline, TIMED_OUT};
+use crate::lifecycle::detach::Ready;
 use crate::lifecycle::health::Checks;
 use crate::lifecycle::log_file::{LogCopy, LogFile};
+use crate::lifecycle::notify::Proxy;
 use crate::lifecycle::processes::Killer;
 use crate::lifecycle::relay::{self, Copy, Count};
 use crate::lifecycle::sidecar::Sidecar;
@@ -20,6 +22,11 @@ use crate::sys::reaper::Record;
 use crate::sys::signal::DEADLY;
 use crate::sys::usage::{self, Usage};
 use crate::sys::{fs, signal, tty};
+
+/// Signals that ask a run to end.
+const STOPS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+/// A reader of the output that takes nothing for this long is not waited for, once such a signal has come.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Signals that the runtime passes on or acts on. The stop signals keep their meaning for the
 /// runtime itself, and faults are its own.
@@ -59,6 +66,8 @@ struct Watched {
     pty: Option<RawFd>,
     /// The signal that killed it, in place of which SIGKILL was sent.
     asked: Option<i32>,
+    /// A signal asked the run to end.
+    stopped: bool,
     exit: Option<(Exit, Usage)>,
     /// Other children of this process that have ended.
     others: Vec<(i32, Exit)>,
@@ -112,7 +121,9 @@ pub struct Supervisor {
     /// CLOCK_MONOTONIC when Init was left to itself.
     pub handed: Option<Duration>,
     /// Passes the container's readiness on, until it is ready.
-    pub notify: Option<crate::lifecycle::notify::Proxy>,
+    pub notify: Option<Proxy>,
+    /// The first process of `run --detach`: it returns once the container is ready, or has ended.
+    pub ready: Option<Ready>,
     /// Looks at groups that may be gone when the container has ended.
     pub monitor: Option<CgroupMonitor>,
     /// Hears what the network helper refuses.
@@ -139,6 +150,7 @@ impl Supervisor {
             status: None,
             handed: None,
             notify: None,
+            ready: None,
             monitor: None,
             network: None,
             refusals: None,
@@ -162,10 +174,12 @@ impl Supervisor {
             self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
         }
         // Its SIGCHLD may have been read while the launch was waited for.
-        let mut watched = Watched { pid, pidfd, pty, asked: None, exit: None, others: Vec::new() };
+        let mut watched =
+            Watched { pid, pidfd, pty, asked: None, stopped: false, exit: None, others: Vec::new() };
         watched.reap();
         while watched.exit.is_none() {
-            let due = self.deadline.as_ref().and_then(Deadline::due);
+            self.tell_ready(false)?;
+            let due = self.deadline.as_ref().and_then(Deadline::due).into_iter().chain(self.overdue()).min();
             self.turn(due, |signal| watched.signal(signal))?;
             for (pid, exit) in watched.others.drain(..) {
                 self.sidecars().iter_mut().for_each(|s| s.reaped(pid, exit));
@@ -182,8 +196,9 @@ impl Supervisor {
             }
         }
         let seen = usage::monotonic();
+        self.tell_ready(true)?;
         self.sidecars().iter_mut().for_each(|s| s.end());
-        self.write_out()?;
+        self.write_out(watched.stopped)?;
         self.restore();
         let (exit, usage) = watched.exit.unzip();
         let exit = match (exit, watched.asked) {
@@ -200,6 +215,17 @@ impl Supervisor {
         let wall = ended.map(|record| record.end).filter(within).unwrap_or(seen).saturating_sub(start);
         let exit = ended.and_then(|record| record.status).map_or(exit, Exit::of_status);
         Ok(End { exit, usage, children: ended.map(|record| record.used), cause, streams, wall })
+    }
+
+    /// When a host that does not read the container's readiness is no longer waited for.
+    fn overdue(&self) -> Option<Instant> {
+        self.notify.as_ref().filter(|_| self.ready.is_some()).and_then(Proxy::overdue)
+    }
+
+    /// Lets the first process of `run --detach` return: the output is copied and signals are heard while it waits.
+    fn tell_ready(&mut self, ended: bool) -> Result<()> {
+        let ready = ended || self.notify.is_none() || self.overdue().is_some_and(|due| due <= Instant::now());
+        self.ready.take_if(|_| ready).map_or(Ok(()), Ready::tell)
     }
 
     /// What init says of the program's start and of its end. Nothing that contradicts its own exit code is believed.
@@ -236,13 +262,20 @@ impl Supervisor {
     }
 
     /// The last of the output, for as long as there is a reader, however slow; where the run has a deadline, for as
-    /// long as that leaves. A signal ends that, too.
-    fn write_out(&mut self) -> Result<()> {
+    /// long as that leaves. A signal ends that, too; where one has ended the run (`asked`), a reader that takes
+    /// nothing is not waited for.
+    fn write_out(&mut self, asked: bool) -> Result<()> {
         let end = self.deadline.as_ref().and_then(|deadline| deadline.readers(Instant::now()));
-        let mut stopped = false;
+        let (mut stopped, mut left, mut read) = (false, self.count(), Instant::now());
         while !stopped && !self.sidecars().iter_mut().all(|s| s.is_done()) {
-            self.turn(end, |signal| stopped |= DEADLY.contains(&signal))?;
-            stopped |= end.is_some_and(|end| Instant::now() >= end);
+            let patience = asked.then_some(read + PATIENCE);
+            let limit = end.into_iter().chain(patience).min();
+            self.turn(limit, |signal| stopped |= DEADLY.contains(&signal))?;
+            let now = Instant::now();
+            if self.count() != left {
+                (left, read) = (self.count(), now);
+            }
+            stopped |= end.is_some_and(|end| now >= end) || asked && now >= read + PATIENCE;
         }
         Ok(())
     }
@@ -340,6 +373,7 @@ impl Watched {
             // About this process's own place in its session.
             libc::SIGCONT | libc::SIGTTIN | libc::SIGTTOU => {}
             signal => {
+                self.stopped |= STOPS.contains(&signal);
                 // It may just have ended.
                 process::pidfd_kill(self.pidfd, signal).unwrap_or_default();
                 if DEADLY.contains(&signal) && spared(self.pid, signal) {

@@ -68,7 +68,7 @@ fn died(plan: &Plan, row: usize, undo: &crate::perform::undo::Undone) -> Error {
 
 /// What runc says, and its callers look for, where a process cannot be moved into a cgroup.
 fn adding_pid(cx: &Cx, action: &Action, errno: Errno) -> Option<String> {
-    let Action::Cgroup(CgroupOp::Join { path }) = action else { return None };
+    let Action::Cgroup(CgroupOp::Join { path } | CgroupOp::Enter { path, .. }) = action else { return None };
     let text = crate::tables::errno::text(errno as i32);
     let path = crate::sys::cstr::show(path);
     Some(format!("error adding pid {} to cgroups: write {path}: {text}", cx.pid))

@@ -109,12 +109,25 @@ fn guarded(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     }
 }
 
-/// The init that stays has the program's filters, ids and limits: its child does nothing more than execute the program.
+/// The limit on processes: the filters let it pass where Init sets it after them.
+fn is_of_forks(step: &super::Step) -> bool {
+    matches!(step.action, Action::Limit(LimitOp::Set { resource: libc::RLIMIT_NPROC, .. }))
+}
+
+/// The init that stays has the program's filters, ids and limits, but for the limit on processes, which would keep it from
+/// forking: its child sets that one, and executes the program.
 fn init_comes_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let stays = |s: &super::Step| matches!(s.action, Action::Exec(ExecOp::StayInit { .. }));
     match plan.steps.iter().position(stays) {
-        Some(row) if row + 2 != plan.steps.len() => {
-            Err(format!("row {} leaves init behind: only the exec comes after it", row + 1))
+        Some(row)
+            if !plan.steps[row + 1..]
+                .split_last()
+                .is_some_and(|(_, between)| between.iter().all(is_of_forks)) =>
+        {
+            Err(format!(
+                "row {} leaves init behind: only a limit on processes and the exec come after it",
+                row + 1
+            ))
         }
         _ => Ok(()),
     }
@@ -194,10 +207,11 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
             };
             let plain = find(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { listener: None, .. })));
             let filter = |s: &super::Step| {
-                matches!(
-                    s.action,
-                    Action::Confine(ConfineOp::Seccomp { .. }) | Action::Exec(ExecOp::StayInit { .. })
-                )
+                is_of_forks(s)
+                    || matches!(
+                        s.action,
+                        Action::Confine(ConfineOp::Seccomp { .. }) | Action::Exec(ExecOp::StayInit { .. })
+                    )
             };
             let end = plan.steps.len() - 1;
             if plan.steps[first..end].iter().all(last)
@@ -225,7 +239,7 @@ fn limits_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let mut after = plan.steps[first..].iter().skip_while(|s| limits(&s.action));
     let ends = |a: &Action| matches!(a, Action::Exec(ExecOp::Exec { .. } | ExecOp::StayInit { .. }));
     let next = after.next().is_some_and(|s| filters(&s.action) || ends(&s.action));
-    let again = after.find(|s| limits(&s.action));
+    let again = after.find(|s| limits(&s.action) && !is_of_forks(s));
     if next && again.is_none() {
         Ok(())
     } else {

@@ -140,6 +140,8 @@ pub struct Overrides {
     pub allow: Vec<String>,
     /// `--user`: the config's user was chosen by the caller, and stays.
     pub user: bool,
+    /// `--network`: what it says holds on every config, whatever the policy.
+    pub network: bool,
     /// `--device`: paths inside of devices that stay, and what may be done to each (`rwm`).
     pub devices: Vec<(std::path::PathBuf, String)>,
     /// `--cap-add`.
@@ -323,7 +325,7 @@ pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
     for name in &facts.overrides.allow {
         let since =
             ALLOW_SINCE.iter().find(|(known, _)| known == name).map_or(Policy::Restricted, |(_, p)| *p);
-        if facts.policy < since {
+        if facts.policy < since && !(name == "host-net" && facts.overrides.network) {
             outcome.no_effect(name, "the policy in force does not take it away (--policy)");
         }
     }

@@ -3,7 +3,10 @@
 //! The layers of one container are the directories `0`, `1` and so on below `STORE/ID`, each with overlayfs's `upper`
 //! and `work`. The record beside them names the base directories. Layers outlive their container.
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -113,26 +116,10 @@ fn remove(dir: &Path, layers: &[PathBuf], others: &[PathBuf]) -> io::Result<()> 
     std::fs::remove_dir(dir)
 }
 
-/// Directories may be closed to their own owner: the program made them so, or overlayfs did (`work/work`).
 fn remove_tree(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            open_directories(dir)?;
-            std::fs::remove_dir_all(dir)
-        }
-        removed => removed,
-    }
-}
-
-fn open_directories(dir: &Path) -> io::Result<()> {
-    std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_directories(&entry.path())?;
-        }
-    }
-    Ok(())
+    let (parent, name) = (dir.parent().unwrap_or(Path::new("/")), dir.file_name().unwrap_or_default());
+    let name = CString::new(name.as_bytes())?;
+    super::tree::remove(&File::open(parent)?.into(), &name)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod id_ranges;
 pub mod layers;
 pub mod outside;
+pub mod tree;
 pub mod trust;
 pub mod undo;
 

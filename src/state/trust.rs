@@ -62,7 +62,7 @@ pub fn check_root(root: &Path) -> Result<()> {
 
 /// Whether this is the overflow id, which stands for the host's root in a user namespace
 /// (user_namespaces(7)).
-fn is_unmapped(uid: u32) -> bool {
+pub fn is_unmapped(uid: u32) -> bool {
     const OVERFLOW: u32 = 65534;
     let maps = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     uid == OVERFLOW && crate::config::idmap::to_host(&crate::config::idmap::parse_map(&maps()), uid).is_none()

@@ -225,6 +225,15 @@ pub fn dup2(from: RawFd, to: RawFd) -> Result<()> {
     check(unsafe { libc::dup2(from, to) }.into()).map(drop)
 }
 
+/// A close-on-exec copy of `fd`, which is closed, with a high number: the low ones are the caller's, who may pass them to
+/// the container, and Init closes all others.
+pub fn move_up(fd: RawFd) -> Result<std::os::fd::OwnedFd> {
+    let fd = own(fd);
+    let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    // The limit on open files may be small.
+    dup_above(raw, 512).or_else(|_| dup_above(raw, 32)).or_else(|_| dup_above(raw, 10)).map(own)
+}
+
 /// `fcntl(F_DUPFD_CLOEXEC)`: a close-on-exec copy of `fd` with the lowest free number from `first` on.
 pub fn dup_above(fd: RawFd, first: RawFd) -> Result<RawFd> {
     // SAFETY: no memory is involved.

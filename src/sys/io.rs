@@ -36,6 +36,22 @@ pub fn write_nowait(fd: RawFd, bytes: &[u8]) -> Result<usize> {
     check(unsafe { libc::pwritev2(fd, &iov, 1, -1, libc::RWF_NOWAIT) } as libc::c_long).map(|n| n as usize)
 }
 
+/// A blocking pipe that poll(2) calls writable takes this much at once (pipe(7), `PIPE_BUF`).
+const PIPE_BUF: usize = 4096;
+
+/// Writes to a descriptor that poll(2) calls writable. It may be a blocking one, which other processes share, so no more
+/// is written than it takes at once: of a file that does not support `RWF_NOWAIT`, as a terminal, poll(2) says only that
+/// one more byte has room.
+pub fn write_ready(fd: RawFd, bytes: &[u8]) -> Result<usize> {
+    match write_nowait(fd, bytes) {
+        Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => {
+            let most = if super::tty::is_tty(fd) { 1 } else { PIPE_BUF };
+            fs::write(fd, &bytes[..bytes.len().min(most)])
+        }
+        result => result,
+    }
+}
+
 /// recv(2) without blocking.
 pub fn receive_nowait(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is writable for the length passed.

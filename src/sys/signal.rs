@@ -10,6 +10,15 @@ pub fn raise(signal: i32) -> Result<()> {
     check(unsafe { libc::kill(pid(), signal) }.into()).map(drop)
 }
 
+/// Ignores `signal` in this process. The program gets its default action back ([`clean_signals`]).
+pub fn ignore(signal: i32) -> Result<()> {
+    // SAFETY: an all-zero sigaction is valid, and SIG_IGN is a constant.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = libc::SIG_IGN;
+    // SAFETY: the action outlives the call; the old action is not requested.
+    check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }.into()).map(drop)
+}
+
 /// Resets `signal` to its default action in this process and unblocks it.
 pub fn obey(signal: i32) -> Result<()> {
     if !matches!(signal, libc::SIGKILL | libc::SIGSTOP) {

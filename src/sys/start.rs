@@ -28,32 +28,6 @@ pub fn run(main: fn() -> ExitCode) -> c_int {
     std::process::exit(main().0.into())
 }
 
-/// Bytes of heap, and of stack, that a launch uses.
-const HEAP: usize = 448 << 10;
-const STACK: usize = 96 << 10;
-const PAGE: usize = 4096;
-
-/// Takes the memory that a launch will use in two calls (madvise(2), `MADV_POPULATE_WRITE`, Linux 5.14) instead of one
-/// page fault for each page: in a virtual machine a fault costs some microseconds. Without it everything works.
-pub fn populate() {
-    let here = 0u8;
-    let stack = std::ptr::from_ref(&here).addr() & !(PAGE - 1);
-    // SAFETY: malloc's own block is written by the kernel with what it holds, and given back; the stack's pages below
-    // this frame are in use by nothing. An address that is not mapped is an error of madvise(2).
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 20);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
-        libc::mallopt(libc::M_TOP_PAD, 128 << 10);
-        let block = libc::malloc(HEAP);
-        if !block.is_null() {
-            let from = (block.addr() + PAGE) & !(PAGE - 1);
-            libc::madvise(block.with_addr(from), HEAP - PAGE, libc::MADV_POPULATE_WRITE);
-            libc::free(block);
-        }
-        libc::madvise(block.with_addr(stack - STACK), STACK, libc::MADV_POPULATE_WRITE);
-    }
-}
-
 /// Makes `$main`, a function that returns an [`ExitCode`], the program; the crate is `no_main`.
 #[macro_export]
 macro_rules! program {

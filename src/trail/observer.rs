@@ -1,7 +1,7 @@
 //! What the watcher sees of containers from outside: ends, kills for lack of memory, directories that come and go.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -249,7 +249,7 @@ impl Observer {
             let pidfd = known.pidfd.as_ref().filter(|_| !ended).map_or(-1, AsRawFd::as_raw_fd);
             let notice = match &known.memory {
                 Memory::Notice(notice, _) => notice.fd(),
-                _ => -1 as RawFd,
+                _ => -1,
             };
             list.extend([(pidfd, libc::POLLIN), (notice, libc::POLLIN)]);
         }

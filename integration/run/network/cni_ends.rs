@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 
 use super::cni::{CNI, Networks, wait_for_nothing};
 use super::names::sh;
-use crate::harness::{Call, Sandbox, test};
+use crate::harness::{Call, Sandbox, poll, test};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         test("network::cni_delete_takes_back_what_create_made", CNI, deleted),
         test("network::cni_plugins_are_run_as_the_specification_has_it", CNI, protocol),
         test("network::cni_a_plugin_that_fails_is_named", CNI, failing),
+        test("network::cni_a_launch_is_interrupted_while_a_plugin_works", CNI, interrupted),
         test("network::cni_a_del_that_fails_can_be_repeated", CNI, repeated),
     ]
 }
@@ -102,6 +103,7 @@ fn scripts(networks: &Networks) -> (String, impl Fn(Call) -> Call) {
     std::fs::create_dir(&bin).expect("mkdir");
     let script = format!(
         "#!/bin/sh\nin=$(cat); echo \"${{0##*/}} $CNI_COMMAND $CNI_IFNAME ${{CNI_NETNS##*/}} $(env | sort | cut -d= -f1 | tr '\\n' ' ') $in\" >> {0}/log\n\
+         [ -e {0}/slow-${{0##*/}}-$CNI_COMMAND ] && {{ echo $$ > {0}/slept; exec sleep 60; }}\n\
          [ -e {0}/fail-${{0##*/}}-$CNI_COMMAND ] && {{ echo '{{\"cniVersion\":\"1.0.0\",\"code\":11,\"msg\":\"try again\",\"details\":\"later\"}}'; exit 1; }}\n\
          [ $CNI_COMMAND = ADD ] && echo '{{\"cniVersion\":\"1.0.0\",\"by\":\"'${{0##*/}}'\",\"ips\":[{{\"address\":\"10.1.2.3/24\"}}]}}'\nexit 0\n",
         networks.world.dir().display()
@@ -176,6 +178,38 @@ fn failing() {
     let out = sh(with(networks.first("mute")), "true").exits(125);
     out.says("the network's result names no port of a bridge");
     networks.leak_check();
+}
+
+/// The launcher is told to end, or killed, while a plugin works.
+fn interrupted() {
+    let networks = Networks::new();
+    let (log, with) = scripts(&networks);
+    let dir = networks.world.dir().to_path_buf();
+    std::fs::write(dir.join("slow-two-ADD"), "").expect("write");
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+        let started = std::time::Instant::now();
+        let running = with(networks.first("scripts")).args(["--", "true"]).spawn();
+        let pid = || {
+            std::fs::read_to_string(dir.join("slept")).ok().and_then(|text| text.trim().parse::<i32>().ok())
+        };
+        poll("the second plugin works", std::time::Duration::from_secs(10), || pid().is_some());
+        let plugin = pid().expect("a number");
+        running.signal(signal);
+        let out = running.wait();
+        assert_ne!(out.code, 0, "{out}");
+        poll("the plugin's end", std::time::Duration::from_secs(5), || {
+            !std::path::Path::new(&format!("/proc/{plugin}")).exists()
+        });
+        std::fs::remove_file(dir.join("slept")).expect("remove");
+        if signal == Signal::SIGKILL {
+            // Nobody could take it back.
+            networks.world.plain().args(["delete", "--force", networks.world.sb.id()]).output().ok();
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(50), "{out}");
+        let text = std::fs::read_to_string(&log).expect("the log");
+        assert!(text.lines().rev().take(2).all(|l| l.contains(" DEL ")), "{signal}: {text}");
+        networks.leak_check();
+    }
 }
 
 fn repeated() {

@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         test("network::pasta_connects_an_ordinary_user", USER_PASTA, || {
             pasta(&World::of(one()), |world| world.run_as(one()));
         }),
+        test("network::none_and_host_hold_on_every_config", ROOT, said),
         test("network::hosts_and_servers_of_the_caller_s_choice", WORLD, chosen),
     ]
 }
@@ -143,6 +144,36 @@ fn joined() {
     }
     sh(world.run().args(["--network", &net, "--allow-net", "a.test"]), "true").exits(125).says("--allow-net");
     world.leak_check();
+}
+
+/// `--network none` and `--network host`, whatever the config has and whatever the policy.
+fn said() {
+    let namespace = "netns:/proc/self/ns/net";
+    for own in [true, false] {
+        let mut sb = Sandbox::new().args(["/bin/sh", "-c", "grep -c : /proc/net/dev"]);
+        if !own {
+            let kept = sb.config()["linux"]["namespaces"].as_array().expect("namespaces").clone();
+            let kept: Vec<_> = kept.into_iter().filter(|n| n["type"] != "network").collect();
+            sb.set("/linux/namespaces", kept.into());
+        }
+        let devices = std::fs::read_to_string("/proc/net/dev").expect("devices").matches(':').count();
+        assert!(devices > 1, "the host has more than lo");
+        let run = |options: &[&str]| sb.run().args(options).output().ok();
+        for policy in ["restricted", "baseline", "privileged"] {
+            let with = |network: &str| run(&["--policy", policy, "--network", network]);
+            assert_eq!(with("none").stdout.trim(), "1", "{policy} {own}");
+            let host = with("host");
+            assert_eq!(host.stdout.trim(), devices.to_string(), "{policy} {own}: {host}");
+            assert!(!host.stderr.contains("has no effect"), "{host}");
+            let joined = with(namespace);
+            assert_eq!(joined.stdout.trim(), devices.to_string(), "{policy} {own}: {joined}");
+        }
+        // Of the config's own word a policy that hardens nothing says that it stands.
+        let out = run(&["--policy", "privileged", "--allow", "host-net"]);
+        out.says("--allow host-net has no effect");
+        sb.run().args(["--network", "none", "--allow", "host-net"]).output().exits(125).says("leave one out");
+        sb.leak_check();
+    }
 }
 
 fn chosen() {

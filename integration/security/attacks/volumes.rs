@@ -225,6 +225,19 @@ fn source() {
         no_secret(&out);
         assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
     }
+    // Files that the launcher itself reads.
+    let file = vol.join("file");
+    symlink(host.dir.join("secret"), &file).expect("a link");
+    of(&file, NEIGHBOUR);
+    let file = file.display();
+    for flags in [
+        ["--secret", &format!("id=S,src={file}")],
+        ["--env-file", &file.to_string()],
+        ["--security-opt", &format!("seccomp={file}")],
+    ] {
+        let out = sb.runtime().arg("run").args(flags).args(["--", "/bin/true"]).output();
+        assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
+    }
     // Files of that user are no gain: the user could have copied them there.
     run(&vol.join("own")).ok().prints("theirs\nit ran\n");
     // In a sticky directory such as /tmp it is refused all the same: as with fs.protected_symlinks.

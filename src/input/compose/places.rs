@@ -71,7 +71,7 @@ pub(super) fn volume(document: &Document, d: &mut Description, node: &Node) -> R
     let name =
         if v.source.is_empty() { "an anonymous volume".into() } else { format!("the volume {}", v.source) };
     d.note(&at, "volumes", &format!("{name} is a tmpfs here: what is written there ends with the container"));
-    d.say_tmpfs(&at, &v.target);
+    d.say_tmpfs(&at, &format!("{}:{mode}", v.target));
     Ok(())
 }
 
@@ -115,8 +115,9 @@ fn long(document: &Document, d: &mut Description, node: &Node) -> Result<Option<
     match part("type").as_deref() {
         Some("tmpfs") => {
             let size = node.path(&["tmpfs", "size"]).and_then(Node::text);
-            let size = size.map(|s| format!(":size={s}")).unwrap_or_default();
-            d.say_tmpfs(&at, &format!("{target}{size}"));
+            let size = size.map(|s| format!(",size={s}")).unwrap_or_default();
+            let mode = if node.get("read_only").is_some_and(Node::is_true) { "ro" } else { "rw" };
+            d.say_tmpfs(&at, &format!("{target}:{mode}{size}"));
             return Ok(None);
         }
         Some("bind" | "volume") | None => {}

@@ -167,7 +167,7 @@ fn volume(launch: &mut Launch, value: &str) -> Words {
 }
 
 fn mount(launch: &mut Launch, value: &str) -> Words {
-    let (mut kind, mut source, mut inside, mut write) = (None, None, None, false);
+    let (mut kind, mut source, mut inside, mut write) = (None, None, None, None);
     let mut options = Vec::new();
     for part in value.split(',') {
         let (key, given) = part.split_once('=').map_or((part, None), |(k, v)| (k, Some(v)));
@@ -175,8 +175,8 @@ fn mount(launch: &mut Launch, value: &str) -> Words {
             ("type", Some(v)) => kind = Some(v),
             ("source" | "src", Some(v)) if !v.is_empty() => source = Some(v),
             ("target" | "dst" | "destination", Some(v)) => inside = Some(destination(v)?),
-            ("readonly" | "ro", None | Some("true" | "1")) => write = false,
-            ("readonly" | "ro", Some("false" | "0")) => write = true,
+            ("readonly" | "ro", None | Some("true" | "1")) => write = Some(false),
+            ("readonly" | "ro", Some("false" | "0")) => write = Some(true),
             ("tmpfs-size", Some(v)) => options.push(size_option(v)?),
             ("tmpfs-mode", Some(v)) => options.push(mode_option(v)?),
             ("bind-propagation", Some(v)) if VOLUME_WORDS.contains(&v) => options.push(v.into()),
@@ -199,7 +199,11 @@ fn mount(launch: &mut Launch, value: &str) -> Words {
         (Some(other), _) => return Err(format!("type={other}: bind or tmpfs (there are no named volumes)")),
     };
     let said = format!("--mount {value}");
-    let write = write || source.is_none();
+    // A tmpfs can be written unless it says that it cannot; a volume is the other way round.
+    if source.is_none() && write == Some(false) {
+        options.push("ro".into());
+    }
+    let write = write.unwrap_or(false) || source.is_none();
     launch.files.volumes.push(Volume { said, source, destination, write, options });
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::super::value::Launch;
 use super::heading::NETWORK;
 use super::verbs::{CONFIG, RUN};
 use super::{Row, Says, Words};
-use crate::config::network::{MOST_PORTS, parse_host, parse_published, parse_rule};
+use crate::config::network::{Asked, MOST_PORTS, parse_host, parse_published, parse_rule};
 
 /// The rows.
 pub(super) const ROWS: &[Row] = &[
@@ -147,19 +147,23 @@ fn some(path: &Path) -> Option<PathBuf> {
 fn kind(launch: &mut Launch, value: &str) -> Words {
     launch.overrides.allow.retain(|name| name != "host-net");
     (launch.network.joined, launch.network.pasta, launch.network.cni) = (None, None, None);
+    (launch.network.asked, launch.overrides.network) = (None, true);
     if let Some(name) = value.strip_prefix("cni:") {
         crate::config::cni::check_name(name)?;
         launch.network.cni = Some(crate::config::cni::Cni { name: name.into(), list: None });
         return Ok(());
     }
     match value {
-        "none" => return Ok(()),
+        "none" => {
+            launch.network.asked = Some(Asked::None);
+            return Ok(());
+        }
         "pasta" => {
             // Its place is looked up when the launch is prepared.
             launch.network.pasta = Some("pasta".into());
             return Ok(());
         }
-        "host" => {}
+        "host" => launch.network.asked = Some(Asked::Host),
         _ => {
             let path = value.strip_prefix("netns:").map(Path::new);
             let plain =

@@ -333,7 +333,8 @@ fn from_file(path: &std::path::Path) -> Result<Vec<String>> {
     if !meta.is_file() || meta.len() > MAX_ENV_FILE {
         return Err(failed("a regular file of at most 1 MiB is needed".into()));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    let text = crate::launch::links::open_file(path).and_then(std::io::read_to_string);
+    let text = text.map_err(|e| failed(e.to_string()))?;
     let mut out = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim_start();

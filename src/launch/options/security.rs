@@ -262,7 +262,9 @@ fn labels(launch: &Launch, _: &Facts<'_>, config: &mut Config, _: &mut Vec<Chang
     if let Some(path) = &asked.seccomp {
         let failed =
             |e: &dyn std::fmt::Display| Error::msg(format!("--security-opt seccomp={}: {e}", path.display()));
-        let text = std::fs::read(path).map_err(|e| failed(&e))?;
+        let mut text = Vec::new();
+        let file = crate::launch::links::open_file(path);
+        file.and_then(|mut file| std::io::Read::read_to_end(&mut file, &mut text)).map_err(|e| failed(&e))?;
         config.seccomp = Some(crate::config::parse::seccomp_from_slice(&text).map_err(|e| failed(&e))?);
     }
     let process = process(config)?;

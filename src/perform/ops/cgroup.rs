@@ -55,6 +55,19 @@ pub(super) fn apply(op: &CgroupOp, cx: &mut Cx) -> Done {
             cx.set(to, fd);
             Ok(())
         }
+        CgroupOp::OpenTasks { path, to } => {
+            let flags = libc::O_WRONLY | libc::O_NOFOLLOW;
+            let fd = at(cx, Call::Open, fs::openat(libc::AT_FDCWD, path, flags, 0))?;
+            cx.set(to, fd);
+            Ok(())
+        }
+        CgroupOp::Enter { tasks, .. } => {
+            let fd = cx.fd(tasks);
+            at(cx, Call::Write, fs::write_all(fd, b"0"))?;
+            fs::close(fd);
+            cx.set(tasks, -1);
+            Ok(())
+        }
         CgroupOp::Join { path } => write_file(cx, path, cx.pid.to_string().as_bytes()),
     }
 }

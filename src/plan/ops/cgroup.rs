@@ -68,6 +68,16 @@ pub enum CgroupOp {
     Join {
         path: CString,
     },
+    /// cgroup v1: the file by which a process enters.
+    OpenTasks {
+        path: CString,
+        to: Slot,
+    },
+    /// The process itself enters.
+    Enter {
+        tasks: Slot,
+        path: CString,
+    },
 }
 
 impl Op for CgroupOp {
@@ -90,6 +100,8 @@ impl Op for CgroupOp {
             Self::Owner { .. } => (Layer::Cgroup, "cgroup-owner", None),
             Self::Open { .. } => (Layer::Cgroup, "cgroup-open", None),
             Self::Join { .. } => (Layer::Cgroup, "cgroup-join", None),
+            Self::OpenTasks { .. } => (Layer::Cgroup, "cgroup-tasks", None),
+            Self::Enter { .. } => (Layer::Cgroup, "cgroup-enter", None),
         }
     }
 
@@ -138,6 +150,8 @@ impl Op for CgroupOp {
             }
             Self::Open { path, to } => write!(f, "open({:?}, O_PATH|O_DIRECTORY) -> {to}", show(path)),
             Self::Join { path } => write!(f, "write({}, PID)", show(path)),
+            Self::OpenTasks { path, to } => write!(f, "open({:?}, O_WRONLY) -> {to}", show(path)),
+            Self::Enter { path, .. } => write!(f, "write({}, 0)", show(path)),
         }
     }
 
@@ -180,7 +194,13 @@ impl Op for CgroupOp {
                 "clone3 starts the child inside this cgroup: there is no moment outside it (clone(2), CLONE_INTO_CGROUP)"
             }
             Self::Join { .. } => {
-                "cgroup v1 has no CLONE_INTO_CGROUP: the child waits until it has been moved (cgroups(7))"
+                "no CLONE_INTO_CGROUP here: the child waits until it has been moved (cgroups(7))"
+            }
+            Self::OpenTasks { .. } => {
+                "cgroup v1 has no CLONE_INTO_CGROUP: the child enters by this file, which the kernel checks with the rights of the process that opened it (cgroups(7), CVE-2021-4197)"
+            }
+            Self::Enter { .. } => {
+                "a thread that moves itself takes no lock; to move another process waits for all forks and exits of the machine to come to a halt, often 10 ms (cgroups(7), cgroups v1 tasks)"
             }
         }
     }
@@ -196,6 +216,8 @@ impl Op for CgroupOp {
             | Self::InScope { .. }
             | Self::Owner { .. }
             | Self::Open { .. }
+            | Self::OpenTasks { .. }
+            | Self::Enter { .. }
             | Self::Join { .. } => None,
         }
     }
@@ -250,6 +272,8 @@ impl Op for CgroupOp {
                 | Self::InScope { .. }
                 | Self::Owner { .. }
                 | Self::Open { .. }
+                | Self::OpenTasks { .. }
+                | Self::Enter { .. }
                 | Self::Join { .. },
                 _,
             ) => None,
@@ -302,7 +326,8 @@ impl Op for CgroupOp {
                 ]
             }
             Self::WriteEither { .. } => vec!["openat", "openat?", "write", "close"],
-            Self::Open { .. } => vec!["openat"],
+            Self::Open { .. } | Self::OpenTasks { .. } => vec!["openat"],
+            Self::Enter { .. } => vec!["write", "close"],
         }
     }
 }

@@ -16,6 +16,7 @@ impl Builder<'_> {
         let every: Vec<NsKind> = NAMESPACES.iter().map(|row| row.kind).collect();
         let joined = self.open_joined(&every)?;
         let cgroup = self.cgroup_slot()?;
+        self.open_tasks()?;
         let new = self.new_flags();
         self.joined.clone_from(&joined);
         let (by_joiner, by_init) = self.who_joins(joined);
@@ -34,6 +35,7 @@ impl Builder<'_> {
             self.plan.push(Runtime, part::CLONE, CloneOp::Init { namespaces: 0, cgroup, owner: None });
             self.scope()?;
             self.join_cgroups()?;
+            self.enter_cgroups(Joiner, part::CLONE);
             if hide && late {
                 self.oom_score()?;
                 self.plan.push(Joiner, part::CLONE, CredOp::Undumpable);

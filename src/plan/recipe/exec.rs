@@ -125,12 +125,20 @@ fn clone_joiner(plan: &mut Plan, input: &ExecInput<'_>) -> Result<()> {
         }
         None => None,
     };
+    let enters = input.host.euid == 0 && input.host.rootless.is_none() && input.groups.scope.is_none();
+    let mut enter = Vec::new();
+    for group in input.groups.entered.iter().filter(|_| enters) {
+        let (path, to) = (cpath(&group.join("tasks"))?, plan.slot("tasks"));
+        plan.push(Runtime, part::CGROUP, CgroupOp::OpenTasks { path: path.clone(), to: to.clone() });
+        enter.push(CgroupOp::Enter { tasks: to, path });
+    }
     plan.push_undo(Runtime, part::CLONE, CloneOp::Init { namespaces: 0, cgroup, owner: None }, Undo::Kill);
     if let Some(scope) = &input.groups.scope {
         let attach = CgroupOp::AttachToScope { scope: Rc::new(scope.clone()) };
         plan.push(Runtime, part::CGROUP, attach);
     }
-    let procs = input.groups.moved_to.iter().map(|group| group.join("cgroup.procs"));
+    let moved = input.groups.entered.iter().filter(|_| !enters).chain(&input.groups.moved_to);
+    let procs = moved.map(|group| group.join("cgroup.procs"));
     let tasks = input.state.resctrl.iter().map(|class| class.join("tasks"));
     for file in procs.chain(tasks) {
         plan.push(Runtime, part::OUTSIDE, CgroupOp::Join { path: cpath(&file)? });
@@ -139,6 +147,7 @@ fn clone_joiner(plan: &mut Plan, input: &ExecInput<'_>) -> Result<()> {
     if let Some(value) = input.process.oom_score_adj {
         plan.push(Runtime, part::OUTSIDE, LimitOp::OomScoreAdj { value });
     }
+    enter.into_iter().for_each(|op| plan.push(Joiner, part::CLONE, op));
     Ok(())
 }
 

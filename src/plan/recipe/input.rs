@@ -149,7 +149,9 @@ pub struct Input<'a> {
 pub struct ExecCgroups {
     /// The cgroup v2 that it is born in.
     pub born_in: Option<PathBuf>,
-    /// cgroups that it is moved to: those of v1, and a pre-existing one of v2.
+    /// cgroups of v1, which it enters by itself where it may.
+    pub entered: Vec<PathBuf>,
+    /// cgroups that it is moved to: a pre-existing one of v2, and one that `exec --cgroup` names.
     pub moved_to: Vec<PathBuf>,
     /// The scope, where its user's systemd moves it.
     pub scope: Option<crate::cgroup::systemd::Scope>,

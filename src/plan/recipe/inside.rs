@@ -52,6 +52,8 @@ impl Builder<'_> {
         if become_root {
             push(Action::User(UserOp::BecomeRoot { groups }));
         }
+        self.enter_cgroups(Init, part::START);
+        let mut push = |action| self.plan.push(Init, part::START, action);
         if config.is_new(NsKind::Cgroup) {
             push(Action::Ns(NsOp::NewCgroup));
         }

@@ -39,17 +39,25 @@ pub(super) fn grant(plan: &mut Plan, process: &Process) {
     push(plan, process, part::DROP, grants);
 }
 
-/// All others, and the limit on descriptors as it was before the runtime raised its own.
-pub(super) fn set(plan: &mut Plan, process: &Process, host: &Host) {
+/// All others, and the limit on descriptors as it was before the runtime raised its own. `forks`: Init forks afterwards,
+/// so the limit on processes comes with [`set_processes`].
+pub(super) fn set(plan: &mut Plan, process: &Process, host: &Host, forks: bool) {
     let raised = plan.steps.iter().any(|s| matches!(s.action, Action::Limit(LimitOp::MoreFiles { .. })));
     if raised && process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE) {
         let (resource, limit) = (libc::RLIMIT_NOFILE, host.limit(libc::RLIMIT_NOFILE));
         plan.push(Init, part::EXEC, LimitOp::Set { resource, limit });
     }
-    push(plan, process, part::EXEC, |resource| !grants(resource));
+    push(plan, process, part::EXEC, |resource| {
+        !grants(resource) && (!forks || resource != libc::RLIMIT_NPROC)
+    });
 }
 
-fn push(plan: &mut Plan, process: &Process, part: &'static str, wanted: fn(u32) -> bool) {
+/// The limit on processes, by the program's process itself: for its parent it counts one more.
+pub(super) fn set_processes(plan: &mut Plan, process: &Process) {
+    push(plan, process, part::EXEC, |resource| resource == libc::RLIMIT_NPROC);
+}
+
+fn push(plan: &mut Plan, process: &Process, part: &'static str, wanted: impl Fn(u32) -> bool) {
     for r in process.rlimits.iter().filter(|r| wanted(r.resource)) {
         let limit = Limit { soft: r.soft, hard: r.hard };
         plan.push(Init, part, LimitOp::Set { resource: r.resource, limit });

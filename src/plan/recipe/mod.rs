@@ -43,7 +43,7 @@ pub mod part {
     pub const CGROUP: &str = "cgroup: limits before the first process";
     pub const SCOPE: &str = "scope: systemd makes the cgroup around the child, which waits";
     pub const SOURCES: &str = "sources: host paths are resolved once";
-    pub const NETWORK: &str = "network: a helper outside, and its sockets inside";
+    pub const NETWORK: &str = "network: what leads out of its namespace, and what is in it";
     pub const CLONE: &str = "clone: one child in new namespaces";
     pub const OUTSIDE: &str = "outside: what only the host may give the child";
     pub const START: &str = "init: a clean process, root of nothing but its namespaces";
@@ -96,6 +96,8 @@ struct Builder<'a> {
     seals: Vec<(PathBuf, Slot)>,
     /// Sources of cgroup binds: (name of the directory, slot).
     cgroup_sources: VecDeque<Vec<(String, Slot)>>,
+    /// The files by which the child enters its cgroups of v1.
+    tasks: Vec<(CString, Slot)>,
     /// Namespaces that are joined.
     joined: Vec<(NsKind, Slot)>,
     /// Those of them that Init joins itself.
@@ -131,6 +133,7 @@ impl<'a> Builder<'a> {
             mappings: Vec::new(),
             seals: Vec::new(),
             cgroup_sources: VecDeque::new(),
+            tasks: Vec::new(),
             joined: Vec::new(),
             joined_by_init: Vec::new(),
             shown: None,

@@ -206,15 +206,49 @@ impl Builder<'_> {
     /// (it compares the cgroup's count of kills with that of the parent's cgroup;
     /// seen with Linux 6.1.17x), so the child is moved there while it waits, as on v1.
     pub(super) fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
-        let Some(group) = self.input.cgroups.groups.iter().find(|g| g.v2) else { return Ok(None) };
+        // On a hybrid host the v2 tree, which has no controllers there, is entered in the same way.
+        let on_v2 = |g: &&crate::cgroup::Group| g.v2 || (g.controllers.is_empty() && self.enters());
+        let Some(group) = self.input.cgroups.groups.iter().find(on_v2) else { return Ok(None) };
         if self.input.cgroups.scope.is_some() {
             return Ok(None);
         }
         let to = self.plan.slot("cgroup");
         let open = CgroupOp::Open { path: cpath(&group.path)?, to: to.clone() };
+        if group.exists && !group.v2 {
+            return Ok(None);
+        }
         self.plan.push(Runtime, part::CGROUP, open);
-        self.device_filter(&to);
+        if group.v2 {
+            self.device_filter(&to);
+        }
         Ok(Some(to).filter(|_| !group.exists))
+    }
+
+    /// Whether the child enters the cgroups of v1 by itself. An ordinary user's may not, once it has an id of its user
+    /// namespace; and systemd puts it into those of a scope.
+    fn enters(&self) -> bool {
+        self.input.host.euid == 0 && self.input.host.rootless.is_none() && self.input.cgroups.scope.is_none()
+    }
+
+    /// cgroup v1: the files by which the child enters.
+    pub(super) fn open_tasks(&mut self) -> Result<()> {
+        if !self.enters() {
+            return Ok(());
+        }
+        for group in self.input.cgroups.groups.iter().filter(|g| !g.controllers.is_empty()) {
+            let to = self.plan.slot("tasks");
+            let path = cjoin(&group.path, "tasks")?;
+            self.plan.push(Runtime, part::CGROUP, CgroupOp::OpenTasks { path: path.clone(), to: to.clone() });
+            self.tasks.push((path, to));
+        }
+        Ok(())
+    }
+
+    /// The child enters.
+    pub(super) fn enter_cgroups(&mut self, actor: Actor, part: &'static str) {
+        for (path, tasks) in std::mem::take(&mut self.tasks) {
+            self.plan.push(actor, part, CgroupOp::Enter { tasks, path });
+        }
     }
 
     /// Only root of the machine may load the filter. Others own no device that a user namespace would not
@@ -269,12 +303,14 @@ impl Builder<'_> {
     pub(super) fn join_cgroups(&mut self) -> Result<()> {
         // systemd has put the child into its own tree already.
         let scope = self.input.cgroups.scope.as_ref().map(|s| s.scope.group.clone());
+        let enters = self.enters();
         for group in self
             .input
             .cgroups
             .groups
             .iter()
-            .filter(|g| (!g.v2 || g.exists) && Some(&g.path) != scope.as_ref())
+            .filter(|g| if enters { g.controllers.is_empty() && g.exists } else { !g.v2 || g.exists })
+            .filter(|g| Some(&g.path) != scope.as_ref())
         {
             let path = cjoin(&group.path, "cgroup.procs")?;
             self.plan.push(Runtime, part::OUTSIDE, CgroupOp::Join { path });

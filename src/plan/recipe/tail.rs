@@ -57,6 +57,13 @@ pub(super) struct Tail<'a> {
     pub init: Option<(Slot, bool)>,
 }
 
+impl Tail<'_> {
+    /// Whether Init forks the program, which may then set limits itself.
+    fn forks(&self) -> bool {
+        self.init.is_some() && self.filters.iter().all(|f| f.lets_limits)
+    }
+}
+
 /// Appends the tail.
 pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     let process = t.process;
@@ -71,9 +78,10 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     // not come after it. A profile has to allow what follows, and runc, for which profiles are written, makes fewer
     // calls there than the rows above do.
     let late = limits::allowed_late(t.filters, process.no_new_privileges);
+    let forks = t.forks();
     if !process.no_new_privileges {
         if !late {
-            limits::set(plan, process, t.host);
+            limits::set(plan, process, t.host, forks);
         }
         filters(plan, t, |_| true)?;
     }
@@ -89,13 +97,13 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     // A listener needs the runtime, which is gone once the container waits for `start`.
     if process.no_new_privileges {
         if !late {
-            limits::set(plan, process, t.host);
+            limits::set(plan, process, t.host, forks);
         }
         filters(plan, t, |f| f.listener.is_some())?;
     }
     created(plan, t);
     if late {
-        limits::set(plan, process, t.host);
+        limits::set(plan, process, t.host, forks);
     }
     if process.no_new_privileges {
         filters(plan, t, |f| f.listener.is_none())?;
@@ -167,6 +175,9 @@ fn execute(plan: &mut Plan, t: &Tail<'_>, candidates: Rc<Vec<CString>>) -> Resul
         let terminal = t.stdio.iter().position(|s| *s == Stdio::Inherit).filter(|_| t.pty_slave.is_some());
         let tty = terminal.and_then(|fd| u8::try_from(fd).ok());
         plan.push(Init, part::EXEC, ExecOp::StayInit { status, tty, subreaper });
+        if t.forks() {
+            limits::set_processes(plan, t.process);
+        }
     }
     let argv = Rc::new(CStrArray::new("process.args", &t.process.args)?);
     let envp = Rc::new(CStrArray::new("process.env", &t.process.env)?);

@@ -11,23 +11,48 @@ use crate::error::{Error, Result};
 const MOST: u64 = 1 << 20;
 
 pub(super) fn read_default() -> Result<Option<(String, String)>> {
-    match std::fs::File::open(FILE) {
-        Ok(file) => checked(FILE, file).map(Some),
+    read_at(Path::new(FILE))
+}
+
+/// A file that need not be there. A user who can write its directory could remove it, and with it the policy.
+fn read_at(path: &Path) -> Result<Option<(String, String)>> {
+    let shown = path.display().to_string();
+    if let Some(dir) = path.parent()
+        && let Ok(meta) = dir.metadata()
+        && (!is_safe(&meta) || !meta.is_dir())
+    {
+        let dir = dir.display();
+        return Err(Error::msg(format!(
+            "{dir}: users other than root can write it: no container starts where they can remove {shown}: chown root {dir}; chmod go-w {dir}"
+        )));
+    }
+    match std::fs::File::open(path) {
+        Ok(file) => checked(&shown, file, is_safe_owner).map(Some),
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
-        Err(e) => Err(Error::msg(format!("{FILE}: {e}: no container starts without its policy"))),
+        Err(e) => Err(Error::msg(format!("{shown}: {e}: no container starts without its policy"))),
     }
+}
+
+/// Root's or the caller's, and not writable by others.
+fn is_safe(meta: &std::fs::Metadata) -> bool {
+    is_safe_owner(meta.uid()) && meta.mode() & 0o022 == 0
+}
+
+/// Root or the caller; in a user namespace the host's root has no id, and what is in /etc is the host's.
+fn is_safe_owner(uid: u32) -> bool {
+    uid == 0 || uid == nix::unistd::geteuid().as_raw() || crate::state::trust::is_unmapped(uid)
 }
 
 pub(super) fn read(path: &Path) -> Result<(String, String)> {
     let shown = path.display().to_string();
     let file = std::fs::File::open(path).map_err(|e| Error::msg(format!("--policy-file {shown}: {e}")))?;
-    checked(&shown, file)
+    checked(&shown, file, |uid| uid == 0 || uid == nix::unistd::geteuid().as_raw())
 }
 
 /// Reads a file that only root, or the caller, can have written.
-fn checked(shown: &str, file: std::fs::File) -> Result<(String, String)> {
+fn checked(shown: &str, file: std::fs::File, owner: fn(u32) -> bool) -> Result<(String, String)> {
     let failed = |what: &str| {
         Error::msg(format!("{shown}: {what}: no container starts with a policy that is not safe"))
     };
@@ -35,8 +60,7 @@ fn checked(shown: &str, file: std::fs::File) -> Result<(String, String)> {
     if !meta.is_file() {
         return Err(failed("not a regular file"));
     }
-    let me = nix::unistd::geteuid().as_raw();
-    if meta.uid() != 0 && meta.uid() != me {
+    if !owner(meta.uid()) {
         return Err(failed(&format!("its owner is {}, not root: chown root {shown}", meta.uid())));
     }
     if meta.mode() & 0o022 != 0 {
@@ -84,4 +108,30 @@ pub(super) fn parse(shown: &str, text: &str) -> Result<Enforcement> {
     file.network.check(shown, text)?;
     file.network.file = shown.into();
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_that_others_can_write_stops_all() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("safebox");
+        let file = dir.join("policy.toml");
+        assert!(read_at(&file).unwrap().is_none());
+        std::fs::create_dir(&dir).unwrap();
+        let mode = |mode| std::fs::set_permissions(&dir, PermissionsExt::from_mode(mode)).unwrap();
+        for (bits, safe) in [(0o755, true), (0o700, true), (0o775, false), (0o757, false), (0o1777, false)] {
+            mode(bits);
+            assert_eq!(read_at(&file).is_ok(), safe, "{bits:o}");
+        }
+        mode(0o755);
+        std::fs::write(&file, "mode = \"off\"\n").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(read_at(&file).unwrap().is_some());
+        mode(0o777);
+        assert!(read_at(&file).unwrap_err().to_string().contains("chmod go-w"));
+    }
 }
