@@ -162,6 +162,8 @@ fn auditd_rules() {
         assert!(said.contains(&format!("-w {path} -k safebox\n")), "{said}");
     }
     assert!(said.contains("# undo: rm /etc/audit/rules.d/safebox.rules && augenrules --load\n"), "{said}");
+    // Unprivileged users read the policy file.
+    assert!(said.contains("# do:   mkdir -p /etc/safebox; mkdir -p -m 700 /run/safebox "), "{said}");
     // Everything else is a comment.
     assert!(said.lines().all(|line| line.starts_with("# ") || line.starts_with("-w /")), "{said}");
     assert!(files(etc.path()).is_empty());

@@ -100,6 +100,13 @@ pub fn frozen(group: &Path) -> bool {
         || matches!(read("freezer.state").trim_end(), "FROZEN" | "FREEZING")
 }
 
+/// The same where the tree is known: `v2` has the one file, v1's freezer the other.
+pub fn frozen_in(group: &Path, v2: bool) -> bool {
+    let (file, frozen) =
+        if v2 { ("cgroup.freeze", &["1"][..]) } else { ("freezer.state", &["FROZEN", "FREEZING"][..]) };
+    read::value(group.join(file)).is_ok_and(|text| frozen.contains(&text.trim_end()))
+}
+
 /// Whether a frozen cgroup has come to a standstill.
 pub fn still(group: &Path) -> bool {
     let read = |file: &str| read::value(group.join(file)).unwrap_or_default();

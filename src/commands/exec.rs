@@ -69,7 +69,8 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     }
     crate::launch::capabilities::limit(&mut new, in_userns)?.report(log);
     let options = options_of(&args, state, &mut new, log)?;
-    let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
+    let filters =
+        state.seccomp.get()?.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let groups = exec_cgroups::choose(state, of.0, &args.cgroup)?;
     let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
     let (plan, given) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;

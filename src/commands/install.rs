@@ -135,11 +135,16 @@ fn auditd(args: &Install) -> Outcome {
         (crate::host::ID_RANGES, "wa", "the id ranges of containers"),
         ("/var/cache/safebox", "wa", "compiled seccomp filters"),
     ];
-    let dirs: Vec<&str> = places[1..].iter().map(|(path, ..)| *path).collect();
+    let private: Vec<&str> = places[2..].iter().map(|(path, ..)| *path).collect();
+    let private = private.join(" ");
     let mut out = std::io::stdout().lock();
     writeln!(out, "# Rules for auditd(8), which `ausearch -k safebox` finds.")?;
-    writeln!(out, "# do:   mkdir -p -m 700 {}", dirs.join(" "))?;
+    writeln!(out, "# do:   mkdir -p /etc/safebox; mkdir -p -m 700 {private}")?;
     writeln!(out, "#       safebox install --auditd >{FILE} && augenrules --load")?;
+    writeln!(
+        out,
+        "#       /run is empty after a boot: lines `d PATH 0700 root root` in /etc/tmpfiles.d/safebox.conf"
+    )?;
     writeln!(out, "# undo: rm {FILE} && augenrules --load")?;
     for (path, access, what) in places {
         writeln!(out, "# {what}\n-w {path} -p {access} -k safebox")?;

@@ -123,7 +123,7 @@ fn not_executed(container: &Container, report: Baton, root: Option<OwnedFd>) -> 
     let lacking = root.and_then(|root| {
         crate::perform::interpreter::lacking(root.as_raw_fd(), &state.process.cwd.join(program))
     });
-    let filters = state.seccomp.iter().map(|c| compile(c, true)).collect::<Result<Vec<_>, _>>()?;
+    let filters = state.seccomp.get()?.iter().map(|c| compile(c, true)).collect::<Result<Vec<_>, _>>()?;
     let filters = filters.iter().map(|f| f.program.as_slice());
     let errno = Errno::from_raw(report.errno);
     let path = program.display().to_string();

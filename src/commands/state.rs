@@ -17,8 +17,8 @@ pub fn state(global: &Global, id: &str) -> Outcome {
 
 /// runc's fields in runc's order; a stopped container has pid 0.
 pub fn value(container: &Container, state: &State) -> serde_json::Value {
-    let status = container.status();
-    let pid = if status == Status::Stopped { 0 } else { container.process().unwrap_or(0) };
+    let (status, pid) = container.status_and_process();
+    let pid = pid.unwrap_or(0);
     let mut value = serde_json::json!({
         "ociVersion": state.oci_version,
         "id": state.id,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::{Config, Process};
 use crate::error::Result;
@@ -13,7 +14,7 @@ use crate::state::SeccompChoice;
 pub fn seccomp_choices(config: &Config) -> Vec<SeccompChoice> {
     let mut choices = Vec::new();
     if let Some(profile) = &config.seccomp {
-        choices.push(SeccompChoice::Profile(Box::new(profile.clone())));
+        choices.push(SeccompChoice::Profile(Arc::new(profile.clone())));
     }
     if config.hardening.builtin_seccomp {
         // Without namespaces the bounding set may be unchanged, so the permitted set decides.
@@ -35,7 +36,7 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
         }
         SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
         SeccompChoice::Guard(guard) => {
-            (Mode::Profile(Box::new(seccomp::guard_profile(*guard)?)), guard.what())
+            (Mode::Profile(Arc::new(seccomp::guard_profile(*guard)?)), guard.what())
         }
     };
     let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };

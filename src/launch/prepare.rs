@@ -18,7 +18,7 @@ use crate::plan::recipe::{self, Console, Filter, Given, Input, Options};
 use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
 use crate::seccomp;
 use crate::state::id_ranges::Ranges;
-use crate::state::{SeccompChoice, State};
+use crate::state::{SeccompChoice, State, Stored};
 use crate::tables::namespaces::NsKind;
 
 /// A launch before the locations that the container's id names are examined: its cgroups, its resctrl class.
@@ -260,7 +260,7 @@ impl Draft {
             .as_ref()
             .map(|rdt| crate::cgroup::resctrl::class(host.resctrl(), &self.id, rdt))
             .transpose()?;
-        let state = self.state(&layout, resctrl.as_ref());
+        let state = self.state(&layout, resctrl.as_ref())?;
         let user_maps = idmap::of_user_namespace(&self.config);
         Ok(Prepared {
             bundle: self.bundle,
@@ -296,9 +296,9 @@ impl Draft {
     }
 
     /// The state to write.
-    fn state(&self, layout: &Layout, resctrl: Option<&crate::cgroup::resctrl::Class>) -> State {
+    fn state(&self, layout: &Layout, resctrl: Option<&crate::cgroup::resctrl::Class>) -> Result<State> {
         let (config, host, bundle) = (&self.config, &self.host, &self.bundle);
-        State {
+        Ok(State {
             oci_version: config.oci_version.clone(),
             id: self.id.clone(),
             bundle: bundle.dir.clone(),
@@ -323,7 +323,7 @@ impl Draft {
             namespaces: recipe::namespaces(config),
             own_pid_namespace: config.is_new(NsKind::Pid),
             shares_host_root: self.shares_host_root,
-            seccomp: self.choices.clone(),
+            seccomp: Stored::new(&self.choices)?,
             hooks: config.hooks.clone(),
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),
@@ -341,7 +341,7 @@ impl Draft {
                 host.cgroups.is_v2(),
                 &self.options,
             ),
-        }
+        })
     }
 }
 

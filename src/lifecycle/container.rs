@@ -133,28 +133,32 @@ impl Container {
 
     /// The status, read from the system, never from what was once written.
     pub fn status(&self) -> Status {
+        self.status_and_process().0
+    }
+
+    /// The same, and the container process while it lives.
+    pub fn status_and_process(&self) -> (Status, Option<i32>) {
         let Some((pid, start)) = self.recorded() else {
             // No process yet: being created as long as somebody holds the lock.
-            return if self.locked() { Status::Creating } else { Status::Stopped };
+            return (if self.locked() { Status::Creating } else { Status::Stopped }, None);
         };
         if !alive(pid, start) {
-            return Status::Stopped;
+            return (Status::Stopped, None);
         }
-        if self.dir.join(files::START_NEW).exists() {
-            return Status::Creating;
-        }
-        let created = self.dir.join(files::START).exists();
-        match (self.frozen(), created) {
-            (true, _) => Status::Paused,
-            (false, true) => Status::Created,
+        let exists = |file| self.dir.join(file).exists();
+        let status = match (exists(files::START_NEW), self.frozen()) {
+            (true, _) => Status::Creating,
+            (false, true) => Status::Paused,
+            (false, false) if exists(files::START) => Status::Created,
             (false, false) => Status::Running,
-        }
+        };
+        (status, Some(pid))
     }
 
     /// Whether its cgroup is frozen.
     pub fn frozen(&self) -> bool {
         let frozen = |(controllers, path): &(Vec<String>, PathBuf)| {
-            can_freeze(controllers) && crate::cgroup::ops::frozen(path)
+            can_freeze(controllers) && crate::cgroup::ops::frozen_in(path, controllers.is_empty())
         };
         self.state.as_ref().is_some_and(|s| s.cgroups.iter().any(frozen))
     }

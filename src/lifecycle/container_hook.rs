@@ -57,7 +57,7 @@ fn plan(
     }
     let mut process =
         Process { terminal: false, args: hook.args.clone(), env, cwd: "/".into(), ..state.process.clone() };
-    let filters = state.seccomp.iter().map(|c| compile(c, false)).collect::<Result<Vec<_>>>()?;
+    let filters = state.seccomp.get()?.iter().map(|c| compile(c, false)).collect::<Result<Vec<_>>>()?;
     let host = Host::probe()?;
     // What a hook prints goes to a memory file of the runtime's, which is no file of the program's.
     process.rlimits.retain(|r| r.resource != libc::RLIMIT_FSIZE);

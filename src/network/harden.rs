@@ -9,6 +9,8 @@
 //! | system calls | those of the loop; every other one ends the helper |
 //! | limits | descriptors, memory, no core |
 
+use std::sync::Arc;
+
 use crate::config::LinuxSeccomp;
 use crate::error::{Error, Result};
 use crate::seccomp::{self, Mode};
@@ -112,7 +114,7 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
     });
     let profile: LinuxSeccomp = serde_json::from_value(profile)
         .map_err(|e| Error::msg(format!("the network helper's filter: {e}")))?;
-    Ok(seccomp::compile(&Mode::Profile(Box::new(profile)))?.instructions)
+    Ok(seccomp::compile(&Mode::Profile(Arc::new(profile)))?.instructions)
 }
 
 /// A step that failed, in words.

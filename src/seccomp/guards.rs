@@ -68,11 +68,13 @@ fn no_internet() -> Vec<serde_json::Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::seccomp::{Mode, bpf, compile};
 
     fn answer(guard: Guard, call: i64, args: [u64; 6]) -> u32 {
-        let filter = compile(&Mode::Profile(Box::new(guard_profile(guard).unwrap()))).unwrap();
+        let filter = compile(&Mode::Profile(Arc::new(guard_profile(guard).unwrap()))).unwrap();
         let arch = crate::seccomp::library::audit_arch(crate::seccomp::numbers::native()).unwrap();
         bpf::run(&filter.instructions, arch, u32::try_from(call).unwrap(), args).unwrap()
     }

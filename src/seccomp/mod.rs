@@ -21,6 +21,7 @@ mod refusals;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use libc::sock_filter;
 use libseccomp::ScmpAction;
@@ -66,7 +67,7 @@ pub enum Mode {
         allow: Vec<String>,
     },
     /// The config's profile.
-    Profile(Box<LinuxSeccomp>),
+    Profile(Arc<LinuxSeccomp>),
 }
 
 /// Compiles `mode`, without side effects. Errors point into the config: a system call that no architecture

@@ -1,5 +1,7 @@
 //! Verdicts of compiled filters, evaluated in the small interpreter of classic BPF.
 
+use std::sync::Arc;
+
 use super::numbers::{Meaning, X32_BIT, native, number};
 use super::*;
 use libseccomp::{ScmpArch, ScmpSyscall};
@@ -38,7 +40,7 @@ fn builtin(bits: &[u8]) -> Filter {
 }
 
 fn profile(json: &str) -> Result<Filter, ConfigError> {
-    compile(&Mode::Profile(Box::new(serde_json::from_str(json).unwrap())))
+    compile(&Mode::Profile(Arc::new(serde_json::from_str(json).unwrap())))
 }
 
 #[test]

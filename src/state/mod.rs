@@ -8,12 +8,15 @@ pub mod trust;
 pub mod undo;
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Hooks, MemoryPolicy, Process, Resources};
-use crate::error::{Result, StateError};
+use crate::error::{Error, Result, StateError};
 use crate::state::undo::Undo;
 pub use trust::{check_root, is_mine, make_root};
 
@@ -77,7 +80,7 @@ pub struct State {
     #[serde(default)]
     pub has_devpts: bool,
     /// The seccomp filters of the process, which `exec` loads again.
-    pub seccomp: Vec<SeccompChoice>,
+    pub seccomp: Stored<Vec<SeccompChoice>>,
     /// The config's hooks.
     pub hooks: Hooks,
     /// For `run` in the foreground: (pid, start time) of the launcher. Without that process the container is
@@ -143,6 +146,28 @@ impl State {
     }
 }
 
+/// A large part of the state, which most verbs do not use: it stays JSON until it is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Stored<T> {
+    text: Box<serde_json::value::RawValue>,
+    #[serde(skip)]
+    of: PhantomData<T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Stored<T> {
+    /// Of a value.
+    pub fn new(value: &T) -> Result<Self> {
+        let text = serde_json::value::to_raw_value(value);
+        Ok(Stored { text: text.map_err(|e| Error::msg(format!("state: {e}")))?, of: PhantomData })
+    }
+
+    /// The value.
+    pub fn get(&self) -> Result<T> {
+        serde_json::from_str(self.text.get()).map_err(|e| Error::msg(format!("state: {e}")))
+    }
+}
+
 /// The seccomp filter of a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -156,7 +181,7 @@ pub enum SeccompChoice {
         allow: Vec<String>,
     },
     /// The config's own profile.
-    Profile(Box<crate::config::LinuxSeccomp>),
+    Profile(Arc<crate::config::LinuxSeccomp>),
     /// A guard filter next to the built-in profile.
     Guard(crate::config::Guard),
 }

@@ -31,7 +31,8 @@ fn plan(sb: &Sandbox, groups: &[&str]) -> Plan {
     let container = Container::load(sb.root(), sb.id()).expect("a container");
     let state = container.state().expect("a state");
     let process_id = container.process_id().expect("a process");
-    let filters: Vec<_> = state.seccomp.iter().map(|c| compile(c, true).expect("a filter")).collect();
+    let filters: Vec<_> =
+        state.seccomp.get().expect("filters").iter().map(|c| compile(c, true).expect("a filter")).collect();
     let host = Host::probe().expect("the host");
     let in_userns = state.namespaces & libc::CLONE_NEWUSER as u64 != 0;
     let stdio = super::outputs(!state.hardened && !in_userns && state.process.user.uid == 0, state.hardened);

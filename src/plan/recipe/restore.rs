@@ -86,10 +86,12 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, Cri
         namespaces,
     };
     let cgroup = b.cgroup_slot()?;
+    b.open_tasks()?;
     let spawn = CloneOp::Init { namespaces: NsKind::Mount.row().flag, cgroup, owner: None };
     b.plan.push_undo(Runtime, part::CRIU, spawn, Undo::Kill);
     b.scope()?;
     b.join_cgroups()?;
+    b.enter_cgroups(Init, part::CRIU);
     b.exec_criu(&fds, criu)?;
     let (plan, given) = b.finish()?;
     Ok((check(plan, Kind::Criu)?, given, fds))

@@ -203,7 +203,7 @@ fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result
         // (ptrace(2), "Ptrace access mode checking").
         let passed = t.host.rootless.is_some();
         if passed {
-            for profile in t.state.seccomp.iter().filter_map(SeccompChoice::profile) {
+            for profile in t.state.seccomp.get()?.iter().filter_map(SeccompChoice::profile) {
                 crate::seccomp::may_be_passed(profile)?;
             }
         }
