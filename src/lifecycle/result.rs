@@ -187,8 +187,8 @@ mod tests {
         let path = dir.path().join("result");
         std::fs::write(&path, "old, and longer than what comes").unwrap();
         let To::File { dir: held, name, .. } = file(&path).unwrap() else { panic!("a file") };
+        assert!(!path.exists(), "the account of an earlier run");
         // What comes to the name meanwhile is not followed.
-        std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("other", &path).unwrap();
         replace(&held, &name, b"new").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
