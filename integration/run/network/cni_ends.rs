@@ -202,7 +202,7 @@ fn interrupted() {
         });
         std::fs::remove_file(dir.join("slept")).expect("remove");
         if signal == Signal::SIGKILL {
-            // Nobody could take it back.
+            // The launcher had no time to take it back.
             networks.world.plain().args(["delete", "--force", networks.world.sb.id()]).output().ok();
         }
         assert!(started.elapsed() < std::time::Duration::from_secs(50), "{out}");
