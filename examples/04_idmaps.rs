@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "
 you saw:  Without a map every id is the overflow id 65534. Uid 0 inside is an ordinary id outside, and the disk
           holds the id outside. An id that is not in the map does not exist inside.
-try next: safebox explain --section outside --why BUNDLE/; then lesson 05_capabilities"
+try next: safebox explain --section outside --why BUNDLE/; then lesson 17_volumes"
     );
     child.wait()?.success().then_some(()).ok_or("the child failed".into())
 }

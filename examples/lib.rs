@@ -1,9 +1,10 @@
 //! Shared by several lessons: a new user namespace with the caller as root, a tmpfs, results as text.
 
+use std::ffi::CStr;
 use std::fmt::Display;
 use std::fs;
 use std::io::Error;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,6 +26,46 @@ pub fn become_root(more: CloneFlags) -> Result<(), Error> {
     fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
     Ok(mount(Some(""), "/", Some(""), MsFlags::MS_REC | MsFlags::MS_PRIVATE, Some(""))?)
+}
+
+/// A mount namespace whose mounts do not reach the host.
+pub fn private_mounts() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(Some(""), "/", Some(""), MsFlags::MS_REC | MsFlags::MS_PRIVATE, Some(""))
+}
+
+/// A user namespace with this map of users and groups. Only its map is used, so its process is ended.
+pub fn user_namespace(map: &str) -> Result<fs::File, Error> {
+    let mut child = Command::new("unshare").args(["--user", "sleep", "60"]).stdin(Stdio::null()).spawn()?;
+    let (proc, own) = (format!("/proc/{}", child.id()), fs::read_link("/proc/self/ns/user")?);
+    while fs::read_link(format!("{proc}/ns/user"))? == own {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fs::write(format!("{proc}/uid_map"), map)?;
+    fs::write(format!("{proc}/gid_map"), map)?;
+    let namespace = fs::File::open(format!("{proc}/ns/user"))?;
+    child.kill()?;
+    child.wait().map(|_| namespace)
+}
+
+/// A bind mount of `from` at `to` that shows ids by the map of a user namespace (mount_setattr(2)).
+pub fn bind_idmapped(from: &CStr, to: &CStr, namespace: &fs::File) -> Result<(), Error> {
+    let checked = |n: libc::c_long| if n < 0 { Err(Error::last_os_error()) } else { Ok(n) };
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path is NUL-terminated.
+    let tree = checked(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, from.as_ptr(), flags) })?;
+    // SAFETY: an all-zero mount_attr is a valid one.
+    let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
+    (attr.attr_set, attr.userns_fd) = (libc::MOUNT_ATTR_IDMAP, namespace.as_raw_fd() as u64);
+    let (size, empty) = (size_of::<libc::mount_attr>(), libc::AT_EMPTY_PATH);
+    // SAFETY: `attr` has the size that is passed.
+    checked(unsafe { libc::syscall(libc::SYS_mount_setattr, tree, c"".as_ptr(), empty, &attr, size) })?;
+    let (place, from_fd) = (to.as_ptr(), libc::MOVE_MOUNT_F_EMPTY_PATH);
+    // SAFETY: both paths are NUL-terminated.
+    checked(unsafe {
+        libc::syscall(libc::SYS_move_mount, tree, c"".as_ptr(), libc::AT_FDCWD, place, from_fd)
+    })
+    .map(drop)
 }
 
 /// Mounts an empty tmpfs at `dir`.

@@ -33,7 +33,7 @@ pub fn tests() -> Vec<Trial> {
 /// A lesson about the kernel: its name, its output, and the output for an unprivileged user if that differs.
 type Lesson = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
 
-const KERNEL: [Lesson; 12] = [
+const KERNEL: [Lesson; 13] = [
     ("01_namespaces", &["child: uid 65534, host name inside"], None),
     (
         "02_pid1",
@@ -100,6 +100,16 @@ const KERNEL: [Lesson; 12] = [
     ("10_network", &["connect to 127.0.0.1: refused: Network is unreachable"], None),
     ("11_overlay", &["you saw:"], None),
     ("12_landlock", &["before, read /etc/passwd: done"], None),
+    (
+        "17_volumes",
+        &[
+            "view`, idmapped: 100000",
+            "touch data/a: refused",
+            "touch view/b: done",
+            "`data/b` belongs to 1000",
+        ],
+        Some(&["touch data/b: done", "belongs to 0; on the disk to 54321"]),
+    ),
 ];
 
 /// Lessons that read safebox's own tables, with their arguments; DIR is the bundle `hello`.
@@ -130,6 +140,7 @@ fn sources() {
         found.push(name);
     }
     found.sort();
+    listed.sort();
     assert_eq!(found, listed);
 }
 

@@ -1,5 +1,5 @@
 //! What a cgroup's event files said, kept for when the cgroup is gone: systemd removes a scope as soon as its last
-//! process has ended, which may be before the launcher is told of that end.
+//! process has ended, which may be before the launcher learns of that end.
 //!
 //! So the launcher looks whenever the files change, and once more at the end. If the scope is gone by then, a
 //! kill for lack of memory is still known: on v1 from the notices, which come before the kill (and once more
@@ -15,7 +15,7 @@ use super::{Group, Layout, has};
 use crate::error::{Error, Result};
 use crate::sys::{process, watch};
 
-/// How long a v1 cgroup's end may take to be told of: the kernel does that from a work queue.
+/// How long the notice of a v1 cgroup's end may take: the kernel does that from a work queue.
 const END: Duration = Duration::from_millis(500);
 
 /// A descriptor that becomes readable when a cgroup's memory events change.

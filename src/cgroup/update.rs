@@ -201,7 +201,7 @@ mod tests {
         let mut old = Resources::default();
         (old.memory.limit, old.memory.swap) = (Some(100), Some(200));
         let merged = merge(&old, change.clone());
-        // systemd is told as well, and the next update knows of it.
+        // systemd gets the value as well, and the next update knows of it.
         assert_eq!((merged.memory.swap, effective(&change, &merged).memory.swap), (Some(-1), Some(-1)));
     }
 

@@ -8,6 +8,7 @@ use crate::cli::Global;
 use crate::commands::common::Outcome;
 use crate::error::Error;
 use crate::lifecycle::container::Container;
+use crate::lifecycle::ended::Ended;
 use crate::lifecycle::health::Health;
 use crate::network::cni::{Attachment, result};
 use crate::state::files::{CNI, LOG};
@@ -19,6 +20,13 @@ pub fn inspect(global: &Global, id: &str) -> Outcome {
     let mut value = super::state::value(&container, state);
     if let Some(health) = Health::read(&container.dir) {
         value["health"] = json!(health);
+    }
+    let lost = |(pid, start): &(i32, u64)| !crate::sys::process::alive(*pid, *start);
+    if let Some((pid, _)) =
+        state.monitor.as_ref().filter(|m| lost(m) && Ended::of(&container, state).is_none())
+    {
+        let text = "killed: nothing is logged since then, and neither exit code nor account will be known";
+        value["monitor"] = json!({ "pid": pid, "state": text });
     }
     let log = container.dir.join(LOG);
     if log.exists() {

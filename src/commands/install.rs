@@ -221,7 +221,7 @@ fn read(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// Writes whole or not at all, after a backup of what somebody else wrote. Says what was done.
+/// Writes whole or not at all, after a backup of a file that another program wrote. Returns what was done.
 fn apply(path: &Path, old: Option<&str>, new: Option<&str>) -> anyhow::Result<String> {
     if old == new {
         return Ok("nothing to do".into());
@@ -353,7 +353,7 @@ fn containerd(old: Option<&str>, handler: &Handler) -> anyhow::Result<Option<Str
         Some("3") => (others, "plugins.\"io.containerd.cri.v1.runtime\".containerd"),
         Some(other) => bail!("version = {other}: not a version that is known here"),
     };
-    // Whoever lets systemd make the cgroups of runc's containers wants it for these as well.
+    // If systemd makes the cgroups of runc's containers, it makes those of these containers as well.
     let systemd = others
         .lines()
         .any(|l| l.split('#').next().unwrap_or("").replace(' ', "").contains("SystemdCgroup=true"));

@@ -1,10 +1,11 @@
 //! Measures the resource usage of a run while its cgroups exist, and builds its account.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cgroup::figures::{Counters, Cpu};
-use crate::cgroup::has;
 use crate::cgroup::ops::Events;
+use crate::cgroup::{Group, has};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::Launch;
 use crate::lifecycle::account::{Account, CpuSeconds, Status};
@@ -18,8 +19,8 @@ pub(super) struct Meter {
     counters: Counters,
     /// The figures are asked for: each costs a file.
     wanted: bool,
-    /// Whether the kernel counts OOM kills at the memory limit, and refused forks.
-    counts: (bool, bool),
+    /// The files in which the kernel counts OOM kills at the memory limit, and refused forks.
+    counts: (Option<PathBuf>, Option<PathBuf>),
     cpu: Option<Cpu>,
     memory_peak: Option<u64>,
     pids_peak: Option<u64>,
@@ -33,8 +34,10 @@ impl Meter {
         // No controllers: cgroup v2, which names its file otherwise.
         let there = |controller: &str, v2: &str, v1: &str| {
             let groups = prepared.layout.groups.iter();
-            let mut counting = groups.filter(|g| g.controllers.is_empty() || has(&g.controllers, controller));
-            wanted && counting.any(|g| g.path.join(if g.controllers.is_empty() { v2 } else { v1 }).exists())
+            let counting = groups.filter(|g| g.controllers.is_empty() || has(&g.controllers, controller));
+            let file = |g: &Group| g.path.join(if g.controllers.is_empty() { v2 } else { v1 });
+            let mut files = counting.map(file);
+            files.find(|file| wanted && file.exists())
         };
         Meter {
             counts: (
@@ -73,8 +76,12 @@ impl Meter {
         let of = |used: Usage| Cpu { user: used.user, system: used.system };
         // Init's usage before the program's start does not belong to the program.
         let own = end.usage.zip(end.children).map(|(all, children)| of(all).since(of(children)));
-        let counted = self.cpu.map(|cpu| cpu.since(own.unwrap_or_default()));
-        let cpu = counted.or(end.children.or(end.usage).map(of));
+        let of_group = self.cpu.map(|cpu| cpu.since(own.unwrap_or_default()));
+        let cpu = of_group.or(end.children.or(end.usage).map(of));
+        // A scope may have gone before its counters were read: a figure that was not read is absent.
+        let counted = |file: &Option<PathBuf>, n: u64| {
+            (n > 0 || file.as_ref().is_some_and(|f| f.exists())).then_some(n)
+        };
         let [stdout, stderr] = end.streams;
         let copied = stdout.iter().chain(&stderr);
         let changes = &prepared.outcome.changes;
@@ -94,8 +101,8 @@ impl Meter {
             memory_peak_bytes: self.memory_peak,
             max_rss_bytes: end.children.or(end.usage).map(|used| used.max_rss),
             pids_peak: self.pids_peak,
-            oom_kills: (self.counts.0 || events.oom_kills > 0).then_some(events.oom_kills),
-            pids_refused: (self.counts.1 || events.pids_refused > 0).then_some(events.pids_refused),
+            oom_kills: counted(&self.counts.0, events.oom_kills),
+            pids_refused: counted(&self.counts.1, events.pids_refused),
             throttled_seconds: self.throttled.map(|time| time.as_secs_f64()),
             stdout_bytes: stdout.map(|count| count.bytes),
             stderr_bytes: stderr.map(|count| count.bytes),

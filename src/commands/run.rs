@@ -297,10 +297,11 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
         cx.set(&given.audit, std::os::fd::AsRawFd::as_raw_fd(&file));
         cx.held.push(file);
     }
-    name.give(&plan, &mut cx);
+    // The name is free again if this fails.
     if let Some(path) = &life.cidfile {
         write_id(path, &launch.id)?;
     }
+    name.give(&plan, &mut cx);
     if !watches {
         let code = detached((&launch, log), &prepared, (&plan, &given), cx, &mut control)?;
         // As docker run. Callers of runc hand this output through, and name the id themselves.
@@ -380,7 +381,7 @@ fn console(draft: &Draft, launch: &Launch) -> Result<(Option<i32>, Option<i32>),
     crate::launch::caller::console(life.console_socket.as_deref(), terminal)
 }
 
-/// `run --detach`: the container goes to whoever reaps this process's children.
+/// `run --detach`: the container goes to the process that reaps this process's children.
 fn detached(
     (launch, log): (&Launch, &Log),
     prepared: &Prepared,

@@ -70,11 +70,12 @@ fn exit_code(container: &Container) -> Result<i32> {
     if container.status() == Status::Created {
         return Err(Error::msg(format!("container {} is created and not started", container.id)));
     }
-    let ended = Ended::of(container, container.state()?);
-    ended.and_then(|ended| ended.code).ok_or_else(|| {
-        Error::msg(format!(
-            "the exit code of container {} is not known: no launcher stayed with it (run --detach and run --keep do)",
-            container.id
-        ))
-    })
+    let state = container.state()?;
+    let why = match &state.monitor {
+        Some(_) => "the process that stayed with it (run --detach) was killed",
+        None => "no launcher stayed with it (run --detach and run --keep do)",
+    };
+    Ended::of(container, state)
+        .and_then(|ended| ended.code)
+        .ok_or_else(|| Error::msg(format!("the exit code of container {} is not known: {why}", container.id)))
 }

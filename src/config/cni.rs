@@ -55,7 +55,7 @@ pub struct List {
     pub version: String,
     /// The plugins understand CHECK.
     pub check: bool,
-    /// What each plugin is told, in the order of ADD.
+    /// The configuration of each plugin, in the order of ADD.
     pub plugins: Vec<Map<String, Value>>,
 }
 

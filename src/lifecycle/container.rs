@@ -1,7 +1,7 @@
 //! A container's directory: `ROOT/ID/state.json`, `ROOT/ID/pid` and the lock.
 //!
 //! Safe against two callers at once and against a runtime killed at any moment: `mkdir` takes the
-//! name, files are replaced by rename, a lock on the directory is held by whoever changes the
+//! name, files are replaced by rename, a lock on the directory is held by the process that changes the
 //! container, and everything that must be undone is on disk before it is done.
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -54,7 +54,7 @@ pub struct Container {
     pub state: Option<State>,
     /// The id.
     pub id: String,
-    /// The cgroups that it was to have and has not: never made, gone, or made anew by somebody else.
+    /// The cgroups that it was to have and has not: never made, gone, or made anew by another process.
     pub lost_cgroups: Vec<PathBuf>,
 }
 
@@ -126,7 +126,7 @@ impl Container {
         self.process_id().map(|(pid, _)| pid)
     }
 
-    /// The same with its start time, for whoever opens it later.
+    /// The same with its start time, for a caller that opens it later.
     pub fn process_id(&self) -> Option<(i32, u64)> {
         self.recorded().filter(|(pid, start)| alive(*pid, *start))
     }
@@ -139,7 +139,7 @@ impl Container {
     /// The same, and the container process while it lives.
     pub fn status_and_process(&self) -> (Status, Option<i32>) {
         let Some((pid, start)) = self.recorded() else {
-            // No process yet: being created as long as somebody holds the lock.
+            // No process yet: being created as long as a process holds the lock.
             return (if self.locked() { Status::Creating } else { Status::Stopped }, None);
         };
         if !alive(pid, start) {
@@ -163,12 +163,12 @@ impl Container {
         self.state.as_ref().is_some_and(|s| s.cgroups.iter().any(frozen))
     }
 
-    /// Whether somebody is at work on it.
+    /// Whether another process changes it at this moment.
     pub fn locked(&self) -> bool {
         open_dir(&self.dir).is_ok_and(|fd| fs::try_lock_shared(fd.as_raw_fd()).is_err())
     }
 
-    /// Waits for, and takes, the right to change this container; given back on drop. Whoever removed the
+    /// Waits for, and takes, the right to change this container; released on drop. A process that removed the
     /// container meanwhile leaves nothing to lock.
     pub fn lock(&self) -> Result<OwnedFd> {
         let fd = open_dir(&self.dir).map_err(|_| StateError::NotFound)?;
@@ -180,7 +180,7 @@ impl Container {
 }
 
 /// Whether `dir` can be what a create left that died before it wrote its state: there is nothing in it that no
-/// create makes. Whatever else lies below the state root is not a container's, and nobody's to remove.
+/// create makes. Other directories below the state root are not containers, and are not removed.
 fn is_unborn(dir: &Path) -> bool {
     let Ok(mut entries) = std::fs::read_dir(dir) else { return false };
     entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(|name| files::ALL.contains(&name))))
@@ -221,7 +221,7 @@ pub fn sweep_unborn(root: &Path, id: &str) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some((of, pid)) = name.to_str().and_then(|n| n.split_once(NOT_IN_IDS)) else { continue };
-        // Whoever makes it may not have opened and locked it yet.
+        // Its maker may not have opened and locked it yet.
         let alive = Path::new("/proc").join(pid).exists();
         if of == id && !alive {
             std::fs::remove_dir(entry.path()).unwrap_or_default();

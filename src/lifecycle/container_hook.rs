@@ -1,7 +1,7 @@
 //! Running a startContainer hook: a program of the container, so it gets what the container's process
 //! gets and nothing more.
 //!
-//! config.md lets the path of these hooks resolve in the container namespace: whoever owns the rootfs
+//! config.md lets the path of these hooks resolve in the container namespace: the owner of the rootfs
 //! owns the program. It goes through the plan of `exec` (namespaces, cgroup, ids, capabilities, filter),
 //! with the container's state on stdin.
 

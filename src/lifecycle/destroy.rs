@@ -57,7 +57,7 @@ pub fn destroy_within(container: &Container, patience: Duration) -> Undone {
 }
 
 /// Whether a process that was killed has let go of its memory, and of all else before that. The first of a pid
-/// namespace then waits until those are buried that somebody outside has put in it and does not wait for
+/// namespace then waits until the processes are reaped that a process outside has put in it and not waited for
 /// (pid_namespaces(7)): an engine that gave up on an exec.
 fn is_a_shell(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !status.contains("\nVmSize:"))
@@ -68,7 +68,7 @@ fn is_a_shell(pid: i32) -> bool {
 fn own_undos(container: &Container, state: &State) -> Vec<Undo> {
     let mine = |group: &&PathBuf| state.undo.contains(&Undo::Cgroup(group.to_string_lossy().into_owned()));
     for group in container.lost_cgroups.iter().filter(mine) {
-        // Not there, or somebody's: both are as it should be.
+        // It is gone, or another container's: both are as it should be.
         std::fs::remove_dir(group).unwrap_or_default();
     }
     own(&state.undo, &container.dir)

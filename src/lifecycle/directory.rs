@@ -1,5 +1,5 @@
 //! The container's directory in the hands of a launcher that stays: what it takes back at the end is what it made,
-//! and not what somebody else has made under the same name since.
+//! and not what another process has made under the same name since.
 
 use std::ffi::CString;
 use std::os::fd::RawFd;
@@ -36,12 +36,12 @@ impl StateLock {
 
     /// Keeps others off again: whether the container is still there.
     fn retake(&self) -> bool {
-        // Without the lock somebody else may do the same work meanwhile, which harms nobody else.
+        // Without the lock another process may do the same work meanwhile, which is harmless.
         fs::lock(self.fd).unwrap_or_default();
         fs::is_at(self.fd, &self.path)
     }
 
-    /// Takes the container back as far as it is still there; `None` if somebody has removed it.
+    /// Takes the container back as far as it is still there; `None` if another process has removed it.
     pub fn end(&self, undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool) -> Option<Undone> {
         if self.retake() {
             return Some(undo(&own(undos, as_path(&self.path)), child, ours));

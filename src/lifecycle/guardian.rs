@@ -1,9 +1,9 @@
 //! The guardian of a foreground `run`: a process that only waits for the launcher to die.
 //!
-//! The kernel kills the container with its launcher (`PR_SET_PDEATHSIG`), but nobody would remove its
-//! cgroups and its state. The guardian holds one end of a pipe; end of file without a word means that
+//! The kernel kills the container with its launcher (`PR_SET_PDEATHSIG`), but its
+//! cgroups and its state would stay. The guardian holds one end of a pipe; end of file without a word means that
 //! the launcher is gone (SIGKILL, a crash), and it undoes the launch: this one's, not that of a later container
-//! with the same name. It shares the launcher's lock, so that nobody else comes in between. It is forked while Init
+//! with the same name. It shares the launcher's lock, so no other process comes in between. It is forked while Init
 //! works, so it costs no time before the program starts.
 
 use std::os::fd::RawFd;
@@ -143,7 +143,7 @@ fn watch(
         // It may be gone, too.
         tty::end_raw(fd, modes).unwrap_or_default();
     }
-    // Its hooks take back what earlier hooks have made (runtime.md, Lifecycle); nobody reads what they say.
+    // Its hooks take back what earlier hooks have made (runtime.md, Lifecycle); their output is not read.
     if hold.end(undos, Some(child), false).is_some_and(|undone| undone.problems.is_empty()) {
         crate::lifecycle::hook_points::poststop(state, -1);
     }

@@ -7,7 +7,7 @@ use crate::perform::namespace_fds::NamespaceFds;
 use crate::sys::fs;
 
 /// The home directory of `uid` in the passwd of a running container, whose process is (pid, start time); `/` where
-/// there is none. Whoever owns the container owns the file, and what is read of it is a path for the container.
+/// there is none. The container's owner owns the file, and what is read of it is a path for the container.
 /// `inside` is the way to it where the process cannot be looked into.
 pub fn home_inside((pid, start): (i32, u64), uid: u32, inside: Option<&NamespaceFds>) -> String {
     if let Some(inside) = inside {

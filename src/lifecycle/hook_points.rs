@@ -18,7 +18,7 @@ use crate::plan::hooks::HookRun;
 use crate::state::State;
 use crate::sys::signal;
 
-/// The hooks of one moment, and what they are told.
+/// The hooks of one moment, and the state that they receive.
 pub fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<HookRun> {
     let mut told = state.for_hooks();
     told["status"] = status.into();
@@ -61,7 +61,7 @@ pub fn poststart(state: &State, pid: i32, signals: RawFd) -> Result<(), Error> {
         Err(HookError::Failed(text)) => {
             Err(Error::msg(format!("a poststart hook failed, the container was removed: {text}")))
         }
-        // The container runs: the signal is for its program, and waits until somebody passes it on.
+        // The container runs: the signal is for its program, and waits until it is passed on.
         Err(HookError::Interrupted(signal)) => {
             signal::raise(signal).unwrap_or_default();
             Ok(())
@@ -85,7 +85,7 @@ pub fn poststop(state: &State, signals: RawFd) {
     }
 }
 
-/// What could not be taken back is told; poststop hooks are for what is gone.
+/// What could not be undone is reported; poststop hooks run once the container is gone.
 pub fn tell_and_stop(state: &State, undone: &Undone, signals: i32) {
     for problem in &undone.problems {
         crate::log::say(problem);

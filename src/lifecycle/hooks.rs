@@ -28,7 +28,7 @@ use crate::sys::{fs, rlimit};
 
 /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
 /// start time for the hooks that join it, which they do by `inside` where it cannot be looked into. `signals` is
-/// a signalfd(2) on which the launcher is told to end, or -1.
+/// a signalfd(2) that tells the launcher to end, or -1.
 pub fn run(
     run: &HookRun,
     kind: HookKind,
@@ -51,7 +51,7 @@ pub fn run(
 }
 
 /// What a hook reads. The pid is that of the container process as the hook's own kind sees it: a hook of the
-/// container is told what getpid(2) says there, which is 1 in a pid namespace of the container's own. After the
+/// container receives what getpid(2) returns there, which is 1 in a pid namespace of the container's own. After the
 /// end there is none.
 fn told_of(run: &HookRun, kind: HookKind, pid: i32) -> Result<serde_json::Value, String> {
     let mut state = run.state.clone();
@@ -122,7 +122,7 @@ fn run_one(
 }
 
 /// What a hook writes. It is kept from the runtime's own output, which is the container's or a caller's, and
-/// told if the hook fails. Files in memory: nobody has to read them for the hook to go on.
+/// told if the hook fails. Files in memory: the hook goes on without a reader.
 struct Said {
     out: File,
     err: File,

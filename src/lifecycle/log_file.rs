@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(copy.count().1.bytes, 6 + LONGEST as u64 + 6 + 6);
     }
 
-    /// A reader that keeps up misses nothing, and what is there at the end is the newest.
+    /// A reader that keeps up misses nothing, and the file holds the newest lines at the end.
     #[test]
     fn a_log_that_is_turned_over_loses_the_oldest_only() {
         let dir = tempfile::tempdir().unwrap();

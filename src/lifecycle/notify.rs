@@ -211,7 +211,7 @@ pub fn wait_for(proxy: Option<Proxy>, pid: i32) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Whoever never stops to talk would keep the supervisor from seeing signals and the container's end.
+    /// A sender that never stops would keep the supervisor from seeing signals and the container's end.
     #[test]
     fn a_flood_is_read_in_turns() {
         let dir = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ use crate::sys::{Errno, fs, seccomp};
 
 /// Calls that are answered before others have their turn.
 const TURN: usize = 16;
-/// Different calls that are told: the container chooses the numbers, and must not fill the log.
+/// Different calls that are reported: the container chooses the numbers, and must not fill the log.
 const MOST: usize = 256;
 
 /// Ends refused calls with the filter's errno, and tells of each call once.
@@ -50,7 +50,7 @@ impl Refusals {
 
     fn tell(&mut self, call: &Reported) {
         let key = (call.name.clone(), call.errno as i32);
-        // What cannot be told without a wait is told the next time.
+        // What cannot be reported without a wait is reported the next time.
         if self.told.len() > MOST || self.told.contains(&key) || !self.log.takes_a_line() {
             return;
         }
@@ -94,7 +94,7 @@ impl Sidecar for Refusals {
         for _ in 0..TURN {
             match io::poll(&[(self.listener, libc::POLLIN)], 0).as_deref() {
                 Ok([events]) if events & libc::POLLIN != 0 => {}
-                // Nobody has the filter any more.
+                // No process has the filter any more.
                 Ok([events]) if *events != 0 => return self.close(),
                 _ => return,
             }

@@ -218,7 +218,7 @@ impl Copy {
         self.to.as_ref().filter(|_| self.sent < self.buffer.len())
     }
 
-    /// Takes what is there, within the buffer's bounds.
+    /// Reads what has arrived, within the buffer's bounds.
     fn fill(&mut self) {
         let Some(from) = &self.from else { return };
         let filled = self.buffer.len();
@@ -307,7 +307,7 @@ impl Sidecar for Copy {
         self.reader().is_some_and(End::in_background).then(|| Instant::now() + NAP)
     }
 
-    /// After the container's end there is nobody to read its input, and what is in its pipes or its terminal is the
+    /// After the container's end no process reads its input, and what is in its pipes or its terminal is the
     /// last of its output.
     fn end(&mut self) {
         if !self.output {

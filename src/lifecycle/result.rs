@@ -107,7 +107,13 @@ fn file(path: &Path) -> Result<To> {
         return Ok(To::Special { fd, path: full });
     }
     let name = full.file_name().ok_or_else(|| failed("name a file".into()))?;
-    Ok(To::File { dir: fd, name: cpath(Path::new(name))?, path: full })
+    let name = cpath(Path::new(name))?;
+    // The account of an earlier run would be taken for that of this one if this program were killed.
+    let regular = |st: libc::stat| st.st_mode & libc::S_IFMT == libc::S_IFREG;
+    if fs::fstatat(fd.as_raw_fd(), &name).is_ok_and(regular) {
+        fs::unlinkat(fd.as_raw_fd(), &name, 0).map_err(|e| refused(&full, e))?;
+    }
+    Ok(To::File { dir: fd, name, path: full })
 }
 
 /// A descriptor that is open for writing and the caller's own.
@@ -181,8 +187,8 @@ mod tests {
         let path = dir.path().join("result");
         std::fs::write(&path, "old, and longer than what comes").unwrap();
         let To::File { dir: held, name, .. } = file(&path).unwrap() else { panic!("a file") };
+        assert!(!path.exists(), "the account of an earlier run");
         // What comes to the name meanwhile is not followed.
-        std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("other", &path).unwrap();
         replace(&held, &name, b"new").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");

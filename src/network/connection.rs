@@ -85,7 +85,7 @@ pub struct Flow {
 /// Who is looked at before anything goes out.
 #[derive(Debug)]
 pub enum Guard {
-    /// Nobody: the port is neither that of TLS nor of HTTP, or the rule lifts it.
+    /// No check: the port is neither that of TLS nor of HTTP, or the rule lifts it.
     None,
     /// The name in a ClientHello.
     Tls(Tls),

@@ -22,7 +22,7 @@ const GREETING: Duration = Duration::from_secs(10);
 /// What the last address may take, and each one before it.
 pub(super) const DIAL: Duration = Duration::from_secs(20);
 const DIAL_NEXT: Duration = Duration::from_millis(1500);
-/// The most different refusals that the launcher is told.
+/// The most different refusals that are reported to the launcher.
 const MOST_TOLD: usize = 256;
 /// A connection's events, each reported once.
 pub(super) const EDGES: i32 = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
@@ -35,7 +35,7 @@ impl Helper<'_> {
         let rule = match self.rule(name.as_deref(), meant.ip(), port) {
             Ok(rule) => rule.clone(),
             Err(reason) => {
-                // The program sees a reset: nothing was read, so it is told at once.
+                // The program sees a reset: nothing was read, so it is sent at once.
                 net::reset_on_close(socket.as_raw_fd()).unwrap_or_default();
                 let address = name.is_none().then_some(meant.ip());
                 self.refuse(reason, name.as_deref().unwrap_or_default(), "", address, port);

@@ -19,7 +19,7 @@ pub enum Family {
 pub struct Question {
     /// In lower case, without a dot at its end.
     pub name: String,
-    /// `None` for records other than addresses, which nobody gets.
+    /// `None` for records other than addresses, which are never answered.
     pub family: Option<Family>,
 }
 

@@ -224,7 +224,7 @@ mod tests {
         for stream in
             [GET.to_string(), [GET, GET, chunks, body, absolute, GET].concat(), [body, chunks].concat()]
         {
-            // The last one's body is not whole: what is there passes.
+            // The last one's body is not whole: the part that has arrived passes.
             for segment in [1, 2, 7, 10_000] {
                 assert_eq!(fed(&stream, segment), (stream.clone(), Ok(())), "{segment}");
             }

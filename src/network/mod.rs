@@ -79,7 +79,7 @@ impl Socket {
     }
 }
 
-/// What the helper is told.
+/// What the helper receives.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What may be connected to.

@@ -56,7 +56,7 @@ impl Verdict {
         }
     }
 
-    /// Whether it is a refusal, which the user is told.
+    /// Whether it is a refusal, which is reported to the user.
     pub fn is_refused(&self) -> bool {
         self.word() == "refused"
     }

@@ -46,7 +46,7 @@ pub fn refused_link(action: &Action, call: Call, length: usize) -> Option<String
     let link = format!("{above}{}", path.get(..length).unwrap_or(&path).trim_end_matches('/'));
     match call {
         Call::VolumeLink => Some(format!(
-            "{link:?} is a symlink in a volume and leads out of that volume: refused, since whoever writes the volume chooses where it leads"
+            "{link:?} is a symlink in a volume and leads out of that volume: refused, since every writer of the volume chooses where it leads"
         )),
         Call::OthersLink => Some(format!(
             "{link:?} is a symlink of another user and leads to what is not theirs: refused; name its target instead"

@@ -89,7 +89,7 @@ pub(super) fn end(file: &Path) {
     let Some(pid) = pid.filter(|pid| *pid > 1) else { return };
     let Ok(pidfd) = process::pidfd_open(pid) else { return };
     let pidfd = fs::own(pidfd);
-    // The number may be another process's by now: this one was told of the file.
+    // The number may be another process's by now: this process was given the file.
     let told = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let name = file.as_os_str().as_encoded_bytes();
     if !told.split(|b| *b == 0).any(|word| word == name) {

@@ -18,7 +18,7 @@ use crate::tables::procfs::{EMULATED, PROC_MAGIC};
 const PROC_ROOT: u64 = 1;
 
 /// Refuses two places, however the rootfs's links led there. On the root itself a mount would be without
-/// effect: the process stays below it. In procfs, whose answers everybody believes (runc CVE-2019-16884), only
+/// effect: the process stays below it. In procfs, which programs trust (runc CVE-2019-16884), only
 /// the emulated files may be covered; and what is mounted as /proc is one.
 pub fn expect_free(cx: &mut Cx, place: RawFd, target: &Target, tree: RawFd) -> Done {
     let root = cx.top(&target.root)?;

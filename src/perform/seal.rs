@@ -66,7 +66,7 @@ fn exchange(tree: std::os::fd::RawFd) -> crate::sys::Result<()> {
 
 /// Executes the copy with this process's arguments and environment; returns why it could not.
 fn execute(copy: std::os::fd::RawFd) -> Result<Error> {
-    // Bytes, not texts: what a caller has in its environment is nobody's business here.
+    // Bytes, not texts: the caller's environment need not be UTF-8.
     let args: Vec<_> = std::env::args_os().collect();
     let env = std::env::vars_os().map(|(mut entry, value)| {
         entry.push("=");

@@ -124,7 +124,7 @@ fn remove(undo: &Undo, path: &str) -> Option<String> {
         _ => std::fs::remove_file(file)
             .or_else(gone)
             .err()
-            .map(|e| format!("range of ids {path} cannot be given back: {e}")),
+            .map(|e| format!("range of ids {path} cannot be released: {e}")),
     }
 }
 
@@ -154,7 +154,7 @@ fn give_back(file: &OutputFile, given: u32) {
     }
     if let Err(e) = fs::fchownat(fd, c"", file.uid, u32::MAX) {
         let errno = crate::tables::errno::text(e as i32);
-        crate::log::say(&format!("warning: {} cannot be given back to uid {}: {errno}", file.path, file.uid));
+        crate::log::say(&format!("warning: {} cannot be returned to uid {}: {errno}", file.path, file.uid));
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::Hook;
 
-/// The hooks of one moment and what they are told.
+/// The hooks of one moment and the state that they receive.
 #[derive(Debug)]
 pub struct HookRun {
     /// The hooks, in order.

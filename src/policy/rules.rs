@@ -37,7 +37,7 @@ fn process(config: &mut Config) -> Result<&mut Process> {
     })
 }
 
-/// Missing namespaces are added; those of the host, or of somebody else, are replaced by new ones.
+/// Missing namespaces are added; those of the host or of another container are replaced by new ones.
 pub(super) fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     for row in NAMESPACES.iter().filter(|r| !matches!(r.kind, NsKind::Time | NsKind::User)) {
         let name = if row.kind == NsKind::Net { "net" } else { row.proc };
@@ -289,7 +289,7 @@ pub(super) fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mu
 }
 
 pub(super) fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
-    // An ordinary user can make no node of their own: whoever watches the host's tty sees each key that is read there.
+    // An ordinary user can make no node of their own: a process that watches the host's tty sees each key that is read there.
     config.hardening.no_tty = facts.host.rootless.is_some() && !terminal_is_due(config, facts);
     if facts.overrides.allows("devices") {
         if config.devices.is_empty() && !config.resources.devices.iter().any(|r| r.allow) {
@@ -337,7 +337,7 @@ pub(super) fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut 
     }
     config.root.readonly = !allowed;
     // Through an idmapped mount, or with the host's ids, files that the container makes belong to the host's users, root
-    // among them; a setuid program among these works for whoever reaches it on the host, whatever the mounts inside say.
+    // among them; a setuid program among these works for every user who can reach it on the host, whatever the mounts inside say.
     let real_ids =
         config.hardening.idmap_root || facts.host.rootless.is_some() || !config.is_new(NsKind::User);
     if !config.root.readonly && !config.root.empty && real_ids && facts.bundle.reachable() {

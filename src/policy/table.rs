@@ -387,7 +387,7 @@ pub const RULES: &[Rule] = &[
         references: &["CIS Docker 4.10", "NIST SP 800-190 4.1.4"],
         judge: image::files,
         cure: Cure::Author,
-        remedy: "remove the file from the image (.dockerignore) and give it as a secret; whoever has the image has it",
+        remedy: "remove the file from the image (.dockerignore) and give it as a secret; everyone who has the image has it",
     },
     Rule {
         id: "setuid-files",

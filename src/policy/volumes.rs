@@ -88,7 +88,7 @@ pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
     Ok(())
 }
 
-/// A setuid file in a volume would be one of the host's, for whoever reaches it there.
+/// A setuid file in a volume would be one of the host's, for every user who can reach it there.
 fn no_setuid_files(guards: &mut Vec<Guard>) {
     if !guards.contains(&Guard::NoSetuidFiles) {
         guards.push(Guard::NoSetuidFiles);

@@ -179,6 +179,36 @@ impl Sandbox {
         }
     }
 
+    /// Shows a directory of the host writable, as a copy: `safebox diff`, `apply` and `discard` act on it by name.
+    pub fn overlay(&mut self, path: impl AsRef<Path>) -> &mut Self {
+        self.path("overlay", path.as_ref())
+    }
+
+    /// The program's user, `UID[:GID]` or `NAME[:GROUP]`.
+    pub fn user(&mut self, user: &str) -> &mut Self {
+        self.option("user", user)
+    }
+
+    /// The program's working directory inside.
+    pub fn workdir(&mut self, dir: &str) -> &mut Self {
+        self.option("workdir", dir)
+    }
+
+    /// A name that the program may connect to: `NAME[:PORT]`.
+    pub fn allow_net(&mut self, name: &str) -> &mut Self {
+        self.option("allow-net", name)
+    }
+
+    /// A port of the program that is reached from outside: `[IP:]HOSTPORT:PORT`.
+    pub fn publish(&mut self, ports: &str) -> &mut Self {
+        self.option("publish", ports)
+    }
+
+    /// A file in /run/secrets that only the program can read: `id=NAME[,src=FILE|env=VAR]...`.
+    pub fn secret(&mut self, secret: &str) -> &mut Self {
+        self.option("secret", secret)
+    }
+
     /// A mount as `--mount` writes it: `type=bind,src=SRC,dst=DST[,rw]` or `type=tmpfs,dst=DST`.
     pub fn mount(&mut self, mount: &str) -> &mut Self {
         self.option("mount", mount)
@@ -334,46 +364,4 @@ fn made_up_id() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_those_of_the_command_line() {
-        let mut sandbox = Sandbox::new("ls");
-        sandbox
-            .arg("-l")
-            .env("A", "b c")
-            .memory(1 << 20)
-            .timeout(Duration::from_millis(1500))
-            .option("init", "false");
-        sandbox.state_root("/r").option("cap-add", "CHOWN");
-        let words = sandbox.words("run", verbs::RUN, &["--quiet"]).unwrap();
-        let expect = "safebox --root /r run --quiet --env=A=b c --memory=1048576 --timeout=1500000000ns --init=false \
-                      --cap-add=CHOWN -- ls -l";
-        assert_eq!(words.join(std::ffi::OsStr::new(" ")).to_str(), Some(expect));
-        let cli = cli::parse(&words).unwrap();
-        let Verb::Run(run) = cli.verb else { panic!("a run") };
-        assert_eq!(run.said.0.life.timeout, Some(Duration::from_millis(1500)));
-        // explain has no deadline.
-        let words = sandbox.words("explain", verbs::EXPLAIN, &[]).unwrap();
-        assert!(!words.iter().any(|w| w.to_string_lossy().contains("timeout")), "{words:?}");
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_before_anything_runs() {
-        let wrong = |long: &str, value: &str| {
-            let mut sandbox = Sandbox::new("true");
-            sandbox.option(long, value).launcher("/nowhere");
-            (sandbox.plan().unwrap_err().to_string(), sandbox.spawn().unwrap_err().to_string())
-        };
-        for (long, value, says) in [
-            ("memory", "x", "--memory \"x\": "),
-            ("nothing", "", "no option --nothing"),
-            ("privileged", "", "--privileged"),
-            ("result", "x", "the library uses it itself"),
-        ] {
-            let (plan, spawn) = wrong(long, value);
-            assert!(plan.contains(says) && spawn.contains(says), "{plan} {spawn}");
-        }
-    }
-}
+mod tests;

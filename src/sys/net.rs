@@ -145,7 +145,7 @@ pub fn datagrams_to(address: SocketAddr) -> Result<std::os::fd::OwnedFd> {
     Ok(fd)
 }
 
-/// accept4(2), close-on-exec and non-blocking, of a connection whose address nobody asks for.
+/// accept4(2), close-on-exec and non-blocking, of a connection whose address is not needed.
 pub fn accept(fd: RawFd) -> Result<std::os::fd::OwnedFd> {
     let (none, flags) = (std::ptr::null_mut(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
     // SAFETY: null asks for no address.

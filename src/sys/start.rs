@@ -3,6 +3,7 @@
 //! overflow still hits the guard page, and ends the program by SIGSEGV without a message.
 
 use std::ffi::c_int;
+use std::io::Write;
 
 /// What a program ends with (exit(3)); 0 is success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +22,14 @@ impl From<u8> for ExitCode {
     }
 }
 
-/// Runs the program and ends the process. std flushes stdout in exit(3); SIGPIPE is ignored as in any Rust program.
+/// Runs the program, with SIGPIPE ignored as in any Rust program, and returns what the process exits with.
 pub fn run(main: fn() -> ExitCode) -> c_int {
     // SAFETY: SIG_IGN is no function of this program.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    std::process::exit(main().0.into())
+    let code = main();
+    // What a verb prints was checked when it was written; std's own start does the same here.
+    std::io::stdout().flush().unwrap_or_default();
+    code.0.into()
 }
 
 /// Makes `$main`, a function that returns an [`ExitCode`], the program; the crate is `no_main`.

@@ -42,7 +42,7 @@ struct Known {
     pidfd: Option<OwnedFd>,
     /// A launcher stays with it and reports its end.
     launcher: bool,
-    /// Its process has ended; when that is told whatever is known by then.
+    /// Its process has ended; when that is reported, whatever is known by then.
     ending: Option<Instant>,
     memory: Memory,
     kills: u64,
@@ -55,7 +55,7 @@ pub struct Observer {
     /// The watch of the state root.
     of_root: i32,
     known: BTreeMap<String, Known>,
-    /// Directories that came, or went, without a report so far; when that is told.
+    /// Directories that came, or went, without a report so far; when that is reported.
     appeared: BTreeMap<String, Instant>,
     vanished: BTreeMap<String, Instant>,
     /// A report was lost.

@@ -24,7 +24,22 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::the_account_cannot_be_forged", ROOT, forged),
         test("launcher::the_account_goes_where_it_is_told", ROOT, places),
         test("launcher::a_kept_container_has_its_account", ROOT, kept),
+        test("launcher::a_killed_launcher_leaves_no_account_of_another_run", ROOT, killed),
     ]
+}
+
+fn killed() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let path = sb.dir().join("result");
+    std::fs::write(&path, "{\"status\":\"exited\",\"exitCode\":0}").expect("write");
+    let call = run_in(&sb, &dir).arg("-q").arg("--result").arg(&path);
+    let running = sb.run_until(call.args(["--", "sh", "-c", "echo up; sleep 74"]), "up");
+    assert!(!path.exists(), "the account of an earlier run");
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    running.wait();
+    sb.leak_check_within(std::time::Duration::from_secs(5));
+    assert!(!path.exists());
 }
 
 fn read(path: &Path) -> Value {

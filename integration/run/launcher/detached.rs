@@ -328,8 +328,15 @@ fn orphan() {
         .expect("kill");
     assert_eq!(sb.status(), "running");
     assert_eq!(logs(&sb, &[]).stdout, "up\n");
+    let inspected = |pointer: &str| {
+        let value: Value = serde_json::from_str(&sb.verb("inspect").ok().stdout).expect("JSON");
+        value.pointer(pointer).cloned().unwrap_or_default()
+    };
+    let says = |text: &Value| text.as_str().is_some_and(|t| t.starts_with("killed: nothing is logged"));
+    poll("the monitor is gone", Duration::from_secs(5), || says(&inspected("/monitor/state")));
     sb.verb("stop").ok();
-    sb.verb("wait").exits(1).says("is not known");
+    sb.verb("wait").exits(1).says("is not known: the process that stayed with it (run --detach) was killed");
+    assert_eq!((inspected("/status"), says(&inspected("/monitor/state"))), ("stopped".into(), true));
     sb.verb("rm").ok();
     sb.leak_check();
 }

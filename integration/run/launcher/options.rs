@@ -101,6 +101,45 @@ fn bad_values() {
         }
     }
     assert!(tried > 100, "{tried}");
+    // Options that take any text: a path, and a program.
+    let network = r#"{ "cniVersion": "0.4.0", "name": "x", "type": "bridge" }"#;
+    std::fs::write(dir.join("x.conf"), network).expect("write");
+    let bad_paths = [
+        ("--audit-log=/nowhere/x", 125),
+        ("--cidfile=/nowhere/x", 125),
+        ("--pid-file=/nowhere/x", 125),
+        ("--console-socket=/nowhere/x", 125),
+        ("--pidfd-socket=/nowhere/x", 125),
+        ("--compose=/nowhere/x", 125),
+        ("--pod=/nowhere/x", 125),
+        ("--rootfs=/nowhere/x", 125),
+        ("--bundle=/nowhere/x", 125),
+        ("--cni-netconfpath=/nowhere/x", 125),
+        ("--cni-path=/nowhere/x", 125),
+        ("--entrypoint=/nowhere/x", 127),
+    ];
+    for row in rows().filter(|row| row.verbs & verbs::RUN != 0 && row.bad.is_empty()) {
+        let free = matches!(row.says, Says::One(..) | Says::Each(..) | Says::List(..) | Says::Path(..));
+        let word = format!("--{}=", row.long);
+        let case = bad_paths.iter().find(|(bad, _)| bad.starts_with(&word));
+        assert!(!free || case.is_some(), "--{} has no bad value here or in its row", row.long);
+        let Some((bad, code)) = case else { continue };
+        let says = match row.long {
+            "console-socket" => "console socket",
+            "cni-path" => "plugin bridge",
+            _ => "/nowhere/x",
+        };
+        let call = match row.long {
+            "audit-log" => run_in(&sb, &dir).args(["--allow-net", "example.org", bad]),
+            "cni-netconfpath" => run_in(&sb, &dir).args(["--network", "cni:x", bad]),
+            "cni-path" => run_in(&sb, &dir).args(["--network", "cni:x", "--cni-netconfpath", ".", bad]),
+            "compose" => run_in(&sb, &dir).args([bad, "service"]),
+            _ => run_in(&sb, &dir).arg(bad),
+        };
+        let out = call.args(["--", "echo", "ran"]).output().exits(*code).says(says);
+        assert_eq!(out.stdout, "", "{bad}\n{out}");
+        sb.leak_check();
+    }
     for (args, says) in [
         (&["--memory", "1k"] as &[&str], "must be at least 1 MiB"),
         (&["--memory", "9999t"], "larger than this machine's memory"),

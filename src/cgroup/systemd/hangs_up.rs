@@ -12,7 +12,7 @@ const PID: i32 = 4711;
 /// What becomes of one connection.
 #[derive(Clone, Copy)]
 enum Then {
-    /// Nobody is there yet.
+    /// No process is there yet.
     HangUpAtOnce,
     /// The call is heard, and forgotten.
     HangUp,

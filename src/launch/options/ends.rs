@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Row] = &[
         "Pass on at most this much of stdout and as much of stderr, e.g. 1m: the beginning and the end",
     )
     .more(
-        "What is between them is read and dropped, and its size is told on stderr after the end. The last quarter of \
+        "What is between them is read and dropped, and its size is printed on stderr after the end. The last quarter of \
          the limit, 64 KiB at most, is for the end of the output",
     )
     .values(&["1m", "64k", "100"], &["", "0", "-1", "x"]),

@@ -1,4 +1,4 @@
-//! Options about what is hardened, and what is given back.
+//! Options about what is hardened, and what is allowed again.
 
 use super::super::ladder::LAYERS;
 use super::super::value::Launch;

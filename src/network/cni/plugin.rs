@@ -118,7 +118,7 @@ pub(super) fn run(call: &Call<'_>, longest: Duration, signals: RawFd) -> Result<
     if status.success() { Ok(out) } else { Err(failed(&reason(&out, &err, status))) }
 }
 
-/// Reads what is there. Of stdout one byte more than allowed is kept, which shows that there is more.
+/// Reads what has arrived. Of stdout one byte more than allowed is kept, which shows that there is more.
 fn read((fd, kept): &mut (RawFd, Vec<u8>), most: usize) {
     let mut buf = vec![0; 1 << 16];
     match fs::read(*fd, &mut buf) {

@@ -162,7 +162,7 @@ fn give_stdio(uid: u32, cx: &mut Cx) -> Done {
     Ok(())
 }
 
-/// Gives descriptors 0 to 2 to the container's user, but the null device, which is everybody's, and regular files
+/// Gives descriptors 0 to 2 to the container's user, but the null device, which all processes share, and regular files
 /// only with `files`.
 fn own_stdio(uid: u32, files: bool, cx: &mut Cx) -> Done {
     for fd in 0..3 {

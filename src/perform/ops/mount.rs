@@ -68,10 +68,10 @@ fn place_of(
     strict: bool,
     tree: RawFd,
 ) -> Result<RawFd, Errno> {
-    if matches!(kind, TargetKind::NewDir | TargetKind::NewFile) {
-        if let Some(place) = make_own(cx, cx.fd(&target.root), &target.path, kind)? {
-            return Ok(place);
-        }
+    if matches!(kind, TargetKind::NewDir | TargetKind::NewFile)
+        && let Some(place) = make_own(cx, cx.fd(&target.root), &target.path, kind)?
+    {
+        return Ok(place);
     }
     let place = open_target(cx, target, kind, strict)?;
     places::expect_free(cx, place, target, tree)?;

@@ -123,7 +123,7 @@ impl Op for RelayOp {
                 "a port that a rule names; connections to every other port are refused by the kernel (tcp(7))"
             }
             Self::HandOver { .. } => {
-                "a socket belongs to the namespace that it was made in, whoever holds it; the program starts once the helper has given everything else up (network_namespaces(7), unix(7))"
+                "a socket belongs to the namespace that it was made in, whichever process holds it; the program starts once the helper has given everything else up (network_namespaces(7), unix(7))"
             }
         }
     }

@@ -130,7 +130,7 @@ pub struct Input<'a> {
     pub user_maps: Option<&'a UserMaps>,
     /// The container's state directory.
     pub state_dir: &'a Path,
-    /// What `state.json` will hold, and hooks are told.
+    /// What `state.json` will hold, and hooks receive.
     pub state: &'a crate::state::State,
     /// cgroups and limits.
     pub cgroups: &'a Layout,

@@ -271,7 +271,7 @@ const OF_THE_KERNEL: [&str; 5] = ["proc", "sysfs", "devpts", "cgroup", "cgroup2"
 /// File systems that SELinux labels by itself, whatever the mount says.
 const OWN_LABELS: [&str; 5] = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
 
-/// Everybody believes what /proc says (runc CVE-2019-16884): in runc's words. Where links lead, Init sees.
+/// Programs trust /proc (runc CVE-2019-16884), so only these mounts are allowed there; the message is runc's. Init checks where links lead.
 fn check_proc(index: usize, mount: &Mount) -> std::result::Result<(), ConfigError> {
     let kernel = mount.bind.is_none() && matches!(mount.fs_type.as_deref(), Some("proc" | "sysfs"));
     let Ok(inside) = mount.destination.strip_prefix("/proc") else { return Ok(()) };

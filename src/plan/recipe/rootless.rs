@@ -119,7 +119,7 @@ impl Builder<'_> {
     }
 
     /// Who copies the rootfs and the sources of binds. Only the owner of a mount namespace may: root of the
-    /// machine before the clone, everybody else in the container's own, while it still shows the host.
+    /// machine before the clone, others in the container's own, while it still shows the host.
     pub(super) fn copier(&self) -> Actor {
         if self.rootless().is_some() && self.input.config.namespace(NsKind::User).is_some() {
             Init
