@@ -13,6 +13,7 @@ use crate::commands::report;
 use crate::error::{Error, Result};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::{Launch, LogDriver};
+use crate::lifecycle::account::Account;
 use crate::lifecycle::deadline::{Cause, Deadline, Limits};
 use crate::lifecycle::denials::Denials;
 use crate::lifecycle::detach::Ready;
@@ -75,7 +76,7 @@ impl Watch<'_> {
             ..Helpers::default()
         };
         let hold = launched(prepared, plan, &mut cx, control, &mut helpers)?;
-        let mut meter = Meter::new(prepared, keep || self.sink.is_some());
+        let meter = Meter::new(prepared, keep || self.sink.is_some());
         if let Err(e) = begin(prepared, plan, &cx, &hold) {
             if let Some(guardian) = helpers.guardian.take() {
                 guardian.dismiss();
@@ -94,21 +95,8 @@ impl Watch<'_> {
         let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
         let _keeper = master.filter(|_| keep).and_then(|_| Keeper::of_terminal());
         let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
-        meter.read();
-        let refused = supervisor.network.take().map(Network::finish).unwrap_or_default();
-        refused.iter().for_each(|line| self.log.verdict(line));
-        if self.leaves_orphans() {
-            processes::end_orphans(helpers.guardian.as_ref().and_then(|guardian| guardian.pid()));
-        }
-        let mut monitor = supervisor.monitor.take();
-        let events = monitor.as_mut().map(|w| w.events(end.exit == Exit::Signal(libc::SIGKILL)));
-        let events = events.unwrap_or_default();
-        let denials = supervisor.refusals.take().and_then(|refusals| refusals.denials);
-        self.report(&end, events);
-        self.explain(&end, cx.pid, denials.as_ref());
-        let mut account = meter.account((self.launch, prepared), &end, events);
-        account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
-        account.denials.extend(refused);
+        let orphans = helpers.guardian.as_ref().and_then(|guardian| guardian.pid());
+        let (account, events) = self.ended(&mut supervisor, meter, (&end, cx.pid), orphans);
         if keep {
             let account = Some(Box::new(account.clone()));
             let (oom_kills, pids_refused) = (events.oom_kills, events.pids_refused);
@@ -130,6 +118,33 @@ impl Watch<'_> {
             return Ok(ExitCode::from(125));
         }
         Ok(ExitCode::from(u8::try_from(end.code()).unwrap_or(255)))
+    }
+
+    /// The account of the program's end, and what the kernel refused; both are reported. Processes that no cgroup and no
+    /// pid namespace holds are ended, but for `guardian`.
+    fn ended(
+        &self,
+        supervisor: &mut Supervisor,
+        mut meter: Meter,
+        (end, pid): (&End, i32),
+        guardian: Option<i32>,
+    ) -> (Account, Events) {
+        meter.read();
+        let refused = supervisor.network.take().map(Network::finish).unwrap_or_default();
+        refused.iter().for_each(|line| self.log.verdict(line));
+        if self.leaves_orphans() {
+            processes::end_orphans(guardian);
+        }
+        let mut monitor = supervisor.monitor.take();
+        let events = monitor.as_mut().map(|w| w.events(end.exit == Exit::Signal(libc::SIGKILL)));
+        let events = events.unwrap_or_default();
+        let denials = supervisor.refusals.take().and_then(|refusals| refusals.denials);
+        self.report(end, events);
+        self.explain(end, pid, denials.as_ref());
+        let mut account = meter.account((self.launch, self.prepared), end, events);
+        account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
+        account.denials.extend(refused);
+        (account, events)
     }
 
     /// Adds the sidecars to the supervisor.

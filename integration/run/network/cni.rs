@@ -158,8 +158,8 @@ fn ports() {
     let call = networks.first("out").args(["-p", "8080:8000", "-p", "0.0.0.0:8081:8000", "-w", "/tmp"]);
     let running = networks.world.sb.run_until(call.args(["--", "python3", "-c", SERVER]), "up");
     assert_eq!(networks.world.on_host(&read("127.0.0.1", 8080)), "hello\n");
-    assert_eq!(networks.world.from_beyond(&read("203.0.113.1", 8081)), "hello\n");
-    assert_eq!(networks.world.from_beyond(&read("203.0.113.1", 8080)), "ConnectionRefusedError\n");
+    assert_eq!(networks.world.runs_beyond(&read("203.0.113.1", 8081)), "hello\n");
+    assert_eq!(networks.world.runs_beyond(&read("203.0.113.1", 8080)), "ConnectionRefusedError\n");
     // Another container's port, and one whose kind of address the network does not give.
     let other = networks.world.sb.other_id("two");
     let taken = networks.run(&other, "out").args(["-p", "8080:1"]);

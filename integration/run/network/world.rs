@@ -163,7 +163,7 @@ impl World {
     }
 
     /// What a command prints beyond.
-    pub fn from_beyond(&self, command: &str) -> String {
+    pub fn runs_beyond(&self, command: &str) -> String {
         Self::prints(&self.beyond, command)
     }
 

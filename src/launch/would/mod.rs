@@ -1,5 +1,4 @@
-//! Predicts from the config whether a container's program could do something: for `explain --would`, and for the
-//! reason of an observed refusal.
+//! Predicts from the config whether a program could do something: for `explain --would`, and for observed refusals.
 //!
 //! The answer follows the kernel's own order: does the path exist in the container, is it masked, is its mount
 //! read-only or noexec, does the file's mode let the container's user in.
