@@ -105,7 +105,10 @@ fn shared_proc() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     // Mounts of the outer namespace are locked in the inner one (mount_namespaces(7)).
-    let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && \
+    // The kernel allows a new procfs where any other one is fully visible, such as a chroot's.
+    let script = "while read -r _ at type _; do \
+                  if [ \"$type\" = proc ] && [ \"$at\" != /proc ]; then umount -l \"$at\"; fi; done </proc/self/mounts; \
+                  mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && \
                   exec unshare --user --map-root-user --mount \"$@\"";
     let words = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh"];
     let call = sb.under(&words).args([
