@@ -1,6 +1,7 @@
 //! Compose files, manifests, `docker run` lines and Dockerfiles: run where they can be, judged in any case.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use libtest_mimic::{Completion, Trial};
 use serde_json::{Value, json};
@@ -79,7 +80,10 @@ secrets:
 fn compose() -> (Sandbox, PathBuf) {
     let sb = Sandbox::new();
     let file = sb.dir().join("compose.yaml");
-    std::fs::write(&file, COMPOSE).expect("write");
+    // Of tests that run at once each has a port of its own.
+    static PORT: AtomicU16 = AtomicU16::new(18_400);
+    let port = format!("127.0.0.1:{}:8080", PORT.fetch_add(1, Ordering::Relaxed));
+    std::fs::write(&file, COMPOSE.replace("127.0.0.1:8080:8080", &port)).expect("write");
     std::fs::create_dir(sb.dir().join("site")).expect("mkdir");
     std::fs::write(sb.dir().join("site/index.html"), "hello\n").expect("write");
     std::fs::write(sb.dir().join("secret.txt"), "s3cret\n").expect("write");

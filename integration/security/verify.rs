@@ -132,6 +132,7 @@ const NEUTRAL: &[(&str, &str)] = &[
     ("limit:msgqueue", "the caller's is the same"),
     ("attributes:root", "the old root is left at once"),
     ("cgroup-join", "a cgroup of another controller, or the clone was born in it"),
+    ("cgroup-enter", "a cgroup of a controller without a limit; those with one are compared"),
     ("stdio", "the launcher's pipes"),
 ];
 

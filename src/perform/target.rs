@@ -103,7 +103,7 @@ fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
     match fs::openat2(root, path, libc::O_PATH, 0, resolve) {
         Err(Errno::ELOOP) => walk(cx, root, path, follow, missing),
         Err(Errno::ENOENT) if matches!(missing, Missing::Made(..)) => {
-            match make_directly(cx, root, path, missing) {
+            match make_directly(cx, root, path, missing)? {
                 Some(made) => Ok(made),
                 None => walk(cx, root, path, follow, missing),
             }
@@ -112,26 +112,39 @@ fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
     }
 }
 
-/// Makes what alone is missing, in a directory that is reached without a symlink. `None` where that is not so; the walk
-/// then finds out why.
-fn make_directly(cx: &mut Cx, root: RawFd, path: &CStr, missing: Missing) -> Option<RawFd> {
-    let Missing::Made(kind, None) = missing else { return None };
+/// Makes what alone is missing, in a directory reached without a symlink. `None` where the walk is needed.
+fn make_directly(cx: &mut Cx, root: RawFd, path: &CStr, missing: Missing) -> Result<Option<RawFd>> {
+    let Missing::Made(kind, None) = missing else { return Ok(None) };
     let bytes = path.to_bytes();
     let slash = bytes.iter().rposition(|b| *b == b'/');
-    let name = CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slash.map_or(0, |i| i + 1)..]).ok()?;
+    let name = CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slash.map_or(0, |i| i + 1)..]);
+    let name = name.unwrap_or(c"");
     if name.is_empty() || name == c"." || name == c".." {
-        return None;
+        return Ok(None);
     }
-    let Some(above) = slash else { return make_new(cx, root, name, kind).ok() };
+    let Some(above) = slash else { return or_walk(make_new(cx, root, name, kind)) };
+    if above >= PATH_MAX {
+        return Ok(None);
+    }
     let mut buffer = [0; PATH_MAX];
-    buffer.get_mut(..above)?.copy_from_slice(&bytes[..above]);
-    let above = CStr::from_bytes_until_nul(&buffer).ok()?;
+    buffer[..above].copy_from_slice(&bytes[..above]);
     let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS | fs::RESOLVE_NO_SYMLINKS;
     cx.call = Call::OpenIn;
-    let dir = fs::openat2(root, above, libc::O_PATH | libc::O_DIRECTORY, 0, resolve).ok()?;
+    let above = CStr::from_bytes_until_nul(&buffer).unwrap_or(c".");
+    let Some(dir) = or_walk(fs::openat2(root, above, libc::O_PATH | libc::O_DIRECTORY, 0, resolve))? else {
+        return Ok(None);
+    };
     let made = make_new(cx, dir, name, kind);
     fs::close(dir);
-    made.ok()
+    or_walk(made)
+}
+
+/// `None` for an error that says what is on the way, which the walk finds out.
+fn or_walk(opened: Result<RawFd>) -> Result<Option<RawFd>> {
+    match opened {
+        Err(Errno::EEXIST | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 /// Makes the entry `name` of the directory `at`, which must not be there, and opens it. A process that exchanges it
