@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
-use crate::plan::Slot;
+use crate::plan::{Plan, Slot};
 use crate::sys::cstr::as_path;
 use crate::sys::replace::{Kind, Step, replace};
 use crate::sys::{Errno, fs, process};
@@ -90,6 +90,14 @@ pub(super) fn join_name(dir: &CStr, name: &CStr) -> std::ffi::CString {
     let mut tail = vec![b'/'];
     tail.extend_from_slice(name.to_bytes());
     join(dir, &tail)
+}
+
+/// Closes this process's copy of the lock: the runtime's when the container is made, so that others may
+/// start, signal or delete it; Init's at once, since the lock is the runtime's alone.
+pub(super) fn close_lock(plan: &Plan, cx: &Cx) {
+    if let Some((_, lock)) = plan.state_dir() {
+        fs::close(cx.fd(lock));
+    }
 }
 
 /// Writes a file of the kernel (cgroupfs, procfs) in one write.

@@ -29,6 +29,7 @@ pub mod netdev;
 mod new_mount;
 mod nodes;
 mod ops;
+mod owner;
 mod pasta;
 pub mod places;
 mod program;
@@ -42,6 +43,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use crate::config::hooks::HookKind;
 use crate::network::handle::Helper;
+use crate::plan::Plan;
 pub use crate::plan::call::Call;
 use crate::plan::hooks::HookRun;
 use crate::sys::Errno;
@@ -138,6 +140,8 @@ pub struct Cx {
     pub performed: usize,
     /// Runs the hooks of a row; the runtime's alone.
     pub hooks: HookRunner,
+    /// The loop of a child of the runtime; [`runtime::perform`] sets it.
+    child: fn(&Plan, &mut Cx) -> !,
     /// Which actor this process is.
     pub me: crate::plan::Actor,
 }
@@ -175,6 +179,7 @@ impl Cx {
             handed: std::time::Duration::ZERO,
             performed: 0,
             hooks: no_hooks,
+            child: |_, _| crate::sys::process::exit_now(1),
             me: crate::plan::Actor::Runtime,
         }
     }

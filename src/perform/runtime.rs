@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::perform::baton::{ASK, Baton};
 use crate::perform::control::{Control, Verdict};
 use crate::perform::failure::{Failure, explain, half_done};
+use crate::perform::files::close_lock;
 use crate::perform::{Call, Cx, Done, HookRunner, no_hooks};
 use crate::plan::check::Checked;
 use crate::plan::ops::{Action, CloneOp, ConfineOp, DeviceOp, ExecOp, FdOp, NsOp, RootOp, SourceOp, UserOp};
@@ -68,6 +69,7 @@ pub fn perform(
 ) -> Result<Outcome> {
     cx.ask = control.asks();
     cx.hooks = helpers.hooks;
+    cx.child = crate::perform::child::child;
     match drive(plan, cx, control, helpers) {
         Ok(outcome) => {
             if !cx.keep_lock {
@@ -101,14 +103,6 @@ pub fn perform(
             }
             Err(explain(plan, cx, failure, ended))
         }
-    }
-}
-
-/// Closes this process's copy of the lock: the runtime's when the container is made, so that others may
-/// start, signal or delete it; Init's at once, since the lock is the runtime's alone.
-pub fn close_lock(plan: &Plan, cx: &Cx) {
-    if let Some((_, lock)) = plan.state_dir() {
-        fs::close(cx.fd(lock));
     }
 }
 

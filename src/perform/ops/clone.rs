@@ -1,12 +1,12 @@
 //! What the rows about new processes do: the child of a clone goes on in its own loop and never returns here.
 
 use crate::perform::baton::Baton;
-use crate::perform::child::child;
-use crate::perform::runtime::close_lock;
-use crate::perform::{Call, Cx, Done, at};
+use crate::perform::files::close_lock;
+use crate::perform::owner::{as_user, back};
+use crate::perform::{Call, Cx, Done};
 use crate::plan::ops::CloneOp;
 use crate::plan::{Actor, Plan};
-use crate::sys::{Errno, argv, cred, fs, process, socket, trap};
+use crate::sys::{Errno, argv, fs, process, socket, trap};
 
 /// Performs row `row`, which makes a process.
 pub(super) fn apply(op: &CloneOp, plan: &Plan, row: usize, cx: &mut Cx) -> Done {
@@ -60,7 +60,7 @@ fn init(
             cx.baton = theirs;
             let next = plan.steps[row + 1..].iter().map(|s| s.actor).find(|a| *a != Actor::Runtime);
             cx.me = next.unwrap_or(Actor::Init);
-            child(plan, cx)
+            (cx.child)(plan, cx)
         }
         process::Cloned::Parent { pid, pidfd } => {
             fs::close(theirs);
@@ -79,35 +79,11 @@ fn sibling(plan: &Plan, row: usize, cx: &mut Cx, namespaces: u64, owner: Option<
         process::Cloned::Child => {
             cx.me = Actor::Init;
             cx.pid = 0;
-            child(plan, cx)
+            (cx.child)(plan, cx)
         }
         process::Cloned::Parent { pid, .. } => {
             let reported = (Baton { next: row as u32 + 1, errno: 0, pid }).send(cx.baton);
             process::exit_now(i32::from(reported.is_err()))
         }
-    }
-}
-
-/// Makes `owner` the effective user, with the same capabilities; what [`back`] takes.
-pub(super) fn as_user(cx: &mut Cx, owner: Option<u32>) -> Result<Option<(cred::Caps, i32)>, Errno> {
-    let Some(uid) = owner else { return Ok(None) };
-    // What the caller has asked for ends with a change of the user (prctl(2), PR_SET_PDEATHSIG).
-    let signal = at(cx, Call::Prctl, process::death_signal())?;
-    let caps = at(cx, Call::Capget, cred::capget())?;
-    at(cx, Call::Setresuid, cred::effective_user(uid))?;
-    // The change of the user has cleared the effective ones. Without them nothing could be taken back: a change to
-    // root's id brings them again (capabilities(7), "Effect of user ID changes on capabilities").
-    let set = at(cx, Call::Capset, cred::capset(caps.0, caps.1, caps.2));
-    set.inspect_err(|_| cred::effective_user(0).unwrap_or_default()).map(|()| Some((caps, signal)))
-}
-
-/// Makes root the effective user again.
-pub(super) fn back(cx: &mut Cx, before: Option<(cred::Caps, i32)>) -> Done {
-    let Some(((effective, permitted, inheritable), signal)) = before else { return Ok(()) };
-    at(cx, Call::Setresuid, cred::effective_user(0))?;
-    at(cx, Call::Capset, cred::capset(effective, permitted, inheritable))?;
-    match u64::try_from(signal) {
-        Ok(1..) => at(cx, Call::Prctl, process::prctl(libc::PR_SET_PDEATHSIG, signal as u64)).map(drop),
-        _ => Ok(()),
     }
 }

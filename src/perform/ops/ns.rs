@@ -1,7 +1,7 @@
 //! What the rows about namespaces do.
 
 use crate::perform::files::{proc_path, write_child};
-use crate::perform::ops::clone::as_user;
+use crate::perform::owner::as_user;
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::ops::NsOp;
 use crate::sys::{Errno, fs, process};
