@@ -106,7 +106,8 @@ fn launcher() {
     for policy in ["restricted", "privileged"] {
         let sb = Sandbox::new().sh("sleep 1000 & setsid sleep 1000 & echo up; sleep 1000");
         let running = sb.run_until(sb.run().args(["--policy", policy]), "up");
-        assert!(sb.trace().processes().len() >= 5, "launcher, guardian, and three inside");
+        // The launcher forks its guardian while Init works, so that may come after the program's first word.
+        poll("launcher, guardian, and three inside", SOON, || sb.trace().processes().len() >= 5);
         running.signal(Signal::SIGKILL);
         running.wait().exits(137);
         sb.leak_check_within(SOON);
