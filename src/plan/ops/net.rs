@@ -161,7 +161,7 @@ impl Op for NetOp {
                 "containers of this bridge exchange no frame with each other; plugins before 1.6 ignore portIsolation without a word, so it is set and read back (bridge(8), isolated)"
             }
             Self::Unreachable { .. } => {
-                "clouds give out credentials of the machine at this address; the route is in the first table that is looked into, and the program has no right to remove it (ip-rule(8), capabilities(7), CAP_NET_ADMIN)"
+                "clouds give out credentials of the machine at this address; the route is in the first table that the kernel consults, and the program has no right to remove it (ip-rule(8), capabilities(7), CAP_NET_ADMIN)"
             }
             Self::LoopbackUp => {
                 "a new network namespace has one device, lo, and it is down (network_namespaces(7))"
