@@ -95,9 +95,7 @@ fn signal_members(group: &Path, signal: i32) -> Result<(), Errno> {
 
 /// Whether a cgroup is frozen (`cgroup.freeze`; v1 `freezer.state`).
 pub fn frozen(group: &Path) -> bool {
-    let read = |file: &str| read::value(group.join(file)).unwrap_or_default();
-    read("cgroup.freeze").trim_end() == "1"
-        || matches!(read("freezer.state").trim_end(), "FROZEN" | "FREEZING")
+    frozen_in(group, true) || frozen_in(group, false)
 }
 
 /// The same where the tree is known: `v2` has the one file, v1's freezer the other.

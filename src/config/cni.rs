@@ -30,7 +30,7 @@ pub struct Cni {
 pub struct Places {
     /// `--cni-netconfpath`: directory of configurations.
     pub configurations: Option<PathBuf>,
-    /// `--cni-path`: directory of plugins, looked into first.
+    /// `--cni-path`: directory of plugins, searched first.
     pub plugins: Option<PathBuf>,
 }
 

@@ -358,7 +358,7 @@ fn base_symlink() {
     assert_eq!(picture(&outside), before);
 }
 
-/// What a container has printed, on the terminal of whoever reads its log; a pipe gets it as it was.
+/// What a container has printed, on the terminal of a reader of its log; a pipe gets it as it was.
 fn escapes() {
     let sb = Sandbox::new();
     let dir = project(&sb);

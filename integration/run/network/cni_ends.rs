@@ -180,7 +180,7 @@ fn failing() {
     networks.leak_check();
 }
 
-/// The launcher is told to end, or killed, while a plugin works.
+/// The launcher gets a signal to end, or is killed, while a plugin works.
 fn interrupted() {
     let networks = Networks::new();
     let (log, with) = scripts(&networks);

@@ -43,7 +43,7 @@ pub(super) const ROWS: &[Row] = &[
         NETWORK,
         CONFIG,
         Says::Path("DIR", |l, v| l.network.cni_places.plugins = some(v)),
-        "Directory of plugins, looked into before /usr/lib/cni and /opt/cni/bin",
+        "Directory of plugins, searched before /usr/lib/cni and /opt/cni/bin",
     )
     .values(&["/opt/cni/bin"], &[]),
     Row::new(
