@@ -1,6 +1,6 @@
 //! The plan of `exec`: one more process in a container that is there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::config::Process;
@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::ops::{CgroupOp, CloneOp, CredOp, ExecOp, FdOp, LimitOp, MountOp, NsOp, StateOp, UserOp};
 use crate::plan::recipe::tail::{Tail, append};
-use crate::plan::recipe::{Console, ExecCgroups, Filter, Given, Options, clone, limits, part, stdio};
+use crate::plan::recipe::{Console, ExecCgroups, Filter, Given, Options, clone, enter, limits, part, stdio};
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Plan, Slot, Supplementary, Undo};
 use crate::sys::cstr::cpath;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
@@ -125,13 +125,9 @@ fn clone_joiner(plan: &mut Plan, input: &ExecInput<'_>) -> Result<()> {
         }
         None => None,
     };
-    let enters = input.host.euid == 0 && input.host.rootless.is_none() && input.groups.scope.is_none();
-    let mut enter = Vec::new();
-    for group in input.groups.entered.iter().filter(|_| enters) {
-        let (path, to) = (cpath(&group.join("tasks"))?, plan.slot("tasks"));
-        plan.push(Runtime, part::CGROUP, CgroupOp::OpenTasks { path: path.clone(), to: to.clone() });
-        enter.push(CgroupOp::Enter { tasks: to, path });
-    }
+    let enters = enter::may_enter(input.host, input.groups.scope.is_some());
+    let entered = input.groups.entered.iter().filter(|_| enters).map(PathBuf::as_path);
+    let tasks_of_v1 = enter::open_tasks(plan, entered)?;
     plan.push_undo(Runtime, part::CLONE, CloneOp::Init { namespaces: 0, cgroup, owner: None }, Undo::Kill);
     if let Some(scope) = &input.groups.scope {
         let attach = CgroupOp::AttachToScope { scope: Rc::new(scope.clone()) };
@@ -147,7 +143,7 @@ fn clone_joiner(plan: &mut Plan, input: &ExecInput<'_>) -> Result<()> {
     if let Some(value) = input.process.oom_score_adj {
         plan.push(Runtime, part::OUTSIDE, LimitOp::OomScoreAdj { value });
     }
-    enter.into_iter().for_each(|op| plan.push(Joiner, part::CLONE, op));
+    enter::enter(plan, Joiner, part::CLONE, tasks_of_v1);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod cgroup_owner;
 mod clone;
 mod cni;
 mod devices;
+mod enter;
 mod exec;
 mod input;
 mod inside;

@@ -224,33 +224,6 @@ impl Builder<'_> {
         Ok(Some(to).filter(|_| !group.exists))
     }
 
-    /// Whether the child enters the cgroups of v1 by itself. An ordinary user's may not, once it has an id of its user
-    /// namespace; and systemd puts it into those of a scope.
-    fn enters(&self) -> bool {
-        self.input.host.euid == 0 && self.input.host.rootless.is_none() && self.input.cgroups.scope.is_none()
-    }
-
-    /// cgroup v1: the files by which the child enters.
-    pub(super) fn open_tasks(&mut self) -> Result<()> {
-        if !self.enters() {
-            return Ok(());
-        }
-        for group in self.input.cgroups.groups.iter().filter(|g| !g.controllers.is_empty()) {
-            let to = self.plan.slot("tasks");
-            let path = cjoin(&group.path, "tasks")?;
-            self.plan.push(Runtime, part::CGROUP, CgroupOp::OpenTasks { path: path.clone(), to: to.clone() });
-            self.tasks.push((path, to));
-        }
-        Ok(())
-    }
-
-    /// The child enters.
-    pub(super) fn enter_cgroups(&mut self, actor: Actor, part: &'static str) {
-        for (path, tasks) in std::mem::take(&mut self.tasks) {
-            self.plan.push(actor, part, CgroupOp::Enter { tasks, path });
-        }
-    }
-
     /// Only root of the machine may load the filter. Others own no device that a user namespace would not
     /// keep from them anyway.
     fn device_filter(&mut self, cgroup: &Slot) {
