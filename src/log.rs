@@ -14,7 +14,7 @@ use crate::sys::{Errno, fs, io, tty};
 
 /// Prints a line on stderr. Unlike `eprintln!` it does not panic if stderr is closed: the launch continues.
 #[macro_export]
-macro_rules! tell {
+macro_rules! to_stderr {
     ($($text:tt)*) => { $crate::log::to_stderr(format_args!($($text)*)) };
 }
 
@@ -26,7 +26,7 @@ pub fn silence() {
     SILENT.store(true, Ordering::Relaxed);
 }
 
-/// See [`tell!`].
+/// See [`to_stderr!`].
 pub fn to_stderr(text: std::fmt::Arguments<'_>) {
     if SILENT.load(Ordering::Relaxed) {
         return;
@@ -119,13 +119,13 @@ impl Log {
         let text = &shown(&plain_errnos(text));
         self.to_file("error", text);
         if self.file.is_none() && self.format == LogFormat::Json {
-            tell!("{}", json("error", text));
+            to_stderr!("{}", json("error", text));
         } else if self.as_runc && self.file.is_none() {
-            tell!("{}", logrus("error", text));
+            to_stderr!("{}", logrus("error", text));
         } else if self.as_runc {
-            tell!("{text}");
+            to_stderr!("{text}");
         } else {
-            tell!("safebox: {text}");
+            to_stderr!("safebox: {text}");
         }
     }
 
@@ -133,7 +133,7 @@ impl Log {
     /// init prints it.
     pub fn not_executed(&self, text: &str, bare: &str) {
         if self.as_runc && self.file.is_none() && self.format == LogFormat::Text {
-            tell!("{}", shown(bare));
+            to_stderr!("{}", shown(bare));
         } else {
             self.error(text);
         }
@@ -145,9 +145,9 @@ impl Log {
         let text = &in_lines(&plain_errnos(text));
         match &self.file {
             Some(_) => self.to_file("warning", text),
-            None if self.format == LogFormat::Json => tell!("{}", json("warning", text)),
-            None if self.as_runc => tell!("{}", logrus("warning", text)),
-            None => tell!("safebox: warning: {text}"),
+            None if self.format == LogFormat::Json => to_stderr!("{}", json("warning", text)),
+            None if self.as_runc => to_stderr!("{}", logrus("warning", text)),
+            None => to_stderr!("safebox: warning: {text}"),
         }
     }
 
@@ -190,7 +190,7 @@ impl Log {
         }
         match &self.file {
             Some(_) => self.to_file("debug", text),
-            None => tell!("{}", self.line("debug", text)),
+            None => to_stderr!("{}", self.line("debug", text)),
         }
     }
 
@@ -205,14 +205,14 @@ impl Log {
         let (Some(path), Some(held)) = (&self.file, &self.held) else { return };
         let line = self.line(level, text);
         if let Err(e) = again(held).and_then(|mut f| writeln!(f, "{line}")) {
-            tell!("safebox: {}", plain_errnos(&format!("--log {}: {e}", path.display())));
+            to_stderr!("safebox: {}", plain_errnos(&format!("--log {}: {e}", path.display())));
         }
     }
 }
 
 /// Prints a remark on stderr.
 pub fn say(text: &str) {
-    tell!("safebox: {}", in_lines(text));
+    to_stderr!("safebox: {}", in_lines(text));
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

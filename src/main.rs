@@ -22,7 +22,7 @@ fn safebox_main() -> ExitCode {
     let args = match request::take(args) {
         Ok(args) => normalise(args.into_iter()),
         Err(e) => {
-            safebox::tell!("safebox: {e}");
+            safebox::to_stderr!("safebox: {e}");
             return ExitCode::from(125);
         }
     };
@@ -46,7 +46,7 @@ fn safebox_main() -> ExitCode {
     let log = match Log::new(cli.global.log_options()) {
         Ok(log) => log,
         Err(e) => {
-            safebox::tell!("safebox: {e}");
+            safebox::to_stderr!("safebox: {e}");
             return ExitCode::FAILURE;
         }
     };
@@ -68,7 +68,7 @@ fn safebox_main() -> ExitCode {
 fn abort_on_panic() {
     #[cfg(panic = "unwind")]
     std::panic::set_hook(Box::new(|panic| {
-        safebox::tell!("safebox: {panic}");
+        safebox::to_stderr!("safebox: {panic}");
         std::process::abort();
     }));
 }

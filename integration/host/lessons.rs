@@ -162,7 +162,8 @@ fn built() -> Duration {
 
 fn as_root() {
     for (name, prints, _) in KERNEL {
-        run(name, 0, &[], prints);
+        let without = name == "17_volumes" && Need::Idmap.missing().is_some();
+        run(name, 0, &[], if without { &["has no idmapped mounts (Linux 5.12)"] } else { prints });
     }
 }
 

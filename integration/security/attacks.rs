@@ -19,12 +19,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sha2::{Digest, Sha256};
 
-use crate::harness::carried::{carried, copy_program};
+use crate::harness::carried::{carried, copy_program, slowed};
 use crate::harness::{Output, Sandbox};
 
 /// Text that no container may print.
@@ -119,6 +120,9 @@ pub fn hash_tree(dir: &Path) -> Vec<u8> {
     hash.finalize().to_vec()
 }
 
+/// The number of different pauses of a [`Racer`].
+const PAUSES: u32 = 11;
+
 /// Exchanges two names repeatedly until it is dropped.
 struct Racer {
     stop: Arc<AtomicBool>,
@@ -130,12 +134,15 @@ impl Racer {
     fn new(a: PathBuf, b: PathBuf) -> Self {
         let (stop, swaps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count) = (stop.clone(), swaps.clone());
+        // The pauses double from 20 us to about the time of a start, so that exchanges fall into every part of it
+        // and some starts still find the same names from beginning to end. Their number is odd: the longest pause
+        // comes after each name in turn.
+        let pauses = (0..PAUSES).map(|n| slowed(Duration::from_micros(20 << n))).cycle();
         let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
+            for pause in pauses.take_while(|_| !stopped.load(Ordering::Relaxed)) {
                 renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE).expect("exchange");
                 count.fetch_add(1, Ordering::Relaxed);
-                // There are two cpus: the pause lets the runtime run at every phase of the exchange.
-                std::thread::sleep(std::time::Duration::from_micros(20));
+                std::thread::sleep(pause);
             }
         });
         Racer { stop, swaps, thread: Some(thread) }

@@ -70,7 +70,7 @@ impl Outcome {
 
 /// What the comparison has to know beside the two sides.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct Circumstances {
     /// The container's device rules are enforced by a cgroup: it has one of that controller.
     pub device_cgroup: bool,
     /// cgroup v2: whether the program of the requested device rules is attached to this cgroup.
@@ -82,7 +82,7 @@ pub struct Given {
 }
 
 /// Compares the two.
-pub fn compare(asked: &Posture, observed: &Posture, given: &Given) -> Outcome {
+pub fn compare(asked: &Posture, observed: &Posture, given: &Circumstances) -> Outcome {
     let mut out = Outcome::default();
     user(&mut out, asked, observed);
     capabilities(&mut out, asked, observed);
@@ -229,7 +229,7 @@ fn root(out: &mut Outcome, asked: &Posture, observed: &Posture) {
 /// A symlink that every rootfs has leads from the first to the second.
 const LINKS: [(&str, &str); 2] = [("/var/run", "/run"), ("/lib", "/usr/lib")];
 
-fn mounts(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Given) {
+fn mounts(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Circumstances) {
     let at = observed.at(Aspect::Mounts);
     out.both("mounts", (&asked.mounts, &observed.mounts), |out, a, o| {
         for want in a {
@@ -308,7 +308,7 @@ fn one_mount(out: &mut Outcome, want: &MountView, have: &MountView) {
 }
 
 /// Whether a bind mount was asked for, lies in one that was, or is the runtime's own.
-fn expected(mount: &MountView, asked: &[MountView], posture: &Posture, given: &Given) -> bool {
+fn expected(mount: &MountView, asked: &[MountView], posture: &Posture, given: &Circumstances) -> bool {
     let place = &mount.destination;
     let below = |top: &str| place.starts_with(top) && place != Path::new(top);
     let listed = |list: &Known<Vec<PathBuf>>| list.iter().flatten().any(|path| path == place);
@@ -382,7 +382,7 @@ fn limits(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     });
 }
 
-fn devices(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Given) {
+fn devices(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Circumstances) {
     out.both("devices", (&asked.devices, &observed.devices), |out, a, o| {
         for more in
             o.iter().filter(|o| !a.iter().any(|a| (a.kind, a.major, a.minor) == (o.kind, o.major, o.minor)))
@@ -405,7 +405,7 @@ fn devices(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Given
 }
 
 /// The device program of a v2 cgroup.
-fn device_program(out: &mut Outcome, given: &Given) {
+fn device_program(out: &mut Outcome, given: &Circumstances) {
     const LAYER: &str = "device rules";
     let Some((group, attached)) = &given.device_program else { return };
     if let Err(why) = attached {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Group, Layout};
+use super::{Cgroup, Layout};
 use crate::sys::read;
 
 /// Cpu time in user mode and in the kernel.
@@ -34,46 +34,46 @@ impl Cpu {
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
     /// (controllers, path); none: cgroup v2.
-    groups: Vec<(Vec<String>, PathBuf)>,
+    cgroups: Vec<(Vec<String>, PathBuf)>,
 }
 
 impl Counters {
     /// Of the cgroups that the container makes: one that was there before has counted for others.
     pub fn of(layout: &Layout) -> Self {
-        let own = layout.groups.iter().filter(|g| !g.exists);
-        Counters { groups: own.map(|g: &Group| (g.controllers.clone(), g.path.clone())).collect() }
+        let own = layout.cgroups.iter().filter(|g| !g.exists);
+        Counters { cgroups: own.map(|g: &Cgroup| (g.controllers.clone(), g.path.clone())).collect() }
     }
 
     /// Of the cgroups of a container that is there: (controllers, path), and those that were there before it.
-    pub fn of_groups(groups: &[(Vec<String>, PathBuf)], preexisting: &[PathBuf]) -> Self {
-        let own = groups.iter().filter(|(_, path)| !preexisting.contains(path));
-        Counters { groups: own.cloned().collect() }
+    pub fn of_cgroups(cgroups: &[(Vec<String>, PathBuf)], preexisting: &[PathBuf]) -> Self {
+        let own = cgroups.iter().filter(|(_, path)| !preexisting.contains(path));
+        Counters { cgroups: own.cloned().collect() }
     }
 
-    fn group(&self, controller: &str) -> Option<(&Path, bool)> {
+    fn cgroup(&self, controller: &str) -> Option<(&Path, bool)> {
         let has = |(c, _): &&(Vec<String>, PathBuf)| c.is_empty() || super::has(c, controller);
-        self.groups.iter().find(has).map(|(controllers, path)| (path.as_path(), controllers.is_empty()))
+        self.cgroups.iter().find(has).map(|(controllers, path)| (path.as_path(), controllers.is_empty()))
     }
 
     /// A file with one number, of a v2 cgroup or of a v1 one.
     fn number(&self, controller: &str, v2: &str, v1: &str) -> Option<u64> {
-        let (group, is_v2) = self.group(controller)?;
-        read::value(group.join(if is_v2 { v2 } else { v1 })).ok()?.trim_end().parse().ok()
+        let (cgroup, is_v2) = self.cgroup(controller)?;
+        read::value(cgroup.join(if is_v2 { v2 } else { v1 })).ok()?.trim_end().parse().ok()
     }
 
     /// Cpu time of all processes there ever were.
     pub fn cpu(&self) -> Option<Cpu> {
-        let (group, is_v2) = self.group("cpuacct")?;
+        let (cgroup, is_v2) = self.cgroup("cpuacct")?;
         if is_v2 {
-            let text = read::value(group.join("cpu.stat")).ok()?;
+            let text = read::value(cgroup.join("cpu.stat")).ok()?;
             let time = |key| Some(Duration::from_micros(entry(&text, key)?));
             return Some(Cpu { user: time("user_usec")?, system: time("system_usec")? });
         }
         // USER_HZ is 100 on every architecture that safebox knows; the sum is exact in cpuacct.usage.
-        let text = read::value(group.join("cpuacct.stat")).ok()?;
+        let text = read::value(cgroup.join("cpuacct.stat")).ok()?;
         let ticks = |key| Some(Duration::from_millis(entry(&text, key)?.saturating_mul(10)));
         let (user, system) = (ticks("user")?, ticks("system")?);
-        let total: u64 = read::value(group.join("cpuacct.usage")).ok()?.trim_end().parse().ok()?;
+        let total: u64 = read::value(cgroup.join("cpuacct.usage")).ok()?.trim_end().parse().ok()?;
         Some(split(Duration::from_nanos(total), user, system))
     }
 
@@ -89,8 +89,8 @@ impl Counters {
 
     /// How long processes waited because the cpu limit was reached.
     pub fn throttled(&self) -> Option<Duration> {
-        let (group, is_v2) = self.group("cpu")?;
-        let text = read::value(group.join("cpu.stat")).ok()?;
+        let (cgroup, is_v2) = self.cgroup("cpu")?;
+        let text = read::value(cgroup.join("cpu.stat")).ok()?;
         if is_v2 {
             return entry(&text, "throttled_usec").map(Duration::from_micros);
         }
@@ -168,8 +168,8 @@ mod tests {
             std::fs::write(dir.path().join(file), text).unwrap();
         }
         let controllers = controllers.iter().map(ToString::to_string).collect();
-        let groups = vec![(controllers, dir.path().to_path_buf())];
-        (dir, Counters { groups })
+        let cgroups = vec![(controllers, dir.path().to_path_buf())];
+        (dir, Counters { cgroups })
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         let (_dir, c) = counters(&[], &["freezer"]);
         assert_eq!((c.cpu(), c.memory_peak(), c.pids_peak(), c.throttled()), (None, None, None, None));
         let layout = Layout::default();
-        assert!(Counters::of(&layout).groups.is_empty());
+        assert!(Counters::of(&layout).cgroups.is_empty());
     }
 
     #[test]

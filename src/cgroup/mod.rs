@@ -80,17 +80,17 @@ impl Hierarchy {
         let read = |path: &str| {
             crate::sys::read::text(path).map_err(|e| Error::msg(format!("{path}: {e} (is procfs mounted?)")))
         };
-        let groups = read(&format!("/proc/{pid}/cgroup"))?;
+        let cgroups = read(&format!("/proc/{pid}/cgroup"))?;
         if magic == Ok(CGROUP2_MAGIC) {
             let controllers =
                 crate::sys::read::value("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
             return Ok(Hierarchy::V2 {
                 mount: MOUNT_POINT.into(),
-                own: own_group(&groups, ""),
+                own: own_cgroup(&cgroups, ""),
                 controllers: controllers.split_whitespace().map(str::to_string).collect(),
             });
         }
-        Ok(v1::layout(&read("/proc/self/mountinfo")?, &groups).without_hidden())
+        Ok(v1::layout(&read("/proc/self/mountinfo")?, &cgroups).without_hidden())
     }
 
     /// Without trees whose mount point leads elsewhere now, since something was mounted over it.
@@ -112,7 +112,7 @@ impl Hierarchy {
 }
 
 /// This process's cgroup in the tree whose controllers are `controllers` (`""` for v2), from `/proc/self/cgroup`.
-fn own_group(text: &str, controllers: &str) -> String {
+fn own_cgroup(text: &str, controllers: &str) -> String {
     text.lines()
         .filter_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
@@ -126,7 +126,7 @@ fn own_group(text: &str, controllers: &str) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The container's cgroups, the v2 one or one per v1 tree; none where it has none of its own.
-    pub groups: Vec<Group>,
+    pub cgroups: Vec<Cgroup>,
     /// systemd makes the cgroups, around the process.
     pub scope: Option<Rc<systemd::Start>>,
     /// What the caller should know: that there is no cgroup, and why.
@@ -159,7 +159,7 @@ impl std::str::FromStr for Manager {
 
 /// One directory of the container in one tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct Cgroup {
     /// Controllers of the tree; empty for v2.
     pub controllers: Vec<String>,
     /// Absolute path.
@@ -271,10 +271,10 @@ pub fn of_controller<'a>(
     cgroups.iter().find(|(all, _)| on_v2 || has(all, controller)).map(|(_, path)| path.as_path())
 }
 
-/// `group` below `mount`; `..` would leave it and is refused by the config parser already.
-fn below(mount: &Path, group: &str) -> PathBuf {
-    let group = group.trim_matches('/');
-    if group.is_empty() { mount.to_path_buf() } else { mount.join(group) }
+/// `cgroup` below `mount`; `..` would leave it and is refused by the config parser already.
+fn below(mount: &Path, cgroup: &str) -> PathBuf {
+    let cgroup = cgroup.trim_matches('/');
+    if cgroup.is_empty() { mount.to_path_buf() } else { mount.join(cgroup) }
 }
 
 /// The ancestors of `path` below `mount` that do not exist, outermost first.

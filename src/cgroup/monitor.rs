@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ops::{Events, events, events_of};
-use super::{Group, Layout, has};
+use super::{Cgroup, Layout, has};
 use crate::error::{Error, Result};
 use crate::sys::{process, watch};
 
@@ -26,9 +26,9 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Watches `group`, a v2 one or one in the v1 tree of the memory controller.
-    pub fn of(group: &Path, on_v2: bool) -> Result<Self> {
-        let file = group.join(if on_v2 { "memory.events" } else { "memory.oom_control" });
+    /// Watches `cgroup`, a v2 one or one in the v1 tree of the memory controller.
+    pub fn of(cgroup: &Path, on_v2: bool) -> Result<Self> {
+        let file = cgroup.join(if on_v2 { "memory.events" } else { "memory.oom_control" });
         let failed = |e| Error::os("watch", file.display(), e);
         if on_v2 {
             let path = crate::sys::cstr::cpath(&file)?;
@@ -39,7 +39,7 @@ impl Notice {
             std::fs::File::open(&file).map_err(|e| Error::msg(format!("{}: {e}", file.display())))?;
         let fd = watch::eventfd().map_err(failed)?;
         let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
-        let register = group.join("cgroup.event_control");
+        let register = cgroup.join("cgroup.event_control");
         std::fs::write(&register, line).map_err(|e| Error::msg(format!("{}: {e}", register.display())))?;
         Ok(Notice { fd, _control: Some(control) })
     }
@@ -54,7 +54,7 @@ impl Notice {
 pub struct CgroupMonitor {
     /// Those whose tree counts something: path, controllers, and what was counted before: a cgroup that was there may
     /// have served another container.
-    groups: Vec<(PathBuf, Vec<String>, Events)>,
+    cgroups: Vec<(PathBuf, Vec<String>, Events)>,
     memory: Option<PathBuf>,
     on_v2: bool,
     /// Other cgroups than a scope's stay until the launcher removes them.
@@ -64,7 +64,7 @@ pub struct CgroupMonitor {
     slice: Option<(PathBuf, u64)>,
     seen: Events,
     /// v1: how often something was told.
-    told: u64,
+    notifications: u64,
     /// There was an event: on v2 the file has changed, on v1 something was told while the cgroup was there.
     changed: bool,
 }
@@ -72,23 +72,23 @@ pub struct CgroupMonitor {
 impl CgroupMonitor {
     /// For the cgroups that are about to be made.
     pub fn of(layout: &Layout, on_v2: bool) -> Self {
-        let memory = |g: &&Group| on_v2 || has(&g.controllers, "memory");
+        let memory = |g: &&Cgroup| on_v2 || has(&g.controllers, "memory");
         let before =
-            |g: &Group| if g.exists { events_of(&g.path, &g.controllers) } else { Events::default() };
-        let counts = |g: &&Group| {
+            |g: &Cgroup| if g.exists { events_of(&g.path, &g.controllers) } else { Events::default() };
+        let counts = |g: &&Cgroup| {
             g.controllers.is_empty() || ["memory", "pids"].iter().any(|c| has(&g.controllers, c))
         };
-        let groups = layout.groups.iter().filter(counts);
-        let slice = layout.scope.as_ref().filter(|_| on_v2).and_then(|s| s.scope.group.parent());
+        let cgroups = layout.cgroups.iter().filter(counts);
+        let slice = layout.scope.as_ref().filter(|_| on_v2).and_then(|s| s.scope.cgroup.parent());
         CgroupMonitor {
-            groups: groups.map(|g| (g.path.clone(), g.controllers.clone(), before(g))).collect(),
-            memory: layout.groups.iter().find(memory).map(|g| g.path.clone()),
+            cgroups: cgroups.map(|g| (g.path.clone(), g.controllers.clone(), before(g))).collect(),
+            memory: layout.cgroups.iter().find(memory).map(|g| g.path.clone()),
             on_v2,
             scoped: layout.scope.is_some(),
             notice: None,
             slice: slice.map(|path| (path.to_path_buf(), events(path).oom_kills)),
             seen: Events::default(),
-            told: 0,
+            notifications: 0,
             changed: false,
         }
     }
@@ -118,13 +118,13 @@ impl CgroupMonitor {
         match &self.notice {
             Some(notice) if self.on_v2 => self.changed |= watch::was_modified(notice.fd()),
             Some(notice) => {
-                self.told += watch::drain(notice.fd());
-                self.changed |= self.told > 0 && !self.gone();
+                self.notifications += watch::drain(notice.fd());
+                self.changed |= self.notifications > 0 && !self.gone();
             }
             None => {}
         }
-        for (group, controllers, before) in &self.groups {
-            let now = events_of(group, controllers);
+        for (cgroup, controllers, before) in &self.cgroups {
+            let now = events_of(cgroup, controllers);
             let (kills, refused) = (&mut self.seen.oom_kills, &mut self.seen.pids_refused);
             *kills = (*kills).max(now.oom_kills.saturating_sub(before.oom_kills));
             *refused = (*refused).max(now.pids_refused.saturating_sub(before.pids_refused));
@@ -152,9 +152,9 @@ impl CgroupMonitor {
 
     /// v1, the cgroup is gone: whether anything but its end was told.
     fn told_before_the_end(&mut self) -> bool {
-        if self.told == 1 && process::poll_in_for([self.fd()], END).is_ok_and(|[more]| more) {
-            self.told += watch::drain(self.fd());
+        if self.notifications == 1 && process::poll_in_for([self.fd()], END).is_ok_and(|[more]| more) {
+            self.notifications += watch::drain(self.fd());
         }
-        self.told > 1
+        self.notifications > 1
     }
 }

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Group, Hierarchy, Layout, Request, V1, below, systemd, v2};
+use super::{Cgroup, Hierarchy, Layout, Request, V1, below, systemd, v2};
 use crate::cgroup::v1;
 use crate::config::ConfigError;
 use crate::error::{Error, Result};
@@ -93,8 +93,8 @@ fn on_v2(mount: &Path, own: &str, request: Request<'_>) -> Result<Option<Layout>
     let enable = v2::enable(mount, &path, &needed);
     let missing = super::missing_parents(mount, &path);
     let exists = path.exists();
-    let group = Group { controllers: Vec::new(), exists, enable, missing, path, writes, v2: true };
-    Ok(Some(Layout { groups: vec![group], ..Layout::default() }))
+    let cgroup = Cgroup { controllers: Vec::new(), exists, enable, missing, path, writes, v2: true };
+    Ok(Some(Layout { cgroups: vec![cgroup], ..Layout::default() }))
 }
 
 /// The trees in which the caller's own cgroup is the caller's.

@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 /// The statistics of a container whose cgroups are (controllers, path), as the state has them.
-pub fn stats(groups: &[(Vec<String>, PathBuf)], on_v2: bool) -> Value {
+pub fn stats(cgroups: &[(Vec<String>, PathBuf)], on_v2: bool) -> Value {
     let of = |controller: &str| {
-        super::of_controller(groups, on_v2, controller).map(|path| Group(path.to_path_buf()))
+        super::of_controller(cgroups, on_v2, controller).map(|path| Directory(path.to_path_buf()))
     };
     // What no cgroup counts is absent: a 0 would be a figure that was not measured. Go's types take both.
-    let part = |controller: &str, v2: fn(&Group) -> Value, v1: fn(&Group) -> Value| {
+    let part = |controller: &str, v2: fn(&Directory) -> Value, v1: fn(&Directory) -> Value| {
         of(controller).map_or_else(|| json!({}), |g| if on_v2 { v2(&g) } else { v1(&g) })
     };
     let mut cpu = part("cpuacct", cpu_v2, cpuacct_v1);
-    if let Some(group) = of("cpu").filter(|_| !on_v2) {
-        cpu["throttling"] = group.throttling("throttled_time", 1);
+    if let Some(cgroup) = of("cpu").filter(|_| !on_v2) {
+        cpu["throttling"] = cgroup.throttling("throttled_time", 1);
     }
     json!({
         "cpu": cpu,
@@ -36,9 +36,9 @@ pub fn stats(groups: &[(Vec<String>, PathBuf)], on_v2: bool) -> Value {
 }
 
 /// One directory of a cgroup tree.
-struct Group(PathBuf);
+struct Directory(PathBuf);
 
-impl Group {
+impl Directory {
     fn text(&self, file: &str) -> Option<String> {
         std::fs::read_to_string(self.0.join(file)).ok()
     }
@@ -101,33 +101,33 @@ fn object<const N: usize>(fields: [(&str, u64); N]) -> Value {
         .into()
 }
 
-fn cpu_v2(group: &Group) -> Value {
-    let table = group.table("cpu.stat");
+fn cpu_v2(cgroup: &Directory) -> Value {
+    let table = cgroup.table("cpu.stat");
     let get = |key: &str| table.get(key).map(|usec| usec * 1000);
     let usage =
         known([("total", get("usage_usec")), ("kernel", get("system_usec")), ("user", get("user_usec"))]);
-    let mut cpu = json!({ "usage": usage, "throttling": group.throttling("throttled_usec", 1000) });
-    if let Some(psi) = group.pressure("cpu.pressure") {
+    let mut cpu = json!({ "usage": usage, "throttling": cgroup.throttling("throttled_usec", 1000) });
+    if let Some(psi) = cgroup.pressure("cpu.pressure") {
         cpu["psi"] = psi;
     }
     cpu
 }
 
-fn cpuacct_v1(group: &Group) -> Value {
+fn cpuacct_v1(cgroup: &Directory) -> Value {
     // USER_HZ is 100 on every architecture that safebox knows.
     const TICK: u64 = 10_000_000;
-    let ticks = group.table("cpuacct.stat");
+    let ticks = cgroup.table("cpuacct.stat");
     let ticks = |key: &str| ticks.get(key).map(|ticks| ticks * TICK);
     let mut usage = known([
-        ("total", group.number("cpuacct.usage")),
+        ("total", cgroup.number("cpuacct.usage")),
         ("kernel", ticks("system")),
         ("user", ticks("user")),
     ]);
     let numbers =
         |text: &str| text.split_whitespace().filter_map(|n| n.parse::<u64>().ok()).collect::<Vec<_>>();
-    let each = numbers(&group.text("cpuacct.usage_percpu").unwrap_or_default());
+    let each = numbers(&cgroup.text("cpuacct.usage_percpu").unwrap_or_default());
     // "cpu user system", after a title.
-    let modes = group.text("cpuacct.usage_all").unwrap_or_default();
+    let modes = cgroup.text("cpuacct.usage_all").unwrap_or_default();
     let rows: Vec<_> = modes.lines().skip(1).map(numbers).filter(|row| row.len() == 3).collect();
     let column = |at: usize| rows.iter().map(|row| row[at]).collect::<Vec<_>>();
     for (key, list) in [("percpu", each), ("percpu_kernel", column(2)), ("percpu_user", column(1))] {
@@ -150,15 +150,15 @@ const CPUSET: [(&str, &str); 8] = [
     ("sched_load_balance", "cpuset.sched_load_balance"),
 ];
 
-fn cpuset_v1(group: &Group) -> Value {
-    let mut value = known(CPUSET.map(|(key, file)| (key, group.number(file))));
-    let level = group.text("cpuset.sched_relax_domain_level").and_then(|t| t.trim_end().parse::<i64>().ok());
+fn cpuset_v1(cgroup: &Directory) -> Value {
+    let mut value = known(CPUSET.map(|(key, file)| (key, cgroup.number(file))));
+    let level = cgroup.text("cpuset.sched_relax_domain_level").and_then(|t| t.trim_end().parse::<i64>().ok());
     if let Some(level) = level {
         value["sched_relax_domain_level"] = json!(level);
     }
     for (key, file) in [("cpus", "cpuset.cpus"), ("mems", "cpuset.mems")] {
         // An empty file is an empty list, which runc leaves out.
-        if let Some(list) = group.text(file).and_then(|text| crate::config::cpulist::numbers(&text)) {
+        if let Some(list) = cgroup.text(file).and_then(|text| crate::config::cpulist::numbers(&text)) {
             value[key] = json!(list);
         }
     }
@@ -178,16 +178,17 @@ fn entry(limit: u64, usage: u64, max: u64, failcnt: u64) -> Value {
     value
 }
 
-fn memory_v2(group: &Group) -> Value {
-    let raw = group.table("memory.stat");
+fn memory_v2(cgroup: &Directory) -> Value {
+    let raw = cgroup.table("memory.stat");
     let mut value = json!({});
     // Without the controller the cgroup has no such files.
-    let (Some(usage), Some(limit)) = (group.number("memory.current"), group.number("memory.max")) else {
+    let (Some(usage), Some(limit)) = (cgroup.number("memory.current"), cgroup.number("memory.max")) else {
         return value;
     };
-    value["usage"] = entry(limit, usage, group.number("memory.peak").unwrap_or(0), 0);
+    value["usage"] = entry(limit, usage, cgroup.number("memory.peak").unwrap_or(0), 0);
     // As on v1, swap is memory and swap together.
-    if let (Some(swap), Some(max)) = (group.number("memory.swap.current"), group.number("memory.swap.max")) {
+    if let (Some(swap), Some(max)) = (cgroup.number("memory.swap.current"), cgroup.number("memory.swap.max"))
+    {
         let max = if max == u64::MAX { max } else { max.saturating_add(limit) };
         value["swap"] = entry(max, swap + usage, 0, 0);
     }
@@ -195,14 +196,14 @@ fn memory_v2(group: &Group) -> Value {
         value["cache"] = json!(cache);
     }
     value["raw"] = json!(raw);
-    if let Some(psi) = group.pressure("memory.pressure") {
+    if let Some(psi) = cgroup.pressure("memory.pressure") {
         value["psi"] = psi;
     }
     value
 }
 
-fn memory_v1(group: &Group) -> Value {
-    let raw = group.table("memory.stat");
+fn memory_v1(cgroup: &Directory) -> Value {
+    let raw = cgroup.table("memory.stat");
     let mut value = json!({});
     let names = [
         ("usage", "memory"),
@@ -211,7 +212,7 @@ fn memory_v1(group: &Group) -> Value {
         ("kernelTCP", "memory.kmem.tcp"),
     ];
     for (key, name) in names {
-        let get = |file: &str| group.number(&format!("{name}.{file}"));
+        let get = |file: &str| cgroup.number(&format!("{name}.{file}"));
         // A kernel that does not count swap, or its own memory, has no such files.
         if let (Some(limit), Some(usage)) = (get("limit_in_bytes"), get("usage_in_bytes")) {
             let rest = |file| get(file).unwrap_or(0);
@@ -225,10 +226,10 @@ fn memory_v1(group: &Group) -> Value {
     value
 }
 
-fn pids(group: &Group) -> Value {
+fn pids(cgroup: &Directory) -> Value {
     // runc prints no limit as none.
-    let limit = group.number("pids.max").filter(|l| *l != u64::MAX).unwrap_or(0);
-    object([("current", group.number("pids.current").unwrap_or(0)), ("limit", limit)])
+    let limit = cgroup.number("pids.max").filter(|l| *l != u64::MAX).unwrap_or(0);
+    object([("current", cgroup.number("pids.current").unwrap_or(0)), ("limit", limit)])
 }
 
 /// One row of a block device statistic.
@@ -244,9 +245,9 @@ fn io_entry(device: &str, op: &str, value: u64) -> Option<Value> {
     Some(entry)
 }
 
-fn io_v2(group: &Group) -> Value {
+fn io_v2(cgroup: &Directory) -> Value {
     let (mut bytes, mut count) = (Vec::new(), Vec::new());
-    for line in group.text("io.stat").unwrap_or_default().lines() {
+    for line in cgroup.text("io.stat").unwrap_or_default().lines() {
         let mut words = line.split_whitespace();
         let device = words.next().unwrap_or_default();
         for (key, number) in words.filter_map(|w| w.split_once('=')) {
@@ -266,13 +267,13 @@ fn io_v2(group: &Group) -> Value {
             value[key] = list.into();
         }
     }
-    if let Some(psi) = group.pressure("io.pressure") {
+    if let Some(psi) = cgroup.pressure("io.pressure") {
         value["psi"] = psi;
     }
     value
 }
 
-fn blkio_v1(group: &Group) -> Value {
+fn blkio_v1(cgroup: &Directory) -> Value {
     // The first family of files that says anything: the scheduler's own, else the throttling layer's.
     let families = ["blkio.bfq", "blkio", "blkio.throttle"];
     let keys = [
@@ -288,7 +289,7 @@ fn blkio_v1(group: &Group) -> Value {
     for family in families {
         let mut value = Map::new();
         for (key, file) in keys {
-            let rows = blkio_rows(&group.text(&format!("{family}.{file}")).unwrap_or_default());
+            let rows = blkio_rows(&cgroup.text(&format!("{family}.{file}")).unwrap_or_default());
             if !rows.is_empty() {
                 value.insert(key.to_string(), rows.into());
             }
@@ -314,8 +315,8 @@ fn blkio_rows(text: &str) -> Vec<Value> {
 }
 
 /// The page sizes of a hugetlb cgroup, from the names of its files.
-fn page_sizes(group: &Path, ending: &str) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(group) else { return Vec::new() };
+fn page_sizes(cgroup: &Path, ending: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(cgroup) else { return Vec::new() };
     let size = |name: &str| {
         name.strip_prefix("hugetlb.")?.strip_suffix(ending).filter(|s| !s.contains('.')).map(str::to_string)
     };
@@ -324,21 +325,21 @@ fn page_sizes(group: &Path, ending: &str) -> Vec<String> {
     sizes
 }
 
-fn hugetlb_v2(group: &Group) -> Value {
+fn hugetlb_v2(cgroup: &Directory) -> Value {
     let mut value = json!({});
-    for size in page_sizes(&group.0, ".current") {
-        let mut entry = object([("usage", group.number(&format!("hugetlb.{size}.current")).unwrap_or(0))]);
-        let events = group.table(&format!("hugetlb.{size}.events"));
+    for size in page_sizes(&cgroup.0, ".current") {
+        let mut entry = object([("usage", cgroup.number(&format!("hugetlb.{size}.current")).unwrap_or(0))]);
+        let events = cgroup.table(&format!("hugetlb.{size}.events"));
         entry["failcnt"] = json!(events.get("max").copied().unwrap_or(0));
         value[&size] = entry;
     }
     value
 }
 
-fn hugetlb_v1(group: &Group) -> Value {
+fn hugetlb_v1(cgroup: &Directory) -> Value {
     let mut value = json!({});
-    for size in page_sizes(&group.0, ".usage_in_bytes") {
-        let get = |file: &str| group.number(&format!("hugetlb.{size}.{file}")).unwrap_or(0);
+    for size in page_sizes(&cgroup.0, ".usage_in_bytes") {
+        let get = |file: &str| cgroup.number(&format!("hugetlb.{size}.{file}")).unwrap_or(0);
         let mut entry = object([("usage", get("usage_in_bytes")), ("max", get("max_usage_in_bytes"))]);
         entry["failcnt"] = json!(get("failcnt"));
         value[&size] = entry;

@@ -15,9 +15,9 @@ const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
 /// its name in there.
 type Visit<'a> = dyn FnMut(&OwnedFd, Option<(&OwnedFd, &CStr)>) -> Result<(), Errno> + 'a;
 
-/// Visits `group` and all below it, the lowest first. What is gone meanwhile is passed over.
-fn walk(group: &Path, visit: &mut Visit) -> Result<(), Errno> {
-    let path = cpath(group).map_err(|_| Errno::EINVAL)?;
+/// Visits `cgroup` and all below it, the lowest first. What is gone meanwhile is passed over.
+fn walk(cgroup: &Path, visit: &mut Visit) -> Result<(), Errno> {
+    let path = cpath(cgroup).map_err(|_| Errno::EINVAL)?;
     let mut at = fs::openat(libc::AT_FDCWD, &path, DIRECTORY, 0).map(fs::own)?;
     let mut levels = vec![(CString::default(), children(&at)?)];
     while let Some((_, below)) = levels.last_mut() {
@@ -49,9 +49,9 @@ fn gone(e: Errno) -> bool {
 }
 
 /// The names of the cgroups right below one.
-fn children(group: &OwnedFd) -> Result<Vec<CString>, Errno> {
+fn children(cgroup: &OwnedFd) -> Result<Vec<CString>, Errno> {
     let mut dir = match nix::dir::Dir::openat(
-        group,
+        cgroup,
         ".",
         nix::fcntl::OFlag::from_bits_truncate(DIRECTORY),
         nix::sys::stat::Mode::empty(),
@@ -72,10 +72,10 @@ fn children(group: &OwnedFd) -> Result<Vec<CString>, Errno> {
 }
 
 /// The processes of a cgroup and of the cgroups below it; none where the cgroup is not there.
-pub fn pids(group: &Path) -> Result<Vec<i32>, Errno> {
+pub fn pids(cgroup: &Path) -> Result<Vec<i32>, Errno> {
     let mut found = Vec::new();
-    let walked = walk(group, &mut |group, _| {
-        let procs = match fs::openat(group.as_raw_fd(), c"cgroup.procs", libc::O_RDONLY, 0) {
+    let walked = walk(cgroup, &mut |cgroup, _| {
+        let procs = match fs::openat(cgroup.as_raw_fd(), c"cgroup.procs", libc::O_RDONLY, 0) {
             Ok(fd) => fs::own(fd),
             Err(e) if gone(e) => return Ok(()),
             Err(e) => return Err(e),
@@ -98,8 +98,8 @@ pub fn pids(group: &Path) -> Result<Vec<i32>, Errno> {
 }
 
 /// Thaws a cgroup of v1 and those below it: each has a state of its own.
-pub fn thaw(group: &Path) -> Result<(), Errno> {
-    walk(group, &mut |group, _| match fs::openat(group.as_raw_fd(), c"freezer.state", libc::O_WRONLY, 0)
+pub fn thaw(cgroup: &Path) -> Result<(), Errno> {
+    walk(cgroup, &mut |cgroup, _| match fs::openat(cgroup.as_raw_fd(), c"freezer.state", libc::O_WRONLY, 0)
         .map(fs::own)
     {
         Ok(state) => fs::write_all(state.as_raw_fd(), b"THAWED"),
@@ -109,15 +109,15 @@ pub fn thaw(group: &Path) -> Result<(), Errno> {
 }
 
 /// Removes a cgroup and those below it; `EBUSY` where one has processes.
-pub fn remove(group: &Path) -> Result<(), Errno> {
-    let path = cpath(group).map_err(|_| Errno::EINVAL)?;
+pub fn remove(cgroup: &Path) -> Result<(), Errno> {
+    let path = cpath(cgroup).map_err(|_| Errno::EINVAL)?;
     let rmdir = || fs::unlinkat(libc::AT_FDCWD, &path, libc::AT_REMOVEDIR);
     match rmdir() {
         // Cgroups below it, or processes: v1 and v2 both say EBUSY.
         Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
         other => return other,
     }
-    walk(group, &mut |_, place| match place {
+    walk(cgroup, &mut |_, place| match place {
         Some((above, name)) => match fs::unlinkat(above.as_raw_fd(), name, libc::AT_REMOVEDIR) {
             Err(e) if gone(e) => Ok(()),
             other => other,
@@ -133,7 +133,7 @@ mod tests {
 
     /// Ordinary directories will do: 600 levels of names so long that the lowest has no path.
     #[test]
-    fn groups_deeper_than_a_path_are_seen_and_removed() {
+    fn cgroups_deeper_than_a_path_are_seen_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().join("top");
         std::fs::create_dir_all(top.join("beside")).unwrap();

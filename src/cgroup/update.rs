@@ -82,41 +82,43 @@ pub fn effective(change: &Resources, merged: &Resources) -> Resources {
 }
 
 /// A container's cgroups as the state has them: (controllers, path).
-type Groups = [(Vec<String>, PathBuf)];
+type Cgroups = [(Vec<String>, PathBuf)];
 
 /// `checkBeforeUpdate`, before [`effective`]'s `what` is applied: v2 would kill processes to get below a new
 /// limit, v1 refuses by itself.
-pub fn check(groups: &Groups, on_v2: bool, what: &Resources, merged: &Resources) -> Result<()> {
-    match groups.first() {
-        Some((_, group)) if on_v2 && merged.memory.check_before_update => check_usage(group, &what.memory),
+pub fn check(cgroups: &Cgroups, on_v2: bool, what: &Resources, merged: &Resources) -> Result<()> {
+    match cgroups.first() {
+        Some((_, cgroup)) if on_v2 && merged.memory.check_before_update => check_usage(cgroup, &what.memory),
         _ => Ok(()),
     }
 }
 
 /// Writes what [`effective`] says into the container's cgroups.
-pub fn apply(groups: &Groups, on_v2: bool, what: &Resources) -> Result<()> {
+pub fn apply(cgroups: &Cgroups, on_v2: bool, what: &Resources) -> Result<()> {
     if on_v2 {
-        let Some((_, group)) = groups.first() else { return Err(Error::msg("the container has no cgroup")) };
-        return apply_v2(group, what);
+        let Some((_, cgroup)) = cgroups.first() else {
+            return Err(Error::msg("the container has no cgroup"));
+        };
+        return apply_v2(cgroup, what);
     }
     for (controller, writes) in v1::by_controller(what)? {
-        let Some(group) = super::of_controller(groups, false, controller) else {
+        let Some(cgroup) = super::of_controller(cgroups, false, controller) else {
             return Err(Error::msg(format!(
                 "the container is not in a cgroup of the {controller} controller, so its limits cannot be changed"
             )));
         };
-        write_all(group, writes, |file, value| try_write(group, file, value))?;
+        write_all(cgroup, writes, |file, value| try_write(cgroup, file, value))?;
     }
     Ok(())
 }
 
-fn apply_v2(group: &Path, what: &Resources) -> Result<()> {
-    let controllers = std::fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
+fn apply_v2(cgroup: &Path, what: &Resources) -> Result<()> {
+    let controllers = std::fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap_or_default();
     let controllers: Vec<_> = controllers.split_whitespace().map(str::to_string).collect();
     let writes = v2::writes(what, &controllers)?;
-    write_all(group, writes, |file, value| {
-        match (super::limits::instead(file, value), try_write(group, file, value)) {
-            (Some((file, value)), Err(Errno::ENOENT)) => try_write(group, file, &value),
+    write_all(cgroup, writes, |file, value| {
+        match (super::limits::instead(file, value), try_write(cgroup, file, value)) {
+            (Some((file, value)), Err(Errno::ENOENT)) => try_write(cgroup, file, &value),
             (_, written) => written,
         }
     })
@@ -125,7 +127,7 @@ fn apply_v2(group: &Path, what: &Resources) -> Result<()> {
 /// Writes all. What the kernel takes for wrong may be so for another value that is yet to be written: a period
 /// below the quota, a burst above it, shares of a cgroup that is idle, memory above memory and swap. It is tried once more, at the end.
 fn write_all(
-    group: &Path,
+    cgroup: &Path,
     writes: Vec<(String, String)>,
     mut write: impl FnMut(&str, &str) -> std::result::Result<(), Errno>,
 ) -> Result<()> {
@@ -134,15 +136,15 @@ fn write_all(
         match write(&file, &value) {
             Ok(()) => {}
             Err(Errno::EINVAL) => again.push((file, value)),
-            Err(e) => return Err(failed(group, &file, &value, e)),
+            Err(e) => return Err(failed(cgroup, &file, &value, e)),
         }
     }
-    again.iter().try_for_each(|(file, value)| write(file, value).map_err(|e| failed(group, file, value, e)))
+    again.iter().try_for_each(|(file, value)| write(file, value).map_err(|e| failed(cgroup, file, value, e)))
 }
 
-fn check_usage(group: &Path, memory: &Memory) -> Result<()> {
+fn check_usage(cgroup: &Path, memory: &Memory) -> Result<()> {
     let read = |file: &str| {
-        std::fs::read_to_string(group.join(file)).ok().and_then(|t| t.trim_end().parse::<i64>().ok())
+        std::fs::read_to_string(cgroup.join(file)).ok().and_then(|t| t.trim_end().parse::<i64>().ok())
     };
     let Some(usage) = read("memory.current") else { return Ok(()) };
     if let Some(limit) = memory.limit.filter(|l| *l > 0 && *l < usage) {
@@ -155,24 +157,24 @@ fn check_usage(group: &Path, memory: &Memory) -> Result<()> {
     }
 }
 
-fn too_low(group: &Path, limit: &str) -> Error {
+fn too_low(cgroup: &Path, limit: &str) -> Error {
     let read =
-        |file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default().trim_end().to_string();
+        |file: &str| std::fs::read_to_string(cgroup.join(file)).unwrap_or_default().trim_end().to_string();
     let (usage, peak) = (read("memory.usage_in_bytes"), read("memory.max_usage_in_bytes"));
     Error::msg(format!("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"))
 }
 
-fn try_write(group: &Path, file: &str, value: &str) -> std::result::Result<(), Errno> {
-    std::fs::write(group.join(file), value)
+fn try_write(cgroup: &Path, file: &str, value: &str) -> std::result::Result<(), Errno> {
+    std::fs::write(cgroup.join(file), value)
         .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
 }
 
-fn failed(group: &Path, file: &str, value: &str, errno: Errno) -> Error {
+fn failed(cgroup: &Path, file: &str, value: &str, errno: Errno) -> Error {
     if errno == Errno::EBUSY && of_file(file).is_some_and(|row| row.limit == Limit::Memory) {
-        return too_low(group, value);
+        return too_low(cgroup, value);
     }
     let text = crate::tables::errno::text(errno as i32);
-    Error::msg(format!("failed to write {value:?} to {}: {text}", group.join(file).display()))
+    Error::msg(format!("failed to write {value:?} to {}: {text}", cgroup.join(file).display()))
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::{
-    Group, Hierarchy, Layout, Request, V1, below, limits, missing_parents, own_group, unavailable,
+    Cgroup, Hierarchy, Layout, Request, V1, below, limits, missing_parents, own_cgroup, unavailable,
 };
 use crate::config::Resources;
 use crate::error::Result;
 use crate::tables::limits::{UNIFIED, controller};
 
 /// The v1 trees and the hybrid v2 tree that mountinfo lists.
-pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
+pub fn layout(mountinfo: &str, cgroups: &str) -> Hierarchy {
     let (mut trees, mut unified) = (Vec::<V1>::new(), None);
     for line in mountinfo.lines() {
         let Some((head, tail)) = line.split_once(" - ") else { continue };
@@ -19,7 +19,7 @@ pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
         let mut tail = tail.split(' ');
         match tail.next() {
             Some("cgroup2") if unified.is_none() => {
-                let own = own_below(groups, "", root);
+                let own = own_below(cgroups, "", root);
                 unified = Some(V1 { controllers: Vec::new(), mount: PathBuf::from(mount), own });
             }
             Some("cgroup") => {
@@ -36,7 +36,7 @@ pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
                     }
                     trees.remove(at);
                 }
-                let own = own_below(groups, &names.join(","), root);
+                let own = own_below(cgroups, &names.join(","), root);
                 trees.push(V1 { controllers: names, mount: PathBuf::from(mount), own });
             }
             _ => {}
@@ -46,8 +46,8 @@ pub fn layout(mountinfo: &str, groups: &str) -> Hierarchy {
 }
 
 /// This process's cgroup in a tree. Below a mount of a part of the tree, its path starts at that part.
-fn own_below(groups: &str, controllers: &str, root: &str) -> String {
-    let own = own_group(groups, controllers);
+fn own_below(cgroups: &str, controllers: &str, root: &str) -> String {
+    let own = own_cgroup(cgroups, controllers);
     own.strip_prefix(root.trim_end_matches('/')).unwrap_or(&own).to_string()
 }
 
@@ -72,7 +72,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
         false => below(&tree.mount, &tree.own).join(wanted),
     };
     let mut writes = writes(request.resources, !request.rootless)?;
-    let mut groups = Vec::new();
+    let mut cgroups = Vec::new();
     for tree in trees {
         let mine: Vec<_> = tree.controllers.iter().flat_map(|c| take(&mut writes, c)).collect();
         let path = place(tree);
@@ -85,7 +85,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
             all.extend(inherited.own.into_iter().filter(|(f, _)| mine.iter().all(|(file, _)| file != f)));
         }
         all.extend(mine);
-        groups.push(Group {
+        cgroups.push(Cgroup {
             controllers: tree.controllers.clone(),
             exists,
             path,
@@ -111,7 +111,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
     if let Some(tree) = unified {
         let path = place(tree);
         let missing = missing_parents(&tree.mount, &path);
-        groups.push(Group {
+        cgroups.push(Cgroup {
             controllers: Vec::new(),
             exists: path.exists(),
             path,
@@ -121,7 +121,7 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
             v2: false,
         });
     }
-    Ok(Layout { groups, ..Layout::default() })
+    Ok(Layout { cgroups, ..Layout::default() })
 }
 
 fn in_unified(mount: &Path, controller: &str) -> bool {
@@ -154,8 +154,8 @@ struct Inherited {
 fn cpuset_inherited(mount: &Path, path: &Path, exists: bool) -> Inherited {
     let mut found = Inherited::default();
     for name in ["cpuset.cpus", "cpuset.mems"] {
-        let value = |group: &Path| {
-            let text = crate::sys::read::value(group.join(name)).unwrap_or_default();
+        let value = |cgroup: &Path| {
+            let text = crate::sys::read::value(cgroup.join(name)).unwrap_or_default();
             Some(text.trim_end().to_string()).filter(|text| !text.is_empty())
         };
         // A cgroup that is not there yet has none.
@@ -163,15 +163,15 @@ fn cpuset_inherited(mount: &Path, path: &Path, exists: bool) -> Inherited {
             continue;
         }
         let mut empty = Vec::new();
-        let mut above = path.ancestors().skip(1).take_while(|group| group.starts_with(mount));
-        let nearest = above.find_map(|group| {
-            value(group).or_else(|| {
-                empty.push(group);
+        let mut above = path.ancestors().skip(1).take_while(|cgroup| cgroup.starts_with(mount));
+        let nearest = above.find_map(|cgroup| {
+            value(cgroup).or_else(|| {
+                empty.push(cgroup);
                 None
             })
         });
         let Some(inherited) = nearest else { continue };
-        found.ancestors.extend(empty.iter().rev().map(|group| (group.join(name), inherited.clone())));
+        found.ancestors.extend(empty.iter().rev().map(|cgroup| (cgroup.join(name), inherited.clone())));
         found.own.push((name.to_string(), inherited));
     }
     found
@@ -260,21 +260,21 @@ mod tests {
         let with_devices =
             MOUNTINFO.to_string() + "36 29 0:31 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n";
         let Hierarchy::V1 { trees, unified } = layout(&with_devices, GROUPS) else { panic!("hybrid") };
-        let groups = trees_for(&trees, None, request).unwrap().groups;
-        let memory = groups.iter().find(|g| g.controllers == ["memory"]).unwrap();
+        let cgroups = trees_for(&trees, None, request).unwrap().cgroups;
+        let memory = cgroups.iter().find(|g| g.controllers == ["memory"]).unwrap();
         assert_eq!(memory.path, Path::new("/sys/fs/cgroup/memory/job/1/safebox-c1"));
         assert_eq!(memory.writes, [("memory.limit_in_bytes".to_string(), "4096".to_string())]);
         assert!(
-            groups.iter().any(|g| g.controllers == ["cpu"]),
+            cgroups.iter().any(|g| g.controllers == ["cpu"]),
             "every controller is joined: it counts, too"
         );
         // Every tree has the cgroup at the same place, the v2 one too.
         let all = |path| {
             let request = Request { path, ..request };
-            let groups = trees_for(&trees, unified.as_ref(), request).unwrap().groups;
+            let cgroups = trees_for(&trees, unified.as_ref(), request).unwrap().cgroups;
             ["memory", "unified"].map(|tree| {
                 let mount = Path::new("/sys/fs/cgroup").join(tree);
-                let path = groups.iter().find_map(|g| g.path.strip_prefix(&mount).ok());
+                let path = cgroups.iter().find_map(|g| g.path.strip_prefix(&mount).ok());
                 path.expect(tree).display().to_string()
             })
         };

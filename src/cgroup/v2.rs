@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Group, Layout, Request, below, limits, missing_parents, unavailable};
+use super::{Cgroup, Layout, Request, below, limits, missing_parents, unavailable};
 use crate::config::{ConfigError, Resources};
 use crate::error::{Error, Result};
 use crate::tables::limits::{UNIFIED, controller, of_file};
@@ -22,7 +22,7 @@ pub fn layout(mount: &Path, own: &str, controllers: &[String], request: Request<
     let writes = writes(request.resources, controllers)?;
     let needed = needed(controllers);
     Ok(Layout {
-        groups: vec![Group {
+        cgroups: vec![Cgroup {
             controllers: Vec::new(),
             enable: enable(mount, &path, &needed),
             missing: missing_parents(mount, &path),

@@ -207,11 +207,11 @@ fn parent(args: &Checkpoint, dirs: &Directories) -> Result<Option<String>> {
 /// Handles a notification of a dump: only "memory can be fetched now" needs an action.
 fn on_event(event: &Event, status_fd: &mut i32) -> Result<()> {
     if event.name == "status-ready" && *status_fd >= 0 {
-        let told = fs::write_all(*status_fd, &[0]);
+        let written = fs::write_all(*status_fd, &[0]);
         // The reader waits for end of file.
         fs::close(*status_fd);
         *status_fd = -1;
-        told.map_err(|e| Error::os("write", "--status-fd", e))?;
+        written.map_err(|e| Error::os("write", "--status-fd", e))?;
     }
     Ok(())
 }

@@ -54,18 +54,18 @@ fn print(event: &Value) -> std::io::Result<()> {
 /// The loop: waits for the next interval, a change of the cgroup's memory events, or the end of the
 /// container.
 fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
-    let group = crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "memory");
-    let notice = group.map(|g| Notice::of(g, state.cgroup_v2)).transpose()?;
+    let cgroup = crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "memory");
+    let notice = cgroup.map(|g| Notice::of(g, state.cgroup_v2)).transpose()?;
     let notice_fd = notice.as_ref().map_or(-1, Notice::fd);
-    let mut kills = group.map_or(0, |g| ops::events(g).oom_kills);
+    let mut kills = cgroup.map_or(0, |g| ops::events(g).oom_kills);
     let mut next = Instant::now() + interval;
     loop {
         let left = next.saturating_duration_since(Instant::now());
-        let [told, ended] = process::poll_in_for([notice_fd, pidfd.as_raw_fd()], left)
+        let [notified, ended] = process::poll_in_for([notice_fd, pidfd.as_raw_fd()], left)
             .map_err(|e| Error::os("poll", "the container", e))?;
-        let written = if told {
+        let written = if notified {
             let oom = json!({ "type": "oom", "id": state.id });
-            let new = group.map_or(0, |g| new_kills(g, state.cgroup_v2, notice_fd, &mut kills));
+            let new = cgroup.map_or(0, |g| new_kills(g, state.cgroup_v2, notice_fd, &mut kills));
             (0..new).try_for_each(|_| print(&oom))
         } else if ended {
             return Ok(());
@@ -86,11 +86,11 @@ fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
 ///
 /// v1 notifies before it kills, so the counter may be unchanged: each notification counts as a kill, as in
 /// runc. The removal of the cgroup causes a notification too.
-fn new_kills(group: &Path, on_v2: bool, notice: RawFd, kills: &mut u64) -> u64 {
-    let told = watch::drain(notice);
+fn new_kills(cgroup: &Path, on_v2: bool, notice: RawFd, kills: &mut u64) -> u64 {
+    let notifications = watch::drain(notice);
     if !on_v2 {
-        return if group.join("cgroup.event_control").exists() { told } else { 0 };
+        return if cgroup.join("cgroup.event_control").exists() { notifications } else { 0 };
     }
-    let now = ops::events(group).oom_kills;
+    let now = ops::events(cgroup).oom_kills;
     now.saturating_sub(std::mem::replace(kills, now))
 }

@@ -23,7 +23,7 @@ use crate::perform::control::Control;
 use crate::perform::runtime::{Helpers, perform};
 use crate::perform::undo::undo;
 use crate::plan::check::Checked;
-use crate::plan::recipe::{Console, ExecInput, Filter, Given, Options, build_exec};
+use crate::plan::recipe::{Console, ExecInput, Filter, Options, PlanSlots, build_exec};
 use crate::plan::{Plan, Undo};
 use crate::state::{State, Stop};
 use crate::sys::tty;
@@ -73,18 +73,18 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
         state.seccomp.get()?.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
     let groups = exec_cgroups::choose(state, of.0, &args.cgroup)?;
     let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
-    let (plan, given) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
+    let (plan, slots) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
     crate::plan::report::debug(&plan, log);
     let mut cx = Cx::new(plan.slots);
-    crate::perform::namespace_fds::fill(&given, &mut cx, inside.as_ref());
+    crate::perform::namespace_fds::fill(&slots, &mut cx, inside.as_ref());
     if let Some(path) = &args.pidfd_socket {
-        cx.set(&given.pidfd_socket, crate::launch::caller::connect("--pidfd-socket", path)?);
+        cx.set(&slots.pidfd_socket, crate::launch::caller::connect("--pidfd-socket", path)?);
     }
     let (console, master) = crate::launch::caller::console(args.console_socket.as_deref(), new.terminal)?;
-    cx.set(&given.console, console.unwrap_or(-1));
+    cx.set(&slots.console, console.unwrap_or(-1));
     let started =
         |pid| report::executed(container.dir.parent().unwrap_or(&container.dir), log, &args.id, pid, &new);
-    run(&args, &plan, (cx, &given), (master, &started))
+    run(&args, &plan, (cx, &slots), (master, &started))
 }
 
 /// Descriptors and terminal of the new process.
@@ -128,7 +128,7 @@ fn wrong(text: &str) -> anyhow::Error {
 fn run(
     args: &Exec,
     plan: &Checked<Plan>,
-    (mut cx, given): (Cx, &Given),
+    (mut cx, slots): (Cx, &PlanSlots),
     (master, started): (Option<i32>, &dyn Fn(i32)),
 ) -> Outcome {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
@@ -146,7 +146,7 @@ fn run(
         .map(|fd| crate::lifecycle::terminal::receive_pty(fd, plan, &cx))
         .transpose()
         .inspect_err(kill)?;
-    crate::lifecycle::stdio::attach(supervisor, given, &cx).inspect_err(kill)?;
+    crate::lifecycle::stdio::attach(supervisor, slots, &cx).inspect_err(kill)?;
     let _keeper = master.and_then(|_| Keeper::of_terminal());
     if args.timeout.is_some() {
         let stop = Stop { millis: 0, ..Stop::default() };

@@ -36,7 +36,7 @@ use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::Helpers;
 use crate::plan::check::Checked;
-use crate::plan::recipe::Given;
+use crate::plan::recipe::PlanSlots;
 use crate::plan::{Plan, Undo};
 use crate::sys::fs;
 use crate::sys::process::Exit;
@@ -51,7 +51,7 @@ pub(super) struct Watch<'a> {
     /// Its plan.
     pub plan: &'a Checked<Plan>,
     /// The input descriptors of the plan.
-    pub given: &'a Given,
+    pub slots: &'a PlanSlots,
     /// Destination of messages.
     pub log: &'a Log,
     /// Destination of the account.
@@ -151,7 +151,7 @@ impl Watch<'_> {
     fn attend(&self, supervisor: &mut Supervisor, cx: &Cx) -> Result<()> {
         let (life, prepared) = (&self.launch.life, self.prepared);
         (supervisor.output_limit, supervisor.handed) = (life.output_limit, Some(cx.handed));
-        let logs = life.detach && life.log_driver != Some(LogDriver::None) && !self.given.pipes.is_empty();
+        let logs = life.detach && life.log_driver != Some(LogDriver::None) && !self.slots.pipes.is_empty();
         if logs {
             let dir = &prepared.state_dir;
             let log = LogFile::create(dir, life.log_options);
@@ -161,8 +161,8 @@ impl Watch<'_> {
         }
         let health = life.health.as_ref().filter(|health| !health.command.is_empty() && !life.no_healthcheck);
         supervisor.checks = health.map(|health| Checks::new(health.clone(), &prepared.state_dir));
-        crate::lifecycle::stdio::attach(supervisor, self.given, cx)?;
-        if let Some((ours, theirs)) = &self.given.status {
+        crate::lifecycle::stdio::attach(supervisor, self.slots, cx)?;
+        if let Some((ours, theirs)) = &self.slots.status {
             fs::close(cx.fd(theirs));
             supervisor.status = Some(fs::own(cx.fd(ours)));
         }
@@ -170,7 +170,7 @@ impl Watch<'_> {
         let clock = limits.cpu_time.map(|_| CpuClock::new(Counters::of(&prepared.layout), cx.pid));
         supervisor.deadline = Some(Deadline::new(limits, clock));
         supervisor.killer = Some(Killer::of(&prepared.state));
-        supervisor.notify = proxy(cx, self.given);
+        supervisor.notify = proxy(cx, self.slots);
         supervisor.refusals = Refusals::of(prepared.filters(), self.plan, cx, self.log);
         if let Some(refusals) = supervisor.refusals.as_mut().filter(|_| prepared.options.observe) {
             refusals.denials = Some(Denials::new(&prepared.config, &prepared.bundle.rootfs_path));
@@ -305,7 +305,7 @@ fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &StateLock) {
 }
 
 /// Forwards the container's readiness notification if `$NOTIFY_SOCKET` is set.
-pub(super) fn proxy(cx: &Cx, given: &Given) -> Option<Proxy> {
-    let fd = Some(cx.fd(&given.notify)).filter(|fd| *fd >= 0)?;
+pub(super) fn proxy(cx: &Cx, slots: &PlanSlots) -> Option<Proxy> {
+    let fd = Some(cx.fd(&slots.notify)).filter(|fd| *fd >= 0)?;
     Some(Proxy::on(fd, notify::host()?, cx.pid))
 }

@@ -20,12 +20,12 @@ pub fn pause(global: &Global, id: &str) -> Outcome {
     if !matches!(container.status(), Status::Running | Status::Created) {
         return Err(wrong("container not running"));
     }
-    let group = freezer(container.state()?)?;
-    crate::cgroup::ops::freeze(group, true).map_err(|e| Error::os("freeze", group.display(), e))?;
+    let cgroup = freezer(container.state()?)?;
+    crate::cgroup::ops::freeze(cgroup, true).map_err(|e| Error::os("freeze", cgroup.display(), e))?;
     let end = Instant::now() + Duration::from_secs(10);
-    while !crate::cgroup::ops::still(group) {
+    while !crate::cgroup::ops::still(cgroup) {
         if Instant::now() > end {
-            crate::cgroup::ops::freeze(group, false).unwrap_or_default();
+            crate::cgroup::ops::freeze(cgroup, false).unwrap_or_default();
             return Err(Error::msg("the container does not freeze: a process is stuck in the kernel").into());
         }
         process::sleep_micros(500);
@@ -39,7 +39,7 @@ pub fn resume(global: &Global, id: &str) -> Outcome {
     if container.status() != Status::Paused {
         return Err(wrong("container not paused"));
     }
-    let group = freezer(container.state()?)?;
-    crate::cgroup::ops::freeze(group, false).map_err(|e| Error::os("thaw", group.display(), e))?;
+    let cgroup = freezer(container.state()?)?;
+    crate::cgroup::ops::freeze(cgroup, false).map_err(|e| Error::os("thaw", cgroup.display(), e))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -23,7 +23,7 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
     let shares_pids = container
         .state
         .as_ref()
-        .filter(|s| !s.own_pid_namespace && crate::lifecycle::processes::group(s).is_some());
+        .filter(|s| !s.own_pid_namespace && crate::lifecycle::processes::cgroup(s).is_some());
     if let Some(state) = shares_pids.filter(|_| signal == libc::SIGKILL) {
         // The other processes would continue, and without init they could no longer be identified as the
         // container's.
@@ -48,9 +48,9 @@ pub fn kill(global: &Global, args: &Kill) -> Outcome {
 
 fn kill_all(container: &Container, signal: i32) -> Result<(), Error> {
     let Some(state) = &container.state else { return Ok(()) };
-    if let Some((_, group)) = crate::lifecycle::processes::group(state) {
-        return crate::cgroup::ops::signal_all(group, signal)
-            .map_err(|e| Error::os("kill", group.display(), e));
+    if let Some((_, cgroup)) = crate::lifecycle::processes::cgroup(state) {
+        return crate::cgroup::ops::signal_all(cgroup, signal)
+            .map_err(|e| Error::os("kill", cgroup.display(), e));
     }
     for pid in crate::lifecycle::processes::processes(container, state)? {
         let Ok(pidfd) = process::pidfd_open(pid) else { continue };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cgroup::figures::{Counters, Cpu};
 use crate::cgroup::ops::Events;
-use crate::cgroup::{Group, has};
+use crate::cgroup::{Cgroup, has};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::Launch;
 use crate::lifecycle::account::{Account, CpuSeconds, Status};
@@ -33,9 +33,9 @@ impl Meter {
         let counters = Counters::of(&prepared.layout);
         // No controllers: cgroup v2, which names its file otherwise.
         let there = |controller: &str, v2: &str, v1: &str| {
-            let groups = prepared.layout.groups.iter();
-            let counting = groups.filter(|g| g.controllers.is_empty() || has(&g.controllers, controller));
-            let file = |g: &Group| g.path.join(if g.controllers.is_empty() { v2 } else { v1 });
+            let cgroups = prepared.layout.cgroups.iter();
+            let counting = cgroups.filter(|g| g.controllers.is_empty() || has(&g.controllers, controller));
+            let file = |g: &Cgroup| g.path.join(if g.controllers.is_empty() { v2 } else { v1 });
             let mut files = counting.map(file);
             files.find(|file| wanted && file.exists())
         };

@@ -133,9 +133,9 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
     usage.text = crate::error::shown_in_line(&usage.text);
     match Log::new(global.log_options()) {
         Ok(log) => log.error(&usage.text),
-        Err(e) => crate::tell!("safebox: {}\nsafebox: {e}", usage.text),
+        Err(e) => crate::to_stderr!("safebox: {}\nsafebox: {e}", usage.text),
     }
-    crate::tell!("\n{}\n\nFor more information, try '--help'.", usage.help);
+    crate::to_stderr!("\n{}\n\nFor more information, try '--help'.", usage.help);
     ExitCode::from(match verb {
         Some("run") if !as_runc => 125,
         Some("audit" | "verify") => 2,

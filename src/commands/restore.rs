@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Global, Restore};
 use crate::commands::common::Outcome;
 use crate::config::hooks::HookKind;
-use crate::criu::inside::{groups_of, guard, network, restrictions};
+use crate::criu::inside::{cgroups_of, guard, network, restrictions};
 use crate::criu::rpc::{self, Event, Kind, Line, opt};
 use crate::criu::wire::Message;
 use crate::criu::{self, Directories, outside};
@@ -165,7 +165,7 @@ impl Restored<'_> {
         let dirs = dirs.seen_by(cx.pid)?;
         dirs.name_in(&mut options);
         // criu is in the container's cgroups. They replace the cgroups that the images name.
-        for (controller, path) in groups_of(cx.pid)? {
+        for (controller, path) in cgroups_of(cx.pid)? {
             options.nested(opt::CG_ROOT, &rpc::pair(&controller, &path));
         }
         let answer = rpc::converse(line.0, &rpc::request(Kind::Restore, &options), &mut |e| self.on_event(e));

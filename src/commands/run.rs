@@ -25,7 +25,7 @@ use crate::perform::control::Control;
 use crate::perform::runtime::Helpers;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
-use crate::plan::recipe::{Console, Given};
+use crate::plan::recipe::{Console, PlanSlots};
 use crate::policy::Policy;
 use crate::policy::enforce::Enforcement;
 use crate::sys::process;
@@ -106,7 +106,7 @@ fn described(launch: &mut Launch, args: &mut Run) -> Result<(), Error> {
     if launch.life.name.is_none() {
         launch.life.name = Some(made_up_id(Path::new(&described.name)));
     }
-    described.told().iter().filter(|_| !launch.life.quiet).for_each(|line| crate::log::say(line));
+    described.notices().iter().filter(|_| !launch.life.quiet).for_each(|line| crate::log::say(line));
     Ok(())
 }
 
@@ -256,7 +256,7 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     let ready = match launch.stays {
         Launcher::Monitors { .. } => match detach::split()? {
             Side::Monitor(ready) => Some(ready),
-            Side::Started => return told(&launch.id),
+            Side::Started => return print_id(&launch.id),
             Side::Failed(code) => return Ok(ExitCode::from(u8::try_from(code).unwrap_or(125))),
         },
         _ => None,
@@ -279,22 +279,22 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     let supervisor = (watches && !control.asks()).then(Supervisor::new).transpose()?;
     let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
     let prepared = draft.place()?;
-    let (plan, given) = prepared.plan()?;
+    let (plan, slots) = prepared.plan()?;
     notices(&launch, &prepared);
     crate::plan::report::debug(&plan, log);
     control.check(&plan)?;
     let mut cx = Cx::new(plan.slots);
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
-    cx.set(&given.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
-    cx.set(&given.console, console.unwrap_or(-1));
-    cx.set(&given.pidfd_socket, pidfd.unwrap_or(-1));
-    for (slot, fd) in given.secrets.iter().zip(&held) {
+    cx.set(&slots.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
+    cx.set(&slots.console, console.unwrap_or(-1));
+    cx.set(&slots.pidfd_socket, pidfd.unwrap_or(-1));
+    for (slot, fd) in slots.secrets.iter().zip(&held) {
         cx.set(slot, std::os::fd::AsRawFd::as_raw_fd(fd));
     }
     cx.held = held;
     if let Some(path) = &life.audit_log {
         let file = crate::launch::network::open_audit(path)?;
-        cx.set(&given.audit, std::os::fd::AsRawFd::as_raw_fd(&file));
+        cx.set(&slots.audit, std::os::fd::AsRawFd::as_raw_fd(&file));
         cx.held.push(file);
     }
     // The name is free again if this fails.
@@ -303,12 +303,12 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     }
     name.give(&plan, &mut cx);
     if !watches {
-        let code = detached((&launch, log), &prepared, (&plan, &given), cx, &mut control)?;
+        let code = detached((&launch, log), &prepared, (&plan, &slots), cx, &mut control)?;
         // As docker run. Callers of runc hand this output through, and name the id themselves.
         let named = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
-        return if global.as_runc || named { Ok(code) } else { told(&launch.id) };
+        return if global.as_runc || named { Ok(code) } else { print_id(&launch.id) };
     }
-    let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, given: &given, log, sink };
+    let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, slots: &slots, log, sink };
     match watch.run(cx, &mut control, supervisor, (master, ready)) {
         Ok(code) => {
             // The process ends now, and its memory with it.
@@ -366,7 +366,7 @@ fn again(launch: &Launch) -> Option<crate::state::Command> {
 }
 
 /// Prints the id of a detached container.
-fn told(id: &str) -> Outcome {
+fn print_id(id: &str) -> Outcome {
     // A program that has opened its output anew, a file, may have written to it already: its lines stay.
     nix::unistd::lseek(std::io::stdout(), 0, nix::unistd::Whence::SeekEnd).unwrap_or_default();
     writeln!(std::io::stdout(), "{id}")?;
@@ -385,7 +385,7 @@ fn console(draft: &Draft, launch: &Launch) -> Result<(Option<i32>, Option<i32>),
 fn detached(
     (launch, log): (&Launch, &Log),
     prepared: &Prepared,
-    (plan, given): (&Checked<Plan>, &Given),
+    (plan, slots): (&Checked<Plan>, &PlanSlots),
     mut cx: Cx,
     control: &mut Control,
 ) -> Outcome {
@@ -393,7 +393,7 @@ fn detached(
     begin(prepared, plan, &cx, &hold)?;
     crate::commands::report::running(&launch.state_root, log, &prepared.state, cx.pid);
     cx.helper.take().into_iter().for_each(Helper::release);
-    crate::lifecycle::notify::wait_for(proxy(&cx, given), cx.pid)?;
+    crate::lifecycle::notify::wait_for(proxy(&cx, slots), cx.pid)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -56,7 +56,7 @@ fn look(root: &Path, ids: &[String]) -> Result<Vec<Sample>> {
 fn sample(root: &Path, id: &str) -> Result<Sample> {
     let container = Container::load(root, id)?;
     let state = container.state()?;
-    let cpu = Counters::of_groups(&state.cgroups, &state.preexisting).cpu().map(|cpu| cpu.total());
+    let cpu = Counters::of_cgroups(&state.cgroups, &state.preexisting).cpu().map(|cpu| cpu.total());
     Ok(Sample { id: id.into(), at: Instant::now(), cpu, data: stats::stats(&state.cgroups, state.cgroup_v2) })
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{anyhow, bail};
 use serde_json::json;
 
-use crate::audit::verify::{Given, Outcome as Found, compare};
+use crate::audit::verify::{Circumstances, Outcome as Found, compare};
 use crate::audit::{foreign, running};
 use crate::bundle::Bundle;
 use crate::cgroup::devices;
@@ -45,10 +45,10 @@ pub fn verify(global: &Global, args: &Verify) -> Outcome {
     Ok(if found.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-type Asked = (String, i32, Posture, Given);
+type Target = (String, i32, Posture, Circumstances);
 
 /// A container of safebox: the request is in its state.
-fn ours(global: &Global, id: &str, host: &Host) -> anyhow::Result<Asked> {
+fn ours(global: &Global, id: &str, host: &Host) -> anyhow::Result<Target> {
     let root = root(global)?;
     let pid = running::process_of(&root, id)?;
     let container = Container::load(&root, id)?;
@@ -58,8 +58,11 @@ fn ours(global: &Global, id: &str, host: &Host) -> anyhow::Result<Asked> {
     })?;
     let asked: Posture = serde_json::from_str(asked.get()).map_err(|e| anyhow!("the state of {id}: {e}"))?;
     let devices = state.cgroups.iter().any(|(controllers, _)| controllers.iter().any(|c| c == "devices"));
-    let given =
-        Given { device_cgroup: devices, device_program: device_program(state, host), ..Given::default() };
+    let given = Circumstances {
+        device_cgroup: devices,
+        device_program: device_program(state, host),
+        ..Circumstances::default()
+    };
     Ok((id.to_string(), pid, asked, given))
 }
 
@@ -67,23 +70,23 @@ fn ours(global: &Global, id: &str, host: &Host) -> anyhow::Result<Asked> {
 fn device_program(state: &State, host: &Host) -> Option<(PathBuf, Known<bool>)> {
     // Only root of the machine may load one, at the launch and here.
     let loads = state.cgroup_v2 && host.rootless.is_none();
-    let (_, group) = state.cgroups.first().filter(|_| loads)?;
+    let (_, cgroup) = state.cgroups.first().filter(|_| loads)?;
     let rules = devices::rules(&state.resources);
-    let attached = std::fs::File::open(group)
-        .map_err(|e| format!("{}: {e}", group.display()))
+    let attached = std::fs::File::open(cgroup)
+        .map_err(|e| format!("{}: {e}", cgroup.display()))
         .and_then(|dir| devices::is_enforced(dir.as_fd(), &rules).map_err(|e| format!("bpf(2): {e}")));
-    Some((group.clone(), attached))
+    Some((cgroup.clone(), attached))
 }
 
 /// A container of another runtime: the request is in its bundle.
-fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Asked> {
+fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Target> {
     let bundle = bundle.or_else(|| foreign::bundle_of(pid)).ok_or_else(|| {
         anyhow!("--pid {pid}: neither runc, crun nor containerd knows this process: give its bundle with --bundle DIR")
     })?;
     let (_, config) = Bundle::open(&bundle)?;
     let asked = Posture::of_config(&config, Machine::of(host));
     let device_cgroup = host.rootless.is_none() && !host.cgroups.is_v2();
-    let given = Given { device_cgroup, foreign: true, ..Given::default() };
+    let given = Circumstances { device_cgroup, foreign: true, ..Circumstances::default() };
     Ok((bundle.display().to_string(), pid, asked, given))
 }
 

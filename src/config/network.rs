@@ -15,7 +15,7 @@ pub struct Network {
     /// What the program may connect to; empty: nothing.
     pub rules: Vec<Rule>,
     /// `--network none` or `host`, where one of them was said.
-    pub asked: Option<Asked>,
+    pub asked: Option<Mode>,
     /// A network namespace that was made before, and is joined.
     pub joined: Option<std::path::PathBuf>,
     /// pasta(1), where it connects the container with the host's network.
@@ -38,12 +38,12 @@ pub struct Network {
     pub v6: bool,
 }
 
-/// A network that is said in one word.
+/// `--network` with a single word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// `none`: one of its own, with nothing in it.
+pub enum Mode {
+    /// `none`: a network namespace without interfaces but lo.
     None,
-    /// `host`: the host's.
+    /// `host`: the network of the host.
     Host,
 }
 

@@ -13,17 +13,17 @@ use crate::sys::{Errno, fs, process, socket};
 use crate::tables::namespaces::NsKind;
 
 /// The cgroups of a process: (controller, path), the format of criu's `cgroup_root`s.
-pub fn groups_of(pid: i32) -> Result<Vec<(String, String)>> {
+pub fn cgroups_of(pid: i32) -> Result<Vec<(String, String)>> {
     let path = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&path).map_err(|e| Error::msg(format!("{path}: {e}")))?;
-    let mut groups = Vec::new();
+    let mut cgroups = Vec::new();
     for line in text.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
-        if let (Some(controllers), Some(group)) = (fields.next(), fields.next()) {
-            groups.extend(controllers.split(',').map(|c| (c.to_string(), group.to_string())));
+        if let (Some(controllers), Some(cgroup)) = (fields.next(), fields.next()) {
+            cgroups.extend(controllers.split(',').map(|c| (c.to_string(), cgroup.to_string())));
         }
     }
-    Ok(groups)
+    Ok(cgroups)
 }
 
 /// Sets up the parts of a network namespace that the images leave out: the loopback device, and the config's sysctls.
@@ -145,8 +145,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_are_named_one_by_one() {
-        let all = groups_of(process::pid()).unwrap();
+    fn cgroups_are_named_one_by_one() {
+        let all = cgroups_of(process::pid()).unwrap();
         assert!(
             !all.is_empty() && all.iter().all(|(c, path)| !c.contains(',') && path.starts_with('/')),
             "{all:?}"

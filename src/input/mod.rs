@@ -150,7 +150,7 @@ impl Description {
     }
 
     /// The lines that tell what was passed over.
-    pub fn told(&self) -> Vec<String> {
+    pub fn notices(&self) -> Vec<String> {
         let notes = self.notes.iter().map(|(at, key, why)| format!("{at}: {key} has no effect: {why}"));
         let unknown =
             self.unknown.iter().map(|(at, key)| format!("{at}: {key} is not known, and has no effect"));

@@ -13,7 +13,7 @@ use crate::state::State;
 /// is the container's init.
 pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> {
     distinct(asked)?;
-    let mut groups: Vec<_> = state.cgroups.iter().map(|(_, path)| path.clone()).collect();
+    let mut cgroups: Vec<_> = state.cgroups.iter().map(|(_, path)| path.clone()).collect();
     for text in asked {
         let (controllers, path) = text.split_once(':').map_or((None, text.as_str()), |(c, p)| (Some(c), p));
         let bad = |why: &str| Error::msg(format!("--cgroup {text}: {why}"));
@@ -30,15 +30,15 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
         let named = |has: &[String]| {
             controllers.is_none_or(|c| c.split(',').any(|name| has.iter().any(|h| h == name)))
         };
-        for ((has, base), group) in state.cgroups.iter().zip(&mut groups) {
+        for ((has, base), cgroup) in state.cgroups.iter().zip(&mut cgroups) {
             if named(has) {
-                *group = below(base, path).ok_or_else(|| {
+                *cgroup = below(base, path).ok_or_else(|| {
                     Error::msg(format!("bad sub cgroup path: {path} is not a sub cgroup path (--cgroup {text}: it leads out of the container's cgroup)"))
                 })?;
-                if !group.is_dir() {
+                if !cgroup.is_dir() {
                     return Err(bad(&format!(
                         "error adding pid to cgroups: open {}/cgroup.procs: no such file or directory",
-                        group.display()
+                        cgroup.display()
                     )));
                 }
             }
@@ -46,28 +46,28 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
     }
     // For a cgroup named by `--cgroup` the caller itself must be able to move the process.
     let scope = state.scope.clone().filter(|s| s.user && asked.is_empty());
-    let ours = |group: &Path| state.preexisting.iter().all(|path| path != group);
+    let ours = |cgroup: &Path| state.preexisting.iter().all(|path| path != cgroup);
     if !state.cgroup_v2 {
         // The v2 tree of a hybrid host has no controllers.
-        let trees = state.cgroups.iter().map(|(controllers, _)| !controllers.is_empty()).zip(groups);
+        let trees = state.cgroups.iter().map(|(controllers, _)| !controllers.is_empty()).zip(cgroups);
         let (v1, v2): (Vec<_>, Vec<_>) = trees.partition(|(v1, _)| *v1);
         let paths = |of: Vec<(bool, PathBuf)>| of.into_iter().map(|(_, path)| path).collect::<Vec<_>>();
         let (entered, mut moved_to) = (paths(v1), paths(v2));
-        let born_in = moved_to.pop_if(|group| asked.is_empty() && scope.is_none() && ours(group));
+        let born_in = moved_to.pop_if(|cgroup| asked.is_empty() && scope.is_none() && ours(cgroup));
         return Ok(ExecCgroups { born_in, entered, moved_to, scope });
     }
-    let group = groups.into_iter().next().filter(|_| scope.is_none());
-    if let Some(group) = group.as_deref().filter(|group| asked.is_empty() && hands_down(group)) {
+    let cgroup = cgroups.into_iter().next().filter(|_| scope.is_none());
+    if let Some(cgroup) = cgroup.as_deref().filter(|cgroup| asked.is_empty() && hands_down(cgroup)) {
         // The container delegates controllers in its own cgroups (systemd, Docker), so this cgroup cannot
         // have processes.
-        return Ok(ExecCgroups { moved_to: vec![group_of(pid, group)?], scope, ..ExecCgroups::default() });
+        return Ok(ExecCgroups { moved_to: vec![group_of(pid, cgroup)?], scope, ..ExecCgroups::default() });
     }
     // See `Builder::cgroup_slot`: no process is created in a pre-existing cgroup.
-    Ok(match group {
-        Some(group) if asked.is_empty() && ours(&group) => {
-            ExecCgroups { born_in: Some(group), scope, ..ExecCgroups::default() }
+    Ok(match cgroup {
+        Some(cgroup) if asked.is_empty() && ours(&cgroup) => {
+            ExecCgroups { born_in: Some(cgroup), scope, ..ExecCgroups::default() }
         }
-        group => ExecCgroups { moved_to: group.into_iter().collect(), scope, ..ExecCgroups::default() },
+        cgroup => ExecCgroups { moved_to: cgroup.into_iter().collect(), scope, ..ExecCgroups::default() },
     })
 }
 
@@ -102,8 +102,8 @@ fn distinct(asked: &[String]) -> Result<()> {
 
 /// Whether a v2 cgroup delegates controllers, and so cannot have processes (cgroups(7), "no internal
 /// processes").
-fn hands_down(group: &Path) -> bool {
-    let file = group.join("cgroup.subtree_control");
+fn hands_down(cgroup: &Path) -> bool {
+    let file = cgroup.join("cgroup.subtree_control");
     std::fs::read_to_string(file).is_ok_and(|controllers| !controllers.trim().is_empty())
 }
 
@@ -112,26 +112,26 @@ fn group_of(pid: i32, container: &Path) -> Result<PathBuf> {
     let file = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&file).map_err(|e| Error::msg(format!("{file}: {e}")))?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let group = Path::new(crate::cgroup::MOUNT_POINT).join(path);
-    let inside = group.starts_with(container) && !path.split('/').any(|part| part == "..");
+    let cgroup = Path::new(crate::cgroup::MOUNT_POINT).join(path);
+    let inside = cgroup.starts_with(container) && !path.split('/').any(|part| part == "..");
     if inside {
-        Ok(group)
+        Ok(cgroup)
     } else {
-        Err(Error::msg(format!("{}: not below the container's cgroup", group.display())))
+        Err(Error::msg(format!("{}: not below the container's cgroup", cgroup.display())))
     }
 }
 
 /// `path` below `base`. `..` cannot leave `base`.
 fn below(base: &Path, path: &str) -> Option<PathBuf> {
     let parts = Path::new(path).components().filter(|c| !matches!(c, Component::RootDir | Component::CurDir));
-    let mut group = base.to_path_buf();
+    let mut cgroup = base.to_path_buf();
     for part in parts {
         match part {
-            Component::Normal(name) => group.push(name),
+            Component::Normal(name) => cgroup.push(name),
             _ => return None,
         }
     }
-    Some(group)
+    Some(cgroup)
 }
 
 #[cfg(test)]

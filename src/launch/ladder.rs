@@ -219,7 +219,7 @@ fn id_range(host: &Host) -> Option<Missing> {
     Some(Missing { why: "the caller has no subordinate id range".into(), lift })
 }
 
-fn groups(host: &Host) -> Vec<PathBuf> {
+fn cgroups(host: &Host) -> Vec<PathBuf> {
     let below = |mount: &Path, own: &str| mount.join(own.trim_start_matches('/'));
     match &host.cgroups {
         Hierarchy::V2 { mount, own, .. } => vec![below(mount, own)],
@@ -231,7 +231,7 @@ fn groups(host: &Host) -> Vec<PathBuf> {
 /// Whether the caller can create a cgroup next to its own.
 fn cgroup_writable(host: &Host) -> bool {
     let writable = |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
-    let groups = groups(host);
+    let cgroups = cgroups(host);
     // systemd's user manager can create cgroups for callers that cannot.
     let manager = || {
         std::env::var_os("XDG_RUNTIME_DIR")
@@ -240,7 +240,7 @@ fn cgroup_writable(host: &Host) -> bool {
     if host.euid != 0 && host.cgroups.is_v2() && manager() {
         return true;
     }
-    !groups.is_empty() && groups.iter().all(writable)
+    !cgroups.is_empty() && cgroups.iter().all(writable)
 }
 
 fn no_cgroup(host: &Host) -> Option<Missing> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cgroup::{Layout, bind_name};
 use crate::config::Config;
-use crate::plan::recipe::{Console, DEFAULT_DEVICES, Options, Stdio, shows_groups};
+use crate::plan::recipe::{Console, DEFAULT_DEVICES, Options, Stdio, shows_cgroups};
 use crate::state::outside::Outside;
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
@@ -41,12 +41,12 @@ pub fn shown(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(
         if mount.bind.is_some() {
             let source = bundle.join(mount.source.as_deref().unwrap_or_default());
             shown.push((mount.destination.clone(), source));
-        } else if mount.fs_type.as_deref() == Some("cgroup") && shows_groups(config, v2) {
-            for group in &layout.groups {
+        } else if mount.fs_type.as_deref() == Some("cgroup") && shows_cgroups(config, v2) {
+            for cgroup in &layout.cgroups {
                 // A pure v2 host has one cgroup, bound at the destination itself.
-                let name = if v2 { String::new() } else { bind_name(&group.controllers) };
+                let name = if v2 { String::new() } else { bind_name(&cgroup.controllers) };
                 let name = mount.destination.join(name);
-                shown.push((name.components().collect(), group.path.clone()));
+                shown.push((name.components().collect(), cgroup.path.clone()));
             }
         }
     }

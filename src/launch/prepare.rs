@@ -14,7 +14,7 @@ use crate::launch::{enforced, environment, ladder, layers, links, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
-use crate::plan::recipe::{self, Console, Filter, Given, Input, Options};
+use crate::plan::recipe::{self, Console, Filter, Input, Options, PlanSlots};
 use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
 use crate::seccomp;
 use crate::state::id_ranges::Ranges;
@@ -308,8 +308,8 @@ impl Draft {
             cgroups_path: config.cgroups_path.clone(),
             owner: owner(host.euid),
             undo: Vec::new(),
-            preexisting: layout.groups.iter().filter(|g| g.exists).map(|g| g.path.clone()).collect(),
-            cgroups: layout.groups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
+            preexisting: layout.cgroups.iter().filter(|g| g.exists).map(|g| g.path.clone()).collect(),
+            cgroups: layout.cgroups.iter().map(|g| (g.controllers.clone(), g.path.clone())).collect(),
             scope: layout.scope.as_ref().map(|s| s.scope.clone()),
             cgroup_v2: host.cgroups.is_v2(),
             resources: config.resources.clone(),
@@ -347,14 +347,14 @@ impl Draft {
 
 impl Prepared {
     /// Builds and checks the plan of this launch.
-    pub fn plan(&self) -> Result<(Checked<Plan>, Given)> {
-        let (plan, given) = recipe::build(self.input())?;
+    pub fn plan(&self) -> Result<(Checked<Plan>, PlanSlots)> {
+        let (plan, slots) = recipe::build(self.input())?;
         let notes = self.outcome.changes.iter().map(ToString::to_string).collect();
-        Ok((plan.with_notes(notes), given))
+        Ok((plan.with_notes(notes), slots))
     }
 
     /// Builds and checks the plan of a restore with this criu.
-    pub fn restore_plan(&self, criu: &Path) -> Result<(Checked<Plan>, Given, recipe::restore::CriuFds)> {
+    pub fn restore_plan(&self, criu: &Path) -> Result<(Checked<Plan>, PlanSlots, recipe::restore::CriuFds)> {
         recipe::restore::build(self.input(), criu)
     }
 

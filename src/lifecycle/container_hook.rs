@@ -21,7 +21,7 @@ use crate::perform::namespace_fds::NamespaceFds;
 use crate::perform::runtime::{self, Helpers};
 use crate::plan::Plan;
 use crate::plan::check::Checked;
-use crate::plan::recipe::{ExecInput, Given, Options, build_exec};
+use crate::plan::recipe::{ExecInput, Options, PlanSlots, build_exec};
 use crate::state::State;
 use crate::sys::fs;
 use crate::sys::process::{self, Exit};
@@ -34,10 +34,10 @@ pub fn run_hook(
     stdio: [OwnedFd; 3],
     (signals, inside): (RawFd, Option<&NamespaceFds>),
 ) -> std::result::Result<(), HookError> {
-    let (plan, given) = plan(state, hook, of, inside).map_err(|e| e.to_string())?;
+    let (plan, slots) = plan(state, hook, of, inside).map_err(|e| e.to_string())?;
     let stdio = stdio.each_ref().map(AsRawFd::as_raw_fd);
     let child =
-        process::fork_run(|| perform(&plan, (&given, inside), stdio)).map_err(|e| format!("fork: {e}"))?;
+        process::fork_run(|| perform(&plan, (&slots, inside), stdio)).map_err(|e| format!("fork: {e}"))?;
     wait(child, hook.timeout, signals)
 }
 
@@ -47,7 +47,7 @@ fn plan(
     hook: &Hook,
     of: (i32, u64),
     inside: Option<&NamespaceFds>,
-) -> Result<(Checked<Plan>, Given)> {
+) -> Result<(Checked<Plan>, PlanSlots)> {
     // It runs inside: without an `env` of its own it has the program's, as with runc, crun and youki.
     let mut env = hook.env.clone().unwrap_or_else(|| state.process.env.clone());
     if hook.env.is_none() {
@@ -74,9 +74,13 @@ fn plan(
 }
 
 /// In a child of the runtime: `stdio` becomes its own, and the plan is performed as any other.
-fn perform(plan: &Checked<Plan>, (given, inside): (&Given, Option<&NamespaceFds>), stdio: [RawFd; 3]) -> i32 {
+fn perform(
+    plan: &Checked<Plan>,
+    (slots, inside): (&PlanSlots, Option<&NamespaceFds>),
+    stdio: [RawFd; 3],
+) -> i32 {
     let mut cx = Cx::new(plan.slots);
-    crate::perform::namespace_fds::fill(given, &mut cx, inside);
+    crate::perform::namespace_fds::fill(slots, &mut cx, inside);
     // Nothing of this may outlive the runtime.
     let done = process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
         .and_then(|_| (0..).zip(stdio).try_for_each(|(number, fd)| fs::dup2(fd, number)))

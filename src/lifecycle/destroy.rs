@@ -34,7 +34,7 @@ pub fn destroy_within(container: &Container, patience: Duration) -> Undone {
         process::pidfd_kill(pidfd, libc::SIGKILL).unwrap_or_default();
         let mut ended = process::wait_for_exit(pidfd, 100);
         if !ended {
-            // It may have been frozen in a group below (v1).
+            // It may have been frozen in a cgroup below (v1).
             crate::lifecycle::processes::thaw(container);
             let within = |time: Duration| {
                 process::wait_for_exit(pidfd, i32::try_from(time.as_millis()).unwrap_or(i32::MAX))
@@ -66,10 +66,10 @@ fn is_a_shell(pid: i32) -> bool {
 /// The undos that are this container's. What its create made last and could not write down is empty, and goes if
 /// it is.
 fn own_undos(container: &Container, state: &State) -> Vec<Undo> {
-    let mine = |group: &&PathBuf| state.undo.contains(&Undo::Cgroup(group.to_string_lossy().into_owned()));
-    for group in container.lost_cgroups.iter().filter(mine) {
+    let mine = |cgroup: &&PathBuf| state.undo.contains(&Undo::Cgroup(cgroup.to_string_lossy().into_owned()));
+    for cgroup in container.lost_cgroups.iter().filter(mine) {
         // It is gone, or another container's: both are as it should be.
-        std::fs::remove_dir(group).unwrap_or_default();
+        std::fs::remove_dir(cgroup).unwrap_or_default();
     }
     own(&state.undo, &container.dir)
 }

@@ -20,11 +20,11 @@ use crate::sys::signal;
 
 /// The hooks of one moment, and the state that they receive.
 pub fn hooks(kind: HookKind, list: &[Hook], state: &State, status: &str) -> Rc<HookRun> {
-    let mut told = state.for_hooks();
-    told["status"] = status.into();
+    let mut for_hook = state.for_hooks();
+    for_hook["status"] = status.into();
     Rc::new(HookRun {
         hooks: list.to_vec(),
-        state: told,
+        state: for_hook,
         dir: state.bundle.clone(),
         namespaces: if kind.inside() { state.namespaces } else { 0 },
         container: kind.inside().then(|| Rc::new(state.clone())),

@@ -82,11 +82,11 @@ fn run_one(
     let (pid, _) = of;
     let state = told_of(run, kind, pid)?;
     if let Some(container) = &run.container {
-        let stdio = [told(&state.to_string())?.into(), said.out()?, said.err()?];
+        let stdio = [state_pipe(&state.to_string())?.into(), said.out()?, said.err()?];
         return crate::lifecycle::container_hook::run_hook(container, hook, of, stdio, (signals, inside));
     }
     let mut command = Command::new(&hook.path);
-    command.env_clear().stdin(told(&state.to_string())?).stdout(said.out()?).stderr(said.err()?);
+    command.env_clear().stdin(state_pipe(&state.to_string())?).stdout(said.out()?).stderr(said.err()?);
     if let Some((name, rest)) = hook.args.split_first() {
         command.arg0(name).args(rest);
     }
@@ -161,7 +161,7 @@ impl std::fmt::Display for Said {
 
 /// A pipe that holds `text` and then ends. All of it is in the pipe before the hook starts: one that does not
 /// read is in its rights, and must not hold up its own timeout.
-pub fn told(text: &str) -> Result<PipeReader, String> {
+pub fn state_pipe(text: &str) -> Result<PipeReader, String> {
     let (reader, mut writer) = std::io::pipe().map_err(|e| e.to_string())?;
     process::make_room(writer.as_raw_fd(), text.len())
         .map_err(|e| format!("a state of {} bytes does not fit into a pipe: {e}", text.len()))?;

@@ -52,7 +52,7 @@ impl Drop for Name {
             return;
         }
         if let Err(e) = crate::perform::undo::remove_state(&self.dir) {
-            crate::tell!("safebox: state directory {} cannot be removed: {e}", self.dir.display());
+            crate::to_stderr!("safebox: state directory {} cannot be removed: {e}", self.dir.display());
         }
         fs::close(self.lock);
     }

@@ -16,8 +16,8 @@ pub fn open(container: &Container) -> Option<(i32, OwnedFd)> {
     (container.process() == Some(pid)).then_some((pid, pidfd))
 }
 
-/// The group that holds all processes: the v2 one, else one that every v1 layout has.
-pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
+/// The cgroup that holds all processes: the v2 one, else one that every v1 layout has.
+pub fn cgroup(state: &State) -> Option<&(Vec<String>, PathBuf)> {
     let has = |name: &str| state.cgroups.iter().find(|(c, _)| crate::cgroup::has(c, name));
     if state.cgroup_v2 {
         state.cgroups.first()
@@ -29,7 +29,7 @@ pub fn group(state: &State) -> Option<&(Vec<String>, PathBuf)> {
 /// The container's processes: those of its cgroup or, where it has none, of its pid namespace. In one that it
 /// shares, only the first can be told from others'.
 pub fn processes(container: &Container, state: &State) -> Result<Vec<i32>, Error> {
-    match group(state) {
+    match cgroup(state) {
         Some((_, path)) => {
             crate::cgroup::tree::pids(path).map_err(|e| Error::os("read the processes of", path.display(), e))
         }
@@ -42,26 +42,26 @@ pub fn processes(container: &Container, state: &State) -> Result<Vec<i32>, Error
 pub struct Killer {
     /// Its processes end with the first (pid_namespaces(7)).
     own_pids: bool,
-    /// The group that holds them all.
-    group: Option<PathBuf>,
+    /// The cgroup that holds them all.
+    cgroup: Option<PathBuf>,
 }
 
 impl Killer {
     /// Of a container that is there.
     pub fn of(state: &State) -> Self {
-        let group = group(state).map(|(_, path)| path.clone());
-        Killer { own_pids: state.own_pid_namespace, group }
+        let cgroup = cgroup(state).map(|(_, path)| path.clone());
+        Killer { own_pids: state.own_pid_namespace, cgroup }
     }
 
-    /// Kills all processes but the first, which was killed before. Without a group and a pid namespace the others come
+    /// Kills all processes but the first, which was killed before. Without a cgroup and a pid namespace the others come
     /// to this process as orphans ([`end_orphans`]).
     pub fn kill(&self) {
-        match &self.group {
-            Some(group) if !self.own_pids => crate::cgroup::ops::kill_all(group),
+        match &self.cgroup {
+            Some(cgroup) if !self.own_pids => crate::cgroup::ops::kill_all(cgroup),
             // A frozen process does not die (cgroup v1).
-            Some(group) if crate::cgroup::ops::frozen(group) => {
-                crate::cgroup::ops::freeze(group, false).unwrap_or_default();
-                crate::cgroup::tree::thaw(group).unwrap_or_default();
+            Some(cgroup) if crate::cgroup::ops::frozen(cgroup) => {
+                crate::cgroup::ops::freeze(cgroup, false).unwrap_or_default();
+                crate::cgroup::tree::thaw(cgroup).unwrap_or_default();
             }
             _ => {}
         }
@@ -166,7 +166,7 @@ fn of_namespace(container: &Container, state: &State) -> Vec<i32> {
     pids
 }
 
-/// The group that freezes the container's processes.
+/// The cgroup that freezes the container's processes.
 pub fn freezer(state: &State) -> Result<&Path, Error> {
     crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "freezer")
         .ok_or_else(|| Error::msg("the container has no freezer: its cgroup tree is not there"))
@@ -174,9 +174,9 @@ pub fn freezer(state: &State) -> Result<&Path, Error> {
 
 /// Thaws without asking, for processes that were sent SIGKILL.
 pub fn thaw(container: &Container) {
-    if let Some(group) = container.state.as_ref().and_then(|s| freezer(s).ok()) {
+    if let Some(cgroup) = container.state.as_ref().and_then(|s| freezer(s).ok()) {
         // What cannot be thawed is reported by the removal that follows.
-        crate::cgroup::ops::freeze(group, false).unwrap_or_default();
-        crate::cgroup::tree::thaw(group).unwrap_or_default();
+        crate::cgroup::ops::freeze(cgroup, false).unwrap_or_default();
+        crate::cgroup::tree::thaw(cgroup).unwrap_or_default();
     }
 }

@@ -29,7 +29,7 @@ pub struct Refusals {
     /// The filter as it is without `--debug`.
     filter: Rc<Vec<sock_filter>>,
     log: Log,
-    told: BTreeSet<(String, i32)>,
+    reported: BTreeSet<(String, i32)>,
     /// `--explain-denials`: what was refused, and why.
     pub denials: Option<Denials>,
 }
@@ -45,18 +45,19 @@ impl Refusals {
             Action::Confine(ConfineOp::SendListener { listener, agent: None, .. }) => Some(cx.fd(listener)),
             _ => None,
         })?;
-        Some(Refusals { listener, filter, log: log.clone(), told: BTreeSet::new(), denials: None })
+        Some(Refusals { listener, filter, log: log.clone(), reported: BTreeSet::new(), denials: None })
     }
 
     fn tell(&mut self, call: &Reported) {
         let key = (call.name.clone(), call.errno as i32);
         // What cannot be reported without a wait is reported the next time.
-        if self.told.len() > MOST || self.told.contains(&key) || !self.log.takes_a_line() {
+        if self.reported.len() > MOST || self.reported.contains(&key) || !self.log.takes_a_line() {
             return;
         }
-        self.told.insert(key);
-        if self.told.len() > MOST {
-            self.log.debug("refused system calls are not told any more: there are too many different ones");
+        self.reported.insert(key);
+        if self.reported.len() > MOST {
+            self.log
+                .debug("refused system calls are not reported any more: there are too many different ones");
             return;
         }
         let Reported { errno, name, named, why } = call;

@@ -8,13 +8,13 @@ use crate::lifecycle::log_file::LogCopy;
 use crate::lifecycle::relay::{Copy, End};
 use crate::lifecycle::supervise::Supervisor;
 use crate::perform::Cx;
-use crate::plan::recipe::Given;
+use crate::plan::recipe::PlanSlots;
 use crate::sys::fs;
 
 /// Begins to copy; the program's ends of the pipes are closed here, so that each side sees the other's end.
-pub fn attach(supervisor: &mut Supervisor, given: &Given, cx: &Cx) -> Result<()> {
+pub fn attach(supervisor: &mut Supervisor, slots: &PlanSlots, cx: &Cx) -> Result<()> {
     let limit = supervisor.output_limit;
-    for pipe in &given.pipes {
+    for pipe in &slots.pipes {
         let fd = RawFd::from(pipe.number);
         fs::close(cx.fd(&pipe.theirs));
         if let Some(log) = supervisor.log.clone().filter(|_| fd > 0) {

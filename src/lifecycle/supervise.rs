@@ -208,7 +208,7 @@ impl Supervisor {
         };
         let cause = self.deadline.as_ref().and_then(Deadline::cause);
         let streams = self.count();
-        let (started, ended) = self.told(exit);
+        let (started, ended) = self.records(exit);
         // In another time namespace the clock is another one.
         let within = |time: &Duration| (begin..=seen).contains(time);
         let start = started.map(|record| record.start).filter(within).unwrap_or(begin);
@@ -229,7 +229,7 @@ impl Supervisor {
     }
 
     /// What init says of the program's start and of its end. Nothing that contradicts its own exit code is believed.
-    fn told(&self, exit: Exit) -> (Option<Record>, Option<Record>) {
+    fn records(&self, exit: Exit) -> (Option<Record>, Option<Record>) {
         let next = || {
             let mut bytes = [0; Record::LEN];
             match io::receive_nowait(self.status.as_ref()?.as_raw_fd(), &mut bytes) {

@@ -77,7 +77,7 @@ pub struct Flow {
     /// The sender has ended.
     ended: bool,
     /// The receiver was told.
-    told: bool,
+    notified: bool,
     /// Bytes that were written.
     pub bytes: u64,
 }
@@ -220,7 +220,7 @@ impl Connection {
         };
         match (up, down) {
             (Err(stop), _) | (_, Err(stop)) => stop,
-            _ if self.up.told && self.down.told => Turn::Done,
+            _ if self.up.notified && self.down.notified => Turn::Done,
             (Ok(more_up), Ok(more_down)) if more_up || more_down => Turn::Again,
             _ => Turn::Idle,
         }
@@ -246,7 +246,7 @@ impl Connection {
 impl Flow {
     /// The receiver was told that the sender has ended.
     pub fn is_told(&self) -> bool {
-        self.told
+        self.notified
     }
 
     /// Copies; whether there is more to do at once.
@@ -361,8 +361,8 @@ impl Flow {
 
     /// Passes the end on, once.
     fn tell(&mut self, to: &End) -> Result<(), Turn> {
-        if !self.told {
-            self.told = true;
+        if !self.notified {
+            self.notified = true;
             match net::end_sending(to.fd()) {
                 Ok(()) | Err(Errno::ENOTCONN) => {}
                 Err(_) => return Err(Turn::Reset),

@@ -302,7 +302,7 @@ impl Helper<'_> {
 
     /// Tells the launcher of a refusal, once of each.
     pub(super) fn tell(&mut self, verdict: &Verdict) {
-        if verdict.is_refused() && self.told.len() < MOST_TOLD && self.told.insert(verdict.text()) {
+        if verdict.is_refused() && self.reported.len() < MOST_TOLD && self.reported.insert(verdict.text()) {
             // Where the launcher does not listen the audit file has it.
             io::send_nowait(self.line, &verdict.record()).map(drop).unwrap_or_default();
         }

@@ -114,7 +114,7 @@ pub(super) struct Helper<'a> {
     pub(super) streams: Slab<Stream>,
     pub(super) waiting: HashMap<Wanted, Vec<Waiter>>,
     pub(super) again: Vec<Key>,
-    pub(super) told: HashSet<String>,
+    pub(super) reported: HashSet<String>,
     pub(super) means: Means,
     pub(super) looked: Instant,
     /// A connection has a deadline.
@@ -164,7 +164,7 @@ impl<'a> Helper<'a> {
             streams: Slab::new(MOST_STREAMS),
             waiting: HashMap::new(),
             again: Vec::new(),
-            told: HashSet::new(),
+            reported: HashSet::new(),
             means: Means::default(),
             looked: Instant::now(),
             opening: false,

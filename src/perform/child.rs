@@ -79,17 +79,17 @@ fn ask(cx: &mut Cx, row: usize) -> bool {
 fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
     let number = if cx.call.is_refused_link() { cx.link } else { cx.program };
     let report = Baton::failed(row, errno, cx.call).about(number);
-    let mut told = tell(cx, report).is_ok();
-    if told && cx.call == Call::Exec {
+    let mut reported = tell(cx, report).is_ok();
+    if reported && cx.call == Call::Exec {
         crate::perform::interpreter::show_root(cx, report);
     }
-    if !told
+    if !reported
         && let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
             Action::Exec(ExecOp::AwaitStart { report, .. }) => Some(report),
             _ => None,
         })
     {
-        told = fs::write_all(cx.fd(slot), &report.to_bytes()).is_ok();
+        reported = fs::write_all(cx.fd(slot), &report.to_bytes()).is_ok();
     }
-    process::exit_now(if told { 1 } else { 125 })
+    process::exit_now(if reported { 1 } else { 125 })
 }

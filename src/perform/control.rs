@@ -141,7 +141,7 @@ impl Control {
                     "the container process is {pid}: look at /proc/{pid}/status, /proc/{pid}/mountinfo, /proc/{pid}/ns"
                 )
             };
-            crate::tell!("rows 1 to {row} are done; {about}");
+            crate::to_stderr!("rows 1 to {row} are done; {about}");
             eprint!("press Enter to undo them ");
             wait_for_line();
             return Verdict::Stop;
@@ -157,11 +157,11 @@ impl Control {
         self.skip = None;
         if self.part != step.part {
             self.part = step.part;
-            crate::tell!("\n{}", step.part);
+            crate::to_stderr!("\n{}", step.part);
         }
         let names = plan.names();
-        crate::tell!("{}", report::line(row, &names[row], step).trim_end());
-        crate::tell!("              why: {}", step.action.why());
+        crate::to_stderr!("{}", report::line(row, &names[row], step).trim_end());
+        crate::to_stderr!("              why: {}", step.action.why());
         eprint!(
             "     [Enter] do it   [n] do the rest of the section   [c] do all the rest   [q] undo everything: "
         );

@@ -26,7 +26,7 @@ pub(super) fn state_dir(cx: &mut Cx, path: &CStr, lock: &Slot) -> Done {
 
 /// Writes down which directory was made: the same path may be another container's, now or later, and then
 /// its processes are no business of `delete`.
-pub(super) fn record_group(cx: &mut Cx, path: &CStr, record: &CStr, how: &str) -> Done {
+pub(super) fn record_cgroup(cx: &mut Cx, path: &CStr, record: &CStr, how: &str) -> Done {
     let st = at(cx, Call::Stat, fs::fstatat(libc::AT_FDCWD, path))?;
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
     let line = format!("{} {}{how}\n", st.st_dev, st.st_ino);
@@ -54,7 +54,7 @@ pub(super) fn write_line(cx: &mut Cx, path: &CStr, line: &[u8]) -> Done {
 
 /// Takes a pre-existing cgroup. The lock is held until the launch is over: of two launches that both
 /// find it empty one must not join the other's container.
-pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> Done {
+pub(super) fn take_cgroup(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> Done {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let open = || fs::openat(libc::AT_FDCWD, path, flags, 0);
     // A container of this name may have been deleted since the launch looked: then it is this one's to make.
@@ -66,18 +66,18 @@ pub(super) fn take_group(cx: &mut Cx, path: &CStr, record: &CStr, to: &Slot) -> 
     let fd = at(cx, Call::Open, opened)?;
     cx.set(to, fd);
     at(cx, Call::Lock, fs::try_lock(fd))?;
-    let group = as_path(path);
-    let members = at(cx, Call::Read, crate::cgroup::tree::pids(group))?.len();
+    let cgroup = as_path(path);
+    let members = at(cx, Call::Read, crate::cgroup::tree::pids(cgroup))?.len();
     let problem = if members > 0 {
         Some(format!("container's cgroup is not empty: {members} process(es) found"))
     } else {
-        crate::cgroup::ops::frozen(group).then(|| "container's cgroup unexpectedly frozen".to_string())
+        crate::cgroup::ops::frozen(cgroup).then(|| "container's cgroup unexpectedly frozen".to_string())
     };
     if problem.is_some() {
         cx.detail = problem;
         return at(cx, Call::Read, Err(Errno::EBUSY));
     }
-    record_group(cx, path, record, if made { "" } else { crate::state::files::JOINED })
+    record_cgroup(cx, path, record, if made { "" } else { crate::state::files::JOINED })
 }
 
 pub(super) fn join(dir: &CStr, tail: &[u8]) -> std::ffi::CString {
@@ -174,25 +174,25 @@ mod tests {
     #[test]
     fn a_group_that_is_gone_when_it_is_to_be_joined_is_made() {
         let dir = tempfile::tempdir().unwrap();
-        let (group, record) = (dir.path().join("group"), dir.path().join(crate::state::files::CGROUPS));
-        let undo = Undo::Members(group.to_string_lossy().into_owned());
+        let (cgroup, record) = (dir.path().join("group"), dir.path().join(crate::state::files::CGROUPS));
+        let undo = Undo::Members(cgroup.to_string_lossy().into_owned());
         let take = || {
             let mut plan = crate::plan::Plan::default();
             let to = plan.slot("joinable");
             let mut cx = Cx::new(plan.slots);
             let path = |p: &Path| crate::sys::cstr::cpath(p).unwrap();
-            let taken = take_group(&mut cx, &path(&group), &path(&record), &to);
+            let taken = take_cgroup(&mut cx, &path(&cgroup), &path(&record), &to);
             fs::close(cx.fd(&to));
             taken
         };
-        std::fs::create_dir(&group).unwrap();
+        std::fs::create_dir(&cgroup).unwrap();
         take().unwrap();
         let undos = [undo];
         assert_eq!(own(&undos, dir.path()), undos, "it stays");
-        std::fs::remove_dir(&group).unwrap();
+        std::fs::remove_dir(&cgroup).unwrap();
         std::fs::remove_file(&record).unwrap();
         take().unwrap();
-        let made = Undo::Cgroup(group.to_string_lossy().into_owned());
+        let made = Undo::Cgroup(cgroup.to_string_lossy().into_owned());
         assert_eq!(own(&undos, dir.path()), [made], "it goes with the container");
     }
 }

@@ -59,8 +59,8 @@ pub fn refused_link(action: &Action, call: Call, length: usize) -> Option<String
 pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
     let step = plan.steps.get(row).filter(|_| call != Call::Injected)?;
     // A filter that is in force before the lookup is reported as for any other row.
-    let told = call.is_refused_link() || refused(plan, row, errno).is_some();
-    if matches!(step.action, Action::Exec(ExecOp::FindProgram { .. })) && told {
+    let reported = call.is_refused_link() || refused(plan, row, errno).is_some();
+    if matches!(step.action, Action::Exec(ExecOp::FindProgram { .. })) && reported {
         return None;
     }
     let name = program(plan)?;

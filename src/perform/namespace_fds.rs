@@ -19,7 +19,7 @@ use std::os::fd::RawFd;
 
 use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
-use crate::plan::recipe::Given;
+use crate::plan::recipe::PlanSlots;
 use crate::plan::{NamespaceServer, NamespaceSlots, Slot};
 use crate::sys::socket::{self, MOST_FDS};
 use crate::sys::{Errno, fs};
@@ -87,7 +87,7 @@ fn answer(cx: &Cx, server: &NamespaceServer) {
 }
 
 /// Fills the slots of the container's namespaces.
-pub fn fill(given: &Given, cx: &mut Cx, inside: Option<&NamespaceFds>) {
+pub fn fill(slots: &PlanSlots, cx: &mut Cx, inside: Option<&NamespaceFds>) {
     let fds = inside.into_iter().flat_map(|inside| &inside.namespaces);
-    given.namespaces.iter().zip(fds).for_each(|((_, slot), (_, fd))| cx.set(slot, *fd));
+    slots.namespaces.iter().zip(fds).for_each(|((_, slot), (_, fd))| cx.set(slot, *fd));
 }

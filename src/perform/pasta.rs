@@ -90,9 +90,9 @@ pub(super) fn end(file: &Path) {
     let Ok(pidfd) = process::pidfd_open(pid) else { return };
     let pidfd = fs::own(pidfd);
     // The number may be another process's by now: this process was given the file.
-    let told = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let name = file.as_os_str().as_encoded_bytes();
-    if !told.split(|b| *b == 0).any(|word| word == name) {
+    if !cmdline.split(|b| *b == 0).any(|word| word == name) {
         return;
     }
     process::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL).unwrap_or_default();

@@ -34,7 +34,7 @@ pub fn own(undos: &[Undo], dir: &Path) -> Vec<Undo> {
         Undo::Cgroup(path) | Undo::Members(path) if made(Path::new(path)) => Some(Undo::Cgroup(path.clone())),
         Undo::Members(path) => used(Path::new(path)).then(|| undo.clone()),
         Undo::Cgroup(_) => None,
-        Undo::Scope(scope) => (made(&scope.group) || !scope.group.exists()).then(|| undo.clone()),
+        Undo::Scope(scope) => (made(&scope.cgroup) || !scope.cgroup.exists()).then(|| undo.clone()),
         _ => Some(undo.clone()),
     };
     undos.iter().filter_map(own).collect()
@@ -63,7 +63,7 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
             }
             Undo::Scope(scope) => {
                 if ours {
-                    done.oom_kills += ops::events(&scope.group).oom_kills;
+                    done.oom_kills += ops::events(&scope.cgroup).oom_kills;
                 }
                 if let Err(e) = crate::cgroup::systemd::stop(scope) {
                     done.problems.push(format!("scope {} cannot be stopped: {e}", scope.unit));

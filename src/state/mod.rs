@@ -277,12 +277,12 @@ pub fn check_id(id: &str) -> Result<()> {
 /// The cgroup directories that a create has recorded: (device, inode) and whether the create made it.
 pub fn recorded_cgroups(dir: &Path) -> Vec<((u64, u64), bool)> {
     let text = crate::sys::read::text(dir.join(files::CGROUPS)).unwrap_or_default();
-    let group = |line: &str| {
+    let cgroup = |line: &str| {
         let (pair, made) = line.strip_suffix(files::JOINED).map_or((line, true), |pair| (pair, false));
         let (dev, ino) = pair.split_once(' ')?;
         Some(((dev.parse().ok()?, ino.parse().ok()?), made))
     };
-    text.lines().filter_map(group).collect()
+    text.lines().filter_map(cgroup).collect()
 }
 
 /// Identity of a directory: (device, inode).

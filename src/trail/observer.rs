@@ -124,12 +124,12 @@ impl Observer {
             return unseen("pidfd_open fails: are there too many open files?".into());
         }
         let launcher = state.launcher.is_some() || state.monitor.is_some();
-        let group = crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "memory");
-        let (memory, why) = match group {
-            Some(group) => self.memory(group, state.cgroup_v2),
+        let cgroup = crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "memory");
+        let (memory, why) = match cgroup {
+            Some(cgroup) => self.memory(cgroup, state.cgroup_v2),
             None => (Memory::None, None),
         };
-        let kills = group.map_or(0, |g| ops::events(g).oom_kills);
+        let kills = cgroup.map_or(0, |g| ops::events(g).oom_kills);
         let ending =
             pidfd.is_none().then(|| Instant::now() + if launcher { ACCOUNT } else { Duration::ZERO });
         self.forget(id);
@@ -137,19 +137,19 @@ impl Observer {
         why.and_then(unseen)
     }
 
-    fn memory(&self, group: &Path, on_v2: bool) -> (Memory, Option<String>) {
+    fn memory(&self, cgroup: &Path, on_v2: bool) -> (Memory, Option<String>) {
         let made = if on_v2 {
-            let file = group.join("memory.events");
+            let file = cgroup.join("memory.events");
             cpath(&file).map_err(Error::from).and_then(|path| {
                 let watch = self.inotify.add(&path, libc::IN_MODIFY);
                 let watch = watch.map_err(|e| Error::os("inotify_add_watch", file.display(), e))?;
-                Ok(Memory::Watch(watch, group.into()))
+                Ok(Memory::Watch(watch, cgroup.into()))
             })
         } else {
-            Notice::of(group, false).map(|notice| Memory::Notice(notice, group.into()))
+            Notice::of(cgroup, false).map(|notice| Memory::Notice(notice, cgroup.into()))
         };
         // A cgroup that is gone has ended with its container.
-        made.map_or_else(|e| (Memory::None, group.exists().then(|| e.to_string())), |memory| (memory, None))
+        made.map_or_else(|e| (Memory::None, cgroup.exists().then(|| e.to_string())), |memory| (memory, None))
     }
 
     fn forget(&mut self, id: &str) -> Option<Known> {
@@ -193,9 +193,9 @@ impl Observer {
     fn end(&mut self, id: &str, due: bool) -> Option<Event> {
         let known = self.known.get_mut(id)?;
         let ended = known.pidfd.as_ref().is_none_or(|fd| process::wait_for_exit(fd.as_raw_fd(), 0));
-        let told = known.pidfd.is_none() && known.ending.is_none();
+        let reported = known.pidfd.is_none() && known.ending.is_none();
         let early = due && known.ending.is_none_or(|at| Instant::now() < at);
-        if told || !ended || early {
+        if reported || !ended || early {
             return None;
         }
         let exit = known.pidfd.as_ref().and_then(|fd| process::exit_of(fd.as_raw_fd()));
@@ -223,16 +223,16 @@ impl Observer {
         let Some(known) = self.known.get_mut(id) else { return Vec::new() };
         let new = match &known.memory {
             Memory::None => 0,
-            Memory::Watch(_, group) => {
-                let now = ops::events(group).oom_kills;
+            Memory::Watch(_, cgroup) => {
+                let now = ops::events(cgroup).oom_kills;
                 let new = now.saturating_sub(known.kills);
                 known.kills = known.kills.max(now);
                 new
             }
             // v1 notifies before the kill is counted, and once more when the cgroup is removed.
-            Memory::Notice(notice, group) => {
-                let told = watch::drain(notice.fd());
-                if group.join("cgroup.event_control").exists() { told } else { 0 }
+            Memory::Notice(notice, cgroup) => {
+                let reported = watch::drain(notice.fd());
+                if cgroup.join("cgroup.event_control").exists() { reported } else { 0 }
             }
         };
         match new {

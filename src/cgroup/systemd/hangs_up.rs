@@ -55,7 +55,7 @@ fn call(stream: &mut UnixStream) -> Option<u32> {
     Some(word(8))
 }
 
-fn serve(listener: &UnixListener, group: &Path, then: Then) {
+fn serve(listener: &UnixListener, cgroup: &Path, then: Then) {
     let (mut stream, _) = listener.accept().unwrap();
     let mut hello = [0u8; b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".len()];
     if matches!(then, Then::HangUpAtOnce) {
@@ -66,7 +66,7 @@ fn serve(listener: &UnixListener, group: &Path, then: Then) {
     let mut hello = b"DATA\r\nOK 1\r\n".to_vec();
     hello.extend(signal("UnitRemoved", &[Value::Text("OK \r\n".into())]));
     stream.write_all(&hello).unwrap();
-    let member = |pid: i32| std::fs::write(group.join("cgroup.procs"), format!("{pid}\n")).unwrap();
+    let member = |pid: i32| std::fs::write(cgroup.join("cgroup.procs"), format!("{pid}\n")).unwrap();
     while let Some(serial) = call(&mut stream) {
         let to = (5, Value::U32(serial));
         match then {
@@ -91,12 +91,16 @@ fn serve(listener: &UnixListener, group: &Path, then: Then) {
 /// A start with a systemd whose connections are these.
 fn started(script: &'static [Then]) -> std::result::Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
-    let (socket, group) = (dir.path().join("private"), dir.path().join("group"));
-    std::fs::create_dir(&group).unwrap();
+    let (socket, cgroup) = (dir.path().join("private"), dir.path().join("group"));
+    std::fs::create_dir(&cgroup).unwrap();
     let listener = UnixListener::bind(&socket).unwrap();
-    let scope =
-        Scope { unit: "u".into(), address: socket.display().to_string(), group: group.clone(), user: false };
-    let systemd = std::thread::spawn(move || script.iter().for_each(|then| serve(&listener, &group, *then)));
+    let scope = Scope {
+        unit: "u".into(),
+        address: socket.display().to_string(),
+        cgroup: cgroup.clone(),
+        user: false,
+    };
+    let systemd = std::thread::spawn(move || script.iter().for_each(|then| serve(&listener, &cgroup, *then)));
     let done = start(&Start { scope, properties: Vec::new() }, PID).map_err(|e| e.text);
     systemd.join().unwrap();
     done

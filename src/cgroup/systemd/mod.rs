@@ -19,7 +19,7 @@ pub use properties::Property;
 use unit::Unit;
 use value::Value;
 
-use super::{Group, Hierarchy, Layout, Request, ops, tree};
+use super::{Cgroup, Hierarchy, Layout, Request, ops, tree};
 use crate::config::Resources;
 use crate::error::{Error, Result};
 use crate::sys::{Errno, process};
@@ -36,7 +36,8 @@ pub struct Scope {
     /// How systemd is reached; later verbs may not have the environment that says so.
     pub address: String,
     /// The cgroup that holds its processes.
-    pub group: PathBuf,
+    #[serde(alias = "group")]
+    pub cgroup: PathBuf,
     /// Whether it belongs to a user's systemd.
     pub user: bool,
 }
@@ -110,7 +111,7 @@ pub fn layout(host: &Hierarchy, request: Request<'_>) -> Result<Layout> {
 fn plan(host: &Hierarchy, request: Request<'_>, address: String, manager: &str) -> Result<Layout> {
     let unit = Unit::of(request.path, request.id, if request.user { "user.slice" } else { "system.slice" })?;
     let dir = unit.path()?;
-    let groups = match host {
+    let cgroups = match host {
         Hierarchy::V2 { mount, controllers, .. } => {
             let path = unit::below(mount, manager, &dir);
             vec![v2(mount, controllers, path, request.resources)?]
@@ -119,18 +120,18 @@ fn plan(host: &Hierarchy, request: Request<'_>, address: String, manager: &str) 
             let absolute = Path::new("/").join(&dir);
             let path = absolute.to_str();
             let request = Request { path, ..request };
-            let groups = crate::cgroup::v1::trees_for(trees, unified.as_ref(), request)?.groups;
+            let cgroups = crate::cgroup::v1::trees_for(trees, unified.as_ref(), request)?.cgroups;
             // What an earlier scope of this name has left in other trees is the scope's, and goes with it.
-            groups.into_iter().map(|group| Group { exists: false, ..group }).collect()
+            cgroups.into_iter().map(|cgroup| Cgroup { exists: false, ..cgroup }).collect()
         }
         Hierarchy::None => return super::cgroupfs(host, request),
     };
-    let is_systemd = |g: &&Group| g.v2 || g.controllers == ["name=systemd"];
-    let group = groups.iter().find(is_systemd).map(|g| g.path.clone()).ok_or_else(|| {
+    let is_systemd = |g: &&Cgroup| g.v2 || g.controllers == ["name=systemd"];
+    let cgroup = cgroups.iter().find(is_systemd).map(|g| g.path.clone()).ok_or_else(|| {
         Error::msg("--systemd-cgroup: the cgroup tree of systemd (name=systemd) is not mounted")
     })?;
     // What is put into it would stand still, and the launch with it.
-    if let Some(frozen) = groups.iter().find(|g| super::ops::frozen(&g.path)) {
+    if let Some(frozen) = cgroups.iter().find(|g| super::ops::frozen(&g.path)) {
         let text = "container's cgroup unexpectedly frozen (thaw or remove it)";
         return Err(Error::msg(format!("{}: {text}", frozen.path.display())));
     }
@@ -138,11 +139,11 @@ fn plan(host: &Hierarchy, request: Request<'_>, address: String, manager: &str) 
     let mut properties = properties::base(request.id, &unit.slice, v2);
     properties.extend(properties::of_annotations(request.annotations)?);
     properties.extend(properties::of_resources(request.resources, v2, !request.user)?);
-    let scope = Scope { unit: unit.name, address, group, user: request.user };
-    Ok(Layout { groups, scope: Some(Rc::new(Start { scope, properties })), note: None })
+    let scope = Scope { unit: unit.name, address, cgroup, user: request.user };
+    Ok(Layout { cgroups, scope: Some(Rc::new(Start { scope, properties })), note: None })
 }
 
-fn v2(mount: &Path, controllers: &[String], path: PathBuf, resources: &Resources) -> Result<Group> {
+fn v2(mount: &Path, controllers: &[String], path: PathBuf, resources: &Resources) -> Result<Cgroup> {
     let writes = super::v2::writes(resources, controllers)?;
     // systemd knows nothing of hugetlb, rdma and misc, and delegates none of them.
     let controller = |file: &String| file.split('.').next().unwrap_or_default().to_string();
@@ -150,13 +151,13 @@ fn v2(mount: &Path, controllers: &[String], path: PathBuf, resources: &Resources
     foreign.retain(|c| controllers.contains(c) && !OWNED.contains(&c.as_str()));
     foreign.dedup();
     let enable = super::v2::enable(mount, &path, &foreign);
-    Ok(Group { controllers: Vec::new(), exists: false, missing: Vec::new(), enable, path, writes, v2: true })
+    Ok(Cgroup { controllers: Vec::new(), exists: false, missing: Vec::new(), enable, path, writes, v2: true })
 }
 
 /// `StartTransientUnit` around process `pid`; returns when the process is in the scope.
 pub fn start(start: &Start, pid: i32) -> std::result::Result<(), Failure> {
     let scope = &start.scope;
-    let inside = || is_in(&scope.group, pid);
+    let inside = || is_in(&scope.cgroup, pid);
     let mut heard = false;
     let made = bus::talk(&scope.address, |bus| {
         // The call may have been heard before the line was cut, and its job is done without us.
@@ -174,7 +175,7 @@ pub fn start(start: &Start, pid: i32) -> std::result::Result<(), Failure> {
 /// Asks for the scope, and waits for the end of the job. `again`: a unit of this name may be the one that was asked for
 /// before.
 fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Result<(), Failure> {
-    let (unit, group) = (&start.scope.unit, &start.scope.group);
+    let (unit, cgroup) = (&start.scope.unit, &start.scope.cgroup);
     let pids = Value::Array("u".into(), vec![Value::U32(pid.unsigned_abs())]);
     let pids = [("PIDs".to_string(), pids)];
     let wanted = fit(bus, &start.properties);
@@ -185,11 +186,11 @@ fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Resu
         Value::Array("(sa(sv))".into(), Vec::new()),
     ];
     // While the scope has no processes, our own job may not have run yet.
-    let empty = || if again { tree::pids(group).is_ok_and(|p| p.is_empty()) } else { !group.exists() };
+    let empty = || if again { tree::pids(cgroup).is_ok_and(|p| p.is_empty()) } else { !cgroup.exists() };
     let (mut tries, most) = (0, if again { 500 } else { 50 });
     let answer = loop {
         match bus.manager("StartTransientUnit", &args) {
-            Err(e) if again && e.is("UnitExists") && is_in(group, pid) => return Ok(()),
+            Err(e) if again && e.is("UnitExists") && is_in(cgroup, pid) => return Ok(()),
             // It may be what a container that failed has left, or one that systemd has not yet forgotten.
             Err(e) if e.is("UnitExists") && tries < most && empty() => {
                 tries += 1;
@@ -207,20 +208,20 @@ fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Resu
     ended.inspect_err(|_| stop(&start.scope).unwrap_or_default())
 }
 
-fn is_in(group: &Path, pid: i32) -> bool {
-    tree::pids(group).is_ok_and(|pids| pids.contains(&pid))
+fn is_in(cgroup: &Path, pid: i32) -> bool {
+    tree::pids(cgroup).is_ok_and(|pids| pids.contains(&pid))
 }
 
 /// The cgroup that was asked for is the one that limits are written to: it must be the one that the process is in.
 fn verify(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
     let pids =
-        tree::pids(&scope.group).map_err(|e| Failure::new(e, format!("{}: {e}", scope.group.display())))?;
+        tree::pids(&scope.cgroup).map_err(|e| Failure::new(e, format!("{}: {e}", scope.cgroup.display())))?;
     if pids.contains(&pid) {
         return Ok(());
     }
     let is = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let is = is.lines().find(|l| l.starts_with("0::") || l.contains(":name=systemd:")).unwrap_or_default();
-    let text = format!("systemd has put process {pid} into {is:?}, and not into {}", scope.group.display());
+    let text = format!("systemd has put process {pid} into {is:?}, and not into {}", scope.cgroup.display());
     Err(Failure::new(Errno::EXDEV, text))
 }
 
@@ -234,13 +235,13 @@ pub fn attach(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
 
 /// Kills what is left in a scope and has systemd forget it. A scope that is gone is what is wanted.
 pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
-    if !scope.group.exists() {
+    if !scope.cgroup.exists() {
         // It has ended. Its name may belong to another unit by now; to forget a failed one does no harm.
         Bus::open(&scope.address).map(|mut bus| reset_failed(&mut bus, scope)).unwrap_or_default();
         return Ok(());
     }
     // systemd would ask first, and wait a minute and a half for an answer.
-    ops::kill_all(&scope.group);
+    ops::kill_all(&scope.cgroup);
     let stopped = bus::talk(&scope.address, |bus| {
         let args = [Value::Text(scope.unit.clone()), Value::Text("replace".into())];
         match bus.manager("StopUnit", &args) {
@@ -250,10 +251,10 @@ pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
         reset_failed(bus, scope);
         Ok(())
     });
-    let left = ops::remove(&scope.group, Instant::now() + ops::PATIENCE)
-        .map_err(|e| Failure::new(e, format!("{} cannot be removed: {e}", scope.group.display())));
+    let left = ops::remove(&scope.cgroup, Instant::now() + ops::PATIENCE)
+        .map_err(|e| Failure::new(e, format!("{} cannot be removed: {e}", scope.cgroup.display())));
     // Without its processes the scope ends by itself: if systemd cannot be asked, nothing is lost.
-    if scope.group.exists() { stopped.and(left) } else { Ok(()) }
+    if scope.cgroup.exists() { stopped.and(left) } else { Ok(()) }
 }
 
 /// `SetUnitProperties` for changed limits, so that systemd keeps them; the files are the caller's to write.
@@ -335,9 +336,9 @@ mod tests {
             let layout =
                 plan(&host(), request(&resources, &annotations, user), "/s".into(), manager).unwrap();
             let start = layout.scope.unwrap();
-            assert_eq!(layout.groups[0].path, start.scope.group);
-            assert_eq!(layout.groups[0].writes, [("pids.max".to_string(), "7".to_string())]);
-            (start.scope.group.display().to_string(), start.properties.clone())
+            assert_eq!(layout.cgroups[0].path, start.scope.cgroup);
+            assert_eq!(layout.cgroups[0].writes, [("pids.max".to_string(), "7".to_string())]);
+            (start.scope.cgroup.display().to_string(), start.properties.clone())
         };
         let (path, properties) = at(false, "/");
         assert_eq!(path, "/cg/machine.slice/machine-x.slice/box-c1.scope");
@@ -359,6 +360,6 @@ mod tests {
         let annotations = BTreeMap::new();
         let resources = Resources { hugepages: vec![("2MB".into(), 4096)], ..Resources::default() };
         let layout = plan(&host(), request(&resources, &annotations, false), "/s".into(), "/").unwrap();
-        assert_eq!(layout.groups[0].enable.last().unwrap().1, "+hugetlb");
+        assert_eq!(layout.cgroups[0].enable.last().unwrap().1, "+hugetlb");
     }
 }

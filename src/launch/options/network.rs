@@ -7,7 +7,7 @@ use super::super::value::Launch;
 use super::heading::NETWORK;
 use super::verbs::{CONFIG, RUN};
 use super::{Row, Says, Words};
-use crate::config::network::{Asked, MOST_PORTS, parse_host, parse_published, parse_rule};
+use crate::config::network::{MOST_PORTS, Mode, parse_host, parse_published, parse_rule};
 
 /// The rows.
 pub(super) const ROWS: &[Row] = &[
@@ -155,7 +155,7 @@ fn kind(launch: &mut Launch, value: &str) -> Words {
     }
     match value {
         "none" => {
-            launch.network.asked = Some(Asked::None);
+            launch.network.asked = Some(Mode::None);
             return Ok(());
         }
         "pasta" => {
@@ -163,7 +163,7 @@ fn kind(launch: &mut Launch, value: &str) -> Words {
             launch.network.pasta = Some("pasta".into());
             return Ok(());
         }
-        "host" => launch.network.asked = Some(Asked::Host),
+        "host" => launch.network.asked = Some(Mode::Host),
         _ => {
             let path = value.strip_prefix("netns:").map(Path::new);
             let plain =

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::AsRawFd;
 
 use crate::cgroup::systemd;
-use crate::perform::files::{record_group, take_group, write_file, write_line};
+use crate::perform::files::{record_cgroup, take_cgroup, write_file, write_line};
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::ops::{CgroupOp, is_device_list};
 use crate::sys::cstr::cpath;
@@ -25,10 +25,10 @@ pub(super) fn apply(op: &CgroupOp, cx: &mut Cx) -> Done {
         },
         CgroupOp::Dir { path, record } => {
             at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755))?;
-            record_group(cx, path, record, "")
+            record_cgroup(cx, path, record, "")
                 .inspect_err(|_| fs::unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR).unwrap_or_default())
         }
-        CgroupOp::Joinable { path, record, to } => take_group(cx, path, record, to),
+        CgroupOp::Joinable { path, record, to } => take_cgroup(cx, path, record, to),
         CgroupOp::Write { path, value } if is_device_list(path) => write_line(cx, path, value),
         CgroupOp::Enable { path, value } | CgroupOp::Write { path, value } => write_file(cx, path, value),
         CgroupOp::WriteEither { path, value, other } => match write_file(cx, path, value) {
@@ -37,14 +37,14 @@ pub(super) fn apply(op: &CgroupOp, cx: &mut Cx) -> Done {
         },
         CgroupOp::InScope { path, record } => {
             match at(cx, Call::Mkdir, fs::mkdirat(libc::AT_FDCWD, path, 0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => record_group(cx, path, record, ""),
+                Ok(()) | Err(Errno::EEXIST) => record_cgroup(cx, path, record, ""),
                 other => other,
             }
         }
         CgroupOp::Scope { start, record } => {
             answered(cx, systemd::start(start, cx.pid))?;
-            let group = cpath(&start.scope.group).map_err(|_| Errno::EINVAL)?;
-            record_group(cx, &group, record, "")
+            let cgroup = cpath(&start.scope.cgroup).map_err(|_| Errno::EINVAL)?;
+            record_cgroup(cx, &cgroup, record, "")
                 .inspect_err(|_| systemd::stop(&start.scope).unwrap_or_default())
         }
         CgroupOp::Owner { path, uid } => own(cx, path, *uid),

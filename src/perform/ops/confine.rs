@@ -10,9 +10,9 @@ pub(super) fn apply(op: &ConfineOp, cx: &mut Cx) -> Done {
     match op {
         // The launcher keeps it, and answers once it watches.
         ConfineOp::SendListener { agent: None, .. } => Ok(()),
-        ConfineOp::SendListener { listener, agent: Some((path, told)), .. } => {
+        ConfineOp::SendListener { listener, agent: Some((path, state)), .. } => {
             let agent = at(cx, Call::Connect, socket::connect(path))?;
-            let sent = at(cx, Call::Sendmsg, socket::send_fd(agent, &told.json(cx.pid), cx.fd(listener)));
+            let sent = at(cx, Call::Sendmsg, socket::send_fd(agent, &state.json(cx.pid), cx.fd(listener)));
             fs::close(agent);
             fs::close(cx.fd(listener));
             cx.set(listener, -1);

@@ -4,16 +4,16 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::plan::Supplementary;
 use crate::plan::check::{Checked, Kind, check};
-use crate::plan::recipe::{Builder, Given, Input, tail};
+use crate::plan::recipe::{Builder, Input, PlanSlots, tail};
 
 /// The number of `CAP_SETGID` (capabilities(7)).
 const CAP_SETGID: u32 = 6;
 
 /// Builds the plan of a program that landlock(7), no_new_privs and a filter confine, without a namespace.
-pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
+pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
     let mut plan = Plan::default();
-    let given = Given::new(&mut plan);
-    let mut b = Builder::new(plan, input, given);
+    let slots = PlanSlots::new(&mut plan);
+    let mut b = Builder::new(plan, input, slots);
     b.state()?;
     b.stdio()?;
     b.cgroups()?;
@@ -49,6 +49,6 @@ pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
             init,
         },
     )?;
-    let (plan, given) = b.finish()?;
-    Ok((check(plan, Kind::Bare)?, given))
+    let (plan, slots) = b.finish()?;
+    Ok((check(plan, Kind::Bare)?, slots))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cgroup::Group;
+use crate::cgroup::Cgroup;
 use crate::config::Mount;
 use crate::config::idmap;
 use crate::error::Result;
@@ -15,14 +15,14 @@ use crate::tables::namespaces::NsKind;
 impl Builder<'_> {
     /// A container that has its own part of the tree, writable, may make cgroups below it, as a systemd or an engine
     /// inside does. On v1 that would not be safe. An ordinary user's cgroup is theirs already.
-    pub(super) fn cgroup_owner(&mut self, group: &Group, part: &'static str) -> Result<()> {
+    pub(super) fn cgroup_owner(&mut self, cgroup: &Cgroup, part: &'static str) -> Result<()> {
         let config = self.input.config;
         let read_only = |m: &Mount| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0;
         let shown =
             |m: &Mount| m.source.as_deref() == Some("cgroup") && m.destination == Path::new("/sys/fs/cgroup");
         let writable =
             config.is_new(NsKind::Cgroup) && config.mounts.iter().any(|m| shown(m) && !read_only(m));
-        if !group.v2 || !writable || self.input.host.rootless.is_some() {
+        if !cgroup.v2 || !writable || self.input.host.rootless.is_some() {
             return Ok(());
         }
         let uid = config.process.as_ref().map_or(0, |p| p.user.uid);
@@ -31,7 +31,7 @@ impl Builder<'_> {
             None => Some(uid),
         };
         if let Some(uid) = owner.filter(|uid| *uid != 0) {
-            let owner = CgroupOp::Owner { path: cpath(&group.path)?, uid };
+            let owner = CgroupOp::Owner { path: cpath(&cgroup.path)?, uid };
             self.plan.push(Runtime, part, owner);
         }
         Ok(())

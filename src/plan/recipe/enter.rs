@@ -18,11 +18,11 @@ pub(super) fn may_enter(host: &Host, scope: bool) -> bool {
 /// cgroup v1: opens the files by which a process enters these cgroups.
 pub(super) fn open_tasks<'g>(
     plan: &mut Plan,
-    groups: impl Iterator<Item = &'g Path>,
+    cgroups: impl Iterator<Item = &'g Path>,
 ) -> Result<Vec<(CString, Slot)>> {
     let mut opened = Vec::new();
-    for group in groups {
-        let (path, to) = (cjoin(group, "tasks")?, plan.slot("tasks"));
+    for cgroup in cgroups {
+        let (path, to) = (cjoin(cgroup, "tasks")?, plan.slot("tasks"));
         plan.push(Runtime, part::CGROUP, CgroupOp::OpenTasks { path: path.clone(), to: to.clone() });
         opened.push((path, to));
     }
@@ -47,7 +47,7 @@ impl Builder<'_> {
         if !self.enters() {
             return Ok(());
         }
-        let v1 = self.input.cgroups.groups.iter().filter(|g| !g.controllers.is_empty());
+        let v1 = self.input.cgroups.cgroups.iter().filter(|g| !g.controllers.is_empty());
         self.tasks = open_tasks(&mut self.plan, v1.map(|g| g.path.as_path()))?;
         Ok(())
     }

@@ -9,7 +9,9 @@ use crate::host::Host;
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::ops::{CgroupOp, CloneOp, CredOp, ExecOp, FdOp, LimitOp, MountOp, NsOp, StateOp, UserOp};
 use crate::plan::recipe::tail::{Tail, append};
-use crate::plan::recipe::{Console, ExecCgroups, Filter, Given, Options, clone, enter, limits, part, stdio};
+use crate::plan::recipe::{
+    Console, ExecCgroups, Filter, Options, PlanSlots, clone, enter, limits, part, stdio,
+};
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Plan, Slot, Supplementary, Undo};
 use crate::sys::cstr::cpath;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
@@ -27,7 +29,7 @@ pub struct ExecInput<'a> {
     pub process: &'a Process,
     /// What is executed, where that is not `process.args[0]`.
     pub program: Option<&'a Path>,
-    /// The namespaces come from elsewhere, in the slots of [`Given::namespaces`]: the container's process cannot be
+    /// The namespaces come from elsewhere, in the slots of [`PlanSlots::namespaces`]: the container's process cannot be
     /// looked into.
     pub inside: bool,
     /// setgroups(2) is allowed in the container's user namespace.
@@ -54,20 +56,20 @@ impl ExecInput<'_> {
 }
 
 /// Builds the plan that runs one more process in a container: the same tail behind another front.
-pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
+pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
     let mut plan = Plan::default();
-    let mut given = Given::new(&mut plan);
-    let (target, ends) = sources(&mut plan, &mut given, &input);
+    let mut slots = PlanSlots::new(&mut plan);
+    let (target, ends) = sources(&mut plan, &mut slots, &input);
     clone_joiner(&mut plan, &input)?;
-    join(&mut plan, &given, &input, (target, ends));
+    join(&mut plan, &slots, &input, (target, ends));
     if input.options.pidfd_socket {
-        let socket = given.pidfd_socket.clone();
+        let socket = slots.pidfd_socket.clone();
         plan.push(Runtime, part::OUTSIDE, StateOp::SendPidfd { socket, kind: "setns" });
     }
     limits::raise(&mut plan, input.process, input.host);
     let groups = if input.may_set_groups { Supplementary::Drop } else { Supplementary::Keep };
     start(&mut plan, &input, groups);
-    let pty_slave = console(&mut plan, &given, &input)?;
+    let pty_slave = console(&mut plan, &slots, &input)?;
     let proc = private_proc(&mut plan, input.process)?;
     let tail = Tail {
         process: input.process,
@@ -90,20 +92,20 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, Given)> {
         init: None,
     };
     append(&mut plan, &tail)?;
-    Ok((check(plan, Kind::Exec)?, given))
+    Ok((check(plan, Kind::Exec)?, slots))
 }
 
 /// The container's process and namespaces, and the process's stdin, stdout and stderr.
-fn sources(plan: &mut Plan, given: &mut Given, input: &ExecInput<'_>) -> (Slot, stdio::Ends) {
+fn sources(plan: &mut Plan, slots: &mut PlanSlots, input: &ExecInput<'_>) -> (Slot, stdio::Ends) {
     if input.inside {
         let rows = NAMESPACES.iter().filter(|row| input.namespaces & row.flag != 0);
-        given.namespaces = rows.map(|row| (row.kind, plan.slot(&format!("{} namespace", row.oci)))).collect();
+        slots.namespaces = rows.map(|row| (row.kind, plan.slot(&format!("{} namespace", row.oci)))).collect();
     }
     let target = plan.slot("container");
     let (pid, start) = input.process_id;
     plan.push(Runtime, part::SOURCES, NsOp::OpenPidfd { pid, start, to: target.clone() });
     let owner = (input.user_outside, input.host.rootless.is_none());
-    let ends = stdio::pipes(plan, given, &input.options.stdio, owner);
+    let ends = stdio::pipes(plan, slots, &input.options.stdio, owner);
     if input.joins_userns() {
         stdio::give(plan, input.options, input.user_outside, &input.host.outputs);
     }
@@ -148,7 +150,7 @@ fn clone_joiner(plan: &mut Plan, input: &ExecInput<'_>) -> Result<()> {
 }
 
 /// The Joiner enters the container's namespaces and clones Init there.
-fn join(plan: &mut Plan, given: &Given, input: &ExecInput<'_>, (target, ends): (Slot, stdio::Ends)) {
+fn join(plan: &mut Plan, slots: &PlanSlots, input: &ExecInput<'_>, (target, ends): (Slot, stdio::Ends)) {
     plan.push(Joiner, part::CLONE, CredOp::Undumpable);
     stdio::place(plan, Joiner, ends);
     // From the clone below on, processes inside see Init: one that has CAP_SYS_PTRACE over it may open what it
@@ -157,13 +159,13 @@ fn join(plan: &mut Plan, given: &Given, input: &ExecInput<'_>, (target, ends): (
     // process can still do is stop Init and be it: of two processes with the same rights in the same user
     // namespace none can hide from the other. A user namespace of the container's own is the answer to that.
     let mut needed = vec![target.clone()];
-    needed.extend(given.namespaces.iter().map(|(_, slot)| slot.clone()));
-    needed.extend((input.options.console == Console::Pty).then(|| given.console.clone()));
+    needed.extend(slots.namespaces.iter().map(|(_, slot)| slot.clone()));
+    needed.extend((input.options.console == Console::Pty).then(|| slots.console.clone()));
     plan.push(Joiner, part::CLONE, FdOp::CloseFds { keep: 3 + input.options.preserve_fds, needed });
     if input.joins_userns() && !input.may_set_groups && input.host.drops_groups() {
         plan.push(Joiner, part::CLONE, clone::no_groups());
     }
-    for (kind, slot) in &given.namespaces {
+    for (kind, slot) in &slots.namespaces {
         plan.push(Joiner, part::CLONE, clone::join(*kind, slot));
     }
     if input.namespaces != 0 && !input.inside {
@@ -189,7 +191,7 @@ fn start(plan: &mut Plan, input: &ExecInput<'_>, groups: Supplementary) {
 }
 
 /// A pty from the container's own devpts, opened inside its mount namespace.
-fn console(plan: &mut Plan, given: &Given, input: &ExecInput<'_>) -> Result<Option<Slot>> {
+fn console(plan: &mut Plan, slots: &PlanSlots, input: &ExecInput<'_>) -> Result<Option<Slot>> {
     if input.options.console == Console::Inherit {
         return Ok(None);
     }
@@ -209,7 +211,7 @@ fn console(plan: &mut Plan, given: &Given, input: &ExecInput<'_>) -> Result<Opti
             lf: input.options.lf,
         },
     );
-    plan.push(Init, part::DEV, FdOp::SendPty { master, socket: given.console.clone() });
+    plan.push(Init, part::DEV, FdOp::SendPty { master, socket: slots.console.clone() });
     Ok(Some(slave))
 }
 

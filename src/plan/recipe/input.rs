@@ -66,7 +66,7 @@ pub struct Options {
     pub preserve_fds: u32,
     /// Variables that tell the program about descriptors it gets (sd_listen_fds(3)).
     pub env: Vec<String>,
-    /// `--pidfd-socket`: the socket is in [`Given::pidfd_socket`].
+    /// `--pidfd-socket`: the socket is in [`PlanSlots::pidfd_socket`].
     pub pidfd_socket: bool,
     /// `$NOTIFY_SOCKET` is set: the container gets a socket of its own to say that it is ready.
     pub notify: bool,
@@ -159,7 +159,7 @@ pub struct ExecCgroups {
 
 /// Slots that the runtime fills before the first row.
 #[derive(Debug, Clone)]
-pub struct Given {
+pub struct PlanSlots {
     /// `O_PATH` descriptor of the rootfs.
     pub rootfs: Slot,
     /// The socket that takes the pty's master end.
@@ -180,9 +180,9 @@ pub struct Given {
     pub secrets: Vec<Slot>,
 }
 
-impl Given {
+impl PlanSlots {
     pub(super) fn new(plan: &mut Plan) -> Self {
-        Given {
+        PlanSlots {
             rootfs: plan.slot("rootfs"),
             console: plan.slot("console socket"),
             pidfd_socket: plan.slot("pidfd socket"),

@@ -37,7 +37,7 @@ impl Builder<'_> {
         push(Action::Exec(ExecOp::NewSession));
         if let Some(to) = &self.place {
             let path = cpath(self.input.rootfs)?;
-            push(Action::Root(RootOp::OpenPlace { path, rootfs: self.given.rootfs.clone(), to: to.clone() }));
+            push(Action::Root(RootOp::OpenPlace { path, rootfs: self.slots.rootfs.clone(), to: to.clone() }));
         }
         for (kind, slot) in &self.joined_by_init {
             push(join(*kind, slot));
@@ -123,7 +123,7 @@ impl Builder<'_> {
             let target = Target { root: dev, path: cstring("console", "console")?, kind: TargetKind::File };
             self.plan.push(Init, part::DEV, FdOp::ConsoleMount { slave: slave.clone(), target });
         }
-        let send = FdOp::SendPty { master: master.clone(), socket: self.given.console.clone() };
+        let send = FdOp::SendPty { master: master.clone(), socket: self.slots.console.clone() };
         self.plan.push(Init, part::DEV, send);
         self.pty = Some((master, slave));
         Ok(())

@@ -93,7 +93,7 @@ impl Builder<'_> {
                 format!("at most {MOST_MOUNTS} mounts, these are {}", self.input.config.mounts.len());
             return Err(Error::Config(ConfigError::new("/mounts", message)));
         }
-        let sources = self.input.config.mounts.len() + self.input.cgroups.groups.len();
+        let sources = self.input.config.mounts.len() + self.input.cgroups.cgroups.len();
         if limit.soft < limit.hard && limit.soft < sources as u64 + BESIDE_SOURCES {
             self.plan.push(Runtime, part::SOURCES, LimitOp::MoreFiles { limit });
         }

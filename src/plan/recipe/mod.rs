@@ -64,7 +64,7 @@ pub mod part {
 struct Builder<'a> {
     plan: Plan,
     input: Input<'a>,
-    given: Given,
+    slots: PlanSlots,
     /// The container's root mount.
     root: Slot,
     /// Where in Init's copy of the host's tree the root is attached; `None`: over the whole of it.
@@ -112,12 +112,12 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(mut plan: Plan, input: Input<'a>, given: Given) -> Self {
+    fn new(mut plan: Plan, input: Input<'a>, slots: PlanSlots) -> Self {
         let root = plan.slot("root");
         Builder {
             plan,
             input,
-            given,
+            slots,
             root,
             place: None,
             dev: None,
@@ -223,7 +223,7 @@ impl Builder<'_> {
     }
 
     /// The plan with its own undos in the state that its first rows write.
-    fn finish(mut self) -> Result<(Plan, Given)> {
+    fn finish(mut self) -> Result<(Plan, PlanSlots)> {
         let state = State { undo: self.plan.undos(), ..self.input.state.clone() };
         let json = serde_json::to_vec(&state).map_err(|e| Error::msg(format!("state: {e}")))?;
         for step in &mut self.plan.steps {
@@ -232,7 +232,7 @@ impl Builder<'_> {
                 break;
             }
         }
-        Ok((self.plan, self.given))
+        Ok((self.plan, self.slots))
     }
 
     fn new_userns(&self) -> bool {
@@ -273,18 +273,18 @@ pub fn namespaces(config: &Config) -> u64 {
 
 /// Whether a mount of type `cgroup` shows the container's groups as bind mounts: on v1, and on v2 without a
 /// cgroup namespace, where a mount of the file system would show the host's.
-pub fn shows_groups(config: &Config, v2: bool) -> bool {
+pub fn shows_cgroups(config: &Config, v2: bool) -> bool {
     !(v2 && config.is_new(NsKind::Cgroup))
 }
 
 /// Builds the plan that creates a container and, in the end, becomes it.
-pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
+pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
     if input.config.hardening.bare {
         return bare::build(input);
     }
     let mut plan = Plan::default();
-    let given = Given::new(&mut plan);
-    let mut b = Builder::new(plan, input, given);
+    let slots = PlanSlots::new(&mut plan);
+    let mut b = Builder::new(plan, input, slots);
     // createContainer hooks look for the container's mounts below the bundle's rootfs, as runc shows them. It is
     // looked up in Init, in its own mount namespace; without such hooks no path of the host is. (After a chroot
     // the host's tree would be what setns(2) finds, so there it stays covered.)
@@ -293,8 +293,8 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, Given)> {
     b.rows()?;
     b.tail()?;
     let uts = input.config.namespace(NsKind::Uts).is_some();
-    let (plan, given) = b.finish()?;
-    Ok((check(plan, Kind::Container { uts })?, given))
+    let (plan, slots) = b.finish()?;
+    Ok((check(plan, Kind::Container { uts })?, slots))
 }
 
 /// The rows that take the container's name, alone, and the slot of its lock: the launch performs them before it looks
@@ -336,6 +336,6 @@ fn state_undo(dir: &Path) -> Undo {
 
 pub use devices::DEFAULT_DEVICES;
 pub use exec::{ExecInput, build_exec};
-pub use input::{Console, ExecCgroups, Filter, Given, Input, Listens, Options};
+pub use input::{Console, ExecCgroups, Filter, Input, Listens, Options, PlanSlots};
 pub use stdio::Stdio;
 pub use tail::candidates;

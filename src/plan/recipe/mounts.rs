@@ -62,7 +62,7 @@ impl Builder<'_> {
             let file = mount.bind.is_some()
                 && mount.source.as_deref().is_some_and(|s| self.input.bundle.join(s).is_file());
             let kind = if file { TargetKind::File } else { TargetKind::Dir };
-            let target = Target { root: self.given.rootfs.clone(), path: in_root(destination)?, kind };
+            let target = Target { root: self.slots.rootfs.clone(), path: in_root(destination)?, kind };
             self.plan.push(Runtime, part::SOURCES, FileOp::MakeTarget { target });
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::plan::ops::{
     Action, CgroupOp, DeviceOp, ExecOp, LimitOp, NetOp, NsOp, RootOp, SetAttr, SourceOp, StateOp, UserOp,
 };
-use crate::plan::recipe::{Builder, cjoin, part, shows_groups, state_undo, text};
+use crate::plan::recipe::{Builder, cjoin, part, shows_cgroups, state_undo, text};
 use crate::plan::{Actor, Actor::Runtime, Slot, Undo};
 use crate::state::files;
 use crate::sys::cstr::{cpath, cstring};
@@ -43,7 +43,7 @@ impl Builder<'_> {
             );
             // `start` listens anew: `create` is gone by then.
             if !self.input.options.wait_for_start {
-                let listen = StateOp::NotifySocket { dir: path, to: self.given.notify.clone() };
+                let listen = StateOp::NotifySocket { dir: path, to: self.slots.notify.clone() };
                 self.plan.push_undo(Runtime, part::STATE, listen, state_undo(dir));
             }
         }
@@ -56,46 +56,46 @@ impl Builder<'_> {
             // systemd makes them, around a process.
             return Ok(());
         }
-        for group in &self.input.cgroups.groups {
+        for cgroup in &self.input.cgroups.cgroups {
             // What ancestors must be told comes before the cgroup exists, so that its files do.
-            for (file, value) in &group.enable {
-                if !group.missing.iter().any(|m| file.starts_with(m)) {
+            for (file, value) in &cgroup.enable {
+                if !cgroup.missing.iter().any(|m| file.starts_with(m)) {
                     self.cgroup_enable(file, value)?;
                 }
             }
-            for parent in &group.missing {
+            for parent in &cgroup.missing {
                 self.plan.push(Runtime, part::CGROUP, CgroupOp::Parent { path: cpath(parent)? });
-                for (file, value) in group.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
+                for (file, value) in cgroup.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
                     self.cgroup_enable(file, value)?;
                 }
             }
             let record = cjoin(self.input.state_dir, files::CGROUPS)?;
-            let path = cpath(&group.path)?;
-            if group.exists {
+            let path = cpath(&cgroup.path)?;
+            if cgroup.exists {
                 let to = self.plan.slot("joinable");
-                let undo = Undo::Members(text(&group.path));
+                let undo = Undo::Members(text(&cgroup.path));
                 let row = CgroupOp::Joinable { path, record, to };
                 self.plan.push_undo(Runtime, part::CGROUP, row, undo);
             } else {
                 let dir = CgroupOp::Dir { path, record };
-                self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&group.path)));
+                self.plan.push_undo(Runtime, part::CGROUP, dir, Undo::Cgroup(text(&cgroup.path)));
             }
-            self.cgroup_writes(group, part::CGROUP)?;
+            self.cgroup_writes(cgroup, part::CGROUP)?;
             // A pre-existing cgroup keeps its owner.
-            if !group.exists {
-                self.cgroup_owner(group, part::CGROUP)?;
+            if !cgroup.exists {
+                self.cgroup_owner(cgroup, part::CGROUP)?;
             }
         }
         Ok(())
     }
 
-    fn cgroup_writes(&mut self, group: &crate::cgroup::Group, part: &'static str) -> Result<()> {
-        for (file, value) in &group.writes {
+    fn cgroup_writes(&mut self, cgroup: &crate::cgroup::Cgroup, part: &'static str) -> Result<()> {
+        for (file, value) in &cgroup.writes {
             let other = crate::cgroup::limits::instead(file, value);
-            let (path, value) = (cjoin(&group.path, file)?, value.clone().into_bytes());
+            let (path, value) = (cjoin(&cgroup.path, file)?, value.clone().into_bytes());
             let write = match other {
                 Some((file, other)) => {
-                    let other = (cjoin(&group.path, file)?, other.into_bytes());
+                    let other = (cjoin(&cgroup.path, file)?, other.into_bytes());
                     Action::Cgroup(CgroupOp::WriteEither { path, value, other })
                 }
                 None => Action::Cgroup(CgroupOp::Write { path, value }),
@@ -140,7 +140,7 @@ impl Builder<'_> {
         let open = if actor == Runtime {
             Action::Source(SourceOp::Tree {
                 source: cstring("rootfs", "")?,
-                at: Some(self.given.rootfs.clone()),
+                at: Some(self.slots.rootfs.clone()),
                 recursive: !self.input.config.hardening.root_alone,
                 device: None,
                 to: self.root.clone(),
@@ -177,7 +177,7 @@ impl Builder<'_> {
 
     /// cgroup v1, or no cgroup namespace: the container's own cgroups are shown by bind mounts.
     pub(super) fn cgroup_sources(&mut self, actor: Actor) -> Result<()> {
-        if !shows_groups(self.input.config, self.input.host.cgroups.is_v2()) {
+        if !shows_cgroups(self.input.config, self.input.host.cgroups.is_v2()) {
             return Ok(());
         }
         // A copy can be moved once only: each mount of this type has its own.
@@ -186,10 +186,10 @@ impl Builder<'_> {
             let mut trees = Vec::new();
             // As with runc, the v2 tree of a hybrid host is not shown: a systemd inside would take it for its own.
             let v2 = self.input.host.cgroups.is_v2();
-            for group in self.input.cgroups.groups.iter().filter(|g| v2 || !g.controllers.is_empty()) {
-                let name = crate::cgroup::bind_name(&group.controllers);
+            for cgroup in self.input.cgroups.cgroups.iter().filter(|g| v2 || !g.controllers.is_empty()) {
+                let name = crate::cgroup::bind_name(&cgroup.controllers);
                 let to = self.plan.slot(&format!("cgroup {name}"));
-                let source = cpath(&group.path)?;
+                let source = cpath(&cgroup.path)?;
                 let open =
                     SourceOp::Tree { source, at: None, recursive: false, device: None, to: to.clone() };
                 self.plan.push(actor, part::SOURCES, open);
@@ -207,21 +207,21 @@ impl Builder<'_> {
     /// seen with Linux 6.1.17x), so the child is moved there while it waits, as on v1.
     pub(super) fn cgroup_slot(&mut self) -> Result<Option<Slot>> {
         // On a hybrid host the v2 tree, which has no controllers there, is entered in the same way.
-        let on_v2 = |g: &&crate::cgroup::Group| g.v2 || (g.controllers.is_empty() && self.enters());
-        let Some(group) = self.input.cgroups.groups.iter().find(on_v2) else { return Ok(None) };
+        let on_v2 = |g: &&crate::cgroup::Cgroup| g.v2 || (g.controllers.is_empty() && self.enters());
+        let Some(cgroup) = self.input.cgroups.cgroups.iter().find(on_v2) else { return Ok(None) };
         if self.input.cgroups.scope.is_some() {
             return Ok(None);
         }
         let to = self.plan.slot("cgroup");
-        let open = CgroupOp::Open { path: cpath(&group.path)?, to: to.clone() };
-        if group.exists && !group.v2 {
+        let open = CgroupOp::Open { path: cpath(&cgroup.path)?, to: to.clone() };
+        if cgroup.exists && !cgroup.v2 {
             return Ok(None);
         }
         self.plan.push(Runtime, part::CGROUP, open);
-        if group.v2 {
+        if cgroup.v2 {
             self.device_filter(&to);
         }
-        Ok(Some(to).filter(|_| !group.exists))
+        Ok(Some(to).filter(|_| !cgroup.exists))
     }
 
     /// Only root of the machine may load the filter. Others own no device that a user namespace would not
@@ -242,27 +242,27 @@ impl Builder<'_> {
         let record = cjoin(self.input.state_dir, files::CGROUPS)?;
         let scope = CgroupOp::Scope { start: start.clone(), record: record.clone() };
         self.plan.push_undo(Runtime, part::SCOPE, scope, undo);
-        for group in &self.input.cgroups.groups {
-            for (file, value) in &group.enable {
-                if !group.missing.iter().any(|m| file.starts_with(m)) {
+        for cgroup in &self.input.cgroups.cgroups {
+            for (file, value) in &cgroup.enable {
+                if !cgroup.missing.iter().any(|m| file.starts_with(m)) {
                     self.cgroup_enable(file, value)?;
                 }
             }
-            if !group.v2 && group.path != start.scope.group {
-                for parent in &group.missing {
+            if !cgroup.v2 && cgroup.path != start.scope.cgroup {
+                for parent in &cgroup.missing {
                     self.plan.push(Runtime, part::SCOPE, CgroupOp::Parent { path: cpath(parent)? });
-                    for (file, value) in group.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
+                    for (file, value) in cgroup.enable.iter().filter(|(f, _)| f.parent() == Some(parent)) {
                         self.cgroup_enable(file, value)?;
                     }
                 }
-                let made = CgroupOp::InScope { path: cpath(&group.path)?, record: record.clone() };
-                self.plan.push_undo(Runtime, part::SCOPE, made, Undo::Cgroup(text(&group.path)));
+                let made = CgroupOp::InScope { path: cpath(&cgroup.path)?, record: record.clone() };
+                self.plan.push_undo(Runtime, part::SCOPE, made, Undo::Cgroup(text(&cgroup.path)));
             }
-            self.cgroup_writes(group, part::SCOPE)?;
-            self.cgroup_owner(group, part::SCOPE)?;
-            if group.v2 {
+            self.cgroup_writes(cgroup, part::SCOPE)?;
+            self.cgroup_owner(cgroup, part::SCOPE)?;
+            if cgroup.v2 {
                 let to = self.plan.slot("cgroup");
-                let open = CgroupOp::Open { path: cpath(&group.path)?, to: to.clone() };
+                let open = CgroupOp::Open { path: cpath(&cgroup.path)?, to: to.clone() };
                 if self.input.host.rootless.is_none() {
                     self.plan.push(Runtime, part::SCOPE, open);
                     self.device_filter(&to);
@@ -275,17 +275,17 @@ impl Builder<'_> {
     /// cgroup v1, and cgroups that were there: the child is moved into each while it waits.
     pub(super) fn join_cgroups(&mut self) -> Result<()> {
         // systemd has put the child into its own tree already.
-        let scope = self.input.cgroups.scope.as_ref().map(|s| s.scope.group.clone());
+        let scope = self.input.cgroups.scope.as_ref().map(|s| s.scope.cgroup.clone());
         let enters = self.enters();
-        for group in self
+        for cgroup in self
             .input
             .cgroups
-            .groups
+            .cgroups
             .iter()
             .filter(|g| if enters { g.controllers.is_empty() && g.exists } else { !g.v2 || g.exists })
             .filter(|g| Some(&g.path) != scope.as_ref())
         {
-            let path = cjoin(&group.path, "cgroup.procs")?;
+            let path = cjoin(&cgroup.path, "cgroup.procs")?;
             self.plan.push(Runtime, part::OUTSIDE, CgroupOp::Join { path });
         }
         for class in &self.input.state.resctrl {
@@ -299,7 +299,7 @@ impl Builder<'_> {
     pub(super) fn outside(&mut self) -> Result<()> {
         self.plan.push(Runtime, part::OUTSIDE, record_pid(self.input.state_dir)?);
         if self.input.options.pidfd_socket {
-            let socket = self.given.pidfd_socket.clone();
+            let socket = self.slots.pidfd_socket.clone();
             self.plan.push(Runtime, part::OUTSIDE, StateOp::SendPidfd { socket, kind: "standard" });
         }
         if self.new_userns() {

@@ -34,7 +34,7 @@ impl Builder<'_> {
             filter: Rc::new(harden::filter()?),
             user: (host.rootless.is_none() && host.euid == 0).then_some(harden::USER),
         };
-        let audit = network.audit.then(|| self.given.audit.clone());
+        let audit = network.audit.then(|| self.slots.audit.clone());
         let to = self.plan.slot("network helper");
         let row = RelayOp::Helper { settings: Rc::new(settings), audit, published, to: to.clone() };
         self.plan.push_undo(Runtime, part::NETWORK, row, Undo::Helper);

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::lower::{CStrArray, in_root};
 use crate::plan::ops::{CloneOp, ExecOp, FdOp, FileOp, RootOp, SourceOp, StateOp, Target, TargetKind};
-use crate::plan::recipe::{Builder, Given, Input, cjoin, part, state_undo};
+use crate::plan::recipe::{Builder, Input, PlanSlots, cjoin, part, state_undo};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan, Slot, Undo};
 use crate::state::files;
 use crate::sys::cstr::{cpath, cstring};
@@ -61,10 +61,10 @@ impl CriuFds {
 }
 
 /// The plan that ends in criu.
-pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, CriuFds)> {
+pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, PlanSlots, CriuFds)> {
     let mut plan = Plan::default();
-    let given = Given::new(&mut plan);
-    let mut b = Builder::new(plan, input, given);
+    let slots = PlanSlots::new(&mut plan);
+    let mut b = Builder::new(plan, input, slots);
     b.state()?;
     b.plan.push_undo(
         Runtime,
@@ -93,8 +93,8 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, Given, Cri
     b.join_cgroups()?;
     b.enter_cgroups(Init, part::CRIU);
     b.exec_criu(&fds, criu)?;
-    let (plan, given) = b.finish()?;
-    Ok((check(plan, Kind::Criu)?, given, fds))
+    let (plan, slots) = b.finish()?;
+    Ok((check(plan, Kind::Criu)?, slots, fds))
 }
 
 /// What is recorded of the restored process, once it is there and before it goes on.
@@ -127,7 +127,7 @@ impl Builder<'_> {
                 mount.destination.starts_with(&m.destination) && m.destination != mount.destination
             };
             let (root, path) = match mounts[..i].iter().rev().filter(|m| !m.remount).find(below) {
-                None => (self.given.rootfs.clone(), mount.destination.clone()),
+                None => (self.slots.rootfs.clone(), mount.destination.clone()),
                 Some(m) if m.bind.is_some() => {
                     let source = self.input.bundle.join(m.source.as_deref().unwrap_or_default());
                     let to = self.plan.slot(&format!("bind {}", source.display()));

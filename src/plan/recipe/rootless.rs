@@ -132,7 +132,7 @@ impl Builder<'_> {
     pub(super) fn open_root(&mut self) -> Result<Action> {
         Ok(Action::Root(RootOp::Open {
             path: cpath(self.input.rootfs)?,
-            rootfs: self.given.rootfs.clone(),
+            rootfs: self.slots.rootfs.clone(),
             recursive: true,
             to: self.root.clone(),
         }))

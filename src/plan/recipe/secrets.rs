@@ -39,7 +39,7 @@ impl Builder<'_> {
             }
         }
         let from = self.plan.slot(&format!("secret {}", secret.name));
-        self.given.secrets.push(from.clone());
+        self.slots.secrets.push(from.clone());
         let parents = secret.file.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty());
         let mut dirs = parents.map(cpath).collect::<std::result::Result<Vec<_>, _>>()?;
         dirs.reverse();

@@ -4,7 +4,7 @@ use crate::config::idmap;
 use crate::error::Result;
 use crate::host::OutputFile;
 use crate::plan::ops::{ExecOp, FdOp, StdioPipe};
-use crate::plan::recipe::{Builder, Console, Given, Options, part};
+use crate::plan::recipe::{Builder, Console, Options, PlanSlots, part};
 use crate::plan::{Actor, Actor::Runtime, Plan, Slot, Undo};
 use crate::tables::namespaces::NsKind;
 
@@ -30,7 +30,7 @@ pub(super) type Ends = Vec<(u8, Slot)>;
 /// The runtime's rows: what takes the place of the caller's descriptors. `owner`: the program's user.
 pub(super) fn pipes(
     plan: &mut Plan,
-    given: &mut Given,
+    slots: &mut PlanSlots,
     stdio: &[Stdio; 3],
     (owner, own_null): (Option<u32>, bool),
 ) -> Ends {
@@ -51,7 +51,7 @@ pub(super) fn pipes(
             Stdio::Pipe => {
                 let (ours, theirs) = (plan.slot(&format!("{name} outside")), plan.slot(name));
                 let pipe = StdioPipe { number, ours, theirs: theirs.clone() };
-                given.pipes.push(pipe.clone());
+                slots.pipes.push(pipe.clone());
                 plan.push(Runtime, part::SOURCES, FdOp::StdioPipe { pipe, owner });
                 Some(theirs)
             }
@@ -71,21 +71,21 @@ pub(super) fn place(plan: &mut Plan, actor: Actor, ends: Ends) {
 /// In a user namespace the program's user cannot be given what is the caller's: the runtime does it.
 pub(super) fn give(plan: &mut Plan, options: &Options, owner: Option<u32>, files: &[OutputFile]) {
     let inherited = options.stdio.contains(&Stdio::Inherit) && options.console == Console::Inherit;
-    let Some(given) = owner.filter(|_| inherited && options.gives_stdio) else { return };
-    let files: Vec<_> = files.iter().filter(|file| file.uid != given).cloned().collect();
-    let action = FdOp::GiveStdio { uid: given };
+    let Some(uid) = owner.filter(|_| inherited && options.gives_stdio) else { return };
+    let files: Vec<_> = files.iter().filter(|file| file.uid != uid).cloned().collect();
+    let action = FdOp::GiveStdio { uid };
     if files.is_empty() {
         // A pipe goes with those who have it open.
         plan.push(Runtime, part::SOURCES, action);
     } else {
-        plan.push_undo(Runtime, part::SOURCES, action, Undo::Outputs { files, given });
+        plan.push_undo(Runtime, part::SOURCES, action, Undo::Outputs { files, given: uid });
     }
 }
 
 impl Builder<'_> {
     /// `--init`: the slot of init's end of the status socket, and whether it must ask for the orphans.
     pub(super) fn init(&self) -> Option<(Slot, bool)> {
-        let (_, theirs) = self.given.status.as_ref()?;
+        let (_, theirs) = self.slots.status.as_ref()?;
         Some((theirs.clone(), !self.input.config.is_new(NsKind::Pid)))
     }
 
@@ -95,7 +95,7 @@ impl Builder<'_> {
             let (ours, theirs) = (self.plan.slot("status"), self.plan.slot("status inside"));
             let row = ExecOp::StatusSocket { ours: ours.clone(), theirs: theirs.clone() };
             self.plan.push(Runtime, part::SOURCES, row);
-            self.given.status = Some((ours, theirs));
+            self.slots.status = Some((ours, theirs));
         }
         let config = self.input.config;
         let uid = self.process()?.user.uid;
@@ -107,7 +107,7 @@ impl Builder<'_> {
         };
         let owner = outside.filter(|_| root);
         let facts = (owner, self.makes_nodes());
-        self.stdio = pipes(&mut self.plan, &mut self.given, &self.input.options.stdio, facts);
+        self.stdio = pipes(&mut self.plan, &mut self.slots, &self.input.options.stdio, facts);
         if config.namespace(NsKind::User).is_some() {
             give(&mut self.plan, self.input.options, owner, &self.input.host.outputs);
         }

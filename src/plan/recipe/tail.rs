@@ -195,8 +195,8 @@ fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result
         let agent = match to {
             Listens::Launcher(_) => None,
             Listens::Agent(to) => {
-                let told = crate::plan::process_state::ProcessState::new(t.state, t.container, &to.metadata);
-                Some((cpath(&to.socket(&t.state.bundle)?)?, Rc::new(told)))
+                let state = crate::plan::process_state::ProcessState::new(t.state, t.container, &to.metadata);
+                Some((cpath(&to.socket(&t.state.bundle)?)?, Rc::new(state)))
             }
         };
         // An ordinary user's runtime may not take it: Init has become another user, and is not to be looked into
