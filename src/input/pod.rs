@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::words::quantity;
 use super::yaml::{Document, Node, Tree};
-use super::{Description, Spot, yaml};
+use super::{Assumed, Description, Engine, Spot, yaml};
 use crate::error::{Error, Result};
 
 /// Where each kind has its pod.
@@ -47,6 +47,13 @@ const OF_POD: &[(&str, &str)] = &[
     ("schedulerName", "there is no cluster"),
     ("hostUsers", "ids are never the host's"),
     ("subdomain", "there is no cluster"),
+    ("setHostnameAsFQDN", "there is no cluster"),
+    ("preemptionPolicy", "there is no cluster"),
+    ("priority", "there is no cluster"),
+    ("overhead", "there is no cluster"),
+    ("readinessGates", "there is no cluster"),
+    ("schedulingGates", "there is no cluster"),
+    ("activeDeadlineSeconds", "give --timeout"),
 ];
 
 /// Keys of a container that mean nothing here.
@@ -63,6 +70,8 @@ const OF_CONTAINER: &[(&str, &str)] = &[
     ("stdin", "stdin is the caller's"),
     ("stdinOnce", "stdin is the caller's"),
     ("resizePolicy", "there is no cluster"),
+    ("restartPolicy", "a service manager restarts programs"),
+    ("targetContainerName", "one container runs alone"),
 ];
 
 /// The spec of the pod in a document, if it has one.
@@ -134,6 +143,7 @@ pub fn read(path: &Path, name: Option<&str>) -> Result<Description> {
 /// One container of a document.
 pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Description> {
     let mut d = Description::new(name, document.at(container));
+    d.engine = Engine::Kubernetes;
     let Some(pod) = pod(document) else { return Ok(d) };
     for (key, value) in pod.entries() {
         let at = document.at(value);
@@ -141,8 +151,15 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
             "containers" | "securityContext" | "volumes" => {}
             "hostAliases" => aliases(document, &mut d, value),
             "dnsConfig" => {
-                for server in value.get("nameservers").map(Node::items).unwrap_or_default() {
-                    d.say(&document.at(server), "dns", server.text().unwrap_or_default());
+                for (key, option) in [("nameservers", "dns"), ("searches", "dns-search")] {
+                    for item in value.get(key).map(Node::items).unwrap_or_default() {
+                        d.say(&document.at(item), option, item.text().unwrap_or_default());
+                    }
+                }
+                for item in value.get("options").map(Node::items).unwrap_or_default() {
+                    let part = |key: &str| item.get(key).and_then(Node::text);
+                    let value = part("value").map(|value| format!(":{value}")).unwrap_or_default();
+                    d.say(&document.at(item), "dns-option", part("name").unwrap_or_default() + &value);
                 }
             }
             "hostNetwork" | "hostPID" | "hostIPC" => {
@@ -232,8 +249,10 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
         d.say(&at, "user", format!("{uid}{gid}"));
         let root = uid.parse::<u64>().is_ok_and(|uid| uid == 0);
         if root && find("runAsNonRoot").is_some_and(Node::is_true) {
-            return Err(Error::msg(format!("{at}: runAsUser is 0, and runAsNonRoot does not allow that")));
+            d.stop(&at, "runAsUser", "it is 0, and runAsNonRoot does not allow that");
         }
+    } else if let Some(node) = find("runAsNonRoot").filter(|node| node.is_true()) {
+        d.assumed.push((document.at(node), Assumed::NotRoot));
     }
     for key in ["fsGroup", "supplementalGroups"] {
         for group in pod.and_then(|c| c.get(key)).map(Node::items).unwrap_or_default() {
@@ -246,7 +265,12 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             "RuntimeDefault" => d.say(&document.at(node), "seccomp", "default"),
             "Unconfined" => d.say(&document.at(node), "security-opt", "seccomp=unconfined"),
             _ => {
-                d.note(&document.at(node), "seccompProfile", "give the file with --security-opt seccomp=FILE")
+                d.assumed.push((document.at(node), Assumed::Filtered));
+                d.note(
+                    &document.at(node),
+                    "seccompProfile",
+                    "give the file with --security-opt seccomp=FILE",
+                );
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Applies the administrator's policy file to a launch: hardening before, a check after.
 
+use std::path::Path;
+
 use super::value::Launch;
 use crate::config::{Config, Process, Resources};
 use crate::error::{Error, Result};
@@ -10,8 +12,8 @@ use crate::state::State;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// The launch with the policy that hardens it; `None`: unchanged.
-pub(super) fn harden(launch: &Launch, config: &Config) -> Option<Launch> {
-    let policy = launch.enforcement.as_ref()?.hardens(launch.policy(), config)?;
+pub(super) fn harden(launch: &Launch, config: &Config, bundle: &Path) -> Option<Launch> {
+    let policy = launch.enforcement.as_ref()?.hardens(launch.policy(), Subject::new(config, bundle))?;
     let mut launch = launch.clone();
     launch.policy = Some(policy);
     // The engine has created the descriptors and receives the terminal.
@@ -29,17 +31,28 @@ pub(super) fn harden(launch: &Launch, config: &Config) -> Option<Launch> {
     Some(launch)
 }
 
+/// Follows the symlinks of bind sources, so that the path which is judged is the one that is mounted.
+pub(super) fn follow(launch: &Launch, config: &mut Config, bundle: &Path) {
+    for mount in config.mounts.iter_mut().filter(|m| launch.enforcement.is_some() && m.bind.is_some()) {
+        let real = mount.source.as_ref().and_then(|source| bundle.join(source).canonicalize().ok());
+        // One that is not there fails when it is mounted.
+        if let Some(real) = real.as_deref().and_then(Path::to_str) {
+            mount.source = Some(real.into());
+        }
+    }
+}
+
 /// Refuses a launch that violates the policy file, and returns the messages to log.
 pub(super) fn judge(
     launch: &Launch,
-    config: &Config,
+    (config, bundle): (&Config, &Path),
     host: &Host,
     outcome: &mut Outcome,
     hardened: bool,
 ) -> Result<Vec<String>> {
     let Some(enforcement) = &launch.enforcement else { return Ok(Vec::new()) };
     let posture = Posture::of_config(config, Machine::of(host));
-    let changes = enforcement.judge(config, &posture)?;
+    let changes = enforcement.judge(Subject::new(config, bundle), &posture)?;
     let mut lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
     if hardened {
         lines.extend(outcome.changes.iter().map(|change| format!("policy hardens: {change}")));

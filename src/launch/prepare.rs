@@ -110,7 +110,8 @@ pub fn draft(launch: &Launch) -> Result<Draft> {
 
 fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Draft> {
     let (bundle, mut config) = opened;
-    let hardened = enforced::harden(launch, &config);
+    let hardened = enforced::harden(launch, &config, &bundle.dir);
+    enforced::follow(launch, &mut config, &bundle.dir);
     let launch = hardened.as_ref().unwrap_or(launch);
     if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
         strip_root(&mut config, &bundle.rootfs_path);
@@ -137,7 +138,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     }
     ladder::check_bare(&config)?;
     outcome.changes.splice(0..0, missing);
-    let enforced = enforced::judge(launch, &config, &host, &mut outcome, hardened.is_some())?;
+    let enforced = enforced::judge(launch, (&config, &bundle.dir), &host, &mut outcome, hardened.is_some())?;
     let (options, notes) = options_of(launch, &config)?;
     outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
     let hardened = config.hardening.hardened;

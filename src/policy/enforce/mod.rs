@@ -3,6 +3,7 @@
 //! The file is TOML. A key that is not known, a file that others can write, and a file that cannot be read stop the
 //! launch: nothing starts without the policy that was meant for it. Without a file nothing is enforced.
 
+mod callers;
 mod file;
 mod later;
 
@@ -13,10 +14,11 @@ use serde::Deserialize;
 
 use super::names::Names;
 use super::{Change, Evidence, Policy, Posture, RULES, Rule, Verdict, rule};
-use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::state::State;
+use callers::Trust;
 use file::{parse, read, read_default};
+
+pub use callers::{Engine, IMAGES, Subject};
 
 /// Where the file is looked for.
 pub const FILE: &str = "/etc/safebox/policy.toml";
@@ -33,6 +35,18 @@ pub enum Mode {
     Harden,
     /// It is refused.
     Enforce,
+}
+
+impl Exception {
+    /// Whether all conditions hold, of the annotations those that are `believed`.
+    fn fits(&self, of: Subject<'_>, believed: impl Fn(&str) -> bool) -> bool {
+        let value = |key: &str| of.annotations.get(key).filter(|_| believed(key));
+        let annotation = |(key, want): (&String, &String)| value(key).is_some_and(|v| fits(want, v));
+        let image = |want: &String| IMAGES.iter().any(|key| value(key).is_some_and(|name| fits(want, name)));
+        self.annotations.iter().all(annotation)
+            && self.cgroup.as_ref().is_none_or(|want| of.cgroup.is_some_and(|p| fits(want, p)))
+            && self.image.as_ref().is_none_or(image)
+    }
 }
 
 /// The levels that can be enforced.
@@ -61,7 +75,8 @@ impl Level {
 pub struct Exception {
     /// Why it is there; logged with every use.
     pub reason: String,
-    /// Annotations with these values; a `*` at the end of a value stands for any text.
+    /// Annotations with these values; a `*` at the end of a value stands for any text. Those count that the engine
+    /// sets itself (`io.kubernetes.cri.*`, `io.kubernetes.cri-o.*`), and those of `trusted-annotations`.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     /// `linux.cgroupsPath`, with a `*` at its end for any text.
@@ -87,6 +102,12 @@ pub struct Enforcement {
     /// Containers that are treated otherwise.
     #[serde(default)]
     pub exceptions: Vec<Exception>,
+    /// The engines whose containers exceptions can be for; without this those of Kubernetes.
+    #[serde(default = "Engine::of_kubernetes", rename = "trusted-engines")]
+    pub engines: Vec<Engine>,
+    /// Annotations that exceptions believe although a user of the engine can set them.
+    #[serde(default, rename = "trusted-annotations")]
+    pub annotations: Vec<String>,
     /// The network of `run`.
     #[serde(default)]
     pub network: Names,
@@ -94,40 +115,6 @@ pub struct Enforcement {
 
 fn baseline() -> Level {
     Level::Baseline
-}
-
-/// Annotations in which containerd, CRI-O, Podman and Docker write the image's name.
-pub const IMAGES: [&str; 4] = [
-    "io.kubernetes.cri.image-name",
-    "io.kubernetes.cri-o.ImageName",
-    "org.opencontainers.image.ref.name",
-    "io.podman.annotations.image",
-];
-
-/// Annotations by which containerd and CRI-O mark the container that only holds a pod's namespaces. It runs no program
-/// of the pod, and the pod cannot set its security context: the rules of `baseline` are for it.
-const SANDBOX: [(&str, &str); 2] =
-    [("io.kubernetes.cri.container-type", "sandbox"), ("io.kubernetes.cri-o.ContainerType", "sandbox")];
-
-/// What exceptions know a container by.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The config's annotations.
-    pub annotations: &'a BTreeMap<String, String>,
-    /// `linux.cgroupsPath`.
-    pub cgroup: Option<&'a str>,
-}
-
-impl<'a> From<&'a Config> for Subject<'a> {
-    fn from(config: &'a Config) -> Self {
-        Subject { annotations: &config.annotations, cgroup: config.cgroups_path.as_deref() }
-    }
-}
-
-impl<'a> From<&'a State> for Subject<'a> {
-    fn from(state: &'a State) -> Self {
-        Subject { annotations: &state.annotations, cgroup: state.cgroups_path.as_deref() }
-    }
 }
 
 impl Enforcement {
@@ -166,6 +153,8 @@ impl Enforcement {
             level,
             require: Vec::new(),
             exceptions: Vec::new(),
+            engines: Engine::of_kubernetes(),
+            annotations: Vec::new(),
             network: Names::default(),
         });
         own.level = level;
@@ -176,30 +165,30 @@ impl Enforcement {
     }
 
     /// The policy by which a launch is hardened that would otherwise take its config as `policy` has it.
-    pub fn hardens(&self, policy: Policy, config: &Config) -> Option<Policy> {
-        let of = Subject::from(config);
-        let level = if is_sandbox(of) { Policy::Baseline } else { self.level.policy() };
+    pub fn hardens(&self, policy: Policy, of: Subject<'_>) -> Option<Policy> {
+        let level = if self.trust().is_sandbox(of) { Policy::Baseline } else { self.level.policy() };
         let all = self.exception(of).is_some_and(|e| e.rules.is_none());
         (self.mode == Mode::Harden && policy < level && !all).then_some(level)
     }
 
+    fn trust(&self) -> Trust<'_> {
+        Trust { engines: &self.engines, annotations: &self.annotations }
+    }
+
     /// The exception for this container.
     fn exception(&self, of: Subject<'_>) -> Option<&Exception> {
-        self.exceptions.iter().find(|e| {
-            let annotation =
-                |(key, want): (&String, &String)| of.annotations.get(key).is_some_and(|v| fits(want, v));
-            let image = |want: &String| {
-                IMAGES.iter().any(|key| of.annotations.get(*key).is_some_and(|name| fits(want, name)))
-            };
-            e.annotations.iter().all(annotation)
-                && e.cgroup.as_ref().is_none_or(|want| of.cgroup.is_some_and(|p| fits(want, p)))
-                && e.image.as_ref().is_none_or(image)
-        })
+        let trust = self.trust();
+        self.exceptions.iter().find(|e| trust.engine(of) && e.fits(of, |key| trust.key(key)))
+    }
+
+    /// An exception that would hold if everything in the config were believed.
+    fn unbelieved(&self, of: Subject<'_>) -> Option<&Exception> {
+        self.exceptions.iter().find(|e| e.fits(of, |_| true))
     }
 
     /// The rules that count for this container.
     fn rules(&self, of: Subject<'_>) -> Vec<&'static Rule> {
-        let sandbox = is_sandbox(of);
+        let sandbox = self.trust().is_sandbox(of);
         let level = if sandbox { Policy::Baseline } else { self.level.policy() };
         let named = |r: &Rule| !sandbox && self.require.iter().any(|id| id == r.id);
         let exception = self.exception(of);
@@ -222,8 +211,7 @@ impl Enforcement {
     }
 
     /// Judges the config that is to run: an error, or what is to be logged.
-    pub fn judge(&self, config: &Config, posture: &Posture) -> Result<Vec<Change>> {
-        let of = Subject::from(config);
+    pub fn judge(&self, of: Subject<'_>, posture: &Posture) -> Result<Vec<Change>> {
         self.verdict(of, "container", self.broken(of, posture))
     }
 
@@ -238,6 +226,14 @@ impl Enforcement {
         if let Some(e) = self.exception(of) {
             changes
                 .push(Change::weaker("policy", format!("an exception holds for this {what}: {}", e.reason)));
+        } else if let Some(e) = self.unbelieved(of) {
+            let text = format!(
+                "the exception {:?} does not hold: a user of the engine can set what it rests on ({}); \
+                 name the engine in trusted-engines and the annotations in trusted-annotations",
+                e.reason,
+                self.trust().why(of, e)
+            );
+            changes.push(Change::weaker("policy", text));
         }
         let Some((first, evidence)) = broken.first() else { return Ok(changes) };
         if self.mode == Mode::Warn {
@@ -266,10 +262,6 @@ impl Enforcement {
     }
 }
 
-fn is_sandbox(of: Subject<'_>) -> bool {
-    SANDBOX.iter().any(|(key, value)| of.annotations.get(*key).is_some_and(|v| v == value))
-}
-
 /// Whether a text is `want`, or begins with what stands before its last `*`.
 fn fits(want: &str, text: &str) -> bool {
     want.strip_suffix('*').map_or(want == text, |start| text.starts_with(start))
@@ -278,7 +270,13 @@ fn fits(want: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::policy::Machine;
+
+    /// Bundles of the kubelet's containerd, of Podman, and of a script.
+    const POD: &str = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/abc";
+    const PODMAN: &str = "/var/lib/containers/storage/overlay-containers/abc/userdata";
+    const SCRIPT: &str = "/tmp/box";
 
     fn config(change: impl FnOnce(&mut serde_json::Value)) -> Config {
         let mut json = crate::config::template::spec(None);
@@ -287,9 +285,13 @@ mod tests {
     }
 
     fn judge(file: &str, config: &Config) -> std::result::Result<Vec<String>, String> {
+        judge_in(file, config, POD)
+    }
+
+    fn judge_in(file: &str, config: &Config, bundle: &str) -> std::result::Result<Vec<String>, String> {
         let file = parse("f", file).unwrap();
         let posture = Posture::of_config(config, Machine::NONE);
-        file.judge(config, &posture)
+        file.judge(Subject::new(config, Path::new(bundle)), &posture)
             .map(|c| c.iter().map(ToString::to_string).collect())
             .map_err(|e| e.to_string())
     }
@@ -335,10 +337,10 @@ mod tests {
 
     #[test]
     fn exceptions_hold_where_all_their_conditions_do() {
-        let file = "mode = \"enforce\"\n[[exceptions]]\nreason = \"exporter\"\nannotations = { ns = \"mon*\" }\ncgroup = \"/kube/*\"\nrules = [\"host-namespaces\"]\n";
+        let file = "mode = \"enforce\"\n[[exceptions]]\nreason = \"exporter\"\nannotations = { \"io.kubernetes.cri.sandbox-namespace\" = \"mon*\" }\ncgroup = \"/kube/*\"\nrules = [\"host-namespaces\"]\n";
         let make = |ns: &str, cgroup: &str, privileged: bool| {
             config(|json| {
-                json["annotations"] = serde_json::json!({ "ns": ns });
+                json["annotations"] = serde_json::json!({ "io.kubernetes.cri.sandbox-namespace": ns });
                 json["linux"]["cgroupsPath"] = cgroup.into();
                 json["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
                 if privileged {
@@ -351,6 +353,70 @@ mod tests {
         assert!(judge(file, &make("other", "/kube/a", false)).is_err());
         assert!(judge(file, &make("monitoring", "/else", false)).is_err());
         assert!(judge(file, &make("monitoring", "/kube/a", true)).unwrap_err().contains("capabilities"));
+        // A user of Podman, or a script, can write the same annotations and the same cgroup.
+        for bundle in [PODMAN, SCRIPT] {
+            assert!(judge_in(file, &make("monitoring", "/kube/a", false), bundle).is_err(), "{bundle}");
+        }
+        let warn = file.replace("enforce", "warn");
+        let told = judge_in(&warn, &make("monitoring", "/kube/a", false), PODMAN).unwrap();
+        assert!(
+            told[0].contains("the exception \"exporter\" does not hold") && told[0].contains(PODMAN),
+            "{told:?}"
+        );
+        for (engines, bundle, holds) in [
+            ("podman", PODMAN, true),
+            ("podman", SCRIPT, false),
+            ("any", SCRIPT, true),
+            ("docker", POD, false),
+        ] {
+            let file = format!("trusted-engines = [\"{engines}\"]\n{file}");
+            let told = judge_in(&file, &make("monitoring", "/kube/a", false), bundle);
+            assert_eq!(told.is_ok(), holds, "{engines} {bundle}");
+        }
+    }
+
+    /// CRI-O and Podman copy what the authors of pods and images wrote.
+    #[test]
+    fn annotations_of_a_pod_s_author_do_not_count() {
+        let host_net = config(|json| {
+            json["annotations"] =
+                serde_json::json!({ "team/x": "1", "org.opencontainers.image.ref.name": "trusted/x" });
+            json["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
+        });
+        for (condition, key) in [
+            ("annotations = { \"team/x\" = \"1\" }", "team/x"),
+            ("image = \"trusted/*\"", "org.opencontainers.image.ref.name"),
+        ] {
+            let exception = format!("[[exceptions]]\nreason = \"r\"\n{condition}\n");
+            assert!(judge(&format!("mode = \"enforce\"\n{exception}"), &host_net).is_err(), "{condition}");
+            let told = judge(&format!("mode = \"warn\"\n{exception}"), &host_net).unwrap();
+            assert!(told[0].contains(&format!("the annotation {key}")), "{told:?}");
+            let trusts = format!("mode = \"enforce\"\ntrusted-annotations = [\"{key}\"]\n{exception}");
+            assert!(judge(&trusts, &host_net).is_ok(), "{condition}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_is_one_of_a_trusted_engine() {
+        let pause = config(|json| {
+            json["annotations"] = serde_json::json!({ "io.kubernetes.cri.container-type": "sandbox" });
+        });
+        let file = "mode = \"enforce\"\nlevel = \"restricted\"\n";
+        assert!(judge(file, &pause).is_ok());
+        for bundle in [PODMAN, SCRIPT] {
+            assert!(judge_in(file, &pause, bundle).unwrap_err().contains("non-root"), "{bundle}");
+        }
+        let harden = parse("f", &file.replace("enforce", "harden")).unwrap();
+        let hardens = |bundle| harden.hardens(Policy::Privileged, Subject::new(&pause, Path::new(bundle)));
+        assert_eq!((hardens(POD), hardens(PODMAN)), (Some(Policy::Baseline), Some(Policy::Restricted)));
+    }
+
+    #[test]
+    fn the_example_is_read() {
+        let example = include_str!("../../../examples/kubernetes/policy.toml");
+        let file = parse("policy.toml", example).unwrap();
+        assert_eq!((file.mode, file.engines), (Mode::Enforce, Engine::of_kubernetes()));
+        assert!(parse("f", "mode = \"off\"\ntrusted-engines = [\"runc\"]\n").is_err());
     }
 
     #[test]
