@@ -47,6 +47,8 @@ pub(super) struct Tail<'a> {
     /// The way in for them, where the process's pidfd is none.
     pub inside: Option<Rc<NamespaceSlots>>,
     pub host: &'a Host,
+    /// The runtime has raised its own limit on descriptors.
+    pub files_raised: bool,
     /// What landlock(7) leaves of the rights to files.
     pub landlock: Option<Rc<crate::plan::ops::Landlock>>,
     /// The state that a seccomp agent gets.
@@ -81,7 +83,7 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     let forks = t.forks();
     if !process.no_new_privileges {
         if !late {
-            limits::set(plan, process, t.host, forks);
+            limits::set(plan, t, forks);
         }
         filters(plan, t, |_| true)?;
     }
@@ -97,13 +99,13 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     // A listener needs the runtime, which is gone once the container waits for `start`.
     if process.no_new_privileges {
         if !late {
-            limits::set(plan, process, t.host, forks);
+            limits::set(plan, t, forks);
         }
         filters(plan, t, |f| f.listener.is_some())?;
     }
     created(plan, t);
     if late {
-        limits::set(plan, process, t.host, forks);
+        limits::set(plan, t, forks);
     }
     if process.no_new_privileges {
         filters(plan, t, |f| f.listener.is_none())?;
