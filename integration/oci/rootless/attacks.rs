@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{ONE, User, one};
 use crate::harness::bundle::safebox;
 use crate::harness::carried::copy_program;
-use crate::harness::{Need, poll, rounds, test};
+use crate::harness::{Need, Sandbox, poll, rounds, test};
 use crate::security::attacks::{build_probe, hash_tree};
 
 const PROBE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Probe];
