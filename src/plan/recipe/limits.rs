@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::limits::grants;
 use crate::plan::ops::LimitOp;
-use crate::plan::recipe::tail::Tail;
 use crate::plan::recipe::{Builder, Filter, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan};
 use crate::sys::rlimit::Limit;
@@ -40,12 +39,12 @@ pub(super) fn grant(plan: &mut Plan, process: &Process) {
     push(plan, process, part::DROP, grants);
 }
 
-/// All others, and the limit on descriptors as it was before the runtime raised its own. `forks`: Init forks afterwards,
-/// so the limit on processes comes with [`set_processes`].
-pub(super) fn set(plan: &mut Plan, t: &Tail<'_>, forks: bool) {
-    let process = t.process;
-    if t.files_raised && process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE) {
-        let (resource, limit) = (libc::RLIMIT_NOFILE, t.host.limit(libc::RLIMIT_NOFILE));
+/// All others. `files`: the limit on descriptors before the runtime raised its own. `forks`: Init forks afterwards, so the
+/// limit on processes comes with [`set_processes`].
+pub(super) fn set(plan: &mut Plan, process: &Process, files: Option<Limit>, forks: bool) {
+    let unset = process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE);
+    if let Some(limit) = files.filter(|_| unset) {
+        let resource = libc::RLIMIT_NOFILE;
         plan.push(Init, part::EXEC, LimitOp::Set { resource, limit });
     }
     push(plan, process, part::EXEC, |resource| {
@@ -97,7 +96,7 @@ impl Builder<'_> {
         let sources = self.input.config.mounts.len() + self.input.cgroups.cgroups.len();
         if limit.soft < limit.hard && limit.soft < sources as u64 + BESIDE_SOURCES {
             self.plan.push(Runtime, part::SOURCES, LimitOp::MoreFiles { limit });
-            self.files_raised = true;
+            self.files_before = Some(limit);
         }
         Ok(())
     }

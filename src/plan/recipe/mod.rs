@@ -35,6 +35,7 @@ use crate::plan::hooks::HookRun;
 use crate::plan::ops::StateOp;
 use crate::plan::{NamespaceSlots, Plan, Slot, Supplementary, Undo};
 use crate::state::State;
+use crate::sys::rlimit::Limit;
 use crate::tables::namespaces::NsKind;
 
 /// Headings of `explain`.
@@ -107,8 +108,8 @@ struct Builder<'a> {
     wait: Option<(Slot, Slot)>,
     /// The socket of the namespace-fd server.
     server: Option<Slot>,
-    /// The runtime's limit on descriptors is raised: Init lowers it again.
-    files_raised: bool,
+    /// The limit on descriptors before the runtime raised its own.
+    files_before: Option<Limit>,
     /// The OOM score is set.
     scored: bool,
     /// What leads into the container before the pivot, where Init must hand it out.
@@ -147,7 +148,7 @@ impl<'a> Builder<'a> {
             joined_by_init: Vec::new(),
             wait: None,
             server: None,
-            files_raised: false,
+            files_before: None,
             scored: false,
             shown: None,
             stdio: Vec::new(),
@@ -220,7 +221,7 @@ impl Builder<'_> {
                 start_hooks,
                 inside: self.shown.clone(),
                 host: input.host,
-                files_raised: self.files_raised,
+                files_before: self.files_before,
                 state: input.state,
                 container: None,
                 landlock,
