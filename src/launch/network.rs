@@ -119,7 +119,7 @@ pub(super) fn apply(
         })?);
         changes.push(Change::weaker(
             "network",
-            "the program reaches what this host reaches, by way of pasta(1)",
+            "the program reaches what this host reaches, by way of pasta(1), but its loopback and metadata addresses",
         ));
     }
     if let Some(path) = &network.joined {
@@ -153,8 +153,8 @@ pub(super) fn apply(
 }
 
 /// Once the policy has decided about namespaces: what the container must have, and what is shown in it.
-pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
-    super::cni::settle(config)?;
+pub fn settle(config: &mut Config, bundle: &Bundle, changes: &mut Vec<Change>) -> Result<()> {
+    super::cni::settle(config, changes)?;
     let network = &config.network;
     let flag = match (network.rules.is_empty(), network.published.is_empty()) {
         _ if network.cni.is_some() => "--network cni:NAME",
@@ -179,6 +179,7 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
         crate::network::harden::filter()?;
     }
     config.network.v6 = Path::new("/proc/sys/net/ipv6").exists();
+    config.network.packets = crate::sys::net::has_packets();
     let by_name = !config.network.rules.is_empty();
     // Without the file libc, musl, Go and others ask 127.0.0.1, which is right for names that rules allow.
     let resolv = match (by_name, config.network.servers.is_empty()) {
