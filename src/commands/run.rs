@@ -13,7 +13,7 @@ use crate::error::{Error, ExecError};
 use crate::input;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
+use crate::launch::value::{Launch, LogDriver, Root};
 use crate::launch::{images, layers};
 use crate::lifecycle::account::Account;
 use crate::lifecycle::detach::{self, Ready, Side};
@@ -163,7 +163,7 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     launch.life.keep &= !launch.life.rm;
     let monitored = stays || is_monitored(global, &launch);
     if !monitored {
-        refuse_unmonitored(&launch.life)?;
+        refuse_unmonitored(&launch)?;
     }
     if !stays && launch.life.output_limit.is_some() {
         return Err(Error::msg(
@@ -198,8 +198,11 @@ fn is_monitored(global: &Global, launch: &Launch) -> bool {
 }
 
 /// What only a process that stays can do.
-fn refuse_unmonitored(life: &LifeOptions) -> Result<(), Error> {
+fn refuse_unmonitored(launch: &Launch) -> Result<(), Error> {
+    let (life, network) = (&launch.life, &launch.network);
     let asked = [
+        // The helper has its own ports; those of plugins are held by the launcher.
+        ("--publish with --network cni:NAME", network.cni.is_some() && !network.published.is_empty()),
         ("--rm", life.rm),
         ("--timeout", life.timeout.is_some()),
         ("--cpu-time", life.cpu_time.is_some()),

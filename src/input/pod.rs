@@ -53,7 +53,6 @@ const OF_POD: &[(&str, &str)] = &[
 const OF_CONTAINER: &[(&str, &str)] = &[
     ("image", "safebox runs a root file system: give it with --rootfs"),
     ("imagePullPolicy", "nothing is pulled"),
-    ("ports", "the container has a network of its own with nothing in it"),
     ("livenessProbe", "a service manager asks for the health of programs"),
     ("readinessProbe", "a service manager asks for the health of programs"),
     ("startupProbe", "a service manager asks for the health of programs"),
@@ -155,6 +154,7 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
             "env" => env(document, &mut d, value),
             "envFrom" => d.note(&at, key, "there is no cluster"),
             "resources" => resources(document, &mut d, value)?,
+            "ports" => ports(document, &mut d, value, pod.get("hostNetwork").is_some_and(Node::is_true)),
             "volumeMounts" => mounts(document, &mut d, value, pod.get("volumes"))?,
             "image" => {
                 d.image = value.text().map(|image| (image, at.clone()));
@@ -225,6 +225,21 @@ fn note(d: &mut Description, document: &Document, known: &[(&str, &str)], key: &
     match known.iter().find(|(k, _)| *k == key) {
         Some((_, why)) => d.note(&document.at(value), key, why),
         None => d.unknown.push((document.at(value), key.into())),
+    }
+}
+
+/// Ports of the host; with the host's network each port is one already.
+fn ports(document: &Document, d: &mut Description, value: &Node, host_network: bool) {
+    for port in value.items() {
+        let (at, part) = (document.at(port), |key: &str| port.get(key).and_then(Node::text));
+        match (part("hostPort"), part("containerPort")) {
+            (Some(outside), Some(inside)) if !host_network => {
+                let ip = part("hostIP").map(|ip| format!("{ip}:")).unwrap_or_default();
+                let protocol = part("protocol").unwrap_or_else(|| "tcp".into()).to_lowercase();
+                d.say(&at, "publish", format!("{ip}{outside}:{inside}/{protocol}"));
+            }
+            _ => d.note(&at, "ports", "without a hostPort nothing outside leads to it"),
+        }
     }
 }
 

@@ -156,6 +156,12 @@ fn a_pod_hides_nothing() {
             "security-opt seccomp=unconfined",
         ),
         ("    securityContext: { seLinuxOptions: { type: spc_t } }\n", "", "security-opt label=type:spc_t"),
+        ("    ports: [{ containerPort: 80, hostPort: 8080 }]\n", "", "publish 8080:80/tcp"),
+        (
+            "    ports: [{ containerPort: 80, hostPort: 8080, hostIP: 0.0.0.0, protocol: TCP }]\n",
+            "",
+            "publish 0.0.0.0:8080:80/tcp",
+        ),
         ("", "  hostNetwork: true\n", "network host"),
         ("", "  hostPID: yes\n", "pid host"),
         ("", "  hostIPC: true\n", "ipc host"),

@@ -102,7 +102,7 @@ pub(super) fn apply(
         })?);
         changes.push(Change::weaker(
             "network",
-            "the program reaches what this host reaches, by way of pasta(1)",
+            "the program reaches what this host reaches, by way of pasta(1), but its loopback and metadata addresses",
         ));
     }
     if let Some(path) = &network.joined {
@@ -162,8 +162,8 @@ fn report(network: &Network, changes: &mut Vec<Change>) {
 }
 
 /// Once the policy has decided about namespaces: what the container must have, and what is shown in it.
-pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
-    super::cni::settle(config)?;
+pub fn settle(config: &mut Config, bundle: &Bundle, changes: &mut Vec<Change>) -> Result<()> {
+    super::cni::settle(config, changes)?;
     let network = &config.network;
     let flag = match (network.rules.is_empty(), network.published.is_empty()) {
         _ if network.cni.is_some() => "--network cni:NAME",
@@ -188,6 +188,7 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
         crate::network::harden::filter()?;
     }
     config.network.v6 = Path::new("/proc/sys/net/ipv6").exists();
+    config.network.packets = crate::sys::net::has_packets();
     let by_name = !config.network.rules.is_empty();
     // Without the file libc, musl, Go and others ask 127.0.0.1, which is right for names that rules allow.
     let resolv = match (by_name, config.network.servers.is_empty()) {

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use crate::network::handle::Helper;
 use crate::network::helper::{self, Ends};
-use crate::network::{Role, Settings, Socket};
+use crate::network::{Role, Settings, Socket, strays};
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::ops::RelayOp;
 use crate::plan::{Action, Slot};
@@ -95,6 +95,7 @@ fn start_helper(
 
 fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
     let (address, kind) = match wanted.role {
+        Role::Strays => return packets(cx, wanted.address.is_ipv6()),
         Role::Questions => (wanted.address, libc::SOCK_DGRAM),
         Role::QuestionStreams | Role::Port(_) | Role::Published(_) => (wanted.address, libc::SOCK_STREAM),
     };
@@ -108,6 +109,13 @@ fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
     if wanted.listens() {
         at(cx, Call::Listen, net::listen(fd, BACKLOG))?;
     }
+    Ok(fd)
+}
+
+/// Nothing is sent before the program starts: no packet comes between the socket and its filter.
+fn packets(cx: &mut Cx, v6: bool) -> Result<RawFd> {
+    let fd = at(cx, Call::Socket, net::packets(if v6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP }))?;
+    at(cx, Call::Setsockopt, net::attach_filter(fd, strays::filter(v6)))?;
     Ok(fd)
 }
 
