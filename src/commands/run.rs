@@ -13,7 +13,7 @@ use crate::error::{Error, ExecError};
 use crate::input;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::value::{Launch, LogDriver, Root};
+use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
 use crate::launch::{images, layers};
 use crate::lifecycle::account::Account;
 use crate::lifecycle::detach::{self, Ready, Side};
