@@ -310,8 +310,10 @@ fn faults() {
     let call = || world.run().args(["--allow-net", "a.test", "--allow-net", "10.9.9.9:80"]);
     for row in [
         "network-helper",
-        "local-route:198.18.0.0/15",
-        "local-route:10.9.9.9/32",
+        "local-route:0.0.0.0/0",
+        "local-route:::/0",
+        "strays:ipv4",
+        "strays:ipv6",
         "socket:udp:53",
         "socket:tcp:53",
         "socket:tcp:443",
@@ -327,7 +329,7 @@ fn faults() {
     let out = world.runtime().args(["explain", "--why", "--allow-net", "a.test", "--", "true"]).output().ok();
     for text in [
         "safebox-net: setresuid(65531)",
-        "local 198.18.0.0/15 dev lo",
+        "local 0.0.0.0/0 dev lo",
         "bind(127.0.0.1:53)",
         "no packet leaves",
         "close its line",

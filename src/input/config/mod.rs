@@ -185,17 +185,7 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
         "security-opt" => security(made, at, value),
         "seccomp" if value == "unconfined" => made.set(at, "/linux/seccomp", Value::Null),
         "seccomp" => made.set(at, "/linux/seccomp", profile()),
-        "network" | "pid" | "ipc" | "uts" | "cgroupns" if value == "host" => {
-            let kind = match said.option.as_str() {
-                "network" => "network",
-                "cgroupns" => "cgroup",
-                other => other,
-            };
-            made.without_namespace(at, kind);
-            if kind == "uts" {
-                made.json["hostname"] = Value::Null;
-            }
-        }
+        kind @ ("network" | "pid" | "ipc" | "uts" | "cgroupns") if value == "host" => shared(made, at, kind),
         "env" => env(made, at, value),
         "env-file" => env_file(made, at, value),
         "group-add" if value.parse::<u32>().is_ok() => {
@@ -262,6 +252,14 @@ fn env_file(made: &mut Made, at: &Spot, path: &str) {
                 }
             }
         }
+    }
+}
+
+/// A namespace of the host's instead of the container's own.
+fn shared(made: &mut Made, at: &Spot, option: &str) {
+    made.without_namespace(at, if option == "cgroupns" { "cgroup" } else { option });
+    if option == "uts" {
+        made.json["hostname"] = Value::Null;
     }
 }
 

@@ -1,8 +1,9 @@
 //! A container of a Kubernetes manifest as options of `docker run`.
 
+mod places;
+
 use std::path::Path;
 
-use super::words::quantity;
 use super::yaml::{Document, Node, Tree};
 use super::{Assumed, Description, Engine, Spot, yaml};
 use crate::error::{Error, Result};
@@ -60,7 +61,6 @@ const OF_POD: &[(&str, &str)] = &[
 const OF_CONTAINER: &[(&str, &str)] = &[
     ("image", "safebox runs a root file system: give it with --rootfs"),
     ("imagePullPolicy", "nothing is pulled"),
-    ("ports", "the container has a network of its own with nothing in it"),
     ("livenessProbe", "a service manager asks for the health of programs"),
     ("readinessProbe", "a service manager asks for the health of programs"),
     ("startupProbe", "a service manager asks for the health of programs"),
@@ -145,38 +145,7 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
     let mut d = Description::new(name, document.at(container));
     d.engine = Engine::Kubernetes;
     let Some(pod) = pod(document) else { return Ok(d) };
-    for (key, value) in pod.entries() {
-        let at = document.at(value);
-        match key.as_str() {
-            "containers" | "securityContext" | "volumes" => {}
-            "hostAliases" => aliases(document, &mut d, value),
-            "dnsConfig" => {
-                for (key, option) in [("nameservers", "dns"), ("searches", "dns-search")] {
-                    for item in value.get(key).map(Node::items).unwrap_or_default() {
-                        d.say(&document.at(item), option, item.text().unwrap_or_default());
-                    }
-                }
-                for item in value.get("options").map(Node::items).unwrap_or_default() {
-                    let part = |key: &str| item.get(key).and_then(Node::text);
-                    let value = part("value").map(|value| format!(":{value}")).unwrap_or_default();
-                    d.say(&document.at(item), "dns-option", part("name").unwrap_or_default() + &value);
-                }
-            }
-            "hostNetwork" | "hostPID" | "hostIPC" => {
-                let option = match key.as_str() {
-                    "hostNetwork" => "network",
-                    "hostPID" => "pid",
-                    _ => "ipc",
-                };
-                if value.is_true() {
-                    d.say(&at, option, "host");
-                }
-            }
-            "hostname" => d.say(&at, "hostname", value.text().unwrap_or_default()),
-            "terminationGracePeriodSeconds" => d.say(&at, "stop-timeout", value.text().unwrap_or_default()),
-            key => note(&mut d, document, OF_POD, key, value),
-        }
-    }
+    pod_keys(document, &mut d, pod);
     security(document, &mut d, pod.get("securityContext"), container.get("securityContext"))?;
     let annotations = document.top.path(&["spec", "template", "metadata", "annotations"]);
     let annotations = annotations.or_else(|| document.top.path(&["metadata", "annotations"]));
@@ -195,8 +164,9 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
             "tty" => {}
             "env" => env(document, &mut d, value),
             "envFrom" => d.note(&at, key, "there is no cluster"),
-            "resources" => resources(document, &mut d, value)?,
-            "volumeMounts" => mounts(document, &mut d, value, pod.get("volumes"))?,
+            "resources" => places::resources(document, &mut d, value)?,
+            "ports" => ports(document, &mut d, value, pod.get("hostNetwork").is_some_and(Node::is_true)),
+            "volumeMounts" => places::mounts(document, &mut d, value, pod.get("volumes"))?,
             "image" => {
                 d.image = value.text().map(|image| (image, at.clone()));
                 note(&mut d, document, OF_CONTAINER, key, value);
@@ -210,6 +180,45 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
     }
     substitute(&mut d);
     Ok(d)
+}
+
+/// The keys of the pod, which its containers share.
+fn pod_keys(document: &Document, d: &mut Description, pod: &Node) {
+    for (key, value) in pod.entries() {
+        let at = document.at(value);
+        match key.as_str() {
+            "containers" | "securityContext" | "volumes" => {}
+            "hostAliases" => aliases(document, d, value),
+            "dnsConfig" => dns(document, d, value),
+            "hostNetwork" | "hostPID" | "hostIPC" => {
+                let option = match key.as_str() {
+                    "hostNetwork" => "network",
+                    "hostPID" => "pid",
+                    _ => "ipc",
+                };
+                if value.is_true() {
+                    d.say(&at, option, "host");
+                }
+            }
+            "hostname" => d.say(&at, "hostname", value.text().unwrap_or_default()),
+            "terminationGracePeriodSeconds" => d.say(&at, "stop-timeout", value.text().unwrap_or_default()),
+            key => note(d, document, OF_POD, key, value),
+        }
+    }
+}
+
+/// `dnsConfig`: lines of /etc/resolv.conf.
+fn dns(document: &Document, d: &mut Description, config: &Node) {
+    for (key, option) in [("nameservers", "dns"), ("searches", "dns-search")] {
+        for item in config.get(key).map(Node::items).unwrap_or_default() {
+            d.say(&document.at(item), option, item.text().unwrap_or_default());
+        }
+    }
+    for item in config.get("options").map(Node::items).unwrap_or_default() {
+        let part = |key: &str| item.get(key).and_then(Node::text);
+        let value = part("value").map(|value| format!(":{value}")).unwrap_or_default();
+        d.say(&document.at(item), "dns-option", part("name").unwrap_or_default() + &value);
+    }
 }
 
 /// `$(NAME)` in the arguments is the variable of `env`; `$$(NAME)` stays `$(NAME)`, and so does an unknown one.
@@ -240,6 +249,21 @@ fn note(d: &mut Description, document: &Document, known: &[(&str, &str)], key: &
     }
 }
 
+/// Ports of the host; with the host's network each port is one already.
+fn ports(document: &Document, d: &mut Description, value: &Node, host_network: bool) {
+    for port in value.items() {
+        let (at, part) = (document.at(port), |key: &str| port.get(key).and_then(Node::text));
+        match (part("hostPort"), part("containerPort")) {
+            (Some(outside), Some(inside)) if !host_network => {
+                let ip = part("hostIP").map(|ip| format!("{ip}:")).unwrap_or_default();
+                let protocol = part("protocol").unwrap_or_else(|| "tcp".into()).to_lowercase();
+                d.say(&at, "publish", format!("{ip}{outside}:{inside}/{protocol}"));
+            }
+            _ => d.note(&at, "ports", "without a hostPort nothing outside leads to it"),
+        }
+    }
+}
+
 /// The security contexts; the container's keys count before the pod's.
 fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: Option<&Node>) -> Result<()> {
     let find = |key: &str| own.and_then(|c| c.get(key)).or_else(|| pod.and_then(|c| c.get(key)));
@@ -259,6 +283,27 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             d.say(&document.at(group), "group-add", group.text().unwrap_or_default());
         }
     }
+    profiles(document, d, find);
+    for sysctl in pod.and_then(|c| c.get("sysctls")).map(Node::items).unwrap_or_default() {
+        let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
+        d.say(&document.at(sysctl), "sysctl", format!("{}={}", part("name"), part("value")));
+    }
+    of_container(document, d, own.map(Node::entries).unwrap_or_default());
+    if let Some(node) = pod.and_then(|c| c.get("fsGroupChangePolicy")) {
+        d.note(&document.at(node), "fsGroupChangePolicy", "the owner of a volume is mapped, not changed");
+    }
+    for context in [pod, own].into_iter().flatten() {
+        for (key, value) in context.entries() {
+            if !CONTEXT.contains(&key.as_str()) {
+                d.unknown.push((document.at(value), format!("securityContext.{key}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The profiles of seccomp and of the security modules.
+fn profiles<'n>(document: &Document, d: &mut Description, find: impl Fn(&str) -> Option<&'n Node>) {
     if let Some(node) = find("seccompProfile") {
         let kind = node.get("type").and_then(Node::text).unwrap_or_default();
         match kind.as_str() {
@@ -292,11 +337,11 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             );
         }
     }
-    for sysctl in pod.and_then(|c| c.get("sysctls")).map(Node::items).unwrap_or_default() {
-        let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
-        d.say(&document.at(sysctl), "sysctl", format!("{}={}", part("name"), part("value")));
-    }
-    for (key, value) in own.map(Node::entries).unwrap_or_default() {
+}
+
+/// The keys that only a container's own context has.
+fn of_container(document: &Document, d: &mut Description, entries: &[(String, Node)]) {
+    for (key, value) in entries {
         let at = document.at(value);
         match key.as_str() {
             "allowPrivilegeEscalation" if !value.is_true() => d.say(&at, "security-opt", "no-new-privileges"),
@@ -315,17 +360,6 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             _ => {}
         }
     }
-    if let Some(node) = pod.and_then(|c| c.get("fsGroupChangePolicy")) {
-        d.note(&document.at(node), "fsGroupChangePolicy", "the owner of a volume is mapped, not changed");
-    }
-    for context in [pod, own].into_iter().flatten() {
-        for (key, value) in context.entries() {
-            if !CONTEXT.contains(&key.as_str()) {
-                d.unknown.push((document.at(value), format!("securityContext.{key}")));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Keys of security contexts that are read.
@@ -382,78 +416,4 @@ fn env(document: &Document, d: &mut Description, list: &Node) {
             None => d.say(&document.at(item), "env", format!("{name}=")),
         }
     }
-}
-
-fn resources(document: &Document, d: &mut Description, resources: &Node) -> Result<()> {
-    for (kind, values) in resources.entries() {
-        for (name, node) in values.entries() {
-            let at = document.at(node);
-            let text = node.text().unwrap_or_default();
-            let amount = quantity(&text)
-                .ok_or_else(|| document.error(node, format!("{name}: {text:?} is no quantity")))?;
-            match (kind.as_str(), name.as_str()) {
-                ("limits", "memory") => d.say(&at, "memory", format!("{}", amount as i64)),
-                ("limits", "cpu") => d.say(&at, "cpus", amount.to_string()),
-                ("requests", "memory") => d.say(&at, "memory-reservation", format!("{}", amount as i64)),
-                _ => d.note(&at, &format!("resources.{kind}.{name}"), "nothing reserves it"),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Option<&Node>) -> Result<()> {
-    const KEYS: [&str; 7] =
-        ["name", "mountPath", "readOnly", "recursiveReadOnly", "subPath", "subPathExpr", "mountPropagation"];
-    for mount in mounts.items() {
-        let at = document.at(mount);
-        for (key, value) in mount.entries().iter().filter(|(key, _)| !KEYS.contains(&key.as_str())) {
-            d.unknown.push((document.at(value), format!("volumeMounts.{key}")));
-        }
-        let part = |key: &str| mount.get(key).and_then(Node::text).unwrap_or_default();
-        let (name, path, below) = (part("name"), part("mountPath"), part("subPath"));
-        let list = volumes.map(Node::items).unwrap_or_default();
-        let volume = list.into_iter().find(|v| v.get("name").and_then(Node::text).as_deref() == Some(&name));
-        let volume =
-            volume.ok_or_else(|| document.error(mount, format!("volumeMounts: no volume {name:?}")))?;
-        if mount.get("subPathExpr").is_some() {
-            d.stop(&at, "volumeMounts.subPathExpr", "its variables are not read: use subPath");
-            continue;
-        }
-        if below.split('/').any(|part| part == "..") || below.starts_with('/') {
-            return Err(document.error(mount, format!("volumeMounts: subPath {below:?} leaves the volume")));
-        }
-        let kind = volume.entries().iter().find(|(key, _)| key != "name");
-        let mode = if mount.get("readOnly").is_some_and(Node::is_true) { "ro" } else { "rw" };
-        match kind.map(|(key, node)| (key.as_str(), node)) {
-            Some(("emptyDir", node)) => {
-                let size = match node.get("sizeLimit") {
-                    Some(size) => {
-                        let bytes = size.text().and_then(|text| quantity(&text));
-                        let bytes = bytes.ok_or_else(|| document.error(size, "sizeLimit: no quantity"))?;
-                        format!(",size={}", bytes as i64)
-                    }
-                    None => String::new(),
-                };
-                d.say_tmpfs(&at, &format!("{path}:{mode}{size}"));
-            }
-            Some(("hostPath", node)) => {
-                let source = node.get("path").and_then(Node::text).unwrap_or_default();
-                let source = if below.is_empty() { source } else { format!("{source}/{below}") };
-                let propagation = match part("mountPropagation").as_str() {
-                    "Bidirectional" => ",rshared",
-                    "HostToContainer" => ",rslave",
-                    _ => "",
-                };
-                d.say(&at, "volume", format!("{source}:{path}:{mode}{propagation}"));
-            }
-            Some((key, _)) => d.note(
-                &at,
-                &format!("the volume {name}"),
-                &format!("there is no cluster to take a {key} from"),
-            ),
-            None => d.say_tmpfs(&at, &format!("{path}:{mode}")),
-        }
-    }
-    Ok(())
 }
