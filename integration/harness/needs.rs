@@ -148,12 +148,6 @@ impl Need {
     }
 }
 
-/// Skips tests that are only about safebox when another runtime is tested.
-pub fn foreign(needs: &[Need]) -> Option<String> {
-    (super::bundle::is_foreign() && !needs.contains(&Need::Oci))
-        .then(|| "only about safebox, and SAFEBOX_RUNTIME is another runtime".to_string())
-}
-
 /// The path of a program in `$PATH` or in the directories for administrators.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::value::Launch;
 use crate::bundle::Bundle;
-use crate::config::network::Mode;
+use crate::config::network::{Mode, Network};
 use crate::config::{Config, Namespace, RuntimeFile};
 use crate::error::{Error, Result};
 use crate::network::{RESOLV, RESOLV_CONF};
@@ -89,25 +89,8 @@ pub(super) fn apply(
     }
     let host = facts.overrides.allows("host-net");
     as_asked(network.asked, facts, config, changes)?;
-    let refused = match (network.rules.is_empty(), network.published.is_empty()) {
-        (false, _) if host => {
-            "--allow-net with --network host: the host's network knows no names, so every host could be reached: leave one out"
-        }
-        (_, false) if host => {
-            "--publish with --network host: the program's ports are the host's already: leave one out"
-        }
-        (false, _) if network.pasta.is_some() => {
-            "--allow-net with --network pasta: every host could be reached: leave one out"
-        }
-        (true, _)
-            if !host && network.pasta.is_none() && network.cni.is_none() && !network.servers.is_empty() =>
-        {
-            "--dns: no server can be reached without a network: --allow-net or --network"
-        }
-        _ => "",
-    };
-    if !refused.is_empty() {
-        return Err(Error::msg(refused));
+    if let Some(text) = contradiction(network, host) {
+        return Err(Error::msg(text));
     }
     config.network.clone_from(network);
     super::cni::apply(facts, config, changes)?;
@@ -133,6 +116,33 @@ pub(super) fn apply(
         config.namespaces.retain(|n| n.kind != NsKind::Net);
         config.namespaces.push(Namespace { kind: NsKind::Net, path: Some(path.clone()) });
     }
+    report(network, changes);
+    Ok(())
+}
+
+/// Why these options cannot stand together.
+fn contradiction(network: &Network, host: bool) -> Option<&'static str> {
+    Some(match (network.rules.is_empty(), network.published.is_empty()) {
+        (false, _) if host => {
+            "--allow-net with --network host: the host's network knows no names, so every host could be reached: leave one out"
+        }
+        (_, false) if host => {
+            "--publish with --network host: the program's ports are the host's already: leave one out"
+        }
+        (false, _) if network.pasta.is_some() => {
+            "--allow-net with --network pasta: every host could be reached: leave one out"
+        }
+        (true, _)
+            if !host && network.pasta.is_none() && network.cni.is_none() && !network.servers.is_empty() =>
+        {
+            "--dns: no server can be reached without a network: --allow-net or --network"
+        }
+        _ => return None,
+    })
+}
+
+/// What the program reaches, and what reaches the program.
+fn report(network: &Network, changes: &mut Vec<Change>) {
     let rules: Vec<_> = network.rules.iter().map(ToString::to_string).collect();
     if !rules.is_empty() {
         changes.push(Change::weaker("network", format!("the program may connect to {}", rules.join(", "))));
@@ -149,7 +159,6 @@ pub(super) fn apply(
             format!("the program's ports are reached from outside: {ports}"),
         ));
     }
-    Ok(())
 }
 
 /// Once the policy has decided about namespaces: what the container must have, and what is shown in it.

@@ -26,6 +26,30 @@ fn ip(args: &str) {
     assert!(out.status.success(), "ip {args}: {out:?}");
 }
 
+/// Two network namespaces with a pair of devices between them.
+fn namespaces(host: &str, beyond: &str) {
+    ip(&format!("netns add {host}"));
+    ip(&format!("netns add {beyond}"));
+    ip(&format!("link add h0 netns {host} type veth peer name b0 netns {beyond}"));
+    for (namespace, device) in [(host, "h0"), (beyond, "b0")] {
+        ip(&format!("-n {namespace} link set lo up"));
+        ip(&format!("-n {namespace} link set {device} up"));
+    }
+    ip(&format!("-n {host} addr add 203.0.113.1/24 dev h0"));
+    ip(&format!("-n {host} addr add 2001:db8:113::1/64 dev h0 nodad"));
+    for address in ["203.0.113.2/24", "203.0.113.3/24", "169.254.169.254/32", "10.9.9.9/32"] {
+        ip(&format!("-n {beyond} addr add {address} dev b0"));
+    }
+    for address in ["2001:db8:113::2/64", "fd00:9::9/64"] {
+        ip(&format!("-n {beyond} addr add {address} dev b0 nodad"));
+    }
+    ip(&format!("-n {host} route add default via 203.0.113.2"));
+    for route in ["169.254.169.254 dev h0", "10.9.9.9 dev h0"] {
+        ip(&format!("-n {host} route add {route}"));
+    }
+    ip(&format!("-n {host} -6 route add fd00:9::/64 dev h0"));
+}
+
 impl World {
     /// Of root.
     pub fn new() -> Self {
@@ -49,26 +73,7 @@ impl World {
         // A name without the token of the sandbox, which looks for what a run leaves.
         let token: String = sb.id().chars().rev().collect();
         let (host, beyond) = (format!("h{token}"), format!("b{token}"));
-        ip(&format!("netns add {host}"));
-        ip(&format!("netns add {beyond}"));
-        ip(&format!("link add h0 netns {host} type veth peer name b0 netns {beyond}"));
-        for (namespace, device) in [(&host, "h0"), (&beyond, "b0")] {
-            ip(&format!("-n {namespace} link set lo up"));
-            ip(&format!("-n {namespace} link set {device} up"));
-        }
-        ip(&format!("-n {host} addr add 203.0.113.1/24 dev h0"));
-        ip(&format!("-n {host} addr add 2001:db8:113::1/64 dev h0 nodad"));
-        for address in ["203.0.113.2/24", "203.0.113.3/24", "169.254.169.254/32", "10.9.9.9/32"] {
-            ip(&format!("-n {beyond} addr add {address} dev b0"));
-        }
-        for address in ["2001:db8:113::2/64", "fd00:9::9/64"] {
-            ip(&format!("-n {beyond} addr add {address} dev b0 nodad"));
-        }
-        ip(&format!("-n {host} route add default via 203.0.113.2"));
-        for route in ["169.254.169.254 dev h0", "10.9.9.9 dev h0"] {
-            ip(&format!("-n {host} route add {route}"));
-        }
-        ip(&format!("-n {host} -6 route add fd00:9::/64 dev h0"));
+        namespaces(&host, &beyond);
         authority(dir.path());
         std::fs::copy(dir.path().join("authority.pem"), project.join("authority.pem")).expect("copy");
         std::fs::write(dir.path().join("world.py"), SCRIPT).expect("write");

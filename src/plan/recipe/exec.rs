@@ -104,6 +104,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
         start_hooks: None,
         inside: None,
         host: input.host,
+        files_before: None,
         state: input.state,
         container: Some(input.process_id.0),
         landlock: landlock.transpose()?,
