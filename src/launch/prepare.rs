@@ -319,7 +319,7 @@ impl Draft {
     fn landlock(&self) -> Option<LandlockRules> {
         let hardening = &self.config.hardening;
         let needed = hardening.bare || hardening.shared_proc;
-        needed.then(|| recipe::landlock_rules(&self.config, *self.host.landlock.get())).flatten()
+        needed.then(|| recipe::landlock_rules(&self.config, &self.host)).flatten()
     }
 
     /// The state to write.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::host::Host;
 use crate::plan::ops::Landlock;
 use crate::plan::recipe::Builder;
 use crate::state::LandlockRules;
@@ -15,9 +16,13 @@ use crate::tables::landlock::{READ, SCOPES, WRITE_FILE, all};
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// What is shown can be read and executed, what is writable written; nothing else. `None`: Landlock is off, or the
-/// kernel (`abi` 0) has none.
-pub fn landlock_rules(config: &Config, abi: i32) -> Option<LandlockRules> {
-    if !config.hardening.landlock || abi < 1 {
+/// kernel has none.
+pub fn landlock_rules(config: &Config, host: &Host) -> Option<LandlockRules> {
+    if !config.hardening.landlock {
+        return None;
+    }
+    let abi = *host.landlock.get();
+    if abi < 1 {
         return None;
     }
     let (all, bare) = (all(abi), config.hardening.bare);
@@ -53,7 +58,7 @@ pub(super) fn lowered(rules: &LandlockRules, descriptors: u32) -> Result<Rc<Land
 impl Builder<'_> {
     /// The guard of this launch.
     pub(super) fn landlock(&self) -> Result<Option<Rc<Landlock>>> {
-        let rules = landlock_rules(self.input.config, *self.input.host.landlock.get());
+        let rules = landlock_rules(self.input.config, self.input.host);
         rules.map(|rules| lowered(&rules, 3 + self.input.options.preserve_fds)).transpose()
     }
 }
