@@ -351,5 +351,6 @@ fn state_undo(dir: &Path) -> Undo {
 pub use devices::DEFAULT_DEVICES;
 pub use exec::{ExecInput, build_exec};
 pub use input::{Console, ExecCgroups, Filter, Input, Listens, Options, PlanSlots};
+pub use landlock::landlock_rules;
 pub use stdio::Stdio;
 pub use tail::candidates;
