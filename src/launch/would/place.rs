@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
+use super::special::is_dev;
 use crate::config::{Config, Mount};
+use crate::plan::recipe::DEVICE_LINKS;
 
 /// The symlinks that one path may lead through (path_resolution(7)).
 const MAX_SYMLINKS: usize = 40;
@@ -91,7 +93,9 @@ impl<'a> View<'a> {
     /// The target of the symlink at `path`, if it is one.
     fn symlink(&self, path: &Path, file: &File) -> Option<PathBuf> {
         let own = self.config.links.iter().find(|(link, _)| link == path).map(|(_, to)| to.clone());
-        own.or_else(|| match file {
+        let name = path.strip_prefix("/dev").ok().filter(|_| is_dev(self.layer(path)));
+        let of_runtime = || DEVICE_LINKS.iter().find(|(link, _)| name == Some(Path::new(link)));
+        own.or_else(|| of_runtime().map(|(_, to)| to.into())).or_else(|| match file {
             File::Known(host, meta) if meta.is_symlink() => std::fs::read_link(host).ok(),
             _ => None,
         })
