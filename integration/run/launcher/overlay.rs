@@ -296,5 +296,6 @@ fn full() {
     assert_eq!(small.0.join("c").metadata().expect("the file").len(), 3_000_000);
     let links = std::os::unix::fs::MetadataExt::nlink(&small.0.join("d").metadata().expect("the file"));
     assert_eq!(links, 2, "b and d are one file");
+    drop(small);
     sb.leak_check();
 }

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
-use super::special::is_dev;
 use crate::config::{Config, Mount};
 use crate::plan::recipe::DEVICE_LINKS;
 
@@ -136,6 +135,11 @@ impl<'a> View<'a> {
         }
         Some(Place { layer: self.layer(&at), path: at, file, parents })
     }
+}
+
+/// Whether this is the tmpfs at /dev whose nodes the runtime makes.
+pub(super) fn is_dev(layer: Layer<'_>) -> bool {
+    matches!(layer, Layer::Mount(m) if m.destination == Path::new("/dev") && m.bind.is_none())
 }
 
 /// `path`, which may be absolute, below `dir`.

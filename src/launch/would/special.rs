@@ -5,15 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::place::{File, Layer, Place, View};
+use super::place::{File, Place, View, is_dev};
 use super::{Answer, Cause};
 use crate::launch::interpreter::{DEPTH, HEAD, interpreter};
 use crate::plan::recipe::DEFAULT_DEVICES;
-
-/// Whether this is the tmpfs at /dev whose nodes the runtime makes.
-pub(super) fn is_dev(layer: Layer<'_>) -> bool {
-    matches!(layer, Layer::Mount(m) if m.destination == Path::new("/dev") && m.bind.is_none())
-}
 
 /// Device nodes: those that the runtime makes are known.
 pub(super) fn device(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
