@@ -45,7 +45,7 @@ static SKIPPED: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
 
 /// Registers `body` under the name `name` (`area::statement`).
 pub fn test(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {
-    if let Some(reason) = needs.iter().find_map(|n| n.missing()).or_else(|| needs::foreign(needs)) {
+    if let Some(reason) = needs.iter().find_map(|n| n.missing()).or_else(|| foreign(needs)) {
         SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).push((name, reason.clone()));
         return Trial::ignorable_test(format!("{name} [skipped: {reason}]"), move || {
             Ok(Completion::ignored_with(reason))
@@ -60,6 +60,12 @@ pub fn test(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {
             perform(body)
         }
     })
+}
+
+/// Skips tests that are only about safebox when another runtime is tested.
+fn foreign(needs: &[Need]) -> Option<String> {
+    (bundle::is_foreign() && !needs.contains(&Need::Oci))
+        .then(|| "only about safebox, and SAFEBOX_RUNTIME is another runtime".to_string())
 }
 
 thread_local! {

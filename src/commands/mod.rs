@@ -57,13 +57,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
     let global = &cli.global;
     let doing = report::Doing::of(&cli);
     doing.iter().for_each(|doing| doing.begin(log));
-    let code = match &cli.verb {
-        Verb::Run(_) if !global.as_runc => 125,
-        Verb::Exec(_) => 255,
-        // 1 says that there are findings, or differences.
-        Verb::Audit(_) | Verb::Verify(_) | Verb::Watch(cli::Watch { verify: Some(_), .. }) => 2,
-        _ => 1,
-    };
+    let code = failure_code(&cli);
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(global, args, log),
         Verb::Create(args) => create::create(global, args, log),
@@ -113,6 +107,17 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         };
         Failure { error, code }
     })
+}
+
+/// The exit code of a verb that fails.
+fn failure_code(cli: &Cli) -> u8 {
+    match &cli.verb {
+        Verb::Run(_) if !cli.global.as_runc => 125,
+        Verb::Exec(_) => 255,
+        // 1 says that there are findings, or differences.
+        Verb::Audit(_) | Verb::Verify(_) | Verb::Watch(cli::Watch { verify: Some(_), .. }) => 2,
+        _ => 1,
+    }
 }
 
 /// Reports an invalid command line, also to the log; help and version are successes. For `run` the exit code

@@ -1,7 +1,7 @@
 //! `safebox restore`: restores a running container from a directory of images.
 
 use crate::sys::start::ExitCode;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, Restore};
@@ -23,7 +23,7 @@ use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::{Helpers, perform};
 use crate::perform::undo;
-use crate::plan::recipe::{Console, restore as rows};
+use crate::plan::recipe::{Console, PlanSlots, restore as rows};
 use crate::plan::{Plan, Undo};
 use crate::policy::Policy;
 use crate::state::State;
@@ -36,13 +36,7 @@ const LOG: &str = "restore.log";
 /// capabilities, filters, rlimits) are in the images; criu restores them.
 pub fn restore(global: &Global, args: &Restore, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
-    crate::state::check_id(&args.id)?;
-    criu::check_flags(&args.criu.flags())?;
-    criu::needs_root("restore")?;
-    crate::state::make_root(&root)?;
-    if root.join(&args.id).exists() {
-        return Err(Error::from(StateError::Exists).into());
-    }
+    check(args, &root)?;
     let program = criu::program(global.criu.as_deref())?;
     let draft = draft_of(global, args, root)?;
     let terminal = Terminal::of(&draft, args)?;
@@ -64,14 +58,7 @@ pub fn restore(global: &Global, args: &Restore, log: &Log) -> Outcome {
     let prepared = draft.place()?;
     let (plan, given, fds) = prepared.restore_plan(&program)?;
     let options = options(args, &prepared, (&fds, &descriptors))?;
-    let mut cx = Cx::new(plan.slots);
-    cx.keep_lock = true;
-    cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
-    cx.set(&fds.socket, theirs);
-    cx.set(&fds.null, null);
-    for (fd, slot) in (0..).zip(&fds.stdio) {
-        cx.set(slot, fd);
-    }
+    let mut cx = context(plan.slots, (&given, &fds), &prepared, (theirs, null));
     name.give(&plan, &mut cx);
     perform(
         &plan,
@@ -102,6 +89,33 @@ pub fn restore(global: &Global, args: &Restore, log: &Log) -> Outcome {
         None => Ok(ExitCode::SUCCESS),
         Some(supervisor) => restored.watch(supervisor, &plan, &hold),
     }
+}
+
+/// What can be refused before anything is opened.
+fn check(args: &Restore, root: &Path) -> Result<()> {
+    crate::state::check_id(&args.id)?;
+    criu::check_flags(&args.criu.flags())?;
+    criu::needs_root("restore")?;
+    crate::state::make_root(root)?;
+    if root.join(&args.id).exists() { Err(StateError::Exists.into()) } else { Ok(()) }
+}
+
+/// The context of the plan. `theirs`: criu's end of the conversation.
+fn context(
+    slots: u16,
+    (given, fds): (&PlanSlots, &rows::CriuFds),
+    prepared: &Prepared,
+    (theirs, null): (RawFd, RawFd),
+) -> Cx {
+    let mut cx = Cx::new(slots);
+    cx.keep_lock = true;
+    cx.set(&given.rootfs, prepared.bundle.rootfs.as_raw_fd());
+    cx.set(&fds.socket, theirs);
+    cx.set(&fds.null, null);
+    for (fd, slot) in (0..).zip(&fds.stdio) {
+        cx.set(slot, fd);
+    }
+    cx
 }
 
 /// The launch of the config in the bundle, as it is written.

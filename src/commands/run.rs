@@ -2,6 +2,8 @@
 
 use crate::sys::start::ExitCode;
 use std::io::Write;
+use std::ops::ControlFlow;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, Run};
@@ -14,7 +16,7 @@ use crate::launch::stdio::{self, Launcher};
 use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
 use crate::launch::{images, layers};
 use crate::lifecycle::account::Account;
-use crate::lifecycle::detach::{self, Side};
+use crate::lifecycle::detach::{self, Ready, Side};
 use crate::lifecycle::name::Name;
 use crate::lifecycle::result::Sink;
 use crate::lifecycle::supervise::Supervisor;
@@ -110,16 +112,14 @@ fn described(launch: &mut Launch, args: &mut Run) -> Result<(), Error> {
     Ok(())
 }
 
-/// Completes what the command line says: the launch of a `run`.
-fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error> {
-    let mut launch = std::mem::take(&mut args.said.0);
-    described(&mut launch, args)?;
+/// Where the root file system comes from, and the container's id.
+fn root_and_id(global: &Global, args: &Run, launch: &mut Launch) -> Result<(), Error> {
     let life = &launch.life;
     let none = args.target.is_none() && life.bundle.is_none();
     if none && !(args.args.is_empty() && launch.process.entrypoint.is_none()) && !global.as_runc
         || life.rootfs.is_some()
     {
-        launch.root = root_of(&launch, None)?;
+        launch.root = root_of(launch, None)?;
         let what = launch
             .life
             .rootfs
@@ -132,7 +132,7 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
         if named && !global.as_runc && !Path::new("config.json").exists() {
             return Err(images::no_id(&id));
         }
-        (launch.root, launch.id) = (root_of(&launch, Some(&bundle))?, id);
+        (launch.root, launch.id) = (root_of(launch, Some(&bundle))?, id);
     }
     if let Some(name) = &launch.life.name {
         if args.target.as_deref() == Some(launch.id.as_str()) {
@@ -140,6 +140,14 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
         }
         launch.id.clone_from(name);
     }
+    Ok(())
+}
+
+/// Completes what the command line says: the launch of a `run`.
+fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error> {
+    let mut launch = std::mem::take(&mut args.said.0);
+    described(&mut launch, args)?;
+    root_and_id(global, args, &mut launch)?;
     launch.state_root = crate::commands::common::root(global)?;
     launch.args = std::mem::take(&mut args.args);
     if launch.args.is_empty() && matches!(launch.root, Root::Directory(_)) {
@@ -155,7 +163,7 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
     launch.life.keep &= !launch.life.rm;
     let monitored = stays || is_monitored(global, &launch);
     if !monitored {
-        refuse_unmonitored(&launch.life)?;
+        refuse_unmonitored(&launch)?;
     }
     if !stays && launch.life.output_limit.is_some() {
         return Err(Error::msg(
@@ -190,8 +198,11 @@ fn is_monitored(global: &Global, launch: &Launch) -> bool {
 }
 
 /// What only a process that stays can do.
-fn refuse_unmonitored(life: &LifeOptions) -> Result<(), Error> {
+fn refuse_unmonitored(launch: &Launch) -> Result<(), Error> {
+    let (life, network) = (&launch.life, &launch.network);
     let asked = [
+        // The helper has its own ports; those of plugins are held by the launcher.
+        ("--publish with --network cni:NAME", network.cni.is_some() && !network.published.is_empty()),
         ("--rm", life.rm),
         ("--timeout", life.timeout.is_some()),
         ("--cpu-time", life.cpu_time.is_some()),
@@ -253,19 +264,10 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     }
     // Once: a pipe can be read no second time, and `seal` may have executed this program anew.
     let held = crate::launch::secrets::take(&mut draft.config.secrets)?;
-    let ready = match launch.stays {
-        Launcher::Monitors { .. } => match detach::split()? {
-            Side::Monitor(ready) => Some(ready),
-            Side::Started => return print_id(&launch.id),
-            Side::Failed(code) => return Ok(ExitCode::from(u8::try_from(code).unwrap_or(125))),
-        },
-        _ => None,
+    let ready = match monitor(&launch, &mut draft)? {
+        ControlFlow::Continue(ready) => ready,
+        ControlFlow::Break(code) => return Ok(code),
     };
-    if ready.is_some() {
-        let me = process::pid();
-        draft.monitor = process::start_time(me).ok().map(|start| (me, start));
-        draft.command = again(&launch);
-    }
     draft.tell(log);
     let mut control = Control::new(life.step, life.until.clone(), life.fail.clone());
     let pidfd = life.pidfd_socket.as_deref();
@@ -283,20 +285,8 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     notices(&launch, &prepared);
     crate::plan::report::debug(&plan, log);
     control.check(&plan)?;
-    let mut cx = Cx::new(plan.slots);
+    let mut cx = context((&plan, &slots), &prepared, life, (console, pidfd), held)?;
     cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
-    cx.set(&slots.rootfs, std::os::fd::AsRawFd::as_raw_fd(&prepared.bundle.rootfs));
-    cx.set(&slots.console, console.unwrap_or(-1));
-    cx.set(&slots.pidfd_socket, pidfd.unwrap_or(-1));
-    for (slot, fd) in slots.secrets.iter().zip(&held) {
-        cx.set(slot, std::os::fd::AsRawFd::as_raw_fd(fd));
-    }
-    cx.held = held;
-    if let Some(path) = &life.audit_log {
-        let file = crate::launch::network::open_audit(path)?;
-        cx.set(&slots.audit, std::os::fd::AsRawFd::as_raw_fd(&file));
-        cx.held.push(file);
-    }
     // The name is free again if this fails.
     if let Some(path) = &life.cidfile {
         write_id(path, &launch.id)?;
@@ -317,6 +307,49 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
         }
         Err(error) => Err(place_outside(&launch, error)),
     }
+}
+
+/// `--detach`: this process forks. The child goes on and stays with the container; this process prints the id, or ends
+/// with the exit code of a launch that failed.
+fn monitor(launch: &Launch, draft: &mut Draft) -> anyhow::Result<ControlFlow<ExitCode, Option<Ready>>> {
+    if !matches!(launch.stays, Launcher::Monitors { .. }) {
+        return Ok(ControlFlow::Continue(None));
+    }
+    let ready = match detach::split()? {
+        Side::Monitor(ready) => ready,
+        Side::Started => return Ok(ControlFlow::Break(print_id(&launch.id)?)),
+        Side::Failed(code) => {
+            return Ok(ControlFlow::Break(ExitCode::from(u8::try_from(code).unwrap_or(125))));
+        }
+    };
+    let me = process::pid();
+    draft.monitor = process::start_time(me).ok().map(|start| (me, start));
+    draft.command = again(launch);
+    Ok(ControlFlow::Continue(Some(ready)))
+}
+
+/// The context of the plan, with the descriptors that this process has opened for it.
+fn context(
+    (plan, slots): (&Checked<Plan>, &PlanSlots),
+    prepared: &Prepared,
+    life: &LifeOptions,
+    (console, pidfd): (Option<i32>, Option<i32>),
+    held: Vec<OwnedFd>,
+) -> Result<Cx, Error> {
+    let mut cx = Cx::new(plan.slots);
+    cx.set(&slots.rootfs, prepared.bundle.rootfs.as_raw_fd());
+    cx.set(&slots.console, console.unwrap_or(-1));
+    cx.set(&slots.pidfd_socket, pidfd.unwrap_or(-1));
+    for (slot, fd) in slots.secrets.iter().zip(&held) {
+        cx.set(slot, fd.as_raw_fd());
+    }
+    cx.held = held;
+    if let Some(path) = &life.audit_log {
+        let file = crate::launch::network::open_audit(path)?;
+        cx.set(&slots.audit, file.as_raw_fd());
+        cx.held.push(file);
+    }
+    Ok(cx)
 }
 
 /// Adds to the error for a missing program the place of that program on this machine, if it is not shown.

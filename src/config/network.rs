@@ -36,6 +36,8 @@ pub struct Network {
     pub audit: bool,
     /// The kernel has IPv6: names have addresses of both kinds inside.
     pub v6: bool,
+    /// The kernel has packet sockets: connections that no listener takes are reported.
+    pub packets: bool,
 }
 
 /// `--network` with a single word.

@@ -154,17 +154,7 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
         "security-opt" => security(made, at, value),
         "seccomp" if value == "unconfined" => made.set(at, "/linux/seccomp", Value::Null),
         "seccomp" => {}
-        "network" | "pid" | "ipc" | "uts" | "cgroupns" if value == "host" => {
-            let kind = match said.option.as_str() {
-                "network" => "network",
-                "cgroupns" => "cgroup",
-                other => other,
-            };
-            made.without_namespace(at, kind);
-            if kind == "uts" {
-                made.json["hostname"] = Value::Null;
-            }
-        }
+        kind @ ("network" | "pid" | "ipc" | "uts" | "cgroupns") if value == "host" => shared(made, at, kind),
         "env" => made.set(
             at,
             "/process/env/-",
@@ -201,6 +191,14 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
         other => made.left.push((at.clone(), format!("{other} {value}").trim_end().to_string())),
     }
     Ok(())
+}
+
+/// A namespace of the host's instead of the container's own.
+fn shared(made: &mut Made, at: &Spot, option: &str) {
+    made.without_namespace(at, if option == "cgroupns" { "cgroup" } else { option });
+    if option == "uts" {
+        made.json["hostname"] = Value::Null;
+    }
 }
 
 /// Options that limit something; returns whether this is one.

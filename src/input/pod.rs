@@ -53,7 +53,6 @@ const OF_POD: &[(&str, &str)] = &[
 const OF_CONTAINER: &[(&str, &str)] = &[
     ("image", "safebox runs a root file system: give it with --rootfs"),
     ("imagePullPolicy", "nothing is pulled"),
-    ("ports", "the container has a network of its own with nothing in it"),
     ("livenessProbe", "a service manager asks for the health of programs"),
     ("readinessProbe", "a service manager asks for the health of programs"),
     ("startupProbe", "a service manager asks for the health of programs"),
@@ -135,31 +134,7 @@ pub fn read(path: &Path, name: Option<&str>) -> Result<Description> {
 pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Description> {
     let mut d = Description::new(name, document.at(container));
     let Some(pod) = pod(document) else { return Ok(d) };
-    for (key, value) in pod.entries() {
-        let at = document.at(value);
-        match key.as_str() {
-            "containers" | "securityContext" | "volumes" => {}
-            "hostAliases" => aliases(document, &mut d, value),
-            "dnsConfig" => {
-                for server in value.get("nameservers").map(Node::items).unwrap_or_default() {
-                    d.say(&document.at(server), "dns", server.text().unwrap_or_default());
-                }
-            }
-            "hostNetwork" | "hostPID" | "hostIPC" => {
-                let option = match key.as_str() {
-                    "hostNetwork" => "network",
-                    "hostPID" => "pid",
-                    _ => "ipc",
-                };
-                if value.is_true() {
-                    d.say(&at, option, "host");
-                }
-            }
-            "hostname" => d.say(&at, "hostname", value.text().unwrap_or_default()),
-            "terminationGracePeriodSeconds" => d.say(&at, "stop-timeout", value.text().unwrap_or_default()),
-            key => note(&mut d, document, OF_POD, key, value),
-        }
-    }
+    pod_keys(document, &mut d, pod);
     security(document, &mut d, pod.get("securityContext"), container.get("securityContext"))?;
     let annotations = document.top.path(&["spec", "template", "metadata", "annotations"]);
     let annotations = annotations.or_else(|| document.top.path(&["metadata", "annotations"]));
@@ -179,6 +154,7 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
             "env" => env(document, &mut d, value),
             "envFrom" => d.note(&at, key, "there is no cluster"),
             "resources" => resources(document, &mut d, value)?,
+            "ports" => ports(document, &mut d, value, pod.get("hostNetwork").is_some_and(Node::is_true)),
             "volumeMounts" => mounts(document, &mut d, value, pod.get("volumes"))?,
             "image" => {
                 d.image = value.text().map(|image| (image, at.clone()));
@@ -193,6 +169,35 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
     }
     substitute(&mut d);
     Ok(d)
+}
+
+/// The keys of the pod, which its containers share.
+fn pod_keys(document: &Document, d: &mut Description, pod: &Node) {
+    for (key, value) in pod.entries() {
+        let at = document.at(value);
+        match key.as_str() {
+            "containers" | "securityContext" | "volumes" => {}
+            "hostAliases" => aliases(document, d, value),
+            "dnsConfig" => {
+                for server in value.get("nameservers").map(Node::items).unwrap_or_default() {
+                    d.say(&document.at(server), "dns", server.text().unwrap_or_default());
+                }
+            }
+            "hostNetwork" | "hostPID" | "hostIPC" => {
+                let option = match key.as_str() {
+                    "hostNetwork" => "network",
+                    "hostPID" => "pid",
+                    _ => "ipc",
+                };
+                if value.is_true() {
+                    d.say(&at, option, "host");
+                }
+            }
+            "hostname" => d.say(&at, "hostname", value.text().unwrap_or_default()),
+            "terminationGracePeriodSeconds" => d.say(&at, "stop-timeout", value.text().unwrap_or_default()),
+            key => note(d, document, OF_POD, key, value),
+        }
+    }
 }
 
 /// `$(NAME)` in the arguments is the variable of `env`; `$$(NAME)` stays `$(NAME)`, and so does an unknown one.
@@ -223,6 +228,21 @@ fn note(d: &mut Description, document: &Document, known: &[(&str, &str)], key: &
     }
 }
 
+/// Ports of the host; with the host's network each port is one already.
+fn ports(document: &Document, d: &mut Description, value: &Node, host_network: bool) {
+    for port in value.items() {
+        let (at, part) = (document.at(port), |key: &str| port.get(key).and_then(Node::text));
+        match (part("hostPort"), part("containerPort")) {
+            (Some(outside), Some(inside)) if !host_network => {
+                let ip = part("hostIP").map(|ip| format!("{ip}:")).unwrap_or_default();
+                let protocol = part("protocol").unwrap_or_else(|| "tcp".into()).to_lowercase();
+                d.say(&at, "publish", format!("{ip}{outside}:{inside}/{protocol}"));
+            }
+            _ => d.note(&at, "ports", "without a hostPort nothing outside leads to it"),
+        }
+    }
+}
+
 /// The security contexts; the container's keys count before the pod's.
 fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: Option<&Node>) -> Result<()> {
     let find = |key: &str| own.and_then(|c| c.get(key)).or_else(|| pod.and_then(|c| c.get(key)));
@@ -240,6 +260,27 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             d.say(&document.at(group), "group-add", group.text().unwrap_or_default());
         }
     }
+    profiles(document, d, find);
+    for sysctl in pod.and_then(|c| c.get("sysctls")).map(Node::items).unwrap_or_default() {
+        let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
+        d.say(&document.at(sysctl), "sysctl", format!("{}={}", part("name"), part("value")));
+    }
+    of_container(document, d, own.map(Node::entries).unwrap_or_default());
+    if let Some(node) = pod.and_then(|c| c.get("fsGroupChangePolicy")) {
+        d.note(&document.at(node), "fsGroupChangePolicy", "the owner of a volume is mapped, not changed");
+    }
+    for context in [pod, own].into_iter().flatten() {
+        for (key, value) in context.entries() {
+            if !CONTEXT.contains(&key.as_str()) {
+                d.unknown.push((document.at(value), format!("securityContext.{key}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The profiles of seccomp and of the security modules.
+fn profiles<'n>(document: &Document, d: &mut Description, find: impl Fn(&str) -> Option<&'n Node>) {
     if let Some(node) = find("seccompProfile") {
         let kind = node.get("type").and_then(Node::text).unwrap_or_default();
         match kind.as_str() {
@@ -268,11 +309,11 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             );
         }
     }
-    for sysctl in pod.and_then(|c| c.get("sysctls")).map(Node::items).unwrap_or_default() {
-        let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
-        d.say(&document.at(sysctl), "sysctl", format!("{}={}", part("name"), part("value")));
-    }
-    for (key, value) in own.map(Node::entries).unwrap_or_default() {
+}
+
+/// The keys that only a container's own context has.
+fn of_container(document: &Document, d: &mut Description, entries: &[(String, Node)]) {
+    for (key, value) in entries {
         let at = document.at(value);
         match key.as_str() {
             "allowPrivilegeEscalation" if !value.is_true() => d.say(&at, "security-opt", "no-new-privileges"),
@@ -291,17 +332,6 @@ fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: O
             _ => {}
         }
     }
-    if let Some(node) = pod.and_then(|c| c.get("fsGroupChangePolicy")) {
-        d.note(&document.at(node), "fsGroupChangePolicy", "the owner of a volume is mapped, not changed");
-    }
-    for context in [pod, own].into_iter().flatten() {
-        for (key, value) in context.entries() {
-            if !CONTEXT.contains(&key.as_str()) {
-                d.unknown.push((document.at(value), format!("securityContext.{key}")));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Keys of security contexts that are read.

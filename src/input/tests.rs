@@ -91,6 +91,14 @@ fn compose_hides_nothing() {
     let home = std::env::var("HOME").unwrap_or_default();
     has(&service("    volumes: [\"~/.ssh:/s\"]\n"), &format!("volume {home}/.ssh:/s:rw"));
     has(&service("    volumes: [\"${HOME}:/s\"]\n"), &format!("volume {home}:/s:rw"));
+    // A merge key brings what it names along.
+    let merged =
+        yaml::parse(Path::new("f"), "x-h: &h { privileged: true }\nservices: { a: { <<: *h, image: x } }\n");
+    has(&compose::describe(&merged.unwrap()[0], "a").unwrap(), "privileged");
+}
+
+#[test]
+fn compose_reports_what_it_does_not_read() {
     for (text, key) in [
         ("    extends: { service: b }\n", "extends"),
         ("include: [other.yaml]\n", "include"),
@@ -120,20 +128,19 @@ fn compose_hides_nothing() {
     ] {
         assert!(service_error(text).contains(error), "{text}: {}", service_error(text));
     }
-    // A merge key brings what it names along.
-    let merged =
-        yaml::parse(Path::new("f"), "x-h: &h { privileged: true }\nservices: { a: { <<: *h, image: x } }\n");
-    has(&compose::describe(&merged.unwrap()[0], "a").unwrap(), "privileged");
     let note = service("    user: $NOT_SET_ANYWHERE\n").notes;
     assert!(note.iter().any(|(_, key, _)| key == "${NOT_SET_ANYWHERE}"), "{note:?}");
 }
 
+/// A pod with one container, and keys of both.
+fn one(of_container: &str, of_pod: &str) -> Description {
+    container(&format!("{of_pod}  containers:\n  - name: c\n    image: x\n{of_container}"))
+}
+
+const HOST_VOLUME: &str = "  volumes: [{ name: v, hostPath: { path: /etc } }]\n";
+
 #[test]
 fn a_pod_hides_nothing() {
-    let one = |of_container: &str, of_pod: &str| {
-        container(&format!("{of_pod}  containers:\n  - name: c\n    image: x\n{of_container}"))
-    };
-    let host = "  volumes: [{ name: v, hostPath: { path: /etc } }]\n";
     for (of_container, of_pod, what) in [
         ("    securityContext: { privileged: true }\n", "", "privileged"),
         ("    securityContext: { capabilities: { add: [SYS_ADMIN] } }\n", "", "cap-add SYS_ADMIN"),
@@ -149,6 +156,12 @@ fn a_pod_hides_nothing() {
             "security-opt seccomp=unconfined",
         ),
         ("    securityContext: { seLinuxOptions: { type: spc_t } }\n", "", "security-opt label=type:spc_t"),
+        ("    ports: [{ containerPort: 80, hostPort: 8080 }]\n", "", "publish 8080:80/tcp"),
+        (
+            "    ports: [{ containerPort: 80, hostPort: 8080, hostIP: 0.0.0.0, protocol: TCP }]\n",
+            "",
+            "publish 0.0.0.0:8080:80/tcp",
+        ),
         ("", "  hostNetwork: true\n", "network host"),
         ("", "  hostPID: yes\n", "pid host"),
         ("", "  hostIPC: true\n", "ipc host"),
@@ -160,23 +173,27 @@ fn a_pod_hides_nothing() {
         ),
         (
             "    volumeMounts: [{ name: v, mountPath: /x, subPath: shadow }]\n",
-            host,
+            HOST_VOLUME,
             "volume /etc/shadow:/x:rw",
         ),
         (
             "    volumeMounts: [{ name: v, mountPath: /x, mountPropagation: Bidirectional }]\n",
-            host,
+            HOST_VOLUME,
             "volume /etc:/x:rw,rshared",
         ),
     ] {
         has(&one(of_container, of_pod), what);
     }
+}
+
+#[test]
+fn a_pod_reports_what_it_does_not_read() {
     stops(
-        one("    volumeMounts: [{ name: v, mountPath: /x, subPathExpr: $(A) }]\n", host),
+        one("    volumeMounts: [{ name: v, mountPath: /x, subPathExpr: $(A) }]\n", HOST_VOLUME),
         "volumeMounts.subPathExpr",
     );
     for (of_container, of_pod, key) in [
-        ("    volumeMounts: [{ name: v, mountPath: /x, frob: 1 }]\n", host, "volumeMounts.frob"),
+        ("    volumeMounts: [{ name: v, mountPath: /x, frob: 1 }]\n", HOST_VOLUME, "volumeMounts.frob"),
         ("    securityContext: { frob: 1 }\n", "", "securityContext.frob"),
         ("    volumeDevices: [{ name: v, devicePath: /dev/x }]\n", "", "volumeDevices"),
         ("    frob: 1\n", "", "frob"),
@@ -184,6 +201,10 @@ fn a_pod_hides_nothing() {
     ] {
         unknown(&one(of_container, of_pod), key);
     }
+}
+
+#[test]
+fn wrong_values_of_a_pod_are_errors() {
     let error = |of_container: &str, of_pod: &str| {
         let text =
             format!("apiVersion: v1\nkind: Pod\nspec:\n{of_pod}  containers:\n  - name: c\n{of_container}");
@@ -194,7 +215,7 @@ fn a_pod_hides_nothing() {
     let root = "    securityContext: { runAsUser: 00, runAsNonRoot: true }\n";
     assert!(error(root, "").contains("runAsNonRoot"), "{}", error(root, ""));
     assert!(
-        error("    volumeMounts: [{ name: v, mountPath: /x, subPath: a/../../b }]\n", host)
+        error("    volumeMounts: [{ name: v, mountPath: /x, subPath: a/../../b }]\n", HOST_VOLUME)
             .contains("leaves")
     );
     let size = "  volumes: [{ name: v, emptyDir: { sizeLimit: much } }]\n";

@@ -26,6 +26,9 @@ pub(super) fn apply(facts: &Facts<'_>, config: &mut Config, changes: &mut Vec<Ch
     if !network.rules.is_empty() {
         return Err(failed("with --allow-net: every host of that network could be reached: leave one out"));
     }
+    if let Some(dir) = network.cni_places.plugins.iter().find(|dir| !dir.is_dir()) {
+        return Err(Error::msg(format!("--cni-path {}: no such directory", dir.display())));
+    }
     let list = find(network.cni_places.configurations(), &cni.name).map_err(|e| failed(&e))?;
     programs(&list, &network.cni_places.plugins()).map_err(|e| failed(&e))?;
     if !network.published.is_empty() && !list.maps_ports() {
@@ -46,19 +49,25 @@ pub(super) fn apply(facts: &Facts<'_>, config: &mut Config, changes: &mut Vec<Ch
     Ok(())
 }
 
-/// Once the policy has decided about capabilities.
-pub(super) fn settle(config: &Config) -> Result<()> {
-    let (Some(cni), Some(process)) = (&config.network.cni, &config.process) else { return Ok(()) };
+/// Once the policy has decided about capabilities. pasta's network promises less than one of plugins: it is said.
+pub(super) fn settle(config: &Config, changes: &mut Vec<Change>) -> Result<()> {
+    let Some(process) = &config.process else { return Ok(()) };
     let has = |name: &&&str| {
         crate::tables::capabilities::parse(name).is_some_and(|bit| process.capabilities.bounding.has(bit))
     };
-    match RIGHTS.iter().find(has) {
-        Some(right) => Err(Error::msg(format!(
+    let network = &config.network;
+    match (RIGHTS.iter().find(has), &network.cni) {
+        (Some(right), None) if network.pasta.is_some() => {
+            let text = format!("with {right} the program reaches metadata addresses, too");
+            changes.push(Change::weaker("network", text));
+            Ok(())
+        }
+        (Some(right), Some(cni)) => Err(Error::msg(format!(
             "--network cni:{}: with {right} the program could reach the cloud's metadata address: leave --cap-add {} out",
             cni.name,
             right.trim_start_matches("CAP_")
         ))),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 

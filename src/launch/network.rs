@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::value::Launch;
 use crate::bundle::Bundle;
-use crate::config::network::Mode;
+use crate::config::network::{Mode, Network};
 use crate::config::{Config, Namespace, RuntimeFile};
 use crate::error::{Error, Result};
 use crate::network::{RESOLV, RESOLV_CONF};
@@ -89,7 +89,40 @@ pub(super) fn apply(
     }
     let host = facts.overrides.allows("host-net");
     as_asked(network.asked, facts, config, changes)?;
-    let refused = match (network.rules.is_empty(), network.published.is_empty()) {
+    if let Some(text) = contradiction(network, host) {
+        return Err(Error::msg(text));
+    }
+    config.network.clone_from(network);
+    super::cni::apply(facts, config, changes)?;
+    if let Some(name) = &network.pasta {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
+        config.network.pasta = Some(found.ok_or_else(|| {
+            Error::msg("--network pasta: pasta is not installed (Debian and Fedora: the package passt)")
+        })?);
+        changes.push(Change::weaker(
+            "network",
+            "the program reaches what this host reaches, by way of pasta(1), but its loopback and metadata addresses",
+        ));
+    }
+    if let Some(path) = &network.joined {
+        // nsfs: what else is there is no namespace.
+        if !crate::sys::cstr::cpath(path).is_ok_and(|p| fs::path_magic(&p) == Ok(NSFS)) {
+            return Err(Error::msg(format!(
+                "--network netns:{0}: no namespace is there: `ip netns add NAME` makes /run/netns/NAME",
+                path.display()
+            )));
+        }
+        config.namespaces.retain(|n| n.kind != NsKind::Net);
+        config.namespaces.push(Namespace { kind: NsKind::Net, path: Some(path.clone()) });
+    }
+    report(network, changes);
+    Ok(())
+}
+
+/// Why these options cannot stand together.
+fn contradiction(network: &Network, host: bool) -> Option<&'static str> {
+    Some(match (network.rules.is_empty(), network.published.is_empty()) {
         (false, _) if host => {
             "--allow-net with --network host: the host's network knows no names, so every host could be reached: leave one out"
         }
@@ -104,35 +137,12 @@ pub(super) fn apply(
         {
             "--dns: no server can be reached without a network: --allow-net or --network"
         }
-        _ => "",
-    };
-    if !refused.is_empty() {
-        return Err(Error::msg(refused));
-    }
-    config.network.clone_from(network);
-    super::cni::apply(facts, config, changes)?;
-    if let Some(name) = &network.pasta {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
-        config.network.pasta = Some(found.ok_or_else(|| {
-            Error::msg("--network pasta: pasta is not installed (Debian and Fedora: the package passt)")
-        })?);
-        changes.push(Change::weaker(
-            "network",
-            "the program reaches what this host reaches, by way of pasta(1)",
-        ));
-    }
-    if let Some(path) = &network.joined {
-        // nsfs: what else is there is no namespace.
-        if !crate::sys::cstr::cpath(path).is_ok_and(|p| fs::path_magic(&p) == Ok(NSFS)) {
-            return Err(Error::msg(format!(
-                "--network netns:{0}: no namespace is there: `ip netns add NAME` makes /run/netns/NAME",
-                path.display()
-            )));
-        }
-        config.namespaces.retain(|n| n.kind != NsKind::Net);
-        config.namespaces.push(Namespace { kind: NsKind::Net, path: Some(path.clone()) });
-    }
+        _ => return None,
+    })
+}
+
+/// What the program reaches, and what reaches the program.
+fn report(network: &Network, changes: &mut Vec<Change>) {
     let rules: Vec<_> = network.rules.iter().map(ToString::to_string).collect();
     if !rules.is_empty() {
         changes.push(Change::weaker("network", format!("the program may connect to {}", rules.join(", "))));
@@ -149,12 +159,11 @@ pub(super) fn apply(
             format!("the program's ports are reached from outside: {ports}"),
         ));
     }
-    Ok(())
 }
 
 /// Once the policy has decided about namespaces: what the container must have, and what is shown in it.
-pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
-    super::cni::settle(config)?;
+pub fn settle(config: &mut Config, bundle: &Bundle, changes: &mut Vec<Change>) -> Result<()> {
+    super::cni::settle(config, changes)?;
     let network = &config.network;
     let flag = match (network.rules.is_empty(), network.published.is_empty()) {
         _ if network.cni.is_some() => "--network cni:NAME",
@@ -179,6 +188,7 @@ pub fn settle(config: &mut Config, bundle: &Bundle) -> Result<()> {
         crate::network::harden::filter()?;
     }
     config.network.v6 = Path::new("/proc/sys/net/ipv6").exists();
+    config.network.packets = crate::sys::net::has_packets();
     let by_name = !config.network.rules.is_empty();
     // Without the file libc, musl, Go and others ask 127.0.0.1, which is right for names that rules allow.
     let resolv = match (by_name, config.network.servers.is_empty()) {

@@ -18,7 +18,7 @@ use crate::plan::recipe::{self, Console, Filter, Input, Options, PlanSlots};
 use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
 use crate::seccomp;
 use crate::state::id_ranges::Ranges;
-use crate::state::{SeccompChoice, State, Stored};
+use crate::state::{LandlockRules, SeccompChoice, State, Stored};
 use crate::tables::namespaces::NsKind;
 
 /// A launch before the locations that the container's id names are examined: its cgroups, its resctrl class.
@@ -88,6 +88,9 @@ pub struct Prepared {
     id: String,
 }
 
+/// Profiles, compiled filters, and the reason why refusals are not reported.
+type CompiledFilters = (Vec<SeccompChoice>, Vec<Filter>, Option<&'static str>);
+
 /// Opens the bundle, hardens the config and chooses cgroups. The only side effect is the seccomp cache. For a
 /// launch, see [`draft`].
 pub fn prepare(launch: &Launch) -> Result<Prepared> {
@@ -115,41 +118,13 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
         strip_root(&mut config, &bundle.rootfs_path);
     }
-    let mut overrides = launch.overrides.clone();
-    overrides.no_cgroups = launch.cgroup_manager == Some(cgroup::Manager::Disabled);
-    overrides.devices =
-        launch.files.devices.iter().map(|(_, path, access)| (path.clone(), access.clone())).collect();
-    let missing = ladder::climb(launch, &host, &mut config, &mut overrides)?;
-    let no_cgroups = overrides.no_cgroups;
     let ids = Ranges::new(&host, launch.pure);
-    let facts = Facts {
-        id: &launch.id,
-        host: &host,
-        bundle: &bundle,
-        ids: &ids,
-        overrides: &overrides,
-        state_root: &launch.state_root,
-        policy: launch.policy(),
-    };
-    let mut outcome = layers::harden(launch, &facts, &mut config)?;
-    if config.hardening.hardened {
-        links::check_rootfs(launch, &bundle)?;
-    }
-    ladder::check_bare(&config)?;
-    outcome.changes.splice(0..0, missing);
+    let (mut outcome, no_cgroups) = harden(launch, (&bundle, &host, &ids), &mut config)?;
     let enforced = enforced::judge(launch, &config, &host, &mut outcome, hardened.is_some())?;
     let (options, notes) = options_of(launch, &config)?;
     outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
     let hardened = config.hardening.hardened;
-    let choices = seccomp_choices(&config);
-    let mut filters = choices.iter().map(|c| compile(c, launch.pure)).collect::<Result<Vec<_>>>()?;
-    let silent = options
-        .report_refusals
-        .then(|| crate::launch::refusals::report(&config, &choices, &mut filters, options.observe))
-        .flatten();
-    if let Some(why) = silent.filter(|_| options.observe) {
-        return Err(Error::msg(format!("--explain-denials: {why}")));
-    }
+    let (choices, filters, silent) = filters(launch, &config, &options)?;
     let state_dir = launch.state_root.join(&launch.id);
     let process = config
         .process
@@ -188,6 +163,51 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
         command: None,
         launcher: launch.launcher,
     })
+}
+
+/// Hardens the config, and adapts it to what this machine permits. Returns the changes, and whether there is no cgroup.
+fn harden(
+    launch: &Launch,
+    (bundle, host, ids): (&Bundle, &Host, &Ranges),
+    config: &mut Config,
+) -> Result<(Outcome, bool)> {
+    let mut overrides = launch.overrides.clone();
+    overrides.no_cgroups = launch.cgroup_manager == Some(cgroup::Manager::Disabled);
+    overrides.devices =
+        launch.files.devices.iter().map(|(_, path, access)| (path.clone(), access.clone())).collect();
+    let mut changes = ladder::climb(launch, host, config, &mut overrides)?;
+    let facts = Facts {
+        id: &launch.id,
+        host,
+        bundle,
+        ids,
+        overrides: &overrides,
+        state_root: &launch.state_root,
+        policy: launch.policy(),
+    };
+    let mut outcome = layers::harden(launch, &facts, config)?;
+    if config.hardening.hardened {
+        links::check_rootfs(launch, bundle)?;
+    }
+    ladder::check_bare(config)?;
+    changes.append(&mut outcome.changes);
+    outcome.changes = changes;
+    Ok((outcome, overrides.no_cgroups))
+}
+
+/// The seccomp profiles and their filters; and the reason why refused system calls are not reported, where
+/// `--debug` asks for reports.
+fn filters(launch: &Launch, config: &Config, options: &Options) -> Result<CompiledFilters> {
+    let choices = seccomp_choices(config);
+    let mut filters = choices.iter().map(|c| compile(c, launch.pure)).collect::<Result<Vec<_>>>()?;
+    let silent = options
+        .report_refusals
+        .then(|| crate::launch::refusals::report(config, &choices, &mut filters, options.observe))
+        .flatten();
+    match silent.filter(|_| options.observe) {
+        Some(why) => Err(Error::msg(format!("--explain-denials: {why}"))),
+        None => Ok((choices, filters, silent)),
+    }
 }
 
 /// The options of the plan that follow from the launch and its config, and notes about stdio.
@@ -295,6 +315,13 @@ impl Draft {
         }
     }
 
+    /// The guard that `exec` needs, too, where namespaces are missing.
+    fn landlock(&self) -> Option<LandlockRules> {
+        let hardening = &self.config.hardening;
+        let needed = hardening.bare || hardening.shared_proc;
+        needed.then(|| recipe::landlock_rules(&self.config, &self.host)).flatten()
+    }
+
     /// The state to write.
     fn state(&self, layout: &Layout, resctrl: Option<&crate::cgroup::resctrl::Class>) -> Result<State> {
         let (config, host, bundle) = (&self.config, &self.host, &self.bundle);
@@ -324,6 +351,7 @@ impl Draft {
             own_pid_namespace: config.is_new(NsKind::Pid),
             shares_host_root: self.shares_host_root,
             seccomp: Stored::new(&self.choices)?,
+            landlock: self.landlock(),
             hooks: config.hooks.clone(),
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),

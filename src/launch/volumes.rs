@@ -28,23 +28,7 @@ pub(super) fn shown(
     config: &mut Config,
     changes: &mut Vec<Change>,
 ) -> Result<()> {
-    let mut all: Vec<Shown> = Vec::new();
-    for (access, path) in &launch.files.paths {
-        let flag = match access {
-            Access::Write => "--rw",
-            Access::Copy => "--overlay",
-            Access::Read => "--ro",
-            Access::Hide => "--hide",
-        };
-        let said = format!("{flag} {}", path.display());
-        let path = found(path, &said, facts)?;
-        // For equal paths hide wins over ro, ro over overlay, and overlay over rw.
-        match all.iter_mut().find(|s| s.path == path) {
-            Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
-            Some(_) => {}
-            None => all.push(Shown { access: *access, path, said }),
-        }
-    }
+    let mut all = asked(launch, facts)?;
     if launch.root == Root::Host {
         working_directory(launch, config, &mut all)?;
     }
@@ -88,6 +72,28 @@ pub(super) fn shown(
         }
     }
     Ok(())
+}
+
+/// The paths that the options name, each once.
+fn asked(launch: &Launch, facts: &Facts<'_>) -> Result<Vec<Shown>> {
+    let mut all: Vec<Shown> = Vec::new();
+    for (access, path) in &launch.files.paths {
+        let flag = match access {
+            Access::Write => "--rw",
+            Access::Copy => "--overlay",
+            Access::Read => "--ro",
+            Access::Hide => "--hide",
+        };
+        let said = format!("{flag} {}", path.display());
+        let path = found(path, &said, facts)?;
+        // For equal paths hide wins over ro, ro over overlay, and overlay over rw.
+        match all.iter_mut().find(|s| s.path == path) {
+            Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
+            Some(_) => {}
+            None => all.push(Shown { access: *access, path, said }),
+        }
+    }
+    Ok(all)
 }
 
 /// The path without symlinks; an error if it does not exist or, in a hardened run, leads through another user's symlink.

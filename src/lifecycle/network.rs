@@ -1,11 +1,12 @@
 //! What a launcher attends to of the network by name: the helper's verdicts, and its end.
 
 use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
 
 use crate::lifecycle::sidecar::Sidecar;
 use crate::network::handle::Helper;
 use crate::network::verdict::Verdict;
-use crate::sys::io::Interest;
+use crate::sys::io::{self, Interest};
 use crate::sys::{Errno, process};
 
 /// The most refusals that are printed, one line each.
@@ -13,6 +14,9 @@ const MOST: usize = 64;
 
 /// The most verdicts that are read at once.
 const AT_ONCE: usize = 64;
+
+/// How long the helper may take to say what is left.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The helper of a container that runs.
 pub struct Network {
@@ -51,10 +55,25 @@ impl Network {
         }
     }
 
+    /// Once the container has ended the helper reports what is left, and ends by itself.
+    fn last_words(&mut self) {
+        let ended = process::wait_for_exit(self.container, 0);
+        let end = Instant::now() + LAST_WORDS;
+        self.read();
+        while ended && self.helper.line() >= 0 {
+            let left = end.saturating_duration_since(Instant::now()).as_millis() as i32;
+            match io::poll(&[(self.helper.line(), libc::POLLIN)], left).as_deref() {
+                Ok([events]) if *events != 0 => self.read(),
+                Err(Errno::EINTR) => {}
+                _ => return,
+            }
+        }
+    }
+
     /// Ends the helper; what was refused, and each rule that would allow it, one line each.
     pub fn finish(mut self) -> Vec<String> {
         self.over = true;
-        self.read();
+        self.last_words();
         self.helper.end();
         let mut lines: Vec<String> =
             self.refused.iter().map(|verdict| format!("network: refused {}", verdict.text())).collect();

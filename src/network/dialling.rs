@@ -345,8 +345,9 @@ impl Helper<'_> {
         }
     }
 
-    /// What is still open is written down.
+    /// What is still open is written down, and what was refused last.
     pub(super) fn end(&mut self) {
+        self.last_strays();
         for key in self.connections.keys() {
             self.close(key, Reason::Allowed, "");
         }

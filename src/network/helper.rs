@@ -259,7 +259,7 @@ impl<'a> Helper<'a> {
     /// No connection more can be taken.
     fn is_full(&mut self, role: Role) -> bool {
         match role {
-            Role::Questions | Role::QuestionStreams => false,
+            Role::Questions | Role::QuestionStreams | Role::Strays => false,
             Role::Port(_) => self.connections.is_full(),
             Role::Published(_) => self.connections.is_full() || self.diallers.is_used_up(),
         }
@@ -273,6 +273,7 @@ impl<'a> Helper<'a> {
                 self.question(&message[..n], |message| Waiter::Datagram(from, message));
                 Ok(())
             }
+            Role::Strays => self.stray(fd),
             Role::QuestionStreams => {
                 let socket = net::accept(fd)?;
                 let (received, answers, deadline) = (Vec::new(), Vec::new(), Instant::now() + STREAM);

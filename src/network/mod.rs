@@ -16,8 +16,9 @@
 //! hands them to the helper before the program starts. The helper was forked before the clone, has one thread, no
 //! capability, no file, a filter of its own ([`harden`]), and ends with the launcher.
 //!
-//! What it does not see: a connection to an address without a route, or to a port that no rule names. The kernel refuses
-//! both inside.
+//! Every address is the namespace's own, so a connection to an address that no rule names arrives at a listener, too, and
+//! is reset. A port that no rule names has no listener: the kernel refuses the connection, and the helper reports it
+//! ([`strays`]).
 
 pub mod addresses;
 pub mod audit;
@@ -37,6 +38,7 @@ mod published;
 mod questions;
 mod resolver;
 mod slab;
+pub mod strays;
 mod tls;
 pub mod verdict;
 
@@ -44,7 +46,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 pub use crate::config::network::Published;
-use crate::config::network::{Destination, Network, Rule};
+use crate::config::network::{Network, Rule};
 pub use diallers::DIALLERS;
 
 /// The most connections at once. Each holds two descriptors.
@@ -61,6 +63,8 @@ pub enum Role {
     Port(u16),
     /// Connections from outside to this port inside.
     Published(u16),
+    /// First packets of connections that no listener takes.
+    Strays,
 }
 
 /// A socket inside that the helper gets.
@@ -75,7 +79,7 @@ pub struct Socket {
 impl Socket {
     /// Whether connections are accepted on it; otherwise it takes datagrams.
     pub fn listens(&self) -> bool {
-        self.role != Role::Questions
+        !matches!(self.role, Role::Questions | Role::Strays)
     }
 }
 
@@ -112,33 +116,24 @@ pub fn sockets(network: &Network, v6: bool) -> Vec<Socket> {
     if network.rules.is_empty() {
         return Vec::new();
     }
-    let any: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if v6 { ANY_V6 } else { ANY_V4 };
     let resolver = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 53);
     let questions = [Role::Questions, Role::QuestionStreams].map(|role| Socket { role, address: resolver });
     let ports = network.ports().into_iter();
     let listeners = ports.map(|port| Socket { role: Role::Port(port), address: SocketAddr::new(any, port) });
-    questions.into_iter().chain(listeners).collect()
+    let kinds = [ANY_V4].into_iter().chain(v6.then_some(ANY_V6)).filter(|_| network.packets);
+    let strays = kinds.map(|any| Socket { role: Role::Strays, address: SocketAddr::new(any, 0) });
+    questions.into_iter().chain(listeners).chain(strays).collect()
 }
 
-/// The ranges that the namespace takes for its own: those of names, and the addresses that rules name.
+const ANY_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// The ranges that the namespace takes for its own: every address. Those of names and those that rules name lead to the
+/// helper's listeners; a connection to any other is refused, and reported.
 pub fn local_ranges(network: &Network, v6: bool) -> Vec<(IpAddr, u8)> {
-    if network.rules.is_empty() {
-        return Vec::new();
-    }
-    let (v4_names, v6_names) = crate::config::network::inside(0);
-    let mut ranges = vec![(IpAddr::V4(v4_names), 15)];
-    if v6 {
-        ranges.push((v6_names.into(), 64));
-    }
-    for rule in &network.rules {
-        let Destination::Address(address) = rule.to else { continue };
-        let range = (address, if address.is_ipv4() { 32 } else { 128 });
-        // The loopback device has its own addresses already.
-        if !address.is_loopback() && !ranges.contains(&range) {
-            ranges.push(range);
-        }
-    }
-    ranges
+    let kinds = [ANY_V4].into_iter().chain(v6.then_some(ANY_V6));
+    kinds.filter(|_| !network.rules.is_empty()).map(|any| (any, 0)).collect()
 }
 
 /// Where resolvers look up whom to ask.

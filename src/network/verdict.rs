@@ -25,7 +25,7 @@ reasons! {
     Allowed "allowed",
     Unresolved "not-resolved", Unreachable "not-reachable", Full "too-many-connections", Start "start",
     Name "no-rule-for-the-name", Port "no-rule-for-the-port", NoName "no-name", Address "closed-address",
-    TooManyNames "too-many-names",
+    TooManyNames "too-many-names", Datagram "datagram",
     NotTls "not-tls", NoServerName "no-server-name", HiddenServerName "hidden-server-name",
     OtherServerName "other-server-name",
     NotHttp "not-http", NoHost "no-host", OtherHost "other-host", Connect "connect-method",
@@ -92,7 +92,8 @@ impl Verdict {
             | Reason::Unreachable
             | Reason::Full
             | Reason::Start
-            | Reason::TooManyNames => return None,
+            | Reason::TooManyNames
+            | Reason::Datagram => return None,
         };
         Some(format!("--allow-net {place}"))
     }
@@ -105,12 +106,16 @@ impl Verdict {
             Reason::Name if port == 0 => format!("the name {name}: no rule allows it"),
             Reason::Name => format!("{name}:{port}: no rule allows this name"),
             Reason::Port => format!("{name}:{port}: no rule allows this port"),
-            Reason::NoName => format!("{address}:{port}: no rule allows this address"),
+            Reason::NoName => {
+                let place = self.address.map(|a| std::net::SocketAddr::new(a, port).to_string());
+                format!("{}: no rule allows this address", place.unwrap_or_default())
+            }
             Reason::Address => format!("{name}:{port} leads to {address}, {other}"),
             Reason::TooManyNames => format!(
                 "the name {name}: {} names were asked for already",
                 crate::config::network::MOST_NAMES
             ),
+            Reason::Datagram => format!("{name}{address}:{port}/udp: only TCP is carried"),
             Reason::NotTls => format!("{name}:{port}: no TLS connection"),
             Reason::NoServerName => format!("{name}:{port}: a TLS connection without a server name"),
             Reason::HiddenServerName => {
@@ -232,6 +237,11 @@ mod tests {
             (
                 verdict(Reason::NoServerName, "a.test", "", None, 443),
                 "a.test:443: a TLS connection without a server name (--allow-net a.test,any-sni)",
+            ),
+            (verdict(Reason::Datagram, "", "", Some("9.9.9.9"), 53), "9.9.9.9:53/udp: only TCP is carried"),
+            (
+                verdict(Reason::NoName, "", "", Some("2001:db8::1"), 80),
+                "[2001:db8::1]:80: no rule allows this address (--allow-net [2001:db8::1]:80)",
             ),
             (
                 verdict(Reason::NoName, "", "", Some("198.18.9.9"), 80),

@@ -1,6 +1,7 @@
 //! Taking a container back: the undos of its rows, in reverse. Used by a create that failed, by
 //! `delete`, and by the guardian of a launcher that died. Each undo may find its work done already.
 
+use std::fmt::Display;
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,6 +22,15 @@ pub struct Undone {
     pub problems: Vec<String>,
     /// Processes of a launch that failed which were killed for lack of memory before all this.
     pub oom_kills: u64,
+}
+
+impl Undone {
+    /// Keeps the words of an undo that failed.
+    fn failed(&mut self, result: Result<(), impl Display>, what: impl FnOnce() -> String) {
+        if let Err(e) = result {
+            self.problems.push(format!("{}: {e}", what()));
+        }
+    }
 }
 
 /// The undos that are the container's whose directory is `dir`. A runtime that died may have announced a cgroup that
@@ -65,9 +75,8 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
                 if ours {
                     done.oom_kills += ops::events(&scope.cgroup).oom_kills;
                 }
-                if let Err(e) = crate::cgroup::systemd::stop(scope) {
-                    done.problems.push(format!("scope {} cannot be stopped: {e}", scope.unit));
-                }
+                let stopped = crate::cgroup::systemd::stop(scope);
+                done.failed(stopped, || format!("scope {} cannot be stopped", scope.unit));
             }
             Undo::Cgroup(path) => {
                 let path = Path::new(path);
@@ -79,20 +88,17 @@ pub fn undo_within(undos: &[Undo], child: Option<(i32, RawFd)>, ours: bool, pati
                         thaw(undos)
                     }
                 };
-                if let Err(e) = remove_cgroup(path, end, &mut thaw_once) {
-                    done.problems.push(format!("cgroup {} cannot be removed: {e}", path.display()));
-                }
+                let removed = remove_cgroup(path, end, &mut thaw_once);
+                done.failed(removed, || format!("cgroup {} cannot be removed", path.display()));
             }
             Undo::Layers(path) => {
-                if let Err(e) = crate::state::layers::remove_unused(Path::new(path)) {
-                    done.problems.push(format!("layers {path} cannot be removed: {e}"));
-                }
+                let removed = crate::state::layers::remove_unused(Path::new(path));
+                done.failed(removed, || format!("layers {path} cannot be removed"));
             }
             Undo::Members(path) => ops::kill_all(Path::new(path)),
             Undo::Class(path) => {
-                if ours && let Err(e) = ops::remove(Path::new(path), end) {
-                    done.problems.push(format!("class of service {path} cannot be removed: {e}"));
-                }
+                let removed = if ours { ops::remove(Path::new(path), end) } else { Ok(()) };
+                done.failed(removed, || format!("class of service {path} cannot be removed"));
             }
             Undo::Outputs { files, given } => files.iter().for_each(|file| give_back(file, *given)),
             // Done by `launch::netdev::bring_back`, which holds the namespace, where it is to be done at all.

@@ -326,7 +326,11 @@ pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
         let since =
             ALLOW_SINCE.iter().find(|(known, _)| known == name).map_or(Policy::Restricted, |(_, p)| *p);
         if facts.policy < since && !(name == "host-net" && facts.overrides.network) {
-            outcome.no_effect(name, "the policy in force does not take it away (--policy)");
+            let why = match name.as_str() {
+                "host-net" => "this policy takes the config's network as it is written: --network host",
+                _ => "the policy in force does not take it away (--policy)",
+            };
+            outcome.no_effect(name, why);
         }
     }
     let bare = config.hardening.bare;

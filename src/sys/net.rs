@@ -91,6 +91,34 @@ pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> Result<()> {
     check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) }.into()).map(drop)
 }
 
+/// socket(2) for packets of one protocol (`ETH_P_*`) without the header of the link, close-on-exec and non-blocking.
+pub fn packets(protocol: i32) -> Result<RawFd> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let protocol = i32::from((protocol as u16).to_be());
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::socket(libc::AF_PACKET, kind, protocol) }.into()).map(|fd| fd as RawFd)
+}
+
+/// Whether this kernel has packet sockets. Without the right to have one the answer is `EPERM`.
+pub fn has_packets() -> bool {
+    match packets(0) {
+        Ok(fd) => {
+            fs::close(fd);
+            true
+        }
+        Err(e) => e == Errno::EPERM,
+    }
+}
+
+/// `SO_ATTACH_FILTER`: the socket receives what the filter passes.
+pub fn attach_filter(fd: RawFd, filter: &[libc::sock_filter]) -> Result<()> {
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    let (from, size) = ((&raw const program).cast(), std::mem::size_of::<libc::sock_fprog>());
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    // SAFETY: the kernel reads the program and its instructions, which outlive the call, and writes to neither.
+    check(unsafe { libc::setsockopt(fd, level, name, from, size as libc::socklen_t) }.into()).map(drop)
+}
+
 /// bind(2).
 pub fn bind(fd: RawFd, address: SocketAddr) -> Result<()> {
     let raw = Raw::of(address);

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{ONE, User, one};
 use crate::harness::bundle::safebox;
 use crate::harness::carried::copy_program;
-use crate::harness::{Need, poll, rounds, test};
+use crate::harness::{Need, Sandbox, poll, rounds, test};
 use crate::security::attacks::{build_probe, hash_tree};
 
 const PROBE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Probe];
@@ -94,18 +94,24 @@ impl Drop for Place {
     }
 }
 
+/// The sandbox's safebox, as this user and with an empty environment.
+fn as_user(user: &User, sb: &Sandbox) -> Command {
+    let mut command = Command::new(sb.dir().join("safebox"));
+    command.uid(user.uid).gid(user.gid).current_dir("/").env_clear();
+    command
+}
+
 /// Without $XDG_RUNTIME_DIR the state root is below /tmp, where other users may have created the directory
 /// first.
 fn hostile_root() {
     let user = nobody();
     let sb = user.sandbox();
     let place = Place(format!("/tmp/safebox-{}", user.uid).into());
-    let safebox = sb.dir().join("safebox");
     let bundle = sb.bundle().display().to_string();
     let call = |args: &[&str]| -> Output {
-        let mut command = Command::new(&safebox);
-        command.args(args).uid(user.uid).gid(user.gid).current_dir("/").env_clear();
-        command.env("PATH", "/usr/bin:/bin").env("SAFEBOX_TEST", sb.id()).output().expect("safebox")
+        let mut command = as_user(&user, &sb);
+        command.args(args).env("PATH", "/usr/bin:/bin").env("SAFEBOX_TEST", sb.id());
+        command.output().expect("safebox")
     };
     let run = ["--cgroup-manager", "disabled", "run", "--quiet", "--bundle", &bundle, "x"];
     let verbs: [&[&str]; 9] = [
@@ -154,9 +160,13 @@ fn hostile_root() {
         }
         place.clear();
     }
-    // The user's own directory is created, private, and used again.
+    private_and_used_again(&place, || call(&run));
+}
+
+/// The user's own directory is created, private, and used again.
+fn private_and_used_again(place: &Place, run: impl Fn() -> Output) {
     for _ in 0..2 {
-        let out = call(&run);
+        let out = run();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
     let mode = place.0.metadata().expect("the place").permissions().mode() & 0o777;
@@ -167,7 +177,6 @@ fn hostile_root() {
 fn hostile_runtime_dir() {
     let user = nobody();
     let sb = user.sandbox();
-    let safebox = sb.dir().join("safebox");
     let place = Place(format!("/tmp/safebox-xdg-{}", user.uid).into());
     std::fs::DirBuilder::new().mode(0o700).create(&place.0).expect("a directory");
     let root = place.0.join("safebox");
@@ -177,9 +186,8 @@ fn hostile_runtime_dir() {
     let own = |path: &Path, uid| std::os::unix::fs::lchown(path, Some(uid), Some(uid)).expect("chown");
     let refused = |says: &str| {
         for verb in [&["list"][..], &["delete", "--force", "x"], &["state", "x"]] {
-            let mut command = Command::new(&safebox);
-            command.args(verb).uid(user.uid).gid(user.gid).current_dir("/").env_clear();
-            let out = command.env("XDG_RUNTIME_DIR", &place.0).output().expect("safebox");
+            let mut command = as_user(&user, &sb);
+            let out = command.args(verb).env("XDG_RUNTIME_DIR", &place.0).output().expect("safebox");
             let text = String::from_utf8_lossy(&out.stderr);
             assert!(!out.status.success() && text.contains(says), "{verb:?} {says}:\n{text}");
         }

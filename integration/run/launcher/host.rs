@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::a_home_directory_is_no_project", ROOT, no_project),
         test("launcher::a_user_keeps_id_and_home", USER, user),
         test("launcher::what_is_weaker_is_always_printed", ROOT, weaker),
+        test("launcher::the_host_s_programs_run_under_every_policy", ROOT, policies),
         test("launcher::the_plan_of_a_program_is_explained", ROOT, explained),
     ]
 }
@@ -52,6 +53,17 @@ fn nothing_created() {
     let out = running.wait().ok();
     assert_eq!(out.stdout, "up\nproject\n", "the file is covered\n{out}");
     assert_eq!(picture(&dir), before, "after it");
+    sb.leak_check();
+}
+
+fn policies() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    for (policy, user) in [("restricted", "65532"), ("baseline", "0"), ("privileged", "0")] {
+        let out =
+            run_in(&sb, &dir).args(["--policy", policy, "--", "sh", "-c", "id -u; cat file"]).output().ok();
+        assert_eq!(out.stdout, format!("{user}\nproject\n"), "{policy}: {out}");
+    }
     sb.leak_check();
 }
 

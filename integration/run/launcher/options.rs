@@ -1,5 +1,7 @@
 //! docker run's options, errors for bad values, and typical first attempts.
 
+use std::path::Path;
+
 use libtest_mimic::Trial;
 
 use safebox::launch::options::{Says, rows, verbs};
@@ -101,7 +103,24 @@ fn bad_values() {
         }
     }
     assert!(tried > 100, "{tried}");
-    // Options that take any text: a path, and a program.
+    bad_paths(&sb, &dir);
+    for (args, says) in [
+        (&["--memory", "1k"] as &[&str], "must be at least 1 MiB"),
+        (&["--memory", "9999t"], "larger than this machine's memory"),
+        (&["--cpus", "4096"], "the cpus of this machine"),
+        (&["--memory-swap", "1m", "--memory", "64m"], "smaller than the memory limit"),
+        (&["--cpus", "1", "--cpu-quota", "1000"], "say the same thing"),
+        (&["--env-file", "nowhere"], "--env-file nowhere: "),
+        (&["--device", "/dev/nothing"], "no such file"),
+        (&["--security-opt", "seccomp=nowhere"], "seccomp=nowhere"),
+    ] {
+        run_in(&sb, &dir).args(args).args(["--", "true"]).output().exits(125).says(says);
+    }
+    sb.leak_check();
+}
+
+/// Options that take any text: a path, and a program.
+fn bad_paths(sb: &Sandbox, dir: &Path) {
     let network = r#"{ "cniVersion": "0.4.0", "name": "x", "type": "bridge" }"#;
     std::fs::write(dir.join("x.conf"), network).expect("write");
     let bad_paths = [
@@ -130,29 +149,16 @@ fn bad_values() {
             _ => "/nowhere/x",
         };
         let call = match row.long {
-            "audit-log" => run_in(&sb, &dir).args(["--allow-net", "example.org", bad]),
-            "cni-netconfpath" => run_in(&sb, &dir).args(["--network", "cni:x", bad]),
-            "cni-path" => run_in(&sb, &dir).args(["--network", "cni:x", "--cni-netconfpath", ".", bad]),
-            "compose" => run_in(&sb, &dir).args([bad, "service"]),
-            _ => run_in(&sb, &dir).arg(bad),
+            "audit-log" => run_in(sb, dir).args(["--allow-net", "example.org", bad]),
+            "cni-netconfpath" => run_in(sb, dir).args(["--network", "cni:x", bad]),
+            "cni-path" => run_in(sb, dir).args(["--network", "cni:x", "--cni-netconfpath", ".", bad]),
+            "compose" => run_in(sb, dir).args([bad, "service"]),
+            _ => run_in(sb, dir).arg(bad),
         };
         let out = call.args(["--", "echo", "ran"]).output().exits(*code).says(says);
         assert_eq!(out.stdout, "", "{bad}\n{out}");
         sb.leak_check();
     }
-    for (args, says) in [
-        (&["--memory", "1k"] as &[&str], "must be at least 1 MiB"),
-        (&["--memory", "9999t"], "larger than this machine's memory"),
-        (&["--cpus", "4096"], "the cpus of this machine"),
-        (&["--memory-swap", "1m", "--memory", "64m"], "smaller than the memory limit"),
-        (&["--cpus", "1", "--cpu-quota", "1000"], "say the same thing"),
-        (&["--env-file", "nowhere"], "--env-file nowhere: "),
-        (&["--device", "/dev/nothing"], "no such file"),
-        (&["--security-opt", "seccomp=nowhere"], "seccomp=nowhere"),
-    ] {
-        run_in(&sb, &dir).args(args).args(["--", "true"]).output().exits(125).says(says);
-    }
-    sb.leak_check();
 }
 
 fn refusals() {

@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Trial> {
         test("network::the_host_of_every_request_must_match", WORLD, http),
         test("network::half_closes_and_resets_pass", WORLD, half_closes),
         test("network::raw_addresses_and_other_protocols_lead_nowhere", WORLD, raw),
+        test("network::what_no_rule_allows_is_reported", WORLD, strays),
         test("network::names_carry_nothing_out", WORLD, tunnel),
         test("network::floods_and_silence_stop_nobody_else", WORLD, floods),
         test("network::what_never_ends_is_ended", WORLD, endless),
@@ -198,12 +199,58 @@ print("devices", os.listdir("/sys/class/net"), "open", sorted(int(f) for f in os
     // What listens on the host's loopback is not there, either.
     let _server = world.serve_on_loopback(80);
     let out = python(&world, &["a.test:80"], script).ok();
-    let expect = "beyond ENETUNREACH\nmetadata ENETUNREACH\nbeyond6 ENETUNREACH\nunknown ECONNRESET\nport ECONNREFUSED\n\
-                  lo ECONNRESET\nquic ECONNREFUSED\nudp ENETUNREACH\npacket EAFNOSUPPORT\nraw EPERM\naudit EAFNOSUPPORT\n\
+    let expect = "beyond ECONNRESET\nmetadata ECONNRESET\nbeyond6 ECONNRESET\nunknown ECONNRESET\nport ECONNREFUSED\n\
+                  lo ECONNRESET\nquic ECONNREFUSED\nudp ECONNREFUSED\npacket EAFNOSUPPORT\nraw EPERM\naudit EAFNOSUPPORT\n\
                   route EPERM\nabstract ECONNREFUSED\ndevices ['lo'] open [0, 1, 2, 3]\n";
     let plain =
         out.stdout.replace("EPROTONOSUPPORT", "EAFNOSUPPORT").replace("packet EPERM", "packet EAFNOSUPPORT");
     assert_eq!(plain, expect, "{out}");
+    world.leak_check();
+}
+
+/// Each connection that no rule allows is reported, also where no listener of the helper's takes it.
+fn strays() {
+    let world = World::new();
+    let audit = world.dir().join("audit.jsonl");
+    let script = r#"
+def tcp(address, port, family=socket.AF_INET):
+    s = socket.socket(family); s.settimeout(8)
+    try: s.connect((address, port)); s.recv(1)
+    except ConnectionError: return "refused"
+def udp(address, port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(8); s.connect((address, port)); s.send(b"x")
+    try: s.recv(1)
+    except ConnectionError: return "refused"
+print(tcp("169.254.169.254", 80), tcp("203.0.113.2", 443), tcp(ip("a.test"), 22), tcp("2001:db8:113::2", 25, socket.AF_INET6))
+print(udp("203.0.113.2", 53), udp(ip("a.test"), 443))
+# The program's own traffic is not a refusal: a port where nothing listens, its datagrams, its names.
+print(tcp("127.0.0.1", 99), tcp("::1", 99, socket.AF_INET6), udp("127.0.0.1", 99), tls("a.test", "a.test"), flush=True)
+# The last word before the end.
+tcp("203.0.113.3", 8080)
+import os; os._exit(3)
+"#;
+    let call = world.run().args(["--audit-log", &audit.display().to_string(), "--allow-net", "a.test"]);
+    let out = call.args(["--", "python3", "-c", &format!("{PRELUDE}{script}")]).output().exits(3);
+    let refused = "refused refused refused refused\nrefused refused\nrefused refused refused b'answered'\n";
+    assert_eq!(out.stdout, refused, "{out}");
+    let lines: Vec<_> =
+        out.stderr.lines().filter_map(|l| l.strip_prefix("safebox: network: refused ")).collect();
+    let mut expect = vec![
+        "169.254.169.254:80: no rule allows this address (--allow-net 169.254.169.254:80)",
+        "203.0.113.2:443: no rule allows this address (--allow-net 203.0.113.2:443)",
+        "a.test:22: no rule allows this port (--allow-net a.test:22)",
+        "[2001:db8:113::2]:25: no rule allows this address (--allow-net [2001:db8:113::2]:25)",
+        "203.0.113.2:53/udp: only TCP is carried",
+        "a.test:443/udp: only TCP is carried",
+        "203.0.113.3:8080: no rule allows this address (--allow-net 203.0.113.3:8080)",
+    ];
+    let mut sorted = lines.clone();
+    sorted.sort_unstable();
+    expect.sort_unstable();
+    assert_eq!(sorted, expect, "{out}");
+    let audit = std::fs::read_to_string(audit).expect("the audit file");
+    let refused = audit.lines().filter(|line| line.contains("\"refused\"")).count();
+    assert_eq!(refused, expect.len(), "{audit}");
     world.leak_check();
 }
 

@@ -230,6 +230,8 @@ fn refused() {
     let call =
         networks.world.plain().args(["run", "-q", "--name", networks.world.sb.id(), "--cni-path", "/x"]);
     sh(call, "true").exits(125).says("they are for --network cni:NAME");
+    says("out", &["--cni-path", "/nowhere"], "--cni-path /nowhere: no such directory");
+    says("out", &["-d", "--policy", "privileged", "-p", "8080:80"], "no process stays with");
     // A config that has the host's network, or joins another.
     let sb = crate::harness::Sandbox::new()
         .patch("/linux/namespaces", serde_json::json!([{ "type": "mount" }, { "type": "pid" }]));

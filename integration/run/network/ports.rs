@@ -170,7 +170,7 @@ fn said() {
         }
         // Of the config's own word a policy that hardens nothing says that it stands.
         let out = run(&["--policy", "privileged", "--allow", "host-net"]);
-        out.says("--allow host-net has no effect");
+        out.says("--allow host-net has no effect").says("--network host");
         sb.run().args(["--network", "none", "--allow", "host-net"]).output().exits(125).says("leave one out");
         sb.leak_check();
     }
@@ -205,8 +205,17 @@ fn pasta(world: &World, run: impl Fn(&World) -> Call) {
     let call = || run(world).args(["--network", "pasta", "--dns", "203.0.113.2"]);
     let out = sh(call(), &curl(&["http://a.test/", "http://203.0.113.1:1/"])).ok();
     assert_eq!(out.stdout, "203.0.113.2:80 a.test /\n= 0\n= 7\n", "{out}");
-    out.says("by way of pasta(1)");
+    out.says("by way of pasta(1), but its loopback and metadata addresses");
     world.leak_check();
+    // The host has a route to it.
+    let metadata = curl(&["http://169.254.169.254/"]);
+    let on_host = world.on_host(&metadata.replace("--cacert authority.pem", ""));
+    assert!(on_host.contains("= 0"), "the host reaches the metadata server: {on_host}");
+    let out = sh(call(), &metadata).ok();
+    assert_eq!(out.stdout, "= 7\n", "{out}");
+    sh(call().args(["--cap-add", "NET_RAW"]), "true")
+        .ok()
+        .says("with CAP_NET_RAW the program reaches metadata");
     sh(call().args(["--fail", "pivot:EIO"]), "true").exits(125).says("(EIO)");
     world.leak_check();
     let running = world.sb.run_until(call().args(["--", "sh", "-c", "echo up; sleep 20"]), "up");

@@ -233,19 +233,7 @@ fn source() {
         no_secret(&out);
         assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
     }
-    // Files that the launcher itself reads.
-    let file = vol.join("file");
-    symlink(host.dir.join("secret"), &file).expect("a link");
-    of(&file, NEIGHBOUR);
-    let file = file.display();
-    for flags in [
-        ["--secret", &format!("id=S,src={file}")],
-        ["--env-file", &file.to_string()],
-        ["--security-opt", &format!("seccomp={file}")],
-    ] {
-        let out = sb.runtime().arg("run").args(flags).args(["--", "/bin/true"]).output();
-        assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
-    }
+    files_of_the_launcher(&host, &vol);
     // Files of that user are no gain: the user could have copied them there.
     run(&vol.join("own")).ok().prints("theirs\nit ran\n");
     // In a sticky directory such as /tmp it is refused all the same: as with fs.protected_symlinks.
@@ -260,6 +248,23 @@ fn source() {
     symlink("theirs", vol.join("mine")).expect("a link");
     assert_eq!(vol.join("mine").symlink_metadata().expect("stat").uid(), 0);
     run(&vol.join("mine")).ok().prints("theirs\nit ran\n");
+}
+
+/// Files that the launcher itself reads.
+fn files_of_the_launcher(host: &Sentinel, vol: &Path) {
+    let sb = Sandbox::new();
+    let file = vol.join("file");
+    symlink(host.dir.join("secret"), &file).expect("a link");
+    lchown(&file, Some(NEIGHBOUR), Some(NEIGHBOUR)).expect("chown");
+    let file = file.display();
+    for flags in [
+        ["--secret", &format!("id=S,src={file}")],
+        ["--env-file", &file.to_string()],
+        ["--security-opt", &format!("seccomp={file}")],
+    ] {
+        let out = sb.runtime().arg("run").args(flags).args(["--", "/bin/true"]).output();
+        assert!(out.code == 125 && out.stderr.contains("is a symlink of another user"), "{out}");
+    }
 }
 
 /// An idmapped mount makes capabilities(7) that the container's root gives to a file those of the host.

@@ -203,37 +203,14 @@ fn special(document: &Document, d: &mut Description, key: &str, value: &Node) ->
         "sysctls" => {
             pairs(document, key, value)?.into_iter().for_each(|(at, pair)| d.say(&at, "sysctl", pair))
         }
-        "env_file" => {
-            for item in value.items() {
-                let path = item.text().or_else(|| item.get("path").and_then(Node::text)).unwrap_or_default();
-                known(document, d, "env_file", item, &["path", "required"]);
-                let required = item.get("required").is_none_or(Node::is_true);
-                if !required && !Path::new(&beside(document, &path)).exists() {
-                    continue;
-                }
-                d.say(&document.at(item), "env-file", beside(document, &path));
-            }
-        }
+        "env_file" => env_files(document, d, value),
         "security_opt" => {
             for item in value.items() {
-                d.say(
-                    &document.at(item),
-                    "security-opt",
-                    security_opt(document, &scalar(document, key, item)?),
-                );
+                let option = security_opt(document, &scalar(document, key, item)?);
+                d.say(&document.at(item), "security-opt", option);
             }
         }
-        "ulimits" => {
-            for (name, limit) in value.entries() {
-                known(document, d, "ulimits", limit, &["soft", "hard"]);
-                let part = |part: &str| limit.get(part).and_then(Node::text);
-                let both = limit.text().or_else(|| Some(format!("{}:{}", part("soft")?, part("hard")?)));
-                let both = both.ok_or_else(|| {
-                    document.error(limit, format!("ulimits: {name}: soft and hard are needed"))
-                })?;
-                d.say(&document.at(limit), "ulimit", format!("{name}={both}"));
-            }
-        }
+        "ulimits" => ulimits(document, d, value)?,
         "deploy" => deploy(document, d, value),
         "volumes" => {
             for item in value.items() {
@@ -247,6 +224,30 @@ fn special(document: &Document, d: &mut Description, key: &str, value: &Node) ->
         }
         key if key.starts_with("x-") => d.note(&at, key, "an extension"),
         key => d.unknown.push((at, key.into())),
+    }
+    Ok(())
+}
+
+fn env_files(document: &Document, d: &mut Description, value: &Node) {
+    for item in value.items() {
+        let path = item.text().or_else(|| item.get("path").and_then(Node::text)).unwrap_or_default();
+        known(document, d, "env_file", item, &["path", "required"]);
+        let required = item.get("required").is_none_or(Node::is_true);
+        if !required && !Path::new(&beside(document, &path)).exists() {
+            continue;
+        }
+        d.say(&document.at(item), "env-file", beside(document, &path));
+    }
+}
+
+fn ulimits(document: &Document, d: &mut Description, value: &Node) -> Result<()> {
+    for (name, limit) in value.entries() {
+        known(document, d, "ulimits", limit, &["soft", "hard"]);
+        let part = |part: &str| limit.get(part).and_then(Node::text);
+        let both = limit.text().or_else(|| Some(format!("{}:{}", part("soft")?, part("hard")?)));
+        let both =
+            both.ok_or_else(|| document.error(limit, format!("ulimits: {name}: soft and hard are needed")))?;
+        d.say(&document.at(limit), "ulimit", format!("{name}={both}"));
     }
     Ok(())
 }

@@ -17,14 +17,14 @@ pub(super) const ROWS: &[Row] = &[
         CONFIG,
         Says::One("NETWORK", kind),
         "none: a network of its own with nothing in it, the default; host: the host's; netns:PATH: one that was made before; \
-         pasta: the host's by way of pasta(1), without its namespace; cni:NAME: one of /etc/cni/net.d, by its plugins (root)",
+         pasta: the host's by way of pasta(1), without its namespace, loopback and metadata addresses; cni:NAME: one of /etc/cni/net.d, by its plugins (root)",
     )
     .also("net")
     .more(
         "cni:NAME runs ADD and CHECK of the network's plugins once the container's network namespace is there, and DEL \
          whatever the end. The device is called eth0. --publish is the portmap plugin's, the network's DNS servers go to \
-         /etc/resolv.conf, a bridge with portIsolation cuts its containers off from each other, and no container reaches \
-         the addresses at which clouds give out credentials (169.254.169.254 and others)",
+         /etc/resolv.conf, a bridge with portIsolation cuts its containers off from each other. With pasta and cni:NAME no \
+         container reaches the addresses at which clouds give out credentials (169.254.169.254 and others)",
     )
     .values(
         &["host", "none", "netns:/run/netns/x", "pasta", "cni:podman", "cni:my-net.1"],

@@ -13,8 +13,9 @@ const fn flag(long: &'static str, why: &'static str) -> Row {
     Row::new(long, GENERAL, RUN, Says::Refused(Shape::Flag, why), why)
 }
 
-const NETWORK: &str =
-    "the container has no network of its own to configure: --network host gives it the host's";
+const PLUGINS: &str = "addresses and aliases are a matter of a network's plugins: --network cni:NAME";
+const PORTS: &str = "no image says which ports there are: name each, --publish HOSTPORT:PORT";
+const RESOLVER: &str = "names are looked up in full: --dns ADDRESS, or --volume FILE:/etc/resolv.conf";
 const STREAMS: &str = "stdin, stdout and stderr are the caller's: redirect them in the shell";
 const DEVICES: &str =
     "limits of single devices come with a bundle: linux.resources.blockIO of its config.json";
@@ -28,7 +29,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     value(
         "restart",
-        "a service manager restarts programs: run safebox run from a systemd unit with Restart=on-failure",
+        "a service manager restarts programs: safebox install --systemd-unit ID prints a unit with Restart=on-failure",
     ),
     value("attach", STREAMS).short('a'),
     value("blkio-weight-device", DEVICES),
@@ -47,30 +48,30 @@ pub(super) const ROWS: &[Row] = &[
     value("device-write-bps", DEVICES),
     value("device-write-iops", DEVICES),
     flag("disable-content-trust", IMAGES),
-    value("dns-option", NETWORK),
-    value("dns-search", NETWORK),
-    value("expose", NETWORK),
+    value("dns-option", RESOLVER),
+    value("dns-search", RESOLVER),
+    value("expose", PORTS),
     value(
         "gpus",
         "devices are named one by one: --device /dev/nvidia0 --device /dev/nvidiactl, and -v for the libraries",
     ),
     value("io-maxbandwidth", WINDOWS),
     value("io-maxiops", WINDOWS),
-    value("ip", NETWORK),
-    value("ip6", NETWORK),
+    value("ip", PLUGINS),
+    value("ip6", PLUGINS),
     value("isolation", WINDOWS),
     value("kernel-memory", "the kernel has no such limit any more: --memory counts kernel memory"),
     value("label-file", "name annotations one by one: --annotation NAME=VALUE"),
-    value("link", NETWORK),
-    value("link-local-ip", NETWORK),
-    value("mac-address", NETWORK),
-    value("network-alias", NETWORK),
+    value("link", "two containers reach each other on one network: --network cni:NAME"),
+    value("link-local-ip", PLUGINS),
+    value("mac-address", PLUGINS),
+    value("network-alias", PLUGINS),
     flag(
         "oom-kill-disable",
         "a container that hangs at its memory limit is no better than one that ends: raise --memory",
     ),
     value("platform", IMAGES),
-    flag("publish-all", NETWORK).short('P'),
+    flag("publish-all", PORTS).short('P'),
     value("pull", IMAGES),
     value("runtime", "this is the runtime"),
     flag("sig-proxy", "a foreground run always passes signals on"),

@@ -183,7 +183,7 @@ fn connect(view: &View<'_>, to: &str) -> Answer {
             Answer::yes("loopback is the container's own: only its own programs listen there")
         }
         Some(_)
-            if network.cni.is_some()
+            if (network.cni.is_some() || network.pasta.is_some())
                 && address.is_some_and(|a| crate::network::cni::METADATA.contains(&a)) =>
         {
             Answer::no("a route of the container's makes it unreachable: it is a metadata address", None)

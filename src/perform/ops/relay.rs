@@ -5,10 +5,10 @@ use std::os::fd::RawFd;
 
 use crate::network::handle::Helper;
 use crate::network::helper::{self, Ends};
-use crate::network::{Role, Socket};
+use crate::network::{Role, Settings, Socket, strays};
 use crate::perform::{Call, Cx, Done, at};
-use crate::plan::Action;
 use crate::plan::ops::RelayOp;
+use crate::plan::{Action, Slot};
 use crate::sys::{Errno, Result, argv, fs, net, process, route, socket};
 
 /// Connections that wait to be accepted on each port.
@@ -37,26 +37,9 @@ pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
             Ok(())
         }
         RelayOp::Helper { settings, audit, published, to } => {
-            let published: Vec<RawFd> = published.iter().map(|slot| cx.fd(slot)).collect();
+            let published = published.iter().map(|slot| cx.fd(slot)).collect();
             let audit = audit.as_ref().map(|slot| cx.fd(slot)).filter(|fd| *fd >= 0);
-            let (ours, line) = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
-            let (init, theirs) = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
-            // Before Init can send: what is sent earlier does not say by whom.
-            at(cx, Call::Setsockopt, net::set_option(theirs, libc::SOL_SOCKET, libc::SO_PASSCRED, 1))?;
-            let life = || {
-                argv::forget_as(b"safebox network helper");
-                fs::close(ours);
-                fs::close(init);
-                helper::run(settings, &Ends { line, init: theirs, audit, published })
-            };
-            let pid = at(cx, Call::Clone, process::fork_run(life))?;
-            fs::close(line);
-            fs::close(theirs);
-            let pidfd = at(cx, Call::PidfdOpen, process::pidfd_open(pid))?;
-            cx.helper = Some(Helper::new(pid, fs::own(pidfd), fs::own(ours)));
-            cx.set(to, init);
-            cx.held.push(fs::own(init));
-            Ok(())
+            start_helper(cx, settings, (audit, published), to)
         }
         RelayOp::LocalRoute { request, .. } => at(cx, Call::Netlink, route::perform(request)),
         RelayOp::Socket { socket, to } => {
@@ -83,8 +66,36 @@ pub(super) fn apply(op: &RelayOp, cx: &mut Cx) -> Done {
     }
 }
 
+/// Forks the helper, with its ends of the sockets to the launcher and to Init.
+fn start_helper(
+    cx: &mut Cx,
+    settings: &Settings,
+    (audit, published): (Option<RawFd>, Vec<RawFd>),
+    to: &Slot,
+) -> Done {
+    let (ours, line) = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
+    let (init, theirs) = at(cx, Call::Socketpair, socket::seqpacket_pair())?;
+    // Before Init can send: what is sent earlier does not say by whom.
+    at(cx, Call::Setsockopt, net::set_option(theirs, libc::SOL_SOCKET, libc::SO_PASSCRED, 1))?;
+    let life = || {
+        argv::forget_as(b"safebox network helper");
+        fs::close(ours);
+        fs::close(init);
+        helper::run(settings, &Ends { line, init: theirs, audit, published })
+    };
+    let pid = at(cx, Call::Clone, process::fork_run(life))?;
+    fs::close(line);
+    fs::close(theirs);
+    let pidfd = at(cx, Call::PidfdOpen, process::pidfd_open(pid))?;
+    cx.helper = Some(Helper::new(pid, fs::own(pidfd), fs::own(ours)));
+    cx.set(to, init);
+    cx.held.push(fs::own(init));
+    Ok(())
+}
+
 fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
     let (address, kind) = match wanted.role {
+        Role::Strays => return packets(cx, wanted.address.is_ipv6()),
         Role::Questions => (wanted.address, libc::SOCK_DGRAM),
         Role::QuestionStreams | Role::Port(_) | Role::Published(_) => (wanted.address, libc::SOCK_STREAM),
     };
@@ -98,6 +109,13 @@ fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
     if wanted.listens() {
         at(cx, Call::Listen, net::listen(fd, BACKLOG))?;
     }
+    Ok(fd)
+}
+
+/// Nothing is sent before the program starts: no packet comes between the socket and its filter.
+fn packets(cx: &mut Cx, v6: bool) -> Result<RawFd> {
+    let fd = at(cx, Call::Socket, net::packets(if v6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP }))?;
+    at(cx, Call::Setsockopt, net::attach_filter(fd, strays::filter(v6)))?;
     Ok(fd)
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::{Label, Op};
-use crate::network::{Published, Settings, Socket};
+use crate::network::{Published, Role, Settings, Socket, strays};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -55,6 +55,10 @@ impl Op for RelayOp {
             Self::Helper { .. } => (Layer::Namespaces, "network-helper", None),
             Self::Diallers { .. } => (Layer::Namespaces, "diallers", None),
             Self::LocalRoute { range, .. } => (Layer::Namespaces, "local-route", Some(range.clone())),
+            Self::Socket { socket, .. } if socket.role == Role::Strays => {
+                let kind = if socket.address.is_ipv6() { "ipv6" } else { "ipv4" };
+                (Layer::Namespaces, "strays", Some(kind.into()))
+            }
             Self::Socket { socket, .. } => {
                 let kind = if socket.listens() { "tcp" } else { "udp" };
                 (Layer::Namespaces, "socket", Some(format!("{kind}:{}", socket.address.port())))
@@ -86,6 +90,14 @@ impl Op for RelayOp {
                 audit.as_ref().map_or(Ok(()), |slot| write!(f, " audit {slot}"))
             }
             Self::LocalRoute { range, .. } => write!(f, "netlink(RTM_NEWROUTE, local {range} dev lo)"),
+            Self::Socket { socket, to } if socket.role == Role::Strays => {
+                let v6 = socket.address.is_ipv6();
+                let (kind, len) = (if v6 { "ETH_P_IPV6" } else { "ETH_P_IP" }, strays::filter(v6).len());
+                write!(
+                    f,
+                    "socket(AF_PACKET, {kind}) setsockopt(SO_ATTACH_FILTER, {len} instructions) -> {to}"
+                )
+            }
             Self::Socket { socket, to } => {
                 let (kind, listen) =
                     if socket.listens() { ("SOCK_STREAM", " listen()") } else { ("SOCK_DGRAM", "") };
@@ -114,10 +126,13 @@ impl Op for RelayOp {
                 "connections from outside go on inside, and only a socket that was made inside connects there: so many at once (network_namespaces(7))"
             }
             Self::LocalRoute { .. } => {
-                "every address of this range is the namespace's own: a connection to one arrives at the helper's listener, which sees by the address which name was meant; no packet leaves (ip-route(8), type local)"
+                "every address is the namespace's own: a connection arrives at the helper's listener, which sees by the address which name or rule was meant, and resets what no rule allows; no packet leaves (ip-route(8), type local)"
             }
             Self::Socket { socket, .. } if socket.address.port() == 53 => {
                 "names are asked for here and nowhere else: the helper answers for those that a rule allows and refuses the others without asking anyone (resolv.conf(5))"
+            }
+            Self::Socket { socket, .. } if socket.role == Role::Strays => {
+                "connections to a port that no rule names are refused by the kernel: the helper reads their first packets to report them, and nothing else of the traffic (packet(7), socket(7))"
             }
             Self::Socket { .. } => {
                 "a port that a rule names; connections to every other port are refused by the kernel (tcp(7))"
@@ -195,6 +210,7 @@ impl Op for RelayOp {
             Self::Publish { .. } => vec!["socket", "setsockopt", "bind", "listen"],
             Self::Diallers { count, .. } => ["socket", "sendmsg", "close"].repeat(*count),
             Self::LocalRoute { .. } => vec!["socket", "sendto", "recvfrom", "close"],
+            Self::Socket { socket, .. } if socket.role == Role::Strays => vec!["socket", "setsockopt"],
             Self::Socket { socket, .. } => {
                 let mut calls = vec!["socket"];
                 calls.extend(socket.address.is_ipv6().then_some("setsockopt"));

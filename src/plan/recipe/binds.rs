@@ -95,8 +95,10 @@ impl Builder<'_> {
     /// Under the OCI verbs: where in the container a source is that the config names below the rootfs. As with runc it
     /// shows the mounts that are listed before.
     fn below_rootfs(&self, mount: &Mount) -> Option<PathBuf> {
-        // In a user namespace Init may not idmap a mount: the runtime does, before there are any others.
-        if self.input.config.hardening.hardened || (mount.idmap.is_some() && self.in_userns()) {
+        // A new root shows the host's files only by its binds. In a user namespace Init may not idmap a mount: the
+        // runtime does, before there are any others.
+        let config = self.input.config;
+        if config.root.empty || config.hardening.hardened || (mount.idmap.is_some() && self.in_userns()) {
             return None;
         }
         let source = self.source(mount);

@@ -67,7 +67,7 @@ impl Builder<'_> {
     /// What no program may reach by way of the network.
     pub(super) fn unreachable(&mut self) {
         let network = &self.input.config.network;
-        if network.cni.is_none() {
+        if network.cni.is_none() && network.pasta.is_none() {
             return;
         }
         for address in METADATA.into_iter().filter(|a| a.is_ipv4() || network.v6) {

@@ -241,33 +241,36 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What `create` does before it leaves the container waiting.
-    pub(super) fn created(&mut self) -> Result<Created> {
+    /// What Init waits on between `create` and `start`. The runtime opens it before the clone, so that Init needs no
+    /// path.
+    pub(super) fn wait_files(&mut self) -> Result<()> {
+        if !self.input.options.wait_for_start {
+            return Ok(());
+        }
         let dir = self.input.state_dir;
+        self.namespace_server()?;
         let (start, report) = (self.plan.slot("start"), self.plan.slot("report"));
-        // The FIFOs are opened by the runtime before the clone, so that Init needs no path.
-        let at = self.before_sources();
-        let fifo = |path, to| crate::plan::Step {
-            actor: Runtime,
-            action: Action::State(StateOp::Fifo { path, to }),
-            undo: None,
-            part: part::STATE,
-        };
-        let rows = [
-            fifo(cjoin(dir, files::START_NEW)?, start.clone()),
-            fifo(cjoin(dir, files::REPORT)?, report.clone()),
-        ];
-        self.plan.steps.splice(at..at, rows);
-        let server = self.namespace_server(at)?;
+        for (file, to) in [(files::START_NEW, &start), (files::REPORT, &report)] {
+            let row = StateOp::Fifo { path: cjoin(dir, file)?, to: to.clone() };
+            self.plan.push(Runtime, part::STATE, row);
+        }
+        self.wait = Some((start, report));
+        Ok(())
+    }
+
+    /// What `create` does before it leaves the container waiting.
+    pub(super) fn created(&self) -> Result<Option<Created>> {
+        let Some((start, report)) = self.wait.clone() else { return Ok(None) };
+        let dir = self.input.state_dir;
         let pid_file = self.input.options.pid_file.as_deref().map(pid_file);
-        Ok(Created {
+        Ok(Some(Created {
             from: cjoin(dir, files::START_NEW)?,
             to: cjoin(dir, files::START)?,
             start,
             report,
-            server,
+            server: self.served_namespaces(),
             pid_file: pid_file.transpose()?,
-        })
+        }))
     }
 }
 

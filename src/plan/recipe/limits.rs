@@ -10,7 +10,7 @@ use crate::config::{ConfigError, Process};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::limits::grants;
-use crate::plan::ops::{Action, LimitOp};
+use crate::plan::ops::LimitOp;
 use crate::plan::recipe::{Builder, Filter, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan};
 use crate::sys::rlimit::Limit;
@@ -39,12 +39,12 @@ pub(super) fn grant(plan: &mut Plan, process: &Process) {
     push(plan, process, part::DROP, grants);
 }
 
-/// All others, and the limit on descriptors as it was before the runtime raised its own. `forks`: Init forks afterwards,
-/// so the limit on processes comes with [`set_processes`].
-pub(super) fn set(plan: &mut Plan, process: &Process, host: &Host, forks: bool) {
-    let raised = plan.steps.iter().any(|s| matches!(s.action, Action::Limit(LimitOp::MoreFiles { .. })));
-    if raised && process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE) {
-        let (resource, limit) = (libc::RLIMIT_NOFILE, host.limit(libc::RLIMIT_NOFILE));
+/// All others. `files`: the limit on descriptors before the runtime raised its own. `forks`: Init forks afterwards, so the
+/// limit on processes comes with [`set_processes`].
+pub(super) fn set(plan: &mut Plan, process: &Process, files: Option<Limit>, forks: bool) {
+    let unset = process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE);
+    if let Some(limit) = files.filter(|_| unset) {
+        let resource = libc::RLIMIT_NOFILE;
         plan.push(Init, part::EXEC, LimitOp::Set { resource, limit });
     }
     push(plan, process, part::EXEC, |resource| {
@@ -96,6 +96,7 @@ impl Builder<'_> {
         let sources = self.input.config.mounts.len() + self.input.cgroups.cgroups.len();
         if limit.soft < limit.hard && limit.soft < sources as u64 + BESIDE_SOURCES {
             self.plan.push(Runtime, part::SOURCES, LimitOp::MoreFiles { limit });
+            self.files_before = Some(limit);
         }
         Ok(())
     }

@@ -33,8 +33,9 @@ use crate::error::{Error, Result};
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::hooks::HookRun;
 use crate::plan::ops::StateOp;
-use crate::plan::{NamespaceSlots, Plan, Slot, Undo};
+use crate::plan::{NamespaceSlots, Plan, Slot, Supplementary, Undo};
 use crate::state::State;
+use crate::sys::rlimit::Limit;
 use crate::tables::namespaces::NsKind;
 
 /// Headings of `explain`.
@@ -103,6 +104,14 @@ struct Builder<'a> {
     joined: Vec<(NsKind, Slot)>,
     /// Those of them that Init joins itself.
     joined_by_init: Vec<(NsKind, Slot)>,
+    /// The FIFOs of `start` and of its report, where the container waits for `start`.
+    wait: Option<(Slot, Slot)>,
+    /// The socket of the namespace-fd server.
+    server: Option<Slot>,
+    /// The limit on descriptors before the runtime raised its own.
+    files_before: Option<Limit>,
+    /// The OOM score is set.
+    scored: bool,
     /// What leads into the container before the pivot, where Init must hand it out.
     shown: Option<Rc<NamespaceSlots>>,
     /// What takes the place of descriptors 0 to 2.
@@ -137,6 +146,10 @@ impl<'a> Builder<'a> {
             tasks: Vec::new(),
             joined: Vec::new(),
             joined_by_init: Vec::new(),
+            wait: None,
+            server: None,
+            files_before: None,
+            scored: false,
             shown: None,
             stdio: Vec::new(),
             pty: None,
@@ -149,6 +162,7 @@ impl Builder<'_> {
     fn rows(&mut self) -> Result<()> {
         self.check_rootless()?;
         self.state()?;
+        self.wait_files()?;
         self.stdio()?;
         self.cgroups()?;
         self.resctrl()?;
@@ -183,12 +197,11 @@ impl Builder<'_> {
     }
 
     /// The rows after it, up to the program.
-    fn tail(&mut self) -> Result<()> {
+    fn tail(&mut self, groups: Supplementary) -> Result<()> {
         let input = self.input;
-        let created = input.options.wait_for_start.then(|| self.created()).transpose()?;
-        let start_hooks = (!input.options.wait_for_start && !input.config.hooks.start_container.is_empty())
+        let created = self.created()?;
+        let start_hooks = (created.is_none() && !input.config.hooks.start_container.is_empty())
             .then(|| self.hook_run(HookKind::StartContainer, &input.config.hooks.start_container));
-        let groups = self.supplementary();
         let landlock = self.landlock()?;
         let (init, new_keyring) = (self.init(), self.new_keyring());
         tail::append(
@@ -208,6 +221,7 @@ impl Builder<'_> {
                 start_hooks,
                 inside: self.shown.clone(),
                 host: input.host,
+                files_before: self.files_before,
                 state: input.state,
                 container: None,
                 landlock,
@@ -225,11 +239,10 @@ impl Builder<'_> {
     /// The plan with its own undos in the state that its first rows write.
     fn finish(mut self) -> Result<(Plan, PlanSlots)> {
         let state = State { undo: self.plan.undos(), ..self.input.state.clone() };
-        let json = serde_json::to_vec(&state).map_err(|e| Error::msg(format!("state: {e}")))?;
+        let json = Rc::new(serde_json::to_vec(&state).map_err(|e| Error::msg(format!("state: {e}")))?);
         for step in &mut self.plan.steps {
             if let crate::plan::Action::State(StateOp::File { bytes, .. }) = &mut step.action {
-                *bytes = Rc::new(json);
-                break;
+                *bytes = json.clone();
             }
         }
         Ok((self.plan, self.slots))
@@ -291,7 +304,8 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
     let shown = !input.config.hooks.create_container.is_empty() && !input.options.no_pivot;
     b.place = shown.then(|| b.plan.slot("rootfs as Init sees it"));
     b.rows()?;
-    b.tail()?;
+    let groups = b.supplementary();
+    b.tail(groups)?;
     let uts = input.config.namespace(NsKind::Uts).is_some();
     let (plan, slots) = b.finish()?;
     Ok((check(plan, Kind::Container { uts })?, slots))
@@ -337,5 +351,6 @@ fn state_undo(dir: &Path) -> Undo {
 pub use devices::{DEFAULT_DEVICES, DEVICE_LINKS};
 pub use exec::{ExecInput, build_exec};
 pub use input::{Console, ExecCgroups, Filter, Input, Listens, Options, PlanSlots};
+pub use landlock::landlock_rules;
 pub use stdio::Stdio;
 pub use tail::candidates;

@@ -161,9 +161,9 @@ impl Builder<'_> {
 
     /// How likely the kernel picks the container's processes when memory runs out; inherited over clone(2).
     pub(super) fn oom_score(&mut self) -> Result<()> {
-        let set = |s: &crate::plan::Step| matches!(s.action, Action::Limit(LimitOp::OomScoreAdj { .. }));
-        if let Some(value) = self.process()?.oom_score_adj.filter(|_| !self.plan.steps.iter().any(set)) {
+        if let Some(value) = self.process()?.oom_score_adj.filter(|_| !self.scored) {
             self.plan.push(Runtime, part::OUTSIDE, LimitOp::OomScoreAdj { value });
+            self.scored = true;
         }
         Ok(())
     }

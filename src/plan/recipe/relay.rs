@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::error::{ConfigError, Error, Result};
-use crate::network::{Settings, Socket, harden, local_ranges, sockets};
+use crate::network::{Role, Settings, Socket, harden, local_ranges, sockets};
 use crate::plan::ops::{NetOp, RelayOp};
 use crate::plan::recipe::{Builder, part, text};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot, Undo};
@@ -77,7 +77,11 @@ impl Builder<'_> {
         let mut slots = Vec::new();
         for socket in sockets(network, network.v6) {
             let Socket { address, .. } = socket;
-            let kind = if socket.listens() { "tcp" } else { "udp" };
+            let kind = match socket.role {
+                Role::Strays => "packets",
+                _ if socket.listens() => "tcp",
+                _ => "udp",
+            };
             let slot = self.plan.slot(&format!("{kind} {address}"));
             self.plan.push(Init, part::NETWORK, RelayOp::Socket { socket, to: slot.clone() });
             slots.push(slot);

@@ -7,9 +7,9 @@ use crate::config::idmap::{self, map_text};
 use crate::config::{ConfigError, IdMap, Mount};
 use crate::error::{Error, Result};
 use crate::host::Rootless;
-use crate::plan::ops::{Action, CloneOp, NsOp, RootOp, SourceOp, StateOp, UserOp};
+use crate::plan::ops::{Action, NsOp, RootOp, StateOp, UserOp};
 use crate::plan::recipe::{Builder, part};
-use crate::plan::{Actor, Actor::Init, Actor::Runtime, NamespaceServer, NamespaceSlots, Step, Supplementary};
+use crate::plan::{Actor, Actor::Init, Actor::Runtime, NamespaceServer, NamespaceSlots, Supplementary};
 use crate::sys::cstr::{cpath, cstring};
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
@@ -165,27 +165,23 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The same descriptors for `start` and `exec`, whose root is the container's. The socket is made at row `at`.
-    pub(super) fn namespace_server(&mut self, at: usize) -> Result<Option<NamespaceServer>> {
-        let Some(shown) = &self.shown else { return Ok(None) };
-        let shown = NamespaceSlots { root: self.root.clone(), namespaces: shown.namespaces.clone() };
-        let socket = self.plan.slot("namespace server");
-        let action =
-            StateOp::NamespaceServer { dir: cpath(self.input.state_dir)?, to: socket.clone() }.into();
-        self.plan.steps.insert(at, Step { actor: Runtime, action, undo: None, part: part::STATE });
-        Ok(Some(NamespaceServer { socket, shown }))
+    /// The socket of the namespace-fd server of an unprivileged `create`.
+    pub(super) fn namespace_server(&mut self) -> Result<()> {
+        if self.input.host.euid != 0 {
+            let to = self.plan.slot("namespace server");
+            let row = StateOp::NamespaceServer { dir: cpath(self.input.state_dir)?, to: to.clone() };
+            self.plan.push(Runtime, part::STATE, row);
+            self.server = Some(to);
+        }
+        Ok(())
     }
 
-    /// Where rows go that must come before the clone and before the sources are taken.
-    pub(super) fn before_sources(&self) -> usize {
-        let early = |a: &Action| {
-            matches!(
-                a,
-                Action::Source(SourceOp::Tree { .. })
-                    | Action::Clone(CloneOp::Init { .. } | CloneOp::Plain { .. })
-            )
-        };
-        self.plan.steps.iter().position(|s| early(&s.action)).unwrap_or(0)
+    /// What that server sends to `start` and `exec`: the descriptors of [`Builder::show_inside`], with the container's
+    /// root.
+    pub(super) fn served_namespaces(&self) -> Option<NamespaceServer> {
+        let (socket, shown) = (self.server.clone()?, self.shown.as_ref()?);
+        let shown = NamespaceSlots { root: self.root.clone(), namespaces: shown.namespaces.clone() };
+        Some(NamespaceServer { socket, shown })
     }
 
     /// A file system whose owner is an unmapped id cannot be mounted.

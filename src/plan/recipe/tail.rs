@@ -14,6 +14,7 @@ use crate::plan::{Actor::Init, Actor::Runtime, NamespaceServer, NamespaceSlots, 
 use crate::state::SeccompChoice;
 use crate::sys::cred::Creds;
 use crate::sys::cstr::{cpath, cstring};
+use crate::sys::rlimit::Limit;
 use crate::tables::capabilities::CapSet;
 
 /// What `create` does between the drop and the program.
@@ -47,6 +48,8 @@ pub(super) struct Tail<'a> {
     /// The way in for them, where the process's pidfd is none.
     pub inside: Option<Rc<NamespaceSlots>>,
     pub host: &'a Host,
+    /// The limit on descriptors before the runtime raised its own.
+    pub files_before: Option<Limit>,
     /// What landlock(7) leaves of the rights to files.
     pub landlock: Option<Rc<crate::plan::ops::Landlock>>,
     /// The state that a seccomp agent gets.
@@ -81,7 +84,7 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     let forks = t.forks();
     if !process.no_new_privileges {
         if !late {
-            limits::set(plan, process, t.host, forks);
+            limits::set(plan, process, t.files_before, forks);
         }
         filters(plan, t, |_| true)?;
     }
@@ -97,13 +100,13 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
     // A listener needs the runtime, which is gone once the container waits for `start`.
     if process.no_new_privileges {
         if !late {
-            limits::set(plan, process, t.host, forks);
+            limits::set(plan, process, t.files_before, forks);
         }
         filters(plan, t, |f| f.listener.is_some())?;
     }
     created(plan, t);
     if late {
-        limits::set(plan, process, t.host, forks);
+        limits::set(plan, process, t.files_before, forks);
     }
     if process.no_new_privileges {
         filters(plan, t, |f| f.listener.is_none())?;
