@@ -3,9 +3,11 @@
 //! The file is TOML. A key that is not known, a file that others can write, and a file that cannot be read stop the
 //! launch: nothing starts without the policy that was meant for it. Without a file nothing is enforced.
 
-mod callers;
+mod engines;
 mod file;
 mod later;
+mod subject;
+mod way;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,10 +17,11 @@ use serde::Deserialize;
 use super::names::Names;
 use super::{Change, Evidence, Policy, Posture, RULES, Rule, Verdict, rule};
 use crate::error::{Error, Result};
-use callers::Trust;
+use engines::Trust;
 use file::{parse, read, read_default};
 
-pub use callers::{Engine, IMAGES, Subject};
+pub use engines::Engine;
+pub use subject::Subject;
 
 /// Where the file is looked for.
 pub const FILE: &str = "/etc/safebox/policy.toml";
@@ -38,14 +41,13 @@ pub enum Mode {
 }
 
 impl Exception {
-    /// Whether all conditions hold, of the annotations those that are `believed`.
-    fn fits(&self, of: Subject<'_>, believed: impl Fn(&str) -> bool) -> bool {
-        let value = |key: &str| of.annotations.get(key).filter(|_| believed(key));
-        let annotation = |(key, want): (&String, &String)| value(key).is_some_and(|v| fits(want, v));
-        let image = |want: &String| IMAGES.iter().any(|key| value(key).is_some_and(|name| fits(want, name)));
+    /// Whether all conditions hold, if what the config says is believed.
+    fn fits(&self, of: Subject<'_>) -> bool {
+        let annotation =
+            |(key, want): (&String, &String)| of.annotations.get(key).is_some_and(|v| fits(want, v));
         self.annotations.iter().all(annotation)
             && self.cgroup.as_ref().is_none_or(|want| of.cgroup.is_some_and(|p| fits(want, p)))
-            && self.image.as_ref().is_none_or(image)
+            && self.image.as_ref().is_none_or(|want| of.image.is_some_and(|name| fits(want, name)))
     }
 }
 
@@ -81,7 +83,8 @@ pub struct Exception {
     pub annotations: BTreeMap<String, String>,
     /// `linux.cgroupsPath`, with a `*` at its end for any text.
     pub cgroup: Option<String>,
-    /// The image's name, as the engine's annotations have it, with a `*` at its end for any text.
+    /// The image's name, as a Kubernetes engine's annotations have it, with a `*` at its end for any text. An annotation
+    /// that the engine itself has not written does not count ([`Subject`]).
     pub image: Option<String>,
     /// The rules that do not count; without this none does.
     pub rules: Option<Vec<String>>,
@@ -102,7 +105,7 @@ pub struct Enforcement {
     /// Containers that are treated otherwise.
     #[serde(default)]
     pub exceptions: Vec<Exception>,
-    /// The engines whose containers exceptions can be for; without this those of Kubernetes.
+    /// The engines whose annotations and cgroups exceptions believe; without this those of Kubernetes.
     #[serde(default = "Engine::of_kubernetes", rename = "trusted-engines")]
     pub engines: Vec<Engine>,
     /// Annotations that exceptions believe although a user of the engine can set them.
@@ -116,6 +119,14 @@ pub struct Enforcement {
 fn baseline() -> Level {
     Level::Baseline
 }
+
+/// Annotations in which engines write the image's name, for reports: an image, or a user of Podman or Docker, can set any.
+pub const IMAGES: [&str; 4] = [
+    "io.kubernetes.cri.image-name",
+    "io.kubernetes.cri-o.ImageName",
+    "org.opencontainers.image.ref.name",
+    "io.podman.annotations.image",
+];
 
 impl Enforcement {
     /// What the program's name asks for (`safebox-restricted`, `safebox-baseline`).
@@ -166,7 +177,7 @@ impl Enforcement {
 
     /// The policy by which a launch is hardened that would otherwise take its config as `policy` has it.
     pub fn hardens(&self, policy: Policy, of: Subject<'_>) -> Option<Policy> {
-        let level = if self.trust().is_sandbox(of) { Policy::Baseline } else { self.level.policy() };
+        let level = if of.sandbox { Policy::Baseline } else { self.level.policy() };
         let all = self.exception(of).is_some_and(|e| e.rules.is_none());
         (self.mode == Mode::Harden && policy < level && !all).then_some(level)
     }
@@ -178,17 +189,17 @@ impl Enforcement {
     /// The exception for this container.
     fn exception(&self, of: Subject<'_>) -> Option<&Exception> {
         let trust = self.trust();
-        self.exceptions.iter().find(|e| trust.engine(of) && e.fits(of, |key| trust.key(key)))
+        self.exceptions.iter().find(|e| e.fits(of) && trust.covers(of, e))
     }
 
     /// An exception that would hold if everything in the config were believed.
     fn unbelieved(&self, of: Subject<'_>) -> Option<&Exception> {
-        self.exceptions.iter().find(|e| e.fits(of, |_| true))
+        self.exceptions.iter().find(|e| e.fits(of))
     }
 
     /// The rules that count for this container.
     fn rules(&self, of: Subject<'_>) -> Vec<&'static Rule> {
-        let sandbox = self.trust().is_sandbox(of);
+        let sandbox = of.sandbox;
         let level = if sandbox { Policy::Baseline } else { self.level.policy() };
         let named = |r: &Rule| !sandbox && self.require.iter().any(|id| id == r.id);
         let exception = self.exception(of);
@@ -197,6 +208,13 @@ impl Enforcement {
         };
         let counts = |r: &&Rule| (r.enforced.is_some_and(|since| since <= level) || named(r)) && !excepted(r);
         RULES.iter().filter(counts).collect()
+    }
+
+    /// An exception would hold if the image's name could be believed.
+    fn has_unproved_image(&self, of: Subject<'_>) -> bool {
+        let named = IMAGES.iter().filter_map(|key| of.annotations.get(*key));
+        let wanted = || self.exceptions.iter().filter_map(|e| e.image.as_ref());
+        of.image.is_none() && named.into_iter().any(|name| wanted().any(|want| fits(want, name)))
     }
 
     /// What the posture breaks.
@@ -228,8 +246,8 @@ impl Enforcement {
                 .push(Change::weaker("policy", format!("an exception holds for this {what}: {}", e.reason)));
         } else if let Some(e) = self.unbelieved(of) {
             let text = format!(
-                "the exception {:?} does not hold: a user of the engine can set what it rests on ({}); \
-                 name the engine in trusted-engines and the annotations in trusted-annotations",
+                "the exception {:?} does not hold: a user of the engine can set what it rests on ({}): see \
+                 trusted-engines and trusted-annotations",
                 e.reason,
                 self.trust().why(of, e)
             );
@@ -254,8 +272,13 @@ impl Enforcement {
         }
         let more = if more.is_empty() { String::new() } else { format!(" (also: {})", more.join(", ")) };
         let level = self.level.policy();
+        let unproved = if self.has_unproved_image(of) {
+            "; an exception names the image, but the engine has not written that annotation: name its cgroup"
+        } else {
+            ""
+        };
         let text = format!(
-            "policy {level} refuses this {what}: {}: {} at {}; remedy: {}{more}",
+            "policy {level} refuses this {what}: {}: {} at {}; remedy: {}{more}{unproved}",
             first.id, evidence.text, evidence.at, first.remedy
         );
         Err(Error::Denied { rule: first.id, text })

@@ -22,7 +22,7 @@ fn judge(file: &str, config: &Config) -> std::result::Result<Vec<String>, String
 fn judge_in(file: &str, config: &Config, bundle: &str) -> std::result::Result<Vec<String>, String> {
     let file = parse("f", file).unwrap();
     let posture = Posture::of_config(config, Machine::NONE);
-    file.judge(Subject::new(config, Path::new(bundle)), &posture)
+    file.judge(Subject::of_config("me", (config, Path::new(bundle)), &|_| false), &posture)
         .map(|c| c.iter().map(ToString::to_string).collect())
         .map_err(|e| e.to_string())
 }
@@ -107,36 +107,16 @@ fn exceptions_hold_where_all_their_conditions_do() {
 #[test]
 fn annotations_of_a_pod_s_author_do_not_count() {
     let host_net = config(|json| {
-        json["annotations"] =
-            serde_json::json!({ "team/x": "1", "org.opencontainers.image.ref.name": "trusted/x" });
+        json["annotations"] = serde_json::json!({ "team/x": "1" });
         json["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
     });
-    for (condition, key) in [
-        ("annotations = { \"team/x\" = \"1\" }", "team/x"),
-        ("image = \"trusted/*\"", "org.opencontainers.image.ref.name"),
-    ] {
-        let exception = format!("[[exceptions]]\nreason = \"r\"\n{condition}\n");
-        assert!(judge(&format!("mode = \"enforce\"\n{exception}"), &host_net).is_err(), "{condition}");
-        let told = judge(&format!("mode = \"warn\"\n{exception}"), &host_net).unwrap();
-        assert!(told[0].contains(&format!("the annotation {key}")), "{told:?}");
-        let trusts = format!("mode = \"enforce\"\ntrusted-annotations = [\"{key}\"]\n{exception}");
-        assert!(judge(&trusts, &host_net).is_ok(), "{condition}");
-    }
-}
-
-#[test]
-fn a_sandbox_is_one_of_a_trusted_engine() {
-    let pause = config(|json| {
-        json["annotations"] = serde_json::json!({ "io.kubernetes.cri.container-type": "sandbox" });
-    });
-    let file = "mode = \"enforce\"\nlevel = \"restricted\"\n";
-    assert!(judge(file, &pause).is_ok());
-    for bundle in [PODMAN, SCRIPT] {
-        assert!(judge_in(file, &pause, bundle).unwrap_err().contains("non-root"), "{bundle}");
-    }
-    let harden = parse("f", &file.replace("enforce", "harden")).unwrap();
-    let hardens = |bundle| harden.hardens(Policy::Privileged, Subject::new(&pause, Path::new(bundle)));
-    assert_eq!((hardens(POD), hardens(PODMAN)), (Some(Policy::Baseline), Some(Policy::Restricted)));
+    let exception = "[[exceptions]]\nreason = \"r\"\nannotations = { \"team/x\" = \"1\" }\n";
+    assert!(judge(&format!("mode = \"enforce\"\n{exception}"), &host_net).is_err());
+    let told = judge(&format!("mode = \"warn\"\n{exception}"), &host_net).unwrap();
+    assert!(told[0].contains("the annotation team/x"), "{told:?}");
+    let trusts = format!("mode = \"enforce\"\ntrusted-annotations = [\"team/x\"]\n{exception}");
+    assert!(judge(&trusts, &host_net).is_ok());
+    assert!(judge_in(&trusts, &host_net, PODMAN).is_err());
 }
 
 #[test]

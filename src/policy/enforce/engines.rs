@@ -1,33 +1,19 @@
-//! Which containers an exception can be for: what the engine itself wrote into the config, and not its user.
+//! Whose containers an exception can be for.
 //!
 //! Annotations and the cgroup's parent are what people choose: `podman run --annotation`, `docker run --cgroup-parent`,
 //! the annotations of an image that Podman copies, those of a pod that CRI-O copies. A rule that anyone can switch off
-//! is none. So exceptions hold only for bundles in the directory of an engine that the file trusts, which the engine
-//! chooses and its users do not; and of the annotations count those that the engine sets after its user's.
+//! is none. So these conditions hold only for bundles in the directory of an engine that the file trusts, which the
+//! engine chooses and its users do not; and of the annotations count those that the engine sets after its user's. An
+//! image's name has a proof of its own ([`Subject`]).
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::config::Config;
-use crate::state::State;
-
-/// Annotations in which containerd, CRI-O, Podman and Docker write the image's name.
-pub const IMAGES: [&str; 4] = [
-    "io.kubernetes.cri.image-name",
-    "io.kubernetes.cri-o.ImageName",
-    "org.opencontainers.image.ref.name",
-    "io.podman.annotations.image",
-];
+use super::{Exception, Subject};
 
 /// Beginnings of the annotations that containerd's CRI plugin and CRI-O set themselves.
 const OWN: [&str; 2] = ["io.kubernetes.cri.", "io.kubernetes.cri-o."];
-
-/// Annotations by which containerd and CRI-O mark the container that only holds a pod's namespaces. It runs no program
-/// of the pod, and the pod cannot set its security context: the rules of `baseline` are for it.
-const SANDBOX: [(&str, &str); 2] =
-    [("io.kubernetes.cri.container-type", "sandbox"), ("io.kubernetes.cri-o.ContainerType", "sandbox")];
 
 /// The programs that call the runtime, known by the directories of their bundles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -80,58 +66,27 @@ pub(super) struct Trust<'a> {
 }
 
 impl Trust<'_> {
-    /// Whether an annotation counts.
-    pub fn key(&self, key: &str) -> bool {
+    fn knows(&self, key: &str) -> bool {
         OWN.iter().any(|own| key.starts_with(own)) || self.annotations.iter().any(|known| known == key)
     }
 
-    /// Whether a trusted engine made the container.
-    pub fn engine(&self, of: Subject<'_>) -> bool {
+    fn made(&self, of: Subject<'_>) -> bool {
         self.engines.iter().any(|engine| engine.made(of.bundle))
     }
 
-    /// Why an exception does not count.
-    pub fn why(&self, of: Subject<'_>, e: &super::Exception) -> String {
-        if !self.engine(of) {
+    /// Whether what the exception rests on is believed of this container.
+    pub fn covers(&self, of: Subject<'_>, e: &Exception) -> bool {
+        let proved = e.annotations.is_empty() && e.cgroup.is_none();
+        proved || self.made(of) && e.annotations.keys().all(|key| self.knows(key))
+    }
+
+    /// Why it is not.
+    pub fn why(&self, of: Subject<'_>, e: &Exception) -> String {
+        if !self.made(of) {
             return format!("the bundle {} is of no trusted engine", of.bundle.display());
         }
-        let image = IMAGES.iter().filter(|key| e.image.is_some() && of.annotations.contains_key(**key));
-        let keys = e.annotations.keys().map(String::as_str).chain(image.copied());
-        format!("the annotation {}", keys.filter(|key| !self.key(key)).collect::<Vec<_>>().join(", "))
-    }
-
-    /// Whether it is the container that holds a pod's namespaces.
-    pub fn is_sandbox(&self, of: Subject<'_>) -> bool {
-        let marked = SANDBOX.iter().any(|(key, value)| of.annotations.get(*key).is_some_and(|v| v == value));
-        marked && self.engine(of)
-    }
-}
-
-/// What exceptions know a container by.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The config's annotations.
-    pub annotations: &'a BTreeMap<String, String>,
-    /// `linux.cgroupsPath`.
-    pub cgroup: Option<&'a str>,
-    /// The directory of the bundle, without symlinks.
-    pub bundle: &'a Path,
-}
-
-impl<'a> Subject<'a> {
-    /// That of a config in the bundle at `bundle`.
-    pub fn new(config: &'a Config, bundle: &'a Path) -> Self {
-        Subject { annotations: &config.annotations, cgroup: config.cgroups_path.as_deref(), bundle }
-    }
-}
-
-impl<'a> From<&'a State> for Subject<'a> {
-    fn from(state: &'a State) -> Self {
-        Subject {
-            annotations: &state.annotations,
-            cgroup: state.cgroups_path.as_deref(),
-            bundle: &state.bundle,
-        }
+        let keys = e.annotations.keys().map(String::as_str).filter(|key| !self.knows(key));
+        format!("the annotation {}", keys.collect::<Vec<_>>().join(", "))
     }
 }
 
