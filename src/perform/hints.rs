@@ -71,6 +71,9 @@ pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) ->
     let not_found = |message: String| Some(ExecError { message, bare: None, not_found: true });
     let cannot = |message: String| Some(ExecError { message, bare: None, not_found: false });
     match (&step.action, errno) {
+        (Action::Exec(ExecOp::FindProgram { .. }), _) if name.is_empty() => not_found(
+            "exec: \"\": executable file not found in $PATH (the name is empty: name a program)".into(),
+        ),
         (Action::Exec(ExecOp::FindProgram { .. }), Errno::ENOENT) if name.contains('/') => {
             not_found(format!("exec: \"{name}\": stat {name}: no such file or directory"))
         }
@@ -88,11 +91,16 @@ pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) ->
         (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) if !name.contains('/') => {
             not_found(format!(
                 "exec: \"{name}\": executable file not found in $PATH (there is {}: give its whole path to see why)",
-                if call == Call::IsDirectory {
-                    "a directory of that name"
-                } else {
-                    "a file of that name that may not be executed"
+                match call {
+                    Call::IsDirectory => "a directory of that name",
+                    Call::OnNoexec => "a file of that name on a noexec mount",
+                    _ => "a file of that name that may not be executed",
                 }
+            ))
+        }
+        (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) if call == Call::OnNoexec => {
+            cannot(format!(
+                "exec: \"{name}\": permission denied (it lies on a noexec mount, where no program is executed: mount that with exec, as --tmpfs DIR:exec does)"
             ))
         }
         (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) if call == Call::IsDirectory => {

@@ -348,7 +348,7 @@ fn state_undo(dir: &Path) -> Undo {
     Undo::StateDir(text(dir))
 }
 
-pub use devices::DEFAULT_DEVICES;
+pub use devices::{DEFAULT_DEVICES, DEVICE_LINKS};
 pub use exec::{ExecInput, build_exec};
 pub use input::{Console, ExecCgroups, Filter, Input, Listens, Options, PlanSlots};
 pub use landlock::landlock_rules;
