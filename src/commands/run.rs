@@ -130,6 +130,7 @@ fn root_and_id(global: &Global, args: &Run, launch: &mut Launch) -> Result<(), E
         let (bundle, id) = target(args.target.as_deref(), life.bundle.as_deref())?;
         let named = args.target.as_deref() == Some(id.as_str()) && life.bundle.is_none();
         if named && !global.as_runc && !Path::new("config.json").exists() {
+            images::no_image(Path::new(&id), false)?;
             return Err(images::no_id(&id));
         }
         (launch.root, launch.id) = (root_of(launch, Some(&bundle))?, id);

@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::an_ordinary_user_s_overlay", USER, user),
         test("launcher::apply_refuses_what_changed_meanwhile", ROOT, conflict),
         test("launcher::apply_is_atomic_when_it_is_killed", ROOT, killed),
+        test("launcher::mounts_of_an_overlay_are_not_seen_outside", ROOT, unseen),
         test("launcher::one_base_has_many_overlays", ROOT, many),
         test("launcher::a_failed_launch_leaves_no_layer", ROOT, faults),
         test("launcher::overlays_that_cannot_be_are_refused", ROOT, refused),
@@ -208,6 +209,38 @@ fn many() {
         verb(&sb, &["discard", id]).output().ok();
     }
     assert_eq!(std::fs::read_to_string(dir.join("file")).expect("the file"), "project\n");
+}
+
+/// On a machine whose mounts are shared, as with systemd, no mount of a container appears elsewhere, not for a moment.
+fn unseen() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let watcher = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            // This thread's mounts alone are shared; what it starts has them as well.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("unshare");
+            let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED;
+            nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).expect("mount");
+            let table = std::fs::File::open("/proc/thread-self/mountinfo").expect("open");
+            let changed = || {
+                let mut fds = [PollFd::new(table.as_fd(), PollFlags::POLLPRI)];
+                poll(&mut fds, PollTimeout::ZERO).expect("poll");
+                fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI))
+            };
+            changed();
+            let options = ["-q", "--overlay", ".", "--tmpfs", "/scratch", "--hide", "sub/secret"];
+            let script = "echo x >file; cat file; test ! -s sub/secret && echo hidden";
+            let out = run_in(&sb, &dir).args(options).args(["--", "sh", "-c", script]).output().ok();
+            assert_eq!(out.stdout, "x\nhidden\n", "{out}");
+            changed()
+        });
+        watch.join().expect("the thread")
+    });
+    assert!(!watcher, "a mount of the container was seen outside");
+    verb(&sb, &["discard", sb.id()]).output().ok();
+    sb.leak_check();
 }
 
 fn faults() {
