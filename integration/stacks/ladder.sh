@@ -40,7 +40,9 @@ confined 1000 "$(inside --user 1000 --cap-drop ALL --security-opt no-new-privile
 #: step ladder: as root without a capability
 out=$(inside --cap-drop ALL -- run -- sh -c "$LOOK")
 contains 'user 0' "$out"; contains reads "$out"; lacks 'the secret' "$out"; lacks kills "$out"
-contains 'no CAP_SETFCAP' "$out"; contains 'runs as root of this container, without capabilities' "$out"
+# Docker's filter refuses the namespace before the missing capability counts.
+if [[ $line == docker* ]]; then contains 'no user-namespace' "$out"; else contains 'no CAP_SETFCAP' "$out"; fi
+contains 'runs as root of this container, without capabilities' "$out"
 
 #: step ladder: one path is writable, and only that
 out=$(inside --user 1000 --tmpfs /data:mode=1777 --tmpfs /other:mode=1777 -- run --rw /data -- sh -c 'echo x >/data/x && cat /data/x; echo y >/other/y && echo wrote; true')
