@@ -11,7 +11,7 @@ inside() {
     mkdir -p "$WORK/secret"; echo 'the secret' >"$WORK/secret/file"; chmod 755 "$WORK/secret"; chmod 644 "$WORK/secret/file"
     run --rm --volume "$SAFEBOX:/safebox:ro" --volume "$WORK/secret:/secret:ro" "${given[@]}" "$IMAGE" /safebox "$@" 2>&1
 }
-if [[ $line == docker* ]]; then rung='landlock, no_new_privs and seccomp only'; else rung='namespaces, except a pid namespace'; fi
+if [[ $line == docker* ]]; then rung='landlock, no_new_privs and seccomp only'; else rung='all namespaces, without a /proc of their own'; fi
 # What the program is to find, whatever the rung; $1 is its user.
 LOOK='echo "user $(id -u)"; cat /etc/hostname >/dev/null && echo reads; cat '$SECRET'; touch /etc/x; echo x >/safebox; kill -0 1 && echo kills;
     cat /proc/1/environ; chmod 777 /safebox; grep -E "CapEff|NoNewPrivs|Seccomp:" /proc/self/status; echo end'
