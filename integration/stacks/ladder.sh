@@ -13,7 +13,8 @@ inside() {
 }
 if [[ $line == docker* ]]; then rung='landlock, no_new_privs and seccomp only'; else rung='all namespaces, without a /proc of their own'; fi
 # What the program is to find, whatever the rung; $1 is its user.
-LOOK='echo "user $(id -u)"; cat /etc/hostname >/dev/null && echo reads; cat '$SECRET'; touch /etc/x; echo x >/safebox; kill -0 1 && echo kills;
+LOOK='echo "user $(id -u)"; cat /etc/hostname >/dev/null && echo reads; cat '$SECRET'; touch /etc/x; echo x >/safebox
+    read -r me _ </proc/self/stat; if [ "$me" != $$ ]; then echo apart; elif kill -0 1; then echo kills; fi
     cat /proc/1/environ; chmod 777 /safebox; grep -E "CapEff|NoNewPrivs|Seccomp:" /proc/self/status; echo end'
 confined() {
     local user=$1 out=$2
@@ -21,6 +22,8 @@ confined() {
     lacks 'the secret' "$out"; lacks kills "$out"
     contains $'CapEff:\t0000000000000000' "$out"; contains $'NoNewPrivs:\t1' "$out"; contains $'Seccomp:\t2' "$out"
     lacks HOSTNAME= "$out"
+    # /proc is the container's, and has other process numbers than the pid namespace of the run.
+    if [[ $line != docker* ]]; then contains apart "$out"; fi
     contains 'weaker: ladder: no pid-namespace' "$out"; contains 'weaker: ladder: no cgroup' "$out"
     if [[ $line == docker* ]]; then contains 'weaker: ladder: no mount-namespace' "$out"; contains 'files by Landlock alone' "$out"; fi
 }
