@@ -164,12 +164,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Whether /proc is the host's, which says of Init what a procfs of its own would say: the pid namespace is the same,
-    /// and a user namespace may not mount that one anew.
+    /// Whether /proc is the host's, which says of Init what a procfs of its own would say, and which a user namespace may
+    /// not mount anew: the pid namespace is the same, or parts of /proc are covered.
     fn shows_host_proc(&self) -> bool {
         let config = self.input.config;
         let hosts = |m: &Mount| m.destination == Path::new("/proc") && m.source.as_deref() == Some("/proc");
-        config.namespace(NsKind::Pid).is_none()
+        (config.namespace(NsKind::Pid).is_none() || config.hardening.shared_proc)
             && config.mounts.iter().any(|m| m.bind.is_some() && hosts(m))
             && config.mounts.iter().all(|m| m.destination != Path::new("/proc") || hosts(m))
     }
