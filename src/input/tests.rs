@@ -99,6 +99,10 @@ fn compose_hides_nothing() {
     let home = std::env::var("HOME").unwrap_or_default();
     has(&service("    volumes: [\"~/.ssh:/s\"]\n"), &format!("volume {home}/.ssh:/s:rw"));
     has(&service("    volumes: [\"${HOME}:/s\"]\n"), &format!("volume {home}:/s:rw"));
+    // Wherever it is written, the entrypoint stands first.
+    for text in ["    command: [c]\n    entrypoint: [e, f]\n", "    entrypoint: [e, f]\n    command: [c]\n"] {
+        assert_eq!(service(text).args, ["e", "f", "c"], "{text}");
+    }
     // A merge key brings what it names along.
     let merged =
         yaml::parse(Path::new("f"), "x-h: &h { privileged: true }\nservices: { a: { <<: *h, image: x } }\n");
@@ -312,6 +316,7 @@ fn a_line_of_docker_hides_nothing() {
         ("docker run -v/etc:/e:z x", "\"source\":\"/etc\""),
         ("docker run -itv /etc:/e x", "\"source\":\"/etc\""),
         ("docker run --device-cgroup-rule 'a *:* rwm' x", "\"access\":\"rwm\",\"allow\":true,\"type\":\"a\""),
+        ("docker run --cap-add NET_ADMIN --cap-drop ALL x", "\"bounding\":[\"CAP_NET_ADMIN\"]"),
         ("docker run -u :5 x", "\"gid\":5,\"uid\":0"),
         ("docker run --read-only=0 x", "\"readonly\":false"),
         ("docker run -- x --read-only", "\"readonly\":false"),
