@@ -15,7 +15,7 @@ use crate::lifecycle::log_file::{LogCopy, LogFile};
 use crate::lifecycle::notify::Proxy;
 use crate::lifecycle::processes::Killer;
 use crate::lifecycle::relay::{self, Copy, Count};
-use crate::lifecycle::sidecar::Sidecar;
+use crate::lifecycle::sidecar::{Idle, Sidecar};
 use crate::sys::io::{self, Interest};
 use crate::sys::process::{self, Exit};
 use crate::sys::reaper::Record;
@@ -130,6 +130,7 @@ pub struct Supervisor {
     pub network: Option<crate::lifecycle::network::Network>,
     /// Tells of refused system calls.
     pub refusals: Option<crate::lifecycle::refusals::Refusals>,
+    idle: Idle,
 }
 
 impl Supervisor {
@@ -154,6 +155,7 @@ impl Supervisor {
             monitor: None,
             network: None,
             refusals: None,
+            idle: Idle::default(),
         })
     }
 
@@ -170,6 +172,7 @@ impl Supervisor {
     /// Waits for the container process to end; `pty` is its terminal's master end.
     pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<End> {
         let begin = self.handed.unwrap_or_else(usage::monotonic);
+        self.idle = Idle::from_now();
         if let Some(master) = pty {
             self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
         }
@@ -320,6 +323,7 @@ impl Supervisor {
             .chain(self.checks.iter_mut().map(|s| s as &mut dyn Sidecar))
             .chain(self.logs.iter_mut().map(|s| s as &mut dyn Sidecar))
             .chain(self.copies.iter_mut().map(|s| s as &mut dyn Sidecar))
+            .chain([&mut self.idle as &mut dyn Sidecar])
             .collect()
     }
 

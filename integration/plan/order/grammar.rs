@@ -294,6 +294,9 @@ fn guardian_words() -> Vec<Word> {
         "dup2",
         "close_range",
         "close_range*",
+        "poll",
+        "brk?",
+        "madvise*",
         "recvfrom",
         "exit_group",
     ];
