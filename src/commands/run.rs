@@ -155,8 +155,8 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
-    launch.enforcement = crate::commands::common::enforcement(global)?;
-    let names = Enforcement::names(global.policy_file.as_deref())?;
+    let names;
+    (launch.enforcement, names) = Enforcement::with_names(global.policy_file.as_deref(), global.fixed_level)?;
     crate::launch::network::add_names(&mut launch, &names)?;
     terminals(&mut launch);
     inherit(&mut launch)?;

@@ -44,7 +44,7 @@ pub fn check_root(root: &Path) -> Result<()> {
             return refused(format!("user {} or other users can replace it", m.uid()));
         }
     }
-    let closed = if root == crate::host::state_root::fallback_state_root() { 0o077 } else { 0o022 };
+    let closed = if crate::host::state_root::is_fallback(root) { 0o077 } else { 0o022 };
     match root.symlink_metadata() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => refused(e.to_string()),

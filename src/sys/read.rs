@@ -12,23 +12,20 @@ const PAGE: usize = 4096;
 /// Reads a file with one value, such as those of sysctl and cgroup: openat(2), one read(2), close(2). The
 /// kernel returns such a file in one read, and none is larger than a page.
 pub fn value(path: impl AsRef<Path>) -> io::Result<String> {
-    let mut buf = [0; PAGE];
     let file = open(path.as_ref())?;
-    let n = once(&file, &mut buf).map_err(error)?;
-    text_of(buf[..n].to_vec())
+    let mut bytes = Vec::with_capacity(PAGE);
+    more(&file, &mut bytes)?;
+    text_of(bytes)
 }
 
 /// Reads a file of any length, as `std::fs::read_to_string`.
 pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
-    let mut buf = [0; PAGE];
     let file = open(path.as_ref())?;
-    let mut bytes = Vec::new();
-    loop {
-        match once(&file, &mut buf).map_err(error)? {
-            0 => return text_of(bytes),
-            n => bytes.extend_from_slice(&buf[..n]),
-        }
+    let mut bytes = Vec::with_capacity(PAGE);
+    while more(&file, &mut bytes)? > 0 {
+        bytes.reserve(PAGE);
     }
+    text_of(bytes)
 }
 
 /// Reads all that comes, and refuses more than `most` bytes: a file that a caller names may be a device without an end.
@@ -46,11 +43,11 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
     fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map(fs::own).map_err(error)
 }
 
-fn once(file: &OwnedFd, buf: &mut [u8]) -> Result<usize> {
+fn more(file: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<usize> {
     loop {
-        match fs::read(file.as_raw_fd(), buf) {
+        match fs::read_more(file.as_raw_fd(), bytes) {
             Err(Errno::EINTR) => {}
-            other => return other,
+            other => return other.map_err(error),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Init's rows that are not mounts: a clean start, the root, the terminal, kernel settings, masks, the pivot.
 
+use std::ffi::CString;
 use std::path::Path;
 
 use crate::config::{ConfigError, Mount};
@@ -201,13 +202,16 @@ impl Builder<'_> {
             let null = self.null_device()?;
             let empty = self.plan.slot("empty");
             self.plan.push(Init, part::MASKS, MaskOp::EmptyDir { to: empty.clone() });
-            for (i, path) in config.masked_paths.iter().enumerate() {
+            let mut covered: Vec<CString> = Vec::with_capacity(config.masked_paths.len());
+            for path in &config.masked_paths {
+                let path = in_root(path)?;
                 // One cover is enough.
-                if config.masked_paths[..i].contains(path) {
+                if covered.contains(&path) {
                     continue;
                 }
+                covered.push(path.clone());
                 let (root, null, empty) = (self.root.clone(), null.clone(), empty.clone());
-                self.plan.push(Init, part::MASKS, MaskOp::Cover { root, path: in_root(path)?, null, empty });
+                self.plan.push(Init, part::MASKS, MaskOp::Cover { root, path, null, empty });
             }
         }
         if config.root.readonly {
