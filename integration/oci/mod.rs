@@ -12,6 +12,7 @@ mod lifecycle;
 pub mod limits;
 mod placement;
 mod pods;
+mod reader;
 mod rlimits;
 pub mod rootless;
 pub mod soak;
@@ -33,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         rlimits::tests,
         update::tests,
         events::tests,
+        reader::tests,
         groups::tests,
         handover::tests,
         placement::tests,

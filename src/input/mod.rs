@@ -173,7 +173,7 @@ pub fn read(path: &Path) -> Result<String> {
     let mut options = std::fs::File::options();
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.read(true).open(path);
-    let file = file.map_err(|e| failed(&crate::error::plain_errnos(&e.to_string())))?;
+    let file = file.map_err(|e| failed(&crate::tables::errno::of_io(&e)))?;
     if !file.metadata().map_err(|e| failed(&e))?.is_file() {
         return Err(failed(&"not a regular file"));
     }

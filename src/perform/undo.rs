@@ -201,15 +201,13 @@ pub fn remove_state(dir: &Path) -> Result<(), Errno> {
         Err(e) => return Err(e),
     };
     let fd = std::os::fd::AsRawFd::as_raw_fd(&fd);
-    let entries =
-        std::fs::read_dir(dir).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    let entries = std::fs::read_dir(dir).map_err(crate::sys::errno)?;
     for entry in entries.flatten() {
         let Ok(name) = std::ffi::CString::new(entry.file_name().into_encoded_bytes()) else { continue };
         match fs::unlinkat(fd, &name, 0) {
             Ok(()) | Err(Errno::ENOENT) => {}
             // The notify socket's directory.
-            Err(Errno::EISDIR) => std::fs::remove_dir_all(entry.path())
-                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?,
+            Err(Errno::EISDIR) => std::fs::remove_dir_all(entry.path()).map_err(crate::sys::errno)?,
             Err(e) => return Err(e),
         }
     }
