@@ -277,7 +277,7 @@ impl Restored<'_> {
         let exit = supervisor.watch(self.pid, self.pidfd, master)?.exit;
         let undos: Vec<Undo> = plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect();
         if let Some(undone) = hold.end(&undos, None, false) {
-            crate::lifecycle::hook_points::tell_and_stop(&self.state, &undone, supervisor.signals());
+            crate::lifecycle::hook_points::report_and_poststop(&self.state, &undone, supervisor.signals());
         }
         drop(supervisor);
         Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))

@@ -262,13 +262,13 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     if let Some(sink) = sink {
         sink.close_on_exec()?;
     }
-    // Once: a pipe can be read no second time, and `seal` may have executed this program anew.
+    // After `seal`, which may re-execute this program: a pipe can be read only once.
     let held = crate::launch::secrets::take(&mut draft.config.secrets)?;
     let ready = match monitor(&launch, &mut draft)? {
         ControlFlow::Continue(ready) => ready,
         ControlFlow::Break(code) => return Ok(code),
     };
-    draft.tell(log);
+    draft.report(log);
     let mut control = Control::new(life.step, life.until.clone(), life.fail.clone());
     let pidfd = life.pidfd_socket.as_deref();
     let pidfd = pidfd.map(|path| crate::launch::caller::connect("--pidfd-socket", path)).transpose()?;
@@ -400,7 +400,7 @@ fn again(launch: &Launch) -> Option<crate::state::Command> {
 
 /// Prints the id of a detached container.
 fn print_id(id: &str) -> Outcome {
-    // A program that has opened its output anew, a file, may have written to it already: its lines stay.
+    // If stdout is a file, the program may have reopened it and written to it already: append.
     nix::unistd::lseek(std::io::stdout(), 0, nix::unistd::Whence::SeekEnd).unwrap_or_default();
     writeln!(std::io::stdout(), "{id}")?;
     Ok(ExitCode::SUCCESS)
@@ -435,7 +435,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bundles_and_ids_are_told_apart_by_what_an_id_may_be() {
+    fn bundles_and_ids_are_distinguished_by_what_an_id_may_be() {
         let t = |t, b: Option<&str>| target(t, b.map(Path::new)).map(|(b, id)| (b.display().to_string(), id));
         assert_eq!(t(Some("id"), Some("b")).unwrap(), ("b".into(), "id".into()));
         assert_eq!(t(Some("id"), None).unwrap(), (".".into(), "id".into()));

@@ -20,7 +20,7 @@ use crate::tables::limits::{Limit, row};
 pub fn update(global: &Global, args: &Update, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let change = match &args.resources {
-        Some(path) => given(path)?,
+        Some(path) => read_resources(path)?,
         None => flags(args)?,
     };
     let container = Container::load(&root, &args.id)?;
@@ -82,7 +82,7 @@ fn named(e: Error) -> Error {
 }
 
 /// Parses `--resources FILE`, or `-` for stdin: a `linux.resources` object. Zeros mean unchanged.
-fn given(path: &str) -> Result<Resources> {
+fn read_resources(path: &str) -> Result<Resources> {
     let mut raw = Vec::new();
     let read = match path {
         "-" => std::io::stdin().lock().read_to_end(&mut raw).map(drop),

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_never_one_that_somebody_has() {
+    fn a_range_never_overlaps_an_assigned_one() {
         let taken = [(524_288, 65536 * 20_000), (100_000, 65536)];
         let choose = |subordinate, taken: &[_]| choose("x", subordinate, taken, |_| Ok(true)).unwrap();
         let (map, source) = choose(None, &taken).unwrap();

@@ -140,7 +140,7 @@ impl Description {
                 Err(why) if row.is_refused() && said.option != "privileged" => {
                     self.note(&said.at, &said.option, &why)
                 }
-                Err(why) => return Err(Error::msg(format!("{}: {}: {why}", said.at, shown(&said)))),
+                Err(why) => return Err(Error::msg(format!("{}: {}: {why}", said.at, as_written(&said)))),
             }
         }
         if !self.args.is_empty() && launch.args.is_empty() {
@@ -158,7 +158,7 @@ impl Description {
     }
 }
 
-fn shown(said: &Said) -> String {
+fn as_written(said: &Said) -> String {
     // The value of a variable may be a secret.
     let value =
         if said.option == "env" { said.value.split('=').next().unwrap_or_default() } else { &said.value };

@@ -28,9 +28,9 @@ pub fn resolved(path: &Path) -> Result<PathBuf, String> {
     follow(PathBuf::from("/"), &path, &mut 0)
 }
 
-/// The absolute path of a file to be written, its directory without symlinks: whatever a program makes of its directories
-/// later, that is where the file goes.
-pub fn settled(path: &Path) -> PathBuf {
+/// The absolute path of a file to be written, its directory without symlinks: a program that exchanges directories later
+/// cannot change where the file goes.
+pub fn in_real_directory(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
     // Where there is no such directory, writing the file says so.

@@ -33,8 +33,8 @@ impl Undone {
     }
 }
 
-/// The undos that are the container's whose directory is `dir`. A runtime that died may have announced a cgroup that
-/// it never made, or another process may have made it anew: its processes must live.
+/// The undos that are the container's whose directory is `dir`. A runtime that died may have recorded a cgroup that
+/// it never created, or another process may have created it since: those processes must not be killed.
 pub fn own(undos: &[Undo], dir: &Path) -> Vec<Undo> {
     let known = recorded_cgroups(dir);
     let made = |path: &Path| directory_id(path).is_some_and(|id| known.contains(&(id, true)));

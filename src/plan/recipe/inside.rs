@@ -164,8 +164,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Whether /proc is the host's, which says of Init what a procfs of its own would say: the pid namespace is the same,
-    /// and a user namespace may not mount that one anew.
+    /// Whether /proc is the host's. The pid namespace is the same, so it shows Init as a new procfs would; and a user
+    /// namespace that does not own the pid namespace may not mount a new one.
     fn shows_host_proc(&self) -> bool {
         let config = self.input.config;
         let hosts = |m: &Mount| m.destination == Path::new("/proc") && m.source.as_deref() == Some("/proc");
