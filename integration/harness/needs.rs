@@ -46,6 +46,8 @@ pub enum Need {
     NetDevice,
     /// Network namespaces with a pair of devices between them, python3, openssl and curl.
     World,
+    /// Network namespaces with a pair of devices between them, bash and busybox.
+    Pair,
     /// python3 is installed.
     Python,
     /// This program is installed.
@@ -117,6 +119,7 @@ impl Need {
                 "`ip link add` can create neither a dummy nor an ifb device here",
             ),
             Need::World => unless(*WORLD, "needs veth devices, nsenter, /usr/bin/python3, openssl and curl"),
+            Need::Pair => unless(*PAIR, "needs veth devices, nsenter, bash and busybox"),
             Need::Python => unless(find("python3").is_some(), "python3 is not installed"),
             Need::Program(name) => unless(find(name).is_some(), &format!("{name} is not installed")),
             Need::PrivateRoot => unless(
@@ -196,13 +199,17 @@ pub fn toolchain() -> Option<PathBuf> {
 
 /// A pair of devices can be made, and what the servers beyond need is installed.
 static WORLD: LazyLock<bool> = LazyLock::new(|| {
-    let programs = ["ip", "nsenter", "openssl", "curl"].iter().all(|p| find(p).is_some());
+    let programs = ["openssl", "curl"].iter().all(|p| find(p).is_some());
+    programs && std::path::Path::new("/usr/bin/python3").exists() && *PAIR
+});
+
+static PAIR: LazyLock<bool> = LazyLock::new(|| {
+    let programs = ["ip", "nsenter", "bash", "busybox"].iter().all(|p| find(p).is_some());
     let ip = |args: &[&str]| {
         Command::new("ip").args(args).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
     };
     let name = format!("w{}", std::process::id());
     let made = programs
-        && std::path::Path::new("/usr/bin/python3").exists()
         && ip(&["netns", "add", &name])
         && ip(&["-n", &name, "link", "add", "w0", "type", "veth", "peer", "name", "w1"]);
     ip(&["netns", "delete", &name]);

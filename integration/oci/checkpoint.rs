@@ -51,6 +51,7 @@ pub fn tests() -> Vec<Trial> {
         test("checkpoint::binds_and_masks_stay_read_only", OWN, world::read_only),
         test("checkpoint::mount_points_are_made_in_a_fresh_rootfs", OCI, world::fresh_rootfs),
         test("checkpoint::a_user_namespace_comes_back", USERNS, world::user_namespace),
+        test("checkpoint::signals_to_a_restore_are_the_container_s", OWN, world::signals),
         test("checkpoint::privileges_stay_dropped", OCI, world::privileges),
         test("checkpoint::pre_dump_and_its_child", MEM_TRACK, pre_dump),
         test("checkpoint::pre_dump_needs_memory_tracking", NO_MEM_TRACK, no_pre_dump),

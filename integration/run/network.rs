@@ -1,6 +1,7 @@
 //! The network by name, against servers in network namespaces of the test's own.
 
 mod attacks;
+mod beyond;
 mod cni;
 mod cni_ends;
 mod faults;
@@ -8,6 +9,7 @@ mod helper;
 mod names;
 mod ports;
 mod registries;
+mod small;
 mod tools;
 mod world;
 
@@ -29,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
         cni_ends::tests(),
         registries::tests(),
         faults::tests(),
+        small::tests(),
     ]
     .into_iter()
     .flatten()

@@ -19,13 +19,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sha2::{Digest, Sha256};
 
-use crate::harness::carried::{carried, copy_program, slowed};
+use crate::harness::carried::{carried, copy_program};
 use crate::harness::{Output, Sandbox};
 
 /// Text that no container may print.
@@ -120,32 +120,86 @@ pub fn hash_tree(dir: &Path) -> Vec<u8> {
     hash.finalize().to_vec()
 }
 
-/// The number of different pauses of a [`Racer`].
-const PAUSES: u32 = 11;
+/// The number of different bursts of a [`Racer`].
+const BURSTS: u32 = 7;
 
 /// Exchanges two names repeatedly until it is dropped.
 struct Racer {
     stop: Arc<AtomicBool>,
     swaps: Arc<AtomicU64>,
+    /// The names are to stay; they do.
+    hold: Arc<AtomicBool>,
+    holds: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Racer {
+    /// Exchanges come in bursts, as fast as they can: the moment between a check and its use is some microseconds long.
+    /// Bursts, and the pauses between them, double from 1 to 64 ms, so that some starts see one name first and the other
+    /// later, at each of their places.
     fn new(a: PathBuf, b: PathBuf) -> Self {
-        let (stop, swaps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, count) = (stop.clone(), swaps.clone());
-        // The pauses double from 20 us to about the time of a start, so that exchanges fall into every part of it
-        // and some starts still find the same names from beginning to end. Their number is odd: the longest pause
-        // comes after each name in turn.
-        let pauses = (0..PAUSES).map(|n| slowed(Duration::from_micros(20 << n))).cycle();
-        let thread = std::thread::spawn(move || {
-            for pause in pauses.take_while(|_| !stopped.load(Ordering::Relaxed)) {
-                renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE).expect("exchange");
-                count.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(pause);
+        let flag = || Arc::new(AtomicBool::new(false));
+        let mut racer =
+            Racer { stop: flag(), swaps: Arc::default(), hold: flag(), holds: flag(), thread: None };
+        let (stop, swaps) = (racer.stop.clone(), racer.swaps.clone());
+        let (hold, holds) = (racer.hold.clone(), racer.holds.clone());
+        let ends = move |at: Instant| at <= Instant::now() || stop.load(Ordering::Relaxed);
+        let exchange = move || {
+            renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE).expect("exchange");
+            swaps.fetch_add(1, Ordering::Relaxed)
+        };
+        let race = move || {
+            // The kernel makes 70 of 20 microseconds otherwise.
+            nix::sys::prctl::set_timerslack(1).expect("prctl");
+            let lengths = (0..BURSTS).map(|n| Duration::from_millis(1 << n)).cycle();
+            let mut odd = false;
+            for length in lengths {
+                let end = Instant::now() + length;
+                while !ends(end) && !hold.load(Ordering::Relaxed) {
+                    odd = exchange() % 2 == 0;
+                    std::thread::sleep(Duration::from_micros(20));
+                }
+                let end = Instant::now() + length;
+                while !ends(end) || hold.load(Ordering::Relaxed) {
+                    let wanted = hold.load(Ordering::Relaxed);
+                    if wanted && odd {
+                        odd = exchange() % 2 == 0;
+                    }
+                    holds.store(wanted, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                holds.store(false, Ordering::Relaxed);
+                if ends(Instant::now() + length) {
+                    return;
+                }
             }
-        });
-        Racer { stop, swaps, thread: Some(thread) }
+        };
+        racer.thread = Some(std::thread::spawn(race));
+        racer
+    }
+
+    /// The names stay as they were at first, as long as the result lives: on a slow machine no start would win.
+    fn hold(&self) -> Held<'_> {
+        self.hold.store(true, Ordering::Relaxed);
+        while !self.holds.load(Ordering::Relaxed) {
+            assert!(!self.thread.as_ref().is_some_and(JoinHandle::is_finished), "the racer failed");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Held(self)
+    }
+
+    /// For the start number `i`: some starts of each kind race with nothing.
+    fn for_start(&self, i: usize) -> Option<Held<'_>> {
+        (i % 10 < 2).then(|| self.hold())
+    }
+}
+
+/// Names that stay.
+struct Held<'a>(&'a Racer);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.hold.store(false, Ordering::Relaxed);
     }
 }
 

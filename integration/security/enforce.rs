@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("enforce::warn_logs_and_runs", ROOT, warned),
         test("enforce::harden_changes_and_logs", &[Need::Root, Need::Userns], hardened),
         test("enforce::exceptions_are_logged", ROOT, exception),
+        test("enforce::an_image_s_name_counts_where_the_engine_wrote_it", ROOT, image),
         test("enforce::the_program_s_name_fixes_the_level", ROOT, by_name),
         test("enforce::a_broken_file_stops_the_launch", ROOT, broken),
         test("enforce::run_is_refused_with_125", ROOT, run_refused),
@@ -113,12 +114,53 @@ fn pod_runs() {
 
 fn sandbox() {
     // The pause container has engines' default capabilities and no filter.
-    let sb = Sandbox::new().patch("/annotations", json!({ "io.kubernetes.cri.container-type": "sandbox" }));
+    let of_engine = |sb: Sandbox, id: &str| {
+        let id = if id.is_empty() { sb.id().to_string() } else { id.into() };
+        let annotations =
+            json!({ "io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": id });
+        sb.patch("/annotations", annotations)
+    };
+    let sb = of_engine(Sandbox::new(), "");
     create(&sb, ENFORCE).ok();
     sb.delete().ok();
-    let sb = privileged(Sandbox::new())
-        .patch("/annotations", json!({ "io.kubernetes.cri.container-type": "sandbox" }));
+    let sb = of_engine(privileged(Sandbox::new()), "");
     create(&sb, ENFORCE).exits(1).says("policy restricted refuses");
+    // The annotation of a user or of an image, who do not know the id.
+    let forged = json!({ "io.kubernetes.cri.container-type": "sandbox" });
+    for sb in [of_engine(Sandbox::new(), "other"), Sandbox::new().patch("/annotations", forged)] {
+        create(&sb, ENFORCE).exits(1).says("policy restricted refuses");
+        sb.leak_check();
+    }
+}
+
+/// The name of an image counts where the engine has written it: beside the id of a pod's sandbox that exists, or of the
+/// container itself.
+fn image() {
+    const POLICY: &str = "mode = \"enforce\"\nlevel = \"restricted\"\n[[exceptions]]\nreason = \"trusted\"\nimage = \"registry.test/good*\"\n";
+    let mut pod = Sandbox::new();
+    let (id, member) = (pod.id().to_string(), pod.other_id("member"));
+    let mut create = |id: &str, annotations: serde_json::Value| {
+        pod.set("/annotations", annotations);
+        let out = call(&pod, POLICY).arg("create").arg("--bundle").arg(pod.bundle()).arg(id).output();
+        (out, pod.runtime())
+    };
+    let of_pod = |kind: &str| {
+        json!({ "io.kubernetes.cri.container-type": kind, "io.kubernetes.cri.sandbox-id": id,
+            "io.kubernetes.cri.image-name": "registry.test/good:1" })
+    };
+    create(&member, of_pod("container")).0.exits(1).says("the engine has not written that annotation");
+    create(&id, of_pod("sandbox")).0.ok();
+    let own = json!({ "io.kubernetes.cri-o.ImageName": "registry.test/good:1",
+        "io.kubernetes.cri-o.ContainerID": member });
+    for annotations in [of_pod("container"), own] {
+        let (out, runtime) = create(&member, annotations);
+        out.ok();
+        runtime.args(["delete", "--force", &member]).output().ok();
+    }
+    for key in ["org.opencontainers.image.ref.name", "io.kubernetes.cri-o.ImageName"] {
+        create(&member, json!({ key: "registry.test/good:1" })).0.exits(1).says("policy restricted refuses");
+    }
+    pod.delete().ok();
 }
 
 fn warned() {

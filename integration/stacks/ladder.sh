@@ -55,6 +55,11 @@ out=$(run --rm --volume "$SAFEBOX:/safebox:ro" "$IMAGE" sh -c '/safebox run -q -
     /safebox wait x; /safebox logs x; /safebox rm x; /safebox run -q --timeout 1s -- sleep 100; echo $?' 2>&1)
 contains $'\n4\nhello\n' "$out"; contains 'stopped after 1s' "$out"; contains 124 "$out"
 
+#: step ladder: exec has the same guards
+out=$(run --rm --env "LOOK=$LOOK" --volume "$SAFEBOX:/safebox:ro" --volume "$WORK/secret:/secret:ro" "$IMAGE" sh -c '
+    /safebox run -d --name x -- sleep 100; /safebox exec x sh -c "$LOOK"; /safebox delete --force x' 2>&1)
+confined 65532 "$out"
+
 #: step ladder: a required layer is an error that names the remedy
 out=$(expect 125 inside --user 1000 -- run --require pid-namespace -- true)
 contains '--require pid-namespace: ' "$out"; contains 'systempaths=unconfined' "$out"

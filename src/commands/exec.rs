@@ -33,11 +33,11 @@ use crate::tables::{capabilities, capabilities::CapSet, namespaces::NsKind};
 pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     // Before any file is opened: safebox's own files would use numbers that the caller left free.
     crate::launch::inherited_fds::preserved(args.preserve_fds)?;
-    let container =
-        Container::load(&crate::commands::common::root(global)?, &args.id).map_err(|e| match e {
-            Error::State(StateError::NotFound) => Error::msg("exec failed: container does not exist"),
-            e => e,
-        })?;
+    let root = crate::commands::common::root(global)?;
+    let container = Container::load(&root, &args.id).map_err(|e| match e {
+        Error::State(StateError::NotFound) => Error::msg("exec failed: container does not exist"),
+        e => e,
+    })?;
     let state = container.state()?;
     match container.status() {
         Status::Stopped => return Err(wrong("cannot exec in a stopped container")),
@@ -64,7 +64,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     let host = Host::probe()?;
     if let Some(enforcement) = crate::commands::common::enforcement(global)? {
-        let lines = crate::launch::enforced::exec(&enforcement, state, &host, &mut new)?;
+        let lines = crate::launch::enforced::exec(&enforcement, (&root, state), &host, &mut new)?;
         lines.iter().for_each(|line| log.warning(line));
     }
     crate::launch::capabilities::limit(&mut new, in_userns)?.report(log);

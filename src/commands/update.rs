@@ -34,7 +34,7 @@ pub fn update(global: &Global, args: &Update, log: &Log) -> Outcome {
     let schemata = schemata(args, &state)?;
     let merged = update::merge(&state.resources, change.clone());
     if let Some(enforcement) = crate::commands::common::enforcement(global)? {
-        let lines = crate::launch::enforced::update(&enforcement, &state, &Host::probe()?, &merged)?;
+        let lines = crate::launch::enforced::update(&enforcement, (&root, &state), &Host::probe()?, &merged)?;
         lines.iter().for_each(|line| log.warning(line));
     }
     let what = update::effective(&change, &merged);

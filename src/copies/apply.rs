@@ -5,14 +5,13 @@
 //! path is replaced by rename(2). `safebox apply` after an interruption removes the temporary files, or finishes.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::at::{self, Base, Skipped};
+use super::at::{self, Base, Copies};
 use super::{Change, Kind};
 use crate::error::{Error, Result};
 use crate::host::mountinfo::mounts_below;
@@ -181,10 +180,19 @@ impl Layers<'_> {
         self.refuse_conflicts(&chosen)?;
         let mut journal = Journal { phase: Phase::Staging, steps: self.steps(&chosen) };
         self.write_journal(&journal)?;
-        let mut skipped = Skipped::default();
-        self.stage(&bases, &journal.steps, &mut skipped)?;
-        journal.phase = Phase::Writing;
-        self.write_journal(&journal)?;
+        let staged = self.stage(&bases, &journal.steps).and_then(|skipped| {
+            journal.phase = Phase::Writing;
+            self.write_journal(&journal).map(|()| skipped)
+        });
+        let skipped = match staged {
+            Ok(skipped) => skipped,
+            Err(e) => {
+                // A disk that is full by now must not stay so.
+                self.unstage(&bases, &journal.steps)?;
+                self.remove_journal()?;
+                return Err(e);
+            }
+        };
         self.write(&bases, &journal.steps)?;
         self.remove_journal()?;
         // What cannot be written back is gone with the layer.
@@ -197,7 +205,7 @@ impl Layers<'_> {
         if !remaining {
             self.discard_empty()?;
         }
-        Ok(Applied { paths: journal.steps.len(), skipped: skipped.0, finished, remaining })
+        Ok(Applied { paths: journal.steps.len(), skipped, finished, remaining })
     }
 
     fn discard_empty(&self) -> Result<()> {
@@ -314,15 +322,22 @@ impl Layers<'_> {
         steps
     }
 
-    fn stage(&self, bases: &[Base], steps: &[Step], skipped: &mut Skipped) -> Result<()> {
-        for step in steps.iter().filter(|s| matches!(s.act, Act::Put | Act::Replace)) {
-            let from = self.upper(step.base).join(&step.path);
-            let staged = bases[step.base]
-                .parent(&step.path)
-                .and_then(|(dir, _)| at::copy(&from, dir.as_fd(), &at::c(&step.temp)?, skipped));
-            staged.map_err(|e| failed(&self.record.bases[step.base].join(&step.path), &e))?;
+    /// Copies the new files to their temporary names; returns those that cannot be written back.
+    fn stage(&self, bases: &[Base], steps: &[Step]) -> Result<Vec<String>> {
+        let mut skipped = Vec::new();
+        for (number, base) in bases.iter().enumerate() {
+            // Files of two layers are never one.
+            let mut copies = Copies::default();
+            let of_base = |s: &&Step| s.base == number && matches!(s.act, Act::Put | Act::Replace);
+            for step in steps.iter().filter(of_base) {
+                let from = self.upper(number).join(&step.path);
+                at::copy(&from, base, &step.path.with_file_name(&step.temp), &mut copies)
+                    .map_err(|e| failed(&self.record.bases[number].join(&step.path), &e))?;
+            }
+            skipped.append(&mut copies.skipped);
         }
-        bases.iter().try_for_each(Base::sync).map_err(|e| failed(&self.dir(), &e))
+        bases.iter().try_for_each(Base::sync).map_err(|e| failed(&self.dir(), &e))?;
+        Ok(skipped)
     }
 
     fn unstage(&self, bases: &[Base], steps: &[Step]) -> Result<()> {

@@ -1,13 +1,14 @@
 //! Files below a base directory, reached without following a symlink: the base may belong to a user who changes it while
 //! root writes to it.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Whence, lseek};
 
@@ -16,21 +17,38 @@ use crate::sys::fs;
 /// Directories are opened for this alone.
 const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
 
-/// Files that cannot be written back.
+/// What a copy has come across.
 #[derive(Debug, Default)]
-pub(super) struct Skipped(pub Vec<String>);
+pub(super) struct Copies {
+    /// Files that cannot be written back, with the reason.
+    pub skipped: Vec<String>,
+    /// Files with several names: (device, inode) in the layer, and the first copy.
+    first: HashMap<(u64, u64), First>,
+}
+
+/// The first copy of a file that has several names.
+#[derive(Debug)]
+struct First {
+    /// The path below its base.
+    path: PathBuf,
+    /// (device, inode): a user who owns the base can replace it meanwhile.
+    id: (u64, u64),
+}
 
 pub(super) fn c(name: impl AsRef<OsStr>) -> io::Result<CString> {
     CString::new(name.as_ref().as_bytes()).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))
 }
 
-/// A base directory, held open.
+/// A base directory, held open. Its path has no symlinks: one that is there now was not when the run began, and its owner
+/// chooses where it leads.
 pub(super) struct Base(OwnedFd);
 
 impl Base {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let dir = File::options().read(true).custom_flags(DIRECTORY).open(path)?;
-        Ok(Base(dir.into()))
+        let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
+        fs::openat2(libc::AT_FDCWD, &c(path)?, DIRECTORY, 0, resolve)
+            .map(|fd| Base(fs::own(fd)))
+            .map_err(io::Error::from)
     }
 
     /// The directory of `path`, and its name.
@@ -70,36 +88,56 @@ pub(super) fn chmod(dir: &OwnedFd, name: &CStr, mode: u32) -> io::Result<()> {
     fs::fchmod(fd.as_raw_fd(), mode).map_err(io::Error::from)
 }
 
-/// Copies the file or tree at `from` to `name`: content, mode without setuid and setgid, owner, times. Special files are
-/// skipped.
-pub(super) fn copy(from: &Path, dir: BorrowedFd<'_>, name: &CStr, skipped: &mut Skipped) -> io::Result<()> {
-    let meta = from.symlink_metadata()?;
-    let (fd, kind) = (dir.as_raw_fd(), meta.file_type());
+/// Copies the file or tree at `from` to `to` below the base: content, mode without setuid and setgid, owner, times, and
+/// which names are one file. Special files are skipped.
+pub(super) fn copy(from: &Path, base: &Base, to: &Path, copies: &mut Copies) -> io::Result<()> {
+    let (dir, name) = base.parent(to)?;
+    let (meta, fd) = (from.symlink_metadata()?, dir.as_raw_fd());
+    let kind = meta.file_type();
     if kind.is_symlink() {
         let target = std::fs::read_link(from)?;
-        fs::symlinkat(&c(&target)?, fd, name).map_err(io::Error::from)?;
-        return own(fd, name, &meta);
+        fs::symlinkat(&c(&target)?, fd, &name).map_err(io::Error::from)?;
+        return own(fd, &name, &meta);
     }
     if kind.is_dir() {
-        fs::mkdirat(fd, name, 0o700).map_err(io::Error::from)?;
-        let inner = fs::own(fs::openat(fd, name, DIRECTORY, 0).map_err(io::Error::from)?);
+        fs::mkdirat(fd, &name, 0o700).map_err(io::Error::from)?;
+        let inner = fs::own(fs::openat(fd, &name, DIRECTORY, 0).map_err(io::Error::from)?);
         for entry in std::fs::read_dir(from)? {
             let entry = entry?;
             if !super::is_whiteout(&entry.metadata()?) {
-                copy(&entry.path(), inner.as_fd(), &c(entry.file_name())?, skipped)?;
+                copy(&entry.path(), base, &to.join(entry.file_name()), copies)?;
             }
         }
-        return finish(fd, name, inner.as_raw_fd(), &meta);
+        return finish(fd, &name, inner.as_raw_fd(), &meta);
     }
     if !kind.is_file() {
-        skipped.0.push(format!("{}: a device, socket or FIFO", from.display()));
+        copies.skipped.push(format!("{}: a device, socket or FIFO", from.display()));
+        return Ok(());
+    }
+    // A program can give one large file countless names.
+    let id = (meta.dev(), meta.ino());
+    if copies.first.get(&id).is_some_and(|first| link(base, first, (&dir, &name)).is_ok()) {
         return Ok(());
     }
     let mut source = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(from)?;
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-    let mut file = File::from(fs::own(fs::openat(fd, name, flags, 0o600).map_err(io::Error::from)?));
+    let mut file = File::from(fs::own(fs::openat(fd, &name, flags, 0o600).map_err(io::Error::from)?));
     copy_data(&mut source, &mut file, meta.len())?;
-    finish(fd, name, file.as_raw_fd(), &meta)
+    if meta.nlink() > 1 {
+        let made = file.metadata()?;
+        copies.first.insert(id, First { path: to.into(), id: (made.dev(), made.ino()) });
+    }
+    finish(fd, &name, file.as_raw_fd(), &meta)
+}
+
+/// Another name of a file that was copied before.
+fn link(base: &Base, first: &First, (dir, name): (&OwnedFd, &CStr)) -> io::Result<()> {
+    let (from, old) = base.parent(&first.path)?;
+    if !stat(from.as_raw_fd(), &old)?.is_some_and(|st| (st.st_dev, st.st_ino) == first.id) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    nix::unistd::linkat(&from, old.as_c_str(), dir, name, nix::fcntl::AtFlags::empty())
+        .map_err(io::Error::from)
 }
 
 /// Copies the content, and keeps its holes: a program can make a file that is larger than the disk and takes no room.

@@ -168,8 +168,12 @@ fn differs(old_path: &Path, old: &Metadata, new_path: &Path, new: &Metadata) -> 
 /// Whether two files of the same size have the same bytes. Holes are skipped: a program can make a file that is larger than
 /// the disk.
 fn same_content(a: &Path, b: &Path, size: u64) -> io::Result<bool> {
-    use std::os::unix::fs::FileExt;
-    let files = [std::fs::File::open(a)?, std::fs::File::open(b)?];
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    // A program that still runs can put a symlink or a FIFO in a file's place.
+    let open = |path| {
+        std::fs::File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+    };
+    let files = [open(a)?, open(b)?];
     let mut parts = [vec![0; 1 << 18], vec![0; 1 << 18]];
     let mut at = 0;
     loop {

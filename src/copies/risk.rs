@@ -14,6 +14,15 @@ const DIRECTORIES: &[(&[&str], &str)] = &[
     (&[".idea"], "settings of an editor"),
     (&[".devcontainer"], "settings of an editor"),
     (&[".husky"], "a hook of git"),
+    (&[".gitea", "workflows"], "a CI job"),
+    (&[".forgejo", "workflows"], "a CI job"),
+    (&[".claude"], "settings of an agent"),
+    (&[".cursor"], "settings of an agent"),
+    (&[".cargo"], "settings of a build tool"),
+    (&[".mvn"], "settings of a build tool"),
+    (&[".config", "autostart"], "a program of the session's start"),
+    (&[".config", "systemd", "user"], "a unit of systemd"),
+    (&[".ssh"], "settings of ssh"),
 ];
 
 /// Files that other programs execute or obey.
@@ -33,6 +42,15 @@ const FILES: &[(&str, &str)] = &[
     (".login", "a shell start file"),
     ("config.fish", "a shell start file"),
     (".envrc", "a start file of direnv"),
+    (".git", "a pointer of git to settings that run programs"),
+    ("config.worktree", "a setting of git that runs programs"),
+    (".mcp.json", "settings of an agent"),
+    (".npmrc", "settings of a build tool"),
+    (".yarnrc.yml", "settings of a build tool"),
+    (".vimrc", "a start file of an editor"),
+    (".exrc", "a start file of an editor"),
+    (".nvimrc", "a start file of an editor"),
+    (".dir-locals.el", "a start file of an editor"),
     (".gitmodules", "a setting of git that runs programs"),
     (".gitattributes", "a setting of git that runs programs"),
     (".gitlab-ci.yml", "a CI job"),
@@ -60,10 +78,17 @@ pub fn of(change: &Change, link: Option<&Path>) -> Option<&'static str> {
     if let Some((_, why)) = DIRECTORIES.iter().find(|(dirs, _)| in_directory(dirs)) {
         return Some(why);
     }
-    if name == "config" && parts.len() > 1 && parts[parts.len() - 2] == ".git" {
+    // Also of a submodule, a worktree, or a directory that is a repository without .git.
+    let of_git = parts.iter().rev().skip(1).any(|part| part.ends_with(".git"));
+    if name == "config" && of_git {
         return Some("a setting of git that runs programs");
     }
-    if let Some((_, why)) = FILES.iter().find(|(file, _)| *file == name) {
+    if let Some((_, why)) = FILES.iter().find(|(file, _)| *file == name).filter(|_| !change.meta.is_dir()) {
+        return Some(why);
+    }
+    // In the place of such a directory, or of one on the way to it, a symlink puts other files there.
+    let leads_to = |dirs: &[&str]| (1..=dirs.len()).any(|n| parts.ends_with(&dirs[..n]));
+    if let (Some(_), Some((_, why))) = (link, DIRECTORIES.iter().find(|(dirs, _)| leads_to(dirs))) {
         return Some(why);
     }
     if let Some(link) = link {
@@ -110,13 +135,22 @@ mod tests {
             ".vscode/tasks.json",
             ".github/workflows/x.yml",
             "home/.bashrc",
+            ".git",
+            "x/.git/modules/y/config",
+            "x/bare.git/config",
+            ".cargo/config.toml",
+            ".claude/settings.json",
         ] {
             assert!(risk(path, None).is_some(), "{path}");
         }
-        for path in ["src/main.rs", "config", "git/hooks", "hooks/x", "x.git/config"] {
+        for path in ["src/main.rs", "config", "git/hooks", "hooks/x", "config/x.git"] {
             assert_eq!(risk(path, None), None, "{path}");
         }
         assert!(risk("a/l", Some("../../etc")).is_some() && risk("l", Some("/etc")).is_some());
         assert!(risk("a/l", Some("../b")).is_none());
+        for path in [".git/hooks", "x/.git", ".github", ".github/workflows", ".config"] {
+            assert!(risk(path, Some("elsewhere")).is_some(), "{path}");
+        }
+        assert!(risk("hooks", Some("elsewhere")).is_none());
     }
 }

@@ -179,3 +179,40 @@ fn holes_stay_holes() {
     copied.read_exact_at(&mut text, 0).expect("read");
     assert_eq!(&text, b"head\0\0");
 }
+
+/// A program can give one large file countless names.
+#[test]
+fn names_of_one_file_are_copied_once() {
+    use std::os::unix::fs::MetadataExt;
+    let w = world();
+    w.put("one", "text");
+    w.put("dir/x", "x");
+    for name in ["two", "dir/three", "a"] {
+        std::fs::hard_link(w.upper().join("one"), w.upper().join(name)).expect("a name");
+    }
+    w.layers().apply(&[]).expect("applied");
+    let inode = |name: &str| w.base.join(name).metadata().expect("a file").ino();
+    for name in ["two", "dir/three", "a"] {
+        assert_eq!((inode(name), read(&w.base.join(name))), (inode("one"), "text".into()), "{name}");
+    }
+    assert!(
+        std::fs::read_dir(&w.base)
+            .expect("a directory")
+            .flatten()
+            .all(|e| { !e.file_name().to_string_lossy().starts_with(".safebox") })
+    );
+}
+
+/// The owner of a directory above the base has put a symlink in its place since the run.
+#[test]
+fn a_base_behind_a_symlink_is_refused() {
+    let mut w = world();
+    w.put("a", "mine");
+    let above = w.base.parent().expect("a directory").join("above");
+    let elsewhere = w.base.parent().expect("a directory").join("elsewhere");
+    std::fs::create_dir_all(elsewhere.join("base")).expect("a directory");
+    std::os::unix::fs::symlink(&elsewhere, &above).expect("a symlink");
+    w.record.bases = vec![above.join("base")];
+    assert!(w.layers().apply(&[]).is_err());
+    assert!(!elsewhere.join("base/a").exists());
+}

@@ -1,5 +1,7 @@
 //! Applies the administrator's policy file to a launch: hardening before, a check after.
 
+use std::path::Path;
+
 use super::value::Launch;
 use crate::config::{Config, Process, Resources};
 use crate::error::{Error, Result};
@@ -11,7 +13,9 @@ use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// The launch with the policy that hardens it; `None`: unchanged.
 pub(super) fn harden(launch: &Launch, config: &Config) -> Option<Launch> {
-    let policy = launch.enforcement.as_ref()?.hardens(launch.policy(), config)?;
+    let is_sandbox = |id: &str| is_sandbox(&launch.state_root, id);
+    let of = Subject::of_config(&launch.id, config, &is_sandbox);
+    let policy = launch.enforcement.as_ref()?.hardens(launch.policy(), of)?;
     let mut launch = launch.clone();
     launch.policy = Some(policy);
     // The engine has created the descriptors and receives the terminal.
@@ -39,7 +43,8 @@ pub(super) fn judge(
 ) -> Result<Vec<String>> {
     let Some(enforcement) = &launch.enforcement else { return Ok(Vec::new()) };
     let posture = Posture::of_config(config, Machine::of(host));
-    let changes = enforcement.judge(config, &posture)?;
+    let is_sandbox = |id: &str| is_sandbox(&launch.state_root, id);
+    let changes = enforcement.judge(Subject::of_config(&launch.id, config, &is_sandbox), &posture)?;
     let mut lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
     if hardened {
         lines.extend(outcome.changes.iter().map(|change| format!("policy hardens: {change}")));
@@ -49,17 +54,39 @@ pub(super) fn judge(
 }
 
 /// Refuses a process that `exec` is to start in a container, or reduces it; returns the messages to log.
-pub fn exec(enforcement: &Enforcement, state: &State, host: &Host, new: &mut Process) -> Result<Vec<String>> {
+pub fn exec(
+    enforcement: &Enforcement,
+    (root, state): (&Path, &State),
+    host: &Host,
+    new: &mut Process,
+) -> Result<Vec<String>> {
     let mut changes = enforcement.clamp(&state.process, new);
-    changes.extend(enforcement.judge_process(Subject::from(state), &own(state, host)?, new)?);
+    let of = Subject::of_state(state, &|id| is_sandbox(root, id));
+    changes.extend(enforcement.judge_process(of, &own(state, host)?, new)?);
     Ok(changes.iter().map(ToString::to_string).collect())
 }
 
 /// Refuses limits that `update` is to set; returns the messages to log.
-pub fn update(enforcement: &Enforcement, state: &State, host: &Host, new: &Resources) -> Result<Vec<String>> {
+pub fn update(
+    enforcement: &Enforcement,
+    (root, state): (&Path, &State),
+    host: &Host,
+    new: &Resources,
+) -> Result<Vec<String>> {
     let own = own(state, host)?;
-    let changes = enforcement.judge_limits(Subject::from(state), &own, (&state.resources, new))?;
+    let of = Subject::of_state(state, &|id| is_sandbox(root, id));
+    let changes = enforcement.judge_limits(of, &own, (&state.resources, new))?;
     Ok(changes.iter().map(ToString::to_string).collect())
+}
+
+/// Whether the container `id` of this state root is a pod's sandbox.
+fn is_sandbox(root: &Path, id: &str) -> bool {
+    let dir = root.join(id);
+    if crate::state::check_id(id).is_err() || crate::state::trust::check_owner(&dir, id).is_err() {
+        return false;
+    }
+    let Ok(bytes) = std::fs::read(dir.join(crate::state::files::STATE)) else { return false };
+    serde_json::from_slice::<State>(&bytes).is_ok_and(|state| Subject::is_sandbox(id, &state.annotations))
 }
 
 /// The posture that the container was asked to have.

@@ -14,6 +14,7 @@ pub mod exec_input;
 pub mod filters;
 pub mod images;
 pub mod inherited_fds;
+pub mod interpreter;
 pub mod ladder;
 pub mod layers;
 pub mod links;

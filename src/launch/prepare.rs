@@ -18,7 +18,7 @@ use crate::plan::recipe::{self, Console, Filter, Input, Options, PlanSlots};
 use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
 use crate::seccomp;
 use crate::state::id_ranges::Ranges;
-use crate::state::{SeccompChoice, State, Stored};
+use crate::state::{LandlockRules, SeccompChoice, State, Stored};
 use crate::tables::namespaces::NsKind;
 
 /// A launch before the locations that the container's id names are examined: its cgroups, its resctrl class.
@@ -315,6 +315,13 @@ impl Draft {
         }
     }
 
+    /// The guard that `exec` needs, too, where namespaces are missing.
+    fn landlock(&self) -> Option<LandlockRules> {
+        let hardening = &self.config.hardening;
+        let needed = hardening.bare || hardening.shared_proc;
+        needed.then(|| recipe::landlock_rules(&self.config, &self.host)).flatten()
+    }
+
     /// The state to write.
     fn state(&self, layout: &Layout, resctrl: Option<&crate::cgroup::resctrl::Class>) -> Result<State> {
         let (config, host, bundle) = (&self.config, &self.host, &self.bundle);
@@ -344,6 +351,7 @@ impl Draft {
             own_pid_namespace: config.is_new(NsKind::Pid),
             shares_host_root: self.shares_host_root,
             seccomp: Stored::new(&self.choices)?,
+            landlock: self.landlock(),
             hooks: config.hooks.clone(),
             hardened: self.hardened,
             has_devpts: config.mounts.iter().any(is_devpts),

@@ -252,7 +252,11 @@ fn refuse_source(source: &Path, said: &str, facts: &Facts<'_>) -> Result<()> {
         Some((path, true)) if source.starts_with(path) => format!("{path} exposes the host"),
         Some((path, _)) => format!("it contains {path}"),
         None if own => "it contains the states of containers".into(),
-        None if socket => "it is a socket: its peer acts on the host".into(),
+        None if socket => {
+            return Err(Error::msg(format!(
+                "{said}: it is a socket, whose peer acts on the host: leave it out, or use --policy baseline"
+            )));
+        }
         None => return Ok(()),
     };
     Err(Error::msg(format!("{said}: {what}: name a path below it, or use --policy baseline")))

@@ -93,6 +93,8 @@ pub(super) enum Waiter {
 /// A connection to the resolver inside.
 pub(super) struct Stream {
     pub(super) socket: OwnedFd,
+    /// Bytes that were read.
+    pub(super) asked: usize,
     pub(super) received: Vec<u8>,
     pub(super) answers: Vec<u8>,
     pub(super) deadline: Instant,
@@ -276,7 +278,8 @@ impl<'a> Helper<'a> {
                 let socket = net::accept(fd)?;
                 let (received, answers, deadline) = (Vec::new(), Vec::new(), Instant::now() + STREAM);
                 let raw = socket.as_raw_fd();
-                if let Some(key) = self.streams.add(Stream { socket, received, answers, deadline }) {
+                if let Some(key) = self.streams.add(Stream { socket, asked: 0, received, answers, deadline })
+                {
                     let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
                     if self.epoll.add(raw, token(STREAMS, key), events).is_err() {
                         self.streams.remove(key);

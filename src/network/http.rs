@@ -7,6 +7,8 @@
 //! | --- | --- |
 //! | requests to the allowed host, one after the other or pipelined | they pass |
 //! | a request to another host, wherever on the connection | refused there, what came before it has passed |
+//! | one empty line before a request | it passes |
+//! | two of them | refused |
 //! | no Host, two of them, or a target with another host | refused |
 //! | Content-Length and Transfer-Encoding together, a line without CR, anything that servers read in two ways | refused |
 //! | CONNECT | refused: what follows cannot be read (through TLS it is the allowed server's own matter) |
@@ -38,6 +40,8 @@ pub struct Http {
     held: Vec<u8>,
     state: State,
     greeted: bool,
+    /// The last thing that has passed is an empty line before a request.
+    blank: bool,
 }
 
 fn refuse<T>(reason: Reason) -> Result<T, Refusal> {
@@ -47,7 +51,7 @@ fn refuse<T>(reason: Reason) -> Result<T, Refusal> {
 impl Http {
     /// Lets requests to this name and port pass.
     pub fn new(name: &str, port: u16) -> Self {
-        Http { name: name.into(), port, held: Vec::new(), state: State::Head, greeted: false }
+        Http { name: name.into(), port, held: Vec::new(), state: State::Head, greeted: false, blank: false }
     }
 
     /// Whether a request to the right host was seen.
@@ -87,9 +91,13 @@ impl Http {
 
     /// A whole head, or 0 bytes where more is needed.
     fn head(&mut self) -> Result<usize, Refusal> {
-        // An empty line before a request is passed on (RFC 9112, 2.2).
+        // One empty line before a request is passed on (RFC 9112, 2.2). A program that sends nothing else would fill the
+        // helper's memory, and no deadline would end it.
         if self.held.starts_with(b"\r\n") {
-            return Ok(2);
+            return if std::mem::replace(&mut self.blank, true) { refuse(Reason::NotHttp) } else { Ok(2) };
+        }
+        if self.held == b"\r" {
+            return Ok(0);
         }
         let end = self.held.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4);
         let head = &self.held[..end.unwrap_or(self.held.len())];
@@ -110,7 +118,7 @@ impl Http {
         }
         let body = self.request(&request)?;
         self.state = body;
-        self.greeted = true;
+        (self.greeted, self.blank) = (true, false);
         Ok(end)
     }
 
@@ -221,9 +229,12 @@ mod tests {
         let body =
             "POST /x HTTP/1.1\r\nhost: a.test.\r\nContent-Length: 25\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n";
         let absolute = "GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\n\r\n";
-        for stream in
-            [GET.to_string(), [GET, GET, chunks, body, absolute, GET].concat(), [body, chunks].concat()]
-        {
+        for stream in [
+            GET.to_string(),
+            [GET, GET, chunks, body, absolute, GET].concat(),
+            [body, chunks].concat(),
+            format!("\r\n{GET}\r\n{GET}"),
+        ] {
             // The last one's body is not whole: the part that has arrived passes.
             for segment in [1, 2, 7, 10_000] {
                 assert_eq!(fed(&stream, segment), (stream.clone(), Ok(())), "{segment}");
@@ -284,6 +295,16 @@ mod tests {
         ] {
             let (passed, end) = fed(stream, 10_000);
             assert_eq!((passed.as_str(), end), ("", Err(reason)), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn blank_lines_long_lines_and_bad_chunks_are_refused() {
+        for blanks in ["\r\n\r\n".to_string(), "\r\n".repeat(10_000), format!("{GET}\r\n\r\n{GET}")] {
+            for segment in [1, 10_000] {
+                let (passed, end) = fed(&blanks, segment);
+                assert!(passed.len() <= GET.len() + 2 && end == Err(Reason::NotHttp), "{passed:?}");
+            }
         }
         let endless = format!("GET /{} HTTP/1.1", "x".repeat(LARGEST));
         assert_eq!(fed(&endless, 1000).1, Err(Reason::NotHttp));

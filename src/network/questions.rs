@@ -12,9 +12,17 @@ use crate::sys::{Errno, io, net};
 
 /// The most questions that wait for one answer.
 const MOST_WAITERS: usize = 256;
+/// Bytes of the largest question: a name has at most 255, and padding some hundred (RFC 8467).
+const LARGEST: usize = 1024;
+/// Bytes of all questions of one stream. A program that asks without end and reads no answer would fill the helper's
+/// memory, and keep it from its other sockets.
+const MOST_ASKED: usize = 64 << 10;
 
 impl Helper<'_> {
     pub(super) fn question(&mut self, message: &[u8], waiter: impl FnOnce(Vec<u8>) -> Waiter) {
+        if message.len() > LARGEST {
+            return;
+        }
         let reply = match dns::question(message) {
             None => return,
             Some(Err(code)) => Err(code),
@@ -117,7 +125,10 @@ impl Helper<'_> {
         loop {
             let Some(stream) = self.streams.get(key) else { return };
             match io::receive_nowait(stream.socket.as_raw_fd(), &mut block) {
-                Ok(n) if n > 0 && stream.received.len() < 2 * 65_536 => stream.received.extend(&block[..n]),
+                Ok(n) if n > 0 && stream.asked + n <= MOST_ASKED => {
+                    stream.asked += n;
+                    stream.received.extend(&block[..n]);
+                }
                 Err(Errno::EAGAIN) => return,
                 Err(Errno::EINTR) => continue,
                 _ => {

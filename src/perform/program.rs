@@ -33,7 +33,13 @@ pub(super) fn find(cx: &mut Cx, candidates: &[std::ffi::CString]) -> Done {
                 cx.program = i;
                 return Ok(());
             }
-            Err(e) => found = e,
+            Err(e) => {
+                // access(2) asks the mount, too. A filter without statfs(2) leaves the cause open.
+                if e == Errno::EACCES && fs::on_noexec_mount(path) == Ok(true) {
+                    cx.call = Call::OnNoexec;
+                }
+                found = e;
+            }
         }
     }
     Err(found)

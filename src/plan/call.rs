@@ -45,7 +45,7 @@ calls! {
     Access "faccessat2", CloseRange "close_range", Seccomp "seccomp", Exec "execve", Baton "recv",
     SymlinkTarget "the mount's destination is a symbolic link", DirExpected "the mount's destination is not a directory",
     FileExpected "the mount's destination is a directory, the source is not", RuntimeGone "the runtime is gone",
-    IsDirectory "it is a directory", PidfdGetfd "pidfd_getfd", Connect "connect", Netlink "netlink", NetlinkMove "netlink(RTM_NEWLINK, IFLA_NET_NS_FD)", Injected "injected by --fail",
+    IsDirectory "it is a directory", OnNoexec "the mount is noexec", PidfdGetfd "pidfd_getfd", Connect "connect", Netlink "netlink", NetlinkMove "netlink(RTM_NEWLINK, IFLA_NET_NS_FD)", Injected "injected by --fail",
     Statfs "fstatfs", OnRoot "it would be mounted on the rootfs itself, where it has no effect", InProc "it is inside /proc", OtherMount "a link of the rootfs leads to another mount", VolumeLink "a symlink in a volume leads out of it", OthersLink "a symlink of another user",
     NotProc "it is not of type proc", NotDevpts "what is at /dev/pts is no devpts", SameDirectory "the path leads to another directory than the one that was opened",
     Listen "listen", Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",

@@ -27,6 +27,8 @@ pub enum Kind {
     Bare,
     /// One more process in a container that exists (`exec`, hooks inside the container).
     Exec,
+    /// One more process in a container without a namespace.
+    BareExec,
     /// A container that criu makes again (`restore`): the plan ends in criu.
     Criu,
     /// Rows of the runtime alone, without a program (what is recorded of a restored process).
@@ -73,6 +75,7 @@ fn checks(kind: Kind) -> Vec<Check> {
         Kind::Container { .. } => &[&[one_exec], &CONTAINER, &PROGRAM],
         Kind::Bare => &[&[one_exec, guarded], &PROGRAM],
         Kind::Exec => &[&[one_exec, closed_before_it_joins, no_host_path_after_join], &PROGRAM],
+        Kind::BareExec => &[&[one_exec, guarded, closed_before_it_joins, no_host_path_after_join], &PROGRAM],
         Kind::Criu => &[&[one_exec, closed_before_lookups]],
         Kind::Records => &[&[runtime_alone]],
     };

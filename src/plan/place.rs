@@ -108,6 +108,11 @@ pub struct SetAttr {
 }
 
 impl SetAttr {
+    /// No mount event of it or below it reaches another mount namespace, nor comes from one.
+    pub const PRIVATE: SetAttr = SetAttr {
+        recursive: true,
+        attr: MountAttr { attr_set: 0, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 },
+    };
     /// The mount alone becomes read-only.
     pub const READONLY: SetAttr = SetAttr {
         recursive: false,

@@ -81,6 +81,9 @@ pub struct State {
     pub has_devpts: bool,
     /// The seccomp filters of the process, which `exec` loads again.
     pub seccomp: Stored<Vec<SeccompChoice>>,
+    /// What guards the files of the machine, or its processes, where namespaces are missing: `exec` puts it in force again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock: Option<LandlockRules>,
     /// The config's hooks.
     pub hooks: Hooks,
     /// For `run` in the foreground: (pid, start time) of the launcher. Without that process the container is
@@ -104,6 +107,17 @@ pub struct State {
     /// Data for `checkpoint` about resources outside the container.
     #[serde(default)]
     pub outside: crate::state::outside::Outside,
+}
+
+/// What landlock(7) leaves of the rights to files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LandlockRules {
+    /// The kernel's ABI.
+    pub abi: i32,
+    /// `LANDLOCK_SCOPE_*`.
+    pub scoped: u64,
+    /// Paths as the program sees them, and the rights that remain for them and below.
+    pub paths: Vec<(PathBuf, u64)>,
 }
 
 /// How to stop a program: the signal, and the time before SIGKILL.

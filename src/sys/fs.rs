@@ -188,6 +188,15 @@ pub fn on_readonly_mount(fd: RawFd) -> Result<bool> {
     Ok(st.f_flag & libc::ST_RDONLY != 0)
 }
 
+/// Whether the file at `path` lies on a mount that executes nothing (statvfs(3) `ST_NOEXEC`); follows symlinks.
+pub fn on_noexec_mount(path: &CStr) -> Result<bool> {
+    // SAFETY: an all-zero `statvfs` is a valid value of that plain C struct.
+    let mut st: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is writable and `path` is NUL-terminated.
+    check(unsafe { libc::statvfs(path.as_ptr(), &mut st) }.into())?;
+    Ok(st.f_flag & libc::ST_NOEXEC != 0)
+}
+
 /// write(2) of all of `bytes`. A short write is an error: the files written here take a value in one write.
 pub fn write_all(fd: RawFd, bytes: &[u8]) -> Result<()> {
     // SAFETY: the buffer is readable for the length passed.

@@ -78,10 +78,12 @@ pub fn has_clone3() -> bool {
     !matches!(answer, Err(Errno::ENOSYS))
 }
 
-/// clone(2) like fork, with namespaces and a pidfd. Handlers of signals stay: this program has none of its own.
-pub fn clone(namespaces: u64) -> Result<Cloned> {
+/// clone(2) like fork, with namespaces and a pidfd. Handlers of signals stay: this program has none of its own. `parent`
+/// makes the child a sibling, as for [`clone3`].
+pub fn clone(namespaces: u64, parent: bool) -> Result<Cloned> {
     let mut pidfd: RawFd = -1;
-    let flags = namespaces | libc::CLONE_PIDFD as u64 | libc::SIGCHLD as u64;
+    let sibling = if parent { libc::CLONE_PARENT as u64 } else { 0 };
+    let flags = namespaces | libc::CLONE_PIDFD as u64 | sibling | libc::SIGCHLD as u64;
     let pidfd_to = std::ptr::from_mut(&mut pidfd);
     // SAFETY: as for clone3: without CLONE_VM the child gets a copy of this single-threaded process. With CLONE_PIDFD
     // the third argument is where the descriptor goes, on every architecture.

@@ -15,7 +15,7 @@ pub(super) fn foreign_elf() -> Vec<u8> {
 }
 
 /// (args[0], exit code, text that stderr must contain).
-pub(super) const PROGRAMS: [(&str, i32, &str); 18] = [
+pub(super) const PROGRAMS: [(&str, i32, &str); 19] = [
     ("nowhere", 127, "exec: \"nowhere\": executable file not found in $PATH"),
     ("/nowhere", 127, "exec: \"/nowhere\": stat /nowhere: no such file or directory"),
     ("/etc/passwd", 126, "exec: \"/etc/passwd\": permission denied"),
@@ -42,7 +42,8 @@ pub(super) const PROGRAMS: [(&str, i32, &str); 18] = [
     // $PATH is not searched for these: 127, as with runc.
     ("plain", 127, "exec: \"plain\": executable file not found in $PATH"),
     (".", 127, "exec: \".\": executable file not found in $PATH"),
-    ("", 127, "exec: \"\": executable file not found in $PATH"),
+    ("", 127, "exec: \"\": executable file not found in $PATH (the name is empty: name a program)"),
+    ("/noexec/tool", 126, "exec: \"/noexec/tool\": permission denied (it lies on a noexec mount"),
     ("/bin/loop", 126, "exec: \"/bin/loop\":"),
 ];
 
@@ -85,7 +86,12 @@ pub(super) fn with_programs(name: &str) -> Sandbox {
     }
     symlink("loop", bin.join("loop")).expect("symlink");
     std::fs::write(bin.join("plain"), "").expect("write");
-    sb
+    std::fs::write(bin.join("tool"), "").expect("write");
+    std::fs::set_permissions(bin.join("tool"), PermissionsExt::from_mode(0o755)).expect("chmod");
+    sb.patch(
+        "/mounts/-",
+        json!({ "destination": "/noexec", "type": "bind", "source": bin, "options": ["bind", "noexec"] }),
+    )
 }
 
 pub(super) fn programs() {

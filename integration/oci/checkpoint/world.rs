@@ -1,6 +1,7 @@
 //! The environment of a restored container: hooks, namespaces, mounts, privileges.
 
 use super::*;
+use nix::sys::signal::Signal;
 
 pub fn hooks() {
     let log = tempfile::NamedTempFile::new().expect("a file");
@@ -241,4 +242,28 @@ pub fn below_systemd() {
     sb.verb("resume").ok();
     sb.delete().ok();
     gone(&sb);
+}
+
+/// A signal to a restore in the foreground is the container's, also one that comes while criu works; nothing is left.
+pub fn signals() {
+    for (signal, code) in [(Signal::SIGTERM, 7), (Signal::SIGINT, 8), (Signal::SIGHUP, 9)] {
+        let sb = Sandbox::new()
+            .sh("trap 'exit 7' TERM; trap 'exit 8' INT; trap 'exit 9' HUP; i=0; \
+                 while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/count; sleep 0.05; done")
+            .patch("/root/readonly", json!(false));
+        drop(started(&sb, Stdio::null()));
+        poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
+        checkpoint(&sb, &[]).ok();
+        for early in [true, false] {
+            let restore = call(&sb, &["restore", "--image-path"]).arg(images(&sb)).arg("--bundle");
+            let restoring = restore.arg(sb.bundle()).arg(sb.id()).spawn();
+            poll("the restore", Duration::from_secs(20), || match early {
+                true => sb.root().join(sb.id()).exists(),
+                false => sb.verb("state").stdout.contains("running"),
+            });
+            restoring.signal(signal);
+            restoring.wait().exits(code);
+            gone(&sb);
+        }
+    }
 }

@@ -6,15 +6,21 @@ use super::{project, run_in};
 use crate::harness::{Call, Need, Sandbox, test};
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
+/// Without namespaces nothing is mounted.
+const BARE: &[Need] = &[Need::Root, Need::Userns];
+const PYTHON: &[Need] = &[Need::Root, Need::Userns, Need::Python];
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        test("launcher::without_namespaces_landlock_guards_files", ROOT, bare),
-        test("launcher::without_namespaces_nothing_is_left", ROOT, orphans),
+        test("launcher::without_namespaces_landlock_guards_files", BARE, bare),
+        test("launcher::without_namespaces_sockets_are_unix_sockets", PYTHON, bare_sockets),
+        test("launcher::without_namespaces_nothing_is_left", BARE, orphans),
+        test("launcher::without_namespaces_exec_has_the_same_guards", BARE, exec_bare),
+        test("launcher::without_namespaces_and_clone3_programs_run", PYTHON, without_clone3),
         test("launcher::a_required_layer_is_an_error", ROOT, required),
-        test("launcher::a_covered_proc_is_shared", ROOT, shared_proc),
+        test("launcher::a_covered_proc_is_shared", BARE, shared_proc),
         test("launcher::landlock_guards_what_the_mounts_let", ROOT, second_guard),
-        test("launcher::doctor_tells_the_rung", ROOT, doctor),
+        test("launcher::doctor_tells_the_rung", BARE, doctor),
     ]
 }
 
@@ -57,6 +63,14 @@ fn bare() {
     ] {
         assert!(out.stderr.contains(says), "{says}\n{out}");
     }
+    let call = without_namespaces(&sb, &dir).args(["run", "--name", sb.id(), "--tmpfs", "/x", "--", "true"]);
+    call.output().exits(125).says("needs a mount namespace");
+    sb.leak_check();
+}
+
+fn bare_sockets() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
     let connect = "import socket; socket.socket(socket.AF_UNIX); socket.socket(socket.AF_INET)";
     let call = without_namespaces(&sb, &dir).args([
         "run",
@@ -69,8 +83,6 @@ fn bare() {
         connect,
     ]);
     call.output().exits(1).says("Address family not supported");
-    let call = without_namespaces(&sb, &dir).args(["run", "--name", sb.id(), "--tmpfs", "/x", "--", "true"]);
-    call.output().exits(125).says("needs a mount namespace");
     sb.leak_check();
 }
 
@@ -80,6 +92,59 @@ fn orphans() {
     let script = "(setsid sh -c 'sleep 300; true' &) ; (sleep 301 &) ; echo started";
     let call = without_namespaces(&sb, &dir).args(["run", "-q", "--name", sb.id(), "--", "sh", "-c", script]);
     call.output().ok().prints("started");
+    sb.leak_check();
+}
+
+/// One more process has Landlock and the filter, too: nothing else guards this machine's files from it.
+fn exec_bare() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    std::fs::write(sb.dir().join("outside"), "outside\n").expect("write");
+    let call = without_namespaces(&sb, &dir);
+    let script = "echo up; exec sleep 100";
+    let call = call.args(["run", "-q", "--name", sb.id(), "--rw", "sub", "--", "sh", "-c", script]);
+    let running = sb.run_until(call, "up");
+    let script = "cat file; cat ../outside; ls /home; echo x > sub/new && echo written; echo y > file; \
+                  grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status";
+    let out = without_namespaces(&sb, &dir).args(["exec", sb.id(), "sh", "-c", script]).output().ok();
+    let expect = "project\nwritten\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+    assert_eq!(out.stdout, expect, "{out}");
+    out.says("../outside: Permission denied").says("file: Permission denied");
+    without_namespaces(&sb, &dir).args(["kill", sb.id(), "KILL"]).output().ok();
+    running.wait();
+    sb.leak_check();
+}
+
+/// Under a filter that answers clone3(2) with ENOSYS, and keyctl(2) with EPERM, as Docker's default one does.
+fn without_clone3() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    // struct sock_filter: load the number; two comparisons; errno 38, errno 1, allow.
+    let filter = "import ctypes, os, struct, sys\n\
+                  op = lambda c, t, f, k: struct.pack('HBBI', c, t, f, k)\n\
+                  code = op(0x20, 0, 0, 0) + op(0x15, 2, 0, 435) + op(0x15, 2, 0, int(sys.argv[1])) + op(6, 0, 0, 0x7fff0000)\n\
+                  code += op(6, 0, 0, 0x50026) + op(6, 0, 0, 0x50001)\n\
+                  buf = ctypes.create_string_buffer(code)\n\
+                  prog = ctypes.create_string_buffer(struct.pack('HxxxxxxQ', len(code) // 8, ctypes.addressof(buf)))\n\
+                  libc = ctypes.CDLL(None, use_errno=True)\n\
+                  assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, prog, 0, 0) == 0\n\
+                  os.execvp(sys.argv[2], sys.argv[2:])";
+    let keyctl = libc::SYS_keyctl.to_string();
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+    let under = || {
+        let words = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"];
+        let call = sb.under(&[&words[..], &["python3", "-c", filter, &keyctl]].concat());
+        let dir = dir.clone();
+        call.with(move |c| {
+            c.current_dir(dir);
+        })
+    };
+    let call = under().args(["run", "-q", "--name", sb.id(), "--", "sh", "-c", "echo up; exec sleep 100"]);
+    let running = sb.run_until(call, "up");
+    let out = under().args(["exec", sb.id(), "sh", "-c", "cat file; ls /home"]).output().exits(2);
+    assert_eq!(out.stdout, "project\n", "{out}");
+    under().args(["kill", sb.id(), "KILL"]).output().ok();
+    running.wait();
     sb.leak_check();
 }
 

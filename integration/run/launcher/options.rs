@@ -145,7 +145,7 @@ fn bad_paths(sb: &Sandbox, dir: &Path) {
         let Some((bad, code)) = case else { continue };
         let says = match row.long {
             "console-socket" => "console socket",
-            "cni-path" => "plugin bridge",
+            "cni-path" => "/nowhere/x: no such directory",
             _ => "/nowhere/x",
         };
         let call = match row.long {
@@ -203,6 +203,7 @@ fn first_attempts() {
         (&["run", "/", "--", "true"] as &[&str], 125, "safebox run -- PROGRAM"),
         (&["run", "./image.tar"], 125, "skopeo copy docker-archive:"),
         (&["run", "./image.tar"], 125, "umoci unpack --image image:latest bundle"),
+        (&["run", "image.tar"], 125, "skopeo copy docker-archive:"),
         (&["run", "./layout/"], 125, ":v7 bundle"),
         (&["run"], 125, "safebox run -- PROGRAM"),
         (&["run", "--"], 125, "safebox run -- PROGRAM"),

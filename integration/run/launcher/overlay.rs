@@ -1,6 +1,7 @@
 //! `--overlay`, `diff`, `apply` and `discard`: a directory that is writable, and stays as it is.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -20,10 +21,12 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::an_ordinary_user_s_overlay", USER, user),
         test("launcher::apply_refuses_what_changed_meanwhile", ROOT, conflict),
         test("launcher::apply_is_atomic_when_it_is_killed", ROOT, killed),
+        test("launcher::mounts_of_an_overlay_are_not_seen_outside", ROOT, unseen),
         test("launcher::one_base_has_many_overlays", ROOT, many),
         test("launcher::a_failed_launch_leaves_no_layer", ROOT, faults),
         test("launcher::overlays_that_cannot_be_are_refused", ROOT, refused),
         test("launcher::no_setuid_file_is_in_a_layer", ROOT, setuid),
+        test("launcher::apply_to_a_full_disk_leaves_nothing", ROOT, full),
     ]
 }
 
@@ -208,6 +211,38 @@ fn many() {
     assert_eq!(std::fs::read_to_string(dir.join("file")).expect("the file"), "project\n");
 }
 
+/// On a machine whose mounts are shared, as with systemd, no mount of a container appears elsewhere, not for a moment.
+fn unseen() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let watcher = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            // This thread's mounts alone are shared; what it starts has them as well.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("unshare");
+            let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED;
+            nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).expect("mount");
+            let table = std::fs::File::open("/proc/thread-self/mountinfo").expect("open");
+            let changed = || {
+                let mut fds = [PollFd::new(table.as_fd(), PollFlags::POLLPRI)];
+                poll(&mut fds, PollTimeout::ZERO).expect("poll");
+                fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI))
+            };
+            changed();
+            let options = ["-q", "--overlay", ".", "--tmpfs", "/scratch", "--hide", "sub/secret"];
+            let script = "echo x >file; cat file; test ! -s sub/secret && echo hidden";
+            let out = run_in(&sb, &dir).args(options).args(["--", "sh", "-c", script]).output().ok();
+            assert_eq!(out.stdout, "x\nhidden\n", "{out}");
+            changed()
+        });
+        watch.join().expect("the thread")
+    });
+    assert!(!watcher, "a mount of the container was seen outside");
+    verb(&sb, &["discard", sb.id()]).output().ok();
+    sb.leak_check();
+}
+
 fn faults() {
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -255,4 +290,45 @@ fn setuid() {
         "{out}"
     );
     verb(&sb, &["discard", sb.id()]).output().ok();
+}
+
+/// A file system of its own, which goes with the test.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(&self, options: &str) {
+        let out = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&self.0).status();
+        assert!(out.expect("mount").success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        Command::new("umount").arg(&self.0).status().map(drop).unwrap_or_default();
+    }
+}
+
+/// What was copied before the disk was full is removed at once, and the changes are still there.
+fn full() {
+    let sb = Sandbox::new();
+    let small = Small(sb.dir().join("small"));
+    std::fs::create_dir(&small.0).expect("a directory");
+    small.mount("size=1m,mode=755");
+    std::fs::write(small.0.join("file"), "old\n").expect("a file");
+    let shown = || -> Vec<_> {
+        let all = std::fs::read_dir(&small.0).expect("the directory").flatten();
+        all.map(|e| (e.file_name(), std::fs::read(e.path()).expect("a file"))).collect()
+    };
+    let before = shown();
+    let script = "echo new >file; head -c 400000 /dev/zero >b; head -c 3000000 /dev/zero >c; ln b d";
+    run_in(&sb, &small.0).args(["-q", "--overlay", ".", "--", "sh", "-c", script]).output().ok();
+    verb(&sb, &["apply", sb.id()]).output().exits(1).says("no space left");
+    assert_eq!(shown(), before);
+    small.mount("remount,size=16m");
+    verb(&sb, &["apply", sb.id()]).output().ok();
+    assert_eq!(small.0.join("c").metadata().expect("the file").len(), 3_000_000);
+    let links = std::os::unix::fs::MetadataExt::nlink(&small.0.join("d").metadata().expect("the file"));
+    assert_eq!(links, 2, "b and d are one file");
+    drop(small);
+    sb.leak_check();
 }

@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         test("network::what_no_rule_allows_is_reported", WORLD, strays),
         test("network::names_carry_nothing_out", WORLD, tunnel),
         test("network::floods_and_silence_stop_no_other_connection", WORLD, floods),
+        test("network::what_never_ends_is_ended", WORLD, endless),
         test("network::two_containers_do_not_share_a_helper", WORLD, two),
     ]
 }
@@ -311,6 +312,29 @@ print(refused, tls("a.test", "a.test"))
 "#;
     let out = python(&world, &["a.test", "b.test:8443"], script).ok();
     assert_eq!(out.stdout, "b'answered' True\n2000 b'answered'\n", "{out}");
+    world.leak_check();
+}
+
+/// A program that sends what the helper must hold: empty lines before a request, questions whose answers it does not read.
+fn endless() {
+    let world = World::new();
+    let script = r#"
+def sent(s, block):
+    n, start = 0, time.time(); s.settimeout(60)
+    try:
+        while time.time() - start < 8: n += s.send(block)
+        return "endless"
+    except (ConnectionResetError, BrokenPipeError): return "ended"
+print(sent(connect("a.test", 80), b"\r\n" * 30000))
+q = b"\x12\x34\1\0\0\1\0\0\0\0\0\0\4nope\4test\0\0\1\0\1"
+print(sent(socket.create_connection(("127.0.0.1", 53)), (struct.pack(">H", len(q)) + q) * 2000))
+s = socket.create_connection(("127.0.0.1", 53)); s.settimeout(8)
+for i in range(50): s.sendall(struct.pack(">H", len(q)) + q); assert len(s.recv(512)) > 20
+large = q[:10] + b"\0\1" + q[12:] + b"\0\0\x29\x10\0\0\0\0\0" + struct.pack(">HHH", 1504, 12, 1500) + b"\0" * 1500
+s.sendall(struct.pack(">H", len(large)) + large + struct.pack(">H", len(q)) + q); print(len(s.recv(4096)) < 200)
+"#;
+    let out = python(&world, &["a.test:80"], script).ok();
+    assert_eq!(out.stdout, "ended\nended\nTrue\n", "{out}");
     world.leak_check();
 }
 

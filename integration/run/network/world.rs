@@ -4,10 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::beyond::Beyond;
 use crate::harness::{Call, Sandbox, bundle, poll};
 use crate::oci::rootless::User;
 
 const SCRIPT: &str = include_str!("world.py");
+
+/// What answers beyond.
+enum Servers {
+    /// All that the tests need.
+    Python(Child),
+    /// A resolver and web servers of this process.
+    Thread(Beyond),
+}
 
 /// A sandbox whose launcher lives in a network of its own.
 pub struct World {
@@ -16,7 +25,7 @@ pub struct World {
     dir: tempfile::TempDir,
     host: String,
     beyond: String,
-    server: Child,
+    server: Servers,
     /// Where programs are run, which the program sees.
     pub project: PathBuf,
 }
@@ -53,15 +62,20 @@ fn namespaces(host: &str, beyond: &str) {
 impl World {
     /// Of root.
     pub fn new() -> Self {
-        Self::around(Sandbox::new())
+        Self::around(Sandbox::new(), Self::python)
     }
 
     /// Of an ordinary user.
     pub fn of(user: User) -> Self {
-        Self::around(user.sandbox())
+        Self::around(user.sandbox(), Self::python)
     }
 
-    fn around(sb: Sandbox) -> Self {
+    /// With servers of this process, for machines without python3, openssl and curl.
+    pub fn small(sb: Sandbox) -> Self {
+        Self::around(sb, |_, beyond| Servers::Thread(Beyond::serve(beyond)))
+    }
+
+    fn around(sb: Sandbox, serve: impl FnOnce(&Path, &str) -> Servers) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let project = sb.dir().join("project");
         std::fs::create_dir_all(&project).expect("mkdir");
@@ -74,9 +88,6 @@ impl World {
         let token: String = sb.id().chars().rev().collect();
         let (host, beyond) = (format!("h{token}"), format!("b{token}"));
         namespaces(&host, &beyond);
-        authority(dir.path());
-        std::fs::copy(dir.path().join("authority.pem"), project.join("authority.pem")).expect("copy");
-        std::fs::write(dir.path().join("world.py"), SCRIPT).expect("write");
         std::fs::write(dir.path().join("resolv.conf"), "nameserver 203.0.113.2\noptions timeout:1\n")
             .expect("write");
         std::fs::write(
@@ -84,31 +95,33 @@ impl World {
             "127.0.0.1 localhost\n203.0.113.3 hosts.test\n10.9.9.9 intern.test\n",
         )
         .expect("write");
-        let path = format!("--net=/run/netns/{beyond}");
-        let log = || {
-            std::fs::File::options()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(dir.path().join("world.log"))
-                .expect("create")
-        };
+        let server = serve(dir.path(), &beyond);
+        if matches!(server, Servers::Python(_)) {
+            std::fs::copy(dir.path().join("authority.pem"), project.join("authority.pem")).expect("copy");
+        }
+        World { sb, dir, host, beyond, server, project }
+    }
+
+    /// Starts world.py.
+    fn python(dir: &Path, beyond: &str) -> Servers {
+        authority(dir);
+        std::fs::write(dir.join("world.py"), SCRIPT).expect("write");
+        let log = std::fs::File::create(dir.join("world.log")).expect("create");
         let server = Command::new("nsenter")
-            .args([&path, "/usr/bin/python3"])
-            .arg(dir.path().join("world.py"))
-            .arg(dir.path())
+            .args([&format!("--net=/run/netns/{beyond}"), "/usr/bin/python3"])
+            .arg(dir.join("world.py"))
+            .arg(dir)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())
-            .stdout(log())
+            .stdout(log)
             .stderr(Stdio::inherit())
             .spawn()
             .expect("nsenter");
-        let world = World { sb, dir, host, beyond, server, project };
         poll("the servers", Duration::from_secs(20), || {
-            std::fs::read_to_string(world.dir().join("world.log")).is_ok_and(|log| log.contains("ready"))
+            std::fs::read_to_string(dir.join("world.log")).is_ok_and(|log| log.contains("ready"))
         });
-        world
+        Servers::Python(server)
     }
 
     /// What the servers read and write; /files below it is on the web.
@@ -120,10 +133,18 @@ impl World {
     fn client(&self, name: &str, (first, before): (&str, &str), program: &Path) -> Call {
         use std::os::unix::fs::PermissionsExt;
         let dir = self.dir().display();
+        // A small machine may have no resolv.conf, and a file system of temporary files that cannot be idmapped.
+        let (mounts, project) = match self.server {
+            Servers::Thread(_) => (String::new(), Path::new("/usr")),
+            Servers::Python(_) => {
+                let bind = |name| format!("mount --bind {dir}/{name} /etc/{name} && ");
+                (bind("resolv.conf") + &bind("hosts"), self.project.as_path())
+            }
+        };
         let script = format!(
-            "#!/bin/sh\nexec unshare -m sh -c 'mount --make-rprivate / && mount --bind {dir}/resolv.conf /etc/resolv.conf && \
-             mount --bind {dir}/hosts /etc/hosts && cd {} && {first} nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
-            self.project.display(),
+            "#!/bin/sh\nexec unshare -m sh -c 'mount --make-rprivate / && {mounts}cd {} && {first} \
+             nsenter --net=/run/netns/{} {before} {} \"$@\"' sh \"$@\"\n",
+            project.display(),
             self.host,
             program.display(),
         );
@@ -244,8 +265,13 @@ impl Drop for Server {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.server.kill().unwrap_or_default();
-        self.server.wait().map(drop).unwrap_or_default();
+        match &mut self.server {
+            Servers::Python(server) => {
+                server.kill().unwrap_or_default();
+                server.wait().map(drop).unwrap_or_default();
+            }
+            Servers::Thread(beyond) => beyond.end(),
+        }
         for namespace in [&self.host, &self.beyond] {
             Command::new("ip").args(["netns", "delete", namespace]).status().map(drop).unwrap_or_default();
         }

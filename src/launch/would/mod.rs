@@ -5,6 +5,7 @@
 
 mod access;
 mod place;
+mod special;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +16,11 @@ use std::str::FromStr;
 
 use crate::config::network::{self, Destination, Rule};
 use crate::config::{CopyUp, Mount};
-use crate::plan::recipe::DEFAULT_DEVICES;
 use crate::policy::is_writable;
 use crate::tables::namespaces::NsKind;
 use access::{Use, User};
 use place::{File, Layer, Place};
+use special::{device, lacks, not_a_directory};
 
 pub use place::View;
 
@@ -237,6 +238,9 @@ fn file(view: &View<'_>, deed: Deed, path: &Path, asked: Deed) -> Answer {
             remedy.then(|| "--allow proc, and a config that does not mask it".into()),
         );
     }
+    if let Some(answer) = not_a_directory(path, &place) {
+        return answer;
+    }
     if matches!(place.file, File::Absent) && (deed != Deed::Write || asked == Deed::Connect) {
         return absent(view, &place);
     }
@@ -261,7 +265,8 @@ fn file(view: &View<'_>, deed: Deed, path: &Path, asked: Deed) -> Answer {
     {
         return answer;
     }
-    by_mode(view, &place, deed).unwrap_or_else(|| match place.file {
+    let lacking = || lacks(view, &place).filter(|_| deed == Deed::Exec);
+    by_mode(view, &place, deed).or_else(lacking).unwrap_or_else(|| match place.file {
         File::Unknown => {
             Answer::unsure(format!("{shown} is on {}: only the running container knows it", kind(&place)))
         }
@@ -346,28 +351,6 @@ fn reopen(mount: &Mount) -> Option<String> {
         }
         (None, Some(_), Some(_)) => format!("a config whose mount at {at} has no \"ro\""),
         _ => String::new(),
-    })
-}
-
-/// Device nodes: those that the runtime makes are known.
-fn device(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
-    let made_by_runtime =
-        matches!(place.layer, Layer::Mount(m) if m.destination == Path::new("/dev") && m.bind.is_none());
-    if !made_by_runtime || place.path.parent() != Some(Path::new("/dev")) {
-        return None;
-    }
-    const OTHERS: [&str; 9] = ["fd", "stdin", "stdout", "stderr", "ptmx", "pts", "shm", "mqueue", "console"];
-    let name = place.path.file_name()?.to_str()?;
-    let shown = place.path.display();
-    let known = DEFAULT_DEVICES.iter().any(|(device, ..)| *device == name)
-        || OTHERS.contains(&name)
-        || view.config.devices.iter().any(|d| d.path == place.path);
-    Some(match known {
-        true => Answer::yes(format!("{shown} is a device of the container")),
-        false => Answer::no(
-            format!("the container has no device {shown}"),
-            place.path.exists().then(|| format!("--device {shown}")),
-        ),
     })
 }
 

@@ -6,6 +6,7 @@ use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Config, Mount};
+use crate::plan::recipe::DEVICE_LINKS;
 
 /// The symlinks that one path may lead through (path_resolution(7)).
 const MAX_SYMLINKS: usize = 40;
@@ -91,7 +92,9 @@ impl<'a> View<'a> {
     /// The target of the symlink at `path`, if it is one.
     fn symlink(&self, path: &Path, file: &File) -> Option<PathBuf> {
         let own = self.config.links.iter().find(|(link, _)| link == path).map(|(_, to)| to.clone());
-        own.or_else(|| match file {
+        let name = path.strip_prefix("/dev").ok().filter(|_| is_dev(self.layer(path)));
+        let of_runtime = || DEVICE_LINKS.iter().find(|(link, _)| name == Some(Path::new(link)));
+        own.or_else(|| of_runtime().map(|(_, to)| to.into())).or_else(|| match file {
             File::Known(host, meta) if meta.is_symlink() => std::fs::read_link(host).ok(),
             _ => None,
         })
@@ -132,6 +135,11 @@ impl<'a> View<'a> {
         }
         Some(Place { layer: self.layer(&at), path: at, file, parents })
     }
+}
+
+/// Whether this is the tmpfs at /dev whose nodes the runtime makes.
+pub(super) fn is_dev(layer: Layer<'_>) -> bool {
+    matches!(layer, Layer::Mount(m) if m.destination == Path::new("/dev") && m.bind.is_none())
 }
 
 /// `path`, which may be absolute, below `dir`.

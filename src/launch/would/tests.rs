@@ -30,9 +30,15 @@ fn world() -> tempfile::TempDir {
     for made in ["rootfs/etc", "rootfs/work", "rootfs/bin", "share/sub"] {
         std::fs::create_dir_all(dir.path().join(made)).expect("a directory");
     }
-    for (file, mode) in [("rootfs/etc/x", 0o644), ("rootfs/etc/shadow", 0o600), ("rootfs/bin/tool", 0o755)] {
+    for (file, mode, text) in [
+        ("rootfs/etc/x", 0o644, "text"),
+        ("rootfs/etc/shadow", 0o600, "text"),
+        ("rootfs/bin/tool", 0o755, "text"),
+        ("rootfs/bin/script", 0o755, "#!/bin/none\n"),
+        ("rootfs/bin/good", 0o755, "#!/bin/tool\n"),
+    ] {
         let path = dir.path().join(file);
-        std::fs::write(&path, "text").expect("a file");
+        std::fs::write(&path, text).expect("a file");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
         std::fs::set_permissions(&path, mode).expect("a mode");
     }
@@ -69,6 +75,14 @@ fn the_answer_names_the_layer_and_the_remedy() {
         ("exec:/tmp/tool", Verdict::No, "noexec"),
         ("exec:/etc/x", Verdict::No, "not the sandbox"),
         ("read:/dev/null", Verdict::Yes, "a device"),
+        ("write:/dev/stdout", Verdict::Unsure, "/proc/self/fd/1"),
+        ("read:/dev/fd/0", Verdict::Unsure, "/proc/self/fd/0"),
+        ("read:/dev/tty", Verdict::Unsure, "controlling terminal"),
+        ("read:/etc/x/", Verdict::No, "not a directory"),
+        ("read:/etc/", Verdict::Yes, "root file system"),
+        ("exec:/bin/script", Verdict::No, "its interpreter /bin/none does not exist"),
+        ("exec:/bin/good", Verdict::Yes, "root file system"),
+        ("read:/bin/script", Verdict::Yes, "root file system"),
         ("read:/dev/sdz", Verdict::No, "no device"),
         ("connect:example.org:443", Verdict::No, "--allow host-net"),
         ("connect:127.0.0.1:80", Verdict::Yes, "loopback"),

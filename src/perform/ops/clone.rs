@@ -16,8 +16,16 @@ pub(super) fn apply(op: &CloneOp, plan: &Plan, row: usize, cx: &mut Cx) -> Done 
             let clone3 = || process::clone3(*namespaces, cgroup, false);
             init(plan, row, cx, (cgroup, *owner), clone3)
         }
-        CloneOp::Plain { namespaces } => init(plan, row, cx, (None, None), || process::clone(*namespaces)),
-        CloneOp::Sibling { namespaces, owner } => sibling(plan, row, cx, *namespaces, *owner),
+        CloneOp::Plain { namespaces } => {
+            init(plan, row, cx, (None, None), || process::clone(*namespaces, false))
+        }
+        CloneOp::Sibling { namespaces, owner, plain } => {
+            let clone = || match plain {
+                true => process::clone(*namespaces, true),
+                false => process::clone3(*namespaces, None, true),
+            };
+            sibling(plan, row, cx, *owner, clone)
+        }
     }
 }
 
@@ -71,11 +79,17 @@ fn init(
 }
 
 /// The Joiner's clone: the sibling waits for the baton, the Joiner reports its pid and is done.
-fn sibling(plan: &Plan, row: usize, cx: &mut Cx, namespaces: u64, owner: Option<u32>) -> Done {
+fn sibling(
+    plan: &Plan,
+    row: usize,
+    cx: &mut Cx,
+    owner: Option<u32>,
+    clone: impl FnOnce() -> Result<process::Cloned, Errno>,
+) -> Done {
     // The Joiner's work is done, so it need not become root again.
     as_user(cx, owner)?;
     cx.call = Call::Clone;
-    match process::clone3(namespaces, None, true)? {
+    match clone()? {
         process::Cloned::Child => {
             cx.me = Actor::Init;
             cx.pid = 0;

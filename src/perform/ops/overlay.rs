@@ -5,11 +5,11 @@ use std::io::Write;
 use std::os::fd::RawFd;
 
 use crate::perform::files::{join, replace_file};
-use crate::perform::new_mount::new_fs;
+use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::ops::mount::open_target;
 use crate::perform::places;
 use crate::perform::{Call, Cx, Done, at};
-use crate::plan::ops::{OverlayOp, Target, TargetKind};
+use crate::plan::ops::{OverlayOp, SetAttr, Target, TargetKind};
 use crate::sys::{Errno, fs, mount};
 
 /// Performs one row about writable copies.
@@ -57,7 +57,9 @@ fn overlay(cx: &mut Cx, (lower, layer): (RawFd, RawFd), attrs: u64, target: &Tar
     let place = open_target(cx, target, TargetKind::Dir, false)?;
     places::expect_free(cx, place, target, lower)?;
     // overlayfs clones its layers, and a clone is made of a mount in this namespace only (before Linux 6.15).
+    // A copy of a shared mount is its peer: without the first call what is attached to it would appear on the host.
     for tree in [lower, layer] {
+        set_attrs(cx, tree, &[SetAttr::PRIVATE])?;
         at(cx, Call::MoveMount, mount::move_mount(tree, place, c""))?;
     }
     let (mut a, mut b, mut c) = ([0; 48], [0; 48], [0; 48]);

@@ -7,7 +7,7 @@ use crate::sys::socket;
 /// Init (0, 1), the runtime (2), Init (3), a Joiner that clones (4), Init (5), a Joiner that does not (6), Init (7).
 fn plan() -> Plan {
     let mut plan = Plan::default();
-    let clones = Action::from(CloneOp::Sibling { namespaces: 0, owner: None });
+    let clones = Action::from(CloneOp::Sibling { namespaces: 0, owner: None, plain: false });
     for (actor, action) in [
         (Actor::Init, Action::Cred(CredOp::NoNewPrivs)),
         (Actor::Init, Action::Cred(CredOp::NoNewPrivs)),

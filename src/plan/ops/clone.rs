@@ -14,19 +14,11 @@ use crate::sys::Errno;
 #[allow(missing_docs)] // each variant's `why` documents it, and users see that
 pub enum CloneOp {
     /// `owner`: the effective user of the call, who becomes the owner of a new user namespace; `None` for the caller.
-    Init {
-        namespaces: u64,
-        cgroup: Option<Slot>,
-        owner: Option<u32>,
-    },
+    Init { namespaces: u64, cgroup: Option<Slot>, owner: Option<u32> },
     /// clone(2), where the filter of a surrounding container refuses clone3(2).
-    Plain {
-        namespaces: u64,
-    },
-    Sibling {
-        namespaces: u64,
-        owner: Option<u32>,
-    },
+    Plain { namespaces: u64 },
+    /// `plain`: by clone(2), as for [`CloneOp::Plain`].
+    Sibling { namespaces: u64, owner: Option<u32>, plain: bool },
 }
 
 impl Op for CloneOp {
@@ -52,7 +44,10 @@ impl Op for CloneOp {
             Self::Plain { namespaces } => {
                 write!(f, "socketpair(AF_UNIX, SOCK_SEQPACKET) clone({}|CLONE_PIDFD)", flags(*namespaces))
             }
-            Self::Sibling { namespaces, owner } => {
+            Self::Sibling { namespaces, plain: true, .. } => {
+                write!(f, "clone({}|CLONE_PARENT|CLONE_PIDFD)", flags(*namespaces))
+            }
+            Self::Sibling { namespaces, owner, plain: false } => {
                 write!(
                     f,
                     "{}clone3({}|CLONE_PARENT|CLONE_PIDFD|CLONE_CLEAR_SIGHAND)",
@@ -118,6 +113,7 @@ impl Op for CloneOp {
                 BACK,
             ]
             .concat(),
+            Self::Sibling { plain: true, .. } => vec!["clone"],
             Self::Sibling { owner: None, .. } => vec!["clone3"],
             Self::Sibling { owner: Some(_), .. } => [AS_USER, &["clone3"]].concat(),
         }

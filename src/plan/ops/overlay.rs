@@ -57,7 +57,8 @@ impl Op for OverlayOp {
             Self::Mount { lower, layer, attrs, target } => {
                 write!(
                     f,
-                    "move_mount({lower} -> {target}) move_mount({layer} -> {target}) fsopen(\"overlay\") \
+                    "mount_setattr({lower}, AT_RECURSIVE, propagation=MS_PRIVATE) move_mount({lower} -> {target}) \
+                     mount_setattr({layer}, AT_RECURSIVE, propagation=MS_PRIVATE) move_mount({layer} -> {target}) fsopen(\"overlay\") \
                      fsconfig(lowerdir={lower}, upperdir={layer}/upper, workdir={layer}/work, userxattr) \
                      fsmount({}) umount2({layer}) umount2({lower}) move_mount(-> {target})",
                     describe_attrs(*attrs)
@@ -75,7 +76,7 @@ impl Op for OverlayOp {
                 "what the program writes goes to this directory, and the host's tree stays as it is (https://docs.kernel.org/filesystems/overlayfs.html)"
             }
             Self::Mount { .. } => {
-                "the program sees the host's tree writable; changed files are copied to the layer first (mount(8), overlay)"
+                "the program sees the host's tree writable; changed files are copied to the layer first. Both are private before they are attached: a copy of a shared mount would show on the host what is mounted on it (mount(8), overlay; mount_namespaces(7))"
             }
         }
     }
@@ -116,7 +117,7 @@ impl Op for OverlayOp {
             Self::Mount { .. } => {
                 let mut calls = RESOLVE.to_vec();
                 calls.extend(FREE);
-                calls.extend(["move_mount", "move_mount", "fsopen"]);
+                calls.extend(["mount_setattr", "move_mount", "mount_setattr", "move_mount", "fsopen"]);
                 calls.extend(["fsconfig"; 5]);
                 calls.extend(["fsmount", "close", "umount2", "umount2", "move_mount"]);
                 calls.extend(["close"; 4]);

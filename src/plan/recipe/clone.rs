@@ -83,7 +83,7 @@ impl Builder<'_> {
         self.plan.push_undo(
             Joiner,
             part::CLONE,
-            CloneOp::Sibling { namespaces: new, owner: self.owner(new) },
+            CloneOp::Sibling { namespaces: new, owner: self.owner(new), plain: false },
             Undo::Kill,
         );
     }

@@ -25,7 +25,7 @@ pub const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Names in /dev that lead elsewhere (config-linux.md, "Dev symbolic links").
-const LINKS: [(&str, &str); 4] = [
+pub const DEVICE_LINKS: [(&str, &str); 4] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -200,7 +200,7 @@ impl Builder<'_> {
             }
         }
         let core = self.input.host.kcore.get().then_some(CORE);
-        for (name, to) in LINKS.into_iter().chain(core) {
+        for (name, to) in DEVICE_LINKS.into_iter().chain(core) {
             let link = DeviceOp::Symlink {
                 root: dev.clone(),
                 path: cstring("link", name)?,

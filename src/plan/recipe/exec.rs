@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::plan::check::{Checked, Kind, check};
 use crate::plan::ops::{CgroupOp, CloneOp, CredOp, ExecOp, FdOp, LimitOp, MountOp, NsOp, StateOp, UserOp};
+use crate::plan::recipe::landlock::lowered;
 use crate::plan::recipe::tail::{Tail, append};
 use crate::plan::recipe::{
     Console, ExecCgroups, Filter, Options, PlanSlots, clone, enter, limits, part, stdio,
@@ -49,6 +50,21 @@ pub struct ExecInput<'a> {
 }
 
 impl ExecInput<'_> {
+    /// Whether this may be inside another container, whose filter refuses calls.
+    fn lacks_namespaces(&self) -> bool {
+        self.state.landlock.is_some()
+    }
+
+    /// Whether Landlock guards the machine from the container, and no namespace.
+    fn is_bare(&self) -> bool {
+        self.lacks_namespaces() && self.state.namespaces == 0
+    }
+
+    /// Whether the filter of that container hides clone3(2).
+    fn hides_clone3(&self) -> bool {
+        self.lacks_namespaces() && !*self.host.clone3.get()
+    }
+
     /// Whether the container's user namespace is joined.
     fn joins_userns(&self) -> bool {
         self.namespaces & NsKind::User.row().flag != 0
@@ -71,12 +87,14 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
     start(&mut plan, &input, groups);
     let pty_slave = console(&mut plan, &slots, &input)?;
     let proc = private_proc(&mut plan, input.process)?;
+    let landlock = input.state.landlock.as_ref();
+    let landlock = landlock.map(|rules| lowered(rules, 3 + input.options.preserve_fds));
     let tail = Tail {
         process: input.process,
         pty_slave,
         stdio: input.options.stdio,
         proc,
-        new_keyring: !input.options.no_new_keyring,
+        new_keyring: !input.options.no_new_keyring && (!input.lacks_namespaces() || *input.host.keyctl.get()),
         program: input.program,
         filters: input.filters,
         preserve_fds: input.options.preserve_fds,
@@ -89,11 +107,12 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
         files_before: None,
         state: input.state,
         container: Some(input.process_id.0),
-        landlock: None,
+        landlock: landlock.transpose()?,
         init: None,
     };
     append(&mut plan, &tail)?;
-    Ok((check(plan, Kind::Exec)?, slots))
+    let kind = if input.is_bare() { Kind::BareExec } else { Kind::Exec };
+    Ok((check(plan, kind)?, slots))
 }
 
 /// The container's process and namespaces, and the process's stdin, stdout and stderr.
@@ -131,7 +150,12 @@ fn clone_joiner(plan: &mut Plan, input: &ExecInput<'_>) -> Result<()> {
     let enters = enter::may_enter(input.host, input.groups.scope.is_some());
     let entered = input.groups.entered.iter().filter(|_| enters).map(PathBuf::as_path);
     let tasks_of_v1 = enter::open_tasks(plan, entered)?;
-    plan.push_undo(Runtime, part::CLONE, CloneOp::Init { namespaces: 0, cgroup, owner: None }, Undo::Kill);
+    let clone = if cgroup.is_none() && input.hides_clone3() {
+        CloneOp::Plain { namespaces: 0 }
+    } else {
+        CloneOp::Init { namespaces: 0, cgroup, owner: None }
+    };
+    plan.push_undo(Runtime, part::CLONE, clone, Undo::Kill);
     if let Some(scope) = &input.groups.scope {
         let attach = CgroupOp::AttachToScope { scope: Rc::new(scope.clone()) };
         plan.push(Runtime, part::CGROUP, attach);
@@ -173,7 +197,8 @@ fn join(plan: &mut Plan, slots: &PlanSlots, input: &ExecInput<'_>, (target, ends
         let join = NsOp::Join { ns: target, flags: input.namespaces, kind: None };
         plan.push(Joiner, part::CLONE, join);
     }
-    plan.push_undo(Joiner, part::CLONE, CloneOp::Sibling { namespaces: 0, owner: None }, Undo::Kill);
+    let plain = input.hides_clone3();
+    plan.push_undo(Joiner, part::CLONE, CloneOp::Sibling { namespaces: 0, owner: None, plain }, Undo::Kill);
 }
 
 /// Init's first rows.

@@ -348,8 +348,9 @@ fn state_undo(dir: &Path) -> Undo {
     Undo::StateDir(text(dir))
 }
 
-pub use devices::DEFAULT_DEVICES;
+pub use devices::{DEFAULT_DEVICES, DEVICE_LINKS};
 pub use exec::{ExecInput, build_exec};
 pub use input::{Console, ExecCgroups, Filter, Input, Listens, Options, PlanSlots};
+pub use landlock::landlock_rules;
 pub use stdio::Stdio;
 pub use tail::candidates;

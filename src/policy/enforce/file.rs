@@ -1,10 +1,10 @@
 //! Reading the policy file: who can have written it, and what it says.
 
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{Enforcement, FILE, rule};
+use super::{Enforcement, FILE, rule, way};
 use crate::error::{Error, Result};
 
 /// Bytes of the largest policy file.
@@ -14,30 +14,23 @@ pub(super) fn read_default() -> Result<Option<(String, String)>> {
     read_at(Path::new(FILE))
 }
 
-/// A file that need not be there. A user who can write its directory could remove it, and with it the policy.
+/// A file that need not be there. A user who can write a directory on the way could remove it, and with it the policy.
 fn read_at(path: &Path) -> Result<Option<(String, String)>> {
     let shown = path.display().to_string();
-    if let Some(dir) = path.parent()
-        && let Ok(meta) = dir.metadata()
-        && (!is_safe(&meta) || !meta.is_dir())
-    {
-        let dir = dir.display();
-        return Err(Error::msg(format!(
-            "{dir}: users other than root can write it: no container starts where they can remove {shown}: chown root {dir}; chmod go-w {dir}"
-        )));
+    if path.parent().is_some_and(|dir| dir.symlink_metadata().is_err_and(|e| is_absent(&e))) {
+        return Ok(None);
     }
-    match std::fs::File::open(path) {
+    let leads_nowhere = way::check(path, 0o022, is_safe_owner)?;
+    match open(path) {
         Ok(file) => checked(&shown, file, is_safe_owner).map(Some),
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
+        // A symlink is there: the policy that was meant is not.
+        Err(e) if is_absent(&e) && !leads_nowhere => Ok(None),
         Err(e) => Err(Error::msg(format!("{shown}: {e}: no container starts without its policy"))),
     }
 }
 
-/// Root's or the caller's, and not writable by others.
-fn is_safe(meta: &std::fs::Metadata) -> bool {
-    is_safe_owner(meta.uid()) && meta.mode() & 0o022 == 0
+fn is_absent(e: &std::io::Error) -> bool {
+    matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 /// Root or the caller; in a user namespace the host's root has no id, and what is in /etc is the host's.
@@ -45,9 +38,16 @@ fn is_safe_owner(uid: u32) -> bool {
     uid == 0 || uid == nix::unistd::geteuid().as_raw() || crate::state::trust::is_unmapped(uid)
 }
 
+/// A FIFO would wait for its writer.
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 pub(super) fn read(path: &Path) -> Result<(String, String)> {
     let shown = path.display().to_string();
-    let file = std::fs::File::open(path).map_err(|e| Error::msg(format!("--policy-file {shown}: {e}")))?;
+    let file = open(path).map_err(|e| Error::msg(format!("--policy-file {shown}: {e}")))?;
+    // A directory may belong to a group of this user's own.
+    way::check(path, 0o002, is_safe_owner)?;
     checked(&shown, file, |uid| uid == 0 || uid == nix::unistd::geteuid().as_raw())
 }
 
@@ -133,5 +133,34 @@ mod tests {
         assert!(read_at(&file).unwrap().is_some());
         mode(0o777);
         assert!(read_at(&file).unwrap_err().to_string().contains("chmod go-w"));
+        // The symlink of a directory that others can write leads where they say.
+        std::os::unix::fs::symlink(&dir, root.path().join("link")).unwrap();
+        assert!(read_at(&root.path().join("link/policy.toml")).is_err());
+        mode(0o755);
+        assert!(read_at(&root.path().join("link/policy.toml")).unwrap().is_some());
+        let open = root.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::os::unix::fs::symlink(&dir, open.join("safebox")).unwrap();
+        std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
+        std::os::unix::fs::symlink("open/safebox", root.path().join("through")).unwrap();
+        let error = read_at(&root.path().join("through/policy.toml")).unwrap_err().to_string();
+        assert!(error.contains("/open: "), "{error}");
+    }
+
+    #[test]
+    fn a_symlink_to_nothing_is_no_absent_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("policy.toml");
+        std::os::unix::fs::symlink("nothing", &link).unwrap();
+        assert!(read_at(&link).unwrap_err().to_string().contains("without its policy"));
+        std::os::unix::fs::symlink("nothing", dir.path().join("safebox")).unwrap();
+        assert!(read_at(&dir.path().join("safebox/policy.toml")).is_err());
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        assert!(read_at(&dir.path().join("loop/policy.toml")).is_err());
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("good")).unwrap();
+        for none in ["none/policy.toml", "real/policy.toml", "good/policy.toml"] {
+            assert!(read_at(&dir.path().join(none)).unwrap().is_none(), "{none}");
+        }
     }
 }

@@ -5,6 +5,8 @@
 
 mod file;
 mod later;
+mod subject;
+mod way;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +15,9 @@ use serde::Deserialize;
 
 use super::names::Names;
 use super::{Change, Evidence, Policy, Posture, RULES, Rule, Verdict, rule};
-use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::state::State;
 use file::{parse, read, read_default};
+pub use subject::Subject;
 
 /// Where the file is looked for.
 pub const FILE: &str = "/etc/safebox/policy.toml";
@@ -66,7 +67,8 @@ pub struct Exception {
     pub annotations: BTreeMap<String, String>,
     /// `linux.cgroupsPath`, with a `*` at its end for any text.
     pub cgroup: Option<String>,
-    /// The image's name, as the engine's annotations have it, with a `*` at its end for any text.
+    /// The image's name, as a Kubernetes engine's annotations have it, with a `*` at its end for any text. An annotation
+    /// that the engine itself has not written does not count ([`Subject`]).
     pub image: Option<String>,
     /// The rules that do not count; without this none does.
     pub rules: Option<Vec<String>>,
@@ -96,39 +98,13 @@ fn baseline() -> Level {
     Level::Baseline
 }
 
-/// Annotations in which containerd, CRI-O, Podman and Docker write the image's name.
+/// Annotations in which engines write the image's name, for reports: an image, or a user of Podman or Docker, can set any.
 pub const IMAGES: [&str; 4] = [
     "io.kubernetes.cri.image-name",
     "io.kubernetes.cri-o.ImageName",
     "org.opencontainers.image.ref.name",
     "io.podman.annotations.image",
 ];
-
-/// Annotations by which containerd and CRI-O mark the container that only holds a pod's namespaces. It runs no program
-/// of the pod, and the pod cannot set its security context: the rules of `baseline` are for it.
-const SANDBOX: [(&str, &str); 2] =
-    [("io.kubernetes.cri.container-type", "sandbox"), ("io.kubernetes.cri-o.ContainerType", "sandbox")];
-
-/// What exceptions know a container by.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The config's annotations.
-    pub annotations: &'a BTreeMap<String, String>,
-    /// `linux.cgroupsPath`.
-    pub cgroup: Option<&'a str>,
-}
-
-impl<'a> From<&'a Config> for Subject<'a> {
-    fn from(config: &'a Config) -> Self {
-        Subject { annotations: &config.annotations, cgroup: config.cgroups_path.as_deref() }
-    }
-}
-
-impl<'a> From<&'a State> for Subject<'a> {
-    fn from(state: &'a State) -> Self {
-        Subject { annotations: &state.annotations, cgroup: state.cgroups_path.as_deref() }
-    }
-}
 
 impl Enforcement {
     /// What the program's name asks for (`safebox-restricted`, `safebox-baseline`).
@@ -176,9 +152,8 @@ impl Enforcement {
     }
 
     /// The policy by which a launch is hardened that would otherwise take its config as `policy` has it.
-    pub fn hardens(&self, policy: Policy, config: &Config) -> Option<Policy> {
-        let of = Subject::from(config);
-        let level = if is_sandbox(of) { Policy::Baseline } else { self.level.policy() };
+    pub fn hardens(&self, policy: Policy, of: Subject<'_>) -> Option<Policy> {
+        let level = if of.sandbox { Policy::Baseline } else { self.level.policy() };
         let all = self.exception(of).is_some_and(|e| e.rules.is_none());
         (self.mode == Mode::Harden && policy < level && !all).then_some(level)
     }
@@ -188,9 +163,7 @@ impl Enforcement {
         self.exceptions.iter().find(|e| {
             let annotation =
                 |(key, want): (&String, &String)| of.annotations.get(key).is_some_and(|v| fits(want, v));
-            let image = |want: &String| {
-                IMAGES.iter().any(|key| of.annotations.get(*key).is_some_and(|name| fits(want, name)))
-            };
+            let image = |want: &String| of.image.is_some_and(|name| fits(want, name));
             e.annotations.iter().all(annotation)
                 && e.cgroup.as_ref().is_none_or(|want| of.cgroup.is_some_and(|p| fits(want, p)))
                 && e.image.as_ref().is_none_or(image)
@@ -199,7 +172,7 @@ impl Enforcement {
 
     /// The rules that count for this container.
     fn rules(&self, of: Subject<'_>) -> Vec<&'static Rule> {
-        let sandbox = is_sandbox(of);
+        let sandbox = of.sandbox;
         let level = if sandbox { Policy::Baseline } else { self.level.policy() };
         let named = |r: &Rule| !sandbox && self.require.iter().any(|id| id == r.id);
         let exception = self.exception(of);
@@ -208,6 +181,13 @@ impl Enforcement {
         };
         let counts = |r: &&Rule| (r.enforced.is_some_and(|since| since <= level) || named(r)) && !excepted(r);
         RULES.iter().filter(counts).collect()
+    }
+
+    /// An exception would hold if the image's name could be believed.
+    fn has_unproved_image(&self, of: Subject<'_>) -> bool {
+        let named = IMAGES.iter().filter_map(|key| of.annotations.get(*key));
+        let wanted = || self.exceptions.iter().filter_map(|e| e.image.as_ref());
+        of.image.is_none() && named.into_iter().any(|name| wanted().any(|want| fits(want, name)))
     }
 
     /// What the posture breaks.
@@ -222,8 +202,7 @@ impl Enforcement {
     }
 
     /// Judges the config that is to run: an error, or what is to be logged.
-    pub fn judge(&self, config: &Config, posture: &Posture) -> Result<Vec<Change>> {
-        let of = Subject::from(config);
+    pub fn judge(&self, of: Subject<'_>, posture: &Posture) -> Result<Vec<Change>> {
         self.verdict(of, "container", self.broken(of, posture))
     }
 
@@ -258,16 +237,17 @@ impl Enforcement {
         }
         let more = if more.is_empty() { String::new() } else { format!(" (also: {})", more.join(", ")) };
         let level = self.level.policy();
+        let unproved = if self.has_unproved_image(of) {
+            "; an exception names the image, but the engine has not written that annotation: name its cgroup"
+        } else {
+            ""
+        };
         let text = format!(
-            "policy {level} refuses this {what}: {}: {} at {}; remedy: {}{more}",
+            "policy {level} refuses this {what}: {}: {} at {}; remedy: {}{more}{unproved}",
             first.id, evidence.text, evidence.at, first.remedy
         );
         Err(Error::Denied { rule: first.id, text })
     }
-}
-
-fn is_sandbox(of: Subject<'_>) -> bool {
-    SANDBOX.iter().any(|(key, value)| of.annotations.get(*key).is_some_and(|v| v == value))
 }
 
 /// Whether a text is `want`, or begins with what stands before its last `*`.
@@ -278,6 +258,7 @@ fn fits(want: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::policy::Machine;
 
     fn config(change: impl FnOnce(&mut serde_json::Value)) -> Config {
@@ -289,7 +270,7 @@ mod tests {
     fn judge(file: &str, config: &Config) -> std::result::Result<Vec<String>, String> {
         let file = parse("f", file).unwrap();
         let posture = Posture::of_config(config, Machine::NONE);
-        file.judge(config, &posture)
+        file.judge(Subject::of_config("me", config, &|_| false), &posture)
             .map(|c| c.iter().map(ToString::to_string).collect())
             .map_err(|e| e.to_string())
     }
