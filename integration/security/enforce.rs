@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("enforce::warn_logs_and_runs", ROOT, warned),
         test("enforce::harden_changes_and_logs", &[Need::Root, Need::Userns], hardened),
         test("enforce::exceptions_are_logged", ROOT, exception),
+        test("enforce::a_disguised_directory_of_the_host_is_refused", ROOT, disguised),
         test("enforce::an_image_s_name_counts_where_the_engine_wrote_it", ROOT, image),
         test("enforce::the_program_s_name_fixes_the_level", ROOT, by_name),
         test("enforce::a_broken_file_stops_the_launch", ROOT, broken),
@@ -194,7 +195,7 @@ fn hardened() {
 }
 
 fn exception() {
-    let policy = "mode = \"enforce\"\n[[exceptions]]\nreason = \"the node exporter\"\ncgroup = \"/safebox-exporter-*\"\nrules = [\"host-namespaces\"]\n";
+    let policy = "mode = \"enforce\"\ntrusted-engines = [\"any\"]\n[[exceptions]]\nreason = \"the node exporter\"\ncgroup = \"/safebox-exporter-*\"\nrules = [\"host-namespaces\"]\n";
     let host_net = |path: &str| {
         Sandbox::new()
             .patch("/linux/namespaces", json!([{ "type": "mount" }, { "type": "pid" }, { "type": "ipc" }]))
@@ -210,6 +211,37 @@ fn exception() {
     create(&sb, policy).ok();
     assert!(log(&sb).contains("an exception holds for this container: the node exporter"), "{}", log(&sb));
     sb.delete().ok();
+    // The bundle is of no engine that the file trusts: `docker run --cgroup-parent` chooses the same path.
+    let policy = policy.replace("trusted-engines = [\"any\"]\n", "");
+    create(&host_net(&path), &policy).exits(1).says("host-namespaces: the network namespace is the host's");
+    let sb = host_net(&path);
+    create(&sb, &policy.replace("enforce", "warn")).ok();
+    assert!(log(&sb).contains("the exception \\\"the node exporter\\\" does not hold"), "{}", log(&sb));
+    sb.delete().ok();
+}
+
+/// A source is what its symlinks lead to, and a path of /sys or /dev hides none.
+fn disguised() {
+    let sb = Sandbox::new();
+    let link = sb.dir().join("harmless");
+    symlink("/", &link).expect("a link");
+    let link = link.to_str().expect("a path");
+    for (source, destination) in [
+        (link, "/host"),
+        ("/var/..", "/host"),
+        ("/usr/../etc/shadow", "/host"),
+        ("/", "/sys/kernel/debug"),
+        ("/", "/dev/console"),
+        ("/etc/cron.d", "/cron"),
+    ] {
+        let bind =
+            json!({ "destination": destination, "source": source, "type": "bind", "options": ["rbind"] });
+        let sb = Sandbox::new().patch("/mounts/-", bind);
+        create(&sb, "mode = \"enforce\"\n")
+            .exits(1)
+            .says("policy baseline refuses this container: host-directories: ");
+        sb.leak_check();
+    }
 }
 
 fn by_name() {
@@ -295,7 +327,7 @@ fn exec() {
         assert!(log(&sb).contains(&format!("{rule} would be refused")), "{}", log(&sb));
     }
     let exception = format!(
-        "{ENFORCE}[[exceptions]]\nreason = \"debugging\"\nannotations = {{ \"io.kubernetes.cri.container-type\" = \"container\" }}\nrules = [\"non-root\"]\n"
+        "trusted-engines = [\"any\"]\n{ENFORCE}[[exceptions]]\nreason = \"debugging\"\nannotations = {{ \"io.kubernetes.cri.container-type\" = \"container\" }}\nrules = [\"non-root\"]\n"
     );
     exec(&exception, &["--user", "0"]).ok().prints("Uid:\t0");
     exec(&exception, &["--cap", "CAP_CHOWN"]).exits(255).says("no-capabilities");

@@ -35,6 +35,9 @@ const WAIT: &str = "echo ready; sleep 60";
 
 /// A config with something in every section.
 fn rich() -> Sandbox {
+    // A new network begins with the host's value: the other one is asked for.
+    let host = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
+    let forward = if host.trim() == "1" { "0" } else { "1" };
     Sandbox::new()
         .sh(WAIT)
         .patch("/linux/resources/memory", json!({ "limit": 64 << 20 }))
@@ -42,7 +45,7 @@ fn rich() -> Sandbox {
         .patch("/linux/resources/cpu", json!({ "quota": 50_000, "period": 100_000 }))
         .patch("/process/oomScoreAdj", json!(100))
         .patch("/process/user", json!({ "uid": 1000, "gid": 1000 }))
-        .patch("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }))
+        .patch("/linux/sysctl", json!({ "net.ipv4.ip_forward": forward }))
         .patch("/process/rlimits", json!([{ "type": "RLIMIT_NPROC", "soft": 60, "hard": 70 }]))
         .patch("/mounts/-", json!({ "destination": "/mnt", "type": "tmpfs", "source": "t", "options": ["ro", "nosuid", "size=1m"] }))
 }

@@ -13,11 +13,13 @@ use crate::policy::{Machine, Place, Posture, Verdict};
 const MOST: usize = 2000;
 
 /// Judges a file, by what it holds.
-pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
+///
+/// A container that cannot be read is an error of its own: the others of the file are judged.
+pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Result<Report>>> {
     let text = read(path)?;
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     if name.starts_with("Dockerfile") || name.starts_with("Containerfile") || name.ends_with(".dockerfile") {
-        return Ok(vec![super::dockerfile::audit(path, &text)]);
+        return Ok(vec![Ok(super::dockerfile::audit(path, &text))]);
     }
     let shown = path.display();
     let mut described = Vec::new();
@@ -25,11 +27,11 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
         if compose::is(&document) {
             interpolate::apply(&mut document)?;
             for (service, _) in compose::services(&document).into_iter().take(MOST + 1) {
-                described.push(compose::describe(&document, service)?);
+                described.push(compose::describe(&document, service));
             }
         } else if pod::is(&document) {
             for (container, node) in pod::containers(&document).into_iter().take(MOST + 1) {
-                described.push(pod::describe(&document, &container, node)?);
+                described.push(pod::describe(&document, &container, node));
             }
         }
     }
@@ -41,7 +43,8 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Report>> {
             "{shown}: neither a bundle's directory, nor a compose file, nor a Kubernetes manifest with containers, nor a Dockerfile"
         )));
     }
-    described.iter().map(|d| judge(&format!("{shown}: {}", d.name), d, machine)).collect()
+    let judge = |d: Result<Description>| d.and_then(|d| judge(&format!("{shown}: {}", d.name), &d, machine));
+    Ok(described.into_iter().map(judge).collect())
 }
 
 /// Judges a `docker run` line.
@@ -51,7 +54,25 @@ pub fn line(line: &str, machine: Machine) -> Result<Report> {
 
 fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
     let made = config::make(d)?;
-    let posture = Posture::of_config(&made.config()?, machine);
+    let config = made.config().map_err(|e| match e {
+        Error::Config(e) => Error::msg(format!("{}: {}", made.place(&e.pointer).unwrap_or(&d.at), e.message)),
+        e => e,
+    })?;
+    let mut posture = Posture::of_config(&config, machine);
+    if let Some(why) = &made.user {
+        posture.user = Err(why.clone());
+    }
+    // A variable that is passed on has a value where the container starts.
+    for entry in posture.environment.iter_mut().flatten() {
+        if made.passed.iter().any(|name| entry.strip_suffix('=') == Some(name)) {
+            entry.push_str("the caller's");
+        }
+    }
+    // An engine confines what names no profile, but for privileged containers.
+    let named = !made.json["process"]["apparmorProfile"].is_null();
+    if machine.apparmor && !named && d.said.iter().all(|said| said.option != "privileged") {
+        posture.lsm = Ok(Some("the engine's own profile".into()));
+    }
     let mut report = Report::of_posture(target.to_string(), Kind::Description, &posture);
     for judgement in &mut report.judgements {
         if let Verdict::Fail(found) = &mut judgement.verdict {
@@ -64,9 +85,9 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
         }
     }
     let unknown = d.unknown.iter().map(|(at, key)| (place(at), key.clone()));
-    let left = made.left.iter().map(|(at, text)| (place(at), format!("not judged: {text}")));
-    let stops = d.stops.iter().map(|(at, key, why)| (place(at), format!("not judged: {key}: {why}")));
-    report.unknown = unknown.chain(left).chain(stops).collect();
+    let stops = d.stops.iter().map(|(at, key, why)| (place(at), format!("{key}: {why}")));
+    report.unknown = unknown.chain(stops).collect();
+    report.beside = made.left.iter().map(|(at, text)| (place(at), text.clone())).collect();
     Ok(report)
 }
 

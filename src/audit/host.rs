@@ -231,7 +231,14 @@ pub fn audit(machine: &Machine) -> Report {
     };
     let mut judgements: Vec<_> = KERNEL.iter().map(judge).collect();
     judgements.extend(host_docker::checks(machine).iter().map(judge));
-    Report { target: "host".into(), kind: Kind::Host, judgements, document: None, unknown: Vec::new() }
+    Report {
+        target: "host".into(),
+        kind: Kind::Host,
+        judgements,
+        document: None,
+        unknown: Vec::new(),
+        beside: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -302,6 +309,37 @@ mod tests {
             ("docker-audit", "fail"),
         ] {
             assert_eq!(verdict(&report, id), want, "{id}");
+        }
+        for (json, id) in [
+            ("\"storage-driver\": \"aufs\"", "docker-storage-driver"),
+            ("\"cgroup-parent\": \"/x\"", "docker-cgroup-parent"),
+            ("\"storage-opts\": [\"dm.basesize=50G\"]", "docker-base-size"),
+            ("\"seccomp-profile\": \"unconfined\"", "docker-seccomp"),
+            ("\"insecure-registries\": [\"x\"]", "docker-insecure-registries"),
+            ("\"log-level\": \"debug\"", "docker-log-level"),
+            ("\"iptables\": false", "docker-iptables"),
+            ("\"experimental\": true", "docker-experimental"),
+        ] {
+            assert_eq!(verdict(&report, id), "pass", "{id}");
+            let json = format!("{{ {json} }}");
+            let (_dir, m) = machine(&[("/usr/bin/dockerd", ""), ("/etc/docker/daemon.json", &json)]);
+            assert_eq!(verdict(&audit(&m), id), "fail", "{id}");
+        }
+        // A later file of the unit takes the command's place.
+        let unit = "/usr/lib/systemd/system/docker.service";
+        let part = "/etc/systemd/system/docker.service.d/tcp.conf";
+        let open = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd:// \\\n  -H=tcp://0.0.0.0:2375\n";
+        for (text, want) in [
+            ("ExecStart=/usr/bin/dockerd -H fd://\n", "pass"),
+            (open, "fail"),
+            (&open.replace("-H=", "--tlsverify -H="), "pass"),
+        ] {
+            let (_dir, m) = machine(&[
+                ("/usr/bin/dockerd", ""),
+                (unit, "ExecStart=/usr/bin/dockerd -H fd://\n"),
+                (part, text),
+            ]);
+            assert_eq!(verdict(&audit(&m), "docker-tls"), want, "{text}");
         }
         let (_dir, broken) = machine(&[("/usr/bin/dockerd", ""), ("/etc/docker/daemon.json", "{")]);
         assert_eq!(verdict(&audit(&broken), "docker-icc"), "cannot-tell");

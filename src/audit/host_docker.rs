@@ -104,13 +104,49 @@ fn tls(m: &Machine) -> Judged {
     }
     let daemon = daemon(m)?;
     let hosts = daemon["hosts"].as_array().cloned().unwrap_or_default();
-    let tcp = hosts.iter().filter_map(Value::as_str).find(|host| host.starts_with("tcp://"));
-    match tcp {
-        Some(host) if daemon["tlsverify"] != true => {
-            fail(DAEMON, format!("{host} takes orders from everyone who reaches it: tlsverify is not set"))
+    let words = unit_words(m);
+    let verified = daemon["tlsverify"] == true || words.iter().any(|word| word == "--tlsverify");
+    let written = hosts.iter().filter_map(Value::as_str).map(|host| (DAEMON, host));
+    let given = words.iter().map(|word| ("docker.service", word.as_str()));
+    match written.chain(given).find(|(_, host)| host.starts_with("tcp://")) {
+        Some((at, host)) if !verified => {
+            fail(at, format!("{host} takes orders from everyone who reaches it: tlsverify is not set"))
         }
         _ => Ok(Verdict::Pass),
     }
+}
+
+fn base_size(m: &Machine) -> Judged {
+    if let Some(verdict) = no_docker(m) {
+        return Ok(verdict);
+    }
+    let daemon = daemon(m)?;
+    let mut options = daemon["storage-opts"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    match options.find(|option| option.starts_with("dm.basesize")) {
+        Some(option) => fail(DAEMON, format!("storage-opts has {option}")),
+        None => Ok(Verdict::Pass),
+    }
+}
+
+/// Words of the unit's command: options of dockerd that are not in daemon.json.
+fn unit_words(m: &Machine) -> Vec<String> {
+    let mut files =
+        vec![m.path("/usr/lib/systemd/system/docker.service"), m.path("/etc/systemd/system/docker.service")];
+    let parts =
+        std::fs::read_dir(m.path("/etc/systemd/system/docker.service.d")).into_iter().flatten().flatten();
+    let mut parts: Vec<_> = parts.map(|entry| entry.path()).collect();
+    parts.sort();
+    files.append(&mut parts);
+    let mut words = Vec::new();
+    for text in files.iter().filter_map(|file| std::fs::read_to_string(file).ok()) {
+        for line in
+            text.replace("\\\n", " ").lines().filter_map(|line| line.trim().strip_prefix("ExecStart="))
+        {
+            // A later file's command takes the place of the one before.
+            words = line.split([' ', '=']).filter(|word| !word.is_empty()).map(String::from).collect();
+        }
+    }
+    words
 }
 
 fn log_level(m: &Machine) -> Judged {
@@ -226,10 +262,21 @@ const CHECKS: &[Check] = &[
         |m| absent(m, "insecure-registries"),
     ),
     check(
+        ("docker-storage-driver", "the storage driver is maintained"),
+        Severity::Low,
+        &["CIS Docker 2.6"],
+        "set \"storage-driver\": \"overlay2\" in daemon.json, or leave it out",
+        |m| match no_docker(m) {
+            Some(verdict) => Ok(verdict),
+            None if daemon(m)?["storage-driver"] == "aufs" => fail(DAEMON, "storage-driver is aufs"),
+            None => Ok(Verdict::Pass),
+        },
+    ),
+    check(
         ("docker-tls", "the engine's TCP socket asks for a certificate"),
         Severity::High,
         &["CIS Docker 2.7"],
-        "set tlsverify, tlscacert, tlscert and tlskey in daemon.json, or use ssh://",
+        "set tlsverify, tlscacert, tlscert and tlskey in daemon.json, or use ssh://; remove -H tcp:// from docker.service",
         tls,
     ),
     check(
@@ -245,6 +292,20 @@ const CHECKS: &[Check] = &[
         &["CIS Docker 2.9"],
         "set \"userns-remap\": \"default\" in daemon.json",
         |m| present(m, "userns-remap"),
+    ),
+    check(
+        ("docker-cgroup-parent", "containers lie below the usual cgroup"),
+        Severity::Low,
+        &["CIS Docker 2.10"],
+        "remove \"cgroup-parent\" from daemon.json",
+        |m| absent(m, "cgroup-parent"),
+    ),
+    check(
+        ("docker-base-size", "the size of containers' disks is the usual one"),
+        Severity::Low,
+        &["CIS Docker 2.11"],
+        "remove dm.basesize from \"storage-opts\" in daemon.json",
+        base_size,
     ),
     check(
         ("docker-authorization", "commands are authorized"),
@@ -280,6 +341,19 @@ const CHECKS: &[Check] = &[
         &["CIS Docker 2.16"],
         "set \"userland-proxy\": false in daemon.json",
         |m| key(m, "userland-proxy", &Value::Bool(false), &Value::Bool(true)),
+    ),
+    check(
+        ("docker-seccomp", "system calls are filtered by default"),
+        Severity::High,
+        &["CIS Docker 2.17"],
+        "remove \"seccomp-profile\": \"unconfined\" from daemon.json",
+        |m| match no_docker(m) {
+            Some(verdict) => Ok(verdict),
+            None if daemon(m)?["seccomp-profile"] == "unconfined" => {
+                fail(DAEMON, "seccomp-profile is unconfined")
+            }
+            None => Ok(Verdict::Pass),
+        },
     ),
     check(
         ("docker-experimental", "no experimental features are on"),

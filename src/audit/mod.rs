@@ -92,6 +92,8 @@ pub struct Report {
     pub document: Option<(PathBuf, Vec<u8>)>,
     /// Parts of the target that were not understood, and so not judged: (place, what).
     pub unknown: Vec<(Place, String)>,
+    /// Parts that are understood, and that no rule is about: (place, what).
+    pub beside: Vec<(Place, String)>,
 }
 
 /// One thing that is wrong.
@@ -137,6 +139,7 @@ impl Report {
             judgements: RULES.iter().map(judge).collect(),
             document: None,
             unknown: Vec::new(),
+            beside: Vec::new(),
         }
     }
 

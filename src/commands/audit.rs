@@ -21,16 +21,34 @@ pub fn audit(global: &Global, args: &Audit) -> Outcome {
         );
     }
     let machine = Machine::of(&Host::probe()?);
-    let mut reports: Vec<Report> = Vec::new();
+    // What cannot be read hides nothing of the other targets.
+    let (mut reports, mut errors) = (Vec::new(), Vec::new());
     for target in &args.targets {
-        reports.append(&mut one(global, target, machine)?);
+        match one(global, target, machine) {
+            Ok(all) => all.into_iter().for_each(|one| match one {
+                Ok(report) => reports.push(report),
+                Err(e) => errors.push(e.into()),
+            }),
+            Err(e) => errors.push(e),
+        }
     }
     for pid in &args.pid {
-        reports.push(running::audit(format!("pid {pid}"), *pid, machine)?);
+        match running::audit(format!("pid {pid}"), *pid, machine) {
+            Ok(report) => reports.push(report),
+            Err(e) => errors.push(e.into()),
+        }
+    }
+    let last = errors.pop();
+    if reports.is_empty() && errors.is_empty() {
+        return last.map_or(Ok(ExitCode::SUCCESS), Err);
     }
     let colour = tty::is_tty(1) && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let text = format::text(args.format.into(), &reports, colour, args.all);
     std::io::stdout().write_all(text.as_bytes())?;
+    errors.iter().for_each(|e| crate::log::say(&format!("{e:#}")));
+    if let Some(e) = last {
+        return Err(e);
+    }
     let worst = reports.iter().filter_map(Report::worst).max();
     let failed = args.fail_on.is_some_and(|least| worst.is_some_and(|worst| worst >= least));
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
@@ -49,14 +67,17 @@ pub fn from_docker(args: &FromDocker) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn one(global: &Global, target: &str, machine: Machine) -> anyhow::Result<Vec<Report>> {
+/// A report, or why there is none.
+type Audited = crate::error::Result<Report>;
+
+fn one(global: &Global, target: &str, machine: Machine) -> anyhow::Result<Vec<Audited>> {
     if target == "host" {
-        return Ok(vec![audit::host::audit(&audit::machine::Machine::this())]);
+        return Ok(vec![Ok(audit::host::audit(&audit::machine::Machine::this()))]);
     }
     if target == "-" {
         let mut line = String::new();
         std::io::stdin().lock().take(1 << 20).read_to_string(&mut line)?;
-        return Ok(vec![audit::described::line(&line, machine)?]);
+        return Ok(vec![audit::described::line(&line, machine)]);
     }
     let path = Path::new(target);
     if path.is_file() {
@@ -64,8 +85,8 @@ fn one(global: &Global, target: &str, machine: Machine) -> anyhow::Result<Vec<Re
     }
     if target.contains('/') || target == "." || target == ".." || path.join("config.json").exists() {
         crate::launch::images::no_image(path, true)?;
-        return Ok(vec![audit::bundle::audit(path, machine)?]);
+        return Ok(vec![audit::bundle::audit(path, machine)]);
     }
     let pid = running::process_of(&root(global)?, target)?;
-    Ok(vec![running::audit(target.to_string(), pid, machine)?])
+    Ok(vec![running::audit(target.to_string(), pid, machine)])
 }

@@ -45,7 +45,11 @@ pub fn describe(file: &str, line: &str) -> Result<Description> {
     {}
     match words.next().as_deref() {
         Some("run" | "create") => {}
-        other => return Err(failed(format!("a line docker run ... is needed, not {other:?}"))),
+        other => {
+            let has =
+                other.map_or_else(|| "it ends there".into(), |word| format!("this one has {word:?} there"));
+            return Err(failed(format!("a line `docker run ...` is needed: {has}")));
+        }
     }
     let mut d = Description::new("docker run", at.clone());
     while let Some(word) = words.next() {

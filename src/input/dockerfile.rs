@@ -2,6 +2,28 @@
 //! are read as BuildKit reads them. Variables are expanded in FROM and USER, from the defaults of ARG and from ENV; the
 //! instruction behind ONBUILD is read as one of this file, except for USER.
 
+/// All instructions.
+const KNOWN: [&str; 18] = [
+    "FROM",
+    "RUN",
+    "CMD",
+    "LABEL",
+    "MAINTAINER",
+    "EXPOSE",
+    "ENV",
+    "ADD",
+    "COPY",
+    "ENTRYPOINT",
+    "VOLUME",
+    "USER",
+    "WORKDIR",
+    "ARG",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "HEALTHCHECK",
+    "SHELL",
+];
+
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instruction {
@@ -14,9 +36,26 @@ pub struct Instruction {
 }
 
 impl Instruction {
-    /// The words that are no flags.
+    /// What follows the flags.
+    pub fn body(&self) -> &str {
+        let mut rest = self.rest.as_str();
+        while rest.starts_with("--") {
+            rest = rest.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start());
+        }
+        rest
+    }
+
+    /// The words behind the flags, of a JSON list its texts.
     pub fn words(&self) -> Vec<&str> {
-        self.rest.split_whitespace().filter(|w| !w.starts_with("--")).collect()
+        let body = self.body();
+        let list = body.starts_with('[');
+        let words = body.split(move |c: char| c.is_whitespace() || list && "[],\"".contains(c));
+        words.filter(|word| !word.is_empty()).collect()
+    }
+
+    /// Whether BuildKit has this instruction.
+    pub fn is_known(&self) -> bool {
+        KNOWN.contains(&self.name.as_str())
     }
 
     /// A flag's value: `--chmod=4755`.
@@ -27,7 +66,7 @@ impl Instruction {
 
     /// Whether it is written as a JSON list.
     pub fn is_exec_form(&self) -> bool {
-        self.rest.trim_start().starts_with('[')
+        self.body().starts_with('[')
     }
 }
 
@@ -84,20 +123,49 @@ fn expand(all: &mut [Instruction]) {
         match i.name.as_str() {
             "ARG" | "ENV" => {
                 let pairs = i.rest.split_whitespace().filter_map(|word| word.split_once('='));
-                values
-                    .extend(pairs.map(|(name, value)| (name.into(), value.trim_matches(['"', '\'']).into())));
+                // `ENV NAME VALUE`.
+                let pair = i.rest.split_once(' ').filter(|_| i.name == "ENV" && !i.rest.contains('='));
+                let plain = |value: &str| value.trim_matches(['"', '\'']).to_string();
+                values.extend(pairs.chain(pair).map(|(name, value)| (name.into(), plain(value))));
             }
             "FROM" | "USER" => {
-                for (name, value) in values.iter().rev() {
-                    i.rest = i.rest.replace(&format!("${{{name}}}"), value);
-                    if i.rest == format!("${name}") {
-                        i.rest.clone_from(value);
-                    }
-                }
+                i.rest = expanded(&i.rest, &|name| {
+                    values.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+                });
             }
             _ => {}
         }
     }
+}
+
+/// `$NAME`, `${NAME}`, `${NAME:-word}`, `${NAME:+word}`.
+fn expanded(text: &str, value: &dyn Fn(&str) -> Option<String>) -> String {
+    let name_end =
+        |text: &str| text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let braced = rest[1..].strip_prefix('{').and_then(|r| r.split_once('}'));
+        let (inner, length) = match braced {
+            Some((inner, _)) => (inner, inner.len() + 3),
+            None => (&rest[1..=name_end(&rest[1..])], 1 + name_end(&rest[1..])),
+        };
+        let (name, form) = inner.split_at(name_end(inner));
+        let set = value(name).filter(|value| !value.is_empty());
+        let word = |start: &str| form.strip_prefix(':').unwrap_or(form).strip_prefix(start).map(String::from);
+        let new = match (word("-"), word("+")) {
+            (Some(default), _) => Some(set.unwrap_or(default)),
+            (_, Some(other)) => Some(if set.is_some() { other } else { String::new() }),
+            _ => set,
+        };
+        match new {
+            Some(new) => out.push_str(&new),
+            None => out.push_str(&rest[..length]),
+        }
+        rest = &rest[length..];
+    }
+    out + rest
 }
 
 /// The parser directive `# escape=` may stand on the first lines.
@@ -141,6 +209,10 @@ mod tests {
             "ARG V=latest\nFROM debian:${V}\nENV U=root\nUSER $U\nONBUILD ADD a b\nONBUILD USER x\nUSER ${W}",
         );
         let rest: Vec<_> = all.iter().map(|i| format!("{} {}", i.name, i.rest)).collect();
+        assert_eq!(
+            expanded("${A:-x}$B${C:+y}${D}$", &|n| (n == "B" || n == "C").then(|| "b".into())),
+            "xby${D}$"
+        );
         assert_eq!(rest[1..], ["FROM debian:latest", "ENV U=root", "USER root", "ADD a b", "USER ${W}"]);
     }
 }

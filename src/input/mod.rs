@@ -53,6 +53,24 @@ pub struct Said {
     pub at: Spot,
 }
 
+/// Whose words a description is in. What an engine does where nothing is said is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Docker, and those that take its options.
+    Docker,
+    /// The kubelet.
+    Kubernetes,
+}
+
+/// What a description demands without saying how. The audit takes it as done; a run has its own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assumed {
+    /// The engine starts no program as root.
+    NotRoot,
+    /// A filter of a file that is not at hand.
+    Filtered,
+}
+
 /// A container as it is described.
 #[derive(Debug, Clone)]
 pub struct Description {
@@ -60,6 +78,8 @@ pub struct Description {
     pub name: String,
     /// Where it begins.
     pub at: Spot,
+    /// In whose words it is described.
+    pub engine: Engine,
     /// Its image.
     pub image: Option<(String, Spot)>,
     /// Its options.
@@ -72,6 +92,8 @@ pub struct Description {
     pub unknown: Vec<(Spot, String)>,
     /// What a run must not go without, and cannot have: (place, key, why). The audit lists it as not judged.
     pub stops: Vec<(Spot, String, String)>,
+    /// What the audit takes as done.
+    pub assumed: Vec<(Spot, Assumed)>,
 }
 
 impl Description {
@@ -80,12 +102,14 @@ impl Description {
         Description {
             name: name.into(),
             at,
+            engine: Engine::Docker,
             image: None,
             said: Vec::new(),
             args: Vec::new(),
             notes: Vec::new(),
             unknown: Vec::new(),
             stops: Vec::new(),
+            assumed: Vec::new(),
         }
     }
 

@@ -76,15 +76,21 @@ pub fn quantity(text: &str) -> Option<f64> {
     let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |last| last + 1);
     let factor = match &text[end..] {
         "" => 1.0,
+        "n" => 1e-9,
+        "u" => 1e-6,
         "m" => 0.001,
         "k" => 1e3,
         "M" => 1e6,
         "G" => 1e9,
         "T" => 1e12,
+        "P" => 1e15,
+        "E" => 1e18,
         "Ki" => 1024.0,
         "Mi" => 1024.0 * 1024.0,
         "Gi" => 1024.0 * 1024.0 * 1024.0,
-        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        "Ti" => 1024f64.powi(4),
+        "Pi" => 1024f64.powi(5),
+        "Ei" => 1024f64.powi(6),
         _ => return None,
     };
     text[..end].parse::<f64>().ok().map(|n| n * factor).filter(|n| n.is_finite() && *n >= 0.0)
@@ -124,7 +130,11 @@ mod tests {
     fn quantities_are_those_of_kubernetes() {
         assert_eq!(quantity("512Mi"), Some(536_870_912.0));
         assert_eq!(quantity("500m"), Some(0.5));
-        assert_eq!(quantity("1G"), Some(1e9));
+        assert_eq!((quantity("1G"), quantity("1e9")), (Some(1e9), Some(1e9)));
+        assert_eq!(
+            (quantity("2u"), quantity("5n"), quantity("2Pi")),
+            (Some(2e-6), Some(5e-9), Some(2f64.powi(51)))
+        );
         assert_eq!((quantity("x"), quantity("1Q"), quantity("")), (None, None, None));
     }
 }

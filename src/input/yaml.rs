@@ -119,12 +119,27 @@ fn node(item: Spanned<Raw>) -> Node {
     Node { line: line(item.referenced.line()), tree: item.value.0 }
 }
 
+/// The first line of the parser's message, without the place and without the advice to programmers.
+fn plain(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.split(", set DuplicateKeyPolicy").next().unwrap_or(line);
+    match line.strip_prefix("error: line ").and_then(|rest| rest.split_once(": ")) {
+        Some((place, text)) if place.contains("column") => text.into(),
+        _ => line.into(),
+    }
+}
+
 /// The documents of a file.
 pub fn parse(file: &Path, text: &str) -> Result<Vec<Document>> {
     let all: Vec<Spanned<Raw>> = serde_saphyr::from_multiple(text).map_err(|e| {
         let place = e.location().map(|l| format!(":{}:{}", l.line(), l.column())).unwrap_or_default();
-        let text = e.to_string();
-        Error::msg(format!("{}{place}: {}", file.display(), text.lines().next().unwrap_or_default()))
+        let line =
+            e.location().and_then(|l| text.lines().nth(usize::try_from(l.line()).ok()?.checked_sub(1)?));
+        let hint = match line.is_some_and(|line| line.contains("{{")) {
+            true => ": it is a template: render it first (helm template)",
+            false => "",
+        };
+        Error::msg(format!("{}{place}: {}{hint}", file.display(), plain(&e.to_string())))
     })?;
     let document = |item| Document { file: file.to_path_buf(), top: node(item), unset: Vec::new() };
     Ok(all.into_iter().map(document).collect())
@@ -213,7 +228,11 @@ mod tests {
     #[test]
     fn mistakes_have_a_place_and_bombs_end() {
         let error = parse(Path::new("f.yaml"), "a: [1,\nb: 2\n").err().unwrap().to_string();
-        assert!(error.starts_with("f.yaml:"), "{error}");
+        assert!(error.starts_with("f.yaml:") && !error.contains("line "), "{error}");
+        let twice = parse(Path::new("f.yaml"), "a: 1\na: 2\n").err().unwrap().to_string();
+        let helm = parse(Path::new("f.yaml"), "a: {{ .Values.x }}\n").err().unwrap().to_string();
+        assert!(helm.ends_with("render it first (helm template)"), "{helm}");
+        assert_eq!(twice, "f.yaml:2:1: duplicate mapping key: a");
         let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for i in 1..12 {
             let refs = vec![format!("*a{}", i - 1); 10].join(",");

@@ -12,9 +12,9 @@ use crate::state::State;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// The launch with the policy that hardens it; `None`: unchanged.
-pub(super) fn harden(launch: &Launch, config: &Config) -> Option<Launch> {
+pub(super) fn harden(launch: &Launch, config: &Config, bundle: &Path) -> Option<Launch> {
     let is_sandbox = |id: &str| is_sandbox(&launch.state_root, id);
-    let of = Subject::of_config(&launch.id, config, &is_sandbox);
+    let of = Subject::of_config(&launch.id, (config, bundle), &is_sandbox);
     let policy = launch.enforcement.as_ref()?.hardens(launch.policy(), of)?;
     let mut launch = launch.clone();
     launch.policy = Some(policy);
@@ -33,10 +33,21 @@ pub(super) fn harden(launch: &Launch, config: &Config) -> Option<Launch> {
     Some(launch)
 }
 
+/// Follows the symlinks of bind sources, so that the path which is judged is the one that is mounted.
+pub(super) fn follow(launch: &Launch, config: &mut Config, bundle: &Path) {
+    for mount in config.mounts.iter_mut().filter(|m| launch.enforcement.is_some() && m.bind.is_some()) {
+        let real = mount.source.as_ref().and_then(|source| bundle.join(source).canonicalize().ok());
+        // One that is not there fails when it is mounted.
+        if let Some(real) = real.as_deref().and_then(Path::to_str) {
+            mount.source = Some(real.into());
+        }
+    }
+}
+
 /// Refuses a launch that violates the policy file, and returns the messages to log.
 pub(super) fn judge(
     launch: &Launch,
-    config: &Config,
+    (config, bundle): (&Config, &Path),
     host: &Host,
     outcome: &mut Outcome,
     hardened: bool,
@@ -44,7 +55,8 @@ pub(super) fn judge(
     let Some(enforcement) = &launch.enforcement else { return Ok(Vec::new()) };
     let posture = Posture::of_config(config, Machine::of(host));
     let is_sandbox = |id: &str| is_sandbox(&launch.state_root, id);
-    let changes = enforcement.judge(Subject::of_config(&launch.id, config, &is_sandbox), &posture)?;
+    let changes =
+        enforcement.judge(Subject::of_config(&launch.id, (config, bundle), &is_sandbox), &posture)?;
     let mut lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
     if hardened {
         lines.extend(outcome.changes.iter().map(|change| format!("policy hardens: {change}")));

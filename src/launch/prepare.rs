@@ -113,14 +113,15 @@ pub fn draft(launch: &Launch) -> Result<Draft> {
 
 fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Draft> {
     let (bundle, mut config) = opened;
-    let hardened = enforced::harden(launch, &config);
+    let hardened = enforced::harden(launch, &config, &bundle.dir);
+    enforced::follow(launch, &mut config, &bundle.dir);
     let launch = hardened.as_ref().unwrap_or(launch);
     if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
         strip_root(&mut config, &bundle.rootfs_path);
     }
     let ids = Ranges::new(&host, launch.pure);
     let (mut outcome, no_cgroups) = harden(launch, (&bundle, &host, &ids), &mut config)?;
-    let enforced = enforced::judge(launch, &config, &host, &mut outcome, hardened.is_some())?;
+    let enforced = enforced::judge(launch, (&config, &bundle.dir), &host, &mut outcome, hardened.is_some())?;
     let (options, notes) = options_of(launch, &config)?;
     outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
     let hardened = config.hardening.hardened;

@@ -186,7 +186,7 @@ fn benchmarks() {
     let named: Vec<String> =
         cells.flat_map(|c| c.split('`').skip(1).step_by(2).map(String::from).collect::<Vec<_>>()).collect();
     let source = concat!(
-        include_str!("../../../src/audit/dockerfile.rs"),
+        include_str!("../../../src/audit/dockerfile/mod.rs"),
         include_str!("../../../src/audit/host.rs"),
         include_str!("../../../src/audit/host_docker.rs")
     );

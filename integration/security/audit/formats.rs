@@ -177,7 +177,7 @@ fn junit() {
 }
 
 fn escapes() {
-    let sb = good().patch("/process/env/-", json!("X_TOKEN\u{1b}[2J\nforged=1"));
+    let sb = good().patch("/process/env/-", json!("X_TOKEN\u{1b}[2J\nforged=s"));
     let out = call(&sb, &[]).ok();
     assert!(out.stdout.contains("X_TOKEN\\u{1b}[2J\\nforged"), "{out}");
     assert!(!out.stdout.contains('\u{1b}'), "{out}");

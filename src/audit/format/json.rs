@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::audit::Report;
-use crate::policy::Verdict;
+use crate::policy::{Place, Verdict};
 
 /// All reports.
 pub fn value(reports: &[Report]) -> Value {
@@ -47,14 +47,16 @@ fn target(report: &Report) -> Value {
             verdict
         })
         .collect();
-    let unknown: Vec<_> =
-        report.unknown.iter().map(|(at, what)| json!({ "place": at.to_string(), "what": what })).collect();
+    let list = |all: &[(Place, String)]| -> Vec<Value> {
+        all.iter().map(|(at, what)| json!({ "place": at.to_string(), "what": what })).collect()
+    };
     json!({
         "target": report.target,
         "kind": report.kind.name(),
         "worst": report.worst().map(|s| s.name()),
         "findings": findings,
         "verdicts": verdicts,
-        "notUnderstood": unknown,
+        "notUnderstood": list(&report.unknown),
+        "notJudged": list(&report.beside),
     })
 }

@@ -138,6 +138,10 @@ fn notifications(reports: &[Report], index: &BTreeMap<&str, usize>) -> Vec<Value
             let text = format!("{}: {at}: not understood: {what}", report.target);
             all.push(json!({ "level": "warning", "message": { "text": text } }));
         }
+        for (at, what) in &report.beside {
+            let text = format!("{}: {at}: no rule is about it: {what}", report.target);
+            all.push(json!({ "level": "none", "message": { "text": text } }));
+        }
     }
     all
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::audit::Report;
 use crate::error::shown_in_line;
-use crate::policy::{Severity, Verdict};
+use crate::policy::{Place, Severity, Verdict};
 
 /// Numbers of ECMA-48's "select graphic rendition".
 fn colour_of(severity: Severity) -> &'static str {
@@ -41,15 +41,28 @@ fn one(out: &mut String, report: &Report, colour: bool, all: bool) -> std::fmt::
         of(Severity::Medium),
         of(Severity::Low),
     )?;
-    for f in &findings {
+    for (i, f) in findings.iter().enumerate() {
         let name = format!("{:6}", f.rule.severity.name());
         let name = if colour { format!("\x1b[{}m{name}\x1b[0m", colour_of(f.rule.severity)) } else { name };
         writeln!(out, "  {name} {}: {}", f.rule.id, shown_in_line(&f.evidence.text))?;
         writeln!(out, "         at {}", shown_in_line(&f.place()))?;
-        writeln!(out, "         {} [{}]", f.rule.remedy, f.references())?;
+        // Once for each rule: the findings of one stand together.
+        if findings.get(i + 1).is_none_or(|next| next.rule.id != f.rule.id) {
+            let all = findings.iter().filter(|other| other.rule.id == f.rule.id).map(|f| f.references());
+            let all: std::collections::BTreeSet<String> = all.collect();
+            let all: Vec<String> = all.into_iter().collect();
+            writeln!(out, "         {} [{}]", f.rule.remedy, all.join("; "))?;
+        }
     }
     for (at, what) in &report.unknown {
         writeln!(out, "  not understood: {} at {}", shown_in_line(what), shown_in_line(&at.to_string()))?;
+    }
+    if !report.beside.is_empty() {
+        let all = report.beside.iter().map(|(at, what)| match at {
+            Place::Line(_, line) => format!("{what} (line {line})"),
+            at => format!("{what} ({at})"),
+        });
+        writeln!(out, "  no rule is about: {}", shown_in_line(&all.collect::<Vec<_>>().join(", ")))?;
     }
     for j in &report.judgements {
         match &j.verdict {

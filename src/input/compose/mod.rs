@@ -8,7 +8,7 @@ use super::words::split;
 use super::yaml::{Document, Node, Tree};
 use super::{Description, Spot, interpolate, yaml};
 use crate::error::{Error, Result};
-use places::{beside, published, secret, volume};
+use places::{beside, device, published, secret, volume};
 
 /// Keys of a service whose value is the value of one option: (key, option).
 const PLAIN: &[(&str, &str)] = &[
@@ -162,7 +162,12 @@ fn entry(document: &Document, d: &mut Description, key: &str, value: &Node) -> R
         d.stop(&at, key, why);
     } else if let Some(option) = named(LISTS) {
         for item in value.items() {
-            let text = item.text().or_else(|| published(document, d, item));
+            let text = match (item.text(), key) {
+                (Some(text), _) => Some(text),
+                (None, "ports") => published(document, d, item),
+                (None, "devices") => device(document, d, item),
+                _ => None,
+            };
             let text = text.ok_or_else(|| document.error(item, format!("{key}: a text is needed")))?;
             match option {
                 "tmpfs" => d.say_tmpfs(&document.at(item), &text),
@@ -188,7 +193,7 @@ fn special(document: &Document, d: &mut Description, key: &str, value: &Node) ->
         "init" => d.say(&at, "init", boolean(document, key, value)?.to_string()),
         "healthcheck" => health(document, d, value)?,
         "logging" => logging(document, d, value)?,
-        "gpus" => d.say(&at, "gpus", value.text().unwrap_or_else(|| "all".into())),
+        "gpus" => d.say(&at, "gpus", device_request(value)),
         // The engine's socket, by another name.
         "use_api_socket" if boolean(document, key, value)? => {
             d.say(&at, "volume", "/var/run/docker.sock:/var/run/docker.sock:rw");
@@ -270,6 +275,10 @@ fn deploy(document: &Document, d: &mut Description, deploy: &Node) {
                 let row = LIMITS.iter().find(|(k, n, _)| k == kind && n == name);
                 match (row, node.text()) {
                     (Some((_, _, option)), Some(text)) => d.say(&document.at(node), option, text),
+                    // A whole device, mostly a GPU.
+                    _ if kind == "reservations" && name == "devices" => {
+                        d.say(&document.at(node), "gpus", device_request(node));
+                    }
                     _ if kind == "reservations" => {
                         d.note(
                             &document.at(node),
@@ -282,6 +291,12 @@ fn deploy(document: &Document, d: &mut Description, deploy: &Node) {
             }
         }
     }
+}
+
+/// `deploy.resources.reservations.devices` and `gpus`, in the words of --gpus.
+fn device_request(node: &Node) -> String {
+    let count = node.items().into_iter().find_map(|item| item.get("count").and_then(Node::text));
+    node.text().or(count).unwrap_or_else(|| "all".into())
 }
 
 /// Lists the keys of a mapping that are not among `keys`.

@@ -23,6 +23,15 @@ pub(super) fn published(document: &Document, d: &mut Description, node: &Node) -
     Some(format!("{ip}{}:{target}{protocol}", part("published").unwrap_or_default()))
 }
 
+/// A device in its long form: `SOURCE:TARGET:PERMISSIONS`.
+pub(super) fn device(document: &Document, d: &mut Description, node: &Node) -> Option<String> {
+    known(document, d, "devices", node, &["source", "target", "permissions"]);
+    let part = |key: &str| node.get(key).and_then(Node::text);
+    let source = part("source")?;
+    let target = part("target").unwrap_or_else(|| source.clone());
+    Some(format!("{source}:{target}:{}", part("permissions").unwrap_or_else(|| "rwm".into())))
+}
+
 /// A path relative to the file; `~` is the caller's home.
 pub(super) fn beside(document: &Document, path: &str) -> String {
     let home = std::env::var("HOME").unwrap_or_default();
@@ -110,29 +119,32 @@ fn long(document: &Document, d: &mut Description, node: &Node) -> Result<Option<
         node,
         &["type", "source", "target", "read_only", "bind", "volume", "tmpfs", "consistency"],
     );
+    for (kind, keys) in [
+        ("bind", &["propagation", "create_host_path", "selinux"][..]),
+        ("volume", &["nocopy", "labels"]),
+        ("tmpfs", &["size", "mode"]),
+    ] {
+        if let Some(options) = node.get(kind) {
+            known(document, d, &format!("volumes.{kind}"), options, keys);
+        }
+    }
     let part = |name: &str| node.get(name).and_then(Node::text);
     let target = part("target").ok_or_else(|| document.error(node, "volumes: a target is needed"))?;
     match part("type").as_deref() {
         Some("tmpfs") => {
             let size = node.path(&["tmpfs", "size"]).and_then(Node::text);
             let size = size.map(|s| format!(",size={s}")).unwrap_or_default();
+            // A number of YAML 1.2: 0o1777, or what it is in decimal.
+            let bits = node.path(&["tmpfs", "mode"]).and_then(Node::text).and_then(|m| m.parse::<u32>().ok());
+            let bits = bits.map(|bits| format!(",mode={bits:o}")).unwrap_or_default();
             let mode = if node.get("read_only").is_some_and(Node::is_true) { "ro" } else { "rw" };
-            d.say_tmpfs(&at, &format!("{target}:{mode}{size}"));
+            d.say_tmpfs(&at, &format!("{target}:{mode}{size}{bits}"));
             return Ok(None);
         }
         Some("bind" | "volume") | None => {}
         Some(kind) => {
             d.stop(&at, "volumes", &format!("a volume of the type {kind} cannot be mounted here"));
             return Ok(None);
-        }
-    }
-    for (kind, keys) in [
-        ("bind", &["propagation", "create_host_path", "selinux"][..]),
-        ("volume", &["nocopy"]),
-        ("tmpfs", &["size"]),
-    ] {
-        if let Some(options) = node.get(kind) {
-            known(document, d, &format!("volumes.{kind}"), options, keys);
         }
     }
     Ok(Some(Volume {
@@ -156,6 +168,9 @@ pub(super) fn secret(document: &Document, d: &mut Description, node: &Node) -> R
         text.push_str(&format!(",src={}", beside(document, &file)));
     } else if let Some(variable) = from.get("environment").and_then(Node::text) {
         text.push_str(&format!(",env={variable}"));
+    } else if from.get("external").is_some() {
+        d.stop(&document.at(from), &format!("secrets: {name}"), "it is kept by an engine, and not in a file");
+        return Ok(());
     } else {
         return Err(document.error(from, format!("secrets: {name}: a file or a variable is needed")));
     }

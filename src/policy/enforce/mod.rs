@@ -3,6 +3,7 @@
 //! The file is TOML. A key that is not known, a file that others can write, and a file that cannot be read stop the
 //! launch: nothing starts without the policy that was meant for it. Without a file nothing is enforced.
 
+mod engines;
 mod file;
 mod later;
 mod subject;
@@ -16,7 +17,10 @@ use serde::Deserialize;
 use super::names::Names;
 use super::{Change, Evidence, Policy, Posture, RULES, Rule, Verdict, rule};
 use crate::error::{Error, Result};
+use engines::Trust;
 use file::{parse, read, read_default};
+
+pub use engines::Engine;
 pub use subject::Subject;
 
 /// Where the file is looked for.
@@ -34,6 +38,17 @@ pub enum Mode {
     Harden,
     /// It is refused.
     Enforce,
+}
+
+impl Exception {
+    /// Whether all conditions hold, if what the config says is believed.
+    fn fits(&self, of: Subject<'_>) -> bool {
+        let annotation =
+            |(key, want): (&String, &String)| of.annotations.get(key).is_some_and(|v| fits(want, v));
+        self.annotations.iter().all(annotation)
+            && self.cgroup.as_ref().is_none_or(|want| of.cgroup.is_some_and(|p| fits(want, p)))
+            && self.image.as_ref().is_none_or(|want| of.image.is_some_and(|name| fits(want, name)))
+    }
 }
 
 /// The levels that can be enforced.
@@ -62,7 +77,8 @@ impl Level {
 pub struct Exception {
     /// Why it is there; logged with every use.
     pub reason: String,
-    /// Annotations with these values; a `*` at the end of a value stands for any text.
+    /// Annotations with these values; a `*` at the end of a value stands for any text. Those count that the engine
+    /// sets itself (`io.kubernetes.cri.*`, `io.kubernetes.cri-o.*`), and those of `trusted-annotations`.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     /// `linux.cgroupsPath`, with a `*` at its end for any text.
@@ -89,6 +105,12 @@ pub struct Enforcement {
     /// Containers that are treated otherwise.
     #[serde(default)]
     pub exceptions: Vec<Exception>,
+    /// The engines whose annotations and cgroups exceptions believe; without this those of Kubernetes.
+    #[serde(default = "Engine::of_kubernetes", rename = "trusted-engines")]
+    pub engines: Vec<Engine>,
+    /// Annotations that exceptions believe although a user of the engine can set them.
+    #[serde(default, rename = "trusted-annotations")]
+    pub annotations: Vec<String>,
     /// The network of `run`.
     #[serde(default)]
     pub network: Names,
@@ -142,6 +164,8 @@ impl Enforcement {
             level,
             require: Vec::new(),
             exceptions: Vec::new(),
+            engines: Engine::of_kubernetes(),
+            annotations: Vec::new(),
             network: Names::default(),
         });
         own.level = level;
@@ -158,16 +182,19 @@ impl Enforcement {
         (self.mode == Mode::Harden && policy < level && !all).then_some(level)
     }
 
+    fn trust(&self) -> Trust<'_> {
+        Trust { engines: &self.engines, annotations: &self.annotations }
+    }
+
     /// The exception for this container.
     fn exception(&self, of: Subject<'_>) -> Option<&Exception> {
-        self.exceptions.iter().find(|e| {
-            let annotation =
-                |(key, want): (&String, &String)| of.annotations.get(key).is_some_and(|v| fits(want, v));
-            let image = |want: &String| of.image.is_some_and(|name| fits(want, name));
-            e.annotations.iter().all(annotation)
-                && e.cgroup.as_ref().is_none_or(|want| of.cgroup.is_some_and(|p| fits(want, p)))
-                && e.image.as_ref().is_none_or(image)
-        })
+        let trust = self.trust();
+        self.exceptions.iter().find(|e| e.fits(of) && trust.covers(of, e))
+    }
+
+    /// An exception that would hold if everything in the config were believed.
+    fn unbelieved(&self, of: Subject<'_>) -> Option<&Exception> {
+        self.exceptions.iter().find(|e| e.fits(of))
     }
 
     /// The rules that count for this container.
@@ -217,6 +244,14 @@ impl Enforcement {
         if let Some(e) = self.exception(of) {
             changes
                 .push(Change::weaker("policy", format!("an exception holds for this {what}: {}", e.reason)));
+        } else if let Some(e) = self.unbelieved(of) {
+            let text = format!(
+                "the exception {:?} does not hold: a user of the engine can set what it rests on ({}): see \
+                 trusted-engines and trusted-annotations",
+                e.reason,
+                self.trust().why(of, e)
+            );
+            changes.push(Change::weaker("policy", text));
         }
         let Some((first, evidence)) = broken.first() else { return Ok(changes) };
         if self.mode == Mode::Warn {
@@ -256,114 +291,4 @@ fn fits(want: &str, text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::policy::Machine;
-
-    fn config(change: impl FnOnce(&mut serde_json::Value)) -> Config {
-        let mut json = crate::config::template::spec(None);
-        change(&mut json);
-        crate::config::parse::from_slice(json.to_string().as_bytes()).unwrap()
-    }
-
-    fn judge(file: &str, config: &Config) -> std::result::Result<Vec<String>, String> {
-        let file = parse("f", file).unwrap();
-        let posture = Posture::of_config(config, Machine::NONE);
-        file.judge(Subject::of_config("me", config, &|_| false), &posture)
-            .map(|c| c.iter().map(ToString::to_string).collect())
-            .map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn errors_have_a_place() {
-        for (text, want) in [
-            ("mode = \"enforce\"\nlevle = \"baseline\"\n", "f:2:1: unknown field `levle`"),
-            ("mode = \"maybe\"\n", "f:1:8: unknown variant `maybe`"),
-            ("mode = \n", "f:1:8"),
-            ("level = \"baseline\"\n", "missing field `mode`"),
-            ("mode = \"warn\"\nrequire = [\"nope\"]\n", "f:2: no rule is called \"nope\""),
-            ("mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\n", "would hold for every container"),
-            (
-                "mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\nimage = \"y\"\nlevel = \"x\"\n",
-                "f:5:1: unknown field `level`",
-            ),
-        ] {
-            let error = parse("f", text).unwrap_err().to_string();
-            assert!(error.contains(want), "{text}: {error}");
-            assert!(!error.contains('\n'), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_names_rule_place_and_remedy_in_one_line() {
-        let host_net = config(|json| {
-            json["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
-        });
-        let error = judge("mode = \"enforce\"\n", &host_net).unwrap_err();
-        assert!(error.starts_with("policy baseline refuses this container: host-namespaces: the network namespace is the host's at /linux/namespaces; remedy: list"), "{error}");
-        assert_eq!(judge("mode = \"enforce\"\n", &config(|_| {})), Ok(Vec::new()));
-        let restricted = judge("mode = \"enforce\"\nlevel = \"restricted\"\n", &config(|_| {})).unwrap_err();
-        assert!(
-            restricted.contains("non-root") && restricted.contains("(also: seccomp, no-capabilities)"),
-            "{restricted}"
-        );
-        let warned = judge("mode = \"warn\"\n", &host_net).unwrap();
-        assert!(warned[0].contains("host-namespaces would be refused"), "{warned:?}");
-        let required = judge("mode = \"enforce\"\nrequire = [\"limits\"]\n", &config(|_| {})).unwrap_err();
-        assert!(required.contains("limits: memory is not limited"), "{required}");
-    }
-
-    #[test]
-    fn exceptions_hold_where_all_their_conditions_do() {
-        let file = "mode = \"enforce\"\n[[exceptions]]\nreason = \"exporter\"\nannotations = { ns = \"mon*\" }\ncgroup = \"/kube/*\"\nrules = [\"host-namespaces\"]\n";
-        let make = |ns: &str, cgroup: &str, privileged: bool| {
-            config(|json| {
-                json["annotations"] = serde_json::json!({ "ns": ns });
-                json["linux"]["cgroupsPath"] = cgroup.into();
-                json["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
-                if privileged {
-                    json["process"]["capabilities"]["bounding"] = serde_json::json!(["CAP_SYS_ADMIN"]);
-                }
-            })
-        };
-        let told = judge(file, &make("monitoring", "/kube/a", false)).unwrap();
-        assert!(told[0].contains("an exception holds for this container: exporter"), "{told:?}");
-        assert!(judge(file, &make("other", "/kube/a", false)).is_err());
-        assert!(judge(file, &make("monitoring", "/else", false)).is_err());
-        assert!(judge(file, &make("monitoring", "/kube/a", true)).unwrap_err().contains("capabilities"));
-    }
-
-    #[test]
-    fn the_name_fixes_the_level() {
-        let name = |name: &str| Enforcement::level_of_name(Path::new(name));
-        assert_eq!(name("/usr/bin/safebox-restricted"), Some(Level::Restricted));
-        assert_eq!(name("safebox-baseline"), Some(Level::Baseline));
-        assert_eq!(name("safebox"), None);
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("p");
-        std::fs::write(&path, "mode = \"off\"\n").unwrap();
-        assert!(Enforcement::load(Some(&path), None).unwrap().is_none());
-        let fixed = Enforcement::load(Some(&path), Some(Level::Restricted)).unwrap().unwrap();
-        assert_eq!((fixed.mode, fixed.level), (Mode::Enforce, Level::Restricted));
-    }
-
-    #[test]
-    fn a_file_that_others_can_write_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("p");
-        std::fs::write(&path, "mode = \"off\"\n").unwrap();
-        for mode in [0o664, 0o646] {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert!(Enforcement::load(Some(&path), None).unwrap_err().to_string().contains("chmod go-w"));
-        }
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Enforcement::load(Some(&path), None).is_ok());
-        assert!(Enforcement::load(Some(dir.path()), None).is_err(), "a directory");
-        assert!(
-            Enforcement::load(Some(&dir.path().join("none")), None).is_err(),
-            "one that was named must be there"
-        );
-    }
-}
+mod tests;

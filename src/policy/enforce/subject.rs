@@ -11,6 +11,7 @@
 //! | containerd, another container | `io.kubernetes.cri.sandbox-id` is the id of a sandbox of containerd in the same state root |
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::config::Config;
 use crate::state::State;
@@ -30,6 +31,8 @@ pub struct Subject<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// `linux.cgroupsPath`.
     pub cgroup: Option<&'a str>,
+    /// The directory of the bundle, without symlinks.
+    pub bundle: &'a Path,
     /// The container that only holds a pod's namespaces. It runs no program of the pod, and the pod cannot set its
     /// security context: the rules of `baseline` are for it.
     pub sandbox: bool,
@@ -40,13 +43,17 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// Of a container that is to be made. `is_sandbox`: whether a container of the same state root is a pod's sandbox
     /// ([`Subject::is_sandbox`]).
-    pub fn of_config(id: &str, config: &'a Config, is_sandbox: &dyn Fn(&str) -> bool) -> Self {
-        Self::new(id, (&config.annotations, config.cgroups_path.as_deref()), is_sandbox)
+    pub fn of_config(
+        id: &str,
+        (config, bundle): (&'a Config, &'a Path),
+        is_sandbox: &dyn Fn(&str) -> bool,
+    ) -> Self {
+        Self::new(id, (&config.annotations, config.cgroups_path.as_deref(), bundle), is_sandbox)
     }
 
     /// Of a container that exists.
     pub fn of_state(state: &'a State, is_sandbox: &dyn Fn(&str) -> bool) -> Self {
-        Self::new(&state.id, (&state.annotations, state.cgroups_path.as_deref()), is_sandbox)
+        Self::new(&state.id, (&state.annotations, state.cgroups_path.as_deref(), &state.bundle), is_sandbox)
     }
 
     /// Whether these are the annotations of a pod's sandbox that containerd has made under this id.
@@ -57,17 +64,17 @@ impl<'a> Subject<'a> {
 
     fn new(
         id: &str,
-        (annotations, cgroup): (&'a BTreeMap<String, String>, Option<&'a str>),
+        (annotations, cgroup, bundle): (&'a BTreeMap<String, String>, Option<&'a str>, &'a Path),
         is_sandbox: &dyn Fn(&str) -> bool,
     ) -> Self {
         let get = |key: &str| annotations.get(key).map(String::as_str);
         if get(CRIO_ID) == Some(id) {
             let sandbox = get(CRIO_KIND) == Some("sandbox");
-            return Subject { annotations, cgroup, sandbox, image: get(CRIO_IMAGE) };
+            return Subject { annotations, cgroup, bundle, sandbox, image: get(CRIO_IMAGE) };
         }
         let sandbox = Self::is_sandbox(id, annotations);
         let proved = sandbox || get(SANDBOX_ID).is_some_and(is_sandbox);
-        Subject { annotations, cgroup, sandbox, image: get(IMAGE).filter(|_| proved) }
+        Subject { annotations, cgroup, bundle, sandbox, image: get(IMAGE).filter(|_| proved) }
     }
 }
 
@@ -79,7 +86,7 @@ mod tests {
     fn an_engine_s_annotations_go_with_its_id() {
         let of = |pairs: &[(&str, &str)]| {
             let annotations = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-            let subject = Subject::new("me", (&annotations, None), &|id| id == "pod");
+            let subject = Subject::new("me", (&annotations, None, Path::new("/b")), &|id| id == "pod");
             (subject.sandbox, subject.image.map(str::to_string))
         };
         let image = Some("trusted".to_string());

@@ -151,8 +151,8 @@ pub(in super::super) fn volumes(p: &Posture) -> Judged {
     }
 }
 
-/// Directories of the host that give away the machine when they are written.
-const WHOLE: [&str; 19] = [
+/// Directories of the host that give away the machine when they are inside.
+const WHOLE: [&str; 24] = [
     "/",
     "/etc",
     "/usr",
@@ -163,11 +163,16 @@ const WHOLE: [&str; 19] = [
     "/sbin",
     "/opt",
     "/var",
-    "/var/run",
     "/var/lib",
     "/run",
+    "/run/dbus",
+    "/run/systemd",
+    "/run/crio",
+    "/run/podman",
+    "/run/docker",
     "/home",
     "/var/lib/docker",
+    "/var/lib/docker/volumes",
     "/var/lib/containerd",
     "/var/lib/kubelet",
     "/run/containerd",
@@ -176,36 +181,99 @@ const WHOLE: [&str; 19] = [
 /// Of these that hold programs only, or files that every user may read: harmless while they are read-only.
 const READABLE: [&str; 9] =
     ["/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt", "/var/log", "/home"];
-/// Directories of which nothing at all should be inside.
-const ALL_OF: [&str; 8] =
-    ["/boot", "/proc", "/sys", "/dev", "/root", "/etc/kubernetes", "/etc/ssh", "/var/lib/kubelet/pki"];
+/// Paths of which nothing at all should be inside.
+const ALL_OF: [&str; 11] = [
+    "/boot",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/root",
+    "/etc/kubernetes",
+    "/etc/ssh",
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/sudoers",
+    "/var/lib/kubelet/pki",
+];
+/// Paths below which the host executes or believes what is written.
+const WRITTEN: [&str; 25] = [
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/bin",
+    "/sbin",
+    "/opt/cni",
+    "/etc/cni",
+    "/etc/containerd",
+    "/etc/docker",
+    "/etc/safebox",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/sudoers.d",
+    "/etc/crontab",
+    "/etc/cron.d",
+    "/etc/cron.daily",
+    "/etc/cron.hourly",
+    "/var/spool/cron",
+    "/etc/init.d",
+    "/etc/systemd",
+    "/etc/pam.d",
+    "/etc/profile.d",
+    "/etc/ld.so.preload",
+    "/etc/ld.so.conf.d",
+];
+
+/// A path without `.`, `..` and the old name of /run. Symlinks were followed before where a machine is at hand.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            std::path::Component::Normal(name) => out.push(name),
+            std::path::Component::ParentDir => drop(out.pop()),
+            _ => {}
+        }
+    }
+    out.strip_prefix("/var/run").map(|rest| Path::new("/run").join(rest)).unwrap_or(out)
+}
 
 /// Why a bind mount is not harmless.
 fn sensitive(p: &Posture, mount: &MountView, source: &Path) -> Option<&'static str> {
+    const SYSTEM: &str = "a directory of the system";
     let readonly = mount.has(libc::MOUNT_ATTR_RDONLY);
-    // The runtime's own: nodes, the host's /sys and /dev/mqueue for a namespace that is the host's.
-    let same_place = mount.destination == source;
+    let kernel = ["/proc", "/sys", "/dev"].iter().any(|top| source.starts_with(top));
+    // The runtime's own: what covers paths, nodes, the host's /sys and /dev/mqueue for a namespace that is the host's.
+    let own = p.is_process() && is_runtime_s(mount) && kernel && (readonly || source.starts_with("/dev"));
     let device = source.starts_with("/dev") && source != Path::new("/dev");
-    if is_runtime_s(mount) || device || source.starts_with("/sys") && same_place && readonly {
+    if own || device || source.starts_with("/sys") && mount.destination == source && readonly {
         return None;
     }
-    if ALL_OF.iter().any(|dir| source.starts_with(dir)) {
-        return Some("a directory of the system");
+    if ALL_OF.iter().any(|path| source.starts_with(path)) {
+        return Some(SYSTEM);
+    }
+    if !readonly && WRITTEN.iter().any(|path| source.starts_with(path)) {
+        return Some("where the host executes or believes what is written");
     }
     if !WHOLE.iter().any(|dir| source == Path::new(dir)) {
         return None;
     }
     let readable = READABLE.iter().any(|dir| source == Path::new(dir))
         || source == Path::new("/etc") && has_own_users(p);
-    if readonly && readable { None } else { Some("a directory of the system") }
+    if readonly && readable { None } else { Some(SYSTEM) }
 }
 
 pub(in super::super) fn host_directories(p: &Posture) -> Judged {
     let mut found = Vec::new();
     for mount in known(&p.mounts)?.iter().filter(|m| m.bind) {
         let Some(source) = &mount.source else { continue };
-        if let Some(what) = sensitive(p, mount, source) {
-            let how = if mount.has(libc::MOUNT_ATTR_RDONLY) { "read-only" } else { "and can be written" };
+        if let Some(what) = sensitive(p, mount, &plain(source)) {
+            let how = if mount.has(libc::MOUNT_ATTR_RDONLY) {
+                "read-only"
+            } else if mount.top_readonly {
+                "read-only, but not what is mounted below it"
+            } else {
+                "and can be written"
+            };
             let text = format!(
                 "{} of the host, {what}, is at {} {how}",
                 source.display(),

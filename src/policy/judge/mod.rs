@@ -6,7 +6,7 @@ pub(super) mod isolation;
 pub(super) mod limits;
 pub(super) mod privileges;
 
-pub use image::secret_in;
+pub use image::{known_secret, secret_in};
 
 use super::posture::{Place, Posture};
 

@@ -124,10 +124,13 @@ pub(in super::super) fn landlock(p: &Posture) -> Judged {
 pub(in super::super) fn devices(p: &Posture) -> Judged {
     let nodes = known(&p.devices)?.iter();
     let node = |d: &super::super::posture::DeviceView| {
-        evidence(
-            d.at.clone(),
-            format!("{} is {} {}:{} of the host", d.path.display(), d.kind, d.major, d.minor),
-        )
+        let path = d.path.display();
+        // A description is of another machine, whose numbers are not known here.
+        let text = match (d.major, d.minor) {
+            (0, 0) => format!("{path} is a device of the host"),
+            (major, minor) => format!("{path} is {} {major}:{minor} of the host", d.kind),
+        };
+        evidence(d.at.clone(), text)
     };
     let mut found: Vec<_> = nodes.map(node).collect();
     // In a user namespace of its own a process makes no nodes, and nodev keeps those of the image shut.

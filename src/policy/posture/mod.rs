@@ -166,6 +166,9 @@ pub struct MountView {
     pub bind: bool,
     /// Attributes that hold for it, `MOUNT_ATTR_*`.
     pub attrs: u64,
+    /// The mount itself is read-only, whatever is mounted below it.
+    #[serde(default)]
+    pub top_readonly: bool,
     /// Attributes that it does not need, since the config asks for their opposite.
     pub waived: u64,
     /// A tmpfs has a size.

@@ -183,6 +183,7 @@ fn mounts(config: &Config) -> Vec<MountView> {
             bind: m.bind.is_some(),
             // A recursive bind brings mounts along: only what holds for them, too, is a guard.
             attrs: if m.bind == Some(true) { m.rec_attr_set } else { m.attr_set | m.rec_attr_set },
+            top_readonly: (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0,
             waived: m.attr_clr | m.rec_attr_clr,
             bounded: !tmpfs || m.data.iter().any(|(key, _)| key == "size" || key == "nr_blocks"),
             volume: m.volume.as_ref().map(|_| m.idmap.is_some()),

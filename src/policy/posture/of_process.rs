@@ -239,6 +239,7 @@ fn mounts(files: &Files, all: &[Entry], host: &[Entry]) -> Vec<MountView> {
             bind: source.is_some(),
             source,
             attrs: attrs(entry),
+            top_readonly: false,
             waived: 0,
             bounded: entry.fs_type != "tmpfs" || entry.fs_options.iter().any(|o| o.starts_with("size=")),
             volume: None,

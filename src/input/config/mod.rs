@@ -1,8 +1,10 @@
 //! A description as the config that Docker would make of it: what the audit judges, and what `from-docker` prints.
 
+mod places;
+
 use serde_json::{Value, json};
 
-use super::{Description, Said, Spot};
+use super::{Assumed, Description, Engine, Said, Spot};
 use crate::config::defaults::{MASKED, READONLY};
 use crate::config::{Config, parse};
 use crate::error::{Error, Result};
@@ -36,6 +38,11 @@ pub struct Made {
     pub places: Vec<(String, Spot)>,
     /// Options whose effect is not in a config: (place, text).
     pub left: Vec<(Spot, String)>,
+    /// Variables whose values are the caller's, and which the caller of this program does not have.
+    pub passed: Vec<String>,
+    /// The user is named by a shell's variable: whether it is root cannot be told.
+    pub user: Option<String>,
+    engine: Engine,
 }
 
 impl Made {
@@ -114,16 +121,40 @@ fn defaults(d: &Description) -> Value {
         "linux": {
             "namespaces": kinds.map(|kind| json!({ "type": kind })),
             "maskedPaths": MASKED, "readonlyPaths": READONLY,
-            // Stands for the engine's own profile, which is not in the description.
-            "seccomp": { "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1 },
+            "seccomp": profile(),
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
         },
     })
 }
 
+/// Stands for a profile that is not in the description: the engine's own, or one of a file.
+fn profile() -> Value {
+    json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1 })
+}
+
 /// The config that Docker would make.
 pub fn make(d: &Description) -> Result<Made> {
-    let mut made = Made { json: defaults(d), places: Vec::new(), left: Vec::new() };
+    let mut made = Made {
+        json: defaults(d),
+        places: Vec::new(),
+        left: Vec::new(),
+        passed: Vec::new(),
+        user: None,
+        engine: d.engine,
+    };
+    // Without a profile the kubelet starts containers unconfined.
+    if d.engine == Engine::Kubernetes {
+        made.json["linux"]["seccomp"] = Value::Null;
+    }
+    for (at, what) in &d.assumed {
+        match what {
+            Assumed::NotRoot => {
+                let id = crate::policy::NONROOT;
+                made.set(at, "/process/user", json!({ "uid": id, "gid": id }));
+            }
+            Assumed::Filtered => made.set(at, "/linux/seccomp", profile()),
+        }
+    }
     // Capabilities are dropped before others are added, and --privileged gives all of them, in whatever order they are
     // said.
     let order = |said: &&Said| match said.option.as_str() {
@@ -153,13 +184,16 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
         "cap-add" | "cap-drop" => capability(made, at, &said.option, value)?,
         "security-opt" => security(made, at, value),
         "seccomp" if value == "unconfined" => made.set(at, "/linux/seccomp", Value::Null),
-        "seccomp" => {}
+        "seccomp" => made.set(at, "/linux/seccomp", profile()),
         kind @ ("network" | "pid" | "ipc" | "uts" | "cgroupns") if value == "host" => shared(made, at, kind),
-        "env" => made.set(
-            at,
-            "/process/env/-",
-            if value.contains('=') { value.into() } else { format!("{value}=").into() },
-        ),
+        "env" => env(made, at, value),
+        "env-file" => env_file(made, at, value),
+        "group-add" if value.parse::<u32>().is_ok() => {
+            let mut groups =
+                made.json["process"]["user"]["additionalGids"].as_array().cloned().unwrap_or_default();
+            groups.push(number(value)?);
+            made.json["process"]["user"]["additionalGids"] = groups.into();
+        }
         "workdir" => made.set(at, "/process/cwd", value.into()),
         "hostname" => made.set(at, "/hostname", value.into()),
         "oom-score-adj" => made.set(at, "/process/oomScoreAdj", number(value)?),
@@ -175,11 +209,11 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
                 value.into(),
             );
         }
-        "tmpfs" => tmpfs(made, at, value),
-        "volume" => volume(made, at, value),
-        "mount" => mount(made, at, value),
-        "device" => device(made, at, value),
-        "device-cgroup-rule" => device_rule(made, at, value)?,
+        "tmpfs" => places::tmpfs(made, at, value),
+        "volume" => places::volume(made, at, value),
+        "mount" => places::mount(made, at, value),
+        "device" => places::device(made, at, value),
+        "device-cgroup-rule" => places::device_rule(made, at, value)?,
         // No part of a config.
         name if name.starts_with("health-") || name.starts_with("log-") => {}
         "tty" => made.set(at, "/process/terminal", true.into()),
@@ -191,6 +225,34 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
         other => made.left.push((at.clone(), format!("{other} {value}").trim_end().to_string())),
     }
     Ok(())
+}
+
+/// `NAME=VALUE`, or the name of a variable of the caller's.
+fn env(made: &mut Made, at: &Spot, value: &str) {
+    let text = match (value.contains('='), std::env::var(value)) {
+        (true, _) => value.to_string(),
+        (false, Ok(own)) => format!("{value}={own}"),
+        (false, Err(_)) => {
+            made.passed.push(value.into());
+            format!("{value}=")
+        }
+    };
+    made.set(at, "/process/env/-", text.into());
+}
+
+/// A file of `NAME=VALUE` lines.
+fn env_file(made: &mut Made, at: &Spot, path: &str) {
+    match super::read(std::path::Path::new(path)) {
+        Err(e) => made.left.push((at.clone(), format!("env-file {e}"))),
+        Ok(text) => {
+            for (line, text) in (1..).zip(text.lines()) {
+                let text = text.trim();
+                if !text.is_empty() && !text.starts_with('#') {
+                    env(made, &Spot { file: path.into(), line }, text.trim_start_matches("export "));
+                }
+            }
+        }
+    }
 }
 
 /// A namespace of the host's instead of the container's own.
@@ -234,11 +296,18 @@ fn user(made: &mut Made, at: &Spot, value: &str) {
     // An empty name is the image's, which is root unless the image says otherwise.
     let id = |text: &str| if matches!(text, "root" | "") { Some(0) } else { text.parse::<u32>().ok() };
     let uid = id(user);
-    if uid.is_none() {
+    if user.contains('$') {
+        made.user = Some(format!("a shell decides who {user} is"));
+    } else if uid.is_none() {
         made.left.push((at.clone(), format!("user {user}: its number is in the image's /etc/passwd")));
     }
     let gid = id(group).filter(|_| !group.is_empty()).or(uid).unwrap_or(crate::policy::NONROOT);
-    made.set(at, "/process/user", json!({ "uid": uid.unwrap_or(crate::policy::NONROOT), "gid": gid }));
+    let groups = made.json["process"]["user"]["additionalGids"].take();
+    let mut user = json!({ "uid": uid.unwrap_or(crate::policy::NONROOT), "gid": gid });
+    if groups.is_array() {
+        user["additionalGids"] = groups;
+    }
+    made.set(at, "/process/user", user);
 }
 
 fn privileged(made: &mut Made, at: &Spot) {
@@ -278,7 +347,13 @@ fn security(made: &mut Made, at: &Spot, value: &str) {
     let (name, given) = value.split_once(['=', ':']).unwrap_or((value, ""));
     match (name, given) {
         ("no-new-privileges", "" | "true") => made.set(at, "/process/noNewPrivileges", true.into()),
+        ("no-new-privileges", "false") => {}
         ("seccomp", "unconfined") => made.set(at, "/linux/seccomp", Value::Null),
+        ("seccomp", "builtin") => {}
+        ("seccomp", file) => {
+            made.left
+                .push((at.clone(), format!("seccomp profile {file}: what it lets through is not looked at")));
+        }
         ("apparmor", profile) => made.set(at, "/process/apparmorProfile", profile.into()),
         // A type that SELinux does not confine.
         ("label", "disable" | "type:spc_t" | "type:unconfined_t") => {}
@@ -287,7 +362,7 @@ fn security(made: &mut Made, at: &Spot, value: &str) {
             made.set(at, "/linux/maskedPaths", json!([]));
             made.set(at, "/linux/readonlyPaths", json!([]));
         }
-        _ => {}
+        _ => made.left.push((at.clone(), format!("security-opt {value}"))),
     }
 }
 
@@ -309,117 +384,4 @@ fn ulimit(made: &mut Made, at: &Spot, value: &str) -> std::result::Result<(), St
         json!({ "type": row.name, "soft": number(soft)?, "hard": number(hard)? }),
     );
     Ok(())
-}
-
-fn tmpfs(made: &mut Made, at: &Spot, value: &str) {
-    let (target, words) = value.split_once(':').unwrap_or((value, ""));
-    // Docker's own options for it.
-    let mut options = vec!["nosuid", "nodev", "noexec"];
-    options.extend(words.split(',').filter(|w| !w.is_empty()));
-    made.set(
-        at,
-        "/mounts/-",
-        json!({ "destination": target, "type": "tmpfs", "source": "tmpfs", "options": options }),
-    );
-}
-
-fn volume(made: &mut Made, at: &Spot, value: &str) {
-    let words: Vec<&str> = value.split(':').collect();
-    let (source, target, options) = match words[..] {
-        [source, target] => (source, target, ""),
-        [source, target, options] => (source, target, options),
-        _ => {
-            made.left.push((at.clone(), format!("volume {value}: an anonymous volume")));
-            return;
-        }
-    };
-    bind(made, at, (source, target), &options.split(',').collect::<Vec<_>>());
-}
-
-fn bind(made: &mut Made, at: &Spot, (source, target): (&str, &str), words: &[&str]) {
-    if source.starts_with(['$', '~', '`']) || source.contains("$(") {
-        made.left.push((
-            at.clone(),
-            format!("volume {source}: a shell decides which directory of the host it is"),
-        ));
-        return;
-    }
-    if !source.starts_with('/') && !source.starts_with('.') {
-        made.left.push((at.clone(), format!("volume {source}: the engine's, below its own directory")));
-        return;
-    }
-    let mut options = vec!["rbind"];
-    options.extend(
-        words.iter().filter(|w| matches!(**w, "ro" | "rshared" | "shared" | "rslave" | "slave" | "rprivate")),
-    );
-    made.set(
-        at,
-        "/mounts/-",
-        json!({ "destination": target, "type": "bind", "source": source, "options": options }),
-    );
-}
-
-fn mount(made: &mut Made, at: &Spot, value: &str) {
-    let part = |keys: &[&str]| {
-        value
-            .split(',')
-            .filter_map(|w| w.split_once('=').or(Some((w, "true"))))
-            .find(|(k, _)| keys.contains(k))
-            .map(|(_, v)| v)
-    };
-    let target = part(&["target", "dst", "destination"]).unwrap_or("/");
-    match part(&["type"]) {
-        Some("tmpfs") => {
-            let size = part(&["tmpfs-size"]).map(|s| format!("{target}:size={s}"));
-            tmpfs(made, at, &size.unwrap_or_else(|| target.into()));
-        }
-        Some("bind") => {
-            let readonly = part(&["readonly", "ro"]).is_some_and(|v| matches!(v, "true" | "1"));
-            let mut words = Vec::from_iter(part(&["bind-propagation"]));
-            words.extend(readonly.then_some("ro"));
-            bind(made, at, (part(&["source", "src"]).unwrap_or("/"), target), &words);
-        }
-        // A directory of the host behind a volume's name.
-        Some("volume") | None if value.contains("device=/") => {
-            let source =
-                value.split("device=").nth(1).and_then(|rest| rest.split([',', '"']).next()).unwrap_or("/");
-            bind(made, at, (source, target), &[]);
-        }
-        _ => made.left.push((at.clone(), format!("mount {value}"))),
-    }
-}
-
-/// `c 1:3 rwm`, behind the engine's denial of everything.
-fn device_rule(made: &mut Made, at: &Spot, value: &str) -> std::result::Result<(), String> {
-    let words: Vec<&str> = value.split_whitespace().collect();
-    let [kind, numbers, access] = words[..] else { return Err("TYPE MAJOR:MINOR ACCESS is needed".into()) };
-    let (major, minor) = numbers.split_once(':').ok_or("MAJOR:MINOR is needed")?;
-    let number = |text: &str| match text {
-        "*" => Ok(Value::Null),
-        text => text.parse::<u32>().map(Value::from).map_err(|e| format!("{text:?}: {e}")),
-    };
-    let mut rule = json!({ "allow": true, "type": kind, "access": access });
-    for (key, text) in [("major", major), ("minor", minor)] {
-        if let value @ Value::Number(_) = number(text)? {
-            rule[key] = value;
-        }
-    }
-    made.set(at, "/linux/resources/devices/-", rule);
-    Ok(())
-}
-
-/// Which numbers a node has is known on the machine alone; that one is given away is what counts.
-fn device(made: &mut Made, at: &Spot, value: &str) {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let (host, rest) = value.split_once(':').unwrap_or((value, ""));
-    let inside = rest.split(':').next().filter(|p| p.starts_with('/')).unwrap_or(host);
-    let meta = std::fs::metadata(host).ok();
-    let block = meta.as_ref().is_some_and(|m| m.file_type().is_block_device());
-    let rdev = meta.map_or(0, |m| m.rdev());
-    let (major, minor) = (nix::sys::stat::major(rdev), nix::sys::stat::minor(rdev));
-    if !made.json["linux"]["devices"].is_array() {
-        made.json["linux"]["devices"] = json!([]);
-    }
-    let kind = if block { "b" } else { "c" };
-    made.set(at, "/linux/devices/-", json!({ "path": inside, "type": kind, "major": major, "minor": minor }));
 }

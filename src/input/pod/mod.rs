@@ -1,14 +1,11 @@
 //! A container of a Kubernetes manifest as options of `docker run`.
 
-mod security;
+mod places;
 
 use std::path::Path;
 
-use security::{apparmor, security};
-
-use super::words::quantity;
 use super::yaml::{Document, Node, Tree};
-use super::{Description, yaml};
+use super::{Assumed, Description, Engine, Spot, yaml};
 use crate::error::{Error, Result};
 
 /// Where each kind has its pod.
@@ -51,6 +48,13 @@ const OF_POD: &[(&str, &str)] = &[
     ("schedulerName", "there is no cluster"),
     ("hostUsers", "ids are never the host's"),
     ("subdomain", "there is no cluster"),
+    ("setHostnameAsFQDN", "there is no cluster"),
+    ("preemptionPolicy", "there is no cluster"),
+    ("priority", "there is no cluster"),
+    ("overhead", "there is no cluster"),
+    ("readinessGates", "there is no cluster"),
+    ("schedulingGates", "there is no cluster"),
+    ("activeDeadlineSeconds", "give --timeout"),
 ];
 
 /// Keys of a container that mean nothing here.
@@ -66,6 +70,8 @@ const OF_CONTAINER: &[(&str, &str)] = &[
     ("stdin", "stdin is the caller's"),
     ("stdinOnce", "stdin is the caller's"),
     ("resizePolicy", "there is no cluster"),
+    ("restartPolicy", "a service manager restarts programs"),
+    ("targetContainerName", "one container runs alone"),
 ];
 
 /// The spec of the pod in a document, if it has one.
@@ -137,6 +143,7 @@ pub fn read(path: &Path, name: Option<&str>) -> Result<Description> {
 /// One container of a document.
 pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Description> {
     let mut d = Description::new(name, document.at(container));
+    d.engine = Engine::Kubernetes;
     let Some(pod) = pod(document) else { return Ok(d) };
     pod_keys(document, &mut d, pod);
     security(document, &mut d, pod.get("securityContext"), container.get("securityContext"))?;
@@ -157,9 +164,9 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
             "tty" => {}
             "env" => env(document, &mut d, value),
             "envFrom" => d.note(&at, key, "there is no cluster"),
-            "resources" => resources(document, &mut d, value)?,
+            "resources" => places::resources(document, &mut d, value)?,
             "ports" => ports(document, &mut d, value, pod.get("hostNetwork").is_some_and(Node::is_true)),
-            "volumeMounts" => mounts(document, &mut d, value, pod.get("volumes"))?,
+            "volumeMounts" => places::mounts(document, &mut d, value, pod.get("volumes"))?,
             "image" => {
                 d.image = value.text().map(|image| (image, at.clone()));
                 note(&mut d, document, OF_CONTAINER, key, value);
@@ -182,11 +189,7 @@ fn pod_keys(document: &Document, d: &mut Description, pod: &Node) {
         match key.as_str() {
             "containers" | "securityContext" | "volumes" => {}
             "hostAliases" => aliases(document, d, value),
-            "dnsConfig" => {
-                for server in value.get("nameservers").map(Node::items).unwrap_or_default() {
-                    d.say(&document.at(server), "dns", server.text().unwrap_or_default());
-                }
-            }
+            "dnsConfig" => dns(document, d, value),
             "hostNetwork" | "hostPID" | "hostIPC" => {
                 let option = match key.as_str() {
                     "hostNetwork" => "network",
@@ -201,6 +204,20 @@ fn pod_keys(document: &Document, d: &mut Description, pod: &Node) {
             "terminationGracePeriodSeconds" => d.say(&at, "stop-timeout", value.text().unwrap_or_default()),
             key => note(d, document, OF_POD, key, value),
         }
+    }
+}
+
+/// `dnsConfig`: lines of /etc/resolv.conf.
+fn dns(document: &Document, d: &mut Description, config: &Node) {
+    for (key, option) in [("nameservers", "dns"), ("searches", "dns-search")] {
+        for item in config.get(key).map(Node::items).unwrap_or_default() {
+            d.say(&document.at(item), option, item.text().unwrap_or_default());
+        }
+    }
+    for item in config.get("options").map(Node::items).unwrap_or_default() {
+        let part = |key: &str| item.get(key).and_then(Node::text);
+        let value = part("value").map(|value| format!(":{value}")).unwrap_or_default();
+        d.say(&document.at(item), "dns-option", part("name").unwrap_or_default() + &value);
     }
 }
 
@@ -247,6 +264,133 @@ fn ports(document: &Document, d: &mut Description, value: &Node, host_network: b
     }
 }
 
+/// The security contexts; the container's keys count before the pod's.
+fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: Option<&Node>) -> Result<()> {
+    let find = |key: &str| own.and_then(|c| c.get(key)).or_else(|| pod.and_then(|c| c.get(key)));
+    let number = |key: &str| find(key).and_then(|node| Some((document.at(node), node.text()?)));
+    if let Some((at, uid)) = number("runAsUser") {
+        let gid = number("runAsGroup").map(|(_, gid)| format!(":{gid}")).unwrap_or_default();
+        d.say(&at, "user", format!("{uid}{gid}"));
+        let root = uid.parse::<u64>().is_ok_and(|uid| uid == 0);
+        if root && find("runAsNonRoot").is_some_and(Node::is_true) {
+            d.stop(&at, "runAsUser", "it is 0, and runAsNonRoot does not allow that");
+        }
+    } else if let Some(node) = find("runAsNonRoot").filter(|node| node.is_true()) {
+        d.assumed.push((document.at(node), Assumed::NotRoot));
+    }
+    for key in ["fsGroup", "supplementalGroups"] {
+        for group in pod.and_then(|c| c.get(key)).map(Node::items).unwrap_or_default() {
+            d.say(&document.at(group), "group-add", group.text().unwrap_or_default());
+        }
+    }
+    profiles(document, d, find);
+    for sysctl in pod.and_then(|c| c.get("sysctls")).map(Node::items).unwrap_or_default() {
+        let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
+        d.say(&document.at(sysctl), "sysctl", format!("{}={}", part("name"), part("value")));
+    }
+    of_container(document, d, own.map(Node::entries).unwrap_or_default());
+    if let Some(node) = pod.and_then(|c| c.get("fsGroupChangePolicy")) {
+        d.note(&document.at(node), "fsGroupChangePolicy", "the owner of a volume is mapped, not changed");
+    }
+    for context in [pod, own].into_iter().flatten() {
+        for (key, value) in context.entries() {
+            if !CONTEXT.contains(&key.as_str()) {
+                d.unknown.push((document.at(value), format!("securityContext.{key}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The profiles of seccomp and of the security modules.
+fn profiles<'n>(document: &Document, d: &mut Description, find: impl Fn(&str) -> Option<&'n Node>) {
+    if let Some(node) = find("seccompProfile") {
+        let kind = node.get("type").and_then(Node::text).unwrap_or_default();
+        match kind.as_str() {
+            "RuntimeDefault" => d.say(&document.at(node), "seccomp", "default"),
+            "Unconfined" => d.say(&document.at(node), "security-opt", "seccomp=unconfined"),
+            _ => {
+                d.assumed.push((document.at(node), Assumed::Filtered));
+                d.note(
+                    &document.at(node),
+                    "seccompProfile",
+                    "give the file with --security-opt seccomp=FILE",
+                );
+            }
+        }
+    }
+    if let Some(node) = find("appArmorProfile") {
+        let part = |key: &str| node.get(key).and_then(Node::text).unwrap_or_default();
+        match part("type").as_str() {
+            "Localhost" => {
+                apparmor(d, &document.at(node), &format!("localhost/{}", part("localhostProfile")))
+            }
+            kind => apparmor(d, &document.at(node), &kind.to_ascii_lowercase()),
+        }
+    }
+    if let Some(node) = find("seLinuxOptions") {
+        for (key, value) in node.entries() {
+            d.say(
+                &document.at(value),
+                "security-opt",
+                format!("label={key}:{}", value.text().unwrap_or_default()),
+            );
+        }
+    }
+}
+
+/// The keys that only a container's own context has.
+fn of_container(document: &Document, d: &mut Description, entries: &[(String, Node)]) {
+    for (key, value) in entries {
+        let at = document.at(value);
+        match key.as_str() {
+            "allowPrivilegeEscalation" if !value.is_true() => d.say(&at, "security-opt", "no-new-privileges"),
+            "readOnlyRootFilesystem" if value.is_true() => d.say(&at, "read-only", ""),
+            "privileged" if value.is_true() => d.say(&at, "privileged", ""),
+            "procMount" if value.text().as_deref() == Some("Unmasked") => {
+                d.say(&at, "security-opt", "systempaths=unconfined");
+            }
+            "capabilities" => {
+                for (kind, option) in [("drop", "cap-drop"), ("add", "cap-add")] {
+                    for cap in value.get(kind).map(Node::items).unwrap_or_default() {
+                        d.say(&document.at(cap), option, cap.text().unwrap_or_default());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Keys of security contexts that are read.
+const CONTEXT: [&str; 16] = [
+    "seLinuxOptions",
+    "supplementalGroupsPolicy",
+    "runAsUser",
+    "runAsGroup",
+    "runAsNonRoot",
+    "fsGroup",
+    "fsGroupChangePolicy",
+    "supplementalGroups",
+    "seccompProfile",
+    "appArmorProfile",
+    "sysctls",
+    "allowPrivilegeEscalation",
+    "readOnlyRootFilesystem",
+    "privileged",
+    "capabilities",
+    "procMount",
+];
+
+/// A profile as the annotation names it: `unconfined`, `localhost/NAME`, `runtime/default`.
+fn apparmor(d: &mut Description, at: &Spot, profile: &str) {
+    match profile.strip_prefix("localhost/") {
+        Some(name) => d.say(at, "security-opt", format!("apparmor={name}")),
+        None if profile == "unconfined" => d.say(at, "security-opt", "apparmor=unconfined"),
+        None => d.note(at, "appArmorProfile", "the engine's own profile is not here"),
+    }
+}
+
 /// `hostAliases`: lines of /etc/hosts.
 fn aliases(document: &Document, d: &mut Description, list: &Node) {
     for item in list.items() {
@@ -272,78 +416,4 @@ fn env(document: &Document, d: &mut Description, list: &Node) {
             None => d.say(&document.at(item), "env", format!("{name}=")),
         }
     }
-}
-
-fn resources(document: &Document, d: &mut Description, resources: &Node) -> Result<()> {
-    for (kind, values) in resources.entries() {
-        for (name, node) in values.entries() {
-            let at = document.at(node);
-            let text = node.text().unwrap_or_default();
-            let amount = quantity(&text)
-                .ok_or_else(|| document.error(node, format!("{name}: {text:?} is no quantity")))?;
-            match (kind.as_str(), name.as_str()) {
-                ("limits", "memory") => d.say(&at, "memory", format!("{}", amount as i64)),
-                ("limits", "cpu") => d.say(&at, "cpus", amount.to_string()),
-                ("requests", "memory") => d.say(&at, "memory-reservation", format!("{}", amount as i64)),
-                _ => d.note(&at, &format!("resources.{kind}.{name}"), "nothing reserves it"),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn mounts(document: &Document, d: &mut Description, mounts: &Node, volumes: Option<&Node>) -> Result<()> {
-    const KEYS: [&str; 7] =
-        ["name", "mountPath", "readOnly", "recursiveReadOnly", "subPath", "subPathExpr", "mountPropagation"];
-    for mount in mounts.items() {
-        let at = document.at(mount);
-        for (key, value) in mount.entries().iter().filter(|(key, _)| !KEYS.contains(&key.as_str())) {
-            d.unknown.push((document.at(value), format!("volumeMounts.{key}")));
-        }
-        let part = |key: &str| mount.get(key).and_then(Node::text).unwrap_or_default();
-        let (name, path, below) = (part("name"), part("mountPath"), part("subPath"));
-        let list = volumes.map(Node::items).unwrap_or_default();
-        let volume = list.into_iter().find(|v| v.get("name").and_then(Node::text).as_deref() == Some(&name));
-        let volume =
-            volume.ok_or_else(|| document.error(mount, format!("volumeMounts: no volume {name:?}")))?;
-        if mount.get("subPathExpr").is_some() {
-            d.stop(&at, "volumeMounts.subPathExpr", "its variables are not read: use subPath");
-            continue;
-        }
-        if below.split('/').any(|part| part == "..") || below.starts_with('/') {
-            return Err(document.error(mount, format!("volumeMounts: subPath {below:?} leaves the volume")));
-        }
-        let kind = volume.entries().iter().find(|(key, _)| key != "name");
-        let mode = if mount.get("readOnly").is_some_and(Node::is_true) { "ro" } else { "rw" };
-        match kind.map(|(key, node)| (key.as_str(), node)) {
-            Some(("emptyDir", node)) => {
-                let size = match node.get("sizeLimit") {
-                    Some(size) => {
-                        let bytes = size.text().and_then(|text| quantity(&text));
-                        let bytes = bytes.ok_or_else(|| document.error(size, "sizeLimit: no quantity"))?;
-                        format!(",size={}", bytes as i64)
-                    }
-                    None => String::new(),
-                };
-                d.say_tmpfs(&at, &format!("{path}:{mode}{size}"));
-            }
-            Some(("hostPath", node)) => {
-                let source = node.get("path").and_then(Node::text).unwrap_or_default();
-                let source = if below.is_empty() { source } else { format!("{source}/{below}") };
-                let propagation = match part("mountPropagation").as_str() {
-                    "Bidirectional" => ",rshared",
-                    "HostToContainer" => ",rslave",
-                    _ => "",
-                };
-                d.say(&at, "volume", format!("{source}:{path}:{mode}{propagation}"));
-            }
-            Some((key, _)) => d.note(
-                &at,
-                &format!("the volume {name}"),
-                &format!("there is no cluster to take a {key} from"),
-            ),
-            None => d.say_tmpfs(&at, &format!("{path}:{mode}")),
-        }
-    }
-    Ok(())
 }
