@@ -13,7 +13,7 @@ use crate::sys::{Errno, fs};
 use crate::tables::errno;
 
 /// Maximum size of a config. The largest known ones are below 1 MiB.
-const MAX_CONFIG: u64 = 16 << 20;
+pub const MAX_CONFIG: u64 = 16 << 20;
 
 /// An opened bundle. All later access to the rootfs uses [`Bundle::rootfs`].
 #[derive(Debug)]

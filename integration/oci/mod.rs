@@ -1,5 +1,6 @@
 //! Containers as the OCI runtime specification and its callers define them: fields, verbs, streams, lifecycle.
 
+mod callers;
 mod checkpoint;
 mod events;
 pub mod fields;
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
     let areas = [
         kills::tests,
         lifecycle::tests,
+        callers::tests,
         inside::tests,
         fields::tests,
         hooks::tests,

@@ -89,6 +89,7 @@ pub fn enforcement(global: &Global) -> Result<Option<Enforcement>, Error> {
 /// The state root. Every verb acts on the states in it, so a default path that other users could have created
 /// is checked first.
 pub fn root(global: &Global) -> Result<PathBuf, Error> {
+    own_procfs()?;
     match &global.root {
         // Absolute, because the plan uses the path in processes with other working directories.
         Some(dir) => Ok(std::path::absolute(dir).unwrap_or_else(|_| dir.clone())),
@@ -97,6 +98,19 @@ pub fn root(global: &Global) -> Result<PathBuf, Error> {
             crate::state::check_root(&root)?;
             Ok(root)
         }
+    }
+}
+
+/// Below another pid namespace's procfs the number of a process is another process's: its limits and id maps would be
+/// written, and a container that runs would pass for stopped. Where no procfs is mounted its first use says so.
+fn own_procfs() -> Result<(), Error> {
+    match std::fs::read_link("/proc/self") {
+        Ok(own) if own.to_str().and_then(|pid| pid.parse().ok()) != Some(std::process::id()) => {
+            Err(Error::msg(
+                "/proc belongs to another pid namespace: mount this one's (mount -t proc proc /proc, unshare --mount-proc)",
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `safebox exec`: runs another process in a running container, with the same last rows as the first process.
 
+use crate::sys::read::at_most;
 use crate::sys::start::ExitCode;
 
 use crate::cli::{Exec, Global, parse_user};
@@ -160,8 +161,8 @@ fn run(
 /// The process to run: that of process.json, or the container's with the options applied.
 fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
     if let Some(path) = &args.process {
-        let raw =
-            std::fs::read(path).map_err(|e| Error::msg(format!("--process {}: {e}", path.display())))?;
+        let read = std::fs::File::open(path).and_then(|file| at_most(file, crate::bundle::MAX_CONFIG));
+        let raw = read.map_err(|e| Error::msg(format!("--process {}: {e}", path.display())))?;
         // As with runc the file overrides all options: conmon passes --tty too, with the same value.
         return crate::config::parse::process_from_slice(&raw, &state.process)
             .map_err(|e| Error::msg(format!("--process {}: {}: {}", path.display(), e.pointer, e.message)));

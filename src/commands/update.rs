@@ -1,8 +1,8 @@
 //! `safebox update`: changes the limits of an existing container.
 
 use crate::sys::start::ExitCode;
-use std::io::Read;
 
+use crate::bundle::MAX_CONFIG;
 use crate::cgroup::update;
 use crate::cli::{Global, Update};
 use crate::commands::common::Outcome;
@@ -14,6 +14,7 @@ use crate::lifecycle::container::{Container, Status};
 use crate::log::Log;
 use crate::policy::Posture;
 use crate::state::State;
+use crate::sys::read::at_most;
 use crate::tables::limits::{Limit, row};
 
 /// Applies the named limits and stores them in the state.
@@ -83,12 +84,11 @@ fn named(e: Error) -> Error {
 
 /// Parses `--resources FILE`, or `-` for stdin: a `linux.resources` object. Zeros mean unchanged.
 fn read_resources(path: &str) -> Result<Resources> {
-    let mut raw = Vec::new();
     let read = match path {
-        "-" => std::io::stdin().lock().read_to_end(&mut raw).map(drop),
-        path => std::fs::read(path).map(|bytes| raw = bytes),
+        "-" => at_most(std::io::stdin().lock(), MAX_CONFIG),
+        path => std::fs::File::open(path).and_then(|file| at_most(file, MAX_CONFIG)),
     };
-    read.map_err(|e| Error::msg(format!("--resources {path}: {e}")))?;
+    let raw = read.map_err(|e| Error::msg(format!("--resources {path}: {e}")))?;
     let mut change = crate::config::parse::resources_from_slice(&raw).map_err(|e| named(e.into()))?;
     // Go writes zero for an unset field; for a running container 0 is no useful limit.
     change.pids_limit = change.pids_limit.filter(|l| *l != 0);

@@ -140,7 +140,7 @@ pub struct Hardening {
     pub caller_ids: Option<String>,
     /// Whether landlock(7) restricts file access in addition.
     pub landlock: bool,
-    /// Bind the visible /proc instead of a new procfs; its sysctls cannot be written.
+    /// Bind the visible /proc instead of a procfs of the new pid namespace; its sysctls cannot be written.
     pub shared_proc: bool,
     /// No namespace can be created here; only landlock(7) and seccomp protect the host.
     pub bare: bool,

@@ -1,6 +1,7 @@
 //! Errors for an image or another path in place of a bundle; each names the command to use.
 
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -106,10 +107,48 @@ fn archive(path: &Path) -> &'static str {
     if oci { "oci-archive" } else { "docker-archive" }
 }
 
-/// The first tag of an OCI layout.
+/// Bytes of the largest index of an OCI layout.
+const LARGEST_INDEX: u64 = 4 << 20;
+
+/// The first tag of an OCI layout, if a shell reads it as one word.
 fn tag(path: &Path) -> Option<String> {
-    let text = std::fs::read(path.join("index.json")).ok()?;
+    // The image's author chooses what is there: a FIFO would wait for its writer.
+    let mut options = std::fs::File::options();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path.join("index.json")).ok()?;
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let text = crate::sys::read::at_most(file, LARGEST_INDEX).ok()?;
     let index: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    let name = &index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"];
-    name.as_str().map(str::to_string)
+    let name = index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"].as_str()?;
+    // The user pastes it into a shell.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/@+".contains(c);
+    name.chars().all(plain).then(|| name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_one_word_and_an_index_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str| {
+            let index = serde_json::json!({ "manifests": [{ "annotations": {
+                "org.opencontainers.image.ref.name": name } }] });
+            std::fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
+            tag(dir.path())
+        };
+        assert_eq!(of("docker.io/a/b:1.2-x").as_deref(), Some("docker.io/a/b:1.2-x"));
+        for bad in ["x; rm -rf /", "$(id)", "`id`", "a b", "\u{1b}[31m", "a\nb", "a'b", "a|b"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+        for endless in ["/dev/zero", "fifo"] {
+            std::fs::remove_file(dir.path().join("index.json")).unwrap();
+            if endless == "fifo" {
+                nix::unistd::mkfifo(&dir.path().join("index.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+            } else {
+                std::os::unix::fs::symlink(endless, dir.path().join("index.json")).unwrap();
+            }
+            assert_eq!(tag(dir.path()), None, "{endless}");
+        }
+    }
 }

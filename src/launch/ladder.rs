@@ -66,7 +66,7 @@ pub enum Rung {
     None,
     /// Only landlock(7), no_new_privs and a seccomp filter.
     Bare,
-    /// Namespaces, except a pid namespace: the caller's processes are visible.
+    /// All namespaces, without a procfs of the pid namespace: the caller's processes are visible.
     SharedProc,
     /// Namespaces created by root, with the host's ids.
     HostIds,
@@ -79,7 +79,7 @@ impl std::fmt::Display for Rung {
         f.write_str(match self {
             Rung::None => "none: nothing runs",
             Rung::Bare => "landlock, no_new_privs and seccomp only",
-            Rung::SharedProc => "namespaces, except a pid namespace",
+            Rung::SharedProc => "all namespaces, without a /proc of their own",
             Rung::HostIds => "namespaces, except a user namespace",
             Rung::Full => "all namespaces",
         })
@@ -279,7 +279,15 @@ fn unguarded(launch: &Launch, report: &Report) -> Result<Vec<Change>> {
             )));
         }
         let asset = LAYERS.iter().find(|l| l.name == status.name).map_or("", |l| l.asset);
-        let text = format!("no {}: {asset} ({})", status.name, missing.why);
+        let text = match (status.name, report.rung) {
+            ("pid-namespace", Rung::SharedProc) => {
+                format!(
+                    "no pid-namespace with a /proc of its own: other processes are visible there, and out of reach of signals ({})",
+                    missing.why
+                )
+            }
+            (name, _) => format!("no {name}: {asset} ({})", missing.why),
+        };
         // Landlock is a second protection next to mounts, and an id range next to the user namespace: no
         // warning.
         let second = matches!(status.name, "landlock" | "id-range");
@@ -316,10 +324,7 @@ pub fn climb(
     match report.rung {
         Rung::Full => {}
         Rung::HostIds => overrides.allow.push("host-user".into()),
-        Rung::SharedProc => {
-            overrides.allow.push("host-pid".into());
-            config.hardening.shared_proc = true;
-        }
+        Rung::SharedProc => config.hardening.shared_proc = true,
         Rung::Bare => {
             let may_change = [CAP_SETGID, CAP_SETUID].iter().all(|cap| host.caps & 1 << cap != 0);
             if host.euid == 0 && !may_change {

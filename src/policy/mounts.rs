@@ -98,7 +98,8 @@ fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
     }
     for (fs_type, kind, place, options) in OF_NAMESPACES {
         // A procfs or mqueue of the host would show another namespace than one that is joined.
-        if config.is_new(kind) || (kind != NsKind::Net && config.namespace(kind).is_some()) {
+        let shared = kind == NsKind::Pid && config.hardening.shared_proc;
+        if !shared && (config.is_new(kind) || kind != NsKind::Net && config.namespace(kind).is_some()) {
             continue;
         }
         let is_it = |m: &Mount| m.fs_type.as_deref() == Some(fs_type);
@@ -108,7 +109,9 @@ fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
         }
         for m in config.mounts.iter_mut().filter(|m| is_it(m)) {
             *m = of_the_host(m, place, options);
-            if kind != NsKind::Net {
+            if shared {
+                out.note("the /proc of this machine: its process numbers are not those of the program's pid namespace");
+            } else if kind != NsKind::Net {
                 out.note(format!("the host's {place}: the {} namespace is the host's", kind.row().oci));
             }
         }

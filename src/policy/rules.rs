@@ -74,10 +74,6 @@ fn share(config: &mut Config, row: &crate::tables::namespaces::Row, out: &mut Ou
         Some((_, Some(path))) => {
             out.weaker(format!("joins the {} namespace {}, as asked", row.oci, path.display()));
         }
-        // The ladder has reported the missing layer.
-        Some((at, None)) if row.kind == NsKind::Pid && config.hardening.shared_proc => {
-            config.namespaces.remove(at);
-        }
         Some((at, None)) => {
             config.namespaces.remove(at);
             out.weaker(format!("the host's {} namespace, as asked, instead of a new one", row.oci));

@@ -197,11 +197,17 @@ pub fn on_noexec_mount(path: &CStr) -> Result<bool> {
     Ok(st.f_flag & libc::ST_NOEXEC != 0)
 }
 
-/// write(2) of all of `bytes`. A short write is an error: the files written here take a value in one write.
-pub fn write_all(fd: RawFd, bytes: &[u8]) -> Result<()> {
-    // SAFETY: the buffer is readable for the length passed.
-    let n = check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)?;
-    if n as usize == bytes.len() { Ok(()) } else { Err(Errno::EIO) }
+/// write(2) of all of `bytes`: in one write, but for the rest on a disk that is full, whose error the next write returns.
+pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<()> {
+    loop {
+        // SAFETY: the buffer is readable for the length passed.
+        let n = check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)?;
+        match bytes.get(n as usize..) {
+            None | Some([]) => return Ok(()),
+            Some(_) if n == 0 => return Err(Errno::EIO),
+            Some(rest) => bytes = rest,
+        }
+    }
 }
 
 /// fsync(2).

@@ -1,6 +1,6 @@
 //! Reads small files with few system calls. std asks for the size first and reads in growing portions.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -29,6 +29,16 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
             n => bytes.extend_from_slice(&buf[..n]),
         }
     }
+}
+
+/// Reads all that comes, and refuses more than `most` bytes: a file that a caller names may be a device without an end.
+pub fn at_most(from: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("larger than {} MiB", most >> 20)));
+    }
+    Ok(bytes)
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {

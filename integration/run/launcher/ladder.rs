@@ -184,15 +184,16 @@ fn shared_proc() {
         "--",
         "sh",
         "-c",
-        "cat file; ls -d /proc/self /home; kill -0 1 && echo reaches process 1; kill -0 $$ && echo itself",
+        "cat file; ls -d /proc/self /home; cat /proc/1/environ; kill -0 $$ && echo itself; \
+         read -r outer _ </proc/self/stat; test $outer != $$ && echo apart; cat /proc/self/comm",
     ]);
     let out = call
         .with(move |c| {
             c.current_dir(dir);
         })
         .output();
-    assert_eq!(out.stdout, "project\n/proc/self\nitself\n", "{out}");
-    out.says("weaker: ladder: no pid-namespace");
+    assert_eq!(out.stdout, "project\n/proc/self\nitself\napart\ncat\n", "{out}");
+    out.says("weaker: ladder: no pid-namespace with a /proc of its own");
     sb.leak_check();
 }
 

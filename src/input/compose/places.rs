@@ -163,11 +163,11 @@ pub(super) fn secret(document: &Document, d: &mut Description, node: &Node) -> R
     let Some(from) = from else {
         return Err(document.error(node, format!("secrets: the file defines no secret {name:?}")));
     };
-    let mut text = format!("id={name}");
+    let mut parts = vec![format!("id={name}")];
     if let Some(file) = from.get("file").and_then(Node::text) {
-        text.push_str(&format!(",src={}", beside(document, &file)));
+        parts.push(format!("src={}", beside(document, &file)));
     } else if let Some(variable) = from.get("environment").and_then(Node::text) {
-        text.push_str(&format!(",env={variable}"));
+        parts.push(format!("env={variable}"));
     } else if from.get("external").is_some() {
         d.stop(&document.at(from), &format!("secrets: {name}"), "it is kept by an engine, and not in a file");
         return Ok(());
@@ -176,9 +176,13 @@ pub(super) fn secret(document: &Document, d: &mut Description, node: &Node) -> R
     }
     for (key, option) in [("target", "target"), ("mode", "mode"), ("uid", "uid"), ("gid", "gid")] {
         if let Some(value) = node.get(key).and_then(Node::text) {
-            text.push_str(&format!(",{option}={value}"));
+            parts.push(format!("{option}={value}"));
         }
     }
-    d.say(&document.at(node), "secret", text);
+    // A comma would begin another setting.
+    if let Some(part) = parts.iter().find(|part| part.contains(',')) {
+        return Err(document.error(node, format!("secrets: {part}: a name without a comma is needed")));
+    }
+    d.say(&document.at(node), "secret", parts.join(","));
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::{Row, Says, Words};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::policy::{ALLOW, Change, Facts, Policy};
+use crate::sys::read::at_most;
 use crate::tables::capabilities::{self, CapSet};
 
 /// The rows.
@@ -256,15 +257,17 @@ fn drop_capabilities(launch: &Launch, _: &Facts<'_>, config: &mut Config, _: &mu
     Ok(())
 }
 
+/// Bytes of the largest seccomp profile.
+const LARGEST_PROFILE: u64 = 16 << 20;
+
 /// `--security-opt`: no_new_privs, a profile in place of the config's, labels.
 fn labels(launch: &Launch, _: &Facts<'_>, config: &mut Config, _: &mut Vec<Change>) -> Result<()> {
     let asked = &launch.process;
     if let Some(path) = &asked.seccomp {
         let failed =
             |e: &dyn std::fmt::Display| Error::msg(format!("--security-opt seccomp={}: {e}", path.display()));
-        let mut text = Vec::new();
         let file = crate::launch::links::open_file(path);
-        file.and_then(|mut file| std::io::Read::read_to_end(&mut file, &mut text)).map_err(|e| failed(&e))?;
+        let text = file.and_then(|file| at_most(file, LARGEST_PROFILE)).map_err(|e| failed(&e))?;
         config.seccomp = Some(crate::config::parse::seccomp_from_slice(&text).map_err(|e| failed(&e))?);
     }
     let process = process(config)?;

@@ -183,7 +183,10 @@ impl Op for StateOp {
             (Self::Dir { .. } | Self::File { .. }, Errno::EROFS) => {
                 Some("the state directory is read-only: choose another with --root")
             }
-            (Self::Dir { .. } | Self::File { .. }, Errno::ENOSPC) => {
+            (Self::Dir { .. }, Errno::ENAMETOOLONG) => Some(
+                "a name has at most 255 bytes here, and the state directory needs some of them: a shorter id",
+            ),
+            (Self::Dir { .. } | Self::LauncherMark { .. } | Self::File { .. }, Errno::ENOSPC) => {
                 Some("the state directory's file system is full: choose another with --root")
             }
             (

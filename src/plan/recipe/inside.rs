@@ -164,12 +164,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Whether /proc is the host's. The pid namespace is the same, so it shows Init as a new procfs would; and a user
-    /// namespace that does not own the pid namespace may not mount a new one.
+    /// Whether /proc is the host's and a new procfs cannot be mounted in its place: the pid namespace is the host's, or
+    /// parts of /proc are covered. The host's shows Init as a new one would.
     fn shows_host_proc(&self) -> bool {
         let config = self.input.config;
         let hosts = |m: &Mount| m.destination == Path::new("/proc") && m.source.as_deref() == Some("/proc");
-        config.namespace(NsKind::Pid).is_none()
+        (config.namespace(NsKind::Pid).is_none() || config.hardening.shared_proc)
             && config.mounts.iter().any(|m| m.bind.is_some() && hosts(m))
             && config.mounts.iter().all(|m| m.destination != Path::new("/proc") || hosts(m))
     }

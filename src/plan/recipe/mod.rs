@@ -239,7 +239,10 @@ impl Builder<'_> {
     /// The plan with its own undos in the state that its first rows write.
     fn finish(mut self) -> Result<(Plan, PlanSlots)> {
         let state = State { undo: self.plan.undos(), ..self.input.state.clone() };
-        let json = Rc::new(serde_json::to_vec(&state).map_err(|e| Error::msg(format!("state: {e}")))?);
+        let json = Rc::new(serde_json::to_vec(&state).map_err(|e| {
+            let bundle = state.bundle.display();
+            Error::msg(format!("{bundle}: {e}: state.json has text only: choose another path"))
+        })?);
         for step in &mut self.plan.steps {
             if let crate::plan::Action::State(StateOp::File { bytes, .. }) = &mut step.action {
                 *bytes = json.clone();

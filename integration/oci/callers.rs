@@ -1,0 +1,105 @@
+//! Callers with odd dispositions and limits.
+
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::harness::{Need, Sandbox, test};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test("callers::one_that_ignores_the_ends_of_its_children", &[Need::Root], children),
+        test("callers::one_with_a_small_stack_is_told", &[Need::Root], stack),
+        test("callers::files_without_an_end_are_refused", &[Need::Root], endless),
+        test("callers::the_procfs_of_another_pid_namespace_is_refused", &[Need::Root], procfs),
+        test("callers::a_small_disk_and_odd_names_are_told", &[Need::Root], places),
+    ]
+}
+
+/// The kernel reaps the children of a process that ignores SIGCHLD, before their ends are seen.
+fn children() {
+    let ignore = ["env", "--ignore-signal=CHLD"];
+    let sb = Sandbox::new().sh("grep SigIgn /proc/self/status; exit 3");
+    for policy in ["restricted", "privileged"] {
+        let run = sb.under(&ignore).args(["run", "--policy", policy, "--bundle"]).arg(sb.bundle());
+        let out = run.arg(sb.id()).output().exits(3);
+        let ignored =
+            out.stdout.trim().rsplit('\t').next().and_then(|bits| u64::from_str_radix(bits, 16).ok());
+        assert_eq!(ignored.map(|bits| bits & 1 << (libc::SIGCHLD - 1)), Some(0), "{out}");
+        sb.leak_check();
+    }
+    // Hooks are children, too.
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "exit 0"] }]);
+    let sb = sb.patch("/hooks/createRuntime", hook.clone()).patch("/hooks/poststop", hook);
+    sb.under(&ignore).args(["create", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
+    sb.under(&ignore).args(["start", sb.id()]).output().ok();
+    sb.wait_for_status("stopped");
+    sb.under(&ignore).args(["delete", sb.id()]).output().ok();
+    sb.leak_check();
+}
+
+fn stack() {
+    let small = ["sh", "-c", "ulimit -s 64; exec \"$@\"", "sh"];
+    let sb = Sandbox::new().args(["true"]);
+    let run = sb.under(&small).args(["run", "--bundle"]).arg(sb.bundle()).arg(sb.id());
+    run.output().exits(125).says("`ulimit -s`) is 64 KiB");
+    sb.leak_check();
+}
+
+fn endless() {
+    let sb = Sandbox::new().args(["sleep", "60"]);
+    let run = sb.runtime().args(["run", "--security-opt", "seccomp=/dev/zero", "--bundle"]);
+    run.arg(sb.bundle()).arg(sb.id()).output().exits(125).says("larger than 16 MiB");
+    sb.create().ok();
+    sb.verb("start").ok();
+    let update = sb.runtime().args(["update", "--resources", "/dev/zero", sb.id()]);
+    update.output().exits(1).says("larger than 16 MiB");
+    let exec = sb.runtime().args(["exec", "--process", "/dev/zero", sb.id()]);
+    exec.output().exits(255).says("larger than 16 MiB");
+    sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
+    sb.leak_check();
+}
+
+/// Numbers of processes would be those of others: limits and id maps would be written for them.
+fn procfs() {
+    let sb = Sandbox::new().args(["true"]);
+    for policy in ["restricted", "privileged"] {
+        let run = sb.under(&["unshare", "--pid", "--fork"]).args(["run", "--policy", policy, "--bundle"]);
+        run.arg(sb.bundle()).arg(sb.id()).output().exits(125).says("/proc belongs to another pid namespace");
+        sb.leak_check();
+    }
+    sb.create().ok();
+    // A verb from there would take the container for a stopped one.
+    let delete = sb.under(&["unshare", "--pid", "--fork"]).args(["delete", sb.id()]);
+    delete.output().exits(1).says("/proc belongs to another pid namespace");
+    assert_eq!(sb.status(), "created");
+    let run = sb.under(&["unshare", "--pid", "--fork", "--mount-proc"]).args(["run", "--bundle"]);
+    run.arg(sb.bundle()).arg(sb.other_id("own")).output().ok();
+    sb.delete();
+    sb.leak_check();
+}
+
+fn places() {
+    use std::os::unix::ffi::OsStrExt;
+    let sb = Sandbox::new().args(["true"]);
+    let (long, odd) = ("i".repeat(255), std::ffi::OsStr::from_bytes(b"b\xff"));
+    let run = |bundle: &std::path::Path, id: &str| {
+        sb.runtime().args(["run", "--bundle"]).arg(bundle).arg(id).output()
+    };
+    run(&sb.bundle(), &long).exits(125).says("a shorter id");
+    std::fs::rename(sb.bundle(), sb.dir().join(odd)).expect("rename");
+    run(&sb.dir().join(odd), sb.id()).exits(125).says("state.json has text only");
+    std::fs::rename(sb.dir().join(odd), sb.bundle()).expect("rename");
+    sb.leak_check();
+    // A write that stops in the middle of a file.
+    std::fs::create_dir_all(sb.root()).expect("a directory");
+    let mount = |args: &[&str]| {
+        assert!(Command::new(args[0]).args(&args[1..]).arg(sb.root()).status().expect("mount").success());
+    };
+    mount(&["mount", "-t", "tmpfs", "-o", "size=8k,mode=700", "tmpfs"]);
+    let out = run(&sb.bundle(), sb.id());
+    mount(&["umount"]);
+    out.exits(125).says("no space left on device");
+    sb.leak_check();
+}
