@@ -63,12 +63,14 @@ pub enum Engine {
 }
 
 /// What a description demands without saying how. The audit takes it as done; a run has its own way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assumed {
     /// The engine starts no program as root.
     NotRoot,
     /// A filter of a file that is not at hand.
     Filtered,
+    /// A variable of this name, whose value comes from elsewhere.
+    Variable(String),
 }
 
 /// A container as it is described.
