@@ -410,6 +410,9 @@ fn from_docker() {
     assert_eq!(config["linux"]["resources"]["memory"]["limit"], json!(64 << 20));
     std::fs::write(sb.bundle().join("config.json"), &out.stdout).expect("write");
     sb.run_oci().output().ok().prints("7\n1\n");
+    let line = "docker run -e NOT_SET_ANYWHERE -e A=1 x";
+    let out = sb.runtime().args(["from-docker", line]).output().ok();
+    assert!(!out.stdout.contains("NOT_SET") && out.stdout.contains("A=1"), "{out}");
     let out = sb.runtime().args(["from-docker", "docker run -p 80:80"]).output();
     assert_ne!(out.code, 0);
     let out = sb.runtime().args(["from-docker", "docker run -p 80:80 --frob x y"]).output().ok();

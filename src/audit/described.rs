@@ -94,3 +94,75 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
 fn place(at: &Spot) -> Place {
     Place::Line(at.file.clone(), at.line)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(report: &Report, id: &str) -> Verdict {
+        report.judgements.iter().find(|j| j.rule.id == id).unwrap().verdict.clone()
+    }
+
+    fn of(words: &str, machine: Machine) -> Report {
+        line(&format!("docker run {words} image"), machine).unwrap()
+    }
+
+    #[test]
+    fn what_the_caller_decides_is_neither_passed_nor_lost() {
+        let report = of("-e NOT_SET_ANYWHERE_TOKEN", Machine::NONE);
+        let Verdict::Fail(found) = verdict(&report, "environment-secrets") else { panic!("{report:?}") };
+        assert_eq!(found[0].text, "NOT_SET_ANYWHERE_TOKEN holds a secret, by its name");
+        assert_eq!(verdict(&of("-e NOT_SET_ANYWHERE", Machine::NONE), "environment-secrets"), Verdict::Pass);
+        let report = of("-u $(id -u)", Machine::NONE);
+        assert!(matches!(verdict(&report, "non-root"), Verdict::CannotTell(_)), "{report:?}");
+        assert_eq!(verdict(&of("-u app", Machine::NONE), "non-root"), Verdict::Pass);
+        let report = of("--name a --frob --tmpfs /t:size=1m", Machine::NONE);
+        let texts = |all: &[(Place, String)]| all.iter().map(|(_, what)| what.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (texts(&report.unknown), texts(&report.beside)),
+            (vec!["--frob".into()], vec!["name a".into()])
+        );
+    }
+
+    #[test]
+    fn an_engine_s_own_profile_counts() {
+        let machine = Machine { apparmor: true, ..Machine::NONE };
+        for (words, passes) in [
+            ("", true),
+            ("--security-opt apparmor=mine", true),
+            ("--security-opt apparmor=unconfined", false),
+            ("--privileged", false),
+        ] {
+            assert_eq!(verdict(&of(words, machine), "lsm") == Verdict::Pass, passes, "{words}");
+        }
+    }
+
+    #[test]
+    fn variables_of_a_file_are_judged_where_they_stand() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("app.env");
+        std::fs::write(&file, "# settings\nLEVEL=1\nexport DB_PASSWORD=x\n").unwrap();
+        let report = of(&format!("--env-file {}", file.display()), Machine::NONE);
+        let Verdict::Fail(found) = verdict(&report, "environment-secrets") else { panic!("{report:?}") };
+        assert_eq!(found[0].at, Place::Line(file, 3));
+    }
+
+    #[test]
+    fn a_container_that_cannot_be_read_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pod.yaml");
+        let text = "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    resources: { limits: { cpu: 100u } }\n  - name: b\n    securityContext: { capabilities: { add: [FROB] } }\n  - name: c\n    env: [{ name: DB_PASSWORD, valueFrom: { secretKeyRef: { name: s, key: k } } }]\n";
+        std::fs::write(&file, text).unwrap();
+        let all = audit(&file, Machine::NONE).unwrap();
+        let errors: Vec<String> =
+            all.iter().filter_map(|r| r.as_ref().err().map(ToString::to_string)).collect();
+        let shown = file.display();
+        assert!(errors[0].starts_with(&format!("{shown}:6: quota 10 ")), "{errors:?}");
+        assert!(errors[1].starts_with(&format!("{shown}:8: cap-add FROB: ")), "{errors:?}");
+        let last = all[2].as_ref().unwrap();
+        assert!(last.target.ends_with(": c"));
+        // A secret of the cluster is in the environment, too.
+        let Verdict::Fail(found) = verdict(last, "environment-secrets") else { panic!("{last:?}") };
+        assert_eq!(found[0].at, Place::Line(file, 10));
+    }
+}

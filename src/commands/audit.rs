@@ -57,7 +57,11 @@ pub fn audit(global: &Global, args: &Audit) -> Outcome {
 /// Prints the config.json that Docker would make of a line, and on stderr what is not in it.
 pub fn from_docker(args: &FromDocker) -> Outcome {
     let described = crate::input::docker::describe("docker run", &args.line)?;
-    let made = crate::input::config::make(&described)?;
+    let mut made = crate::input::config::make(&described)?;
+    // As Docker: a variable that the caller does not have is left out.
+    if let Some(env) = made.json["process"]["env"].as_array_mut() {
+        env.retain(|entry| !made.passed.iter().any(|name| *entry == format!("{name}=")));
+    }
     let left = made.left.iter().map(|(_, text)| text.as_str());
     let stops = described.stops.iter().map(|(_, key, _)| key.as_str());
     for text in left.chain(described.unknown.iter().map(|(_, key)| key.as_str())).chain(stops) {

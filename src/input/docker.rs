@@ -45,11 +45,7 @@ pub fn describe(file: &str, line: &str) -> Result<Description> {
     {}
     match words.next().as_deref() {
         Some("run" | "create") => {}
-        other => {
-            let has =
-                other.map_or_else(|| "it ends there".into(), |word| format!("this one has {word:?} there"));
-            return Err(failed(format!("a line `docker run ...` is needed: {has}")));
-        }
+        other => return Err(failed(no_run(other))),
     }
     let mut d = Description::new("docker run", at.clone());
     while let Some(word) = words.next() {
@@ -93,6 +89,11 @@ pub fn describe(file: &str, line: &str) -> Result<Description> {
         return Err(failed("no image is named".into()));
     }
     Ok(d)
+}
+
+fn no_run(word: Option<&str>) -> String {
+    let has = word.map_or_else(|| "it ends there".into(), |word| format!("this one has {word:?} there"));
+    format!("a line `docker run ...` is needed: {has}")
 }
 
 /// A boolean as Go reads it (strconv.ParseBool).

@@ -117,7 +117,12 @@ pub fn look(host: &Host) -> Result<Report> {
             let off = sysctl("user.max_user_namespaces").as_deref() == Some("0");
             Namespaces { user: off.then_some(Errno::ENOSPC), ..Namespaces::default() }
         }
-        _ => probe::namespaces().map_err(|e| Error::os("try namespaces in a child", "", e))?,
+        _ => probe::namespaces().map_err(|e| {
+            let text = crate::tables::errno::text(e as i32);
+            Error::msg(format!(
+                "the child that tries which namespaces can be made: {text}: raise the limit on processes (ulimit -u, pids.max) or on memory"
+            ))
+        })?,
     };
     // The namespace can be made, but not the map that it needs.
     let unmapped = tried.user.is_none() && !maps_root(host);

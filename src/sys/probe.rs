@@ -18,6 +18,9 @@ pub struct Namespaces {
     pub hostname: Option<Errno>,
 }
 
+/// Exit code of a child that was killed by SIGKILL, as the kernel does where memory ends.
+const KILLED: u8 = 128 + libc::SIGKILL as u8;
+
 /// Runs the probe. The runtime must be single-threaded.
 pub fn namespaces() -> Result<Namespaces> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
@@ -33,6 +36,11 @@ pub fn namespaces() -> Result<Namespaces> {
     process::wait(child, 0)?;
     if n? != bytes.len() {
         return Err(Errno::EIO);
+    }
+    // What fails for want of processes or memory says nothing of this machine: no layer is left out for it.
+    const SHORTAGE: [i32; 4] = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
+    if let Some(short) = bytes.iter().find(|b| SHORTAGE.contains(&(**b).into()) || **b == KILLED) {
+        return Err(if *short == KILLED { Errno::ENOMEM } else { Errno::from_raw((*short).into()) });
     }
     let [user, mount, proc, sys, hostname] = bytes.map(|b| (b != 0).then(|| Errno::from_raw(b.into())));
     Ok(Namespaces { user, mount, proc, sys, hostname })

@@ -14,7 +14,7 @@ const PAGE: usize = 4096;
 pub fn value(path: impl AsRef<Path>) -> io::Result<String> {
     let mut buf = [0; PAGE];
     let file = open(path.as_ref())?;
-    let n = once(&file, &mut buf).map_err(error)?;
+    let n = once(&file, &mut buf).map_err(io::Error::from)?;
     text_of(buf[..n].to_vec())
 }
 
@@ -24,7 +24,7 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
     let file = open(path.as_ref())?;
     let mut bytes = Vec::new();
     loop {
-        match once(&file, &mut buf).map_err(error)? {
+        match once(&file, &mut buf).map_err(io::Error::from)? {
             0 => return text_of(bytes),
             n => bytes.extend_from_slice(&buf[..n]),
         }
@@ -43,7 +43,7 @@ pub fn at_most(from: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map(fs::own).map_err(error)
+    fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map(fs::own).map_err(io::Error::from)
 }
 
 fn once(file: &OwnedFd, buf: &mut [u8]) -> Result<usize> {
@@ -59,10 +59,6 @@ fn text_of(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
-fn error(e: Errno) -> io::Error {
-    io::Error::from_raw_os_error(e as i32)
-}
-
 /// Fields of /proc/self/status (proc_pid_status(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
@@ -74,8 +70,7 @@ pub struct Status {
 
 /// Reads /proc/self/status.
 pub fn status() -> Result<Status> {
-    let errno = |e: io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
-    of_status(&value("/proc/self/status").map_err(errno)?).ok_or(Errno::EPROTO)
+    of_status(&value("/proc/self/status").map_err(super::errno)?).ok_or(Errno::EPROTO)
 }
 
 fn of_status(text: &str) -> Option<Status> {

@@ -4,10 +4,12 @@ use libtest_mimic::Trial;
 
 use super::{project, run_in};
 use crate::harness::{Call, Need, Sandbox, test};
+use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 /// Without namespaces nothing is mounted.
 const BARE: &[Need] = &[Need::Root, Need::Userns];
+const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 const PYTHON: &[Need] = &[Need::Root, Need::Userns, Need::Python];
 
 pub fn tests() -> Vec<Trial> {
@@ -17,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::without_namespaces_nothing_is_left", BARE, orphans),
         test("launcher::without_namespaces_exec_has_the_same_guards", BARE, exec_bare),
         test("launcher::without_namespaces_and_clone3_programs_run", PYTHON, without_clone3),
+        test("launcher::a_shortage_of_processes_drops_no_layer", USER, shortage),
         test("launcher::a_required_layer_is_an_error", ROOT, required),
         test("launcher::a_covered_proc_is_shared", BARE, shared_proc),
         test("launcher::landlock_guards_what_the_mounts_let", ROOT, second_guard),
@@ -93,6 +96,25 @@ fn orphans() {
     let call = without_namespaces(&sb, &dir).args(["run", "-q", "--name", sb.id(), "--", "sh", "-c", script]);
     call.output().ok().prints("started");
     sb.leak_check();
+}
+
+/// A layer is left out where the machine does not have it, and not where a process more cannot be made.
+fn shortage() {
+    let user = one();
+    let sb = user.sandbox();
+    let dir = project(&sb);
+    user.own(&dir);
+    for most in 1..=8 {
+        let at = dir.clone();
+        let call = user.under(&sb, &["prlimit", &format!("--nproc={most}:{most}")]);
+        let call = call.args(["run", "--name", sb.id(), "--", "/bin/echo", "ran"]).with(move |c| {
+            c.current_dir(&at);
+        });
+        let out = call.output();
+        assert!(!out.stderr.contains("no pid-namespace"), "{most}: {out}");
+        assert!(out.code == 125 || out.code == 0 && out.stdout == "ran\n", "{most}: {out}");
+        sb.leak_check();
+    }
 }
 
 /// One more process has Landlock and the filter, too: nothing else guards this machine's files from it.

@@ -153,6 +153,10 @@ pub fn make(d: &Description) -> Result<Made> {
                 made.set(at, "/process/user", json!({ "uid": id, "gid": id }));
             }
             Assumed::Filtered => made.set(at, "/linux/seccomp", profile()),
+            Assumed::Variable(name) => {
+                made.passed.push(name.clone());
+                made.set(at, "/process/env/-", format!("{name}=").into());
+            }
         }
     }
     // Capabilities are dropped before others are added, and --privileged gives all of them, in whatever order they are

@@ -407,6 +407,7 @@ fn env(document: &Document, d: &mut Description, list: &Node) {
         match item.get("value").and_then(Node::text) {
             Some(value) => d.say(&document.at(item), "env", format!("{name}={value}")),
             None if item.get("valueFrom").is_some() => {
+                d.assumed.push((document.at(item), Assumed::Variable(name.clone())));
                 d.note(
                     &document.at(item),
                     &format!("env {name}"),

@@ -230,7 +230,9 @@ fn plain(path: &Path) -> PathBuf {
     for part in path.components() {
         match part {
             std::path::Component::Normal(name) => out.push(name),
-            std::path::Component::ParentDir => drop(out.pop()),
+            std::path::Component::ParentDir => {
+                out.pop();
+            }
             _ => {}
         }
     }
