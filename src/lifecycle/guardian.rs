@@ -148,7 +148,7 @@ fn watch(
         // It may be gone, too.
         tty::end_raw(fd, modes).unwrap_or_default();
     }
-    // Its hooks take back what earlier hooks have made (runtime.md, Lifecycle); their output is not read.
+    // Its poststop hooks undo what earlier hooks have made (runtime.md, Lifecycle); their output is not read.
     if hold.end(undos, Some(child), false).is_some_and(|undone| undone.problems.is_empty()) {
         crate::lifecycle::hook_points::poststop(state, -1);
     }

@@ -181,7 +181,7 @@ impl Supervisor {
             Watched { pid, pidfd, pty, asked: None, stopped: false, exit: None, others: Vec::new() };
         watched.reap();
         while watched.exit.is_none() {
-            self.tell_ready(false)?;
+            self.notify_ready(false)?;
             let due = self.deadline.as_ref().and_then(Deadline::due).into_iter().chain(self.overdue()).min();
             self.turn(due, |signal| watched.signal(signal))?;
             for (pid, exit) in watched.others.drain(..) {
@@ -199,7 +199,7 @@ impl Supervisor {
             }
         }
         let seen = usage::monotonic();
-        self.tell_ready(true)?;
+        self.notify_ready(true)?;
         self.sidecars().iter_mut().for_each(|s| s.end());
         self.write_out(watched.stopped)?;
         self.restore();
@@ -226,7 +226,7 @@ impl Supervisor {
     }
 
     /// Lets the first process of `run --detach` return: the output is copied and signals are heard while it waits.
-    fn tell_ready(&mut self, ended: bool) -> Result<()> {
+    fn notify_ready(&mut self, ended: bool) -> Result<()> {
         let ready = ended || self.notify.is_none() || self.overdue().is_some_and(|due| due <= Instant::now());
         self.ready.take_if(|_| ready).map_or(Ok(()), Ready::tell)
     }

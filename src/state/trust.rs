@@ -13,7 +13,7 @@ pub fn make_root(root: &Path) -> Result<()> {
         return Err(Error::msg("--root: / is not a place for state"));
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| {
-        let text = e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text);
+        let text = crate::tables::errno::of_io(&e);
         Error::msg(format!("state directory {}: {text} (choose another with --root)", root.display()))
     })?;
     // Another user may have created it since the first check.

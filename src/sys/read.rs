@@ -40,24 +40,20 @@ pub fn at_most(from: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map(fs::own).map_err(error)
+    fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map(fs::own).map_err(io::Error::from)
 }
 
 fn more(file: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<usize> {
     loop {
         match fs::read_more(file.as_raw_fd(), bytes) {
             Err(Errno::EINTR) => {}
-            other => return other.map_err(error),
+            other => return other.map_err(io::Error::from),
         }
     }
 }
 
 fn text_of(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
-}
-
-fn error(e: Errno) -> io::Error {
-    io::Error::from_raw_os_error(e as i32)
 }
 
 /// Fields of /proc/self/status (proc_pid_status(5)).
@@ -71,8 +67,7 @@ pub struct Status {
 
 /// Reads /proc/self/status.
 pub fn status() -> Result<Status> {
-    let errno = |e: io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
-    of_status(&value("/proc/self/status").map_err(errno)?).ok_or(Errno::EPROTO)
+    of_status(&value("/proc/self/status").map_err(super::errno)?).ok_or(Errno::EPROTO)
 }
 
 fn of_status(text: &str) -> Option<Status> {

@@ -165,8 +165,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Whether /proc is the host's, which says of Init what a procfs of its own would say, and which a user namespace may
-    /// not mount anew: the pid namespace is the same, or parts of /proc are covered.
+    /// Whether /proc is the host's and a new procfs cannot be mounted in its place: the pid namespace is the host's, or
+    /// parts of /proc are covered. The host's shows Init as a new one would.
     fn shows_host_proc(&self) -> bool {
         let config = self.input.config;
         let hosts = |m: &Mount| m.destination == Path::new("/proc") && m.source.as_deref() == Some("/proc");
