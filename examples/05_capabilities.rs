@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::process::Command;
 
+use caps::CapSet;
 use lessons::said;
 use nix::sched::CloneFlags;
 use nix::unistd::{chroot, geteuid, sethostname};
@@ -19,14 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Command::new("/proc/self/exe").arg("attempt").status()?;
 
     // The bounding set limits the capabilities of every later execve(2). It can only shrink.
-    let last: u64 = fs::read_to_string("/proc/sys/kernel/cap_last_cap")?.trim().parse()?;
-    for capability in 0..=last {
-        // SAFETY: PR_CAPBSET_DROP reads one number and touches no memory.
-        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-            return Err(std::io::Error::last_os_error().into());
-        }
+    let bounding = caps::read(None, CapSet::Bounding)?;
+    for capability in &bounding {
+        caps::drop(None, CapSet::Bounding, *capability)?;
     }
-    println!("\nthe same user after prctl(PR_CAPBSET_DROP) of 0 to {last}, and an execve:");
+    println!("\nthe same user after prctl(PR_CAPBSET_DROP) of all {}, and an execve:", bounding.len());
     Command::new("/proc/self/exe").arg("attempt").status()?;
     println!(
         "

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::sys::cstr::cpath;
 use crate::sys::{Errno, fs};
+use crate::tables::errno;
 
 /// Maximum size of a config. The largest known ones are below 1 MiB.
 pub const MAX_CONFIG: u64 = 16 << 20;
@@ -88,12 +89,8 @@ fn real_dir(dir: &Path) -> Result<PathBuf> {
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
         .open(dir)
-        .map_err(|e| failed(io_text(&e)))?;
-    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|e| failed(io_text(&e)))
-}
-
-fn io_text(e: &std::io::Error) -> String {
-    e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text)
+        .map_err(|e| failed(errno::of_io(&e)))?;
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|e| failed(errno::of_io(&e)))
 }
 
 fn read_config(dir: &Path) -> Result<Vec<u8>> {
@@ -109,17 +106,18 @@ fn read_config(dir: &Path) -> Result<Vec<u8>> {
             Error::msg(format!(
                 "JSON specification file {} not readable: {}{hint}",
                 path.display(),
-                io_text(&e)
+                errno::of_io(&e)
             ))
         })?;
-    let meta = file.metadata().map_err(|e| Error::msg(format!("{}: {}", path.display(), io_text(&e))))?;
+    let meta =
+        file.metadata().map_err(|e| Error::msg(format!("{}: {}", path.display(), errno::of_io(&e))))?;
     if !meta.is_file() {
         return Err(Error::msg(format!("{} is not a regular file", path.display())));
     }
     let mut raw = Vec::with_capacity(meta.len() as usize + 1);
     file.take(MAX_CONFIG + 1)
         .read_to_end(&mut raw)
-        .map_err(|e| Error::msg(format!("{}: {}", path.display(), io_text(&e))))?;
+        .map_err(|e| Error::msg(format!("{}: {}", path.display(), errno::of_io(&e))))?;
     if raw.len() as u64 > MAX_CONFIG {
         return Err(Error::msg(format!("{}: larger than {} MiB", path.display(), MAX_CONFIG >> 20)));
     }

@@ -106,10 +106,14 @@ pub fn shown_in_line(text: &str) -> String {
     escaped(text, |_| false)
 }
 
-/// As [`shown`], for a whole error message: its own line breaks are followed by an indent; line breaks in
-/// names are escaped.
+/// As [`shown`], for a whole message, with the texts of errno(3) that callers match.
+pub fn message(text: &str) -> String {
+    shown(&plain_errnos(text))
+}
+
+/// As [`message`], for an error: its own line breaks are followed by an indent; line breaks in names are escaped.
 pub fn in_lines(text: &str) -> String {
-    text.split("\n  ").map(shown_in_line).collect::<Vec<_>>().join("\n  ")
+    plain_errnos(text).split("\n  ").map(shown_in_line).collect::<Vec<_>>().join("\n  ")
 }
 
 /// Control characters, and characters that change the text direction (Unicode "Bidirectional Algorithm").
@@ -142,7 +146,7 @@ pub fn shown_json(text: &str) -> String {
 
 /// `text` with runc's texts for error numbers. Rust prints `No such file or directory (os error 2)`; callers
 /// match `no such file or directory` (Docker maps it to exit code 127).
-pub fn plain_errnos(text: &str) -> String {
+fn plain_errnos(text: &str) -> String {
     let mut plain = text.to_owned();
     while let Some(number) = os_error(&plain) {
         let rust = std::io::Error::from_raw_os_error(number).to_string();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::{in_lines, plain_errnos, shown};
+use crate::error::{in_lines, message, shown};
 use crate::sys::{Errno, fs, io, tty};
 
 /// Prints a line on stderr. Unlike `eprintln!` it does not panic if stderr is closed: the launch continues.
@@ -108,7 +108,7 @@ impl Log {
         let hold = |path: &PathBuf| {
             open(path)
                 .and_then(|file| hold(&file))
-                .map_err(|e| plain_errnos(&format!("--log {}: {e}", path.display())))
+                .map_err(|e| in_lines(&format!("--log {}: {e}", path.display())))
         };
         let held = file.as_ref().map(hold).transpose()?.map(Arc::new);
         Ok(Log { file, held, format: options.format, debug: options.debug, as_runc: options.as_runc })
@@ -116,7 +116,7 @@ impl Log {
 
     /// Reports a failure: to the log file in its format, and always to stderr, where Podman reads it.
     pub fn error(&self, text: &str) {
-        let text = &shown(&plain_errnos(text));
+        let text = &message(text);
         self.to_file("error", text);
         if self.file.is_none() && self.format == LogFormat::Json {
             to_stderr!("{}", json("error", text));
@@ -142,7 +142,7 @@ impl Log {
     /// Reports a deviation from the request: to the log file if there is one, because stderr belongs to the
     /// container.
     pub fn warning(&self, text: &str) {
-        let text = &in_lines(&plain_errnos(text));
+        let text = &in_lines(text);
         match &self.file {
             Some(_) => self.to_file("warning", text),
             None if self.format == LogFormat::Json => to_stderr!("{}", json("warning", text)),
@@ -161,7 +161,7 @@ impl Log {
     /// Reports a detail: to the log file if there is one, else only with `--debug`.
     pub fn note(&self, text: &str) {
         match &self.file {
-            Some(_) => self.to_file("warning", &in_lines(&plain_errnos(text))),
+            Some(_) => self.to_file("warning", &in_lines(text)),
             None => self.debug(text),
         }
     }
@@ -205,7 +205,7 @@ impl Log {
         let (Some(path), Some(held)) = (&self.file, &self.held) else { return };
         let line = self.line(level, text);
         if let Err(e) = again(held).and_then(|mut f| writeln!(f, "{line}")) {
-            to_stderr!("safebox: {}", plain_errnos(&format!("--log {}: {e}", path.display())));
+            to_stderr!("safebox: {}", in_lines(&format!("--log {}: {e}", path.display())));
         }
     }
 }

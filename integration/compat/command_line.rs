@@ -236,10 +236,10 @@ fn foreign_directory() {
     sb.runtime().args(["delete", "data"]).output().exits(1).says("container does not exist");
     assert!(kept.join("file").exists(), "a directory that is no container's was removed");
     // An empty directory, the leftover of a create that died in its first rows, is removed.
-    std::fs::create_dir(sb.root().join("unborn")).expect("mkdir");
-    assert_eq!(list(&["-q"]), "unborn\n");
-    sb.runtime().args(["delete", "--force", "unborn"]).output().ok();
-    assert!(!sb.root().join("unborn").exists());
+    std::fs::create_dir(sb.root().join("half-made")).expect("mkdir");
+    assert_eq!(list(&["-q"]), "half-made\n");
+    sb.runtime().args(["delete", "--force", "half-made"]).output().ok();
+    assert!(!sb.root().join("half-made").exists());
     std::fs::remove_dir_all(sb.root().join("data")).expect("remove");
 }
 

@@ -22,7 +22,7 @@ pub fn tests() -> Vec<Trial> {
         test("examples::mounting_is_refused", NEEDS, || example("mount")),
         test("examples::tracing_is_refused", &[Need::Root, Need::Userns, Need::Strace], || example("ptrace")),
         test("examples::raw_sockets_are_refused", NEEDS, || example("raw-socket")),
-        test("examples::setuid_makes_nobody_root", NEEDS, || example("become-root")),
+        test("examples::setuid_makes_no_user_root", NEEDS, || example("become-root")),
         test("examples::core_pattern_cannot_be_written", NEEDS, || example("escape-proc")),
         test(
             "examples::without_hardening_the_attacks_succeed",

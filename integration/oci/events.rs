@@ -15,7 +15,7 @@ pub fn tests() -> Vec<Trial> {
         test("events::stats_count_what_was_used", OCI, stats),
         test("events::a_hardened_run_is_counted_by_every_controller", OWN, hardened),
         test("events::an_interval_goes_on_until_the_end", OCI, interval),
-        test("events::a_kill_for_lack_of_memory_is_told", OCI, oom),
+        test("events::an_oom_kill_is_reported", OCI, oom),
         test("events::wrong_states_and_intervals", OCI, wrong),
     ]
 }

@@ -13,6 +13,7 @@ mod lifecycle;
 pub mod limits;
 mod placement;
 mod pods;
+mod reader;
 mod rlimits;
 pub mod rootless;
 pub mod soak;
@@ -35,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         rlimits::tests,
         update::tests,
         events::tests,
+        reader::tests,
         groups::tests,
         handover::tests,
         placement::tests,

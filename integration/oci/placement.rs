@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
         test("placement::exec_cpu_affinity_needs_a_cpu", OWN, no_cpu),
         test("placement::a_cache_class_needs_resctrl", OWN, resctrl),
         test("placement::cpuset_of_the_config", OCI, cpuset),
-        test("placement::cpus_of_the_caller_bind_nobody", OWN, unbound),
+        test("placement::cpus_of_the_caller_bind_no_container", OWN, unbound),
     ]
 }
 

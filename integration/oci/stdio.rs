@@ -24,7 +24,7 @@ const USERNS: &[Need] = &[Need::Root, Need::Userns, Need::Oci];
 pub fn tests() -> Vec<Trial> {
     vec![
         test("stdio::a_relay_waits_for_neither_side", OWN, both_full),
-        test("stdio::a_signal_ends_a_launcher_that_nobody_reads", OWN, || unread(Signal::SIGTERM)),
+        test("stdio::a_signal_ends_a_launcher_whose_output_is_not_read", OWN, || unread(Signal::SIGTERM)),
         test("stdio::the_end_ends_a_launcher_with_an_endless_input", OCI, endless_input),
         test("stdio::a_slow_reader_gets_all_of_it", OCI, slow_reader),
         test("stdio::a_reader_that_goes_ends_the_program", OWN, reader_gone),

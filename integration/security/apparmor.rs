@@ -6,14 +6,17 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::harness::{Need, Sandbox, test};
+use crate::oci::rootless::one;
 
 const HERE: &[Need] = &[Need::Root, Need::AppArmor];
+const USER: &[Need] = &[Need::Root, Need::AppArmor, Need::OrdinaryUserns];
 
 pub fn tests() -> Vec<Trial> {
     vec![
         test("apparmor::a_profile_confines_the_program", HERE, confines),
         test("apparmor::a_profile_that_is_not_loaded_stops_the_launch", HERE, not_loaded),
         test("apparmor::exec_gets_the_profile_too", HERE, exec),
+        test("apparmor::under_docker_s_profile_landlock_guards_files", USER, surrounded),
         test("apparmor::without_the_module_a_profile_is_an_error", &[Need::Root], inactive),
     ]
 }
@@ -26,10 +29,14 @@ struct Profile {
 
 impl Profile {
     fn load(sb: &Sandbox) -> Self {
+        Self::with(sb, "  deny /etc/secret r,\n")
+    }
+
+    fn with(sb: &Sandbox, rules: &str) -> Self {
         let name = format!("safebox-test-{}", sb.id());
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let text = format!(
-            "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n  file,\n  capability,\n  network,\n  signal,\n  deny /etc/secret r,\n}}\n"
+            "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n  file,\n  capability,\n  network,\n  signal,\n{rules}}}\n"
         );
         std::fs::write(file.path(), text).expect("write the profile");
         let profile = Profile { name, file };
@@ -85,6 +92,50 @@ fn exec() {
     sb.verb("start").ok();
     sb.exec(["/bin/sh", "-c", TRY]).ok().prints(&format!("{} (enforce)", profile.name));
     sb.delete().ok();
+}
+
+/// The profile around a default Docker container refuses every mount and pivot_root(2), and so does this one: the run of an
+/// ordinary user, and of root, climbs down to the last rung.
+fn surrounded() {
+    let user = one();
+    climbs_down(
+        &user.sandbox(),
+        &format!("setpriv --reuid {} --regid {} --clear-groups", user.uid, user.gid),
+    );
+    climbs_down(&user.sandbox(), "");
+}
+
+fn climbs_down(sb: &Sandbox, before: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let profile = Profile::with(sb, "  umount,\n  ptrace,\n  deny mount,\n");
+    let (script, project) = (sb.dir().join("confined"), sb.dir().join("project"));
+    let text = format!(
+        "#!/bin/sh\necho 'exec {}' >/proc/self/attr/apparmor/exec && exec {before} {} \"$@\"\n",
+        profile.name,
+        sb.dir().join("safebox").display()
+    );
+    std::fs::write(&script, text).expect("write");
+    std::fs::create_dir(&project).expect("mkdir");
+    std::fs::write(project.join("file"), "project\n").expect("write");
+    std::fs::write(sb.dir().join("outside"), "outside\n").expect("write");
+    for path in [&script, &project, &sb.dir().to_path_buf()] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    let call = || {
+        let project = project.clone();
+        sb.runtime_as(&script).with(move |c| {
+            c.current_dir(project);
+        })
+    };
+    let out = call().arg("doctor").output().exits(1);
+    assert!(out.stdout.starts_with("rung: landlock, no_new_privs and seccomp only\n"), "{out}");
+    let words = ["run", "--name", sb.id(), "--", "sh", "-c", "cat file; cat ../outside; ls /home"];
+    let out = call().args(words).output();
+    assert_eq!(out.stdout, "project\n", "{out}");
+    for says in ["no mount-namespace: only Landlock protects", "../outside: Permission denied"] {
+        assert!(out.stderr.contains(says), "{says}\n{out}");
+    }
+    sb.leak_check();
 }
 
 fn inactive() {

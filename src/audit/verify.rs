@@ -238,7 +238,7 @@ fn mounts(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Circum
                 .find_map(|(link, to)| Some(Path::new(to).join(want.destination.strip_prefix(link).ok()?)));
             let have = |path: &Path| o.iter().rev().find(|m| m.destination == path);
             let Some(have) = have(&want.destination).or_else(|| through.as_deref().and_then(have)) else {
-                out.differs("mounts", at.clone(), shown(want), "no mount there");
+                out.differs("mounts", at.clone(), described(want), "no mount there");
                 continue;
             };
             one_mount(out, want, cgroup_of(want, have, o).filter(|_| given.foreign).unwrap_or(have));
@@ -257,7 +257,7 @@ fn mounts(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Circum
     });
 }
 
-fn shown(mount: &MountView) -> String {
+fn described(mount: &MountView) -> String {
     format!("{} at {}", mount.fs_type.as_deref().unwrap_or("a bind mount"), mount.destination.display())
 }
 
@@ -280,7 +280,7 @@ fn one_mount(out: &mut Outcome, want: &MountView, have: &MountView) {
         && want_fs != have_fs
         && !want_fs.starts_with("cgroup")
     {
-        out.differs("mounts", at, shown(want), have_fs.clone());
+        out.differs("mounts", at, described(want), have_fs.clone());
         return;
     }
     for (bit, word) in [

@@ -163,7 +163,7 @@ fn answer(yes: i32) -> [BpfInsn; 2] {
     [insn(MOV, R0, 0, 0, yes), insn(EXIT, 0, 0, 0, 0)]
 }
 
-/// One rule: leaves for the next when it does not match or does not settle the matter.
+/// One rule: continues with the next rule if it does not match or does not decide.
 fn block(code: &mut Vec<BpfInsn>, rule: &DeviceRule) {
     let access = access(rule);
     let mut tests = Vec::new();
@@ -175,7 +175,7 @@ fn block(code: &mut Vec<BpfInsn>, rule: &DeviceRule) {
     // A u32 in an i32 field: the comparison is on 32 bits, so the sign means nothing.
     tests.extend(rule.major.map(|n| (MAJOR, n as i32)));
     tests.extend(rule.minor.map(|n| (MINOR, n as i32)));
-    let settle: Vec<BpfInsn> = if rule.allow {
+    let decide: Vec<BpfInsn> = if rule.allow {
         // WANTED loses these bits; a rest goes on to the next rule, over the two of the answer.
         let keep = insn(AND, WANTED, 0, 0, ALL & !access);
         [vec![keep, insn(JNE, WANTED, 0, 2, 0)], answer(1).to_vec()].concat()
@@ -183,12 +183,12 @@ fn block(code: &mut Vec<BpfInsn>, rule: &DeviceRule) {
         // None of these bits wanted: over the jump itself is the answer, else over the answer.
         [vec![insn(JSET, WANTED, 0, 1, access), insn(JA, 0, 0, 2, 0)], answer(0).to_vec()].concat()
     };
-    let length = tests.len() + settle.len();
+    let length = tests.len() + decide.len();
     for (i, (register, value)) in tests.into_iter().enumerate() {
         // At most 7 instructions, so the distance fits.
         code.push(insn(JNE, register, 0, (length - i - 1) as i16, value));
     }
-    code.extend(settle);
+    code.extend(decide);
 }
 
 /// BPF_JMP | BPF_JA.

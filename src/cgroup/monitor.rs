@@ -15,24 +15,24 @@ use super::{Cgroup, Layout, has};
 use crate::error::{Error, Result};
 use crate::sys::{process, watch};
 
-/// How long the notice of a v1 cgroup's end may take: the kernel does that from a work queue.
+/// How long the notification of a v1 cgroup's end may take: the kernel does that from a work queue.
 const END: Duration = Duration::from_millis(500);
 
 /// A descriptor that becomes readable when a cgroup's memory events change.
-pub struct Notice {
+pub struct MemoryWatch {
     fd: OwnedFd,
     /// v1 watches the file for as long as this is open.
     _control: Option<std::fs::File>,
 }
 
-impl Notice {
+impl MemoryWatch {
     /// Watches `cgroup`, a v2 one or one in the v1 tree of the memory controller.
     pub fn of(cgroup: &Path, on_v2: bool) -> Result<Self> {
         let file = cgroup.join(if on_v2 { "memory.events" } else { "memory.oom_control" });
         let failed = |e| Error::os("watch", file.display(), e);
         if on_v2 {
             let path = crate::sys::cstr::cpath(&file)?;
-            return Ok(Notice { fd: watch::modified(&path).map_err(failed)?, _control: None });
+            return Ok(MemoryWatch { fd: watch::modified(&path).map_err(failed)?, _control: None });
         }
         // cgroup v1, memory.txt 9: an eventfd and the file's descriptor are written to cgroup.event_control.
         let control =
@@ -41,7 +41,7 @@ impl Notice {
         let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
         let register = cgroup.join("cgroup.event_control");
         std::fs::write(&register, line).map_err(|e| Error::msg(format!("{}: {e}", register.display())))?;
-        Ok(Notice { fd, _control: Some(control) })
+        Ok(MemoryWatch { fd, _control: Some(control) })
     }
 
     /// What is polled.
@@ -59,13 +59,13 @@ pub struct CgroupMonitor {
     on_v2: bool,
     /// Other cgroups than a scope's stay until the launcher removes them.
     scoped: bool,
-    notice: Option<Notice>,
+    watch: Option<MemoryWatch>,
     /// The slice of a v2 scope, and what it counted before the container was there.
     slice: Option<(PathBuf, u64)>,
     seen: Events,
-    /// v1: how often something was told.
+    /// v1: number of notifications.
     notifications: u64,
-    /// There was an event: on v2 the file has changed, on v1 something was told while the cgroup was there.
+    /// There was an event: on v2 the file has changed, on v1 a notification came while the cgroup existed.
     changed: bool,
 }
 
@@ -85,7 +85,7 @@ impl CgroupMonitor {
             memory: layout.cgroups.iter().find(memory).map(|g| g.path.clone()),
             on_v2,
             scoped: layout.scope.is_some(),
-            notice: None,
+            watch: None,
             slice: slice.map(|path| (path.to_path_buf(), events(path).oom_kills)),
             seen: Events::default(),
             notifications: 0,
@@ -95,14 +95,14 @@ impl CgroupMonitor {
 
     /// Begins as soon as there is a cgroup; to be called before the container's program starts.
     pub fn watch(&mut self) {
-        if self.scoped && self.notice.is_none() {
-            self.notice = self.memory.as_ref().and_then(|path| Notice::of(path, self.on_v2).ok());
+        if self.scoped && self.watch.is_none() {
+            self.watch = self.memory.as_ref().and_then(|path| MemoryWatch::of(path, self.on_v2).ok());
         }
     }
 
     /// What is polled; -1 where nothing is watched.
     pub fn fd(&self) -> RawFd {
-        self.notice.as_ref().map_or(-1, Notice::fd)
+        self.watch.as_ref().map_or(-1, MemoryWatch::fd)
     }
 
     /// The container's process has ended: a scope may go at any moment. Other cgroups are looked at by
@@ -115,7 +115,7 @@ impl CgroupMonitor {
 
     /// Reads what there is.
     pub fn look(&mut self) {
-        match &self.notice {
+        match &self.watch {
             Some(notice) if self.on_v2 => self.changed |= watch::was_modified(notice.fd()),
             Some(notice) => {
                 self.notifications += watch::drain(notice.fd());
@@ -142,16 +142,16 @@ impl CgroupMonitor {
             self.seen.oom_kills = u64::from(match &self.slice {
                 // What cannot be watched may have changed.
                 Some((slice, before)) => {
-                    (self.changed || self.notice.is_none()) && events(slice).oom_kills > *before
+                    (self.changed || self.watch.is_none()) && events(slice).oom_kills > *before
                 }
-                None => self.changed || self.told_before_the_end(),
+                None => self.changed || self.notified_before_removal(),
             });
         }
         self.seen
     }
 
-    /// v1, the cgroup is gone: whether anything but its end was told.
-    fn told_before_the_end(&mut self) -> bool {
+    /// v1, after the removal of the cgroup: whether a notification other than that of the removal came.
+    fn notified_before_removal(&mut self) -> bool {
         if self.notifications == 1 && process::poll_in_for([self.fd()], END).is_ok_and(|[more]| more) {
             self.notifications += watch::drain(self.fd());
         }

@@ -113,12 +113,11 @@ pub fn still(cgroup: &Path) -> bool {
 
 /// Freezes or thaws a cgroup; `ENOENT` where the tree has no freezer.
 pub fn freeze(cgroup: &Path, freeze: bool) -> Result<(), Errno> {
-    let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     let (v2, v1) = (cgroup.join("cgroup.freeze"), cgroup.join("freezer.state"));
     if v2.exists() {
-        return std::fs::write(v2, if freeze { "1" } else { "0" }).map_err(errno);
+        return std::fs::write(v2, if freeze { "1" } else { "0" }).map_err(crate::sys::errno);
     }
-    std::fs::write(v1, if freeze { "FROZEN" } else { "THAWED" }).map_err(errno)
+    std::fs::write(v1, if freeze { "FROZEN" } else { "THAWED" }).map_err(crate::sys::errno)
 }
 
 /// Removes a cgroup and those below it; processes that are left are killed. The kernel empties a cgroup

@@ -86,7 +86,7 @@ pub fn pids(cgroup: &Path) -> Result<Vec<i32>, Errno> {
             // The processes of a threaded cgroup are those of one above it (cgroups(7)).
             Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
             Err(e) if e.raw_os_error().is_some_and(|n| gone(Errno::from_raw(n))) => {}
-            Err(e) => return Err(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))),
+            Err(e) => return Err(crate::sys::errno(e)),
         }
         Ok(())
     });

@@ -165,8 +165,7 @@ fn too_low(cgroup: &Path, limit: &str) -> Error {
 }
 
 fn try_write(cgroup: &Path, file: &str, value: &str) -> std::result::Result<(), Errno> {
-    std::fs::write(cgroup.join(file), value)
-        .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+    std::fs::write(cgroup.join(file), value).map_err(crate::sys::errno)
 }
 
 fn failed(cgroup: &Path, file: &str, value: &str, errno: Errno) -> Error {

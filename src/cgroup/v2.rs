@@ -88,7 +88,7 @@ pub fn writes(resources: &Resources, controllers: &[String]) -> Result<Vec<(Stri
     out.extend(resources.unified.iter().flat_map(lines));
     for (file, _) in &out {
         let controller = controller(file);
-        if !matches!(controller, "cgroup") && !controllers.iter().any(|c| c == controller) {
+        if !matches!(controller, "cgroup") && !super::has(controllers, controller) {
             let bound = format!("cgroup v2 has {} at {}", controllers.join(" "), super::MOUNT_POINT);
             return Err(unavailable(pointer_of(file), controller, &bound));
         }

@@ -344,7 +344,7 @@ pub struct Stats {
     /// How to print
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: TableFormat,
-    /// Print once; without it the table is printed anew every second
+    /// Print once; without it the table is refreshed every second
     #[arg(long)]
     pub no_stream: bool,
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result, StateError};
 use crate::lifecycle::container::{Container, Status};
 use crate::state::State;
 use crate::sys::{Errno, fs};
+use crate::tables::errno;
 use crate::tables::namespaces::NsKind;
 
 const LOG: &str = "dump.log";
@@ -199,7 +200,7 @@ fn parent(args: &Checkpoint, dirs: &Directories) -> Result<Option<String>> {
         Ok(m) if m.is_dir() => Ok(Some(parent.to_string_lossy().into_owned())),
         Ok(_) => Err(invalid("is not a directory")),
         Err(e) => {
-            Err(Error::msg(format!("invalid --parent-path: stat {}: {}", real.display(), criu::text(&e))))
+            Err(Error::msg(format!("invalid --parent-path: stat {}: {}", real.display(), errno::of_io(&e))))
         }
     }
 }

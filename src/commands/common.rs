@@ -40,7 +40,7 @@ pub fn inherit(launch: &mut Launch) -> Result<(), Error> {
     let caller = &mut launch.caller;
     (caller.preserve_fds, caller.env) = (inherited.count, inherited.env);
     caller.pidfd_socket = launch.life.pidfd_socket.is_some();
-    caller.notify = crate::lifecycle::notify::host().is_some() && !launch.life.tells_ready;
+    caller.notify = crate::lifecycle::notify::host().is_some() && !launch.life.notifies_ready;
     Ok(())
 }
 

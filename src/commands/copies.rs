@@ -9,7 +9,7 @@ use crate::cli::{Apply, Diff, Global, Id, TableFormat};
 use crate::commands::common::{Outcome, root};
 use crate::copies::apply::Layers;
 use crate::copies::{Change, risk};
-use crate::error::{Error, StateError, plain_errnos, shown_in_line, shown_json};
+use crate::error::{Error, StateError, shown_in_line, shown_json};
 use crate::lifecycle::container::{Container, Status};
 use crate::state::layers::{self, Record};
 
@@ -148,10 +148,8 @@ pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
         };
         // What one program has left does not hide the others' layers.
         let changes = Layers { store: &store, record: &record }.changes();
-        let changes = changes
-            .inspect_err(|e| crate::log::say(&plain_errnos(&format!("{id}: {e}"))))
-            .ok()
-            .map(|all| all.len());
+        let changes =
+            changes.inspect_err(|e| crate::log::say(&format!("{id}: {e}"))).ok().map(|all| all.len());
         rows.push((id, changes, record.bases));
     }
     if format == TableFormat::Json {

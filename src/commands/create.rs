@@ -45,7 +45,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     let socket = |flag, path: &Option<PathBuf>| path.as_deref().map(|path| connect(flag, path)).transpose();
     let console = socket("--console-socket", &launch.life.console_socket)?;
     let pidfd = socket("--pidfd-socket", &launch.life.pidfd_socket)?;
-    draft.tell(log);
+    draft.report(log);
     let mut control = Control::default();
     let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
     let prepared = draft.place()?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cgroup::monitor::Notice;
+use crate::cgroup::monitor::MemoryWatch;
 use crate::cgroup::{ops, stats};
 use crate::cli::{Events, Global};
 use crate::commands::common::Outcome;
@@ -55,8 +55,8 @@ fn print(event: &Value) -> std::io::Result<()> {
 /// container.
 fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
     let cgroup = crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "memory");
-    let notice = cgroup.map(|g| Notice::of(g, state.cgroup_v2)).transpose()?;
-    let notice_fd = notice.as_ref().map_or(-1, Notice::fd);
+    let watch = cgroup.map(|g| MemoryWatch::of(g, state.cgroup_v2)).transpose()?;
+    let notice_fd = watch.as_ref().map_or(-1, MemoryWatch::fd);
     let mut kills = cgroup.map_or(0, |g| ops::events(g).oom_kills);
     let mut next = Instant::now() + interval;
     loop {
@@ -86,8 +86,8 @@ fn follow(state: &State, pidfd: &OwnedFd, interval: Duration) -> Result<()> {
 ///
 /// v1 notifies before it kills, so the counter may be unchanged: each notification counts as a kill, as in
 /// runc. The removal of the cgroup causes a notification too.
-fn new_kills(cgroup: &Path, on_v2: bool, notice: RawFd, kills: &mut u64) -> u64 {
-    let notifications = watch::drain(notice);
+fn new_kills(cgroup: &Path, on_v2: bool, watch: RawFd, kills: &mut u64) -> u64 {
+    let notifications = watch::drain(watch);
     if !on_v2 {
         return if cgroup.join("cgroup.event_control").exists() { notifications } else { 0 };
     }

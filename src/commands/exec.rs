@@ -133,7 +133,7 @@ fn run(
     (master, started): (Option<i32>, &dyn Fn(i32)),
 ) -> Outcome {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
-    let pid_file = args.pid_file.as_deref().map(crate::launch::links::settled);
+    let pid_file = args.pid_file.as_deref().map(crate::launch::links::in_real_directory);
     perform(plan, &mut cx, &mut Control::default(), &mut Helpers::default())
         .map_err(|e| anyhow::Error::from(e).context("exec failed: unable to start container process"))?;
     started(cx.pid);

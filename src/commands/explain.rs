@@ -94,7 +94,7 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
-    let names = Enforcement::names(global.policy_file.as_deref())?;
+    let (_, names) = Enforcement::with_names(global.policy_file.as_deref(), None)?;
     crate::launch::network::add_names(&mut launch, &names)?;
     terminals(&mut launch);
     launch.caller.die_with_runtime = true;

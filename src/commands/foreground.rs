@@ -21,7 +21,7 @@ use crate::lifecycle::directory::StateLock;
 use crate::lifecycle::ended::Ended;
 use crate::lifecycle::guardian::{Guardian, Keeper};
 use crate::lifecycle::health::Checks;
-use crate::lifecycle::hook_points::{launch, poststart, tell_and_stop};
+use crate::lifecycle::hook_points::{launch, poststart, report_and_poststop};
 use crate::lifecycle::log_file::LogFile;
 use crate::lifecycle::network::Network;
 use crate::lifecycle::notify::{self, Proxy};
@@ -88,8 +88,8 @@ impl Watch<'_> {
         self.attend(&mut supervisor, &cx)?;
         supervisor.network = cx.helper.take().map(|helper| Network::of(helper, cx.pidfd));
         supervisor.monitor = helpers.monitor;
-        if life.tells_ready {
-            notify::tell_ready();
+        if life.notifies_ready {
+            notify::notify_ready();
         }
         supervisor.ready = ready;
         let master = console.map(|fd| receive_pty(fd, plan, &cx)).transpose()?;
@@ -105,7 +105,7 @@ impl Watch<'_> {
         if !keep {
             // A process that removed the container meanwhile has run its hooks.
             if let Some(undone) = hold.end(&without_kill(plan), None, false) {
-                tell_and_stop(&prepared.state, &undone, supervisor.signals());
+                report_and_poststop(&prepared.state, &undone, supervisor.signals());
             }
         }
         report::ended(&self.launch.state_root, self.log, &account, !keep);
@@ -300,7 +300,7 @@ pub(super) fn begin(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &StateLock)
 fn take_back(prepared: &Prepared, plan: &Plan, cx: &Cx, hold: &StateLock) {
     let undos = plan.undos();
     if let Some(undone) = hold.end(&undos, Some((cx.pid, cx.pidfd)), true) {
-        tell_and_stop(&prepared.state, &undone, cx.signals);
+        report_and_poststop(&prepared.state, &undone, cx.signals);
     }
 }
 

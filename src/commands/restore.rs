@@ -28,6 +28,7 @@ use crate::plan::{Plan, Undo};
 use crate::policy::Policy;
 use crate::state::State;
 use crate::sys::{fs, process, socket, tty};
+use crate::tables::errno;
 use crate::tables::namespaces::NsKind;
 
 const LOG: &str = "restore.log";
@@ -276,7 +277,7 @@ impl Restored<'_> {
         let exit = supervisor.watch(self.pid, self.pidfd, master)?.exit;
         let undos: Vec<Undo> = plan.undos().into_iter().filter(|u| *u != Undo::Kill).collect();
         if let Some(undone) = hold.end(&undos, None, false) {
-            crate::lifecycle::hook_points::tell_and_stop(&self.state, &undone, supervisor.signals());
+            crate::lifecycle::hook_points::report_and_poststop(&self.state, &undone, supervisor.signals());
         }
         drop(supervisor);
         Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(255)))
@@ -287,7 +288,7 @@ impl Restored<'_> {
 fn descriptors(images: &Path) -> Result<Vec<String>> {
     let path = images.join(criu::DESCRIPTORS);
     let bytes = std::fs::read(&path).map_err(|e| {
-        Error::msg(format!("open {}: {} (--image-path: no checkpoint?)", path.display(), criu::text(&e)))
+        Error::msg(format!("open {}: {} (--image-path: no checkpoint?)", path.display(), errno::of_io(&e)))
     })?;
     serde_json::from_slice(&bytes).map_err(|e| Error::msg(format!("{}: {e}", path.display())))
 }

@@ -1,14 +1,17 @@
 //! `safebox run`: create, start, supervise, delete.
 
+mod names;
+
 use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
 use crate::commands::foreground::{Watch, begin, launched, proxy};
+use crate::commands::run::names::{made_up_id, write_id};
 use crate::error::{Error, ExecError};
 use crate::input;
 use crate::launch::prepare::{Draft, Prepared, draft};
@@ -32,48 +35,7 @@ use crate::policy::Policy;
 use crate::policy::enforce::Enforcement;
 use crate::sys::process;
 
-/// What `run TARGET` means. With `--bundle` it is the id, as runc has it. Without, anything that an
-/// id cannot be (it has a slash, or is `.` or `..`) is a bundle whose container gets a made-up id;
-/// everything else is an id, and the bundle is the working directory, as runc has it.
-pub fn target(target: Option<&str>, bundle: Option<&Path>) -> Result<(PathBuf, String), Error> {
-    match (target, bundle) {
-        (Some(id), Some(bundle)) => Ok((bundle.to_path_buf(), id.to_string())),
-        (Some(path), None) if path.contains('/') || path == "." || path == ".." => {
-            Ok((PathBuf::from(path), made_up_id(Path::new(path))))
-        }
-        (Some(id), None) => {
-            let here = PathBuf::from(".");
-            if !here.join("config.json").exists() && Path::new(id).join("config.json").exists() {
-                return Err(Error::msg(format!(
-                    "{id} is taken as a container id; for the bundle write {id}/"
-                )));
-            }
-            Ok((here, id.to_string()))
-        }
-        (None, Some(bundle)) => Ok((bundle.to_path_buf(), made_up_id(bundle))),
-        (None, None) => Err(Error::msg(
-            "\"run\" requires exactly 1 argument: a bundle's directory, or a container id (this machine's programs: safebox run -- PROGRAM)",
-        )),
-    }
-}
-
-/// `--cidfile`: written once, and never over a file that is there.
-fn write_id(path: &Path, id: &str) -> Result<(), Error> {
-    let failed = |e: std::io::Error| Error::msg(format!("--cidfile {}: {e}", path.display()));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
-    file.write_all(id.as_bytes()).map_err(failed)
-}
-
-/// The bundle's name and a part that differs from run to run.
-fn made_up_id(bundle: &Path) -> String {
-    let full = std::path::absolute(bundle).unwrap_or_else(|_| bundle.to_path_buf());
-    let name = full.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let name: String =
-        name.chars().filter(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).take(40).collect();
-    let t = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let name = if name.is_empty() { "box" } else { &name };
-    format!("{name}-{:x}-{:x}", std::process::id(), t.subsec_nanos())
-}
+pub use names::target;
 
 /// `--compose FILE SERVICE` and `--pod FILE [CONTAINER]`: what the file says is said to the launch, behind the command
 /// line.
@@ -155,8 +117,8 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
-    launch.enforcement = crate::commands::common::enforcement(global)?;
-    let names = Enforcement::names(global.policy_file.as_deref())?;
+    let names;
+    (launch.enforcement, names) = Enforcement::with_names(global.policy_file.as_deref(), global.fixed_level)?;
     crate::launch::network::add_names(&mut launch, &names)?;
     terminals(&mut launch);
     inherit(&mut launch)?;
@@ -263,13 +225,13 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     if let Some(sink) = sink {
         sink.close_on_exec()?;
     }
-    // Once: a pipe can be read no second time, and `seal` may have executed this program anew.
+    // After `seal`, which may re-execute this program: a pipe can be read only once.
     let held = crate::launch::secrets::take(&mut draft.config.secrets)?;
     let ready = match monitor(&launch, &mut draft)? {
         ControlFlow::Continue(ready) => ready,
         ControlFlow::Break(code) => return Ok(code),
     };
-    draft.tell(log);
+    draft.report(log);
     let mut control = Control::new(life.step, life.until.clone(), life.fail.clone());
     let pidfd = life.pidfd_socket.as_deref();
     let pidfd = pidfd.map(|path| crate::launch::caller::connect("--pidfd-socket", path)).transpose()?;
@@ -401,7 +363,7 @@ fn again(launch: &Launch) -> Option<crate::state::Command> {
 
 /// Prints the id of a detached container.
 fn print_id(id: &str) -> Outcome {
-    // A program that has opened its output anew, a file, may have written to it already: its lines stay.
+    // If stdout is a file, the program may have reopened it and written to it already: append.
     nix::unistd::lseek(std::io::stdout(), 0, nix::unistd::Whence::SeekEnd).unwrap_or_default();
     writeln!(std::io::stdout(), "{id}")?;
     Ok(ExitCode::SUCCESS)
@@ -429,20 +391,4 @@ fn detached(
     cx.helper.take().into_iter().for_each(Helper::release);
     crate::lifecycle::notify::wait_for(proxy(&cx, slots), cx.pid)?;
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bundles_and_ids_are_told_apart_by_what_an_id_may_be() {
-        let t = |t, b: Option<&str>| target(t, b.map(Path::new)).map(|(b, id)| (b.display().to_string(), id));
-        assert_eq!(t(Some("id"), Some("b")).unwrap(), ("b".into(), "id".into()));
-        assert_eq!(t(Some("id"), None).unwrap(), (".".into(), "id".into()));
-        let (bundle, id) = t(Some("some/bundle/"), None).unwrap();
-        assert_eq!(bundle, "some/bundle/");
-        assert!(id.starts_with("bundle-") && crate::state::check_id(&id).is_ok(), "{id}");
-        assert!(t(None, None).is_err());
-    }
 }

@@ -21,7 +21,7 @@ use crate::tables::limits::{Limit, row};
 pub fn update(global: &Global, args: &Update, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let change = match &args.resources {
-        Some(path) => given(path)?,
+        Some(path) => read_resources(path)?,
         None => flags(args)?,
     };
     let container = Container::load(&root, &args.id)?;
@@ -83,7 +83,7 @@ fn named(e: Error) -> Error {
 }
 
 /// Parses `--resources FILE`, or `-` for stdin: a `linux.resources` object. Zeros mean unchanged.
-fn given(path: &str) -> Result<Resources> {
+fn read_resources(path: &str) -> Result<Resources> {
     let read = match path {
         "-" => at_most(std::io::stdin().lock(), MAX_CONFIG),
         path => std::fs::File::open(path).and_then(|file| at_most(file, MAX_CONFIG)),

@@ -57,7 +57,7 @@ fn ours(global: &Global, id: &str, host: &Host) -> anyhow::Result<Target> {
         anyhow!("container {id} was made by an older safebox, which did not write down what was asked for")
     })?;
     let asked: Posture = serde_json::from_str(asked.get()).map_err(|e| anyhow!("the state of {id}: {e}"))?;
-    let devices = state.cgroups.iter().any(|(controllers, _)| controllers.iter().any(|c| c == "devices"));
+    let devices = state.cgroups.iter().any(|(controllers, _)| crate::cgroup::has(controllers, "devices"));
     let given = Circumstances {
         device_cgroup: devices,
         device_program: device_program(state, host),

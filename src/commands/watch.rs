@@ -80,7 +80,7 @@ impl Watcher {
         let first = event(Source::Reported, "begin", "", details);
         let listed = self.observer.list();
         self.write(std::iter::once(first).chain(listed))?;
-        crate::lifecycle::notify::tell_ready();
+        crate::lifecycle::notify::notify_ready();
         Ok(())
     }
 

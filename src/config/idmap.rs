@@ -24,6 +24,12 @@ pub enum Source {
     Own,
 }
 
+/// Whether the maps have one id of the host, and that is `id`: the maps that an unprivileged user may write without
+/// newuidmap(1).
+pub fn is_only(maps: &[IdMap], id: u32) -> bool {
+    matches!(maps, [IdMap { host, size: 1, .. }] if *host == id)
+}
+
 /// The range for container `id`: one of the caller's subordinate ranges, else a spare one. The search for a
 /// spare one starts at a hash of the id. `take` tries to take a range. `None` if none is free.
 pub fn choose(
@@ -208,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_never_one_that_somebody_has() {
+    fn a_range_never_overlaps_an_assigned_one() {
         let taken = [(524_288, 65536 * 20_000), (100_000, 65536)];
         let choose = |subordinate, taken: &[_]| choose("x", subordinate, taken, |_| Ok(true)).unwrap();
         let (map, source) = choose(None, &taken).unwrap();

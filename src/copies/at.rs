@@ -39,10 +39,6 @@ pub(super) fn c(name: impl AsRef<OsStr>) -> io::Result<CString> {
     CString::new(name.as_ref().as_bytes()).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))
 }
 
-fn os(e: crate::sys::Errno) -> io::Error {
-    io::Error::from_raw_os_error(e as i32)
-}
-
 /// A base directory, held open. Its path has no symlinks: one that is there now was not when the run began, and its owner
 /// chooses where it leads.
 pub(super) struct Base(OwnedFd);
@@ -50,7 +46,9 @@ pub(super) struct Base(OwnedFd);
 impl Base {
     pub fn open(path: &Path) -> io::Result<Self> {
         let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
-        fs::openat2(libc::AT_FDCWD, &c(path)?, DIRECTORY, 0, resolve).map(|fd| Base(fs::own(fd))).map_err(os)
+        fs::openat2(libc::AT_FDCWD, &c(path)?, DIRECTORY, 0, resolve)
+            .map(|fd| Base(fs::own(fd)))
+            .map_err(io::Error::from)
     }
 
     /// The directory of `path`, and its name.
@@ -59,13 +57,13 @@ impl Base {
         let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
         let fd = fs::openat2(self.0.as_raw_fd(), &c(dir)?, DIRECTORY & !libc::O_NOFOLLOW, 0, resolve)
-            .map_err(os)?;
+            .map_err(io::Error::from)?;
         Ok((fs::own(fd), c(name)?))
     }
 
     /// Waits until everything on the base's file system is on the disk.
     pub fn sync(&self) -> io::Result<()> {
-        nix::unistd::syncfs(&self.0).map_err(os)
+        nix::unistd::syncfs(&self.0).map_err(io::Error::from)
     }
 }
 
@@ -75,19 +73,19 @@ pub(super) fn stat(dir: RawFd, name: &CStr) -> io::Result<Option<libc::stat>> {
     match nix::sys::stat::fstatat(fs::borrow(dir), name, flags) {
         Ok(st) => Ok(Some(st)),
         Err(nix::errno::Errno::ENOENT) => Ok(None),
-        Err(e) => Err(os(e)),
+        Err(e) => Err(e.into()),
     }
 }
 
 pub(super) fn rename(dir: &OwnedFd, from: &CStr, to: &CStr) -> io::Result<()> {
     let fd = dir.as_raw_fd();
-    fs::renameat(fd, from, fd, to).map_err(os)
+    fs::renameat(fd, from, fd, to).map_err(io::Error::from)
 }
 
 /// Changes the mode of the directory `name`.
 pub(super) fn chmod(dir: &OwnedFd, name: &CStr, mode: u32) -> io::Result<()> {
-    let fd = fs::own(fs::openat(dir.as_raw_fd(), name, DIRECTORY, 0).map_err(os)?);
-    fs::fchmod(fd.as_raw_fd(), mode).map_err(os)
+    let fd = fs::own(fs::openat(dir.as_raw_fd(), name, DIRECTORY, 0).map_err(io::Error::from)?);
+    fs::fchmod(fd.as_raw_fd(), mode).map_err(io::Error::from)
 }
 
 /// Copies the file or tree at `from` to `to` below the base: content, mode without setuid and setgid, owner, times, and
@@ -98,12 +96,12 @@ pub(super) fn copy(from: &Path, base: &Base, to: &Path, copies: &mut Copies) -> 
     let kind = meta.file_type();
     if kind.is_symlink() {
         let target = std::fs::read_link(from)?;
-        fs::symlinkat(&c(&target)?, fd, &name).map_err(os)?;
+        fs::symlinkat(&c(&target)?, fd, &name).map_err(io::Error::from)?;
         return own(fd, &name, &meta);
     }
     if kind.is_dir() {
-        fs::mkdirat(fd, &name, 0o700).map_err(os)?;
-        let inner = fs::own(fs::openat(fd, &name, DIRECTORY, 0).map_err(os)?);
+        fs::mkdirat(fd, &name, 0o700).map_err(io::Error::from)?;
+        let inner = fs::own(fs::openat(fd, &name, DIRECTORY, 0).map_err(io::Error::from)?);
         for entry in std::fs::read_dir(from)? {
             let entry = entry?;
             if !super::is_whiteout(&entry.metadata()?) {
@@ -123,7 +121,7 @@ pub(super) fn copy(from: &Path, base: &Base, to: &Path, copies: &mut Copies) -> 
     }
     let mut source = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(from)?;
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-    let mut file = File::from(fs::own(fs::openat(fd, &name, flags, 0o600).map_err(os)?));
+    let mut file = File::from(fs::own(fs::openat(fd, &name, flags, 0o600).map_err(io::Error::from)?));
     copy_data(&mut source, &mut file, meta.len())?;
     if meta.nlink() > 1 {
         let made = file.metadata()?;
@@ -138,7 +136,8 @@ fn link(base: &Base, first: &First, (dir, name): (&OwnedFd, &CStr)) -> io::Resul
     if !stat(from.as_raw_fd(), &old)?.is_some_and(|st| (st.st_dev, st.st_ino) == first.id) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    nix::unistd::linkat(&from, old.as_c_str(), dir, name, nix::fcntl::AtFlags::empty()).map_err(os)
+    nix::unistd::linkat(&from, old.as_c_str(), dir, name, nix::fcntl::AtFlags::empty())
+        .map_err(io::Error::from)
 }
 
 /// Copies the content, and keeps its holes: a program can make a file that is larger than the disk and takes no room.
@@ -166,7 +165,7 @@ pub(super) fn next_data(file: &File, at: u64, size: u64) -> io::Result<u64> {
         Err(nix::errno::Errno::ENXIO) => Ok(size),
         // The file system knows no holes.
         Err(nix::errno::Errno::EINVAL) => Ok(at),
-        start => Ok(u64::try_from(start.map_err(os)?).unwrap_or(at).min(size)),
+        start => Ok(u64::try_from(start.map_err(io::Error::from)?).unwrap_or(at).min(size)),
     }
 }
 
@@ -177,10 +176,10 @@ fn offset(at: u64) -> io::Result<i64> {
 /// Owner first: chown(2) clears bits of the mode.
 fn finish(dir: RawFd, name: &CStr, file: RawFd, meta: &Metadata) -> io::Result<()> {
     own(dir, name, meta)?;
-    fs::fchmod(file, meta.mode() & 0o1777).map_err(os)?;
+    fs::fchmod(file, meta.mode() & 0o1777).map_err(io::Error::from)?;
     let time = |seconds, nanoseconds| nix::sys::time::TimeSpec::new(seconds, nanoseconds);
     let (read, written) = (time(meta.atime(), meta.atime_nsec()), time(meta.mtime(), meta.mtime_nsec()));
-    nix::sys::stat::futimens(fs::borrow(file), &read, &written).map_err(os)
+    nix::sys::stat::futimens(fs::borrow(file), &read, &written).map_err(io::Error::from)
 }
 
 /// Only root gives files to others; an unprivileged user's layer has the user's files only.
@@ -190,5 +189,5 @@ fn own(dir: RawFd, name: &CStr, meta: &Metadata) -> io::Result<()> {
     }
     let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
     let (uid, gid) = (meta.uid().into(), meta.gid().into());
-    nix::unistd::fchownat(fs::borrow(dir), name, Some(uid), Some(gid), flags).map_err(os)
+    nix::unistd::fchownat(fs::borrow(dir), name, Some(uid), Some(gid), flags).map_err(io::Error::from)
 }

@@ -142,7 +142,7 @@ fn deleted_by_opaque(base: &Path, upper: &Path, below: &Path, found: &mut Vec<Ch
     Ok(())
 }
 
-/// A directory that was removed and made anew: nothing of the base shows through (`user.overlay.opaque`).
+/// A directory that was removed and created again: the base's entries are hidden (`user.overlay.opaque`).
 fn is_opaque(dir: &Path) -> io::Result<bool> {
     Ok(crate::sys::xattr::get(dir, c"user.overlay.opaque")?.as_deref() == Some(b"y"))
 }

@@ -218,11 +218,9 @@ impl Directories {
 }
 
 fn make_dir(path: &Path, flag: &str, mode: u32) -> Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(|e| Error::msg(format!("{flag}: mkdir {}: {}", path.display(), text(&e))))
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|e| {
+        Error::msg(format!("{flag}: mkdir {}: {}", path.display(), crate::tables::errno::of_io(&e)))
+    })
 }
 
 fn open_dir(path: &Path, flag: &str) -> Result<OwnedFd> {
@@ -230,11 +228,6 @@ fn open_dir(path: &Path, flag: &str) -> Result<OwnedFd> {
     fs::openat(libc::AT_FDCWD, &crate::sys::cstr::cpath(path)?, flags, 0)
         .map(fs::own)
         .map_err(|e| Error::os(&format!("{flag}: open"), path.display(), e))
-}
-
-/// The text of errno(3) for an I/O error.
-pub fn text(e: &std::io::Error) -> String {
-    e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text)
 }
 
 /// criu's number for `--manage-cgroups-mode` (`criu_cg_mode`).

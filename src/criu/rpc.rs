@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn criu_s_failure_and_ours_are_told_apart() {
+    fn criu_s_failure_and_ours_are_distinguished() {
         let (result, _) = talk(&[answer(false)], &mut |_| Ok(()));
         assert_eq!(result.unwrap_err().to_string(), "criu failed: type RESTORE errno 17");
         let script = [notification("setup-namespaces"), answer(false)];

@@ -166,7 +166,7 @@ impl Description {
                 Err(why) if row.is_refused() && said.option != "privileged" => {
                     self.note(&said.at, &said.option, &why)
                 }
-                Err(why) => return Err(Error::msg(format!("{}: {}: {why}", said.at, shown(&said)))),
+                Err(why) => return Err(Error::msg(format!("{}: {}: {why}", said.at, as_written(&said)))),
             }
         }
         if !self.args.is_empty() && launch.args.is_empty() {
@@ -184,7 +184,7 @@ impl Description {
     }
 }
 
-fn shown(said: &Said) -> String {
+fn as_written(said: &Said) -> String {
     // The value of a variable may be a secret.
     let value =
         if said.option == "env" { said.value.split('=').next().unwrap_or_default() } else { &said.value };
@@ -199,7 +199,7 @@ pub fn read(path: &Path) -> Result<String> {
     let mut options = std::fs::File::options();
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.read(true).open(path);
-    let file = file.map_err(|e| failed(&crate::error::plain_errnos(&e.to_string())))?;
+    let file = file.map_err(|e| failed(&crate::tables::errno::of_io(&e)))?;
     if !file.metadata().map_err(|e| failed(&e))?.is_file() {
         return Err(failed(&"not a regular file"));
     }

@@ -50,7 +50,7 @@ pub(super) fn apply(facts: &Facts<'_>, config: &mut Config, changes: &mut Vec<Ch
 }
 
 /// Once the policy has decided about capabilities. pasta's network promises less than one of plugins: it is said.
-pub(super) fn settle(config: &Config, changes: &mut Vec<Change>) -> Result<()> {
+pub(super) fn after_policy(config: &Config, changes: &mut Vec<Change>) -> Result<()> {
     let Some(process) = &config.process else { return Ok(()) };
     let has = |name: &&&str| {
         crate::tables::capabilities::parse(name).is_some_and(|bit| process.capabilities.bounding.has(bit))

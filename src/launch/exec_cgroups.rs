@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::cgroup::has;
 use crate::error::{Error, Result};
 use crate::plan::recipe::ExecCgroups;
 use crate::state::State;
@@ -21,17 +22,15 @@ pub fn choose(state: &State, pid: i32, asked: &[String]) -> Result<ExecCgroups> 
             return Err(bad("cgroup v2 has one hierarchy: use only a path"));
         }
         for name in controllers.into_iter().flat_map(|c| c.split(',')) {
-            if !state.cgroups.iter().any(|(has, _)| has.iter().any(|h| h == name)) {
+            if !state.cgroups.iter().any(|(all, _)| has(all, name)) {
                 return Err(bad(&format!(
                     "unknown controller {name}: the container is in no cgroup of such a controller"
                 )));
             }
         }
-        let named = |has: &[String]| {
-            controllers.is_none_or(|c| c.split(',').any(|name| has.iter().any(|h| h == name)))
-        };
-        for ((has, base), cgroup) in state.cgroups.iter().zip(&mut cgroups) {
-            if named(has) {
+        let named = |all: &[String]| controllers.is_none_or(|c| c.split(',').any(|name| has(all, name)));
+        for ((all, base), cgroup) in state.cgroups.iter().zip(&mut cgroups) {
+            if named(all) {
                 *cgroup = below(base, path).ok_or_else(|| {
                     Error::msg(format!("bad sub cgroup path: {path} is not a sub cgroup path (--cgroup {text}: it leads out of the container's cgroup)"))
                 })?;

@@ -56,6 +56,9 @@ pub fn outside(program: &str) -> Option<String> {
 /// Refuses an image, and a directory that is no bundle, with the commands that make a bundle from it.
 pub fn no_image(path: &Path, bundle: bool) -> Result<()> {
     let shown = path.display();
+    if bundle && path.join("config.json").is_file() {
+        return Ok(());
+    }
     if is_program(path) && !is_archive(path) {
         return Err(Error::msg(format!(
             "{shown} is a file, not a directory: to run this machine's program: safebox run -- {shown}"

@@ -112,8 +112,8 @@ fn covers_proc() -> bool {
 pub fn look(host: &Host) -> Result<Report> {
     let tried = match &host.rootless {
         // For root of the machine the only restriction is the kernel's limit, which is a number. Root of a container
-        // that covers parts of /proc is restricted by what its engine has covered and filtered, too.
-        None if !covers_proc() => {
+        // that covers parts of /proc, or under a profile, is restricted by what its engine has covered and filtered, too.
+        None if !covers_proc() && !confined_by_apparmor() => {
             let off = sysctl("user.max_user_namespaces").as_deref() == Some("0");
             Namespaces { user: off.then_some(Errno::ENOSPC), ..Namespaces::default() }
         }

@@ -41,7 +41,7 @@ pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result
     let mut outcome = policy::apply(config, facts)?;
     changes.append(&mut outcome.changes);
     outcome.changes = changes;
-    super::network::settle(config, facts.bundle, &mut outcome.changes)?;
+    super::network::after_policy(config, facts.bundle, &mut outcome.changes)?;
     parse::check(config)?;
     Ok(outcome)
 }

@@ -10,10 +10,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::bundle::Bundle;
-use crate::error::{Error, plain_errnos};
+use crate::error::Error;
 use crate::launch::value::{Launch, Root};
 use crate::sys::cstr::cpath;
 use crate::sys::fs;
+use crate::tables::errno;
 
 /// Maximum number of symlinks on one path, as in the kernel.
 const MOST: u32 = 40;
@@ -27,9 +28,9 @@ pub fn resolved(path: &Path) -> Result<PathBuf, String> {
     follow(PathBuf::from("/"), &path, &mut 0)
 }
 
-/// The absolute path of a file to be written, its directory without symlinks: whatever a program makes of its directories
-/// later, that is where the file goes.
-pub fn settled(path: &Path) -> PathBuf {
+/// The absolute path of a file to be written, its directory without symlinks: a program that exchanges directories later
+/// cannot change where the file goes.
+pub fn in_real_directory(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
     // Where there is no such directory, writing the file says so.
@@ -68,7 +69,7 @@ fn follow(mut at: PathBuf, path: &Path, links: &mut u32) -> Result<PathBuf, Stri
             Component::CurDir | Component::Prefix(_) => continue,
         };
         let next = at.join(name);
-        let failed = |e: std::io::Error| plain_errnos(&e.to_string());
+        let failed = |e: std::io::Error| errno::of_io(&e);
         let link = std::fs::symlink_metadata(&next).map_err(failed)?;
         if !link.is_symlink() {
             at = next;
@@ -109,7 +110,7 @@ pub fn check_rootfs(launch: &Launch, bundle: &Bundle) -> crate::error::Result<()
     };
     let failed = |why: &str| Error::msg(format!("rootfs {}: {why}", path.display()));
     let resolved = resolved(path).map_err(|why| failed(&why))?;
-    let meta = std::fs::symlink_metadata(&resolved).map_err(|e| failed(&plain_errnos(&e.to_string())))?;
+    let meta = std::fs::symlink_metadata(&resolved).map_err(|e| failed(&errno::of_io(&e)))?;
     let opened = fs::fstatat(bundle.rootfs.as_raw_fd(), c"").map_err(|e| failed(&e.to_string()))?;
     if (meta.dev(), meta.ino()) == (opened.st_dev, opened.st_ino) {
         Ok(())

@@ -162,8 +162,8 @@ fn report(network: &Network, changes: &mut Vec<Change>) {
 }
 
 /// Once the policy has decided about namespaces: what the container must have, and what is shown in it.
-pub fn settle(config: &mut Config, bundle: &Bundle, changes: &mut Vec<Change>) -> Result<()> {
-    super::cni::settle(config, changes)?;
+pub fn after_policy(config: &mut Config, bundle: &Bundle, changes: &mut Vec<Change>) -> Result<()> {
+    super::cni::after_policy(config, changes)?;
     let network = &config.network;
     let flag = match (network.rules.is_empty(), network.published.is_empty()) {
         _ if network.cni.is_some() => "--network cni:NAME",

@@ -303,7 +303,7 @@ impl Draft {
 
     /// Reports deviations from the config. Harmless ones are logged only with `--debug`: callers' profiles
     /// name system calls of all kernels, and some callers treat a non-empty log as a failure.
-    pub fn tell(&self, log: &Log) {
+    pub fn report(&self, log: &Log) {
         self.left.report(log);
         self.enforced.iter().for_each(|line| log.warning(line));
         if let Some(why) = self.silent {

@@ -94,13 +94,15 @@ fn kind(fd: RawFd, name: &str) -> Result<Kind> {
         libc::S_IFDIR => Kind::Place("a directory"),
         // anon_inode:[eventfd] and the like have no file type and are not byte streams.
         0 => Kind::Place(ANONYMOUS),
-        libc::S_IFREG if fs::fs_magic(fd).map_err(failed)? == PIDFS => Kind::Place("a pidfd"),
         libc::S_IFIFO => Kind::Pipe,
         libc::S_IFSOCK if socket::has_one_peer(fd) => Kind::Socket,
         libc::S_IFSOCK => Kind::Network,
-        // A namespace, a process's memory, or another kernel file.
-        libc::S_IFREG if is_kernel_s(fs::fs_magic(fd).map_err(failed)?) => Kind::Other,
-        libc::S_IFREG => Kind::File,
+        libc::S_IFREG => match fs::fs_magic(fd).map_err(failed)? {
+            PIDFS => Kind::Place("a pidfd"),
+            // A namespace, a process's memory, or another kernel file.
+            magic if is_kernel_s(magic) => Kind::Other,
+            _ => Kind::File,
+        },
         libc::S_IFCHR if st.st_rdev == libc::makedev(1, 3) => Kind::Null,
         libc::S_IFCHR if tty::is_tty(fd) => Kind::Terminal,
         _ => Kind::Other,

@@ -355,7 +355,7 @@ pub struct LifeOptions {
     /// `--no-healthcheck`.
     pub no_healthcheck: bool,
     /// `--sdnotify launcher`: the launcher tells systemd that the program runs.
-    pub tells_ready: bool,
+    pub notifies_ready: bool,
     /// `--require`: layers that must be available.
     pub require: Vec<String>,
     /// `--cidfile`.

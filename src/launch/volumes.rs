@@ -15,25 +15,25 @@ use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, add_mount, is_clos
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 /// A host path named by an option.
-struct Shown {
+struct HostPath {
     access: Access,
     path: PathBuf,
     said: String,
 }
 
 /// Applies `--ro`, `--rw`, `--hide`, and adds the working directory for a run of the host's programs.
-pub(super) fn shown(
+pub(super) fn host_paths(
     launch: &Launch,
     facts: &Facts<'_>,
     config: &mut Config,
     changes: &mut Vec<Change>,
 ) -> Result<()> {
-    let mut all = asked(launch, facts)?;
+    let mut all = named(launch, facts)?;
     if launch.root == Root::Host {
         working_directory(launch, config, &mut all)?;
     }
     all.sort_by_key(|s| s.path.components().count());
-    let covers = |shown: &Shown, config: &Config| {
+    let covers = |shown: &HostPath, config: &Config| {
         config.mounts.iter().any(|m| m.bind.is_some() && shown.path.starts_with(&m.destination))
     };
     let mut number = 0;
@@ -75,8 +75,8 @@ pub(super) fn shown(
 }
 
 /// The paths that the options name, each once.
-fn asked(launch: &Launch, facts: &Facts<'_>) -> Result<Vec<Shown>> {
-    let mut all: Vec<Shown> = Vec::new();
+fn named(launch: &Launch, facts: &Facts<'_>) -> Result<Vec<HostPath>> {
+    let mut all: Vec<HostPath> = Vec::new();
     for (access, path) in &launch.files.paths {
         let flag = match access {
             Access::Write => "--rw",
@@ -90,7 +90,7 @@ fn asked(launch: &Launch, facts: &Facts<'_>) -> Result<Vec<Shown>> {
         match all.iter_mut().find(|s| s.path == path) {
             Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
             Some(_) => {}
-            None => all.push(Shown { access: *access, path, said }),
+            None => all.push(HostPath { access: *access, path, said }),
         }
     }
     Ok(all)
@@ -115,7 +115,7 @@ fn found(path: &Path, said: &str, facts: &Facts<'_>) -> Result<PathBuf> {
 const CROWDED: [&str; 8] = ["/home", "/root", "/tmp", "/var", "/var/tmp", "/run", "/srv", "/dev/shm"];
 
 /// Mounts the working directory at the same path, read-only, unless an option mounts it.
-fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<Shown>) -> Result<()> {
+fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<HostPath>) -> Result<()> {
     if launch.process.workdir.is_some() {
         return Ok(());
     }
@@ -146,7 +146,7 @@ fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<Shown>)
             dir.display()
         )));
     }
-    all.push(Shown { access: Access::Read, path: dir, said: WORKING_DIRECTORY.into() });
+    all.push(HostPath { access: Access::Read, path: dir, said: WORKING_DIRECTORY.into() });
     Ok(())
 }
 

@@ -54,7 +54,7 @@ pub struct Container {
     pub state: Option<State>,
     /// The id.
     pub id: String,
-    /// The cgroups that it was to have and has not: never made, gone, or made anew by another process.
+    /// Its missing cgroups: never created, removed, or created again by another process.
     pub lost_cgroups: Vec<PathBuf>,
 }
 
@@ -173,7 +173,7 @@ impl Container {
     pub fn lock(&self) -> Result<OwnedFd> {
         let fd = open_dir(&self.dir).map_err(|_| StateError::NotFound)?;
         fs::lock(fd.as_raw_fd()).map_err(|e| Error::os("flock", self.dir.display(), e))?;
-        // Removed meanwhile, and perhaps made anew by another create: that is another container.
+        // Another process removed it meanwhile; a directory with the same name is that of another container.
         let there = fs::is_at(fd.as_raw_fd(), &cpath(&self.dir)?);
         if there { Ok(fd) } else { Err(StateError::NotFound.into()) }
     }

@@ -56,9 +56,9 @@ pub fn destroy_within(container: &Container, patience: Duration) -> Undone {
     undone
 }
 
-/// Whether a process that was killed has let go of its memory, and of all else before that. The first of a pid
-/// namespace then waits until the processes are reaped that a process outside has put in it and not waited for
-/// (pid_namespaces(7)): an engine that gave up on an exec.
+/// Whether a killed process has released its memory; the kernel releases everything else before that. Init of a pid
+/// namespace then waits for processes that a process outside has placed in the namespace and not reaped
+/// (pid_namespaces(7)), for example an engine that gave up on an exec.
 fn is_a_shell(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !status.contains("\nVmSize:"))
 }

@@ -1,5 +1,5 @@
-//! The container's directory in the hands of a launcher that stays: what it takes back at the end is what it made,
-//! and not what another process has made under the same name since.
+//! The container's directory, held by a launcher that stays: at the end the launcher removes its own container, never
+//! one that another process has created under the same name since.
 
 use std::ffi::CString;
 use std::os::fd::RawFd;

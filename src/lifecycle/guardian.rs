@@ -9,12 +9,13 @@
 use std::os::fd::RawFd;
 
 use crate::lifecycle::directory::StateLock;
+use crate::lifecycle::sidecar::IDLE;
 use crate::perform::Cx;
 use crate::perform::runtime::StandBy;
 use crate::plan::{Plan, Undo};
 use crate::state::State;
 use crate::sys::before_exec;
-use crate::sys::{fs, process, socket, tty};
+use crate::sys::{exe, fs, io, process, socket, tty};
 
 /// A guardian, on duty or not yet.
 pub struct Guardian {
@@ -119,6 +120,10 @@ fn keep(line: RawFd, modes: &tty::Saved) -> i32 {
 
 /// Waits for the launcher's end: whether it said a word before.
 fn dismissed(line: RawFd) -> bool {
+    let idle = i32::try_from(IDLE.as_millis()).unwrap_or(-1);
+    if io::poll(&[(line, libc::POLLIN)], idle).is_ok_and(|events| events == [0]) {
+        exe::release_memory();
+    }
     matches!(socket::recv(line, &mut [0u8; 1]), Ok(n) if n > 0)
 }
 
@@ -143,7 +148,7 @@ fn watch(
         // It may be gone, too.
         tty::end_raw(fd, modes).unwrap_or_default();
     }
-    // Its hooks take back what earlier hooks have made (runtime.md, Lifecycle); their output is not read.
+    // Its poststop hooks undo what earlier hooks have made (runtime.md, Lifecycle); their output is not read.
     if hold.end(undos, Some(child), false).is_some_and(|undone| undone.problems.is_empty()) {
         crate::lifecycle::hook_points::poststop(state, -1);
     }

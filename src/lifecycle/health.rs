@@ -25,7 +25,7 @@ use crate::sys::tty;
 /// Results that are kept, and bytes of output of each; as docker.
 const KEPT: usize = 5;
 const OUTPUT: usize = 4096;
-/// How long a check that was told to end may take until it is killed.
+/// Time between SIGTERM and SIGKILL of a check.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The states.

@@ -85,8 +85,8 @@ pub fn poststop(state: &State, signals: RawFd) {
     }
 }
 
-/// What could not be undone is reported; poststop hooks run once the container is gone.
-pub fn tell_and_stop(state: &State, undone: &Undone, signals: i32) {
+/// Reports what could not be undone. After a complete removal it runs the poststop hooks.
+pub fn report_and_poststop(state: &State, undone: &Undone, signals: i32) {
     for problem in &undone.problems {
         crate::log::say(problem);
     }

@@ -37,7 +37,7 @@ pub fn run(
     inside: Option<&NamespaceFds>,
 ) -> Result<(), HookError> {
     for (i, hook) in run.hooks.iter().enumerate() {
-        let said = Said::new()?;
+        let said = HookOutput::new()?;
         run_one(run, kind, hook, of, (signals, inside), &said).map_err(|e| match e {
             // In runc's words, which are what Docker and containerd show of it.
             HookError::Failed(text) => HookError::Failed(format!(
@@ -53,7 +53,7 @@ pub fn run(
 /// What a hook reads. The pid is that of the container process as the hook's own kind sees it: a hook of the
 /// container receives what getpid(2) returns there, which is 1 in a pid namespace of the container's own. After the
 /// end there is none.
-fn told_of(run: &HookRun, kind: HookKind, pid: i32) -> Result<serde_json::Value, String> {
+fn state_for(run: &HookRun, kind: HookKind, pid: i32) -> Result<serde_json::Value, String> {
     let mut state = run.state.clone();
     match kind {
         HookKind::Poststop => {}
@@ -63,8 +63,8 @@ fn told_of(run: &HookRun, kind: HookKind, pid: i32) -> Result<serde_json::Value,
     Ok(state)
 }
 
-/// Where hooks outside start: the bundle, or / where it has been removed in the meantime. A hook that takes back what
-/// another has made must run all the same.
+/// Where hooks outside start: the bundle, or / where it has been removed in the meantime. A hook that undoes what
+/// another hook made must run all the same.
 fn dir_or_root(run: &HookRun) -> &Path {
     // Its last component is looked up, too: a directory that may be entered, and nothing else, has a `.`.
     let enters = nix::unistd::access(&run.dir.join("."), nix::unistd::AccessFlags::X_OK).is_ok();
@@ -77,10 +77,10 @@ fn run_one(
     hook: &Hook,
     of: (i32, u64),
     (signals, inside): (RawFd, Option<&NamespaceFds>),
-    said: &Said,
+    said: &HookOutput,
 ) -> Result<(), HookError> {
     let (pid, _) = of;
-    let state = told_of(run, kind, pid)?;
+    let state = state_for(run, kind, pid)?;
     if let Some(container) = &run.container {
         let stdio = [state_pipe(&state.to_string())?.into(), said.out()?, said.err()?];
         return crate::lifecycle::container_hook::run_hook(container, hook, of, stdio, (signals, inside));
@@ -121,20 +121,20 @@ fn run_one(
     wait(child.id() as i32, hook.timeout, signals)
 }
 
-/// What a hook writes. It is kept from the runtime's own output, which is the container's or a caller's, and
-/// told if the hook fails. Files in memory: the hook goes on without a reader.
-struct Said {
+/// The output of a hook: files in memory, so that a hook never waits for a reader. The runtime prints them only if the
+/// hook fails, because its own stdout and stderr belong to the container or the caller.
+struct HookOutput {
     out: File,
     err: File,
 }
 
-impl Said {
+impl HookOutput {
     fn new() -> Result<Self, String> {
         let file = |name| {
             let made = memfd_create(name, MFdFlags::MFD_CLOEXEC);
             made.map(File::from).map_err(|e| format!("memfd_create: {e}"))
         };
-        Ok(Said { out: file(c"stdout")?, err: file(c"stderr")? })
+        Ok(HookOutput { out: file(c"stdout")?, err: file(c"stderr")? })
     }
 
     fn out(&self) -> Result<OwnedFd, String> {
@@ -146,7 +146,7 @@ impl Said {
     }
 }
 
-impl std::fmt::Display for Said {
+impl std::fmt::Display for HookOutput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         /// As much of each as a reader wants.
         const MOST: usize = 4096;

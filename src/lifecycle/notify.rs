@@ -33,9 +33,9 @@ pub struct Proxy {
     host: PathBuf,
     /// The process that systemd shall watch.
     pid: i32,
-    /// What the host is being told.
+    /// The message on its way to the host.
     word: Option<Word>,
-    /// The host knows, or cannot be told.
+    /// The host has the message, or cannot receive it.
     ready: bool,
 }
 
@@ -69,7 +69,7 @@ impl Proxy {
         Proxy { inside: UnixDatagram::from(fs::own(fd)), host, pid, word: None, ready: false }
     }
 
-    /// Whether the host knows, or cannot be told.
+    /// Whether the host has the message, or cannot receive it.
     pub fn is_ready(&self) -> bool {
         self.ready
     }
@@ -188,7 +188,7 @@ impl Word {
 }
 
 /// Tells the host that this process's container runs.
-pub fn tell_ready() {
+pub fn notify_ready() {
     let Some(host) = host() else { return };
     let line = format!("READY=1\nMAINPID={}\nSTATUS=the program runs\n", process::pid());
     let sent = Word::socket(&host).and_then(|out| out.send(line.as_bytes()));

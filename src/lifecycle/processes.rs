@@ -26,8 +26,8 @@ pub fn cgroup(state: &State) -> Option<&(Vec<String>, PathBuf)> {
     }
 }
 
-/// The container's processes: those of its cgroup or, where it has none, of its pid namespace. In one that it
-/// shares, only the first can be told from others'.
+/// The container's processes: those of its cgroup or, where it has none, of its pid namespace. In a shared pid
+/// namespace only the first process is known to be the container's.
 pub fn processes(container: &Container, state: &State) -> Result<Vec<i32>, Error> {
     match cgroup(state) {
         Some((_, path)) => {

@@ -48,7 +48,7 @@ impl Refusals {
         Some(Refusals { listener, filter, log: log.clone(), reported: BTreeSet::new(), denials: None })
     }
 
-    fn tell(&mut self, call: &Reported) {
+    fn report(&mut self, call: &Reported) {
         let key = (call.name.clone(), call.errno as i32);
         // What cannot be reported without a wait is reported the next time.
         if self.reported.len() > MOST || self.reported.contains(&key) || !self.log.takes_a_line() {
@@ -73,7 +73,7 @@ impl Refusals {
         }
         let reported = Reported::by(&self.filter, &call.data);
         seccomp::refuse(self.listener, call.id, reported.errno)?;
-        self.tell(&reported);
+        self.report(&reported);
         if let Some(denials) = &mut self.denials {
             denials.refused(&reported);
         }

@@ -62,7 +62,8 @@ impl Sink {
         Ok(Some(Sink { to, meta: life.result_meta == Some(true) }))
     }
 
-    /// Keeps the descriptor from hooks and other programs; once this program does not begin anew any more.
+    /// Sets close-on-exec, so that hooks and other programs do not inherit the descriptor. Call it after the last re-execution
+    /// of this program.
     pub fn close_on_exec(&self) -> Result<()> {
         match &self.to {
             To::Fd(fd) => fs::close_on_exec(*fd).map_err(|e| Error::os("--result: fcntl", fd, e)),

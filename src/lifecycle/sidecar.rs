@@ -1,7 +1,8 @@
 //! What a foreground launcher attends to beside the container's process.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::sys::exe;
 use crate::sys::io::Interest;
 use crate::sys::process::Exit;
 
@@ -28,5 +29,39 @@ pub trait Sidecar {
     /// After that: whether nothing is left to do.
     fn is_done(&mut self) -> bool {
         true
+    }
+}
+
+/// How long a container has run when its launcher releases memory.
+pub const IDLE: Duration = Duration::from_secs(1);
+
+/// Releases memory once the container has run for a while: hundreds of launchers may wait at the same time, and a short
+/// run does not pay for it.
+#[derive(Debug, Default)]
+pub struct Idle(Option<Instant>);
+
+impl Idle {
+    /// For a container that starts now.
+    pub fn from_now() -> Self {
+        Idle(Some(Instant::now() + IDLE))
+    }
+}
+
+impl Sidecar for Idle {
+    fn descriptors(&self) -> Vec<Interest> {
+        Vec::new()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.0
+    }
+
+    fn ready(&mut self, _events: &[i16]) {
+        self.0 = None;
+        exe::release_memory();
+    }
+
+    fn end(&mut self) {
+        self.0 = None;
     }
 }

@@ -15,7 +15,7 @@ use crate::lifecycle::log_file::{LogCopy, LogFile};
 use crate::lifecycle::notify::Proxy;
 use crate::lifecycle::processes::Killer;
 use crate::lifecycle::relay::{self, Copy, Count};
-use crate::lifecycle::sidecar::Sidecar;
+use crate::lifecycle::sidecar::{Idle, Sidecar};
 use crate::sys::io::{self, Interest};
 use crate::sys::process::{self, Exit};
 use crate::sys::reaper::Record;
@@ -130,6 +130,7 @@ pub struct Supervisor {
     pub network: Option<crate::lifecycle::network::Network>,
     /// Tells of refused system calls.
     pub refusals: Option<crate::lifecycle::refusals::Refusals>,
+    idle: Idle,
 }
 
 impl Supervisor {
@@ -154,6 +155,7 @@ impl Supervisor {
             monitor: None,
             network: None,
             refusals: None,
+            idle: Idle::default(),
         })
     }
 
@@ -170,6 +172,7 @@ impl Supervisor {
     /// Waits for the container process to end; `pty` is its terminal's master end.
     pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<End> {
         let begin = self.handed.unwrap_or_else(usage::monotonic);
+        self.idle = Idle::from_now();
         if let Some(master) = pty {
             self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
         }
@@ -178,7 +181,7 @@ impl Supervisor {
             Watched { pid, pidfd, pty, asked: None, stopped: false, exit: None, others: Vec::new() };
         watched.reap();
         while watched.exit.is_none() {
-            self.tell_ready(false)?;
+            self.notify_ready(false)?;
             let due = self.deadline.as_ref().and_then(Deadline::due).into_iter().chain(self.overdue()).min();
             self.turn(due, |signal| watched.signal(signal))?;
             for (pid, exit) in watched.others.drain(..) {
@@ -196,7 +199,7 @@ impl Supervisor {
             }
         }
         let seen = usage::monotonic();
-        self.tell_ready(true)?;
+        self.notify_ready(true)?;
         self.sidecars().iter_mut().for_each(|s| s.end());
         self.write_out(watched.stopped)?;
         self.restore();
@@ -223,7 +226,7 @@ impl Supervisor {
     }
 
     /// Lets the first process of `run --detach` return: the output is copied and signals are heard while it waits.
-    fn tell_ready(&mut self, ended: bool) -> Result<()> {
+    fn notify_ready(&mut self, ended: bool) -> Result<()> {
         let ready = ended || self.notify.is_none() || self.overdue().is_some_and(|due| due <= Instant::now());
         self.ready.take_if(|_| ready).map_or(Ok(()), Ready::tell)
     }
@@ -320,6 +323,7 @@ impl Supervisor {
             .chain(self.checks.iter_mut().map(|s| s as &mut dyn Sidecar))
             .chain(self.logs.iter_mut().map(|s| s as &mut dyn Sidecar))
             .chain(self.copies.iter_mut().map(|s| s as &mut dyn Sidecar))
+            .chain([&mut self.idle as &mut dyn Sidecar])
             .collect()
     }
 

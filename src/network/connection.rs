@@ -76,7 +76,7 @@ pub struct Flow {
     sent: usize,
     /// The sender has ended.
     ended: bool,
-    /// The receiver was told.
+    /// The receiver was notified of it.
     notified: bool,
     /// Bytes that were written.
     pub bytes: u64,
@@ -244,8 +244,8 @@ impl Connection {
 }
 
 impl Flow {
-    /// The receiver was told that the sender has ended.
-    pub fn is_told(&self) -> bool {
+    /// The receiver was notified that the sender has ended.
+    pub fn is_notified(&self) -> bool {
         self.notified
     }
 
@@ -262,7 +262,7 @@ impl Flow {
                 return Ok(false);
             }
             if self.ended {
-                return self.tell(to).map(|()| false);
+                return self.notify(to).map(|()| false);
             }
             if !from.readable {
                 // An idle connection keeps no pipe.
@@ -360,7 +360,7 @@ impl Flow {
     }
 
     /// Passes the end on, once.
-    fn tell(&mut self, to: &End) -> Result<(), Turn> {
+    fn notify(&mut self, to: &End) -> Result<(), Turn> {
         if !self.notified {
             self.notified = true;
             match net::end_sending(to.fd()) {

@@ -270,7 +270,7 @@ impl Helper<'_> {
         let Some(mut connection) = self.connections.remove(key) else { return };
         connection.up.release(&mut self.means.pipes);
         connection.down.release(&mut self.means.pipes);
-        let over = connection.up.is_told() && connection.down.is_told();
+        let over = connection.up.is_notified() && connection.down.is_notified();
         let name = connection.name.as_deref().unwrap_or_default().to_string();
         // Of a connection that was not dialled no address counts.
         let address = connection.dialled.or(connection.name.is_none().then_some(connection.meant.ip()));
@@ -279,7 +279,7 @@ impl Helper<'_> {
         let bytes = (connection.up.bytes, connection.down.bytes);
         let rule = (!verdict.is_refused()).then_some(&*connection.rule);
         self.audit.iter_mut().for_each(|audit| audit.write(&verdict, bytes, rule));
-        self.tell(&verdict);
+        self.report(&verdict);
         if connection.inward {
             let fd = connection.inside.into_fd();
             self.epoll.remove(fd.as_raw_fd()).unwrap_or_default();
@@ -297,11 +297,11 @@ impl Helper<'_> {
     ) {
         let verdict = Verdict { reason, name: name.into(), other: other.into(), address, port };
         self.audit.iter_mut().for_each(|audit| audit.write(&verdict, (0, 0), None));
-        self.tell(&verdict);
+        self.report(&verdict);
     }
 
     /// Tells the launcher of a refusal, once of each.
-    pub(super) fn tell(&mut self, verdict: &Verdict) {
+    pub(super) fn report(&mut self, verdict: &Verdict) {
         if verdict.is_refused() && self.reported.len() < MOST_TOLD && self.reported.insert(verdict.text()) {
             // Where the launcher does not listen the audit file has it.
             io::send_nowait(self.line, &verdict.record()).map(drop).unwrap_or_default();

@@ -296,6 +296,10 @@ mod tests {
             let (passed, end) = fed(stream, 10_000);
             assert_eq!((passed.as_str(), end), ("", Err(reason)), "{stream:?}");
         }
+    }
+
+    #[test]
+    fn blank_lines_long_lines_and_bad_chunks_are_refused() {
         for blanks in ["\r\n\r\n".to_string(), "\r\n".repeat(10_000), format!("{GET}\r\n\r\n{GET}")] {
             for segment in [1, 10_000] {
                 let (passed, end) = fed(&blanks, segment);

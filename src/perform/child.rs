@@ -14,7 +14,7 @@ pub(super) fn child(plan: &Plan, cx: &mut Cx) -> ! {
         let Some(step) = plan.steps.get(i) else { process::exit_now(1) };
         if step.actor != cx.me {
             hand_back(cx, i, &step.action);
-            let Ok(Some(turn)) = hear(cx) else { process::exit_now(1) };
+            let Ok(Some(turn)) = receive(cx) else { process::exit_now(1) };
             i = turn.next as usize;
             continue;
         }
@@ -41,20 +41,20 @@ fn hand_back(cx: &Cx, row: usize, action: &Action) {
             Baton { pid: cx.fd(listener), ..Baton::turn(row) }.write(cx.baton)
         }
         Action::Ns(NsOp::TakeFds { shown }) => shown.send(cx, cx.baton, &Baton::turn(row).to_bytes()),
-        _ => tell(cx, Baton::turn(row)),
+        _ => send(cx, Baton::turn(row)),
     };
     if handed.is_err() {
         process::exit_now(1);
     }
 }
 
-/// A child's word to the runtime.
-fn tell(cx: &Cx, baton: Baton) -> crate::sys::Result<()> {
+/// Passes the baton to the runtime.
+fn send(cx: &Cx, baton: Baton) -> crate::sys::Result<()> {
     if cx.filtered { baton.write(cx.baton) } else { baton.send(cx.baton) }
 }
 
-/// The runtime's word to a child.
-fn hear(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
+/// Receives the baton from the runtime.
+fn receive(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
     if cx.filtered { Baton::read(cx.baton) } else { Baton::receive(cx.baton) }
 }
 
@@ -62,14 +62,14 @@ fn hear(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
 /// left out, which a debug build can ask for.
 fn ask(cx: &mut Cx, row: usize) -> bool {
     let question = Baton { next: row as u32, errno: 0, pid: ASK };
-    let answer = tell(cx, question).and_then(|()| hear(cx));
+    let answer = send(cx, question).and_then(|()| receive(cx));
     match answer {
         Ok(Some(b)) if b.pid == 0 && b.errno == 0 => false,
         #[cfg(debug_assertions)]
         Ok(Some(b)) if b.pid == crate::perform::baton::SKIP => true,
         Ok(Some(b)) if b.errno != 0 => {
             let report = Baton::failed(row, Errno::from_raw(b.errno), Call::Injected);
-            process::exit_now(1 + i32::from(tell(cx, report).is_err()))
+            process::exit_now(1 + i32::from(send(cx, report).is_err()))
         }
         _ => process::exit_now(1),
     }
@@ -79,7 +79,7 @@ fn ask(cx: &mut Cx, row: usize) -> bool {
 fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
     let number = if cx.call.is_refused_link() { cx.link } else { cx.program };
     let report = Baton::failed(row, errno, cx.call).about(number);
-    let mut reported = tell(cx, report).is_ok();
+    let mut reported = send(cx, report).is_ok();
     if reported && cx.call == Call::Exec {
         crate::perform::interpreter::show_root(cx, report);
     }

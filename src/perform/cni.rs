@@ -43,7 +43,7 @@ pub(super) fn let_go(file: &Path) -> Done {
 /// Makes the file in memory that Init copies over /etc/resolv.conf.
 pub(super) fn resolv(cx: &mut Cx, content: &[u8], to: &Slot) -> Done {
     let file = File::from(at(cx, Call::Memfd, memfd::memory_file(c"resolv.conf"))?);
-    at(cx, Call::Write, file.write_all_at(content, 0).map_err(errno))?;
+    at(cx, Call::Write, file.write_all_at(content, 0).map_err(crate::sys::errno))?;
     cx.set(to, file.into_raw_fd());
     Ok(())
 }
@@ -65,7 +65,7 @@ pub(super) fn add(cx: &mut Cx, attachment: &Attachment, record: &Path, to: Optio
         let fd = at(cx, Call::Dup, fs::dup_above(cx.fd(to), 3))?;
         let file = File::from(fs::own(fd));
         let written = file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
-        at(cx, Call::Write, written.map_err(errno))?;
+        at(cx, Call::Write, written.map_err(crate::sys::errno))?;
     }
     Ok(())
 }
@@ -115,8 +115,4 @@ fn said(cx: &mut Cx, result: Result<(), Failure>) -> Done {
         }
     };
     at(cx, Call::Cni, Err(errno))
-}
-
-fn errno(e: std::io::Error) -> Errno {
-    Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))
 }

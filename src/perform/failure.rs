@@ -1,4 +1,4 @@
-//! Why a plan got no further: what takes back the row that failed, and the report.
+//! A plan that failed: the undo of the failed row, and the report.
 
 use crate::error::{Error, StepError};
 use crate::perform::{Call, Cx};
@@ -6,7 +6,7 @@ use crate::plan::ops::{Action, CgroupOp, CloneOp, StateOp};
 use crate::plan::{Plan, Undo};
 use crate::sys::{Errno, process};
 
-/// Why it got no further.
+/// The cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// A row failed.
@@ -19,8 +19,8 @@ pub enum Failure {
     ChildDied(usize),
 }
 
-/// What takes back the row that failed itself. A directory that could not be made belongs to another
-/// container: its undo would remove, or kill, that one. Of a clone it is not known how far it got.
+/// The undo of the failed row itself. A directory that could not be created belongs to another container: its undo
+/// would remove or kill that container. A failed clone may have created the child.
 pub(super) fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     let (Failure::Row(row, ..)
     | Failure::Stopped(row)

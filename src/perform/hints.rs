@@ -55,6 +55,31 @@ pub fn refused_link(action: &Action, call: Call, length: usize) -> Option<String
     }
 }
 
+/// [`exec_error`] for a file that was found and must not be executed.
+fn denied(name: &str, uid: Option<u32>, call: Call) -> ExecError {
+    let not_found = !name.contains('/');
+    let message = match (not_found, call) {
+        // As runc: the search of $PATH passes files that cannot be executed, so this is 127 and not 126.
+        (true, call) => format!(
+            "exec: \"{name}\": executable file not found in $PATH (there is {}: give its whole path to see why)",
+            match call {
+                Call::IsDirectory => "a directory of that name",
+                Call::OnNoexec => "a file of that name on a noexec mount",
+                _ => "a file of that name that may not be executed",
+            }
+        ),
+        (false, Call::OnNoexec) => format!(
+            "exec: \"{name}\": permission denied (it lies on a noexec mount, where no program is executed: mount that with exec, as --tmpfs DIR:exec does)"
+        ),
+        (false, Call::IsDirectory) => format!("exec: \"{name}\": permission denied (it is a directory)"),
+        (false, _) => format!(
+            "exec: \"{name}\": permission denied (uid {} may not execute it: check its mode and those of the directories above it, or choose the user with --user)",
+            uid.unwrap_or_default()
+        ),
+    };
+    ExecError { message, bare: None, not_found }
+}
+
 /// The words of runc and Docker for a program that cannot be executed.
 pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
     let step = plan.steps.get(row).filter(|_| call != Call::Injected)?;
@@ -87,29 +112,7 @@ pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) ->
         (Action::Exec(ExecOp::FindProgram { .. }), Errno::ENOTDIR) => {
             not_found(format!("exec: \"{name}\": executable file not found in $PATH"))
         }
-        // As runc's: what cannot be executed is not what $PATH is searched for, so this is 127 and not 126.
-        (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) if !name.contains('/') => {
-            not_found(format!(
-                "exec: \"{name}\": executable file not found in $PATH (there is {}: give its whole path to see why)",
-                match call {
-                    Call::IsDirectory => "a directory of that name",
-                    Call::OnNoexec => "a file of that name on a noexec mount",
-                    _ => "a file of that name that may not be executed",
-                }
-            ))
-        }
-        (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) if call == Call::OnNoexec => {
-            cannot(format!(
-                "exec: \"{name}\": permission denied (it lies on a noexec mount, where no program is executed: mount that with exec, as --tmpfs DIR:exec does)"
-            ))
-        }
-        (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) if call == Call::IsDirectory => {
-            cannot(format!("exec: \"{name}\": permission denied (it is a directory)"))
-        }
-        (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) => cannot(format!(
-            "exec: \"{name}\": permission denied (uid {} may not execute it: check its mode and those of the directories above it, or choose the user with --user)",
-            uid.unwrap_or_default()
-        )),
+        (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) => Some(denied(&name, uid, call)),
         (Action::Exec(ExecOp::FindProgram { .. }), e) => {
             cannot(format!("exec: \"{name}\": {}", crate::tables::errno::text(e as i32)))
         }

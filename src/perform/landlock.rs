@@ -29,7 +29,7 @@ fn allow(cx: &mut Cx, plan: &Landlock, ruleset: i32, fd: i32, rights: u64) -> Do
     at(cx, Call::LandlockRule, landlock::add_path(ruleset, fd, rights))
 }
 
-/// A file of the caller's can be opened anew by /proc/self/fd/N, as far as its descriptor allows.
+/// The program can reopen a file of the caller by /proc/self/fd/N, with the access mode of its descriptor.
 fn descriptor(cx: &mut Cx, plan: &Landlock, ruleset: i32, fd: i32) -> Done {
     let rights = match landlock::access_mode(fd) {
         Ok(libc::O_RDONLY) => READ,

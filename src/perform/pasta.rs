@@ -49,11 +49,10 @@ pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, in_userns: 
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::own(errors));
     rlimit::give_back(&mut command);
     crate::sys::before_exec::clean_before_exec(&mut command);
-    let io = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
-    let mut child = at(cx, Call::Pasta, command.spawn().map_err(io))?;
+    let mut child = at(cx, Call::Pasta, command.spawn().map_err(crate::sys::errno))?;
     let end = Instant::now() + DEADLINE;
     loop {
-        match at(cx, Call::Pasta, child.try_wait().map_err(io))? {
+        match at(cx, Call::Pasta, child.try_wait().map_err(crate::sys::errno))? {
             Some(status) if status.success() => return Ok(()),
             Some(_) => {
                 let (mut file, mut text) = (std::fs::File::from(said), String::new());

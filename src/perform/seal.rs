@@ -6,7 +6,7 @@
 //!
 //! | the runtime may | how it continues |
 //! | --- | --- |
-//! | make such a mount, and exchange its own file (`CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`) | its segments are mapped anew from there ([`exe::exchange`]): no second start |
+//! | make such a mount, and exchange its own file (`CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`) | its segments are mapped again from there ([`exe::exchange`]): no second start |
 //! | make such a mount | it executes the file there |
 //! | neither (an ordinary user whose program is theirs to write) | it executes a sealed copy in memory |
 //!

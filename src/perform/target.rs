@@ -161,12 +161,18 @@ fn make_new(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind) -> Result<Raw
     fs::openat(at, name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY, 0)
 }
 
-/// Opens the entry `name` of a file system that this plan has made; the entry is made first. `None` where something has
-/// its name.
-pub fn make_own(cx: &mut Cx, dir: RawFd, name: &CStr, kind: TargetKind) -> Result<Option<RawFd>> {
-    match make_new(cx, dir, name, kind) {
-        Err(Errno::EEXIST) => Ok(None),
-        made => made.map(Some),
+/// Makes the entry `name` in a file system that this plan has made; false where something has its name.
+pub fn make_own(cx: &mut Cx, dir: RawFd, name: &CStr, kind: TargetKind) -> Result<bool> {
+    let made = if kind == TargetKind::NewFile {
+        cx.call = Call::Mknod;
+        fs::mknodat(dir, name, libc::S_IFREG | 0o755, 0)
+    } else {
+        cx.call = Call::Mkdir;
+        fs::mkdirat(dir, name, 0o755)
+    };
+    match made {
+        Err(Errno::EEXIST) => Ok(false),
+        made => made.map(|()| true),
     }
 }
 

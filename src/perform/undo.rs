@@ -33,8 +33,8 @@ impl Undone {
     }
 }
 
-/// The undos that are the container's whose directory is `dir`. A runtime that died may have announced a cgroup that
-/// it never made, or another process may have made it anew: its processes must live.
+/// The undos that are the container's whose directory is `dir`. A runtime that died may have recorded a cgroup that
+/// it never created, or another process may have created it since: those processes must not be killed.
 pub fn own(undos: &[Undo], dir: &Path) -> Vec<Undo> {
     let known = recorded_cgroups(dir);
     let made = |path: &Path| directory_id(path).is_some_and(|id| known.contains(&(id, true)));
@@ -201,15 +201,13 @@ pub fn remove_state(dir: &Path) -> Result<(), Errno> {
         Err(e) => return Err(e),
     };
     let fd = std::os::fd::AsRawFd::as_raw_fd(&fd);
-    let entries =
-        std::fs::read_dir(dir).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    let entries = std::fs::read_dir(dir).map_err(crate::sys::errno)?;
     for entry in entries.flatten() {
         let Ok(name) = std::ffi::CString::new(entry.file_name().into_encoded_bytes()) else { continue };
         match fs::unlinkat(fd, &name, 0) {
             Ok(()) | Err(Errno::ENOENT) => {}
             // The notify socket's directory.
-            Err(Errno::EISDIR) => std::fs::remove_dir_all(entry.path())
-                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?,
+            Err(Errno::EISDIR) => std::fs::remove_dir_all(entry.path()).map_err(crate::sys::errno)?,
             Err(e) => return Err(e),
         }
     }

@@ -79,7 +79,7 @@ impl FromStr for Policy {
     }
 }
 
-/// Things that `--allow` gives back: (name, what it allows).
+/// What `--allow` permits: (name, text).
 pub const ALLOW: &[(&str, &str)] = &[
     ("root", "the process may run as uid 0 of the container"),
     ("host-user", "no user namespace of its own: ids inside are the host's ids"),

@@ -202,7 +202,7 @@ fn throttle_of(cpu: u32) -> String {
 /// Masked and read-only paths: the config's and the default ones.
 pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     if facts.overrides.allows("proc") {
-        let all = |list: &[PathBuf], want: &[&str]| paths(want).iter().all(|path| list.contains(path));
+        let all = |list: &[PathBuf], want: &[&str]| want.iter().all(|path| has(list, path));
         if all(&config.masked_paths, &MASKED) && all(&config.readonly_paths, &READONLY) {
             out.no_effect(
                 "proc",
@@ -213,9 +213,9 @@ pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resul
     }
     let mut added = 0;
     let mut add = |list: &mut Vec<PathBuf>, want: &[&str]| {
-        for path in paths(want) {
-            if !list.contains(&path) {
-                list.push(path);
+        for path in want {
+            if !has(list, path) {
+                list.push(path.into());
                 added += 1;
             }
         }
@@ -231,7 +231,7 @@ pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resul
     Ok(())
 }
 
-/// Paths as the config type wants them.
-fn paths(list: &[&str]) -> Vec<PathBuf> {
-    list.iter().map(PathBuf::from).collect()
+/// Whether the list has the path, letter by letter: to compare components costs more than a mask does.
+fn has(list: &[PathBuf], path: &str) -> bool {
+    list.iter().any(|other| other.as_os_str() == path)
 }

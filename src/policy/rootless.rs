@@ -21,10 +21,9 @@ pub fn user_namespace(
     rootless: &Rootless,
     out: &mut Outcome,
 ) -> Result<()> {
-    let own = |maps: &[IdMap], id: u32| matches!(maps, [IdMap { host, size: 1, .. }] if *host == id);
     let euid = facts.host.euid;
     // A config for an ordinary user maps that user alone; any other map was chosen on purpose.
-    let chosen = !own(&config.uid_maps, euid) || !own(&config.gid_maps, rootless.egid);
+    let chosen = !idmap::is_only(&config.uid_maps, euid) || !idmap::is_only(&config.gid_maps, rootless.egid);
     let mine = wants_own(config, facts);
     let range = if !mine && config.is_new(NsKind::User) && chosen && euid != 0 {
         config.uid_maps.iter().all(|m| !idmap::holds(m, euid))

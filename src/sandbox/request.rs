@@ -40,7 +40,7 @@ pub fn take(args: Vec<OsString>) -> Result<Vec<OsString>, String> {
     if !crate::sys::memfd::is_sealed(fd) {
         return Err("--request: the descriptor is no sealed memfd".into());
     }
-    // A launcher that begins anew reads it once more.
+    // A launcher that re-executes itself reads it again.
     argv::keep(fd);
     fs::close_on_exec(fd).map_err(|e| format!("--request: {e}"))?;
     let file = File::from(fs::own(fd));

@@ -15,10 +15,10 @@
 //! carries a checksum, because the file is not synced to disk and may be incomplete after a crash. Finally
 //! the program must pass [`bpf::check`].
 //!
-//! The hash is BLAKE2s, because it does not execute CPUID, which in a virtual machine costs as much as a
+//! The hash is BLAKE2b, because it does not execute CPUID, which in a virtual machine costs as much as a
 //! hundred system calls.
 
-use blake2::{Blake2s256, Digest};
+use blake2::{Blake2b256, Digest};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -29,7 +29,7 @@ use crate::config::ConfigError;
 use crate::sys::replace::{Kind, replace_path};
 
 /// Changes when the layout of the file changes.
-const MAGIC: &[u8; 8] = b"SBXBPF\x00\x02";
+const MAGIC: &[u8; 8] = b"SBXBPF\x00\x03";
 /// Magic, key, checksum, flags, unused.
 const HEADER: usize = 8 + 32 + 32 + 4 + 4;
 /// Maximum number of files. When a file is added to a full cache, the least recently used quarter is removed.
@@ -85,7 +85,7 @@ pub fn compile_cached(mode: &Mode, dir: &Path) -> Result<Filter, ConfigError> {
 /// Everything that the result depends on; `None`: no key is possible, so the cache is not used.
 fn key(mode: &Mode) -> Option<Key> {
     let version = libseccomp::ScmpVersion::current().ok()?;
-    let mut hash = Blake2s256::new();
+    let mut hash = Blake2b256::new();
     hash.update(concat!(env!("CARGO_PKG_VERSION"), "\0"));
     hash.update(std::env::consts::ARCH);
     for number in [SOURCES, version.major.into(), version.minor.into(), version.micro.into()] {
@@ -182,7 +182,7 @@ fn encode(key: &Key, filter: &Filter) -> Vec<u8> {
 }
 
 fn checksum(key: &Key, flags: [u8; 4], program: &[u8]) -> Key {
-    let mut hash = Blake2s256::new();
+    let mut hash = Blake2b256::new();
     hash.update(key);
     hash.update(flags);
     hash.update(program);

@@ -120,7 +120,7 @@ fn is_left_over(
     match lock(file.as_raw_fd()) {
         Ok(()) => {}
         Err(crate::sys::Errno::EAGAIN) => return Ok(false),
-        Err(e) => return Err(std::io::Error::from_raw_os_error(e as i32)),
+        Err(e) => return Err(e.into()),
     }
     let mut of = String::new();
     file.read_to_string(&mut of)?;

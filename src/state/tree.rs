@@ -13,10 +13,6 @@ pub fn token() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
-fn os(e: Errno) -> io::Error {
-    io::Error::from_raw_os_error(e as i32)
-}
-
 /// Removes `name` in `dir` and all below it; nothing to remove is no error. Other mounts below it are not entered.
 ///
 /// A program can nest directories deeper than any path or stack is long. So a directory is not entered from its parent:
@@ -45,12 +41,12 @@ pub fn remove(dir: &OwnedFd, name: &CStr) -> io::Result<()> {
                 open(&inner, &below)?;
                 moved += 1;
                 let to = CString::new(format!(".safebox-{token}-{moved}"))?;
-                fs::renameat(inner.as_raw_fd(), &below, top.as_raw_fd(), &to).map_err(os)?;
+                fs::renameat(inner.as_raw_fd(), &below, top.as_raw_fd(), &to).map_err(io::Error::from)?;
             }
-            fs::unlinkat(top.as_raw_fd(), &entry, libc::AT_REMOVEDIR).map_err(os)?;
+            fs::unlinkat(top.as_raw_fd(), &entry, libc::AT_REMOVEDIR).map_err(io::Error::from)?;
         }
     }
-    fs::unlinkat(dir.as_raw_fd(), name, libc::AT_REMOVEDIR).map_err(os)
+    fs::unlinkat(dir.as_raw_fd(), name, libc::AT_REMOVEDIR).map_err(io::Error::from)
 }
 
 /// Removes what is no directory; `false`: it is one.
@@ -58,7 +54,7 @@ fn unlinked(dir: &OwnedFd, name: &CStr) -> io::Result<bool> {
     match fs::unlinkat(dir.as_raw_fd(), name, 0) {
         Ok(()) | Err(Errno::ENOENT) => Ok(true),
         Err(Errno::EISDIR) => Ok(false),
-        Err(e) => Err(os(e)),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -68,19 +64,20 @@ fn open(dir: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
     let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_XDEV;
     let open = |flags| fs::openat2(dir.as_raw_fd(), name, flags | libc::O_DIRECTORY, 0, resolve).map(fs::own);
     if !nix::unistd::geteuid().is_root() {
-        let held = open(libc::O_PATH).map_err(os)?;
+        let held = open(libc::O_PATH).map_err(io::Error::from)?;
         let path = CString::new(format!("/proc/self/fd/{}", held.as_raw_fd()))?;
-        fs::chmod(&path, 0o700).map_err(os)?;
+        fs::chmod(&path, 0o700).map_err(io::Error::from)?;
     }
-    open(libc::O_RDONLY).map_err(os)
+    open(libc::O_RDONLY).map_err(io::Error::from)
 }
 
 fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
     // The descriptor's own position stays: another one is read.
-    let again = fs::openat(dir.as_raw_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(os)?;
+    let again =
+        fs::openat(dir.as_raw_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(io::Error::from)?;
     let mut found = Vec::new();
-    for entry in nix::dir::Dir::from_fd(fs::own(again)).map_err(os)?.iter() {
-        let name = entry.map_err(os)?.file_name().to_owned();
+    for entry in nix::dir::Dir::from_fd(fs::own(again)).map_err(io::Error::from)?.iter() {
+        let name = entry.map_err(io::Error::from)?.file_name().to_owned();
         if !matches!(name.to_bytes(), b"." | b"..") {
             found.push(name);
         }

@@ -13,7 +13,7 @@ pub fn make_root(root: &Path) -> Result<()> {
         return Err(Error::msg("--root: / is not a place for state"));
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| {
-        let text = e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text);
+        let text = crate::tables::errno::of_io(&e);
         Error::msg(format!("state directory {}: {text} (choose another with --root)", root.display()))
     })?;
     // Another user may have created it since the first check.
@@ -44,7 +44,7 @@ pub fn check_root(root: &Path) -> Result<()> {
             return refused(format!("user {} or other users can replace it", m.uid()));
         }
     }
-    let closed = if root == crate::host::state_root::fallback_state_root() { 0o077 } else { 0o022 };
+    let closed = if crate::host::state_root::is_fallback(root) { 0o077 } else { 0o022 };
     match root.symlink_metadata() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => refused(e.to_string()),

@@ -20,8 +20,7 @@ pub struct Member {
 /// process's signal mask, which blocks the signals read from a signalfd(2).
 pub fn clean_before_exec(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
-    let clean =
-        || super::signal::clean_signals(u64::MAX).map_err(|e| std::io::Error::from_raw_os_error(e as i32));
+    let clean = || super::signal::clean_signals(u64::MAX).map_err(std::io::Error::from);
     // SAFETY: between fork and exec the closure only calls sigaction(2) and sigprocmask(2), and allocates
     // nothing.
     unsafe {
@@ -35,7 +34,7 @@ pub fn die_with_parent(command: &mut std::process::Command) {
     let die = || {
         super::own::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
             .map(drop)
-            .map_err(|e| std::io::Error::from_raw_os_error(e as i32))
+            .map_err(std::io::Error::from)
     };
     // SAFETY: between fork and exec the closure only calls prctl(2), and allocates nothing.
     unsafe {
@@ -74,15 +73,14 @@ pub fn enter_before_exec(
     };
     // SAFETY: the closure only makes system calls, which is safe between fork and exec.
     unsafe {
-        command.pre_exec(move || enter().map_err(|e: Errno| std::io::Error::from_raw_os_error(e as i32)));
+        command.pre_exec(move || enter().map_err(|e: Errno| e.into()));
     }
 }
 
 /// `command`'s program starts with `signals` blocked: they wait until it is ready to read them.
 pub fn block_before_exec(command: &mut std::process::Command, signals: &'static [i32]) {
     use std::os::unix::process::CommandExt;
-    let block =
-        move || super::signal::block(signals).map_err(|e| std::io::Error::from_raw_os_error(e as i32));
+    let block = move || super::signal::block(signals).map_err(std::io::Error::from);
     // SAFETY: between fork and exec it only calls sigprocmask(2), and allocates nothing.
     unsafe {
         command.pre_exec(block);
@@ -101,7 +99,7 @@ pub fn pass_before_exec(command: &mut std::process::Command, mut passed: Vec<(Ra
     };
     // SAFETY: the closure makes system calls and nothing else, which is safe between fork and exec.
     unsafe {
-        command.pre_exec(move || pass().map_err(|e| std::io::Error::from_raw_os_error(e as i32)));
+        command.pre_exec(move || pass().map_err(std::io::Error::from));
     }
 }
 

@@ -40,6 +40,23 @@ pub fn exchange(file: RawFd) -> Result<()> {
     }
 }
 
+/// Releases the memory that a process does not need while it waits: free pages of the heap, and the pages of the program
+/// that are never written to (malloc_trim(3), madvise(2)). The kernel maps the latter again on the next access, from the
+/// page cache.
+pub fn release_memory() {
+    // SAFETY: only pages that the allocator has free are released.
+    unsafe { libc::malloc_trim(0) };
+    let Ok((base, headers)) = segments() else { return };
+    for h in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
+        let (start, end) = (ceil(base + h.p_vaddr as usize), floor(base + (h.p_vaddr + h.p_filesz) as usize));
+        if start < end {
+            // SAFETY: the range is a private mapping of the program's file that nothing has written to, so each page has
+            // the same contents again. An error leaves the memory mapped, which is harmless.
+            unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_DONTNEED) };
+        }
+    }
+}
+
 fn set_mm(what: i32, arg: u64, size: usize) -> Result<()> {
     // SAFETY: PR_SET_MM_EXE_FILE takes a descriptor, PR_SET_MM_MAP a MemoryMap that outlives the call, and its size.
     check(unsafe { libc::prctl(libc::PR_SET_MM, what as u64, arg, size, 0u64) }.into()).map(drop)

@@ -228,6 +228,17 @@ pub fn read(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
     check(unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) } as libc::c_long).map(|n| n as usize)
 }
 
+/// read(2) into the spare capacity of `buf`.
+pub fn read_more(fd: RawFd, buf: &mut Vec<u8>) -> Result<usize> {
+    let spare = buf.spare_capacity_mut();
+    // SAFETY: the spare capacity is writable for the length passed.
+    let n =
+        check(unsafe { libc::read(fd, spare.as_mut_ptr().cast(), spare.len()) } as libc::c_long)? as usize;
+    // SAFETY: the kernel has written the first `n` bytes of the spare capacity.
+    unsafe { buf.set_len(buf.len() + n) };
+    Ok(n)
+}
+
 /// close(2) of a raw descriptor that nothing else owns.
 pub fn close(fd: RawFd) {
     // SAFETY: no memory is involved; an error of close leaves the descriptor closed on Linux.

@@ -17,7 +17,6 @@ pub fn is_sealed(fd: RawFd) -> bool {
 
 /// An immutable copy of `file` in a memfd, close-on-exec.
 pub fn sealed_copy(file: &OwnedFd, name: &CStr) -> Result<RawFd> {
-    let io = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
@@ -28,8 +27,8 @@ pub fn sealed_copy(file: &OwnedFd, name: &CStr) -> Result<RawFd> {
         other => other,
     }? as RawFd;
     let mut to = File::from(fs::own(fd));
-    let mut from = File::from(file.try_clone().map_err(io)?);
-    std::io::copy(&mut from, &mut to).map_err(io)?;
+    let mut from = File::from(file.try_clone().map_err(super::errno)?);
+    std::io::copy(&mut from, &mut to).map_err(super::errno)?;
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, SEALS) }.into())?;
     Ok(to.into_raw_fd())

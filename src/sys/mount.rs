@@ -112,11 +112,12 @@ pub fn pivot_root_here() -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
 }
 
-/// Whether pivot_root(2) can be called. An empty path is ENOENT, after the check of privileges.
+/// Whether pivot_root(2) would be allowed. Security modules are asked once both paths are found; the root onto itself is
+/// then refused with EBUSY, or EINVAL where it is shared, so nothing changes.
 pub fn may_pivot() -> Result<()> {
     // SAFETY: both arguments are static NUL-terminated strings.
-    match check(unsafe { libc::syscall(libc::SYS_pivot_root, c"".as_ptr(), c"".as_ptr()) }) {
-        Err(super::Errno::ENOENT) | Ok(_) => Ok(()),
+    match check(unsafe { libc::syscall(libc::SYS_pivot_root, c"/".as_ptr(), c"/".as_ptr()) }) {
+        Err(super::Errno::EBUSY | super::Errno::EINVAL) | Ok(_) => Ok(()),
         Err(e) => Err(e),
     }
 }

@@ -12,23 +12,20 @@ const PAGE: usize = 4096;
 /// Reads a file with one value, such as those of sysctl and cgroup: openat(2), one read(2), close(2). The
 /// kernel returns such a file in one read, and none is larger than a page.
 pub fn value(path: impl AsRef<Path>) -> io::Result<String> {
-    let mut buf = [0; PAGE];
     let file = open(path.as_ref())?;
-    let n = once(&file, &mut buf).map_err(error)?;
-    text_of(buf[..n].to_vec())
+    let mut bytes = Vec::with_capacity(PAGE);
+    more(&file, &mut bytes)?;
+    text_of(bytes)
 }
 
 /// Reads a file of any length, as `std::fs::read_to_string`.
 pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
-    let mut buf = [0; PAGE];
     let file = open(path.as_ref())?;
-    let mut bytes = Vec::new();
-    loop {
-        match once(&file, &mut buf).map_err(error)? {
-            0 => return text_of(bytes),
-            n => bytes.extend_from_slice(&buf[..n]),
-        }
+    let mut bytes = Vec::with_capacity(PAGE);
+    while more(&file, &mut bytes)? > 0 {
+        bytes.reserve(PAGE);
     }
+    text_of(bytes)
 }
 
 /// Reads all that comes, and refuses more than `most` bytes: a file that a caller names may be a device without an end.
@@ -43,24 +40,20 @@ pub fn at_most(from: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map(fs::own).map_err(error)
+    fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0).map(fs::own).map_err(io::Error::from)
 }
 
-fn once(file: &OwnedFd, buf: &mut [u8]) -> Result<usize> {
+fn more(file: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<usize> {
     loop {
-        match fs::read(file.as_raw_fd(), buf) {
+        match fs::read_more(file.as_raw_fd(), bytes) {
             Err(Errno::EINTR) => {}
-            other => return other,
+            other => return other.map_err(io::Error::from),
         }
     }
 }
 
 fn text_of(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
-}
-
-fn error(e: Errno) -> io::Error {
-    io::Error::from_raw_os_error(e as i32)
 }
 
 /// Fields of /proc/self/status (proc_pid_status(5)).
@@ -74,8 +67,7 @@ pub struct Status {
 
 /// Reads /proc/self/status.
 pub fn status() -> Result<Status> {
-    let errno = |e: io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
-    of_status(&value("/proc/self/status").map_err(errno)?).ok_or(Errno::EPROTO)
+    of_status(&value("/proc/self/status").map_err(super::errno)?).ok_or(Errno::EPROTO)
 }
 
 fn of_status(text: &str) -> Option<Status> {

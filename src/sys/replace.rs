@@ -59,7 +59,7 @@ pub fn replace_path(temp: &Path, path: &Path, bytes: &[u8], kind: Kind) -> std::
         if step != Step::Open {
             fs::unlinkat(libc::AT_FDCWD, &temp, 0).unwrap_or_default();
         }
-        std::io::Error::from_raw_os_error(errno as i32)
+        errno.into()
     })
 }
 

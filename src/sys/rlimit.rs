@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Errno, Result, check};
+use super::{Result, check};
 
 /// The soft `RLIMIT_NOFILE` at the start of this process, once it has raised its own; `u64::MAX` before that.
 static STARTED_WITH: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -54,6 +54,6 @@ pub fn give_back(command: &mut std::process::Command) {
     let lower = || started_with(libc::RLIMIT_NOFILE).and_then(|limit| set(0, libc::RLIMIT_NOFILE, limit));
     // SAFETY: the closure only makes system calls, which is safe between fork and exec.
     unsafe {
-        command.pre_exec(move || lower().map_err(|e: Errno| std::io::Error::from_raw_os_error(e as i32)));
+        command.pre_exec(move || lower().map_err(std::io::Error::from));
     }
 }

@@ -72,7 +72,7 @@ fn host(address: IpAddr) -> (IpAddr, u8) {
 }
 
 /// Asks with a [`kind_request`] that was made before; Init may call it.
-pub fn asked_kind(request: &[u8]) -> Result<u8> {
+pub fn route_kind(request: &[u8]) -> Result<u8> {
     let fd = open()?;
     let kind = ask_kind(fd, request);
     fs::close(fd);

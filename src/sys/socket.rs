@@ -158,28 +158,31 @@ pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawF
     Ok((bytes, (n > 0).then_some(fds[0])))
 }
 
-/// recvmsg(2) of one descriptor, close-on-exec, and of the process that sent it, as this one's pid namespace numbers it.
-/// The socket has `SO_PASSCRED`; `EPROTO` where either is missing.
-pub fn recv_fd_from(socket: RawFd) -> Result<(RawFd, i32)> {
-    let mut byte = [0u8; 1];
-    let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
-    let mut control = Control([0; 64]);
+/// recvmsg(2): the bytes received, and the message. Its heads point into `control`; the descriptors are close-on-exec.
+fn receive(socket: RawFd, buf: &mut [u8], control: &mut Control) -> Result<(usize, libc::msghdr)> {
+    let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     // SAFETY: an all-zero msghdr is a valid empty one.
     let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
     msg.msg_iov = &mut iov;
     msg.msg_iovlen = 1;
     msg.msg_control = control.0.as_mut_ptr().cast();
     msg.msg_controllen = control.0.len() as _;
-    loop {
+    let n = loop {
         // SAFETY: `msg` points to live, writable buffers of the lengths it states.
         match check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long) {
             Err(Errno::EINTR) => {}
-            other => {
-                other?;
-                break;
-            }
+            other => break other? as usize,
         }
-    }
+    };
+    (msg.msg_iov, msg.msg_iovlen) = (std::ptr::null_mut(), 0);
+    Ok((n, msg))
+}
+
+/// recvmsg(2) of one descriptor, close-on-exec, and of the process that sent it, as this one's pid namespace numbers it.
+/// The socket has `SO_PASSCRED`; `EPROTO` where either is missing.
+pub fn recv_fd_from(socket: RawFd) -> Result<(RawFd, i32)> {
+    let mut control = Control([0; 64]);
+    let (_, msg) = receive(socket, &mut [0; 1], &mut control)?;
     let (mut fd, mut pid) = (None, None);
     // SAFETY: the kernel filled `msg`; the heads point into `control`, and each is followed by the data that its type
     // promises: one int was sent, and a `ucred` has its own size.
@@ -202,24 +205,10 @@ pub fn recv_fd_from(socket: RawFd) -> Result<(RawFd, i32)> {
     }
 }
 
-/// recvmsg(2): how many bytes and how many descriptors came, these close-on-exec.
 /// recvmsg(2): the number of bytes and of descriptors received; the descriptors are close-on-exec.
 pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS]) -> Result<(usize, usize)> {
-    let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     let mut control = Control([0; 64]);
-    // SAFETY: an all-zero msghdr is a valid empty one.
-    let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
-    msg.msg_iov = &mut iov;
-    msg.msg_iovlen = 1;
-    msg.msg_control = control.0.as_mut_ptr().cast();
-    msg.msg_controllen = control.0.len() as _;
-    let n = loop {
-        // SAFETY: `msg` points to live, writable buffers of the lengths it states.
-        match check(unsafe { libc::recvmsg(socket, &mut msg, libc::MSG_CMSG_CLOEXEC) } as libc::c_long) {
-            Err(Errno::EINTR) => {}
-            other => break other?,
-        }
-    };
+    let (n, msg) = receive(socket, buf, &mut control)?;
     // A record longer than `buf` is an error, not a record that fits.
     if msg.msg_flags & libc::MSG_TRUNC != 0 {
         return Err(Errno::EMSGSIZE);
@@ -228,12 +217,12 @@ pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS])
     unsafe {
         let head = libc::CMSG_FIRSTHDR(&msg);
         if head.is_null() || (*head).cmsg_type != libc::SCM_RIGHTS {
-            return Ok((n as usize, 0));
+            return Ok((n, 0));
         }
         // `control` has room for at most `MOST_FDS` descriptors, except for its padding.
         let count = (((*head).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / 4).min(MOST_FDS);
         std::ptr::copy_nonoverlapping(libc::CMSG_DATA(head), fds.as_mut_ptr().cast::<u8>(), count * 4);
-        Ok((n as usize, count))
+        Ok((n, count))
     }
 }
 

@@ -168,6 +168,11 @@ pub fn text(number: i32) -> String {
     find(number).map_or_else(|| format!("errno {number}"), |r| r.text.to_owned())
 }
 
+/// The text of an I/O error: the kernel's in the words of [`text`], any other as it prints itself.
+pub fn of_io(e: &std::io::Error) -> String {
+    e.raw_os_error().map_or_else(|| e.to_string(), text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

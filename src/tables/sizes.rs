@@ -13,7 +13,7 @@ mod tests {
     use super::text;
 
     #[test]
-    fn no_limit_is_told_as_nothing() {
+    fn no_limit_has_no_value() {
         let told = [512 << 20, 2 << 30, 1536 << 20, 900 << 10, 1_000_000, 1, 0].map(text);
         assert_eq!(told, ["512 MiB", "2 GiB", "1536 MiB", "900 KiB", "1000000 bytes", "1 bytes", "0 bytes"]);
     }

@@ -2,7 +2,7 @@
 //!
 //! Each line is a JSON object that begins with `seq`, its number, and `prev`, the SHA-256 of the line before it without
 //! its line break (64 zeros for the first). So a line that is changed, removed, added or moved breaks the chain at the
-//! next one. Lines that are cut off at the end, or a chain that is computed anew, can only be found with a hash that was
+//! next one. Lines that are cut off at the end, or a chain that is computed again, can only be found with a hash that was
 //! kept elsewhere ([`verify`]).
 
 use std::fs::File;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::event::{Event, Source, event};
 use super::spool::{LOST, Spool};
-use crate::cgroup::monitor::Notice;
+use crate::cgroup::monitor::MemoryWatch;
 use crate::cgroup::ops;
 use crate::error::{Error, Result};
 use crate::lifecycle::container::Container;
@@ -32,7 +32,7 @@ enum Memory {
     /// v2: a watch of the shared inotify instance.
     Watch(i32, PathBuf),
     /// v1: an eventfd.
-    Notice(Notice, PathBuf),
+    Eventfd(MemoryWatch, PathBuf),
     None,
 }
 
@@ -146,7 +146,7 @@ impl Observer {
                 Ok(Memory::Watch(watch, cgroup.into()))
             })
         } else {
-            Notice::of(cgroup, false).map(|notice| Memory::Notice(notice, cgroup.into()))
+            MemoryWatch::of(cgroup, false).map(|watch| Memory::Eventfd(watch, cgroup.into()))
         };
         // A cgroup that is gone has ended with its container.
         made.map_or_else(|e| (Memory::None, cgroup.exists().then(|| e.to_string())), |memory| (memory, None))
@@ -189,7 +189,7 @@ impl Observer {
         before
     }
 
-    /// The end of a container, if it was not told yet; `due`: only if it is time.
+    /// The end of a container, unless it was reported already; `due`: only if it is time.
     fn end(&mut self, id: &str, due: bool) -> Option<Event> {
         let known = self.known.get_mut(id)?;
         let ended = known.pidfd.as_ref().is_none_or(|fd| process::wait_for_exit(fd.as_raw_fd(), 0));
@@ -230,8 +230,8 @@ impl Observer {
                 new
             }
             // v1 notifies before the kill is counted, and once more when the cgroup is removed.
-            Memory::Notice(notice, cgroup) => {
-                let reported = watch::drain(notice.fd());
+            Memory::Eventfd(watch, cgroup) => {
+                let reported = watch::drain(watch.fd());
                 if cgroup.join("cgroup.event_control").exists() { reported } else { 0 }
             }
         };
@@ -247,11 +247,11 @@ impl Observer {
         for known in self.known.values() {
             let ended = known.ending.is_some();
             let pidfd = known.pidfd.as_ref().filter(|_| !ended).map_or(-1, AsRawFd::as_raw_fd);
-            let notice = match &known.memory {
-                Memory::Notice(notice, _) => notice.fd(),
+            let events = match &known.memory {
+                Memory::Eventfd(watch, _) => watch.fd(),
                 _ => -1,
             };
-            list.extend([(pidfd, libc::POLLIN), (notice, libc::POLLIN)]);
+            list.extend([(pidfd, libc::POLLIN), (events, libc::POLLIN)]);
         }
         list
     }

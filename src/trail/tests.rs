@@ -133,7 +133,7 @@ fn reports_are_kept_in_order_until_they_are_read() {
 }
 
 #[test]
-fn a_full_spool_is_told_and_an_empty_one_begins_anew() {
+fn a_full_spool_is_reported_and_an_empty_one_starts_again() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     let mut spool = Spool::open(&root).unwrap();

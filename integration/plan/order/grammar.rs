@@ -223,7 +223,7 @@ pub fn runtime_words(rows: &[Row], guarded: bool) -> Vec<Word> {
         if std::mem::take(&mut guardian) {
             out.extend(words(&["socketpair", "clone", "close"], "the guardian stands"));
             if rows[..from].iter().any(Row::makes_scope) {
-                out.extend(words(witness(), "the memory events are watched"));
+                out.extend(words(memory_watch(), "the memory events are watched"));
             }
         }
         // With a seccomp listener that the runtime cannot take.
@@ -243,7 +243,7 @@ pub fn runtime_words(rows: &[Row], guarded: bool) -> Vec<Word> {
 }
 
 /// The calls of the cgroup event monitor: cgroup-v2, memory.events; cgroup v1, memory.txt 9.
-fn witness() -> &'static [&'static str] {
+fn memory_watch() -> &'static [&'static str] {
     match Need::CgroupV2.missing() {
         None => &["inotify_init1", "inotify_add_watch"],
         Some(_) => &["openat", "eventfd2", "openat", "write", "close"],
@@ -294,6 +294,9 @@ fn guardian_words() -> Vec<Word> {
         "dup2",
         "close_range",
         "close_range*",
+        "poll",
+        "brk?",
+        "madvise*",
         "recvfrom",
         "exit_group",
     ];

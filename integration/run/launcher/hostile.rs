@@ -21,7 +21,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("launcher::the_account_follows_no_symlink_of_the_program", ROOT, account),
         test("launcher::the_log_follows_no_symlink_of_the_program", ROOT, log),
-        test("launcher::a_stderr_that_nobody_reads_ends_in_time", ROOT, stderr),
+        test("launcher::a_stderr_without_a_reader_ends_in_time", ROOT, stderr),
         test("launcher::a_detached_program_may_print_before_it_is_ready", ROOT, before_ready),
         test("launcher::the_caller_s_limit_on_files_does_not_end_the_launcher", ROOT, file_size),
         test("launcher::the_limit_on_processes_is_the_program_s", ROOT, processes),

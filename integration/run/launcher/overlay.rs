@@ -12,6 +12,7 @@ use crate::harness::{Call, Need, Sandbox, test};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
+const TMPFS: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::IdmapTmpfs];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 
 pub fn tests() -> Vec<Trial> {
@@ -26,7 +27,7 @@ pub fn tests() -> Vec<Trial> {
         test("launcher::a_failed_launch_leaves_no_layer", ROOT, faults),
         test("launcher::overlays_that_cannot_be_are_refused", ROOT, refused),
         test("launcher::no_setuid_file_is_in_a_layer", ROOT, setuid),
-        test("launcher::apply_to_a_full_disk_leaves_nothing", ROOT, full),
+        test("launcher::apply_to_a_full_disk_leaves_nothing", TMPFS, full),
     ]
 }
 

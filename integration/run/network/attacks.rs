@@ -15,7 +15,7 @@ pub fn tests() -> Vec<Trial> {
         test("network::raw_addresses_and_other_protocols_lead_nowhere", WORLD, raw),
         test("network::what_no_rule_allows_is_reported", WORLD, strays),
         test("network::names_carry_nothing_out", WORLD, tunnel),
-        test("network::floods_and_silence_stop_nobody_else", WORLD, floods),
+        test("network::floods_and_silence_stop_no_other_connection", WORLD, floods),
         test("network::what_never_ends_is_ended", WORLD, endless),
         test("network::two_containers_do_not_share_a_helper", WORLD, two),
     ]

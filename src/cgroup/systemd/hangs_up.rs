@@ -120,7 +120,7 @@ fn what_was_heard_before_the_cut_is_found() {
 }
 
 #[test]
-fn a_unit_of_somebody_else_is_not_taken_for_ours() {
+fn a_foreign_unit_is_not_taken_for_ours() {
     let text = started(&[Then::HangUp, Then::Taken]).unwrap_err();
     assert!(text.contains("UnitExists"), "{text}");
 }

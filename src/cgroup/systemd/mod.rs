@@ -164,7 +164,7 @@ pub fn start(start: &Start, pid: i32) -> std::result::Result<(), Failure> {
         let again = std::mem::replace(&mut heard, true);
         if again && inside() { Ok(()) } else { ask(bus, start, pid, again) }
     });
-    // Where the process is in it the unit is ours, and a row that fails takes back itself what it has made.
+    // If the process is in the unit, this row has created it; a row that fails undoes its own work.
     made.inspect_err(|_| {
         if inside() {
             stop(scope).unwrap_or_default();
@@ -259,7 +259,7 @@ pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
 
 /// `SetUnitProperties` for changed limits, so that systemd keeps them; the files are the caller's to write.
 pub fn set_properties(scope: &Scope, resources: &Resources, v2: bool) -> Result<()> {
-    // The device list does not change, and while systemd wrote it anew, nothing could be opened.
+    // The device list does not change, and while systemd rewrites it no device can be opened.
     let properties = properties::of_resources(resources, v2, false)?;
     if properties.is_empty() {
         return Ok(());

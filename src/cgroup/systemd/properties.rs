@@ -239,7 +239,7 @@ fn of_devices(rules: &[DeviceRule]) -> Vec<Property> {
     let policy = if everything { "auto" } else { "strict" };
     let mut out = vec![
         property("DevicePolicy", Value::Text(policy.into())),
-        // An empty list takes back what was there before.
+        // An empty list clears earlier entries.
         property("DeviceAllow", array(Vec::new())),
     ];
     if !everything {

@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Row] = &[
         DETACHED,
         RUN,
         Says::One("WHO", |l, v| {
-            l.life.tells_ready = match v {
+            l.life.notifies_ready = match v {
                 "container" => false,
                 "launcher" => true,
                 _ => return Err("one of container, launcher is needed".into()),

@@ -18,7 +18,7 @@ pub(super) const ROWS: &[Row] = &[
         Says::Each("PATH", |l, v| path(&mut l.files, Access::Read, v)),
         "Show a path of the host at the same place, read-only",
     )
-    .effect(volumes::shown)
+    .effect(volumes::host_paths)
     .values(&["/srv/data", "."], &[""]),
     Row::new(
         "rw",

@@ -98,7 +98,7 @@ pub(super) const ROWS: &[Row] = &[
         CALLERS,
         RUN | CREATE,
         Says::Path("FILE", |l, v| {
-            l.caller.pid_file = Some(crate::launch::links::settled(std::path::Path::new(v)))
+            l.caller.pid_file = Some(crate::launch::links::in_real_directory(std::path::Path::new(v)))
         }),
         "Write the pid of the container's process to this file",
     )

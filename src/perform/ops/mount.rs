@@ -51,31 +51,25 @@ fn mount_fs(op: &MountOp, cx: &mut Cx) -> Done {
     if let Some(target) = target {
         // What procfs and sysfs say is believed later on, so no link may redirect them.
         let strict = matches!(fs_type.to_bytes(), b"proc" | b"sysfs");
-        let place = place_of(cx, target, target.kind, strict, fd)?;
-        at(cx, Call::MoveMount, mount::move_mount(fd, place, c""))?;
-        fs::close(place);
+        attach(cx, fd, target, target.kind, strict)?;
     }
     keep_or_close(cx, fd, keep.as_ref());
     Ok(())
 }
 
-/// The place of a target, made where it is missing, and whether `tree` may be mounted there. A new entry of a file system
-/// that the plan has made needs no second look.
-fn place_of(
-    cx: &mut Cx,
-    target: &Target,
-    kind: TargetKind,
-    strict: bool,
-    tree: RawFd,
-) -> Result<RawFd, Errno> {
-    if matches!(kind, TargetKind::NewDir | TargetKind::NewFile)
-        && let Some(place) = make_own(cx, cx.fd(&target.root), &target.path, kind)?
-    {
-        return Ok(place);
+/// Mounts `tree` at a target, which is made where it is missing. A new entry of a file system that the plan has made is
+/// named and not looked at: nothing but this plan has made it, and move_mount(2) follows no symlink there.
+fn attach(cx: &mut Cx, tree: RawFd, target: &Target, kind: TargetKind, strict: bool) -> Done {
+    let dir = cx.fd(&target.root);
+    if matches!(kind, TargetKind::NewDir | TargetKind::NewFile) && make_own(cx, dir, &target.path, kind)? {
+        return at(cx, Call::MoveMount, mount::move_mount(tree, dir, &target.path));
     }
     let place = open_target(cx, target, kind, strict)?;
     places::expect_free(cx, place, target, tree)?;
-    Ok(place)
+    let moved = mount::move_mount(tree, place, c"").map_err(|e| unlike(e, kind, place));
+    at(cx, Call::MoveMount, moved)?;
+    fs::close(place);
+    Ok(())
 }
 
 /// Changes the options of the file system at `fd`, where there are any to change.
@@ -129,10 +123,7 @@ pub(super) fn move_tree(cx: &mut Cx, tree: RawFd, before: &[SetAttr], target: &T
         kind = if st.st_mode & libc::S_IFMT == libc::S_IFDIR { TargetKind::Dir } else { TargetKind::File };
     }
     set_attrs(cx, tree, before)?;
-    let place = place_of(cx, target, kind, false, tree)?;
-    let moved = mount::move_mount(tree, place, c"").map_err(|e| unlike(e, kind, place));
-    at(cx, Call::MoveMount, moved)?;
-    fs::close(place);
+    attach(cx, tree, target, kind, false)?;
     fs::close(tree);
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(super) fn apply(op: &NetOp, cx: &mut Cx) -> Done {
         NetOp::Unreachable { add, ask, .. } => {
             at(cx, Call::Netlink, route::perform(add))?;
             // A route of another table may come first, or the address be the namespace's own.
-            match at(cx, Call::Netlink, route::asked_kind(ask)) {
+            match at(cx, Call::Netlink, route::route_kind(ask)) {
                 Err(Errno::EHOSTUNREACH) | Ok(libc::RTN_UNREACHABLE) => Ok(()),
                 Ok(_) => at(cx, Call::Reached, Err(Errno::EEXIST)),
                 Err(e) => Err(e),

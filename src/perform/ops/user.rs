@@ -75,7 +75,7 @@ fn id_map_tool(cx: &mut Cx, program: &std::path::Path, maps: &[crate::config::Id
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null());
     rlimit::give_back(&mut command);
-    let out = command.output().map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    let out = command.output().map_err(crate::sys::errno)?;
     if out.status.success() {
         return Ok(());
     }

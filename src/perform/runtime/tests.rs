@@ -86,7 +86,7 @@ fn a_failure_with_numbers_of_nothing_is_a_failure_all_the_same() {
 
 /// A Joiner reports which process it made: any other process is neither signalled, limited nor waited for.
 #[test]
-fn a_process_of_somebody_else_is_not_adopted() {
+fn a_foreign_process_is_not_adopted() {
     let child = || std::process::Command::new("/bin/sh").args(["-c", "exit 0"]).spawn().unwrap();
     let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
     let mut cx = Cx::new(0);

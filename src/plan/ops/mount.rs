@@ -163,8 +163,7 @@ impl Op for MountOp {
                 calls.extend(["fsconfig", "fsmount", "close"]);
                 calls.extend(after.iter().map(|_| "mount_setattr"));
                 if let Some(target) = target {
-                    calls.extend(finds(target.kind));
-                    calls.extend(["move_mount", "close"]);
+                    calls.extend(attaches(target.kind));
                 }
                 calls.extend(keep.is_none().then_some("close"));
                 calls
@@ -172,8 +171,8 @@ impl Op for MountOp {
             Self::Move { before, target, .. } => {
                 let mut calls: Vec<_> = asks(target.kind).into_iter().collect();
                 calls.extend(before.iter().map(|_| "mount_setattr"));
-                calls.extend(finds(target.kind));
-                calls.extend(["move_mount", "close", "close"]);
+                calls.extend(attaches(target.kind));
+                calls.push("close");
                 calls
             }
             Self::Remount { data, changes, keep, .. } => {
@@ -199,15 +198,14 @@ impl MountOp {
     }
 }
 
-/// How a target is found: a new entry of the plan's own file system is made, unless its name is taken.
-fn finds(kind: TargetKind) -> Vec<&'static str> {
+/// How a tree gets to its target: a new entry of the plan's own file system is made and named, unless its name is taken.
+fn attaches(kind: TargetKind) -> Vec<&'static str> {
+    let found = ["openat2?", WALK, "statx?", "statx?", "fstatfs?", "fstatfs?", "move_mount", "close?"];
     match kind {
-        TargetKind::NewDir => {
-            vec!["mkdirat", "openat?", "openat2?", WALK, "statx?", "statx?", "fstatfs?", "fstatfs?"]
-        }
-        TargetKind::NewFile => vec!["openat", "openat2?", WALK, "statx?", "statx?", "fstatfs?", "fstatfs?"],
+        TargetKind::NewDir => [&["mkdirat"], &found[..]].concat(),
+        TargetKind::NewFile => [&["mknodat"], &found[..]].concat(),
         TargetKind::Dir | TargetKind::File | TargetKind::AsSource | TargetKind::Proc => {
-            RESOLVE.iter().chain(&FREE).copied().collect()
+            RESOLVE.iter().chain(&FREE).copied().chain(["move_mount", "close"]).collect()
         }
     }
 }

@@ -166,7 +166,7 @@ fn clone_joiner(plan: &mut Plan, input: &ExecInput<'_>) -> Result<()> {
     for file in procs.chain(tasks) {
         plan.push(Runtime, part::OUTSIDE, CgroupOp::Join { path: cpath(&file)? });
     }
-    // The score is passed on to children, and this one can still be told.
+    // Children inherit the score, and this process has none yet.
     if let Some(value) = input.process.oom_score_adj {
         plan.push(Runtime, part::OUTSIDE, LimitOp::OomScoreAdj { value });
     }

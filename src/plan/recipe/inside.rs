@@ -1,5 +1,6 @@
 //! Init's rows that are not mounts: a clean start, the root, the terminal, kernel settings, masks, the pivot.
 
+use std::ffi::CString;
 use std::path::Path;
 
 use crate::config::{ConfigError, Mount};
@@ -164,8 +165,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Whether /proc is the host's, which says of Init what a procfs of its own would say, and which a user namespace may
-    /// not mount anew: the pid namespace is the same, or parts of /proc are covered.
+    /// Whether /proc is the host's and a new procfs cannot be mounted in its place: the pid namespace is the host's, or
+    /// parts of /proc are covered. The host's shows Init as a new one would.
     fn shows_host_proc(&self) -> bool {
         let config = self.input.config;
         let hosts = |m: &Mount| m.destination == Path::new("/proc") && m.source.as_deref() == Some("/proc");
@@ -201,13 +202,16 @@ impl Builder<'_> {
             let null = self.null_device()?;
             let empty = self.plan.slot("empty");
             self.plan.push(Init, part::MASKS, MaskOp::EmptyDir { to: empty.clone() });
-            for (i, path) in config.masked_paths.iter().enumerate() {
+            let mut covered: Vec<CString> = Vec::with_capacity(config.masked_paths.len());
+            for path in &config.masked_paths {
+                let path = in_root(path)?;
                 // One cover is enough.
-                if config.masked_paths[..i].contains(path) {
+                if covered.contains(&path) {
                     continue;
                 }
+                covered.push(path.clone());
                 let (root, null, empty) = (self.root.clone(), null.clone(), empty.clone());
-                self.plan.push(Init, part::MASKS, MaskOp::Cover { root, path: in_root(path)?, null, empty });
+                self.plan.push(Init, part::MASKS, MaskOp::Cover { root, path, null, empty });
             }
         }
         if config.root.readonly {

@@ -8,11 +8,12 @@ use crate::config::idmap;
 use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
 use crate::plan::lower::in_root;
-use crate::plan::ops::{DeviceOp, FileOp, MountOp, Target, TargetKind};
+use crate::plan::ops::{DeviceOp, FileOp, MountOp, RootOp, SetAttr, Target, TargetKind};
 use crate::plan::recipe::binds::{at_once, changes, options, propagation};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
 use crate::sys::cstr::{cpath, cstring};
+use crate::sys::mount::MountAttr;
 use crate::tables::namespaces::NsKind;
 use crate::tables::procfs::EMULATED;
 
@@ -242,11 +243,11 @@ impl Builder<'_> {
             keep: Some(tmpfs.clone()),
         };
         self.plan.push(Init, part::MOUNTS, row);
+        let bound = !sources.is_empty();
         for (name, tree) in sources {
             let target =
                 Target { root: tmpfs.clone(), path: cstring("cgroup", &name)?, kind: TargetKind::NewDir };
-            let before = at_once(changes(mount, libc::MS_PRIVATE));
-            self.plan.push(Init, part::MOUNTS, MountOp::Move { tree, before, target });
+            self.plan.push(Init, part::MOUNTS, MountOp::Move { tree, before: Vec::new(), target });
             if name.contains(',') {
                 for one in name.split(',') {
                     let link = DeviceOp::Symlink {
@@ -258,10 +259,28 @@ impl Builder<'_> {
                 }
             }
         }
+        if bound {
+            self.bind_options(mount, &tmpfs);
+        }
         if mount.attr_set & libc::MOUNT_ATTR_RDONLY != 0 {
             self.seal_later(&mount.destination, tmpfs);
         }
         Ok(())
+    }
+
+    /// The options of all bind mounts on `tmpfs` by one call. The tmpfs stays writable until all mounts are made.
+    fn bind_options(&mut self, mount: &Mount, tmpfs: &Slot) {
+        let mut push = |change| {
+            let root = tmpfs.clone();
+            self.plan.push(Init, part::MOUNTS, RootOp::Attributes { root, change });
+        };
+        for SetAttr { attr, .. } in at_once(changes(mount, libc::MS_PRIVATE)) {
+            push(SetAttr { recursive: true, attr });
+            if attr.attr_set & libc::MOUNT_ATTR_RDONLY != 0 {
+                let attr = MountAttr { attr_clr: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+                push(SetAttr { recursive: false, attr });
+            }
+        }
     }
 }
 

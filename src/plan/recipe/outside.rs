@@ -41,7 +41,7 @@ impl Builder<'_> {
                 StateOp::NotifyDir { path: path.clone() },
                 state_undo(dir),
             );
-            // `start` listens anew: `create` is gone by then.
+            // `start` opens a new socket, because `create` has exited by then.
             if !self.input.options.wait_for_start {
                 let listen = StateOp::NotifySocket { dir: path, to: self.slots.notify.clone() };
                 self.plan.push_undo(Runtime, part::STATE, listen, state_undo(dir));
@@ -57,7 +57,7 @@ impl Builder<'_> {
             return Ok(());
         }
         for cgroup in &self.input.cgroups.cgroups {
-            // What ancestors must be told comes before the cgroup exists, so that its files do.
+            // Controllers are enabled in the ancestors first: only then the new cgroup has their files.
             for (file, value) in &cgroup.enable {
                 if !cgroup.missing.iter().any(|m| file.starts_with(m)) {
                     self.cgroup_enable(file, value)?;

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::config::idmap::{self, map_text};
-use crate::config::{ConfigError, IdMap, Mount};
+use crate::config::{ConfigError, Mount};
 use crate::error::{Error, Result};
 use crate::host::Rootless;
 use crate::plan::ops::{Action, NsOp, RootOp, StateOp, UserOp};
@@ -64,16 +64,15 @@ impl Builder<'_> {
         if euid == 0 {
             return Mapper::Runtime;
         }
-        let own = |maps: &[IdMap], id: u32| matches!(maps, [IdMap { host, size: 1, .. }] if *host == id);
         let config = self.input.config;
-        let alone = own(&config.uid_maps, euid) && own(&config.gid_maps, rootless.egid);
+        let alone = idmap::is_only(&config.uid_maps, euid) && idmap::is_only(&config.gid_maps, rootless.egid);
         if alone { Mapper::Alone } else { Mapper::Tools }
     }
 
     /// Whether Init may call setgroups(2), so that the caller's supplementary groups can be dropped.
     pub(super) fn may_set_groups(&self) -> bool {
         let Some(rootless) = self.rootless() else { return true };
-        let own_gid = matches!(self.input.config.gid_maps.as_slice(), [IdMap { size: 1, host, .. }] if *host == rootless.egid);
+        let own_gid = idmap::is_only(&self.input.config.gid_maps, rootless.egid);
         // newgidmap gives setgroups up as well where it maps nothing but the caller's own group.
         rootless.setgroups && (self.input.host.euid == 0 || (self.new_userns() && !own_gid))
     }

@@ -138,11 +138,6 @@ impl Enforcement {
         }
     }
 
-    /// The network of the file at `path` (else [`FILE`]), whatever its mode.
-    pub fn names(path: Option<&Path>) -> Result<Names> {
-        Ok(Self::at(path)?.map_or_else(Names::default, |file| file.network))
-    }
-
     /// The file at `path`; without one [`FILE`], which need not be there.
     fn at(path: Option<&Path>) -> Result<Option<Self>> {
         let file = match path {
@@ -154,9 +149,15 @@ impl Enforcement {
 
     /// The file at `path` (else [`FILE`], which need not be there), and the level that the program's name fixes.
     pub fn load(path: Option<&Path>, fixed: Option<Level>) -> Result<Option<Self>> {
+        Self::with_names(path, fixed).map(|(file, _)| file)
+    }
+
+    /// The same, and the network of the file, whatever its mode.
+    pub fn with_names(path: Option<&Path>, fixed: Option<Level>) -> Result<(Option<Self>, Names)> {
         let file = Self::at(path)?;
+        let names = file.as_ref().map(|file| file.network.clone()).unwrap_or_default();
         let Some(level) = fixed else {
-            return Ok(file.filter(|file| file.mode != Mode::Off));
+            return Ok((file.filter(|file| file.mode != Mode::Off), names));
         };
         // A RuntimeClass means its name: a file can choose to harden instead of refusing, and not to do nothing.
         let mut own = file.unwrap_or(Enforcement {
@@ -172,7 +173,7 @@ impl Enforcement {
         if matches!(own.mode, Mode::Off | Mode::Warn) {
             own.mode = Mode::Enforce;
         }
-        Ok(Some(own))
+        Ok((Some(own), names))
     }
 
     /// The policy by which a launch is hardened that would otherwise take its config as `policy` has it.

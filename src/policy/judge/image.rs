@@ -137,7 +137,7 @@ mod tests {
     use super::secret_in;
 
     #[test]
-    fn secrets_are_told_from_settings() {
+    fn secrets_are_distinguished_from_settings() {
         for (name, value) in [
             ("DB_PASSWORD", "x"),
             ("api_key", "1"),

@@ -320,7 +320,7 @@ fn devpts(all: &[Entry]) -> Option<String> {
 fn terminal(files: &Files, pts: Option<&str>) -> Known<TerminalView> {
     for fd in 0..3 {
         let Ok(meta) = files.stat(&format!("fd/{fd}")) else {
-            // Without this right nothing can be told; a descriptor that is closed is no terminal.
+            // Without ptrace access the answer is unknown. A closed descriptor is no terminal.
             files.link("fd/0").or_else(|_| files.link("cwd"))?;
             continue;
         };

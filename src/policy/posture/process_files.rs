@@ -48,8 +48,7 @@ impl Files {
     }
 
     fn failed(&self, file: &str, e: &std::io::Error) -> String {
-        let text = e.raw_os_error().map_or_else(|| e.to_string(), crate::tables::errno::text);
-        format!("{}: {text}", self.shown(file).display())
+        format!("{}: {}", self.shown(file).display(), crate::tables::errno::of_io(e))
     }
 
     /// A file, whole.

@@ -18,7 +18,7 @@ pub(super) fn directory(cgroups: &Hierarchy, controller: &str) -> Known<(PathBuf
     match cgroups {
         Hierarchy::V2 { mount, own, .. } => Ok(below(mount, own)),
         Hierarchy::V1 { trees, .. } => {
-            let tree = trees.iter().find(|t| t.controllers.iter().any(|c| c == controller));
+            let tree = trees.iter().find(|t| crate::cgroup::has(&t.controllers, controller));
             tree.map(|t| below(&t.mount, &t.own))
                 .ok_or_else(|| format!("the cgroup controller {controller} is not mounted here"))
         }

@@ -19,7 +19,7 @@ pub fn of(pid: i32, keys: &[String]) -> Known<Vec<(String, String)>> {
     let (out, into) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| failed("pipe2", e))?;
     let child = process::fork_run(|| match join(pidfd.as_raw_fd()) {
         Err(e) => e as i32,
-        Ok(()) => i32::from(keys.iter().try_for_each(|key| tell(into.as_raw_fd(), key)).is_err()),
+        Ok(()) => i32::from(keys.iter().try_for_each(|key| write_value(into.as_raw_fd(), key)).is_err()),
     });
     let child = child.map_err(|e| failed("fork", e))?;
     drop(into);
@@ -47,7 +47,7 @@ fn join(pidfd: i32) -> crate::sys::Result<()> {
     }
 }
 
-fn tell(fd: i32, key: &str) -> crate::sys::Result<()> {
+fn write_value(fd: i32, key: &str) -> crate::sys::Result<()> {
     let path = format!("/proc/sys/{}", key.replace('.', "/"));
     let mut bytes = read::value(path).map_or_else(|_| vec![NONE], String::into_bytes);
     bytes.push(END);
