@@ -133,7 +133,7 @@ pub(super) fn copy(from: &Path, base: &Base, to: &Path, copies: &mut Copies) -> 
 /// Another name of a file that was copied before.
 fn link(base: &Base, first: &First, (dir, name): (&OwnedFd, &CStr)) -> io::Result<()> {
     let (from, old) = base.parent(&first.path)?;
-    if !stat(from.as_raw_fd(), &old)?.is_some_and(|st| (st.st_dev, st.st_ino) == first.id) {
+    if stat(from.as_raw_fd(), &old)?.is_none_or(|st| (st.st_dev, st.st_ino) != first.id) {
         return Err(io::ErrorKind::NotFound.into());
     }
     nix::unistd::linkat(&from, old.as_c_str(), dir, name, nix::fcntl::AtFlags::empty())

@@ -106,7 +106,7 @@ impl World {
     fn python(dir: &Path, beyond: &str) -> Servers {
         authority(dir);
         std::fs::write(dir.join("world.py"), SCRIPT).expect("write");
-        let log = std::fs::File::create(dir.join("world.log")).expect("create");
+        let log = std::fs::File::create_new(dir.join("world.log")).expect("create");
         let server = Command::new("nsenter")
             .args([&format!("--net=/run/netns/{beyond}"), "/usr/bin/python3"])
             .arg(dir.join("world.py"))

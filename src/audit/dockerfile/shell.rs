@@ -67,7 +67,7 @@ pub(super) fn program(command: &str) -> Option<&str> {
             all.next();
         } else if ["sudo", "env", "exec", "time", "nice", "if", "then", "do", "!"].contains(&word) {
             after = true;
-        } else if !assigns && !(after && word.starts_with('-')) {
+        } else if !(assigns || after && word.starts_with('-')) {
             return Some(word);
         }
     }
