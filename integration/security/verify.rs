@@ -134,6 +134,7 @@ const NEUTRAL: &[(&str, &str)] = &[
     ("mount:/etc/group", "a file of the runtime's own"),
     ("limit:msgqueue", "the caller's is the same"),
     ("attributes:root", "the old root is left at once"),
+    ("attributes:cgroups", "the tmpfs of cgroup v1 is read-only before its last row, too"),
     ("cgroup-join", "a cgroup of another controller, or the clone was born in it"),
     ("cgroup-enter", "a cgroup of a controller without a limit; those with one are compared"),
     ("stdio", "the launcher's pipes"),

@@ -3,11 +3,13 @@
 //! Both sides are a [`Posture`]. What was asked for was written down when the container was made (or is in the bundle of
 //! another runtime); what is observed is read from outside. Only what is weaker than asked for is a difference.
 
-use std::path::{Path, PathBuf};
+mod mounts;
+
+use std::path::PathBuf;
 
 use crate::config::IdMap;
 use crate::policy::Posture;
-use crate::policy::posture::{Aspect, Known, MountView, Namespace, Place, Seccomp, TerminalView};
+use crate::policy::posture::{Aspect, Known, Namespace, Place, Seccomp, TerminalView};
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::NsKind;
 use crate::tables::rlimits::RLIMITS;
@@ -89,7 +91,7 @@ pub fn compare(asked: &Posture, observed: &Posture, given: &Circumstances) -> Ou
     flags(&mut out, asked, observed);
     namespaces(&mut out, asked, observed);
     root(&mut out, asked, observed);
-    mounts(&mut out, asked, observed, given);
+    mounts::mounts(&mut out, asked, observed, given);
     paths(&mut out, asked, observed);
     limits(&mut out, asked, observed);
     devices(&mut out, asked, observed, given);
@@ -224,105 +226,6 @@ fn root(out: &mut Outcome, asked: &Posture, observed: &Posture) {
             }
         }
     });
-}
-
-/// A symlink that every rootfs has leads from the first to the second.
-const LINKS: [(&str, &str); 2] = [("/var/run", "/run"), ("/lib", "/usr/lib")];
-
-fn mounts(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Circumstances) {
-    let at = observed.at(Aspect::Mounts);
-    out.both("mounts", (&asked.mounts, &observed.mounts), |out, a, o| {
-        for want in a {
-            let through = LINKS
-                .iter()
-                .find_map(|(link, to)| Some(Path::new(to).join(want.destination.strip_prefix(link).ok()?)));
-            let have = |path: &Path| o.iter().rev().find(|m| m.destination == path);
-            let Some(have) = have(&want.destination).or_else(|| through.as_deref().and_then(have)) else {
-                out.differs("mounts", at.clone(), described(want), "no mount there");
-                continue;
-            };
-            one_mount(out, want, cgroup_of(want, have, o).filter(|_| given.foreign).unwrap_or(have));
-        }
-        for more in o.iter().filter(|m| m.source.is_some()) {
-            if !expected(more, a, asked, given) {
-                let source = more.source.as_deref().unwrap_or(Path::new("")).display();
-                out.differs(
-                    "mounts",
-                    more.at.clone(),
-                    "nothing",
-                    format!("{source} of the host at {}", more.destination.display()),
-                );
-            }
-        }
-    });
-}
-
-fn described(mount: &MountView) -> String {
-    format!("{} at {}", mount.fs_type.as_deref().unwrap_or("a bind mount"), mount.destination.display())
-}
-
-/// A tree of cgroup v1 in the place of the tmpfs that holds them all; one that can be written, where there is one.
-fn cgroup_of<'a>(want: &MountView, have: &MountView, all: &'a [MountView]) -> Option<&'a MountView> {
-    let holds = have.fs_type.as_deref() == Some("tmpfs")
-        && want.fs_type.as_deref().is_some_and(|fs| fs.starts_with("cgroup"));
-    let trees = || {
-        all.iter().filter(|m| {
-            m.destination.starts_with(&have.destination) && m.fs_type.as_deref() == Some("cgroup")
-        })
-    };
-    trees().filter(|_| holds).find(|m| !m.has(want.attrs)).or_else(|| trees().find(|_| holds))
-}
-
-fn one_mount(out: &mut Outcome, want: &MountView, have: &MountView) {
-    let at = have.at.clone();
-    // A config's `cgroup` is whatever the host has of cgroups.
-    if let (Some(want_fs), Some(have_fs)) = (&want.fs_type, &have.fs_type)
-        && want_fs != have_fs
-        && !want_fs.starts_with("cgroup")
-    {
-        out.differs("mounts", at, described(want), have_fs.clone());
-        return;
-    }
-    for (bit, word) in [
-        (libc::MOUNT_ATTR_RDONLY, "ro"),
-        (libc::MOUNT_ATTR_NOSUID, "nosuid"),
-        (libc::MOUNT_ATTR_NODEV, "nodev"),
-        (libc::MOUNT_ATTR_NOEXEC, "noexec"),
-    ] {
-        if want.attrs & bit != 0 && have.attrs & bit == 0 {
-            out.differs(
-                "mounts",
-                at.clone(),
-                format!("{} {word}", want.destination.display()),
-                format!("not {word}"),
-            );
-        }
-    }
-    if want.fs_type.as_deref() == Some("tmpfs")
-        && want.bounded
-        && !have.bounded
-        && !have.has(libc::MOUNT_ATTR_RDONLY)
-    {
-        out.differs("mounts", at, format!("{} has a size", want.destination.display()), "no size");
-    }
-}
-
-/// Whether a bind mount was asked for, lies in one that was, or is the runtime's own.
-fn expected(mount: &MountView, asked: &[MountView], posture: &Posture, given: &Circumstances) -> bool {
-    let place = &mount.destination;
-    let below = |top: &str| place.starts_with(top) && place != Path::new(top);
-    let listed = |list: &Known<Vec<PathBuf>>| list.iter().flatten().any(|path| path == place);
-    below("/proc")
-        || below("/sys")
-        || below("/dev")
-        || asked.iter().any(|a| place.starts_with(&a.destination) && (a.bind || a.destination == *place))
-        || LINKS.iter().any(|(link, to)| {
-            let back = place.strip_prefix(to).map(|rest| Path::new(link).join(rest));
-            back.is_ok_and(|back| asked.iter().any(|a| back.starts_with(&a.destination)))
-        })
-        || listed(&posture.masked)
-        || listed(&posture.readonly)
-        || given.shown.contains(place)
 }
 
 fn paths(out: &mut Outcome, asked: &Posture, observed: &Posture) {

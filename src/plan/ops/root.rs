@@ -110,6 +110,9 @@ impl Op for RootOp {
             Self::Chroot { .. } => {
                 "only where pivot_root cannot work (an initramfs): weaker, since the old root stays mounted (chroot(2))"
             }
+            Self::Attributes { change, .. } if change.attr.attr_clr & libc::MOUNT_ATTR_RDONLY != 0 => {
+                "the places of later mounts are still to be made on it; it is read-only at the end (mount_setattr(2))"
+            }
             Self::Attributes { .. } => {
                 "nothing can be planted for the next start; what must be written goes to a tmpfs (mount_setattr(2), MOUNT_ATTR_RDONLY)"
             }
