@@ -161,21 +161,6 @@ fn make_new(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind) -> Result<Raw
     fs::openat(at, name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY, 0)
 }
 
-/// Makes the entry `name` in a file system that this plan has made; false where something has its name.
-pub fn make_own(cx: &mut Cx, dir: RawFd, name: &CStr, kind: TargetKind) -> Result<bool> {
-    let made = if kind == TargetKind::NewFile {
-        cx.call = Call::Mknod;
-        fs::mknodat(dir, name, libc::S_IFREG | 0o755, 0)
-    } else {
-        cx.call = Call::Mkdir;
-        fs::mkdirat(dir, name, 0o755)
-    };
-    match made {
-        Err(Errno::EEXIST) => Ok(false),
-        made => made.map(|()| true),
-    }
-}
-
 /// A path being walked: what is left of it, in a buffer of fixed size.
 struct Rest {
     bytes: [u8; PATH_MAX],

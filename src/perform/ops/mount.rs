@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::places;
-use crate::perform::target::{make_own, open_existing, open_or_make};
+use crate::perform::target::{open_existing, open_or_make};
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::Slot;
 use crate::plan::ops::{MountOp, SetAttr, Target, TargetKind};
@@ -70,6 +70,21 @@ fn attach(cx: &mut Cx, tree: RawFd, target: &Target, kind: TargetKind, strict: b
     at(cx, Call::MoveMount, moved)?;
     fs::close(place);
     Ok(())
+}
+
+/// Makes the entry `name` in a file system that this plan has made; false where something has its name.
+fn make_own(cx: &mut Cx, dir: RawFd, name: &CStr, kind: TargetKind) -> Result<bool, Errno> {
+    let made = if kind == TargetKind::NewFile {
+        cx.call = Call::Mknod;
+        fs::mknodat(dir, name, libc::S_IFREG | 0o755, 0)
+    } else {
+        cx.call = Call::Mkdir;
+        fs::mkdirat(dir, name, 0o755)
+    };
+    match made {
+        Err(Errno::EEXIST) => Ok(false),
+        made => made.map(|()| true),
+    }
 }
 
 /// Changes the options of the file system at `fd`, where there are any to change.
