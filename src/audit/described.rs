@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use super::{Kind, Report};
+use super::{Kind, Report, manifest};
 use crate::error::{Error, Result};
 use crate::input::yaml::parse;
-use crate::input::{Description, Spot, compose, config, docker, interpolate, pod, read};
-use crate::policy::{Machine, Place, Posture, Verdict};
+use crate::input::{Description, Engine, Said, Spot, compose, config, docker, interpolate, pod, read};
+use crate::policy::{Machine, Place, PortView, Posture, Verdict};
 
 /// Containers that one file describes at most.
 const MOST: usize = 2000;
@@ -23,15 +23,20 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Result<Report>>> {
     }
     let shown = path.display();
     let mut described = Vec::new();
+    let judged = |d: Result<Description>| d.and_then(|d| judge(&format!("{shown}: {}", d.name), &d, machine));
     for mut document in pod::flat(parse(path, &text)?) {
         if compose::is(&document) {
             interpolate::apply(&mut document)?;
             for (service, _) in compose::services(&document).into_iter().take(MOST + 1) {
-                described.push(compose::describe(&document, service));
+                described.push(judged(compose::describe(&document, service)));
             }
-        } else if pod::is(&document) {
+        } else if let Some(whole) = pod::Pod::of(&document).filter(|_| pod::is(&document)) {
             for (container, node) in pod::containers(&document).into_iter().take(MOST + 1) {
-                described.push(pod::describe(&document, &container, node));
+                let mut report = judged(pod::describe(&document, &container, node));
+                if let Ok(report) = &mut report {
+                    manifest::judge(&document, &whole, node, report);
+                }
+                described.push(report);
             }
         }
     }
@@ -43,8 +48,7 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Result<Report>>> {
             "{shown}: neither a bundle's directory, nor a compose file, nor a Kubernetes manifest with containers, nor a Dockerfile"
         )));
     }
-    let judge = |d: Result<Description>| d.and_then(|d| judge(&format!("{shown}: {}", d.name), &d, machine));
-    Ok(described.into_iter().map(judge).collect())
+    Ok(described)
 }
 
 /// Judges a `docker run` line.
@@ -62,6 +66,10 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
     if let Some(why) = &made.user {
         posture.user = Err(why.clone());
     }
+    for (kind, whose) in &made.joined {
+        let why = format!("its {} namespace is that of {whose}, which is judged by itself", kind.row().oci);
+        posture.namespaces.iter_mut().filter(|(k, _)| k == kind).for_each(|(_, ns)| *ns = Err(why.clone()));
+    }
     // A variable that is passed on has a value where the container starts.
     for entry in posture.environment.iter_mut().flatten() {
         if made.passed.iter().any(|name| entry.strip_suffix('=') == Some(name)) {
@@ -73,6 +81,7 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
     if machine.apparmor && !named && d.said.iter().all(|said| said.option != "privileged") {
         posture.lsm = Ok(Some("the engine's own profile".into()));
     }
+    posture.ports = Ok(ports(d));
     let mut report = Report::of_posture(target.to_string(), Kind::Description, &posture);
     for judgement in &mut report.judgements {
         if let Verdict::Fail(found) = &mut judgement.verdict {
@@ -87,8 +96,21 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
     let unknown = d.unknown.iter().map(|(at, key)| (place(at), key.clone()));
     let stops = d.stops.iter().map(|(at, key, why)| (place(at), format!("{key}: {why}")));
     report.unknown = unknown.chain(stops).collect();
-    report.beside = made.left.iter().map(|(at, text)| (place(at), text.clone())).collect();
+    let beside = made.left.iter().filter(|(_, text)| !text.starts_with("publish"));
+    report.beside = beside.map(|(at, text)| (place(at), text.clone())).collect();
     Ok(report)
+}
+
+/// The ports of the host that a description publishes.
+fn ports(d: &Description) -> Vec<PortView> {
+    let of_pod = d.engine == Engine::Kubernetes;
+    let view = |said: &Said| match said.option.as_str() {
+        "publish" => Some(PortView::of_publish(&said.value, of_pod, place(&said.at))),
+        // Every port that the image names, at a free one.
+        "publish-all" => Some(PortView::of_publish("", of_pod, place(&said.at))),
+        _ => None,
+    };
+    d.said.iter().filter_map(view).collect()
 }
 
 fn place(at: &Spot) -> Place {

@@ -11,6 +11,7 @@ pub mod format;
 pub mod host;
 mod host_docker;
 pub mod machine;
+mod manifest;
 pub mod positions;
 pub mod running;
 pub mod verify;

@@ -41,6 +41,8 @@ pub struct Mount {
     pub uid_maps: Vec<IdMap>,
     /// `gidMappings` of this mount.
     pub gid_maps: Vec<IdMap>,
+    /// The policy file has judged the source of this bind mount, by a path without symlinks.
+    pub judged: bool,
     /// This bind mount is the lower layer of an overlay: changes go to the directory of a layer.
     pub overlay: Option<Overlay>,
     /// The option that requested this bind mount. Files written there belong to the directory's owner.

@@ -12,6 +12,7 @@ pub mod interpolate;
 pub mod pod;
 #[cfg(test)]
 mod tests;
+mod values;
 pub mod words;
 pub mod yaml;
 
@@ -69,6 +70,8 @@ pub enum Assumed {
     NotRoot,
     /// A filter of a file that is not at hand.
     Filtered,
+    /// A user namespace, with ids that the engine chooses.
+    OwnUsers,
     /// A variable of this name, whose value comes from elsewhere.
     Variable(String),
 }

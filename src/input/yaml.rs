@@ -195,11 +195,20 @@ impl Node {
         }
     }
 
+    /// A boolean, also in the words of YAML 1.1; `None`: it is none.
+    pub fn boolean(&self) -> Option<bool> {
+        let is = |text: &str, words: [&str; 4]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+        match &self.tree {
+            Tree::Bool(value) => Some(*value),
+            Tree::Text(text) if is(text, ["true", "yes", "on", "y"]) => Some(true),
+            Tree::Text(text) if is(text, ["false", "no", "off", "n"]) => Some(false),
+            _ => None,
+        }
+    }
+
     /// A scalar that is true.
     pub fn is_true(&self) -> bool {
-        let words = ["true", "yes", "on", "y"];
-        matches!(&self.tree, Tree::Bool(true))
-            || matches!(&self.tree, Tree::Text(text) if words.iter().any(|w| text.eq_ignore_ascii_case(w)))
+        self.boolean() == Some(true)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Applies the administrator's policy file to a launch: hardening before, a check after.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::value::Launch;
 use crate::config::{Config, Process, Resources};
@@ -33,15 +33,25 @@ pub(super) fn harden(launch: &Launch, config: &Config, bundle: &Path) -> Option<
     Some(launch)
 }
 
-/// Follows the symlinks of bind sources, so that the path which is judged is the one that is mounted.
+/// Follows the symlinks of bind sources: the path that is judged has none, and its row opens it without following any.
 pub(super) fn follow(launch: &Launch, config: &mut Config, bundle: &Path) {
     for mount in config.mounts.iter_mut().filter(|m| launch.enforcement.is_some() && m.bind.is_some()) {
-        let real = mount.source.as_ref().and_then(|source| bundle.join(source).canonicalize().ok());
-        // One that is not there fails when it is mounted.
+        let real = mount.source.as_ref().map(|source| without_links(&bundle.join(source)));
         if let Some(real) = real.as_deref().and_then(Path::to_str) {
             mount.source = Some(real.into());
         }
+        mount.judged = true;
     }
+}
+
+/// A path without symlinks, as far as it exists: its row fails for a rest that does not.
+fn without_links(path: &Path) -> PathBuf {
+    for above in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (above.canonicalize(), path.strip_prefix(above)) {
+            return if rest == Path::new("") { real } else { real.join(rest) };
+        }
+    }
+    path.into()
 }
 
 /// Refuses a launch that violates the policy file, and returns the messages to log.

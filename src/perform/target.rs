@@ -82,10 +82,15 @@ pub fn open_own(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
     found
 }
 
+/// Opens (`O_PATH`) a path of the host that had no symlinks when a policy judged it.
+pub fn open_judged(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
+    cx.call = Call::OpenIn;
+    fs::openat2(libc::AT_FDCWD, path, libc::O_PATH, 0, fs::RESOLVE_NO_SYMLINKS)
+}
+
 /// Opens (`O_PATH`) a path of the host, on whose way other users may have put symlinks.
 pub fn open_source(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
-    cx.call = Call::OpenIn;
-    match fs::openat2(libc::AT_FDCWD, path, libc::O_PATH, 0, fs::RESOLVE_NO_SYMLINKS) {
+    match open_judged(cx, path) {
         Err(Errno::ELOOP) => {}
         opened => return opened,
     }

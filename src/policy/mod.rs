@@ -31,7 +31,7 @@ use crate::tables::capabilities::CapSet;
 pub use judge::{Evidence, Judged, Severity, Verdict};
 pub use limits::{bound_sockets, check_memory};
 pub use mounts::{add_mount, row_mount};
-pub use posture::{Machine, Place, Posture};
+pub use posture::{Machine, Place, PortView, Posture};
 pub use table::RULES;
 pub use volumes::{WORKING_DIRECTORY, is_closed, is_writable};
 

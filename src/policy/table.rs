@@ -236,6 +236,17 @@ pub const RULES: &[Rule] = &[
         remedy: "list the namespaces network, pid and ipc in linux.namespaces (no network_mode: host; hostNetwork, hostPID, hostIPC: false)",
     },
     Rule {
+        id: "host-ports",
+        title: "no port of the host leads into a pod; others are published on one address, from 1024 on",
+        since: Policy::Baseline,
+        severity: Medium,
+        enforced: Some(Policy::Baseline),
+        references: &["CIS Docker 5.8, 5.14", "PSS baseline: Host Ports"],
+        judge: isolation::host_ports,
+        cure: Cure::Author,
+        remedy: "leave hostPort out (a Service leads to a pod); publish on one address, from port 1024 on (127.0.0.1:8080:80)",
+    },
+    Rule {
         id: "no-capabilities",
         title: "no capability but NET_BIND_SERVICE",
         since: Policy::Restricted,

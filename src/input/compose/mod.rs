@@ -4,6 +4,7 @@ mod places;
 
 use std::path::Path;
 
+use super::values::check;
 use super::words::split;
 use super::yaml::{Document, Node, Tree};
 use super::{Description, Spot, interpolate, yaml};
@@ -164,7 +165,7 @@ fn entry(document: &Document, d: &mut Description, key: &str, value: &Node) -> R
         for item in value.items() {
             let text = match (item.text(), key) {
                 (Some(text), _) => Some(text),
-                (None, "ports") => published(document, d, item),
+                (None, "ports") => published(document, d, item)?,
                 (None, "devices") => device(document, d, item),
                 _ => None,
             };
@@ -175,6 +176,7 @@ fn entry(document: &Document, d: &mut Description, key: &str, value: &Node) -> R
             }
         }
     } else if let Some(why) = named(ELSEWHERE) {
+        word(document, key, value)?;
         if key == "image" {
             d.image = value.text().map(|name| (name, at.clone()));
         }
@@ -237,7 +239,7 @@ fn env_files(document: &Document, d: &mut Description, value: &Node) {
     for item in value.items() {
         let path = item.text().or_else(|| item.get("path").and_then(Node::text)).unwrap_or_default();
         known(document, d, "env_file", item, &["path", "required"]);
-        let required = item.get("required").is_none_or(Node::is_true);
+        let required = item.get("required").is_none_or(|node| node.boolean() != Some(false));
         if !required && !Path::new(&beside(document, &path)).exists() {
             continue;
         }
@@ -319,7 +321,9 @@ fn health(document: &Document, d: &mut Description, node: &Node) -> Result<()> {
     ];
     let all = TIMES.map(|(key, _)| key);
     known(document, d, "healthcheck", node, &[&all[..], &["test", "disable"]].concat());
-    if node.get("disable").is_some_and(Node::is_true) {
+    if let Some(node) = node.get("disable")
+        && boolean(document, "healthcheck.disable", node)?
+    {
         return Ok(());
     }
     let Some(test) = node.get("test") else { return Ok(()) };
@@ -365,14 +369,13 @@ fn logging(document: &Document, d: &mut Description, node: &Node) -> Result<()> 
 }
 
 fn boolean(document: &Document, key: &str, node: &Node) -> Result<bool> {
-    match &node.tree {
-        Tree::Bool(value) => Ok(*value),
-        _ => match node.text().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "y" => Ok(true),
-            "false" | "no" | "off" | "n" => Ok(false),
-            _ => Err(document.error(node, format!("{key}: true or false is needed"))),
-        },
-    }
+    node.boolean().ok_or_else(|| document.error(node, format!("{key}: true or false is needed")))
+}
+
+/// Refuses a word that the key cannot have.
+fn word(document: &Document, key: &str, node: &Node) -> Result<()> {
+    let text = node.text().unwrap_or_default();
+    check(key, &text).map_err(|why| document.error(node, format!("{key}: {why}")))
 }
 
 fn scalar(document: &Document, key: &str, node: &Node) -> Result<String> {

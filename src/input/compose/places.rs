@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use super::known;
+use super::{boolean, known, word};
 use crate::error::Result;
 use crate::input::Description;
+use crate::input::values::PROPAGATIONS;
 use crate::input::yaml::{Document, Node};
 
 /// A published port in its long form: `[HOST_IP:]PUBLISHED:TARGET[/PROTOCOL]`.
-pub(super) fn published(document: &Document, d: &mut Description, node: &Node) -> Option<String> {
+pub(super) fn published(document: &Document, d: &mut Description, node: &Node) -> Result<Option<String>> {
     known(
         document,
         d,
@@ -16,11 +17,16 @@ pub(super) fn published(document: &Document, d: &mut Description, node: &Node) -
         node,
         &["target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"],
     );
+    for key in ["protocol", "mode"] {
+        if let Some(value) = node.get(key) {
+            word(document, &format!("ports.{key}"), value)?;
+        }
+    }
     let part = |key: &str| node.get(key).and_then(Node::text);
-    let target = part("target")?;
+    let Some(target) = part("target") else { return Ok(None) };
     let ip = part("host_ip").map(|ip| format!("{ip}:")).unwrap_or_default();
     let protocol = part("protocol").map(|name| format!("/{name}")).unwrap_or_default();
-    Some(format!("{ip}{}:{target}{protocol}", part("published").unwrap_or_default()))
+    Ok(Some(format!("{ip}{}:{target}{protocol}", part("published").unwrap_or_default())))
 }
 
 /// A device in its long form: `SOURCE:TARGET:PERMISSIONS`.
@@ -85,7 +91,6 @@ pub(super) fn volume(document: &Document, d: &mut Description, node: &Node) -> R
 }
 
 fn short(document: &Document, d: &mut Description, node: &Node, text: &str) -> Result<Volume> {
-    const PROPAGATIONS: [&str; 6] = ["shared", "rshared", "slave", "rslave", "private", "rprivate"];
     let words: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match words[..] {
         [target] => ("", target, ""),
@@ -102,6 +107,7 @@ fn short(document: &Document, d: &mut Description, node: &Node, text: &str) -> R
             "z" | "Z" | "cached" | "delegated" | "consistent" | "nocopy" => {
                 d.note(&document.at(node), &format!("volumes: {option}"), "the files stay as they are");
             }
+            "" => {}
             option if PROPAGATIONS.contains(&option) => v.propagation = Some(option.into()),
             option => d.unknown.push((document.at(node), format!("volumes: {option}"))),
         }
@@ -129,15 +135,30 @@ fn long(document: &Document, d: &mut Description, node: &Node) -> Result<Option<
         }
     }
     let part = |name: &str| node.get(name).and_then(Node::text);
+    for key in ["propagation", "selinux", "recursive"] {
+        if let Some(value) = node.path(&["bind", key]) {
+            word(document, &format!("volumes.bind.{key}"), value)?;
+        }
+    }
+    let readonly = match node.get("read_only") {
+        Some(value) => boolean(document, "volumes.read_only", value)?,
+        None => false,
+    };
     let target = part("target").ok_or_else(|| document.error(node, "volumes: a target is needed"))?;
     match part("type").as_deref() {
         Some("tmpfs") => {
             let size = node.path(&["tmpfs", "size"]).and_then(Node::text);
             let size = size.map(|s| format!(",size={s}")).unwrap_or_default();
             // A number of YAML 1.2: 0o1777, or what it is in decimal.
-            let bits = node.path(&["tmpfs", "mode"]).and_then(Node::text).and_then(|m| m.parse::<u32>().ok());
-            let bits = bits.map(|bits| format!(",mode={bits:o}")).unwrap_or_default();
-            let mode = if node.get("read_only").is_some_and(Node::is_true) { "ro" } else { "rw" };
+            let bits = match node.path(&["tmpfs", "mode"]) {
+                None => String::new(),
+                Some(mode) => {
+                    let bits = mode.text().and_then(|text| text.parse::<u32>().ok());
+                    let wrong = || document.error(mode, "volumes.tmpfs.mode: a number is needed");
+                    format!(",mode={:o}", bits.ok_or_else(wrong)?)
+                }
+            };
+            let mode = if readonly { "ro" } else { "rw" };
             d.say_tmpfs(&at, &format!("{target}:{mode}{size}{bits}"));
             return Ok(None);
         }
@@ -150,7 +171,7 @@ fn long(document: &Document, d: &mut Description, node: &Node) -> Result<Option<
     Ok(Some(Volume {
         source: part("source").unwrap_or_default(),
         target,
-        readonly: node.get("read_only").is_some_and(Node::is_true),
+        readonly,
         propagation: node.path(&["bind", "propagation"]).and_then(Node::text),
     }))
 }

@@ -10,6 +10,7 @@ use crate::config::{Config, parse};
 use crate::error::{Error, Result};
 use crate::launch::options::words::parse_size;
 use crate::tables::capabilities;
+use crate::tables::namespaces::{NAMESPACES, NsKind};
 use crate::tables::rlimits::RLIMITS;
 
 /// What engines give without any option.
@@ -42,6 +43,8 @@ pub struct Made {
     pub passed: Vec<String>,
     /// The user is named by a shell's variable: whether it is root cannot be told.
     pub user: Option<String>,
+    /// Namespaces of another container: (kind, whose).
+    pub joined: Vec<(NsKind, String)>,
     engine: Engine,
 }
 
@@ -140,6 +143,7 @@ pub fn make(d: &Description) -> Result<Made> {
         left: Vec::new(),
         passed: Vec::new(),
         user: None,
+        joined: Vec::new(),
         engine: d.engine,
     };
     // Without a profile the kubelet starts containers unconfined.
@@ -152,6 +156,7 @@ pub fn make(d: &Description) -> Result<Made> {
                 let id = crate::policy::NONROOT;
                 made.set(at, "/process/user", json!({ "uid": id, "gid": id }));
             }
+            Assumed::OwnUsers => own_users(&mut made, at),
             Assumed::Filtered => made.set(at, "/linux/seccomp", profile()),
             Assumed::Variable(name) => {
                 made.passed.push(name.clone());
@@ -181,6 +186,7 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
     if limit(made, at, &said.option, value)? {
         return Ok(());
     }
+    super::values::check(&said.option, value)?;
     match said.option.as_str() {
         "user" => user(made, at, value),
         "read-only" => made.set(at, "/root/readonly", true.into()),
@@ -190,6 +196,10 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
         "seccomp" if value == "unconfined" => made.set(at, "/linux/seccomp", Value::Null),
         "seccomp" => made.set(at, "/linux/seccomp", profile()),
         kind @ ("network" | "pid" | "ipc" | "uts" | "cgroupns") if value == "host" => shared(made, at, kind),
+        "network" | "pid" | "ipc" | "uts" | "cgroupns" if value.contains(':') => joined(made, said),
+        "userns" if ["private", "auto", "keep-id", "nomap"].iter().any(|own| value.starts_with(own)) => {
+            own_users(made, at);
+        }
         "env" => env(made, at, value),
         "env-file" => env_file(made, at, value),
         "group-add" if value.parse::<u32>().is_ok() => {
@@ -214,8 +224,8 @@ fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
             );
         }
         "tmpfs" => places::tmpfs(made, at, value),
-        "volume" => places::volume(made, at, value),
-        "mount" => places::mount(made, at, value),
+        "volume" => places::volume(made, at, value)?,
+        "mount" => places::mount(made, at, value)?,
         "device" => places::device(made, at, value),
         "device-cgroup-rule" => places::device_rule(made, at, value)?,
         // No part of a config.
@@ -265,6 +275,25 @@ fn shared(made: &mut Made, at: &Spot, option: &str) {
     if option == "uts" {
         made.json["hostname"] = Value::Null;
     }
+}
+
+/// A user namespace with a range of ids that no other user has.
+fn own_users(made: &mut Made, at: &Spot) {
+    let map = json!([{ "containerID": 0, "hostID": 1 << 20, "size": 1 << 16 }]);
+    if let Some(list) = made.json["linux"]["namespaces"].as_array_mut() {
+        list.push(json!({ "type": "user" }));
+    }
+    made.set(at, "/linux/uidMappings", map.clone());
+    made.set(at, "/linux/gidMappings", map);
+}
+
+/// A namespace that another container has, too.
+fn joined(made: &mut Made, said: &Said) {
+    let kind = if said.option == "cgroupns" { "cgroup" } else { said.option.as_str() };
+    if let Some(row) = NAMESPACES.iter().find(|row| row.oci == kind) {
+        made.joined.push((row.kind, said.value.clone()));
+    }
+    made.left.push((said.at.clone(), format!("{} {}", said.option, said.value)));
 }
 
 /// Options that limit something; returns whether this is one.
@@ -362,11 +391,33 @@ fn security(made: &mut Made, at: &Spot, value: &str) {
         // A type that SELinux does not confine.
         ("label", "disable" | "type:spc_t" | "type:unconfined_t") => {}
         ("label", label) => made.set(at, "/process/selinuxLabel", label.into()),
-        ("systempaths", "unconfined") => {
+        ("systempaths", "unconfined") | ("unmask", "ALL" | "all") => {
             made.set(at, "/linux/maskedPaths", json!([]));
             made.set(at, "/linux/readonlyPaths", json!([]));
         }
+        // Podman's, with colons between the paths.
+        ("unmask", paths) => {
+            for list in ["/linux/maskedPaths", "/linux/readonlyPaths"] {
+                let kept = made.json.pointer(list).and_then(Value::as_array).cloned().unwrap_or_default();
+                let is_open = |path: &Value| paths.split(':').any(|open| path == open);
+                let kept: Vec<Value> = kept.into_iter().filter(|path| !is_open(path)).collect();
+                made.set(at, list, kept.into());
+            }
+        }
+        ("writable-cgroups", "" | "true") => writable_cgroups(made, at),
         _ => made.left.push((at.clone(), format!("security-opt {value}"))),
+    }
+}
+
+/// Docker's: the mount of cgroups loses `ro`.
+fn writable_cgroups(made: &mut Made, at: &Spot) {
+    for (i, mount) in made.json["mounts"].as_array_mut().into_iter().flatten().enumerate() {
+        if mount["type"] == "cgroup"
+            && let Some(options) = mount["options"].as_array_mut()
+        {
+            options.retain(|option| option != "ro");
+            made.places.push((format!("/mounts/{i}"), at.clone()));
+        }
     }
 }
 

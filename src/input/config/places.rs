@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use serde_json::{Value, json};
 
 use super::Made;
+use crate::input::values::{PROPAGATIONS, check, check_volume};
 use crate::input::{Engine, Spot};
 
 pub(super) fn tmpfs(made: &mut Made, at: &Spot, value: &str) {
@@ -20,17 +21,22 @@ pub(super) fn tmpfs(made: &mut Made, at: &Spot, value: &str) {
     );
 }
 
-pub(super) fn volume(made: &mut Made, at: &Spot, value: &str) {
+type Words = std::result::Result<(), String>;
+
+pub(super) fn volume(made: &mut Made, at: &Spot, value: &str) -> Words {
     let words: Vec<&str> = value.split(':').collect();
     let (source, target, options) = match words[..] {
         [source, target] => (source, target, ""),
         [source, target, options] => (source, target, options),
         _ => {
             made.left.push((at.clone(), format!("volume {value}: an anonymous volume")));
-            return;
+            return Ok(());
         }
     };
-    bind(made, at, (source, target), &options.split(',').collect::<Vec<_>>());
+    let options: Vec<&str> = options.split(',').collect();
+    options.iter().try_for_each(|option| check_volume(option))?;
+    bind(made, at, (source, target), &options);
+    Ok(())
 }
 
 fn bind(made: &mut Made, at: &Spot, (source, target): (&str, &str), words: &[&str]) {
@@ -51,7 +57,7 @@ fn bind(made: &mut Made, at: &Spot, (source, target): (&str, &str), words: &[&st
     options.extend(words.iter().filter_map(|word| match *word {
         "ro" | "readonly" => Some(readonly),
         "rro" => Some("rro"),
-        word if ["rshared", "shared", "rslave", "slave", "rprivate"].contains(&word) => Some(word),
+        word if PROPAGATIONS.contains(&word) => Some(word),
         _ => None,
     }));
     made.set(
@@ -61,7 +67,7 @@ fn bind(made: &mut Made, at: &Spot, (source, target): (&str, &str), words: &[&st
     );
 }
 
-pub(super) fn mount(made: &mut Made, at: &Spot, value: &str) {
+pub(super) fn mount(made: &mut Made, at: &Spot, value: &str) -> Words {
     let part = |keys: &[&str]| {
         value
             .split(',')
@@ -76,8 +82,13 @@ pub(super) fn mount(made: &mut Made, at: &Spot, value: &str) {
             tmpfs(made, at, &size.unwrap_or_else(|| target.into()));
         }
         Some("bind") => {
-            let readonly = part(&["readonly", "ro"]).is_some_and(|v| matches!(v, "true" | "1"));
+            let readonly = match part(&["readonly", "ro"]) {
+                None | Some("false" | "0") => false,
+                Some("true" | "1") => true,
+                Some(other) => return Err(format!("readonly={other}: true or false is needed")),
+            };
             let mut words = Vec::from_iter(part(&["bind-propagation"]));
+            words.iter().try_for_each(|word| check("mount bind-propagation", word))?;
             words.extend(readonly.then_some("ro"));
             bind(made, at, (part(&["source", "src"]).unwrap_or("/"), target), &words);
         }
@@ -89,6 +100,7 @@ pub(super) fn mount(made: &mut Made, at: &Spot, value: &str) {
         }
         _ => made.left.push((at.clone(), format!("mount {value}"))),
     }
+    Ok(())
 }
 
 /// `c 1:3 rwm`, behind the engine's denial of everything.

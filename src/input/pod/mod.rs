@@ -1,12 +1,15 @@
 //! A container of a Kubernetes manifest as options of `docker run`.
 
 mod places;
+mod security;
+mod shape;
 
 use std::path::Path;
 
 use super::yaml::{Document, Node, Tree};
-use super::{Assumed, Description, Engine, Spot, yaml};
+use super::{Assumed, Description, Engine, yaml};
 use crate::error::{Error, Result};
+use security::{apparmor, security};
 
 /// Where each kind has its pod.
 const PODS: &[(&str, &[&str])] = &[
@@ -25,7 +28,7 @@ const PODS: &[(&str, &[&str])] = &[
 const USUAL: [&[&str]; 2] = [&["spec", "template", "spec"], &["spec"]];
 
 /// The lists of containers in a pod.
-const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+pub const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
 /// Keys of a pod that one container's runtime cannot mean.
 const OF_POD: &[(&str, &str)] = &[
@@ -46,13 +49,15 @@ const OF_POD: &[(&str, &str)] = &[
     ("ephemeralContainers", "one container runs alone"),
     ("shareProcessNamespace", "one container runs alone"),
     ("schedulerName", "there is no cluster"),
-    ("hostUsers", "ids are never the host's"),
     ("subdomain", "there is no cluster"),
     ("setHostnameAsFQDN", "there is no cluster"),
     ("preemptionPolicy", "there is no cluster"),
     ("priority", "there is no cluster"),
     ("overhead", "there is no cluster"),
     ("readinessGates", "there is no cluster"),
+    ("resourceClaims", "there is no cluster"),
+    ("serviceAccount", "there is no cluster"),
+    ("hostnameOverride", "there is no cluster"),
     ("schedulingGates", "there is no cluster"),
     ("activeDeadlineSeconds", "give --timeout"),
 ];
@@ -71,6 +76,7 @@ const OF_CONTAINER: &[(&str, &str)] = &[
     ("stdinOnce", "stdin is the caller's"),
     ("resizePolicy", "there is no cluster"),
     ("restartPolicy", "a service manager restarts programs"),
+    ("restartPolicyRules", "a service manager restarts programs"),
     ("targetContainerName", "one container runs alone"),
 ];
 
@@ -83,6 +89,36 @@ fn pod(document: &Document) -> Option<&Node> {
             .iter()
             .filter_map(|path| document.top.path(path))
             .find(|spec| spec.get("containers").is_some()),
+    }
+}
+
+/// A pod, for what its fields say themselves.
+pub struct Pod<'a> {
+    /// Its `spec`.
+    pub spec: &'a Node,
+    annotations: Option<&'a Node>,
+}
+
+impl<'a> Pod<'a> {
+    /// The pod of a document.
+    pub fn of(document: &'a Document) -> Option<Self> {
+        let annotations = document.top.path(&["spec", "template", "metadata", "annotations"]);
+        let in_job = &["spec", "jobTemplate", "spec", "template", "metadata", "annotations"];
+        let annotations = annotations.or_else(|| document.top.path(in_job));
+        let annotations = annotations.or_else(|| document.top.path(&["template", "metadata", "annotations"]));
+        let annotations = annotations.or_else(|| document.top.path(&["metadata", "annotations"]));
+        Some(Pod { spec: pod(document)?, annotations })
+    }
+
+    /// Its containers of every kind.
+    pub fn containers(&self) -> Vec<&'a Node> {
+        CONTAINERS.into_iter().filter_map(|key| self.spec.get(key)).flat_map(Node::items).collect()
+    }
+
+    /// The annotation with a container's profile of AppArmor, as Kubernetes before 1.30 has it.
+    pub fn apparmor_of(&self, container: &Node) -> Option<&'a Node> {
+        let name = container.get("name").and_then(Node::text)?;
+        self.annotations?.get(&format!("container.apparmor.security.beta.kubernetes.io/{name}"))
     }
 }
 
@@ -110,9 +146,9 @@ pub fn is(document: &Document) -> bool {
 
 /// The containers of a document, with their names; those that run before, and those for debugging, are behind.
 pub fn containers(document: &Document) -> Vec<(String, &Node)> {
-    let list = |key| pod(document).and_then(|spec| spec.get(key)).map(Node::items).unwrap_or_default();
     let name = |node: &Node| node.get("name").and_then(Node::text).unwrap_or_else(|| "container".into());
-    CONTAINERS.into_iter().flat_map(list).map(|node| (name(node), node)).collect()
+    let all = Pod::of(document).map(|pod| pod.containers()).unwrap_or_default();
+    all.into_iter().map(|node| (name(node), node)).collect()
 }
 
 /// One container of a file; without a name the first.
@@ -144,14 +180,12 @@ pub fn read(path: &Path, name: Option<&str>) -> Result<Description> {
 pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Description> {
     let mut d = Description::new(name, document.at(container));
     d.engine = Engine::Kubernetes;
-    let Some(pod) = pod(document) else { return Ok(d) };
-    pod_keys(document, &mut d, pod);
+    let Some(whole) = Pod::of(document) else { return Ok(d) };
+    let pod = whole.spec;
+    shape::check(document, pod, container)?;
+    pod_keys(document, &mut d, pod)?;
     security(document, &mut d, pod.get("securityContext"), container.get("securityContext"))?;
-    let annotations = document.top.path(&["spec", "template", "metadata", "annotations"]);
-    let annotations = annotations.or_else(|| document.top.path(&["metadata", "annotations"]));
-    // As Kubernetes before 1.30 has it.
-    let key = format!("container.apparmor.security.beta.kubernetes.io/{name}");
-    if let Some(node) = annotations.and_then(|a| a.get(&key)) {
+    if let Some(node) = whole.apparmor_of(container) {
         apparmor(&mut d, &document.at(node), &node.text().unwrap_or_default());
     }
     for (key, value) in container.entries() {
@@ -183,7 +217,7 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
 }
 
 /// The keys of the pod, which its containers share.
-fn pod_keys(document: &Document, d: &mut Description, pod: &Node) {
+fn pod_keys(document: &Document, d: &mut Description, pod: &Node) -> Result<()> {
     for (key, value) in pod.entries() {
         let at = document.at(value);
         match key.as_str() {
@@ -200,11 +234,20 @@ fn pod_keys(document: &Document, d: &mut Description, pod: &Node) {
                     d.say(&at, option, "host");
                 }
             }
+            "hostUsers" if !value.is_true() => d.assumed.push((at, Assumed::OwnUsers)),
+            "hostUsers" => d.note(&at, "hostUsers", "ids are the host's with --allow host-user alone"),
+            // A container's own limits are said after these, and replace them.
+            "resources" => places::resources(document, d, value)?,
+            "os" if value.get("name").and_then(Node::text).as_deref() == Some("windows") => {
+                d.stop(&at, "os", "it is for Windows");
+            }
+            "os" => {}
             "hostname" => d.say(&at, "hostname", value.text().unwrap_or_default()),
             "terminationGracePeriodSeconds" => d.say(&at, "stop-timeout", value.text().unwrap_or_default()),
             key => note(d, document, OF_POD, key, value),
         }
     }
+    Ok(())
 }
 
 /// `dnsConfig`: lines of /etc/resolv.conf.
@@ -253,7 +296,7 @@ fn note(d: &mut Description, document: &Document, known: &[(&str, &str)], key: &
 fn ports(document: &Document, d: &mut Description, value: &Node, host_network: bool) {
     for port in value.items() {
         let (at, part) = (document.at(port), |key: &str| port.get(key).and_then(Node::text));
-        match (part("hostPort"), part("containerPort")) {
+        match (part("hostPort").filter(|port| port != "0"), part("containerPort")) {
             (Some(outside), Some(inside)) if !host_network => {
                 let ip = part("hostIP").map(|ip| format!("{ip}:")).unwrap_or_default();
                 let protocol = part("protocol").unwrap_or_else(|| "tcp".into()).to_lowercase();
@@ -261,133 +304,6 @@ fn ports(document: &Document, d: &mut Description, value: &Node, host_network: b
             }
             _ => d.note(&at, "ports", "without a hostPort nothing outside leads to it"),
         }
-    }
-}
-
-/// The security contexts; the container's keys count before the pod's.
-fn security(document: &Document, d: &mut Description, pod: Option<&Node>, own: Option<&Node>) -> Result<()> {
-    let find = |key: &str| own.and_then(|c| c.get(key)).or_else(|| pod.and_then(|c| c.get(key)));
-    let number = |key: &str| find(key).and_then(|node| Some((document.at(node), node.text()?)));
-    if let Some((at, uid)) = number("runAsUser") {
-        let gid = number("runAsGroup").map(|(_, gid)| format!(":{gid}")).unwrap_or_default();
-        d.say(&at, "user", format!("{uid}{gid}"));
-        let root = uid.parse::<u64>().is_ok_and(|uid| uid == 0);
-        if root && find("runAsNonRoot").is_some_and(Node::is_true) {
-            d.stop(&at, "runAsUser", "it is 0, and runAsNonRoot does not allow that");
-        }
-    } else if let Some(node) = find("runAsNonRoot").filter(|node| node.is_true()) {
-        d.assumed.push((document.at(node), Assumed::NotRoot));
-    }
-    for key in ["fsGroup", "supplementalGroups"] {
-        for group in pod.and_then(|c| c.get(key)).map(Node::items).unwrap_or_default() {
-            d.say(&document.at(group), "group-add", group.text().unwrap_or_default());
-        }
-    }
-    profiles(document, d, find);
-    for sysctl in pod.and_then(|c| c.get("sysctls")).map(Node::items).unwrap_or_default() {
-        let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
-        d.say(&document.at(sysctl), "sysctl", format!("{}={}", part("name"), part("value")));
-    }
-    of_container(document, d, own.map(Node::entries).unwrap_or_default());
-    if let Some(node) = pod.and_then(|c| c.get("fsGroupChangePolicy")) {
-        d.note(&document.at(node), "fsGroupChangePolicy", "the owner of a volume is mapped, not changed");
-    }
-    for context in [pod, own].into_iter().flatten() {
-        for (key, value) in context.entries() {
-            if !CONTEXT.contains(&key.as_str()) {
-                d.unknown.push((document.at(value), format!("securityContext.{key}")));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The profiles of seccomp and of the security modules.
-fn profiles<'n>(document: &Document, d: &mut Description, find: impl Fn(&str) -> Option<&'n Node>) {
-    if let Some(node) = find("seccompProfile") {
-        let kind = node.get("type").and_then(Node::text).unwrap_or_default();
-        match kind.as_str() {
-            "RuntimeDefault" => d.say(&document.at(node), "seccomp", "default"),
-            "Unconfined" => d.say(&document.at(node), "security-opt", "seccomp=unconfined"),
-            _ => {
-                d.assumed.push((document.at(node), Assumed::Filtered));
-                d.note(
-                    &document.at(node),
-                    "seccompProfile",
-                    "give the file with --security-opt seccomp=FILE",
-                );
-            }
-        }
-    }
-    if let Some(node) = find("appArmorProfile") {
-        let part = |key: &str| node.get(key).and_then(Node::text).unwrap_or_default();
-        match part("type").as_str() {
-            "Localhost" => {
-                apparmor(d, &document.at(node), &format!("localhost/{}", part("localhostProfile")))
-            }
-            kind => apparmor(d, &document.at(node), &kind.to_ascii_lowercase()),
-        }
-    }
-    if let Some(node) = find("seLinuxOptions") {
-        for (key, value) in node.entries() {
-            d.say(
-                &document.at(value),
-                "security-opt",
-                format!("label={key}:{}", value.text().unwrap_or_default()),
-            );
-        }
-    }
-}
-
-/// The keys that only a container's own context has.
-fn of_container(document: &Document, d: &mut Description, entries: &[(String, Node)]) {
-    for (key, value) in entries {
-        let at = document.at(value);
-        match key.as_str() {
-            "allowPrivilegeEscalation" if !value.is_true() => d.say(&at, "security-opt", "no-new-privileges"),
-            "readOnlyRootFilesystem" if value.is_true() => d.say(&at, "read-only", ""),
-            "privileged" if value.is_true() => d.say(&at, "privileged", ""),
-            "procMount" if value.text().as_deref() == Some("Unmasked") => {
-                d.say(&at, "security-opt", "systempaths=unconfined");
-            }
-            "capabilities" => {
-                for (kind, option) in [("drop", "cap-drop"), ("add", "cap-add")] {
-                    for cap in value.get(kind).map(Node::items).unwrap_or_default() {
-                        d.say(&document.at(cap), option, cap.text().unwrap_or_default());
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Keys of security contexts that are read.
-const CONTEXT: [&str; 16] = [
-    "seLinuxOptions",
-    "supplementalGroupsPolicy",
-    "runAsUser",
-    "runAsGroup",
-    "runAsNonRoot",
-    "fsGroup",
-    "fsGroupChangePolicy",
-    "supplementalGroups",
-    "seccompProfile",
-    "appArmorProfile",
-    "sysctls",
-    "allowPrivilegeEscalation",
-    "readOnlyRootFilesystem",
-    "privileged",
-    "capabilities",
-    "procMount",
-];
-
-/// A profile as the annotation names it: `unconfined`, `localhost/NAME`, `runtime/default`.
-fn apparmor(d: &mut Description, at: &Spot, profile: &str) {
-    match profile.strip_prefix("localhost/") {
-        Some(name) => d.say(at, "security-opt", format!("apparmor={name}")),
-        None if profile == "unconfined" => d.say(at, "security-opt", "apparmor=unconfined"),
-        None => d.note(at, "appArmorProfile", "the engine's own profile is not here"),
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) fn mounts(
                 let propagation = match part("mountPropagation").as_str() {
                     "Bidirectional" => ",rshared",
                     "HostToContainer" => ",rslave",
+                    // None; other words are no value of it.
                     _ => "",
                 };
                 d.say(&at, "volume", format!("{source}:{path}:{mode}{propagation}"));

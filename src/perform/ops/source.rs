@@ -14,8 +14,11 @@ use crate::sys::{fs, mount};
 /// Performs one row about the sources of mounts.
 pub(super) fn apply(op: &SourceOp, cx: &mut Cx) -> Done {
     match op {
-        SourceOp::Path { path, recursive, to } => {
-            let found = crate::perform::target::open_source(cx, path)?;
+        SourceOp::Path { path, judged, recursive, to } => {
+            let found = match judged {
+                true => crate::perform::target::open_judged(cx, path)?,
+                false => crate::perform::target::open_source(cx, path)?,
+            };
             copy_of(cx, found, *recursive, to)
         }
         SourceOp::Tree { source, at: from, recursive, device, to } => {

@@ -27,6 +27,8 @@ pub enum SourceOp {
     /// where that is for Init to make a descriptor that names it.
     Path {
         path: CString,
+        /// A policy file has judged this path: no symlink at all is followed.
+        judged: bool,
         recursive: Option<bool>,
         to: Slot,
     },
@@ -65,8 +67,11 @@ impl Op for SourceOp {
                     None => Ok(()),
                 }
             }
-            Self::Path { path, recursive, to } => {
-                write!(f, "openat2({:?}), no symlink of another user", show(path))?;
+            Self::Path { path, judged, recursive, to } => {
+                match judged {
+                    true => write!(f, "openat2({:?}, RESOLVE_NO_SYMLINKS)", show(path))?,
+                    false => write!(f, "openat2({:?}), no symlink of another user", show(path))?,
+                }
                 match recursive {
                     Some(true) => write!(f, ", open_tree(OPEN_TREE_CLONE|AT_RECURSIVE) -> {to}"),
                     Some(false) => write!(f, ", open_tree(OPEN_TREE_CLONE) -> {to}"),
@@ -88,6 +93,9 @@ impl Op for SourceOp {
             }
             Self::Tree { .. } => {
                 "the host path is resolved once, now; later rows only hold the copy, so swapping the path changes nothing (CVE-2021-30465)"
+            }
+            Self::Path { judged: true, .. } => {
+                "the policy file has judged this path, which has no symlinks: a directory on it that is exchanged for a symlink afterwards is refused, so what is mounted is what was judged (openat2(2), RESOLVE_NO_SYMLINKS)"
             }
             Self::Path { .. } => {
                 "the host path is resolved once, and a symlink of another user is followed only to files of that user: write access to a shared directory does not decide what the container sees (symlink(7))"
@@ -121,6 +129,9 @@ impl Op for SourceOp {
             (Self::Tree { device: Some(_), .. }, Errno::ENODEV) => {
                 Some("the host's /dev has something else at this path: repair it first")
             }
+            (Self::Path { judged: true, .. }, Errno::ELOOP) => Some(
+                "a symlink is on this path that was not there when the policy file judged it: start it again, and find the user who can write the directories on it",
+            ),
             (Self::Tree { .. } | Self::Path { .. } | Self::Inside { .. }, Errno::ENOENT) => {
                 Some("the source of the bind mount does not exist on the host")
             }
@@ -132,6 +143,8 @@ impl Op for SourceOp {
         match self {
             Self::Tree { device: Some(_), .. } => vec!["open_tree", "newfstatat"],
             Self::Tree { .. } => vec!["open_tree"],
+            Self::Path { judged: true, recursive: Some(_), .. } => vec!["openat2", "open_tree", "close"],
+            Self::Path { judged: true, recursive: None, .. } => vec!["openat2"],
             Self::Path { recursive: Some(_), .. } => vec!["openat2", WALK, "open_tree", "close"],
             Self::Path { recursive: None, .. } => vec!["openat2", WALK],
             Self::Inside { .. } => ["openat2", WALK, "open_tree", "close"].to_vec(),

@@ -50,7 +50,8 @@ impl Builder<'_> {
         self.cgroup_sources(actor)
     }
 
-    /// The copy of one source. A hardened run follows no symlink that another user has put on the way.
+    /// The copy of one source. A hardened run follows no symlink that another user has put on the way, and where a policy
+    /// file has judged the path no symlink at all.
     pub(super) fn open_source(&mut self, actor: Actor, mount: &Mount, recursive: bool) -> Result<Slot> {
         let source = self.source(mount);
         let to = self.plan.slot(&format!("bind {}", source.display()));
@@ -58,8 +59,9 @@ impl Builder<'_> {
         let checked = self.checked_sources.iter().find(|(of, _)| *of == source).map(|(_, slot)| slot.clone());
         let row = match checked {
             Some(rootfs) => Action::Root(RootOp::Open { path, rootfs, recursive, to: copy }),
-            None if self.input.config.hardening.hardened && actor == Runtime => {
-                Action::Source(SourceOp::Path { path, recursive: Some(recursive), to: copy })
+            None if (self.input.config.hardening.hardened || mount.judged) && actor == Runtime => {
+                let judged = mount.judged;
+                Action::Source(SourceOp::Path { path, judged, recursive: Some(recursive), to: copy })
             }
             None => {
                 Action::Source(SourceOp::Tree { source: path, at: None, recursive, device: None, to: copy })
@@ -72,16 +74,19 @@ impl Builder<'_> {
     /// In its user namespace Init cannot tell one user of the host from another: the runtime looks at the symlinks, and
     /// Init must find the same file.
     pub(super) fn check_sources(&mut self) -> Result<()> {
-        if self.copier() == Runtime || !self.input.config.hardening.hardened {
+        let config = self.input.config;
+        if self.copier() == Runtime {
             return Ok(());
         }
-        for mount in self.input.config.mounts.iter().filter(|m| m.bind.is_some() && !m.remount) {
+        let checked = |m: &&Mount| m.bind.is_some() && !m.remount && (config.hardening.hardened || m.judged);
+        for mount in config.mounts.iter().filter(checked) {
             let source = self.source(mount);
             if self.checked_sources.iter().any(|(of, _)| *of == source) {
                 continue;
             }
             let to = self.plan.slot(&format!("source {}", source.display()));
-            let row = SourceOp::Path { path: cpath(&source)?, recursive: None, to: to.clone() };
+            let (path, judged) = (cpath(&source)?, mount.judged);
+            let row = SourceOp::Path { path, judged, recursive: None, to: to.clone() };
             self.plan.push(Runtime, part::SOURCES, row);
             self.checked_sources.push((source, to));
         }

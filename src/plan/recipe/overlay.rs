@@ -61,6 +61,8 @@ impl Builder<'_> {
         let source = Mount {
             source: overlay.dir.to_str().map(str::to_string),
             destination: overlay.dir.clone(),
+            // The directory is safebox's own.
+            judged: false,
             ..mount.clone()
         };
         let actor = self.copier();

@@ -1,5 +1,6 @@
 //! Namespaces, kernel parameters, cgroups, terminals, and processes that came later.
 
+use super::super::posture::ports::NOT_WRITTEN;
 use super::super::posture::{Aspect, Namespace, Posture, TerminalView};
 use super::{Evidence, Judged, Verdict, about, evidence, known, not_applicable, unless, verdict};
 use crate::config::defaults;
@@ -30,7 +31,14 @@ fn shared(p: &Posture, kinds: &[(NsKind, &'static str)]) -> Judged {
     let (mut found, mut unknown) = (Vec::new(), None);
     for (kind, reference) in kinds {
         let name = kind.row().oci;
-        match p.namespace(*kind)? {
+        let namespace = match p.namespace(*kind) {
+            Ok(namespace) => namespace,
+            Err(why) => {
+                unknown = Some(why);
+                continue;
+            }
+        };
+        match namespace {
             Namespace::Own => {}
             Namespace::Host => found.push(about(
                 reference,
@@ -130,6 +138,35 @@ pub(in super::super) fn ports(p: &Posture) -> Judged {
             format!("NET_BIND_SERVICE for ports below 1024; {key}={value} needs no capability"),
         )])),
     }
+}
+
+/// A pod has none; another container is reached at one address.
+pub(in super::super) fn host_ports(p: &Posture) -> Judged {
+    if matches!(p.namespace(NsKind::Net), Ok(Namespace::Host)) {
+        return not_applicable("the network is the host's, and so is each port: the rule host-namespaces judges it");
+    }
+    if p.ports.as_ref().is_err_and(|why| why == NOT_WRITTEN) {
+        return not_applicable(NOT_WRITTEN);
+    }
+    let mut found = Vec::new();
+    for port in known(&p.ports)? {
+        let name = match port.port.as_str() {
+            "" => "a free port".to_string(),
+            number => format!("port {number}"),
+        };
+        let mut add = |reference, text| found.push(about(reference, port.at.clone(), text));
+        if port.of_pod {
+            add("PSS baseline: Host Ports", format!("{name} of the host leads into the pod"));
+            continue;
+        }
+        if port.is_privileged() {
+            add("CIS Docker 5.8", format!("{name} of the host is below 1024"));
+        }
+        if port.is_everywhere() {
+            add("CIS Docker 5.14", format!("{name} of every address of the host leads in"));
+        }
+    }
+    Ok(verdict(found))
 }
 
 pub(in super::super) fn own_cgroup(p: &Posture) -> Judged {

@@ -7,6 +7,7 @@
 mod host_paths;
 mod of_config;
 mod of_process;
+pub mod ports;
 mod process_files;
 mod process_limits;
 pub mod process_sysctl;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use ports::PortView;
 pub use rootfs::{Rootfs, look as look_at_rootfs};
 
 use crate::config::{Capabilities, IdMap, Rlimit};
@@ -298,6 +300,9 @@ pub struct Posture {
     /// Other processes of the container.
     #[serde(skip, default = "unread")]
     pub peers: Known<Vec<Peer>>,
+    /// Ports of the host that lead in.
+    #[serde(skip, default = "unread")]
+    pub ports: Known<Vec<PortView>>,
     /// What the image holds.
     #[serde(skip, default = "unread")]
     pub rootfs: Known<Rootfs>,

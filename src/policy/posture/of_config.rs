@@ -76,6 +76,7 @@ impl Posture {
             landlock: Ok(hardening.landlock),
             terminal: terminal(config),
             peers: Err("other processes are seen on running containers".into()),
+            ports: super::ports::of_config(config),
             rootfs: Err("the root file system was not looked at".into()),
             picked_user: config.files.iter().any(|f| f.path == Path::new("/etc/passwd")),
             bare: hardening.bare,
