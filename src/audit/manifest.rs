@@ -199,7 +199,9 @@ fn non_root(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
 }
 
 fn capabilities(container: &Node, found: &mut Found<'_>) {
-    let list = |kind| container.path(&["securityContext", "capabilities", kind]).map(Node::items).unwrap_or_default();
+    let list = |kind| {
+        container.path(&["securityContext", "capabilities", kind]).map(Node::items).unwrap_or_default()
+    };
     let plain = |node: &Node| text(node).trim_start_matches("CAP_").to_string();
     for node in list("add") {
         if !ADDED.contains(&plain(node).as_str()) {

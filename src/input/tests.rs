@@ -1,9 +1,12 @@
 //! Descriptions that try to be judged better than they are, or to run with less than they ask for.
 
+mod manifests;
+
 use std::path::Path;
 
 use super::{Description, compose, config, docker, interpolate, pod, yaml};
 use crate::launch::value::Launch;
+use crate::tables::namespaces::NsKind;
 
 fn service(text: &str) -> Description {
     let text = format!("services:\n  a:\n    image: x\n{text}");
@@ -140,162 +143,22 @@ fn compose_reports_what_it_does_not_read() {
         ("    user: ${X?say it}\n", "say it"),
         ("    user: ${X\n", "brace"),
         ("    ulimits: { nofile: { soft: 1 } }\n", "soft and hard"),
+        ("    restart: sometimes\n", "compose.yaml:4: restart: \"sometimes\": one of no, "),
+        ("    pull_policy: sometimes\n", "one of always, "),
+        ("    ports: [{ target: 80, protocol: icmp }]\n", "one of tcp, udp, sctp"),
+        ("    ports: [{ target: 80, mode: all }]\n", "one of host, ingress"),
+        (
+            "    volumes: [{ type: bind, source: /a, target: /b, bind: { propagation: all } }]\n",
+            "one of shared, ",
+        ),
+        ("    volumes: [{ type: bind, source: /a, target: /b, read_only: perhaps }]\n", "true or false"),
+        ("    volumes: [{ type: tmpfs, target: /t, tmpfs: { mode: open } }]\n", "a number is needed"),
+        ("    healthcheck: { disable: perhaps }\n", "true or false"),
     ] {
         assert!(service_error(text).contains(error), "{text}: {}", service_error(text));
     }
     let note = service("    user: $NOT_SET_ANYWHERE\n").notes;
     assert!(note.iter().any(|(_, key, _)| key == "${NOT_SET_ANYWHERE}"), "{note:?}");
-}
-
-/// A pod with one container, and keys of both.
-fn one(of_container: &str, of_pod: &str) -> Description {
-    container(&format!("{of_pod}  containers:\n  - name: c\n    image: x\n{of_container}"))
-}
-
-const HOST_VOLUME: &str = "  volumes: [{ name: v, hostPath: { path: /etc } }]\n";
-
-#[test]
-fn a_pod_hides_nothing() {
-    for (of_container, of_pod, what) in [
-        ("    securityContext: { privileged: true }\n", "", "privileged"),
-        ("    securityContext: { capabilities: { add: [SYS_ADMIN] } }\n", "", "cap-add SYS_ADMIN"),
-        ("    securityContext: { procMount: Unmasked }\n", "", "security-opt systempaths=unconfined"),
-        (
-            "    securityContext: { appArmorProfile: { type: Unconfined } }\n",
-            "",
-            "security-opt apparmor=unconfined",
-        ),
-        (
-            "    securityContext: { seccompProfile: { type: Unconfined } }\n",
-            "",
-            "security-opt seccomp=unconfined",
-        ),
-        ("    securityContext: { seLinuxOptions: { type: spc_t } }\n", "", "security-opt label=type:spc_t"),
-        ("    ports: [{ containerPort: 80, hostPort: 8080 }]\n", "", "publish 8080:80/tcp"),
-        (
-            "    ports: [{ containerPort: 80, hostPort: 8080, hostIP: 0.0.0.0, protocol: TCP }]\n",
-            "",
-            "publish 0.0.0.0:8080:80/tcp",
-        ),
-        ("", "  hostNetwork: true\n", "network host"),
-        ("", "  hostPID: yes\n", "pid host"),
-        ("", "  hostIPC: true\n", "ipc host"),
-        ("", "  dnsConfig: { searches: [x] }\n", "dns-search x"),
-        ("", "  dnsConfig: { options: [{ name: ndots, value: \"2\" }] }\n", "dns-option ndots:2"),
-        ("", "  hostAliases: [{ ip: 1.2.3.4, hostnames: [a] }]\n", "add-host a:1.2.3.4"),
-        (
-            "",
-            "  securityContext: { sysctls: [{ name: kernel.msgmax, value: \"1\" }] }\n",
-            "sysctl kernel.msgmax=1",
-        ),
-        (
-            "    volumeMounts: [{ name: v, mountPath: /x, subPath: shadow }]\n",
-            HOST_VOLUME,
-            "volume /etc/shadow:/x:rw",
-        ),
-        (
-            "    volumeMounts: [{ name: v, mountPath: /x, mountPropagation: Bidirectional }]\n",
-            HOST_VOLUME,
-            "volume /etc:/x:rw,rshared",
-        ),
-    ] {
-        has(&one(of_container, of_pod), what);
-    }
-}
-
-#[test]
-fn a_pod_reports_what_it_does_not_read() {
-    stops(
-        one("    volumeMounts: [{ name: v, mountPath: /x, subPathExpr: $(A) }]\n", HOST_VOLUME),
-        "volumeMounts.subPathExpr",
-    );
-    for (of_container, of_pod, key) in [
-        ("    volumeMounts: [{ name: v, mountPath: /x, frob: 1 }]\n", HOST_VOLUME, "volumeMounts.frob"),
-        ("    securityContext: { frob: 1 }\n", "", "securityContext.frob"),
-        ("    volumeDevices: [{ name: v, devicePath: /dev/x }]\n", "", "volumeDevices"),
-        ("    frob: 1\n", "", "frob"),
-        ("", "  frob: 1\n", "frob"),
-    ] {
-        unknown(&one(of_container, of_pod), key);
-    }
-}
-
-#[test]
-fn wrong_values_of_a_pod_are_errors() {
-    let error = |of_container: &str, of_pod: &str| {
-        let text =
-            format!("apiVersion: v1\nkind: Pod\nspec:\n{of_pod}  containers:\n  - name: c\n{of_container}");
-        let documents = yaml::parse(Path::new("f"), &text).unwrap();
-        let (name, node) = pod::containers(&documents[0]).remove(0);
-        pod::describe(&documents[0], &name, node).err().map(|e| e.to_string()).unwrap_or_default()
-    };
-    let root = "    securityContext: { runAsUser: 00, runAsNonRoot: true }\n";
-    stops(one(root, ""), "runAsUser");
-    assert!(
-        error("    volumeMounts: [{ name: v, mountPath: /x, subPath: a/../../b }]\n", HOST_VOLUME)
-            .contains("leaves")
-    );
-    let size = "  volumes: [{ name: v, emptyDir: { sizeLimit: much } }]\n";
-    assert!(error("    volumeMounts: [{ name: v, mountPath: /x }]\n", size).contains("sizeLimit"));
-    assert!(error("    volumeMounts: [{ name: w, mountPath: /x }]\n", size).contains("no volume"));
-}
-
-#[test]
-fn arguments_have_their_variables() {
-    let d = container(
-        "  containers:\n  - name: c\n    args: [\"$(A)-$(B)\", \"$$(A) $A $\", \"$(\"]\n    env: [{ name: A, value: a }]\n",
-    );
-    assert_eq!(d.args, ["a-$(B)", "$(A) $A $", "$("]);
-}
-
-#[test]
-fn every_container_of_every_kind_is_found() {
-    let names = |text: &str| -> Vec<String> {
-        let documents = pod::flat(yaml::parse(Path::new("f"), text).unwrap());
-        let found = documents.iter().filter(|d| pod::is(d)).flat_map(pod::containers);
-        found.map(|(name, _)| name).collect()
-    };
-    let spec =
-        "{ initContainers: [{ name: i }], containers: [{ name: c }], ephemeralContainers: [{ name: e }] }";
-    assert_eq!(names(&format!("apiVersion: v1\nkind: Pod\nspec: {spec}\n")), ["c", "i", "e"]);
-    let template = format!("{{ template: {{ spec: {spec} }} }}");
-    for kind in ["Deployment", "Rollout"] {
-        assert_eq!(names(&format!("apiVersion: v1\nkind: {kind}\nspec: {template}\n")).len(), 3, "{kind}");
-    }
-    let list =
-        format!("apiVersion: v1\nkind: List\nitems:\n- {{ apiVersion: v1, kind: Pod, spec: {spec} }}\n");
-    assert_eq!(names(&format!("{list}---\n{list}")).len(), 6);
-    assert_eq!(names("apiVersion: v1\nkind: ConfigMap\ndata: {}\n").len(), 0);
-}
-
-/// What the kubelet does where nothing is said is not what Docker does.
-#[test]
-fn a_pod_is_judged_as_the_kubelet_starts_it() {
-    let made = |of_container: &str, of_pod: &str| {
-        let text = format!("{of_pod}  containers:\n  - name: c\n    image: x\n{of_container}");
-        config::make(&container(&text)).unwrap().json
-    };
-    assert!(made("", "")["linux"]["seccomp"].is_null(), "without a profile the kubelet sets none");
-    for kind in ["RuntimeDefault", "Localhost"] {
-        let json = made("", &format!("  securityContext: {{ seccompProfile: {{ type: {kind} }} }}\n"));
-        assert!(json["linux"]["seccomp"].is_object(), "{kind}");
-    }
-    let own = "    securityContext: { seccompProfile: { type: Unconfined } }\n";
-    let json = made(own, "  securityContext: { seccompProfile: { type: RuntimeDefault } }\n");
-    assert!(json["linux"]["seccomp"].is_null());
-    let uid = |of_container: &str, of_pod: &str| made(of_container, of_pod)["process"]["user"]["uid"].clone();
-    assert_ne!(uid("", "  securityContext: { runAsNonRoot: true }\n"), 0);
-    assert_eq!(
-        uid("    securityContext: { runAsNonRoot: false }\n", "  securityContext: { runAsNonRoot: true }\n"),
-        0
-    );
-    assert_eq!(
-        uid("    securityContext: { runAsUser: 0 }\n", "  securityContext: { runAsNonRoot: true }\n"),
-        0
-    );
-    let host = "  volumes: [{ name: v, hostPath: { path: /etc } }]\n";
-    let json = made("    volumeMounts: [{ name: v, mountPath: /x, readOnly: true }]\n", host);
-    assert!(json.to_string().contains("[\"rbind\",\"ro\"]"), "readOnly is not recursive: {json}");
 }
 
 #[test]
@@ -322,6 +185,12 @@ fn a_line_of_docker_hides_nothing() {
         ("docker run -- x --read-only", "\"readonly\":false"),
         ("docker run -v /a:/b:ro x", "[\"rbind\",\"rro\"]"),
         ("docker run --group-add 0 -u 5 x", "\"additionalGids\":[0]"),
+        (
+            "docker run --security-opt writable-cgroups=true x",
+            "\"destination\":\"/sys/fs/cgroup\",\"options\":[\"nosuid\"",
+        ),
+        ("podman run --security-opt unmask=ALL x", "\"maskedPaths\":[]"),
+        ("podman run --userns keep-id x", "\"hostID\":1048576"),
     ] {
         let (json, _) = all(line);
         // Keys in the order of a map without one.
@@ -340,7 +209,6 @@ fn a_line_of_docker_hides_nothing() {
         ("docker run --volumes-from y x", "volumes-from y"),
         ("docker run --network container:y x", "network container:y"),
         ("docker run --security-opt seccomp=x.json x", "seccomp profile x.json"),
-        ("docker run --security-opt writable-cgroups=true x", "security-opt writable-cgroups"),
         ("docker run --device vendor.com/class=x x", "device vendor.com/class=x"),
         ("docker run --env-file /none x", "env-file /none"),
     ] {
@@ -354,5 +222,50 @@ fn a_line_of_docker_hides_nothing() {
         "docker ps",
     ] {
         assert!(docker::describe("-", line).is_err(), "{line}");
+    }
+    for (line, why) in [
+        ("docker run --pid hots x", "pid hots: \"hots\": one of host, "),
+        ("docker run --ipc public x", "one of host, private, none, shareable"),
+        ("docker run --uts x y", "one of host"),
+        ("docker run --cgroupns shared x", "one of host, private"),
+        ("docker run --userns own x", "one of host, private"),
+        ("docker run --restart sometimes x", "one of no, "),
+        ("docker run --pull sometimes x", "one of always, "),
+        ("docker run -v /a:/b:r0 x", "\"r0\" is no option of a volume"),
+        ("docker run --mount type=bind,src=/a,dst=/b,bind-propagation=all x", "one of shared, "),
+        ("docker run --mount type=bind,src=/a,dst=/b,readonly=perhaps x", "true or false is needed"),
+    ] {
+        let error = config::make(&docker::describe("-", line).unwrap()).err().map(|e| e.to_string());
+        assert!(
+            error.as_ref().is_some_and(|e| e.starts_with("-:1: ") && e.contains(why)),
+            "{line}: {error:?}"
+        );
+    }
+}
+
+/// A namespace of another container is neither the host's nor its own.
+#[test]
+fn words_of_namespaces_are_checked_where_a_container_is_made() {
+    let made = |key: &str| config::make(&service(&format!("    {key}\n")));
+    for (key, why) in [
+        ("pid: hots", "one of host, private"),
+        ("ipc: public", "one of host"),
+        ("uts: own", "one of host"),
+        ("userns_mode: own", "one of host"),
+        ("cgroup: shared", "one of host"),
+    ] {
+        let error = made(key).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.starts_with("/d/compose.yaml:4: ") && error.contains(why), "{key}: {error}");
+    }
+    for (key, kind) in [
+        ("pid: \"service:b\"", NsKind::Pid),
+        ("network_mode: \"service:b\"", NsKind::Net),
+        ("ipc: \"container:b\"", NsKind::Ipc),
+    ] {
+        let joined = made(key).unwrap().joined;
+        assert!(joined.iter().any(|(k, whose)| *k == kind && whose.ends_with(":b")), "{key}: {joined:?}");
+    }
+    for key in ["restart: no", "restart: \"no\"", "restart: on-failure:3", "cgroup: host", "ipc: shareable"] {
+        assert!(made(key).is_ok(), "{key}");
     }
 }

@@ -15,7 +15,15 @@ const WORDS: &[(&str, &[&str])] = &[
     (
         "pull_policy",
         &[
-            "always", "never", "missing", "if_not_present", "build", "newer", "refresh", "daily", "weekly",
+            "always",
+            "never",
+            "missing",
+            "if_not_present",
+            "build",
+            "newer",
+            "refresh",
+            "daily",
+            "weekly",
             "every_*",
         ],
     ),
@@ -32,8 +40,25 @@ pub(super) const PROPAGATIONS: [&str; 6] = ["shared", "rshared", "slave", "rslav
 
 /// What else stands in the options of `-v`: Docker's and Podman's.
 const OF_VOLUME: [&str; 19] = [
-    "", "ro", "rw", "rro", "readonly", "z", "Z", "U", "O", "cached", "delegated", "consistent", "copy", "nocopy",
-    "bind", "rbind", "nosuid", "nodev", "noexec",
+    "",
+    "ro",
+    "rw",
+    "rro",
+    "readonly",
+    "z",
+    "Z",
+    "U",
+    "O",
+    "cached",
+    "delegated",
+    "consistent",
+    "copy",
+    "nocopy",
+    "bind",
+    "rbind",
+    "nosuid",
+    "nodev",
+    "noexec",
 ];
 
 /// Refuses a value that the option or key cannot have.
@@ -78,7 +103,10 @@ mod tests {
         ] {
             assert_eq!(check(name, value).is_ok(), known, "{name} {value}");
         }
-        assert_eq!(check("uts", "x").unwrap_err(), "\"x\": one of host, private, container:*, ns:* is needed");
+        assert_eq!(
+            check("uts", "x").unwrap_err(),
+            "\"x\": one of host, private, container:*, ns:* is needed"
+        );
         assert!(check_volume("rslave").is_ok() && check_volume("r0").is_err());
     }
 }

@@ -177,6 +177,11 @@ impl Node {
         }
     }
 
+    /// A mapping's entries that have a value.
+    pub fn set_entries(&self) -> impl Iterator<Item = &(String, Node)> {
+        self.entries().iter().filter(|(_, value)| value.tree != Tree::Null)
+    }
+
     /// A sequence's items; a value alone is one item.
     pub fn items(&self) -> Vec<&Node> {
         match &self.tree {

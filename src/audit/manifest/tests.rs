@@ -1,6 +1,6 @@
 //! One violating input for every field that the Pod Security Standards restrict, in each list of containers.
 
-use crate::audit::{Report, described};
+use crate::audit::{Finding, Report, described};
 use crate::input::pod::CONTAINERS;
 use crate::policy::{Machine, Verdict};
 
@@ -25,7 +25,8 @@ fn reports(text: &str) -> Vec<Report> {
 fn found(text: &str) -> Vec<(&'static str, String)> {
     let all = reports(text);
     let findings = all.iter().flat_map(|report| {
-        report.findings().iter().map(|f| (f.rule.id, f.references())).collect::<Vec<_>>()
+        let controls = |f: &Finding<'_>| format!("{}; {}", f.references(), f.rule.references.join("; "));
+        report.findings().iter().map(|f| (f.rule.id, controls(f))).collect::<Vec<_>>()
     });
     findings.filter(|(_, control)| control.contains("PSS")).collect()
 }
@@ -38,7 +39,8 @@ fn manifest(list: &str, keys: &str, context: &str, of_pod: &str, pod_context: &s
     );
     for name in CONTAINERS {
         let own = name == list;
-        let changed = |key: &&str| !own || !context.contains(key.split(':').next().unwrap_or_default().trim());
+        let changed =
+            |key: &&str| !own || !context.contains(key.split(':').next().unwrap_or_default().trim());
         let mut parts: Vec<&str> = GOOD.into_iter().filter(changed).collect();
         if own && !context.is_empty() {
             parts.push(context);
@@ -82,10 +84,25 @@ const OF_CONTAINER: &[(&str, &str, &str, &str)] = &[
     ("pod-host-probes", "Host Probes", "    livenessProbe: { tcpSocket: { port: 1, host: h } }\n", ""),
     ("pod-host-probes", "Host Probes", "    readinessProbe: { tcpSocket: { port: 1, host: h } }\n", ""),
     ("pod-host-probes", "Host Probes", "    startupProbe: { tcpSocket: { port: 1, host: h } }\n", ""),
-    ("pod-host-probes", "Host Probes", "    lifecycle: { postStart: { httpGet: { port: 1, host: h } } }\n", ""),
+    (
+        "pod-host-probes",
+        "Host Probes",
+        "    lifecycle: { postStart: { httpGet: { port: 1, host: h } } }\n",
+        "",
+    ),
     ("pod-host-probes", "Host Probes", "    lifecycle: { preStop: { httpGet: { port: 1, host: h } } }\n", ""),
-    ("pod-host-probes", "Host Probes", "    lifecycle: { postStart: { tcpSocket: { port: 1, host: h } } }\n", ""),
-    ("pod-host-probes", "Host Probes", "    lifecycle: { preStop: { tcpSocket: { port: 1, host: h } } }\n", ""),
+    (
+        "pod-host-probes",
+        "Host Probes",
+        "    lifecycle: { postStart: { tcpSocket: { port: 1, host: h } } }\n",
+        "",
+    ),
+    (
+        "pod-host-probes",
+        "Host Probes",
+        "    lifecycle: { preStop: { tcpSocket: { port: 1, host: h } } }\n",
+        "",
+    ),
     ("lsm", "AppArmor", "", "appArmorProfile: { type: Unconfined }"),
     ("lsm", "SELinux", "", "seLinuxOptions: { type: spc_t }"),
     ("lsm", "SELinux", "", "seLinuxOptions: { user: system_u }"),
@@ -184,12 +201,15 @@ fn what_a_cluster_adds_is_judged() {
     assert_eq!(verdict(&own, "user-namespace"), Verdict::Pass);
     assert_eq!(verdict(&manifest("", "", "", "", ""), "user-namespace").name(), "fail");
     let secret = "    envFrom: [{ configMapRef: { name: c } }, { secretRef: { name: s } }]\n";
-    let Verdict::Fail(all) = verdict(&manifest("containers", secret, "", "", ""), "environment-secrets") else {
+    let Verdict::Fail(all) = verdict(&manifest("containers", secret, "", "", ""), "environment-secrets")
+    else {
         panic!("a secret in the environment passes")
     };
     assert_eq!(all.len(), 1);
     let limits = "  resources: { limits: { memory: 64Mi, cpu: 1 } }\n";
-    let Verdict::Fail(all) = verdict(&manifest("", "", "", limits, ""), "limits") else { panic!("no finding") };
+    let Verdict::Fail(all) = verdict(&manifest("", "", "", limits, ""), "limits") else {
+        panic!("no finding")
+    };
     assert_eq!(all.len(), 1, "processes alone are not limited: {all:?}");
 }
 

@@ -188,7 +188,7 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
     if let Some(node) = whole.apparmor_of(container) {
         apparmor(&mut d, &document.at(node), &node.text().unwrap_or_default());
     }
-    for (key, value) in container.entries() {
+    for (key, value) in container.set_entries() {
         let at = document.at(value);
         match key.as_str() {
             "name" | "securityContext" => {}
@@ -218,7 +218,7 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
 
 /// The keys of the pod, which its containers share.
 fn pod_keys(document: &Document, d: &mut Description, pod: &Node) -> Result<()> {
-    for (key, value) in pod.entries() {
+    for (key, value) in pod.set_entries() {
         let at = document.at(value);
         match key.as_str() {
             "containers" | "securityContext" | "volumes" => {}

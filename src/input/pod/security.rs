@@ -36,7 +36,9 @@ pub(super) fn security(
         let part = |key: &str| sysctl.get(key).and_then(Node::text).unwrap_or_default();
         d.say(&document.at(sysctl), "sysctl", format!("{}={}", part("name"), part("value")));
     }
-    of_container(document, d, own.map(Node::entries).unwrap_or_default());
+    if let Some(own) = own {
+        of_container(document, d, own);
+    }
     for node in [pod, own].into_iter().flatten().filter_map(|context| context.get("windowsOptions")) {
         d.note(&document.at(node), "windowsOptions", "it is for Windows");
     }
@@ -91,8 +93,8 @@ fn profiles<'n>(document: &Document, d: &mut Description, find: impl Fn(&str) ->
 }
 
 /// The keys that only a container's own context has.
-fn of_container(document: &Document, d: &mut Description, entries: &[(String, Node)]) {
-    for (key, value) in entries {
+fn of_container(document: &Document, d: &mut Description, own: &Node) {
+    for (key, value) in own.set_entries() {
         let at = document.at(value);
         match key.as_str() {
             "allowPrivilegeEscalation" if !value.is_true() => d.say(&at, "security-opt", "no-new-privileges"),

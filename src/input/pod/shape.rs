@@ -143,7 +143,9 @@ fn field(document: &Document, node: &Node, name: &str, shape: &Shape) -> Result<
         Map if !matches!(node.tree, Tree::Map(_)) => fails("a mapping is needed"),
         List if !matches!(node.tree, Tree::List(_)) => fails("a list is needed"),
         Bool if node.boolean().is_none() => fails("true or false is needed"),
-        Number(most) if !is_number(text.as_deref(), *most) => fails(&format!("a number from 0 to {most} is needed")),
+        Number(most) if !is_number(text.as_deref(), *most) => {
+            fails(&format!("a number from 0 to {most} is needed"))
+        }
         One(words) if !is_one(text.as_deref(), words) => {
             let words: Vec<_> = words.iter().map(|w| if w.is_empty() { "\"\"" } else { *w }).collect();
             fails(&format!("one of {} is needed", words.join(", ")))
@@ -158,6 +160,7 @@ fn is_number(text: Option<&str>, most: u64) -> bool {
 }
 
 fn is_one(text: Option<&str>, words: &[&str]) -> bool {
-    let fits = |text: &str, word: &str| word.strip_suffix('*').map_or(text == word, |start| text.starts_with(start));
+    let fits =
+        |text: &str, word: &str| word.strip_suffix('*').map_or(text == word, |start| text.starts_with(start));
     text.is_some_and(|text| words.iter().any(|word| fits(text, word)))
 }

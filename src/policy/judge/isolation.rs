@@ -143,7 +143,9 @@ pub(in super::super) fn ports(p: &Posture) -> Judged {
 /// A pod has none; another container is reached at one address.
 pub(in super::super) fn host_ports(p: &Posture) -> Judged {
     if matches!(p.namespace(NsKind::Net), Ok(Namespace::Host)) {
-        return not_applicable("the network is the host's, and so is each port: the rule host-namespaces judges it");
+        return not_applicable(
+            "the network is the host's, and so is each port: the rule host-namespaces judges it",
+        );
     }
     if p.ports.as_ref().is_err_and(|why| why == NOT_WRITTEN) {
         return not_applicable(NOT_WRITTEN);

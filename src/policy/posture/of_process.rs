@@ -68,7 +68,9 @@ impl Posture {
             } else {
                 Err("its process ids are the host's".into())
             },
-            ports: Err("an engine's proxies and the host's packet filter lead ports in, and are not read".into()),
+            ports: Err(
+                "an engine's proxies and the host's packet filter lead ports in, and are not read".into()
+            ),
             rootfs: Err("the root file system of a bundle is looked at, not that of a process".into()),
             picked_user: false,
             bare: false,

@@ -44,7 +44,11 @@ impl PortView {
         let (address, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, rest)) => (address, rest.trim_start_matches(':')),
             None => host.rsplit_once(':').unwrap_or_else(|| {
-                if host.contains('.') && host.parse::<std::net::IpAddr>().is_ok() { (host, "") } else { ("", host) }
+                if host.contains('.') && host.parse::<std::net::IpAddr>().is_ok() {
+                    (host, "")
+                } else {
+                    ("", host)
+                }
             }),
         };
         PortView { port: port.into(), address: address.into(), of_pod, at }
