@@ -139,9 +139,9 @@ impl Sandbox {
             None => Some(format!("safebox run has no option --{long}")),
             Some(_) if CALLERS.contains(&long) => Some(format!("--{long}: the library uses it itself")),
             Some(row) => {
-                let said = row.say(&mut Launch::default(), value);
+                let result = row.say(&mut Launch::default(), value);
                 self.options.push((row, value.into()));
-                said.err().map(|why| format!("--{long} {value:?}: {why}"))
+                result.err().map(|why| format!("--{long} {value:?}: {why}"))
             }
         };
         self.wrong = self.wrong.take().or(wrong);
