@@ -37,7 +37,7 @@ use crate::sys::process;
 
 pub use names::target;
 
-/// `--compose FILE SERVICE` and `--pod FILE [CONTAINER]`: what the file says is said to the launch, behind the command
+/// `--compose FILE SERVICE` and `--pod FILE [CONTAINER]`: the options of the file are added to the launch, behind the command
 /// line.
 fn described(launch: &mut Launch, args: &mut Run) -> Result<(), Error> {
     let mut described = match (&launch.life.compose, &launch.life.pod) {

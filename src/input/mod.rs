@@ -1,7 +1,7 @@
 //! Descriptions of a container in the words of other tools: a service of a compose file, a container of a Kubernetes
 //! manifest, a `docker run` line. Each becomes the same list: options of `docker run`, every one with its place.
 //!
-//! The list is said to a [`Launch`] through the table of options, or written into a config for the audit. What has no
+//! The list is applied to a [`Launch`] through the table of options, or written into a config for the audit. What has no
 //! meaning here is kept in the list of notes with the reason; a key that is not known, in that of unknown ones.
 
 pub mod compose;
@@ -49,11 +49,11 @@ pub struct OptionAt {
     pub name: String,
     /// Its value; empty for a flag.
     pub value: String,
-    /// Where it is said.
+    /// Its position.
     pub at: Spot,
 }
 
-/// Whose words a description is in. What an engine does where nothing is said is its own.
+/// The engine that a description is written for. Each engine has its own defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// Docker, and those that take its options.

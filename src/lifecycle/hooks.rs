@@ -27,7 +27,7 @@ use crate::sys::process;
 use crate::sys::{fs, rlimit};
 
 /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
-/// start time for the hooks that join it, which they do by `inside` where it cannot be looked into. `signals` is
+/// start time for the hooks that join it, which they do by `inside` where its /proc/PID/ns is closed. `signals` is
 /// a signalfd(2) that tells the launcher to end, or -1.
 pub fn run(
     run: &HookRun,

@@ -368,7 +368,7 @@ fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Message {
         let Some((to, alias_ttl)) = alias else { break };
         (name, ttl) = (to, ttl.min(alias_ttl));
         let known = packet.answers.iter().any(|r| text(&r.name).as_deref() == Some(&*name));
-        // A server that does not resolve further has said no more than this; one that does has found nothing.
+        // A server that does not resolve further has no more to answer; one that does has found nothing.
         if !known && !packet.has_flags(PacketFlag::RECURSION_AVAILABLE) {
             return Message::Alias(name, ttl);
         }

@@ -101,7 +101,7 @@ fn recorded(cx: &mut Cx, record: &Path) -> Result<Attachment, Errno> {
     }
 }
 
-/// What the plugins said is the detail of the failure.
+/// The plugins' message is the detail of the failure.
 fn outcome(cx: &mut Cx, result: Result<(), Failure>) -> Done {
     let errno = match result {
         Ok(()) => return Ok(()),

@@ -278,12 +278,12 @@ impl Sandbox {
         }
     }
 
-    /// Launches it. stdin, stdout and stderr are this process's where nothing else is said.
+    /// Launches it. stdin, stdout and stderr are this process's by default.
     pub fn spawn(&mut self) -> Result<Child> {
         self.spawn_with([Stdio::inherit, Stdio::inherit, Stdio::inherit])
     }
 
-    /// Launches it, reads its output and waits for its end. stdin is empty where nothing else is said.
+    /// Launches it, reads its output and waits for its end. stdin is empty by default.
     pub fn output(&mut self) -> Result<Output> {
         self.spawn_with([Stdio::null, Stdio::piped, Stdio::piped])?.wait_with_output()
     }

@@ -52,7 +52,7 @@ fn each_change_of_a_trail_is_found() {
         std::fs::write(&path, &text).unwrap();
         assert_eq!(verify(&path, None).unwrap().unwrap_err().line, line, "{text}");
     }
-    // What no chain can tell is found with a hash that was kept: a missing end, and a missing beginning is said.
+    // What no chain can tell is found with a hash that was kept: a missing end, and a missing beginning is reported.
     std::fs::write(&path, lines[..5].join("\n") + "\n").unwrap();
     assert!(!verify(&path, Some(&found.head)).unwrap().unwrap().found);
     std::fs::write(&path, first).unwrap();

@@ -257,7 +257,7 @@ impl Bus {
     }
 }
 
-/// Where the line with `OK` ends in what the other side has said.
+/// Where the line with `OK` ends in the answer.
 fn end_of_ok(answer: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

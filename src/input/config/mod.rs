@@ -40,7 +40,7 @@ pub struct Made {
     pub left: Vec<(Spot, String)>,
     /// Variables whose values are the caller's, and which the caller of this program does not have.
     pub passed: Vec<String>,
-    /// The user is named by a shell's variable: whether it is root cannot be told.
+    /// The user is named by a shell's variable: whether it is root is unknown.
     pub user: Option<String>,
     engine: Engine,
 }
@@ -51,7 +51,7 @@ impl Made {
         Ok(parse::from_slice(self.json.to_string().as_bytes())?)
     }
 
-    /// The place of the part that a pointer names: the closest that was said.
+    /// The place of the part that a pointer names: the closest one with a position.
     pub fn place(&self, pointer: &str) -> Option<&Spot> {
         let covers = |p: &str| {
             pointer == p || pointer.starts_with(&format!("{p}/")) || p.starts_with(&format!("{pointer}/"))
