@@ -103,6 +103,7 @@ fn host(cgroups: Hierarchy) -> Host {
         apparmor: Fact::new(|| false),
         landlock: Fact::new(|| 0),
         clone3: Fact::new(|| true),
+        seccomp: Fact::new(|| true),
         keyctl: Fact::new(|| true),
         selinux: Fact::new(|| false),
         kcore: Fact::new(|| true),

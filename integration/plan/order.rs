@@ -211,6 +211,25 @@ fn create_with_a_seccomp_agent() {
     std::fs::remove_file(socket).expect("remove the socket");
 }
 
+/// The sources of binds that a policy file has judged.
+#[case(HERE)]
+fn create_under_a_policy_file() {
+    let sb = Sandbox::new();
+    let from = sb.dir().join("from");
+    std::fs::create_dir_all(&from).expect("a directory");
+    let mount = json!({ "destination": "/to", "type": "bind", "source": from, "options": ["rbind"] });
+    let sb = sb.patch("/mounts/-", mount);
+    let file = sb.dir().join("policy.toml");
+    std::fs::write(&file, "mode = \"enforce\"\n").expect("write");
+    let mut launch = launch_of(&sb, Policy::Privileged, waiting());
+    launch.enforcement = safebox::policy::enforce::Enforcement::load(Some(&file), None).expect("a policy");
+    let plan = Plan::clone(&prepare(&launch).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0);
+    let judged = |step: &safebox::plan::Step| format!("{:?}", step.action).contains("judged: true");
+    assert!(plan.steps.iter().any(judged), "the source was not judged");
+    let file = file.to_string_lossy();
+    traced_create(&sb, &["--policy-file", &file], &plan, |call| call);
+}
+
 #[case(HERE)]
 fn create_with_a_terminal() {
     let sb = Sandbox::new().patch("/process/terminal", json!(true));

@@ -1,5 +1,7 @@
 //! The administrator's policy file, for containers that engines start: refused, hardened, warned of, or left alone.
 
+mod disguises;
+
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Kind, Report, manifest};
 use crate::error::{Error, Result};
 use crate::input::yaml::parse;
-use crate::input::{Description, Engine, Said, Spot, compose, config, docker, interpolate, pod, read};
+use crate::input::{Description, Engine, OptionAt, Spot, compose, config, docker, interpolate, pod, read};
 use crate::policy::{Machine, Place, PortView, Posture, Verdict};
 
 /// Containers that one file describes at most.
@@ -78,7 +78,7 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
     }
     // An engine confines what names no profile, but for privileged containers.
     let named = !made.json["process"]["apparmorProfile"].is_null();
-    if machine.apparmor && !named && d.said.iter().all(|said| said.option != "privileged") {
+    if machine.apparmor && !named && d.options.iter().all(|option| option.name != "privileged") {
         posture.lsm = Ok(Some("the engine's own profile".into()));
     }
     posture.ports = Ok(ports(d));
@@ -104,13 +104,13 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
 /// The ports of the host that a description publishes.
 fn ports(d: &Description) -> Vec<PortView> {
     let of_pod = d.engine == Engine::Kubernetes;
-    let view = |said: &Said| match said.option.as_str() {
-        "publish" => Some(PortView::of_publish(&said.value, of_pod, place(&said.at))),
+    let view = |option: &OptionAt| match option.name.as_str() {
+        "publish" => Some(PortView::of_publish(&option.value, of_pod, place(&option.at))),
         // Every port that the image names, at a free one.
-        "publish-all" => Some(PortView::of_publish("", of_pod, place(&said.at))),
+        "publish-all" => Some(PortView::of_publish("", of_pod, place(&option.at))),
         _ => None,
     };
-    d.said.iter().filter_map(view).collect()
+    d.options.iter().filter_map(view).collect()
 }
 
 fn place(at: &Spot) -> Place {

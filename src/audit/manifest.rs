@@ -189,7 +189,7 @@ fn contexts(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
     }
 }
 
-/// `runAsNonRoot` has to be said, beside a user that is not root.
+/// `runAsNonRoot` has to be set, beside a user that is not root.
 fn non_root(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
     let of = |node: &Node| node.path(&["securityContext", "runAsNonRoot"]).is_some();
     if !of(container) && !of(pod.spec) {

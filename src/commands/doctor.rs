@@ -6,7 +6,7 @@ use std::io::Write;
 use crate::cli::{self, TableFormat};
 use crate::commands::common::{Outcome, print_json};
 use crate::host::Host;
-use crate::launch::ladder::{LAYERS, Report, Rung, look};
+use crate::launch::ladder::{Report, Rung, look};
 
 /// Exit code where a layer is missing.
 const PARTIAL: u8 = 1;
@@ -29,10 +29,6 @@ pub fn doctor(args: &cli::Doctor) -> Outcome {
     })
 }
 
-fn asset(name: &str) -> &'static str {
-    LAYERS.iter().find(|layer| layer.name == name).map_or("", |layer| layer.asset)
-}
-
 fn table(report: &Report, host: &Host) -> String {
     let mut out = format!("rung: {}\nlandlock ABI: {}\n", report.rung, host.landlock.get());
     for status in &report.layers {
@@ -40,14 +36,14 @@ fn table(report: &Report, host: &Host) -> String {
             None => out.push_str(&format!("ok       {}\n", status.name)),
             Some(m) => out.push_str(&format!(
                 "missing  {}: {}\n         without it {}\n         remedy: {}\n",
-                status.name,
+                report.lacks(status.name),
                 m.why,
-                asset(status.name),
+                report.asset(status.name),
                 m.lift
             )),
         }
     }
-    crate::error::shown(&out)
+    crate::error::escaped(&out)
 }
 
 fn json(report: &Report, host: &Host) -> serde_json::Value {
@@ -58,7 +54,8 @@ fn json(report: &Report, host: &Host) -> serde_json::Value {
             let mut layer = serde_json::json!({ "name": status.name, "ok": status.missing.is_none() });
             if let Some(m) = &status.missing {
                 layer["why"] = m.why.clone().into();
-                layer["asset"] = asset(status.name).into();
+                layer["lacks"] = report.lacks(status.name).into();
+                layer["asset"] = report.asset(status.name).into();
                 layer["remedy"] = m.lift.clone().into();
             }
             layer

@@ -82,6 +82,9 @@ pub struct Host {
     pub landlock: Fact<i32>,
     /// Whether clone3(2) can be called: the filter of a surrounding container may hide it.
     pub clone3: Fact<bool>,
+    /// Whether a seccomp filter can be loaded: a kernel may lack them, and the filter of a surrounding container may
+    /// refuse another one.
+    pub seccomp: Fact<bool>,
     /// Whether keyctl(2) can be called.
     pub keyctl: Fact<bool>,
     /// Facts that apply only to an unprivileged caller; `None` for root of the machine.
@@ -185,6 +188,7 @@ impl Host {
             kcore: Fact::new(|| Path::new("/proc/kcore").exists()),
             landlock: Fact::new(crate::sys::landlock::abi),
             clone3: Fact::new(crate::sys::process::has_clone3),
+            seccomp: Fact::new(|| crate::sys::seccomp::flag_supported(0)),
             keyctl: Fact::new(crate::sys::process::has_keyctl),
             rootless,
             limits: [const { OnceCell::new() }; RLIMITS.len()],

@@ -34,12 +34,12 @@ fn container(text: &str) -> Description {
     pod::describe(&documents[0], &name, node).unwrap()
 }
 
-fn said(d: &Description) -> Vec<String> {
-    d.said.iter().map(|s| format!("{} {}", s.option, s.value).trim_end().to_string()).collect()
+fn options(d: &Description) -> Vec<String> {
+    d.options.iter().map(|s| format!("{} {}", s.name, s.value).trim_end().to_string()).collect()
 }
 
 fn has(d: &Description, what: &str) {
-    assert!(said(d).iter().any(|s| s == what), "{what}: {:?}", said(d));
+    assert!(options(d).iter().any(|s| s == what), "{what}: {:?}", options(d));
 }
 
 fn unknown(d: &Description, key: &str) {

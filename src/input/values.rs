@@ -1,5 +1,5 @@
 //! Words that options of docker run and keys of compose can have. A word that no engine knows is an error: taken for the
-//! default it would be judged, or run, as something that nobody asked for.
+//! default it would be judged, or run, as something that the description does not ask for.
 
 /// (option or key, its words). A word that ends with `*` stands for every text that begins so.
 const WORDS: &[(&str, &[&str])] = &[

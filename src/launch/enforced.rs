@@ -1,12 +1,15 @@
 //! Applies the administrator's policy file to a launch: hardening before, a check after.
 
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use super::value::Launch;
+use crate::bundle::Bundle;
 use crate::config::{Config, Process, Resources};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::policy::enforce::{Enforcement, Subject};
+use crate::policy::posture::Namespace;
 use crate::policy::{Machine, Outcome, Posture};
 use crate::state::State;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
@@ -57,22 +60,40 @@ fn without_links(path: &Path) -> PathBuf {
 /// Refuses a launch that violates the policy file, and returns the messages to log.
 pub(super) fn judge(
     launch: &Launch,
-    (config, bundle): (&Config, &Path),
+    (config, bundle): (&Config, &Bundle),
     host: &Host,
     outcome: &mut Outcome,
     hardened: bool,
 ) -> Result<Vec<String>> {
     let Some(enforcement) = &launch.enforcement else { return Ok(Vec::new()) };
-    let posture = Posture::of_config(config, Machine::of(host));
+    let mut posture = Posture::of_config(config, Machine::of(host));
+    if !config.root.empty {
+        // The directory that is open, whatever its path leads to by now.
+        let open = format!("/proc/self/fd/{}", bundle.rootfs.as_raw_fd());
+        posture.root_path = std::fs::read_link(open).map_err(|e| e.to_string());
+    }
+    for (kind, namespace) in &mut posture.namespaces {
+        if matches!(namespace, Ok(Namespace::Joined(path)) if is_own(path, kind.row().proc)) {
+            *namespace = Ok(Namespace::Host);
+        }
+    }
     let is_sandbox = |id: &str| is_sandbox(&launch.state_root, id);
     let changes =
-        enforcement.judge(Subject::of_config(&launch.id, (config, bundle), &is_sandbox), &posture)?;
+        enforcement.judge(Subject::of_config(&launch.id, (config, &bundle.dir), &is_sandbox), &posture)?;
     let mut lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
     if hardened {
         lines.extend(outcome.changes.iter().map(|change| format!("policy hardens: {change}")));
     }
     outcome.changes.extend(changes);
     Ok(lines)
+}
+
+/// Whether a path leads to a namespace of this process, which is the host's: by whatever name.
+fn is_own(path: &Path, name: &str) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    let own = id(&Path::new("/proc/self/ns").join(name));
+    own.is_some() && id(path) == own
 }
 
 /// Refuses a process that `exec` is to start in a container, or reduces it; returns the messages to log.

@@ -22,7 +22,7 @@ pub struct Layer {
 }
 
 /// All layers, in the order of `safebox doctor`.
-pub const LAYERS: [Layer; 7] = [
+pub const LAYERS: [Layer; 8] = [
     Layer { name: "user-namespace", asset: "a process that breaks out has an id of this machine" },
     Layer {
         name: "mount-namespace",
@@ -39,6 +39,10 @@ pub const LAYERS: [Layer; 7] = [
     Layer { name: "id-range", asset: "a process that breaks out has the caller's own id" },
     Layer { name: "cgroup", asset: "memory, cpu and number of processes are not limited" },
     Layer { name: "landlock", asset: "only the mounts protect files" },
+    Layer {
+        name: "seccomp",
+        asset: "every system call of the kernel is in reach of the program: safebox refuses to run",
+    },
 ];
 
 /// Whether a layer is available; if not, the reason and a remedy.
@@ -97,6 +101,26 @@ pub struct Report {
     pub tried: Namespaces,
 }
 
+impl Report {
+    /// What is missing where this layer is: of the pid namespace perhaps only its /proc.
+    pub fn lacks(&self, name: &'static str) -> &'static str {
+        match (name, self.rung) {
+            ("pid-namespace", Rung::SharedProc) => "pid-namespace with a /proc of its own",
+            _ => name,
+        }
+    }
+
+    /// The consequence if this layer is missing.
+    pub fn asset(&self, name: &str) -> &'static str {
+        match (name, self.rung) {
+            ("pid-namespace", Rung::SharedProc) => {
+                "other processes are visible there, and out of reach of signals"
+            }
+            _ => LAYERS.iter().find(|layer| layer.name == name).map_or("", |layer| layer.asset),
+        }
+    }
+}
+
 fn sysctl(name: &str) -> Option<String> {
     let text = std::fs::read_to_string(Path::new("/proc/sys").join(name.replace('.', "/"))).ok()?;
     Some(text.trim().to_string())
@@ -128,6 +152,7 @@ pub fn look(host: &Host) -> Result<Report> {
     let unmapped = tried.user.is_none() && !maps_root(host);
     let tried = if unmapped { Namespaces { user: Some(Errno::EPERM), ..tried } } else { tried };
     let rung = match (&host.rootless, tried.user.or(tried.mount), tried.proc) {
+        _ if !*host.seccomp.get() => Rung::None,
         (None, Some(_), None) => Rung::HostIds,
         (_, Some(_), _) if *host.landlock.get() > 0 => Rung::Bare,
         (_, Some(_), _) => Rung::None,
@@ -161,6 +186,10 @@ fn missing(name: &str, host: &Host, tried: Namespaces, unmapped: bool) -> Option
         }
         "id-range" => id_range(host),
         "cgroup" if !cgroup_writable(host) => no_cgroup(host),
+        "seccomp" if !*host.seccomp.get() => some(
+            "the kernel has no seccomp filters, or the filter of this container refuses another one",
+            "boot a kernel with CONFIG_SECCOMP_FILTER; in a container allow seccomp(2) and prctl(2) in its profile (docker run --security-opt seccomp=FILE)",
+        ),
         "landlock" if *host.landlock.get() == 0 => some(
             "this kernel has no Landlock",
             "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK, Linux 5.13)",
@@ -180,6 +209,9 @@ fn maps_root(host: &Host) -> bool {
     host.rootless.is_none() || host.euid != 0 || host.caps & 1 << CAP_SETFCAP != 0
 }
 
+/// The limits of the namespaces that the ladder tries.
+const LIMITS: [&str; 3] = ["user.max_user_namespaces", "user.max_mnt_namespaces", "user.max_pid_namespaces"];
+
 fn no_namespace(errno: Errno, made: bool, unmapped: bool) -> Missing {
     if unmapped {
         return Missing {
@@ -190,14 +222,20 @@ fn no_namespace(errno: Errno, made: bool, unmapped: bool) -> Missing {
                     .into(),
         };
     }
+    // The first limit of its kind that is 0 is the reason (namespaces(7)).
+    if let Some(name) = LIMITS.iter().find(|name| sysctl(name).as_deref() == Some("0")) {
+        let kind = name.trim_start_matches("user.max_").trim_end_matches("_namespaces");
+        return Missing {
+            why: format!("a new {kind} namespace: {}", crate::tables::errno::text(errno as i32)),
+            lift: format!("sysctl -w {name}=15000"),
+        };
+    }
     let on = |name: &str| sysctl(name).is_some_and(|v| v != "0");
     let off = |name: &str| sysctl(name).as_deref() == Some("0");
     let lift = if on("kernel.apparmor_restrict_unprivileged_userns") {
         "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for safebox with userns"
     } else if off("kernel.unprivileged_userns_clone") {
         "sysctl -w kernel.unprivileged_userns_clone=1"
-    } else if off("user.max_user_namespaces") {
-        "sysctl -w user.max_user_namespaces=15000"
     } else if confined_by_apparmor() {
         "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined, or Kubernetes hostUsers: false"
     } else {
@@ -283,16 +321,8 @@ fn unguarded(launch: &Launch, report: &Report) -> Result<Vec<Change>> {
                 status.name, missing.why, missing.lift
             )));
         }
-        let asset = LAYERS.iter().find(|l| l.name == status.name).map_or("", |l| l.asset);
-        let text = match (status.name, report.rung) {
-            ("pid-namespace", Rung::SharedProc) => {
-                format!(
-                    "no pid-namespace with a /proc of its own: other processes are visible there, and out of reach of signals ({})",
-                    missing.why
-                )
-            }
-            (name, _) => format!("no {name}: {asset} ({})", missing.why),
-        };
+        let (lacks, asset) = (report.lacks(status.name), report.asset(status.name));
+        let text = format!("no {lacks}: {asset} ({})", missing.why);
         // Landlock is a second protection next to mounts, and an id range next to the user namespace: no
         // warning.
         let second = matches!(status.name, "landlock" | "id-range");
@@ -342,10 +372,13 @@ pub fn climb(
             bare(config, overrides);
         }
         Rung::None => {
-            return Err(Error::msg(
+            return Err(Error::msg(if lacks("seccomp") {
+                "no seccomp filter can be loaded here: the kernel's system calls would be unprotected, so safebox \
+                     refuses to run (safebox doctor names the remedy)"
+            } else {
                 "no namespace can be created here, and the kernel has no Landlock: this machine's files would \
-                 be unprotected, so safebox refuses to run (safebox doctor names the remedy)",
-            ));
+                     be unprotected, so safebox refuses to run (safebox doctor names the remedy)"
+            }));
         }
     }
     Ok(changes)
@@ -398,7 +431,7 @@ pub fn check_bare(config: &Config) -> Result<()> {
         )))
     };
     if let Some(secret) = config.secrets.first() {
-        return needs(secret.said());
+        return needs(secret.option());
     }
     if let Some(path) = config.masked_paths.first() {
         return needs(format!("--hide {}", path.display()));

@@ -123,7 +123,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let (mut outcome, no_cgroups) = harden(launch, (&bundle, &host, &ids), &mut config)?;
     // The policy adds mounts, too.
     enforced::follow(launch, &mut config, &bundle.dir);
-    let enforced = enforced::judge(launch, (&config, &bundle.dir), &host, &mut outcome, hardened.is_some())?;
+    let enforced = enforced::judge(launch, (&config, &bundle), &host, &mut outcome, hardened.is_some())?;
     let (options, notes) = options_of(launch, &config)?;
     outcome.changes.extend(notes.into_iter().map(|note| Change::new("stdio", note)));
     let hardened = config.hardening.hardened;

@@ -207,6 +207,15 @@ fn a_covered_proc_is_shared() {
         .output();
     assert_eq!(out.stdout, "project\n/proc/self\nitself\napart\ncat\n", "{out}");
     out.says("weaker: ladder: no pid-namespace with a /proc of its own");
+    let out = sb.under(&words).arg("doctor").output().exits(1);
+    for says in [
+        "rung: all namespaces, without a /proc of their own",
+        "missing  pid-namespace with a /proc of its own: this container covers parts of /proc",
+        "without it other processes are visible there, and out of reach of signals",
+        "ok       seccomp",
+    ] {
+        assert!(out.stdout.contains(says), "{says}\n{out}");
+    }
     sb.leak_check();
 }
 
@@ -243,4 +252,8 @@ fn doctor_tells_the_rung() {
         (&user["ok"], &user["remedy"]),
         (&false.into(), &"sysctl -w user.max_user_namespaces=15000".into())
     );
+    // Every layer of `--require` is listed.
+    let names: Vec<_> = layers.iter().filter_map(|layer| layer["name"].as_str()).collect();
+    let known: Vec<_> = safebox::launch::ladder::LAYERS.iter().map(|layer| layer.name).collect();
+    assert_eq!(names, known);
 }

@@ -121,6 +121,37 @@ fn a_bind_source_is_resolved_once() {
     host.unchanged();
 }
 
+/// A policy file judges the source by its path, and a parent directory is exchanged for a symlink before it is mounted.
+#[case(Root)]
+fn a_source_that_was_judged_is_the_one_that_is_mounted() {
+    let mut sb = Sandbox::new().sh("test -e /data/harmless || echo exchanged");
+    let vol = sb.dir().join("vol");
+    std::fs::create_dir_all(vol.join("t/lib")).expect("directories");
+    std::fs::write(vol.join("t/lib/harmless"), "").expect("a file");
+    // /usr/lib of the host: what is written there is executed.
+    symlink("/usr", vol.join("link")).expect("a link");
+    let mount =
+        json!({"destination": "/data", "type": "bind", "source": vol.join("t/lib"), "options": ["rbind"]});
+    sb.set("/mounts/-", mount);
+    let policy = sb.dir().join("policy.toml");
+    std::fs::write(&policy, "mode = \"enforce\"\nlevel = \"baseline\"\n").expect("write");
+    let racer = Racer::new(vol.join("t"), vol.join("link"));
+    let mut started = 0;
+    for i in 0..all() {
+        let _held = racer.for_start(i);
+        let call = sb.runtime().arg("--policy-file").arg(&policy).args([
+            "run",
+            "--policy",
+            "privileged",
+            "--bundle",
+        ]);
+        let out = call.arg(sb.bundle()).arg(sb.id()).output();
+        assert!(!out.stdout.contains("exchanged"), "a directory that was not judged is mounted\n{out}");
+        started += usize::from(out.code == 0);
+    }
+    assert!(started > 0, "no start had anything to race with");
+}
+
 fn renamed(vol: &std::path::Path) {
     let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
     let at = nix::fcntl::AT_FDCWD;

@@ -134,6 +134,30 @@ const VIOLATIONS: &[Violation] = &[
         "/linux/uidMappings",
         || json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]),
     ),
+    (
+        "PSS baseline: Host Ports",
+        "host-ports",
+        "/annotations",
+        || json!({ "io.kubernetes.cri-o.PortMappings": "[{\"HostPort\":8080,\"ContainerPort\":80,\"Protocol\":\"TCP\",\"HostIP\":\"\"}]" }),
+    ),
+    (
+        "CIS Docker 5.14",
+        "host-ports",
+        "/annotations",
+        || json!({ "nerdctl/ports": "[{\"HostPort\":8080,\"ContainerPort\":80,\"Protocol\":\"tcp\",\"HostIP\":\"0.0.0.0\"}]" }),
+    ),
+    (
+        "CIS Docker 5.6",
+        "host-directories",
+        "/mounts/-",
+        || json!({ "destination": "/x", "type": "overlay", "source": "overlay", "options": ["nosuid", "nodev", "lowerdir=/srv/a:/etc"] }),
+    ),
+    (
+        "CIS Docker 5.6",
+        "host-directories",
+        "/mounts/-",
+        || json!({ "destination": "/x", "type": "ext4", "source": "/dev/sda1", "options": ["nosuid", "nodev", "ro"] }),
+    ),
     ("CIS Docker 5.32", "engine-sockets", "/mounts/-", || {
         bind("/var/run/docker.sock", "/var/run/docker.sock", vec![])
     }),
@@ -180,6 +204,7 @@ fn the_table_of_benchmarks_names_every_rule() {
     let source = concat!(
         include_str!("../../../src/audit/dockerfile/mod.rs"),
         include_str!("../../../src/audit/host.rs"),
+        include_str!("../../../src/audit/manifest.rs"),
         include_str!("../../../src/audit/host_docker.rs")
     );
     for name in &named {
@@ -216,6 +241,17 @@ fn what_does_not_apply_is_told_from_what_passes() {
         |id: &str| report.judgements.iter().find(|j| j.rule.id == id).expect("a rule").verdict.name();
     assert_eq!(verdict("landlock"), "not-applicable");
     assert_eq!(verdict("exec"), "not-applicable");
+    // The engine's own, and no property of config.json.
+    assert_eq!(verdict("host-ports"), "not-applicable");
+    for (ports, expect) in
+        [("[]", "pass"), ("[{\"HostPort\":0,\"ContainerPort\":80}]", "pass"), ("{", "cannot-tell")]
+    {
+        let mut sb = good();
+        sb.set("/annotations", json!({ "io.kubernetes.cri-o.PortMappings": ports }));
+        let report = audit(&sb);
+        let found = report.judgements.iter().find(|j| j.rule.id == "host-ports").expect("a rule");
+        assert_eq!(found.verdict.name(), expect, "{ports}: {found:?}");
+    }
     let mut sb = good();
     let joined = json!([{ "type": "pid" }, { "type": "network", "path": "/run/netns/x" }, { "type": "ipc" }]);
     sb.set("/linux/namespaces", joined);

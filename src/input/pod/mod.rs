@@ -236,7 +236,7 @@ fn pod_keys(document: &Document, d: &mut Description, pod: &Node) -> Result<()> 
             }
             "hostUsers" if !value.is_true() => d.assumed.push((at, Assumed::OwnUsers)),
             "hostUsers" => d.note(&at, "hostUsers", "ids are the host's with --allow host-user alone"),
-            // A container's own limits are said after these, and replace them.
+            // A container's own limits come after these, and replace them.
             "resources" => places::resources(document, d, value)?,
             "os" if value.get("name").and_then(Node::text).as_deref() == Some("windows") => {
                 d.stop(&at, "os", "it is for Windows");
@@ -266,8 +266,8 @@ fn dns(document: &Document, d: &mut Description, config: &Node) {
 
 /// `$(NAME)` in the arguments is the variable of `env`; `$$(NAME)` stays `$(NAME)`, and so does an unknown one.
 fn substitute(d: &mut Description) {
-    let env = d.said.iter().filter(|said| said.option == "env");
-    let env: Vec<(&str, &str)> = env.filter_map(|said| said.value.split_once('=')).collect();
+    let env = d.options.iter().filter(|option| option.name == "env");
+    let env: Vec<(&str, &str)> = env.filter_map(|option| option.value.split_once('=')).collect();
     for arg in &mut d.args {
         let (mut out, mut rest) = (String::new(), arg.as_str());
         while let Some(at) = rest.find('$') {

@@ -1,5 +1,5 @@
 //! Values that a field of a manifest can have. A value that Kubernetes would refuse is an error here: taken for the
-//! default it would be judged, or run, as something that nobody asked for.
+//! default it would be judged, or run, as something that the manifest does not ask for.
 
 use crate::error::Result;
 use crate::input::yaml::{Document, Node, Tree};
@@ -137,8 +137,8 @@ fn fields(document: &Document, node: &Node, whole: &str, path: &str, shape: &Sha
 
 fn field(document: &Document, node: &Node, name: &str, shape: &Shape) -> Result<()> {
     let text = node.text();
-    let said = || text.as_ref().map(|text| format!(" {text:?}")).unwrap_or_default();
-    let fails = |needed: &str| Err(document.error(node, format!("{name}{}: {needed}", said())));
+    let shown = || text.as_ref().map(|text| format!(" {text:?}")).unwrap_or_default();
+    let fails = |needed: &str| Err(document.error(node, format!("{name}{}: {needed}", shown())));
     match shape {
         Map if !matches!(node.tree, Tree::Map(_)) => fails("a mapping is needed"),
         List if !matches!(node.tree, Tree::List(_)) => fails("a list is needed"),

@@ -180,7 +180,7 @@ fn every_container_of_every_kind_is_found() {
     assert_eq!(names("apiVersion: v1\nkind: ConfigMap\ndata: {}\n").len(), 0);
 }
 
-/// What the kubelet does where nothing is said is not what Docker does.
+/// The kubelet's defaults are not Docker's.
 #[test]
 fn a_pod_is_judged_as_the_kubelet_starts_it() {
     let made = |of_container: &str, of_pod: &str| {

@@ -240,8 +240,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 /// Why a bind mount is not harmless.
-fn sensitive(p: &Posture, mount: &MountView, source: &Path) -> Option<&'static str> {
-    const SYSTEM: &str = "a directory of the system";
+fn sensitive_bind(p: &Posture, mount: &MountView, source: &Path) -> Option<&'static str> {
     let readonly = mount.has(libc::MOUNT_ATTR_RDONLY);
     let kernel = ["/proc", "/sys", "/dev"].iter().any(|top| source.starts_with(top));
     // The runtime's own: what covers paths, nodes, the host's /sys and /dev/mqueue for a namespace that is the host's.
@@ -250,6 +249,12 @@ fn sensitive(p: &Posture, mount: &MountView, source: &Path) -> Option<&'static s
     if own || device || source.starts_with("/sys") && mount.destination == source && readonly {
         return None;
     }
+    sensitive(p, readonly, source)
+}
+
+/// Why a path of the host is not harmless inside.
+fn sensitive(p: &Posture, readonly: bool, source: &Path) -> Option<&'static str> {
+    const SYSTEM: &str = "a directory of the system";
     if ALL_OF.iter().any(|path| source.starts_with(path)) {
         return Some(SYSTEM);
     }
@@ -264,11 +269,37 @@ fn sensitive(p: &Posture, mount: &MountView, source: &Path) -> Option<&'static s
     if readonly && readable { None } else { Some(SYSTEM) }
 }
 
-pub(in super::super) fn host_directories(p: &Posture) -> Judged {
+/// The root and the file systems that are no bind mounts show directories of the host, too.
+fn other_sources(p: &Posture) -> Result<Vec<Evidence>, String> {
     let mut found = Vec::new();
+    if let (Ok(path), Ok(root)) = (&p.root_path, &p.root) {
+        if let Some(what) = sensitive(p, root.readonly, &plain(path)) {
+            found.push(evidence(
+                p.at(Aspect::Root),
+                format!("{} of the host, {what}, is the root", path.display()),
+            ));
+        }
+    }
+    for mount in known(&p.mounts)? {
+        for part in &mount.parts {
+            let at = mount.destination.display();
+            if part.starts_with("/dev") {
+                let text = format!("a file system of the host's device {} is at {at}", part.display());
+                found.push(evidence(mount.at.clone(), text));
+            } else if let Some(what) = sensitive(p, mount.has(libc::MOUNT_ATTR_RDONLY), &plain(part)) {
+                let text = format!("{} of the host, {what}, is a layer of {at}", part.display());
+                found.push(evidence(mount.at.clone(), text));
+            }
+        }
+    }
+    Ok(found)
+}
+
+pub(in super::super) fn host_directories(p: &Posture) -> Judged {
+    let mut found = other_sources(p)?;
     for mount in known(&p.mounts)?.iter().filter(|m| m.bind) {
         let Some(source) = &mount.source else { continue };
-        if let Some(what) = sensitive(p, mount, &plain(source)) {
+        if let Some(what) = sensitive_bind(p, mount, &plain(source)) {
             let how = if mount.has(libc::MOUNT_ATTR_RDONLY) {
                 "read-only"
             } else if mount.top_readonly {

@@ -164,6 +164,9 @@ pub struct MountView {
     pub fs_type: Option<String>,
     /// Host path of a bind mount.
     pub source: Option<PathBuf>,
+    /// Host paths that a file system of a config is made of: the layers of an overlay, a block device.
+    #[serde(default)]
+    pub parts: Vec<PathBuf>,
     /// It is a bind mount; of a process, one whose host path is known.
     pub bind: bool,
     /// Attributes that hold for it, `MOUNT_ATTR_*`.
@@ -179,7 +182,7 @@ pub struct MountView {
     pub volume: Option<bool>,
     /// Mounts below it are seen by the host, or by a peer.
     pub shared: bool,
-    /// Where it is said.
+    /// Its position in the input.
     pub at: Place,
 }
 
@@ -201,7 +204,7 @@ pub struct DeviceView {
     pub major: u32,
     /// Minor number.
     pub minor: u32,
-    /// Where it is said.
+    /// Its position in the input.
     pub at: Place,
 }
 
@@ -212,7 +215,7 @@ pub struct OpenDevice {
     pub rule: String,
     /// It is every device.
     pub all: bool,
-    /// Where it is said.
+    /// Its position in the input.
     pub at: Place,
 }
 
@@ -261,6 +264,9 @@ pub struct Posture {
     pub gid_maps: Known<Vec<IdMap>>,
     /// `/`.
     pub root: Known<Root>,
+    /// The directory of the host that is mounted at `/`, where it is known.
+    #[serde(skip, default = "unread")]
+    pub root_path: Known<PathBuf>,
     /// What is mounted below it, a later mount of the same place in the place of an earlier one.
     pub mounts: Known<Vec<MountView>>,
     /// Paths that are covered, and paths that are read-only.
@@ -326,7 +332,7 @@ fn no_machine() -> Machine {
 }
 
 impl Posture {
-    /// Where a part is said.
+    /// The position of a part in the input.
     pub fn at(&self, aspect: Aspect) -> Place {
         self.places.get(&aspect).cloned().unwrap_or_else(|| Place::Pointer(String::new()))
     }

@@ -58,6 +58,7 @@ impl Posture {
             uid_maps: Ok(config.uid_maps.clone()),
             gid_maps: Ok(config.gid_maps.clone()),
             root: Ok(root(config)),
+            root_path: Err("the bundle was not looked at".into()),
             mounts: Ok(mounts(config)),
             masked: Ok(config.masked_paths.clone()),
             readonly: Ok(config.readonly_paths.clone()),
@@ -181,6 +182,7 @@ fn mounts(config: &Config) -> Vec<MountView> {
             destination: m.destination.clone(),
             fs_type: m.fs_type.clone(),
             source: m.source.clone().filter(|_| m.bind.is_some()).map(Into::into),
+            parts: parts(m),
             bind: m.bind.is_some(),
             // A recursive bind brings mounts along: only what holds for them, too, is a guard.
             attrs: if m.bind == Some(true) { m.rec_attr_set } else { m.attr_set | m.rec_attr_set },
@@ -193,6 +195,18 @@ fn mounts(config: &Config) -> Vec<MountView> {
         }
     };
     config.mounts.iter().enumerate().filter(|(_, m)| !m.remount).map(view).collect()
+}
+
+/// The host paths that a mount which is no bind mount is made of.
+fn parts(mount: &Mount) -> Vec<std::path::PathBuf> {
+    if mount.bind.is_some() {
+        return Vec::new();
+    }
+    const LAYERS: [&str; 3] = ["lowerdir", "upperdir", "datadir"];
+    let layers = mount.data.iter().filter(|(key, _)| LAYERS.contains(&key.trim_end_matches('+')));
+    let layers = layers.filter_map(|(_, value)| value.as_deref()).flat_map(|value| value.split(':'));
+    let device = mount.source.as_deref().filter(|source| source.starts_with("/dev/"));
+    layers.chain(device).filter(|path| path.starts_with('/')).map(Into::into).collect()
 }
 
 fn cpus(resources: &Resources) -> Option<f64> {

@@ -46,6 +46,7 @@ impl Posture {
             uid_maps: uid_maps.clone(),
             gid_maps,
             root: root(&all),
+            root_path: Err("the root file system of a process has no one path".into()),
             mounts: all.as_ref().map_err(Clone::clone).map(|all| mounts(&files, all, &host)),
             masked: covered(&files, &all, &MASKED, paths, false),
             readonly: covered(&files, &all, &READONLY, paths, true),
@@ -239,6 +240,7 @@ fn mounts(files: &Files, all: &[Entry], host: &[Entry]) -> Vec<MountView> {
         let view = MountView {
             destination: entry.at.clone(),
             fs_type: Some(entry.fs_type.clone()),
+            parts: Vec::new(),
             bind: source.is_some(),
             source,
             attrs: attrs(entry),
