@@ -21,20 +21,20 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     {
         return Err(Error::msg(format!("open {}: {e}", root.display())).into());
     }
-    let (shown, left_out) = listing::all(&root, args.quiet);
+    let (listed, left_out) = listing::all(&root, args.quiet);
     for why in left_out {
         log.warning(&why.to_string());
     }
     // One write(2) for many lines.
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.quiet {
-        for (id, _) in &shown {
+        for (id, _) in &listed {
             writeln!(out, "{id}")?;
         }
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let listings: Vec<_> = shown.into_iter().filter_map(|(_, listing)| listing).collect();
+    let listings: Vec<_> = listed.into_iter().filter_map(|(_, listing)| listing).collect();
     if args.format == TableFormat::Json {
         // runc prints null for an empty list; its callers accept both.
         let text = if listings.is_empty() { "null".into() } else { serde_json::to_string(&listings)? };
@@ -44,7 +44,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     }
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
     rows.extend(listings.iter().map(|l| {
-        let text = crate::error::shown_in_line;
+        let text = crate::error::escaped_line;
         let bundle = text(&l.bundle.to_string_lossy());
         [text(&l.id), l.pid.to_string(), l.status.into(), bundle, text(&l.created), text(&l.owner)]
     }));
