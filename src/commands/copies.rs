@@ -43,8 +43,7 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     let changes = layers.changes()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.format == TableFormat::Json {
-        let rows: Vec<_> =
-            changes.iter().map(|(base, change)| json(&record, *base, change)).collect();
+        let rows: Vec<_> = changes.iter().map(|(base, change)| json(&record, *base, change)).collect();
         writeln!(out, "{}", escaped_json(&serde_json::to_string(&rows)?))?;
     } else {
         for (base, change) in &changes {

@@ -80,7 +80,9 @@ impl Tree<'_> {
     /// The directory `below`; `None` where it is none, or none any more.
     fn open(&self, below: &Path) -> io::Result<Option<OwnedFd>> {
         match self.root.dir(below) {
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => Ok(None),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
+                Ok(None)
+            }
             dir => dir.map(Some).map_err(|e| named(&self.path.join(below), &e)),
         }
     }
@@ -173,9 +175,9 @@ fn entries(base: Option<&Tree<'_>>, upper: &Tree<'_>, below: &Path) -> io::Resul
             (Some(old), _) if new.is_dir() && old.is_dir() => {
                 (mode(&new) != mode(old)).then_some((Kind::Modified, true))
             }
-            (Some(old), Some(old_dir)) => differs(name, (old_dir, old), (&dir, &new))
-                .map_err(at)?
-                .then_some((Kind::Modified, false)),
+            (Some(old), Some(old_dir)) => {
+                differs(name, (old_dir, old), (&dir, &new)).map_err(at)?.then_some((Kind::Modified, false))
+            }
         };
         let inner = new.is_dir().then(|| (path.clone(), old.is_some_and(|old| old.is_dir())));
         let change = kind.map(|(kind, mode_only)| {

@@ -94,7 +94,8 @@ struct Reader {
 
 impl Reader {
     fn open(root: &Path) -> Option<Self> {
-        let root = fs::openat(libc::AT_FDCWD, &cpath(root).ok()?, libc::O_PATH | libc::O_DIRECTORY, 0).ok()?;
+        let root =
+            fs::openat(libc::AT_FDCWD, &cpath(root).ok()?, libc::O_PATH | libc::O_DIRECTORY, 0).ok()?;
         let me = nix::unistd::geteuid().as_raw();
         Some(Reader { root: fs::own(root), me, buffer: Vec::with_capacity(FIRST_PART) })
     }
@@ -256,6 +257,9 @@ mod tests {
         let end = STATE.find("\"undo\"").expect("a later field");
         assert!(Head::parse(&STATE.as_bytes()[..end - 20]).is_none(), "cut within its fields");
         assert!(Head::parse(b"null").is_none() && Head::parse(b"").is_none());
-        assert!(Head::parse(STATE.replace("\"created\"", "\"made\"").as_bytes()).is_none(), "a field is missing");
+        assert!(
+            Head::parse(STATE.replace("\"created\"", "\"made\"").as_bytes()).is_none(),
+            "a field is missing"
+        );
     }
 }
