@@ -7,7 +7,7 @@ use super::{Kind, Report, manifest};
 use crate::error::{Error, Result};
 use crate::input::yaml::parse;
 use crate::input::{Description, Engine, OptionAt, Spot, compose, config, docker, interpolate, pod, read};
-use crate::policy::{Machine, Place, PortView, Posture, Verdict};
+use crate::policy::{Evidence, Machine, Place, PortView, Posture, Verdict};
 
 /// Containers that one file describes at most.
 const MOST: usize = 2000;
@@ -22,22 +22,31 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Result<Report>>> {
         return Ok(vec![Ok(super::dockerfile::audit(path, &text))]);
     }
     let shown = path.display();
-    let mut described = Vec::new();
-    let judged = |d: Result<Description>| d.and_then(|d| judge(&format!("{shown}: {}", d.name), &d, machine));
-    for mut document in pod::flat(parse(path, &text)?) {
-        if compose::is(&document) {
-            interpolate::apply(&mut document)?;
-            for (service, _) in compose::services(&document).into_iter().take(MOST + 1) {
-                described.push(judged(compose::describe(&document, service)));
+    let mut described: Vec<Result<Report>> = Vec::new();
+    let judged = |d: Result<Description>, of: &str| {
+        d.and_then(|d| judge(&format!("{shown}: {of}{}", d.name), &d, machine))
+    };
+    let mut documents = pod::flat(parse(path, &text)?);
+    let pods = documents.iter().filter(|document| pod::is(document)).count();
+    for document in &mut documents {
+        if compose::is(document) {
+            interpolate::apply(document)?;
+            for (service, _) in compose::services(document).into_iter().take(MOST + 1) {
+                described.push(judged(compose::describe(document, service), ""));
             }
-        } else if let Some(whole) = pod::Pod::of(&document).filter(|_| pod::is(&document)) {
-            for (container, node) in pod::containers(&document).into_iter().take(MOST + 1) {
-                let mut report = judged(pod::describe(&document, &container, node));
+        } else if let Some(whole) = pod::Pod::of(document).filter(|_| pod::is(document)) {
+            // Where a file has several objects, two can have a container of one name.
+            let object = if pods > 1 { whole.object() } else { String::new() };
+            for (container, node) in pod::containers(document).into_iter().take(MOST + 1) {
+                let mut report = judged(pod::describe(document, &container, node), &object);
                 if let Ok(report) = &mut report {
-                    manifest::judge(&document, &whole, node, report);
+                    manifest::judge(document, &whole, node, report);
                 }
                 described.push(report);
             }
+        } else if let Some(node) = pod::hidden_containers(document) {
+            let text = "containers of an object of this kind are not judged: their pod is not where other kinds have it";
+            described.push(Err(document.error(node, text)));
         }
     }
     if described.len() > MOST {
@@ -93,12 +102,38 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
             }
         }
     }
+    for (rule, reference, at, text) in in_words(d) {
+        report.add(rule, Evidence { at: place(at), text, reference: Some(reference) });
+    }
     let unknown = d.unknown.iter().map(|(at, key)| (place(at), key.clone()));
     let stops = d.stops.iter().map(|(at, key, why)| (place(at), format!("{key}: {why}")));
     report.unknown = unknown.chain(stops).collect();
     let beside = made.left.iter().filter(|(_, text)| !text.starts_with("publish"));
     report.beside = beside.map(|(at, text)| (place(at), text.clone())).collect();
     Ok(report)
+}
+
+/// What no config shows: (rule, item of a benchmark, where, what). The machine that is described may have the security
+/// modules that this one lacks.
+fn in_words(d: &Description) -> Vec<(&'static str, &'static str, &Spot, String)> {
+    let found = d.options.iter().filter_map(|option| {
+        let value = option.value.replacen(':', "=", 1);
+        let (rule, reference, text) = match (option.name.as_str(), value.as_str()) {
+            ("security-opt", "apparmor=unconfined") => {
+                ("lsm", "CIS Docker 5.2", "AppArmor does not confine it".to_string())
+            }
+            ("security-opt", "label=disable" | "label=type:spc_t" | "label=type:unconfined_t") => {
+                ("lsm", "CIS Docker 5.3", "SELinux does not confine it".to_string())
+            }
+            ("gpus", count) => ("devices", "CIS Docker 5.18", format!("GPUs of the host are given: {count}")),
+            ("device", name) if !name.starts_with('/') => {
+                ("devices", "CIS Docker 5.18", format!("the devices of {} are given", option.value))
+            }
+            _ => return None,
+        };
+        Some((rule, reference, &option.at, text))
+    });
+    found.collect()
 }
 
 /// The ports of the host that a description publishes.
@@ -157,6 +192,51 @@ mod tests {
         ] {
             assert_eq!(verdict(&of(words, machine), "lsm") == Verdict::Pass, passes, "{words}");
         }
+    }
+
+    /// The machine of the audit lacks what the description switches off.
+    #[test]
+    fn what_no_config_shows_is_found_in_the_words() {
+        for (words, rule) in [
+            ("--security-opt apparmor=unconfined", "lsm"),
+            ("--security-opt apparmor:unconfined", "lsm"),
+            ("--security-opt label=disable", "lsm"),
+            ("--security-opt label=type:spc_t", "lsm"),
+            ("--gpus all", "devices"),
+            ("--device vendor.com/class=x", "devices"),
+            ("-P", "host-ports"),
+            ("-p 8080:80", "host-ports"),
+            ("-p 127.0.0.1:80:80", "host-ports"),
+        ] {
+            assert_eq!(verdict(&of(words, Machine::NONE), rule).name(), "fail", "{words}");
+        }
+        assert_eq!(verdict(&of("-p 127.0.0.1:8080:80", Machine::NONE), "host-ports"), Verdict::Pass);
+        let host = of("--network host -p 80:80", Machine::NONE);
+        assert_eq!(verdict(&host, "host-ports").name(), "not-applicable");
+        let joined = of("--network container:x", Machine::NONE);
+        assert_eq!(verdict(&joined, "host-namespaces").name(), "cannot-tell");
+        // What is known counts beside what is not.
+        let both = of("--network container:x --pid host", Machine::NONE);
+        assert_eq!(verdict(&both, "host-namespaces").name(), "fail");
+    }
+
+    #[test]
+    fn objects_of_one_file_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("all.yaml");
+        let pod = |name: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{ name: {name} }}\nspec: {{ containers: [{{ name: c, image: x }}] }}\n"
+            )
+        };
+        let workflow = "---\napiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n  templates:\n  - name: a\n    container: { image: x }\n";
+        std::fs::write(&file, pod("a") + &pod("b") + workflow).unwrap();
+        let all = audit(&file, Machine::NONE).unwrap();
+        let shown = file.display();
+        assert_eq!(all[0].as_ref().unwrap().target, format!("{shown}: Pod/a: c"));
+        assert_eq!(all[1].as_ref().unwrap().target, format!("{shown}: Pod/b: c"));
+        let error = all[2].as_ref().err().unwrap().to_string();
+        assert!(error.starts_with(&format!("{shown}:17: containers of an object of this kind")), "{error}");
     }
 
     #[test]

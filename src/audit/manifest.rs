@@ -162,14 +162,7 @@ pub(super) fn judge(document: &Document, pod: &Pod<'_>, container: &Node, report
     environment(container, &mut found);
     report.judgements.extend(RULES.iter().map(|rule| Judgement { rule: *rule, verdict: Verdict::Pass }));
     for (rule, control, at, text) in found.all {
-        let Some(judgement) = report.judgements.iter_mut().find(|j| j.rule.id == rule) else { continue };
-        let evidence = Evidence { at, text, reference: Some(control) };
-        match &mut judgement.verdict {
-            // The rule has found it by its effect.
-            Verdict::Fail(all) if all.iter().any(|other| other.at == evidence.at) => {}
-            Verdict::Fail(all) => all.push(evidence),
-            other => *other = Verdict::Fail(vec![evidence]),
-        }
+        report.add(rule, Evidence { at, text, reference: Some(control) });
     }
 }
 

@@ -144,6 +144,16 @@ impl Report {
         }
     }
 
+    /// Adds what the rule `id` does not see in a posture. What it has found at the same place stays alone.
+    fn add(&mut self, id: &str, evidence: Evidence) {
+        let Some(judgement) = self.judgements.iter_mut().find(|j| j.rule.id == id) else { return };
+        match &mut judgement.verdict {
+            Verdict::Fail(all) if all.iter().any(|other| other.at == evidence.at) => {}
+            Verdict::Fail(all) => all.push(evidence),
+            other => *other = Verdict::Fail(vec![evidence]),
+        }
+    }
+
     /// What is wrong, the worst first.
     pub fn findings(&self) -> Vec<Finding<'_>> {
         let lines = self.document.as_ref().map(|(_, text)| positions::Lines::new(text));

@@ -103,6 +103,7 @@ fn text(error: &clap::Error, verb: Option<&Command>, typed: impl Fn(&str) -> Str
     let flag = arg.filter(|arg| arg.starts_with('-')).and_then(|arg| arg.split([' ', '=', '[']).next());
     let flag = flag.map(typed);
     match (error.kind(), flag, value, verb) {
+        (ErrorKind::MissingRequiredArgument, Some(flag), ..) => format!("the flag {flag} is needed, too"),
         (ErrorKind::MissingRequiredArgument, None, _, Some(verb)) => wrong_number(verb, Wrong::TooFew),
         (ErrorKind::UnknownArgument, None, _, Some(verb)) => wrong_number(verb, Wrong::TooMany),
         (ErrorKind::UnknownArgument, Some(flag), ..) => format!("flag provided but not defined: {flag}"),
@@ -150,6 +151,9 @@ fn wrong_number(verb: &Command, wrong: Wrong) -> String {
     let name = verb.get_name();
     match wrong {
         _ if least == most && !unbounded => format!("{name:?} requires exactly {most} argument(s)"),
+        Wrong::TooFew if least == 0 => {
+            format!("{name:?} requires an argument, or a flag in its place: safebox {name} --help")
+        }
         Wrong::TooFew => format!("{name:?} requires a minimum of {least} argument(s)"),
         Wrong::TooMany => format!("{name:?} requires a maximum of {most} argument(s)"),
     }
@@ -173,6 +177,8 @@ mod tests {
             ("state --nope x", "flag provided but not defined: --nope"),
             ("state -nope x", "flag provided but not defined: -nope"),
             ("create --pid-file", "flag needs an argument: --pid-file"),
+            ("watch --max-size 1m", "the flag --output is needed, too"),
+            ("verify", "\"verify\" requires an argument, or a flag in its place: safebox verify --help"),
             (
                 "run --root /r b/",
                 "flag provided but not defined: --root (global options come before the verb: safebox --root ... run)",

@@ -80,6 +80,9 @@ fn device_program(state: &State, host: &Host) -> Option<(PathBuf, Known<bool>)> 
 
 /// A container of another runtime: the request is in its bundle.
 fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Target> {
+    if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
+        bail!("--pid {pid}: no such process");
+    }
     let bundle = bundle.or_else(|| foreign::bundle_of(pid)).ok_or_else(|| {
         anyhow!("--pid {pid}: neither runc, crun nor containerd knows this process: give its bundle with --bundle DIR")
     })?;

@@ -39,10 +39,7 @@ pub fn describe(file: &str, line: &str) -> Result<Description> {
     let failed = |what: String| Error::msg(format!("{at}: {what}"));
     let words = super::words::command(line.trim().trim_start_matches("$ ")).map_err(failed)?;
     let mut words = words.into_iter().peekable();
-    while words
-        .next_if(|w| matches!(w.as_str(), "sudo" | "docker" | "podman" | "nerdctl" | "container"))
-        .is_some()
-    {}
+    before_run(&mut words);
     match words.next().as_deref() {
         Some("run" | "create") => {}
         other => return Err(failed(no_run(other))),
@@ -89,6 +86,48 @@ pub fn describe(file: &str, line: &str) -> Result<Description> {
         return Err(failed("no image is named".into()));
     }
     Ok(d)
+}
+
+/// Takes what stands before `run`: variables, programs that start another one, the engine with its own options.
+fn before_run(words: &mut std::iter::Peekable<impl Iterator<Item = String>>) {
+    const STARTERS: [&str; 7] = ["sudo", "doas", "env", "exec", "command", "time", "nohup"];
+    const ENGINES: [&str; 5] = ["docker", "podman", "nerdctl", "finch", "container"];
+    const WITH_VALUE: [&str; 14] = [
+        "-u",
+        "--user",
+        "-g",
+        "--group",
+        "-H",
+        "--host",
+        "-c",
+        "--context",
+        "-l",
+        "--log-level",
+        "--config",
+        "--namespace",
+        "-n",
+        "--root",
+    ];
+    let mut starts_other = false;
+    while let Some(word) = words.peek() {
+        let name = word.rsplit('/').next().unwrap_or_default();
+        let is_variable = word.split_once('=').is_some_and(|(name, _)| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        });
+        // -n of sudo has no value.
+        let has_value = WITH_VALUE.contains(&word.as_str()) && !(starts_other && word == "-n");
+        if STARTERS.contains(&name) {
+            starts_other = true;
+        } else if ENGINES.contains(&name) {
+            starts_other = false;
+        } else if !is_variable && !word.starts_with('-') {
+            return;
+        }
+        words.next();
+        if has_value {
+            words.next();
+        }
+    }
 }
 
 fn no_run(word: Option<&str>) -> String {

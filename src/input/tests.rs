@@ -197,6 +197,16 @@ fn a_line_of_docker_hides_nothing() {
         let sorted = part.split(',').all(|one| json.contains(one));
         assert!(sorted, "{line}: {json}");
     }
+    for start in [
+        "sudo -E docker",
+        "DOCKER_HOST=tcp://x docker",
+        "/usr/bin/docker",
+        "docker -H tcp://x --debug",
+        "exec docker",
+        "sudo -u u nerdctl --namespace k8s.io",
+    ] {
+        assert!(all(&format!("{start} run --privileged x")).0.contains("CAP_SYS_ADMIN"), "{start}");
+    }
     let (json, _) = all("docker run --net=host --pid=host --ipc=host x");
     for kind in ["network", "pid\"", "ipc"] {
         assert!(!json.contains(&format!("\"type\":\"{kind}")), "{kind}: {json}");

@@ -5,7 +5,7 @@ mod places;
 use std::path::Path;
 
 use super::values::check;
-use super::words::split;
+use super::words::{quoted, split};
 use super::yaml::{Document, Node, Tree};
 use super::{Description, Spot, interpolate, yaml};
 use crate::error::{Error, Result};
@@ -345,15 +345,6 @@ fn health(document: &Document, d: &mut Description, node: &Node) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// `logging`: the log of a detached run.

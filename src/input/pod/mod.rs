@@ -6,6 +6,7 @@ mod shape;
 
 use std::path::Path;
 
+use super::words::quoted;
 use super::yaml::{Document, Node, Tree};
 use super::{Assumed, Description, Engine, yaml};
 use crate::error::{Error, Result};
@@ -96,6 +97,7 @@ fn pod(document: &Document) -> Option<&Node> {
 pub struct Pod<'a> {
     /// Its `spec`.
     pub spec: &'a Node,
+    top: &'a Node,
     annotations: Option<&'a Node>,
 }
 
@@ -107,7 +109,13 @@ impl<'a> Pod<'a> {
         let annotations = annotations.or_else(|| document.top.path(in_job));
         let annotations = annotations.or_else(|| document.top.path(&["template", "metadata", "annotations"]));
         let annotations = annotations.or_else(|| document.top.path(&["metadata", "annotations"]));
-        Some(Pod { spec: pod(document)?, annotations })
+        Some(Pod { spec: pod(document)?, top: &document.top, annotations })
+    }
+
+    /// The object that it is of: `Deployment/web: `.
+    pub fn object(&self) -> String {
+        let text = |path: &[&str]| self.top.path(path).and_then(Node::text).unwrap_or_default();
+        format!("{}/{}: ", text(&["kind"]), text(&["metadata", "name"]))
     }
 
     /// Its containers of every kind.
@@ -137,6 +145,23 @@ pub fn flat(documents: Vec<Document>) -> Vec<Document> {
         std::mem::take(items).into_iter().map(of).collect()
     };
     documents.into_iter().flat_map(items).collect()
+}
+
+/// Containers of an object whose pod was not found.
+pub fn hidden_containers(document: &Document) -> Option<&Node> {
+    fn find(node: &Node) -> Option<&Node> {
+        match &node.tree {
+            Tree::Map(entries) => entries.iter().find_map(|(key, value)| {
+                let list = CONTAINERS.contains(&key.as_str()) || key == "container";
+                let with_image = |node: &Node| node.items().iter().any(|item| item.get("image").is_some());
+                if list && with_image(value) { Some(value) } else { find(value) }
+            }),
+            Tree::List(items) => items.iter().find_map(find),
+            _ => None,
+        }
+    }
+    let is_object = document.top.get("apiVersion").is_some() && document.top.get("kind").is_some();
+    if is_object { find(&document.top) } else { None }
 }
 
 /// Whether a document is a manifest with containers.
@@ -201,6 +226,7 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
             "resources" => places::resources(document, &mut d, value)?,
             "ports" => ports(document, &mut d, value, pod.get("hostNetwork").is_some_and(Node::is_true)),
             "volumeMounts" => places::mounts(document, &mut d, value, pod.get("volumes"))?,
+            "livenessProbe" if value.get("exec").is_some() => liveness(document, &mut d, value)?,
             "image" => {
                 d.image = value.text().map(|image| (image, at.clone()));
                 note(&mut d, document, OF_CONTAINER, key, value);
@@ -214,6 +240,33 @@ pub fn describe(document: &Document, name: &str, container: &Node) -> Result<Des
     }
     substitute(&mut d);
     Ok(d)
+}
+
+/// A liveness probe that executes a program is the health check of a detached run.
+fn liveness(document: &Document, d: &mut Description, probe: &Node) -> Result<()> {
+    const TIMES: [(&str, &str, &str); 4] = [
+        ("periodSeconds", "health-interval", "s"),
+        ("timeoutSeconds", "health-timeout", "s"),
+        ("initialDelaySeconds", "health-start-period", "s"),
+        ("failureThreshold", "health-retries", ""),
+    ];
+    let Some(command) = probe.path(&["exec", "command"]) else {
+        return Err(document.error(probe, "livenessProbe.exec: a command is needed"));
+    };
+    let words: Vec<String> = command.items().iter().filter_map(|word| word.text()).collect();
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    d.say(&document.at(command), "health-cmd", words.join(" "));
+    for (key, value) in probe.set_entries() {
+        let row = TIMES.iter().find(|(known, ..)| known == key);
+        match (row, value.text()) {
+            (Some((_, option, unit)), Some(text)) => {
+                d.say(&document.at(value), option, format!("{text}{unit}"))
+            }
+            _ if matches!(key.as_str(), "exec" | "successThreshold" | "terminationGracePeriodSeconds") => {}
+            _ => d.unknown.push((document.at(value), format!("livenessProbe.{key}"))),
+        }
+    }
+    Ok(())
 }
 
 /// The keys of the pod, which its containers share.

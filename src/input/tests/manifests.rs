@@ -35,6 +35,13 @@ fn a_pod_hides_nothing() {
             "",
             "publish 0.0.0.0:8080:80/tcp",
         ),
+        (
+            "    livenessProbe: { exec: { command: [test, -e, \"a b\"] }, periodSeconds: 5 }\n",
+            "",
+            "health-cmd test -e 'a b'",
+        ),
+        ("    livenessProbe: { exec: { command: [x] }, failureThreshold: 2 }\n", "", "health-retries 2"),
+        ("    livenessProbe: { exec: { command: [x] }, periodSeconds: 5 }\n", "", "health-interval 5s"),
         ("", "  hostNetwork: true\n", "network host"),
         ("", "  hostPID: yes\n", "pid host"),
         ("", "  hostIPC: true\n", "ipc host"),

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{Enforcement, FILE, rule, way};
+use super::{Enforcement, Exception, FILE, rule, way};
 use crate::error::{Error, Result};
 
 /// Bytes of the largest policy file.
@@ -97,17 +97,36 @@ pub(super) fn parse(shown: &str, text: &str) -> Result<Enforcement> {
             )));
         }
     }
-    if let Some(e) =
-        file.exceptions.iter().find(|e| e.annotations.is_empty() && e.cgroup.is_none() && e.image.is_none())
-    {
-        return Err(Error::msg(format!(
-            "{shown}: the exception {:?} names neither annotations nor cgroup nor image: it would hold for every container",
-            e.reason
-        )));
+    if let Some((e, why)) = file.exceptions.iter().find_map(|e| Some((e, wrong(e)?))) {
+        let line = text.lines().position(|l| l.contains("reason") && l.contains(&e.reason));
+        let line = line.map_or_else(String::new, |n| format!(":{}", n + 1));
+        return Err(Error::msg(format!("{shown}{line}: the exception {:?} {why}", e.reason)));
     }
     file.network.check(shown, text)?;
     file.network.file = shown.into();
     Ok(file)
+}
+
+/// Why an exception is none, or one for all.
+fn wrong(e: &Exception) -> Option<String> {
+    let conditions = e.annotations.values().chain(&e.cgroup).chain(&e.image);
+    for condition in conditions.clone() {
+        let stars = condition.matches('*').count();
+        if condition.is_empty() || stars > 1 || stars == 1 && !condition.ends_with('*') {
+            let text = "can never hold: a text is needed, and a * stands at its end alone";
+            return Some(format!("has the condition {condition:?}, which {text}"));
+        }
+    }
+    if e.annotations.is_empty() && conditions.clone().all(|condition| condition == "*") {
+        return Some(
+            "names neither annotations nor a cgroup nor an image: it would hold for every container".into(),
+        );
+    }
+    if e.reason.trim().is_empty() {
+        return Some("has no reason: it is logged with every use".into());
+    }
+    let none = e.rules.as_ref().is_some_and(Vec::is_empty);
+    none.then(|| "excepts no rule: name one in rules, or leave rules out".into())
 }
 
 #[cfg(test)]

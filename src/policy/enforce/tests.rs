@@ -35,7 +35,18 @@ fn errors_have_a_place() {
         ("mode = \n", "f:1:8"),
         ("level = \"baseline\"\n", "missing field `mode`"),
         ("mode = \"warn\"\nrequire = [\"nope\"]\n", "f:2: no rule is called \"nope\""),
-        ("mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\n", "would hold for every container"),
+        ("mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\n", "f:3: the exception \"x\" names neither"),
+        (
+            "mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\nimage = \"*\"\n",
+            "would hold for every container",
+        ),
+        (
+            "mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\nimage = \"a*b\"\n",
+            "f:3: the exception \"x\" has the condition \"a*b\", which can never hold",
+        ),
+        ("mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\ncgroup = \"\"\n", "can never hold"),
+        ("mode = \"warn\"\n[[exceptions]]\nreason = \" \"\nimage = \"y\"\n", "has no reason"),
+        ("mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\nimage = \"y\"\nrules = []\n", "excepts no rule"),
         (
             "mode = \"warn\"\n[[exceptions]]\nreason = \"x\"\nimage = \"y\"\nlevel = \"x\"\n",
             "f:5:1: unknown field `level`",
