@@ -117,7 +117,9 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
 /// modules that this one lacks.
 fn in_words(d: &Description) -> Vec<(&'static str, &'static str, &Spot, String)> {
     let found = d.options.iter().filter_map(|option| {
-        let value = option.value.replacen(':', "=", 1);
+        // Docker takes a colon for the sign, too.
+        let value = option.value.split_once(['=', ':']).map(|(name, given)| format!("{name}={given}"));
+        let value = value.unwrap_or_else(|| option.value.clone());
         let (rule, reference, text) = match (option.name.as_str(), value.as_str()) {
             ("security-opt", "apparmor=unconfined") => {
                 ("lsm", "CIS Docker 5.2", "AppArmor does not confine it".to_string())
