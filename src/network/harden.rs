@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use super::pipe;
 use crate::config::LinuxSeccomp;
 use crate::error::{Error, Result};
 use crate::seccomp::{self, Mode};
@@ -97,6 +98,17 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
         "action": "SCMP_ACT_ALLOW",
         "args": [{ "index": 1, "value": 0xffff_ffff_u64, "valueTwo": libc::F_GETFD, "op": "SCMP_CMP_MASKED_EQ" }],
     });
+    // A pipe is as the kernel makes it, or a large one.
+    let size = |bytes: usize| {
+        serde_json::json!({
+            "names": ["fcntl"],
+            "action": "SCMP_ACT_ALLOW",
+            "args": [
+                { "index": 1, "value": 0xffff_ffff_u64, "valueTwo": libc::F_SETPIPE_SZ, "op": "SCMP_CMP_MASKED_EQ" },
+                { "index": 2, "value": 0xffff_ffff_u64, "valueTwo": bytes, "op": "SCMP_CMP_MASKED_EQ" },
+            ],
+        })
+    };
     let not_executable = serde_json::json!({
         "names": ["mmap"],
         "action": "SCMP_ACT_ALLOW",
@@ -109,6 +121,8 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
             family(libc::AF_INET),
             family(libc::AF_INET6),
             looks,
+            size(pipe::SMALL),
+            size(pipe::LARGE),
             not_executable,
         ],
     });
