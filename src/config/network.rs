@@ -357,10 +357,22 @@ mod tests {
     fn hosts_and_servers() {
         let host = parse_host("Db.Example.=[2001:db8::1]").map(|(name, address)| format!("{name} {address}"));
         assert_eq!(host, Ok("db.example 2001:db8::1".into()));
-        for (text, prints) in [("9.9.9.9", "9.9.9.9:53"), ("127.0.0.53", "127.0.0.53:53"), ("::ffff:9.9.9.9", "9.9.9.9:53")] {
+        for (text, prints) in
+            [("9.9.9.9", "9.9.9.9:53"), ("127.0.0.53", "127.0.0.53:53"), ("::ffff:9.9.9.9", "9.9.9.9:53")]
+        {
             assert_eq!(parse_server(text).map(|s| s.to_string()), Ok(prints.into()));
         }
-        for bad in ["", "x", "9.9.9.9:53", "0.0.0.0", "::", "224.0.0.251", "255.255.255.255", "fe80::1", "198.18.0.1"] {
+        for bad in [
+            "",
+            "x",
+            "9.9.9.9:53",
+            "0.0.0.0",
+            "::",
+            "224.0.0.251",
+            "255.255.255.255",
+            "fe80::1",
+            "198.18.0.1",
+        ] {
             assert!(parse_server(bad).is_err(), "{bad}");
         }
         for bad in ["localhost:10.0.0.1", "LOCALHOST.=10.0.0.1", "b\u{fc}cher:10.0.0.1"] {

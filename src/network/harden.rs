@@ -232,6 +232,37 @@ mod tests {
         }
     }
 
+    /// fcntl(2) gives a pipe one of its two sizes, and nothing else.
+    #[test]
+    fn the_filter_lets_pipes_have_two_sizes() {
+        let filter = filter().unwrap();
+        let life = |command: i32, argument: usize| {
+            let Ok((_, write)) = crate::sys::net::pipe() else { return 1 };
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&write);
+            if process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).is_err()
+                || crate::sys::seccomp::set_filter(&filter, 0).is_err()
+            {
+                return 2;
+            }
+            match command {
+                libc::F_SETPIPE_SZ => i32::from(crate::sys::net::resize_pipe(fd, argument).is_err()) * 3,
+                _ => i32::from(nix::fcntl::fcntl(&write, nix::fcntl::FcntlArg::F_GETFL).is_err()) * 3,
+            }
+        };
+        for (command, argument, passes) in [
+            (libc::F_SETPIPE_SZ, pipe::SMALL, true),
+            (libc::F_SETPIPE_SZ, pipe::LARGE, true),
+            (libc::F_SETPIPE_SZ, pipe::SMALL / 2, false),
+            (libc::F_SETPIPE_SZ, pipe::LARGE / 2, false),
+            (libc::F_GETFL, 0, false),
+        ] {
+            let pid = process::fork_run(|| life(command, argument)).unwrap();
+            let (_, exit) = process::wait(pid, 0).unwrap().unwrap();
+            let expect = if passes { process::Exit::Code(0) } else { process::Exit::Signal(libc::SIGSYS) };
+            assert_eq!(exit, expect, "{command} {argument}");
+        }
+    }
+
     #[test]
     fn the_filter_knows_every_call_of_its_table() {
         let filter = filter().unwrap();

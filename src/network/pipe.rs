@@ -126,3 +126,62 @@ impl Pipes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    fn size(pipe: &Pipe) -> usize {
+        nix::fcntl::fcntl(&pipe.write, nix::fcntl::FcntlArg::F_GETPIPE_SZ).unwrap() as usize
+    }
+
+    #[test]
+    fn pipes_that_are_filled_again_and_again_become_large_and_are_few() {
+        let mut pipes = Pipes::default();
+        let mut all: Vec<Pipe> = (0..MOST_PIPES).map(|_| pipes.take().unwrap()).collect();
+        assert!(pipes.take().is_none() && pipes.are_used());
+        // A user whose pipes have too many pages already gets no large one.
+        let Ok(()) = all[0].resize(LARGE) else { return };
+        all[0].resize(SMALL).unwrap();
+        for pipe in &mut all {
+            pipe.filled = OFTEN - 1;
+            pipes.enlarge(pipe);
+            assert_eq!(size(pipe), SMALL, "not yet");
+            pipe.filled = OFTEN;
+            pipes.enlarge(pipe);
+        }
+        let large = |all: &[Pipe]| all.iter().filter(|pipe| size(pipe) == LARGE).count();
+        assert_eq!(large(&all), MOST_LARGE);
+        // One that comes back is small, and another connection may have a large one.
+        pipes.give_back(all.remove(0));
+        let mut next = pipes.take().unwrap();
+        assert_eq!((size(&next), large(&all)), (SMALL, MOST_LARGE - 1));
+        next.filled = OFTEN;
+        pipes.enlarge(&mut next);
+        assert_eq!(size(&next), LARGE);
+        all.push(next);
+        all.into_iter().for_each(|pipe| pipes.give_back(pipe));
+        assert!(!pipes.are_used());
+        assert!(pipes.free.iter().all(|pipe| size(pipe) == SMALL));
+    }
+
+    #[test]
+    fn a_pipe_is_idle_when_nothing_went_through_since_it_was_looked_at() {
+        let (mut from, inside) = UnixStream::pair().unwrap();
+        let (outside, mut to) = UnixStream::pair().unwrap();
+        let mut pipe = Pipe::new().unwrap();
+        assert!(!pipe.is_idle(), "it was just taken");
+        assert!(pipe.is_idle());
+        from.write_all(b"bytes").unwrap();
+        assert_eq!(pipe.fill(inside.as_raw_fd()), Ok(5));
+        assert!(!pipe.is_idle());
+        assert!(!pipe.is_idle(), "bytes are in it");
+        assert_eq!(pipe.drain(outside.as_raw_fd()), Ok(5));
+        assert!(pipe.is_idle());
+        let mut text = [0; 5];
+        to.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"bytes");
+    }
+}
