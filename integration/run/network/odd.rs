@@ -232,7 +232,7 @@ def receive():
 reader = threading.Thread(target=receive); reader.start(); print("up", flush=True)
 while not os.path.exists("/tmp/stop"):
     sent += len(block); s.sendall(block)
-reader.join(); time.sleep(60)
+reader.join(); print("paused", flush=True); time.sleep(600)
 "#;
     let call = world.run().args(["--allow-net", "a.test:7005", "--", "python3", "-c", script]);
     let running = world.sb.run_until(call, "up");
@@ -249,7 +249,8 @@ reader.join(); time.sleep(60)
     };
     poll("a large pipe", slowed(Duration::from_secs(60)), || large() > 0);
     world.sb.exec(["touch", "/tmp/stop"]).ok();
-    poll("small pipes", slowed(Duration::from_secs(60)), || large() == 0);
+    poll("the pause", slowed(Duration::from_secs(60)), || running.so_far().0.contains("paused"));
+    poll("small pipes", slowed(Duration::from_secs(10)), || large() == 0);
     world.sb.kill("KILL");
     running.wait();
     world.leak_check();
