@@ -27,7 +27,7 @@ pub const FILES: u64 =
     2 * (super::MOST_CONNECTIONS + super::pipe::MOST_PIPES) as u64 + super::DIALLERS as u64 + 160;
 
 /// The most memory of its own in bytes. What connections hold is far less: 64 KiB for each direction that waits for a
-/// slow reader.
+/// slow reader. Pipes are the kernel's memory: 8 MiB where all of them are full.
 pub const MEMORY: u64 = 512 << 20;
 
 /// System calls of the loop, of the allocator, and of an orderly end.

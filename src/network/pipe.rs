@@ -1,8 +1,8 @@
 //! Pipes for connections that carry much: splice(2) moves pages from one socket to the other, without a copy.
 //!
 //! A call moves no more than the pipe's size. Each write to a socket of this machine wakes its reader, who takes the cpu from
-//! the helper: in portions of 64 KiB a gibibyte takes 8,000 such switches and 0.4 s of cpu time, in portions of 1 MiB 400
-//! switches and 0.28 s. So a stream that goes on gets a large pipe. Pages of pipes are charged to the user, whose other
+//! the helper: in portions of 64 KiB a gibibyte takes 4,000 such switches and 0.4 s of the helper's cpu time, in portions of
+//! 1 MiB 260 and 0.3 s. So a stream that goes on gets a large pipe. Pages of pipes are charged to the user, whose other
 //! programs get tiny pipes beyond a limit (pipe(7), /proc/sys/fs/pipe-user-pages-soft): there are few large ones, and a
 //! stream that pauses loses its pipe.
 
