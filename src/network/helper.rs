@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// The most questions over TCP at once, and how long one may take.
 const MOST_STREAMS: usize = 32;
 const STREAM: Duration = Duration::from_secs(10);
+/// Bytes that wait inside for the program to read them: the way there is short, and what waits longer leaves the caches. The
+/// kernel's own choice is 4 MiB for each connection.
+const UNREAD: i32 = 512 << 10;
 /// Datagrams and connections that are taken at once.
 const AT_ONCE: usize = 64;
 
@@ -151,6 +154,10 @@ impl<'a> Helper<'a> {
         let each = |(i, (role, fd, _)): (usize, &Taken)| {
             if matches!(role, Role::Port(_) | Role::Published(_)) {
                 net::prompt_and_watched(fd.as_raw_fd());
+            }
+            if matches!(role, Role::Port(_)) {
+                let (level, name) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
+                net::set_option(fd.as_raw_fd(), level, name, UNREAD).unwrap_or_default();
             }
             add(fd.as_raw_fd(), plain(SOCKET, i))
         };
