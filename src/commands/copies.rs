@@ -9,7 +9,7 @@ use crate::cli::{Apply, Diff, Global, Id, TableFormat};
 use crate::commands::common::{Outcome, root};
 use crate::copies::apply::Layers;
 use crate::copies::{Change, risk};
-use crate::error::{Error, StateError, shown_in_line, shown_json};
+use crate::error::{Error, StateError, escaped_json, escaped_line};
 use crate::lifecycle::container::{Container, Status};
 use crate::state::layers::{self, Record};
 
@@ -43,21 +43,20 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     let changes = layers.changes()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.format == TableFormat::Json {
-        let rows: Vec<_> =
-            changes.iter().map(|(base, change)| json(&record, *base, change, &layers)).collect();
-        writeln!(out, "{}", shown_json(&serde_json::to_string(&rows)?))?;
+        let rows: Vec<_> = changes.iter().map(|(base, change)| json(&record, *base, change)).collect();
+        writeln!(out, "{}", escaped_json(&serde_json::to_string(&rows)?))?;
     } else {
         for (base, change) in &changes {
             let path = record.bases[*base].join(&change.path);
             let kind = if change.meta.is_dir() { "/" } else { "" };
-            let risk = risk_of(*base, change, &layers).map(|why| format!("  [{why}]")).unwrap_or_default();
+            let risk = risk::of(change).map(|why| format!("  [{why}]")).unwrap_or_default();
             writeln!(
                 out,
                 "{} {:04o} {:>9} {}{kind}{risk}",
                 change.kind.letter(),
                 change.meta.mode() & 0o7777,
                 if change.meta.is_dir() { 0 } else { change.meta.len() },
-                shown_in_line(&path.display().to_string())
+                escaped_line(&path.display().to_string())
             )?;
         }
     }
@@ -71,16 +70,7 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why a change could run later outside.
-fn risk_of(base: usize, change: &Change, layers: &Layers<'_>) -> Option<&'static str> {
-    let link = change.meta.is_symlink().then(|| {
-        let upper = layers::upper(layers.store, &layers.record.id, base);
-        std::fs::read_link(upper.join(&change.path)).unwrap_or_default()
-    });
-    risk::of(change, link.as_deref())
-}
-
-fn json(record: &Record, base: usize, change: &Change, layers: &Layers<'_>) -> serde_json::Value {
+fn json(record: &Record, base: usize, change: &Change) -> serde_json::Value {
     let mut row = serde_json::json!({
         "change": change.kind.letter().to_string(),
         // JSON has no text for a name that is not UTF-8.
@@ -91,7 +81,7 @@ fn json(record: &Record, base: usize, change: &Change, layers: &Layers<'_>) -> s
     if !change.meta.is_dir() {
         row["size"] = change.meta.len().into();
     }
-    if let Some(why) = risk_of(base, change, layers) {
+    if let Some(why) = risk::of(change) {
         row["risk"] = why.into();
     }
     row
@@ -116,7 +106,7 @@ pub fn apply(global: &Global, args: &Apply) -> Outcome {
         crate::log::say("the interrupted apply is finished");
     }
     for skipped in &done.skipped {
-        crate::log::say(&format!("not written: {}", shown_in_line(skipped)));
+        crate::log::say(&format!("not written: {}", escaped_line(skipped)));
     }
     let rest =
         if done.remaining { format!("; safebox diff {} lists what remains", args.id) } else { String::new() };
@@ -156,13 +146,13 @@ pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
         let values = rows.iter().map(
             |(id, changes, bases)| serde_json::json!({ "id": id, "changes": changes, "directories": bases }),
         );
-        writeln!(out, "{}", shown_json(&serde_json::Value::from_iter(values).to_string()))?;
+        writeln!(out, "{}", escaped_json(&serde_json::Value::from_iter(values).to_string()))?;
     } else {
         if !quiet {
             writeln!(out, "{:<24} {:>7}  DIRECTORIES", "ID", "CHANGES")?;
         }
         for (id, changes, bases) in &rows {
-            let bases: Vec<_> = bases.iter().map(|b| shown_in_line(&b.display().to_string())).collect();
+            let bases: Vec<_> = bases.iter().map(|b| escaped_line(&b.display().to_string())).collect();
             match quiet {
                 true => writeln!(out, "{id}")?,
                 false => {

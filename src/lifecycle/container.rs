@@ -76,7 +76,7 @@ impl Container {
             Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
                 return Err(Error::msg(format!("open {}: not a directory", dir.display())));
             }
-            Err(_) if is_unborn(&dir) => None,
+            Err(_) if is_incomplete(&dir) => None,
             Err(_) => return Err(StateError::NotFound.into()),
         };
         let mut state = raw
@@ -181,7 +181,7 @@ impl Container {
 
 /// Whether `dir` can be what a create left that died before it wrote its state: there is nothing in it that no
 /// create makes. Other directories below the state root are not containers, and are not removed.
-fn is_unborn(dir: &Path) -> bool {
+fn is_incomplete(dir: &Path) -> bool {
     let Ok(mut entries) = std::fs::read_dir(dir) else { return false };
     entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(|name| files::ALL.contains(&name))))
 }
@@ -192,19 +192,32 @@ fn open_dir(dir: &Path) -> std::result::Result<OwnedFd, Errno> {
 }
 
 /// Whether a tree of these controllers (none: cgroup v2) can freeze: of those of v1 one does.
-fn can_freeze(controllers: &[String]) -> bool {
-    controllers.is_empty() || crate::cgroup::has(controllers, "freezer")
+pub(super) fn can_freeze<S: AsRef<str>>(controllers: &[S]) -> bool {
+    controllers.is_empty() || controllers.iter().any(|name| name.as_ref() == "freezer")
 }
 
 /// What `show` says of every container below `root`, by name; then why each of those that others may have made is left
 /// out. Of the containers' cgroups only those are there that tell whether one is frozen; and one container at a time.
-pub fn all<T>(root: &Path, mut show: impl FnMut(&Container) -> T) -> (Vec<T>, Vec<Error>) {
+pub fn all<T>(root: &Path, show: impl FnMut(&Container) -> T) -> (Vec<T>, Vec<Error>) {
+    all_with(root, |_| None, show)
+}
+
+/// The same; a container that `short` knows what to show of is not loaded.
+pub(super) fn all_with<T>(
+    root: &Path,
+    mut short: impl FnMut(&str) -> Option<T>,
+    mut show: impl FnMut(&Container) -> T,
+) -> (Vec<T>, Vec<Error>) {
     let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let mut ids: Vec<String> = entries.filter_map(name).filter(|id| check_id(id).is_ok()).collect();
     ids.sort();
     let (mut shown, mut left_out) = (Vec::new(), Vec::new());
     for id in ids {
+        if let Some(known) = short(&id) {
+            shown.push(known);
+            continue;
+        }
         match Container::load_with(root, &id, can_freeze) {
             Ok(container) => shown.push(show(&container)),
             Err(why) if is_others(&root.join(&id)) => left_out.push(why),
@@ -216,7 +229,7 @@ pub fn all<T>(root: &Path, mut show: impl FnMut(&Container) -> T) -> (Vec<T>, Ve
 }
 
 /// Removes what a create that was killed in its first row left of the name `id`.
-pub fn sweep_unborn(root: &Path, id: &str) {
+pub fn remove_incomplete(root: &Path, id: &str) {
     let Ok(entries) = std::fs::read_dir(root) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
