@@ -20,25 +20,9 @@ mod plan;
 mod run;
 mod security;
 
-/// All tests.
-fn all() -> Vec<libtest_mimic::Trial> {
-    let folders = [
-        plan::tests,
-        run::tests,
-        oci::tests,
-        config::tests,
-        security::tests,
-        compat::tests,
-        host::tests,
-        // Last: they need the machine for themselves.
-        oci::soak::tests,
-    ];
-    folders.iter().flat_map(|tests| tests()).collect()
-}
-
 fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
     // Two tests in parallel reveal interference; more would only compete for cpus and distort timings.
     args.test_threads.get_or_insert(2);
-    harness::finish(&args, all())
+    harness::run(&args)
 }

@@ -4,37 +4,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, bundle, test};
+use crate::harness::{Need, Sandbox, bundle, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OURS: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("command_line::what_is_wrong_is_in_the_log", OCI, usage),
-        test("command_line::a_log_that_cannot_be_written_stops_all", OCI, unwritable_log),
-        test("command_line::an_empty_text_is_none", OCI, empty_values),
-        test("command_line::go_s_flag_syntax_is_understood", OCI, go_syntax),
-        test("command_line::exec_can_give_new_privileges_back", OCI, privileges),
-        test("command_line::nothing_to_list_or_show", OCI, nothing),
-        test("command_line::an_empty_signal_is_sigterm", OCI, empty_signal),
-        test("command_line::an_unknown_system_call_leaves_no_log", OCI, unknown_system_call),
-        test("command_line::an_environment_of_any_bytes_is_passed_over", OCI, any_environment),
-        test("command_line::debug_logs_what_is_done", OCI, debug),
-        test("command_line::run_is_runc_s_under_runc_s_name", OURS, as_runc),
-        test("command_line::the_bundle_s_path_has_no_links", OCI, real_bundle),
-        test("command_line::completions_and_man_pages_know_every_verb", &[], completions),
-        test("command_line::run_detached_prints_an_id_that_was_made_up", OURS, detached_id),
-        test("command_line::an_allow_that_changes_nothing_says_so", OURS, allow),
-        test("command_line::policies_can_be_compared", OURS, diff_policy),
-        test("command_line::a_stderr_without_a_reader_stops_nothing", OURS, closed_stderr),
-        test("command_line::what_is_no_container_is_left_alone", OURS, foreign_directory),
-        test("command_line::a_state_that_others_could_write_is_not_believed", OURS, foreign_state),
-    ]
-}
 
 /// The messages of a log in JSON, each with its level.
 fn entries(log: &Path) -> Vec<(String, String)> {
@@ -48,7 +23,8 @@ fn entries(log: &Path) -> Vec<(String, String)> {
 }
 
 /// containerd shows the log's messages; Podman and CRI-O show stderr.
-fn usage() {
+#[case(OCI)]
+fn what_is_wrong_is_in_the_log() {
     let sb = Sandbox::new();
     let log = sb.dir().join("log");
     for (words, code, says) in [
@@ -73,7 +49,8 @@ fn usage() {
 }
 
 /// A reader would take an empty log for success.
-fn unwritable_log() {
+#[case(OCI)]
+fn a_log_that_cannot_be_written_stops_all() {
     let sb = Sandbox::new();
     let call = sb.runtime().args(["--log", "/nonexistent/log", "create", "--bundle"]).arg(sb.bundle());
     call.arg(sb.id()).output().exits(1).says("/nonexistent/log");
@@ -82,7 +59,8 @@ fn unwritable_log() {
 }
 
 /// Callers in Go pass the zero value of an unset text.
-fn empty_values() {
+#[case(OCI)]
+fn an_empty_text_is_none() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let create = sb.runtime().args(["--log", "", "create", "--pid-file", "", "--console-socket="]);
     create.arg("--bundle").arg(sb.bundle()).arg(sb.id()).output().ok();
@@ -93,7 +71,8 @@ fn empty_values() {
     sb.delete().ok();
 }
 
-fn go_syntax() {
+#[case(OCI)]
+fn go_s_flag_syntax_is_understood() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let file = sb.dir().join("pid");
     let create = sb.runtime().args(["create", "-no-pivot=false", "-pid-file"]).arg(&file).arg("-bundle");
@@ -107,7 +86,8 @@ fn go_syntax() {
 }
 
 /// `--no-new-privs` and `--no-new-privs=false` both override the container's setting.
-fn privileges() {
+#[case(OCI)]
+fn exec_can_give_new_privileges_back() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/noNewPrivileges", json!(true));
     sb.create().ok();
     sb.verb("start").ok();
@@ -118,7 +98,8 @@ fn privileges() {
     sb.delete().ok();
 }
 
-fn nothing() {
+#[case(OCI)]
+fn nothing_to_list_or_show() {
     let sb = Sandbox::new().args(["/bin/true"]);
     sb.create().ok();
     sb.verb("start").ok();
@@ -139,7 +120,8 @@ fn nothing() {
     }
 }
 
-fn empty_signal() {
+#[case(OCI)]
+fn an_empty_signal_is_sigterm() {
     let sb = Sandbox::new().sh("trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done");
     let running = sb.run_until(sb.run_oci(), "up");
     sb.kill("").ok();
@@ -148,7 +130,8 @@ fn empty_signal() {
 
 /// Callers' profiles name system calls of newer kernels. There is no warning about them, whether the filter
 /// is compiled or loaded from the cache.
-fn unknown_system_call() {
+#[case(OCI)]
+fn an_unknown_system_call_leaves_no_log() {
     let sb = Sandbox::new().patch(
         "/linux/seccomp",
         json!({ "defaultAction": "SCMP_ACT_ALLOW",
@@ -171,7 +154,8 @@ fn unknown_system_call() {
 }
 
 /// In the file of --log, else on stderr; a launch and an exec log their rows.
-fn debug() {
+#[case(OCI)]
+fn debug_logs_what_is_done() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let log = sb.dir().join("log");
     let call = sb.runtime().args(["--debug", "--log-format", "json", "--log"]).arg(&log);
@@ -186,14 +170,16 @@ fn debug() {
 }
 
 /// The runtime ignores the caller's environment, in any encoding.
-fn any_environment() {
+#[case(OCI)]
+fn an_environment_of_any_bytes_is_passed_over() {
     let sb = Sandbox::new();
     let latin = std::ffi::OsStr::from_bytes(b"caf\xe9");
     sb.run_oci().env("LANG_OF_CALLER", latin).output().ok();
 }
 
 /// Under the name runc, `run` uses the config unhardened (BuildKit); `safebox run` hardens it.
-fn as_runc() {
+#[case(OURS)]
+fn run_is_runc_s_under_runc_s_name() {
     let sb = Sandbox::new().args(["/bin/id", "-u"]);
     let links = ["runc", "buildkit-runc"].map(|name| sb.dir().join(name));
     let run = |program: &Path, flags: &[&str]| {
@@ -212,7 +198,8 @@ fn as_runc() {
     run(&bundle::safebox(), &["--nope"]).exits(125);
 }
 
-fn real_bundle() {
+#[case(OCI)]
+fn the_bundle_s_path_has_no_links() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let link = sb.dir().join("link");
     symlink(sb.bundle(), &link).expect("symlink");
@@ -224,7 +211,8 @@ fn real_bundle() {
 }
 
 /// A foreign directory is neither listed nor removed: `--root` may be a mistake.
-fn foreign_directory() {
+#[case(OURS)]
+fn what_is_no_container_is_left_alone() {
     let sb = Sandbox::new();
     let kept = sb.root().join("data/kept");
     std::fs::create_dir_all(&kept).expect("mkdir");
@@ -245,7 +233,8 @@ fn foreign_directory() {
 
 /// The next `run` garbage-collects the container of a dead launcher and runs its poststop hooks, but not if
 /// another user can have created it.
-fn foreign_state() {
+#[case(OURS)]
+fn a_state_that_others_could_write_is_not_believed() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let mark = sb.dir().join("mark");
     let hook = json!([{ "path": "/bin/touch", "args": ["touch", mark] }]);
@@ -276,7 +265,8 @@ fn foreign_state() {
 }
 
 /// Every verb has a man page and a completion.
-fn completions() {
+#[case]
+fn completions_and_man_pages_know_every_verb() {
     let safebox = |args: &[&str]| {
         let out = std::process::Command::new(bundle::safebox()).args(args).output().expect("safebox");
         assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
@@ -296,7 +286,8 @@ fn completions() {
 }
 
 /// As docker run prints the id; callers of runc chose the id themselves and pass the output on.
-fn detached_id() {
+#[case(OURS)]
+fn run_detached_prints_an_id_that_was_made_up() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let bundle = format!("{}/", sb.bundle().display());
     let out = sb.runtime().args(["run", "-q", "-d", &bundle]).output().ok();
@@ -311,7 +302,8 @@ fn detached_id() {
     sb.leak_check();
 }
 
-fn allow() {
+#[case(OURS)]
+fn an_allow_that_changes_nothing_says_so() {
     let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("a link");
     // Without --quiet, because the report of each change is checked.
     let run = |sb: &Sandbox| sb.runtime().arg("run").arg("--bundle").arg(sb.bundle()).arg(sb.id());
@@ -351,7 +343,8 @@ fn allow() {
         .says("new network namespace instead of /proc/self/ns/net (--allow host-net)");
 }
 
-fn diff_policy() {
+#[case(OURS)]
+fn policies_can_be_compared() {
     let sb = Sandbox::new().sh("true");
     let bundle = format!("{}/", sb.bundle().display());
     let explain = |args: &[&str]| sb.runtime().arg("explain").args(args).arg(&bundle).output();
@@ -366,7 +359,8 @@ fn diff_policy() {
 }
 
 /// `safebox run ... 2>&1 | head`: the container runs, and the exit codes do not depend on the reader.
-fn closed_stderr() {
+#[case(OURS)]
+fn a_stderr_without_a_reader_stops_nothing() {
     for (program, args, code) in [
         ("echo ran; exit 3", &[] as &[&str], 3),
         ("tail /dev/zero", &["--memory", "16m"], 137),

@@ -4,22 +4,12 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::bundle::safebox;
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const BOTH: &[Need] = &[Need::Root, Need::Runc];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("compare::state_list_ps_and_events", BOTH, running),
-        test("compare::features", BOTH, features),
-        test("compare::spec", BOTH, spec),
-        test("compare::version_and_errors", BOTH, words),
-    ]
-}
 
 /// (verb, pointer that may differ, reason). A pointer may end in `/*` for all values below it.
 const KNOWN: &[(&str, &str, &str)] = &[
@@ -139,7 +129,8 @@ fn runtimes(sb: &Sandbox) -> [Runtime<'_>; 2] {
     })
 }
 
-fn running() {
+#[case(BOTH)]
+fn state_list_ps_and_events() {
     let sb = Sandbox::new()
         .sh("exec sleep 1000")
         .patch("/ociVersion", json!("1.0.2"))
@@ -185,6 +176,7 @@ fn same_values(runc: &Value, ours: &Value) {
     assert_eq!(runc["pid"] == 0, ours["pid"] == 0, "pid");
 }
 
+#[case(BOTH)]
 fn features() {
     let sb = Sandbox::new();
     let [runc, ours] = runtimes(&sb).map(|r| r.json(&["features"]));
@@ -205,6 +197,7 @@ fn features() {
     }
 }
 
+#[case(BOTH)]
 fn spec() {
     for flags in [&[] as &[&str], &["--rootless"]] {
         let sb = Sandbox::new();
@@ -233,7 +226,8 @@ fn spec() {
 }
 
 /// Texts that callers match in the errors of failing verbs.
-fn words() {
+#[case(BOTH)]
+fn version_and_errors() {
     let sb = Sandbox::new();
     let said = runtimes(&sb).map(|r| {
         let cases: [&[&str]; 12] = [

@@ -3,30 +3,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const OWN: &[Need] = &[Need::Root, Need::Userns];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("programs::the_chosen_user_has_a_name_and_a_home", OWN, name_and_home),
-        test("programs::a_usable_home_of_the_config_is_kept", OWN, home_of_the_config),
-        test("programs::hostile_account_files_hold_nothing_up", OWN, hostile_accounts),
-        test("programs::exec_on_a_scratch_tmpfs_is_honoured", OWN, exec_option),
-        test(
-            "programs::run_begins_with_the_image_s_files",
-            &[Need::Root, Need::Userns, Need::Idmap],
-            copy_of_run,
-        ),
-        test("programs::allow_acts_or_says_why_not", OWN, allow_acts),
-        test("programs::ports_below_1024_are_open", OWN, ports),
-        test("programs::seccomp_allow_is_a_weakening_that_is_said", OWN, seccomp_allow),
-        test("programs::refused_calls_are_told_under_debug", OWN, refusals),
-    ]
-}
 
 /// `run` without --quiet.
 fn told(sb: &Sandbox, flags: &[&str]) -> crate::harness::process::Output {
@@ -41,7 +22,8 @@ fn accounts(sb: &Sandbox, passwd: &str) {
 
 const ROOT: &str = "root:x:0:0:root:/root:/bin/sh\n";
 
-fn name_and_home() {
+#[case(OWN)]
+fn the_chosen_user_has_a_name_and_a_home() {
     let script = "id -un; id -gn; echo $HOME; echo x >$HOME/f && cat $HOME/f; stat -c %a $HOME; \
                   grep -c . /etc/passwd; (echo y >>/etc/passwd) 2>/dev/null || echo refused";
     let sb = Sandbox::new().patch("/process/env/-", json!("HOME=/root")).sh(script);
@@ -63,7 +45,8 @@ fn name_and_home() {
     run.wait();
 }
 
-fn home_of_the_config() {
+#[case(OWN)]
+fn a_usable_home_of_the_config_is_kept() {
     let tmpfs = json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs" });
     let sb = Sandbox::new()
         .patch("/process/env/-", json!("HOME=/data"))
@@ -77,7 +60,8 @@ fn home_of_the_config() {
     told(&sb, &["--user", "7"]).ok().prints(ROOT);
 }
 
-fn hostile_accounts() {
+#[case(OWN)]
+fn hostile_account_files_hold_nothing_up() {
     type Plant = fn(&std::path::Path);
     let plants: [Plant; 5] = [
         |p| nix::unistd::mkfifo(p, nix::sys::stat::Mode::S_IRWXU).expect("fifo"),
@@ -107,7 +91,8 @@ fn hostile_accounts() {
     }
 }
 
-fn exec_option() {
+#[case(OWN)]
+fn exec_on_a_scratch_tmpfs_is_honoured() {
     let script = "for d in /tmp /run /var/tmp; do cp /bin/busybox $d/busybox && $d/busybox echo $d runs 2>/dev/null; done; true";
     let sb = Sandbox::new().sh(script);
     let out = told(&sb, &[]).ok().says("/tmp (tmpfs 256m, nosuid, nodev, noexec)");
@@ -123,7 +108,8 @@ fn exec_option() {
     assert_eq!(out.stdout, "/tmp runs\n/run runs\n", "{out}");
 }
 
-fn copy_of_run() {
+#[case(Root, Userns, Idmap)]
+fn run_begins_with_the_image_s_files() {
     let sb = Sandbox::new().sh(
         "stat -c '%u:%g %a' /run/postgresql; cat /run/motd; busybox readlink /run/link; echo x >/run/new && echo writable",
     );
@@ -140,7 +126,8 @@ fn copy_of_run() {
     assert!(!run.join("new").exists(), "the image was written to");
 }
 
-fn allow_acts() {
+#[case(OWN)]
+fn allow_acts_or_says_why_not() {
     let sb = Sandbox::new().patch("/root/readonly", json!(true)).sh("rm -f /f; echo x >/f && echo written");
     let out = told(&sb, &[]);
     assert!(out.code != 0 && !out.stdout.contains("written"), "{out}");
@@ -158,7 +145,8 @@ fn allow_acts() {
     told(&sb, &["--allow", "ptrace", "--seccomp", "unconfined"]).ok().says("--allow ptrace has no effect: ");
 }
 
-fn ports() {
+#[case(OWN)]
+fn ports_below_1024_are_open() {
     let sb = Sandbox::new()
         .sh("nc -l -p 80 </dev/null & sleep 0.3; grep -o ':0050 ' /proc/net/tcp /proc/net/tcp6; kill $!");
     let out = told(&sb, &[]).says("net.ipv4.ip_unprivileged_port_start=0");
@@ -170,7 +158,8 @@ fn ports() {
     told(&sb, &[]).ok().prints("500\n");
 }
 
-fn seccomp_allow() {
+#[case(OWN)]
+fn seccomp_allow_is_a_weakening_that_is_said() {
     let sb = Sandbox::new().sh("grep Seccomp: /proc/self/status");
     let out =
         told(&sb, &["--seccomp-allow", "userfaultfd", "--seccomp-allow", "read", "--allow", "ptrace"]).ok();
@@ -184,7 +173,8 @@ fn seccomp_allow() {
     }
 }
 
-fn refusals() {
+#[case(OWN)]
+fn refused_calls_are_told_under_debug() {
     let sb = Sandbox::new().sh(
         "for i in 1 2 3; do mount -t tmpfs t /tmp 2>&1; swapon /etc 2>&1; done; unshare -m true; echo $?",
     );

@@ -4,27 +4,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::process::Output;
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("words::of_a_hook_are_shown_and_not_sent", OWN, hooks),
-        test("words::of_an_interpreter_are_shown_and_not_sent", OWN, interpreters),
-        test("words::of_a_process_name_are_shown_and_not_sent", OWN, processes),
-        test("words::explain_shows_what_an_image_says", OWN, explained),
-        test("words::of_a_config_begin_no_line", OWN, configured),
-        test("words::a_kill_for_lack_of_memory_is_in_the_log_and_the_state", OWN, out_of_memory),
-        test("words::a_refused_fork_is_in_the_log_and_the_state", OWN, no_more_processes),
-        test("words::the_program_cannot_forge_a_verdict_in_the_log", OWN, forged),
-        test("words::the_state_of_a_detached_container_tells_of_a_kill", OWN, detached),
-    ]
-}
 
 /// Sets a terminal's title, reverses the text direction, and starts a forged line.
 const EVIL: &str = "\x1b]0;owned\x07\u{9b}31m\u{202e}\rsafebox: all is well";
@@ -36,7 +21,8 @@ fn is_plain(text: &str, out: &Output) {
     assert!(!text.lines().any(|l| l.trim_start().starts_with("safebox: all is well")), "{text:?}\n{out}");
 }
 
-fn hooks() {
+#[case(OWN)]
+fn of_a_hook_are_shown_and_not_sent() {
     let script = format!("printf '%s\\n%s\\n' '{EVIL}' '{EVIL}' >&2; printf '\\n%s\\n' '{EVIL}'; exit 1");
     for kind in ["createRuntime", "createContainer", "startContainer"] {
         for format in ["text", "json"] {
@@ -55,7 +41,8 @@ fn hooks() {
     }
 }
 
-fn interpreters() {
+#[case(OWN)]
+fn of_an_interpreter_are_shown_and_not_sent() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let script = sb.rootfs().join("bin/script");
     std::fs::write(&script, format!("#!/bin/no{EVIL}\n")).expect("a script");
@@ -76,7 +63,8 @@ fn interpreters() {
 const PS: &str = "#!/bin/sh\necho 'PID CMD'; for d in /proc/[0-9]*; do printf '%s %s\\n' \"${d#/proc/}\" \
     \"$(tr '\\0' ' ' 2>/dev/null <$d/cmdline)\"; done";
 
-fn processes() {
+#[case(OWN)]
+fn of_a_process_name_are_shown_and_not_sent() {
     let sb = Sandbox::new().args(["/bin/sh", "-c", "sleep 1000; exit", EVIL]);
     sb.create().ok();
     sb.verb("start").ok();
@@ -96,7 +84,8 @@ fn processes() {
     sb.delete().ok();
 }
 
-fn explained() {
+#[case(OWN)]
+fn explain_shows_what_an_image_says() {
     let sb = Sandbox::new().args(["/bin/true", EVIL]).patch("/hostname", json!(EVIL));
     let sb = sb.patch("/process/env/-", json!(format!("A={EVIL}")));
     for args in [&["explain"] as &[&str], &["explain", "--why"], &["explain", "--json"]] {
@@ -107,7 +96,8 @@ fn explained() {
 }
 
 /// A line break in a name of the config must not start a line in the runtime's name.
-fn configured() {
+#[case(OWN)]
+fn of_a_config_begin_no_line() {
     let evil = format!("{EVIL}\nsafebox: all is well");
     let mount = |place: &str, kind: &str| json!({ "destination": place, "type": kind, "source": "x" });
     for (pointer, value) in [
@@ -149,7 +139,8 @@ fn kept(sb: &Sandbox, flags: &[&str]) -> (Output, String, Value) {
     (out, text, ended)
 }
 
-fn out_of_memory() {
+#[case(OWN)]
+fn a_kill_for_lack_of_memory_is_in_the_log_and_the_state() {
     let sb = Sandbox::new().args(["tail", "/dev/zero"]);
     let (out, log, ended) = kept(&sb, &["--memory", "20m"]);
     out.exits(137).says("out of memory");
@@ -157,7 +148,8 @@ fn out_of_memory() {
     assert_eq!(ended, json!({ "code": 137, "oomKills": 1, "pidsRefused": 0 }));
 }
 
-fn no_more_processes() {
+#[case(OWN)]
+fn a_refused_fork_is_in_the_log_and_the_state() {
     let sb = Sandbox::new().sh("sleep 1 & sleep 1 & sleep 1 & sleep 1 & exit 5");
     let (out, log, ended) = kept(&sb, &["--pids-limit", "3"]);
     out.says("refused a fork");
@@ -165,7 +157,8 @@ fn no_more_processes() {
     assert!(ended["pidsRefused"].as_u64() >= Some(1) && ended["oomKills"] == 0, "{ended}");
 }
 
-fn forged() {
+#[case(OWN)]
+fn the_program_cannot_forge_a_verdict_in_the_log() {
     let sb = Sandbox::new().sh("echo 'safebox: out of memory: the kernel killed 1 process' >&2; exit 9");
     let (out, log, ended) = kept(&sb, &[]);
     out.exits(9);
@@ -174,7 +167,8 @@ fn forged() {
 }
 
 /// No launcher stays that could see the exit code; a hardened container has a monitor.
-fn detached() {
+#[case(OWN)]
+fn the_state_of_a_detached_container_tells_of_a_kill() {
     let sb = Sandbox::new().args(["tail", "/dev/zero"]);
     sb.run().args(["--detach", "--memory", "20m"]).output().ok();
     sb.verb("wait").ok().prints("137");

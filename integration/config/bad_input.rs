@@ -6,40 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, test};
-use programs::{execve_is_refused, programs, programs_at_create, programs_at_start_and_exec, too_long};
+use crate::harness::{Need, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("bad_input::values_are_named_by_pointer", OWN, values),
-        test("bad_input::an_unknown_capability_is_left_out_with_a_warning", OCI, unknown_capability),
-        test("bad_input::json_errors_have_line_and_column", OWN, syntax),
-        test("bad_input::bundles_that_are_none", OWN, bundles),
-        test("bad_input::rootfs_that_is_none", OWN, rootfs),
-        test("bad_input::programs_that_cannot_run_give_126_or_127", OWN, programs),
-        test("bad_input::programs_fail_at_create_in_runc_s_words", OCI, programs_at_create),
-        test("bad_input::programs_fail_at_start_and_exec_in_the_same_words", OWN, programs_at_start_and_exec),
-        test("bad_input::an_argument_list_that_is_too_long", OWN, too_long),
-        test("bad_input::a_profile_without_execve_is_named", OWN, execve_is_refused),
-        test("bad_input::a_bind_that_fails_names_its_destination", OWN, binds),
-        test("bad_input::ids_that_are_none", OCI, ids),
-        test("bad_input::a_duplicate_id_spoils_nothing", OCI, duplicate),
-        test("bad_input::command_lines_that_make_no_sense", OWN, command_lines),
-        test("bad_input::a_full_state_directory", &[Need::Root, Need::Alone], full_state),
-        test("bad_input::a_read_only_state_directory", &[Need::Root, Need::Alone], read_only_state),
-        test("bad_input::closed_stdio_is_no_trap", OWN, closed_stdio),
-        test("bad_input::links_in_place_of_proc_are_refused", OWN, proc_link),
-        test("bad_input::what_is_of_other_systems_is_ignored_beside_linux", OWN, other_systems),
-        test("bad_input::a_plain_chroot_is_refused", OWN, plain_chroot),
-        test("bad_input::a_missing_bind_source", OCI, bind_source),
-    ]
-}
 
 /// (pointer, value, text that stderr must contain).
 fn table() -> Vec<(&'static str, Value, &'static str)> {
@@ -80,7 +52,8 @@ fn table() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-fn values() {
+#[case(OWN)]
+fn values_are_named_by_pointer() {
     for (pointer, value, says) in table() {
         let sb = Sandbox::new().patch(pointer, value.clone());
         let out = sb.run().output();
@@ -91,7 +64,8 @@ fn values() {
     }
 }
 
-fn syntax() {
+#[case(OWN)]
+fn json_errors_have_line_and_column() {
     for (text, says) in [
         ("{\n  \"ociVersion\": \"1.0.2\",\n  oops\n}", "line 3 column 3"),
         ("", "line 1 column 0"),
@@ -105,7 +79,8 @@ fn syntax() {
     }
 }
 
-fn bundles() {
+#[case(OWN)]
+fn bundles_that_are_none() {
     let sb = Sandbox::new();
     let run = |dir: &Path| {
         sb.runtime().args(["run", "--quiet", "--bundle"]).arg(dir).arg(sb.id()).output().exits(125)
@@ -125,7 +100,8 @@ fn bundles() {
     sb.leak_check();
 }
 
-fn rootfs() {
+#[case(OWN)]
+fn rootfs_that_is_none() {
     let sb = Sandbox::new().patch("/root/path", json!("elsewhere"));
     sb.run().output().exits(125).says("invalid rootfs: stat ").says("no such file or directory");
     let place = sb.bundle().join("elsewhere");
@@ -137,7 +113,8 @@ fn rootfs() {
 }
 
 /// One source may be mounted at several paths: the message names the failed one.
-fn binds() {
+#[case(OWN)]
+fn a_bind_that_fails_names_its_destination() {
     for (source, says) in [
         ("/nowhere/x", "(for the mount at /data/two)"),
         // A directory on a file.
@@ -159,14 +136,16 @@ fn binds() {
 }
 
 /// config.md, Linux Process: unknown capabilities cause a warning, not a failure.
-fn unknown_capability() {
+#[case(OCI)]
+fn an_unknown_capability_is_left_out_with_a_warning() {
     let names = json!(["CAP_KILL", "CAP_FLY"]);
     let sb = Sandbox::new().sh("true").patch("/process/capabilities/bounding", names);
     sb.run_oci().output().ok().says("ignoring unknown or unavailable capabilities: [CAP_FLY]");
     sb.leak_check();
 }
 
-fn ids() {
+#[case(OCI)]
+fn ids_that_are_none() {
     let sb = Sandbox::new();
     for id in ["a/b", "../x", "..", ".", "a b", "ä", ""] {
         let out = sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(id).output();
@@ -184,7 +163,8 @@ fn ids() {
     sb.delete().ok();
 }
 
-fn duplicate() {
+#[case(OCI)]
+fn a_duplicate_id_spoils_nothing() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
     sb.create().exits(1).says("container with given ID already exists");
@@ -195,7 +175,8 @@ fn duplicate() {
     sb.leak_check();
 }
 
-fn command_lines() {
+#[case(OWN)]
+fn command_lines_that_make_no_sense() {
     let sb = Sandbox::new();
     for (args, says) in [
         (vec!["run", "--memory", "12x"], "12x"),
@@ -244,17 +225,20 @@ fn with_state_mount(options: &str, fill: bool) -> (Sandbox, crate::harness::Outp
     (sb, out)
 }
 
-fn full_state() {
+#[case(Root, Alone)]
+fn a_full_state_directory() {
     let (_sb, out) = with_state_mount("size=64k", true);
     out.exits(125).says("no space left on device").says("choose another with --root");
 }
 
-fn read_only_state() {
+#[case(Root, Alone)]
+fn a_read_only_state_directory() {
     let (_sb, out) = with_state_mount("ro", false);
     out.exits(125).says("read-only file system").says("choose another with --root");
 }
 
-fn closed_stdio() {
+#[case(OWN)]
+fn closed_stdio_is_no_trap() {
     for (closing, code) in [("<&-", 0), (">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0)] {
         let sb = Sandbox::new().args(["/bin/true"]);
         let script = format!("exec \"$0\" \"$@\" {closing}");
@@ -265,7 +249,8 @@ fn closed_stdio() {
     }
 }
 
-fn proc_link() {
+#[case(OWN)]
+fn links_in_place_of_proc_are_refused() {
     for name in ["proc", "sys"] {
         let sb = Sandbox::new().sh("echo RAN");
         std::fs::remove_dir(sb.rootfs().join(name)).expect("rmdir");
@@ -276,7 +261,8 @@ fn proc_link() {
     }
 }
 
-fn bind_source() {
+#[case(OCI)]
+fn a_missing_bind_source() {
     let bind =
         json!({ "destination": "/mnt", "type": "bind", "source": "/nowhere/at/all", "options": ["rbind"] });
     let sb = Sandbox::new().patch("/mounts/-", bind);
@@ -285,7 +271,8 @@ fn bind_source() {
 }
 
 /// In a plain chroot `exec` would enter the host's root, so the launch is refused.
-fn plain_chroot() {
+#[case(OWN)]
+fn a_plain_chroot_is_refused() {
     let sb = Sandbox::new();
     let place = sb.dir().join("place");
     std::fs::create_dir(&place).expect("mkdir");
@@ -309,7 +296,8 @@ fn plain_chroot() {
 
 /// config.md: unknown properties and those of other platforms are no errors; a config for another platform
 /// is.
-fn other_systems() {
+#[case(OWN)]
+fn what_is_of_other_systems_is_ignored_beside_linux() {
     let mut sb = Sandbox::new();
     for (pointer, value) in [
         ("/windows", json!({ "layerFolders": ["C:\\x"] })),

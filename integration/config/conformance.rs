@@ -6,18 +6,9 @@ mod properties;
 use std::collections::BTreeSet;
 
 use clap::CommandFactory;
-use libtest_mimic::Trial;
 use oci_spec::runtime::Spec;
 
-use crate::harness::test;
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("conformance::every_property_has_a_row", &[], properties_have_rows),
-        test("conformance::every_verb_and_flag_has_a_row", &[], verbs_have_rows),
-        test("conformance::every_row_names_tests_that_exist", &[], tests_exist),
-    ]
-}
+use crate::harness::{Case, all, case};
 
 /// The cells of the rows of conformance.md whose first cell starts with `start`.
 fn rows(start: &str) -> Vec<Vec<&'static str>> {
@@ -51,7 +42,8 @@ fn expand(pattern: &str) -> Vec<String> {
     list.split(',').flat_map(|word| expand(&format!("{head}{word}{tail}"))).collect()
 }
 
-fn properties_have_rows() {
+#[case]
+fn every_property_has_a_row() {
     let properties: BTreeSet<_> = properties::of::<Spec>().into_iter().collect();
     assert!(properties.len() > 200 && properties.contains("/linux/resources/memory/limit"), "{properties:?}");
     let listed: Vec<_> =
@@ -88,7 +80,8 @@ fn all_flags(cli: &clap::Command, verb: &str) -> BTreeSet<String> {
     command.get_arguments().filter_map(|a| a.get_long()).map(|long| format!("--{long}")).collect()
 }
 
-fn verbs_have_rows() {
+#[case]
+fn every_verb_and_flag_has_a_row() {
     let cli = safebox::cli::Cli::command();
     let mut expected: Vec<(String, BTreeSet<String>)> =
         cli.get_subcommands().map(|c| (c.get_name().to_string(), flags(c))).collect();
@@ -107,9 +100,9 @@ fn verbs_have_rows() {
     assert!(expected.is_empty(), "verbs without a row: {expected:?}");
 }
 
-fn tests_exist() {
-    let trials = crate::all();
-    let names: BTreeSet<_> = trials.iter().filter_map(|t| t.name().split(' ').next()).collect();
+#[case]
+fn every_row_names_tests_that_exist() {
+    let names: BTreeSet<_> = all().into_iter().map(Case::name).collect();
     for row in field_rows().into_iter().chain(verb_rows()) {
         let named: Vec<_> = quoted(row[2]).collect();
         assert!(!named.is_empty(), "{}: no test", row[0]);

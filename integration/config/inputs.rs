@@ -3,39 +3,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use libtest_mimic::{Completion, Trial};
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Output, Sandbox, test};
+use crate::harness::needs::templates;
+use crate::harness::{Need, Output, Sandbox, case};
 
-pub fn tests() -> Vec<Trial> {
-    const RUN: &[Need] = &[Need::Root, Need::Userns];
-    vec![
-        test("inputs::the_compose_file_runs", RUN, compose_runs),
-        test("inputs::the_pod_runs", RUN, pod_runs),
-        test("inputs::the_command_line_counts_before_the_file", RUN, precedence),
-        test("inputs::what_has_no_effect_is_listed", RUN, listed),
-        test("inputs::mistakes_are_named_with_their_line", &[Need::Root], mistakes),
-        test("inputs::what_cannot_be_done_stops_the_run", RUN, stopped),
-        test("inputs::a_detached_service_has_its_log_and_health", RUN, detached),
-        test("inputs::files_are_judged_with_their_lines", &[], judged),
-        template("inputs::the_templates_are_judged", &[], templates),
-        template("inputs::the_templates_run", RUN, templates_run),
-        test("inputs::a_docker_run_line_is_judged", &[], docker_line),
-        test("inputs::from_docker_prints_a_config_that_runs", &[Need::Root], from_docker),
-    ]
-}
-
-/// The templates of the documents that this project comes from, which are no part of it.
-const TEMPLATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/templates");
-
-/// A test of these, where they are.
-fn template(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {
-    if PathBuf::from(TEMPLATES).is_dir() {
-        return test(name, needs, body);
-    }
-    Trial::ignorable_test(name, || Ok(Completion::ignored_with(format!("{TEMPLATES} is not there"))))
-}
+const RUN: &[Need] = &[Need::Root, Need::Userns];
 
 const COMPOSE: &str = r#"services:
   web:
@@ -95,7 +68,8 @@ fn run(sb: &Sandbox, flag: &str, file: &PathBuf, more: &[&str]) -> Output {
     call.args(more).args(["--name", sb.id()]).output()
 }
 
-fn compose_runs() {
+#[case(RUN)]
+fn the_compose_file_runs() {
     let (sb, file) = compose();
     let out = run(&sb, "--compose", &file, &["web"]).ok();
     assert!(out.stdout.starts_with("1000\n/srv/web\nhello\ns3cret\ninfo\n100\nscratch\n"), "{out}");
@@ -137,7 +111,8 @@ spec:
           emptyDir: { sizeLimit: 4Mi }
 "#;
 
-fn pod_runs() {
+#[case(RUN)]
+fn the_pod_runs() {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.rootfs().join("data")).expect("mkdir");
     let file = sb.dir().join("pod.yaml");
@@ -158,7 +133,8 @@ fn pod_runs() {
     run(&sb, "--pod", &file, &["nope"]).exits(125).says("no container \"nope\"; one of web");
 }
 
-fn precedence() {
+#[case(RUN)]
+fn the_command_line_counts_before_the_file() {
     let (sb, file) = compose();
     let out = run(
         &sb,
@@ -170,7 +146,8 @@ fn precedence() {
     sb.leak_check();
 }
 
-fn listed() {
+#[case(RUN)]
+fn what_has_no_effect_is_listed() {
     let (sb, file) = compose();
     let out = run(&sb, "--compose", &file, &["web"]).ok();
     for text in [
@@ -185,7 +162,8 @@ fn listed() {
     sb.leak_check();
 }
 
-fn mistakes() {
+#[case(Root)]
+fn mistakes_are_named_with_their_line() {
     let (sb, file) = compose();
     run(&sb, "--compose", &file, &["nope"]).exits(125).says("no service \"nope\"; one of web, open");
     run(&sb, "--compose", &file, &[]).exits(125).says("name the service");
@@ -207,7 +185,8 @@ fn mistakes() {
 }
 
 /// A service is not run with less than it asks for, nor with more.
-fn stopped() {
+#[case(RUN)]
+fn what_cannot_be_done_stops_the_run() {
     let (sb, file) = compose();
     for (line, says) in [
         ("extends: { service: open }", "compose.yaml:4: extends: "),
@@ -238,7 +217,8 @@ fn stopped() {
     run(&sb, "--pod", &PathBuf::from("/dev/zero"), &[]).exits(125).says("not a regular file");
 }
 
-fn detached() {
+#[case(RUN)]
+fn a_detached_service_has_its_log_and_health() {
     let (sb, file) = compose();
     let text = "services:\n  a:\n    image: x\n    command: [sh, -c, \"echo hello $${WHO}; sleep 60\"]\n    environment: { WHO: \"${NOT_SET_ANYWHERE:-you}\" }\n    healthcheck: { test: [CMD, test, -e, /bin/sh], interval: 1s }\n    logging: { driver: json-file, options: { max-size: 1m, max-file: \"2\" } }\n";
     std::fs::write(&file, text).expect("write");
@@ -270,7 +250,8 @@ fn findings(target: &Value) -> Vec<(String, u64)> {
         .collect()
 }
 
-fn judged() {
+#[case]
+fn files_are_judged_with_their_lines() {
     let (sb, file) = compose();
     let targets = report(&sb, &file);
     assert_eq!(targets.len(), 2);
@@ -314,8 +295,9 @@ fn judged() {
 }
 
 /// The files of ../shared/templates, where they are.
-fn templates() {
-    let dir = PathBuf::from(TEMPLATES);
+#[case(Templates)]
+fn the_templates_are_judged() {
+    let dir = templates();
     let sb = Sandbox::new();
     let bad = findings(&report(&sb, &dir.join("Dockerfile.bad"))[0]);
     for (rule, line) in [
@@ -355,8 +337,9 @@ fn templates() {
 }
 
 /// Both describe a web server that does not end; it runs until its time is over.
-fn templates_run() {
-    let dir = PathBuf::from(TEMPLATES);
+#[case(Root, Userns, Templates)]
+fn the_templates_run() {
+    let dir = templates();
     let sb = Sandbox::new();
     std::os::unix::fs::symlink("busybox", sb.rootfs().join("bin/httpd")).expect("a link");
     for dir in ["rootfs/srv/web", "rootfs/var/log", "rootfs/var/run"] {
@@ -384,7 +367,8 @@ fn templates_run() {
 
 const LINE: &str = "docker run -d --rm -it -p80:80 --name web -e 'DB_PASSWORD=a b' --cap-add=NET_ADMIN \\\n -v /etc:/host/etc --memory 64m --restart=always nginx:1.27 nginx -g 'daemon off;'";
 
-fn docker_line() {
+#[case]
+fn a_docker_run_line_is_judged() {
     let sb = Sandbox::new();
     let out = sb.runtime().args(["audit", "-", "--format", "json"]).input(LINE).output().ok();
     let value: Value = serde_json::from_str(&out.stdout).expect("JSON");
@@ -400,7 +384,8 @@ fn docker_line() {
     sb.runtime().args(["audit", "-"]).input("docker ps").output().exits(2).says("docker run");
 }
 
-fn from_docker() {
+#[case(Root)]
+fn from_docker_prints_a_config_that_runs() {
     let sb = Sandbox::new();
     let line = "docker run --user 7:8 --read-only --cap-drop ALL --security-opt no-new-privileges --memory 64m \
                 --pids-limit 50 --env A=1 --tmpfs /tmp:size=1m --security-opt seccomp=unconfined busybox sh -c 'id -u; echo $A'";

@@ -2,11 +2,8 @@
 //! for leftovers.
 //!
 //! ```ignore
-//! pub fn tests() -> Vec<Trial> {
-//!     vec![test("lifecycle::a_created_container_waits", &[Need::Root, Need::Oci], waits)]
-//! }
-//!
-//! fn waits() {
+//! #[case(Root, Oci)]
+//! fn a_created_container_waits() {
 //!     let sb = Sandbox::new().args(["/bin/sh", "-c", "exit 3"]);
 //!     sb.create().ok();
 //!     assert_eq!(sb.status(), "created");
@@ -30,6 +27,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+pub use case::case;
+
 pub use carried::{rounds, slowed};
 pub use needs::Need;
 #[allow(unused_imports)]
@@ -41,25 +40,74 @@ pub use sandbox::{Sandbox, poll};
 static MACHINE: RwLock<()> = RwLock::new(());
 
 /// Tests that cannot run here: (test, reason).
-static SKIPPED: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
+static SKIPPED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
-/// Registers `body` under the name `name` (`area::statement`).
-pub fn test(name: &'static str, needs: &'static [Need], body: fn()) -> Trial {
-    if let Some(reason) = needs.iter().find_map(|n| n.missing()).or_else(|| foreign(needs)) {
-        SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).push((name, reason.clone()));
-        return Trial::ignorable_test(format!("{name} [skipped: {reason}]"), move || {
-            Ok(Completion::ignored_with(reason))
-        });
+/// A test, as `#[case]` registers it.
+pub struct Case {
+    /// `integration::folder::area::...::statement`.
+    pub path: &'static str,
+    pub line: u32,
+    pub needs: &'static [Need],
+    pub body: fn() -> Completion,
+}
+
+inventory::collect!(Case);
+
+/// What the function of a test returns: nothing, or whether it could run.
+pub trait Ending {
+    fn completion(self) -> Completion;
+}
+
+impl Ending for () {
+    fn completion(self) -> Completion {
+        Completion::Completed
     }
-    Trial::test(name, move || {
-        if needs.contains(&Need::Alone) {
-            let _machine = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-            perform(body)
-        } else {
-            let _machine = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-            perform(body)
+}
+
+impl Ending for Completion {
+    fn completion(self) -> Completion {
+        self
+    }
+}
+
+impl Case {
+    /// `area::statement`: the second and the last part of the path below the crate.
+    pub fn name(&self) -> String {
+        let (module, function) = self.path.rsplit_once("::").expect("a function in a module");
+        let area = module.split("::").nth(2).expect("a module in a folder");
+        format!("{area}::{function}")
+    }
+
+    /// In the order of the modules and their lines; the soak tests, which need the machine for themselves, are last.
+    fn place(&self) -> (bool, &'static str, u32) {
+        let module = self.path.rsplit_once("::").expect("a module").0;
+        (module.ends_with("::soak"), module, self.line)
+    }
+
+    fn trial(&'static self) -> Trial {
+        let name = self.name();
+        if let Some(reason) = self.needs.iter().find_map(|n| n.missing()).or_else(|| foreign(self.needs)) {
+            let line = format!("{name} [skipped: {reason}]");
+            SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).push((name, reason.clone()));
+            return Trial::ignorable_test(line, move || Ok(Completion::ignored_with(reason)));
         }
-    })
+        Trial::ignorable_test(name, move || {
+            if self.needs.contains(&Need::Alone) {
+                let _machine = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+                perform(self.body)
+            } else {
+                let _machine = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+                perform(self.body)
+            }
+        })
+    }
+}
+
+/// All tests.
+pub fn all() -> Vec<&'static Case> {
+    let mut cases: Vec<_> = inventory::iter::<Case>().collect();
+    cases.sort_by_key(|case| case.place());
+    cases
 }
 
 /// Skips tests that are only about safebox when another runtime is tested.
@@ -74,7 +122,7 @@ thread_local! {
 }
 
 /// Runs a test; a panic becomes its report, with the location and without a backtrace.
-fn perform(body: fn()) -> Result<(), Failed> {
+fn perform(body: fn() -> Completion) -> Result<Completion, Failed> {
     std::panic::catch_unwind(body).map_err(|_| PANIC.take().into())
 }
 
@@ -87,7 +135,8 @@ fn hand_controllers_down() {
 }
 
 /// Prints the skipped tests with reasons, then runs the rest; the last line is libtest's.
-pub fn finish(args: &Arguments, trials: Vec<Trial>) -> ExitCode {
+pub fn run(args: &Arguments) -> ExitCode {
+    let trials: Vec<_> = all().into_iter().map(Case::trial).collect();
     if !args.list {
         hand_controllers_down();
     }

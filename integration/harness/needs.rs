@@ -76,6 +76,8 @@ pub enum Need {
     CriuMemTrack,
     /// criu that cannot save only changed memory.
     CriuNoMemTrack,
+    /// The templates of the documents that this project comes from, which are no part of it.
+    Templates,
     /// Debug build: the allocator trap exists.
     Debug,
     /// A mark: the test is about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
@@ -145,10 +147,19 @@ impl Need {
             Need::Criu => CRIU.as_ref().err().cloned(),
             Need::CriuMemTrack => unless(*MEM_TRACK, "criu cannot track changed memory on this kernel"),
             Need::CriuNoMemTrack => unless(!*MEM_TRACK, "criu can track changed memory here"),
+            Need::Templates => unless(
+                templates().is_dir(),
+                "the templates of the project's documents are not on this machine",
+            ),
             Need::Debug => unless(cfg!(debug_assertions), "needs a debug build"),
             Need::Oci | Need::Alone => None,
         }
     }
+}
+
+/// The directory of [`Need::Templates`].
+pub fn templates() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/templates"))
 }
 
 /// The path of a program in `$PATH` or in the directories for administrators.

@@ -5,32 +5,54 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use libtest_mimic::Trial;
-
 use crate::harness::carried::examples;
-use crate::harness::{Need, Output, Sandbox, test};
+use crate::harness::{Need, Output, Sandbox, case};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Userns];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("examples::every_bundle_has_a_test", &[], all_are_listed),
-        test("examples::hello_says_hello", NEEDS, || example("hello")),
-        test("examples::memory_hog_is_killed_and_reported", NEEDS, || example("memory-hog")),
-        test("examples::fork_bomb_is_stopped_and_reported", NEEDS, || example("fork-bomb")),
-        test("examples::root_cannot_be_written", NEEDS, || example("write-root")),
-        test("examples::mounting_is_refused", NEEDS, || example("mount")),
-        test("examples::tracing_is_refused", &[Need::Root, Need::Userns, Need::Strace], || example("ptrace")),
-        test("examples::raw_sockets_are_refused", NEEDS, || example("raw-socket")),
-        test("examples::setuid_makes_no_user_root", NEEDS, || example("become-root")),
-        test("examples::core_pattern_cannot_be_written", NEEDS, || example("escape-proc")),
-        test(
-            "examples::without_hardening_the_attacks_succeed",
-            &[Need::Root, Need::Strace],
-            attacks_are_real,
-        ),
-        test("examples::the_table_is_what_the_files_say", &[], table),
-    ]
+#[case(NEEDS)]
+fn hello_says_hello() {
+    example("hello");
+}
+
+#[case(NEEDS)]
+fn memory_hog_is_killed_and_reported() {
+    example("memory-hog");
+}
+
+#[case(NEEDS)]
+fn fork_bomb_is_stopped_and_reported() {
+    example("fork-bomb");
+}
+
+#[case(NEEDS)]
+fn root_cannot_be_written() {
+    example("write-root");
+}
+
+#[case(NEEDS)]
+fn mounting_is_refused() {
+    example("mount");
+}
+
+#[case(Root, Userns, Strace)]
+fn tracing_is_refused() {
+    example("ptrace");
+}
+
+#[case(NEEDS)]
+fn raw_sockets_are_refused() {
+    example("raw-socket");
+}
+
+#[case(NEEDS)]
+fn setuid_makes_no_user_root() {
+    example("become-root");
+}
+
+#[case(NEEDS)]
+fn core_pattern_cannot_be_written() {
+    example("escape-proc");
 }
 
 const ALL: [&str; 9] = [
@@ -49,7 +71,8 @@ fn bundles() -> PathBuf {
     examples().join("bundles")
 }
 
-fn all_are_listed() {
+#[case]
+fn every_bundle_has_a_test() {
     let mut found: Vec<_> = std::fs::read_dir(bundles())
         .expect("examples/bundles")
         .flatten()
@@ -97,7 +120,8 @@ fn check(mut out: Output, expect: &str) {
 }
 
 /// The same attacks succeed on the unhardened config, so it is the policy that stops them.
-fn attacks_are_real() {
+#[case(Root, Strace)]
+fn without_hardening_the_attacks_succeed() {
     for name in ALL {
         let (sb, dir) = make(name);
         // An unprivileged user has privileges to gain.
@@ -113,7 +137,8 @@ fn expect(name: &str, file: &str) -> String {
 }
 
 /// The table of README.md agrees with the `expect` files.
-fn table() {
+#[case]
+fn the_table_is_what_the_files_say() {
     let readme = std::fs::read_to_string(bundles().join("README.md")).expect("README.md");
     for name in ALL {
         let row = readme.lines().find(|l| l.starts_with(&format!("| [{name}]("))).expect(name);

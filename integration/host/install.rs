@@ -7,27 +7,10 @@ use std::process::Command;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::node::v1::RuntimeClass;
-use libtest_mimic::Trial;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::harness::{bundle::safebox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("install::every_caller_is_written_once_and_undone", &[], every_caller),
-        test("install::what_is_there_is_kept_and_backed_up", &[], kept),
-        test("install::print_writes_nothing", &[], print),
-        test("install::nothing_is_written_where_one_file_cannot_be_edited", &[], all_or_none),
-        test("install::the_script_puts_all_in_place_and_removes_it", &[], script),
-        test("install::the_package_holds_all_and_needs_nothing", &[], package),
-        test("install::the_undo_that_is_printed_undoes_it", &[], printed_undo),
-        test("install::the_manifests_are_what_kubernetes_reads", &[], manifests),
-        test("install::a_policy_gets_a_handler_and_a_name", &[], policy_handler),
-        test("install::auditd_rules_name_safebox_s_files", &[], auditd_rules),
-        test("install::the_examples_containerd_lines_are_those_of_install", &[], same_lines),
-    ]
-}
+use crate::harness::{bundle::safebox, case};
 
 const ALL: &[&str] = &["--containerd", "--podman", "--docker", "--crio"];
 
@@ -52,7 +35,8 @@ fn files(dir: &Path) -> Vec<String> {
     found
 }
 
-fn every_caller() {
+#[case]
+fn every_caller_is_written_once_and_undone() {
     let etc = tempfile::tempdir().expect("a directory");
     let (code, said) = install(etc.path(), ALL);
     assert_eq!(code, Some(0), "{said}");
@@ -64,7 +48,8 @@ fn every_caller() {
     assert_eq!((code, files(etc.path())), (Some(0), vec![]), "{said}");
 }
 
-fn kept() {
+#[case]
+fn what_is_there_is_kept_and_backed_up() {
     let etc = tempfile::tempdir().expect("a directory");
     let path = etc.path().join("docker/daemon.json");
     std::fs::create_dir(path.parent().expect("the test's own file")).expect("the test's own file");
@@ -84,14 +69,16 @@ fn kept() {
     );
 }
 
-fn print() {
+#[case]
+fn print_writes_nothing() {
     let etc = tempfile::tempdir().expect("a directory");
     let (code, said) = install(etc.path(), &[ALL, &["--print"]].concat());
     assert_eq!((code, files(etc.path())), (Some(0), vec![]), "{said}");
     assert!(said.contains("BinaryName = \"/usr/local/bin/safebox\""), "{said}");
 }
 
-fn all_or_none() {
+#[case]
+fn nothing_is_written_where_one_file_cannot_be_edited() {
     let etc = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(etc.path().join("docker")).expect("the test's own file");
     std::fs::write(etc.path().join("docker/daemon.json"), "{ broken").expect("the test's own file");
@@ -111,7 +98,8 @@ fn is<T: Serialize + DeserializeOwned>(yaml: &str) {
     assert_eq!(serde_json::to_value(typed).expect("the test's own file"), value);
 }
 
-fn manifests() {
+#[case]
+fn the_manifests_are_what_kubernetes_reads() {
     let classes: Vec<_> =
         include_str!("../../examples/kubernetes/runtimeclass.yaml").split("---\n").collect();
     assert_eq!(classes.len(), 3);
@@ -122,7 +110,8 @@ fn manifests() {
     assert!(std::panic::catch_unwind(|| is::<Pod>(typo)).is_err(), "a wrong field is noticed");
 }
 
-fn policy_handler() {
+#[case]
+fn a_policy_gets_a_handler_and_a_name() {
     let (etc, bin) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let program = bin.path().join("safebox");
     std::fs::write(&program, "").expect("write");
@@ -154,7 +143,8 @@ fn policy_handler() {
     assert_eq!(code, Some(1));
 }
 
-fn auditd_rules() {
+#[case]
+fn auditd_rules_name_safebox_s_files() {
     let etc = tempfile::tempdir().expect("a directory");
     let (code, said) = install(etc.path(), &["--auditd"]);
     assert_eq!(code, Some(0), "{said}");
@@ -169,7 +159,8 @@ fn auditd_rules() {
     assert!(files(etc.path()).is_empty());
 }
 
-fn same_lines() {
+#[case]
+fn the_examples_containerd_lines_are_those_of_install() {
     let etc = tempfile::tempdir().expect("a directory");
     let (_, said) = install(etc.path(), &["--containerd", "--print"]);
     let lines = said.split_once('\n').expect("lines").1;
@@ -177,7 +168,8 @@ fn same_lines() {
 }
 
 /// scripts/install with an existing program.
-fn script() {
+#[case]
+fn the_script_puts_all_in_place_and_removes_it() {
     let Some(script) =
         [concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install")].into_iter().find(|p| Path::new(p).exists())
     else {
@@ -212,7 +204,8 @@ fn script() {
 }
 
 /// With a script in place of the program, so that packing is fast.
-fn package() {
+#[case]
+fn the_package_holds_all_and_needs_nothing() {
     let script = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package"));
     if !script.exists() {
         return;
@@ -251,7 +244,8 @@ fn package() {
 }
 
 /// With --etc, because without it the machine's own files would be used.
-fn printed_undo() {
+#[case]
+fn the_undo_that_is_printed_undoes_it() {
     let etc = tempfile::Builder::new().prefix("with a space").tempdir().expect("a directory");
     let (code, said) = install(etc.path(), &["--podman"]);
     assert_eq!(code, Some(0), "{said}");

@@ -7,28 +7,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
-
 use crate::harness::carried::{carried, copy_program, examples, lesson, slowed};
 use crate::harness::needs::NOBODYS;
-use crate::harness::{Need, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("lessons::each_has_a_test_sixty_lines_and_an_ending", &[], sources),
-        test(
-            "lessons::the_kernel_s_show_what_they_are_about",
-            &[Need::Root, Need::Userns, Need::KernelLessons],
-            as_root,
-        ),
-        test(
-            "lessons::an_ordinary_user_runs_them",
-            &[Need::Root, Need::OrdinaryUserns, Need::KernelLessons],
-            as_user,
-        ),
-        test("lessons::safebox_s_show_what_they_are_about", &[Need::Root, Need::Lessons], of_safebox),
-    ]
-}
+use crate::harness::{Need, case};
 
 /// A lesson about the kernel: its name, its output, and the output for an unprivileged user if that differs.
 type Lesson = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
@@ -120,7 +101,8 @@ const SAFEBOX: [(&str, &[&str], &str); 4] = [
     ("16_baton", &[], "the peer's row 4 fails"),
 ];
 
-fn sources() {
+#[case]
+fn each_has_a_test_sixty_lines_and_an_ending() {
     let names = KERNEL.iter().map(|l| l.0).chain(SAFEBOX.iter().map(|l| l.0));
     let mut listed: Vec<_> = names.map(|name| format!("{name}.rs")).collect();
     listed.push("lib.rs".into());
@@ -160,20 +142,23 @@ fn built() -> Duration {
     *TIME
 }
 
-fn as_root() {
+#[case(Root, Userns, KernelLessons)]
+fn the_kernel_s_show_what_they_are_about() {
     for (name, prints, _) in KERNEL {
         let without = name == "17_volumes" && Need::Idmap.missing().is_some();
         run(name, 0, &[], if without { &["has no idmapped mounts (Linux 5.12)"] } else { prints });
     }
 }
 
-fn as_user() {
+#[case(Root, OrdinaryUserns, KernelLessons)]
+fn an_ordinary_user_runs_them() {
     for (name, prints, other) in KERNEL {
         run(name, NOBODYS, &[], other.unwrap_or(prints));
     }
 }
 
-fn of_safebox() {
+#[case(Root, Lessons)]
+fn safebox_s_show_what_they_are_about() {
     let (sb, dir) = crate::host::examples::make("hello");
     let dir = dir.to_str().expect("UTF-8");
     for (name, args, prints) in SAFEBOX {

@@ -1,18 +1,8 @@
 //! `explain --html`: one self-contained file. `scripts/page` tests it in a browser.
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Sandbox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("page::a_plan_is_one_small_file", &[], one_file),
-        test("page::two_policies_stand_side_by_side", &[], two),
-        test("page::nothing_of_a_config_is_markup", &[], hostile),
-        test("page::a_file_that_cannot_be_written_is_named", &[], unwritable),
-    ]
-}
+use crate::harness::{Sandbox, case};
 
 fn page(sb: &Sandbox, flags: &[&str]) -> String {
     let file = sb.dir().join("page.html");
@@ -20,7 +10,8 @@ fn page(sb: &Sandbox, flags: &[&str]) -> String {
     std::fs::read_to_string(file).expect("the page")
 }
 
-fn one_file() {
+#[case]
+fn a_plan_is_one_small_file() {
     let sb = Sandbox::new();
     let html = page(&sb, &[]);
     assert!(html.len() < 300 << 10, "{} bytes", html.len());
@@ -38,13 +29,15 @@ fn one_file() {
     assert_eq!(rows, printed);
 }
 
-fn two() {
+#[case]
+fn two_policies_stand_side_by_side() {
     let html = page(&Sandbox::new(), &["--diff-policy", "baseline", "restricted"]);
     assert!(html.contains("only in restricted") && html.contains("not in baseline"));
 }
 
 /// A hostile config has the same number of tags as a harmless one: every `<` in it is escaped.
-fn hostile() {
+#[case]
+fn nothing_of_a_config_is_markup() {
     let tags = |word: &str| {
         let sb = Sandbox::new().args(["/bin/true", word]).patch("/process/env/-", json!(format!("A={word}")));
         let mount = json!({ "destination": format!("/{word}"), "type": "tmpfs", "source": word });
@@ -56,7 +49,8 @@ fn hostile() {
     assert!(hostile.2);
 }
 
-fn unwritable() {
+#[case]
+fn a_file_that_cannot_be_written_is_named() {
     let sb = Sandbox::new();
     let file = sb.dir().join("none/page.html");
     let out = sb.runtime().arg("explain").arg("--html").arg(&file).arg(sb.bundle()).output();

@@ -8,22 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
-
 use crate::harness::carried::{patience, safebox};
+use crate::harness::case;
 use crate::harness::needs::NOBODYS;
 use crate::harness::sandbox::poll;
-use crate::harness::{Need, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("tour::every_layer_stops_its_attack", &[Need::Root, Need::Userns, Need::Alone], all),
-        test("tour::an_ordinary_user_sees_what_needs_no_root", &[Need::Root, Need::OrdinaryUserns], ordinary),
-        test("tour::one_layer_alone", &[Need::Root, Need::Userns], one),
-        test("tour::a_killed_tour_leaves_nothing", &[Need::Root, Need::Userns, Need::Idmap], killed),
-        test("tour::an_unknown_layer_is_refused", &[], unknown),
-    ]
-}
 
 const LAYERS: [&str; 13] = [
     "cgroup",
@@ -83,7 +71,8 @@ fn host() -> BTreeMap<PathBuf, String> {
     found
 }
 
-fn all() {
+#[case(Root, Userns, Alone)]
+fn every_layer_stops_its_attack() {
     let before = host();
     let (_, text) = ran(tour(&["--all"]));
     assert_eq!(before, host());
@@ -113,7 +102,8 @@ fn all() {
     }
 }
 
-fn ordinary() {
+#[case(Root, OrdinaryUserns)]
+fn an_ordinary_user_sees_what_needs_no_root() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777))
         .expect("chmod");
@@ -130,13 +120,15 @@ fn ordinary() {
     }
 }
 
-fn one() {
+#[case(Root, Userns)]
+fn one_layer_alone() {
     let (_, text) = ran(tour(&["seccomp"]));
     assert_eq!(text.matches("=== ").count(), 1);
     assert!(text.contains("=> it works") && text.contains("=> it fails"), "{text}");
 }
 
-fn killed() {
+#[case(Root, Userns, Idmap)]
+fn a_killed_tour_leaves_nothing() {
     let temp = tempfile::tempdir().expect("a directory");
     let mut child = tour(&["--all"]).env("TMPDIR", temp.path()).stdout(Stdio::null()).spawn().expect("spawn");
     let entries = || std::fs::read_dir(temp.path()).expect("read").count();
@@ -152,7 +144,8 @@ fn killed() {
     poll("an empty directory", patience(Duration::from_secs(20)), || entries() == 0);
 }
 
-fn unknown() {
+#[case]
+fn an_unknown_layer_is_refused() {
     let out = tour(&["nope"]).output().expect("run");
     assert_eq!(out.status.code(), Some(1));
     let said = String::from_utf8_lossy(&out.stderr);

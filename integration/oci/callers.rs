@@ -2,23 +2,13 @@
 
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("callers::one_that_ignores_the_ends_of_its_children", &[Need::Root], children),
-        test("callers::one_with_a_small_stack_is_told", &[Need::Root], stack),
-        test("callers::files_without_an_end_are_refused", &[Need::Root], endless),
-        test("callers::the_procfs_of_another_pid_namespace_is_refused", &[Need::Root], procfs),
-        test("callers::a_small_disk_and_odd_names_are_told", &[Need::Root], places),
-    ]
-}
+use crate::harness::{Sandbox, case};
 
 /// The kernel reaps the children of a process that ignores SIGCHLD, before their ends are seen.
-fn children() {
+#[case(Root)]
+fn one_that_ignores_the_ends_of_its_children() {
     let ignore = ["env", "--ignore-signal=CHLD"];
     let sb = Sandbox::new().sh("grep SigIgn /proc/self/status; exit 3");
     for policy in ["restricted", "privileged"] {
@@ -39,7 +29,8 @@ fn children() {
     sb.leak_check();
 }
 
-fn stack() {
+#[case(Root)]
+fn one_with_a_small_stack_is_told() {
     let small = ["sh", "-c", "ulimit -s 64; exec \"$@\"", "sh"];
     let sb = Sandbox::new().args(["true"]);
     let run = sb.under(&small).args(["run", "--bundle"]).arg(sb.bundle()).arg(sb.id());
@@ -47,7 +38,8 @@ fn stack() {
     sb.leak_check();
 }
 
-fn endless() {
+#[case(Root)]
+fn files_without_an_end_are_refused() {
     let sb = Sandbox::new().args(["sleep", "60"]);
     let run = sb.runtime().args(["run", "--security-opt", "seccomp=/dev/zero", "--bundle"]);
     run.arg(sb.bundle()).arg(sb.id()).output().exits(125).says("larger than 16 MiB");
@@ -62,7 +54,8 @@ fn endless() {
 }
 
 /// Numbers of processes would be those of others: limits and id maps would be written for them.
-fn procfs() {
+#[case(Root)]
+fn the_procfs_of_another_pid_namespace_is_refused() {
     let sb = Sandbox::new().args(["true"]);
     for policy in ["restricted", "privileged"] {
         let run = sb.under(&["unshare", "--pid", "--fork"]).args(["run", "--policy", policy, "--bundle"]);
@@ -80,7 +73,8 @@ fn procfs() {
     sb.leak_check();
 }
 
-fn places() {
+#[case(Root)]
+fn a_small_disk_and_odd_names_are_told() {
     use std::os::unix::ffi::OsStrExt;
     let sb = Sandbox::new().args(["true"]);
     let (long, odd) = ("i".repeat(255), std::ffi::OsStr::from_bytes(b"b\xff"));

@@ -11,12 +11,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Call, Need, Output, Sandbox, bundle, needs, poll, test};
+use crate::harness::{Call, Need, Output, Sandbox, bundle, case, needs, poll};
 use crate::oci::terminal::{Socket, read_until};
-use pre_dump::{no_pre_dump, pre_dump};
 
 mod descriptors;
 mod flags;
@@ -33,55 +31,6 @@ const BOOTED: &[Need] = &[Need::Root, Need::Criu, Need::Systemd];
 const OWN_PROBE: &[Need] = &[Need::Root, Need::Criu, Need::Probe];
 const NO_CRIU: &[Need] = &[Need::Root];
 const WORDS: &[Need] = &[Need::Root, Need::Oci];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("checkpoint::a_counter_goes_on_where_it_stopped", OCI, counter_goes_on),
-        test("checkpoint::leave_running_leaves_it_running", OCI, leave_running),
-        test("checkpoint::pipes_are_given_anew", OCI, pipes),
-        test("checkpoint::files_are_given_anew", OWN, files),
-        test("checkpoint::a_terminal_is_given_anew", OCI, terminal),
-        test("checkpoint::other_verbs_work_on_a_restored_container", OCI, other_verbs),
-        test("checkpoint::restore_in_the_foreground_returns_the_exit_code", OCI, foreground),
-        test("checkpoint::limits_are_there_and_groups_may_be_others", OCI, limits),
-        test("checkpoint::a_paused_container_stays_paused", OCI, paused),
-        test("checkpoint::hooks_run_once_the_namespaces_exist", OCI, world::hooks),
-        test("checkpoint::a_network_namespace_that_was_joined_is_joined_again", OCI, world::joined_network),
-        test("checkpoint::loopback_is_up_and_sysctls_are_set", OWN, world::network),
-        test("checkpoint::binds_and_masks_stay_read_only", OWN, world::read_only),
-        test("checkpoint::mount_points_are_made_in_a_fresh_rootfs", OCI, world::fresh_rootfs),
-        test("checkpoint::a_user_namespace_comes_back", USERNS, world::user_namespace),
-        test("checkpoint::signals_to_a_restore_are_the_container_s", OWN, world::signals),
-        test("checkpoint::privileges_stay_dropped", OCI, world::privileges),
-        test("checkpoint::pre_dump_and_its_child", MEM_TRACK, pre_dump),
-        test("checkpoint::pre_dump_needs_memory_tracking", NO_MEM_TRACK, no_pre_dump),
-        test("checkpoint::restored_below_systemd", BOOTED, world::below_systemd),
-        test("checkpoint::a_page_server_gets_the_memory", OCI, flags::page_server),
-        test("checkpoint::lazy_pages_stay_until_they_are_asked_for", OWN, flags::lazy_pages),
-        test("checkpoint::tcp_connections_are_kept_or_closed", OWN_PROBE, flags::tcp),
-        test("checkpoint::file_locks_are_kept", PROBE, flags::file_locks),
-        test("checkpoint::link_remap_keeps_a_removed_name", OWN, flags::link_remap),
-        test("checkpoint::ext_unix_sk_allows_a_socket_to_the_outside", OCI, flags::unix_socket),
-        test("checkpoint::a_hardened_run_is_refused", OWN, refusals::hardened),
-        test("checkpoint::a_link_among_the_images_is_not_written_through", OWN, refusals::link),
-        test("checkpoint::odd_descriptors_at_restore_act_as_with_runc", OCI, descriptors::odd),
-        test("checkpoint::what_is_not_running_is_refused", WORDS, refusals::wrong_states),
-        test("checkpoint::bad_flags_change_nothing", OCI, refusals::bad_flags),
-        test("checkpoint::restore_without_images_leaves_nothing", OCI, refusals::no_images),
-        test(
-            "checkpoint::a_failed_restore_says_what_criu_said_and_leaves_nothing",
-            OWN,
-            refusals::broken_images,
-        ),
-        test(
-            "checkpoint::a_failed_dump_says_what_criu_said_and_the_container_goes_on",
-            OWN,
-            refusals::failed_dump,
-        ),
-        test("checkpoint::without_criu_it_says_so", NO_CRIU, refusals::no_criu),
-        test("checkpoint::probes_of_podman_and_cri_o", NO_CRIU, refusals::probes),
-    ]
-}
 
 const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done";
 
@@ -193,7 +142,8 @@ fn gone(sb: &Sandbox) {
     sb.leak_check();
 }
 
-fn counter_goes_on() {
+#[case(OCI)]
+fn a_counter_goes_on_where_it_stopped() {
     let sb = Sandbox::new().sh(COUNT);
     let before = started(&sb, Stdio::null());
     assert_eq!([line(&before), line(&before), line(&before)], ["1", "2", "3"]);
@@ -214,7 +164,8 @@ fn counter_goes_on() {
     }
 }
 
-fn leave_running() {
+#[case(OCI)]
+fn leave_running_leaves_it_running() {
     // Slowly: a file that is open at the dump must exist at the restore, and this container continues to run.
     let sb = counting_every("0.3");
     let _out = started(&sb, Stdio::null());
@@ -229,7 +180,8 @@ fn leave_running() {
     sb.delete().ok();
 }
 
-fn pipes() {
+#[case(OCI)]
+fn pipes_are_given_anew() {
     let sb = Sandbox::new().sh("n=0; while read word; do n=$((n+1)); echo $n $word; done; exit 3");
     let (stdin, mut typed) = std::io::pipe().expect("a pipe");
     let out = started(&sb, stdin.into());
@@ -250,7 +202,8 @@ fn pipes() {
 
 /// Descriptors that are files of the host, as in the tests' harness. criu requires an unchanged length, so
 /// the same file is continued.
-fn files() {
+#[case(OWN)]
+fn files_are_given_anew() {
     let sb = Sandbox::new().sh(COUNT);
     let path = sb.dir().join("log");
     let log = || std::fs::File::options().append(true).create(true).open(&path).expect("a file");
@@ -289,7 +242,8 @@ fn files() {
     assert!(numbers.iter().zip(1..).all(|(n, expected)| *n == expected), "{numbers:?}");
 }
 
-fn terminal() {
+#[case(OCI)]
+fn a_terminal_is_given_anew() {
     let sockets = tempfile::tempdir().expect("a temporary directory");
     let sb = Sandbox::new()
         .sh("n=0; while read word; do n=$((n+1)); echo got $n $word; done")
@@ -320,7 +274,8 @@ fn terminal() {
     sb.delete().ok();
 }
 
-fn other_verbs() {
+#[case(OCI)]
+fn other_verbs_work_on_a_restored_container() {
     let sb = counting();
     drop(started(&sb, Stdio::null()));
     poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
@@ -357,7 +312,8 @@ fn other_verbs() {
     gone(&sb);
 }
 
-fn foreground() {
+#[case(OCI)]
+fn restore_in_the_foreground_returns_the_exit_code() {
     let sb = Sandbox::new().sh("echo up; read word; exit 7");
     let (stdin, typed) = std::io::pipe().expect("a pipe");
     let out = started(&sb, stdin.into());
@@ -388,7 +344,8 @@ fn foreground() {
     gone(&sb);
 }
 
-fn limits() {
+#[case(OCI)]
+fn limits_are_there_and_groups_may_be_others() {
     let other = |sb: &Sandbox| format!("/{}-b", sb.id());
     let mut sb = counting().patch("/linux/resources/memory", json!({ "limit": 256 << 20 }));
     let path = format!("/{}-a", sb.id());
@@ -413,7 +370,8 @@ fn limits() {
 }
 
 /// containerd pauses a container before it dumps it, and resumes it afterwards.
-fn paused() {
+#[case(OCI)]
+fn a_paused_container_stays_paused() {
     let sb = counting();
     let _out = started(&sb, Stdio::null());
     poll("numbers", Duration::from_secs(10), || count(&sb) > 2);

@@ -2,23 +2,12 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, case, poll};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("events::stats_count_what_was_used", OCI, stats),
-        test("events::a_hardened_run_is_counted_by_every_controller", OWN, hardened),
-        test("events::an_interval_goes_on_until_the_end", OCI, interval),
-        test("events::an_oom_kill_is_reported", OCI, oom),
-        test("events::wrong_states_and_intervals", OCI, wrong),
-    ]
-}
 
 const MIB: i64 = 1 << 20;
 
@@ -36,7 +25,8 @@ fn running(script: &str) -> Sandbox {
     sb
 }
 
-fn stats() {
+#[case(OCI)]
+fn stats_count_what_was_used() {
     let sb = running("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000 & exec sleep 1000");
     let one = || {
         let out = sb.runtime().args(["events", "--stats"]).arg(sb.id()).output().ok();
@@ -58,7 +48,8 @@ fn stats() {
 
 /// The container has a cgroup in every hierarchy of the host, which counts its usage and which programs
 /// inside look for (the JVM needs cpuset, cpu, cpuacct and memory).
-fn hardened() {
+#[case(OWN)]
+fn a_hardened_run_is_counted_by_every_controller() {
     let sb = Sandbox::new().sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo up; exec sleep 1000");
     let running = sb.run_until(sb.run(), "up");
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", sb.pid())).expect("its groups");
@@ -70,7 +61,8 @@ fn hardened() {
     running.wait();
 }
 
-fn interval() {
+#[case(OCI)]
+fn an_interval_goes_on_until_the_end() {
     let sb = running("exec sleep 1000");
     let run = sb.runtime().args(["events", "--interval", "50ms"]).arg(sb.id()).spawn();
     poll("three statistics", Duration::from_secs(10), || run.so_far().0.lines().count() >= 3);
@@ -82,7 +74,8 @@ fn interval() {
     assert!(lines(&out.stdout).iter().all(|e| e["type"] == "stats"), "{out}");
 }
 
-fn oom() {
+#[case(OCI)]
+fn an_oom_kill_is_reported() {
     let sb = running("while [ ! -e /dev/shm/go ]; do sleep 0.1; done; tail /dev/zero; exec sleep 1000");
     let run = sb.runtime().args(["events", "--interval", "1h"]).arg(sb.id()).spawn();
     // The watch exists when its descriptor exists.
@@ -103,7 +96,8 @@ fn watches(pid: i32) -> bool {
     has("inotify") || (has("eventfd") && has("memory.oom_control"))
 }
 
-fn wrong() {
+#[case(OCI)]
+fn wrong_states_and_intervals() {
     let sb = running("exec sleep 1000");
     let run = |args: &[&str]| sb.runtime().arg("events").args(args).arg(sb.id()).output();
     run(&["--interval", "0s"]).exits(1).says("duration interval must be greater than 0");

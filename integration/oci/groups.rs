@@ -3,36 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use libtest_mimic::Trial;
 use safebox::cgroup::Hierarchy;
 use serde_json::json;
 
 use crate::harness::carried::patience;
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
 const V1: &[Need] = &[Need::Root, Need::CgroupV1];
 const V1_OCI: &[Need] = &[Need::Root, Need::CgroupV1, Need::Oci];
 const V2: &[Need] = &[Need::Root, Need::CgroupV2];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("groups::an_empty_one_is_joined_with_its_limits", OCI, joined),
-        test("groups::a_joined_one_stays", OWN, stays),
-        test("groups::a_relative_path_is_the_same_in_every_tree", OWN, relative),
-        test("groups::what_it_counted_before_is_not_this_container_s", OWN, counts),
-        test("groups::one_with_a_process_is_refused", OWN, occupied),
-        test("groups::a_frozen_one_is_refused", OWN, frozen),
-        test("groups::of_many_at_once_one_gets_it", OWN, at_once),
-        test("groups::exec_goes_where_the_container_has_gone_below_its_own", V2, below_its_own),
-        test("groups::what_is_left_in_a_joined_one_is_killed", OWN, left_behind),
-        test("groups::what_was_frozen_below_is_killed_and_removed", V1, frozen_below),
-        test("groups::what_cannot_be_removed_keeps_its_name", OWN, not_removed),
-        test("groups::ancestors_with_an_empty_cpuset_get_one", V1_OCI, empty_ancestors),
-        test("groups::every_fault_leaves_a_joined_one_there", OWN, faults),
-    ]
-}
 
 /// A cgroup of the test in every hierarchy of the host, removed on drop.
 pub struct Premade {
@@ -109,7 +90,8 @@ pub fn premade(sb: Sandbox) -> (Sandbox, Premade) {
     (sb, group)
 }
 
-fn joined() {
+#[case(OCI)]
+fn an_empty_one_is_joined_with_its_limits() {
     let (sb, group) = premade(sleeper());
     group.write("pids.max", "7");
     if let Some(dir) = group.dirs.iter().find(|d| d.join("cgroup.kill").exists()) {
@@ -126,7 +108,8 @@ fn joined() {
     sb.delete().ok();
 }
 
-fn relative() {
+#[case(OWN)]
+fn a_relative_path_is_the_same_in_every_tree() {
     let sb = sleeper();
     let name = sb.other_id("relative");
     let sb = sb.patch("/linux/cgroupsPath", json!(name));
@@ -138,7 +121,8 @@ fn relative() {
 
 /// One or two ancestors without cpus and memory nodes, or one without memory nodes: the empty files are
 /// filled, other values stay.
-fn empty_ancestors() {
+#[case(V1_OCI)]
+fn ancestors_with_an_empty_cpuset_get_one() {
     let root = Path::new("/sys/fs/cgroup/cpuset");
     let read = |group: &Path, file: &str| {
         std::fs::read_to_string(group.join(file)).expect("a cpuset").trim_end().to_string()
@@ -173,7 +157,8 @@ fn empty_ancestors() {
     }
 }
 
-fn stays() {
+#[case(OWN)]
+fn a_joined_one_stays() {
     let (mut sb, group) = premade(sleeper());
     sb.create().ok();
     sb.verb("start").ok();
@@ -190,7 +175,8 @@ fn stays() {
 }
 
 /// Counts of an earlier container in the cgroup are not reported for this one.
-fn counts() {
+#[case(OWN)]
+fn what_it_counted_before_is_not_this_container_s() {
     let sb = Sandbox::new().args(["tail", "/dev/zero"]);
     let (mut sb, _group) = premade(sb);
     let run = |sb: &Sandbox| sb.run().args(["--memory", "20m"]).output();
@@ -219,7 +205,8 @@ impl Drop for Member {
     }
 }
 
-fn occupied() {
+#[case(OWN)]
+fn one_with_a_process_is_refused() {
     let (sb, group) = premade(sleeper());
     for dir in &group.dirs {
         let mut member = Member::of(dir);
@@ -236,7 +223,8 @@ fn occupied() {
     group.untouched();
 }
 
-fn frozen() {
+#[case(OWN)]
+fn a_frozen_one_is_refused() {
     let (sb, group) = premade(sleeper());
     let (file, yes) = match group.dirs.iter().any(|d| d.join("freezer.state").exists()) {
         true => ("freezer.state", "FROZEN"),
@@ -247,7 +235,8 @@ fn frozen() {
     group.untouched();
 }
 
-fn at_once() {
+#[case(OWN)]
+fn of_many_at_once_one_gets_it() {
     let (sb, group) = premade(sleeper());
     let ids: Vec<_> = (0..8).map(|n| sb.other_id(&n.to_string())).collect();
     let create = |id: &String| sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(id).spawn();
@@ -262,7 +251,8 @@ fn at_once() {
 }
 
 /// Without a pid namespace a child outlives the container's init.
-fn left_behind() {
+#[case(OWN)]
+fn what_is_left_in_a_joined_one_is_killed() {
     let sb = Sandbox::new().sh("sleep 1000 & exec sleep 0.1");
     let namespaces = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]);
     let (sb, group) = premade(sb.patch("/linux/namespaces", namespaces));
@@ -277,7 +267,8 @@ fn left_behind() {
 }
 
 /// On v1 a frozen process does not die, and a child cgroup may be frozen by itself.
-fn frozen_below() {
+#[case(V1)]
+fn what_was_frozen_below_is_killed_and_removed() {
     for own_pids in [true, false] {
         let sb = Sandbox::new().sh("sleep 1000 & echo up; exec sleep 1000");
         let namespaces = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]);
@@ -304,7 +295,8 @@ fn frozen_below() {
 }
 
 /// While anything remains, `delete` can be called again, and poststop hooks are postponed.
-fn not_removed() {
+#[case(OWN)]
+fn what_cannot_be_removed_keeps_its_name() {
     let sb = sleeper();
     let told = sb.dir().join("told");
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("echo x >>{}", told.display())] }]);
@@ -337,7 +329,8 @@ fn mount_of(group: &Path) -> String {
     mount.display().to_string()
 }
 
-fn faults() {
+#[case(OWN)]
+fn every_fault_leaves_a_joined_one_there() {
     let (sb, group) = premade(sleeper());
     let plan =
         sb.runtime().args(["explain", "--json", "--policy", "privileged"]).arg(sb.bundle()).output().ok();
@@ -353,7 +346,8 @@ fn faults() {
 
 /// systemd or Docker in a container: its init moves from the container's cgroup to a child cgroup and
 /// delegates controllers, so the container's cgroup can no longer have processes.
-fn below_its_own() {
+#[case(V2)]
+fn exec_goes_where_the_container_has_gone_below_its_own() {
     let sb = Sandbox::new().sh("mkdir /sys/fs/cgroup/init && echo 1 >/sys/fs/cgroup/init/cgroup.procs && \
          echo +pids >/sys/fs/cgroup/cgroup.subtree_control && echo up; exec sleep 1000");
     let mounts = sb.config()["mounts"].as_array().expect("mounts").clone();

@@ -6,40 +6,11 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
-
-use crate::harness::{Call, Need, Sandbox, poll, test};
+use crate::harness::{Call, Need, Sandbox, case, poll};
 use crate::oci::limits::file;
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("handover::preserved_descriptors_arrive", OCI, preserved),
-        // runc 1.1 passes one of its own descriptors instead.
-        test("handover::a_closed_number_is_closed_inside", OWN, missing),
-        test("handover::socket_activation_comes_first", OCI, activation),
-        test("handover::activation_of_another_process_is_not_ours", OCI, not_ours),
-        test("handover::pidfd_of_create_run_and_exec", OWN, pidfds),
-        // busybox can put READY=1 only in the second line of a datagram, where runc does not look.
-        test("handover::readiness_of_run_reaches_systemd", OWN, notify_run),
-        test("handover::readiness_of_a_created_container_too", OWN, notify_create),
-        test("handover::readiness_by_an_abstract_name", OWN, notify_abstract),
-        test("handover::a_container_that_never_is_ready_ends", OCI, never_ready),
-        test("handover::exec_in_a_group_below", OWN, subgroup),
-        test(
-            "handover::exec_in_a_group_that_hands_down_controllers",
-            &[Need::Root, Need::CgroupV2],
-            full_group,
-        ),
-        test(
-            "handover::exec_in_a_group_that_takes_no_process",
-            &[Need::Root, Need::CgroupV1],
-            refusing_group,
-        ),
-    ]
-}
 
 /// The runtime with descriptors opened by a shell: `redirect` in sh syntax.
 fn with_fds(sb: &Sandbox, setup: &str, redirect: &str) -> Call {
@@ -59,7 +30,8 @@ fn word(sb: &Sandbox, name: &str) -> String {
     path.display().to_string()
 }
 
-fn preserved() {
+#[case(OCI)]
+fn preserved_descriptors_arrive() {
     let sb = Sandbox::new().sh("cat <&3; cat <&4; ls /proc/self/fd");
     let (three, four) = (word(&sb, "three"), word(&sb, "four"));
     let call = with_fds(&sb, "", &format!("3<{three} 4<{four} 5<{four}"));
@@ -68,7 +40,9 @@ fn preserved() {
 }
 
 /// A number that the caller left closed is closed for the program too; runc passes its own files under it.
-fn missing() {
+// runc 1.1 passes one of its own descriptors instead.
+#[case(OWN)]
+fn a_closed_number_is_closed_inside() {
     let script = "cat <&3; for n in 4 5 6; do test -e /proc/self/fd/$n || echo $n closed; done";
     let expect = "from three\n4 closed\n5 closed\n6 closed\n";
     let sb = Sandbox::new().sh(script);
@@ -97,14 +71,16 @@ fn missing() {
     sb.delete().ok();
 }
 
-fn activation() {
+#[case(OCI)]
+fn socket_activation_comes_first() {
     let sb = Sandbox::new().sh("echo $LISTEN_FDS $LISTEN_PID; cat <&3; cat <&4");
     let (three, four) = (word(&sb, "three"), word(&sb, "four"));
     let call = with_fds(&sb, "export LISTEN_FDS=1 LISTEN_PID=$$;", &format!("3<{three} 4<{four}"));
     run(&sb, call, &["--preserve-fds", "1"]).output().ok().prints("1 1\nfrom three\nfrom four\n");
 }
 
-fn not_ours() {
+#[case(OCI)]
+fn activation_of_another_process_is_not_ours() {
     let sb = Sandbox::new().sh("echo [$LISTEN_FDS]; ls /proc/self/fd");
     let three = word(&sb, "three");
     let call = with_fds(&sb, "export LISTEN_FDS=1 LISTEN_PID=1;", &format!("3<{three}"));
@@ -139,7 +115,8 @@ fn listener(room: &tempfile::TempDir, name: &str) -> (UnixListener, String) {
     (UnixListener::bind(&path).expect("bind"), path.display().to_string())
 }
 
-fn pidfds() {
+#[case(OWN)]
+fn pidfd_of_create_run_and_exec() {
     let room = room();
     let sb = Sandbox::new().sh("exec sleep 1000");
     let (one, path) = listener(&room, "create.sock");
@@ -207,7 +184,9 @@ fn assert_told(socket: &UnixDatagram, pid: i32) {
     assert_eq!(next(), "BARRIER=1");
 }
 
-fn notify_run() {
+// busybox can put READY=1 only in the second line of a datagram, where runc does not look.
+#[case(OWN)]
+fn readiness_of_run_reaches_systemd() {
     let sb = service("exec sleep 1000");
     let room = room();
     let path = room.path().join("host.sock");
@@ -220,7 +199,8 @@ fn notify_run() {
     sb.leak_check();
 }
 
-fn notify_create() {
+#[case(OWN)]
+fn readiness_of_a_created_container_too() {
     let sb = service("exec sleep 1000");
     let room = room();
     let path = room.path().join("host.sock");
@@ -235,7 +215,8 @@ fn notify_create() {
     sb.leak_check();
 }
 
-fn notify_abstract() {
+#[case(OWN)]
+fn readiness_by_an_abstract_name() {
     use std::os::linux::net::SocketAddrExt;
     let sb = service("exec sleep 1000");
     let name = format!("{}-notify", sb.id());
@@ -255,7 +236,8 @@ fn notify_abstract() {
 }
 
 /// `start` waits for readiness, but at most until the container's end.
-fn never_ready() {
+#[case(OCI)]
+fn a_container_that_never_is_ready_ends() {
     let sb = Sandbox::new().sh("sleep 0.2; exit 3");
     let room = room();
     let path = room.path().join("host.sock");
@@ -267,7 +249,8 @@ fn never_ready() {
     sb.leak_check();
 }
 
-fn subgroup() {
+#[case(OWN)]
+fn exec_in_a_group_below() {
     let sb = Sandbox::new().sh("exec sleep 1000");
     sb.create().ok();
     sb.verb("start").ok();
@@ -292,7 +275,8 @@ fn subgroup() {
 }
 
 /// A v2 group that hands controllers down can have no processes; one more process goes to init's, unless asked.
-fn full_group() {
+#[case(Root, CgroupV2)]
+fn exec_in_a_group_that_hands_down_controllers() {
     let sb = Sandbox::new().sh("exec sleep 1000");
     sb.create().ok();
     sb.verb("start").ok();
@@ -316,7 +300,8 @@ fn full_group() {
 }
 
 /// What can be tried on v1: a group that cannot take processes is one of a cpuset without cpus.
-fn refusing_group() {
+#[case(Root, CgroupV1)]
+fn exec_in_a_group_that_takes_no_process() {
     let sb = Sandbox::new().sh("exec sleep 1000");
     sb.create().ok();
     sb.verb("start").ok();

@@ -4,47 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, case, poll};
 
 const OWN: &[Need] = &[Need::Root];
 const OCI: &[Need] = &[Need::Root, Need::Oci];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("hooks::a_signal_ends_a_run_whose_hook_does_not_end", OWN, signal_before_start),
-        test("hooks::a_signal_during_a_poststart_hook_reaches_the_program", OWN, signal_after_start),
-        test("hooks::a_signal_ends_a_poststop_hook_and_nothing_is_left", OWN, signal_after_stop),
-        test("hooks::one_that_does_not_read_a_large_state_is_no_obstacle", OWN, large_state),
-        test("hooks::their_output_is_reported_only_if_they_fail", OCI, said),
-        test("hooks::start_container_inherits_the_program_s_environment", OCI, inherits),
-        test("hooks::one_that_a_signal_kills_is_reported_as_killed", OWN, killed),
-        test("hooks::each_gets_the_pid_of_its_own_namespace", OCI, told_pids),
-        test("hooks::a_timeout_kills_one_that_does_not_end", OWN, timeout),
-        test("hooks::create_container_starts_in_the_rootfs", OCI, starts_in_rootfs),
-        test("hooks::create_container_writes_below_a_read_only_root", OCI, writes_below),
-        test("hooks::create_container_sees_the_mounts_at_the_bundle_s_rootfs", OWN, mounts_are_seen),
-        test(
-            "hooks::create_container_is_root_of_the_user_namespace",
-            &[Need::Root, Need::Oci, Need::Userns],
-            member,
-        ),
-        test(
-            "hooks::poststop_runs_when_the_bundle_has_been_removed",
-            &[Need::Root, Need::Oci],
-            without_bundle,
-        ),
-        test(
-            "hooks::poststop_runs_without_the_bundle_after_the_launcher_was_killed",
-            OWN,
-            guardian_without_bundle,
-        ),
-        test("hooks::the_place_of_the_rootfs_is_the_directory_that_was_opened", OWN, place_is_swapped),
-    ]
-}
 
 fn hook(script: &str) -> Value {
     json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }])
@@ -79,7 +45,8 @@ fn wait_for(mark: &Path) -> i32 {
     pid_in(mark).unwrap_or_default()
 }
 
-fn signal_before_start() {
+#[case(OWN)]
+fn a_signal_ends_a_run_whose_hook_does_not_end() {
     for kind in ["prestart", "createRuntime", "createContainer"] {
         for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
             let sb = Sandbox::new().sh("echo RAN");
@@ -111,7 +78,8 @@ fn signal_before_start() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn signal_after_start() {
+#[case(OWN)]
+fn a_signal_during_a_poststart_hook_reaches_the_program() {
     let sb = Sandbox::new().sh("trap 'echo got; exit 5' TERM; while :; do sleep 0.05; done");
     let mark = sb.dir().join("mark");
     let sb = sb.patch("/hooks/poststart", endless(&mark));
@@ -124,7 +92,8 @@ fn signal_after_start() {
     sb.leak_check();
 }
 
-fn signal_after_stop() {
+#[case(OWN)]
+fn a_signal_ends_a_poststop_hook_and_nothing_is_left() {
     let sb = Sandbox::new().sh("exit 3");
     let (first, second) = (sb.dir().join("first"), sb.dir().join("second"));
     let mut hooks = endless(&first);
@@ -140,7 +109,8 @@ fn signal_after_stop() {
 }
 
 /// More than a pipe holds.
-fn large_state() {
+#[case(OWN)]
+fn one_that_does_not_read_a_large_state_is_no_obstacle() {
     let sb = Sandbox::new()
         .sh("echo RAN")
         .patch("/annotations", json!({ "large": "x".repeat(300_000) }))
@@ -160,7 +130,8 @@ fn large_state() {
     sb.run().output().exits(125).says("timeout of 1 s");
 }
 
-fn timeout() {
+#[case(OWN)]
+fn a_timeout_kills_one_that_does_not_end() {
     for kind in ["createRuntime", "createContainer", "startContainer"] {
         let mut hooks = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }]);
         if kind != "startContainer" {
@@ -175,7 +146,8 @@ fn timeout() {
 
 /// config.md: in the container namespace, before the root is changed; runc shows the mounts at the rootfs's
 /// path.
-fn mounts_are_seen() {
+#[case(OWN)]
+fn create_container_sees_the_mounts_at_the_bundle_s_rootfs() {
     let (sb, shared) = shared(Sandbox::new().sh("echo RAN"));
     let data = sb.dir().join("data");
     std::fs::create_dir(&data).expect("a directory");
@@ -207,7 +179,8 @@ fn mounts_are_seen() {
 }
 
 /// Another process replaces the directory at the rootfs's path after it was opened.
-fn place_is_swapped() {
+#[case(OWN)]
+fn the_place_of_the_rootfs_is_the_directory_that_was_opened() {
     let sb = Sandbox::new().sh("echo RAN").patch("/hooks/createContainer", hook("true"));
     let out = sb.runtime().args(["explain", "--json"]).arg(sb.bundle()).output().ok();
     let plan: Value = serde_json::from_str(&out.stdout).expect("JSON");
@@ -235,7 +208,8 @@ fn place_is_swapped() {
 
 /// As with runc, a hook of the container is root of its user namespace, with the privileges of root only
 /// there.
-fn member() {
+#[case(Root, Oci, Userns)]
+fn create_container_is_root_of_the_user_namespace() {
     let maps = json!([{ "containerID": 0, "hostID": 300_000, "size": 65_536 }]);
     let sb = Sandbox::new();
     let (seen, secret) = (sb.dir().join("open"), sb.dir().join("secret"));
@@ -266,7 +240,8 @@ fn member() {
 }
 
 /// stdout and stderr of hooks in `create` are the container's, in `start` and `delete` those of the caller.
-fn said() {
+#[case(OCI)]
+fn their_output_is_reported_only_if_they_fail() {
     let script = "echo to-stdout; echo to-stderr >&2";
     for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
         let sb = Sandbox::new().sh("true").patch(&format!("/hooks/{kind}"), hook(script));
@@ -285,7 +260,8 @@ fn said() {
 }
 
 /// Without `env` a hook inside inherits the program's environment; an empty `env` is empty.
-fn inherits() {
+#[case(OCI)]
+fn start_container_inherits_the_program_s_environment() {
     let script = "test \"$ONE\" = two && test -n \"$HOME\"";
     let run = |env: Option<Value>, script: &str| {
         let mut hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
@@ -305,7 +281,8 @@ fn inherits() {
 }
 
 /// A hook inside is a child of a process of the runtime, which must not turn a signal into an exit code.
-fn killed() {
+#[case(OWN)]
+fn one_that_a_signal_kills_is_reported_as_killed() {
     for signal in ["KILL", "TERM", "SYS"] {
         for kind in ["startContainer", "createRuntime"] {
             let sb = Sandbox::new().sh("true");
@@ -319,7 +296,8 @@ fn killed() {
 
 /// Hooks of the runtime receive the host pid, those of the container the container's pid, and poststop hooks
 /// none.
-fn told_pids() {
+#[case(OCI)]
+fn each_gets_the_pid_of_its_own_namespace() {
     let kinds = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
     let told = |own_pids: bool| {
         let (mut sb, shared) = shared(Sandbox::new().args(["/bin/sleep", "1000"]));
@@ -351,7 +329,8 @@ fn told_pids() {
 }
 
 /// Its working directory contains the container's mounts: runc's users mount by relative paths there.
-fn starts_in_rootfs() {
+#[case(OCI)]
+fn create_container_starts_in_the_rootfs() {
     let sb = Sandbox::new().sh("cat /tmp/mounted");
     let source = sb.dir().join("source");
     std::fs::write(&source, "by a hook\n").expect("write");
@@ -361,7 +340,8 @@ fn starts_in_rootfs() {
 }
 
 /// Effects of earlier hooks are undone, even if the bundle's directory is gone.
-fn without_bundle() {
+#[case(Root, Oci)]
+fn poststop_runs_when_the_bundle_has_been_removed() {
     for forced in [false, true] {
         let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
         let mark = sb.dir().join("ran");
@@ -383,7 +363,8 @@ fn without_bundle() {
     }
 }
 
-fn guardian_without_bundle() {
+#[case(OWN)]
+fn poststop_runs_without_the_bundle_after_the_launcher_was_killed() {
     let sb = Sandbox::new().sh("echo READY; exec sleep 1000");
     let mark = sb.dir().join("ran");
     let sb = sb.patch("/hooks/poststop", hook(&format!("echo $$ >{}", mark.display())));
@@ -400,7 +381,8 @@ fn guardian_without_bundle() {
 
 /// As CDI and nvidia need: the root, a read-only mount, masks and read-only paths are restricted after the
 /// hooks.
-fn writes_below() {
+#[case(OCI)]
+fn create_container_writes_below_a_read_only_root() {
     let sb = Sandbox::new().sh("cat /etc/added /t/added /shut/added /cover/added; touch /etc/x /t/x /shut/x");
     let sb = sb
         .patch("/root/readonly", json!(true))

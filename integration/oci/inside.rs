@@ -7,41 +7,13 @@ use std::collections::BTreeMap;
 
 use std::os::unix::fs::PermissionsExt;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, bundle, process::Running, test};
-use environment::{environment, exec_environment};
+use crate::harness::{Need, Sandbox, bundle, case, process::Running};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root, Need::Userns];
 const OWN_ROOT: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("inside::restricted_status_is_as_promised", OWN, restricted_status),
-        test("inside::namespaces_are_not_ours", OWN, namespaces),
-        test("inside::host_root_is_not_mapped", OWN, maps),
-        test("inside::mounts_are_as_promised", OWN, mounts),
-        test("inside::every_cgroup_is_its_own", OCI, cgroups),
-        test("inside::config_is_taken_literally", OCI, literal),
-        test("inside::exec_cap_is_ambient_where_it_is_inheritable", OCI, ambient_by_exec),
-        test("inside::ambient_capabilities_without_inheritable_ones_are_no_news", OWN, never_raised),
-        test("inside::ambient_capabilities_that_cannot_be_raised_are_left_out", OWN, not_raised),
-        test("inside::what_the_runtime_cannot_grant_is_left_out_and_said", OWN, not_ours_to_give),
-        test("inside::only_stdio_is_open", OCI, descriptors),
-        test("inside::a_working_directory_its_user_or_only_root_may_enter", OCI, closed_cwd),
-        test("inside::the_search_for_the_program_goes_on_past_what_cannot_be_executed", OCI, search),
-        test("inside::a_pipe_of_the_caller_s_is_the_container_user_s", OCI, own_stdio),
-        test("inside::environment_is_exact", OCI, environment),
-        test("inside::environment_of_exec_is_its_own", OCI, exec_environment),
-        test("inside::restricted_refuses_the_usual_ways_out", OWN, refusals),
-        test("inside::writes_end_at_the_tmpfs", OWN, writes),
-        test("inside::a_time_namespace_has_its_offsets", OWN_ROOT, time_offsets),
-        test("inside::id_maps_are_those_of_the_config", OCI, id_maps),
-        test("inside::orphans_and_keyring_are_the_container_s", OWN, first_process),
-    ]
-}
 
 fn status(pid: i32) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
@@ -79,7 +51,8 @@ fn end(sb: &Sandbox, run: Running) {
     sb.leak_check();
 }
 
-fn restricted_status() {
+#[case(OWN)]
+fn restricted_status_is_as_promised() {
     let sb = sleeper();
     let (run, pid) = sleeping(&sb);
     let s = status(pid);
@@ -94,7 +67,8 @@ fn restricted_status() {
     end(&sb, run);
 }
 
-fn namespaces() {
+#[case(OWN)]
+fn namespaces_are_not_ours() {
     let sb = sleeper();
     let all = ["cgroup", "ipc", "mnt", "net", "pid", "uts", "user"];
     // The unhardened config has no user namespace: the kernel's refusals would not reveal a missing one.
@@ -109,7 +83,8 @@ fn namespaces() {
     }
 }
 
-fn maps() {
+#[case(OWN)]
+fn host_root_is_not_mapped() {
     let sb = sleeper();
     let (run, pid) = sleeping(&sb);
     for file in ["uid_map", "gid_map"] {
@@ -137,7 +112,8 @@ fn mountinfo(pid: i32) -> Vec<(String, Vec<String>, String)> {
         .collect()
 }
 
-fn mounts() {
+#[case(OWN)]
+fn mounts_are_as_promised() {
     let sb = sleeper();
     let (run, pid) = sleeping(&sb);
     let mounts = mountinfo(pid);
@@ -169,7 +145,8 @@ fn mounts() {
     end(&sb, run);
 }
 
-fn cgroups() {
+#[case(OCI)]
+fn every_cgroup_is_its_own() {
     let sb = sleeper();
     let run = sb.run_until(sb.run_oci(), "up");
     let pid = sb.pid();
@@ -188,7 +165,8 @@ fn cgroups() {
     end(&sb, run);
 }
 
-fn literal() {
+#[case(OCI)]
+fn config_is_taken_literally() {
     let sb = sleeper()
         .patch("/process/user", json!({ "uid": 1000, "gid": 1001, "additionalGids": [5, 1002] }))
         .patch("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]))
@@ -211,7 +189,8 @@ fn literal() {
 }
 
 /// Descriptors that the caller leaves open do not reach the container.
-fn descriptors() {
+#[case(OCI)]
+fn only_stdio_is_open() {
     let sb = Sandbox::new().args(["/bin/ls", "/proc/self/fd"]);
     let wrapper = ["/bin/sh", "-c", "exec 7</ 9</dev/null; exec \"$0\" \"$@\""];
     let out = sb.under(&wrapper).args(["run", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
@@ -221,7 +200,8 @@ fn descriptors() {
 }
 
 /// A program may open /dev/stdout again, which only the owner of a pipe or of a mode-0600 file can do.
-fn own_stdio() {
+#[case(OCI)]
+fn a_pipe_of_the_caller_s_is_the_container_user_s() {
     let script = "echo out >/dev/stdout; echo err >/dev/stderr";
     let through_pipes = |call: crate::harness::Call| {
         let out = call.output().ok();
@@ -242,7 +222,8 @@ fn own_stdio() {
 }
 
 /// As in execvp(3): missing files, directories and files that are not executable are skipped.
-fn search() {
+#[case(OCI)]
+fn the_search_for_the_program_goes_on_past_what_cannot_be_executed() {
     let sb = Sandbox::new().args(["prog"]);
     let at = |path: &str| sb.rootfs().join(path);
     for dir in ["a/prog", "b", "c"] {
@@ -262,7 +243,8 @@ fn search() {
 
 /// A working directory with mode 0700 that only the user can enter (root lacks CAP_DAC_OVERRIDE), and one
 /// that only the runtime can enter.
-fn closed_cwd() {
+#[case(OCI)]
+fn a_working_directory_its_user_or_only_root_may_enter() {
     for (owner, user) in [(42, 42), (42, 0), (0, 42)] {
         let sb =
             Sandbox::new().args(["/bin/sh", "-c", "echo in $PWD"]).patch("/process/cwd", json!("/closed"));
@@ -288,7 +270,8 @@ const REFUSED: [(&str, &str); 9] = [
     ("chown 0 /tmp", "Operation not permitted"),
 ];
 
-fn refusals() {
+#[case(OWN)]
+fn restricted_refuses_the_usual_ways_out() {
     let script: String = REFUSED
         .iter()
         .enumerate()
@@ -306,7 +289,8 @@ fn refusals() {
     }
 }
 
-fn writes() {
+#[case(OWN)]
+fn writes_end_at_the_tmpfs() {
     let sb = lax(
         "for d in /tmp /run /var/tmp /dev/shm; do echo x >$d/f && cat $d/f || echo $d FAILED; done; \
          cp /bin/busybox /tmp/b && chmod +x /tmp/b && /tmp/b true; echo exec $?; \
@@ -316,14 +300,16 @@ fn writes() {
     assert!(!out.stdout.contains("FAILED"), "{out}");
 }
 
-fn first_process() {
+#[case(OWN)]
+fn orphans_and_keyring_are_the_container_s() {
     let sb =
         Sandbox::new().sh("echo pid $$; (sleep 0.1 & exec true); cat /proc/1/cmdline | head -c 7; hostname");
     sb.run().output().ok().prints("pid 1").prints("/bin/sh").prints("safebox");
 }
 
 /// config.md: "Runtimes SHOULD NOT fail if the container configuration requests capabilities that cannot be granted".
-fn not_ours_to_give() {
+#[case(OWN)]
+fn what_the_runtime_cannot_grant_is_left_out_and_said() {
     let wrapper = ["setpriv", "--bounding-set=-sys_time", "--inh-caps=-all"];
     let asked = json!(["CAP_SYS_TIME", "CAP_CHOWN"]);
     let sets = json!({ "bounding": asked, "effective": asked, "permitted": asked });
@@ -345,7 +331,8 @@ fn not_ours_to_give() {
 
 /// `exec --cap` makes a capability ambient if the container has it inheritable: an unprivileged program keeps
 /// it.
-fn ambient_by_exec() {
+#[case(OCI)]
+fn exec_cap_is_ambient_where_it_is_inheritable() {
     let sets = |inheritable: Value| {
         let bounding = json!(["CAP_KILL", "CAP_SYSLOG"]);
         json!({ "bounding": bounding, "permitted": ["CAP_KILL"], "inheritable": inheritable })
@@ -367,7 +354,8 @@ fn ambient_by_exec() {
 }
 
 /// The template of older runc has ambient capabilities but no inheritable ones: no warning, as with runc 1.1.
-fn never_raised() {
+#[case(OWN)]
+fn ambient_capabilities_without_inheritable_ones_are_no_news() {
     let sets = json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "ambient": ["CAP_KILL"] });
     let sb = Sandbox::new().sh("true").patch("/process/capabilities", sets);
     let out = sb.run_oci().output().ok();
@@ -375,7 +363,8 @@ fn never_raised() {
 }
 
 /// An ambient capability that is not inheritable.
-fn not_raised() {
+#[case(OWN)]
+fn ambient_capabilities_that_cannot_be_raised_are_left_out() {
     let both = json!(["CAP_KILL", "CAP_CHOWN"]);
     let sets = json!({ "bounding": both, "permitted": both, "inheritable": ["CAP_KILL"], "ambient": both });
     let sb = Sandbox::new()
@@ -388,7 +377,8 @@ fn not_raised() {
 }
 
 /// time_namespaces(7): /proc/uptime is the boot-time clock of the reader's namespace.
-fn time_offsets() {
+#[case(OWN_ROOT)]
+fn a_time_namespace_has_its_offsets() {
     let uptime = |text: &str| -> f64 {
         text.split('.')
             .next()
@@ -415,7 +405,8 @@ fn time_offsets() {
     assert_eq!(std::fs::read_link("/proc/self/ns/time").expect("a time namespace"), link);
 }
 
-fn id_maps() {
+#[case(OCI)]
+fn id_maps_are_those_of_the_config() {
     let maps = json!([
         { "containerID": 0, "hostID": 400_000, "size": 1000 },
         { "containerID": 1000, "hostID": 500_000, "size": 10 },

@@ -3,43 +3,36 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::carried::patience;
 use crate::harness::process::{Call, Output};
-use crate::harness::{Need, Sandbox, poll, rounds, slowed, test};
+use crate::harness::{Need, Sandbox, case, poll, rounds, slowed};
 
 const HERE: &[Need] = &[Need::Root];
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const TRACED: &[Need] = &[Need::Root, Need::Strace];
 const SOON: Duration = Duration::from_secs(2);
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("kills::run_at_every_row_restricted", HERE, || every_row("restricted")),
-        test("kills::run_at_every_row_privileged", HERE, || every_row("privileged")),
-        test("kills::create_at_any_moment", HERE, create),
-        test("kills::delete_at_any_moment", OCI, delete),
-        test("kills::the_launcher_of_a_running_container", HERE, launcher),
-        test("kills::launcher_and_guardian_together", HERE, both),
-        test("kills::delete_force_does_not_wait_for_a_hook_inside", OCI, hook_inside),
-        test("kills::poststop_hooks_run_when_the_launcher_is_killed", HERE, poststop),
-        test("kills::a_cgroup_that_cannot_be_removed_delays_no_other_run", HERE, stuck),
-        test("kills::a_run_reads_the_state_of_no_other_container", TRACED, unread),
-        test("kills::delete_does_not_wait_for_an_unreaped_process", HERE, unburied),
-        test("kills::a_late_launcher_leaves_the_next_container_alone", HERE, || late(Signal::SIGCONT)),
-        test("kills::a_late_guardian_leaves_the_next_container_alone", HERE, || late(Signal::SIGKILL)),
-        test("kills::sigterm_and_sigint_end_a_program_that_does_not_care", HERE, careless),
-        test("kills::sigterm_and_sigint_reach_a_program_that_handles_them", HERE, careful),
-        test("kills::eight_creates_of_one_id", HERE, creates),
-        test("kills::eight_runs_of_one_id", HERE, runs),
-        // In runc 1.1 the error of the losers depends on timing.
-        test("kills::eight_starts_of_one_container", HERE, starts),
-        test("kills::eight_deletes_of_one_container", HERE, deletes),
-        test("kills::creates_and_deletes_in_any_order", HERE, churn),
-    ]
+#[case(HERE)]
+fn run_at_every_row_restricted() {
+    every_row("restricted");
+}
+
+#[case(HERE)]
+fn run_at_every_row_privileged() {
+    every_row("privileged");
+}
+
+#[case(HERE)]
+fn a_late_launcher_leaves_the_next_container_alone() {
+    late(Signal::SIGCONT);
+}
+
+#[case(HERE)]
+fn a_late_guardian_leaves_the_next_container_alone() {
+    late(Signal::SIGKILL);
 }
 
 /// SIGKILL while the launcher waits after row N: the guardian cleans up once it exists; before that, `delete
@@ -74,7 +67,8 @@ fn moments() -> impl Iterator<Item = Duration> {
 }
 
 /// Not [`Need::Oci`]: runc 1.1.5 leaves cgroups here.
-fn create() {
+#[case(HERE)]
+fn create_at_any_moment() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let (mut unfinished, mut all) = (0, 0);
     for moment in moments() {
@@ -89,7 +83,8 @@ fn create() {
     assert!(unfinished > all / 12, "only {unfinished} of {all} were killed before they were done");
 }
 
-fn delete() {
+#[case(OCI)]
+fn delete_at_any_moment() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     for moment in moments().step_by(3) {
         sb.create().ok();
@@ -102,7 +97,8 @@ fn delete() {
     }
 }
 
-fn launcher() {
+#[case(HERE)]
+fn the_launcher_of_a_running_container() {
     for policy in ["restricted", "privileged"] {
         let sb = Sandbox::new().sh("sleep 1000 & setsid sleep 1000 & echo up; sleep 1000");
         let running = sb.run_until(sb.run().args(["--policy", policy]), "up");
@@ -116,7 +112,8 @@ fn launcher() {
 
 /// Launcher and guardian die: the kernel kills the container, and the next `run` removes the leftovers. The
 /// cost of a run does not grow with the number of containers.
-fn unread() {
+#[case(TRACED)]
+fn a_run_reads_the_state_of_no_other_container() {
     let sb = Sandbox::new().sh("echo up; exec sleep 1000");
     sb.create().ok();
     let other = sb.other_id("foreground");
@@ -138,7 +135,8 @@ fn unread() {
     sb.leak_check_within(SOON);
 }
 
-fn both() {
+#[case(HERE)]
+fn launcher_and_guardian_together() {
     let sb = Sandbox::new().sh("echo up; sleep 1000");
     let running = sb.run_until(sb.run(), "up");
     let guardian = children(running.pid()).into_iter().find(|pid| !has_own_pid_namespace(*pid));
@@ -154,7 +152,8 @@ fn both() {
 }
 
 /// `start` holds the lock while the hook runs, and the hook never ends.
-fn hook_inside() {
+#[case(OCI)]
+fn delete_force_does_not_wait_for_a_hook_inside() {
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo here >/dev/shm/hook; sleep 1000"] }]);
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/hooks/startContainer", hook);
     sb.create().ok();
@@ -169,7 +168,8 @@ fn hook_inside() {
 }
 
 /// Poststop hooks undo the effects of other hooks, in whichever process runs them.
-fn poststop() {
+#[case(HERE)]
+fn poststop_hooks_run_when_the_launcher_is_killed() {
     let sb = Sandbox::new().sh("echo up; sleep 1000");
     let told = sb.dir().join("told");
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("cat >>{}", told.display())] }]);
@@ -184,7 +184,8 @@ fn poststop() {
 }
 
 /// Leftovers of the launcher that cannot be removed; every `run` tries again.
-fn stuck() {
+#[case(HERE)]
+fn a_cgroup_that_cannot_be_removed_delays_no_other_run() {
     let sb = Sandbox::new().sh("echo up; sleep 1000");
     let launcher = sb.run_until(sb.run(), "up");
     let guardian = children(launcher.pid()).into_iter().find(|pid| !has_own_pid_namespace(*pid));
@@ -210,7 +211,8 @@ fn stuck() {
 
 /// Init of a pid namespace stays until all other processes of it are reaped, and the parent of one of them,
 /// outside, sleeps. The remaining init holds no resources.
-fn unburied() {
+#[case(HERE)]
+fn delete_does_not_wait_for_an_unreaped_process() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
     sb.verb("start").ok();
@@ -268,7 +270,8 @@ fn has_own_pid_namespace(pid: i32) -> bool {
 }
 
 /// pid 1 is exempt from signals that it does not handle; Ctrl-C must work all the same.
-fn careless() {
+#[case(HERE)]
+fn sigterm_and_sigint_end_a_program_that_does_not_care() {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let sb = Sandbox::new().sh("echo up; exec sleep 1000");
         let running = sb.run_until(sb.run(), "up");
@@ -285,7 +288,8 @@ fn name(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default()
 }
 
-fn careful() {
+#[case(HERE)]
+fn sigterm_and_sigint_reach_a_program_that_handles_them() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
         let script = "trap 'exit 3' TERM INT HUP USR1; echo up; while :; do sleep 0.05; done";
         let sb = Sandbox::new().sh(script);
@@ -319,7 +323,8 @@ fn words(text: &str) -> &str {
 }
 
 /// Not [`Need::Oci`]: with runc 1.1.5 a loser removes the winner's state.
-fn creates() {
+#[case(HERE)]
+fn eight_creates_of_one_id() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     for _ in 0..rounds(5) {
         one_wins(&eight(|| sb.create_call()), "container with given ID already exists");
@@ -332,13 +337,16 @@ fn creates() {
     }
 }
 
-fn runs() {
+#[case(HERE)]
+fn eight_runs_of_one_id() {
     let sb = Sandbox::new().sh("sleep 0.5");
     one_wins(&eight(|| sb.run()), "container with given ID already exists");
     sb.leak_check();
 }
 
-fn starts() {
+// In runc 1.1 the error of the losers depends on timing.
+#[case(HERE)]
+fn eight_starts_of_one_container() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     for _ in 0..rounds(20) {
         sb.create().ok();
@@ -352,7 +360,8 @@ fn starts() {
     }
 }
 
-fn deletes() {
+#[case(HERE)]
+fn eight_deletes_of_one_container() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     for started in [false, true] {
         sb.create().ok();
@@ -368,7 +377,8 @@ fn deletes() {
 
 /// Two creates and two deletes at once, many times: a create that has reserved the name is not disturbed (a
 /// delete waits for it), and in any order one more delete leaves nothing.
-fn churn() {
+#[case(HERE)]
+fn creates_and_deletes_in_any_order() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     for moment in moments() {
         let creates = [sb.create_call().spawn(), sb.create_call().spawn()];

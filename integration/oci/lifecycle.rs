@@ -3,44 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::carried::patience;
-use crate::harness::{Need, Output, Sandbox, bundle, poll, test};
+use crate::harness::{Need, Output, Sandbox, bundle, case, poll};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("lifecycle::state_has_runc_s_fields", OCI, state_fields),
-        test("lifecycle::created_running_stopped", OCI, statuses),
-        test("lifecycle::the_program_waits_for_start", OCI, waits_for_start),
-        test("lifecycle::verbs_in_the_wrong_state", OCI, wrong_states),
-        test("lifecycle::a_created_container_can_be_paused", OCI, paused_before_start),
-        test("lifecycle::a_created_container_can_be_asked_to_end", OCI, ended_before_start),
-        test("lifecycle::signals_a_caller_ignores_have_their_default", OCI, default_signals),
-        test("lifecycle::pid_file_is_bare_digits", OCI, pid_file),
-        test("lifecycle::run_writes_a_pid_file_too", &[Need::Root], run_pid_file),
-        test("lifecycle::no_pid_file_after_a_failure", OCI, no_pid_file),
-        test("lifecycle::kill_takes_names_and_numbers", OCI, signals),
-        test("lifecycle::kill_all_reaches_every_process", OCI, kill_all),
-        test("lifecycle::delete_force_kills", OCI, delete_force),
-        test("lifecycle::delete_takes_created_and_stopped", OCI, delete),
-        test("lifecycle::list_knows_all", OCI, list),
-        test("lifecycle::ps_lists_host_pids", OCI, ps),
-        test("lifecycle::pause_stops_and_resume_goes_on", OCI, pause),
-        test("lifecycle::exec_is_inside", OCI, exec),
-        test("lifecycle::exec_fails_in_runc_s_words", OCI, exec_errors),
-        test("lifecycle::exec_takes_a_process_json", OCI, exec_process),
-        test("lifecycle::exec_of_a_process_json_is_confined_as_the_container", OCI, exec_confined),
-        test("lifecycle::run_passes_the_exit_code", OCI, exit_codes),
-        test("lifecycle::run_passes_signals_on", OCI, run_signals),
-        test("lifecycle::run_detached_returns", OCI, detached),
-        test("lifecycle::nothing_but_json_on_stdout", OCI, quiet),
-        test("lifecycle::the_log_has_one_json_object", OCI, log),
-    ]
-}
 
 fn sleeper() -> Sandbox {
     Sandbox::new().args(["/bin/sleep", "1000"])
@@ -54,7 +22,8 @@ fn running() -> Sandbox {
     sb
 }
 
-fn state_fields() {
+#[case(OCI)]
+fn state_has_runc_s_fields() {
     let sb = sleeper().patch("/annotations", json!({ "a.b/c": "d" }));
     sb.create().ok();
     let state = sb.state();
@@ -70,7 +39,8 @@ fn state_fields() {
     sb.delete().ok();
 }
 
-fn statuses() {
+#[case(OCI)]
+fn created_running_stopped() {
     let sb = Sandbox::new().sh(&format!("sleep {}", patience(Duration::from_millis(300)).as_secs_f32()));
     sb.create().ok();
     assert_eq!(sb.status(), "created");
@@ -84,7 +54,8 @@ fn statuses() {
 }
 
 /// A created container can be frozen and thawed like a running one.
-fn paused_before_start() {
+#[case(OCI)]
+fn a_created_container_can_be_paused() {
     let sb = sleeper();
     sb.create().ok();
     sb.verb("pause").ok();
@@ -98,7 +69,8 @@ fn paused_before_start() {
 }
 
 /// The kernel drops signals that pid 1 of a pid namespace does not handle.
-fn ended_before_start() {
+#[case(OCI)]
+fn a_created_container_can_be_asked_to_end() {
     for signal in ["TERM", "HUP", "INT", "QUIT"] {
         let sb = sleeper();
         sb.create().ok();
@@ -113,7 +85,8 @@ fn ended_before_start() {
 }
 
 /// A caller in the background (`nohup`, `&` of a shell) ignores signals, and its children inherit that.
-fn default_signals() {
+#[case(OCI)]
+fn signals_a_caller_ignores_have_their_default() {
     let ignore = ["sh", "-c", "trap '' HUP INT QUIT USR1 TERM PIPE; exec \"$@\"", "sh"];
     // The C library uses 32 and 33, and does not let them be set.
     let none = |out: Output| {
@@ -129,7 +102,8 @@ fn default_signals() {
     sb.delete().ok();
 }
 
-fn waits_for_start() {
+#[case(OCI)]
+fn the_program_waits_for_start() {
     let mut sb = Sandbox::new().sh("echo ran >/out/file");
     let out = sb.dir().join("out");
     std::fs::create_dir(&out).expect("mkdir");
@@ -143,7 +117,8 @@ fn waits_for_start() {
     sb.verb("delete").ok();
 }
 
-fn wrong_states() {
+#[case(OCI)]
+fn verbs_in_the_wrong_state() {
     let sb = running();
     sb.verb("start").exits(1).says("cannot start an already running container");
     sb.verb("delete").exits(1).says("that is not stopped: running");
@@ -167,7 +142,8 @@ fn create_with_pid_file(sb: &Sandbox, file: &Path) -> Output {
     call.arg(sb.id()).output()
 }
 
-fn pid_file() {
+#[case(OCI)]
+fn pid_file_is_bare_digits() {
     let sb = sleeper();
     let file = sb.dir().join("pid");
     create_with_pid_file(&sb, &file).ok();
@@ -184,7 +160,8 @@ fn pid_file() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn no_pid_file() {
+#[case(OCI)]
+fn no_pid_file_after_a_failure() {
     let sb = Sandbox::new().args(["/nowhere"]);
     let file = sb.dir().join("pid");
     create_with_pid_file(&sb, &file).exits(1);
@@ -192,7 +169,8 @@ fn no_pid_file() {
     sb.leak_check();
 }
 
-fn signals() {
+#[case(OCI)]
+fn kill_takes_names_and_numbers() {
     for signal in ["KILL", "SIGKILL", "9", "kill"] {
         let sb = running();
         sb.kill(signal).ok();
@@ -209,7 +187,8 @@ fn signals() {
     sb.verb("delete").ok();
 }
 
-fn kill_all() {
+#[case(OCI)]
+fn kill_all_reaches_every_process() {
     let sb = running();
     let call = sb.runtime().args(["exec", "--detach", sb.id(), "sleep", "1001"]);
     call.output().ok();
@@ -220,21 +199,24 @@ fn kill_all() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn delete_force() {
+#[case(OCI)]
+fn delete_force_kills() {
     let sb = running();
     sb.delete().ok();
     sb.leak_check_within(Duration::from_secs(2));
     sb.delete().ok();
 }
 
-fn delete() {
+#[case(OCI)]
+fn delete_takes_created_and_stopped() {
     let sb = sleeper();
     sb.create().ok();
     sb.verb("delete").ok();
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn list() {
+#[case(OCI)]
+fn list_knows_all() {
     let sb = running();
     let call = |args: &[&str]| sb.runtime().arg("list").args(args).output().ok().stdout;
     assert_eq!(call(&["-q"]).trim(), sb.id());
@@ -249,7 +231,8 @@ fn list() {
     sb.delete().ok();
 }
 
-fn ps() {
+#[case(OCI)]
+fn ps_lists_host_pids() {
     let sb = running();
     let out = sb.runtime().args(["ps", "--format", "json", sb.id()]).output().ok();
     let pids: Vec<i32> = serde_json::from_str(&out.stdout).expect("an array of pids");
@@ -267,7 +250,8 @@ fn ticks(pid: i32) -> u64 {
     fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
 }
 
-fn pause() {
+#[case(OCI)]
+fn pause_stops_and_resume_goes_on() {
     let sb = Sandbox::new().sh("while :; do :; done");
     sb.create().ok();
     sb.verb("start").ok();
@@ -284,7 +268,8 @@ fn pause() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn exec() {
+#[case(OCI)]
+fn exec_is_inside() {
     let sb = running();
     sb.exec(["sh", "-c", "echo in; exit 7"]).exits(7).prints("in\n");
     sb.exec(["cat", "/proc/1/cmdline"]).ok().prints("sleep");
@@ -295,7 +280,8 @@ fn exec() {
     sb.delete().ok();
 }
 
-fn exec_errors() {
+#[case(OCI)]
+fn exec_fails_in_runc_s_words() {
     let sb = running();
     sb.exec(["nowhere"]).exits(255).says("exec: \"nowhere\": executable file not found in $PATH");
     sb.exec(["/nowhere"]).exits(255).says("no such file or directory");
@@ -307,7 +293,8 @@ fn exec_errors() {
     sb.exec(["true"]).exits(255).says("container does not exist");
 }
 
-fn exec_process() {
+#[case(OCI)]
+fn exec_takes_a_process_json() {
     let sb = running();
     let file = sb.dir().join("process.json");
     let process = json!({ "args": ["sh", "-c", "id -u; echo $ONLY; pwd"], "cwd": "/tmp",
@@ -323,7 +310,8 @@ fn exec_process() {
 }
 
 /// Properties missing in a process.json are those of the container.
-fn exec_confined() {
+#[case(OCI)]
+fn exec_of_a_process_json_is_confined_as_the_container() {
     let sb = sleeper()
         .patch("/process/capabilities", json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"] }))
         .patch("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 100 }]))
@@ -349,7 +337,8 @@ fn exec_confined() {
     sb.delete().ok();
 }
 
-fn exit_codes() {
+#[case(OCI)]
+fn run_passes_the_exit_code() {
     for (script, code) in
         [("exit 0", 0), ("exit 3", 3), ("exit 255", 255), ("sh -c 'kill -SEGV $$'; exit $?", 139)]
     {
@@ -359,7 +348,8 @@ fn exit_codes() {
     }
 }
 
-fn run_signals() {
+#[case(OCI)]
+fn run_passes_signals_on() {
     let sb = Sandbox::new().sh("trap 'echo got; exit 5' TERM; echo up; while :; do sleep 0.05; done");
     let run = sb.run_until(sb.run_oci(), "up");
     run.signal(nix::sys::signal::Signal::SIGTERM);
@@ -367,7 +357,8 @@ fn run_signals() {
     sb.leak_check();
 }
 
-fn detached() {
+#[case(OCI)]
+fn run_detached_returns() {
     let sb = sleeper();
     sb.runtime().args(["run", "--detach", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
     assert_eq!(sb.status(), "running");
@@ -375,7 +366,8 @@ fn detached() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn quiet() {
+#[case(OCI)]
+fn nothing_but_json_on_stdout() {
     let sb = sleeper();
     let calls =
         [sb.create(), sb.verb("start"), sb.verb("pause"), sb.verb("resume"), sb.kill("KILL"), sb.delete()];
@@ -385,7 +377,8 @@ fn quiet() {
     }
 }
 
-fn log() {
+#[case(OCI)]
+fn the_log_has_one_json_object() {
     let sb = Sandbox::new();
     let file = sb.dir().join("log.json");
     let call = sb.runtime().arg("--log").arg(&file).args(["--log-format", "json", "state", "nobody"]);
@@ -400,7 +393,8 @@ fn log() {
 }
 
 /// In the foreground and detached; no pid file if the launch fails.
-fn run_pid_file() {
+#[case(Root)]
+fn run_writes_a_pid_file_too() {
     let sb = sleeper();
     let file = sb.dir().join("pid");
     let read = || std::fs::read_to_string(&file).unwrap_or_default();

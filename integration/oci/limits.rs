@@ -3,30 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, case, poll};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("limits::memory_is_written_and_kills", OCI, memory_kills),
-        test("limits::memory_kill_is_reported", OWN, memory_is_reported),
-        test("limits::memory_counts_swap", OCI, swap_is_bounded),
-        test("limits::a_killed_child_is_reported_too", OWN, child_is_reported),
-        test("limits::cpu_quota_throttles", OCI, cpu_throttles),
-        test("limits::pids_stop_forks", OCI, pids_stop_forks),
-        test("limits::pids_may_be_none_but_the_first", OWN, no_more_pids),
-        test("limits::pids_are_reported", OWN, pids_are_reported),
-        test("limits::flags_replace_the_config", OWN, flags_replace),
-        test("limits::default_limits_are_there", OWN, defaults),
-        test("limits::exec_is_limited_too", OCI, exec_is_limited),
-        test("limits::exec_without_them_is_refused", OWN, exec_unlimited),
-    ]
-}
 
 const MIB: i64 = 1 << 20;
 
@@ -65,7 +47,8 @@ pub fn file(pid: i32, v2: &str, v1: (&str, &str)) -> Option<PathBuf> {
     })
 }
 
-fn memory_kills() {
+#[case(OCI)]
+fn memory_is_written_and_kills() {
     let sb = Sandbox::new()
         .args(["/bin/tail", "/dev/zero"])
         .patch("/linux/resources/memory", json!({ "limit": 32 * MIB, "swap": 32 * MIB }));
@@ -73,7 +56,8 @@ fn memory_kills() {
     sb.leak_check();
 }
 
-fn memory_is_reported() {
+#[case(OWN)]
+fn memory_kill_is_reported() {
     let sb = Sandbox::new().args(["/bin/tail", "/dev/zero"]);
     let out = sb.run().args(["--memory", "32m"]).output().exits(137);
     out.says("out of memory: the kernel killed 1 process(es) of the container at its memory limit of 32 MiB");
@@ -85,7 +69,8 @@ fn memory_is_reported() {
     assert!(!out.stderr.contains("out of memory"), "{out}");
 }
 
-fn swap_is_bounded() {
+#[case(OCI)]
+fn memory_counts_swap() {
     let sb = sleeper().patch("/linux/resources/memory", json!({ "limit": 64 * MIB, "swap": 64 * MIB }));
     let run = sb.run_until(sb.run_oci(), "up");
     let pid = sb.pid();
@@ -97,13 +82,15 @@ fn swap_is_bounded() {
     run.wait().exits(137);
 }
 
-fn child_is_reported() {
+#[case(OWN)]
+fn a_killed_child_is_reported_too() {
     let sb = Sandbox::new().sh("tail /dev/zero; echo after $?");
     let out = sb.run().args(["--memory", "32m"]).output().ok().prints("after 137");
     out.says("out of memory").says("the container's first process continued");
 }
 
-fn cpu_throttles() {
+#[case(OCI)]
+fn cpu_quota_throttles() {
     let sb = Sandbox::new()
         .sh("echo up; while :; do :; done")
         .patch("/linux/resources/cpu", json!({ "quota": 10_000, "period": 100_000 }));
@@ -119,6 +106,7 @@ fn cpu_throttles() {
     run.wait().exits(137);
 }
 
+#[case(OCI)]
 fn pids_stop_forks() {
     // busybox's shell prints an error and exits with 2 when it cannot fork.
     let sb = Sandbox::new()
@@ -130,7 +118,8 @@ fn pids_stop_forks() {
 }
 
 /// A limit of 0 allows no process besides the container's own.
-fn no_more_pids() {
+#[case(OWN)]
+fn pids_may_be_none_but_the_first() {
     let sb = Sandbox::new().sh("echo one; true & echo two; wait; echo three");
     let sb = sb.patch("/linux/resources/pids", json!({ "limit": 0 }));
     let out = sb.run_oci().output();
@@ -138,6 +127,7 @@ fn no_more_pids() {
     sb.leak_check();
 }
 
+#[case(OWN)]
 fn pids_are_reported() {
     let sb = Sandbox::new().sh("for i in 1 2 3 4 5 6 7 8; do sleep 100 & done");
     let out = sb.run().args(["--pids-limit", "5"]).output();
@@ -145,7 +135,8 @@ fn pids_are_reported() {
     out.says("the limit of 5 processes refused a fork 1 time(s) (--pids-limit)");
 }
 
-fn flags_replace() {
+#[case(OWN)]
+fn flags_replace_the_config() {
     let sb = sleeper().patch("/linux/resources/pids", json!({ "limit": 77 }));
     let run = sb.run_until(sb.run().args(["--memory", "48m", "--cpus", "0.5", "--pids-limit", "33"]), "up");
     let pid = sb.pid();
@@ -157,7 +148,8 @@ fn flags_replace() {
     run.wait().exits(137);
 }
 
-fn defaults() {
+#[case(OWN)]
+fn default_limits_are_there() {
     let sb = sleeper();
     let run = sb.run_until(sb.run(), "up");
     let pid = sb.pid();
@@ -170,7 +162,8 @@ fn defaults() {
     run.wait().exits(137);
 }
 
-fn exec_is_limited() {
+#[case(OCI)]
+fn exec_is_limited_too() {
     let sb = sleeper().patch("/linux/resources/memory", json!({ "limit": 32 * MIB, "swap": 32 * MIB }));
     let run = sb.run_until(sb.run_oci(), "up");
     sb.exec(["/bin/tail", "/dev/zero"]).exits(137);
@@ -181,7 +174,8 @@ fn exec_is_limited() {
 
 /// The container was moved out of its cgroup, which was then removed: exec is refused, because it would be
 /// unlimited.
-fn exec_unlimited() {
+#[case(OWN)]
+fn exec_without_them_is_refused() {
     let sb = sleeper().patch("/linux/resources/pids", json!({ "limit": 50 }));
     sb.create().ok();
     sb.verb("start").ok();

@@ -21,31 +21,3 @@ mod stdio;
 mod systemd;
 pub mod terminal;
 mod update;
-
-use libtest_mimic::Trial;
-
-pub fn tests() -> Vec<Trial> {
-    let areas = [
-        kills::tests,
-        lifecycle::tests,
-        callers::tests,
-        inside::tests,
-        fields::tests,
-        hooks::tests,
-        limits::tests,
-        rlimits::tests,
-        update::tests,
-        events::tests,
-        reader::tests,
-        groups::tests,
-        handover::tests,
-        placement::tests,
-        pods::tests,
-        checkpoint::tests,
-        terminal::tests,
-        stdio::tests,
-        rootless::tests,
-        systemd::tests,
-    ];
-    areas.iter().flat_map(|tests| tests()).collect()
-}

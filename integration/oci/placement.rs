@@ -1,27 +1,11 @@
 //! Cpu affinity, scheduling and memory placement of processes.
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Output, Sandbox, test};
+use crate::harness::{Need, Output, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("placement::a_memory_node_that_is_not_there", OWN, missing_node),
-        test(
-            "placement::exec_cpu_affinity_before_and_after_the_cgroup",
-            &[Need::Root, Need::Strace],
-            affinity,
-        ),
-        test("placement::exec_cpu_affinity_needs_a_cpu", OWN, no_cpu),
-        test("placement::a_cache_class_needs_resctrl", OWN, resctrl),
-        test("placement::cpuset_of_the_config", OCI, cpuset),
-        test("placement::cpus_of_the_caller_bind_no_container", OWN, unbound),
-    ]
-}
 
 fn running(pointer: &str, value: Value) -> Sandbox {
     let sb = Sandbox::new().sh("exec sleep 1000").patch(pointer, value);
@@ -40,14 +24,16 @@ fn exec_json(sb: &Sandbox, changes: &[(&str, Value)]) -> Output {
     sb.runtime().args(["exec", "--process"]).arg(&file).arg(sb.id()).output()
 }
 
-fn missing_node() {
+#[case(OWN)]
+fn a_memory_node_that_is_not_there() {
     let sb = Sandbox::new().patch("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "63" }));
     sb.create().exits(1).says("set_mempolicy").says("no such memory node");
     sb.leak_check();
 }
 
 /// The calls of `exec`, in order; the kernel decides the final affinity.
-fn affinity() {
+#[case(Root, Strace)]
+fn exec_cpu_affinity_before_and_after_the_cgroup() {
     let sb = running("/annotations", json!({}));
     let trace = sb.dir().join("trace");
     let mut process = sb.config()["process"].clone();
@@ -69,7 +55,8 @@ fn affinity() {
     sb.delete().ok();
 }
 
-fn no_cpu() {
+#[case(OWN)]
+fn exec_cpu_affinity_needs_a_cpu() {
     let sb = running("/annotations", json!({}));
     let wrong = exec_json(&sb, &[("/execCPUAffinity", json!({ "final": "8000" }))]);
     wrong.exits(255).says("sched_setaffinity").says("none of these cpus");
@@ -79,7 +66,8 @@ fn no_cpu() {
     sb.delete().ok();
 }
 
-fn resctrl() {
+#[case(OWN)]
+fn a_cache_class_needs_resctrl() {
     if safebox::cgroup::resctrl::mount_point().is_some() {
         return made_class();
     }
@@ -99,7 +87,8 @@ fn made_class() {
     assert!(!root.join(sb.id()).exists());
 }
 
-fn cpuset() {
+#[case(OCI)]
+fn cpuset_of_the_config() {
     let sb = Sandbox::new()
         .args(["grep", "_allowed_list", "/proc/self/status"])
         .patch("/linux/resources/cpu", json!({ "cpus": "0", "mems": "0" }));
@@ -107,7 +96,8 @@ fn cpuset() {
 }
 
 /// As runc since 1.3: a daemon that is bound to certain cpus starts containers that are not.
-fn unbound() {
+#[case(OWN)]
+fn cpus_of_the_caller_bind_no_container() {
     let cpus =
         |text: &str| text.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:\t").map(str::to_string));
     let own = std::fs::read_to_string("/proc/self/status").expect("status");

@@ -4,33 +4,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, case, poll};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
 const OWN_USERNS: &[Need] = &[Need::Root, Need::Userns];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("pods::members_share_network_ipc_and_names", OCI, members),
-        test("pods::a_shared_pid_namespace_shows_all_and_kills_one", OCI, shared_pids),
-        // runc 1.1 requires the mappings of the joined namespace, which the config cannot decide.
-        test("pods::a_user_namespace_is_joined_with_what_it_owns", OWN, shared_users),
-        // runc 1.1 creates it, but cannot exec into it.
-        test("pods::a_user_namespace_and_what_the_host_owns", OWN_USERNS, host_owned),
-        test("pods::a_joined_user_namespace_and_what_the_host_owns", OWN_USERNS, host_owned_joined),
-        test("pods::a_user_namespace_that_denies_setgroups", OWN_USERNS, denied_groups),
-        test("pods::sigkill_reaches_all_of_a_shared_pid_namespace", OWN, kills_all),
-        test("pods::a_member_outlives_the_pause_container", OCI, outlives),
-        test("pods::a_namespace_that_is_none", OWN, no_namespace),
-        test("pods::a_container_runs_in_a_container", OWN, nested),
-    ]
-}
 
 fn started(sb: Sandbox) -> Sandbox {
     sb.create().ok();
@@ -53,7 +35,8 @@ fn link(pid: i32, file: &str) -> String {
 
 const SHARED: [(&str, &str); 3] = [("network", "net"), ("ipc", "ipc"), ("uts", "uts")];
 
-fn members() {
+#[case(OCI)]
+fn members_share_network_ipc_and_names() {
     let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
     let member = Sandbox::new()
         .sh("exec sleep 1000")
@@ -76,7 +59,8 @@ fn members() {
     pause.delete().ok();
 }
 
-fn shared_pids() {
+#[case(OCI)]
+fn a_shared_pid_namespace_shows_all_and_kills_one() {
     let pause = started(Sandbox::new().sh("exec sleep 1111"));
     let shared = [("pid", "pid"), SHARED[0], SHARED[1], SHARED[2]];
     let namespaces = joining(pause.pid(), &shared);
@@ -101,7 +85,9 @@ fn shared_pids() {
     pause.delete().ok();
 }
 
-fn shared_users() {
+// runc 1.1 requires the mappings of the joined namespace, which the config cannot decide.
+#[case(OWN)]
+fn a_user_namespace_is_joined_with_what_it_owns() {
     let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1 }, { "containerID": 1, "hostID": 200_001, "size": 5000 }]);
     let pause = Sandbox::new()
         .sh("exec sleep 1000")
@@ -149,7 +135,9 @@ fn belongs(member: &Sandbox, pause: &Sandbox, shared: &[(&str, &str)]) {
     assert_ne!(member.exec(["ip", "link", "set", "lo", "down"]).code, 0);
 }
 
-fn host_owned() {
+// runc 1.1 creates it, but cannot exec into it.
+#[case(OWN_USERNS)]
+fn a_user_namespace_and_what_the_host_owns() {
     let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
     for own_group in [true, false] {
         let mut shared = SHARED.to_vec();
@@ -167,7 +155,8 @@ fn host_owned() {
     pause.delete().ok();
 }
 
-fn host_owned_joined() {
+#[case(OWN_USERNS)]
+fn a_joined_user_namespace_and_what_the_host_owns() {
     let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
     let users = Sandbox::new()
         .sh("exec sleep 1000")
@@ -198,7 +187,8 @@ fn host_owned_joined() {
 }
 
 /// A user namespace of an unprivileged user with one id: requested groups are dropped, as with runc.
-fn denied_groups() {
+#[case(OWN_USERNS)]
+fn a_user_namespace_that_denies_setgroups() {
     let mut holder = std::process::Command::new("unshare");
     let mut holder = holder.args(["--user", "--map-root-user", "sleep", "1000"]).spawn().expect("unshare");
     let pid = holder.id() as i32;
@@ -233,7 +223,8 @@ fn denied_groups() {
     holder.wait().expect("wait");
 }
 
-fn outlives() {
+#[case(OCI)]
+fn a_member_outlives_the_pause_container() {
     let pause = started(Sandbox::new().sh("exec sleep 1000"));
     let member =
         Sandbox::new().sh("exec sleep 1000").patch("/linux/namespaces", joining(pause.pid(), &SHARED));
@@ -244,7 +235,8 @@ fn outlives() {
     member.delete().ok();
 }
 
-fn no_namespace() {
+#[case(OWN)]
+fn a_namespace_that_is_none() {
     for path in ["/proc/1/ns/none", "/etc/passwd", "/proc/self/ns/uts"] {
         let sb = Sandbox::new().patch(
             "/linux/namespaces",
@@ -258,7 +250,8 @@ fn no_namespace() {
 
 /// safebox as root of a container with everything a runtime needs: no user namespace, all capabilities,
 /// cgroups.
-fn nested() {
+#[case(OWN)]
+fn a_container_runs_in_a_container() {
     let inner = Sandbox::new().sh("echo inner $$; hostname");
     let all: Vec<_> = safebox::tables::capabilities::CAPABILITIES.iter().map(|c| json!(c.name)).collect();
     // On v2 a cgroup with processes cannot delegate controllers, so the first process moves to a child
@@ -307,7 +300,8 @@ fn nested() {
 
 /// The kernel kills all processes with init only in the container's own pid namespace. Other processes of a
 /// shared namespace do not belong to the container.
-fn kills_all() {
+#[case(OWN)]
+fn sigkill_reaches_all_of_a_shared_pid_namespace() {
     let namespaces: Value = ["mount", "ipc", "uts"].iter().map(|kind| json!({ "type": kind })).collect();
     let sharing = || {
         let sb = Sandbox::new().sh("sleep 1000 & sleep 1000 & echo up; wait");

@@ -7,21 +7,12 @@ use cgroups_rs::cpu::CpuController;
 use cgroups_rs::cpuacct::CpuAcctController;
 use cgroups_rs::memory::MemController;
 use cgroups_rs::pid::PidController;
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::limits::file;
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("reader::finds_the_limits_of_the_config", OCI, limits),
-        test("reader::finds_the_limits_of_an_update", OCI, updated),
-        test("reader::counts_the_usage_that_events_reports", OCI, usage),
-    ]
-}
 
 const MIB: i64 = 1 << 20;
 
@@ -98,7 +89,8 @@ fn limited(script: &str) -> Sandbox {
     sb
 }
 
-fn limits() {
+#[case(OCI)]
+fn finds_the_limits_of_the_config() {
     let sb = limited("exec sleep 1000");
     let reader = Reader::of(sb.pid());
     assert_eq!(
@@ -113,7 +105,8 @@ fn limits() {
     sb.delete().ok();
 }
 
-fn updated() {
+#[case(OCI)]
+fn finds_the_limits_of_an_update() {
     let sb = limited("exec sleep 1000");
     let args = ["--memory", "80m", "--memory-swap", "80m", "--memory-reservation", "40m"];
     let cpu = ["--cpu-quota", "25000", "--cpu-period", "50000", "--pids-limit", "-1"];
@@ -128,7 +121,8 @@ fn updated() {
     sb.delete().ok();
 }
 
-fn usage() {
+#[case(OCI)]
+fn counts_the_usage_that_events_reports() {
     let sb = limited(
         "dd if=/dev/zero of=/dev/shm/file bs=1M count=8 2>/dev/null; i=0; \
          while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000 & touch /dev/shm/up; exec sleep 1000",

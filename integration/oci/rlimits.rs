@@ -1,22 +1,11 @@
 //! Process limits (getrlimit(2)) apply only to the program. The runtime and Init work in spite of them, with
 //! as many descriptors as their own hard limit allows.
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("rlimits::small_limits_do_not_reach_init", OWN, small),
-        test("rlimits::a_filter_that_refuses_prlimit_does_not_undo_them", OWN, filtered),
-        test("rlimits::more_binds_than_descriptors", OWN, many_binds),
-        test("rlimits::a_program_gets_the_descriptors_it_would_have_had", OWN, given_back),
-        test("rlimits::too_few_descriptors_leave_nothing", OWN, few),
-    ]
-}
 
 /// Bind mounts of one directory.
 fn binds(mut sb: Sandbox, n: usize) -> Sandbox {
@@ -34,7 +23,8 @@ fn limit(name: &str, value: u64) -> Value {
 }
 
 /// Each limit with a suitable program: by run, by create and start with a hook inside, by exec.
-fn small() {
+#[case(OWN)]
+fn small_limits_do_not_reach_init() {
     let table = [
         ("RLIMIT_NOFILE", 16, "open files"),
         ("RLIMIT_STACK", 65_536, "stack size"),
@@ -76,7 +66,8 @@ fn small() {
 }
 
 /// Without no_new_privs the config's filter is loaded early, so calls that it refuses must come before it.
-fn filtered() {
+#[case(OWN)]
+fn a_filter_that_refuses_prlimit_does_not_undo_them() {
     for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"] {
         // A new limit: a static glibc program reads its stack limit at start.
         let sets = json!([{ "index": 2, "value": 0, "op": "SCMP_CMP_NE" }]);
@@ -103,14 +94,16 @@ fn under_policy(sb: &Sandbox, limits: &str, policy: &str) -> crate::harness::Cal
         .arg(sb.id())
 }
 
-fn many_binds() {
+#[case(OWN)]
+fn more_binds_than_descriptors() {
     let sb = binds(Sandbox::new(), 150).sh("ls /m | wc -l; ulimit -Sn").without("/process/rlimits");
     let out = with_limits(&sb, "ulimit -Sn 100").output().ok();
     assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["150", "100"], "{out}");
 }
 
 /// The program, a hook of the host and one of the container have the caller's soft limit, or the config's.
-fn given_back() {
+#[case(OWN)]
+fn a_program_gets_the_descriptors_it_would_have_had() {
     let hook = |out: &std::path::Path| {
         let script = format!("ulimit -Sn >{}", out.display());
         json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }])
@@ -132,7 +125,8 @@ fn given_back() {
 }
 
 /// A launch that runs out of descriptors is undone without needing more.
-fn few() {
+#[case(OWN)]
+fn too_few_descriptors_leave_nothing() {
     let sb = binds(Sandbox::new(), 100).without("/process/rlimits");
     for hard in [5, 6, 7, 8, 12, 16, 17, 18, 24, 64, 100] {
         let out = with_limits(&sb, &format!("ulimit -n {hard}")).output();

@@ -13,14 +13,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::carried::copy_program;
 use crate::harness::needs::{NOBODYS, subordinate};
-use crate::harness::{Call, Need, Sandbox, bundle, poll, test};
+use crate::harness::{Call, Need, Sandbox, bundle, case, poll};
 pub use cgroups::own_systemd;
-use cgroups::{delegated, managed};
 
 const ONE: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 const RANGE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Subordinate];
@@ -28,25 +26,34 @@ const DELEGATED: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::CgroupV2];
 const MANAGED: &[Need] =
     &[Need::Root, Need::OrdinaryUserns, Need::Subordinate, Need::Systemd, Need::CgroupV2];
 
-pub fn tests() -> Vec<Trial> {
-    [areas(), agent::tests(), attacks::tests(), ids::tests(), inside::tests()].into_iter().flatten().collect()
+#[case(ONE)]
+fn the_oci_verbs_work() {
+    verbs(one());
 }
 
-fn areas() -> Vec<Trial> {
-    vec![
-        test("rootless::the_oci_verbs_work", ONE, || verbs(one())),
-        test("rootless::the_oci_verbs_work_with_a_range", RANGE, || verbs(range())),
-        test("rootless::run_is_restricted", ONE, || restricted(one(), false)),
-        test("rootless::run_is_restricted_with_a_range", RANGE, || restricted(range(), true)),
-        test("rootless::limits_that_cannot_be_applied_are_refused", ONE, refused_limits),
-        test("rootless::mistakes_are_named", ONE, mistakes),
-        test("rootless::every_fault_leaves_nothing", ONE, || faults(one())),
-        test("rootless::every_fault_leaves_nothing_with_a_range", RANGE, || faults(range())),
-        test("rootless::delegated_cgroups_limit", DELEGATED, delegated),
-        test("rootless::a_user_s_systemd_limits", MANAGED, managed),
-        test("rootless::where_a_user_s_root_keeps_states", ONE, state_root),
-        test("rootless::the_host_s_cgroups_cannot_be_written", ONE, cgroups_hidden),
-    ]
+#[case(RANGE)]
+fn the_oci_verbs_work_with_a_range() {
+    verbs(range());
+}
+
+#[case(ONE)]
+fn run_is_restricted() {
+    restricted(one(), false);
+}
+
+#[case(RANGE)]
+fn run_is_restricted_with_a_range() {
+    restricted(range(), true);
+}
+
+#[case(ONE)]
+fn every_fault_leaves_nothing() {
+    faults(one());
+}
+
+#[case(RANGE)]
+fn every_fault_leaves_nothing_with_a_range() {
+    faults(range());
 }
 
 /// An unprivileged user.
@@ -216,7 +223,8 @@ fn restricted(user: User, has_range: bool) {
     sb.leak_check();
 }
 
-fn refused_limits() {
+#[case(ONE)]
+fn limits_that_cannot_be_applied_are_refused() {
     let user = one();
     let sb = user.sandbox().patch("/linux/resources/pids", json!({ "limit": 7 }));
     user.create(&sb).output().exits(1).says("/linux/resources/pids/limit").says("--cgroup-manager disabled");
@@ -241,7 +249,8 @@ fn refused_limits() {
     sb.leak_check();
 }
 
-fn mistakes() {
+#[case(ONE)]
+fn mistakes_are_named() {
     let user = one();
     let spoilt = |pointer: &str, value: Value, says: &str| {
         let sb = user.sandbox().patch(pointer, value);
@@ -290,7 +299,8 @@ fn faults(user: User) {
 
 /// Podman calls the runtime as root of the user's namespace, usually without `$USER`; under runc's rule only
 /// `$USER` = root has its states in /run.
-fn state_root() {
+#[case(ONE)]
+fn where_a_user_s_root_keeps_states() {
     let user = one();
     let sb = user.sandbox();
     for (variables, root) in [
@@ -312,7 +322,8 @@ fn state_root() {
 }
 
 /// Root of a user namespace with one mapped id: a container in a container.
-fn cgroups_hidden() {
+#[case(ONE)]
+fn the_host_s_cgroups_cannot_be_written() {
     let user = one();
     let sb = user
         .sandbox()

@@ -2,19 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
-
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const HERE: &[Need] = &[Need::Root, Need::Alone];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("soak::one_after_the_other", HERE, sequential),
-        test("soak::fifty_at_once", HERE, parallel),
-        test("soak::create_start_delete", HERE, lifecycle),
-    ]
-}
 
 /// `SAFEBOX_SOAK`, else 1000.
 fn count() -> u32 {
@@ -26,7 +16,8 @@ fn say(what: &str, count: u32, start: Instant) {
     println!("soak: {what}: {count} in {:.1?}, {each:.1?} each", start.elapsed());
 }
 
-fn sequential() {
+#[case(HERE)]
+fn one_after_the_other() {
     own_mounts();
     let sb = Sandbox::new();
     let before = mounts();
@@ -42,7 +33,8 @@ fn sequential() {
     assert_eq!(mounts(), before, "mounts");
 }
 
-fn parallel() {
+#[case(HERE)]
+fn fifty_at_once() {
     own_mounts();
     let sb = Sandbox::new();
     let before = mounts();
@@ -61,7 +53,8 @@ fn parallel() {
     assert_eq!(mounts(), before, "mounts");
 }
 
-fn lifecycle() {
+#[case(HERE)]
+fn create_start_delete() {
     own_mounts();
     let sb = Sandbox::new();
     let before = mounts();

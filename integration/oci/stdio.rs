@@ -9,43 +9,40 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::Stdio;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Call, Need, Output, Sandbox, poll, test};
-use opens::{mapped, opened, opened_detached};
+use crate::harness::{Call, Need, Output, Sandbox, case, poll};
+use opens::{mapped, opened};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root, Need::Userns];
 const USERNS: &[Need] = &[Need::Root, Need::Userns, Need::Oci];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("stdio::a_relay_waits_for_neither_side", OWN, both_full),
-        test("stdio::a_signal_ends_a_launcher_whose_output_is_not_read", OWN, || unread(Signal::SIGTERM)),
-        test("stdio::the_end_ends_a_launcher_with_an_endless_input", OCI, endless_input),
-        test("stdio::a_slow_reader_gets_all_of_it", OCI, slow_reader),
-        test("stdio::a_reader_that_goes_ends_the_program", OWN, reader_gone),
-        test("stdio::the_order_of_two_outputs_is_kept", OWN, one_order),
-        test("stdio::lines_that_go_to_a_file_end_in_lf", OCI, line_ends),
-        test("stdio::no_terminal_of_the_caller_goes_in", OWN, terminals),
-        test("stdio::a_detached_container_keeps_no_terminal", OWN, detached),
-        test("stdio::a_detached_container_does_not_hold_its_caller_s_pipe", OWN, detached_in_a_pipe),
-        test("stdio::the_null_device_is_the_container_s_own", OWN, own_null),
-        test("stdio::exec_gives_a_hardened_container_no_terminal", OWN, exec_terminals),
-        test("stdio::what_leads_to_more_than_its_bytes_is_refused", OWN, places),
-        test("stdio::a_disk_or_device_is_only_read", OWN, devices),
-        test("stdio::an_input_file_cannot_be_opened_for_writing", OWN, input_file),
-        test("stdio::an_output_file_cannot_be_read_or_truncated", OWN, output_file),
-        test("stdio::dev_stdout_can_be_opened_hardened", OWN, || opened(true, 0)),
-        test("stdio::dev_stdout_can_be_opened_by_a_user", OCI, || opened(false, 1000)),
-        test("stdio::dev_stdout_can_be_opened_in_a_user_namespace", USERNS, || mapped(0)),
-        test("stdio::dev_stdout_can_be_opened_by_a_mapped_user", USERNS, || mapped(1000)),
-        test("stdio::dev_stdout_can_be_opened_detached", OWN, opened_detached),
-        test("stdio::a_fifo_at_dev_pts_does_not_hold_exec", &[Need::Root], fifo_devpts),
-    ]
+#[case(OWN)]
+fn a_signal_ends_a_launcher_whose_output_is_not_read() {
+    unread(Signal::SIGTERM);
+}
+
+#[case(OWN)]
+fn dev_stdout_can_be_opened_hardened() {
+    opened(true, 0);
+}
+
+#[case(OCI)]
+fn dev_stdout_can_be_opened_by_a_user() {
+    opened(false, 1000);
+}
+
+#[case(USERNS)]
+fn dev_stdout_can_be_opened_in_a_user_namespace() {
+    mapped(0);
+}
+
+#[case(USERNS)]
+fn dev_stdout_can_be_opened_by_a_mapped_user() {
+    mapped(1000);
 }
 
 fn sleeper() -> Sandbox {
@@ -60,7 +57,8 @@ fn started() -> Sandbox {
 }
 
 /// More input than a terminal buffers, for a program that answers.
-fn both_full() {
+#[case(OWN)]
+fn a_relay_waits_for_neither_side() {
     const COUNT: usize = 200_000;
     let sb = started();
     let script = format!("stty raw -echo; echo READY; exec head -c {COUNT}");
@@ -113,7 +111,8 @@ fn unread(signal: Signal) {
     }
 }
 
-fn endless_input() {
+#[case(OCI)]
+fn the_end_ends_a_launcher_with_an_endless_input() {
     let sb = Sandbox::new().sh("exit 7");
     let zero = File::open("/dev/zero").expect("/dev/zero");
     let call = sb.run_oci().with(|c| {
@@ -127,7 +126,8 @@ fn endless_input() {
     run.wait().ok().prints("abc");
 }
 
-fn slow_reader() {
+#[case(OCI)]
+fn a_slow_reader_gets_all_of_it() {
     let sb = Sandbox::new().sh("head -c 150000 /dev/zero; echo end");
     let (reader, writer) = unread_pipe();
     let call = sb.run_oci().with(|c| {
@@ -149,7 +149,8 @@ fn slow_reader() {
     assert!(text.ends_with(b"end\n"));
 }
 
-fn reader_gone() {
+#[case(OWN)]
+fn a_reader_that_goes_ends_the_program() {
     let sb = Sandbox::new().sh(YES);
     let (reader, writer) = unread_pipe();
     let run = sb
@@ -166,7 +167,8 @@ fn reader_gone() {
     assert!(!out.timed_out && out.code != 0, "{out}");
 }
 
-fn one_order() {
+#[case(OWN)]
+fn the_order_of_two_outputs_is_kept() {
     let script = "i=0; while [ $i -lt 200 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done";
     let sb = Sandbox::new().sh(script);
     let path = sb.dir().join("both");
@@ -180,7 +182,8 @@ fn one_order() {
     assert_eq!(std::fs::read_to_string(path).expect("the file"), want);
 }
 
-fn line_ends() {
+#[case(OCI)]
+fn lines_that_go_to_a_file_end_in_lf() {
     const LINES: [&str; 3] = ["sh", "-c", "echo one; echo two"];
     let sb = started();
     // runc requires that one of the three is a terminal.
@@ -218,7 +221,8 @@ fn with_terminals(call: Call, slave: &OwnedFd, which: [bool; 3]) -> Call {
 const NO_TERMINAL: &str = "for i in 0 1 2; do case $(readlink /proc/$$/fd/$i) in /dev/pts/0|pipe:*|/dev/null) ;; \
     *) exit 9;; esac; done; [ ! -t 0 ] || [ \"$(stty size)\" = '7 77' ] || exit 8; echo said; echo said >&2";
 
-fn terminals() {
+#[case(OWN)]
+fn no_terminal_of_the_caller_goes_in() {
     for bits in 0..8 {
         let which = [bits & 1 != 0, bits & 2 != 0, bits & 4 != 0];
         let size = nix::pty::Winsize { ws_row: 7, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
@@ -237,7 +241,8 @@ fn terminals() {
     }
 }
 
-fn detached() {
+#[case(OWN)]
+fn a_detached_container_keeps_no_terminal() {
     let pty = openpty(None, None).expect("openpty");
     let sb = Sandbox::new().sh(&format!("{LINKS} >/dev/null; sleep 1000"));
     let out = with_terminals(sb.run().arg("--detach"), &pty.slave, [true; 3]).output().ok();
@@ -261,7 +266,8 @@ fn detached() {
 }
 
 /// `id=$(safebox run --detach ...)` gets the id and does not wait for the container's end.
-fn detached_in_a_pipe() {
+#[case(OWN)]
+fn a_detached_container_does_not_hold_its_caller_s_pipe() {
     let sb = Sandbox::new().sh("echo from inside; echo error >&2; sleep 1000");
     let shell = ["/bin/sh", "-c", "id=$(\"$0\" \"$@\" 2>&1) && echo \"[$id]\""];
     let run =
@@ -274,7 +280,8 @@ fn detached_in_a_pipe() {
 }
 
 /// inotify on the host's /dev/null reports when programs of the host use it.
-fn own_null() {
+#[case(OWN)]
+fn the_null_device_is_the_container_s_own() {
     let host = std::fs::metadata("/dev/null").expect("/dev/null").dev();
     let sb = Sandbox::new().sh("test $(stat -L -c %t:%T /proc/self/fd/0) = 1:3 && echo > /dev/stdin && stat -L -c '<%d>' /proc/self/fd/0; sleep 0.2");
     let differs = |out: Output| {
@@ -290,7 +297,8 @@ fn own_null() {
     running.delete().ok();
 }
 
-fn exec_terminals() {
+#[case(OWN)]
+fn exec_gives_a_hardened_container_no_terminal() {
     let sb = sleeper();
     sb.run().arg("--detach").output().ok();
     for bits in 0..8 {
@@ -304,7 +312,8 @@ fn exec_terminals() {
     sb.delete().ok();
 }
 
-fn places() {
+#[case(OWN)]
+fn what_leads_to_more_than_its_bytes_is_refused() {
     let sb = Sandbox::new();
     let running = sleeper();
     running.run().arg("--detach").output().ok();
@@ -340,7 +349,8 @@ fn places() {
     sb.leak_check();
 }
 
-fn devices() {
+#[case(OWN)]
+fn a_disk_or_device_is_only_read() {
     let sb = Sandbox::new().sh("readlink /proc/$$/fd/0; exec head -c 5 | wc -c");
     let zero = OpenOptions::new().read(true).write(true).open("/dev/zero").expect("/dev/zero");
     let call = sb.run().with(|c| {
@@ -362,7 +372,8 @@ fn devices() {
     }
 }
 
-fn input_file() {
+#[case(OWN)]
+fn an_input_file_cannot_be_opened_for_writing() {
     let sb = Sandbox::new().sh("cat; echo injected 1<>/proc/self/fd/0; echo injected >/dev/stdin; true");
     for mode in [0o600, 0o666] {
         let path = sb.dir().join("in");
@@ -380,7 +391,8 @@ fn input_file() {
     }
 }
 
-fn output_file() {
+#[case(OWN)]
+fn an_output_file_cannot_be_read_or_truncated() {
     // $$: a program that the shell redirects has another file there.
     let script = "timeout 1 head -n 1 /proc/$$/fd/1 >/tmp/x; truncate -s 0 /proc/$$/fd/1; \
         grep -q secret /tmp/x && echo read it; echo done";
@@ -399,7 +411,8 @@ fn output_file() {
     }
 }
 
-fn fifo_devpts() {
+#[case(Root)]
+fn a_fifo_at_dev_pts_does_not_hold_exec() {
     let mut sb = sleeper();
     let mounts: Vec<_> = sb.config()["mounts"].as_array().expect("mounts").clone();
     let kept = mounts.into_iter().filter(|m| m["destination"] == "/proc");

@@ -7,13 +7,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::carried::patience;
-use crate::harness::{Call, Need, Sandbox, poll, rounds, test};
-use compare::like_runc;
+use crate::harness::{Call, Need, Sandbox, case, poll, rounds};
 
 const BOOTED: &[Need] = &[Need::Root, Need::Systemd];
 /// systemd closes all bus connections when it is reloaded.
@@ -22,27 +20,9 @@ const RELOADS: &[Need] = &[Need::Root, Need::Systemd, Need::Alone];
 const OWNED: &[Need] = &[Need::Root, Need::Systemd, Need::CgroupV2, Need::Userns];
 const UPDATED: &[Need] = &[Need::Root, Need::Systemd, Need::CgroupV2, Need::Alone];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("systemd::a_scope_has_the_limits_and_keeps_them", RELOADS, limits),
-        test("systemd::an_update_is_systemd_s_as_well", UPDATED, updates),
-        test("systemd::a_launch_survives_reloads", RELOADS, reloads),
-        test("systemd::later_verbs_need_no_flag", BOOTED, later_verbs),
-        test("systemd::properties_are_those_of_runc", &[Need::Root, Need::Systemd, Need::Runc], like_runc),
-        test("systemd::a_scope_is_shown_without_a_cgroup_namespace", BOOTED, shown),
-        test("systemd::a_writable_scope_is_its_user_s", OWNED, || {
-            crate::oci::fields::cgroup::owners(&["--systemd-cgroup"])
-        }),
-        test("systemd::annotations_are_properties", BOOTED, annotations),
-        test("systemd::run_leaves_no_unit", BOOTED, run),
-        test("systemd::run_reports_an_oom_kill", BOOTED, oom),
-        test("systemd::run_reports_an_oom_kill_of_a_scope_that_is_gone", BOOTED, oom_seen_late),
-        test("systemd::every_fault_leaves_no_unit", BOOTED, faults),
-        test("systemd::a_foreign_unit_is_not_touched", BOOTED, taken),
-        test("systemd::a_path_that_is_no_unit_is_refused", BOOTED, bad_paths),
-        test("systemd::without_systemd_nothing_runs", &[Need::Root, Need::NoSystemd], absent),
-        test("systemd::managers_must_agree", &[Need::Root], contradiction),
-    ]
+#[case(OWNED)]
+fn a_writable_scope_is_its_user_s() {
+    crate::oci::fields::cgroup::owners(&["--systemd-cgroup"])
 }
 
 const MIB: u64 = 1 << 20;
@@ -94,7 +74,8 @@ fn file(pid: i32, name: &str) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|t| t.trim().to_string())
 }
 
-fn limits() {
+#[case(RELOADS)]
+fn a_scope_has_the_limits_and_keeps_them() {
     let sb = limited();
     create(&sb).output().ok();
     let (pid, unit) = (sb.pid(), format!("safebox-{}.scope", sb.id()));
@@ -131,7 +112,8 @@ fn limits() {
 }
 
 /// systemd's properties equal the cgroup files, and stay when systemd writes them again.
-fn updates() {
+#[case(UPDATED)]
+fn an_update_is_systemd_s_as_well() {
     let sb =
         limited().patch("/linux/resources/unified", json!({ "pids.max": "44", "memory.high": "60000000" }));
     create(&sb).output().ok();
@@ -173,7 +155,8 @@ fn updates() {
 }
 
 /// Each reload closes all bus connections; jobs continue.
-fn reloads() {
+#[case(RELOADS)]
+fn a_launch_survives_reloads() {
     let done = std::sync::atomic::AtomicBool::new(false);
     let seen = std::sync::atomic::Ordering::SeqCst;
     std::thread::scope(|threads| {
@@ -196,7 +179,8 @@ fn reloads() {
     });
 }
 
-fn later_verbs() {
+#[case(BOOTED)]
+fn later_verbs_need_no_flag() {
     let sb = limited().patch("/linux/cgroupsPath", json!("box-inner.slice:test:"));
     let path = format!("box-inner.slice:test:{}", sb.id());
     let sb = sb.patch("/linux/cgroupsPath", json!(path));
@@ -222,7 +206,8 @@ fn later_verbs() {
     systemctl(&["stop", "box-inner.slice", "box.slice"]);
 }
 
-fn annotations() {
+#[case(BOOTED)]
+fn annotations_are_properties() {
     let sb = limited()
         .patch("/annotations/org.systemd.property.TimeoutStopSec", json!("7"))
         .patch("/annotations/org.systemd.property.Description", json!("'a test'"))
@@ -250,7 +235,8 @@ fn run_call(sb: &Sandbox) -> Call {
     sb.runtime().args(["--systemd-cgroup", "run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(sb.id())
 }
 
-fn run() {
+#[case(BOOTED)]
+fn run_leaves_no_unit() {
     let sb = Sandbox::new().sh("exit 7");
     let out = run_call(&sb).output().exits(7);
     assert!(out.took < patience(Duration::from_secs(10)), "{out}");
@@ -261,7 +247,8 @@ fn run() {
 }
 
 /// Podman's `--cgroupns host`: the container's own cgroup is a bind mount of a scope that is created late.
-fn shown() {
+#[case(BOOTED)]
+fn a_scope_is_shown_without_a_cgroup_namespace() {
     let name = |kind: &str| json!({ "type": kind });
     let kinds = ["pid", "network", "ipc", "uts", "mount", "user"];
     for count in [5, 6] {
@@ -291,7 +278,8 @@ fn hungry(script: &str) -> Sandbox {
     Sandbox::new().sh(script).patch("/linux/resources/memory", memory)
 }
 
-fn oom() {
+#[case(BOOTED)]
+fn run_reports_an_oom_kill() {
     for _ in 0..rounds(20) {
         let sb = hungry("exec tail /dev/zero");
         run_call(&sb).args(["--policy", "privileged"]).output().exits(137).says(OUT_OF_MEMORY);
@@ -306,7 +294,8 @@ fn oom() {
 }
 
 /// systemd removes the scope when its last process has ended; here the launcher sleeps until then.
-fn oom_seen_late() {
+#[case(BOOTED)]
+fn run_reports_an_oom_kill_of_a_scope_that_is_gone() {
     let sb = hungry("echo up; while [ ! -e /dev/shm/go ]; do sleep 0.1; done; exec tail /dev/zero");
     let run = sb.run_until(run_call(&sb).args(["--policy", "privileged"]), "up");
     let trees = sb.trace().cgroups();
@@ -324,7 +313,8 @@ fn oom_seen_late() {
 }
 
 /// The rows around the scope, and some others.
-fn faults() {
+#[case(BOOTED)]
+fn every_fault_leaves_no_unit() {
     let sb = limited();
     let explain = sb.runtime().args(["--systemd-cgroup", "explain", "--json"]).arg(sb.bundle()).output().ok();
     let plan: serde_json::Value = serde_json::from_str(&explain.stdout).expect("JSON");
@@ -349,7 +339,8 @@ fn faults() {
     no_unit(&sb);
 }
 
-fn taken() {
+#[case(BOOTED)]
+fn a_foreign_unit_is_not_touched() {
     let sb = limited();
     create(&sb).output().ok();
     let path = format!("system.slice:safebox:{}", sb.id());
@@ -363,7 +354,8 @@ fn taken() {
     no_unit(&sb);
 }
 
-fn bad_paths() {
+#[case(BOOTED)]
+fn a_path_that_is_no_unit_is_refused() {
     for bad in ["/a/b", "a.slice:b", "a:b:c", "a--b.slice:p:n", "a.slice:p:n.slice", "a.slice:p:a b"] {
         let sb = limited().patch("/linux/cgroupsPath", json!(bad));
         create(&sb).output().exits(1).says("/linux/cgroupsPath");
@@ -371,7 +363,8 @@ fn bad_paths() {
     }
 }
 
-fn absent() {
+#[case(Root, NoSystemd)]
+fn without_systemd_nothing_runs() {
     let sb = limited();
     create(&sb).output().exits(1).says("--systemd-cgroup: this machine was not booted with systemd");
     sb.leak_check();
@@ -381,7 +374,8 @@ fn absent() {
     sb.leak_check();
 }
 
-fn contradiction() {
+#[case(Root)]
+fn managers_must_agree() {
     let sb = Sandbox::new();
     let call = sb.runtime().args(["--systemd-cgroup", "--cgroup-manager", "cgroupfs", "create", "--bundle"]);
     call.arg(sb.bundle()).arg(sb.id()).output().exits(1).says("contradict each other");

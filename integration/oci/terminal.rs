@@ -8,7 +8,6 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -18,31 +17,10 @@ use serde_json::json;
 
 use crate::harness::bundle::is_foreign;
 use crate::harness::process::{Call, Running};
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, case, poll};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("terminal::run_gives_a_pty_of_its_own", OWN, own_pty),
-        test("terminal::size_is_passed_and_follows", OWN, size),
-        test("terminal::raw_while_it_runs_and_restored_after", OWN, raw_mode),
-        test("terminal::raw_mode_is_restored_after_a_kill", OWN, restored_after_kill),
-        test("terminal::raw_mode_is_restored_after_the_launcher_was_killed", OWN, restored_after_sigkill),
-        test("terminal::raw_mode_is_restored_after_exec_was_killed", OWN, exec_restored_after_sigkill),
-        test("terminal::ctrl_c_reaches_the_program", OWN, ctrl_c),
-        test("terminal::without_a_terminal_there_is_none", OWN, none),
-        test("terminal::create_sends_the_master", OCI, create_socket),
-        test("terminal::run_detached_sends_the_master", OCI, run_socket),
-        test("terminal::exec_takes_no_other_file_system_for_devpts", &[Need::Root], no_devpts),
-        test("terminal::a_read_only_dev_has_its_console", OCI, readonly_dev),
-        test("terminal::exec_detached_sends_the_master", OCI, exec_socket),
-        test("terminal::exec_tty_relays", OWN, exec_tty),
-        test("terminal::run_detached_from_a_terminal_works_without_one", OWN, detached_without),
-        test("terminal::create_needs_a_socket_for_a_terminal", OCI, socket_needed),
-    ]
-}
 
 /// The caller's terminal.
 pub struct Seat {
@@ -97,7 +75,8 @@ fn wait_for(run: &Running, word: &str) {
     });
 }
 
-fn own_pty() {
+#[case(OWN)]
+fn run_gives_a_pty_of_its_own() {
     let seat = Seat::new(24, 80);
     let sb = shell("tty; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all; echo err >&2; ls -l /dev/console");
     let out = seat.call(sb.run()).output().ok().prints("/dev/pts/0").prints("all").prints("err");
@@ -109,7 +88,8 @@ fn own_pty() {
     sb.leak_check();
 }
 
-fn size() {
+#[case(OWN)]
+fn size_is_passed_and_follows() {
     let seat = Seat::new(33, 111);
     let sb = shell("stty size; trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done");
     let run = seat.call(sb.run()).spawn();
@@ -122,7 +102,8 @@ fn size() {
     sb.leak_check();
 }
 
-fn raw_mode() {
+#[case(OWN)]
+fn raw_while_it_runs_and_restored_after() {
     let seat = Seat::new(24, 80);
     let before = seat.mode();
     let sb = shell("echo up; read line; echo got $line");
@@ -135,7 +116,8 @@ fn raw_mode() {
     sb.leak_check();
 }
 
-fn restored_after_kill() {
+#[case(OWN)]
+fn raw_mode_is_restored_after_a_kill() {
     let seat = Seat::new(24, 80);
     let before = seat.mode();
     let sb = shell("echo up; sleep 1000");
@@ -149,7 +131,8 @@ fn restored_after_kill() {
 }
 
 /// The guardian restores it, unless another program has changed the modes meanwhile.
-fn restored_after_sigkill() {
+#[case(OWN)]
+fn raw_mode_is_restored_after_the_launcher_was_killed() {
     for others in [false, true] {
         let seat = Seat::new(24, 80);
         let mut expected = seat.mode();
@@ -173,7 +156,8 @@ fn restored_after_sigkill() {
 }
 
 /// `exec` and `run --keep` have no guardian: the container outlives them.
-fn exec_restored_after_sigkill() {
+#[case(OWN)]
+fn raw_mode_is_restored_after_exec_was_killed() {
     let sb = Sandbox::new().sh("sleep 1000");
     sb.run_oci().arg("--detach").output().ok();
     let seat = Seat::new(24, 80);
@@ -192,7 +176,8 @@ fn exec_restored_after_sigkill() {
     sb.delete().ok();
 }
 
-fn ctrl_c() {
+#[case(OWN)]
+fn ctrl_c_reaches_the_program() {
     let seat = Seat::new(24, 80);
     let sb = shell("trap 'echo interrupted; exit 9' INT; echo up; while :; do sleep 0.05; done");
     let run = seat.call(sb.run()).spawn();
@@ -203,7 +188,8 @@ fn ctrl_c() {
     sb.leak_check();
 }
 
-fn none() {
+#[case(OWN)]
+fn without_a_terminal_there_is_none() {
     let sb = shell("tty; echo $?");
     sb.run().output().ok().prints("not a tty");
 }
@@ -273,7 +259,8 @@ pub fn read_until(mut terminal: &File, word: &str) -> String {
     text
 }
 
-fn create_socket() {
+#[case(OCI)]
+fn create_sends_the_master() {
     let sockets = tempfile::tempdir().expect("a temporary directory");
     let socket = Socket::new(sockets.path());
     let sb = shell("echo up; read line; echo got $line; sleep 1000");
@@ -289,7 +276,8 @@ fn create_socket() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn run_socket() {
+#[case(OCI)]
+fn run_detached_sends_the_master() {
     let sockets = tempfile::tempdir().expect("a temporary directory");
     let socket = Socket::new(sockets.path());
     let sb = shell("tty; sleep 1000");
@@ -301,7 +289,8 @@ fn run_socket() {
 }
 
 /// /dev becomes read-only after the console is mounted in it.
-fn readonly_dev() {
+#[case(OCI)]
+fn a_read_only_dev_has_its_console() {
     let options: &[&str] = if is_foreign() { &["ro"] } else { &["ro", "rro"] };
     options.iter().for_each(|option| readonly_dev_by(option));
 }
@@ -326,7 +315,8 @@ fn readonly_dev_by(option: &str) {
 
 /// A container with CAP_SYS_ADMIN can mount FUSE there, which can answer with any pty number: for example the
 /// number of a descriptor of the runtime, which would then be given to the user.
-fn no_devpts() {
+#[case(Root)]
+fn exec_takes_no_other_file_system_for_devpts() {
     let sockets = tempfile::tempdir().expect("a temporary directory");
     let socket = Socket::new(sockets.path());
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
@@ -342,7 +332,8 @@ fn no_devpts() {
     sb.delete().ok();
 }
 
-fn exec_socket() {
+#[case(OCI)]
+fn exec_detached_sends_the_master() {
     let sockets = tempfile::tempdir().expect("a temporary directory");
     let socket = Socket::new(sockets.path());
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
@@ -362,7 +353,8 @@ fn exec_socket() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn exec_tty() {
+#[case(OWN)]
+fn exec_tty_relays() {
     let seat = Seat::new(31, 77);
     let before = seat.mode();
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
@@ -379,7 +371,8 @@ fn exec_tty() {
     sb.leak_check_within(Duration::from_secs(2));
 }
 
-fn socket_needed() {
+#[case(OCI)]
+fn create_needs_a_socket_for_a_terminal() {
     let sb = shell("true");
     sb.create().exits(1).says("cannot allocate tty if");
     // In the foreground the caller's own terminal is used.
@@ -393,7 +386,8 @@ fn socket_needed() {
 
 /// From an interactive terminal: a container without a terminal is detached, one with a terminal has no
 /// receiver for it.
-fn detached_without() {
+#[case(OWN)]
+fn run_detached_from_a_terminal_works_without_one() {
     let seat = Seat::new(24, 80);
     for policy in ["restricted", "privileged"] {
         let sb = Sandbox::new().args(["/bin/sleep", "1000"]);

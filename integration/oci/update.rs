@@ -1,32 +1,14 @@
 //! `update`: changes limits of a running container, checked in the kernel's files.
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 use crate::oci::limits::limit;
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
 const V2: &[Need] = &[Need::Root, Need::CgroupV2];
 const V1: &[Need] = &[Need::Root, Need::CgroupV1, Need::Oci];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("update::flags_change_the_limits", OCI, flags),
-        test("update::no_processes_more_is_one_process", OWN, no_more),
-        test("update::json_from_stdin_and_from_a_file", OCI, json_input),
-        test("update::zeros_and_unknown_keys_change_nothing", OCI, zeros),
-        test("update::memory_goes_up_and_down", OCI, memory),
-        test("update::quota_and_period_remember_each_other", OWN, pairs),
-        test("update::burst_and_idle_go_with_quota_and_shares", OWN, burst_and_idle),
-        test("update::a_created_container_takes_it_too", OCI, created),
-        test("update::bad_input_changes_nothing", OWN, bad_input),
-        test("update::a_stopped_container_has_no_limits", OCI, stopped),
-        test("update::v1_refuses_a_limit_below_the_use", V1, below_use_v1),
-        test("update::check_before_update_protects_on_v2", V2, check_before_update),
-    ]
-}
 
 const MIB: i64 = 1 << 20;
 
@@ -72,7 +54,8 @@ fn shares(sb: &Sandbox) -> String {
 }
 
 /// As runc since 1.4: 0 becomes 1, because the container's own process counts.
-fn no_more() {
+#[case(OWN)]
+fn no_processes_more_is_one_process() {
     let sb = running();
     update(&sb, &["--pids-limit", "0"]).ok();
     assert_eq!(pids_limit(&sb), "1");
@@ -81,7 +64,8 @@ fn no_more() {
     sb.delete().ok();
 }
 
-fn flags() {
+#[case(OCI)]
+fn flags_change_the_limits() {
     let sb = running();
     assert_eq!(cpu_max(&sb), "50000 100000");
     update(&sb, &["--memory", "96m", "--memory-swap", "128m", "--pids-limit", "77"]).ok();
@@ -97,7 +81,8 @@ fn flags() {
     sb.delete().ok();
 }
 
-fn json_input() {
+#[case(OCI)]
+fn json_from_stdin_and_from_a_file() {
     let sb = running();
     update_json(&sb, &json!({ "memory": { "limit": 80 * MIB, "swap": 100 * MIB }, "pids": { "limit": 20 } }))
         .ok();
@@ -111,7 +96,8 @@ fn json_input() {
 }
 
 /// The JSON that Docker sends to update only the memory limit.
-fn zeros() {
+#[case(OCI)]
+fn zeros_and_unknown_keys_change_nothing() {
     let sb = running();
     let before = (cpu_max(&sb), shares(&sb), pids_limit(&sb));
     let sent = json!({
@@ -126,7 +112,8 @@ fn zeros() {
     sb.delete().ok();
 }
 
-fn memory() {
+#[case(OCI)]
+fn memory_goes_up_and_down() {
     let sb = running();
     // v1 requires memory <= memory plus swap at every moment, in both directions.
     for (limit, swap) in [(200, 300), (40, 50), (100, 100), (64, -1)] {
@@ -143,7 +130,8 @@ fn memory() {
 }
 
 /// The kernel accepts a burst up to the quota, and no shares for an idle cgroup.
-fn burst_and_idle() {
+#[case(OWN)]
+fn burst_and_idle_go_with_quota_and_shares() {
     let sb = running();
     let of = |v2: &str, v1: &str| limit(sb.pid(), v2, ("cpu", v1));
     let burst = || of("cpu.max.burst", "cpu.cfs_burst_us");
@@ -163,7 +151,8 @@ fn burst_and_idle() {
     sb.delete().ok();
 }
 
-fn pairs() {
+#[case(OWN)]
+fn quota_and_period_remember_each_other() {
     let sb = running();
     update(&sb, &["--cpu-quota", "10000"]).ok();
     assert_eq!(cpu_max(&sb), "10000 100000");
@@ -174,7 +163,8 @@ fn pairs() {
     sb.delete().ok();
 }
 
-fn created() {
+#[case(OCI)]
+fn a_created_container_takes_it_too() {
     let sb = Sandbox::new().patch("/linux/resources/pids", json!({ "limit": 50 }));
     sb.create().ok();
     update(&sb, &["--pids-limit", "9"]).ok();
@@ -182,7 +172,8 @@ fn created() {
     sb.delete().ok();
 }
 
-fn bad_input() {
+#[case(OWN)]
+fn bad_input_changes_nothing() {
     let sb = running();
     let before = (memory_limit(&sb), cpu_max(&sb), pids_limit(&sb));
     for (sent, says) in [
@@ -203,7 +194,8 @@ fn bad_input() {
     update(&sb, &["--memory", "64m"]).exits(1).says("container does not exist");
 }
 
-fn stopped() {
+#[case(OCI)]
+fn a_stopped_container_has_no_limits() {
     let sb = Sandbox::new().patch("/linux/resources/pids", json!({ "limit": 50 }));
     sb.create().ok();
     sb.verb("start").ok();
@@ -213,7 +205,8 @@ fn stopped() {
     sb.delete().ok();
 }
 
-fn below_use_v1() {
+#[case(V1)]
+fn v1_refuses_a_limit_below_the_use() {
     let sb = running();
     let out = update(&sb, &["--memory", "16k"]);
     assert_ne!(out.code, 0, "{out}");
@@ -222,7 +215,8 @@ fn below_use_v1() {
     sb.delete().ok();
 }
 
-fn check_before_update() {
+#[case(V2)]
+fn check_before_update_protects_on_v2() {
     let sb = running();
     let out = update_json(&sb, &json!({ "memory": { "limit": 4096, "checkBeforeUpdate": true } }));
     out.exits(1).says("rejecting memory limit 4096 < usage ");

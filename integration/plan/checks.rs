@@ -1,7 +1,6 @@
 //! The checks of plans: a real plan of each kind passes, and the corresponding check refuses each mutation of
 //! it. No privilege is needed, because nothing is performed.
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::launch::exec_input::exec_input;
@@ -12,17 +11,8 @@ use safebox::plan::recipe::{Console, Options, build_exec};
 use safebox::plan::{Actor, Plan};
 use safebox::policy::Policy;
 
-use crate::harness::test;
+use crate::harness::case;
 use crate::plan::goldens::{Case, policy, prepared};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("checks::each_mutation_of_an_exec_plan_is_refused", &[], exec_mutations),
-        test("checks::each_mutation_of_a_container_plan_is_refused", &[], container_mutations),
-        test("checks::what_is_persisted_are_the_undos_of_the_plan", &[], persisted),
-        test("checks::an_exec_plan_without_no_new_privs_loads_filters_first", &[], filter_first),
-    ]
-}
 
 /// The plan of `exec` in a container of this config, with all possible rows.
 fn exec_plan(case: &Case) -> Plan {
@@ -43,7 +33,8 @@ fn exec_plan(case: &Case) -> Plan {
 }
 
 /// The state that a plan writes contains the undos of that plan, for each cgroup manager.
-fn persisted() {
+#[case]
+fn what_is_persisted_are_the_undos_of_the_plan() {
     let mut intel = Case { host: crate::plan::goldens::hybrid(), ..policy(Policy::Restricted) };
     crate::harness::bundle::set(&mut intel.config, "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
     let mut notify = policy(Policy::Privileged);
@@ -191,7 +182,8 @@ const TAIL: &[Mutation] = &[
     ),
 ];
 
-fn exec_mutations() {
+#[case]
+fn each_mutation_of_an_exec_plan_is_refused() {
     let plan = exec_plan(&restricted());
     refuses(&plan, Kind::Exec, TAIL);
     refuses(
@@ -228,7 +220,8 @@ fn exec_mutations() {
     );
 }
 
-fn container_mutations() {
+#[case]
+fn each_mutation_of_a_container_plan_is_refused() {
     let (prepared, _bundle) = prepared(&restricted());
     let plan = Plan::clone(&prepared.plan().unwrap_or_else(|e| panic!("{e}")).0);
     let kind = Kind::Container { uts: true };
@@ -264,7 +257,8 @@ fn container_mutations() {
     assert!(error.contains("the UTS namespace is the host's"), "{error}");
 }
 
-fn filter_first() {
+#[case]
+fn an_exec_plan_without_no_new_privs_loads_filters_first() {
     let mut case = policy(Policy::Privileged);
     crate::harness::bundle::set(&mut case.config, "/process/noNewPrivileges", json!(false));
     crate::harness::bundle::set(

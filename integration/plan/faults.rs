@@ -5,34 +5,43 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::termios::tcgetattr;
 use serde_json::json;
 
 use crate::harness::process::Call;
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, case, poll};
 
 const HERE: &[Need] = &[Need::Root];
 const TRACED: &[Need] = &[Need::Root, Need::Strace];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("faults::every_row_restricted", HERE, || every_row(&Sandbox::new(), "restricted")),
-        test("faults::every_row_privileged", HERE, || every_row(&Sandbox::new(), "privileged")),
-        test("faults::every_row_with_mounts_and_limits", HERE, || every_row(&rich(), "privileged")),
-        test("faults::every_row_with_a_joiner", HERE, || every_row(&joining(), "privileged")),
-        test("faults::every_row_with_a_terminal", HERE, terminal),
-        test("faults::until_every_row", HERE, until),
-        test("faults::rows_have_names", HERE, by_name),
-        test("faults::steps_by_lines", HERE, steps),
-        test("faults::real_ones_in_run_restricted", TRACED, || injected_run("restricted")),
-        test("faults::real_ones_in_run_privileged", TRACED, || injected_run("privileged")),
-        test("faults::real_ones_in_run_with_a_joiner", TRACED, injected_joiner),
-        test("faults::real_ones_in_create", TRACED, injected_create),
-        test("faults::real_ones_in_exec", TRACED, injected_exec),
-        test("faults::an_exec_whose_pid_file_cannot_be_written", HERE, no_pid_file),
-        test("faults::a_row_that_is_not_there", HERE, not_there),
-    ]
+#[case(HERE)]
+fn every_row_restricted() {
+    every_row(&Sandbox::new(), "restricted");
+}
+
+#[case(HERE)]
+fn every_row_privileged() {
+    every_row(&Sandbox::new(), "privileged");
+}
+
+#[case(HERE)]
+fn every_row_with_mounts_and_limits() {
+    every_row(&rich(), "privileged");
+}
+
+#[case(HERE)]
+fn every_row_with_a_joiner() {
+    every_row(&joining(), "privileged");
+}
+
+#[case(TRACED)]
+fn real_ones_in_run_restricted() {
+    injected_run("restricted");
+}
+
+#[case(TRACED)]
+fn real_ones_in_run_privileged() {
+    injected_run("privileged");
 }
 
 /// A bundle with rows in most sections of the plan.
@@ -85,7 +94,8 @@ fn fail_row(sb: &Sandbox, call: Call, row: usize) {
 }
 
 /// The caller's terminal is restored too.
-fn terminal() {
+#[case(HERE)]
+fn every_row_with_a_terminal() {
     let sb = Sandbox::new().patch("/process/terminal", json!(true));
     let pty = nix::pty::openpty(None, None).expect("a pty");
     let before = tcgetattr(&pty.slave).expect("tcgetattr");
@@ -106,7 +116,8 @@ fn terminal() {
 }
 
 /// `--until N` with stdin at its end: N rows are performed and undone, without an error.
-fn until() {
+#[case(HERE)]
+fn until_every_row() {
     let sb = Sandbox::new();
     for row in 1..rows(&sb, "restricted") {
         let out = sb.run().args(["--until", &row.to_string()]).output().exits(0);
@@ -117,7 +128,8 @@ fn until() {
 }
 
 /// Rows can be named; their numbers differ between machines.
-fn by_name() {
+#[case(HERE)]
+fn rows_have_names() {
     let sb = Sandbox::new();
     for (row, call) in
         [("state", "mkdir"), ("pivot", "pivot_root"), ("mount:/proc", "fsopen"), ("seccomp", "seccomp(")]
@@ -140,7 +152,8 @@ fn by_name() {
 }
 
 /// Single-stepping by lines: a row, the rest of a section, the rest. End of input undoes everything.
-fn steps() {
+#[case(HERE)]
+fn steps_by_lines() {
     let sb = Sandbox::new().args(["/bin/echo", "ran"]);
     let step = |lines: &str| sb.run().arg("--step").input(lines).output();
     let prompts = |out: &crate::harness::Output| out.stderr.matches("[Enter] do it").count();
@@ -157,7 +170,8 @@ fn steps() {
     }
 }
 
-fn not_there() {
+#[case(HERE)]
+fn a_row_that_is_not_there() {
     let sb = Sandbox::new();
     sb.run().args(["--fail", "9999"]).output().exits(125).says("--fail 9999: the plan has rows 1 to ");
     sb.run().args(["--until", "0"]).output().exits(125).says("--until 0: the plan has rows 1 to ");
@@ -213,7 +227,8 @@ fn injected_run(policy: &str) {
     inject(&sb, 125, INJECTED, 40, |wrapper| run(&sb, wrapper, policy));
 }
 
-fn injected_joiner() {
+#[case(TRACED)]
+fn real_ones_in_run_with_a_joiner() {
     let sb = joining();
     inject(&sb, 125, JOINING, 3, |wrapper| run(&sb, wrapper, "privileged"));
 }
@@ -223,7 +238,8 @@ fn run(sb: &Sandbox, wrapper: &[&str], policy: &str) -> Call {
     call.arg(sb.bundle()).arg(sb.id())
 }
 
-fn injected_create() {
+#[case(TRACED)]
+fn real_ones_in_create() {
     let sb = Sandbox::new();
     inject(&sb, 1, INJECTED, 40, |wrapper| {
         sb.under(wrapper).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id())
@@ -243,7 +259,8 @@ fn alone(sb: &Sandbox, about: &str) {
     assert!(left.is_empty(), "left behind: {left:?}\n{about}");
 }
 
-fn injected_exec() {
+#[case(TRACED)]
+fn real_ones_in_exec() {
     // If HOME cannot be looked up it is /, which is no fault.
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/env/-", "HOME=/".into());
     sb.create().ok();
@@ -273,7 +290,8 @@ fn injected_exec() {
     sb.delete().ok();
 }
 
-fn no_pid_file() {
+#[case(HERE)]
+fn an_exec_whose_pid_file_cannot_be_written() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
     sb.verb("start").ok();

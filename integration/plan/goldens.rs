@@ -7,7 +7,6 @@ mod names;
 
 use std::path::Path;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,30 +21,29 @@ use safebox::policy::{Overrides, Policy};
 use safebox::sys::rlimit::Limit;
 
 use crate::harness::bundle::{set, spec};
-use crate::harness::{Sandbox, test};
+use crate::harness::{Sandbox, case};
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("plan::golden_restricted_on_v2", &[], || golden("restricted-v2", &Case::default())),
-        test("plan::golden_restricted_on_hybrid_v1", &[], || {
-            let mut case = Case { host: hybrid(), ..Case::default() };
-            // Created once, independent of the number of hierarchies.
-            set(&mut case.config, "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
-            golden("restricted-hybrid", &case);
-        }),
-        test("plan::golden_baseline", &[], || golden("baseline", &policy(Policy::Baseline))),
-        test("plan::golden_privileged", &[], || golden("privileged", &policy(Policy::Privileged))),
-        test("plan::golden_everything_a_config_can_ask", &[], everything),
-        test("plan::golden_terminal", &[], terminal),
-        test("plan::golden_rootless_map", &[], rootless),
-        test("plan::golden_create", &[], create),
-        test("plan::golden_joined_namespaces", &[], joined),
-        test("plan::a_diff_shows_what_another_bundle_does_differently", &[], diff),
-        test("plan::one_row_and_one_section", &[], names::parts),
-        test("plan::every_row_has_a_name_of_its_own", &[], names::named),
-        test("plan::sources_exist", &[], names::sources_exist),
-        test("plan::the_id_changes_names_only", &[], names_only),
-    ]
+#[case]
+fn golden_restricted_on_v2() {
+    golden("restricted-v2", &Case::default());
+}
+
+#[case]
+fn golden_restricted_on_hybrid_v1() {
+    let mut case = Case { host: hybrid(), ..Case::default() };
+    // Created once, independent of the number of hierarchies.
+    set(&mut case.config, "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
+    golden("restricted-hybrid", &case);
+}
+
+#[case]
+fn golden_baseline() {
+    golden("baseline", &policy(Policy::Baseline));
+}
+
+#[case]
+fn golden_privileged() {
+    golden("privileged", &policy(Policy::Privileged));
 }
 
 /// The golden files, compiled in, so that the tests can run without the repository.
@@ -140,7 +138,8 @@ pub fn hybrid() -> Host {
     })
 }
 
-fn everything() {
+#[case]
+fn golden_everything_a_config_can_ask() {
     golden("everything", &everything_case());
 }
 
@@ -194,7 +193,8 @@ fn everything_case() -> Case {
     case
 }
 
-fn terminal() {
+#[case]
+fn golden_terminal() {
     golden("terminal", &terminal_case());
 }
 
@@ -206,7 +206,8 @@ fn terminal_case() -> Case {
     case
 }
 
-fn rootless() {
+#[case]
+fn golden_rootless_map() {
     golden("rootless", &rootless_case());
 }
 
@@ -221,7 +222,8 @@ fn rootless_case() -> Case {
     case
 }
 
-fn create() {
+#[case]
+fn golden_create() {
     golden("create", &create_case());
 }
 
@@ -231,7 +233,8 @@ fn create_case() -> Case {
     Case { options, ..policy(Policy::Privileged) }
 }
 
-fn joined() {
+#[case]
+fn golden_joined_namespaces() {
     let mut case = policy(Policy::Privileged);
     set(
         &mut case.config,
@@ -255,7 +258,8 @@ fn bundle_without(config: &mut Value, pointers: &[&str]) {
 }
 
 /// Plans of two containers of one bundle differ only in names and host ids.
-fn names_only() {
+#[case]
+fn the_id_changes_names_only() {
     let dir = bundle(&Case::default());
     let actions = |id: &str| -> Vec<_> {
         let plan = plan(dir.path(), &Case::default(), id);
@@ -349,7 +353,8 @@ fn normal(text: &str, dir: &Path) -> String {
 }
 
 /// `explain --diff`: prints only rows that one of the two bundles has alone.
-fn diff() {
+#[case]
+fn a_diff_shows_what_another_bundle_does_differently() {
     let (a, b) = (Sandbox::new(), Sandbox::new().patch("/hostname", json!("other-name")));
     let explain = |other: &Sandbox| {
         let call = a.runtime().arg("explain").arg(a.bundle()).arg("--diff").arg(other.bundle());

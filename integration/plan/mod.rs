@@ -4,10 +4,3 @@ mod checks;
 mod faults;
 pub mod goldens;
 mod order;
-
-use libtest_mimic::Trial;
-
-pub fn tests() -> Vec<Trial> {
-    let areas = [goldens::tests, checks::tests, order::tests, faults::tests];
-    areas.iter().flat_map(|tests| tests()).collect()
-}

@@ -10,7 +10,6 @@ mod others;
 
 use std::os::unix::net::UnixListener;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::cgroup::Manager;
@@ -22,41 +21,23 @@ use safebox::policy::Policy;
 
 use crate::harness::process::Call;
 use crate::harness::strace::{self, Trace};
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 use grammar::{compare, init_of, matches, rows, words};
 
 const HERE: &[Need] = &[Need::Root, Need::Strace];
 
-pub fn tests() -> Vec<Trial> {
-    [usual(), exec::tests(), others::tests()].into_iter().flatten().collect()
+#[case(HERE)]
+fn run_baseline() {
+    drop(run(&Sandbox::new(), Policy::Baseline));
 }
 
-fn usual() -> Vec<Trial> {
-    vec![
-        test("order::run_restricted", HERE, restricted),
-        test("order::run_baseline", HERE, || drop(run(&Sandbox::new(), Policy::Baseline))),
-        test("order::run_privileged", HERE, || drop(run(&Sandbox::new(), Policy::Privileged))),
-        test("order::run_with_mounts_devices_and_limits", HERE, rich),
-        test("order::run_with_init", HERE, init),
-        test("order::run_with_hooks", HERE, hooks),
-        test("order::run_with_a_joiner", HERE, joiner),
-        test("order::run_in_groups_that_are_there", HERE, premade_groups),
-        test("order::create_with_a_seccomp_agent", HERE, agent),
-        test(
-            "order::run_with_network_devices",
-            &[Need::Root, Need::Strace, Need::NetDevice],
-            network_devices,
-        ),
-        test("order::run_with_secrets_and_a_network_by_name", HERE, network),
-        test("order::run_on_a_network_of_plugins", HERE, plugins),
-        test("order::create_and_start", HERE, create),
-        test("order::create_with_a_terminal", HERE, terminal),
-        test("order::explain_prints_the_calls_of_run", HERE, explained),
-        test("order::a_call_that_is_not_printed_is_found", &[], matcher),
-    ]
+#[case(HERE)]
+fn run_privileged() {
+    drop(run(&Sandbox::new(), Policy::Privileged));
 }
 
-fn restricted() {
+#[case(HERE)]
+fn run_restricted() {
     let sb = Sandbox::new();
     let trace = run(&sb, Policy::Restricted);
     // After the filter there is only the program's own exec.
@@ -65,7 +46,8 @@ fn restricted() {
     assert_eq!(trace.of(init)[last - 1].name, "seccomp");
 }
 
-fn rich() {
+#[case(HERE)]
+fn run_with_mounts_devices_and_limits() {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.dir().join("data")).expect("a directory");
     std::fs::write(sb.dir().join("file"), "x").expect("a file");
@@ -110,7 +92,8 @@ fn rich() {
     }
 }
 
-fn init() {
+#[case(HERE)]
+fn run_with_init() {
     let sb = Sandbox::new();
     let life = safebox::launch::value::LifeOptions { init: Some(true), ..Default::default() };
     let launch = Launch { life, ..launch_of(&sb, Policy::Restricted, foreground(&sb, Policy::Restricted)) };
@@ -118,7 +101,8 @@ fn init() {
     traced_run(&sb, Policy::Restricted, &plan, &["--init"]);
 }
 
-fn hooks() {
+#[case(HERE)]
+fn run_with_hooks() {
     let hook = |text: &str| json!([{ "path": "/bin/sh", "args": ["sh", "-c", text] }]);
     let sb = Sandbox::new()
         .patch("/hooks/createRuntime", hook("exit 0"))
@@ -126,7 +110,8 @@ fn hooks() {
     run(&sb, Policy::Privileged);
 }
 
-fn joiner() {
+#[case(HERE)]
+fn run_with_a_joiner() {
     let own = |kind: &str| format!("/proc/{}/ns/{kind}", std::process::id());
     let sb = Sandbox::new()
         .patch(
@@ -143,18 +128,21 @@ fn joiner() {
     run(&sb, Policy::Privileged);
 }
 
-fn create() {
+#[case(HERE)]
+fn create_and_start() {
     let sb = Sandbox::new();
     let plan = plan(&sb, Policy::Privileged, waiting());
     traced_create(&sb, &[], &plan, |call| call);
 }
 
-fn premade_groups() {
+#[case(HERE)]
+fn run_in_groups_that_are_there() {
     let (sb, _group) = crate::oci::groups::premade(Sandbox::new());
     run(&sb, Policy::Privileged);
 }
 
-fn network_devices() {
+#[case(Root, Strace, NetDevice)]
+fn run_with_network_devices() {
     let sb = Sandbox::new();
     let device = crate::oci::fields::netdev::Device::new(&sb, &["10.98.11.1/24", "fd00:98::b/64"]);
     let sb = sb.patch("/linux/netDevices", json!({ &device.name: { "name": "eth0" } }));
@@ -166,7 +154,8 @@ fn network_devices() {
 }
 
 /// Secrets, names, a published port.
-fn network() {
+#[case(HERE)]
+fn run_with_secrets_and_a_network_by_name() {
     let sb = Sandbox::new();
     std::fs::write(sb.dir().join("secret"), "x").expect("a file");
     let secret = format!("id=s,src={},target=a/s", sb.dir().join("secret").display());
@@ -174,7 +163,8 @@ fn network() {
 }
 
 /// A network whose plugin only says that it has done something.
-fn plugins() {
+#[case(HERE)]
+fn run_on_a_network_of_plugins() {
     use std::os::unix::fs::PermissionsExt;
     let sb = Sandbox::new();
     let dir = sb.dir().join("cni");
@@ -204,7 +194,8 @@ fn said(sb: &Sandbox, said: &[(&str, &str)]) {
     traced_run(sb, Policy::Restricted, &plan, &options);
 }
 
-fn agent() {
+#[case(HERE)]
+fn create_with_a_seccomp_agent() {
     let sb = Sandbox::new();
     let socket = sb.dir().join("agent");
     // The agent receives the listener and is never asked.
@@ -220,7 +211,8 @@ fn agent() {
     std::fs::remove_file(socket).expect("remove the socket");
 }
 
-fn terminal() {
+#[case(HERE)]
+fn create_with_a_terminal() {
     let sb = Sandbox::new().patch("/process/terminal", json!(true));
     let plan = plan(&sb, Policy::Privileged, waiting());
     let socket = sb.dir().join("console");
@@ -251,7 +243,8 @@ fn traced_create(sb: &Sandbox, global: &[&str], plan: &Plan, with: impl FnOnce(C
 }
 
 /// `explain --json` prints the same calls as the plan that is compared here.
-fn explained() {
+#[case(HERE)]
+fn explain_prints_the_calls_of_run() {
     let sb = Sandbox::new();
     let out = sb.runtime().arg("explain").arg("--json").arg(sb.bundle()).output().ok();
     let printed: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
@@ -327,7 +320,8 @@ fn traced_run(sb: &Sandbox, policy: Policy, plan: &Plan, options: &[&str]) -> Tr
 }
 
 /// Tests the matcher: it accepts the grammar and nothing else.
-fn matcher() {
+#[case]
+fn a_call_that_is_not_printed_is_found() {
     let check = |grammar: &[&'static str], calls: &str| {
         let calls: Vec<_> = calls
             .split_whitespace()

@@ -17,29 +17,7 @@ mod tools;
 
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
-
 use crate::harness::{Call, Sandbox};
-
-pub fn tests() -> Vec<Trial> {
-    let areas = [
-        account::tests(),
-        denials::tests(),
-        detached::tests(),
-        ends::tests(),
-        files::tests(),
-        host::tests(),
-        hostile::tests(),
-        ladder::tests(),
-        options::tests(),
-        overlay::tests(),
-        library::tests(),
-        secrets::tests(),
-        shell::tests(),
-        tools::tests(),
-    ];
-    areas.into_iter().flatten().collect()
-}
 
 /// A project directory with a file and a directory, readable by every user.
 fn project(sb: &Sandbox) -> PathBuf {

@@ -2,10 +2,3 @@
 
 mod launcher;
 mod network;
-
-use libtest_mimic::Trial;
-
-pub fn tests() -> Vec<Trial> {
-    let areas = [launcher::tests, network::tests];
-    areas.iter().flat_map(|tests| tests()).collect()
-}

@@ -2,24 +2,13 @@
 
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 use crate::oci::rootless::one;
 
 const HERE: &[Need] = &[Need::Root, Need::AppArmor];
 const USER: &[Need] = &[Need::Root, Need::AppArmor, Need::OrdinaryUserns];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("apparmor::a_profile_confines_the_program", HERE, confines),
-        test("apparmor::a_profile_that_is_not_loaded_stops_the_launch", HERE, not_loaded),
-        test("apparmor::exec_gets_the_profile_too", HERE, exec),
-        test("apparmor::under_docker_s_profile_landlock_guards_files", USER, surrounded),
-        test("apparmor::without_the_module_a_profile_is_an_error", &[Need::Root], inactive),
-    ]
-}
 
 /// A profile that allows everything but reading one file; unloaded on drop.
 struct Profile {
@@ -65,7 +54,8 @@ fn bundle() -> Sandbox {
     sb
 }
 
-fn confines() {
+#[case(HERE)]
+fn a_profile_confines_the_program() {
     let sb = bundle().sh(TRY);
     let profile = Profile::load(&sb);
     let sb = sb.patch("/process/apparmorProfile", json!(profile.name));
@@ -77,14 +67,16 @@ fn confines() {
     sb.run().output().ok().prints("secret");
 }
 
-fn not_loaded() {
+#[case(HERE)]
+fn a_profile_that_is_not_loaded_stops_the_launch() {
     let sb = bundle().sh("echo ran").patch("/process/apparmorProfile", json!("safebox-no-such-profile"));
     let out = sb.run().output();
     out.exits(125).says("self/attr/apparmor/exec").says("apparmor_parser");
     sb.leak_check();
 }
 
-fn exec() {
+#[case(HERE)]
+fn exec_gets_the_profile_too() {
     let sb = bundle().args(["/bin/sleep", "1000"]);
     let profile = Profile::load(&sb);
     let sb = sb.patch("/process/apparmorProfile", json!(profile.name));
@@ -96,7 +88,8 @@ fn exec() {
 
 /// The profile around a default Docker container refuses every mount and pivot_root(2), and so does this one: the run of an
 /// ordinary user, and of root, climbs down to the last rung.
-fn surrounded() {
+#[case(USER)]
+fn under_docker_s_profile_landlock_guards_files() {
     let user = one();
     climbs_down(
         &user.sandbox(),
@@ -138,7 +131,8 @@ fn climbs_down(sb: &Sandbox, before: &str) {
     sb.leak_check();
 }
 
-fn inactive() {
+#[case(Root)]
+fn without_the_module_a_profile_is_an_error() {
     if safebox::host::Host::probe().is_ok_and(|h| *h.apparmor.get()) {
         // Where the module is active, the tests above cover this.
         return;

@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sha2::{Digest, Sha256};
 
@@ -30,23 +29,6 @@ use crate::harness::{Output, Sandbox};
 
 /// Text that no container may print.
 const SECRET: &str = "the-host-s-secret";
-
-pub fn tests() -> Vec<Trial> {
-    let parts = [
-        links::tests(),
-        places::tests(),
-        races::tests(),
-        descriptors::tests(),
-        runtime::tests(),
-        credentials::tests(),
-        surface::tests(),
-        memory::tests(),
-        nodes::tests(),
-        shares::tests(),
-        volumes::tests(),
-    ];
-    parts.into_iter().flatten().collect()
-}
 
 /// A directory tree of the host that is not mounted in any container. Dropping it asserts that it is
 /// unchanged.

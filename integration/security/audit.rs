@@ -3,9 +3,3 @@
 mod bundles;
 mod formats;
 pub mod running;
-
-use libtest_mimic::Trial;
-
-pub fn tests() -> Vec<Trial> {
-    [bundles::tests(), formats::tests(), running::tests()].into_iter().flatten().collect()
-}

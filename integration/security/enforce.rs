@@ -3,30 +3,11 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Call, Need, Output, Sandbox, bundle::safebox, test};
+use crate::harness::{Call, Need, Output, Sandbox, bundle::safebox, case};
 
-pub fn tests() -> Vec<Trial> {
-    const ROOT: &[Need] = &[Need::Root];
-    vec![
-        test("enforce::a_privileged_container_is_refused_and_leaves_nothing", ROOT, refused),
-        test("enforce::a_restricted_pod_runs", ROOT, pod_runs),
-        test("enforce::a_pod_s_sandbox_is_judged_by_baseline", ROOT, sandbox),
-        test("enforce::warn_logs_and_runs", ROOT, warned),
-        test("enforce::harden_changes_and_logs", &[Need::Root, Need::Userns], hardened),
-        test("enforce::exceptions_are_logged", ROOT, exception),
-        test("enforce::a_disguised_directory_of_the_host_is_refused", ROOT, disguised),
-        test("enforce::an_image_s_name_counts_where_the_engine_wrote_it", ROOT, image),
-        test("enforce::the_program_s_name_fixes_the_level", ROOT, by_name),
-        test("enforce::a_broken_file_stops_the_launch", ROOT, broken),
-        test("enforce::run_is_refused_with_125", ROOT, run_refused),
-        test("enforce::exec_is_judged_by_what_it_adds", ROOT, exec),
-        test("enforce::harden_reduces_what_exec_asks_for", &[Need::Root, Need::Userns], exec_hardened),
-        test("enforce::update_takes_no_required_limit_away", ROOT, update),
-    ]
-}
+const ROOT: &[Need] = &[Need::Root];
 
 fn file(sb: &Sandbox, text: &str) -> PathBuf {
     let path = sb.dir().join("policy.toml");
@@ -80,7 +61,8 @@ fn privileged(sb: Sandbox) -> Sandbox {
         .patch("/linux/resources/devices", json!([{ "allow": true, "access": "rwm" }]))
 }
 
-fn refused() {
+#[case(ROOT)]
+fn a_privileged_container_is_refused_and_leaves_nothing() {
     let sb = privileged(Sandbox::new());
     for level in ["baseline", "restricted"] {
         let out = create(&sb, &format!("mode = \"enforce\"\nlevel = \"{level}\"\n"));
@@ -93,7 +75,8 @@ fn refused() {
     }
 }
 
-fn pod_runs() {
+#[case(ROOT)]
+fn a_restricted_pod_runs() {
     let sb = restricted_pod(Sandbox::new().sh("id -u; exit 5"));
     create(&sb, ENFORCE).ok();
     sb.verb("start").ok();
@@ -113,7 +96,8 @@ fn pod_runs() {
     }
 }
 
-fn sandbox() {
+#[case(ROOT)]
+fn a_pod_s_sandbox_is_judged_by_baseline() {
     // The pause container has engines' default capabilities and no filter.
     let of_engine = |sb: Sandbox, id: &str| {
         let id = if id.is_empty() { sb.id().to_string() } else { id.into() };
@@ -136,7 +120,8 @@ fn sandbox() {
 
 /// The name of an image counts where the engine has written it: beside the id of a pod's sandbox that exists, or of the
 /// container itself.
-fn image() {
+#[case(ROOT)]
+fn an_image_s_name_counts_where_the_engine_wrote_it() {
     const POLICY: &str = "mode = \"enforce\"\nlevel = \"restricted\"\n[[exceptions]]\nreason = \"trusted\"\nimage = \"registry.test/good*\"\n";
     let mut pod = Sandbox::new();
     let (id, member) = (pod.id().to_string(), pod.other_id("member"));
@@ -164,7 +149,8 @@ fn image() {
     pod.delete().ok();
 }
 
-fn warned() {
+#[case(ROOT)]
+fn warn_logs_and_runs() {
     let sb = privileged(Sandbox::new());
     create(&sb, "mode = \"warn\"\n").ok();
     assert!(log(&sb).contains("dangerous-capabilities would be refused"), "{}", log(&sb));
@@ -175,7 +161,8 @@ fn warned() {
     sb.delete().ok();
 }
 
-fn hardened() {
+#[case(Root, Userns)]
+fn harden_changes_and_logs() {
     let sb = privileged(
         Sandbox::new().sh("grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; id -u; sleep 60"),
     );
@@ -194,7 +181,8 @@ fn hardened() {
     create(&sb, "mode = \"harden\"\n").exits(1).says("host-directories");
 }
 
-fn exception() {
+#[case(ROOT)]
+fn exceptions_are_logged() {
     let policy = "mode = \"enforce\"\ntrusted-engines = [\"any\"]\n[[exceptions]]\nreason = \"the node exporter\"\ncgroup = \"/safebox-exporter-*\"\nrules = [\"host-namespaces\"]\n";
     let host_net = |path: &str| {
         Sandbox::new()
@@ -221,7 +209,8 @@ fn exception() {
 }
 
 /// A source is what its symlinks lead to, and a path of /sys or /dev hides none.
-fn disguised() {
+#[case(ROOT)]
+fn a_disguised_directory_of_the_host_is_refused() {
     let sb = Sandbox::new();
     let link = sb.dir().join("harmless");
     symlink("/", &link).expect("a link");
@@ -244,7 +233,8 @@ fn disguised() {
     }
 }
 
-fn by_name() {
+#[case(ROOT)]
+fn the_program_s_name_fixes_the_level() {
     let sb = Sandbox::new();
     for (name, refused) in [("safebox-restricted", true), ("safebox-baseline", false), ("safebox", false)] {
         let program = sb.dir().join(name);
@@ -270,7 +260,8 @@ fn by_name() {
         .says("policy restricted refuses");
 }
 
-fn broken() {
+#[case(ROOT)]
+fn a_broken_file_stops_the_launch() {
     let sb = Sandbox::new();
     for (text, says) in [
         ("mode = \"enforce\"\nlevle = \"x\"\n", "policy.toml:2:1: unknown field"),
@@ -289,7 +280,8 @@ fn broken() {
     sb.leak_check();
 }
 
-fn run_refused() {
+#[case(ROOT)]
+fn run_is_refused_with_125() {
     let sb = privileged(Sandbox::new());
     let out =
         call(&sb, ENFORCE).args(["run", "--policy", "privileged", "--bundle"]).arg(sb.bundle()).arg(sb.id());
@@ -297,7 +289,8 @@ fn run_refused() {
     sb.leak_check();
 }
 
-fn exec() {
+#[case(ROOT)]
+fn exec_is_judged_by_what_it_adds() {
     let sb = restricted_pod(Sandbox::new().args(["sleep", "60"]));
     create(&sb, ENFORCE).ok();
     sb.verb("start").ok();
@@ -346,7 +339,8 @@ fn exec() {
     sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
 }
 
-fn exec_hardened() {
+#[case(Root, Userns)]
+fn harden_reduces_what_exec_asks_for() {
     const HARDEN: &str = "mode = \"harden\"\nlevel = \"restricted\"\n";
     let sb = privileged(Sandbox::new().args(["sleep", "60"]));
     create(&sb, HARDEN).ok();
@@ -367,7 +361,8 @@ fn exec_hardened() {
     sb.runtime().args(["delete", "--force", sb.id()]).output().ok();
 }
 
-fn update() {
+#[case(ROOT)]
+fn update_takes_no_required_limit_away() {
     const LIMITS: &str = "mode = \"enforce\"\nrequire = [\"limits\"]\n";
     let limits =
         json!({ "memory": { "limit": 67_108_864 }, "pids": { "limit": 50 }, "cpu": { "shares": 512 } });

@@ -3,32 +3,31 @@
 
 use std::collections::BTreeSet;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, slowed, test};
+use crate::harness::{Need, Sandbox, case, slowed};
 use crate::security::audit::running::{foreign_bundle, under};
 
-pub fn tests() -> Vec<Trial> {
-    const SKIPS: &[Need] = &[Need::Root, Need::Userns, Need::Debug, Need::PrivateRoot];
-    vec![
-        test("verify::a_restricted_container_is_as_asked", &[Need::Root, Need::Userns], || as_asked(&[])),
-        test("verify::a_config_as_written_is_as_asked", &[Need::Root], || {
-            as_asked(&["--policy", "privileged"])
-        }),
-        test("verify::this_machine_s_programs_are_as_asked", &[Need::Root, Need::Userns], host_program),
-        test("verify::every_row_that_is_left_out_is_named", SKIPS, left_out),
-        test("verify::rows_of_a_config_as_written_are_named", SKIPS, left_out_as_written),
-        test("verify::a_container_of_runc_is_compared_with_its_bundle", &[Need::Root, Need::Runc], || {
-            foreign("runc")
-        }),
-        test(
-            "verify::a_container_of_crun_is_compared_with_its_bundle",
-            &[Need::Root, Need::Program("crun")],
-            || foreign("crun"),
-        ),
-        test("verify::mistakes_are_named", &[Need::Root], mistakes),
-    ]
+const SKIPS: &[Need] = &[Need::Root, Need::Userns, Need::Debug, Need::PrivateRoot];
+
+#[case(Root, Userns)]
+fn a_restricted_container_is_as_asked() {
+    as_asked(&[]);
+}
+
+#[case(Root)]
+fn a_config_as_written_is_as_asked() {
+    as_asked(&["--policy", "privileged"])
+}
+
+#[case(Root, Runc)]
+fn a_container_of_runc_is_compared_with_its_bundle() {
+    foreign("runc")
+}
+
+#[case(Root, Program("crun"))]
+fn a_container_of_crun_is_compared_with_its_bundle() {
+    foreign("crun");
 }
 
 const WAIT: &str = "echo ready; sleep 60";
@@ -85,7 +84,8 @@ fn as_asked(args: &[&str]) {
 }
 
 /// A run without a bundle, with the minimal init before the program.
-fn host_program() {
+#[case(Root, Userns)]
+fn this_machine_s_programs_are_as_asked() {
     let sb = Sandbox::new();
     let call = sb.runtime().args(["run", "--quiet", "--name", sb.id(), "--", "/bin/sh", "-c", WAIT]);
     let running = sb.run_until(call, "ready");
@@ -226,7 +226,8 @@ fn each_row(args: &[&str]) -> (BTreeSet<String>, Vec<String>) {
     (named, missed)
 }
 
-fn left_out() {
+#[case(SKIPS)]
+fn every_row_that_is_left_out_is_named() {
     let (named, missed) = each_row(&[]);
     println!("named: {named:?}");
     assert!(missed.is_empty(), "not named:\n{}", missed.join("\n"));
@@ -245,7 +246,8 @@ fn left_out() {
     }
 }
 
-fn left_out_as_written() {
+#[case(SKIPS)]
+fn rows_of_a_config_as_written_are_named() {
     let (named, missed) = each_row(&["--policy", "privileged"]);
     println!("named: {named:?}");
     assert!(missed.is_empty(), "not named:\n{}", missed.join("\n"));
@@ -278,7 +280,8 @@ fn foreign(runtime: &str) {
     assert!(layers.contains(&json!("user")) && layers.contains(&json!("processes")), "{changed}");
 }
 
-fn mistakes() {
+#[case(Root)]
+fn mistakes_are_named() {
     let sb = Sandbox::new();
     sb.runtime().arg("verify").output().exits(2);
     sb.runtime().args(["verify", "nope"]).output().exits(2).says("container does not exist");

@@ -4,30 +4,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::process::{Call, Running};
 use crate::harness::strace::Trace;
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, case, poll};
 
-pub fn tests() -> Vec<Trial> {
-    const ROOT: &[Need] = &[Need::Root];
-    vec![
-        test("watch::every_verb_is_in_the_chain", ROOT, verbs),
-        test("watch::the_end_and_the_directory_are_observed", ROOT, observed),
-        test("watch::a_kill_for_lack_of_memory_is_observed", ROOT, oom),
-        test("watch::denials_name_the_rule", ROOT, denials),
-        test("watch::what_exists_is_listed", ROOT, existing),
-        test("watch::a_killed_watch_loses_nothing", ROOT, killed),
-        test("watch::a_trail_that_was_changed_is_found", ROOT, changed),
-        test("watch::the_file_is_outside_every_container", ROOT, outside),
-        test("watch::a_reader_that_ends_ends_the_watch", ROOT, reader),
-        test("watch::without_a_watch_a_start_has_two_calls_more", &[Need::Root, Need::Strace], cost),
-        test("watch::thirty_starts_at_once_are_all_there", ROOT, many),
-    ]
-}
+const ROOT: &[Need] = &[Need::Root];
 
 /// A state root of its own, and a trail beside it.
 fn own_root(sb: &Sandbox) -> (PathBuf, PathBuf) {
@@ -88,7 +72,8 @@ fn create(sb: &Sandbox, root: &Path) -> Call {
     safebox(sb, root).arg("create").arg("--bundle").arg(sb.bundle()).arg(sb.id())
 }
 
-fn verbs() {
+#[case(ROOT)]
+fn every_verb_is_in_the_chain() {
     let sb = Sandbox::new().args(["sleep", "60"]);
     let (root, trail) = own_root(&sb);
     let call = |args: &[&str]| safebox(&sb, &root).args(args).arg(sb.id());
@@ -126,7 +111,8 @@ fn verbs() {
     assert_eq!(std::fs::read_dir(&root).expect("the root").count(), 0);
 }
 
-fn observed() {
+#[case(ROOT)]
+fn the_end_and_the_directory_are_observed() {
     let sb = Sandbox::new().sh("exit 7");
     let (root, trail) = own_root(&sb);
     let running = watch(&sb, &root, &trail);
@@ -152,7 +138,8 @@ fn observed() {
     verified(&sb, &trail);
 }
 
-fn oom() {
+#[case(ROOT)]
+fn a_kill_for_lack_of_memory_is_observed() {
     let sb = Sandbox::new()
         .args(["tail", "/dev/zero"])
         .patch("/linux/resources/memory", json!({ "limit": 20_971_520, "swap": 20_971_520 }));
@@ -173,7 +160,8 @@ fn oom() {
     verified(&sb, &trail);
 }
 
-fn denials() {
+#[case(ROOT)]
+fn denials_name_the_rule() {
     let sb = Sandbox::new();
     let (root, trail) = own_root(&sb);
     let policy = sb.dir().join("policy.toml");
@@ -187,7 +175,8 @@ fn denials() {
     assert!(denied["error"].as_str().is_some_and(|e| e.contains("remedy: ")), "{denied}");
 }
 
-fn existing() {
+#[case(ROOT)]
+fn what_exists_is_listed() {
     let sb = Sandbox::new().args(["sleep", "60"]);
     let (root, trail) = own_root(&sb);
     create(&sb, &root).output().ok();
@@ -202,7 +191,8 @@ fn existing() {
     assert_eq!(lines(&trail).last().expect("a line")["event"], "finish");
 }
 
-fn killed() {
+#[case(ROOT)]
+fn a_killed_watch_loses_nothing() {
     let sb = Sandbox::new();
     let (root, trail) = own_root(&sb);
     let run = |name: &str| {
@@ -228,7 +218,8 @@ fn killed() {
     verified(&sb, &trail);
 }
 
-fn changed() {
+#[case(ROOT)]
+fn a_trail_that_was_changed_is_found() {
     let sb = Sandbox::new();
     let (root, trail) = own_root(&sb);
     let call = safebox(&sb, &root).args(["watch", "--max-size", "64k", "--max-files", "3", "--output"]);
@@ -263,7 +254,8 @@ fn changed() {
     sb.runtime().args(["watch", "--verify", "/nonexistent"]).output().exits(2);
 }
 
-fn outside() {
+#[case(ROOT)]
+fn the_file_is_outside_every_container() {
     let sb = Sandbox::new().args(["sleep", "60"]);
     let (root, trail) = own_root(&sb);
     create(&sb, &root).output().ok();
@@ -300,7 +292,8 @@ fn outside() {
     assert!(!events(&trail, "not").contains(&"exposed(observed)".into()));
 }
 
-fn reader() {
+#[case(ROOT)]
+fn a_reader_that_ends_ends_the_watch() {
     let sb = Sandbox::new();
     let (root, _) = own_root(&sb);
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -317,7 +310,8 @@ fn reader() {
     assert_eq!(std::fs::read_dir(&root).expect("the root").count(), 0);
 }
 
-fn cost() {
+#[case(Root, Strace)]
+fn without_a_watch_a_start_has_two_calls_more() {
     let sb = Sandbox::new();
     let (root, _) = own_root(&sb);
     let file = sb.dir().join("strace");
@@ -330,7 +324,8 @@ fn cost() {
     assert!(calls.iter().all(|line| line.starts_with("openat(") && line.contains("ENOENT")), "{calls:?}");
 }
 
-fn many() {
+#[case(ROOT)]
+fn thirty_starts_at_once_are_all_there() {
     let sb = Sandbox::new();
     let (root, trail) = own_root(&sb);
     let running = watch(&sb, &root, &trail);

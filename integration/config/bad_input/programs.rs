@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::harness::Sandbox;
+use crate::harness::{Sandbox, case};
 use serde_json::json;
 
 /// Only an ELF header, of a program for another machine (IBM S/390).
@@ -94,7 +94,8 @@ pub(super) fn with_programs(name: &str) -> Sandbox {
     )
 }
 
-pub(super) fn programs() {
+#[case(super::OWN)]
+fn programs_that_cannot_run_give_126_or_127() {
     for (name, code, says) in PROGRAMS {
         let sb = with_programs(name);
         let out = sb.run().output();
@@ -105,7 +106,8 @@ pub(super) fn programs() {
 }
 
 /// When execve(2) fails after `create`, `start` and `exec` report the same text.
-pub(super) fn programs_at_start_and_exec() {
+#[case(super::OWN)]
+fn programs_fail_at_start_and_exec_in_the_same_words() {
     for name in ["orphan", "nested", "text", "dynamic"] {
         let (.., says) = PROGRAMS.iter().find(|(known, ..)| *known == name).expect("a row");
         let sb = with_programs(name);
@@ -122,7 +124,8 @@ pub(super) fn programs_at_start_and_exec() {
 }
 
 /// One argument longer than 128 KiB.
-pub(super) fn too_long() {
+#[case(super::OWN)]
+fn an_argument_list_that_is_too_long() {
     let long = "x".repeat(140_000);
     let sb = with_programs("sh").args(["sh", "-c", "true", &long]);
     sb.run().output().exits(126).says("exec /bin/sh: argument list too long: process.args");
@@ -130,7 +133,8 @@ pub(super) fn too_long() {
 }
 
 /// A profile without execve.
-pub(super) fn execve_is_refused() {
+#[case(super::OWN)]
+fn a_profile_without_execve_is_named() {
     let profile = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{ "names": ["execve"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1 }],
@@ -149,7 +153,8 @@ pub(super) fn execve_is_refused() {
     }
 }
 
-pub(super) fn programs_at_create() {
+#[case(super::OCI)]
+fn programs_fail_at_create_in_runc_s_words() {
     for (name, _, says) in &PROGRAMS[..3] {
         let sb = with_programs(name);
         sb.create().exits(1).says(says);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{call, checkpoint, gone, path, restore_args, started};
-use crate::harness::{Call, Sandbox, poll};
+use crate::harness::{Call, Sandbox, case, poll};
 
 /// Restores with `stdin` and `stdout` where they are given.
 fn restored(sb: &Sandbox, stdin: Option<File>, stdout: Option<File>) -> Call {
@@ -29,7 +29,8 @@ fn link(sb: &Sandbox, fd: u32) -> String {
 }
 
 /// What was tried with runc 1.3.6 and criu 4.2: 33 kinds and numbers, each with the same result.
-pub(super) fn odd() {
+#[case(super::OCI)]
+fn odd_descriptors_at_restore_act_as_with_runc() {
     let script = "while :; do read word && echo $word >/tmp/got; sleep 0.1; done";
     let sb = Sandbox::new().sh(script).patch("/root/readonly", json!(false));
     let (stdin, typed) = std::io::pipe().expect("a pipe");

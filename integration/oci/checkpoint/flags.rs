@@ -1,6 +1,7 @@
 //! Options passed to criu: each has its effect, and without it the dump is refused or the container
 //! unchanged.
 
+use crate::harness::case;
 use std::net::TcpListener;
 use std::process::Child;
 
@@ -73,7 +74,8 @@ fn restored(sb: &Sandbox, flags: &[&str]) -> PipeReader {
 }
 
 /// Memory is sent to a page server; everything else is in the images.
-pub fn page_server() {
+#[case(super::OCI)]
+fn a_page_server_gets_the_memory() {
     let sb = counts();
     let (there, port) = (sb.dir().join("there"), free_port());
     std::fs::create_dir(&there).expect("mkdir");
@@ -94,7 +96,8 @@ pub fn page_server() {
 ///
 /// The test stops before the end: criu 4.2 fails to send the pages (page-pipe.c, splice: bad file
 /// descriptor), for runc too.
-pub fn lazy_pages() {
+#[case(super::OWN)]
+fn lazy_pages_stay_until_they_are_asked_for() {
     let sb = counts();
     let (port, status) = (free_port(), sb.dir().join("status"));
     let shell = format!("exec \"$@\" 3>{}", status.display());
@@ -128,7 +131,8 @@ pub fn lazy_pages() {
 }
 
 /// A TCP connection with both ends in the container.
-pub fn tcp() {
+#[case(super::OWN_PROBE)]
+fn tcp_connections_are_kept_or_closed() {
     let sb = Sandbox::new().args(["/bin/probe", "talk", "/tmp/got"]).patch("/root/readonly", json!(false));
     crate::security::attacks::build_probe(&sb);
     let _out = started(&sb, Stdio::null());
@@ -158,7 +162,8 @@ fn in_criu_s_words(out: crate::harness::Output, words: &str) {
     }
 }
 
-pub fn file_locks() {
+#[case(super::PROBE)]
+fn file_locks_are_kept() {
     let sb = Sandbox::new().args(["/bin/probe", "lock", "/tmp/lock"]).patch("/root/readonly", json!(false));
     crate::security::attacks::build_probe(&sb);
     let held = || {
@@ -176,7 +181,8 @@ pub fn file_locks() {
 }
 
 /// An open file whose name was removed, with another hard link.
-pub fn link_remap() {
+#[case(super::OWN)]
+fn link_remap_keeps_a_removed_name() {
     let sb = counting();
     let sb = sb.sh("echo >/tmp/a; ln /tmp/a /tmp/b; exec 5</tmp/a; rm /tmp/a; i=0; while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/count; sleep 0.02; done");
     let _out = started(&sb, Stdio::null());
@@ -189,7 +195,8 @@ pub fn link_remap() {
 }
 
 /// A socket connected by path to one outside, for example that of a log.
-pub fn unix_socket() {
+#[case(super::OCI)]
+fn ext_unix_sk_allows_a_socket_to_the_outside() {
     // criu finds the sockets of the container's own network namespace.
     let namespaces = json!([{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}]);
     let sb = Sandbox::new().sh(COUNT).patch("/linux/namespaces", namespaces);

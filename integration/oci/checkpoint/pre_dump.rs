@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use super::{COUNT, call, checkpoint, counting, images, last, line, piped, restore_args, started};
-use crate::harness::Sandbox;
+use crate::harness::{Sandbox, case};
 
-pub(super) fn pre_dump() {
+#[case(super::MEM_TRACK)]
+fn pre_dump_and_its_child() {
     let sb = Sandbox::new().sh(COUNT);
     let out = started(&sb, Stdio::null());
     let dir = sb.dir().to_path_buf();
@@ -25,7 +26,8 @@ pub(super) fn pre_dump() {
     sb.delete().ok();
 }
 
-pub(super) fn no_pre_dump() {
+#[case(super::NO_MEM_TRACK)]
+fn pre_dump_needs_memory_tracking() {
     let sb = counting();
     let _out = started(&sb, Stdio::null());
     checkpoint(&sb, &["--pre-dump"]).exits(1).says("is missing features");

@@ -1,8 +1,10 @@
 //! Dumps and restores that are refused or fail: the reason is reported, and there are no leftovers.
 
 use super::*;
+use crate::harness::case;
 
-pub fn hardened() {
+#[case(super::OWN)]
+fn a_hardened_run_is_refused() {
     let sb = Sandbox::new().sh("echo up; sleep 1000");
     let running = sb.run_until(sb.run(), "up");
     // Not every file system can be idmapped; without idmap a hardened run is dumped as any other container.
@@ -15,7 +17,8 @@ pub fn hardened() {
     running.wait().exits(137);
 }
 
-pub fn wrong_states() {
+#[case(super::WORDS)]
+fn what_is_not_running_is_refused() {
     let sb = Sandbox::new().sh("exit 0");
     checkpoint(&sb, &[]).exits(1).says("container does not exist");
     sb.create().ok();
@@ -35,7 +38,8 @@ const MISTAKES: &[(&[&str], &str)] = &[
     (&["--parent-path", "/absolute"], "--parent-path"),
 ];
 
-pub fn bad_flags() {
+#[case(super::OCI)]
+fn bad_flags_change_nothing() {
     let sb = counting();
     let _out = started(&sb, Stdio::null());
     let file = sb.dir().join("file");
@@ -58,7 +62,8 @@ pub fn bad_flags() {
     sb.delete().ok();
 }
 
-pub fn no_images() {
+#[case(super::OCI)]
+fn restore_without_images_leaves_nothing() {
     let sb = counting();
     call(&sb, &[]).args(restore_args(&sb, &[])).output().exits(1).says("no such file or directory");
     std::fs::create_dir_all(images(&sb)).expect("mkdir");
@@ -73,7 +78,8 @@ pub fn no_images() {
     sb.leak_check();
 }
 
-pub fn broken_images() {
+#[case(super::OWN)]
+fn a_failed_restore_says_what_criu_said_and_leaves_nothing() {
     // Slowly: it is restored twice, and a file that was open at the dump must exist each time.
     let sb = counting_every("0.3");
     drop(started(&sb, Stdio::null()));
@@ -106,7 +112,8 @@ pub fn broken_images() {
 }
 
 /// A unix socket with a peer outside cannot be dumped without --ext-unix-sk.
-pub fn failed_dump() {
+#[case(super::OWN)]
+fn a_failed_dump_says_what_criu_said_and_the_container_goes_on() {
     let sb = Sandbox::new().sh(COUNT);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
     let out = started(&sb, std::os::fd::OwnedFd::from(theirs).into());
@@ -124,7 +131,8 @@ pub fn failed_dump() {
     sb.delete().ok();
 }
 
-pub fn no_criu() {
+#[case(super::NO_CRIU)]
+fn without_criu_it_says_so() {
     let sb = counting();
     let _out = started(&sb, Stdio::null());
     let call = sb.runtime().args(["--criu", "no-such-criu", "checkpoint", "--image-path"]).arg(images(&sb));
@@ -141,14 +149,16 @@ pub fn no_criu() {
     sb.delete().ok();
 }
 
-pub fn probes() {
+#[case(super::NO_CRIU)]
+fn probes_of_podman_and_cri_o() {
     let sb = Sandbox::new();
     sb.runtime().args(["checkpoint", "--help"]).output().ok().prints("--image-path");
     sb.runtime().args(["restore", "--lsm-mount-context"]).output().exits(1).says("flag needs an argument");
 }
 
 /// Other users may have write access to the images directory.
-pub fn link() {
+#[case(super::OWN)]
+fn a_link_among_the_images_is_not_written_through() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
     sb.verb("start").ok();

@@ -1,9 +1,11 @@
 //! The environment of a restored container: hooks, namespaces, mounts, privileges.
 
 use super::*;
+use crate::harness::case;
 use nix::sys::signal::Signal;
 
-pub fn hooks() {
+#[case(super::OCI)]
+fn hooks_run_once_the_namespaces_exist() {
     let log = tempfile::NamedTempFile::new().expect("a file");
     let hook = |name: &str| {
         let script = format!(
@@ -33,7 +35,8 @@ pub fn hooks() {
     gone(&sb);
 }
 
-pub fn joined_network() {
+#[case(super::OCI)]
+fn a_network_namespace_that_was_joined_is_joined_again() {
     let holder = Command::new("unshare").args(["--net", "sleep", "1000"]).spawn();
     let mut holder = holder.expect("unshare");
     let ns = format!("/proc/{}/ns/net", holder.id());
@@ -60,7 +63,8 @@ pub fn joined_network() {
     assert_eq!(now, expected);
 }
 
-pub fn network() {
+#[case(super::OWN)]
+fn loopback_is_up_and_sysctls_are_set() {
     let sb =
         counting().patch("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1", "kernel.msgmax": "4242" }));
     drop(started(&sb, Stdio::null()));
@@ -73,7 +77,8 @@ pub fn network() {
 }
 
 /// criu restores the second of two mounts of one source without its attributes.
-pub fn read_only() {
+#[case(super::OWN)]
+fn binds_and_masks_stay_read_only() {
     let sb = Sandbox::new();
     let shared = sb.dir().join("shared");
     std::fs::create_dir(&shared).expect("mkdir");
@@ -128,7 +133,8 @@ pub fn read_only() {
 }
 
 /// Podman restores on another machine: the rootfs is unpacked from the image again, without mount points.
-pub fn fresh_rootfs() {
+#[case(super::OCI)]
+fn mount_points_are_made_in_a_fresh_rootfs() {
     let sb = counting();
     let (dir, file) = (sb.dir().join("data"), sb.dir().join("resolv.conf"));
     std::fs::create_dir(&dir).expect("mkdir");
@@ -154,7 +160,8 @@ pub fn fresh_rootfs() {
     sb.delete().ok();
 }
 
-pub fn user_namespace() {
+#[case(super::USERNS)]
+fn a_user_namespace_comes_back() {
     let mut sb = Sandbox::new().sh(COUNT);
     let maps = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     sb.set("/linux/namespaces/-", json!({ "type": "user" }));
@@ -173,7 +180,8 @@ pub fn user_namespace() {
     sb.delete().ok();
 }
 
-pub fn privileges() {
+#[case(super::OCI)]
+fn privileges_stay_dropped() {
     // criu reads the limits of another user's processes with CAP_SYS_RESOURCE, which not every root has.
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let caps = status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapEff:")?.trim(), 16).ok());
@@ -211,7 +219,8 @@ pub fn privileges() {
 }
 
 /// systemd creates the scope again, around criu, and the restored processes are in it.
-pub fn below_systemd() {
+#[case(super::BOOTED)]
+fn restored_below_systemd() {
     let sb = counting();
     let bundle = sb.bundle();
     let create = [
@@ -245,7 +254,8 @@ pub fn below_systemd() {
 }
 
 /// A signal to a restore in the foreground is the container's, also one that comes while criu works; nothing is left.
-pub fn signals() {
+#[case(super::OWN)]
+fn signals_to_a_restore_are_the_container_s() {
     for (signal, code) in [(Signal::SIGTERM, 7), (Signal::SIGINT, 8), (Signal::SIGHUP, 9)] {
         let sb = Sandbox::new()
             .sh("trap 'exit 7' TERM; trap 'exit 8' INT; trap 'exit 9' HUP; i=0; \

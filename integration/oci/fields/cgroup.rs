@@ -1,25 +1,22 @@
 //! `mounts` of type cgroup: the container sees its own cgroups, through the cgroup namespace or through bind
 //! mounts.
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, bundle, test};
+use crate::harness::{Need, Sandbox, bundle, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 
 const V2: &[Need] = &[Need::Root, Need::CgroupV2, Need::Userns];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("fields::mounts_cgroup_shows_the_container_s_own", OCI, own),
-        test("fields::mounts_cgroup_can_be_shown_twice", OCI, twice),
-        test("fields::a_writable_cgroup_is_its_user_s", V2, || owners(&[])),
-    ]
+#[case(V2)]
+fn a_writable_cgroup_is_its_user_s() {
+    owners(&[]);
 }
 
 /// A detached copy can be attached once, so each mount needs its own.
-fn twice() {
+#[case(OCI)]
+fn mounts_cgroup_can_be_shown_twice() {
     for namespaces in [json!(["pid", "mount", "uts", "cgroup"]), json!(["pid", "mount", "uts"])] {
         let kinds: Vec<_> =
             namespaces.as_array().expect("names").iter().map(|kind| json!({ "type": kind })).collect();
@@ -37,7 +34,8 @@ fn twice() {
     }
 }
 
-fn own() {
+#[case(OCI)]
+fn mounts_cgroup_shows_the_container_s_own() {
     for namespace in [true, false] {
         let mut sb = Sandbox::new()
             .sh("cat /proc/self/mountinfo; cat /proc/self/cgroup; touch /sys/fs/cgroup/x 2>&1; true");

@@ -4,46 +4,14 @@ mod idmap;
 
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Need, Output, Sandbox, test};
-use idmap::{idmap_container, idmap_own, maps, ridmap};
+use crate::harness::{self, Need, Output, Sandbox, case};
+use idmap::maps;
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 /// Options that runc 1.1 does not know.
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("fields::mounts_attributes_of_a_tmpfs", OCI, attributes),
-        test("fields::mounts_of_files_and_relative_paths", OCI, files),
-        test("fields::mounts_recursive_attributes_reach_what_is_below", OWN, recursive),
-        test("fields::mounts_plain_attributes_do_not", OCI, not_recursive),
-        test("fields::mounts_propagation_of_each", OCI, propagation),
-        test("fields::mounts_nosymfollow", OWN, nosymfollow),
-        test("fields::mounts_remount_changes_what_is_there", OWN, remount),
-        test("fields::mounts_unknown_options_are_the_file_system_s", OCI, unknown),
-        test("fields::mounts_options_with_commas_are_several", OCI, commas),
-        test("fields::mounts_tmpfs_looks_like_what_it_covers", OCI, inherited_mode),
-        test("fields::mounts_tmpcopyup_copies", OCI, copy_up),
-        test("fields::mounts_tmpcopyup_follows_no_link", OCI, copy_up_links),
-        test("fields::mounts_tmpcopyup_that_does_not_fit", OWN, copy_up_too_large),
-        test("fields::mounts_idmap_with_its_own_mapping", &[Need::Root, Need::Idmap], idmap_own),
-        test(
-            "fields::mounts_idmap_of_the_container",
-            &[Need::Root, Need::Userns, Need::Idmap],
-            idmap_container,
-        ),
-        test(
-            "fields::mounts_ridmap_reaches_what_is_below",
-            &[Need::Root, Need::Idmap, Need::IdmapTmpfs],
-            ridmap,
-        ),
-        test("fields::mounts_of_the_kernel_s_file_systems", OCI, kernel),
-        test("fields::mounts_refusals_have_pointers", OWN, refusals),
-    ]
-}
 
 /// The mount options and super options of `place` in the mountinfo that the container printed.
 #[track_caller]
@@ -64,7 +32,8 @@ fn bind(sb: &Sandbox, source: &str, place: &str, options: &[&str]) -> Value {
     json!({ "destination": place, "type": "bind", "source": sb.dir().join(source), "options": options })
 }
 
-fn attributes() {
+#[case(OCI)]
+fn mounts_attributes_of_a_tmpfs() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["ro"], &["ro"]),
         (&["nosuid", "nodev", "noexec"], &["rw", "nosuid", "nodev", "noexec"]),
@@ -91,7 +60,8 @@ fn attributes() {
     }
 }
 
-fn files() {
+#[case(OCI)]
+fn mounts_of_files_and_relative_paths() {
     let sb = Sandbox::new();
     std::fs::write(sb.dir().join("a-file"), "content of a file").expect("a file");
     std::fs::create_dir(sb.bundle().join("data")).expect("a directory");
@@ -126,7 +96,8 @@ fn run_with_tree(sb: &Sandbox, prepare: &str) -> Output {
     call.arg(sb.id()).output()
 }
 
-fn recursive() {
+#[case(OWN)]
+fn mounts_recursive_attributes_reach_what_is_below() {
     for (option, shown) in [
         ("rro", "ro"),
         ("rnosuid", "nosuid"),
@@ -157,7 +128,8 @@ fn recursive() {
     assert!(words.contains(&"rw") && !words.contains(&"noexec"), "{words:?}");
 }
 
-fn not_recursive() {
+#[case(OCI)]
+fn mounts_plain_attributes_do_not() {
     let sb = Sandbox::new();
     tree(&sb);
     let mount = bind(&sb, "tree", "/mnt/tree", &["rbind", "ro"]);
@@ -174,7 +146,8 @@ fn not_recursive() {
     assert!(!out.stdout.contains("/mnt/tree/below"), "{out}");
 }
 
-fn propagation() {
+#[case(OCI)]
+fn mounts_propagation_of_each() {
     for (option, shown, not) in [
         ("shared", "shared:", "master:"),
         ("rshared", "shared:", "master:"),
@@ -190,7 +163,8 @@ fn propagation() {
 }
 
 /// mount(2), which runc calls, takes all file system options in one text.
-fn commas() {
+#[case(OCI)]
+fn mounts_options_with_commas_are_several() {
     let mount = tmpfs("/tmp/m", &["nodev", "size=64k,mode=710", "", "nr_inodes=50,"]);
     let sb =
         Sandbox::new().sh(&format!("{MOUNTINFO}; stat -c %a /tmp/m")).patch("/root/readonly", json!(false));
@@ -199,7 +173,8 @@ fn commas() {
     assert!(line.contains("nodev") && line.contains("size=64k") && line.contains("nr_inodes=50"), "{line}");
 }
 
-fn nosymfollow() {
+#[case(OWN)]
+fn mounts_nosymfollow() {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.dir().join("links")).expect("a directory");
     symlink("/etc/passwd", sb.dir().join("links/passwd")).expect("a link");
@@ -209,7 +184,8 @@ fn nosymfollow() {
     sb.run_oci().output().ok().says("symbolic links").prints("-> /etc/passwd");
 }
 
-fn remount() {
+#[case(OWN)]
+fn mounts_remount_changes_what_is_there() {
     let again = |options: &[&str]| json!({ "destination": "/tmp/m", "type": "tmpfs", "source": "tmpfs", "options": options });
     let sb = Sandbox::new()
         .sh("cat /proc/self/mountinfo; df -k /tmp/m")
@@ -230,7 +206,8 @@ fn remount() {
     assert!(mount.starts_with("ro,nosuid") && fs.starts_with("rw"), "{mount} {fs}");
 }
 
-fn unknown() {
+#[case(OCI)]
+fn mounts_unknown_options_are_the_file_system_s() {
     let sb = Sandbox::new().sh(MOUNTINFO).patch("/root/readonly", json!(false));
     let sb = sb.patch("/mounts/-", tmpfs("/tmp/m", &["size=3m", "nr_inodes=77", "mode=0711", "uid=5"]));
     let out = sb.run_oci().output().ok();
@@ -244,7 +221,8 @@ fn unknown() {
     sb.leak_check();
 }
 
-fn inherited_mode() {
+#[case(OCI)]
+fn mounts_tmpfs_looks_like_what_it_covers() {
     let sb = Sandbox::new();
     let dir = sb.rootfs().join("home");
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o2751)).expect("chmod");
@@ -278,7 +256,8 @@ fn data(sb: &Sandbox) {
     symlink("/etc/passwd", dir.join("link")).expect("a link");
 }
 
-fn copy_up() {
+#[case(OCI)]
+fn mounts_tmpcopyup_copies() {
     let sb = Sandbox::new();
     data(&sb);
     for i in 0..300 {
@@ -316,7 +295,8 @@ fn copy_up() {
     }
 }
 
-fn copy_up_links() {
+#[case(OCI)]
+fn mounts_tmpcopyup_follows_no_link() {
     // A symlink to a directory of the host, which would be copied if symlinks were followed.
     let sb = Sandbox::new();
     let secret = sb.dir().join("secret");
@@ -336,7 +316,8 @@ fn copy_up_links() {
     assert_eq!(std::fs::read_dir(&secret).expect("the directory").count(), 1);
 }
 
-fn copy_up_too_large() {
+#[case(OWN)]
+fn mounts_tmpcopyup_that_does_not_fit() {
     let sb = Sandbox::new();
     data(&sb);
     let sb = sb.patch("/mounts/-", tmpfs("/var/data", &["tmpcopyup", "size=16k"]));
@@ -344,7 +325,8 @@ fn copy_up_too_large() {
     sb.leak_check();
 }
 
-fn kernel() {
+#[case(OCI)]
+fn mounts_of_the_kernel_s_file_systems() {
     let sb = Sandbox::new()
         .sh("cat /proc/self/mountinfo; ls /dev/mqueue /dev/pts /sys/class/net; stat -c %a /dev/pts/ptmx")
         .patch("/root/readonly", json!(false));
@@ -375,7 +357,8 @@ fn kernel() {
     assert!(host.iter().all(|d| out.stdout.contains(&*d.file_name().to_string_lossy())), "{out}");
 }
 
-fn refusals() {
+#[case(OWN)]
+fn mounts_refusals_have_pointers() {
     let map = maps(0, 1);
     let cases = [
         (

@@ -4,25 +4,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::harness::needs::device_kind;
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 /// runc knows this field since 1.4.
 const OWN: &[Need] = &[Need::Root, Need::NetDevice];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("fields::netdev_moves_in_with_its_addresses_and_up", OWN, moves),
-        test("fields::netdev_is_renamed", OWN, renamed),
-        test("fields::netdev_is_numbered_where_the_name_asks_for_it", OWN, numbered),
-        test("fields::netdev_goes_to_a_joined_namespace_and_stays", OWN, joined),
-        test("fields::netdev_comes_back_when_the_launch_fails", OWN, comes_back),
-        test("fields::netdev_errors_have_pointers", OWN, errors),
-    ]
-}
 
 /// A virtual device of the host; removed on drop from any namespace.
 pub struct Device {
@@ -64,7 +52,8 @@ fn ip(args: &[&str]) -> Option<String> {
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-fn moves() {
+#[case(OWN)]
+fn netdev_moves_in_with_its_addresses_and_up() {
     let sb = Sandbox::new();
     let device = Device::new(&sb, &["10.98.7.1/24", "fd00:98::7/64"]);
     let sb = sb
@@ -76,7 +65,8 @@ fn moves() {
     sb.leak_check();
 }
 
-fn renamed() {
+#[case(OWN)]
+fn netdev_is_renamed() {
     let sb = Sandbox::new();
     let (a, b) = (
         Device::new(&sb, &["10.98.8.1/32"]),
@@ -91,7 +81,8 @@ fn renamed() {
 }
 
 /// The kernel assigns the first free number, and the addresses get labels with the name.
-fn numbered() {
+#[case(OWN)]
+fn netdev_is_numbered_where_the_name_asks_for_it() {
     let sb = Sandbox::new();
     let (a, b) = (
         Device::new(&sb, &[]),
@@ -114,7 +105,8 @@ fn numbered() {
     }
 }
 
-fn joined() {
+#[case(OWN)]
+fn netdev_goes_to_a_joined_namespace_and_stays() {
     let sb = Sandbox::new();
     let device = Device::new(&sb, &["10.98.9.1/24"]);
     let name = format!("sb{}", sb.id());
@@ -130,7 +122,8 @@ fn joined() {
     assert!(stays.is_some_and(|s| s.contains("10.98.9.1/24")), "the namespace is not the runtime's");
 }
 
-fn comes_back() {
+#[case(OWN)]
+fn netdev_comes_back_when_the_launch_fails() {
     let sb = Sandbox::new();
     let device = Device::new(&sb, &["10.98.10.1/24", "fd00:98::a/64"]);
     assert!(ip(&["link", "set", &device.name, "up"]).is_some());
@@ -150,7 +143,8 @@ fn comes_back() {
     assert!(up().contains("10.98.10.1/24"));
 }
 
-fn errors() {
+#[case(OWN)]
+fn netdev_errors_have_pointers() {
     let sb = Sandbox::new();
     let device = Device::new(&sb, &[]);
     let cases = [

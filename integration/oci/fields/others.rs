@@ -5,46 +5,16 @@ mod hooks;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, test};
-use hooks::{failing_hooks, failing_poststart, hooks, slow_hook};
+use crate::harness::{Need, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        // runc 1.1 cannot open a /dev/null listed in the config.
-        test("fields::devices_have_their_mode_and_owner", OWN, devices),
-        test("fields::devices_that_are_promised_are_there", OCI, default_devices),
-        test("fields::devices_and_a_ptmx_of_the_rootfs_s", OCI, ptmx),
-        test("fields::devices_of_the_host_are_those_meant", &[Need::Root, Need::Userns], other_device),
-        test("fields::devices_in_a_user_namespace", &[Need::Root, Need::Userns], devices_userns),
-        test("fields::devices_refusals_have_pointers", OWN, device_refusals),
-        // runc 1.1 runs poststart hooks at create.
-        test("fields::hooks_run_in_order_in_their_namespaces", OWN, hooks),
-        test("fields::hooks_that_fail_stop_the_launch_or_are_reported", OWN, failing_hooks),
-        test("fields::hooks_of_poststart_that_fail_end_the_container", OWN, failing_poststart),
-        test("fields::hooks_that_take_too_long_are_killed", OCI, slow_hook),
-        test("fields::annotations_round_trip", OCI, annotations),
-        test("fields::keys_are_read_in_any_case", OCI, any_case),
-        test("fields::hugepage_limits_count_reservations_too", OWN, hugepages),
-        test("fields::limits_of_block_devices_are_written_or_refused", OWN, block_io),
-        test("fields::limits_of_kernel_memory", &[Need::Root, Need::CgroupV1], memory_of_the_kernel),
-        test("fields::limits_of_devices_may_be_all_but_one", &[Need::Root, Need::Oci], all_but_one),
-        test("fields::limits_of_v1_alone_are_refused_on_v2", &[Need::Root, Need::CgroupV2], v1_only),
-        test(
-            "fields::limits_without_a_controller_are_refused_on_v1",
-            &[Need::Root, Need::CgroupV1],
-            v1_missing,
-        ),
-    ]
-}
-
 /// Go's decoder matches keys in any case, so such keys must not be lost.
-fn any_case() {
+#[case(OCI)]
+fn keys_are_read_in_any_case() {
     let sb = Sandbox::new()
         .sh("grep NoNewPrivs /proc/self/status; touch /tmp/x || echo read-only")
         .patch("/root", json!({ "path": "rootfs", "readOnly": true }))
@@ -64,7 +34,8 @@ fn any_case() {
 }
 
 /// Also: unknown access letters and an empty network object are ignored, as by runc.
-fn all_but_one() {
+#[case(Root, Oci)]
+fn limits_of_devices_may_be_all_but_one() {
     let resources = json!({
         "devices": [
             { "allow": true, "access": "rwm" },
@@ -88,7 +59,9 @@ fn all_but_one() {
     assert!(out.stdout.contains("Operation not permitted") && out.stdout.ends_with("others\n"), "{out}");
 }
 
-fn devices() {
+// runc 1.1 cannot open a /dev/null listed in the config.
+#[case(OWN)]
+fn devices_have_their_mode_and_owner() {
     let sb = Sandbox::new()
         .sh("stat -c '%n %F %a %u:%g %t:%T' /dev/zero2 /dev/sub/full /opt/null /dev/a-pipe /dev/null")
         .patch("/root/readonly", json!(false))
@@ -108,7 +81,8 @@ fn devices() {
     assert!(out.stdout.contains("/dev/sub/full character special file 666 0:0 1:7\n"), "{out}");
 }
 
-fn default_devices() {
+#[case(OCI)]
+fn devices_that_are_promised_are_there() {
     let sb = Sandbox::new()
         .sh("stat -c '%n %a %t:%T' /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty; \
          for l in fd stdin stdout stderr ptmx core; do ls -l /dev/$l; done");
@@ -137,7 +111,8 @@ fn default_devices() {
 }
 
 /// A rootfs without a mount at /dev, as in an image: its ptmx is replaced, its other files stay.
-fn ptmx() {
+#[case(OCI)]
+fn devices_and_a_ptmx_of_the_rootfs_s() {
     let own = Sandbox::new();
     let elsewhere = own.dir().join("elsewhere");
     std::fs::write(&elsewhere, "as it was").expect("a file");
@@ -169,7 +144,8 @@ fn ptmx() {
     assert_ne!(sb.create().code, 0);
 }
 
-fn devices_userns() {
+#[case(Root, Userns)]
+fn devices_in_a_user_namespace() {
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     let sb = Sandbox::new();
     for dir in [sb.dir().to_path_buf(), sb.bundle(), sb.rootfs()] {
@@ -200,7 +176,8 @@ fn devices_userns() {
 }
 
 /// The device is that of the config, regardless of the host's file at that path.
-fn other_device() {
+#[case(Root, Userns)]
+fn devices_of_the_host_are_those_meant() {
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     let sb = Sandbox::new()
         .patch("/linux/namespaces/-", json!({ "type": "user" }))
@@ -223,7 +200,8 @@ fn other_device() {
     }
 }
 
-fn device_refusals() {
+#[case(OWN)]
+fn devices_refusals_have_pointers() {
     for (device, key) in [
         (json!({ "path": "/dev/x", "type": "z", "major": 1, "minor": 3 }), "type"),
         (json!({ "path": "dev/x", "type": "c", "major": 1, "minor": 3 }), "path"),
@@ -243,7 +221,8 @@ fn device_refusals() {
     sb.leak_check();
 }
 
-fn annotations() {
+#[case(OCI)]
+fn annotations_round_trip() {
     let all = json!({ "org.example.a": "1", "run.oci.x": "", "with \"quotes\"": "ä\n2" });
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/annotations", all.clone());
     sb.create().ok();
@@ -254,7 +233,8 @@ fn annotations() {
     sb.delete().ok();
 }
 
-fn hugepages() {
+#[case(OWN)]
+fn hugepage_limits_count_reservations_too() {
     let sizes: Vec<String> = std::fs::read_dir("/sys/kernel/mm/hugepages")
         .map(|d| d.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
         .unwrap_or_default();
@@ -280,7 +260,8 @@ fn hugepages() {
     sb.delete().ok();
 }
 
-fn v1_only() {
+#[case(Root, CgroupV2)]
+fn limits_of_v1_alone_are_refused_on_v2() {
     for (key, value) in [
         ("memory/swappiness", json!(10)),
         ("memory/disableOOMKiller", json!(true)),
@@ -296,7 +277,8 @@ fn v1_only() {
     }
 }
 
-fn memory_of_the_kernel() {
+#[case(Root, CgroupV1)]
+fn limits_of_kernel_memory() {
     let tcp = ("memory", "memory.kmem.tcp.limit_in_bytes");
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let sb = sb.patch("/linux/resources/memory", json!({ "kernelTCP": 1 << 20 }));
@@ -314,7 +296,8 @@ fn memory_of_the_kernel() {
     sb.leak_check();
 }
 
-fn v1_missing() {
+#[case(Root, CgroupV1)]
+fn limits_without_a_controller_are_refused_on_v1() {
     for (key, value) in [
         ("unified", json!({ "memory.high": "10000000" })),
         ("rdma", json!({ "mlx": { "hcaHandles": 3 } })),
@@ -335,7 +318,8 @@ fn v1_missing() {
     }
 }
 
-fn block_io() {
+#[case(OWN)]
+fn limits_of_block_devices_are_written_or_refused() {
     let sb = Sandbox::new().patch("/linux/resources/blockIO", json!({ "leafWeight": 100 }));
     sb.create().exits(1).says("/linux/resources/blockIO/leafWeight: ");
     let sb = Sandbox::new().patch("/linux/resources/blockIO", json!({ "weight": 5 }));

@@ -2,34 +2,13 @@
 
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Need, Sandbox, test};
+use crate::harness::{self, Need, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 /// runc 1.1 does not know these fields.
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("fields::process_user_umask_and_groups", OCI, user),
-        test("fields::process_rlimits_are_the_kernel_s", OCI, rlimits),
-        test("fields::process_oom_score_adj", OCI, oom),
-        test("fields::process_cwd_is_made", OCI, cwd),
-        test("fields::process_scheduler_policies", OWN, schedulers),
-        test("fields::process_scheduler_refusals_have_pointers", OWN, scheduler_refusals),
-        test("fields::process_io_priority", OWN, io_priority),
-        test("fields::process_exec_cpu_affinity", OWN, affinity),
-        test("fields::process_personality_for_run_and_exec", OWN, personality),
-        test("fields::process_memory_policy_for_run_and_exec", OWN, memory_policy),
-        test("fields::process_memory_policy_errors_have_pointers", OWN, memory_policy_errors),
-        test("fields::process_names_of_the_machine", OWN, names),
-        test("fields::process_time_offsets", OWN, time_offsets),
-        test("fields::process_selinux_label_without_selinux_is_refused", OWN, no_selinux),
-        test("fields::intel_rdt_without_resctrl_names_the_remedy", OWN, no_resctrl),
-    ]
-}
 
 /// Creates and starts a container that sleeps; the caller deletes it.
 fn sleeping(sb: &Sandbox) -> i32 {
@@ -64,7 +43,8 @@ fn stat(pid: i32, n: usize) -> String {
     after.split_whitespace().nth(n - 3).unwrap_or_default().to_string()
 }
 
-fn user() {
+#[case(OCI)]
+fn process_user_umask_and_groups() {
     let user = json!({ "uid": 1000, "gid": 1001, "umask": 0o27, "additionalGids": [10, 2_147_483_647] });
     let sb = sleeper().patch("/process/user", user);
     let pid = sleeping(&sb);
@@ -88,7 +68,8 @@ fn user() {
     assert!(pid > 0);
 }
 
-fn rlimits() {
+#[case(OCI)]
+fn process_rlimits_are_the_kernel_s() {
     let table = [
         ("RLIMIT_AS", "Max address space"),
         ("RLIMIT_CORE", "Max core file size"),
@@ -140,7 +121,8 @@ fn rlimits() {
     sb.delete().ok();
 }
 
-fn oom() {
+#[case(OCI)]
+fn process_oom_score_adj() {
     let sb = sleeper().patch("/process/oomScoreAdj", json!(321));
     let pid = sleeping(&sb);
     assert_eq!(proc(pid, "oom_score_adj").trim(), "321");
@@ -148,7 +130,8 @@ fn oom() {
     sb.delete().ok();
 }
 
-fn cwd() {
+#[case(OCI)]
+fn process_cwd_is_made() {
     let sb = Sandbox::new()
         .sh("pwd; stat -c %u:%g .; touch file")
         .patch("/root/readonly", json!(false))
@@ -162,7 +145,8 @@ fn cwd() {
     }
 }
 
-fn schedulers() {
+#[case(OWN)]
+fn process_scheduler_policies() {
     let policy = |name: &str| json!({ "policy": name });
     let cases = [
         (policy("SCHED_OTHER"), ("0", "0", "0")),
@@ -201,7 +185,8 @@ fn schedulers() {
     }
 }
 
-fn scheduler_refusals() {
+#[case(OWN)]
+fn process_scheduler_refusals_have_pointers() {
     let cases = [
         (json!({}), "/process/scheduler/policy"),
         (json!({ "policy": "SCHED_ISO" }), "/process/scheduler/policy"),
@@ -218,7 +203,8 @@ fn scheduler_refusals() {
     }
 }
 
-fn io_priority() {
+#[case(OWN)]
+fn process_io_priority() {
     let cases = [
         ("IOPRIO_CLASS_RT", 3, "realtime: prio 3"),
         ("IOPRIO_CLASS_BE", 6, "best-effort: prio 6"),
@@ -239,7 +225,8 @@ fn io_priority() {
     }
 }
 
-fn affinity() {
+#[case(OWN)]
+fn process_exec_cpu_affinity() {
     let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
     if cpus() < 2 {
         return;
@@ -266,7 +253,8 @@ fn affinity() {
     sb.create().exits(1).says("/process/execCPUAffinity/initial: ");
 }
 
-fn personality() {
+#[case(OWN)]
+fn process_personality_for_run_and_exec() {
     let sb = sleeper().patch("/linux/personality", json!({ "domain": "LINUX32" }));
     let pid = sleeping(&sb);
     assert_eq!(proc(pid, "personality").trim(), "00000008");
@@ -287,7 +275,8 @@ fn numa() -> bool {
     std::path::Path::new("/proc/self/numa_maps").exists()
 }
 
-fn memory_policy() {
+#[case(OWN)]
+fn process_memory_policy_for_run_and_exec() {
     if !numa() {
         let sb = Sandbox::new().patch("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "0" }));
         sb.create().exits(1).says("/linux/memoryPolicy");
@@ -315,7 +304,8 @@ fn memory_policy() {
     }
 }
 
-fn memory_policy_errors() {
+#[case(OWN)]
+fn process_memory_policy_errors_have_pointers() {
     for (policy, pointer) in [
         (json!({ "mode": "MPOL_X" }), "/linux/memoryPolicy/mode"),
         (json!({ "nodes": "0" }), "/linux/memoryPolicy/mode"),
@@ -329,7 +319,8 @@ fn memory_policy_errors() {
     }
 }
 
-fn names() {
+#[case(OWN)]
+fn process_names_of_the_machine() {
     let sb = Sandbox::new()
         .sh("hostname; cat /proc/sys/kernel/domainname")
         .patch("/hostname", json!("a-host"))
@@ -344,7 +335,8 @@ fn names() {
     }
 }
 
-fn time_offsets() {
+#[case(OWN)]
+fn process_time_offsets() {
     let sb = Sandbox::new()
         .sh("cat /proc/self/timens_offsets; cut -d. -f1 /proc/uptime || cat /proc/uptime")
         .patch("/linux/namespaces/-", json!({ "type": "time" }))
@@ -367,7 +359,8 @@ fn time_offsets() {
     sb.create().exits(1).says("/linux/timeOffsets: ");
 }
 
-fn no_selinux() {
+#[case(OWN)]
+fn process_selinux_label_without_selinux_is_refused() {
     if Need::Selinux.missing().is_none() {
         return;
     }
@@ -379,7 +372,8 @@ fn no_selinux() {
     }
 }
 
-fn no_resctrl() {
+#[case(OWN)]
+fn intel_rdt_without_resctrl_names_the_remedy() {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     if mounts.contains(" - resctrl ") {
         return;

@@ -3,21 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{self, Need, Sandbox, test};
+use crate::harness::{self, Need, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("fields::rootfs_propagation_is_as_asked", OCI, propagation),
-        test("fields::rootfs_propagation_of_a_slave", OCI, received),
-    ]
-}
-
-fn propagation() {
+#[case(OCI)]
+fn rootfs_propagation_is_as_asked() {
     for (asked, shown, not) in [
         ("private", "", "shared:"),
         ("rprivate", "", "shared:"),
@@ -42,7 +35,8 @@ fn propagation() {
 }
 
 /// Later mounts of the host below the rootfs appear inside; mounts made inside do not appear outside.
-fn received() {
+#[case(OCI)]
+fn rootfs_propagation_of_a_slave() {
     for (asked, comes) in [("rslave", true), ("rprivate", false)] {
         let mut sb =
             Sandbox::new().args(["/bin/sleep", "1000"]).patch("/linux/rootfsPropagation", json!(asked));

@@ -4,31 +4,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("fields::a_read_only_tmpfs_takes_what_the_config_puts_on_it", OCI, on_tmpfs),
-        // runc 1.1 makes a mount with other options than `ro` read-only at once.
-        test("fields::every_read_only_tmpfs_takes_what_the_config_puts_on_it", &[Need::Root], on_any),
-        test("fields::a_read_only_bind_mount_s_source_stays_as_it_is", &[Need::Root], source_stays),
-        test("fields::what_lies_below_a_read_only_mount_keeps_its_own_flags", &[Need::Root], below),
-        test("fields::a_later_remount_wins_over_read_only", &[Need::Root], remounted),
-        test("fields::a_source_below_the_rootfs_shows_the_mounts_before_it", OCI, source_below),
-        test("fields::flags_that_a_bind_mount_does_not_name_are_cleared", OCI, unnamed),
-        // runc since 1.2, not 1.1.
-        test("fields::flags_are_cleared_where_options_only_clear", &[Need::Root], only_cleared),
-        test("fields::access_times_of_a_bind_mount_are_those_named", &[Need::Root], access_times),
-        test("fields::mounts_stay_in_the_order_of_the_config", OCI, order),
-        test("fields::mounts_stay_in_the_order_of_the_config_hardened", &[Need::Root], order_hardened),
-        test("fields::a_hardened_bind_mount_keeps_the_flags_of_its_source", &[Need::Root], kept),
-    ]
-}
 
 fn tmpfs(to: &str, options: &[&str]) -> Value {
     json!({"destination": to, "type": "tmpfs", "source": "tmpfs", "options": options})
@@ -51,7 +31,8 @@ fn things() -> [(&'static str, Value); 3] {
     [("/mounts/-", tmpfs("/t/sub", &[])), ("/linux/devices", device), ("/process/cwd", json!("/t/work"))]
 }
 
-fn on_tmpfs() {
+#[case(OCI)]
+fn a_read_only_tmpfs_takes_what_the_config_puts_on_it() {
     for options in [&["ro"][..], &["ro", "mode=755"], &["mode=1777", "ro", "size=1m"]] {
         for (pointer, value) in things() {
             with(&[tmpfs("/t", options)], pointer, &value).run_oci().output().ok().prints("closed\n");
@@ -59,7 +40,9 @@ fn on_tmpfs() {
     }
 }
 
-fn on_any() {
+// runc 1.1 makes a mount with other options than `ro` read-only at once.
+#[case(Root)]
+fn every_read_only_tmpfs_takes_what_the_config_puts_on_it() {
     for (pointer, value) in things() {
         for kind in ["rro", "copied", "remount"] {
             let mounts = match kind {
@@ -78,7 +61,8 @@ fn on_any() {
 }
 
 /// Objects of the config on a read-only bind mount are not created in its source, which is the host's.
-fn source_stays() {
+#[case(Root)]
+fn a_read_only_bind_mount_s_source_stays_as_it_is() {
     for (pointer, value) in things() {
         for options in [&["bind", "ro"][..], &["rbind", "rro"], &["rbind"]] {
             let source = tempfile::tempdir().expect("a directory");
@@ -98,7 +82,8 @@ fn source_stays() {
     }
 }
 
-fn below() {
+#[case(Root)]
+fn what_lies_below_a_read_only_mount_keeps_its_own_flags() {
     let script = format!("{PROBE}; touch /t/sub/x && echo below it is not");
     for options in [&["ro"][..], &["rro"]] {
         let sb = with(&[tmpfs("/t", options)], "/mounts/-", &tmpfs("/t/sub", &[])).sh(&script);
@@ -108,13 +93,15 @@ fn below() {
     }
 }
 
-fn remounted() {
+#[case(Root)]
+fn a_later_remount_wins_over_read_only() {
     let again = json!({"destination": "/t", "options": ["remount", "bind", "rw"]});
     with(&[tmpfs("/t", &["ro"])], "/mounts/-", &again).run_oci().output().ok().prints("writable\n");
 }
 
 /// As with runc, which resolves sources when it mounts.
-fn source_below() {
+#[case(OCI)]
+fn a_source_below_the_rootfs_shows_the_mounts_before_it() {
     let mut sb = Sandbox::new().sh("echo here > /a/file; cat /b/file");
     for dir in ["a", "b"] {
         std::fs::create_dir_all(sb.rootfs().join(dir)).expect("a directory");
@@ -155,7 +142,8 @@ impl Drop for Flagged {
     }
 }
 
-fn unnamed() {
+#[case(OCI)]
+fn flags_that_a_bind_mount_does_not_name_are_cleared() {
     let host = Flagged::new("nosuid,nodev,noexec");
     for (options, want) in [
         (&["rbind"][..], "rw,nosuid,nodev,noexec,relatime"),
@@ -166,7 +154,9 @@ fn unnamed() {
     }
 }
 
-fn only_cleared() {
+// runc since 1.2, not 1.1.
+#[case(Root)]
+fn flags_are_cleared_where_options_only_clear() {
     let host = Flagged::new("nosuid,nodev,noexec");
     for options in [["rbind", "rw"], ["bind", "dev"], ["rbind", "atime"]] {
         assert_eq!(host.flags(&options, true), "rw,relatime", "{options:?}");
@@ -175,7 +165,8 @@ fn only_cleared() {
     assert_eq!(host.flags(&["rbind", "rro", "nosuid"], true), "ro,nosuid,relatime");
 }
 
-fn access_times() {
+#[case(Root)]
+fn access_times_of_a_bind_mount_are_those_named() {
     for (source, options, want) in [
         ("noatime", &["bind"] as &[&str], "rw,noatime"),
         ("noatime", &["bind", "atime"], "rw,noatime"),
@@ -205,11 +196,13 @@ fn hiding() -> Sandbox {
 
 const ORDERED: &str = "/t:\nbelow\nseen\n\n/t/below:\n";
 
-fn order() {
+#[case(OCI)]
+fn mounts_stay_in_the_order_of_the_config() {
     assert_eq!(hiding().run_oci().output().ok().stdout, ORDERED);
 }
 
-fn order_hardened() {
+#[case(Root)]
+fn mounts_stay_in_the_order_of_the_config_hardened() {
     let sb = hiding();
     assert_eq!(sb.run().output().ok().stdout, ORDERED);
     std::fs::write(sb.dir().join("one/other"), "").expect("a file");
@@ -219,7 +212,8 @@ fn order_hardened() {
     assert_eq!(out.stdout, "/t:\nbelow\nseen\n\n/t/below:\nbelow\nhidden\nother\n");
 }
 
-fn kept() {
+#[case(Root)]
+fn a_hardened_bind_mount_keeps_the_flags_of_its_source() {
     let host = Flagged::new("nosuid,nodev,noexec");
     assert_eq!(host.flags(&["rbind", "ro"], false), "ro,nosuid,nodev,noexec,relatime");
 }

@@ -5,34 +5,22 @@ mod agent;
 use std::time::Duration;
 
 use libseccomp::ScmpSyscall;
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Need, Sandbox, test};
+use crate::harness::{self, Need, Sandbox, case};
 pub use agent::Agent;
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("fields::seccomp_answers_with_the_errno_asked_for", OCI, errnos),
-        test("fields::seccomp_may_refuse_what_runc_does_without", OCI, refused),
-        test("fields::seccomp_may_kill_for_what_runc_does_without", OCI, killed),
-        test("fields::seccomp_that_stops_the_launch_is_named", OWN, stops),
-        test("fields::seccomp_without_a_word_is_none", OCI, nothing),
-        test("fields::seccomp_compares_arguments", OCI, arguments),
-        test("fields::seccomp_flags_reach_the_kernel", &[Need::Root, Need::Strace], flags),
-        test("fields::seccomp_agent_decides_with_no_new_privs", OCI, || decides(true)),
-        test("fields::seccomp_agent_decides_without_no_new_privs", OCI, || decides(false)),
-        test("fields::seccomp_agent_gets_the_state_at_create_and_start", OCI, create),
-        test("fields::seccomp_agent_gets_the_state_at_exec", OCI, exec),
-        test("fields::seccomp_agent_may_ask_for_what_safebox_calls", OCI, busy),
-        test("fields::seccomp_agent_that_is_not_there_stops_the_launch", OCI, no_agent),
-        test("fields::seccomp_agent_cannot_be_asked_about_everything", OCI, impossible),
-        test("fields::seccomp_listener_is_not_left_inside", OCI, not_left),
-        test("fields::seccomp_refusals_have_pointers", OWN, refusals),
-    ]
+#[case(OCI)]
+fn seccomp_agent_decides_with_no_new_privs() {
+    decides(true);
+}
+
+#[case(OCI)]
+fn seccomp_agent_decides_without_no_new_privs() {
+    decides(false);
 }
 
 /// A profile that allows everything except `rules`.
@@ -44,7 +32,8 @@ fn errno(names: &[&str], errno: i32) -> Value {
     json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno })
 }
 
-fn errnos() {
+#[case(OCI)]
+fn seccomp_answers_with_the_errno_asked_for() {
     let rules = json!([
         errno(&["mkdir", "mkdirat"], libc::ENOMEDIUM),
         { "names": ["unlink", "unlinkat"], "action": "SCMP_ACT_ERRNO" },
@@ -71,7 +60,8 @@ fn errnos() {
 }
 
 /// No default action and no rule.
-fn nothing() {
+#[case(OCI)]
+fn seccomp_without_a_word_is_none() {
     for seccomp in [
         json!({}),
         json!({ "defaultAction": "", "syscalls": [] }),
@@ -83,7 +73,8 @@ fn nothing() {
 }
 
 /// Without no_new_privs the filter is active before the launch ends.
-fn refused() {
+#[case(OCI)]
+fn seccomp_may_refuse_what_runc_does_without() {
     let names = "close_range setresuid setresgid getresuid getresgid getgroups faccessat2 umask sendto recvfrom \
                  sendmsg recvmsg poll ppoll openat2";
     let names: Vec<_> = names.split_whitespace().collect();
@@ -108,7 +99,8 @@ fn refused() {
 }
 
 /// With a kill action no fallback is possible: these calls must not be made.
-fn killed() {
+#[case(OCI)]
+fn seccomp_may_kill_for_what_runc_does_without() {
     let names =
         ["close_range", "setresuid", "setresgid", "getresuid", "getresgid", "getgroups", "sendto", "poll"];
     let rule = json!({ "names": names, "action": "SCMP_ACT_KILL_PROCESS" });
@@ -123,7 +115,8 @@ fn killed() {
 }
 
 /// Calls that the launch needs; the hint names the profile, not the kernel's age.
-fn stops() {
+#[case(OWN)]
+fn seccomp_that_stops_the_launch_is_named() {
     let sb = Sandbox::new()
         .patch("/process/noNewPrivileges", json!(false))
         .patch("/linux/seccomp", profile(json!([errno(&["setuid"], libc::ENOSYS)])));
@@ -149,7 +142,8 @@ impl IntoIterator for ScmpSyscallNames {
     }
 }
 
-fn arguments() {
+#[case(OCI)]
+fn seccomp_compares_arguments() {
     // The shell sends itself signal 10 (SIGUSR1), which it ignores: kill(2)'s second argument.
     let cases = [
         ("SCMP_CMP_EQ", 10, 0, true),
@@ -181,7 +175,8 @@ fn arguments() {
     }
 }
 
-fn flags() {
+#[case(Root, Strace)]
+fn seccomp_flags_reach_the_kernel() {
     let known = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
     for nnp in [true, false] {
         let mut all = known.to_vec();
@@ -243,7 +238,8 @@ fn decides(nnp: bool) {
     assert!(agent.asked("mkdir") + agent.asked("mkdirat") >= 2, "{:?}", agent.asked);
 }
 
-fn create() {
+#[case(OCI)]
+fn seccomp_agent_gets_the_state_at_create_and_start() {
     let (sb, agent) = asking(Sandbox::new().sh("mkdir /tmp/x; exec sleep 1000"), MKDIR, true);
     sb.create().ok();
     harness::poll("the agent is told", Duration::from_secs(5), || agent.told().len() == 1);
@@ -261,7 +257,8 @@ fn create() {
     sb.delete().ok();
 }
 
-fn exec() {
+#[case(OCI)]
+fn seccomp_agent_gets_the_state_at_exec() {
     for nnp in [true, false] {
         let (sb, agent) = asking(Sandbox::new().args(["/bin/sleep", "1000"]), MKDIR, nnp);
         sb.create().ok();
@@ -277,7 +274,8 @@ fn exec() {
 }
 
 /// All calls of the last rows of a launch except write(2), which passes the listener.
-fn busy() {
+#[case(OCI)]
+fn seccomp_agent_may_ask_for_what_safebox_calls() {
     let names = [
         "read",
         "close",
@@ -308,7 +306,8 @@ fn busy() {
     }
 }
 
-fn no_agent() {
+#[case(OCI)]
+fn seccomp_agent_that_is_not_there_stops_the_launch() {
     let (sb, agent) = asking(Sandbox::new(), MKDIR, true);
     drop(agent);
     let out = sb.create();
@@ -317,7 +316,8 @@ fn no_agent() {
     sb.leak_check();
 }
 
-fn impossible() {
+#[case(OCI)]
+fn seccomp_agent_cannot_be_asked_about_everything() {
     let (sb, _agent) = asking(Sandbox::new(), &["write"], true);
     let out = sb.create();
     assert_ne!(out.code, 0, "{out}");
@@ -332,13 +332,15 @@ fn impossible() {
     assert_ne!(out.code, 0, "{out}");
 }
 
-fn not_left() {
+#[case(OCI)]
+fn seccomp_listener_is_not_left_inside() {
     let (sb, _agent) = asking(Sandbox::new().sh("ls -l /proc/self/fd"), MKDIR, true);
     let out = sb.run_oci().output().ok();
     assert!(!out.stdout.contains("seccomp"), "{out}");
 }
 
-fn refusals() {
+#[case(OWN)]
+fn seccomp_refusals_have_pointers() {
     let long = "/x".repeat(80);
     let notify = json!([{ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" }]);
     let cases = [

@@ -3,23 +3,27 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Need, Output, Sandbox, test};
+use crate::harness::{self, Need, Output, Sandbox, case};
 
-pub fn tests() -> Vec<Trial> {
-    const USERNS: &[Need] = &[Need::Root, Need::Userns, Need::Oci];
-    // runc 1.1 fails, and does not join user namespaces in these ways.
-    const OWN: &[Need] = &[Need::Root, Need::Userns];
-    vec![
-        test("fields::targets_without_a_user_namespace", &[Need::Root, Need::Oci], || covered(None)),
-        test("fields::targets_in_a_map_that_has_the_overflow_id", USERNS, || covered(Some(65536))),
-        test("fields::targets_in_a_map_that_has_not", USERNS, || covered(Some(1000))),
-        test("fields::targets_below_an_owner_who_is_not_mapped", OWN, not_covered),
-        test("fields::targets_in_a_joined_user_namespace", OWN, joined),
-        test("fields::targets_in_an_idmapped_rootfs", &[Need::Root, Need::Userns, Need::Idmap], idmapped),
-    ]
+const USERNS: &[Need] = &[Need::Root, Need::Userns, Need::Oci];
+// runc 1.1 fails, and does not join user namespaces in these ways.
+const OWN: &[Need] = &[Need::Root, Need::Userns];
+
+#[case(Root, Oci)]
+fn targets_without_a_user_namespace() {
+    covered(None);
+}
+
+#[case(USERNS)]
+fn targets_in_a_map_that_has_the_overflow_id() {
+    covered(Some(65536));
+}
+
+#[case(USERNS)]
+fn targets_in_a_map_that_has_not() {
+    covered(Some(1000));
 }
 
 /// First host id of the container.
@@ -114,7 +118,8 @@ fn covered(size: Option<u32>) {
 
 /// The container's root may not write the rootfs, so the runtime creates them; the visible result is the
 /// same.
-fn not_covered() {
+#[case(OWN)]
+fn targets_below_an_owner_who_is_not_mapped() {
     for size in [65536, 1000] {
         let sb = in_userns(sandbox(), size);
         open_up(&sb);
@@ -130,7 +135,8 @@ fn not_covered() {
     }
 }
 
-fn joined() {
+#[case(OWN)]
+fn targets_in_a_joined_user_namespace() {
     for repeated in [false, true] {
         let pause = in_userns(Sandbox::new().sh("exec sleep 1000"), 65536);
         open_up(&pause);
@@ -154,7 +160,8 @@ fn joined() {
     }
 }
 
-fn idmapped() {
+#[case(Root, Userns, Idmap)]
+fn targets_in_an_idmapped_rootfs() {
     let sb = sandbox();
     // A rootfs that every user of the host can reach does not become writable.
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);

@@ -2,20 +2,12 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, poll, test};
+use crate::harness::{Need, Sandbox, case, poll};
 
 /// runc 1.1 does not know the field.
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("fields::time_offsets_are_not_for_hooks_of_the_host", OWN, hooks),
-        test("fields::time_offsets_in_a_user_namespace", &[Need::Root, Need::Userns], user_namespace),
-    ]
-}
 
 fn offset() -> Sandbox {
     Sandbox::new()
@@ -34,7 +26,8 @@ fn started(sb: &Sandbox) -> String {
     said().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn hooks() {
+#[case(OWN)]
+fn time_offsets_are_not_for_hooks_of_the_host() {
     let own = std::fs::read_link("/proc/self/ns/time").expect("a time namespace");
     for kind in ["createRuntime", "poststart"] {
         let sb = offset();
@@ -51,7 +44,8 @@ fn hooks() {
 
 /// It belongs to the user namespace, so that a process with CAP_SYS_TIME there may join it; no other process
 /// has the offsets.
-fn user_namespace() {
+#[case(Root, Userns)]
+fn time_offsets_in_a_user_namespace() {
     let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1 }, { "containerID": 1, "hostID": 200_001, "size": 5000 }]);
     let user = json!({ "type": "user" });
     let sb = offset()

@@ -1,9 +1,10 @@
 //! The environment of the program, and of one that joins it.
 
-use crate::harness::Sandbox;
+use crate::harness::{Sandbox, case};
 use serde_json::json;
 
-pub(super) fn environment() {
+#[case(super::OCI)]
+fn environment_is_exact() {
     let sb = Sandbox::new()
         .args(["/bin/env"])
         .patch("/process/env", json!(["PATH=/bin", "A=1", "B=two words", "HOME=/here", "A=2"]));
@@ -14,7 +15,8 @@ pub(super) fn environment() {
 }
 
 /// HOME is that of the new process's user, and variables of `exec` replace those of the container.
-pub(super) fn exec_environment() {
+#[case(super::OCI)]
+fn environment_of_exec_is_its_own() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/env", json!(["PATH=/bin", "A=1"]));
     let passwd = "root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n1001:x:5:5::/no:/bin/sh\n";
     std::fs::write(sb.rootfs().join("etc/passwd"), passwd).expect("write");

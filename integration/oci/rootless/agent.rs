@@ -4,19 +4,20 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{ONE, RANGE, User, one, range};
-use crate::harness::{Sandbox, poll, test};
+use crate::harness::{Sandbox, case, poll};
 use crate::oci::fields::seccomp::{Agent, MKDIR, asking};
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("rootless::a_seccomp_agent_decides", ONE, || decides(one())),
-        test("rootless::a_seccomp_agent_decides_with_a_range", RANGE, || decides(range())),
-        test("rootless::a_listener_that_cannot_be_handed_over_is_refused", ONE, refused),
-    ]
+#[case(ONE)]
+fn a_seccomp_agent_decides() {
+    decides(one());
+}
+
+#[case(RANGE)]
+fn a_seccomp_agent_decides_with_a_range() {
+    decides(range());
 }
 
 fn asked(user: User, sb: Sandbox, names: &[&str], nnp: bool) -> (Sandbox, Agent) {
@@ -55,7 +56,8 @@ fn decides(user: User) {
     }
 }
 
-fn refused() {
+#[case(ONE)]
+fn a_listener_that_cannot_be_handed_over_is_refused() {
     let user = one();
     let (sb, agent) = asked(user, user.sandbox(), &["sendmsg"], true);
     user.create(&sb).output().exits(1).says("/linux/seccomp/syscalls/0/names/0: ").says("sendmsg");

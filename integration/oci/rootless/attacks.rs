@@ -6,28 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{ONE, User, one};
 use crate::harness::bundle::safebox;
 use crate::harness::carried::copy_program;
-use crate::harness::{Need, Sandbox, poll, rounds, test};
+use crate::harness::{Need, Sandbox, case, poll, rounds};
 use crate::security::attacks::{build_probe, hash_tree};
 
 const PROBE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Probe];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("rootless::the_runtime_s_binary_cannot_be_overwritten", PROBE, overwritten),
-        test("rootless::a_state_directory_that_others_made_is_refused", ONE, hostile_root),
-        test("rootless::a_runtime_directory_that_others_write_is_refused", ONE, hostile_runtime_dir),
-    ]
-}
-
 /// CVE-2019-5736 when the runtime is a file of the caller: a program that root of the container, which is the
 /// caller, may open for writing.
-fn overwritten() {
+#[case(PROBE)]
+fn the_runtime_s_binary_cannot_be_overwritten() {
     let user = one();
     let mut sb = user.sandbox().args(["/bin/probe", "spy", "300"]).patch("/root/readonly", json!(false));
     for set in ["bounding", "effective", "permitted"] {
@@ -103,7 +95,8 @@ fn as_user(user: &User, sb: &Sandbox) -> Command {
 
 /// Without $XDG_RUNTIME_DIR the state root is below /tmp, where other users may have created the directory
 /// first.
-fn hostile_root() {
+#[case(ONE)]
+fn a_state_directory_that_others_made_is_refused() {
     let user = nobody();
     let sb = user.sandbox();
     let place = Place(format!("/tmp/safebox-{}", user.uid).into());
@@ -174,7 +167,8 @@ fn private_and_used_again(place: &Place, run: impl Fn() -> Output) {
 }
 
 /// $XDG_RUNTIME_DIR is writable by other users: a directory that they created first is not trusted.
-fn hostile_runtime_dir() {
+#[case(ONE)]
+fn a_runtime_directory_that_others_write_is_refused() {
     let user = nobody();
     let sb = user.sandbox();
     let place = Place(format!("/tmp/safebox-xdg-{}", user.uid).into());

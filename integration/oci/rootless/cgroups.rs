@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{User, one, range, state};
-use crate::harness::{Call, Sandbox, bundle, poll};
+use crate::harness::{Call, Sandbox, bundle, case, poll};
 use serde_json::json;
 
 /// A cgroup delegated to the user, with a child cgroup for the caller; removed on drop. It is below a cgroup
@@ -46,7 +46,8 @@ impl Drop for Delegation {
     }
 }
 
-pub(super) fn delegated() {
+#[case(super::DELEGATED)]
+fn delegated_cgroups_limit() {
     let user = one();
     let sb =
         user.sandbox().args(["/bin/sleep", "1000"]).patch("/linux/resources/pids", json!({ "limit": 7 }));
@@ -99,7 +100,8 @@ pub fn own_systemd(user: User) -> String {
     runtime
 }
 
-pub(super) fn managed() {
+#[case(super::MANAGED)]
+fn a_user_s_systemd_limits() {
     let user = range();
     let runtime = own_systemd(user);
     // The caller's own id, which it may map itself, and a range, which newuidmap maps.

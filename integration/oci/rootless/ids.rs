@@ -1,17 +1,9 @@
 //! Sources of ids: a range without its tools, and a surrounding user namespace.
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{ONE, RANGE, User, one, range};
-use crate::harness::{Call, Sandbox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("rootless::without_newuidmap_there_is_one_id", RANGE, without_tools),
-        test("rootless::works_inside_a_user_namespace", ONE, nested),
-    ]
-}
+use crate::harness::{Call, Sandbox, case};
 
 /// The user's runtime with newuidmap(1) hidden, as on a machine without the package.
 fn bare(user: User, sb: &Sandbox) -> Call {
@@ -23,7 +15,8 @@ fn bare(user: User, sb: &Sandbox) -> Call {
     User { uid: 0, gid: 0 }.under(sb, &wrapper)
 }
 
-fn without_tools() {
+#[case(RANGE)]
+fn without_newuidmap_there_is_one_id() {
     let user = range();
     // A config with more than one id is refused, and the message names the remedy.
     let maps = |id| json!([{ "containerID": 0, "hostID": id, "size": 1 }, { "containerID": 1, "hostID": 100_000, "size": 10 }]);
@@ -48,7 +41,8 @@ fn without_tools() {
     sb.leak_check();
 }
 
-fn nested() {
+#[case(ONE)]
+fn works_inside_a_user_namespace() {
     let user = one();
     let sb = user.sandbox().sh("id -u; grep CapEff /proc/self/status");
     let inside = ["unshare", "--user", "--map-root-user"];

@@ -6,22 +6,44 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{ONE, RANGE, User, one, range, state};
-use crate::harness::{Sandbox, poll, test};
+use crate::harness::{Sandbox, case, poll};
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("rootless::hooks_of_the_container_run_in_it", ONE, || hooks(one())),
-        test("rootless::hooks_of_the_container_run_in_it_with_a_range", RANGE, || hooks(range())),
-        test("rootless::time_offsets", ONE, || time(one())),
-        test("rootless::time_offsets_with_a_range", RANGE, || time(range())),
-        test("rootless::a_pod_of_a_user", ONE, || pod(one())),
-        test("rootless::exec_into_a_created_container", ONE, || created(one())),
-        test("rootless::exec_into_a_created_container_with_a_range", RANGE, || created(range())),
-    ]
+#[case(ONE)]
+fn hooks_of_the_container_run_in_it() {
+    hooks(one());
+}
+
+#[case(RANGE)]
+fn hooks_of_the_container_run_in_it_with_a_range() {
+    hooks(range());
+}
+
+#[case(ONE)]
+fn time_offsets() {
+    time(one());
+}
+
+#[case(RANGE)]
+fn time_offsets_with_a_range() {
+    time(range());
+}
+
+#[case(ONE)]
+fn a_pod_of_a_user() {
+    pod(one());
+}
+
+#[case(ONE)]
+fn exec_into_a_created_container() {
+    created(one());
+}
+
+#[case(RANGE)]
+fn exec_into_a_created_container_with_a_range() {
+    created(range());
 }
 
 /// The second joins the first's user and pid namespaces. Writes to its files in /proc happen before it is

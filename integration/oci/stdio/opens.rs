@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::{sleeper, unread_pipe};
-use crate::harness::{Call, Sandbox, poll};
+use crate::harness::{Call, Sandbox, case, poll};
 use serde_json::json;
 
 pub(super) const OPENS: &str = "cat /dev/stdin; echo log >/dev/stdout && echo error >/dev/stderr";
@@ -69,7 +69,8 @@ pub(super) fn mapped(uid: u32) {
 }
 
 /// For example nginx in the background: its log is a file of the caller.
-pub(super) fn opened_detached() {
+#[case(super::OWN)]
+fn dev_stdout_can_be_opened_detached() {
     let sb = Sandbox::new().sh("echo log >/dev/stdout && echo error >/dev/stderr; sleep 1000");
     let call = sb.run().arg("--detach");
     let run = call.spawn();

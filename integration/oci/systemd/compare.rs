@@ -1,5 +1,6 @@
 //! Scopes of safebox and of runc, compared.
 
+use crate::harness::case;
 use std::process::Command;
 
 use super::{create, limited, no_unit, property};
@@ -33,7 +34,8 @@ pub(super) const COMPARED: &[&str] = &[
     "SubState",
 ];
 
-pub(super) fn like_runc() {
+#[case(Root, Systemd, Runc)]
+fn properties_are_those_of_runc() {
     let (ours, theirs) = (limited(), limited().patch("/ociVersion", json!("1.0.2")));
     create(&ours).output().ok();
     let root = theirs.root().display().to_string();

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::{Case, bundle, create_case, everything_case, hybrid, plan, policy, rootless_case, terminal_case};
-use crate::harness::Sandbox;
+use crate::harness::{Sandbox, case};
 use safebox::policy::Policy;
 
-pub fn parts() {
+#[case]
+fn one_row_and_one_section() {
     let sb = Sandbox::new();
     let explain = |flags: &[&str]| sb.runtime().arg("explain").args(flags).arg(sb.bundle()).output();
     let row = explain(&["--row", "pivot", "--why"]).ok().stdout;
@@ -24,7 +25,8 @@ pub fn parts() {
 }
 
 /// The plans of all goldens: a golden of names and numbers; names are unique.
-pub fn named() {
+#[case]
+fn every_row_has_a_name_of_its_own() {
     let cases = [
         Case::default(),
         policy(Policy::Baseline),
@@ -73,7 +75,8 @@ const ELSEWHERE: [(&str, &str); 7] = [
 
 /// Every why cites a source, and the man pages exist. (Names are those of Debian's packages, which are
 /// checked if installed; CVE ids are checked by form, in `page::sources`.)
-pub fn sources_exist() {
+#[case]
+fn sources_exist() {
     let pages = |(name, section): (&str, &str)| {
         let dir = section.chars().take(1).collect::<String>();
         Path::new(&format!("/usr/share/man/man{dir}/{name}.{section}.gz")).exists()

@@ -1,6 +1,5 @@
 //! The order of `exec`: a joiner enters the container's namespaces and creates the process inside.
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::host::Host;
@@ -14,16 +13,11 @@ use safebox::plan::recipe::{Console, Options, build_exec};
 use super::HERE;
 use super::grammar::{compare_from, rows, without_memory};
 use crate::harness::strace::Trace;
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Sandbox, case};
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("order::exec", HERE, || started(&sleeper(), &[])),
-        test("order::exec_in_a_hardened_container", &[Need::Root, Need::Strace, Need::Userns], hardened),
-        test("order::exec_with_limits_and_another_user", HERE, rich),
-        test("order::exec_in_a_group_that_was_there", HERE, premade),
-        test("order::exec_in_a_group_below", HERE, below),
-    ]
+#[case(HERE)]
+fn exec() {
+    started(&sleeper(), &[]);
 }
 
 /// The plan of `exec ID true`.
@@ -71,7 +65,8 @@ fn sleeper() -> Sandbox {
     Sandbox::new().args(["sleep", "1000"])
 }
 
-fn hardened() {
+#[case(Root, Strace, Userns)]
+fn exec_in_a_hardened_container() {
     let sb = Sandbox::new().sh("echo up; exec sleep 1000");
     let running = sb.run_until(sb.run(), "up");
     traced(&sb, &[]);
@@ -79,7 +74,8 @@ fn hardened() {
     running.wait().exits(137);
 }
 
-fn rich() {
+#[case(HERE)]
+fn exec_with_limits_and_another_user() {
     let sb = sleeper()
         .patch("/process/user", json!({ "uid": 1000, "gid": 1000, "umask": 63, "additionalGids": [10, 20] }))
         .patch("/process/capabilities/inheritable", json!(["CAP_KILL"]))
@@ -99,13 +95,15 @@ fn rich() {
     started(&sb, &[]);
 }
 
-fn premade() {
+#[case(HERE)]
+fn exec_in_a_group_that_was_there() {
     let (sb, _group) = crate::oci::groups::premade(sleeper());
     started(&sb, &[]);
 }
 
 /// A cgroup below the container's own, created by a process inside.
-fn below() {
+#[case(HERE)]
+fn exec_in_a_group_below() {
     let sb = sleeper();
     sb.create().ok();
     sb.verb("start").ok();

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use safebox::cgroup::Manager;
@@ -19,7 +18,7 @@ use super::grammar::{
 };
 use super::{HERE, run, traced_create, waiting};
 use crate::harness::strace::Trace;
-use crate::harness::{Call, Need, Sandbox, needs, poll, test};
+use crate::harness::{Call, Need, Sandbox, case, needs, poll};
 use crate::oci::rootless::{self, User};
 
 const BOOTED: &[Need] = &[Need::Root, Need::Strace, Need::Systemd];
@@ -28,25 +27,23 @@ const RANGE: &[Need] = &[Need::Root, Need::Strace, Need::OrdinaryUserns, Need::S
 const MANAGED: &[Need] =
     &[Need::Root, Need::Strace, Need::OrdinaryUserns, Need::Subordinate, Need::Systemd, Need::CgroupV2];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("order::run_with_a_copied_up_tmpfs_and_a_remount", HERE, mounts),
-        test(
-            "order::run_with_a_bind_of_its_own_mapping",
-            &[Need::Root, Need::Strace, Need::Userns, Need::Idmap],
-            mapped,
-        ),
-        test("order::run_below_systemd", BOOTED, below_systemd),
-        test("order::create_below_systemd", BOOTED, created_below_systemd),
-        test("order::run_by_an_ordinary_user", USER, || ordinary(rootless::one())),
-        test("order::run_by_an_ordinary_user_with_a_seccomp_agent", USER, || with_an_agent(rootless::one())),
-        test("order::run_by_an_ordinary_user_with_a_range", RANGE, || ordinary(rootless::range())),
-        test("order::run_below_a_user_s_systemd", MANAGED, below_a_user_s_systemd),
-        test("order::restore", &[Need::Root, Need::Strace, Need::Criu], restored),
-    ]
+#[case(USER)]
+fn run_by_an_ordinary_user() {
+    ordinary(rootless::one());
 }
 
-fn mounts() {
+#[case(USER)]
+fn run_by_an_ordinary_user_with_a_seccomp_agent() {
+    with_an_agent(rootless::one());
+}
+
+#[case(RANGE)]
+fn run_by_an_ordinary_user_with_a_range() {
+    ordinary(rootless::range());
+}
+
+#[case(HERE)]
+fn run_with_a_copied_up_tmpfs_and_a_remount() {
     let tmpfs = |options: &[&str]| {
         let mut options: Vec<_> = options.to_vec();
         options.push("nosuid");
@@ -62,7 +59,8 @@ fn mounts() {
     run(&sb, Policy::Privileged);
 }
 
-fn mapped() {
+#[case(Root, Strace, Userns, Idmap)]
+fn run_with_a_bind_of_its_own_mapping() {
     let map = json!([{ "containerID": 0, "hostID": 5000, "size": 1000 }]);
     let sb = Sandbox::new();
     let data = sb.dir().join("data");
@@ -106,7 +104,8 @@ fn remove_slice(sb: &Sandbox) {
     }
 }
 
-fn below_systemd() {
+#[case(BOOTED)]
+fn run_below_systemd() {
     let sb = scoped();
     let bundle = sb.bundle();
     let rows = explain(sb.runtime(), &["--systemd-cgroup"], &bundle);
@@ -118,7 +117,8 @@ fn below_systemd() {
     remove_slice(&sb);
 }
 
-fn created_below_systemd() {
+#[case(BOOTED)]
+fn create_below_systemd() {
     let sb = scoped();
     let plan = super::plan_by(&sb, Policy::Privileged, waiting(), Some(Manager::Systemd));
     traced_create(&sb, &["--systemd-cgroup"], &plan, |call| call);
@@ -171,7 +171,8 @@ fn with_an_agent(user: User) {
     std::fs::remove_file(socket).expect("remove the socket");
 }
 
-fn below_a_user_s_systemd() {
+#[case(MANAGED)]
+fn run_below_a_user_s_systemd() {
     let user = rootless::range();
     let runtime = rootless::own_systemd(user);
     let sb = user.sandbox().patch("/linux/resources/pids", json!({ "limit": 50 }));
@@ -181,7 +182,8 @@ fn below_a_user_s_systemd() {
 /// criu creates the container. The plan covers the rows before it, criu's own process up to its execve(2),
 /// and the rows after the container exists. In between the runtime exchanges messages with criu
 /// (criu/mod.rs), which are not rows.
-fn restored() {
+#[case(Root, Strace, Criu)]
+fn restore() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
     sb.verb("start").ok();

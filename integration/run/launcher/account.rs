@@ -4,31 +4,17 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use libtest_mimic::Trial;
 use serde_json::Value;
 
 use super::{project, run_in};
-use crate::harness::{Need, Output, Sandbox, test};
+use crate::harness::{Need, Output, Sandbox, case};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Python];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::the_account_says_how_it_ended", ROOT, ends),
-        test("launcher::the_account_s_times_are_getrusage_s", ROOT, times),
-        test("launcher::the_account_s_peaks_are_the_cgroup_s", ROOT, peaks),
-        test("launcher::the_account_counts_output", ROOT, output),
-        test("launcher::a_figure_that_cannot_be_had_is_absent", USER, absent),
-        test("launcher::the_account_cannot_be_forged", ROOT, forged),
-        test("launcher::the_account_goes_where_it_is_told", ROOT, places),
-        test("launcher::a_kept_container_has_its_account", ROOT, kept),
-        test("launcher::a_killed_launcher_leaves_no_account_of_another_run", ROOT, killed),
-    ]
-}
-
-fn killed() {
+#[case(ROOT)]
+fn a_killed_launcher_leaves_no_account_of_another_run() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let path = sb.dir().join("result");
@@ -57,7 +43,8 @@ fn account(sb: &Sandbox, dir: &Path, options: &[&str], script: &str) -> (Output,
     (out, account)
 }
 
-fn ends() {
+#[case(ROOT)]
+fn the_account_says_how_it_ended() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     for (options, script, code, status, signal) in [
@@ -106,7 +93,8 @@ fn ends() {
 }
 
 /// The program prints the values of getrusage(2) for itself and its children.
-fn times() {
+#[case(ROOT)]
+fn the_account_s_times_are_getrusage_s() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let program = r#"
@@ -145,7 +133,8 @@ print(own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime, own.ru
 }
 
 /// The cgroup's own files are read from outside while the program waits.
-fn peaks() {
+#[case(ROOT)]
+fn the_account_s_peaks_are_the_cgroup_s() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let path = sb.dir().join("result");
@@ -179,7 +168,8 @@ fn peaks() {
     sb.leak_check();
 }
 
-fn output() {
+#[case(ROOT)]
+fn the_account_counts_output() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let (out, of) = account(&sb, &dir, &[], "head -c 123456 /dev/zero; head -c 777 /dev/zero >&2");
@@ -196,7 +186,8 @@ fn output() {
 }
 
 /// Without a cgroup.
-fn absent() {
+#[case(USER)]
+fn a_figure_that_cannot_be_had_is_absent() {
     let user = one();
     let sb = user.sandbox();
     std::fs::create_dir(sb.dir().join("out")).expect("mkdir");
@@ -232,7 +223,8 @@ done
 for dir in /proc/[0-9]*/cwd /proc/[0-9]*/root; do (echo "$account" > $dir/result) 2>/dev/null && echo "wrote $dir"; done
 "#;
 
-fn forged() {
+#[case(ROOT)]
+fn the_account_cannot_be_forged() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     for (ending, code, status) in [
@@ -268,7 +260,8 @@ fn inherit_as(command: &mut std::process::Command, fd: i32, number: i32) {
     safebox::sys::before_exec::pass_before_exec(command, vec![(fd, number)]);
 }
 
-fn places() {
+#[case(ROOT)]
+fn the_account_goes_where_it_is_told() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run = |to: &str| run_in(&sb, &dir).args(["-q", "--result", to, "--", "true"]).output();
@@ -324,7 +317,8 @@ fn places() {
     sb.leak_check();
 }
 
-fn kept() {
+#[case(ROOT)]
+fn a_kept_container_has_its_account() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     run_in(&sb, &dir).args(["-q", "--keep", "--", "sh", "-c", "exit 5"]).output().exits(5);

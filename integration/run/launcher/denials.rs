@@ -2,27 +2,13 @@
 
 use std::process::Command;
 
-use libtest_mimic::Trial;
-
 use super::{project, run_in};
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::denials_name_the_path_and_the_flag", ROOT, named),
-        test("launcher::a_run_that_succeeds_explains_nothing", ROOT, silent),
-        test("launcher::the_mode_of_a_file_is_not_the_sandbox", ROOT, mode),
-        test("launcher::the_kernel_judges_observed_calls", ROOT, judged),
-        test("launcher::what_the_container_makes_itself_is_no_denial", ROOT, made_inside),
-        test("launcher::a_launcher_must_stay_to_explain", ROOT, detached),
-        test("launcher::a_filter_that_kills_is_named", ROOT, killed),
-        test("launcher::would_answers_as_the_run_does", ROOT, would),
-    ]
-}
-
-fn named() {
+#[case(ROOT)]
+fn denials_name_the_path_and_the_flag() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "echo x >file; mkdir /usr/new; cat /root/.profile; unshare --net true; exit 7";
@@ -39,7 +25,8 @@ fn named() {
 }
 
 /// Only a failure is explained: programs try many things that they can do without.
-fn silent() {
+#[case(ROOT)]
+fn a_run_that_succeeds_explains_nothing() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let call = run_in(&sb, &dir).args(["-q", "--explain-denials", "--", "sh", "-c", "echo x >file; exit 0"]);
@@ -47,7 +34,8 @@ fn silent() {
     assert!(!out.stderr.contains("denied"), "{out}");
 }
 
-fn mode() {
+#[case(ROOT)]
+fn the_mode_of_a_file_is_not_the_sandbox() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::write(dir.join("closed"), "x").expect("write");
@@ -64,7 +52,8 @@ fn mode() {
 }
 
 /// A filter that refuses an observed call still does: an errno takes precedence over a report.
-fn judged() {
+#[case(ROOT)]
+fn the_kernel_judges_observed_calls() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "cp /usr/bin/true own && chmod 4755 own; stat -c %a own; exit 1";
@@ -81,7 +70,8 @@ fn judged() {
     out.says("Function not implemented");
 }
 
-fn made_inside() {
+#[case(ROOT)]
+fn what_the_container_makes_itself_is_no_denial() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "echo x >/tmp/passwd && cat /tmp/passwd && mkdir /tmp/d && mv /tmp/passwd /tmp/d/ && exit 9";
@@ -91,7 +81,8 @@ fn made_inside() {
     out.says("denied: nothing that was observed");
 }
 
-fn detached() {
+#[case(ROOT)]
+fn a_launcher_must_stay_to_explain() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     // With a policy that hardens, a monitor stays, and the account has what it saw.
@@ -101,7 +92,8 @@ fn detached() {
     sb.leak_check();
 }
 
-fn killed() {
+#[case(ROOT)]
+fn a_filter_that_kills_is_named() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let profile = dir.join("profile.json");
@@ -131,7 +123,8 @@ fn killed() {
 }
 
 /// The answers of `explain --would` against what the program sees.
-fn would() {
+#[case(ROOT)]
+fn would_answers_as_the_run_does() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let file = dir.join("file").display().to_string();

@@ -4,31 +4,15 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use serde_json::Value;
 
 use super::{project, run_in};
 use crate::harness::carried::slowed;
-use crate::harness::{Call, Need, Output, Sandbox, poll, test};
+use crate::harness::{Call, Need, Output, Sandbox, case, poll};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Python];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::a_detached_container_has_a_log_and_an_end", ROOT, life),
-        test("launcher::stop_asks_and_then_kills", ROOT, stop),
-        test("launcher::a_log_is_turned_over_and_followed", ROOT, rotation),
-        test("launcher::health_has_docker_s_states", ROOT, health),
-        test("launcher::detached_runs_end_in_time_and_clean_up", ROOT, ends),
-        test("launcher::a_detached_launch_that_fails_leaves_nothing", ROOT, failures),
-        test("launcher::without_its_monitor_a_container_goes_on", ROOT, orphan),
-        test("launcher::a_user_s_detached_container_has_a_log_and_an_end", USER, user),
-        test("launcher::stats_are_the_cgroup_s", ROOT, stats),
-        test("launcher::a_unit_runs_a_detached_container", ROOT, unit),
-    ]
-}
 
 /// With pipes for stdout and stderr, as a shell's `$(...)` has them: a file would be the program's.
 fn piped(call: Call) -> (i32, String, String) {
@@ -56,7 +40,8 @@ fn logs(sb: &Sandbox, options: &[&str]) -> Output {
     sb.runtime().arg("logs").args(options).arg(sb.id()).output().ok()
 }
 
-fn life() {
+#[case(ROOT)]
+fn a_detached_container_has_a_log_and_an_end() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "echo one; sleep 0.2; echo error >&2; sleep 0.2; printf 'no end'; read x || echo empty; test -e /tmp/go || sleep 1; exit 7";
@@ -117,7 +102,8 @@ fn life() {
     sb.leak_check();
 }
 
-fn stop() {
+#[case(ROOT)]
+fn stop_asks_and_then_kills() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let asked = "trap 'echo asked; exit 5' INT; echo up; while :; do sleep 0.05; done";
@@ -159,7 +145,8 @@ fn stop() {
 }
 
 /// 30 MB at about 10 MB/s: a reader that follows misses nothing, and what is kept is the end.
-fn rotation() {
+#[case(ROOT)]
+fn a_log_is_turned_over_and_followed() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let program = r#"
@@ -209,7 +196,8 @@ for block in range(300):
     sb.leak_check();
 }
 
-fn health() {
+#[case(ROOT)]
+fn health_has_docker_s_states() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let state = || {
@@ -272,7 +260,8 @@ fn health() {
     sb.leak_check();
 }
 
-fn ends() {
+#[case(ROOT)]
+fn detached_runs_end_in_time_and_clean_up() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let result = sb.dir().join("result");
@@ -302,7 +291,8 @@ fn ends() {
     sb.leak_check();
 }
 
-fn failures() {
+#[case(ROOT)]
+fn a_detached_launch_that_fails_leaves_nothing() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     for (words, code, says) in [
@@ -321,7 +311,8 @@ fn failures() {
 }
 
 /// SIGKILL for the monitor: the container is not its to take along, but nothing is known of its end.
-fn orphan() {
+#[case(ROOT)]
+fn without_its_monitor_a_container_goes_on() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     detach(&sb, &dir, &[], "echo up; while :; do sleep 0.05; done");
@@ -348,7 +339,8 @@ fn orphan() {
     sb.leak_check();
 }
 
-fn user() {
+#[case(USER)]
+fn a_user_s_detached_container_has_a_log_and_an_end() {
     let user = one();
     let sb = user.sandbox();
     let dir = project(&sb);
@@ -375,7 +367,8 @@ fn user() {
     sb.leak_check();
 }
 
-fn stats() {
+#[case(ROOT)]
+fn stats_are_the_cgroup_s() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     detach(&sb, &dir, &["-m", "64m", "--pids-limit", "32"], "sleep 311 & while :; do :; done");
@@ -393,7 +386,8 @@ fn stats() {
 }
 
 /// The unit's command line does what the detached run did; without systemd this test stands for it.
-fn unit() {
+#[case(ROOT)]
+fn a_unit_runs_a_detached_container() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     detach(&sb, &dir, &["-e", "WORD=a $b 100%", "--memory", "64m"], "echo \"$WORD\"; cat file; exit 4");

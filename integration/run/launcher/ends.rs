@@ -2,31 +2,13 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
-
 use super::ladder::without_namespaces;
 use super::{project, run_in};
-use crate::harness::{Call, Need, Output, Sandbox, test};
+use crate::harness::{Call, Need, Output, Sandbox, case};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Python];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::a_timeout_ends_what_ignores_it", ROOT, timeouts),
-        test("launcher::a_fork_bomb_ends_in_time", ROOT, fork_bomb),
-        test("launcher::a_full_pipe_ends_in_time", ROOT, full_pipe),
-        test("launcher::a_frozen_container_ends_in_time", ROOT, frozen),
-        test("launcher::cpu_time_is_bounded", ROOT, cpu_time),
-        test("launcher::output_keeps_its_head_and_its_tail", ROOT, output),
-        test("launcher::init_reaps_and_passes_signals_on", ROOT, init),
-        test("launcher::init_is_entered_around", ROOT, entered),
-        test("launcher::init_tells_nothing_that_it_was_told", ROOT, closed),
-        test("launcher::a_user_s_run_ends_in_time", USER, user),
-        test("launcher::without_namespaces_a_run_ends_in_time", ROOT, bare),
-    ]
-}
 
 /// The program is a shell script; options come before it.
 fn script(call: Call, options: &[&str], script: &str) -> Output {
@@ -40,7 +22,8 @@ fn in_time(out: Output, seconds: f64) -> Output {
     out.exits(124)
 }
 
-fn timeouts() {
+#[case(ROOT)]
+fn a_timeout_ends_what_ignores_it() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run = |options: &[&str], text: &str| script(run_in(&sb, &dir), options, text);
@@ -76,7 +59,8 @@ while True:
         pass
 '";
 
-fn fork_bomb() {
+#[case(ROOT)]
+fn a_fork_bomb_ends_in_time() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let options = ["--timeout", "700ms", "--stop-timeout", "300ms", "--pids-limit", "100"];
@@ -97,7 +81,8 @@ fn fork_bomb() {
 }
 
 /// The output has no reader, before and after the deadline.
-fn full_pipe() {
+#[case(ROOT)]
+fn a_full_pipe_ends_in_time() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     for text in ["yes", "yes | head -c 200000; exit 0"] {
@@ -123,7 +108,8 @@ fn full_pipe() {
     sb.leak_check();
 }
 
-fn frozen() {
+#[case(ROOT)]
+fn a_frozen_container_ends_in_time() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let call = run_in(&sb, &dir).args(["-q", "--timeout", "1500ms", "--stop-timeout", "200ms"]);
@@ -133,7 +119,8 @@ fn frozen() {
     sb.leak_check();
 }
 
-fn cpu_time() {
+#[case(ROOT)]
+fn cpu_time_is_bounded() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     // Two processes together.
@@ -144,7 +131,8 @@ fn cpu_time() {
     sb.leak_check();
 }
 
-fn output() {
+#[case(ROOT)]
+fn output_keeps_its_head_and_its_tail() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run = |limit: &str, text: &str| script(run_in(&sb, &dir), &["--output-limit", limit], text);
@@ -170,7 +158,8 @@ fn output() {
     run_in(&sb, &dir).args(words).output().exits(125).says("--output-limit with --detach").says("--log-opt");
 }
 
-fn init() {
+#[case(ROOT)]
+fn init_reaps_and_passes_signals_on() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run = |options: &[&str], text: &str| script(run_in(&sb, &dir), options, text);
@@ -211,7 +200,8 @@ fn init() {
 }
 
 /// `exec` joins the program's namespaces, as root and as an unprivileged user.
-fn entered() {
+#[case(ROOT)]
+fn init_is_entered_around() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let call = run_in(&sb, &dir).args(["-q", "--", "sh", "-c", "echo up; sleep 72"]);
@@ -239,7 +229,8 @@ fn entered() {
 
 /// The program has no access to init: its memory is an image of the launcher, and its socket reports the exit
 /// status.
-fn closed() {
+#[case(ROOT)]
+fn init_tells_nothing_that_it_was_told() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let text = "ls /proc/1/fd; readlink /proc/1/exe; cat /proc/1/environ /proc/1/maps; head -c 1 /proc/1/mem; \
@@ -248,7 +239,8 @@ fn closed() {
     assert_eq!(out.stdout, "-1\n", "{out}");
 }
 
-fn user() {
+#[case(USER)]
+fn a_user_s_run_ends_in_time() {
     let user = one();
     let sb = user.sandbox();
     let dir = project(&sb);
@@ -268,7 +260,8 @@ fn user() {
     sb.leak_check();
 }
 
-fn bare() {
+#[case(ROOT)]
+fn without_namespaces_a_run_ends_in_time() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run = |options: &[&str], text: &str| {

@@ -2,30 +2,23 @@
 
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use libtest_mimic::Trial;
-
 use super::{open, picture, project, run_in};
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::the_most_specific_path_wins", ROOT, specific),
-        test("launcher::what_is_written_belongs_to_the_owner", ROOT, || owner(None)),
-        test("launcher::so_it_does_on_a_tmpfs", &[Need::Root, Need::Userns, Need::IdmapTmpfs], || {
-            owner(Some("/dev/shm"))
-        }),
-        test("launcher::a_file_system_that_cannot_be_idmapped_is_an_error", ROOT, not_mappable),
-        test("launcher::a_closed_directory_can_be_read", ROOT, closed),
-        test("launcher::no_setuid_file_is_left_in_a_volume", ROOT, setuid),
-        test("launcher::sources_that_give_the_host_away_are_refused", ROOT, refused),
-        test("launcher::volumes_are_read_only_unless_said", ROOT, volumes),
-        test("launcher::no_mount_point_is_made_in_a_volume", ROOT, no_mount_point),
-    ]
+#[case(ROOT)]
+fn what_is_written_belongs_to_the_owner() {
+    owner(None);
 }
 
-fn specific() {
+#[case(Root, Userns, IdmapTmpfs)]
+fn so_it_does_on_a_tmpfs() {
+    owner(Some("/dev/shm"))
+}
+
+#[case(ROOT)]
+fn the_most_specific_path_wins() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::create_dir_all(dir.join("a/b/c")).expect("mkdir");
@@ -83,7 +76,8 @@ fn owner(below: Option<&str>) {
 }
 
 /// procfs cannot be idmapped on any kernel.
-fn not_mappable() {
+#[case(ROOT)]
+fn a_file_system_that_cannot_be_idmapped_is_an_error() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let place = dir.join("sub").to_string_lossy().into_owned();
@@ -95,7 +89,8 @@ fn not_mappable() {
 }
 
 /// A directory of `mktemp -d`, as root.
-fn closed() {
+#[case(ROOT)]
+fn a_closed_directory_can_be_read() {
     use std::os::unix::fs::PermissionsExt;
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -106,7 +101,8 @@ fn closed() {
     sb.leak_check();
 }
 
-fn setuid() {
+#[case(ROOT)]
+fn no_setuid_file_is_left_in_a_volume() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "cp /bin/true sub/t && chmod 755 sub/t && ! chmod u+s sub/t && ! chmod g+s sub/t && \
@@ -119,7 +115,8 @@ fn setuid() {
     sb.leak_check();
 }
 
-fn refused() {
+#[case(ROOT)]
+fn sources_that_give_the_host_away_are_refused() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     symlink("/proc", dir.join("link")).expect("symlink");
@@ -140,7 +137,8 @@ fn refused() {
     sb.leak_check();
 }
 
-fn volumes() {
+#[case(ROOT)]
+fn volumes_are_read_only_unless_said() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let (ro, rw) = (format!("{}:/data/in", dir.display()), "./sub:/data/out:rw");
@@ -172,7 +170,8 @@ fn volumes() {
     sb.leak_check();
 }
 
-fn no_mount_point() {
+#[case(ROOT)]
+fn no_mount_point_is_made_in_a_volume() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let before = picture(&dir);

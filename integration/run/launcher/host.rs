@@ -1,29 +1,15 @@
 //! `safebox run -- PROGRAM`: this machine's programs, and no other files of it.
 
-use libtest_mimic::Trial;
-
 use super::{picture, project, run_in};
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::the_host_s_programs_run_confined", ROOT, confined),
-        test("launcher::nothing_is_created_on_the_host", ROOT, nothing_created),
-        test("launcher::the_environment_is_a_list", ROOT, environment),
-        test("launcher::a_home_directory_is_no_project", ROOT, no_project),
-        test("launcher::a_user_keeps_id_and_home", USER, user),
-        test("launcher::what_is_weaker_is_always_printed", ROOT, weaker),
-        test("launcher::the_host_s_programs_run_under_every_policy", ROOT, policies),
-        test("launcher::the_plan_of_a_program_is_explained", ROOT, explained),
-    ]
-}
-
 /// The container's user, and the hidden parts of the host.
-fn confined() {
+#[case(ROOT)]
+fn the_host_s_programs_run_confined() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "id -u; pwd; cat file; for d in /home /srv /mnt /media /var/lib /var/run /root/.ssh /run/docker.sock \
@@ -41,7 +27,8 @@ fn confined() {
 }
 
 /// Creates neither mount points nor other files: before, during and after the run.
-fn nothing_created() {
+#[case(ROOT)]
+fn nothing_is_created_on_the_host() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::create_dir(dir.join("out")).expect("mkdir");
@@ -57,7 +44,8 @@ fn nothing_created() {
     sb.leak_check();
 }
 
-fn policies() {
+#[case(ROOT)]
+fn the_host_s_programs_run_under_every_policy() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     for (policy, user) in [("restricted", "65532"), ("baseline", "0"), ("privileged", "0")] {
@@ -68,7 +56,8 @@ fn policies() {
     sb.leak_check();
 }
 
-fn environment() {
+#[case(ROOT)]
+fn the_environment_is_a_list() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::write(dir.join("env"), "# comment\nA=1\n\nPASSED\n").expect("write");
@@ -84,7 +73,8 @@ fn environment() {
     sb.leak_check();
 }
 
-fn no_project() {
+#[case(ROOT)]
+fn a_home_directory_is_no_project() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run =
@@ -103,7 +93,8 @@ fn no_project() {
 }
 
 /// An unprivileged user keeps its ids, and can write only where --rw is given.
-fn user() {
+#[case(USER)]
+fn a_user_keeps_id_and_home() {
     let user = one();
     let sb = user.sandbox();
     let dir = project(&sb);
@@ -131,7 +122,8 @@ fn user() {
     sb.leak_check();
 }
 
-fn weaker() {
+#[case(ROOT)]
+fn what_is_weaker_is_always_printed() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     for (args, says) in [
@@ -151,7 +143,8 @@ fn weaker() {
     sb.leak_check();
 }
 
-fn explained() {
+#[case(ROOT)]
+fn the_plan_of_a_program_is_explained() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let explain = sb.runtime().args(["explain", "--why", "--rw", "sub", "--", "true"]).with(move |c| {

@@ -8,32 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{picture, project, run_in};
-use crate::harness::{Call, Need, Output, Sandbox, poll, test};
+use crate::harness::{Call, Need, Output, Sandbox, case, poll};
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::the_account_follows_no_symlink_of_the_program", ROOT, account),
-        test("launcher::the_log_follows_no_symlink_of_the_program", ROOT, log),
-        test("launcher::a_stderr_without_a_reader_ends_in_time", ROOT, stderr),
-        test("launcher::a_detached_program_may_print_before_it_is_ready", ROOT, before_ready),
-        test("launcher::the_caller_s_limit_on_files_does_not_end_the_launcher", ROOT, file_size),
-        test("launcher::the_limit_on_processes_is_the_program_s", ROOT, processes),
-        test("launcher::a_layer_of_any_depth_is_discarded", ROOT, deep),
-        test("launcher::a_layer_has_names_of_any_bytes", ROOT, names),
-        test("launcher::apply_removes_nothing_that_the_program_did_not_see", ROOT, unseen),
-        test("launcher::a_symlink_of_the_base_is_not_followed", ROOT, base_symlink),
-        test("launcher::layers_of_others_are_not_believed", ROOT, planted),
-        test("launcher::logs_sends_no_escapes_to_a_terminal", ROOT, escapes),
-        test("launcher::a_read_only_tmpfs_is_read_only", ROOT, read_only),
-    ]
-}
 
 fn verb(sb: &Sandbox, words: &[&str]) -> Output {
     sb.runtime().args(words).output()
@@ -43,7 +24,7 @@ fn script(call: Call, options: &[&str], script: &str) -> Output {
     call.arg("-q").args(options).args(["--", "sh", "-c", script]).output()
 }
 
-/// Removes what the programs of [`account`] make.
+/// Removes what the programs of [`the_account_follows_no_symlink_of_the_program`] make.
 fn clear(dir: &Path) {
     for made in ["out", "moved"].map(|name| dir.join(name)) {
         match made.is_symlink() {
@@ -55,7 +36,8 @@ fn clear(dir: &Path) {
 }
 
 /// `--result` in a directory that the program may write to.
-fn account() {
+#[case(ROOT)]
+fn the_account_follows_no_symlink_of_the_program() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let victim = sb.dir().join("victim");
@@ -99,7 +81,8 @@ fn account() {
 }
 
 /// `--log` in a directory that the program may write to.
-fn log() {
+#[case(ROOT)]
+fn the_log_follows_no_symlink_of_the_program() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let target = sb.dir().join("target");
@@ -130,7 +113,8 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 }
 
 /// What the launcher itself says does not wait for a reader either.
-fn stderr() {
+#[case(ROOT)]
+fn a_stderr_without_a_reader_ends_in_time() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     for (options, text, code) in [
@@ -161,7 +145,8 @@ fn stderr() {
 }
 
 /// The output is copied while the first process waits for `READY=1`.
-fn before_ready() {
+#[case(ROOT)]
+fn a_detached_program_may_print_before_it_is_ready() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let path = sb.dir().join("notify");
@@ -195,7 +180,8 @@ fn before_ready() {
 }
 
 /// SIGXFSZ would end the launcher without cleanup.
-fn file_size() {
+#[case(ROOT)]
+fn the_caller_s_limit_on_files_does_not_end_the_launcher() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let limited = |words: &str| {
@@ -219,7 +205,8 @@ fn file_size() {
 }
 
 /// Init, which stays as the program's parent, may fork it whatever limit the program has.
-fn processes() {
+#[case(ROOT)]
+fn the_limit_on_processes_is_the_program_s() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     for limit in ["0", "1"] {
@@ -236,7 +223,8 @@ fn layers(sb: &Sandbox) -> PathBuf {
 }
 
 /// Deeper than a path can be long: `diff` says so, and neither hides other layers nor keeps `discard` from its work.
-fn deep() {
+#[case(ROOT)]
+fn a_layer_of_any_depth_is_discarded() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let text = "import os\nfor i in range(3000):\n    os.mkdir('dd')\n    os.chdir('dd')";
@@ -260,7 +248,8 @@ fn deep() {
     sb.leak_check();
 }
 
-fn names() {
+#[case(ROOT)]
+fn a_layer_has_names_of_any_bytes() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let text =
@@ -281,7 +270,8 @@ fn names() {
 }
 
 /// The mounts below the base are not in the overlay, and what came to the host meanwhile is not either.
-fn unseen() {
+#[case(ROOT)]
+fn apply_removes_nothing_that_the_program_did_not_see() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let mounted = dir.join("m/sub");
@@ -313,7 +303,8 @@ fn unseen() {
 }
 
 /// A record that another user has made would have root write to any directory.
-fn planted() {
+#[case(ROOT)]
+fn layers_of_others_are_not_believed() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     script(run_in(&sb, &dir), &["--overlay", "."], "echo x >planted").ok();
@@ -339,7 +330,8 @@ fn planted() {
     verb(&sb, &["discard", sb.id()]).ok();
 }
 
-fn base_symlink() {
+#[case(ROOT)]
+fn a_symlink_of_the_base_is_not_followed() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let outside = sb.dir().join("outside");
@@ -359,7 +351,8 @@ fn base_symlink() {
 }
 
 /// What a container has printed, on the terminal of a reader of its log; a pipe gets it as it was.
-fn escapes() {
+#[case(ROOT)]
+fn logs_sends_no_escapes_to_a_terminal() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let text = r"printf '\033]0;owned\007\302\2332J\r' ; printf '\342\200\256\033[2J\n' >&2";
@@ -388,7 +381,8 @@ fn escapes() {
 }
 
 /// In all forms: an option, a compose file, a manifest; and `subPath` shows no more than it names.
-fn read_only() {
+#[case(ROOT)]
+fn a_read_only_tmpfs_is_read_only() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("write");

@@ -1,9 +1,7 @@
 //! The ladder: a run without some layers, its warnings, and `doctor`.
 
-use libtest_mimic::Trial;
-
 use super::{project, run_in};
-use crate::harness::{Call, Need, Sandbox, test};
+use crate::harness::{Call, Need, Sandbox, case};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
@@ -11,21 +9,6 @@ const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 const BARE: &[Need] = &[Need::Root, Need::Userns];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 const PYTHON: &[Need] = &[Need::Root, Need::Userns, Need::Python];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::without_namespaces_landlock_guards_files", BARE, bare),
-        test("launcher::without_namespaces_sockets_are_unix_sockets", PYTHON, bare_sockets),
-        test("launcher::without_namespaces_nothing_is_left", BARE, orphans),
-        test("launcher::without_namespaces_exec_has_the_same_guards", BARE, exec_bare),
-        test("launcher::without_namespaces_and_clone3_programs_run", PYTHON, without_clone3),
-        test("launcher::a_shortage_of_processes_drops_no_layer", USER, shortage),
-        test("launcher::a_required_layer_is_an_error", ROOT, required),
-        test("launcher::a_covered_proc_is_shared", BARE, shared_proc),
-        test("launcher::landlock_guards_what_the_mounts_let", ROOT, second_guard),
-        test("launcher::doctor_tells_the_rung", BARE, doctor),
-    ]
-}
 
 /// The runtime without the ability to create user namespaces, and without capabilities.
 pub(super) fn without_namespaces(sb: &Sandbox, dir: &std::path::Path) -> Call {
@@ -37,7 +20,8 @@ pub(super) fn without_namespaces(sb: &Sandbox, dir: &std::path::Path) -> Call {
     })
 }
 
-fn bare() {
+#[case(BARE)]
+fn without_namespaces_landlock_guards_files() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::write(sb.dir().join("outside"), "outside\n").expect("write");
@@ -71,7 +55,8 @@ fn bare() {
     sb.leak_check();
 }
 
-fn bare_sockets() {
+#[case(PYTHON)]
+fn without_namespaces_sockets_are_unix_sockets() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let connect = "import socket; socket.socket(socket.AF_UNIX); socket.socket(socket.AF_INET)";
@@ -89,7 +74,8 @@ fn bare_sockets() {
     sb.leak_check();
 }
 
-fn orphans() {
+#[case(BARE)]
+fn without_namespaces_nothing_is_left() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "(setsid sh -c 'sleep 300; true' &) ; (sleep 301 &) ; echo started";
@@ -99,7 +85,8 @@ fn orphans() {
 }
 
 /// A layer is left out where the machine does not have it, and not where a process more cannot be made.
-fn shortage() {
+#[case(USER)]
+fn a_shortage_of_processes_drops_no_layer() {
     let user = one();
     let sb = user.sandbox();
     let dir = project(&sb);
@@ -118,7 +105,8 @@ fn shortage() {
 }
 
 /// One more process has Landlock and the filter, too: nothing else guards this machine's files from it.
-fn exec_bare() {
+#[case(BARE)]
+fn without_namespaces_exec_has_the_same_guards() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::write(sb.dir().join("outside"), "outside\n").expect("write");
@@ -138,7 +126,8 @@ fn exec_bare() {
 }
 
 /// Under a filter that answers clone3(2) with ENOSYS, and keyctl(2) with EPERM, as Docker's default one does.
-fn without_clone3() {
+#[case(PYTHON)]
+fn without_namespaces_and_clone3_programs_run() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     // struct sock_filter: load the number; two comparisons; errno 38, errno 1, allow.
@@ -170,7 +159,8 @@ fn without_clone3() {
     sb.leak_check();
 }
 
-fn required() {
+#[case(ROOT)]
+fn a_required_layer_is_an_error() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     run_in(&sb, &dir).args(["--require", "user-namespace,mount-namespace", "--", "true"]).output().ok();
@@ -188,7 +178,8 @@ fn required() {
 }
 
 /// A container that covers a part of /proc, as all containers do.
-fn shared_proc() {
+#[case(BARE)]
+fn a_covered_proc_is_shared() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     // Mounts of the outer namespace are locked in the inner one (mount_namespaces(7)).
@@ -220,7 +211,8 @@ fn shared_proc() {
 }
 
 /// A descriptor of a host directory that was passed to the program by mistake.
-fn second_guard() {
+#[case(ROOT)]
+fn landlock_guards_what_the_mounts_let() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let out = run_in(&sb, &dir).args(["--verbose", "--", "true"]).output().ok();
@@ -236,7 +228,8 @@ fn second_guard() {
     assert!(out.stdout.contains("landlock_restrict_self(ABI "), "{out}");
 }
 
-fn doctor() {
+#[case(BARE)]
+fn doctor_tells_the_rung() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let out = sb.runtime().arg("doctor").output();

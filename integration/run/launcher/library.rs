@@ -4,29 +4,13 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
-
 use safebox::lifecycle::account::Status;
 
 use super::project;
 use crate::harness::carried::{lesson, patience, slowed};
-use crate::harness::{Need, Sandbox, bundle, test};
+use crate::harness::{Need, Sandbox, bundle, case};
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::the_library_launches_from_many_threads", ROOT, threads),
-        test("launcher::the_library_talks_signals_and_kills", ROOT, talks),
-        test("launcher::the_library_and_the_command_line_do_not_differ", ROOT, same),
-        test("launcher::the_library_s_words_are_no_other_process_s", ROOT, hidden),
-        test(
-            "launcher::a_judge_judges_right",
-            &[Need::Root, Need::Userns, Need::Idmap, Need::Lessons],
-            judge,
-        ),
-    ]
-}
 
 /// A sandbox for a shell script, with the launcher and the state root of the test.
 fn sandbox(sb: &Sandbox, script: &str) -> safebox::Sandbox {
@@ -36,7 +20,8 @@ fn sandbox(sb: &Sandbox, script: &str) -> safebox::Sandbox {
 }
 
 /// Each thread with another signal mask, and children of its own that nobody may wait for in its place.
-fn threads() {
+#[case(ROOT)]
+fn the_library_launches_from_many_threads() {
     let sb = Sandbox::new();
     std::thread::scope(|scope| {
         for n in 0..6 {
@@ -65,7 +50,8 @@ fn threads() {
     sb.leak_check();
 }
 
-fn talks() {
+#[case(ROOT)]
+fn the_library_talks_signals_and_kills() {
     let sb = Sandbox::new();
     let mut child = sandbox(&sb, "read x; echo got $x; read y; echo end >&2")
         .name(sb.id())
@@ -122,7 +108,8 @@ fn talks() {
 }
 
 /// The same options through both: the plan and what the program sees.
-fn same() {
+#[case(ROOT)]
+fn the_library_and_the_command_line_do_not_differ() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "id -u; pwd; echo $A; ulimit -n; touch sub/x; ls /tmp/scratch; cat /proc/self/oom_score_adj; hostname";
@@ -149,7 +136,8 @@ fn same() {
 }
 
 /// Neither arguments nor variables are seen in the launcher's or its init's /proc.
-fn hidden() {
+#[case(ROOT)]
+fn the_library_s_words_are_no_other_process_s() {
     let sb = Sandbox::new();
     let mut sandbox = sandbox(&sb, "echo up; sleep 5");
     let mut child =
@@ -169,7 +157,8 @@ fn hidden() {
     sb.leak_check();
 }
 
-fn judge() {
+#[case(Root, Userns, Idmap, Lessons)]
+fn a_judge_judges_right() {
     let start = Instant::now();
     let out = Command::new(lesson("judge"))
         .arg("24")

@@ -2,27 +2,15 @@
 
 use std::path::Path;
 
-use libtest_mimic::Trial;
-
 use safebox::launch::options::{Says, rows, verbs};
 
 use super::{project, run_in};
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::options_of_docker_run_have_their_effect", ROOT, effects),
-        test("launcher::names_of_users_are_the_container_s", ROOT, users),
-        test("launcher::a_bad_value_is_named_and_leaves_nothing", ROOT, bad_values),
-        test("launcher::refused_options_say_what_to_use", &[], refusals),
-        test("launcher::a_directory_is_a_root_file_system", ROOT, rootfs),
-        test("launcher::first_attempts_say_what_to_type", ROOT, first_attempts),
-    ]
-}
-
-fn effects() {
+#[case(ROOT)]
+fn options_of_docker_run_have_their_effect() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let cidfile = sb.dir().join("cid").to_string_lossy().into_owned();
@@ -58,7 +46,8 @@ fn effects() {
     sb.leak_check();
 }
 
-fn users() {
+#[case(ROOT)]
+fn names_of_users_are_the_container_s() {
     let sb = Sandbox::new();
     let etc = sb.rootfs().join("etc");
     std::fs::create_dir_all(&etc).expect("mkdir");
@@ -86,7 +75,8 @@ fn users() {
 }
 
 /// Every bad value of each option in the table.
-fn bad_values() {
+#[case(ROOT)]
+fn a_bad_value_is_named_and_leaves_nothing() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let mut tried = 0;
@@ -161,7 +151,8 @@ fn bad_paths(sb: &Sandbox, dir: &Path) {
     }
 }
 
-fn refusals() {
+#[case]
+fn refused_options_say_what_to_use() {
     let sb = Sandbox::new();
     for row in rows() {
         let Says::Refused(shape, why) = row.says else { continue };
@@ -174,7 +165,8 @@ fn refusals() {
     sb.leak_check();
 }
 
-fn rootfs() {
+#[case(ROOT)]
+fn a_directory_is_a_root_file_system() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let rootfs = sb.rootfs().to_string_lossy().into_owned();
@@ -187,7 +179,8 @@ fn rootfs() {
     sb.leak_check();
 }
 
-fn first_attempts() {
+#[case(ROOT)]
+fn first_attempts_say_what_to_type() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::write(dir.join("image.tar"), "x").expect("write");

@@ -4,32 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use super::{picture, project, run_in};
-use crate::harness::{Call, Need, Sandbox, test};
+use crate::harness::{Call, Need, Sandbox, case};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 const TMPFS: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::IdmapTmpfs];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::an_overlay_leaves_the_host_s_tree", ROOT, leaves),
-        test("launcher::changes_are_listed_and_applied", ROOT, applied),
-        test("launcher::an_ordinary_user_s_overlay", USER, user),
-        test("launcher::apply_refuses_what_changed_meanwhile", ROOT, conflict),
-        test("launcher::apply_is_atomic_when_it_is_killed", ROOT, killed),
-        test("launcher::mounts_of_an_overlay_are_not_seen_outside", ROOT, unseen),
-        test("launcher::one_base_has_many_overlays", ROOT, many),
-        test("launcher::a_failed_launch_leaves_no_layer", ROOT, faults),
-        test("launcher::overlays_that_cannot_be_are_refused", ROOT, refused),
-        test("launcher::no_setuid_file_is_in_a_layer", ROOT, setuid),
-        test("launcher::apply_to_a_full_disk_leaves_nothing", TMPFS, full),
-    ]
-}
 
 fn store(sb: &Sandbox) -> PathBuf {
     sb.root().join("@layers")
@@ -39,7 +22,8 @@ fn verb(sb: &Sandbox, words: &[&str]) -> Call {
     sb.runtime().args(words)
 }
 
-fn leaves() {
+#[case(ROOT)]
+fn an_overlay_leaves_the_host_s_tree() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let before = picture(&dir);
@@ -58,7 +42,8 @@ fn leaves() {
     sb.leak_check();
 }
 
-fn applied() {
+#[case(ROOT)]
+fn changes_are_listed_and_applied() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "echo changed >file; rm -r sub; mkdir -p .git/hooks; echo x >.git/hooks/post-merge; \
@@ -86,7 +71,8 @@ fn applied() {
     assert!(!picture(&dir).contains(".safebox-"), "temporary files are left: {}", picture(&dir));
 }
 
-fn user() {
+#[case(USER)]
+fn an_ordinary_user_s_overlay() {
     let user = one();
     let sb = user.sandbox();
     let dir = project(&sb);
@@ -134,7 +120,8 @@ fn user() {
     assert!(!store(&sb).join(sb.id()).exists());
 }
 
-fn conflict() {
+#[case(ROOT)]
+fn apply_refuses_what_changed_meanwhile() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     run_in(&sb, &dir)
@@ -150,7 +137,8 @@ fn conflict() {
 }
 
 /// Every file is the old or the new one at every moment, and a second apply finishes.
-fn killed() {
+#[case(ROOT)]
+fn apply_is_atomic_when_it_is_killed() {
     let files = 30;
     for round in 0..crate::harness::rounds(12) {
         let sb = Sandbox::new();
@@ -186,7 +174,8 @@ fn killed() {
     }
 }
 
-fn many() {
+#[case(ROOT)]
+fn one_base_has_many_overlays() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let ids: Vec<_> = (0..8).map(|i| sb.other_id(&format!("o{i}"))).collect();
@@ -213,7 +202,8 @@ fn many() {
 }
 
 /// On a machine whose mounts are shared, as with systemd, no mount of a container appears elsewhere, not for a moment.
-fn unseen() {
+#[case(ROOT)]
+fn mounts_of_an_overlay_are_not_seen_outside() {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
     let sb = Sandbox::new();
@@ -244,7 +234,8 @@ fn unseen() {
     sb.leak_check();
 }
 
-fn faults() {
+#[case(ROOT)]
+fn a_failed_launch_leaves_no_layer() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let path = dir.display().to_string();
@@ -257,7 +248,8 @@ fn faults() {
     }
 }
 
-fn refused() {
+#[case(ROOT)]
+fn overlays_that_cannot_be_are_refused() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run = |args: &[&str]| {
@@ -278,7 +270,8 @@ fn refused() {
     sb.leak_check();
 }
 
-fn setuid() {
+#[case(ROOT)]
+fn no_setuid_file_is_in_a_layer() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "cp /usr/bin/true own; chmod 4755 own; chmod 2755 own; exit 0";
@@ -310,7 +303,8 @@ impl Drop for Small {
 }
 
 /// What was copied before the disk was full is removed at once, and the changes are still there.
-fn full() {
+#[case(TMPFS)]
+fn apply_to_a_full_disk_leaves_nothing() {
     let sb = Sandbox::new();
     let small = Small(sb.dir().join("small"));
     std::fs::create_dir(&small.0).expect("a directory");

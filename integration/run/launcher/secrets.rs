@@ -3,25 +3,12 @@
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use libtest_mimic::Trial;
-
 use super::{project, run_in};
-use crate::harness::{Call, Need, Sandbox, test};
+use crate::harness::{Call, Need, Sandbox, case};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::a_secret_is_a_file_of_the_program_s_user", ROOT, given),
-        test("launcher::a_secret_is_nowhere_else", ROOT, nowhere_else),
-        test("launcher::a_secret_of_an_ordinary_user", USER, ordinary),
-        test("launcher::a_secret_that_cannot_be_given_stops_the_launch", ROOT, refused),
-        test("launcher::every_fault_of_a_secret_leaves_nothing", ROOT, faults),
-        test("launcher::variables_that_look_like_secrets_are_named", ROOT, warned),
-    ]
-}
 
 /// A value that is unique on this machine.
 fn value(sb: &Sandbox) -> String {
@@ -36,7 +23,8 @@ fn source(sb: &Sandbox, value: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn given() {
+#[case(ROOT)]
+fn a_secret_is_a_file_of_the_program_s_user() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let (value, script) =
@@ -86,7 +74,8 @@ fn strict(command: &mut std::process::Command) {
 
 /// Searches every command line, environment and process of the launch, the state and the disk, while the
 /// program runs and after it.
-fn nowhere_else() {
+#[case(ROOT)]
+fn a_secret_is_nowhere_else() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let value = value(&sb);
@@ -165,7 +154,8 @@ fn holding(dir: &Path, value: &str) -> Vec<String> {
     String::from_utf8_lossy(&out.stdout).lines().map(str::to_string).collect()
 }
 
-fn ordinary() {
+#[case(USER)]
+fn a_secret_of_an_ordinary_user() {
     let user = one();
     let sb = user.sandbox();
     let dir = project(&sb);
@@ -186,7 +176,8 @@ fn ordinary() {
     sb.leak_check();
 }
 
-fn refused() {
+#[case(ROOT)]
+fn a_secret_that_cannot_be_given_stops_the_launch() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::write(sb.dir().join("large"), vec![b'x'; (1 << 20) + 1]).expect("write");
@@ -208,7 +199,8 @@ fn refused() {
     sb.leak_check();
 }
 
-fn faults() {
+#[case(ROOT)]
+fn every_fault_of_a_secret_leaves_nothing() {
     let sb = Sandbox::new();
     let path = source(&sb, "x");
     let secret = format!("id=pw,src={path},target=/run/pw");
@@ -219,7 +211,8 @@ fn faults() {
     }
 }
 
-fn warned() {
+#[case(ROOT)]
+fn variables_that_look_like_secrets_are_named() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run = |args: &[&str]| run_in(&sb, &dir).arg("-q").args(args).args(["--", "true"]).output().ok();

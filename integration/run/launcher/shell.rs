@@ -2,28 +2,25 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
-
 use super::project;
-use crate::harness::{Need, Running, Sandbox, poll, test};
+use crate::harness::{Need, Running, Sandbox, case, poll};
 use crate::oci::rootless::one;
 use crate::oci::terminal::Seat;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::a_shell_has_job_control", ROOT, || {
-            let sb = Sandbox::new();
-            job_control(&sb, &["setsid", "--ctty"], None);
-        }),
-        test("launcher::a_user_s_shell_has_job_control", USER, || {
-            let user = one();
-            let sb = user.sandbox();
-            job_control(&sb, &["setsid", "--ctty"], Some((user.uid, user.gid)));
-        }),
-    ]
+#[case(ROOT)]
+fn a_shell_has_job_control() {
+    let sb = Sandbox::new();
+    job_control(&sb, &["setsid", "--ctty"], None);
+}
+
+#[case(USER)]
+fn a_user_s_shell_has_job_control() {
+    let user = one();
+    let sb = user.sandbox();
+    job_control(&sb, &["setsid", "--ctty"], Some((user.uid, user.gid)));
 }
 
 /// A program in a terminal, and what it has printed so far.

@@ -2,31 +2,17 @@
 
 use std::path::Path;
 
-use libtest_mimic::Trial;
-
 use super::{picture, project, run_in};
 use crate::harness::needs::find;
-use crate::harness::{Need, Output, Sandbox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("launcher::python_works", &[Need::Root, Need::Userns, Need::Idmap, Need::Python], python),
-        test("launcher::git_works", &[Need::Root, Need::Userns, Need::Idmap, Need::Program("git")], git),
-        test("launcher::npm_works", &[Need::Root, Need::Userns, Need::Idmap, Need::Program("npm")], npm),
-        test(
-            "launcher::cargo_works",
-            &[Need::Root, Need::Userns, Need::Idmap, Need::Program("cargo")],
-            cargo,
-        ),
-    ]
-}
+use crate::harness::{Output, Sandbox, case};
 
 /// `sh -c SCRIPT` in the project, with these options.
 fn sh(sb: &Sandbox, dir: &Path, options: &[&str], script: &str) -> Output {
     run_in(sb, dir).arg("-q").args(options).args(["--", "sh", "-c", script]).output()
 }
 
-fn python() {
+#[case(Root, Userns, Idmap, Python)]
+fn python_works() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let program = "import asyncio, hashlib, json, multiprocessing, os, sqlite3, ssl, subprocess, sys, tempfile, threading\n\
@@ -44,7 +30,8 @@ fn python() {
 }
 
 /// The repository belongs to root, and the program does not run as root.
-fn git() {
+#[case(Root, Userns, Idmap, Program("git"))]
+fn git_works() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let make = "git -c init.defaultBranch=main init -q . && git add file && \
@@ -61,7 +48,8 @@ fn git() {
     sb.leak_check();
 }
 
-fn npm() {
+#[case(Root, Userns, Idmap, Program("npm"))]
+fn npm_works() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let package = r#"{ "name": "p", "version": "1.0.0", "scripts": { "test": "node t.js" }, "dependencies": { "lib": "file:../lib" } }"#;
@@ -79,7 +67,8 @@ fn npm() {
 }
 
 /// cargo and its toolchain are often below the home directory: the error for a missing program names the path.
-fn cargo() {
+#[case(Root, Userns, Idmap, Program("cargo"))]
+fn cargo_works() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let manifest = "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";

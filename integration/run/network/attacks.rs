@@ -1,25 +1,9 @@
 //! What a hostile program tries: other names in TLS and HTTP, raw addresses, other protocols, floods.
 
-use libtest_mimic::Trial;
-
 use super::WORLD;
 use super::names::{curl, sh};
 use super::world::World;
-use crate::harness::test;
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::the_name_in_tls_must_match", WORLD, tls),
-        test("network::the_host_of_every_request_must_match", WORLD, http),
-        test("network::half_closes_and_resets_pass", WORLD, half_closes),
-        test("network::raw_addresses_and_other_protocols_lead_nowhere", WORLD, raw),
-        test("network::what_no_rule_allows_is_reported", WORLD, strays),
-        test("network::names_carry_nothing_out", WORLD, tunnel),
-        test("network::floods_and_silence_stop_no_other_connection", WORLD, floods),
-        test("network::what_never_ends_is_ended", WORLD, endless),
-        test("network::two_containers_do_not_share_a_helper", WORLD, two),
-    ]
-}
+use crate::harness::case;
 
 const PRELUDE: &str = r#"
 import socket, ssl, struct, sys, time
@@ -57,7 +41,8 @@ fn python(world: &World, allow: &[&str], script: &str) -> crate::harness::Output
     call.args(["--", "python3", "-c", &format!("{PRELUDE}{script}")]).output()
 }
 
-fn tls() {
+#[case(WORLD)]
+fn the_name_in_tls_must_match() {
     let world = World::new();
     let script = r#"
 print(tls("a.test", "a.test"))
@@ -101,7 +86,8 @@ print(talk("a.test", 443, b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"))
     world.leak_check();
 }
 
-fn http() {
+#[case(WORLD)]
+fn the_host_of_every_request_must_match() {
     let world = World::new();
     let script = r#"
 def get(host, path=b"/"): return b"GET " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
@@ -140,7 +126,8 @@ print(d[-4:])
     world.leak_check();
 }
 
-fn half_closes() {
+#[case(WORLD)]
+fn half_closes_and_resets_pass() {
     let world = World::new();
     let script = r#"
 s = connect("a.test", 7000); block = b"x" * (1 << 20)
@@ -162,7 +149,8 @@ print("echoed")
 }
 
 /// Addresses without a name, ports without a rule, UDP, packets, netlink, abstract sockets.
-fn raw() {
+#[case(WORLD)]
+fn raw_addresses_and_other_protocols_lead_nowhere() {
     let world = World::new();
     let script = r#"
 import errno, os
@@ -209,7 +197,8 @@ print("devices", os.listdir("/sys/class/net"), "open", sorted(int(f) for f in os
 }
 
 /// Each connection that no rule allows is reported, also where no listener of the helper's takes it.
-fn strays() {
+#[case(WORLD)]
+fn what_no_rule_allows_is_reported() {
     let world = World::new();
     let audit = world.dir().join("audit.jsonl");
     let script = r#"
@@ -255,7 +244,8 @@ import os; os._exit(3)
 }
 
 /// Neither a refused name nor anything but addresses of an allowed one is asked for outside, in lower case.
-fn tunnel() {
+#[case(WORLD)]
+fn names_carry_nothing_out() {
     let world = World::new();
     let script = r#"
 def ask(name, kind):
@@ -292,7 +282,8 @@ print("tcp", len(s.recv(512)) > 30, ask("a.test", 1))
     world.leak_check();
 }
 
-fn floods() {
+#[case(WORLD)]
+fn floods_and_silence_stop_no_other_connection() {
     let world = World::new();
     let script = r#"
 import resource
@@ -316,7 +307,8 @@ print(refused, tls("a.test", "a.test"))
 }
 
 /// A program that sends what the helper must hold: empty lines before a request, questions whose answers it does not read.
-fn endless() {
+#[case(WORLD)]
+fn what_never_ends_is_ended() {
     let world = World::new();
     let script = r#"
 def sent(s, block):
@@ -339,7 +331,8 @@ s.sendall(struct.pack(">H", len(large)) + large + struct.pack(">H", len(q)) + q)
 }
 
 /// The addresses of one container mean nothing in another, and its helper is out of reach.
-fn two() {
+#[case(WORLD)]
+fn two_containers_do_not_share_a_helper() {
     let world = World::new();
     let first =
         world.run().args(["--allow-net", "a.test:80", "--", "sh", "-c", "curl -s http://a.test/; sleep 20"]);

@@ -3,27 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
-
 use super::names::{curl, sh};
 use super::world::World;
-use crate::harness::{Call, Need, poll, test};
+use crate::harness::{Call, Need, case, poll};
 use crate::oci::rootless::one;
 
 pub const CNI: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Cni];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::World];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::cni_a_bridge_leads_out_and_not_to_metadata", CNI, out),
-        test("network::cni_ports_are_published_by_portmap", CNI, ports),
-        test("network::cni_containers_of_a_bridge_reach_each_other", CNI, neighbours),
-        test("network::cni_isolated_containers_do_not", CNI, isolated),
-        test("network::cni_an_internal_network_has_no_way_out", CNI, internal),
-        test("network::cni_what_cannot_be_is_refused", CNI, refused),
-        test("network::cni_is_refused_to_an_ordinary_user", USER, ordinary),
-    ]
-}
 
 /// A world whose host has networks.
 pub struct Networks {
@@ -117,7 +103,8 @@ impl Networks {
     }
 }
 
-fn out() {
+#[case(CNI)]
+fn cni_a_bridge_leads_out_and_not_to_metadata() {
     let networks = Networks::new();
     let urls = ["http://203.0.113.2/", "http://169.254.169.254/"];
     let metadata =
@@ -153,7 +140,8 @@ fn read(host: &str, port: u16) -> String {
     )
 }
 
-fn ports() {
+#[case(CNI)]
+fn cni_ports_are_published_by_portmap() {
     let networks = Networks::new();
     let call = networks.first("out").args(["-p", "8080:8000", "-p", "0.0.0.0:8081:8000", "-w", "/tmp"]);
     let running = networks.world.sb.run_until(call.args(["--", "python3", "-c", SERVER]), "up");
@@ -191,15 +179,18 @@ fn second(networks: &Networks, network: &str) -> String {
     out.stdout.replace("ConnectionRefusedError", "OSError").replace("TimeoutError", "OSError")
 }
 
-fn neighbours() {
+#[case(CNI)]
+fn cni_containers_of_a_bridge_reach_each_other() {
     assert_eq!(second(&Networks::new(), "out"), "hello\nhello fir\n");
 }
 
-fn isolated() {
+#[case(CNI)]
+fn cni_isolated_containers_do_not() {
     assert_eq!(second(&Networks::new(), "apart"), "OSError\nhello fir\n");
 }
 
-fn internal() {
+#[case(CNI)]
+fn cni_an_internal_network_has_no_way_out() {
     let networks = Networks::new();
     assert_eq!(second(&networks, "internal"), "hello\nOSError\n");
     let out = sh(networks.first("internal"), "ip route; ls /sys/class/net").ok();
@@ -211,7 +202,8 @@ fn internal() {
     networks.leak_check();
 }
 
-fn refused() {
+#[case(CNI)]
+fn cni_what_cannot_be_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let networks = Networks::new();
     networks.list("lost", r#"[{"type":"nowhere"}]"#);
@@ -240,7 +232,8 @@ fn refused() {
     networks.leak_check();
 }
 
-fn ordinary() {
+#[case(USER)]
+fn cni_is_refused_to_an_ordinary_user() {
     let world = World::of(one());
     sh(world.run_as(one()).args(["--network", "cni:x"]), "true").exits(125).says("which root alone may");
     world.leak_check();

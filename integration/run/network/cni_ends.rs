@@ -1,25 +1,13 @@
 //! Networks of CNI: DEL runs whatever the end, with what ADD had.
 
-use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use super::cni::{CNI, Networks, wait_for_nothing};
 use super::names::sh;
-use crate::harness::{Call, Sandbox, poll, test};
+use crate::harness::{Call, Sandbox, case, poll};
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::cni_every_fault_leaves_nothing", CNI, faults),
-        test("network::cni_sigkill_of_the_launcher_leaves_nothing", CNI, killed),
-        test("network::cni_delete_takes_back_what_create_made", CNI, deleted),
-        test("network::cni_plugins_are_run_as_the_specification_has_it", CNI, protocol),
-        test("network::cni_a_plugin_that_fails_is_named", CNI, failing),
-        test("network::cni_a_launch_is_interrupted_while_a_plugin_works", CNI, interrupted),
-        test("network::cni_a_del_that_fails_can_be_repeated", CNI, repeated),
-    ]
-}
-
-fn faults() {
+#[case(CNI)]
+fn cni_every_fault_leaves_nothing() {
     let networks = Networks::new();
     for row in [
         "keep-network",
@@ -54,7 +42,8 @@ fn faults() {
     networks.leak_check();
 }
 
-fn killed() {
+#[case(CNI)]
+fn cni_sigkill_of_the_launcher_leaves_nothing() {
     let networks = Networks::new();
     let sb = &networks.world.sb;
     let run = || networks.first("out").args(["-p", "8080:80", "--", "sh", "-c", "echo up; sleep 60"]);
@@ -79,7 +68,8 @@ fn killed() {
     networks.leak_check();
 }
 
-fn deleted() {
+#[case(CNI)]
+fn cni_delete_takes_back_what_create_made() {
     let networks = Networks::new();
     let sb = &networks.world.sb;
     sh(networks.first("out").args(["-d", "-p", "8080:80"]), "sleep 60").ok();
@@ -120,7 +110,8 @@ fn scripts(networks: &Networks) -> (String, impl Fn(Call) -> Call) {
     })
 }
 
-fn protocol() {
+#[case(CNI)]
+fn cni_plugins_are_run_as_the_specification_has_it() {
     let networks = Networks::new();
     let (log, with) = scripts(&networks);
     sh(with(networks.first("scripts")).args(["-p", "127.0.0.1:8080:80"]), "true").ok();
@@ -158,7 +149,8 @@ fn protocol() {
     networks.leak_check();
 }
 
-fn failing() {
+#[case(CNI)]
+fn cni_a_plugin_that_fails_is_named() {
     let networks = Networks::new();
     let (log, with) = scripts(&networks);
     for (what, says) in [("two-ADD", "plugin two (ADD)"), ("one-CHECK", "plugin one (CHECK)")] {
@@ -181,7 +173,8 @@ fn failing() {
 }
 
 /// The launcher gets a signal to end, or is killed, while a plugin works.
-fn interrupted() {
+#[case(CNI)]
+fn cni_a_launch_is_interrupted_while_a_plugin_works() {
     let networks = Networks::new();
     let (log, with) = scripts(&networks);
     let dir = networks.world.dir().to_path_buf();
@@ -212,7 +205,8 @@ fn interrupted() {
     }
 }
 
-fn repeated() {
+#[case(CNI)]
+fn cni_a_del_that_fails_can_be_repeated() {
     let networks = Networks::new();
     let (log, with) = scripts(&networks);
     let file = networks.world.dir().join("fail-two-DEL");

@@ -1,21 +1,11 @@
 //! Faults at every row of the network: the launch ends with 125, the message has the errno, and nothing is left.
 
-use libtest_mimic::Trial;
-
 use super::WORLD;
 use super::cni::{CNI, Networks};
 use super::names::sh;
 use super::ports::PASTA;
 use super::world::World;
-use crate::harness::{Call, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::a_fault_at_every_row_of_the_helper_leaves_nothing", WORLD, helper),
-        test("network::a_fault_at_every_row_of_pasta_leaves_nothing", PASTA, pasta),
-        test("network::a_fault_at_every_row_of_plugins_leaves_nothing", CNI, plugins),
-    ]
-}
+use crate::harness::{Call, case};
 
 /// The rows of the network, by number, and the one after each: what `explain` prints for these options.
 fn rows(explain: Call, options: &[&str]) -> Vec<usize> {
@@ -33,7 +23,8 @@ fn rows(explain: Call, options: &[&str]) -> Vec<usize> {
     rows
 }
 
-fn helper() {
+#[case(WORLD)]
+fn a_fault_at_every_row_of_the_helper_leaves_nothing() {
     let world = World::new();
     let options =
         ["--allow-net", "a.test", "--allow-net", "10.9.9.9:80", "-p", "18090:80", "-p", "[::1]:18091:81"];
@@ -46,7 +37,8 @@ fn helper() {
     }
 }
 
-fn pasta() {
+#[case(PASTA)]
+fn a_fault_at_every_row_of_pasta_leaves_nothing() {
     let world = World::new();
     let options = ["--network", "pasta"];
     let rows = rows(world.runtime(), &options);
@@ -59,7 +51,8 @@ fn pasta() {
     }
 }
 
-fn plugins() {
+#[case(CNI)]
+fn a_fault_at_every_row_of_plugins_leaves_nothing() {
     let networks = Networks::new();
     let dir = networks.dir();
     let options = ["--cni-netconfpath", &dir, "--network", "cni:out", "-p", "8080:80"];

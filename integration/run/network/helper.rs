@@ -2,29 +2,24 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use super::names::sh;
 use super::world::World;
 use super::{USER, WORLD};
-use crate::harness::{Call, Need, poll, test};
+use crate::harness::{Call, Need, case, poll};
 use crate::oci::rootless::one;
 
 const ALONE: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Alone];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::the_helper_has_given_everything_up", WORLD, || {
-            given_up(&World::new(), World::run, Some(65_531))
-        }),
-        test("network::the_helper_of_an_ordinary_user_has_given_everything_up", USER, || {
-            given_up(&World::of(one()), |world| world.run_as(one()), None);
-        }),
-        test("network::the_helper_ends_with_its_launcher", WORLD, ends),
-        test("network::without_its_helper_a_program_is_refused", WORLD, dies),
-        test("network::two_thousand_connections_at_once", ALONE, many),
-    ]
+#[case(WORLD)]
+fn the_helper_has_given_everything_up() {
+    given_up(&World::new(), World::run, Some(65_531))
+}
+
+#[case(USER)]
+fn the_helper_of_an_ordinary_user_has_given_everything_up() {
+    given_up(&World::of(one()), |world| world.run_as(one()), None);
 }
 
 fn field(pid: i32, name: &str) -> String {
@@ -78,7 +73,8 @@ fn given_up(world: &World, run: impl Fn(&World) -> Call, user: Option<u32>) {
 }
 
 /// However the launcher ends.
-fn ends() {
+#[case(WORLD)]
+fn the_helper_ends_with_its_launcher() {
     let world = World::new();
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let call = world.run().args(["--allow-net", "a.test:80", "--", "sh", "-c", "echo up; sleep 20"]);
@@ -91,7 +87,8 @@ fn ends() {
     }
 }
 
-fn dies() {
+#[case(WORLD)]
+fn without_its_helper_a_program_is_refused() {
     let world = World::new();
     let script = "curl -sS -m 5 http://a.test/; echo up; while test -e /proc/self && ! test -e /tmp/go; do sleep 0.1; done; \
                   curl -sS -m 5 http://a.test/; echo $?; curl -sS -m 5 http://198.18.0.1/; echo $?";
@@ -109,7 +106,8 @@ fn dies() {
 }
 
 /// As many connections as are promised, and what each takes of the helper's memory.
-fn many() {
+#[case(ALONE)]
+fn two_thousand_connections_at_once() {
     let world = World::new();
     let script = r#"
 import socket, sys, time, threading

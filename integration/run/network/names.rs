@@ -1,30 +1,18 @@
 //! Names: which are reached, which are not, and who is asked.
 
-use libtest_mimic::Trial;
-
 use super::world::World;
 use super::{USER, WORLD};
-use crate::harness::{Call, Output, test};
+use crate::harness::{Call, Output, case};
 use crate::oci::rootless::one;
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::allowed_names_are_reached_and_nothing_else", WORLD, || {
-            reached(&World::new(), World::run)
-        }),
-        test("network::an_ordinary_user_reaches_allowed_names", USER, || {
-            reached(&World::of(one()), |world| world.run_as(one()));
-        }),
-        test("network::a_name_must_not_lead_to_closed_addresses", WORLD, closed),
-        test("network::an_answer_that_changes_is_checked_again", WORLD, rebinding),
-        test("network::names_are_looked_up_as_the_host_does", WORLD, looked_up),
-        test("network::names_below_one", WORLD, below),
-        test("network::a_policy_file_allows_names", WORLD, policy_file),
-        test("network::the_audit_file_has_every_connection", WORLD, audit),
-        test("network::what_cannot_be_is_refused", WORLD, refused),
-        test("network::every_fault_leaves_nothing", WORLD, faults),
-        test("network::a_detached_container_keeps_its_network", WORLD, detached),
-    ]
+#[case(WORLD)]
+fn allowed_names_are_reached_and_nothing_else() {
+    reached(&World::new(), World::run)
+}
+
+#[case(USER)]
+fn an_ordinary_user_reaches_allowed_names() {
+    reached(&World::of(one()), |world| world.run_as(one()));
 }
 
 /// `curl` without a proxy and with the test's authority, of one URL after the other; what it prints, and its code.
@@ -66,7 +54,8 @@ fn reached(world: &World, run: impl Fn(&World) -> Call) {
     world.leak_check();
 }
 
-fn closed() {
+#[case(WORLD)]
+fn a_name_must_not_lead_to_closed_addresses() {
     let world = World::new();
     let names = ["meta", "private", "host", "loop", "mapped", "local6", "badalias"];
     let mut call = world.run();
@@ -118,7 +107,8 @@ fn closed() {
 }
 
 /// The name leads to a good address when the program asks, and to the metadata server when the helper dials.
-fn rebinding() {
+#[case(WORLD)]
+fn an_answer_that_changes_is_checked_again() {
     let world = World::new();
     let out = sh(world.run().args(["--allow-net", "rebind.test:80"]), &curl(&["http://rebind.test/"])).ok();
     assert_eq!(out.stdout, "= 56\n", "{out}");
@@ -143,7 +133,8 @@ for name in sys.argv[1:]:
         look(name, family)
 "#;
 
-fn looked_up() {
+#[case(WORLD)]
+fn names_are_looked_up_as_the_host_does() {
     let world = World::new();
     let names = ["a.test", "six.test", "alias.test", "big.test", "hosts.test", "missing.test", "evil.test"];
     let call = || {
@@ -186,7 +177,8 @@ fn looked_up() {
     world.leak_check();
 }
 
-fn below() {
+#[case(WORLD)]
+fn names_below_one() {
     let world = World::new();
     let urls = ["https://sub.wild.test/", "https://wild.test/", "https://sub.wild.test:8443/"];
     let result = world.dir().join("result");
@@ -204,7 +196,8 @@ fn below() {
     world.leak_check();
 }
 
-fn policy_file() {
+#[case(WORLD)]
+fn a_policy_file_allows_names() {
     let world = World::new();
     let file = world.dir().join("policy.toml");
     let text = "mode = \"off\"\n[network]\nallow-net = [\"a.test:80\"]\nadd-host = [\"mine.test:203.0.113.3\"]\ndns = [\"203.0.113.2\"]\n";
@@ -233,7 +226,8 @@ fn policy_file() {
     world.leak_check();
 }
 
-fn audit() {
+#[case(WORLD)]
+fn the_audit_file_has_every_connection() {
     let world = World::new();
     let file = world.sb.dir().join("audit.jsonl");
     let path = file.to_string_lossy().into_owned();
@@ -287,7 +281,8 @@ fn audit() {
     world.leak_check();
 }
 
-fn refused() {
+#[case(WORLD)]
+fn what_cannot_be_is_refused() {
     let world = World::new();
     for (args, says) in [
         (&["--allow-net", "a.test", "--network", "host"] as &[&str], "--network host"),
@@ -305,7 +300,8 @@ fn refused() {
     world.leak_check();
 }
 
-fn faults() {
+#[case(WORLD)]
+fn every_fault_leaves_nothing() {
     let world = World::new();
     let call = || world.run().args(["--allow-net", "a.test", "--allow-net", "10.9.9.9:80"]);
     for row in [
@@ -339,7 +335,8 @@ fn faults() {
     assert_eq!(world.helper(), None, "explain starts none");
 }
 
-fn detached() {
+#[case(WORLD)]
+fn a_detached_container_keeps_its_network() {
     let world = World::new();
     let script = "i=0; while [ $i -lt 40 ]; do curl -sS -m 3 http://a.test/ > /tmp/out 2>&1 && break; i=$((i+1)); done; sleep 30";
     let id = world.sb.id().to_string();

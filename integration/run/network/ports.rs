@@ -4,31 +4,32 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
-
 use super::names::{curl, sh};
 use super::world::World;
 use super::{USER, WORLD};
-use crate::harness::{Call, Need, Sandbox, test};
+use crate::harness::{Call, Need, Sandbox, case};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::a_published_port_is_reached", ROOT, || published(&Sandbox::new(), |sb| sb.runtime())),
-        test("network::an_ordinary_user_publishes_a_port", USER, || {
-            published(&one().sandbox(), |sb| one().under(sb, &[]));
-        }),
-        test("network::a_port_that_cannot_be_published_stops_the_launch", ROOT, not_published),
-        test("network::a_network_that_was_made_before_is_joined", WORLD, joined),
-        test("network::pasta_connects_with_the_host_s_network", PASTA, || pasta(&World::new(), World::run)),
-        test("network::pasta_connects_an_ordinary_user", USER_PASTA, || {
-            pasta(&World::of(one()), |world| world.run_as(one()));
-        }),
-        test("network::none_and_host_hold_on_every_config", ROOT, said),
-        test("network::hosts_and_servers_of_the_caller_s_choice", WORLD, chosen),
-    ]
+#[case(ROOT)]
+fn a_published_port_is_reached() {
+    published(&Sandbox::new(), |sb| sb.runtime());
+}
+
+#[case(USER)]
+fn an_ordinary_user_publishes_a_port() {
+    published(&one().sandbox(), |sb| one().under(sb, &[]));
+}
+
+#[case(PASTA)]
+fn pasta_connects_with_the_host_s_network() {
+    pasta(&World::new(), World::run);
+}
+
+#[case(USER_PASTA)]
+fn pasta_connects_an_ordinary_user() {
+    pasta(&World::of(one()), |world| world.run_as(one()));
 }
 
 pub const PASTA: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Pasta];
@@ -112,7 +113,8 @@ fn published(sb: &Sandbox, runtime: impl Fn(&Sandbox) -> Call) {
     sb.leak_check();
 }
 
-fn not_published() {
+#[case(ROOT)]
+fn a_port_that_cannot_be_published_stops_the_launch() {
     let sb = Sandbox::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = taken.local_addr().expect("an address").port();
@@ -130,7 +132,8 @@ fn not_published() {
     }
 }
 
-fn joined() {
+#[case(WORLD)]
+fn a_network_that_was_made_before_is_joined() {
     let world = World::new();
     let net = format!("netns:/run/netns/{}", world.beyond());
     let out =
@@ -147,7 +150,8 @@ fn joined() {
 }
 
 /// `--network none` and `--network host`, whatever the config has and whatever the policy.
-fn said() {
+#[case(ROOT)]
+fn none_and_host_hold_on_every_config() {
     let namespace = "netns:/proc/self/ns/net";
     for own in [true, false] {
         let mut sb = Sandbox::new().args(["/bin/sh", "-c", "grep -c : /proc/net/dev"]);
@@ -176,7 +180,8 @@ fn said() {
     }
 }
 
-fn chosen() {
+#[case(WORLD)]
+fn hosts_and_servers_of_the_caller_s_choice() {
     let world = World::new();
     let allow =
         ["--allow-net", "a.test:80", "--allow-net", "mine.test:80", "--add-host", "mine.test:203.0.113.3"];

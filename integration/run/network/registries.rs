@@ -3,11 +3,9 @@
 
 use std::process::Command;
 
-use libtest_mimic::Trial;
-
 use super::names::sh;
 use super::world::World;
-use crate::harness::{Need, Output, needs, test};
+use crate::harness::{Need, Output, case, needs};
 
 const SCRIPT: &str = include_str!("registries.py");
 
@@ -15,16 +13,6 @@ const PIP: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need:
 const NPM: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::File("/usr/bin/npm")];
 const APT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::File("/usr/bin/apt-get")];
 const CARGO: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Toolchain];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::pip_installs_unchanged", PIP, pip),
-        test("network::requests_works_unchanged", PIP, requests),
-        test("network::npm_installs_unchanged", NPM, npm),
-        test("network::cargo_fetches_unchanged", CARGO, cargo),
-        test("network::apt_updates_and_downloads_unchanged", APT, apt),
-    ]
-}
 
 /// A world with a registry of each kind at https://a.test/files and http://a.test/files.
 fn world() -> World {
@@ -52,14 +40,16 @@ fn run(more: &[&str], script: &str) -> Output {
     out.ok()
 }
 
-fn pip() {
+#[case(PIP)]
+fn pip_installs_unchanged() {
     let script = "pip3 install -q --cert $ca --index-url https://a.test/files/simple/ --target lib tiny 2>&1 && PYTHONPATH=lib python3 -c 'import tiny; print(tiny.word)'";
     let out = run(&[], script);
     assert_eq!(out.stdout, "of pip\n", "{out}");
 }
 
 /// The library of Debian's python3-requests, or the one that pip brings along.
-fn requests() {
+#[case(PIP)]
+fn requests_works_unchanged() {
     let script = "python3 -c \"
 import os
 try: import requests
@@ -74,13 +64,15 @@ except requests.exceptions.ConnectionError as e: print('refused')
     out.says("refused the name b.test");
 }
 
-fn npm() {
+#[case(NPM)]
+fn npm_installs_unchanged() {
     let script = "npm install --registry=https://a.test/files/npm/ --cafile=$ca --no-audit --no-fund --no-update-notifier --loglevel=error tiny 2>&1 >/dev/null; node -e \"console.log(require('tiny'))\"";
     let out = run(&[], script);
     assert_eq!(out.stdout, "of npm\n", "{out}");
 }
 
-fn cargo() {
+#[case(CARGO)]
+fn cargo_fetches_unchanged() {
     let sysroot = needs::toolchain().expect("a toolchain");
     let bin = sysroot.join("bin");
     let script = format!(
@@ -102,7 +94,8 @@ cargo fetch -q 2>&1 && cargo vendor -q --offline >/dev/null 2>&1; cat vendor/tin
 }
 
 /// Over TLS and without. apt asks for SRV records first: there are none, and nothing is refused.
-fn apt() {
+#[case(APT)]
+fn apt_updates_and_downloads_unchanged() {
     let script = |scheme: &str| {
         format!(
             "mkdir -p state/lists/partial cache/archives/partial etc/preferences.d etc/apt.conf.d; echo 'deb [trusted=yes] {scheme}://a.test/files/apt ./' > etc/list

@@ -3,32 +3,32 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
-
 use super::names::sh;
 use super::world::World;
-use crate::harness::{Call, Need, Output, Sandbox, poll, test};
+use crate::harness::{Call, Need, Output, Sandbox, case, poll};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Pair];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Pair];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::small_names_are_reached_and_all_else_is_reported", ROOT, || {
-            reaches(&World::small(Sandbox::new()), World::run);
-        }),
-        test("network::small_an_ordinary_user_reaches_names", USER, || {
-            reaches(&World::small(one().sandbox()), |world| world.run_as(one()));
-        }),
-        test("network::small_a_port_is_published", ROOT, || {
-            publishes(&World::small(Sandbox::new()), World::run);
-        }),
-        test("network::small_an_ordinary_user_publishes_a_port", USER, || {
-            publishes(&World::small(one().sandbox()), |world| world.run_as(one()));
-        }),
-        test("network::small_the_ends_of_helper_and_launcher_leave_nothing", ROOT, ends),
-    ]
+#[case(ROOT)]
+fn small_names_are_reached_and_all_else_is_reported() {
+    reaches(&World::small(Sandbox::new()), World::run);
+}
+
+#[case(USER)]
+fn small_an_ordinary_user_reaches_names() {
+    reaches(&World::small(one().sandbox()), |world| world.run_as(one()));
+}
+
+#[case(ROOT)]
+fn small_a_port_is_published() {
+    publishes(&World::small(Sandbox::new()), World::run);
+}
+
+#[case(USER)]
+fn small_an_ordinary_user_publishes_a_port() {
+    publishes(&World::small(one().sandbox()), |world| world.run_as(one()));
 }
 
 /// `get NAME PORT PATH` prints the last line of the answer, or `refused`.
@@ -82,7 +82,8 @@ fn publishes(world: &World, run: impl Fn(&World) -> Call) {
 }
 
 /// SIGKILL of the helper, then of the launcher.
-fn ends() {
+#[case(ROOT)]
+fn small_the_ends_of_helper_and_launcher_leave_nothing() {
     let world = World::small(Sandbox::new());
     let call = || world.run().args(["--dns", "203.0.113.2", "--allow-net", "a.test:80"]);
     let (mut gate, end) = std::os::unix::net::UnixStream::pair().expect("socketpair");

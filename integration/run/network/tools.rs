@@ -1,24 +1,15 @@
 //! Tools as they are, without a setting: they neither know of a proxy nor of the sandbox.
 
-use libtest_mimic::Trial;
-
 use super::WORLD;
 use super::names::sh;
 use super::world::World;
-use crate::harness::{Need, test};
+use crate::harness::{Need, case};
 
 const NODE: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::File("/usr/bin/node")];
 const GIT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Git];
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("network::curl_wget_and_python_work_unchanged", WORLD, simple),
-        test("network::git_clones_over_https", GIT, git),
-        test("network::node_fetches_unchanged", NODE, node),
-    ]
-}
-
-fn simple() {
+#[case(WORLD)]
+fn curl_wget_and_python_work_unchanged() {
     let world = World::new();
     let script = "curl -sS --noproxy '*' --cacert authority.pem https://a.test/curl\n\
                   python3 -c \"import urllib.request as u, ssl; print(u.urlopen('https://a.test/py', context=ssl.create_default_context(cafile='authority.pem')).read().decode(), end='')\"\n\
@@ -32,7 +23,8 @@ fn simple() {
     world.leak_check();
 }
 
-fn git() {
+#[case(GIT)]
+fn git_clones_over_https() {
     let world = World::new();
     let files = world.dir().join("files");
     let make = format!(
@@ -49,7 +41,8 @@ fn git() {
     world.leak_check();
 }
 
-fn node() {
+#[case(NODE)]
+fn node_fetches_unchanged() {
     let world = World::new();
     let script = "NODE_EXTRA_CA_CERTS=authority.pem node -e \"fetch('https://a.test/node').then(r=>r.text()).then(t=>process.stdout.write(t)).catch(e=>console.log('ERR',e.cause))\"";
     let out = sh(world.run().args(["-m", "2g", "--allow-net", "a.test"]), script).ok();

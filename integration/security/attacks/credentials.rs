@@ -2,39 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::carried::copy_program;
-use crate::harness::{Need, Sandbox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::inheritable_capabilities_are_empty", &[Need::Root], inheritable),
-        test(
-            "attacks::a_file_with_inheritable_capabilities_gains_nothing",
-            &[Need::Root, Need::Probe],
-            file_caps,
-        ),
-        test(
-            "attacks::a_session_keyring_cannot_be_made_for_it_by_another",
-            &[Need::Root, Need::Probe],
-            keyring,
-        ),
-        test("attacks::users_are_numbers_and_exact", &[Need::Root], users),
-        test("attacks::supplementary_groups_are_those_of_the_config", &[Need::Root], groups),
-        test(
-            "attacks::a_launch_stops_when_the_kernel_did_not_do_as_told",
-            &[Need::Root, Need::Strace],
-            not_dropped,
-        ),
-        test("attacks::sysctls_cannot_reach_the_host", &[Need::Root], sysctls),
-        test("attacks::large_requests_work_or_are_refused", &[Need::Root], large),
-    ]
-}
+use crate::harness::{Sandbox, case};
 
 /// CVE-2022-29162, CVE-2022-24769: with inheritable capabilities a file with `+i` would grant them.
-fn inheritable() {
+#[case(Root)]
+fn inheritable_capabilities_are_empty() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
     sb.verb("start").ok();
@@ -78,7 +53,8 @@ fn inheritable() {
 }
 
 /// CVE-2022-29162 with the dangerous kind of file: `+i` needs only the process's inheritable set.
-fn file_caps() {
+#[case(Root, Probe)]
+fn a_file_with_inheritable_capabilities_gains_nothing() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]).patch("/process/noNewPrivileges", json!(false));
     super::build_probe(&sb);
     // busybox under the name of an applet.
@@ -121,7 +97,8 @@ fn file_caps() {
 
 /// Another container of the same user has created the keyring that runc would join, and granted access to
 /// all.
-fn keyring() {
+#[case(Root, Probe)]
+fn a_session_keyring_cannot_be_made_for_it_by_another() {
     let sb = Sandbox::new().args(["/bin/probe", "planted"]);
     super::build_probe(&sb);
     let name = format!("_ses.{}", sb.id());
@@ -148,7 +125,8 @@ fn keyring() {
 }
 
 /// crun CVE-2026-30892, containerd CVE-2024-40635.
-fn users() {
+#[case(Root)]
+fn users_are_numbers_and_exact() {
     let id = |user: &str| {
         let sb = Sandbox::new().sh("echo $(id -u):$(id -g)");
         let passwd =
@@ -205,7 +183,8 @@ fn users() {
 }
 
 /// CVE-2022-36109, CVE-2023-25173: a group that is denied access to a file must not be lost.
-fn groups() {
+#[case(Root)]
+fn supplementary_groups_are_those_of_the_config() {
     let sb = Sandbox::new().sh("id -G; cat /denied");
     let user = json!({"uid": 1000, "gid": 1000, "additionalGids": [2000, 3000]});
     let denied = sb.rootfs().join("denied");
@@ -237,7 +216,8 @@ fn groups() {
 }
 
 /// strace fakes success for a call that the kernel never sees, so nothing is dropped; safebox must detect it.
-fn not_dropped() {
+#[case(Root, Strace)]
+fn a_launch_stops_when_the_kernel_did_not_do_as_told() {
     let sb = Sandbox::new()
         .sh("echo started; cat /proc/self/status")
         // A duplicate group: the kernel keeps and returns both.
@@ -285,7 +265,8 @@ fn not_dropped() {
 }
 
 /// CRI-O CVE-2022-0811.
-fn sysctls() {
+#[case(Root)]
+fn sysctls_cannot_reach_the_host() {
     let read = |path: &str| std::fs::read(path).unwrap_or_default();
     let files =
         ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/shmmax", "/proc/sys/vm/overcommit_memory"];
@@ -333,7 +314,8 @@ fn sysctls() {
 }
 
 /// CVE-2021-43784: lengths that once overflowed a 16-bit field.
-fn large() {
+#[case(Root)]
+fn large_requests_work_or_are_refused() {
     let mut mounts = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
     let deep = "d".repeat(200);
     for i in 0..400 {

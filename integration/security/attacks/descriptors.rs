@@ -7,33 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{Sentinel, build_probe, no_secret};
-use crate::harness::{Need, Output, Sandbox, poll, rounds, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::a_working_directory_of_the_host_is_refused", &[Need::Root], leaked_cwd),
-        test("attacks::a_working_directory_of_another_root_is_refused", &[Need::Root], other_root),
-        test("attacks::a_program_of_the_host_is_not_executed", &[Need::Root], leaked_program),
-        test("attacks::exec_takes_no_directory_or_program_of_the_host", &[Need::Root], exec_links),
-        test("attacks::only_stdio_is_open_inside", &[Need::Root], only_stdio),
-        test("attacks::a_created_container_shows_nothing_of_the_host", &[Need::Root], created),
-        test("attacks::a_pod_s_other_container_cannot_look_into_init", &[Need::Root, Need::Probe], pod),
-        test(
-            "attacks::who_shares_a_user_namespace_cannot_attach_to_who_joins_it",
-            &[Need::Root, Need::Userns, Need::Probe],
-            seize,
-        ),
-        test("attacks::a_socket_of_the_host_s_network_does_not_go_in", &[Need::Root], sockets),
-        test("attacks::a_message_queue_of_the_host_does_not_go_in", &[Need::Root], queue),
-        test("attacks::no_terminal_or_directory_goes_in_beside_stdio", &[Need::Root], beside),
-        test("attacks::an_output_that_poll_never_calls_writable_ends", &[Need::Root], never_writable),
-        test("attacks::a_joining_process_shows_no_descriptor", &[Need::Root, Need::Probe], joining),
-    ]
-}
+use crate::harness::{Output, Sandbox, case, poll, rounds};
 
 /// Sockets that lead to more than one peer: with such a descriptor a container is in the host's network.
 fn network_sockets() -> Vec<(&'static str, OwnedFd)> {
@@ -54,7 +31,8 @@ fn network_sockets() -> Vec<(&'static str, OwnedFd)> {
     all
 }
 
-fn sockets() {
+#[case(Root)]
+fn a_socket_of_the_host_s_network_does_not_go_in() {
     let sb = Sandbox::new().sh("readlink /proc/$$/fd/0");
     let running = Sandbox::new().args(["/bin/sleep", "1000"]);
     running.run().arg("--detach").output().ok();
@@ -108,7 +86,8 @@ fn sockets() {
 }
 
 /// mq_overview(7): a regular file to fstat(2).
-fn queue() {
+#[case(Root)]
+fn a_message_queue_of_the_host_does_not_go_in() {
     let sb = Sandbox::new().sh("true");
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().display();
@@ -122,7 +101,8 @@ fn queue() {
 }
 
 /// `--preserve-fds` and LISTEN_FDS hand over what the caller has open, but for these.
-fn beside() {
+#[case(Root)]
+fn no_terminal_or_directory_goes_in_beside_stdio() {
     let sb = Sandbox::new().sh("true");
     let running = Sandbox::new().args(["/bin/sleep", "1000"]);
     running.run().arg("--detach").output().ok();
@@ -145,7 +125,8 @@ fn beside() {
 }
 
 /// A launcher that waits for poll(2) to call these writable waits for ever.
-fn never_writable() {
+#[case(Root)]
+fn an_output_that_poll_never_calls_writable_ends() {
     let sb = Sandbox::new().sh("echo '<7>safebox test'; exit 3");
     let listener = OwnedFd::from(TcpListener::bind("127.0.0.1:0").expect("a listener"));
     let mut outputs = vec![listener];
@@ -178,7 +159,8 @@ fn leaky(sb: &Sandbox) -> [Output; 2] {
 }
 
 /// CVE-2024-21626: the descriptor as working directory, from the config and through a symlink of the rootfs.
-fn leaked_cwd() {
+#[case(Root)]
+fn a_working_directory_of_the_host_is_refused() {
     for n in 3..=20 {
         let sb = Sandbox::new().sh("pwd; cat etc/hostname ../../../../etc/hostname; ls -d sentinel");
         let host = Sentinel::new();
@@ -199,7 +181,8 @@ fn leaked_cwd() {
 
 /// With the host's pid namespace, procfs inside leads to the host's root. The working directory is entered
 /// before the privileges that this needs are dropped.
-fn other_root() {
+#[case(Root)]
+fn a_working_directory_of_another_root_is_refused() {
     let sb = Sandbox::new().sh("ls; cat etc/hostname");
     // A process of the host without more capabilities than the test: ptrace access to any other is denied.
     let none = std::process::Stdio::null;
@@ -231,7 +214,8 @@ fn way_up(n: i32, program: &str) -> String {
 }
 
 /// execve(2) closes descriptors only after it has resolved the path.
-fn leaked_program() {
+#[case(Root)]
+fn a_program_of_the_host_is_not_executed() {
     let sb = Sandbox::new().args(["/opt/busybox", "sh", "-c", "echo ran"]);
     // A static program that exists only outside, in a directory that every user may enter.
     let program = host_program();
@@ -271,7 +255,8 @@ fn host_program() -> (tempfile::TempDir, std::path::PathBuf) {
     (dir, program)
 }
 
-fn exec_links() {
+#[case(Root)]
+fn exec_takes_no_directory_or_program_of_the_host() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let host = Sentinel::new();
     let program = host_program();
@@ -297,7 +282,8 @@ fn exec_links() {
     sb.delete().ok();
 }
 
-fn only_stdio() {
+#[case(Root)]
+fn only_stdio_is_open_inside() {
     // The shell's own: the directory that it lists is 3.
     let script = "cd /proc/self/fd; for f in *; do [ $f -le 2 ] || readlink $f; done; true";
     let sb = Sandbox::new().sh(script);
@@ -321,7 +307,8 @@ fn only_stdio() {
 }
 
 /// `exec` may enter a container that waits for `start`, while Init is still an image of the runtime.
-fn created() {
+#[case(Root)]
+fn a_created_container_shows_nothing_of_the_host() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let host = Sentinel::new();
     sb.create().ok();
@@ -355,7 +342,8 @@ fn proc_text(pid: i32, file: &str) -> String {
 }
 
 /// Two containers of a pod share a pid namespace: the first can see the second's Init from its creation.
-fn pod() {
+#[case(Root, Probe)]
+fn a_pod_s_other_container_cannot_look_into_init() {
     let sb = Sandbox::new().args(["/bin/probe", "spy", "300"]).patch("/root/readonly", json!(false));
     build_probe(&sb);
     sb.create().ok();
@@ -380,7 +368,8 @@ fn pod() {
 
 /// The first sees processes of the host and has CAP_SYS_PTRACE in its user namespace; the second joins that
 /// user namespace, with its own pid namespace. While it joins, it is root with the host's root file system.
-fn seize() {
+#[case(Root, Userns, Probe)]
+fn who_shares_a_user_namespace_cannot_attach_to_who_joins_it() {
     let sb = Sandbox::new().args(["/bin/probe", "seize", "300"]).patch("/root/readonly", json!(false));
     build_probe(&sb);
     let others = ["mount", "ipc", "uts", "network", "user"].map(|kind| json!({ "type": kind }));
@@ -410,7 +399,8 @@ fn seize() {
 }
 
 /// CVE-2016-9962.
-fn joining() {
+#[case(Root, Probe)]
+fn a_joining_process_shows_no_descriptor() {
     let sb = Sandbox::new().args(["/bin/probe", "spy", "300"]).patch("/root/readonly", json!(false));
     build_probe(&sb);
     sb.create().ok();

@@ -2,29 +2,14 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use libtest_mimic::Trial;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
 use super::{SECRET, Sentinel, both, no_secret};
-use crate::harness::{Need, Output, Sandbox, test};
+use crate::harness::{Need, Output, Sandbox, case};
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::proc_and_sys_that_are_links_are_refused", &[Need::Root], proc_links),
-        test("attacks::a_mask_is_never_what_dev_null_was_replaced_with", &[Need::Root], mask_source),
-        test("attacks::a_mask_is_never_what_the_host_s_dev_null_became", &[Need::Root], host_null),
-        test("attacks::a_mask_cannot_change_the_host_s_null", &[Need::Root], mask_is_readonly),
-        test("attacks::a_sysctl_is_not_written_to_a_decoy", &[Need::Root], sysctl_decoy),
-        test("attacks::files_made_inside_do_not_follow_links_out", &[Need::Root], written_paths),
-        test("attacks::dev_that_is_a_link_stays_inside", &[Need::Root], dev_link),
-        test("attacks::device_nodes_that_are_links_are_refused", &[Need::Root], null_link),
-        test("attacks::the_home_lookup_reads_only_a_regular_file_inside", &[Need::Root], passwd),
-        test("attacks::the_home_lookup_of_exec_stays_inside_too", &[Need::Root], passwd_of_exec),
-    ]
-}
-
-fn proc_links() {
+#[case(Root)]
+fn proc_and_sys_that_are_links_are_refused() {
     for name in ["proc", "sys"] {
         for to in ["below", "."] {
             let sb = Sandbox::new().sh("cat /proc/secret /sys/secret /secret");
@@ -46,7 +31,8 @@ fn proc_links() {
 }
 
 /// CVE-2025-31133: the runtime masks files with a bind mount of /dev/null, and the attacker controls /dev.
-fn mask_source() {
+#[case(Root)]
+fn a_mask_is_never_what_dev_null_was_replaced_with() {
     for kind in ["link", "file"] {
         let sb = Sandbox::new().sh("cat /proc/version; stat -c '%F %t:%T' /proc/version; cat /dev/null");
         let host = Sentinel::new();
@@ -75,7 +61,8 @@ fn mask_source() {
 
 /// The runtime's own /dev/null is not a null device, for example in a container with a hostile /dev. The
 /// container's devices and masks must not come from there.
-fn host_null() {
+#[case(Root)]
+fn a_mask_is_never_what_the_host_s_dev_null_became() {
     let sb = Sandbox::new()
         .sh("echo started; head -c 64 /proc/version /dev/zero")
         .patch("/linux/maskedPaths", json!(["/proc/version"]));
@@ -113,7 +100,8 @@ fn host_null() {
 }
 
 /// The container must not be able to change the mode and owner of a mask.
-fn mask_is_readonly() {
+#[case(Root)]
+fn a_mask_cannot_change_the_host_s_null() {
     let sb = Sandbox::new()
         .sh("chmod 000 /proc/version; chown 1000 /proc/version; touch -d 1980-01-01 /proc/version; \
              echo x > /proc/version && echo written && cat /proc/version")
@@ -148,7 +136,8 @@ fn mask_is_readonly() {
 
 /// CVE-2025-52881, CVE-2019-16884: the attacker's tmpfs or bind mount covers the files that the runtime
 /// writes.
-fn sysctl_decoy() {
+#[case(Root)]
+fn a_sysctl_is_not_written_to_a_decoy() {
     let key = "net/ipv4/ip_forward";
     let sb = Sandbox::new()
         .sh("cat /decoy/ipv4/ip_forward")
@@ -179,7 +168,8 @@ fn sysctl_decoy() {
 }
 
 /// crun CVE-2025-24965: every path that the runtime creates already exists as a symlink to the host.
-fn written_paths() {
+#[case(Root)]
+fn files_made_inside_do_not_follow_links_out() {
     let sb = Sandbox::new()
         .sh("cat /tmp/secret /run/secret /work/secret /m/secret /f /deep/a/secret; ls -d /m/made");
     let host = Sentinel::new();
@@ -204,7 +194,8 @@ fn written_paths() {
 }
 
 /// CVE-2019-18837: without a /dev mount the nodes are created in the rootfs's /dev, which is a symlink.
-fn dev_link() {
+#[case(Root)]
+fn dev_that_is_a_link_stays_inside() {
     let sb = Sandbox::new().sh("ls -ld /dev/zero; cat /dev/secret");
     let host = Sentinel::new();
     host.link(&sb, "dev", "below");
@@ -223,7 +214,8 @@ fn dev_link() {
     }
 }
 
-fn null_link() {
+#[case(Root)]
+fn device_nodes_that_are_links_are_refused() {
     for node in ["null", "zero"] {
         let sb = Sandbox::new().sh("cat /dev/null; echo overwritten > /dev/null");
         let host = Sentinel::new();
@@ -238,7 +230,8 @@ fn null_link() {
     }
 }
 
-fn passwd() {
+#[case(Root)]
+fn the_home_lookup_reads_only_a_regular_file_inside() {
     // The OCI verbs fall back to /; a hardened run has its own home.
     let home = |out: &Output| out.stdout == "home=/\n" || out.stdout == "home=/run/home\n";
     let sb = Sandbox::new().sh("echo home=$HOME");
@@ -288,7 +281,8 @@ fn passwd() {
 }
 
 /// The container is running by now and can change its rootfs at any moment.
-fn passwd_of_exec() {
+#[case(Root)]
+fn the_home_lookup_of_exec_stays_inside_too() {
     let mut sb = Sandbox::new()
         .sh("printf r:x:0:0::/p: >/proc/$$/comm; while :; do sleep 1; done")
         .patch("/root/readonly", json!(false));

@@ -1,9 +1,7 @@
 //! Every kind of memory that a program can hold counts towards `--memory`.
 
-use libtest_mimic::Trial;
-
 use super::build_probe;
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 use crate::oci::limits::limit;
 
 const PROBE: &[Need] = &[Need::Root, Need::Probe];
@@ -13,14 +11,24 @@ const V1: &[Need] = &[Need::Root, Need::CgroupV1];
 const LIMIT: &str = "32m";
 const MOST: u64 = 40;
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::memory_that_a_program_touches_is_limited", PROBE, || hold(&["anonymous", "memfd"])),
-        test("attacks::memory_in_pipes_and_unix_sockets_is_limited", PROBE, || hold(&["pipe", "unix"])),
-        test("attacks::memory_in_tcp_sockets_is_limited", PROBE, || hold(&["tcp"])),
-        test("attacks::memory_in_udp_sockets_is_limited", PROBE, || hold(&["udp"])),
-        test("attacks::the_limit_of_sockets_follows_the_memory_limit", V1, follows),
-    ]
+#[case(PROBE)]
+fn memory_that_a_program_touches_is_limited() {
+    hold(&["anonymous", "memfd"]);
+}
+
+#[case(PROBE)]
+fn memory_in_pipes_and_unix_sockets_is_limited() {
+    hold(&["pipe", "unix"]);
+}
+
+#[case(PROBE)]
+fn memory_in_tcp_sockets_is_limited() {
+    hold(&["tcp"]);
+}
+
+#[case(PROBE)]
+fn memory_in_udp_sockets_is_limited() {
+    hold(&["udp"]);
 }
 
 /// The program is killed at the limit, or gets no more than it.
@@ -37,7 +45,8 @@ fn hold(kinds: &[&str]) {
 
 /// `update` changes both; with the OCI verbs the separate limit exists only if the config sets it, as with
 /// runc.
-fn follows() {
+#[case(V1)]
+fn the_limit_of_sockets_follows_the_memory_limit() {
     let sockets = |sb: &Sandbox| limit(sb.pid(), "", ("memory", "memory.kmem.tcp.limit_in_bytes"));
     let sb = Sandbox::new().sh("echo up; exec sleep 1000");
     let running = sb.run_until(sb.run().args(["--memory", "64m"]), "up");

@@ -4,30 +4,34 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use libtest_mimic::Trial;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
-pub fn tests() -> Vec<Trial> {
-    const ROOT: &[Need] = &[Need::Root];
-    const USERNS: &[Need] = &[Need::Root, Need::Userns];
-    vec![
-        test("attacks::nodes_are_not_the_host_s", ROOT, || own_nodes(|sb| sb)),
-        test("attacks::nodes_in_a_user_namespace_are_not_the_host_s", USERNS, || own_nodes(mapped)),
-        test("attacks::nodes_without_a_mount_at_dev_are_not_the_host_s", USERNS, || {
-            own_nodes(|sb| {
-                mapped(sb)
-                    .patch("/mounts", json!([{ "destination": "/proc", "type": "proc", "source": "proc" }]))
-            })
-        }),
-        test("attacks::nodes_that_may_not_be_made_are_not_the_host_s", ROOT, || own_nodes(denied)),
-        test("attacks::nodes_of_a_hardened_container_are_not_the_host_s", USERNS, hardened_nodes),
-        test("attacks::nodes_of_the_image_do_not_open", USERNS, image_nodes),
-        test("attacks::masks_hide_the_heat_events_of_each_cpu", USERNS, throttle),
-        test("attacks::masks_of_one_path_are_one", ROOT, masked_twice),
-    ]
+const ROOT: &[Need] = &[Need::Root];
+const USERNS: &[Need] = &[Need::Root, Need::Userns];
+
+#[case(ROOT)]
+fn nodes_are_not_the_host_s() {
+    own_nodes(|sb| sb);
+}
+
+#[case(USERNS)]
+fn nodes_in_a_user_namespace_are_not_the_host_s() {
+    own_nodes(mapped);
+}
+
+#[case(USERNS)]
+fn nodes_without_a_mount_at_dev_are_not_the_host_s() {
+    own_nodes(|sb| {
+        mapped(sb).patch("/mounts", json!([{ "destination": "/proc", "type": "proc", "source": "proc" }]))
+    })
+}
+
+#[case(ROOT)]
+fn nodes_that_may_not_be_made_are_not_the_host_s() {
+    own_nodes(denied);
 }
 
 /// The default devices, one of the config's, and a masked file.
@@ -95,13 +99,15 @@ fn own_nodes(change: fn(Sandbox) -> Sandbox) {
     assert_eq!(roots.len(), 1, "{out}");
 }
 
-fn hardened_nodes() {
+#[case(USERNS)]
+fn nodes_of_a_hardened_container_are_not_the_host_s() {
     let sb = looking();
     are_own(&sb.run().args(["--allow", "devices"]).output().ok());
 }
 
 /// Two guards: the device cgroup, and here, without it, the mount option.
-fn image_nodes() {
+#[case(USERNS)]
+fn nodes_of_the_image_do_not_open() {
     let sb = Sandbox::new();
     let node = |name: &str| {
         let mode = Mode::from_bits_truncate(0o666);
@@ -126,7 +132,8 @@ fn image_nodes() {
     assert!(!out.stdout.lines().any(|l| l.split(' ').nth(4) == Some("/") && l.contains("nodev")), "{out}");
 }
 
-fn throttle() {
+#[case(USERNS)]
+fn masks_hide_the_heat_events_of_each_cpu() {
     let sb = Sandbox::new();
     let explained = sb.runtime().arg("explain").arg(sb.bundle()).output().ok();
     let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible").expect("cpus");
@@ -139,7 +146,8 @@ fn throttle() {
     assert!(!written.stdout.contains("thermal_throttle"), "{written}");
 }
 
-fn masked_twice() {
+#[case(ROOT)]
+fn masks_of_one_path_are_one() {
     let sb = looking()
         .patch("/linux/maskedPaths", json!(["/etc/secret", "/home", "/etc/secret", "/home", "/home"]));
     let out = sb.sh("cat /proc/self/mountinfo").run_oci().output().ok();

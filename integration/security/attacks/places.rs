@@ -2,26 +2,11 @@
 
 use std::os::unix::fs::symlink;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Output, Sandbox, test};
+use crate::harness::{Need, Output, Sandbox, case};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::nothing_is_mounted_on_the_root", &[Need::Root], on_root),
-        // runc 1.1 covers the root, which has no effect on a process whose root it is.
-        test("attacks::a_root_that_is_a_readonly_path_is_readonly", &[Need::Root], readonly_root),
-        test("attacks::procfs_is_not_covered", &[Need::Root], in_proc),
-        test("attacks::procfs_has_emulated_files_and_may_be_a_bind_mount", OCI, emulated),
-        test("attacks::a_dev_that_leads_to_a_volume_is_refused", &[Need::Root], dev_link),
-        // runc needs a null device in it.
-        test("attacks::a_dev_of_the_host_is_left_alone", &[Need::Root], host_dev),
-        test("attacks::without_pivot_no_bare_procfs_can_be_mounted", &[Need::Root], no_pivot),
-    ]
-}
 
 fn tmpfs(place: &str) -> Value {
     json!({ "destination": place, "type": "tmpfs", "source": "tmpfs" })
@@ -37,7 +22,8 @@ fn refused(sb: &Sandbox, words: &str) {
 }
 
 /// The process stays below the mount at its root: the mask hides nothing.
-fn on_root() {
+#[case(Root)]
+fn nothing_is_mounted_on_the_root() {
     let bind =
         |sb: &Sandbox, place: &str| json!({ "destination": place, "source": sb.dir(), "options": ["bind"] });
     for place in ["/", "/opt/..", "/link", "/link/.."] {
@@ -59,7 +45,9 @@ fn on_root() {
     }
 }
 
-fn readonly_root() {
+// runc 1.1 covers the root, which has no effect on a process whose root it is.
+#[case(Root)]
+fn a_root_that_is_a_readonly_path_is_readonly() {
     for path in ["/", "/opt/.."] {
         let sb = Sandbox::new().sh("touch /file; touch /tmp/file && echo below it is not; touch /opt/file");
         std::fs::create_dir(sb.rootfs().join("opt")).expect("a directory");
@@ -75,7 +63,8 @@ fn readonly_root() {
 }
 
 /// CVE-2019-16884: labels and settings would be written to a decoy, and programs would read false values.
-fn in_proc() {
+#[case(Root)]
+fn procfs_is_not_covered() {
     for place in ["/proc/self/attr", "/proc/sys", "/proc/net", "/proc/scsi/x", "/x/../proc/sys"] {
         let sb = Sandbox::new().sh("echo it ran").patch("/mounts/-", tmpfs(place));
         refused(&sb, "is inside /proc");
@@ -121,7 +110,8 @@ fn untouched(sb: &Sandbox) {
 }
 
 /// Devices would be created in it as root, and its ptmx would be removed.
-fn dev_link() {
+#[case(Root)]
+fn a_dev_that_leads_to_a_volume_is_refused() {
     let sb = Sandbox::new().sh("echo it ran");
     let mount = volume(&sb, "/vol");
     let mounts = without_dev(&sb).into_iter().chain([mount]).collect();
@@ -133,7 +123,9 @@ fn dev_link() {
 }
 
 /// The caller fills the host's /dev, under any path where it is bound.
-fn host_dev() {
+// runc needs a null device in it.
+#[case(Root)]
+fn a_dev_of_the_host_is_left_alone() {
     for place in ["/dev", "/x/../dev", "/dev/../dev/."] {
         let sb = Sandbox::new().sh("exit 0");
         let mount = volume(&sb, place);
@@ -144,7 +136,8 @@ fn host_dev() {
     }
 }
 
-fn emulated() {
+#[case(OCI)]
+fn procfs_has_emulated_files_and_may_be_a_bind_mount() {
     let sb = Sandbox::new().sh("cat /proc/uptime; cat /proc/self/comm");
     let file = sb.dir().join("uptime");
     std::fs::write(&file, "emulated\n").expect("a file");
@@ -157,7 +150,8 @@ fn emulated() {
 
 /// The host's procfs is below the chroot. If it is fully visible, a new procfs may be mounted, without the
 /// container's masks (mount_too_revealing in fs/namespace.c).
-fn no_pivot() {
+#[case(Root)]
+fn without_pivot_no_bare_procfs_can_be_mounted() {
     const MOUNT: &str = "mkdir -p /tmp/p; unshare -Urmpfn sh -c 'mount -t proc proc /tmp/p && echo bare; \
         mount -t sysfs sysfs /tmp/p && echo bare'; echo tried";
     let caps = json!(["CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"]);

@@ -2,28 +2,15 @@
 
 use std::os::unix::fs::symlink;
 
-use libtest_mimic::Trial;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
 use super::{Racer, Sentinel, no_secret};
-use crate::harness::{Need, Sandbox, poll, rounds, test};
+use crate::harness::{Sandbox, case, poll, rounds};
 
 /// Number of starts per race.
 fn all() -> usize {
     rounds(100)
-}
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::a_mount_lands_inside_however_its_target_is_swapped", &[Need::Root], target),
-        test("attacks::a_missing_target_is_made_inside_however_links_are_swapped", &[Need::Root], missing),
-        test("attacks::a_bind_source_is_resolved_once", &[Need::Root], source),
-        test("attacks::a_node_swapped_for_a_link_leaves_the_host_s_modes", &[Need::Root], node),
-        test("attacks::who_waited_for_the_lock_acts_on_what_is_there_then", &[Need::Root], waited),
-        test("attacks::a_directory_that_another_makes_keeps_its_owner", &[Need::Root], cwd_owner),
-        test("attacks::a_working_directory_is_made_inside_however_links_are_swapped", &[Need::Root], cwd),
-    ]
 }
 
 /// Every second start is hardened, the others are not.
@@ -50,7 +37,8 @@ fn volume(sb: &Sandbox, host: &Sentinel) -> std::path::PathBuf {
 }
 
 /// CVE-2021-30465.
-fn target() {
+#[case(Root)]
+fn a_mount_lands_inside_however_its_target_is_swapped() {
     let sb = Sandbox::new()
         .sh("cat /vol/t/secret /vol/link/secret /vol/t/below/* /vol/link/below/* 2>/dev/null; \
          grep -c ' /inner ' /proc/self/mountinfo; cat /proc/self/mountinfo");
@@ -83,7 +71,8 @@ fn target() {
 }
 
 /// CVE-2024-45310.
-fn missing() {
+#[case(Root)]
+fn a_missing_target_is_made_inside_however_links_are_swapped() {
     let sb = Sandbox::new().sh("cat /vol/t/secret /vol/link/secret 2>/dev/null; true");
     let host = Sentinel::new();
     let vol = volume(&sb, &host);
@@ -104,7 +93,8 @@ fn missing() {
 }
 
 /// CVE-2024-1753, CVE-2024-23651: the opened source is the mounted one, with the requested options.
-fn source() {
+#[case(Root)]
+fn a_bind_source_is_resolved_once() {
     let sb = Sandbox::new().sh("cat /data/name /data; echo x > /data/new && echo writable; true");
     let host = Sentinel::new();
     let vol = sb.dir().join("vol");
@@ -138,7 +128,8 @@ fn renamed(vol: &std::path::Path) {
 }
 
 /// Two containers share a rootfs: a device node is replaced by a symlink between mknod and chmod.
-fn node() {
+#[case(Root)]
+fn a_node_swapped_for_a_link_leaves_the_host_s_modes() {
     let sb = Sandbox::new().args(["/bin/true"]);
     let host = Sentinel::new();
     let dev = sb.rootfs().join("dev");
@@ -161,7 +152,8 @@ fn node() {
 
 /// The runtime creates the working directory and changes its owner; neither may affect the host's
 /// directories.
-fn cwd() {
+#[case(Root)]
+fn a_working_directory_is_made_inside_however_links_are_swapped() {
     let sb = Sandbox::new().sh("cat secret ../secret 2>/dev/null; true");
     let host = Sentinel::new();
     let vol = volume(&sb, &host);
@@ -186,7 +178,8 @@ fn cwd() {
 
 /// Another container of the volume creates the working directory just before the runtime does: its owner must
 /// not change.
-fn cwd_owner() {
+#[case(Root)]
+fn a_directory_that_another_makes_keeps_its_owner() {
     use std::os::unix::fs::MetadataExt;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     let sb = Sandbox::new().args(["/bin/true"]);
@@ -225,7 +218,8 @@ fn cwd_owner() {
 }
 
 /// A verb reads the state and waits for the lock; meanwhile another process writes a new state.
-fn waited() {
+#[case(Root)]
+fn who_waited_for_the_lock_acts_on_what_is_there_then() {
     for verb in ["start", "update", "delete"] {
         let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
         sb.create().ok();

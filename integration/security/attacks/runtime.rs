@@ -3,39 +3,12 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::{Sentinel, build_probe, hash_tree, no_secret};
 use crate::harness::bundle::safebox;
 use crate::harness::carried::copy_program;
-use crate::harness::{Need, Sandbox, poll, rounds, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::the_runtime_s_binary_cannot_be_overwritten", &[Need::Root, Need::Probe], overwritten),
-        test(
-            "attacks::a_binary_on_a_read_only_mount_is_sealed_too",
-            &[Need::Root, Need::Strace],
-            readonly_binary,
-        ),
-        test("attacks::a_container_that_executes_the_runtime_gains_nothing", &[Need::Root], self_exe),
-        test("attacks::an_id_in_use_is_refused_and_its_container_lives_on", &[Need::Root], same_id),
-        test("attacks::a_cgroup_in_use_is_refused_and_its_processes_live_on", &[Need::Root], same_cgroup),
-        test("attacks::a_cgroup_that_was_only_announced_is_not_undone", &[Need::Root], announced_cgroup),
-        test("attacks::a_cgroup_that_was_made_anew_is_another_s", &[Need::Root], remade_cgroup),
-        test("attacks::kill_all_reaches_what_has_just_forked", &[Need::Root, Need::Probe], hopper),
-        test("attacks::ids_and_cgroup_paths_cannot_leave_their_place", &[Need::Root], paths),
-        test("attacks::a_pid_file_follows_no_link", &[Need::Root], pid_file),
-        test(
-            "attacks::hooks_of_the_host_get_no_environment_of_the_container",
-            &[Need::Root],
-            hook_environment,
-        ),
-        test("attacks::a_create_container_hook_is_never_the_rootfs_s_program", &[Need::Root], hook_path),
-        test("attacks::create_and_delete_race_without_a_trace", &[Need::Root], create_delete),
-    ]
-}
+use crate::harness::{Sandbox, case, poll, rounds};
 
 /// An expendable copy of the runtime, and the command words that run it.
 pub fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
@@ -48,7 +21,8 @@ pub fn copy(sb: &Sandbox) -> (PathBuf, [String; 4]) {
 }
 
 /// CVE-2019-5736, with the capability that gives a container ptrace access to an exec of its own uid.
-fn overwritten() {
+#[case(Root, Probe)]
+fn the_runtime_s_binary_cannot_be_overwritten() {
     let mut sb = Sandbox::new().args(["/bin/probe", "spy", "300"]).patch("/root/readonly", json!(false));
     for set in ["bounding", "effective", "permitted"] {
         sb.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]));
@@ -91,7 +65,8 @@ fn overwritten() {
 }
 
 /// A read-only mount may become writable after the container has a descriptor of the file.
-fn readonly_binary() {
+#[case(Root, Strace)]
+fn a_binary_on_a_read_only_mount_is_sealed_too() {
     let sb = Sandbox::new();
     let (copy, _) = copy(&sb);
     let dir = copy.parent().expect("a parent").display().to_string();
@@ -111,7 +86,8 @@ fn readonly_binary() {
     assert_eq!(sealed, 1, "{calls}");
 }
 
-fn self_exe() {
+#[case(Root)]
+fn a_container_that_executes_the_runtime_gains_nothing() {
     for how in ["args", "script", "link"] {
         let sb = Sandbox::new();
         let (copy, words) = copy(&sb);
@@ -136,7 +112,8 @@ fn self_exe() {
 }
 
 /// The second create or run must fail without leftovers, and must not undo the first.
-fn same_id() {
+#[case(Root)]
+fn an_id_in_use_is_refused_and_its_container_lives_on() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
     let pid = sb.pid();
@@ -154,7 +131,8 @@ fn same_id() {
 }
 
 /// A second container with the first one's cgroup path.
-fn same_cgroup() {
+#[case(Root)]
+fn a_cgroup_in_use_is_refused_and_its_processes_live_on() {
     let first = Sandbox::new().args(["/bin/sleep", "1000"]);
     let group = format!("/{}", first.other_id("group"));
     let first = first.patch("/linux/cgroupsPath", json!(group));
@@ -175,7 +153,8 @@ fn same_cgroup() {
 
 /// A runtime dies after it has recorded its undos and before it has created the cgroups. By the time of the
 /// cleanup another container uses their path.
-fn announced_cgroup() {
+#[case(Root)]
+fn a_cgroup_that_was_only_announced_is_not_undone() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let group = format!("/{}", sb.other_id("group"));
     let sb = sb.patch("/linux/cgroupsPath", json!(group));
@@ -208,7 +187,8 @@ fn announced_cgroup() {
 }
 
 /// The same path, but another directory: it belongs to its creator.
-fn remade_cgroup() {
+#[case(Root)]
+fn a_cgroup_that_was_made_anew_is_another_s() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let group = format!("/{}", sb.other_id("group"));
     let sb = sb.patch("/linux/cgroupsPath", json!(group));
@@ -234,7 +214,8 @@ fn remade_cgroup() {
 
 /// Without a pid namespace only the cgroup identifies all processes; a process that forks all the time evades
 /// a runtime that lists and then signals.
-fn hopper() {
+#[case(Root, Probe)]
+fn kill_all_reaches_what_has_just_forked() {
     let sb = Sandbox::new().args(["/bin/probe", "hop"]);
     build_probe(&sb);
     let namespaces = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]);
@@ -256,7 +237,8 @@ fn hopper() {
     }
 }
 
-fn paths() {
+#[case(Root)]
+fn ids_and_cgroup_paths_cannot_leave_their_place() {
     let sb = Sandbox::new();
     let host = Sentinel::new();
     let long = "x".repeat(1025);
@@ -288,7 +270,8 @@ fn paths() {
 }
 
 /// The pid file's directory may be writable by other users.
-fn pid_file() {
+#[case(Root)]
+fn a_pid_file_follows_no_link() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let host = Sentinel::new();
     let dir = sb.dir().join("shared");
@@ -314,7 +297,8 @@ fn pid_file() {
 }
 
 /// CVE-2025-23266.
-fn hook_environment() {
+#[case(Root)]
+fn hooks_of_the_host_get_no_environment_of_the_container() {
     let mut sb = Sandbox::new().sh("echo $LD_PRELOAD");
     let script = "env > \"$0\"; cat >> \"$0\"";
     let log = |sb: &Sandbox, name: &str| sb.dir().join(format!("hook-{name}")).display().to_string();
@@ -343,7 +327,8 @@ fn hook_environment() {
 
 /// config.md: the path of a createContainer hook resolves in the runtime namespace. The rootfs has the same
 /// path.
-fn hook_path() {
+#[case(Root)]
+fn a_create_container_hook_is_never_the_rootfs_s_program() {
     let sb = Sandbox::new();
     let (hook, seen) = (sb.dir().join("hook"), sb.dir().join("seen"));
     for (path, mode) in [(sb.dir(), 0o711), (seen.as_path(), 0o666)] {
@@ -367,7 +352,8 @@ fn hook_path() {
 }
 
 /// Two processes create and delete the same id: in any order nothing remains and no error is wrong.
-fn create_delete() {
+#[case(Root)]
+fn create_and_delete_race_without_a_trace() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     std::thread::scope(|threads| {
         for _ in 0..2 {

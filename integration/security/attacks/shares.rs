@@ -4,28 +4,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
 const OWN: &[Need] = &[Need::Root];
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::a_container_counts_for_its_own_user", OWN, owner),
-        test("attacks::no_nested_user_namespace_whatever_the_filter", OWN, nested),
-        test("attacks::tables_of_the_host_are_bounded", OWN, tables),
-        test("attacks::terminals_are_bounded", OWN, terminals),
-        test("attacks::no_two_containers_have_the_same_ids", OWN, ranges),
-        test(
-            "attacks::a_rootfs_that_others_reach_is_not_written",
-            &[Need::Root, Need::Userns, Need::Idmap],
-            setuid,
-        ),
-        test("attacks::states_of_others_are_not_believed", OWN, planted),
-    ]
-}
 
 fn sleeper() -> Sandbox {
     Sandbox::new().sh("echo up; exec sleep 1000")
@@ -51,7 +34,8 @@ fn first_and_owner(pid: i32) -> (u32, u32) {
 }
 
 /// Inotify instances, queued signals and message queues are also charged to the owner of the user namespace.
-fn owner() {
+#[case(OWN)]
+fn a_container_counts_for_its_own_user() {
     for offsets in [false, true] {
         let mut sb = sleeper();
         if offsets {
@@ -71,7 +55,8 @@ fn owner() {
 }
 
 /// The second guard: without a filter the kernel refuses it, in `run` and in `exec`.
-fn nested() {
+#[case(OWN)]
+fn no_nested_user_namespace_whatever_the_filter() {
     let sb = sleeper().patch("/linux/seccomp", lax());
     let running = sb.run_until(sb.run().args(["--seccomp", "config"]), "up");
     sb.exec(["cat", "/proc/sys/user/max_user_namespaces"]).ok().prints("0\n");
@@ -91,7 +76,8 @@ fn nested() {
     }
 }
 
-fn tables() {
+#[case(OWN)]
+fn tables_of_the_host_are_bounded() {
     let sb = Sandbox::new().args(["cat", "/proc/self/limits"]).without("/process/rlimits");
     let text = sb.run().output().ok().stdout;
     let limit = |name: &str| -> (u64, u64) {
@@ -115,7 +101,8 @@ fn tables() {
 }
 
 /// kernel.pty.max is one limit for all containers.
-fn terminals() {
+#[case(OWN)]
+fn terminals_are_bounded() {
     let sb = Sandbox::new().sh("i=0; while [ $i -lt 80 ]; do sleep 3 <>/dev/ptmx & i=$((i+1)); done; wait");
     let out = sb.run().output();
     let refused = out.stderr.matches("/dev/ptmx").count();
@@ -129,7 +116,8 @@ fn begins_at(id: &str) -> u32 {
 }
 
 /// Two ids with the same hash, started at the same moment, with different state roots.
-fn ranges() {
+#[case(OWN)]
+fn no_two_containers_have_the_same_ids() {
     let (one, two) = (sleeper(), sleeper());
     let mut seen = std::collections::HashMap::new();
     let first = |n: u32| (begins_at(&one.other_id(&format!("a{n}"))), n);
@@ -167,7 +155,8 @@ fn ranges() {
 }
 
 /// Files that the container leaves in an idmapped rootfs belong to host users, including setuid programs.
-fn setuid() {
+#[case(Root, Userns, Idmap)]
+fn a_rootfs_that_others_reach_is_not_written() {
     let sb = Sandbox::new().sh("touch /left && chmod 4755 /left").patch("/root/readonly", json!(false));
     let mode = |mode| {
         std::fs::set_permissions(sb.dir(), std::fs::Permissions::from_mode(mode)).expect("chmod");
@@ -188,7 +177,8 @@ fn setuid() {
 }
 
 /// A state root that another user can write, with a container planted by that user.
-fn planted() {
+#[case(OWN)]
+fn states_of_others_are_not_believed() {
     let sb = sleeper();
     sb.create().ok();
     let dir = sb.root().join(sb.id());

@@ -1,26 +1,13 @@
 //! Kernel attack surface of a process inside: system calls, cgroups, terminals.
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::build_probe;
-use crate::harness::{Need, Sandbox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test(
-            "attacks::the_kernel_s_surface_is_closed_with_the_documented_errnos",
-            &[Need::Root, Need::Probe],
-            surface,
-        ),
-        test("attacks::a_terminal_takes_no_injected_input", &[Need::Root, Need::Probe], terminal),
-        test("attacks::cgroups_cannot_be_written_inside", &[Need::Root], cgroups),
-        test("attacks::release_agent_is_out_of_reach", &[Need::Root], release_agent),
-    ]
-}
+use crate::harness::{Sandbox, case};
 
 /// CVE-2022-0185, CVE-2024-1086: attack surface of user namespaces and io_uring.
-fn surface() {
+#[case(Root, Probe)]
+fn the_kernel_s_surface_is_closed_with_the_documented_errnos() {
     let sb = Sandbox::new().args(["/bin/probe", "surface"]);
     build_probe(&sb);
     let out = sb.run().output().ok();
@@ -61,7 +48,8 @@ fn surface() {
 }
 
 /// CVE-2017-5226: the kernel ignores the request's high half, so the filter must too.
-fn terminal() {
+#[case(Root, Probe)]
+fn a_terminal_takes_no_injected_input() {
     use nix::pty::openpty;
     let sb = Sandbox::new().args(["/bin/probe", "inject"]);
     build_probe(&sb);
@@ -85,7 +73,8 @@ fn terminal() {
 }
 
 /// CVE-2023-25809.
-fn cgroups() {
+#[case(Root)]
+fn cgroups_cannot_be_written_inside() {
     let script = "for d in $(find /sys/fs/cgroup -type d); do \
                   mkdir $d/evil 2>&1; echo 1 2>&1 > $d/cgroup.procs; echo max 2>&1 > $d/pids.max; done; \
                   find /sys/fs/cgroup -name evil; mount | grep /sys/fs/cgroup | grep -v '[(,]ro[,)]'; true";
@@ -106,7 +95,8 @@ fn cgroups() {
 }
 
 /// CVE-2022-0492.
-fn release_agent() {
+#[case(Root)]
+fn release_agent_is_out_of_reach() {
     let script = "for how in '-UrC' '-UrCm' '-Cm' '-m'; do \
                   unshare $how sh -c 'mkdir -p /tmp/c && mount -t cgroup -o rdma cgroup /tmp/c && \
                   echo /evil > /tmp/c/release_agent && echo reached' && echo unshared; done 2>&1; \

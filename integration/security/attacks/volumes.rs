@@ -4,31 +4,13 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{Racer, Sentinel, no_secret};
-use crate::harness::{Need, Output, Sandbox, rounds, test};
+use crate::harness::{Output, Sandbox, case, rounds};
 
 /// The user that writes to the volume.
 const NEIGHBOUR: u32 = 41_003;
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("attacks::no_symlink_of_a_volume_leads_a_mount_out_of_it", &[Need::Root], mounts),
-        test("attacks::no_symlink_of_a_volume_leads_another_place_out_of_it", &[Need::Root], places),
-        test("attacks::no_symlink_of_a_volume_leads_exec_out_of_it", &[Need::Root], exec),
-        test("attacks::a_symlink_that_stays_in_its_volume_is_followed", &[Need::Root], stays),
-        test("attacks::a_symlink_of_the_rootfs_is_followed_into_a_volume", &[Need::Root], of_the_rootfs),
-        test("attacks::a_symlink_in_a_volume_is_refused_however_it_is_swapped", &[Need::Root], swapped),
-        test("attacks::a_source_is_no_symlink_of_another_user", &[Need::Root], source),
-        test(
-            "attacks::no_file_capability_is_left_in_a_volume",
-            &[Need::Root, Need::Userns, Need::Idmap],
-            filecaps,
-        ),
-    ]
-}
 
 fn bind(to: &str, source: impl AsRef<Path>) -> Value {
     json!({"destination": to, "type": "bind", "source": source.as_ref(), "options": ["rbind"]})
@@ -74,7 +56,8 @@ fn refused_by_both(sb: &Sandbox, link: &str) {
     sb.leak_check();
 }
 
-fn mounts() {
+#[case(Root)]
+fn no_symlink_of_a_volume_leads_a_mount_out_of_it() {
     let kinds: [fn(&str, &Path) -> Value; 4] = [
         |at, inner| bind(at, inner),
         |at, _| tmpfs(at, &["mode=755"]),
@@ -92,7 +75,8 @@ fn mounts() {
 }
 
 /// The working directory, devices, masks, read-only paths, remounts.
-fn places() {
+#[case(Root)]
+fn no_symlink_of_a_volume_leads_another_place_out_of_it() {
     let device = |path: &str| json!([{"path": path, "type": "c", "major": 1, "minor": 3}]);
     for to in ["../etc/here", "/etc/new"] {
         for (pointer, value, link) in [
@@ -120,7 +104,8 @@ fn places() {
     }
 }
 
-fn exec() {
+#[case(Root)]
+fn no_symlink_of_a_volume_leads_exec_out_of_it() {
     let (sb, _) = volume("/etc/here");
     let sb = sb.args(["/bin/sleep", "1000"]);
     sb.create().ok();
@@ -136,7 +121,8 @@ fn exec() {
     sb.delete().ok();
 }
 
-fn stays() {
+#[case(Root)]
+fn a_symlink_that_stays_in_its_volume_is_followed() {
     for to in ["real", "./real/../real", "../vol/real", "/vol/real", "again"] {
         let (sb, inner) = volume(to);
         symlink("real", sb.dir().join("vol/again")).expect("a link");
@@ -150,7 +136,8 @@ fn stays() {
 }
 
 /// The image controls the rootfs, and its symlinks apply only inside the container.
-fn of_the_rootfs() {
+#[case(Root)]
+fn a_symlink_of_the_rootfs_is_followed_into_a_volume() {
     let (sb, inner) = volume("/etc/here");
     symlink("/vol/real", sb.rootfs().join("opt/link")).expect("a link");
     let sb = sb.patch("/mounts/-", bind("/opt/link/below", &inner)).sh("cat /vol/real/below/marker");
@@ -163,7 +150,8 @@ fn of_the_rootfs() {
     refused_by_both(&sb.patch("/mounts/-", bind("/opt/link/t/x", &inner)), "/opt/link/t");
 }
 
-fn swapped() {
+#[case(Root)]
+fn a_symlink_in_a_volume_is_refused_however_it_is_swapped() {
     let (sb, inner) = volume("/etc/here");
     let vol = sb.dir().join("vol");
     let sb = sb
@@ -194,7 +182,8 @@ fn swapped() {
 }
 
 /// A hardened run refuses it; runc and the OCI verbs follow what the kernel follows.
-fn source() {
+#[case(Root)]
+fn a_source_is_no_symlink_of_another_user() {
     let host = Sentinel::new();
     let run = |source: &Path| {
         let sb = Sandbox::new().sh("cat /data/* 2>/dev/null; echo it ran");
@@ -268,7 +257,8 @@ fn files_of_the_launcher(host: &Sentinel, vol: &Path) {
 }
 
 /// An idmapped mount makes capabilities(7) that the container's root gives to a file those of the host.
-fn filecaps() {
+#[case(Root, Userns, Idmap)]
+fn no_file_capability_is_left_in_a_volume() {
     let sb = Sandbox::new().sh("true");
     let volume = sb.dir().join("vol");
     std::fs::create_dir(&volume).expect("a directory");

@@ -1,24 +1,13 @@
 //! One bundle that meets every rule, and for each item of the benchmarks one that does not: each is the good one with
 //! one change.
 
-use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use safebox::audit::Report;
 use safebox::config::defaults::MASKED;
 use safebox::policy::{Machine, RULES, Verdict};
 
-use crate::harness::{Sandbox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("audit::a_good_bundle_has_no_finding", &[], good_passes),
-        test("audit::every_item_has_a_bundle_that_violates_it", &[], violations),
-        test("audit::files_of_the_image_are_judged", &[], image),
-        test("audit::the_table_of_benchmarks_names_every_rule", &[], benchmarks),
-        test("audit::what_does_not_apply_is_told_from_what_passes", &[], verdicts),
-    ]
-}
+use crate::harness::{Sandbox, case};
 
 /// A machine with AppArmor.
 pub const MACHINE: Machine = Machine { apparmor: true, selinux: false, landlock: 0 };
@@ -71,7 +60,8 @@ fn failures(report: &Report) -> Vec<(&'static str, String, String)> {
         .collect()
 }
 
-fn good_passes() {
+#[case]
+fn a_good_bundle_has_no_finding() {
     let report = audit(&good());
     assert!(failures(&report).is_empty(), "{:#?}", failures(&report));
     let unclear: Vec<_> =
@@ -164,7 +154,8 @@ const VIOLATIONS: &[Violation] = &[
     ("CIS Docker 5.18, 5.26", "rootfs-options", "/process/noNewPrivileges", || json!(false)),
 ];
 
-fn violations() {
+#[case]
+fn every_item_has_a_bundle_that_violates_it() {
     for (item, rule, pointer, value) in VIOLATIONS {
         let mut sb = good();
         sb.set(pointer, value());
@@ -180,7 +171,8 @@ fn violations() {
 }
 
 /// benchmarks.md names rules that exist, and all of the policy's.
-fn benchmarks() {
+#[case]
+fn the_table_of_benchmarks_names_every_rule() {
     let rows = include_str!("benchmarks.md").lines().filter(|l| l.starts_with("| ") && !l.starts_with("| -"));
     let cells = rows.skip(1).map(|l| l.split(" | ").nth(2).unwrap_or_default().to_string());
     let named: Vec<String> =
@@ -199,7 +191,8 @@ fn benchmarks() {
     }
 }
 
-fn image() {
+#[case]
+fn files_of_the_image_are_judged() {
     use std::os::unix::fs::PermissionsExt;
     let sb = good();
     std::fs::write(sb.rootfs().join("bin/su"), "x").expect("write");
@@ -216,7 +209,8 @@ fn image() {
     assert_eq!(found.len(), 2, "{found:#?}");
 }
 
-fn verdicts() {
+#[case]
+fn what_does_not_apply_is_told_from_what_passes() {
     let report = audit(&good());
     let verdict =
         |id: &str| report.judgements.iter().find(|j| j.rule.id == id).expect("a rule").verdict.name();

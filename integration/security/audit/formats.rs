@@ -3,31 +3,19 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use libtest_mimic::{Completion, Trial};
+use libtest_mimic::Completion;
 use serde_json::{Value, json};
 
 use super::bundles::{audit, good};
 use crate::harness::needs::find;
-use crate::harness::{Sandbox, test};
-
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("audit::the_exit_code_follows_fail_on", &[], exit_codes),
-        test("audit::findings_name_file_line_and_pointer", &[], places),
-        test("audit::sarif_has_what_github_asks_for", &[], sarif_for_github),
-        Trial::ignorable_test("audit::sarif_is_valid_by_the_published_schema", || Ok(sarif_schema())),
-        test("audit::this_machine_is_judged", &[], host),
-        test("audit::junit_counts_what_it_holds", &[], junit),
-        test("audit::words_of_a_bundle_do_not_reach_the_terminal", &[], escapes),
-        test("audit::a_thousand_bundles_in_one_call", &[], thousand),
-    ]
-}
+use crate::harness::{Sandbox, case};
 
 fn call(sb: &Sandbox, args: &[&str]) -> crate::harness::Output {
     sb.runtime().arg("audit").arg(sb.bundle()).args(args).output()
 }
 
-fn host() {
+#[case]
+fn this_machine_is_judged() {
     let sb = Sandbox::new();
     let out = sb.runtime().args(["audit", "host", "--format", "json"]).output().ok();
     let report: Value = serde_json::from_str(&out.stdout).expect("JSON");
@@ -37,7 +25,8 @@ fn host() {
     assert!(verdicts.len() >= 15, "{out}");
 }
 
-fn exit_codes() {
+#[case]
+fn the_exit_code_follows_fail_on() {
     let sb = good().patch("/process/user/uid", json!(0));
     call(&sb, &[]).exits(0);
     call(&sb, &["--fail-on", "high"]).exits(0);
@@ -46,7 +35,8 @@ fn exit_codes() {
     call(&good().patch("/linux/seccomp", json!(null)), &["--fail-on", "high"]).exits(1);
 }
 
-fn places() {
+#[case]
+fn findings_name_file_line_and_pointer() {
     let sb = good().patch("/process/user/uid", json!(0));
     let text = std::fs::read_to_string(sb.bundle().join("config.json")).expect("config.json");
     let line = text.lines().position(|l| l.contains("\"user\"")).expect("a user") + 1;
@@ -70,7 +60,8 @@ fn sarif(sb: &Sandbox) -> Value {
     serde_json::from_str(&call(sb, &["--format", "sarif"]).ok().stdout).expect("JSON")
 }
 
-fn sarif_for_github() {
+#[case]
+fn sarif_has_what_github_asks_for() {
     let log = sarif(&bad());
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
@@ -112,7 +103,8 @@ sys.exit(1 if errors else 0)
 "#;
 
 /// The schema is fetched once and kept outside of the tree.
-fn sarif_schema() -> Completion {
+#[case]
+fn sarif_is_valid_by_the_published_schema() -> Completion {
     let (Some(python), Some(dir)) = (find("python3"), packages()) else {
         return Completion::ignored_with("the schema cannot be fetched from PyPI here");
     };
@@ -157,7 +149,8 @@ fn packages() -> Option<PathBuf> {
     Some(dir)
 }
 
-fn junit() {
+#[case]
+fn junit_counts_what_it_holds() {
     let text = call(&bad(), &["--format", "junit"]).ok().stdout;
     let count = |what: &str| text.matches(what).count();
     let attribute = |name: &str| {
@@ -176,14 +169,16 @@ fn junit() {
     }
 }
 
-fn escapes() {
+#[case]
+fn words_of_a_bundle_do_not_reach_the_terminal() {
     let sb = good().patch("/process/env/-", json!("X_TOKEN\u{1b}[2J\nforged=s"));
     let out = call(&sb, &[]).ok();
     assert!(out.stdout.contains("X_TOKEN\\u{1b}[2J\\nforged"), "{out}");
     assert!(!out.stdout.contains('\u{1b}'), "{out}");
 }
 
-fn thousand() {
+#[case]
+fn a_thousand_bundles_in_one_call() {
     let sb = bad();
     let bundle = sb.bundle().display().to_string();
     let out = sb.runtime().arg("audit").args(vec![bundle; 1000]).output().ok();

@@ -3,34 +3,35 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
 use safebox::host::Host;
 use safebox::policy::{Cure, Machine, Posture, RULES, Verdict};
 
 use crate::harness::needs::find;
-use crate::harness::{Call, Need, Running, Sandbox, test};
+use crate::harness::{Call, Need, Running, Sandbox, case};
 use crate::oci::rootless::{one, range};
 
-pub fn tests() -> Vec<Trial> {
-    const RANGE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Subordinate];
-    vec![
-        test("audit::a_restricted_container_passes", &[Need::Root, Need::Userns], restricted),
-        test("audit::a_restricted_rootless_container_passes", &[Need::Root, Need::OrdinaryUserns], || {
-            rootless(false)
-        }),
-        test("audit::a_restricted_rootless_container_with_a_range_passes", RANGE, || rootless(true)),
-        test("audit::a_config_as_written_is_seen_as_it_is", &[Need::Root], as_written),
-        test("audit::a_container_of_runc_is_audited_by_pid", &[Need::Root, Need::Runc], || {
-            assert!(foreign("runc"), "runc starts nothing here");
-        }),
-        test("audit::a_container_of_crun_is_audited_by_pid", &[Need::Root, Need::Program("crun")], || {
-            assert!(foreign("crun"), "crun starts nothing here");
-        }),
-        test("audit::a_later_process_with_more_rights_is_seen", &[Need::Root, Need::Userns], exec),
-        test("audit::mistakes_are_named", &[Need::Root], mistakes),
-    ]
+const RANGE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Subordinate];
+
+#[case(Root, OrdinaryUserns)]
+fn a_restricted_rootless_container_passes() {
+    rootless(false)
+}
+
+#[case(RANGE)]
+fn a_restricted_rootless_container_with_a_range_passes() {
+    rootless(true);
+}
+
+#[case(Root, Runc)]
+fn a_container_of_runc_is_audited_by_pid() {
+    assert!(foreign("runc"), "runc starts nothing here");
+}
+
+#[case(Root, Program("crun"))]
+fn a_container_of_crun_is_audited_by_pid() {
+    assert!(foreign("crun"), "crun starts nothing here");
 }
 
 const WAIT: &str = "echo ready; sleep 60";
@@ -61,7 +62,8 @@ fn names(broken: &[String]) -> Vec<&str> {
     broken.iter().map(|line| line.split(':').next().unwrap_or_default()).collect()
 }
 
-fn restricted() {
+#[case(Root, Userns)]
+fn a_restricted_container_passes() {
     let sb = Sandbox::new().sh(WAIT);
     let running = sb.run_until(sb.run(), "ready");
     let found = broken(sb.pid(), false);
@@ -96,7 +98,8 @@ fn rootless(with_range: bool) {
     running.wait();
 }
 
-fn as_written() {
+#[case(Root)]
+fn a_config_as_written_is_seen_as_it_is() {
     let caps = json!(["CAP_CHOWN", "CAP_SYS_ADMIN"]);
     let sb = Sandbox::new()
         .sh(WAIT)
@@ -226,7 +229,8 @@ fn foreign(program: &str) -> bool {
     true
 }
 
-fn exec() {
+#[case(Root, Userns)]
+fn a_later_process_with_more_rights_is_seen() {
     let sb = Sandbox::new().sh(WAIT);
     let running = sb.run_until(sb.run(), "ready");
     let posture = |pid| Posture::of_process(pid, machine(), &[]).expect("a posture");
@@ -242,7 +246,8 @@ fn exec() {
     other.wait();
 }
 
-fn mistakes() {
+#[case(Root)]
+fn mistakes_are_named() {
     let sb = Sandbox::new();
     sb.runtime().arg("audit").output().exits(2).says("name a target");
     sb.runtime().args(["audit", "nope"]).output().exits(2).says("container does not exist");

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use super::{bind, run_with_tree, tree};
-use crate::harness::Sandbox;
+use crate::harness::{Sandbox, case};
 use serde_json::{Value, json};
 
 pub(super) fn owned(sb: &Sandbox) {
@@ -18,7 +18,8 @@ pub(super) fn maps(inside: u32, outside: u32) -> Value {
     json!([{ "containerID": inside, "hostID": outside, "size": 1000 }])
 }
 
-pub(super) fn idmap_own() {
+#[case(Root, Idmap)]
+fn mounts_idmap_with_its_own_mapping() {
     for options in [&["bind"][..], &["rbind", "idmap"], &["rbind", "ridmap"]] {
         let sb = Sandbox::new();
         owned(&sb);
@@ -51,7 +52,8 @@ pub(super) fn userns(sb: Sandbox) -> Sandbox {
         .without("/linux/resources")
 }
 
-pub(super) fn idmap_container() {
+#[case(Root, Userns, Idmap)]
+fn mounts_idmap_of_the_container() {
     let sb = Sandbox::new();
     owned(&sb);
     // The rootfs and its parent directories belong to another user inside; they only need search permission.
@@ -67,7 +69,8 @@ pub(super) fn idmap_container() {
     sb.run_oci().output().ok().prints("65534:65534\n7:8\n");
 }
 
-pub(super) fn ridmap() {
+#[case(Root, Idmap, IdmapTmpfs)]
+fn mounts_ridmap_reaches_what_is_below() {
     for (option, below) in [("ridmap", "5000:6000"), ("idmap", "0:0")] {
         let sb = Sandbox::new();
         tree(&sb);

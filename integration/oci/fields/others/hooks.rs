@@ -1,6 +1,6 @@
 //! Hooks.
 
-use crate::harness::Sandbox;
+use crate::harness::{Sandbox, case};
 use serde_json::{Value, json};
 
 /// A hook that appends a line to `file`: its name, the received status and pid, and its namespace. In the
@@ -13,7 +13,9 @@ pub(super) fn hook(name: &str, file: &std::path::Path) -> Value {
     json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin", "A=env"], "timeout": 20 }])
 }
 
-pub(super) fn hooks() {
+// runc 1.1 runs poststart hooks at create.
+#[case(super::OWN)]
+fn hooks_run_in_order_in_their_namespaces() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let file = sb.dir().join("log");
     let mut sb = sb.patch("/root/readonly", json!(false));
@@ -41,7 +43,8 @@ pub(super) fn hooks() {
     assert!(lines().ends_with(&format!("poststop stopped  {own} env\n")), "{}", lines());
 }
 
-pub(super) fn failing_hooks() {
+#[case(super::OWN)]
+fn hooks_that_fail_stop_the_launch_or_are_reported() {
     let fail = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "exit 7"] }]);
     let mark = |sb: &Sandbox, name: &str| {
         let script = format!("echo >> {}", sb.dir().join(name).display());
@@ -80,7 +83,8 @@ pub(super) fn failing_hooks() {
 }
 
 /// runtime.md, Lifecycle, 9: an error; the container is stopped and destroyed, poststop hooks run.
-pub(super) fn failing_poststart() {
+#[case(super::OWN)]
+fn hooks_of_poststart_that_fail_end_the_container() {
     let mut sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     let note = |name: &str, code| {
         let script = format!("echo {name} >> {}; exit {code}", sb.dir().join("notes").display());
@@ -109,7 +113,8 @@ pub(super) fn failing_poststart() {
     }
 }
 
-pub(super) fn slow_hook() {
+#[case(super::OCI)]
+fn hooks_that_take_too_long_are_killed() {
     let slow = json!([{ "path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1 }]);
     let sb = Sandbox::new().patch("/hooks/createRuntime", slow);
     let out = sb.create();

@@ -2,28 +2,19 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, bundle, test};
+use crate::harness::{Sandbox, bundle, case};
 
-pub fn tests() -> Vec<Trial> {
-    vec![
-        test("harness::a_container_runs_and_leaves_nothing", &[Need::Root, Need::Oci], runs),
-        test("harness::a_created_container_is_found_as_left", &[Need::Root, Need::Oci], finds_created),
-        test("harness::a_command_that_hangs_is_killed", &[Need::Root, Need::Oci], kills),
-        test("harness::the_binary_under_test_has_the_allocator_trap", &[Need::Debug], trapped),
-        test("harness::a_leak_fails_the_test", &[Need::Root, Need::Oci], drop_panics),
-    ]
-}
-
-fn runs() {
+#[case(Root, Oci)]
+fn a_container_runs_and_leaves_nothing() {
     let sb = Sandbox::new().sh("echo out; echo err >&2; exit 7").patch("/process/env/-", json!("A=b"));
     sb.run_oci().output().exits(7).prints("out\n").says("err\n");
     sb.leak_check();
 }
 
-fn finds_created() {
+#[case(Root, Oci)]
+fn a_created_container_is_found_as_left() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     sb.create().ok();
     assert_eq!(sb.status(), "created");
@@ -36,7 +27,8 @@ fn finds_created() {
     sb.leak_check();
 }
 
-fn kills() {
+#[case(Root, Oci)]
+fn a_command_that_hangs_is_killed() {
     let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
     // A runc that is killed in the middle of create leaves its cgroup.
     let limit = Duration::from_millis(if bundle::is_foreign() { 3000 } else { 500 });
@@ -46,7 +38,8 @@ fn kills() {
     sb.leak_check_within(Duration::from_secs(5));
 }
 
-fn drop_panics() {
+#[case(Root, Oci)]
+fn a_leak_fails_the_test() {
     let outcome = std::panic::catch_unwind(|| {
         let sb = Sandbox::new().args(["/bin/sleep", "1000"]);
         sb.create().ok();
@@ -58,7 +51,8 @@ fn drop_panics() {
 
 /// With the trap, every launch of this suite proves that Init does not allocate: it would be aborted. (A unit
 /// test of `sys::trap` tests the trap itself.)
-fn trapped() {
+#[case(Debug)]
+fn the_binary_under_test_has_the_allocator_trap() {
     let binary = std::fs::read(crate::harness::bundle::safebox()).expect("the binary");
     let words = b"safebox: bug: Init allocated memory after clone";
     assert!(binary.windows(words.len()).any(|w| w == words), "this binary has no allocator trap");

@@ -1,22 +1,14 @@
 //! Parts that a config may omit because options or the policy add them; and a rootfs that cannot be idmapped
 //! as a whole.
 
-use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::harness::{Need, Sandbox, test};
+use crate::harness::{Need, Sandbox, case};
 
-pub fn tests() -> Vec<Trial> {
-    const USERNS: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
-    vec![
-        test("policy::checks_see_what_the_policy_adds", USERNS, added),
-        test("policy::checks_still_hold_for_what_it_does_not_add", &[Need::Root], not_added),
-        test("policy::the_host_s_root_is_a_rootfs", USERNS, host_root),
-        test("policy::a_mount_left_in_the_rootfs_is_named", USERNS, left_mounted),
-    ]
-}
+const USERNS: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 
-fn added() {
+#[case(USERNS)]
+fn checks_see_what_the_policy_adds() {
     let sb = Sandbox::new();
     std::fs::create_dir(sb.dir().join("src")).expect("mkdir");
     let bind = json!({ "destination": "/mnt", "source": sb.dir().join("src"), "options": ["bind", "idmap"] });
@@ -30,14 +22,16 @@ fn added() {
     sb.run().args(["--memory", "64m"]).output().ok().prints("named\n0\n");
 }
 
-fn not_added() {
+#[case(Root)]
+fn checks_still_hold_for_what_it_does_not_add() {
     let sb = Sandbox::new().patch("/linux/timeOffsets", json!({ "monotonic": { "secs": 1 } }));
     sb.create().exits(1).says("/linux/timeOffsets: ");
     sb.leak_check();
 }
 
 /// The host's own procfs and similar file systems are not mounted.
-fn host_root() {
+#[case(USERNS)]
+fn the_host_s_root_is_a_rootfs() {
     let sb = Sandbox::new().sh("cat /proc/self/mountinfo").patch("/root/path", json!("/"));
     let run = sb.runtime().args(["run", "--verbose", "--bundle"]);
     let out = run.arg(sb.bundle()).arg(sb.id()).output().ok();
@@ -46,7 +40,8 @@ fn host_root() {
     assert_eq!((at("/"), at("/proc"), at("/sys"), at("/dev")), (1, 1, 1, 1), "{out}");
 }
 
-fn left_mounted() {
+#[case(USERNS)]
+fn a_mount_left_in_the_rootfs_is_named() {
     let sb = Sandbox::new();
     let place = sb.rootfs().join("home").to_string_lossy().into_owned();
     let script = "mount -t proc proc \"$0\" && exec \"$@\"";
