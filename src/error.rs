@@ -96,24 +96,24 @@ impl From<StateError> for Error {
 
 /// `text` safe for a terminal or a log: control characters, which may come from a container or a file name,
 /// are escaped. Line breaks and tabs stay.
-pub fn shown(text: &str) -> String {
-    escaped(text, |c| c == '\n' || c == '\t')
+pub fn escaped(text: &str) -> String {
+    escaped_but(text, |c| c == '\n' || c == '\t')
 }
 
-/// As [`shown`], for part of a line: line breaks are escaped too, so that text cannot forge a line of the
+/// As [`escaped`], for part of a line: line breaks are escaped too, so that text cannot forge a line of the
 /// runtime.
-pub fn shown_in_line(text: &str) -> String {
-    escaped(text, |_| false)
+pub fn escaped_line(text: &str) -> String {
+    escaped_but(text, |_| false)
 }
 
-/// As [`shown`], for a whole message, with the texts of errno(3) that callers match.
+/// As [`escaped`], for a whole message, with the texts of errno(3) that callers match.
 pub fn message(text: &str) -> String {
-    shown(&plain_errnos(text))
+    escaped(&plain_errnos(text))
 }
 
 /// As [`message`], for an error: its own line breaks are followed by an indent; line breaks in names are escaped.
 pub fn in_lines(text: &str) -> String {
-    plain_errnos(text).split("\n  ").map(shown_in_line).collect::<Vec<_>>().join("\n  ")
+    plain_errnos(text).split("\n  ").map(escaped_line).collect::<Vec<_>>().join("\n  ")
 }
 
 /// Control characters, and characters that change the text direction (Unicode "Bidirectional Algorithm").
@@ -121,7 +121,7 @@ fn is_hidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn escaped(text: &str, keep: fn(char) -> bool) -> String {
+fn escaped_but(text: &str, keep: fn(char) -> bool) -> String {
     let hidden = |c: char| is_hidden(c) && !keep(c);
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -132,7 +132,7 @@ fn escaped(text: &str, keep: fn(char) -> bool) -> String {
 
 /// JSON text safe for a terminal: JSON escapes the first 32 control characters alone, and a terminal obeys others, too.
 /// They are part of strings, so the value is the same.
-pub fn shown_json(text: &str) -> String {
+pub fn escaped_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_hidden(c) && c != '\n' {
@@ -257,7 +257,7 @@ impl fmt::Display for StepError {
             None => crate::tables::errno::text(self.errno as i32),
         };
         let name = crate::tables::errno::name(self.errno as i32);
-        let action = shown_in_line(&self.action);
+        let action = escaped_line(&self.action);
         write!(f, "row {} ({}): {action}: {}: {text}", self.row, self.actor, self.call)?;
         // With ECANCELED the detail is the cause.
         if self.errno != Errno::ECANCELED || self.detail.is_none() {
@@ -276,16 +276,16 @@ impl fmt::Display for StepError {
 
 #[cfg(test)]
 mod tests {
-    use super::{plain_errnos, shown, shown_in_line};
+    use super::{escaped, escaped_line, plain_errnos};
 
     #[test]
-    fn control_characters_are_shown_and_not_sent() {
+    fn control_characters_are_escaped() {
         assert_eq!(
-            shown("a\x1b]0;x\x07\tb\nc\r\u{9b}\u{202e}"),
+            escaped("a\x1b]0;x\x07\tb\nc\r\u{9b}\u{202e}"),
             "a\\u{1b}]0;x\\u{7}\tb\nc\\r\\u{9b}\\u{202e}"
         );
-        assert_eq!(shown_in_line("a\nsafebox: b\t"), "a\\nsafebox: b\\t");
-        assert_eq!(shown("Größe 5 €"), "Größe 5 €");
+        assert_eq!(escaped_line("a\nsafebox: b\t"), "a\\nsafebox: b\\t");
+        assert_eq!(escaped("Größe 5 €"), "Größe 5 €");
     }
 
     #[test]

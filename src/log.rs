@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::{in_lines, message, shown};
+use crate::error::{escaped, in_lines, message};
 use crate::sys::{Errno, fs, io, tty};
 
 /// Prints a line on stderr. Unlike `eprintln!` it does not panic if stderr is closed: the launch continues.
@@ -133,7 +133,7 @@ impl Log {
     /// init prints it.
     pub fn not_executed(&self, text: &str, bare: &str) {
         if self.as_runc && self.file.is_none() && self.format == LogFormat::Text {
-            to_stderr!("{}", shown(bare));
+            to_stderr!("{}", escaped(bare));
         } else {
             self.error(text);
         }

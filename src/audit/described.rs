@@ -70,7 +70,7 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
     }
     // An engine confines what names no profile, but for privileged containers.
     let named = !made.json["process"]["apparmorProfile"].is_null();
-    if machine.apparmor && !named && d.said.iter().all(|said| said.option != "privileged") {
+    if machine.apparmor && !named && d.options.iter().all(|option| option.name != "privileged") {
         posture.lsm = Ok(Some("the engine's own profile".into()));
     }
     let mut report = Report::of_posture(target.to_string(), Kind::Description, &posture);

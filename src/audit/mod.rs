@@ -1,6 +1,6 @@
 //! Audit: every rule's verdict on a bundle, a running container, this machine, or a file that describes a container.
 //!
-//! A [`Report`] is what one target's rules said; [`format`] prints reports for people and for programs. Nothing here
+//! A [`Report`] has the verdicts of the rules on one target; [`format`] prints reports for people and for programs. Nothing here
 //! changes anything.
 
 pub mod bundle;

@@ -200,7 +200,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// What root asks for where nothing else is said.
+    /// What root gets by default.
     pub fn of(id: &'a str, resources: &'a Resources, annotations: &'a BTreeMap<String, String>) -> Self {
         Request {
             id,

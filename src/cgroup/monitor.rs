@@ -1,4 +1,4 @@
-//! What a cgroup's event files said, kept for when the cgroup is gone: systemd removes a scope as soon as its last
+//! The last values of a cgroup's event files, kept for when the cgroup is gone: systemd removes a scope as soon as its last
 //! process has ended, which may be before the launcher learns of that end.
 //!
 //! So the launcher looks whenever the files change, and once more at the end. If the scope is gone by then, a

@@ -101,8 +101,9 @@ pub fn change(dirs: &[PathBuf], schemata: &[&str]) -> Result<()> {
         // One at a time: the kernel stops at what it does not take, and tells of it in `last_cmd_status`.
         std::fs::write(&file, format!("{line}\n")).map_err(|e| {
             let info = class.ancestors().map(|dir| dir.join("info/last_cmd_status"));
-            let said = info.filter_map(|file| std::fs::read_to_string(file).ok()).next().unwrap_or_default();
-            Error::msg(format!("failed to write {line:?} to {}: {e}: {}", file.display(), said.trim_end()))
+            let status =
+                info.filter_map(|file| std::fs::read_to_string(file).ok()).next().unwrap_or_default();
+            Error::msg(format!("failed to write {line:?} to {}: {e}: {}", file.display(), status.trim_end()))
         })?;
     }
     Ok(())

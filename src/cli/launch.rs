@@ -106,9 +106,9 @@ impl<const VERBS: u8> Args for LaunchArgs<VERBS> {
 
 impl<const VERBS: u8> FromArgMatches for LaunchArgs<VERBS> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut said = LaunchArgs(Launch::default());
-        said.update_from_arg_matches(matches)?;
-        Ok(said)
+        let mut args = LaunchArgs(Launch::default());
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
     }
 
     /// In the order of the command line: of several options of one kind the last wins.
@@ -137,7 +137,7 @@ impl<const VERBS: u8> FromArgMatches for LaunchArgs<VERBS> {
         words.sort_by_key(|(at, ..)| *at);
         for (_, row, value) in words {
             self.0.words.push((row.long, value.clone()));
-            self.0.said.push(row.long);
+            self.0.options.push(row.long);
             row.say(&mut self.0, &value).map_err(|why| {
                 clap::Error::raw(ErrorKind::InvalidValue, format!("--{}: {why}\n", row.long))
             })?;

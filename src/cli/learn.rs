@@ -19,7 +19,7 @@ pub struct Explain {
     pub args: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: LaunchArgs<{ verbs::EXPLAIN }>,
+    pub options: LaunchArgs<{ verbs::EXPLAIN }>,
     /// Print the reason of every row
     #[arg(long)]
     pub why: bool,

@@ -215,7 +215,7 @@ pub struct Run {
     pub args: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: LaunchArgs<{ verbs::RUN }>,
+    pub options: LaunchArgs<{ verbs::RUN }>,
 }
 
 /// `create`.
@@ -225,7 +225,7 @@ pub struct Create {
     pub id: String,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub said: LaunchArgs<{ verbs::CREATE }>,
+    pub options: LaunchArgs<{ verbs::CREATE }>,
 }
 
 /// `kill`.

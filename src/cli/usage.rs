@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    fn said(line: &str, as_runc: bool) -> String {
+    fn message(line: &str, as_runc: bool) -> String {
         let words: Vec<OsString> =
             std::iter::once("safebox").chain(line.split_whitespace()).map(OsString::from).collect();
         let error = Cli::try_parse_from(&words).unwrap_err();
@@ -184,7 +184,7 @@ mod tests {
             ("remove x", "No help topic for 'remove': safebox delete ID"),
             ("version", "No help topic for 'version': safebox --version"),
         ] {
-            assert_eq!(said(line, false), expect, "{line}");
+            assert_eq!(message(line, false), expect, "{line}");
         }
         // Every command that is suggested exists.
         let command = Cli::command();
@@ -198,7 +198,7 @@ mod tests {
     /// The phrases of runc 1.3.6 for the same command lines.
     #[test]
     fn words_are_runc_s() {
-        let said = |line: &str| said(line, true);
+        let message = |line: &str| message(line, true);
         for (line, expect) in [
             ("state", "\"state\" requires exactly 1 argument(s)"),
             ("state a b", "\"state\" requires exactly 1 argument(s)"),
@@ -212,7 +212,7 @@ mod tests {
             ("create --pid-file", "flag needs an argument: -pid-file"),
             ("restore --lsm-mount-context", "flag needs an argument: -lsm-mount-context"),
         ] {
-            assert_eq!(said(line), expect, "{line}");
+            assert_eq!(message(line), expect, "{line}");
         }
         for (line, says) in [
             ("create --preserve-fds x y", "invalid value \"x\" for flag -preserve-fds: "),
@@ -220,7 +220,7 @@ mod tests {
             ("update --memory 1x c", "invalid value \"1x\" for flag -memory: "),
             ("nosuch", "No help topic for 'nosuch'"),
         ] {
-            assert!(said(line).starts_with(says), "{line}: {}", said(line));
+            assert!(message(line).starts_with(says), "{line}: {}", message(line));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::{Apply, Diff, Global, Id, TableFormat};
 use crate::commands::common::{Outcome, root};
 use crate::copies::apply::Layers;
 use crate::copies::{Change, risk};
-use crate::error::{Error, StateError, shown_in_line, shown_json};
+use crate::error::{Error, StateError, escaped_json, escaped_line};
 use crate::lifecycle::container::{Container, Status};
 use crate::state::layers::{self, Record};
 
@@ -45,7 +45,7 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     if args.format == TableFormat::Json {
         let rows: Vec<_> =
             changes.iter().map(|(base, change)| json(&record, *base, change, &layers)).collect();
-        writeln!(out, "{}", shown_json(&serde_json::to_string(&rows)?))?;
+        writeln!(out, "{}", escaped_json(&serde_json::to_string(&rows)?))?;
     } else {
         for (base, change) in &changes {
             let path = record.bases[*base].join(&change.path);
@@ -57,7 +57,7 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
                 change.kind.letter(),
                 change.meta.mode() & 0o7777,
                 if change.meta.is_dir() { 0 } else { change.meta.len() },
-                shown_in_line(&path.display().to_string())
+                escaped_line(&path.display().to_string())
             )?;
         }
     }
@@ -116,7 +116,7 @@ pub fn apply(global: &Global, args: &Apply) -> Outcome {
         crate::log::say("the interrupted apply is finished");
     }
     for skipped in &done.skipped {
-        crate::log::say(&format!("not written: {}", shown_in_line(skipped)));
+        crate::log::say(&format!("not written: {}", escaped_line(skipped)));
     }
     let rest =
         if done.remaining { format!("; safebox diff {} lists what remains", args.id) } else { String::new() };
@@ -156,13 +156,13 @@ pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
         let values = rows.iter().map(
             |(id, changes, bases)| serde_json::json!({ "id": id, "changes": changes, "directories": bases }),
         );
-        writeln!(out, "{}", shown_json(&serde_json::Value::from_iter(values).to_string()))?;
+        writeln!(out, "{}", escaped_json(&serde_json::Value::from_iter(values).to_string()))?;
     } else {
         if !quiet {
             writeln!(out, "{:<24} {:>7}  DIRECTORIES", "ID", "CHANGES")?;
         }
         for (id, changes, bases) in &rows {
-            let bases: Vec<_> = bases.iter().map(|b| shown_in_line(&b.display().to_string())).collect();
+            let bases: Vec<_> = bases.iter().map(|b| escaped_line(&b.display().to_string())).collect();
             match quiet {
                 true => writeln!(out, "{id}")?,
                 false => {

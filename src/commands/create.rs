@@ -27,7 +27,7 @@ pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
     if root.join(&args.id).exists() {
         return Err(Error::from(crate::error::StateError::Exists).into());
     }
-    let mut launch = args.said.0;
+    let mut launch = args.options.0;
     inherit(&mut launch)?;
     launch.root = Root::Bundle(launch.life.bundle.clone().unwrap_or_else(|| ".".into()));
     launch.id.clone_from(&args.id);

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn delete(global: &Global, args: &Delete) -> Outcome {
     let root = crate::commands::common::root(global)?;
     if args.force {
-        crate::lifecycle::container::sweep_unborn(&root, &args.id);
+        crate::lifecycle::container::remove_incomplete(&root, &args.id);
     }
     let container = match Container::load(&root, &args.id) {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),

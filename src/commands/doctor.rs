@@ -47,7 +47,7 @@ fn table(report: &Report, host: &Host) -> String {
             )),
         }
     }
-    crate::error::shown(&out)
+    crate::error::escaped(&out)
 }
 
 fn json(report: &Report, host: &Host) -> serde_json::Value {

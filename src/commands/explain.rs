@@ -55,7 +55,7 @@ pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
         None if args.json => format!("{:#}\n", report::json(&plan)),
         None => report::text(&plan, args.why, &only(&args, &plan)?),
     };
-    std::io::stdout().write_all(crate::error::shown(&text).as_bytes())?;
+    std::io::stdout().write_all(crate::error::escaped(&text).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -65,7 +65,7 @@ fn would(launch: &Launch, questions: &[Question]) -> Outcome {
     let view = View { config: &prepared.config, rootfs: &prepared.bundle.rootfs_path };
     let answers: Vec<_> = questions.iter().map(|q| (q, judge(&view, q))).collect();
     for (question, answer) in &answers {
-        writeln!(std::io::stdout(), "{}", crate::error::shown(&format!("{question}: {answer}")))?;
+        writeln!(std::io::stdout(), "{}", crate::error::escaped(&format!("{question}: {answer}")))?;
     }
     let refused = answers.iter().any(|(_, answer)| answer.verdict == Verdict::No);
     Ok(ExitCode::from(u8::from(refused)))
@@ -84,7 +84,7 @@ fn only(args: &cli::Explain, plan: &Plan) -> Result<Only, Error> {
 
 /// The launch whose plan is shown: a foreground `run`.
 fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
-    let mut launch = args.said.0.clone();
+    let mut launch = args.options.0.clone();
     launch.root = root_of(&launch, args.bundle.as_deref())?;
     launch.id = "ID".into();
     launch.state_root = crate::commands::common::root(global)?;

@@ -191,7 +191,7 @@ impl Watch<'_> {
             log.verdict(&text);
         }
         let Some(denials) = denials.filter(|_| end.exit != Exit::Code(0)) else { return };
-        let (lines, more) = denials.shown();
+        let (lines, more) = denials.first_lines();
         lines.iter().for_each(|line| log.verdict(&format!("denied: {line}")));
         match (lines.is_empty(), more) {
             (true, _) => log.verdict("denied: nothing that was observed: the failure is the program's own"),

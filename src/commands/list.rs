@@ -45,7 +45,7 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
-    let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), crate::error::shown_in_line);
+    let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), crate::error::escaped_line);
     rows.extend(
         values.iter().map(|v| ["id", "pid", "status", "bundle", "created", "owner"].map(|k| text(&v[k]))),
     );

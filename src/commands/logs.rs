@@ -74,7 +74,7 @@ fn print(entries: &[Entry], timestamps: bool) -> std::io::Result<()> {
         // Escape sequences of the container are not for the caller's terminal.
         if terminals[usize::from(is_error)] {
             let time = if timestamps { format!("{} ", entry.time) } else { String::new() };
-            write!(to, "{time}{}", crate::error::shown(&entry.log))?;
+            write!(to, "{time}{}", crate::error::escaped(&entry.log))?;
             continue;
         }
         if timestamps {

@@ -108,7 +108,7 @@ impl Meter {
             stderr_bytes: stderr.map(|count| count.bytes),
             truncated: copied.clone().next().map(|_| copied.clone().any(|c| c.cut + c.lost > 0)),
             policy: Some(launch.policy().to_string()),
-            changes: changes.iter().map(|change| crate::error::shown(&change.to_string())).collect(),
+            changes: changes.iter().map(|change| crate::error::escaped(&change.to_string())).collect(),
             missing: missing.map(str::to_string).collect(),
             denials: Vec::new(),
         }

@@ -135,7 +135,7 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
     global.as_runc = as_runc;
     let mut usage = cli::usage(error, verb, args, as_runc);
     // An argument of the caller may contain a line break.
-    usage.text = crate::error::shown_in_line(&usage.text);
+    usage.text = crate::error::escaped_line(&usage.text);
     match Log::new(global.log_options()) {
         Ok(log) => log.error(&usage.text),
         Err(e) => crate::to_stderr!("safebox: {}\nsafebox: {e}", usage.text),

@@ -39,7 +39,7 @@ pub fn ps(global: &Global, args: &Ps) -> Outcome {
     for line in lines {
         let pid = line.split_whitespace().nth(column).and_then(|p| p.parse::<i32>().ok());
         if pid.is_some_and(|p| pids.contains(&p)) {
-            writeln!(out, "{}", crate::error::shown_in_line(line))?;
+            writeln!(out, "{}", crate::error::escaped_line(line))?;
         }
     }
     Ok(ExitCode::SUCCESS)

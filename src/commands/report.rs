@@ -114,7 +114,7 @@ impl Doing {
     pub fn of(cli: &Cli) -> Option<Self> {
         let (verb, id, details) = match &cli.verb {
             Verb::Run(args) => {
-                let id = args.said.0.life.name.as_ref().or(args.target.as_ref());
+                let id = args.options.0.life.name.as_ref().or(args.target.as_ref());
                 ("run", id.cloned().unwrap_or_default(), Value::Null)
             }
             Verb::Create(args) => ("create", args.id.clone(), Value::Null),

@@ -317,7 +317,9 @@ fn options(
         m.nested(opt::EXT_MNT, &rpc::pair(&called.to_string_lossy(), &source.to_string_lossy()));
     };
     let v2 = prepared.host.cgroups.is_v2();
-    for (at, source) in crate::launch::outside::shown(config, &prepared.bundle.dir, &prepared.layout, v2) {
+    for (at, source) in
+        crate::launch::outside::host_mounts(config, &prepared.bundle.dir, &prepared.layout, v2)
+    {
         // Named by its real path, symlinks resolved.
         let real = outside::within(&prepared.bundle.rootfs, &at).filter(|real| *real != at);
         mount(&at, &source);

@@ -37,7 +37,7 @@ use crate::sys::process;
 
 pub use names::target;
 
-/// `--compose FILE SERVICE` and `--pod FILE [CONTAINER]`: what the file says is said to the launch, behind the command
+/// `--compose FILE SERVICE` and `--pod FILE [CONTAINER]`: the options of the file are added to the launch, behind the command
 /// line.
 fn described(launch: &mut Launch, args: &mut Run) -> Result<(), Error> {
     let mut described = match (&launch.life.compose, &launch.life.pod) {
@@ -108,7 +108,7 @@ fn root_and_id(global: &Global, args: &Run, launch: &mut Launch) -> Result<(), E
 
 /// Completes what the command line says: the launch of a `run`.
 fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error> {
-    let mut launch = std::mem::take(&mut args.said.0);
+    let mut launch = std::mem::take(&mut args.options.0);
     described(&mut launch, args)?;
     root_and_id(global, args, &mut launch)?;
     launch.state_root = crate::commands::common::root(global)?;
@@ -199,8 +199,8 @@ fn notices(launch: &Launch, prepared: &Prepared) {
 
 /// Runs a bundle, a directory, or this machine's programs. Whatever the end, the account goes where `--result` says.
 pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
-    let sink = Sink::of(&args.said.0.life)?;
-    let mut id = args.said.0.life.name.clone().or_else(|| args.target.clone()).unwrap_or_default();
+    let sink = Sink::of(&args.options.0.life)?;
+    let mut id = args.options.0.life.name.clone().or_else(|| args.target.clone()).unwrap_or_default();
     let Some(sink) = sink else { return started(global, &mut args, log, (None, &mut id)) };
     started(global, &mut args, log, (Some(&sink), &mut id)).inspect_err(|error| {
         let code = error.downcast_ref::<Error>().map_or(125, Error::run_code);
@@ -346,8 +346,8 @@ fn again(launch: &Launch) -> Option<crate::state::Command> {
         // The file would be read again, by another working directory's rules.
         return None;
     }
-    let said = launch.words.iter().filter(|(long, _)| !ONCE.contains(long));
-    words.extend(said.map(|(long, value)| match value.as_str() {
+    let options = launch.words.iter().filter(|(long, _)| !ONCE.contains(long));
+    words.extend(options.map(|(long, value)| match value.as_str() {
         "" => format!("--{long}"),
         value => format!("--{long}={value}"),
     }));

@@ -14,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::cgroup::devices;
 use crate::cli::{Global, TableFormat, Verify};
 use crate::commands::common::{Outcome, print_json, root};
-use crate::error::shown_in_line;
+use crate::error::escaped_line;
 use crate::host::Host;
 use crate::lifecycle::container::Container;
 use crate::policy::posture::{Known, process_sysctl};
@@ -93,7 +93,7 @@ fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Tar
 fn table(target: &str, pid: i32, found: &Found) -> String {
     let mut out = format!(
         "{} (process {pid}): {} layers compared, {} differences\n",
-        shown_in_line(target),
+        escaped_line(target),
         found.compared.len(),
         found.differences.len()
     );
@@ -106,13 +106,13 @@ fn table(target: &str, pid: i32, found: &Found) -> String {
         out.push_str(&format!(
             "  DIFFERENT    {}: asked for {}, observed {}\n               at {}\n",
             d.layer,
-            shown_in_line(&d.asked),
-            shown_in_line(&d.observed),
-            shown_in_line(&d.at.to_string())
+            escaped_line(&d.asked),
+            escaped_line(&d.observed),
+            escaped_line(&d.at.to_string())
         ));
     }
     for (layer, why) in &found.unknown {
-        out.push_str(&format!("  cannot tell  {layer}: {}\n", shown_in_line(why)));
+        out.push_str(&format!("  cannot tell  {layer}: {}\n", escaped_line(why)));
     }
     out
 }

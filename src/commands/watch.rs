@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Global, Watch};
 use crate::commands::common::{Outcome, root};
-use crate::error::{Error, Result, shown_in_line};
+use crate::error::{Error, Result, escaped_line};
 use crate::policy::Posture;
 use crate::state::State;
 use crate::sys::{io, rlimit, signal};
@@ -220,10 +220,10 @@ fn sees(state: &State, file: &Path) -> Option<String> {
 /// `--verify`: 0 if the chain is whole, 1 if it is not.
 fn checked(path: &Path, head: Option<&str>) -> Outcome {
     let mut out = std::io::stdout().lock();
-    let shown = shown_in_line(&path.display().to_string());
+    let shown = escaped_line(&path.display().to_string());
     match verify(path, head)? {
         Err(broken) => {
-            let file = shown_in_line(&broken.file.display().to_string());
+            let file = escaped_line(&broken.file.display().to_string());
             writeln!(out, "{file}:{}: the chain is broken: {}", broken.line, broken.why)?;
             Ok(ExitCode::from(1))
         }

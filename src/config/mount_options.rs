@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn an_option_with_commas_is_several() {
         let of = |options: &[&str]| {
-            let said = |(key, value): &(String, Option<String>)| match value {
+            let text = |(key, value): &(String, Option<String>)| match value {
                 Some(value) => format!("{key}:{value}"),
                 None => key.clone(),
             };
-            parsed(options).data.iter().map(said).collect::<Vec<_>>()
+            parsed(options).data.iter().map(text).collect::<Vec<_>>()
         };
         assert_eq!(
             of(&["size=64k,mode=700,,noswap", "", "nr_inodes=5,"]),

@@ -14,7 +14,7 @@ pub const MOST_PORTS: usize = 32;
 pub struct Network {
     /// What the program may connect to; empty: nothing.
     pub rules: Vec<Rule>,
-    /// `--network none` or `host`, where one of them was said.
+    /// `--network none` or `host`, if one of them was given.
     pub asked: Option<Mode>,
     /// A network namespace that was made before, and is joined.
     pub joined: Option<std::path::PathBuf>,

@@ -44,7 +44,7 @@ pub enum SecretSource {
 
 impl Secret {
     /// The option that requested it, without the content.
-    pub fn said(&self) -> String {
+    pub fn option(&self) -> String {
         match &self.source {
             SecretSource::File(path) => format!("--secret id={},src={}", self.name, path.display()),
             SecretSource::Variable(name) => format!("--secret id={},env={name}", self.name),

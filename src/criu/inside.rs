@@ -64,7 +64,7 @@ pub fn restrictions(prepared: &Prepared) -> Vec<Restriction> {
     for mount in config.mounts.iter().filter(|m| !m.remount) {
         add(&mount.destination, mount.attr_set | mount.rec_attr_set, false);
     }
-    let shown = crate::launch::outside::shown(
+    let shown = crate::launch::outside::host_mounts(
         config,
         &prepared.bundle.dir,
         &prepared.layout,

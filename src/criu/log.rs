@@ -23,9 +23,9 @@ fn quote(log: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = Vec::new();
     for line in log.lines() {
         let Some(at) = line.find("Error (") else { continue };
-        let said = line[at..].trim_end();
-        if !HARMLESS.iter().any(|h| said.contains(h)) && !lines.contains(&said) {
-            lines.push(said);
+        let text = line[at..].trim_end();
+        if !HARMLESS.iter().any(|h| text.contains(h)) && !lines.contains(&text) {
+            lines.push(text);
         }
     }
     lines.truncate(QUOTED);

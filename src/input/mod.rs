@@ -1,7 +1,7 @@
 //! Descriptions of a container in the words of other tools: a service of a compose file, a container of a Kubernetes
 //! manifest, a `docker run` line. Each becomes the same list: options of `docker run`, every one with its place.
 //!
-//! The list is said to a [`Launch`] through the table of options, or written into a config for the audit. What has no
+//! The list is applied to a [`Launch`] through the table of options, or written into a config for the audit. What has no
 //! meaning here is kept in the list of notes with the reason; a key that is not known, in that of unknown ones.
 
 pub mod compose;
@@ -44,16 +44,16 @@ impl std::fmt::Display for Spot {
 
 /// One option of `docker run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct OptionAt {
     /// Its long spelling.
-    pub option: String,
+    pub name: String,
     /// Its value; empty for a flag.
     pub value: String,
-    /// Where it is said.
+    /// Its position.
     pub at: Spot,
 }
 
-/// Whose words a description is in. What an engine does where nothing is said is its own.
+/// The engine that a description is written for. Each engine has its own defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// Docker, and those that take its options.
@@ -85,7 +85,7 @@ pub struct Description {
     /// Its image.
     pub image: Option<(String, Spot)>,
     /// Its options.
-    pub said: Vec<Said>,
+    pub options: Vec<OptionAt>,
     /// The program and its arguments; empty: the image's.
     pub args: Vec<String>,
     /// What is known and has no effect here: (place, key, why).
@@ -106,7 +106,7 @@ impl Description {
             at,
             engine: Engine::Docker,
             image: None,
-            said: Vec::new(),
+            options: Vec::new(),
             args: Vec::new(),
             notes: Vec::new(),
             unknown: Vec::new(),
@@ -117,7 +117,7 @@ impl Description {
 
     /// Adds an option.
     pub fn say(&mut self, at: &Spot, option: &str, value: impl Into<String>) {
-        self.said.push(Said { option: option.into(), value: value.into(), at: at.clone() });
+        self.options.push(OptionAt { name: option.into(), value: value.into(), at: at.clone() });
     }
 
     /// Adds a tmpfs, which every user may write to as in Docker and Kubernetes.
@@ -146,27 +146,27 @@ impl Description {
         if let Some((at, key, why)) = self.stops.first() {
             return Err(Error::msg(format!("{at}: {key}: {why}")));
         }
-        let spoken = launch.said.clone();
-        for said in self.said.clone() {
-            let Some(row) = row(&said.option) else {
-                self.unknown.push((said.at.clone(), said.option.clone()));
+        let spoken = launch.options.clone();
+        for option in self.options.clone() {
+            let Some(row) = row(&option.name) else {
+                self.unknown.push((option.at.clone(), option.name.clone()));
                 continue;
             };
             // Of an option with one value the command line's counts; of the others both do.
-            if DETACHED.iter().any(|start| said.option.starts_with(start)) && !launch.life.detach {
-                self.note(&said.at, &said.option, "only a detached run has it: --detach");
+            if DETACHED.iter().any(|start| option.name.starts_with(start)) && !launch.life.detach {
+                self.note(&option.at, &option.name, "only a detached run has it: --detach");
                 continue;
             }
             let one = matches!(row.says, Says::One(..) | Says::Path(..) | Says::Switch(_) | Says::Flag(_));
             if one && spoken.contains(&row.long) {
                 continue;
             }
-            match row.say(launch, &said.value) {
+            match row.say(launch, &option.value) {
                 Ok(()) => {}
-                Err(why) if row.is_refused() && said.option != "privileged" => {
-                    self.note(&said.at, &said.option, &why)
+                Err(why) if row.is_refused() && option.name != "privileged" => {
+                    self.note(&option.at, &option.name, &why)
                 }
-                Err(why) => return Err(Error::msg(format!("{}: {}: {why}", said.at, as_written(&said)))),
+                Err(why) => return Err(Error::msg(format!("{}: {}: {why}", option.at, as_written(&option)))),
             }
         }
         if !self.args.is_empty() && launch.args.is_empty() {
@@ -184,11 +184,11 @@ impl Description {
     }
 }
 
-fn as_written(said: &Said) -> String {
+fn as_written(option: &OptionAt) -> String {
     // The value of a variable may be a secret.
     let value =
-        if said.option == "env" { said.value.split('=').next().unwrap_or_default() } else { &said.value };
-    if value.is_empty() { said.option.clone() } else { format!("{} {value}", said.option) }
+        if option.name == "env" { option.value.split('=').next().unwrap_or_default() } else { &option.value };
+    if value.is_empty() { option.name.clone() } else { format!("{} {value}", option.name) }
 }
 
 /// Reads a file of a bounded size.

@@ -31,12 +31,12 @@ fn container(text: &str) -> Description {
     pod::describe(&documents[0], &name, node).unwrap()
 }
 
-fn said(d: &Description) -> Vec<String> {
-    d.said.iter().map(|s| format!("{} {}", s.option, s.value).trim_end().to_string()).collect()
+fn options(d: &Description) -> Vec<String> {
+    d.options.iter().map(|s| format!("{} {}", s.name, s.value).trim_end().to_string()).collect()
 }
 
 fn has(d: &Description, what: &str) {
-    assert!(said(d).iter().any(|s| s == what), "{what}: {:?}", said(d));
+    assert!(options(d).iter().any(|s| s == what), "{what}: {:?}", options(d));
 }
 
 fn unknown(d: &Description, key: &str) {
@@ -268,7 +268,7 @@ fn every_container_of_every_kind_is_found() {
     assert_eq!(names("apiVersion: v1\nkind: ConfigMap\ndata: {}\n").len(), 0);
 }
 
-/// What the kubelet does where nothing is said is not what Docker does.
+/// The kubelet's defaults are not Docker's.
 #[test]
 fn a_pod_is_judged_as_the_kubelet_starts_it() {
     let made = |of_container: &str, of_pod: &str| {

@@ -49,7 +49,7 @@ pub(super) fn apply(facts: &Facts<'_>, config: &mut Config, changes: &mut Vec<Ch
     Ok(())
 }
 
-/// Once the policy has decided about capabilities. pasta's network promises less than one of plugins: it is said.
+/// Once the policy has decided about capabilities. pasta's network promises less than one of plugins: a notice says so.
 pub(super) fn after_policy(config: &Config, changes: &mut Vec<Change>) -> Result<()> {
     let Some(process) = &config.process else { return Ok(()) };
     let has = |name: &&&str| {

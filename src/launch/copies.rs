@@ -10,32 +10,34 @@ use crate::policy::Facts;
 use crate::state::layers;
 
 /// The change that `--overlay` makes, in words.
-pub(super) fn text((path, said): (&Path, &str), id: &str) -> String {
-    format!("{} is writable as a copy ({}): safebox diff, apply or discard {id}", path.display(), said)
+pub(super) fn text((path, option): (&Path, &str), id: &str) -> String {
+    format!("{} is writable as a copy ({}): safebox diff, apply or discard {id}", path.display(), option)
 }
 
 /// Where the changes of a writable copy go.
 pub(super) fn overlay(
-    (path, said): (&Path, &str),
+    (path, option): (&Path, &str),
     number: usize,
     launch: &Launch,
     facts: &Facts<'_>,
 ) -> Result<Overlay> {
-    let meta = std::fs::metadata(path).map_err(|e| Error::msg(format!("{said}: {e}")))?;
+    let meta = std::fs::metadata(path).map_err(|e| Error::msg(format!("{option}: {e}")))?;
     if !meta.is_dir() {
-        return Err(Error::msg(format!("{said}: a directory is needed; --rw makes a single file writable")));
+        return Err(Error::msg(format!(
+            "{option}: a directory is needed; --rw makes a single file writable"
+        )));
     }
     let store = layers::store(&launch.state_root)?;
     let of_container = store.join(facts.id);
     if !launch.pure && of_container.symlink_metadata().is_ok() {
         return Err(Error::msg(format!(
-            "{said}: {id} has left changes of an earlier run: safebox diff {id}, then apply or discard it, or another --name",
+            "{option}: {id} has left changes of an earlier run: safebox diff {id}, then apply or discard it, or another --name",
             id = facts.id
         )));
     }
     if store.starts_with(path) {
         return Err(Error::msg(format!(
-            "{said}: it contains {}, where the layers are kept",
+            "{option}: it contains {}, where the layers are kept",
             store.display()
         )));
     }

@@ -139,15 +139,15 @@ mod tests {
 
     #[test]
     fn each_controller_has_one_group() {
-        let said = |asked: &[&str]| {
+        let error = |asked: &[&str]| {
             let asked: Vec<_> = asked.iter().map(|text| text.to_string()).collect();
             distinct(&asked).err().map(|e| e.to_string()).unwrap_or_default()
         };
-        assert_eq!(said(&["a"]), "");
-        assert_eq!(said(&["cpu,memory:a", "pids:a:b"]), "");
-        assert!(said(&["cpu:a", "memory,cpu:b"]).contains("controller cpu specified multiple times"));
-        assert!(said(&["a", "b"]).contains("a (missing <controller>: prefix)"));
-        assert!(said(&["cpu,:a"]).contains("empty <controller> prefix"));
+        assert_eq!(error(&["a"]), "");
+        assert_eq!(error(&["cpu,memory:a", "pids:a:b"]), "");
+        assert!(error(&["cpu:a", "memory,cpu:b"]).contains("controller cpu specified multiple times"));
+        assert!(error(&["a", "b"]).contains("a (missing <controller>: prefix)"));
+        assert!(error(&["cpu,:a"]).contains("empty <controller> prefix"));
     }
 
     #[test]

@@ -115,7 +115,7 @@ const LARGEST_INDEX: u64 = 4 << 20;
 
 /// The first tag of an OCI layout, if a shell reads it as one word.
 fn tag(path: &Path) -> Option<String> {
-    // The image's author chooses what is there: a FIFO would wait for its writer.
+    // The image's author chooses the file: a FIFO would wait for its writer.
     let mut options = std::fs::File::options();
     let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path.join("index.json")).ok()?;
     file.metadata().ok().filter(std::fs::Metadata::is_file)?;

@@ -398,7 +398,7 @@ pub fn check_bare(config: &Config) -> Result<()> {
         )))
     };
     if let Some(secret) = config.secrets.first() {
-        return needs(secret.said());
+        return needs(secret.option());
     }
     if let Some(path) = config.masked_paths.first() {
         return needs(format!("--hide {}", path.display()));

@@ -33,7 +33,7 @@ fn hosts(config: &Config, by_name: bool) -> String {
 pub fn add_names(launch: &mut Launch, names: &Names) -> Result<()> {
     let network = &launch.network;
     let asked = network.joined.is_some() || network.pasta.is_some() || network.cni.is_some();
-    let host = launch.overrides.allows("host-net") || launch.said.contains(&"network");
+    let host = launch.overrides.allows("host-net") || launch.options.contains(&"network");
     if names.is_empty() || asked || host || launch.policy() == Policy::Privileged {
         return Ok(());
     }

@@ -20,10 +20,10 @@ pub const MASK: &str = "/dev/null";
 
 /// The external resources of a container that is about to be created.
 pub fn of(config: &Config, bundle: &Path, layout: &Layout, v2: bool, options: &Options) -> Outside {
-    let shown = shown(config, bundle, layout, v2);
+    let mounts = host_mounts(config, bundle, layout, v2);
     let joined = config.namespaces.iter().filter(|n| n.path.is_some());
     Outside {
-        mounts: shown.into_iter().map(|(at, _)| at).collect(),
+        mounts: mounts.into_iter().map(|(at, _)| at).collect(),
         masked: config.masked_paths.clone(),
         descriptors: (0..3).map(|fd| descriptor(fd, options)).collect(),
         joined: joined.fold(0, |bits, n| bits | n.kind.row().flag),
@@ -34,19 +34,19 @@ pub fn of(config: &Config, bundle: &Path, layout: &Layout, v2: bool, options: &O
 }
 
 /// Every mount of a host file system: (destination, source on the host).
-pub fn shown(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(PathBuf, PathBuf)> {
-    let mut shown = Vec::new();
+pub fn host_mounts(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(PathBuf, PathBuf)> {
+    let mut mounts = Vec::new();
     let at = |path: &str| config.mounts.iter().find(|m| m.destination == Path::new(path));
     for mount in config.mounts.iter().filter(|m| !m.remount) {
         if mount.bind.is_some() {
             let source = bundle.join(mount.source.as_deref().unwrap_or_default());
-            shown.push((mount.destination.clone(), source));
+            mounts.push((mount.destination.clone(), source));
         } else if mount.fs_type.as_deref() == Some("cgroup") && shows_cgroups(config, v2) {
             for cgroup in &layout.cgroups {
                 // A pure v2 host has one cgroup, bound at the destination itself.
                 let name = if v2 { String::new() } else { bind_name(&cgroup.controllers) };
                 let name = mount.destination.join(name);
-                shown.push((name.components().collect(), cgroup.path.clone()));
+                mounts.push((name.components().collect(), cgroup.path.clone()));
             }
         }
     }
@@ -55,9 +55,9 @@ pub fn shown(config: &Config, bundle: &Path, layout: &Layout, v2: bool) -> Vec<(
     if config.namespace(NsKind::User).is_some() && !bound {
         let names = DEFAULT_DEVICES.iter().map(|(name, ..)| Path::new("/dev").join(name));
         let devices: BTreeSet<PathBuf> = names.chain(config.devices.iter().map(|d| d.path.clone())).collect();
-        shown.extend(devices.into_iter().map(|path| (path.clone(), path)));
+        mounts.extend(devices.into_iter().map(|path| (path.clone(), path)));
     }
-    shown
+    mounts
 }
 
 /// The entry of a descriptor in `descriptors.json`; the process inherits the descriptor.

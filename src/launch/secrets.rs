@@ -38,13 +38,13 @@ pub(super) fn apply(
         secret.size = look(&secret)?;
         if let Some(place) = &secret.also {
             if config.mounts.iter().any(|m| m.destination == *place) {
-                let said = secret.said();
+                let option = secret.option();
                 return Err(Error::msg(format!(
-                    "{said}: another mount is at {}: use another target",
+                    "{option}: another mount is at {}: use another target",
                     place.display()
                 )));
             }
-            made_on_the_host(&secret.said(), place, config)?;
+            made_on_the_host(&secret.option(), place, config)?;
         }
         config.secrets.push(secret);
     }
@@ -70,7 +70,7 @@ fn tmpfs(secrets: usize) -> Mount {
 
 /// Checks a source and returns its size, if it is known before reading.
 fn look(secret: &Secret) -> Result<Option<u64>> {
-    let failed = |why: String| Error::msg(format!("{}: {why}", secret.said()));
+    let failed = |why: String| Error::msg(format!("{}: {why}", secret.option()));
     let size = match &secret.source {
         SecretSource::Variable(name) => {
             let value = std::env::var_os(name).ok_or_else(|| {
@@ -107,10 +107,10 @@ pub fn take(secrets: &mut [Secret]) -> Result<Vec<OwnedFd>> {
     secrets
         .iter_mut()
         .map(|secret| {
-            let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", secret.said()));
+            let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", secret.option()));
             let (fd, size) = read(&secret.source).map_err(failed)?;
             if size > LARGEST {
-                return Err(Error::msg(format!("{}: larger than 1 MiB", secret.said())));
+                return Err(Error::msg(format!("{}: larger than 1 MiB", secret.option())));
             }
             secret.size = Some(size);
             Ok(fd)

@@ -64,7 +64,7 @@ pub struct Launch {
     /// For `run` in the foreground: (pid, start time) of this process.
     pub launcher: Option<(i32, u64)>,
     /// The options that the command line says, by their long spellings.
-    pub said: Vec<&'static str>,
+    pub options: Vec<&'static str>,
     /// Requirements of the administrator's policy file.
     pub enforcement: Option<Enforcement>,
 }
@@ -90,7 +90,7 @@ impl Default for Launch {
             stays: stdio::Launcher::Absent,
             cgroup_manager: None,
             launcher: None,
-            said: Vec::new(),
+            options: Vec::new(),
             enforcement: None,
         }
     }
@@ -193,7 +193,7 @@ pub enum Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// The option as typed, for messages.
-    pub said: String,
+    pub option: String,
     /// Host path; `None`: a tmpfs.
     pub source: Option<PathBuf>,
     /// Absolute path inside.

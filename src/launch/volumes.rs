@@ -18,7 +18,7 @@ const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 struct HostPath {
     access: Access,
     path: PathBuf,
-    said: String,
+    option: String,
 }
 
 /// Applies `--ro`, `--rw`, `--hide`, and adds the working directory for a run of the host's programs.
@@ -33,39 +33,41 @@ pub(super) fn host_paths(
         working_directory(launch, config, &mut all)?;
     }
     all.sort_by_key(|s| s.path.components().count());
-    let covers = |shown: &HostPath, config: &Config| {
-        config.mounts.iter().any(|m| m.bind.is_some() && shown.path.starts_with(&m.destination))
+    let covers = |host_path: &HostPath, config: &Config| {
+        config.mounts.iter().any(|m| m.bind.is_some() && host_path.path.starts_with(&m.destination))
     };
     let mut number = 0;
-    for shown in all {
-        match shown.access {
+    for host_path in all {
+        match host_path.access {
             Access::Copy => {
-                refuse_source(&shown.path, &shown.said, facts)?;
-                let mut mount = bind(&shown.path, &shown.path, true, &shown.said)?;
-                mount.overlay = Some(copies::overlay((&shown.path, &shown.said), number, launch, facts)?);
+                refuse_source(&host_path.path, &host_path.option, facts)?;
+                let mut mount = bind(&host_path.path, &host_path.path, true, &host_path.option)?;
+                mount.overlay =
+                    Some(copies::overlay((&host_path.path, &host_path.option), number, launch, facts)?);
                 // overlayfs takes one file system, without the mounts below.
                 mount.bind = Some(false);
                 push(config, mount);
-                asks_for_caller(&shown.path, true, &shown.said, facts, config)?;
-                changes.push(Change::new("files", copies::text((&shown.path, &shown.said), facts.id)));
+                asks_for_caller(&host_path.path, true, &host_path.option, facts, config)?;
+                changes
+                    .push(Change::new("files", copies::text((&host_path.path, &host_path.option), facts.id)));
                 number += 1;
             }
-            Access::Hide if !covers(&shown, config) => {
+            Access::Hide if !covers(&host_path, config) => {
                 return Err(Error::msg(format!(
                     "{}: it is not below a visible host path, so there is nothing to hide",
-                    shown.said
+                    host_path.option
                 )));
             }
-            Access::Hide => hide(config, &shown.path)?,
+            Access::Hide => hide(config, &host_path.path)?,
             Access::Write | Access::Read => {
-                refuse_source(&shown.path, &shown.said, facts)?;
-                let write = shown.access == Access::Write;
-                push(config, bind(&shown.path, &shown.path, write, &shown.said)?);
-                asks_for_caller(&shown.path, write, &shown.said, facts, config)?;
+                refuse_source(&host_path.path, &host_path.option, facts)?;
+                let write = host_path.access == Access::Write;
+                push(config, bind(&host_path.path, &host_path.path, write, &host_path.option)?);
+                asks_for_caller(&host_path.path, write, &host_path.option, facts, config)?;
                 if write {
                     changes.push(Change::weaker(
                         "files",
-                        format!("{} is writable ({})", shown.path.display(), shown.said),
+                        format!("{} is writable ({})", host_path.path.display(), host_path.option),
                     ));
                 }
             }
@@ -84,29 +86,29 @@ fn named(launch: &Launch, facts: &Facts<'_>) -> Result<Vec<HostPath>> {
             Access::Read => "--ro",
             Access::Hide => "--hide",
         };
-        let said = format!("{flag} {}", path.display());
-        let path = found(path, &said, facts)?;
+        let option = format!("{flag} {}", path.display());
+        let path = found(path, &option, facts)?;
         // For equal paths hide wins over ro, ro over overlay, and overlay over rw.
         match all.iter_mut().find(|s| s.path == path) {
-            Some(same) if same.access < *access => (same.access, same.said) = (*access, said),
+            Some(same) if same.access < *access => (same.access, same.option) = (*access, option),
             Some(_) => {}
-            None => all.push(HostPath { access: *access, path, said }),
+            None => all.push(HostPath { access: *access, path, option }),
         }
     }
     Ok(all)
 }
 
 /// The path without symlinks; an error if it does not exist or, in a hardened run, leads through another user's symlink.
-fn found(path: &Path, said: &str, facts: &Facts<'_>) -> Result<PathBuf> {
+fn found(path: &Path, option: &str, facts: &Facts<'_>) -> Result<PathBuf> {
     if facts.policy >= Policy::Baseline && path.exists() {
-        return super::links::resolved(path).map_err(|why| Error::msg(format!("{said}: {why}")));
+        return super::links::resolved(path).map_err(|why| Error::msg(format!("{option}: {why}")));
     }
     std::fs::canonicalize(path).map_err(|e| {
         Error::msg(match e.kind() {
             std::io::ErrorKind::NotFound => {
-                format!("{said}: no such file or directory: use an existing path")
+                format!("{option}: no such file or directory: use an existing path")
             }
-            _ => format!("{said}: {e}"),
+            _ => format!("{option}: {e}"),
         })
     })
 }
@@ -146,7 +148,7 @@ fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<HostPat
             dir.display()
         )));
     }
-    all.push(HostPath { access: Access::Read, path: dir, said: WORKING_DIRECTORY.into() });
+    all.push(HostPath { access: Access::Read, path: dir, option: WORKING_DIRECTORY.into() });
     Ok(())
 }
 
@@ -178,15 +180,15 @@ fn hide(config: &mut Config, path: &Path) -> Result<()> {
 }
 
 /// A bind mount of a host path, including the mounts below it.
-pub(super) fn bind(source: &Path, destination: &Path, write: bool, said: &str) -> Result<Mount> {
-    let text = source.to_str().ok_or_else(|| Error::msg(format!("{said}: the path is not valid UTF-8")))?;
+pub(super) fn bind(source: &Path, destination: &Path, write: bool, option: &str) -> Result<Mount> {
+    let text = source.to_str().ok_or_else(|| Error::msg(format!("{option}: the path is not valid UTF-8")))?;
     let readonly = if write { 0 } else { libc::MOUNT_ATTR_RDONLY };
     Ok(Mount {
         destination: destination.to_path_buf(),
         source: Some(text.into()),
         bind: Some(true),
         rec_attr_set: NOTHING_GAINED | readonly,
-        volume: Some(said.into()),
+        volume: Some(option.into()),
         ..Mount::default()
     })
 }
@@ -202,18 +204,18 @@ fn push(config: &mut Config, mount: Mount) {
 fn asks_for_caller(
     source: &Path,
     write: bool,
-    said: &str,
+    option: &str,
     facts: &Facts<'_>,
     config: &mut Config,
 ) -> Result<()> {
     if facts.host.rootless.is_none() || config.hardening.caller_ids.is_some() {
         return Ok(());
     }
-    let meta = std::fs::metadata(source).map_err(|e| Error::msg(format!("{said}: {e}")))?;
+    let meta = std::fs::metadata(source).map_err(|e| Error::msg(format!("{option}: {e}")))?;
     if write {
-        config.hardening.caller_ids = Some(said.into());
+        config.hardening.caller_ids = Some(option.into());
     } else if is_closed(&meta) && meta.uid() == facts.host.euid {
-        config.hardening.caller_ids = Some(format!("{said}, which is closed to other users"));
+        config.hardening.caller_ids = Some(format!("{option}, which is closed to other users"));
     }
     Ok(())
 }
@@ -236,7 +238,7 @@ const REFUSED: [(&str, bool); 13] = [
 ];
 
 /// Refuses, under `restricted`, such sources and directories that contain one of them.
-fn refuse_source(source: &Path, said: &str, facts: &Facts<'_>) -> Result<()> {
+fn refuse_source(source: &Path, option: &str, facts: &Facts<'_>) -> Result<()> {
     if facts.policy < Policy::Restricted {
         return Ok(());
     }
@@ -254,12 +256,12 @@ fn refuse_source(source: &Path, said: &str, facts: &Facts<'_>) -> Result<()> {
         None if own => "it contains the states of containers".into(),
         None if socket => {
             return Err(Error::msg(format!(
-                "{said}: it is a socket, whose peer acts on the host: leave it out, or use --policy baseline"
+                "{option}: it is a socket, whose peer acts on the host: leave it out, or use --policy baseline"
             )));
         }
         None => return Ok(()),
     };
-    Err(Error::msg(format!("{said}: {what}: name a path below it, or use --policy baseline")))
+    Err(Error::msg(format!("{option}: {what}: name a path below it, or use --policy baseline")))
 }
 
 /// `--volume`, `--mount`, `--tmpfs`.
@@ -272,19 +274,19 @@ pub(super) fn volumes(
     for volume in &launch.files.volumes {
         let mount = match &volume.source {
             Some(source) => {
-                let source = found(source, &volume.said, facts)?;
-                refuse_source(&source, &volume.said, facts)?;
-                asks_for_caller(&source, volume.write, &volume.said, facts, config)?;
-                let (place, said) = (volume.destination.display(), &volume.said);
+                let source = found(source, &volume.option, facts)?;
+                refuse_source(&source, &volume.option, facts)?;
+                asks_for_caller(&source, volume.write, &volume.option, facts, config)?;
+                let (place, option) = (volume.destination.display(), &volume.option);
                 changes.push(if volume.write {
-                    Change::weaker("files", format!("{} is writable at {place} ({said})", source.display()))
+                    Change::weaker("files", format!("{} is writable at {place} ({option})", source.display()))
                 } else {
                     Change::new(
                         "files",
                         format!("{} at {place} is read-only (:rw for writing)", source.display()),
                     )
                 });
-                bind(&source, &volume.destination, volume.write, said)?
+                bind(&source, &volume.destination, volume.write, option)?
             }
             None => Mount {
                 destination: volume.destination.clone(),
@@ -301,7 +303,7 @@ pub(super) fn volumes(
             .files
             .volumes
             .iter()
-            .try_for_each(|volume| made_on_the_host(&volume.said, &volume.destination, config))?;
+            .try_for_each(|volume| made_on_the_host(&volume.option, &volume.destination, config))?;
     }
     Ok(())
 }
@@ -320,7 +322,7 @@ fn with_options(mut mount: Mount, volume: &Volume) -> Mount {
 }
 
 /// Refuses a mount point that is missing in a volume: it would be created in the host's directory.
-pub(super) fn made_on_the_host(said: &str, destination: &Path, config: &Config) -> Result<()> {
+pub(super) fn made_on_the_host(option: &str, destination: &Path, config: &Config) -> Result<()> {
     let over = config
         .mounts
         .iter()
@@ -334,7 +336,7 @@ pub(super) fn made_on_the_host(said: &str, destination: &Path, config: &Config) 
     }
     Err(Error::msg(format!(
         "{}: {} does not exist, and nothing is created on the host: create it first, or choose a path outside {}",
-        said,
+        option,
         path.display(),
         over.destination.display()
     )))
@@ -348,18 +350,18 @@ pub(super) fn devices(
     _: &mut Vec<Change>,
 ) -> Result<()> {
     for (path, inside, access) in &launch.files.devices {
-        let said = format!("--device {}", path.display());
+        let option = format!("--device {}", path.display());
         if facts.host.rootless.is_some() {
             return Err(Error::msg(format!(
-                "{said}: only root of the machine can add a device to a container"
+                "{option}: only root of the machine can add a device to a container"
             )));
         }
-        let path = found(path, &said, facts)?;
-        let meta = std::fs::metadata(&path).map_err(|e| Error::msg(format!("{said}: {e}")))?;
+        let path = found(path, &option, facts)?;
+        let meta = std::fs::metadata(&path).map_err(|e| Error::msg(format!("{option}: {e}")))?;
         let kind = match meta.file_type() {
             t if t.is_char_device() => 'c',
             t if t.is_block_device() => 'b',
-            _ => return Err(Error::msg(format!("{said}: {} is not a device", path.display()))),
+            _ => return Err(Error::msg(format!("{option}: {} is not a device", path.display()))),
         };
         let device = Device {
             path: inside.clone(),

@@ -101,7 +101,7 @@ pub struct Account {
 impl Account {
     /// Of a run that came to nothing.
     pub fn not_started(id: &str, exit_code: i32, error: &str) -> Self {
-        let error = Some(crate::error::shown(error));
+        let error = Some(crate::error::escaped(error));
         Account { id: id.into(), exit_code: Some(exit_code), error, ..Account::default() }
     }
 

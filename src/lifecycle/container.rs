@@ -76,7 +76,7 @@ impl Container {
             Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
                 return Err(Error::msg(format!("open {}: not a directory", dir.display())));
             }
-            Err(_) if is_unborn(&dir) => None,
+            Err(_) if is_incomplete(&dir) => None,
             Err(_) => return Err(StateError::NotFound.into()),
         };
         let mut state = raw
@@ -181,7 +181,7 @@ impl Container {
 
 /// Whether `dir` can be what a create left that died before it wrote its state: there is nothing in it that no
 /// create makes. Other directories below the state root are not containers, and are not removed.
-fn is_unborn(dir: &Path) -> bool {
+fn is_incomplete(dir: &Path) -> bool {
     let Ok(mut entries) = std::fs::read_dir(dir) else { return false };
     entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(|name| files::ALL.contains(&name))))
 }
@@ -216,7 +216,7 @@ pub fn all<T>(root: &Path, mut show: impl FnMut(&Container) -> T) -> (Vec<T>, Ve
 }
 
 /// Removes what a create that was killed in its first row left of the name `id`.
-pub fn sweep_unborn(root: &Path, id: &str) {
+pub fn remove_incomplete(root: &Path, id: &str) {
     let Ok(entries) = std::fs::read_dir(root) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();

@@ -88,7 +88,7 @@ impl Denials {
     }
 
     /// The lines for a person, and how many are left out.
-    pub fn shown(&self) -> (Vec<String>, usize) {
+    pub fn first_lines(&self) -> (Vec<String>, usize) {
         let mut lines = self.lines();
         let more = lines.len().saturating_sub(LINES) + usize::from(self.more);
         lines.truncate(LINES);

@@ -2,7 +2,7 @@
 //!
 //! The launch goes on in a child, the monitor: a container is the child of the process that launches it, and only that
 //! one learns its exit code. The first process waits until the program runs, and returns. If the launch fails the
-//! monitor has said why, and its exit code is the first one's.
+//! monitor has reported why, and its exit code is the first one's.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

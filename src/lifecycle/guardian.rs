@@ -118,7 +118,7 @@ fn keep(line: RawFd, modes: &tty::Saved) -> i32 {
     0
 }
 
-/// Waits for the launcher's end: whether it said a word before.
+/// Waits for the launcher's end: whether it sent a message before.
 fn dismissed(line: RawFd) -> bool {
     let idle = i32::try_from(IDLE.as_millis()).unwrap_or(-1);
     if io::poll(&[(line, libc::POLLIN)], idle).is_ok_and(|events| events == [0]) {

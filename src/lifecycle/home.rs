@@ -8,7 +8,7 @@ use crate::sys::fs;
 
 /// The home directory of `uid` in the passwd of a running container, whose process is (pid, start time); `/` where
 /// there is none. The container's owner owns the file, and what is read of it is a path for the container.
-/// `inside` is the way to it where the process cannot be looked into.
+/// `inside` is the way to it where /proc/PID/root of the process is closed.
 pub fn home_inside((pid, start): (i32, u64), uid: u32, inside: Option<&NamespaceFds>) -> String {
     if let Some(inside) = inside {
         return home_in(inside.root, uid).unwrap_or_else(|| "/".into());

@@ -27,7 +27,7 @@ use crate::sys::process;
 use crate::sys::{fs, rlimit};
 
 /// Runs the hooks in order; the first that fails ends it. `of` is the container process: its pid, and its
-/// start time for the hooks that join it, which they do by `inside` where it cannot be looked into. `signals` is
+/// start time for the hooks that join it, which they do by `inside` where its /proc/PID/ns is closed. `signals` is
 /// a signalfd(2) that tells the launcher to end, or -1.
 pub fn run(
     run: &HookRun,
@@ -37,11 +37,11 @@ pub fn run(
     inside: Option<&NamespaceFds>,
 ) -> Result<(), HookError> {
     for (i, hook) in run.hooks.iter().enumerate() {
-        let said = HookOutput::new()?;
-        run_one(run, kind, hook, of, (signals, inside), &said).map_err(|e| match e {
+        let output = HookOutput::new()?;
+        run_one(run, kind, hook, of, (signals, inside), &output).map_err(|e| match e {
             // In runc's words, which are what Docker and containerd show of it.
             HookError::Failed(text) => HookError::Failed(format!(
-                "error running {kind} hook #{i}: {}: {text}, {said}",
+                "error running {kind} hook #{i}: {}: {text}, {output}",
                 hook.path.display()
             )),
             interrupted => interrupted,
@@ -77,16 +77,16 @@ fn run_one(
     hook: &Hook,
     of: (i32, u64),
     (signals, inside): (RawFd, Option<&NamespaceFds>),
-    said: &HookOutput,
+    output: &HookOutput,
 ) -> Result<(), HookError> {
     let (pid, _) = of;
     let state = state_for(run, kind, pid)?;
     if let Some(container) = &run.container {
-        let stdio = [state_pipe(&state.to_string())?.into(), said.out()?, said.err()?];
+        let stdio = [state_pipe(&state.to_string())?.into(), output.out()?, output.err()?];
         return crate::lifecycle::container_hook::run_hook(container, hook, of, stdio, (signals, inside));
     }
     let mut command = Command::new(&hook.path);
-    command.env_clear().stdin(state_pipe(&state.to_string())?).stdout(said.out()?).stderr(said.err()?);
+    command.env_clear().stdin(state_pipe(&state.to_string())?).stdout(output.out()?).stderr(output.err()?);
     if let Some((name, rest)) = hook.args.split_first() {
         command.arg0(name).args(rest);
     }
@@ -153,7 +153,7 @@ impl std::fmt::Display for HookOutput {
         let text = |file: &File| {
             let mut bytes = [0; MOST];
             let n = file.read_at(&mut bytes, 0).unwrap_or_default();
-            crate::error::shown_in_line(String::from_utf8_lossy(&bytes[..n]).trim_end())
+            crate::error::escaped_line(String::from_utf8_lossy(&bytes[..n]).trim_end())
         };
         write!(f, "stdout: {}, stderr: {}", text(&self.out), text(&self.err))
     }

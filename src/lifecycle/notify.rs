@@ -79,7 +79,7 @@ impl Proxy {
         self.word.as_ref().map(|word| word.since + PATIENCE)
     }
 
-    /// Reads what the container said, a few messages at a time.
+    /// Reads the container's messages, a few at a time.
     fn hear(&mut self) {
         let mut buf = [0u8; 4096];
         // A container that sends more than that at a time waits for the next turn: other sidecars are waiting, too.

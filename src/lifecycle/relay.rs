@@ -82,7 +82,7 @@ impl End {
         self.fd()
     }
 
-    /// poll(2) has said that there is something to read.
+    /// poll(2) has reported that it is readable.
     pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
         match self.kind {
             Kind::NonBlocking | Kind::File => fs::read(self.fd(), buf),
@@ -95,7 +95,7 @@ impl End {
         }
     }
 
-    /// poll(2) has said that something can be written.
+    /// poll(2) has reported that it is writable.
     fn write(&self, bytes: &[u8]) -> Result<usize> {
         match self.kind {
             Kind::NonBlocking | Kind::File => fs::write(self.fd(), bytes),

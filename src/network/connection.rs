@@ -18,7 +18,7 @@ const TURN: usize = 8;
 /// The capacity that an idle connection's buffer may keep.
 const KEPT: usize = 4096;
 
-/// A socket, and what epoll(7) has said of it since the last EAGAIN.
+/// A socket, and its events of epoll(7) since the last EAGAIN.
 #[derive(Debug)]
 pub struct End {
     fd: OwnedFd,
@@ -44,7 +44,7 @@ impl End {
         self.fd.as_raw_fd()
     }
 
-    /// Notes what epoll(7) has said.
+    /// Notes events of epoll(7).
     pub fn note(&mut self, events: u32) {
         let any = |bits: i32| events & bits as u32 != 0;
         self.readable |= any(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR);

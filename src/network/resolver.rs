@@ -70,7 +70,7 @@ struct Stream {
 }
 
 /// What a message says.
-enum Said {
+enum Message {
     Addresses(Vec<IpAddr>, u32),
     Alias(String, u32),
     NoData(u32),
@@ -177,8 +177,8 @@ impl Resolver {
     /// Something has happened on the socket of a lookup.
     pub fn ready(&mut self, epoll: &Epoll, token: fn(Key) -> u64, key: Key) -> Option<(Wanted, Answer)> {
         let lookup = self.lookups.get(key)?;
-        let said = lookup.receive()?;
-        self.heard(epoll, token, key, said)
+        let message = lookup.receive()?;
+        self.heard(epoll, token, key, message)
     }
 
     fn heard(
@@ -186,18 +186,18 @@ impl Resolver {
         epoll: &Epoll,
         token: fn(Key) -> u64,
         key: Key,
-        said: Said,
+        message: Message,
     ) -> Option<(Wanted, Answer)> {
         let lookup = self.lookups.get(key)?;
-        match said {
-            Said::Stranger => None,
-            Said::Addresses(found, ttl) => {
+        match message {
+            Message::Stranger => None,
+            Message::Addresses(found, ttl) => {
                 let ttl = ttl.min(lookup.ttl);
                 self.end(key, Answer::Addresses(found.into(), ttl), ttl)
             }
-            Said::NoData(ttl) => self.end(key, Answer::NoData, ttl.min(LONGEST_NOTHING)),
-            Said::NoName(ttl) => self.end(key, Answer::NoName, ttl.min(LONGEST_NOTHING)),
-            Said::Alias(name, ttl) => {
+            Message::NoData(ttl) => self.end(key, Answer::NoData, ttl.min(LONGEST_NOTHING)),
+            Message::NoName(ttl) => self.end(key, Answer::NoName, ttl.min(LONGEST_NOTHING)),
+            Message::Alias(name, ttl) => {
                 lookup.aliases += 1;
                 (lookup.asked, lookup.ttl) = (name, lookup.ttl.min(ttl));
                 if lookup.aliases > MOST_ALIASES {
@@ -205,11 +205,11 @@ impl Resolver {
                 }
                 self.send_or_end(epoll, token, key)
             }
-            Said::Truncated => {
+            Message::Truncated => {
                 lookup.stream = Some(Stream { sent: 0, received: Vec::new() });
                 self.send_or_end(epoll, token, key)
             }
-            Said::Failed => {
+            Message::Failed => {
                 lookup.next();
                 self.send_or_end(epoll, token, key)
             }
@@ -226,7 +226,7 @@ impl Resolver {
         let late =
             |resolver: &mut Self, key: &Key| resolver.lookups.get(*key).is_some_and(|l| l.deadline <= now);
         let keys: Vec<Key> = self.lookups.keys().into_iter().filter(|key| late(self, key)).collect();
-        keys.into_iter().filter_map(|key| self.heard(epoll, token, key, Said::Failed)).collect()
+        keys.into_iter().filter_map(|key| self.heard(epoll, token, key, Message::Failed)).collect()
     }
 
     fn end(&mut self, key: Key, answer: Answer, ttl: u32) -> Option<(Wanted, Answer)> {
@@ -267,7 +267,7 @@ impl Lookup {
     }
 
     /// What has come; `None` where more is needed.
-    fn receive(&mut self) -> Option<Said> {
+    fn receive(&mut self) -> Option<Message> {
         if self.stream.is_some() {
             return self.receive_stream();
         }
@@ -276,73 +276,73 @@ impl Lookup {
         loop {
             match io::receive_nowait(fd, &mut buf) {
                 Ok(n) => match self.understand(&buf[..n]) {
-                    Said::Stranger => {}
-                    said => return Some(said),
+                    Message::Stranger => {}
+                    message => return Some(message),
                 },
                 Err(Errno::EAGAIN) => return None,
                 Err(Errno::EINTR) => {}
-                Err(_) => return Some(Said::Failed),
+                Err(_) => return Some(Message::Failed),
             }
         }
     }
 
-    fn receive_stream(&mut self) -> Option<Said> {
+    fn receive_stream(&mut self) -> Option<Message> {
         let (fd, stream) = (self.socket.as_ref()?.as_raw_fd(), self.stream.as_mut()?);
         let message = [&(self.query.len() as u16).to_be_bytes()[..], &self.query].concat();
         if take_error(fd).is_err() {
-            return Some(Said::Failed);
+            return Some(Message::Failed);
         }
         while stream.sent < message.len() {
             match io::send_nowait(fd, &message[stream.sent..]) {
                 Ok(n) => stream.sent += n,
                 Err(Errno::EAGAIN | Errno::ENOTCONN) => return None,
-                Err(_) => return Some(Said::Failed),
+                Err(_) => return Some(Message::Failed),
             }
         }
         let mut buf = [0; 4096];
         loop {
             match io::receive_nowait(fd, &mut buf) {
-                Ok(0) => return Some(Said::Failed),
+                Ok(0) => return Some(Message::Failed),
                 Ok(n) => stream.received.extend_from_slice(&buf[..n]),
                 Err(Errno::EAGAIN) => return None,
                 Err(Errno::EINTR) => continue,
-                Err(_) => return Some(Said::Failed),
+                Err(_) => return Some(Message::Failed),
             }
             let Some(head) = stream.received.get(..2) else { continue };
             let size = usize::from(u16::from_be_bytes([head[0], head[1]]));
             if stream.received.len() >= 2 + size {
                 let message = stream.received[2..2 + size].to_vec();
                 return Some(match self.understand(&message) {
-                    Said::Stranger | Said::Truncated => Said::Failed,
-                    said => said,
+                    Message::Stranger | Message::Truncated => Message::Failed,
+                    message => message,
                 });
             }
         }
     }
 
-    fn understand(&self, message: &[u8]) -> Said {
-        let Ok(packet) = Packet::parse(message) else { return Said::Stranger };
+    fn understand(&self, message: &[u8]) -> Message {
+        let Ok(packet) = Packet::parse(message) else { return Message::Stranger };
         let asked = |q: &Question<'_>| {
             let kind = if self.wanted.1 == Family::V4 { TYPE::A } else { TYPE::AAAA };
             q.qtype == QTYPE::TYPE(kind) && text(&q.qname).as_deref() == Some(self.asked.as_str())
         };
         let ours = packet.id() == self.id && packet.has_flags(PacketFlag::RESPONSE);
         if !ours || !matches!(&packet.questions[..], [question] if asked(question)) {
-            return Said::Stranger;
+            return Message::Stranger;
         }
         if packet.has_flags(PacketFlag::TRUNCATION) {
-            return Said::Truncated;
+            return Message::Truncated;
         }
         match packet.rcode() {
             RCODE::NoError => follow(&packet, &self.asked, self.wanted.1),
-            RCODE::NameError => Said::NoName(nothing(&packet)),
-            _ => Said::Failed,
+            RCODE::NameError => Message::NoName(nothing(&packet)),
+            _ => Message::Failed,
         }
     }
 }
 
 /// The addresses at the end of the chain of aliases that begins with `name`.
-fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Said {
+fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Message {
     let (mut name, mut ttl) = (name.to_string(), LONGEST);
     for _ in 0..=MOST_ALIASES {
         let records = || packet.answers.iter().filter(|r| text(&r.name).as_deref() == Some(&*name));
@@ -359,7 +359,7 @@ fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Said {
             }
         }
         if !found.is_empty() {
-            return Said::Addresses(found, ttl);
+            return Message::Addresses(found, ttl);
         }
         let alias = records().find_map(|r| match &r.rdata {
             RData::CNAME(to) => Some((text(&to.0)?, r.ttl)),
@@ -368,12 +368,12 @@ fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Said {
         let Some((to, alias_ttl)) = alias else { break };
         (name, ttl) = (to, ttl.min(alias_ttl));
         let known = packet.answers.iter().any(|r| text(&r.name).as_deref() == Some(&*name));
-        // A server that does not resolve further has said no more than this; one that does has found nothing.
+        // A server that does not resolve further has no more to answer; one that does has found nothing.
         if !known && !packet.has_flags(PacketFlag::RECURSION_AVAILABLE) {
-            return Said::Alias(name, ttl);
+            return Message::Alias(name, ttl);
         }
     }
-    Said::NoData(nothing(packet))
+    Message::NoData(nothing(packet))
 }
 
 /// How long an answer without addresses is good (RFC 2308).

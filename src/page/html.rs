@@ -17,7 +17,7 @@ impl Html for String {
 
 /// Escapes a string for HTML text or a quoted attribute; control characters are made visible.
 pub fn text(s: &str) -> String {
-    let shown = crate::error::shown(s);
+    let shown = crate::error::escaped(s);
     let mut out = String::with_capacity(shown.len() + 16);
     for c in shown.chars() {
         match c {

@@ -52,7 +52,7 @@ pub(super) fn resolv(cx: &mut Cx, content: &[u8], to: &Slot) -> Done {
 pub(super) fn add(cx: &mut Cx, attachment: &Attachment, record: &Path, to: Option<&Slot>) -> Done {
     let mut attachment = attachment.clone();
     let added = attachment.add(record, cx.signals);
-    said(cx, added)?;
+    outcome(cx, added)?;
     let parts = attachment.result.as_ref().map(result::parts).transpose().map_err(|_| Errno::EBADMSG)?;
     let parts = parts.unwrap_or_default();
     if let Some(text) = attachment.unmapped(&parts) {
@@ -74,7 +74,7 @@ pub(super) fn add(cx: &mut Cx, attachment: &Attachment, record: &Path, to: Optio
 pub(super) fn check(cx: &mut Cx, record: &Path) -> Done {
     let attachment = recorded(cx, record)?;
     let checked = attachment.check(cx.signals);
-    said(cx, checked)
+    outcome(cx, checked)
 }
 
 /// Isolates the host's ports that the plugins have made.
@@ -101,11 +101,11 @@ fn recorded(cx: &mut Cx, record: &Path) -> Result<Attachment, Errno> {
     }
 }
 
-/// What the plugins said is the detail of the failure.
-fn said(cx: &mut Cx, result: Result<(), Failure>) -> Done {
+/// The plugins' message is the detail of the failure.
+fn outcome(cx: &mut Cx, result: Result<(), Failure>) -> Done {
     let errno = match result {
         Ok(()) => return Ok(()),
-        Err(Failure::Said(text)) => {
+        Err(Failure::Message(text)) => {
             cx.detail = Some(text);
             Errno::ECANCELED
         }

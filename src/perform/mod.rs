@@ -65,7 +65,7 @@ impl From<String> for HookError {
 }
 
 /// Runs the hooks of one row: `of` is the container process (pid, start time), which hooks of the container join, by
-/// the last argument where it cannot be looked into; the signalfd(2) before it tells the launcher to end, or is -1.
+/// the last argument where its /proc/PID/ns is closed; the signalfd(2) before it tells the launcher to end, or is -1.
 pub type HookRunner =
     fn(&HookRun, HookKind, (i32, u64), RawFd, Option<&namespace_fds::NamespaceFds>) -> Result<(), HookError>;
 
@@ -118,7 +118,7 @@ pub struct Cx {
     pub call: Call,
     /// How much of the row's path leads to the symlink that was refused ([`Call::VolumeLink`], [`Call::OthersLink`]).
     pub link: usize,
-    /// What the other side of a conversation said about a failure; the runtime's alone.
+    /// The other side's message about a failure; the runtime's alone.
     pub detail: Option<String>,
     /// The signals that this process and its children ignore: bit N is signal N + 1; all until the clone looks.
     pub ignored: u64,

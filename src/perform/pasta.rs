@@ -18,8 +18,8 @@ const END: i32 = 2000;
 /// Starts pasta for the container's process. It writes its number to `file`, goes to the background once the network is
 /// there, and is the launcher's to end.
 pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, in_userns: bool, file: &Path) -> Done {
-    let said = at(cx, Call::Pasta, crate::sys::memfd::memory_file(c"pasta"))?;
-    let errors = at(cx, Call::Dup, fs::dup_above(said.as_raw_fd(), 3))?;
+    let output = at(cx, Call::Pasta, crate::sys::memfd::memory_file(c"pasta"))?;
+    let errors = at(cx, Call::Dup, fs::dup_above(output.as_raw_fd(), 3))?;
     let mut command = Command::new(program);
     command.args([
         "--config-net",
@@ -55,12 +55,12 @@ pub(super) fn start(cx: &mut Cx, program: &Path, runas: Option<u32>, in_userns: 
         match at(cx, Call::Pasta, child.try_wait().map_err(crate::sys::errno))? {
             Some(status) if status.success() => return Ok(()),
             Some(_) => {
-                let (mut file, mut text) = (std::fs::File::from(said), String::new());
+                let (mut file, mut text) = (std::fs::File::from(output), String::new());
                 let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
                 // What it says of the system's log is no reason.
                 let mut lines = text.lines().rev().filter(|l| !l.contains("syslog"));
                 let line = lines.next().unwrap_or("it ended with an error").to_string();
-                cx.detail = read.ok().map(|_| crate::error::shown_in_line(&line));
+                cx.detail = read.ok().map(|_| crate::error::escaped_line(&line));
                 return Err(Errno::ECANCELED);
             }
             None if Instant::now() < end => process::sleep_micros(2000),

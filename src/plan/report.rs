@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::ops::{Action, LimitOp, StateOp};
 use super::{Actor, Plan, Step};
-use crate::error::shown_in_line;
+use crate::error::escaped_line;
 use crate::log::Log;
 use crate::sys::cstr::show;
 
@@ -54,7 +54,7 @@ impl Only {
 pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
     let mut out = String::new();
     if *only == Only::All {
-        let notes = plan.notes.iter().map(|note| shown_in_line(note));
+        let notes = plan.notes.iter().map(|note| escaped_line(note));
         notes.for_each(|note| writeln!(out, "# {note}").unwrap_or_default());
     }
     let names = plan.names();
@@ -69,7 +69,7 @@ pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
         if why {
             writeln!(out, "              why: {}", step.action.why()).unwrap_or_default();
             if let Some(undo) = &step.undo {
-                let undo = shown_in_line(&undo.to_string());
+                let undo = escaped_line(&undo.to_string());
                 writeln!(out, "              undo: {undo}").unwrap_or_default();
             }
         }
@@ -81,7 +81,7 @@ pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
 pub fn line(i: usize, name: &str, step: &Step) -> String {
     let note = step.action.note().map(|note| format!("  # {note}")).unwrap_or_default();
     // A line break in a path of the config must not start a line of its own.
-    let text = shown_in_line(&format!("{name:24} {}{note}", step.action));
+    let text = escaped_line(&format!("{name:24} {}{note}", step.action));
     format!("{:4}  {:8}{text}\n", i + 1, step.actor)
 }
 

@@ -35,8 +35,8 @@ pub fn user_namespace(
         let last = uids.host.saturating_add(uids.size - 1);
         let own = format!("id {} is {} outside, the caller", uids.container, uids.host);
         match (source, &config.hardening.caller_ids) {
-            (Source::Own, Some(said)) => {
-                out.weaker(format!("{own}, for {said}: a breakout would be the caller"))
+            (Source::Own, Some(option)) => {
+                out.weaker(format!("{own}, for {option}: a breakout would be the caller"))
             }
             (Source::Own, None) if mine => out.weaker(format!("{own}, as asked")),
             (Source::Own, None) => out.weaker(format!(

@@ -45,11 +45,11 @@ pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
         return Ok(());
     }
     for mount in config.mounts.iter_mut().filter(|m| m.bind.is_some()) {
-        let (Some(said), Some(source)) = (mount.volume.clone(), mount.source.clone()) else { continue };
-        let meta = std::fs::metadata(&source).map_err(|e| Error::msg(format!("{said}: {source}: {e}")))?;
+        let (Some(option), Some(source)) = (mount.volume.clone(), mount.source.clone()) else { continue };
+        let meta = std::fs::metadata(&source).map_err(|e| Error::msg(format!("{option}: {source}: {e}")))?;
         let (write, owner) = (is_writable(mount), (meta.uid(), meta.gid()));
         // git refuses a directory whose owner is another user.
-        let mapped = write || is_closed(&meta) || said == WORKING_DIRECTORY;
+        let mapped = write || is_closed(&meta) || option == WORKING_DIRECTORY;
         if owner == outside || !mapped {
             continue;
         }
@@ -60,7 +60,7 @@ pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
                 continue;
             }
             return Err(Error::msg(format!(
-                "{said}: the file system of {source} ({name}) cannot be idmapped on this kernel, so what is written there \
+                "{option}: the file system of {source} ({name}) cannot be idmapped on this kernel, so what is written there \
                  would belong to id {}: use a directory on ext4, xfs, btrfs or tmpfs (Linux 6.3), or --allow host-user --user {}:{}",
                 outside.0, owner.0, owner.1
             )));

@@ -139,9 +139,9 @@ impl Sandbox {
             None => Some(format!("safebox run has no option --{long}")),
             Some(_) if CALLERS.contains(&long) => Some(format!("--{long}: the library uses it itself")),
             Some(row) => {
-                let said = row.say(&mut Launch::default(), value);
+                let result = row.say(&mut Launch::default(), value);
                 self.options.push((row, value.into()));
-                said.err().map(|why| format!("--{long} {value:?}: {why}"))
+                result.err().map(|why| format!("--{long} {value:?}: {why}"))
             }
         };
         self.wrong = self.wrong.take().or(wrong);
@@ -278,12 +278,12 @@ impl Sandbox {
         }
     }
 
-    /// Launches it. stdin, stdout and stderr are this process's where nothing else is said.
+    /// Launches it. stdin, stdout and stderr are this process's by default.
     pub fn spawn(&mut self) -> Result<Child> {
         self.spawn_with([Stdio::inherit, Stdio::inherit, Stdio::inherit])
     }
 
-    /// Launches it, reads its output and waits for its end. stdin is empty where nothing else is said.
+    /// Launches it, reads its output and waits for its end. stdin is empty by default.
     pub fn output(&mut self) -> Result<Output> {
         self.spawn_with([Stdio::null, Stdio::piped, Stdio::piped])?.wait_with_output()
     }

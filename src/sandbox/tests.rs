@@ -17,7 +17,7 @@ fn words_are_those_of_the_command_line() {
     assert_eq!(words.join(std::ffi::OsStr::new(" ")).to_str(), Some(expect));
     let cli = cli::parse(&words).unwrap();
     let Verb::Run(run) = cli.verb else { panic!("a run") };
-    assert_eq!(run.said.0.life.timeout, Some(Duration::from_millis(1500)));
+    assert_eq!(run.options.0.life.timeout, Some(Duration::from_millis(1500)));
     // explain has no deadline.
     let words = sandbox.words("explain", verbs::EXPLAIN, &[]).unwrap();
     assert!(!words.iter().any(|w| w.to_string_lossy().contains("timeout")), "{words:?}");
@@ -27,9 +27,9 @@ fn words_are_those_of_the_command_line() {
 fn launch_of(words: &[OsString]) -> Launch {
     let cli = cli::parse(words).unwrap_or_else(|e| panic!("{words:?}: {e}"));
     let Verb::Run(run) = cli.verb else { panic!("a run") };
-    let mut launch = run.said.0;
+    let mut launch = run.options.0;
     launch.words.clear();
-    launch.said.clear();
+    launch.options.clear();
     launch
 }
 
@@ -60,10 +60,10 @@ fn every_option_of_the_command_line_can_be_said_and_says_the_same() {
     sandbox.publish("1:2").secret("id=a,src=/x").mount("type=tmpfs,dst=/t").memory(1 << 20).cpus(1.0);
     sandbox.pids_limit(9).timeout(Duration::from_secs(1)).cpu_time(Duration::from_secs(1)).env("A", "b");
     sandbox.output_limit(9).policy(Policy::Restricted);
-    let said: Vec<&str> = sandbox.options.iter().map(|(row, _)| row.long).collect();
+    let options: Vec<&str> = sandbox.options.iter().map(|(row, _)| row.long).collect();
     let expect = "ro rw hide overlay user workdir allow-net publish secret mount memory cpus pids-limit timeout \
                   cpu-time env output-limit policy";
-    assert_eq!(said.join(" "), expect);
+    assert_eq!(options.join(" "), expect);
     sandbox.words("run", verbs::RUN, &[]).unwrap();
 }
 

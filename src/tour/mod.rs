@@ -233,6 +233,6 @@ fn go_on() -> Result<bool> {
 }
 
 fn say(text: &str) -> Result<()> {
-    let text = crate::error::shown(text);
+    let text = crate::error::escaped(text);
     writeln!(std::io::stdout(), "{text}").map_err(|e| Error::msg(format!("stdout: {e}")))
 }

@@ -122,7 +122,7 @@ impl Spool {
             let pid = text.split(' ').next().unwrap_or_default();
             return Err(Error::msg(format!(
                 "process {} watches {} already; read its output, or end it",
-                crate::error::shown_in_line(pid),
+                crate::error::escaped_line(pid),
                 root.display()
             )));
         }

@@ -8,7 +8,7 @@ use super::chain::{Bounds, Chain, verify};
 use super::event::{self, Event, Source, event, line};
 use super::spool::{SPOOL, Spool, report};
 
-fn said(name: &str, details: serde_json::Value) -> Event {
+fn observed(name: &str, details: serde_json::Value) -> Event {
     event(Source::Observed, name, "c", details)
 }
 
@@ -18,13 +18,13 @@ fn bounds(max_size: u64, max_files: usize) -> Bounds {
 
 fn write(path: &Path, bounds: Bounds, count: usize) {
     let (mut chain, _) = Chain::open(path, bounds).unwrap();
-    (0..count).for_each(|n| chain.write(&said("x", json!({ "n": n }))).unwrap());
+    (0..count).for_each(|n| chain.write(&observed("x", json!({ "n": n }))).unwrap());
 }
 
 #[test]
 fn hostile_text_is_ascii_in_one_line() {
     let text = "a\n\u{9b}31m\u{202e}\u{1f600}\"\u{7f}";
-    let line = line(&said("x", json!({ "args": event::words(&[text.to_string()]) })));
+    let line = line(&observed("x", json!({ "args": event::words(&[text.to_string()]) })));
     assert!(line.is_ascii() && !line.contains('\n') && !line.contains('\u{7f}'), "{line}");
     let back: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(back["args"][0], text);
@@ -52,7 +52,7 @@ fn each_change_of_a_trail_is_found() {
         std::fs::write(&path, &text).unwrap();
         assert_eq!(verify(&path, None).unwrap().unwrap_err().line, line, "{text}");
     }
-    // What no chain can tell is found with a hash that was kept: a missing end, and a missing beginning is said.
+    // What no chain can tell is found with a hash that was kept: a missing end, and a missing beginning is reported.
     std::fs::write(&path, lines[..5].join("\n") + "\n").unwrap();
     assert!(!verify(&path, Some(&found.head)).unwrap().unwrap().found);
     std::fs::write(&path, first).unwrap();
@@ -109,7 +109,7 @@ fn reports_are_kept_in_order_until_they_are_read() {
     report(&root, || unreachable!()).unwrap();
     let mut spool = Spool::open(&root).unwrap();
     assert!(Spool::open(&root).is_err_and(|e| e.to_string().contains("watches")));
-    let send = |n: usize| report(&root, || vec![said("x", json!({ "n": n }))]).unwrap();
+    let send = |n: usize| report(&root, || vec![observed("x", json!({ "n": n }))]).unwrap();
     (0..5).for_each(send);
     let lines = spool.read().unwrap();
     assert_eq!(lines.len(), 5);
@@ -139,7 +139,7 @@ fn a_full_spool_is_reported_and_an_empty_one_starts_again() {
     let mut spool = Spool::open(&root).unwrap();
     let big = json!({ "text": "x".repeat(100_000) });
     let mut sent = 0;
-    while report(&root, || vec![said("x", big.clone())]).is_ok() {
+    while report(&root, || vec![observed("x", big.clone())]).is_ok() {
         sent += 1;
     }
     assert!(sent > 150 && !root.join(SPOOL).metadata().is_ok_and(|m| m.len() > 16 << 20));
@@ -154,6 +154,6 @@ fn a_full_spool_is_reported_and_an_empty_one_starts_again() {
     assert_eq!(read, sent);
     assert_eq!(root.join(SPOOL).metadata().unwrap().len(), 0);
     assert!(spool.lost() && !spool.lost());
-    report(&root, || vec![said("x", json!({}))]).unwrap();
+    report(&root, || vec![observed("x", json!({}))]).unwrap();
     assert_eq!(spool.read().unwrap().len(), 1);
 }

@@ -12,7 +12,7 @@ mod shell;
 /// Finds what is wrong: (line, what).
 type Find = fn(&[Instruction]) -> find::Found;
 
-/// Why a rule that finds nothing cannot be told to hold.
+/// Why a rule that finds nothing cannot be said to pass.
 type Unclear = fn(&[Instruction]) -> Option<String>;
 
 struct Row {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::audit::Report;
-use crate::error::shown_in_line;
+use crate::error::escaped_line;
 use crate::policy::{Place, Severity, Verdict};
 
 /// Numbers of ECMA-48's "select graphic rendition".
@@ -35,7 +35,7 @@ fn one(out: &mut String, report: &Report, colour: bool, all: bool) -> std::fmt::
     writeln!(
         out,
         "{} ({}): {} high, {} medium, {} low; {passed} rules pass, {beside} do not apply, {unclear} cannot be told",
-        shown_in_line(&report.target),
+        escaped_line(&report.target),
         report.kind.name(),
         of(Severity::High),
         of(Severity::Medium),
@@ -44,8 +44,8 @@ fn one(out: &mut String, report: &Report, colour: bool, all: bool) -> std::fmt::
     for (i, f) in findings.iter().enumerate() {
         let name = format!("{:6}", f.rule.severity.name());
         let name = if colour { format!("\x1b[{}m{name}\x1b[0m", colour_of(f.rule.severity)) } else { name };
-        writeln!(out, "  {name} {}: {}", f.rule.id, shown_in_line(&f.evidence.text))?;
-        writeln!(out, "         at {}", shown_in_line(&f.place()))?;
+        writeln!(out, "  {name} {}: {}", f.rule.id, escaped_line(&f.evidence.text))?;
+        writeln!(out, "         at {}", escaped_line(&f.place()))?;
         // Once for each rule: the findings of one stand together.
         if findings.get(i + 1).is_none_or(|next| next.rule.id != f.rule.id) {
             let all = findings.iter().filter(|other| other.rule.id == f.rule.id).map(|f| f.references());
@@ -55,22 +55,22 @@ fn one(out: &mut String, report: &Report, colour: bool, all: bool) -> std::fmt::
         }
     }
     for (at, what) in &report.unknown {
-        writeln!(out, "  not understood: {} at {}", shown_in_line(what), shown_in_line(&at.to_string()))?;
+        writeln!(out, "  not understood: {} at {}", escaped_line(what), escaped_line(&at.to_string()))?;
     }
     if !report.beside.is_empty() {
         let all = report.beside.iter().map(|(at, what)| match at {
             Place::Line(_, line) => format!("{what} (line {line})"),
             at => format!("{what} ({at})"),
         });
-        writeln!(out, "  no rule is about: {}", shown_in_line(&all.collect::<Vec<_>>().join(", ")))?;
+        writeln!(out, "  no rule is about: {}", escaped_line(&all.collect::<Vec<_>>().join(", ")))?;
     }
     for j in &report.judgements {
         match &j.verdict {
             Verdict::CannotTell(why) => {
-                writeln!(out, "  cannot tell {}: {}", j.rule.id, shown_in_line(why))?;
+                writeln!(out, "  cannot tell {}: {}", j.rule.id, escaped_line(why))?;
             }
             Verdict::NotApplicable(why) if all => {
-                writeln!(out, "  not applicable {}: {}", j.rule.id, shown_in_line(why))?;
+                writeln!(out, "  not applicable {}: {}", j.rule.id, escaped_line(why))?;
             }
             Verdict::Pass if all => writeln!(out, "  pass {}: {}", j.rule.id, j.rule.title)?,
             _ => {}

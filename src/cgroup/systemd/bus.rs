@@ -151,19 +151,19 @@ impl Bus {
         // BEGIN goes along: systemd's side would read the first call together with a late one, and wait for
         // more before it looks at it.
         self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
-        let (mut said, mut part) = (Vec::new(), [0u8; 256]);
+        let (mut answer, mut part) = (Vec::new(), [0u8; 256]);
         loop {
             let n = self.stream.read(&mut part)?;
-            said.extend_from_slice(&part[..n]);
+            answer.extend_from_slice(&part[..n]);
             if n == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            if let Some(end) = end_of_ok(&said) {
+            if let Some(end) = end_of_ok(&answer) {
                 // Signals come at any time, and while it is reloaded there are many.
-                self.early = said.split_off(end).into();
+                self.early = answer.split_off(end).into();
                 return Ok(());
             }
-            if said.len() > 4096 || said.starts_with(b"REJECTED") || said.starts_with(b"ERROR") {
+            if answer.len() > 4096 || answer.starts_with(b"REJECTED") || answer.starts_with(b"ERROR") {
                 return Err(std::io::ErrorKind::PermissionDenied.into());
             }
         }
@@ -257,12 +257,12 @@ impl Bus {
     }
 }
 
-/// Where the line with `OK` ends in what the other side has said.
-fn end_of_ok(said: &[u8]) -> Option<usize> {
+/// Where the line with `OK` ends in the answer.
+fn end_of_ok(answer: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        let end = at + said.get(at..)?.windows(2).position(|w| w == b"\r\n")? + 2;
-        if said[at..end].starts_with(b"OK ") {
+        let end = at + answer.get(at..)?.windows(2).position(|w| w == b"\r\n")? + 2;
+        if answer[at..end].starts_with(b"OK ") {
             return Some(end);
         }
         at = end;

@@ -109,7 +109,7 @@ fn short(document: &Document, d: &mut Description, node: &Node, text: &str) -> R
     Ok(v)
 }
 
-/// The long form; `None`: it is said already.
+/// The long form; `None`: the problem is noted already.
 fn long(document: &Document, d: &mut Description, node: &Node) -> Result<Option<Volume>> {
     let at = document.at(node);
     known(

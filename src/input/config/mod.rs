@@ -4,7 +4,7 @@ mod places;
 
 use serde_json::{Value, json};
 
-use super::{Assumed, Description, Engine, Said, Spot};
+use super::{Assumed, Description, Engine, OptionAt, Spot};
 use crate::config::defaults::{MASKED, READONLY};
 use crate::config::{Config, parse};
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub struct Made {
     pub left: Vec<(Spot, String)>,
     /// Variables whose values are the caller's, and which the caller of this program does not have.
     pub passed: Vec<String>,
-    /// The user is named by a shell's variable: whether it is root cannot be told.
+    /// The user is named by a shell's variable: whether it is root is unknown.
     pub user: Option<String>,
     engine: Engine,
 }
@@ -51,7 +51,7 @@ impl Made {
         Ok(parse::from_slice(self.json.to_string().as_bytes())?)
     }
 
-    /// The place of the part that a pointer names: the closest that was said.
+    /// The place of the part that a pointer names: the closest one with a position.
     pub fn place(&self, pointer: &str) -> Option<&Spot> {
         let covers = |p: &str| {
             pointer == p || pointer.starts_with(&format!("{p}/")) || p.starts_with(&format!("{pointer}/"))
@@ -161,31 +161,31 @@ pub fn make(d: &Description) -> Result<Made> {
     }
     // Capabilities are dropped before others are added, and --privileged gives all of them, in whatever order they are
     // said.
-    let order = |said: &&Said| match said.option.as_str() {
+    let order = |option: &&OptionAt| match option.name.as_str() {
         "privileged" => 2,
         "cap-add" => 1,
         _ => 0,
     };
-    let mut all: Vec<&Said> = d.said.iter().collect();
+    let mut all: Vec<&OptionAt> = d.options.iter().collect();
     all.sort_by_key(order);
-    for said in all {
-        option(&mut made, said)
-            .map_err(|why| Error::msg(format!("{}: {} {}: {why}", said.at, said.option, said.value)))?;
+    for option in all {
+        apply(&mut made, option)
+            .map_err(|why| Error::msg(format!("{}: {} {}: {why}", option.at, option.name, option.value)))?;
     }
     Ok(made)
 }
 
-fn option(made: &mut Made, said: &Said) -> std::result::Result<(), String> {
-    let (at, value) = (&said.at, said.value.as_str());
+fn apply(made: &mut Made, option: &OptionAt) -> std::result::Result<(), String> {
+    let (at, value) = (&option.at, option.value.as_str());
     let number = |text: &str| text.parse::<i64>().map(Value::from).map_err(|e| e.to_string());
-    if limit(made, at, &said.option, value)? {
+    if limit(made, at, &option.name, value)? {
         return Ok(());
     }
-    match said.option.as_str() {
+    match option.name.as_str() {
         "user" => user(made, at, value),
         "read-only" => made.set(at, "/root/readonly", true.into()),
         "privileged" => privileged(made, at),
-        "cap-add" | "cap-drop" => capability(made, at, &said.option, value)?,
+        "cap-add" | "cap-drop" => capability(made, at, &option.name, value)?,
         "security-opt" => security(made, at, value),
         "seccomp" if value == "unconfined" => made.set(at, "/linux/seccomp", Value::Null),
         "seccomp" => made.set(at, "/linux/seccomp", profile()),

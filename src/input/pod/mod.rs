@@ -223,8 +223,8 @@ fn dns(document: &Document, d: &mut Description, config: &Node) {
 
 /// `$(NAME)` in the arguments is the variable of `env`; `$$(NAME)` stays `$(NAME)`, and so does an unknown one.
 fn substitute(d: &mut Description) {
-    let env = d.said.iter().filter(|said| said.option == "env");
-    let env: Vec<(&str, &str)> = env.filter_map(|said| said.value.split_once('=')).collect();
+    let env = d.options.iter().filter(|option| option.name == "env");
+    let env: Vec<(&str, &str)> = env.filter_map(|option| option.value.split_once('=')).collect();
     for arg in &mut d.args {
         let (mut out, mut rest) = (String::new(), arg.as_str());
         while let Some(at) = rest.find('$') {

@@ -160,9 +160,9 @@ fn volume(launch: &mut Launch, value: &str) -> Words {
             word => return Err(format!("{word:?}: one of ro, rw, {}", VOLUME_WORDS.join(", "))),
         }
     }
-    let said = format!("--volume {value}");
+    let option = format!("--volume {value}");
     let (source, destination) = (Some(source.into()), destination(inside)?);
-    launch.files.volumes.push(Volume { said, source, destination, write, options });
+    launch.files.volumes.push(Volume { option, source, destination, write, options });
     Ok(())
 }
 
@@ -198,13 +198,13 @@ fn mount(launch: &mut Launch, value: &str) -> Words {
         }
         (Some(other), _) => return Err(format!("type={other}: bind or tmpfs (there are no named volumes)")),
     };
-    let said = format!("--mount {value}");
+    let option = format!("--mount {value}");
     // A tmpfs can be written unless it says that it cannot; a volume is the other way round.
     if source.is_none() && write == Some(false) {
         options.push("ro".into());
     }
     let write = write.unwrap_or(false) || source.is_none();
-    launch.files.volumes.push(Volume { said, source, destination, write, options });
+    launch.files.volumes.push(Volume { option, source, destination, write, options });
     Ok(())
 }
 
@@ -240,9 +240,9 @@ fn tmpfs(launch: &mut Launch, value: &str) -> Words {
             _ => return Err(format!("{word:?}: one of size=SIZE, mode=OCTAL, {}", TMPFS_WORDS.join(", "))),
         });
     }
-    let said = format!("--tmpfs {value}");
+    let option = format!("--tmpfs {value}");
     let destination = destination(inside)?;
-    launch.files.volumes.push(Volume { said, source: None, destination, write: true, options });
+    launch.files.volumes.push(Volume { option, source: None, destination, write: true, options });
     Ok(())
 }
 

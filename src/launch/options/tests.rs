@@ -39,7 +39,7 @@ fn every_row_says_something_and_refuses_what_it_does_not_take() {
         for value in row.good {
             let mut launch = Launch::default();
             row.say(&mut launch, value).unwrap_or_else(|e| panic!("--{} {value}: {e}", row.long));
-            // The defaults, said.
+            // The defaults, written out.
             let default = matches!(*value, "none" | "private" | "default");
             assert!(default || format!("{launch:?}") != unsaid, "--{} {value} has no effect", row.long);
         }

@@ -85,7 +85,7 @@ pub(super) fn program(name: &str, path: &[PathBuf]) -> Result<PathBuf, String> {
     Ok(program)
 }
 
-/// That each plugin of the list has a program: what is missing is said before anything is made.
+/// That each plugin of the list has a program: a missing one is an error before anything is made.
 pub fn programs(list: &List, path: &[PathBuf]) -> Result<(), String> {
     list.plugins.iter().try_for_each(|plugin| program(kind(plugin), path).map(drop))
 }

@@ -120,7 +120,7 @@ impl Attachment {
     fn del(&self) -> Vec<String> {
         let failed = |plugin| match self.run("DEL", plugin, -1) {
             Ok(_) => None,
-            Err(Failure::Said(text)) => Some(text),
+            Err(Failure::Message(text)) => Some(text),
             Err(Failure::Interrupted(signal)) => Some(format!("ended by signal {signal}")),
         };
         self.list.plugins.iter().rev().filter_map(failed).collect()
@@ -133,8 +133,8 @@ impl Attachment {
         plugin: &Map<String, Value>,
         signals: RawFd,
     ) -> Result<Vec<u8>, Failure> {
-        let said = |text: String| Failure::Said(format!("network {}: {text}", self.list.name));
-        let program = find::program(kind(plugin), &self.path).map_err(said)?;
+        let message = |text: String| Failure::Message(format!("network {}: {text}", self.list.name));
+        let program = find::program(kind(plugin), &self.path).map_err(message)?;
         let netns = if self.has_namespace() { self.netns.as_path() } else { Path::new("") };
         let call = plugin::Call {
             command,
@@ -149,7 +149,7 @@ impl Attachment {
             input: self.input(plugin).to_string(),
         };
         plugin::run(&call, plugin::LONGEST, signals).map_err(|failure| match failure {
-            Failure::Said(text) => said(text),
+            Failure::Message(text) => message(text),
             interrupted => interrupted,
         })
     }
@@ -175,7 +175,7 @@ impl Attachment {
     }
 
     fn write(&self, record: &Path) -> Result<(), Failure> {
-        let failed = |e: String| Failure::Said(format!("{}: {e}", record.display()));
+        let failed = |e: String| Failure::Message(format!("{}: {e}", record.display()));
         let bytes = serde_json::to_vec(self).map_err(|e| failed(e.to_string()))?;
         let temp = record.with_extension("tmp");
         replace_path(&temp, record, &bytes, Kind::PRIVATE).map_err(|e| failed(e.to_string()))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::error::shown_in_line;
+use crate::error::escaped_line;
 use crate::sys::signal::DEADLY;
 use crate::sys::{before_exec, fs, io, memfd, process, rlimit, signal};
 
@@ -29,14 +29,14 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// It failed, in words.
-    Said(String),
+    Message(String),
     /// The launcher got this signal; the plugin was killed.
     Interrupted(i32),
 }
 
 impl From<String> for Failure {
     fn from(text: String) -> Self {
-        Failure::Said(text)
+        Failure::Message(text)
     }
 }
 
@@ -65,7 +65,7 @@ impl Drop for Running {
 /// Runs a plugin, and returns what it printed. A deadly signal in the signalfd(2) `signals` (-1: none) ends it.
 pub(super) fn run(call: &Call<'_>, longest: Duration, signals: RawFd) -> Result<Vec<u8>, Failure> {
     let name = call.program.file_name().unwrap_or_default().to_string_lossy();
-    let failed = |text: &str| Failure::Said(format!("plugin {name} ({}): {text}", call.command));
+    let failed = |text: &str| Failure::Message(format!("plugin {name} ({}): {text}", call.command));
     let os = |e: std::io::Error| failed(&e.to_string());
     // In memory: a plugin that does not read is in its rights.
     let input = memfd::memory_file(c"cni").map_err(|e| failed(&e.to_string()))?;
@@ -142,12 +142,12 @@ fn reason(out: &[u8], err: &[u8], status: std::process::ExitStatus) -> String {
     }
     if let Ok(Printed { code, msg, details }) = serde_json::from_slice(out) {
         let details =
-            if details.is_empty() { String::new() } else { format!("; {}", shown_in_line(&details)) };
-        return format!("{}{details} (code {code})", shown_in_line(&msg));
+            if details.is_empty() { String::new() } else { format!("; {}", escaped_line(&details)) };
+        return format!("{}{details} (code {code})", escaped_line(&msg));
     }
     let err = String::from_utf8_lossy(err);
     match err.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!("{} ({status})", shown_in_line(line.trim())),
+        Some(line) => format!("{} ({status})", escaped_line(line.trim())),
         None => status.to_string(),
     }
 }
@@ -171,7 +171,7 @@ mod tests {
         // Another test's fork may hold the script open for writing for a moment (ETXTBSY).
         for _ in 0..100 {
             match run(&call, Duration::from_millis(longest), -1) {
-                Err(Failure::Said(text)) if text.contains("Text file busy") => {
+                Err(Failure::Message(text)) if text.contains("Text file busy") => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 other => return other.map(|out| String::from_utf8_lossy(&out).into_owned()),
@@ -191,19 +191,21 @@ mod tests {
 
     #[test]
     fn failures_have_a_reason() {
-        let said = |script: &str, longest| match plugin(script, longest) {
-            Err(Failure::Said(text)) => text,
+        let message = |script: &str, longest| match plugin(script, longest) {
+            Err(Failure::Message(text)) => text,
             other => panic!("{other:?}"),
         };
-        let text = said(r#"echo '{"code":7,"msg":"no\u001bfoo","details":"bar"}'; exit 1"#, 9000);
+        let text = message(r#"echo '{"code":7,"msg":"no\u001bfoo","details":"bar"}'; exit 1"#, 9000);
         assert_eq!(text, "plugin plugin (ADD): no\\u{1b}foo; bar (code 7)");
         assert_eq!(
-            said("echo one >&2; echo two >&2; exit 3", 9000),
+            message("echo one >&2; echo two >&2; exit 3", 9000),
             "plugin plugin (ADD): two (exit status: 3)"
         );
-        assert_eq!(said("exit 3", 9000), "plugin plugin (ADD): exit status: 3");
-        assert!(said("sleep 9", 100).contains("did not end within 0 s, and was killed"));
-        assert!(said("head -c 3000000 /dev/zero; sleep 9", 9000).contains("more than 1 MiB"));
-        assert!(said("head -c 3000000 /dev/zero >&2; echo end >&2; exit 1", 9000).contains("exit status: 1"));
+        assert_eq!(message("exit 3", 9000), "plugin plugin (ADD): exit status: 3");
+        assert!(message("sleep 9", 100).contains("did not end within 0 s, and was killed"));
+        assert!(message("head -c 3000000 /dev/zero; sleep 9", 9000).contains("more than 1 MiB"));
+        assert!(
+            message("head -c 3000000 /dev/zero >&2; echo end >&2; exit 1", 9000).contains("exit status: 1")
+        );
     }
 }

@@ -43,23 +43,23 @@ fn aliases_are_followed_and_strangers_are_not() {
     let records =
         [("a.test", 50, cname("b.test")), ("b.test", 20, a(7)), ("b.test", 30, a(8)), ("x.test", 1, a(9))];
     match lookup.understand(&reply(&lookup, &records)) {
-        Said::Addresses(found, 20) => assert_eq!(found.len(), 2),
+        Message::Addresses(found, 20) => assert_eq!(found.len(), 2),
         _ => panic!("the addresses of b.test"),
     }
     let other = reply(&lookup, &[("x.test", 1, a(9))]);
-    assert!(matches!(lookup.understand(&other), Said::NoData(0)));
+    assert!(matches!(lookup.understand(&other), Message::NoData(0)));
     let circle = reply(&lookup, &[("a.test", 9, cname("b.test")), ("b.test", 9, cname("a.test"))]);
-    assert!(matches!(lookup.understand(&circle), Said::NoData(_)));
+    assert!(matches!(lookup.understand(&circle), Message::NoData(_)));
     // Another id, another question, no answer.
     let mut bytes = reply(&lookup, &[("a.test", 50, a(1))]);
-    assert!(matches!(lookup.understand(&bytes), Said::Addresses(..)));
+    assert!(matches!(lookup.understand(&bytes), Message::Addresses(..)));
     bytes[0] ^= 1;
-    assert!(matches!(lookup.understand(&bytes), Said::Stranger));
-    assert!(matches!(lookup.understand(&lookup.query), Said::Stranger));
+    assert!(matches!(lookup.understand(&bytes), Message::Stranger));
+    assert!(matches!(lookup.understand(&lookup.query), Message::Stranger));
     let others = self::lookup("c.test");
     let mut theirs = reply(&others, &[("c.test", 50, a(1))]);
     theirs[..2].copy_from_slice(&lookup.id.to_be_bytes());
-    assert!(matches!(lookup.understand(&theirs), Said::Stranger));
+    assert!(matches!(lookup.understand(&theirs), Message::Stranger));
 }
 
 #[test]

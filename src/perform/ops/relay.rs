@@ -119,7 +119,7 @@ fn packets(cx: &mut Cx, v6: bool) -> Result<RawFd> {
     Ok(fd)
 }
 
-/// Ends the helper of a launch that has failed; what it said is the detail of a hand-over that failed.
+/// Ends the helper of a launch that has failed; its message is the detail of a hand-over that failed.
 pub fn take_back(cx: &mut Cx, row: Option<&Action>) {
     cx.held.clear();
     let Some(mut helper) = cx.helper.take() else { return };

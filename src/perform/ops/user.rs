@@ -79,7 +79,7 @@ fn id_map_tool(cx: &mut Cx, program: &std::path::Path, maps: &[crate::config::Id
     if out.status.success() {
         return Ok(());
     }
-    cx.detail = Some(crate::error::shown_in_line(String::from_utf8_lossy(&out.stderr).trim()));
+    cx.detail = Some(crate::error::escaped_line(String::from_utf8_lossy(&out.stderr).trim()));
     Err(Errno::EPERM)
 }
 

@@ -1,6 +1,6 @@
 //! The vocabulary of a plan: one [`Action`] for each kernel operation, already lowered.
 //!
-//! Each file of this folder is one group of operations: its enum, and all that is said about its operations (name, text,
+//! Each file of this folder is one group of operations: its enum, and all facts about its operations (name, text,
 //! reason, field of the config, remedy, system calls). What they do is in the file of the same name in `perform::ops`.
 //! Matches over an operation have no `_`, so an operation without one of its faces does not compile. Everything that a row
 //! needs is ready made (C strings, masks, pointer arrays, BPF), so performing it takes system calls and nothing else.

@@ -166,7 +166,7 @@ pub struct PlanSlots {
     pub console: Slot,
     /// The socket that takes a pidfd of the process.
     pub pidfd_socket: Slot,
-    /// `exec`: the namespaces of a container whose process cannot be looked into.
+    /// `exec`: the namespaces of a container whose process has a closed /proc/PID/ns.
     pub namespaces: Vec<(NsKind, Slot)>,
     /// Filled by the plan: the pipes in the place of descriptors 0 to 2.
     pub pipes: Vec<StdioPipe>,

@@ -18,7 +18,7 @@ impl Builder<'_> {
             let tmpfs = self
                 .secrets
                 .clone()
-                .ok_or_else(|| Error::msg(format!("{}: no tmpfs is at {DIRECTORY}", secret.said())))?;
+                .ok_or_else(|| Error::msg(format!("{}: no tmpfs is at {DIRECTORY}", secret.option())))?;
             self.secret(secret, &tmpfs)?;
         }
         Ok(())
@@ -33,7 +33,7 @@ impl Builder<'_> {
                 if !maps.iter().any(|m| id >= m.container && id - m.container < m.size) {
                     return Err(Error::msg(format!(
                         "{},{what}={id}: the container's user namespace has no such id",
-                        secret.said()
+                        secret.option()
                     )));
                 }
             }

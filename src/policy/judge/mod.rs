@@ -46,7 +46,7 @@ impl std::str::FromStr for Severity {
 /// Why a rule does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// Where that is said.
+    /// Its position in the input.
     pub at: Place,
     /// What is there.
     pub text: String,

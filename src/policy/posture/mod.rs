@@ -177,7 +177,7 @@ pub struct MountView {
     pub volume: Option<bool>,
     /// Mounts below it are seen by the host, or by a peer.
     pub shared: bool,
-    /// Where it is said.
+    /// Its position in the input.
     pub at: Place,
 }
 
@@ -199,7 +199,7 @@ pub struct DeviceView {
     pub major: u32,
     /// Minor number.
     pub minor: u32,
-    /// Where it is said.
+    /// Its position in the input.
     pub at: Place,
 }
 
@@ -210,7 +210,7 @@ pub struct OpenDevice {
     pub rule: String,
     /// It is every device.
     pub all: bool,
-    /// Where it is said.
+    /// Its position in the input.
     pub at: Place,
 }
 
@@ -321,7 +321,7 @@ fn no_machine() -> Machine {
 }
 
 impl Posture {
-    /// Where a part is said.
+    /// The position of a part in the input.
     pub fn at(&self, aspect: Aspect) -> Place {
         self.places.get(&aspect).cloned().unwrap_or_else(|| Place::Pointer(String::new()))
     }
