@@ -2,6 +2,7 @@
 //! work without the option.
 
 mod compare;
+mod units;
 
 use std::path::PathBuf;
 use std::process::Command;
