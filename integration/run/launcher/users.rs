@@ -88,7 +88,7 @@ impl<'a> Day<'a> {
 
     fn limited(&self) {
         let options = ["-m", "64m", "--pids-limit", "20"];
-        let forks = "n=0; while [ $n -lt 30 ]; do sleep 1 & n=$((n + 1)); done 2>/dev/null; exit 0";
+        let forks = "n=0; while [ $n -lt 30 ]; do sleep 60 & n=$((n + 1)); done 2>/dev/null; exit 0";
         let account = self.account(&options, forks, 2);
         assert!(account["pidsRefused"].as_u64().is_some_and(|n| n > 0), "{account}");
         assert!(account["memoryPeakBytes"].as_u64().is_some_and(|n| n > 0 && n <= 64 << 20), "{account}");
