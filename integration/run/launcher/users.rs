@@ -92,7 +92,7 @@ impl<'a> Day<'a> {
         let account = self.account(&options, forks, 2);
         assert!(account["pidsRefused"].as_u64().is_some_and(|n| n > 0), "{account}");
         assert!(account["memoryPeakBytes"].as_u64().is_some_and(|n| n > 0 && n <= 64 << 20), "{account}");
-        let account = self.account(&options, "head -c 200000000 /dev/zero | tail -n 1", 137);
+        let account = self.account(&["-m", "24m"], "exec tail -n 1 /dev/zero", 137);
         assert_eq!(account["status"], "oom", "{account}");
     }
 }
