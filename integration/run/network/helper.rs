@@ -119,7 +119,7 @@ a = socket.gethostbyname("a.test")
 held = []
 for i in range(count):
     s = socket.create_connection((a, 7005), 60); s.settimeout(60); held.append(s)
-for i, s in enumerate(held): s.send(b"%d" % i)
+    s.send(b"%d" % i)
 good = sum(s.recv(10) == b"%d" % i for i, s in enumerate(held))
 print("good", good, flush=True)
 time.sleep(1.5 * slow)
@@ -147,9 +147,12 @@ print("stuck", flush=True); time.sleep(1.5 * slow)
         &stuck.to_string(),
         &slow().to_string(),
     ]);
-    let running = call.limit(Duration::from_secs(120)).spawn();
+    let mut running = call.limit(Duration::from_secs(120)).spawn();
     let good = format!("good {count}\n");
-    poll("all connections", Duration::from_secs(60), || running.so_far().0.contains(&good));
+    poll("all connections", Duration::from_secs(60), || {
+        assert!(!running.has_ended(), "{:?}", running.so_far());
+        running.so_far().0.contains(&good)
+    });
     let helper = world.helper().expect("a helper");
     let memory =
         || field(helper, "VmRSS:").split(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("kB");
