@@ -6,6 +6,7 @@
 
 mod exec;
 mod grammar;
+mod launcher;
 mod others;
 
 use std::os::unix::net::UnixListener;
