@@ -46,7 +46,6 @@ fn directory(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn files_count_once_and_symlinks_are_not_followed() {
