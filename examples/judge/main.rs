@@ -124,7 +124,7 @@ fn verdict(output: &Output) -> &'static str {
         Status::Timeout | Status::CpuTime if account.truncated == Some(true) => "OLE",
         Status::Timeout | Status::CpuTime => "TLE",
         Status::Oom => "MLE",
-        Status::OutputLimit => "OLE",
+        Status::OutputLimit | Status::OverlaySize => "OLE",
         Status::Exited if output.exit.success() && output.stdout == b"42\n" => "OK",
         Status::Exited if output.exit.success() => "WA",
         Status::Exited | Status::Signaled => "RE",

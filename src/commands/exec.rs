@@ -152,7 +152,7 @@ fn run(
     if args.timeout.is_some() {
         let stop = Stop { millis: 0, ..Stop::default() };
         let limits = Limits { timeout: args.timeout, cpu_time: None, stop };
-        supervisor.deadline = Some(Deadline::new(limits, None));
+        supervisor.deadline = Some(Deadline::new(limits, None, None));
     }
     let end = supervisor.watch(cx.pid, cx.pidfd, master)?;
     Ok(ExitCode::from(u8::try_from(end.code()).unwrap_or(255)))

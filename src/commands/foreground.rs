@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::{Launch, LogDriver};
 use crate::lifecycle::account::Account;
-use crate::lifecycle::deadline::{Cause, Deadline, Limits};
+use crate::lifecycle::deadline::{Cause, Deadline, Layers, Limits};
 use crate::lifecycle::denials::Denials;
 use crate::lifecycle::detach::Ready;
 use crate::lifecycle::directory::StateLock;
@@ -168,7 +168,11 @@ impl Watch<'_> {
         }
         let limits = Limits { timeout: life.timeout, cpu_time: life.cpu_time, stop: prepared.state.stop };
         let clock = limits.cpu_time.map(|_| CpuClock::new(Counters::of(&prepared.layout), cx.pid));
-        supervisor.deadline = Some(Deadline::new(limits, clock));
+        let layers = life.overlay_size.map(|limit| {
+            let copies = prepared.config.mounts.iter().filter_map(|mount| mount.overlay.as_ref());
+            Layers::new(copies.map(|copy| copy.dir.join("upper")).collect(), limit)
+        });
+        supervisor.deadline = Some(Deadline::new(limits, clock, layers));
         supervisor.killer = Some(Killer::of(&prepared.state));
         supervisor.notify = proxy(cx, self.slots);
         supervisor.refusals = Refusals::of(prepared.filters(), self.plan, cx, self.log);
@@ -200,33 +204,40 @@ impl Watch<'_> {
         }
     }
 
-    /// Reports why the container was ended, which output was dropped, and what the kernel refused it. The
-    /// last comes from the events of its cgroups, not from exit code 137.
-    fn report(&self, end: &End, events: Events) {
-        let (life, resources, log) = (&self.launch.life, &self.prepared.config.resources, self.log);
-        match (end.cause, life.timeout, life.cpu_time) {
-            (Some(Cause::Timeout), Some(time), _) => {
-                let stop = self.prepared.state.stop;
+    /// Why the launcher ended the container.
+    fn cause(&self, end: &End) -> Option<String> {
+        let (life, stop) = (&self.launch.life, self.prepared.state.stop);
+        match end.cause? {
+            Cause::Timeout => {
                 let signal = signals::name(stop.signal).unwrap_or_else(|| stop.signal.to_string());
                 let how = match end.exit {
                     Exit::Signal(libc::SIGKILL) if stop.millis > 0 && stop.signal != libc::SIGKILL => {
-                        format!(
-                            "{signal}, then SIGKILL after {:?}",
-                            std::time::Duration::from_millis(stop.millis)
-                        )
+                        let grace = std::time::Duration::from_millis(stop.millis);
+                        format!("{signal}, then SIGKILL after {grace:?}")
                     }
                     _ if stop.millis == 0 => "SIGKILL".into(),
                     _ => signal,
                 };
-                log.verdict(&format!("stopped after {time:?}: {how} (--timeout)"));
+                Some(format!("stopped after {:?}: {how} (--timeout)", life.timeout?))
             }
-            (Some(Cause::CpuTime), _, Some(time)) => {
-                log.verdict(&format!(
-                    "killed: its processes together used {time:?} of cpu time (--cpu-time)"
-                ));
+            Cause::CpuTime => {
+                let time = life.cpu_time?;
+                Some(format!("killed: its processes together used {time:?} of cpu time (--cpu-time)"))
             }
-            _ => {}
+            Cause::OverlaySize => {
+                let limit = sizes::text(i64::try_from(life.overlay_size?).unwrap_or(i64::MAX));
+                Some(format!(
+                    "killed: its layers take more than {limit} on the disk, or cannot be counted (--overlay-size)"
+                ))
+            }
         }
+    }
+
+    /// Reports why the container was ended, which output was dropped, and what the kernel refused it. The
+    /// last comes from the events of its cgroups, not from exit code 137.
+    fn report(&self, end: &End, events: Events) {
+        let (resources, log) = (&self.prepared.config.resources, self.log);
+        self.cause(end).iter().for_each(|text| log.verdict(text));
         for (name, count) in ["stdout", "stderr"].iter().zip(end.streams) {
             let Some(count) = count else { continue };
             let (bytes, cut) = (count.bytes, count.cut);

@@ -120,6 +120,7 @@ fn status(end: &End, events: Events) -> Status {
     match (end.cause, end.exit) {
         (Some(Cause::Timeout), _) => Status::Timeout,
         (Some(Cause::CpuTime), _) => Status::CpuTime,
+        (Some(Cause::OverlaySize), _) => Status::OverlaySize,
         // Exit code 137 alone is no evidence of an OOM kill.
         (None, Exit::Signal(libc::SIGKILL)) if events.oom_kills > 0 => Status::Oom,
         _ if cut => Status::OutputLimit,

@@ -16,7 +16,7 @@ use crate::error::{Error, ExecError};
 use crate::input;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
+use crate::launch::value::{Access, Launch, LifeOptions, LogDriver, Root};
 use crate::launch::{images, layers};
 use crate::lifecycle::account::Account;
 use crate::lifecycle::detach::{self, Ready, Side};
@@ -133,6 +133,10 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
             "--output-limit with --detach: the log is bounded instead, by --log-opt max-size=SIZE and max-file=N",
         ));
     }
+    let copied = launch.files.paths.iter().any(|(access, _)| *access == Access::Copy);
+    if launch.life.overlay_size.is_some() && !copied {
+        return Err(Error::msg("--overlay-size: there is no --overlay whose layers it could limit"));
+    }
     // A container that is kept outlives its launcher on purpose.
     launch.caller.die_with_runtime = stays && !launch.life.keep;
     launch.caller.observe = launch.life.explain_denials;
@@ -170,6 +174,7 @@ fn refuse_unmonitored(launch: &Launch) -> Result<(), Error> {
         ("--timeout", life.timeout.is_some()),
         ("--cpu-time", life.cpu_time.is_some()),
         ("--output-limit", life.output_limit.is_some()),
+        ("--overlay-size", life.overlay_size.is_some()),
         ("--result", life.result.is_some()),
         ("--log-driver", life.log_driver.is_some()),
         ("--health-cmd", life.health.is_some()),

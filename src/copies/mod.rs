@@ -6,6 +6,7 @@
 pub mod apply;
 mod at;
 pub mod risk;
+pub mod size;
 #[cfg(test)]
 mod tests;
 
@@ -118,6 +119,10 @@ fn named(path: &Path, e: &io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }
 
+fn os(name: &CStr) -> OsString {
+    OsString::from_vec(name.to_bytes().to_vec())
+}
+
 /// A file's attributes; `None` where it does not exist.
 fn meta(dir: &OwnedFd, name: &CStr) -> io::Result<Option<Metadata>> {
     match fs::openat(dir.as_raw_fd(), name, libc::O_PATH | libc::O_NOFOLLOW, 0) {
@@ -162,7 +167,7 @@ fn entries(base: Option<&Tree<'_>>, upper: &Tree<'_>, below: &Path) -> io::Resul
     let mut all = Vec::new();
     let names = upper.names(&dir, below)?;
     for name in &names {
-        let path = below.join(OsString::from_vec(name.to_bytes().to_vec()));
+        let path = below.join(os(name));
         let at = |e: io::Error| named(&upper.path.join(&path), &e);
         let Some(new) = meta(&dir, name).map_err(at)? else { continue };
         let old = old_dir.as_ref().map_or(Ok(None), |dir| meta(dir, name)).map_err(at)?;
@@ -193,7 +198,7 @@ fn entries(base: Option<&Tree<'_>>, upper: &Tree<'_>, below: &Path) -> io::Resul
         && opaque(&dir)?
     {
         for name in base.names(old_dir, below)?.iter().filter(|name| !names.contains(name)) {
-            let path = below.join(OsString::from_vec(name.to_bytes().to_vec()));
+            let path = below.join(os(name));
             let old = meta(old_dir, name).map_err(|e| named(&base.path.join(&path), &e))?;
             all.extend(old.map(|old| (Some(deleted(path, old)), None)));
         }

@@ -336,6 +336,8 @@ pub struct LifeOptions {
     pub cpu_time: Option<Duration>,
     /// `--output-limit`: bytes of each stream.
     pub output_limit: Option<u64>,
+    /// `--overlay-size`: bytes of all layers.
+    pub overlay_size: Option<u64>,
     /// `--stop-signal`.
     pub stop_signal: Option<i32>,
     /// `--stop-timeout`.

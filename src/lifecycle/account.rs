@@ -20,6 +20,8 @@ pub enum Status {
     Oom,
     /// It ended, and wrote more than `--output-limit`.
     OutputLimit,
+    /// `--overlay-size` ended it.
+    OverlaySize,
     /// It never ran.
     #[default]
     NotStarted,
@@ -129,7 +131,7 @@ impl Account {
         let ended = matches!(self.status, Status::Exited | Status::OutputLimit) && self.signal.is_none();
         line("exitcode", self.exit_code.filter(|_| ended).map(|n| n.to_string()));
         line("exitsig", self.signal.map(|n| n.to_string()));
-        let killed = matches!(self.status, Status::Timeout | Status::CpuTime);
+        let killed = matches!(self.status, Status::Timeout | Status::CpuTime | Status::OverlaySize);
         line("killed", killed.then(|| "1".into()));
         let (status, message) = self.isolate();
         line("status", status.map(str::to_string));
@@ -150,6 +152,7 @@ impl Account {
             Status::Timeout => (Some("TO"), Some("Time limit exceeded (wall clock)".into())),
             Status::CpuTime => (Some("TO"), Some("Time limit exceeded".into())),
             Status::OutputLimit => (Some("RE"), Some("Output limit exceeded".into())),
+            Status::OverlaySize => (Some("SG"), Some("Disk limit exceeded".into())),
             Status::NotStarted => (Some("XX"), self.error.clone()),
         }
     }

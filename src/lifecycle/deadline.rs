@@ -1,10 +1,13 @@
-//! When a run must end: `--timeout` and `--cpu-time`.
+//! When a run must end: `--timeout`, `--cpu-time` and `--overlay-size`.
 //!
-//! A state machine without system calls but the reading of a clock: the loop asks when it is due and does what it says.
+//! A state machine without system calls but the reading of a clock and the counting of layers: the loop asks when it is due
+//! and does what it says.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::cgroup::figures::CpuClock;
+use crate::copies::size;
 use crate::state::Stop;
 
 /// The exit code of timeout(1).
@@ -17,6 +20,8 @@ pub enum Cause {
     Timeout,
     /// `--cpu-time`.
     CpuTime,
+    /// `--overlay-size`.
+    OverlaySize,
 }
 
 /// What is to be done to the container.
@@ -39,6 +44,38 @@ pub struct Limits {
     pub stop: Stop,
 }
 
+/// `--overlay-size`: the directories of the layers, and what they may hold.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    /// The upper directories.
+    pub dirs: Vec<PathBuf>,
+    /// In bytes, together.
+    pub limit: u64,
+    /// When they are counted again.
+    next: Instant,
+}
+
+/// Between two countings of the layers; and a counting takes no more than this part of the time.
+const COUNTS: (Duration, u32) = (Duration::from_secs(1), 20);
+
+impl Layers {
+    /// Counted for the first time in a second.
+    pub fn new(dirs: Vec<PathBuf>, limit: u64) -> Self {
+        Layers { dirs, limit, next: Instant::now() + COUNTS.0 }
+    }
+
+    /// Whether they hold more than they may, or cannot be counted.
+    fn exceed(&mut self, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        let exceed = size::of(&self.dirs, self.limit).map_or(true, |bytes| bytes > self.limit);
+        let took = now.elapsed();
+        self.next = now + took + COUNTS.0.max(took * COUNTS.1);
+        exceed
+    }
+}
+
 /// Between two looks at the cpu time: a container cannot use more than all cpus meanwhile.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
 /// What was killed and is still there is killed again.
@@ -50,6 +87,7 @@ pub struct Deadline {
     start: Instant,
     cpu: Option<CpuClock>,
     cpus: u32,
+    layers: Option<Layers>,
     /// When there is something to do.
     due: Option<Instant>,
     /// What ended the container.
@@ -58,14 +96,15 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// From now on. `cpu`: what the container has used, where `--cpu-time` asks.
-    pub fn new(limits: Limits, cpu: Option<CpuClock>) -> Self {
+    /// From now on. `cpu`: what the container has used, where `--cpu-time` asks; `layers`: what its layers may hold.
+    pub fn new(limits: Limits, cpu: Option<CpuClock>, layers: Option<Layers>) -> Self {
         let start = Instant::now();
         let cpu = cpu.filter(|_| limits.cpu_time.is_some());
         // It reads cgroup files, so only where cpu time is limited.
         let cpus = cpu.as_ref().and_then(|_| std::thread::available_parallelism().ok());
         let cpus = cpus.map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
-        let mut deadline = Deadline { limits, start, cpu, cpus, due: None, cause: None, asked: false };
+        let mut deadline =
+            Deadline { limits, start, cpu, cpus, layers, due: None, cause: None, asked: false };
         deadline.due = deadline.next(start, Duration::ZERO);
         deadline
     }
@@ -97,7 +136,8 @@ impl Deadline {
             let left = limit.saturating_sub(used) / self.cpus.max(1);
             now + left.clamp(LOOKS.0, LOOKS.1)
         });
-        end.into_iter().chain(look).min()
+        let count = self.layers.as_ref().map(|layers| layers.next);
+        end.into_iter().chain(look).chain(count).min()
     }
 
     /// What is to be done now.
@@ -113,6 +153,10 @@ impl Deadline {
         let used = self.cpu.as_ref().and_then(CpuClock::used).unwrap_or_default();
         if self.cpu.is_some() && self.limits.cpu_time.is_some_and(|limit| used >= limit) {
             (self.cause, self.due) = (Some(Cause::CpuTime), Some(now + AGAIN));
+            return Some(Act::Kill);
+        }
+        if self.layers.as_mut().is_some_and(|layers| layers.exceed(now)) {
+            (self.cause, self.due) = (Some(Cause::OverlaySize), Some(now + AGAIN));
             return Some(Act::Kill);
         }
         if self.limits.timeout.is_some_and(|time| now.duration_since(self.start) >= time) {
@@ -133,7 +177,7 @@ mod tests {
     #[test]
     fn it_asks_and_then_kills_until_the_end() {
         let limits = Limits { timeout: Some(Duration::from_secs(5)), ..Limits::default() };
-        let mut deadline = Deadline::new(limits, None);
+        let mut deadline = Deadline::new(limits, None, None);
         let at = |seconds: f64| deadline.start + Duration::from_secs_f64(seconds);
         let (early, end, later, killed, again) = (at(4.9), at(5.0), at(6.9), at(7.0), at(7.6));
         assert_eq!(deadline.act(early), None);
@@ -152,12 +196,12 @@ mod tests {
     fn without_grace_it_kills_at_once() {
         let stop = Stop { millis: 0, ..Stop::default() };
         let limits = Limits { timeout: Some(Duration::from_secs(1)), stop, ..Limits::default() };
-        let mut deadline = Deadline::new(limits, None);
+        let mut deadline = Deadline::new(limits, None, None);
         assert_eq!(deadline.act(deadline.start + Duration::from_secs(1)), Some(Act::Kill));
     }
 
     #[test]
     fn without_a_limit_it_is_never_due() {
-        assert_eq!(Deadline::new(Limits::default(), None).due(), None);
+        assert_eq!(Deadline::new(Limits::default(), None, None).due(), None);
     }
 }

@@ -8,6 +8,9 @@
 
 use std::os::fd::RawFd;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::lifecycle::directory::StateLock;
 use crate::lifecycle::sidecar::IDLE;
 use crate::perform::Cx;
@@ -67,12 +70,14 @@ impl StandBy for Guardian {
         self.pid
     }
 
-    /// The launch has ended in order: the guardian goes home.
+    /// The launch has ended in order: the guardian ends.
     fn dismiss(self: Box<Self>) {
         if let Some(pid) = self.pid {
-            // If the word cannot be sent, end of file comes in its place, and the guardian finds nothing
-            // left to undo.
-            socket::send(self.line, b"q").unwrap_or_default();
+            // To kill it is cheaper than to wake it. One that is gone already has hung up, and its number may be another
+            // process's. If it lives on, it finds nothing left to undo at the end of file.
+            if io::poll(&[(self.line, 0)], 0).is_ok_and(|events| events == [0]) {
+                kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_default();
+            }
             fs::close(self.line);
             process::wait(pid, 0).map(drop).unwrap_or_default();
         }

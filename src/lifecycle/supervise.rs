@@ -93,7 +93,10 @@ pub struct End {
 impl End {
     /// The exit code of a foreground run.
     pub fn code(&self) -> i32 {
-        if self.cause.is_some() { TIMED_OUT } else { self.exit.code() }
+        match self.cause {
+            Some(Cause::Timeout | Cause::CpuTime) => TIMED_OUT,
+            Some(Cause::OverlaySize) | None => self.exit.code(),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod fs;
 pub mod io;
 pub mod landlock;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod netlink;

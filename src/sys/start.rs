@@ -99,5 +99,10 @@ macro_rules! program {
         pub extern "C" fn main(_: std::ffi::c_int, _: *const *const std::ffi::c_char) -> std::ffi::c_int {
             $crate::sys::start::run($main)
         }
+
+        // Debug builds have the library's own (sys/trap.rs).
+        #[cfg(not(debug_assertions))]
+        #[global_allocator]
+        static ALLOCATOR: $crate::sys::memory::Allocator = $crate::sys::memory::Allocator;
     };
 }

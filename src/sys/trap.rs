@@ -24,7 +24,7 @@ mod armed {
                 }
             }
             // SAFETY: the caller guarantees the contract of `GlobalAlloc`.
-            unsafe { System.alloc(layout) }
+            super::super::memory::allocated(unsafe { System.alloc(layout) }, layout.size())
         }
 
         unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {

@@ -122,7 +122,10 @@ pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guard
         // Programs of a row may come before it.
         let executes = |pid: &&i32| trace.of(**pid).iter().any(|c| c.name == "execve");
         let guardian = *clones[holders..].iter().find(|pid| !executes(pid)).expect("a guardian");
-        follow("guardian", &without_memory(trace.of(guardian)), &guardian_words());
+        // A run that has ended kills it, at whichever call.
+        let (calls, life) = (without_memory(trace.of(guardian)), guardian_words());
+        let reached = (0..=life.len()).find(|n| matches(&calls, &life[..*n]).is_ok());
+        assert!(reached.is_some(), "guardian: {calls:?} is not in its life");
         known.push(guardian);
     }
     let strangers: Vec<_> = trace.calls.keys().filter(|pid| !known.contains(pid)).collect();

@@ -286,6 +286,54 @@ fn no_setuid_file_is_in_a_layer() {
     verb(&sb, &["discard", sb.id()]).output().ok();
 }
 
+/// The program writes for ever, under whatever names; what it closes to the launcher counts as too much.
+#[case(ROOT)]
+fn an_overlay_is_bounded() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let run = |script: &str| {
+        let call =
+            run_in(&sb, &dir).args(["-q", "--overlay", ".", "--overlay-size", "2m", "--timeout", "60s"]);
+        call.args(["--", "sh", "-c", script]).output()
+    };
+    run("i=0; while :; do i=$((i+1)); mkdir d$i; head -c 100000 /dev/zero >d$i/f; sleep 0.02; done")
+        .exits(137)
+        .says("its layers take more than 2 MiB on the disk")
+        .says("--overlay-size");
+    verb(&sb, &["discard", sb.id()]).output().ok();
+    run("head -c 1000000 /dev/zero >a; ln a b; ln a c; truncate -s 1t sparse; sleep 1.5; exit 3").exits(3);
+    verb(&sb, &["discard", sb.id()]).output().ok();
+    run_in(&sb, &dir)
+        .args(["--overlay-size", "2m", "--", "true"])
+        .output()
+        .exits(125)
+        .says("there is no --overlay");
+    sb.leak_check();
+}
+
+/// The launcher of an unprivileged user cannot read a directory that the program has closed.
+#[case(USER)]
+fn layers_that_cannot_be_counted_end_the_run() {
+    let user = one();
+    let sb = user.sandbox();
+    let dir = project(&sb);
+    user.own(&dir);
+    let run = user.under(&sb, &[]).args([
+        "run",
+        "-q",
+        "--name",
+        sb.id(),
+        "--overlay-size",
+        "2m",
+        "--timeout",
+        "60s",
+    ]);
+    let script = format!("cd {} && mkdir closed && chmod 0 closed && sleep 60", dir.display());
+    let out = run.arg("--overlay").arg(&dir).args(["--", "sh", "-c", &script]).output();
+    out.exits(137).says("cannot be counted");
+    user.under(&sb, &[]).args(["discard", sb.id()]).output().ok();
+}
+
 /// A file system of its own, which goes with the test.
 struct Small(PathBuf);
 

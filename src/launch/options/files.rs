@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::super::value::{Access, FileOptions, Launch, Volume};
 use super::super::volumes;
 use super::heading::FILES;
-use super::verbs::CONFIG;
+use super::verbs::{CONFIG, RUN};
 use super::words::parse_size;
 use super::{Row, Says, Words};
 
@@ -37,6 +37,23 @@ pub(super) const ROWS: &[Row] = &[
     )
     .more("safebox diff ID lists the changes, apply ID writes them to the host's directory, discard ID removes them.")
     .values(&["/srv/project", "."], &[""]),
+    Row::new(
+        "overlay-size",
+        FILES,
+        RUN,
+        Says::One("SIZE", |l, v| {
+            let bytes = u64::try_from(parse_size(v)?).ok().filter(|n| *n > 0);
+            l.life.overlay_size = Some(bytes.ok_or("a size is needed")?);
+            Ok(())
+        }),
+        "Kill the container once its layers of --overlay take more room than this on the disk, e.g. 1g; exit code 137",
+    )
+    .more(
+        "Plain directories have no quota, so the launcher counts, once a second or, of many files, less often: a program can \
+         exceed the limit for that long, and a file that is removed and still open is not counted. Layers that cannot be \
+         counted end the run, too. Without this option a program can fill the disk that the layers are on (see --root)",
+    )
+    .values(&["1g", "64m"], &["", "0", "-1", "x"]),
     Row::new(
         "hide",
         FILES,
