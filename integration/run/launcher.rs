@@ -14,6 +14,7 @@ mod overlay;
 mod secrets;
 mod shell;
 mod tools;
+mod weaker;
 
 use std::path::{Path, PathBuf};
 

@@ -108,6 +108,7 @@ impl Watch<'_> {
                 report_and_poststop(&prepared.state, &undone, supervisor.signals());
             }
         }
+        self.name_copies();
         report::ended(&self.launch.state_root, self.log, &account, !keep);
         if let Some(guardian) = helpers.guardian {
             guardian.dismiss();
@@ -145,6 +146,18 @@ impl Watch<'_> {
         account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
         account.denials.extend(refused);
         (account, events)
+    }
+
+    /// Names the id of the changes that `--overlay` keeps, where the caller did not choose it.
+    fn name_copies(&self) {
+        let (life, id) = (&self.launch.life, &self.launch.id);
+        let mut copies = self.prepared.config.mounts.iter().filter_map(|mount| mount.overlay.as_ref());
+        let kept = copies.any(|copy| copy.dir.symlink_metadata().is_ok());
+        if kept && life.name.is_none() && !life.quiet {
+            self.log.verdict(&format!(
+                "the changes are kept: safebox diff {id}, then apply {id} or discard {id}"
+            ));
+        }
     }
 
     /// Adds the sidecars to the supervisor.

@@ -17,7 +17,7 @@ use crate::input;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
 use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
-use crate::launch::{images, layers};
+use crate::launch::{images, layers, weaker};
 use crate::lifecycle::account::Account;
 use crate::lifecycle::detach::{self, Ready, Side};
 use crate::lifecycle::name::Name;
@@ -31,8 +31,8 @@ use crate::perform::runtime::Helpers;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, PlanSlots};
-use crate::policy::Policy;
 use crate::policy::enforce::Enforcement;
+use crate::policy::{Change, Policy};
 use crate::sys::process;
 
 pub use names::target;
@@ -183,18 +183,30 @@ fn refuse_unmonitored(launch: &Launch) -> Result<(), Error> {
     }
 }
 
+/// Adds what is weaker than `restricted` and what no layer has named. Callers of runc and of its `run --console-socket`
+/// compare this output with runc's, and the config is theirs.
+fn judge(global: &Global, launch: &Launch, prepared: &mut Prepared) {
+    if global.as_runc || launch.life.console_socket.is_some() {
+        return;
+    }
+    let (config, host, each) = (&prepared.config, &prepared.host, launch.life.verbose);
+    let changes = weaker::unnamed((config, host), launch.policy(), &prepared.outcome.changes, each);
+    prepared.outcome.changes.extend(changes);
+}
+
 /// Prints what was hardened: one line, or each change. What is weaker than `restricted` is printed in any case.
 fn notices(launch: &Launch, prepared: &Prepared) {
     let changes = &prepared.outcome.changes;
     let life = &launch.life;
+    let mark = |change: &Change| if change.weaker { "weaker: " } else { "" };
     if life.verbose {
-        changes.iter().for_each(|change| crate::log::say(&change.to_string()));
+        changes.iter().for_each(|change| crate::log::say(&format!("{}{change}", mark(change))));
         return;
     }
     if !life.quiet && launch.policy() != Policy::Privileged {
         crate::log::say(&layers::summary(&prepared.config, launch.policy(), changes));
     }
-    changes.iter().filter(|c| c.weaker).for_each(|change| crate::log::say(&format!("weaker: {change}")));
+    weaker::lines(changes).iter().for_each(|line| crate::log::say(&format!("weaker: {line}")));
 }
 
 /// Runs a bundle, a directory, or this machine's programs. Whatever the end, the account goes where `--result` says.
@@ -243,7 +255,8 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     // A reader who steps through the plan keeps Ctrl-C.
     let supervisor = (watches && !control.asks()).then(Supervisor::new).transpose()?;
     let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
-    let prepared = draft.place()?;
+    let mut prepared = draft.place()?;
+    judge(global, &launch, &mut prepared);
     let (plan, slots) = prepared.plan()?;
     notices(&launch, &prepared);
     crate::plan::report::debug(&plan, log);

@@ -200,6 +200,10 @@ fn a_figure_that_cannot_be_had_is_absent() {
     });
     call.args(["--", "sh", "-c", "exit 3"]).output().exits(3);
     let account = read(&path);
+    // Lists are there, empty or not.
+    for list in ["changes", "missing", "denials"] {
+        assert!(account[list].is_array(), "{list}: {account}");
+    }
     if Need::CgroupV1.missing().is_none() {
         for figure in ["memoryPeakBytes", "pidsPeak", "oomKills", "pidsRefused", "throttledSeconds"] {
             assert_eq!(account.get(figure), None, "{account}");

@@ -97,7 +97,7 @@ fn a_closed_directory_can_be_read() {
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).expect("chmod");
     let out = run_in(&sb, &dir).args(["--", "sh", "-c", "cat file; touch x"]).output();
     assert_eq!(out.stdout, "project\n", "{out}");
-    out.exits(1).says("Read-only");
+    out.exits(1).says("Read-only").says(&format!("reads {} as its owner", dir.display()));
     sb.leak_check();
 }
 
@@ -133,6 +133,12 @@ fn sources_that_give_the_host_away_are_refused() {
         run_in(&sb, &dir).args(["--ro", source, "--", "true"]).output().exits(125).says("--ro ");
         let volume = format!("{}:/x", if source == "link" { "./link" } else { source });
         run_in(&sb, &dir).args(["-v", &volume, "--", "true"]).output().exits(125).says("--volume ");
+    }
+    // The advice is what works.
+    for (source, below) in [("/proc/sys", false), ("/sys/kernel", false), ("/dev/shm", true), ("/etc", true)]
+    {
+        let out = run_in(&sb, &dir).args(["--ro", source, "--", "true"]).output().exits(125);
+        assert_eq!(out.stderr.contains(": name a path below it"), below, "{source}: {out}");
     }
     sb.leak_check();
 }

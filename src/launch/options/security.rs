@@ -79,7 +79,8 @@ pub(super) const ROWS: &[Row] = &[
             let _: () = l.overrides.seccomp = v.parse()?;
             Ok(())
         }),
-        "default: the built-in profile (with the config's, if it has one); config: the config's alone; unconfined: none",
+        "default: the built-in profile (with the config's, if it has one); config: the config's alone; unconfined: none. \
+         Where no namespace can be made (safebox doctor), the built-in profile is required",
     )
     .values(&["config", "unconfined"], &["", "off"]),
     Row::new(

@@ -194,3 +194,25 @@ fn the_baton_changes_hands_five_times_at_most() {
     check(handed_over(5), CONTAINER).unwrap();
     refused(&handed_over(6), "6 handovers between actors; at most 5");
 }
+
+/// Without namespaces a filter that refuses a few calls is no replacement for the built-in one.
+#[test]
+fn without_namespaces_the_built_in_filter_is_there() {
+    let landlock =
+        crate::plan::place::Landlock { abi: 1, handled: 0, paths: Vec::new(), scoped: 0, descriptors: 0 };
+    let guarded = |what| {
+        let filter = ConfineOp::Seccomp { filter: Rc::default(), flags: 0, what, listener: None };
+        let rows = vec![
+            Action::Cred(CredOp::NoNewPrivs),
+            verify(),
+            Action::Confine(ConfineOp::Landlock(Rc::new(landlock.clone()))),
+            Action::Confine(filter),
+        ];
+        let mut plan = inside(rows);
+        plan.steps.remove(0);
+        check(plan, Kind::Bare)
+    };
+    guarded(BUILT_IN).unwrap();
+    let error = guarded("no internet sockets").expect_err("a guard alone").to_string();
+    assert!(error.contains("seccomp is missing"), "{error}");
+}
