@@ -43,10 +43,24 @@ fn modules() -> BTreeMap<Module, String> {
     found
 }
 
-/// Removes comments and everything after `#[cfg(test)] mod`.
+/// The code without comments and without the items that only tests have (`#[cfg(test)]`): what follows those counts.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let mut out = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let indent = line.len() - line.trim_start().len();
+        if line.trim() != "#[cfg(test)]" {
+            out.push(line.split("//").next().unwrap_or_default());
+            continue;
+        }
+        let item = lines.find(|line| !line.trim_start().starts_with("#[")).unwrap_or_default();
+        if !item.ends_with([';', '}']) {
+            let end =
+                |line: &&str| line.len() == indent + 1 && line.ends_with(['}', ';']) || line.trim() == "};";
+            lines.find(end);
+        }
+    }
+    out.join("\n")
 }
 
 /// The paths of a `use` tree, or of one path: `a::{b, c::d}` is `a::b` and `a::c::d`.
@@ -191,7 +205,7 @@ fn no_files_import_each_other_in_a_circle() {
 #[test]
 fn paths_are_found_in_all_their_forms() {
     let code = code(
-        "use crate::a::{b, c::{self, D}, e as f};\npub(super) use super::g;\nfn x() { crate::h::i(1); $crate::j }\n// crate::k\n",
+        "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod more {\n    use crate::l;\n}\nuse crate::a::{b, c::{self, D}, e as f};\npub(super) use super::g;\nfn x() { crate::h::i(1); $crate::j }\n// crate::k\n",
     );
     let mut found: Vec<_> = paths(&code).iter().map(|p| p.join("::")).collect();
     found.sort();

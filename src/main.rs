@@ -17,13 +17,6 @@ fn safebox_main() -> ExitCode {
     safebox::sys::process::open_missing_stdio();
     // A write beyond the caller's RLIMIT_FSIZE is an error (EFBIG); the signal would end the launcher without cleanup.
     safebox::sys::signal::ignore(libc::SIGXFSZ).unwrap_or_default();
-    if let Some(has) = safebox::sys::start::small_stack() {
-        let (has, least) = (has >> 10, safebox::sys::start::STACK >> 10);
-        safebox::to_stderr!(
-            "safebox: the limit on the stack (RLIMIT_STACK, `ulimit -s`) is {has} KiB: safebox needs at least {least}"
-        );
-        return ExitCode::from(125);
-    }
     let args: Vec<_> = std::env::args_os().collect();
     safebox::sys::argv::find(args.len());
     let args = match request::take(args) {

@@ -115,7 +115,7 @@ fn own_procfs() -> Result<(), Error> {
 }
 
 /// Prints a value as runc does: indented, with a newline.
-pub fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())

@@ -43,14 +43,13 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     let changes = layers.changes()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.format == TableFormat::Json {
-        let rows: Vec<_> =
-            changes.iter().map(|(base, change)| json(&record, *base, change, &layers)).collect();
+        let rows: Vec<_> = changes.iter().map(|(base, change)| json(&record, *base, change)).collect();
         writeln!(out, "{}", escaped_json(&serde_json::to_string(&rows)?))?;
     } else {
         for (base, change) in &changes {
             let path = record.bases[*base].join(&change.path);
             let kind = if change.meta.is_dir() { "/" } else { "" };
-            let risk = risk_of(*base, change, &layers).map(|why| format!("  [{why}]")).unwrap_or_default();
+            let risk = risk::of(change).map(|why| format!("  [{why}]")).unwrap_or_default();
             writeln!(
                 out,
                 "{} {:04o} {:>9} {}{kind}{risk}",
@@ -71,16 +70,7 @@ pub fn diff(global: &Global, args: &Diff) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why a change could run later outside.
-fn risk_of(base: usize, change: &Change, layers: &Layers<'_>) -> Option<&'static str> {
-    let link = change.meta.is_symlink().then(|| {
-        let upper = layers::upper(layers.store, &layers.record.id, base);
-        std::fs::read_link(upper.join(&change.path)).unwrap_or_default()
-    });
-    risk::of(change, link.as_deref())
-}
-
-fn json(record: &Record, base: usize, change: &Change, layers: &Layers<'_>) -> serde_json::Value {
+fn json(record: &Record, base: usize, change: &Change) -> serde_json::Value {
     let mut row = serde_json::json!({
         "change": change.kind.letter().to_string(),
         // JSON has no text for a name that is not UTF-8.
@@ -91,7 +81,7 @@ fn json(record: &Record, base: usize, change: &Change, layers: &Layers<'_>) -> s
     if !change.meta.is_dir() {
         row["size"] = change.meta.len().into();
     }
-    if let Some(why) = risk_of(base, change, layers) {
+    if let Some(why) = risk::of(change) {
         row["risk"] = why.into();
     }
     row

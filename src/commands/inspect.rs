@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::lifecycle::container::Container;
 use crate::lifecycle::ended::Ended;
 use crate::lifecycle::health::Health;
+use crate::lifecycle::listing::Listing;
 use crate::network::cni::{Attachment, result};
 use crate::state::files::{CNI, LOG};
 
@@ -17,7 +18,7 @@ use crate::state::files::{CNI, LOG};
 pub fn inspect(global: &Global, id: &str) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let state = container.state()?;
-    let mut value = super::state::value(&container, state);
+    let mut value = json!(Listing::of(&container, state));
     if let Some(health) = Health::read(&container.dir) {
         value["health"] = json!(health);
     }

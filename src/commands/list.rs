@@ -6,7 +6,7 @@ use std::io::Write;
 use crate::cli::{Global, List, TableFormat};
 use crate::commands::common::Outcome;
 use crate::error::Error;
-use crate::lifecycle::container::{self, Container};
+use crate::lifecycle::listing;
 use crate::log::Log;
 
 /// Lists containers.
@@ -21,34 +21,33 @@ pub fn list(global: &Global, args: &List, log: &Log) -> Outcome {
     {
         return Err(Error::msg(format!("open {}: {e}", root.display())).into());
     }
-    let value = |c: &Container| Some(super::state::value(c, c.state.as_ref()?));
-    let (shown, left_out) =
-        container::all(&root, |c| (c.id.clone(), (!args.quiet).then(|| value(c)).flatten()));
+    let (listed, left_out) = listing::all(&root, args.quiet);
     for why in left_out {
         log.warning(&why.to_string());
     }
     // One write(2) for many lines.
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.quiet {
-        for (id, _) in &shown {
+        for (id, _) in &listed {
             writeln!(out, "{id}")?;
         }
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let values: Vec<_> = shown.into_iter().filter_map(|(_, value)| value).collect();
+    let listings: Vec<_> = listed.into_iter().filter_map(|(_, listing)| listing).collect();
     if args.format == TableFormat::Json {
         // runc prints null for an empty list; its callers accept both.
-        let text = if values.is_empty() { "null".into() } else { serde_json::to_string(&values)? };
+        let text = if listings.is_empty() { "null".into() } else { serde_json::to_string(&listings)? };
         writeln!(out, "{text}")?;
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
-    let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), crate::error::escaped_line);
-    rows.extend(
-        values.iter().map(|v| ["id", "pid", "status", "bundle", "created", "owner"].map(|k| text(&v[k]))),
-    );
+    rows.extend(listings.iter().map(|l| {
+        let text = crate::error::escaped_line;
+        let bundle = text(&l.bundle.to_string_lossy());
+        [text(&l.id), l.pid.to_string(), l.status.into(), bundle, text(&l.created), text(&l.owner)]
+    }));
     print_table(&mut out, &rows)?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)

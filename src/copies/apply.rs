@@ -398,19 +398,32 @@ impl Step {
 
 /// Whether the status of a file, or with `tree` of one below it, changed after `since`.
 fn changed_since(path: &Path, since: (i64, u32), tree: bool) -> io::Result<bool> {
-    let Some(meta) = super::meta(path)? else { return Ok(false) };
+    let Some(meta) = meta(path)? else { return Ok(false) };
     // The content of a directory that stays is not replaced, so only its files count.
     if (tree || !meta.is_dir()) && (meta.ctime(), meta.ctime_nsec()) > (since.0, i64::from(since.1)) {
         return Ok(true);
     }
     if tree && meta.is_dir() {
-        for name in super::names(path)? {
+        for name in names(path)? {
             if changed_since(&path.join(name), since, true)? {
                 return Ok(true);
             }
         }
     }
     Ok(false)
+}
+
+fn names(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+    let entries = std::fs::read_dir(dir).map_err(|e| super::named(dir, &e))?;
+    entries.map(|e| e.map(|e| e.file_name())).collect()
+}
+
+/// A file's attributes; `None` where it does not exist.
+fn meta(path: &Path) -> io::Result<Option<std::fs::Metadata>> {
+    match path.symlink_metadata() {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        meta => meta.map(Some).map_err(|e| super::named(path, &e)),
+    }
 }
 
 fn failed(path: &Path, e: &io::Error) -> Error {

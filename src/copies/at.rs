@@ -15,7 +15,7 @@ use nix::unistd::{Whence, lseek};
 use crate::sys::fs;
 
 /// Directories are opened for this alone.
-const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+pub(super) const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
 
 /// What a copy has come across.
 #[derive(Debug, Default)]
@@ -51,14 +51,23 @@ impl Base {
             .map_err(io::Error::from)
     }
 
+    /// Of a directory that is open.
+    pub fn of(dir: OwnedFd) -> Self {
+        Base(dir)
+    }
+
+    /// The directory `below`.
+    pub fn dir(&self, below: &Path) -> io::Result<OwnedFd> {
+        let path = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
+        let fd = fs::openat2(self.0.as_raw_fd(), &c(path)?, DIRECTORY & !libc::O_NOFOLLOW, 0, resolve);
+        fd.map(fs::own).map_err(io::Error::from)
+    }
+
     /// The directory of `path`, and its name.
     pub fn parent(&self, path: &Path) -> io::Result<(OwnedFd, CString)> {
         let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
-        let fd = fs::openat2(self.0.as_raw_fd(), &c(dir)?, DIRECTORY & !libc::O_NOFOLLOW, 0, resolve)
-            .map_err(io::Error::from)?;
-        Ok((fs::own(fd), c(name)?))
+        Ok((self.dir(path.parent().unwrap_or(Path::new("")))?, c(name)?))
     }
 
     /// Waits until everything on the base's file system is on the disk.

@@ -61,7 +61,8 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Why a change may run later outside; `None` for one that does not by itself.
-pub fn of(change: &Change, link: Option<&Path>) -> Option<&'static str> {
+pub fn of(change: &Change) -> Option<&'static str> {
+    let link = change.link.as_deref();
     if change.kind == Kind::Deleted {
         return None;
     }
@@ -124,9 +125,8 @@ mod tests {
         std::fs::write(&file, "x").expect("a file");
         let meta = file.symlink_metadata().expect("a file");
         let risk = |path: &str, link: Option<&str>| {
-            let change =
-                Change { kind: Kind::Added, path: path.into(), meta: meta.clone(), mode_only: false };
-            of(&change, link.map(Path::new))
+            let (path, meta, link) = (path.into(), meta.clone(), link.map(Into::into));
+            of(&Change { kind: Kind::Added, path, meta, mode_only: false, link })
         };
         for path in [
             "x/.git/hooks/pre-commit",

@@ -192,19 +192,32 @@ fn open_dir(dir: &Path) -> std::result::Result<OwnedFd, Errno> {
 }
 
 /// Whether a tree of these controllers (none: cgroup v2) can freeze: of those of v1 one does.
-fn can_freeze(controllers: &[String]) -> bool {
-    controllers.is_empty() || crate::cgroup::has(controllers, "freezer")
+pub(super) fn can_freeze<S: AsRef<str>>(controllers: &[S]) -> bool {
+    controllers.is_empty() || controllers.iter().any(|name| name.as_ref() == "freezer")
 }
 
 /// What `show` says of every container below `root`, by name; then why each of those that others may have made is left
 /// out. Of the containers' cgroups only those are there that tell whether one is frozen; and one container at a time.
-pub fn all<T>(root: &Path, mut show: impl FnMut(&Container) -> T) -> (Vec<T>, Vec<Error>) {
+pub fn all<T>(root: &Path, show: impl FnMut(&Container) -> T) -> (Vec<T>, Vec<Error>) {
+    all_with(root, |_| None, show)
+}
+
+/// The same; a container that `short` knows what to show of is not loaded.
+pub(super) fn all_with<T>(
+    root: &Path,
+    mut short: impl FnMut(&str) -> Option<T>,
+    mut show: impl FnMut(&Container) -> T,
+) -> (Vec<T>, Vec<Error>) {
     let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let mut ids: Vec<String> = entries.filter_map(name).filter(|id| check_id(id).is_ok()).collect();
     ids.sort();
     let (mut shown, mut left_out) = (Vec::new(), Vec::new());
     for id in ids {
+        if let Some(known) = short(&id) {
+            shown.push(known);
+            continue;
+        }
         match Container::load_with(root, &id, can_freeze) {
             Ok(container) => shown.push(show(&container)),
             Err(why) if is_others(&root.join(&id)) => left_out.push(why),

@@ -17,6 +17,7 @@ pub mod home;
 pub mod hook_points;
 pub mod hook_wait;
 pub mod hooks;
+pub mod listing;
 pub mod log_file;
 pub mod name;
 pub mod namespace_fds;

@@ -4,8 +4,8 @@
 mod host;
 
 use super::ops::{
-    Action, BUILT_IN, CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, LimitOp, MountOp, NetOp, NsOp, RelayOp,
-    RootOp, StateOp, UserOp,
+    Action, BUILT_IN, CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, LimitOp, MountOp, NsOp, OnHost, StateOp,
+    UserOp,
 };
 use super::{Actor, Plan};
 use crate::error::{Error, Result};
@@ -55,13 +55,17 @@ impl Checked<Plan> {
     }
 }
 
-/// One property: an error says which row breaks it.
-type Check = fn(&Plan, Kind) -> std::result::Result<(), String>;
+/// One property, with its name: an error says which row breaks it.
+type Check = (&'static str, fn(&Plan, Kind) -> std::result::Result<(), String>);
+
+macro_rules! named {
+    ($($check:ident),* $(,)?) => { &[$((stringify!($check), $check as _)),*] };
+}
 
 /// The checks of each kind of plan.
 fn checks(kind: Kind) -> Vec<Check> {
-    const ALWAYS: [Check; 4] = [moved_once, made_once, undos, handovers];
-    const PROGRAM: [Check; 7] = [
+    const ALWAYS: &[Check] = named![moved_once, made_once, undos, handovers];
+    const PROGRAM: &[Check] = named![
         init_comes_last,
         filter_order,
         limits_last,
@@ -70,23 +74,24 @@ fn checks(kind: Kind) -> Vec<Check> {
         ids_in_order,
         read_back,
     ];
-    const CONTAINER: [Check; 3] = [ids_after_maps, hostname_needs_uts, no_host_path_after_pivot];
+    const CONTAINER: &[Check] = named![ids_after_maps, hostname_needs_uts, no_host_path_after_pivot];
+    const JOINER: &[Check] = named![closed_before_it_joins, no_host_path_after_join];
     let own: &[&[Check]] = match kind {
-        Kind::Container { .. } => &[&[one_exec], &CONTAINER, &PROGRAM],
-        Kind::Bare => &[&[one_exec, guarded], &PROGRAM],
-        Kind::Exec => &[&[one_exec, closed_before_it_joins, no_host_path_after_join], &PROGRAM],
-        Kind::BareExec => &[&[one_exec, guarded, closed_before_it_joins, no_host_path_after_join], &PROGRAM],
-        Kind::Criu => &[&[one_exec, closed_before_lookups]],
-        Kind::Records => &[&[runtime_alone]],
+        Kind::Container { .. } => &[named![one_exec], CONTAINER, PROGRAM],
+        Kind::Bare => &[named![one_exec, guarded], PROGRAM],
+        Kind::Exec => &[named![one_exec], JOINER, PROGRAM],
+        Kind::BareExec => &[named![one_exec, guarded], JOINER, PROGRAM],
+        Kind::Criu => &[named![one_exec, closed_before_lookups]],
+        Kind::Records => &[named![runtime_alone]],
     };
-    own.iter().copied().flatten().chain(&ALWAYS).copied().collect()
+    own.iter().copied().flatten().chain(ALWAYS).copied().collect()
 }
 
 /// Checks the whole list by the checks of its kind.
 pub fn check(plan: Plan, kind: Kind) -> Result<Checked<Plan>> {
     checks(kind)
         .iter()
-        .try_for_each(|check| check(&plan, kind))
+        .try_for_each(|(_, check)| check(&plan, kind))
         .map_err(|text| Error::msg(format!("plan: {text}")))?;
     Ok(Checked(plan))
 }
@@ -338,25 +343,9 @@ fn repeated<K: std::hash::Hash + Eq>(
 /// needs none: it ends with its work, or with the runtime.
 fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
     let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::Clone(CloneOp::Sibling { .. })));
-    let creates = |a: &Action| match a {
-        Action::Clone(CloneOp::Init { .. } | CloneOp::Plain { .. }) => !joiner,
-        Action::State(StateOp::Dir { .. })
-        | Action::State(StateOp::LauncherMark { .. })
-        | Action::State(StateOp::RecordIds { .. })
-        | Action::State(StateOp::NotifyDir { .. })
-        | Action::State(StateOp::NotifySocket { .. })
-        | Action::Root(RootOp::CriuDir { .. })
-        | Action::Cgroup(CgroupOp::Dir { .. })
-        | Action::Cgroup(CgroupOp::Joinable { .. })
-        | Action::Cgroup(CgroupOp::InScope { .. })
-        | Action::Cgroup(CgroupOp::Scope { .. })
-        | Action::Clone(CloneOp::Sibling { .. })
-        | Action::Relay(RelayOp::Helper { .. })
-        | Action::Net(
-            NetOp::MoveDevice { .. } | NetOp::Pasta { .. } | NetOp::KeepNamespace { .. } | NetOp::Cni { .. },
-        ) => true,
-        _ => false,
-    };
+    let of_joiner =
+        |a: &Action| joiner && matches!(a, Action::Clone(CloneOp::Init { .. } | CloneOp::Plain { .. }));
+    let creates = |a: &Action| a.does(OnHost::Creates) && !of_joiner(a);
     match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none()) {
         Some(i) => Err(format!("row {} creates something and has no undo", i + 1)),
         None => Ok(()),

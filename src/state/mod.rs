@@ -21,7 +21,7 @@ use crate::state::undo::Undo;
 pub use trust::{check_root, is_mine, make_root};
 
 /// `state.json`: everything that later verbs need, because their callers do not repeat it (CONTRACT, point
-/// 5).
+/// 5). What `list` shows comes first: it reads no further.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
@@ -42,15 +42,15 @@ pub struct State {
     pub cgroups_path: Option<String>,
     /// Name of the user who created it.
     pub owner: String,
+    /// The container's cgroups: (controllers, path); the list of controllers is empty for a v2 cgroup. On
+    /// disk these are the planned cgroups; [`Container::load`] keeps those that were created and are still
+    /// the same directories.
+    pub cgroups: Vec<(Vec<String>, PathBuf)>,
     /// The undos of the plan's rows, in their order, which remove the container. The plan fills them in.
     pub undo: Vec<Undo>,
     /// The pre-existing ones of [`State::cgroups`].
     #[serde(default)]
     pub preexisting: Vec<PathBuf>,
-    /// The container's cgroups: (controllers, path); the list of controllers is empty for a v2 cgroup. On
-    /// disk these are the planned cgroups; [`Container::load`] keeps those that were created and are still
-    /// the same directories.
-    pub cgroups: Vec<(Vec<String>, PathBuf)>,
     /// The systemd scope, if systemd created the cgroups.
     #[serde(default)]
     pub scope: Option<crate::cgroup::systemd::Scope>,

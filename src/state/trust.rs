@@ -80,6 +80,11 @@ pub fn is_mine(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|m| (m.is_dir() || m.is_file()) && alone(&m))
 }
 
+/// Whether only the user `me` can have written a file of these attributes.
+pub fn is_alone(st: &libc::stat, me: u32) -> bool {
+    st.st_uid == me && st.st_mode & 0o022 == 0
+}
+
 fn alone(m: &std::fs::Metadata) -> bool {
     m.uid() == nix::unistd::geteuid().as_raw() && m.mode() & 0o022 == 0
 }

@@ -4,6 +4,8 @@
 
 use std::ffi::c_int;
 use std::io::Write;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What a program ends with (exit(3)); 0 is success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +32,62 @@ pub fn run(main: fn() -> ExitCode) -> c_int {
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
     }
-    let code = main();
+    let code = on_a_stack(main);
     // What a verb prints was checked when it was written; std's own start does the same here.
     std::io::stdout().flush().unwrap_or_default();
     code.0.into()
 }
 
-/// Bytes of the stack without which the program would be killed by SIGSEGV, without a word.
-pub const STACK: u64 = if cfg!(debug_assertions) { 512 << 10 } else { 256 << 10 };
+/// Bytes of the stack without which the program would be ended by SIGSEGV, without a word.
+const STACK: usize = if cfg!(debug_assertions) { 512 << 10 } else { 256 << 10 };
+/// The stack that it gets then.
+const OWN_STACK: usize = 4 * STACK;
 
-/// The limit on the stack, if it is too small.
-pub fn small_stack() -> Option<u64> {
-    let limit = super::rlimit::started_with(libc::RLIMIT_STACK).ok()?;
-    (limit.soft < STACK).then_some(limit.soft)
+/// The program, and what it ended with, while it runs on a stack of its own.
+static MAIN: OnceLock<fn() -> ExitCode> = OnceLock::new();
+static CODE: AtomicU8 = AtomicU8::new(1);
+
+/// Runs `main` on the stack of the process, or where the caller's limit on that (RLIMIT_STACK, `ulimit -s`) is too small,
+/// on one of its own. The limit stays as it is: the container inherits it.
+fn on_a_stack(main: fn() -> ExitCode) -> ExitCode {
+    let limit = super::rlimit::started_with(libc::RLIMIT_STACK);
+    if limit.is_ok_and(|limit| limit.soft < STACK as u64) {
+        match on_own_stack(main) {
+            Ok(code) => return code,
+            Err(e) => crate::to_stderr!("safebox: mmap of a stack: {e}: the limit on the stack is small"),
+        }
+        return ExitCode(125);
+    }
+    main()
+}
+
+fn on_own_stack(main: fn() -> ExitCode) -> super::Result<ExitCode> {
+    extern "C" fn begin() {
+        if let Some(main) = MAIN.get() {
+            CODE.store(main().0, Ordering::Relaxed);
+        }
+    }
+    MAIN.get_or_init(|| main);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping, at an address that the kernel chooses.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), OWN_STACK, access, flags, -1, 0) };
+    super::check(if base == libc::MAP_FAILED { -1 } else { 0 })?;
+    // SAFETY: the lowest page of the new mapping, which nothing uses: an overflow ends the program there.
+    super::check(unsafe { libc::mprotect(base, 4096, libc::PROT_NONE) }.into())?;
+    // SAFETY: an all-zero ucontext_t is a valid value of that plain C struct; getcontext(3) fills it in.
+    let (mut back, mut own): (libc::ucontext_t, libc::ucontext_t) = unsafe { std::mem::zeroed() };
+    // SAFETY: both contexts outlive the switch: this frame is resumed once `begin` returns. The stack is never unmapped.
+    super::check(
+        unsafe {
+            libc::getcontext(&raw mut own);
+            (own.uc_stack.ss_sp, own.uc_stack.ss_size, own.uc_link) = (base, OWN_STACK, &raw mut back);
+            libc::makecontext(&raw mut own, begin, 0);
+            libc::swapcontext(&raw mut back, &raw const own)
+        }
+        .into(),
+    )?;
+    Ok(ExitCode(CODE.load(Ordering::Relaxed)))
 }
 
 /// Makes `$main`, a function that returns an [`ExitCode`], the program; the crate is `no_main`.

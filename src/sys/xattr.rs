@@ -2,20 +2,17 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::path::Path;
-
-use super::cstr::cpath;
+use std::os::fd::RawFd;
 
 /// The longest value that is read.
 const MAX: usize = 256;
 
-/// The attribute `name` of `path`, which is not followed if it is a symlink; `None` where the file has none, or the file
-/// system has no attributes. A value of more than 256 bytes is an error (`ERANGE`).
-pub fn get(path: &Path, name: &CStr) -> io::Result<Option<Vec<u8>>> {
-    let path = cpath(path).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+/// The attribute `name` of an open file; `None` where the file has none, or the file system has no attributes. A value of
+/// more than 256 bytes is an error (`ERANGE`).
+pub fn get(file: RawFd, name: &CStr) -> io::Result<Option<Vec<u8>>> {
     let mut value = vec![0_u8; MAX];
-    // SAFETY: both names are NUL-terminated, and the kernel writes at most `MAX` bytes to the buffer.
-    let n = unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), MAX) };
+    // SAFETY: the name is NUL-terminated, and the kernel writes at most `MAX` bytes to the buffer.
+    let n = unsafe { libc::fgetxattr(file, name.as_ptr(), value.as_mut_ptr().cast(), MAX) };
     match usize::try_from(n) {
         Ok(n) => {
             value.truncate(n);

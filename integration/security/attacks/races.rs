@@ -259,3 +259,35 @@ fn who_waited_for_the_lock_acts_on_what_is_there_then() {
         sb.delete().ok();
     }
 }
+
+/// A program that still runs changes its layer while `diff` reads it: nothing but the layer is read.
+#[case(Root, Userns, Idmap)]
+fn a_diff_stays_in_its_layer_however_directories_are_swapped() {
+    let sb = Sandbox::new();
+    let host = Sentinel::new();
+    let dir = sb.dir().join("project");
+    std::fs::create_dir(&dir).expect("a directory");
+    for open in [sb.dir(), dir.as_path()] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(open, mode).expect("chmod");
+    }
+    let (at, to) = (dir.display(), host.dir.display());
+    let script = format!("cd {at} && mkdir -p t/below && echo x >t/own && ln -s {to} link");
+    let run = sb.runtime().args(["run", "-q", "--name", sb.id(), "--overlay"]).arg(&dir);
+    run.args(["--", "sh", "-c", &script]).output().ok();
+    let upper = sb.root().join("@layers").join(sb.id()).join("0/upper");
+    let racer = Racer::new(upper.join("t"), upper.join("link"));
+    let mut whole = 0;
+    for i in 0..all() {
+        let _held = racer.for_start(i);
+        let out = sb.runtime().args(["diff", sb.id()]).output().ok();
+        no_secret(&out);
+        let astray = ["/secret", "/null", "/passwd"].iter().any(|name| out.stdout.contains(name));
+        assert!(!astray, "diff has read a directory of the host\n{out}");
+        whole += usize::from(out.stdout.contains("/t/own"));
+    }
+    assert!(whole > 0, "no diff saw the directory");
+    drop(racer);
+    host.unchanged();
+    sb.runtime().args(["discard", sb.id()]).output().ok();
+}

@@ -46,7 +46,8 @@ pub(super) fn apply(op: &UserOp, cx: &mut Cx) -> Done {
 
 /// A user namespace with these maps, held by its descriptor alone: its process is gone again.
 fn userns(cx: &mut Cx, uid_map: &[u8], gid_map: &[u8], to: &crate::plan::Slot) -> Done {
-    let pid = at(cx, Call::Clone, process::idle_in_user_namespace())?;
+    let idle = at(cx, Call::Clone, process::idle_in_user_namespace())?;
+    let pid = idle.pid();
     let made = write_file(cx, &proc_path(pid, "uid_map"), uid_map)
         .and_then(|()| write_file(cx, &proc_path(pid, "gid_map"), gid_map))
         .and_then(|()| {
@@ -54,11 +55,7 @@ fn userns(cx: &mut Cx, uid_map: &[u8], gid_map: &[u8], to: &crate::plan::Slot) -
             at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0))
         });
     let call = cx.call;
-    // It is this process's own child and not reaped yet, so the pid is its own.
-    let pidfd = at(cx, Call::PidfdOpen, process::pidfd_open(pid))?;
-    at(cx, Call::Kill, process::pidfd_kill(pidfd, libc::SIGKILL))?;
-    fs::close(pidfd);
-    at(cx, Call::Wait, process::wait(pid, 0))?;
+    at(cx, Call::Kill, idle.end())?;
     cx.call = call;
     cx.set(to, made?);
     Ok(())

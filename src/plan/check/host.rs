@@ -1,28 +1,9 @@
 //! No way to the host is left for the container: paths, descriptors, ptrace access.
 
 use super::{Kind, rows};
-use crate::plan::ops::{Action, CgroupOp, CredOp, ExecOp, FdOp, MaskOp, NsOp, RootOp, SourceOp, UserOp};
+use crate::plan::ops::{Action, CredOp, ExecOp, FdOp, NsOp, OnHost, RootOp, UserOp};
 use crate::plan::{Actor, Plan};
 use crate::tables::namespaces::NsKind;
-
-/// Whether a row opens a path of the host.
-pub(super) fn names_host_path(action: &Action) -> bool {
-    // `exec` opens the container's own devpts there.
-    let devpts = |path: &std::ffi::CStr| path == c"/dev/pts";
-    if let Action::Ns(NsOp::Open { path, .. }) = action {
-        return !devpts(path);
-    }
-    matches!(
-        action,
-        Action::Source(SourceOp::Tree { at: None, .. })
-            | Action::Root(RootOp::Open { .. })
-            | Action::Source(SourceOp::Path { .. })
-            | Action::Mask(MaskOp::OpenNull { .. })
-            | Action::Root(RootOp::OpenPlace { .. })
-            | Action::Cgroup(CgroupOp::Open { .. })
-            | Action::Cgroup(CgroupOp::Joinable { .. })
-    )
-}
 
 /// After the pivot no row of Init names a path of the host.
 pub(super) fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
@@ -30,7 +11,7 @@ pub(super) fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Res
         matches!(s.action, Action::Root(RootOp::Pivot { .. }) | Action::Root(RootOp::Chroot { .. }))
     });
     let Some(pivot) = pivot else { return Err("the root is never changed".into()) };
-    match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && names_host_path(a)) {
+    match rows(plan, Actor::Init).find(|(i, a)| *i > pivot && a.does(OnHost::Opens)) {
         Some((i, _)) => Err(format!("row {} names a host path after the pivot", i + 1)),
         None => Ok(()),
     }
@@ -96,7 +77,7 @@ pub(super) fn no_host_path_after_join(plan: &Plan, _: Kind) -> std::result::Resu
         return Ok(());
     };
     let inside = plan.steps.iter().enumerate().skip(joined).filter(|(_, s)| s.actor != Actor::Runtime);
-    match inside.into_iter().find(|(_, s)| names_host_path(&s.action)) {
+    match inside.into_iter().find(|(_, s)| s.action.does(OnHost::Opens)) {
         Some((i, _)) => Err(format!("row {} names a host path in the container's mount namespace", i + 1)),
         None => Ok(()),
     }

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use super::*;
 use crate::plan::lower::CStrArray;
 use crate::plan::ops::{
-    CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, FdOp, LimitOp, MountOp, NetOp, NsOp, RootOp, StateOp,
-    Target, TargetKind, UserOp,
+    CgroupOp, CloneOp, ConfineOp, CredOp, ExecOp, FdOp, Landlock, LimitOp, MountOp, NetOp, NsOp, RootOp,
+    StateOp, Target, TargetKind, UserOp,
 };
 use crate::plan::{Slot, Undo};
+use crate::sys::rlimit::Limit;
 use crate::tables::namespaces::NsKind;
 
 /// A container with a UTS namespace.
@@ -20,7 +21,7 @@ fn exec() -> Action {
 }
 
 fn filter() -> Action {
-    Action::Confine(ConfineOp::Seccomp { filter: Rc::default(), flags: 0, what: "test", listener: None })
+    Action::Confine(ConfineOp::Seccomp { filter: Rc::default(), flags: 0, what: BUILT_IN, listener: None })
 }
 
 fn caps() -> Action {
@@ -195,24 +196,87 @@ fn the_baton_changes_hands_five_times_at_most() {
     refused(&handed_over(6), "6 handovers between actors; at most 5");
 }
 
+/// A plan that this check refuses.
+fn broken(check: &str) -> Plan {
+    let joins = |kind| Action::Ns(NsOp::Join { ns: slot(1), flags: 0, kind: Some(kind) });
+    let session = || Action::Exec(ExecOp::NewSession);
+    let uid = || Action::Cred(CredOp::SetUid { uid: 0 });
+    let map = Action::from(UserOp::WriteMap { file: "uid_map", value: Vec::new() });
+    let files = Limit { soft: 0, hard: 0 };
+    let files = Action::Limit(LimitOp::Set { resource: libc::RLIMIT_NOFILE, limit: files });
+    let host = || Action::from(NsOp::Open { path: c"/proc/1/ns/net".into(), kind: NsKind::Net, to: slot(1) });
+    let target = || Target { root: slot(0), path: c"x".into(), kind: TargetKind::Dir };
+    let moves = || Action::Mount(MountOp::Move { tree: slot(1), before: Vec::new(), target: target() });
+    let dir = || CgroupOp::Dir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() }.into();
+    let stays = Action::Exec(ExecOp::StayInit { status: slot(1), tty: None, subreaper: false });
+    let (first, rows): (Vec<(Actor, Action)>, Vec<Action>) = match check {
+        "one_exec" => (Vec::new(), vec![exec()]),
+        "guarded" => (Vec::new(), vec![Action::Cred(CredOp::NoNewPrivs), verify(), filter()]),
+        "init_comes_last" => (Vec::new(), vec![stays, session()]),
+        "filter_order" => (Vec::new(), vec![caps(), filter()]),
+        "limits_last" => (Vec::new(), vec![files, session()]),
+        "undumpable_before_it_joins" | "closed_before_it_joins" => {
+            (vec![(Actor::Joiner, joins(NsKind::User))], Vec::new())
+        }
+        "no_host_path_after_join" => {
+            (vec![(Actor::Joiner, joins(NsKind::Mount)), (Actor::Joiner, host())], Vec::new())
+        }
+        "closed_before_lookups" => {
+            let mut open = inside(Vec::new());
+            open.steps.retain(|s| !matches!(s.action, Action::Fd(_)));
+            return open;
+        }
+        "ids_in_order" => (Vec::new(), vec![caps(), uid(), verify()]),
+        "read_back" => (Vec::new(), vec![uid()]),
+        "ids_after_maps" => (Vec::new(), vec![uid(), map, verify()]),
+        "hostname_needs_uts" => (Vec::new(), vec![Action::Ns(NsOp::Hostname { name: c"box".into() })]),
+        "no_host_path_after_pivot" => (Vec::new(), vec![host()]),
+        "moved_once" => (Vec::new(), vec![moves(), moves()]),
+        "made_once" => (vec![(Actor::Runtime, dir()), (Actor::Runtime, dir())], Vec::new()),
+        "undos" => (vec![(Actor::Runtime, dir())], Vec::new()),
+        "handovers" => (
+            [Actor::Init, Actor::Runtime].repeat(3).into_iter().map(|a| (a, session())).collect(),
+            Vec::new(),
+        ),
+        // The program is a row of Init.
+        "runtime_alone" => (Vec::new(), Vec::new()),
+        other => panic!("no plan breaks the check {other}: add one"),
+    };
+    let mut plan = Plan::default();
+    first.into_iter().for_each(|(actor, action)| plan.push(actor, "", action));
+    plan.steps.extend(inside(rows).steps);
+    plan
+}
+
+#[test]
+fn every_check_of_every_kind_refuses_a_plan() {
+    let kinds =
+        [Kind::Container { uts: false }, Kind::Bare, Kind::Exec, Kind::BareExec, Kind::Criu, Kind::Records];
+    for kind in kinds {
+        for (name, check) in checks(kind) {
+            assert!(check(&broken(name), kind).is_err(), "{kind:?}: {name}");
+            let fine = if name == "runtime_alone" { Plan::default() } else { guarded_plan() };
+            assert_eq!(check(&fine, kind), Ok(()), "{kind:?}: {name}");
+        }
+    }
+}
+
+/// A plan that breaks no check, of any kind with a program.
+fn guarded_plan() -> Plan {
+    let rights = Landlock { abi: 1, handled: 0, scoped: 0, paths: Vec::new(), descriptors: 0 };
+    let landlock = Action::Confine(ConfineOp::Landlock(Rc::new(rights)));
+    inside(vec![Action::Cred(CredOp::NoNewPrivs), verify(), landlock, filter()])
+}
+
 /// Without namespaces a filter that refuses a few calls is no replacement for the built-in one.
 #[test]
 fn without_namespaces_the_built_in_filter_is_there() {
-    let landlock =
-        crate::plan::place::Landlock { abi: 1, handled: 0, paths: Vec::new(), scoped: 0, descriptors: 0 };
-    let guarded = |what| {
-        let filter = ConfineOp::Seccomp { filter: Rc::default(), flags: 0, what, listener: None };
-        let rows = vec![
-            Action::Cred(CredOp::NoNewPrivs),
-            verify(),
-            Action::Confine(ConfineOp::Landlock(Rc::new(landlock.clone()))),
-            Action::Confine(filter),
-        ];
-        let mut plan = inside(rows);
-        plan.steps.remove(0);
-        check(plan, Kind::Bare)
-    };
-    guarded(BUILT_IN).unwrap();
-    let error = guarded("no internet sockets").expect_err("a guard alone").to_string();
+    let mut plan = guarded_plan();
+    for step in &mut plan.steps {
+        if let Action::Confine(ConfineOp::Seccomp { what, .. }) = &mut step.action {
+            *what = "no internet sockets";
+        }
+    }
+    let error = guarded(&plan, Kind::Bare).expect_err("a guard alone");
     assert!(error.contains("seccomp is missing"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -283,6 +283,23 @@ impl Op for CgroupOp {
     fn note(&self) -> Option<&'static str> {
         let Self::Write { path, value } = self else { return None };
         device_of_rule(&last(path), value)
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Dir { .. } | Self::Joinable { .. } | Self::InScope { .. } => {
+                &[OnHost::Creates, OnHost::Opens]
+            }
+            Self::Scope { .. } => &[OnHost::Creates],
+            Self::Parent { .. }
+            | Self::Enable { .. }
+            | Self::Write { .. }
+            | Self::WriteEither { .. }
+            | Self::Owner { .. }
+            | Self::Open { .. }
+            | Self::OpenTasks { .. } => &[OnHost::Opens],
+            Self::AttachToScope { .. } | Self::Join { .. } | Self::Enter { .. } => &[],
+        }
     }
 
     fn calls(&self) -> Vec<&'static str> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AS_USER, BACK, Label, NAMESPACE_LIMIT, Op, USERNS_OFF};
+use super::{AS_USER, BACK, Label, NAMESPACE_LIMIT, OnHost, Op, USERNS_OFF};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -94,6 +94,12 @@ impl Op for CloneOp {
                 Some("no more processes for this user (RLIMIT_NPROC, or the pids limit of this cgroup)")
             }
             (Self::Init { .. } | Self::Plain { .. } | Self::Sibling { .. }, _) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Init { .. } | Self::Plain { .. } | Self::Sibling { .. } => &[OnHost::Creates],
         }
     }
 

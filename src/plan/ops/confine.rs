@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::Landlock;
@@ -158,6 +158,16 @@ impl Op for ConfineOp {
                 | Self::DropListener { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::ExecLabel { .. }
+            | Self::Landlock(..)
+            | Self::Seccomp { .. }
+            | Self::SendListener { .. }
+            | Self::DropListener { .. } => &[],
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::sys::Errno;
@@ -167,6 +167,22 @@ impl Op for CredOp {
                 | Self::Verify(_),
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Undumpable
+            | Self::Keyring
+            | Self::Bounding { .. }
+            | Self::KeepCaps
+            | Self::SetGroups { .. }
+            | Self::SetGid { .. }
+            | Self::SetUid { .. }
+            | Self::Caps { .. }
+            | Self::Ambient { .. }
+            | Self::NoNewPrivs
+            | Self::Verify(..) => &[],
         }
     }
 

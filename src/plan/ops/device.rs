@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, Op, RESOLVE};
+use super::{Label, OnHost, Op, RESOLVE};
 use crate::cgroup::devices::BpfInsn;
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -164,6 +164,17 @@ impl Op for DeviceOp {
                 | Self::NodeTrees { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Filter { .. }
+            | Self::Node { .. }
+            | Self::Symlink { .. }
+            | Self::Relink { .. }
+            | Self::Nodes { .. }
+            | Self::NodeTrees { .. } => &[],
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, NOT_OWNED, Op, WALK};
+use super::{Label, NOT_OWNED, OnHost, Op, WALK};
 use crate::config::hooks::HookKind;
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -266,6 +266,24 @@ impl Op for ExecOp {
                 | Self::Exec { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::CleanSignals
+            | Self::NewSession
+            | Self::Umask { .. }
+            | Self::Personality { .. }
+            | Self::MakeCwd { .. }
+            | Self::ChangeDir { .. }
+            | Self::DieWithRuntime
+            | Self::FindProgram { .. }
+            | Self::StatusSocket { .. }
+            | Self::StayInit { .. }
+            | Self::AwaitStart { .. }
+            | Self::Hooks { .. }
+            | Self::Exec { .. } => &[],
         }
     }
 

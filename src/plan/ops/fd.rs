@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::mount::asks;
-use super::{FREE, Label, Op, RESOLVE};
+use super::{FREE, Label, OnHost, Op, RESOLVE};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::{StdioPipe, Target};
@@ -229,6 +229,23 @@ impl Op for FdOp {
             | Self::OpenDevpts { .. }
             | Self::CloseFds { .. }
             | Self::PassFds { .. } => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Pty { .. }
+            | Self::SendPty { .. }
+            | Self::ConsoleMount { .. }
+            | Self::TakeTty { .. }
+            | Self::StdioPipe { .. }
+            | Self::StdioNull { .. }
+            | Self::PlaceStdio { .. }
+            | Self::GiveStdio { .. }
+            | Self::OwnStdio { .. }
+            | Self::OpenDevpts { .. }
+            | Self::CloseFds { .. }
+            | Self::PassFds { .. } => &[],
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, NOT_OWNED, Op, RESOLVE, WALK};
+use super::{Label, NOT_OWNED, OnHost, Op, RESOLVE, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::Target;
@@ -166,6 +166,16 @@ impl Op for FileOp {
                 | Self::CopyUp { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Secret { .. }
+            | Self::OpenDir { .. }
+            | Self::MakeTarget { .. }
+            | Self::Replace { .. }
+            | Self::CopyUp { .. } => &[],
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::words::{Bits, prlimit, rlimit_name};
@@ -140,6 +140,20 @@ impl Op for LimitOp {
                 | Self::MemoryPolicy(_),
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::OomScoreAdj { .. }
+            | Self::Raise { .. }
+            | Self::MoreFiles { .. }
+            | Self::Set { .. }
+            | Self::Scheduler(..)
+            | Self::IoPriority { .. }
+            | Self::AllCpus
+            | Self::Affinity { .. }
+            | Self::MemoryPolicy(..) => &[],
         }
     }
 

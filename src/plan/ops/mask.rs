@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use super::{Label, Op, WALK};
+use super::{Label, OnHost, Op, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -116,6 +116,13 @@ impl Op for MaskOp {
                 | Self::Sysctl { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::OpenNull { .. } => &[OnHost::Opens],
+            Self::EmptyDir { .. } | Self::Cover { .. } | Self::ReadOnly { .. } | Self::Sysctl { .. } => &[],
         }
     }
 

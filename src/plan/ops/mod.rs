@@ -54,6 +54,15 @@ const NOT_OWNED: &str =
 /// A row as people call it: its layer of isolation, its word, and what differs among rows of one kind.
 type Label = (Layer, &'static str, Option<String>);
 
+/// What a row does to the host outside the container's processes and mounts: the checks of plans ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnHost {
+    /// It creates something that stays when the processes of the launch are gone, and that no earlier row's undo removes.
+    Creates,
+    /// It opens a path of the host.
+    Opens,
+}
+
 /// The faces of an operation.
 trait Op {
     /// The layer and the name: `(Masks, "readonly", Some("/proc"))`.
@@ -70,6 +79,9 @@ trait Op {
 
     /// What this failure means and what to do about it, where that is known.
     fn remedy(&self, errno: Errno, call: Call) -> Option<&'static str>;
+
+    /// What it does to the host.
+    fn on_host(&self) -> &'static [OnHost];
 
     /// The names of the system calls, in order: `?` may be left out, `*` may come any number of times, `a|b*` is any of
     /// these any number of times, `*` alone is anything (hooks are programs of their own).
@@ -191,6 +203,11 @@ impl Action {
     /// config.
     pub fn resolves(&self) -> Option<(&'static str, String)> {
         self.op().resolves()
+    }
+
+    /// Whether this row does that to the host.
+    pub fn does(&self, what: OnHost) -> bool {
+        self.op().on_host().contains(&what)
     }
 
     /// The names of the row's system calls, in order: `?` may be left out, `*` may come any number of times, `a|b*` is any

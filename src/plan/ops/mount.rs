@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use super::{FREE, Label, NOT_OWNED, Op, RESOLVE, WALK};
+use super::{FREE, Label, NOT_OWNED, OnHost, Op, RESOLVE, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::{SetAttr, Target, TargetKind};
@@ -146,6 +146,12 @@ impl Op for MountOp {
                 Some("the file system does not know this option")
             }
             (Self::New { .. } | Self::Move { .. } | Self::Remount { .. }, _) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::New { .. } | Self::Move { .. } | Self::Remount { .. } => &[],
         }
     }
 

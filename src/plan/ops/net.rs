@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::network::cni::{Attachment, DEVICE};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -224,6 +224,17 @@ impl Op for NetOp {
                 | Self::Unreachable { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Pasta { .. } | Self::KeepNamespace { .. } | Self::Cni { .. } => {
+                &[OnHost::Creates, OnHost::Opens]
+            }
+            Self::MoveDevice { .. } => &[OnHost::Creates],
+            Self::CniCheck { .. } | Self::Isolate { .. } => &[OnHost::Opens],
+            Self::LoopbackUp | Self::Resolv { .. } | Self::Unreachable { .. } => &[],
         }
     }
 

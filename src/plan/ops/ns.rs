@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{AS_USER, Label, NAMESPACE_LIMIT, Op, USERNS_OFF};
+use super::{AS_USER, Label, NAMESPACE_LIMIT, OnHost, Op, USERNS_OFF};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::{NamespaceSlots, Slot};
@@ -171,6 +171,23 @@ impl Op for NsOp {
                 | Self::Domainname { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            // `exec` opens the container's own devpts there.
+            Self::Open { path, .. } if path.as_c_str() == c"/dev/pts" => &[],
+            Self::Open { .. } => &[OnHost::Opens],
+            Self::OpenPidfd { .. }
+            | Self::TimeOffsets { .. }
+            | Self::Unshare { .. }
+            | Self::Join { .. }
+            | Self::OpenOfChild { .. }
+            | Self::TakeFds { .. }
+            | Self::NewCgroup
+            | Self::Hostname { .. }
+            | Self::Domainname { .. } => &[],
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{FREE, Label, Op, RESOLVE};
+use super::{FREE, Label, OnHost, Op, RESOLVE};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::Target;
@@ -104,6 +104,14 @@ impl Op for OverlayOp {
             }
             (Self::Mount { .. }, Errno::ENODEV) => Some("the kernel has no overlayfs: modprobe overlay"),
             (Self::Record { .. } | Self::Layer { .. } | Self::Mount { .. }, _) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Record { .. } => &[OnHost::Creates, OnHost::Opens],
+            Self::Layer { .. } => &[OnHost::Opens],
+            Self::Mount { .. } => &[],
         }
     }
 

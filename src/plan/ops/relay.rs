@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::network::{Published, Role, Settings, Socket, strays};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -190,6 +190,17 @@ impl Op for RelayOp {
                 | Self::HandOver { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Helper { .. } => &[OnHost::Creates],
+            Self::Publish { .. }
+            | Self::LocalRoute { .. }
+            | Self::Socket { .. }
+            | Self::Diallers { .. }
+            | Self::HandOver { .. } => &[],
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::SetAttr;
@@ -160,6 +160,21 @@ impl Op for RootOp {
                 | Self::Chroot { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::CriuDir { .. } => &[OnHost::Creates, OnHost::Opens],
+            Self::Open { .. } | Self::OpenPlace { .. } => &[OnHost::Opens],
+            Self::Attach { .. }
+            | Self::AttachAt { .. }
+            | Self::VerifyOwn
+            | Self::Propagation { .. }
+            | Self::Attributes { .. }
+            | Self::Pivot { .. }
+            | Self::Hide { .. }
+            | Self::Chroot { .. } => &[],
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use super::{Label, Op, WALK};
+use super::{Label, OnHost, Op, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::DeviceNode;
@@ -125,6 +125,13 @@ impl Op for SourceOp {
                 Some("the source of the bind mount does not exist on the host")
             }
             (Self::Tree { .. } | Self::Path { .. } | Self::Inside { .. } | Self::KeepFd { .. }, _) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Tree { at: None, .. } | Self::Path { .. } => &[OnHost::Opens],
+            Self::Tree { at: Some(_), .. } | Self::Inside { .. } | Self::KeepFd { .. } => &[],
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -204,6 +204,23 @@ impl Op for StateOp {
                 | Self::PidFile { .. },
                 _,
             ) => None,
+        }
+    }
+
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::Dir { .. }
+            | Self::LauncherMark { .. }
+            | Self::RecordIds { .. }
+            | Self::NotifyDir { .. }
+            | Self::NotifySocket { .. } => &[OnHost::Creates, OnHost::Opens],
+            Self::File { .. }
+            | Self::Fifo { .. }
+            | Self::NamespaceServer { .. }
+            | Self::RecordPid { .. }
+            | Self::Created { .. }
+            | Self::PidFile { .. } => &[OnHost::Opens],
+            Self::SendPidfd { .. } => &[],
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Label, Op};
+use super::{Label, OnHost, Op};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::{Slot, Supplementary};
@@ -158,6 +158,15 @@ impl Op for UserOp {
         }
     }
 
+    fn on_host(&self) -> &'static [OnHost] {
+        match self {
+            Self::RunMapTool { .. } => &[OnHost::Opens],
+            Self::WriteMap { .. } | Self::BecomeRoot { .. } | Self::ForMount { .. } | Self::Idmap { .. } => {
+                &[]
+            }
+        }
+    }
+
     fn calls(&self) -> Vec<&'static str> {
         match self {
             Self::WriteMap { .. } => vec!["openat", "write", "close"],
@@ -170,10 +179,9 @@ impl Op for UserOp {
                 "write",
                 "close",
                 "openat",
-                "pidfd_open",
                 "pidfd_send_signal",
-                "close",
                 "wait4",
+                "close",
             ],
             Self::Idmap { userns: Some(_), .. } => vec!["mount_setattr"],
             Self::Idmap { .. } => vec!["openat", "mount_setattr", "close"],
