@@ -189,8 +189,8 @@ fn judge(global: &Global, launch: &Launch, prepared: &mut Prepared) {
     if global.as_runc || launch.life.console_socket.is_some() {
         return;
     }
-    let (config, host, each) = (&prepared.config, &prepared.host, launch.life.verbose);
-    let changes = weaker::unnamed((config, host), launch.policy(), &prepared.outcome.changes, each);
+    let (config, each) = (&prepared.config, launch.life.verbose);
+    let changes = weaker::unnamed(config, launch.policy(), &prepared.outcome.changes, each);
     prepared.outcome.changes.extend(changes);
 }
 

@@ -4,7 +4,6 @@
 //! nothing that `safebox audit` finds is silent: whichever option, policy or config causes it.
 
 use crate::config::Config;
-use crate::host::Host;
 use crate::launch::ladder;
 use crate::policy::{Change, Cure, Machine, Place, Policy, Posture, RULES, Rule, Severity, Verdict};
 
@@ -26,15 +25,10 @@ const NAMED_BY: [(&str, &str, &str); 8] = [
 
 /// The rules that `config` does not hold and that no line names yet: under `restricted` one line each. A weaker policy fails
 /// many rules on purpose, so one line lists them, unless `each`.
-pub fn unnamed(
-    (config, host): (&Config, &Host),
-    policy: Policy,
-    changes: &[Change],
-    each: bool,
-) -> Vec<Change> {
+pub fn unnamed(config: &Config, policy: Policy, changes: &[Change], each: bool) -> Vec<Change> {
     let trees = changes.iter().any(|c| c.weaker && ["user-namespace", ladder::HEADING].contains(&c.by));
-    let machine = Machine { landlock: *host.landlock.get(), ..Machine::NONE };
-    let posture = Posture::of_config(config, machine);
+    // Nothing is looked up on the machine: the container's name is reserved, and rows of the plan come next.
+    let posture = Posture::of_config(config, Machine::NONE);
     let failed = RULES.iter().filter(|rule| !OF_THE_MACHINE.contains(&rule.id)).filter_map(|rule| {
         let Verdict::Fail(found) = rule.verdict(&posture) else { return None };
         let found = found.into_iter().filter(|evidence| !(trees && is_own_tree(config, &evidence.at)));
