@@ -15,7 +15,7 @@ fn main() {
         process::exit_now(0)
     });
     play("the peer's row 4 fails: number, errno and call are a full report", |peer| {
-        Baton::failed(4, Errno::EPERM, Call::Mkdir).send(peer).unwrap_or_default();
+        Baton::failed(4, Errno::EPERM, Call::Mkdir, 0).send(peer).unwrap_or_default();
         process::exit_now(0)
     });
     play("the peer dies", |_| process::exit_now(9));

@@ -21,9 +21,9 @@
 //! 3. `policy` hardens it by a table of rules and reports every change.
 //! 4. `cgroup`, `seccomp` and `host` translate the parts that depend on this machine.
 //! 5. `launch` opens the bundle, hardens the config and chooses cgroups; `plan::recipe` builds the list of
-//!    `plan::Step`s: the order of kernel operations is data. `plan::check` verifies properties of it, `plan::print` and `plan::why`
-//!    print it (`safebox explain`), `page` renders it as HTML.
-//! 6. `perform` performs it: the runtime clones Init, a twelve-byte baton is passed at each change of the
+//!    `plan::Step`s: the order of kernel operations is data. `plan::check` verifies properties of it,
+//!    `plan::report` prints it (`safebox explain`), `page` renders it as HTML.
+//! 6. `perform` performs it: the runtime clones Init, a baton of sixteen bytes is passed at each change of the
 //!    actor, and Init finally executes the container's program.
 //! 7. `state` is the record for later verbs, `lifecycle` manages the container on disk and supervises it,
 //!    `perform::undo` removes everything.

@@ -35,13 +35,31 @@ fn exec_plan(case: &Case) -> Plan {
 /// The state that a plan writes contains the undos of that plan, for each cgroup manager.
 #[case]
 fn what_is_persisted_are_the_undos_of_the_plan() {
-    let mut intel = Case { host: crate::plan::goldens::hybrid(), ..policy(Policy::Restricted) };
-    crate::harness::bundle::set(&mut intel.config, "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
-    let mut notify = policy(Policy::Privileged);
-    notify.options.notify = true;
-    let cases = [restricted(), policy(Policy::Privileged), policy(Policy::Baseline), intel, notify];
-    for (i, case) in cases.iter().enumerate() {
-        let (prepared, _bundle) = prepared(case);
+    // Every combination of what adds rows with undos.
+    let cases = (0..3 * 64).map(|i: usize| {
+        let has = |bit: usize| (i / 3) & (1 << bit) != 0;
+        let mut case = policy([Policy::Restricted, Policy::Baseline, Policy::Privileged][i % 3]);
+        if has(0) {
+            case.host = crate::plan::goldens::hybrid();
+        }
+        let mut set = |wanted: bool, pointer: &str, value: serde_json::Value| {
+            if wanted {
+                crate::harness::bundle::set(&mut case.config, pointer, value);
+            }
+        };
+        set(has(1), "/linux/intelRdt", json!({ "schemata": ["L3:0=f"] }));
+        set(has(2), "/linux/netDevices", json!({ "eth9": {} }));
+        set(has(3), "/linux/cgroupsPath", json!("/made/by/config"));
+        set(
+            has(4),
+            "/hooks",
+            json!({ "createRuntime": [{ "path": "/opt/hook" }], "poststop": [{ "path": "/opt/hook" }] }),
+        );
+        case.options.notify = has(5);
+        case
+    });
+    for (i, case) in cases.enumerate() {
+        let (prepared, _bundle) = prepared(&case);
         let plan = prepared.plan().unwrap_or_else(|e| panic!("{e}")).0;
         let written = plan.steps.iter().find_map(|step| match &step.action {
             Action::State(StateOp::File { bytes, .. }) => Some(bytes.clone()),

@@ -8,8 +8,10 @@ use std::time::Duration;
 use nix::sys::termios::tcgetattr;
 use serde_json::json;
 
+use crate::harness::carried::slow;
 use crate::harness::process::Call;
 use crate::harness::{Need, Sandbox, case, poll};
+use crate::run::launcher::{project, without_namespaces};
 
 const HERE: &[Need] = &[Need::Root];
 const TRACED: &[Need] = &[Need::Root, Need::Strace];
@@ -42,6 +44,46 @@ fn real_ones_in_run_restricted() {
 #[case(TRACED)]
 fn real_ones_in_run_privileged() {
     injected_run("privileged");
+}
+
+#[case(Root, Userns, Idmap)]
+fn every_row_of_this_machine_s_programs_with_a_copy() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let call = || {
+        let dir = dir.clone();
+        sb.runtime().with(move |c| {
+            c.current_dir(dir);
+        })
+    };
+    every_row_of(&sb, call, &["--overlay", ".", "--hide", "/usr/share"]);
+}
+
+#[case(Root, Userns)]
+fn every_row_without_namespaces() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    every_row_of(&sb, || without_namespaces(&sb, &dir, &[]), &[]);
+}
+
+/// Every row of `run OPTIONS -- /bin/true`; on a slow machine some of them.
+fn every_row_of(sb: &Sandbox, call: impl Fn() -> Call, options: &[&str]) {
+    let program = ["--", "/bin/true"];
+    let out = call().args(["explain", "--json"]).args(options).args(program).output().ok();
+    let plan: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
+    let rows = plan["steps"].as_array().expect("steps").len();
+    assert!(rows > 20, "{rows} rows");
+    let run = || call().args(["run", "-q", "--name", sb.id()]).args(options);
+    for row in (1..=rows).step_by(slow() as usize) {
+        let out = run().args(["--fail", &format!("{row}:EIO")]).args(program).output().exits(125);
+        assert!(out.stderr.contains(&format!("row {row} (")) && out.stderr.contains("(EIO)"), "{out}");
+        let left = sb.trace().find();
+        assert!(left.is_empty(), "left behind by row {row}:\n  {}\n{out}", left.join("\n  "));
+        // A failed launch has no copy.
+        sb.runtime().args(["diff", sb.id()]).output().exits(1);
+    }
+    // Without a fault it succeeds.
+    run().args(program).output().ok();
 }
 
 /// A bundle with rows in most sections of the plan.

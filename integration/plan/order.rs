@@ -6,6 +6,7 @@
 
 mod exec;
 mod grammar;
+mod launcher;
 mod others;
 
 use std::os::unix::net::UnixListener;
@@ -159,7 +160,7 @@ fn run_with_secrets_and_a_network_by_name() {
     let sb = Sandbox::new();
     std::fs::write(sb.dir().join("secret"), "x").expect("a file");
     let secret = format!("id=s,src={},target=a/s", sb.dir().join("secret").display());
-    said(&sb, &[("secret", &secret), ("allow-net", "a.test:80"), ("publish", "18081:80")]);
+    said(&sb, &[("secret", &secret), ("allow-net", "a.test:80"), ("publish", "18081:8000")]);
 }
 
 /// A network whose plugin only says that it has done something.

@@ -15,12 +15,13 @@ mod secrets;
 mod shell;
 mod tools;
 
+pub use ladder::without_namespaces;
 use std::path::{Path, PathBuf};
 
 use crate::harness::{Call, Sandbox};
 
 /// A project directory with a file and a directory, readable by every user.
-fn project(sb: &Sandbox) -> PathBuf {
+pub fn project(sb: &Sandbox) -> PathBuf {
     let dir = sb.dir().join("project");
     std::fs::create_dir_all(dir.join("sub")).expect("mkdir");
     std::fs::write(dir.join("file"), "project\n").expect("write");

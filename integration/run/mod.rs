@@ -1,4 +1,4 @@
 //! The launcher: `run -- PROGRAM`, its options, network and secrets.
 
-mod launcher;
+pub mod launcher;
 mod network;

@@ -7,6 +7,7 @@ mod cni_ends;
 mod faults;
 mod helper;
 mod names;
+mod odd;
 mod ports;
 mod registries;
 mod small;

@@ -14,7 +14,7 @@ use crate::lifecycle::container::{Container, Status};
 use crate::lifecycle::hook_points::{hooks, poststart};
 use crate::perform::Call;
 use crate::perform::HookError;
-use crate::perform::baton::Baton;
+use crate::perform::baton::{Baton, Failed};
 use crate::state::files;
 use crate::sys::cstr::as_path;
 use crate::sys::{Errno, fs};
@@ -100,12 +100,12 @@ fn release(container: &Container, pid: i32) -> Result<(), Error> {
         .map_err(|e| Error::os("unlink", container.dir.join(files::START).display(), e))?;
     match failed {
         None => Ok(()),
-        Some(b) if b.failure().0 == Call::Exec => not_executed(container, b, root),
-        Some(b) => Err(Error::msg(format!(
+        Some(failed) if failed.call == Call::Exec => not_executed(container, failed, root),
+        Some(failed) => Err(Error::msg(format!(
             "row {}: {}: {}",
-            b.next + 1,
-            b.failure().0.name(),
-            crate::tables::errno::text(b.errno)
+            failed.row + 1,
+            failed.call.name(),
+            crate::tables::errno::text(failed.errno)
         ))),
     }
 }
@@ -116,10 +116,10 @@ fn path_fd(path: &str) -> Option<OwnedFd> {
 }
 
 /// The error for a program that could not be executed, with the text of `run`, from the facts in the state.
-fn not_executed(container: &Container, report: Baton, root: Option<OwnedFd>) -> Result<(), Error> {
+fn not_executed(container: &Container, report: Failed, root: Option<OwnedFd>) -> Result<(), Error> {
     let state = container.state()?;
     let candidates = crate::plan::recipe::candidates(&state.process)?;
-    let program = candidates.get(report.failure().1).map(|c| as_path(c)).unwrap_or(Path::new(""));
+    let program = candidates.get(usize::from(report.number)).map(|c| as_path(c)).unwrap_or(Path::new(""));
     let lacking = root.and_then(|root| {
         crate::perform::interpreter::lacking(root.as_raw_fd(), &state.process.cwd.join(program))
     });
@@ -132,17 +132,19 @@ fn not_executed(container: &Container, report: Baton, root: Option<OwnedFd>) -> 
 
 /// Waits for end of file, when execve (or death) has closed all of Init's descriptors; a record before that
 /// is a failure.
-fn wait_for_report(mut report: std::fs::File) -> Result<Option<Baton>, Error> {
-    let mut bytes = [0u8; 12];
+fn wait_for_report(mut report: std::fs::File) -> Result<Option<Failed>, Error> {
+    let mut bytes = [0u8; Baton::LEN];
     loop {
         match report.read(&mut bytes) {
             Ok(0) => return Ok(None),
-            Ok(12) => return Ok(Some(Baton::from_bytes(&bytes))),
-            Ok(n) => {
-                return Err(Error::msg(format!(
-                    "the container process sent a report of {n} bytes, which is not a valid size"
-                )));
-            }
+            Ok(n) => match Baton::from_bytes(&bytes) {
+                Some(Baton::Failed(failed)) if n == Baton::LEN => return Ok(Some(failed)),
+                _ => {
+                    return Err(Error::msg(format!(
+                        "the container process sent {n} bytes that are no report of a failure"
+                    )));
+                }
+            },
             Err(e) if e.raw_os_error() == Some(Errno::EAGAIN as i32) => {
                 let fd = std::os::fd::AsRawFd::as_raw_fd(&report);
                 crate::sys::process::poll_in([fd]).map_err(|e| Error::os("poll", "report", e))?;

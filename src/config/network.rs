@@ -116,7 +116,26 @@ pub fn parse_host(text: &str) -> Result<(String, IpAddr), String> {
     let (host, address) = text.split_once(['=', ':']).ok_or("NAME:ADDRESS is needed")?;
     let plain = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     let address = plain.parse().map_err(|_| format!("{address:?} is no address: NAME:ADDRESS is needed"))?;
-    Ok((name(host)?, address))
+    let name = name(host)?;
+    if is_localhost(&name) {
+        return Err(format!("{name} is the container itself: another name is needed"));
+    }
+    Ok((name, address))
+}
+
+/// `--dns`: an address at which one server can be.
+pub fn parse_server(text: &str) -> Result<SocketAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_| "the address of a server is needed, such as 9.9.9.9")?;
+    let address = plain(address)?;
+    if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        return Err(format!("{address}: a link-local address means another host on each interface"));
+    }
+    Ok(SocketAddr::new(address, 53))
+}
+
+/// Whether every system answers for this name with its own loopback addresses (RFC 6761).
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// One `--allow-net`.
@@ -193,6 +212,14 @@ pub fn parse_rule(text: &str) -> Result<Rule, String> {
             None => Destination::Name(name(host)?),
         },
     };
+    match &to {
+        Destination::Name(name) | Destination::Below(name) if is_localhost(name) => {
+            return Err(format!(
+                "{name} is the container itself: 127.0.0.1:{port} is the loopback address of this host"
+            ));
+        }
+        _ => {}
+    }
     Ok(Rule { to, port, any_name })
 }
 
@@ -213,7 +240,8 @@ fn split_port(text: &str) -> Result<(&str, u16), String> {
 /// An address to which one can connect.
 fn plain(address: IpAddr) -> Result<IpAddr, String> {
     let address = address.to_canonical();
-    if address.is_unspecified() || address.is_multicast() {
+    let broadcast = address == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    if address.is_unspecified() || address.is_multicast() || broadcast {
         return Err(format!("{address}: the address of one host is needed"));
     }
     if crate::config::network::is_inside(address) {
@@ -232,6 +260,11 @@ pub fn name(text: &str) -> Result<String, String> {
         (1..=63).contains(&label.len()) && label.chars().all(plain)
     };
     let number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    if !text.is_ascii() {
+        return Err(format!(
+            "{text}: the ASCII form of the name is needed, whose labels begin with xn-- (idn2 NAME prints it)"
+        ));
+    }
     if text.len() > 253 || !text.split('.').all(label) || number {
         return Err("NAME[:PORT], *.NAME[:PORT] or ADDRESS:PORT is needed: a name has letters, digits, dashes and dots".into());
     }
@@ -285,7 +318,7 @@ mod tests {
             ("[2001:db8::1]:80", "[2001:db8::1]:80"),
             ("2001:db8::1", "[2001:db8::1]:443"),
             ("[::ffff:10.0.0.5]:80", "10.0.0.5:80"),
-            ("localhost:80", "localhost:80"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example:443"),
         ] {
             assert_eq!(parse_rule(text).map(|r| r.to_string()), Ok(prints.into()), "{text}");
         }
@@ -309,9 +342,44 @@ mod tests {
             "http://a.org",
             "a.org/x",
             "[::1",
+            "255.255.255.255:80",
+            "b\u{fc}cher.example",
+            "localhost:80",
+            "LocalHost.",
+            "*.localhost",
+            "app.localhost:8080",
         ] {
             assert!(parse_rule(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn hosts_and_servers() {
+        let host = parse_host("Db.Example.=[2001:db8::1]").map(|(name, address)| format!("{name} {address}"));
+        assert_eq!(host, Ok("db.example 2001:db8::1".into()));
+        for (text, prints) in
+            [("9.9.9.9", "9.9.9.9:53"), ("127.0.0.53", "127.0.0.53:53"), ("::ffff:9.9.9.9", "9.9.9.9:53")]
+        {
+            assert_eq!(parse_server(text).map(|s| s.to_string()), Ok(prints.into()));
+        }
+        for bad in [
+            "",
+            "x",
+            "9.9.9.9:53",
+            "0.0.0.0",
+            "::",
+            "224.0.0.251",
+            "255.255.255.255",
+            "fe80::1",
+            "198.18.0.1",
+        ] {
+            assert!(parse_server(bad).is_err(), "{bad}");
+        }
+        for bad in ["localhost:10.0.0.1", "LOCALHOST.=10.0.0.1", "b\u{fc}cher:10.0.0.1"] {
+            assert!(parse_host(bad).is_err(), "{bad}");
+        }
+        assert!(parse_rule("b\u{fc}cher.example").unwrap_err().contains("xn--"));
+        assert!(parse_rule("localhost:8080").unwrap_err().contains("127.0.0.1:8080"));
     }
 
     #[test]

@@ -204,6 +204,23 @@ fn a_pod_hides_nothing() {
 }
 
 #[test]
+fn a_port_of_a_pod_on_the_host_s_network_is_not_published() {
+    let port = "    ports: [{ containerPort: 80, hostPort: 8080 }]\n";
+    for (of_pod, published, note) in [
+        ("", true, None),
+        ("  hostNetwork: false\n", true, None),
+        ("  hostNetwork: true\n", false, Some("with the host's network it is the host's already")),
+    ] {
+        let d = one(port, of_pod);
+        let says = format!("{d:?}");
+        assert_eq!(says.contains("8080:80"), published, "{of_pod:?}: {says}");
+        assert!(note.is_none_or(|note| d.notes.iter().any(|(_, _, why)| why == note)), "{of_pod:?}: {says}");
+    }
+    let d = one("    ports: [{ containerPort: 80 }]\n", "");
+    assert!(d.notes.iter().any(|(_, _, why)| why.starts_with("without a hostPort")), "{d:?}");
+}
+
+#[test]
 fn a_pod_reports_what_it_does_not_read() {
     stops(
         one("    volumeMounts: [{ name: v, mountPath: /x, subPathExpr: $(A) }]\n", HOST_VOLUME),

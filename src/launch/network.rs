@@ -92,6 +92,9 @@ pub(super) fn apply(
     if let Some(text) = contradiction(network, host) {
         return Err(Error::msg(text));
     }
+    if let Some(text) = taken_port(network) {
+        return Err(Error::msg(text));
+    }
     config.network.clone_from(network);
     super::cni::apply(facts, config, changes)?;
     if let Some(name) = &network.pasta {
@@ -139,6 +142,17 @@ fn contradiction(network: &Network, host: bool) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// A port inside that is published, and is the helper's: no program could listen on it.
+fn taken_port(network: &Network) -> Option<String> {
+    let taken = |port: u16| network.rules.iter().find(|rule| rule.port == port);
+    let (published, rule) = network.published.iter().find_map(|p| Some((p, taken(p.port)?)))?;
+    Some(format!(
+        "--publish {published} with --allow-net {rule}: port {} inside is the helper's, which takes the program's connections to \
+         {rule}: publish another port of the program",
+        published.port
+    ))
 }
 
 /// What the program reaches, and what reaches the program.

@@ -13,8 +13,9 @@ use crate::sys::{Errno, io, net};
 
 /// Bytes that are read at once.
 pub const BLOCK: usize = 64 << 10;
-/// Blocks that one connection may move before the others have their turn.
+/// How often one direction may read before the others have their turn, and after how many bytes they have it at the latest.
 const TURN: usize = 8;
+const MUCH: u64 = 1 << 20;
 /// The capacity that an idle connection's buffer may keep.
 const KEPT: usize = 4096;
 
@@ -257,20 +258,25 @@ impl Flow {
         mut guard: Option<&mut Guard>,
         means: &mut Means,
     ) -> Result<bool, Turn> {
+        let begun = self.bytes;
         for _ in 0..TURN {
             if !self.flush(to)? {
                 return Ok(false);
+            }
+            if self.bytes - begun >= MUCH {
+                break;
             }
             if self.ended {
                 return self.notify(to).map(|()| false);
             }
             if !from.readable {
-                // An idle connection keeps no pipe.
-                self.release(&mut means.pipes);
                 return Ok(false);
             }
             let read = match &mut self.pipe {
-                Some(pipe) => pipe.fill(from.fd()),
+                Some(pipe) => {
+                    means.pipes.enlarge(pipe);
+                    pipe.fill(from.fd())
+                }
                 None => io::receive_nowait(from.fd(), &mut means.block),
             };
             let n = match read {
@@ -299,6 +305,13 @@ impl Flow {
             }
         }
         Ok(true)
+    }
+
+    /// An idle connection keeps no pipe.
+    pub fn release_idle(&mut self, pipes: &mut Pipes) {
+        if self.pipe.as_mut().is_some_and(Pipe::is_idle) {
+            self.release(pipes);
+        }
     }
 
     /// Gives its pipe back.

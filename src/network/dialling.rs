@@ -47,8 +47,6 @@ impl Helper<'_> {
             (Some(name), 80) if !rule.any_name => Guard::Http(Http::new(name, port)),
             _ => Guard::None,
         };
-        // Small messages are not held back for larger ones.
-        net::set_option(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap_or_default();
         let raw = socket.as_raw_fd();
         let connection = Connection {
             inside: End::new(socket),
@@ -130,6 +128,8 @@ impl Helper<'_> {
     pub(super) fn after(&mut self, key: Key, turn: Turn) {
         match turn {
             Turn::Idle => {}
+            // Both of its sockets may have had an event.
+            Turn::Again if self.again.contains(&key) => {}
             Turn::Again => self.again.push(key),
             Turn::Done => self.close(key, Reason::Allowed, ""),
             Turn::Reset => {
@@ -240,13 +240,7 @@ impl Helper<'_> {
             });
             match dialled {
                 Ok(socket) => {
-                    let raw = socket.as_raw_fd();
-                    net::set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap_or_default();
-                    // A peer that is gone without a word is noticed (tcp(7)).
-                    net::set_option(raw, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1).unwrap_or_default();
-                    net::set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60).unwrap_or_default();
-                    net::set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 15).unwrap_or_default();
-                    net::set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4).unwrap_or_default();
+                    net::prompt_and_watched(socket.as_raw_fd());
                     connection.outside = Some(End::new(socket));
                     return;
                 }
@@ -323,6 +317,8 @@ impl Helper<'_> {
         for key in self.connections.keys() {
             let Some(connection) = self.connections.get(key) else { continue };
             self.opening |= connection.phase != Phase::Open;
+            connection.up.release_idle(&mut self.means.pipes);
+            connection.down.release_idle(&mut self.means.pipes);
             if connection.phase == Phase::Open || connection.deadline > now {
                 continue;
             }

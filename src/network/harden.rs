@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use super::pipe;
 use crate::config::LinuxSeccomp;
 use crate::error::{Error, Result};
 use crate::seccomp::{self, Mode};
@@ -26,7 +27,7 @@ pub const FILES: u64 =
     2 * (super::MOST_CONNECTIONS + super::pipe::MOST_PIPES) as u64 + super::DIALLERS as u64 + 160;
 
 /// The most memory of its own in bytes. What connections hold is far less: 64 KiB for each direction that waits for a
-/// slow reader.
+/// slow reader. Pipes are the kernel's memory: 8 MiB where all of them are full.
 pub const MEMORY: u64 = 512 << 20;
 
 /// System calls of the loop, of the allocator, and of an orderly end.
@@ -97,6 +98,17 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
         "action": "SCMP_ACT_ALLOW",
         "args": [{ "index": 1, "value": 0xffff_ffff_u64, "valueTwo": libc::F_GETFD, "op": "SCMP_CMP_MASKED_EQ" }],
     });
+    // A pipe is as the kernel makes it, or a large one.
+    let size = |bytes: usize| {
+        serde_json::json!({
+            "names": ["fcntl"],
+            "action": "SCMP_ACT_ALLOW",
+            "args": [
+                { "index": 1, "value": 0xffff_ffff_u64, "valueTwo": libc::F_SETPIPE_SZ, "op": "SCMP_CMP_MASKED_EQ" },
+                { "index": 2, "value": 0xffff_ffff_u64, "valueTwo": bytes, "op": "SCMP_CMP_MASKED_EQ" },
+            ],
+        })
+    };
     let not_executable = serde_json::json!({
         "names": ["mmap"],
         "action": "SCMP_ACT_ALLOW",
@@ -109,6 +121,8 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
             family(libc::AF_INET),
             family(libc::AF_INET6),
             looks,
+            size(pipe::SMALL),
+            size(pipe::LARGE),
             not_executable,
         ],
     });
@@ -215,6 +229,37 @@ mod tests {
             let pid = process::fork_run(|| life(user)).unwrap();
             let (_, exit) = process::wait(pid, 0).unwrap().unwrap();
             assert_eq!(exit, process::Exit::Code(0), "{user:?}; 10 is the first check");
+        }
+    }
+
+    /// fcntl(2) gives a pipe one of its two sizes, and nothing else.
+    #[test]
+    fn the_filter_lets_pipes_have_two_sizes() {
+        let filter = filter().unwrap();
+        let life = |command: i32, argument: usize| {
+            let Ok((_, write)) = crate::sys::net::pipe() else { return 1 };
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&write);
+            if process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).is_err()
+                || crate::sys::seccomp::set_filter(&filter, 0).is_err()
+            {
+                return 2;
+            }
+            match command {
+                libc::F_SETPIPE_SZ => i32::from(crate::sys::net::resize_pipe(fd, argument).is_err()) * 3,
+                _ => i32::from(nix::fcntl::fcntl(&write, nix::fcntl::FcntlArg::F_GETFL).is_err()) * 3,
+            }
+        };
+        for (command, argument, passes) in [
+            (libc::F_SETPIPE_SZ, pipe::SMALL, true),
+            (libc::F_SETPIPE_SZ, pipe::LARGE, true),
+            (libc::F_SETPIPE_SZ, pipe::SMALL / 2, false),
+            (libc::F_SETPIPE_SZ, pipe::LARGE / 2, false),
+            (libc::F_GETFL, 0, false),
+        ] {
+            let pid = process::fork_run(|| life(command, argument)).unwrap();
+            let (_, exit) = process::wait(pid, 0).unwrap().unwrap();
+            let expect = if passes { process::Exit::Code(0) } else { process::Exit::Signal(libc::SIGSYS) };
+            assert_eq!(exit, expect, "{command} {argument}");
         }
     }
 

@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// The most questions over TCP at once, and how long one may take.
 const MOST_STREAMS: usize = 32;
 const STREAM: Duration = Duration::from_secs(10);
+/// Bytes that wait inside for the program to read them: the way there is short, and what waits longer leaves the caches. The
+/// kernel's own choice is 4 MiB for each connection.
+const UNREAD: i32 = 512 << 10;
 /// Datagrams and connections that are taken at once.
 const AT_ONCE: usize = 64;
 
@@ -148,7 +151,16 @@ impl<'a> Helper<'a> {
         super::harden::harden(settings.user, settings.with_launcher, &settings.filter)?;
         let add = |fd: RawFd, token: u64| epoll.add(fd, token, libc::EPOLLIN | libc::EPOLLET);
         let added = add(ends.line, plain(LINE, 0)).and_then(|()| add(container, plain(CONTAINER, 0)));
-        let each = |(i, (_, fd, _)): (usize, &Taken)| add(fd.as_raw_fd(), plain(SOCKET, i));
+        let each = |(i, (role, fd, _)): (usize, &Taken)| {
+            if matches!(role, Role::Port(_) | Role::Published(_)) {
+                net::prompt_and_watched(fd.as_raw_fd());
+            }
+            if matches!(role, Role::Port(_)) {
+                let (level, name) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
+                net::set_option(fd.as_raw_fd(), level, name, UNREAD).unwrap_or_default();
+            }
+            add(fd.as_raw_fd(), plain(SOCKET, i))
+        };
         added.and_then(|()| sockets.iter().enumerate().try_for_each(each)).map_err(step("epoll_ctl"))?;
         socket::send(ends.init, b"r").map_err(step("the answer to init"))?;
         fs::close(ends.init);
@@ -178,7 +190,8 @@ impl<'a> Helper<'a> {
     fn turn_until_the_end(&mut self) {
         let mut events: Vec<Event> = Vec::new();
         while !self.over {
-            let waits = self.resolver.is_busy() || self.streams.len() > 0 || self.opening;
+            let looks = self.opening || self.means.pipes.are_used();
+            let waits = looks || self.resolver.is_busy() || self.streams.len() > 0;
             let millis = match (self.again.is_empty() && !self.more, waits) {
                 (false, _) => 0,
                 (true, true) => TICK.as_millis() as i32,

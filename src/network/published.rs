@@ -15,7 +15,6 @@ impl Helper<'_> {
         let inner = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         let Some(dialler) = self.diallers.take() else { return };
         let outside = socket.as_raw_fd();
-        net::set_option(outside, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap_or_default();
         net::set_option(dialler.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap_or_default();
         match net::connect(dialler.as_raw_fd(), inner) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}

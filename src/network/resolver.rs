@@ -39,7 +39,7 @@ const MOST_KEPT: usize = 1024;
 /// The most addresses of a name.
 const MOST_ADDRESSES: usize = 16;
 /// The most aliases on the way to an address.
-const MOST_ALIASES: u8 = 8;
+const MOST_ALIASES: u8 = 16;
 /// The longest that an answer is kept, in seconds.
 const LONGEST: u32 = 3600;
 /// The same for an answer without addresses.
@@ -365,7 +365,7 @@ fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Message {
             RData::CNAME(to) => Some((text(&to.0)?, r.ttl)),
             _ => None,
         });
-        let Some((to, alias_ttl)) = alias else { break };
+        let Some((to, alias_ttl)) = alias else { return Message::NoData(nothing(packet)) };
         (name, ttl) = (to, ttl.min(alias_ttl));
         let known = packet.answers.iter().any(|r| text(&r.name).as_deref() == Some(&*name));
         // A server that does not resolve further has no more to answer; one that does has found nothing.
@@ -373,7 +373,8 @@ fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Message {
             return Message::Alias(name, ttl);
         }
     }
-    Message::NoData(nothing(packet))
+    // A circle, or a chain without an end.
+    Message::Failed
 }
 
 /// How long an answer without addresses is good (RFC 2308).

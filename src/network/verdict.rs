@@ -70,10 +70,7 @@ impl Verdict {
         };
         let place = match self.reason {
             Reason::Name | Reason::Port => place(&self.name),
-            Reason::Address | Reason::NoName => {
-                let address = self.address.filter(|a| !crate::config::network::is_inside(*a))?;
-                std::net::SocketAddr::new(address, port).to_string()
-            }
+            Reason::Address | Reason::NoName => std::net::SocketAddr::new(self.address?, port).to_string(),
             Reason::OtherServerName | Reason::OtherHost
                 if crate::config::network::name(&self.other).is_ok() =>
             {
@@ -95,7 +92,7 @@ impl Verdict {
             | Reason::TooManyNames
             | Reason::Datagram => return None,
         };
-        Some(format!("--allow-net {place}"))
+        crate::config::network::parse_rule(&place).is_ok().then(|| format!("--allow-net {place}"))
     }
 
     /// One line for the user.
@@ -247,6 +244,13 @@ mod tests {
                 verdict(Reason::NoName, "", "", Some("198.18.9.9"), 80),
                 "198.18.9.9:80: no rule allows this address",
             ),
+            // Rules that are possible.
+            (verdict(Reason::Port, "a.test", "", None, 53), "a.test:53: no rule allows this port"),
+            (
+                verdict(Reason::Address, "a.test", "an address of this network", Some("0.0.0.0"), 80),
+                "a.test:80 leads to 0.0.0.0, an address of this network",
+            ),
+            (verdict(Reason::Name, "x.localhost", "", None, 0), "the name x.localhost: no rule allows it"),
         ] {
             assert_eq!(verdict.text(), text);
         }

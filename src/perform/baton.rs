@@ -2,48 +2,80 @@
 
 use std::os::fd::{OwnedFd, RawFd};
 
+use crate::perform::Call;
 use crate::sys::{Errno, Result, fs, socket};
 
-/// Whose turn it is, or what went wrong. Twelve bytes, native byte order: both ends are one binary on one machine.
+/// One record between two processes of a launch: the turn, a question with its answer, or what went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Baton {
-    /// The next row to perform; on an error the row that failed.
-    pub next: u32,
-    /// 0, or why row `next` failed.
-    pub errno: i32,
-    /// A new child's pid, or the number of a seccomp listener; on an error what [`Baton::failure`] takes apart; [`ASK`]
-    /// when Init asks before a row.
-    pub pid: i32,
+pub enum Baton {
+    /// The turn passes to the actor of row `next`.
+    Turn {
+        /// The next row to perform.
+        next: u32,
+        /// The number that comes along.
+        with: With,
+    },
+    /// Init asks before it performs a row (`--step`, `--until`, `--fail`).
+    Ask {
+        /// The row.
+        row: u32,
+    },
+    /// The answer: perform it.
+    Go,
+    /// The answer: the launch ends here.
+    Stop,
+    /// The answer: leave the row out.
+    #[cfg(debug_assertions)]
+    Skip,
+    /// The answer: fail with this errno.
+    Fail(i32),
+    /// A row has failed.
+    Failed(Failed),
 }
 
-/// `Baton::pid` of Init's question "may I perform row `next`?" under `--step`, `--until` and `--fail`.
-pub const ASK: i32 = -1;
-/// The answer that leaves the row out; 1 is the answer that ends the launch.
-#[cfg(debug_assertions)]
-pub const SKIP: i32 = 2;
+/// The number that comes with the turn: [`crate::plan::handover::Brings`] says which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum With {
+    /// None.
+    Nothing,
+    /// The pid of a new child.
+    Child(i32),
+    /// The number of a seccomp listener in the sender's table of descriptors.
+    Listener(i32),
+}
+
+/// Which row failed, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed {
+    /// The row.
+    pub row: u32,
+    /// Why.
+    pub errno: i32,
+    /// In which system call.
+    pub call: Call,
+    /// A number that the call gives its meaning: how much of the row's path leads to the symlink that was refused, else
+    /// which candidate of `FindProgram` was taken.
+    pub number: u16,
+}
 
 impl Baton {
-    /// The turn passes to the actor of row `next`.
+    /// Length in bytes: the kind, the row and two numbers, in native byte order, since both ends are one binary.
+    pub const LEN: usize = 16;
+
+    /// The turn passes to the actor of row `next`, with nothing else.
     pub fn turn(next: usize) -> Self {
-        Baton { next: next as u32, errno: 0, pid: 0 }
+        Baton::Turn { next: next as u32, with: With::Nothing }
+    }
+
+    /// The turn, with this number.
+    pub fn turn_with(next: usize, with: With) -> Self {
+        Baton::Turn { next: next as u32, with }
     }
 
     /// Row `row` failed in `call`.
-    pub fn failed(row: usize, errno: Errno, call: crate::perform::Call) -> Self {
-        Baton { next: row as u32, errno: errno as i32, pid: call as i32 }
-    }
-
-    /// The same, with a number that the call gives its meaning: how much of the row's path leads to the symlink that was
-    /// refused, else which candidate of `FindProgram` was taken.
-    pub fn about(self, number: usize) -> Self {
-        let number = i32::try_from(number).unwrap_or_default() & 0xffff;
-        Baton { pid: number << 8 | self.pid, ..self }
-    }
-
-    /// The system call and the number of a record from [`Self::failed`].
-    pub fn failure(self) -> (crate::perform::Call, usize) {
-        let number = usize::try_from(self.pid >> 8).unwrap_or_default();
-        (crate::perform::Call::from_number(self.pid & 0xff), number)
+    pub fn failed(row: usize, errno: Errno, call: Call, number: usize) -> Self {
+        let number = u16::try_from(number).unwrap_or_default();
+        Baton::Failed(Failed { row: row as u32, errno: errno as i32, call, number })
     }
 
     /// Sends the record.
@@ -58,7 +90,7 @@ impl Baton {
 
     /// [`Self::receive`] with read(2).
     pub fn read(socket: RawFd) -> Result<Option<Self>> {
-        let mut bytes = [0u8; 12];
+        let mut bytes = [0u8; Self::LEN];
         let n = loop {
             match fs::read(socket, &mut bytes) {
                 Err(Errno::EINTR) => {}
@@ -70,14 +102,14 @@ impl Baton {
 
     /// Waits for a record; `None` is end of file: the peer is gone, or has become the container's program.
     pub fn receive(socket: RawFd) -> Result<Option<Self>> {
-        let mut bytes = [0u8; 12];
+        let mut bytes = [0u8; Self::LEN];
         let n = socket::recv(socket, &mut bytes);
         Self::received(n, &bytes)
     }
 
     /// The same, with descriptors that may come along.
     pub fn receive_with_fds(socket: RawFd) -> (Result<Option<Self>>, Vec<OwnedFd>) {
-        let (mut bytes, mut fds) = ([0u8; 12], [-1; socket::MOST_FDS]);
+        let (mut bytes, mut fds) = ([0u8; Self::LEN], [-1; socket::MOST_FDS]);
         match socket::recv_with_fds(socket, &mut bytes, &mut fds) {
             Ok((n, came)) => {
                 (Self::received(Ok(n), &bytes), fds[..came].iter().map(|fd| fs::own(*fd)).collect())
@@ -86,9 +118,9 @@ impl Baton {
         }
     }
 
-    fn received(n: Result<usize>, bytes: &[u8; 12]) -> Result<Option<Self>> {
+    fn received(n: Result<usize>, bytes: &[u8; Self::LEN]) -> Result<Option<Self>> {
         match n {
-            Ok(12) => Ok(Some(Self::from_bytes(bytes))),
+            Ok(Self::LEN) => Self::from_bytes(bytes).map(Some).ok_or(Errno::EPROTO),
             // A peer that was killed with a record unread resets the connection: it is gone.
             Ok(0) | Err(Errno::ECONNRESET) => Ok(None),
             Ok(_) => Err(Errno::EPROTO),
@@ -96,22 +128,50 @@ impl Baton {
         }
     }
 
-    /// The record in `bytes`.
-    pub fn from_bytes(bytes: &[u8; 12]) -> Self {
+    /// The record in `bytes`; `None` for one of no kind.
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Option<Self> {
         let word = |i: usize| [bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]];
-        Baton {
-            next: u32::from_ne_bytes(word(0)),
-            errno: i32::from_ne_bytes(word(4)),
-            pid: i32::from_ne_bytes(word(8)),
-        }
+        let (kind, row) = (u32::from_ne_bytes(word(0)), u32::from_ne_bytes(word(4)));
+        let (a, b) = (i32::from_ne_bytes(word(8)), i32::from_ne_bytes(word(12)));
+        Some(match kind {
+            0 => Baton::Turn { next: row, with: With::Nothing },
+            1 => Baton::Turn { next: row, with: With::Child(a) },
+            2 => Baton::Turn { next: row, with: With::Listener(a) },
+            3 => Baton::Ask { row },
+            4 => Baton::Go,
+            5 => Baton::Stop,
+            #[cfg(debug_assertions)]
+            6 => Baton::Skip,
+            7 => Baton::Fail(a),
+            8 => Baton::Failed(Failed {
+                row,
+                errno: a,
+                call: Call::from_number(b & 0xff),
+                number: u16::try_from(b >> 8).unwrap_or_default(),
+            }),
+            _ => return None,
+        })
     }
 
-    /// The record as bytes, for the report pipe that `start` reads.
-    pub fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0u8; 12];
-        bytes[..4].copy_from_slice(&self.next.to_ne_bytes());
-        bytes[4..8].copy_from_slice(&self.errno.to_ne_bytes());
-        bytes[8..].copy_from_slice(&self.pid.to_ne_bytes());
+    /// The record as bytes.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let (kind, row, a, b) = match self {
+            Baton::Turn { next, with: With::Nothing } => (0, next, 0, 0),
+            Baton::Turn { next, with: With::Child(pid) } => (1, next, pid, 0),
+            Baton::Turn { next, with: With::Listener(number) } => (2, next, number, 0),
+            Baton::Ask { row } => (3, row, 0, 0),
+            Baton::Go => (4, 0, 0, 0),
+            Baton::Stop => (5, 0, 0, 0),
+            #[cfg(debug_assertions)]
+            Baton::Skip => (6, 0, 0, 0),
+            Baton::Fail(errno) => (7, 0, errno, 0),
+            Baton::Failed(f) => (8, f.row, f.errno, i32::from(f.number) << 8 | f.call as i32),
+        };
+        let mut bytes = [0u8; Self::LEN];
+        bytes[..4].copy_from_slice(&u32::to_ne_bytes(kind));
+        bytes[4..8].copy_from_slice(&row.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&i32::to_ne_bytes(a));
+        bytes[12..].copy_from_slice(&i32::to_ne_bytes(b));
         bytes
     }
 }
@@ -123,13 +183,16 @@ mod tests {
     #[test]
     fn a_record_survives_the_crossing_and_a_dead_peer_is_end_of_file() {
         let (a, b) = socket::seqpacket_pair().unwrap();
-        let sent = Baton { next: 41, errno: 13, pid: -1 };
-        sent.send(a).unwrap();
-        assert_eq!(Baton::receive(b).unwrap(), Some(sent));
-        sent.write(a).unwrap();
-        assert_eq!(Baton::read(b).unwrap(), Some(sent));
-        let failed = Baton::failed(7, Errno::EXDEV, crate::perform::Call::VolumeLink).about(4095);
-        assert_eq!(failed.failure(), (crate::perform::Call::VolumeLink, 4095));
+        let failed = Baton::failed(7, Errno::EXDEV, Call::VolumeLink, 4095);
+        let child = Baton::turn_with(3, With::Child(17));
+        let listener = Baton::turn_with(4, With::Listener(9));
+        let answers = [Baton::Go, Baton::Stop, Baton::Fail(13), Baton::Ask { row: 41 }];
+        for sent in [failed, child, listener, Baton::turn(2)].into_iter().chain(answers) {
+            sent.send(a).unwrap();
+            assert_eq!(Baton::receive(b).unwrap(), Some(sent));
+            sent.write(a).unwrap();
+            assert_eq!(Baton::read(b).unwrap(), Some(sent));
+        }
         crate::sys::fs::close(a);
         assert_eq!(Baton::receive(b).unwrap(), None);
         assert_eq!(Baton::read(b).unwrap(), None);

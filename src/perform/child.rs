@@ -1,21 +1,22 @@
 //! The loop of a child of the runtime: a Joiner, or Init.
 
-use crate::perform::baton::{ASK, Baton};
+use crate::perform::baton::{Baton, With};
 use crate::perform::{Call, Cx};
 use crate::plan::Plan;
-use crate::plan::ops::{Action, ConfineOp, ExecOp, NsOp};
+use crate::plan::handover::Brings;
+use crate::plan::ops::{Action, ExecOp};
 use crate::sys::{Errno, fs, process, socket};
 
 /// The loop of a child: waits for the baton, performs its rows, and hands it back. Never returns.
 pub(super) fn child(plan: &Plan, cx: &mut Cx) -> ! {
-    let Ok(Some(turn)) = Baton::receive(cx.baton) else { process::exit_now(1) };
-    let mut i = turn.next as usize;
+    let Ok(Some(Baton::Turn { next, .. })) = Baton::receive(cx.baton) else { process::exit_now(1) };
+    let mut i = next as usize;
     loop {
         let Some(step) = plan.steps.get(i) else { process::exit_now(1) };
         if step.actor != cx.me {
-            hand_back(cx, i, &step.action);
-            let Ok(Some(turn)) = receive(cx) else { process::exit_now(1) };
-            i = turn.next as usize;
+            hand_back(cx, i, plan.brings(i));
+            let Ok(Some(Baton::Turn { next, .. })) = receive(cx) else { process::exit_now(1) };
+            i = next as usize;
             continue;
         }
         if cx.ask && ask(cx, i) {
@@ -31,17 +32,14 @@ pub(super) fn child(plan: &Plan, cx: &mut Cx) -> ! {
 
 /// Hands the baton to the actor of row `row`. With it goes the number of a seccomp listener: by write(2), since the
 /// filter is in force, may notify send(2), and its agent has no listener yet. Or, where the runtime may not take it, the listener itself; or the way into the container.
-fn hand_back(cx: &Cx, row: usize, action: &Action) {
-    let handed = match action {
-        Action::Confine(ConfineOp::SendListener { listener, passed: true, .. }) => {
-            let baton = Baton { pid: cx.fd(listener), ..Baton::turn(row) };
-            socket::send_fd(cx.baton, &baton.to_bytes(), cx.fd(listener))
-        }
-        Action::Confine(ConfineOp::SendListener { listener, .. }) => {
-            Baton { pid: cx.fd(listener), ..Baton::turn(row) }.write(cx.baton)
-        }
-        Action::Ns(NsOp::TakeFds { shown }) => shown.send(cx, cx.baton, &Baton::turn(row).to_bytes()),
-        _ => send(cx, Baton::turn(row)),
+fn hand_back(cx: &Cx, row: usize, brings: Brings) {
+    let listener = |slot| Baton::turn_with(row, With::Listener(cx.fd(slot)));
+    let handed = match brings {
+        Brings::PassedListener(slot) => socket::send_fd(cx.baton, &listener(slot).to_bytes(), cx.fd(slot)),
+        Brings::Listener(slot) => listener(slot).write(cx.baton),
+        Brings::Namespaces(shown) => shown.send(cx, cx.baton, &Baton::turn(row).to_bytes()),
+        // A Joiner that clones has ended with the report of its child.
+        Brings::Child | Brings::Nothing => send(cx, Baton::turn(row)),
     };
     if handed.is_err() {
         process::exit_now(1);
@@ -61,14 +59,13 @@ fn receive(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
 /// Asks the runtime whether row `row` may run; a failure it injects is reported as any other. Returns whether the row is
 /// left out, which a debug build can ask for.
 fn ask(cx: &mut Cx, row: usize) -> bool {
-    let question = Baton { next: row as u32, errno: 0, pid: ASK };
-    let answer = send(cx, question).and_then(|()| receive(cx));
+    let answer = send(cx, Baton::Ask { row: row as u32 }).and_then(|()| receive(cx));
     match answer {
-        Ok(Some(b)) if b.pid == 0 && b.errno == 0 => false,
+        Ok(Some(Baton::Go)) => false,
         #[cfg(debug_assertions)]
-        Ok(Some(b)) if b.pid == crate::perform::baton::SKIP => true,
-        Ok(Some(b)) if b.errno != 0 => {
-            let report = Baton::failed(row, Errno::from_raw(b.errno), Call::Injected);
+        Ok(Some(Baton::Skip)) => true,
+        Ok(Some(Baton::Fail(errno))) => {
+            let report = Baton::failed(row, Errno::from_raw(errno), Call::Injected, 0);
             process::exit_now(1 + i32::from(send(cx, report).is_err()))
         }
         _ => process::exit_now(1),
@@ -78,7 +75,7 @@ fn ask(cx: &mut Cx, row: usize) -> bool {
 /// Reports a failed row to the runtime, or to `start` on the report pipe, and ends.
 fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
     let number = if cx.call.is_refused_link() { cx.link } else { cx.program };
-    let report = Baton::failed(row, errno, cx.call).about(number);
+    let report = Baton::failed(row, errno, cx.call, number);
     let mut reported = send(cx, report).is_ok();
     if reported && cx.call == Call::Exec {
         crate::perform::interpreter::show_root(cx, report);

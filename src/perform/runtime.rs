@@ -4,13 +4,14 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 
 use crate::cgroup::monitor::CgroupMonitor;
 use crate::error::Result;
-use crate::perform::baton::{ASK, Baton};
+use crate::perform::baton::{Baton, Failed, With};
 use crate::perform::control::{Control, Verdict};
 use crate::perform::failure::{Failure, explain, half_done};
 use crate::perform::files::close_lock;
 use crate::perform::{Call, Cx, Done, HookRunner, no_hooks};
 use crate::plan::check::Checked;
-use crate::plan::ops::{Action, CloneOp, ConfineOp, DeviceOp, ExecOp, FdOp, NsOp, RootOp, SourceOp, UserOp};
+use crate::plan::handover::Brings;
+use crate::plan::ops::{Action, DeviceOp, ExecOp, FdOp, RootOp, SourceOp, UserOp};
 use crate::plan::{Actor, Plan};
 use crate::sys::cstr::as_path;
 use crate::sys::{Errno, fs, process, signal};
@@ -182,13 +183,13 @@ fn wait_for_turn(
         }
         let (baton, came) = receive(plan, from, cx);
         match baton {
-            Ok(Some(b)) if b.pid == ASK => answer(plan, cx, control, b)?,
-            Ok(Some(b)) if b.errno != 0 => return Err(reported(plan, cx, b)),
-            // What the child says is what it was meant to say: it may have been tampered with from inside.
-            Ok(Some(b)) if !expected(plan, from, b) => {
-                return Err(Failure::Row(from, Errno::EPROTO, Call::Baton));
+            Ok(Some(Baton::Ask { row })) => answer(plan, cx, control, row)?,
+            Ok(Some(Baton::Failed(failed))) => return Err(reported(plan, cx, failed)),
+            // The child hands back where the plan says: it may have been tampered with from inside.
+            Ok(Some(Baton::Turn { next, with })) if next as usize == plan.turn_after(from) => {
+                return take_over(plan, cx, (from, next as usize), with, came).map(Some);
             }
-            Ok(Some(b)) => return take_over(plan, cx, b, came).map(Some),
+            Ok(Some(_)) => return Err(Failure::Row(from, Errno::EPROTO, Call::Baton)),
             // End of file after the last handover is a successful exec; before it, a death.
             Ok(None) if plan.steps[from..].iter().all(|s| s.actor == Actor::Init) => return Ok(None),
             Ok(None) => return Err(Failure::ChildDied(from)),
@@ -198,25 +199,25 @@ fn wait_for_turn(
 }
 
 /// Answers a child that asks whether its next row may run.
-fn answer(plan: &Plan, cx: &Cx, control: &mut Control, question: Baton) -> std::result::Result<(), Failure> {
-    let row = question.next as usize;
+fn answer(plan: &Plan, cx: &Cx, control: &mut Control, row: u32) -> std::result::Result<(), Failure> {
+    let row = row as usize;
     let verdict = control.before(plan, row, cx.pid);
-    let (errno, pid) = match verdict {
-        Verdict::Go => (0, 0),
-        Verdict::Stop => (0, 1),
-        Verdict::Fail(e) => (e as i32, 0),
+    let answer = match verdict {
+        Verdict::Go => Baton::Go,
+        Verdict::Stop => Baton::Stop,
+        Verdict::Fail(e) => Baton::Fail(e as i32),
         #[cfg(debug_assertions)]
-        Verdict::Skip => (0, crate::perform::baton::SKIP),
+        Verdict::Skip => Baton::Skip,
     };
-    if (Baton { next: question.next, errno, pid }).send(cx.baton).is_err() {
+    if answer.send(cx.baton).is_err() {
         return Err(Failure::ChildDied(row));
     }
     if verdict == Verdict::Stop { Err(Failure::Stopped(row)) } else { Ok(()) }
 }
 
 /// The failure that a child reports.
-fn reported(plan: &Plan, cx: &mut Cx, report: Baton) -> Failure {
-    let (call, number) = report.failure();
+fn reported(plan: &Plan, cx: &mut Cx, failed: Failed) -> Failure {
+    let (call, number) = (failed.call, usize::from(failed.number));
     if call.is_refused_link() {
         cx.link = number;
     } else {
@@ -226,57 +227,48 @@ fn reported(plan: &Plan, cx: &mut Cx, report: Baton) -> Failure {
         let program = plan.program(number);
         cx.detail = program.and_then(|p| crate::perform::interpreter::lacking_inside(cx.baton, &p));
     }
-    Failure::Row(report.next as usize, Errno::from_raw(report.errno), call)
+    Failure::Row(failed.row as usize, Errno::from_raw(failed.errno), call)
 }
 
-/// Takes what comes with the baton; the meaning of its number depends on the row that comes next, which is returned.
-fn take_over(plan: &Plan, cx: &mut Cx, b: Baton, came: Vec<OwnedFd>) -> std::result::Result<usize, Failure> {
-    let row = b.next as usize;
-    match plan.steps.get(row).map(|s| &s.action) {
-        Some(Action::Confine(ConfineOp::SendListener { listener, passed: true, .. })) => {
-            let fd = came.into_iter().next().ok_or(Failure::Row(row, Errno::EPROTO, Call::Baton))?;
-            cx.set(listener, fd.into_raw_fd());
+/// Takes what comes with the turn for row `next`, handed over at row `from`, and nothing else.
+fn take_over(
+    plan: &Plan,
+    cx: &mut Cx,
+    (from, next): (usize, usize),
+    with: With,
+    came: Vec<OwnedFd>,
+) -> std::result::Result<usize, Failure> {
+    let forged = Failure::Row(from, Errno::EPROTO, Call::Baton);
+    if next >= plan.steps.len() {
+        return Err(forged);
+    }
+    match (plan.brings(next), with) {
+        (Brings::PassedListener(slot), With::Listener(_)) => {
+            let fd = came.into_iter().next().ok_or(Failure::Row(next, Errno::EPROTO, Call::Baton))?;
+            cx.set(slot, fd.into_raw_fd());
         }
-        Some(Action::Ns(NsOp::TakeFds { shown })) => {
+        (Brings::Namespaces(shown), With::Nothing) => {
             let fds: Vec<_> = came.into_iter().map(IntoRawFd::into_raw_fd).collect();
-            shown.take(cx, &fds).map_err(|e| Failure::Row(row, e, Call::Baton))?;
+            shown.take(cx, &fds).map_err(|e| Failure::Row(next, e, Call::Baton))?;
         }
-        Some(Action::Confine(ConfineOp::SendListener { listener, .. })) => {
-            let fd =
-                process::pidfd_getfd(cx.pidfd, b.pid).map_err(|e| Failure::Row(row, e, Call::PidfdGetfd))?;
-            cx.set(listener, fd);
+        (Brings::Listener(slot), With::Listener(number)) if number >= 0 => {
+            let taken = process::pidfd_getfd(cx.pidfd, number);
+            cx.set(slot, taken.map_err(|e| Failure::Row(next, e, Call::PidfdGetfd))?);
         }
-        _ if b.pid != 0 => adopt(cx, b.pid).map_err(|e| Failure::Row(row, e, Call::PidfdOpen))?,
-        _ => {}
+        (Brings::Child, With::Child(pid)) if pid > 0 => {
+            adopt(cx, pid).map_err(|e| Failure::Row(next, e, Call::PidfdOpen))?;
+        }
+        (Brings::Nothing, With::Nothing) => {}
+        _ => return Err(forged),
     }
-    Ok(row)
+    Ok(next)
 }
 
-/// The baton, and the descriptors that come with it where the row that is next takes some from Init.
+/// The baton, and the descriptors that come with it where the plan says so.
 fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::Result<Option<Baton>>, Vec<OwnedFd>) {
-    let next = plan.steps[from..].iter().find(|s| s.actor != plan.steps[from].actor);
-    match next.map(|s| &s.action) {
-        Some(
-            Action::Confine(ConfineOp::SendListener { passed: true, .. }) | Action::Ns(NsOp::TakeFds { .. }),
-        ) => Baton::receive_with_fds(cx.baton),
-        _ => (Baton::receive(cx.baton), Vec::new()),
-    }
-}
-
-/// Whether this baton can come back after row `from` was handed over: it comes before the first row of
-/// another actor (none of the runtime's may be skipped), a Joiner's clone has made a process, and Init has a number to
-/// tell only where the next row takes one.
-fn expected(plan: &Plan, from: usize, baton: Baton) -> bool {
-    let next = baton.next as usize;
-    let Some(step) = plan.steps.get(next) else { return false };
-    let turn = plan.steps.iter().skip(from).take_while(|s| s.actor == plan.steps[from].actor).count();
-    if next != from + turn {
-        return false;
-    }
-    match step.action {
-        Action::Confine(ConfineOp::SendListener { .. }) => baton.pid >= 0,
-        _ if matches!(plan.steps[next - 1].action, Action::Clone(CloneOp::Sibling { .. })) => baton.pid > 0,
-        _ => baton.pid == 0,
+    match plan.brings(plan.turn_after(from)) {
+        Brings::PassedListener(_) | Brings::Namespaces(_) => Baton::receive_with_fds(cx.baton),
+        Brings::Listener(_) | Brings::Child | Brings::Nothing => (Baton::receive(cx.baton), Vec::new()),
     }
 }
 

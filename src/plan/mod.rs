@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod check;
+pub mod handover;
 pub mod hooks;
 pub mod layer;
 pub mod limits;

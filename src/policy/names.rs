@@ -8,11 +8,9 @@
 //! dns = ["9.9.9.9"]
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
-
 use serde::Deserialize;
 
-use crate::config::network::{Network, parse_host, parse_rule};
+use crate::config::network::{Network, parse_host, parse_rule, parse_server};
 use crate::error::{Error, Result};
 
 /// The table `network`.
@@ -50,16 +48,16 @@ impl Names {
             }
         }
         network.check_rules()?;
+        // A name may have more than one address in the file.
+        let said: Vec<String> = network.hosts.iter().map(|(name, _)| name.clone()).collect();
         for value in &self.add_host {
             let host = parse_host(value).map_err(|e| format!("add-host {value:?}: {e}"))?;
-            if !network.hosts.iter().any(|(name, _)| *name == host.0) {
+            if !said.contains(&host.0) {
                 network.hosts.push(host);
             }
         }
-        let servers = self.dns.iter().map(|value| {
-            let server = value.parse::<IpAddr>().map(|server| SocketAddr::new(server, 53));
-            server.map_err(|_| format!("dns {value:?}: the address of a server is needed, such as 9.9.9.9"))
-        });
+        let servers =
+            self.dns.iter().map(|value| parse_server(value).map_err(|e| format!("dns {value:?}: {e}")));
         let servers = servers.collect::<std::result::Result<Vec<_>, _>>()?;
         if network.servers.is_empty() && !network.rules.is_empty() {
             network.servers = servers;
@@ -87,7 +85,7 @@ mod tests {
         let words = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         let names = Names {
             allow_net: words(&["a.test", "b.test:80"]),
-            add_host: words(&["db:10.0.0.5", "web:10.0.0.6"]),
+            add_host: words(&["db:10.0.0.5", "web:10.0.0.6", "web:10.0.0.7"]),
             dns: words(&["9.9.9.9"]),
             file: "f".into(),
         };
@@ -101,7 +99,7 @@ mod tests {
         let rules: Vec<_> = network.rules.iter().map(ToString::to_string).collect();
         assert_eq!(rules, ["a.test:443,any-sni", "b.test:80"]);
         assert_eq!(network.hosts[0].1.to_string(), "10.1.1.1");
-        assert_eq!((network.hosts.len(), network.servers.len()), (2, 1));
+        assert_eq!((network.hosts.len(), network.servers.len()), (3, 1));
         assert_eq!(network.of_file, Some(("f".into(), vec!["b.test:80".into()])));
     }
 

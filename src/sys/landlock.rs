@@ -1,4 +1,7 @@
 //! landlock(7): a process drops access rights to files, for itself and its future children, permanently.
+//!
+//! The crate landlock builds a ruleset with allocations, errors as strings and paths that it opens itself. Init does this
+//! after the clone, where it only makes system calls, on descriptors below the container's root.
 
 use std::os::fd::RawFd;
 

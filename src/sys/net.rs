@@ -91,6 +91,20 @@ pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> Result<()> {
     check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) }.into()).map(drop)
 }
 
+/// Small messages are not held back for larger ones, and a peer that is gone without a word is noticed (tcp(7)). What a
+/// listener accepts has the listener's options. A socket that cannot have them works without.
+pub fn prompt_and_watched(fd: RawFd) {
+    for (level, name, value) in [
+        (libc::IPPROTO_TCP, libc::TCP_NODELAY, 1),
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 15),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4),
+    ] {
+        set_option(fd, level, name, value).unwrap_or_default();
+    }
+}
+
 /// socket(2) for packets of one protocol (`ETH_P_*`) without the header of the link, close-on-exec and non-blocking.
 pub fn packets(protocol: i32) -> Result<RawFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -247,6 +261,13 @@ pub fn pipe() -> Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
     // SAFETY: pipe2 writes two descriptors.
     check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) }.into())?;
     Ok((fs::own(fds[0]), fs::own(fds[1])))
+}
+
+/// fcntl(2) `F_SETPIPE_SZ`: gives a pipe this size. `EPERM` where the user has too many pages in pipes (pipe(7)).
+pub fn resize_pipe(fd: RawFd, bytes: usize) -> Result<()> {
+    let bytes = libc::c_int::try_from(bytes).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::fcntl(fd, libc::F_SETPIPE_SZ, bytes) }.into()).map(drop)
 }
 
 /// What waits for many descriptors at once (epoll(7)).

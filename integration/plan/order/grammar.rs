@@ -87,6 +87,9 @@ pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guard
     follow("runtime", runtime, &runtime_words(rows, guarded));
     let foreign = rows.iter().any(Row::is_foreign);
     let mut known = vec![trace.first, init_of(trace)];
+    // Processes that try what the machine can do, before the first row.
+    let early = trace.of(trace.first).iter().take_while(|c| c.name != "mkdirat");
+    known.extend(early.filter(|c| c.name == "clone").filter_map(|c| Some(c.returned()? as i32)));
     let child = spawned("clone3")[0] as i32;
     let joins = rows.iter().any(|r| r.actor == "joiner");
     if joins {
@@ -128,7 +131,8 @@ pub fn compare_from(trace: &Trace, runtime: &[strace::Call], rows: &[Row], guard
 
 /// The pid of Init: cloned by the runtime or by the joiner.
 pub fn init_of(trace: &Trace) -> i32 {
-    let cloned = |pid| trace.of(pid).iter().find(|c| c.name == "clone3").and_then(strace::Call::returned);
+    let clones = |c: &&strace::Call| c.name == "clone3" && !probes_clone3(c);
+    let cloned = |pid| trace.of(pid).iter().find(clones).and_then(strace::Call::returned);
     let child = cloned(trace.first).expect("the runtime clones") as i32;
     cloned(child).map_or(child, |pid| pid as i32)
 }
@@ -150,6 +154,11 @@ pub fn window(calls: &[strace::Call], id: &str) -> Vec<strace::Call> {
     [&calls[..named], &calls[planned..]].concat()
 }
 
+/// A question whether the kernel, or a filter outside, lets the system call through.
+fn probes_clone3(call: &strace::Call) -> bool {
+    call.line.contains("clone3(NULL, 0)")
+}
+
 /// Whether the call only reads: after it has reserved the name, the runtime examines the paths that the id
 /// names before it plans the rest.
 fn looks(call: &strace::Call) -> bool {
@@ -160,6 +169,8 @@ fn looks(call: &strace::Call) -> bool {
         // A path inside the rootfs; the caller's terminal, whose modes the guardian restores.
         "openat2" => call.line.contains("O_PATH"),
         "ioctl" => call.line.contains("TCGETS"),
+        "clone3" => probes_clone3(call),
+        "keyctl" => call.line.contains("KEYCTL_GET_KEYRING_ID"),
         // A notification; a query to systemd about its cgroups. Any other file must be opened for writing
         // first.
         "socket" => call.line.contains("AF_UNIX"),

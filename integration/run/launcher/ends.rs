@@ -265,7 +265,7 @@ fn without_namespaces_a_run_ends_in_time() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let run = |options: &[&str], text: &str| {
-        let call = without_namespaces(&sb, &dir).args(["run", "--name", sb.id()]);
+        let call = without_namespaces(&sb, &dir, &[]).args(["run", "--name", sb.id()]);
         script(call, options, text)
     };
     let spawns = "trap '' TERM; for i in 1 2 3 4 5 6 7 8 9; do (setsid sh -c 'trap \"\" TERM; sleep 74; sleep 75' &); done; sleep 76";

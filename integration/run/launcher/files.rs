@@ -1,6 +1,7 @@
 //! Host paths inside: which are mounted, who owns new files, and which are refused.
 
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::time::Duration;
 
 use super::{open, picture, project, run_in};
 use crate::harness::{Need, Sandbox, case};
@@ -103,7 +104,48 @@ fn owner(below: Option<&str>) {
     sb.leak_check();
 }
 
-/// procfs cannot be idmapped on any kernel.
+/// A writable directory on a file system that `mount` mounts at "$0": what is written there belongs to the caller.
+fn volume_on(mount: &str) {
+    let sb = Sandbox::new();
+    let place = sb.dir().join("mounted");
+    std::fs::create_dir(&place).expect("a directory");
+    let script = format!("{mount} && mkdir \"$0/data\" && cd \"$0\" && \"$@\" && stat -c %u:%g data/made");
+    let call = sb.under(&["unshare", "--mount", "sh", "-e", "-c", &script, &place.to_string_lossy()]);
+    let inside = "echo x >data/made && stat -c %u:%g data/made";
+    let call = call.args(["run", "-q", "--name", sb.id(), "--rw", "data", "--", "sh", "-c", inside]);
+    let out = call.limit(Duration::from_secs(60)).output().ok();
+    assert_eq!(out.stdout, "65532:65532\n0:0\n", "{mount}: {out}");
+    sb.leak_check();
+}
+
+/// A new file system of this kind in an image; its loop device goes with the mount.
+fn volume_in_image(make: &str) {
+    volume_on(&format!(
+        "truncate -s 320M \"$0.img\"; {make} \"$0.img\" >/dev/null 2>&1; mount -o loop \"$0.img\" \"$0\""
+    ));
+}
+
+#[case(Root, Userns, Idmap, Program("mkfs.ext4"), File("/dev/loop-control"))]
+fn a_volume_on_ext4_belongs_to_the_caller() {
+    volume_in_image("mkfs.ext4 -q");
+}
+
+#[case(Root, Userns, Idmap, Program("mkfs.xfs"), File("/dev/loop-control"))]
+fn a_volume_on_xfs_belongs_to_the_caller() {
+    volume_in_image("mkfs.xfs -q");
+}
+
+#[case(Root, Userns, Idmap, Program("mkfs.btrfs"), File("/dev/loop-control"))]
+fn a_volume_on_btrfs_belongs_to_the_caller() {
+    volume_in_image("mkfs.btrfs -q");
+}
+
+#[case(Root, Userns, Idmap, IdmapTmpfs)]
+fn a_volume_on_tmpfs_belongs_to_the_caller() {
+    volume_on("mount -t tmpfs tmpfs \"$0\"");
+}
+
+/// overlayfs and ramfs cannot be idmapped.
 #[case(ROOT)]
 fn a_file_system_that_cannot_be_idmapped_is_an_error() {
     let sb = Sandbox::new();
@@ -113,6 +155,11 @@ fn a_file_system_that_cannot_be_idmapped_is_an_error() {
     let call = sb.under(&["unshare", "--mount", "sh", "-c", script, &place]);
     let out = call.args(["run", "--name", sb.id(), "--rw", &place, "--", "true"]).output();
     out.exits(125).says("(ramfs) cannot be idmapped").says("--allow host-user");
+    let layers = "mount -t tmpfs t \"$0\" && mkdir \"$0/l\" \"$0/u\" \"$0/w\" \"$0/m\" && \
+                  mount -t overlay o -o lowerdir=\"$0/l\",upperdir=\"$0/u\",workdir=\"$0/w\" \"$0/m\" && cd \"$0/..\" && exec \"$@\"";
+    let call = sb.under(&["unshare", "--mount", "sh", "-c", layers, &place]);
+    let out = call.args(["run", "--name", sb.id(), "--rw", &format!("{place}/m"), "--", "true"]).output();
+    out.exits(125).says("(overlay) cannot be idmapped").says("--allow host-user");
     sb.leak_check();
 }
 

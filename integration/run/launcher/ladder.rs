@@ -10,12 +10,12 @@ const BARE: &[Need] = &[Need::Root, Need::Userns];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 const PYTHON: &[Need] = &[Need::Root, Need::Userns, Need::Python];
 
-/// The runtime without the ability to create user namespaces, and without capabilities.
-pub(super) fn without_namespaces(sb: &Sandbox, dir: &std::path::Path) -> Call {
+/// The runtime, below `wrapper`, without the ability to create user namespaces, and without capabilities.
+pub fn without_namespaces(sb: &Sandbox, dir: &std::path::Path, wrapper: &[&str]) -> Call {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
     let dir = dir.to_path_buf();
-    let call = sb.under(&["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]);
-    call.with(move |c| {
+    let outer = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"];
+    sb.under(&[&outer, wrapper].concat()).with(move |c| {
         c.current_dir(dir);
     })
 }
@@ -27,7 +27,7 @@ fn without_namespaces_landlock_guards_files() {
     std::fs::write(sb.dir().join("outside"), "outside\n").expect("write");
     let script = "cat file; cat ../outside; ls /home; echo x > sub/new && echo written; echo y > file; \
                   grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status; /bin/true && echo ran";
-    let call = without_namespaces(&sb, &dir).args([
+    let call = without_namespaces(&sb, &dir, &[]).args([
         "run",
         "-q",
         "--name",
@@ -50,7 +50,8 @@ fn without_namespaces_landlock_guards_files() {
     ] {
         assert!(out.stderr.contains(says), "{says}\n{out}");
     }
-    let call = without_namespaces(&sb, &dir).args(["run", "--name", sb.id(), "--tmpfs", "/x", "--", "true"]);
+    let call =
+        without_namespaces(&sb, &dir, &[]).args(["run", "--name", sb.id(), "--tmpfs", "/x", "--", "true"]);
     call.output().exits(125).says("needs a mount namespace");
     sb.leak_check();
 }
@@ -60,7 +61,7 @@ fn without_namespaces_sockets_are_unix_sockets() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let connect = "import socket; socket.socket(socket.AF_UNIX); socket.socket(socket.AF_INET)";
-    let call = without_namespaces(&sb, &dir).args([
+    let call = without_namespaces(&sb, &dir, &[]).args([
         "run",
         "-q",
         "--name",
@@ -79,7 +80,8 @@ fn without_namespaces_nothing_is_left() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     let script = "(setsid sh -c 'sleep 300; true' &) ; (sleep 301 &) ; echo started";
-    let call = without_namespaces(&sb, &dir).args(["run", "-q", "--name", sb.id(), "--", "sh", "-c", script]);
+    let call =
+        without_namespaces(&sb, &dir, &[]).args(["run", "-q", "--name", sb.id(), "--", "sh", "-c", script]);
     call.output().ok().prints("started");
     sb.leak_check();
 }
@@ -110,17 +112,17 @@ fn without_namespaces_exec_has_the_same_guards() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     std::fs::write(sb.dir().join("outside"), "outside\n").expect("write");
-    let call = without_namespaces(&sb, &dir);
+    let call = without_namespaces(&sb, &dir, &[]);
     let script = "echo up; exec sleep 100";
     let call = call.args(["run", "-q", "--name", sb.id(), "--rw", "sub", "--", "sh", "-c", script]);
     let running = sb.run_until(call, "up");
     let script = "cat file; cat ../outside; ls /home; echo x > sub/new && echo written; echo y > file; \
                   grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status";
-    let out = without_namespaces(&sb, &dir).args(["exec", sb.id(), "sh", "-c", script]).output().ok();
+    let out = without_namespaces(&sb, &dir, &[]).args(["exec", sb.id(), "sh", "-c", script]).output().ok();
     let expect = "project\nwritten\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
     assert_eq!(out.stdout, expect, "{out}");
     out.says("../outside: Permission denied").says("file: Permission denied");
-    without_namespaces(&sb, &dir).args(["kill", sb.id(), "KILL"]).output().ok();
+    without_namespaces(&sb, &dir, &[]).args(["kill", sb.id(), "KILL"]).output().ok();
     running.wait();
     sb.leak_check();
 }
@@ -164,7 +166,7 @@ fn a_required_layer_is_an_error() {
     let sb = Sandbox::new();
     let dir = project(&sb);
     run_in(&sb, &dir).args(["--require", "user-namespace,mount-namespace", "--", "true"]).output().ok();
-    let call = without_namespaces(&sb, &dir).args([
+    let call = without_namespaces(&sb, &dir, &[]).args([
         "run",
         "--name",
         sb.id(),
@@ -234,7 +236,7 @@ fn doctor_tells_the_rung() {
     let dir = project(&sb);
     let out = sb.runtime().arg("doctor").output();
     assert!(out.stdout.starts_with("rung: all namespaces\n"), "{out}");
-    let out = without_namespaces(&sb, &dir).args(["doctor", "--format", "json"]).output().exits(1);
+    let out = without_namespaces(&sb, &dir, &[]).args(["doctor", "--format", "json"]).output().exits(1);
     let report: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
     assert_eq!(report["rung"], "landlock, no_new_privs and seccomp only", "{out}");
     let layers = report["layers"].as_array().expect("layers");

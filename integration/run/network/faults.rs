@@ -27,7 +27,7 @@ fn rows(explain: Call, options: &[&str]) -> Vec<usize> {
 fn a_fault_at_every_row_of_the_helper_leaves_nothing() {
     let world = World::new();
     let options =
-        ["--allow-net", "a.test", "--allow-net", "10.9.9.9:80", "-p", "18090:80", "-p", "[::1]:18091:81"];
+        ["--allow-net", "a.test", "--allow-net", "10.9.9.9:80", "-p", "18090:8000", "-p", "[::1]:18091:8001"];
     let rows = rows(world.runtime(), &options);
     assert!(rows.len() > 12, "{rows:?}");
     for row in rows {

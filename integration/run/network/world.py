@@ -16,9 +16,16 @@ ZONE = {
     "mapped.test": (60, [], ["::ffff:10.9.9.9"]), "local6.test": (60, [], ["fd00:9::9"]),
     "mixed.test": (60, ["10.9.9.9", NET + "2"], []), "six.test": (60, [], ["2001:db8:113::2"]),
     "dead.test": (60, [NET + "77", NET + "2"], []), "gone.test": (60, [NET + "77"], []),
+    "xn--bcher-kva.test": (60, [NET + "2"], []), "deep.a.b.wild.test": (60, [NET + "2"], []),
+    "six.wild.test": (60, [], ["2001:db8:113::2"]), "shop": (60, [NET + "2"], []),
+    "huge.test": (60, [NET + "2"] * 2500, []), "last.test": (60, [NET + "2"], []),
     "big.test": (60, [NET + "2"], []), "short.test": (1, [NET + "2"], []),
 }
-ALIAS = {"alias.test": "a.test", "badalias.test": "private.test"}
+ALIAS = {"alias.test": "a.test", "badalias.test": "private.test", "circle.test": "circle2.test", "circle2.test": "circle.test"}
+# Chains of so many aliases.
+for length in (3, 12, 16, 17):
+    chain = ["chain%d.test" % length] + ["%d-of-%d.test" % (i, length) for i in range(1, length)] + ["last.test"]
+    ALIAS.update(zip(chain, chain[1:]))
 turn = {"rebind.test": 0}
 lock = threading.Lock()
 
@@ -39,19 +46,20 @@ def answer(p, tcp):
     with lock, open(DIR + "/questions", "a") as f:
         f.write("%s %d %s\n" % (name, kind, "tcp" if tcp else "udp"))
     records, real = [], name
-    if name in ALIAS:
-        real = ALIAS[name]
-        records.append(b"\xc0\x0c\0\5\0\1\0\0\0\x1e" + struct.pack(">H", len(wire(real))) + wire(real))
+    while real in ALIAS and len(records) < 20:
+        to = ALIAS[real]
+        records.append(wire(real) + b"\0\5\0\1\0\0\0\x1e" + struct.pack(">H", len(wire(to))) + wire(to))
+        real = to
     if real == "rebind.test":
         with lock:
             turn[real] += 1
             entry = (0, [NET + "2"] if turn[real] == 1 else ["169.254.169.254"], [])
     else:
-        entry = ZONE.get(real)
+        entry = (60, [], []) if real in ALIAS else ZONE.get(real)
     if entry is None:
         soa = wire("test") + b"\0\6\0\1\0\0\0\x3c\0\x16" + b"\0\0" + struct.pack(">5I", 1, 2, 3, 4, 60)
         return p[:2] + b"\x81\x83\0\1\0\0\0\1\0\0" + question + soa
-    if real == "big.test" and not tcp:
+    if real in ("big.test", "huge.test") and not tcp:
         return p[:2] + b"\x83\x80\0\1\0\0\0\0\0\0" + question
     ttl, v4, v6 = entry
     for ip in v4 if kind == 1 else v6 if kind == 28 else []:
@@ -167,6 +175,11 @@ def hold(c):
     c.recv(1)
 
 
+def silent(c):
+    """Neither says anything nor ends."""
+    threading.Event().wait()
+
+
 def echo(c):
     while True:
         d = c.recv(1 << 16)
@@ -196,7 +209,7 @@ start(resolver, NET + "2"); start(stream_resolver, NET + "2"); start(failing, NE
 for ip in (NET + "2", NET + "3", "169.254.169.254", "10.9.9.9", "2001:db8:113::2", "fd00:9::9"):
     start(Server(ip, 80).serve_forever); start(Server(ip, 8080).serve_forever)
     start(Server(ip, 443, context).serve_forever); start(Server(ip, 8443, context).serve_forever)
-for port, serve in ((7000, count), (7001, reset), (7002, banner), (7003, hold), (7004, source), (7005, echo)):
+for port, serve in ((7000, count), (7001, reset), (7002, banner), (7003, hold), (7004, source), (7005, echo), (7006, silent)):
     start(plain, NET + "2", port, serve)
     start(plain, "10.9.9.9", port, serve)
 print("ready", flush=True)

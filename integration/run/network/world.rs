@@ -193,6 +193,11 @@ impl World {
         Self::prints(&self.beyond, command)
     }
 
+    /// The name of the network namespace of the host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The name of the network namespace with the servers.
     pub fn beyond(&self) -> &str {
         &self.beyond
@@ -298,8 +303,7 @@ fn authority(dir: &Path) {
         "authority.pem",
     ];
     openssl(&[&root[..1], &key, &root[1..]].concat());
-    let names =
-        "subjectAltName=DNS:a.test,DNS:b.test,DNS:evil.test,DNS:wild.test,DNS:sub.wild.test,DNS:mixed.test";
+    let names = "subjectAltName=DNS:a.test,DNS:b.test,DNS:xn--bcher-kva.test,DNS:deep.a.b.wild.test,DNS:evil.test,DNS:wild.test,DNS:sub.wild.test,DNS:mixed.test";
     let request =
         ["req", "-subj", "/CN=servers", "-addext", names, "-keyout", "key.pem", "-out", "request.pem"];
     openssl(&[&request[..1], &key, &request[1..]].concat());

@@ -259,6 +259,9 @@ fn ports(document: &Document, d: &mut Description, value: &Node, host_network: b
                 let protocol = part("protocol").unwrap_or_else(|| "tcp".into()).to_lowercase();
                 d.say(&at, "publish", format!("{ip}{outside}:{inside}/{protocol}"));
             }
+            (Some(_), _) if host_network => {
+                d.note(&at, "ports", "with the host's network it is the host's already")
+            }
             _ => d.note(&at, "ports", "without a hostPort nothing outside leads to it"),
         }
     }

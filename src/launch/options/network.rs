@@ -7,7 +7,7 @@ use super::super::value::Launch;
 use super::heading::NETWORK;
 use super::verbs::{CONFIG, RUN};
 use super::{Row, Says, Words};
-use crate::config::network::{MOST_PORTS, Mode, parse_host, parse_published, parse_rule};
+use crate::config::network::{MOST_PORTS, Mode, parse_host, parse_published, parse_rule, parse_server};
 
 /// The rows.
 pub(super) const ROWS: &[Row] = &[
@@ -64,12 +64,13 @@ pub(super) const ROWS: &[Row] = &[
          to anyone, and tools need no settings. A name must not lead to a loopback, private, link-local or multicast \
          address, or to this host's own, unless another rule names the address and the port. On port 443 the server name \
          of TLS, and on port 80 the host of every request, must be the name; NAME:PORT,any-sni lifts that. Only TCP. \
+         Inside, no program can listen on a port that a rule names. \
          What was refused is printed at the end with the rule that would allow it",
     )
     .effect(network::apply)
     .values(
         &["api.example.org", "*.example.org:80", "10.0.0.5:5432", "[2001:db8::1]:80", "a.example.org,any-sni"],
-        &["", "*", "*:443", "a.org:0", "a.org:x", "a b", "a.org:53", "a.org,what", "0.0.0.0:80", "http://a.org"],
+        &["", "*", "*:443", "a.org:0", "a.org:x", "a b", "a.org:53", "a.org,what", "0.0.0.0:80", "http://a.org", "localhost:80"],
     ),
     Row::new(
         "publish",
@@ -110,20 +111,19 @@ pub(super) const ROWS: &[Row] = &[
     )
     .values(
         &["db:10.0.0.5", "db=10.0.0.5", "db:[2001:db8::1]", "db:2001:db8::1"],
-        &["", "db", "db:x", ":1.2.3.4", "db:host-gateway"],
+        &["", "db", "db:x", ":1.2.3.4", "db:host-gateway", "localhost:10.0.0.5"],
     ),
     Row::new(
         "dns",
         NETWORK,
         CONFIG,
         Says::Each("ADDRESS", |l, v| {
-            let server = v.parse().map_err(|_| "the address of a server is needed, such as 9.9.9.9")?;
-            l.network.servers.push(std::net::SocketAddr::new(server, 53));
+            l.network.servers.push(parse_server(v)?);
             Ok(())
         }),
         "Ask this server for names in place of those of the host's /etc/resolv.conf; with --allow-net it is asked outside",
     )
-    .values(&["9.9.9.9", "2620:fe::fe"], &["", "x", "9.9.9.9:53"]),
+    .values(&["9.9.9.9", "2620:fe::fe"], &["", "x", "9.9.9.9:53", "0.0.0.0", "224.0.0.1", "fe80::1"]),
     Row::new(
         "audit-log",
         NETWORK,

@@ -98,3 +98,43 @@ fn what_is_refused_does_not_go_on_and_what_came_before_does() {
     server.read_to_string(&mut text).unwrap();
     assert_eq!(text, good);
 }
+
+/// Bytes whose order shows.
+fn pattern(from: usize, n: usize) -> Vec<u8> {
+    (from..from + n).map(|i| (i / 251 + i) as u8).collect()
+}
+
+#[test]
+fn a_stream_through_pipes_arrives_in_order_and_loses_them_in_a_pause() {
+    let mut means = Means::default();
+    let (mut c, program, server) = connection(Guard::None);
+    for socket in [&program, &server] {
+        socket.set_nonblocking(true).unwrap();
+        nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::SndBuf, &(1 << 20)).unwrap();
+    }
+    let (mut sent, mut received, mut had_one) = (0, 0, false);
+    let mut block = vec![0; 300_000];
+    while sent < 8 << 20 {
+        while let Ok(n) = (&program).write(&pattern(sent, BLOCK * 2)) {
+            sent += n;
+        }
+        ready(&mut c);
+        assert!(!matches!(c.copy(&mut means), Turn::Reset));
+        had_one |= c.up.pipe.is_some();
+        while let Ok(n) = (&server).read(&mut block) {
+            assert!(block[..n] == pattern(received, n), "at {received}");
+            received += n;
+        }
+    }
+    assert!(had_one, "it has never had a pipe");
+    for _ in 0..100 {
+        ready(&mut c);
+        c.copy(&mut means);
+        c.up.release_idle(&mut means.pipes);
+        while let Ok(n) = (&server).read(&mut block) {
+            received += n;
+        }
+    }
+    assert_eq!((received as u64, c.up.bytes), (sent as u64, sent as u64));
+    assert!(c.up.pipe.is_none() && !means.pipes.are_used(), "it holds a pipe in a pause");
+}

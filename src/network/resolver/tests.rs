@@ -49,7 +49,7 @@ fn aliases_are_followed_and_strangers_are_not() {
     let other = reply(&lookup, &[("x.test", 1, a(9))]);
     assert!(matches!(lookup.understand(&other), Message::NoData(0)));
     let circle = reply(&lookup, &[("a.test", 9, cname("b.test")), ("b.test", 9, cname("a.test"))]);
-    assert!(matches!(lookup.understand(&circle), Message::NoData(_)));
+    assert!(matches!(lookup.understand(&circle), Message::Failed));
     // Another id, another question, no answer.
     let mut bytes = reply(&lookup, &[("a.test", 50, a(1))]);
     assert!(matches!(lookup.understand(&bytes), Message::Addresses(..)));
@@ -76,4 +76,22 @@ fn the_hosts_file_comes_first() {
     let mut ask = |family| resolver.ask(&epoll, |_| 0, &("a.test".into(), family));
     assert!(matches!(ask(Family::V4), Some(Answer::Addresses(found, _)) if found.len() == 1));
     assert_eq!(ask(Family::V6), Some(Answer::NoData));
+}
+
+#[test]
+fn a_chain_of_aliases_may_be_long_and_not_endless() {
+    let lookup = lookup("0.test");
+    let names: Vec<String> = (0..30).map(|i| format!("{i}.test")).collect();
+    for (aliases, good) in [(1, true), (12, true), (16, true), (17, false), (29, false)] {
+        let mut records: Vec<_> = (0..aliases).map(|i| (&*names[i], 9, cname(&names[i + 1]))).collect();
+        records.push((&*names[aliases], 9, a(1)));
+        let said = lookup.understand(&reply(&lookup, &records));
+        assert_eq!(matches!(said, Message::Addresses(..)), good, "{aliases}");
+        assert!(good || matches!(said, Message::Failed), "{aliases}");
+        records.reverse();
+        assert_eq!(matches!(lookup.understand(&reply(&lookup, &records)), Message::Addresses(..)), good);
+    }
+    // The last alias has no address, and the server knows no more.
+    let records = [("0.test", 9, cname("1.test"))];
+    assert!(matches!(lookup.understand(&reply(&lookup, &records)), Message::NoData(_)));
 }

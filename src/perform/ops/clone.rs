@@ -1,6 +1,6 @@
 //! What the rows about new processes do: the child of a clone goes on in its own loop and never returns here.
 
-use crate::perform::baton::Baton;
+use crate::perform::baton::{Baton, With};
 use crate::perform::files::close_lock;
 use crate::perform::owner::{as_user, back};
 use crate::perform::{Call, Cx, Done};
@@ -96,7 +96,7 @@ fn sibling(
             (cx.child)(plan, cx)
         }
         process::Cloned::Parent { pid, .. } => {
-            let reported = (Baton { next: row as u32 + 1, errno: 0, pid }).send(cx.baton);
+            let reported = Baton::turn_with(row + 1, With::Child(pid)).send(cx.baton);
             process::exit_now(i32::from(reported.is_err()))
         }
     }

@@ -36,8 +36,10 @@ fn answer(bytes: &[u8], from: usize) -> std::result::Result<Option<usize>, Failu
     answer
 }
 
-fn record(next: usize, pid: i32) -> [u8; 12] {
-    Baton { pid, ..Baton::turn(next) }.to_bytes()
+/// The turn, with the number of a process if it is not 0.
+fn record(next: usize, pid: i32) -> [u8; Baton::LEN] {
+    let with = if pid == 0 { With::Nothing } else { With::Child(pid) };
+    Baton::turn_with(next, with).to_bytes()
 }
 
 #[test]
@@ -68,9 +70,21 @@ fn a_forged_record_is_refused() {
 }
 
 #[test]
+fn a_record_of_another_kind_is_refused() {
+    let refused = Err(Failure::Row(0, Errno::EPROTO, Call::Baton));
+    for kind in [4_u32, 5, 7, 9, u32::MAX] {
+        let mut bytes = record(2, 0);
+        bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+        assert_eq!(answer(&bytes, 0), refused, "kind {kind}");
+    }
+    let listener = Baton::turn_with(2, With::Listener(3)).to_bytes();
+    assert_eq!(answer(&listener, 0), refused, "a listener where none is taken");
+}
+
+#[test]
 fn a_record_of_another_length_is_refused() {
     let whole = [record(2, 0).as_slice(), &[0; 8]].concat();
-    for length in [1, 4, 11, 13, 20] {
+    for length in [1, 4, 12, 15, 17, 24] {
         let want = Err(Failure::Row(0, Errno::EPROTO, Call::Baton));
         assert_eq!(answer(&whole[..length], 0), want, "{length} bytes");
     }
@@ -78,9 +92,10 @@ fn a_record_of_another_length_is_refused() {
 
 #[test]
 fn a_failure_with_numbers_of_nothing_is_a_failure_all_the_same() {
-    let forged = Baton { next: u32::MAX, errno: i32::MAX, pid: i32::MAX };
+    let words = [8, u32::MAX, i32::MAX.cast_unsigned(), i32::MAX.cast_unsigned()];
+    let forged: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let want = Failure::Row(u32::MAX as usize, Errno::from_raw(i32::MAX), Call::None);
-    assert_eq!(answer(&forged.to_bytes(), 0), Err(want));
+    assert_eq!(answer(&forged, 0), Err(want));
     explain(&plan(), &Cx::new(0), want, crate::perform::undo::Undone::default());
 }
 
