@@ -14,6 +14,7 @@ mod overlay;
 mod secrets;
 mod shell;
 mod tools;
+mod users;
 
 pub use ladder::without_namespaces;
 use std::path::{Path, PathBuf};
