@@ -4,7 +4,10 @@ use super::WORLD;
 use super::names::{curl, sh};
 use super::world::World;
 use crate::harness::carried::slow;
-use crate::harness::case;
+use crate::harness::{Need, case};
+
+/// Hundreds of questions and connections within a time.
+const FLOOD: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Quick];
 
 const PRELUDE: &str = r#"
 import socket, ssl, struct, sys, time
@@ -249,7 +252,7 @@ import os; os._exit(3)
 }
 
 /// Neither a refused name nor anything but addresses of an allowed one is asked for outside, in lower case.
-#[case(WORLD)]
+#[case(FLOOD)]
 fn names_carry_nothing_out() {
     let world = World::new();
     let script = r#"
@@ -287,7 +290,7 @@ print("tcp", len(s.recv(512)) > 30, ask("a.test", 1))
     world.leak_check();
 }
 
-#[case(WORLD)]
+#[case(FLOOD)]
 fn floods_and_silence_stop_no_other_connection() {
     let world = World::new();
     let script = r#"
