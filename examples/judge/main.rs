@@ -1,6 +1,7 @@
 //! A judge: submissions by strangers, eight at a time, each in a sandbox of its own, with a verdict and figures for each.
 //!
-//! `cargo build && cargo run --example judge 200`
+//! `cargo build && cargo run --example judge 200`; on a machine that is 4 times slower `judge 200 4`: limits of time are
+//! 4 times as long.
 //!
 //! A submission is a Python program that is to print `42`. Six kinds are made up here: one that is right, and five that
 //! are not (too slow, too large, a crash, a flood of output, a fork bomb). At the end the judge looks for what is left.
@@ -28,12 +29,17 @@ const KINDS: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// What a submission may use.
+/// What a submission may use, on a usual machine.
 const CPU: Duration = Duration::from_millis(600);
 const WALL: Duration = Duration::from_secs(6);
 const MEMORY: u64 = 64 << 20;
 const PROCESSES: u64 = 16;
 const OUTPUT: u64 = 64 << 10;
+
+/// How many times slower than usual this machine is.
+fn slower() -> u32 {
+    std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(1)
+}
 
 /// Submissions at the same time.
 const WORKERS: usize = 8;
@@ -87,8 +93,8 @@ fn submission(number: usize, states: &std::path::Path) -> Result<(), String> {
         .current_dir("/usr")
         .memory(MEMORY)
         .pids_limit(PROCESSES)
-        .cpu_time(CPU)
-        .timeout(WALL)
+        .cpu_time(CPU * slower())
+        .timeout(WALL * slower())
         .output_limit(OUTPUT);
     let output = sandbox.output().map_err(|e| format!("{number} {kind}: {e}"))?;
     let account = &output.exit.account;
@@ -129,14 +135,14 @@ fn verdict(output: &Output) -> &'static str {
 /// What of the figures cannot be right, for a submission that is known.
 fn figures(kind: &str, output: &Output, cpu: f64) -> Option<&'static str> {
     let account: &Account = &output.exit.account;
-    let limit = CPU.as_secs_f64();
+    let (limit, wall) = ((CPU * slower()).as_secs_f64(), (WALL * slower()).as_secs_f64());
     // Between two looks at the clock every cpu may be in use.
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
     let memory = account.memory_peak_bytes.unwrap_or_default();
     let within = |small: u64, value: u64, large: u64| small <= value && value <= large;
     let checks = [
-        (cpu <= 0.0 || cpu > limit + 0.1 * cpus, "more cpu time than the limit"),
-        (account.wall_seconds.is_none_or(|s| s > WALL.as_secs_f64() + 3.0), "the time"),
+        (cpu <= 0.0 || cpu > limit + 0.1 * cpus * f64::from(slower()), "more cpu time than the limit"),
+        (account.wall_seconds.is_none_or(|s| s > wall + 3.0 * f64::from(slower())), "the time"),
         (!within(1 << 20, memory, MEMORY), "the memory"),
         (kind == "OK" && !within(8 << 20, memory, 48 << 20), "the memory of 8 MiB"),
         (kind == "MLE" && (memory < MEMORY / 2 || account.oom_kills != Some(1)), "the kill at the limit"),

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use safebox::cgroup::Hierarchy;
 
-use super::carried::{carried, lesson};
+use super::carried::{carried, lesson, slow};
 
 /// A requirement, or a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub enum Need {
     Templates,
     /// Debug build: the allocator trap exists.
     Debug,
+    /// The test is about speed or large amounts, for which an emulated machine is too slow.
+    Quick,
     /// A mark: the test is about OCI behaviour, so it also runs against `SAFEBOX_RUNTIME`.
     Oci,
     /// A mark: no other test runs at the same time.
@@ -152,6 +154,7 @@ impl Need {
                 "the templates of the project's documents are not on this machine",
             ),
             Need::Debug => unless(cfg!(debug_assertions), "needs a debug build"),
+            Need::Quick => unless(slow() == 1, "about speed or large amounts, and this machine is slow"),
             Need::Oci | Need::Alone => None,
         }
     }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::harness::carried::copy_program;
 use crate::harness::needs::{NOBODYS, subordinate};
 use crate::harness::{Call, Need, Sandbox, bundle, case, poll};
-pub use cgroups::own_systemd;
+pub use cgroups::{Delegation, own_systemd};
 
 const ONE: &[Need] = &[Need::Root, Need::OrdinaryUserns];
 const RANGE: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Subordinate];

@@ -14,6 +14,7 @@ mod overlay;
 mod secrets;
 mod shell;
 mod tools;
+mod users;
 mod weaker;
 
 pub use ladder::without_namespaces;

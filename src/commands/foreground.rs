@@ -144,6 +144,9 @@ impl Watch<'_> {
         self.explain(end, pid, denials.as_ref());
         let mut account = meter.account((self.launch, self.prepared), end, events);
         account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
+        account
+            .denials
+            .extend(denials.iter().filter(|_| end.exit != Exit::Code(0)).flat_map(Denials::powerless));
         account.denials.extend(refused);
         (account, events)
     }
@@ -184,7 +187,7 @@ impl Watch<'_> {
         supervisor.deadline = Some(Deadline::new(limits, clock));
         supervisor.killer = Some(Killer::of(&prepared.state));
         supervisor.notify = proxy(cx, self.slots);
-        supervisor.refusals = Refusals::of(prepared.filters(), self.plan, cx, self.log);
+        supervisor.refusals = Refusals::of(prepared, self.plan, cx, self.log);
         if let Some(refusals) = supervisor.refusals.as_mut().filter(|_| prepared.options.observe) {
             refusals.denials = Some(Denials::new(&prepared.config, &prepared.bundle.rootfs_path));
         }
@@ -206,7 +209,10 @@ impl Watch<'_> {
         let Some(denials) = denials.filter(|_| end.exit != Exit::Code(0)) else { return };
         let (lines, more) = denials.first_lines();
         lines.iter().for_each(|line| log.verdict(&format!("denied: {line}")));
+        let powerless = denials.powerless();
+        powerless.iter().for_each(|line| log.verdict(&format!("denied: {line}")));
         match (lines.is_empty(), more) {
+            (true, _) if !powerless.is_empty() => {}
             (true, _) => log.verdict("denied: nothing that was observed: the failure is the program's own"),
             (_, 0) => {}
             (_, more) => log.verdict(&format!("denied: {more} more")),

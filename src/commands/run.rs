@@ -11,12 +11,13 @@ use std::path::Path;
 use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
 use crate::commands::foreground::{Watch, begin, launched, proxy};
-use crate::commands::run::names::{made_up_id, write_id};
+use crate::commands::run::names::{MadeFiles, made_up_id};
 use crate::error::{Error, ExecError};
 use crate::input;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::value::{Launch, LifeOptions, LogDriver, Root};
+use crate::launch::value::{Launch, LogDriver, Root};
+use crate::launch::would::check_program;
 use crate::launch::{images, layers, weaker};
 use crate::lifecycle::account::Account;
 use crate::lifecycle::detach::{self, Ready, Side};
@@ -230,7 +231,7 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     crate::state::check_id(&launch.id)?;
     crate::state::make_root(root)?;
     crate::lifecycle::garbage::sweep(root, log);
-    let mut draft = draft(&launch)?;
+    let mut draft = draft_of(&launch)?;
     if draft.shares_host_root {
         crate::perform::seal::seal()?;
     }
@@ -261,15 +262,13 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     notices(&launch, &prepared);
     crate::plan::report::debug(&plan, log);
     control.check(&plan)?;
-    let mut cx = context((&plan, &slots), &prepared, life, (console, pidfd), held)?;
-    cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     // The name is free again if this fails.
-    if let Some(path) = &life.cidfile {
-        write_id(path, &launch.id)?;
-    }
+    let (mut cx, made) = context((&plan, &slots), &prepared, &launch, (console, pidfd), held)?;
+    cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     name.give(&plan, &mut cx);
     if !watches {
         let code = detached((&launch, log), &prepared, (&plan, &slots), cx, &mut control)?;
+        made.keep();
         // As docker run. Callers of runc hand this output through, and name the id themselves.
         let named = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
         return if global.as_runc || named { Ok(code) } else { print_id(&launch.id) };
@@ -277,12 +276,22 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, slots: &slots, log, sink };
     match watch.run(cx, &mut control, supervisor, (master, ready)) {
         Ok(code) => {
+            made.keep();
             // The process ends now, and its memory with it.
             std::mem::forget((plan, prepared, launch));
             Ok(code)
         }
         Err(error) => Err(place_outside(&launch, error)),
     }
+}
+
+/// The launch, up to what its name decides. A directory without the program is refused before mount points are made in it.
+fn draft_of(launch: &Launch) -> Result<Draft, Error> {
+    let draft = draft(launch)?;
+    if matches!(launch.root, Root::Directory(_)) {
+        check_program(&draft.config, &draft.bundle.rootfs_path)?;
+    }
+    Ok(draft)
 }
 
 /// `--detach`: this process forks. The child goes on and stays with the container; this process prints the id, or ends
@@ -304,14 +313,14 @@ fn monitor(launch: &Launch, draft: &mut Draft) -> anyhow::Result<ControlFlow<Exi
     Ok(ControlFlow::Continue(Some(ready)))
 }
 
-/// The context of the plan, with the descriptors that this process has opened for it.
+/// The context of the plan, with the descriptors that this process has opened for it, and the files it has made.
 fn context(
     (plan, slots): (&Checked<Plan>, &PlanSlots),
     prepared: &Prepared,
-    life: &LifeOptions,
+    launch: &Launch,
     (console, pidfd): (Option<i32>, Option<i32>),
     held: Vec<OwnedFd>,
-) -> Result<Cx, Error> {
+) -> Result<(Cx, MadeFiles), Error> {
     let mut cx = Cx::new(plan.slots);
     cx.set(&slots.rootfs, prepared.bundle.rootfs.as_raw_fd());
     cx.set(&slots.console, console.unwrap_or(-1));
@@ -320,12 +329,16 @@ fn context(
         cx.set(slot, fd.as_raw_fd());
     }
     cx.held = held;
-    if let Some(path) = &life.audit_log {
-        let file = crate::launch::network::open_audit(path)?;
+    let mut made = MadeFiles::default();
+    if let Some(path) = &launch.life.audit_log {
+        let file = made.open_log(path)?;
         cx.set(&slots.audit, file.as_raw_fd());
         cx.held.push(file);
     }
-    Ok(cx)
+    if let Some(path) = &launch.life.cidfile {
+        made.write_id(path, &launch.id)?;
+    }
+    Ok((cx, made))
 }
 
 /// Adds to the error for a missing program the place of that program on this machine, if it is not shown.

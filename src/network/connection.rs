@@ -27,12 +27,14 @@ pub struct End {
     pub readable: bool,
     /// Something may be written.
     pub writable: bool,
+    /// It was reset, or does not answer any more.
+    pub failed: bool,
 }
 
 impl End {
     /// A socket that nothing is known of.
     pub fn new(fd: OwnedFd) -> Self {
-        End { fd, readable: false, writable: false }
+        End { fd, readable: false, writable: false, failed: false }
     }
 
     /// The socket itself.
@@ -50,6 +52,7 @@ impl End {
         let any = |bits: i32| events & bits as u32 != 0;
         self.readable |= any(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR);
         self.writable |= any(libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLERR);
+        self.failed |= any(libc::EPOLLERR);
     }
 }
 
@@ -219,9 +222,12 @@ impl Connection {
             Ok(_) => self.down.carry(outside, &mut self.inside, None, means),
             Err(_) => Ok(false),
         };
+        // A side that has ended is not read any more, which would show it.
+        let lost = (self.up.ended && self.inside.failed) || (self.down.ended && outside.failed);
         match (up, down) {
             (Err(stop), _) | (_, Err(stop)) => stop,
             _ if self.up.notified && self.down.notified => Turn::Done,
+            _ if lost => Turn::Reset,
             (Ok(more_up), Ok(more_down)) if more_up || more_down => Turn::Again,
             _ => Turn::Idle,
         }

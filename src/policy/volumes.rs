@@ -53,7 +53,8 @@ pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
         if owner == outside || !mapped {
             continue;
         }
-        if let Some(name) = not_mappable(Path::new(&source), facts)? {
+        let recursive = mount.bind == Some(true);
+        if let Some(name) = not_mappable(Path::new(&source), recursive, facts)? {
             if !write {
                 out.note(format!("{source}: its file system ({name}) cannot be idmapped: only what other users may read can be read"));
                 continue;
@@ -65,7 +66,7 @@ pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
             )));
         }
         let one = |container, host| vec![IdMap { container, host, size: 1 }];
-        mount.idmap = Some(mount.bind == Some(true));
+        mount.idmap = Some(recursive);
         (mount.uid_maps, mount.gid_maps) = (one(owner.0, outside.0), one(owner.1, outside.1));
         let text = format!(
             "{}: {}:{} of the host is {}:{} inside (idmapped)",
@@ -95,8 +96,8 @@ fn no_setuid_files(guards: &mut Vec<Guard>) {
     }
 }
 
-/// The name of a file system at or below `source` that cannot be idmapped.
-fn not_mappable(source: &Path, facts: &Facts<'_>) -> Result<Option<String>> {
+/// The name of a file system at `source` that cannot be idmapped, or of one below it if the bind mount is recursive.
+fn not_mappable(source: &Path, recursive: bool, facts: &Facts<'_>) -> Result<Option<String>> {
     let magic = fs::path_magic(&crate::sys::cstr::cpath(source)?)
         .map_err(|e| Error::os("statfs", source.display(), e))?;
     let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
@@ -104,6 +105,9 @@ fn not_mappable(source: &Path, facts: &Facts<'_>) -> Result<Option<String>> {
         return Ok(Some(
             crate::host::mountinfo::file_system(&mountinfo, source).unwrap_or_else(|| format!("{magic:#x}")),
         ));
+    }
+    if !recursive {
+        return Ok(None);
     }
     let known = |name: &str| {
         crate::host::IDMAP_SINCE.iter().any(|(_, n, since)| *n == name && facts.host.kernel >= *since)

@@ -9,15 +9,15 @@ use crate::harness::{Call, Sandbox, bundle, case, poll};
 use serde_json::json;
 
 /// A cgroup delegated to the user, with a child cgroup for the caller; removed on drop. It is below a cgroup
-/// of root that delegates only two controllers.
-pub(super) struct Delegation(std::path::PathBuf);
+/// of root that delegates only these controllers.
+pub struct Delegation(std::path::PathBuf);
 
 impl Delegation {
-    fn new(user: User, sb: &Sandbox) -> Self {
+    pub fn new(user: User, sb: &Sandbox, controllers: &str) -> Self {
         let outer = Path::new("/sys/fs/cgroup").join(format!("{}-outer", sb.id()));
         let given = Delegation(outer.join("given"));
         let enable =
-            |dir: &Path| std::fs::write(dir.join("cgroup.subtree_control"), "+memory +pids").expect("enable");
+            |dir: &Path| std::fs::write(dir.join("cgroup.subtree_control"), controllers).expect("enable");
         enable(outer.parent().expect("the root"));
         std::fs::create_dir(&outer).expect("a cgroup");
         enable(&outer);
@@ -30,10 +30,13 @@ impl Delegation {
         given
     }
 
-    /// A wrapper that moves into the caller's group.
-    fn enter(&self) -> Vec<String> {
-        let script = format!("echo 0 >{}/caller/cgroup.procs && exec \"$@\"", self.0.display());
-        ["/bin/sh", "-c", &script, "sh"].map(String::from).to_vec()
+    /// The runtime as this user, in the caller's cgroup. Only root may move a process into the delegated
+    /// cgroup: the wrapper starts as root.
+    pub fn call(&self, user: User, sb: &Sandbox) -> Call {
+        let enter = format!("echo 0 >{}/caller/cgroup.procs && exec \"$@\"", self.0.display());
+        let (uid, gid) = (format!("--reuid={}", user.uid), format!("--regid={}", user.gid));
+        let wrapper = ["/bin/sh", "-c", &enter, "sh", "setpriv", &uid, &gid, "--clear-groups", "--"];
+        User { uid: 0, gid: 0 }.under(sb, &wrapper)
     }
 }
 
@@ -51,17 +54,8 @@ fn delegated_cgroups_limit() {
     let user = one();
     let sb =
         user.sandbox().args(["/bin/sleep", "1000"]).patch("/linux/resources/pids", json!({ "limit": 7 }));
-    let delegation = Delegation::new(user, &sb);
-    // Only root may move a process into the delegated cgroup: the wrapper starts as root.
-    let as_user = |args: &[&str]| {
-        let enter = delegation.enter();
-        let (uid, gid) = (format!("--reuid={}", user.uid), format!("--regid={}", user.gid));
-        let mut words: Vec<String> = enter;
-        words.extend(["setpriv", &uid, &gid, "--clear-groups", "--"].map(String::from));
-        let root = User { uid: 0, gid: 0 };
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        root.under(&sb, &words).args(args)
-    };
+    let delegation = Delegation::new(user, &sb, "+memory +pids");
+    let as_user = |args: &[&str]| delegation.call(user, &sb).args(args);
     let bundle = sb.bundle().display().to_string();
     as_user(&["create", "--bundle", &bundle, sb.id()]).output().ok();
     let group = delegation.0.join(format!("safebox-{}", sb.id()));

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{project, run_in};
-use crate::harness::{Need, Output, Sandbox, case};
+use crate::harness::{Need, Output, Sandbox, case, slowed};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
@@ -118,16 +118,17 @@ print(own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime, own.ru
         let outside = start.elapsed().as_secs_f64();
         let says: Vec<f64> =
             out.clone().ok().stdout.split_whitespace().map(|n| n.parse().expect("a number")).collect();
-        let near = |is: f64, of: f64, by: f64| (is - of).abs() <= by.max(of * 0.1);
+        let slow = f64::from(crate::harness::carried::slow());
+        let near = |is: f64, of: f64, by: f64| (is - of).abs() <= (by * slow).max(of * 0.1);
         let (user, system) = (&account["cpuSeconds"]["user"], &account["cpuSeconds"]["system"]);
         let (user, system) = (user.as_f64().expect("user"), system.as_f64().expect("system"));
         // The kernel divides the exact sum by samples.
         assert!(near(user + system, says[0] + says[1], 0.08), "{says:?} {account}");
         assert!(near(user, says[0], 0.2) && near(system, says[1], 0.2), "{says:?} {account}");
         let rss = account["maxRssBytes"].as_f64().expect("a size");
-        assert!(rss >= says[2] && near(rss, says[2], 4e6), "{says:?} {account}");
+        assert!(rss >= says[2] && (rss - says[2]).abs() <= 4e6_f64.max(says[2] * 0.1), "{says:?} {account}");
         let wall = account["wallSeconds"].as_f64().expect("a time");
-        assert!(wall <= outside && wall >= says[0] && outside - wall < 1.5, "{outside} {account}");
+        assert!(wall <= outside && wall >= says[0] && outside - wall < 1.5 * slow, "{outside} {account}");
     }
     sb.leak_check();
 }
@@ -160,8 +161,10 @@ fn the_account_s_peaks_are_the_cgroup_s() {
     assert_eq!(account["pidsPeak"].as_u64(), pids, "{account}");
     // init, the shell, seven children, and one more before or after two were killed.
     assert!(pids.is_none_or(|n| (9..=11).contains(&n)), "{account}");
+    // Its end is throttled, too: much longer on a slow machine.
+    let at_most = slowed(slowed(std::time::Duration::from_millis(300))).as_secs_f64();
     let is = account["throttledSeconds"].as_f64().expect("a time");
-    assert!(throttled.is_some_and(|of| of > 0.0 && is >= of && is - of < 0.3), "{throttled:?} {account}");
+    assert!(throttled.is_some_and(|of| of > 0.0 && is >= of && is - of < at_most), "{throttled:?} {account}");
     let (_, account) =
         self::account(&sb, &dir, &["--pids-limit", "5"], "for i in 1 2 3 4 5 6 7; do sleep 1 & done; exit 0");
     assert!(account["pidsRefused"].as_u64().is_some_and(|n| n > 0), "{account}");
@@ -330,5 +333,69 @@ fn a_kept_container_has_its_account() {
     assert_eq!(state["ended"]["account"]["status"], "exited", "{state}");
     assert_eq!(state["ended"]["account"]["exitCode"], 5, "{state}");
     sb.delete().ok();
+    sb.leak_check();
+}
+
+/// Whatever the stage at which a launch fails, its files are gone but for the account, and it can be tried again.
+#[case(ROOT)]
+fn a_launch_that_fails_takes_its_files_along() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let files = || {
+        let names = std::fs::read_dir(&dir).expect("a directory").flatten().map(|e| e.file_name());
+        let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names.retain(|name| !["file", "sub"].contains(&name.as_str()));
+        names.join(" ")
+    };
+    let rootfs = sb.rootfs().to_string_lossy().into_owned();
+    let net: &[&str] = &["--allow-net", "a.test", "--audit-log", "audit"];
+    for (options, program, code) in [
+        (&[] as &[&str], "nosuch", 127),
+        (&["--rootfs", &rootfs], "nosuch", 127),
+        (&[], "/etc/passwd", 126),
+        (&["--memory", "1k"], "true", 125),
+        (&["-w", "/nowhere/at/all", "--fail", "pivot"], "true", 125),
+        (&["--fail", "1"], "true", 125),
+        (&["--fail", "20"], "true", 125),
+        (&["--fail", "exec"], "true", 125),
+        (&["-d"], "nosuch", 127),
+        (&["-d", "--fail", "pivot"], "true", 125),
+        (net, "nosuch", 127),
+        (&[net, &["--fail", "pivot"]].concat(), "true", 125),
+    ] {
+        let call = || {
+            let files = ["--cidfile", "cid", "--pid-file", "pid", "--result", "result"];
+            run_in(&sb, &dir).arg("-q").args(files).args(options).args(["--", program])
+        };
+        for _ in 0..2 {
+            call().output().exits(code);
+            assert_eq!(files(), "result", "{options:?} {program}");
+            let text = std::fs::read_to_string(dir.join("result")).expect("the account");
+            assert!(text.contains("not-started"), "{options:?} {program}: {text}");
+            std::fs::remove_file(dir.join("result")).expect("remove");
+        }
+        sb.leak_check();
+    }
+    // What another run has written stays.
+    std::fs::write(dir.join("audit"), "earlier\n").expect("write");
+    let call = run_in(&sb, &dir).arg("-q").args(net).args(["--", "nosuch"]);
+    call.output().exits(127);
+    assert_eq!(std::fs::read_to_string(dir.join("audit")).expect("the log"), "earlier\n");
+    let call = run_in(&sb, &dir).args(["-q", "--cidfile", "cid", "--", "sh", "-c", "exit 3"]);
+    call.output().exits(3);
+    assert_eq!(std::fs::read_to_string(dir.join("cid")).expect("the id"), sb.id());
+    sb.leak_check();
+}
+
+#[case(ROOT)]
+fn a_row_that_was_made_to_fail_blames_nothing_else() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    for row in ["exec", "pivot", "find-program"] {
+        let out = run_in(&sb, &dir).args(["-q", "--fail", row, "--", "true"]).output().exits(125);
+        assert!(!out.stderr.contains("filter"), "{out}");
+        out.says("this row was made to fail by --fail");
+    }
     sb.leak_check();
 }

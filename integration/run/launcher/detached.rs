@@ -15,7 +15,7 @@ const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::Python];
 const USER: &[Need] = &[Need::Root, Need::OrdinaryUserns, Need::Python];
 
 /// With pipes for stdout and stderr, as a shell's `$(...)` has them: a file would be the program's.
-fn piped(call: Call) -> (i32, String, String) {
+pub(super) fn piped(call: Call) -> (i32, String, String) {
     let (out, err) = (std::io::pipe().expect("a pipe"), std::io::pipe().expect("a pipe"));
     let (out_writer, err_writer) = (out.1, err.1);
     let code = call

@@ -47,6 +47,11 @@ fn a_timeout_ends_what_ignores_it() {
     sb.leak_check();
 }
 
+/// Until the deadline Python starts and reaches the limit.
+fn time_to_fork() -> String {
+    format!("{}ms", crate::harness::slowed(Duration::from_millis(700)).as_millis())
+}
+
 /// Every process forks, ignores SIGTERM, and creates sessions.
 const BOMB: &str = "exec python3 -c '
 import os, signal
@@ -63,7 +68,10 @@ while True:
 fn a_fork_bomb_ends_in_time() {
     let sb = Sandbox::new();
     let dir = project(&sb);
-    let options = ["--timeout", "700ms", "--stop-timeout", "300ms", "--pids-limit", "100"];
+    // Three times as long on an emulated machine, because here the limit must be reached.
+    let times = if crate::harness::carried::slow() == 1 { 1 } else { 3 };
+    let reached = format!("{}ms", (crate::harness::slowed(Duration::from_millis(700)) * times).as_millis());
+    let options = ["--timeout", &reached, "--stop-timeout", "300ms", "--pids-limit", "100"];
     in_time(script(run_in(&sb, &dir), &options, BOMB), 1.0).says("(--pids-limit)");
     sb.leak_check();
     // Without a new pid namespace, by the cgroup.
@@ -251,7 +259,10 @@ fn a_user_s_run_ends_in_time() {
         });
         script(call, options, text)
     };
-    in_time(run(&["--timeout", "700ms", "--stop-timeout", "300ms", "--ulimit", "nproc=100"], BOMB), 1.0);
+    in_time(
+        run(&["--timeout", &time_to_fork(), "--stop-timeout", "300ms", "--ulimit", "nproc=100"], BOMB),
+        1.0,
+    );
     let busy = "(while :; do :; done) & while :; do :; done";
     in_time(run(&["--cpu-time", "400ms"], busy), 2.0);
     let out = run(&["--output-limit", "100"], "seq 1 1000").ok();
@@ -287,7 +298,7 @@ fn without_namespaces_a_run_ends_in_time() {
         let call = sb.under(&words).args(["run", "--name", sb.id()]).with(move |c| {
             c.current_dir(dir);
         });
-        in_time(script(call, &["--timeout", "700ms", "--stop-timeout", "200ms"], BOMB), 0.9);
+        in_time(script(call, &["--timeout", &time_to_fork(), "--stop-timeout", "200ms"], BOMB), 0.9);
         std::fs::remove_dir(&group).expect("the group is empty");
     }
     sb.leak_check();

@@ -3,13 +3,17 @@
 use super::WORLD;
 use super::names::{curl, sh};
 use super::world::World;
-use crate::harness::case;
+use crate::harness::carried::slow;
+use crate::harness::{Need, case};
+
+/// Hundreds of questions and connections within a time.
+const FLOOD: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Quick];
 
 const PRELUDE: &str = r#"
 import socket, ssl, struct, sys, time
 def ip(name): return socket.gethostbyname(name)
 def connect(name, port):
-    s = socket.create_connection((name if name[0].isdigit() else ip(name), port), 8); s.settimeout(8); return s
+    s = socket.create_connection((name if name[0].isdigit() else ip(name), port), 8 * slow); s.settimeout(8 * slow); return s
 def talk(name, port, *parts, pause=0):
     s = connect(name, port)
     try:
@@ -36,9 +40,13 @@ def tls(name, server, **more):
         return b"reset"
 "#;
 
+fn with_prelude(script: &str) -> String {
+    format!("slow = {}\n{PRELUDE}{script}", slow())
+}
+
 fn python(world: &World, allow: &[&str], script: &str) -> crate::harness::Output {
     let call = allow.iter().fold(world.run(), |call, rule| call.args(["--allow-net", rule]));
-    call.args(["--", "python3", "-c", &format!("{PRELUDE}{script}")]).output()
+    call.args(["--", "python3", "-c", &with_prelude(script)]).output()
 }
 
 #[case(WORLD)]
@@ -158,7 +166,7 @@ def attempt(what, f):
     try: print(what, f() or "worked")
     except OSError as e: print(what, errno.errorcode.get(e.errno, e))
 def tcp(address, port, family=socket.AF_INET):
-    s = socket.socket(family); s.settimeout(5); s.connect((address, port))
+    s = socket.socket(family); s.settimeout(5 * slow); s.connect((address, port))
     s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"); return s.recv(10) and "ANSWERED"
 a = ip("a.test")
 attempt("beyond", lambda: tcp("203.0.113.2", 80))
@@ -168,7 +176,7 @@ attempt("unknown", lambda: tcp("198.18.77.77", 80))
 attempt("port", lambda: tcp(a, 22))
 attempt("lo", lambda: tcp("127.0.0.1", 80))
 def udp(address, port):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3); s.connect((address, port)); s.send(b"x"); s.recv(10)
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3 * slow); s.connect((address, port)); s.send(b"x"); s.recv(10)
 attempt("quic", lambda: udp(a, 80))
 attempt("udp", lambda: udp("203.0.113.2", 53))
 attempt("packet", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
@@ -203,11 +211,11 @@ fn what_no_rule_allows_is_reported() {
     let audit = world.dir().join("audit.jsonl");
     let script = r#"
 def tcp(address, port, family=socket.AF_INET):
-    s = socket.socket(family); s.settimeout(8)
+    s = socket.socket(family); s.settimeout(8 * slow)
     try: s.connect((address, port)); s.recv(1)
     except ConnectionError: return "refused"
 def udp(address, port):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(8); s.connect((address, port)); s.send(b"x")
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(8 * slow); s.connect((address, port)); s.send(b"x")
     try: s.recv(1)
     except ConnectionError: return "refused"
 print(tcp("169.254.169.254", 80), tcp("203.0.113.2", 443), tcp(ip("a.test"), 22), tcp("2001:db8:113::2", 25, socket.AF_INET6))
@@ -219,7 +227,7 @@ tcp("203.0.113.3", 8080)
 import os; os._exit(3)
 "#;
     let call = world.run().args(["--audit-log", &audit.display().to_string(), "--allow-net", "a.test"]);
-    let out = call.args(["--", "python3", "-c", &format!("{PRELUDE}{script}")]).output().exits(3);
+    let out = call.args(["--", "python3", "-c", &with_prelude(script)]).output().exits(3);
     let refused = "refused refused refused refused\nrefused refused\nrefused refused refused b'answered'\n";
     assert_eq!(out.stdout, refused, "{out}");
     let lines: Vec<_> =
@@ -244,18 +252,18 @@ import os; os._exit(3)
 }
 
 /// Neither a refused name nor anything but addresses of an allowed one is asked for outside, in lower case.
-#[case(WORLD)]
+#[case(FLOOD)]
 fn names_carry_nothing_out() {
     let world = World::new();
     let script = r#"
 def ask(name, kind):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3)
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3 * slow)
     q = b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0"
     s.sendto(b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + q + struct.pack(">HH", kind, 1), ("127.0.0.1", 53))
     d = s.recv(512); return d[3] & 15, struct.unpack(">H", d[6:8])[0]
 start = time.time()
 for i in range(300): assert ask("data%d.evil.test" % i, 1) == (5, 0)
-print("refused", time.time() - start < 3)
+print("refused", time.time() - start < 3 * slow)
 for kind in (16, 15, 65, 255, 12, 10): print(kind, ask("a.test", kind))
 print(ask("A.TeSt", 1), ask("secret.a.test", 1), ask("_https._tcp.a.test", 33), ask("_x.evil.test", 33))
 for junk in (b"", b"x", b"\0" * 12, b"\xff" * 600, b"\x12\x34\1\0\0\2" + b"\0" * 6 + b"\1a\4test\0\0\1\0\1" * 2):
@@ -282,27 +290,28 @@ print("tcp", len(s.recv(512)) > 30, ask("a.test", 1))
     world.leak_check();
 }
 
-#[case(WORLD)]
+#[case(FLOOD)]
 fn floods_and_silence_stop_no_other_connection() {
     let world = World::new();
     let script = r#"
-import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
 silent = [connect("a.test", 443) for i in range(300)]
 for s in silent[:100]: s.send(b"\x16\x03\x01")
 start = time.time()
-print(tls("a.test", "a.test"), time.time() - start < 2)
+print(tls("a.test", "a.test"), time.time() - start < 2 * slow)
 a = ip("b.test")
 refused = 0
-for i in range(2000):
-    s = socket.socket(); s.settimeout(8)
+for i in range(2000 // slow):
+    s = socket.socket(); s.settimeout(8 * slow)
     try: s.connect((a, 443)); s.recv(1)
     except ConnectionResetError: refused += 1
     s.close()
 print(refused, tls("a.test", "a.test"))
 "#;
-    let out = python(&world, &["a.test", "b.test:8443"], script).ok();
-    assert_eq!(out.stdout, "b'answered' True\n2000 b'answered'\n", "{out}");
+    // By default a small machine allows fewer open files.
+    let options = ["--ulimit", "nofile=1024", "--allow-net", "a.test", "--allow-net", "b.test:8443"];
+    let call = world.run().args(options).args(["--", "python3", "-c", &with_prelude(script)]);
+    let out = call.limit(std::time::Duration::from_secs(120)).output().ok();
+    assert_eq!(out.stdout, format!("b'answered' True\n{} b'answered'\n", 2000 / slow()), "{out}");
     world.leak_check();
 }
 
@@ -312,15 +321,15 @@ fn what_never_ends_is_ended() {
     let world = World::new();
     let script = r#"
 def sent(s, block):
-    n, start = 0, time.time(); s.settimeout(60)
+    n, start = 0, time.time(); s.settimeout(60 * slow)
     try:
-        while time.time() - start < 8: n += s.send(block)
+        while time.time() - start < 8 * slow: n += s.send(block)
         return "endless"
     except (ConnectionResetError, BrokenPipeError): return "ended"
 print(sent(connect("a.test", 80), b"\r\n" * 30000))
 q = b"\x12\x34\1\0\0\1\0\0\0\0\0\0\4nope\4test\0\0\1\0\1"
 print(sent(socket.create_connection(("127.0.0.1", 53)), (struct.pack(">H", len(q)) + q) * 2000))
-s = socket.create_connection(("127.0.0.1", 53)); s.settimeout(8)
+s = socket.create_connection(("127.0.0.1", 53)); s.settimeout(8 * slow)
 for i in range(50): s.sendall(struct.pack(">H", len(q)) + q); assert len(s.recv(512)) > 20
 large = q[:10] + b"\0\1" + q[12:] + b"\0\0\x29\x10\0\0\0\0\0" + struct.pack(">HHH", 1504, 12, 1500) + b"\0" * 1500
 s.sendall(struct.pack(">H", len(large)) + large + struct.pack(">H", len(q)) + q); print(len(s.recv(4096)) < 200)

@@ -10,7 +10,7 @@ use super::{USER, WORLD};
 use crate::harness::{Call, Need, case, poll};
 use crate::oci::rootless::one;
 
-const ALONE: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Alone];
+const ALONE: &[Need] = &[Need::Root, Need::Userns, Need::Idmap, Need::World, Need::Quick, Need::Alone];
 
 #[case(WORLD)]
 fn the_helper_has_given_everything_up() {
@@ -140,8 +140,11 @@ print("stuck", flush=True); time.sleep(1.5)
         "-c",
         script,
     ]);
-    let running = call.limit(Duration::from_secs(120)).spawn();
-    poll("2000 connections", Duration::from_secs(60), || running.so_far().0.contains("good 2000"));
+    let mut running = call.limit(Duration::from_secs(120)).spawn();
+    poll("2000 connections", Duration::from_secs(60), || {
+        assert!(!running.has_ended(), "{:?}", running.so_far());
+        running.so_far().0.contains("good 2000")
+    });
     let helper = world.helper().expect("a helper");
     let memory =
         || field(helper, "VmRSS:").split(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("kB");

@@ -206,11 +206,15 @@ sender.join(); print(n == total, there.digest() == back.digest())
 fn a_reset_by_the_program_frees_its_place() {
     let world = World::new();
     let script = r#"
-import socket, struct
+import socket, struct, time
 a = socket.gethostbyname("a.test")
-for i in range(2200):
-    s = socket.create_connection((a, 7006), 60)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)); s.close()
+for i in range(11):
+    # Half closed first, which the helper has passed on when the reset comes.
+    held = [socket.create_connection((a, 7006), 60) for _ in range(200)]
+    for s in held: s.shutdown(socket.SHUT_WR)
+    time.sleep(0.3)
+    for s in held:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)); s.close()
 s = socket.create_connection((a, 7005), 60); s.settimeout(60); s.send(b"x"); print(s.recv(1))
 "#;
     let out = python(&world, &["a.test:7005", "a.test:7006"], script).ok();

@@ -198,7 +198,10 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn capability(name: &str) -> std::result::Result<u8, String> {
-    capabilities::parse(name).ok_or_else(|| "unknown capability (capabilities(7) lists them)".into())
+    let names = || {
+        capabilities::CAPABILITIES.iter().map(|row| row.name.trim_start_matches("CAP_")).collect::<Vec<_>>()
+    };
+    capabilities::parse(name).ok_or_else(|| format!("unknown capability; one of {}", names().join(", ")))
 }
 
 fn host_only(launch: &mut Launch, value: &str, allow: &str) -> Words {

@@ -9,7 +9,7 @@ fn connection(guard: Guard) -> (Connection, UnixStream, UnixStream) {
     for socket in [&inside, &outside] {
         socket.set_nonblocking(true).unwrap();
     }
-    let end = |socket: UnixStream| End { fd: socket.into(), readable: true, writable: true };
+    let end = |socket: UnixStream| End { fd: socket.into(), readable: true, writable: true, failed: false };
     let connection = Connection {
         inside: end(inside),
         outside: Some(end(outside)),
@@ -137,4 +137,20 @@ fn a_stream_through_pipes_arrives_in_order_and_loses_them_in_a_pause() {
     }
     assert_eq!((received as u64, c.up.bytes), (sent as u64, sent as u64));
     assert!(c.up.pipe.is_none() && !means.pipes.are_used(), "it holds a pipe in a pause");
+}
+
+/// Its half is closed, so no read shows that it is gone; the other side says nothing.
+#[test]
+fn a_side_that_is_gone_after_its_end_ends_the_connection() {
+    let mut means = Means::default();
+    for of_program in [true, false] {
+        let (mut c, program, server) = connection(Guard::None);
+        let ends = if of_program { &program } else { &server };
+        ends.shutdown(std::net::Shutdown::Write).unwrap();
+        ready(&mut c);
+        assert_eq!(c.copy(&mut means), Turn::Idle, "half closed");
+        let gone = if of_program { Some(&mut c.inside) } else { c.outside.as_mut() };
+        gone.unwrap().note((libc::EPOLLERR | libc::EPOLLHUP) as u32);
+        assert_eq!(c.copy(&mut means), Turn::Reset);
+    }
 }
