@@ -229,6 +229,18 @@ pub struct ExecError {
     pub not_found: bool,
 }
 
+impl ExecError {
+    /// A program that does not exist, in runc's words: its path, or a name that was looked up in `$PATH`.
+    pub fn not_found(name: &str) -> Self {
+        let why = if name.contains('/') {
+            format!("stat {name}: no such file or directory")
+        } else {
+            "executable file not found in $PATH".into()
+        };
+        ExecError { message: format!("exec: \"{name}\": {why}"), bare: None, not_found: true }
+    }
+}
+
 /// A failed row of the plan; all fields derive from the row and the errno.
 #[derive(Debug)]
 pub struct StepError {

@@ -1,6 +1,12 @@
 //! safebox: a secure container launcher and OCI runtime whose every kernel operation can be read
 //! before it runs.
 //!
+//! # The library
+//!
+//! A program in Rust launches sandboxes with a [`Sandbox`] and gets a [`Child`]; [`audit()`] judges a config. These and the
+//! types that they use are the public API. The modules are public for the tests and the lessons of this repository, which
+//! call the parts one by one; they change with the program, and so this documentation does not list them.
+//!
 //! # The tour
 //!
 //! A launch is a pipeline of values. Only the last stage has effects:
@@ -10,19 +16,19 @@
 //!         parsed opened    total     hardened  ordered    one baton
 //! ```
 //!
-//! 1. [`cli`] parses the command line. [`bundle`] opens the directory and the rootfs, once.
-//! 2. [`config`] converts the OCI JSON into a complete [`config::Config`]; errors carry a JSON pointer.
-//! 3. [`policy`] hardens it by a table of rules and reports every change.
-//! 4. [`cgroup`], [`seccomp`] and [`host`] translate the parts that depend on this machine.
-//! 5. [`launch`] opens the bundle, hardens the config and chooses cgroups; [`plan::recipe`] builds the list of
-//!    [`plan::Step`]s: the order of kernel operations is data. [`plan::check`] verifies properties of it,
-//!    [`plan::report`] prints it (`safebox explain`), [`page`] renders it as HTML.
-//! 6. [`perform`] performs it: the runtime clones Init, a baton of sixteen bytes is passed at each change of the
+//! 1. `cli` parses the command line. `bundle` opens the directory and the rootfs, once.
+//! 2. `config` converts the OCI JSON into a complete `config::Config`; errors carry a JSON pointer.
+//! 3. `policy` hardens it by a table of rules and reports every change.
+//! 4. `cgroup`, `seccomp` and `host` translate the parts that depend on this machine.
+//! 5. `launch` opens the bundle, hardens the config and chooses cgroups; `plan::recipe` builds the list of
+//!    `plan::Step`s: the order of kernel operations is data. `plan::check` verifies properties of it,
+//!    `plan::report` prints it (`safebox explain`), `page` renders it as HTML.
+//! 6. `perform` performs it: the runtime clones Init, a baton of sixteen bytes is passed at each change of the
 //!    actor, and Init finally executes the container's program.
-//! 7. [`state`] is the record for later verbs, [`lifecycle`] manages the container on disk and supervises it,
-//!    [`perform::undo`] removes everything.
+//! 7. `state` is the record for later verbs, `lifecycle` manages the container on disk and supervises it,
+//!    `perform::undo` removes everything.
 //!
-//! [`criu`] saves a running container to images and restores it; a restore is a plan whose program is criu.
+//! `criu` saves a running container to images and restores it; a restore is a plan whose program is criu.
 //!
 //! # The layers
 //!
@@ -58,34 +64,76 @@
 //! sandbox    for programs in Rust: a builder, and the child that it launches
 //! ```
 
+#[doc(hidden)]
 pub mod audit;
+#[doc(hidden)]
 pub mod bundle;
+#[doc(hidden)]
 pub mod cgroup;
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod commands;
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod copies;
+#[doc(hidden)]
 pub mod criu;
+#[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
 pub mod host;
+#[doc(hidden)]
 pub mod input;
+#[doc(hidden)]
 pub mod launch;
 #[cfg(test)]
 mod layers;
+#[doc(hidden)]
 pub mod lifecycle;
+#[doc(hidden)]
 pub mod log;
+#[doc(hidden)]
 pub mod network;
+#[doc(hidden)]
 pub mod page;
+#[doc(hidden)]
 pub mod perform;
+#[doc(hidden)]
 pub mod plan;
+#[doc(hidden)]
 pub mod policy;
+#[doc(hidden)]
 pub mod sandbox;
+#[doc(hidden)]
 pub mod seccomp;
+#[doc(hidden)]
 pub mod state;
+#[doc(hidden)]
 pub mod sys;
+#[doc(hidden)]
 pub mod tables;
+#[doc(hidden)]
 pub mod time;
+#[doc(hidden)]
 pub mod tour;
+#[doc(hidden)]
 pub mod trail;
 
+#[doc(inline)]
+pub use audit::{About, Finding, Judgement, Report, audit};
+#[doc(inline)]
+pub use cgroup::Manager;
+#[doc(inline)]
+pub use config::Config;
+#[doc(inline)]
+pub use error::{Error, Result};
+#[doc(inline)]
+pub use lifecycle::account::{Account, Status};
+#[doc(inline)]
+pub use plan::{Plan, check::Checked};
+#[doc(inline)]
+pub use policy::{Evidence, Place, Policy, Severity, Verdict};
+#[doc(inline)]
 pub use sandbox::{Child, Exit, Output, Sandbox};

@@ -13,6 +13,7 @@ use crate::error::{escaped, in_lines, message};
 use crate::sys::{Errno, fs, io, tty};
 
 /// Prints a line on stderr. Unlike `eprintln!` it does not panic if stderr is closed: the launch continues.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! to_stderr {
     ($($text:tt)*) => { $crate::log::to_stderr(format_args!($($text)*)) };

@@ -36,7 +36,7 @@ fn the_chosen_user_has_a_name_and_a_home() {
     assert_eq!(kept, ROOT, "the image was changed");
     assert!(!sb.rootfs().join("run/home").exists(), "something was made in the image");
     // exec finds the same user and home.
-    let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+    let sb = Sandbox::up();
     accounts(&sb, ROOT);
     let run = sb.run_until(sb.run(), "up");
     let exec = sb.runtime().args(["exec", sb.id(), "/bin/sh", "-c", "id -un; echo $HOME; echo z >$HOME/g"]);

@@ -65,6 +65,11 @@ pub fn spec() -> Value {
     SPEC.clone()
 }
 
+/// A list of one hook, which is a script of the host's shell.
+pub fn hook(script: &str) -> Value {
+    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }])
+}
+
 /// Sets the value at a JSON pointer and creates missing objects; `-` as the last part appends to an array.
 pub fn set(config: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = place(config, pointer);

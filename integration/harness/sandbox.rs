@@ -50,6 +50,24 @@ impl Sandbox {
         sandbox
     }
 
+    /// A bundle whose program sleeps.
+    pub fn sleeper() -> Self {
+        Sandbox::new().args(["/bin/sleep", "1000"])
+    }
+
+    /// A bundle whose program prints `up`, for [`Self::run_until`], and sleeps.
+    pub fn up() -> Self {
+        Sandbox::new().sh("echo up; exec sleep 1000")
+    }
+
+    /// Creates and starts the container.
+    #[track_caller]
+    pub fn started(self) -> Self {
+        self.create().ok();
+        self.verb("start").ok();
+        self
+    }
+
     /// Sets `process.args`.
     pub fn args<S: AsRef<str>>(self, args: impl IntoIterator<Item = S>) -> Self {
         let args: Vec<_> = args.into_iter().map(|a| Value::from(a.as_ref())).collect();

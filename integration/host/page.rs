@@ -54,5 +54,5 @@ fn a_file_that_cannot_be_written_is_named() {
     let sb = Sandbox::new();
     let file = sb.dir().join("none/page.html");
     let out = sb.runtime().arg("explain").arg("--html").arg(&file).arg(sb.bundle()).output();
-    out.exits(1).says("--html ").says("none/page.html: no such file or directory");
+    out.exits(125).says("--html ").says("none/page.html: no such file or directory");
 }

@@ -20,9 +20,7 @@ fn running(script: &str) -> Sandbox {
         .sh(script)
         .patch("/linux/resources/memory", json!({ "limit": 32 * MIB, "swap": 32 * MIB }))
         .patch("/linux/resources/pids", json!({ "limit": 50 }));
-    sb.create().ok();
-    sb.verb("start").ok();
-    sb
+    sb.started()
 }
 
 #[case(OCI)]

@@ -79,10 +79,6 @@ impl Drop for Premade {
     }
 }
 
-fn sleeper() -> Sandbox {
-    Sandbox::new().args(["/bin/sleep", "1000"])
-}
-
 /// Drop order: the cgroup is removed first; other leftovers are the runtime's.
 pub fn premade(sb: Sandbox) -> (Sandbox, Premade) {
     let group = Premade::new(&sb);
@@ -92,7 +88,7 @@ pub fn premade(sb: Sandbox) -> (Sandbox, Premade) {
 
 #[case(OCI)]
 fn an_empty_one_is_joined_with_its_limits() {
-    let (sb, group) = premade(sleeper());
+    let (sb, group) = premade(Sandbox::sleeper());
     group.write("pids.max", "7");
     if let Some(dir) = group.dirs.iter().find(|d| d.join("cgroup.kill").exists()) {
         // A process cloned into a cgroup that was killed by cgroup.kill is killed too (Linux 6.1, 6.18).
@@ -110,7 +106,7 @@ fn an_empty_one_is_joined_with_its_limits() {
 
 #[case(OWN)]
 fn a_relative_path_is_the_same_in_every_tree() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     let name = sb.other_id("relative");
     let sb = sb.patch("/linux/cgroupsPath", json!(name));
     sb.create().ok();
@@ -128,7 +124,7 @@ fn ancestors_with_an_empty_cpuset_get_one() {
         std::fs::read_to_string(group.join(file)).expect("a cpuset").trim_end().to_string()
     };
     for (levels, cpus) in [(1, None), (2, None), (1, Some("0"))] {
-        let sb = sleeper();
+        let sb = Sandbox::sleeper();
         let top = root.join(sb.other_id("empty"));
         let path = if levels == 1 { top.clone() } else { top.join("below") };
         std::fs::create_dir_all(&path).expect("groups");
@@ -159,7 +155,7 @@ fn ancestors_with_an_empty_cpuset_get_one() {
 
 #[case(OWN)]
 fn a_joined_one_stays() {
-    let (mut sb, group) = premade(sleeper());
+    let (mut sb, group) = premade(Sandbox::sleeper());
     sb.create().ok();
     sb.verb("start").ok();
     sb.verb("pause").ok();
@@ -207,7 +203,7 @@ impl Drop for Member {
 
 #[case(OWN)]
 fn one_with_a_process_is_refused() {
-    let (sb, group) = premade(sleeper());
+    let (sb, group) = premade(Sandbox::sleeper());
     for dir in &group.dirs {
         let mut member = Member::of(dir);
         for out in [sb.create(), sb.run_oci().output()] {
@@ -225,7 +221,7 @@ fn one_with_a_process_is_refused() {
 
 #[case(OWN)]
 fn a_frozen_one_is_refused() {
-    let (sb, group) = premade(sleeper());
+    let (sb, group) = premade(Sandbox::sleeper());
     let (file, yes) = match group.dirs.iter().any(|d| d.join("freezer.state").exists()) {
         true => ("freezer.state", "FROZEN"),
         false => ("cgroup.freeze", "1"),
@@ -237,7 +233,7 @@ fn a_frozen_one_is_refused() {
 
 #[case(OWN)]
 fn of_many_at_once_one_gets_it() {
-    let (sb, group) = premade(sleeper());
+    let (sb, group) = premade(Sandbox::sleeper());
     let ids: Vec<_> = (0..8).map(|n| sb.other_id(&n.to_string())).collect();
     let create = |id: &String| sb.runtime().args(["create", "--bundle"]).arg(sb.bundle()).arg(id).spawn();
     let running: Vec<_> = ids.iter().map(create).collect();
@@ -297,7 +293,7 @@ fn what_was_frozen_below_is_killed_and_removed() {
 /// While anything remains, `delete` can be called again, and poststop hooks are postponed.
 #[case(OWN)]
 fn what_cannot_be_removed_keeps_its_name() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     let told = sb.dir().join("told");
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("echo x >>{}", told.display())] }]);
     let sb = sb.patch("/hooks/poststop", hook);
@@ -331,7 +327,7 @@ fn mount_of(group: &Path) -> String {
 
 #[case(OWN)]
 fn every_fault_leaves_a_joined_one_there() {
-    let (sb, group) = premade(sleeper());
+    let (sb, group) = premade(Sandbox::sleeper());
     let plan =
         sb.runtime().args(["explain", "--json", "--policy", "privileged"]).arg(sb.bundle()).output().ok();
     let plan: serde_json::Value = serde_json::from_str(&plan.stdout).expect("JSON");

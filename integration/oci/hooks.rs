@@ -7,14 +7,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::harness::bundle::hook;
 use crate::harness::{Need, Sandbox, case, poll};
 
 const OWN: &[Need] = &[Need::Root];
 const OCI: &[Need] = &[Need::Root, Need::Oci];
-
-fn hook(script: &str) -> Value {
-    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }])
-}
 
 /// A hook that writes a mark and then never ends.
 fn endless(mark: &Path) -> Value {

@@ -114,7 +114,7 @@ fn the_launcher_of_a_running_container() {
 /// cost of a run does not grow with the number of containers.
 #[case(TRACED)]
 fn a_run_reads_the_state_of_no_other_container() {
-    let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+    let sb = Sandbox::up();
     sb.create().ok();
     let other = sb.other_id("foreground");
     let call = sb.runtime().args(["run", "--quiet", "--bundle"]).arg(sb.bundle()).arg(&other);
@@ -230,7 +230,7 @@ fn delete_does_not_wait_for_an_unreaped_process() {
 /// A launcher sleeps while its container is removed and another container takes its name, cgroup and
 /// directory.
 fn late(wake: Signal) {
-    let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+    let sb = Sandbox::up();
     let launcher = sb.run_until(sb.run_oci(), "up");
     let first = sb.pid();
     // In the middle of the launch it would hold the lock.
@@ -273,7 +273,7 @@ fn has_own_pid_namespace(pid: i32) -> bool {
 #[case(HERE)]
 fn sigterm_and_sigint_end_a_program_that_does_not_care() {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
-        let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+        let sb = Sandbox::up();
         let running = sb.run_until(sb.run(), "up");
         poll("sleep runs", SOON, || {
             sb.trace().processes().iter().any(|(pid, _)| name(*pid).trim_end() == "sleep")

@@ -10,21 +10,15 @@ use crate::harness::{Need, Output, Sandbox, bundle, case, poll};
 
 const OCI: &[Need] = &[Need::Root, Need::Oci];
 
-fn sleeper() -> Sandbox {
-    Sandbox::new().args(["/bin/sleep", "1000"])
-}
-
 fn running() -> Sandbox {
-    let sb = sleeper();
-    sb.create().ok();
-    sb.verb("start").ok();
+    let sb = Sandbox::sleeper().started();
     assert_eq!(sb.status(), "running");
     sb
 }
 
 #[case(OCI)]
 fn state_has_runc_s_fields() {
-    let sb = sleeper().patch("/annotations", json!({ "a.b/c": "d" }));
+    let sb = Sandbox::sleeper().patch("/annotations", json!({ "a.b/c": "d" }));
     sb.create().ok();
     let state = sb.state();
     let text = |key: &str| state[key].as_str().unwrap_or_else(|| panic!("no {key} in {state}")).to_string();
@@ -56,7 +50,7 @@ fn created_running_stopped() {
 /// A created container can be frozen and thawed like a running one.
 #[case(OCI)]
 fn a_created_container_can_be_paused() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     sb.create().ok();
     sb.verb("pause").ok();
     assert_eq!(sb.status(), "paused");
@@ -72,7 +66,7 @@ fn a_created_container_can_be_paused() {
 #[case(OCI)]
 fn a_created_container_can_be_asked_to_end() {
     for signal in ["TERM", "HUP", "INT", "QUIT"] {
-        let sb = sleeper();
+        let sb = Sandbox::sleeper();
         sb.create().ok();
         sb.kill("0").ok();
         sb.kill(signal).ok();
@@ -144,7 +138,7 @@ fn create_with_pid_file(sb: &Sandbox, file: &Path) -> Output {
 
 #[case(OCI)]
 fn pid_file_is_bare_digits() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     let file = sb.dir().join("pid");
     create_with_pid_file(&sb, &file).ok();
     assert_eq!(std::fs::read_to_string(&file).expect("the pid file"), sb.pid().to_string());
@@ -209,7 +203,7 @@ fn delete_force_kills() {
 
 #[case(OCI)]
 fn delete_takes_created_and_stopped() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     sb.create().ok();
     sb.verb("delete").ok();
     sb.leak_check_within(Duration::from_secs(2));
@@ -312,7 +306,7 @@ fn exec_takes_a_process_json() {
 /// Properties missing in a process.json are those of the container.
 #[case(OCI)]
 fn exec_of_a_process_json_is_confined_as_the_container() {
-    let sb = sleeper()
+    let sb = Sandbox::sleeper()
         .patch("/process/capabilities", json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"] }))
         .patch("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 100 }]))
         .patch("/process/oomScoreAdj", json!(321));
@@ -359,7 +353,7 @@ fn run_passes_signals_on() {
 
 #[case(OCI)]
 fn run_detached_returns() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     sb.runtime().args(["run", "--detach", "--bundle"]).arg(sb.bundle()).arg(sb.id()).output().ok();
     assert_eq!(sb.status(), "running");
     sb.delete().ok();
@@ -368,7 +362,7 @@ fn run_detached_returns() {
 
 #[case(OCI)]
 fn nothing_but_json_on_stdout() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     let calls =
         [sb.create(), sb.verb("start"), sb.verb("pause"), sb.verb("resume"), sb.kill("KILL"), sb.delete()];
     for out in calls {
@@ -395,7 +389,7 @@ fn the_log_has_one_json_object() {
 /// In the foreground and detached; no pid file if the launch fails.
 #[case(Root)]
 fn run_writes_a_pid_file_too() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     let file = sb.dir().join("pid");
     let read = || std::fs::read_to_string(&file).unwrap_or_default();
     let run = sb.run_oci().arg("--pid-file").arg(&file).spawn();
@@ -408,10 +402,10 @@ fn run_writes_a_pid_file_too() {
     assert_eq!(read(), sb.pid().to_string());
     sb.delete().ok();
     std::fs::remove_file(&file).expect("remove");
-    let sb = sleeper().args(["/none"]);
+    let sb = Sandbox::sleeper().args(["/none"]);
     let out = sb.run_oci().arg("--pid-file").arg(&file).output();
     assert!(out.code != 0 && !file.exists(), "{out}");
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     for detach in [&[] as &[&str], &["--detach"]] {
         let call = sb.run_oci().args(["--pid-file", "/nonexistent/dir/pid"]).args(detach);
         assert_ne!(call.output().code, 0);

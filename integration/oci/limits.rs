@@ -13,10 +13,6 @@ const OWN: &[Need] = &[Need::Root];
 const MIB: i64 = 1 << 20;
 
 /// A shell that prints a line and then waits.
-fn sleeper() -> Sandbox {
-    Sandbox::new().sh("echo up; exec sleep 1000")
-}
-
 /// The value of the first of these cgroup files that exists: v2's name, then v1's.
 pub fn limit(pid: i32, v2: &str, v1: (&str, &str)) -> String {
     let path = file(pid, v2, v1).unwrap_or_else(|| panic!("process {pid} has no {v2} or {}", v1.1));
@@ -62,7 +58,7 @@ fn memory_kill_is_reported() {
     let out = sb.run().args(["--memory", "32m"]).output().exits(137);
     out.says("out of memory: the kernel killed 1 process(es) of the container at its memory limit of 32 MiB");
     // A SIGKILL with another cause is not reported as out of memory.
-    let sb = sleeper();
+    let sb = Sandbox::up();
     let run = sb.run_until(sb.run(), "up");
     sb.kill("KILL").ok();
     let out = run.wait().exits(137);
@@ -71,7 +67,7 @@ fn memory_kill_is_reported() {
 
 #[case(OCI)]
 fn memory_counts_swap() {
-    let sb = sleeper().patch("/linux/resources/memory", json!({ "limit": 64 * MIB, "swap": 64 * MIB }));
+    let sb = Sandbox::up().patch("/linux/resources/memory", json!({ "limit": 64 * MIB, "swap": 64 * MIB }));
     let run = sb.run_until(sb.run_oci(), "up");
     let pid = sb.pid();
     assert_eq!(limit(pid, "memory.max", ("memory", "memory.limit_in_bytes")), (64 * MIB).to_string());
@@ -137,7 +133,7 @@ fn pids_are_reported() {
 
 #[case(OWN)]
 fn flags_replace_the_config() {
-    let sb = sleeper().patch("/linux/resources/pids", json!({ "limit": 77 }));
+    let sb = Sandbox::up().patch("/linux/resources/pids", json!({ "limit": 77 }));
     let run = sb.run_until(sb.run().args(["--memory", "48m", "--cpus", "0.5", "--pids-limit", "33"]), "up");
     let pid = sb.pid();
     assert_eq!(limit(pid, "memory.max", ("memory", "memory.limit_in_bytes")), (48 * MIB).to_string());
@@ -150,7 +146,7 @@ fn flags_replace_the_config() {
 
 #[case(OWN)]
 fn default_limits_are_there() {
-    let sb = sleeper();
+    let sb = Sandbox::up();
     let run = sb.run_until(sb.run(), "up");
     let pid = sb.pid();
     let memory = safebox::config::defaults::MEMORY.to_string();
@@ -164,7 +160,7 @@ fn default_limits_are_there() {
 
 #[case(OCI)]
 fn exec_is_limited_too() {
-    let sb = sleeper().patch("/linux/resources/memory", json!({ "limit": 32 * MIB, "swap": 32 * MIB }));
+    let sb = Sandbox::up().patch("/linux/resources/memory", json!({ "limit": 32 * MIB, "swap": 32 * MIB }));
     let run = sb.run_until(sb.run_oci(), "up");
     sb.exec(["/bin/tail", "/dev/zero"]).exits(137);
     assert_eq!(sb.status(), "running");
@@ -176,7 +172,7 @@ fn exec_is_limited_too() {
 /// unlimited.
 #[case(OWN)]
 fn exec_without_them_is_refused() {
-    let sb = sleeper().patch("/linux/resources/pids", json!({ "limit": 50 }));
+    let sb = Sandbox::up().patch("/linux/resources/pids", json!({ "limit": 50 }));
     sb.create().ok();
     sb.verb("start").ok();
     let file = file(sb.pid(), "pids.max", ("pids", "pids.max")).expect("a limit");

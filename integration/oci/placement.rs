@@ -9,9 +9,7 @@ const OWN: &[Need] = &[Need::Root];
 
 fn running(pointer: &str, value: Value) -> Sandbox {
     let sb = Sandbox::new().sh("exec sleep 1000").patch(pointer, value);
-    sb.create().ok();
-    sb.verb("start").ok();
-    sb
+    sb.started()
 }
 
 fn exec_json(sb: &Sandbox, changes: &[(&str, Value)]) -> Output {

@@ -14,12 +14,6 @@ const OCI: &[Need] = &[Need::Root, Need::Oci];
 const OWN: &[Need] = &[Need::Root];
 const OWN_USERNS: &[Need] = &[Need::Root, Need::Userns];
 
-fn started(sb: Sandbox) -> Sandbox {
-    sb.create().ok();
-    sb.verb("start").ok();
-    sb
-}
-
 /// The namespaces of a member: the named ones come from process `pid`, the others are new.
 fn joining(pid: i32, shared: &[(&str, &str)]) -> Value {
     let own = ["mount", "cgroup", "pid", "ipc", "uts", "network"];
@@ -37,12 +31,12 @@ const SHARED: [(&str, &str); 3] = [("network", "net"), ("ipc", "ipc"), ("uts", "
 
 #[case(OCI)]
 fn members_share_network_ipc_and_names() {
-    let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
+    let pause = Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")).started();
     let member = Sandbox::new()
         .sh("exec sleep 1000")
         .patch("/linux/namespaces", joining(pause.pid(), &SHARED))
         .without("/hostname");
-    let member = started(member);
+    let member = member.started();
     for (_, file) in SHARED {
         assert_eq!(link(member.pid(), file), link(pause.pid(), file), "{file}");
     }
@@ -61,11 +55,11 @@ fn members_share_network_ipc_and_names() {
 
 #[case(OCI)]
 fn a_shared_pid_namespace_shows_all_and_kills_one() {
-    let pause = started(Sandbox::new().sh("exec sleep 1111"));
+    let pause = Sandbox::new().sh("exec sleep 1111").started();
     let shared = [("pid", "pid"), SHARED[0], SHARED[1], SHARED[2]];
     let namespaces = joining(pause.pid(), &shared);
     let member = Sandbox::new().sh("sleep 2222 & exec sleep 3333").patch("/linux/namespaces", namespaces);
-    let member = started(member.without("/hostname"));
+    let member = member.without("/hostname").started();
     let seen = member.exec(["ps", "-o", "args"]).ok();
     for word in ["sleep 1111", "sleep 2222", "sleep 3333"] {
         crate::harness::poll(word, std::time::Duration::from_secs(5), || {
@@ -94,13 +88,13 @@ fn a_user_namespace_is_joined_with_what_it_owns() {
         .patch("/linux/namespaces/-", json!({ "type": "user" }))
         .patch("/linux/uidMappings", maps.clone())
         .patch("/linux/gidMappings", maps);
-    let pause = started(pause);
+    let pause = pause.started();
     let shared = [("user", "user"), SHARED[0], SHARED[1], SHARED[2]];
     let member = Sandbox::new()
         .sh("exec sleep 1000")
         .patch("/process/user", json!({ "uid": 7, "gid": 8 }))
         .patch("/linux/namespaces", joining(pause.pid(), &shared));
-    let member = started(member.without("/hostname"));
+    let member = member.without("/hostname").started();
     assert_eq!(link(member.pid(), "user"), link(pause.pid(), "user"));
     let status = std::fs::read_to_string(format!("/proc/{}/status", member.pid())).expect("status");
     assert!(status.contains("\nUid:\t200007\t"), "{status}");
@@ -138,7 +132,7 @@ fn belongs(member: &Sandbox, pause: &Sandbox, shared: &[(&str, &str)]) {
 // runc 1.1 creates it, but cannot exec into it.
 #[case(OWN_USERNS)]
 fn a_user_namespace_and_what_the_host_owns() {
-    let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
+    let pause = Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")).started();
     for own_group in [true, false] {
         let mut shared = SHARED.to_vec();
         shared.extend((!own_group).then_some(("cgroup", "cgroup")));
@@ -147,7 +141,7 @@ fn a_user_namespace_and_what_the_host_owns() {
         let member = strange_member(namespaces)
             .patch("/linux/uidMappings", mapping())
             .patch("/linux/gidMappings", mapping());
-        let member = started(member);
+        let member = member.started();
         assert_ne!(link(member.pid(), "user"), link(pause.pid(), "user"));
         belongs(&member, &pause, &shared);
         member.delete().ok();
@@ -157,13 +151,13 @@ fn a_user_namespace_and_what_the_host_owns() {
 
 #[case(OWN_USERNS)]
 fn a_joined_user_namespace_and_what_the_host_owns() {
-    let pause = started(Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")));
+    let pause = Sandbox::new().sh("exec sleep 1000").patch("/hostname", json!("the-pod")).started();
     let users = Sandbox::new()
         .sh("exec sleep 1000")
         .patch("/linux/namespaces/-", json!({ "type": "user" }))
         .patch("/linux/uidMappings", mapping())
         .patch("/linux/gidMappings", mapping());
-    let users = started(users);
+    let users = users.started();
     for pids in [&pause, &users] {
         let mut namespaces = joining(pause.pid(), &SHARED);
         let list = namespaces.as_array_mut().expect("an array");
@@ -176,7 +170,7 @@ fn a_joined_user_namespace_and_what_the_host_owns() {
                 json!({ "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"] });
             member.set("/mounts/0", proc);
         }
-        let member = started(member);
+        let member = member.started();
         assert_eq!(link(member.pid(), "user"), link(users.pid(), "user"));
         assert_eq!(link(member.pid(), "pid"), link(pids.pid(), "pid"));
         belongs(&member, &pause, &SHARED);
@@ -225,10 +219,10 @@ fn a_user_namespace_that_denies_setgroups() {
 
 #[case(OCI)]
 fn a_member_outlives_the_pause_container() {
-    let pause = started(Sandbox::new().sh("exec sleep 1000"));
+    let pause = Sandbox::new().sh("exec sleep 1000").started();
     let member =
         Sandbox::new().sh("exec sleep 1000").patch("/linux/namespaces", joining(pause.pid(), &SHARED));
-    let member = started(member.without("/hostname"));
+    let member = member.without("/hostname").started();
     pause.delete().ok();
     assert_eq!(member.status(), "running");
     member.exec(["true"]).ok();
@@ -305,7 +299,7 @@ fn sigkill_reaches_all_of_a_shared_pid_namespace() {
     let namespaces: Value = ["mount", "ipc", "uts"].iter().map(|kind| json!({ "type": kind })).collect();
     let sharing = || {
         let sb = Sandbox::new().sh("sleep 1000 & sleep 1000 & echo up; wait");
-        started(sb.patch("/linux/namespaces", namespaces.clone()))
+        sb.patch("/linux/namespaces", namespaces.clone()).started()
     };
     let other = sharing();
     for first_is_gone in [false, true] {

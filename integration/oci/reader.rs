@@ -84,9 +84,7 @@ fn limited(script: &str) -> Sandbox {
         )
         .patch("/linux/resources/cpu", json!({ "quota": 50_000, "period": 100_000, "shares": 512 }))
         .patch("/linux/resources/pids", json!({ "limit": 50 }));
-    sb.create().ok();
-    sb.verb("start").ok();
-    sb
+    sb.started()
 }
 
 #[case(OCI)]

@@ -45,22 +45,11 @@ fn dev_stdout_can_be_opened_by_a_mapped_user() {
     mapped(1000);
 }
 
-fn sleeper() -> Sandbox {
-    Sandbox::new().args(["/bin/sleep", "1000"])
-}
-
-fn started() -> Sandbox {
-    let sb = sleeper();
-    sb.create().ok();
-    sb.verb("start").ok();
-    sb
-}
-
 /// More input than a terminal buffers, for a program that answers.
 #[case(OWN)]
 fn a_relay_waits_for_neither_side() {
     const COUNT: usize = 200_000;
-    let sb = started();
+    let sb = Sandbox::sleeper().started();
     let script = format!("stty raw -echo; echo READY; exec head -c {COUNT}");
     let call = sb.runtime().args(["exec", "--tty", sb.id(), "sh", "-c", &script]);
     let mut run = call.limit(Duration::from_secs(60)).spawn_with_stdin();
@@ -86,7 +75,7 @@ fn unread_pipe() -> (OwnedFd, OwnedFd) {
 
 fn unread(signal: Signal) {
     for verb in ["run", "exec", "exec -t"] {
-        let sb = if verb == "run" { Sandbox::new().sh(YES) } else { started() };
+        let sb = if verb == "run" { Sandbox::new().sh(YES) } else { Sandbox::sleeper().started() };
         let (reader, writer) = unread_pipe();
         let call = match verb {
             "run" => sb.run(),
@@ -185,7 +174,7 @@ fn the_order_of_two_outputs_is_kept() {
 #[case(OCI)]
 fn lines_that_go_to_a_file_end_in_lf() {
     const LINES: [&str; 3] = ["sh", "-c", "echo one; echo two"];
-    let sb = started();
+    let sb = Sandbox::sleeper().started();
     // runc requires that one of the three is a terminal.
     let pty = openpty(None, None).expect("openpty");
     let exec = || sb.runtime().args(["exec", "-t", sb.id()]).args(LINES);
@@ -289,7 +278,7 @@ fn the_null_device_is_the_container_s_own() {
         assert!(dev.is_some_and(|dev| dev != host), "{host}: {out}");
     };
     differs(sb.run().output().ok());
-    let running = sleeper();
+    let running = Sandbox::sleeper();
     running.run().arg("--detach").output().ok();
     let dev = |fd| std::fs::metadata(format!("/proc/{}/fd/{fd}", running.pid())).expect("a descriptor");
     assert!(dev(0).dev() != host && dev(0).rdev() == libc::makedev(1, 3), "{:?}", dev(0));
@@ -299,7 +288,7 @@ fn the_null_device_is_the_container_s_own() {
 
 #[case(OWN)]
 fn exec_gives_a_hardened_container_no_terminal() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     sb.run().arg("--detach").output().ok();
     for bits in 0..8 {
         let which = [bits & 1 != 0, bits & 2 != 0, bits & 4 != 0];
@@ -315,7 +304,7 @@ fn exec_gives_a_hardened_container_no_terminal() {
 #[case(OWN)]
 fn what_leads_to_more_than_its_bytes_is_refused() {
     let sb = Sandbox::new();
-    let running = sleeper();
+    let running = Sandbox::sleeper();
     running.run().arg("--detach").output().ok();
     let directory = || File::open("/").expect("/");
     let path = || {
@@ -413,7 +402,7 @@ fn an_output_file_cannot_be_read_or_truncated() {
 
 #[case(Root)]
 fn a_fifo_at_dev_pts_does_not_hold_exec() {
-    let mut sb = sleeper();
+    let mut sb = Sandbox::sleeper();
     let mounts: Vec<_> = sb.config()["mounts"].as_array().expect("mounts").clone();
     let kept = mounts.into_iter().filter(|m| m["destination"] == "/proc");
     sb.set("/mounts", kept.collect());

@@ -19,9 +19,7 @@ fn running() -> Sandbox {
         .patch("/linux/resources/memory", json!({ "limit": 64 * MIB, "swap": 64 * MIB }))
         .patch("/linux/resources/cpu", json!({ "quota": 50_000, "period": 100_000, "shares": 512 }))
         .patch("/linux/resources/pids", json!({ "limit": 50 }));
-    sb.create().ok();
-    sb.verb("start").ok();
-    sb
+    sb.started()
 }
 
 fn update(sb: &Sandbox, args: &[&str]) -> crate::harness::Output {

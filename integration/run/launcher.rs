@@ -15,6 +15,7 @@ mod secrets;
 mod shell;
 mod tools;
 mod users;
+mod weaker;
 
 pub use ladder::without_namespaces;
 use std::path::{Path, PathBuf};

@@ -265,7 +265,7 @@ out=$(exec_in "$container" sh -c '/safebox doctor; true')
 contains 'rung: landlock, no_new_privs and seccomp only' "$out"; contains 'remedy: ' "$out"
 out=$(exec_in "$container" sh -c '/safebox run -- sh -c "id -u; cat /etc/passwd >/dev/null && echo reads; cat /secret/file; kill -0 1 && echo kills; touch /dev/shm/x; echo end" 2>&1')
 contains $'\n1000\nreads\n' "$out"; lacks 'the secret' "$out"; lacks kills "$out"; contains end "$out"
-contains 'weaker: ladder: no mount-namespace' "$out"; contains 'weaker: ladder: no cgroup' "$out"
+contains 'weaker: ladder: landlock, no_new_privs and seccomp only: ' "$out"; contains 'no mount-namespace' "$out"; contains 'no cgroup' "$out"
 expect 7 exec_in "$container" /safebox run -q -- sh -c 'exit 7'
 out=$(expect 125 exec_in "$container" sh -c '/safebox run --require mount-namespace -- true 2>&1')
 contains '--require mount-namespace: ' "$out"

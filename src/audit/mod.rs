@@ -18,7 +18,37 @@ pub mod verify;
 
 use std::path::PathBuf;
 
-use crate::policy::{Evidence, Place, Posture, RULES, Severity, Verdict};
+use crate::config::Config;
+use crate::error::Result;
+use crate::host::Host;
+use crate::policy::{Evidence, Machine, Place, Posture, RULES, Severity, Verdict};
+
+/// Judges a config by every rule of the policy, as `safebox audit` does a bundle's: as it is written, without what a
+/// policy would change. What a rootfs holds is not looked at, and whether a rule applies may depend on this machine
+/// (AppArmor, SELinux, Landlock); an error if that cannot be found out.
+///
+/// ```
+/// # fn main() -> safebox::Result<()> {
+/// let config: safebox::Config = r#"{
+///     "ociVersion": "1.3.0",
+///     "root": { "path": "rootfs" },
+///     "process": { "args": ["sh"], "cwd": "/", "user": { "uid": 0, "gid": 0 } },
+///     "linux": { "namespaces": [{ "type": "mount" }, { "type": "pid" }] }
+/// }"#
+/// .parse()?;
+/// let report = safebox::audit(&config)?;
+/// assert!(report.worst() >= Some(safebox::Severity::Medium));
+/// let findings = report.findings();
+/// let root = findings.iter().find(|finding| finding.rule.id == "non-root").expect("it runs as root");
+/// assert_eq!(root.pointer, Some("/process/user"));
+/// println!("{}: {} ({})", root.pointer.unwrap_or_default(), root.evidence.text, root.rule.remedy);
+/// # Ok(())
+/// # }
+/// ```
+pub fn audit(config: &Config) -> Result<Report> {
+    let posture = Posture::of_config(config, Machine::of(&Host::probe()?));
+    Ok(Report::of_posture("config".into(), Kind::Bundle, &posture))
+}
 
 /// What a report says about a rule, whichever table it stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,5 +210,33 @@ impl Report {
     pub fn worst(&self) -> Option<Severity> {
         let failed = self.judgements.iter().filter(|j| matches!(j.verdict, Verdict::Fail(_)));
         failed.map(|j| j.rule.severity).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_is_judged_as_it_is_written() {
+        let verdict = |change: fn(&mut serde_json::Value), id: &str| {
+            let mut json = crate::config::template::spec(None);
+            change(&mut json);
+            let config: Config = json.to_string().parse().expect("a config");
+            let report = audit(&config).expect("a report");
+            assert_eq!(report.judgements.len(), RULES.len());
+            let pointer =
+                report.findings().iter().find(|f| f.rule.id == id).map(|f| f.pointer.map(String::from));
+            let judgement = report.judgements.iter().find(|j| j.rule.id == id).expect(id);
+            (judgement.verdict.name(), pointer.flatten())
+        };
+        let user = |json: &mut serde_json::Value| {
+            json["process"]["user"] = serde_json::json!({ "uid": 7, "gid": 7 })
+        };
+        let root = |json: &mut serde_json::Value| {
+            json["process"]["user"] = serde_json::json!({ "uid": 0, "gid": 0 })
+        };
+        assert_eq!(verdict(root, "non-root"), ("fail", Some("/process/user".into())));
+        assert_eq!(verdict(user, "non-root"), ("pass", None));
     }
 }

@@ -144,16 +144,24 @@ pub enum Manager {
     Disabled,
 }
 
+impl Manager {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Manager::Cgroupfs => "cgroupfs",
+            Manager::Systemd => "systemd",
+            Manager::Disabled => "disabled",
+        }
+    }
+}
+
 impl std::str::FromStr for Manager {
     type Err = String;
 
     fn from_str(s: &str) -> std::result::Result<Self, String> {
-        match s {
-            "cgroupfs" => Ok(Manager::Cgroupfs),
-            "systemd" => Ok(Manager::Systemd),
-            "disabled" => Ok(Manager::Disabled),
-            _ => Err(format!("unknown cgroup manager {s:?}; one of cgroupfs, systemd, disabled")),
-        }
+        let all = [Manager::Cgroupfs, Manager::Systemd, Manager::Disabled];
+        let named = all.into_iter().find(|manager| manager.name() == s);
+        named.ok_or_else(|| format!("unknown cgroup manager {s:?}; one of cgroupfs, systemd, disabled"))
     }
 }
 

@@ -42,7 +42,8 @@ pub struct Explain {
     #[arg(long, value_names = ["POLICY", "POLICY"], num_args = 2, conflicts_with_all = ["diff", "policy", "json", "why"])]
     pub diff_policy: Option<Vec<Policy>>,
     /// Instead of the plan, print whether the program could do this: read:PATH, write:PATH, exec:PATH,
-    /// connect:HOST:PORT or connect:unix:PATH; repeatable. Exit code 1 if one of them would fail
+    /// connect:HOST:PORT or connect:unix:PATH; repeatable. Exit code 1 if one of them would
+    /// fail, 125 if the question or another option is wrong
     #[arg(long, value_name = "WHAT", conflicts_with_all = ["row", "section", "html", "json", "diff", "diff_policy", "why"])]
     pub would: Vec<Question>,
 }

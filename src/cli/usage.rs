@@ -6,6 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 
 use super::{Cli, elsewhere};
+use crate::launch::options::{Row, rows};
+use crate::launch::value::Launch;
 
 /// An error for an invalid command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +31,16 @@ pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc
     if let (ErrorKind::UnknownArgument, Some(verb), Some(ContextValue::String(arg))) =
         (error.kind(), verb, error.get(ContextKind::InvalidArg))
     {
-        text.push_str(&remedy(&command, verb, arg, args));
+        match refused_value(arg, args).filter(|_| !as_runc) {
+            Some(refused) => text = refused,
+            None => text.push_str(&remedy(&command, verb, arg, args)),
+        }
+        if let Some(ContextValue::String(similar)) = error.get(ContextKind::SuggestedArg)
+            && !as_runc
+            && text.ends_with(arg.as_str())
+        {
+            text.push_str(&format!("; is {similar} meant?"));
+        }
     }
     if error.kind() == ErrorKind::InvalidSubcommand
         && !as_runc
@@ -70,6 +81,23 @@ fn typed(flag: &str, args: &[OsString]) -> String {
         |word: &&str| word.trim_start_matches('-') == flag.trim_start_matches('-') && word.starts_with('-');
     let mut exact = words.clone();
     exact.find(same).or_else(|| words.clone().find(other)).unwrap_or(flag).to_string()
+}
+
+/// The error for a value that begins with a dash, as `--timeout -1`: clap takes it for an option. `arg` is the option
+/// that it found in the word.
+fn refused_value(arg: &str, args: &[OsString]) -> Option<String> {
+    let words: Vec<&str> = args.iter().filter_map(|word| word.to_str()).collect();
+    let number =
+        |word: &str| word.starts_with(arg) && word[1..].starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let at = words.iter().position(|word| arg.len() > 1 && number(word))?;
+    let (flag, value) = (words[at.checked_sub(1)?], words[at]);
+    let named = |row: &&Row| match (flag.strip_prefix("--"), flag.strip_prefix('-')) {
+        (Some(long), _) => row.long == long || row.also == Some(long),
+        (None, Some(short)) => row.short.is_some_and(|c| short.ends_with(c)),
+        (None, None) => false,
+    };
+    let why = rows().find(named)?.say(&mut Launch::default(), value).err()?;
+    Some(format!("invalid value {value:?} for flag {flag}: {why}"))
 }
 
 /// A hint for an argument that `verb` does not accept.
@@ -187,7 +215,21 @@ mod tests {
                 "run b/ ls",
                 "\"run\" requires a maximum of 1 argument(s) (a program and its arguments come after --: safebox run ... -- ls ...)",
             ),
+            ("run --tiemout 3 -- sh", "flag provided but not defined: --tiemout; is --timeout meant?"),
+            (
+                "run --timeout -1 -- sh",
+                "invalid value \"-1\" for flag --timeout: \"-1\" is not a duration, such as 5s, 1m30s or 500ms",
+            ),
+            (
+                "run --stop-timeout -5s -- sh",
+                "invalid value \"-5s\" for flag --stop-timeout: \"-5s\" is not a duration, such as 5s, 1m30s or 500ms",
+            ),
+            ("run -1 -- sh", "flag provided but not defined: -1"),
             ("remove x", "No help topic for 'remove': safebox delete ID"),
+            (
+                "rename a b",
+                "No help topic for 'rename': a container keeps its id: safebox delete ID, and run it again with --name",
+            ),
             ("version", "No help topic for 'version': safebox --version"),
         ] {
             assert_eq!(message(line, false), expect, "{line}");

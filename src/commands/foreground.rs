@@ -108,6 +108,7 @@ impl Watch<'_> {
                 report_and_poststop(&prepared.state, &undone, supervisor.signals());
             }
         }
+        self.name_copies();
         report::ended(&self.launch.state_root, self.log, &account, !keep);
         if let Some(guardian) = helpers.guardian {
             guardian.dismiss();
@@ -143,8 +144,23 @@ impl Watch<'_> {
         self.explain(end, pid, denials.as_ref());
         let mut account = meter.account((self.launch, self.prepared), end, events);
         account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
+        account
+            .denials
+            .extend(denials.iter().filter(|_| end.exit != Exit::Code(0)).flat_map(Denials::powerless));
         account.denials.extend(refused);
         (account, events)
+    }
+
+    /// Names the id of the changes that `--overlay` keeps, where the caller did not choose it.
+    fn name_copies(&self) {
+        let (life, id) = (&self.launch.life, &self.launch.id);
+        let mut copies = self.prepared.config.mounts.iter().filter_map(|mount| mount.overlay.as_ref());
+        let kept = copies.any(|copy| copy.dir.symlink_metadata().is_ok());
+        if kept && life.name.is_none() && !life.quiet {
+            self.log.verdict(&format!(
+                "the changes are kept: safebox diff {id}, then apply {id} or discard {id}"
+            ));
+        }
     }
 
     /// Adds the sidecars to the supervisor.
@@ -175,7 +191,7 @@ impl Watch<'_> {
         supervisor.deadline = Some(Deadline::new(limits, clock, layers));
         supervisor.killer = Some(Killer::of(&prepared.state));
         supervisor.notify = proxy(cx, self.slots);
-        supervisor.refusals = Refusals::of(prepared.filters(), self.plan, cx, self.log);
+        supervisor.refusals = Refusals::of(prepared, self.plan, cx, self.log);
         if let Some(refusals) = supervisor.refusals.as_mut().filter(|_| prepared.options.observe) {
             refusals.denials = Some(Denials::new(&prepared.config, &prepared.bundle.rootfs_path));
         }
@@ -197,7 +213,10 @@ impl Watch<'_> {
         let Some(denials) = denials.filter(|_| end.exit != Exit::Code(0)) else { return };
         let (lines, more) = denials.first_lines();
         lines.iter().for_each(|line| log.verdict(&format!("denied: {line}")));
+        let powerless = denials.powerless();
+        powerless.iter().for_each(|line| log.verdict(&format!("denied: {line}")));
         match (lines.is_empty(), more) {
+            (true, _) if !powerless.is_empty() => {}
             (true, _) => log.verdict("denied: nothing that was observed: the failure is the program's own"),
             (_, 0) => {}
             (_, more) => log.verdict(&format!("denied: {more} more")),

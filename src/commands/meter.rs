@@ -85,7 +85,7 @@ impl Meter {
         let [stdout, stderr] = end.streams;
         let copied = stdout.iter().chain(&stderr);
         let changes = &prepared.outcome.changes;
-        let missing = changes.iter().filter(|c| c.by == "ladder");
+        let missing = changes.iter().filter(|c| c.by == crate::launch::ladder::HEADING);
         let missing = missing.filter_map(|c| c.text.strip_prefix("no ")?.split(':').next());
         Account {
             id: launch.id.clone(),

@@ -113,6 +113,8 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
 fn failure_code(cli: &Cli) -> u8 {
     match &cli.verb {
         Verb::Run(_) if !cli.global.as_runc => 125,
+        // 1 says that what was asked about would fail.
+        Verb::Explain(_) => 125,
         Verb::Exec(_) => 255,
         // 1 says that there are findings, or differences.
         Verb::Audit(_) | Verb::Verify(_) | Verb::Watch(cli::Watch { verify: Some(_), .. }) => 2,
@@ -143,6 +145,7 @@ pub fn usage(error: &clap::Error, args: &[OsString], as_runc: bool) -> ExitCode 
     crate::to_stderr!("\n{}\n\nFor more information, try '--help'.", usage.help);
     ExitCode::from(match verb {
         Some("run") if !as_runc => 125,
+        Some("explain") => 125,
         Some("audit" | "verify") => 2,
         _ => usage.code,
     })

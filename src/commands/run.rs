@@ -11,13 +11,14 @@ use std::path::Path;
 use crate::cli::{Global, Run};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
 use crate::commands::foreground::{Watch, begin, launched, proxy};
-use crate::commands::run::names::{made_up_id, write_id};
+use crate::commands::run::names::{MadeFiles, made_up_id};
 use crate::error::{Error, ExecError};
 use crate::input;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::value::{Access, Launch, LifeOptions, LogDriver, Root};
-use crate::launch::{images, layers};
+use crate::launch::value::{Access, Launch, LogDriver, Root};
+use crate::launch::would::check_program;
+use crate::launch::{images, layers, weaker};
 use crate::lifecycle::account::Account;
 use crate::lifecycle::detach::{self, Ready, Side};
 use crate::lifecycle::name::Name;
@@ -31,8 +32,8 @@ use crate::perform::runtime::Helpers;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::recipe::{Console, PlanSlots};
-use crate::policy::Policy;
 use crate::policy::enforce::Enforcement;
+use crate::policy::{Change, Policy};
 use crate::sys::process;
 
 pub use names::target;
@@ -188,18 +189,30 @@ fn refuse_unmonitored(launch: &Launch) -> Result<(), Error> {
     }
 }
 
+/// Adds what is weaker than `restricted` and what no layer has named. Callers of runc and of its `run --console-socket`
+/// compare this output with runc's, and the config is theirs.
+fn judge(global: &Global, launch: &Launch, prepared: &mut Prepared) {
+    if global.as_runc || launch.life.console_socket.is_some() {
+        return;
+    }
+    let (config, each) = (&prepared.config, launch.life.verbose);
+    let changes = weaker::unnamed(config, launch.policy(), &prepared.outcome.changes, each);
+    prepared.outcome.changes.extend(changes);
+}
+
 /// Prints what was hardened: one line, or each change. What is weaker than `restricted` is printed in any case.
 fn notices(launch: &Launch, prepared: &Prepared) {
     let changes = &prepared.outcome.changes;
     let life = &launch.life;
+    let mark = |change: &Change| if change.weaker { "weaker: " } else { "" };
     if life.verbose {
-        changes.iter().for_each(|change| crate::log::say(&change.to_string()));
+        changes.iter().for_each(|change| crate::log::say(&format!("{}{change}", mark(change))));
         return;
     }
     if !life.quiet && launch.policy() != Policy::Privileged {
         crate::log::say(&layers::summary(&prepared.config, launch.policy(), changes));
     }
-    changes.iter().filter(|c| c.weaker).for_each(|change| crate::log::say(&format!("weaker: {change}")));
+    weaker::lines(changes).iter().for_each(|line| crate::log::say(&format!("weaker: {line}")));
 }
 
 /// Runs a bundle, a directory, or this machine's programs. Whatever the end, the account goes where `--result` says.
@@ -223,7 +236,7 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     crate::state::check_id(&launch.id)?;
     crate::state::make_root(root)?;
     crate::lifecycle::garbage::sweep(root, log);
-    let mut draft = draft(&launch)?;
+    let mut draft = draft_of(&launch)?;
     if draft.shares_host_root {
         crate::perform::seal::seal()?;
     }
@@ -248,20 +261,19 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     // A reader who steps through the plan keeps Ctrl-C.
     let supervisor = (watches && !control.asks()).then(Supervisor::new).transpose()?;
     let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
-    let prepared = draft.place()?;
+    let mut prepared = draft.place()?;
+    judge(global, &launch, &mut prepared);
     let (plan, slots) = prepared.plan()?;
     notices(&launch, &prepared);
     crate::plan::report::debug(&plan, log);
     control.check(&plan)?;
-    let mut cx = context((&plan, &slots), &prepared, life, (console, pidfd), held)?;
-    cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     // The name is free again if this fails.
-    if let Some(path) = &life.cidfile {
-        write_id(path, &launch.id)?;
-    }
+    let (mut cx, made) = context((&plan, &slots), &prepared, &launch, (console, pidfd), held)?;
+    cx.signals = supervisor.as_ref().map_or(-1, Supervisor::signals);
     name.give(&plan, &mut cx);
     if !watches {
         let code = detached((&launch, log), &prepared, (&plan, &slots), cx, &mut control)?;
+        made.keep();
         // As docker run. Callers of runc hand this output through, and name the id themselves.
         let named = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
         return if global.as_runc || named { Ok(code) } else { print_id(&launch.id) };
@@ -269,12 +281,22 @@ fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink
     let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, slots: &slots, log, sink };
     match watch.run(cx, &mut control, supervisor, (master, ready)) {
         Ok(code) => {
+            made.keep();
             // The process ends now, and its memory with it.
             std::mem::forget((plan, prepared, launch));
             Ok(code)
         }
         Err(error) => Err(place_outside(&launch, error)),
     }
+}
+
+/// The launch, up to what its name decides. A directory without the program is refused before mount points are made in it.
+fn draft_of(launch: &Launch) -> Result<Draft, Error> {
+    let draft = draft(launch)?;
+    if matches!(launch.root, Root::Directory(_)) {
+        check_program(&draft.config, &draft.bundle.rootfs_path)?;
+    }
+    Ok(draft)
 }
 
 /// `--detach`: this process forks. The child goes on and stays with the container; this process prints the id, or ends
@@ -296,14 +318,14 @@ fn monitor(launch: &Launch, draft: &mut Draft) -> anyhow::Result<ControlFlow<Exi
     Ok(ControlFlow::Continue(Some(ready)))
 }
 
-/// The context of the plan, with the descriptors that this process has opened for it.
+/// The context of the plan, with the descriptors that this process has opened for it, and the files it has made.
 fn context(
     (plan, slots): (&Checked<Plan>, &PlanSlots),
     prepared: &Prepared,
-    life: &LifeOptions,
+    launch: &Launch,
     (console, pidfd): (Option<i32>, Option<i32>),
     held: Vec<OwnedFd>,
-) -> Result<Cx, Error> {
+) -> Result<(Cx, MadeFiles), Error> {
     let mut cx = Cx::new(plan.slots);
     cx.set(&slots.rootfs, prepared.bundle.rootfs.as_raw_fd());
     cx.set(&slots.console, console.unwrap_or(-1));
@@ -312,12 +334,16 @@ fn context(
         cx.set(slot, fd.as_raw_fd());
     }
     cx.held = held;
-    if let Some(path) = &life.audit_log {
-        let file = crate::launch::network::open_audit(path)?;
+    let mut made = MadeFiles::default();
+    if let Some(path) = &launch.life.audit_log {
+        let file = made.open_log(path)?;
         cx.set(&slots.audit, file.as_raw_fd());
         cx.held.push(file);
     }
-    Ok(cx)
+    if let Some(path) = &launch.life.cidfile {
+        made.write_id(path, &launch.id)?;
+    }
+    Ok((cx, made))
 }
 
 /// Adds to the error for a missing program the place of that program on this machine, if it is not shown.

@@ -46,6 +46,15 @@ pub use process::variable;
 
 use crate::tables::{capabilities::CapSet, namespaces::NsKind};
 
+/// A config.json.
+impl std::str::FromStr for Config {
+    type Err = ConfigError;
+
+    fn from_str(json: &str) -> Result<Self, ConfigError> {
+        parse::from_slice(json.as_bytes())
+    }
+}
+
 /// A container as its config describes it (runtime-spec 1.3, config.md and config-linux.md).
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, Process};
 use crate::error::Result;
+use crate::plan::ops::BUILT_IN;
 use crate::plan::recipe::{Filter, Listens};
 use crate::seccomp::{self, Mode};
 use crate::state::SeccompChoice;
@@ -32,7 +33,7 @@ pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
     let (mode, what) = match choice {
         SeccompChoice::BuiltIn { caps, allow } => {
             let caps = crate::tables::capabilities::CapSet(*caps);
-            (Mode::BuiltIn { caps, allow: allow.clone() }, "built-in profile")
+            (Mode::BuiltIn { caps, allow: allow.clone() }, BUILT_IN)
         }
         SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
         SeccompChoice::Guard(guard) => {

@@ -36,6 +36,9 @@ pub fn no_id(id: &str) -> Error {
             format!("this machine's programs come after --: safebox run -- PROGRAM; for an image: {IMAGES}")
         }
     };
+    if looks_like_a_file(Path::new(id)) {
+        return Error::msg(format!("{id}: no such file or directory ({remedy})"));
+    }
     Error::msg(format!(
         "JSON specification file {} not readable: no such file or directory ({id} is taken as a container id; {remedy}; safebox spec writes such a file)",
         here.display()
@@ -64,6 +67,9 @@ pub fn no_image(path: &Path, bundle: bool) -> Result<()> {
             "{shown} is a file, not a directory: to run this machine's program: safebox run -- {shown}"
         )));
     }
+    if looks_like_a_file(path) && !path.exists() {
+        return Err(Error::msg(format!("{shown}: no such file or directory (for an image: {IMAGES})")));
+    }
     if path.is_file() {
         let make = format!(
             "skopeo copy {}:{shown} oci:image:latest && umoci unpack --image image:latest bundle",
@@ -87,6 +93,13 @@ pub fn no_image(path: &Path, bundle: bool) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Whether a word is named as archives, configs and scripts are.
+fn looks_like_a_file(word: &Path) -> bool {
+    const ENDINGS: [&str; 12] =
+        ["tar", "tgz", "gz", "xz", "zst", "bz2", "zip", "oci", "json", "yaml", "sh", "py"];
+    word.extension().is_some_and(|end| ENDINGS.iter().any(|known| end.eq_ignore_ascii_case(known)))
 }
 
 fn is_rootfs(path: &Path) -> bool {

@@ -1,16 +1,17 @@
 //! The ladder: the strongest confinement that the caller can get on this machine, the missing layers with the
 //! asset that each would protect, and one line per layer that enables it.
 
+mod climb;
+
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Hierarchy;
-use crate::config::{Config, Guard};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::launch::value::{Launch, Root};
-use crate::policy::{Change, Overrides, Policy};
 use crate::sys::Errno;
 use crate::sys::probe::{self, Namespaces};
+
+pub use climb::{HEADING, check_bare, climb, summary};
 
 /// A layer of a full confinement.
 #[derive(Debug)]
@@ -116,9 +117,14 @@ impl Report {
             ("pid-namespace", Rung::SharedProc) => {
                 "other processes are visible there, and out of reach of signals"
             }
-            _ => LAYERS.iter().find(|layer| layer.name == name).map_or("", |layer| layer.asset),
+            _ => asset(name),
         }
     }
+}
+
+/// What a layer guards.
+fn asset(name: &str) -> &'static str {
+    LAYERS.iter().find(|layer| layer.name == name).map_or("", |layer| layer.asset)
 }
 
 fn sysctl(name: &str) -> Option<String> {
@@ -305,140 +311,5 @@ fn no_cgroup(host: &Host) -> Option<Missing> {
     Some(Missing { why: why.into(), lift: lift.into() })
 }
 
-/// Capability numbers of capabilities(7).
+/// Number of `CAP_SETFCAP` (capabilities(7)).
 const CAP_SETFCAP: u32 = 31;
-const CAP_SETGID: u32 = 6;
-const CAP_SETUID: u32 = 7;
-
-/// What the layers that are missing would guard. `--require` refuses it.
-fn unguarded(launch: &Launch, report: &Report) -> Result<Vec<Change>> {
-    let mut changes = Vec::new();
-    for status in &report.layers {
-        let Some(missing) = &status.missing else { continue };
-        if launch.life.require.iter().any(|name| name == status.name) {
-            return Err(Error::msg(format!(
-                "--require {}: {} (safebox doctor): {}",
-                status.name, missing.why, missing.lift
-            )));
-        }
-        let (lacks, asset) = (report.lacks(status.name), report.asset(status.name));
-        let text = format!("no {lacks}: {asset} ({})", missing.why);
-        // Landlock is a second protection next to mounts, and an id range next to the user namespace: no
-        // warning.
-        let second = matches!(status.name, "landlock" | "id-range");
-        changes.push(if second { Change::new("ladder", text) } else { Change::weaker("ladder", text) });
-    }
-    Ok(changes)
-}
-
-/// Removes from the config what this machine cannot provide, and reports the missing layers. A layer in
-/// `--require` is an error.
-pub fn climb(
-    launch: &Launch,
-    host: &Host,
-    config: &mut Config,
-    overrides: &mut Overrides,
-) -> Result<Vec<Change>> {
-    if launch.root != Root::Host || launch.policy() < Policy::Restricted {
-        return match launch.life.require.first() {
-            Some(name) => Err(Error::msg(format!(
-                "--require {name}: only for the host's programs under --policy restricted; otherwise a missing layer is always an error"
-            ))),
-            None => Ok(Vec::new()),
-        };
-    }
-    let report = look(host)?;
-    let mut changes = unguarded(launch, &report)?;
-    let lacks = |name: &str| report.layers.iter().any(|s| s.name == name && s.missing.is_some());
-    if lacks("cgroup") {
-        overrides.no_cgroups = true;
-    }
-    if !matches!(report.rung, Rung::Bare | Rung::None) {
-        changes.extend(leave_out(&report.tried, config));
-    }
-    match report.rung {
-        Rung::Full => {}
-        Rung::HostIds => overrides.allow.push("host-user".into()),
-        Rung::SharedProc => config.hardening.shared_proc = true,
-        Rung::Bare => {
-            let may_change = [CAP_SETGID, CAP_SETUID].iter().all(|cap| host.caps & 1 << cap != 0);
-            if host.euid == 0 && !may_change {
-                overrides.allow.push("root".into());
-                changes.push(Change::weaker(
-                    "ladder",
-                    "runs as root of this container, without capabilities: it has no privilege to change the user",
-                ));
-            }
-            bare(config, overrides);
-        }
-        Rung::None => {
-            return Err(Error::msg(if lacks("seccomp") {
-                "no seccomp filter can be loaded here: the kernel's system calls would be unprotected, so safebox \
-                     refuses to run (safebox doctor names the remedy)"
-            } else {
-                "no namespace can be created here, and the kernel has no Landlock: this machine's files would \
-                     be unprotected, so safebox refuses to run (safebox doctor names the remedy)"
-            }));
-        }
-    }
-    Ok(changes)
-}
-
-/// Leaves out what a surrounding container refuses in new namespaces, and nothing depends on.
-fn leave_out(tried: &Namespaces, config: &mut Config) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let sysfs = config.mounts.iter_mut().find(|m| m.fs_type.as_deref() == Some("sysfs"));
-    if let Some(mount) = sysfs.filter(|_| tried.sys.is_some()) {
-        (mount.fs_type, mount.source) = (Some("tmpfs".into()), Some("hidden".into()));
-        mount.data = vec![("size".into(), Some("64k".into())), ("mode".into(), Some("0555".into()))];
-        changes.push(Change::new(
-            "ladder",
-            "/sys is empty: this container covers parts of its own, and the kernel then refuses a new sysfs",
-        ));
-    }
-    if tried.hostname.is_some() {
-        (config.hostname, config.domainname) = (None, None);
-        changes.push(Change::new(
-            "ladder",
-            "the host name is this container's: its filter refuses sethostname(2)",
-        ));
-    }
-    changes
-}
-
-fn bare(config: &mut Config, overrides: &mut Overrides) {
-    config.hardening.bare = true;
-    config.namespaces.clear();
-    config.mounts.retain(|m| m.bind.is_some());
-    (config.hostname, config.domainname) = (None, None);
-    (config.masked_paths, config.readonly_paths) = (Vec::new(), Vec::new());
-    config.links.clear();
-    if !overrides.allows("host-net") {
-        config.hardening.guards.push(Guard::NoInternet);
-    }
-    // Without namespaces there is no new devpts.
-    (overrides.stdin_is_tty, overrides.stdout_is_tty) = (false, false);
-}
-
-/// Refuses options that need a mount namespace.
-pub fn check_bare(config: &Config) -> Result<()> {
-    if !config.hardening.bare {
-        return Ok(());
-    }
-    let needs = |what: String| {
-        Err(Error::msg(format!(
-            "{what} needs a mount namespace, which cannot be created here (safebox doctor)"
-        )))
-    };
-    if let Some(secret) = config.secrets.first() {
-        return needs(secret.option());
-    }
-    if let Some(path) = config.masked_paths.first() {
-        return needs(format!("--hide {}", path.display()));
-    }
-    let here = |m: &crate::config::Mount| m.source.as_deref().is_some_and(|s| Path::new(s) == m.destination);
-    match config.mounts.iter().find(|m| m.bind.is_none() || !here(m)) {
-        Some(mount) => needs(format!("a mount at {}", mount.destination.display())),
-        None => Ok(()),
-    }
-}

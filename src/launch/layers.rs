@@ -32,6 +32,7 @@ pub fn base(launch: &Launch, host: &Host) -> Result<(Bundle, Config)> {
 /// Applies options, then the policy, to the lowest layer.
 pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result<Outcome> {
     let mut changes = options::apply(launch, facts, config)?;
+    changes.extend(this_machine(launch));
     if launch.root == Root::Host && !launch.process.env.iter().any(sets_home) {
         config.hardening.home = home().or_else(|| Some("/run/home".into()));
     }
@@ -44,6 +45,21 @@ pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result
     super::network::after_policy(config, facts.bundle, &mut outcome.changes)?;
     parse::check(config)?;
     Ok(outcome)
+}
+
+/// `--rootfs /` shows this machine's files to the program.
+fn this_machine(launch: &Launch) -> Option<Change> {
+    let Root::Directory(dir) = &launch.root else { return None };
+    let whole = std::fs::canonicalize(dir).is_ok_and(|dir| dir == Path::new("/"));
+    let home = home().map(|home| format!(", {} among them", home.display())).unwrap_or_default();
+    whole.then(|| {
+        Change::weaker(
+            "files",
+            format!(
+                "--rootfs /: all files of this machine that the program's user may read are inside{home}"
+            ),
+        )
+    })
 }
 
 fn sets_home(option: &super::value::EnvOption) -> bool {
@@ -124,6 +140,14 @@ fn environment() -> Vec<String> {
     env
 }
 
+/// The read-only paths whose owner the program's user stands for: also files that are closed to other users can be read there.
+fn owned(config: &Config) -> String {
+    let mapped =
+        config.mounts.iter().filter(|m| m.volume.is_some() && m.idmap.is_some() && m.overlay.is_none());
+    let read = mapped.filter(|m| !policy::is_writable(m));
+    read.map(|m| format!(", reads {} as its owner", m.destination.display())).collect()
+}
+
 /// A summary of the hardened config in one line: `restricted: no network, ...`.
 pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> String {
     let resources = &config.resources;
@@ -159,8 +183,9 @@ pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> S
     };
     let user =
         config.process.as_ref().map(|p| format!("user {}:{}", p.user.uid, p.user.gid)).unwrap_or_default();
+    let owned = owned(config);
     format!(
-        "{policy}: {network}, {root}, {user}, {memory}, {cpu}, {pids} (--verbose lists {} changes)",
+        "{policy}: {network}, {root}, {user}, {memory}, {cpu}, {pids}{owned} (--verbose lists {} changes)",
         changes.len()
     )
 }

@@ -28,4 +28,5 @@ pub mod secrets;
 pub mod stdio;
 pub mod value;
 mod volumes;
+pub mod weaker;
 pub mod would;

@@ -279,17 +279,19 @@ fn stays(on_host: &Path, path: &Path, links: u8, shown: impl Fn(&Path) -> bool) 
 }
 
 /// The audit file, for appending; it is made for its owner alone.
-pub fn open_audit(path: &Path) -> Result<OwnedFd> {
+pub fn open_audit(path: &Path) -> Result<(OwnedFd, bool)> {
     let failed = |why: String| Error::msg(format!("--audit-log {}: {why}", path.display()));
-    let file = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|e| failed(e.to_string()))?;
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let (file, new) = match options.clone().create_new(true).open(path) {
+        Ok(file) => (file, true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            (options.open(path).map_err(|e| failed(e.to_string()))?, false)
+        }
+        Err(e) => return Err(failed(e.to_string())),
+    };
     match file.metadata().map(|meta| meta.is_file()) {
-        Ok(true) => Ok(file.into()),
+        Ok(true) => Ok((file.into(), new)),
         Ok(false) => Err(failed("a regular file is needed".into())),
         Err(e) => Err(failed(e.to_string())),
     }

@@ -192,7 +192,7 @@ fn harden(
     if config.hardening.hardened {
         links::check_rootfs(launch, bundle)?;
     }
-    ladder::check_bare(config)?;
+    ladder::check_bare(config, host)?;
     changes.append(&mut outcome.changes);
     outcome.changes = changes;
     Ok((outcome, overrides.no_cgroups))
@@ -275,7 +275,7 @@ impl Draft {
         )?;
         // The ladder has reported a missing cgroup already.
         let reported =
-            self.outcome.changes.iter().any(|c| c.by == "ladder" && c.text.starts_with("no cgroup:"));
+            self.outcome.changes.iter().any(|c| c.by == ladder::HEADING && c.text.starts_with("no cgroup:"));
         let note = layout.note.clone().filter(|_| !reported);
         self.outcome.changes.extend(note.map(|note| Change::weaker("cgroups", note)));
         let resctrl = config

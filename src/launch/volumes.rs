@@ -10,6 +10,7 @@ use crate::config::mount_options::parse_options;
 use crate::config::{Config, Device, Mount};
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts, Policy, WORKING_DIRECTORY, add_mount, is_closed, row_mount};
+use crate::tables::host_paths::{HOST_PATHS, Refused};
 
 /// Options of every bind mount of a volume: files of an image or another container must not grant privileges.
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
@@ -220,49 +221,44 @@ fn asks_for_caller(
     Ok(())
 }
 
-/// Sources that expose the host even if they are read-only: (path, whether paths below it are refused too).
-const REFUSED: [(&str, bool); 13] = [
-    ("/", false),
-    ("/etc", false),
-    ("/proc", true),
-    ("/sys", true),
-    ("/dev", true),
-    ("/boot", true),
-    ("/run/docker.sock", false),
-    ("/run/containerd", true),
-    ("/run/podman", true),
-    ("/run/crio", true),
-    ("/run/safebox", true),
-    ("/run/safebox-ids", true),
-    ("/run/buildkit", true),
-];
-
-/// Refuses, under `restricted`, such sources and directories that contain one of them.
+/// Refuses, under `restricted`, the sources that [`HOST_PATHS`] marks, directories that contain one of them, the states of
+/// containers, and sockets. Other paths that the rule host-directories fails are printed as weaker (see `weaker`).
 fn refuse_source(source: &Path, option: &str, facts: &Facts<'_>) -> Result<()> {
     if facts.policy < Policy::Restricted {
         return Ok(());
     }
-    let shm = source.starts_with("/dev/shm") && source != Path::new("/dev/shm");
-    let refused = REFUSED.iter().filter(|_| !shm).find(|(path, below)| {
-        let path = Path::new(path);
-        source == path || *below && source.starts_with(path) || path.starts_with(source) && path.exists()
+    let refused = |what: &str| Err(Error::msg(format!("{option}: {what}, or use --policy baseline")));
+    if source == Path::new(SHM) {
+        return refused("programs of the host share /dev/shm: name a path below it");
+    }
+    let shm = source.starts_with(SHM);
+    let rows = HOST_PATHS.iter().filter(|row| row.refused != Refused::Never && !shm);
+    let at = rows.clone().find(|row| match row.refused {
+        Refused::Below => source.starts_with(row.path),
+        _ => source == Path::new(row.path),
     });
-    let own = facts.state_root.starts_with(source) || source.starts_with(facts.state_root);
-    let socket = std::fs::metadata(source).is_ok_and(|m| m.file_type().is_socket());
-    let what = match refused {
-        Some((path, _)) if source == Path::new(path) => format!("{path} exposes the host"),
-        Some((path, true)) if source.starts_with(path) => format!("{path} exposes the host"),
-        Some((path, _)) => format!("it contains {path}"),
-        None if own => "it contains the states of containers".into(),
-        None if socket => {
-            return Err(Error::msg(format!(
-                "{option}: it is a socket, whose peer acts on the host: leave it out, or use --policy baseline"
-            )));
-        }
-        None => return Ok(()),
-    };
-    Err(Error::msg(format!("{option}: {what}: name a path below it, or use --policy baseline")))
+    if let Some(row) = at {
+        let remedy = match row.refused {
+            Refused::Below => ", and so does every path below it: choose another",
+            _ => ": name a path below it",
+        };
+        return refused(&format!("{} exposes the host{remedy}", row.path));
+    }
+    let mut inside = rows.map(|row| Path::new(row.path));
+    if let Some(path) = inside.find(|path| path.starts_with(source) && path.exists()) {
+        return refused(&format!("it contains {}: name another path below it", path.display()));
+    }
+    if facts.state_root.starts_with(source) || source.starts_with(facts.state_root) {
+        return refused("it contains the states of containers: name another path");
+    }
+    if std::fs::metadata(source).is_ok_and(|m| m.file_type().is_socket()) {
+        return refused("it is a socket, whose peer acts on the host: leave it out");
+    }
+    Ok(())
 }
+
+/// Shared memory, of which options may name single entries.
+const SHM: &str = "/dev/shm";
 
 /// `--volume`, `--mount`, `--tmpfs`.
 pub(super) fn volumes(

@@ -90,13 +90,10 @@ pub struct Account {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// What options and policy changed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
     /// Layers of the confinement that this machine does not have.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
     /// What the program was refused, as far as that was observed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<String>,
 }
 
@@ -167,7 +164,7 @@ mod tests {
         let account = Account::not_started("x", 125, "no\u{1b}[0m");
         assert_eq!(
             account.json(),
-            "{\"id\":\"x\",\"status\":\"not-started\",\"exitCode\":125,\"error\":\"no\\\\u{1b}[0m\"}\n"
+            "{\"id\":\"x\",\"status\":\"not-started\",\"exitCode\":125,\"error\":\"no\\\\u{1b}[0m\",\"changes\":[],\"missing\":[],\"denials\":[]}\n"
         );
         assert_eq!(account.meta(), "status:XX\nmessage:no\\u{1b}[0m\n");
         let read: Account = serde_json::from_str(&account.json()).unwrap();

@@ -17,8 +17,10 @@ use libc::seccomp_notif;
 use crate::config::Config;
 use crate::launch::would::{Answer, Cause, Deed, Question, Verdict, View, judge};
 use crate::seccomp::Reported;
+use crate::seccomp::capable::needed;
 use crate::seccomp::observed::{Observed, PathArgs, observed};
 use crate::sys::{fs, seccomp};
+use crate::tables::capabilities::CapSet;
 
 /// Denials that are kept: the program chooses how many there are.
 const MOST: usize = 256;
@@ -58,11 +60,26 @@ impl Denials {
         if call.name == "clone3" {
             return;
         }
-        let remedy = if call.named { format!(" (--seccomp-allow {})", call.name) } else { String::new() };
+        let remedy = call.remedy(self.held());
         self.add(
             format!("system call {}", call.name),
             format!("refused with {:?}: {}{remedy}", call.errno, call.why),
         );
+    }
+
+    /// The capabilities that the container's processes can have.
+    fn held(&self) -> CapSet {
+        self.config.process.as_ref().map(|process| process.capabilities.bounding).unwrap_or_default()
+    }
+
+    /// System calls that `--seccomp-allow` lets through the filter, and that the kernel refuses all the same.
+    pub fn powerless(&self) -> Vec<String> {
+        let allowed = self.config.hardening.seccomp_allow.iter();
+        let lacking = |call: &String| {
+            let flags = needed(call)?.lacking(self.held())?;
+            Some(format!("--seccomp-allow {call} has no effect without {flags}"))
+        };
+        allowed.filter_map(lacking).collect()
     }
 
     /// An observed call that waits on `listener`. The caller lets it go on afterwards.

@@ -20,6 +20,7 @@ use crate::state::files::HEALTH;
 use crate::sys::before_exec::clean_before_exec;
 use crate::sys::io::Interest;
 use crate::sys::process::Exit;
+use crate::sys::replace::{Kind, replace_path};
 use crate::sys::tty;
 
 /// Results that are kept, and bytes of output of each; as docker.
@@ -93,8 +94,8 @@ impl Health {
         let temp = dir.join(format!("{HEALTH}.tmp"));
         // A text of numbers and texts.
         let text = serde_json::to_vec(self).unwrap_or_default();
-        let written = std::fs::write(&temp, text).and_then(|()| std::fs::rename(&temp, dir.join(HEALTH)));
-        written.unwrap_or_default();
+        let kind = Kind { mode: 0o666, sync: false };
+        replace_path(&temp, &dir.join(HEALTH), &text, kind).unwrap_or_default();
     }
 }
 

@@ -149,20 +149,25 @@ fn signal_child(pid: i32, parent: i32, signal: i32) {
     }
 }
 
+/// The processes of the container's pid namespace: the descendants of its first process, and those that `exec` started,
+/// which are not. The namespace is read from the first of them that shows its own: a minimal init is undumpable, and
+/// shows its namespaces to root alone.
 fn of_namespace(container: &Container, state: &State) -> Vec<i32> {
     let Some(init) = container.process() else { return Vec::new() };
     if !state.own_pid_namespace {
         return vec![init];
     }
+    let mut pids = vec![init];
+    pids.extend(descendants(init).into_iter().map(|(pid, _)| pid));
     let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let (own, theirs) = (namespace(crate::sys::process::pid()), namespace(init));
-    if own == theirs || theirs.is_none() {
-        return vec![init];
+    let theirs = pids.iter().find_map(|pid| namespace(*pid));
+    if theirs.is_some() && theirs != namespace(process::pid()) {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let all = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+        pids.extend(all.filter(|pid| namespace(*pid) == theirs));
     }
-    let Ok(entries) = std::fs::read_dir("/proc") else { return vec![init] };
-    let mut pids: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
-    pids.retain(|pid| namespace(*pid) == theirs);
     pids.sort_unstable();
+    pids.dedup();
     pids
 }
 

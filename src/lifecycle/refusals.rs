@@ -6,17 +6,19 @@ use std::rc::Rc;
 
 use libc::sock_filter;
 
+use crate::launch::prepare::Prepared;
 use crate::lifecycle::denials::Denials;
 use crate::lifecycle::sidecar::Sidecar;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::plan::ops::ConfineOp;
-use crate::plan::recipe::{Filter, Listens};
+use crate::plan::recipe::Listens;
 use crate::plan::{Action, Plan};
 use crate::seccomp::Reported;
 use crate::seccomp::observed::observed;
 use crate::sys::io::{self, Interest};
 use crate::sys::{Errno, fs, seccomp};
+use crate::tables::capabilities::CapSet;
 
 /// Calls that are answered before others have their turn.
 const TURN: usize = 16;
@@ -29,6 +31,8 @@ pub struct Refusals {
     /// The filter as it is without `--debug`.
     filter: Rc<Vec<sock_filter>>,
     log: Log,
+    /// The capabilities that the container's processes can have.
+    held: CapSet,
     reported: BTreeSet<(String, i32)>,
     /// `--explain-denials`: what was refused, and why.
     pub denials: Option<Denials>,
@@ -36,8 +40,8 @@ pub struct Refusals {
 
 impl Refusals {
     /// On the listener that the plan's row took; `None`: no filter reports.
-    pub fn of(filters: &[Filter], plan: &Plan, cx: &Cx, log: &Log) -> Option<Self> {
-        let filter = filters.iter().find_map(|f| match &f.listener {
+    pub fn of(prepared: &Prepared, plan: &Plan, cx: &Cx, log: &Log) -> Option<Self> {
+        let filter = prepared.filters().iter().find_map(|f| match &f.listener {
             Some(Listens::Launcher(filter)) => Some(filter.clone()),
             _ => None,
         })?;
@@ -45,7 +49,9 @@ impl Refusals {
             Action::Confine(ConfineOp::SendListener { listener, agent: None, .. }) => Some(cx.fd(listener)),
             _ => None,
         })?;
-        Some(Refusals { listener, filter, log: log.clone(), reported: BTreeSet::new(), denials: None })
+        let process = prepared.config.process.as_ref();
+        let held = process.map(|process| process.capabilities.bounding).unwrap_or_default();
+        Some(Refusals { listener, filter, log: log.clone(), held, reported: BTreeSet::new(), denials: None })
     }
 
     fn report(&mut self, call: &Reported) {
@@ -60,8 +66,8 @@ impl Refusals {
                 .debug("refused system calls are not reported any more: there are too many different ones");
             return;
         }
-        let Reported { errno, name, named, why } = call;
-        let remedy = if *named { format!(" (--seccomp-allow {name})") } else { String::new() };
+        let Reported { errno, name, why, .. } = call;
+        let remedy = call.remedy(self.held);
         self.log.debug(&format!("seccomp: system call {name} refused with {errno:?}: {why}{remedy}"));
     }
 

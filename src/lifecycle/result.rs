@@ -130,7 +130,9 @@ fn descriptor(fd: RawFd, preserved: u32) -> Result<()> {
     }
 }
 
-/// Replaces the file `name` in `dir`. Whatever has the name, it is not followed.
+/// Replaces the file `name` in `dir`. Whatever has the name, it is not followed. [`crate::sys::replace`] is not enough
+/// here: the program may write to the directory and rename it, so every call goes by the descriptor of the directory, and
+/// the temporary name is one that cannot be foreseen.
 fn replace(dir: &OwnedFd, name: &CStr, bytes: &[u8]) -> std::io::Result<()> {
     let dir = dir.as_raw_fd();
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;

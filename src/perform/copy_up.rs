@@ -73,7 +73,7 @@ fn entry(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr, (depth, strict): (u32
     match st.st_mode & libc::S_IFMT {
         libc::S_IFDIR => {
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-            let source = at(cx, Call::Open, fs::openat(from, name, flags, 0))?;
+            let source = open(cx, from, name, (flags, strict))?;
             at(cx, Call::Mkdir, fs::mkdirat(to, name, 0o700))?;
             let copy = at(cx, Call::Open, fs::openat(to, name, flags, 0))?;
             directory(cx, source, copy, (depth + 1, strict))?;
@@ -82,7 +82,7 @@ fn entry(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr, (depth, strict): (u32
             fs::close(copy);
             Ok(())
         }
-        libc::S_IFREG => file(cx, from, to, name),
+        libc::S_IFREG => file(cx, from, to, (name, strict)),
         libc::S_IFLNK => {
             let mut target = [0u8; PATH_MAX + 1];
             let n = at(cx, Call::Open, fs::readlinkat(from, name, &mut target[..PATH_MAX]))?;
@@ -90,22 +90,29 @@ fn entry(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr, (depth, strict): (u32
             at(cx, Call::Symlink, fs::symlinkat(target, to, name))?;
             give(cx, to, name, &st).map(drop)
         }
-        libc::S_IFCHR | libc::S_IFBLK | libc::S_IFIFO => {
+        libc::S_IFCHR | libc::S_IFBLK | libc::S_IFIFO if strict => {
             let umask = fs::umask(0);
             let made = at(cx, Call::Mknod, fs::mknodat(to, name, st.st_mode, st.st_rdev));
             fs::umask(umask);
             made?;
             give(cx, to, name, &st).map(drop)
         }
-        // A socket without the process that listens on it is nothing.
+        // A socket or a FIFO without its process is nothing, and device nodes are the container's own.
         _ => Ok(()),
     }
 }
 
-fn file(cx: &mut Cx, from: RawFd, to: RawFd, name: &CStr) -> Done {
+/// Opens an entry. Unless `strict`, it must lie on the mount of its directory: below another one are files of another file
+/// system, such as the namespaces that ip-netns(8) mounts in /run/netns.
+fn open(cx: &mut Cx, dir: RawFd, name: &CStr, (flags, strict): (i32, bool)) -> Result<RawFd, Errno> {
+    let resolve = fs::RESOLVE_NO_SYMLINKS | if strict { 0 } else { fs::RESOLVE_NO_XDEV };
+    at(cx, Call::OpenIn, fs::openat2(dir, name, flags, 0, resolve))
+}
+
+fn file(cx: &mut Cx, from: RawFd, to: RawFd, (name, strict): (&CStr, bool)) -> Done {
     // Without waiting: what was a file a moment ago may be a pipe.
     let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let source = at(cx, Call::Open, fs::openat(from, name, flags, 0))?;
+    let source = open(cx, from, name, (flags, strict))?;
     let st = at(cx, Call::Stat, fs::fstatat(source, c""))?;
     if st.st_mode & libc::S_IFMT != libc::S_IFREG {
         return Err(Errno::EBUSY);
@@ -142,8 +149,8 @@ fn finish(cx: &mut Cx, fd: RawFd, st: &libc::stat, mode: u32) -> Done {
     at(cx, Call::Chmod, fs::set_times(fd, st))
 }
 
-/// What the container's root may not read (another owner's files where the rootfs cannot be idmapped), or may not
+/// What lies on another mount, what the container's root may not read (another owner's files where the rootfs cannot be idmapped), or may not
 /// make (device nodes in a user namespace).
 fn left_out(e: Errno) -> bool {
-    matches!(e, Errno::EACCES | Errno::EPERM)
+    matches!(e, Errno::EACCES | Errno::EPERM | Errno::EXDEV)
 }

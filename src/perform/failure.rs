@@ -100,7 +100,7 @@ pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perfo
                 pointer: step.action.pointer(),
                 call: call.name(),
                 errno,
-                hint: crate::perform::hints::refused(plan, row, errno)
+                hint: crate::perform::hints::refused(plan, row, errno, call)
                     .or_else(|| step.action.remedy(errno, call))
                     .filter(|_| below.is_none()),
                 detail: cx

@@ -26,7 +26,10 @@ pub fn destination(plan: &Plan, action: &Action) -> Option<String> {
 
 /// A remedy where the container's own filter is what made row `row` fail. EPERM is what a profile answers where it
 /// names nothing else, and ENOSYS to calls that are newer than all it knows.
-pub fn refused(plan: &Plan, row: usize, errno: Errno) -> Option<&'static str> {
+pub fn refused(plan: &Plan, row: usize, errno: Errno, call: Call) -> Option<&'static str> {
+    if call == Call::Injected {
+        return None;
+    }
     let before = |wanted: fn(&Action) -> bool| plan.steps[..row].iter().any(|s| wanted(&s.action));
     if !before(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { .. })))
         || !matches!(errno, Errno::EPERM | Errno::ENOSYS)
@@ -65,6 +68,7 @@ fn denied(name: &str, uid: Option<u32>, call: Call) -> ExecError {
             match call {
                 Call::IsDirectory => "a directory of that name",
                 Call::OnNoexec => "a file of that name on a noexec mount",
+                Call::NotExecutable => "a file of that name without an x in its mode",
                 _ => "a file of that name that may not be executed",
             }
         ),
@@ -72,6 +76,9 @@ fn denied(name: &str, uid: Option<u32>, call: Call) -> ExecError {
             "exec: \"{name}\": permission denied (it lies on a noexec mount, where no program is executed: mount that with exec, as --tmpfs DIR:exec does)"
         ),
         (false, Call::IsDirectory) => format!("exec: \"{name}\": permission denied (it is a directory)"),
+        (false, Call::NotExecutable) => format!(
+            "exec: \"{name}\": permission denied (it is not executable: its mode has no x; chmod +x makes it so, or name the interpreter of a script: sh {name})"
+        ),
         (false, _) => format!(
             "exec: \"{name}\": permission denied (uid {} may not execute it: check its mode and those of the directories above it, or choose the user with --user)",
             uid.unwrap_or_default()
@@ -84,7 +91,7 @@ fn denied(name: &str, uid: Option<u32>, call: Call) -> ExecError {
 pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
     let step = plan.steps.get(row).filter(|_| call != Call::Injected)?;
     // A filter that is in force before the lookup is reported as for any other row.
-    let reported = call.is_refused_link() || refused(plan, row, errno).is_some();
+    let reported = call.is_refused_link() || refused(plan, row, errno, call).is_some();
     if matches!(step.action, Action::Exec(ExecOp::FindProgram { .. })) && reported {
         return None;
     }
@@ -99,19 +106,12 @@ pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) ->
         (Action::Exec(ExecOp::FindProgram { .. }), _) if name.is_empty() => not_found(
             "exec: \"\": executable file not found in $PATH (the name is empty: name a program)".into(),
         ),
-        (Action::Exec(ExecOp::FindProgram { .. }), Errno::ENOENT) if name.contains('/') => {
-            not_found(format!("exec: \"{name}\": stat {name}: no such file or directory"))
-        }
-        (Action::Exec(ExecOp::FindProgram { .. }), Errno::ENOENT) => {
-            not_found(format!("exec: \"{name}\": executable file not found in $PATH"))
-        }
+        (Action::Exec(ExecOp::FindProgram { .. }), Errno::ENOENT) => Some(ExecError::not_found(&name)),
         // The path, not the program, is what is wrong: in runc's words, or the last look at $PATH.
         (Action::Exec(ExecOp::FindProgram { .. }), Errno::ENOTDIR) if name.contains('/') => {
             cannot(format!("exec: \"{name}\": stat {name}: not a directory"))
         }
-        (Action::Exec(ExecOp::FindProgram { .. }), Errno::ENOTDIR) => {
-            not_found(format!("exec: \"{name}\": executable file not found in $PATH"))
-        }
+        (Action::Exec(ExecOp::FindProgram { .. }), Errno::ENOTDIR) => Some(ExecError::not_found(&name)),
         (Action::Exec(ExecOp::FindProgram { .. }), Errno::EACCES) => Some(denied(&name, uid, call)),
         (Action::Exec(ExecOp::FindProgram { .. }), e) => {
             cannot(format!("exec: \"{name}\": {}", crate::tables::errno::text(e as i32)))

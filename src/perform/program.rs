@@ -35,7 +35,9 @@ pub(super) fn find(cx: &mut Cx, candidates: &[std::ffi::CString]) -> Done {
             }
             Err(e) => {
                 // access(2) asks the mount, too. A filter without statfs(2) leaves the cause open.
-                if e == Errno::EACCES && fs::on_noexec_mount(path) == Ok(true) {
+                if e == Errno::EACCES && st.is_ok_and(|st| st.st_mode & 0o111 == 0) {
+                    cx.call = Call::NotExecutable;
+                } else if e == Errno::EACCES && fs::on_noexec_mount(path) == Ok(true) {
                     cx.call = Call::OnNoexec;
                 }
                 found = e;

@@ -50,5 +50,5 @@ calls! {
     NotProc "it is not of type proc", NotDevpts "what is at /dev/pts is no devpts", SameDirectory "the path leads to another directory than the one that was opened",
     Listen "listen", Getdents "getdents64", Chmod "fchmod", Fspick "fspick", Kill "pidfd_send_signal", Wait "wait4",
     LandlockRuleset "landlock_create_ruleset", LandlockRule "landlock_add_rule", LandlockRestrict "landlock_restrict_self",
-    Systemd "systemd", IdTool "newuidmap", Pipe "pipe2", Fork "clone", Socket "socket", Setsockopt "setsockopt", Helper "recv(ready)", Pasta "pasta", Cni "CNI plugin", Memfd "memfd_create", Reached "it can still be reached",
+    Systemd "systemd", IdTool "newuidmap", Pipe "pipe2", Fork "clone", Socket "socket", Setsockopt "setsockopt", Helper "recv(ready)", Pasta "pasta", Cni "CNI plugin", Memfd "memfd_create", Reached "it can still be reached", NotExecutable "the mode has no x",
 }

@@ -18,11 +18,11 @@ pub fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
     // Below this the kernel cannot even start a program (Docker refuses below 6 MiB for the same reason).
     const LEAST: i64 = 1 << 20;
     if bytes != -1 && bytes < LEAST {
-        return Err(Error::msg(format!("{what} {bytes}: must be at least 1 MiB, or -1 for no limit")));
+        return Err(Error::msg(format!("{what}: must be at least 1 MiB, or -1 for no limit")));
     }
     if bytes > 0 && bytes as u64 > *facts.host.memory.get() {
         return Err(Error::msg(format!(
-            "{what} {bytes}: larger than this machine's memory ({} bytes), so it would limit nothing; use -1 for no limit",
+            "{what}: larger than this machine's memory ({} bytes), so it would limit nothing; use -1 for no limit",
             facts.host.memory.get()
         )));
     }
@@ -38,11 +38,8 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
     let resources = &mut config.resources;
     match resources.memory.limit {
         Some(bytes) if bytes > 0 => {
-            check_memory("", bytes, facts).map_err(|e| {
-                Error::Config(ConfigError::new(
-                    "/linux/resources/memory/limit",
-                    e.to_string().trim_start().to_string(),
-                ))
+            check_memory(&bytes.to_string(), bytes, facts).map_err(|e| {
+                Error::Config(ConfigError::new("/linux/resources/memory/limit", e.to_string()))
             })?;
         }
         Some(_) => {}

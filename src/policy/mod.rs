@@ -27,6 +27,7 @@ use crate::config::{Config, Terminal};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::tables::capabilities::CapSet;
+use crate::tables::namespaces::NsKind;
 
 pub use judge::{Evidence, Judged, Severity, Verdict};
 pub use limits::{bound_sockets, check_memory};
@@ -334,7 +335,12 @@ pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
         }
     }
     let bare = config.hardening.bare;
-    for rule in RULES.iter().filter(|r| facts.policy >= r.since && (!bare || BARE.contains(&r.id))) {
+    // Only root of the machine makes the other namespaces without one of users.
+    let needs_user = facts.policy == Policy::Baseline
+        && facts.host.rootless.is_some()
+        && config.namespace(NsKind::User).is_none();
+    let applies = |r: &&Rule| facts.policy >= r.since || needs_user && r.id == "user-namespace";
+    for rule in RULES.iter().filter(applies).filter(|r| !bare || BARE.contains(&r.id)) {
         if let Cure::Harden(harden) = rule.cure {
             outcome.rule = rule.id;
             harden(config, facts, &mut outcome)?;

@@ -56,6 +56,8 @@ const ATTRS: [(u64, &str); 4] = [
 pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
     let has = |config: &Config, path: &str| config.mounts.iter().any(|m| m.destination == Path::new(path));
     let memory = config.resources.memory.limit.filter(|_| !facts.overrides.no_cgroups);
+    // What this machine's daemons keep in /run is not an image's.
+    let of_this_machine = config.root.path.components().eq([std::path::Component::RootDir]);
     let mut added = Vec::new();
     for (i, row) in STANDARD.iter().enumerate() {
         if !has(config, row.destination) {
@@ -67,7 +69,10 @@ pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
     if !facts.overrides.allows("write-rootfs") {
         for row in &SCRATCH {
             if !has(config, row.destination) {
-                let m = row_mount(row, memory);
+                let mut m = row_mount(row, memory);
+                if of_this_machine {
+                    m.copy_up = CopyUp::No;
+                }
                 added.push((row.destination, describe(&m)));
                 add_mount(&mut config.mounts, m, usize::MAX);
             }

@@ -11,8 +11,7 @@
 //! # let Some(safebox) = built.into_iter().find(|path| path.exists()) else { return Ok(()) };
 //! use std::time::Duration;
 //!
-//! use safebox::Sandbox;
-//! use safebox::lifecycle::account::Status;
+//! use safebox::{Sandbox, Status};
 //!
 //! let mut sandbox = Sandbox::new("sh");
 //! sandbox.args(["-c", "echo \"$WORD from $(id -u)\"; exit 3"]).env("WORD", "hello").timeout(Duration::from_secs(10));
@@ -40,6 +39,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::cgroup::Manager;
 use crate::cli::{self, Verb};
 use crate::error::{Error, Result};
 use crate::launch::options::{Row, Says, Shape, row, verbs};
@@ -59,6 +59,8 @@ const RESULT: i32 = 4;
 pub struct Sandbox {
     launcher: PathBuf,
     state_root: Option<PathBuf>,
+    cgroup_manager: Option<Manager>,
+    policy_file: Option<PathBuf>,
     root: Root,
     name: Option<String>,
     options: Vec<(&'static Row, String)>,
@@ -75,6 +77,8 @@ impl Sandbox {
         Sandbox {
             launcher: "safebox".into(),
             state_root: None,
+            cgroup_manager: None,
+            policy_file: None,
             root: Root::Host,
             name: None,
             options: Vec::new(),
@@ -99,6 +103,19 @@ impl Sandbox {
     /// Where the states of containers are kept [default: as the command line has it].
     pub fn state_root(&mut self, dir: impl Into<PathBuf>) -> &mut Self {
         self.state_root = Some(dir.into());
+        self
+    }
+
+    /// Who makes the container's cgroups; with [`Manager::Disabled`] there is none, and nothing is limited [default: as
+    /// the command line has it].
+    pub fn cgroup_manager(&mut self, manager: Manager) -> &mut Self {
+        self.cgroup_manager = Some(manager);
+        self
+    }
+
+    /// The administrator's policy file [default: /etc/safebox/policy.toml, if it exists].
+    pub fn policy_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.policy_file = Some(path.into());
         self
     }
 
@@ -329,6 +346,12 @@ impl Sandbox {
         let mut words: Vec<OsString> = vec!["safebox".into()];
         if let Some(dir) = &self.state_root {
             words.extend(["--root".into(), dir.into()]);
+        }
+        if let Some(file) = &self.policy_file {
+            words.extend(["--policy-file".into(), file.into()]);
+        }
+        if let Some(manager) = self.cgroup_manager {
+            words.extend(["--cgroup-manager".into(), manager.name().into()]);
         }
         words.push(verb.into());
         words.extend(own.iter().map(OsString::from));

@@ -18,6 +18,12 @@ fn words_are_those_of_the_command_line() {
     let cli = cli::parse(&words).unwrap();
     let Verb::Run(run) = cli.verb else { panic!("a run") };
     assert_eq!(run.options.0.life.timeout, Some(Duration::from_millis(1500)));
+    // Global options come before the verb.
+    sandbox.cgroup_manager(Manager::Disabled).policy_file("/p.toml");
+    let words = sandbox.words("run", verbs::RUN, &[]).unwrap();
+    let cli = cli::parse(&words).unwrap();
+    assert_eq!(cli.global.cgroup_manager, Some(Manager::Disabled));
+    assert_eq!(cli.global.policy_file.as_deref(), Some(Path::new("/p.toml")));
     // explain has no deadline.
     let words = sandbox.words("explain", verbs::EXPLAIN, &[]).unwrap();
     assert!(!words.iter().any(|w| w.to_string_lossy().contains("timeout")), "{words:?}");

@@ -10,6 +10,7 @@
 pub mod bpf;
 pub mod builtin;
 mod cache;
+pub mod capable;
 mod guards;
 mod library;
 mod listener;

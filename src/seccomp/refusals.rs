@@ -11,7 +11,9 @@ use libc::{seccomp_data, sock_filter};
 use super::bpf::{self, RET};
 use super::numbers::{name, native};
 use super::weakens;
+use crate::seccomp::capable::remedy;
 use crate::sys::Errno;
+use crate::tables::capabilities::CapSet;
 
 /// Returns the filter `program` with every refusal reported to a listener.
 pub fn reported(program: &[sock_filter]) -> Vec<sock_filter> {
@@ -38,6 +40,11 @@ pub struct Reported {
 }
 
 impl Reported {
+    /// ` (--seccomp-allow NAME)`, with the capability that a container with `held` lacks; empty for a call without a name.
+    pub fn remedy(&self, held: CapSet) -> String {
+        if self.named { format!(" ({})", remedy(&self.name, held)) } else { String::new() }
+    }
+
     /// Evaluates the call `data` with the unchanged filter `program`.
     pub fn by(program: &[sock_filter], data: &seccomp_data) -> Self {
         let answer = u32::try_from(data.nr).ok().and_then(|nr| bpf::run(program, data.arch, nr, data.args));

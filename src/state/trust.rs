@@ -4,6 +4,8 @@
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
+use nix::unistd::AccessFlags;
+
 use super::files;
 use crate::error::{Error, Result};
 
@@ -17,7 +19,12 @@ pub fn make_root(root: &Path) -> Result<()> {
         Error::msg(format!("state directory {}: {text} (choose another with --root)", root.display()))
     })?;
     // Another user may have created it since the first check.
-    check_root(root)
+    check_root(root)?;
+    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+    nix::unistd::access(root, flags).map_err(|e| {
+        let text = crate::tables::errno::text(e as i32);
+        Error::msg(format!("state directory {}: {text} (choose another with --root)", root.display()))
+    })
 }
 
 /// Checks the default state root, used when `--root` is not given. It may be below a directory that other

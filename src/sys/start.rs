@@ -91,6 +91,7 @@ fn on_own_stack(main: fn() -> ExitCode) -> super::Result<ExitCode> {
 }
 
 /// Makes `$main`, a function that returns an [`ExitCode`], the program; the crate is `no_main`.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! program {
     ($main:path) => {

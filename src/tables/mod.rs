@@ -5,6 +5,7 @@
 
 pub mod capabilities;
 pub mod errno;
+pub mod host_paths;
 pub mod landlock;
 pub mod limits;
 pub mod memory_policy;

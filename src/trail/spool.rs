@@ -42,6 +42,8 @@ pub fn report(root: &Path, events: impl FnOnce() -> Vec<Event>) -> Result<()> {
     let mut file = match File::options().append(true).custom_flags(flags).open(&path) {
         Ok(file) => file,
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(()),
+        // Nothing in a directory that this user cannot enter is theirs.
+        Err(_) if nix::unistd::access(root, nix::unistd::AccessFlags::X_OK).is_err() => return Ok(()),
         Err(e) => return Err(failed(e)),
     };
     let meta = file.metadata().map_err(failed)?;

@@ -15,7 +15,7 @@ pub(super) fn foreign_elf() -> Vec<u8> {
 }
 
 /// (args[0], exit code, text that stderr must contain).
-pub(super) const PROGRAMS: [(&str, i32, &str); 19] = [
+pub(super) const PROGRAMS: [(&str, i32, &str); 20] = [
     ("nowhere", 127, "exec: \"nowhere\": executable file not found in $PATH"),
     ("/nowhere", 127, "exec: \"/nowhere\": stat /nowhere: no such file or directory"),
     ("/etc/passwd", 126, "exec: \"/etc/passwd\": permission denied"),
@@ -44,6 +44,11 @@ pub(super) const PROGRAMS: [(&str, i32, &str); 19] = [
     (".", 127, "exec: \".\": executable file not found in $PATH"),
     ("", 127, "exec: \"\": executable file not found in $PATH (the name is empty: name a program)"),
     ("/noexec/tool", 126, "exec: \"/noexec/tool\": permission denied (it lies on a noexec mount"),
+    (
+        "/bin/plain",
+        126,
+        "exec: \"/bin/plain\": permission denied (it is not executable: its mode has no x; chmod +x",
+    ),
     ("/bin/loop", 126, "exec: \"/bin/loop\":"),
 ];
 

@@ -20,10 +20,6 @@ fn sleeping(sb: &Sandbox) -> i32 {
     sb.pid()
 }
 
-fn sleeper() -> Sandbox {
-    Sandbox::new().args(["/bin/sleep", "1000"])
-}
-
 fn proc(pid: i32, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}"))
         .unwrap_or_else(|e| panic!("/proc/{pid}/{file}: {e}"))
@@ -46,7 +42,7 @@ fn stat(pid: i32, n: usize) -> String {
 #[case(OCI)]
 fn process_user_umask_and_groups() {
     let user = json!({ "uid": 1000, "gid": 1001, "umask": 0o27, "additionalGids": [10, 2_147_483_647] });
-    let sb = sleeper().patch("/process/user", user);
+    let sb = Sandbox::sleeper().patch("/process/user", user);
     let pid = sleeping(&sb);
     assert_eq!(status(pid, "Uid"), "1000 1000 1000 1000");
     assert_eq!(status(pid, "Gid"), "1001 1001 1001 1001");
@@ -59,7 +55,7 @@ fn process_user_umask_and_groups() {
     }
     sb.delete().ok();
     let pid = {
-        let sb = sleeper();
+        let sb = Sandbox::sleeper();
         let pid = sleeping(&sb);
         assert_eq!((status(pid, "Umask").as_str(), status(pid, "Groups").as_str()), ("0022", ""));
         sb.delete().ok();
@@ -103,7 +99,7 @@ fn process_rlimits_are_the_kernel_s() {
         .enumerate()
         .map(|(i, (name, shown))| json!({ "type": name, "soft": of(i, shown).0, "hard": of(i, shown).1 }))
         .collect();
-    let sb = sleeper().patch("/process/rlimits", json!(limits));
+    let sb = Sandbox::sleeper().patch("/process/rlimits", json!(limits));
     let pid = sleeping(&sb);
     let exec = sb.exec(["cat", "/proc/self/limits"]).ok().stdout;
     for text in [proc(pid, "limits"), exec] {
@@ -123,7 +119,7 @@ fn process_rlimits_are_the_kernel_s() {
 
 #[case(OCI)]
 fn process_oom_score_adj() {
-    let sb = sleeper().patch("/process/oomScoreAdj", json!(321));
+    let sb = Sandbox::sleeper().patch("/process/oomScoreAdj", json!(321));
     let pid = sleeping(&sb);
     assert_eq!(proc(pid, "oom_score_adj").trim(), "321");
     sb.exec(["cat", "/proc/self/oom_score_adj"]).ok().prints("321");
@@ -162,7 +158,7 @@ fn process_scheduler_policies() {
         ),
     ];
     for (scheduler, want) in cases {
-        let sb = sleeper().patch("/process/scheduler", scheduler.clone());
+        let sb = Sandbox::sleeper().patch("/process/scheduler", scheduler.clone());
         let out = sb.create();
         let realtime =
             ["SCHED_FIFO", "SCHED_RR", "SCHED_DEADLINE"].map(Value::from).contains(&scheduler["policy"]);
@@ -211,7 +207,8 @@ fn process_io_priority() {
         ("IOPRIO_CLASS_IDLE", 0, "idle"),
     ];
     for (class, priority, shown) in cases {
-        let sb = sleeper().patch("/process/ioPriority", json!({ "class": class, "priority": priority }));
+        let sb =
+            Sandbox::sleeper().patch("/process/ioPriority", json!({ "class": class, "priority": priority }));
         let pid = sleeping(&sb);
         let out = Command::new("ionice").arg("-p").arg(pid.to_string()).output().expect("ionice");
         assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), shown);
@@ -238,24 +235,24 @@ fn process_exec_cpu_affinity() {
         (json!({ "initial": "0" }), "\t0"),
         (json!({ "initial": "0", "final": "1" }), "\t1\n"),
     ] {
-        let sb = sleeper().patch("/process/execCPUAffinity", affinity);
+        let sb = Sandbox::sleeper().patch("/process/execCPUAffinity", affinity);
         // The field does not apply to the first process.
         let pid = sleeping(&sb);
         assert!(status(pid, "Cpus_allowed_list").contains('-'), "{}", status(pid, "Cpus_allowed_list"));
         sb.exec(allowed).ok().prints(want);
         sb.delete().ok();
     }
-    let sb = sleeper().patch("/process/execCPUAffinity", json!({ "final": "1000" }));
+    let sb = Sandbox::sleeper().patch("/process/execCPUAffinity", json!({ "final": "1000" }));
     sleeping(&sb);
     sb.exec(allowed).exits(255).says("/process/execCPUAffinity");
     sb.delete().ok();
-    let sb = sleeper().patch("/process/execCPUAffinity", json!({ "initial": "x" }));
+    let sb = Sandbox::sleeper().patch("/process/execCPUAffinity", json!({ "initial": "x" }));
     sb.create().exits(1).says("/process/execCPUAffinity/initial: ");
 }
 
 #[case(OWN)]
 fn process_personality_for_run_and_exec() {
-    let sb = sleeper().patch("/linux/personality", json!({ "domain": "LINUX32" }));
+    let sb = Sandbox::sleeper().patch("/linux/personality", json!({ "domain": "LINUX32" }));
     let pid = sleeping(&sb);
     assert_eq!(proc(pid, "personality").trim(), "00000008");
     if cfg!(target_arch = "x86_64") {
@@ -291,7 +288,7 @@ fn process_memory_policy_for_run_and_exec() {
         (json!({ "mode": "MPOL_LOCAL" }), "local"),
         (json!({ "mode": "MPOL_DEFAULT" }), "default"),
     ] {
-        let sb = sleeper().patch("/linux/memoryPolicy", policy.clone());
+        let sb = Sandbox::sleeper().patch("/linux/memoryPolicy", policy.clone());
         let pid = sleeping(&sb);
         let maps = proc(pid, "numa_maps");
         assert!(

@@ -47,7 +47,7 @@ fn rootfs_propagation_of_a_slave() {
         let (rootfs, below) = (sb.rootfs(), sb.rootfs().join("mnt"));
         std::fs::create_dir_all(&below).expect("a directory");
         let shared = Shared::new(&rootfs);
-        let sb = started(sb);
+        let sb = sb.started();
         host_mount(&["-t", "tmpfs", "tmpfs", &below.display().to_string()]);
         std::fs::write(below.join("file"), "").expect("a file");
         let seen = sb.exec(["ls", "/mnt"]).ok().stdout.contains("file");
@@ -85,10 +85,4 @@ impl Drop for Shared<'_> {
 fn host_mount(args: &[&str]) {
     let status = Command::new("mount").args(args).status();
     assert!(status.is_ok_and(|s| s.success()), "mount {args:?}");
-}
-
-fn started(sb: Sandbox) -> Sandbox {
-    sb.create().ok();
-    sb.verb("start").ok();
-    sb
 }

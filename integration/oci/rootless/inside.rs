@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{ONE, RANGE, User, one, range, state};
-use crate::harness::{Sandbox, case, poll};
+use crate::harness::{Sandbox, bundle, case, poll};
 
 #[case(ONE)]
 fn hooks_of_the_container_run_in_it() {
@@ -76,13 +76,44 @@ fn pod(user: User) {
     first.leak_check();
 }
 
+#[case(ONE)]
+fn all_processes_are_listed() {
+    listed(one());
+}
+
+#[case(RANGE)]
+fn all_processes_are_listed_with_a_range() {
+    listed(range());
+}
+
+/// Without a cgroup the pid namespace tells: its init is undumpable, and what `exec` started is no child of it.
+fn listed(user: User) {
+    let sb = user.sandbox().sh("sleep 701 & sleep 702 & echo up; wait");
+    let running = sb.run_until(user.run(&sb).arg("--init"), "up");
+    let exec = user.runtime(&sb).args(["exec", "--detach"]).arg(sb.id()).args(["/bin/sleep", "703"]);
+    exec.output().ok();
+    let names = || {
+        let ps = user.runtime(&sb).args(["ps", "--format", "json"]).arg(sb.id()).output().ok();
+        let pids: Vec<i32> = serde_json::from_str(&ps.stdout).unwrap_or_else(|e| panic!("{e}: {ps}"));
+        let name = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let mut names: Vec<_> = pids.iter().map(|pid| name(pid).trim().to_string()).collect();
+        names.sort();
+        names.join(" ")
+    };
+    let expect = "safebox sh sleep sleep sleep";
+    poll(&format!("{expect:?} in {:?}", names()), Duration::from_secs(10), || names() == expect);
+    user.runtime(&sb).args(["kill", "--all"]).arg(sb.id()).arg("KILL").output().ok();
+    running.wait().exits(137);
+    sb.leak_check();
+}
+
 /// A hook that writes its input and its working directory to a file.
 fn hook(file: &Path) -> Value {
     let script = format!(
         "{{ cat; echo; for i in {LINKS}; do readlink $i; done; id -u; test -e tmp/mark && echo mark; }} >{}",
         file.display()
     );
-    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }])
+    bundle::hook(&script)
 }
 
 const LINKS: &str =

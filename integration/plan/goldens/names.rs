@@ -20,8 +20,10 @@ fn one_row_and_one_section() {
     );
     let whole = explain(&[]).ok().stdout;
     assert!(section.lines().all(|line| whole.contains(line)), "{section}");
-    explain(&["--row", "nope"]).exits(1).says("--row nope: no row has this name");
-    explain(&["--section", "nope"]).exits(1).says("--section nope: no section has this name; one of state, ");
+    explain(&["--row", "nope"]).exits(125).says("--row nope: no row has this name");
+    explain(&["--section", "nope"])
+        .exits(125)
+        .says("--section nope: no section has this name; one of state, ");
 }
 
 /// The plans of all goldens: a golden of names and numbers; names are unique.

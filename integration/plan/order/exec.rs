@@ -17,7 +17,7 @@ use crate::harness::{Sandbox, case};
 
 #[case(HERE)]
 fn exec() {
-    started(&sleeper(), &[]);
+    started(&Sandbox::sleeper(), &[]);
 }
 
 /// The plan of `exec ID true`.
@@ -61,13 +61,9 @@ fn started(sb: &Sandbox, groups: &[&str]) {
     sb.delete().ok();
 }
 
-fn sleeper() -> Sandbox {
-    Sandbox::new().args(["sleep", "1000"])
-}
-
 #[case(Root, Strace, Userns)]
 fn exec_in_a_hardened_container() {
-    let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+    let sb = Sandbox::up();
     let running = sb.run_until(sb.run(), "up");
     traced(&sb, &[]);
     sb.kill("KILL").ok();
@@ -76,7 +72,7 @@ fn exec_in_a_hardened_container() {
 
 #[case(HERE)]
 fn exec_with_limits_and_another_user() {
-    let sb = sleeper()
+    let sb = Sandbox::sleeper()
         .patch("/process/user", json!({ "uid": 1000, "gid": 1000, "umask": 63, "additionalGids": [10, 20] }))
         .patch("/process/capabilities/inheritable", json!(["CAP_KILL"]))
         .patch("/process/capabilities/ambient", json!(["CAP_KILL"]))
@@ -97,14 +93,14 @@ fn exec_with_limits_and_another_user() {
 
 #[case(HERE)]
 fn exec_in_a_group_that_was_there() {
-    let (sb, _group) = crate::oci::groups::premade(sleeper());
+    let (sb, _group) = crate::oci::groups::premade(Sandbox::sleeper());
     started(&sb, &[]);
 }
 
 /// A cgroup below the container's own, created by a process inside.
 #[case(HERE)]
 fn exec_in_a_group_below() {
-    let sb = sleeper();
+    let sb = Sandbox::sleeper();
     sb.create().ok();
     sb.verb("start").ok();
     let below: Vec<_> = sb.trace().cgroups().iter().map(|group| group.join("sub")).collect();

@@ -203,6 +203,10 @@ fn a_figure_that_cannot_be_had_is_absent() {
     });
     call.args(["--", "sh", "-c", "exit 3"]).output().exits(3);
     let account = read(&path);
+    // Lists are there, empty or not.
+    for list in ["changes", "missing", "denials"] {
+        assert!(account[list].is_array(), "{list}: {account}");
+    }
     if Need::CgroupV1.missing().is_none() {
         for figure in ["memoryPeakBytes", "pidsPeak", "oomKills", "pidsRefused", "throttledSeconds"] {
             assert_eq!(account.get(figure), None, "{account}");
@@ -329,5 +333,69 @@ fn a_kept_container_has_its_account() {
     assert_eq!(state["ended"]["account"]["status"], "exited", "{state}");
     assert_eq!(state["ended"]["account"]["exitCode"], 5, "{state}");
     sb.delete().ok();
+    sb.leak_check();
+}
+
+/// Whatever the stage at which a launch fails, its files are gone but for the account, and it can be tried again.
+#[case(ROOT)]
+fn a_launch_that_fails_takes_its_files_along() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let files = || {
+        let names = std::fs::read_dir(&dir).expect("a directory").flatten().map(|e| e.file_name());
+        let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names.retain(|name| !["file", "sub"].contains(&name.as_str()));
+        names.join(" ")
+    };
+    let rootfs = sb.rootfs().to_string_lossy().into_owned();
+    let net: &[&str] = &["--allow-net", "a.test", "--audit-log", "audit"];
+    for (options, program, code) in [
+        (&[] as &[&str], "nosuch", 127),
+        (&["--rootfs", &rootfs], "nosuch", 127),
+        (&[], "/etc/passwd", 126),
+        (&["--memory", "1k"], "true", 125),
+        (&["-w", "/nowhere/at/all", "--fail", "pivot"], "true", 125),
+        (&["--fail", "1"], "true", 125),
+        (&["--fail", "20"], "true", 125),
+        (&["--fail", "exec"], "true", 125),
+        (&["-d"], "nosuch", 127),
+        (&["-d", "--fail", "pivot"], "true", 125),
+        (net, "nosuch", 127),
+        (&[net, &["--fail", "pivot"]].concat(), "true", 125),
+    ] {
+        let call = || {
+            let files = ["--cidfile", "cid", "--pid-file", "pid", "--result", "result"];
+            run_in(&sb, &dir).arg("-q").args(files).args(options).args(["--", program])
+        };
+        for _ in 0..2 {
+            call().output().exits(code);
+            assert_eq!(files(), "result", "{options:?} {program}");
+            let text = std::fs::read_to_string(dir.join("result")).expect("the account");
+            assert!(text.contains("not-started"), "{options:?} {program}: {text}");
+            std::fs::remove_file(dir.join("result")).expect("remove");
+        }
+        sb.leak_check();
+    }
+    // What another run has written stays.
+    std::fs::write(dir.join("audit"), "earlier\n").expect("write");
+    let call = run_in(&sb, &dir).arg("-q").args(net).args(["--", "nosuch"]);
+    call.output().exits(127);
+    assert_eq!(std::fs::read_to_string(dir.join("audit")).expect("the log"), "earlier\n");
+    let call = run_in(&sb, &dir).args(["-q", "--cidfile", "cid", "--", "sh", "-c", "exit 3"]);
+    call.output().exits(3);
+    assert_eq!(std::fs::read_to_string(dir.join("cid")).expect("the id"), sb.id());
+    sb.leak_check();
+}
+
+#[case(ROOT)]
+fn a_row_that_was_made_to_fail_blames_nothing_else() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    for row in ["exec", "pivot", "find-program"] {
+        let out = run_in(&sb, &dir).args(["-q", "--fail", row, "--", "true"]).output().exits(125);
+        assert!(!out.stderr.contains("filter"), "{out}");
+        out.says("this row was made to fail by --fail");
+    }
     sb.leak_check();
 }

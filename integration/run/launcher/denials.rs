@@ -24,6 +24,39 @@ fn denials_name_the_path_and_the_flag() {
     sb.leak_check();
 }
 
+/// What names the name server of the host's resolv.conf would be a rule that allows nothing.
+#[case(ROOT)]
+fn a_name_server_is_no_rule() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let script =
+        "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('192.0.2.53', 53))";
+    let call = run_in(&sb, &dir).args(["-q", "--explain-denials", "--", "python3", "-c", script]);
+    let out =
+        call.output().exits(1).says("denied: connect:192.0.2.53:53").says("--allow-net NAME for each name");
+    assert!(!out.stderr.contains("--allow-net 192"), "{out}");
+    sb.leak_check();
+}
+
+/// The filter is not all that refuses mount(2).
+#[case(ROOT)]
+fn a_capability_that_is_needed_as_well_is_named() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let script =
+        "import ctypes\nexit(0 if ctypes.CDLL(None).mount(b'x', b'/tmp', b'tmpfs', 0, None) == 0 else 4)";
+    let run = |options: &[&str]| {
+        let call = run_in(&sb, &dir).args(["-q", "--explain-denials"]).args(options);
+        call.args(["--", "python3", "-c", script]).output()
+    };
+    run(&[]).exits(4).says("denied: system call mount").says("(--cap-add SYS_ADMIN: the kernel requires");
+    let out = run(&["--seccomp-allow", "mount"]).exits(4);
+    assert!(!out.stderr.contains("nothing that was observed"), "{out}");
+    out.says("denied: --seccomp-allow mount has no effect without --cap-add SYS_ADMIN");
+    run(&["--cap-add", "SYS_ADMIN"]).ok();
+    sb.leak_check();
+}
+
 /// Only a failure is explained: programs try many things that they can do without.
 #[case(ROOT)]
 fn a_run_that_succeeds_explains_nothing() {
@@ -134,6 +167,7 @@ fn would_answers_as_the_run_does() {
         ("read:/etc/passwd".into(), "cat /etc/passwd".into(), true),
         ("read:/etc/shadow".into(), "cat /etc/shadow".into(), false),
         ("write:/etc/new".into(), "touch /etc/new".into(), false),
+        ("write:/tmp/new".into(), "touch /tmp/new".into(), true),
         ("read:/root/.profile".into(), "cat /root/.profile".into(), false),
         ("exec:/usr/bin/env".into(), "/usr/bin/env true".into(), true),
         ("exec:/etc/passwd".into(), "/etc/passwd".into(), false),
@@ -155,5 +189,28 @@ fn would_answers_as_the_run_does() {
         assert_eq!(said.status.success(), works, "{question}: {said:?}");
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(text.starts_with(&format!("{question}: {}: ", if works { "yes" } else { "no" })), "{text}");
+    }
+}
+
+/// 1 is an answer; what is no question is 125, as a wrong option of `run`.
+#[case(ROOT)]
+fn a_wrong_question_is_no_answer() {
+    let sb = Sandbox::new();
+    for (args, code) in [
+        (&["--would", "read:/etc/passwd"] as &[&str], 0),
+        (&["--would", "write:/etc/passwd"], 1),
+        (&["--would", "write"], 125),
+        (&["--would", "connect:host"], 125),
+        (&["--nosuch"], 125),
+        (&["--memory", "1k", "--would", "read:/etc/passwd"], 125),
+        (&["--row", "nosuch"], 125),
+    ] {
+        let dir = project(&sb);
+        let call = sb.runtime().arg("explain").args(args).args(["--", "true"]);
+        call.with(|c| {
+            c.current_dir(&dir);
+        })
+        .output()
+        .exits(code);
     }
 }

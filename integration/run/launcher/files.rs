@@ -48,6 +48,34 @@ fn the_most_specific_path_wins() {
     sb.leak_check();
 }
 
+/// A directory that was named by mistake: no mount point is made in it.
+#[case(ROOT)]
+fn a_directory_without_the_program_stays_as_it_is() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let rootfs = sb.rootfs();
+    for (place, program, says) in [
+        (
+            &dir,
+            &["--", "nosuch"] as &[&str],
+            "exec: \"nosuch\": executable file not found in $PATH (of --rootfs ",
+        ),
+        (&dir, &[], "exec: \"/bin/sh\": stat /bin/sh: no such file or directory (of --rootfs "),
+        (&rootfs, &["--", "/bin/nosuch"], "exec: \"/bin/nosuch\": stat /bin/nosuch: no such file"),
+    ] {
+        let before = picture(place);
+        let out = run_in(&sb, place).args(["--rootfs", "."]).args(program).output();
+        assert_eq!(picture(place), before, "{out}");
+        out.exits(127).says(says);
+        sb.leak_check();
+    }
+    // The program may come with a mount.
+    let bin = format!("{}:/opt", rootfs.join("bin").display());
+    let call = run_in(&sb, &dir).args(["--rootfs", ".", "-v", &bin, "--", "/opt/busybox", "echo", "found"]);
+    call.output().ok().prints("found");
+    sb.leak_check();
+}
+
 fn owner(below: Option<&str>) {
     let sb = Sandbox::new();
     let dir = project(&sb);
@@ -144,7 +172,7 @@ fn a_closed_directory_can_be_read() {
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).expect("chmod");
     let out = run_in(&sb, &dir).args(["--", "sh", "-c", "cat file; touch x"]).output();
     assert_eq!(out.stdout, "project\n", "{out}");
-    out.exits(1).says("Read-only");
+    out.exits(1).says("Read-only").says(&format!("reads {} as its owner", dir.display()));
     sb.leak_check();
 }
 
@@ -180,6 +208,12 @@ fn sources_that_give_the_host_away_are_refused() {
         run_in(&sb, &dir).args(["--ro", source, "--", "true"]).output().exits(125).says("--ro ");
         let volume = format!("{}:/x", if source == "link" { "./link" } else { source });
         run_in(&sb, &dir).args(["-v", &volume, "--", "true"]).output().exits(125).says("--volume ");
+    }
+    // The advice is what works.
+    for (source, below) in [("/proc/sys", false), ("/sys/kernel", false), ("/dev/shm", true), ("/etc", true)]
+    {
+        let out = run_in(&sb, &dir).args(["--ro", source, "--", "true"]).output().exits(125);
+        assert_eq!(out.stderr.contains(": name a path below it"), below, "{source}: {out}");
     }
     sb.leak_check();
 }

@@ -43,16 +43,64 @@ fn without_namespaces_landlock_guards_files() {
     let expect = "project\nwritten\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nran\n";
     assert_eq!(out.stdout, expect, "{out}");
     for says in [
-        "weaker: ladder: no mount-namespace: only Landlock protects the files of this machine outside the shown paths",
-        "weaker: ladder: no network-namespace",
+        "weaker: ladder: landlock, no_new_privs and seccomp only: no user-namespace, no mount-namespace, no pid-namespace, \
+         no network-namespace",
         "../outside: Permission denied",
         "file: Permission denied",
     ] {
         assert!(out.stderr.contains(says), "{says}\n{out}");
     }
+    let weaker = out.stderr.lines().filter(|line| line.contains("weaker: ladder")).count();
+    assert_eq!(weaker, 1, "{out}");
+    let call = without_namespaces(&sb, &dir, &[]).args(["run", "--verbose", "--name", sb.id(), "--", "true"]);
+    call.output().ok().says(
+        "weaker: ladder: no mount-namespace: only Landlock protects the files of this machine outside the shown paths",
+    );
     let call =
         without_namespaces(&sb, &dir, &[]).args(["run", "--name", sb.id(), "--tmpfs", "/x", "--", "true"]);
     call.output().exits(125).says("needs a mount namespace");
+    sb.leak_check();
+}
+
+/// Without namespaces these three guard the machine; the filter against internet sockets is no replacement.
+#[case(BARE)]
+fn without_namespaces_no_guard_is_given_up() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    for (flag, value) in [
+        ("--seccomp", "unconfined"),
+        ("--seccomp", "config"),
+        ("--allow", "new-privileges"),
+        ("--cap-add", "SYS_ADMIN"),
+    ] {
+        let call =
+            without_namespaces(&sb, &dir, &[]).args(["run", "--name", sb.id(), flag, value, "--", "id"]);
+        let out = call.output().exits(125);
+        assert_eq!(out.stdout, "", "{out}");
+        out.says(&format!("{flag} {value}: no namespace can be created here")).says("safebox doctor");
+    }
+    sb.leak_check();
+}
+
+/// Root of a user namespace with one id has capabilities, but no other id to change to.
+#[case(BARE)]
+fn without_namespaces_and_ids_the_program_is_root_of_its_container() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let run = |args: &[&str]| {
+        let at = dir.clone();
+        let call = sb.under(&["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]);
+        let call = call.args(["run", "-q", "--name", sb.id()]).args(args);
+        call.with(move |c| {
+            c.current_dir(at);
+        })
+        .output()
+    };
+    let out = run(&["--", "sh", "-c", "id -u; grep CapEff /proc/self/status"]).ok();
+    assert_eq!(out.stdout, "0\nCapEff:\t0000000000000000\n", "{out}");
+    out.says("runs as root of this container, without capabilities: no other id is mapped here");
+    run(&["--user", "1234", "--", "true"]).exits(125).says("--user 1234: ").says("use --user 0");
     sb.leak_check();
 }
 
@@ -208,7 +256,7 @@ fn a_covered_proc_is_shared() {
         })
         .output();
     assert_eq!(out.stdout, "project\n/proc/self\nitself\napart\ncat\n", "{out}");
-    out.says("weaker: ladder: no pid-namespace with a /proc of its own");
+    out.says("weaker: ladder: ").says("no pid-namespace with a /proc of its own");
     let out = sb.under(&words).arg("doctor").output().exits(1);
     for says in [
         "rung: all namespaces, without a /proc of their own",

@@ -9,6 +9,7 @@ use safebox::lifecycle::account::Status;
 use super::project;
 use crate::harness::carried::{lesson, patience, slow, slowed};
 use crate::harness::{Need, Sandbox, bundle, case};
+use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
 
@@ -132,6 +133,48 @@ fn the_library_and_the_command_line_do_not_differ() {
     let more = ["--hostname=box", "--memory=64m", "--cpus=0.5", "--", "sh", "-c", script];
     let out = super::run_in(&sb, &dir).arg("-q").args(args).args(more).output().ok();
     assert_eq!(String::from_utf8_lossy(&output.stdout), out.stdout, "{out}");
+    sb.leak_check();
+}
+
+/// An unprivileged user without cgroups of their own: what the error advises, the library can ask for, too.
+#[case(Root, OrdinaryUserns)]
+fn the_library_can_do_without_cgroups() {
+    let user = one();
+    let sb = user.sandbox();
+    // The launcher, as this user; `exec` keeps its descriptors.
+    let launcher = sb.dir().join("launcher");
+    let text = format!(
+        "#!/bin/sh\nexec setpriv --reuid {0} --regid {0} --clear-groups {1} \"$@\"\n",
+        user.uid,
+        sb.dir().join("safebox").display()
+    );
+    std::fs::write(&launcher, text).expect("write");
+    std::fs::set_permissions(&launcher, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let run = |change: &dyn Fn(&mut safebox::Sandbox)| {
+        let mut sandbox = safebox::Sandbox::new("/bin/sh");
+        sandbox.args(["-c", "id -u; exit 5"]).launcher(&launcher).state_root(sb.root()).rootfs(sb.rootfs());
+        sandbox.name(sb.id()).current_dir("/").stderr(Stdio::null());
+        change(&mut sandbox);
+        sandbox.output().expect("output")
+    };
+    let output = run(&|sandbox| {
+        sandbox.memory(64 << 20);
+    });
+    if let Some(error) = &output.exit.account.error {
+        assert!(error.contains("--cgroup-manager disabled"), "{error}");
+    }
+    let output = run(&|sandbox| {
+        sandbox.cgroup_manager(safebox::Manager::Disabled);
+    });
+    assert_eq!((output.exit.code(), output.exit.account.status), (5, Status::Exited), "{output:?}");
+    // The administrator's requirements count for the library's launches.
+    let policy = sb.dir().join("policy.toml");
+    std::fs::write(&policy, "mode = \"nonsense\"\n").expect("write");
+    let output = run(&|sandbox| {
+        sandbox.cgroup_manager(safebox::Manager::Disabled).policy_file(&policy);
+    });
+    assert_eq!(output.exit.account.status, Status::NotStarted, "{output:?}");
+    assert!(output.exit.account.error.is_some_and(|e| e.contains("policy.toml")));
     sb.leak_check();
 }
 

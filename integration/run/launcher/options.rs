@@ -95,7 +95,10 @@ fn a_bad_value_is_named_and_leaves_nothing() {
     assert!(tried > 100, "{tried}");
     bad_paths(&sb, &dir);
     for (args, says) in [
-        (&["--memory", "1k"] as &[&str], "must be at least 1 MiB"),
+        (&["--memory", "1k"] as &[&str], "--memory 1k: must be at least 1 MiB"),
+        (&["--cap-add", "FOO"], "for flag --cap-add: unknown capability; one of CHOWN, DAC_OVERRIDE"),
+        (&["--timeout", "-1"], "invalid value \"-1\" for flag --timeout: \"-1\" is not a duration"),
+        (&["--tiemout", "3"], "flag provided but not defined: --tiemout; is --timeout meant?"),
         (&["--memory", "9999t"], "larger than this machine's memory"),
         (&["--cpus", "4096"], "the cpus of this machine"),
         (&["--memory-swap", "1m", "--memory", "64m"], "smaller than the memory limit"),

@@ -42,6 +42,32 @@ fn an_overlay_leaves_the_host_s_tree() {
     sb.leak_check();
 }
 
+/// Without --name the run itself says which id the changes have.
+#[case(ROOT)]
+fn the_id_of_the_changes_is_printed() {
+    let sb = Sandbox::new();
+    let dir = project(&sb);
+    let run = |script: &str| {
+        let at = dir.clone();
+        let call = sb.runtime().args(["run", "--overlay", ".", "--", "sh", "-c", script]);
+        call.with(move |c| {
+            c.current_dir(at);
+        })
+        .output()
+        .ok()
+    };
+    let out = run("echo changed >file");
+    let last = out.stderr.lines().last().unwrap_or_default().to_string();
+    let id =
+        last.split_once("safebox diff ").and_then(|(_, rest)| rest.split(',').next()).unwrap_or_default();
+    assert!(!id.is_empty(), "{out}");
+    verb(&sb, &["diff", id]).output().ok().prints("project/file");
+    verb(&sb, &["discard", id]).output().ok();
+    let out = run("cat file");
+    assert!(!out.stderr.contains("safebox diff"), "nothing is kept: {out}");
+    sb.leak_check();
+}
+
 #[case(ROOT)]
 fn changes_are_listed_and_applied() {
     let sb = Sandbox::new();

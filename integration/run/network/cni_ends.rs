@@ -27,7 +27,7 @@ fn cni_every_fault_leaves_nothing() {
     networks.leak_check();
     let explain = networks.world.plain().args(["explain", "--why", "--cni-netconfpath", &networks.dir()]);
     let out = explain.args(["--network", "cni:apart", "-p", "8080:80", "--", "true"]).output();
-    out.exits(1).says("none of its plugins maps ports");
+    out.exits(125).says("none of its plugins maps ports");
     let explain = networks.world.plain().args(["explain", "--why", "--cni-netconfpath", &networks.dir()]);
     let out = explain.args(["--network", "cni:out", "-p", "8080:80", "--", "true"]).output().ok();
     for text in [

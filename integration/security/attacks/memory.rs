@@ -48,7 +48,7 @@ fn hold(kinds: &[&str]) {
 #[case(V1)]
 fn the_limit_of_sockets_follows_the_memory_limit() {
     let sockets = |sb: &Sandbox| limit(sb.pid(), "", ("memory", "memory.kmem.tcp.limit_in_bytes"));
-    let sb = Sandbox::new().sh("echo up; exec sleep 1000");
+    let sb = Sandbox::up();
     let running = sb.run_until(sb.run().args(["--memory", "64m"]), "up");
     assert_eq!(sockets(&sb), (64 << 20).to_string());
     sb.runtime().args(["update", "--memory", "96m", "--memory-swap", "96m", sb.id()]).output().ok();

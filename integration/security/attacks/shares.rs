@@ -10,10 +10,6 @@ use crate::harness::{Need, Sandbox, case};
 
 const OWN: &[Need] = &[Need::Root];
 
-fn sleeper() -> Sandbox {
-    Sandbox::new().sh("echo up; exec sleep 1000")
-}
-
 /// A profile that allows everything relevant here.
 fn lax() -> Value {
     json!({ "defaultAction": "SCMP_ACT_ALLOW",
@@ -37,7 +33,7 @@ fn first_and_owner(pid: i32) -> (u32, u32) {
 #[case(OWN)]
 fn a_container_counts_for_its_own_user() {
     for offsets in [false, true] {
-        let mut sb = sleeper();
+        let mut sb = Sandbox::up();
         if offsets {
             // The user namespace is then created by another row.
             sb.set("/linux/namespaces/-", json!({ "type": "time" }));
@@ -57,7 +53,7 @@ fn a_container_counts_for_its_own_user() {
 /// The second guard: without a filter the kernel refuses it, in `run` and in `exec`.
 #[case(OWN)]
 fn no_nested_user_namespace_whatever_the_filter() {
-    let sb = sleeper().patch("/linux/seccomp", lax());
+    let sb = Sandbox::up().patch("/linux/seccomp", lax());
     let running = sb.run_until(sb.run().args(["--seccomp", "config"]), "up");
     sb.exec(["cat", "/proc/sys/user/max_user_namespaces"]).ok().prints("0\n");
     let out = sb.exec(["unshare", "-U", "true"]);
@@ -118,7 +114,7 @@ fn begins_at(id: &str) -> u32 {
 /// Two ids with the same hash, started at the same moment, with different state roots.
 #[case(OWN)]
 fn no_two_containers_have_the_same_ids() {
-    let (one, two) = (sleeper(), sleeper());
+    let (one, two) = (Sandbox::up(), Sandbox::up());
     let mut seen = std::collections::HashMap::new();
     let first = |n: u32| (begins_at(&one.other_id(&format!("a{n}"))), n);
     seen.extend((0..2000).map(first));
@@ -179,7 +175,7 @@ fn a_rootfs_that_others_reach_is_not_written() {
 /// A state root that another user can write, with a container planted by that user.
 #[case(OWN)]
 fn states_of_others_are_not_believed() {
-    let sb = sleeper();
+    let sb = Sandbox::up();
     sb.create().ok();
     let dir = sb.root().join(sb.id());
     let verbs =

@@ -1,6 +1,7 @@
 //! The container's id: what the command line names, and what is made up.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -30,11 +31,46 @@ pub fn target(target: Option<&str>, bundle: Option<&Path>) -> Result<(PathBuf, S
     }
 }
 
-/// `--cidfile`: written once, and never over a file that is there.
-pub(super) fn write_id(path: &Path, id: &str) -> Result<(), Error> {
-    let failed = |e: std::io::Error| Error::msg(format!("--cidfile {}: {e}", path.display()));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
-    file.write_all(id.as_bytes()).map_err(failed)
+/// Files that a launch makes for its caller before the program runs: dropped, it removes them again, so that the same
+/// command line can be tried again.
+#[derive(Default)]
+pub(super) struct MadeFiles {
+    id: Option<PathBuf>,
+    /// It stays where something was written to it.
+    log: Option<PathBuf>,
+}
+
+impl MadeFiles {
+    /// `--cidfile`: written once, and never over a pre-existing file.
+    pub(super) fn write_id(&mut self, path: &Path, id: &str) -> Result<(), Error> {
+        let failed = |e: std::io::Error| Error::msg(format!("--cidfile {}: {e}", path.display()));
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+        self.id = Some(path.into());
+        file.write_all(id.as_bytes()).map_err(failed)
+    }
+
+    /// `--audit-log`, opened for the network helper.
+    pub(super) fn open_log(&mut self, path: &Path) -> Result<OwnedFd, Error> {
+        let (file, new) = crate::launch::network::open_audit(path)?;
+        self.log = new.then(|| path.into());
+        Ok(file)
+    }
+
+    /// The program runs: they stay.
+    pub(super) fn keep(mut self) {
+        (self.id, self.log) = (None, None);
+    }
+}
+
+impl Drop for MadeFiles {
+    fn drop(&mut self) {
+        let is_empty = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.len() == 0);
+        for path in self.id.iter().chain(self.log.iter().filter(|path| is_empty(path))) {
+            if let Err(e) = std::fs::remove_file(path) {
+                crate::to_stderr!("safebox: {} cannot be removed: {e}", path.display());
+            }
+        }
+    }
 }
 
 /// The bundle's name and a part that differs from run to run.

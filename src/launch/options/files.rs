@@ -16,7 +16,8 @@ pub(super) const ROWS: &[Row] = &[
         FILES,
         CONFIG,
         Says::Each("PATH", |l, v| path(&mut l.files, Access::Read, v)),
-        "Show a path of the host at the same place, read-only",
+        "Show a path of the host at the same place, read-only. For root: where the path itself is closed to other users, the \
+         program reads it as its owner, as it does the working directory; otherwise it reads what every user may read",
     )
     .effect(volumes::host_paths)
     .values(&["/srv/data", "."], &[""]),

@@ -8,6 +8,7 @@ use super::{Row, Says};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts, check_memory};
+use crate::tables::sizes;
 
 /// Microseconds of a scheduling period (the kernel's default).
 const PERIOD: u64 = 100_000;
@@ -201,11 +202,17 @@ fn limited(launch: &Launch, facts: &Facts<'_>) -> Result<()> {
     }
 }
 
+/// A size as the caller wrote it; that of a file has its own words.
+fn typed(launch: &Launch, long: &str, bytes: i64) -> String {
+    let written = launch.words.iter().rev().find(|(option, _)| *option == long);
+    written.map_or_else(|| sizes::text(bytes), |(_, text)| text.clone())
+}
+
 fn memory(launch: &Launch, facts: &Facts<'_>, config: &mut Config, changes: &mut Vec<Change>) -> Result<()> {
     limited(launch, facts)?;
     let (asked, memory) = (&launch.limits, &mut config.resources.memory);
     if let Some(bytes) = asked.memory {
-        check_memory("--memory", bytes, facts)?;
+        check_memory(&format!("--memory {}", typed(launch, "memory", bytes)), bytes, facts)?;
         memory.limit = Some(bytes);
         memory.swap = Some(bytes);
         if bytes == -1 {
@@ -216,12 +223,15 @@ fn memory(launch: &Launch, facts: &Facts<'_>, config: &mut Config, changes: &mut
         match memory.limit {
             None | Some(-1) => {
                 return Err(Error::msg(format!(
-                    "--memory-swap {swap}: needs --memory, of which it is a part"
+                    "--memory-swap {}: needs --memory, of which it is a part",
+                    typed(launch, "memory-swap", swap)
                 )));
             }
             Some(limit) if swap != -1 && swap < limit => {
                 return Err(Error::msg(format!(
-                    "--memory-swap {swap}: smaller than the memory limit ({limit}): it counts memory and swap together"
+                    "--memory-swap {}: smaller than the memory limit ({}): it counts memory and swap together",
+                    typed(launch, "memory-swap", swap),
+                    sizes::text(limit)
                 )));
             }
             Some(_) => memory.swap = Some(swap),

@@ -79,7 +79,8 @@ pub(super) const ROWS: &[Row] = &[
             let _: () = l.overrides.seccomp = v.parse()?;
             Ok(())
         }),
-        "default: the built-in profile (with the config's, if it has one); config: the config's alone; unconfined: none",
+        "default: the built-in profile (with the config's, if it has one); config: the config's alone; unconfined: none. \
+         Where no namespace can be made (safebox doctor), the built-in profile is required",
     )
     .values(&["config", "unconfined"], &["", "off"]),
     Row::new(
@@ -197,7 +198,10 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn capability(name: &str) -> std::result::Result<u8, String> {
-    capabilities::parse(name).ok_or_else(|| "unknown capability (capabilities(7) lists them)".into())
+    let names = || {
+        capabilities::CAPABILITIES.iter().map(|row| row.name.trim_start_matches("CAP_")).collect::<Vec<_>>()
+    };
+    capabilities::parse(name).ok_or_else(|| format!("unknown capability; one of {}", names().join(", ")))
 }
 
 fn host_only(launch: &mut Launch, value: &str, allow: &str) -> Words {

@@ -5,6 +5,7 @@
 
 mod access;
 mod place;
+mod program;
 mod special;
 #[cfg(test)]
 mod tests;
@@ -20,9 +21,10 @@ use crate::policy::is_writable;
 use crate::tables::namespaces::NsKind;
 use access::{Use, User};
 use place::{File, Layer, Place};
-use special::{device, lacks, not_a_directory};
+use special::{device, in_new_tmpfs, lacks, not_a_directory};
 
 pub use place::View;
+pub use program::check_program;
 
 /// An operation of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,6 +205,9 @@ fn connect(view: &View<'_>, to: &str) -> Answer {
     }
 }
 
+/// The port of name servers (RFC 1035).
+const DNS: &str = "53";
+
 /// The rules of `--allow-net`; without one only loopback is there.
 fn by_rules(view: &View<'_>, to: &str, (host, address, port): (&str, Option<IpAddr>, &str)) -> Answer {
     let rules = &view.config.network.rules;
@@ -216,6 +221,11 @@ fn by_rules(view: &View<'_>, to: &str, (host, address, port): (&str, Option<IpAd
     };
     match rules.iter().find(allows) {
         Some(rule) => Answer::yes(format!("--allow-net {rule} allows it")),
+        // Allowed names are answered by a resolver of the container's own: no server has to be reached.
+        None if port == DNS && address.is_some() => Answer::no(
+            "it is a name server, which the container does not need for names that are allowed",
+            Some("--allow-net NAME for each name that the program connects to".into()),
+        ),
         None if rules.is_empty() => Answer::no(
             "the network namespace is the container's own, and only loopback is in it",
             Some(format!("--allow-net {to}, or --allow host-net for the whole network")),
@@ -266,6 +276,11 @@ fn file(view: &View<'_>, deed: Deed, path: &Path, asked: Deed) -> Answer {
         return answer;
     }
     let lacking = || lacks(view, &place).filter(|_| deed == Deed::Exec);
+    if deed == Deed::Write
+        && let Some(answer) = in_new_tmpfs(view, &place)
+    {
+        return answer;
+    }
     by_mode(view, &place, deed).or_else(lacking).unwrap_or_else(|| match place.file {
         File::Unknown => {
             Answer::unsure(format!("{shown} is on {}: only the running container knows it", kind(&place)))

@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::place::{File, Place, View, is_dev};
+use super::place::{File, Layer, Place, View, is_dev};
 use super::{Answer, Cause};
+use crate::config::CopyUp;
 use crate::launch::interpreter::{DEPTH, HEAD, interpreter};
 use crate::plan::recipe::DEFAULT_DEVICES;
 
@@ -32,6 +33,31 @@ pub(super) fn device(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
             place.path.exists().then(|| format!("--device {shown}")),
         ),
     })
+}
+
+/// A name in the top directory of a tmpfs that the launch mounts: it is empty at the start, and where the mount names its
+/// mode, that decides who may make files there (tmpfs(5)).
+pub(super) fn in_new_tmpfs(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
+    let Layer::Mount(mount) = place.layer else { return None };
+    let holds_mount = view.config.mounts.iter().any(|m| m.destination.starts_with(&place.path));
+    if mount.fs_type.as_deref() != Some("tmpfs") || mount.copy_up != CopyUp::No || holds_mount {
+        return None;
+    }
+    let option = |key: &str| mount.data.iter().rev().find(|(k, _)| k == key).and_then(|(_, v)| v.as_deref());
+    let id = |key: &str| option(key).map_or(Some(0), |id| id.parse::<u32>().ok());
+    let mode = u32::from_str_radix(option("mode")?, 8).ok()?;
+    let user = &view.config.process.as_ref()?.user;
+    let (owner, group) = (id("uid")?, id("gid")?);
+    let shift = match owner == user.uid {
+        true => 6,
+        false if group == user.gid || user.additional_gids.contains(&group) => 3,
+        false => 0,
+    };
+    let at = mount.destination.as_path();
+    // To make a file takes write and search permission of its directory.
+    let may = mode >> shift & 0o3 == 0o3 && place.path.parent() == Some(at);
+    let (shown, at) = (place.path.display(), at.display());
+    may.then(|| Answer::yes(format!("{shown} can be made: {at} is an empty tmpfs of mode {mode:04o}")))
 }
 
 /// A path that ends in a slash names a directory (path_resolution(7)).

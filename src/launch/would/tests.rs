@@ -12,6 +12,10 @@ fn config(extra: &serde_json::Value) -> Config {
             { "destination": "/proc", "type": "proc", "source": "proc" },
             { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
             { "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["noexec"] },
+            { "destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"] },
+            { "destination": "/closed", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"] },
+            { "destination": "/own", "type": "tmpfs", "source": "tmpfs", "options": ["mode=700", "uid=1000"] },
+            { "destination": "/fixed", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777", "ro"] },
         ],
         "linux": {
             "namespaces": [{ "type": "mount" }, { "type": "network" }],
@@ -65,6 +69,11 @@ fn the_answer_names_the_layer_and_the_remedy() {
         ("read:/etc/shadow", Verdict::No, "not the sandbox"),
         ("write:/etc/x", Verdict::No, "--tmpfs /etc"),
         ("write:/tmp/new", Verdict::Unsure, "the tmpfs at /tmp"),
+        ("write:/scratch/new", Verdict::Yes, "an empty tmpfs of mode 1777"),
+        ("write:/scratch/dir/new", Verdict::Unsure, "only the running container"),
+        ("write:/closed/new", Verdict::Unsure, "only the running container"),
+        ("write:/own/new", Verdict::Yes, "an empty tmpfs of mode 0700"),
+        ("write:/fixed/new", Verdict::No, "/fixed is read-only"),
         ("write:/data/x", Verdict::No, "/data is read-only"),
         ("write:/data/sub/../x", Verdict::No, "/data is read-only"),
         ("write:/proc/sys/kernel/panic", Verdict::No, "settings of the kernel"),
@@ -124,6 +133,7 @@ fn rules_of_the_network_decide_by_name_and_port() {
         ("connect:192.0.2.7:22", Verdict::Yes, "192.0.2.7:22"),
         ("connect:192.0.2.8:22", Verdict::No, "--allow-net 192.0.2.8:22"),
         ("connect:198.18.0.1:443", Verdict::Unsure, "stands for a name"),
+        ("connect:10.255.255.53:53", Verdict::No, "(--allow-net NAME for each name"),
     ] {
         let answer = judge(&view, &question.parse::<Question>().expect(question));
         assert_eq!(answer.verdict, verdict, "{question}: {answer}");

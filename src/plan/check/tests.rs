@@ -21,7 +21,7 @@ fn exec() -> Action {
 }
 
 fn filter() -> Action {
-    Action::Confine(ConfineOp::Seccomp { filter: Rc::default(), flags: 0, what: "test", listener: None })
+    Action::Confine(ConfineOp::Seccomp { filter: Rc::default(), flags: 0, what: BUILT_IN, listener: None })
 }
 
 fn caps() -> Action {
@@ -266,4 +266,17 @@ fn guarded_plan() -> Plan {
     let rights = Landlock { abi: 1, handled: 0, scoped: 0, paths: Vec::new(), descriptors: 0 };
     let landlock = Action::Confine(ConfineOp::Landlock(Rc::new(rights)));
     inside(vec![Action::Cred(CredOp::NoNewPrivs), verify(), landlock, filter()])
+}
+
+/// Without namespaces a filter that refuses a few calls is no replacement for the built-in one.
+#[test]
+fn without_namespaces_the_built_in_filter_is_there() {
+    let mut plan = guarded_plan();
+    for step in &mut plan.steps {
+        if let Action::Confine(ConfineOp::Seccomp { what, .. }) = &mut step.action {
+            *what = "no internet sockets";
+        }
+    }
+    let error = guarded(&plan, Kind::Bare).expect_err("a guard alone");
+    assert!(error.contains("seccomp is missing"), "{error}");
 }

@@ -13,6 +13,9 @@ use crate::plan::words::value;
 use crate::sys::Errno;
 use crate::sys::cstr::show;
 
+/// The name of the built-in filter in its row.
+pub const BUILT_IN: &str = "built-in profile";
+
 /// What rows do about security modules.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)] // each variant's `why` documents it, and users see that

@@ -205,7 +205,7 @@ impl Op for FileOp {
                 calls
             }
             Self::CopyUp { .. } => {
-                const COPY: &str = "openat|newfstatat|getdents64|mkdirat|read|write|fchownat|fchmod|utimensat|readlinkat|symlinkat|umask|mknodat|close*";
+                const COPY: &str = "openat|openat2|newfstatat|getdents64|mkdirat|read|write|fchownat|fchmod|utimensat|readlinkat|symlinkat|umask|mknodat|close*";
                 vec!["openat2?", WALK, COPY]
             }
         }

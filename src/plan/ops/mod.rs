@@ -32,6 +32,7 @@ use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::sys::Errno;
 pub use cgroup::is_device_list;
+pub use confine::BUILT_IN;
 
 /// Another effective user with the same capabilities, and back.
 const AS_USER: &[&str] = &["prctl", "capget", "setresuid", "capset"];

@@ -9,6 +9,7 @@ use super::{
     Evidence, Judged, Verdict, about, evidence, has_own_users, known, not_applicable, unless, verdict,
 };
 use crate::config::defaults::{MASKED, READONLY, STANDARD};
+use crate::tables::host_paths::{ENGINE_SOCKETS, Exposes, HOST_PATHS};
 use crate::tables::namespaces::NsKind;
 
 /// What runc covers in the config that it writes; the rest of [`MASKED`] is about side channels.
@@ -151,79 +152,6 @@ pub(in super::super) fn volumes(p: &Posture) -> Judged {
     }
 }
 
-/// Directories of the host that give away the machine when they are inside.
-const WHOLE: [&str; 24] = [
-    "/",
-    "/etc",
-    "/usr",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/bin",
-    "/sbin",
-    "/opt",
-    "/var",
-    "/var/lib",
-    "/run",
-    "/run/dbus",
-    "/run/systemd",
-    "/run/crio",
-    "/run/podman",
-    "/run/docker",
-    "/home",
-    "/var/lib/docker",
-    "/var/lib/docker/volumes",
-    "/var/lib/containerd",
-    "/var/lib/kubelet",
-    "/run/containerd",
-    "/var/log",
-];
-/// Of these that hold programs only, or files that every user may read: harmless while they are read-only.
-const READABLE: [&str; 9] =
-    ["/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt", "/var/log", "/home"];
-/// Paths of which nothing at all should be inside.
-const ALL_OF: [&str; 11] = [
-    "/boot",
-    "/proc",
-    "/sys",
-    "/dev",
-    "/root",
-    "/etc/kubernetes",
-    "/etc/ssh",
-    "/etc/shadow",
-    "/etc/gshadow",
-    "/etc/sudoers",
-    "/var/lib/kubelet/pki",
-];
-/// Paths below which the host executes or believes what is written.
-const WRITTEN: [&str; 25] = [
-    "/usr",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/bin",
-    "/sbin",
-    "/opt/cni",
-    "/etc/cni",
-    "/etc/containerd",
-    "/etc/docker",
-    "/etc/safebox",
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/sudoers.d",
-    "/etc/crontab",
-    "/etc/cron.d",
-    "/etc/cron.daily",
-    "/etc/cron.hourly",
-    "/var/spool/cron",
-    "/etc/init.d",
-    "/etc/systemd",
-    "/etc/pam.d",
-    "/etc/profile.d",
-    "/etc/ld.so.preload",
-    "/etc/ld.so.conf.d",
-];
-
 /// A path without `.`, `..` and the old name of /run. Symlinks were followed before where a machine is at hand.
 fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::from("/");
@@ -255,18 +183,20 @@ fn sensitive_bind(p: &Posture, mount: &MountView, source: &Path) -> Option<&'sta
 /// Why a path of the host is not harmless inside.
 fn sensitive(p: &Posture, readonly: bool, source: &Path) -> Option<&'static str> {
     const SYSTEM: &str = "a directory of the system";
-    if ALL_OF.iter().any(|path| source.starts_with(path)) {
-        return Some(SYSTEM);
-    }
-    if !readonly && WRITTEN.iter().any(|path| source.starts_with(path)) {
-        return Some("where the host executes or believes what is written");
-    }
-    if !WHOLE.iter().any(|dir| source == Path::new(dir)) {
-        return None;
-    }
-    let readable = READABLE.iter().any(|dir| source == Path::new(dir))
-        || source == Path::new("/etc") && has_own_users(p);
-    if readonly && readable { None } else { Some(SYSTEM) }
+    const TRUSTED: &str = "where the host executes or believes what is written";
+    // With ids of its own the container reads in /etc only what every user may read.
+    let etc = source == Path::new("/etc") && has_own_users(p);
+    let mut found = HOST_PATHS.iter().filter_map(|row| {
+        let (below, whole) = (source.starts_with(row.path), source == Path::new(row.path));
+        match row.exposes {
+            Exposes::Below if below => Some(SYSTEM),
+            Exposes::BelowWritable if below && !readonly => Some(TRUSTED),
+            Exposes::Whole if whole && !(readonly && etc) => Some(SYSTEM),
+            Exposes::WholeWritable if whole && !readonly => Some(SYSTEM),
+            _ => None,
+        }
+    });
+    found.next()
 }
 
 /// The root and the file systems that are no bind mounts show directories of the host, too.
@@ -318,20 +248,9 @@ pub(in super::super) fn host_directories(p: &Posture) -> Judged {
     Ok(verdict(found))
 }
 
-/// Sockets by which a process gives orders to a container engine, and so is root.
-const SOCKETS: [&str; 7] = [
-    "docker.sock",
-    "containerd.sock",
-    "crio.sock",
-    "podman.sock",
-    "buildkitd.sock",
-    "cri-dockerd.sock",
-    "dockershim.sock",
-];
-
 pub(in super::super) fn sockets(p: &Posture) -> Judged {
     let is_socket = |path: &Path| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| SOCKETS.contains(&name))
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| ENGINE_SOCKETS.contains(&name))
     };
     let mounts = known(&p.mounts)?.iter().filter(|m| m.bind);
     let found = mounts.filter(|m| is_socket(&m.destination) || m.source.as_deref().is_some_and(is_socket));

@@ -8,6 +8,7 @@ use super::{Aspect, Known, OpenDevice, Place, Posture};
 use crate::cgroup::Hierarchy;
 use crate::config::Rlimit;
 use crate::sys::read;
+use crate::tables::limits::{Limit, row};
 
 /// Page-aligned `LONG_MAX`: what cgroup v1 shows for no limit.
 const NO_LIMIT_V1: u64 = 0x7fff_ffff_ffff_f000;
@@ -68,12 +69,13 @@ fn cpus(dir: &Path, v2: bool) -> Known<Option<f64>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         Err(e) => Err(format!("{}: {e}", dir.join(file).display())),
     };
+    let [quota, period] = [Limit::Quota, Limit::Period].map(|limit| row(limit).file(v2).unwrap_or_default());
     let (quota, period) = if v2 {
-        let both = text("cpu.max")?;
+        let both = text(quota)?;
         let (quota, period) = both.split_once(' ').unwrap_or((&both, "100000"));
         (quota.to_string(), period.to_string())
     } else {
-        (text("cpu.cfs_quota_us")?, text("cpu.cfs_period_us")?)
+        (text(quota)?, text(period)?)
     };
     let parsed = quota.parse::<f64>().ok().filter(|q| *q > 0.0).zip(period.parse::<f64>().ok());
     Ok(parsed.map(|(quota, period)| quota / period))
@@ -93,20 +95,23 @@ pub(super) fn fill(posture: &mut Posture, files: &Files) {
     };
     let v2 = cgroups.is_v2();
     let mut places: BTreeMap<Aspect, Option<PathBuf>> = BTreeMap::new();
-    let file = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
+    // Every limit that is read here has a file on both versions.
+    let file_of = |limit| row(limit).file(v2).unwrap_or_default();
+    let file = file_of(Limit::Memory);
     let (memory, place) = strictest(&cgroups, "memory", file, |dir| number(dir, file));
     posture.memory = memory;
     places.insert(Aspect::Memory, place);
-    let (pids, place) = strictest(&cgroups, "pids", "pids.max", |dir| number(dir, "pids.max"));
+    let file = file_of(Limit::Pids);
+    let (pids, place) = strictest(&cgroups, "pids", file, |dir| number(dir, file));
     posture.pids = pids;
     places.insert(Aspect::Pids, place);
-    let file = if v2 { "cpu.max" } else { "cpu.cfs_quota_us" };
+    let file = file_of(Limit::Quota);
     let (cpu, place) = strictest(&cgroups, "cpu", file, |dir| cpus(dir, v2));
     posture.cpus = cpu;
     places.insert(Aspect::Cpu, place);
     posture.cpu_weight = directory(&cgroups, "cpu").and_then(|(_, dir)| {
-        let (file, usual) = if v2 { ("cpu.weight", 100) } else { ("cpu.shares", 1024) };
-        Ok(number(&dir, file)?.is_some_and(|n| n != usual))
+        let usual = if v2 { 100 } else { 1024 };
+        Ok(number(&dir, file_of(Limit::Shares))?.is_some_and(|n| n != usual))
     });
     posture.own_cgroup = own_cgroup(&cgroups);
     posture.device_rules = device_rules(&cgroups);

@@ -1,6 +1,6 @@
 //! Hooks.
 
-use crate::harness::{Sandbox, case};
+use crate::harness::{Sandbox, bundle, case};
 use serde_json::{Value, json};
 
 /// A hook that appends a line to `file`: its name, the received status and pid, and its namespace. In the
@@ -10,7 +10,10 @@ pub(super) fn hook(name: &str, file: &std::path::Path) -> Value {
         "state=$(cat); echo \"{name} $(echo \"$state\" | tr -d ' \\n' | sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/') $(echo \"$state\" | tr -d ' \\n' | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p') $(readlink /proc/self/ns/uts) $A\" >> {}",
         file.display()
     );
-    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin", "A=env"], "timeout": 20 }])
+    let mut hook = bundle::hook(&script);
+    bundle::set(&mut hook, "/0/env/-", json!("A=env"));
+    bundle::set(&mut hook, "/0/timeout", json!(20));
+    hook
 }
 
 // runc 1.1 runs poststart hooks at create.
