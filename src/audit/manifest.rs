@@ -249,7 +249,8 @@ fn volumes(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
     for volume in pod.spec.get("volumes").map(Node::items).unwrap_or_default() {
         let name = volume.get("name").map(text).unwrap_or_default();
         let unused = !containers.iter().any(|other| mounts(other, &name));
-        if !mounts(container, &name) && !(unused && is_first) {
+        let counts_here = mounts(container, &name) || unused && is_first;
+        if !counts_here {
             continue;
         }
         for (kind, node) in volume.entries().iter().filter(|(key, _)| key != "name") {

@@ -40,7 +40,7 @@ use std::path::PathBuf;
 
 pub use crate::error::ConfigError;
 pub use limits::{Cpu, DeviceRule, Memory, Resources};
-pub use mount::{CopyUp, Mount, Overlay, RuntimeFile};
+pub use mount::{CopyUp, Mount, Overlay, RuntimeFile, strip_root};
 pub use oci_spec::runtime::LinuxSeccomp;
 pub use process::variable;
 

@@ -1,6 +1,6 @@
 //! Types of mounts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::IdMap;
 
@@ -84,4 +84,13 @@ pub enum CopyUp {
     /// Copy the files that the container's root can read and create. The policy adds this option, so a
     /// failure must not prevent the start.
     Possible,
+}
+
+/// As in runc: removes the rootfs's host path from the front of destinations.
+pub fn strip_root(mounts: &mut [Mount], rootfs: &Path) {
+    for mount in mounts.iter_mut().filter(|_| rootfs != Path::new("/")) {
+        if let Ok(inside) = mount.destination.strip_prefix(rootfs) {
+            mount.destination = Path::new("/").join(inside);
+        }
+    }
 }

@@ -59,7 +59,7 @@ mod tests {
         assert!((1 << 20..2 << 20).contains(&(one - empty)), "{one}");
         std::fs::hard_link(at("a/b/file"), at("name")).expect("a name");
         std::os::unix::fs::symlink("/usr", at("link")).expect("a symlink");
-        let sparse = std::fs::File::create(at("a/sparse")).expect("a file");
+        let sparse = std::fs::File::create_new(at("a/sparse")).expect("a file");
         sparse.set_len(1 << 40).expect("a size");
         assert!(of(u64::MAX) - one < 64 << 10, "{one}");
         assert!(of(1 << 16) > 1 << 16);

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Layout};
 use crate::config::idmap::{self, UserMaps};
-use crate::config::{Config, ConfigError, Process, Terminal};
+
+use crate::config::{Config, ConfigError, Process, Terminal, strip_root};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::filters::{compile, seccomp_choices};
@@ -117,7 +118,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     enforced::follow(launch, &mut config, &bundle.dir);
     let launch = hardened.as_ref().unwrap_or(launch);
     if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
-        strip_root(&mut config, &bundle.rootfs_path);
+        strip_root(&mut config.mounts, &bundle.rootfs_path);
     }
     let ids = Ranges::new(&host, launch.pure);
     let (mut outcome, no_cgroups) = harden(launch, (&bundle, &host, &ids), &mut config)?;
@@ -244,15 +245,6 @@ fn options_of(launch: &Launch, config: &Config) -> Result<(Options, Vec<String>)
     let leaves = matches!(launch.stays, stdio::Launcher::Detaches | stdio::Launcher::Monitors { .. });
     (options.stdio, options.gives_stdio) = (chosen, leaves);
     Ok((options, notes))
-}
-
-/// As in runc: removes the rootfs's host path from the front of a mount's destination.
-fn strip_root(config: &mut Config, rootfs: &Path) {
-    for mount in config.mounts.iter_mut().filter(|_| rootfs != Path::new("/")) {
-        if let Ok(inside) = mount.destination.strip_prefix(rootfs) {
-            mount.destination = Path::new("/").join(inside);
-        }
-    }
 }
 
 impl Draft {

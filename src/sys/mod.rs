@@ -12,6 +12,7 @@ pub mod cred;
 pub mod cstr;
 pub mod exe;
 pub mod fs;
+pub mod idle;
 pub mod io;
 pub mod landlock;
 pub mod memfd;

@@ -78,15 +78,13 @@ fn on_own_stack(main: fn() -> ExitCode) -> super::Result<ExitCode> {
     // SAFETY: an all-zero ucontext_t is a valid value of that plain C struct; getcontext(3) fills it in.
     let (mut back, mut own): (libc::ucontext_t, libc::ucontext_t) = unsafe { std::mem::zeroed() };
     // SAFETY: both contexts outlive the switch: this frame is resumed once `begin` returns. The stack is never unmapped.
-    super::check(
-        unsafe {
-            libc::getcontext(&raw mut own);
-            (own.uc_stack.ss_sp, own.uc_stack.ss_size, own.uc_link) = (base, OWN_STACK, &raw mut back);
-            libc::makecontext(&raw mut own, begin, 0);
-            libc::swapcontext(&raw mut back, &raw const own)
-        }
-        .into(),
-    )?;
+    let switched = unsafe {
+        libc::getcontext(&raw mut own);
+        (own.uc_stack.ss_sp, own.uc_stack.ss_size, own.uc_link) = (base, OWN_STACK, &raw mut back);
+        libc::makecontext(&raw mut own, begin, 0);
+        libc::swapcontext(&raw mut back, &raw const own)
+    };
+    super::check(switched.into())?;
     Ok(ExitCode(CODE.load(Ordering::Relaxed)))
 }
 

@@ -4,7 +4,7 @@ use crate::perform::files::{proc_path, write_child, write_file};
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::Supplementary;
 use crate::plan::ops::UserOp;
-use crate::sys::{Errno, cred, fs, mount, process, rlimit};
+use crate::sys::{Errno, cred, fs, idle, mount, rlimit};
 
 /// Performs one row about id maps.
 pub(super) fn apply(op: &UserOp, cx: &mut Cx) -> Done {
@@ -46,8 +46,8 @@ pub(super) fn apply(op: &UserOp, cx: &mut Cx) -> Done {
 
 /// A user namespace with these maps, held by its descriptor alone: its process is gone again.
 fn userns(cx: &mut Cx, uid_map: &[u8], gid_map: &[u8], to: &crate::plan::Slot) -> Done {
-    let idle = at(cx, Call::Clone, process::idle_in_user_namespace())?;
-    let pid = idle.pid();
+    let holder = at(cx, Call::Clone, idle::idle_in_user_namespace())?;
+    let pid = holder.pid();
     let made = write_file(cx, &proc_path(pid, "uid_map"), uid_map)
         .and_then(|()| write_file(cx, &proc_path(pid, "gid_map"), gid_map))
         .and_then(|()| {
@@ -55,7 +55,7 @@ fn userns(cx: &mut Cx, uid_map: &[u8], gid_map: &[u8], to: &crate::plan::Slot) -
             at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0))
         });
     let call = cx.call;
-    at(cx, Call::Kill, idle.end())?;
+    at(cx, Call::Kill, holder.end())?;
     cx.call = call;
     cx.set(to, made?);
     Ok(())

@@ -202,13 +202,11 @@ fn sensitive(p: &Posture, readonly: bool, source: &Path) -> Option<&'static str>
 /// The root and the file systems that are no bind mounts show directories of the host, too.
 fn other_sources(p: &Posture) -> Result<Vec<Evidence>, String> {
     let mut found = Vec::new();
-    if let (Ok(path), Ok(root)) = (&p.root_path, &p.root) {
-        if let Some(what) = sensitive(p, root.readonly, &plain(path)) {
-            found.push(evidence(
-                p.at(Aspect::Root),
-                format!("{} of the host, {what}, is the root", path.display()),
-            ));
-        }
+    if let (Ok(path), Ok(root)) = (&p.root_path, &p.root)
+        && let Some(what) = sensitive(p, root.readonly, &plain(path))
+    {
+        let text = format!("{} of the host, {what}, is the root", path.display());
+        found.push(evidence(p.at(Aspect::Root), text));
     }
     for mount in known(&p.mounts)? {
         for part in &mount.parts {
