@@ -1,4 +1,4 @@
-//! Lesson 16: two processes that perform one list need one message: "your turn, from row N". Its twelve bytes
+//! Lesson 16: two processes that perform one list need one message: "your turn, from row N". Its sixteen bytes
 //! are the whole protocol of a launch. A dead peer is end of file, and so is a successful exec, because the
 //! socket is close-on-exec.
 //!
@@ -24,7 +24,7 @@ fn main() {
         process::exit_now(1)
     });
     println!(
-        "you saw:  Twelve bytes carry a launch: whose turn it is, from which row, and how a row failed. End of file is the
+        "you saw:  Sixteen bytes carry a launch: whose turn it is, from which row, and how a row failed. End of file is the
           rest: a death before the last handover, the program's start after it.
 try next: safebox run --step BUNDLE/; then src/lib.rs, the tour of the code"
     );

@@ -8,6 +8,7 @@ use super::{About, Judgement, Report};
 use crate::input::pod::Pod;
 use crate::input::yaml::{Document, Node};
 use crate::policy::{Evidence, Place, Severity, Verdict};
+use crate::tables::sysctls;
 
 /// Rules that only manifests have.
 const RULES: [About; 4] = [
@@ -69,22 +70,6 @@ const ADDED: [&str; 13] = [
     "SETPCAP",
     "SETUID",
     "SYS_CHROOT",
-];
-
-/// Kernel parameters that `baseline` lets a pod set.
-const SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.tcp_wmem",
 ];
 
 /// Types of SELinux that `baseline` allows.
@@ -211,7 +196,7 @@ fn sysctls(pod: &Pod<'_>, found: &mut Found<'_>) {
     let list = pod.spec.path(&["securityContext", "sysctls"]).map(Node::items).unwrap_or_default();
     for node in list {
         let name = node.get("name").map(text).unwrap_or_default().replace('/', ".");
-        if !SYSCTLS.contains(&name.as_str()) {
+        if !sysctls::SAFE.contains(&name.as_str()) {
             let text = format!("{name} is not a kernel parameter that is safe to set");
             found.add("sysctls", "PSS baseline: Sysctls", node, text);
         }

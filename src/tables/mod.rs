@@ -15,3 +15,4 @@ pub mod procfs;
 pub mod rlimits;
 pub mod signals;
 pub mod sizes;
+pub mod sysctls;

@@ -7,6 +7,7 @@ use crate::config::defaults;
 use crate::config::idmap;
 use crate::tables::capabilities;
 use crate::tables::namespaces::NsKind;
+use crate::tables::sysctls::SAFE;
 
 /// The namespaces that Pod Security Standards name.
 const OF_PODS: [(NsKind, &str); 3] =
@@ -84,27 +85,12 @@ pub(in super::super) fn user_namespace(p: &Posture) -> Judged {
     Ok(unless(!maps_root, p.at(Aspect::IdMaps), "the host's root is mapped into the container"))
 }
 
-/// Kernel parameters that Pod Security Standards count as safe.
-const SAFE_SYSCTLS: [&str; 13] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.tcp_wmem",
-    // Docker sets it for IPv6 in the container's own network.
-    "net.ipv6.conf.all.disable_ipv6",
-];
+/// Docker sets it for IPv6 in the container's own network.
+const OF_DOCKER: &str = "net.ipv6.conf.all.disable_ipv6";
 
 pub(in super::super) fn sysctls(p: &Posture) -> Judged {
     // Limits of the container's own user namespace take something away and give nothing.
-    let safe = |key: &str| SAFE_SYSCTLS.contains(&key) || key.starts_with("user.max_");
+    let safe = |key: &str| SAFE.contains(&key) || key == OF_DOCKER || key.starts_with("user.max_");
     let set = known(&p.sysctl)?.iter().filter(|(key, _)| !safe(key));
     let found = set.map(|(key, value)| {
         let at = match p.at(Aspect::Sysctl) {
