@@ -61,7 +61,7 @@ fn a_manifest_that_meets_the_standards_has_no_finding_of_theirs() {
         let volume = format!("  volumes: [{{ name: v, {of_pod}: {{ }} }}]\n");
         assert_eq!(found(&manifest("", "", "", &volume, "")), [], "{volume}");
     }
-    for name in super::SYSCTLS {
+    for name in crate::tables::sysctls::SAFE {
         let sysctl = format!("sysctls: [{{ name: {name}, value: \"1\" }}]");
         assert_eq!(found(&manifest("", "", "", "", &sysctl)), [], "{sysctl}");
     }

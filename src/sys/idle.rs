@@ -1,0 +1,62 @@
+//! A process that only holds a user namespace, for an id map that no other process has.
+
+use std::os::fd::RawFd;
+
+use super::process::{pidfd_kill, prctl, wait};
+use super::{Result, check, fs};
+
+/// A child in a new user namespace that only waits, until it or this process is killed: see [`idle_in_user_namespace`].
+pub struct Idle {
+    pid: i32,
+    pidfd: RawFd,
+    _stack: Box<IdleStack>,
+}
+
+/// Where the child's two frames are; a stack is aligned to 16 bytes.
+#[repr(align(16))]
+struct IdleStack([u8; 4096]);
+
+/// clone(2) with `CLONE_VM`: a copy of this process's memory would cost more than everything else, so the child shares
+/// it, and writes only to a stack of its own.
+pub fn idle_in_user_namespace() -> Result<Idle> {
+    extern "C" fn idle(_: *mut libc::c_void) -> libc::c_int {
+        if prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).is_err() {
+            return 1;
+        }
+        loop {
+            // SAFETY: no memory is involved. No signal has a handler, so the call neither returns nor sets errno.
+            unsafe { libc::pause() };
+        }
+    }
+    let mut stack = Box::new(IdleStack([0; 4096]));
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: the stack grows down from its end, and lives until the child is reaped (`Idle::end`) or for ever; `pidfd`
+    // is writable. The child calls two functions of the C library that are system calls.
+    let pid = unsafe {
+        let top = stack.0.as_mut_ptr_range().end.cast();
+        libc::clone(idle, top, flags, std::ptr::null_mut(), std::ptr::from_mut(&mut pidfd))
+    };
+    match check(pid.into()) {
+        Ok(pid) => Ok(Idle { pid: pid as i32, pidfd, _stack: stack }),
+        Err(e) => Err(e),
+    }
+}
+
+impl Idle {
+    /// Its process number.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Kills and reaps it.
+    pub fn end(self) -> Result<()> {
+        let ended = pidfd_kill(self.pidfd, libc::SIGKILL).and_then(|()| wait(self.pid, 0));
+        fs::close(self.pidfd);
+        if ended.is_err() {
+            // It may run on.
+            std::mem::forget(self);
+        }
+        ended.map(drop)
+    }
+}
