@@ -379,11 +379,12 @@ fn inject(sb: &Sandbox, code: i32, names: &[&str], least: u32, call: impl Fn(&[&
 fn check_injected(sb: &Sandbox, file: &Path, name: &str, when: u32, code: i32, out: &crate::harness::Output) {
     let about = format!("{name} failed at occurrence {when}\n{out}\n{}", text(file));
     assert!(!out.timed_out, "hangs: {about}");
+    let injected = |line: &&str| line.contains("(INJECTED)");
     // A program that cannot be executed has a separate exit code, as in `docker run`.
     let code = match (name, when, code) {
         ("faccessat2", _, 125) => 126,
-        // The final message to the guardian: the guardian also detects the end of file.
-        ("sendto", 2, 125) => 0,
+        // The notice of a weaker policy is lost. strace counts for each process: Init's own write may fail as well.
+        ("write", _, 125) if text(file).lines().filter(injected).all(|l| l.contains("safebox: weaker")) => 0,
         // Without the lock at the end, two processes do the same work. The file of an id range is locked
         // before the container's directory.
         ("flock", n, 125) if n as usize == 3 + text(file).matches("LOCK_NB").count() => 0,
