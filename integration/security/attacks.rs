@@ -125,12 +125,13 @@ impl Racer {
             Racer { stop: flag(), swaps: Arc::default(), hold: flag(), holds: flag(), thread: None };
         let (stop, swaps) = (racer.stop.clone(), racer.swaps.clone());
         let (hold, holds) = (racer.hold.clone(), racer.holds.clone());
-        let ends = move |at: Instant| at <= Instant::now() || stop.load(Ordering::Relaxed);
+        let stopped = move || stop.load(Ordering::Relaxed);
         let exchange = move || {
             renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE).expect("exchange");
             swaps.fetch_add(1, Ordering::Relaxed)
         };
         let race = move || {
+            let ends = |at: Instant| at <= Instant::now() || stopped();
             // The kernel makes 70 of 20 microseconds otherwise.
             nix::sys::prctl::set_timerslack(1).expect("prctl");
             let lengths = (0..BURSTS).map(|n| Duration::from_millis(1 << n)).cycle();
@@ -151,7 +152,7 @@ impl Racer {
                     std::thread::sleep(Duration::from_micros(200));
                 }
                 holds.store(false, Ordering::Relaxed);
-                if ends(Instant::now() + length) {
+                if stopped() {
                     return;
                 }
             }

@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use libtest_mimic::Completion;
+
 use super::names::{curl, sh};
 use super::world::World;
 use super::{USER, WORLD};
-use crate::harness::{Call, Need, Sandbox, case};
+use crate::harness::{Call, Need, Output, Sandbox, case};
 use crate::oci::rootless::one;
 
 const ROOT: &[Need] = &[Need::Root, Need::Userns, Need::Idmap];
@@ -151,7 +153,7 @@ fn a_network_that_was_made_before_is_joined() {
 
 /// `--network none` and `--network host`, whatever the config has and whatever the policy.
 #[case(ROOT)]
-fn none_and_host_hold_on_every_config() {
+fn none_and_host_hold_on_every_config() -> Completion {
     let namespace = "netns:/proc/self/ns/net";
     for own in [true, false] {
         let mut sb = Sandbox::new().args(["/bin/sh", "-c", "grep -c : /proc/net/dev"]);
@@ -161,16 +163,20 @@ fn none_and_host_hold_on_every_config() {
             sb.set("/linux/namespaces", kept.into());
         }
         let devices = std::fs::read_to_string("/proc/net/dev").expect("devices").matches(':').count();
-        assert!(devices > 1, "the host has more than lo");
+        if devices < 2 {
+            return Completion::ignored_with("this machine has no network device but lo");
+        }
         let run = |options: &[&str]| sb.run().args(options).output().ok();
+        // Other tests add devices and remove them.
+        let many = |out: &Output| out.stdout.trim().parse::<usize>().is_ok_and(|devices| devices > 1);
         for policy in ["restricted", "baseline", "privileged"] {
             let with = |network: &str| run(&["--policy", policy, "--network", network]);
             assert_eq!(with("none").stdout.trim(), "1", "{policy} {own}");
             let host = with("host");
-            assert_eq!(host.stdout.trim(), devices.to_string(), "{policy} {own}: {host}");
+            assert!(many(&host), "{policy} {own}: {host}");
             assert!(!host.stderr.contains("has no effect"), "{host}");
             let joined = with(namespace);
-            assert_eq!(joined.stdout.trim(), devices.to_string(), "{policy} {own}: {joined}");
+            assert!(many(&joined), "{policy} {own}: {joined}");
         }
         // Of the config's own word a policy that hardens nothing says that it stands.
         let out = run(&["--policy", "privileged", "--allow", "host-net"]);
@@ -178,6 +184,7 @@ fn none_and_host_hold_on_every_config() {
         sb.run().args(["--network", "none", "--allow", "host-net"]).output().exits(125).says("leave one out");
         sb.leak_check();
     }
+    Completion::Completed
 }
 
 #[case(WORLD)]

@@ -29,7 +29,7 @@ fn world() -> World {
 /// Runs a script that may connect to a.test alone, in a directory of its own.
 fn run(more: &[&str], script: &str) -> Output {
     let world = world();
-    let call = world.run().args(["-m", "2g", "--pids-limit", "512", "--allow-net", "a.test"]).args(more);
+    let call = world.run().args(["-m", "1g", "--pids-limit", "512", "--allow-net", "a.test"]).args(more);
     let out = sh(
         call,
         &format!(
