@@ -84,10 +84,10 @@ pub fn lines(changes: &[Change]) -> Vec<String> {
     let mut lines: Vec<_> = ladder::summary(&ladder).into_iter().collect();
     // On the ladder the host's ids are a missing layer, and not as asked.
     let host_ids = ladder.iter().any(|text| text.starts_with("no user-namespace"));
-    let told = |c: &Change| {
+    let covered = |c: &Change| {
         c.by == ladder::HEADING || host_ids && c.by == "user-namespace" && c.text.contains("as asked")
     };
-    lines.extend(weaker.filter(|change| !told(change)).map(ToString::to_string));
+    lines.extend(weaker.filter(|change| !covered(change)).map(ToString::to_string));
     lines
 }
 
