@@ -183,8 +183,7 @@ fn file_locks_are_kept() {
 /// An open file whose name was removed, with another hard link.
 #[case(super::OWN)]
 fn link_remap_keeps_a_removed_name() {
-    let sb = counting();
-    let sb = sb.sh("echo >/tmp/a; ln /tmp/a /tmp/b; exec 5</tmp/a; rm /tmp/a; i=0; while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/count; sleep 0.02; done");
+    let sb = counting_every("echo >/tmp/a; ln /tmp/a /tmp/b; exec 5</tmp/a; rm /tmp/a; ", "0.02");
     let _out = started(&sb, Stdio::null());
     poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
     checkpoint(&sb, &[]).exits(1).says("Use link-remap option");

@@ -81,7 +81,7 @@ fn restore_without_images_leaves_nothing() {
 #[case(super::OWN)]
 fn a_failed_restore_says_what_criu_said_and_leaves_nothing() {
     // Slowly: it is restored twice, and a file that was open at the dump must exist each time.
-    let sb = counting_every("0.3");
+    let sb = counting_every("", "0.3");
     drop(started(&sb, Stdio::null()));
     poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
     checkpoint(&sb, &[]).ok();

@@ -257,10 +257,8 @@ fn restored_below_systemd() {
 #[case(super::OWN)]
 fn signals_to_a_restore_are_the_container_s() {
     for (signal, code) in [(Signal::SIGTERM, 7), (Signal::SIGINT, 8), (Signal::SIGHUP, 9)] {
-        let sb = Sandbox::new()
-            .sh("trap 'exit 7' TERM; trap 'exit 8' INT; trap 'exit 9' HUP; i=0; \
-                 while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/count; sleep 0.05; done")
-            .patch("/root/readonly", json!(false));
+        let traps = "trap 'exit 7' TERM; trap 'exit 8' INT; trap 'exit 9' HUP; ";
+        let sb = counting_every(traps, "0.05");
         drop(started(&sb, Stdio::null()));
         poll("numbers", Duration::from_secs(10), || count(&sb) > 2);
         checkpoint(&sb, &[]).ok();
