@@ -9,7 +9,7 @@ use crate::policy::Severity;
 
 /// `audit`.
 #[derive(Debug, Args)]
-pub struct Audit {
+pub struct AuditArgs {
     /// A bundle directory, a compose file, a Kubernetes manifest, a Dockerfile, the id of a running container, `host` for
     /// this machine, or `-` for a `docker run` line on standard input
     pub targets: Vec<String>,
@@ -29,14 +29,14 @@ pub struct Audit {
 
 /// `from-docker`.
 #[derive(Debug, Args)]
-pub struct FromDocker {
+pub struct FromDockerArgs {
     /// The whole line, in quotes: 'docker run ...'
     pub line: String,
 }
 
 /// `verify`.
 #[derive(Debug, Args)]
-pub struct Verify {
+pub struct VerifyArgs {
     /// Container id
     #[arg(required_unless_present = "pid", conflicts_with = "pid")]
     pub id: Option<String>,

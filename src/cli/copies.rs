@@ -8,7 +8,7 @@ use super::TableFormat;
 
 /// `diff`.
 #[derive(Debug, Args)]
-pub struct Diff {
+pub struct DiffArgs {
     /// Container id
     pub id: String,
     /// Output format
@@ -18,7 +18,7 @@ pub struct Diff {
 
 /// `apply`.
 #[derive(Debug, Args)]
-pub struct Apply {
+pub struct ApplyArgs {
     /// Container id
     pub id: String,
     /// Write only changes at or below these paths of the host [default: all]

@@ -73,7 +73,7 @@ impl CriuFlags {
 
 /// `checkpoint`.
 #[derive(Debug, Args)]
-pub struct Checkpoint {
+pub struct CheckpointArgs {
     /// Container id
     pub id: String,
     #[command(flatten)]
@@ -104,7 +104,7 @@ pub struct Checkpoint {
 
 /// `restore`.
 #[derive(Debug, Args)]
-pub struct Restore {
+pub struct RestoreArgs {
     /// Container id
     pub id: String,
     #[command(flatten)]

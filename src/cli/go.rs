@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 
-use super::{Cli, Global};
+use super::{Cli, GlobalArgs};
 
 /// Converts Go's flag syntax to clap's: `-long` becomes `--long`, `--flag=true` becomes `--flag`;
 /// `--flag=false` is removed, and so is an option with an empty text, which Go does not distinguish from a
@@ -116,11 +116,11 @@ fn may_be_empty(command: Option<&Command>, option: &Arg) -> bool {
 }
 
 /// The verb of a command line, which may be invalid, and the global options before it, as far as they parse.
-pub fn outline(args: &[OsString]) -> (Option<&str>, Global) {
+pub fn outline(args: &[OsString]) -> (Option<&str>, GlobalArgs) {
     #[derive(Parser)]
     struct Before {
         #[command(flatten)]
-        global: Global,
+        global: GlobalArgs,
     }
     let (verb, at) = find_verb(&Cli::command(), args);
     let before = Before::try_parse_from(&args[..at.min(args.len())]);

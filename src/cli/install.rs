@@ -8,7 +8,7 @@ use crate::policy::Policy;
 
 /// `install`.
 #[derive(Debug, Args)]
-pub struct Install {
+pub struct InstallArgs {
     /// Print a systemd unit that runs this detached container from now on
     #[arg(long, value_name = "ID", conflicts_with_all = ["containerd", "podman", "docker", "crio", "print", "undo"])]
     pub systemd_unit: Option<String>,

@@ -11,7 +11,7 @@ use crate::policy::Policy;
 
 /// `explain`.
 #[derive(Debug, Args)]
-pub struct Explain {
+pub struct ExplainArgs {
     /// Bundle directory; without it, a confined run of this machine's programs is explained
     pub bundle: Option<PathBuf>,
     /// The program and its arguments [default: the config's process.args]
@@ -50,7 +50,7 @@ pub struct Explain {
 
 /// `tour`.
 #[derive(Debug, Args)]
-pub struct Tour {
+pub struct TourArgs {
     /// Show only this layer: cgroup, devices, pid, network, user, root, read-only, masks, descriptors,
     /// capabilities, credentials, no-new-privs or seccomp
     pub layer: Option<String>,

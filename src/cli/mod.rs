@@ -20,17 +20,17 @@ mod update;
 mod usage;
 mod watch;
 
-pub use audit::{Audit, AuditFormat, FromDocker, Verify};
-pub use copies::{Apply, Diff};
-pub use criu::{Checkpoint, CriuFlags, Restore};
+pub use audit::{AuditArgs, AuditFormat, FromDockerArgs, VerifyArgs};
+pub use copies::{ApplyArgs, DiffArgs};
+pub use criu::{CheckpointArgs, CriuFlags, RestoreArgs};
 pub use go::{called_as_runc, normalise, outline};
-pub use install::Install;
+pub use install::InstallArgs;
 pub use launch::LaunchArgs;
-pub use learn::{Explain, Tour};
+pub use learn::{ExplainArgs, TourArgs};
 pub use quick::{parse, version};
-pub use update::Update;
+pub use update::UpdateArgs;
 pub use usage::{Usage, titled, usage};
-pub use watch::Watch;
+pub use watch::WatchArgs;
 
 use crate::launch::options::verbs;
 pub use crate::launch::options::words::{parse_duration, parse_seconds, parse_size, parse_user};
@@ -42,7 +42,7 @@ use crate::log::{LogFormat, LogOptions};
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalArgs,
     /// Print version
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
@@ -57,7 +57,7 @@ const VERSION: &str =
 
 /// Options of every verb.
 #[derive(Debug, Clone, Args)]
-pub struct Global {
+pub struct GlobalArgs {
     /// Directory for the state of containers [default: /run/safebox, or $XDG_RUNTIME_DIR/safebox]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
@@ -93,7 +93,7 @@ pub struct Global {
     pub fixed_level: Option<crate::policy::enforce::Level>,
 }
 
-impl Global {
+impl GlobalArgs {
     /// The options of the log.
     pub fn log_options(&self) -> LogOptions {
         LogOptions {
@@ -122,91 +122,91 @@ impl ValueEnum for LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run a confined program, or a bundle, in the foreground, and remove all traces when it ends
-    Run(Run),
+    Run(RunArgs),
     /// Create a container from a bundle; `start` runs its program
-    Create(Create),
+    Create(CreateArgs),
     /// Run the program of a created container
-    Start(Id),
+    Start(IdArgs),
     /// Print the state of a container as JSON
-    State(Id),
+    State(IdArgs),
     /// Send a signal to a container's process
-    Kill(Kill),
+    Kill(KillArgs),
     /// Remove a stopped container
     #[command(alias = "rm")]
-    Delete(Delete),
+    Delete(DeleteArgs),
     /// List containers
     #[command(alias = "ls")]
-    List(List),
+    List(ListArgs),
     /// Run one more process in a running container
-    Exec(Exec),
+    Exec(ExecArgs),
     /// List the processes of a container
     #[command(alias = "top")]
-    Ps(Ps),
+    Ps(PsArgs),
     /// Freeze all processes of a container
-    Pause(Id),
+    Pause(IdArgs),
     /// Thaw a paused container
     #[command(alias = "unpause")]
-    Resume(Id),
+    Resume(IdArgs),
     /// Change the limits of a container
-    Update(Update),
+    Update(UpdateArgs),
     /// Print the resource usage and out-of-memory events of a container as JSON
-    Events(Events),
+    Events(EventsArgs),
     /// Print what a detached container has printed
-    Logs(Logs),
+    Logs(LogsArgs),
     /// Ask a container's program to end, and kill the container if it does not
-    Stop(Stop),
+    Stop(StopArgs),
     /// Wait for a container's end, and print its exit code
-    Wait(Id),
+    Wait(IdArgs),
     /// Show what containers use: cpu, memory, processes
-    Stats(Stats),
+    Stats(StatsArgs),
     /// Print all that is known of a container, as JSON
-    Inspect(Id),
+    Inspect(IdArgs),
     /// Save a running container to images
-    Checkpoint(Checkpoint),
+    Checkpoint(CheckpointArgs),
     /// Restore a container from images
-    Restore(Restore),
+    Restore(RestoreArgs),
     /// List what a run with --overlay changed: added, modified, deleted, and what could run later outside
-    Diff(Diff),
+    Diff(DiffArgs),
     /// Write the changes of a run with --overlay to the host's directory
-    Apply(Apply),
+    Apply(ApplyArgs),
     /// Remove the changes of a run with --overlay
-    Discard(Id),
+    Discard(IdArgs),
     /// Print the plan: every kernel operation of `run`, in order
-    Explain(Explain),
+    Explain(ExplainArgs),
     /// Show what each layer of isolation stops, by an attack without and with the layer
-    Tour(Tour),
+    Tour(TourArgs),
     /// Write a config.json
-    Spec(Spec),
+    Spec(SpecArgs),
     /// Print what this runtime supports, as JSON
     Features,
     /// Report which layers of isolation the caller can use on this machine, and how to get the missing ones
-    Doctor(Doctor),
+    Doctor(DoctorArgs),
     /// Check a bundle, a running container or this machine against the rules of the policy
-    Audit(Audit),
+    Audit(AuditArgs),
     /// Print the config.json that Docker would make of a `docker run` line
-    FromDocker(FromDocker),
+    FromDocker(FromDockerArgs),
     /// Compare a running container with its requested configuration, layer by layer
-    Verify(Verify),
+    Verify(VerifyArgs),
     /// Write an audit trail of what happens to the containers of the state root, as JSON lines in a hash chain
-    Watch(Watch),
+    Watch(WatchArgs),
     /// Register this runtime with containerd, Podman, Docker or CRI-O
-    Install(Install),
+    Install(InstallArgs),
     /// Print the completion script of a shell
-    Completion(Completion),
+    Completion(CompletionArgs),
     /// Write the man pages, one per verb
-    Manual(Manual),
+    Manual(ManualArgs),
 }
 
 /// A container id.
 #[derive(Debug, Args)]
-pub struct Id {
+pub struct IdArgs {
     /// Container id
     pub id: String,
 }
 
 /// `run`.
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunArgs {
     /// A bundle directory (any path with a slash, or `.`). Under the name runc: the container's id. Without
     /// it, this machine's programs run confined
     pub target: Option<String>,
@@ -220,7 +220,7 @@ pub struct Run {
 
 /// `create`.
 #[derive(Debug, Args)]
-pub struct Create {
+pub struct CreateArgs {
     /// Container id
     pub id: String,
     #[command(flatten)]
@@ -230,7 +230,7 @@ pub struct Create {
 
 /// `kill`.
 #[derive(Debug, Args)]
-pub struct Kill {
+pub struct KillArgs {
     /// Container id
     pub id: String,
     /// Name or number
@@ -243,7 +243,7 @@ pub struct Kill {
 
 /// `delete`.
 #[derive(Debug, Args)]
-pub struct Delete {
+pub struct DeleteArgs {
     /// Container id
     pub id: String,
     /// Kill it first; an unknown id is no error
@@ -261,7 +261,7 @@ pub enum TableFormat {
 
 /// `list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub struct ListArgs {
     /// Output format
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: TableFormat,
@@ -275,7 +275,7 @@ pub struct List {
 
 /// `ps`.
 #[derive(Debug, Args)]
-pub struct Ps {
+pub struct PsArgs {
     /// Output format
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: TableFormat,
@@ -288,7 +288,7 @@ pub struct Ps {
 
 /// `events`.
 #[derive(Debug, Args)]
-pub struct Events {
+pub struct EventsArgs {
     /// Container id
     pub id: String,
     /// Time between two statistics, e.g. 5s, 1m, 500ms
@@ -301,7 +301,7 @@ pub struct Events {
 
 /// `logs`.
 #[derive(Debug, Args)]
-pub struct Logs {
+pub struct LogsArgs {
     /// Container id
     pub id: String,
     /// Go on with what is printed until the container ends
@@ -328,7 +328,7 @@ fn parse_tail(text: &str) -> Result<Tail, String> {
 
 /// `stop`.
 #[derive(Debug, Args)]
-pub struct Stop {
+pub struct StopArgs {
     /// Container id
     pub id: String,
     /// How long the program has before it is killed [default: --stop-timeout of its run, 2s]
@@ -338,7 +338,7 @@ pub struct Stop {
 
 /// `stats`.
 #[derive(Debug, Args)]
-pub struct Stats {
+pub struct StatsArgs {
     /// Container ids [default: all that run]
     pub ids: Vec<String>,
     /// How to print
@@ -351,7 +351,7 @@ pub struct Stats {
 
 /// `exec`.
 #[derive(Debug, Args)]
-pub struct Exec {
+pub struct ExecArgs {
     /// Unix socket that receives a pidfd of the new process
     #[arg(long, value_name = "SOCKET")]
     pub pidfd_socket: Option<PathBuf>,
@@ -415,7 +415,7 @@ pub struct Exec {
 
 /// `spec`.
 #[derive(Debug, Args)]
-pub struct Spec {
+pub struct SpecArgs {
     /// Directory for config.json [default: the working directory]
     #[arg(long, short, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
@@ -426,7 +426,7 @@ pub struct Spec {
 
 /// `doctor`.
 #[derive(Debug, Args)]
-pub struct Doctor {
+pub struct DoctorArgs {
     /// Output format
     #[arg(long, short, value_enum, default_value = "table")]
     pub format: TableFormat,
@@ -434,14 +434,14 @@ pub struct Doctor {
 
 /// `completion`.
 #[derive(Debug, Args)]
-pub struct Completion {
+pub struct CompletionArgs {
     /// bash, zsh, fish, elvish or powershell
     pub shell: clap_complete::Shell,
 }
 
 /// `manual`.
 #[derive(Debug, Args)]
-pub struct Manual {
+pub struct ManualArgs {
     /// An existing directory
     pub dir: PathBuf,
 }

@@ -9,7 +9,7 @@ use std::mem::ManuallyDrop;
 
 use clap::{Args, Command, FromArgMatches, Parser};
 
-use super::{Cli, Global, Verb, go, launch};
+use super::{Cli, GlobalArgs, Verb, go, launch};
 
 /// Parses the command line.
 pub fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
@@ -29,7 +29,7 @@ fn one_verb(args: &[OsString]) -> Option<Cli> {
         .args_override_self(true)
         .disable_version_flag(true)
         .disable_help_subcommand(true);
-    let program = Global::augment_args(program);
+    let program = GlobalArgs::augment_args(program);
     let verb = go::verb_after(&program, args)?;
     // Options of explain exclude some of a launch, so those must be defined.
     let parse = || parse_verb(program, verb, args);
@@ -42,7 +42,7 @@ fn parse_verb(program: Command, verb: &str, args: &[OsString]) -> Option<Cli> {
     let mut program = ManuallyDrop::new(program.subcommand(verb));
     let found = ManuallyDrop::new(program.try_get_matches_from_mut(args).ok()?);
     Some(Cli {
-        global: Global::from_arg_matches(&found).ok()?,
+        global: GlobalArgs::from_arg_matches(&found).ok()?,
         version: None,
         verb: Verb::from_arg_matches(&found).ok()?,
     })
@@ -60,10 +60,10 @@ fn definition(verb: &str) -> Option<Command> {
         };
     }
     verbs! {
-        "run" super::Run, "create" super::Create, "start" super::Id, "state" super::Id, "kill" super::Kill,
-        "delete" super::Delete, "list" super::List, "exec" super::Exec, "ps" super::Ps, "pause" super::Id,
-        "resume" super::Id, "update" super::Update, "events" super::Events, "checkpoint" super::Checkpoint,
-        "restore" super::Restore, "explain" super::Explain,
+        "run" super::RunArgs, "create" super::CreateArgs, "start" super::IdArgs, "state" super::IdArgs, "kill" super::KillArgs,
+        "delete" super::DeleteArgs, "list" super::ListArgs, "exec" super::ExecArgs, "ps" super::PsArgs, "pause" super::IdArgs,
+        "resume" super::IdArgs, "update" super::UpdateArgs, "events" super::EventsArgs, "checkpoint" super::CheckpointArgs,
+        "restore" super::RestoreArgs, "explain" super::ExplainArgs,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::launch::options::words::parse_size;
 
 /// `update`.
 #[derive(Debug, Args)]
-pub struct Update {
+pub struct UpdateArgs {
     /// Container id
     pub id: String,
     /// File with a linux.resources object, or - for stdin; other options are then ignored

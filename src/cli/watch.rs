@@ -24,7 +24,7 @@ A user who can write FILE can compute the chain anew: keep the head that --verif
 /// `watch`.
 #[derive(Debug, Args)]
 #[command(after_help = NOTES)]
-pub struct Watch {
+pub struct WatchArgs {
     /// Append the trail to this file, which only this user can write [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

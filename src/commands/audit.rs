@@ -7,14 +7,14 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::audit::{self, Report, format, running};
-use crate::cli::{Audit, FromDocker, Global};
+use crate::cli::{AuditArgs, FromDockerArgs, GlobalArgs};
 use crate::commands::common::{Outcome, root};
 use crate::host::Host;
 use crate::policy::Machine;
 use crate::sys::tty;
 
 /// Checks every target and prints the reports.
-pub fn audit(global: &Global, args: &Audit) -> Outcome {
+pub fn audit(global: &GlobalArgs, args: &AuditArgs) -> Outcome {
     if args.targets.is_empty() && args.pid.is_empty() {
         bail!(
             "audit: name a target: a bundle's directory, the id of a running container, host, or --pid PID"
@@ -55,7 +55,7 @@ pub fn audit(global: &Global, args: &Audit) -> Outcome {
 }
 
 /// Prints the config.json that Docker would make of a line, and on stderr what is not in it.
-pub fn from_docker(args: &FromDocker) -> Outcome {
+pub fn from_docker(args: &FromDockerArgs) -> Outcome {
     let described = crate::input::docker::describe("docker run", &args.line)?;
     let mut made = crate::input::config::make(&described)?;
     // As Docker: a variable that the caller does not have is left out.
@@ -74,7 +74,7 @@ pub fn from_docker(args: &FromDocker) -> Outcome {
 /// A report, or why there is none.
 type Audited = crate::error::Result<Report>;
 
-fn one(global: &Global, target: &str, machine: Machine) -> anyhow::Result<Vec<Audited>> {
+fn one(global: &GlobalArgs, target: &str, machine: Machine) -> anyhow::Result<Vec<Audited>> {
     if target == "host" {
         return Ok(vec![Ok(audit::host::audit(&audit::machine::Machine::this()))]);
     }

@@ -4,7 +4,7 @@ use crate::sys::start::ExitCode;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use crate::cli::{Checkpoint, Global};
+use crate::cli::{CheckpointArgs, GlobalArgs};
 use crate::commands::common::Outcome;
 use crate::criu::rpc::{self, Event, Kind, opt};
 use crate::criu::wire::Message;
@@ -19,7 +19,7 @@ use crate::tables::namespaces::NsKind;
 const LOG: &str = "dump.log";
 
 /// Dumps a container, and removes it unless --leave-running or --pre-dump is given.
-pub fn checkpoint(global: &Global, args: &Checkpoint) -> Outcome {
+pub fn checkpoint(global: &GlobalArgs, args: &CheckpointArgs) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let lock = Container::load(&root, &args.id)?.lock()?;
     // Load again under the lock: a create may have changed the state since the first load.
@@ -79,7 +79,7 @@ fn refuse(state: &State) -> Result<()> {
 }
 
 /// Validates the options before criu is looked for, so that a wrong option is reported even without criu.
-fn check_flags(args: &Checkpoint) -> Result<()> {
+fn check_flags(args: &CheckpointArgs) -> Result<()> {
     criu::check_flags(&args.criu.flags())?;
     page_server(args.page_server.as_deref())?;
     if args.parent_path.as_deref().is_some_and(Path::is_absolute) {
@@ -94,7 +94,7 @@ fn check_flags(args: &Checkpoint) -> Result<()> {
 
 /// The options of the dump.
 fn options(
-    args: &Checkpoint,
+    args: &CheckpointArgs,
     state: &State,
     pid: i32,
     dirs: &Directories,
@@ -190,7 +190,7 @@ fn page_server(asked: Option<&str>) -> Result<Option<Message>> {
 }
 
 /// `--parent-path`, relative to the images directory, as criu requires.
-fn parent(args: &Checkpoint, dirs: &Directories) -> Result<Option<String>> {
+fn parent(args: &CheckpointArgs, dirs: &Directories) -> Result<Option<String>> {
     let Some(parent) = args.parent_path.as_deref().filter(|p| !p.as_os_str().is_empty()) else {
         return Ok(None);
     };

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Manager;
-use crate::cli::Global;
+use crate::cli::GlobalArgs;
 use crate::error::Error;
 use crate::launch::images;
 use crate::launch::value::{Launch, Root};
@@ -30,7 +30,7 @@ pub fn check_terminal(detach: bool, terminal: bool, socket: bool) -> Result<(), 
 
 /// The policy: the option's, else the default of the program's name. A caller of `runc run` (BuildKit)
 /// expects its config to be used as written, and runc has no option for that.
-pub fn policy(global: &Global, launch: &Launch) -> Policy {
+pub fn policy(global: &GlobalArgs, launch: &Launch) -> Policy {
     launch.policy.unwrap_or(if global.as_runc { Policy::Privileged } else { Policy::Restricted })
 }
 
@@ -71,7 +71,7 @@ pub fn root_of(launch: &Launch, bundle: Option<&Path>) -> Result<Root, Error> {
 
 /// The cgroup manager of a new container, if the command line names one. Later verbs read it from the state:
 /// most callers do not repeat the option.
-pub fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
+pub fn cgroup_manager(global: &GlobalArgs) -> Result<Option<Manager>, Error> {
     match (global.systemd_cgroup, global.cgroup_manager) {
         (true, Some(other)) if other != Manager::Systemd => {
             Err(Error::msg("--systemd-cgroup and --cgroup-manager contradict each other"))
@@ -82,13 +82,13 @@ pub fn cgroup_manager(global: &Global) -> Result<Option<Manager>, Error> {
 }
 
 /// The requirements of the administrator's policy file and of the program's name.
-pub fn enforcement(global: &Global) -> Result<Option<Enforcement>, Error> {
+pub fn enforcement(global: &GlobalArgs) -> Result<Option<Enforcement>, Error> {
     Enforcement::load(global.policy_file.as_deref(), global.fixed_level)
 }
 
 /// The state root. Every verb acts on the states in it, so a default path that other users could have created
 /// is checked first.
-pub fn root(global: &Global) -> Result<PathBuf, Error> {
+pub fn root(global: &GlobalArgs) -> Result<PathBuf, Error> {
     own_procfs()?;
     match &global.root {
         // Absolute, because the plan uses the path in processes with other working directories.

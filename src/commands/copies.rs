@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use crate::cli::{Apply, Diff, Global, Id, TableFormat};
+use crate::cli::{ApplyArgs, DiffArgs, GlobalArgs, IdArgs, TableFormat};
 use crate::commands::common::{Outcome, root};
 use crate::copies::apply::Layers;
 use crate::copies::{Change, risk};
@@ -14,7 +14,7 @@ use crate::lifecycle::container::{Container, Status};
 use crate::state::layers::{self, Record};
 
 /// The layers of a container: where all layers are, and the record of these.
-fn load(global: &Global, id: &str) -> Result<(PathBuf, Record), Error> {
+fn load(global: &GlobalArgs, id: &str) -> Result<(PathBuf, Record), Error> {
     crate::state::check_id(id)?;
     let store = layers::store(&root(global)?)?;
     let record = layers::load(&store, id)?;
@@ -22,7 +22,7 @@ fn load(global: &Global, id: &str) -> Result<(PathBuf, Record), Error> {
 }
 
 /// A program that still runs changes the layer.
-fn refuse_running(global: &Global, id: &str) -> Result<(), Error> {
+fn refuse_running(global: &GlobalArgs, id: &str) -> Result<(), Error> {
     let running = match Container::load(&root(global)?, id) {
         Ok(container) => container.status() != Status::Stopped,
         Err(Error::State(StateError::NotFound)) => false,
@@ -37,7 +37,7 @@ fn refuse_running(global: &Global, id: &str) -> Result<(), Error> {
 }
 
 /// Prints each change: `A 0644 120 PATH`.
-pub fn diff(global: &Global, args: &Diff) -> Outcome {
+pub fn diff(global: &GlobalArgs, args: &DiffArgs) -> Outcome {
     let (store, record) = load(global, &args.id)?;
     let layers = Layers { store: &store, record: &record };
     let changes = layers.changes()?;
@@ -88,7 +88,7 @@ fn json(record: &Record, base: usize, change: &Change) -> serde_json::Value {
 }
 
 /// Writes changes to the host's directories.
-pub fn apply(global: &Global, args: &Apply) -> Outcome {
+pub fn apply(global: &GlobalArgs, args: &ApplyArgs) -> Outcome {
     let (store, record) = load(global, &args.id)?;
     refuse_running(global, &args.id)?;
     let absolute = |path: &PathBuf| {
@@ -116,7 +116,7 @@ pub fn apply(global: &Global, args: &Apply) -> Outcome {
 }
 
 /// Removes the changes.
-pub fn discard(global: &Global, args: &Id) -> Outcome {
+pub fn discard(global: &GlobalArgs, args: &IdArgs) -> Outcome {
     let (store, record) = load(global, &args.id)?;
     refuse_running(global, &args.id)?;
     Layers { store: &store, record: &record }.discard()?;
@@ -124,7 +124,7 @@ pub fn discard(global: &Global, args: &Id) -> Outcome {
 }
 
 /// `list --layers`: the ids that have layers, with their directories.
-pub fn list(global: &Global, quiet: bool, format: TableFormat) -> Outcome {
+pub fn list(global: &GlobalArgs, quiet: bool, format: TableFormat) -> Outcome {
     let store = layers::store(&root(global)?)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut rows = Vec::new();

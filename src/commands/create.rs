@@ -4,7 +4,7 @@ use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-use crate::cli::{Create, Global};
+use crate::cli::{CreateArgs, GlobalArgs};
 use crate::commands::common::{Outcome, inherit};
 use crate::commands::report;
 use crate::error::Error;
@@ -20,7 +20,7 @@ use crate::plan::recipe::Console;
 use crate::policy::Policy;
 
 /// Creates a container. The config is not hardened unless a policy is named.
-pub fn create(global: &Global, args: Create, log: &Log) -> Outcome {
+pub fn create(global: &GlobalArgs, args: CreateArgs, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;
     crate::state::make_root(&root)?;

@@ -4,7 +4,7 @@ use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crate::cli::{Delete, Global};
+use crate::cli::{DeleteArgs, GlobalArgs};
 use crate::commands::common::Outcome;
 use crate::error::{Error, StateError};
 use crate::lifecycle::container::{Container, Status};
@@ -16,7 +16,7 @@ use crate::sys::process;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Removes a container. `--force` kills it first and accepts an unknown id.
-pub fn delete(global: &Global, args: &Delete) -> Outcome {
+pub fn delete(global: &GlobalArgs, args: &DeleteArgs) -> Outcome {
     let root = crate::commands::common::root(global)?;
     if args.force {
         crate::lifecycle::container::remove_incomplete(&root, &args.id);

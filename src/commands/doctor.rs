@@ -14,7 +14,7 @@ const PARTIAL: u8 = 1;
 const NOTHING: u8 = 2;
 
 /// Looks, and tells.
-pub fn doctor(args: &cli::Doctor) -> Outcome {
+pub fn doctor(args: &cli::DoctorArgs) -> Outcome {
     let host = Host::probe()?;
     let report = look(&host)?;
     match args.format {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cgroup::monitor::MemoryWatch;
 use crate::cgroup::{ops, stats};
-use crate::cli::{Events, Global};
+use crate::cli::{EventsArgs, GlobalArgs};
 use crate::commands::common::Outcome;
 use crate::error::{Error, Result, StateError};
 use crate::lifecycle::container::{Container, Status};
@@ -20,7 +20,7 @@ use crate::sys::{fs, process, watch};
 
 /// Prints the statistics once, or at every interval until the container ends; also reports each kill by the
 /// OOM killer.
-pub fn events(global: &Global, args: &Events) -> Outcome {
+pub fn events(global: &GlobalArgs, args: &EventsArgs) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     if args.interval.is_zero() {
         return Err(Error::msg("duration interval must be greater than 0").into());

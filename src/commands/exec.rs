@@ -3,7 +3,7 @@
 use crate::sys::read::at_most;
 use crate::sys::start::ExitCode;
 
-use crate::cli::{Exec, Global, parse_user};
+use crate::cli::{ExecArgs, GlobalArgs, parse_user};
 use crate::commands::common::Outcome;
 use crate::commands::report;
 use crate::config::{Process, variable};
@@ -31,7 +31,7 @@ use crate::sys::tty;
 use crate::tables::{capabilities, capabilities::CapSet, namespaces::NsKind};
 
 /// Runs a process in a container.
-pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
+pub fn exec(global: &GlobalArgs, args: ExecArgs, log: &Log) -> Outcome {
     // Before any file is opened: safebox's own files would use numbers that the caller left free.
     crate::launch::inherited_fds::preserved(args.preserve_fds)?;
     let root = crate::commands::common::root(global)?;
@@ -89,7 +89,7 @@ pub fn exec(global: &Global, args: Exec, log: &Log) -> Outcome {
 }
 
 /// Descriptors and terminal of the new process.
-fn options_of(args: &Exec, state: &State, new: &mut Process, log: &Log) -> Result<Options, Error> {
+fn options_of(args: &ExecArgs, state: &State, new: &mut Process, log: &Log) -> Result<Options, Error> {
     let in_userns = state.namespaces & NsKind::User.row().flag != 0;
     // As for `run`: a caller at a terminal gets a terminal of the container, not its own.
     let own_terminal = !new.terminal && !args.detach && state.hardened && state.has_devpts;
@@ -127,7 +127,7 @@ fn wrong(text: &str) -> anyhow::Error {
 }
 
 fn run(
-    args: &Exec,
+    args: &ExecArgs,
     plan: &Checked<Plan>,
     (mut cx, slots): (Cx, &PlanSlots),
     (master, started): (Option<i32>, &dyn Fn(i32)),
@@ -159,7 +159,7 @@ fn run(
 }
 
 /// The process to run: that of process.json, or the container's with the options applied.
-fn process_of(args: &Exec, state: &State) -> Result<Process, Error> {
+fn process_of(args: &ExecArgs, state: &State) -> Result<Process, Error> {
     if let Some(path) = &args.process {
         let read = std::fs::File::open(path).and_then(|file| at_most(file, crate::bundle::MAX_CONFIG));
         let raw = read.map_err(|e| Error::msg(format!("--process {}: {e}", path.display())))?;

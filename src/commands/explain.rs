@@ -3,7 +3,7 @@
 use crate::sys::start::ExitCode;
 use std::io::Write;
 
-use crate::cli::{self, Global};
+use crate::cli::{self, GlobalArgs};
 use crate::commands::common::{Outcome, policy, root_of, terminals};
 use crate::error::Error;
 use crate::launch::prepare::prepare;
@@ -17,7 +17,7 @@ use crate::policy::Policy;
 use crate::policy::enforce::Enforcement;
 
 /// Prints the plan, or the differences to another plan, or writes an HTML page.
-pub fn explain(global: &Global, args: cli::Explain) -> Outcome {
+pub fn explain(global: &GlobalArgs, args: cli::ExplainArgs) -> Outcome {
     let launch = launch(global, &args)?;
     if !args.would.is_empty() {
         return would(&launch, &args.would);
@@ -72,7 +72,7 @@ fn would(launch: &Launch, questions: &[Question]) -> Outcome {
 }
 
 /// The rows to print.
-fn only(args: &cli::Explain, plan: &Plan) -> Result<Only, Error> {
+fn only(args: &cli::ExplainArgs, plan: &Plan) -> Result<Only, Error> {
     match (&args.row, &args.section) {
         (Some(row), _) => plan.find(row).map(Only::Row).map_err(|e| Error::msg(format!("--row {row}: {e}"))),
         (_, Some(name)) => {
@@ -83,7 +83,7 @@ fn only(args: &cli::Explain, plan: &Plan) -> Result<Only, Error> {
 }
 
 /// The launch whose plan is shown: a foreground `run`.
-fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
+fn launch(global: &GlobalArgs, args: &cli::ExplainArgs) -> anyhow::Result<Launch> {
     let mut launch = args.options.0.clone();
     launch.root = root_of(&launch, args.bundle.as_deref())?;
     launch.id = "ID".into();
@@ -108,7 +108,7 @@ fn launch(global: &Global, args: &cli::Explain) -> anyhow::Result<Launch> {
 }
 
 /// The plan that a command line asks for.
-pub(crate) fn of(global: &Global, args: &cli::Explain) -> Result<Checked<Plan>, Error> {
+pub(crate) fn of(global: &GlobalArgs, args: &cli::ExplainArgs) -> Result<Checked<Plan>, Error> {
     let failed = |e: anyhow::Error| e.downcast::<Error>().unwrap_or_else(|e| Error::msg(format!("{e:#}")));
     launch(global, args).and_then(|launch| plan_of(&launch)).map_err(failed)
 }

@@ -3,7 +3,7 @@
 use crate::sys::start::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::cli::Global;
+use crate::cli::GlobalArgs;
 use crate::commands::common::Outcome;
 use crate::error::{Error, StateError};
 use crate::lifecycle::container::{Container, Status};
@@ -15,7 +15,7 @@ fn wrong(text: &str) -> anyhow::Error {
 }
 
 /// Freezes a container and waits until all its processes are frozen.
-pub fn pause(global: &Global, id: &str) -> Outcome {
+pub fn pause(global: &GlobalArgs, id: &str) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     if !matches!(container.status(), Status::Running | Status::Created) {
         return Err(wrong("container not running"));
@@ -34,7 +34,7 @@ pub fn pause(global: &Global, id: &str) -> Outcome {
 }
 
 /// Thaws a paused container.
-pub fn resume(global: &Global, id: &str) -> Outcome {
+pub fn resume(global: &GlobalArgs, id: &str) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     if container.status() != Status::Paused {
         return Err(wrong("container not paused"));

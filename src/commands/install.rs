@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
-use crate::cli::Install;
+use crate::cli::InstallArgs;
 use crate::commands::common::Outcome;
 use crate::policy::Policy;
 use crate::sys::replace::{Kind, replace_path};
@@ -74,7 +74,7 @@ const CALLERS: &[Caller] = &[
 ];
 
 /// Writes, prints or takes out the lines of the callers that were named.
-pub fn install(args: &Install) -> Outcome {
+pub fn install(args: &InstallArgs) -> Outcome {
     let asked = |c: &&Caller| match c.name {
         "containerd" => args.containerd,
         "podman" => args.podman,
@@ -125,7 +125,7 @@ pub fn install(args: &Install) -> Outcome {
 
 /// The rules by which auditd(8) records changes to the runtime, its policy, its state and the ids of its containers. A
 /// watch of a directory that is missing would cover its name alone (audit.rules(7)), so the directories are made first.
-fn auditd(args: &Install) -> Outcome {
+fn auditd(args: &InstallArgs) -> Outcome {
     const FILE: &str = "/etc/audit/rules.d/safebox.rules";
     let program = program(args)?;
     let places = [
@@ -153,7 +153,7 @@ fn auditd(args: &Install) -> Outcome {
 }
 
 /// What goes into the files. By its name a program fixes the level that it enforces.
-fn handler(args: &Install) -> anyhow::Result<Handler> {
+fn handler(args: &InstallArgs) -> anyhow::Result<Handler> {
     let program = program(args)?;
     let Some(policy) = args.policy else {
         return Ok(Handler { name: "safebox".into(), program: (!args.undo).then_some(program) });
@@ -169,7 +169,7 @@ fn handler(args: &Install) -> anyhow::Result<Handler> {
 }
 
 /// The link by which the program gets its other name.
-fn link(args: &Install, handler: &Handler, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+fn link(args: &InstallArgs, handler: &Handler, out: &mut impl std::io::Write) -> anyhow::Result<()> {
     let program = PathBuf::from(program(args)?);
     let link = program.with_file_name(&handler.name);
     let ours = std::fs::read_link(&link).is_ok_and(|to| Some(to.as_os_str()) == program.file_name());
@@ -200,7 +200,7 @@ fn link(args: &Install, handler: &Handler, out: &mut impl std::io::Write) -> any
 }
 
 /// The path that goes into the files. Callers pick behaviour by its last component, so that is a rule too.
-fn program(args: &Install) -> anyhow::Result<String> {
+fn program(args: &InstallArgs) -> anyhow::Result<String> {
     let path = match &args.program {
         Some(path) => path.clone(),
         None => std::env::current_exe().context("this program's path")?,

@@ -3,14 +3,14 @@
 use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
 
-use crate::cli::{Global, Kill};
+use crate::cli::{GlobalArgs, KillArgs};
 use crate::commands::common::Outcome;
 use crate::error::{Error, StateError};
 use crate::lifecycle::container::{Container, Status};
 use crate::sys::{Errno, process};
 
 /// Sends the signal. `--all` on a stopped container succeeds, as containerd expects.
-pub fn kill(global: &Global, args: &Kill) -> Outcome {
+pub fn kill(global: &GlobalArgs, args: &KillArgs) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     // Go callers pass an empty text for an option that is not set.
     let signal = if args.signal.is_empty() { "SIGTERM" } else { &args.signal };

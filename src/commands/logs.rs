@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::cli::{Global, Logs};
+use crate::cli::{GlobalArgs, LogsArgs};
 use crate::commands::common::Outcome;
 use crate::error::Error;
 use crate::lifecycle::container::{Container, Status};
@@ -18,7 +18,7 @@ use crate::sys::tty;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Prints the log; `--follow` goes on until the container's end.
-pub fn logs(global: &Global, args: &Logs) -> Outcome {
+pub fn logs(global: &GlobalArgs, args: &LogsArgs) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     if !container.dir.join(LOG).exists() {
         return Err(Error::msg(format!(

@@ -6,11 +6,11 @@ use std::io::Write;
 use anyhow::Context;
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Completion, Manual};
+use crate::cli::{Cli, CompletionArgs, ManualArgs};
 use crate::commands::common::Outcome;
 
 /// Prints the completion script of a shell.
-pub fn completion(args: &Completion) -> Outcome {
+pub fn completion(args: &CompletionArgs) -> Outcome {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "safebox", &mut text);
     std::io::stdout().write_all(&text)?;
@@ -18,7 +18,7 @@ pub fn completion(args: &Completion) -> Outcome {
 }
 
 /// Writes safebox.1 and one man page per verb.
-pub fn manual(args: &Manual) -> Outcome {
+pub fn manual(args: &ManualArgs) -> Outcome {
     // clap's version text has runc's three lines, which do not fit the footer of a page.
     let command = Cli::command().version(env!("CARGO_PKG_VERSION"));
     clap_mangen::generate_to(command, &args.dir).with_context(|| args.dir.display().to_string())?;

@@ -91,7 +91,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
         Verb::Watch(args) => watch::watch(global, &args),
         Verb::FromDocker(args) => audit::from_docker(&args),
         Verb::Features => spec::features(),
-        Verb::Install(cli::Install { systemd_unit: Some(id), program, .. }) => {
+        Verb::Install(cli::InstallArgs { systemd_unit: Some(id), program, .. }) => {
             unit::unit(global, &id, program)
         }
         Verb::Install(args) => install::install(&args),
@@ -117,7 +117,7 @@ fn failure_code(cli: &Cli) -> u8 {
         Verb::Explain(_) => 125,
         Verb::Exec(_) => 255,
         // 1 says that there are findings, or differences.
-        Verb::Audit(_) | Verb::Verify(_) | Verb::Watch(cli::Watch { verify: Some(_), .. }) => 2,
+        Verb::Audit(_) | Verb::Verify(_) | Verb::Watch(cli::WatchArgs { verify: Some(_), .. }) => 2,
         _ => 1,
     }
 }

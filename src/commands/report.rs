@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::{Cli, Global, Verb};
+use crate::cli::{Cli, GlobalArgs, Verb};
 use crate::commands::common::Outcome;
 use crate::config::Process;
 use crate::error::Error;
@@ -169,7 +169,7 @@ impl Doing {
 }
 
 /// The state root, without the checks that each verb makes.
-fn root(global: &Global) -> PathBuf {
+fn root(global: &GlobalArgs) -> PathBuf {
     match &global.root {
         Some(dir) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
         None => crate::host::state_root::default_state_root(),

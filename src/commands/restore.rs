@@ -4,7 +4,7 @@ use crate::sys::start::ExitCode;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Global, Restore};
+use crate::cli::{GlobalArgs, RestoreArgs};
 use crate::commands::common::Outcome;
 use crate::config::hooks::HookKind;
 use crate::criu::inside::{cgroups_of, guard, network, restrictions};
@@ -35,7 +35,7 @@ const LOG: &str = "restore.log";
 
 /// Restores a container. The config is not hardened. The properties of the process itself (user,
 /// capabilities, filters, rlimits) are in the images; criu restores them.
-pub fn restore(global: &Global, args: &Restore, log: &Log) -> Outcome {
+pub fn restore(global: &GlobalArgs, args: &RestoreArgs, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     check(args, &root)?;
     let program = criu::program(global.criu.as_deref())?;
@@ -93,7 +93,7 @@ pub fn restore(global: &Global, args: &Restore, log: &Log) -> Outcome {
 }
 
 /// What can be refused before anything is opened.
-fn check(args: &Restore, root: &Path) -> Result<()> {
+fn check(args: &RestoreArgs, root: &Path) -> Result<()> {
     crate::state::check_id(&args.id)?;
     criu::check_flags(&args.criu.flags())?;
     criu::needs_root("restore")?;
@@ -120,7 +120,7 @@ fn context(
 }
 
 /// The launch of the config in the bundle, as it is written.
-fn draft_of(global: &Global, args: &Restore, root: PathBuf) -> anyhow::Result<Draft> {
+fn draft_of(global: &GlobalArgs, args: &RestoreArgs, root: PathBuf) -> anyhow::Result<Draft> {
     let mut launch = Launch {
         root: Root::Bundle(args.bundle.clone().unwrap_or_else(|| ".".into())),
         id: args.id.clone(),
@@ -150,7 +150,7 @@ enum Terminal {
 }
 
 impl Terminal {
-    fn of(draft: &Draft, args: &Restore) -> Result<Self> {
+    fn of(draft: &Draft, args: &RestoreArgs) -> Result<Self> {
         let terminal = draft.options.console == Console::Pty;
         crate::commands::common::check_terminal(args.detach, terminal, args.console_socket.is_some())?;
         match (&args.console_socket, terminal) {
@@ -164,7 +164,7 @@ impl Terminal {
 /// The container during and after its restore.
 struct Restored<'a> {
     prepared: &'a Prepared,
-    args: &'a Restore,
+    args: &'a RestoreArgs,
     terminal: Terminal,
     /// The container's init; 0 until criu has created it.
     pid: i32,
@@ -295,7 +295,7 @@ fn descriptors(images: &Path) -> Result<Vec<String>> {
 
 /// The options of the restore.
 fn options(
-    args: &Restore,
+    args: &RestoreArgs,
     prepared: &Prepared,
     (fds, descriptors): (&rows::CriuFds, &[String]),
 ) -> Result<Message> {

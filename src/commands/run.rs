@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use crate::cli::{Global, Run};
+use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
 use crate::commands::foreground::{Watch, begin, launched, proxy};
 use crate::commands::run::names::{MadeFiles, made_up_id};
@@ -40,7 +40,7 @@ pub use names::target;
 
 /// `--compose FILE SERVICE` and `--pod FILE [CONTAINER]`: the options of the file are added to the launch, behind the command
 /// line.
-fn described(launch: &mut Launch, args: &mut Run) -> Result<(), Error> {
+fn described(launch: &mut Launch, args: &mut RunArgs) -> Result<(), Error> {
     let mut described = match (&launch.life.compose, &launch.life.pod) {
         (None, None) => return Ok(()),
         (Some(_), Some(_)) => {
@@ -76,7 +76,7 @@ fn described(launch: &mut Launch, args: &mut Run) -> Result<(), Error> {
 }
 
 /// Where the root file system comes from, and the container's id.
-fn root_and_id(global: &Global, args: &Run, launch: &mut Launch) -> Result<(), Error> {
+fn root_and_id(global: &GlobalArgs, args: &RunArgs, launch: &mut Launch) -> Result<(), Error> {
     let life = &launch.life;
     let none = args.target.is_none() && life.bundle.is_none();
     if none && !(args.args.is_empty() && launch.process.entrypoint.is_none()) && !global.as_runc
@@ -108,7 +108,7 @@ fn root_and_id(global: &Global, args: &Run, launch: &mut Launch) -> Result<(), E
 }
 
 /// Completes what the command line says: the launch of a `run`.
-fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error> {
+fn complete(global: &GlobalArgs, args: &mut RunArgs, log: &Log) -> Result<Launch, Error> {
     let mut launch = std::mem::take(&mut args.options.0);
     described(&mut launch, args)?;
     root_and_id(global, args, &mut launch)?;
@@ -160,7 +160,7 @@ fn complete(global: &Global, args: &mut Run, log: &Log) -> Result<Launch, Error>
 
 /// Whether a process stays with a detached container. Callers of an OCI runtime have one of their own, and are the
 /// parents of the container's process.
-fn is_monitored(global: &Global, launch: &Launch) -> bool {
+fn is_monitored(global: &GlobalArgs, launch: &Launch) -> bool {
     let callers = global.as_runc || launch.life.console_socket.is_some();
     launch.life.detach && !callers && launch.policy() != Policy::Privileged
 }
@@ -191,7 +191,7 @@ fn refuse_unmonitored(launch: &Launch) -> Result<(), Error> {
 
 /// Adds what is weaker than `restricted` and what no layer has named. Callers of runc and of its `run --console-socket`
 /// compare this output with runc's, and the config is theirs.
-fn judge(global: &Global, launch: &Launch, prepared: &mut Prepared) {
+fn judge(global: &GlobalArgs, launch: &Launch, prepared: &mut Prepared) {
     if global.as_runc || launch.life.console_socket.is_some() {
         return;
     }
@@ -216,7 +216,7 @@ fn notices(launch: &Launch, prepared: &Prepared) {
 }
 
 /// Runs a bundle, a directory, or this machine's programs. Whatever the end, the account goes where `--result` says.
-pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
+pub fn run(global: &GlobalArgs, mut args: RunArgs, log: &Log) -> Outcome {
     let sink = Sink::of(&args.options.0.life)?;
     let mut id = args.options.0.life.name.clone().or_else(|| args.target.clone()).unwrap_or_default();
     let Some(sink) = sink else { return started(global, &mut args, log, (None, &mut id)) };
@@ -229,7 +229,12 @@ pub fn run(global: &Global, mut args: Run, log: &Log) -> Outcome {
     })
 }
 
-fn started(global: &Global, args: &mut Run, log: &Log, (sink, id): (Option<&Sink>, &mut String)) -> Outcome {
+fn started(
+    global: &GlobalArgs,
+    args: &mut RunArgs,
+    log: &Log,
+    (sink, id): (Option<&Sink>, &mut String),
+) -> Outcome {
     let launch = complete(global, args, log)?;
     id.clone_from(&launch.id);
     let (life, root) = (&launch.life, &launch.state_root);

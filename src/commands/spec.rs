@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::sys::rlimit;
 
 /// Writes a config.json that runs `sh`, like runc's. An existing file is an error.
-pub fn spec(args: &cli::Spec) -> Outcome {
+pub fn spec(args: &cli::SpecArgs) -> Outcome {
     let dir = args.bundle.clone().unwrap_or_else(|| ".".into());
     let ids = args.rootless.then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
     let cgroup_v2 = crate::cgroup::Hierarchy::probe().is_ok_and(|host| host.is_v2());

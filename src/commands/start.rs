@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use crate::cli::Global;
+use crate::cli::GlobalArgs;
 use crate::commands::common::Outcome;
 use crate::config::hooks::HookKind;
 use crate::error::{Error, StateError};
@@ -20,7 +20,7 @@ use crate::sys::cstr::as_path;
 use crate::sys::{Errno, fs};
 
 /// Starts a created container.
-pub fn start(global: &Global, id: &str) -> Outcome {
+pub fn start(global: &GlobalArgs, id: &str) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let lock = container.lock()?;
     // Load again under the lock: a create may have changed the state since the first load.

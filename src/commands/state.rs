@@ -2,13 +2,13 @@
 
 use crate::sys::start::ExitCode;
 
-use crate::cli::Global;
+use crate::cli::GlobalArgs;
 use crate::commands::common::Outcome;
 use crate::lifecycle::container::Container;
 use crate::lifecycle::listing::Listing;
 
 /// Prints the state.
-pub fn state(global: &Global, id: &str) -> Outcome {
+pub fn state(global: &GlobalArgs, id: &str) -> Outcome {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     crate::commands::common::print_json(&Listing::of(&container, container.state()?))?;
     Ok(ExitCode::SUCCESS)

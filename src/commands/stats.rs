@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cgroup::figures::Counters;
 use crate::cgroup::stats;
-use crate::cli::{Global, Stats, TableFormat};
+use crate::cli::{GlobalArgs, StatsArgs, TableFormat};
 use crate::commands::common::Outcome;
 use crate::error::Result;
 use crate::lifecycle::container::{self, Container, Status};
@@ -26,7 +26,7 @@ struct Sample {
 }
 
 /// Prints a row for each container, once or every second.
-pub fn stats(global: &Global, args: &Stats) -> Outcome {
+pub fn stats(global: &GlobalArgs, args: &StatsArgs) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let mut before = look(&root, &args.ids)?;
     loop {
@@ -77,7 +77,7 @@ fn row(now: &Sample, before: Option<&Sample>) -> Value {
     })
 }
 
-fn print(rows: &[Value], args: &Stats) -> std::io::Result<()> {
+fn print(rows: &[Value], args: &StatsArgs) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.format == TableFormat::Json {
         rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;

@@ -8,7 +8,7 @@ use crate::sys::tty;
 use crate::tour;
 
 /// Shows the layers, or performs one attack.
-pub fn tour(args: &cli::Tour) -> Outcome {
+pub fn tour(args: &cli::TourArgs) -> Outcome {
     if let Some(name) = &args.attack {
         return Ok(ExitCode::from(tour::attack(name, &args.arguments)?));
     }

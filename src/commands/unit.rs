@@ -4,13 +4,13 @@ use crate::sys::start::ExitCode;
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::cli::Global;
+use crate::cli::GlobalArgs;
 use crate::commands::common::Outcome;
 use crate::error::Error;
 use crate::lifecycle::container::Container;
 
 /// Prints the unit. The container of `run --detach` itself is left as it is.
-pub fn unit(global: &Global, id: &str, program: Option<PathBuf>) -> Outcome {
+pub fn unit(global: &GlobalArgs, id: &str, program: Option<PathBuf>) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let container = Container::load(&root, id)?;
     let state = container.state()?;

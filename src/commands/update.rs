@@ -4,7 +4,7 @@ use crate::sys::start::ExitCode;
 
 use crate::bundle::MAX_CONFIG;
 use crate::cgroup::update;
-use crate::cli::{Global, Update};
+use crate::cli::{GlobalArgs, UpdateArgs};
 use crate::commands::common::Outcome;
 use crate::commands::report;
 use crate::config::Resources;
@@ -18,7 +18,7 @@ use crate::sys::read::at_most;
 use crate::tables::limits::{Limit, row};
 
 /// Applies the named limits and stores them in the state.
-pub fn update(global: &Global, args: &Update, log: &Log) -> Outcome {
+pub fn update(global: &GlobalArgs, args: &UpdateArgs, log: &Log) -> Outcome {
     let root = crate::commands::common::root(global)?;
     let change = match &args.resources {
         Some(path) => read_resources(path)?,
@@ -57,7 +57,7 @@ pub fn update(global: &Global, args: &Update, log: &Log) -> Outcome {
 }
 
 /// The values of the options about the container's resctrl class, if it has one.
-fn schemata<'a>(args: &'a Update, state: &State) -> Result<Vec<&'a str>> {
+fn schemata<'a>(args: &'a UpdateArgs, state: &State) -> Result<Vec<&'a str>> {
     let flags = [
         (&args.l3_cache_schema, "--l3-cache-schema: Intel RDT/CAT: l3 cache schema is not enabled"),
         (&args.mem_bw_schema, "--mem-bw-schema: Intel RDT/MBA: memory bandwidth schema is not enabled"),
@@ -96,7 +96,7 @@ fn read_resources(path: &str) -> Result<Resources> {
 }
 
 /// Converts runc's options to the same object, so the same checks apply.
-fn flags(args: &Update) -> Result<Resources> {
+fn flags(args: &UpdateArgs) -> Result<Resources> {
     let mut raw = serde_json::json!({});
     let mut set = |limit: Limit, value: Option<serde_json::Value>| {
         let field = row(limit).pointer.strip_prefix("/linux/resources/").and_then(|f| f.split_once('/'));

@@ -12,7 +12,7 @@ use crate::audit::verify::{Circumstances, Outcome as Found, compare};
 use crate::audit::{foreign, running};
 use crate::bundle::Bundle;
 use crate::cgroup::devices;
-use crate::cli::{Global, TableFormat, Verify};
+use crate::cli::{GlobalArgs, TableFormat, VerifyArgs};
 use crate::commands::common::{Outcome, print_json, root};
 use crate::error::escaped_line;
 use crate::host::Host;
@@ -22,7 +22,7 @@ use crate::policy::{Machine, Posture};
 use crate::state::State;
 
 /// Compares and prints the differences; exit code 1 on any difference.
-pub fn verify(global: &Global, args: &Verify) -> Outcome {
+pub fn verify(global: &GlobalArgs, args: &VerifyArgs) -> Outcome {
     let host = Host::probe()?;
     let (target, pid, asked, given) = match (&args.id, args.pid) {
         (Some(id), _) => ours(global, id, &host)?,
@@ -48,7 +48,7 @@ pub fn verify(global: &Global, args: &Verify) -> Outcome {
 type Target = (String, i32, Posture, Circumstances);
 
 /// A container of safebox: the request is in its state.
-fn ours(global: &Global, id: &str, host: &Host) -> anyhow::Result<Target> {
+fn ours(global: &GlobalArgs, id: &str, host: &Host) -> anyhow::Result<Target> {
     let root = root(global)?;
     let pid = running::process_of(&root, id)?;
     let container = Container::load(&root, id)?;

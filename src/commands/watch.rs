@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::cli::{Global, Watch};
+use crate::cli::{GlobalArgs, WatchArgs};
 use crate::commands::common::{Outcome, root};
 use crate::error::{Error, Result, escaped_line};
 use crate::policy::Posture;
@@ -22,7 +22,7 @@ use crate::trail::spool::Spool;
 const LEAST: i64 = 64 << 10;
 
 /// Writes the trail, or checks one.
-pub fn watch(global: &Global, args: &Watch) -> Outcome {
+pub fn watch(global: &GlobalArgs, args: &WatchArgs) -> Outcome {
     if let Some(path) = &args.verify {
         return checked(path, args.head.as_deref());
     }

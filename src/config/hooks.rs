@@ -2,14 +2,15 @@
 
 use super::at::At;
 use super::lists::absolute;
-use super::{ConfigError, Hook, Hooks, raw};
+use super::raw::{RawHook, RawHooks};
+use super::{ConfigError, Hook, Hooks};
 
 /// Names of the six hook lists, in the order of their execution (runtime.md "Lifecycle").
 pub const NAMES: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// Parses `hooks`.
-pub(super) fn hooks(raw: Option<raw::Hooks>, at: &At) -> Result<Hooks, ConfigError> {
+pub(super) fn hooks(raw: Option<RawHooks>, at: &At) -> Result<Hooks, ConfigError> {
     let raw = raw.unwrap_or_default();
     Ok(Hooks {
         prestart: list(raw.prestart, &at.key("prestart"))?,
@@ -22,12 +23,12 @@ pub(super) fn hooks(raw: Option<raw::Hooks>, at: &At) -> Result<Hooks, ConfigErr
 }
 
 /// Parses the hooks of one list.
-fn list(raw: Option<Vec<raw::Hook>>, at: &At) -> Result<Vec<Hook>, ConfigError> {
+fn list(raw: Option<Vec<RawHook>>, at: &At) -> Result<Vec<Hook>, ConfigError> {
     raw.unwrap_or_default().into_iter().enumerate().map(|(i, h)| hook(h, &at.index(i))).collect()
 }
 
 /// Parses one hook. Without `args`, `args[0]` is the program's path, as execv(3) callers expect.
-fn hook(raw: raw::Hook, at: &At) -> Result<Hook, ConfigError> {
+fn hook(raw: RawHook, at: &At) -> Result<Hook, ConfigError> {
     let name = raw.path.unwrap_or_default();
     let args = raw.args.filter(|a| !a.is_empty()).unwrap_or_else(|| vec![name.clone()]);
     let timeout = match raw.timeout {

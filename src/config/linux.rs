@@ -7,12 +7,13 @@ use oci_spec::runtime::LinuxSeccomp;
 
 use super::at::At;
 use super::lists::{absolute, some_text};
+use super::raw::{Map, RawDevice, RawNamespace, RawNetDevice, RawPersonality, RawSeccomp, RawTimeOffset};
 use super::resources::{MAX_MAJOR, MAX_MINOR};
-use super::{ConfigError, Device, Namespace, raw};
+use super::{ConfigError, Device, Namespace};
 use crate::tables::{mount_options, namespaces::NsKind};
 
 /// Parses `seccomp`. Without a default action and without rules there is no filter, as in runc.
-pub(super) fn seccomp(raw: Option<raw::Seccomp>, at: &At) -> Result<Option<LinuxSeccomp>, ConfigError> {
+pub(super) fn seccomp(raw: Option<RawSeccomp>, at: &At) -> Result<Option<LinuxSeccomp>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let Some(action) = raw.default_action else {
         return match raw.syscalls.is_none_or(|calls| calls.is_empty()) {
@@ -31,7 +32,7 @@ pub(super) fn seccomp(raw: Option<raw::Seccomp>, at: &At) -> Result<Option<Linux
 }
 
 /// Parses `namespaces`: each kind at most once; an empty path means a new namespace.
-pub(super) fn namespaces(raw: Option<Vec<raw::Namespace>>, at: &At) -> Result<Vec<Namespace>, ConfigError> {
+pub(super) fn namespaces(raw: Option<Vec<RawNamespace>>, at: &At) -> Result<Vec<Namespace>, ConfigError> {
     let mut list: Vec<Namespace> = Vec::new();
     for (i, ns) in raw.unwrap_or_default().into_iter().enumerate() {
         let (at, name) = (at.index(i), ns.r#type.unwrap_or_default());
@@ -51,12 +52,12 @@ pub(super) fn namespaces(raw: Option<Vec<raw::Namespace>>, at: &At) -> Result<Ve
 }
 
 /// Parses `devices`.
-pub(super) fn devices(raw: Option<Vec<raw::Device>>, at: &At) -> Result<Vec<Device>, ConfigError> {
+pub(super) fn devices(raw: Option<Vec<RawDevice>>, at: &At) -> Result<Vec<Device>, ConfigError> {
     raw.unwrap_or_default().into_iter().enumerate().map(|(i, d)| device(d, &at.index(i))).collect()
 }
 
 /// Parses one device node.
-fn device(raw: raw::Device, at: &At) -> Result<Device, ConfigError> {
+fn device(raw: RawDevice, at: &At) -> Result<Device, ConfigError> {
     let kind = match raw.r#type.as_deref().unwrap_or_default() {
         "c" | "u" => 'c',
         "b" => 'b',
@@ -91,7 +92,7 @@ fn device(raw: raw::Device, at: &At) -> Result<Device, ConfigError> {
 
 /// Parses `netDevices`: (host name, container name). The default container name is the host name.
 pub(super) fn net_devices(
-    raw: Option<raw::Map<Option<raw::NetDevice>>>,
+    raw: Option<Map<Option<RawNetDevice>>>,
     at: &At,
 ) -> Result<Vec<(String, String)>, ConfigError> {
     let mut list: Vec<(String, String)> = Vec::new();
@@ -127,7 +128,7 @@ fn is_interface_name(name: &str) -> bool {
 
 /// Parses `timeOffsets` of time_namespaces(7): (clock, seconds, nanoseconds).
 pub(super) fn time_offsets(
-    raw: Option<raw::Map<Option<raw::TimeOffset>>>,
+    raw: Option<Map<Option<RawTimeOffset>>>,
     at: &At,
 ) -> Result<Vec<(String, i64, u32)>, ConfigError> {
     let mut list = Vec::new();
@@ -161,7 +162,7 @@ pub(super) fn propagation(raw: Option<String>, at: &At) -> Result<Option<u64>, C
 const DOMAINS: [(&str, u64); 2] = [("LINUX", 0x0), ("LINUX32", 0x8)];
 
 /// Parses `personality` into the argument of personality(2).
-pub(super) fn personality(raw: Option<raw::Personality>, at: &At) -> Result<Option<u64>, ConfigError> {
+pub(super) fn personality(raw: Option<RawPersonality>, at: &At) -> Result<Option<u64>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     if raw.flags.is_some_and(|f| !f.is_empty()) {
         return Err(at.key("flags").error("no personality flag is supported; leave flags empty"));

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::at::At;
-use super::{ConfigError, IdMap, raw};
+use super::raw::RawIdMap;
+use super::{ConfigError, IdMap};
 use crate::config::cpulist::{self, Part};
 
 /// `None` for a missing or an empty text: Go does not distinguish them.
@@ -56,7 +57,7 @@ const MAX_ID_MAPS: usize = 340;
 const PAGE: usize = 4096;
 
 /// Parses id ranges: not empty, within 32 bits, and not overlapping inside or outside.
-pub(super) fn id_maps(raw: Option<Vec<raw::IdMap>>, at: &At) -> Result<Vec<IdMap>, ConfigError> {
+pub(super) fn id_maps(raw: Option<Vec<RawIdMap>>, at: &At) -> Result<Vec<IdMap>, ConfigError> {
     let raw = raw.unwrap_or_default();
     if raw.len() > MAX_ID_MAPS {
         return Err(at.error(format!("{} mappings; the kernel takes at most {MAX_ID_MAPS}", raw.len())));
@@ -86,7 +87,7 @@ pub(super) fn id_maps(raw: Option<Vec<raw::IdMap>>, at: &At) -> Result<Vec<IdMap
 }
 
 /// Parses one range.
-fn id_map(raw: &raw::IdMap, at: &At) -> Result<IdMap, ConfigError> {
+fn id_map(raw: &RawIdMap, at: &At) -> Result<IdMap, ConfigError> {
     let (container, host) = (raw.container_id.unwrap_or(0), raw.host_id.unwrap_or(0));
     let size = raw.size.unwrap_or(0);
     if size == 0 {

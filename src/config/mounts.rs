@@ -4,12 +4,13 @@ use std::path::{Component, Path, PathBuf};
 
 use super::at::At;
 use super::lists::{id_maps, some_text};
-use super::{ConfigError, CopyUp, Mount, Root, raw};
+use super::raw::{RawIdMap, RawMount, RawRoot};
+use super::{ConfigError, CopyUp, Mount, Root};
 use crate::config::mount_options::parse_options;
 use crate::tables::mount_options::{self, Effect};
 
 /// Parses `root`, which is required on Linux.
-pub(super) fn root(raw: Option<raw::Root>, at: &At) -> Result<Root, ConfigError> {
+pub(super) fn root(raw: Option<RawRoot>, at: &At) -> Result<Root, ConfigError> {
     let Some(raw) = raw else {
         return Err(at.error("root must be specified: {\"path\": \"rootfs\"}"));
     };
@@ -20,12 +21,12 @@ pub(super) fn root(raw: Option<raw::Root>, at: &At) -> Result<Root, ConfigError>
 }
 
 /// Parses `mounts`, in order.
-pub(super) fn mounts(raw: Option<Vec<raw::Mount>>, at: &At) -> Result<Vec<Mount>, ConfigError> {
+pub(super) fn mounts(raw: Option<Vec<RawMount>>, at: &At) -> Result<Vec<Mount>, ConfigError> {
     raw.unwrap_or_default().into_iter().enumerate().map(|(i, m)| mount(m, &at.index(i))).collect()
 }
 
 /// Parses one mount.
-fn mount(raw: raw::Mount, at: &At) -> Result<Mount, ConfigError> {
+fn mount(raw: RawMount, at: &At) -> Result<Mount, ConfigError> {
     let mut mount =
         Mount { destination: destination(raw.destination, &at.key("destination"))?, ..Mount::default() };
     parse_options(&raw.options.unwrap_or_default(), &mut mount);
@@ -106,8 +107,8 @@ fn file_system(mount: &Mount, fs_type: Option<&str>, at: &At) -> Result<(), Conf
 /// Parses the id mappings of a mount: both or neither.
 fn mapped(
     mount: &mut Mount,
-    uids: Option<Vec<raw::IdMap>>,
-    gids: Option<Vec<raw::IdMap>>,
+    uids: Option<Vec<RawIdMap>>,
+    gids: Option<Vec<RawIdMap>>,
     at: &At,
 ) -> Result<(), ConfigError> {
     mount.uid_maps = id_maps(uids, &at.key("uidMappings"))?;

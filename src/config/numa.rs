@@ -2,12 +2,13 @@
 
 use super::at::At;
 use super::lists::{bits, some_text};
-use super::{ConfigError, IntelRdt, MemoryPolicy, raw};
+use super::raw::{RawIntelRdt, RawMemoryPolicy};
+use super::{ConfigError, IntelRdt, MemoryPolicy};
 use crate::tables::memory_policy::{FLAGS, MODES};
 
 /// Parses `memoryPolicy`; an empty object means none.
 pub(super) fn memory_policy(
-    raw: Option<raw::MemoryPolicy>,
+    raw: Option<RawMemoryPolicy>,
     at: &At,
 ) -> Result<Option<MemoryPolicy>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
@@ -51,7 +52,7 @@ pub(super) fn memory_policy(
 }
 
 /// Parses `intelRdt`.
-pub(super) fn intel_rdt(raw: Option<raw::IntelRdt>, at: &At) -> Result<Option<IntelRdt>, ConfigError> {
+pub(super) fn intel_rdt(raw: Option<RawIntelRdt>, at: &At) -> Result<Option<IntelRdt>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let clos_id = some_text(raw.clos_id);
     // "/" is the root class; any other name is a single directory.

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use super::at::At;
 use super::lists::{absolutes, id_maps, some_text};
+use super::raw::{Map, RawProcess, RawSeccomp, RawSpec};
 use super::{Config, ConfigError, Process, Resources};
-use super::{checks, hooks, json, linux, mounts, numa, process, raw, resources, sysctl};
+use super::{checks, hooks, json, linux, mounts, numa, process, resources, sysctl};
 use crate::tables::namespaces::NsKind;
 
 /// Parses a `config.json`.
 pub fn from_slice(json: &[u8]) -> Result<Config, ConfigError> {
-    let raw: raw::Spec = json::read(json)?;
+    let raw: RawSpec = json::read(json)?;
     platform(&raw)?;
     let root = At::ROOT;
     let linux = raw.linux.unwrap_or_default();
@@ -66,7 +67,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 /// relative to that object. Missing security properties are those of the container, as with runc:
 /// capabilities, no_new_privs, labels, limits and the like.
 pub fn process_from_slice(json: &[u8], container: &Process) -> Result<Process, ConfigError> {
-    let raw: raw::Process = json::read(json)?;
+    let raw: RawProcess = json::read(json)?;
     let (no_capabilities, no_privileges) = (raw.capabilities.is_none(), raw.no_new_privileges.is_none());
     let mut process = process::process(raw, &At::ROOT)?;
     if no_capabilities {
@@ -102,7 +103,7 @@ pub fn resources_from_slice(json: &[u8]) -> Result<Resources, ConfigError> {
 /// Parses a seccomp profile with the format of `linux.seccomp` (`--security-opt seccomp=FILE`); pointers are
 /// relative to it.
 pub fn seccomp_from_slice(json: &[u8]) -> Result<oci_spec::runtime::LinuxSeccomp, ConfigError> {
-    let raw: raw::Seccomp = json::read(json)?;
+    let raw: RawSeccomp = json::read(json)?;
     linux::seccomp(Some(raw), &At::ROOT)?.ok_or_else(|| {
         At::ROOT.key("defaultAction").error("a default action is required, for example SCMP_ACT_ERRNO")
     })
@@ -110,7 +111,7 @@ pub fn seccomp_from_slice(json: &[u8]) -> Result<oci_spec::runtime::LinuxSeccomp
 
 /// A config without a `linux` section for another platform is an error. Sections of other platforms are
 /// ignored.
-fn platform(raw: &raw::Spec) -> Result<(), ConfigError> {
+fn platform(raw: &RawSpec) -> Result<(), ConfigError> {
     if raw.linux.is_some() {
         return Ok(());
     }
@@ -174,10 +175,7 @@ fn name(raw: Option<String>, at: &At) -> Result<Option<String>, ConfigError> {
 }
 
 /// Parses `annotations`: names must not be empty; values are any text.
-fn annotations(
-    raw: Option<raw::Map<Option<String>>>,
-    at: &At,
-) -> Result<BTreeMap<String, String>, ConfigError> {
+fn annotations(raw: Option<Map<Option<String>>>, at: &At) -> Result<BTreeMap<String, String>, ConfigError> {
     let raw = raw.unwrap_or_default();
     if raw.contains_key("") {
         return Err(at.key("").error("the name of an annotation must not be empty"));

@@ -6,11 +6,15 @@ use oci_spec::runtime::{LinuxSchedulerFlag, LinuxSchedulerPolicy, Scheduler};
 
 use super::at::At;
 use super::lists::{absolute, bits, some_text};
-use super::{Capabilities, ConfigError, Process, Rlimit, User, raw};
+use super::raw::{
+    RawCapabilities, RawConsoleSize, RawCpuAffinity, RawIoPriority, RawProcess, RawRlimit, RawScheduler,
+    RawUser,
+};
+use super::{Capabilities, ConfigError, Process, Rlimit, User};
 use crate::tables::{capabilities, capabilities::CapSet, rlimits};
 
 /// Parses `process` and resolves its defaults.
-pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError> {
+pub(super) fn process(raw: RawProcess, at: &At) -> Result<Process, ConfigError> {
     let (capabilities, unknown_capabilities) = capability_sets(raw.capabilities);
     Ok(Process {
         terminal: raw.terminal.unwrap_or(false),
@@ -35,7 +39,7 @@ pub(super) fn process(raw: raw::Process, at: &At) -> Result<Process, ConfigError
 /// Parses `consoleSize`: (rows, columns). Callers that know no size send 0x0. Without a terminal config.md
 /// requires that it is ignored; it is kept only for `exec --tty`.
 fn console_size(
-    raw: Option<raw::ConsoleSize>,
+    raw: Option<RawConsoleSize>,
     terminal: bool,
     at: &At,
 ) -> Result<Option<(u16, u16)>, ConfigError> {
@@ -52,7 +56,7 @@ fn console_size(
 }
 
 /// Parses `user`; a missing id is 0, as in Go. 4294967295 is `(uid_t)-1`, "no change" for setresuid(2).
-fn user(raw: raw::User, at: &At) -> Result<User, ConfigError> {
+fn user(raw: RawUser, at: &At) -> Result<User, ConfigError> {
     let id = |value: Option<u32>, at: At| match value {
         Some(u32::MAX) => Err(at.error("4294967295 means no id to the kernel; use 0 to 4294967294")),
         value => Ok(value.unwrap_or(0)),
@@ -114,7 +118,7 @@ fn cwd(raw: Option<String>, at: &At) -> Result<PathBuf, ConfigError> {
 }
 
 /// Parses the five sets, and returns the unknown names: config.md requires a warning for those, not an error.
-fn capability_sets(raw: Option<raw::Capabilities>) -> (Capabilities, Vec<String>) {
+fn capability_sets(raw: Option<RawCapabilities>) -> (Capabilities, Vec<String>) {
     let (raw, mut unknown) = (raw.unwrap_or_default(), Vec::new());
     let mut set = |names: Option<Vec<String>>| {
         let mut set = CapSet::EMPTY;
@@ -138,7 +142,7 @@ fn capability_sets(raw: Option<raw::Capabilities>) -> (Capabilities, Vec<String>
 }
 
 /// Parses `rlimits`: each resource at most once, soft not above hard.
-fn rlimit_list(raw: &[raw::Rlimit], at: &At) -> Result<Vec<Rlimit>, ConfigError> {
+fn rlimit_list(raw: &[RawRlimit], at: &At) -> Result<Vec<Rlimit>, ConfigError> {
     let mut limits: Vec<Rlimit> = Vec::with_capacity(raw.len());
     for (i, r) in raw.iter().enumerate() {
         let (at, name) = (at.index(i), r.r#type.as_deref().unwrap_or_default());
@@ -182,7 +186,7 @@ const SCHEDULER_FLAGS: [(&str, LinuxSchedulerFlag); 7] = [
 ];
 
 /// Parses `scheduler`: only combinations that sched_setattr(2) accepts.
-fn scheduler(raw: Option<raw::Scheduler>, at: &At) -> Result<Option<Scheduler>, ConfigError> {
+fn scheduler(raw: Option<RawScheduler>, at: &At) -> Result<Option<Scheduler>, ConfigError> {
     use LinuxSchedulerPolicy::{SchedDeadline, SchedFifo, SchedRr};
     let Some(raw) = raw else { return Ok(None) };
     let Some(policy) = raw.policy else {
@@ -226,7 +230,7 @@ const IO_CLASSES: [(&str, i32); 3] =
     [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
 
 /// Parses `ioPriority` into `class << 13 | priority`.
-fn io_priority(raw: Option<raw::IoPriority>, at: &At) -> Result<Option<i32>, ConfigError> {
+fn io_priority(raw: Option<RawIoPriority>, at: &At) -> Result<Option<i32>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
     let name = raw.class.as_deref().unwrap_or_default();
     let Some((_, class)) = IO_CLASSES.iter().find(|c| c.0 == name) else {
@@ -241,7 +245,7 @@ fn io_priority(raw: Option<raw::IoPriority>, at: &At) -> Result<Option<i32>, Con
 }
 
 /// Parses `execCPUAffinity`: two cpu lists, as bit masks.
-fn affinity(raw: Option<raw::CpuAffinity>, at: &At) -> Result<(Vec<u64>, Vec<u64>), ConfigError> {
+fn affinity(raw: Option<RawCpuAffinity>, at: &At) -> Result<(Vec<u64>, Vec<u64>), ConfigError> {
     let raw = raw.unwrap_or_default();
     Ok((bits(raw.initial, &at.key("initial"))?, bits(raw.r#final, &at.key("final"))?))
 }

@@ -20,16 +20,16 @@ pub(super) type Map<T> = BTreeMap<String, T>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Spec {
+pub(super) struct RawSpec {
     pub oci_version: Option<String>,
-    pub process: Option<Process>,
-    pub root: Option<Root>,
+    pub process: Option<RawProcess>,
+    pub root: Option<RawRoot>,
     pub hostname: Option<String>,
     pub domainname: Option<String>,
-    pub mounts: Option<Vec<Mount>>,
-    pub hooks: Option<Hooks>,
+    pub mounts: Option<Vec<RawMount>>,
+    pub hooks: Option<RawHooks>,
     pub annotations: Option<Map<Option<String>>>,
-    pub linux: Option<Linux>,
+    pub linux: Option<RawLinux>,
     pub solaris: Option<IgnoredAny>,
     pub windows: Option<IgnoredAny>,
     pub vm: Option<IgnoredAny>,
@@ -38,24 +38,24 @@ pub(super) struct Spec {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Root {
+pub(super) struct RawRoot {
     pub path: Option<String>,
     pub readonly: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Mount {
+pub(super) struct RawMount {
     pub destination: Option<String>,
     pub r#type: Option<String>,
     pub source: Option<String>,
     pub options: Option<Vec<String>>,
-    pub uid_mappings: Option<Vec<IdMap>>,
-    pub gid_mappings: Option<Vec<IdMap>>,
+    pub uid_mappings: Option<Vec<RawIdMap>>,
+    pub gid_mappings: Option<Vec<RawIdMap>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct IdMap {
+pub(super) struct RawIdMap {
     #[serde(rename = "containerID")]
     pub container_id: Option<u32>,
     #[serde(rename = "hostID")]
@@ -65,34 +65,34 @@ pub(super) struct IdMap {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Process {
+pub(super) struct RawProcess {
     pub terminal: Option<bool>,
-    pub console_size: Option<ConsoleSize>,
-    pub user: Option<User>,
+    pub console_size: Option<RawConsoleSize>,
+    pub user: Option<RawUser>,
     pub args: Option<Vec<String>>,
     pub env: Option<Vec<String>>,
     pub cwd: Option<String>,
-    pub capabilities: Option<Capabilities>,
-    pub rlimits: Option<Vec<Rlimit>>,
+    pub capabilities: Option<RawCapabilities>,
+    pub rlimits: Option<Vec<RawRlimit>>,
     pub no_new_privileges: Option<bool>,
     pub apparmor_profile: Option<String>,
     pub selinux_label: Option<String>,
     pub oom_score_adj: Option<i64>,
-    pub scheduler: Option<Scheduler>,
-    pub io_priority: Option<IoPriority>,
+    pub scheduler: Option<RawScheduler>,
+    pub io_priority: Option<RawIoPriority>,
     #[serde(rename = "execCPUAffinity")]
-    pub exec_cpu_affinity: Option<CpuAffinity>,
+    pub exec_cpu_affinity: Option<RawCpuAffinity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct ConsoleSize {
+pub(super) struct RawConsoleSize {
     pub height: Option<u64>,
     pub width: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct User {
+pub(super) struct RawUser {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     pub umask: Option<u32>,
@@ -100,7 +100,7 @@ pub(super) struct User {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Capabilities {
+pub(super) struct RawCapabilities {
     pub bounding: Option<Vec<String>>,
     pub effective: Option<Vec<String>>,
     pub inheritable: Option<Vec<String>>,
@@ -109,7 +109,7 @@ pub(super) struct Capabilities {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Rlimit {
+pub(super) struct RawRlimit {
     pub r#type: Option<String>,
     pub soft: Option<u64>,
     pub hard: Option<u64>,
@@ -117,7 +117,7 @@ pub(super) struct Rlimit {
 
 /// Own type, because oci-spec's `Scheduler` cannot parse the flags by their names in the specification.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Scheduler {
+pub(super) struct RawScheduler {
     pub policy: Option<LinuxSchedulerPolicy>,
     pub nice: Option<i32>,
     pub priority: Option<i32>,
@@ -128,30 +128,30 @@ pub(super) struct Scheduler {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct IoPriority {
+pub(super) struct RawIoPriority {
     pub class: Option<String>,
     pub priority: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct CpuAffinity {
+pub(super) struct RawCpuAffinity {
     pub initial: Option<String>,
     pub r#final: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Hooks {
-    pub prestart: Option<Vec<Hook>>,
-    pub create_runtime: Option<Vec<Hook>>,
-    pub create_container: Option<Vec<Hook>>,
-    pub start_container: Option<Vec<Hook>>,
-    pub poststart: Option<Vec<Hook>>,
-    pub poststop: Option<Vec<Hook>>,
+pub(super) struct RawHooks {
+    pub prestart: Option<Vec<RawHook>>,
+    pub create_runtime: Option<Vec<RawHook>>,
+    pub create_container: Option<Vec<RawHook>>,
+    pub start_container: Option<Vec<RawHook>>,
+    pub poststart: Option<Vec<RawHook>>,
+    pub poststop: Option<Vec<RawHook>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Hook {
+pub(super) struct RawHook {
     pub path: Option<String>,
     pub args: Option<Vec<String>>,
     pub env: Option<Vec<String>>,
@@ -160,30 +160,30 @@ pub(super) struct Hook {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Linux {
-    pub uid_mappings: Option<Vec<IdMap>>,
-    pub gid_mappings: Option<Vec<IdMap>>,
+pub(super) struct RawLinux {
+    pub uid_mappings: Option<Vec<RawIdMap>>,
+    pub gid_mappings: Option<Vec<RawIdMap>>,
     pub sysctl: Option<Map<Option<String>>>,
-    pub resources: Option<Resources>,
+    pub resources: Option<RawResources>,
     pub cgroups_path: Option<String>,
-    pub namespaces: Option<Vec<Namespace>>,
-    pub devices: Option<Vec<Device>>,
-    pub net_devices: Option<Map<Option<NetDevice>>>,
-    pub seccomp: Option<Seccomp>,
+    pub namespaces: Option<Vec<RawNamespace>>,
+    pub devices: Option<Vec<RawDevice>>,
+    pub net_devices: Option<Map<Option<RawNetDevice>>>,
+    pub seccomp: Option<RawSeccomp>,
     pub rootfs_propagation: Option<String>,
     pub masked_paths: Option<Vec<String>>,
     pub readonly_paths: Option<Vec<String>>,
     pub mount_label: Option<String>,
-    pub intel_rdt: Option<IntelRdt>,
-    pub memory_policy: Option<MemoryPolicy>,
-    pub personality: Option<Personality>,
-    pub time_offsets: Option<Map<Option<TimeOffset>>>,
+    pub intel_rdt: Option<RawIntelRdt>,
+    pub memory_policy: Option<RawMemoryPolicy>,
+    pub personality: Option<RawPersonality>,
+    pub time_offsets: Option<Map<Option<RawTimeOffset>>>,
 }
 
 /// Own type, because oci-spec's `LinuxSeccomp` requires a default action.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Seccomp {
+pub(super) struct RawSeccomp {
     #[serde(default, deserialize_with = "action")]
     pub default_action: Option<LinuxSeccompAction>,
     pub default_errno_ret: Option<u32>,
@@ -201,14 +201,14 @@ fn action<'de, D: Deserializer<'de>>(value: D) -> Result<Option<LinuxSeccompActi
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Namespace {
+pub(super) struct RawNamespace {
     pub r#type: Option<String>,
     pub path: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Device {
+pub(super) struct RawDevice {
     pub path: Option<String>,
     pub r#type: Option<String>,
     pub major: Option<i64>,
@@ -219,13 +219,13 @@ pub(super) struct Device {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct NetDevice {
+pub(super) struct RawNetDevice {
     pub name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct IntelRdt {
+pub(super) struct RawIntelRdt {
     #[serde(rename = "closID")]
     pub clos_id: Option<String>,
     pub schemata: Option<Vec<String>>,
@@ -239,41 +239,41 @@ pub(super) struct IntelRdt {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct MemoryPolicy {
+pub(super) struct RawMemoryPolicy {
     pub mode: Option<String>,
     pub nodes: Option<String>,
     pub flags: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Personality {
+pub(super) struct RawPersonality {
     pub domain: Option<String>,
     pub flags: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct TimeOffset {
+pub(super) struct RawTimeOffset {
     pub secs: Option<i64>,
     pub nanosecs: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Resources {
-    pub devices: Option<Vec<DeviceRule>>,
-    pub memory: Option<Memory>,
-    pub cpu: Option<Cpu>,
-    pub pids: Option<Pids>,
+pub(super) struct RawResources {
+    pub devices: Option<Vec<RawDeviceRule>>,
+    pub memory: Option<RawMemory>,
+    pub cpu: Option<RawCpu>,
+    pub pids: Option<RawPids>,
     #[serde(rename = "blockIO")]
     pub block_io: Option<LinuxBlockIo>,
-    pub hugepage_limits: Option<Vec<Hugepage>>,
+    pub hugepage_limits: Option<Vec<RawHugepage>>,
     pub network: Option<LinuxNetwork>,
-    pub rdma: Option<Map<Option<Rdma>>>,
+    pub rdma: Option<Map<Option<RawRdma>>>,
     pub unified: Option<Map<Option<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct DeviceRule {
+pub(super) struct RawDeviceRule {
     pub allow: Option<bool>,
     pub r#type: Option<String>,
     pub major: Option<i64>,
@@ -283,7 +283,7 @@ pub(super) struct DeviceRule {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Memory {
+pub(super) struct RawMemory {
     pub limit: Option<i64>,
     pub reservation: Option<i64>,
     pub swap: Option<i64>,
@@ -298,7 +298,7 @@ pub(super) struct Memory {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Cpu {
+pub(super) struct RawCpu {
     pub shares: Option<u64>,
     pub quota: Option<i64>,
     pub burst: Option<u64>,
@@ -311,20 +311,20 @@ pub(super) struct Cpu {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Pids {
+pub(super) struct RawPids {
     pub limit: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Hugepage {
+pub(super) struct RawHugepage {
     pub page_size: Option<String>,
     pub limit: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Rdma {
+pub(super) struct RawRdma {
     pub hca_handles: Option<u32>,
     pub hca_objects: Option<u32>,
 }

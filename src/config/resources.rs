@@ -7,10 +7,11 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxNetwork};
 
 use super::at::At;
 use super::lists::{cpu_list, some_text};
-use super::{ConfigError, Cpu, DeviceRule, Memory, Resources, raw};
+use super::raw::{Map, RawCpu, RawDeviceRule, RawHugepage, RawMemory, RawPids, RawRdma, RawResources};
+use super::{ConfigError, Cpu, DeviceRule, Memory, Resources};
 
 /// Parses `linux.resources`.
-pub(super) fn resources(raw: raw::Resources, at: &At) -> Result<Resources, ConfigError> {
+pub(super) fn resources(raw: RawResources, at: &At) -> Result<Resources, ConfigError> {
     Ok(Resources {
         devices: device_rules(raw.devices, &at.key("devices"))?,
         no_tun: false,
@@ -26,13 +27,13 @@ pub(super) fn resources(raw: raw::Resources, at: &At) -> Result<Resources, Confi
 }
 
 /// Parses `devices`, in order.
-fn device_rules(raw: Option<Vec<raw::DeviceRule>>, at: &At) -> Result<Vec<DeviceRule>, ConfigError> {
+fn device_rules(raw: Option<Vec<RawDeviceRule>>, at: &At) -> Result<Vec<DeviceRule>, ConfigError> {
     let raw = raw.unwrap_or_default();
     raw.iter().enumerate().filter_map(|(i, rule)| device_rule(rule, &at.index(i)).transpose()).collect()
 }
 
 /// Parses one rule. `None` if it grants no kind of access. A rule without a type applies to all devices.
-fn device_rule(raw: &raw::DeviceRule, at: &At) -> Result<Option<DeviceRule>, ConfigError> {
+fn device_rule(raw: &RawDeviceRule, at: &At) -> Result<Option<DeviceRule>, ConfigError> {
     let kind = match raw.r#type.as_deref().unwrap_or_default() {
         "" | "a" => 'a',
         "b" => 'b',
@@ -76,7 +77,7 @@ fn device_number(raw: Option<i64>, max: u32, at: &At) -> Result<Option<u32>, Con
 }
 
 /// Parses `memory`.
-fn memory(raw: &raw::Memory, at: &At) -> Result<Memory, ConfigError> {
+fn memory(raw: &RawMemory, at: &At) -> Result<Memory, ConfigError> {
     let memory = Memory {
         limit: bytes(raw.limit, &at.key("limit"))?,
         reservation: bytes(raw.reservation, &at.key("reservation"))?,
@@ -116,7 +117,7 @@ fn bytes(raw: Option<i64>, at: &At) -> Result<Option<i64>, ConfigError> {
 }
 
 /// Parses `cpu`.
-fn cpu(raw: raw::Cpu, at: &At) -> Result<Cpu, ConfigError> {
+fn cpu(raw: RawCpu, at: &At) -> Result<Cpu, ConfigError> {
     let within = |value: Option<u64>, name, min, max| match value.filter(|v| *v != 0) {
         Some(v) if v < min || v > max => Err(at.key(name).error(format!("{v} is outside {min} to {max}"))),
         value => Ok(value),
@@ -160,7 +161,7 @@ fn quota(raw: Option<i64>, at: &At) -> Result<Option<i64>, ConfigError> {
 
 /// Parses `pids.limit`: -1 is no limit, and 0 allows no further task, as in the specification since 1.3
 /// (runtime-spec pull 1279) and in runc since 1.4. Before that, runtimes disagreed about 0.
-fn pids(raw: raw::Pids, at: &At) -> Result<Option<i64>, ConfigError> {
+fn pids(raw: RawPids, at: &At) -> Result<Option<i64>, ConfigError> {
     match raw.limit {
         Some(n) if n < -1 => {
             Err(at.key("limit").error(format!("{n} is neither a number of tasks nor -1 for no limit")))
@@ -203,7 +204,7 @@ fn block_io(raw: Option<LinuxBlockIo>, at: &At) -> Result<Option<LinuxBlockIo>, 
 
 /// Parses `hugepageLimits`: each page size at most once. The kernel counts pages in a `long`, so a limit
 /// above i64 is no limit.
-fn hugepages(raw: Option<Vec<raw::Hugepage>>, at: &At) -> Result<Vec<(String, i64)>, ConfigError> {
+fn hugepages(raw: Option<Vec<RawHugepage>>, at: &At) -> Result<Vec<(String, i64)>, ConfigError> {
     let mut limits: Vec<(String, i64)> = Vec::new();
     for (i, page) in raw.unwrap_or_default().into_iter().enumerate() {
         let (at, size) = (at.index(i), page.page_size.unwrap_or_default());
@@ -230,7 +231,7 @@ fn is_page_size(size: &str) -> bool {
 type Rdma = Vec<(String, Option<u32>, Option<u32>)>;
 
 /// Parses `rdma`: a device's name and at least one limit.
-fn rdma(raw: Option<raw::Map<Option<raw::Rdma>>>, at: &At) -> Result<Rdma, ConfigError> {
+fn rdma(raw: Option<Map<Option<RawRdma>>>, at: &At) -> Result<Rdma, ConfigError> {
     let mut limits = Rdma::new();
     for (device, limit) in raw.unwrap_or_default() {
         let here = at.key(&device);
@@ -247,7 +248,7 @@ fn rdma(raw: Option<raw::Map<Option<raw::Rdma>>>, at: &At) -> Result<Rdma, Confi
 }
 
 /// Parses `unified`: names of files in the container's own cgroup, so paths are not allowed.
-fn unified(raw: Option<raw::Map<Option<String>>>, at: &At) -> Result<Vec<(String, String)>, ConfigError> {
+fn unified(raw: Option<Map<Option<String>>>, at: &At) -> Result<Vec<(String, String)>, ConfigError> {
     let raw = raw.unwrap_or_default();
     for key in raw.keys() {
         let plain = some_text(Some(key.clone())).is_some_and(|k| {

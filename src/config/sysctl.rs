@@ -4,6 +4,7 @@
 //! other key would change the host (CRI-O CVE-2022-0811: `kernel.core_pattern`).
 
 use super::at::At;
+use super::raw::Map;
 use super::{Config, ConfigError};
 use crate::tables::namespaces::NsKind;
 
@@ -46,7 +47,7 @@ fn dotted(key: &str) -> String {
 
 /// Parses `linux.sysctl`: keys with dots, sorted. Checks here need only the texts.
 pub(super) fn entries(
-    raw: Option<super::raw::Map<Option<String>>>,
+    raw: Option<Map<Option<String>>>,
     at: &At,
 ) -> Result<Vec<(String, String)>, ConfigError> {
     let mut entries: Vec<(String, String)> = Vec::new();
